@@ -1,0 +1,72 @@
+"""What every test gets: one thread, a home of its own, and two small data sets."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+torch.set_num_threads(1)
+
+COLOURS = {"blue": (40, 60, 200), "green": (50, 190, 60), "red": (210, 50, 40)}
+ITEMS = {"train": 8, "valid": 4}  # pictures per class
+
+
+class Blobs(NamedTuple):
+    """Two Gaussian clouds a linear model can separate, in the order that `DataBunch.from_tensors` takes them."""
+
+    x_train: Tensor  # (64, 2) float32
+    y_train: Tensor  # (64,) int64, 0 or 1
+    x_valid: Tensor  # (32, 2) float32
+    y_valid: Tensor  # (32,) int64
+
+
+@pytest.fixture(scope="session", autouse=True)
+def font_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One matplotlib cache for the session: with a new home per test, every subprocess would list the fonts anew."""
+    os.environ.setdefault("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes outside its own folder, or feels the settings of whoever runs it."""
+    home = tmp_path.with_name(f"{tmp_path.name}-home")
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("TORCH_HOME", str(home / "torch"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+    for name in [name for name in os.environ if name.startswith("LEARNKIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def blobs() -> Blobs:
+    """Clouds of standard deviation 0.5 around (-2, -2) and (2, 2); the classes take turns."""
+    numbers = np.random.default_rng(0)
+
+    def cloud(n: int) -> tuple[Tensor, Tensor]:
+        y = np.arange(n) % 2
+        x = numbers.normal(0, 0.5, (n, 2)) + np.where(y == 1, 2.0, -2.0)[:, None]
+        return torch.from_numpy(x.astype(np.float32)), torch.from_numpy(y)
+
+    return Blobs(*cloud(64), *cloud(32))
+
+
+@pytest.fixture
+def class_folder(tmp_path: Path) -> Path:
+    """A tree {train,valid}/{blue,green,red}/0.png…: one colour with noise, 24x24, 8 and 4 pictures per class."""
+    numbers = np.random.default_rng(0)
+    root = tmp_path / "colours"
+    for split, n in ITEMS.items():
+        for label, colour in COLOURS.items():
+            folder = root / split / label
+            folder.mkdir(parents=True)
+            for i in range(n):
+                pixels = np.clip(numbers.normal(colour, 15, (24, 24, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    return root

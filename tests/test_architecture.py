@@ -1,0 +1,299 @@
+"""How the house is built: which floors there are, and what no file may contain. Every check is itself checked."""
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "learnkit"
+FILES = sorted(ROOT.rglob("*.py"))
+
+# From the ground up. A module imports from lower floors and from its own package, never from a neighbour.
+FLOORS = [
+    {"errors", "seeds", "types"},
+    {"device", "distributed", "plots"},
+    {"losses", "metrics", "models", "optim"},
+    {"data"},
+    {"training"},
+    {"persistence"},
+    {"callbacks", "inference"},
+    {"interpretation"},
+    {"learner"},
+    {"cli"},
+]
+FLOOR_OF = {unit: number for number, units in enumerate(FLOORS) for unit in units}
+ENTRANCES = {"__init__", "__main__"}  # of learnkit itself: above every floor
+
+VAGUE = {"basics", "common", "core", "helpers", "imports", "misc", "tools", "util", "utils"}
+DEVICE_WORDS = {"autocast", "GradScaler", "cuda", "bf16", "fp16"}
+UNSAFE_MODULES = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
+
+Rule = Callable[[ast.AST], bool]
+
+
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"), str(file))
+
+
+def offenders(rule: Rule, files: list[Path]) -> list[str]:
+    """file:line of every piece of syntax the rule holds for."""
+    return [f"{file.relative_to(ROOT)}:{line}" for file in files for line in offences(rule, parsed(file))]
+
+
+def offences(rule: Rule, tree: ast.Module) -> list[int]:
+    return [node.lineno for node in ast.walk(tree) if hasattr(node, "lineno") and rule(node)]
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    """What is imported anywhere in the file, a name from a module as `module.name`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names)
+
+
+def dotted(node: ast.AST) -> str:
+    """`torch.amp.autocast` for that expression; a part that is no name is left out."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def keyword(node: ast.Call, name: str) -> object:
+    """The literal given for a keyword, None when there is none."""
+    return next((k.value.value for k in node.keywords if k.arg == name and isinstance(k.value, ast.Constant)), None)
+
+
+def climbs(unit: str, imported: str) -> bool:
+    """Whether a module of this unit (`data`, `learner`) may not import that: it is no lower floor."""
+    if imported.startswith("."):
+        return True  # says nothing about floors
+    package, *names = imported.split(".")
+    if package != "learnkit" or unit in ENTRANCES:
+        return False
+    other = names[0] if names else ""
+    if unit == "plots":
+        return other != "errors"
+    return other != unit and not FLOOR_OF.get(other, len(FLOORS)) < FLOOR_OF[unit]
+
+
+def asks_its_package(module: str, imported: str, modules: set[str]) -> bool:
+    """Whether `learnkit.data.images` imports a name from `learnkit.data` rather than from the module that owns it."""
+    package = imported.rpartition(".")[0]
+    return module.startswith(f"{package}.") and imported not in modules
+
+
+def is_star_import(node: ast.AST) -> bool:
+    return isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)
+
+
+def is_print(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and dotted(node.func) == "print"
+
+
+def is_device_word(node: ast.AST) -> bool:
+    match node:
+        case ast.Constant(value=str(text)):
+            return text.partition(":")[0] in DEVICE_WORDS
+        case ast.Name(id="autocast" | "GradScaler" | "cuda") | ast.Attribute(attr="cuda"):
+            return True
+        case ast.Attribute(attr="autocast" | "GradScaler"):
+            return dotted(node).startswith("torch.")  # compute.autocast() asks device.py
+        case ast.ImportFrom(names=names) | ast.Import(names=names):
+            return any(DEVICE_WORDS & set(alias.name.split(".")) for alias in names)
+    return False
+
+
+def is_unsafe(node: ast.AST) -> bool:
+    match node:
+        case ast.Import(names=names):  # under its own name it is seen where it is used
+            return any(alias.asname and alias.name in UNSAFE_MODULES for alias in names)
+        case ast.ImportFrom(module=str(module), names=names):
+            imported = [f"{module}.{alias.name}" for alias in names]
+            return "torch.load" in imported or any(is_unsafe_name(name) for name in imported)
+        case ast.Attribute():
+            return is_unsafe_name(dotted(node))
+        case ast.Name(id="eval" | "exec" | "compile" | "__import__"):
+            return True
+        case ast.Call():
+            unchecked = dotted(node.func) == "torch.load" and keyword(node, "weights_only") is not True
+            return unchecked or bool(keyword(node, "shell") or keyword(node, "allow_pickle"))
+    return False
+
+
+def is_unsafe_name(name: str) -> bool:
+    module, _, last = name.rpartition(".")
+    return (
+        (module in UNSAFE_MODULES and not last.endswith("Error"))
+        or (module == "yaml" and last.endswith("load"))
+        or name == "os.system"
+        or last in {"extractall", "import_module", "unpack_archive"}
+    )
+
+
+def is_silent_except(node: ast.AST) -> bool:
+    """A bare except; or everything caught, and nothing done about it."""
+    if isinstance(node, ast.Call):
+        return dotted(node.func).endswith("suppress") and any(catches_all(error) for error in node.args)
+    if not isinstance(node, ast.ExceptHandler):
+        return False
+    return node.type is None or (catches_all(node.type) and all(does_nothing(step) for step in node.body))
+
+
+def catches_all(error: ast.AST) -> bool:
+    errors = error.elts if isinstance(error, ast.Tuple) else [error]
+    return any(dotted(one) in {"Exception", "BaseException"} for one in errors)
+
+
+def does_nothing(step: ast.stmt) -> bool:
+    return isinstance(step, ast.Pass | ast.Continue) or ast.unparse(step) == "..."
+
+
+def unit_of(file: Path) -> str:
+    return file.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def module_of(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_every_module_stands_on_a_floor() -> None:
+    assert FILES
+    assert sorted({unit_of(file) for file in FILES} - FLOOR_OF.keys() - ENTRANCES) == []
+
+
+def test_every_import_points_down_or_stays_in_its_package() -> None:
+    found = [(file, name) for file in FILES for name in imports(parsed(file)) if climbs(unit_of(file), name)]
+    assert [f"{file.relative_to(ROOT)} -> {name}" for file, name in found] == []
+
+
+def test_names_are_imported_from_the_module_that_owns_them() -> None:
+    modules = {module_of(file) for file in FILES}
+    found = [(module_of(file), name) for file in FILES for name in imports(parsed(file))]
+    assert [f"{module} -> {name}" for module, name in found if asks_its_package(module, name, modules)] == []
+
+
+def test_no_module_is_longer_than_300_lines() -> None:
+    assert [module_of(file) for file in FILES if len(file.read_text(encoding="utf-8").splitlines()) > 300] == []
+
+
+def test_no_module_has_a_vague_name() -> None:
+    assert [module_of(file) for file in FILES if VAGUE & set(module_of(file).split("."))] == []
+
+
+def test_every_module_says_what_it_holds() -> None:
+    assert [module_of(file) for file in FILES if not ast.get_docstring(parsed(file))] == []
+
+
+def test_every_module_lists_its_names() -> None:
+    files = [file for file in FILES if file.name != "__main__.py"]
+    assert [module_of(file) for file in files if not assigns_all(parsed(file))] == []
+
+
+def assigns_all(tree: ast.Module) -> bool:
+    targets = [t for node in tree.body if isinstance(node, ast.Assign) for t in node.targets]
+    return any(dotted(target) == "__all__" for target in targets)
+
+
+def test_there_is_no_star_import() -> None:
+    assert offenders(is_star_import, FILES) == []
+
+
+def test_only_the_progress_display_prints() -> None:
+    assert offenders(is_print, [file for file in FILES if file.stem != "progress"]) == []
+
+
+def test_only_the_device_module_knows_devices_and_precisions() -> None:
+    assert offenders(is_device_word, [file for file in FILES if unit_of(file) != "device"]) == []
+
+
+def test_nothing_runs_code_from_a_file() -> None:
+    assert offenders(is_unsafe, FILES) == []
+
+
+def test_no_error_is_swallowed() -> None:
+    assert offenders(is_silent_except, FILES) == []
+
+
+CAUGHT: dict[Rule, list[str]] = {
+    is_star_import: ["from torch import *"],
+    is_print: ["print('epoch')", "def f():\n    print()"],
+    is_device_word: [
+        "x.to('cuda')", "device = 'cuda:1'", "x.cuda()", "torch.cuda.empty_cache()", "precision == 'bf16'", "{'fp16'}",
+        "torch.autocast('cpu')", "torch.amp.GradScaler()", "from torch.amp import autocast", "import torch.cuda",
+    ],
+    is_unsafe: [
+        "torch.load(f)", "torch.load(f, weights_only=False)", "torch.load(f, weights_only=flag)",
+        "pickle.load(f)", "pickle.Unpickler", "import pickle as p", "from pickle import loads", "joblib.load(f)",
+        "from torch import load", "eval('1')", "exec(code)", "yaml.load(f)", "yaml.unsafe_load(f)", "t.extractall()",
+        "subprocess.run('ls', shell=True)", "importlib.import_module(name)", "from importlib import import_module",
+        "np.load(f, allow_pickle=True)", "os.system('ls')", "__import__(name)",
+    ],
+    is_silent_except: [
+        "try:\n    f()\nexcept:\n    raise", "try:\n    f()\nexcept Exception:\n    pass",
+        "for x in y:\n    try:\n        f()\n    except (OSError, Exception):\n        continue",
+        "try:\n    f()\nexcept BaseException:\n    ...", "with contextlib.suppress(Exception):\n    f()",
+    ],
+}  # fmt: skip
+LET_THROUGH: dict[Rule, list[str]] = {
+    is_star_import: ["from torch import nn"],
+    is_print: ["self.print()", "pprint(x)"],
+    is_device_word: ["'''Runs on cuda in bf16.'''", "compute.autocast()", "device.type == 'cpu'"],
+    is_unsafe: ["torch.load(f, weights_only=True)", "model.eval()", "re.compile('a')", "json.load(f)",
+        "try:\n    f()\nexcept pickle.UnpicklingError:\n    raise"],
+    is_silent_except: [
+        "try:\n    f()\nexcept Exception as error:\n    error.add_note('here')\n    raise",
+        "try:\n    f()\nexcept FileNotFoundError:\n    pass", "with contextlib.suppress(FileNotFoundError):\n    f()",
+    ],
+}  # fmt: skip
+
+
+def pairs(table: dict[Rule, list[str]]) -> list[tuple[Rule, str]]:
+    return [(rule, code) for rule, codes in table.items() for code in codes]
+
+
+@pytest.mark.parametrize(("rule", "code"), pairs(CAUGHT))
+def test_a_rule_catches_what_it_is_for(rule: Rule, code: str) -> None:
+    assert offences(rule, ast.parse(code))
+
+
+@pytest.mark.parametrize(("rule", "code"), pairs(LET_THROUGH))
+def test_a_rule_lets_through_what_is_fine(rule: Rule, code: str) -> None:
+    assert offences(rule, ast.parse(code)) == []
+
+
+@pytest.mark.parametrize(
+    ("unit", "code", "wrong"),
+    [
+        ("data", "from learnkit.errors import DataError", False),
+        ("data", "from learnkit.data.tasks import Task", False),
+        ("learner", "def f():\n    from learnkit.data.bunch import DataBunch", False),
+        ("__init__", "from learnkit.learner import Learner", False),
+        ("data", "from learnkit.training.loop import fit", True),
+        ("data", "def f():\n    import learnkit.learner", True),
+        ("data", "if TYPE_CHECKING:\n    from learnkit import learner", True),
+        ("metrics", "from learnkit.losses import activation_of", True),
+        ("learner", "from learnkit import DataBunch", True),
+        ("learner", "import learnkit", True),
+        ("data", "from .tasks import Task", True),
+        ("plots", "from learnkit.types import PathLike", True),
+        ("plots", "from learnkit.errors import UsageError", False),
+    ],
+)
+def test_an_import_that_climbs_is_caught(unit: str, code: str, wrong: bool) -> None:
+    assert any(climbs(unit, name) for name in imports(ast.parse(code))) is wrong
+
+
+def test_a_name_taken_from_the_package_above_is_caught() -> None:
+    modules = {"learnkit", "learnkit.data", "learnkit.data.tasks"}
+    assert asks_its_package("learnkit.data.images", "learnkit.data.Task", modules)
+    assert not asks_its_package("learnkit.data.images", "learnkit.data.tasks", modules)
+    assert not asks_its_package("learnkit.data.images", "learnkit.data.tasks.Task", modules)
+    assert not asks_its_package("learnkit.data", "learnkit.data.tasks.Task", modules)
+
+
+def test_a_module_without_a_list_of_names_is_caught() -> None:
+    assert not assigns_all(ast.parse("x = 1"))
+    assert assigns_all(ast.parse("__all__ = ['x']"))
