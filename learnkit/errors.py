@@ -1,0 +1,138 @@
+"""Every error learnkit raises: a LearnkitError and the built-in a caller would expect.
+
+LearnkitError
+├── UsageError              ValueError           an argument that cannot work
+├── WrongTypeError          TypeError            the right call on the wrong kind of object
+├── DataError               ValueError           a data set that cannot be used as it is
+│   └── ImageError          OSError              one image that cannot be read
+├── MissingFileError        FileNotFoundError    a path that is not there
+├── CorruptFileError        ValueError           a file that is damaged or cut short
+├── UnsafeFileError         ValueError           a file that would run code when opened
+├── DownloadError           OSError              something that had to be fetched and could not be
+└── NonFiniteLossError      ArithmeticError      a loss that became nan or infinite
+
+Interrupt                                        raised by callbacks to steer the loop, never an error
+├── StopFit                                      end this fit; `after_fit` still runs
+├── SkipEpoch                                    end this epoch's training; validation still runs
+└── SkipBatch                                    go on with the next batch
+"""
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "CorruptFileError",
+    "DataError",
+    "DownloadError",
+    "ImageError",
+    "Interrupt",
+    "LearnkitError",
+    "LearnkitWarning",
+    "MissingFileError",
+    "NonFiniteLossError",
+    "SkipBatch",
+    "SkipEpoch",
+    "StopFit",
+    "UnsafeFileError",
+    "UsageError",
+    "WrongTypeError",
+    "nearest",
+]
+
+_NOTHING = object()
+
+
+class LearnkitError(Exception):
+    """What was got, where, what was expected, and what to do.
+
+    Args:
+        what: the argument or thing that is wrong; a whole sentence when it stands alone.
+        got: the offending value, shown by `repr`.
+        expected: what would have been right.
+        fix: one sentence that says what to do.
+
+    >>> print(UsageError("bs", got=0, expected="a positive int", fix="Pass bs=64."))
+    bs: got 0, expected a positive int. Pass bs=64.
+    """
+
+    def __init__(self, what: str, *, got: object = _NOTHING, expected: str = "", fix: str = "") -> None:
+        parts = [] if got is _NOTHING else [f"got {got!r}"]
+        parts += [f"expected {expected}"] if expected else []
+        message = f"{what}: {', '.join(parts)}" if parts else what
+        if fix:
+            message = f"{message.rstrip('.')}. {fix}"
+        self.message = message
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        return self.message  # KeyError and OSError would otherwise reword it
+
+    def __reduce__(self) -> tuple[type["LearnkitError"], tuple[str]]:
+        return type(self), (self.message,)  # crosses process borders with its type and text
+
+
+class UsageError(LearnkitError, ValueError):
+    """An argument that cannot work."""
+
+
+class WrongTypeError(LearnkitError, TypeError):
+    """The right call on the wrong kind of object."""
+
+
+class DataError(LearnkitError, ValueError):
+    """A data set that cannot be used as it is."""
+
+
+class ImageError(DataError, OSError):
+    """One image that cannot be read; the message names the file."""
+
+
+class MissingFileError(LearnkitError, FileNotFoundError):
+    """A path that is not there."""
+
+
+class CorruptFileError(LearnkitError, ValueError):
+    """A file that is damaged or cut short."""
+
+
+class UnsafeFileError(LearnkitError, ValueError):
+    """A file that would run code when opened."""
+
+
+class DownloadError(LearnkitError, OSError):
+    """Something that had to be fetched and could not be."""
+
+
+class NonFiniteLossError(LearnkitError, ArithmeticError):
+    """A loss that became nan or infinite."""
+
+
+class LearnkitWarning(UserWarning):
+    """The category of every warning learnkit gives."""
+
+
+class Interrupt(Exception):
+    """Raised by a callback to steer the loop; the message is the reason."""
+
+
+class StopFit(Interrupt):
+    """End this fit; `after_fit` still runs. The message is kept as `state.stop_reason`."""
+
+
+class SkipEpoch(Interrupt):
+    """End this epoch's training; validation still runs."""
+
+
+class SkipBatch(Interrupt):
+    """Leave the rest of this batch out and go on with the next."""
+
+
+def nearest(name: str, known: Iterable[str], n: int = 5) -> str:
+    """The known names closest to `name` first, as text for an error message.
+
+    >>> nearest("resnet81", ["vgg16", "resnet18", "resnet34"], n=2)
+    'resnet18, resnet34'
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=n, cutoff=0.4)
+    return ", ".join((close + [other for other in names if other not in close])[:n])

@@ -1,0 +1,104 @@
+"""Randomness as a function of coordinates (seed, stream, epoch, index), never of history.
+
+Equal coordinates give equal numbers whatever ran before, so results do not depend on the number of workers,
+and a fit is resumed from two integers. The mixer is SplitMix64 (Steele, Lea, Flood: Fast splittable
+pseudorandom number generators, OOPSLA 2014).
+"""
+
+import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+__all__ = ["Stream", "derive", "drawn_seed", "generator", "kept_all_rng", "kept_rng", "uniforms"]
+
+_MASK = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+_MIX_1, _MIX_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+
+class Stream(IntEnum):
+    """What a number is drawn for: equal coordinates in two streams are unrelated."""
+
+    ORDER = 1
+    AUGMENT = 2
+    STEP = 3
+    INIT = 4
+    SPLIT = 5
+    LR_FIND = 6
+
+
+def derive(seed: int, stream: Stream, *coordinates: int) -> int:
+    """A seed in [0, 2**63) for these coordinates.
+
+    >>> derive(42, Stream.ORDER, 0) == derive(42, Stream.ORDER, 0) != derive(42, Stream.ORDER, 1)
+    True
+    """
+    z = seed & _MASK
+    for coordinate in (stream, *coordinates):
+        z = (z + _GOLDEN * (2 * coordinate + 1)) & _MASK
+        z = ((z ^ (z >> 30)) * _MIX_1) & _MASK
+        z = ((z ^ (z >> 27)) * _MIX_2) & _MASK
+        z ^= z >> 31
+    return z >> 1
+
+
+def uniforms(seed: int, stream: Stream, epoch: int, indices: npt.ArrayLike, n: int) -> npt.NDArray[np.float32]:
+    """`n` numbers in [0, 1) for each item, float32 (len(indices), n): a row depends on its own index alone.
+
+    >>> a, b = uniforms(0, Stream.AUGMENT, 3, [7, 5], 4), uniforms(0, Stream.AUGMENT, 3, [5], 4)
+    >>> bool((a[1] == b[0]).all())
+    True
+    """
+    base = np.uint64(derive(seed, stream, epoch))
+    with np.errstate(over="ignore"):
+        items = _mixed(base + np.asarray(indices, dtype=np.uint64) * np.uint64(_GOLDEN))
+        numbers = _mixed(items[:, None] + np.arange(1, n + 1, dtype=np.uint64) * np.uint64(_GOLDEN))
+    return (numbers >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def _mixed(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(_MIX_1)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(_MIX_2)
+    return z ^ (z >> np.uint64(31))
+
+
+def generator(seed: int, stream: Stream, *coordinates: int) -> torch.Generator:
+    """A private CPU generator at these coordinates."""
+    return torch.Generator().manual_seed(derive(seed, stream, *coordinates))
+
+
+def drawn_seed() -> int:
+    """A seed for a user who gave none: read off torch's global generator without moving it.
+
+    So `torch.manual_seed(0)` at the top of a script makes the whole run repeatable.
+    """
+    state = torch.get_rng_state().numpy().tobytes()
+    return int.from_bytes(hashlib.sha256(state).digest()[:4], "big")
+
+
+@contextmanager
+def kept_rng() -> Iterator[None]:
+    """Put torch's global CPU generator back as it was, whatever happens inside."""
+    state = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+
+
+@contextmanager
+def kept_all_rng() -> Iterator[None]:
+    """Put the global generators of torch's CPU, NumPy and Python back as they were, whatever happens inside."""
+    of_numpy, of_python = np.random.get_state(), random.getstate()
+    try:
+        with kept_rng():
+            yield
+    finally:
+        np.random.set_state(of_numpy)
+        random.setstate(of_python)

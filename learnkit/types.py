@@ -1,0 +1,26 @@
+"""The words shared by every floor: which part of the data is meant, and the shapes of callables."""
+
+import os
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, TypeAlias
+
+import torch
+
+__all__ = ["Activation", "Batch", "DatasetType", "LearningRate", "Loss", "PathLike"]
+
+PathLike: TypeAlias = str | os.PathLike[str]
+Loss: TypeAlias = Callable[..., torch.Tensor]  # (preds, targets) -> scalar
+Activation: TypeAlias = Callable[[torch.Tensor], torch.Tensor]  # raw model output -> what a user reads
+LearningRate: TypeAlias = "float | slice | list[float] | tuple[float, ...]"
+Batch: TypeAlias = "tuple[Any, ...]"
+
+
+class DatasetType(IntEnum):
+    """Which part of the data a call is about, numbered as fastai v1 numbers them."""
+
+    Train = 1
+    Valid = 2
+    Test = 3
+    Single = 4
+    Fix = 5  # the training items in order, with the validation transforms
