@@ -1,0 +1,167 @@
+"""One place for devices and precisions: where a batch goes, and how forward, backward and step run there."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from learnkit.errors import UsageError
+from learnkit.seeds import kept_rng
+
+__all__ = ["BF16", "FP16", "PRECISIONS", "Compute", "Precision", "default_device", "find_device", "to_device"]
+
+Precision = Literal["auto", "fp32", "fp16", "bf16"]
+FP16: Precision = "fp16"
+BF16: Precision = "bf16"
+PRECISIONS: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_NO_AUTOCAST = nullcontext()
+
+
+def default_device() -> torch.device:
+    """`LEARNKIT_DEVICE` if it is set, else the accelerator if one really computes, else the CPU."""
+    named = os.environ.get("LEARNKIT_DEVICE")
+    if named:
+        return find_device(named)
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if accelerator is None:
+        return torch.device("cpu")
+    try:
+        (torch.ones(2, device=accelerator) + 1).sum().item()
+    except RuntimeError:  # a driver that is there but does not work: present is not usable
+        return torch.device("cpu")
+    return accelerator
+
+
+def find_device(device: str | torch.device | None) -> torch.device:
+    """The device a user means; None is the default one.
+
+    Raises:
+        UsageError: a name torch does not know.
+    """
+    if device is None:
+        return default_device()
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise UsageError("device", got=device, expected="a device torch knows, such as 'cpu' or 'cuda:0'") from error
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """The batch with every tensor in it on `device`: tuples, lists and dicts are followed."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):  # a named tuple
+        return type(batch)(*(to_device(value, device) for value in batch))
+    if isinstance(batch, tuple | list):
+        return type(batch)(to_device(value, device) for value in batch)
+    return batch
+
+
+@dataclass(slots=True)
+class Compute:
+    """A device and a precision, and the operations that depend on them.
+
+    Attributes:
+        device: where model and batches are.
+        precision: "fp32", "fp16" (with gradient scaling) or "bf16"; weights stay float32.
+        clip_norm: the global gradient norm above which gradients are scaled down, None for no clipping.
+        n_skipped: steps left out because float16 gradients overflowed.
+    """
+
+    device: torch.device = field(default_factory=default_device)
+    precision: Precision = "fp32"
+    clip_norm: float | None = None
+    n_skipped: int = 0
+    _scaler: torch.amp.GradScaler | None = None
+
+    def use(self, precision: Precision) -> None:
+        """Switch precision for the forward passes to come.
+
+        "auto" is bf16 where the accelerator has it, fp16 on an older one, fp32 on the CPU and on MPS.
+
+        Raises:
+            UsageError: an unknown precision.
+        """
+        if precision not in ("auto", *PRECISIONS):
+            raise UsageError("precision", got=precision, expected="'auto', 'fp32', 'fp16' or 'bf16'")
+        self.precision = self._best_precision() if precision == "auto" else precision
+        self._scaler = torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
+
+    def _best_precision(self) -> Precision:
+        if self.device.type != "cuda":
+            return "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context a forward pass runs in."""
+        if self.precision == "fp32":
+            return _NO_AUTOCAST
+        return torch.autocast(self.device.type, PRECISIONS[self.precision])
+
+    def full(self, preds: Any) -> Any:
+        """Outputs of an autocast forward back in float32, so that the loss is computed exactly."""
+        if self.precision == "fp32":
+            return preds
+        if isinstance(preds, tuple | list):
+            return type(preds)(self.full(p) for p in preds)
+        return preds.float() if isinstance(preds, Tensor) and preds.is_floating_point() else preds
+
+    def backward(self, loss: Tensor) -> None:
+        """Gradients of the loss, scaled up for float16."""
+        if self._scaler is None:
+            loss.backward()  # type: ignore[no-untyped-call]
+        else:
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def step(self, optimizer: Optimizer) -> bool:
+        """Clip, take one optimizer step, forget the gradients; False when an overflow left the step out."""
+        if self._scaler is not None:
+            self._scaler.unscale_(optimizer)
+        if self.clip_norm is not None:
+            weights = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            torch.nn.utils.clip_grad_norm_(weights, self.clip_norm)
+        taken = True
+        if self._scaler is None:
+            optimizer.step()
+        else:
+            scale = self._scaler.get_scale()
+            self._scaler.step(optimizer)
+            self._scaler.update()
+            taken = self._scaler.get_scale() >= scale
+            self.n_skipped += not taken
+        optimizer.zero_grad()
+        return taken
+
+    @property
+    def reads_freely(self) -> bool:
+        """Whether a number can be read off a tensor without waiting for a queue of work."""
+        return self.device.type == "cpu"
+
+    def reseed(self, seed: int) -> None:
+        """Seed the generators that dropout and mixing draw from: the CPU's and this device's, no other."""
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.default_generators[self.device.index or 0].manual_seed(seed)
+        elif self.device.type == "mps":
+            torch.mps.manual_seed(seed)
+
+    @contextmanager
+    def kept_rng(self) -> Iterator[None]:
+        """Put the caller's generators back as they were, whatever happens inside."""
+        with kept_rng():
+            if self.device.type == "cpu":
+                yield
+                return
+            module = torch.get_device_module(self.device)
+            state = module.get_rng_state()
+            try:
+                yield
+            finally:
+                module.set_rng_state(state)
