@@ -1,0 +1,134 @@
+"""Layer groups: their learning rates, their weight decay, and which of them train."""
+
+import math
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+from torch import nn
+
+from learnkit.errors import UsageError
+from learnkit.types import LearningRate
+
+__all__ = ["check_groups", "freeze_groups", "is_positive", "parameter_groups", "spread_decay", "spread_rates"]
+
+NORM_LAYERS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+
+
+def spread_rates(lr: LearningRate, n_groups: int) -> list[float]:
+    """One learning rate per layer group, from the input side to the head.
+
+    Args:
+        lr: a number (the same for all), `slice(a, b)` (even ratios from a to b), `slice(b)` (b for the last group and a
+            tenth of it for the others) or one number a group.
+        n_groups: how many layer groups there are.
+
+    Raises:
+        UsageError: a rate that is not a finite positive number, an empty slice, or a list of another length.
+
+    >>> [f"{rate:.0e}" for rate in spread_rates(slice(1e-5, 1e-3), 3)]
+    ['1e-05', '1e-04', '1e-03']
+    >>> spread_rates(slice(None, 1e-3), 3)
+    [0.0001, 0.0001, 0.001]
+    """
+    if isinstance(lr, slice):
+        return _spread_slice(lr, n_groups)
+    if isinstance(lr, Sequence) and not isinstance(lr, str):
+        if len(lr) != n_groups:
+            raise UsageError("lr", got=list(lr), expected=f"{n_groups} rates, one a layer group (got {len(lr)})")
+        return [_checked_rate(rate, lr) for rate in lr]
+    return [_checked_rate(lr, lr)] * n_groups
+
+
+def _spread_slice(lr: slice, n_groups: int) -> list[float]:
+    if lr.stop is None or lr.step is not None:
+        raise UsageError("lr", got=lr, expected="slice(stop) or slice(start, stop)", fix="Try slice(1e-4, 1e-3).")
+    stop = _checked_rate(lr.stop, lr)
+    if not lr.start:  # slice(0, b) says no more than slice(b)
+        return [stop / 10] * (n_groups - 1) + [stop]
+    start = _checked_rate(lr.start, lr)
+    if n_groups == 1:
+        return [stop]
+    return [*(start * (stop / start) ** (i / (n_groups - 1)) for i in range(n_groups - 1)), stop]
+
+
+def is_positive(value: object) -> bool:
+    """Whether this is a finite number above 0 (and not a bool)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+
+
+def _checked_rate(rate: Any, lr: object) -> float:
+    if not is_positive(rate):
+        raise UsageError("lr", got=lr, expected="finite rates above 0", fix="Find one with learn.lr_find().")
+    return float(rate)
+
+
+def spread_decay(wd: float | Sequence[float], n_groups: int) -> list[float]:
+    """One weight decay per layer group; a number is the same for all.
+
+    Raises:
+        UsageError: a decay that is negative or not finite, or a list of another length than the groups.
+    """
+    decays = list(wd) if isinstance(wd, Sequence) else [wd] * n_groups
+    fine = all(decay == 0 or is_positive(decay) for decay in decays)
+    if not fine or len(decays) != n_groups:
+        raise UsageError("wd", got=wd, expected=f"a finite decay of 0 or more, or {n_groups} of them")
+    return [float(decay) for decay in decays]
+
+
+def check_groups(model: nn.Module, groups: Sequence[nn.Module]) -> list[nn.Module]:
+    """The layer groups of a model, refused unless they hold each of its parameters exactly once.
+
+    Raises:
+        UsageError: a parameter in no group, in two, or in a group but not in the model.
+    """
+    names = {id(p): name for name, p in model.named_parameters()}
+    held = [id(p) for group in groups for p in group.parameters()]
+    missing = sorted(names[i] for i in names.keys() - set(held))
+    if missing or len(held) != len(names):
+        told = f"without {', '.join(missing[:5])}" if missing else "with a parameter in two groups, or of another model"
+        raise UsageError(f"layer groups {told}", expected="each of the model's parameters in exactly one group")
+    return list(groups)
+
+
+def parameter_groups(groups: Sequence[nn.Module], *, decay_norm_and_bias: bool = False) -> list[dict[str, Any]]:
+    """Groups for a torch optimizer: per layer group the weights that decay, then those that do not.
+
+    Parameters of one dimension (biases, the scale and shift of norm layers) do not decay unless asked. Each torch group
+    remembers its `layer_group` number and whether it `decays`; empty ones are left out.
+    """
+    made: list[dict[str, Any]] = []
+    for number, group in enumerate(groups):
+        weights = list(group.parameters())
+        decaying = [p for p in weights if decay_norm_and_bias or p.ndim > 1]
+        exempt = [p for p in weights if not (decay_norm_and_bias or p.ndim > 1)]
+        made += [
+            {"params": params, "layer_group": number, "decays": decays}
+            for params, decays in ((decaying, True), (exempt, False))
+            if params
+        ]
+    return made
+
+
+def freeze_groups(groups: Sequence[nn.Module], n: int, *, train_bn: bool = True) -> None:
+    """Train groups[n:] alone; with `train_bn` the norm layers of the frozen groups go on training.
+
+    Args:
+        groups: the layer groups, from the input side to the head.
+        n: how many to freeze; a negative number counts from the end, as an index does.
+        train_bn: whether norm layers stay trainable.
+
+    Raises:
+        UsageError: n beyond the number of groups.
+    """
+    if not -len(groups) <= n <= len(groups):
+        raise UsageError("freeze_to", got=n, expected=f"from {-len(groups)} to {len(groups)} layer groups")
+    first = n + len(groups) if n < 0 else n
+    for number, group in enumerate(groups):
+        for module in group.modules():
+            trains = number >= first or (train_bn and isinstance(module, NORM_LAYERS))
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(trains)
+    for parameter in chain.from_iterable(group.parameters() for group in groups[:first]):
+        if not parameter.requires_grad:
+            parameter.grad = None  # a stale gradient would be stepped on

@@ -1,0 +1,90 @@
+"""Schedules: pure functions of progress in [0, 1]; they know no optimizer, epoch or step."""
+
+import math
+from collections.abc import Callable
+from typing import TypeAlias
+
+from learnkit.errors import UsageError
+
+__all__ = ["Schedule", "constant", "cosine", "exponential", "linear", "one_cycle", "one_cycle_momentum", "sequence"]
+
+Schedule: TypeAlias = Callable[[float], float]
+
+
+def constant(value: float) -> Schedule:
+    """The same value throughout."""
+    return lambda progress: value
+
+
+def linear(start: float, end: float) -> Schedule:
+    """A straight line.
+
+    >>> linear(0.0, 2.0)(0.25)
+    0.5
+    """
+    return lambda progress: start + progress * (end - start)
+
+
+def cosine(start: float, end: float) -> Schedule:
+    """Half a cosine: slow at both ends (Loshchilov, Hutter: SGDR, 2017).
+
+    >>> [round(cosine(0.0, 2.0)(p), 6) for p in (0, 0.25, 0.5, 0.75, 1)]
+    [0.0, 0.292893, 1.0, 1.707107, 2.0]
+    """
+    return lambda progress: end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def exponential(start: float, end: float) -> Schedule:
+    """Even ratios between equal steps; both ends must be positive.
+
+    >>> [round(exponential(1.0, 100.0)(p), 6) for p in (0, 0.25, 0.5, 1)]
+    [1.0, 3.162278, 10.0, 100.0]
+    """
+    if start <= 0 or end <= 0:
+        raise UsageError("exponential", got=(start, end), expected="two positive ends")
+    return lambda progress: float(start * (end / start) ** progress)
+
+
+def sequence(*parts: tuple[float, Schedule]) -> Schedule:
+    """Schedules one after the other; each part is (its share of the whole, its schedule).
+
+    Raises:
+        UsageError: shares that are negative or do not sum to 1.
+
+    >>> warm = sequence((0.3, cosine(0.3, 0.6)), (0.7, cosine(0.6, 0.2)))
+    >>> [round(warm(p), 6) for p in (0, 0.15, 0.3, 0.65, 1)]
+    [0.3, 0.45, 0.6, 0.4, 0.2]
+    """
+    shares = [share for share, _ in parts]
+    if not math.isclose(sum(shares), 1.0, abs_tol=1e-9) or min(shares) < 0:
+        raise UsageError("sequence", got=shares, expected="shares from 0 to 1 that sum to 1")
+
+    def scheduled(progress: float) -> float:
+        start = 0.0
+        for share, schedule in parts:
+            if share > 0 and progress < start + share:
+                return schedule((progress - start) / share)
+            start += share
+        return parts[-1][1](1.0)
+
+    return scheduled
+
+
+def one_cycle(peak: float, *, warm_up: float = 0.25, div: float = 25.0, final_div: float = 1e5) -> Schedule:
+    """Rise from `peak / div` to `peak` over `warm_up` of training, then fall to `peak / final_div`.
+
+    Smith, Topin: Super-convergence, 2018.
+
+    >>> [round(one_cycle(1e-2)(k / 8), 8) for k in range(4)]
+    [0.0004, 0.0052, 0.01, 0.00933013]
+    """
+    return sequence((warm_up, cosine(peak / div, peak)), (1 - warm_up, cosine(peak, peak / final_div)))
+
+
+def one_cycle_momentum(high: float, low: float, *, warm_up: float = 0.25) -> Schedule:
+    """The mirror of `one_cycle`: from `high` down to `low` while the rate rises, and back.
+
+    >>> [round(one_cycle_momentum(0.95, 0.85)(k / 8), 6) for k in range(4)]
+    [0.95, 0.9, 0.85, 0.856699]
+    """
+    return sequence((warm_up, cosine(high, low)), (1 - warm_up, cosine(low, high)))
