@@ -1,0 +1,96 @@
+"""A fit stops when its loss is no longer a number, and the weights go back to the last good ones."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from learnkit.errors import NonFiniteLossError, UsageError
+from learnkit.training.state import TrainState
+
+__all__ = ["LossWatch", "Weights"]
+
+READ_EVERY = 50  # batches between two looks on a device where a look waits for the queue
+
+
+class Weights:
+    """A copy of a model's parameters and buffers, to be put back in place."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._copies = {name: tensor.detach().clone() for name, tensor in _tensors(model).items()}
+
+    @torch.no_grad()
+    def restore(self, model: nn.Module) -> None:
+        """Make the model's parameters and buffers equal to the copy, and forget the gradients."""
+        for name, tensor in _tensors(model).items():
+            tensor.copy_(self._copies[name])
+        model.zero_grad(set_to_none=True)
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+class LossWatch:
+    """Looks at each training loss; one that is nan or infinite ends the fit with NonFiniteLossError.
+
+    On the CPU every loss is read before its backward pass; elsewhere they are read fifty at a time, so that nothing
+    waits for the device.
+    The weights are put back to those at the start of the epoch.
+    """
+
+    def __init__(self) -> None:
+        self._unread: list[Tensor] = []
+        self._last_finite = math.nan
+        self._good: Weights | None = None
+
+    def start_epoch(self, state: TrainState) -> None:
+        """Keep the weights this epoch starts from."""
+        self._good = Weights(state.model)
+
+    def see(self, state: TrainState) -> None:
+        """Take note of `state.loss`; read it if reading is free or due."""
+        if state.loss.dim():
+            raise UsageError(
+                "loss_func", got=tuple(state.loss.shape), expected="a loss of shape (), the mean over the batch",
+                fix="Average it, for example with reduction='mean'.",
+            )  # fmt: skip
+        if state.compute.reads_freely:
+            value = state.loss.item()
+            if not math.isfinite(value):
+                self._stop(state, value, state.batch)
+            self._last_finite = value
+            return
+        self._unread.append(state.loss.detach())
+        if len(self._unread) >= READ_EVERY:
+            self.read(state)
+
+    def read(self, state: TrainState) -> None:
+        """Look at the losses not yet looked at."""
+        if not self._unread:
+            return
+        values = torch.stack(self._unread).tolist()
+        self._unread.clear()
+        for back, value in enumerate(values):
+            if not math.isfinite(value):
+                self._stop(state, value, state.batch - len(values) + 1 + back)
+            self._last_finite = value
+
+    def _stop(self, state: TrainState, value: float, batch: int) -> None:
+        finite = "unknown" if batch != state.batch else "yes" if _is_finite(state.inputs) else "no"
+        rates = sorted({group["lr"] for group in state.optimizer.param_groups})
+        if self._good is not None:
+            self._good.restore(state.model)
+            state.optimizer.state.clear()
+        self._unread.clear()
+        raise NonFiniteLossError(
+            f"loss {value} at epoch {state.epoch} batch {batch} (lr {', '.join(f'{rate:.3g}' for rate in rates)}); "
+            f"input finite? {finite}; last finite loss {self._last_finite:.4g}; "
+            "weights restored to those at the start of the epoch",
+            fix="Lower lr (learn.lr_find() suggests one), clip gradients, or look at this batch's data.",
+        )
+
+
+def _is_finite(inputs: Any) -> bool:
+    return all(bool(torch.isfinite(x).all()) for x in inputs if isinstance(x, Tensor) and x.is_floating_point())

@@ -1,0 +1,150 @@
+"""The training loop: fit, train_epoch, train_batch, validate. It knows no learner and no concrete callback."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from learnkit.device import to_device
+from learnkit.errors import DataError, LearnkitWarning, SkipBatch, SkipEpoch, StopFit
+from learnkit.seeds import Stream, derive
+from learnkit.training.callback import Callback, CallbackList
+from learnkit.training.finite import LossWatch
+from learnkit.training.state import TrainState
+
+__all__ = ["fit", "split_batch", "train_batch", "train_epoch", "validate"]
+
+
+def fit(state: TrainState, callbacks: CallbackList) -> None:
+    """Train for `state.n_epochs`; `after_fit` runs whatever happens, and the caller's generators are put back."""
+    watch = LossWatch()
+    with state.compute.kept_rng():
+        try:
+            callbacks.notify(Callback.before_fit, state)
+            for state.epoch in range(state.n_epochs):
+                train_epoch(state, callbacks, watch)
+                if state.valid_dl is not None:
+                    validate(state, callbacks)
+                callbacks.notify(Callback.after_epoch, state)
+        except StopFit as stop:
+            state.stop_reason = str(stop) or "stopped by a callback"
+        except BaseException as error:
+            callbacks.finish(state, during=error)
+            raise
+        callbacks.finish(state)
+
+
+def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch) -> None:
+    """Train on every batch of the training loader once."""
+    state.model.train()
+    state.batch = 0
+    watch.start_epoch(state)
+    callbacks.notify(Callback.before_epoch, state)
+    try:
+        for state.batch, batch in enumerate(_batches_of_epoch(state)):
+            try:
+                train_batch(state, batch, callbacks, watch)
+            except SkipBatch:
+                state.optimizer.zero_grad()
+    except SkipEpoch:
+        state.optimizer.zero_grad()
+    watch.read(state)
+
+
+def train_batch(state: TrainState, batch: Any, callbacks: CallbackList, watch: LossWatch) -> None:
+    """One forward, backward and step."""
+    compute = state.compute
+    state.inputs, state.targets = split_batch(to_device(batch, compute.device), "train")
+    compute.reseed(derive(state.seed, Stream.STEP, state.first_epoch + state.epoch, state.batch))
+    callbacks.notify(Callback.before_batch, state)
+    with compute.autocast():
+        state.preds = state.model(*state.inputs)
+    state.preds = compute.full(state.preds)
+    callbacks.notify(Callback.after_pred, state)
+    state.loss = state.loss_func(state.preds, state.targets)
+    callbacks.notify(Callback.after_loss, state)
+    watch.see(state)
+    compute.backward(state.loss)
+    callbacks.notify(Callback.after_backward, state)
+    if compute.step(state.optimizer):
+        state.step += 1
+    callbacks.notify(Callback.after_step, state)
+    callbacks.notify(Callback.after_batch, state)
+
+
+@torch.no_grad()
+def validate(state: TrainState, callbacks: CallbackList) -> None:
+    """Loss and metrics over the whole validation loader, each item counting the same, into `state.valid`."""
+    compute = state.compute
+    state.model.eval()
+    for metric in state.metrics:
+        metric.reset()
+    callbacks.notify(Callback.before_validate, state)
+    losses: list[Tensor] = []
+    sizes: list[int] = []
+    for batch in state.valid_dl or ():
+        state.inputs, state.targets = split_batch(to_device(batch, compute.device), "validation")
+        with compute.autocast():
+            state.preds = state.model(*state.inputs)
+        state.preds = compute.full(state.preds)
+        state.loss = state.loss_func(state.preds, state.targets)
+        losses.append(state.loss)
+        sizes.append(_size(state.inputs))
+        for metric in state.metrics:
+            metric.update(state.preds, state.targets)
+        callbacks.notify(Callback.after_validate_batch, state)
+    if not losses:
+        raise DataError("valid_dl gave no batches", fix="Check the validation set; it must hold at least one item.")
+    weights = torch.tensor(sizes, dtype=torch.float64)
+    mean = (torch.stack(losses).cpu().double() * weights).sum() / weights.sum()
+    state.valid = {"valid_loss": mean.item(), **{metric.name: float(metric.compute()) for metric in state.metrics}}
+    callbacks.notify(Callback.after_validate, state)
+
+
+def split_batch(batch: Any, part: str) -> tuple[tuple[Any, ...], Any]:
+    """The inputs and the target of a batch: the last entry is the target, those before it go to the model.
+
+    Raises:
+        DataError: a batch without a target, or not a tuple or list.
+    """
+    if isinstance(batch, tuple | list) and len(batch) > 1:
+        return tuple(batch[:-1]), batch[-1]
+    kind = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, tuple | list) else type(batch).__name__
+    raise DataError(
+        f"a batch of the {part} loader is a {kind}", expected="a tuple (inputs..., targets)",
+        fix="This part of the data needs labels.",
+    )  # fmt: skip
+
+
+@runtime_checkable
+class _Seeded(Protocol):
+    def seed_epoch(self, seed: int, epoch: int) -> None: ...
+
+
+def _batches_of_epoch(state: TrainState) -> Iterator[Any]:
+    """The training batches, their order fixed by (seed, epoch); a lone last item is left out before batch norm."""
+    epoch = state.first_epoch + state.epoch
+    if isinstance(state.train_dl, _Seeded):
+        state.train_dl.seed_epoch(state.seed, epoch)
+    elif set_epoch := getattr(getattr(state.train_dl, "sampler", None), "set_epoch", None):
+        set_epoch(epoch)  # torch's DistributedSampler and its kin
+    state.compute.reseed(derive(state.seed, Stream.ORDER, epoch))  # for a loader that draws its order globally
+    normalises = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in state.model.modules())
+    size = 0
+    for batch in state.train_dl:
+        before, size = size, _size(batch)
+        if normalises and size == 1 and before > 1:
+            if state.epoch == 0:
+                warnings.warn("a last batch of one item is left out: batch norm cannot train on it", LearnkitWarning,
+                              stacklevel=2)  # fmt: skip
+            continue
+        yield batch
+    if not size:
+        raise DataError("train_dl gave no batches", fix="Check the training set, and drop_last against its size.")
+
+
+def _size(batch: Any) -> int:
+    first = batch[0] if isinstance(batch, tuple | list) and len(batch) else batch
+    return len(first) if hasattr(first, "__len__") else 1

@@ -1,0 +1,99 @@
+"""The state of one fit: what is trained, where we are, and what is in flight."""
+
+from collections.abc import Iterable, Sequence, Sized
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from learnkit.device import Compute
+from learnkit.errors import UsageError
+from learnkit.metrics.metric import Metric
+from learnkit.types import Loss
+
+__all__ = ["TrainState"]
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainState:
+    """Everything a callback may read or change; an unknown name is an AttributeError.
+
+    Attributes:
+        rates: the learning rate asked of this fit, one per layer group from the input to the head.
+        seed: all randomness of the fit is a function of it, the epoch and the batch.
+        first_epoch: epochs the learner had behind it when this fit began; `first_epoch + epoch` never repeats.
+        folder: where callbacks write files.
+        epoch: number of the running epoch of this fit, from 0.
+        batch: number of the running batch of this epoch, from 0.
+        step: optimizer steps taken in this fit.
+        inputs: what the model is called with, a tuple.
+        targets: what the loss compares with.
+        preds: the model's raw output, float32.
+        loss: mean over the batch, shape ().
+        valid: results of the last validation: "valid_loss" and one number a metric.
+        row: the record of the last epoch, as the table shows it; set by the recorder.
+        stop_reason: why the fit ended early, empty when it did not.
+    """
+
+    # What is trained, and on what: fixed for one fit.
+    model: nn.Module
+    optimizer: Optimizer
+    loss_func: Loss
+    train_dl: Iterable[Any]
+    valid_dl: Iterable[Any] | None = None
+    metrics: Sequence[Metric] = ()
+    compute: Compute = field(default_factory=Compute)
+    n_epochs: int = 1
+    rates: list[float] = field(default_factory=list)
+    seed: int = 0
+    first_epoch: int = 0
+    folder: Path = field(default_factory=Path)
+    # Where we are.
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    # In flight: set by the loop batch by batch, editable by callbacks.
+    inputs: tuple[Any, ...] = ()
+    targets: Any = None
+    preds: Any = None
+    loss: Tensor = field(init=False)
+    # What came out.
+    valid: dict[str, float] = field(default_factory=dict)
+    row: dict[str, float] = field(default_factory=dict)
+    stop_reason: str = ""
+    n_batches: int | None = field(init=False)  # in an epoch; None for a loader without a length
+
+    def __post_init__(self) -> None:
+        self.n_batches = loader_length(self.train_dl)
+
+    @property
+    def progress(self) -> float:
+        """The share of this fit that is done before the running batch, in [0, 1).
+
+        Raises:
+            UsageError: the training loader has no length.
+        """
+        if self.n_batches is None:
+            raise UsageError(
+                "train_dl has no length, so how far the fit is cannot be told",
+                fix="Give the loader a __len__, or train without a schedule.",
+            )
+        return (self.epoch * self.n_batches + self.batch) / (self.n_epochs * self.n_batches)
+
+    @property
+    def record_names(self) -> list[str]:
+        """What each epoch's row will hold, in the order of the table; known before the first epoch."""
+        validated = ["valid_loss", *(metric.name for metric in self.metrics)]
+        return ["train_loss", *(validated if self.valid_dl is not None else [])]
+
+
+def loader_length(loader: object) -> int | None:
+    """The number of batches of a loader, None when it cannot say."""
+    if not isinstance(loader, Sized):
+        return None
+    try:
+        return len(loader)
+    except TypeError:  # a torch DataLoader over a dataset without a length
+        return None
