@@ -1,0 +1,37 @@
+"""Early stopping: end a fit that no longer improves."""
+
+from learnkit.callbacks.monitor import Monitor
+from learnkit.errors import StopFit, UsageError
+from learnkit.training.callback import Callback, Order
+from learnkit.training.state import TrainState
+
+__all__ = ["EarlyStopping"]
+
+
+class EarlyStopping(Callback):
+    """Stop after `patience` epochs in a row without improvement.
+
+    Args:
+        monitor: "train_loss", "valid_loss" or the name of a metric; which way is better comes from the metric.
+        min_delta: how much better counts as better.
+        patience: how many epochs without improvement end the fit; 1 stops at the first.
+    """
+
+    order = Order.DECIDE
+
+    def __init__(self, monitor: str = "valid_loss", min_delta: float = 0.0, patience: int = 1) -> None:
+        if patience < 1:
+            raise UsageError("patience", got=patience, expected="1 or more epochs")
+        self.monitor = Monitor(monitor, min_delta)
+        self.patience = patience
+        self.waited = 0
+
+    def before_fit(self, state: TrainState) -> None:
+        self.monitor.start(state)
+        self.waited = 0
+
+    def after_epoch(self, state: TrainState) -> None:
+        self.waited = 0 if self.monitor.improves(state) else self.waited + 1
+        if self.waited >= self.patience:
+            epochs = "epoch" if self.waited == 1 else "epochs"
+            raise StopFit(f"{self.monitor.name} has not improved for {self.waited} {epochs}")

@@ -1,0 +1,143 @@
+"""The learning-rate finder: a short run of growing rates, and what its losses suggest."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from learnkit.callbacks.smoothing import Smoothed
+from learnkit.errors import StopFit, UsageError
+from learnkit.optim.groups import is_positive
+from learnkit.optim.optimizers import set_learning_rates
+from learnkit.optim.schedules import exponential
+from learnkit.training.callback import Callback, Order
+from learnkit.training.state import TrainState
+
+__all__ = ["LRCurve", "LRFinder", "Suggestions", "suggest"]
+
+DIVERGED = 4.0  # a smoothed loss this many times the best ends the run
+
+
+class Suggestions(NamedTuple):
+    """Four readings of one curve; `valley` is the one to try first."""
+
+    valley: float
+    steep: float
+    minimum: float
+    slide: float
+
+
+@dataclass(frozen=True)
+class LRCurve:
+    """What a finder run saw: rates and smoothed losses of equal length, and the suggestions read off them."""
+
+    lrs: tuple[float, ...]
+    losses: tuple[float, ...]
+    suggestions: Suggestions
+
+
+class LRFinder(Callback):
+    """Train one batch each at `num_it` rates from `start_lr` towards `end_lr`, in even ratios (Smith, 2017).
+
+    The run ends after `num_it` batches, when the loss is nan or infinite, and, with `stop_div`, when the smoothed loss
+    is more than four times its best. As a callback it really trains; `Learner.lr_find` puts everything back afterwards.
+
+    Attributes:
+        lrs: the rate of each batch.
+        losses: the smoothed loss of each batch.
+    """
+
+    order = Order.SCHEDULE
+
+    def __init__(self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True) -> None:
+        if not (is_positive(start_lr) and is_positive(end_lr) and start_lr < end_lr):
+            raise UsageError("start_lr, end_lr", got=(start_lr, end_lr), expected="finite rates, 0 < start_lr < end_lr")
+        if not isinstance(num_it, int) or num_it < 1:
+            raise UsageError("num_it", got=num_it, expected="a whole number of batches, 1 or more")
+        self.num_it = max(num_it, 6)  # a curve of fewer points says nothing
+        self.stop_div = stop_div
+        self._rate = exponential(start_lr, end_lr)
+        self.lrs: list[float] = []
+        self.losses: list[float] = []
+
+    def before_fit(self, state: TrainState) -> None:
+        self.lrs, self.losses = [], []
+        self._smoothed = Smoothed()
+
+    def before_batch(self, state: TrainState) -> None:
+        rate = self._rate(len(self.lrs) / self.num_it)
+        set_learning_rates(state.optimizer, [rate] * len(state.rates))
+
+    def after_loss(self, state: TrainState) -> None:
+        loss = state.loss.item()
+        if not math.isfinite(loss):
+            raise StopFit(f"the loss became {loss} at lr {self._rate(len(self.lrs) / self.num_it):.3g}")
+        self.lrs.append(state.optimizer.param_groups[-1]["lr"])
+        self.losses.append(self._smoothed.add(loss))
+        if self.stop_div and self.losses[-1] > DIVERGED * min(self.losses):
+            raise StopFit("the loss diverged")
+
+    def after_batch(self, state: TrainState) -> None:
+        if len(self.lrs) >= self.num_it:
+            raise StopFit(f"{self.num_it} batches seen")
+
+    def curve(self) -> LRCurve:
+        """The curve of the run and its suggestions.
+
+        Raises:
+            UsageError: the run was too short to read anything off it.
+        """
+        return LRCurve(
+            tuple(self.lrs), tuple(self.losses), suggest(self.lrs, self.losses, skip_start=self.num_it // 10)
+        )
+
+
+def suggest(lrs: Sequence[float], losses: Sequence[float], *, skip_start: int = 10, skip_end: int = 5) -> Suggestions:
+    """Read four rates off a curve of rates and smoothed losses, its noisy start and its end left out.
+
+    `steep`: where the loss falls fastest per decade. `minimum`: a tenth of the rate of the least loss. `valley`:
+    half-way into the middle third of the longest fall. `slide`: the rate before the loss begins to climb, by interval gradients.
+
+    Raises:
+        UsageError: fewer than two points are left.
+    """
+    end = len(lrs) - skip_end if len(lrs) - skip_end - skip_start >= 2 else len(lrs)
+    rates, falls = np.asarray(lrs[skip_start:end]), np.asarray(losses[skip_start:end])
+    if len(rates) < 2:
+        raise UsageError(
+            f"lr_find saw {len(lrs)} finite losses", expected=f"at least {skip_start + 2}",
+            fix="Lower start_lr, raise num_it, or look for nan in the data.",
+        )  # fmt: skip
+    return Suggestions(
+        valley=float(rates[_valley(falls)]),
+        steep=float(rates[:-1][np.argmin(np.diff(falls) / np.diff(np.log(rates)))]),
+        minimum=float(rates[np.argmin(falls)] / 10),
+        slide=float(rates[_slide(falls)]),
+    )
+
+
+def _valley(losses: npt.NDArray[np.float64]) -> int:
+    """Half of a third into the second third of the longest strictly falling subsequence that ends last met."""
+    length = np.ones(len(losses), dtype=int)
+    for i in range(1, len(losses)):
+        higher = length[:i][losses[:i] > losses[i]]
+        if len(higher):
+            length[i] = higher.max() + 1
+    last = int(length.argmax())
+    first = last - int(length[last])
+    third = (last - first) / 3
+    return max(first + int(third) + int(third / 2), 0)
+
+
+def _slide(losses: npt.NDArray[np.float64], interval: int = 15, threshold: float = 0.005) -> int:
+    """Slide an interval from the right until the gradients at its two ends agree; its left end."""
+    gradients = np.gradient(losses)
+    left = max(len(losses) - 1 - interval, 0)
+    found = left
+    while left >= 0 and abs(gradients[min(left + interval, len(losses) - 1)] - gradients[left]) > threshold:
+        found = left
+        left -= 1
+    return found

@@ -1,0 +1,51 @@
+"""A monitored result: whether it is known, which way is better, and whether it has improved."""
+
+import math
+
+from learnkit.errors import UsageError, nearest
+from learnkit.training.state import TrainState
+
+__all__ = ["Monitor"]
+
+
+class Monitor:
+    """The best value yet of one column of the record.
+
+    Args:
+        name: "train_loss", "valid_loss" or the name of a metric.
+        min_delta: by how much, at least, a value must beat the best to count as better.
+
+    Attributes:
+        best: the best value yet, nan before the first.
+    """
+
+    def __init__(self, name: str, min_delta: float = 0.0) -> None:
+        if not min_delta >= 0:
+            raise UsageError("min_delta", got=min_delta, expected="0 or more")
+        self.name = name
+        self.min_delta = min_delta
+        self.best = math.nan
+        self._higher_is_better = False
+
+    def start(self, state: TrainState) -> None:
+        """Forget the past; refuse a name this fit will not record.
+
+        Raises:
+            UsageError: the name is not among the fit's columns.
+        """
+        if self.name not in state.record_names:
+            known = nearest(self.name, state.record_names, n=len(state.record_names))
+            raise UsageError("monitor", got=self.name, expected=f"one of {known}", fix="Or add it to metrics=.")
+        better = {metric.name: metric.higher_is_better for metric in state.metrics}.get(self.name)
+        guess = not any(word in self.name for word in ("loss", "error"))
+        self._higher_is_better = guess if better is None else better
+        self.best = math.nan
+
+    def improves(self, state: TrainState) -> bool:
+        """Whether the last row beats the best by more than `min_delta`; if so it is the new best. nan never does."""
+        value = state.row[self.name]
+        gain = value - self.best if self._higher_is_better else self.best - value
+        better = gain > self.min_delta or (math.isnan(self.best) and not math.isnan(value))
+        if better:
+            self.best = value
+        return better

@@ -1,0 +1,67 @@
+"""The one-cycle policy: the learning rate up and down once, momentum the other way."""
+
+from collections.abc import Sequence
+
+from learnkit.errors import UsageError
+from learnkit.optim.groups import is_positive, spread_rates
+from learnkit.optim.optimizers import momentum_of, set_learning_rates, set_momentum
+from learnkit.optim.schedules import Schedule, one_cycle, one_cycle_momentum
+from learnkit.training.callback import Callback, Order
+from learnkit.training.state import TrainState
+from learnkit.types import LearningRate
+
+__all__ = ["OneCycle"]
+
+
+class OneCycle(Callback):
+    """One cycle over the whole fit (Smith, Topin: Super-convergence, 2018).
+
+    Args:
+        lr_max: the peak: a number, a slice spread over the layer groups, or one a group; None for the fit's own `lr`.
+        moms: momentum at the ends and at the peak; Adam's first beta counts as momentum.
+        div_factor: the rate starts at `lr_max / div_factor`.
+        pct_start: the share of the fit in which the rate rises.
+        final_div: the rate ends near `lr_max / final_div`; None for `div_factor * 1e4`.
+    """
+
+    order = Order.SCHEDULE
+
+    def __init__(
+        self,
+        lr_max: LearningRate | None = None,
+        moms: Sequence[float] = (0.95, 0.85),
+        div_factor: float = 25.0,
+        pct_start: float = 0.3,
+        final_div: float | None = None,
+    ) -> None:
+        if lr_max is not None and not isinstance(lr_max, list | tuple):
+            spread_rates(lr_max, 1)  # refuses nan and the like here, where it was written
+        if len(moms) != 2 or not all(0 <= mom < 1 for mom in moms):
+            raise UsageError("moms", got=moms, expected="two numbers in [0, 1): at the ends, and at the peak")
+        if not 0 <= pct_start <= 1:
+            raise UsageError("pct_start", got=pct_start, expected="a share from 0 to 1")
+        if not is_positive(div_factor) or not (final_div is None or is_positive(final_div)):
+            raise UsageError("div_factor, final_div", got=(div_factor, final_div), expected="finite numbers above 0")
+        self.lr_max = lr_max
+        self.moms = tuple(moms)
+        self.div_factor = div_factor
+        self.pct_start = pct_start
+        self.final_div = div_factor * 1e4 if final_div is None else final_div
+        self._rates: list[Schedule] = []
+        self._momentum = one_cycle_momentum(*moms, warm_up=pct_start)
+
+    def before_fit(self, state: TrainState) -> None:
+        peaks = state.rates if self.lr_max is None else spread_rates(self.lr_max, len(state.rates))
+        self._rates = [
+            one_cycle(peak, warm_up=self.pct_start, div=self.div_factor, final_div=self.final_div) for peak in peaks
+        ]
+        self._set(state)
+
+    def before_batch(self, state: TrainState) -> None:
+        self._set(state)
+
+    def _set(self, state: TrainState) -> None:
+        progress = state.progress
+        set_learning_rates(state.optimizer, [rate(progress) for rate in self._rates])
+        if momentum_of(state.optimizer) is not None:
+            set_momentum(state.optimizer, self._momentum(progress))

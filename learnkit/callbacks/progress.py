@@ -1,0 +1,115 @@
+"""Progress: a bar and a table in a terminal or a notebook, one plain line an epoch anywhere else."""
+
+import os
+import sys
+import time
+from typing import Any, Literal
+
+from learnkit.errors import UsageError
+from learnkit.training.callback import Callback, Order
+from learnkit.training.state import TrainState
+
+__all__ = ["Progress", "format_row"]
+
+READ_EVERY = 0.2  # seconds between two looks at the running loss
+Display = Literal["auto", "bar", "plain", "off"]
+
+
+class Progress(Callback):
+    """Shows how a fit goes.
+
+    Args:
+        display: "bar" (fastprogress), "plain" (one line an epoch), "off", or "auto": a bar in a terminal or a notebook,
+            plain lines elsewhere. The variable LEARNKIT_PROGRESS decides for "auto" when it is set.
+    """
+
+    order = Order.REPORT
+
+    def __init__(self, display: Display = "auto") -> None:
+        if display not in ("auto", "bar", "plain", "off"):
+            raise UsageError("display", got=display, expected="'auto', 'bar', 'plain' or 'off'")
+        self.display = display
+        self._epochs: Any = None  # fastprogress's master bar
+        self._batches: Any = None
+        self._next_look = 0.0
+        self._is_plain = False
+
+    def before_fit(self, state: TrainState) -> None:
+        mode = chosen_display(self.display)
+        self._is_plain = mode == "plain"
+        self._epochs = None
+        if mode == "bar":
+            from fastprogress.fastprogress import master_bar
+
+            self._epochs = master_bar(range(state.n_epochs))
+            self._epochs.update(0)
+            self._epochs.write(["epoch", *state.record_names, "time"], table=True)
+
+    def before_epoch(self, state: TrainState) -> None:
+        if self._epochs is None:
+            return
+        from fastprogress.fastprogress import progress_bar
+
+        total = state.n_batches
+        self._batches = progress_bar(range(total or 0), total=total or "noinfer", parent=self._epochs)
+        self._batches.update(0)
+        self._next_look = time.monotonic() + READ_EVERY
+
+    def after_batch(self, state: TrainState) -> None:
+        if self._epochs is None or time.monotonic() < self._next_look:
+            return
+        self._batches.comment = f"loss {state.loss.item():.4f}"
+        self._batches.update(state.batch + 1)
+        self._next_look = time.monotonic() + READ_EVERY
+
+    def after_epoch(self, state: TrainState) -> None:
+        if self._epochs is not None:
+            self._batches.update(state.n_batches or state.batch + 1)
+            self._epochs.write([text for _, text in format_row(state.row)], table=True)
+            self._epochs.update(state.epoch + 1)
+        elif self._is_plain:
+            line = "  ".join(f"{name} {text}" for name, text in format_row(state.row))
+            print(line, flush=True)
+
+    def after_fit(self, state: TrainState) -> None:
+        if state.stop_reason and (self._is_plain or self._epochs is not None):
+            print(f"stopped: {state.stop_reason}", file=sys.stderr, flush=True)
+        if self._epochs is not None and state.epoch + 1 < state.n_epochs:
+            self._epochs.on_iter_end()  # a fit that ended early leaves its bar unfinished
+        self._epochs = self._batches = None
+
+
+def chosen_display(display: Display) -> str:
+    """What "auto" means here: the variable LEARNKIT_PROGRESS, else a bar where one can be drawn."""
+    if display != "auto":
+        return display
+    named = os.environ.get("LEARNKIT_PROGRESS", "")
+    if named in ("bar", "plain", "off"):
+        return named
+    if os.environ.get("TQDM_DISABLE", "").lower() in ("1", "true"):
+        return "off"
+    return "bar" if sys.stdout.isatty() or _in_notebook() else "plain"
+
+
+def _in_notebook() -> bool:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def format_row(row: dict[str, float]) -> list[tuple[str, str]]:
+    """A row of the record as (name, text): whole epochs, six decimals, minutes and seconds.
+
+    >>> format_row({"epoch": 0, "train_loss": 0.25, "time": 75.0})
+    [('epoch', '0'), ('train_loss', '0.250000'), ('time', '01:15')]
+    """
+    texts = []
+    for name, value in row.items():
+        if name == "epoch":
+            text = f"{value:.0f}"
+        elif name == "time":
+            minutes, seconds = divmod(round(value), 60)
+            text = f"{minutes:02d}:{seconds:02d}"
+        else:
+            text = f"{value:.6f}"
+        texts.append((name, text))
+    return texts

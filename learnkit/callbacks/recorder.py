@@ -1,0 +1,143 @@
+"""The recorder: what every fit of a learner leaves behind, batch by batch and epoch by epoch."""
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from learnkit.callbacks.lr_finder import LRCurve
+from learnkit.callbacks.smoothing import Smoothed
+from learnkit.errors import UsageError
+from learnkit.optim.optimizers import momentum_of
+from learnkit.training.callback import Callback, Order
+from learnkit.training.state import TrainState
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["Recorder"]
+
+
+class Recorder(Callback):
+    """Keeps losses, rates and results; it belongs to the learner, and every fit adds to it.
+
+    Attributes:
+        losses: the training loss of each batch, as the loss function gave it.
+        lrs: the learning rate of each batch, of the last layer group.
+        moms: the momentum of each batch (nan for an optimizer without one).
+        rows: one mapping an epoch: epoch, train_loss (the smoothed loss at the epoch's end), valid_loss, the metrics,
+            time in seconds.
+        epoch_ends: for each row, how many batches had been trained on by then.
+        lr_curve: what the last `lr_find` saw; None before it.
+    """
+
+    order = Order.RECORD
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.lrs: list[float] = []
+        self.moms: list[float] = []
+        self.rows: list[dict[str, float]] = []
+        self.epoch_ends: list[int] = []
+        self.lr_curve: LRCurve | None = None
+        self._smoothed = Smoothed()
+        self._unread: list[Tensor] = []
+        self._epoch_start = 0.0
+
+    def before_fit(self, state: TrainState) -> None:
+        self._smoothed = Smoothed()
+        self._unread = []
+
+    def before_epoch(self, state: TrainState) -> None:
+        self._epoch_start = time.perf_counter()
+
+    def after_batch(self, state: TrainState) -> None:
+        self._unread.append(state.loss.detach())  # stays on the device: reading it would wait for the queue
+        self.lrs.append(state.optimizer.param_groups[-1]["lr"])
+        momentum = momentum_of(state.optimizer)
+        self.moms.append(float("nan") if momentum is None else momentum)
+
+    def after_epoch(self, state: TrainState) -> None:
+        self._read()
+        row = {"epoch": len(self.rows), "train_loss": self._smoothed.value, **state.valid}
+        state.row = {**row, "time": time.perf_counter() - self._epoch_start}
+        self.rows.append(state.row)
+        self.epoch_ends.append(len(self.losses))
+
+    def after_fit(self, state: TrainState) -> None:
+        self._read()  # also what an interrupted epoch saw
+
+    def _read(self) -> None:
+        if self._unread:
+            values = torch.stack(self._unread).float().tolist()
+            self._unread = []
+            self.losses += values
+            for value in values:
+                self._smoothed.add(value)
+
+    @property
+    def history(self) -> "pd.DataFrame":
+        """One row an epoch: epoch, train_loss, valid_loss, one column a metric, time in seconds."""
+        import pandas as pd
+
+        history = pd.DataFrame(self.rows, columns=None if self.rows else ["epoch", "train_loss", "valid_loss", "time"])
+        history.insert(len(history.columns) - 1, "time", history.pop("time"))  # last, also when metrics were added
+        return history.astype({"epoch": int})
+
+    def plot(self, skip_start: int = 10, skip_end: int = 5, suggestion: bool = True) -> "Figure":
+        """Loss against learning rate, as the last `lr_find` saw it, with its suggestions.
+
+        Raises:
+            UsageError: no `lr_find` has run.
+        """
+        from learnkit.plots import lr_curve
+
+        if self.lr_curve is None:
+            raise UsageError("recorder.plot: nothing to draw yet", fix="Run learn.lr_find() first.")
+        lrs, losses = list(self.lr_curve.lrs), list(self.lr_curve.losses)
+        end = max(len(lrs) - skip_end, skip_start + 2)
+        loss_at = dict(zip(lrs, losses, strict=True))
+        marks = {
+            name: (lr, loss_at[min(lrs, key=lambda known, lr=lr: abs(known - lr))])  # type: ignore[misc]
+            for name, lr in self.lr_curve.suggestions._asdict().items()
+        }
+        return lr_curve(lrs[skip_start:end], losses[skip_start:end], marks if suggestion else {})
+
+    def plot_losses(self) -> "Figure":
+        """The training loss of every batch, its smoothed course, and the validation loss of every epoch."""
+        from learnkit.plots import loss_curves
+
+        self._require_batches("plot_losses")
+        valid = [
+            (end, row["valid_loss"]) for end, row in zip(self.epoch_ends, self.rows, strict=True) if "valid_loss" in row
+        ]
+        return loss_curves(self.losses, valid)
+
+    def plot_lr(self) -> "Figure":
+        """The learning rate and the momentum of every batch."""
+        from learnkit.plots import schedule_curves
+
+        self._require_batches("plot_lr")
+        return schedule_curves(self.lrs, None if all(m != m for m in self.moms) else self.moms)
+
+    def plot_metrics(self) -> "Figure":
+        """Every metric, epoch by epoch.
+
+        Raises:
+            UsageError: no epoch with a metric has been recorded.
+        """
+        from learnkit.plots import metric_curves
+
+        history = self.history
+        names = [name for name in history if name not in ("epoch", "train_loss", "valid_loss", "time")]
+        if not names or not len(history):
+            raise UsageError("recorder.plot_metrics: no metric recorded yet", fix="Pass metrics='accuracy' and fit.")
+        columns: Mapping[str, list[float]] = {str(name): [float(v) for v in history[name]] for name in names}
+        return metric_curves(columns)
+
+    def _require_batches(self, plot: str) -> None:
+        if not self.losses:
+            raise UsageError(f"recorder.{plot}: nothing to draw yet", fix="Fit first, for example learn.fit(1).")

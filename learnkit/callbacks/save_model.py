@@ -1,0 +1,77 @@
+"""Saving the best weights of a fit, and ending with them."""
+
+import warnings
+from pathlib import Path
+from typing import Literal
+
+from learnkit.callbacks.monitor import Monitor
+from learnkit.errors import LearnkitWarning, UsageError
+from learnkit.persistence.weights import check_name, load_weights, save_weights
+from learnkit.training.callback import Callback, Order
+from learnkit.training.state import TrainState
+
+__all__ = ["SaveModel"]
+
+
+class SaveModel(Callback):
+    """Write the weights to the learner's model folder whenever the monitored result improves, or every epoch.
+
+    With `every="improvement"` the best weights are loaded when the fit ends, also when it is stopped or interrupted,
+    and only if this very fit wrote them: a file left by an earlier run is never taken for this one's.
+
+    Args:
+        monitor: "train_loss", "valid_loss" or the name of a metric; which way is better comes from the metric.
+        every: "improvement" (NAME.pth) or "epoch" (NAME_0.pth, NAME_1.pth, ...).
+        name: the file's name without its ending.
+        with_opt: whether the optimizer's state is saved too.
+    """
+
+    order = Order.DECIDE
+
+    def __init__(
+        self,
+        monitor: str = "valid_loss",
+        every: Literal["improvement", "epoch"] = "improvement",
+        name: str = "bestmodel",
+        *,
+        with_opt: bool = False,
+    ) -> None:
+        if every not in ("improvement", "epoch"):
+            raise UsageError("every", got=every, expected="'improvement' or 'epoch'")
+        self.monitor = Monitor(monitor)
+        self.every = every
+        self.name = check_name(name)
+        self.with_opt = with_opt
+        self.written: Path | None = None
+
+    @property
+    def label(self) -> str:
+        return f"SaveModel({self.name!r})"
+
+    def before_fit(self, state: TrainState) -> None:
+        self.monitor.start(state)
+        self.written = None
+
+    def after_epoch(self, state: TrainState) -> None:
+        improved = self.monitor.improves(state)
+        if self.every == "epoch":
+            self._save(state, f"{self.name}_{state.epoch}")
+        elif improved:
+            self._save(state, self.name)
+
+    def _save(self, state: TrainState, name: str) -> None:
+        path = state.folder / f"{name}.pth"
+        save_weights(path, state.model, state.optimizer if self.with_opt else None)
+        self.written = path
+
+    def after_fit(self, state: TrainState) -> None:
+        if self.every == "epoch":
+            return
+        if self.written is not None:
+            load_weights(self.written, state.model, device=state.compute.device)
+        elif state.row:
+            warnings.warn(
+                f"{self.monitor.name} never improved, so nothing was saved as {self.name!r}; the last weights stay",
+                LearnkitWarning,
+                stacklevel=2,
+            )
