@@ -3,17 +3,16 @@
 import os
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 
-__all__ = ["Activation", "Batch", "DatasetType", "LearningRate", "Loss", "PathLike"]
+__all__ = ["Activation", "DatasetType", "LearningRate", "Loss", "PathLike"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Loss: TypeAlias = Callable[..., torch.Tensor]  # (preds, targets) -> scalar
 Activation: TypeAlias = Callable[[torch.Tensor], torch.Tensor]  # raw model output -> what a user reads
-LearningRate: TypeAlias = "float | slice | list[float] | tuple[float, ...]"
-Batch: TypeAlias = "tuple[Any, ...]"
+LearningRate: TypeAlias = float | slice | list[float] | tuple[float, ...]
 
 
 class DatasetType(IntEnum):

@@ -99,7 +99,8 @@ def suggest(lrs: Sequence[float], losses: Sequence[float], *, skip_start: int = 
     """Read four rates off a curve of rates and smoothed losses, its noisy start and its end left out.
 
     `steep`: where the loss falls fastest per decade. `minimum`: a tenth of the rate of the least loss. `valley`:
-    half-way into the middle third of the longest fall. `slide`: the rate before the loss begins to climb, by interval gradients.
+    half-way into the middle third of the longest fall. `slide`: the rate before the loss begins to climb, by interval
+    gradients.
 
     Raises:
         UsageError: fewer than two points are left.
