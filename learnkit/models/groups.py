@@ -1,0 +1,101 @@
+"""Layer groups: parts of a model, from input to head, that are frozen and given learning rates apart."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+from torch import nn
+
+from learnkit.errors import UsageError
+
+__all__ = ["SplitOn", "split_groups"]
+
+SplitOn: TypeAlias = Callable[[nn.Module], Sequence[Any]] | Sequence[Any]
+
+
+def split_groups(model: nn.Module, split_on: SplitOn) -> list[nn.Module]:
+    """Layer groups of `model` that share its layers and together hold every parameter exactly once.
+
+    Args:
+        model: the whole network.
+        split_on: a function(model) that returns one of the following, or one of them itself:
+            a list of groups, each a module or a list of modules;
+            a list of modules at which the second, third... group begins. The order is that of registration.
+
+    Raises:
+        UsageError: a parameter in no group or in two, a module that is not in the model.
+
+    >>> layers = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> [len(list(group.parameters())) for group in split_groups(layers, lambda model: [model[2]])]
+    [2, 2]
+    """
+    is_function = callable(split_on) and not isinstance(split_on, nn.Module)
+    parts = _checked(split_on(model) if is_function else split_on)  # type: ignore[operator]
+    groups = [part if isinstance(part, nn.Module) else nn.Sequential(*part) for part in parts]
+    wrong = _misplaced(model, groups)
+    if wrong and all(isinstance(part, nn.Module) for part in parts):
+        split = _split_at(model, parts)
+        if list(split[0].children()):  # something stands before the first of them, so they were meant as starts
+            groups, wrong = split, _misplaced(model, split)
+    if wrong:
+        raise UsageError(
+            f"split_on: every parameter must be in exactly one group, but {', '.join(wrong[:5])}",
+            fix="Return groups that together hold the whole model, or the modules at which new groups begin.",
+        )
+    return groups
+
+
+def _checked(parts: object) -> list[Any]:
+    """The parts as a list of modules and lists of modules."""
+    if isinstance(parts, list | tuple) and parts:
+        inner = [m for part in parts for m in (part if isinstance(part, list | tuple) else [part])]
+        if all(isinstance(m, nn.Module) for m in inner):
+            return list(parts)
+    raise UsageError(
+        "split_on",
+        got=type(parts).__name__,
+        expected="a list of modules, a list of lists of modules, or a function(model) that returns one",
+        fix="For example split_on=lambda model: [model[0][6], model[1]].",
+    )
+
+
+def _misplaced(model: nn.Module, groups: list[nn.Module]) -> list[str]:
+    """What is wrong with these groups, one entry a parameter: '0.weight is in 2'."""
+    times = Counter(id(parameter) for group in groups for parameter in group.parameters())
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    wrong = [f"{name} is in {times[key]}" for key, name in names.items() if times[key] != 1]
+    n_foreign = sum(key not in names for key in times)
+    return wrong + [f"{n_foreign} parameters are not of this model"] * (n_foreign > 0)
+
+
+def _split_at(model: nn.Module, starts: list[nn.Module]) -> list[nn.Module]:
+    known = {id(module) for module in model.modules()}
+    for start in starts:
+        if id(start) not in known:
+            raise UsageError(
+                f"split_on: a {type(start).__name__} is not a layer of this model",
+                fix="Name the layers through the model the function is given: lambda model: [model[1]].",
+            )
+    groups: list[list[nn.Module]] = [[]]
+    for begins, piece in _pieces(model, {id(start) for start in starts}):
+        if begins:
+            groups.append([])
+        groups[-1].append(piece)
+    first, *others = groups
+    return [nn.Sequential(*first), *(group[0] if len(group) == 1 else nn.Sequential(*group) for group in others)]
+
+
+def _pieces(module: nn.Module, starts: set[int]) -> Iterator[tuple[bool, nn.Module]]:
+    """The largest parts of `module` that no group begins inside, each with whether a group begins at it."""
+    begins = id(module) in starts
+    if not any(id(inner) in starts for inner in module.modules() if inner is not module):
+        yield begins, module
+        return
+    own = list(module.parameters(recurse=False))
+    if own:  # a class token, say: it belongs to the group its module begins in
+        yield begins, nn.ParameterList(own)
+        begins = False
+    for child in module.children():
+        for child_begins, piece in _pieces(child, starts):
+            yield begins or child_begins, piece
+            begins = False

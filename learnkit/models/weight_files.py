@@ -1,0 +1,132 @@
+"""Reading a file of weights without running code from it."""
+
+import pickle
+import pickletools
+import struct
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from learnkit.errors import CorruptFileError, MissingFileError, UnsafeFileError, UsageError
+from learnkit.types import PathLike
+
+__all__ = ["read_weights", "tensors_only"]
+
+_SUFFIXES = {".pth", ".pt", ".bin", ".ckpt", ".safetensors"}
+_SAVE_AGAIN = "Save its tensors again with torch.save(model.state_dict(), file) or as .safetensors where you trust it."
+
+
+def read_weights(path: PathLike) -> dict[str, Tensor]:
+    """The tensors of a torch file of the zip format (.pth, .pt) or a .safetensors file, by name, on the CPU.
+
+    What the file is, is read off its first bytes, not off its name.
+
+    Raises:
+        MissingFileError: no file there; the message lists the files of weights that are.
+        UnsafeFileError: a Python pickle, a file of torch before 1.6, a TorchScript program.
+        CorruptFileError: damaged, cut short, or no file of weights at all.
+        UsageError: it holds something else than tensors by name.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise _missing(path)
+    with path.open("rb") as file:
+        start = file.read(512)
+    if _is_safetensors(start, path.stat().st_size):
+        return _read_safetensors(path)
+    if start.startswith(b"PK\x03\x04"):
+        return tensors_only(_read_zip(path), str(path))
+    if start[257:262] == b"ustar" or _is_pickle(path, start):
+        raise UnsafeFileError(f"{path} is a Python pickle; learnkit does not run code from files", fix=_SAVE_AGAIN)
+    raise CorruptFileError(
+        f"{path}: neither a torch file of the zip format nor a safetensors file, or damaged ({len(start)} bytes read)"
+        if start
+        else f"{path} is empty",
+        fix="Fetch or copy the file again.",
+    )
+
+
+def tensors_only(content: object, where: str) -> dict[str, Tensor]:
+    """`content` as a state dict: tensors by name."""
+    if isinstance(content, dict) and all(isinstance(name, str) for name in content):
+        others = [name for name, value in content.items() if not isinstance(value, Tensor)]
+        if not others and content:
+            return dict(content)
+        if others:
+            kept = [name for name in others if isinstance(content[name], dict)]
+            fix = f"Pass the part that holds them, for example weights=checkpoint[{kept[0]!r}]." if kept else ""
+            raise UsageError(f"{where}: expected tensors by name, but {others[:5]} are not tensors", fix=fix)
+    raise UsageError(
+        where, got=type(content).__name__, expected="a dict of tensors by name", fix="Pass model.state_dict()."
+    )
+
+
+def _missing(path: Path) -> MissingFileError:
+    if path.is_dir():
+        return MissingFileError(f"{path} is a folder; {_listing(path)}", fix="Pass the path of one file.")
+    folder = next((parent for parent in path.absolute().parents if parent.is_dir()), Path("/"))
+    return MissingFileError(f"no file {path}; {_listing(folder)}", fix="Check the path passed as weights=.")
+
+
+def _listing(folder: Path) -> str:
+    names = sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in _SUFFIXES)
+    there = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+    return f"{folder} holds {there or 'no files of weights'}"
+
+
+def _is_safetensors(start: bytes, size: int) -> bool:
+    # Eight bytes of header length, then the header, which is JSON.
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size - 8
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return tensors_only(load_file(path), str(path))
+    except SafetensorError as error:
+        raise CorruptFileError(f"{path}: damaged ({error})", fix="Fetch or copy the file again.") from error
+
+
+def _read_zip(path: Path) -> object:
+    damaged = CorruptFileError(f"{path}: damaged or cut short", fix="Fetch or copy the file again.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+            intact = stored and archive.testzip() is None  # torch.load does not compare the checksums
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, struct.error) as error:
+        raise damaged from error
+    names = [member.filename for member in members]
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise UnsafeFileError(
+            f"{path} is a TorchScript program; learnkit does not run code from files", fix=_SAVE_AGAIN
+        )
+    if not any(name.endswith("/data.pkl") for name in names):
+        raise CorruptFileError(f"{path}: a zip file, but not one written by torch.save", fix=_SAVE_AGAIN)
+    if not intact:
+        raise damaged
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UnsafeFileError(
+            f"{path} holds objects other than tensors; learnkit does not run code from files", fix=_SAVE_AGAIN
+        ) from error
+    except Exception as error:  # the reader fails in many ways on a broken file
+        raise damaged from error
+
+
+def _is_pickle(path: Path, start: bytes) -> bool:
+    """Whether the file is a pickle, found by reading its opcodes, which runs none of them."""
+    if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return True
+    try:
+        with path.open("rb") as file:  # protocols 0 and 1 have no mark of their own
+            for _ in pickletools.genops(file):
+                pass
+    except (ValueError, OverflowError, IndexError, KeyError):
+        return False
+    return True
