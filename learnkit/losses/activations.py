@@ -1,0 +1,106 @@
+"""The activation that belongs to a loss: what makes of raw outputs the numbers a user reads."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from learnkit.errors import UsageError
+from learnkit.types import Activation, Loss
+
+__all__ = ["CLASSES", "FUNCTIONS", "activation_of", "identity", "softmax"]
+
+
+def identity(raw: Tensor) -> Tensor:
+    """The raw outputs themselves."""
+    return raw
+
+
+def softmax(raw: Tensor) -> Tensor:
+    """Probabilities of classes on axis 1: (N, C, ...) -> (N, C, ...), adding up to 1 over C.
+
+    >>> softmax(torch.zeros(1, 4)).tolist()
+    [[0.25, 0.25, 0.25, 0.25]]
+    """
+    return torch.softmax(raw, dim=1)
+
+
+# torch's losses whose inputs are raw outputs alone; a subclass has the activation of its base.
+CLASSES: list[tuple[type[nn.Module], Activation]] = [
+    (nn.CrossEntropyLoss, softmax),
+    (nn.NLLLoss, torch.exp),
+    (nn.KLDivLoss, torch.exp),
+    (nn.BCEWithLogitsLoss, torch.sigmoid),
+    (nn.MultiLabelSoftMarginLoss, torch.sigmoid),
+    (nn.SoftMarginLoss, torch.sigmoid),  # log(1 + exp(-yx)) is the cross entropy of sigmoid(x), classes being -1 and 1
+    (nn.BCELoss, identity),
+    (nn.MSELoss, identity),
+    (nn.L1Loss, identity),
+    (nn.SmoothL1Loss, identity),
+    (nn.HuberLoss, identity),
+    (nn.GaussianNLLLoss, identity),
+    (nn.MultiMarginLoss, identity),
+    (nn.MultiLabelMarginLoss, identity),
+    (nn.HingeEmbeddingLoss, identity),
+]
+FUNCTIONS: list[tuple[Callable[..., Any], Activation]] = [
+    (F.cross_entropy, softmax),
+    (F.nll_loss, torch.exp),
+    (F.kl_div, torch.exp),
+    (F.binary_cross_entropy_with_logits, torch.sigmoid),
+    (F.multilabel_soft_margin_loss, torch.sigmoid),
+    (F.soft_margin_loss, torch.sigmoid),
+    (F.binary_cross_entropy, identity),
+    (F.mse_loss, identity),
+    (F.l1_loss, identity),
+    (F.smooth_l1_loss, identity),
+    (F.huber_loss, identity),
+    (F.gaussian_nll_loss, identity),
+    (F.multi_margin_loss, identity),
+    (F.multilabel_margin_loss, identity),
+    (F.hinge_embedding_loss, identity),
+]
+
+
+def activation_of(loss_func: Loss) -> Activation | None:
+    """The activation that belongs to this loss, None when it is not known.
+
+    A loss's own `activation` attribute goes before all else. Otherwise torch's losses are known by type, torch's
+    functional losses by themselves, also inside a `functools.partial`.
+
+    Raises:
+        UsageError: the loss has an `activation` that cannot be called.
+
+    >>> activation_of(nn.BCEWithLogitsLoss()) is torch.sigmoid
+    True
+    """
+    own = getattr(loss_func, "activation", None)
+    if callable(own):
+        return cast(Activation, own)
+    if own is not None:
+        raise UsageError(
+            f"the activation of {type(loss_func).__name__}",
+            got=own,
+            expected="a function(raw outputs) -> outputs",
+            fix="For example torch.sigmoid.",
+        )
+    if isinstance(loss_func, functools.partial):
+        log_input = loss_func.keywords.get("log_input", True)
+        return _of_poisson(log_input) if loss_func.func is F.poisson_nll_loss else activation_of(loss_func.func)
+    if isinstance(loss_func, nn.PoissonNLLLoss):
+        return _of_poisson(loss_func.log_input)
+    if loss_func is F.poisson_nll_loss:
+        return _of_poisson(True)
+    if inspect.isclass(loss_func):  # a class where an instance was meant computes no loss
+        return None
+    of_class = (activation for kind, activation in CLASSES if isinstance(loss_func, kind))
+    of_function = (activation for function, activation in FUNCTIONS if loss_func is function)
+    return next(of_class, None) or next(of_function, None)
+
+
+def _of_poisson(log_input: bool) -> Activation:
+    return torch.exp if log_input else identity
