@@ -1,0 +1,177 @@
+"""The metrics known by name, each a function of raw outputs and targets, and the table of them."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from learnkit.errors import UsageError
+
+__all__ = [
+    "METRICS",
+    "NamedMetric",
+    "accuracy",
+    "accuracy_multi",
+    "error_rate",
+    "mae",
+    "mse",
+    "rmse",
+    "top_k_accuracy",
+]
+
+
+def accuracy(preds: Tensor, targets: Tensor) -> Tensor:
+    """Share of items whose largest output is the target's class.
+
+    Args:
+        preds: raw outputs or probabilities, (N, C, ...), classes on axis 1.
+        targets: class numbers, (N,) or (N, ...).
+
+    Raises:
+        UsageError: shapes that do not belong together.
+
+    >>> accuracy(torch.tensor([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]]), torch.tensor([0, 1, 1])).item()
+    0.6666666865348816
+    """
+    return _hits(preds, targets).float().mean()
+
+
+def error_rate(preds: Tensor, targets: Tensor) -> Tensor:
+    """1 - accuracy; arguments as there."""
+    return _misses(preds, targets).float().mean()
+
+
+def top_k_accuracy(preds: Tensor, targets: Tensor, k: int = 5) -> Tensor:
+    """Share of items whose class is among the `k` largest outputs; arguments as for `accuracy`."""
+    return _top_k_hits(preds, targets, k).float().mean()
+
+
+def accuracy_multi(preds: Tensor, targets: Tensor, threshold: float = 0.5, sigmoid: bool = True) -> Tensor:
+    """Share of single yes/no answers that are right, over all items and labels.
+
+    Args:
+        preds: raw outputs, (N, C).
+        targets: 0 or 1, (N, C).
+        threshold: yes means strictly above it.
+        sigmoid: turn raw outputs into probabilities first.
+
+    Raises:
+        UsageError: shapes that differ.
+    """
+    return _label_hits(preds, targets, threshold, sigmoid).float().mean()
+
+
+def mse(preds: Tensor, targets: Tensor) -> Tensor:
+    """Mean of the squared differences of all elements; (N,) and (N, 1) go together."""
+    return _squares(preds, targets).mean()
+
+
+def mae(preds: Tensor, targets: Tensor) -> Tensor:
+    """Mean of the absolute differences of all elements; (N,) and (N, 1) go together."""
+    return _differences(preds, targets).abs().mean()
+
+
+def rmse(preds: Tensor, targets: Tensor) -> Tensor:
+    """Square root of `mse`. As a metric it is the root of the whole set's mean, not a mean of roots."""
+    return _squares(preds, targets).mean().sqrt()
+
+
+def _hits(preds: Tensor, targets: Tensor) -> Tensor:
+    """Whether each answer is right, (number of targets,)."""
+    _check_classes(preds, targets)
+    return preds.argmax(dim=1).flatten() == targets.flatten()
+
+
+def _misses(preds: Tensor, targets: Tensor) -> Tensor:
+    return ~_hits(preds, targets)
+
+
+def _top_k_hits(preds: Tensor, targets: Tensor, k: int = 5) -> Tensor:
+    _check_classes(preds, targets)
+    if not 1 <= k <= preds.shape[1]:
+        raise UsageError(
+            "top_k_accuracy: k",
+            got=k,
+            expected=f"between 1 and the {preds.shape[1]} classes",
+            fix="Pass functools.partial(top_k_accuracy, k=2), say, as the metric.",
+        )
+    best = preds.topk(k, dim=1).indices  # (N, k, ...)
+    return (best == targets.reshape(best[:, :1].shape)).any(dim=1).flatten()
+
+
+def _check_classes(preds: Tensor, targets: Tensor) -> None:
+    if preds.ndim < 2 or preds.shape[1] < 2:
+        raise UsageError(
+            "preds",
+            got=tuple(preds.shape),
+            expected="the shape (N, C, ...) with C of 2 or more classes",
+            fix="For one output per item use accuracy_multi.",
+        )
+    if targets.numel() * preds.shape[1] != preds.numel():
+        expected = f"one class number for each of the {preds.numel() // preds.shape[1]} predictions"
+        fix = "For targets of one yes/no for each class use accuracy_multi."
+        raise UsageError("targets", got=tuple(targets.shape), expected=expected, fix=fix)
+
+
+def _label_hits(preds: Tensor, targets: Tensor, threshold: float = 0.5, sigmoid: bool = True) -> Tensor:
+    _check_elements(preds, targets)
+    probs = preds.sigmoid() if sigmoid else preds
+    return (probs > threshold).flatten() == (targets > 0.5).flatten()
+
+
+def _squares(preds: Tensor, targets: Tensor) -> Tensor:
+    return _differences(preds, targets).square()
+
+
+def _distances(preds: Tensor, targets: Tensor) -> Tensor:
+    return _differences(preds, targets).abs()
+
+
+def _differences(preds: Tensor, targets: Tensor) -> Tensor:
+    _check_elements(preds, targets)  # (N, 1) minus (N,) would be (N, N)
+    dtype = torch.promote_types(torch.promote_types(preds.dtype, targets.dtype), torch.float32)
+    return preds.flatten().to(dtype) - targets.flatten().to(dtype)
+
+
+def _check_elements(preds: Tensor, targets: Tensor) -> None:
+    if _squeezed(preds) != _squeezed(targets):
+        raise UsageError(
+            "targets",
+            got=tuple(targets.shape),
+            expected=f"the shape of the predictions, {tuple(preds.shape)}",
+            fix="This metric compares element by element.",
+        )
+
+
+def _squeezed(tensor: Tensor) -> list[int]:
+    return [size for size in tensor.shape if size != 1]
+
+
+@dataclass(frozen=True)
+class NamedMetric:
+    """How a metric known by name is made.
+
+    Args:
+        function: what a user may also pass or call, (preds, targets) -> scalar.
+        elements: what is averaged over the whole set, (preds, targets) -> any shape.
+        higher_is_better: which way is up.
+        finish: applied to that average.
+    """
+
+    function: Callable[..., Tensor]
+    elements: Callable[..., Tensor]
+    higher_is_better: bool
+    finish: Callable[[float], float] = float
+
+
+METRICS: dict[str, NamedMetric] = {
+    "accuracy": NamedMetric(accuracy, _hits, higher_is_better=True),
+    "accuracy_multi": NamedMetric(accuracy_multi, _label_hits, higher_is_better=True),
+    "error_rate": NamedMetric(error_rate, _misses, higher_is_better=False),
+    "mae": NamedMetric(mae, _distances, higher_is_better=False),
+    "mse": NamedMetric(mse, _squares, higher_is_better=False),
+    "rmse": NamedMetric(rmse, _squares, higher_is_better=False, finish=math.sqrt),
+    "top_k_accuracy": NamedMetric(top_k_accuracy, _top_k_hits, higher_is_better=True),
+}

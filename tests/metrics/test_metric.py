@@ -1,0 +1,266 @@
+"""Metrics over a set: from names, functions and objects, whatever the batches."""
+
+import functools
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn import metrics as sklearn_metrics
+from torch import Tensor, nn
+
+from learnkit.errors import UsageError
+from learnkit.metrics import accuracy, rmse, top_k_accuracy
+from learnkit.metrics.functions import METRICS
+from learnkit.metrics.metric import Metric, make_metrics
+
+N, C = 83, 6
+BATCH_SIZES = [1, 7, 32, N]
+
+
+def over(metric: Metric, preds: Tensor, targets: Tensor, bs: int) -> float:
+    metric.reset()
+    for x, y in zip(preds.split(bs), targets.split(bs), strict=True):
+        metric.update(x, y)
+    return metric.compute()
+
+
+def one(spec: Any) -> Metric:
+    metric, *others = make_metrics(spec)
+    assert others == []
+    return metric
+
+
+@pytest.fixture
+def scores() -> tuple[Tensor, Tensor]:
+    """Raw outputs (83, 6) and classes (83,)."""
+    draw = torch.Generator().manual_seed(0)
+    return torch.randn(N, C, generator=draw), torch.randint(C, (N,), generator=draw)
+
+
+@pytest.fixture
+def numbers() -> tuple[Tensor, Tensor]:
+    """Outputs and wanted numbers, (83, 2)."""
+    draw = torch.Generator().manual_seed(1)
+    return torch.randn(N, 2, generator=draw), torch.randn(N, 2, generator=draw)
+
+
+@pytest.mark.parametrize("bs", BATCH_SIZES)
+def test_named_class_metrics_are_exact_whatever_the_batches(scores: tuple[Tensor, Tensor], bs: int) -> None:
+    preds, targets = scores
+    right = sklearn_metrics.accuracy_score(targets, preds.argmax(1), normalize=False)
+    top = sklearn_metrics.top_k_accuracy_score(targets, preds, k=5, normalize=False, labels=range(C))
+    assert over(one("accuracy"), preds, targets, bs) == right / N
+    assert over(one("error_rate"), preds, targets, bs) == (N - right) / N
+    assert over(one("top_k_accuracy"), preds, targets, bs) == top / N
+
+
+@pytest.mark.parametrize("bs", BATCH_SIZES)
+def test_named_regression_metrics_are_exact_whatever_the_batches(numbers: tuple[Tensor, Tensor], bs: int) -> None:
+    preds, targets = numbers
+    args = (targets.double().numpy().ravel(), preds.double().numpy().ravel())
+    assert over(one("mse"), preds, targets, bs) == pytest.approx(sklearn_metrics.mean_squared_error(*args), rel=1e-6)
+    assert over(one("mae"), preds, targets, bs) == pytest.approx(sklearn_metrics.mean_absolute_error(*args), rel=1e-6)
+    expected = sklearn_metrics.root_mean_squared_error(*args)
+    assert over(one("rmse"), preds, targets, bs) == pytest.approx(expected, rel=1e-6)
+    assert over(one(rmse), preds, targets, bs) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("bs", BATCH_SIZES)
+def test_accuracy_multi_is_exact_whatever_the_batches(numbers: tuple[Tensor, Tensor], bs: int) -> None:
+    preds, targets = numbers[0], (numbers[1] > 0).float()
+    expected = 1 - sklearn_metrics.hamming_loss(targets.int(), (preds.sigmoid() > 0.5).int())
+    assert over(one("accuracy_multi"), preds, targets, bs) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("bs", BATCH_SIZES)
+def test_a_function_is_averaged_over_items_not_batches(scores: tuple[Tensor, Tensor], bs: int) -> None:
+    preds, targets = scores
+    expected = F.cross_entropy(preds.double(), targets).item()
+    assert over(one(F.cross_entropy), preds, targets, bs) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_root_is_taken_of_the_whole_sets_mean() -> None:
+    preds, targets = torch.tensor([3.0, 0.0, 0.0]), torch.zeros(3)
+    assert over(one("rmse"), preds, targets, 1) == math.sqrt(3)
+
+
+def test_a_named_metrics_function_gives_the_same_metric_as_its_name(scores: tuple[Tensor, Tensor]) -> None:
+    by_function = one(accuracy)
+    assert (by_function.name, by_function.higher_is_better) == ("accuracy", True)
+    assert over(by_function, *scores, 7) == over(one("accuracy"), *scores, 32)
+
+
+@pytest.mark.parametrize("partial", [functools.partial(top_k_accuracy, k=2)])
+def test_a_partial_has_its_functions_name_and_its_own_arguments(scores: tuple[Tensor, Tensor], partial: Any) -> None:
+    preds, targets = scores
+    metric = one(partial)
+    expected = sklearn_metrics.top_k_accuracy_score(targets, preds, k=2, labels=range(C))
+    assert (metric.name, metric.higher_is_better) == ("top_k_accuracy", True)
+    assert over(metric, preds, targets, 7) == pytest.approx(expected, abs=1e-12)
+
+
+def share_above(preds: Tensor, targets: Tensor, limit: float = 0.0) -> float:
+    return float((preds[:, 0] > limit).double().mean())
+
+
+def test_a_partial_of_any_function_works(scores: tuple[Tensor, Tensor]) -> None:
+    metric = one(functools.partial(share_above, limit=0.5))
+    assert metric.name == "share_above"
+    assert metric.higher_is_better is None
+    expected = float((scores[0][:, 0] > 0.5).double().mean())
+    assert over(metric, *scores, 32) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_functions_own_direction_is_kept() -> None:
+    def gain(preds: Tensor, targets: Tensor) -> Tensor:
+        return preds.mean()
+
+    gain.higher_is_better = True  # type: ignore[attr-defined]
+    assert one(gain).higher_is_better is True
+    assert one(functools.partial(gain)).higher_is_better is True
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_name_makes_a_metric_of_that_name_and_direction(name: str) -> None:
+    metric = one(name)
+    assert metric.name == name
+    assert metric.higher_is_better is METRICS[name].higher_is_better
+
+
+class F1Score(nn.Module):
+    """Gathers as torchmetrics objects do: everything kept, computed at the end."""
+
+    higher_is_better = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reset()
+
+    def reset(self) -> None:
+        self.kept: list[tuple[Tensor, Tensor]] = []
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        self.kept.append((preds.argmax(1), target))
+
+    def compute(self) -> Tensor:
+        preds, targets = (torch.cat(parts) for parts in zip(*self.kept, strict=True))
+        return torch.tensor(sklearn_metrics.f1_score(targets, preds, average="macro"))
+
+
+@pytest.mark.parametrize("bs", BATCH_SIZES)
+def test_an_object_gathers_by_itself(scores: tuple[Tensor, Tensor], bs: int) -> None:
+    preds, targets = scores
+    metric = one(F1Score())
+    expected = sklearn_metrics.f1_score(targets, preds.argmax(1), average="macro")
+    assert (metric.name, metric.higher_is_better) == ("f1_score", True)
+    assert over(metric, preds, targets, bs) == pytest.approx(expected)
+    assert over(metric, preds, targets, bs) == pytest.approx(expected)  # reset forgets
+
+
+@pytest.mark.parametrize(
+    ("class_name", "name"),
+    [
+        ("MulticlassAUROC", "multiclass_auroc"),
+        ("AUROC", "auroc"),
+        ("R2Score", "r2_score"),
+        ("JaccardIndex", "jaccard_index"),
+    ],
+)
+def test_an_object_is_named_after_its_class(class_name: str, name: str) -> None:
+    assert one(type(class_name, (F1Score,), {})()).name == name
+
+
+def test_an_objects_own_name_is_kept() -> None:
+    metric = F1Score()
+    metric.name = "macro f1"  # type: ignore[assignment]
+    assert one(metric).name == "macro f1"
+
+
+def test_a_module_that_is_called_is_a_function(numbers: tuple[Tensor, Tensor]) -> None:
+    metric = one(nn.L1Loss())
+    assert metric.name == "l1_loss"
+    assert over(metric, *numbers, 7) == pytest.approx(F.l1_loss(*numbers).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("spec", ["accuracy", share_above, F1Score()])
+def test_over_nothing_a_metric_is_nan(spec: Any) -> None:
+    assert math.isnan(one(spec).compute())
+
+
+def test_reset_forgets(scores: tuple[Tensor, Tensor]) -> None:
+    metric = one("accuracy")
+    metric.update(torch.eye(C), torch.arange(C).flip(0))
+    assert over(metric, *scores, 32) == over(one("accuracy"), *scores, 32)
+
+
+def test_updates_keep_no_graph_and_no_batch() -> None:
+    def first(preds: Tensor, targets: Tensor) -> Tensor:
+        return preds[0, 0]
+
+    for spec in ("mse", first):
+        metric = one(spec)
+        metric.update(torch.randn(50, 2, requires_grad=True), torch.randn(50, 2))
+        kept = [t for value in vars(metric).values() if isinstance(value, list) for t in value if isinstance(t, Tensor)]
+        assert [(t.requires_grad, t.untyped_storage().nbytes()) for t in kept] == [(False, 4)]
+
+
+def test_nothing_makes_no_metrics() -> None:
+    assert make_metrics(None) == make_metrics([]) == make_metrics(()) == []
+
+
+def test_a_sequence_is_made_in_order_and_made_metrics_stay() -> None:
+    metrics = make_metrics(["rmse", accuracy, F1Score()])
+    assert [metric.name for metric in metrics] == ["rmse", "accuracy", "f1_score"]
+    assert make_metrics(metrics) == metrics
+
+
+@pytest.mark.parametrize("spec", ["acuracy", ["mse", "acuracy"]])
+def test_an_unknown_name_is_refused_with_the_nearest(spec: Any) -> None:
+    with pytest.raises(UsageError, match=r"metrics: got 'acuracy', expected a known metric.* Nearest: accuracy"):
+        make_metrics(spec)
+
+
+def test_a_class_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"metrics: got 'F1Score', expected an instance, not a class\. Pass F1Score\("):
+        make_metrics(F1Score)
+
+
+@pytest.mark.parametrize("spec", [3, [None], {"accuracy"}, object()])
+def test_something_that_cannot_be_called_is_refused(spec: Any) -> None:
+    with pytest.raises(UsageError, match=r"metrics: got .* expected a name, a function\(preds, targets\) or an object"):
+        make_metrics(spec)
+
+
+@pytest.mark.parametrize("spec", [["mse", "mse"], ["accuracy", accuracy], [F1Score(), F1Score()]])
+def test_the_same_name_twice_is_refused(spec: Any) -> None:
+    with pytest.raises(UsageError, match=r"expected different names, but '\w+' is there twice"):
+        make_metrics(spec)
+
+
+def test_a_function_that_gives_more_than_one_number_is_refused() -> None:
+    def per_item(preds: Tensor, targets: Tensor) -> Tensor:
+        return preds.mean(1)
+
+    with pytest.raises(UsageError, match=r"metric per_item: got \(4,\), expected one number, shape \(\)"):
+        one(per_item).update(torch.zeros(4, 2), torch.zeros(4))
+
+
+@pytest.mark.parametrize("value", [None, "0.5"])
+def test_a_function_that_gives_no_number_is_refused(value: Any) -> None:
+    def strange(preds: Tensor, targets: Tensor) -> Any:
+        return value
+
+    with pytest.raises(UsageError, match=r"metric strange: got .* expected a number for each batch"):
+        one(strange).update(torch.zeros(4, 2), torch.zeros(4))
+
+
+@pytest.mark.parametrize(("value", "text"), [(torch.zeros(3), r"got \(3,\)"), ({"a": 1}, "got {'a': 1}")])
+def test_an_object_that_gives_no_single_number_is_refused(value: Any, text: str) -> None:
+    metric = F1Score()
+    metric.compute = lambda: value  # type: ignore[method-assign]
+    made = one(metric)
+    made.update(torch.zeros(4, 2), torch.zeros(4))
+    with pytest.raises(UsageError, match=f"metric f1_score: {text}, expected one number"):
+        made.compute()
