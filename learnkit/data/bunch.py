@@ -1,0 +1,286 @@
+"""The DataBunch: training, validation and test data as loaders, and what their targets mean."""
+
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learnkit.data.loaders import BatchOrder, DatasetLoader, TensorLoader, check_batch_size
+from learnkit.data.tasks import Classification, Task
+from learnkit.device import find_device, to_device
+from learnkit.errors import DataError, UsageError
+from learnkit.types import DatasetType
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["DataBunch"]
+
+
+class DataBunch:
+    """Data ready to train on; made by `from_tensors`, `from_datasets`, `from_loaders` or the factories for images.
+
+    Attributes:
+        train_dl: training batches (x, y), shuffled; the last short batch is left out where learnkit makes the loader.
+        valid_dl: validation batches in order; None when there are none.
+        test_dl: test batches, (x,) without labels; None when there are none.
+        fix_dl: the training items in order, nothing left out and nothing augmented.
+        task: what the targets mean; None when that is not known.
+        device: where batches go.
+        path: where a learner writes its files.
+        batch_size: items in a training batch; None for a loader that does not tell.
+    """
+
+    def __init__(
+        self,
+        train_dl: Iterable[Any],
+        valid_dl: Iterable[Any] | None,
+        test_dl: Iterable[Any] | None = None,
+        fix_dl: Iterable[Any] | None = None,
+        *,
+        task: Task | None = None,
+        device: torch.device | str | None = None,
+        path: Path | None = None,
+    ) -> None:
+        self.train_dl: Any = train_dl
+        self.valid_dl: Any = valid_dl
+        self.test_dl: Any = test_dl
+        self.fix_dl: Any = train_dl if fix_dl is None else fix_dl
+        self.task = task
+        self.device = find_device(device)
+        self.path = path or Path()
+        self.batch_size: int | None = getattr(train_dl, "batch_size", None)
+
+    @classmethod
+    def from_tensors(
+        cls,
+        x_train: Tensor,
+        y_train: Tensor,
+        x_valid: Tensor,
+        y_valid: Tensor,
+        x_test: Tensor | None = None,
+        y_test: Tensor | None = None,
+        *,
+        bs: int = 64,
+        task: Task | None = None,
+        seed: int = 42,
+        classes: Sequence[str] | None = None,
+        device: torch.device | str | None = None,
+    ) -> Self:
+        """Data in memory: inputs (N, ...), targets (N,) or (N, ...).
+
+        Whole numbers of shape (N,) are class numbers; other targets need `task`. NumPy arrays are taken too.
+
+        Raises:
+            UsageError: a batch size that cannot work, or float targets without a task.
+            DataError: inputs and targets of different lengths, an empty set, or class numbers without a class.
+        """
+        where = find_device(device)
+        train = _paired("train", x_train, y_train, where)
+        valid = _paired("valid", x_valid, y_valid, where)
+        test = None if x_test is None else _paired("test", x_test, y_test, where)
+        bs = check_batch_size(bs, len(train[0]))
+        task = task or _task_of(train[1], valid[1], classes)
+
+        def loader(tensors: tuple[Tensor, ...], *, shuffle: bool = False) -> TensorLoader:
+            return TensorLoader(tensors, BatchOrder(len(tensors[0]), bs, shuffle=shuffle, seed=seed))
+
+        test_dl = None if test is None else loader(test)
+        return cls(loader(train, shuffle=True), loader(valid), test_dl, loader(train), task=task, device=where)
+
+    @classmethod
+    def from_datasets(
+        cls,
+        train: Any,
+        valid: Any,
+        test: Any = None,
+        *,
+        bs: int = 64,
+        task: Task | None = None,
+        seed: int = 42,
+        classes: Sequence[str] | None = None,
+        num_workers: int = 0,
+        device: torch.device | str | None = None,
+    ) -> Self:
+        """Any map-style torch datasets of (x, y); `classes` is taken from the training set when it has them."""
+        where = find_device(device)
+        bs = check_batch_size(bs, len(train))
+        for name, part in (("valid", valid), ("test", test)):
+            if part is not None and len(part) == 0:
+                raise DataError(f"the {name} set is empty", fix="Give it at least one item, or leave it out.")
+
+        def loader(dataset: Any, *, shuffle: bool = False) -> DatasetLoader:
+            order = BatchOrder(len(dataset), bs, shuffle=shuffle, seed=seed)
+            return DatasetLoader(dataset, order, where, num_workers)
+
+        valid_dl, test_dl = (None if part is None else loader(part) for part in (valid, test))
+        task = task or _named_task(classes or getattr(train, "classes", None))
+        return cls(loader(train, shuffle=True), valid_dl, test_dl, loader(train), task=task, device=where)
+
+    @classmethod
+    def from_loaders(
+        cls,
+        train_dl: Iterable[Any],
+        valid_dl: Iterable[Any] | None,
+        test_dl: Iterable[Any] | None = None,
+        *,
+        classes: Sequence[str] | None = None,
+        task: Task | None = None,
+        device: torch.device | str | None = None,
+    ) -> Self:
+        """Anything that gives batches (x, y) again and again: torch DataLoaders, lists, loaders of your own.
+
+        The loaders are used as they are; their batches are moved to the device.
+
+        Raises:
+            UsageError: an iterator, which could be gone through only once.
+        """
+        for name, loader in (("train_dl", train_dl), ("valid_dl", valid_dl), ("test_dl", test_dl)):
+            if isinstance(loader, Iterator):
+                raise UsageError(
+                    f"{name} is an iterator, good for one epoch", got=loader, fix="Pass a list or a DataLoader."
+                )
+            if loader is not None and not isinstance(loader, Iterable):
+                raise UsageError(name, got=loader, expected="something that gives batches (x, y) when iterated")
+        named = classes or getattr(getattr(train_dl, "dataset", None), "classes", None)
+        return cls(train_dl, valid_dl, test_dl, task=task or _named_task(named), device=device)
+
+    @property
+    def train_ds(self) -> Any:
+        """The dataset behind `train_dl`; None for a loader that has none."""
+        return getattr(self.train_dl, "dataset", None)
+
+    @property
+    def valid_ds(self) -> Any:
+        """The dataset behind `valid_dl`."""
+        return getattr(self.valid_dl, "dataset", None)
+
+    @property
+    def test_ds(self) -> Any:
+        """The dataset behind `test_dl`."""
+        return getattr(self.test_dl, "dataset", None)
+
+    @property
+    def classes(self) -> list[str]:
+        """The class names in the order of the outputs, empty when there are none."""
+        return list(self.task.classes) if self.task else []
+
+    @property
+    def c(self) -> int:
+        """How many outputs a model needs; 0 when that is not known."""
+        return self.task.n_out if self.task else 0
+
+    @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        """The shape of one input, None when only a batch would tell."""
+        if isinstance(self.train_dl, TensorLoader):
+            return tuple(self.train_dl.tensors[0].shape[1:])
+        return None
+
+    @property
+    def samples(self) -> "pd.DataFrame":
+        """One row an item: input, target, split; the rows of a split in the order of `get_preds`."""
+        import pandas as pd
+
+        if not isinstance(self.train_dl, TensorLoader):
+            raise UsageError("samples: datasets and loaders of your own have no table", fix="Look at dls.train_ds.")
+        parts = []
+        for split, loader in (("train", self.fix_dl), ("valid", self.valid_dl), ("test", self.test_dl)):
+            if loader is not None:
+                x, *y = loader.tensors
+                targets = y[0].tolist() if y else [None] * len(x)
+                parts.append(pd.DataFrame({"input": range(len(x)), "target": targets, "split": split}))
+        return pd.concat(parts, ignore_index=True)
+
+    def ordered_dl(self, ds_type: DatasetType) -> Any:
+        """The loader of a part of the data in the order of its items, nothing left out and nothing augmented.
+
+        Raises:
+            UsageError: there is no such part, or only a shuffled loader of it.
+        """
+        loader = {DatasetType.Valid: self.valid_dl, DatasetType.Test: self.test_dl}.get(ds_type, self.fix_dl)
+        if ds_type == DatasetType.Single:
+            raise UsageError("ds_type", got=ds_type, expected="Train, Valid, Test or Fix", fix="Use learn.predict.")
+        if loader is None:
+            name = ds_type.name.lower()
+            raise UsageError(
+                f"this bunch has no {name} set", fix=f"Make it with one, or pass a loader instead of {ds_type!s}."
+            )
+        sampler = getattr(loader, "sampler", None)
+        if isinstance(sampler, torch.utils.data.RandomSampler):
+            dataset, size = loader.dataset, loader.batch_size
+            loader = torch.utils.data.DataLoader(
+                dataset, size, num_workers=loader.num_workers, collate_fn=loader.collate_fn
+            )
+        return loader
+
+    def one_batch(self, ds_type: DatasetType = DatasetType.Train) -> tuple[Any, ...]:
+        """The first batch of a part, as the model sees it: (x, y), on the device."""
+        loader = self.train_dl if ds_type == DatasetType.Train else self.ordered_dl(ds_type)
+        for batch in loader:
+            return tuple(to_device(batch, self.device))
+        raise DataError(f"the {ds_type.name.lower()} loader gives no batches")
+
+    def test_dl_from(self, items: Any) -> Any:
+        """A loader of unlabelled items, in their order."""
+        x = torch.stack([torch.as_tensor(item) for item in items]) if not isinstance(items, Tensor) else items
+        return TensorLoader((x.to(self.device),), BatchOrder(len(x), self.batch_size or 64, shuffle=False))
+
+    def prepare(self, item: Any) -> Tensor:
+        """One item as a batch of one on the device, as the model sees it."""
+        x = torch.as_tensor(item)
+        if self.input_shape is not None and tuple(x.shape) != self.input_shape:
+            raise UsageError("item", got=tuple(x.shape), expected=f"the shape of one input, {self.input_shape}")
+        return x[None].to(self.device)
+
+    def item_name(self, ds_type: DatasetType, i: int) -> str:
+        """What an item is called: its number, or its path."""
+        return str(i)
+
+    def picture(self, ds_type: DatasetType, i: int) -> "np.ndarray[Any, Any]":
+        """Item i as uint8 (H, W, 3), for drawing."""
+        raise UsageError("this bunch holds no images to draw", fix="Use an ImageDataBunch.")
+
+    def show_batch(self, rows: int = 3) -> "Figure":
+        """rows x rows training items with their targets."""
+        raise UsageError("this bunch holds no images to draw", fix="Use an ImageDataBunch.")
+
+    def __repr__(self) -> str:
+        parts = (("train", self.train_ds), ("valid", self.valid_ds), ("test", self.test_ds))
+        sizes = [f"{name} {len(part):,}" for name, part in parts if isinstance(part, Sized)]
+        return f"{type(self).__name__}({', '.join(sizes)}; {len(self.classes)} classes; batches of {self.batch_size})"
+
+
+def _paired(name: str, x: Any, y: Any, device: torch.device) -> tuple[Tensor, ...]:
+    """(x, y), or (x,) without y, as tensors of equal length on the device."""
+    tensors = tuple(torch.as_tensor(part, device=device) for part in (x, y) if part is not None)
+    if len(tensors) == 2 and len(tensors[0]) != len(tensors[1]):
+        raise DataError(
+            f"{name}: got {len(tensors[0])} inputs and {len(tensors[1])} targets", expected="as many of both"
+        )
+    if not len(tensors[0]):
+        raise DataError(f"the {name} set is empty", fix="Give it at least one item, or leave it out.")
+    return tensors
+
+
+def _task_of(y_train: Tensor, y_valid: Tensor, classes: Sequence[str] | None) -> Task:
+    if y_train.is_floating_point() or y_train.ndim != 1:
+        raise UsageError(
+            f"targets of type {y_train.dtype} and shape {tuple(y_train.shape)} do not say what they mean",
+            fix="Float labels need task=Regression((...names...)) or task=MultiLabel(classes), of learnkit.data.tasks.",
+        )
+    low, high = int(min(y_train.min(), y_valid.min())), int(max(y_train.max(), y_valid.max()))
+    names = tuple(str(i) for i in range(high + 1)) if classes is None else tuple(classes)
+    if low < 0 or high >= len(names):
+        raise DataError(
+            "class numbers", got=f"{low} to {high}", expected=f"0 to {len(names) - 1}, one of {len(names)} classes"
+        )
+    return Classification(names)
+
+
+def _named_task(classes: Sequence[Any] | None) -> Task | None:
+    return Classification(tuple(str(name) for name in classes)) if classes else None
