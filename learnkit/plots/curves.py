@@ -1,0 +1,93 @@
+"""Curves of a training run: losses, the rate finder, schedules, metrics."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from learnkit.plots.figure import Figure
+
+__all__ = ["loss_curves", "lr_curve", "metric_curves", "schedule_curves"]
+
+SMOOTHING = 0.98
+
+
+def loss_curves(train: Sequence[float], valid: Sequence[tuple[int, float]]) -> "Figure":
+    """The training loss of each batch, thin and smoothed, and the validation loss at (batches seen, loss)."""
+    from learnkit.plots.figure import BLUE, ORANGE, new_figure
+
+    figure = new_figure(7, 4)
+    axes = _axes(figure, "batches", "loss")
+    batches = range(1, len(train) + 1)
+    axes.plot(batches, train, color=BLUE, alpha=0.25, linewidth=0.8)
+    axes.plot(batches, _smoothed(train), color=BLUE, linewidth=2, label="training, smoothed")
+    if valid:
+        axes.plot(*zip(*valid, strict=True), color=ORANGE, linewidth=2, marker="o", markersize=4, label="validation")
+    finite = sorted([*_smoothed(train), *(loss for _, loss in valid)])
+    if finite and finite[-1] > finite[0]:
+        axes.set_ylim(min(0, finite[0]), finite[-1] * 1.1)  # one wild batch must not flatten the curve
+    axes.legend(frameon=False)
+    return figure
+
+
+def lr_curve(lrs: Sequence[float], losses: Sequence[float], suggestions: Mapping[str, tuple[float, float]]) -> "Figure":
+    """Loss against learning rate, the rate on a log scale; suggestions as name -> (rate, loss)."""
+    from learnkit.plots.figure import BLUE, new_figure
+
+    figure = new_figure(7, 4)
+    axes = _axes(figure, "learning rate", "smoothed loss")
+    axes.set_xscale("log")
+    axes.plot(lrs, losses, color=BLUE, linewidth=2)
+    colours = ("#D55E00", "#009E73", "#CC79A7", "#E69F00")
+    for (name, (lr, loss)), colour, marker in zip(suggestions.items(), colours, "osD^", strict=False):
+        axes.plot([lr], [loss], marker, color=colour, markersize=8, label=f"{name} {lr:.2g}")
+    if suggestions:
+        axes.legend(frameon=False)
+    return figure
+
+
+def schedule_curves(lrs: Sequence[float], momenta: Sequence[float] | None) -> "Figure":
+    """The learning rate of each batch, and the momentum beside it when there is one."""
+    from learnkit.plots.figure import BLUE, ORANGE, new_figure
+
+    figure = new_figure(10 if momenta is not None else 6, 3.5)
+    columns = 1 if momenta is None else 2
+    axes = _axes(figure, "batches", "learning rate", (1, columns, 1))
+    axes.plot(range(1, len(lrs) + 1), lrs, color=BLUE, linewidth=2)
+    if momenta is not None:
+        other = _axes(figure, "batches", "momentum", (1, 2, 2))
+        other.plot(range(1, len(momenta) + 1), momenta, color=ORANGE, linewidth=2)
+    return figure
+
+
+def metric_curves(history: Mapping[str, Sequence[float]]) -> "Figure":
+    """One panel a metric, epoch by epoch."""
+    from learnkit.plots.figure import BLUE, new_figure
+
+    columns = min(3, len(history))
+    rows = -(-len(history) // columns)
+    figure = new_figure(max(5, 4 * columns), 3.2 * rows)
+    for place, (name, values) in enumerate(history.items(), 1):
+        axes = _axes(figure, "epoch", name, (rows, columns, place))
+        axes.plot(range(len(values)), values, color=BLUE, linewidth=2, marker="o", markersize=4)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def _axes(figure: "Figure", xlabel: str, ylabel: str, place: tuple[int, int, int] = (1, 1, 1)) -> Any:
+    from learnkit.plots.figure import GRID
+
+    axes = figure.add_subplot(*place)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.grid(color=GRID, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def _smoothed(values: Sequence[float]) -> list[float]:
+    """An exponential average that starts unbiased."""
+    mean, out = 0.0, []
+    for n, value in enumerate(values, 1):
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * value
+        out.append(mean / (1 - SMOOTHING**n))
+    return out

@@ -1,0 +1,90 @@
+"""Pictures in a grid, and tables drawn as one."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from learnkit.plots.figure import Figure
+
+__all__ = ["confusion_matrix", "image_grid"]
+
+MOST_NUMBERED = 25  # classes up to which the cells hold their numbers
+MOST_TICKS = 60
+
+
+def image_grid(
+    pictures: Sequence[npt.NDArray[np.uint8]],
+    titles: Sequence[str],
+    columns: int | None = None,
+    title_colors: Sequence[str] | None = None,
+) -> "Figure":
+    """Pictures, uint8 (H, W, 3), each with its title above it."""
+    from learnkit.plots.figure import new_figure
+
+    columns = columns or max(1, round(len(pictures) ** 0.5))
+    rows = -(-len(pictures) // columns)
+    wrapped = [textwrap.fill(title, 26, replace_whitespace=False) if len(title) > 26 and "\n" not in title else title
+               for title in titles]  # fmt: skip
+    lines = max((title.count("\n") + 1 for title in wrapped), default=1)
+    figure = new_figure(max(4, 2.3 * columns), rows * (2.1 + 0.17 * lines))
+    for place, (picture, title) in enumerate(zip(pictures, wrapped, strict=True)):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        axes.imshow(picture, interpolation="nearest")
+        axes.set_axis_off()
+        axes.set_title(_plain(title), fontsize=9, color=title_colors[place] if title_colors else "black")
+    return figure
+
+
+def confusion_matrix(counts: npt.NDArray[np.int64], classes: Sequence[str], normalize: bool = False) -> "Figure":
+    """Rows are the actual classes, columns the predicted ones.
+
+    Args:
+        counts: (C, C).
+        classes: C names.
+        normalize: show shares of each row; a row without items stays empty.
+    """
+    from learnkit.plots.figure import new_figure
+
+    n = len(classes)
+    sums = counts.sum(1, keepdims=True)
+    shares = np.divide(counts, sums, out=np.zeros(counts.shape), where=sums > 0)
+    side = min(14.0, max(4.5, 2.2 + 0.42 * n))
+    figure = new_figure(side, side)
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    step = -(-n // MOST_TICKS)
+    names = [_plain(textwrap.shorten(name, 24, placeholder="…")) for name in classes]
+    small = 9 if n <= MOST_NUMBERED else 7
+    axes.set_xticks(range(0, n, step), names[::step], rotation=90 if max(map(len, names)) > 2 else 0, fontsize=small)
+    axes.set_yticks(range(0, n, step), names[::step], fontsize=small)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("actual")
+    axes.set_title("Confusion matrix" + (", share of each actual class" if normalize else ""))
+    if n <= MOST_NUMBERED:
+        _write_numbers(axes, counts, shares, sums[:, 0], normalize)
+    return figure
+
+
+def _write_numbers(
+    axes: Any,
+    counts: npt.NDArray[np.int64],
+    shares: npt.NDArray[np.float64],
+    sums: npt.NDArray[np.int64],
+    normalize: bool,
+) -> None:
+    for (row, column), count in np.ndenumerate(counts):
+        if normalize and not sums[row]:
+            continue
+        text = f"{shares[row, column]:.2f}" if normalize else str(count)
+        if not count:
+            text = "" if not normalize else "0"
+        shade = shares[row, column]
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if shade > 0.5 else "#222222")
+
+
+def _plain(text: str) -> str:
+    return text.replace("$", r"\$")  # matplotlib would set what stands between two of them as a formula
