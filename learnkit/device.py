@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from learnkit.errors import UsageError
@@ -120,13 +120,12 @@ class Compute:
         else:
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
-    def step(self, optimizer: Optimizer) -> bool:
-        """Clip, take one optimizer step, forget the gradients; False when an overflow left the step out."""
+    def step(self, optimizer: Optimizer, model: nn.Module) -> bool:
+        """Clip the model's gradients, take one optimizer step, forget the gradients; False when an overflow left the step out."""
         if self._scaler is not None:
             self._scaler.unscale_(optimizer)
         if self.clip_norm is not None:
-            weights = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-            torch.nn.utils.clip_grad_norm_(weights, self.clip_norm)
+            nn.utils.clip_grad_norm_(model.parameters(), self.clip_norm)
         taken = True
         if self._scaler is None:
             optimizer.step()

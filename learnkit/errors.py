@@ -134,5 +134,6 @@ def nearest(name: str, known: Iterable[str], n: int = 5) -> str:
     'resnet18, resnet34'
     """
     names = sorted(known)
+    begun = [other for other in names if other.startswith(name)]
     close = difflib.get_close_matches(name, names, n=n, cutoff=0.4)
-    return ", ".join((close + [other for other in names if other not in close])[:n])
+    return ", ".join(list(dict.fromkeys([*begun, *close, *names]))[:n])

@@ -42,7 +42,7 @@ class Callback:
         after_fit               always, also after an error or Ctrl-C
 
     A method whose name looks like a hook but is none is a TypeError when the class is defined. To steer the loop, raise
-    StopFit, SkipEpoch or SkipBatch. State that a resumed fit must have again goes through `state_dict` and
+    StopFit, SkipEpoch or SkipBatch; the other callbacks of that hook still run. State that a resumed fit must have again goes through `state_dict` and
     `load_state_dict`.
     """
 
@@ -114,15 +114,22 @@ class CallbackList:
         return iter(self._callbacks)
 
     def notify(self, hook: Hook, state: TrainState) -> None:
-        """Run one hook, named by the method itself: `notify(Callback.after_loss, state)`."""
+        """Run one hook, named by the method itself: `notify(Callback.after_loss, state)`.
+
+        A StopFit, SkipEpoch or SkipBatch takes effect when all callbacks have run, so that the epoch that ends a fit is
+        recorded and shown like the others.
+        """
+        interrupt: Interrupt | None = None
         for callback, method in self._bound[hook]:
             try:
                 method(state)
-            except Interrupt:
-                raise
+            except Interrupt as raised:
+                interrupt = interrupt or raised
             except BaseException as error:
                 _note(error, callback, hook, state)
                 raise
+        if interrupt is not None:
+            raise interrupt
 
     def finish(self, state: TrainState, during: BaseException | None = None) -> None:
         """Run `after_fit` of every callback, also when one of them fails.

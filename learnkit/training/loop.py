@@ -68,7 +68,7 @@ def train_batch(state: TrainState, batch: Any, callbacks: CallbackList, watch: L
     watch.see(state)
     compute.backward(state.loss)
     callbacks.notify(Callback.after_backward, state)
-    if compute.step(state.optimizer):
+    if compute.step(state.optimizer, state.model):
         state.step += 1
     callbacks.notify(Callback.after_step, state)
     callbacks.notify(Callback.after_batch, state)
