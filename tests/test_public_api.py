@@ -39,7 +39,7 @@ PROMISED: dict[str, Callable[..., Any]] = {
     "learnkit.Learner.save":
         lambda self, file, return_path=False, with_opt=True: None,
     "learnkit.Learner.load":
-        lambda self, file, device=None, strict=True, with_opt=True: None,
+        lambda self, file, device=None, strict=True, with_opt=None: None,
     "learnkit.Learner.predict":
         lambda self, item: None,
     "learnkit.cnn_learner":

@@ -1,0 +1,24 @@
+"""learnkit: five lines to a trained vision model, plain PyTorch's speed, and files you can trust."""
+
+from learnkit.data.bunch import DataBunch
+from learnkit.data.image_bunch import ImageDataBunch
+from learnkit.errors import LearnkitError, LearnkitWarning
+from learnkit.interpretation.classification import ClassificationInterpretation
+from learnkit.learner.learner import Learner
+from learnkit.learner.vision import cnn_learner
+from learnkit.training.callback import Callback
+from learnkit.types import DatasetType
+
+__all__ = [
+    "Callback",
+    "ClassificationInterpretation",
+    "cnn_learner",
+    "DataBunch",
+    "DatasetType",
+    "ImageDataBunch",
+    "Learner",
+    "LearnkitError",
+    "LearnkitWarning",
+]  # fmt: skip
+
+__version__ = "0.1.0"

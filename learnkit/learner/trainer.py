@@ -1,0 +1,278 @@
+"""Training: data, model, loss, optimizer, metrics and callbacks brought together for a fit."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from torch import nn
+from torch.optim import Optimizer
+
+from learnkit.callbacks.lr_finder import LRFinder, Suggestions
+from learnkit.callbacks.one_cycle import OneCycle
+from learnkit.callbacks.precision import MixedPrecision
+from learnkit.callbacks.progress import Progress
+from learnkit.callbacks.recorder import Recorder
+from learnkit.data.bunch import DataBunch
+from learnkit.device import BF16, FP16, Compute
+from learnkit.errors import UsageError
+from learnkit.learner.checks import check_epochs, check_outputs
+from learnkit.learner.rehearsal import rehearsal
+from learnkit.losses.activations import activation_of
+from learnkit.metrics.metric import make_metrics
+from learnkit.optim.groups import check_groups, freeze_groups, parameter_groups, spread_decay, spread_rates
+from learnkit.optim.optimizers import OptimizerFactory, Settings, make_optimizer, set_decay, set_learning_rates
+from learnkit.seeds import Stream, derive, drawn_seed
+from learnkit.training import loop
+from learnkit.training.callback import Callback, CallbackList
+from learnkit.training.state import TrainState
+from learnkit.types import Activation, LearningRate, Loss, PathLike
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["DEFAULT_LR", "Trainer"]
+
+DEFAULT_LR = slice(None, 3e-3)
+
+
+class Trainer:
+    """Trains a model on a DataBunch.
+
+    Args:
+        dls: the data.
+        model: any module; it is moved to the data's device.
+        loss_func: (preds, targets) -> mean loss, shape (); None for the one that goes with the data's task.
+        opt_func: "adamw", "adam", "sgd", "rmsprop", or a factory called with groups (and `lr=` if it has one).
+        metrics: a name ("accuracy"), a function (preds, targets), a torchmetrics object, or a list of these.
+        callbacks: run in every fit, before those of the fit itself.
+        wd: weight decay of the parameters with two dimensions or more. A `weight_decay` fixed in `opt_func` by
+            functools.partial wins over it.
+        wd_bn_bias: decay biases and norm layers too.
+        train_bn: norm layers of frozen groups go on training.
+        path: where `model_dir` is; None for the data's path.
+        model_dir: the folder for weights.
+        seed: order, augmentation and dropout of every fit are a function of it; None draws one, kept as `learn.seed`.
+        groups: layer groups from the input to the head, holding each parameter once; None for a single group.
+        activation: what turns raw outputs into what a user reads; None for the one that goes with the loss.
+
+    Raises:
+        UsageError: arguments that cannot work together, such as a model whose outputs are not the data's classes.
+    """
+
+    def __init__(
+        self,
+        dls: DataBunch,
+        model: nn.Module,
+        *,
+        loss_func: Loss | None = None,
+        opt_func: str | OptimizerFactory = "adamw",
+        metrics: Any = (),
+        callbacks: Callback | Sequence[Callback] = (),
+        wd: float = 0.01,
+        wd_bn_bias: bool = False,
+        train_bn: bool = True,
+        path: PathLike | None = None,
+        model_dir: PathLike = "models",
+        seed: int | None = None,
+        groups: Sequence[nn.Module] | None = None,
+        activation: Activation | None = None,
+    ) -> None:
+        self.dls = dls
+        check_outputs(model, dls.input_shape, dls.task.n_out if dls.task and dls.classes else None, dls.classes)
+        self.model = model.to(dls.device)
+        if loss_func is None and dls.task is None:
+            raise UsageError("the data does not say which loss fits it", fix="Pass loss_func=.")
+        self.loss_func: Loss = loss_func or dls.task.loss()  # type: ignore[union-attr]
+        if isinstance(self.loss_func, nn.Module):
+            self.loss_func.to(dls.device)
+        of_task = dls.task.activation if dls.task else None
+        self.activation: Activation = activation or activation_of(self.loss_func) or of_task or nn.Identity()
+        self.opt_func = opt_func
+        self.opt: Optimizer | None = None
+        self.metrics = make_metrics(metrics)
+        self.recorder = Recorder()
+        self.callbacks: list[Callback] = []
+        self.add_cb(*as_list(callbacks))
+        factory_wd = opt_func.keywords.get("weight_decay") if isinstance(opt_func, partial) else None
+        self.wd = wd if factory_wd is None else factory_wd
+        self.wd_bn_bias = wd_bn_bias
+        self.train_bn = train_bn
+        self.path = Path(path) if path is not None else dls.path
+        self.model_dir = Path(model_dir)
+        self.seed = drawn_seed() if seed is None else seed
+        self.epoch = 0  # epochs begun in all fits so far: no two of them see the same order or dropout
+        self.split(groups or [self.model])
+
+    def fit(
+        self,
+        epochs: int,
+        lr: LearningRate = DEFAULT_LR,
+        wd: float | Sequence[float] | None = None,
+        callbacks: Callback | Sequence[Callback] = (),
+    ) -> None:
+        """Train for `epochs`, each followed by a validation.
+
+        Args:
+            epochs: how many times the training set is gone through.
+            lr: a number, `slice(a, b)` spread over the layer groups in even ratios, `slice(b)` (a tenth of b for all
+                groups but the last), or one number a group.
+            wd: weight decay, None for the learner's.
+            callbacks: for this fit alone.
+
+        Raises:
+            UsageError: arguments that cannot work, before anything is trained.
+            NonFiniteLossError: the loss became nan or infinite; the weights are those at the start of that epoch.
+        """
+        chosen = as_list(callbacks)
+        if not check_epochs(epochs):
+            return
+        state = self._state(self._ready_optimizer(), epochs, lr, wd)
+        running = CallbackList([*self._own_callbacks(chosen), *chosen])
+        try:
+            loop.fit(state, running)
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note(
+                f"fit interrupted at epoch {state.epoch}, batch {state.batch}, after {state.step} optimizer steps; "
+                f"weights, optimizer and history ({len(self.recorder.rows)} epochs) are kept; the learner can be used"
+            )
+            raise
+        finally:
+            self.epoch += state.epoch + 1
+
+    def fit_one_cycle(
+        self,
+        epochs: int,
+        max_lr: LearningRate = DEFAULT_LR,
+        moms: Sequence[float] = (0.95, 0.85),
+        div_factor: float = 25.0,
+        pct_start: float = 0.25,
+        final_div: float = 1e5,
+        wd: float | Sequence[float] | None = None,
+        callbacks: Callback | Sequence[Callback] = (),
+    ) -> None:
+        """Train under one cycle of rates that peaks at `max_lr`; see `OneCycle`."""
+        cycle = OneCycle(None, moms, div_factor, pct_start, final_div)
+        self.fit(epochs, max_lr, wd, [cycle, *as_list(callbacks)])
+
+    def lr_find(
+        self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True
+    ) -> Suggestions:
+        """Try growing learning rates on `num_it` batches; `recorder.plot()` draws what it saw.
+
+        Leaves no trace but the curve: weights, optimizer, random generators and history are as before.
+
+        Returns:
+            (valley, steep, minimum, slide): four readings of the curve.
+        """
+        finder = LRFinder(start_lr, end_lr, num_it, stop_div)
+        running = CallbackList([finder, *(callback for callback in self.callbacks if callback.in_lr_find)])
+        with rehearsal(self.model, self.dls.train_dl):
+            state = self._state(self._new_optimizer(), 1, end_lr, None)
+            state.valid_dl, state.seed = None, derive(self.seed, Stream.LR_FIND)
+            state.n_epochs = -(-finder.num_it // state.n_batches) if state.n_batches else finder.num_it
+            loop.fit(state, running)
+        self.recorder.lr_curve = finder.curve()
+        return self.recorder.lr_curve.suggestions
+
+    def split(self, groups: Sequence[nn.Module]) -> Self:
+        """Set the layer groups, from the input to the head; the optimizer starts anew."""
+        self.groups = check_groups(self.model, groups)
+        self.opt = None
+        return self
+
+    def freeze_to(self, n: int) -> None:
+        """Train groups[n:] alone (norm layers of the others too, with `train_bn`); the optimizer starts anew."""
+        if len(self.groups) < 2 and n:
+            raise UsageError(
+                f"freeze: this model has {len(self.groups)} layer group, so nothing would be left to train",
+                fix="Pass groups= with two or more, or use learn.split([...]).",
+            )
+        freeze_groups(self.groups, n, train_bn=self.train_bn)
+        self.opt = None
+
+    def freeze(self) -> None:
+        """Train the last layer group alone."""
+        self.freeze_to(-1)
+
+    def unfreeze(self) -> None:
+        """Train every layer group."""
+        self.freeze_to(0)
+
+    def lr_range(self, lr: LearningRate) -> list[float]:
+        """One rate per layer group, as `fit` reads `lr`."""
+        return spread_rates(lr, len(self.groups))
+
+    @property
+    def history(self) -> "pd.DataFrame":
+        """One row for every epoch of every fit: epoch, train_loss, valid_loss, metrics, time in seconds."""
+        return self.recorder.history
+
+    # Callbacks
+
+    def add_cb(self, *callbacks: Callback) -> Self:
+        """Run these callbacks in every fit from now on."""
+        CallbackList([self.recorder, *self.callbacks, *callbacks])  # refuses what could not run together
+        self.callbacks += callbacks
+        return self
+
+    def remove_cb(self, callback: Callback | type[Callback]) -> Self:
+        """Take a callback, or all of a class, out again."""
+        kind = callback if isinstance(callback, type) else ()
+        self.callbacks = [own for own in self.callbacks if own is not callback and not isinstance(own, kind)]
+        return self
+
+    def to_fp16(self) -> Self:
+        """Train in float16 with gradient scaling from now on."""
+        return self.remove_cb(MixedPrecision).add_cb(MixedPrecision(FP16))
+
+    def to_bf16(self) -> Self:
+        """Train in bfloat16 from now on."""
+        return self.remove_cb(MixedPrecision).add_cb(MixedPrecision(BF16))
+
+    # Parts of the above
+
+    def _compute(self) -> Compute:
+        return Compute(self.dls.device)
+
+    def _own_callbacks(self, chosen: Sequence[Callback]) -> list[Callback]:
+        shows = any(isinstance(callback, Progress) for callback in (*self.callbacks, *chosen))
+        return [self.recorder, *([] if shows else [Progress()]), *self.callbacks]
+
+    def _new_optimizer(self) -> Optimizer:
+        groups = parameter_groups(self.groups, decay_norm_and_bias=self.wd_bn_bias)
+        return make_optimizer(self.opt_func, groups, lr=DEFAULT_LR.stop)
+
+    def _ready_optimizer(self) -> Optimizer:
+        """The learner's optimizer with the settings it was made with: no schedule leaks into the next fit."""
+        if self.opt is None:
+            self.opt = self._new_optimizer()
+            self._settings = Settings(self.opt)
+        self._settings.restore(self.opt)
+        return self.opt
+
+    def _state(
+        self, optimizer: Optimizer, epochs: int, lr: LearningRate, wd: float | Sequence[float] | None
+    ) -> TrainState:
+        rates = self.lr_range(lr)
+        set_learning_rates(optimizer, rates)
+        set_decay(optimizer, spread_decay(self.wd if wd is None else wd, len(self.groups)))
+        return TrainState(
+            model=self.model,
+            optimizer=optimizer,
+            loss_func=self.loss_func,
+            train_dl=self.dls.train_dl,
+            valid_dl=self.dls.valid_dl,
+            metrics=self.metrics,
+            compute=self._compute(),
+            n_epochs=epochs,
+            rates=rates,
+            seed=self.seed,
+            first_epoch=self.epoch,
+            folder=self.path / self.model_dir,
+        )
+
+
+def as_list(callbacks: Callback | Sequence[Callback]) -> list[Callback]:
+    """One callback or several, as a list."""
+    return list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]

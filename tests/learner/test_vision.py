@@ -1,0 +1,132 @@
+"""cnn_learner: the right head, groups and frozen parts for the data, and the five lines as a user writes them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from learnkit import DataBunch, ImageDataBunch, cnn_learner
+from learnkit.errors import DownloadError
+from learnkit.models import resnet18
+
+
+@pytest.fixture
+def dls(class_folder: Path) -> ImageDataBunch:
+    return ImageDataBunch.from_folder(class_folder, size=32, bs=8, num_workers=0)
+
+
+@pytest.fixture
+def ten_classes() -> DataBunch:
+    x, y = torch.zeros(20, 3, 32, 32), torch.arange(20) % 10
+    return DataBunch.from_tensors(x, y, x, y, bs=10)
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    return torchvision.models.resnet18().state_dict()  # type: ignore[no-any-return]
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+def test_the_five_lines(
+    dls: ImageDataBunch, class_folder: Path, state: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    learn = cnn_learner(dls, resnet18, metrics="accuracy", weights=state, seed=0)
+    rates = learn.lr_find(num_it=12)
+    learn.fit(2, lr=slice(1e-4, 1e-3))
+    interp = learn.interpret()
+    confusion = interp.confusion_matrix()
+    for number, figure in enumerate(
+        [dls.show_batch(), learn.recorder.plot(skip_start=2), interp.plot_confusion_matrix(), interp.plot_top_losses(9)]
+    ):
+        figure.savefig(tmp_path / f"{number}.png")
+        assert (tmp_path / f"{number}.png").stat().st_size > 5000
+    label, index, probs = learn.predict(class_folder / "valid" / "red" / "0.png")
+    assert rates._fields == ("valley", "steep", "minimum", "slide")
+    assert len(learn.history) == 2
+    assert confusion.sum() == 12
+    assert confusion.sum(1).tolist() == [4, 4, 4]
+    assert label == dls.classes[index]
+    assert probs.sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_weights_freeze_all_but_head_and_norms(ten_classes: DataBunch, state: dict[str, torch.Tensor]) -> None:
+    learn = cnn_learner(ten_classes, resnet18, weights=state)
+    assert [len(list(group.parameters())) for group in learn.groups] == [30, 30, 8]
+    assert len(trainable(learn.model)) == 48
+    assert sum(p.numel() for p in trainable(learn.model)) == 542_602
+    learn.freeze_to(1)
+    assert len(trainable(learn.model)) == 58
+    learn.freeze_to(-2)
+    assert len(trainable(learn.model)) == 58
+    learn.unfreeze()
+    assert len(trainable(learn.model)) == 68
+    assert sum(p.numel() for p in learn.model.parameters()) == 11_709_514
+
+
+def test_without_train_bn_the_head_alone_trains(ten_classes: DataBunch, state: dict[str, torch.Tensor]) -> None:
+    learn = cnn_learner(ten_classes, resnet18, weights=state, train_bn=False)
+    assert sum(p.numel() for p in trainable(learn.model)) == 533_002
+    assert len(trainable(learn.model)) == 8
+
+
+def test_from_scratch_nothing_is_frozen(ten_classes: DataBunch) -> None:
+    learn = cnn_learner(ten_classes, "resnet18", pretrained=False)
+    assert len(trainable(learn.model)) == 68
+
+
+def test_the_given_weights_are_in_the_body(ten_classes: DataBunch, state: dict[str, torch.Tensor]) -> None:
+    learn = cnn_learner(ten_classes, torchvision.models.resnet18, weights=state)
+    assert torch.equal(learn.model[0][0].weight, state["conv1.weight"])  # type: ignore[index]
+
+
+def test_equal_seeds_give_equal_heads_and_leave_the_generator_alone(ten_classes: DataBunch) -> None:
+    before = torch.get_rng_state()
+    first = cnn_learner(ten_classes, resnet18, pretrained=False, seed=3).model.state_dict()
+    assert torch.equal(before, torch.get_rng_state())
+    torch.rand(5)
+    second = cnn_learner(ten_classes, resnet18, pretrained=False, seed=3).model.state_dict()
+    assert all(torch.equal(a, b) for a, b in zip(first.values(), second.values(), strict=True))
+    other = cnn_learner(ten_classes, resnet18, pretrained=False, seed=4).model.state_dict()
+    assert not torch.equal(first["0.0.weight"], other["0.0.weight"])
+
+
+def test_without_a_network_the_missing_file_and_the_way_out_are_named(
+    ten_classes: DataBunch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from urllib.error import URLError
+
+    def offline(*args: object, **kwargs: object) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    with pytest.raises(DownloadError, match=r"resnet18.*\.pth.*weights=.*pretrained=False"):
+        cnn_learner(ten_classes, resnet18)
+
+
+@pytest.mark.parametrize(("name", "near"), [("resnet81", "resnet18"), ("resnext", "resnext50_32x4d")])
+def test_an_unknown_architecture_is_refused_with_its_neighbours(name: str, near: str, ten_classes: DataBunch) -> None:
+    with pytest.raises(ValueError, match=near):
+        cnn_learner(ten_classes, name, pretrained=False)
+
+
+def test_a_network_without_pooling_must_be_told_where_to_cut(ten_classes: DataBunch) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten())
+    with pytest.raises(ValueError, match="cut="):
+        cnn_learner(ten_classes, model, pretrained=False)
+    learn = cnn_learner(ten_classes, model, cut=2, pretrained=False)
+    learn.fit(1)
+    assert len(learn.groups) == 2
+
+
+def test_gray_images_get_a_stem_of_one_channel(class_folder: Path) -> None:
+    dls = ImageDataBunch.from_folder(class_folder, size=32, bs=8, channels=1, normalize="data", num_workers=0)
+    learn = cnn_learner(dls, resnet18, pretrained=False, seed=0)
+    assert learn.model[0][0].weight.shape == (64, 1, 7, 7)  # type: ignore[index]
+    learn.fit(1)
+    assert learn.history["valid_loss"].notna().all()
