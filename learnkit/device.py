@@ -13,7 +13,17 @@ from torch.optim import Optimizer
 from learnkit.errors import UsageError
 from learnkit.seeds import kept_rng
 
-__all__ = ["BF16", "FP16", "PRECISIONS", "Compute", "Precision", "default_device", "find_device", "to_device"]
+__all__ = [
+    "BF16",
+    "FP16",
+    "PRECISIONS",
+    "Compute",
+    "Precision",
+    "copies_from_pinned",
+    "default_device",
+    "find_device",
+    "to_device",
+]
 
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 FP16: Precision = "fp16"
@@ -49,6 +59,11 @@ def find_device(device: str | torch.device | None) -> torch.device:
         return torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise UsageError("device", got=device, expected="a device torch knows, such as 'cpu' or 'cuda:0'") from error
+
+
+def copies_from_pinned(device: torch.device) -> bool:
+    """Whether batches reach this device faster from page-locked memory."""
+    return device.type == "cuda"
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
@@ -121,7 +136,11 @@ class Compute:
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def step(self, optimizer: Optimizer, model: nn.Module) -> bool:
-        """Clip the model's gradients, take one optimizer step, forget the gradients; False when an overflow left the step out."""
+        """Clip the model's gradients, take one optimizer step, forget the gradients.
+
+        Returns:
+            False when an overflow in float16 left the step out.
+        """
         if self._scaler is not None:
             self._scaler.unscale_(optimizer)
         if self.clip_norm is not None:

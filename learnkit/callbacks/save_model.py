@@ -68,7 +68,7 @@ class SaveModel(Callback):
         if self.every == "epoch":
             return
         if self.written is not None:
-            load_weights(self.written, state.model, device=state.compute.device)
+            load_weights(self.written, state.model)
         elif state.row:
             warnings.warn(
                 f"{self.monitor.name} never improved, so nothing was saved as {self.name!r}; the last weights stay",

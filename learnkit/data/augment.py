@@ -99,8 +99,8 @@ class Lighting:
     """Brightness, added to the logits of the pixels, and contrast, multiplied with them.
 
     Args:
-        max_change: brightness moves the middle gray to between 0.5 (1 - m) and 0.5 (1 + m); contrast is drawn evenly on a
-            log scale between 1 - m and 1 / (1 - m).
+        max_change: brightness moves the middle gray to between 0.5 (1 - m) and 0.5 (1 + m); contrast is drawn evenly
+            on a log scale between 1 - m and 1 / (1 - m).
         p: probability of each.
     """
 

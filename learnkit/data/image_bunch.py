@@ -1,7 +1,6 @@
 """ImageDataBunch: images on disk, in a table, decoded by workers and augmented on the device."""
 
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -69,8 +68,8 @@ class ImageDataBunch(DataBunch):
             bs: items in a batch.
             resize: "crop" keeps the centre, "squish" bends the proportions, "pad" adds borders.
             augment: True for the default, False for none, or a list of transforms of a batch in [0, 1].
-            normalize: "imagenet" for its statistics, "data" for those of (up to 1,000 of) the training images, (mean, std),
-                or None.
+            normalize: "imagenet" for its statistics, "data" for those of (up to 1,000 of) the training images,
+                (mean, std), or None.
             channels: 3 for RGB, 1 for gray.
             num_workers: processes that read images; None for a number that fits the machine.
             device: where batches go; None for the default one.
@@ -114,7 +113,7 @@ class ImageDataBunch(DataBunch):
     ) -> Self:
         """The one way from a table of samples to a bunch."""
         where = find_device(device)
-        parts = {split: part for split, part in samples.groupby("split")}
+        parts = dict(iter(samples.groupby("split")))
         bs = check_batch_size(bs, len(parts["train"]))
         workers = default_workers(len(parts["train"]), where) if num_workers is None else num_workers
         augmentation = augmentations(augment)
@@ -221,21 +220,22 @@ def _normalize(statistics: Statistics, files: list[str], preprocess: Preprocess)
         if preprocess.channels == 1:
             return Normalize((sum(mean) / 3,), (sum(std) / 3,))
         return Normalize(mean, std)
-    mean, std = (tuple(float(value) for value in np.atleast_1d(part)) for part in statistics)
-    if len(mean) != preprocess.channels:
+    given = [tuple(float(value) for value in np.atleast_1d(part)) for part in statistics]
+    if len(given) != 2 or len(given[0]) != preprocess.channels:
         raise UsageError(
             "normalize", got=statistics, expected=f"a mean and a std for each of {preprocess.channels} channels"
         )
-    return Normalize(mean, std)
+    return Normalize(*given)
 
 
 def _measured(files: list[str], preprocess: Preprocess) -> Normalize:
     """Mean and standard deviation per channel over all pixels of evenly spaced training images."""
     step = max(1, len(files) // STATISTICS_ITEMS)
-    total, squares, n = 0.0, 0.0, 0
+    total, squares = torch.zeros(preprocess.channels).double(), torch.zeros(preprocess.channels).double()
+    n = 0
     for file in files[::step]:
         x = preprocess.item(file).double() / 255
         total, squares, n = total + x.sum((1, 2)), squares + (x * x).sum((1, 2)), n + x[0].numel()
-    mean = torch.as_tensor(total / n)
-    std = (torch.as_tensor(squares / n) - mean**2).clamp(min=1e-8).sqrt()
+    mean = total / n
+    std = (squares / n - mean**2).clamp(min=1e-8).sqrt()
     return Normalize(tuple(mean.tolist()), tuple(std.tolist()))

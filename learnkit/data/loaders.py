@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from learnkit.data.augment import Augmentation
 from learnkit.data.datasets import ImageDataset
 from learnkit.data.transforms import Preprocess
-from learnkit.device import to_device
+from learnkit.device import copies_from_pinned, to_device
 from learnkit.errors import DataError, LearnkitWarning, UsageError
 from learnkit.seeds import Stream, derive, generator
 
@@ -82,15 +82,15 @@ class BatchOrder(Sampler[list[int]]):
         """The next iteration is this epoch of this seed."""
         self.seed, self.epoch, self._is_set = seed, epoch, True
 
-    def begin(self) -> Sequence[Tensor]:
+    def begin(self) -> tuple[Tensor, ...]:
         """The item numbers of each batch of the epoch that begins now."""
         if not self._is_set:
             self.epoch += 1
         self._is_set = False
         if not self.shuffle:
-            return torch.arange(self.n_items).split(self.batch_size)
+            return torch.split(torch.arange(self.n_items), self.batch_size)
         order = torch.randperm(self.n_items, generator=generator(self.seed, Stream.ORDER, self.epoch))
-        return order.split(self.batch_size)[: len(self)]
+        return torch.split(order, self.batch_size)[: len(self)]
 
     def __iter__(self) -> Iterator[list[int]]:
         for numbers in self.begin():
@@ -121,10 +121,8 @@ class TensorLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         if not self.order.shuffle:
-            for parts in zip(*(tensor.split(self.batch_size) for tensor in self.tensors), strict=True):
-                yield tuple(
-                    part.clone() for part in parts
-                )  # a model that writes into its input must not reach the data
+            for parts in zip(*(torch.split(tensor, self.batch_size) for tensor in self.tensors), strict=True):
+                yield tuple(part.clone() for part in parts)  # a model may write into its input
             return
         device = self.tensors[0].device
         for numbers in self.order.begin():
@@ -147,7 +145,7 @@ class DatasetLoader:
             batch_sampler=order,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
-            pin_memory=device.type == "cuda",
+            pin_memory=copies_from_pinned(device),
             generator=self._random,
         )
 
@@ -178,7 +176,7 @@ class _Numbered(Dataset[tuple[Any, ...]]):
 
 
 class ImageLoader:
-    """Images decoded to uint8 by the workers, then on the device augmented as a batch (when training) and normalised."""
+    """Images decoded to uint8 by the workers; on the device augmented as a batch (when training) and normalised."""
 
     def __init__(
         self,

@@ -26,8 +26,8 @@ class Resize:
 
     Args:
         size: height and width in pixels.
-        method: "crop" keeps the proportions and the centre, "squish" keeps everything and bends the proportions, "pad" keeps
-            both and adds black borders.
+        method: "crop" keeps the proportions and the centre, "squish" keeps everything and bends the proportions, "pad"
+            keeps both and adds black borders.
     """
 
     size: tuple[int, int]
@@ -125,9 +125,9 @@ def _eight_bit_array(pixels: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
                 "image array", got=f"floats from {pixels.min():.3g} to {pixels.max():.3g}", expected="floats in [0, 1]",
                 fix="Pass uint8 pixels, or undo the normalisation.",
             )  # fmt: skip
-        return np.rint(pixels * 255).astype(np.uint8)
-    if pixels.dtype == np.uint16:
-        return np.rint(pixels / 257).astype(np.uint8)
+        pixels = np.rint(pixels * 255).astype(np.uint8)
+    elif pixels.dtype == np.uint16:
+        pixels = np.rint(pixels / 257).astype(np.uint8)
     if pixels.dtype != np.uint8:
         raise UsageError("image array", got=str(pixels.dtype), expected="uint8, uint16, or floats in [0, 1]")
     return pixels

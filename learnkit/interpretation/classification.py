@@ -88,7 +88,7 @@ class ClassificationInterpretation:
         return losses[:k], indices[:k]
 
     def plot_top_losses(self, k: int, largest: bool = True) -> "Figure":
-        """The k pictures with the largest losses, titled prediction, actual class, loss, probability of the actual class."""
+        """The k pictures with the largest losses, titled predicted / actual, loss, probability of the actual class."""
         from learnkit.plots import image_grid
 
         if self.picture is None:

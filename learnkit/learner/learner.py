@@ -111,12 +111,12 @@ class Learner(Trainer):
 
         Args:
             file: a name in the model folder, or an absolute path.
-            device: where the tensors are read to first; None for the data's device.
+            device: taken for fastai's sake; a file is read on the CPU wherever it was written, and copied to the model.
             strict: refuse missing or further tensors.
             with_opt: True to require the optimizer's state, False to leave it, None to take it if it is there and fits.
         """
         path = weights_path(file, self.path / self.model_dir)
-        saved = load_weights(path, self.model, device=device or self.dls.device, strict=strict)
+        saved = load_weights(path, self.model, strict=strict)
         if with_opt is not False and (saved is not None or with_opt):
             self._load_optimizer(saved, path, required=bool(with_opt))
         return self
@@ -133,4 +133,5 @@ class Learner(Trainer):
             warnings.warn(f"{told}; the optimizer starts anew", LearnkitWarning, stacklevel=3)
 
     def _loader(self, source: Any) -> Iterable[Any]:
-        return self.dls.ordered_dl(DatasetType(source)) if isinstance(source, int) else source
+        loader: Iterable[Any] = self.dls.ordered_dl(DatasetType(source)) if isinstance(source, int) else source
+        return loader

@@ -6,7 +6,6 @@ from learnkit.models.cnn import BaseArch, Cnn, build_cnn
 from learnkit.models.groups import SplitOn, split_groups
 from learnkit.models.head import AdaptiveConcatPool2d, Init, create_head, init_weights
 from learnkit.models.pretrained import Weights
-from learnkit.models.weight_files import read_weights
 
 __all__ = [  # noqa: RUF022 - plain sorted() order
     "ARCHITECTURES",
@@ -24,7 +23,6 @@ __all__ = [  # noqa: RUF022 - plain sorted() order
     "create_head",
     "find_architecture",
     "init_weights",
-    "read_weights",
     "resnet101",
     "resnet152",
     "resnet18",

@@ -9,14 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.errors import CorruptFileError, DownloadError, UsageError
-from learnkit.models.weight_files import read_weights, tensors_only
 from learnkit.types import PathLike
+from learnkit.weight_files import plain_name, read_weights, tensors_only
 
 __all__ = ["Weights", "find_weights", "load_body", "plain_names"]
 
 Weights: TypeAlias = PathLike | Mapping[str, Tensor] | Any  # Any: a member of a torchvision weights enum
-
-_PREFIXES = ("module.", "_orig_mod.")  # left by DataParallel and torch.compile
 
 
 def find_weights(weights: Weights, name: str | None) -> dict[str, Tensor]:
@@ -84,7 +82,7 @@ def _fetched(member: Any, name: str) -> dict[str, Tensor]:
 def plain_names(state: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
     """`state` without the `module.` and `_orig_mod.` that wrappers put before the names of `module`."""
     known = _tensors(module)
-    return {_plain(key, known): tensor for key, tensor in state.items()}
+    return {plain_name(key, known): tensor for key, tensor in state.items()}
 
 
 def load_body(module: nn.Module, body: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
@@ -118,12 +116,6 @@ def load_body(module: nn.Module, body: nn.Module, state: Mapping[str, Tensor], n
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name: what a state dict may hold, but the tensors themselves."""
     return dict(module.state_dict(keep_vars=True))
-
-
-def _plain(key: str, known: Mapping[str, Tensor]) -> str:
-    while key not in known and key.startswith(_PREFIXES):
-        key = key.partition(".")[2]
-    return key
 
 
 def _misfits(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:

@@ -42,8 +42,8 @@ class Callback:
         after_fit               always, also after an error or Ctrl-C
 
     A method whose name looks like a hook but is none is a TypeError when the class is defined. To steer the loop, raise
-    StopFit, SkipEpoch or SkipBatch; the other callbacks of that hook still run. State that a resumed fit must have again goes through `state_dict` and
-    `load_state_dict`.
+    StopFit, SkipEpoch or SkipBatch; the other callbacks of that hook still run. State that a resumed fit must have
+    again goes through `state_dict` and `load_state_dict`.
     """
 
     order: ClassVar[int] = Order.DEFAULT

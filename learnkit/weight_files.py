@@ -4,6 +4,7 @@ import pickle
 import pickletools
 import struct
 import zipfile
+from collections.abc import Container
 from pathlib import Path
 
 import torch
@@ -12,14 +13,38 @@ from torch import Tensor
 from learnkit.errors import CorruptFileError, MissingFileError, UnsafeFileError, UsageError
 from learnkit.types import PathLike
 
-__all__ = ["read_weights", "tensors_only"]
+__all__ = ["plain_name", "read_file", "read_weights", "tensors_only"]
 
 _SUFFIXES = {".pth", ".pt", ".bin", ".ckpt", ".safetensors"}
 _SAVE_AGAIN = "Save its tensors again with torch.save(model.state_dict(), file) or as .safetensors where you trust it."
 
 
+_PREFIXES = ("module.", "_orig_mod.")  # left in the names by DataParallel and by torch.compile
+
+
 def read_weights(path: PathLike) -> dict[str, Tensor]:
     """The tensors of a torch file of the zip format (.pth, .pt) or a .safetensors file, by name, on the CPU.
+
+    Raises:
+        UsageError: it holds something else than tensors by name.
+        MissingFileError, UnsafeFileError, CorruptFileError: as `read_file`.
+    """
+    return tensors_only(read_file(path), str(path))
+
+
+def plain_name(name: str, known: Container[str]) -> str:
+    """The name without the prefixes that wrappers put before it, unless it is known as it is.
+
+    >>> plain_name("module._orig_mod.fc.bias", {"fc.bias"})
+    'fc.bias'
+    """
+    while name not in known and name.startswith(_PREFIXES):
+        name = name.partition(".")[2]
+    return name
+
+
+def read_file(path: PathLike) -> object:
+    """What a torch file of the zip format or a .safetensors file holds: tensors (on the CPU) and plain values only.
 
     What the file is, is read off its first bytes, not off its name.
 
@@ -27,7 +52,6 @@ def read_weights(path: PathLike) -> dict[str, Tensor]:
         MissingFileError: no file there; the message lists the files of weights that are.
         UnsafeFileError: a Python pickle, a file of torch before 1.6, a TorchScript program.
         CorruptFileError: damaged, cut short, or no file of weights at all.
-        UsageError: it holds something else than tensors by name.
     """
     path = Path(path)
     if not path.is_file():
@@ -37,7 +61,7 @@ def read_weights(path: PathLike) -> dict[str, Tensor]:
     if _is_safetensors(start, path.stat().st_size):
         return _read_safetensors(path)
     if start.startswith(b"PK\x03\x04"):
-        return tensors_only(_read_zip(path), str(path))
+        return _read_zip(path)
     if start[257:262] == b"ustar" or _is_pickle(path, start):
         raise UnsafeFileError(f"{path} is a Python pickle; learnkit does not run code from files", fix=_SAVE_AGAIN)
     raise CorruptFileError(
@@ -67,7 +91,7 @@ def _missing(path: Path) -> MissingFileError:
     if path.is_dir():
         return MissingFileError(f"{path} is a folder; {_listing(path)}", fix="Pass the path of one file.")
     folder = next((parent for parent in path.absolute().parents if parent.is_dir()), Path("/"))
-    return MissingFileError(f"no file {path}; {_listing(folder)}", fix="Check the path passed as weights=.")
+    return MissingFileError(f"no file {path}; {_listing(folder)}", fix="Check the path.")
 
 
 def _listing(folder: Path) -> str:
@@ -86,7 +110,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        return tensors_only(load_file(path), str(path))
+        return load_file(path)
     except SafetensorError as error:
         raise CorruptFileError(f"{path}: damaged ({error})", fix="Fetch or copy the file again.") from error
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.errors import CorruptFileError, MissingFileError, UnsafeFileError, UsageError
-from learnkit.models.weight_files import read_weights
+from learnkit.weight_files import read_weights
 
 
 class Bomb:
