@@ -264,3 +264,11 @@ def test_an_object_that_gives_no_single_number_is_refused(value: Any, text: str)
     made.update(torch.zeros(4, 2), torch.zeros(4))
     with pytest.raises(UsageError, match=f"metric f1_score: {text}, expected one number"):
         made.compute()
+
+
+def test_a_column_of_the_history_is_no_name_for_a_metric() -> None:
+    def valid_loss(preds: Tensor, targets: Tensor) -> Tensor:
+        return preds.sum()
+
+    with pytest.raises(UsageError, match="metrics: got 'valid_loss'"):
+        make_metrics(valid_loss)

@@ -1,0 +1,45 @@
+"""Tasks: encoding, losses, activations and decoding by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from learnkit.data.tasks import Classification, MultiLabel, Regression
+from learnkit.errors import DataError
+
+
+def test_classification() -> None:
+    task = Classification(("cat", "dog"))
+    assert task.n_out == 2
+    assert task.encode("dog").item() == 1
+    assert isinstance(task.loss(), nn.CrossEntropyLoss)
+    probs = task.activation(torch.tensor([[0.0, torch.log(torch.tensor(3.0))]]))[0]
+    torch.testing.assert_close(probs, torch.tensor([0.25, 0.75]))
+    label, index = task.decode(probs)
+    assert (label, index.item()) == ("dog", 1)
+    with pytest.raises(DataError, match=r"label: got 'dgo', expected one of the classes: dog"):
+        task.encode("dgo")
+
+
+def test_multi_label_takes_what_is_above_the_threshold() -> None:
+    task = MultiLabel(("a", "b", "c"))
+    assert task.encode(["c", "a"]).tolist() == [1, 0, 1]
+    assert task.encode([]).tolist() == [0, 0, 0]
+    assert isinstance(task.loss(), nn.BCEWithLogitsLoss)
+    label, chosen = task.decode(task.activation(torch.tensor([[2.0, 0.0, 0.1]]))[0])
+    assert label == ["a", "c"]
+    assert chosen.tolist() == [True, False, True]
+    with pytest.raises(DataError, match="label: got 'z'"):
+        task.encode(["z"])
+
+
+def test_regression_keeps_its_numbers() -> None:
+    task = Regression(("x", "y"))
+    assert task.n_out == 2
+    assert not task.classes
+    assert task.encode([1, 2.5]).tolist() == [1.0, 2.5]
+    assert isinstance(task.loss(), nn.MSELoss)
+    raw = torch.tensor([[1.5, -2.0]])
+    label, numbers = task.decode(task.activation(raw)[0])
+    assert label == (1.5, -2.0)
+    assert torch.equal(numbers, raw[0])
