@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from learnkit.errors import ImageError, UsageError
+from learnkit.errors import ImageError, LearnkitError, UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,23 +35,17 @@ def open_image(source: Any, channels: int = 3, *, where: str = "") -> "Image":
         with Image.open(source, formats=FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
-                raise ImageError(
-                    f"{named} has {width} x {height} pixels",
-                    expected=f"at most {MAX_PIXELS:,}",
-                    fix="Shrink the image.",
-                )
+                raise Image.DecompressionBombError(f"{width} x {height} pixels")
             image.load()
             return to_mode(ImageOps.exif_transpose(image), channels)
-    except ImageError:
+    except LearnkitError:
         raise
     except FileNotFoundError as error:
         raise ImageError(f"{named} is not there", fix="Look for what moved or deleted it.") from error
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        Image.DecompressionBombError,
-    ) as error:  # Pillow's ways to say it is damaged
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        fewer = f"an image of at most {MAX_PIXELS:,} pixels"
+        raise ImageError(f"{named} is too large ({error})", expected=fewer, fix="Shrink it.") from error
+    except (OSError, ValueError, SyntaxError) as error:  # Pillow's ways to say that a file is damaged
         raise ImageError(f"{named} cannot be read as an image ({error})", fix="Remove or replace the file.") from error
 
 

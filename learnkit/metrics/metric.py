@@ -14,6 +14,7 @@ from learnkit.metrics.functions import METRICS, NamedMetric
 
 __all__ = ["ElementMetric", "FunctionMetric", "Metric", "MetricSpec", "ObjectMetric", "make_metrics"]
 
+TAKEN = ("epoch", "train_loss", "valid_loss", "time")  # columns of the history
 MetricSpec: TypeAlias = str | Callable[..., Any] | object | Sequence[Any] | None
 
 
@@ -67,6 +68,8 @@ def make_metrics(spec: MetricSpec) -> list[Metric]:
     metrics = [_make(part) for part in parts]
     names = [metric.name for metric in metrics]
     for name in names:
+        if name in TAKEN:
+            raise UsageError("metrics", got=name, expected="a name that is no column of the history already")
         if names.count(name) > 1:
             fix = "Leave one out, or give a function another __name__, an object another `name`."
             raise UsageError("metrics", got=names, expected=f"different names, but {name!r} is there twice", fix=fix)

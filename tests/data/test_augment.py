@@ -41,7 +41,7 @@ def test_half_of_the_items_are_flipped() -> None:
 def test_a_quarter_turn_turns() -> None:
     x = batch(1)
     quarter = torch.tensor([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]])
-    torch.testing.assert_close(warp(x, quarter), torch.rot90(x, -1, (2, 3)).flip(-1).flip(-1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(warp(x, quarter), torch.rot90(x, 1, (2, 3)), atol=1e-5, rtol=0)
 
 
 def test_a_rotation_keeps_its_angle_in_pictures_that_are_not_square() -> None:

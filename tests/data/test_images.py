@@ -96,7 +96,7 @@ def test_a_truncated_image_is_named(tmp_path: Path) -> None:
 
 def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     path = saved(tmp_path / "bomb.png", Image.new("1", (11_000, 10_000)))
-    with pytest.raises(ImageError, match=r"bomb\.png has 11000 x 10000 pixels: expected at most 100,000,000"):
+    with pytest.raises(ImageError, match=r"bomb\.png is too large .*expected an image of at most 100,000,000 pixels"):
         open_image(path)
 
 

@@ -27,9 +27,8 @@ def tree(root: Path, *names: str) -> Path:
 def table(root: Path, **options: object) -> list[tuple[str, str, str]]:
     arguments = {"train": "train", "valid": "valid", "test": None, "valid_pct": None, "seed": 42, **options}
     samples = folder_samples(root, **arguments)  # type: ignore[arg-type]
-    return [
-        (Path(path).relative_to(root).as_posix(), label, split) for path, label, split in samples.to_numpy().tolist()
-    ]
+    rows = samples.astype(object).where(samples.notna(), None).to_numpy().tolist()
+    return [(Path(path).relative_to(root).as_posix(), label, split) for path, label, split in rows]
 
 
 def test_each_image_of_the_split_folders_is_a_row(tmp_path: Path) -> None:
