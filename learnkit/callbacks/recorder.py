@@ -26,6 +26,7 @@ class Recorder(Callback):
 
     Attributes:
         losses: the training loss of each batch, as the loss function gave it.
+        smooth_losses: the same, averaged (see `Smoothed`) anew in every fit.
         lrs: the learning rate of each batch, of the last layer group.
         moms: the momentum of each batch (nan for an optimizer without one).
         rows: one mapping an epoch: epoch, train_loss (the smoothed loss at the epoch's end), valid_loss, the metrics,
@@ -38,6 +39,7 @@ class Recorder(Callback):
 
     def __init__(self) -> None:
         self.losses: list[float] = []
+        self.smooth_losses: list[float] = []
         self.lrs: list[float] = []
         self.moms: list[float] = []
         self.rows: list[dict[str, float]] = []
@@ -75,8 +77,7 @@ class Recorder(Callback):
             values = torch.stack(self._unread).float().tolist()
             self._unread = []
             self.losses += values
-            for value in values:
-                self._smoothed.add(value)
+            self.smooth_losses += [self._smoothed.add(value) for value in values]
 
     @property
     def history(self) -> "pd.DataFrame":
@@ -114,7 +115,7 @@ class Recorder(Callback):
         valid = [
             (end, row["valid_loss"]) for end, row in zip(self.epoch_ends, self.rows, strict=True) if "valid_loss" in row
         ]
-        return loss_curves(self.losses, valid)
+        return loss_curves(self.losses, self.smooth_losses, valid)
 
     def plot_lr(self) -> "Figure":
         """The learning rate and the momentum of every batch."""

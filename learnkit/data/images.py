@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from learnkit.errors import ImageError, LearnkitError, UsageError
+from learnkit.errors import ImageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,8 +38,6 @@ def open_image(source: Any, channels: int = 3, *, where: str = "") -> "Image":
                 raise Image.DecompressionBombError(f"{width} x {height} pixels")
             image.load()
             return to_mode(ImageOps.exif_transpose(image), channels)
-    except LearnkitError:
-        raise
     except FileNotFoundError as error:
         raise ImageError(f"{named} is not there", fix="Look for what moved or deleted it.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -50,15 +48,9 @@ def open_image(source: Any, channels: int = 3, *, where: str = "") -> "Image":
 
 
 def to_mode(image: "Image", channels: int) -> "Image":
-    """Any Pillow mode as RGB or L: transparency is laid on white, 16-bit and float gray are scaled to 8 bits.
-
-    Raises:
-        UsageError: channels other than 1 or 3.
-    """
+    """Any Pillow mode as RGB or L: transparency is laid on white, 16-bit and float gray are scaled to 8 bits."""
     from PIL import Image
 
-    if channels not in (1, 3):
-        raise UsageError("channels", got=channels, expected="3 or 1")
     mode = "RGB" if channels == 3 else "L"
     if image.mode == mode:
         return image

@@ -33,6 +33,10 @@ class Resize:
     size: tuple[int, int]
     method: Method = "crop"
 
+    def __post_init__(self) -> None:
+        if self.method not in ("crop", "squish", "pad"):
+            raise UsageError("resize", got=self.method, expected="'crop', 'squish' or 'pad'")
+
     def __call__(self, image: "Image") -> "Image":
         from PIL import Image, ImageOps
 
@@ -77,6 +81,10 @@ class Preprocess:
     resize: Resize
     normalize: Normalize | None
     channels: int = 3
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise UsageError("channels", got=self.channels, expected="3 or 1")
 
     def item(self, source: Any, where: str = "") -> Tensor:
         """uint8 (C, H, W) of a path, PIL image, bytes, array (H, W[, C]) or tensor (C, H, W).

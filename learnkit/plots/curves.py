@@ -8,10 +8,9 @@ if TYPE_CHECKING:
 
 __all__ = ["loss_curves", "lr_curve", "metric_curves", "schedule_curves"]
 
-SMOOTHING = 0.98
-
-
-def loss_curves(train: Sequence[float], valid: Sequence[tuple[int, float]]) -> "Figure":
+def loss_curves(
+    train: Sequence[float], smoothed: Sequence[float], valid: Sequence[tuple[int, float]]
+) -> "Figure":
     """The training loss of each batch, thin and smoothed, and the validation loss at (batches seen, loss)."""
     from learnkit.plots.figure import BLUE, ORANGE, new_figure
 
@@ -19,10 +18,10 @@ def loss_curves(train: Sequence[float], valid: Sequence[tuple[int, float]]) -> "
     axes = _axes(figure, "batches", "loss")
     batches = range(1, len(train) + 1)
     axes.plot(batches, train, color=BLUE, alpha=0.25, linewidth=0.8)
-    axes.plot(batches, _smoothed(train), color=BLUE, linewidth=2, label="training, smoothed")
+    axes.plot(batches, smoothed, color=BLUE, linewidth=2, label="training, smoothed")
     if valid:
         axes.plot(*zip(*valid, strict=True), color=ORANGE, linewidth=2, marker="o", markersize=4, label="validation")
-    finite = sorted([*_smoothed(train), *(loss for _, loss in valid)])
+    finite = sorted(loss for loss in [*smoothed, *(loss for _, loss in valid)] if loss == loss)
     if finite and finite[-1] > finite[0]:
         axes.set_ylim(min(0, finite[0]), finite[-1] * 1.1)  # one wild batch must not flatten the curve
     axes.legend(frameon=False)
@@ -82,12 +81,3 @@ def _axes(figure: "Figure", xlabel: str, ylabel: str, place: tuple[int, int, int
     axes.grid(color=GRID, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     return axes
-
-
-def _smoothed(values: Sequence[float]) -> list[float]:
-    """An exponential average that starts unbiased."""
-    mean, out = 0.0, []
-    for n, value in enumerate(values, 1):
-        mean = SMOOTHING * mean + (1 - SMOOTHING) * value
-        out.append(mean / (1 - SMOOTHING**n))
-    return out

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from learnkit.data.images import open_image
-from learnkit.errors import DataError, ImageError, UsageError
+from learnkit.errors import DataError, ImageError
 
 
 def saved(path: Path, image: Image.Image, **options: object) -> Path:
@@ -110,8 +110,3 @@ def test_formats_that_need_another_program_are_not_read(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"gone\.png is not there"):
         open_image(tmp_path / "gone.png")
-
-
-def test_other_numbers_of_channels_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="channels: got 4"):
-        open_image(saved(tmp_path / "a.png", Image.new("RGB", (2, 2))), channels=4)

@@ -83,3 +83,8 @@ def test_every_kind_of_item_gives_the_same_pixels() -> None:
 def test_arrays_that_are_no_image_are_refused(bad: object) -> None:
     with pytest.raises(UsageError, match="image array: got"):
         Preprocess(Resize((8, 8)), None).item(bad)
+
+
+def test_other_numbers_of_channels_are_refused() -> None:
+    with pytest.raises(UsageError, match="channels: got 4"):
+        Preprocess(Resize((8, 8)), None, channels=4)

@@ -1,0 +1,181 @@
+"""DataBunch: tensors, datasets and loaders become data a learner can use."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from learnkit import DataBunch, DatasetType, LearnkitWarning
+from learnkit.data.tasks import Classification, MultiLabel, Regression
+from learnkit.errors import DataError, UsageError
+
+X, Y = torch.arange(24.0).view(12, 2), torch.tensor([0, 1, 2] * 4)
+
+
+def test_whole_numbers_are_classes() -> None:
+    dls = DataBunch.from_tensors(X, Y, X[:5], Y[:5], bs=4)
+    assert dls.classes == ["0", "1", "2"]
+    assert dls.c == 3
+    assert dls.task == Classification(("0", "1", "2"))
+    assert dls.batch_size == 4
+    assert dls.input_shape == (2,)
+    assert (len(dls.train_dl), len(dls.valid_dl)) == (3, 2)
+    assert (len(dls.train_ds), len(dls.valid_ds), dls.test_ds) == (12, 5, None)
+
+
+def test_arrays_are_taken_like_tensors() -> None:
+    dls = DataBunch.from_tensors(X.numpy(), Y.numpy(), X.numpy(), Y.numpy(), bs=12)  # type: ignore[arg-type]
+    x, y = dls.one_batch(DatasetType.Valid)
+    assert torch.equal(x, X)
+    assert torch.equal(y, Y)
+
+
+def test_given_classes_name_the_numbers() -> None:
+    dls = DataBunch.from_tensors(X, Y, X, Y, bs=4, classes=["a", "b", "c", "d"])
+    assert dls.classes == ["a", "b", "c", "d"]
+    with pytest.raises(DataError, match=r"class numbers: got '0 to 2', expected 0 to 1"):
+        DataBunch.from_tensors(X, Y, X, Y, bs=4, classes=["a", "b"])
+    with pytest.raises(DataError, match="class numbers: got '-1 to"):
+        DataBunch.from_tensors(X, Y - 1, X, Y, bs=4)
+
+
+def test_a_class_of_validation_alone_is_counted() -> None:
+    assert DataBunch.from_tensors(X, Y.clamp(max=1), X, Y, bs=4).classes == ["0", "1", "2"]
+
+
+def test_float_labels_need_a_task() -> None:
+    with pytest.raises(UsageError, match="Float labels need task=Regression"):
+        DataBunch.from_tensors(X, Y.float(), X, Y.float(), bs=4)
+    dls = DataBunch.from_tensors(X, Y.float(), X, Y.float(), bs=4, task=Regression(("v",)))
+    assert (dls.classes, dls.c) == ([], 1)
+    multi = DataBunch.from_tensors(X, torch.eye(3)[Y], X, torch.eye(3)[Y], bs=4, task=MultiLabel(("a", "b", "c")))
+    assert (multi.classes, multi.c) == (["a", "b", "c"], 3)
+
+
+def test_inputs_and_targets_must_be_as_many() -> None:
+    with pytest.raises(DataError, match="valid: got 12 inputs and 11 targets"):
+        DataBunch.from_tensors(X, Y, X, Y[:11])
+    with pytest.raises(DataError, match="the valid set is empty"):
+        DataBunch.from_tensors(X, Y, X[:0], Y[:0])
+    with pytest.raises(DataError, match="the test set is empty"):
+        DataBunch.from_tensors(X, Y, X, Y, X[:0])
+
+
+def test_a_training_set_smaller_than_a_batch_still_trains() -> None:
+    with pytest.warns(LearnkitWarning, match="bs=12 is used"):
+        dls = DataBunch.from_tensors(X, Y, X, Y, bs=64)
+    assert [len(x) for x, _ in dls.train_dl] == [12]
+
+
+def test_the_table_follows_the_order_of_the_sets() -> None:
+    dls = DataBunch.from_tensors(X, Y, X[:2], Y[:2], X[:3], bs=4)
+    samples = dls.samples
+    assert list(samples.columns) == ["input", "target", "split"]
+    assert samples["split"].tolist() == ["train"] * 12 + ["valid"] * 2 + ["test"] * 3
+    assert samples.query("split == 'train'")["target"].tolist() == Y.tolist()
+
+
+def test_training_items_in_order_come_from_the_fix_loader() -> None:
+    dls = DataBunch.from_tensors(X, Y, X, Y, X[:3], bs=5)
+    for part in (DatasetType.Train, DatasetType.Fix):
+        assert torch.equal(torch.cat([x for x, _ in dls.ordered_dl(part)]), X)
+    assert torch.equal(torch.cat([x for (x,) in dls.ordered_dl(DatasetType.Test)]), X[:3])
+
+
+def test_a_part_that_is_not_there_is_told() -> None:
+    dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
+    with pytest.raises(UsageError, match="no test set"):
+        dls.ordered_dl(DatasetType.Test)
+    with pytest.raises(UsageError, match="predict"):
+        dls.ordered_dl(DatasetType.Single)
+
+
+def test_one_item_becomes_a_batch_of_one() -> None:
+    dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
+    assert torch.equal(dls.prepare(X[3]), X[3:4])
+    assert torch.equal(dls.prepare(X[3].numpy()), X[3:4])
+    with pytest.raises(UsageError, match=r"item: got \(3,\), expected the shape of one input, \(2,\)"):
+        dls.prepare(torch.zeros(3))
+
+
+def test_unlabelled_items_make_a_loader() -> None:
+    dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
+    assert torch.equal(torch.cat([x for (x,) in dls.test_dl_from(list(X[:6]))]), X[:6])
+
+
+def test_there_is_nothing_to_draw() -> None:
+    dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
+    with pytest.raises(UsageError, match="no images"):
+        dls.show_batch()
+    with pytest.raises(UsageError, match="no images"):
+        dls.picture(DatasetType.Valid, 0)
+    assert dls.item_name(DatasetType.Valid, 3) == "3"
+
+
+class Named(TensorDataset):
+    classes = ("x", "y", "z")
+
+
+def test_datasets_tell_their_classes() -> None:
+    dls = DataBunch.from_datasets(Named(X, Y), Named(X, Y), bs=5)
+    assert dls.classes == ["x", "y", "z"]
+    assert len(dls.train_dl) == 2
+    assert torch.equal(torch.cat([x for x, _ in dls.ordered_dl(DatasetType.Train)]), X)
+    plain = DataBunch.from_datasets(TensorDataset(X, Y), TensorDataset(X, Y), bs=5)
+    assert (plain.classes, plain.c, plain.task) == ([], 0, None)
+    with pytest.raises(UsageError, match="no table"):
+        plain.samples  # noqa: B018
+    with pytest.raises(DataError, match="the test set is empty"):
+        DataBunch.from_datasets(Named(X, Y), Named(X, Y), Named(X[:0], Y[:0]), bs=5)
+
+
+def test_loaders_are_used_as_they_are() -> None:
+    batches = [(X[:6], Y[:6]), (X[6:], Y[6:])]
+    dls = DataBunch.from_loaders(batches, batches, classes=["a", "b", "c"])
+    assert dls.train_dl is batches
+    assert dls.classes == ["a", "b", "c"]
+    assert dls.input_shape is None
+    assert torch.equal(dls.one_batch()[0], X[:6])
+
+
+def test_a_shuffled_torch_loader_is_predicted_in_order() -> None:
+    train = DataLoader(Named(X, Y), 5, shuffle=True, drop_last=True)
+    dls = DataBunch.from_loaders(train, DataLoader(Named(X, Y), 5))
+    assert dls.classes == ["x", "y", "z"]
+    assert torch.equal(torch.cat([x for x, _ in dls.ordered_dl(DatasetType.Train)]), X)
+
+
+def test_an_iterator_is_refused() -> None:
+    def once() -> Iterator[tuple[Tensor, Tensor]]:
+        yield X, Y
+
+    with pytest.raises(UsageError, match="train_dl is an iterator"):
+        DataBunch.from_loaders(once(), [(X, Y)])
+    with pytest.raises(UsageError, match="valid_dl: got 3"):
+        DataBunch.from_loaders([(X, Y)], 3)  # type: ignore[arg-type]
+
+
+def test_a_device_torch_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="device: got 'gpu'"):
+        DataBunch.from_tensors(X, Y, X, Y, bs=4, device="gpu")
+    monkeypatch.setenv("LEARNKIT_DEVICE", "cpu")
+    assert DataBunch.from_tensors(X, Y, X, Y, bs=4).device == torch.device("cpu")
+
+
+@pytest.mark.parametrize("bs", [0, -1, 2.5, True])
+def test_a_batch_size_that_is_none_is_refused(bs: Any) -> None:
+    with pytest.raises(UsageError, match="bs: got"):
+        DataBunch.from_tensors(X, Y, X, Y, bs=bs)
+
+
+def test_making_and_looking_leaves_the_global_generators_alone() -> None:
+    before, of_numpy = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index, union-attr]
+    dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
+    dls.one_batch()
+    list(dls.train_dl)
+    assert torch.equal(before, torch.get_rng_state())
+    assert (of_numpy == np.random.get_state()[1]).all()  # type: ignore[index]

@@ -1,0 +1,123 @@
+"""ClassificationInterpretation against scikit-learn and hand computation."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sklearn.metrics
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from learnkit import ClassificationInterpretation, DataBunch, DatasetType, ImageDataBunch, Learner
+from learnkit.data.tasks import Regression
+from learnkit.errors import UsageError
+
+
+def interpretation(n: int = 40) -> ClassificationInterpretation:
+    random = torch.Generator().manual_seed(0)
+    logits, targets = torch.randn(n, 3, generator=random), torch.randint(0, 3, (n,), generator=random)
+    losses = F.cross_entropy(logits, targets, reduction="none")
+    return ClassificationInterpretation(logits.softmax(1), targets, losses, ("a", "b", "c"))
+
+
+def test_the_confusion_matrix_is_that_of_scikit_learn() -> None:
+    interp = interpretation()
+    expected = sklearn.metrics.confusion_matrix(interp.targets, interp.preds, labels=[0, 1, 2])
+    assert interp.confusion_matrix().tolist() == expected.tolist()
+    assert interp.confusion_matrix().sum(1).tolist() == torch.bincount(interp.targets).tolist()
+
+
+def test_a_class_without_items_has_an_empty_row() -> None:
+    interp = ClassificationInterpretation(torch.eye(3)[:2], torch.tensor([0, 0]), torch.zeros(2), ("a", "b", "c"))
+    assert interp.confusion_matrix().tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 0]]
+    interp.plot_confusion_matrix(normalize=True).canvas.draw()
+
+
+def test_most_confused_pairs_come_first_and_ties_in_class_order() -> None:
+    counts = {(0, 1): 2, (1, 0): 3, (2, 0): 2, (1, 1): 9, (2, 1): 1}
+    pairs = torch.tensor([pair for pair, times in counts.items() for _ in range(times)])
+    interp = ClassificationInterpretation(
+        torch.eye(3)[pairs[:, 1]], pairs[:, 0], torch.zeros(len(pairs)), ("a", "b", "c")
+    )
+    assert interp.most_confused() == [("b", "a", 3), ("a", "b", 2), ("c", "a", 2), ("c", "b", 1)]
+    assert interp.most_confused(min_val=3) == [("b", "a", 3)]
+
+
+def test_top_losses_are_sorted() -> None:
+    interp = interpretation()
+    losses, indices = interp.top_losses(5)
+    expected = sorted(interp.losses.tolist(), reverse=True)[:5]
+    assert losses.tolist() == expected
+    assert interp.losses[indices].tolist() == expected
+    assert interp.top_losses(3, largest=False)[0].tolist() == sorted(interp.losses.tolist())[:3]
+    assert len(interp.top_losses()[0]) == 40
+
+
+@pytest.mark.parametrize("k", [0, -1, 41, 2.5, True])
+def test_a_number_of_losses_that_is_none_is_refused(k: object) -> None:
+    with pytest.raises(UsageError, match=r"k: got .* from 1 to 40"):
+        interpretation().top_losses(k)  # type: ignore[arg-type]
+
+
+def test_without_pictures_the_losses_cannot_be_drawn() -> None:
+    with pytest.raises(UsageError, match="no pictures"):
+        interpretation().plot_top_losses(4)
+
+
+@pytest.fixture
+def learn(class_folder: Path) -> Learner:
+    dls = ImageDataBunch.from_folder(class_folder, size=16, bs=5, num_workers=0)
+    torch.manual_seed(0)
+    return Learner(dls, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3)), seed=0)
+
+
+def test_it_is_made_of_a_learners_predictions(learn: Learner) -> None:
+    interp = learn.interpret()
+    probs, targets, _ = learn.get_preds(with_loss=True)
+    assert torch.equal(interp.probs, probs)
+    assert torch.equal(interp.targets, targets)
+    torch.testing.assert_close(interp.losses, -probs.gather(1, targets[:, None])[:, 0].log())
+    assert interp.classes == ("blue", "green", "red")
+    assert len(learn.interpret(DatasetType.Train).targets) == 24
+
+
+def test_the_model_runs_once(learn: Learner) -> None:
+    interp = learn.interpret()
+    calls: list[int] = []
+    learn.model.register_forward_pre_hook(lambda module, x: calls.append(1))
+    interp.confusion_matrix()
+    interp.plot_confusion_matrix()
+    interp.plot_top_losses(4)
+    interp.most_confused()
+    assert calls == []
+
+
+def test_the_pictures_of_the_top_losses_are_those_of_their_items(learn: Learner) -> None:
+    interp = learn.interpret()
+    figure = interp.plot_top_losses(4)
+    for axes, loss, i in zip(figure.axes, *(part.tolist() for part in interp.top_losses(4)), strict=True):
+        assert np.array_equal(axes.get_images()[0].get_array(), learn.dls.picture(DatasetType.Valid, i))
+        actual, predicted = interp.classes[interp.targets[i]], interp.classes[interp.preds[i]]
+        p = interp.probs[i, interp.targets[i]].item()
+        assert axes.get_title() == f"{predicted} / {actual}\nloss {loss:.2f}, p {p:.2f}"
+        assert interp.name is not None
+        assert f"/valid/{actual}/" in interp.name(i)
+
+
+def test_more_pictures_than_there_are_items_shows_them_all(learn: Learner) -> None:
+    assert len(learn.interpret().plot_top_losses(99).axes) == 12
+
+
+def test_data_that_is_no_classification_is_refused(blobs: tuple[Tensor, ...]) -> None:
+    x, y, xv, yv = blobs
+    dls = DataBunch.from_tensors(x, y.float(), xv, yv.float(), bs=16, task=Regression(("v",)))
+    learn = Learner(dls, nn.Sequential(nn.Linear(2, 1), nn.Flatten(0)), seed=0)
+    with pytest.raises(TypeError, match="RegressionInterpretation"):
+        learn.interpret()
+
+
+def test_a_set_without_labels_is_refused(blobs: tuple[Tensor, ...]) -> None:
+    learn = Learner(DataBunch.from_tensors(*blobs, x_test=blobs[0], bs=16), nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="no labels"):
+        learn.interpret(DatasetType.Test)
