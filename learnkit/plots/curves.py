@@ -8,9 +8,8 @@ if TYPE_CHECKING:
 
 __all__ = ["loss_curves", "lr_curve", "metric_curves", "schedule_curves"]
 
-def loss_curves(
-    train: Sequence[float], smoothed: Sequence[float], valid: Sequence[tuple[int, float]]
-) -> "Figure":
+
+def loss_curves(train: Sequence[float], smoothed: Sequence[float], valid: Sequence[tuple[int, float]]) -> "Figure":
     """The training loss of each batch, thin and smoothed, and the validation loss at (batches seen, loss)."""
     from learnkit.plots.figure import BLUE, ORANGE, new_figure
 

@@ -56,8 +56,9 @@ class Callback:
                 continue
             near = difflib.get_close_matches(name, HOOKS, n=1, cutoff=0.85)
             if near or name.startswith(("before_", "after_")):
-                near = near or difflib.get_close_matches(name, HOOKS, n=1, cutoff=0.0)
-                raise TypeError(f"{cls.__name__}.{name} is not a hook of the training loop; did you mean {near[0]!r}?")
+                same_moment = [hook for hook in HOOKS if hook.partition("_")[2] == name.partition("_")[2]]
+                meant = [*same_moment, *near, *difflib.get_close_matches(name, HOOKS, n=1, cutoff=0.0)][0]
+                raise TypeError(f"{cls.__name__}.{name} is not a hook of the training loop; did you mean {meant!r}?")
 
     @property
     def label(self) -> str:

@@ -1,0 +1,248 @@
+"""The loop: batches, modes, generators, validation, and what it refuses."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from learnkit import LearnkitWarning
+from learnkit.device import Compute
+from learnkit.errors import DataError, NonFiniteLossError, UsageError
+from learnkit.metrics.metric import make_metrics
+from learnkit.training import finite
+from learnkit.training.callback import Callback, CallbackList
+from learnkit.training.loop import fit, split_batch, validate
+from learnkit.training.state import TrainState
+
+
+def batches(*sizes: int) -> list[tuple[Tensor, Tensor]]:
+    numbers = torch.Generator().manual_seed(sum(sizes))
+    return [(torch.randn(n, 2, generator=numbers), torch.randint(0, 2, (n,), generator=numbers)) for n in sizes]
+
+
+def state(model: nn.Module | None = None, **options: Any) -> TrainState:
+    model = model or nn.Linear(2, 2)
+    return TrainState(
+        model=model,
+        optimizer=torch.optim.SGD([{"params": list(model.parameters()), "layer_group": 0}], 0.1),
+        **{
+            "loss_func": nn.CrossEntropyLoss(),
+            "train_dl": batches(4, 4),
+            "compute": Compute(torch.device("cpu")),
+            **options,
+        },
+    )
+
+
+class Keep(Callback):
+    """Keeps the loss, the progress and the mode of every batch."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.progress: list[float] = []
+        self.modes: list[bool] = []
+
+    def after_loss(self, state: TrainState) -> None:
+        self.losses.append(state.loss.item())
+        self.progress.append(state.progress)
+        self.modes.append(state.model.training)
+
+    def after_validate_batch(self, state: TrainState) -> None:
+        self.modes.append(state.model.training)
+
+
+def test_training_is_in_train_mode_and_validation_in_eval_mode() -> None:
+    keep = Keep()
+    fit(state(valid_dl=batches(3), n_epochs=2), CallbackList([keep]))
+    assert keep.modes == [True, True, False] * 2
+
+
+def test_progress_goes_evenly_from_zero_towards_one() -> None:
+    keep = Keep()
+    fit(state(n_epochs=2), CallbackList([keep]))
+    assert keep.progress == [0, 0.25, 0.5, 0.75]
+
+
+def test_dropout_is_a_function_of_seed_epoch_and_batch() -> None:
+    class Draws(Callback):
+        def after_batch(self, state: TrainState) -> None:
+            torch.rand(3)
+
+    def losses(*callbacks: Callback, **options: Any) -> list[float]:
+        torch.manual_seed(0)
+        keep, model = Keep(), nn.Sequential(nn.Linear(2, 50), nn.Dropout(0.5), nn.Linear(50, 2))
+        torch.rand(len(callbacks))
+        fit(state(model, n_epochs=2, **options), CallbackList([keep, *callbacks]))
+        return keep.losses
+
+    plain = losses(seed=1)
+    assert losses(Draws(), seed=1) == plain
+    assert losses(valid_dl=batches(5), seed=1) == plain
+    assert losses(seed=2) != plain
+    assert losses(seed=1, first_epoch=1)[0] != plain[0]
+
+
+def test_a_loader_that_draws_its_order_globally_is_seeded_too() -> None:
+    data = torch.utils.data.TensorDataset(torch.arange(20.0).view(10, 2), torch.zeros(10, dtype=torch.int64))
+
+    def order(seed: int) -> list[float]:
+        seen: list[float] = []
+
+        class See(Callback):
+            def before_batch(self, state: TrainState) -> None:
+                seen.extend(state.inputs[0][:, 0].tolist())
+
+        torch.rand(int(torch.randint(1, 9, ()).item()))
+        loader = torch.utils.data.DataLoader(data, 5, shuffle=True)
+        fit(state(train_dl=loader, seed=seed, n_epochs=2), CallbackList([See()]))
+        return seen
+
+    first = order(3)
+    assert first == order(3)
+    assert first[:10] != first[10:]
+    assert first != order(4)
+
+
+def test_the_callers_generator_is_put_back() -> None:
+    running = state(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)))
+    before = torch.get_rng_state()
+    fit(running, CallbackList())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_validation_counts_every_item_the_same_whatever_the_batches() -> None:
+    model, data = nn.Linear(2, 2), batches(7, 7, 2)
+    running = state(model, valid_dl=data, metrics=make_metrics("accuracy"))
+    validate(running, CallbackList())
+    x, y = torch.cat([x for x, _ in data]), torch.cat([y for _, y in data])
+    assert running.valid["valid_loss"] == pytest.approx(F.cross_entropy(model(x), y).item(), abs=1e-6)
+    assert running.valid["accuracy"] == pytest.approx((model(x).argmax(1) == y).double().mean().item())
+
+
+def test_a_model_may_take_several_inputs() -> None:
+    class Sum(nn.Linear):
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            return super().forward(a + b)
+
+    data = [(x, x, y) for x, y in batches(4, 4)]
+    running = state(Sum(2, 2), train_dl=data, valid_dl=data)
+    fit(running, CallbackList())
+    assert running.valid["valid_loss"] > 0
+
+
+@pytest.mark.parametrize("batch", [(torch.ones(2),), torch.ones(2), {"x": 1}])
+def test_a_batch_without_a_target_is_refused(batch: Any) -> None:
+    with pytest.raises(DataError, match=r"a batch of the train loader is a .* expected a tuple"):
+        split_batch(batch, "train")
+
+
+def test_loaders_without_batches_are_refused() -> None:
+    with pytest.raises(DataError, match="train_dl gave no batches"):
+        fit(state(train_dl=[]), CallbackList())
+    with pytest.raises(DataError, match="valid_dl gave no batches"):
+        fit(state(valid_dl=[]), CallbackList())
+
+
+class Stream:
+    """Batches without a length."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return iter(batches(4, 4, 4))
+
+
+def test_a_loader_without_a_length_trains_but_cannot_tell_its_progress() -> None:
+    class Count(Callback):
+        n = 0
+
+        def after_batch(self, state: TrainState) -> None:
+            Count.n += 1
+
+    running = state(train_dl=Stream(), n_epochs=2)
+    fit(running, CallbackList([Count()]))
+    assert Count.n == 6
+    assert running.n_batches is None
+    with pytest.raises(UsageError, match="no length"):
+        running.progress  # noqa: B018
+
+
+NORMED = [nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)]
+
+
+def test_a_lone_last_item_is_left_out_before_batch_norm_and_that_is_said_once() -> None:
+    keep = Keep()
+    with pytest.warns(LearnkitWarning, match="last batch of one item is left out") as caught:
+        fit(state(nn.Sequential(*NORMED), train_dl=batches(4, 4, 1), n_epochs=3), CallbackList([keep]))
+    assert len(caught) == 1
+    assert len(keep.losses) == 6
+
+
+def test_a_lone_last_item_is_kept_without_batch_norm_and_in_validation() -> None:
+    keep, running = Keep(), state(train_dl=batches(4, 1))
+    fit(running, CallbackList([keep]))
+    assert len(keep.losses) == 2
+    checked = state(nn.Sequential(*NORMED), valid_dl=batches(4, 1))
+    validate(checked, CallbackList())
+    assert checked.valid["valid_loss"] > 0
+
+
+def test_batches_of_one_throughout_are_not_left_out() -> None:
+    keep = Keep()
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Flatten(), nn.LazyLinear(2))
+    data = [(torch.rand(1, 1, 3, 3), torch.tensor([0])) for _ in range(3)]
+    model(data[0][0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(state(model, train_dl=data), CallbackList([keep]))
+    assert len(keep.losses) == 3
+
+
+def test_samplers_that_ask_for_the_epoch_are_told_it() -> None:
+    class Sampler(torch.utils.data.SequentialSampler):
+        epochs: list[int] = []  # noqa: RUF012
+
+        def set_epoch(self, epoch: int) -> None:
+            self.epochs.append(epoch)
+
+    data = torch.utils.data.TensorDataset(*batches(8)[0])
+    loader = torch.utils.data.DataLoader(data, 4, sampler=Sampler(data))
+    fit(state(train_dl=loader, n_epochs=2, first_epoch=5), CallbackList())
+    assert Sampler.epochs == [5, 6]
+
+
+# Losses that are no numbers
+
+
+def poisoned(at: int) -> list[tuple[Tensor, Tensor]]:
+    data = batches(4, 4, 4, 4)
+    data[at][0].fill_(float("nan"))
+    return data
+
+
+def test_a_nan_loss_names_its_batch_and_puts_the_weights_back() -> None:
+    model = nn.Linear(2, 2)
+    start = model.weight.clone()
+    with pytest.raises(
+        NonFiniteLossError, match=r"loss nan at epoch 0 batch 2 \(lr 0\.1\); input finite\? no; last finite"
+    ):
+        fit(state(model, train_dl=poisoned(2)), CallbackList())
+    assert torch.equal(model.weight, start)
+
+
+def test_on_a_device_that_is_not_read_freely_it_is_found_later_and_named_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Compute, "reads_freely", property(lambda self: False))
+    for every, batch in ((2, 1), (50, 2)):
+        monkeypatch.setattr(finite, "READ_EVERY", every)
+        model = nn.Linear(2, 2)
+        start = model.weight.clone()
+        with pytest.raises(NonFiniteLossError, match=f"at epoch 0 batch {batch} "):
+            fit(state(model, train_dl=poisoned(batch)), CallbackList())
+        assert torch.equal(model.weight, start)
+
+
+def test_a_loss_that_is_no_scalar_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"loss_func: got \(4,\), expected a loss of shape \(\)"):
+        fit(state(loss_func=nn.CrossEntropyLoss(reduction="none")), CallbackList())
