@@ -59,13 +59,15 @@ def sequence(*parts: tuple[float, Schedule]) -> Schedule:
     if not math.isclose(sum(shares), 1.0, abs_tol=1e-9) or min(shares) < 0:
         raise UsageError("sequence", got=shares, expected="shares from 0 to 1 that sum to 1")
 
+    last = [schedule for share, schedule in parts if share > 0][-1]
+
     def scheduled(progress: float) -> float:
         start = 0.0
         for share, schedule in parts:
             if share > 0 and progress < start + share:
                 return schedule((progress - start) / share)
             start += share
-        return parts[-1][1](1.0)
+        return last(1.0)
 
     return scheduled
 

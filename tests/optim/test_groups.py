@@ -1,0 +1,109 @@
+"""Layer groups: rates, decay, freezing, counted on a real network."""
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from learnkit.errors import UsageError
+from learnkit.optim.groups import check_groups, freeze_groups, parameter_groups, spread_decay, spread_rates
+
+
+def test_rates_of_three_groups() -> None:
+    assert spread_rates(slice(1e-5, 1e-3), 3) == pytest.approx([1e-5, 1e-4, 1e-3], rel=1e-12)
+    assert spread_rates(slice(1e-3), 3) == pytest.approx([1e-4, 1e-4, 1e-3])
+    assert spread_rates(slice(0, 1e-3), 3) == pytest.approx([1e-4, 1e-4, 1e-3])
+    assert spread_rates(3, 3) == [3.0, 3.0, 3.0]
+    assert spread_rates([1, 2, 3], 3) == [1.0, 2.0, 3.0]
+    assert spread_rates((0.1, 0.2), 2) == [0.1, 0.2]
+
+
+def test_rates_of_one_group() -> None:
+    assert spread_rates(slice(1e-5, 1e-3), 1) == [1e-3]
+    assert spread_rates(slice(1e-3), 1) == [1e-3]
+
+
+@pytest.mark.parametrize("lr", [0, -1, float("nan"), float("inf"), None, "x", True, slice(1e-3, -1), slice(-1e-3, 1)])
+def test_rates_that_cannot_work_are_refused(lr: object) -> None:
+    with pytest.raises(UsageError, match=r"lr: got .* expected finite rates above 0"):
+        spread_rates(lr, 2)  # type: ignore[arg-type]
+
+
+def test_a_slice_says_what_it_needs() -> None:
+    for lr in (slice(None), slice(1e-3, None), slice(1, 2, 3)):
+        with pytest.raises(UsageError, match=r"expected slice\(stop\) or slice\(start, stop\)"):
+            spread_rates(lr, 2)
+    with pytest.raises(UsageError, match=r"got \[1, 2\], expected 3 rates, one a layer group \(got 2\)"):
+        spread_rates([1, 2], 3)
+
+
+def test_decay_of_groups() -> None:
+    assert spread_decay(0.1, 2) == [0.1, 0.1]
+    assert spread_decay([0, 0.5], 2) == [0.0, 0.5]
+    for bad in (-0.1, float("nan"), [0.1], "x"):
+        with pytest.raises(UsageError, match="wd: got"):
+            spread_decay(bad, 2)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def groups() -> list[nn.Module]:
+    """resnet18 in three groups, with the head of ten classes that cnn_learner gives it."""
+    body = nn.Sequential(*list(torchvision.models.resnet18().children())[:-2])
+    norm = nn.BatchNorm1d
+    head = nn.Sequential(norm(1024), nn.Linear(1024, 512), norm(512), nn.Linear(512, 10))
+    return [body[:6], body[6:], head]
+
+
+def trainable(groups: list[nn.Module]) -> list[int]:
+    return [sum(p.requires_grad for p in group.parameters()) for group in groups]
+
+
+def test_each_group_has_a_part_that_decays_and_one_that_does_not(groups: list[nn.Module]) -> None:
+    made = parameter_groups(groups)
+    assert [len(group["params"]) for group in made] == [10, 20, 10, 20, 2, 6]
+    assert [group["layer_group"] for group in made] == [0, 0, 1, 1, 2, 2]
+    assert [group["decays"] for group in made] == [True, False] * 3
+    assert all(p.ndim > 1 for group in made if group["decays"] for p in group["params"])
+    everything = parameter_groups(groups, decay_norm_and_bias=True)
+    assert [len(group["params"]) for group in everything] == [30, 30, 8]
+
+
+def test_freezing_counts(groups: list[nn.Module]) -> None:
+    freeze_groups(groups, -1)
+    assert trainable(groups) == [20, 20, 8]
+    freeze_groups(groups, 1)
+    assert trainable(groups) == [20, 30, 8]
+    freeze_groups(groups, -2)
+    assert trainable(groups) == [20, 30, 8]
+    freeze_groups(groups, -1, train_bn=False)
+    assert trainable(groups) == [0, 0, 8]
+    freeze_groups(groups, 0)
+    assert trainable(groups) == [30, 30, 8]
+    freeze_groups(groups, 3)
+    assert trainable(groups) == [20, 20, 4]
+    with pytest.raises(UsageError, match="freeze_to: got 4, expected from -3 to 3 layer groups"):
+        freeze_groups(groups, 4)
+
+
+def test_frozen_norm_layers_still_follow_the_data(groups: list[nn.Module]) -> None:
+    freeze_groups(groups, -1, train_bn=False)
+    norm = groups[0][1]  # type: ignore[index]
+    before = norm.running_mean.clone()
+    groups[0].train()(torch.rand(2, 3, 16, 16))
+    assert not torch.equal(before, norm.running_mean)
+
+
+def test_freezing_forgets_old_gradients() -> None:
+    parts = [nn.Linear(2, 2), nn.Linear(2, 2)]
+    nn.Sequential(*parts)(torch.ones(1, 2)).sum().backward()
+    freeze_groups(parts, 1)
+    assert parts[0].weight.grad is None
+    assert parts[1].weight.grad is not None
+
+
+def test_groups_hold_each_parameter_once() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    assert check_groups(model, list(model)) == list(model)
+    for wrong in ([model[0]], [model, model[0]], [model, nn.Linear(2, 2)]):
+        with pytest.raises(UsageError, match="each of the model's parameters in exactly one group"):
+            check_groups(model, wrong)

@@ -1,0 +1,143 @@
+"""Weights on disk: whole or not at all, and only into a model they fit."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from learnkit import LearnkitWarning
+from learnkit.errors import UsageError
+from learnkit.persistence.atomic import write_atomically
+from learnkit.persistence.weights import check_name, load_weights, save_weights, weights_path
+
+
+def model(n: int = 3) -> nn.Module:
+    return nn.Sequential(nn.Linear(2, n), nn.BatchNorm1d(n))
+
+
+def equal(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_weights_come_back(tmp_path: Path) -> None:
+    saved, other = model(), model()
+    save_weights(tmp_path / "new" / "a.pth", saved)
+    assert not equal(saved, other)
+    assert load_weights(tmp_path / "new" / "a.pth", other) is None
+    assert equal(saved, other)
+
+
+def test_the_optimizers_state_comes_along_exactly(tmp_path: Path) -> None:
+    def step(net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        net(torch.ones(4, 2)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    first, second = model(), model()
+    one, two = (torch.optim.AdamW(net.parameters(), 0.1) for net in (first, second))
+    step(first, one)
+    save_weights(tmp_path / "a.pth", first, one)
+    state = load_weights(tmp_path / "a.pth", second)
+    assert state is not None
+    two.load_state_dict(state)
+    step(first, one)
+    step(second, two)
+    assert equal(first, second)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_prefixes_of_wrappers_are_taken_off(prefix: str, tmp_path: Path) -> None:
+    saved, other = model(), model()
+    torch.save({f"{prefix}{name}": value for name, value in saved.state_dict().items()}, tmp_path / "a.pth")
+    load_weights(tmp_path / "a.pth", other)
+    assert equal(saved, other)
+
+
+def test_a_model_whose_own_names_begin_so_keeps_them(tmp_path: Path) -> None:
+    class Wrapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = nn.Linear(2, 2)
+
+    saved, other = Wrapped(), Wrapped()
+    save_weights(tmp_path / "a.pth", saved)
+    load_weights(tmp_path / "a.pth", other)
+    assert equal(saved, other)
+
+
+def test_other_shapes_are_listed_and_nothing_is_loaded(tmp_path: Path) -> None:
+    save_weights(tmp_path / "a.pth", model(4))
+    other = model(3)
+    before = {name: value.clone() for name, value in other.state_dict().items()}
+    with pytest.raises(
+        UsageError, match=r"0\.weight \(4, 2\) in the file, \(3, 2\) in the model; .*; and 1 more. Different cl"
+    ):
+        load_weights(tmp_path / "a.pth", other)
+    assert all(torch.equal(before[name], value) for name, value in other.state_dict().items())
+
+
+def test_other_names_are_refused_or_told(tmp_path: Path) -> None:
+    saved = model()
+    torch.save({**saved.state_dict(), "extra": torch.ones(1)}, tmp_path / "more.pth")
+    with pytest.raises(UsageError, match="extra not in the model"):
+        load_weights(tmp_path / "more.pth", model())
+    other = model()
+    with pytest.warns(LearnkitWarning, match="extra not in the model"):
+        load_weights(tmp_path / "more.pth", other, strict=False)
+    assert equal(saved, other)
+    torch.save({"0.weight": torch.ones(3, 2)}, tmp_path / "less.pth")
+    with pytest.raises(UsageError, match=r"0\.bias not in the file"):
+        load_weights(tmp_path / "less.pth", model())
+
+
+def test_a_file_that_holds_no_state_dict_is_refused(tmp_path: Path) -> None:
+    torch.save([1, 2, 3], tmp_path / "a.pth")
+    with pytest.raises(UsageError, match="holds no state dict"):
+        load_weights(tmp_path / "a.pth", model())
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    path.write_bytes(b"old")
+
+    def fail(file: object) -> None:
+        file.write(b"half")  # type: ignore[attr-defined]
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, fail)
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.pth"]
+
+
+def test_a_saved_file_follows_the_umask(tmp_path: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        write_atomically(tmp_path / "a", lambda file: file.write(b"x"))
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+
+
+def test_a_link_planted_at_the_path_is_replaced_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / "a").symlink_to(tmp_path / "precious")
+    write_atomically(tmp_path / "a", lambda file: file.write(b"x"))
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+    assert not (tmp_path / "a").is_symlink()
+
+
+def test_where_a_file_is(tmp_path: Path) -> None:
+    assert weights_path("a", tmp_path) == tmp_path / "a.pth"
+    assert weights_path("a.pth", tmp_path) == tmp_path / "a.pth"
+    assert weights_path("v1.2", tmp_path) == tmp_path / "v1.2.pth"
+    assert weights_path("/elsewhere/a", tmp_path) == Path("/elsewhere/a.pth")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "a\0b", "a b", "x" * 101, "ä", None])
+def test_names_that_are_no_plain_names_are_refused(name: object) -> None:
+    with pytest.raises(UsageError, match="file name: got"):
+        check_name(name)  # type: ignore[arg-type]
