@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from learnkit.data.loaders import BatchOrder, DatasetLoader, TensorLoader, check_batch_size
 from learnkit.data.tasks import Classification, Task
 from learnkit.device import find_device, to_device
 from learnkit.errors import DataError, UsageError
+from learnkit.seeds import kept_all_rng
 from learnkit.types import DatasetType
 
 if TYPE_CHECKING:
@@ -177,9 +179,8 @@ class DataBunch:
     @property
     def input_shape(self) -> tuple[int, ...] | None:
         """The shape of one input, None when only a batch would tell."""
-        if isinstance(self.train_dl, TensorLoader):
-            return tuple(self.train_dl.tensors[0].shape[1:])
-        return None
+        first = _first_input(self.train_dl)
+        return tuple(first.shape) if isinstance(first, Tensor) else None
 
     @property
     def samples(self) -> "pd.DataFrame":
@@ -233,7 +234,7 @@ class DataBunch:
     def prepare(self, item: Any) -> Tensor:
         """One item as a batch of one on the device, as the model sees it."""
         x = torch.as_tensor(item)
-        if self.input_shape is not None and tuple(x.shape) != self.input_shape:
+        if isinstance(self.train_dl, TensorLoader) and tuple(x.shape) != self.input_shape:
             raise UsageError("item", got=tuple(x.shape), expected=f"the shape of one input, {self.input_shape}")
         return x[None].to(self.device)
 
@@ -253,6 +254,22 @@ class DataBunch:
         parts = (("train", self.train_ds), ("valid", self.valid_ds), ("test", self.test_ds))
         sizes = [f"{name} {len(part):,}" for name, part in parts if isinstance(part, Sized)]
         return f"{type(self).__name__}({', '.join(sizes)}; {len(self.classes)} classes; batches of {self.batch_size})"
+
+
+def _first_input(loader: Any) -> Any:
+    """The first training input, where it can be had without drawing a batch; None elsewhere."""
+    if isinstance(loader, TensorLoader):
+        return loader.tensors[0][0]
+    if isinstance(loader, list | tuple):  # of batches
+        batch = loader[0] if loader else ()
+        return batch[0][0] if isinstance(batch, tuple | list) and len(batch) and len(batch[0]) else None
+    dataset = getattr(loader, "dataset", None)
+    collates_plainly = getattr(loader, "collate_fn", default_collate) is default_collate
+    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__") and collates_plainly):
+        return None
+    with kept_all_rng():  # looking must not move what a dataset draws from
+        item = dataset[0] if len(dataset) else None
+    return item[0] if isinstance(item, tuple | list) and item else None
 
 
 def _paired(name: str, x: Any, y: Any, device: torch.device) -> tuple[Tensor, ...]:

@@ -138,7 +138,7 @@ def test_loaders_are_used_as_they_are() -> None:
     dls = DataBunch.from_loaders(batches, batches, classes=["a", "b", "c"])
     assert dls.train_dl is batches
     assert dls.classes == ["a", "b", "c"]
-    assert dls.input_shape is None
+    assert dls.input_shape == (2,)
     assert torch.equal(dls.one_batch()[0], X[:6])
 
 
@@ -179,3 +179,23 @@ def test_making_and_looking_leaves_the_global_generators_alone() -> None:
     list(dls.train_dl)
     assert torch.equal(before, torch.get_rng_state())
     assert (of_numpy == np.random.get_state()[1]).all()  # type: ignore[index]
+
+
+def test_the_shape_of_an_input_is_known_where_no_batch_must_be_drawn() -> None:
+    class Noisy(TensorDataset):
+        def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+            torch.rand(1)
+            return super().__getitem__(index)  # type: ignore[no-any-return]
+
+    class Stream(torch.utils.data.IterableDataset[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            return iter([(X[0], Y[0])])
+
+    before = torch.get_rng_state()
+    assert DataBunch.from_datasets(Noisy(X, Y), Noisy(X, Y), bs=4).input_shape == (2,)
+    assert DataBunch.from_loaders(DataLoader(Noisy(X, Y)), None).input_shape == (2,)
+    assert torch.equal(before, torch.get_rng_state())
+    assert DataBunch.from_loaders(DataLoader(Stream()), None).input_shape is None
+    own = DataLoader(Noisy(X, Y), collate_fn=lambda items: items)
+    assert DataBunch.from_loaders(own, None).input_shape is None
+    assert DataBunch.from_loaders([{"x": X}], None).input_shape is None

@@ -312,3 +312,17 @@ def test_a_fit_without_validation_records_the_training_loss_alone(blobs: tuple[T
     assert list(learn.history.columns) == ["epoch", "train_loss", "time"]
     with pytest.raises(UsageError, match="valid_loss"):
         learn.fit(1, callbacks=EarlyStopping())
+
+
+def test_outputs_are_compared_with_classes_for_loaders_and_datasets_too(blobs: tuple[Tensor, ...]) -> None:
+    from torch.utils.data import DataLoader, TensorDataset
+
+    data = TensorDataset(blobs[0], blobs[1])
+    for dls in (
+        DataBunch.from_loaders(DataLoader(data, 8), DataLoader(data, 8), classes=["a", "b"]),
+        DataBunch.from_datasets(data, data, bs=8, classes=["a", "b"]),
+        DataBunch.from_loaders([(blobs[0], blobs[1])], None, classes=["a", "b"]),
+    ):
+        with pytest.raises(UsageError, match="gives 3 outputs an item, the data has 2 classes"):
+            Learner(dls, network(3))
+        Learner(dls, network(2)).fit(1)
