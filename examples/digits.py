@@ -36,7 +36,7 @@ def main() -> None:
     """Run the job; `--tiny` makes it a smoke test."""
     parser = argparse.ArgumentParser(description="Train on digits and draw what was learned.")
     parser.add_argument("--out", type=Path, default=Path("demo"), help="where data, pictures and weights go")
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--tiny", action="store_true", help="one epoch, few batches: does it run?")
     args = parser.parse_args()
     started = time.perf_counter()

@@ -83,7 +83,7 @@ class Trainer:
         self.model = model.to(dls.device)
         if loss_func is None and dls.task is None:
             raise UsageError("the data does not say which loss fits it", fix="Pass loss_func=.")
-        self.loss_func: Loss = loss_func or dls.task.loss()  # type: ignore[union-attr]
+        self.loss_func: Loss = dls.task.loss() if loss_func is None else loss_func
         if isinstance(self.loss_func, nn.Module):
             self.loss_func.to(dls.device)
         of_task = dls.task.activation if dls.task else None

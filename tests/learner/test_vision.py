@@ -130,3 +130,39 @@ def test_gray_images_get_a_stem_of_one_channel(class_folder: Path) -> None:
     assert learn.model[0][0].weight.shape == (64, 1, 7, 7)  # type: ignore[index]
     learn.fit(1)
     assert learn.history["valid_loss"].notna().all()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::learnkit.LearnkitWarning")  # six images are fewer than a batch
+def test_the_five_lines_to_the_letter(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+    import shutil
+
+    import numpy as np
+    from PIL import Image
+
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / torchvision.models.ResNet18_Weights.DEFAULT.url.split("/")[-1]
+    cached.parent.mkdir(parents=True)
+    torch.save(state, cached)  # as if it had been fetched before
+    for number in range(8):
+        folder = tmp_path / "pets" / ("cat" if number % 2 else "dog")
+        folder.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"{number}.jpg")
+    shutil.copy(tmp_path / "pets" / "cat" / "1.jpg", "cat.jpg")
+
+    from learnkit import ImageDataBunch, cnn_learner
+    from learnkit.models import resnet18
+
+    dls = ImageDataBunch.from_folder("pets", valid_pct=0.2, size=224)
+    learn = cnn_learner(dls, resnet18, metrics="accuracy")
+    learn.lr_find()
+    learn.fit(5, lr=slice(1e-4, 1e-3))
+    interp = learn.interpret()
+    interp.plot_confusion_matrix()
+    interp.plot_top_losses(9)
+    label, index, probs = learn.predict("cat.jpg")
+
+    assert torch.equal(learn.model[0][0].weight.cpu(), state["conv1.weight"])  # type: ignore[index]
+    assert len(learn.history) == 5
+    assert label == dls.classes[int(index)]
+    assert probs.shape == (2,)
