@@ -69,13 +69,15 @@ def copies_from_pinned(device: torch.device) -> bool:
 def to_device(batch: Any, device: torch.device) -> Any:
     """The batch with every tensor in it on `device`: tuples, lists and dicts are followed."""
     if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
+        return batch if batch.device == device else batch.to(device, non_blocking=True)
+    if type(batch) is tuple:  # the usual batch, (x, y)
+        return tuple([to_device(value, device) for value in batch])
     if isinstance(batch, Mapping):
         return {key: to_device(value, device) for key, value in batch.items()}
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):  # a named tuple
         return type(batch)(*(to_device(value, device) for value in batch))
     if isinstance(batch, tuple | list):
-        return type(batch)(to_device(value, device) for value in batch)
+        return type(batch)([to_device(value, device) for value in batch])
     return batch
 
 

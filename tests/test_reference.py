@@ -49,7 +49,7 @@ def train_by_hand(
             if rate is not None:
                 for group in optimizer.param_groups:
                     group["lr"] = rate((epoch * n_batches + number) / (N_EPOCHS * n_batches))
-            torch.manual_seed(derive(SEED, Stream.STEP, epoch, number))
+            torch.manual_seed(derive(SEED, Stream.STEP, epoch) + number)
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 output = model(x)
             F.cross_entropy(output.float(), y).backward()

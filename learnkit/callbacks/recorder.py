@@ -57,7 +57,10 @@ class Recorder(Callback):
         self._epoch_start = time.perf_counter()
 
     def after_batch(self, state: TrainState) -> None:
-        self._unread.append(state.loss.detach())  # stays on the device: reading it would wait for the queue
+        if state.loss_value is None:
+            self._unread.append(state.loss.detach())  # stays on the device: reading it would wait for the queue
+        else:
+            self._keep(state.loss_value)
         self.lrs.append(state.optimizer.param_groups[-1]["lr"])
         momentum = momentum_of(state.optimizer)
         self.moms.append(float("nan") if momentum is None else momentum)
@@ -76,8 +79,12 @@ class Recorder(Callback):
         if self._unread:
             values = torch.stack(self._unread).float().tolist()
             self._unread = []
-            self.losses += values
-            self.smooth_losses += [self._smoothed.add(value) for value in values]
+            for value in values:
+                self._keep(value)
+
+    def _keep(self, value: float) -> None:
+        self.losses.append(value)
+        self.smooth_losses.append(self._smoothed.add(value))
 
     @property
     def history(self) -> "pd.DataFrame":

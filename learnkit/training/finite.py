@@ -44,10 +44,12 @@ class LossWatch:
         self._unread: list[Tensor] = []
         self._last_finite = math.nan
         self._good: Weights | None = None
+        self._reads_freely = False
 
     def start_epoch(self, state: TrainState) -> None:
         """Keep the weights this epoch starts from."""
         self._good = Weights(state.model)
+        self._reads_freely = state.compute.reads_freely
 
     def see(self, state: TrainState) -> None:
         """Take note of `state.loss`; read it if reading is free or due."""
@@ -56,8 +58,8 @@ class LossWatch:
                 "loss_func", got=tuple(state.loss.shape), expected="a loss of shape (), the mean over the batch",
                 fix="Average it, for example with reduction='mean'.",
             )  # fmt: skip
-        if state.compute.reads_freely:
-            value = state.loss.item()
+        if self._reads_freely:
+            value = state.loss_value = state.loss.item()
             if not math.isfinite(value):
                 self._stop(state, value, state.batch)
             self._last_finite = value

@@ -40,6 +40,7 @@ def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch) ->
     """Train on every batch of the training loader once."""
     state.model.train()
     state.batch = 0
+    state.epoch_seed = derive(state.seed, Stream.STEP, state.first_epoch + state.epoch)
     watch.start_epoch(state)
     callbacks.notify(Callback.before_epoch, state)
     try:
@@ -57,7 +58,7 @@ def train_batch(state: TrainState, batch: Any, callbacks: CallbackList, watch: L
     """One forward, backward and step."""
     compute = state.compute
     state.inputs, state.targets = split_batch(to_device(batch, compute.device), "train")
-    compute.reseed(derive(state.seed, Stream.STEP, state.first_epoch + state.epoch, state.batch))
+    compute.reseed(state.epoch_seed + state.batch)
     callbacks.notify(Callback.before_batch, state)
     with compute.autocast():
         state.preds = state.model(*state.inputs)
@@ -132,16 +133,17 @@ def _batches_of_epoch(state: TrainState) -> Iterator[Any]:
         set_epoch(epoch)  # torch's DistributedSampler and its kin
     state.compute.reseed(derive(state.seed, Stream.ORDER, epoch))  # for a loader that draws its order globally
     normalises = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in state.model.modules())
-    size = 0
+    size, is_empty = 0, True
     for batch in state.train_dl:
-        before, size = size, _size(batch)
-        if normalises and size == 1 and before > 1:
+        is_empty = False
+        before, size = size, _size(batch) if normalises else 0
+        if size == 1 and before > 1:
             if state.epoch == 0:
                 warnings.warn("a last batch of one item is left out: batch norm cannot train on it", LearnkitWarning,
                               stacklevel=2)  # fmt: skip
             continue
         yield batch
-    if not size:
+    if is_empty:
         raise DataError("train_dl gave no batches", fix="Check the training set, and drop_last against its size.")
 
 

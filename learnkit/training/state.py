@@ -50,6 +50,7 @@ class TrainState:
     seed: int = 0
     first_epoch: int = 0
     folder: Path = field(default_factory=Path)
+    epoch_seed: int = 0  # the generators of batch n of the running epoch are seeded with this + n
     # Where we are.
     epoch: int = 0
     batch: int = 0
@@ -59,6 +60,7 @@ class TrainState:
     targets: Any = None
     preds: Any = None
     loss: Tensor = field(init=False)
+    loss_value: float | None = None  # of this batch, on a device where reading it is free
     # What came out.
     valid: dict[str, float] = field(default_factory=dict)
     row: dict[str, float] = field(default_factory=dict)

@@ -32,7 +32,7 @@ def test_losses_are_those_of_the_loop_by_hand(blobs: tuple[Tensor, ...]) -> None
     for epoch in range(2):
         learn.dls.train_dl.seed_epoch(0, epoch)
         for number, (x, y) in enumerate(learn.dls.train_dl):
-            torch.manual_seed(derive(0, Stream.STEP, epoch, number))
+            torch.manual_seed(derive(0, Stream.STEP, epoch) + number)
             loss = F.cross_entropy(model(x), y)
             loss.backward()
             optimizer.step()
