@@ -263,7 +263,7 @@ def _first_input(loader: Any) -> Any:
     if isinstance(loader, list | tuple):  # of batches
         batch = loader[0] if loader else ()
         return batch[0][0] if isinstance(batch, tuple | list) and len(batch) and len(batch[0]) else None
-    dataset = getattr(loader, "dataset", None)
+    dataset: Any = getattr(loader, "dataset", None)
     collates_plainly = getattr(loader, "collate_fn", default_collate) is default_collate
     if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__") and collates_plainly):
         return None

@@ -81,9 +81,11 @@ class Trainer:
         self.dls = dls
         check_outputs(model, dls.input_shape, dls.task.n_out if dls.task and dls.classes else None, dls.classes)
         self.model = model.to(dls.device)
-        if loss_func is None and dls.task is None:
-            raise UsageError("the data does not say which loss fits it", fix="Pass loss_func=.")
-        self.loss_func: Loss = dls.task.loss() if loss_func is None else loss_func
+        if loss_func is None:
+            if dls.task is None:
+                raise UsageError("the data does not say which loss fits it", fix="Pass loss_func=.")
+            loss_func = dls.task.loss()
+        self.loss_func: Loss = loss_func
         if isinstance(self.loss_func, nn.Module):
             self.loss_func.to(dls.device)
         of_task = dls.task.activation if dls.task else None
