@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import default_collate
 
+from learnkit.data.evidence import first_input, named_task, paired, task_of
 from learnkit.data.loaders import BatchOrder, DatasetLoader, TensorLoader, check_batch_size
-from learnkit.data.tasks import Classification, Task
+from learnkit.data.tasks import Task
 from learnkit.device import find_device, to_device
 from learnkit.errors import DataError, UsageError
-from learnkit.seeds import kept_all_rng
 from learnkit.types import DatasetType
 
 if TYPE_CHECKING:
@@ -82,11 +81,11 @@ class DataBunch:
             DataError: inputs and targets of different lengths, an empty set, or class numbers without a class.
         """
         where = find_device(device)
-        train = _paired("train", x_train, y_train, where)
-        valid = _paired("valid", x_valid, y_valid, where)
-        test = None if x_test is None else _paired("test", x_test, y_test, where)
+        train = paired("train", x_train, y_train, where)
+        valid = paired("valid", x_valid, y_valid, where)
+        test = None if x_test is None else paired("test", x_test, y_test, where)
         bs = check_batch_size(bs, len(train[0]))
-        task = task or _task_of(train[1], valid[1], classes)
+        task = task or task_of(train[1], valid[1], classes)
 
         def loader(tensors: tuple[Tensor, ...], *, shuffle: bool = False) -> TensorLoader:
             return TensorLoader(tensors, BatchOrder(len(tensors[0]), bs, shuffle=shuffle, seed=seed))
@@ -120,7 +119,7 @@ class DataBunch:
             return DatasetLoader(dataset, order, where, num_workers)
 
         valid_dl, test_dl = (None if part is None else loader(part) for part in (valid, test))
-        task = task or _named_task(classes or getattr(train, "classes", None))
+        task = task or named_task(classes or getattr(train, "classes", None))
         return cls(loader(train, shuffle=True), valid_dl, test_dl, loader(train), task=task, device=where)
 
     @classmethod
@@ -149,7 +148,7 @@ class DataBunch:
             if loader is not None and not isinstance(loader, Iterable):
                 raise UsageError(name, got=loader, expected="something that gives batches (x, y) when iterated")
         named = classes or getattr(getattr(train_dl, "dataset", None), "classes", None)
-        return cls(train_dl, valid_dl, test_dl, task=task or _named_task(named), device=device)
+        return cls(train_dl, valid_dl, test_dl, task=task or named_task(named), device=device)
 
     @property
     def train_ds(self) -> Any:
@@ -179,7 +178,7 @@ class DataBunch:
     @property
     def input_shape(self) -> tuple[int, ...] | None:
         """The shape of one input, None when only a batch would tell."""
-        first = _first_input(self.train_dl)
+        first = first_input(self.train_dl)
         return tuple(first.shape) if isinstance(first, Tensor) else None
 
     @property
@@ -254,50 +253,3 @@ class DataBunch:
         parts = (("train", self.train_ds), ("valid", self.valid_ds), ("test", self.test_ds))
         sizes = [f"{name} {len(part):,}" for name, part in parts if isinstance(part, Sized)]
         return f"{type(self).__name__}({', '.join(sizes)}; {len(self.classes)} classes; batches of {self.batch_size})"
-
-
-def _first_input(loader: Any) -> Any:
-    """The first training input, where it can be had without drawing a batch; None elsewhere."""
-    if isinstance(loader, TensorLoader):
-        return loader.tensors[0][0]
-    if isinstance(loader, list | tuple):  # of batches
-        batch = loader[0] if loader else ()
-        return batch[0][0] if isinstance(batch, tuple | list) and len(batch) and len(batch[0]) else None
-    dataset: Any = getattr(loader, "dataset", None)
-    collates_plainly = getattr(loader, "collate_fn", default_collate) is default_collate
-    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__") and collates_plainly):
-        return None
-    with kept_all_rng():  # looking must not move what a dataset draws from
-        item = dataset[0] if len(dataset) else None
-    return item[0] if isinstance(item, tuple | list) and item else None
-
-
-def _paired(name: str, x: Any, y: Any, device: torch.device) -> tuple[Tensor, ...]:
-    """(x, y), or (x,) without y, as tensors of equal length on the device."""
-    tensors = tuple(torch.as_tensor(part, device=device) for part in (x, y) if part is not None)
-    if len(tensors) == 2 and len(tensors[0]) != len(tensors[1]):
-        raise DataError(
-            f"{name}: got {len(tensors[0])} inputs and {len(tensors[1])} targets", expected="as many of both"
-        )
-    if not len(tensors[0]):
-        raise DataError(f"the {name} set is empty", fix="Give it at least one item, or leave it out.")
-    return tensors
-
-
-def _task_of(y_train: Tensor, y_valid: Tensor, classes: Sequence[str] | None) -> Task:
-    if y_train.is_floating_point() or y_train.ndim != 1:
-        raise UsageError(
-            f"targets of type {y_train.dtype} and shape {tuple(y_train.shape)} do not say what they mean",
-            fix="Float labels need task=Regression((...names...)) or task=MultiLabel(classes), of learnkit.data.tasks.",
-        )
-    low, high = int(min(y_train.min(), y_valid.min())), int(max(y_train.max(), y_valid.max()))
-    names = tuple(str(i) for i in range(high + 1)) if classes is None else tuple(classes)
-    if low < 0 or high >= len(names):
-        raise DataError(
-            "class numbers", got=f"{low} to {high}", expected=f"0 to {len(names) - 1}, one of {len(names)} classes"
-        )
-    return Classification(names)
-
-
-def _named_task(classes: Sequence[Any] | None) -> Task | None:
-    return Classification(tuple(str(name) for name in classes)) if classes else None
