@@ -170,3 +170,23 @@ def test_a_pipe_gets_one_plain_line_an_epoch() -> None:
     assert "\r" not in done.stdout
     assert "\x1b" not in done.stdout
     assert done.stderr == ""
+
+
+NOTEBOOK = """
+import nbclient, nbformat
+cells = [nbformat.v4.new_code_cell(source) for source in (SCRIPT, "learn.recorder.plot_losses()")]
+notebook = nbformat.v4.new_notebook(cells=cells)
+nbclient.NotebookClient(notebook, timeout=100).execute()
+for output in (output for cell in notebook.cells for output in cell.outputs):
+    for kind, content in output.get("data", {}).items():
+        print(kind, len(content), "<table" in content and "<td>1</td>" in content)
+"""
+
+
+def test_a_notebook_gets_one_table_and_one_picture() -> None:
+    script = f"SCRIPT = {SCRIPT!r}\n{NOTEBOOK}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    shown = [line.split() for line in done.stdout.splitlines()]
+    assert sum(kind == "text/html" and is_table == "True" for kind, _, is_table in shown) == 1
+    assert [int(size) > 5000 for kind, size, _ in shown if kind == "image/png"] == [True]
