@@ -140,7 +140,7 @@ class Trainer:
             )
             raise
         finally:
-            self.epoch += state.epoch + 1
+            self.epoch += state.epochs_begun
 
     def fit_one_cycle(
         self,

@@ -40,6 +40,7 @@ def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch) ->
     """Train on every batch of the training loader once."""
     state.model.train()
     state.batch = 0
+    state.epochs_begun += 1
     state.epoch_seed = derive(state.seed, Stream.STEP, state.first_epoch + state.epoch)
     watch.start_epoch(state)
     callbacks.notify(Callback.before_epoch, state)

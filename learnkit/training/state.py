@@ -28,6 +28,7 @@ class TrainState:
         epoch: number of the running epoch of this fit, from 0.
         batch: number of the running batch of this epoch, from 0.
         step: optimizer steps taken in this fit.
+        epochs_begun: epochs of this fit of which training has begun.
         inputs: what the model is called with, a tuple.
         targets: what the loss compares with.
         preds: the model's raw output, float32.
@@ -55,6 +56,7 @@ class TrainState:
     epoch: int = 0
     batch: int = 0
     step: int = 0
+    epochs_begun: int = 0
     # In flight: set by the loop batch by batch, editable by callbacks.
     inputs: tuple[Any, ...] = ()
     targets: Any = None

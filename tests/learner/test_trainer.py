@@ -275,6 +275,7 @@ def test_an_unknown_monitor_is_refused_before_anything_is_trained(learn: Learner
     with pytest.raises(ValueError, match=r"monitor: got 'acuracy', expected one of accuracy"):
         learn.fit(1, callbacks=EarlyStopping("acuracy"))
     assert learn.recorder.losses == []
+    assert learn.epoch == 0  # the next fit is as if this one had never been asked for
 
 
 def test_a_callback_is_taken_out_by_itself_or_by_its_class(learn: Learner) -> None:
