@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,16 +13,7 @@ from torch.nn import functional as F
 from learnkit.errors import UsageError
 from learnkit.seeds import Stream, derive, kept_rng, uniforms
 
-__all__ = ["Affine", "Augmentation", "BatchTransform", "Lighting", "augmentations"]
-
-
-class BatchTransform(Protocol):
-    """A change of a batch by numbers of its own: `n_numbers` uniform ones in [0, 1) an item."""
-
-    n_numbers: ClassVar[int]
-
-    def change(self, x: Tensor, numbers: Tensor) -> Tensor:
-        """x float (N, C, H, W) in [0, 1]; numbers (N, n_numbers)."""
+__all__ = ["Affine", "Augmentation", "Lighting", "augmentations"]
 
 
 @dataclass(frozen=True)
@@ -126,6 +117,9 @@ class Lighting:
 
 class Augmentation:
     """A list of changes applied to a batch one after the other.
+
+    Those of this module have `n_numbers`, how many uniform numbers in [0, 1) an item needs, and `change(x, numbers)`,
+    x float (N, C, H, W) in [0, 1] and numbers (N, n_numbers).
 
     Args:
         transforms: those of this module, or any callable on a float (N, C, H, W) tensor in [0, 1].

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,20 +20,12 @@ __all__ = [
     "BatchOrder",
     "DatasetLoader",
     "ImageLoader",
-    "Loader",
     "TensorLoader",
     "check_batch_size",
     "default_workers",
 ]
 
 FEW_IMAGES = 1000  # below this, starting workers takes longer than they save
-
-
-class Loader(Protocol):
-    """What `dls.train_dl` and its like are: batches again and again."""
-
-    def __iter__(self) -> Iterator[tuple[Any, ...]]: ...
-    def __len__(self) -> int: ...
 
 
 def check_batch_size(bs: Any, n_train: int) -> int:
