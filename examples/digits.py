@@ -36,7 +36,7 @@ def main() -> None:
     """Run the job; `--tiny` makes it a smoke test."""
     parser = argparse.ArgumentParser(description="Train on digits and draw what was learned.")
     parser.add_argument("--out", type=Path, default=Path("demo"), help="where data, pictures and weights go")
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--tiny", action="store_true", help="one epoch, few batches: does it run?")
     args = parser.parse_args()
     started = time.perf_counter()
@@ -44,7 +44,7 @@ def main() -> None:
     digits = write_digits(out / "digits")
 
     dls = ImageDataBunch.from_folder(
-        digits, valid_pct=0.2, size=32, bs=32, augment=[Affine(flip=0)], normalize="data", seed=42
+        digits, valid_pct=0.2, size=32, augment=[Affine(flip=0)], normalize="data", seed=42
     )
     dls.show_batch(rows=3).savefig(out / "batch.png")
 
@@ -52,7 +52,7 @@ def main() -> None:
     print("suggested rates:", learn.lr_find(num_it=20 if args.tiny else 100))
     learn.recorder.plot(skip_start=2 if args.tiny else 10).savefig(out / "lr_find.png")
 
-    learn.fit(1 if args.tiny else args.epochs, lr=slice(1e-3, 3e-3), callbacks=OneCycle())
+    learn.fit(1 if args.tiny else args.epochs, lr=slice(2e-3, 2e-3), callbacks=OneCycle())
     learn.recorder.plot_losses().savefig(out / "losses.png")
     learn.recorder.plot_lr().savefig(out / "schedule.png")
     learn.recorder.plot_metrics().savefig(out / "metrics.png")
