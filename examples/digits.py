@@ -49,8 +49,8 @@ def main() -> None:
     dls.show_batch(rows=3).savefig(out / "batch.png")
 
     learn = cnn_learner(dls, resnet18, pretrained=False, metrics="accuracy", path=out, seed=42)
-    print("suggested rates:", learn.lr_find(num_it=20 if args.tiny else 100))
-    learn.recorder.plot(skip_start=2 if args.tiny else 10).savefig(out / "lr_find.png")
+    print("suggested rates:", learn.lr_find(num_it=20 if args.tiny else 50))
+    learn.recorder.plot(skip_start=2 if args.tiny else 5).savefig(out / "lr_find.png")
 
     learn.fit(1 if args.tiny else args.epochs, lr=slice(2e-3, 2e-3), callbacks=OneCycle())
     learn.recorder.plot_losses().savefig(out / "losses.png")

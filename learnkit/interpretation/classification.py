@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from learnkit.data.tasks import Classification
-from learnkit.errors import UsageError, WrongTypeError
+from learnkit.errors import DataError, UsageError, WrongTypeError
 from learnkit.types import DatasetType
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ __all__ = ["ClassificationInterpretation"]
 RIGHT, WRONG = "#0072B2", "#B3471B"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
 class ClassificationInterpretation:
     """Predictions, made once, and the questions one asks of them.
 
@@ -31,6 +31,9 @@ class ClassificationInterpretation:
         classes: C names.
         picture: gives item i as uint8 (H, W, 3), where there are pictures.
         name: gives what item i is called.
+
+    Raises:
+        UsageError: the shapes, the targets and the classes do not fit each other.
     """
 
     probs: Tensor
@@ -39,6 +42,21 @@ class ClassificationInterpretation:
     classes: tuple[str, ...]
     picture: Callable[[int], "np.ndarray[Any, Any]"] | None = field(default=None, repr=False)
     name: Callable[[int], str] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        n, c = len(self.targets), len(self.classes)
+        if self.probs.shape != (n, c):  # a column too many would be counted in the next class's row
+            expected = f"{(n, c)}: {n} items, {c} classes"
+            fix = "Give the model one output a class, and the data every class there is."
+            raise UsageError("probs: the shape", got=tuple(self.probs.shape), expected=expected, fix=fix)
+        if self.losses.shape != (n,):
+            raise UsageError("losses: the shape", got=tuple(self.losses.shape), expected=f"{(n,)}: one an item")
+        if self.targets.dtype != torch.int64 or self.targets.ndim != 1:
+            got = f"{self.targets.dtype} of shape {tuple(self.targets.shape)}"
+            raise UsageError(f"targets: got {got}, expected class numbers, torch.int64 of shape {(n,)}")
+        wrong = self.targets[(self.targets < 0) | (self.targets >= c)]
+        if len(wrong):
+            raise UsageError("targets", got=int(wrong[0]), expected=f"class numbers from 0 to {c - 1}")
 
     @classmethod
     def from_learner(cls, learn: Any, ds_type: DatasetType = DatasetType.Valid) -> Self:
@@ -57,13 +75,17 @@ class ClassificationInterpretation:
                 f"ClassificationInterpretation: got data of task {kind}, expected Classification",
                 fix=f"Use {kind}Interpretation.",
             )
-        if learn.get_preds(ds_type, n_batch=1)[1] is None:
-            raise UsageError(f"interpret: {DatasetType(ds_type)!s} has no labels", fix="Use learn.get_preds.")
-        probs, targets, losses = learn.get_preds(ds_type, with_loss=True)
+        try:
+            probs, targets, losses = learn.get_preds(ds_type, with_loss=True)
+        except DataError as error:
+            if learn.get_preds(ds_type, n_batch=1)[1] is not None:
+                raise
+            name = DatasetType(ds_type).name
+            raise UsageError(f"interpret: the set {name} has no labels", fix="Use learn.get_preds.") from error
         dls = learn.dls
         return cls(
             probs,
-            targets,
+            targets if targets.is_floating_point() else targets.long(),  # bytes would overflow when pairs are counted
             losses,
             tuple(dls.classes),
             picture=lambda i: dls.picture(ds_type, i),
@@ -88,12 +110,20 @@ class ClassificationInterpretation:
         return losses[:k], indices[:k]
 
     def plot_top_losses(self, k: int, largest: bool = True) -> "Figure":
-        """The k pictures with the largest losses, titled predicted / actual, loss, probability of the actual class."""
+        """The k pictures with the largest losses, titled predicted / actual, loss, probability of the actual class.
+
+        All of them when there are fewer; blue titles where the prediction is right, rust-red ones where it is wrong.
+
+        Raises:
+            UsageError: k is not a whole number above 0, or the items have no pictures.
+        """
         from learnkit.plots import image_grid
 
         if self.picture is None:
             raise UsageError("plot_top_losses: these items have no pictures", fix="Use top_losses.")
-        losses, indices = self.top_losses(min(k, len(self.losses)) if k > 0 else k, largest)
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise UsageError("k", got=k, expected="a whole number, 1 or more")
+        losses, indices = self.top_losses(min(k, len(self.losses)), largest)
         titles, colours = [], []
         for loss, i in zip(losses.tolist(), indices.tolist(), strict=True):
             actual, predicted = int(self.targets[i]), int(self.preds[i])

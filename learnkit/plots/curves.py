@@ -1,7 +1,11 @@
 """Curves of a training run: losses, the rate finder, schedules, metrics."""
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from learnkit.errors import UsageError
 
 if TYPE_CHECKING:
     from learnkit.plots.figure import Figure
@@ -20,7 +24,7 @@ def loss_curves(train: Sequence[float], smoothed: Sequence[float], valid: Sequen
     axes.plot(batches, smoothed, color=BLUE, linewidth=2, label="training, smoothed")
     if valid:
         axes.plot(*zip(*valid, strict=True), color=ORANGE, linewidth=2, marker="o", markersize=4, label="validation")
-    finite = sorted(loss for loss in [*smoothed, *(loss for _, loss in valid)] if loss == loss)
+    finite = sorted(filter(math.isfinite, [*smoothed, *(loss for _, loss in valid)]))
     if finite and finite[-1] > finite[0]:
         axes.set_ylim(min(0, finite[0]), finite[-1] * 1.1)  # one wild batch must not flatten the curve
     axes.legend(frameon=False)
@@ -35,8 +39,8 @@ def lr_curve(lrs: Sequence[float], losses: Sequence[float], suggestions: Mapping
     axes = _axes(figure, "learning rate", "smoothed loss")
     axes.set_xscale("log")
     axes.plot(lrs, losses, color=BLUE, linewidth=2)
-    colours = ("#D55E00", "#009E73", "#CC79A7", "#E69F00")
-    for (name, (lr, loss)), colour, marker in zip(suggestions.items(), colours, "osD^", strict=False):
+    looks = (("#D55E00", "o"), ("#009E73", "s"), ("#CC79A7", "D"), ("#E69F00", "^"))
+    for (name, (lr, loss)), (colour, marker) in zip(suggestions.items(), itertools.cycle(looks), strict=False):
         axes.plot([lr], [loss], marker, color=colour, markersize=8, label=f"{name} {lr:.2g}")
     if suggestions:
         axes.legend(frameon=False)
@@ -58,16 +62,22 @@ def schedule_curves(lrs: Sequence[float], momenta: Sequence[float] | None) -> "F
 
 
 def metric_curves(history: Mapping[str, Sequence[float]]) -> "Figure":
-    """One panel a metric, epoch by epoch."""
+    """One panel a metric, epoch by epoch.
+
+    Raises:
+        UsageError: there are no metrics.
+    """
     from learnkit.plots.figure import BLUE, new_figure
 
+    if not history:
+        raise UsageError("metric_curves: there are no metrics to draw")
     columns = min(3, len(history))
     rows = -(-len(history) // columns)
     figure = new_figure(max(5, 4 * columns), 3.2 * rows)
     for place, (name, values) in enumerate(history.items(), 1):
         axes = _axes(figure, "epoch", name, (rows, columns, place))
         axes.plot(range(len(values)), values, color=BLUE, linewidth=2, marker="o", markersize=4)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     return figure
 
 

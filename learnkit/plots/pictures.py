@@ -1,11 +1,14 @@
 """Pictures in a grid, and tables drawn as one."""
 
+import math
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from learnkit.errors import UsageError
 
 if TYPE_CHECKING:
     from learnkit.plots.figure import Figure
@@ -14,6 +17,9 @@ __all__ = ["confusion_matrix", "image_grid"]
 
 MOST_NUMBERED = 25  # classes up to which the cells hold their numbers
 MOST_TICKS = 60
+LONGEST_LINE = 26  # characters above a picture
+LONGEST_NAME = 24  # characters beside a row
+DARK = 0.72  # the shade of Blues above which white is easier to read than black
 
 
 def image_grid(
@@ -22,14 +28,19 @@ def image_grid(
     columns: int | None = None,
     title_colors: Sequence[str] | None = None,
 ) -> "Figure":
-    """Pictures, uint8 (H, W, 3), each with its title above it."""
+    """Pictures, uint8 (H, W, 3), each with its title above it; long lines of a title are wrapped.
+
+    Raises:
+        UsageError: there are no pictures.
+    """
     from learnkit.plots.figure import new_figure
 
-    columns = columns or max(1, round(len(pictures) ** 0.5))
+    if not len(pictures):
+        raise UsageError("image_grid: there are no pictures to draw")
+    columns = columns or math.ceil(len(pictures) ** 0.5)
     rows = -(-len(pictures) // columns)
-    wrapped = [textwrap.fill(title, 26, replace_whitespace=False) if len(title) > 26 and "\n" not in title else title
-               for title in titles]  # fmt: skip
-    lines = max((title.count("\n") + 1 for title in wrapped), default=1)
+    wrapped = ["\n".join(textwrap.fill(line, LONGEST_LINE) for line in title.split("\n")) for title in titles]
+    lines = max(title.count("\n") + 1 for title in wrapped)
     figure = new_figure(max(4, 2.3 * columns), rows * (2.1 + 0.17 * lines))
     for place, (picture, title) in enumerate(zip(pictures, wrapped, strict=True)):
         axes = figure.add_subplot(rows, columns, place + 1)
@@ -40,7 +51,7 @@ def image_grid(
 
 
 def confusion_matrix(counts: npt.NDArray[np.int64], classes: Sequence[str], normalize: bool = False) -> "Figure":
-    """Rows are the actual classes, columns the predicted ones.
+    """Rows are the actual classes, columns the predicted ones; the shade of a cell is its share of the row.
 
     Args:
         counts: (C, C).
@@ -52,18 +63,20 @@ def confusion_matrix(counts: npt.NDArray[np.int64], classes: Sequence[str], norm
     n = len(classes)
     sums = counts.sum(1, keepdims=True)
     shares = np.divide(counts, sums, out=np.zeros(counts.shape), where=sums > 0)
-    side = min(14.0, max(4.5, 2.2 + 0.42 * n))
+    names = [_plain(_shortened(name)) for name in classes]
+    longest = max(map(len, names))
+    side = min(14.0, max(4.5, 1.6 + 0.42 * n + 0.075 * longest))
     figure = new_figure(side, side)
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     step = -(-n // MOST_TICKS)
-    names = [_plain(textwrap.shorten(name, 24, placeholder="…")) for name in classes]
     small = 9 if n <= MOST_NUMBERED else 7
-    axes.set_xticks(range(0, n, step), names[::step], rotation=90 if max(map(len, names)) > 2 else 0, fontsize=small)
+    axes.set_xticks(range(0, n, step), names[::step], rotation=90 if longest > 2 else 0, fontsize=small)
     axes.set_yticks(range(0, n, step), names[::step], fontsize=small)
     axes.set_xlabel("predicted")
     axes.set_ylabel("actual")
-    axes.set_title("Confusion matrix" + (", share of each actual class" if normalize else ""))
+    # Over the whole figure, not over the axes: long class names leave those too narrow for it.
+    figure.suptitle("Confusion matrix" + (", share of each actual class" if normalize else ""), fontsize=11)
     if n <= MOST_NUMBERED:
         _write_numbers(axes, counts, shares, sums[:, 0], normalize)
     return figure
@@ -82,8 +95,12 @@ def _write_numbers(
         text = f"{shares[row, column]:.2f}" if normalize else str(count)
         if not count:
             text = "" if not normalize else "0"
-        shade = shares[row, column]
-        axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if shade > 0.5 else "#222222")
+        colour = "white" if shares[row, column] > DARK else "black"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
 def _plain(text: str) -> str:
