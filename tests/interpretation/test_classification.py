@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from learnkit import ClassificationInterpretation, DataBunch, DatasetType, ImageDataBunch, Learner
-from learnkit.data.tasks import Regression
+from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import UsageError
 
 
@@ -60,6 +60,24 @@ def test_a_number_of_losses_that_is_none_is_refused(k: object) -> None:
         interpretation().top_losses(k)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("probs", "targets", "losses", "message"),
+    [
+        (torch.eye(4)[:2], torch.tensor([0, 1]), torch.zeros(2), r"probs: the shape: got \(2, 4\), expected \(2, 3\)"),
+        (torch.eye(3), torch.tensor([0, 1]), torch.zeros(2), r"probs: the shape: got \(3, 3\), expected \(2, 3\)"),
+        (torch.eye(3), torch.tensor([0, 1, 2]), torch.zeros(3, 1), r"losses: the shape: got \(3, 1\)"),
+        (torch.eye(3), torch.tensor([0, 1, 3]), torch.zeros(3), "targets: got 3, expected class numbers from 0 to 2"),
+        (torch.eye(3), torch.tensor([0, -100, 1]), torch.zeros(3), "targets: got -100"),
+        (torch.eye(3), torch.eye(3), torch.zeros(3), r"targets: got torch.float32 of shape \(3, 3\)"),
+    ],
+)
+def test_numbers_that_do_not_fit_each_other_are_refused(
+    probs: Tensor, targets: Tensor, losses: Tensor, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        ClassificationInterpretation(probs, targets, losses, ("a", "b", "c"))
+
+
 def test_without_pictures_the_losses_cannot_be_drawn() -> None:
     with pytest.raises(UsageError, match="no pictures"):
         interpretation().plot_top_losses(4)
@@ -105,6 +123,33 @@ def test_the_pictures_of_the_top_losses_are_those_of_their_items(learn: Learner)
         assert f"/valid/{actual}/" in interp.name(i)
 
 
+def test_interpreting_reads_the_set_once(learn: Learner) -> None:
+    seen: list[int] = []
+    learn.model.register_forward_pre_hook(lambda module, x: seen.append(len(x[0])))
+    learn.interpret()
+    assert sum(seen) == 12
+
+
+@pytest.mark.parametrize("k", [0, -1, 99.5, True, "4"])
+def test_a_number_of_pictures_that_is_none_is_refused(learn: Learner, k: object) -> None:
+    with pytest.raises(UsageError, match=r"k: got .* 1 or more"):
+        learn.interpret().plot_top_losses(k)  # type: ignore[arg-type]
+
+
+def test_an_item_predicted_right_is_told_apart_by_its_colour() -> None:
+    interp = ClassificationInterpretation(
+        torch.tensor([[0.9, 0.1], [0.8, 0.2]]),
+        torch.tensor([0, 1]),
+        torch.tensor([0.1, 1.6]),
+        ("cat", "dog"),
+        picture=lambda i: np.full((4, 4, 3), i, np.uint8),
+    )
+    wrong, right = interp.plot_top_losses(2).axes
+    assert wrong.get_title() == "cat / dog\nloss 1.60, p 0.20"
+    assert right.get_title() == "cat / cat\nloss 0.10, p 0.90"
+    assert (wrong.title.get_color(), right.title.get_color()) == ("#B3471B", "#0072B2")
+
+
 def test_more_pictures_than_there_are_items_shows_them_all(learn: Learner) -> None:
     assert len(learn.interpret().plot_top_losses(99).axes) == 12
 
@@ -117,7 +162,27 @@ def test_data_that_is_no_classification_is_refused(blobs: tuple[Tensor, ...]) ->
         learn.interpret()
 
 
+def test_data_of_several_labels_an_item_is_refused() -> None:
+    y = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    dls = DataBunch.from_tensors(torch.ones(2, 2), y, torch.ones(2, 2), y, bs=2, task=MultiLabel(("a", "b")))
+    with pytest.raises(TypeError, match="task MultiLabel, expected Classification"):
+        Learner(dls, nn.Linear(2, 2)).interpret()
+
+
+def test_labels_of_one_byte_are_counted_right() -> None:
+    class Data:
+        task, classes = Classification(tuple(f"class {i}" for i in range(30))), [f"class {i}" for i in range(30)]
+
+    class Standin:
+        dls = Data()
+
+        def get_preds(self, ds_type: DatasetType, with_loss: bool) -> tuple[Tensor, Tensor, Tensor]:
+            return torch.eye(30), torch.arange(30, dtype=torch.uint8), torch.zeros(30)
+
+    assert torch.equal(ClassificationInterpretation.from_learner(Standin()).confusion_matrix(), torch.eye(30).long())
+
+
 def test_a_set_without_labels_is_refused(blobs: tuple[Tensor, ...]) -> None:
     learn = Learner(DataBunch.from_tensors(*blobs, x_test=blobs[0], bs=16), nn.Linear(2, 2))
-    with pytest.raises(ValueError, match="no labels"):
+    with pytest.raises(UsageError, match="the set Test has no labels"):
         learn.interpret(DatasetType.Test)
