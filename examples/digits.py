@@ -12,7 +12,7 @@ from pathlib import Path
 
 from learnkit import ImageDataBunch, cnn_learner
 from learnkit.callbacks import OneCycle
-from learnkit.data.augment import Affine
+from learnkit.data.geometry import Rotate, Warp, Zoom
 from learnkit.models import resnet18
 
 
@@ -44,7 +44,7 @@ def main() -> None:
     digits = write_digits(out / "digits")
 
     dls = ImageDataBunch.from_folder(
-        digits, valid_pct=0.2, size=32, augment=[Affine(flip=0)], normalize="data", seed=42
+        digits, valid_pct=0.2, size=32, augment=[Rotate(), Zoom(), Warp()], normalize="data", seed=42
     )
     dls.show_batch(rows=3).savefig(out / "batch.png")
 

@@ -1,7 +1,9 @@
 """learnkit: five lines to a trained vision model, plain PyTorch's speed, and files you can trust."""
 
 from learnkit.data.bunch import DataBunch
+from learnkit.data.fetching import download
 from learnkit.data.image_bunch import ImageDataBunch
+from learnkit.data.verify import verify_images
 from learnkit.errors import LearnkitError, LearnkitWarning
 from learnkit.interpretation.classification import ClassificationInterpretation
 from learnkit.learner.learner import Learner
@@ -15,10 +17,12 @@ __all__ = [
     "cnn_learner",
     "DataBunch",
     "DatasetType",
+    "download",
     "ImageDataBunch",
     "Learner",
     "LearnkitError",
     "LearnkitWarning",
+    "verify_images",
 ]  # fmt: skip
 
 __version__ = "0.1.0"

@@ -1,7 +1,7 @@
 """One place for devices and precisions: where a batch goes, and how forward, backward and step run there."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -22,6 +22,7 @@ __all__ = [
     "copies_from_pinned",
     "default_device",
     "find_device",
+    "on_device",
     "to_device",
 ]
 
@@ -79,6 +80,35 @@ def to_device(batch: Any, device: torch.device) -> Any:
     if isinstance(batch, tuple | list):
         return type(batch)([to_device(value, device) for value in batch])
     return batch
+
+
+def on_device(batches: Iterable[Any], device: torch.device) -> Iterator[Any]:
+    """Each batch on `device`; on CUDA the next one is copied there, in a stream of its own, while this one is used."""
+    if device.type != "cuda":
+        for batch in batches:
+            yield to_device(batch, device)
+        return
+    copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    ready: Any = None
+    for batch in batches:
+        with torch.cuda.stream(copies):
+            following = to_device(batch, device)
+        if ready is not None:
+            yield ready
+        torch.cuda.current_stream(device).wait_stream(copies)
+        _record(following, torch.cuda.current_stream(device))
+        ready = following
+    if ready is not None:
+        yield ready
+
+
+def _record(batch: Any, stream: torch.cuda.Stream) -> None:
+    """Tell the allocator that this stream uses the tensors, which another one made."""
+    if isinstance(batch, Tensor):
+        batch.record_stream(stream)
+    elif isinstance(batch, tuple | list | Mapping):
+        for part in batch.values() if isinstance(batch, Mapping) else batch:
+            _record(part, stream)
 
 
 @dataclass(slots=True)

@@ -31,6 +31,8 @@ class Stream(IntEnum):
     INIT = 4
     SPLIT = 5
     LR_FIND = 6
+    CROP = 7
+    ITEM = 8
 
 
 def derive(seed: int, stream: Stream, *coordinates: int) -> int:

@@ -19,10 +19,12 @@ EXPECTED = [
     "cnn_learner",
     "DataBunch",
     "DatasetType",
+    "download",
     "ImageDataBunch",
     "Learner",
     "LearnkitError",
     "LearnkitWarning",
+    "verify_images",
 ]
 
 # The promise, written as the function it is. What is not promised may be added, by keyword and with a default.

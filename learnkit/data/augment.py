@@ -1,167 +1,297 @@
-"""Augmentation of a training batch on the device: one warp, then light; each item by its own coordinates."""
+"""What `augment=` means: changes of single pictures in the workers, and of whole batches on the device."""
 
-import math
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from learnkit.errors import UsageError
-from learnkit.seeds import Stream, derive, kept_rng, uniforms
+from learnkit.data.erasing import RandomErasing
+from learnkit.data.geometry import Dihedral, Flip, FlipVertical, Geometric, Rotate, Warp, Zoom, warp
+from learnkit.data.lighting import Brightness, Contrast, Hue, Saturation, Tonal, relight
+from learnkit.errors import UsageError, nearest
+from learnkit.seeds import Stream, derive, kept_all_rng, kept_rng, uniforms
 
-__all__ = ["Affine", "Augmentation", "Lighting", "augmentations"]
+__all__ = ["PRESETS", "Augmentation", "OnBatch", "OnItem", "apply_to_item", "stages"]
 
-
-@dataclass(frozen=True)
-class Affine:
-    """Flip, rotate, zoom and tilt as one warp, so that a picture is resampled once.
-
-    Args:
-        flip: probability of a mirror image.
-        flip_vert: probability of turning it upside down.
-        max_rotate: largest rotation either way, degrees.
-        max_zoom: largest magnification, 1 for none.
-        max_warp: largest tilt of the plane of the picture, as a share of its size.
-        p: probability of rotation, zoom and of tilt, each by itself.
-    """
-
-    n_numbers: ClassVar[int] = 9
-
-    flip: float = 0.5
-    flip_vert: float = 0.0
-    max_rotate: float = 10.0
-    max_zoom: float = 1.1
-    max_warp: float = 0.2
-    p: float = 0.75
-
-    def __post_init__(self) -> None:
-        if not all(0 <= share <= 1 for share in (self.flip, self.flip_vert, self.p)):
-            raise UsageError(
-                "flip, flip_vert, p", got=(self.flip, self.flip_vert, self.p), expected="shares from 0 to 1"
-            )
-        if self.max_zoom < 1 or self.max_rotate < 0 or not 0 <= self.max_warp < 1:
-            raise UsageError(
-                "max_zoom, max_rotate, max_warp", got=(self.max_zoom, self.max_rotate, self.max_warp),
-                expected="max_zoom of 1 or more, max_rotate of 0 or more degrees, max_warp in [0, 1)",
-            )  # fmt: skip
-
-    def change(self, x: Tensor, numbers: Tensor) -> Tensor:
-        return warp(x, self.matrices(numbers, x.shape[-2] / x.shape[-1]))
-
-    def matrices(self, numbers: Tensor, aspect: float) -> Tensor:
-        """(N, 3, 3): where each output point, in [-1, 1], is taken from."""
-        u = numbers.double().cpu()
-        on = (u[:, 5:8] < self.p).double()
-        signed = 2 * u[:, 2:5] - 1
-        angle = torch.deg2rad(signed[:, 0] * self.max_rotate) * on[:, 0]
-        zoom = 1 / (1 + u[:, 8] * (self.max_zoom - 1) * on[:, 1])
-        tilt = signed[:, 1:3] * self.max_warp / 2 * on[:, 2:3]
-        mirror = 1 - 2 * (u[:, 0] < self.flip).double()
-        upside = 1 - 2 * (u[:, 1] < self.flip_vert).double()
-        cos, sin = angle.cos() * zoom, angle.sin() * zoom
-        zero, one = torch.zeros_like(cos), torch.ones_like(cos)
-        rows = [mirror * cos, mirror * -sin * aspect, zero, upside * sin / aspect, upside * cos, zero, *tilt.T, one]
-        return torch.stack(rows, 1).view(-1, 3, 3).float()
-
-
-def warp(x: Tensor, matrices: Tensor) -> Tensor:
-    """Resample a batch once, borders mirrored.
-
-    Args:
-        x: (N, C, H, W).
-        matrices: (N, 3, 3) homographies from output to input points, both in [-1, 1].
-    """
-    n, _, height, width = x.shape
-    across = torch.linspace(-1 + 1 / width, 1 - 1 / width, width, device=x.device)
-    down = torch.linspace(-1 + 1 / height, 1 - 1 / height, height, device=x.device)
-    y, z = torch.meshgrid(down, across, indexing="ij")
-    points = torch.stack([z, y, torch.ones_like(z)], -1).view(1, -1, 3)  # (1, H*W, 3)
-    moved = points @ matrices.to(x.device).transpose(1, 2)  # (N, H*W, 3)
-    grid = (moved[..., :2] / moved[..., 2:]).view(n, height, width, 2)
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+PRESETS = ("light", "strong", "trivial")
+OWN = (Flip, FlipVertical, Dihedral, Rotate, Zoom, Warp, Brightness, Contrast, Saturation, Hue, RandomErasing)
+NAMES = (*(kind.__name__ for kind in OWN), "RandomResizedCrop", "OnBatch", "OnItem")
+EXPECTED = f"True, False, {', '.join(map(repr, PRESETS))}, or a list of transforms"
 
 
 @dataclass(frozen=True)
-class Lighting:
-    """Brightness, added to the logits of the pixels, and contrast, multiplied with them.
+class OnBatch:
+    """Apply to the whole batch, on the device.
 
     Args:
-        max_change: brightness moves the middle gray to between 0.5 (1 - m) and 0.5 (1 + m); contrast is drawn evenly
-            on a log scale between 1 - m and 1 / (1 - m).
-        p: probability of each.
+        fn: called with x, float (N, C, H, W) in [0, 1], alone; it must leave the pixels where they are when there are
+            masks. A transform of torchvision.transforms.v2 gets the masks too, as a tv_tensors.Mask, and changes both
+            alike.
     """
 
-    n_numbers: ClassVar[int] = 4
-
-    max_change: float = 0.2
-    p: float = 0.75
+    fn: Callable[..., Any]
 
     def __post_init__(self) -> None:
-        if not 0 <= self.max_change < 1 or not 0 <= self.p <= 1:
-            raise UsageError(
-                "max_change, p", got=(self.max_change, self.p), expected="max_change in [0, 1), p in [0, 1]"
-            )
+        _check_callable("OnBatch", self.fn)
 
-    def change(self, x: Tensor, numbers: Tensor) -> Tensor:
-        on = numbers[:, 2:] < self.p
-        middle = 0.5 * (1 + (2 * numbers[:, 0] - 1) * self.max_change)
-        shift = torch.where(on[:, 0], middle.logit(), 0.0)
-        scale = torch.where(on[:, 1], torch.exp((1 - 2 * numbers[:, 1]) * math.log1p(-self.max_change)), 1.0)
-        column = (-1, 1, 1, 1)
-        return x.logit(eps=1e-3).add_(shift.view(column)).mul_(scale.view(column)).sigmoid_()
+
+@dataclass(frozen=True)
+class OnItem:
+    """Apply to each picture by itself, in the workers, after resizing.
+
+    Args:
+        fn: called with a tv_tensors.Image, uint8 (C, H, W), which it may write over; returns a picture of the same
+            kind. A transform of torchvision.transforms.v2 gets the mask too, as a tv_tensors.Mask (H, W).
+    """
+
+    fn: Callable[..., Any]
+
+    def __post_init__(self) -> None:
+        _check_callable("OnItem", self.fn)
 
 
 class Augmentation:
     """A list of changes applied to a batch one after the other.
 
-    Those of this module have `n_numbers`, how many uniform numbers in [0, 1) an item needs, and `change(x, numbers)`,
-    x float (N, C, H, W) in [0, 1] and numbers (N, n_numbers).
+    Neighbours that move pixels are multiplied into one homography, so that a picture is resampled once; neighbours
+    that change the light share one pass. An item's random numbers depend on (seed, epoch, its index, the place of the
+    transform in the list) alone.
 
     Args:
-        transforms: those of this module, or any callable on a float (N, C, H, W) tensor in [0, 1].
+        transforms: of geometry.py, lighting.py and erasing.py, or of the same form: `matrices`, `line`, or
+            `change(x, numbers)`, with `n_numbers`. Any other callable gets the float (N, C, H, W) batch in [0, 1];
+            wrapped in OnBatch it may be used where there are masks.
     """
 
     def __init__(self, transforms: Sequence[Any]) -> None:
         for transform in transforms:
-            if not callable(getattr(transform, "change", None)) and not callable(transform):
-                raise UsageError("augment", got=transform, expected="True, False, or a list of transforms of a batch")
+            if isinstance(transform, type) or not (_draws_numbers(transform) or _is_foreign(transform)):
+                raise _unknown(transform)
         self.transforms = list(transforms)
 
-    def __call__(self, x: Tensor, seed: int, epoch: int, indices: Tensor) -> Tensor:
-        """x changed; the numbers of an item depend on (seed, epoch, its index) alone."""
+    @torch.no_grad()
+    def __call__(
+        self, x: Tensor, seed: int, epoch: int, indices: Tensor, masks: Tensor | None = None, *, in_place: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """The batch changed.
+
+        Args:
+            x: float32 (N, C, H, W) in [0, 1], contiguous or channels_last.
+            seed: of the run.
+            epoch: its number.
+            indices: int64 (N,), the items' numbers, on the CPU.
+            masks: integers below 2**24, (N, H, W): they move with the pictures, by nearest neighbours.
+            in_place: x may be written over, which saves time; use what is returned.
+
+        Returns:
+            x and masks; masks is None if none were given.
+
+        Raises:
+            UsageError: a callable that may move pixels, and there are masks; or what one returned is no batch.
+        """
         keys = indices.numpy()
-        for place, transform in enumerate(self.transforms):
-            if hasattr(transform, "change"):
-                numbers = uniforms(
-                    derive(seed, Stream.AUGMENT, place), Stream.AUGMENT, epoch, keys, transform.n_numbers
+        for kind, group in groupby(enumerate(self.transforms), key=lambda pair: _kind(pair[1])):
+            places, transforms = zip(*group, strict=True)
+            if kind is OnBatch:
+                for place, transform in zip(places, transforms, strict=True):
+                    first = derive(seed, Stream.AUGMENT, place, epoch, *np.atleast_1d(keys)[:1].tolist())
+                    x, masks = _by_callable(transform, x, masks, first)
+                in_place = False  # the callable may have kept what it returned
+                continue
+            drawn = [
+                torch.from_numpy(
+                    uniforms(derive(seed, Stream.AUGMENT, place), Stream.AUGMENT, epoch, keys, t.n_numbers)
                 )
-                x = transform.change(x, torch.from_numpy(numbers).to(x.device))
+                for place, t in zip(places, transforms, strict=True)
+            ]
+            before = x
+            if kind is Geometric:
+                x, masks = _moved(x, masks, transforms, drawn, in_place)
+            elif kind is Tonal:
+                x = relight(x, *_one_line(transforms, drawn), in_place=in_place)
             else:
-                x = _seeded(transform, x, derive(seed, Stream.AUGMENT, place, epoch, *np.atleast_1d(keys)[:1].tolist()))
-        return x
+                for transform, numbers in zip(transforms, drawn, strict=True):
+                    x = transform.change(x, numbers)
+            in_place = kind is not None and (in_place or x is not before)  # a new tensor is ours
+        return x, masks
 
 
-def _seeded(transform: Callable[[Tensor], Tensor], x: Tensor, seed: int) -> Tensor:
-    """A transform that draws from torch's global generator, given a seed; the generator is put back."""
+def _kind(transform: Any) -> Any:
+    """What runs of transforms are grouped by: Geometric, Tonal, OnBatch for callables, None for those that change."""
+    if _draws_numbers(transform):
+        return next((kind for kind in (Geometric, Tonal) if isinstance(transform, kind)), None)
+    return OnBatch
+
+
+def _draws_numbers(transform: Any) -> bool:
+    has_change = callable(getattr(transform, "change", None)) and hasattr(transform, "n_numbers")
+    return has_change or isinstance(transform, Geometric | Tonal)
+
+
+def _is_foreign(transform: Any) -> bool:
+    return isinstance(transform, OnBatch) or callable(transform)
+
+
+def _moved(
+    x: Tensor, masks: Tensor | None, transforms: Sequence[Geometric], drawn: Sequence[Tensor], in_place: bool
+) -> tuple[Tensor, Tensor | None]:
+    """One warp for a run of transforms: the last one says first where an output point comes from."""
+    total = torch.eye(3, dtype=torch.float64).repeat(len(x), 1, 1)
+    for transform, numbers in zip(transforms, drawn, strict=True):
+        total = total @ transform.matrices(numbers, *x.shape[-2:]).double()
+    if masks is not None:
+        masks = warp(masks[:, None].float(), total, "nearest")[:, 0].to(masks.dtype)
+    return warp(x, total, in_place=in_place), masks
+
+
+def _one_line(transforms: Sequence[Tonal], drawn: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Lines one after the other are a line: (scale, shift), each (N,)."""
+    scale, shift = torch.ones(len(drawn[0])), torch.zeros(len(drawn[0]))
+    for transform, numbers in zip(transforms, drawn, strict=True):
+        factor, term = transform.line(numbers)
+        scale, shift = factor * scale, factor * shift + term
+    return scale, shift
+
+
+def _by_callable(transform: Any, x: Tensor, masks: Tensor | None, seed: int) -> tuple[Tensor, Tensor | None]:
+    """A callable that draws from torch's global generator, given a seed; the generator is put back."""
+    if masks is not None and not isinstance(transform, OnBatch):
+        raise UsageError(
+            f"augment: {transform!r} may move pixels, and there are masks that would have to move with them",
+            fix="Wrap it in OnBatch(...) if it is a transform of torchvision v2 or moves none.",
+        )
+    fn = transform.fn if isinstance(transform, OnBatch) else transform
     with kept_rng():
         torch.default_generator.manual_seed(seed)
-        return transform(x)
+        out, masks = _with_masks(fn, x, masks)
+    if not isinstance(out, Tensor) or out.ndim != 4 or len(out) != len(x) or not out.is_floating_point():
+        raise UsageError(f"augment: {fn!r} returned", got=_described(out), expected=f"floats ({len(x)}, C, H, W)")
+    return out, masks
 
 
-def augmentations(augment: Any) -> Augmentation | None:
-    """What `augment=` means: True for the default, False or an empty list for none.
+def apply_to_item(
+    fn: Callable[..., Any], pixels: Tensor, mask: Tensor | None, seed: int
+) -> tuple[Tensor, Tensor | None]:
+    """One picture changed; torch, NumPy and Python draw from `seed`, and their generators are put back.
+
+    Args:
+        fn: an OnItem, what it holds, or a transform of torchvision.transforms.v2.
+        pixels: uint8 (C, H, W).
+        mask: integers (H, W).
+        seed: of this item in this epoch.
 
     Raises:
-        UsageError: anything else than a bool or a list of transforms.
+        UsageError: what `fn` returned is no uint8 picture of as many channels, or its mask is not of its size.
     """
+    from torchvision import tv_tensors
+
+    fn = fn.fn if isinstance(fn, OnItem) else fn
+    with kept_all_rng():
+        torch.default_generator.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        out, out_mask = _with_masks(fn, tv_tensors.Image(pixels.clone()), mask)  # a cache may hold them
+    is_picture = isinstance(out, Tensor) and out.dtype == torch.uint8 and out.ndim == 3 and len(out) == len(pixels)
+    if not is_picture:
+        raise UsageError(
+            f"augment: {fn!r} returned", got=_described(out), expected=f"torch.uint8 ({len(pixels)}, H, W)"
+        )
+    if out_mask is not None and out_mask.shape != out.shape[-2:]:
+        raise UsageError(
+            f"augment: {fn!r} returned a mask",
+            got=_described(out_mask),
+            expected=f"{tuple(out.shape[-2:])}, as the picture",
+        )
+    return out, out_mask
+
+
+def _with_masks(fn: Callable[..., Any], x: Tensor, masks: Tensor | None) -> tuple[Any, Tensor | None]:
+    """x, and if `fn` is of torchvision v2 masks too, changed; plain tensors again."""
+    if masks is None or not _is_v2(fn):
+        return _plain(fn(x)), masks
+    from torchvision import tv_tensors
+
+    out = fn(tv_tensors.Image(x), tv_tensors.Mask(masks))
+    if not isinstance(out, tuple | list) or len(out) != 2:
+        raise UsageError(f"augment: {fn!r} returned", got=_described(out), expected="a picture and a mask")
+    return _plain(out[0]), _plain(out[1])
+
+
+def _plain(out: Any) -> Any:
+    return out.as_subclass(Tensor) if isinstance(out, Tensor) else out
+
+
+def _described(out: Any) -> str:
+    return f"{out.dtype} {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
+
+
+def stages(augment: Any, size: tuple[int, int]) -> tuple[list[Any], Augmentation | None]:
+    """What `augment=` means: the transforms of single pictures, in order, and those of a batch, or None.
+
+    Args:
+        augment: True for the default; False, None or an empty list for nothing; "light", "strong" or "trivial"
+            (Müller and Hutter, TrivialAugment, 2021); or a list: OnItem, RandomResizedCrop and transforms of
+            torchvision.transforms.v2 change single pictures, all others a batch.
+        size: height and width of the pictures, pixels.
+
+    Raises:
+        UsageError: anything else.
+    """
+    if augment is None or augment is False:
+        return [], None
     if augment is True:
-        return Augmentation([Affine(), Lighting()])
-    if augment is False or augment is None:
-        return None
-    if not isinstance(augment, list | tuple):
-        raise UsageError("augment", got=augment, expected="True, False, or a list of transforms of a batch")
-    return Augmentation(augment) if augment else None
+        augment = [Flip(), Rotate(), Zoom(), Warp(), Brightness(), Contrast()]
+    elif isinstance(augment, str):
+        augment = _preset(augment, size)
+    elif not isinstance(augment, list | tuple):
+        raise _unknown(augment)
+    of_items = [transform for transform in augment if _is_item_stage(transform)]
+    of_batches = [transform for transform in augment if not _is_item_stage(transform)]
+    return of_items, Augmentation(of_batches) if of_batches else None
+
+
+def _preset(name: str, size: tuple[int, int]) -> list[Any]:
+    if name == "light":
+        return [Flip(), Brightness(0.1), Contrast(0.1)]
+    if name == "strong":
+        from learnkit.data.crops import RandomResizedCrop
+
+        moves = [RandomResizedCrop(size, min_scale=0.35), Flip(), Rotate(15), Zoom(1.2), Warp()]
+        return [*moves, Brightness(0.3), Contrast(0.3), Saturation(), Hue(), RandomErasing()]
+    if name == "trivial":
+        from torchvision.transforms import v2
+
+        return [OnItem(v2.TrivialAugmentWide()), Flip()]
+    raise UsageError("augment", got=name, expected=EXPECTED, fix=f"The nearest is {nearest(name, PRESETS, n=1)!r}.")
+
+
+def _is_item_stage(transform: Any) -> bool:
+    if isinstance(transform, type):
+        return False
+    return isinstance(transform, OnItem) or getattr(transform, "is_item_stage", False) is True or _is_v2(transform)
+
+
+def _is_v2(fn: Any) -> bool:
+    """Whether it is a transform of torchvision v2, found out without importing torchvision."""
+    return any(kind.__module__.startswith("torchvision.transforms.v2") for kind in type(fn).__mro__)
+
+
+def _check_callable(name: str, fn: Any) -> None:
+    if not callable(fn) or isinstance(fn, type):
+        raise UsageError(name, got=fn, expected="a function or a transform made already")
+
+
+def _unknown(transform: Any) -> UsageError:
+    if isinstance(transform, type):
+        return UsageError("augment", got=transform, expected=EXPECTED, fix=f"Make one: {transform.__name__}().")
+    if _draws_numbers(transform) or _is_foreign(transform):
+        return UsageError("augment", got=transform, expected=EXPECTED, fix="Put it into a list.")
+    if isinstance(transform, str):
+        near = nearest(transform, NAMES, n=3)
+        return UsageError("augment", got=transform, expected=EXPECTED, fix=f"The nearest transforms are {near}.")
+    return UsageError("augment", got=transform, expected=EXPECTED)

@@ -1,241 +1,231 @@
-"""ImageDataBunch: images on disk, in a table, decoded by workers and augmented on the device."""
+"""ImageDataBunch: every way from what is on disk to data to train on."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from learnkit.data.augment import augmentations
-from learnkit.data.bunch import DataBunch
-from learnkit.data.datasets import ImageDataset
-from learnkit.data.loaders import BatchOrder, ImageLoader, check_batch_size, default_workers
-from learnkit.data.samples import check_classes, folder_samples
+from learnkit.data.folders import folder_samples, mask_samples
+from learnkit.data.image_data import ImageData
+from learnkit.data.listed import Column, frame_samples, list_samples, named_samples, pattern_label, read_table
+from learnkit.data.options import BasicOptions, FolderOptions, ImageOptions, ImageSettings, takes_options
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.splits import ColumnSplit
 from learnkit.data.tasks import Classification, Task
-from learnkit.data.transforms import IMAGENET, Method, Normalize, Preprocess, Resize
-from learnkit.device import find_device
-from learnkit.errors import DataError, UsageError
-from learnkit.types import DatasetType, PathLike
+from learnkit.errors import UsageError
+from learnkit.types import PathLike
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 __all__ = ["ImageDataBunch"]
 
-Statistics = Literal["imagenet", "data"] | tuple[Sequence[float], Sequence[float]] | None
-STATISTICS_ITEMS = 1000  # images that "data" is measured on, evenly spaced
 
+class ImageDataBunch(ImageData):
+    """Images and their targets.
 
-class ImageDataBunch(DataBunch):
-    """Images and their targets; see `from_folder`."""
-
-    _samples: "pd.DataFrame"
+    The keywords that every factory takes, such as `size`, `bs`, `augment`, `valid_pct` or `on_error`, are those of
+    `learnkit.data.options.ImageSettings`. All factories but `from_folder` and `from_folder_masks` take a fifth of the
+    rows at random for validation when nothing else says how to split.
+    """
 
     @classmethod
+    @takes_options
     def from_folder(
         cls,
         path: PathLike,
         train: str = "train",
         valid: str = "valid",
         test: str | None = None,
-        *,
-        valid_pct: float | None = None,
-        seed: int = 42,
-        classes: Sequence[str] | None = None,
-        size: int | tuple[int, int] = 224,
-        bs: int = 64,
-        resize: Method = "crop",
-        augment: bool | Sequence[Any] = True,
-        normalize: Statistics = "imagenet",
-        channels: int = 3,
-        num_workers: int | None = None,
-        device: torch.device | str | None = None,
+        **options: Unpack[FolderOptions],
     ) -> Self:
         """Images in a folder a class.
 
         Args:
-            path: holds train/<class>/... and valid/<class>/..., or, with `valid_pct`, <class>/... directly.
+            path: holds train/<class>/... and valid/<class>/..., or, with `valid_pct` or `split`, <class>/... directly.
             train: the folder of the training images.
             valid: the folder of the validation images; "val" is found when "valid" is not there.
-            test: the folder of the test images, labelled (test/<class>/...) or not (test/...).
-            valid_pct: take this share of all images at random for validation; a test folder stays out of it.
-            seed: of the random split.
-            classes: the order of the classes; None for sorted.
-            size: of the pictures in pixels, a side or (height, width).
-            bs: items in a batch.
-            resize: "crop" keeps the centre, "squish" bends the proportions, "pad" adds borders.
-            augment: True for the default, False for none, or a list of transforms of a batch in [0, 1].
-            normalize: "imagenet" for its statistics, "data" for those of (up to 1,000 of) the training images,
-                (mean, std), or None.
-            channels: 3 for RGB, 1 for gray.
-            num_workers: processes that read images; None for a number that fits the machine.
-            device: where batches go; None for the default one.
+            test: the folder of the test images, labelled (test/<class>/...) or not (test/...). With `valid_pct`, a
+                folder test stays out of training whether it is named or not.
+            **options: see `learnkit.data.options.ImageSettings`.
 
         Raises:
             MissingFileError: no such folder.
             DataError: no images, one class, a class without training images.
             UsageError: an argument that cannot work.
         """
-        samples = folder_samples(path, train, valid, test, valid_pct=valid_pct, seed=seed)
-        task = Classification(check_classes(samples, classes))
-        return cls._from_samples(
-            samples,
-            task,
-            Path(path),
-            bs=bs,
-            seed=seed,
-            resize=Resize(_size(size), resize),
-            augment=augment,
-            normalize=normalize,
-            channels=channels,
-            num_workers=num_workers,
-            device=device,
+        by_folder = ImageSettings(**options).splitter is None
+        samples = folder_samples(path, train, valid, test, by_folder=by_folder)
+        return cls.from_samples(samples, path, test=test, **options)
+
+    @classmethod
+    @takes_options
+    def from_csv(
+        cls,
+        path: PathLike,
+        csv_labels: str = "labels.csv",
+        folder: str = "",
+        fn_col: Column = 0,
+        label_col: Column | Sequence[Column] = 1,
+        valid_col: Column | None = None,
+        label_delim: str | None = None,
+        suffix: str = "",
+        *,
+        delimiter: str | None = None,
+        header: Any = "infer",
+        allow_outside: bool = False,
+        **options: Unpack[ImageOptions],
+    ) -> Self:
+        """Images named in a CSV file.
+
+        Args:
+            path: holds the CSV file; the names in it are relative to this.
+            csv_labels: the CSV file.
+            folder: below `path`, where the images are.
+            fn_col: the column of the names, by name or number.
+            label_col: the column of the labels. Several columns of 0 and 1 are yes/no a class; of other numbers, a
+                regression (with task="regression").
+            valid_col: a column that is true for validation, or names the split: train, valid (val), test.
+            label_delim: what separates several labels in a cell; an empty cell is an item without labels.
+            suffix: what to add to the names, such as ".jpg".
+            delimiter: what separates the columns; None for a comma (a tab in .tsv).
+            header: None for a file without column names.
+            allow_outside: let names lead out of `path`.
+            **options: see `learnkit.data.options.ImageSettings`.
+
+        Raises:
+            MissingFileError: no such file, or images that are not there, with their rows.
+            DataError: no rows, no such column, missing labels (with their rows).
+            UnsafeFileError: names that lead out of `path`, with their rows.
+        """
+        table = read_table(Path(path) / csv_labels, delimiter, header, empty_is_none=label_delim is not None)
+        return cls.from_df(
+            path,
+            table,
+            folder,
+            fn_col,
+            label_col,
+            valid_col,
+            label_delim,
+            suffix,
+            allow_outside=allow_outside,
+            **options,
         )
 
     @classmethod
-    def _from_samples(
+    @takes_options
+    def from_df(
         cls,
-        samples: "pd.DataFrame",
-        task: Task,
-        path: Path,
+        path: PathLike,
+        df: "pd.DataFrame",
+        folder: str = "",
+        fn_col: Column = 0,
+        label_col: Column | Sequence[Column] = 1,
+        valid_col: Column | None = None,
+        label_delim: str | None = None,
+        suffix: str = "",
         *,
-        bs: int,
-        seed: int,
-        resize: Resize,
-        augment: bool | Sequence[Any],
-        normalize: Statistics,
-        channels: int,
-        num_workers: int | None,
-        device: torch.device | str | None,
+        allow_outside: bool = False,
+        **options: Unpack[ImageOptions],
     ) -> Self:
-        """The one way from a table of samples to a bunch."""
-        where = find_device(device)
-        parts = dict(iter(samples.groupby("split")))
-        bs = check_batch_size(bs, len(parts["train"]))
-        workers = default_workers(len(parts["train"]), where) if num_workers is None else num_workers
-        augmentation = augmentations(augment)
-        bare = Preprocess(resize, None, channels)
-        preprocess = Preprocess(resize, _normalize(normalize, parts["train"]["input"].tolist(), bare), channels)
+        """Images named in a DataFrame, whose columns are kept in `samples`; arguments as for `from_csv`."""
+        if valid_col is not None:
+            if options.get("split") is not None or options.get("valid_pct") is not None:
+                raise UsageError("valid_col", got=valid_col, expected="None with valid_pct or split")
+            name = valid_col if valid_col in df.columns or not isinstance(valid_col, int) else df.columns[valid_col]
+            options["split"] = ColumnSplit(name)
+        samples = frame_samples(path, df, folder, fn_col, label_col, label_delim, suffix, allow_outside=allow_outside)
+        if options.get("split") is None and valid_col is None:
+            samples = samples.drop(columns="split", errors="ignore")  # the user's, which they did not ask to be used
+        names = [] if isinstance(label_col, str | int) else [str(column) for column in label_col]
+        return cls.from_samples(samples, path, names=names, **options)
 
-        def loader(split: str, *, training: bool = False) -> ImageLoader:
-            part = parts[split]
-            labels = None if part["target"].isna().all() else part["target"].tolist()
-            dataset = ImageDataset(part["input"].tolist(), labels, task, preprocess)
-            order = BatchOrder(len(dataset), bs, shuffle=training, seed=seed)
-            return ImageLoader(
-                dataset, order, where, augmentation=augmentation if training else None, num_workers=workers
-            )
+    @classmethod
+    @takes_options
+    def from_lists(
+        cls, path: PathLike, fnames: Iterable[PathLike], labels: Iterable[Any], **options: Unpack[ImageOptions]
+    ) -> Self:
+        """Files, absolute or relative to `path`, and a label for each: text or a number of a class, a list of labels,
+        or (with task="regression") numbers.
+        """
+        return cls.from_samples(list_samples(path, fnames, labels), path, **options)
 
-        test_dl = loader("test") if "test" in parts else None
-        bunch = cls(
-            loader("train", training=True),
-            loader("valid"),
-            test_dl,
-            loader("train"),
-            task=task,
-            device=where,
-            path=path,
-        )
-        bunch._samples = samples
-        return bunch
+    @classmethod
+    @takes_options
+    def from_name_func(
+        cls,
+        path: PathLike,
+        fnames: Iterable[PathLike] | None,
+        func: Callable[[str], Any],
+        **options: Unpack[ImageOptions],
+    ) -> Self:
+        """Files labelled by a function of their whole POSIX path; `fnames` None for all images below `path`.
 
-    @property
-    def samples(self) -> "pd.DataFrame":
-        """One row an image: input (path), target, split; the rows of a split in the order of `get_preds`."""
-        return self._samples
+        The function is called here, once a file, so it need not be picklable.
+        """
+        return cls.from_samples(named_samples(path, fnames, func), path, **options)
 
-    @property
-    def preprocess(self) -> Preprocess:
-        """From a file to what the model sees: one object for training, validation and prediction."""
-        return self.fix_dl.preprocess  # type: ignore[no-any-return]
+    from_path_func = from_name_func
 
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """(channels, height, width)."""
-        return (self.preprocess.channels, *self.preprocess.resize.size)
+    @classmethod
+    @takes_options
+    def from_name_re(
+        cls,
+        path: PathLike,
+        fnames: Iterable[PathLike] | None,
+        pat: str | re.Pattern[str],
+        **options: Unpack[ImageOptions],
+    ) -> Self:
+        """Files labelled by group 1 of a regular expression searched in their whole POSIX path."""
+        return cls.from_name_func(path, fnames, pattern_label(pat), **options)
 
-    def prepare(self, item: Any) -> Tensor:
-        """One image as a batch of one on the device, as the model sees it.
+    @classmethod
+    @takes_options
+    def from_folder_masks(
+        cls,
+        path: PathLike,
+        images: str = "images",
+        masks: Callable[[Path], PathLike] | None = None,
+        codes: Sequence[str] | Mapping[Any, str] | None = None,
+        *,
+        ignore_index: int | None = None,
+        valid: str = "valid",
+        **options: Unpack[ImageOptions],
+    ) -> Self:
+        """Images and a mask for each, for segmentation.
 
         Args:
-            item: a path, PIL image, encoded bytes, array (H, W[, C]) or tensor (C, H, W) of pixels.
+            path: holds the folder of the images.
+            images: the folder of the images, with folders train and valid (or val) in it; or, with `valid_pct` or
+                `split`, without.
+            masks: tells the mask of an image: path to path, absolute or relative to `path`.
+            codes: the names of the classes, pixel value 0 the first; or {pixel value: name}, as in {0: "ground",
+                255: "building"}.
+            ignore_index: the pixel value of what is neither trained on nor measured.
+            valid: the folder of the validation images in `images`.
+            **options: see `learnkit.data.options.ImageSettings`; `task` is a Segmentation of `codes`.
 
         Raises:
-            ImageError: an image that cannot be read.
+            MissingFileError: no such folder, or images without a mask.
+            DataError: a mask of another size than its image, or with pixel values without a class.
         """
-        return self.preprocess.batch(self.preprocess.item(item)[None].to(self.device))
+        task: Task | str | None = options.get("task")
+        if masks is None or not callable(masks):
+            raise UsageError("masks", got=masks, expected="a function: path of an image -> path of its mask")
+        if not isinstance(task, Segmentation):
+            if codes is None or task is not None:
+                raise UsageError("codes", got=codes, expected="names of the classes, or {pixel value: name}")
+            task = Segmentation(codes, ignore_index)
+        by_folder = ImageSettings(**options).splitter is None
+        samples = mask_samples(path, images, masks, valid, by_folder=by_folder)
+        options["task"] = task
+        return cls.from_samples(samples, path, **options)
 
-    def test_dl_from(self, items: Sequence[Any]) -> ImageLoader:
-        """A loader of unlabelled image files, in their order."""
-        if not len(items):
-            raise DataError("the test set is empty", expected="at least one file")
-        dataset = ImageDataset([str(item) for item in items], None, None, self.preprocess)
-        return ImageLoader(dataset, BatchOrder(len(dataset), self.batch_size or 64, shuffle=False), self.device)
+    @classmethod
+    @takes_options
+    def single_from_classes(cls, path: PathLike, classes: Sequence[str], **options: Unpack[BasicOptions]) -> Self:
+        """A bunch without items, for predictions of a model that was trained elsewhere: `predict` and `test_dl_from`.
 
-    def item_name(self, ds_type: DatasetType, i: int) -> str:
-        """The path of an image."""
-        return str(self.ordered_dl(ds_type).dataset.inputs[i])
-
-    def picture(self, ds_type: DatasetType, i: int) -> "np.ndarray[Any, Any]":
-        """Image i of a part as the model is shown it, before normalisation: uint8 (H, W, 3)."""
-        return _drawable(self.ordered_dl(ds_type).dataset.pixels(i))
-
-    def show_batch(self, rows: int = 3) -> "Figure":
-        """rows x rows training images as the model sees them, augmented, with their classes."""
-        from learnkit.plots import image_grid
-
-        if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
-            raise UsageError("rows", got=rows, expected="a whole number, 1 or more")
-        x, y = self.one_batch()
-        normalize = self.preprocess.normalize
-        pixels = (x if normalize is None else normalize.undo(x)).mul(255).round().to(torch.uint8).cpu()
-        n = min(rows * rows, len(pixels))
-        titles = [self.classes[int(target)] for target in y[:n]]
-        return image_grid([_drawable(picture) for picture in pixels[:n]], titles, columns=min(rows, n))
-
-
-def _drawable(pixels: Tensor) -> "np.ndarray[Any, Any]":
-    return pixels.permute(1, 2, 0).expand(-1, -1, 3).numpy()
-
-
-def _size(size: Any) -> tuple[int, int]:
-    sides = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, tuple | list) else ()
-    if len(sides) != 2 or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in sides):
-        raise UsageError("size", got=size, expected="pixels, a side or (height, width)")
-    return sides
-
-
-def _normalize(statistics: Statistics, files: list[str], preprocess: Preprocess) -> Normalize | None:
-    if statistics is None:
-        return None
-    if isinstance(statistics, str):
-        if statistics == "data":
-            return _measured(files, preprocess)
-        if statistics != "imagenet":
-            raise UsageError("normalize", got=statistics, expected="'imagenet', 'data', (mean, std) or None")
-        mean, std = IMAGENET
-        if preprocess.channels == 1:
-            return Normalize((sum(mean) / 3,), (sum(std) / 3,))
-        return Normalize(mean, std)
-    given = [tuple(float(value) for value in np.atleast_1d(part)) for part in statistics]
-    if len(given) != 2 or len(given[0]) != preprocess.channels:
-        raise UsageError(
-            "normalize", got=statistics, expected=f"a mean and a std for each of {preprocess.channels} channels"
-        )
-    return Normalize(*given)
-
-
-def _measured(files: list[str], preprocess: Preprocess) -> Normalize:
-    """Mean and standard deviation per channel over all pixels of evenly spaced training images."""
-    step = max(1, len(files) // STATISTICS_ITEMS)
-    total, squares = torch.zeros(preprocess.channels).double(), torch.zeros(preprocess.channels).double()
-    n = 0
-    for file in files[::step]:
-        x = preprocess.item(file).double() / 255
-        total, squares, n = total + x.sum((1, 2)), squares + (x * x).sum((1, 2)), n + x[0].numel()
-    mean = total / n
-    std = (squares / n - mean**2).clamp(min=1e-8).sqrt()
-    return Normalize(tuple(mean.tolist()), tuple(std.tolist()))
+        normalize="data" cannot be measured here; give (mean, std).
+        """
+        return cls.empty(Path(path), Classification(tuple(str(name) for name in classes)), ImageSettings(**options))

@@ -1,24 +1,30 @@
 """Opening one image safely: what is read, what is refused, and how every mode becomes RGB or gray."""
 
-from pathlib import Path
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from learnkit.errors import ImageError
+from learnkit.errors import ImageError, LearnkitError
+from learnkit.types import PathLike
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["EXTENSIONS", "MAX_PIXELS", "open_image", "to_mode"]
+__all__ = ["EXTENSIONS", "MAX_PIXELS", "full_depth", "open_image", "open_mask", "read_size", "to_mode"]
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # no format that needs another program to read
+ORIENTATION = 0x0112  # the EXIF tag that says how a camera was held
 MAX_PIXELS = 100_000_000  # looked at before decoding: a small file can hold a huge picture
 
 
 def open_image(source: Any, channels: int = 3, *, where: str = "") -> "Image":
-    """An upright RGB (or, with one channel, gray) picture.
+    """An upright RGB (or, with one channel, gray) picture; of an animation its first frame.
 
     Args:
         source: a path, or a file object.
@@ -28,22 +34,83 @@ def open_image(source: Any, channels: int = 3, *, where: str = "") -> "Image":
     Raises:
         ImageError: not an image, damaged, of a format that is not read, or of more than 100 million pixels.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    named = f"{source}{where}" if isinstance(source, str | Path) else f"the given bytes{where}"
+    with _decoded(source, where) as image:
+        return to_mode(ImageOps.exif_transpose(image), channels)
+
+
+def open_mask(source: Any, *, colours: bool = False, where: str = "") -> "npt.NDArray[Any]":
+    """The pixel values of a mask, (H, W): gray levels or the numbers of a palette; with `colours`, uint8 (H, W, 3).
+
+    Raises:
+        ImageError: as for `open_image`, or a mask in colours where numbers were expected.
+    """
+    from PIL import ImageOps
+
+    with _decoded(source, where) as image:
+        upright = ImageOps.exif_transpose(image)
+        if colours:
+            return np.asarray(upright.convert("RGB"))
+        if upright.mode == "1":
+            return np.asarray(upright, dtype=np.uint8)
+        pixels = np.asarray(upright)
+    if pixels.ndim == 3:
+        gray = pixels[..., 0]
+        if (
+            upright.mode not in ("RGB", "RGBA", "LA")
+            or (pixels[..., : 1 if upright.mode == "LA" else 3] != gray[..., None]).any()
+        ):
+            raise ImageError(
+                f"the mask {source}{where} is in colours ({upright.mode})", expected="one number a pixel",
+                fix="Map colours with codes={(red, green, blue): name}.",
+            )  # fmt: skip
+        pixels = gray
+    return pixels
+
+
+def read_size(source: PathLike) -> tuple[int, int]:
+    """(height, width) of an upright image, from the head of its file.
+
+    Raises:
+        ImageError: a file that is no image.
+    """
+    with _opened(source, "") as image:
+        width, height = image.size
+        is_turned = image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
+    return (width, height) if is_turned else (height, width)
+
+
+@contextmanager
+def _decoded(source: Any, where: str) -> "Iterator[Image]":
+    with _opened(source, where) as image:
+        image.load()
+        yield image
+
+
+@contextmanager
+def _opened(source: Any, where: str) -> "Iterator[Image]":
+    """The file's head is read and its size looked at; Pillow's ways to say that it is damaged become one."""
+    from PIL import Image
+
+    is_path = isinstance(source, str | os.PathLike)
+    named = f"{source}{where}" if is_path else f"the given bytes{where}"
     try:
+        if is_path and not stat.S_ISREG(os.stat(source).st_mode):  # a pipe would be waited for
+            raise OSError("not a regular file")
         with Image.open(source, formats=FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise Image.DecompressionBombError(f"{width} x {height} pixels")
-            image.load()
-            return to_mode(ImageOps.exif_transpose(image), channels)
+            yield image
+    except (LearnkitError, MemoryError):
+        raise
     except FileNotFoundError as error:
         raise ImageError(f"{named} is not there", fix="Look for what moved or deleted it.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         fewer = f"an image of at most {MAX_PIXELS:,} pixels"
         raise ImageError(f"{named} is too large ({error})", expected=fewer, fix="Shrink it.") from error
-    except (OSError, ValueError, SyntaxError) as error:  # Pillow's ways to say that a file is damaged
+    except Exception as error:  # Pillow has many ways to say that a file is damaged
         raise ImageError(f"{named} cannot be read as an image ({error})", fix="Remove or replace the file.") from error
 
 
@@ -72,3 +139,17 @@ def _eight_bits(image: "Image") -> "Image":
     elif pixels.max(initial=0) > 255:
         pixels = pixels / 257  # 65535 -> 255
     return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+
+
+def full_depth(source: Any) -> "npt.NDArray[np.float32]":
+    """A reader for `reader=`: gray of 16 bits or floats as float32 (H, W, 1) in [0, 1], no bit lost.
+
+    Raises:
+        ImageError: as for `open_image`, or floats out of [0, 1].
+    """
+    pixels = open_mask(source)
+    largest = 1 if np.issubdtype(pixels.dtype, np.floating) else 255 if pixels.dtype == np.uint8 else 65535
+    scaled = pixels.astype(np.float32) / np.float32(largest)
+    if scaled.min(initial=0) < 0 or scaled.max(initial=0) > 1:
+        raise ImageError(f"{source}: values from {scaled.min():.4g} to {scaled.max():.4g}", expected="in [0, 1]")
+    return scaled[..., None]

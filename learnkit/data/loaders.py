@@ -1,18 +1,21 @@
 """Loaders: batches as the model sees them, in an order that is a function of (seed, epoch)."""
 
-import os
+import multiprocessing
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from learnkit.data.augment import Augmentation
+from learnkit.data.cache import usable_cpus
 from learnkit.data.datasets import ImageDataset
+from learnkit.data.sampling import Sampling
 from learnkit.data.transforms import Preprocess
-from learnkit.device import copies_from_pinned, to_device
+from learnkit.device import copies_from_pinned, on_device
 from learnkit.errors import DataError, LearnkitWarning, UsageError
 from learnkit.seeds import Stream, derive, generator
 
@@ -47,42 +50,53 @@ def check_batch_size(bs: Any, n_train: int) -> int:
 
 def default_workers(n_train: int, device: torch.device) -> int:
     """How many processes read images: none for few, half the cores where the CPU trains, all (at most 8) elsewhere."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if n_train < FEW_IMAGES:
         return 0
-    return min(8, cpus // 2 if device.type == "cpu" else cpus)
+    return min(8, usable_cpus() // 2 if device.type == "cpu" else usable_cpus())
 
 
 class BatchOrder(Sampler[list[int]]):
-    """Which items make which batch: in order, or shuffled by (seed, epoch) with the last short batch left out.
+    """Which items make which batch: in order, or drawn by (seed, epoch) with the last short batch left out.
 
     Without `seed_epoch`, every iteration takes the next epoch of the order's own seed.
+
+    Args:
+        n_items: how many there are.
+        batch_size: items in a batch.
+        shuffle: draw them anew in each epoch.
+        seed: of the draw.
+        sampling: how often which item is drawn; None for each once.
     """
 
-    def __init__(self, n_items: int, batch_size: int, *, shuffle: bool, seed: int = 0) -> None:
+    def __init__(
+        self, n_items: int, batch_size: int, *, shuffle: bool, seed: int = 0, sampling: Sampling | None = None
+    ) -> None:
         self.n_items = n_items
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
+        self.sampling = sampling
         self.epoch = -1
+        self.start = 0
         self._is_set = False
 
     def __len__(self) -> int:
         return self.n_items // self.batch_size if self.shuffle else -(-self.n_items // self.batch_size)
 
-    def seed_epoch(self, seed: int, epoch: int) -> None:
-        """The next iteration is this epoch of this seed."""
-        self.seed, self.epoch, self._is_set = seed, epoch, True
+    def seed_epoch(self, seed: int, epoch: int, start: int = 0) -> None:
+        """The next iteration is this epoch of this seed, from batch `start` on."""
+        self.seed, self.epoch, self.start, self._is_set = seed, epoch, start, True
 
     def begin(self) -> tuple[Tensor, ...]:
         """The item numbers of each batch of the epoch that begins now."""
         if not self._is_set:
-            self.epoch += 1
+            self.epoch, self.start = self.epoch + 1, 0
         self._is_set = False
         if not self.shuffle:
-            return torch.split(torch.arange(self.n_items), self.batch_size)
-        order = torch.randperm(self.n_items, generator=generator(self.seed, Stream.ORDER, self.epoch))
-        return torch.split(order, self.batch_size)[: len(self)]
+            return torch.split(torch.arange(self.n_items), self.batch_size)[self.start :]
+        random = generator(self.seed, Stream.ORDER, self.epoch)
+        draw = torch.randperm(self.n_items, generator=random) if self.sampling is None else self.sampling(random)
+        return torch.split(draw, self.batch_size)[self.start : len(self)]
 
     def __iter__(self) -> Iterator[list[int]]:
         for numbers in self.begin():
@@ -107,12 +121,12 @@ class TensorLoader:
     def __len__(self) -> int:
         return len(self.order)
 
-    def seed_epoch(self, seed: int, epoch: int) -> None:
-        """The next iteration is this epoch of this seed."""
-        self.order.seed_epoch(seed, epoch)
+    def seed_epoch(self, seed: int, epoch: int, start: int = 0) -> None:
+        """The next iteration is this epoch of this seed, from batch `start` on."""
+        self.order.seed_epoch(seed, epoch, start)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        if not self.order.shuffle:
+        if not self.order.shuffle and not self.order.start:
             for parts in zip(*(torch.split(tensor, self.batch_size) for tensor in self.tensors), strict=True):
                 yield tuple(part.clone() for part in parts)  # a model may write into its input
             return
@@ -132,39 +146,19 @@ class DatasetLoader:
         self.batch_size = order.batch_size
         self.n_items = order.n_items
         self._random = torch.Generator()  # for the workers' seeds, so that the global generator stays out of it
-        self._loader = DataLoader(
-            dataset,
-            batch_sampler=order,
-            num_workers=num_workers,
-            persistent_workers=num_workers > 0,
-            pin_memory=copies_from_pinned(device),
-            generator=self._random,
-        )
+        self._loader = torch_loader(dataset, order, device, num_workers, self._random)
 
     def __len__(self) -> int:
         return len(self.order)
 
-    def seed_epoch(self, seed: int, epoch: int) -> None:
-        """The next iteration is this epoch of this seed."""
-        self.order.seed_epoch(seed, epoch)
+    def seed_epoch(self, seed: int, epoch: int, start: int = 0) -> None:
+        """The next iteration is this epoch of this seed, from batch `start` on."""
+        self.order.seed_epoch(seed, epoch, start)
         self._random.manual_seed(derive(seed, Stream.ORDER, epoch, 1))
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        for batch in self._loader:
-            yield tuple(to_device(batch, self.device))
-
-
-class _Numbered(Dataset[tuple[Any, ...]]):
-    """A dataset whose items carry their number, which augmentation needs."""
-
-    def __init__(self, dataset: ImageDataset) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
-        return (index, *self.dataset[index])
+        for batch in on_device(self._loader, self.device):
+            yield tuple(batch)
 
 
 class ImageLoader:
@@ -185,14 +179,19 @@ class ImageLoader:
         self.batch_size = order.batch_size
         self.n_items = order.n_items
         self.order = order
-        self._loader = DatasetLoader(_Numbered(dataset), order, device, num_workers)
+        self.num_workers = num_workers
+        self._random = torch.Generator()
+        self._loader = torch_loader(
+            _Batches(dataset), _Numbered(order), device, num_workers, self._random, collate_fn=_as_it_is
+        )
 
     def __len__(self) -> int:
         return len(self.order)
 
-    def seed_epoch(self, seed: int, epoch: int) -> None:
-        """The next iteration is this epoch of this seed."""
-        self._loader.seed_epoch(seed, epoch)
+    def seed_epoch(self, seed: int, epoch: int, start: int = 0) -> None:
+        """The next iteration is this epoch of this seed, from batch `start` on."""
+        self.order.seed_epoch(seed, epoch, start)
+        self._random.manual_seed(derive(seed, Stream.ORDER, epoch, 1))
 
     @property
     def preprocess(self) -> Preprocess:
@@ -200,8 +199,88 @@ class ImageLoader:
         return self.dataset.preprocess
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        for numbers, pixels, *targets in self._loader:
+        for draw, (pixels, *targets) in on_device(self._loader, self.device):
             x = self.preprocess.scale(pixels)
+            masks = targets[0] if self.dataset.masks is not None and targets else None
             if self.augmentation is not None:
-                x = self.augmentation(x, self.order.seed, self.order.epoch, numbers.cpu())
-            yield (x if self.preprocess.normalize is None else self.preprocess.normalize(x), *targets)
+                numbers = torch.tensor(draw.numbers)
+                x, masks = self.augmentation(x, draw.seed, draw.epoch, numbers, masks, in_place=True)
+            x = x if self.preprocess.normalize is None else self.preprocess.normalize(x)
+            yield (x, *targets) if masks is None else (x, masks.long())
+
+
+class _Draw(NamedTuple):
+    """The items of a batch, and the coordinates that what is random in them is drawn by."""
+
+    numbers: list[int]
+    seed: int
+    epoch: int
+    is_training: bool
+
+
+class _Numbered(Sampler[Any]):
+    """An order whose batches carry their coordinates: a worker that lives for many epochs knows no epoch of its own."""
+
+    def __init__(self, order: BatchOrder) -> None:
+        self.order = order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[_Draw]:
+        for numbers in self.order:
+            yield _Draw(numbers, self.order.seed, self.order.epoch, self.order.shuffle)
+
+
+class _Batches(Dataset[Any]):
+    """A dataset asked for a batch at a time."""
+
+    def __init__(self, dataset: ImageDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        return self.dataset[index]
+
+    def __getitems__(self, draw: _Draw) -> tuple[_Draw, tuple[Tensor, ...]]:
+        return draw, self.dataset.batch(draw.numbers, draw.seed if draw.is_training else None, draw.epoch)
+
+
+def torch_loader(
+    dataset: Dataset[Any],
+    order: Sampler[Any],
+    device: torch.device,
+    num_workers: int,
+    random: torch.Generator,
+    **options: Any,
+) -> "DataLoader[Any]":
+    """torch's loader with workers that stay, reading ahead.
+
+    Raises:
+        UsageError: a number of workers that is none, or a dataset that cannot be sent to workers that are started anew.
+    """
+    if isinstance(num_workers, bool) or not isinstance(num_workers, int) or num_workers < 0:
+        raise UsageError("num_workers", got=num_workers, expected="a number of processes, 0 or more")
+    if num_workers and multiprocessing.get_start_method() != "fork":
+        try:
+            ForkingPickler.dumps(dataset)
+        except (TypeError, AttributeError, ValueError, OSError) as error:
+            raise UsageError(
+                f"num_workers={num_workers}: the data cannot be sent to a process ({error})",
+                fix="Define functions you pass in (reader, augment) at the top of a module, or use num_workers=0.",
+            ) from error
+    return DataLoader(
+        dataset,
+        batch_sampler=order,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        pin_memory=copies_from_pinned(device),
+        generator=random,
+        **options,
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

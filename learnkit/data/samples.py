@@ -1,68 +1,23 @@
-"""The table of samples: one row an image, with its path, its target and its split."""
+"""The table of samples: one row an item, with its path, its target, its split and whatever else is known of it."""
 
 import os
 import warnings
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from learnkit.data.images import EXTENSIONS
-from learnkit.errors import DataError, LearnkitWarning, MissingFileError, UsageError
+from learnkit.data.splits import Split, split_names
+from learnkit.errors import DataError, LearnkitWarning, MissingFileError
 from learnkit.types import PathLike
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["check_classes", "folder_samples", "image_files", "random_split"]
+__all__ = ["SPLITS", "check_files", "existing_folder", "image_files", "in_order", "rows_text", "split_samples"]
 
-SPLIT_NAMES = {"train", "valid", "val"}  # folders that say which split an image is in, never its class
-
-
-def folder_samples(
-    path: PathLike, train: str, valid: str, test: str | None, *, valid_pct: float | None, seed: int
-) -> "pd.DataFrame":
-    """Samples of a tree of class folders; the label is the first folder below the split's.
-
-    Args:
-        path: holds train/<class>/... and valid/<class>/..., or, with `valid_pct`, <class>/... directly.
-        train: the folder of the training images.
-        valid: the folder of the validation images; "val" is found when "valid" is not there.
-        test: the folder of the test images, with or without class folders.
-        valid_pct: take this share of all images at random for validation, whatever folder they are in; the test folder
-            stays out.
-        seed: of the random split.
-
-    Returns:
-        columns input (str), target (str; None in an unlabelled test set) and split, sorted by path within a split.
-
-    Raises:
-        MissingFileError: no such folder.
-        DataError: no images, no validation set, or fewer than two classes.
-    """
-    import pandas as pd
-
-    root = existing_folder(path)
-    rows: list[tuple[str, str | None, str]] = []
-    if valid_pct is None:
-        valid = "val" if valid == "valid" and not (root / valid).is_dir() and (root / "val").is_dir() else valid
-        for split, folder in (("train", train), ("valid", valid)):
-            rows += [(file, label, split) for file, label in _labelled(root / folder, set())]
-        _require(root, rows, train, valid)
-    else:
-        left_out = {test or "test"}
-        items = _labelled(root, left_out, strip=SPLIT_NAMES | {train, valid})
-        if not items:
-            raise _nothing(root, "CLASS")
-        in_valid = random_split(len(items), valid_pct, seed)
-        for number, (file, label) in enumerate(items):
-            rows.append((file, label, "valid" if number in in_valid else "train"))
-        rows.sort(key=lambda row: row[2])  # stable: paths stay sorted within a split
-    if test is not None:
-        rows += _test_rows(existing_folder(root / test), {label for _, label, _ in rows})
-    return pd.DataFrame(rows, columns=["input", "target", "split"])
+SPLITS = ("train", "valid", "test")
+SHOWN = 5  # rows named in an error
 
 
 def existing_folder(path: PathLike) -> Path:
@@ -97,93 +52,89 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(found, key=lambda file: file.relative_to(folder).as_posix())
 
 
-def random_split(n: int, valid_pct: float, seed: int) -> set[int]:
-    """Which of n sorted items are for validation: the first int(valid_pct * n), at least one, of a seeded permutation.
+def split_samples(samples: "pd.DataFrame", split: Split) -> "pd.DataFrame":
+    """The table with a column `split`; rows that are in the test set already (column `split` is "test") stay there."""
+    is_test = samples["split"] == "test" if "split" in samples else None
+    if is_test is None or not is_test.any():
+        return samples.assign(split=split_names(samples, split))
+    rest = samples[~is_test]
+    samples = samples.copy()
+    samples.loc[~is_test, "split"] = split_names(rest, split)
+    return samples
+
+
+def in_order(samples: "pd.DataFrame") -> "pd.DataFrame":
+    """Rows of training, validation and test in this order, otherwise as they stood, numbered from 0.
+
+    The columns input, target and split come first.
+    """
+    places = samples["split"].map({name: place for place, name in enumerate(SPLITS)})
+    ordered = samples.iloc[places.argsort(kind="stable")].reset_index(drop=True)
+    others = [name for name in ordered.columns if name not in ("input", "target", "split")]
+    return ordered[["input", "target", "split", *others]]
+
+
+def check_files(samples: "pd.DataFrame", *, allow_leak: bool, ignore_missing: bool = False) -> None:
+    """Every file is there, and none is in training and in another split; one listed twice in a split is told of.
+
+    Args:
+        samples: columns input and split.
+        allow_leak: accept a file in several splits.
+        ignore_missing: leave files that are not there to what reads them.
 
     Raises:
-        UsageError: a share that is not between 0 and 1, or fewer than two items.
+        MissingFileError: files that are not there, with the first rows of them.
+        DataError: a file in training and in validation or test.
     """
-    if isinstance(valid_pct, bool) or not isinstance(valid_pct, int | float) or not 0 < valid_pct < 1:
-        raise UsageError(
-            "valid_pct", got=valid_pct, expected="a share in (0, 1)", fix="Pass for example valid_pct=0.2."
-        )
-    if n < 2:
-        raise DataError("valid_pct", got=f"{n} items", expected="at least 2, one for training and one for validation")
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
-    return set(order[: max(1, int(valid_pct * n))])
-
-
-def check_classes(samples: "pd.DataFrame", classes: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The classes of the training set in order, or those given.
-
-    Raises:
-        DataError: fewer than two classes, or a class of the validation set that is not known.
-        UsageError: given classes that leave out one of the training set.
-    """
-    labels = {split: Counter(part["target"].dropna()) for split, part in samples.groupby("split")}
-    train, valid = labels.get("train", Counter()), labels.get("valid", Counter())
-    if classes is not None and (unknown := sorted(train.keys() - set(classes))):
-        raise UsageError("classes", got=list(classes), expected=f"all labels of the training set, also {unknown[0]!r}")
-    known = tuple(sorted(train)) if classes is None else tuple(classes)
-    strangers = [
-        f"{name!r} ({count} {'file' if count == 1 else 'files'})" for name, count in valid.items() if name not in known
-    ]
-    if strangers:
+    names = samples["input"].tolist()
+    if not ignore_missing:
+        missing = [row for row, name in zip(samples.index, names, strict=True) if not os.path.exists(name)]
+        if missing:
+            raise MissingFileError(
+                f"{len(missing)} of {len(names)} files are missing, first {rows_text(samples, missing)}",
+                fix="Check path, folder= and suffix=; on_error='skip' goes on without them.",
+            )
+    real = samples["input"].map(_real_paths())
+    twice = real.duplicated(keep=False)
+    if not twice.any():
+        return
+    per_file = samples["split"].groupby(real).agg(set)
+    leaks = per_file[per_file.map(lambda splits: "train" in splits and len(splits) > 1)]
+    if len(leaks) and not allow_leak:
+        rows = samples.index[real == leaks.index[0]].tolist()
         raise DataError(
-            f"{', '.join(sorted(strangers))} of the validation set is not in train", fix="Move or rename the folder."
+            f"{len(leaks)} files are in the training set and in another one, first {leaks.index[0]} (rows {rows})",
+            fix="Take them out of one of the two; allow_leak=True goes on with results that are too good.",
         )
-    if len(known) < 2:
-        raise DataError(
-            f"only class {known[0]!r}" if known else "no classes", expected="two or more", fix="Add a class folder."
-        )
-    if valid and (missing := [name for name in known if name not in valid]):
+    repeated = samples.index[samples.assign(input=real).duplicated(["input", "split"])].tolist()
+    if repeated:
         warnings.warn(
-            f"no validation item of class {', '.join(missing)}: nothing is measured on it",
+            f"{len(repeated)} rows name a file that their split has already, first {rows_text(samples, repeated)}",
             LearnkitWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
-    return known
 
 
-def _labelled(folder: Path, left_out: set[str], strip: Iterable[str] = ()) -> list[tuple[str, str]]:
-    """(file, label) of every image in a class folder below `folder`."""
-    items = []
-    for file in image_files(folder) if folder.is_dir() else []:
-        parts = file.relative_to(folder).parts[:-1]
-        if parts and parts[0] in left_out:
-            continue
-        if parts and parts[0] in set(strip):
-            parts = parts[1:]
-        if parts:
-            items.append((str(file), parts[0]))
-    return items
+def rows_text(samples: "pd.DataFrame", rows: Iterable[Any]) -> str:
+    """The first rows as text: their numbers and files.
+
+    >>> import pandas as pd
+    >>> rows_text(pd.DataFrame({"input": ["a.jpg", "b.jpg"]}), [1])
+    "'b.jpg' (row 1)"
+    """
+    return ", ".join(f"{samples['input'][row]!r} (row {row})" for row in list(rows)[:SHOWN])
 
 
-def _test_rows(folder: Path, classes: set[str | None]) -> list[tuple[str, str | None, str]]:
-    files = image_files(folder)
-    if not files:
-        raise _nothing(folder, "CLASS")
-    tops = [file.relative_to(folder).parts[0] for file in files]
-    is_labelled = all(top in classes for top in tops)
-    return [(str(file), top if is_labelled else None, "test") for file, top in zip(files, tops, strict=True)]
+def _real_paths() -> Any:
+    """A function that resolves links; a folder is looked at once however many files it holds."""
+    folders: dict[str, str] = {}
 
+    def real(file: str) -> str:
+        if os.path.islink(file):
+            return os.path.realpath(file)
+        folder, name = os.path.split(file)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        return os.path.join(folders[folder], name)
 
-def _require(root: Path, rows: list[tuple[str, str | None, str]], train: str, valid: str) -> None:
-    splits = {split for _, _, split in rows}
-    if "train" not in splits:
-        raise _nothing(root, f"{train}/CLASS")
-    if "valid" not in splits:
-        raise DataError(
-            f"no images under {root / valid}", expected=f"{root / valid}/<class>/...",
-            fix="Pass valid_pct=0.2 to take a fifth at random.",
-        )  # fmt: skip
-
-
-def _nothing(root: Path, layout: str) -> DataError:
-    kinds = " ".join(sorted(EXTENSIONS))
-    n_files = sum(1 for entry in root.rglob("*") if entry.is_file()) if root.is_dir() else 0
-    return DataError(
-        f"no images ({kinds}) under {root}: found {n_files} files, none of them an image in a class folder",
-        expected=f"{root}/{layout.replace('CLASS', '<class>')}/...",
-        fix="Images directly below need valid_pct=0.2." if layout != "CLASS" else "Give each class a folder.",
-    )
+    return real

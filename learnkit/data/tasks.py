@@ -1,13 +1,13 @@
-"""Tasks: what a target means, in one place: how it is encoded, scored, activated and read back."""
+"""Tasks: what a target means, in one place: how it is encoded, scored, activated, read back and written out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from learnkit.errors import DataError, nearest
+from learnkit.errors import DataError, UsageError, nearest
 
 __all__ = ["Classification", "MultiLabel", "Regression", "Task"]
 
@@ -23,6 +23,10 @@ class Task(Protocol):
     def n_out(self) -> int:
         """How many outputs a model needs."""
 
+    @property
+    def metrics(self) -> Sequence[Any]:
+        """The metrics that `metrics="default"` stands for."""
+
     def encode(self, label: Any) -> Tensor:
         """A label as the loss wants it."""
 
@@ -35,12 +39,16 @@ class Task(Protocol):
     def decode(self, activated: Tensor) -> tuple[Any, Tensor]:
         """(label, index) of one activated row (n_out,)."""
 
+    def text(self, target: Tensor) -> str:
+        """One encoded target, as it is written above a picture."""
+
 
 @dataclass(frozen=True)
 class Classification:
     """One class an item; targets are int64 class numbers (N,)."""
 
     classes: tuple[str, ...]
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     @property
     def n_out(self) -> int:
@@ -63,6 +71,9 @@ class Classification:
         index = activated.argmax()
         return self.classes[int(index)], index
 
+    def text(self, target: Tensor) -> str:
+        return self.classes[int(target)]
+
 
 @dataclass(frozen=True)
 class MultiLabel:
@@ -70,6 +81,11 @@ class MultiLabel:
 
     classes: tuple[str, ...]
     threshold: float = 0.5
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy_multi",)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold < 1:
+            raise UsageError("threshold", got=self.threshold, expected="a probability, 0 or more and below 1")
 
     @property
     def n_out(self) -> int:
@@ -95,12 +111,17 @@ class MultiLabel:
         chosen = activated > self.threshold
         return [name for name, is_chosen in zip(self.classes, chosen.tolist(), strict=True) if is_chosen], chosen
 
+    def text(self, target: Tensor) -> str:
+        named = zip(self.classes, target.tolist(), strict=True)
+        return "; ".join(name for name, is_there in named if is_there) or "(none)"
+
 
 @dataclass(frozen=True)
 class Regression:
-    """Numbers an item; targets are float (N, n) or (N,)."""
+    """Numbers an item; targets are float32 (N, n), one column a name."""
 
     names: tuple[str, ...] = ("value",)
+    metrics: ClassVar[tuple[str, ...]] = ("rmse", "mae")
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -111,7 +132,10 @@ class Regression:
         return len(self.names)
 
     def encode(self, label: Any) -> Tensor:
-        return torch.as_tensor(label, dtype=torch.float32)
+        numbers = torch.as_tensor(label, dtype=torch.float32).reshape(-1)
+        if len(numbers) != len(self.names):
+            raise DataError("label", got=label, expected=f"{len(self.names)} numbers: {', '.join(self.names)}")
+        return numbers
 
     def loss(self) -> nn.Module:
         return nn.MSELoss()
@@ -121,3 +145,9 @@ class Regression:
 
     def decode(self, activated: Tensor) -> tuple[tuple[float, ...], Tensor]:
         return tuple(activated.reshape(-1).tolist()), activated
+
+    def text(self, target: Tensor) -> str:
+        numbers = [f"{number:.4g}" for number in target.reshape(-1).tolist()]
+        if len(numbers) == 1:
+            return numbers[0]
+        return "; ".join(f"{name} {number}" for name, number in zip(self.names, numbers, strict=True))

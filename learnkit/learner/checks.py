@@ -57,4 +57,5 @@ def _n_outputs(model: nn.Module, input_shape: tuple[int, ...]) -> int | None:
     finally:
         for module in training:
             module.training = True
-    return output.shape[1] if isinstance(output, torch.Tensor) and output.ndim == 2 else None
+    per_item_or_pixel = isinstance(output, torch.Tensor) and output.ndim in (2, 4)
+    return output.shape[1] if per_item_or_pixel else None

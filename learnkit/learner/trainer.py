@@ -44,7 +44,8 @@ class Trainer:
         model: any module; it is moved to the data's device.
         loss_func: (preds, targets) -> mean loss, shape (); None for the one that goes with the data's task.
         opt_func: "adamw", "adam", "sgd", "rmsprop", or a factory called with groups (and `lr=` if it has one).
-        metrics: a name ("accuracy"), a function (preds, targets), a torchmetrics object, or a list of these.
+        metrics: a name ("accuracy"), a function (preds, targets), a torchmetrics object, or a list of these; "default"
+            for those of the data's task.
         callbacks: run in every fit, before those of the fit itself.
         wd: weight decay of the parameters with two dimensions or more. A `weight_decay` fixed in `opt_func` by
             functools.partial wins over it.
@@ -79,7 +80,7 @@ class Trainer:
         activation: Activation | None = None,
     ) -> None:
         self.dls = dls
-        check_outputs(model, dls.input_shape, dls.task.n_out if dls.task and dls.classes else None, dls.classes)
+        check_outputs(model, dls.input_shape, dls.task.n_out if dls.task else None, dls.classes)
         self.model = model.to(dls.device)
         if loss_func is None:
             if dls.task is None:
@@ -92,7 +93,7 @@ class Trainer:
         self.activation: Activation = activation or activation_of(self.loss_func) or of_task or nn.Identity()
         self.opt_func = opt_func
         self.opt: Optimizer | None = None
-        self.metrics = make_metrics(metrics)
+        self.metrics = make_metrics(dls.task.metrics if metrics == "default" and dls.task else metrics)
         self.recorder = Recorder()
         self.callbacks: list[Callback] = []
         self.add_cb(*as_list(callbacks))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from learnkit.callbacks import Callback
 from learnkit.data.bunch import DataBunch
+from learnkit.data.segmentation import Segmentation
 from learnkit.errors import UsageError
 from learnkit.learner.learner import Learner
 from learnkit.models.cnn import build_cnn
@@ -74,6 +75,9 @@ def cnn_learner(
     """
     if not dls.c:
         raise UsageError("cnn_learner: the data does not say how many outputs it needs", fix="Give the bunch classes=.")
+    if isinstance(dls.task, Segmentation):
+        raise UsageError("cnn_learner gives one answer an image, this data wants one a pixel",
+                         fix="Pass a segmentation model to Learner(dls, model).")  # fmt: skip
     if in_chans is None:
         in_chans = dls.input_shape[0] if dls.input_shape is not None and len(dls.input_shape) == 3 else 3
     seed = learner_kwargs.get("seed")

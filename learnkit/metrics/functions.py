@@ -22,12 +22,13 @@ __all__ = [
 ]
 
 
-def accuracy(preds: Tensor, targets: Tensor) -> Tensor:
-    """Share of items whose largest output is the target's class.
+def accuracy(preds: Tensor, targets: Tensor, ignore_index: int | None = None) -> Tensor:
+    """Share of items (or pixels) whose largest output is the target's class.
 
     Args:
         preds: raw outputs or probabilities, (N, C, ...), classes on axis 1.
         targets: class numbers, (N,) or (N, ...).
+        ignore_index: targets of this number do not count.
 
     Raises:
         UsageError: shapes that do not belong together.
@@ -35,7 +36,7 @@ def accuracy(preds: Tensor, targets: Tensor) -> Tensor:
     >>> accuracy(torch.tensor([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]]), torch.tensor([0, 1, 1])).item()
     0.6666666865348816
     """
-    return _hits(preds, targets).float().mean()
+    return _hits(preds, targets, ignore_index).float().mean()
 
 
 def error_rate(preds: Tensor, targets: Tensor) -> Tensor:
@@ -78,10 +79,11 @@ def rmse(preds: Tensor, targets: Tensor) -> Tensor:
     return _squares(preds, targets).mean().sqrt()
 
 
-def _hits(preds: Tensor, targets: Tensor) -> Tensor:
-    """Whether each answer is right, (number of targets,)."""
+def _hits(preds: Tensor, targets: Tensor, ignore_index: int | None = None) -> Tensor:
+    """Whether each answer is right, (number of targets that count,)."""
     _check_classes(preds, targets)
-    return preds.argmax(dim=1).flatten() == targets.flatten()
+    hits, targets = preds.argmax(dim=1).flatten() == targets.flatten(), targets.flatten()
+    return hits if ignore_index is None else hits[targets != ignore_index]
 
 
 def _misses(preds: Tensor, targets: Tensor) -> Tensor:

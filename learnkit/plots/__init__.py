@@ -1,6 +1,7 @@
 """Plots: numbers in, a figure out; matplotlib is imported when something is drawn."""
 
 from learnkit.plots.curves import loss_curves, lr_curve, metric_curves, schedule_curves
+from learnkit.plots.masks import overlaid
 from learnkit.plots.pictures import confusion_matrix, image_grid
 
-__all__ = ["confusion_matrix", "image_grid", "loss_curves", "lr_curve", "metric_curves", "schedule_curves"]
+__all__ = ["confusion_matrix", "image_grid", "loss_curves", "lr_curve", "metric_curves", "overlaid", "schedule_curves"]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from learnkit.errors import UsageError
+from learnkit.plots.masks import class_colours
 
 if TYPE_CHECKING:
     from learnkit.plots.figure import Figure
@@ -27,8 +28,16 @@ def image_grid(
     titles: Sequence[str],
     columns: int | None = None,
     title_colors: Sequence[str] | None = None,
+    legend: Sequence[str] = (),
 ) -> "Figure":
     """Pictures, uint8 (H, W, 3), each with its title above it; long lines of a title are wrapped.
+
+    Args:
+        pictures: of any sizes.
+        titles: one a picture.
+        columns: pictures in a row; None for about as many as rows.
+        title_colors: one a title.
+        legend: names of the class colours below the pictures; an empty one is left out.
 
     Raises:
         UsageError: there are no pictures.
@@ -47,7 +56,20 @@ def image_grid(
         axes.imshow(picture, interpolation="nearest")
         axes.set_axis_off()
         axes.set_title(_plain(title), fontsize=9, color=title_colors[place] if title_colors else "black")
+    if any(legend):
+        _draw_legend(figure, legend)
     return figure
+
+
+def _draw_legend(figure: "Figure", names: Sequence[str]) -> None:
+    from matplotlib.patches import Patch
+
+    colours = class_colours(len(names)) / 255
+    patches = [
+        Patch(color=colour, label=_plain(_shortened(name))) for colour, name in zip(colours, names, strict=True) if name
+    ]
+    across = max(1, int(figure.get_figwidth() / 1.6))
+    figure.legend(handles=patches, loc="outside lower center", ncols=min(across, len(patches)), fontsize=8)
 
 
 def confusion_matrix(counts: npt.NDArray[np.int64], classes: Sequence[str], normalize: bool = False) -> "Figure":

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from learnkit import DatasetType, ImageDataBunch, LearnkitWarning
-from learnkit.data.augment import Affine
+from learnkit.data.geometry import Flip
 from learnkit.data.transforms import IMAGENET
 from learnkit.errors import DataError, ImageError, UsageError
 
@@ -101,13 +101,13 @@ def test_the_same_coordinates_give_the_same_batches_whatever_the_workers(class_f
 
 
 def test_augmentation_differs_between_epochs_and_stays_out_of_validation(class_folder: Path) -> None:
-    dls = bunch(class_folder, bs=24, augment=[Affine(flip=0.5)])
+    dls = bunch(class_folder, bs=24, augment=[Flip(0.5)])
     plain = torch.cat([x for x, _ in dls.ordered_dl(DatasetType.Fix)]).flatten(1).sort(0).values
     augmented = [seen(dls, 0, epoch).flatten(1).sort(0).values for epoch in (0, 1)]
     assert not torch.allclose(augmented[0], augmented[1], atol=1e-3)
     assert not torch.allclose(augmented[0], plain, atol=1e-3)
     assert torch.equal(
-        dls.ordered_dl(DatasetType.Valid).preprocess.batch(dls.valid_ds.pixels(2)[None]),
+        dls.ordered_dl(DatasetType.Valid).preprocess.batch(dls.valid_ds[2][0][None]),
         dls.prepare(dls.valid_ds.inputs[2]),
     )
 
@@ -131,7 +131,7 @@ def test_a_bad_image_is_named_with_its_class_and_number(
     bad = class_folder / "train" / "green" / "3.png"
     bad.write_bytes(bad.read_bytes()[:200] if content is None else content)
     dls = bunch(class_folder, num_workers=workers)
-    with pytest.raises(ImageError, match=r"green/3\.png \(class green, item 11\)"):
+    with pytest.raises(ImageError, match=r"green/3\.png \(class green, row 11\)"):
         seen(dls, 0, 0)
 
 

@@ -1,0 +1,94 @@
+"""What augmenting a training batch costs: 64 pictures of 224 x 224, learnkit against fastai and torchvision."""
+
+import argparse
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmarks.harness import Case, compare, report
+from learnkit.data.augment import Augmentation, stages
+
+LEARNKIT, FASTAI, TORCHVISION = "learnkit, augment=True", "fastai, aug_transforms()", "torchvision v2, one by one"
+
+
+def pictures(n: int, size: int) -> Tensor:
+    """Smooth noise in [0, 1], float32 (n, 3, size, size)."""
+    coarse = torch.rand(n, 3, size // 8, size // 8, generator=torch.Generator().manual_seed(0))
+    return F.interpolate(coarse, size=(size, size), mode="bilinear")
+
+
+def chosen(augment: Any, size: int) -> Augmentation:
+    augmentation = stages(augment, (size, size))[1]
+    assert augmentation is not None
+    return augmentation
+
+
+def with_learnkit(augment: Any, x: Tensor, n_batches: int, *, in_place: bool = False) -> Case:
+    augmentation, indices = chosen(augment, x.shape[-1]), torch.arange(len(x))
+
+    def make() -> Callable[[], float]:
+        batches = [x.clone(memory_format=torch.preserve_format) if in_place else x for _ in range(n_batches)]
+
+        def run() -> float:
+            for epoch, batch in enumerate(batches):
+                out, _ = augmentation(batch, 0, epoch, indices, in_place=in_place)
+            return float(out.mean())
+
+        return run
+
+    return make
+
+
+def with_fastai(x: Tensor, n_batches: int, **options: Any) -> Case:
+    from fastai.vision.all import Pipeline, TensorImage, aug_transforms
+
+    transforms, batch = Pipeline(aug_transforms(**options), split_idx=0), TensorImage(x)
+    return lambda: lambda: [float(transforms(batch).mean()) for _ in range(n_batches)][-1]
+
+
+def with_torchvision(x: Tensor, n_batches: int) -> Case:
+    from torchvision.transforms import InterpolationMode, v2
+
+    turn = v2.RandomAffine(10, scale=(1.0, 1.1), interpolation=InterpolationMode.BILINEAR)
+    transforms = v2.Compose([turn, v2.RandomHorizontalFlip(), v2.ColorJitter(brightness=0.2, contrast=0.2)])
+    return lambda: lambda: [float(torch.stack([transforms(one) for one in x]).mean()) for _ in range(n_batches)][-1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--batches", type=int, default=2, help="in every round")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--bs", type=int, default=64)
+    parser.add_argument("--size", type=int, default=224)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    x, n = pictures(args.bs, args.size), args.batches
+    by_pixel = x.contiguous(memory_format=torch.channels_last)  # as pictures come out of their decoder
+    no_tilt = [transform for transform in chosen(True, args.size).transforms if type(transform).__name__ != "Warp"]
+    cases = {
+        LEARNKIT: with_learnkit(True, x, n),
+        "learnkit, augment=True, in place": with_learnkit(True, x, n, in_place=True),
+        "learnkit, augment=True, channels last": with_learnkit(True, by_pixel, n),
+        "learnkit, without Warp": with_learnkit(no_tilt, x, n),
+        'learnkit, augment="light"': with_learnkit("light", x, n),
+        TORCHVISION: with_torchvision(x, n),
+    }
+    base = TORCHVISION
+    if importlib.util.find_spec("fastai"):
+        base = FASTAI
+        cases |= {FASTAI: with_fastai(x, n), "fastai, without warp": with_fastai(x, n, max_warp=0.0)}
+    cases[f"{base} (A/A control)"] = cases[base]
+    title = (
+        f"Augmenting {args.bs} x 3 x {args.size} x {args.size} floats, {args.threads} threads; the result is the mean"
+    )
+    rows = compare(cases, rounds=args.rounds)
+    report(title, rows, base, name=f"augmentation_{args.threads}", unit="ms/batch", scale=1e3 / n)
+
+
+if __name__ == "__main__":
+    main()

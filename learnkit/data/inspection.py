@@ -1,0 +1,82 @@
+"""Looking at the files of a table before anything is trained on them: which cannot be read, and what size they are."""
+
+import warnings
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from learnkit.data.cache import usable_cpus
+from learnkit.data.images import read_size
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.transforms import Preprocess
+from learnkit.errors import DataError, LearnkitWarning
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["check_masks", "common_size", "unreadable"]
+
+CHECKED_MASKS = 200  # at the start, evenly spaced; the others are checked when they are read
+SHOWN = 5
+
+
+def unreadable(samples: "pd.DataFrame", preprocess: Preprocess, task: object) -> "pd.DataFrame":
+    """Read every file once: the rows that cannot be read, with a column `error`; a warning lists them."""
+
+    def why(row: tuple[str, object]) -> str | None:
+        file, target = row
+        mask = target if isinstance(task, Segmentation) else None
+        try:
+            preprocess.stored(file, mask, task=task)
+        except DataError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(usable_cpus()) as threads:
+        errors = list(threads.map(why, zip(samples["input"], samples["target"], strict=True)))
+    skipped = samples[[error is not None for error in errors]].assign(
+        error=[error for error in errors if error is not None]
+    )
+    if len(skipped):
+        lines = "".join(f"\n  {error}" for error in skipped["error"][:SHOWN])
+        more = f"\n  and {len(skipped) - SHOWN} more: see `skipped`" if len(skipped) > SHOWN else ""
+        warnings.warn(
+            f"{len(skipped)} of {len(samples)} items cannot be read and are left out:{lines}{more}",
+            LearnkitWarning,
+            stacklevel=5,
+        )
+    return skipped
+
+
+def common_size(samples: "pd.DataFrame") -> tuple[int, int]:
+    """(height, width) of all files.
+
+    Raises:
+        DataError: they differ.
+    """
+    with ThreadPoolExecutor(usable_cpus()) as threads:
+        sizes = list(threads.map(read_size, samples["input"]))
+    counts = Counter(sizes).most_common()
+    if len(counts) > 1:
+        first = dict(zip(reversed(sizes), reversed(samples["input"].tolist()), strict=True))
+        told = [f"{size[1]}×{size[0]} ×{count} e.g. {first[size]}" for size, count in counts[:SHOWN]]
+        more = f", and {len(counts) - SHOWN} more" if len(counts) > SHOWN else ""
+        raise DataError(f"size=None, but sizes differ: {', '.join(told)}{more}", fix="Pass size=.")
+    return counts[0][0]
+
+
+def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentation) -> None:
+    """Masks have the size of their picture and only pixel values with a class; up to 200 are looked at.
+
+    Raises:
+        DataError: naming the first pair, or mask, for which that is not so.
+    """
+    labelled = samples[samples["target"].notna()]
+    some = labelled.iloc[:: max(1, len(labelled) // CHECKED_MASKS)]
+
+    def look(row: tuple[int, str, str]) -> None:
+        number, file, mask = row
+        preprocess.stored(file, mask, task=task, where=f" (row {number})")
+
+    with ThreadPoolExecutor(usable_cpus()) as threads:
+        list(threads.map(look, zip(some.index, some["input"], some["target"], strict=True)))

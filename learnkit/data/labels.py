@@ -1,0 +1,197 @@
+"""What the labels of a table mean: the task they are for, its classes, and the labels as that task takes them."""
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
+from learnkit.errors import DataError, LearnkitWarning, UsageError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["label_samples"]
+
+TASKS = ("classification", "multilabel", "regression")
+Labels = dict[str, list[Any]]  # those of each split
+
+
+def label_samples(
+    samples: "pd.DataFrame", task: Task | str | None, classes: Sequence[str] | None, names: Sequence[str] = ()
+) -> tuple["pd.DataFrame", Task]:
+    """The table with its targets as the task takes them (str, list of str, float or tuple of floats), and the task.
+
+    Without `task`, labels that are lists or sets are a MultiLabel task, all others but floats a Classification.
+
+    Args:
+        samples: columns input, target (missing in an unlabelled test set alone) and split.
+        task: a task, or "classification", "multilabel" or "regression".
+        classes: the order of the classes; None for sorted.
+        names: of the numbers of a regression.
+
+    Raises:
+        DataError: missing labels, fewer than two classes, or a class of the validation set alone.
+        UsageError: floats without a task, or an unknown one.
+    """
+    is_labelled = samples["target"].map(_is_label)
+    _check_missing(samples, is_labelled)
+    labelled = samples[is_labelled]
+    raw = labelled["target"]
+    kind = _kind(raw, task)
+    samples = samples.assign(target=samples["target"].astype(object))
+    if kind == "regression":
+        rows = [_numbers(label, row) for row, label in raw.items()]
+        width = {len(row) for row in rows}
+        if len(width) > 1:
+            raise DataError("labels", got=f"rows of {sorted(width)} numbers", expected="as many in every row")
+        samples.loc[is_labelled, "target"] = _objects([row[0] if len(row) == 1 else row for row in rows])
+        n = width.pop()
+        task = task if isinstance(task, Regression) else Regression(_names(names, n))
+        if task.n_out != n:
+            raise DataError("labels", got=f"{n} numbers an item", expected=f"{task.n_out}: {', '.join(task.names)}")
+        return samples, task
+    given = tuple(task.classes) if not isinstance(task, str) and task is not None else classes
+    if kind == "multilabel":
+        samples.loc[is_labelled, "target"] = _objects([_texts(label, row) for row, label in raw.items()])
+        known = _multilabel_classes(_per_split(samples[is_labelled]), given)
+        return samples, task if isinstance(task, MultiLabel) else MultiLabel(known)
+    samples.loc[is_labelled, "target"] = _objects([str(label) for label in raw])
+    order = sorted(set(raw)) if all(isinstance(label, int | np.integer) for label in raw) else None
+    known = _classes(_per_split(samples[is_labelled]), given, order)
+    return samples, task if isinstance(task, Classification) else Classification(known)
+
+
+def _is_label(value: Any) -> bool:
+    """Whether there is a label: an empty list is one, None and nan are none."""
+    return isinstance(value, list | tuple | set | np.ndarray) or not (value is None or value != value)
+
+
+def _check_missing(samples: "pd.DataFrame", is_labelled: "pd.Series[bool]") -> None:
+    is_test = samples["split"] == "test"
+    missing = ~is_labelled & (~is_test | bool(is_labelled[is_test].any()))
+    if missing.any():
+        rows = samples.index[missing].tolist()
+        raise DataError(
+            f"{len(rows)} rows have no label, first rows {rows[:5]} ({samples['input'][rows[0]]})",
+            fix="Fill or drop them; a label that is spelt NA or None needs pd.read_csv(..., keep_default_na=False) and "
+            "from_df.",
+        )
+
+
+def _kind(raw: "pd.Series[Any]", task: Task | str | None) -> str:
+    """ "classification", "multilabel" or "regression"."""
+    if isinstance(task, str):
+        if task not in TASKS:
+            raise UsageError("task", got=task, expected=f"a task, or one of {', '.join(TASKS)}",
+                             fix=f"Nearest: {nearest(task, TASKS, 1)}.")  # fmt: skip
+        return task
+    for kind, name in ((Classification, TASKS[0]), (MultiLabel, TASKS[1]), (Regression, TASKS[2])):
+        if isinstance(task, kind):
+            return name
+    if task is not None:
+        raise UsageError("task", got=task, expected="Classification, MultiLabel or Regression for labels like these")
+    if any(isinstance(label, float | np.floating) or _is_numbers(label) for label in raw):
+        raise UsageError(
+            f"labels like {raw.iloc[0]!r} are numbers and do not say what they mean",
+            fix="Pass task='regression', or task='classification' if each number is a class.",
+        )
+    return TASKS[1] if any(isinstance(label, list | tuple | set | np.ndarray) for label in raw) else TASKS[0]
+
+
+def _is_numbers(label: Any) -> bool:
+    return isinstance(label, list | tuple | np.ndarray) and any(isinstance(x, float | np.floating) for x in label)
+
+
+def _numbers(label: Any, row: Any) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(value) for value in np.atleast_1d(label))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"row {row}: label", got=label, expected="a number, or several") from error
+    if not np.isfinite(numbers).all():
+        raise DataError(f"row {row}: label", got=label, expected="finite numbers", fix="Fill or drop the row.")
+    return numbers
+
+
+def _names(names: Sequence[str], n: int) -> tuple[str, ...]:
+    if len(names) == n:
+        return tuple(names)
+    return ("value",) if n == 1 else tuple(f"value {i}" for i in range(n))
+
+
+def _texts(label: Any, row: Any) -> list[str]:
+    if isinstance(label, str):
+        raise DataError(
+            f"row {row}: label", got=label, expected="a list of labels",
+            fix="Pass label_delim= to take labels apart, or [label].",
+        )  # fmt: skip
+    return [str(name) for name in (sorted(label) if isinstance(label, set) else np.atleast_1d(label).tolist())]
+
+
+def _objects(values: list[Any]) -> Any:
+    """A one-dimensional array of these objects, however much they look like rows of a matrix."""
+    array = np.empty(len(values), dtype=object)
+    for place, value in enumerate(values):
+        array[place] = value
+    return array
+
+
+def _per_split(samples: "pd.DataFrame") -> Labels:
+    return {str(split): part["target"].tolist() for split, part in samples.groupby("split")}
+
+
+def _classes(labels: Labels, given: Sequence[str] | None, order: Sequence[Any] | None) -> tuple[str, ...]:
+    """The classes of the training set in order, or those given."""
+    train, valid = Counter(labels.get("train", ())), Counter(labels.get("valid", ()))
+    if given is None:
+        known = tuple(name for name in map(str, order) if name in train) if order else tuple(sorted(train))
+    else:
+        known = _given(given, train)
+    strangers = [
+        f"{name!r} ({count} {'file' if count == 1 else 'files'})" for name, count in valid.items() if name not in known
+    ]
+    if strangers:
+        raise DataError(
+            f"{', '.join(sorted(strangers))} of the validation set is not in train",
+            fix="Move or rename them, or split so that every class is trained on (another seed, StratifiedSplit).",
+        )
+    unknown = sorted(set(labels.get("test", ())) - set(known))
+    if unknown:
+        raise DataError(f"class {unknown[0]!r} of the test set is not in train", expected=", ".join(known[:10]))
+    if len(known) < 2:
+        raise DataError(
+            f"only class {known[0]!r}" if known else "no classes", expected="two or more", fix="Add a class."
+        )
+    _tell_unseen(known, train, valid)
+    return known
+
+
+def _multilabel_classes(labels: Labels, given: Sequence[str] | None) -> tuple[str, ...]:
+    """The labels of training and validation in order, or those given; rare ones may be in validation alone."""
+    train, valid = (Counter(name for row in labels.get(split, ()) for name in row) for split in ("train", "valid"))
+    known = tuple(sorted(train | valid)) if given is None else _given(given, train | valid)
+    if not known:
+        raise DataError("no labels: every row is empty", fix="Check label_col and label_delim.")
+    if untrained := [name for name in known if name not in train]:
+        warnings.warn(
+            f"no training item has the label {', '.join(untrained)}: it cannot be learnt", LearnkitWarning, stacklevel=6
+        )
+    _tell_unseen(known, train, valid)
+    return known
+
+
+def _given(given: Sequence[str], found: "Counter[str]") -> tuple[str, ...]:
+    known = tuple(str(name) for name in given)
+    if len(set(known)) < len(known):
+        raise UsageError("classes", got=list(given), expected="each class once")
+    if unknown := sorted(found.keys() - set(known)):
+        raise UsageError("classes", got=list(given), expected=f"all labels of the training set, also {unknown[0]!r}")
+    return known
+
+
+def _tell_unseen(known: Sequence[str], train: "Counter[str]", valid: "Counter[str]") -> None:
+    if valid and (missing := [name for name in known if name in train and name not in valid]):
+        shown = f"{', '.join(missing[:10])}{' …' if len(missing) > 10 else ''}"
+        warnings.warn(f"no validation item of class {shown}: nothing is measured on it", LearnkitWarning, stacklevel=7)

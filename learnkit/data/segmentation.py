@@ -1,0 +1,130 @@
+"""Segmentation: a class for every pixel, read from a mask file."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from learnkit.data.images import open_mask
+from learnkit.errors import DataError, UsageError
+from learnkit.metrics.functions import accuracy
+
+__all__ = ["Segmentation"]
+
+IGNORED = 255  # the target of ignored pixels that are of no class
+Pixel = int | tuple[int, int, int]
+
+
+class Segmentation:
+    """One class a pixel; targets are class numbers (N, H, W), uint8 until they are on the device, int64 then.
+
+    Args:
+        codes: the names of the classes, pixel value 0 the first; or {pixel value: name}, a value being a number (also
+            of a palette) or, in colour masks, (red, green, blue).
+        ignore_index: the pixel value of what is neither trained on nor measured. It may be one of `codes`, which then
+            keeps its output.
+
+    Raises:
+        UsageError: no or more than 255 names, a name twice, or a pixel value that is none.
+    """
+
+    def __init__(self, codes: Sequence[str] | Mapping[Any, str], ignore_index: int | None = None) -> None:
+        table = dict(codes) if isinstance(codes, Mapping) else dict(enumerate(codes))
+        self.classes = tuple(str(name) for name in table.values())
+        self.values: tuple[Pixel, ...] = tuple(table)
+        if isinstance(codes, str) or not 1 <= len(table) <= IGNORED or len(set(self.classes)) < len(table):
+            raise UsageError("codes", got=codes, expected=f"1 to {IGNORED} different names, or {{pixel value: name}}")
+        if not all(_is_pixel(value) for value in self.values) or len({type(value) for value in self.values}) > 1:
+            raise UsageError(
+                "codes", got=list(table), expected="pixel values from 0 to 65535, or all (red, green, blue)"
+            )
+        if ignore_index is not None and not (_is_pixel(ignore_index) and isinstance(ignore_index, int)):
+            raise UsageError("ignore_index", got=ignore_index, expected="a pixel value, or None")
+        self.codes = table
+        self.ignore_index = ignore_index
+
+    @property
+    def n_out(self) -> int:
+        return len(self.classes)
+
+    @property
+    def ignored(self) -> int | None:
+        """The target number of ignored pixels; None when there are none."""
+        if self.ignore_index is None:
+            return None
+        return self.values.index(self.ignore_index) if self.ignore_index in self.values else IGNORED
+
+    @property
+    def metrics(self) -> tuple[Any, ...]:
+        return (partial(accuracy, ignore_index=self.ignored),)
+
+    def read(self, file: str | Path, where: str = "") -> npt.NDArray[np.uint8]:
+        """The class number of each pixel of a mask file, (H, W).
+
+        Raises:
+            ImageError: a file that cannot be read.
+            DataError: pixel values without a class.
+        """
+        pixels = open_mask(file, colours=isinstance(self.values[0], tuple), where=where)
+        if pixels.ndim == 3:
+            pixels = pixels.astype(np.int64) @ (65536, 256, 1)
+        table = {_number(value): number for number, value in enumerate(self.values)}
+        if self.ignored == IGNORED and self.ignore_index is not None:
+            table[self.ignore_index] = IGNORED
+        if list(table) == list(table.values()) and int(pixels.max(initial=0)) < len(table):
+            return pixels.astype(np.uint8)  # the values are the class numbers already
+        found, places = np.unique(pixels, return_inverse=True)
+        if strange := [value for value in found.tolist() if value not in table]:
+            raise DataError(
+                f"{file}{where}: pixel values {{{', '.join(map(str, found.tolist()[:20]))}}}",
+                expected=f"those of the {len(self.codes)} codes: {', '.join(map(str, list(self.codes)[:20]))}",
+                fix=f"Add {strange[0]} to codes, map values with codes={{value: name}}, or pass "
+                f"ignore_index={strange[0]}.",
+            )
+        numbers = np.array([table[value] for value in found.tolist()], dtype=np.uint8)
+        return numbers[places].reshape(pixels.shape)
+
+    def encode(self, label: Any) -> Tensor:
+        """Class numbers (H, W) of a mask file, or of an array of class numbers."""
+        return torch.from_numpy(self.read(label)) if isinstance(label, str | Path) else torch.as_tensor(label)
+
+    def loss(self) -> nn.Module:
+        return nn.CrossEntropyLoss(ignore_index=-100 if self.ignored is None else self.ignored)
+
+    def activation(self, raw: Tensor) -> Tensor:
+        return raw.softmax(1)
+
+    def decode(self, activated: Tensor) -> tuple[npt.NDArray[np.int64], Tensor]:
+        """(class numbers as an array (H, W), the same as a tensor) of (C, H, W)."""
+        index = activated.argmax(0)
+        return index.numpy(), index
+
+    def text(self, target: Tensor) -> str:
+        """The classes in the picture, the largest first."""
+        counts = torch.bincount(target.reshape(-1).long(), minlength=IGNORED + 1)[: self.n_out]
+        order = counts.argsort(descending=True, stable=True).tolist()
+        return ", ".join(self.classes[number] for number in order[:3] if counts[number])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Segmentation) and (self.codes, self.ignore_index) == (other.codes, other.ignore_index)
+
+    def __hash__(self) -> int:
+        return hash((self.classes, self.values, self.ignore_index))
+
+    def __repr__(self) -> str:
+        return f"Segmentation({self.codes!r}, ignore_index={self.ignore_index})"
+
+
+def _is_pixel(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return len(value) == 3 and all(isinstance(part, int) and 0 <= part <= 255 for part in value)
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65535
+
+
+def _number(value: Pixel) -> int:
+    return value if isinstance(value, int) else value[0] * 65536 + value[1] * 256 + value[2]

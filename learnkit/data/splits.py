@@ -1,0 +1,296 @@
+"""Splits: which rows of a table of samples are for validation, drawn by seeded private generators."""
+
+import os
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from learnkit.errors import DataError, MissingFileError, UsageError
+from learnkit.types import PathLike
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "SPLIT_NAMES",
+    "ColumnSplit",
+    "FileSplit",
+    "FolderSplit",
+    "GroupSplit",
+    "RandomSplit",
+    "Split",
+    "StratifiedSplit",
+    "fold_numbers",
+    "split_names",
+]  # fmt: skip
+
+Split: TypeAlias = Callable[
+    ["pd.DataFrame"], Any
+]  # table -> one True (validation) or False, or one split's name, a row
+SPLIT_NAMES = {"train": "train", "training": "train", "valid": "valid", "val": "valid", "validation": "valid",
+               "test": "test"}  # fmt: skip
+_TRUTHS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+
+
+@dataclass(frozen=True)
+class RandomSplit:
+    """The first int(valid_pct * n) rows, at least one, of a seeded permutation are for validation."""
+
+    valid_pct: float = 0.2
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        _check_share(self.valid_pct)
+
+    def __call__(self, samples: "pd.DataFrame") -> npt.NDArray[np.bool_]:
+        n = len(samples)
+        chosen = np.zeros(n, dtype=bool)
+        chosen[_permutation(n, self.seed)[: _n_valid(n, self.valid_pct)]] = True
+        return chosen
+
+
+@dataclass(frozen=True)
+class StratifiedSplit:
+    """Every class (of several labels: every combination; of numbers: every part of their range) gives the same share.
+
+    The count of a class is at most one off its exact share.
+    """
+
+    valid_pct: float = 0.2
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        _check_share(self.valid_pct)
+
+    def __call__(self, samples: "pd.DataFrame") -> npt.NDArray[np.bool_]:
+        n = len(samples)
+        n_valid = _n_valid(n, self.valid_pct)
+        # Evenly spaced picks out of a list sorted by class take an even share of every class.
+        steps = np.arange(1, n + 1) * n_valid // n > np.arange(n) * n_valid // n
+        chosen = np.zeros(n, dtype=bool)
+        chosen[_by_class(samples["target"], self.seed)] = steps
+        return chosen
+
+
+@dataclass(frozen=True)
+class GroupSplit:
+    """Whole groups (a patient, a camera, a day), named by a column, are on one side: about `valid_pct` of the rows."""
+
+    column: str
+    valid_pct: float = 0.2
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        _check_share(self.valid_pct)
+
+    def __call__(self, samples: "pd.DataFrame") -> npt.NDArray[np.bool_]:
+        groups = group_numbers(samples, self.column)
+        sizes = np.bincount(groups)
+        if len(sizes) < 2:
+            raise DataError(f"column {self.column!r}", got="one group", expected="at least 2, one for each side")
+        wanted, taken = self.valid_pct * len(samples), 0
+        chosen: list[int] = []
+        for group in _permutation(len(sizes), self.seed).tolist():
+            # A group is taken as long as it brings the count nearer to what is wanted, and one is left to train on.
+            if len(chosen) < len(sizes) - 1 and (not chosen or abs(taken + sizes[group] - wanted) < wanted - taken):
+                chosen.append(group)
+                taken += sizes[group]
+        return np.isin(groups, chosen)
+
+
+@dataclass(frozen=True)
+class ColumnSplit:
+    """A column says it: True/False (or 1/0) for validation, or the names train, valid (val) and test."""
+
+    column: str | int
+
+    def __call__(self, samples: "pd.DataFrame") -> list[Any]:
+        return column_of(samples, self.column).tolist()
+
+
+@dataclass(frozen=True)
+class FolderSplit:
+    """The folders a file is in say it: below `valid` for validation, below `test` (if there is one) for the test."""
+
+    valid: str = "valid"
+    test: str | None = "test"
+
+    def __call__(self, samples: "pd.DataFrame") -> list[str]:
+        names = []
+        for file in samples["input"]:
+            parts = Path(file).parts[:-1]
+            names.append("valid" if self.valid in parts else "test" if self.test in parts else "train")
+        return names
+
+
+@dataclass(frozen=True)
+class FileSplit:
+    """The listed files are for validation.
+
+    Args:
+        files: names, as the last parts of a path ("7.jpg", "cats/7.jpg"), or a text file with one a line.
+    """
+
+    files: PathLike | Sequence[str]
+
+    def __call__(self, samples: "pd.DataFrame") -> npt.NDArray[np.bool_]:
+        rows_of: dict[str, list[int]] = {}
+        for row, file in enumerate(samples["input"]):
+            rows_of.setdefault(Path(file).name, []).append(row)
+        chosen = np.zeros(len(samples), dtype=bool)
+        missing = []
+        for name in self._names():
+            parts = Path(name).parts
+            rows = [row for row in rows_of.get(Path(name).name, []) if _ends(samples["input"].iloc[row], parts)]
+            chosen[rows] = True
+            missing += [] if rows else [name]
+        if missing:
+            raise DataError(
+                f"{len(missing)} of the files listed for validation are not in the data, first {missing[:5]}",
+                fix="Give names as they are on disk, with their suffix.",
+            )
+        return chosen
+
+    def _names(self) -> list[str]:
+        if not isinstance(self.files, str | os.PathLike):
+            return [str(name) for name in self.files]
+        try:
+            lines = Path(self.files).read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError as error:
+            raise MissingFileError(f"no file {self.files} with the names of the validation files") from error
+        return [line.strip() for line in lines if line.strip()]
+
+
+def split_names(samples: "pd.DataFrame", split: Split) -> list[str]:
+    """ "train", "valid" or "test" for every row.
+
+    Raises:
+        DataError: an answer that is not one, for which rows, or a split without rows to train or to validate on.
+    """
+    given = list(split(samples))
+    if len(given) != len(samples):
+        raise DataError("split", got=f"{len(given)} answers", expected=f"one for each of the {len(samples)} rows")
+    names: list[str] = []
+    for index, value in zip(samples.index, given, strict=True):
+        name = _named(value)
+        if name is None:
+            raise DataError(
+                f"split: row {index}", got=value, expected="True or False, 1 or 0, or one of train, valid, val, test"
+            )
+        names.append(name)
+    for name, use in (("train", "train on"), ("valid", "validate on")):
+        if name not in names:
+            raise DataError(f"split {split}: no row is left to {use}", got=dict(_counts(names)))
+    return names
+
+
+def fold_numbers(
+    samples: "pd.DataFrame", k: int, *, stratify: bool, group: str | None, seed: int
+) -> npt.NDArray[np.int64]:
+    """The fold, 0 to k - 1, in which each row is validated: every row in one, sizes as even as can be.
+
+    Args:
+        samples: the rows.
+        k: number of folds.
+        stratify: spread every class evenly; without meaning for groups.
+        group: a column; rows of a group share a fold.
+        seed: of the draw.
+
+    Raises:
+        UsageError: k below 2.
+        DataError: fewer rows, or groups, than folds.
+    """
+    if isinstance(k, bool) or not isinstance(k, int) or k < 2:
+        raise UsageError("k", got=k, expected="a number of folds, 2 or more")
+    groups = None if group is None else group_numbers(samples, group)
+    n_units = len(samples) if groups is None else len(set(groups.tolist()))
+    if n_units < k:
+        raise DataError(f"{k} folds", got=f"{n_units} {'rows' if group is None else 'groups'}", expected=f"{k} or more")
+    folds = np.empty(len(samples), dtype=np.int64)
+    if groups is None:
+        order = _by_class(samples["target"], seed) if stratify else _permutation(len(samples), seed)
+        folds[order] = np.arange(len(samples)) % k
+        return folds
+    sizes = np.bincount(groups)
+    shuffled = _permutation(len(sizes), seed)
+    totals = np.zeros(k, dtype=np.int64)
+    for one in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:  # the largest first, each into the emptiest fold
+        fold = int(totals.argmin())
+        folds[groups == one] = fold
+        totals[fold] += sizes[one]
+    return folds
+
+
+def column_of(samples: "pd.DataFrame", column: str | int) -> "pd.Series[Any]":
+    """A column by its name, or by its place.
+
+    Raises:
+        DataError: there is no such column.
+    """
+    if column in samples.columns:
+        return samples[column]
+    if isinstance(column, int) and not isinstance(column, bool) and -len(samples.columns) <= column < samples.shape[1]:
+        return samples.iloc[:, column]
+    raise DataError(f"no column {column!r}; columns are {', '.join(map(str, samples.columns))}")
+
+
+def group_numbers(samples: "pd.DataFrame", column: str) -> npt.NDArray[np.int64]:
+    """A number for each row's group, in the order in which groups first appear."""
+    import pandas as pd
+
+    values = column_of(samples, column)
+    if values.isna().any():
+        raise DataError(f"column {column!r}: no group in rows {values.index[values.isna()].tolist()[:5]}")
+    return np.asarray(pd.factorize(values)[0], dtype=np.int64)
+
+
+def _check_share(valid_pct: Any) -> None:
+    if isinstance(valid_pct, bool) or not isinstance(valid_pct, int | float) or not 0 < valid_pct < 1:
+        raise UsageError(
+            "valid_pct", got=valid_pct, expected="a share in (0, 1)", fix="Pass for example valid_pct=0.2."
+        )
+
+
+def _n_valid(n: int, valid_pct: float) -> int:
+    if n < 2:
+        raise DataError("valid_pct", got=f"{n} items", expected="at least 2, one for training and one for validation")
+    return max(1, int(valid_pct * n))
+
+
+def _permutation(n: int, seed: int) -> npt.NDArray[np.int64]:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).numpy()
+
+
+def _by_class(targets: "pd.Series[Any]", seed: int) -> npt.NDArray[np.int64]:
+    """Row numbers sorted by target, in random order among equals."""
+    shuffled = _permutation(len(targets), seed)
+    keys: list[Hashable] = [tuple(value) if isinstance(value, list | set) else value for value in targets]
+    ranks = {
+        key: rank
+        for rank, key in enumerate(
+            sorted(set(keys), key=lambda key: (str(type(key)), str(key) if key is None else key))
+        )
+    }
+    return shuffled[np.argsort([ranks[keys[row]] for row in shuffled], kind="stable")]
+
+
+def _named(value: Any) -> str | None:
+    if isinstance(value, bool | np.bool_):
+        return "valid" if value else "train"
+    text = str(value).strip().lower()
+    if text in _TRUTHS:
+        return "valid" if _TRUTHS[text] else "train"
+    return SPLIT_NAMES.get(text)
+
+
+def _counts(names: list[str]) -> list[tuple[str, int]]:
+    return [(name, names.count(name)) for name in sorted(set(names))]
+
+
+def _ends(file: str, parts: tuple[str, ...]) -> bool:
+    return Path(file).parts[-len(parts) :] == parts
