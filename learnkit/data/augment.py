@@ -81,7 +81,7 @@ class Augmentation:
         """The batch changed.
 
         Args:
-            x: float32 (N, C, H, W) in [0, 1], contiguous or channels_last.
+            x: float32 (N, C, H, W) in [0, 1], or uint8; contiguous or channels_last.
             seed: of the run.
             epoch: its number.
             indices: int64 (N,), the items' numbers, on the CPU.
@@ -89,7 +89,7 @@ class Augmentation:
             in_place: x may be written over, which saves time; use what is returned.
 
         Returns:
-            x and masks; masks is None if none were given.
+            x and masks; masks is None if none were given. x stays uint8 where nothing but mirrors touched it.
 
         Raises:
             UsageError: a callable that may move pixels, and there are masks; or what one returned is no batch.
@@ -98,6 +98,7 @@ class Augmentation:
         for kind, group in groupby(enumerate(self.transforms), key=lambda pair: _kind(pair[1])):
             places, transforms = zip(*group, strict=True)
             if kind is OnBatch:
+                x = x.float().div_(255) if x.dtype == torch.uint8 else x
                 for place, transform in zip(places, transforms, strict=True):
                     first = derive(seed, Stream.AUGMENT, place, epoch, *np.atleast_1d(keys)[:1].tolist())
                     x, masks = _by_callable(transform, x, masks, first)
@@ -110,6 +111,8 @@ class Augmentation:
                 for place, t in zip(places, transforms, strict=True)
             ]
             before = x
+            if x.dtype == torch.uint8 and not all(isinstance(t, Flip | FlipVertical | Dihedral) for t in transforms):
+                x = x.float().div_(255)
             if kind is Geometric:
                 x, masks = _moved(x, masks, transforms, drawn, in_place)
             elif kind is Tonal:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from learnkit.data.evidence import first_input, named_task, paired, task_of
-from learnkit.data.loaders import BatchOrder, DatasetLoader, TensorLoader, check_batch_size
+from learnkit.data.loaders import DatasetLoader, TensorLoader, check_batch_size
+from learnkit.data.order import BatchOrder
 from learnkit.data.tasks import Task
 from learnkit.device import find_device, to_device
 from learnkit.errors import DataError, UsageError

@@ -4,8 +4,8 @@ import hashlib
 import io
 import os
 import shutil
-import tempfile
 import warnings
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,14 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from learnkit.data.home import home
-from learnkit.errors import LearnkitWarning, UsageError
+from learnkit.errors import DataError, LearnkitWarning, UsageError
+from learnkit.whole_files import write_atomically
 
-__all__ = ["Kind", "Store", "build_store", "content_key", "usable_cpus"]
+__all__ = ["ONE_TYPE", "Kind", "Store", "build_store", "content_key", "usable_cpus"]
 
 Kind = Literal["memory", "disk"]
 Arrays = tuple[npt.NDArray[Any], ...]
+Index = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], list[str]]  # offsets, shapes, types
 LAYOUT = 1  # of the files; another number is another key
 CHUNK = 128  # items decoded at a time
+ONE_TYPE = "Let the reader return one type for all files."
 LEFT_FREE = 0.1  # share of memory or disk that a cache leaves alone
 
 
@@ -100,7 +103,9 @@ def build_store(kind: Kind, n: int, decode: Callable[[int], Arrays], key: str) -
     except _Unreadable as error:
         raise error.cause from None
     except OSError as error:
-        _tell(f"cache='disk': {file.parent} cannot hold it ({error})")
+        place = "memory" if kind == "memory" else str(file.parent)
+        what = f"cache={kind!r}: {place} cannot hold it ({error}); files are read directly"
+        warnings.warn(what, LearnkitWarning, stacklevel=5)
         return None
 
 
@@ -131,55 +136,50 @@ class _Unreadable(OSError):
         self.cause = cause
 
 
-def _in_memory(n: int, decode: Callable[[int], Arrays]) -> Store | None:
+def _in_memory(n: int, decode: Callable[[int], Arrays]) -> Store:
     sink = io.BytesIO()
     index = _filled(sink, n, decode, _free_memory())
-    if index is None:
-        return None
     return Store(np.frombuffer(sink.getbuffer(), np.uint8), *index)
 
 
-def _on_disk(file: Path, n: int, decode: Callable[[int], Arrays]) -> Store | None:
+def _on_disk(file: Path, n: int, decode: Callable[[int], Arrays]) -> Store:
     file.parent.mkdir(parents=True, exist_ok=True)
-    made: list[str] = []
+    made: list[Index] = []
+    room = shutil.disk_usage(file.parent).free
+    write_atomically(file, lambda data: made.append(_filled(data, n, decode, room)))
+    offsets, shapes, dtypes = made[0]
+    table = file.with_suffix(".npz")  # last: without it the data is not there
     try:
-        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as data:
-            made.append(data.name)
-            index = _filled(data, n, decode, shutil.disk_usage(file.parent).free)
-        if index is None:
-            return None
-        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as table:
-            made.append(table.name)
-            np.savez(table, offsets=index[0], shapes=index[1], dtypes=np.array(index[2]))
-        os.replace(made[0], file)
-        os.replace(made[1], file.with_suffix(".npz"))  # last: without it the data is not there
-        return _opened(file)
-    finally:
-        for name in made:
-            if os.path.exists(name):
-                os.unlink(name)
+        write_atomically(table, lambda to: np.savez(to, offsets=offsets, shapes=shapes, dtypes=np.array(dtypes)))
+    except OSError:
+        if not table.exists():
+            file.unlink(missing_ok=True)
+        raise
+    return _opened(file)
 
 
 def _found(file: Path) -> Store | None:
     """The store that lies there whole, if one does."""
     try:
         return _opened(file)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
 def _opened(file: Path) -> Store:
-    with np.load(file.with_suffix(".npz"), allow_pickle=False) as table:
+    with open(file.with_suffix(".npz"), "rb") as source, np.load(source, allow_pickle=False) as table:
         offsets, shapes, dtypes = table["offsets"], table["shapes"], table["dtypes"].tolist()
     if os.path.getsize(file) != offsets[-1]:
         raise ValueError(f"{file}: not whole")
     return Store(np.memmap(file, np.uint8, "r"), offsets, shapes, dtypes, file)
 
 
-def _filled(
-    sink: Any, n: int, decode: Callable[[int], Arrays], room: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], list[str]] | None:
-    """Write every item into the sink; where each begins, its shapes and types. None when it will not fit."""
+def _filled(sink: Any, n: int, decode: Callable[[int], Arrays], room: int) -> Index:
+    """Write every item into the sink; where each begins, its shapes and types.
+
+    Raises:
+        OSError: it will not fit into `room` bytes.
+    """
     sizes: list[int] = []
     shapes: list[list[tuple[int, ...]]] = []
     dtypes: list[str] = []
@@ -188,10 +188,12 @@ def _filled(
             sink.write(np.ascontiguousarray(array).data)
         sizes.append(sum(array.nbytes for array in arrays))
         shapes.append([(*array.shape, *[-1] * (3 - array.ndim)) for array in arrays])
-        dtypes = dtypes or [array.dtype.str for array in arrays]
+        types = [array.dtype.str for array in arrays]
+        dtypes = dtypes or types
+        if types != dtypes:
+            raise DataError(f"item {len(sizes) - 1} is of {types}, the others of {dtypes}", fix=ONE_TYPE)
         if len(sizes) in (CHUNK, n) and (need := sum(sizes) * n // len(sizes)) > room * (1 - LEFT_FREE):
-            _tell(f"the cache would take {need / 1e9:.1f} GB of {room / 1e9:.1f} GB that are free")
-            return None
+            raise OSError(f"it would take {need / 1e9:.1f} GB of {room / 1e9:.1f} GB that are free")
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), np.array(shapes, dtype=np.int64), dtypes
 
 
@@ -211,7 +213,3 @@ def _free_memory() -> int:
     except OSError:
         return 1 << 62
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 1 << 62)
-
-
-def _tell(what: str) -> None:
-    warnings.warn(f"{what}; files are read directly", LearnkitWarning, stacklevel=6)

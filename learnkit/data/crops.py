@@ -2,13 +2,18 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional as F
 
 from learnkit.data.resampling import View
 from learnkit.errors import UsageError
 from learnkit.seeds import Stream, uniforms
 
-__all__ = ["Bounded", "RandomResizedCrop"]
+__all__ = ["Bounded", "RandomResizedCrop", "cut"]
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,23 @@ class RandomResizedCrop:
         for u, v in zip(numbers[0:20:2], numbers[1:20:2], strict=True):
             area = height * width * (self.min_scale + u * (self.max_scale - self.min_scale))
             aspect = math.exp(low + v * (high - low))
-            wide, tall = (area * aspect) ** 0.5, (area / aspect) ** 0.5
-            if wide <= width and tall <= height:
+            wide, tall = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
+            if 0 < wide <= width and 0 < tall <= height:
                 break
         else:  # a long strip: the largest part that keeps to the proportions
             aspect = min(max(width / height, self.ratio[0]), self.ratio[1])
-            wide, tall = min(width, height * aspect), min(height, width / aspect)
-        left, top = numbers[20] * (width - wide), numbers[21] * (height - tall)
+            wide, tall = max(1, min(width, round(height * aspect))), max(1, min(height, round(width / aspect)))
+        left, top = int(numbers[20] * (width - wide + 1)), int(numbers[21] * (height - tall + 1))
         return View((left, top, left + wide, top + tall), self.size)
+
+
+def cut(pixels: npt.NDArray[Any], view: View) -> npt.NDArray[Any]:
+    """A view on whole pixels of a picture (H, W, C), uint8 or float32, several times as fast as Pillow has it.
+
+    The filter is the same; where Pillow looks beyond the edge of the part, this does not.
+    """
+    left, top, right, bottom = map(int, view.box)
+    part = torch.from_numpy(np.array(pixels[top:bottom, left:right]))
+    planes = part[None].permute(0, 3, 1, 2)  # channels last: what torch resizes fastest
+    resized = F.interpolate(planes, view.shape, mode="bilinear", antialias=True)
+    return resized[0].permute(1, 2, 0).numpy()

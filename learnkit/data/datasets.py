@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from learnkit.data.augment import apply_to_item
-from learnkit.data.cache import Kind, Store, build_store, content_key
-from learnkit.data.crops import Bounded, RandomResizedCrop
+from learnkit.data.cache import ONE_TYPE, Kind, Store, build_store, content_key
+from learnkit.data.crops import Bounded, RandomResizedCrop, cut
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Task
 from learnkit.data.transforms import Preprocess, as_planes
-from learnkit.errors import ImageError, UsageError
+from learnkit.errors import DataError, ImageError, UsageError
 from learnkit.seeds import Stream, derive
 
 __all__ = ["ImageDataset"]
@@ -91,6 +91,8 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
                 if rows is None:
                     rows = np.empty((len(indices), *pixels.shape), dtype=pixels.dtype)
                     masks = np.empty((len(indices), *mask[0].shape), dtype=mask[0].dtype) if mask else None
+                if pixels.dtype != rows.dtype:
+                    raise DataError(f"{self.inputs[index]} is of {pixels.dtype}, others of {rows.dtype}", fix=ONE_TYPE)
                 rows[place] = pixels
                 if masks is not None:
                     masks[place] = mask[0]
@@ -141,7 +143,7 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         if isinstance(changes[0], RandomResizedCrop):
             height, width = pixels.shape[:2]
             view = changes[0].view(height, width, seed, epoch, index)
-            pixels, mask = view.of(pixels), [view.of(one, nearest=True) for one in mask]
+            pixels, mask = cut(pixels, view), [view.of(one, nearest=True) for one in mask]
             changes = changes[1:]
         if not changes:
             return (pixels, *mask)

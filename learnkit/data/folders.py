@@ -38,7 +38,7 @@ def folder_samples(path: PathLike, train: str, valid: str, test: str | None, *, 
 
     root = existing_folder(path)
     if not by_folder:
-        items = _labelled(root, {test or "test"}, strip=SPLIT_NAMES | {train, valid})
+        items = _labelled(root, {"test", test or "test"}, strip=SPLIT_NAMES | {train, valid})
         if not items:
             raise _nothing(root, "CLASS")
         return pd.DataFrame(items, columns=["input", "target"])

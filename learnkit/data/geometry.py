@@ -1,7 +1,8 @@
 """Moving the pixels of a batch: every transform is a homography, so that many of them resample a picture once."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from learnkit.errors import UsageError
 __all__ = ["Dihedral", "Flip", "FlipVertical", "Geometric", "Mode", "Rotate", "Warp", "Zoom", "warp"]
 
 Mode = Literal["bilinear", "nearest"]
+Symmetry: TypeAlias = tuple[bool, bool, bool]  # is it a quarter turn, mirrored across, mirrored down
 
 
 @runtime_checkable
@@ -191,7 +193,7 @@ def warp(x: Tensor, matrices: Tensor, mode: Mode = "bilinear", *, in_place: bool
     Mirrors and quarter turns resample nothing: their pixels are moved as they are.
 
     Args:
-        x: float (N, C, H, W), contiguous or channels_last.
+        x: float (N, C, H, W), contiguous or channels_last; of any type if nothing has to be resampled.
         matrices: (N, 3, 3) homographies from output to input points, both in [-1, 1], on the CPU.
         mode: how a value between pixels is found; "nearest" makes up no new ones.
         in_place: write over x.
@@ -203,10 +205,7 @@ def warp(x: Tensor, matrices: Tensor, mode: Mode = "bilinear", *, in_place: bool
     if not any(kind is None or any(kind) for kind in kinds):
         return x
     out = x if in_place else torch.empty_like(x)
-    exact = []
-    for kind in {kind for kind in kinds if kind is not None}:
-        rows = torch.tensor([i for i, other in enumerate(kinds) if other == kind]).to(x.device, non_blocking=True)
-        exact.append((rows, _turned(x[rows], kind)))
+    exact = [(rows, _turned(x[rows], kind)) for rows, kind in _alike(kinds, x, leave_still=in_place)]
     for part in pieces(x):
         if None in kinds[part]:
             out[part] = _resampled(x[part], matrices[part], mode)
@@ -215,8 +214,19 @@ def warp(x: Tensor, matrices: Tensor, mode: Mode = "bilinear", *, in_place: bool
     return out
 
 
-def _symmetries(matrices: Tensor, is_square: bool) -> list[tuple[bool, bool, bool] | None]:
-    """Of each matrix (is it a quarter turn, mirrored across, mirrored down), or None where it is no symmetry."""
+def _alike(kinds: list[Symmetry | None], x: Tensor, *, leave_still: bool) -> Iterator[tuple[Any, Symmetry]]:
+    """Items of one symmetry: on the CPU one by one, which copies least; on an accelerator together."""
+    moving = [(i, kind) for i, kind in enumerate(kinds) if kind is not None and (any(kind) or not leave_still)]
+    if x.is_cpu:
+        yield from ((slice(i, i + 1), kind) for i, kind in moving)
+        return
+    for kind in {kind for _, kind in moving}:
+        rows = torch.tensor([i for i, other in moving if other == kind])
+        yield rows.to(x.device, non_blocking=True), kind
+
+
+def _symmetries(matrices: Tensor, is_square: bool) -> list[Symmetry | None]:
+    """The symmetry that each matrix is, or None where it is none."""
     whole = matrices.round()
     top = whole[:, :2, :2]
     is_exact = (matrices - whole).abs().amax((1, 2)) < 1e-6
@@ -229,7 +239,7 @@ def _symmetries(matrices: Tensor, is_square: bool) -> list[tuple[bool, bool, boo
     return [kind if exact else None for exact, kind in zip(is_exact.tolist(), found, strict=True)]
 
 
-def _turned(x: Tensor, kind: tuple[bool, bool, bool]) -> Tensor:
+def _turned(x: Tensor, kind: Symmetry) -> Tensor:
     is_quarter, across, down = kind
     x = x.flip([dim for dim, is_mirrored in ((-1, across), (-2, down)) if is_mirrored])
     return x.transpose(-1, -2) if is_quarter else x

@@ -10,9 +10,9 @@ from learnkit.data.image_data import ImageData
 from learnkit.data.listed import Column, frame_samples, list_samples, named_samples, pattern_label, read_table
 from learnkit.data.options import BasicOptions, FolderOptions, ImageOptions, ImageSettings, takes_options
 from learnkit.data.segmentation import Segmentation
-from learnkit.data.splits import ColumnSplit
-from learnkit.data.tasks import Classification, Task
-from learnkit.errors import UsageError
+from learnkit.data.splits import ColumnSplit, column_of
+from learnkit.data.tasks import Classification, Regression, Task
+from learnkit.errors import UsageError, WrongTypeError
 from learnkit.types import PathLike
 
 if TYPE_CHECKING:
@@ -129,15 +129,21 @@ class ImageDataBunch(ImageData):
         **options: Unpack[ImageOptions],
     ) -> Self:
         """Images named in a DataFrame, whose columns are kept in `samples`; arguments as for `from_csv`."""
+        if not hasattr(df, "columns"):
+            raise WrongTypeError("df", got=type(df).__name__, expected="a DataFrame", fix="Call from_df(path, df).")
         if valid_col is not None:
             if options.get("split") is not None or options.get("valid_pct") is not None:
                 raise UsageError("valid_col", got=valid_col, expected="None with valid_pct or split")
-            name = valid_col if valid_col in df.columns or not isinstance(valid_col, int) else df.columns[valid_col]
+            name: Any = column_of(df, valid_col).name
             options["split"] = ColumnSplit(name)
-        samples = frame_samples(path, df, folder, fn_col, label_col, label_delim, suffix, allow_outside=allow_outside)
+        task = options.get("task")
+        as_numbers = task == "regression" or isinstance(task, Regression)
+        samples = frame_samples(
+            path, df, folder, fn_col, label_col, label_delim, suffix, as_numbers=as_numbers, allow_outside=allow_outside
+        )
         if options.get("split") is None and valid_col is None:
             samples = samples.drop(columns="split", errors="ignore")  # the user's, which they did not ask to be used
-        names = [] if isinstance(label_col, str | int) else [str(column) for column in label_col]
+        names = [] if isinstance(label_col, str | int) else [str(column_of(df, column).name) for column in label_col]
         return cls.from_samples(samples, path, names=names, **options)
 
     @classmethod
@@ -165,7 +171,17 @@ class ImageDataBunch(ImageData):
         """
         return cls.from_samples(named_samples(path, fnames, func), path, **options)
 
-    from_path_func = from_name_func
+    @classmethod
+    @takes_options
+    def from_path_func(
+        cls,
+        path: PathLike,
+        fnames: Iterable[PathLike] | None,
+        func: Callable[[str], Any],
+        **options: Unpack[ImageOptions],
+    ) -> Self:
+        """`from_name_func` by its other name."""
+        return cls.from_name_func(path, fnames, func, **options)
 
     @classmethod
     @takes_options

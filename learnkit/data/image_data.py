@@ -16,13 +16,14 @@ from learnkit.data.folders import held_out_samples
 from learnkit.data.folds import Folds
 from learnkit.data.inspection import check_masks, common_size, unreadable
 from learnkit.data.labels import label_samples
-from learnkit.data.loaders import BatchOrder, ImageLoader, check_batch_size, default_workers
+from learnkit.data.loaders import ImageLoader, check_batch_size, default_workers
 from learnkit.data.options import ImageOptions, ImageSettings, takes_options
+from learnkit.data.order import BatchOrder
 from learnkit.data.resampling import Resize
 from learnkit.data.samples import check_files, existing_folder, in_order, split_samples
 from learnkit.data.sampling import make_sampling
 from learnkit.data.segmentation import Segmentation
-from learnkit.data.splits import RandomSplit, fold_numbers
+from learnkit.data.splits import ColumnSplit, RandomSplit, fold_numbers
 from learnkit.data.summary import DataSummary, summarize
 from learnkit.data.tasks import Task
 from learnkit.data.transforms import Preprocess
@@ -84,9 +85,9 @@ class ImageData(DataBunch):
         if missing := {"input", "target"} - set(samples.columns):
             raise DataError(f"no column {sorted(missing)[0]!r}; columns are {', '.join(map(str, samples.columns))}")
         split = settings.splitter
-        if split is None and "split" not in samples:
-            split = RandomSplit(DEFAULT_SHARE, settings.seed)
-        samples = samples if split is None else split_samples(samples, split)
+        if split is None:
+            split = ColumnSplit("split") if "split" in samples else RandomSplit(DEFAULT_SHARE, settings.seed)
+        samples = split_samples(samples, split)
         if settings.test is not None:
             samples = _with_test(samples, Path(path) / settings.test)
         check_files(samples, allow_leak=settings.allow_leak, ignore_missing=settings.on_error == "skip")
@@ -223,9 +224,7 @@ class ImageData(DataBunch):
         """Counts of every class in every split, sizes of the files, imbalance, and what was left out."""
         return summarize(self._samples, self.task, self.skipped, self.preprocess)
 
-    def folds(
-        self, k: int = 5, *, stratify: bool = True, group: str | None = None, seed: int = 42
-    ) -> Folds["ImageData"]:
+    def folds(self, k: int = 5, *, stratify: bool = True, group: str | None = None, seed: int = 42) -> Folds[Self]:
         """k bunches in which every row of training and validation is validated once; the test set is in all of them.
 
         Args:
@@ -240,12 +239,12 @@ class ImageData(DataBunch):
             stratify = False
         numbers = fold_numbers(rows, k, stratify=stratify, group=group, seed=seed)
 
-        def fold(number: int) -> "ImageData":
+        def split_at(number: int) -> "pd.DataFrame":
             samples = self._samples.copy()
             samples.loc[rows.index, "split"] = np.where(numbers == number, "valid", "train")
-            return self._again(samples)
+            return samples
 
-        return Folds(rows, numbers, fold)
+        return Folds(rows, numbers, lambda number: self._again(split_at(number)))
 
     def _again(self, samples: "pd.DataFrame") -> Self:
         """A bunch of a changed table, otherwise like this one."""

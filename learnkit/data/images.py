@@ -14,8 +14,9 @@ from learnkit.types import PathLike
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
-__all__ = ["EXTENSIONS", "MAX_PIXELS", "full_depth", "open_image", "open_mask", "read_size", "to_mode"]
+__all__ = ["EXTENSIONS", "MAX_PIXELS", "full_depth", "open_image", "open_mask", "read_size", "to_mode", "upright"]
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # no format that needs another program to read
@@ -34,10 +35,8 @@ def open_image(source: Any, channels: int = 3, *, where: str = "") -> "Image":
     Raises:
         ImageError: not an image, damaged, of a format that is not read, or of more than 100 million pixels.
     """
-    from PIL import ImageOps
-
     with _decoded(source, where) as image:
-        return to_mode(ImageOps.exif_transpose(image), channels)
+        return to_mode(upright(image), channels)
 
 
 def open_mask(source: Any, *, colours: bool = False, where: str = "") -> "npt.NDArray[Any]":
@@ -46,23 +45,21 @@ def open_mask(source: Any, *, colours: bool = False, where: str = "") -> "npt.ND
     Raises:
         ImageError: as for `open_image`, or a mask in colours where numbers were expected.
     """
-    from PIL import ImageOps
-
     with _decoded(source, where) as image:
-        upright = ImageOps.exif_transpose(image)
+        mask = upright(image)
         if colours:
-            return np.asarray(upright.convert("RGB"))
-        if upright.mode == "1":
-            return np.asarray(upright, dtype=np.uint8)
-        pixels = np.asarray(upright)
+            return np.asarray(mask.convert("RGB"))
+        if mask.mode == "1":
+            return np.asarray(mask, dtype=np.uint8)
+        pixels = np.asarray(mask)
     if pixels.ndim == 3:
         gray = pixels[..., 0]
         if (
-            upright.mode not in ("RGB", "RGBA", "LA")
-            or (pixels[..., : 1 if upright.mode == "LA" else 3] != gray[..., None]).any()
+            mask.mode not in ("RGB", "RGBA", "LA")
+            or (pixels[..., : 1 if mask.mode == "LA" else 3] != gray[..., None]).any()
         ):
             raise ImageError(
-                f"the mask {source}{where} is in colours ({upright.mode})", expected="one number a pixel",
+                f"the mask {source}{where} is in colours ({mask.mode})", expected="one number a pixel",
                 fix="Map colours with codes={(red, green, blue): name}.",
             )  # fmt: skip
         pixels = gray
@@ -77,19 +74,21 @@ def read_size(source: PathLike) -> tuple[int, int]:
     """
     with _opened(source, "") as image:
         width, height = image.size
-        is_turned = image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
+        is_turned = image.format != "TIFF" and image.getexif().get(ORIENTATION) in (5, 6, 7, 8)  # Pillow turns TIFFs
     return (width, height) if is_turned else (height, width)
 
 
 @contextmanager
 def _decoded(source: Any, where: str) -> "Iterator[Image]":
     with _opened(source, where) as image:
+        if image.format == "TIFF":
+            image.filename = ""  # not to be mapped from its file: Pillow then garbles uncompressed TIFFs it has to turn
         image.load()
         yield image
 
 
 @contextmanager
-def _opened(source: Any, where: str) -> "Iterator[Image]":
+def _opened(source: Any, where: str) -> "Iterator[ImageFile]":
     """The file's head is read and its size looked at; Pillow's ways to say that it is damaged become one."""
     from PIL import Image
 
@@ -114,16 +113,24 @@ def _opened(source: Any, where: str) -> "Iterator[Image]":
         raise ImageError(f"{named} cannot be read as an image ({error})", fix="Remove or replace the file.") from error
 
 
+def upright(image: "Image") -> "Image":
+    """The picture as its camera was held; one that says nothing of it is returned as it is."""
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image
+
+
 def to_mode(image: "Image", channels: int) -> "Image":
     """Any Pillow mode as RGB or L: transparency is laid on white, 16-bit and float gray are scaled to 8 bits."""
     from PIL import Image
 
     mode = "RGB" if channels == 3 else "L"
-    if image.mode == mode:
+    is_transparent = "A" in image.getbands() or "transparency" in image.info
+    if image.mode == mode and not is_transparent:
         return image
     if image.mode.startswith(("I", "F")):
         image = _eight_bits(image)
-    elif "A" in image.getbands() or "transparency" in image.info:
+    elif is_transparent:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert(mode)
@@ -136,7 +143,7 @@ def _eight_bits(image: "Image") -> "Image":
     pixels = np.asarray(image, dtype=np.float64)
     if image.mode == "F" and pixels.max(initial=0) <= 1 and pixels.min(initial=0) >= 0:
         pixels = pixels * 255
-    elif pixels.max(initial=0) > 255:
+    elif image.mode.startswith("I;16") or pixels.max(initial=0) > 255:
         pixels = pixels / 257  # 65535 -> 255
     return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
 

@@ -1,5 +1,7 @@
 """Looking at the files of a table before anything is trained on them: which cannot be read, and what size they are."""
 
+import math
+import os
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +27,7 @@ def unreadable(samples: "pd.DataFrame", preprocess: Preprocess, task: object) ->
 
     def why(row: tuple[str, object]) -> str | None:
         file, target = row
-        mask = target if isinstance(task, Segmentation) else None
+        mask = target if isinstance(task, Segmentation) and isinstance(target, str | os.PathLike) else None
         try:
             preprocess.stored(file, mask, task=task)
         except DataError as error:
@@ -72,7 +74,7 @@ def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentat
         DataError: naming the first pair, or mask, for which that is not so.
     """
     labelled = samples[samples["target"].notna()]
-    some = labelled.iloc[:: max(1, len(labelled) // CHECKED_MASKS)]
+    some = labelled.iloc[:: max(1, math.ceil(len(labelled) / CHECKED_MASKS))]
 
     def look(row: tuple[int, str, str]) -> None:
         number, file, mask = row

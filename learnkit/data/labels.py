@@ -59,14 +59,17 @@ def label_samples(
         known = _multilabel_classes(_per_split(samples[is_labelled]), given)
         return samples, task if isinstance(task, MultiLabel) else MultiLabel(known)
     samples.loc[is_labelled, "target"] = _objects([str(label) for label in raw])
-    order = sorted(set(raw)) if all(isinstance(label, int | np.integer) for label in raw) else None
+    own = raw[labelled["split"] != "test"]  # those of a test folder are names of folders
+    order = sorted(set(own)) if all(isinstance(label, int | np.integer) for label in own) else None
     known = _classes(_per_split(samples[is_labelled]), given, order)
     return samples, task if isinstance(task, Classification) else Classification(known)
 
 
 def _is_label(value: Any) -> bool:
     """Whether there is a label: an empty list is one, None and nan are none."""
-    return isinstance(value, list | tuple | set | np.ndarray) or not (value is None or value != value)
+    import pandas as pd
+
+    return isinstance(value, list | tuple | set | np.ndarray) or not pd.isna(value)
 
 
 def _check_missing(samples: "pd.DataFrame", is_labelled: "pd.Series[bool]") -> None:
@@ -95,7 +98,7 @@ def _kind(raw: "pd.Series[Any]", task: Task | str | None) -> str:
         raise UsageError("task", got=task, expected="Classification, MultiLabel or Regression for labels like these")
     if any(isinstance(label, float | np.floating) or _is_numbers(label) for label in raw):
         raise UsageError(
-            f"labels like {raw.iloc[0]!r} are numbers and do not say what they mean",
+            f"labels like {raw.tolist()[0]!r} are numbers and do not say what they mean",
             fix="Pass task='regression', or task='classification' if each number is a class.",
         )
     return TASKS[1] if any(isinstance(label, list | tuple | set | np.ndarray) for label in raw) else TASKS[0]
@@ -127,7 +130,10 @@ def _texts(label: Any, row: Any) -> list[str]:
             f"row {row}: label", got=label, expected="a list of labels",
             fix="Pass label_delim= to take labels apart, or [label].",
         )  # fmt: skip
-    return [str(name) for name in (sorted(label) if isinstance(label, set) else np.atleast_1d(label).tolist())]
+    names = sorted(label, key=str) if isinstance(label, set) else np.atleast_1d(label).tolist()
+    if not all(map(_is_label, names)):
+        raise DataError(f"row {row}: label", got=label, expected="no missing label among several")
+    return list(map(str, names))
 
 
 def _objects(values: list[Any]) -> Any:
@@ -174,10 +180,6 @@ def _multilabel_classes(labels: Labels, given: Sequence[str] | None) -> tuple[st
     known = tuple(sorted(train | valid)) if given is None else _given(given, train | valid)
     if not known:
         raise DataError("no labels: every row is empty", fix="Check label_col and label_delim.")
-    if untrained := [name for name in known if name not in train]:
-        warnings.warn(
-            f"no training item has the label {', '.join(untrained)}: it cannot be learnt", LearnkitWarning, stacklevel=6
-        )
     _tell_unseen(known, train, valid)
     return known
 
@@ -192,6 +194,13 @@ def _given(given: Sequence[str], found: "Counter[str]") -> tuple[str, ...]:
 
 
 def _tell_unseen(known: Sequence[str], train: "Counter[str]", valid: "Counter[str]") -> None:
+    if untrained := [name for name in known if name not in train]:
+        text = f"no training item of class {_some(untrained)}: it cannot be learnt"
+        warnings.warn(text, LearnkitWarning, stacklevel=7)
     if valid and (missing := [name for name in known if name in train and name not in valid]):
-        shown = f"{', '.join(missing[:10])}{' …' if len(missing) > 10 else ''}"
-        warnings.warn(f"no validation item of class {shown}: nothing is measured on it", LearnkitWarning, stacklevel=7)
+        text = f"no validation item of class {_some(missing)}: nothing is measured on it"
+        warnings.warn(text, LearnkitWarning, stacklevel=7)
+
+
+def _some(names: list[str]) -> str:
+    return f"{', '.join(names[:10])}{' …' if len(names) > 10 else ''}"

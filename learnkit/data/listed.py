@@ -42,8 +42,12 @@ def read_table(file: Path, delimiter: str | None, header: Any, *, empty_is_none:
         table: pd.DataFrame = pd.read_csv(
             file, sep=delimiter or ("\t" if file.suffix == ".tsv" else ","), header=header, **missing
         )
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} cannot be read as a table ({error})", fix="Give delimiter= or header=None.") from error
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"{file} has 0 rows", expected="one a file") from error
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{file} cannot be read as a table ({str(error).strip()})", fix="Give delimiter= or header=None."
+        ) from error
     if not len(table):
         raise DataError(f"{file} has 0 rows", expected="one a file")
     return table
@@ -58,9 +62,12 @@ def frame_samples(
     label_delim: str | None,
     suffix: str,
     *,
+    as_numbers: bool,
     allow_outside: bool,
 ) -> "pd.DataFrame":
     """A table of the user's with columns input (paths) and target put in, its rows numbered from 0.
+
+    Columns of the user's that have these names for something else are kept as input_ and target_.
 
     Args:
         path: the names in the table are relative to this.
@@ -70,6 +77,7 @@ def frame_samples(
         label_col: the column of the labels, or several.
         label_delim: what separates several labels in a cell.
         suffix: what to add to the names.
+        as_numbers: several label columns are numbers, even if all are 0 or 1.
         allow_outside: let names lead out of `path`.
 
     Raises:
@@ -79,13 +87,19 @@ def frame_samples(
     root = existing_folder(path)
     if not len(table):
         raise DataError("the table has 0 rows", expected="one a file")
+    table = table.reset_index(drop=True)
     names = column_of(table, fn_col)
-    if names.isna().any():
-        raise DataError(f"column {fn_col!r}: no name in rows {names.index[names.isna()].tolist()[:5]}")
-    targets = _targets(table, label_col, label_delim)
+    nameless = names.isna() | (names.astype(str) == "")
+    if nameless.any():
+        raise DataError(f"column {fn_col!r}: no name in rows {names.index[nameless].tolist()[:5]}")
+    targets = _targets(table, label_col, label_delim, as_numbers=as_numbers)
     inputs = [os.path.join(root, folder, f"{name}{suffix}") for name in names]
-    samples = table.assign(input=inputs, target=targets)
-    samples = samples.reset_index(drop=True)
+    used = [
+        column_of(table, one).name
+        for one in (fn_col, *([label_col] if isinstance(label_col, str | int) else label_col))
+    ]
+    own = {name: f"{name}_" for name in ("input", "target") if name in table.columns and name not in used}
+    samples = table.rename(columns=own).assign(input=inputs, target=targets)
     if not allow_outside:
         _check_inside(samples, root)
     return samples
@@ -150,7 +164,9 @@ def _paths(path: PathLike, fnames: Iterable[PathLike]) -> list[str]:
     return files
 
 
-def _targets(table: "pd.DataFrame", label_col: Column | Sequence[Column], label_delim: str | None) -> Any:
+def _targets(
+    table: "pd.DataFrame", label_col: Column | Sequence[Column], label_delim: str | None, *, as_numbers: bool
+) -> Any:
     import pandas as pd
 
     if isinstance(label_col, str | int):
@@ -163,7 +179,7 @@ def _targets(table: "pd.DataFrame", label_col: Column | Sequence[Column], label_
     if label_delim is not None:
         raise UsageError("label_delim", got=label_delim, expected="None with several label columns")
     if all(kind.kind in "biuf" for kind in parts.dtypes):
-        if parts.isin([0, 1]).all(axis=None):  # a column a class, yes or no
+        if not as_numbers and parts.isin([0, 1]).all(axis=None):  # a column a class, yes or no
             rows = [[name for name, is_there in zip(parts, row, strict=True) if is_there] for row in parts.values]
             return pd.Series([list(map(str, row)) for row in rows], index=table.index, dtype=object)
         numbers = [tuple(map(float, row)) for row in parts.values]

@@ -1,10 +1,11 @@
-"""Loaders: batches as the model sees them, in an order that is a function of (seed, epoch)."""
+"""Loaders: batches as the model sees them, the same for any number of workers."""
 
 import multiprocessing
+import pickle
 import warnings
 from collections.abc import Iterator
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,14 +14,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from learnkit.data.augment import Augmentation
 from learnkit.data.cache import usable_cpus
 from learnkit.data.datasets import ImageDataset
-from learnkit.data.sampling import Sampling
+from learnkit.data.order import BatchOrder, DrawnOrder, SeededItems, WholeBatches, as_it_is
 from learnkit.data.transforms import Preprocess
 from learnkit.device import copies_from_pinned, on_device
 from learnkit.errors import DataError, LearnkitWarning, UsageError
-from learnkit.seeds import Stream, derive, generator
+from learnkit.seeds import Stream, derive
 
 __all__ = [
-    "BatchOrder",
     "DatasetLoader",
     "ImageLoader",
     "TensorLoader",
@@ -53,54 +53,6 @@ def default_workers(n_train: int, device: torch.device) -> int:
     if n_train < FEW_IMAGES:
         return 0
     return min(8, usable_cpus() // 2 if device.type == "cpu" else usable_cpus())
-
-
-class BatchOrder(Sampler[list[int]]):
-    """Which items make which batch: in order, or drawn by (seed, epoch) with the last short batch left out.
-
-    Without `seed_epoch`, every iteration takes the next epoch of the order's own seed.
-
-    Args:
-        n_items: how many there are.
-        batch_size: items in a batch.
-        shuffle: draw them anew in each epoch.
-        seed: of the draw.
-        sampling: how often which item is drawn; None for each once.
-    """
-
-    def __init__(
-        self, n_items: int, batch_size: int, *, shuffle: bool, seed: int = 0, sampling: Sampling | None = None
-    ) -> None:
-        self.n_items = n_items
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.seed = seed
-        self.sampling = sampling
-        self.epoch = -1
-        self.start = 0
-        self._is_set = False
-
-    def __len__(self) -> int:
-        return self.n_items // self.batch_size if self.shuffle else -(-self.n_items // self.batch_size)
-
-    def seed_epoch(self, seed: int, epoch: int, start: int = 0) -> None:
-        """The next iteration is this epoch of this seed, from batch `start` on."""
-        self.seed, self.epoch, self.start, self._is_set = seed, epoch, start, True
-
-    def begin(self) -> tuple[Tensor, ...]:
-        """The item numbers of each batch of the epoch that begins now."""
-        if not self._is_set:
-            self.epoch, self.start = self.epoch + 1, 0
-        self._is_set = False
-        if not self.shuffle:
-            return torch.split(torch.arange(self.n_items), self.batch_size)[self.start :]
-        random = generator(self.seed, Stream.ORDER, self.epoch)
-        draw = torch.randperm(self.n_items, generator=random) if self.sampling is None else self.sampling(random)
-        return torch.split(draw, self.batch_size)[self.start : len(self)]
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for numbers in self.begin():
-            yield numbers.tolist()
 
 
 class TensorLoader:
@@ -146,7 +98,7 @@ class DatasetLoader:
         self.batch_size = order.batch_size
         self.n_items = order.n_items
         self._random = torch.Generator()  # for the workers' seeds, so that the global generator stays out of it
-        self._loader = torch_loader(dataset, order, device, num_workers, self._random)
+        self._loader = torch_loader(SeededItems(dataset), DrawnOrder(order), device, num_workers, self._random)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -182,7 +134,7 @@ class ImageLoader:
         self.num_workers = num_workers
         self._random = torch.Generator()
         self._loader = torch_loader(
-            _Batches(dataset), _Numbered(order), device, num_workers, self._random, collate_fn=_as_it_is
+            WholeBatches(dataset), DrawnOrder(order), device, num_workers, self._random, collate_fn=as_it_is
         )
 
     def __len__(self) -> int:
@@ -200,52 +152,12 @@ class ImageLoader:
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         for draw, (pixels, *targets) in on_device(self._loader, self.device):
-            x = self.preprocess.scale(pixels)
             masks = targets[0] if self.dataset.masks is not None and targets else None
             if self.augmentation is not None:
                 numbers = torch.tensor(draw.numbers)
-                x, masks = self.augmentation(x, draw.seed, draw.epoch, numbers, masks, in_place=True)
-            x = x if self.preprocess.normalize is None else self.preprocess.normalize(x)
+                pixels, masks = self.augmentation(pixels, draw.seed, draw.epoch, numbers, masks, in_place=True)
+            x = self.preprocess.batch(pixels, in_place=True)
             yield (x, *targets) if masks is None else (x, masks.long())
-
-
-class _Draw(NamedTuple):
-    """The items of a batch, and the coordinates that what is random in them is drawn by."""
-
-    numbers: list[int]
-    seed: int
-    epoch: int
-    is_training: bool
-
-
-class _Numbered(Sampler[Any]):
-    """An order whose batches carry their coordinates: a worker that lives for many epochs knows no epoch of its own."""
-
-    def __init__(self, order: BatchOrder) -> None:
-        self.order = order
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __iter__(self) -> Iterator[_Draw]:
-        for numbers in self.order:
-            yield _Draw(numbers, self.order.seed, self.order.epoch, self.order.shuffle)
-
-
-class _Batches(Dataset[Any]):
-    """A dataset asked for a batch at a time."""
-
-    def __init__(self, dataset: ImageDataset) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
-        return self.dataset[index]
-
-    def __getitems__(self, draw: _Draw) -> tuple[_Draw, tuple[Tensor, ...]]:
-        return draw, self.dataset.batch(draw.numbers, draw.seed if draw.is_training else None, draw.epoch)
 
 
 def torch_loader(
@@ -266,7 +178,7 @@ def torch_loader(
     if num_workers and multiprocessing.get_start_method() != "fork":
         try:
             ForkingPickler.dumps(dataset)
-        except (TypeError, AttributeError, ValueError, OSError) as error:
+        except (pickle.PicklingError, TypeError, AttributeError) as error:
             raise UsageError(
                 f"num_workers={num_workers}: the data cannot be sent to a process ({error})",
                 fix="Define functions you pass in (reader, augment) at the top of a module, or use num_workers=0.",
@@ -280,7 +192,3 @@ def torch_loader(
         generator=random,
         **options,
     )
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.nn import functional as F
 
 from learnkit.errors import UsageError
 
@@ -33,8 +31,6 @@ class View(NamedTuple):
         height, width = shape_of(picture)
         if self.box == (0, 0, width, height) and self.shape == (height, width):
             pixels = np.asarray(picture)
-        elif isinstance(picture, np.ndarray) and not _pillow_holds(picture):
-            pixels = _interpolated(picture, self.box, self.shape, nearest)
         else:
             pixels = _resized(picture, self.box, self.shape, nearest)
         if self.size is None or self.size == pixels.shape[:2]:
@@ -69,7 +65,7 @@ class Resize:
         high, wide = self.size
         if self.method == "crop":
             scale = min(height / high, width / wide)
-            part_h, part_w = high * scale, wide * scale
+            part_h, part_w = min(height, high * scale), min(width, wide * scale)  # rounding may have gone above
             left, top = (width - part_w) / 2, (height - part_h) / 2
             return View((left, top, left + part_w, top + part_h), self.size)
         scale = min(high / height, wide / width)
@@ -84,33 +80,14 @@ def shape_of(picture: Picture) -> tuple[int, int]:
     return picture.height, picture.width
 
 
-def _pillow_holds(pixels: npt.NDArray[Any]) -> bool:
-    return pixels.dtype == np.uint8 and (pixels.ndim == 2 or pixels.shape[2] in (1, 3, 4))
-
-
 def _resized(picture: Picture, box: Sequence[float], shape: tuple[int, int], nearest: bool) -> npt.NDArray[Any]:
     from PIL import Image
 
     if isinstance(picture, np.ndarray):
-        one_channel = picture.ndim == 3 and picture.shape[2] == 1
-        resized = _resized(Image.fromarray(picture[..., 0] if one_channel else picture), box, shape, nearest)
-        return resized[..., None] if one_channel else resized
+        is_rgb = picture.ndim == 3 and picture.shape[2] == 3 and picture.dtype == np.uint8
+        if picture.ndim == 3 and not is_rgb:  # channel by channel: a fourth is no transparency
+            planes = np.ascontiguousarray(np.moveaxis(picture, 2, 0))
+            return np.stack([_resized(plane, box, shape, nearest) for plane in planes], axis=2)
+        picture = Image.fromarray(picture)
     how = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
     return np.asarray(picture.resize(shape[::-1], how, box=(box[0], box[1], box[2], box[3])))
-
-
-def _interpolated(
-    pixels: npt.NDArray[Any], box: Sequence[float], shape: tuple[int, int], nearest: bool
-) -> npt.NDArray[Any]:
-    """What Pillow does, for arrays of any channels and floats; the box is taken to whole pixels."""
-    left, top = round(box[0]), round(box[1])
-    right, bottom = max(left + 1, round(box[2])), max(top + 1, round(box[3]))
-    part = pixels[top:bottom, left:right]
-    planes = torch.from_numpy(np.ascontiguousarray(part)).float()
-    planes = planes[None] if planes.ndim == 2 else planes.permute(2, 0, 1)
-    how: dict[str, Any] = {"mode": "nearest-exact"} if nearest else {"mode": "bilinear", "antialias": True}
-    resized = F.interpolate(planes[None], shape, **how)[0]
-    if np.issubdtype(pixels.dtype, np.integer):
-        resized = resized.round().clamp(0, np.iinfo(pixels.dtype).max)
-    moved = resized[0] if pixels.ndim == 2 else resized.permute(1, 2, 0)
-    return moved.numpy().astype(pixels.dtype)

@@ -35,7 +35,7 @@ class BalancedSampling:
         for place, members in zip(places, self.members, strict=True):
             n = self.n_items // n_classes + (place < self.n_items % n_classes)
             turns = [members[torch.randperm(len(members), generator=random)] for _ in range(-(-n // len(members)))]
-            drawn.append(torch.cat(turns)[:n] if turns else members[:0])
+            drawn.append(torch.cat(turns)[:n])
         order = torch.cat(drawn)
         return order[torch.randperm(len(order), generator=random)]
 
@@ -76,7 +76,10 @@ def make_sampling(sampler: Any, labels: Sequence[Any], task: Task) -> Sampling |
         named = [label or ("",) for label in labels]
         counts = Counter(name for label in named for name in label)
         return WeightedSampling(torch.tensor([np.mean([1 / counts[name] for name in label]) for label in named]))
-    weights = torch.as_tensor(np.asarray(sampler, dtype=np.float64))
+    try:
+        weights = torch.as_tensor(sampler, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError("sampler", got=sampler, expected="None, 'balanced', or a weight an item") from error
     if weights.shape != (len(labels),):
         raise UsageError("sampler", got=f"weights of shape {tuple(weights.shape)}", expected=f"({len(labels)},), one a "
                          "training item")  # fmt: skip

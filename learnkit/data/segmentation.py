@@ -26,14 +26,14 @@ class Segmentation:
     Args:
         codes: the names of the classes, pixel value 0 the first; or {pixel value: name}, a value being a number (also
             of a palette) or, in colour masks, (red, green, blue).
-        ignore_index: the pixel value of what is neither trained on nor measured. It may be one of `codes`, which then
-            keeps its output.
+        ignore_index: the pixel value, a number or a colour as in `codes`, of what is neither trained on nor measured.
+            It may be one of `codes`, which then keeps its output.
 
     Raises:
         UsageError: no or more than 255 names, a name twice, or a pixel value that is none.
     """
 
-    def __init__(self, codes: Sequence[str] | Mapping[Any, str], ignore_index: int | None = None) -> None:
+    def __init__(self, codes: Sequence[str] | Mapping[Any, str], ignore_index: Pixel | None = None) -> None:
         table = dict(codes) if isinstance(codes, Mapping) else dict(enumerate(codes))
         self.classes = tuple(str(name) for name in table.values())
         self.values: tuple[Pixel, ...] = tuple(table)
@@ -43,8 +43,8 @@ class Segmentation:
             raise UsageError(
                 "codes", got=list(table), expected="pixel values from 0 to 65535, or all (red, green, blue)"
             )
-        if ignore_index is not None and not (_is_pixel(ignore_index) and isinstance(ignore_index, int)):
-            raise UsageError("ignore_index", got=ignore_index, expected="a pixel value, or None")
+        if ignore_index is not None and not (_is_pixel(ignore_index) and type(ignore_index) is type(self.values[0])):
+            raise UsageError("ignore_index", got=ignore_index, expected="a pixel value as in codes, or None")
         self.codes = table
         self.ignore_index = ignore_index
 
@@ -71,17 +71,21 @@ class Segmentation:
             DataError: pixel values without a class.
         """
         pixels = open_mask(file, colours=isinstance(self.values[0], tuple), where=where)
-        if pixels.ndim == 3:
+        is_gray = pixels.ndim == 2
+        if not is_gray:
             pixels = pixels.astype(np.int64) @ (65536, 256, 1)
         table = {_number(value): number for number, value in enumerate(self.values)}
         if self.ignored == IGNORED and self.ignore_index is not None:
-            table[self.ignore_index] = IGNORED
-        if list(table) == list(table.values()) and int(pixels.max(initial=0)) < len(table):
+            table[_number(self.ignore_index)] = IGNORED
+        are_numbers = list(table) == list(table.values()) and pixels.dtype.kind == "u"
+        if are_numbers and int(pixels.max(initial=0)) < self.n_out:
             return pixels.astype(np.uint8)  # the values are the class numbers already
         found, places = np.unique(pixels, return_inverse=True)
-        if strange := [value for value in found.tolist() if value not in table]:
+        if any(value not in table for value in found.tolist()):
+            values = [value if is_gray else (value >> 16, value >> 8 & 255, value & 255) for value in found.tolist()]
+            strange = [shown for shown, value in zip(values, found.tolist(), strict=True) if value not in table]
             raise DataError(
-                f"{file}{where}: pixel values {{{', '.join(map(str, found.tolist()[:20]))}}}",
+                f"{file}{where}: pixel values {{{', '.join(map(str, values[:20]))}}}",
                 expected=f"those of the {len(self.codes)} codes: {', '.join(map(str, list(self.codes)[:20]))}",
                 fix=f"Add {strange[0]} to codes, map values with codes={{value: name}}, or pass "
                 f"ignore_index={strange[0]}.",
@@ -111,13 +115,16 @@ class Segmentation:
         return ", ".join(self.classes[number] for number in order[:3] if counts[number])
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Segmentation) and (self.codes, self.ignore_index) == (other.codes, other.ignore_index)
+        return isinstance(other, Segmentation) and self._said() == other._said()
 
     def __hash__(self) -> int:
-        return hash((self.classes, self.values, self.ignore_index))
+        return hash(self._said())
 
     def __repr__(self) -> str:
         return f"Segmentation({self.codes!r}, ignore_index={self.ignore_index})"
+
+    def _said(self) -> tuple[object, ...]:
+        return self.classes, self.values, self.ignore_index  # the order of the codes is the order of the outputs
 
 
 def _is_pixel(value: Any) -> bool:

@@ -1,7 +1,8 @@
 """Splits: which rows of a table of samples are for validation, drawn by seeded private generators."""
 
 import os
-from collections.abc import Callable, Hashable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -29,9 +30,8 @@ __all__ = [
     "split_names",
 ]  # fmt: skip
 
-Split: TypeAlias = Callable[
-    ["pd.DataFrame"], Any
-]  # table -> one True (validation) or False, or one split's name, a row
+# table -> one True (validation) or False, or one split's name, a row
+Split: TypeAlias = Callable[["pd.DataFrame"], Any]
 SPLIT_NAMES = {"train": "train", "training": "train", "valid": "valid", "val": "valid", "validation": "valid",
                "test": "test"}  # fmt: skip
 _TRUTHS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
@@ -97,10 +97,10 @@ class GroupSplit:
         chosen: list[int] = []
         for group in _permutation(len(sizes), self.seed).tolist():
             # A group is taken as long as it brings the count nearer to what is wanted, and one is left to train on.
-            if len(chosen) < len(sizes) - 1 and (not chosen or abs(taken + sizes[group] - wanted) < wanted - taken):
+            if len(chosen) < len(sizes) - 1 and abs(taken + sizes[group] - wanted) < wanted - taken:
                 chosen.append(group)
                 taken += sizes[group]
-        return np.isin(groups, chosen)
+        return np.isin(groups, chosen or [sizes.argmin()])
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,10 @@ def split_names(samples: "pd.DataFrame", split: Split) -> list[str]:
     Raises:
         DataError: an answer that is not one, for which rows, or a split without rows to train or to validate on.
     """
-    given = list(split(samples))
+    answer = split(samples)
+    if not isinstance(answer, Iterable):
+        raise DataError("split", got=answer, expected=f"one answer for each of the {len(samples)} rows")
+    given = list(answer)
     if len(given) != len(samples):
         raise DataError("split", got=f"{len(given)} answers", expected=f"one for each of the {len(samples)} rows")
     names: list[str] = []
@@ -185,7 +188,7 @@ def split_names(samples: "pd.DataFrame", split: Split) -> list[str]:
         names.append(name)
     for name, use in (("train", "train on"), ("valid", "validate on")):
         if name not in names:
-            raise DataError(f"split {split}: no row is left to {use}", got=dict(_counts(names)))
+            raise DataError(f"split {split}: no row is left to {use}", got=dict(Counter(names)))
     return names
 
 
@@ -230,9 +233,11 @@ def column_of(samples: "pd.DataFrame", column: str | int) -> "pd.Series[Any]":
     """A column by its name, or by its place.
 
     Raises:
-        DataError: there is no such column.
+        DataError: there is no such column, or more than one.
     """
     if column in samples.columns:
+        if (samples.columns == column).sum() > 1:
+            raise DataError(f"several columns are called {column!r}", fix="Rename them, or give the number of one.")
         return samples[column]
     if isinstance(column, int) and not isinstance(column, bool) and -len(samples.columns) <= column < samples.shape[1]:
         return samples.iloc[:, column]
@@ -269,14 +274,15 @@ def _permutation(n: int, seed: int) -> npt.NDArray[np.int64]:
 def _by_class(targets: "pd.Series[Any]", seed: int) -> npt.NDArray[np.int64]:
     """Row numbers sorted by target, in random order among equals."""
     shuffled = _permutation(len(targets), seed)
-    keys: list[Hashable] = [tuple(value) if isinstance(value, list | set) else value for value in targets]
-    ranks = {
-        key: rank
-        for rank, key in enumerate(
-            sorted(set(keys), key=lambda key: (str(type(key)), str(key) if key is None else key))
-        )
-    }
+    keys = [_class_key(value) for value in targets]
+    in_order = sorted(set(keys), key=lambda key: (str(type(key)), str(key) if key is None else key))
+    ranks = {key: rank for rank, key in enumerate(in_order)}
     return shuffled[np.argsort([ranks[keys[row]] for row in shuffled], kind="stable")]
+
+
+def _class_key(target: Any) -> Hashable:
+    """Equal for equal sets of labels, in whatever order they are listed."""
+    return tuple(sorted(map(str, target))) if isinstance(target, list | set | np.ndarray) else target
 
 
 def _named(value: Any) -> str | None:
@@ -286,10 +292,6 @@ def _named(value: Any) -> str | None:
     if text in _TRUTHS:
         return "valid" if _TRUTHS[text] else "train"
     return SPLIT_NAMES.get(text)
-
-
-def _counts(names: list[str]) -> list[tuple[str, int]]:
-    return [(name, names.count(name)) for name in sorted(set(names))]
 
 
 def _ends(file: str, parts: tuple[str, ...]) -> bool:

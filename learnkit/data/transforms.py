@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from learnkit.data.crops import Bounded
-from learnkit.data.images import open_image, to_mode
+from learnkit.data.images import open_image, to_mode, upright
 from learnkit.data.resampling import Picture, Resize, shape_of
 from learnkit.data.segmentation import Segmentation
 from learnkit.errors import DataError, ImageError, UsageError
@@ -41,7 +41,18 @@ class Normalize:
 
     def __call__(self, x: Tensor) -> Tensor:
         """x float (N, C, H, W) in [0, 1]."""
-        return (x - self._column(self.mean, x)) / self._column(self.std, x)
+        return self.over(x.clone(memory_format=torch.preserve_format))
+
+    def over(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        """x, float (N, C, H, W) in [0, scale], written over."""
+        factor = torch.tensor([1 / (std * scale) for std in self.std], dtype=x.dtype, device=x.device)
+        shift = torch.tensor([-mean / std for mean, std in zip(self.mean, self.std, strict=True)], dtype=x.dtype)
+        shift = shift.to(x.device)
+        if x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last):
+            rows, width = x.permute(0, 2, 3, 1).view(-1, x.shape[3] * x.shape[1]), x.shape[3]
+            torch.addcmul(shift.repeat(width), rows, factor.repeat(width), out=rows)  # long rows are fast
+            return x
+        return torch.addcmul(shift[:, None, None], x, factor[:, None, None], out=x)
 
     def undo(self, x: Tensor) -> Tensor:
         """Pixels in [0, 1] again."""
@@ -125,16 +136,19 @@ class Preprocess:
         """float32 in [0, 1] of a uint8 batch; floats are that already."""
         return batch.float().div_(255) if batch.dtype == torch.uint8 else batch
 
-    def batch(self, batch: Tensor) -> Tensor:
-        """float32 (N, C, H, W), normalised, of a batch of items."""
-        x = self.scale(batch)
-        return x if self.normalize is None else self.normalize(x)
+    def batch(self, batch: Tensor, *, in_place: bool = False) -> Tensor:
+        """float32 (N, C, H, W), normalised, of a batch of items; `in_place`, one of floats is written over."""
+        if self.normalize is None:
+            return self.scale(batch)
+        if batch.dtype == torch.uint8:
+            return self.normalize.over(batch.float(), 255)
+        return self.normalize.over(batch) if in_place else self.normalize(batch)
 
     def _picture(self, source: Any, where: str) -> Picture:
-        from PIL import Image, ImageOps
+        from PIL import Image
 
         if isinstance(source, Image.Image):
-            return self._converted(ImageOps.exif_transpose(source))
+            return self._converted(upright(source))
         if isinstance(source, bytes | bytearray | memoryview):
             return self._converted(open_image(io.BytesIO(source), 1 if self.channels == 1 else 3, where=where))
         if isinstance(source, Tensor):
@@ -143,12 +157,12 @@ class Preprocess:
         if isinstance(source, np.ndarray):
             if self.reader is None:
                 return self._converted(Image.fromarray(_eight_bit_array(source)))
-            return self._checked(source, where)
+            return self._checked(source, f"the given array{where}")
         if self.reader is None:
             return open_image(source, self.channels, where=where)
         try:
             pixels = self.reader(os.fspath(source))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             named = f"{source}{where}"
             raise ImageError(f"{named}: the reader failed ({error})", fix="Remove or replace the file.") from error
         return self._checked(pixels, f"{source}{where}")
@@ -183,7 +197,7 @@ def as_planes(pixels: "npt.NDArray[Any]") -> Tensor:
 def _eight_bit_array(pixels: "npt.NDArray[Any]") -> "npt.NDArray[Any]":
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
-    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (2, 3, 4)):
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (2, 3, 4)) or not pixels.size:
         raise UsageError("image array", got=pixels.shape, expected="(H, W), (H, W, 3) or (H, W, 4); tensors (C, H, W)")
     if np.issubdtype(pixels.dtype, np.floating):
         if not (pixels.min(initial=0) >= 0 and pixels.max(initial=0) <= 1):

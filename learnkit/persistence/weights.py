@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from learnkit.errors import LearnkitWarning, UsageError
-from learnkit.persistence.atomic import write_atomically
 from learnkit.types import PathLike
 from learnkit.weight_files import plain_name, read_file
+from learnkit.whole_files import write_atomically
 
 __all__ = ["check_name", "load_weights", "save_weights", "weights_path"]
 

@@ -1,6 +1,9 @@
 """Loaders: every item once, in an order that depends on (seed, epoch) alone."""
 
 import random
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from learnkit import LearnkitWarning
-from learnkit.data.loaders import BatchOrder, DatasetLoader, TensorLoader, check_batch_size, default_workers
+from learnkit.data.loaders import DatasetLoader, TensorLoader, check_batch_size, default_workers
+from learnkit.data.order import BatchOrder
 from learnkit.errors import DataError, UsageError
 
 CPU = torch.device("cpu")
@@ -142,3 +146,94 @@ def test_few_images_need_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_workers(1000, torch.device("meta")) == 8
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(6)), raising=False)
     assert (default_workers(1000, CPU), default_workers(1000, torch.device("meta"))) == (3, 6)
+
+
+class Noisy(torch.utils.data.Dataset[tuple[Tensor, int]]):
+    """Items augmented the way users do it: with whatever global generator is at hand."""
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        drawn = [random.random(), np.random.rand(), torch.rand(()).item()]
+        return torch.tensor([*drawn, index], dtype=torch.float64), index
+
+
+def test_what_a_dataset_draws_depends_on_seed_epoch_and_item_alone() -> None:
+    def batches(workers: int, epoch: int = 2, start: int = 0) -> list[Any]:
+        loader = DatasetLoader(Noisy(), BatchOrder(20, 4, shuffle=True), CPU, workers)
+        loader.seed_epoch(7, epoch, start)
+        return [x for x, _ in loader]
+
+    whole = batches(0)
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # type: ignore[index, union-attr]
+    assert torch.equal(torch.cat(whole), torch.cat(batches(0)))
+    assert torch.equal(torch.cat(whole), torch.cat(batches(2)))
+    assert torch.equal(torch.cat(whole[3:]), torch.cat(batches(0, start=3)))
+    assert torch.equal(torch.cat(whole[3:]), torch.cat(batches(1, start=3)))
+    assert before[1] == random.getstate()
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert (before[2] == np.random.get_state()[1]).all()  # type: ignore[index]
+    drawn = torch.cat(whole)[:, :3]
+    assert len(drawn.unique()) == drawn.numel()  # no two items draw the same
+    assert not torch.isin(torch.cat(batches(0, epoch=3))[:, :3], drawn).any()
+
+
+@pytest.mark.parametrize("make", LOADERS)
+def test_an_epoch_can_begin_at_any_batch(make: Any) -> None:
+    def rest(start: int) -> list[int]:
+        loader = make(n=40)
+        loader.seed_epoch(3, 1, start)
+        return numbers(loader)
+
+    whole = rest(0)
+    for start in (1, 5, 10):
+        assert rest(start) == whole[4 * start :]
+
+
+def test_the_epoch_after_one_that_began_late_is_whole() -> None:
+    loader = tensor_loader(40)
+    loader.seed_epoch(3, 1, 5)
+    numbers(loader)
+    assert len(numbers(loader)) == 40
+
+
+@pytest.mark.parametrize("workers", [-1, 1.5, "2", True])
+def test_a_number_of_workers_that_is_none_is_refused(workers: Any) -> None:
+    with pytest.raises(UsageError, match="num_workers: got"):
+        dataset_loader(workers=workers)
+
+
+SPAWNED = """
+import multiprocessing, sys, torch
+from torchvision.transforms import v2
+from learnkit import ImageDataBunch
+from learnkit.errors import UsageError
+from learnkit.data.augment import OnItem
+
+def batches(workers, **options):
+    dls = ImageDataBunch.from_name_func(
+        sys.argv[1], None, lambda path: path.split("/")[-2], valid_pct=0.3, size=16, bs=8, num_workers=workers,
+        **{"augment": [v2.RandAugment(), v2.RandomHorizontalFlip()], **options})
+    dls.train_dl.seed_epoch(0, 1)
+    return torch.cat([x for x, _ in dls.train_dl])
+
+if __name__ == "__main__":
+    expected = batches(0)
+    multiprocessing.set_start_method("spawn")
+    assert torch.equal(batches(1), expected)
+    assert torch.equal(batches(1, cache="disk"), expected)
+    try:
+        batches(1, augment=[OnItem(lambda x: x)])
+    except UsageError as error:
+        print(error)
+"""
+
+
+def test_workers_that_are_started_anew_give_the_same_batches(class_folder: Path, tmp_path: Path) -> None:
+    script = tmp_path / "spawned.py"
+    script.write_text(SPAWNED)
+    done = subprocess.run([sys.executable, script, class_folder], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "the data cannot be sent to a process" in done.stdout
+    assert "num_workers=0" in done.stdout

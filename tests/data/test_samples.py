@@ -1,15 +1,17 @@
-"""The table of samples: what is found in folders, how it is split, and what is refused."""
+"""The table of samples: which files there are, in which order, and what is refused of them."""
 
 import os
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
-import torch
 from PIL import Image
 
 from learnkit import LearnkitWarning
-from learnkit.data.samples import check_classes, folder_samples, image_files, random_split
-from learnkit.errors import DataError, MissingFileError, UsageError
+from learnkit.data.samples import check_files, existing_folder, image_files, in_order, rows_text, split_samples
+from learnkit.data.splits import ColumnSplit, RandomSplit
+from learnkit.errors import DataError, MissingFileError
 
 
 def picture(path: Path, colour: str = "red") -> Path:
@@ -24,162 +26,136 @@ def tree(root: Path, *names: str) -> Path:
     return root
 
 
-def table(root: Path, **options: object) -> list[tuple[str, str, str]]:
-    arguments = {"train": "train", "valid": "valid", "test": None, "valid_pct": None, "seed": 42, **options}
-    samples = folder_samples(root, **arguments)  # type: ignore[arg-type]
-    rows = samples.astype(object).where(samples.notna(), None).to_numpy().tolist()
-    return [(Path(path).relative_to(root).as_posix(), label, split) for path, label, split in rows]
+def names_in(root: Path) -> list[str]:
+    return [file.relative_to(root).as_posix() for file in image_files(root)]
 
 
-def test_each_image_of_the_split_folders_is_a_row(tmp_path: Path) -> None:
-    tree(tmp_path, "train/cat/b.png", "train/cat/a.jpg", "train/dog/c.PNG", "valid/cat/d.webp", "valid/dog/e.bmp")
-    assert table(tmp_path) == [
-        ("train/cat/a.jpg", "cat", "train"),
-        ("train/cat/b.png", "cat", "train"),
-        ("train/dog/c.PNG", "dog", "train"),
-        ("valid/cat/d.webp", "cat", "valid"),
-        ("valid/dog/e.bmp", "dog", "valid"),
-    ]
+def rows(root: Path, *items: tuple[str, str]) -> pd.DataFrame:
+    return pd.DataFrame([(str(root / name), split) for name, split in items], columns=["input", "split"])
 
 
-def test_val_is_found_where_valid_is_not_there(tmp_path: Path) -> None:
-    tree(tmp_path, "train/cat/a.png", "val/cat/b.png")
-    assert [split for _, _, split in table(tmp_path)] == ["train", "valid"]
-
-
-def test_the_label_is_the_first_folder_below_the_split(tmp_path: Path) -> None:
-    tree(tmp_path, "train/cat/2024/spring/a.png", "valid/cat/b.png")
-    assert [label for _, label, _ in table(tmp_path)] == ["cat", "cat"]
+def test_images_below_a_folder_are_sorted_by_path(tmp_path: Path) -> None:
+    tree(tmp_path, "b/2.png", "b/10.JPG", "a.webp", "a/z/1.bmp", "a/b.jpeg")
+    assert names_in(tmp_path) == ["a.webp", "a/b.jpeg", "a/z/1.bmp", "b/10.JPG", "b/2.png"]
 
 
 def test_hidden_files_and_other_files_are_left_out(tmp_path: Path) -> None:
-    tree(tmp_path, "train/cat/a.png", "valid/cat/b.png", "train/.ipynb_checkpoints/c.png", "train/cat/._a.png")
-    (tmp_path / "train" / "cat" / "notes.txt").write_text("x")
-    (tmp_path / "train" / "empty").mkdir()
-    assert [name for name, _, _ in table(tmp_path)] == ["train/cat/a.png", "valid/cat/b.png"]
+    tree(tmp_path, "cat/a.png", ".ipynb_checkpoints/c.png", "cat/._a.png")
+    (tmp_path / "cat" / "notes.txt").write_text("x")
+    (tmp_path / "empty").mkdir()
+    assert names_in(tmp_path) == ["cat/a.png"]
 
 
 def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     tree(tmp_path / "elsewhere", "x.png")
-    tree(tmp_path / "data", "cat/a.png")
-    (tmp_path / "data" / "dog").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "data" / "cat" / "loop").symlink_to(tmp_path / "data")
-    names = {file.relative_to(tmp_path / "data").as_posix() for file in image_files(tmp_path / "data")}
-    assert names == {"cat/a.png", "dog/x.png"}
+    data = tree(tmp_path / "data", "cat/a.png")
+    (data / "dog").symlink_to(tmp_path / "elsewhere")
+    (data / "cat" / "loop").symlink_to(data)
+    assert names_in(data) == ["cat/a.png", "dog/x.png"]
 
 
 def test_the_order_of_the_file_system_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree(tmp_path, *(f"{label}/{i}.png" for label in ("cat", "dog") for i in range(6)))
-    listed = table(tmp_path, valid_pct=0.25)
+    (tmp_path / "emu").symlink_to(tmp_path / "cat")  # the same folder by two names: it is found by the first
+    listed = names_in(tmp_path)
     real = os.walk
 
-    def backwards(top: object, **options: object) -> object:
-        for where, folders, files in real(top, **options):  # type: ignore[call-overload]
+    def backwards(top: Any, **options: Any) -> Any:
+        for where, folders, files in real(top, **options):
             folders.sort(reverse=True)
             yield where, folders, sorted(files, reverse=True)
 
     monkeypatch.setattr(os, "walk", backwards)
-    assert table(tmp_path, valid_pct=0.25) == listed
-
-
-def test_a_random_split_takes_the_first_of_a_seeded_permutation() -> None:
-    assert random_split(10, 0.2, 42) == {2, 6}
-    assert random_split(10, 0.2, 42) == set(
-        torch.randperm(10, generator=torch.Generator().manual_seed(42))[:2].tolist()
-    )
-    assert random_split(10, 0.2, 43) != {2, 6}
-    assert len(random_split(9, 0.2, 0)) == 1
-    assert len(random_split(3, 0.1, 0)) == 1
-
-
-def test_a_random_split_leaves_the_global_generator_alone() -> None:
-    before = torch.get_rng_state()
-    random_split(100, 0.5, 1)
-    assert torch.equal(before, torch.get_rng_state())
-
-
-@pytest.mark.parametrize("share", [0, 1, 2, -0.2, float("nan"), "0.2", True])
-def test_a_share_that_is_none_is_refused(share: object) -> None:
-    with pytest.raises(UsageError, match=r"valid_pct: got .* expected a share in \(0, 1\)"):
-        random_split(10, share, 0)  # type: ignore[arg-type]
-
-
-def test_a_random_split_never_takes_the_test_folder(tmp_path: Path) -> None:
-    tree(tmp_path, *(f"{label}/{i}.png" for label in ("cat", "dog") for i in range(5)), "test/emu/x.png", "test/y.png")
-    rows = table(tmp_path, valid_pct=0.5)
-    assert {label for _, label, _ in rows} == {"cat", "dog"}
-    assert len(rows) == 10
-    assert not any(name.startswith("test/") for name, _, _ in rows)
-    with_test = table(tmp_path, valid_pct=0.5, test="test")
-    assert [row for row in with_test if row[2] == "test"] == [
-        ("test/emu/x.png", None, "test"),
-        ("test/y.png", None, "test"),
-    ]
-
-
-def test_a_random_split_over_split_folders_reads_the_class_below_them(tmp_path: Path) -> None:
-    tree(tmp_path, "train/cat/a.png", "train/dog/b.png", "valid/cat/c.png", "val/dog/d.png")
-    assert sorted(label for _, label, _ in table(tmp_path, valid_pct=0.5)) == ["cat", "cat", "dog", "dog"]
-
-
-def test_a_labelled_test_folder_keeps_its_labels(tmp_path: Path) -> None:
-    tree(tmp_path, "train/cat/a.png", "train/dog/b.png", "valid/cat/c.png", "test/dog/x.png")
-    assert table(tmp_path, test="test")[-1] == ("test/dog/x.png", "dog", "test")
+    assert names_in(tmp_path) == listed
+    assert listed == [f"{label}/{i}.png" for label in ("cat", "dog") for i in range(6)]
 
 
 def test_a_missing_folder_names_the_nearest_there_is(tmp_path: Path) -> None:
     tree(tmp_path, "pets/cat/a.png")
     with pytest.raises(MissingFileError, match=r"no folder .*/pest/x; the nearest there is, .* holds pets") as caught:
-        table(tmp_path / "pest" / "x")
+        existing_folder(tmp_path / "pest" / "x")
     assert isinstance(caught.value, FileNotFoundError)
+    with pytest.raises(MissingFileError, match=r"no folder .*a\.png; the nearest there is, .*cat, holds a\.png"):
+        existing_folder(tmp_path / "pets" / "cat" / "a.png")
+    assert existing_folder(str(tmp_path)) == tmp_path
 
 
-@pytest.mark.parametrize("valid_pct", [None, 0.2])
-def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path, valid_pct: float | None) -> None:
-    (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(DataError, match=r"no images \(.*\.jpg.*\.png.*\) under .*found 1 files.*<class>") as caught:
-        table(tmp_path, valid_pct=valid_pct)
-    assert isinstance(caught.value, ValueError)
+def test_a_split_leaves_the_test_set_alone() -> None:
+    samples = pd.DataFrame({"input": list("abcdefghijkl"), "split": ["test", "train"] * 6})
+    split = split_samples(samples, RandomSplit(0.5))
+    assert split["split"][::2].tolist() == ["test"] * 6
+    assert split["split"][1::2].value_counts().to_dict() == {"train": 3, "valid": 3}
+    assert samples["split"].tolist() == ["test", "train"] * 6
+    assert split_samples(samples[["input"]], RandomSplit(0.5))["split"].value_counts().to_dict() == {
+        "train": 6,
+        "valid": 6,
+    }
 
 
-def test_a_missing_validation_folder_points_to_valid_pct(tmp_path: Path) -> None:
-    tree(tmp_path, "train/cat/a.png")
-    with pytest.raises(DataError, match=r"no images under .*valid.*valid_pct=0\.2"):
-        table(tmp_path)
+def test_a_column_of_splits_may_be_the_column_split_itself() -> None:
+    samples = pd.DataFrame({"input": list("abc"), "split": ["val", "Training", "test"]}, index=[7, 8, 9])
+    assert split_samples(samples, ColumnSplit("split"))["split"].tolist() == ["valid", "train", "test"]
 
 
-def test_an_empty_test_folder_is_refused(tmp_path: Path) -> None:
-    tree(tmp_path, "train/cat/a.png", "valid/cat/b.png")
-    (tmp_path / "test").mkdir()
-    with pytest.raises(DataError, match="no images"):
-        table(tmp_path, test="test")
+def test_rows_stand_by_split_and_else_as_they_stood() -> None:
+    samples = pd.DataFrame(
+        {"camera": range(6), "split": ["test", "valid", "train", "test", "train", "valid"], "target": list("abcdef"),
+         "input": list("uvwxyz")},
+        index=[5, 4, 3, 2, 1, 0],
+    )  # fmt: skip
+    ordered = in_order(samples)
+    assert ordered.columns.tolist() == ["input", "target", "split", "camera"]
+    assert ordered.index.tolist() == list(range(6))
+    assert ordered["camera"].tolist() == [2, 4, 1, 5, 0, 3]
+    assert "".join(ordered["target"]) == "cebfad"
 
 
-def samples_of(tmp_path: Path, *names: str) -> object:
-    tree(tmp_path, *names)
-    return folder_samples(tmp_path, "train", "valid", None, valid_pct=None, seed=0)
+def test_missing_files_are_counted_and_their_rows_named(tmp_path: Path) -> None:
+    tree(tmp_path, "0.png", "8.png")
+    samples = rows(tmp_path, *((f"{i}.png", "train") for i in range(9)))
+    with pytest.raises(MissingFileError, match=r"^7 of 9 files are missing, first '.*/1\.png' \(row 1\)") as caught:
+        check_files(samples, allow_leak=False)
+    assert isinstance(caught.value, FileNotFoundError)
+    assert "row 5" in str(caught.value)
+    assert "row 6" not in str(caught.value)
+    check_files(samples, allow_leak=False, ignore_missing=True)
 
 
-def test_classes_are_the_sorted_labels_of_the_training_set(tmp_path: Path) -> None:
-    samples = samples_of(tmp_path, "train/b/1.png", "train/a/1.png", "valid/a/1.png", "valid/b/1.png")
-    assert check_classes(samples) == ("a", "b")  # type: ignore[arg-type]
-    assert check_classes(samples, ["b", "a"]) == ("b", "a")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="also 'b'"):
-        check_classes(samples, ["a"])  # type: ignore[arg-type]
+@pytest.mark.parametrize("other", ["valid", "test"])
+def test_a_file_in_training_and_elsewhere_is_refused(tmp_path: Path, other: str) -> None:
+    tree(tmp_path, "a.png", "b.png")
+    samples = rows(tmp_path, ("b.png", "train"), ("a.png", "train"), ("a.png", other))
+    with pytest.raises(DataError, match=r"^1 files are in the training set and in another one.*a\.png \(rows \[1, 2\]"):
+        check_files(samples, allow_leak=False)
+    check_files(samples, allow_leak=True)
 
 
-def test_one_class_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="only class 'ant': expected two or more"):
-        check_classes(samples_of(tmp_path, "train/ant/1.png", "valid/ant/1.png"))  # type: ignore[arg-type]
+def links(root: Path) -> list[str]:
+    tree(root, "cat/a.png")
+    (root / "alias").symlink_to(root / "cat")
+    (root / "b.png").symlink_to(root / "cat" / "a.png")
+    return ["alias/a.png", "b.png", "cat/../cat/a.png"]
 
 
-def test_a_class_of_validation_alone_is_refused(tmp_path: Path) -> None:
-    samples = samples_of(tmp_path, "train/a/1.png", "train/b/1.png", "valid/a/1.png", "valid/dog/1.png")
-    with pytest.raises(DataError, match=r"'dog' \(1 file\) of the validation set is not in train"):
-        check_classes(samples)  # type: ignore[arg-type]
+def test_a_file_by_another_name_is_the_same_file(tmp_path: Path) -> None:
+    for name in links(tmp_path):
+        with pytest.raises(DataError, match="in the training set and in another one"):
+            check_files(rows(tmp_path, ("cat/a.png", "train"), (name, "valid")), allow_leak=False)
 
 
-def test_a_class_missing_in_validation_is_told(tmp_path: Path) -> None:
-    samples = samples_of(tmp_path, "train/a/1.png", "train/b/1.png", "valid/a/1.png")
-    with pytest.warns(LearnkitWarning, match="no validation item of class b"):
-        assert check_classes(samples) == ("a", "b")  # type: ignore[arg-type]
+def test_a_file_in_validation_and_test_is_no_leak(tmp_path: Path) -> None:
+    tree(tmp_path, "a.png", "b.png")
+    check_files(rows(tmp_path, ("b.png", "train"), ("a.png", "valid"), ("a.png", "test")), allow_leak=False)
+
+
+@pytest.mark.parametrize("allow_leak", [True, False])
+def test_a_file_twice_in_a_split_is_told(tmp_path: Path, allow_leak: bool) -> None:
+    names: list[Any] = ["cat/a.png", *links(tmp_path)]
+    samples = rows(tmp_path, *((name, "train") for name in names))
+    with pytest.warns(LearnkitWarning, match=r"^3 rows name a file that their split has already, first .*\(row 1\)"):
+        check_files(samples, allow_leak=allow_leak)
+
+
+def test_rows_are_named_up_to_five() -> None:
+    samples = pd.DataFrame({"input": list("abcdefgh")})
+    assert rows_text(samples, range(2, 8)) == "'c' (row 2), 'd' (row 3), 'e' (row 4), 'f' (row 5), 'g' (row 6)"

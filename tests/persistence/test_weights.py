@@ -10,8 +10,8 @@ from torch import nn
 
 from learnkit import LearnkitWarning
 from learnkit.errors import UsageError
-from learnkit.persistence.atomic import write_atomically
 from learnkit.persistence.weights import check_name, load_weights, save_weights, weights_path
+from learnkit.whole_files import write_atomically
 
 
 def model(n: int = 3) -> nn.Module:

@@ -1,0 +1,119 @@
+"""The factories of ImageDataBunch: tables and arguments that are refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from learnkit import ImageDataBunch, LearnkitWarning
+from learnkit.data.splits import StratifiedSplit
+from learnkit.errors import DataError, MissingFileError, UnsafeFileError, UsageError, WrongTypeError
+
+SMALL: dict[str, Any] = {"size": 8, "bs": 2, "augment": False, "channels": 1, "normalize": None, "num_workers": 0}
+KINDS = ["cat"] * 5 + ["dog"] * 5
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder with img/0.png to img/9.png, each of one gray, ten times its number."""
+    folder = tmp_path / "data"
+    (folder / "img").mkdir(parents=True)
+    for i in range(10):
+        Image.new("L", (8, 8), 10 * i).save(folder / "img" / f"{i}.png")
+    return folder
+
+
+def csv(root: Path, columns: dict[str, Any], **options: Any) -> ImageDataBunch:
+    """From a table of the ten pictures with these further columns, or of those named in a column `name`."""
+    pd.DataFrame({"name": [f"{i}.png" for i in range(10)], **columns}).to_csv(root / "labels.csv", index=False)
+    return ImageDataBunch.from_csv(root, **{"folder": "img", **SMALL, **options})
+
+
+def test_a_column_of_splits_that_is_none_is_refused(root: Path) -> None:
+    columns = {"label": KINDS, "use": ["train"] * 8 + ["dev", "valid"]}
+    with pytest.raises(DataError, match="split: row 8: got 'dev'"):
+        csv(root, columns, valid_col="use")
+    for absent in ("sue", 3):
+        with pytest.raises(DataError, match=r"no column .*; columns are name, label, use"):
+            csv(root, columns, valid_col=absent)
+    for options in ({"valid_pct": 0.2}, {"split": StratifiedSplit()}):
+        with pytest.raises(UsageError, match="valid_col: got 'use', expected None with valid_pct or split"):
+            csv(root, columns, valid_col="use", **options)
+
+
+def with_name(root: Path, name: str, **options: Any) -> ImageDataBunch:
+    """The table with this name in row 3."""
+    table = pd.DataFrame({"name": [f"img/{i}.png" for i in range(10)], "label": KINDS})
+    table.loc[3, "name"] = name
+    return ImageDataBunch.from_df(root, table, **{**SMALL, **options})
+
+
+@pytest.mark.parametrize("way", ["up", "absolute", "link", "folder"])
+def test_names_that_lead_out_are_refused_unless_allowed(way: str, root: Path) -> None:
+    secret = root.parent / "secret.png"
+    Image.new("L", (8, 8), 255).save(secret)
+    (root / "link.png").symlink_to(secret)
+    (root / "folder").symlink_to(root.parent)
+    name = {"up": "../secret.png", "absolute": str(secret), "link": "link.png", "folder": "folder/secret.png"}[way]
+    with pytest.raises(UnsafeFileError, match=r"1 names lead out of .*\(row 3\).*allow_outside=True"):
+        with_name(root, name)
+    dls = with_name(root, name, allow_outside=True)
+    assert dls.prepare(dls.samples.query("name == @name")["input"].item()).max() == 1
+
+
+def test_addresses_and_nul_characters_are_refused(root: Path) -> None:
+    with pytest.raises(UnsafeFileError, match=r"file:///etc/passwd' \(row 3\)"):
+        with_name(root, "file:///etc/passwd")
+    with pytest.raises(MissingFileError, match=r"file:///etc/passwd' \(row 3\)"):
+        with_name(root, "file:///etc/passwd", allow_outside=True)
+    with pytest.raises(UnsafeFileError, match="row 3: a NUL character"):
+        with_name(root, "img/3.png\0.jpg")
+
+
+def test_bad_tables_are_refused(root: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"2 of 10 files are missing, first .*4\.png' \(row 4\), .*\(row 9\)"):
+        csv(root, {"name": [f"{i}.png" if i % 5 < 4 else f"{i}4.png" for i in range(10)], "label": KINDS})
+    with pytest.raises(DataError, match="no column 'kind'; columns are name, label"):
+        csv(root, {"label": KINDS}, label_col="kind")
+    with pytest.raises(DataError, match=r"2 rows have no label, first rows \[1, 7\]"):
+        csv(root, {"label": [None if i in (1, 7) else kind for i, kind in enumerate(KINDS)]})
+    with pytest.raises(DataError, match=r"1 rows have no label, first rows \[4\]"):
+        csv(root, {"x": [None if i == 4 else i / 2 for i in range(10)]}, task="regression")
+    (root / "labels.csv").write_text("name,label\n")
+    with pytest.raises(DataError, match="has 0 rows"):
+        ImageDataBunch.from_csv(root)
+    with pytest.raises(MissingFileError, match=r"no file .*other\.csv. CSV files there: labels\.csv"):
+        ImageDataBunch.from_csv(root, "other.csv")
+
+
+def test_path_and_table_in_the_wrong_order_are_told(root: Path) -> None:
+    table: Any = pd.DataFrame({"name": ["img/0.png", "img/1.png"], "label": ["cat", "dog"]})
+    with pytest.raises(WrongTypeError, match=r"df: got .*Path', expected a DataFrame\. Call from_df\(path, df\)"):
+        ImageDataBunch.from_df(table, root)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("share", [0, 1, 2, -0.1, float("nan")])
+def test_shares_that_are_none_are_refused(share: float, root: Path) -> None:
+    with pytest.raises(UsageError, match=r"valid_pct: got .* expected a share in \(0, 1\)"):
+        csv(root, {"label": KINDS}, valid_pct=share)
+
+
+def test_a_file_in_both_sets_is_refused_and_one_listed_twice_told(root: Path) -> None:
+    columns = {"name": [f"{i % 9}.png" for i in range(10)], "label": ["cat", "dog"] * 5}
+    in_both, twice = [0] * 5 + [1] * 5, [1] + [0] * 8 + [1]
+    with pytest.raises(DataError, match=r"1 files are in the training set and in another one.*0\.png.*allow_leak=True"):
+        csv(root, {**columns, "v": in_both}, valid_col="v")
+    assert len(csv(root, {**columns, "v": in_both}, valid_col="v", allow_leak=True).samples) == 10
+    with pytest.warns(LearnkitWarning, match=r"1 rows name a file that their split has already.*0\.png' \(row 9\)"):
+        csv(root, {**columns, "v": twice}, valid_col="v")
+
+
+def test_keywords_that_are_none_are_refused(root: Path) -> None:
+    with pytest.raises(TypeError, match="batch_size"):
+        csv(root, {"label": KINDS}, batch_size=3)
+    for options in ({"on_error": "ignore"}, {"cache": "ram"}, {"split": 0.2}, {"seed": 1.5},
+                    {"split": StratifiedSplit(), "valid_pct": 0.2}):  # fmt: skip
+        with pytest.raises(UsageError, match=f"{next(iter(options))}: got"):
+            csv(root, {"label": KINDS}, **options)

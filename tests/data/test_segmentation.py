@@ -1,0 +1,195 @@
+"""Segmentation: what a mask's pixels mean, and that no value passes unknown."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+
+from learnkit.data.resampling import Resize
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.transforms import Preprocess
+from learnkit.errors import DataError, ImageError, UsageError
+
+NUMBERS = np.array([[0, 1, 2], [2, 1, 0]], dtype=np.uint8)
+NAMES = ["sky", "tree", "road"]
+
+
+def saved(path: Path, pixels: npt.ArrayLike) -> Path:
+    Image.fromarray(np.asarray(pixels)).save(path)
+    return path
+
+
+def test_gray_levels_are_class_numbers(tmp_path: Path) -> None:
+    read = Segmentation(NAMES).read(saved(tmp_path / "m.png", NUMBERS))
+    np.testing.assert_array_equal(read, NUMBERS)
+    assert read.dtype == np.uint8
+
+
+def test_palette_numbers_are_class_numbers(tmp_path: Path) -> None:
+    image = Image.fromarray(NUMBERS)
+    image.putpalette([90, 0, 0, 0, 90, 0, 0, 0, 90])
+    image.save(tmp_path / "m.png")
+    np.testing.assert_array_equal(Segmentation(NAMES).read(tmp_path / "m.png"), NUMBERS)
+
+
+def test_masks_of_one_bit(tmp_path: Path) -> None:
+    path = saved(tmp_path / "m.png", NUMBERS == 1)
+    np.testing.assert_array_equal(Segmentation(["other", "tree"]).read(path), NUMBERS == 1)
+
+
+@pytest.mark.parametrize("codes", [{0: "other", 255: "tree"}, {255: "tree", 0: "other"}])
+def test_values_are_mapped_in_the_order_of_the_codes(tmp_path: Path, codes: dict[int, str]) -> None:
+    path = saved(tmp_path / "m.png", np.where(NUMBERS == 1, 255, 0).astype(np.uint8))
+    task = Segmentation(codes)
+    np.testing.assert_array_equal(task.read(path), np.where(NUMBERS == 1, list(codes).index(255), list(codes).index(0)))
+    assert task.classes == tuple(codes.values())
+
+
+def test_sixteen_bit_values(tmp_path: Path) -> None:
+    path = saved(tmp_path / "m.png", NUMBERS.astype(np.uint16) * 1000)
+    np.testing.assert_array_equal(Segmentation({0: "a", 1000: "b", 2000: "c"}).read(path), NUMBERS)
+
+
+def test_colours(tmp_path: Path) -> None:
+    colours = np.array([(0, 0, 0), (0, 1, 0), (224, 224, 192)], dtype=np.uint8)
+    path = saved(tmp_path / "m.png", colours[NUMBERS])
+    codes: dict[Any, str] = {(0, 0, 0): "a", (0, 1, 0): "b", (224, 224, 192): "c"}
+    np.testing.assert_array_equal(Segmentation(codes).read(path), NUMBERS)
+    del codes[224, 224, 192]
+    ignoring = Segmentation(codes, ignore_index=(224, 224, 192))
+    np.testing.assert_array_equal(ignoring.read(path), np.where(NUMBERS == 2, 255, NUMBERS))
+    with pytest.raises(
+        DataError, match=r"m\.png \(row 2\): pixel values .*\(224, 224, 192\)}.*Add \(224, 224, 192\) to"
+    ):
+        Segmentation(codes).read(path, " (row 2)")
+
+
+@pytest.mark.parametrize("void", [2, 77, 255])
+def test_a_value_outside_the_codes_is_ignored(tmp_path: Path, void: int) -> None:
+    task = Segmentation(NAMES[:2], ignore_index=void)
+    path = saved(tmp_path / "m.png", np.where(NUMBERS == 2, void, NUMBERS).astype(np.uint8))
+    np.testing.assert_array_equal(task.read(path), np.where(NUMBERS == 2, 255, NUMBERS))
+    assert (task.n_out, task.ignored) == (2, 255)
+
+
+def test_a_class_that_is_ignored_keeps_its_output(tmp_path: Path) -> None:
+    task = Segmentation({10: "a", 11: "void", 12: "c"}, ignore_index=11)
+    np.testing.assert_array_equal(task.read(saved(tmp_path / "m.png", NUMBERS + 10)), NUMBERS)
+    assert (task.n_out, task.ignored) == (3, 1)
+
+
+@pytest.mark.parametrize("pixels", [[[0, 1], [2, 1]], [[0, 1], [254, 255]]])
+@pytest.mark.parametrize("ignore_index", [None, 255])
+def test_unknown_values_are_refused(tmp_path: Path, pixels: list[list[int]], ignore_index: int | None) -> None:
+    path = saved(tmp_path / "m.png", np.array(pixels, dtype=np.uint8))
+    found = ", ".join(str(value) for value in sorted({value for row in pixels for value in row}))
+    strange = sorted({value for row in pixels for value in row} - {0, 1, ignore_index})[0]
+    with pytest.raises(DataError) as caught:
+        Segmentation(["a", "b"], ignore_index).read(path, " (row 4)")
+    for part in (f"{path} (row 4)", f"{{{found}}}", "2 codes", f"ignore_index={strange}"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [0.5, -1.0, float("nan")])
+def test_numbers_that_are_no_class_are_not_cut_to_one(tmp_path: Path, value: float) -> None:
+    with pytest.raises(DataError, match=r"m\.tiff: pixel values"):
+        Segmentation(["a", "b"]).read(saved(tmp_path / "m.tiff", np.array([[0, value]], dtype=np.float32)))
+    if value == -1:
+        with pytest.raises(DataError, match="-1"):
+            Segmentation(["a", "b"]).read(saved(tmp_path / "m.tiff", np.array([[0, -1]], dtype=np.int32)))
+
+
+def test_a_mask_that_is_no_image_is_named(tmp_path: Path) -> None:
+    (tmp_path / "m.png").write_bytes(b"")
+    with pytest.raises(ImageError, match=r"m\.png \(row 1\)"):
+        Segmentation(NAMES).read(tmp_path / "m.png", " (row 1)")
+
+
+def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
+    picture, mask = saved(tmp_path / "p.png", np.zeros((4, 6), np.uint8)), saved(tmp_path / "m.png", NUMBERS)
+    with pytest.raises(DataError) as caught:
+        Preprocess(Resize((4, 4)), None).stored(str(picture), str(mask), task=Segmentation(NAMES))
+    for part in (f"{mask}", "3 x 2", f"{picture}", "6 x 4"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("ignore_index", [None, 1, 255])
+def test_the_loss_is_the_mean_of_the_pixels_that_count(ignore_index: int | None) -> None:
+    raw = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    targets = torch.arange(40).reshape(2, 4, 5) % 3
+    if ignore_index == 255:
+        targets[0, 0] = 255
+    each = [
+        -raw[n, :, y, x].log_softmax(0)[number]
+        for (n, y, x), number in np.ndenumerate(targets.numpy())
+        if number != ignore_index
+    ]
+    loss = Segmentation(NAMES, ignore_index).loss()(raw, targets)
+    torch.testing.assert_close(loss, torch.stack(each).mean())
+
+
+def test_accuracy_leaves_ignored_pixels_out() -> None:
+    predicted = torch.tensor([[[0, 1, 2], [2, 2, 0]]])
+    raw = torch.nn.functional.one_hot(predicted, 3).permute(0, 3, 1, 2).float()
+    targets = torch.tensor([[[0, 1, 1], [255, 255, 2]]])
+    for ignore_index, right in ((255, 2 / 4), (1, 1 / 4), (None, 2 / 6)):
+        (accuracy,) = Segmentation(NAMES, ignore_index).metrics
+        assert accuracy(raw, targets).item() == pytest.approx(right)
+
+
+def test_decoding_takes_the_likeliest_class() -> None:
+    task = Segmentation(NAMES)
+    raw = torch.tensor([[[[3.0, 0.0]], [[1.0, 2.0]], [[2.0, 1.0]]]])  # (1, 3, 1, 2)
+    shares = task.activation(raw)
+    torch.testing.assert_close(shares.sum(1), torch.ones(1, 1, 2))
+    array, index = task.decode(shares[0])
+    assert array.tolist() == index.tolist() == [[0, 1]]
+    assert isinstance(array, np.ndarray)
+
+
+def test_text_names_the_largest_classes_first() -> None:
+    task = Segmentation([*NAMES, "car"], ignore_index=255)
+    assert task.text(torch.tensor([[2, 2, 2, 0], [0, 1, 255, 255]], dtype=torch.uint8)) == "road, sky, tree"
+    assert task.text(torch.tensor([[3, 255]])) == "car"
+
+
+def test_labels_are_files_or_arrays(tmp_path: Path) -> None:
+    task = Segmentation(NAMES)
+    assert task.encode(saved(tmp_path / "m.png", NUMBERS)).tolist() == NUMBERS.tolist()
+    assert task.encode(NUMBERS).tolist() == NUMBERS.tolist()
+
+
+def test_equal_tasks_give_equal_numbers() -> None:
+    task = Segmentation({0: "a", 7: "b"}, 255)
+    assert task == Segmentation({0: "a", 7: "b"}, 255)
+    assert hash(task) == hash(Segmentation({0: "a", 7: "b"}, 255))
+    assert Segmentation(["a", "b"]) == Segmentation({0: "a", 1: "b"})
+    for other in (
+        Segmentation({7: "b", 0: "a"}, 255),
+        Segmentation({0: "a", 7: "b"}),
+        Segmentation({0: "a", 8: "b"}, 255),
+    ):
+        assert task != other
+    again = pickle.loads(pickle.dumps(task))
+    assert (again, again.ignored, repr(again)) == (task, 255, repr(task))
+
+
+@pytest.mark.parametrize(
+    ("codes", "ignore_index", "named"),
+    [
+        ([], None, "codes"), ("ab", None, "codes"), (["a", "a"], None, "codes"), (map(str, range(256)), None, "codes"),
+        ({-1: "a"}, None, "codes"), ({65536: "a"}, None, "codes"), ({True: "a"}, None, "codes"),
+        ({1.0: "a"}, None, "codes"),
+        ({0: "a", (0, 0, 1): "b"}, None, "codes"), ({(0, 0, 256): "a"}, None, "codes"), ({(0, 0): "a"}, None, "codes"),
+        (["a"], -1, "ignore_index"), (["a"], 65536, "ignore_index"), (["a"], True, "ignore_index"),
+        (["a"], (0, 0, 0), "ignore_index"), ({(0, 0, 0): "a"}, 255, "ignore_index"),
+    ],
+)  # fmt: skip
+def test_codes_that_cannot_be_are_refused(codes: Any, ignore_index: Any, named: str) -> None:
+    with pytest.raises(UsageError, match=f"^{named}: got"):
+        Segmentation(list(codes) if isinstance(codes, map) else codes, ignore_index)
