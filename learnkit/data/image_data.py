@@ -91,7 +91,10 @@ class ImageData(DataBunch):
         if settings.test is not None:
             samples = _with_test(samples, Path(path) / settings.test)
         check_files(samples, allow_leak=settings.allow_leak, ignore_missing=settings.on_error == "skip")
-        resize = Resize(settings.sides or common_size(samples), settings.resize)
+        skips = settings.on_error == "skip"
+        resize = Resize(
+            settings.sides or common_size(samples, settings.reader, ignore_unreadable=skips), settings.resize
+        )
         bare = Preprocess(resize, None, settings.channels, settings.reader)
         skipped = samples[:0].assign(error=[])
         if settings.on_error == "skip":

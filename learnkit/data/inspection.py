@@ -7,11 +7,15 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from learnkit.data.cache import usable_cpus
 from learnkit.data.images import read_size
+from learnkit.data.resampling import shape_of
+from learnkit.data.samples import rows_text
 from learnkit.data.segmentation import Segmentation
-from learnkit.data.transforms import Preprocess
-from learnkit.errors import DataError, LearnkitWarning
+from learnkit.data.transforms import Preprocess, Reader
+from learnkit.errors import DataError, ImageError, LearnkitWarning
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,17 +54,37 @@ def unreadable(samples: "pd.DataFrame", preprocess: Preprocess, task: object) ->
     return skipped
 
 
-def common_size(samples: "pd.DataFrame") -> tuple[int, int]:
+def common_size(
+    samples: "pd.DataFrame", reader: Reader | None = None, *, ignore_unreadable: bool = False
+) -> tuple[int, int]:
     """(height, width) of all files.
+
+    Args:
+        samples: column input.
+        reader: reads the files instead of Pillow.
+        ignore_unreadable: go by the files that can be read.
 
     Raises:
         DataError: they differ.
+        ImageError: a file that cannot be read.
     """
+
+    def look(file: str) -> tuple[int, int] | None:
+        try:
+            return read_size(file) if reader is None else shape_of(np.asarray(reader(file)))
+        except ImageError:
+            if not ignore_unreadable:
+                raise
+            return None
+
     with ThreadPoolExecutor(usable_cpus()) as threads:
-        sizes = list(threads.map(read_size, samples["input"]))
-    counts = Counter(sizes).most_common()
+        found = zip(threads.map(look, samples["input"]), samples["input"], strict=True)
+        readable = [(size, file) for size, file in found if size is not None]
+    if not readable:
+        raise DataError("size=None: not one file can be read", fix="Look at verify_images(folder).")
+    counts = Counter(size for size, _ in readable).most_common()
     if len(counts) > 1:
-        first = dict(zip(reversed(sizes), reversed(samples["input"].tolist()), strict=True))
+        first = dict(reversed(readable))
         told = [f"{size[1]}×{size[0]} ×{count} e.g. {first[size]}" for size, count in counts[:SHOWN]]
         more = f", and {len(counts) - SHOWN} more" if len(counts) > SHOWN else ""
         raise DataError(f"size=None, but sizes differ: {', '.join(told)}{more}", fix="Pass size=.")
@@ -71,8 +95,11 @@ def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentat
     """Masks have the size of their picture and only pixel values with a class; up to 200 are looked at.
 
     Raises:
-        DataError: naming the first pair, or mask, for which that is not so.
+        DataError: naming the first pair, or mask, for which that is not so; or a row for training without a mask.
     """
+    missing = samples[samples["target"].isna() & (samples["split"] != "test")]
+    if len(missing):
+        raise DataError(f"{len(missing)} rows have no mask, first {rows_text(samples, missing.index)}")
     labelled = samples[samples["target"].notna()]
     some = labelled.iloc[:: max(1, math.ceil(len(labelled) / CHECKED_MASKS))]
 

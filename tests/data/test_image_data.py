@@ -384,3 +384,19 @@ def test_unlabelled_and_empty_parts(pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "test" / "x.png").unlink()
     with pytest.raises(DataError, match="no images"):
         ImageDataBunch.from_lists(tmp_path, names, labels, test="test", **SMALL)
+
+
+def test_without_a_size_what_cannot_be_read_does_not_count(pictures: Path) -> None:
+    spoil(pictures)
+    labels = [str(number % 2) for number in range(20)]
+    with pytest.warns(LearnkitWarning, match="3 of 20"):
+        assert list_bunch(pictures, labels, size=None, on_error="skip").input_shape == (3, 20, 24)
+    with pytest.raises(ImageError, match=r"3\.png"):
+        ImageDataBunch.from_lists(pictures, ["3.png", "4.png"], ["a", "b"], size=None)
+
+
+def test_a_training_picture_without_a_mask_is_named(scenes: Path) -> None:
+    table = scene_bunch(scenes).samples
+    table.loc[2, "target"] = None
+    with pytest.raises(DataError, match=r"1 rows have no mask, first .*\(row 2\)"):
+        ImageDataBunch.from_samples(table, task=scene_bunch(scenes).task, **SMALL)

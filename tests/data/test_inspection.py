@@ -29,7 +29,8 @@ def pictures(folder: Path, n: int, size: tuple[int, int] = (6, 4), value: int = 
 
 
 def masked(tmp_path: Path, n: int) -> pd.DataFrame:
-    return pd.DataFrame({"input": pictures(tmp_path / "images", n), "target": pictures(tmp_path / "masks", n)})
+    images, masks = pictures(tmp_path / "images", n), pictures(tmp_path / "masks", n)
+    return pd.DataFrame({"input": images, "target": masks, "split": "train"})
 
 
 def table(files: list[str]) -> pd.DataFrame:
@@ -111,7 +112,11 @@ def test_a_file_without_a_size_is_named(tmp_path: Path) -> None:
 def test_masks_that_fit_pass(tmp_path: Path) -> None:
     samples = masked(tmp_path, 3)
     Image.fromarray(np.array([[0, 1, 255] * 2] * 4, dtype=np.uint8)).save(samples["target"][0])
-    samples.loc[len(samples)] = {"input": str(tmp_path / "gone.png"), "target": None}  # without a mask: not looked at
+    samples.loc[len(samples)] = {
+        "input": str(tmp_path / "gone.png"),
+        "target": None,
+        "split": "test",
+    }  # without a mask: not looked at
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_masks(samples, PREPROCESS, TASK)
@@ -140,7 +145,7 @@ def test_at_most_200_masks_are_looked_at(monkeypatch: pytest.MonkeyPatch, n: int
 
     monkeypatch.setattr(Preprocess, "stored", stored)
     monkeypatch.setattr(inspection, "usable_cpus", lambda: 1)
-    samples = pd.DataFrame({"input": [str(i) for i in range(n)], "target": ["m"] * n})
+    samples = pd.DataFrame({"input": [str(i) for i in range(n)], "target": ["m"] * n, "split": "train"})
     check_masks(samples, PREPROCESS, TASK)
     steps = np.diff([int(name) for name in seen])
     assert min(n, 100) <= len(seen) <= 200
