@@ -23,6 +23,8 @@ __all__ = [
     "default_device",
     "find_device",
     "on_device",
+    "peak_memory",
+    "reset_peak_memory",
     "to_device",
 ]
 
@@ -65,6 +67,24 @@ def find_device(device: str | torch.device | None) -> torch.device:
 def copies_from_pinned(device: torch.device) -> bool:
     """Whether batches reach this device faster from page-locked memory."""
     return device.type == "cuda"
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """The most bytes of an accelerator that tensors held at once since `reset_peak_memory`; None where none counts."""
+    module = _counting_module(device)
+    return None if module is None else int(module.max_memory_allocated(device))
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Count the peak anew from here on."""
+    module = _counting_module(device)
+    if module is not None:
+        module.reset_peak_memory_stats(device)
+
+
+def _counting_module(device: torch.device) -> Any:
+    module = None if device.type == "cpu" else torch.get_device_module(device)
+    return module if hasattr(module, "max_memory_allocated") else None
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
@@ -119,12 +139,16 @@ class Compute:
         device: where model and batches are.
         precision: "fp32", "fp16" (with gradient scaling) or "bf16"; weights stay float32.
         clip_norm: the global gradient norm above which gradients are scaled down, None for no clipping.
+        accumulate: items whose gradients are gathered before a step, None for a step a batch.
+        n_gathered: items gathered since the last step.
         n_skipped: steps left out because float16 gradients overflowed.
     """
 
     device: torch.device = field(default_factory=default_device)
     precision: Precision = "fp32"
     clip_norm: float | None = None
+    accumulate: int | None = None
+    n_gathered: int = 0
     n_skipped: int = 0
     _scaler: torch.amp.GradScaler | None = None
 
@@ -160,8 +184,11 @@ class Compute:
             return type(preds)(self.full(p) for p in preds)
         return preds.float() if isinstance(preds, Tensor) and preds.is_floating_point() else preds
 
-    def backward(self, loss: Tensor) -> None:
-        """Gradients of the loss, scaled up for float16."""
+    def backward(self, loss: Tensor, n_items: int = 1) -> None:
+        """Gradients of the loss, the mean over `n_items`, added to those gathered; scaled up for float16."""
+        self.n_gathered += n_items
+        if self.accumulate is not None:
+            loss = loss * (n_items / self.accumulate)
         if self._scaler is None:
             loss.backward()  # type: ignore[no-untyped-call]
         else:
@@ -175,6 +202,9 @@ class Compute:
         """
         if self._scaler is not None:
             self._scaler.unscale_(optimizer)
+        if self.accumulate is not None and self.n_gathered != self.accumulate:
+            gradients = [p.grad for p in model.parameters() if p.grad is not None]
+            torch._foreach_mul_(gradients, self.accumulate / self.n_gathered)  # the mean over the items there are
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), self.clip_norm)
         taken = True
@@ -186,8 +216,18 @@ class Compute:
             self._scaler.update()
             taken = self._scaler.get_scale() >= scale
             self.n_skipped += not taken
-        optimizer.zero_grad()
+        self.forget(optimizer)
         return taken
+
+    def forget(self, optimizer: Optimizer) -> None:
+        """Drop the gradients gathered."""
+        optimizer.zero_grad()
+        self.n_gathered = 0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether enough is gathered for a step."""
+        return self.n_gathered >= (self.accumulate or 1)
 
     @property
     def reads_freely(self) -> bool:

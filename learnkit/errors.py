@@ -36,6 +36,7 @@ __all__ = [
     "UnsafeFileError",
     "UsageError",
     "WrongTypeError",
+    "missing_extra",
     "nearest",
 ]
 
@@ -125,6 +126,15 @@ class SkipEpoch(Interrupt):
 
 class SkipBatch(Interrupt):
     """Leave the rest of this batch out and go on with the next."""
+
+
+def missing_extra(package: str, extra: str) -> UsageError:
+    """The error for a package that only some features need, and that is not installed.
+
+    >>> print(missing_extra("timm", "timm"))
+    this needs the package timm. Install it: pip install "learnkit[timm]".
+    """
+    return UsageError(f"this needs the package {package}", fix=f'Install it: pip install "learnkit[{extra}]".')
 
 
 def nearest(name: str, known: Iterable[str], n: int = 5) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learnkit.errors import NonFiniteLossError, UsageError
+from learnkit.errors import NonFiniteLossError, StopFit, UsageError
 from learnkit.training.state import TrainState
 
 __all__ = ["LossWatch", "Weights"]
@@ -33,7 +33,7 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 class LossWatch:
-    """Looks at each training loss; one that is nan or infinite ends the fit with NonFiniteLossError.
+    """Looks at each training loss; one that is nan or infinite ends the fit with NonFiniteLossError, or StopFit.
 
     On the CPU every loss is read before its backward pass; elsewhere they are read fifty at a time, so that nothing
     waits for the device.
@@ -86,11 +86,15 @@ class LossWatch:
             self._good.restore(state.model)
             state.optimizer.state.clear()
         self._unread.clear()
-        raise NonFiniteLossError(
+        seen = (
             f"loss {value} at epoch {state.epoch} batch {batch} (lr {', '.join(f'{rate:.3g}' for rate in rates)}); "
             f"input finite? {finite}; last finite loss {self._last_finite:.4g}; "
-            "weights restored to those at the start of the epoch",
-            fix="Lower lr (learn.lr_find() suggests one), clip gradients, or look at this batch's data.",
+            "weights restored to those at the start of the epoch"
+        )
+        if state.stops_on_nan:
+            raise StopFit(seen)
+        raise NonFiniteLossError(
+            seen, fix="Lower lr (learn.lr_find() suggests one), clip gradients, or look at this batch's data."
         )
 
 

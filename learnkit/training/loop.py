@@ -2,19 +2,20 @@
 
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from learnkit.device import to_device
-from learnkit.errors import DataError, LearnkitWarning, SkipBatch, SkipEpoch, StopFit
+from learnkit.errors import DataError, Interrupt, LearnkitWarning, SkipBatch, SkipEpoch, StopFit
 from learnkit.seeds import Stream, derive
 from learnkit.training.callback import Callback, CallbackList
 from learnkit.training.finite import LossWatch
 from learnkit.training.state import TrainState
 
-__all__ = ["fit", "split_batch", "train_batch", "train_epoch", "validate"]
+__all__ = ["batches_of_epoch", "fit", "split_batch", "take_step", "train_batch", "train_epoch", "validate"]
 
 
 def fit(state: TrainState, callbacks: CallbackList) -> None:
@@ -31,6 +32,7 @@ def fit(state: TrainState, callbacks: CallbackList) -> None:
         except StopFit as stop:
             state.stop_reason = str(stop) or "stopped by a callback"
         except BaseException as error:
+            state.failed = True
             callbacks.finish(state, during=error)
             raise
         callbacks.finish(state)
@@ -45,18 +47,21 @@ def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch) ->
     watch.start_epoch(state)
     callbacks.notify(Callback.before_epoch, state)
     try:
-        for state.batch, batch in enumerate(_batches_of_epoch(state)):
+        for state.batch, batch in enumerate(batches_of_epoch(state)):
             try:
                 train_batch(state, batch, callbacks, watch)
             except SkipBatch:
-                state.optimizer.zero_grad()
+                if state.compute.accumulate is None:
+                    state.compute.forget(state.optimizer)
+        if state.compute.n_gathered:  # a last group of batches that is short of a whole one
+            take_step(state, callbacks)
     except SkipEpoch:
-        state.optimizer.zero_grad()
+        state.compute.forget(state.optimizer)
     watch.read(state)
 
 
 def train_batch(state: TrainState, batch: Any, callbacks: CallbackList, watch: LossWatch) -> None:
-    """One forward, backward and step."""
+    """One forward and backward, and a step if one is due."""
     compute = state.compute
     state.inputs, state.targets = split_batch(to_device(batch, compute.device), "train")
     compute.reseed(state.epoch_seed + state.batch)
@@ -67,13 +72,24 @@ def train_batch(state: TrainState, batch: Any, callbacks: CallbackList, watch: L
     callbacks.notify(Callback.after_pred, state)
     state.loss = state.loss_func(state.preds, state.targets)
     callbacks.notify(Callback.after_loss, state)
-    watch.see(state)
-    compute.backward(state.loss)
+    try:
+        watch.see(state)
+    except StopFit:
+        with suppress(Interrupt):
+            callbacks.notify(Callback.after_batch, state)  # so that the batch is recorded
+        raise
+    compute.backward(state.loss, _size(state.inputs))
     callbacks.notify(Callback.after_backward, state)
-    if compute.step(state.optimizer, state.model):
+    if compute.is_due:
+        take_step(state, callbacks)
+    callbacks.notify(Callback.after_batch, state)
+
+
+def take_step(state: TrainState, callbacks: CallbackList) -> None:
+    """One optimizer step with the gradients gathered."""
+    if state.compute.step(state.optimizer, state.model):
         state.step += 1
     callbacks.notify(Callback.after_step, state)
-    callbacks.notify(Callback.after_batch, state)
 
 
 @torch.no_grad()
@@ -125,7 +141,7 @@ class _Seeded(Protocol):
     def seed_epoch(self, seed: int, epoch: int) -> None: ...
 
 
-def _batches_of_epoch(state: TrainState) -> Iterator[Any]:
+def batches_of_epoch(state: TrainState) -> Iterator[Any]:
     """The training batches, their order fixed by (seed, epoch); a lone last item is left out before batch norm."""
     epoch = state.first_epoch + state.epoch
     if isinstance(state.train_dl, _Seeded):

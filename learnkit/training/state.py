@@ -25,6 +25,7 @@ class TrainState:
         seed: all randomness of the fit is a function of it, the epoch and the batch.
         first_epoch: epochs the learner had behind it when this fit began; `first_epoch + epoch` never repeats.
         folder: where callbacks write files.
+        stops_on_nan: whether a loss that is no number ends the fit quietly; otherwise it is an error.
         epoch: number of the running epoch of this fit, from 0.
         batch: number of the running batch of this epoch, from 0.
         step: optimizer steps taken in this fit.
@@ -35,7 +36,10 @@ class TrainState:
         loss: mean over the batch, shape ().
         valid: results of the last validation: "valid_loss" and one number a metric.
         row: the record of the last epoch, as the table shows it; set by the recorder.
+        columns: further numbers of an epoch's row, by name: a callback names them in `before_fit` (nan will do) and sets
+            them before the recorder's `after_epoch`.
         stop_reason: why the fit ended early, empty when it did not.
+        failed: whether the fit is ending with an error or Ctrl-C; `after_fit` may ask.
     """
 
     # What is trained, and on what: fixed for one fit.
@@ -51,6 +55,7 @@ class TrainState:
     seed: int = 0
     first_epoch: int = 0
     folder: Path = field(default_factory=Path)
+    stops_on_nan: bool = False
     epoch_seed: int = 0  # the generators of batch n of the running epoch are seeded with this + n
     # Where we are.
     epoch: int = 0
@@ -66,7 +71,9 @@ class TrainState:
     # What came out.
     valid: dict[str, float] = field(default_factory=dict)
     row: dict[str, float] = field(default_factory=dict)
+    columns: dict[str, float] = field(default_factory=dict)
     stop_reason: str = ""
+    failed: bool = False
     n_batches: int | None = field(init=False)  # in an epoch; None for a loader without a length
 
     def __post_init__(self) -> None:
@@ -76,6 +83,8 @@ class TrainState:
     def progress(self) -> float:
         """The share of this fit that is done before the running batch, in [0, 1).
 
+        Where gradients are accumulated, all batches of one step have the progress of the first of them.
+
         Raises:
             UsageError: the training loader has no length.
         """
@@ -84,13 +93,23 @@ class TrainState:
                 "train_dl has no length, so how far the fit is cannot be told",
                 fix="Give the loader a __len__, or train without a schedule.",
             )
-        return (self.epoch * self.n_batches + self.batch) / (self.n_epochs * self.n_batches)
+        n = self.batches_per_step
+        steps = -(-self.n_batches // n)
+        return (self.epoch * steps + self.batch // n) / (self.n_epochs * steps)
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches whose gradients make one optimizer step; 1 for a loader that does not tell its batch size."""
+        if self.compute.accumulate is None:
+            return 1
+        size = getattr(self.train_dl, "batch_size", None)
+        return -(-self.compute.accumulate // size) if isinstance(size, int) and size > 0 else 1
 
     @property
     def record_names(self) -> list[str]:
         """What each epoch's row will hold, in the order of the table; known before the first epoch."""
         validated = ["valid_loss", *(metric.name for metric in self.metrics)]
-        return ["train_loss", *(validated if self.valid_dl is not None else [])]
+        return ["train_loss", *(validated if self.valid_dl is not None else []), *self.columns]
 
 
 def loader_length(loader: object) -> int | None:

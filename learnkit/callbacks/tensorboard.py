@@ -1,0 +1,115 @@
+"""TensorBoard: curves, rates, pictures, histograms and the graph of a fit, in files its web page reads."""
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from learnkit.errors import LearnkitWarning, UsageError, missing_extra
+from learnkit.inference.predictions import evaluating
+from learnkit.persistence.weights import check_name
+from learnkit.training.callback import Callback, Order
+from learnkit.training.state import TrainState
+from learnkit.types import PathLike
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+__all__ = ["TensorBoard"]
+
+
+class TensorBoard(Callback):
+    """Write a run that `tensorboard --logdir logs` shows.
+
+    Scalars: batch/loss and batch/lr_<group> every few batches, epoch/<column> every epoch. Nothing is served or sent.
+
+    Args:
+        log_dir: holds the runs.
+        name: of this run; None for fit-000, fit-001, ...: the next that is not there.
+        every: batches between two points of the loss and the rates.
+        graph: write the model's graph, as one batch goes through it.
+        images: how many pictures of each epoch's first batch to write, as the model sees them.
+        histograms: write the values of every parameter after each epoch.
+    """
+
+    order = Order.REPORT
+
+    def __init__(
+        self,
+        log_dir: PathLike = "logs",
+        name: str | None = None,
+        every: int = 25,
+        *,
+        graph: bool = True,
+        images: int = 0,
+        histograms: bool = False,
+    ) -> None:
+        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+            raise UsageError("every", got=every, expected="a number of batches, 1 or more")
+        self.log_dir = Path(log_dir)
+        self.name = None if name is None else check_name(name)
+        self.every, self.graph, self.images, self.histograms = every, graph, images, histograms
+        self.folder: Path | None = None  # of the last run
+        self._writer: SummaryWriter | None = None
+        self._n_batches = 0
+
+    def before_fit(self, state: TrainState) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise missing_extra("tensorboard", "tensorboard") from error
+        self.folder = self.log_dir / (self.name or _next_name(self.log_dir))
+        self._writer = SummaryWriter(str(self.folder))
+        self._n_batches = 0
+
+    def before_batch(self, state: TrainState) -> None:
+        x = state.inputs[0] if state.inputs else None
+        if state.batch == 0 and self.images and isinstance(x, Tensor) and x.ndim == 4:
+            low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
+            pictures = ((x - low) / (high - low).clamp(min=1e-8))[: self.images]
+            self._open.add_images("pictures", pictures[:, :3] if x.shape[1] >= 3 else pictures[:, :1], state.epoch)
+        if state.batch == 0 and state.epoch == 0 and self.graph:
+            self._write_graph(state)
+
+    def after_batch(self, state: TrainState) -> None:
+        self._n_batches += 1
+        if self._n_batches % self.every and self._n_batches > 1:
+            return
+        self._open.add_scalar("batch/loss", state.loss.item(), self._n_batches)
+        rates = [group["lr"] for group in state.optimizer.param_groups]
+        for number, rate in enumerate(rates):
+            self._open.add_scalar(f"batch/lr_{number}", rate, self._n_batches)
+
+    def after_epoch(self, state: TrainState) -> None:
+        for column, value in state.row.items():
+            if column != "epoch":
+                self._open.add_scalar(f"epoch/{column}", value, int(state.row["epoch"]))
+        if self.histograms:
+            for name, parameter in state.model.named_parameters():
+                self._open.add_histogram(name, parameter.detach(), int(state.row["epoch"]))
+
+    def after_fit(self, state: TrainState) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    @property
+    def _open(self) -> "SummaryWriter":
+        assert self._writer is not None, "hooks run within a fit"
+        return self._writer
+
+    def _write_graph(self, state: TrainState) -> None:
+        """The graph, without a trace in the model: batch norm and random generators stay as they are."""
+        try:
+            with evaluating(state.model), state.compute.kept_rng(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the tracer, about what it cannot follow
+                self._open.add_graph(state.model, tuple(x[:1] if isinstance(x, Tensor) else x for x in state.inputs))
+        except Exception as error:  # whatever a model of unknown make does when it is traced
+            what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            warnings.warn(f"TensorBoard: no graph of this model ({what})", LearnkitWarning, stacklevel=2)
+
+
+def _next_name(folder: Path) -> str:
+    there: set[Any] = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return next(name for number in range(10**6) if (name := f"fit-{number:03d}") not in there)

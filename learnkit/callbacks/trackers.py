@@ -1,0 +1,94 @@
+"""Experiment trackers: each epoch's row to Weights & Biases or MLflow, through their own packages."""
+
+from typing import Any
+
+from learnkit.errors import missing_extra
+from learnkit.training.callback import Callback, Order
+from learnkit.training.state import TrainState
+
+__all__ = ["MLflow", "WandB"]
+
+
+class WandB(Callback):
+    """Each epoch's row to a run of Weights & Biases; one that is open already is used and left open.
+
+    Args:
+        project: the project, as `wandb.init` takes it.
+        **options: what else `wandb.init` takes, such as name=, mode="offline" or dir=.
+    """
+
+    order = Order.REPORT
+
+    def __init__(self, project: str | None = None, **options: Any) -> None:
+        self.options = {"project": project, **options}
+        self.run: Any = None
+        self._is_ours = False
+
+    def before_fit(self, state: TrainState) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise missing_extra("wandb", "track") from error
+        self._is_ours = wandb.run is None
+        self.run = wandb.init(**self.options) if self._is_ours else wandb.run
+        self.run.config.update(_settings(state), allow_val_change=True)
+
+    def after_epoch(self, state: TrainState) -> None:
+        self.run.log(dict(state.row))
+
+    def after_fit(self, state: TrainState) -> None:
+        if self._is_ours and self.run is not None:
+            self.run.finish()
+        self.run = None
+
+
+class MLflow(Callback):
+    """Each epoch's row to a run of MLflow; one that is active already is used and left open.
+
+    Args:
+        experiment: its name; None for MLflow's default one.
+        tracking_uri: where runs are kept, such as "file:mlruns"; None for MLflow's own setting.
+        **options: what `mlflow.start_run` takes, such as run_name=.
+    """
+
+    order = Order.REPORT
+
+    def __init__(self, experiment: str | None = None, tracking_uri: str | None = None, **options: Any) -> None:
+        self.experiment, self.tracking_uri, self.options = experiment, tracking_uri, options
+        self._mlflow: Any = None
+        self._is_ours = False
+
+    def before_fit(self, state: TrainState) -> None:
+        try:
+            import mlflow
+        except ImportError as error:
+            raise missing_extra("mlflow", "track") from error
+        self._mlflow = mlflow
+        if self.tracking_uri is not None:
+            mlflow.set_tracking_uri(self.tracking_uri)
+        self._is_ours = mlflow.active_run() is None
+        if self._is_ours:
+            if self.experiment is not None:
+                mlflow.set_experiment(self.experiment)
+            mlflow.start_run(**self.options)
+        mlflow.log_params(_settings(state))
+
+    def after_epoch(self, state: TrainState) -> None:
+        numbers = {name: value for name, value in state.row.items() if name != "epoch"}
+        self._mlflow.log_metrics(numbers, step=int(state.row["epoch"]))
+
+    def after_fit(self, state: TrainState) -> None:
+        if self._is_ours and self._mlflow is not None:
+            self._mlflow.end_run()
+        self._mlflow = None
+
+
+def _settings(state: TrainState) -> dict[str, Any]:
+    return {
+        "epochs": state.n_epochs,
+        "lr": state.rates[-1] if state.rates else None,
+        "optimizer": type(state.optimizer).__name__,
+        "loss": getattr(state.loss_func, "__name__", type(state.loss_func).__name__),
+        "seed": state.seed,
+        "precision": state.compute.precision,
+    }
