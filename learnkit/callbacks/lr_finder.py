@@ -51,6 +51,7 @@ class LRFinder(Callback):
     """
 
     order = Order.SCHEDULE
+    sets = frozenset({"lr"})
 
     def __init__(self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True) -> None:
         if not (is_positive(start_lr) and is_positive(end_lr) and start_lr < end_lr):

@@ -25,6 +25,7 @@ class OneCycle(Callback):
     """
 
     order = Order.SCHEDULE
+    sets = frozenset({"lr"})
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from learnkit.errors import UsageError
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
 
-__all__ = ["Progress", "format_row"]
+__all__ = ["Progress", "format_row", "in_notebook"]
 
 READ_EVERY = 0.2  # seconds between two looks at the running loss
 Display = Literal["auto", "bar", "plain", "off"]
@@ -88,10 +88,11 @@ def chosen_display(display: Display) -> str:
         return named
     if os.environ.get("TQDM_DISABLE", "").lower() in ("1", "true"):
         return "off"
-    return "bar" if sys.stdout.isatty() or _in_notebook() else "plain"
+    return "bar" if sys.stdout.isatty() or in_notebook() else "plain"
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return type(shell).__name__ == "ZMQInteractiveShell"
 

@@ -30,7 +30,7 @@ class Recorder(Callback):
         lrs: the learning rate of each batch, of the last layer group.
         moms: the momentum of each batch (nan for an optimizer without one).
         rows: one mapping an epoch: epoch, train_loss (the smoothed loss at the epoch's end), valid_loss, the metrics,
-            time in seconds.
+            the columns of other callbacks, time in seconds.
         epoch_ends: for each row, how many batches had been trained on by then.
         lr_curve: what the last `lr_find` saw; None before it.
     """
@@ -67,7 +67,7 @@ class Recorder(Callback):
 
     def after_epoch(self, state: TrainState) -> None:
         self._read()
-        row = {"epoch": len(self.rows), "train_loss": self._smoothed.value, **state.valid}
+        row = {"epoch": len(self.rows), "train_loss": self._smoothed.value, **state.valid, **state.columns}
         state.row = {**row, "time": time.perf_counter() - self._epoch_start}
         self.rows.append(state.row)
         self.epoch_ends.append(len(self.losses))

@@ -1,7 +1,6 @@
 """Predictions: a model's activated outputs over a loader or for one item, without any trace of a fit."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,25 +9,12 @@ from torch import Tensor, nn
 
 from learnkit.device import Compute, to_device
 from learnkit.errors import DataError, UsageError
+from learnkit.training.modes import evaluating
 from learnkit.types import Activation
 
-__all__ = ["evaluating", "predict_batches", "predict_loader"]
+__all__ = ["predict_batches", "predict_loader"]
 
 PerItemLoss = Callable[[Any, Any], Tensor]  # (raw outputs, targets) -> (N,)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode and no gradients inside; each module's own mode afterwards."""
-    training = [module for module in model.modules() if module.training]
-    if training:
-        model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def predict_batches(

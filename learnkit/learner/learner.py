@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 
 from learnkit.errors import LearnkitWarning, UsageError
-from learnkit.inference.predictions import evaluating, predict_batches, predict_loader
+from learnkit.inference.predictions import predict_batches, predict_loader
 from learnkit.interpretation.classification import ClassificationInterpretation
-from learnkit.learner.trainer import DEFAULT_LR, Trainer
+from learnkit.learner.policies import PolicyTrainer
+from learnkit.learner.trainer import DEFAULT_LR
 from learnkit.losses.per_item import per_item_loss
 from learnkit.metrics.metric import make_metrics
 from learnkit.persistence.weights import load_weights, save_weights, weights_path
 from learnkit.training import loop
 from learnkit.training.callback import CallbackList
+from learnkit.training.modes import evaluating
 from learnkit.types import Activation, DatasetType, PathLike
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Learner"]
 
 
-class Learner(Trainer):
+class Learner(PolicyTrainer):
     """A trainer that also answers: validation, predictions, interpretation, and its weights on disk.
 
     Its arguments are those of `Trainer`.

@@ -5,11 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from learnkit.callbacks.lr_finder import LRFinder, Suggestions
-from learnkit.callbacks.one_cycle import OneCycle
 from learnkit.callbacks.precision import MixedPrecision
 from learnkit.callbacks.progress import Progress
 from learnkit.callbacks.recorder import Recorder
@@ -143,21 +143,6 @@ class Trainer:
         finally:
             self.epoch += state.epochs_begun
 
-    def fit_one_cycle(
-        self,
-        epochs: int,
-        max_lr: LearningRate = DEFAULT_LR,
-        moms: Sequence[float] = (0.95, 0.85),
-        div_factor: float = 25.0,
-        pct_start: float = 0.25,
-        final_div: float = 1e5,
-        wd: float | Sequence[float] | None = None,
-        callbacks: Callback | Sequence[Callback] = (),
-    ) -> None:
-        """Train under one cycle of rates that peaks at `max_lr`; see `OneCycle`."""
-        cycle = OneCycle(None, moms, div_factor, pct_start, final_div)
-        self.fit(epochs, max_lr, wd, [cycle, *as_list(callbacks)])
-
     def lr_find(
         self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True
     ) -> Suggestions:
@@ -223,6 +208,19 @@ class Trainer:
         """Take a callback, or all of a class, out again."""
         kind = callback if isinstance(callback, type) else ()
         self.callbacks = [own for own in self.callbacks if own is not callback and not isinstance(own, kind)]
+        return self
+
+    def to_channels_last(self) -> Self:
+        """Keep the model's weights, and so its feature maps, with the channels last: what convolutions like best."""
+        self.model.to(memory_format=torch.channels_last)
+        return self
+
+    def compile(self, **options: Any) -> Self:
+        """Compile the model in place with torch.compile's `options`; names in its state dict stay as they are.
+
+        The compilation runs with the first batch. Freezing and unfreezing compile anew by themselves.
+        """
+        self.model.compile(**options)
         return self
 
     def to_fp16(self) -> Self:

@@ -1,5 +1,6 @@
 """Learners for images: cnn_learner."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, TypedDict, Unpack
@@ -9,10 +10,13 @@ from torch import Tensor, nn
 
 from learnkit.callbacks import Callback
 from learnkit.data.bunch import DataBunch
+from learnkit.data.image_data import ImageData
 from learnkit.data.segmentation import Segmentation
-from learnkit.errors import UsageError
+from learnkit.errors import LearnkitWarning, UsageError
 from learnkit.learner.learner import Learner
+from learnkit.models.architectures import torchvision_name
 from learnkit.models.cnn import build_cnn
+from learnkit.models.preprocessing import differs, has_preprocessing, preprocessing_of
 from learnkit.optim.optimizers import OptimizerFactory
 from learnkit.seeds import Stream, derive, kept_rng
 from learnkit.types import Activation, Loss, PathLike
@@ -56,7 +60,8 @@ def cnn_learner(
 
     Args:
         dls: the data; it gives the number of outputs and of channels.
-        base_arch: an architecture of `learnkit.models`, its name, a torchvision builder, or a module.
+        base_arch: an architecture of `learnkit.models`, its name, "timm/NAME" for a network of timm, a torchvision
+            builder, or a module.
         cut: how many children of the backbone to keep (an index, -2 for all but two), or a function that cuts it.
         pretrained: load ImageNet weights, and freeze all but the head (and the norm layers).
         lin_ftrs: widths of the head's hidden layers; None for one of 512.
@@ -66,20 +71,32 @@ def cnn_learner(
         bn_final: batch norm after the last layer.
         init: how the head's weights begin, a function of torch.nn.init or its name; None for torch's own way.
         concat_pool: pool by maximum and average side by side.
-        in_chans: channels of the input; None for those of the data.
-        weights: instead of the ImageNet ones: a file, a state dict, or a torchvision weights entry.
+        in_chans: channels of the input; None for those of the data. For 1 the pretrained planes of the first
+            convolution are summed, for others repeated in turn and scaled by 3 / in_chans.
+        weights: instead of the default ones: a file, a state dict, a torchvision weights entry or its name
+            ("IMAGENET1K_V2"), or the tag of timm's ("a1_in1k").
         **learner_kwargs: passed to Learner.
 
     Returns:
-        A Learner with three layer groups for the resnet family; frozen if the weights were trained before.
+        A Learner with two layer groups or more (three for the resnet family); frozen if the weights were trained
+        before.
+
+    Warns:
+        LearnkitWarning: the data is normalised in another way than the pictures the weights were trained on.
+
+    Raises:
+        UsageError: data without a number of outputs or one answer a pixel; a network that is not known, cannot be cut,
+            or does not take pictures of this size; see `learnkit.models.build_cnn`.
+        DownloadError: pretrained weights that could not be fetched.
     """
     if not dls.c:
         raise UsageError("cnn_learner: the data does not say how many outputs it needs", fix="Give the bunch classes=.")
     if isinstance(dls.task, Segmentation):
         raise UsageError("cnn_learner gives one answer an image, this data wants one a pixel",
                          fix="Pass a segmentation model to Learner(dls, model).")  # fmt: skip
+    shape = dls.input_shape if dls.input_shape is not None and len(dls.input_shape) == 3 else None
     if in_chans is None:
-        in_chans = dls.input_shape[0] if dls.input_shape is not None and len(dls.input_shape) == 3 else 3
+        in_chans = 3 if shape is None else shape[0]
     seed = learner_kwargs.get("seed")
     with kept_rng() if seed is not None else nullcontext():
         if seed is not None:
@@ -98,8 +115,36 @@ def cnn_learner(
             concat_pool=concat_pool,
             in_chans=in_chans,
             weights=weights,
+            image_size=None if shape is None else (shape[1], shape[2]),
         )
+    if pretrained or weights is not None:
+        _check_normalization(dls, base_arch, weights)
     learn = Learner(dls, built.model, groups=built.groups, **learner_kwargs)
     if pretrained or weights is not None:
         learn.freeze()
     return learn
+
+
+def _check_normalization(dls: DataBunch, base_arch: Any, weights: Any) -> None:
+    """Warn of pictures normalised otherwise than those the published weights of this network were trained on."""
+    if not isinstance(dls, ImageData) or not has_preprocessing(base_arch):
+        return
+    wanted = preprocessing_of(base_arch, weights)
+    normalize = dls.preprocess.normalize
+    n = dls.preprocess.channels
+    mean, std = ((0.0,) * n, (1.0,) * n) if normalize is None else (normalize.mean, normalize.std)
+    if not differs(wanted, mean, std):
+        return
+    wanted_mean, wanted_std = wanted.statistics(n)
+    name = base_arch if isinstance(base_arch, str) else torchvision_name(base_arch)
+    warnings.warn(
+        f"the published weights of {name} were trained on pictures of mean {wanted_mean} and deviation {wanted_std}, "
+        f"this data is normalised by mean {_rounded(mean)} and deviation {_rounded(std)}. Make the data with "
+        f"normalize=({wanted_mean}, {wanted_std}), unless your weights were trained on data like this.",
+        LearnkitWarning,
+        stacklevel=3,
+    )
+
+
+def _rounded(values: Sequence[float]) -> tuple[float, ...]:
+    return tuple(round(value, 3) for value in values)

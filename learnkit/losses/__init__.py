@@ -1,6 +1,26 @@
-"""What can be known about a loss: the activation that belongs to it, and its value for each item."""
+"""Losses of overlap, focus and flattened tensors, weights for them, and what can be known about any loss: the
+activation that belongs to it, and its value for each item."""
 
 from learnkit.losses.activations import activation_of, identity, softmax
+from learnkit.losses.flattened import BCEWithLogitsLossFlat, CrossEntropyLossFlat, L1LossFlat, MSELossFlat
+from learnkit.losses.focal import FocalLoss
+from learnkit.losses.overlap import DiceBCELoss, DiceLoss, IoULoss
 from learnkit.losses.per_item import per_item_loss
+from learnkit.losses.weights import balanced_pos_weights, balanced_weights
 
-__all__ = ["activation_of", "identity", "per_item_loss", "softmax"]
+__all__ = [
+    "BCEWithLogitsLossFlat",
+    "CrossEntropyLossFlat",
+    "DiceBCELoss",
+    "DiceLoss",
+    "FocalLoss",
+    "IoULoss",
+    "L1LossFlat",
+    "MSELossFlat",
+    "activation_of",
+    "balanced_pos_weights",
+    "balanced_weights",
+    "identity",
+    "per_item_loss",
+    "softmax",
+]

@@ -1,5 +1,20 @@
 """Metrics: numbers that say how good a model is, exact over a whole set."""
 
+from learnkit.metrics.classification import (
+    auroc,
+    average_precision,
+    balanced_accuracy,
+    f1,
+    f2,
+    f_beta,
+    hamming,
+    jaccard,
+    kappa,
+    mcc,
+    precision,
+    recall,
+)
+from learnkit.metrics.factories import FACTORIES
 from learnkit.metrics.functions import (
     METRICS,
     accuracy,
@@ -7,20 +22,66 @@ from learnkit.metrics.functions import (
     error_rate,
     mae,
     mse,
+    perplexity,
     rmse,
     top_k_accuracy,
 )
-from learnkit.metrics.metric import Metric, make_metrics
+from learnkit.metrics.metric import Metric, make_metrics, top_k
+from learnkit.metrics.multilabel import (
+    auroc_multi,
+    average_precision_multi,
+    f1_multi,
+    f2_multi,
+    f_beta_multi,
+    hamming_multi,
+    jaccard_multi,
+    precision_multi,
+    recall_multi,
+)
+from learnkit.metrics.regression import explained_variance, msle, pearson, r2, spearman
+from learnkit.metrics.segmentation import dice, foreground_accuracy, iou
 
 __all__ = [
+    "FACTORIES",
     "METRICS",
     "Metric",
     "accuracy",
     "accuracy_multi",
+    "auroc",
+    "auroc_multi",
+    "average_precision",
+    "average_precision_multi",
+    "balanced_accuracy",
+    "dice",
     "error_rate",
+    "explained_variance",
+    "f1",
+    "f1_multi",
+    "f2",
+    "f2_multi",
+    "f_beta",
+    "f_beta_multi",
+    "foreground_accuracy",
+    "hamming",
+    "hamming_multi",
+    "iou",
+    "jaccard",
+    "jaccard_multi",
+    "kappa",
     "mae",
     "make_metrics",
+    "mcc",
     "mse",
+    "msle",
+    "pearson",
+    "perplexity",
+    "precision",
+    "precision_multi",
+    "r2",
+    "recall",
+    "recall_multi",
     "rmse",
+    "spearman",
+    "top_k",
     "top_k_accuracy",
 ]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from learnkit.errors import UsageError
@@ -17,6 +18,7 @@ __all__ = [
     "error_rate",
     "mae",
     "mse",
+    "perplexity",
     "rmse",
     "top_k_accuracy",
 ]
@@ -77,6 +79,26 @@ def mae(preds: Tensor, targets: Tensor) -> Tensor:
 def rmse(preds: Tensor, targets: Tensor) -> Tensor:
     """Square root of `mse`. As a metric it is the root of the whole set's mean, not a mean of roots."""
     return _squares(preds, targets).mean().sqrt()
+
+
+def perplexity(preds: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
+    """exp of the mean cross-entropy of the targets that count; as a metric, of the whole set's mean.
+
+    Arguments as for `accuracy`, the outputs raw.
+    """
+    return _cross_entropies(preds, targets, ignore_index).mean().exp()
+
+
+def _cross_entropies(preds: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
+    """One for each target that counts, in single precision at least."""
+    _check_classes(preds, targets)
+    targets = targets.reshape(preds[:, 0].shape)
+    preds = preds.to(torch.promote_types(preds.dtype, torch.float32))
+    return F.cross_entropy(preds, targets, ignore_index=ignore_index, reduction="none")[targets != ignore_index]
+
+
+def _exp(mean: float) -> float:
+    return math.inf if mean > 700 else math.exp(mean)  # near where double precision ends
 
 
 def _hits(preds: Tensor, targets: Tensor, ignore_index: int | None = None) -> Tensor:
@@ -174,6 +196,7 @@ METRICS: dict[str, NamedMetric] = {
     "error_rate": NamedMetric(error_rate, _misses, higher_is_better=False),
     "mae": NamedMetric(mae, _distances, higher_is_better=False),
     "mse": NamedMetric(mse, _squares, higher_is_better=False),
+    "perplexity": NamedMetric(perplexity, _cross_entropies, higher_is_better=False, finish=_exp),
     "rmse": NamedMetric(rmse, _squares, higher_is_better=False, finish=math.sqrt),
     "top_k_accuracy": NamedMetric(top_k_accuracy, _top_k_hits, higher_is_better=True),
 }

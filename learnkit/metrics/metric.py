@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.errors import UsageError, nearest
+from learnkit.metrics.factories import FACTORIES
 from learnkit.metrics.functions import METRICS, NamedMetric
+from learnkit.metrics.lazy import LazyMetric
 
-__all__ = ["ElementMetric", "FunctionMetric", "Metric", "MetricSpec", "ObjectMetric", "make_metrics"]
+__all__ = ["ElementMetric", "FunctionMetric", "Metric", "MetricSpec", "ObjectMetric", "make_metrics", "top_k"]
 
 TAKEN = ("epoch", "train_loss", "valid_loss", "time")  # columns of the history
 MetricSpec: TypeAlias = str | Callable[..., Any] | object | Sequence[Any] | None
@@ -51,13 +53,14 @@ def make_metrics(spec: MetricSpec) -> list[Metric]:
     """Metrics from what a user writes.
 
     Args:
-        spec: one of, or a list of: a name of `METRICS`; a function(preds, targets) that gives one number for a batch,
-            whose mean over items is taken; an object with update, compute and reset, as torchmetrics has them. A
-            function's or an object's own `higher_is_better`, and an object's own `name`, are kept.
+        spec: one of, or a list of: a name of `METRICS` or `FACTORIES`, or what such a name stands for; a
+            function(preds, targets) that gives one number for a batch, whose mean over items is taken; an object with
+            update, compute and reset, as torchmetrics has them. A function's or an object's own `higher_is_better`,
+            and an object's own `name`, are kept.
 
     Raises:
-        UsageError: an unknown name (the nearest are listed), a class instead of an object, something that cannot be
-            called, or the same name twice.
+        UsageError: an unknown name (the nearest are listed), a name that needs torchmetrics where it is not installed,
+            a class instead of an object, something that cannot be called, or the same name twice.
 
     >>> [metric.name for metric in make_metrics(["accuracy", torch.nn.functional.cross_entropy])]
     ['accuracy', 'cross_entropy']
@@ -77,11 +80,13 @@ def make_metrics(spec: MetricSpec) -> list[Metric]:
 
 
 def _make(part: object) -> Metric:
-    if isinstance(part, ElementMetric | FunctionMetric | ObjectMetric):
+    if isinstance(part, ElementMetric | FunctionMetric | ObjectMetric | LazyMetric):
         return part
     if isinstance(part, str):
+        if part in FACTORIES:
+            return FACTORIES[part]()
         if part not in METRICS:
-            fix = f"Nearest: {nearest(part, METRICS)}."
+            fix = f"Nearest: {nearest(part, [*METRICS, *FACTORIES])}."
             raise UsageError("metrics", got=part, expected="a known metric, a function or an object", fix=fix)
         return ElementMetric(part, METRICS[part])
     if inspect.isclass(part):
@@ -93,6 +98,8 @@ def _make(part: object) -> Metric:
         expected = "a name, a function(preds, targets) or an object with update, compute and reset"
         raise UsageError("metrics", got=part, expected=expected, fix="Pass for example metrics='accuracy'.")
     function = part.func if isinstance(part, functools.partial) else part
+    if function in FACTORIES.values():  # f1 means f1()
+        return _make(part())
     for name, named in METRICS.items():
         if function is named.function:  # the same numbers by function as by name: rmse is no mean of batches
             given = (part.args, part.keywords) if isinstance(part, functools.partial) else ((), {})
@@ -123,6 +130,17 @@ class ElementMetric:
 
     def compute(self) -> float:
         return self._finish(sum(_read(self._sums)) / self._n) if self._n else float("nan")
+
+
+def top_k(k: int = 5, *, name: str | None = None) -> ElementMetric:
+    """The metric `top_k_accuracy` for this k, called "top_3_accuracy" for 3 unless it is given a name.
+
+    Raises:
+        UsageError: a k below 1; at the first batch, one above the number of classes.
+    """
+    if k < 1:
+        raise UsageError("top_k: k", got=k, expected="1 or more")
+    return ElementMetric(name or f"top_{k}_accuracy", METRICS["top_k_accuracy"], keywords={"k": k})
 
 
 class FunctionMetric:

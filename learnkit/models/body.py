@@ -89,37 +89,41 @@ def _is_pooling(module: nn.Module) -> bool:
     return any(_POOLING.search(kind.__name__) for kind in type(module).__mro__)
 
 
-def count_features(body: nn.Module, in_chans: int = 3) -> int:
+def count_features(
+    body: nn.Module, in_chans: int = 3, *, name: str = "the network", size: tuple[int, int] | None = None
+) -> int:
     """How many channels `body` gives: one forward of a small blank image, with no trace left in mode, buffers or RNG.
 
     Args:
         body: takes images (N, in_chans, H, W), gives features (N, C, h, w).
         in_chans: channels of the image.
+        name: what the errors call the network the body was cut from.
+        size: (height, width) to try first.
 
     Raises:
         UsageError: the body does not run, or gives something else than features.
     """
-    features = _dummy_forward(body, in_chans)
+    features = _dummy_forward(body, in_chans, name, size)
     if not isinstance(features, Tensor) or features.ndim != 4:
         got = f"a tensor of shape {tuple(features.shape)}" if isinstance(features, Tensor) else type(features).__name__
         raise UsageError(
-            f"the body cut from the network gives {got} where features (N, C, H, W) were expected",
+            f"the body cut from {name} gives {got} where features (N, C, H, W) were expected",
             fix="Pass another cut=, before the layers that flatten.",
         )
     return features.shape[1]
 
 
-def _dummy_forward(body: nn.Module, in_chans: int) -> object:
+def _dummy_forward(body: nn.Module, in_chans: int, name: str, size: tuple[int, int] | None) -> object:
     like = next(body.parameters(), torch.empty(0))
     failure: Exception | None = None
     with _without_trace(body, like.device):
-        for size in _SIZES:
+        for height, width in [*([size] if size else []), *((side, side) for side in _SIZES)]:
             try:
-                return body(torch.zeros(1, in_chans, size, size, device=like.device, dtype=like.dtype))
+                return body(torch.zeros(1, in_chans, height, width, device=like.device, dtype=like.dtype))
             except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
                 failure = failure or error
     raise UsageError(
-        f"the body cut from the network does not run on an image of {in_chans} channels "
+        f"the body cut from {name} does not run on an image of {in_chans} channels "
         f"({type(failure).__name__}: {str(failure).strip().splitlines()[0] if str(failure) else ''})",
         fix="Pass another cut=, or in_chans= if the network takes another number of channels.",
     ) from failure

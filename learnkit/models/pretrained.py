@@ -1,6 +1,7 @@
 """Pretrained weights: where they come from, and how they are put into a body."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlparse
@@ -15,6 +16,13 @@ from learnkit.weight_files import plain_name, read_weights, tensors_only
 __all__ = ["Weights", "find_weights", "load_body", "plain_names"]
 
 Weights: TypeAlias = PathLike | Mapping[str, Tensor] | Any  # Any: a member of a torchvision weights enum
+
+# How torchvision's own files call layers that have other names since: of densenet, and of vit.
+_OLD_NAMES = (
+    (re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)"), r"\1"),
+    (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
+    (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
+)
 
 
 def find_weights(weights: Weights, name: str | None) -> dict[str, Tensor]:
@@ -80,9 +88,14 @@ def _fetched(member: Any, name: str) -> dict[str, Tensor]:
 
 
 def plain_names(state: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
-    """`state` without the `module.` and `_orig_mod.` that wrappers put before the names of `module`."""
+    """`state` under the names of `module`: without the `module.` and `_orig_mod.` of wrappers, old names made new."""
     known = _tensors(module)
-    return {plain_name(key, known): tensor for key, tensor in state.items()}
+    return {_new_name(plain_name(key, known), known): tensor for key, tensor in state.items()}
+
+
+def _new_name(key: str, known: Container[str]) -> str:
+    candidates = (pattern.sub(new, key) for pattern, new in _OLD_NAMES if key not in known)
+    return next((candidate for candidate in candidates if candidate in known), key)
 
 
 def load_body(module: nn.Module, body: nn.Module, state: Mapping[str, Tensor], name: str) -> None:

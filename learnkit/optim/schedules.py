@@ -1,14 +1,29 @@
 """Schedules: pure functions of progress in [0, 1]; they know no optimizer, epoch or step."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from learnkit.errors import UsageError
 
-__all__ = ["Schedule", "constant", "cosine", "exponential", "linear", "one_cycle", "one_cycle_momentum", "sequence"]
+__all__ = [
+    "Schedule",
+    "combine",
+    "constant",
+    "cosine",
+    "exponential",
+    "flat_cos",
+    "linear",
+    "one_cycle",
+    "one_cycle_momentum",
+    "polynomial",
+    "sequence",
+    "sgdr",
+]
 
 Schedule: TypeAlias = Callable[[float], float]
+
+ROUNDING = 1e-9  # progress this close before the start of a part belongs to it: shares are rounded when they are summed
 
 
 def constant(value: float) -> Schedule:
@@ -45,6 +60,20 @@ def exponential(start: float, end: float) -> Schedule:
     return lambda progress: float(start * (end / start) ** progress)
 
 
+def polynomial(start: float, end: float, power: float = 1.0) -> Schedule:
+    """From start to end as the power of progress; 1 is a straight line, above 1 it begins slowly.
+
+    Raises:
+        UsageError: a power that is not above 0.
+
+    >>> [polynomial(0.0, 2.0, 2)(p) for p in (0, 0.25, 0.5, 0.75, 1)]
+    [0.0, 0.125, 0.5, 1.125, 2.0]
+    """
+    if not power > 0:
+        raise UsageError("polynomial: power", got=power, expected="a number above 0")
+    return lambda progress: float(start + (end - start) * progress**power)
+
+
 def sequence(*parts: tuple[float, Schedule]) -> Schedule:
     """Schedules one after the other; each part is (its share of the whole, its schedule).
 
@@ -64,12 +93,57 @@ def sequence(*parts: tuple[float, Schedule]) -> Schedule:
     def scheduled(progress: float) -> float:
         start = 0.0
         for share, schedule in parts:
-            if share > 0 and progress < start + share:
-                return schedule((progress - start) / share)
+            if share > 0 and progress + ROUNDING < start + share:
+                return schedule(max(progress - start, 0.0) / share)
             start += share
         return last(1.0)
 
     return scheduled
+
+
+def combine(shares: Sequence[float], schedules: Sequence[Schedule]) -> Schedule:
+    """`sequence`, with the shares and the schedules in two lists.
+
+    Raises:
+        UsageError: lists of unequal length, or shares that are negative or do not sum to 1.
+
+    >>> warm = combine([0.3, 0.7], [cosine(0.3, 0.6), cosine(0.6, 0.2)])
+    >>> [round(warm(p), 6) for p in (0, 0.15, 0.3, 0.65, 1)]
+    [0.3, 0.45, 0.6, 0.4, 0.2]
+    """
+    if len(shares) != len(schedules):
+        raise UsageError(
+            "combine", got=f"{len(shares)} shares, {len(schedules)} schedules", expected="one share a schedule"
+        )
+    return sequence(*zip(shares, schedules, strict=True))
+
+
+def flat_cos(peak: float, *, flat: float = 0.75, final_div: float = 1e5) -> Schedule:
+    """`peak` for the share `flat` of training, then half a cosine down to `peak / final_div`.
+
+    >>> [round(flat_cos(1e-2)(k / 8), 8) for k in range(8)]
+    [0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.00500005]
+    """
+    return sequence((flat, constant(peak)), (1 - flat, cosine(peak, peak / final_div)))
+
+
+def sgdr(peak: float, n_cycles: int, *, cycle_mult: float = 2.0, floor: float = 0.0) -> Schedule:
+    """Half a cosine from `peak` to `floor`, `n_cycles` times, each `cycle_mult` times as long as the one before.
+
+    Loshchilov, Hutter: SGDR, 2017.
+
+    Raises:
+        UsageError: no cycles, or a `cycle_mult` that is not above 0.
+
+    >>> [round(sgdr(1e-2, 2)(k / 12), 8) for k in range(6)]
+    [0.01, 0.00853553, 0.005, 0.00146447, 0.01, 0.0096194]
+    """
+    if not isinstance(n_cycles, int) or n_cycles < 1:
+        raise UsageError("sgdr: n_cycles", got=n_cycles, expected="a whole number of cycles, 1 or more")
+    if not cycle_mult > 0:
+        raise UsageError("sgdr: cycle_mult", got=cycle_mult, expected="a number above 0")
+    lengths = [float(cycle_mult**cycle) for cycle in range(n_cycles)]
+    return sequence(*((length / sum(lengths), cosine(peak, floor)) for length in lengths))
 
 
 def one_cycle(peak: float, *, warm_up: float = 0.25, div: float = 25.0, final_div: float = 1e5) -> Schedule:

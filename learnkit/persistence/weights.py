@@ -33,8 +33,13 @@ def check_name(name: str) -> str:
 
 
 def weights_path(file: PathLike, folder: Path) -> Path:
-    """Where a file is: in `folder`, or just there if the path is absolute; .pth is added to a bare name."""
+    """Where a file is: in `folder`, or just there if the path is absolute; .pth is added to a bare name.
+
+    A Path (not a text) that leads to a file is taken as it is, so `load(save(name))` works.
+    """
     path = Path(file)
+    if isinstance(file, Path) and path.is_file():
+        return path
     if not path.is_absolute():
         path = folder / check_name(str(file))
     is_whole = path.suffix in (".pth", ".pt") or path.is_file()

@@ -10,7 +10,7 @@ from learnkit.errors import UsageError
 if TYPE_CHECKING:
     from learnkit.plots.figure import Figure
 
-__all__ = ["loss_curves", "lr_curve", "metric_curves", "schedule_curves"]
+__all__ = ["epoch_curves", "loss_curves", "lr_curve", "metric_curves", "panel", "schedule_curves"]
 
 
 def loss_curves(train: Sequence[float], smoothed: Sequence[float], valid: Sequence[tuple[int, float]]) -> "Figure":
@@ -18,7 +18,7 @@ def loss_curves(train: Sequence[float], smoothed: Sequence[float], valid: Sequen
     from learnkit.plots.figure import BLUE, ORANGE, new_figure
 
     figure = new_figure(7, 4)
-    axes = _axes(figure, "batches", "loss")
+    axes = panel(figure, "batches", "loss")
     batches = range(1, len(train) + 1)
     axes.plot(batches, train, color=BLUE, alpha=0.25, linewidth=0.8)
     axes.plot(batches, smoothed, color=BLUE, linewidth=2, label="training, smoothed")
@@ -31,12 +31,26 @@ def loss_curves(train: Sequence[float], smoothed: Sequence[float], valid: Sequen
     return figure
 
 
+def epoch_curves(train: Sequence[float], valid: Sequence[float]) -> "Figure":
+    """The training and the validation loss of each epoch, numbered from 0; `valid` may be empty."""
+    from learnkit.plots.figure import BLUE, ORANGE, new_figure
+
+    figure = new_figure(7, 4)
+    axes = panel(figure, "epoch", "loss")
+    for losses, colour, label in ((train, BLUE, "training"), (valid, ORANGE, "validation")):
+        if len(losses):
+            axes.plot(range(len(losses)), losses, color=colour, linewidth=2, marker="o", markersize=4, label=label)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    axes.legend(frameon=False)
+    return figure
+
+
 def lr_curve(lrs: Sequence[float], losses: Sequence[float], suggestions: Mapping[str, tuple[float, float]]) -> "Figure":
     """Loss against learning rate, the rate on a log scale; suggestions as name -> (rate, loss)."""
     from learnkit.plots.figure import BLUE, new_figure
 
     figure = new_figure(7, 4)
-    axes = _axes(figure, "learning rate", "smoothed loss")
+    axes = panel(figure, "learning rate", "smoothed loss")
     axes.set_xscale("log")
     axes.plot(lrs, losses, color=BLUE, linewidth=2)
     looks = (("#D55E00", "o"), ("#009E73", "s"), ("#CC79A7", "D"), ("#E69F00", "^"))
@@ -53,10 +67,10 @@ def schedule_curves(lrs: Sequence[float], momenta: Sequence[float] | None) -> "F
 
     figure = new_figure(10 if momenta is not None else 6, 3.5)
     columns = 1 if momenta is None else 2
-    axes = _axes(figure, "batches", "learning rate", (1, columns, 1))
+    axes = panel(figure, "batches", "learning rate", (1, columns, 1))
     axes.plot(range(1, len(lrs) + 1), lrs, color=BLUE, linewidth=2)
     if momenta is not None:
-        other = _axes(figure, "batches", "momentum", (1, 2, 2))
+        other = panel(figure, "batches", "momentum", (1, 2, 2))
         other.plot(range(1, len(momenta) + 1), momenta, color=ORANGE, linewidth=2)
     return figure
 
@@ -75,13 +89,14 @@ def metric_curves(history: Mapping[str, Sequence[float]]) -> "Figure":
     rows = -(-len(history) // columns)
     figure = new_figure(max(5, 4 * columns), 3.2 * rows)
     for place, (name, values) in enumerate(history.items(), 1):
-        axes = _axes(figure, "epoch", name, (rows, columns, place))
+        axes = panel(figure, "epoch", name, (rows, columns, place))
         axes.plot(range(len(values)), values, color=BLUE, linewidth=2, marker="o", markersize=4)
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     return figure
 
 
-def _axes(figure: "Figure", xlabel: str, ylabel: str, place: tuple[int, int, int] = (1, 1, 1)) -> Any:
+def panel(figure: "Figure", xlabel: str, ylabel: str, place: tuple[int, int, int] = (1, 1, 1)) -> Any:
+    """New axes with labels and a light grid, at (rows, columns, number) of the figure."""
     from learnkit.plots.figure import GRID
 
     axes = figure.add_subplot(*place)

@@ -47,6 +47,7 @@ class Callback:
     """
 
     order: ClassVar[int] = Order.DEFAULT
+    sets: ClassVar[frozenset[str]] = frozenset()  # what only one callback of a fit may set, such as "lr"
     in_lr_find: ClassVar[bool] = False  # whether it changes how a batch is trained, so that a finder's run needs it
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -106,10 +107,23 @@ class CallbackList:
                     fix="Leave one out, also among the learner's own, or give it a label of its own.",
                 )
             labels[callback.label] = callback
+        self._check_conflicts()
         self._bound: dict[Hook, tuple[tuple[Callback, Callable[[TrainState], None]], ...]] = {
             base: tuple((c, getattr(c, name)) for c in self._callbacks if getattr(type(c), name) is not base)
             for name, base in HOOKS.items()
         }
+
+    def _check_conflicts(self) -> None:
+        setters: dict[str, Callback] = {}
+        for callback in self._callbacks:
+            for what in callback.sets:
+                if what in setters:
+                    raise UsageError(
+                        f"callbacks: {setters[what].label} and {callback.label} both set {what}, the second would undo "
+                        "what the first did",
+                        fix="Leave one of them out of this fit, also among the learner's own.",
+                    )
+                setters[what] = callback
 
     def __iter__(self) -> Iterator[Callback]:
         return iter(self._callbacks)

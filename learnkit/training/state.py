@@ -36,8 +36,8 @@ class TrainState:
         loss: mean over the batch, shape ().
         valid: results of the last validation: "valid_loss" and one number a metric.
         row: the record of the last epoch, as the table shows it; set by the recorder.
-        columns: further numbers of an epoch's row, by name: a callback names them in `before_fit` (nan will do) and sets
-            them before the recorder's `after_epoch`.
+        columns: further numbers of an epoch's row, by name: a callback names them in `before_fit` (nan will do) and
+            sets them before the recorder's `after_epoch`.
         stop_reason: why the fit ended early, empty when it did not.
         failed: whether the fit is ending with an error or Ctrl-C; `after_fit` may ask.
     """

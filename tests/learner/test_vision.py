@@ -8,7 +8,7 @@ import torchvision
 from torch import nn
 
 from learnkit import DataBunch, ImageDataBunch, cnn_learner
-from learnkit.errors import DownloadError
+from learnkit.errors import DownloadError, LearnkitWarning
 from learnkit.models import resnet18
 
 
@@ -166,3 +166,48 @@ def test_the_five_lines_to_the_letter(tmp_path: Path, state: dict[str, torch.Ten
     assert len(learn.history) == 5
     assert label == dls.classes[int(index)]
     assert probs.shape == (2,)
+
+
+HALF = (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("normalize", "text"),
+    [
+        (None, r"normalised by mean \(0\.0, 0\.0, 0\.0\) and deviation \(1\.0"),
+        ((HALF, HALF), r"resnet18 were trained on pictures of mean \(0\.485.* normalised by mean \(0\.5, 0\.5, 0\.5\)"),
+    ],
+)
+def test_data_normalised_otherwise_than_the_weights_is_warned_of(
+    class_folder: Path, state: dict[str, torch.Tensor], normalize: object, text: str
+) -> None:
+    dls = ImageDataBunch.from_folder(class_folder, size=32, bs=8, normalize=normalize, num_workers=0)  # type: ignore[arg-type]
+    with pytest.warns(LearnkitWarning, match=rf"{text}.*Make the data with normalize=\(\(0\.485, 0\.456, 0\.406\), "):
+        cnn_learner(dls, resnet18, weights=state)
+    cnn_learner(dls, resnet18, pretrained=False)
+    cnn_learner(dls, torchvision.models.resnet18())
+
+
+def test_gray_data_is_measured_by_the_means_over_the_channels(
+    class_folder: Path, state: dict[str, torch.Tensor]
+) -> None:
+    dls = ImageDataBunch.from_folder(class_folder, size=32, bs=8, channels=1, num_workers=0)
+    learn = cnn_learner(dls, resnet18, weights=state)
+    torch.testing.assert_close(learn.model[0][0].weight, state["conv1.weight"].sum(1, keepdim=True))  # type: ignore[index]
+
+
+def test_the_statistics_that_the_warning_names_silence_it(class_folder: Path) -> None:
+    timm = pytest.importorskip("timm")
+    state = timm.create_model("tf_efficientnet_lite0").state_dict()
+    dls = ImageDataBunch.from_folder(class_folder, size=32, bs=8, num_workers=0)
+    with pytest.warns(LearnkitWarning, match=r"normalize=\(\(0\.5, 0\.5, 0\.5\), \(0\.5, 0\.5, 0\.5\)\)"):
+        cnn_learner(dls, "timm/tf_efficientnet_lite0", weights=state)
+    right = ImageDataBunch.from_folder(class_folder, size=32, bs=8, num_workers=0, normalize=(HALF, HALF))
+    learn = cnn_learner(right, "timm/tf_efficientnet_lite0", weights=state)
+    assert len(learn.groups) == 3
+
+
+def test_pictures_too_small_for_the_network_are_refused(class_folder: Path) -> None:
+    dls = ImageDataBunch.from_folder(class_folder, size=32, bs=8, num_workers=0)
+    with pytest.raises(ValueError, match=r"inception_v3: pictures of 32 x 32 pixels are too small"):
+        cnn_learner(dls, "inception_v3", pretrained=False)

@@ -11,7 +11,17 @@ from torch import Tensor
 
 import learnkit.metrics
 from learnkit.errors import UsageError
-from learnkit.metrics.functions import METRICS, accuracy, accuracy_multi, error_rate, mae, mse, rmse, top_k_accuracy
+from learnkit.metrics.functions import (
+    METRICS,
+    accuracy,
+    accuracy_multi,
+    error_rate,
+    mae,
+    mse,
+    perplexity,
+    rmse,
+    top_k_accuracy,
+)
 
 N, C = 83, 6
 
@@ -111,8 +121,25 @@ def test_the_table_names_each_function_and_which_way_is_up() -> None:
     assert {name: named.function.__name__ for name, named in METRICS.items()} == {name: name for name in METRICS}
     up = {name for name, named in METRICS.items() if named.higher_is_better}
     assert up == {"accuracy", "accuracy_multi", "top_k_accuracy"}
-    assert METRICS.keys() - up == {"error_rate", "mae", "mse", "rmse"}
+    assert METRICS.keys() - up == {"error_rate", "mae", "mse", "perplexity", "rmse"}
 
 
 def test_the_public_names_are_sorted() -> None:
     assert learnkit.metrics.__all__ == sorted(learnkit.metrics.__all__)
+
+
+def test_perplexity_is_the_exponential_of_the_cross_entropy(scores: tuple[Tensor, Tensor]) -> None:
+    preds, targets = scores
+    expected = F.cross_entropy(preds.double(), targets).exp().item()
+    assert perplexity(preds, targets).item() == pytest.approx(expected, rel=1e-6)
+    assert perplexity(preds, targets[:, None]).item() == pytest.approx(expected, rel=1e-6)
+    assert perplexity(torch.zeros(9, 4), torch.zeros(9).long()).item() == pytest.approx(4)  # as good as a guess of 4
+
+
+def test_perplexity_leaves_ignored_targets_out(scores: tuple[Tensor, Tensor]) -> None:
+    preds, targets = scores
+    expected = perplexity(preds[5:], targets[5:]).item()
+    for ignored in (-100, 99):
+        some = targets.clone()
+        some[:5] = ignored
+        assert perplexity(preds, some, ignore_index=ignored).item() == pytest.approx(expected, rel=1e-6)

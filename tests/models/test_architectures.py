@@ -1,6 +1,7 @@
 """The table of architectures, and finding one in it."""
 
 import pytest
+import torch
 import torchvision
 from torch import nn
 
@@ -14,13 +15,22 @@ FAMILY = [
 ]  # fmt: skip
 
 
-def test_the_table_holds_the_resnet_family_cut_and_split_in_one_way() -> None:
-    assert sorted(ARCHITECTURES) == FAMILY
-    assert {(a.cut, a.split) for a in ARCHITECTURES.values()} == {(-2, 6)}
+def test_the_table_holds_all_that_torchvision_classifies_with_but_maxvit() -> None:
+    assert sorted([*ARCHITECTURES, "maxvit_t"]) == torchvision.models.list_models(module=torchvision.models)
+
+
+def test_the_resnet_family_is_cut_and_split_in_one_way() -> None:
+    assert {(ARCHITECTURES[name].cut, ARCHITECTURES[name].splits) for name in FAMILY} == {(-2, (6,))}
 
 
 def test_every_architecture_is_a_name_of_the_package() -> None:
-    assert [getattr(learnkit.models, name) for name in FAMILY] == [ARCHITECTURES[name] for name in FAMILY]
+    assert [getattr(learnkit.models, name) for name in ARCHITECTURES] == list(ARCHITECTURES.values())
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_the_networks_that_ask_how_to_begin_are_told(name: str) -> None:
+    with torch.device("meta"):
+        ARCHITECTURES[name]()  # a warning would be an error here
 
 
 def test_the_public_names_are_sorted_and_there() -> None:
@@ -48,8 +58,16 @@ def test_an_unknown_name_is_refused_with_the_nearest_names() -> None:
 
 
 def test_a_torchvision_builder_outside_the_table_is_refused() -> None:
-    with pytest.raises(UsageError, match="got 'vgg16_bn', expected a known architecture"):
-        find_architecture(torchvision.models.vgg16_bn)
+    with pytest.raises(UsageError, match="got 'maxvit_t', expected a known architecture"):
+        find_architecture(torchvision.models.maxvit_t)
+
+
+def test_a_name_that_only_timm_knows_is_refused_with_the_way_to_ask_timm() -> None:
+    pytest.importorskip("timm")
+    with pytest.raises(
+        UsageError, match=r'got .convnext_nano., .*timm has a network of that name: pass "timm/convnext'
+    ):
+        find_architecture("convnext_nano")
 
 
 def test_a_function_of_the_users_own_is_not_taken_for_torchvisions() -> None:
@@ -69,4 +87,4 @@ def test_something_else_is_refused(given: object) -> None:
 
 def test_an_architecture_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
-        Architecture("mine", -1, 3).cut = -2  # type: ignore[misc]
+        Architecture("mine", -1, (3,)).cut = -2  # type: ignore[misc]

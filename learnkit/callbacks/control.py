@@ -1,0 +1,70 @@
+"""Ending a fit early: at a loss that is no number, or after a few batches."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, ClassVar
+
+from learnkit.errors import SkipEpoch, StopFit, UsageError
+from learnkit.training.callback import Callback, Order
+from learnkit.training.state import TrainState
+
+__all__ = ["StopAfterNBatches", "TerminateOnNaN"]
+
+
+class TerminateOnNaN(Callback):
+    """End the fit, without an error, when a training loss is nan or infinite.
+
+    Without it such a loss is a NonFiniteLossError. Either way the weights are put back to those at the start of the
+    epoch. The bad batch is recorded; its epoch is neither validated nor recorded. `state.stop_reason` says what was
+    seen. On the CPU the fit ends at that very batch; on an accelerator the losses are looked at fifty at a time, so
+    that nothing waits for the device.
+    """
+
+    def before_fit(self, state: TrainState) -> None:
+        state.stops_on_nan = True
+
+
+class StopAfterNBatches(Callback):
+    """End the fit after `n_batches` training batches, to see that everything runs.
+
+    The epoch this happens in is validated, recorded and shown like any other; later ones do not run. Batches are
+    counted over the whole fit.
+
+    Args:
+        n_batches: how many batches are trained on.
+        short_valid: whether validations, too, see no more than this many batches.
+    """
+
+    order: ClassVar[int] = Order.DECIDE
+
+    def __init__(self, n_batches: int = 2, short_valid: bool = True) -> None:
+        if isinstance(n_batches, bool) or not isinstance(n_batches, int) or n_batches < 1:
+            raise UsageError("n_batches", got=n_batches, expected="a whole number of batches, 1 or more")
+        self.n_batches = n_batches
+        self.short_valid = short_valid
+        self.seen = 0
+
+    def before_fit(self, state: TrainState) -> None:
+        self.seen = 0
+        if self.short_valid and state.valid_dl is not None:
+            state.valid_dl = _FirstBatches(state.valid_dl, self.n_batches)
+
+    def after_batch(self, state: TrainState) -> None:
+        self.seen += 1
+        if self.seen >= self.n_batches:
+            raise SkipEpoch(f"{self.seen} batches seen")
+
+    def after_epoch(self, state: TrainState) -> None:
+        if self.seen >= self.n_batches:
+            raise StopFit(f"{self.seen} batches seen")
+
+
+class _FirstBatches:
+    """The first batches of a loader."""
+
+    def __init__(self, loader: Iterable[Any], n: int) -> None:
+        self._loader = loader
+        self._n = n
+
+    def __iter__(self) -> Iterator[Any]:
+        return islice(self._loader, self._n)

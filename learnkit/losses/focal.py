@@ -1,0 +1,105 @@
+"""The focal loss: cross entropy that looks away from what is easy."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from learnkit.errors import UsageError
+from learnkit.losses.scores import ScoreLoss, full_precision
+
+__all__ = ["FocalLoss"]
+
+
+class FocalLoss(ScoreLoss):
+    """-alpha (1 - p)^gamma log p, p being the probability given to the truth (Lin et al., Focal loss, 2017).
+
+    Each element (item, label or pixel) is focused by its own probability, then they are averaged. Some published
+    versions average the cross entropy of the batch first and focus that one number, with exp(-mean) for p; an easy
+    majority then hides the hard few. For a batch of one element the two are the same.
+
+    Yes/no answers: scores (N,), (N, 1, ...), or with `binary=True` any shape, and 0/1 targets of that shape.
+    Targets between 0 and 1 mix the two losses in this proportion.
+    Classes: scores (N, C, ...) with class numbers (N, ...).
+
+    Args:
+        alpha: weights. Yes/no answers: `alpha` for the targets 1 and `1 - alpha` for the targets 0, at most 1; one
+            number, or one a label, (C,). Classes: one a class, (C,), or a number that scales them all.
+            None weighs nothing.
+        gamma: how strongly easy elements are damped; 0 is (binary) cross entropy.
+        reduction: over all elements: "mean", "sum", or "none" for the shape of the targets (yes/no answers: of the
+            scores). The mean is divided by the number of elements also when there are weights, where torch's
+            `CrossEntropyLoss` divides by the sum of the weights.
+        binary: see `ScoreLoss`; several labels (N, C) need it.
+
+    Raises:
+        UsageError: an argument that cannot work; when called, shapes that do not belong together, or in the first
+            batch targets out of range.
+
+    >>> round(FocalLoss(gamma=2)(torch.zeros(1), torch.ones(1)).item(), 4)  # 0.5 ** 2 * log(2)
+    0.1733
+    """
+
+    alpha: Tensor | float | None
+
+    def __init__(
+        self,
+        alpha: Tensor | float | None = None,
+        gamma: float = 2.0,
+        reduction: str = "mean",
+        *,
+        binary: bool = False,
+    ) -> None:
+        super().__init__(reduction=reduction, binary=binary)
+        if not (gamma >= 0 and math.isfinite(gamma)):
+            raise UsageError("gamma", got=gamma, expected="a number from 0 on")
+        weights = torch.empty(0) if alpha is None else torch.as_tensor(alpha).detach()
+        if weights.ndim > 1 or not bool((weights.isfinite() & (weights >= 0)).all()):
+            raise UsageError("alpha", got=alpha, expected="a number from 0 on, or a tensor (C,) of such numbers")
+        self.alpha_is_share = bool((weights <= 1).all())
+        self.gamma = gamma
+        if isinstance(alpha, Tensor):
+            self.register_buffer("alpha", weights)  # goes along to a device
+        else:
+            self.alpha = alpha
+
+    def forward(self, preds: Tensor, targets: Tensor) -> Tensor:
+        """The loss: shape () or, not reduced, one value an element."""
+        raw = full_precision(preds)
+        matched = self.matched(raw, targets)
+        return self.reduced((self._of_answers if self.is_binary(raw) else self._of_classes)(raw, matched))
+
+    def _of_answers(self, raw: Tensor, targets: Tensor) -> Tensor:
+        log_yes, log_no = F.logsigmoid(raw), F.logsigmoid(-raw)
+        if_yes, if_no = -(self.gamma * log_no).exp() * log_yes, -(self.gamma * log_yes).exp() * log_no
+        if self.alpha is not None:
+            if not self.alpha_is_share:
+                raise UsageError("alpha for yes/no answers", got=self.alpha, expected="at most 1")
+            alpha = _per_channel(self.alpha, raw)
+            if_yes, if_no = alpha * if_yes, (1 - alpha) * if_no
+        return targets * if_yes + (1 - targets) * if_no
+
+    def _of_classes(self, raw: Tensor, targets: Tensor) -> Tensor:
+        index = targets.unsqueeze(1)
+        log_p = raw.log_softmax(1).gather(1, index)
+        rest = (-torch.expm1(log_p)).clamp(min=torch.finfo(raw.dtype).tiny)  # 1 - p; gamma < 1 has no slope at 0
+        losses = -(rest**self.gamma) * log_p
+        if self.alpha is not None:
+            alpha = _per_channel(self.alpha, raw)
+            losses = losses * (alpha.expand_as(raw).gather(1, index) if isinstance(alpha, Tensor) else alpha)
+        return losses.squeeze(1)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}, gamma={self.gamma}, {super().extra_repr()}"
+
+
+def _per_channel(alpha: Tensor | float, raw: Tensor) -> Tensor | float:
+    """One number, or weights in a shape that goes with scores (N, C, ...)."""
+    if not isinstance(alpha, Tensor):
+        return alpha
+    channels = raw.shape[1] if raw.ndim > 1 else 1
+    if alpha.numel() not in (1, channels):
+        shape = f"one number, or ({channels},)"
+        raise UsageError(f"alpha for scores {tuple(raw.shape)}", got=tuple(alpha.shape), expected=shape)
+    return alpha.to(raw.dtype).reshape(-1, *[1] * (raw.ndim - 2))

@@ -1,0 +1,78 @@
+"""Weights that make rare classes count as much as frequent ones."""
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from learnkit.errors import LearnkitWarning, UsageError
+
+__all__ = ["balanced_pos_weights", "balanced_weights"]
+
+
+def balanced_weights(targets: Tensor | Sequence[int], n_classes: int) -> Tensor:
+    """Weights of classes, inverse to how often they occur: n / (classes that occur * items of the class).
+
+    As scikit-learn's "balanced" (King and Zeng, Logistic regression in rare events data, 2001). The weighted
+    items of every class add up to the same, and all of them to the number of items.
+
+    Args:
+        targets: class numbers of the training set, any shape: (N,) of images, (N, H, W) of pixels.
+        n_classes: how many classes there are.
+
+    Returns:
+        float32 (n_classes,), on the CPU, for `CrossEntropyLoss(weight=...)` or `FocalLoss(alpha=...)`. A class
+        without items has weight 0, with a warning.
+
+    Raises:
+        UsageError: no targets, or targets that are no class numbers.
+
+    >>> balanced_weights([0, 0, 0, 1], 2).tolist()
+    [0.6666666865348816, 2.0]
+    """
+    numbers = torch.as_tensor(targets).cpu()
+    expected = f"class numbers from 0 to {n_classes - 1}"
+    if numbers.numel() == 0 or numbers.is_floating_point() or numbers.is_complex():
+        raise UsageError(f"targets {tuple(numbers.shape)}", got=numbers.dtype, expected=f"at least one of {expected}")
+    lowest, highest = int(numbers.min()), int(numbers.max())
+    if lowest < 0 or highest >= n_classes:
+        raise UsageError(f"targets {tuple(numbers.shape)} from {lowest} to {highest}, expected {expected}")
+    counts = torch.bincount(numbers.flatten().long(), minlength=n_classes).double()
+    _warn_of(counts == 0, "classes {} have no items; their weight is 0")
+    weights = numbers.numel() / (int((counts > 0).sum()) * counts)
+    return weights.where(counts > 0, 0).float()
+
+
+def balanced_pos_weights(targets: Tensor) -> Tensor:
+    """Negatives over positives of each label, so that both sides of it weigh the same.
+
+    Args:
+        targets: 0 or 1, (N, C), of the training set.
+
+    Returns:
+        float32 (C,), on the CPU, for `BCEWithLogitsLoss(pos_weight=...)`. A label that is never 1 has weight 1 (there
+        is nothing to weigh); one that is always 1 has weight 0. Both with a warning.
+
+    Raises:
+        UsageError: targets of another shape, without items, or with other values.
+
+    >>> balanced_pos_weights(torch.tensor([[1, 0], [0, 1], [0, 1]])).tolist()
+    [2.0, 0.5]
+    """
+    labels = torch.as_tensor(targets).cpu()
+    if labels.ndim != 2 or len(labels) == 0:
+        raise UsageError("targets", got=tuple(labels.shape), expected="(N, C), N at least 1")
+    if not bool(((labels == 0) | (labels == 1)).all()):
+        fix = "For class numbers use balanced_weights."
+        raise UsageError(f"targets {tuple(labels.shape)}: values other than 0 and 1", fix=fix)
+    positives = labels.double().sum(0)
+    negatives = len(labels) - positives
+    _warn_of(positives == 0, "labels {} are never 1; their pos_weight is 1")
+    _warn_of(negatives == 0, "labels {} are always 1; their pos_weight is 0")
+    return (negatives / positives).where(positives > 0, 1).float()
+
+
+def _warn_of(odd: Tensor, text: str) -> None:
+    if odd.any():
+        warnings.warn(text.format(odd.nonzero().flatten().tolist()), LearnkitWarning, stacklevel=3)

@@ -1,0 +1,176 @@
+"""A table of a model's layers: what each gives out, how many parameters it has, and how much memory all take."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from learnkit.errors import UsageError
+from learnkit.seeds import kept_rng
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["LayerRow", "ModelSummary", "model_summary"]
+
+_MB = 1e6  # bytes
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer: its own parameters (not those of layers inside it), and the shape of what it gives, N items first."""
+
+    name: str
+    layer: str
+    output: str
+    n_params: int
+    n_trainable: int
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """The layers of a model in the order they ran, and totals; printed as text, shown as a table in a notebook.
+
+    Sizes are in MB of 10^6 bytes, for one item: `input_mb`, `output_mb` (the outputs of all layers, which training
+    keeps for the gradients) and `params_mb` (parameters and buffers).
+    """
+
+    rows: tuple[LayerRow, ...]
+    n_params: int
+    n_trainable: int
+    input_mb: float
+    output_mb: float
+    params_mb: float
+
+    def frame(self) -> "pd.DataFrame":
+        """One row a layer: name, layer, output, n_params, n_trainable."""
+        import pandas as pd
+
+        return pd.DataFrame([vars(row) for row in self.rows])
+
+    def __str__(self) -> str:
+        return "\n".join([*_aligned(_cells(self.rows)), *self._totals()])
+
+    def _repr_html_(self) -> str:
+        head, *body = _cells(self.rows)
+        lines = [f"<tr>{''.join(f'<th>{cell}</th>' for cell in head)}</tr>"]
+        lines += [f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>" for cells in body]
+        return f"<table>{''.join(lines)}</table><p>{'<br>'.join(map(escape, self._totals()))}</p>"
+
+    def _totals(self) -> list[str]:
+        frozen = self.n_params - self.n_trainable
+        return [
+            f"parameters: {self.n_params:,}, of them trainable {self.n_trainable:,}, frozen {frozen:,}",
+            f"MB for one item: input {self.input_mb:.2f}, outputs {self.output_mb:.2f}, "
+            f"weights {self.params_mb:.2f}, together {self.input_mb + self.output_mb + self.params_mb:.2f}",
+        ]
+
+
+def model_summary(model: nn.Module, input_shape: Sequence[int]) -> ModelSummary:
+    """What each layer gives for one item, found by one forward pass; the model is left as it was.
+
+    Args:
+        model: takes a float tensor (N, *input_shape).
+        input_shape: the shape of one item without the batch, (3, 224, 224).
+
+    Raises:
+        UsageError: a shape that is not of positive ints, a model that does not run on it.
+
+    >>> summary = model_summary(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), (4,))
+    >>> summary.n_params, [row.output for row in summary.rows]
+    (15, ['N x 3', 'N x 3'])
+    """
+    shape = _checked(input_shape)
+    outputs: dict[str, Tensor] = {}
+    with _recorded(model, outputs):
+        _run(model, shape)
+    rows = tuple(_row(name, model.get_submodule(name), output) for name, output in outputs.items())
+    tensors = [*model.parameters(), *model.buffers()]
+    return ModelSummary(
+        rows,
+        n_params=sum(p.numel() for p in model.parameters()),
+        n_trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        input_mb=torch.empty(shape, device="meta").nbytes / _MB,
+        output_mb=sum(output.nbytes for output in outputs.values()) / _MB,
+        params_mb=sum(tensor.nbytes for tensor in tensors) / _MB,
+    )
+
+
+def _checked(input_shape: Sequence[int]) -> tuple[int, ...]:
+    shape = tuple(input_shape) if isinstance(input_shape, Sequence) and not isinstance(input_shape, str) else ()
+    if not shape or any(not isinstance(side, int) or isinstance(side, bool) or side < 1 for side in shape):
+        raise UsageError(
+            "input_shape", got=input_shape, expected="the shape of one item", fix="Pass for example (3, 224, 224)."
+        )
+    return shape
+
+
+@contextmanager
+def _recorded(model: nn.Module, outputs: dict[str, Tensor]) -> Iterator[None]:
+    """While open, the outputs of the layers that hold no others, or parameters of their own, are noted (as shapes)."""
+
+    def note(name: str) -> Any:
+        def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                outputs[name] = torch.empty_like(output, device="meta")
+
+        return hook
+
+    shown = [
+        (name, layer)
+        for name, layer in model.named_modules()
+        if not list(layer.children()) or list(layer.parameters(recurse=False))
+    ]
+    handles = [layer.register_forward_hook(note(name)) for name, layer in shown]
+    modes = [(layer, layer.training) for layer in model.modules()]
+    try:
+        with kept_rng(), torch.no_grad():
+            model.eval()
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for layer, training in modes:
+            layer.training = training
+
+
+def _run(model: nn.Module, shape: tuple[int, ...]) -> None:
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    try:
+        model(torch.zeros(1, *shape, device=like.device, dtype=like.dtype))
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise UsageError(
+            f"input_shape: {type(model).__name__} does not run on an item of shape {shape} "
+            f"({type(error).__name__}: {first})",
+            fix="Pass the shape of one item, without the batch.",
+        ) from error
+
+
+def _row(name: str, layer: nn.Module, output: Tensor) -> LayerRow:
+    own = list(layer.parameters(recurse=False))
+    return LayerRow(
+        name=name or "(whole)",
+        layer=type(layer).__name__,
+        output=" x ".join(["N", *map(str, output.shape[1:])]),
+        n_params=sum(p.numel() for p in own),
+        n_trainable=sum(p.numel() for p in own if p.requires_grad),
+    )
+
+
+def _cells(rows: Sequence[LayerRow]) -> list[list[str]]:
+    table = [["name", "layer", "output", "parameters", "trainable"]]
+    for row in rows:
+        trainable = "" if not row.n_params else "yes" if row.n_trainable == row.n_params else "no"
+        table.append([row.name, row.layer, row.output, f"{row.n_params:,}", trainable])
+    return table
+
+
+def _aligned(table: list[list[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    return [lines[0], "-" * max(map(len, lines)), *lines[1:], "-" * max(map(len, lines))]

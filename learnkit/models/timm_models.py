@@ -1,0 +1,207 @@
+"""Networks of timm by name, "timm/NAME" or "timm/NAME.TAG": their features, layer groups and published weights.
+
+timm (Wightman 2019) is imported here and nowhere else, when a network of it is asked for: `pip install learnkit[timm]`.
+"""
+
+import importlib.util
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from learnkit.errors import DownloadError, UsageError, nearest
+
+__all__ = [
+    "PREFIX",
+    "TimmBody",
+    "TimmNetwork",
+    "create_timm",
+    "group_starts",
+    "is_timm_name",
+    "timm_config",
+    "timm_hint",
+    "timm_state",
+]
+
+PREFIX = "timm/"
+
+
+class TimmBody(nn.Module):
+    """The features (N, C, H, W) of a timm network; (N, C, 1, 1) where it gives tokens, pooled in its own way.
+
+    Args:
+        network: without a classifier.
+        channels_last: it gives (N, H, W, C), as swin does.
+    """
+
+    def __init__(self, network: nn.Module, *, channels_last: bool = False) -> None:
+        super().__init__()
+        self.network = network
+        self.channels_last = channels_last
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.network(x)
+        if features.ndim == 2:
+            return features[:, :, None, None]
+        return features.permute(0, 3, 1, 2) if self.channels_last and features.ndim == 4 else features
+
+
+@dataclass(frozen=True)
+class TimmNetwork:
+    """A timm network without its classifier.
+
+    `name` has no "timm/" and no tag; `options` are what `timm.create_model` was given; `side` is a size it can take.
+    """
+
+    name: str
+    tag: str
+    module: nn.Module
+    body: TimmBody
+    pooled: bool
+    side: tuple[int, int]
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def is_timm_name(base_arch: object) -> bool:
+    """Whether this is a str that begins with "timm/".
+
+    >>> is_timm_name("timm/resnet18"), is_timm_name("resnet18")
+    (True, False)
+    """
+    return isinstance(base_arch, str) and base_arch.startswith(PREFIX)
+
+
+def create_timm(base_arch: str, in_chans: int = 3, image_size: tuple[int, int] | None = None) -> TimmNetwork:
+    """The network "timm/NAME" or "timm/NAME.TAG", with random weights and without its classifier.
+
+    Args:
+        base_arch: "timm/", a name timm knows, and perhaps the tag of its weights.
+        in_chans: channels of the images.
+        image_size: (height, width) of the pictures; a network that takes one size only is built for it.
+
+    Raises:
+        UsageError: timm is not installed, has no such network, or cannot build it for such pictures.
+    """
+    timm = _timm()
+    name, tag = _known(base_arch)
+    config = timm.get_pretrained_cfg(name)
+    native = tuple(config.input_size[1:]) if config is not None else (224, 224)
+    side = image_size or native
+    failure: Exception | None = None
+    for options in _size_options(config, side):
+        try:
+            module = timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_chans, **options)
+            features = _tried(module, in_chans, side)
+        except (TypeError, RuntimeError, AssertionError, ValueError) as error:
+            failure = error
+            continue
+        spatial = isinstance(features, Tensor) and features.ndim == 4
+        if spatial:
+            module.reset_classifier(0, "")
+        channels_last = spatial and getattr(module, "output_fmt", "NCHW") == "NHWC"
+        body = TimmBody(module, channels_last=channels_last)
+        return TimmNetwork(name, tag, module, body, not spatial, side, options)
+    raise UsageError(
+        f"{PREFIX}{name} does not take pictures of {side[0]} x {side[1]} pixels and {in_chans} channels ({failure})",
+        fix=f"Make the data with size={native if native[0] != native[1] else native[0]}, as its weights were trained.",
+    ) from failure
+
+
+def _size_options(config: Any, side: tuple[int, int]) -> list[dict[str, Any]]:
+    """What `create_model` is given, in turn, so that the network takes pictures of that size."""
+    if config is None or not config.fixed_input_size:
+        return [{}]
+    return [{"dynamic_img_size": True}, {"img_size": side}, {}]  # any size; this one; its own
+
+
+def _tried(module: Any, in_chans: int, side: tuple[int, int]) -> Any:
+    """What `forward_features` gives; the network is left in the mode it was in."""
+    training = module.training
+    module.eval()
+    with torch.no_grad():
+        features = module.forward_features(torch.zeros(1, in_chans, *side))
+    module.train(training)
+    return features
+
+
+def group_starts(module: Any) -> list[nn.Module]:
+    """The layer at which the second half of a timm network begins, by the stages that timm groups its layers in."""
+    layers = {name: layer for name, layer in module.named_modules() if list(layer.parameters(recurse=False))}
+    if hasattr(module, "group_matcher"):
+        from timm.models import group_modules
+
+        stage_of = dict(group_modules(module, module.group_matcher(coarse=True), reverse=True))
+    else:
+        stage_of = {name: number for number, name in enumerate(layers)}
+    half = (max(stage_of.values(), default=0) + 2) // 2
+    ordered = [name for name in layers if name]
+    second = next((name for name in ordered[1:] if stage_of.get(name, 0) >= half), None)
+    return [] if second is None else [layers[second]]
+
+
+def timm_config(base_arch: str, tag: str = "") -> Any:
+    """What timm has written down about the weights of a network: mean, std, input_size, interpolation, first_conv.
+
+    Raises:
+        UsageError: as `create_timm`; or it has no weights with that tag.
+    """
+    name, own_tag = _known(base_arch)
+    return _timm().get_pretrained_cfg(_tagged(name, tag or own_tag))
+
+
+def timm_state(network: TimmNetwork, tag: str, in_chans: int) -> dict[str, Tensor]:
+    """The published weights of a network, by name; timm makes the first convolution take `in_chans`.
+
+    Raises:
+        UsageError: timm has no weights with that tag.
+        DownloadError: they are not in the cache and could not be fetched.
+    """
+    full = _tagged(network.name, tag or network.tag)
+    try:
+        trained = _timm().create_model(full, pretrained=True, num_classes=0, in_chans=in_chans, **network.options)
+    except Exception as error:  # no route, no room, offline mode, a file that does not fit: whatever the hub raises
+        raise DownloadError(
+            f"the pretrained weights of {PREFIX}{full} could not be fetched from the Hugging Face hub, and there is no "
+            f"copy in its cache ({str(error).strip().splitlines()[0] if str(error).strip() else error!r})",
+            fix="Set HF_HOME to a cache that has them (and HF_HUB_OFFLINE=1 to ask no network), pass "
+            'weights="path.safetensors" for a local file, or pretrained=False for random weights.',
+        ) from error
+    return dict(trained.state_dict())
+
+
+def timm_hint(name: str) -> str:
+    """How to ask timm for a network that torchvision does not have; "" when timm has none of that name either."""
+    if importlib.util.find_spec("timm") is None or not _timm().is_model(name.partition(".")[0]):
+        return ""
+    return f'timm has a network of that name: pass "{PREFIX}{name}".'
+
+
+def _timm() -> Any:
+    try:
+        import timm
+    except ImportError as error:
+        fix = "Install it: pip install learnkit[timm], or pip install timm."
+        raise UsageError('a network named "timm/..." needs the package timm', fix=fix) from error
+    return timm
+
+
+def _known(base_arch: str) -> tuple[str, str]:
+    """The name of a network and the tag of its weights ("" for the default ones)."""
+    timm = _timm()
+    name, _, tag = base_arch.removeprefix(PREFIX).partition(".")
+    if not timm.is_model(name):
+        near = nearest(name, timm.list_models())
+        raise UsageError("base_arch", got=base_arch, expected="a network of timm", fix=f"Nearest: {near}.")
+    if tag:
+        _tagged(name, tag)
+    return name, tag
+
+
+def _tagged(name: str, tag: str) -> str:
+    timm = _timm()
+    tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
+    if tag and tag not in tags:
+        fix = f"timm has {', '.join(tags)}." if tags else "timm has no weights for it: pass pretrained=False."
+        raise UsageError("weights", got=tag, expected=f"the tag of weights of {PREFIX}{name}", fix=fix)
+    return f"{name}.{tag}" if tag else name

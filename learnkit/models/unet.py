@@ -1,0 +1,117 @@
+"""A U-Net around any convolutional body: what it sees at each size is put back together, size by size."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from learnkit.errors import UsageError
+
+__all__ = ["Unet"]
+
+LEAST_WIDTH = 32  # channels of a decoder block
+
+
+class Unet(nn.Module):
+    """(N, C, H, W) -> (N, n_out, H, W), for pictures of any size.
+
+    Ronneberger, Fischer, Brox: U-Net, 2015. From the body's last output, each block of the decoder goes to the size of
+    an earlier one (bilinear), takes that output beside its own, and convolves twice; the last block takes the picture
+    itself.
+
+    Args:
+        body: a network whose output is a feature map, (N, C, H / k, W / k).
+        n_out: classes of a pixel.
+        in_chans: channels of the pictures.
+        size: side of the picture with which the body is explored, in pixels.
+
+    Raises:
+        UsageError: a body that makes pictures no smaller.
+    """
+
+    def __init__(self, body: nn.Module, n_out: int, in_chans: int = 3, size: int = 128) -> None:
+        super().__init__()
+        self.body = body
+        self._seen: dict[str, Tensor] = {}
+        kept, widths = _last_of_each_size(body, in_chans, size)
+        if not kept:
+            raise UsageError("unet: this body makes pictures no smaller", got=type(body).__name__,
+                             expected="a convolutional network cut before its pooling")  # fmt: skip
+        self._kept = kept  # names of the modules whose outputs are taken up, from the smallest to the largest
+        for name in kept[1:]:
+            body.get_submodule(name).register_forward_hook(partial(self._keep, name))
+        blocks, width = [], widths[0]
+        for skip in [*widths[1:], in_chans]:
+            narrower = max(LEAST_WIDTH, width // 2)
+            blocks.append(_Block(width, skip, narrower))
+            width = narrower
+        self.decoder = nn.Sequential(*blocks, nn.Conv2d(width, n_out, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._seen.clear()
+        out = self.body(x)
+        *blocks, last = self.decoder
+        for block, name in zip(blocks, [*self._kept[1:], ""], strict=True):
+            out = block(out, self._seen.pop(name) if name else x)
+        answer: Tensor = last(out)
+        return answer
+
+    def _keep(self, name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        self._seen[name] = output
+
+
+class _Block(nn.Module):
+    """Up to the size of an earlier output, and together with it."""
+
+    def __init__(self, width: int, skip: int, n_out: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(skip)
+        self.convs = nn.Sequential(_conv(width + skip, n_out), _conv(n_out, n_out))
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        x = F.interpolate(x, skip.shape[-2:], mode="bilinear", align_corners=False)
+        out: Tensor = self.convs(torch.cat([x, self.norm(skip)], 1))
+        return out
+
+
+def _conv(n_in: int, n_out: int) -> nn.Sequential:
+    conv = nn.Conv2d(n_in, n_out, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+    return nn.Sequential(conv, nn.BatchNorm2d(n_out), nn.ReLU(inplace=True))
+
+
+def _last_of_each_size(body: nn.Module, in_chans: int, size: int) -> tuple[list[str], list[int]]:
+    """Of each size of feature map the last of the outermost modules that put it out, and its channels.
+
+    The smallest size comes first: it is the body's own output. What lies within a block (wide expansions, channels
+    last) is passed over where the block itself has that size.
+    """
+    names = {module: name for name, module in body.named_modules()}
+    last: dict[int, tuple[str, int]] = {}
+
+    def look(module: nn.Module, inputs: Any, output: Any) -> None:
+        if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[2] != output.shape[3]:
+            return
+        side, name = output.shape[2], names[module]
+        if side not in last or name.count(".") <= last[side][0].count("."):
+            last[side] = (name, output.shape[1])
+
+    hooks = [module.register_forward_hook(look) for module in names]
+    training = [module for module in names if module.training]
+    body.eval()
+    try:
+        device = next((parameter.device for parameter in body.parameters()), torch.device("cpu"))
+        with torch.no_grad():
+            output = body(torch.zeros(1, in_chans, size, size, device=device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module in training:
+            module.training = True
+    smallest = output.shape[2]
+    if smallest >= size:
+        return [], []
+    skips = [found for side, found in sorted(last.items()) if smallest < side < size]
+    return ["", *(name for name, _ in skips)], [output.shape[1], *(width for _, width in skips)]

@@ -1,0 +1,366 @@
+"""EMA and SWA against torch's AveragedModel in loops by hand, to the last bit."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+
+from learnkit import Callback, DataBunch, Learner
+from learnkit.callbacks import GradientClipping, SaveModel
+from learnkit.callbacks.accumulation import GradientAccumulation
+from learnkit.callbacks.averaging import EMA, SWA, renew_batch_norm
+from learnkit.device import Compute
+from learnkit.errors import StopFit, UsageError
+from learnkit.seeds import Stream, derive
+
+SEED, LR = 3, 0.1
+
+
+def network(*, norm: bool = False) -> nn.Sequential:
+    torch.manual_seed(0)
+    middle = nn.BatchNorm1d(6) if norm else nn.Identity()
+    return nn.Sequential(nn.Linear(2, 6), middle, nn.ReLU(), nn.Linear(6, 2))
+
+
+def learner(blobs: tuple[Tensor, ...], *, norm: bool = False, valid: bool = True) -> Learner:
+    dls = DataBunch.from_tensors(*blobs, bs=16)
+    if not valid:
+        dls = DataBunch(dls.train_dl, None)
+    return Learner(dls, network(norm=norm), loss_func=F.cross_entropy, seed=SEED, opt_func="sgd", wd=0)
+
+
+def train_by_hand(
+    model: nn.Module,
+    dls: DataBunch,
+    n_epochs: int,
+    *,
+    after_step: Callable[[int], None] = lambda step: None,
+    after_epoch: Callable[[int], None] = lambda epoch: None,
+    rate: Callable[[int], float] = lambda epoch: LR,
+) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), LR)
+    step = 0
+    for epoch in range(n_epochs):
+        model.train()
+        optimizer.param_groups[0]["lr"] = rate(epoch)
+        dls.train_dl.seed_epoch(SEED, epoch)
+        for number, (x, y) in enumerate(dls.train_dl):
+            torch.manual_seed(derive(SEED, Stream.STEP, epoch) + number)
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            step += 1
+            after_step(step)
+        after_epoch(epoch)
+
+
+def assert_same(model: nn.Module, other: nn.Module) -> None:
+    for (name, ours), theirs in zip(model.state_dict().items(), other.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs), name
+
+
+def valid_loss(model: nn.Module, blobs: tuple[Tensor, ...]) -> float:
+    with torch.no_grad():
+        return F.cross_entropy(model.eval()(blobs[2]), blobs[3]).item()
+
+
+def booming(hook: str, error: type[BaseException]) -> Callback:
+    """A callback that raises in this hook of the second epoch, after all others."""
+    kind = type("Booming", (Callback,), {"order": 99, hook: lambda self, state: _fail(state, error)})
+    return kind()
+
+
+def _fail(state: Any, error: type[BaseException]) -> None:
+    if state.epoch == 1:
+        raise error("boom")
+
+
+# EMA
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("every", [1, 3])
+def test_ema_equals_torchs_averaged_model(norm: bool, every: int, blobs: tuple[Tensor, ...]) -> None:
+    learn, model = learner(blobs, norm=norm), network(norm=norm)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.7), use_buffers=True)
+    losses: list[float] = []
+    train_by_hand(
+        model,
+        learn.dls,
+        3,
+        after_step=lambda step: None if step % every else average.update_parameters(model),
+        after_epoch=lambda epoch: losses.append(valid_loss(copy.deepcopy(average), blobs)),
+    )
+    learn.fit(3, LR, callbacks=EMA(0.7, every))
+    assert_same(learn.model, average.module)
+    assert learn.history["valid_loss"].tolist() == pytest.approx(losses, abs=1e-7)
+
+
+def test_ema_is_the_weighted_mean_of_the_weights_after_each_step(blobs: tuple[Tensor, ...]) -> None:
+    seen: list[Tensor] = []
+
+    class Watch(Callback):
+        def after_step(self, state: Any) -> None:
+            seen.append(state.model[0].weight.detach().clone().double())
+
+    learn = learner(blobs)
+    learn.fit(2, LR, callbacks=[EMA(0.5), Watch()])
+    assert len(seen) == 8
+    shares = [0.5**7, *(0.5 ** (8 - n) for n in range(1, 8))]
+    assert sum(shares) == 1
+    expected = sum(share * weight for share, weight in zip(shares, seen, strict=True))
+    torch.testing.assert_close(learn.model[0].weight.detach().double(), expected, rtol=0, atol=1e-6)
+
+
+def test_training_goes_on_from_its_own_weights(blobs: tuple[Tensor, ...]) -> None:
+    averaged, plain = learner(blobs, norm=True), learner(blobs, norm=True)
+    averaged.fit(3, LR, callbacks=EMA(0.9))
+    plain.fit(3, LR)
+    assert averaged.recorder.losses == plain.recorder.losses
+    assert not torch.equal(averaged.model[0].weight, plain.model[0].weight)
+
+
+def test_saved_and_monitored_weights_are_the_averaged_ones(blobs: tuple[Tensor, ...]) -> None:
+    learn, model = learner(blobs), network()
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.7), use_buffers=True)
+    kept: list[nn.Module] = []
+    train_by_hand(
+        model,
+        learn.dls,
+        2,
+        after_step=lambda step: average.update_parameters(model),
+        after_epoch=lambda epoch: kept.append(copy.deepcopy(average.module)),
+    )
+    learn.fit(2, LR, callbacks=[EMA(0.7), SaveModel(every="epoch", name="each")])
+    for epoch in range(2):
+        learn.load(f"each_{epoch}")
+        assert_same(learn.model, kept[epoch])
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+@pytest.mark.parametrize(
+    "hook", ["after_step", "before_validate", "after_validate_batch", "after_validate", "after_epoch"]
+)
+@pytest.mark.parametrize("average", [EMA, SWA])
+def test_after_an_error_the_model_has_its_own_weights(
+    average: Any, hook: str, error: type[BaseException], blobs: tuple[Tensor, ...]
+) -> None:
+    averaged, plain = learner(blobs, norm=True), learner(blobs, norm=True)
+    for learn, extra in ((averaged, [average(0.3)]), (plain, [])):
+        with pytest.raises(error, match="boom"):
+            learn.fit(3, LR, callbacks=[*extra, booming(hook, error)])
+    assert_same(averaged.model, plain.model)
+    averaged.fit(1, LR)  # and nothing is left of the average
+    plain.fit(1, LR)
+    assert_same(averaged.model, plain.model)
+
+
+def test_a_fit_that_is_stopped_ends_with_the_average(blobs: tuple[Tensor, ...]) -> None:
+    learn, model = learner(blobs), network()
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.7), use_buffers=True)
+    train_by_hand(model, learn.dls, 1, after_step=lambda step: average.update_parameters(model))
+
+    class Stop(Callback):
+        def before_epoch(self, state: Any) -> None:
+            if state.epoch == 1:
+                raise StopFit
+
+    learn.fit(3, LR, callbacks=[EMA(0.7), Stop()])
+    assert_same(learn.model, average.module)
+
+
+@pytest.mark.parametrize("valid", [True, False])
+@pytest.mark.parametrize("make", [lambda: EMA(0.8), lambda: SWA(0.0)])
+def test_a_resumed_fit_goes_on_with_the_average(
+    make: Callable[[], Any], valid: bool, blobs: tuple[Tensor, ...]
+) -> None:
+    whole, parts = learner(blobs, norm=True, valid=valid), learner(blobs, norm=True, valid=valid)
+    whole.fit(3, LR, callbacks=make())
+    saved: dict[str, Any] = {}
+
+    class Keep(Callback):
+        order = 99
+
+        def after_epoch(self, state: Any) -> None:
+            if state.epoch == 1:
+                saved.update(model=copy.deepcopy(state.model.state_dict()), average=copy.deepcopy(first.state_dict()))
+
+    class Resume(Callback):
+        def before_fit(self, state: Any) -> None:
+            state.model.load_state_dict(saved["model"])
+            again.load_state_dict(saved["average"])
+
+    first, again = make(), make()
+    parts.fit(2, LR, callbacks=[first, Keep()])
+    parts.fit(1, LR, callbacks=[again, Resume()])
+    assert_same(whole.model, parts.model)
+
+
+# SWA
+
+
+@pytest.mark.parametrize(
+    ("start", "n_epochs", "counted"), [(0.75, 4, [3]), (0.5, 4, [2, 3]), (0.75, 1, [0]), (0, 3, [0, 1, 2])]
+)
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("valid", [False, True])
+def test_swa_equals_torchs_averaged_model(
+    start: float, n_epochs: int, counted: list[int], norm: bool, valid: bool, blobs: tuple[Tensor, ...]
+) -> None:
+    learn, model = learner(blobs, norm=norm, valid=valid), network(norm=norm)
+    average = AveragedModel(model)
+    train_by_hand(
+        model, learn.dls, n_epochs,
+        after_epoch=lambda epoch: average.update_parameters(model) if epoch in counted else None,
+        rate=lambda epoch: 0.05 if epoch in counted else LR,
+    )  # fmt: skip
+    learn.dls.train_dl.seed_epoch(SEED, n_epochs - 1)
+    update_bn(learn.dls.train_dl, average)
+    learn.fit(n_epochs, LR, callbacks=SWA(start, lr=0.05))
+    assert_same(learn.model, average.module)
+    assert learn.recorder.lrs == [0.05 if epoch in counted else LR for epoch in range(n_epochs) for _ in range(4)]
+    if valid:
+        assert learn.history["valid_loss"].iloc[-1] == pytest.approx(valid_loss(average, blobs), abs=1e-7)
+
+
+def test_swa_is_the_plain_mean(blobs: tuple[Tensor, ...]) -> None:
+    ends: list[Tensor] = []
+
+    class Watch(Callback):
+        def after_batch(self, state: Any) -> None:
+            if state.batch == 3:
+                ends.append(state.model[0].weight.detach().clone().double())
+
+    learn = learner(blobs)
+    learn.fit_one_cycle(4, LR, callbacks=[SWA(0.25), Watch()])
+    expected = (ends[1] + ends[2] + ends[3]) / 3
+    torch.testing.assert_close(learn.model[0].weight.detach().double(), expected, rtol=0, atol=1e-6)
+
+
+def test_swa_leaves_modes_and_training_alone(blobs: tuple[Tensor, ...]) -> None:
+    averaged, plain = learner(blobs, norm=True), learner(blobs, norm=True)
+    averaged.fit(3, LR, callbacks=SWA(0))
+    plain.fit(3, LR)
+    assert averaged.recorder.losses == plain.recorder.losses
+    assert [m.training for m in averaged.model.modules()] == [m.training for m in plain.model.modules()]
+    assert averaged.model[1].momentum == 0.1
+
+
+def test_layers_held_in_eval_mode_keep_their_statistics(blobs: tuple[Tensor, ...]) -> None:
+    class Hold(Callback):
+        def before_epoch(self, state: Any) -> None:
+            state.model[1].eval()
+
+    learn = learner(blobs, norm=True)
+    learn.fit(2, LR, callbacks=[SWA(0), Hold()])
+    assert learn.model[1].running_mean.tolist() == [0.0] * 6
+
+
+def test_statistics_are_renewed_for_models_with_several_inputs() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(1)
+
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            return self.norm(a + b)  # type: ignore[no-any-return]
+
+    model = Two().eval()
+    a, b = torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0], [4.0]])  # sums 1 and 7: mean 4, variance 18
+    renew_batch_norm(model, [(a, b), (a, a)])  # sums 2 and 6: mean 4, variance 8
+    assert (model.norm.running_mean.item(), model.norm.running_var.item()) == (4.0, 13.0)
+    assert model.norm.num_batches_tracked == 2
+    assert (model.training, model.norm.training, model.norm.momentum) == (False, False, 0.1)
+
+
+def test_an_error_while_renewing_leaves_the_settings() -> None:
+    def inputs() -> Any:
+        yield (torch.rand(4, 2),)
+        raise KeyboardInterrupt
+
+    model = nn.Sequential(nn.BatchNorm1d(2, momentum=0.3))
+    with pytest.raises(KeyboardInterrupt):
+        renew_batch_norm(model, inputs())
+    assert model[0].momentum == 0.3
+
+
+def test_an_error_while_renewing_at_the_end_brings_the_own_weights_back(
+    blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    averaged, plain = learner(blobs, norm=True, valid=False), learner(blobs, norm=True, valid=False)
+    plain.fit(2, LR)
+
+    def broken(*args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("learnkit.callbacks.averaging.renew_batch_norm", broken)
+    with pytest.raises(KeyboardInterrupt):
+        averaged.fit(2, LR, callbacks=SWA(0))
+    assert_same(averaged.model, plain.model)
+
+
+# Both
+
+
+@pytest.mark.parametrize("make", [lambda: EMA(0.9), lambda: SWA(0.5)])
+def test_the_next_fit_begins_a_new_average(make: Callable[[], Any], blobs: tuple[Tensor, ...]) -> None:
+    one, other = learner(blobs, norm=True), learner(blobs, norm=True)
+    again = make()
+    for _ in range(2):
+        one.fit(2, LR, callbacks=again)
+        other.fit(2, LR, callbacks=make())
+    assert_same(one.model, other.model)
+
+
+def test_ema_counts_steps_and_not_batches(blobs: tuple[Tensor, ...]) -> None:
+    seen: list[Tensor] = []
+
+    class Watch(Callback):
+        def after_step(self, state: Any) -> None:
+            seen.append(state.model[0].weight.detach().clone())
+
+    learn = learner(blobs)
+    learn.fit(1, LR, callbacks=[GradientAccumulation(32), EMA(0.75), Watch()])
+    assert len(seen) == 2  # of 4 batches
+    torch.testing.assert_close(learn.model[0].weight.detach(), 0.75 * seen[0] + 0.25 * seen[1], rtol=0, atol=1e-6)
+
+
+def test_a_step_left_out_is_not_counted(blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = iter([True, False, True, False])  # as float16 gradients that overflow leave it out
+    step = Compute.step
+    monkeypatch.setattr(Compute, "step", lambda *args: step(*args) and next(taken))
+    weights: list[Tensor] = []
+
+    class Watch(Callback):
+        def after_step(self, state: Any) -> None:
+            weights.append(state.model[0].weight.detach().clone())
+
+    learn = learner(blobs)
+    learn.fit(1, LR, callbacks=[EMA(0.5), Watch()])
+    torch.testing.assert_close(learn.model[0].weight.detach(), (weights[0] + weights[2]) / 2, rtol=0, atol=1e-6)
+
+
+def test_it_works_with_clipping_and_as_the_learners_own(blobs: tuple[Tensor, ...]) -> None:
+    learn = learner(blobs).add_cb(EMA(0.9), GradientClipping())
+    learn.fit(1, LR)
+    learn.lr_find(num_it=8)
+    assert len(learn.history) == 1
+
+
+def test_one_average_a_fit(blobs: tuple[Tensor, ...]) -> None:
+    with pytest.raises(UsageError, match="EMA and SWA both set the weights"):
+        learner(blobs).fit(1, callbacks=[EMA(), SWA()])
+
+
+@pytest.mark.parametrize("make", [
+    lambda: EMA(1), lambda: EMA(-0.1), lambda: EMA(0.9, 0), lambda: EMA(0.9, 1.5),  # type: ignore[arg-type]
+    lambda: SWA(1), lambda: SWA(-1), lambda: SWA(float("nan")), lambda: SWA(0.5, lr=-1),
+])  # fmt: skip
+def test_arguments_that_cannot_work(make: Callable[[], Any]) -> None:
+    with pytest.raises(UsageError, match="expected"):
+        make()

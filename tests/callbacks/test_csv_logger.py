@@ -1,0 +1,142 @@
+"""The record of a fit as a file."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from learnkit import Callback, DataBunch, Learner
+from learnkit.callbacks.csv_logger import CSVLogger
+from learnkit.errors import CorruptFileError, DataError
+from learnkit.training.state import TrainState
+
+
+class Named:
+    """A metric of this name that is always -0.5."""
+
+    higher_is_better = None
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def reset(self) -> None: ...
+    def update(self, preds: Any, targets: Any) -> None: ...
+
+    def compute(self) -> float:
+        return -0.5
+
+
+def learner(blobs: tuple[Tensor, ...], path: Path, metrics: Any = "accuracy") -> Learner:
+    torch.manual_seed(0)
+    model = nn.Linear(2, 2)
+    return Learner(DataBunch.from_tensors(*blobs, bs=16), model, metrics=metrics, path=path, seed=0)
+
+
+def rows(file: Path) -> list[list[str]]:
+    with file.open(newline="", encoding="utf-8") as opened:
+        return list(csv.reader(opened))
+
+
+def test_the_file_holds_the_history_with_all_digits(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
+    learn = learner(blobs, tmp_path / "not" / "there")
+    learn.fit(3, 1e-2, callbacks=CSVLogger())
+    file = tmp_path / "not" / "there" / "models" / "history.csv"
+    header, *lines = rows(file)
+    assert header == ["epoch", "train_loss", "valid_loss", "accuracy", "time"] == list(learn.history.columns)
+    assert [[float(cell) for cell in line] for line in lines] == learn.history.to_numpy().tolist()
+    assert [line[0] for line in lines] == ["0", "1", "2"]
+    assert b"\r" not in file.read_bytes()
+
+
+def test_each_line_is_on_the_disk_when_its_epoch_ends(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
+    class Reads(Callback):
+        order = 95
+
+        def __init__(self) -> None:
+            self.lines: list[int] = []
+
+        def before_epoch(self, state: TrainState) -> None:
+            self.lines.append(len(rows(tmp_path / "models" / "history.csv")))
+            if state.epoch == 2:
+                raise KeyboardInterrupt
+
+    reads = Reads()
+    with pytest.raises(KeyboardInterrupt):
+        learner(blobs, tmp_path).fit(3, 1e-2, callbacks=[CSVLogger(), reads])
+    assert reads.lines == [1, 2, 3]
+    assert [row[0] for row in rows(tmp_path / "models" / "history.csv")] == ["epoch", "0", "1"]
+
+
+def test_a_fit_begins_the_file_anew_or_goes_on_with_it(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
+    learn, file = learner(blobs, tmp_path), tmp_path / "kept.csv"
+    for n_epochs in (2, 1):
+        learn.fit(n_epochs, 1e-2, callbacks=CSVLogger(file))
+    assert [row[0] for row in rows(file)] == ["epoch", "2"]
+    goes_on = CSVLogger(file, append=True)
+    for n_epochs in (1, 2):
+        learn.fit(n_epochs, 1e-2, callbacks=goes_on)
+    assert [row[0] for row in rows(file)] == ["epoch", "2", "3", "4", "5"]
+
+
+def test_append_makes_a_file_that_is_not_there_or_empty(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").touch()
+    for name in ("empty.csv", "new.csv"):
+        learner(blobs, tmp_path).fit(1, 1e-2, callbacks=CSVLogger(tmp_path / name, append=True))
+        assert [row[0] for row in rows(tmp_path / name)] == ["epoch", "0"]
+
+
+def test_a_file_with_other_columns_is_not_gone_on_with(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
+    file = tmp_path / "models" / "history.csv"
+    learner(blobs, tmp_path, metrics=()).fit(1, 1e-2, callbacks=CSVLogger())
+    before = file.read_bytes()
+    learn = learner(blobs, tmp_path)
+    with pytest.raises(DataError, match=r"history.csv has other columns: got .*, expected .*'accuracy'"):
+        learn.fit(1, 1e-2, callbacks=CSVLogger(append=True))
+    assert learn.recorder.losses == []
+    assert file.read_bytes() == before
+
+
+def test_a_line_cut_short_is_not_written_on(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
+    file = tmp_path / "models" / "history.csv"
+    learn = learner(blobs, tmp_path)
+    learn.fit(1, 1e-2, callbacks=CSVLogger())
+    file.write_bytes(file.read_bytes()[:-3])
+    with pytest.raises(CorruptFileError, match="the last line is cut short"):
+        learn.fit(1, 1e-2, callbacks=CSVLogger(append=True))
+
+
+def test_nothing_is_written_outside_a_fit(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
+    learn = learner(blobs, tmp_path).add_cb(CSVLogger())
+    learn.validate()
+    learn.get_preds()
+    learn.lr_find(num_it=10)
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+x", "'+x"),
+        ("-x", "'-x"),
+        ("@x", "'@x"),
+        ("a,b", "a,b"),
+        ('say "x"', 'say "x"'),
+        ("é", "é"),
+    ],
+)
+def test_no_cell_is_a_formula(name: str, cell: str, blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
+    logger = CSVLogger(append=True)
+    for _ in range(2):
+        learner(blobs, tmp_path, metrics=[Named(name)]).fit(1, 1e-2, callbacks=logger)
+    header, *lines = rows(tmp_path / "models" / "history.csv")
+    assert header[3] == cell
+    assert [line[3] for line in lines] == ["-0.5", "-0.5"]
+
+
+def test_two_files_may_be_written_in_one_fit(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
+    learner(blobs, tmp_path).fit(1, 1e-2, callbacks=[CSVLogger("a.csv"), CSVLogger("b.csv")])
+    assert (tmp_path / "models" / "a.csv").read_bytes() == (tmp_path / "models" / "b.csv").read_bytes()

@@ -1,0 +1,230 @@
+"""MixUp and CutMix: batches and losses by hand, and fits against loops in plain PyTorch."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from learnkit import Callback, DataBunch, Learner, LearnkitWarning
+from learnkit.callbacks.mixing import Box, CutMix, MixUp, cutmix, draw_box, draw_shares, mixed_loss, mixup
+from learnkit.errors import UsageError
+from learnkit.seeds import Stream, derive
+
+
+def weights(learn: Learner) -> list[Tensor]:
+    return [tensor.detach().clone() for tensor in learn.model.state_dict().values()]
+
+
+def pictures(n: int = 24) -> DataBunch:
+    numbers = torch.Generator().manual_seed(0)
+    x, y = torch.rand(n, 3, 6, 4, generator=numbers), torch.arange(n) % 2
+    return DataBunch.from_tensors(x, y, x[:8], y[:8], bs=8)
+
+
+def on_pictures(**options: Any) -> Learner:
+    torch.manual_seed(0)
+    return Learner(pictures(), nn.Sequential(nn.Flatten(), nn.Linear(72, 2)), seed=5, opt_func="sgd", wd=0, **options)
+
+
+def test_items_of_any_shape_are_mixed_in_their_own_shares() -> None:
+    x = torch.tensor([[[0.0, 4.0]], [[8.0, 8.0]], [[2.0, 1.0]]])
+    mixed = mixup(x, torch.tensor([1, 2, 2]), torch.tensor([0.75, 0.5, 0.9]))
+    assert mixed.tolist() == [[[2.0, 5.0]], [[5.0, 4.5]], [[2.0, 1.0]]]
+
+
+def test_a_box_of_the_other_picture_is_pasted() -> None:
+    x = torch.arange(2.0).reshape(2, 1, 1, 1).expand(2, 2, 3, 4)
+    mixed = cutmix(x, torch.tensor([1, 0]), Box(1, 3, 0, 2))
+    expected = torch.tensor([[0.0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0]])
+    assert torch.equal(mixed[0], expected.expand(2, 3, 4))
+    assert torch.equal(mixed[1], 1 - expected.expand(2, 3, 4))
+    assert x[0].sum() == 0
+
+
+def test_an_item_keeps_half_of_itself_or_more() -> None:
+    torch.manual_seed(0)
+    shares = draw_shares(4000, 1.0)
+    assert shares.shape == (4000,)
+    assert shares.min() >= 0.5
+    assert shares.max() <= 1
+    assert shares.mean().item() == pytest.approx(0.75, abs=0.01)  # max(u, 1 - u) of a uniform u
+
+
+def test_boxes_lie_in_the_picture_and_vary() -> None:
+    torch.manual_seed(0)
+    boxes = [draw_box(10, 20, 1.0) for _ in range(2000)]
+    assert all(0 <= box.top <= box.bottom <= 10 and 0 <= box.left <= box.right <= 20 for box in boxes)
+    centred = [(box.bottom - box.top) * (box.right - box.left) / 200 for box in boxes if box.top and box.left]
+    assert max(centred) > 0.3
+    assert min(centred) < 0.05
+    assert {box.bottom for box in boxes} >= set(range(1, 11))
+
+
+@pytest.mark.parametrize(
+    ("loss_func", "preds", "targets"),
+    [
+        (F.cross_entropy, torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), torch.tensor([0, 1, 0])),
+        (nn.CrossEntropyLoss(label_smoothing=0.1), torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])),
+        (nn.BCEWithLogitsLoss(), torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [1.0, 1.0]])),
+        (nn.MSELoss(), torch.tensor([2.0, 0.0, 1.0]), torch.tensor([1.0, -1.0, 4.0])),
+    ],
+)
+def test_the_loss_is_mixed_item_by_item(loss_func: Any, preds: Tensor, targets: Tensor) -> None:
+    n = len(targets)
+    order, shares = torch.arange(n).roll(1), torch.linspace(0.5, 0.9, n)
+    parts = [
+        shares[i] * loss_func(preds[i : i + 1], targets[i : i + 1])
+        + (1 - shares[i]) * loss_func(preds[i : i + 1], targets[order[i]][None])
+        for i in range(n)
+    ]
+    torch.testing.assert_close(mixed_loss(loss_func, preds, targets, order, shares), sum(parts) / n)
+
+
+def mean_distance(preds: Tensor, targets: Tensor) -> Tensor:
+    return (preds - targets).abs().mean()
+
+
+def test_a_loss_of_the_batch_alone_is_called_once_an_item() -> None:
+    preds, targets = torch.tensor([2.0, 0.0]), torch.tensor([1.0, -1.0])
+    with pytest.warns(LearnkitWarning, match="once for each item"):
+        mixed = mixed_loss(mean_distance, preds, targets, torch.tensor([1, 0]), torch.tensor([0.75, 0.5]))
+    assert mixed.item() == ((0.75 * 1 + 0.25 * 3) + (0.5 * 1 + 0.5 * 1)) / 2
+    one_share = mixed_loss(mean_distance, preds, targets, torch.tensor([1, 0]), torch.tensor(0.75))  # no warning
+    assert one_share.item() == 0.75 * 1 + 0.25 * (3 + 1) / 2
+
+
+def by_hand(learn: Learner, loss: Any, n_epochs: int = 2) -> list[float]:
+    """A plain loop over the learner's data, reseeded before each batch as the loop does it."""
+    optimizer = torch.optim.SGD(learn.model.parameters(), 0.1)
+    losses = []
+    for epoch in range(n_epochs):
+        learn.dls.train_dl.seed_epoch(5, epoch)
+        for number, (x, y) in enumerate(learn.dls.train_dl):
+            torch.manual_seed(derive(5, Stream.STEP, epoch) + number)
+            value = loss(learn.model, x, y)
+            value.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(value.item())
+    return losses
+
+
+def test_a_fit_with_mixup_equals_the_loop_by_hand() -> None:
+    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        order = torch.randperm(len(y))
+        lam = torch.distributions.Beta(0.4, 0.4).sample((len(y),))
+        lam = torch.where(lam > 0.5, lam, 1 - lam)
+        wide = lam[:, None, None, None]
+        preds = model(wide * x + (1 - wide) * x[order])
+        one, other = F.cross_entropy(preds, y, reduction="none"), F.cross_entropy(preds, y[order], reduction="none")
+        return (lam * one + (1 - lam) * other).mean()
+
+    ours, theirs = on_pictures(), on_pictures()
+    ours.fit(2, 0.1, callbacks=MixUp())
+    assert ours.recorder.losses == pytest.approx(by_hand(theirs, loss), abs=1e-6)
+    for a, b in zip(weights(ours), weights(theirs), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+def test_a_fit_with_cutmix_has_the_shares_of_the_pixels() -> None:
+    shares: list[float] = []
+
+    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        order = torch.randperm(len(y))
+        box = draw_box(6, 4, 1.0)
+        inside = torch.zeros(6, 4, dtype=torch.bool)
+        inside[box.top : box.bottom, box.left : box.right] = True
+        lam = (~inside).sum() / 24
+        shares.append(lam.item())
+        preds = model(torch.where(inside, x[order], x))
+        return lam * F.cross_entropy(preds, y) + (1 - lam) * F.cross_entropy(preds, y[order])
+
+    ours, theirs = on_pictures(), on_pictures()
+    ours.fit(3, 0.1, callbacks=CutMix())
+    assert ours.recorder.losses == pytest.approx(by_hand(theirs, loss, 3), abs=1e-6)
+    assert len(set(shares)) > 3
+    for a, b in zip(weights(ours), weights(theirs), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("mixing", [MixUp, CutMix])
+def test_only_training_batches_are_mixed(mixing: Any) -> None:
+    learn = on_pictures()
+    learn.fit(1, 0.1, callbacks=mixing())
+    ((x, y),) = learn.dls.valid_dl
+    assert learn.history["valid_loss"].iloc[0] == pytest.approx(F.cross_entropy(learn.model(x), y).item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("mixing", [MixUp, CutMix])
+def test_equal_seeds_mix_alike(mixing: Any) -> None:
+    one, other, plain = on_pictures(), on_pictures(), on_pictures()
+    torch.rand(7)
+    one.fit(2, 0.1, callbacks=mixing())
+    other.fit(2, 0.1, callbacks=mixing())
+    plain.fit(2, 0.1)
+    assert one.recorder.losses == other.recorder.losses != plain.recorder.losses
+
+
+@pytest.mark.parametrize("mixing", [MixUp, CutMix])
+def test_the_finder_runs_with_it_and_changes_nothing(mixing: Any) -> None:
+    learn, plain = on_pictures(callbacks=mixing()), on_pictures()
+    before = weights(learn)
+    learn.lr_find(num_it=20)
+    plain.lr_find(num_it=20)
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(learn), strict=True))
+    assert learn.recorder.lr_curve is not None
+    assert plain.recorder.lr_curve is not None
+    assert learn.recorder.lr_curve.losses != plain.recorder.lr_curve.losses
+
+
+def test_the_loss_function_is_never_replaced() -> None:
+    class Boom(Callback):
+        def after_loss(self, state: Any) -> None:
+            assert state.loss_func is loss_func
+            raise ZeroDivisionError
+
+    learn = on_pictures()
+    loss_func = learn.loss_func
+    with pytest.raises(ZeroDivisionError):
+        learn.fit(1, 0.1, callbacks=[MixUp(), Boom()])
+    assert learn.loss_func is loss_func
+
+
+@pytest.mark.parametrize(("loss_func", "y"), [(F.mse_loss, torch.rand(24, 3)), (F.l1_loss, torch.rand(24, 1))])
+def test_numbers_as_targets_can_be_mixed(loss_func: Any, y: Tensor) -> None:
+    x = torch.rand(24, 5)
+    batches = list(zip(x.split(8), y.split(8), strict=True))
+    learn = Learner(DataBunch(batches, batches), nn.Linear(5, y.shape[1]), loss_func=loss_func, seed=0)
+    learn.fit(2, 0.1, callbacks=MixUp())
+    assert len(learn.history) == 2
+
+
+def test_masks_are_refused() -> None:
+    x, masks = torch.rand(8, 3, 4, 4), torch.zeros(8, 4, 4, dtype=torch.int64)
+    learn = Learner(DataBunch([(x, masks)], None), nn.Conv2d(3, 2, 1), loss_func=F.cross_entropy, seed=0)
+    for mixing in (MixUp(), CutMix()):
+        with pytest.raises(UsageError, match=r"targets: got \(8, 4, 4\).*Leave it out for masks"):
+            learn.fit(1, callbacks=mixing)
+
+
+def test_inputs_that_cannot_be_mixed_are_refused(blobs: tuple[Tensor, ...]) -> None:
+    with pytest.raises(UsageError, match=r"CutMix: the inputs: got \[\(16, 2\)\]"):
+        Learner(DataBunch.from_tensors(*blobs, bs=16), nn.Linear(2, 2), seed=0).fit(1, callbacks=CutMix())
+    words, y = torch.arange(8) % 4, torch.arange(8) % 2
+    learn = Learner(DataBunch.from_tensors(words, y, words, y, bs=4), nn.Embedding(4, 2), seed=0)
+    with pytest.raises(UsageError, match=r"input of the model: got 'torch\.int64'"):
+        learn.fit(1, callbacks=MixUp())
+
+
+def test_one_kind_of_mixing_a_fit() -> None:
+    with pytest.raises(UsageError, match="MixUp and CutMix both set the loss"):
+        on_pictures().fit(1, callbacks=[MixUp(), CutMix()])
+
+
+@pytest.mark.parametrize("alpha", [0, -1, float("nan"), "much"])
+def test_an_alpha_that_cannot_work(alpha: Any) -> None:
+    for mixing in (MixUp, CutMix):
+        with pytest.raises(UsageError, match="alpha"):
+            mixing(alpha)

@@ -1,0 +1,245 @@
+"""The focal loss."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from learnkit.errors import UsageError
+from learnkit.losses.activations import activation_of
+from learnkit.losses.focal import FocalLoss
+from learnkit.losses.per_item import per_item_loss
+from learnkit.losses.weights import balanced_weights
+
+
+def yes_no(n: int = 4) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(n)
+    return torch.randn(n, 1), torch.randint(2, (n, 1))
+
+
+def labels(n: int = 4) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(n)
+    return torch.randn(n, 3), torch.randint(2, (n, 3))
+
+
+def classes(n: int = 4) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(n)
+    return torch.randn(n, 3), torch.randint(3, (n,))
+
+
+def pixels(n: int = 4) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(n)
+    return torch.randn(n, 3, 2, 5), torch.randint(3, (n, 2, 5))
+
+
+CASES = [(yes_no, False), (labels, True), (classes, False), (pixels, False)]
+
+
+def test_the_number_fastai_gives() -> None:
+    preds, targets = torch.tensor([[2.0, 0, -1], [0, 1, 0]]), torch.tensor([0, 2])
+    assert FocalLoss(gamma=2)(preds, targets).item() == pytest.approx(0.4838, abs=5e-5)
+
+
+def test_yes_no_answers_by_hand() -> None:
+    preds = torch.tensor([math.log(3), math.log(3), 0.0])  # probabilities 3/4, 3/4, 1/2
+    expected = [-(0.25**2) * math.log(0.75), -(0.75**2) * math.log(0.25), -(0.5**2) * math.log(0.5)]
+    losses = FocalLoss(reduction="none")(preds, torch.tensor([1, 0, 1]))
+    torch.testing.assert_close(losses, torch.tensor(expected))
+    weighted = [0.8 * expected[0], 0.2 * expected[1], 0.8 * expected[2]]
+    losses = FocalLoss(alpha=0.8, reduction="none")(preds, torch.tensor([1, 0, 1]))
+    torch.testing.assert_close(losses, torch.tensor(weighted))
+    assert FocalLoss(alpha=0.8)(preds, torch.tensor([1, 0, 1])).item() == pytest.approx(sum(weighted) / 3)
+    assert FocalLoss(0.8, 2, "sum")(preds, torch.tensor([1, 0, 1])).item() == pytest.approx(sum(weighted))
+
+
+def test_classes_by_hand() -> None:
+    preds = torch.tensor([[2.0, 1.0, 1.0], [2.0, 1.0, 1.0]]).log()  # probabilities 1/2, 1/4, 1/4
+    expected = torch.tensor([0.5**3 * math.log(2), 0.75**3 * math.log(4)])
+    targets = torch.tensor([0, 2])
+    torch.testing.assert_close(FocalLoss(gamma=3, reduction="none")(preds, targets), expected)
+    alpha = torch.tensor([2.0, 9.0, 0.5])
+    weighted = expected * torch.tensor([2.0, 0.5])
+    torch.testing.assert_close(FocalLoss(alpha, 3, "none")(preds, targets), weighted)
+    torch.testing.assert_close(FocalLoss(alpha, 3)(preds, targets), weighted.mean())
+    torch.testing.assert_close(FocalLoss(0.25, 3)(preds, targets), expected.mean() / 4)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize(("case", "binary"), CASES)
+def test_without_focus_it_is_cross_entropy(case: Any, binary: bool, reduction: str) -> None:
+    preds, targets = case(16)
+    preds = preds.double() * 3
+    loss = FocalLoss(gamma=0, reduction=reduction, binary=binary)(preds, targets)
+    if preds.shape == targets.shape:
+        expected = F.binary_cross_entropy_with_logits(preds, targets.double(), reduction=reduction)
+    else:
+        expected = F.cross_entropy(preds, targets, reduction=reduction)
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+
+
+def published(scores: Tensor, truth: Tensor, alpha: float = 0.8, gamma: float = 2) -> Tensor:
+    """The formula often seen: the mean cross entropy of the batch is focused as if it were one element's."""
+    probs = torch.sigmoid(scores).view(-1)
+    bce = F.binary_cross_entropy(probs, truth.view(-1).float(), reduction="mean")
+    return alpha * (1 - torch.exp(-bce)) ** gamma * bce
+
+
+@pytest.mark.parametrize("answer", [0, 1])
+def test_a_batch_of_one_element_agrees_with_the_published_formula(answer: int) -> None:
+    preds, targets = torch.tensor([[0.7]]), torch.tensor([[answer]])
+    alpha = 0.8 if answer else 0.2  # there it weighs both answers alike
+    torch.testing.assert_close(FocalLoss(alpha)(preds, targets), published(preds, targets))
+
+
+def test_a_larger_batch_does_not() -> None:
+    preds, targets = torch.tensor([9.0, 9, 9, -9]), torch.ones(4)  # three easy ones, and one that is all wrong
+    assert FocalLoss()(preds, targets).item() == pytest.approx(9 / 4, rel=1e-3)
+    assert published(preds, targets, alpha=1).item() < 9 / 4 * 0.9
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_a_soft_answer_mixes_the_losses_of_both(gamma: float) -> None:
+    preds, share = torch.randn(6), torch.rand(6)
+    loss = FocalLoss(0.25, gamma, "none")
+    mixed = share * loss(preds, torch.ones(6)) + (1 - share) * loss(preds, torch.zeros(6))
+    torch.testing.assert_close(loss(preds, share), mixed)
+
+
+def test_two_classes_are_one_answer() -> None:
+    preds, targets = yes_no()
+    both = torch.cat([torch.zeros_like(preds), preds], dim=1)
+    torch.testing.assert_close(FocalLoss(gamma=1.5)(both, targets[:, 0]), FocalLoss(gamma=1.5)(preds, targets))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float64])
+def test_answers_may_lack_the_axis_of_one_output_and_have_any_dtype(dtype: torch.dtype) -> None:
+    preds, targets = yes_no()
+    torch.testing.assert_close(FocalLoss()(preds, targets[:, 0].to(dtype)), FocalLoss()(preds, targets))
+
+
+def test_a_weight_a_label() -> None:
+    preds, targets = labels()
+    alpha = torch.tensor([0.1, 0.5, 0.9])
+    losses = FocalLoss(alpha, reduction="none", binary=True)(preds, targets)
+    for label, share in enumerate(alpha.tolist()):
+        alone = FocalLoss(share, reduction="none")(preds[:, label], targets[:, label])
+        torch.testing.assert_close(losses[:, label], alone)
+
+
+def test_a_weight_a_class_holds_for_its_pixels() -> None:
+    preds, targets = pixels()
+    alpha = balanced_weights(targets, 3)
+    losses = FocalLoss(alpha, gamma=0, reduction="none")(preds, targets)
+    torch.testing.assert_close(losses, F.cross_entropy(preds, targets, weight=alpha, reduction="none"))
+
+
+def test_weights_move_with_the_loss() -> None:
+    loss = FocalLoss(torch.tensor([0.5, 0.5])).to("meta")
+    assert isinstance(loss.alpha, Tensor)
+    assert loss.alpha.device.type == "meta"
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("alpha", [None, 0.25])
+@pytest.mark.parametrize(("case", "binary"), CASES)
+def test_the_losses_of_items_make_up_the_loss(case: Any, binary: bool, alpha: float | None, reduction: str) -> None:
+    loss, (preds, targets) = FocalLoss(alpha, reduction=reduction, binary=binary), case(5)
+    losses = per_item_loss(loss, preds, targets)
+    alone = torch.stack([loss(preds[i : i + 1], targets[i : i + 1]) for i in range(5)])
+    torch.testing.assert_close(losses, alone)
+    torch.testing.assert_close(losses.mean() if reduction == "mean" else losses.sum(), loss(preds, targets))
+
+
+def test_the_activation_is_a_sigmoid_for_answers_and_softmax_for_classes() -> None:
+    raw = torch.randn(4, 3)
+    for loss, given, expected in [
+        (FocalLoss(), raw, raw.softmax(1)),
+        (FocalLoss(), raw[:, :1], raw[:, :1].sigmoid()),
+        (FocalLoss(binary=True), raw, raw.sigmoid()),
+    ]:
+        activation = activation_of(loss)
+        assert activation is not None
+        torch.testing.assert_close(activation(given), expected)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize(("case", "binary"), CASES)
+def test_gradients_are_finite_however_sure_the_scores(case: Any, binary: bool, bf16: bool, gamma: float) -> None:
+    preds, targets = case(16)
+    preds = (preds.sign() * 100).to(torch.bfloat16 if bf16 else torch.float32).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        loss = FocalLoss(gamma=gamma, binary=binary)(preds, targets)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert loss.isfinite()
+    assert preds.grad is not None
+    assert preds.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("alpha", [None, 0.25, torch.tensor([0.2])])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize(("case", "binary"), CASES)
+def test_gradients_are_the_slopes_of_the_loss(case: Any, binary: bool, gamma: float, alpha: Any) -> None:
+    preds, targets = case(2)
+    loss = FocalLoss(alpha, gamma, binary=binary)
+    assert torch.autograd.gradcheck(loss, (preds.double().requires_grad_(), targets))
+
+
+@pytest.mark.parametrize(
+    ("preds", "targets", "message"),
+    [
+        ((4, 3), (5,), r"outputs \(4, 3\) and targets \(5,\) do not belong together; expected class numbers of \(4,\)"),
+        ((4, 3), (4, 3), r"pass binary=True\."),
+        ((4, 1), (4, 3), r"expected targets of \(4, 1\)"),
+        ((4,), (1, 4), r"outputs \(4,\) and targets \(1, 4\)"),
+    ],
+)
+def test_shapes_that_do_not_belong_together_are_refused(preds: Any, targets: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        FocalLoss()(torch.zeros(preds), torch.zeros(targets, dtype=torch.long))
+
+
+def test_targets_out_of_range_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"targets \(2,\) for outputs \(2, 3\): got \[1, 3\], expected .* 0 to 2"):
+        FocalLoss()(torch.zeros(2, 3), torch.tensor([1, 3]))
+    with pytest.raises(UsageError, match=r"got \[-1.0, 1.0\], expected values from 0 to 1"):
+        FocalLoss()(torch.zeros(2), torch.tensor([-1, 1]))
+
+
+@pytest.mark.parametrize("alpha", [None, 0.25, torch.tensor([0.2])])
+@pytest.mark.parametrize(("case", "binary"), CASES)
+def test_after_the_first_batch_no_value_is_read_back(case: Any, binary: bool, alpha: Any) -> None:
+    loss, (preds, targets) = FocalLoss(alpha, binary=binary), case()
+    loss(preds, targets)
+    assert loss.to("meta")(preds.to("meta"), targets.to("meta")).shape == ()  # to read a value is an error there
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"gamma": -1}, "gamma: got -1"),
+        ({"gamma": math.inf}, "gamma: got inf"),
+        ({"alpha": -0.1}, "alpha: got -0.1"),
+        ({"alpha": torch.tensor([1.0, math.nan])}, "alpha: got tensor"),
+        ({"alpha": torch.ones(2, 2)}, "alpha: got tensor"),
+        ({"reduction": "all"}, "reduction: got 'all'"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        FocalLoss(**settings)
+
+
+def test_weights_that_do_not_fit_the_scores_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"alpha for scores \(4, 3\): got \(2,\), expected one number, or \(3,\)"):
+        FocalLoss(torch.ones(2))(*classes())
+    with pytest.raises(UsageError, match=r"alpha for yes/no answers: got 2, expected at most 1"):
+        FocalLoss(2)(*yes_no())
+
+
+def test_a_loss_shows_its_settings() -> None:
+    assert repr(FocalLoss(0.25)) == "FocalLoss(alpha=0.25, gamma=2.0, reduction='mean', binary=False)"

@@ -1,0 +1,269 @@
+"""Metrics of one class an item, against scikit-learn on the whole arrays."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as sk
+from torch import Tensor
+
+from learnkit.errors import UsageError
+from learnkit.metrics import auroc, average_precision, f1, f_beta, jaccard, kappa, make_metrics, precision, recall
+
+N, C = 83, 6
+Check = Callable[[Any, Tensor, Tensor, float], None]
+Set = tuple[Tensor, Tensor]
+
+OF_ANSWERS: dict[str, Callable[[Any, Any], float]] = {
+    "accuracy": sk.accuracy_score,
+    "error_rate": lambda y, p: 1 - sk.accuracy_score(y, p),
+    "precision": lambda y, p: sk.precision_score(y, p, average="macro", zero_division=0),
+    "recall": lambda y, p: sk.recall_score(y, p, average="macro", zero_division=0),
+    "f1": lambda y, p: sk.f1_score(y, p, average="macro"),
+    "f2": lambda y, p: sk.fbeta_score(y, p, beta=2, average="macro"),
+    "jaccard": lambda y, p: sk.jaccard_score(y, p, average="macro"),
+    "balanced_accuracy": sk.balanced_accuracy_score,
+    "kappa": sk.cohen_kappa_score,
+    "mcc": sk.matthews_corrcoef,
+    "hamming": sk.hamming_loss,
+}
+OF_PROBABILITIES: dict[str, Callable[[Any, Any], float]] = {
+    "auroc": lambda y, p: sk.roc_auc_score(y, p, multi_class="ovr", average="macro"),
+    "average_precision": lambda y, p: sk.average_precision_score(y, p, average="macro"),
+    "perplexity": lambda y, p: math.exp(sk.log_loss(y, p)),
+}
+
+
+def several(n: int = N, c: int = C) -> Set:
+    """Raw outputs (n, c), somewhat right, and classes (n,)."""
+    draw = torch.Generator().manual_seed(0)
+    targets = torch.randint(c, (n,), generator=draw)
+    return 3 * torch.randn(n, c, generator=draw) + 2 * torch.eye(c)[targets], targets
+
+
+def yes_no() -> Set:
+    """One raw output an item and 0 or 1, (83,) each."""
+    preds, targets = several(c=2)
+    return preds[:, 1] - preds[:, 0], targets
+
+
+@pytest.mark.parametrize("name", OF_ANSWERS)
+def test_answers_are_judged_as_scikit_learn_does(check: Check, name: str) -> None:
+    preds, targets = several()
+    check(name, preds, targets, OF_ANSWERS[name](targets.numpy(), preds.argmax(1).numpy()))
+
+
+@pytest.mark.parametrize("name", OF_PROBABILITIES)
+def test_probabilities_are_judged_as_scikit_learn_does(check: Check, name: str) -> None:
+    preds, targets = several()
+    check(name, preds, targets, OF_PROBABILITIES[name](targets.numpy(), preds.double().softmax(1).numpy()))
+
+
+def test_top_k_accuracy_is_scikit_learns(check: Check) -> None:
+    preds, targets = several()
+    expected = sk.top_k_accuracy_score(targets, preds, k=5, labels=range(C))
+    check("top_k_accuracy", preds, targets, expected)
+
+
+@pytest.mark.parametrize("name", ["precision", "recall", "f1", "f2", "jaccard", "balanced_accuracy", "mcc", "kappa"])
+def test_two_outputs_are_two_classes(check: Check, name: str) -> None:
+    preds, targets = several(c=2)
+    check(name, preds, targets, OF_ANSWERS[name](targets.numpy(), preds.argmax(1).numpy()))
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((N,), torch.long), ((N, 1), torch.float32), ((N,), torch.bool)])
+def test_one_output_is_a_yes_or_no(check: Check, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    preds, targets = yes_no()
+    y, p = targets.numpy(), (preds > 0).numpy()
+    expected = {
+        "precision": sk.precision_score(y, p),
+        "recall": sk.recall_score(y, p),
+        "f1": sk.f1_score(y, p),
+        "f2": sk.fbeta_score(y, p, beta=2),
+        "jaccard": sk.jaccard_score(y, p),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, p),
+        "kappa": sk.cohen_kappa_score(y, p),
+        "mcc": sk.matthews_corrcoef(y, p),
+        "hamming": sk.hamming_loss(y, p),
+        "auroc": sk.roc_auc_score(y, preds),
+        "average_precision": sk.average_precision_score(y, preds),
+    }
+    for name, value in expected.items():
+        check(name, preds.reshape(shape), targets.to(dtype), value)
+
+
+@pytest.mark.parametrize("average", ["macro", "micro", "weighted"])
+def test_the_way_to_average_can_be_chosen(check: Check, average: str) -> None:
+    preds, targets = several()
+    y, p = targets.numpy(), preds.argmax(1).numpy()
+    check(f_beta(beta=0.5, average=average), preds, targets, sk.fbeta_score(y, p, beta=0.5, average=average))
+    check(precision(average=average), preds, targets, sk.precision_score(y, p, average=average))
+    check(recall(average=average), preds, targets, sk.recall_score(y, p, average=average))
+    check(jaccard(average=average), preds, targets, sk.jaccard_score(y, p, average=average))
+
+
+def test_weighted_areas_are_scikit_learns(check: Check) -> None:
+    preds, targets = several()
+    y, p = targets.numpy(), preds.double().softmax(1).numpy()
+    check(auroc(average="weighted"), preds, targets, sk.roc_auc_score(y, p, multi_class="ovr", average="weighted"))
+    check(average_precision(average="weighted"), preds, targets, sk.average_precision_score(y, p, average="weighted"))
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.5])
+def test_binary_is_class_one_of_two_outputs(check: Check, threshold: float) -> None:
+    preds, targets = several(c=2)
+    expected = sk.f1_score(targets, preds.softmax(1)[:, 1] > threshold)
+    check(f1(average="binary", threshold=threshold), preds, targets, expected)
+    check(f1(threshold=threshold), preds[:, 1] - preds[:, 0], targets, expected)
+
+
+@pytest.mark.parametrize("weights", ["linear", "quadratic"])
+def test_kappa_can_count_near_misses_less(check: Check, weights: str) -> None:
+    preds, targets = several()
+    check(kappa(weights=weights), preds, targets, sk.cohen_kappa_score(targets, preds.argmax(1), weights=weights))
+
+
+def test_precision_is_the_whole_sets_and_no_mean_of_batches() -> None:
+    """3 of 4 right yes in one batch and 0 of 1 in the next are 3 of 5, not the .5 that weighting batches gives."""
+    (metric,) = make_metrics("precision")
+    metric.update(torch.ones(4), torch.tensor([1, 1, 1, 0]))
+    metric.update(torch.tensor([1.0, -1.0]), torch.tensor([0, 1]))
+    assert metric.compute() == pytest.approx(0.6, abs=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.parametrize("name", [*OF_ANSWERS, *OF_PROBABILITIES])
+def test_a_class_that_is_not_there_does_not_count(check: Check, name: str) -> None:
+    """Class 5 has no items though it is answered now and then; class 4 is neither there nor answered."""
+    preds, targets = several()
+    keep = targets < 4
+    preds, targets = preds[keep], targets[keep]
+    preds[:, 4] = -50.0
+    y, p, probs = targets.numpy(), preds.argmax(1).numpy(), preds.double().softmax(1).numpy()
+    assert 5 in p
+    if name in OF_ANSWERS:
+        expected = OF_ANSWERS[name](y, p)
+    elif name == "perplexity":
+        expected = math.exp(sk.log_loss(y, probs, labels=range(C)))
+    else:
+        area = sk.roc_auc_score if name == "auroc" else sk.average_precision_score
+        expected = float(np.mean([area(y == c, probs[:, c]) for c in range(4)]))
+    check(name, preds, targets, expected)
+
+
+@pytest.mark.parametrize("name", ["precision", "recall", "f1", "jaccard", "mcc", "balanced_accuracy"])
+def test_always_the_same_answer(check: Check, name: str) -> None:
+    targets = torch.tensor([0] * 8 + [1] * 2)
+    preds = torch.tensor([[1.0, 0.0]]).repeat(10, 1)
+    check(name, preds, targets, OF_ANSWERS[name](targets.numpy(), np.zeros(10, int)))
+
+
+def test_no_yes_wanted_and_none_answered_is_zero(check: Check) -> None:
+    for name in ("precision", "recall", "f1", "jaccard"):
+        check(name, -torch.ones(10), torch.zeros(10), 0.0)
+
+
+@pytest.mark.parametrize(("name", "value"), [("auroc", math.nan), ("average_precision", 1.0)])
+def test_areas_where_all_items_are_of_one_class(name: str, value: float) -> None:
+    for preds in (torch.randn(9, 3), torch.randn(9)):
+        (metric,) = make_metrics(name)
+        metric.update(preds, torch.ones(9).long())
+        assert metric.compute() == pytest.approx(value, nan_ok=True)
+
+
+def test_large_outputs_stay_apart() -> None:
+    """In single precision their probabilities would all be 1."""
+    (metric,) = make_metrics("auroc")
+    metric.update(torch.tensor([20.0, 24.0, 28.0, 32.0]), torch.tensor([0, 0, 1, 1]))
+    assert metric.compute() == 1.0
+
+
+@pytest.mark.parametrize("name", ["auroc", "average_precision"])
+def test_areas_stay_exact_over_many_items_with_ties(name: str) -> None:
+    preds, targets = several(20000, 3)
+    preds = (4 * preds).round() / 4
+    (metric,) = make_metrics(name)
+    for x, y in zip(preds.split(512), targets.split(512), strict=True):
+        metric.update(x, y)
+    expected = OF_PROBABILITIES[name](targets.numpy(), preds.double().softmax(1).numpy())
+    assert metric.compute() == pytest.approx(expected, abs=1e-6)
+
+
+def test_pixels_are_items(check: Check) -> None:
+    preds, targets = torch.randn(9, 3, 4, 5), torch.randint(3, (9, 4, 5))
+    y, probs = targets.flatten().numpy(), preds.movedim(1, -1).reshape(-1, 3).double().softmax(1).numpy()
+    check("f1", preds, targets, sk.f1_score(y, probs.argmax(1), average="macro"))
+    check("auroc", preds, targets, sk.roc_auc_score(y, probs, multi_class="ovr"))
+    check("perplexity", preds, targets, math.exp(sk.log_loss(y, probs)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_fine(check: Check, dtype: torch.dtype) -> None:
+    preds, targets = several(c=3)
+    preds = preds.to(dtype)
+    check("f1", preds, targets, sk.f1_score(targets, preds.float().argmax(1), average="macro"))
+    check("auroc", preds, targets, OF_PROBABILITIES["auroc"](targets.numpy(), preds.double().softmax(1).numpy()))
+
+
+@pytest.mark.parametrize(
+    ("preds", "targets", "text"),
+    [
+        (torch.zeros(4, 3), torch.zeros(4, 3), r"metric f1: targets: got \(4, 3\), .*ends in _multi"),
+        (torch.zeros(4, 3), torch.zeros(5).long(), r"targets: got \(5,\), expected one class number for each item"),
+        (torch.zeros(4, 3), torch.zeros(4), "targets: got torch.float32, expected class numbers"),
+        (torch.zeros(4, 3), torch.tensor([0, 1, 2, 3]), "targets: got '?0 to 3'?, expected 0 to 2"),
+        (torch.zeros(4, 3), torch.tensor([0, 1, 2, -1]), "targets: got '?-1 to 2'?, expected 0 to 2"),
+        (torch.zeros(4), torch.tensor([0, 1, 2, 0]), "targets: got '?0 to 2'?, expected 0 to 1"),
+        ((torch.zeros(4, 3),), torch.zeros(4), "metric f1: preds: got 'tuple', expected one tensor"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(preds: Any, targets: Tensor, text: str) -> None:
+    (metric,) = make_metrics("f1")
+    with pytest.raises(UsageError, match=text):
+        metric.update(preds, targets)
+
+
+def test_a_change_of_the_number_of_classes_is_refused() -> None:
+    (metric,) = make_metrics("f1")
+    metric.update(torch.eye(3), torch.arange(3))
+    with pytest.raises(UsageError, match="metric f1: outputs for each item: got 4, expected 3, as in the batches"):
+        metric.update(torch.eye(4), torch.arange(4))
+    metric.reset()
+    metric.update(torch.eye(4), torch.arange(4))
+    assert metric.compute() == 1.0
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: f1(average="mean"), "average: got 'mean', expected one of macro, micro, weighted, binary"),
+        (lambda: auroc(average="micro"), "average: got 'micro', expected one of macro, weighted"),
+        (lambda: f1(threshold=1.5), "threshold: got 1.5"),
+        (lambda: f_beta(0), "beta: got 0, expected a number above 0"),
+        (lambda: kappa(weights="cubic"), "weights: got 'cubic'"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(make: Callable[[], Any], text: str) -> None:
+    with pytest.raises(UsageError, match=text):
+        make()
+
+
+@pytest.mark.parametrize(("metric", "text"), [(f1(threshold=0.3), "threshold"), (f1(average="binary"), "average")])
+def test_settings_of_two_classes_are_refused_for_three(metric: Any, text: str) -> None:
+    with pytest.raises(UsageError, match=f"metric f1.*: {text}: got"):
+        metric.update(torch.zeros(4, 3), torch.zeros(4).long())
+
+
+def test_perplexity_without_end_is_infinite() -> None:
+    (metric,) = make_metrics("perplexity")
+    metric.update(torch.tensor([[0.0, 5000.0]]), torch.tensor([0]))
+    assert metric.compute() == math.inf
+
+
+def test_perplexity_of_nan_is_nan() -> None:
+    (metric,) = make_metrics("perplexity")
+    metric.update(torch.full((1, 2), math.nan), torch.tensor([0]))
+    assert math.isnan(metric.compute())

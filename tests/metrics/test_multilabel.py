@@ -1,0 +1,142 @@
+"""Metrics of any number of labels an item, against scikit-learn on the whole arrays."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from sklearn import metrics as sk
+from torch import Tensor
+
+from learnkit.errors import UsageError
+from learnkit.metrics import (
+    auroc_multi,
+    average_precision_multi,
+    f_beta_multi,
+    hamming_multi,
+    jaccard_multi,
+    make_metrics,
+    precision_multi,
+    recall_multi,
+)
+
+N, C = 83, 5
+Check = Callable[[Any, Tensor, Tensor, float], None]
+Set = tuple[Tensor, Tensor]
+
+BY_NAME: dict[str, Callable[[Any, Any], float]] = {
+    "accuracy_multi": lambda y, p: 1 - sk.hamming_loss(y, p > 0.5),
+    "hamming_multi": lambda y, p: sk.hamming_loss(y, p > 0.5),
+    "precision_multi": lambda y, p: sk.precision_score(y, p > 0.5, average="macro"),
+    "recall_multi": lambda y, p: sk.recall_score(y, p > 0.5, average="macro"),
+    "f1_multi": lambda y, p: sk.f1_score(y, p > 0.5, average="macro"),
+    "f2_multi": lambda y, p: sk.fbeta_score(y, p > 0.5, beta=2, average="macro"),
+    "jaccard_multi": lambda y, p: sk.jaccard_score(y, p > 0.5, average="macro"),
+    "auroc_multi": lambda y, p: sk.roc_auc_score(y, p, average="macro"),
+    "average_precision_multi": lambda y, p: sk.average_precision_score(y, p, average="macro"),
+}
+
+
+def labelled(c: int = C) -> Set:
+    """Raw outputs and 0 or 1, (83, c) each; every item has a label."""
+    draw = torch.Generator().manual_seed(0)
+    targets = (torch.rand(N, c, generator=draw) > 0.6).float()
+    targets[:, 0] = torch.where(targets.sum(1) == 0, 1.0, targets[:, 0])
+    return torch.randn(N, c, generator=draw) + 2 * targets - 1, targets
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool])
+@pytest.mark.parametrize("name", BY_NAME)
+def test_names_are_scikit_learns(check: Check, name: str, dtype: torch.dtype) -> None:
+    preds, targets = labelled()
+    expected = BY_NAME[name](targets.int().numpy(), preds.double().sigmoid().numpy())
+    check(name, preds, targets.to(dtype), expected)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_one_label_is_a_yes_or_no(check: Check, name: str) -> None:
+    preds, targets = labelled()
+    y, p = targets[:, 1].int().numpy(), preds[:, 1].double().sigmoid().numpy()
+    of_one: dict[str, float] = {
+        "precision_multi": sk.precision_score(y, p > 0.5),
+        "recall_multi": sk.recall_score(y, p > 0.5),
+        "f1_multi": sk.f1_score(y, p > 0.5),
+        "f2_multi": sk.fbeta_score(y, p > 0.5, beta=2),
+        "jaccard_multi": sk.jaccard_score(y, p > 0.5),
+    }
+    check(name, preds[:, 1:2], targets[:, 1:2], of_one[name] if name in of_one else BY_NAME[name](y, p))
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5])
+@pytest.mark.parametrize("average", ["macro", "micro", "weighted", "samples"])
+def test_average_and_threshold_can_be_chosen(check: Check, average: str, threshold: float) -> None:
+    preds, targets = labelled()
+    y, p = targets.int().numpy(), (preds.double().sigmoid() > threshold).numpy()
+    s: dict[str, Any] = {"average": average, "threshold": threshold}
+    how: dict[str, Any] = {"average": average, "zero_division": 0}
+    check(f_beta_multi(beta=2, **s), preds, targets, sk.fbeta_score(y, p, beta=2, **how))
+    check(f_beta_multi(beta=0.5, **s), preds, targets, sk.fbeta_score(y, p, beta=0.5, **how))
+    check(precision_multi(**s), preds, targets, sk.precision_score(y, p, **how))
+    check(recall_multi(**s), preds, targets, sk.recall_score(y, p, **how))
+    check(jaccard_multi(**s), preds, targets, sk.jaccard_score(y, p, **how))
+    check(hamming_multi(threshold=threshold), preds, targets, sk.hamming_loss(y, p))
+
+
+@pytest.mark.parametrize("average", ["macro", "micro", "weighted"])
+def test_areas_can_be_averaged_in_three_ways(check: Check, average: str) -> None:
+    preds, targets = labelled()
+    y, p = targets.int().numpy(), preds.double().sigmoid().numpy()
+    check(auroc_multi(average=average), preds, targets, sk.roc_auc_score(y, p, average=average))
+    check(average_precision_multi(average=average), preds, targets, sk.average_precision_score(y, p, average=average))
+
+
+@pytest.mark.parametrize("name", [name for name in BY_NAME if name not in ("accuracy_multi", "hamming_multi")])
+def test_a_label_that_is_not_there_does_not_count(check: Check, name: str) -> None:
+    preds, targets = labelled()
+    rest = BY_NAME[name](targets[:, 1:].int().numpy(), preds[:, 1:].double().sigmoid().numpy())
+    preds[:, 0], targets[:, 0] = -9 + preds[:, 0] / 10, 0
+    check(name, preds, targets, rest)
+
+
+def test_a_label_answered_but_not_there_counts_as_wrong(check: Check) -> None:
+    preds, targets = labelled()
+    targets[:, 0] = 0
+    assert (preds[:, 0] > 0).any()
+    y, p = targets.int().numpy(), (preds > 0).numpy()
+    check("f1_multi", preds, targets, sk.f1_score(y, p, average="macro", zero_division=0))
+
+
+def test_items_without_labels_count_where_they_got_one(check: Check) -> None:
+    targets = torch.tensor([[0, 0], [0, 0], [1, 1]])
+    preds = torch.tensor([[-1.0, -1], [1, -1], [1, -1]])
+    check(f_beta_multi(average="samples"), preds, targets, (0 + 2 / 3) / 2)  # the first item is left out
+
+
+def test_areas_without_any_item_are_nan() -> None:
+    for name in ("auroc_multi", "average_precision_multi"):
+        (metric,) = make_metrics(name)
+        metric.update(torch.randn(4, 3), torch.zeros(4, 3))
+        assert math.isnan(metric.compute())
+
+
+@pytest.mark.parametrize(
+    ("targets", "text"),
+    [
+        (torch.zeros(4).long(), r"metric f1_multi: targets: got \(4,\), .* use the metric without _multi"),
+        (torch.zeros(4, 2), r"targets: got \(4, 2\), expected the shape of the predictions, \(4, 3\)"),
+        (torch.full((4, 3), 2), "targets: got '?2 to 2'?, expected 0 to 1"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(targets: Tensor, text: str) -> None:
+    (metric,) = make_metrics("f1_multi")
+    with pytest.raises(UsageError, match=text):
+        metric.update(torch.zeros(4, 3), targets)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"), [(f_beta_multi, "micro, weighted, samples"), (auroc_multi, "weighted, micro")]
+)
+def test_an_unknown_average_is_refused(make: Any, text: str) -> None:
+    with pytest.raises(UsageError, match=f"average: got 'binary', expected one of macro, {text}"):
+        make(average="binary")
