@@ -7,7 +7,7 @@ from learnkit.data.verify import verify_images
 from learnkit.errors import LearnkitError, LearnkitWarning
 from learnkit.interpretation.classification import ClassificationInterpretation
 from learnkit.learner.learner import Learner
-from learnkit.learner.vision import cnn_learner
+from learnkit.learner.vision import cnn_learner, unet_learner
 from learnkit.training.callback import Callback
 from learnkit.types import DatasetType
 
@@ -22,6 +22,7 @@ __all__ = [
     "Learner",
     "LearnkitError",
     "LearnkitWarning",
+    "unet_learner",
     "verify_images",
 ]  # fmt: skip
 

@@ -24,6 +24,7 @@ EXPECTED = [
     "Learner",
     "LearnkitError",
     "LearnkitWarning",
+    "unet_learner",
     "verify_images",
 ]
 

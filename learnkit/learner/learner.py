@@ -16,6 +16,7 @@ from learnkit.learner.policies import PolicyTrainer
 from learnkit.learner.trainer import DEFAULT_LR
 from learnkit.losses.per_item import per_item_loss
 from learnkit.metrics.metric import make_metrics
+from learnkit.models.summary import ModelSummary, model_summary
 from learnkit.persistence.weights import load_weights, save_weights, weights_path
 from learnkit.training import loop
 from learnkit.training.callback import CallbackList
@@ -91,6 +92,17 @@ class Learner(PolicyTrainer):
         """Activated outputs of the first batch, shape (batch size, ...), on the CPU."""
         outputs = [raw for raw, _ in predict_batches(self.model, self._loader(ds_type), self._compute(), n_batch=1)]
         return self.activation(outputs[0]).cpu()
+
+    def summary(self) -> ModelSummary:
+        """Layers, their output shapes, parameters, what is trained, and megabytes, of one input of the data.
+
+        Raises:
+            UsageError: the data does not tell the shape of an input.
+        """
+        shape = self.dls.input_shape
+        if shape is None:
+            raise UsageError("summary: the data does not tell the shape of an input", fix="Use model_summary.")
+        return model_summary(self.model, shape)
 
     def interpret(self, ds_type: DatasetType = DatasetType.Valid) -> ClassificationInterpretation:
         """Top losses, confusion matrix and more over a part of the data."""

@@ -1,8 +1,8 @@
-"""Learners for images: cnn_learner."""
+"""Learners for images: cnn_learner and unet_learner."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypedDict, Unpack
 
 import torch
@@ -17,11 +17,12 @@ from learnkit.learner.learner import Learner
 from learnkit.models.architectures import torchvision_name
 from learnkit.models.cnn import build_cnn
 from learnkit.models.preprocessing import differs, has_preprocessing, preprocessing_of
+from learnkit.models.unet import build_unet
 from learnkit.optim.optimizers import OptimizerFactory
 from learnkit.seeds import Stream, derive, kept_rng
 from learnkit.types import Activation, Loss, PathLike
 
-__all__ = ["LearnerOptions", "cnn_learner"]
+__all__ = ["LearnerOptions", "cnn_learner", "unet_learner"]
 
 
 class LearnerOptions(TypedDict, total=False):
@@ -92,15 +93,9 @@ def cnn_learner(
     if not dls.c:
         raise UsageError("cnn_learner: the data does not say how many outputs it needs", fix="Give the bunch classes=.")
     if isinstance(dls.task, Segmentation):
-        raise UsageError("cnn_learner gives one answer an image, this data wants one a pixel",
-                         fix="Pass a segmentation model to Learner(dls, model).")  # fmt: skip
-    shape = dls.input_shape if dls.input_shape is not None and len(dls.input_shape) == 3 else None
-    if in_chans is None:
-        in_chans = 3 if shape is None else shape[0]
-    seed = learner_kwargs.get("seed")
-    with kept_rng() if seed is not None else nullcontext():
-        if seed is not None:
-            torch.default_generator.manual_seed(derive(seed, Stream.INIT))
+        raise UsageError("cnn_learner gives one answer an image, this data wants one a pixel", fix="Use unet_learner.")
+    channels, image_size = _pictures(dls)
+    with _seeded(learner_kwargs.get("seed")):
         built = build_cnn(
             base_arch,
             dls.c,
@@ -113,14 +108,89 @@ def cnn_learner(
             bn_final=bn_final,
             init=init,
             concat_pool=concat_pool,
-            in_chans=in_chans,
+            in_chans=channels if in_chans is None else in_chans,
             weights=weights,
-            image_size=None if shape is None else (shape[1], shape[2]),
+            image_size=image_size,
         )
-    if pretrained or weights is not None:
+    is_trained = pretrained or weights is not None
+    return _learner(dls, built.model, built.groups, base_arch, weights, learner_kwargs, is_trained=is_trained)
+
+
+def unet_learner(
+    dls: DataBunch,
+    base_arch: Any,
+    cut: int | Callable[[nn.Module], nn.Module] | None = None,
+    pretrained: bool = True,
+    split_on: Any = None,
+    in_chans: int | None = None,
+    weights: PathLike | Mapping[str, Tensor] | Any | None = None,
+    **learner_kwargs: Unpack[LearnerOptions],
+) -> Learner:
+    """A learner for masks: a U-Net around a backbone, see `learnkit.models.unet.Unet`.
+
+    Args:
+        dls: data whose task is a Segmentation, or tensors (N, C, H, W) with class numbers (N, H, W) and `task=`.
+        base_arch, cut, pretrained, split_on, in_chans, weights: as for `cnn_learner`; any convolutional backbone.
+        **learner_kwargs: passed to Learner.
+
+    Returns:
+        A Learner whose last layer group is the decoder; frozen but for it if the weights were trained before.
+
+    Raises:
+        UsageError: data of another task, or a network without feature maps of several sizes.
+    """
+    if not isinstance(dls.task, Segmentation):
+        raise UsageError(
+            f"unet_learner gives an answer a pixel, this data is of task {type(dls.task).__name__}",
+            fix="Make it with from_folder_masks, or use cnn_learner.",
+        )
+    channels, image_size = _pictures(dls)
+    with _seeded(learner_kwargs.get("seed")):
+        model, groups = build_unet(
+            base_arch,
+            dls.c,
+            cut=cut,
+            pretrained=pretrained,
+            split_on=split_on,
+            in_chans=channels if in_chans is None else in_chans,
+            weights=weights,
+            image_size=image_size,
+        )
+    is_trained = pretrained or weights is not None
+    return _learner(dls, model, groups, base_arch, weights, learner_kwargs, is_trained=is_trained)
+
+
+def _pictures(dls: DataBunch) -> tuple[int, tuple[int, int] | None]:
+    """Channels and (height, width) of the pictures; 3 and None where they cannot be told."""
+    shape = dls.input_shape
+    return (shape[0], (shape[1], shape[2])) if shape is not None and len(shape) == 3 else (3, None)
+
+
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """With a seed, what is drawn inside depends on it alone, and the global generator is put back."""
+    if seed is None:
+        yield
+        return
+    with kept_rng():
+        torch.default_generator.manual_seed(derive(seed, Stream.INIT))
+        yield
+
+
+def _learner(
+    dls: DataBunch,
+    model: nn.Module,
+    groups: list[nn.Module],
+    base_arch: Any,
+    weights: Any,
+    options: LearnerOptions,
+    *,
+    is_trained: bool,
+) -> Learner:
+    if is_trained:
         _check_normalization(dls, base_arch, weights)
-    learn = Learner(dls, built.model, groups=built.groups, **learner_kwargs)
-    if pretrained or weights is not None:
+    learn = Learner(dls, model, groups=groups, **options)
+    if is_trained:
         learn.freeze()
     return learn
 
@@ -142,7 +212,7 @@ def _check_normalization(dls: DataBunch, base_arch: Any, weights: Any) -> None:
         f"this data is normalised by mean {_rounded(mean)} and deviation {_rounded(std)}. Make the data with "
         f"normalize=({wanted_mean}, {wanted_std}), unless your weights were trained on data like this.",
         LearnkitWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
 
 

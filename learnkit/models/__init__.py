@@ -2,13 +2,15 @@
 
 from learnkit.models.architectures import ARCHITECTURES, Architecture, find_architecture
 from learnkit.models.body import Cut, count_features, create_body
-from learnkit.models.cnn import BaseArch, Cnn, build_cnn
+from learnkit.models.cnn import Cnn, build_cnn
 from learnkit.models.groups import SplitOn, split_groups
 from learnkit.models.head import AdaptiveConcatPool2d, Init, create_head, init_weights
+from learnkit.models.networks import BaseArch
 from learnkit.models.preprocessing import Preprocessing, preprocessing_of
 from learnkit.models.pretrained import Weights
 from learnkit.models.summary import ModelSummary, model_summary
 from learnkit.models.surgery import append_layer, find_layer, replace_layer
+from learnkit.models.unet import Unet, build_unet
 
 __all__ = [  # noqa: RUF022 - plain sorted() order
     "ARCHITECTURES",
@@ -21,10 +23,12 @@ __all__ = [  # noqa: RUF022 - plain sorted() order
     "ModelSummary",
     "Preprocessing",
     "SplitOn",
+    "Unet",
     "Weights",
     "alexnet",
     "append_layer",
     "build_cnn",
+    "build_unet",
     "convnext_base",
     "convnext_large",
     "convnext_small",
