@@ -8,7 +8,7 @@ from torch import nn
 
 from learnkit.errors import LearnkitWarning, UsageError
 
-__all__ = ["check_epochs", "check_outputs"]
+__all__ = ["check_epochs", "check_outputs", "check_start"]
 
 
 def check_epochs(epochs: Any) -> int:
@@ -22,6 +22,12 @@ def check_epochs(epochs: Any) -> int:
     if epochs == 0:
         warnings.warn("fit of 0 epochs: nothing to do", LearnkitWarning, stacklevel=3)
     return epochs
+
+
+def check_start(start_epoch: Any, epochs: int) -> None:
+    """Refuse an epoch to begin with that is none of the fit's."""
+    if isinstance(start_epoch, bool) or not isinstance(start_epoch, int) or not 0 <= start_epoch < epochs:
+        raise UsageError("start_epoch", got=start_epoch, expected=f"one of the epochs, 0 to {epochs - 1}")
 
 
 def check_outputs(model: nn.Module, input_shape: tuple[int, ...] | None, n_out: int | None, classes: list[str]) -> None:

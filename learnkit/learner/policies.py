@@ -31,10 +31,12 @@ class PolicyTrainer(Trainer):
         final_div: float = 1e5,
         wd: Decay = None,
         callbacks: Callbacks = (),
+        *,
+        start_epoch: int = 0,
     ) -> None:
         """Train under one cycle of rates that peaks at `max_lr`; see `OneCycle`."""
         cycle = OneCycle(None, moms, div_factor, pct_start, final_div)
-        self.fit(epochs, max_lr, wd, [cycle, *as_list(callbacks)])
+        self.fit(epochs, max_lr, wd, [cycle, *as_list(callbacks)], start_epoch=start_epoch)
 
     def fit_flat_cos(
         self,

@@ -16,7 +16,7 @@ from learnkit.callbacks.recorder import Recorder
 from learnkit.data.bunch import DataBunch
 from learnkit.device import BF16, FP16, Compute
 from learnkit.errors import UsageError
-from learnkit.learner.checks import check_epochs, check_outputs
+from learnkit.learner.checks import check_epochs, check_outputs, check_start
 from learnkit.learner.rehearsal import rehearsal
 from learnkit.losses.activations import activation_of
 from learnkit.metrics.metric import make_metrics
@@ -113,6 +113,8 @@ class Trainer:
         lr: LearningRate = DEFAULT_LR,
         wd: float | Sequence[float] | None = None,
         callbacks: Callback | Sequence[Callback] = (),
+        *,
+        start_epoch: int = 0,
     ) -> None:
         """Train for `epochs`, each followed by a validation.
 
@@ -122,6 +124,7 @@ class Trainer:
                 groups but the last), or one number a group.
             wd: weight decay, None for the learner's.
             callbacks: for this fit alone.
+            start_epoch: leave out the epochs before this one, and the part of a schedule that belongs to them.
 
         Raises:
             UsageError: arguments that cannot work, before anything is trained.
@@ -130,7 +133,9 @@ class Trainer:
         chosen = as_list(callbacks)
         if not check_epochs(epochs):
             return
+        check_start(start_epoch, epochs)
         state = self._state(self._ready_optimizer(), epochs, lr, wd)
+        state.start_epoch, state.first_epoch = start_epoch, self.epoch - start_epoch
         running = CallbackList([*self._own_callbacks(chosen), *chosen])
         try:
             loop.fit(state, running)

@@ -24,7 +24,7 @@ def fit(state: TrainState, callbacks: CallbackList) -> None:
     with state.compute.kept_rng():
         try:
             callbacks.notify(Callback.before_fit, state)
-            for state.epoch in range(state.n_epochs):
+            for state.epoch in range(state.start_epoch, state.n_epochs):
                 train_epoch(state, callbacks, watch)
                 if state.valid_dl is not None:
                     validate(state, callbacks)

@@ -21,6 +21,7 @@ class TrainState:
     """Everything a callback may read or change; an unknown name is an AttributeError.
 
     Attributes:
+        start_epoch: the epoch of this fit that it begins with; schedules begin there too.
         rates: the learning rate asked of this fit, one per layer group from the input to the head.
         seed: all randomness of the fit is a function of it, the epoch and the batch.
         first_epoch: epochs the learner had behind it when this fit began; `first_epoch + epoch` never repeats.
@@ -51,6 +52,7 @@ class TrainState:
     metrics: Sequence[Metric] = ()
     compute: Compute = field(default_factory=Compute)
     n_epochs: int = 1
+    start_epoch: int = 0
     rates: list[float] = field(default_factory=list)
     seed: int = 0
     first_epoch: int = 0
