@@ -18,6 +18,7 @@ from learnkit.device import BF16, FP16, Compute
 from learnkit.errors import UsageError
 from learnkit.learner.checks import check_epochs, check_outputs, check_start
 from learnkit.learner.rehearsal import rehearsal
+from learnkit.learner.weighting import ClassWeights, weighted_loss
 from learnkit.losses.activations import activation_of
 from learnkit.metrics.metric import make_metrics
 from learnkit.optim.groups import check_groups, freeze_groups, parameter_groups, spread_decay, spread_rates
@@ -56,6 +57,7 @@ class Trainer:
         seed: order, augmentation and dropout of every fit are a function of it; None draws one, kept as `learn.seed`.
         groups: layer groups from the input to the head, holding each parameter once; None for a single group.
         activation: what turns raw outputs into what a user reads; None for the one that goes with the loss.
+        class_weights: "balanced", or one number a class, for the loss of the task; see `weighted_loss`.
 
     Raises:
         UsageError: arguments that cannot work together, such as a model whose outputs are not the data's classes.
@@ -78,6 +80,7 @@ class Trainer:
         seed: int | None = None,
         groups: Sequence[nn.Module] | None = None,
         activation: Activation | None = None,
+        class_weights: ClassWeights | None = None,
     ) -> None:
         self.dls = dls
         check_outputs(model, dls.input_shape, dls.task.n_out if dls.task else None, dls.classes)
@@ -85,7 +88,9 @@ class Trainer:
         if loss_func is None:
             if dls.task is None:
                 raise UsageError("the data does not say which loss fits it", fix="Pass loss_func=.")
-            loss_func = dls.task.loss()
+            loss_func = dls.task.loss() if class_weights is None else weighted_loss(dls, class_weights)
+        elif class_weights is not None:
+            raise UsageError("class_weights", got=class_weights, expected="None beside a loss_func of your own")
         self.loss_func: Loss = loss_func
         if isinstance(self.loss_func, nn.Module):
             self.loss_func.to(dls.device)

@@ -14,6 +14,7 @@ from learnkit.data.image_data import ImageData
 from learnkit.data.segmentation import Segmentation
 from learnkit.errors import LearnkitWarning, UsageError
 from learnkit.learner.learner import Learner
+from learnkit.learner.weighting import ClassWeights
 from learnkit.models.architectures import torchvision_name
 from learnkit.models.cnn import build_cnn
 from learnkit.models.preprocessing import differs, has_preprocessing, preprocessing_of
@@ -39,6 +40,7 @@ class LearnerOptions(TypedDict, total=False):
     model_dir: PathLike
     seed: int | None
     activation: Activation | None
+    class_weights: ClassWeights | None
 
 
 def cnn_learner(

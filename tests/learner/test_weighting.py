@@ -1,0 +1,72 @@
+"""Class weights: scikit-learn's, in the loss of the task."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from learnkit import DataBunch, ImageDataBunch, Learner, LearnkitWarning, cnn_learner
+from learnkit.data.tasks import MultiLabel, Regression
+from learnkit.errors import UsageError
+
+
+def bunch(y: Tensor, **options: Any) -> DataBunch:
+    x = torch.rand(len(y), 3)
+    return DataBunch.from_tensors(x, y, x, y, bs=8, **options)
+
+
+def test_balanced_weights_are_those_of_scikit_learn() -> None:
+    from sklearn.utils.class_weight import compute_class_weight
+
+    y = torch.tensor([0] * 30 + [1] * 9 + [2])
+    learn = Learner(bunch(y), nn.Linear(3, 3), class_weights="balanced")
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=y.numpy())
+    assert isinstance(learn.loss_func, nn.CrossEntropyLoss)
+    torch.testing.assert_close(learn.loss_func.weight, torch.tensor(expected).float())
+    learn.fit(1)
+
+
+def test_of_several_labels_negatives_over_positives() -> None:
+    y = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]] * 4)
+    learn = Learner(bunch(y, task=MultiLabel(("a", "b"))), nn.Linear(3, 2), class_weights="balanced")
+    assert isinstance(learn.loss_func, nn.BCEWithLogitsLoss)
+    torch.testing.assert_close(learn.loss_func.pos_weight, torch.tensor([3.0, 1 / 3]))
+
+
+def test_pictures_too_and_through_a_factory(class_folder: Path) -> None:
+    for number in range(6):
+        (class_folder / "train" / "red" / f"{number}.png").unlink()
+    dls = ImageDataBunch.from_folder(class_folder, size=32, bs=8)
+    learn = cnn_learner(dls, "resnet18", pretrained=False, class_weights="balanced")
+    torch.testing.assert_close(learn.loss_func.weight, torch.tensor([18 / 24, 18 / 24, 3.0]))  # type: ignore[union-attr]
+
+
+def test_weights_of_your_own() -> None:
+    learn = Learner(bunch(torch.arange(16) % 2), nn.Linear(3, 2), class_weights=[1, 5])
+    assert learn.loss_func.weight.tolist() == [1, 5]  # type: ignore[union-attr]
+
+
+def test_a_sampler_beside_them_is_told_of(class_folder: Path) -> None:
+    dls = ImageDataBunch.from_folder(class_folder, size=32, bs=8, sampler="balanced")
+    with pytest.warns(LearnkitWarning, match="rare classes count twice over"):
+        cnn_learner(dls, "resnet18", pretrained=False, class_weights="balanced")
+
+
+@pytest.mark.parametrize("weights", ["heavy", [1.0], [1.0, -1.0], [1.0, float("nan")]])
+def test_weights_that_are_none_are_refused(weights: Any) -> None:
+    with pytest.raises(UsageError, match="class_weights: got"):
+        Learner(bunch(torch.arange(16) % 2), nn.Linear(3, 2), class_weights=weights)
+
+
+def test_they_need_classes_and_the_loss_of_the_task() -> None:
+    with pytest.raises(UsageError, match="of task Regression"):
+        Learner(bunch(torch.rand(16, 1), task=Regression()), nn.Linear(3, 1), class_weights="balanced")
+    with pytest.raises(UsageError, match="beside a loss_func"):
+        Learner(bunch(torch.arange(16) % 2), nn.Linear(3, 2), loss_func=nn.CrossEntropyLoss(), class_weights=[1, 2])
+    data = [(torch.rand(4, 3), torch.arange(4) % 2)]
+    loaders = DataBunch.from_loaders(data, data, classes=["a", "b"])
+    with pytest.raises(UsageError, match="loader of your own"):
+        Learner(loaders, nn.Linear(3, 2), class_weights="balanced")
