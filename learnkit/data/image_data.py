@@ -93,7 +93,9 @@ class ImageData(DataBunch):
         check_files(samples, allow_leak=settings.allow_leak, ignore_missing=settings.on_error == "skip")
         skips = settings.on_error == "skip"
         resize = Resize(
-            settings.sides or common_size(samples, settings.reader, ignore_unreadable=skips), settings.resize
+            settings.sides or common_size(samples, settings.reader, ignore_unreadable=skips),
+            settings.resize,
+            settings.interpolation,
         )
         bare = Preprocess(resize, None, settings.channels, settings.reader)
         skipped = samples[:0].assign(error=[])
@@ -158,7 +160,9 @@ class ImageData(DataBunch):
         if settings.normalize == "data":
             raise UsageError("normalize", got="data", expected="(mean, std): there are no files to measure")
         where = find_device(settings.device)
-        bare = Preprocess(Resize(settings.sides, settings.resize), None, settings.channels, settings.reader)
+        bare = Preprocess(
+            Resize(settings.sides, settings.resize, settings.interpolation), None, settings.channels, settings.reader
+        )
         dataset = ImageDataset([], None, task, replace(bare, normalize=settings.normalization([], bare)))
 
         def loader() -> ImageLoader:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from learnkit.data.cache import Kind
-from learnkit.data.resampling import Method
+from learnkit.data.resampling import Interpolation, Method
 from learnkit.data.splits import RandomSplit, Split
 from learnkit.data.tasks import Task
 from learnkit.data.transforms import IMAGENET, Normalize, Preprocess, Reader
@@ -45,6 +45,7 @@ class ImageSettings:
         task: what the labels mean: a task, or "classification", "multilabel" or "regression"; None to see it by them.
         size: of the pictures in pixels, a side or (height, width); None if all files have one size already.
         resize: "crop" keeps the centre, "squish" bends the proportions, "pad" adds borders.
+        interpolation: between pixels, "bilinear", or "bicubic" as some pretrained weights want it.
         channels: 3 for RGB, 1 for gray, any number with a `reader`.
         reader: reads a file instead of Pillow: path -> array (H, W, channels), uint8, uint16 or floats in [0, 1].
         augment: True for the default, "light", "strong", "trivial", False for none, or a list of transforms.
@@ -68,6 +69,7 @@ class ImageSettings:
     task: Task | str | None = None
     size: int | tuple[int, int] | None = 224
     resize: Method = "crop"
+    interpolation: Interpolation = "bilinear"
     channels: int = 3
     reader: Reader | None = None
     augment: bool | str | Sequence[Any] = True
@@ -137,6 +139,7 @@ class BasicOptions(TypedDict, total=False):
     task: Task | str | None
     size: int | tuple[int, int] | None
     resize: Method
+    interpolation: Interpolation
     channels: int
     reader: Reader | None
     augment: bool | str | Sequence[Any]

@@ -212,7 +212,8 @@ def _check_normalization(dls: DataBunch, base_arch: Any, weights: Any) -> None:
     warnings.warn(
         f"the published weights of {name} were trained on pictures of mean {wanted_mean} and deviation {wanted_std}, "
         f"this data is normalised by mean {_rounded(mean)} and deviation {_rounded(std)}. Make the data with "
-        f"normalize=({wanted_mean}, {wanted_std}), unless your weights were trained on data like this.",
+        f"normalize=({wanted_mean}, {wanted_std}), interpolation={wanted.interpolation!r}, unless your weights were "
+        "trained on data like this.",
         LearnkitWarning,
         stacklevel=4,
     )

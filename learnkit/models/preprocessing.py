@@ -22,6 +22,14 @@ class Preprocessing(NamedTuple):
     size: int  # pixels, height and width
     interpolation: str  # "bilinear", "bicubic"
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keywords of a bunch that prepare pictures so.
+
+        `ImageDataBunch.from_folder("pets", **preprocessing_of("resnet50").options)`
+        """
+        return {"size": self.size, "normalize": (self.mean, self.std), "interpolation": self.interpolation}
+
     def statistics(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and std for pictures of so many channels: for other than 3, the means over the three."""
         if channels == len(self.mean):

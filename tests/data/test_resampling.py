@@ -161,3 +161,25 @@ def test_of_a_mask_no_value_is_made_up() -> None:
     mask = np.where(noise(50, 60) > 127, 200, 3).astype(np.uint8)
     for view in views():
         assert set(np.unique(view.of(mask, nearest=True, fill=3))) == {3, 200}
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_values_between_pixels_are_those_of_pillow(interpolation: Any) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    expected = Image.fromarray(pixels).resize((12, 9), Image.Resampling[interpolation.upper()])
+    view = Resize((9, 12), "squish", interpolation).view(20, 30)
+    assert np.array_equal(view.of(pixels), np.asarray(expected))
+    assert np.array_equal(view.of(Image.fromarray(pixels)), np.asarray(expected))
+
+
+def test_floats_do_not_overshoot() -> None:
+    steps = np.zeros((8, 8, 2), np.float32)
+    steps[:, 4:] = 1
+    resized = Resize((31, 31), "squish", "bicubic").view(8, 8).of(steps)
+    assert resized.min() >= 0
+    assert resized.max() <= 1
+
+
+def test_an_interpolation_that_is_none_is_refused() -> None:
+    with pytest.raises(UsageError, match="interpolation: got 'lanczos'"):
+        Resize((8, 8), "crop", "lanczos")  # type: ignore[arg-type]

