@@ -54,7 +54,8 @@ def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch) ->
                 if state.compute.accumulate is None:
                     state.compute.forget(state.optimizer)
         if state.compute.n_gathered:  # a last group of batches that is short of a whole one
-            take_step(state, callbacks)
+            with suppress(SkipBatch):
+                take_step(state, callbacks)
     except SkipEpoch:
         state.compute.forget(state.optimizer)
     watch.read(state)
