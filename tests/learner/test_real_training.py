@@ -58,13 +58,13 @@ def test_transfer_beats_training_from_scratch(tmp_path: Path) -> None:
     name = "timm/tf_efficientnet_lite0"
     wanted = preprocessing_of(name).options
     assert (wanted["normalize"], wanted["interpolation"]) == (((0.5,) * 3, (0.5,) * 3), "bicubic")
-    dls = ImageDataBunch.from_folder(ROOT / "ants_bees", bs=16, cache="memory", **{**wanted, "size": 160})
+    dls = ImageDataBunch.from_folder(ROOT / "ants_bees", bs=16, cache="memory", **wanted)
     options = {"metrics": "accuracy", "path": tmp_path, "seed": 0}
     torch.set_num_threads(2)
     transfer = cnn_learner(dls, name, weights=state, **options)  # type: ignore[arg-type]
-    transfer.fit_one_cycle(5, 3e-3)
+    transfer.fit_one_cycle(3, 3e-3)
     scratch = cnn_learner(dls, name, pretrained=False, **options)  # type: ignore[arg-type]
-    scratch.fit_one_cycle(5, 3e-3)
+    scratch.fit_one_cycle(3, 3e-3)
     torch.set_num_threads(1)
     accuracies = transfer.validate()[1], scratch.validate()[1]
     print(accuracies)
