@@ -216,7 +216,8 @@ class Compute:
             self._scaler.update()
             taken = self._scaler.get_scale() >= scale
             self.n_skipped += not taken
-        self.forget(optimizer)
+        optimizer.zero_grad()
+        self.n_gathered = 0
         return taken
 
     def forget(self, optimizer: Optimizer) -> None:
@@ -227,7 +228,7 @@ class Compute:
     @property
     def is_due(self) -> bool:
         """Whether enough is gathered for a step."""
-        return self.n_gathered >= (self.accumulate or 1)
+        return self.accumulate is None or self.n_gathered >= self.accumulate
 
     @property
     def reads_freely(self) -> bool:

@@ -104,8 +104,9 @@ def _exp(mean: float) -> float:
 def _hits(preds: Tensor, targets: Tensor, ignore_index: int | None = None) -> Tensor:
     """Whether each answer is right, (number of targets that count,)."""
     _check_classes(preds, targets)
-    hits, targets = preds.argmax(dim=1).flatten() == targets.flatten(), targets.flatten()
-    return hits if ignore_index is None else hits[targets != ignore_index]
+    flat = targets.flatten()
+    hits = preds.argmax(dim=1).flatten() == flat
+    return hits if ignore_index is None else hits[flat != ignore_index]
 
 
 def _misses(preds: Tensor, targets: Tensor) -> Tensor:

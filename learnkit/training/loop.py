@@ -79,9 +79,9 @@ def train_batch(state: TrainState, batch: Any, callbacks: CallbackList, watch: L
         with suppress(Interrupt):
             callbacks.notify(Callback.after_batch, state)  # so that the batch is recorded
         raise
-    compute.backward(state.loss, _size(state.inputs))
+    compute.backward(state.loss, 1 if compute.accumulate is None else _size(state.inputs))
     callbacks.notify(Callback.after_backward, state)
-    if compute.is_due:
+    if compute.accumulate is None or compute.is_due:
         take_step(state, callbacks)
     callbacks.notify(Callback.after_batch, state)
 
