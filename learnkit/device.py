@@ -26,6 +26,7 @@ __all__ = [
     "peak_memory",
     "reset_peak_memory",
     "to_device",
+    "usable_cpus",
 ]
 
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
@@ -85,6 +86,11 @@ def reset_peak_memory(device: torch.device) -> None:
 def _counting_module(device: torch.device) -> Any:
     module = None if device.type == "cpu" else torch.get_device_module(device)
     return module if hasattr(module, "max_memory_allocated") else None
+
+
+def usable_cpus() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

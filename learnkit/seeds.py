@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-__all__ = ["Stream", "derive", "drawn_seed", "generator", "kept_all_rng", "kept_rng", "uniforms"]
+__all__ = ["Stream", "derive", "drawn_seed", "generator", "kept_all_rng", "kept_rng", "seed_all", "uniforms"]
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -82,6 +82,13 @@ def drawn_seed() -> int:
     """
     state = torch.get_rng_state().numpy().tobytes()
     return int.from_bytes(hashlib.sha256(state).digest()[:4], "big")
+
+
+def seed_all(seed: int) -> None:
+    """Seed the global generators of torch's CPU, NumPy and Python; `kept_all_rng` puts them back."""
+    torch.default_generator.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Weights averaged over a fit: EMA and SWA, on torch's AveragedModel."""
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -11,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from learnkit.device import to_device
 from learnkit.errors import UsageError
+from learnkit.modes import kept_modes
 from learnkit.optim.groups import spread_rates
 from learnkit.optim.optimizers import set_learning_rates
 from learnkit.training.callback import Callback
@@ -48,25 +50,23 @@ def renew_batch_norm(
     }
     if not momenta:
         return
-    modes = [(module, module.training) for module in model.modules()]
     try:
-        model.train()
-        for module in kept:
-            module.eval()
-        for module in momenta:
-            module.reset_running_stats()
-            module.momentum = None  # torch's word for the plain mean
-        for batch in inputs:
-            with context():
-                model(*batch)
+        with kept_modes(model):
+            model.train()
+            for module in kept:
+                module.eval()
+            for module in momenta:
+                module.reset_running_stats()
+                module.momentum = None  # torch's word for the plain mean
+            for batch in inputs:
+                with context():
+                    model(*batch)
     finally:
         for module, momentum in momenta.items():
             module.momentum = momentum
-        for module, training in modes:
-            module.training = training
 
 
-class _Averaging(Callback):
+class _Averaging(Callback, ABC):
     """Keeps an average of the weights; puts it in the model's place from each validation to the next epoch."""
 
     sets = frozenset({"the weights that are validated"})
@@ -110,8 +110,9 @@ class _Averaging(Callback):
         """Take these up when the next epoch begins."""
         self._saved = saved
 
+    @abstractmethod
     def _new_average(self, model: nn.Module) -> AveragedModel:
-        raise NotImplementedError
+        """An average that begins with these weights."""
 
     def _update(self, state: TrainState) -> None:
         """Take the model's weights into the average."""

@@ -5,6 +5,7 @@ neighbour, and turn class numbers into probabilities, which not every loss takes
 """
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 import torch
@@ -96,7 +97,7 @@ def mixed_loss(loss_func: Loss, preds: Tensor, targets: Tensor, order: Tensor, s
     return (shares * own + (1 - shares) * other).mean()
 
 
-class _Mixing(Callback):
+class _Mixing(Callback, ABC):
     """Mixes each training batch with itself in another order, and the losses of both in the same shares."""
 
     order = Order.BATCH
@@ -118,9 +119,9 @@ class _Mixing(Callback):
         state.inputs, shares = self._mix(state.inputs, order)
         self._mixed = order, shares.to(device, non_blocking=True)
 
+    @abstractmethod
     def _mix(self, inputs: tuple[Tensor, ...], order: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """The mixed inputs, and the shares of the items that were kept, (N,) or ()."""
-        raise NotImplementedError
 
     def after_loss(self, state: TrainState) -> None:
         if self._mixed is not None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from learnkit.errors import LearnkitWarning, UsageError, missing_extra
+from learnkit.modes import evaluating
 from learnkit.persistence.weights import check_name
 from learnkit.training.callback import Callback, Order
-from learnkit.training.modes import evaluating
 from learnkit.training.state import TrainState
 from learnkit.types import PathLike
 

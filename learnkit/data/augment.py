@@ -1,6 +1,5 @@
 """What `augment=` means: changes of single pictures in the workers, and of whole batches on the device."""
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -10,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learnkit.data.draws import unit_floats
 from learnkit.data.erasing import RandomErasing
 from learnkit.data.geometry import Dihedral, Flip, FlipVertical, Geometric, Rotate, Warp, Zoom, warp
 from learnkit.data.lighting import Brightness, Contrast, Hue, Saturation, Tonal, relight
 from learnkit.errors import UsageError, nearest
-from learnkit.seeds import Stream, derive, kept_all_rng, kept_rng, uniforms
+from learnkit.seeds import Stream, derive, kept_all_rng, kept_rng, seed_all, uniforms
 
 __all__ = ["PRESETS", "Augmentation", "OnBatch", "OnItem", "apply_to_item", "stages"]
 
@@ -98,7 +98,7 @@ class Augmentation:
         for kind, group in groupby(enumerate(self.transforms), key=lambda pair: _kind(pair[1])):
             places, transforms = zip(*group, strict=True)
             if kind is OnBatch:
-                x = x.float().div_(255) if x.dtype == torch.uint8 else x
+                x = unit_floats(x)
                 for place, transform in zip(places, transforms, strict=True):
                     first = derive(seed, Stream.AUGMENT, place, epoch, *np.atleast_1d(keys)[:1].tolist())
                     x, masks = _by_callable(transform, x, masks, first)
@@ -111,8 +111,8 @@ class Augmentation:
                 for place, t in zip(places, transforms, strict=True)
             ]
             before = x
-            if x.dtype == torch.uint8 and not all(isinstance(t, Flip | FlipVertical | Dihedral) for t in transforms):
-                x = x.float().div_(255)
+            if not all(getattr(transform, "is_symmetry", False) for transform in transforms):
+                x = unit_floats(x)
             if kind is Geometric:
                 x, masks = _moved(x, masks, transforms, drawn, in_place)
             elif kind is Tonal:
@@ -195,9 +195,7 @@ def apply_to_item(
 
     fn = fn.fn if isinstance(fn, OnItem) else fn
     with kept_all_rng():
-        torch.default_generator.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
+        seed_all(seed)
         out, out_mask = _with_masks(fn, tv_tensors.Image(pixels.clone()), mask)  # a cache may hold them
     is_picture = isinstance(out, Tensor) and out.dtype == torch.uint8 and out.ndim == 3 and len(out) == len(pixels)
     if not is_picture:

@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from learnkit.data.home import home
+from learnkit.device import usable_cpus
 from learnkit.errors import DataError, LearnkitWarning, UsageError
 from learnkit.whole_files import write_atomically
 
-__all__ = ["ONE_TYPE", "Kind", "Store", "build_store", "content_key", "usable_cpus"]
+__all__ = ["ONE_TYPE", "Kind", "Store", "build_store", "content_key"]
 
 Kind = Literal["memory", "disk"]
 Arrays = tuple[npt.NDArray[Any], ...]
@@ -122,11 +123,6 @@ def content_key(files: Iterable[str], *how: object) -> str:
             told = (os.path.abspath(file), -1, -1)
         digest.update(repr(told).encode(errors="surrogateescape"))
     return digest.hexdigest()[:32]
-
-
-def usable_cpus() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Unreadable(OSError):

@@ -109,14 +109,14 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
             UsageError: a kind that is none, or a disk cache of what a reader reads.
             ImageError: an image that cannot be read.
         """
-        if kind not in ("memory", "disk"):
-            raise UsageError("cache", got=kind, expected="'memory', 'disk' or None")
         if kind == "disk" and self.preprocess.reader is not None:
             raise UsageError(
                 "cache='disk' cannot tell when a reader changes what it returns", fix="Use cache='memory'."
             )
-        files = [*self.inputs, *(self.masks or ())]
-        key = content_key(files, self.preprocess.bare(), self.bound, self.task if self.masks else None)
+        key = ""  # memory needs none
+        if kind == "disk":
+            files = [*self.inputs, *(self.masks or ())]
+            key = content_key(files, self.preprocess.bare(), self.bound, self.task if self.masks else None)
         self.store = build_store(kind, len(self), lambda index: self.decoded(index, self.bound), key)
 
     def fixed(self, index: int) -> tuple[npt.NDArray[Any], ...]:

@@ -1,4 +1,4 @@
-"""What the transforms of a batch share: checked arguments, meanings of uniform numbers, pieces that fit the cache."""
+"""What the transforms of a batch share: checked arguments, uniform numbers, floats, pieces that fit the cache."""
 
 import math
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from learnkit.errors import UsageError
 
-__all__ = ["check_range", "happens", "log_ratio", "pieces", "signed"]
+__all__ = ["check_range", "happens", "log_ratio", "pieces", "signed", "unit_floats"]
 
 CACHED_NUMBERS = 2**18  # 1 MiB of float32: what one core keeps at hand
 
@@ -38,6 +38,11 @@ def signed(u: Tensor) -> Tensor:
 def log_ratio(u: Tensor, max_change: float) -> Tensor:
     """A factor drawn evenly on a log scale between 1 - max_change and 1 / (1 - max_change)."""
     return torch.exp(-signed(u) * math.log1p(-max_change))
+
+
+def unit_floats(x: Tensor) -> Tensor:
+    """float32 in [0, 1] of a uint8 batch; floats are that already."""
+    return x.float().div_(255) if x.dtype == torch.uint8 else x
 
 
 def pieces(x: Tensor) -> Iterator[slice]:

@@ -45,6 +45,8 @@ class Flip:
     """
 
     n_numbers: ClassVar[int] = 1
+    is_symmetry: ClassVar[bool] = True  # pixels are moved as they are, so a uint8 batch stays one
+    axis: ClassVar[int] = 0
 
     p: float = 0.5
 
@@ -53,27 +55,14 @@ class Flip:
 
     def matrices(self, numbers: Tensor, height: int, width: int) -> Tensor:
         sign = torch.where(happens(numbers[:, 0], self.p), -1.0, 1.0)
-        return _filled(numbers, {(0, 0): sign})
+        return _filled(numbers, {(self.axis, self.axis): sign})
 
 
 @dataclass(frozen=True)
-class FlipVertical:
-    """Upside down.
+class FlipVertical(Flip):
+    """Upside down; `p` as for Flip."""
 
-    Args:
-        p: probability.
-    """
-
-    n_numbers: ClassVar[int] = 1
-
-    p: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_range("p", self.p, 0, 1)
-
-    def matrices(self, numbers: Tensor, height: int, width: int) -> Tensor:
-        sign = torch.where(happens(numbers[:, 0], self.p), -1.0, 1.0)
-        return _filled(numbers, {(1, 1): sign})
+    axis: ClassVar[int] = 1
 
 
 @dataclass(frozen=True)
@@ -87,6 +76,7 @@ class Dihedral:
     """
 
     n_numbers: ClassVar[int] = 2
+    is_symmetry: ClassVar[bool] = True
 
     p: float = 1.0
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from learnkit.data.cache import usable_cpus
 from learnkit.data.images import read_size
 from learnkit.data.resampling import shape_of
 from learnkit.data.samples import rows_text
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.transforms import Preprocess, Reader
+from learnkit.device import usable_cpus
 from learnkit.errors import DataError, ImageError, LearnkitWarning
 
 if TYPE_CHECKING:

@@ -12,11 +12,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from learnkit.data.augment import Augmentation
-from learnkit.data.cache import usable_cpus
 from learnkit.data.datasets import ImageDataset
 from learnkit.data.order import BatchOrder, DrawnOrder, SeededItems, WholeBatches, as_it_is
 from learnkit.data.transforms import Preprocess
-from learnkit.device import copies_from_pinned, on_device
+from learnkit.device import copies_from_pinned, on_device, usable_cpus
 from learnkit.errors import DataError, LearnkitWarning, UsageError
 from learnkit.seeds import Stream, derive
 

@@ -1,17 +1,15 @@
 """Which items make which batch, and datasets asked for a batch with the coordinates that its randomness is drawn by."""
 
-import random
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from learnkit.data.datasets import ImageDataset
 from learnkit.data.sampling import Sampling
-from learnkit.seeds import Stream, derive, generator, kept_all_rng
+from learnkit.seeds import Stream, derive, generator, kept_all_rng, seed_all
 
 __all__ = ["BatchOrder", "Draw", "DrawnOrder", "SeededItems", "WholeBatches", "as_it_is"]
 
@@ -116,22 +114,16 @@ class SeededItems(Dataset[Any]):
     def __getitems__(self, draw: Draw) -> Any:
         with kept_all_rng():
             if hasattr(self.dataset, "__getitems__"):
-                _seed_all(derive(draw.seed, Stream.ITEM, draw.epoch, draw.numbers[0]))
+                seed_all(derive(draw.seed, Stream.ITEM, draw.epoch, draw.numbers[0]))
                 return self.dataset.__getitems__(draw.numbers)
             return [self._item(number, draw) for number in draw.numbers]
 
     def _item(self, number: int, draw: Draw) -> Any:
         if draw.is_training:
-            _seed_all(derive(draw.seed, Stream.ITEM, draw.epoch, number))
+            seed_all(derive(draw.seed, Stream.ITEM, draw.epoch, number))
         return self.dataset[number]
 
 
 def as_it_is(batch: Any) -> Any:
     """What stands for torch's collation where a dataset gives whole batches."""
     return batch
-
-
-def _seed_all(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.default_generator.manual_seed(seed)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from learnkit.data.crops import Bounded
+from learnkit.data.draws import unit_floats
 from learnkit.data.images import open_image, to_mode, upright
 from learnkit.data.resampling import Picture, Resize, shape_of
 from learnkit.data.segmentation import Segmentation
@@ -134,7 +135,7 @@ class Preprocess:
 
     def scale(self, batch: Tensor) -> Tensor:
         """float32 in [0, 1] of a uint8 batch; floats are that already."""
-        return batch.float().div_(255) if batch.dtype == torch.uint8 else batch
+        return unit_floats(batch)
 
     def batch(self, batch: Tensor, *, in_place: bool = False) -> Tensor:
         """float32 (N, C, H, W), normalised, of a batch of items; `in_place`, one of floats is written over."""

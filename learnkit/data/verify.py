@@ -9,10 +9,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from learnkit.data.cache import usable_cpus
 from learnkit.data.images import EXTENSIONS, open_image
 from learnkit.data.samples import existing_folder, image_files
 from learnkit.data.splits import SPLIT_NAMES
+from learnkit.device import usable_cpus
 from learnkit.errors import DataError, ImageError, UsageError
 from learnkit.types import PathLike
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from learnkit.device import Compute, to_device
 from learnkit.errors import DataError, UsageError
-from learnkit.training.modes import evaluating
+from learnkit.modes import evaluating
 from learnkit.types import Activation
 
 __all__ = ["predict_batches", "predict_loader"]

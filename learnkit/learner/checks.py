@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from learnkit.errors import LearnkitWarning, UsageError
+from learnkit.modes import evaluating
 
 __all__ = ["check_epochs", "check_outputs", "check_start"]
 
@@ -53,15 +54,10 @@ def check_outputs(model: nn.Module, input_shape: tuple[int, ...] | None, n_out: 
 def _n_outputs(model: nn.Module, input_shape: tuple[int, ...]) -> int | None:
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     on_meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
-    training = [module for module in model.modules() if module.training]
-    model.eval()
     try:
-        with torch.no_grad():
+        with evaluating(model):
             output = torch.func.functional_call(model, on_meta, torch.empty(1, *input_shape, device="meta"))
     except Exception:  # whatever a model of unknown make does on a device without data
         return None
-    finally:
-        for module in training:
-            module.training = True
     per_item_or_pixel = isinstance(output, torch.Tensor) and output.ndim in (2, 4)
     return output.shape[1] if per_item_or_pixel else None

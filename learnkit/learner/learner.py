@@ -17,10 +17,10 @@ from learnkit.learner.trainer import DEFAULT_LR
 from learnkit.losses.per_item import per_item_loss
 from learnkit.metrics.metric import make_metrics
 from learnkit.models.summary import ModelSummary, model_summary
+from learnkit.modes import evaluating
 from learnkit.persistence.weights import load_weights, save_weights, weights_path
 from learnkit.training import loop
 from learnkit.training.callback import CallbackList
-from learnkit.training.modes import evaluating
 from learnkit.types import Activation, DatasetType, PathLike
 
 if TYPE_CHECKING:

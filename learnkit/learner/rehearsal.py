@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from learnkit.modes import kept_modes
 from learnkit.seeds import kept_all_rng
 from learnkit.training.finite import Weights
 
@@ -21,15 +22,12 @@ def rehearsal(model: nn.Module, loader: Any) -> Iterator[None]:
     generators, and the loader's own generators.
     """
     weights = Weights(model)
-    modes = [(module, module.training) for module in model.modules()]
     generators = [(generator, generator.get_state()) for generator in _generators(loader)]
     try:
-        with kept_all_rng():
+        with kept_all_rng(), kept_modes(model):
             yield
     finally:
         weights.restore(model)
-        for module, training in modes:
-            module.training = training
         for generator, state in generators:
             generator.set_state(state)
 

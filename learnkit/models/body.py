@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from learnkit.errors import UsageError
+from learnkit.modes import evaluating
 from learnkit.seeds import kept_rng
 
 __all__ = ["Cut", "count_features", "create_body"]
@@ -132,16 +133,12 @@ def _dummy_forward(body: nn.Module, in_chans: int, name: str, size: tuple[int, i
 @contextmanager
 def _without_trace(module: nn.Module, device: torch.device) -> Iterator[None]:
     """Evaluation mode without gradients; afterwards modes, buffers and random generators are as they were."""
-    modes = [(inner, inner.training) for inner in module.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
     on_cpu = device.type == "cpu"  # kept_rng looks after that one
     fork = nullcontext() if on_cpu else torch.random.fork_rng([device], device_type=device.type)
-    with kept_rng(), fork, torch.no_grad():
-        module.eval()
+    with kept_rng(), fork, evaluating(module):
         try:
             yield
         finally:
-            for inner, training in modes:
-                inner.training = training
             for buffer, before in buffers:
                 buffer.copy_(before)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.errors import UsageError
+from learnkit.modes import evaluating
 from learnkit.seeds import kept_rng
 
 if TYPE_CHECKING:
@@ -126,16 +127,12 @@ def _recorded(model: nn.Module, outputs: dict[str, Tensor]) -> Iterator[None]:
         if not list(layer.children()) or list(layer.parameters(recurse=False))
     ]
     handles = [layer.register_forward_hook(note(name)) for name, layer in shown]
-    modes = [(layer, layer.training) for layer in model.modules()]
     try:
-        with kept_rng(), torch.no_grad():
-            model.eval()
+        with kept_rng(), evaluating(model):
             yield
     finally:
         for handle in handles:
             handle.remove()
-        for layer, training in modes:
-            layer.training = training
 
 
 def _run(model: nn.Module, shape: tuple[int, ...]) -> None:

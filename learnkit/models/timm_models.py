@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.errors import DownloadError, UsageError, nearest
+from learnkit.modes import evaluating
 
 __all__ = [
     "PREFIX",
@@ -117,12 +118,8 @@ def _size_options(config: Any, side: tuple[int, int]) -> list[dict[str, Any]]:
 
 def _tried(module: Any, in_chans: int, side: tuple[int, int]) -> Any:
     """What `forward_features` gives; the network is left in the mode it was in."""
-    training = module.training
-    module.eval()
-    with torch.no_grad():
-        features = module.forward_features(torch.zeros(1, in_chans, *side))
-    module.train(training)
-    return features
+    with evaluating(module):
+        return module.forward_features(torch.zeros(1, in_chans, *side))
 
 
 def group_starts(module: Any) -> list[nn.Module]:

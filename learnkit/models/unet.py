@@ -13,6 +13,7 @@ from learnkit.models.groups import SplitOn, split_groups
 from learnkit.models.networks import BaseArch, fill_network, find_network
 from learnkit.models.pretrained import Weights
 from learnkit.models.stem import check_in_chans
+from learnkit.modes import evaluating
 
 __all__ = ["Unet", "build_unet"]
 
@@ -104,17 +105,13 @@ def _last_of_each_size(body: nn.Module, in_chans: int, size: int) -> tuple[list[
             last[side] = (name, output.shape[1])
 
     hooks = [module.register_forward_hook(look) for module in names]
-    training = [module for module in names if module.training]
-    body.eval()
     try:
         device = next((parameter.device for parameter in body.parameters()), torch.device("cpu"))
-        with torch.no_grad():
+        with evaluating(body):
             output = body(torch.zeros(1, in_chans, size, size, device=device))
     finally:
         for hook in hooks:
             hook.remove()
-        for module in training:
-            module.training = True
     smallest = output.shape[2]
     if smallest >= size:
         return [], []

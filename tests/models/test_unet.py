@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from learnkit.errors import UsageError
 from learnkit.models import Unet, build_unet
-from learnkit.training.modes import evaluating
+from learnkit.modes import evaluating
 
 BACKBONES = ["resnet18", "vgg11_bn", "alexnet", "squeezenet1_1", "densenet121", "mobilenet_v2", "mobilenet_v3_small",
              "efficientnet_b0", "convnext_tiny", "regnet_x_400mf", "shufflenet_v2_x0_5", "mnasnet0_5"]  # fmt: skip
