@@ -1,5 +1,6 @@
 """Drawing items: their pictures, their targets as text, and masks laid over them."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,12 +9,15 @@ import torch
 from torch import Tensor
 
 from learnkit.data.segmentation import Segmentation
-from learnkit.data.tasks import Task
+from learnkit.data.tasks import Classification, MultiLabel, Task
 
 if TYPE_CHECKING:
     from learnkit.plots.figure import Figure
 
-__all__ = ["draw_items", "drawable"]
+__all__ = ["RIGHT", "WRONG", "draw_items", "draw_results", "drawable"]
+
+RIGHT, WRONG = "#0072B2", "#B3471B"
+GAP = 4  # white pixels between the two masks of an item
 
 
 def drawable(x: Tensor) -> list[npt.NDArray[np.uint8]]:
@@ -24,11 +28,63 @@ def drawable(x: Tensor) -> list[npt.NDArray[np.uint8]]:
 
 def draw_items(x: Tensor, y: Any, task: Task, columns: int) -> "Figure":
     """Pictures float (N, C, H, W) in [0, 1] with their targets above them; masks are laid over, with a legend."""
-    from learnkit.plots import image_grid, overlaid
+    from learnkit.plots import image_grid
 
     pictures, names = drawable(x), []
     if isinstance(task, Segmentation):
         masks = [mask.numpy() for mask in y]
-        pictures = [overlaid(picture, mask, task.ignored) for picture, mask in zip(pictures, masks, strict=True)]
-        names = [task.classes[number] if number in np.unique(np.stack(masks)) else "" for number in range(task.n_out)]
+        pictures, names = _overlaid(pictures, masks, task), _legend(masks, task)
     return image_grid(pictures, [task.text(target) for target in y], columns=columns, legend=names)
+
+
+def draw_results(
+    pictures: Sequence[npt.NDArray[np.uint8]], preds: Tensor, targets: Tensor | None, task: Task, columns: int
+) -> "Figure":
+    """Pictures titled target / prediction, or with the mask that is meant beside the one predicted.
+
+    Args:
+        pictures: N of them, uint8 (H, W, 3).
+        preds: activated outputs (N, ...).
+        targets: encoded, (N, ...); None where there are none, then predictions are drawn alone.
+        task: what both mean; titles of classes are blue where the prediction is right, rust-red where it is wrong.
+        columns: pictures in a row.
+    """
+    from learnkit.plots import image_grid
+
+    indices = [task.decode(pred)[1] for pred in preds]
+    titles, names, colours = [task.text(index) for index in indices], [], None
+    if isinstance(task, Segmentation):
+        masks = [index.numpy() for index in indices]
+        shown = _overlaid(pictures, masks, task)
+        if targets is not None:
+            true = [target.numpy() for target in targets]
+            pairs = zip(_overlaid(pictures, true, task), shown, strict=True)
+            shown, masks = [_side_by_side(*pair) for pair in pairs], true + masks
+        pictures, names, titles = shown, _legend(masks, task), [""] * len(shown)
+    elif targets is not None:
+        titles = [f"{task.text(target)} / {title}" for target, title in zip(targets, titles, strict=True)]
+        if isinstance(task, Classification | MultiLabel):
+            alike = [bool((index == target).all()) for index, target in zip(indices, targets, strict=True)]
+            colours = [RIGHT if is_right else WRONG for is_right in alike]
+    figure = image_grid(pictures, titles, columns=columns, title_colors=colours, legend=names)
+    figure.suptitle("prediction" if targets is None else "target / prediction", fontsize=10)
+    return figure
+
+
+def _overlaid(
+    pictures: Sequence[npt.NDArray[np.uint8]], masks: Sequence[npt.NDArray[Any]], task: Segmentation
+) -> list[npt.NDArray[np.uint8]]:
+    from learnkit.plots import overlaid
+
+    return [overlaid(picture, mask, task.ignored) for picture, mask in zip(pictures, masks, strict=True)]
+
+
+def _legend(masks: Sequence[npt.NDArray[Any]], task: Segmentation) -> list[str]:
+    """The names of the classes that are there, empty for the others."""
+    there = np.unique(np.stack(masks))
+    return [task.classes[number] if number in there else "" for number in range(task.n_out)]
+
+
+def _side_by_side(left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    gap = np.full((left.shape[0], GAP, 3), 255, dtype=np.uint8)
+    return np.concatenate([left, gap, right], axis=1)

@@ -109,7 +109,7 @@ class DatasetLoader:
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         for batch in on_device(self._loader, self.device):
-            yield tuple(batch)
+            yield tuple(batch) if isinstance(batch, tuple | list) else (batch,)  # a dataset without labels
 
 
 class ImageLoader:
@@ -134,6 +134,23 @@ class ImageLoader:
         self._random = torch.Generator()
         self._loader = torch_loader(
             WholeBatches(dataset), DrawnOrder(order), device, num_workers, self._random, collate_fn=as_it_is
+        )
+
+    def augmented_as(self, training: "ImageLoader") -> "ImageLoader":
+        """These images in their order, each changed at random as `training` changes its own.
+
+        Raises:
+            UsageError: `training` changes none.
+        """
+        own, stage = self.dataset, training.dataset.item_stage
+        if training.augmentation is None and not stage:
+            raise UsageError("this bunch does not augment its images", fix="Make it with augment=True.")
+        dataset = ImageDataset(own.inputs, own.labels, own.task, own.preprocess, item_stage=stage, rows=own.rows)
+        if dataset.bound == own.bound:  # what is kept is what this one would decode
+            dataset.store = own.store
+        order = BatchOrder(len(dataset), self.batch_size, shuffle=False, changes=True)
+        return ImageLoader(
+            dataset, order, self.device, augmentation=training.augmentation, num_workers=self.num_workers
         )
 
     def __len__(self) -> int:

@@ -25,14 +25,23 @@ class BatchOrder(Sampler[list[int]]):
         shuffle: draw them anew in each epoch.
         seed: of the draw.
         sampling: how often which item is drawn; None for each once.
+        changes: items are changed at random, as in training; None for where they are shuffled.
     """
 
     def __init__(
-        self, n_items: int, batch_size: int, *, shuffle: bool, seed: int = 0, sampling: Sampling | None = None
+        self,
+        n_items: int,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        sampling: Sampling | None = None,
+        changes: bool | None = None,
     ) -> None:
         self.n_items = n_items
         self.batch_size = batch_size
         self.shuffle = shuffle
+        self.changes = shuffle if changes is None else changes
         self.seed = seed
         self.sampling = sampling
         self.epoch = -1
@@ -82,7 +91,7 @@ class DrawnOrder(Sampler[Any]):
 
     def __iter__(self) -> Iterator[Draw]:
         for numbers in self.order:
-            yield Draw(numbers, self.order.seed, self.order.epoch, self.order.shuffle)
+            yield Draw(numbers, self.order.seed, self.order.epoch, self.order.changes)
 
 
 class WholeBatches(Dataset[Any]):

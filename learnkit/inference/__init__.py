@@ -1,5 +1,19 @@
-"""Predictions from a trained model."""
+"""Answers of a trained model: predictions gathered or streamed, as a table, averaged, with their spread, served."""
 
-from learnkit.inference.predictions import predict_batches, predict_loader
+from learnkit.inference.augmented import predict_augmented
+from learnkit.inference.dropout import DropoutPreds, predict_with_dropout
+from learnkit.inference.predictions import predict_loader, predict_stream
+from learnkit.inference.predictor import Predictor
+from learnkit.inference.results import show_predictions
+from learnkit.inference.tables import write_table
 
-__all__ = ["predict_batches", "predict_loader"]
+__all__ = [
+    "DropoutPreds",
+    "Predictor",
+    "predict_augmented",
+    "predict_loader",
+    "predict_stream",
+    "predict_with_dropout",
+    "show_predictions",
+    "write_table",
+]

@@ -1,37 +1,80 @@
-"""Predictions: a model's activated outputs over a loader or for one item, without any trace of a fit."""
+"""Predictions: a model's activated outputs over a loader, batch by batch or gathered, without any trace of a fit."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from learnkit.device import Compute, to_device
 from learnkit.errors import DataError, UsageError
+from learnkit.inference.rows import Rows, as_rows
 from learnkit.modes import evaluating
 from learnkit.types import Activation
 
-__all__ = ["predict_batches", "predict_loader"]
+__all__ = ["Answers", "PerItemLoss", "count_rows", "predict_loader", "predict_stream", "raw_outputs", "read_batches"]
 
 PerItemLoss = Callable[[Any, Any], Tensor]  # (raw outputs, targets) -> (N,)
+Answers = tuple[Tensor, Tensor | None, Tensor | None]  # of a batch or of all: outputs, targets, losses
 
 
-def predict_batches(
-    model: nn.Module, loader: Iterable[Any], compute: Compute, n_batch: int | None = None
-) -> Iterator[tuple[Tensor, Any]]:
-    """(raw outputs, targets or None) batch by batch, on the compute's device; at most `n_batch` of them."""
-    with evaluating(model), compute.kept_rng():
-        for number, batch in enumerate(loader):
-            if number == n_batch:
-                return
-            batch = to_device(batch, compute.device)
-            if not isinstance(batch, tuple | list):
-                batch = (batch,)
-            inputs, targets = (batch[:-1], batch[-1]) if len(batch) > 1 else (batch, None)
-            with compute.autocast():
-                outputs = model(*inputs)
-            yield compute.full(outputs), targets
+def read_batches(
+    loader: Iterable[Any], compute: Compute, n_batch: int | None = None
+) -> Iterator[tuple[Sequence[Any], Any]]:
+    """(inputs, targets or None) batch by batch, on the compute's device.
+
+    Args:
+        loader: batches of (inputs..., targets) or (inputs,).
+        compute: the device.
+        n_batch: read no more batches than this.
+
+    Raises:
+        UsageError: n_batch is not a whole number above 0.
+    """
+    if n_batch is not None and (isinstance(n_batch, bool) or not isinstance(n_batch, int) or n_batch < 1):
+        raise UsageError("n_batch", got=n_batch, expected="a whole number, 1 or more")
+    for batch in loader if n_batch is None else islice(loader, n_batch):
+        batch = to_device(batch, compute.device)
+        if not isinstance(batch, tuple | list):
+            batch = (batch,)
+        yield (batch[:-1], batch[-1]) if len(batch) > 1 else (batch, None)
+
+
+def raw_outputs(model: nn.Module, inputs: Sequence[Any], compute: Compute) -> Any:
+    """What the model gives for the inputs of a batch, in float32; modes and gradients are the caller's."""
+    with compute.autocast():
+        outputs = model(*inputs)
+    return compute.full(outputs)
+
+
+def predict_stream(
+    model: nn.Module,
+    loader: Iterable[Any],
+    compute: Compute,
+    activation: Activation,
+    *,
+    loss: PerItemLoss | None = None,
+    n_batch: int | None = None,
+) -> Iterator[Answers]:
+    """As `predict_loader`, batch by batch, on the CPU.
+
+    Between two batches the model is in its own mode, gradients are recorded as before, and torch's generators are the
+    caller's: the iterator may be left at any time.
+    """
+    answers = _answers(model, loader, compute, activation, loss, n_batch)
+    state = torch.get_rng_state()  # what a loader draws goes on from batch to batch
+    while True:
+        with evaluating(model), compute.kept_rng():
+            torch.set_rng_state(state)
+            answer = next(answers, None)
+            state = torch.get_rng_state()
+        if answer is None:
+            return
+        outputs, targets, losses = answer
+        yield outputs.cpu(), None if targets is None else targets.cpu(), None if losses is None else losses.cpu()
 
 
 def predict_loader(
@@ -43,8 +86,11 @@ def predict_loader(
     loss: PerItemLoss | None = None,
     n_batch: int | None = None,
     out: Tensor | np.ndarray[Any, Any] | None = None,
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
+) -> Answers:
     """Activated outputs, targets (None when the loader has none) and losses (None unless asked for), on the CPU.
+
+    Each is written into a tensor made at the first batch, where the loader says how many items it has (learnkit's own,
+    and torch's DataLoader of a map-style dataset); the memory needed beyond them is that of a batch.
 
     Args:
         model: called in eval mode.
@@ -57,48 +103,47 @@ def predict_loader(
 
     Raises:
         DataError: an empty loader, or `loss` without targets.
+        UsageError: an `out` that cannot be written to, is not of floats, or has another shape.
     """
-    all_targets: list[Tensor] = []
-    all_losses: list[Tensor] = []
-    rows = _Rows(out, getattr(loader, "n_items", None) if n_batch is None else None)
-    for outputs, targets in predict_batches(model, loader, compute, n_batch):
-        if loss is not None:
-            if targets is None:
-                raise DataError("with_loss=True, but this set has no labels", fix="Leave with_loss out.")
-            all_losses.append(loss(outputs, targets).cpu())
-        rows.add(activation(outputs))
-        if targets is not None:
-            all_targets.append(torch.as_tensor(targets).cpu())
+    n_rows = count_rows(loader, n_batch)
+    rows = Rows("outputs", n_rows, None if out is None else as_rows(out, n_rows))
+    target_rows, loss_rows = Rows("targets", n_rows, at_once=True), Rows("losses", n_rows)
+    with evaluating(model), compute.kept_rng():
+        for outputs, targets, losses in _answers(model, loader, compute, activation, loss, n_batch):
+            rows.add(outputs)
+            if targets is not None:
+                target_rows.add(targets)
+            if losses is not None:
+                loss_rows.add(losses)
     preds = rows.done()
-    return preds, torch.cat(all_targets) if all_targets else None, torch.cat(all_losses) if all_losses else None
+    if preds is None:
+        raise DataError("this set has no items to predict")
+    return preds, target_rows.done(), loss_rows.done()
 
 
-class _Rows:
-    """Rows written into one tensor as they come, so that peak memory is the result and one batch."""
+def _answers(
+    model: nn.Module,
+    loader: Iterable[Any],
+    compute: Compute,
+    activation: Activation,
+    loss: PerItemLoss | None,
+    n_batch: int | None,
+) -> Iterator[Answers]:
+    for inputs, targets in read_batches(loader, compute, n_batch):
+        outputs = raw_outputs(model, inputs, compute)
+        if targets is not None:
+            targets = torch.as_tensor(targets)
+        elif loss is not None:
+            raise DataError("with_loss=True, but this set has no labels", fix="Leave with_loss out.")
+        yield activation(outputs), targets, None if loss is None else loss(outputs, targets)
 
-    def __init__(self, out: Tensor | np.ndarray[Any, Any] | None, n_items: int | None) -> None:
-        self._all = torch.from_numpy(out) if isinstance(out, np.ndarray) else out
-        self._is_given = out is not None
-        self._n_items = n_items
-        self._parts: list[Tensor] = []  # only for a loader that does not know its number of items
-        self._n = 0
 
-    def add(self, batch: Tensor) -> None:
-        end = self._n + len(batch)
-        if self._all is None and self._n_items is not None:
-            self._all = torch.empty(self._n_items, *batch.shape[1:], dtype=batch.dtype)
-        if self._all is None:
-            self._parts.append(batch.cpu())
-        elif end > len(self._all) or self._all.shape[1:] != batch.shape[1:]:
-            wanted = f"room for rows of shape {tuple(batch.shape[1:])}, at least {end} of them"
-            raise UsageError("out", got=tuple(self._all.shape), expected=wanted)
-        else:
-            self._all[self._n : end].copy_(batch)
-        self._n = end
-
-    def done(self) -> Tensor:
-        if not self._n:
-            raise DataError("this set has no items to predict")
-        if self._all is None:
-            return torch.cat(self._parts)
-        return self._all if self._is_given else self._all[: self._n]
+def count_rows(loader: Any, n_batch: int | None = None) -> int | None:
+    """How many items the loader will give; None where it does not tell."""
+    sampler = getattr(loader, "sampler", None) if isinstance(loader, DataLoader) else None
+    n_items = len(sampler) if isinstance(sampler, Sized) else getattr(loader, "n_items", None)
+    size = getattr(loader, "batch_size", None)
+    if n_items is None or size is None or not isinstance(loader, Sized):
+        return None
+    n_batches = len(loader) if n_batch is None else min(n_batch, len(loader))
+    return int(min(n_items, n_batches * size))

@@ -1,0 +1,119 @@
+"""Monte Carlo dropout: how far the answers of a model spread when its dropout stays on."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.tasks import Classification, MultiLabel, Task
+from learnkit.device import Compute
+from learnkit.errors import DataError, UsageError
+from learnkit.inference.predictions import count_rows, raw_outputs, read_batches
+from learnkit.inference.rows import Rows
+from learnkit.modes import kept_modes
+from learnkit.seeds import Stream, derive
+from learnkit.types import Activation
+
+__all__ = ["DropoutPreds", "predict_with_dropout"]
+
+
+class DropoutPreds(NamedTuple):
+    """What n passes with dropout gave, on the CPU, in the order of the data set.
+
+    Attributes:
+        mean: (N, ...), of the activated outputs.
+        std: (N, ...), their standard deviation (divided by n, not n - 1).
+        entropy: (N, ...) in nats, of the mean: all that is uncertain; None where outputs are not probabilities.
+        mutual_information: (N, ...) in nats, what of the entropy the weights are to blame for, more data could cure;
+            0 where all passes agree. BALD: Houlsby et al., Bayesian active learning, 2011.
+        targets: (N, ...); None without labels.
+    """
+
+    mean: Tensor
+    std: Tensor
+    entropy: Tensor | None
+    mutual_information: Tensor | None
+    targets: Tensor | None
+
+
+def predict_with_dropout(
+    model: nn.Module,
+    loader: Iterable[Any],
+    compute: Compute,
+    activation: Activation,
+    task: Task | None,
+    *,
+    n: int,
+    seed: int,
+) -> DropoutPreds:
+    """Mean and spread of n passes in which dropout modules drop, and all else is as in validation.
+
+    Gal, Ghahramani: Dropout as a Bayesian approximation, 2016. Only modules of torch.nn's dropout family are on; not
+    functional dropout, nor that inside nn.LSTM or nn.MultiheadAttention. A batch is read once; memory needed is that
+    of the results and of a batch. What is dropped depends on (seed, the batch, the pass) alone.
+
+    Raises:
+        UsageError: n below 2, or a model without a dropout module that drops anything.
+        DataError: an empty loader.
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or n < 2:
+        raise UsageError("n", got=n, expected="a number of passes, 2 or more")
+    dropouts = [module for module in model.modules() if isinstance(module, _DropoutNd) and module.p > 0]
+    if not dropouts:
+        raise UsageError(
+            "mc_dropout: this model has no dropout", fix="Train one that has, such as cnn_learner(dls, arch, ps=0.5)."
+        )
+    entropy_of, n_rows = _entropy_of(task), count_rows(loader)
+    means, stds, entropies, information, all_targets = (
+        Rows(name, n_rows) for name in ("means", *DropoutPreds._fields[1:])
+    )
+    with kept_modes(model), torch.no_grad(), compute.kept_rng():
+        model.eval()
+        for module in dropouts:
+            module.train()
+        for number, (inputs, targets) in enumerate(read_batches(loader, compute)):
+            spread = _Spread(entropy_of)
+            for k in range(n):
+                compute.reseed(derive(seed, Stream.STEP, number, k))
+                spread.add(activation(raw_outputs(model, inputs, compute)))
+            means.add(spread.mean)
+            stds.add((spread.squares / n).sqrt())
+            if entropy_of is not None:
+                entropies.add(entropy_of(spread.mean))
+                information.add((entropy_of(spread.mean) - spread.entropy).clamp(min=0))
+            if targets is not None:
+                all_targets.add(torch.as_tensor(targets))
+    mean, std = means.done(), stds.done()
+    if mean is None or std is None:
+        raise DataError("this set has no items to predict")
+    return DropoutPreds(mean, std, entropies.done(), information.done(), all_targets.done())
+
+
+class _Spread:
+    """Mean, squared deviations and mean entropy of the passes so far, updated by each (Welford, 1962)."""
+
+    def __init__(self, entropy_of: Activation | None) -> None:
+        self.n = 0
+        self.mean = self.squares = self.entropy = torch.zeros(())
+        self._entropy_of = entropy_of
+
+    def add(self, outputs: Tensor) -> None:
+        self.n += 1
+        change = outputs - self.mean
+        self.mean = self.mean + change / self.n
+        self.squares = self.squares + change * (outputs - self.mean)
+        if self._entropy_of is not None:
+            entropy = self._entropy_of(outputs)
+            self.entropy = self.entropy + (entropy - self.entropy) / self.n
+
+
+def _entropy_of(task: Task | None) -> Activation | None:
+    """The entropy of each item's answer, in nats; None for tasks without probabilities."""
+    if isinstance(task, Classification | Segmentation):
+        return lambda probs: torch.special.entr(probs).sum(1)
+    if isinstance(task, MultiLabel):  # each class by itself
+        return lambda probs: (torch.special.entr(probs) + torch.special.entr(1 - probs)).sum(1)
+    return None

@@ -1,0 +1,81 @@
+"""A predictor for serving: one item or a few in, answers out, from any number of threads."""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from learnkit.data.tasks import Task
+from learnkit.errors import UsageError
+from learnkit.types import Activation
+
+__all__ = ["Predictor", "read_answers", "scaled"]
+
+Answer = tuple[Any, Tensor, Tensor]  # label, index, activated outputs
+
+
+def scaled(activation: Activation, temperature: float) -> Activation:
+    """The activation of raw outputs divided by `temperature`."""
+    return activation if temperature == 1 else lambda raw: activation(raw / temperature)
+
+
+def read_answers(activated: Tensor, task: Task) -> list[Answer]:
+    """(label, index, activated outputs) of each row (N, ...), as `task` reads it."""
+    return [(*task.decode(row), row) for row in activated.unbind()]
+
+
+class Predictor:
+    """Answers for single items, safe to share between threads.
+
+    It owns a copy of the model, in eval mode and without gradients: what is trained later does not change it, and no
+    call changes anything. Nothing but the call's own thread works on it.
+
+    Args:
+        model: copied, with its device.
+        prepare: makes of an item a batch of one, (1, ...), as the model sees it, on its device.
+        activate: of raw outputs (N, ...).
+        task: what the outputs mean.
+        bs: the most items of one forward pass.
+    """
+
+    def __init__(
+        self, model: nn.Module, prepare: Callable[[Any], Tensor], activate: Activation, task: Task, *, bs: int = 64
+    ) -> None:
+        if isinstance(bs, bool) or not isinstance(bs, int) or bs < 1:
+            raise UsageError("bs", got=bs, expected="a whole number of items, 1 or more")
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.prepare = prepare
+        self.activate = activate
+        self.task = task
+        self.bs = bs
+
+    def predict(self, item: Any) -> Answer:
+        """(label, index, activated outputs) of one item: whatever `prepare` takes.
+
+        Raises:
+            ImageError: an image that cannot be read.
+        """
+        return self._answers(self.prepare(item))[0]
+
+    def predict_batch(self, items: Sequence[Any]) -> list[Answer]:
+        """The same for several items, `bs` of them in one forward pass.
+
+        Raises:
+            ImageError: an image that cannot be read.
+            UsageError: items that are not of one shape.
+        """
+        answers: list[Answer] = []
+        for start in range(0, len(items), self.bs):
+            prepared = [self.prepare(item) for item in items[start : start + self.bs]]
+            shapes = {tuple(x.shape[1:]) for x in prepared}
+            if len(shapes) > 1:
+                raise UsageError("items: of several shapes", got=sorted(shapes), expected="one", fix="Use predict.")
+            answers += self._answers(torch.cat(prepared))
+        return answers
+
+    def _answers(self, x: Tensor) -> list[Answer]:
+        with torch.inference_mode():
+            activated = self.activate(self.model(x)).cpu()
+        return read_answers(activated.clone(), self.task)  # a clone made here may be written to, as any tensor

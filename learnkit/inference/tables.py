@@ -1,0 +1,139 @@
+"""Predictions as a table on disk, CSV or Parquet, written batch by batch."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, count
+from pathlib import Path
+from typing import IO, Any
+
+from torch import Tensor
+
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.tasks import MultiLabel, Regression, Task
+from learnkit.errors import DataError, UsageError, missing_extra
+from learnkit.inference.predictions import Answers
+from learnkit.types import PathLike
+from learnkit.whole_files import write_atomically
+
+__all__ = ["check_table", "write_table"]
+
+Columns = dict[str, Sequence[Any]]  # of a batch: name -> one value an item
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet may take for the begin of a formula
+GROUP = 1 << 14  # rows of a group in a Parquet file
+
+
+def check_table(file: PathLike, task: Task | None) -> Path:
+    """The path of a table of this task's predictions.
+
+    Raises:
+        UsageError: a file that is neither .csv nor .parquet, a package that is missing, predictions that are no table.
+    """
+    path = Path(file)
+    if path.suffix.lower() not in (".csv", ".parquet"):
+        raise UsageError("file", got=str(file), expected="a name that ends in .csv or .parquet")
+    if task is None:
+        raise UsageError("write_preds: the data does not say what an output means", fix="Give the bunch task=.")
+    if isinstance(task, Segmentation):
+        raise UsageError("write_preds: masks are no table", fix="Use predict_iter, or get_preds(out=).")
+    if path.suffix.lower() == ".parquet":
+        _pyarrow()
+    return path
+
+
+def write_table(
+    path: Path, answers: Iterable[Answers], inputs: Sequence[str] | None, task: Task, *, safe: bool
+) -> None:
+    """One row an item, in their order; see `Learner.write_preds` for the columns.
+
+    The file is there when all of it is written; no more than a few batches are held.
+
+    Args:
+        path: ends in .csv or .parquet; written over.
+        answers: (activated outputs, targets or None, ...) batch by batch.
+        inputs: what the items are called; None for their numbers.
+        task: what outputs and targets mean.
+        safe: CSV: put an apostrophe before text that a spreadsheet would take for a formula.
+
+    Raises:
+        DataError: there are no items.
+        UsageError: outputs that are not (N, outputs of the task).
+    """
+    batches = _columns(answers, inputs, task)
+    first = next(batches, None)
+    if first is None:
+        raise DataError("this set has no items to predict")
+
+    def write(file: IO[bytes]) -> None:
+        if path.suffix.lower() == ".csv":
+            _write_csv(file, first, batches, safe=safe)
+        else:
+            _write_parquet(file, first, batches)
+
+    write_atomically(path, write)
+
+
+def _columns(answers: Iterable[Answers], inputs: Sequence[str] | None, task: Task) -> Iterator[Columns]:
+    """The columns of each batch. All but the three of a fixed name have a prefix, so that no two are called alike."""
+    numbers = count()
+    for preds, targets, _ in answers:
+        if preds.ndim != 2 or preds.shape[1] != task.n_out:
+            raise UsageError("write_preds: outputs", got=tuple(preds.shape), expected=f"(N, {task.n_out})")
+        rows = [next(numbers) for _ in range(len(preds))]
+        columns: Columns = {"input": rows if inputs is None else [inputs[row] for row in rows]}
+        if isinstance(task, Regression):
+            columns |= _numbers("label_", task.names, preds)
+            columns |= {} if targets is None else _numbers("target_", task.names, targets)
+        else:
+            columns["label"] = [_text(task, task.decode(row)[1]) for row in preds]
+            columns |= _numbers("p_", task.classes, preds)
+            columns |= {} if targets is None else {"target": [_text(task, target) for target in targets]}
+        yield columns
+
+
+def _numbers(prefix: str, names: Sequence[str], values: Tensor) -> Columns:
+    columns = values.reshape(len(values), -1).float().numpy().T
+    return {f"{prefix}{name}": column for name, column in zip(names, columns, strict=True)}
+
+
+def _text(task: Task, encoded: Tensor) -> str:
+    if isinstance(task, MultiLabel):
+        return ";".join(name for name, is_there in zip(task.classes, encoded.tolist(), strict=True) if is_there)
+    return task.text(encoded)
+
+
+def _write_csv(file: IO[bytes], first: Columns, others: Iterable[Columns], *, safe: bool) -> None:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    writer = csv.writer(text)
+    writer.writerow(first)  # a column's name begins with one of ours
+    for columns in chain([first], others):
+        for row in zip(*columns.values(), strict=True):
+            writer.writerow([_harmless(cell) for cell in row] if safe else row)
+    text.detach()  # which flushes it and leaves the file open
+
+
+def _harmless(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+
+
+def _write_parquet(file: IO[bytes], first: Columns, others: Iterable[Columns]) -> None:
+    pa, pq = _pyarrow()
+    schema = pa.table(first).schema
+    held: list[Any] = []
+    with pq.ParquetWriter(file, schema) as writer:
+        for columns in chain([first], others):
+            held.append(pa.table(columns, schema=schema))
+            if sum(map(len, held)) >= GROUP:
+                writer.write_table(pa.concat_tables(held))
+                held.clear()
+        if held:
+            writer.write_table(pa.concat_tables(held))
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise missing_extra("pyarrow", "parquet") from error
+    return pyarrow, parquet

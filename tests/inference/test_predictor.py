@@ -1,0 +1,115 @@
+"""Serving: answers for single items, equal to those of a plain model, from any number of threads."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from learnkit import DataBunch, ImageDataBunch, Learner
+from learnkit.errors import ImageError, UsageError
+from learnkit.inference import Predictor
+
+
+class Counting(nn.Module):
+    """Keeps the sizes of the batches it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Dropout(0.5), nn.Linear(4, 2))
+        self.sizes: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.sizes.append(len(x))
+        out: Tensor = self.net(x)
+        return out
+
+
+@pytest.fixture
+def learn(blobs: tuple[Tensor, ...]) -> Learner:
+    torch.manual_seed(0)
+    learn = Learner(DataBunch.from_tensors(*blobs, bs=10, classes=["low", "high"]), Counting(), seed=0)
+    learn.fit(3, 1e-1)
+    return learn
+
+
+def test_an_answer_is_what_the_model_says(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+    learn.temperature = 2.0
+    predictor = learn.predictor()
+    learn.temperature = 1.0  # too late for the predictor
+    learn.model.eval()
+    with torch.no_grad():
+        expected = (learn.model(blobs[2]) / 2).softmax(1)
+    for x, probs in zip(blobs[2], expected, strict=True):
+        label, index, answer = predictor.predict(x)
+        assert label == ["low", "high"][int(probs.argmax())]
+        assert index.item() == probs.argmax()
+        torch.testing.assert_close(answer, probs)
+        answer[0] = 1  # an ordinary tensor
+
+
+def test_training_on_does_not_change_it(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+    predictor = learn.predictor()
+    before = predictor.predict(blobs[2][0])[2]
+    learn.fit(1, 1.0)
+    assert torch.equal(predictor.predict(blobs[2][0])[2], before)
+    assert not torch.equal(learn.predict(blobs[2][0])[2], before)
+    assert not any(module.training for module in predictor.model.modules())
+    assert all(p.requires_grad for p in learn.model.parameters())
+
+
+def test_a_batch_goes_through_the_model_in_chunks(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+    predictor = learn.predictor(bs=5)
+    predictor.model.sizes.clear()  # type: ignore[operator, union-attr]
+    answers = predictor.predict_batch(list(blobs[2][:12]))
+    assert predictor.model.sizes == [5, 5, 2]
+    for (label, index, probs), x in zip(answers, blobs[2], strict=False):
+        alone = predictor.predict(x)
+        assert (label, index) == alone[:2]
+        torch.testing.assert_close(probs, alone[2])
+    assert predictor.predict_batch([]) == []
+
+
+def test_threads_get_the_answers_of_one(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+    predictor = learn.predictor()
+    items = list(blobs[0]) * 8
+    expected = [predictor.predict(item) for item in items]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(predictor.predict, items))
+    assert [(label, int(index)) for label, index, _ in found] == [(label, int(index)) for label, index, _ in expected]
+    assert all(torch.equal(a[2], b[2]) for a, b in zip(found, expected, strict=True))
+
+
+def test_pictures_by_every_way_from_several_threads(class_folder: Path) -> None:
+    dls = ImageDataBunch.from_folder(class_folder, size=16, bs=4, num_workers=0)
+    torch.manual_seed(0)
+    learn = Learner(dls, nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 3)), seed=0)
+    expected, _ = learn.get_preds()
+    paths = dls.samples.query("split == 'valid'")["input"].tolist()
+    items = [
+        [path, Path(path), Image.open(path), np.asarray(Image.open(path)), Path(path).read_bytes()] for path in paths
+    ]
+    predictor = learn.predictor(bs=4)
+    with ThreadPoolExecutor(8) as pool:
+        for answers, probs in zip(pool.map(predictor.predict_batch, items), expected, strict=True):
+            assert len(answers) == 5
+            for answer in answers:
+                torch.testing.assert_close(answer[2], probs, rtol=0, atol=1e-5)
+    with pytest.raises(ImageError):
+        predictor.predict(b"no picture")
+
+
+def test_what_cannot_work_is_told(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+    for bs in (0, True, 2.0):
+        with pytest.raises(UsageError, match="bs"):
+            learn.predictor(bs=bs)  # type: ignore[arg-type]
+    assert learn.dls.task is not None
+    ragged = Predictor(nn.Identity(), lambda item: torch.zeros(1, item), torch.sigmoid, learn.dls.task)
+    with pytest.raises(UsageError, match="several shapes"):
+        ragged.predict_batch([2, 3])
+    learn.dls.task = None
+    with pytest.raises(UsageError, match="predictor: the data does not say"):
+        learn.predictor()

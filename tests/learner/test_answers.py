@@ -1,0 +1,208 @@
+"""Predictions gathered and streamed: order, memory given, temperature, sets without labels, and no trace left."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from learnkit import DataBunch, DatasetType, Learner
+from learnkit.errors import DataError, UsageError
+
+
+@pytest.fixture
+def learn(blobs: tuple[Tensor, ...]) -> Learner:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 2))
+    learn = Learner(DataBunch.from_tensors(*blobs, x_test=blobs[2], bs=10), model, seed=0)
+    learn.fit(2, 1e-2)
+    learn.model.train()
+    return learn
+
+
+def raw_of(learn: Learner, x: Tensor) -> Tensor:
+    learn.model.eval()
+    with torch.no_grad():
+        raw: Tensor = learn.model(x)
+    learn.model.train()
+    return raw
+
+
+def test_a_stream_gives_the_batches_of_get_preds(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+    raw = raw_of(learn, blobs[2])
+    parts = list(learn.predict_iter(with_loss=True))
+    assert [len(preds) for preds, _, _ in parts] == [10, 10, 10, 2]
+    preds, targets, losses = (torch.cat(column) for column in zip(*parts, strict=True))
+    torch.testing.assert_close(preds, raw.softmax(1))
+    assert torch.equal(targets, blobs[3])
+    torch.testing.assert_close(losses, F.cross_entropy(raw, blobs[3], reduction="none"))
+    ((raw_part, _),) = learn.predict_iter(activ=nn.Identity(), n_batch=1)
+    torch.testing.assert_close(raw_part, raw[:10])
+
+
+def test_between_two_batches_the_model_is_the_users(learn: Learner) -> None:
+    learn.model[3].eval()  # type: ignore[index, operator]
+    state = torch.get_rng_state()
+    for number, _ in enumerate(learn.predict_iter()):
+        assert torch.is_grad_enabled()
+        assert [module.training for module in learn.model] == [True, True, True, False, True]  # type: ignore[union-attr]
+        assert torch.equal(state, torch.get_rng_state())
+        if number == 1:
+            break
+    learn.fit(1)  # half read, then left
+
+
+def test_an_error_leaves_gradients_and_modes_as_they_were(learn: Learner) -> None:
+    with pytest.raises(UsageError, match="out") as caught:
+        learn.get_preds(out=torch.empty(32, 3))
+    assert torch.is_grad_enabled(), "while the traceback is still held"
+    assert learn.model.training
+    with pytest.raises(DataError, match="no labels"):
+        next(learn.predict_iter(DatasetType.Test, with_loss=True))
+    assert torch.is_grad_enabled()
+    assert caught.value.__traceback__ is not None
+
+
+class Noisy(Dataset[Tensor]):
+    """Four items, drawn from the global generator; no labels."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.randn(2)
+
+
+def test_what_a_loader_draws_goes_on_from_batch_to_batch(learn: Learner) -> None:
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    loader = DataLoader(Noisy(), 1)
+    streamed = torch.cat([preds for preds, targets in learn.predict_iter(loader, activ=nn.Identity())])
+    gathered, targets = learn.get_preds(loader, activ=nn.Identity())
+    assert targets is None
+    assert torch.equal(streamed, gathered)
+    assert len(streamed.unique(dim=0)) == 4
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_dataset_of_bare_inputs_is_a_set_without_labels(blobs: tuple[Tensor, ...]) -> None:
+    class Bare(Dataset[Tensor]):
+        def __len__(self) -> int:
+            return 7
+
+        def __getitem__(self, index: int) -> Tensor:
+            return blobs[2][index]
+
+    train, valid = TensorDataset(blobs[0], blobs[1]), TensorDataset(blobs[2], blobs[3])
+    dls = DataBunch.from_datasets(train, valid, Bare(), bs=4, classes=["a", "b"])
+    learn = Learner(dls, nn.Linear(2, 2), seed=0)
+    preds, targets = learn.get_preds(DatasetType.Test)
+    torch.testing.assert_close(preds, raw_of(learn, blobs[2][:7]).softmax(1))
+    assert targets is None
+
+
+# Memory of the caller
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_predictions_reach_a_file_in_any_float_type(learn: Learner, dtype: Any, tmp_path: Path) -> None:
+    out = np.lib.format.open_memmap(tmp_path / "preds.npy", mode="w+", dtype=dtype, shape=(32, 2))
+    preds, _ = learn.get_preds(out=out)
+    assert preds.data_ptr() == out.ctypes.data
+    expected = learn.get_preds()[0].numpy().astype(dtype)
+    assert np.array_equal(np.load(tmp_path / "preds.npy"), expected)
+
+
+def test_a_few_batches_fit_a_smaller_array(learn: Learner) -> None:
+    out = torch.empty(20, 2)
+    preds, targets = learn.get_preds(n_batch=2, out=out)
+    assert preds is out
+    assert len(targets) == 20
+    assert torch.equal(out, learn.get_preds()[0][:20])
+    with pytest.raises(UsageError, match="20 rows"):
+        learn.get_preds(n_batch=2, out=torch.empty(32, 2))
+
+
+def test_a_wrong_array_is_told_before_anything_is_computed(learn: Learner) -> None:
+    seen: list[Tensor] = []
+    learn.model.register_forward_hook(lambda module, inputs, outputs: seen.append(outputs))
+    read_only = np.zeros((32, 2), np.float32)
+    read_only.flags.writeable = False
+    for out in (read_only, np.zeros((32, 2), np.int32), np.zeros((31, 2), np.float32), torch.empty(33, 2)):
+        with pytest.raises(UsageError, match="out"):
+            learn.get_preds(out=out)
+    assert not seen
+
+
+def test_a_shuffled_loader_has_as_many_rows_as_it_gives(learn: Learner) -> None:
+    preds, targets = learn.get_preds(learn.dls.train_dl)
+    assert len(preds) == len(targets) == 60  # 64 items in batches of 10, the short one left out
+
+
+@pytest.mark.parametrize("n_batch", [None, 1, 2, 9])
+def test_loaders_of_any_kind(learn: Learner, blobs: tuple[Tensor, ...], n_batch: int | None) -> None:
+    set_ = TensorDataset(blobs[2], blobs[3])
+    batches = [(blobs[2][:12], blobs[3][:12]), (blobs[2][12:], blobs[3][12:])]
+
+    class Lazy:
+        def __iter__(self) -> Iterator[Any]:
+            return iter(batches)
+
+    short, whole = DataLoader(set_, 12), DataLoader(set_, 12, drop_last=True)
+    expected = raw_of(learn, blobs[2]).softmax(1)
+    for loader, sizes in ((short, [12, 12, 8]), (whole, [12, 12]), (batches, [12, 20]), (Lazy(), [12, 20])):
+        preds, targets = learn.get_preds(loader, n_batch=n_batch)
+        n = sum(sizes[:n_batch])
+        assert len(preds) == n
+        torch.testing.assert_close(preds, expected[:n])
+        assert torch.equal(targets, blobs[3][:n])
+
+
+def test_no_more_batches_are_read_than_asked_for(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+    def batches() -> Iterator[Any]:
+        yield blobs[2][:3], blobs[3][:3]
+        raise AssertionError("a second batch was read")
+
+    assert len(learn.get_preds(batches(), n_batch=1)[0]) == 3
+    assert len(learn.pred_batch(batches())) == 3
+
+
+@pytest.mark.parametrize("n_batch", [0, -1, True, 1.5])
+def test_a_number_of_batches_that_is_none(learn: Learner, n_batch: Any) -> None:
+    with pytest.raises(UsageError, match="n_batch"):
+        learn.get_preds(n_batch=n_batch)
+
+
+def test_an_empty_loader_is_told(learn: Learner) -> None:
+    with pytest.raises(DataError, match="no items"):
+        learn.get_preds([])
+    assert list(learn.predict_iter([])) == []
+
+
+# Temperature
+
+
+def test_temperature_divides_raw_outputs_in_every_answer_but_losses(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+    raw, before = raw_of(learn, blobs[2]), learn.get_preds(with_loss=True)[2]
+    learn.temperature = 3.0
+    expected = (raw / 3).softmax(1)
+    preds, _, losses = learn.get_preds(with_loss=True)
+    torch.testing.assert_close(preds, expected)
+    assert torch.equal(losses, before)
+    torch.testing.assert_close(learn.predict(blobs[2][4])[2], expected[4])
+    torch.testing.assert_close(next(learn.predict_iter())[0], expected[:10])
+    torch.testing.assert_close(learn.pred_batch(), expected[:10])
+    torch.testing.assert_close(learn.activate(raw), expected)
+    torch.testing.assert_close(learn.get_preds(activ=nn.Identity())[0], raw)
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), True, "2", None])
+def test_a_temperature_that_is_none(learn: Learner, value: Any) -> None:
+    with pytest.raises(UsageError, match="temperature"):
+        learn.temperature = value
+    assert learn.temperature == 1.0
