@@ -11,9 +11,11 @@ from torch import Tensor
 from learnkit.data.evidence import first_input, named_task, paired, task_of
 from learnkit.data.loaders import DatasetLoader, TensorLoader, check_batch_size
 from learnkit.data.order import BatchOrder
+from learnkit.data.single import input_of
 from learnkit.data.tasks import Task
 from learnkit.device import find_device, to_device
 from learnkit.errors import DataError, UsageError
+from learnkit.markup import facts, shortened
 from learnkit.types import DatasetType
 
 if TYPE_CHECKING:
@@ -238,6 +240,18 @@ class DataBunch:
             raise UsageError("item", got=tuple(x.shape), expected=f"the shape of one input, {self.input_shape}")
         return x[None].to(self.device)
 
+    def one_input(self, ds_type: DatasetType, i: int) -> Tensor:
+        """Item i of a part as the model sees it, as a batch of one on the device.
+
+        Raises:
+            UsageError: there is no such item.
+        """
+        return to_device(input_of(self.ordered_dl(ds_type), i), self.device)  # type: ignore[no-any-return]
+
+    def augmented_dl(self, ds_type: DatasetType) -> Any:
+        """A loader of a part, augmented, in the order of its items."""
+        raise UsageError("this bunch holds no images to augment", fix="Use an ImageDataBunch.")
+
     def item_name(self, ds_type: DatasetType, i: int) -> str:
         """What an item is called: its number, or its path."""
         return str(i)
@@ -254,3 +268,23 @@ class DataBunch:
         parts = (("train", self.train_ds), ("valid", self.valid_ds), ("test", self.test_ds))
         sizes = [f"{name} {len(part):,}" for name, part in parts if isinstance(part, Sized)]
         return f"{type(self).__name__}({', '.join(sizes)}; {len(self.classes)} classes; batches of {self.batch_size})"
+
+    def _repr_html_(self) -> str:
+        sets = (("training", self.train_dl), ("validation", self.valid_dl), ("test", self.test_dl))
+        return facts(
+            type(self).__name__,
+            {
+                **{f"{name} set": _counted(loader) for name, loader in sets if loader is not None},
+                "task": type(self.task).__name__ if self.task else "not known",
+                "classes": f"{len(self.classes)}: {shortened(self.classes)}" if self.classes else "none",
+                "input": "not known" if self.input_shape is None else " x ".join(map(str, self.input_shape)),
+                "device": self.device,
+            },
+        )
+
+
+def _counted(loader: Any) -> str:
+    """How many items and batches a loader has, as far as it tells."""
+    dataset, size = getattr(loader, "dataset", None), getattr(loader, "batch_size", None)
+    items = f"{len(dataset):,} items" if isinstance(dataset, Sized) else type(loader).__name__
+    return items if size is None else f"{items} in batches of {size}"

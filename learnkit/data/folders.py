@@ -41,13 +41,13 @@ def folder_samples(path: PathLike, train: str, valid: str, test: str | None, *, 
         items = _labelled(root, {"test", test or "test"}, strip=SPLIT_NAMES | {train, valid})
         if not items:
             raise _nothing(root, "CLASS")
-        return pd.DataFrame(items, columns=["input", "target"])
+        return pd.DataFrame(items, columns=["input", "target"], dtype=object)  # names need not be valid UTF-8
     valid = _valid_folder(root, valid)
     rows: list[tuple[str, str, str]] = []
     for name, folder in (("train", train), ("valid", valid)):
         rows += [(file, label, name) for file, label in _labelled(root / folder, set())]
     _require(root, {name for _, _, name in rows}, train, valid)
-    return pd.DataFrame(rows, columns=["input", "target", "split"])
+    return pd.DataFrame(rows, columns=["input", "target", "split"], dtype=object)
 
 
 def held_out_samples(folder: PathLike, classes: Iterable[str] = ()) -> "pd.DataFrame":
@@ -61,7 +61,7 @@ def held_out_samples(folder: PathLike, classes: Iterable[str] = ()) -> "pd.DataF
     tops = [file.relative_to(root).parts[0] for file in files]
     is_labelled = set(tops) <= set(classes)
     rows = [(str(file), top if is_labelled else None, "test") for file, top in zip(files, tops, strict=True)]
-    return pd.DataFrame(rows, columns=["input", "target", "split"])
+    return pd.DataFrame(rows, columns=["input", "target", "split"], dtype=object)
 
 
 def mask_samples(
@@ -94,7 +94,8 @@ def mask_samples(
             f"{len(without)} of {len(files)} images have no mask, first {', '.join(without[:3])}",
             fix="Correct what masks= returns.",
         )
-    samples = pd.DataFrame({"input": [str(file) for file in files], "target": [str(mask) for mask in targets]})
+    pairs = [(str(file), str(mask)) for file, mask in zip(files, targets, strict=True)]
+    samples = pd.DataFrame(pairs, columns=["input", "target"], dtype=object)
     if not by_folder:
         return samples
     valid = _valid_folder(folder, valid)

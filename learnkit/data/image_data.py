@@ -23,6 +23,7 @@ from learnkit.data.resampling import Resize
 from learnkit.data.samples import check_files, existing_folder, in_order, split_samples
 from learnkit.data.sampling import make_sampling
 from learnkit.data.segmentation import Segmentation
+from learnkit.data.single import checked_item
 from learnkit.data.splits import ColumnSplit, RandomSplit, fold_numbers
 from learnkit.data.summary import DataSummary, summarize
 from learnkit.data.tasks import Task
@@ -208,6 +209,25 @@ class ImageData(DataBunch):
             raise DataError("the test set is empty", expected="at least one file")
         dataset = ImageDataset([str(item) for item in items], None, None, self.preprocess)
         return ImageLoader(dataset, BatchOrder(len(dataset), self.batch_size or 64, shuffle=False), self.device)
+
+    def one_input(self, ds_type: DatasetType, i: int) -> Tensor:
+        """Image i of a part as the model sees it, as a batch of one on the device.
+
+        Raises:
+            UsageError: there is no such image.
+        """
+        dataset = self.ordered_dl(ds_type).dataset
+        pixels, *_ = dataset[checked_item(i, len(dataset))]
+        return self.preprocess.batch(pixels[None].to(self.device))
+
+    def augmented_dl(self, ds_type: DatasetType) -> ImageLoader:
+        """The images of a part in their order, changed at random as in training; `seed_epoch` says by which draw.
+
+        Raises:
+            UsageError: the bunch augments nothing.
+        """
+        loader: ImageLoader = self.ordered_dl(ds_type)
+        return loader.augmented_as(self.train_dl)
 
     def item_name(self, ds_type: DatasetType, i: int) -> str:
         """The path of an image."""

@@ -95,8 +95,12 @@ def _opened(source: Any, where: str) -> "Iterator[ImageFile]":
     is_path = isinstance(source, str | os.PathLike)
     named = f"{source}{where}" if is_path else f"the given bytes{where}"
     try:
-        if is_path and not stat.S_ISREG(os.stat(source).st_mode):  # a pipe would be waited for
-            raise OSError("not a regular file")
+        if is_path:
+            status = os.stat(source)
+            if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+                raise OSError("not a regular file")
+            if not status.st_size:
+                raise OSError("the file is empty")
         with Image.open(source, formats=FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
@@ -110,7 +114,8 @@ def _opened(source: Any, where: str) -> "Iterator[ImageFile]":
         fewer = f"an image of at most {MAX_PIXELS:,} pixels"
         raise ImageError(f"{named} is too large ({error})", expected=fewer, fix="Shrink it.") from error
     except Exception as error:  # Pillow has many ways to say that a file is damaged
-        raise ImageError(f"{named} cannot be read as an image ({error})", fix="Remove or replace the file.") from error
+        fix = "Remove or replace the file; verify_images(folder) lists all such files."
+        raise ImageError(f"{named} cannot be read as an image ({error})", fix=fix) from error
 
 
 def upright(image: "Image") -> "Image":

@@ -84,6 +84,8 @@ def frame_samples(
         DataError: no rows, no such column, or no name in a row.
         UnsafeFileError: names that lead out of `path`.
     """
+    import pandas as pd
+
     root = existing_folder(path)
     if not len(table):
         raise DataError("the table has 0 rows", expected="one a file")
@@ -99,7 +101,8 @@ def frame_samples(
         for one in (fn_col, *([label_col] if isinstance(label_col, str | int) else label_col))
     ]
     own = {name: f"{name}_" for name in ("input", "target") if name in table.columns and name not in used}
-    samples = table.rename(columns=own).assign(input=inputs, target=targets)
+    as_they_are = pd.Series(inputs, index=table.index, dtype=object)  # names need not be valid UTF-8
+    samples = table.rename(columns=own).assign(input=as_they_are, target=targets)
     if not allow_outside:
         _check_inside(samples, root)
     return samples
@@ -116,7 +119,7 @@ def list_samples(path: PathLike, fnames: Iterable[PathLike], labels: Iterable[An
     inputs, targets = _paths(path, fnames), list(labels)
     if len(inputs) != len(targets):
         raise DataError(f"got {len(inputs)} names and {len(targets)} labels", expected="as many of both")
-    samples = pd.DataFrame({"input": inputs})
+    samples = pd.DataFrame({"input": inputs}, dtype=object)  # names need not be valid UTF-8
     samples["target"] = pd.Series(targets, dtype=object if any(isinstance(t, list | tuple) for t in targets) else None)
     return samples
 

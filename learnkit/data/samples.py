@@ -94,7 +94,7 @@ def check_files(samples: "pd.DataFrame", *, allow_leak: bool, ignore_missing: bo
                 f"{len(missing)} of {len(names)} files are missing, first {rows_text(samples, missing)}",
                 fix="Check path, folder= and suffix=; on_error='skip' goes on without them.",
             )
-    real = samples["input"].map(_real_paths())
+    real = _real_paths(samples["input"])
     twice = real.duplicated(keep=False)
     if not twice.any():
         return
@@ -125,8 +125,10 @@ def rows_text(samples: "pd.DataFrame", rows: Iterable[Any]) -> str:
     return ", ".join(f"{samples['input'][row]!r} (row {row})" for row in list(rows)[:SHOWN])
 
 
-def _real_paths() -> Any:
-    """A function that resolves links; a folder is looked at once however many files it holds."""
+def _real_paths(files: "pd.Series[str]") -> "pd.Series[Any]":
+    """The files with their links resolved; a folder is looked at once however many files it holds."""
+    import pandas as pd
+
     folders: dict[str, str] = {}
 
     def real(file: str) -> str:
@@ -137,4 +139,4 @@ def _real_paths() -> Any:
             folders[folder] = os.path.realpath(folder)
         return os.path.join(folders[folder], name)
 
-    return real
+    return pd.Series([real(file) for file in files], index=files.index, dtype=object)

@@ -1,5 +1,6 @@
 """What a data set is made of: counts, imbalance, sizes, and what was left out."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -79,15 +80,15 @@ def _counts(samples: "pd.DataFrame", task: Task | None) -> "pd.DataFrame":
         return pd.DataFrame(rows).T
     if task is None or isinstance(task, Segmentation):
         return pd.DataFrame({name: {"(all)": n} for name, n in totals.items()})
-    flat = {
-        name: labels.explode().dropna() if isinstance(task, MultiLabel) else labels for name, labels in parts.items()
-    }
-    table = pd.DataFrame({name: labels.value_counts().reindex(list(task.classes)) for name, labels in flat.items()})
-    if isinstance(task, MultiLabel):
-        table.loc["(no label)"] = {name: int((labels.str.len() == 0).sum()) for name, labels in parts.items()}
-    table = table.fillna(0).astype(int)
-    table.loc["(all)"] = totals
-    return table
+    several = isinstance(task, MultiLabel)
+    flat = {name: labels.explode().dropna() if several else labels for name, labels in parts.items()}
+    columns = {}
+    for name, labels in flat.items():
+        found = Counter(labels)
+        unlabelled = [sum(not row for row in parts[name])] if several else []
+        columns[name] = [*(found[label] for label in task.classes), *unlabelled, totals[name]]
+    index = [*task.classes, *(["(no label)"] if several else []), "(all)"]
+    return pd.DataFrame(columns, index=pd.Index(index, dtype=object))  # names need not be valid UTF-8
 
 
 def _sizes(samples: "pd.DataFrame") -> "pd.DataFrame":

@@ -77,15 +77,27 @@ class Classification:
 
 @dataclass(frozen=True)
 class MultiLabel:
-    """Any number of classes an item, none included; targets are float 0/1 vectors (N, n_classes)."""
+    """Any number of classes an item, none included; targets are float 0/1 vectors (N, n_classes).
+
+    Attributes:
+        classes: the names.
+        threshold: an item has the classes whose probability is above it; one number, or one a class.
+    """
 
     classes: tuple[str, ...]
-    threshold: float = 0.5
+    threshold: float | tuple[float, ...] = 0.5
     metrics: ClassVar[tuple[str, ...]] = ("accuracy_multi",)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold < 1:
-            raise UsageError("threshold", got=self.threshold, expected="a probability, 0 or more and below 1")
+        if isinstance(self.threshold, list):  # from a file that knows no tuples
+            object.__setattr__(self, "threshold", tuple(self.threshold))
+        each = self.threshold if isinstance(self.threshold, tuple) else (self.threshold,)
+        if isinstance(self.threshold, tuple) and len(each) != len(self.classes):
+            expected = f"one number, or {len(self.classes)}: one a class"
+            raise UsageError("threshold", got=self.threshold, expected=expected)
+        if not all(isinstance(one, int | float) and not isinstance(one, bool) and 0 <= one < 1 for one in each):
+            expected = "a probability, 0 or more and below 1, or one a class"
+            raise UsageError("threshold", got=self.threshold, expected=expected)
 
     @property
     def n_out(self) -> int:
@@ -107,8 +119,14 @@ class MultiLabel:
     def activation(self, raw: Tensor) -> Tensor:
         return raw.sigmoid()
 
+    def chosen(self, activated: Tensor) -> Tensor:
+        """Which classes are above their threshold, bool (..., n_out), of activated outputs (..., n_out)."""
+        if isinstance(self.threshold, tuple):
+            return activated > torch.tensor(self.threshold, dtype=activated.dtype, device=activated.device)
+        return activated > self.threshold
+
     def decode(self, activated: Tensor) -> tuple[list[str], Tensor]:
-        chosen = activated > self.threshold
+        chosen = self.chosen(activated)
         return [name for name, is_chosen in zip(self.classes, chosen.tolist(), strict=True) if is_chosen], chosen
 
     def text(self, target: Tensor) -> str:

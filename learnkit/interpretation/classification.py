@@ -1,28 +1,30 @@
-"""What a classifier gets right and wrong: top losses, confusion matrix, most confused classes."""
+"""What a classifier gets right and wrong: top losses, confusion matrix, most confused classes, report, curves."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from learnkit.data.tasks import Classification
-from learnkit.errors import DataError, UsageError, WrongTypeError
+from learnkit.errors import UsageError
+from learnkit.interpretation.items import Input, Name, Picture
+from learnkit.interpretation.rates import class_report
+from learnkit.interpretation.scored import ScoredInterpretation
 from learnkit.types import DatasetType
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
+
+    from learnkit.interpretation.calibration import Calibration
 
 __all__ = ["ClassificationInterpretation"]
 
-RIGHT, WRONG = "#0072B2", "#B3471B"
-
 
 @dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
-class ClassificationInterpretation:
-    """Predictions, made once, and the questions one asks of them.
+class ClassificationInterpretation(ScoredInterpretation):
+    """Predictions of one class an item, made once, and the questions one asks of them.
 
     Attributes:
         probs: (N, C), rows sum to 1.
@@ -31,26 +33,29 @@ class ClassificationInterpretation:
         classes: C names.
         picture: gives item i as uint8 (H, W, 3), where there are pictures.
         name: gives what item i is called.
+        model: what made the predictions, for heat maps.
+        input: gives item i as the model sees it.
 
     Raises:
         UsageError: the shapes, the targets and the classes do not fit each other.
     """
 
+    kind: ClassVar[type] = Classification
+    caption: ClassVar[str] = "predicted / actual, loss, probability of the actual class"
+
     probs: Tensor
     targets: Tensor
     losses: Tensor
     classes: tuple[str, ...]
-    picture: Callable[[int], "np.ndarray[Any, Any]"] | None = field(default=None, repr=False)
-    name: Callable[[int], str] | None = field(default=None, repr=False)
+    picture: Picture | None = field(default=None, repr=False)
+    name: Name | None = field(default=None, repr=False)
+    model: nn.Module | None = field(default=None, repr=False)
+    input: Input | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         n, c = len(self.targets), len(self.classes)
-        if self.probs.shape != (n, c):  # a column too many would be counted in the next class's row
-            expected = f"{(n, c)}: {n} items, {c} classes"
-            fix = "Give the model one output a class, and the data every class there is."
-            raise UsageError("probs: the shape", got=tuple(self.probs.shape), expected=expected, fix=fix)
-        if self.losses.shape != (n,):
-            raise UsageError("losses: the shape", got=tuple(self.losses.shape), expected=f"{(n,)}: one an item")
+        self._check_probs(n)
+        self._check_losses(n)
         if self.targets.dtype != torch.int64 or self.targets.ndim != 1:
             got = f"{self.targets.dtype} of shape {tuple(self.targets.shape)}"
             raise UsageError(f"targets: got {got}, expected class numbers, torch.int64 of shape {(n,)}")
@@ -66,79 +71,44 @@ class ClassificationInterpretation:
             WrongTypeError: the data's task is not one class an item.
             UsageError: the part has no labels, or the data has no classes.
         """
-        task = learn.dls.task
-        if task is None:
-            raise UsageError("interpret: the data does not say what its classes are", fix="Give the bunch classes=.")
-        if not isinstance(task, Classification):
-            kind = type(task).__name__
-            raise WrongTypeError(
-                f"ClassificationInterpretation: got data of task {kind}, expected Classification",
-                fix=f"Use {kind}Interpretation.",
-            )
-        try:
-            probs, targets, losses = learn.get_preds(ds_type, with_loss=True)
-        except DataError as error:
-            if learn.get_preds(ds_type, n_batch=1)[1] is not None:
-                raise
-            name = DatasetType(ds_type).name
-            raise UsageError(f"interpret: the set {name} has no labels", fix="Use learn.get_preds.") from error
-        dls = learn.dls
-        return cls(
-            probs,
-            targets if targets.is_floating_point() else targets.long(),  # bytes would overflow when pairs are counted
-            losses,
-            tuple(dls.classes),
-            picture=lambda i: dls.picture(ds_type, i),
-            name=lambda i: dls.item_name(ds_type, i),
-        )
+        task = cls._task(learn)
+        probs, targets, losses = cls._predicted(learn, ds_type)
+        if not targets.is_floating_point():
+            targets = targets.long()  # bytes would overflow when pairs are counted
+        return cls(probs, targets, losses, tuple(task.classes), **cls._items(learn, ds_type))
 
     @property
     def preds(self) -> Tensor:
         """(N,), the most probable class of each item."""
         return self.probs.argmax(1)
 
-    def top_losses(self, k: int | None = None, largest: bool = True) -> tuple[Tensor, Tensor]:
-        """(losses, indices) of the k items with the largest (or smallest) losses, sorted; all of them without k.
+    @property
+    def accuracy(self) -> float:
+        """Share of the items whose most probable class is the actual one."""
+        return float((self.preds == self.targets).double().mean())
 
-        Raises:
-            UsageError: k is not between 1 and the number of items.
+    def main_numbers(self) -> dict[str, object]:
+        """Accuracy, the classes confused most often, and classes without items."""
+        pairs = [f"{actual} taken for {predicted}: {times}" for actual, predicted, times in self.most_confused()[:3]]
+        counts = torch.bincount(self.targets, minlength=len(self.classes)).tolist()
+        missing = [name for name, count in zip(self.classes, counts, strict=True) if not count]
+        numbers: dict[str, object] = {
+            "task": f"one of {len(self.classes)} classes",
+            "accuracy": f"{self.accuracy:.4f}",
+            "mean loss": f"{self.losses.double().mean():.4f}",
+            "most confused": "; ".join(pairs) or "none",
+        }
+        return numbers | ({"classes without items": ", ".join(missing)} if missing else {})
+
+    def confusion_matrix(self, normalize: bool = False) -> Tensor:
+        """How often each class (row) was predicted as each (column), (C, C).
+
+        Args:
+            normalize: float64 shares of each row, nan in a row without items, instead of int64 counts.
         """
-        n = len(self.losses)
-        if k is not None and (isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= n):
-            raise UsageError("k", got=k, expected=f"from 1 to {n}, the number of items")
-        losses, indices = self.losses.sort(descending=largest, stable=True)
-        return losses[:k], indices[:k]
-
-    def plot_top_losses(self, k: int, largest: bool = True) -> "Figure":
-        """The k pictures with the largest losses, titled predicted / actual, loss, probability of the actual class.
-
-        All of them when there are fewer; blue titles where the prediction is right, rust-red ones where it is wrong.
-
-        Raises:
-            UsageError: k is not a whole number above 0, or the items have no pictures.
-        """
-        from learnkit.plots import image_grid
-
-        if self.picture is None:
-            raise UsageError("plot_top_losses: these items have no pictures", fix="Use top_losses.")
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise UsageError("k", got=k, expected="a whole number, 1 or more")
-        losses, indices = self.top_losses(min(k, len(self.losses)), largest)
-        titles, colours = [], []
-        for loss, i in zip(losses.tolist(), indices.tolist(), strict=True):
-            actual, predicted = int(self.targets[i]), int(self.preds[i])
-            titles.append(
-                f"{self.classes[predicted]} / {self.classes[actual]}\nloss {loss:.2f}, p {self.probs[i, actual]:.2f}"
-            )
-            colours.append(RIGHT if actual == predicted else WRONG)
-        figure = image_grid([self.picture(i) for i in indices.tolist()], titles, title_colors=colours)
-        figure.suptitle("predicted / actual, loss, probability of the actual class", fontsize=10)
-        return figure
-
-    def confusion_matrix(self) -> Tensor:
-        """Counts, int64 (C, C): row is the actual class, column the predicted one."""
         n = len(self.classes)
-        return torch.bincount(self.targets * n + self.preds, minlength=n * n).view(n, n)
+        counts = torch.bincount(self.targets * n + self.preds, minlength=n * n).view(n, n)
+        return counts.double() / counts.sum(1, keepdim=True) if normalize else counts
 
     def plot_confusion_matrix(self, normalize: bool = False) -> "Figure":
         """The confusion matrix, as counts or as shares of each actual class."""
@@ -152,3 +122,58 @@ class ClassificationInterpretation:
         pairs = [(row, column, int(counts[row, column])) for row, column in counts.nonzero().tolist()]
         pairs.sort(key=lambda pair: -pair[2])  # stable: ties stay in the order of the classes
         return [(self.classes[row], self.classes[column], times) for row, column, times in pairs if times >= min_val]
+
+    def classification_report(self) -> "pd.DataFrame":
+        """Columns precision, recall, f1-score, support; a row a class, then accuracy, macro avg, weighted avg.
+
+        What would be 0 of 0 is nan and left out of the averages: the precision of a class never predicted, the recall
+        of a class without items. So are scikit-learn's numbers with `zero_division=np.nan`. In the row accuracy all
+        three are the accuracy, which they are over all classes together.
+        """
+        counts = self.confusion_matrix()
+        right = counts.diagonal()
+        return class_report(right, counts.sum(0) - right, counts.sum(1) - right, self.classes, "accuracy")
+
+    def calibration(self, n_bins: int = 15) -> "Calibration":
+        """How far the probabilities of the predicted classes are from how often these are right."""
+        from learnkit.interpretation.calibration import calibration_of
+
+        return calibration_of(self.probs, self.targets, n_bins)
+
+    def plot_calibration(self, n_bins: int = 15) -> "Figure":
+        """The reliability diagram: accuracy against confidence."""
+        return self.calibration(n_bins).plot()
+
+    def label_issues(self) -> "pd.DataFrame":
+        """All items, those whose label is most suspicious first: item, path, label, suggestion, score.
+
+        Only a model that has not seen these labels can doubt them: ask of the validation set, or of folds.
+        """
+        from learnkit.interpretation.label_issues import label_issues_table
+
+        return label_issues_table(self.probs, self.targets, self.classes, self.name)
+
+    def _are_there(self, c: int) -> Tensor:
+        return self.targets == c
+
+    def _answers(self, indices: Tensor) -> dict[str, Any]:
+        return {
+            name: self._named(part[indices]) for name, part in (("prediction", self.preds), ("target", self.targets))
+        }
+
+    def _details(self, indices: Tensor) -> dict[str, Any]:
+        probs = self.probs[indices].double()
+        return {
+            "p_prediction": probs.amax(1).numpy(),
+            "p_target": probs.gather(1, self.targets[indices, None])[:, 0].numpy(),
+            "probabilities": probs.tolist(),
+        }
+
+    def _title(self, i: int, loss: float) -> tuple[str, bool]:
+        actual, predicted = int(self.targets[i]), int(self.probs[i].argmax())
+        p = float(self.probs[i, actual])
+        text = f"{self.classes[predicted]} / {self.classes[actual]}\nloss {loss:.2f}, p {p:.2f}"
+        return text, actual == predicted
+
+    def _named(self, numbers: Tensor) -> list[str]:
+        return [self.classes[number] for number in numbers.tolist()]

@@ -14,7 +14,7 @@ from learnkit.plots.masks import class_colours
 if TYPE_CHECKING:
     from learnkit.plots.figure import Figure
 
-__all__ = ["confusion_matrix", "image_grid"]
+__all__ = ["confusion_matrix", "image_grid", "plain", "shortened"]
 
 MOST_NUMBERED = 25  # classes up to which the cells hold their numbers
 MOST_TICKS = 60
@@ -55,7 +55,7 @@ def image_grid(
         axes = figure.add_subplot(rows, columns, place + 1)
         axes.imshow(picture, interpolation="nearest")
         axes.set_axis_off()
-        axes.set_title(_plain(title), fontsize=9, color=title_colors[place] if title_colors else "black")
+        axes.set_title(plain(title), fontsize=9, color=title_colors[place] if title_colors else "black")
     if any(legend):
         _draw_legend(figure, legend)
     return figure
@@ -66,7 +66,7 @@ def _draw_legend(figure: "Figure", names: Sequence[str]) -> None:
 
     colours = class_colours(len(names)) / 255
     patches = [
-        Patch(color=colour, label=_plain(_shortened(name))) for colour, name in zip(colours, names, strict=True) if name
+        Patch(color=colour, label=plain(shortened(name))) for colour, name in zip(colours, names, strict=True) if name
     ]
     across = max(1, int(figure.get_figwidth() / 1.6))
     figure.legend(handles=patches, loc="outside lower center", ncols=min(across, len(patches)), fontsize=8)
@@ -85,7 +85,7 @@ def confusion_matrix(counts: npt.NDArray[np.int64], classes: Sequence[str], norm
     n = len(classes)
     sums = counts.sum(1, keepdims=True)
     shares = np.divide(counts, sums, out=np.zeros(counts.shape), where=sums > 0)
-    names = [_plain(_shortened(name)) for name in classes]
+    names = [plain(shortened(name)) for name in classes]
     longest = max(map(len, names))
     side = min(14.0, max(4.5, 1.6 + 0.42 * n + 0.075 * longest))
     figure = new_figure(side, side)
@@ -121,9 +121,11 @@ def _write_numbers(
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
 
 
-def _shortened(name: str) -> str:
+def shortened(name: str) -> str:
+    """A name that leaves room for what it stands beside."""
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1].rstrip() + "…"
 
 
-def _plain(text: str) -> str:
-    return text.replace("$", r"\$")  # matplotlib would set what stands between two of them as a formula
+def plain(text: str) -> str:
+    """Text of which matplotlib makes no formulas: it would of what stands between two dollars."""
+    return text.replace("$", r"\$")

@@ -1,11 +1,13 @@
 """Tasks: encoding, losses, activations and decoding by hand."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from learnkit.data.tasks import Classification, MultiLabel, Regression
-from learnkit.errors import DataError
+from learnkit.errors import DataError, UsageError
 
 
 def test_classification() -> None:
@@ -31,6 +33,29 @@ def test_multi_label_takes_what_is_above_the_threshold() -> None:
     assert chosen.tolist() == [True, False, True]
     with pytest.raises(DataError, match="label: got 'z'"):
         task.encode(["z"])
+
+
+def test_each_class_may_have_its_own_threshold() -> None:
+    task = MultiLabel(("a", "b", "c"), (0.25, 0.5, 0.75))
+    label, chosen = task.decode(torch.tensor([0.375, 0.5, 0.875]))
+    assert label == ["a", "c"]
+    assert chosen.tolist() == [True, False, True]
+    assert task.chosen(torch.full((2, 3), 0.6)).tolist() == [[True, True, False]] * 2
+    assert task.chosen(torch.full((3,), 0.6, dtype=torch.float64)).tolist() == [True, True, False]
+
+
+def test_a_list_of_thresholds_is_kept_as_a_tuple() -> None:
+    task = MultiLabel(("a", "b"), [0.25, 0.5])  # type: ignore[arg-type]
+    assert task.threshold == (0.25, 0.5)
+    assert hash(task) == hash(MultiLabel(("a", "b"), (0.25, 0.5)))
+
+
+@pytest.mark.parametrize(
+    "threshold", [1.0, -0.1, float("nan"), (0.5,), (0.5, 1.0), (0.5, 0.5, 0.5), (), "0.5", None, (0.5, None), True]
+)
+def test_what_is_no_threshold_is_refused(threshold: Any) -> None:
+    with pytest.raises(UsageError, match="threshold: got"):
+        MultiLabel(("a", "b"), threshold)
 
 
 def test_regression_keeps_its_numbers() -> None:

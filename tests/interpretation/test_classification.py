@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.metrics
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from learnkit import ClassificationInterpretation, DataBunch, DatasetType, ImageDataBunch, Learner
-from learnkit.data.tasks import Classification, MultiLabel, Regression
+from learnkit.data.tasks import Classification
 from learnkit.errors import UsageError
 
 
@@ -154,27 +155,12 @@ def test_more_pictures_than_there_are_items_shows_them_all(learn: Learner) -> No
     assert len(learn.interpret().plot_top_losses(99).axes) == 12
 
 
-def test_data_that_is_no_classification_is_refused(blobs: tuple[Tensor, ...]) -> None:
-    x, y, xv, yv = blobs
-    dls = DataBunch.from_tensors(x, y.float(), xv, yv.float(), bs=16, task=Regression(("v",)))
-    learn = Learner(dls, nn.Sequential(nn.Linear(2, 1), nn.Flatten(0)), seed=0)
-    with pytest.raises(TypeError, match="RegressionInterpretation"):
-        learn.interpret()
-
-
-def test_data_of_several_labels_an_item_is_refused() -> None:
-    y = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
-    dls = DataBunch.from_tensors(torch.ones(2, 2), y, torch.ones(2, 2), y, bs=2, task=MultiLabel(("a", "b")))
-    with pytest.raises(TypeError, match="task MultiLabel, expected Classification"):
-        Learner(dls, nn.Linear(2, 2)).interpret()
-
-
 def test_labels_of_one_byte_are_counted_right() -> None:
     class Data:
         task, classes = Classification(tuple(f"class {i}" for i in range(30))), [f"class {i}" for i in range(30)]
 
     class Standin:
-        dls = Data()
+        dls, model = Data(), nn.Identity()
 
         def get_preds(self, ds_type: DatasetType, with_loss: bool) -> tuple[Tensor, Tensor, Tensor]:
             return torch.eye(30), torch.arange(30, dtype=torch.uint8), torch.zeros(30)
@@ -186,3 +172,81 @@ def test_a_set_without_labels_is_refused(blobs: tuple[Tensor, ...]) -> None:
     learn = Learner(DataBunch.from_tensors(*blobs, x_test=blobs[0], bs=16), nn.Linear(2, 2))
     with pytest.raises(UsageError, match="the set Test has no labels"):
         learn.interpret(DatasetType.Test)
+
+
+def test_a_normalised_row_is_the_shares_of_its_class() -> None:
+    interp = ClassificationInterpretation(
+        torch.eye(3)[[0, 1, 1]], torch.tensor([0, 0, 1]), torch.zeros(3), ("a", "b", "c")
+    )
+    shares = interp.confusion_matrix(normalize=True)
+    assert shares[:2].tolist() == [[0.5, 0.5, 0], [0, 1, 0]]
+    assert shares[2].isnan().all()
+
+
+def answered(targets: list[int], preds: list[int]) -> ClassificationInterpretation:
+    probs = torch.eye(4)[preds]
+    return ClassificationInterpretation(probs, torch.tensor(targets), torch.zeros(len(targets)), ("a", "b", "c", "d"))
+
+
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("targets", "preds"),
+    [
+        (RANDOM.integers(0, 4, 60).tolist(), RANDOM.integers(0, 4, 60).tolist()),
+        (RANDOM.integers(0, 3, 60).tolist(), RANDOM.integers(0, 4, 60).tolist()),  # d has no items
+        (RANDOM.integers(0, 4, 60).tolist(), RANDOM.integers(1, 3, 60).tolist()),  # a and d are never predicted
+        (RANDOM.integers(0, 2, 60).tolist(), RANDOM.integers(1, 3, 60).tolist()),  # d neither
+        ([2], [2]),
+    ],
+)
+def test_the_report_is_that_of_scikit_learn(targets: list[int], preds: list[int]) -> None:
+    table = answered(targets, preds).classification_report()
+    expected = sklearn.metrics.classification_report(
+        targets, preds, labels=range(4), target_names=list("abcd"), output_dict=True, zero_division=np.nan
+    )
+    accuracy = expected.pop("accuracy")
+    assert table.index.tolist() == ["a", "b", "c", "d", "accuracy", "macro avg", "weighted avg"]
+    pd.testing.assert_frame_equal(table.drop(index="accuracy"), pd.DataFrame(expected).T, check_dtype=False)
+    assert table.loc["accuracy"].tolist() == pytest.approx([accuracy] * 3 + [len(targets)])
+
+
+def test_of_items_all_wrong_of_one_class_no_precision_is_known() -> None:
+    table = answered([0, 0], [1, 1]).classification_report()
+    assert table.loc["a"].tolist()[1:] == [0, 0, 2]
+    assert np.isnan(table["precision"]["a"])
+    assert np.isnan(table["precision"]["weighted avg"])
+
+
+def test_the_table_of_the_top_losses_holds_the_probabilities() -> None:
+    probs = torch.tensor([[0.75, 0.25], [0.5, 0.5], [0.125, 0.875]])
+    interp = ClassificationInterpretation(probs, torch.tensor([1, 0, 1]), torch.tensor([3.0, 2.0, 1.0]), ("a", "b"))
+    assert interp.top_losses_table(2).to_dict("records") == [
+        {"item": 0, "path": "0", "prediction": "a", "target": "b", "loss": 3.0, "p_prediction": 0.75, "p_target": 0.25,
+         "probabilities": [0.75, 0.25]},
+        {"item": 1, "path": "1", "prediction": "a", "target": "a", "loss": 2.0, "p_prediction": 0.5, "p_target": 0.5,
+         "probabilities": [0.5, 0.5]},
+    ]  # fmt: skip
+
+
+def test_calibration_and_label_issues_are_asked_of_these_predictions() -> None:
+    probs = torch.tensor([[0.75, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.25]])
+    interp = ClassificationInterpretation(
+        probs, torch.tensor([0, 0, 1, 1]), torch.zeros(4), ("a", "b"), name=lambda i: f"{i}.png"
+    )
+    assert interp.calibration(n_bins=1).ece == 0  # 0.75 sure, three of four right
+    interp.plot_calibration().canvas.draw()
+    first = interp.label_issues().iloc[0]
+    assert (first["item"], first["path"], first["label"], first["suggestion"]) == (3, "3.png", "b", "a")
+
+
+def test_a_notebook_shows_the_main_numbers_escaped() -> None:
+    interp = ClassificationInterpretation(
+        torch.eye(3)[[1, 1]], torch.tensor([0, 1]), torch.zeros(2), ("<script>", "b", "c")
+    )
+    html = interp._repr_html_()
+    assert "0.5000" in html
+    assert "&lt;script&gt; taken for b: 1" in html
+    assert "<script>" not in html
+    assert interp.main_numbers()["classes without items"] == "c"

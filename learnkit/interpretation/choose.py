@@ -1,0 +1,39 @@
+"""The interpretation that goes with the task of a learner's data."""
+
+from typing import Any
+
+from learnkit.errors import WrongTypeError
+from learnkit.interpretation.classification import ClassificationInterpretation
+from learnkit.interpretation.items import Interpretation
+from learnkit.interpretation.multilabel import MultiLabelInterpretation
+from learnkit.interpretation.regression import RegressionInterpretation
+from learnkit.interpretation.segmentation import SegmentationInterpretation
+from learnkit.types import DatasetType
+
+__all__ = ["interpretation_for"]
+
+KINDS: tuple[type[Interpretation], ...] = (
+    ClassificationInterpretation,
+    MultiLabelInterpretation,
+    RegressionInterpretation,
+    SegmentationInterpretation,
+)
+
+
+def interpretation_for(learn: Any, ds_type: DatasetType = DatasetType.Valid) -> Interpretation:
+    """Predict a part of the learner's data, and interpret it as its task asks for.
+
+    Raises:
+        WrongTypeError: a task of your own that there is no interpretation for.
+        UsageError: the part has no labels, or the data has no task.
+    """
+    task = learn.dls.task
+    for kind in KINDS:
+        if task is None or isinstance(task, kind.kind):
+            return kind.from_learner(learn, ds_type)  # which refuses data without a task
+    raise WrongTypeError(
+        "interpret: there is no interpretation of this task",
+        got=type(task).__name__,
+        expected="Classification, MultiLabel, Regression or Segmentation",
+        fix="Use learn.get_preds(with_loss=True).",
+    )

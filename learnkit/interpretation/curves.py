@@ -1,0 +1,99 @@
+"""ROC and precision-recall curves of one class against the others, exact: a point for every distinct score.
+
+Fawcett, "An introduction to ROC analysis" (2006).
+"""
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from learnkit.errors import UsageError
+
+__all__ = ["PRCurve", "ROCCurve", "pr_curve", "ranked_counts", "roc_curve"]
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ROCCurve:
+    """What becomes of the shares found, as the threshold falls.
+
+    Attributes:
+        fpr: (P,), share of the other items at or above the threshold; nan without other items.
+        tpr: (P,), share of the class's items at or above the threshold; nan without items of the class.
+        thresholds: (P,), falling, the first infinite.
+        area: under the curve: how likely an item of the class scores higher than another; ties count half.
+    """
+
+    fpr: Floats
+    tpr: Floats
+    thresholds: Floats
+    area: float
+
+
+@dataclass(frozen=True, eq=False)
+class PRCurve:
+    """What becomes of precision and recall, as the threshold rises.
+
+    Attributes:
+        precision: (P + 1,), share of the items at or above the threshold that are of the class; 1 at the end.
+        recall: (P + 1,), share of the class's items at or above the threshold; 0 at the end; nan without such items.
+        thresholds: (P,), rising; the last point has none.
+        area: the average precision: the mean of the precisions, weighted by the steps of recall.
+    """
+
+    precision: Floats
+    recall: Floats
+    thresholds: Floats
+    area: float
+
+
+def roc_curve(scores: npt.NDArray[Any], is_there: npt.NDArray[np.bool_]) -> ROCCurve:
+    """The curve of scores (N,) for items (N,) that are of the class or not.
+
+    Raises:
+        UsageError: shapes that do not fit each other, or a score that is nan.
+    """
+    thresholds, found, invented = ranked_counts(scores, is_there)
+    tpr, fpr = (_shares(np.concatenate([[0], counts])) for counts in (found, invented))
+    return ROCCurve(
+        fpr, tpr, np.concatenate([[np.inf], thresholds]), float(np.sum(np.diff(fpr) * (tpr[1:] + tpr[:-1])) / 2)
+    )
+
+
+def pr_curve(scores: npt.NDArray[Any], is_there: npt.NDArray[np.bool_]) -> PRCurve:
+    """The curve of scores (N,) for items (N,) that are of the class or not.
+
+    Raises:
+        UsageError: shapes that do not fit each other, or a score that is nan.
+    """
+    thresholds, found, invented = ranked_counts(scores, is_there)
+    precision, recall = found / (found + invented), _shares(found)
+    area = float(np.sum(np.diff(recall, prepend=0) * precision))
+    return PRCurve(np.append(precision[::-1], 1), np.append(recall[::-1], 0), thresholds[::-1], area)
+
+
+def ranked_counts(
+    scores: npt.NDArray[Any], is_there: npt.NDArray[np.bool_]
+) -> tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(scores, found, invented) at each distinct score, falling: items at or above it of the class, and others.
+
+    Raises:
+        UsageError: shapes that do not fit each other, or a score that is nan.
+    """
+    if scores.ndim != 1 or scores.shape != is_there.shape or not len(scores):
+        raise UsageError("scores: the shape", got=scores.shape, expected=f"{is_there.shape}: one an item, and an item")
+    if np.isnan(scores).any():
+        raise UsageError("scores", got=float("nan"), expected="numbers", fix="Look at the top losses for these items.")
+    order = np.argsort(scores, kind="stable")[::-1]
+    falling = scores[order]
+    last = np.append(np.flatnonzero(np.diff(falling)), len(falling) - 1)  # of each run of equal scores
+    found = np.cumsum(is_there[order], dtype=np.int64)[last]
+    return falling[last].astype(np.float64), found, last + 1 - found
+
+
+def _shares(counts: npt.NDArray[np.int64]) -> Floats:
+    """Counts that only grow, as shares of the last one; nan when that is 0."""
+    return counts / counts[-1] if counts[-1] else np.full(len(counts), np.nan)

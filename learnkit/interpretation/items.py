@@ -1,0 +1,198 @@
+"""What every interpretation shares: its items, their losses, and the items the model finds hardest."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from torch import Tensor, nn
+
+from learnkit.data.single import checked_item
+from learnkit.errors import DataError, UsageError, WrongTypeError
+from learnkit.markup import facts
+from learnkit.types import DatasetType, PathLike
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["Input", "Interpretation", "Name", "Picture"]
+
+Picture = Callable[[int], "np.ndarray[Any, Any]"]
+Name = Callable[[int], str]
+Input = Callable[[int], Tensor]
+
+COLOURS = {True: "#0072B2", False: "#B3471B", None: "black"}  # right, wrong, neither
+
+
+class Interpretation(ABC):
+    """Predictions over a part of the data, made once, and the questions one asks of them.
+
+    Each kind is a frozen dataclass that has these attributes and its own.
+
+    Attributes:
+        losses: (N,), the loss of each item.
+        targets: (N, ...), as the data gives them.
+        picture: gives item i as uint8 (H, W, 3), where there are pictures.
+        name: gives what item i is called: its path, or its number.
+        model: what made the predictions, as it is now; nothing here changes it or its mode.
+        input: gives item i as the model sees it, (1, ...), on the device.
+    """
+
+    kind: ClassVar[type]  # of task
+    caption: ClassVar[str] = "loss"  # what the titles of plot_top_losses say
+
+    losses: Tensor
+    targets: Tensor
+    picture: Picture | None
+    name: Name | None
+    model: nn.Module | None
+    input: Input | None
+
+    @classmethod
+    @abstractmethod
+    def from_learner(cls, learn: Any, ds_type: DatasetType = DatasetType.Valid) -> Self:
+        """Predict a part of the learner's data."""
+
+    @abstractmethod
+    def main_numbers(self) -> dict[str, object]:
+        """What to look at first, as names and values."""
+
+    @abstractmethod
+    def _answers(self, indices: Tensor) -> dict[str, Any]:
+        """The columns `prediction` and `target` of these items."""
+
+    @abstractmethod
+    def _title(self, i: int, loss: float) -> tuple[str, bool | None]:
+        """What stands above the picture of item i, and whether its prediction is right (None: neither)."""
+
+    def _details(self, indices: Tensor) -> dict[str, Any]:
+        """Further columns of these items, after the loss."""
+        return {}
+
+    def _drawn(self, i: int) -> "np.ndarray[Any, Any]":
+        """What plot_top_losses shows of item i: uint8 (H, W, 3)."""
+        if self.picture is None:
+            raise UsageError("plot_top_losses: these items have no pictures", fix="Use top_losses.")
+        return self.picture(i)
+
+    @classmethod
+    def _task(cls, learn: Any) -> Any:
+        """The learner's task, which has to be of the kind that is interpreted here."""
+        task = learn.dls.task
+        if task is None:
+            raise UsageError(
+                "interpret: the data does not say what its classes are", fix="Give the bunch classes= or task=."
+            )
+        if not isinstance(task, cls.kind):
+            got = type(task).__name__
+            raise WrongTypeError(
+                f"{cls.__name__}: got data of task {got}, expected {cls.kind.__name__}",
+                fix=f"Use {got}Interpretation, or learn.interpret().",
+            )
+        return task
+
+    @staticmethod
+    def _predicted(learn: Any, ds_type: DatasetType) -> tuple[Tensor, Tensor, Tensor]:
+        """(activated outputs, targets, losses) of a part of the data, in its order, on the CPU."""
+        try:
+            preds, targets, losses = learn.get_preds(ds_type, with_loss=True)
+        except DataError as error:
+            if learn.get_preds(ds_type, n_batch=1)[1] is not None:
+                raise
+            raise UsageError(
+                f"interpret: the set {DatasetType(ds_type).name} has no labels", fix="Use learn.get_preds."
+            ) from error
+        return preds, targets, losses
+
+    @staticmethod
+    def _items(learn: Any, ds_type: DatasetType) -> dict[str, Any]:
+        """picture, name, model and input of a part of the data."""
+        dls = learn.dls
+        return {
+            "picture": lambda i: dls.picture(ds_type, i),
+            "name": lambda i: dls.item_name(ds_type, i),
+            "model": learn.model,
+            "input": lambda i: dls.one_input(ds_type, i),
+        }
+
+    def top_losses(self, k: int | None = None, largest: bool = True) -> tuple[Tensor, Tensor]:
+        """(losses, indices) of the k items with the largest (or smallest) losses, sorted; all of them without k.
+
+        Raises:
+            UsageError: k is not between 1 and the number of items.
+        """
+        n = len(self.losses)
+        if k is not None and (isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= n):
+            raise UsageError("k", got=k, expected=f"from 1 to {n}, the number of items")
+        losses, indices = self.losses.sort(descending=largest, stable=True)
+        return losses[:k], indices[:k]
+
+    def top_losses_table(self, k: int | None = None, largest: bool = True) -> "pd.DataFrame":
+        """One row an item, that with the largest (or smallest) loss first; all of them without k.
+
+        Columns: item (its number in the data set), path, prediction, target, loss, and what the kind of task adds.
+
+        Raises:
+            UsageError: k is not between 1 and the number of items.
+        """
+        import pandas as pd
+
+        losses, indices = self.top_losses(k, largest)
+        items = indices.tolist()
+        return pd.DataFrame(
+            {
+                "item": items,
+                "path": [self._called(i) for i in items],
+                **self._answers(indices),
+                "loss": losses.double().numpy(),
+                **self._details(indices),
+            }
+        )
+
+    def plot_top_losses(self, k: int, largest: bool = True) -> "Figure":
+        """The k pictures with the largest (or smallest) losses; all of them when there are fewer.
+
+        Where an answer is right or wrong, its title is blue or rust-red.
+
+        Raises:
+            UsageError: k is not a whole number above 0, or the items have no pictures.
+        """
+        from learnkit.plots import image_grid
+
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise UsageError("k", got=k, expected="a whole number, 1 or more")
+        losses, indices = (part.tolist() for part in self.top_losses(min(k, len(self.losses)), largest))
+        pictures = [self._drawn(i) for i in indices]
+        titles = [self._title(i, loss) for i, loss in zip(indices, losses, strict=True)]
+        figure = image_grid(
+            pictures, [title for title, _ in titles], title_colors=[COLOURS[is_right] for _, is_right in titles]
+        )
+        figure.suptitle(self.caption, fontsize=10)
+        return figure
+
+    def report(self, path: PathLike, learn: Any = None) -> Path:
+        """Write one HTML page that says all of this, and return its path.
+
+        Args:
+            path: of the file.
+            learn: the learner, for its settings and its history.
+        """
+        from learnkit.interpretation.report.gather import content_of
+        from learnkit.interpretation.report.page import write_report
+
+        return write_report(path, content_of(self, learn=learn))
+
+    def _called(self, i: int) -> str:
+        return str(i) if self.name is None else self.name(i)
+
+    def _checked(self, i: int) -> int:
+        return checked_item(i, len(self.losses))
+
+    def _check_losses(self, n: int) -> None:
+        if self.losses.shape != (n,):
+            raise UsageError("losses: the shape", got=tuple(self.losses.shape), expected=f"{(n,)}: one an item")
+
+    def _repr_html_(self) -> str:
+        return facts(type(self).__name__, {"items": f"{len(self.losses):,}", **self.main_numbers()})

@@ -1,0 +1,83 @@
+"""Label issues: items whose label is probably wrong, by confident learning."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from learnkit.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["label_issues_table", "rank_label_issues"]
+
+
+def rank_label_issues(probs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """How suspicious the label of each item is, after confident learning (Northcutt, Jiang, Chuang 2021).
+
+    The score is the normalised margin: by how much the best of the other classes beats the label. Another class is
+    suggested where the model is confident of it: its probability is at least the mean that it has over the items that
+    bear its label. So a class the model is never sure of does not lose its items to the others.
+
+    The probabilities must be those of a model that was not trained on these items: of the validation set, or of folds
+    put together. A model that has learnt its labels by heart, the wrong ones included, gives them back.
+
+    Args:
+        probs: (N, C), rows sum to 1.
+        targets: (N,), the labels as class numbers.
+
+    Returns:
+        (scores, suggestions): float64 (N,) in [-1, 1], the higher the more suspicious; int64 (N,), the most probable of
+        the classes the model is confident of, the label itself where it is confident of none.
+
+    Raises:
+        UsageError: shapes or targets that do not fit each other, or fewer than two classes.
+
+    >>> probs = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.9, 0.1]])
+    >>> scores, suggestions = rank_label_issues(probs, torch.tensor([0, 0, 1, 1]))
+    >>> scores.argmax().item(), suggestions.tolist()
+    (3, [0, 0, 1, 0])
+    """
+    n, c = len(targets), probs.shape[-1]
+    if probs.shape != (n, c) or targets.ndim != 1 or c < 2:
+        got = f"got {tuple(probs.shape)} and targets {tuple(targets.shape)}"
+        raise UsageError(f"probs: {got}, expected (N, C) and (N,), with two classes or more")
+    probs, targets = probs.detach().cpu().double(), targets.cpu().long()
+    wrong = targets[(targets < 0) | (targets >= c)]
+    if len(wrong):
+        raise UsageError("targets", got=int(wrong[0]), expected=f"class numbers from 0 to {c - 1}")
+    labels = targets[:, None]
+    own = probs.gather(1, labels)[:, 0]
+    scores = probs.scatter(1, labels, -torch.inf).amax(1) - own
+    sums = torch.zeros(c, dtype=torch.float64).index_add_(0, targets, own)
+    thresholds = sums / torch.bincount(targets, minlength=c)  # nan for a class without items: never suggested
+    confident = probs.where(probs >= thresholds, -torch.inf)
+    best, suggestions = confident.max(1)
+    return scores, torch.where(best > -torch.inf, suggestions, targets)
+
+
+def label_issues_table(
+    probs: Tensor, targets: Tensor, classes: Sequence[str], name: Callable[[int], str] | None = None
+) -> "pd.DataFrame":
+    """All items, the most suspicious first: item (its number), path, label, suggestion, score.
+
+    Args:
+        probs, targets: as for `rank_label_issues`, of items the model was not trained on.
+        classes: C names.
+        name: gives what item i is called; its number without it.
+    """
+    import pandas as pd
+
+    scores, suggestions = rank_label_issues(probs, targets)
+    order = scores.argsort(descending=True, stable=True).tolist()
+    return pd.DataFrame(
+        {
+            "item": order,
+            "path": [name(i) if name is not None else str(i) for i in order],
+            "label": [classes[int(targets[i])] for i in order],
+            "suggestion": [classes[int(suggestions[i])] for i in order],
+            "score": scores[order].numpy(),
+        },
+    )

@@ -1,0 +1,192 @@
+"""What a model of any number of classes an item gets right and wrong: missed and invented classes."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from learnkit.data.tasks import MultiLabel
+from learnkit.errors import UsageError
+from learnkit.interpretation.items import Input, Name, Picture
+from learnkit.interpretation.rates import RATES, class_report, mean_of, rates
+from learnkit.interpretation.scored import ScoredInterpretation
+from learnkit.interpretation.thresholds import beta_of, fit_thresholds
+from learnkit.markup import shortened
+from learnkit.types import DatasetType
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["MultiLabelInterpretation"]
+
+MOST_NAMED = 5  # classes above a picture
+CHUNK = 65536  # items whose pairs are counted at a time: float32 counts them exactly
+
+
+@dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
+class MultiLabelInterpretation(ScoredInterpretation):
+    """Predictions of any number of classes an item, made once, and the questions one asks of them.
+
+    Attributes:
+        probs: (N, C), each from 0 to 1.
+        targets: (N, C), float 0 or 1.
+        losses: (N,).
+        classes: C names.
+        threshold: an item has the classes whose probability is above it; one number, or one a class.
+        picture: gives item i as uint8 (H, W, 3), where there are pictures.
+        name: gives what item i is called.
+        model: what made the predictions, for heat maps.
+        input: gives item i as the model sees it.
+
+    Raises:
+        UsageError: the shapes, the targets, the threshold and the classes do not fit each other.
+    """
+
+    kind: ClassVar[type] = MultiLabel
+    caption: ClassVar[str] = "actual classes, those missed, those invented, loss"
+
+    probs: Tensor
+    targets: Tensor
+    losses: Tensor
+    classes: tuple[str, ...]
+    threshold: float | tuple[float, ...] = 0.5
+    picture: Picture | None = field(default=None, repr=False)
+    name: Name | None = field(default=None, repr=False)
+    model: nn.Module | None = field(default=None, repr=False)
+    input: Input | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        n, c = len(self.targets), len(self.classes)
+        self._check_probs(n)
+        self._check_losses(n)
+        if self.targets.shape != (n, c):
+            raise UsageError("targets: the shape", got=tuple(self.targets.shape), expected=f"that of probs, {(n, c)}")
+        wrong = self.targets[(self.targets != 0) & (self.targets != 1)]
+        if len(wrong):
+            raise UsageError("targets", got=wrong[0].item(), expected="0 or 1 for each class")
+        MultiLabel(self.classes, self.threshold)  # refuses what is no threshold
+
+    @classmethod
+    def from_learner(cls, learn: Any, ds_type: DatasetType = DatasetType.Valid) -> Self:
+        """Predict a part of the learner's data; the thresholds are the task's.
+
+        Raises:
+            WrongTypeError: the data's task is not any number of classes an item.
+            UsageError: the part has no labels, or the data has no classes.
+        """
+        task = cls._task(learn)
+        probs, targets, losses = cls._predicted(learn, ds_type)
+        return cls(probs, targets, losses, tuple(task.classes), task.threshold, **cls._items(learn, ds_type))
+
+    @property
+    def preds(self) -> Tensor:
+        """(N, C), bool: the classes above their threshold."""
+        return MultiLabel(self.classes, self.threshold).chosen(self.probs)
+
+    def main_numbers(self) -> dict[str, object]:
+        """Exact matches, F1 over all classes and in the mean, the classes confused most often."""
+        table = self.classification_report()["f1-score"]
+        pairs = [f"{missed} missed, {invented} invented: {n}" for missed, invented, n in self.most_confused()[:3]]
+        missing = [name for name, there in zip(self.classes, self._truth.any(0).tolist(), strict=True) if not there]
+        numbers: dict[str, object] = {
+            "task": f"any of {len(self.classes)} classes",
+            "all classes right": f"{(self.preds == self._truth).all(1).double().mean():.4f}",
+            "F1, micro": f"{table['micro avg']:.4f}",
+            "F1, macro": f"{table['macro avg']:.4f}",
+            "mean loss": f"{self.losses.double().mean():.4f}",
+            "most confused": "; ".join(pairs) or "none",
+        }
+        return numbers | ({"classes without items": ", ".join(missing)} if missing else {})
+
+    def confusion_table(self) -> "pd.DataFrame":
+        """A row a class, columns tn, fp (invented), fn (missed), tp: how many items."""
+        import pandas as pd
+
+        right, invented, missed = self._counts(0)
+        neither = len(self.targets) - right - invented - missed
+        columns = {"tn": neither, "fp": invented, "fn": missed, "tp": right}
+        return pd.DataFrame({name: counts.numpy() for name, counts in columns.items()}, list(self.classes))
+
+    def plot_confusion(self) -> "Figure":
+        """Items of each class found, missed and invented; of many classes the thirty of most mistakes."""
+        from learnkit.plots.evaluation import label_bars
+
+        return label_bars(self.classes, *(counts.numpy() for counts in self._counts(0)))
+
+    def most_confused(self, min_val: int = 1) -> list[tuple[str, str, int]]:
+        """(missed, invented, times): pairs of a class missed and one invented in the same item, most often first."""
+        pairs = torch.zeros(len(self.classes), len(self.classes), dtype=torch.float64)
+        for start in range(0, len(self.targets), CHUNK):
+            chosen, truth = self.preds[start : start + CHUNK], self._truth[start : start + CHUNK]
+            pairs += (truth & ~chosen).float().T @ (chosen & ~truth).float()
+        found = [
+            (row, column, int(pairs[row, column])) for row, column in (pairs >= max(1, min_val)).nonzero().tolist()
+        ]
+        found.sort(key=lambda pair: -pair[2])  # stable: ties stay in the order of the classes
+        return [(self.classes[row], self.classes[column], times) for row, column, times in found]
+
+    def classification_report(self) -> "pd.DataFrame":
+        """Columns precision, recall, f1-score, support; a row a class, then micro, macro, weighted and samples avg.
+
+        What would be 0 of 0 is nan and left out of the averages, as with scikit-learn's `zero_division=np.nan`.
+        """
+        import pandas as pd
+
+        table = class_report(*self._counts(0), self.classes, "micro avg")
+        of_items = pd.DataFrame([mean_of(rates(*self._counts(1))).tolist()], ["samples avg"], list(RATES))
+        return pd.concat([table, of_items.assign(support=table["support"].iloc[-1])])
+
+    def fit_thresholds(self, metric: str = "f1") -> tuple[float, ...]:
+        """The threshold of each class that gives the best F score ("f1", "f2", ...) on these items.
+
+        A class without items keeps its threshold. Use them with `dataclasses.replace(interp, threshold=...)`.
+
+        Raises:
+            UsageError: a metric that is no F score.
+        """
+        each = self.threshold if isinstance(self.threshold, tuple) else (self.threshold,) * len(self.classes)
+        return fit_thresholds(self.probs, self.targets, beta_of(metric), each)
+
+    @property
+    def _truth(self) -> Tensor:
+        return self.targets > 0.5
+
+    def _counts(self, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Right, invented and missed answers, of each class (dim 0) or item (dim 1)."""
+        chosen, truth = self.preds, self._truth
+        return (chosen & truth).sum(dim), (chosen & ~truth).sum(dim), (truth & ~chosen).sum(dim)
+
+    def _are_there(self, c: int) -> Tensor:
+        return self.targets[:, c] > 0.5
+
+    def _answers(self, indices: Tensor) -> dict[str, Any]:
+        chosen, truth = self.preds[indices], self._truth[indices]
+        return {"prediction": self._named(chosen), "target": self._named(truth)}
+
+    def _details(self, indices: Tensor) -> dict[str, Any]:
+        chosen, truth = self.preds[indices], self._truth[indices]
+        return {
+            "missed": self._named(truth & ~chosen),
+            "invented": self._named(chosen & ~truth),
+            "probabilities": self.probs[indices].double().tolist(),
+        }
+
+    def _title(self, i: int, loss: float) -> tuple[str, bool]:
+        chosen, truth = self.preds[i], self._truth[i]
+        actual, missed, invented = self._named(torch.stack([truth, truth & ~chosen, chosen & ~truth]))
+        lines = [shortened(actual, MOST_NAMED) or "(none)"]
+        for what, names in (("missed", missed), ("invented", invented)):
+            lines += [f"{what} {shortened(names, MOST_NAMED)}"] if names else []
+        return "\n".join([*lines, f"loss {loss:.2f}"]), torch.equal(chosen, truth)
+
+    def _named(self, chosen: Tensor) -> list[tuple[str, ...]]:
+        """The names in each row of bool (N, C); a combination is put together once."""
+        packed = np.packbits(chosen.numpy(), axis=1)
+        keys = np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8))).view(np.uint64)  # 64 classes a number
+        axis = 0 if keys.shape[1] > 1 else None  # plain numbers are sorted much faster than rows of them
+        _, first, places = np.unique(keys, axis=axis, return_index=True, return_inverse=True)
+        names = [tuple(self.classes[c] for c in chosen[row].nonzero()[:, 0].tolist()) for row in first.tolist()]
+        return [names[place] for place in places.reshape(-1).tolist()]

@@ -1,0 +1,137 @@
+"""How far off a model of numbers is: errors by name, the items of the largest losses, residuals."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from learnkit.data.tasks import Regression
+from learnkit.errors import UsageError
+from learnkit.interpretation.items import Input, Interpretation, Name, Picture
+from learnkit.types import DatasetType
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["RegressionInterpretation"]
+
+
+@dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
+class RegressionInterpretation(Interpretation):
+    """Predictions of numbers, made once, and the questions one asks of them.
+
+    Attributes:
+        preds: (N, n).
+        targets: (N, n).
+        losses: (N,).
+        names: n names.
+        picture: gives item i as uint8 (H, W, 3), where there are pictures.
+        name: gives what item i is called.
+        model: what made the predictions.
+        input: gives item i as the model sees it.
+
+    Raises:
+        UsageError: the shapes and the names do not fit each other.
+    """
+
+    kind: ClassVar[type] = Regression
+    caption: ClassVar[str] = "predicted / actual, loss"
+
+    preds: Tensor
+    targets: Tensor
+    losses: Tensor
+    names: tuple[str, ...] = ("value",)
+    picture: Picture | None = field(default=None, repr=False)
+    name: Name | None = field(default=None, repr=False)
+    model: nn.Module | None = field(default=None, repr=False)
+    input: Input | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        n = len(self.losses)
+        self._check_losses(n)
+        for name, part in (("preds", self.preds), ("targets", self.targets)):
+            if part.shape != (n, len(self.names)):
+                expected = f"{(n, len(self.names))}: {n} items, {len(self.names)} names"
+                raise UsageError(f"{name}: the shape", got=tuple(part.shape), expected=expected)
+
+    @classmethod
+    def from_learner(cls, learn: Any, ds_type: DatasetType = DatasetType.Valid) -> Self:
+        """Predict a part of the learner's data.
+
+        Raises:
+            WrongTypeError: the data's task is not a regression.
+            UsageError: the part has no labels, or the data does not say what its targets are.
+        """
+        task = cls._task(learn)
+        preds, targets, losses = cls._predicted(learn, ds_type)
+        n = len(losses)  # (N,) of one number is (N, 1)
+        preds, targets = preds.reshape(n, -1), targets.reshape(n, -1)
+        return cls(preds, targets, losses, tuple(task.names), **cls._items(learn, ds_type))
+
+    def main_numbers(self) -> dict[str, object]:
+        """The errors of each name."""
+        rows = zip(self.names, self.regression_report().to_dict("records"), strict=True)
+        texts = {
+            name: f"MAE {row['mae']:.4g}, RMSE {row['rmse']:.4g}, R2 {row['r2']:.4f}, bias {row['bias']:.4g}"
+            for name, row in rows
+        }
+        return {"task": f"numbers: {', '.join(self.names)}", "mean loss": f"{self.losses.double().mean():.4g}", **texts}
+
+    def regression_report(self) -> "pd.DataFrame":
+        """A row a name, columns mae, rmse, r2, bias (mean of prediction less target), n (items).
+
+        r2, the share of the targets' variance that is explained, is nan where the targets are all the same.
+        """
+        import pandas as pd
+
+        errors, targets = self.residuals, self.targets.double()
+        spread = (targets - targets.mean(0)).square().sum(0)
+        explained = 1 - errors.square().sum(0) / spread
+        columns = {
+            "mae": errors.abs().mean(0),
+            "rmse": errors.square().mean(0).sqrt(),
+            "r2": torch.where(spread > 0, explained, torch.nan),
+            "bias": errors.mean(0),
+        }
+        table = pd.DataFrame({name: values.numpy() for name, values in columns.items()}, list(self.names))
+        return table.assign(n=len(self.losses))
+
+    @property
+    def residuals(self) -> Tensor:
+        """Predictions less targets, float64 (N, n)."""
+        return self.preds.double() - self.targets.double()
+
+    def plot_predictions(self) -> "Figure":
+        """Predicted against actual, a panel a name; a line where they are equal."""
+        from learnkit.plots.evaluation import predicted_against_actual
+
+        return predicted_against_actual(self.targets.double().numpy(), self.preds.double().numpy(), self.names)
+
+    def plot_residuals(self) -> "Figure":
+        """How often the prediction is off by how much, a panel a name."""
+        from learnkit.plots.evaluation import residual_histograms
+
+        return residual_histograms(self.residuals.numpy(), self.names)
+
+    def _answers(self, indices: Tensor) -> dict[str, Any]:
+        """A number each, or a tuple of them where there are several names."""
+        parts = {"prediction": self.preds[indices], "target": self.targets[indices]}
+        if len(self.names) == 1:
+            return {name: part[:, 0].double().numpy() for name, part in parts.items()}
+        return {name: list(map(tuple, part.tolist())) for name, part in parts.items()}
+
+    def _details(self, indices: Tensor) -> dict[str, Any]:
+        """Of several names, each one's own columns: prediction_x, target_x, prediction_y, ..."""
+        columns = {}
+        for place, name in enumerate(self.names if len(self.names) > 1 else ()):
+            columns[f"prediction_{name}"] = self.preds[indices, place].double().numpy()
+            columns[f"target_{name}"] = self.targets[indices, place].double().numpy()
+        return columns
+
+    def _title(self, i: int, loss: float) -> tuple[str, None]:
+        pairs = zip(self.names, self.preds[i].tolist(), self.targets[i].tolist(), strict=True)
+        is_one = len(self.names) == 1
+        lines = [f"{'' if is_one else f'{name} '}{predicted:.4g} / {actual:.4g}" for name, predicted, actual in pairs]
+        return "\n".join([*lines, f"loss {loss:.2g}"]), None

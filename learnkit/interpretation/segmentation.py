@@ -1,0 +1,248 @@
+"""What a model of masks gets right and wrong, pixel by pixel: IoU of each class, confusions, where the errors lie."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from learnkit.data.segmentation import Segmentation
+from learnkit.errors import DataError, UsageError
+from learnkit.interpretation.items import Input, Interpretation, Name, Picture
+from learnkit.metrics.counts import f_of, jaccard_of, precision_of, recall_of
+from learnkit.types import DatasetType
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["SegmentationInterpretation"]
+
+MOST_NAMED = 3  # classes of a mask in the table
+
+
+@dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
+class SegmentationInterpretation(Interpretation):
+    """Predicted masks, made once, and the questions one asks of them; probabilities are not kept.
+
+    Attributes:
+        preds: (N, H, W), uint8, the most probable class of each pixel.
+        targets: (N, H, W), uint8 class numbers.
+        losses: (N,), the mean over the pixels of an item that are not ignored.
+        classes: C names.
+        ignored: the target of pixels that do not count; it may be one of the classes, which then is not measured.
+        picture, name, model, input: as for every Interpretation.
+
+    Raises:
+        UsageError: shapes that do not fit each other, or numbers that are of no class.
+    """
+
+    kind: ClassVar[type] = Segmentation
+
+    preds: Tensor
+    targets: Tensor
+    losses: Tensor
+    classes: tuple[str, ...]
+    ignored: int | None = None
+    picture: Picture | None = field(default=None, repr=False)
+    name: Name | None = field(default=None, repr=False)
+    model: nn.Module | None = field(default=None, repr=False)
+    input: Input | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.preds.ndim != 3 or self.preds.shape != self.targets.shape:
+            got = f"got {tuple(self.preds.shape)} and targets {tuple(self.targets.shape)}"
+            raise UsageError(f"preds: {got}, expected (N, H, W) of both")
+        self._check_losses(len(self.preds))
+        for name, masks in (("preds", self.preds), ("targets", self.targets)):
+            if masks.dtype != torch.uint8:
+                raise UsageError(f"{name}: the type", got=masks.dtype, expected="torch.uint8")
+            found = torch.bincount(masks.flatten().int(), minlength=256).nonzero().flatten().tolist()
+            known = {*range(len(self.classes)), *([self.ignored] if name == "targets" else [])}
+            wrong = [number for number in found if number not in known]
+            if wrong:
+                raise UsageError(name, got=wrong[0], expected=f"class numbers from 0 to {len(self.classes) - 1}")
+
+    @classmethod
+    def from_learner(cls, learn: Any, ds_type: DatasetType = DatasetType.Valid) -> Self:
+        """Predict a part of the learner's data, batch by batch: of each only the masks and losses are kept.
+
+        Raises:
+            WrongTypeError: the data's task is not a class a pixel.
+            UsageError: the part has no labels, or outputs and masks are of different sizes.
+        """
+        task = cls._task(learn)
+        try:
+            batches = [
+                (answers, targets.to(torch.uint8), losses)
+                for answers, targets, losses in learn.predict_iter(ds_type, activ=_class_numbers, with_loss=True)
+            ]
+        except DataError as error:
+            if any(targets is not None for _, targets in learn.predict_iter(ds_type, n_batch=1)):
+                raise
+            name = DatasetType(ds_type).name
+            raise UsageError(f"interpret: the set {name} has no labels", fix="Use learn.predict_iter.") from error
+        preds, targets, losses = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        return cls(
+            preds,
+            targets,
+            losses,
+            tuple(task.classes),
+            task.ignored,
+            **cls._items(learn, ds_type),
+        )
+
+    def main_numbers(self) -> dict[str, object]:
+        table = self.iou()
+        return {
+            "mean IoU": f"{table['iou']['mean']:.3f}",
+            "mean dice": f"{table['dice']['mean']:.3f}",
+            "pixel accuracy": f"{_accuracy(self.confusion_matrix()):.3f}",
+            "mean loss": f"{self.losses.mean():.4g}",
+        }
+
+    def confusion_matrix(self) -> Tensor:
+        """Pixels, int64 (C, C): row is the actual class, column the predicted one; ignored pixels are left out."""
+        counts = torch.zeros(len(self.classes), len(self.classes), dtype=torch.int64)
+        for i in range(len(self.losses)):
+            counts += self._counts(i)
+        return counts
+
+    def plot_confusion_matrix(self, normalize: bool = True) -> "Figure":
+        """The confusion matrix of the pixels, as shares of each actual class or as counts."""
+        from learnkit.plots import confusion_matrix
+
+        return confusion_matrix(self.confusion_matrix().numpy(), self.classes, normalize)
+
+    def most_confused(self, min_val: int = 1) -> list[tuple[str, str, int]]:
+        """(actual, predicted, pixels) of the classes taken for another in `min_val` pixels or more, most first."""
+        counts = self.confusion_matrix().fill_diagonal_(0)
+        pairs = [(row, column, int(counts[row, column])) for row, column in counts.nonzero().tolist()]
+        pairs.sort(key=lambda pair: -pair[2])  # stable: ties stay in the order of the classes
+        return [(self.classes[row], self.classes[column], times) for row, column, times in pairs if times >= min_val]
+
+    def iou(self) -> "pd.DataFrame":
+        """One row a class, and their mean: iou, dice, precision, recall, pixels (of the target), over all items.
+
+        A class neither in the targets nor predicted has nan, as the ignored class has; the mean leaves them out. So it
+        does a precision without predictions and a recall without targets.
+        """
+        import pandas as pd
+
+        counts = self.confusion_matrix()
+        right, wanted, answered = (part.double() for part in (counts.diagonal(), counts.sum(1), counts.sum(0)))
+        wrong, missed = answered - right, wanted - right
+        columns = {
+            name: (top / bottom).numpy()  # 0 / 0 is nan
+            for name, (top, bottom) in {
+                "iou": jaccard_of(right, wrong, missed),
+                "dice": f_of(1)(right, wrong, missed),
+                "precision": precision_of(right, wrong, missed),
+                "recall": recall_of(right, wrong, missed),
+            }.items()
+        }
+        table = pd.DataFrame(columns, index=list(self.classes))
+        if self.ignored is not None and self.ignored < len(self.classes):
+            table.iloc[self.ignored] = np.nan
+        table.loc["mean"] = table.mean()
+        table["pixels"] = [*counts.sum(1).tolist(), int(counts.sum())]
+        return table
+
+    def plot_top_losses(self, k: int, largest: bool = True) -> "Figure":
+        """A row an item, that with the largest (or smallest) loss first: picture, target, prediction, errors.
+
+        All of them when there are fewer than k. Errors are vermilion, ignored pixels gray.
+
+        Raises:
+            UsageError: k is not a whole number above 0, or the items have no pictures.
+        """
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise UsageError("k", got=k, expected="a whole number, 1 or more")
+        _, indices = self.top_losses(min(k, len(self.losses)), largest)
+        return self._rows_of(indices.tolist())
+
+    def plot_errors(self, i: int) -> "Figure":
+        """Picture, target, prediction and errors of item i.
+
+        Raises:
+            UsageError: there is no such item, or it has no picture.
+        """
+        return self._rows_of([self._checked(i)])
+
+    def _rows_of(self, items: list[int]) -> "Figure":
+        from learnkit.plots import image_grid, overlaid
+
+        pictures, titles = [], []
+        for i in items:
+            picture, masks = self._picture_of(i), (self.targets[i].numpy(), self.preds[i].numpy())
+            pictures += [picture, *(overlaid(picture, mask, self.ignored) for mask in masks), self._drawn(i)]
+            titles += [f"loss {self.losses[i]:.3g}", "target", "prediction", self._summary(i)]
+        shown = np.unique(torch.stack([self.targets[items], self.preds[items]]).numpy())
+        names = [name if number in shown and number != self.ignored else "" for number, name in enumerate(self.classes)]
+        return image_grid(pictures, titles, columns=4, legend=names)
+
+    def _picture_of(self, i: int) -> "np.ndarray[Any, Any]":
+        return super()._drawn(i)
+
+    def _drawn(self, i: int) -> "np.ndarray[Any, Any]":
+        """The errors of item i over its picture."""
+        from learnkit.plots.mistakes import mistakes_over
+
+        return mistakes_over(self._picture_of(i), self.preds[i].numpy(), self.targets[i].numpy(), self.ignored)
+
+    def _answers(self, indices: Tensor) -> dict[str, Any]:
+        masks = {"prediction": self.preds, "target": self.targets}
+        return {name: [self._named(mask[i]) for i in indices.tolist()] for name, mask in masks.items()}
+
+    def _details(self, indices: Tensor) -> dict[str, Any]:
+        counts = [self._counts(i) for i in indices.tolist()]
+        worst = [self._worst(count) for count in counts]
+        return {
+            "pixel_accuracy": [_accuracy(count) for count in counts],
+            "worst_class": [name for name, _ in worst],
+            "worst_iou": [iou for _, iou in worst],
+        }
+
+    def _title(self, i: int, loss: float) -> tuple[str, bool | None]:
+        return f"loss {loss:.3g}\n{self._summary(i)}", None
+
+    def _summary(self, i: int) -> str:
+        counts = self._counts(i)
+        name, iou = self._worst(counts)
+        worst = f"\nworst {name}, IoU {iou:.2f}" if name else ""
+        return f"{_accuracy(counts):.1%} right{worst}"
+
+    def _counts(self, i: int) -> Tensor:
+        """The confusion matrix of one item."""
+        n = len(self.classes)
+        target, pred = self.targets[i].flatten().long(), self.preds[i].flatten().long()
+        if self.ignored is not None:
+            target, pred = target[target != self.ignored], pred[target != self.ignored]
+        return torch.bincount(target * n + pred, minlength=n * n).view(n, n)
+
+    def _worst(self, counts: Tensor) -> tuple[str, float]:
+        """The class of the least IoU among those in the target of an item; "" where all of it is ignored."""
+        wanted, right = counts.sum(1), counts.diagonal()
+        if not int(wanted.sum()):
+            return "", float("nan")
+        iou = torch.where(wanted > 0, right / (wanted + counts.sum(0) - right), torch.inf)
+        return self.classes[int(iou.argmin())], float(iou.min())
+
+    def _named(self, mask: Tensor) -> str:
+        """The largest classes of a mask."""
+        counts = torch.bincount(mask.flatten().int(), minlength=256)[: len(self.classes)]
+        if self.ignored is not None and self.ignored < len(counts):
+            counts[self.ignored] = 0
+        order = counts.argsort(descending=True, stable=True)[:MOST_NAMED].tolist()
+        return ", ".join(self.classes[number] for number in order if counts[number])
+
+
+def _class_numbers(raw: Tensor) -> Tensor:
+    """The most probable class of each pixel, uint8 (N, H, W), of raw outputs (N, C, H, W)."""
+    return raw.argmax(1).to(torch.uint8)
+
+
+def _accuracy(counts: Tensor) -> float:
+    """Share of the counted pixels that are right; nan where all are ignored."""
+    return float(counts.diagonal().sum() / counts.sum())

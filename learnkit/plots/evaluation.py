@@ -1,0 +1,186 @@
+"""How good predictions are: ROC and precision-recall curves, answers by class, predicted against actual numbers."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from learnkit.errors import UsageError
+from learnkit.plots.curves import panel
+from learnkit.plots.pictures import plain, shortened
+
+if TYPE_CHECKING:
+    from learnkit.plots.figure import Figure
+
+__all__ = ["label_bars", "predicted_against_actual", "ranking_curves", "residual_histograms"]
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Line: TypeAlias = tuple[str, Floats, Floats, float]  # name, x rising, y, area
+
+# Okabe and Ito's colours, but for the yellow; from the eighth line on they come again, dashed.
+LOOKS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+MOST_LINES = 10
+WORST = 5
+POINTS = 1000  # of a line: more are not seen
+MOST_BARS = 30
+MOST_DOTS = 5000
+MOST_NAMED = 3
+
+
+def ranking_curves(
+    lines: Iterable[Line], xlabel: str, ylabel: str, area_name: str, *, has_diagonal: bool = False
+) -> "Figure":
+    """A curve a class; of more than ten their mean and the five of the smallest area.
+
+    A class whose area is nan is left out, which is said above.
+
+    Args:
+        lines: (name, x, y, area) of each class, x and y from 0 to 1, x never falling.
+        xlabel: what x is.
+        ylabel: what y is.
+        area_name: what the area is called in the legend.
+        has_diagonal: draw what chance would give.
+    """
+    from learnkit.plots.figure import new_figure
+
+    kept: list[Line] = []
+    missing: list[str] = []
+    for name, x, y, area in lines:
+        if np.isnan(area):
+            missing.append(name)
+        else:
+            kept.append((name, *_thinned(x, y), area))
+    figure = new_figure(6.4, 5.6)
+    axes = panel(figure, xlabel, ylabel)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    if has_diagonal:
+        axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle=":", label="chance")
+    drawn = kept
+    if len(kept) > MOST_LINES:
+        drawn = sorted(kept, key=lambda line: line[3])[:WORST]
+        areas = float(np.mean([area for *_, area in kept]))
+        label = f"mean of {len(kept)} classes ({area_name} {areas:.3f})"
+        axes.plot(*_mean_line(kept), color="black", linewidth=3, label=label)
+    for number, (name, x, y, area) in enumerate(drawn):
+        axes.plot(
+            x, y, color=LOOKS[number % len(LOOKS)], linestyle="--" if number >= len(LOOKS) else "-",
+            linewidth=1.6, label=f"{plain(shortened(name))} ({area_name} {area:.3f})",
+        )  # fmt: skip
+    if kept:
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    told = "each class against the others" if drawn is kept else f"the {WORST} worst classes and the mean"
+    if missing:
+        names = ", ".join(map(shortened, missing[:MOST_NAMED])) + (", …" if len(missing) > MOST_NAMED else "")
+        told += f"\nleft out, for want of items or of others: {len(missing)} of {len(missing) + len(kept)}, {names}"
+    figure.suptitle(plain(told), fontsize=10)
+    return figure
+
+
+def label_bars(
+    classes: Sequence[str], found: npt.NDArray[np.int64], invented: npt.NDArray[np.int64], missed: npt.NDArray[np.int64]
+) -> "Figure":
+    """A bar a class: items found, then missed, and to the left of 0 those it was invented for.
+
+    Args:
+        classes: C names; of more than thirty, those of the most mistakes are shown.
+        found: (C,).
+        invented: (C,).
+        missed: (C,).
+    """
+    from learnkit.plots.figure import BLUE, ORANGE, new_figure
+
+    chosen = np.arange(len(classes))
+    if len(classes) > MOST_BARS:
+        chosen = np.sort(np.argsort(-(invented + missed), kind="stable")[:MOST_BARS])
+    figure = new_figure(7, 1.4 + 0.26 * len(chosen))
+    axes = panel(figure, "items", "")
+    axes.set_axisbelow(True)
+    places = np.arange(len(chosen))
+    axes.barh(places, found[chosen], color=BLUE, label="found")
+    axes.barh(places, missed[chosen], left=found[chosen], color="#9AC6E0", label="missed")
+    axes.barh(places, -invented[chosen], color=ORANGE, label="invented")
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(places, [plain(shortened(classes[c])) for c in chosen.tolist()], fontsize=8)
+    axes.invert_yaxis()
+    axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    if len(chosen) < len(classes):
+        axes.set_title(f"the {len(chosen)} of {len(classes)} classes with the most mistakes", fontsize=10)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    return figure
+
+
+def predicted_against_actual(actual: Floats, predicted: Floats, names: Sequence[str]) -> "Figure":
+    """A panel a name: a dot an item, or where there are many the number of items by shade; a line where both agree.
+
+    Args:
+        actual: (N, n).
+        predicted: (N, n).
+        names: n names.
+    """
+    from learnkit.plots.figure import BLUE, ORANGE
+
+    figure, panels = _panels(names, "actual", "predicted")
+    for place, axes in enumerate(panels):
+        x, y = actual[:, place], predicted[:, place]
+        is_known = np.isfinite(x) & np.isfinite(y)
+        x, y = x[is_known], y[is_known]
+        if len(x) > MOST_DOTS:
+            cells = axes.hexbin(x, y, gridsize=50, bins="log", cmap="Blues", linewidths=0.1)
+            figure.colorbar(cells, ax=axes, label="items")
+        else:
+            axes.scatter(x, y, s=14, color=BLUE, alpha=0.5, linewidths=0)
+        if len(x):
+            ends = [min(x.min(), y.min()), max(x.max(), y.max())]
+            axes.plot(ends, ends, color=ORANGE, linewidth=1.2)
+    return figure
+
+
+def residual_histograms(residuals: Floats, names: Sequence[str]) -> "Figure":
+    """A panel a name: how often predictions are off by how much; a line at their mean.
+
+    Args:
+        residuals: (N, n), predicted less actual.
+        names: n names.
+    """
+    from learnkit.plots.figure import BLUE, ORANGE
+
+    figure, panels = _panels(names, "predicted less actual", "items")
+    for place, axes in enumerate(panels):
+        known = residuals[:, place][np.isfinite(residuals[:, place])]
+        axes.set_axisbelow(True)
+        axes.hist(known, bins=min(50, max(5, int(len(known) ** 0.5))), color=BLUE)
+        axes.axvline(0, color="black", linewidth=1)
+        if len(known):
+            axes.axvline(known.mean(), color=ORANGE, linewidth=2, linestyle="--", label=f"mean {known.mean():.3g}")
+            axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def _panels(names: Sequence[str], xlabel: str, ylabel: str) -> tuple["Figure", list[Any]]:
+    from learnkit.plots.figure import new_figure
+
+    if not names:
+        raise UsageError("there are no numbers to draw")
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure = new_figure(max(5, 4 * columns), 4 * rows)
+    panels = [panel(figure, xlabel, ylabel, (rows, columns, place)) for place in range(1, len(names) + 1)]
+    for axes, name in zip(panels, names, strict=True):
+        axes.set_title(plain(shortened(name)), fontsize=10)
+    return figure, panels
+
+
+def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """At most about POINTS points of a line, evenly along its way, the first and the last among them."""
+    if len(x) <= POINTS:
+        return x, y
+    way = np.concatenate([[0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
+    chosen = np.unique(np.searchsorted(way, np.linspace(0, way[-1], POINTS)).clip(max=len(x) - 1))
+    return x[chosen], y[chosen]
+
+
+def _mean_line(lines: Sequence[Line]) -> tuple[Floats, Floats]:
+    grid = np.linspace(0, 1, POINTS)
+    return grid, np.mean([np.interp(grid, x, y) for _, x, y, _ in lines], axis=0)

@@ -1,0 +1,120 @@
+"""What every interpretation does: losses, tables and pictures of the right items, made from a learner's predictions."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from learnkit import ClassificationInterpretation, DataBunch, DatasetType, ImageDataBunch, Learner
+from learnkit.data.tasks import Classification, MultiLabel, Regression
+from learnkit.errors import UsageError, WrongTypeError
+from learnkit.interpretation.choose import interpretation_for
+from learnkit.interpretation.multilabel import MultiLabelInterpretation
+from learnkit.interpretation.regression import RegressionInterpretation
+from learnkit.types import DatasetType as Parts
+
+
+@pytest.fixture
+def learn(class_folder: Path) -> Learner:
+    dls = ImageDataBunch.from_folder(class_folder, size=16, bs=5, num_workers=0)
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    return Learner(dls, net, seed=0)
+
+
+def learner_of(task: Any, y: Tensor, n_out: int) -> Learner:
+    x = torch.arange(8.0).view(4, 2)
+    return Learner(DataBunch.from_tensors(x, y, x, y, bs=2, task=task), nn.Linear(2, n_out))
+
+
+@pytest.mark.parametrize(
+    ("task", "y", "kind"),
+    [
+        (Classification(("a", "b")), torch.tensor([0, 1, 0, 1]), ClassificationInterpretation),
+        (MultiLabel(("a", "b")), torch.ones(4, 2), MultiLabelInterpretation),
+        (Regression(("a", "b")), torch.ones(4, 2), RegressionInterpretation),
+    ],
+)
+def test_the_interpretation_is_that_of_the_task(task: Any, y: Tensor, kind: type) -> None:
+    learn = learner_of(task, y, 2)
+    interp = interpretation_for(learn)
+    assert type(interp) is kind
+    assert torch.equal(interp.losses, learn.get_preds(with_loss=True)[2])
+    for other in (ClassificationInterpretation, MultiLabelInterpretation, RegressionInterpretation):
+        if other is not kind:
+            with pytest.raises(WrongTypeError, match=rf"expected {other.kind.__name__}\. Use {kind.__name__}"):
+                other.from_learner(learn)
+
+
+def test_a_task_without_an_interpretation_is_refused() -> None:
+    class Own(Classification):
+        pass
+
+    learn = learner_of(Own(("a", "b")), torch.tensor([0, 1, 0, 1]), 2)
+    assert type(interpretation_for(learn)) is ClassificationInterpretation  # what is derived is what it is derived from
+    learn.dls.task = object()  # type: ignore[assignment]
+    with pytest.raises(WrongTypeError, match="no interpretation of this task: got 'object'"):
+        interpretation_for(learn)
+    learn.dls.task = None
+    with pytest.raises(UsageError, match="does not say what its classes are"):
+        interpretation_for(learn)
+
+
+def test_losses_of_the_table_can_be_computed_again(learn: Learner) -> None:
+    interp = learn.interpret(DatasetType.Train)
+    table = interp.top_losses_table()
+    assert sorted(table["item"]) == list(range(24))
+    assert table["loss"].is_monotonic_decreasing
+    for row in table.to_dict("records"):
+        label, _, probs = learn.predict(row["path"])
+        assert row["prediction"] == label
+        assert row["target"] == Path(row["path"]).parent.name
+        p_target = probs[interp.classes.index(row["target"])].item()
+        assert row["loss"] == pytest.approx(-np.log(p_target), abs=1e-6)
+
+
+def test_without_names_an_item_is_called_by_its_number() -> None:
+    interp = ClassificationInterpretation(torch.eye(2), torch.tensor([0, 1]), torch.tensor([1.0, 2.0]), ("a", "b"))
+    assert interp.top_losses_table()["path"].tolist() == ["1", "0"]
+    assert interp.top_losses_table(1, largest=False)["path"].tolist() == ["0"]
+    with pytest.raises(UsageError, match="from 1 to 2"):
+        interp.top_losses_table(3)
+
+
+def test_an_item_whose_loss_is_nan_comes_first() -> None:
+    losses = torch.tensor([1.0, torch.nan, 2.0])
+    interp = ClassificationInterpretation(torch.eye(3), torch.tensor([0, 1, 2]), losses, ("a", "b", "c"))
+    assert interp.top_losses(2)[1].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("part", [Parts.Valid, Parts.Train])
+def test_an_input_is_what_the_model_is_given(learn: Learner, part: DatasetType) -> None:
+    interp = learn.interpret(part)
+    assert interp.input is not None
+    assert interp.model is learn.model
+    for i in (0, 7, 11):
+        with torch.no_grad():
+            learn.model.eval()
+            raw = learn.model(interp.input(i))
+        torch.testing.assert_close(raw.softmax(1)[0], interp.probs[i])
+
+
+def test_asking_leaves_the_model_as_it_is(learn: Learner) -> None:
+    learn.model.train()
+    learn.model[0].eval()
+    before = {name: value.clone() for name, value in learn.model.state_dict().items()}
+    interp = learn.interpret()
+    interp.grad_cam(0)
+    interp.plot_top_losses(2)
+    assert [module.training for module in learn.model] == [False, True, True, True, True]
+    assert all(torch.equal(value, before[name]) for name, value in learn.model.state_dict().items())
+    assert all(parameter.grad is None for parameter in learn.model.parameters())
+
+
+def test_a_page_is_written(learn: Learner, tmp_path: Path) -> None:
+    path = learn.interpret().report(tmp_path / "report.html", learn=learn)
+    assert path == tmp_path / "report.html"
+    assert "accuracy" in path.read_text(encoding="utf-8")

@@ -1,0 +1,95 @@
+"""Label issues: wrong labels planted in real data come first."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import cross_val_predict
+from torch import Tensor
+
+from learnkit.errors import UsageError
+from learnkit.interpretation.label_issues import label_issues_table, rank_label_issues
+
+
+def planted(seed: int, share: float = 0.05, imbalanced: bool = False) -> tuple[Tensor, Tensor, np.ndarray, np.ndarray]:
+    """(probabilities, labels, which are wrong, the right ones) of digits, predicted by folds that did not see them."""
+    numbers = np.random.default_rng(seed)
+    x, y = load_digits(return_X_y=True)
+    if imbalanced:  # from 12 to 178 of a digit
+        kept = numbers.random(len(y)) < np.geomspace(0.07, 1, 10)[y]
+        x, y = x[kept], y[kept]
+    is_wrong = numbers.random(len(y)) < share
+    labels = np.where(is_wrong, (y + numbers.integers(1, 10, len(y))) % 10, y)
+    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.1)
+    probs = cross_val_predict(model, x, labels, cv=5, method="predict_proba")
+    return torch.from_numpy(probs), torch.from_numpy(labels), is_wrong, y
+
+
+@pytest.mark.parametrize("imbalanced", [False, True])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_wrong_labels_planted_in_digits_come_first(seed: int, imbalanced: bool) -> None:
+    probs, labels, is_wrong, right = planted(seed, imbalanced=imbalanced)
+    scores, suggestions = rank_label_issues(probs, labels)
+    assert roc_auc_score(is_wrong, scores) >= 0.95
+    found = is_wrong & (suggestions != labels).numpy()
+    assert found.sum() >= 0.7 * is_wrong.sum()
+    assert (suggestions.numpy() == right)[found].mean() >= 0.9
+
+
+def test_the_score_is_the_margin_of_the_best_other_class() -> None:
+    probs = torch.tensor([[0.8, 0.15, 0.05], [0.3, 0.1, 0.6], [0.2, 0.7, 0.1]], dtype=torch.float64)
+    scores, _ = rank_label_issues(probs, torch.tensor([0, 0, 2]))
+    assert scores.tolist() == pytest.approx([0.15 - 0.8, 0.6 - 0.3, 0.7 - 0.1])
+
+
+def test_a_class_is_suggested_where_it_is_as_probable_as_it_is_for_its_own_items() -> None:
+    probs = torch.tensor([[0.9, 0.1], [0.3, 0.7], [0.4, 0.6], [0.2, 0.8], [0.4, 0.6]])
+    # The means are 0.6 of class 0 (0.9 and 0.3) and 2 / 3 of class 1 (0.6, 0.8, 0.6).
+    _, suggestions = rank_label_issues(probs, torch.tensor([0, 0, 1, 1, 1]))
+    assert suggestions.tolist() == [0, 1, 1, 1, 1]
+    _, suggestions = rank_label_issues(probs[[0, 4, 3, 3]], torch.tensor([0, 0, 1, 1]))
+    assert suggestions.tolist() == [0, 0, 1, 1]  # 0.6 is below the 0.8 that items of class 1 have
+
+
+def test_a_class_the_model_is_never_sure_of_keeps_its_items() -> None:
+    probs = torch.tensor([[0.95, 0.05]] * 9 + [[0.6, 0.4]] * 3)
+    targets = torch.tensor([0] * 9 + [1] * 3)
+    assert torch.equal(rank_label_issues(probs, targets)[1], targets)
+
+
+def test_a_class_without_items_is_not_suggested() -> None:
+    probs = torch.tensor([[0.5, 0.1, 0.4], [0.1, 0.8, 0.1], [0.0, 0.1, 0.9]])
+    scores, suggestions = rank_label_issues(probs, torch.tensor([0, 1, 1]))
+    assert suggestions.tolist() == [0, 1, 1]
+    assert scores.isfinite().all()
+
+
+def test_the_table_has_the_most_suspicious_item_first() -> None:
+    probs = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.95, 0.05], [0.1, 0.9]])
+    targets = torch.tensor([0, 1, 1, 1])
+    table = label_issues_table(probs, targets, ["cat", "dog"], lambda i: f"{i}.png")
+    assert list(table.columns) == ["item", "path", "label", "suggestion", "score"]
+    assert table.iloc[0][["item", "path", "label", "suggestion"]].tolist() == [2, "2.png", "dog", "cat"]
+    assert sorted(table["item"]) == [0, 1, 2, 3]
+    assert table["score"].is_monotonic_decreasing
+    assert table["score"].tolist() == rank_label_issues(probs, targets)[0][table["item"].tolist()].tolist()
+    assert label_issues_table(probs, targets, ["cat", "dog"])["path"].tolist()[0] == "2"
+
+
+def test_a_set_without_items_has_an_empty_table() -> None:
+    assert len(label_issues_table(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), ["cat", "dog"])) == 0
+
+
+@pytest.mark.parametrize(
+    ("probs", "targets", "message"),
+    [
+        (torch.ones(2, 2), torch.zeros(3, dtype=torch.int64), r"got \(2, 2\) and targets \(3,\)"),
+        (torch.ones(2, 1), torch.zeros(2, dtype=torch.int64), "two classes or more"),
+        (torch.ones(2, 2), torch.tensor([0, 2]), "targets: got 2, expected class numbers from 0 to 1"),
+    ],
+)
+def test_numbers_that_do_not_fit_each_other_are_refused(probs: Tensor, targets: Tensor, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        rank_label_issues(probs, targets)

@@ -1,0 +1,225 @@
+"""MultiLabelInterpretation against scikit-learn and hand computation."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.metrics
+import torch
+from torch import Tensor, nn
+
+from learnkit import DataBunch, DatasetType, ImageDataBunch, Learner
+from learnkit.data.tasks import Classification, MultiLabel
+from learnkit.errors import UsageError
+from learnkit.interpretation.choose import interpretation_for
+from learnkit.interpretation.multilabel import MultiLabelInterpretation
+
+NAMES = ("a", "b", "c", "d")
+
+
+def interpretation(n: int = 60, threshold: float | tuple[float, ...] = 0.5, seed: int = 0) -> MultiLabelInterpretation:
+    """Class c is never predicted; d is in no item; some items have no class."""
+    random = torch.Generator().manual_seed(seed)
+    targets = (torch.rand(n, 4, generator=random) < torch.tensor([0.6, 0.3, 0.3, 0.0])).float()
+    probs = torch.rand(n, 4, generator=random) * torch.tensor([1.0, 1.0, 0.05, 0.6])
+    return MultiLabelInterpretation(probs, targets, torch.rand(n, generator=random), NAMES, threshold)
+
+
+def expected_report(interp: MultiLabelInterpretation) -> pd.DataFrame:
+    return pd.DataFrame(
+        sklearn.metrics.classification_report(
+            interp.targets.int(), interp.preds.int(), target_names=NAMES, output_dict=True, zero_division=np.nan
+        )
+    ).T
+
+
+@pytest.mark.parametrize("threshold", [0.5, (0.9, 0.1, 0.01, 0.999)])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_report_is_that_of_scikit_learn(threshold: Any, seed: int) -> None:
+    interp = interpretation(threshold=threshold, seed=seed)
+    pd.testing.assert_frame_equal(interp.classification_report(), expected_report(interp), check_dtype=False)
+
+
+def test_the_counts_are_those_of_scikit_learn() -> None:
+    interp = interpretation()
+    expected = sklearn.metrics.multilabel_confusion_matrix(interp.targets, interp.preds)
+    table = interp.confusion_table()
+    assert table[["tn", "fp", "fn", "tp"]].to_numpy().tolist() == expected.reshape(4, 4).tolist()
+    assert (table.sum(axis=1) == 60).all()
+
+
+def test_a_missed_class_is_paired_with_those_invented_in_the_same_item() -> None:
+    truth = torch.tensor([[1, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]]).float()
+    chosen = torch.tensor([[0, 1, 0], [0, 1, 1], [0, 1, 0], [1, 0, 0], [0, 0, 1]]).float()
+    interp = MultiLabelInterpretation(chosen, truth, torch.zeros(5), ("a", "b", "c"))
+    assert interp.most_confused() == [("a", "b", 2), ("a", "c", 1)]
+    assert interp.most_confused(min_val=2) == [("a", "b", 2)]
+
+
+def test_the_table_of_the_top_losses_says_what_is_missed_and_invented() -> None:
+    truth = torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
+    probs = torch.tensor([[0.25, 0.75], [0.125, 0.25], [1.0, 0.0]])
+    losses = torch.tensor([3.0, 1.0, 2.0])
+    interp = MultiLabelInterpretation(probs, truth, losses, ("a", "b"), name=lambda i: f"{i}.png")
+    assert interp.top_losses_table().to_dict("records") == [
+        {
+            "item": item, "path": f"{item}.png", "prediction": prediction, "target": target, "loss": loss,
+            "missed": missed, "invented": invented, "probabilities": probs[item].tolist(),
+        }
+        for item, prediction, target, loss, missed, invented in [
+            (0, ("b",), ("a",), 3.0, ("a",), ("b",)),
+            (2, ("a",), ("a", "b"), 2.0, ("b",), ()),
+            (1, (), (), 1.0, (), ()),
+        ]
+    ]  # fmt: skip
+
+
+def test_names_of_many_classes_are_those_that_are_chosen() -> None:
+    names = tuple(f"class {c}" for c in range(70))
+    chosen = torch.rand(30, 70, generator=torch.Generator().manual_seed(1)) < 0.1
+    interp = MultiLabelInterpretation(chosen.float(), torch.zeros(30, 70), torch.arange(30.0), names)
+    table = interp.top_losses_table(largest=False)
+    for row, prediction in enumerate(table["prediction"]):
+        assert prediction == tuple(
+            name for name, is_chosen in zip(names, chosen[row].tolist(), strict=True) if is_chosen
+        )
+
+
+def test_curves_are_those_of_scikit_learn_and_nan_without_items() -> None:
+    interp = interpretation()
+    roc, pr = interp.roc_curves(), interp.pr_curves()
+    assert tuple(roc) == tuple(pr) == NAMES
+    for c, name in enumerate("abc"):
+        truth, scores = interp.targets[:, c], interp.probs[:, c]
+        assert roc[name].area == pytest.approx(sklearn.metrics.roc_auc_score(truth, scores))
+        assert pr[name].area == pytest.approx(sklearn.metrics.average_precision_score(truth, scores))
+    assert np.isnan(roc["d"].area)
+    assert np.isnan(pr["d"].area)
+
+
+def test_fitted_thresholds_raise_the_score_and_leave_a_class_without_items_alone() -> None:
+    interp = interpretation(threshold=(0.5, 0.5, 0.5, 0.25))
+    threshold = interp.fit_thresholds()
+    assert threshold[3] == 0.25
+    before, after = (
+        one.classification_report()["f1-score"] for one in (interp, dataclasses.replace(interp, threshold=threshold))
+    )
+    assert (after[["a", "b", "c"]] >= before[["a", "b", "c"]]).all()
+    assert after["c"] > before["c"]
+    assert interp.fit_thresholds("f0.1") != threshold
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"probs": torch.zeros(2, 3)}, r"probs: the shape: got \(2, 3\), expected \(2, 2\)"),
+        ({"losses": torch.zeros(3)}, r"losses: the shape: got \(3,\)"),
+        ({"targets": torch.zeros(2)}, r"targets: the shape: got \(2,\), expected that of probs, \(2, 2\)"),
+        ({"targets": torch.tensor([[0.0, 1.0], [0.5, 0.0]])}, "targets: got 0.5, expected 0 or 1"),
+        ({"threshold": (0.5,)}, r"threshold: got \(0.5,\), expected one number, or 2"),
+        ({"threshold": 1.0}, "threshold: got 1.0"),
+    ],
+)
+def test_numbers_that_do_not_fit_each_other_are_refused(changes: dict[str, Any], message: str) -> None:
+    given: dict[str, Any] = {"probs": torch.zeros(2, 2), "targets": torch.zeros(2, 2), "losses": torch.zeros(2)}
+    with pytest.raises(UsageError, match=message):
+        MultiLabelInterpretation(**given | {"classes": ("a", "b")} | changes)
+
+
+@pytest.fixture
+def learn(class_folder: Path) -> Learner:
+    rows = [
+        {"name": str(file.relative_to(class_folder)), "valid": file.parents[1].name == "valid",
+         "tags": [file.parent.name, *(["zero"] if file.stem == "0" else [])]}
+        for file in sorted(class_folder.rglob("*.png"))
+    ]  # fmt: skip
+    table = pd.DataFrame(rows)
+    dls = ImageDataBunch.from_df(
+        class_folder, table, fn_col="name", label_col="tags", valid_col="valid", size=16, bs=5, num_workers=0,
+        task=MultiLabel(("blue", "green", "red", "zero"), (0.2, 0.3, 0.4, 0.9)),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    return Learner(dls, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4)), seed=0)
+
+
+def test_it_is_made_of_a_learners_predictions(learn: Learner) -> None:
+    interp = interpretation_for(learn)
+    assert isinstance(interp, MultiLabelInterpretation)
+    probs, targets, losses = learn.get_preds(with_loss=True)
+    assert torch.equal(interp.probs, probs)
+    assert torch.equal(interp.targets, targets)
+    assert torch.equal(interp.losses, losses)
+    assert interp.threshold == (0.2, 0.3, 0.4, 0.9)
+    label, chosen, _ = learn.predict(interp.name(3) if interp.name else "")
+    assert interp.preds[3].tolist() == chosen.tolist()
+    row = interp.top_losses_table().set_index("item").loc[3]
+    assert list(row["prediction"]) == label
+
+
+def test_everything_can_be_drawn(learn: Learner) -> None:
+    interp = MultiLabelInterpretation.from_learner(learn)
+    for figure in (interp.plot_top_losses(3), interp.plot_roc(), interp.plot_pr(), interp.plot_confusion()):
+        figure.canvas.draw()
+
+
+def test_above_a_picture_stands_what_is_there_missed_and_invented() -> None:
+    truth, chosen = torch.tensor([[1, 1, 0], [0, 0, 0]]).float(), torch.tensor([[1, 0, 1], [0, 0, 0]]).float()
+    interp = MultiLabelInterpretation(
+        chosen, truth, torch.tensor([2.0, 1.0]), ("a", "b", "c"), picture=lambda i: np.zeros((4, 4, 3), np.uint8)
+    )
+    wrong, right = interp.plot_top_losses(2).axes
+    assert wrong.get_title() == "a, b\nmissed b\ninvented c\nloss 2.00"
+    assert right.get_title() == "(none)\nloss 1.00"
+    assert (wrong.title.get_color(), right.title.get_color()) == ("#B3471B", "#0072B2")
+
+
+def test_bars_hold_what_was_found_missed_and_invented() -> None:
+    interp = interpretation()
+    axes, table = interp.plot_confusion().axes[0], interp.confusion_table()
+    widths = [[bar.get_width() for bar in bars] for bars in axes.containers]
+    assert widths == [table["tp"].tolist(), table["fn"].tolist(), (-table["fp"]).tolist()]
+
+
+def test_of_many_classes_those_of_most_mistakes_are_drawn() -> None:
+    truth = torch.zeros(40, 40)
+    chosen = torch.tril(torch.ones(40, 40))  # class c is invented 40 - c times
+    interp = MultiLabelInterpretation(chosen, truth, torch.zeros(40), tuple(map(str, range(40))))
+    axes = interp.plot_confusion().axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [str(c) for c in range(30)]
+
+
+def test_a_notebook_shows_the_main_numbers_escaped() -> None:
+    truth = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    interp = MultiLabelInterpretation(truth.flip(1), truth, torch.zeros(2), ("<b>", "x"))
+    html = interp._repr_html_()
+    assert "&lt;b&gt; missed, x invented: 1" in html
+    assert "<b>" not in html
+    assert "0.0000" in html
+
+
+def test_a_class_without_items_is_named() -> None:
+    assert interpretation().main_numbers()["classes without items"] == "d"
+
+
+def test_other_tasks_and_sets_without_labels_are_refused() -> None:
+    x, y = torch.ones(4, 2), torch.tensor([[1.0, 0.0]] * 4)
+    dls = DataBunch.from_tensors(x, y, x, y, x_test=x, bs=2, task=MultiLabel(("a", "b")))
+    with pytest.raises(UsageError, match="the set Test has no labels"):
+        MultiLabelInterpretation.from_learner(Learner(dls, nn.Linear(2, 2)), DatasetType.Test)
+    single = DataBunch.from_tensors(x, y[:, 0].long(), x, y[:, 0].long(), bs=2, task=Classification(("a", "b")))
+    with pytest.raises(TypeError, match=r"got data of task Classification, expected MultiLabel\. Use Classification"):
+        MultiLabelInterpretation.from_learner(Learner(single, nn.Linear(2, 2)))
+
+
+def test_many_items_are_counted_and_drawn_at_once() -> None:
+    random = torch.Generator().manual_seed(0)
+    probs = torch.rand(30_000, 10, generator=random)
+    truth: Tensor = (torch.rand(30_000, 10, generator=random) < probs).float()
+    names = tuple(map(str, range(10)))
+    interp = MultiLabelInterpretation(probs, truth, probs.mean(1), names)
+    assert len(interp.top_losses_table()) == 30_000
+    assert interp.classification_report()["support"]["micro avg"] == int(truth.sum())
+    interp.plot_roc().canvas.draw()

@@ -1,0 +1,231 @@
+"""SegmentationInterpretation against scikit-learn, torchmetrics and hand computation."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sklearn.metrics
+import torch
+import torchmetrics.functional.classification as reference
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from learnkit import DataBunch, DatasetType, Learner
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.tasks import Classification
+from learnkit.errors import UsageError, WrongTypeError
+from learnkit.interpretation.segmentation import SegmentationInterpretation
+
+CODES = ("sky", "road", "car", "bike")
+
+
+def interpretation(ignored: int | None = None, n: int = 5, n_classes: int = 4) -> SegmentationInterpretation:
+    """Random masks (n, 6, 8); of class 3 there is nothing where only 3 classes are drawn."""
+    random = torch.Generator().manual_seed(0)
+    preds, targets = (torch.randint(0, n_classes, (n, 6, 8), generator=random).to(torch.uint8) for _ in range(2))
+    if ignored is not None:
+        targets[:, :2, :3] = ignored
+    pictures = np.random.default_rng(0).integers(0, 256, (n, 6, 8, 3), dtype=np.uint8)
+    losses = torch.rand(n, generator=random)
+    return SegmentationInterpretation(
+        preds, targets, losses, CODES, ignored, picture=lambda i: pictures[i], name=lambda i: f"{i}.png"
+    )
+
+
+@pytest.mark.parametrize("ignored", [None, 255, 2])
+def test_the_confusion_matrix_is_that_of_scikit_learn(ignored: int | None) -> None:
+    interp = interpretation(ignored)
+    counted = interp.targets != (999 if ignored is None else ignored)
+    expected = sklearn.metrics.confusion_matrix(interp.targets[counted], interp.preds[counted], labels=range(4))
+    assert interp.confusion_matrix().tolist() == expected.tolist()
+    assert interp.confusion_matrix().dtype == torch.int64
+
+
+@pytest.mark.parametrize("ignored", [None, 255])
+def test_iou_and_the_others_are_those_of_scikit_learn(ignored: int | None) -> None:
+    interp = interpretation(ignored)
+    counted = interp.targets != (999 if ignored is None else ignored)
+    y, p = interp.targets[counted].numpy(), interp.preds[counted].numpy()
+    table = interp.iou()
+    assert list(table.index) == [*CODES, "mean"]
+    assert list(table.columns) == ["iou", "dice", "precision", "recall", "pixels"]
+    scores = {"iou": "jaccard", "dice": "f1", "precision": "precision", "recall": "recall"}
+    for column, score in scores.items():
+        score_of = getattr(sklearn.metrics, f"{score}_score")
+        assert table[column].tolist()[:4] == pytest.approx(score_of(y, p, average=None).tolist())
+        assert table[column]["mean"] == pytest.approx(score_of(y, p, average="macro"))
+    assert table["pixels"].tolist() == [*np.bincount(y, minlength=4).tolist(), len(y)]
+
+
+def test_an_ignored_class_is_not_measured() -> None:
+    interp = interpretation(ignored=2)
+    table = interp.iou()
+    assert table.loc["car", ["iou", "dice", "precision", "recall"]].isna().all()
+    expected = reference.multiclass_jaccard_index(
+        interp.preds.long(), interp.targets.long(), 4, average="macro", ignore_index=2
+    )
+    assert table["iou"]["mean"] == pytest.approx(expected.item())
+
+
+def test_a_class_that_is_nowhere_has_no_iou() -> None:
+    table = interpretation(n_classes=3).iou()
+    assert math.isnan(table["iou"]["bike"])
+    assert table["iou"]["mean"] == pytest.approx(np.mean(table["iou"].tolist()[:3]))
+    assert table["pixels"]["bike"] == 0
+
+
+def test_a_class_that_is_only_predicted_has_an_iou_of_0() -> None:
+    preds, targets = torch.tensor([[[0, 1]]], dtype=torch.uint8), torch.zeros(1, 1, 2, dtype=torch.uint8)
+    table = SegmentationInterpretation(preds, targets, torch.zeros(1), ("a", "b")).iou()
+    assert table["iou"].tolist() == [0.5, 0, 0.25]
+    assert (table["precision"]["b"], math.isnan(table["recall"]["b"])) == (0, True)
+
+
+def test_most_confused_classes_are_counted_in_pixels() -> None:
+    preds = torch.tensor([[[0, 1, 1, 1], [2, 2, 0, 0]]], dtype=torch.uint8)
+    targets = torch.tensor([[[0, 0, 0, 1], [1, 1, 1, 255]]], dtype=torch.uint8)
+    interp = SegmentationInterpretation(preds, targets, torch.zeros(1), ("a", "b", "c"), 255)
+    assert interp.most_confused() == [("a", "b", 2), ("b", "c", 2), ("b", "a", 1)]
+    assert interp.most_confused(min_val=2) == [("a", "b", 2), ("b", "c", 2)]
+
+
+def test_the_table_of_top_losses_says_how_much_is_right_and_which_class_is_worst() -> None:
+    preds = torch.tensor([[[0, 0, 1, 1]], [[0, 0, 0, 0]], [[1, 1, 1, 1]]], dtype=torch.uint8)
+    targets = torch.tensor([[[0, 0, 0, 1]], [[0, 0, 0, 0]], [[255, 255, 255, 255]]], dtype=torch.uint8)
+    interp = SegmentationInterpretation(
+        preds, targets, torch.tensor([0.5, 0.1, 0.0]), ("sky", "road"), 255, name=lambda i: f"{i}.png"
+    )
+    table = interp.top_losses_table()
+    assert list(table.columns) == [
+        *("item", "path", "prediction", "target", "loss", "pixel_accuracy", "worst_class", "worst_iou")
+    ]
+    first, second, third = table.to_dict("records")
+    assert (first["item"], first["path"], first["prediction"], first["target"]) == (
+        0,
+        "0.png",
+        "sky, road",
+        "sky, road",
+    )
+    assert (first["pixel_accuracy"], first["worst_class"], first["worst_iou"]) == (0.75, "road", 0.5)
+    assert (second["pixel_accuracy"], second["worst_class"], second["worst_iou"]) == (1, "sky", 1)
+    assert (third["target"], third["worst_class"], math.isnan(third["pixel_accuracy"])) == ("", "", True)
+    assert interp.top_losses_table(1)["item"].tolist() == [0]
+    assert interp.top_losses_table(1, largest=False)["item"].tolist() == [2]
+
+
+def test_top_losses_are_drawn_as_picture_target_prediction_and_errors() -> None:
+    interp = interpretation(ignored=255)
+    figure = interp.plot_top_losses(2)
+    assert len(figure.axes) == 8
+    _, indices = interp.top_losses(2)
+    for row, i in enumerate(indices.tolist()):
+        assert interp.picture is not None
+        axes = figure.axes[4 * row : 4 * row + 4]
+        assert np.array_equal(axes[0].get_images()[0].get_array(), interp.picture(i))
+        assert [ax.get_title() for ax in axes[1:3]] == ["target", "prediction"]
+        assert axes[0].get_title() == f"loss {interp.losses[i]:.3g}"
+    assert len(interp.plot_top_losses(99).axes) == 20
+    assert len(interp.plot_errors(3).axes) == 4
+    figure.canvas.draw()
+
+
+@pytest.mark.parametrize("k", [0, -1, 2.5, True])
+def test_a_number_of_pictures_that_is_none_is_refused(k: object) -> None:
+    with pytest.raises(UsageError, match="k: got"):
+        interpretation().plot_top_losses(k)  # type: ignore[arg-type]
+
+
+def test_an_item_that_is_not_there_or_has_no_picture_is_refused() -> None:
+    with pytest.raises(UsageError, match="from 0 to 4"):
+        interpretation().plot_errors(5)
+    masks = torch.zeros(1, 2, 2, dtype=torch.uint8)
+    with pytest.raises(UsageError, match="no pictures"):
+        SegmentationInterpretation(masks, masks, torch.zeros(1), ("a",)).plot_top_losses(1)
+
+
+@pytest.mark.parametrize(
+    ("preds", "targets", "losses", "message"),
+    [
+        (torch.zeros(2, 3, 3), torch.zeros(2, 3, 4), torch.zeros(2), r"preds: got \(2, 3, 3\) and targets \(2, 3, 4\)"),
+        (torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(2), r"expected \(N, H, W\)"),
+        (torch.zeros(2, 3, 3), torch.zeros(2, 3, 3), torch.zeros(3), "losses: the shape"),
+        (torch.zeros(1, 2, 2), torch.full((1, 2, 2), 4), torch.zeros(1), "targets: got 4, expected .* 0 to 3"),
+        (torch.full((1, 2, 2), 255), torch.zeros(1, 2, 2), torch.zeros(1), "preds: got 255"),
+    ],
+)
+def test_numbers_that_do_not_fit_each_other_are_refused(
+    preds: Tensor, targets: Tensor, losses: Tensor, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        SegmentationInterpretation(preds.byte(), targets.byte(), losses, CODES, 255)
+
+
+def test_class_numbers_of_another_type_are_refused() -> None:
+    masks = torch.zeros(1, 2, 2, dtype=torch.int64)
+    with pytest.raises(UsageError, match=r"preds: the type: got torch\.int64"):
+        SegmentationInterpretation(masks, masks, torch.zeros(1), CODES)
+
+
+@pytest.fixture
+def learn() -> Learner:
+    random = torch.Generator().manual_seed(0)
+    x = torch.rand(10, 3, 6, 8, generator=random)
+    y = torch.randint(0, 3, (10, 6, 8), generator=random)
+    y[:, 0] = 255
+    task = Segmentation(("a", "b", "c"), ignore_index=255)
+    dls = DataBunch.from_tensors(x, y, x[:7], y[:7], x[:3], bs=3, task=task, device="cpu")
+    torch.manual_seed(0)
+    return Learner(dls, nn.Conv2d(3, 3, 1), seed=0)
+
+
+def test_it_is_made_of_a_learners_predictions(learn: Learner) -> None:
+    interp = SegmentationInterpretation.from_learner(learn)
+    probs, targets, losses = learn.get_preds(with_loss=True)
+    assert torch.equal(interp.preds, probs.argmax(1).byte())
+    assert torch.equal(interp.targets.long(), targets.long())
+    assert torch.equal(interp.losses, losses)
+    by_pixel = F.nll_loss(probs.log(), targets.long(), ignore_index=255, reduction="none")
+    torch.testing.assert_close(interp.losses, by_pixel[:, 1:].mean((1, 2)))
+    assert (interp.classes, interp.ignored) == (("a", "b", "c"), 255)
+    assert {interp.preds.dtype, interp.targets.dtype} == {torch.uint8}
+    assert len(SegmentationInterpretation.from_learner(learn, DatasetType.Train).losses) == 10
+    assert int(interp.confusion_matrix().sum()) == 7 * 5 * 8
+    assert "mean IoU" in interp.main_numbers()
+    assert "pixel accuracy" in interp._repr_html_()
+
+
+def test_probabilities_never_leave_a_batch(learn: Learner) -> None:
+    largest = 0
+
+    class Counting(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            nonlocal largest
+            largest = max(largest, len(x))
+            return torch.cat([x, x], dim=1)[:, :3]
+
+    learn.model = Counting()
+    interp = SegmentationInterpretation.from_learner(learn)
+    assert largest == 3
+    kept = [value for value in vars(interp).values() if isinstance(value, Tensor)]
+    assert sum(tensor.numel() * tensor.element_size() for tensor in kept) == 2 * 7 * 6 * 8 + 7 * 4
+
+
+def test_a_set_without_labels_is_refused(learn: Learner) -> None:
+    with pytest.raises(UsageError, match="the set Test has no labels"):
+        SegmentationInterpretation.from_learner(learn, DatasetType.Test)
+
+
+def test_data_of_another_task_is_refused(learn: Learner) -> None:
+    learn.dls.task = Classification(("a", "b"))
+    with pytest.raises(WrongTypeError, match="ClassificationInterpretation"):
+        SegmentationInterpretation.from_learner(learn)
+
+
+def test_it_writes_a_report(tmp_path: Path, learn: Learner) -> None:
+    interp = dataclasses.replace(
+        SegmentationInterpretation.from_learner(learn), picture=lambda i: np.full((6, 8, 3), i, np.uint8)
+    )
+    page = interp.report(tmp_path / "report.html")
+    assert "IoU" in Path(page).read_text(encoding="utf-8")
