@@ -1,0 +1,260 @@
+"""The page in a real browser: cells open, sorting sorts, nothing is asked for, and hostile names stay text."""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def file(interpret: Callable[..., Any], report: Callable[[Any], Path]) -> Path:
+    return report(interpret())
+
+
+class Visit:
+    """A page, and what it said and asked for."""
+
+    def __init__(self, browser: Any, file: Path, **options: Any) -> None:
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("dialog", self.dismiss)
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(file.as_uri())
+
+    def dismiss(self, dialog: Any) -> None:
+        self.said.append(dialog.message)
+        dialog.dismiss()
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Visit]]:
+    visits: list[Visit] = []
+
+    def go(file: Path, **options: Any) -> Visit:
+        visits.append(Visit(browser, file, **options))
+        return visits[-1]
+
+    yield go
+    for made in visits:
+        made.context.close()
+
+
+def opened_pictures(page: Any) -> list[int]:
+    """The widths of the pictures in what is open."""
+    page.wait_for_function(
+        "[...document.querySelectorAll('[popover]:popover-open img')].every(image => image.complete)"
+    )
+    widths: list[int] = page.evaluate(
+        "[...document.querySelectorAll('[popover]:popover-open img')].map(image => image.naturalWidth)"
+    )
+    return widths
+
+
+def test_every_cell_opens_its_pictures(visit: Callable[..., Visit], file: Path, interpret: Callable[..., Any]) -> None:
+    page = visit(file).page
+    counts = interpret().confusion_matrix()
+    buttons = page.locator(".matrix button")
+    assert buttons.count() == int((counts > 0).sum()) > 3
+    for row, column in counts.nonzero().tolist():
+        button = page.locator(f".matrix button[popovertarget=cell-{row}-{column}]")
+        assert button.inner_text() == str(int(counts[row, column]))
+        button.click()
+        assert page.locator(f"#cell-{row}-{column}").is_visible()
+        widths = opened_pictures(page)
+        assert len(widths) == counts[row, column]
+        assert all(width == 32 for width in widths)
+        page.get_by_role("button", name="Close").click()
+        assert page.locator("[popover]:popover-open").count() == 0
+
+
+def test_the_pairs_beside_the_matrix_open_the_same_pictures(visit: Callable[..., Visit], file: Path) -> None:
+    page = visit(file).page
+    button = page.locator(".most button").first
+    target = button.get_attribute("popovertarget")
+    button.click()
+    assert page.locator(f"#{target}").is_visible()
+    assert " taken for " in page.locator(f"#{target} h3").inner_text()
+
+
+def test_cells_open_and_close_by_the_keyboard(visit: Callable[..., Visit], file: Path) -> None:
+    page = visit(file).page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.matches('.matrix button')"):
+            break
+    target = page.evaluate("document.activeElement.getAttribute('popovertarget')")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    assert page.locator(f"#{target}").is_visible()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Close"
+    page.keyboard.press("Escape")
+    assert not page.locator(f"#{target}").is_visible()
+    assert page.evaluate("document.activeElement.getAttribute('popovertarget')") == target
+
+
+def test_the_matrix_can_be_skipped(visit: Callable[..., Visit], file: Path) -> None:
+    page = visit(file).page
+    page.locator("section .skip").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert not page.evaluate("document.activeElement.matches('.matrix button, .most button')")
+
+
+def rows_in_order(page: Any) -> list[list[str]]:
+    """The cells of the rows as they are seen from top to bottom."""
+    found: list[list[str]] = page.evaluate(
+        """[...document.querySelectorAll('.sortable .rows tr')]
+        .sort((a, b) => a.getBoundingClientRect().y - b.getBoundingClientRect().y)
+        .map(row => [...row.children].map(cell => cell.innerText))"""
+    )
+    return found
+
+
+def test_the_table_is_sorted_by_every_column(visit: Callable[..., Visit], file: Path) -> None:
+    page = visit(file).page
+    assert [row[0] for row in rows_in_order(page)] == ["ant", "bee", "cat"]
+    page.check(".by-d0")
+    assert [row[0] for row in rows_in_order(page)] == ["cat", "bee", "ant"]
+    for column in range(1, 5):
+        page.check(f".by-a{column}")
+        values = [float(row[column]) for row in rows_in_order(page)]
+        assert values == sorted(values)
+        page.check(f".by-d{column}")
+        values = [float(row[column]) for row in rows_in_order(page)]
+        assert values == sorted(values, reverse=True)
+    assert page.locator(".sortable tfoot tr").last.bounding_box()["y"] > page.locator(".rows").bounding_box()["y"]
+
+
+def test_the_table_is_sorted_by_the_keyboard(visit: Callable[..., Visit], file: Path) -> None:
+    page = visit(file).page
+    page.locator(".by-a0").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".by-d0").is_checked()
+    assert [row[0] for row in rows_in_order(page)] == ["cat", "bee", "ant"]
+    assert page.evaluate("getComputedStyle(document.activeElement.parentElement).outlineStyle") == "solid"
+
+
+def test_nothing_is_asked_for_and_nothing_goes_wrong(visit: Callable[..., Visit], file: Path) -> None:
+    seen = visit(file)
+    for details in seen.page.locator("details").all():
+        details.locator("summary").click()
+    assert [url for url in seen.asked if not url.startswith("data:")] == [file.as_uri()]
+    assert seen.said == []
+    assert seen.page.locator("script").count() == 0
+
+
+def test_a_script_put_into_the_page_would_not_run(visit: Callable[..., Visit], file: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.html"
+    attack = "<script>alert(1)</script><img src='https://example.invalid/x.png'><img src=x onerror='alert(2)'>"
+    broken.write_text(file.read_text().replace("</main>", f"{attack}</main>"))
+    seen = visit(broken)
+    seen.page.wait_for_load_state()
+    assert seen.said
+    assert all("Content Security Policy" in line for line in seen.said)
+
+
+def test_hostile_names_stay_text(
+    visit: Callable[..., Visit], interpret: Callable[..., Any], report: Callable[[Any], Path], hostile: tuple[str, ...]
+) -> None:
+    seen = visit(report(interpret(80, hostile, lambda i: f"folder/{hostile[i % len(hostile)]}")))
+    page = seen.page
+    for button in page.locator(".matrix button").all()[:4]:
+        button.click()
+        page.keyboard.press("Escape")
+    assert seen.said == []
+    assert (
+        page.evaluate("document.querySelectorAll('script, img[src=x], iframe, [onerror], [onmouseover]').length") == 0
+    )
+    names = page.locator(".sortable .rows tr > :first-child").all_inner_texts()
+    assert names[0] == hostile[0]
+    assert names[1] == hostile[1]
+    assert names[7] == "(empty)"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("width", [400, 700, 1400])
+def test_the_page_never_scrolls_sideways(visit: Callable[..., Visit], file: Path, width: int) -> None:
+    page = visit(file, viewport={"width": width, "height": 800}).page
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.locator(".matrix button").first.click()
+    box = page.locator("[popover]:popover-open").bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+
+
+def contrast(page: Any, selector: str) -> float:
+    """Of the text of an element on what is behind it, by WCAG 2; a colour is read back from a canvas as it is seen."""
+    ratio: float = page.evaluate(
+        """selector => {
+            const seen = (colours) => {
+                const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+                for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
+                const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3)
+                    .map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+                return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+            };
+            const element = document.querySelector(selector), behind = [];
+            for (let at = element; at; at = at.parentElement) behind.unshift(getComputedStyle(at).backgroundColor);
+            const [a, b] = [seen([...behind, getComputedStyle(element).color]), seen(behind)].sort((x, y) => y - x);
+            return (a + 0.05) / (b + 0.05);
+        }""",
+        selector,
+    )
+    return ratio
+
+
+TEXTS = (
+    "h1", ".subtitle", ".how", "nav a", ".tiles dt", ".tiles .note", ".matrix .right", ".matrix .wrong",
+    ".matrix thead .corner", ".most .soft", ".gallery dt", ".gallery dl.wrong dd", ".under", ".chance span",
+    ".sortable tfoot td", ".arrows label:has(:checked)", ".arrows label", "summary", "footer",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_light_and_dark(visit: Callable[..., Visit], file: Path, scheme: str) -> None:
+    page = visit(file, color_scheme=scheme).page
+    low = {text: round(contrast(page, text), 2) for text in TEXTS}
+    assert {text: ratio for text, ratio in low.items() if ratio < 4.5} == {}
+
+
+def test_dark_mode_is_dark(visit: Callable[..., Visit], file: Path) -> None:
+    backgrounds = {}
+    for scheme in ("light", "dark"):
+        page = visit(file, color_scheme=scheme).page
+        backgrounds[scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert backgrounds == {"light": "rgb(246, 247, 248)", "dark": "rgb(21, 23, 27)"}
+
+
+def test_everything_has_a_name(visit: Callable[..., Visit], file: Path) -> None:
+    page = visit(file).page
+    assert page.locator("html").get_attribute("lang") == "en"
+    assert page.locator("img:not([alt]), img[alt='']").count() == 0
+    assert page.evaluate("[...document.querySelectorAll('svg')].every(svg => svg.getAttribute('aria-label'))")
+    assert page.evaluate(
+        "[...document.querySelectorAll('button')].every(button => button.textContent.trim() || button.ariaLabel)"
+    )
+    assert page.evaluate("[...document.querySelectorAll('input')].every(input => input.ariaLabel)")
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(element => element.id)")
+    assert len(set(ids)) == len(ids)
+    targets = page.evaluate(
+        "[...document.querySelectorAll('[popovertarget], nav a')]"
+        ".map(element => element.getAttribute('popovertarget') ?? element.hash.slice(1))"
+    )
+    assert set(targets) <= set(ids)
+
+
+def test_headings_leave_no_level_out(visit: Callable[..., Visit], file: Path) -> None:
+    page = visit(file).page
+    levels = page.evaluate("[...document.querySelectorAll('h1, h2, h3, h4')].map(heading => +heading.tagName[1])")
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
