@@ -6,7 +6,11 @@ from learnkit.data.image_bunch import ImageDataBunch
 from learnkit.data.verify import verify_images
 from learnkit.errors import LearnkitError, LearnkitWarning
 from learnkit.interpretation.classification import ClassificationInterpretation
+from learnkit.interpretation.multilabel import MultiLabelInterpretation
+from learnkit.interpretation.regression import RegressionInterpretation
+from learnkit.interpretation.segmentation import SegmentationInterpretation
 from learnkit.learner.learner import Learner
+from learnkit.learner.loading import load_learner
 from learnkit.learner.vision import cnn_learner, unet_learner
 from learnkit.training.callback import Callback
 from learnkit.types import DatasetType
@@ -22,6 +26,10 @@ __all__ = [
     "Learner",
     "LearnkitError",
     "LearnkitWarning",
+    "load_learner",
+    "MultiLabelInterpretation",
+    "RegressionInterpretation",
+    "SegmentationInterpretation",
     "unet_learner",
     "verify_images",
 ]  # fmt: skip

@@ -8,8 +8,14 @@ LearnkitError
 ├── MissingFileError        FileNotFoundError    a path that is not there
 ├── CorruptFileError        ValueError           a file that is damaged or cut short
 ├── UnsafeFileError         ValueError           a file that would run code when opened
+├── MissingModelError       ValueError           an export of a model that learnkit cannot build by itself
+├── ExportError             ValueError           a model that other programs cannot be given
+├── VersionError            ValueError           a file that only a later learnkit reads rightly
 ├── DownloadError           OSError              something that had to be fetched and could not be
-└── NonFiniteLossError      ArithmeticError      a loss that became nan or infinite
+├── NonFiniteLossError      ArithmeticError      a loss that became nan or infinite
+├── OutOfMemory             MemoryError          a batch that does not fit into memory
+├── WorkerError             RuntimeError         a process that reads data died
+└── WriteError              OSError              a file that could not be written whole
 
 Interrupt                                        raised by callbacks to steer the loop, never an error
 ├── StopFit                                      end this fit; `after_fit` still runs
@@ -24,20 +30,27 @@ __all__ = [
     "CorruptFileError",
     "DataError",
     "DownloadError",
+    "ExportError",
     "ImageError",
     "Interrupt",
     "LearnkitError",
     "LearnkitWarning",
     "MissingFileError",
+    "MissingModelError",
     "NonFiniteLossError",
+    "OutOfMemory",
     "SkipBatch",
     "SkipEpoch",
     "StopFit",
     "UnsafeFileError",
     "UsageError",
+    "VersionError",
+    "WorkerError",
+    "WriteError",
     "WrongTypeError",
     "missing_extra",
     "nearest",
+    "printable",
 ]
 
 _NOTHING = object()
@@ -62,7 +75,7 @@ class LearnkitError(Exception):
         message = f"{what}: {', '.join(parts)}" if parts else what
         if fix:
             message = f"{message.rstrip('.')}. {fix}"
-        self.message = message
+        self.message = message = printable(message)
         super().__init__(message)
 
     def __str__(self) -> str:
@@ -100,6 +113,18 @@ class UnsafeFileError(LearnkitError, ValueError):
     """A file that would run code when opened."""
 
 
+class MissingModelError(LearnkitError, ValueError):
+    """An export of a model that learnkit cannot build by itself: one of the user's own, or one it does not know."""
+
+
+class ExportError(LearnkitError, ValueError):
+    """A model that cannot be exported, or whose export gives other numbers than the model itself."""
+
+
+class VersionError(LearnkitError, ValueError):
+    """A file that only a later learnkit reads rightly."""
+
+
 class DownloadError(LearnkitError, OSError):
     """Something that had to be fetched and could not be."""
 
@@ -108,8 +133,23 @@ class NonFiniteLossError(LearnkitError, ArithmeticError):
     """A loss that became nan or infinite."""
 
 
+class OutOfMemory(LearnkitError, MemoryError):
+    """A batch that does not fit into the memory of the device, or of the machine."""
+
+
+class WorkerError(LearnkitError, RuntimeError):
+    """A process that reads data died."""
+
+
+class WriteError(LearnkitError, OSError):
+    """A file that could not be written whole; what stood there before still does."""
+
+
 class LearnkitWarning(UserWarning):
     """The category of every warning learnkit gives."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("\n".join(map(printable, message.split("\n"))))
 
 
 class Interrupt(Exception):
@@ -126,6 +166,15 @@ class SkipEpoch(Interrupt):
 
 class SkipBatch(Interrupt):
     """Leave the rest of this batch out and go on with the next."""
+
+
+def printable(text: str) -> str:
+    """The text on one line, and nothing in it that steers a terminal or cannot be written to a file as UTF-8.
+
+    >>> print(printable("a\\nERROR \\x1b[2J"))
+    a\\nERROR \\x1b[2J
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def missing_extra(package: str, extra: str) -> UsageError:

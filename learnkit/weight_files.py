@@ -1,10 +1,14 @@
 """Reading a file of weights without running code from it."""
 
+import bz2
+import io
+import lzma
 import pickle
 import pickletools
 import struct
 import zipfile
-from collections.abc import Container
+import zlib
+from collections.abc import Callable, Container
 from pathlib import Path
 
 import torch
@@ -13,11 +17,13 @@ from torch import Tensor
 from learnkit.errors import CorruptFileError, MissingFileError, UnsafeFileError, UsageError
 from learnkit.types import PathLike
 
-__all__ = ["plain_name", "read_file", "read_weights", "tensors_only"]
+__all__ = ["code_in", "plain_name", "read_file", "read_weights", "tensors_only"]
 
 _SUFFIXES = {".pth", ".pt", ".bin", ".ckpt", ".safetensors"}
 _SAVE_AGAIN = "Save its tensors again with torch.save(model.state_dict(), file) or as .safetensors where you trust it."
 
+_LOOKED_AT = 1 << 20  # bytes
+_OPCODES = 10_000
 
 _PREFIXES = ("module.", "_orig_mod.")  # left in the names by DataParallel and by torch.compile
 
@@ -62,8 +68,8 @@ def read_file(path: PathLike) -> object:
         return _read_safetensors(path)
     if start.startswith(b"PK\x03\x04"):
         return _read_zip(path)
-    if start[257:262] == b"ustar" or _is_pickle(path, start):
-        raise UnsafeFileError(f"{path} is a Python pickle; learnkit does not run code from files", fix=_SAVE_AGAIN)
+    if kind := code_in(path):
+        raise UnsafeFileError(f"{path} is {kind}; learnkit does not run code from files", fix=_SAVE_AGAIN)
     raise CorruptFileError(
         f"{path}: neither a torch file of the zip format nor a safetensors file, or damaged ({len(start)} bytes read)"
         if start
@@ -143,14 +149,53 @@ def _read_zip(path: Path) -> object:
         raise damaged from error
 
 
-def _is_pickle(path: Path, start: bytes) -> bool:
-    """Whether the file is a pickle, found by reading its opcodes, which runs none of them."""
+def code_in(path: Path) -> str:
+    """What kind of file that runs code when it is opened this is, "" if it is none that is known; nothing is run.
+
+    The first and the last megabyte are looked at: of a zip file the names of its members stand there.
+    """
+    with path.open("rb") as file:
+        start = file.read(_LOOKED_AT)
+        size = file.seek(0, 2)
+        file.seek(max(0, size - _LOOKED_AT))
+        end = file.read()
+    if start.startswith(b"PK"):
+        names = start + end
+        if b"/constants.pkl" in names:
+            return "a TorchScript program"
+        if b"/archive_format" in names or b"sample_inputs/" in names:
+            return "a torch.export archive, which runs code when it is loaded"
+        return "a Python pickle in a zip file" if b".pkl" in names or b".joblib" in names else ""
+    if start[257:262] == b"ustar" or any(_is_pickle(head) for head in (start, *_unpacked(start))):
+        return "a Python pickle"
+    return ""
+
+
+def _unpacked(start: bytes) -> list[bytes]:
+    """The beginning of a file compressed in a way that joblib does, at most a megabyte; [] of another file."""
+    readers: tuple[Callable[[], bytes], ...] = (
+        lambda: zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(start, _LOOKED_AT),  # zlib and gzip
+        lambda: bz2.BZ2Decompressor().decompress(start, _LOOKED_AT),
+        lambda: lzma.LZMADecompressor(memlimit=1 << 28).decompress(start, _LOOKED_AT),  # xz and the older lzma
+    )
+    found = []
+    for read in readers:
+        try:
+            found.append(read())
+        except (zlib.error, OSError, ValueError, EOFError, lzma.LZMAError):
+            continue
+    return found
+
+
+def _is_pickle(start: bytes) -> bool:
+    """Whether a file that begins so is a pickle, found by reading its opcodes, which runs none of them."""
     if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return True
+    stream = io.BytesIO(start)
     try:
-        with path.open("rb") as file:  # protocols 0 and 1 have no mark of their own
-            for _ in pickletools.genops(file):
-                pass
+        for number, _ in enumerate(pickletools.genops(stream)):  # protocols 0 and 1 have no mark of their own
+            if number == _OPCODES:
+                return True
     except (ValueError, OverflowError, IndexError, KeyError):
-        return False
+        return len(start) == _LOOKED_AT and stream.tell() == len(start)  # it goes on where nobody looked
     return True

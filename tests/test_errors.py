@@ -21,7 +21,7 @@ def test_the_parts_of_a_message() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not LearnkitError])
 def test_every_error_is_also_the_builtin_a_caller_expects(kind: type[LearnkitError]) -> None:
-    assert issubclass(kind, ValueError | TypeError | OSError | ArithmeticError)
+    assert issubclass(kind, ValueError | TypeError | OSError | ArithmeticError | RuntimeError | MemoryError)
 
 
 @pytest.mark.parametrize("kind", KINDS)

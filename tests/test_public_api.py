@@ -24,6 +24,10 @@ EXPECTED = [
     "Learner",
     "LearnkitError",
     "LearnkitWarning",
+    "load_learner",
+    "MultiLabelInterpretation",
+    "RegressionInterpretation",
+    "SegmentationInterpretation",
     "unet_learner",
     "verify_images",
 ]
@@ -34,7 +38,7 @@ PROMISED: dict[str, Callable[..., Any]] = {
         lambda self, dls, model, *, loss_func=None, opt_func="adamw", metrics=(), callbacks=(), wd=0.01, train_bn=True,
         path=None, model_dir="models", seed=None: None,
     "learnkit.Learner.fit":
-        lambda self, epochs, lr=slice(None, 3e-3), wd=None, callbacks=(): None,
+        lambda self, epochs, lr=slice(None, 3e-3), wd=None, callbacks=(), *, checkpoint_every=None, resume=None: None,
     "learnkit.Learner.lr_find":
         lambda self, start_lr=1e-7, end_lr=10, num_it=100, stop_div=True: None,
     "learnkit.Learner.get_preds":
@@ -45,6 +49,25 @@ PROMISED: dict[str, Callable[..., Any]] = {
         lambda self, file, device=None, strict=True, with_opt=None: None,
     "learnkit.Learner.predict":
         lambda self, item: None,
+    "learnkit.Learner.show_results":
+        lambda self, ds_type=DatasetType.Valid, rows=3: None,
+    "learnkit.Learner.interpret":
+        lambda self, ds_type=DatasetType.Valid: None,
+    "learnkit.Learner.export":
+        lambda self, file, to="lk": None,
+    "learnkit.load_learner":
+        lambda file, model=None, sha256=None: None,
+    "learnkit.ClassificationInterpretation.top_losses":
+        lambda self, k=None, largest=True: None,
+    "learnkit.ClassificationInterpretation.plot_confusion_matrix":
+        lambda self, normalize=False: None,
+    "learnkit.ClassificationInterpretation.most_confused":
+        lambda self, min_val=1: None,
+    "learnkit.ClassificationInterpretation.classification_report": lambda self: None,
+    "learnkit.ClassificationInterpretation.plot_calibration": lambda self, n_bins=15: None,
+    "learnkit.ClassificationInterpretation.label_issues": lambda self: None,
+    "learnkit.ClassificationInterpretation.grad_cam": lambda self, i, class_index=None: None,
+    "learnkit.ClassificationInterpretation.report": lambda self, path, learn=None: None,
     "learnkit.cnn_learner":
         lambda dls, base_arch, cut=None, pretrained=True, lin_ftrs=None, ps=0.5, custom_head=None, split_on=None,
         bn_final=False, init="kaiming_normal_", concat_pool=True, in_chans=None, weights=None, **learner_kwargs: None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
-from learnkit.errors import DataError, LearnkitWarning, UsageError, nearest
+from learnkit.errors import DataError, LearnkitWarning, UsageError, nearest, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -203,4 +203,4 @@ def _tell_unseen(known: Sequence[str], train: "Counter[str]", valid: "Counter[st
 
 
 def _some(names: list[str]) -> str:
-    return f"{', '.join(names[:10])}{' …' if len(names) > 10 else ''}"
+    return f"{', '.join(map(printable, names[:10]))}{' …' if len(names) > 10 else ''}"

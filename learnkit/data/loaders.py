@@ -15,6 +15,7 @@ from learnkit.data.augment import Augmentation
 from learnkit.data.datasets import ImageDataset
 from learnkit.data.order import BatchOrder, DrawnOrder, SeededItems, WholeBatches, as_it_is
 from learnkit.data.transforms import Preprocess
+from learnkit.data.workers import leave_ctrl_c, steady
 from learnkit.device import copies_from_pinned, on_device, usable_cpus
 from learnkit.errors import DataError, LearnkitWarning, UsageError
 from learnkit.seeds import Stream, derive
@@ -108,7 +109,7 @@ class DatasetLoader:
         self._random.manual_seed(derive(seed, Stream.ORDER, epoch, 1))
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        for batch in on_device(self._loader, self.device):
+        for batch in on_device(steady(self._loader), self.device):
             yield tuple(batch) if isinstance(batch, tuple | list) else (batch,)  # a dataset without labels
 
 
@@ -167,7 +168,7 @@ class ImageLoader:
         return self.dataset.preprocess
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        for draw, (pixels, *targets) in on_device(self._loader, self.device):
+        for draw, (pixels, *targets) in on_device(steady(self._loader), self.device):
             masks = targets[0] if self.dataset.masks is not None and targets else None
             if self.augmentation is not None:
                 numbers = torch.tensor(draw.numbers)
@@ -206,5 +207,6 @@ def torch_loader(
         persistent_workers=num_workers > 0,
         pin_memory=copies_from_pinned(device),
         generator=random,
+        worker_init_fn=leave_ctrl_c,
         **options,
     )

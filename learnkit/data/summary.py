@@ -8,7 +8,7 @@ from learnkit.data.images import read_size
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import MultiLabel, Regression, Task
 from learnkit.data.transforms import Preprocess
-from learnkit.errors import ImageError
+from learnkit.errors import ImageError, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ class DataSummary:
     shape: tuple[int, int, int]
 
     def __str__(self) -> str:
-        counts = self.counts.to_string(max_rows=LINES)
+        counts = self.counts.rename(index=lambda name: printable(str(name))).to_string(max_rows=LINES)
         imbalance = "" if self.imbalance is None else f"\nlargest / smallest class in training: {self.imbalance:.1f}"
         skipped = f"\nleft out: {len(self.skipped)} items, see .skipped" if len(self.skipped) else ""
         return f"{counts}{imbalance}\n\nfiles, pixels (the model sees {self.shape})\n{self.sizes.to_string()}{skipped}"

@@ -1,97 +1,58 @@
 """The Learner: trains, predicts, explains itself, and goes to disk and back."""
 
 import warnings
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Literal, Self
 
 import torch
-from torch import Tensor
+from torch import nn
 
-from learnkit.errors import LearnkitWarning, UsageError
-from learnkit.inference.predictions import predict_batches, predict_loader
-from learnkit.interpretation.classification import ClassificationInterpretation
-from learnkit.learner.policies import PolicyTrainer
-from learnkit.learner.trainer import DEFAULT_LR
-from learnkit.losses.per_item import per_item_loss
-from learnkit.metrics.metric import make_metrics
+from learnkit.data.tasks import Classification, MultiLabel
+from learnkit.errors import LearnkitWarning, UsageError, WrongTypeError
+from learnkit.interpretation.calibration import fit_temperature
+from learnkit.interpretation.choose import interpretation_for
+from learnkit.interpretation.items import Interpretation
+from learnkit.interpretation.multilabel import MultiLabelInterpretation
+from learnkit.learner.answers import AnsweringTrainer
+from learnkit.learner.deploying import deploy_learner
+from learnkit.learner.describing import fit_outline, learner_facts
+from learnkit.learner.exporting import export_learner, push_learner
+from learnkit.learner.trainer import as_list
+from learnkit.markup import facts
 from learnkit.models.summary import ModelSummary, model_summary
-from learnkit.modes import evaluating
+from learnkit.persistence.recipes import Recipe
 from learnkit.persistence.weights import load_weights, save_weights, weights_path
-from learnkit.training import loop
-from learnkit.training.callback import CallbackList
-from learnkit.types import Activation, DatasetType, PathLike
-
-if TYPE_CHECKING:
-    import numpy as np
+from learnkit.training.callback import Callback, CallbackList
+from learnkit.training.outline import Outline
+from learnkit.types import DatasetType, PathLike
 
 __all__ = ["Learner"]
 
 
-class Learner(PolicyTrainer):
-    """A trainer that also answers: validation, predictions, interpretation, and its weights on disk.
+class Learner(AnsweringTrainer):
+    """Trains a model, answers with it, explains it, and takes its weights to disk and back.
 
     Its arguments are those of `Trainer`.
+
+    Attributes:
+        recipe: how a factory built the model, so that an export can be built again; None for a model of your own.
     """
 
-    def validate(self, dl: Any = None, metrics: Any = None) -> list[float]:
-        """[loss, *metrics] over a loader or a part of the data, None for the validation set; no hook is called."""
-        state = self._state(self._ready_optimizer(), 1, DEFAULT_LR, None)
-        state.valid_dl = self._loader(DatasetType.Valid if dl is None else dl)
-        state.metrics = self.metrics if metrics is None else make_metrics(metrics)
-        with evaluating(self.model), state.compute.kept_rng():
-            loop.validate(state, CallbackList())
-        return list(state.valid.values())
+    recipe: Recipe | None = None
 
-    def get_preds(
-        self,
-        ds_type: Any = DatasetType.Valid,
-        activ: Activation | None = None,
-        with_loss: bool = False,
-        n_batch: int | None = None,
-        out: "Tensor | np.ndarray[Any, Any] | None" = None,
-    ) -> tuple[Any, ...]:
-        """(preds, targets[, losses]) in the order of the data set, on the CPU.
+    def __repr__(self) -> str:
+        return "\n".join([type(self).__name__, *(f"  {name}: {value}" for name, value in learner_facts(self).items())])
 
-        Args:
-            ds_type: a part of the data, or any loader.
-            activ: instead of the activation that goes with the loss.
-            with_loss: give the loss of each item too, shape (N,).
-            n_batch: read no more batches than this.
-            out: where to write the predictions, shape (N, ...).
+    def _repr_html_(self) -> str:
+        return facts(type(self).__name__, learner_facts(self))
 
-        Returns:
-            preds (N, ...) after the activation; targets (N, ...), None without labels; losses (N,) if asked for.
-        """
-        loss = partial(per_item_loss, self.loss_func) if with_loss else None
-        preds, targets, losses = predict_loader(
-            self.model,
-            self._loader(ds_type),
-            self._compute(),
-            activ or self.activation,
-            loss=loss,
-            n_batch=n_batch,
-            out=out,
-        )
-        return (preds, targets, losses) if with_loss else (preds, targets)
-
-    def predict(self, item: Any) -> tuple[Any, Tensor, Tensor]:
-        """(label, index, probabilities) of one item: a path, PIL image, array, tensor or encoded bytes."""
-        if self.dls.task is None:
-            raise UsageError(
-                "predict: the data does not say what an output means", fix="Give the bunch classes= or task=."
-            )
-        x = self.dls.prepare(item)
-        with evaluating(self.model):
-            activated = self.activation(self.model(x))[0].cpu()
-        label, index = self.dls.task.decode(activated)
-        return label, index, activated
-
-    def pred_batch(self, ds_type: Any = DatasetType.Valid) -> Tensor:
-        """Activated outputs of the first batch, shape (batch size, ...), on the CPU."""
-        outputs = [raw for raw, _ in predict_batches(self.model, self._loader(ds_type), self._compute(), n_batch=1)]
-        return self.activation(outputs[0]).cpu()
+    def show_training(self, epochs: int = 1, callbacks: Callback | Sequence[Callback] = ()) -> Outline:
+        """The steps of `fit(epochs, callbacks=callbacks)` as text, with the callbacks of each hook in their order."""
+        chosen = as_list(callbacks)
+        running = CallbackList([*self._own_callbacks(chosen), *chosen])
+        return fit_outline(self, epochs, running, self._ready_optimizer())
 
     def summary(self) -> ModelSummary:
         """Layers, their output shapes, parameters, what is trained, and megabytes, of one input of the data.
@@ -104,9 +65,88 @@ class Learner(PolicyTrainer):
             raise UsageError("summary: the data does not tell the shape of an input", fix="Use model_summary.")
         return model_summary(self.model, shape)
 
-    def interpret(self, ds_type: DatasetType = DatasetType.Valid) -> ClassificationInterpretation:
-        """Top losses, confusion matrix and more over a part of the data."""
-        return ClassificationInterpretation.from_learner(self, ds_type)
+    def interpret(self, ds_type: DatasetType = DatasetType.Valid) -> Any:
+        """Top losses, confusion matrix and more over a part of the data: the interpretation that fits its task.
+
+        Returns:
+            A ClassificationInterpretation, MultiLabelInterpretation, RegressionInterpretation or
+            SegmentationInterpretation.
+        """
+        return interpretation_for(self, ds_type)
+
+    def report(self, path: PathLike, ds_type: DatasetType = DatasetType.Valid) -> Path:
+        """Write one HTML page with settings, curves, results and pictures, complete in itself; its path."""
+        interp: Interpretation = self.interpret(ds_type)
+        return interp.report(path, learn=self)
+
+    def calibrate(self, ds_type: DatasetType = DatasetType.Valid) -> float:
+        """Fit `temperature` on a part of the data that was not trained on, and return it.
+
+        No prediction changes, only how sure it says it is. Exports keep it. Guo et al., On calibration of modern neural
+        networks, 2017.
+
+        Raises:
+            WrongTypeError: data of another task than one class an item.
+        """
+        if not isinstance(self.dls.task, Classification):
+            raise WrongTypeError(
+                f"calibrate: got data of task {type(self.dls.task).__name__}, expected Classification",
+                fix="Set learn.temperature yourself.",
+            )
+        raw, targets = self.get_preds(ds_type, activ=nn.Identity())
+        self.temperature = fit_temperature(raw, targets)
+        return self.temperature
+
+    def fit_thresholds(self, ds_type: DatasetType = DatasetType.Valid, metric: str = "f1") -> tuple[float, ...]:
+        """Choose the threshold of each label that makes `metric` best over a part of the data; they go into the task.
+
+        `predict` uses them, and exports keep them.
+
+        Args:
+            ds_type: a part that was not trained on.
+            metric: "f1", "f2", "f0.5" ...: F-beta of each label.
+
+        Returns:
+            One threshold a class; a class without items keeps its own.
+
+        Raises:
+            WrongTypeError: data of another task than several labels an item.
+        """
+        interp = MultiLabelInterpretation.from_learner(self, ds_type)
+        thresholds = interp.fit_thresholds(metric)
+        assert isinstance(self.dls.task, MultiLabel)  # from_learner has seen to it
+        self.dls.task = replace(self.dls.task, threshold=thresholds)
+        return thresholds
+
+    def export(
+        self,
+        file: PathLike,
+        to: Literal["lk", "onnx", "pt2"] = "lk",
+        *,
+        card: str = "",
+        preprocessing: bool = False,
+        activation: bool = True,
+    ) -> Path:
+        """Write one file that `load_learner` reads, or one for other programs; the learner is left as it is.
+
+        Args:
+            file: where to.
+            to: "lk" for `load_learner`: weights, classes, preprocessing, thresholds and temperature, no code; see
+                `export_learner`. "onnx" or "pt2" for other programs; see `deploy_learner`.
+            card: for "lk", what a reader should know, in your words.
+            preprocessing: for the others, take uint8 pictures (N, H, W, C) and normalise them inside.
+            activation: for the others, end in probabilities; otherwise in raw outputs.
+
+        Returns:
+            The path.
+        """
+        if to == "lk":
+            return export_learner(self, file, card=card)
+        return deploy_learner(self, file, to, preprocessing=preprocessing, activation=activation)
+
+    def push_to_hub(self, folder: PathLike, repo_id: str | None = None, *, card: str = "") -> Path:
+        """Write the export into a folder as the Hugging Face hub wants it; upload it only if `repo_id` is given."""
+        return push_learner(self, folder, repo_id, card=card)
 
     def save(self, file: PathLike, return_path: bool = False, with_opt: bool = True) -> Path:
         """Write the weights (and the optimizer's state) to `path/model_dir/file.pth`; the path is always returned."""
@@ -145,7 +185,3 @@ class Learner(PolicyTrainer):
             if required:
                 raise UsageError(told, fix="Load with with_opt=False.") from error
             warnings.warn(f"{told}; the optimizer starts anew", LearnkitWarning, stacklevel=3)
-
-    def _loader(self, source: Any) -> Iterable[Any]:
-        loader: Iterable[Any] = self.dls.ordered_dl(DatasetType(source)) if isinstance(source, int) else source
-        return loader

@@ -1,11 +1,13 @@
 """Fits under a policy: one cycle, flat and cosine, restarts, and fine-tuning in two stages."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from learnkit.callbacks.general_scheduler import GeneralScheduler
 from learnkit.callbacks.one_cycle import OneCycle
 from learnkit.errors import UsageError
 from learnkit.learner.checks import check_epochs
+from learnkit.learner.resuming import CheckpointEvery, Resume
 from learnkit.learner.trainer import DEFAULT_LR, Trainer, as_list
 from learnkit.optim.groups import is_positive
 from learnkit.optim.schedules import flat_cos, sgdr
@@ -33,10 +35,20 @@ class PolicyTrainer(Trainer):
         callbacks: Callbacks = (),
         *,
         start_epoch: int = 0,
+        checkpoint_every: CheckpointEvery = None,
+        resume: Resume = None,
     ) -> None:
-        """Train under one cycle of rates that peaks at `max_lr`; see `OneCycle`."""
+        """Train under one cycle of rates that peaks at `max_lr`; see `OneCycle`, and `fit` for the other arguments."""
         cycle = OneCycle(None, moms, div_factor, pct_start, final_div)
-        self.fit(epochs, max_lr, wd, [cycle, *as_list(callbacks)], start_epoch=start_epoch)
+        self.fit(
+            epochs,
+            max_lr,
+            wd,
+            [cycle, *as_list(callbacks)],
+            start_epoch=start_epoch,
+            checkpoint_every=checkpoint_every,
+            resume=resume,
+        )
 
     def fit_flat_cos(
         self,
@@ -46,11 +58,15 @@ class PolicyTrainer(Trainer):
         pct_start: float = 0.75,
         wd: Decay = None,
         callbacks: Callbacks = (),
+        *,
+        checkpoint_every: CheckpointEvery = None,
+        resume: Resume = None,
     ) -> None:
         """Train at `lr` for `pct_start` of the fit, then along a cosine down to `lr / div_final`."""
         peak = self.lr_range(lr)[-1]
         schedule = GeneralScheduler({"lr": flat_cos(peak, flat=pct_start, final_div=div_final)})
-        self.fit(epochs, lr, wd, [schedule, *as_list(callbacks)])
+        chosen = [schedule, *as_list(callbacks)]
+        self.fit(epochs, lr, wd, chosen, checkpoint_every=checkpoint_every, resume=resume)
 
     def fit_sgdr(
         self,
@@ -60,6 +76,9 @@ class PolicyTrainer(Trainer):
         cycle_mult: int = 2,
         wd: Decay = None,
         callbacks: Callbacks = (),
+        *,
+        checkpoint_every: CheckpointEvery = None,
+        resume: Resume = None,
     ) -> None:
         """Train in cycles, each from `lr_max` along a cosine to 0, each `cycle_mult` times as long as the one before.
 
@@ -72,13 +91,16 @@ class PolicyTrainer(Trainer):
             cycle_mult: a whole number, 1 or more.
             wd: weight decay, None for the learner's.
             callbacks: for this fit alone.
+            checkpoint_every: as for `fit`.
+            resume: as for `fit`.
         """
         for name, value in (("n_cycles", n_cycles), ("cycle_len", cycle_len), ("cycle_mult", cycle_mult)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UsageError(name, got=value, expected="a whole number, 1 or more")
         epochs = sum(cycle_len * cycle_mult**cycle for cycle in range(n_cycles))
         schedule = GeneralScheduler({"lr": sgdr(self.lr_range(lr_max)[-1], n_cycles, cycle_mult=cycle_mult)})
-        self.fit(epochs, lr_max, wd, [schedule, *as_list(callbacks)])
+        chosen = [schedule, *as_list(callbacks)]
+        self.fit(epochs, lr_max, wd, chosen, checkpoint_every=checkpoint_every, resume=resume)
 
     def fine_tune(
         self,
@@ -90,6 +112,9 @@ class PolicyTrainer(Trainer):
         div: float = 5.0,
         wd: Decay = None,
         callbacks: Callbacks = (),
+        *,
+        checkpoint_every: CheckpointEvery = None,
+        resume: Resume = None,
     ) -> None:
         """Train the head with the body frozen, then everything, the first layers at much smaller rates.
 
@@ -103,15 +128,22 @@ class PolicyTrainer(Trainer):
             div: the second stage starts at its peak / `div`.
             wd: weight decay, None for the learner's.
             callbacks: for both stages.
+            checkpoint_every: as for `fit`; each stage is a fit of its own.
+            resume: None or "auto": a stage that is done is not run again.
         """
         check_epochs(epochs)
+        if resume not in (None, "auto"):
+            raise UsageError(
+                "fine_tune: resume", got=resume, expected="'auto' or None: its two stages have a checkpoint each"
+            )
         if not is_positive(base_lr) or not is_positive(lr_mult):
             raise UsageError("base_lr, lr_mult", got=(base_lr, lr_mult), expected="finite numbers above 0")
         self.freeze()
+        stage = partial(
+            self.fit_one_cycle, wd=wd, callbacks=callbacks, checkpoint_every=checkpoint_every, resume=resume
+        )
         if freeze_epochs:
-            self.fit_one_cycle(freeze_epochs, slice(None, base_lr), pct_start=0.99, wd=wd, callbacks=callbacks)
+            stage(freeze_epochs, slice(None, base_lr), pct_start=0.99)
         self.unfreeze()
         half = base_lr / 2
-        self.fit_one_cycle(
-            epochs, slice(half / lr_mult, half), pct_start=pct_start, div_factor=div, wd=wd, callbacks=callbacks
-        )
+        stage(epochs, slice(half / lr_mult, half), pct_start=pct_start, div_factor=div)

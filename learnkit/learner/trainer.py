@@ -17,7 +17,9 @@ from learnkit.data.bunch import DataBunch
 from learnkit.device import BF16, FP16, Compute
 from learnkit.errors import UsageError
 from learnkit.learner.checks import check_epochs, check_outputs, check_start
+from learnkit.learner.failures import explained
 from learnkit.learner.rehearsal import rehearsal
+from learnkit.learner.resuming import CheckpointEvery, Resume, prepare
 from learnkit.learner.weighting import ClassWeights, weighted_loss
 from learnkit.losses.activations import activation_of
 from learnkit.metrics.metric import make_metrics
@@ -108,8 +110,10 @@ class Trainer:
         self.train_bn = train_bn
         self.path = Path(path) if path is not None else dls.path
         self.model_dir = Path(model_dir)
+        self.seed_is_drawn = seed is None
         self.seed = drawn_seed() if seed is None else seed
         self.epoch = 0  # epochs begun in all fits so far: no two of them see the same order or dropout
+        self.n_fits = 0  # that came to their end
         self.split(groups or [self.model])
 
     def fit(
@@ -120,6 +124,8 @@ class Trainer:
         callbacks: Callback | Sequence[Callback] = (),
         *,
         start_epoch: int = 0,
+        checkpoint_every: CheckpointEvery = None,
+        resume: Resume = None,
     ) -> None:
         """Train for `epochs`, each followed by a validation.
 
@@ -130,9 +136,13 @@ class Trainer:
             wd: weight decay, None for the learner's.
             callbacks: for this fit alone.
             start_epoch: leave out the epochs before this one, and the part of a schedule that belongs to them.
+            checkpoint_every: write down the state of the fit after so many optimizer steps (50) or so often ("5min"),
+                and at the end of each epoch.
+            resume: "auto" to go on from the checkpoint of this fit if there is one, or the path of a checkpoint. On the
+                CPU the result is, to the last bit, that of a fit without a break; one that is done is not run again.
 
         Raises:
-            UsageError: arguments that cannot work, before anything is trained.
+            UsageError: arguments that cannot work, before anything is trained; a checkpoint of another fit.
             NonFiniteLossError: the loss became nan or infinite; the weights are those at the start of that epoch.
         """
         chosen = as_list(callbacks)
@@ -142,26 +152,23 @@ class Trainer:
         state = self._state(self._ready_optimizer(), epochs, lr, wd)
         state.start_epoch, state.first_epoch = start_epoch, self.epoch - start_epoch
         running = CallbackList([*self._own_callbacks(chosen), *chosen])
+        given = {"epochs": epochs, "lr": state.rates, "wd": self.wd if wd is None else wd, "start_epoch": start_epoch}
+        checkpoints = prepare(self, state, running, given, checkpoint_every, resume)
         try:
-            loop.fit(state, running)
-        except KeyboardInterrupt as interrupt:
-            interrupt.add_note(
-                f"fit interrupted at epoch {state.epoch}, batch {state.batch}, after {state.step} optimizer steps; "
-                f"weights, optimizer and history ({len(self.recorder.rows)} epochs) are kept; the learner can be used"
-            )
-            raise
+            with explained(state, self.recorder):
+                if not state.is_done:
+                    loop.fit(state, running, checkpoints)
         finally:
             self.epoch += state.epochs_begun
+        self.n_fits += 1
 
     def lr_find(
         self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True
     ) -> Suggestions:
         """Try growing learning rates on `num_it` batches; `recorder.plot()` draws what it saw.
 
-        Leaves no trace but the curve: weights, optimizer, random generators and history are as before.
-
-        Returns:
-            (valley, steep, minimum, slide): four readings of the curve.
+        Leaves no trace but the curve: weights, optimizer, random generators and history are as before. Returns four
+        readings of the curve: (valley, steep, minimum, slide).
         """
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
         running = CallbackList([finder, *(callback for callback in self.callbacks if callback.in_lr_find)])
@@ -221,7 +228,7 @@ class Trainer:
         return self
 
     def to_channels_last(self) -> Self:
-        """Keep the model's weights, and so its feature maps, with the channels last: what convolutions like best."""
+        """Keep the model's weights with the channels last: what convolutions like best."""
         self.model.to(memory_format=torch.channels_last)
         return self
 

@@ -20,6 +20,7 @@ from learnkit.models.cnn import build_cnn
 from learnkit.models.preprocessing import differs, has_preprocessing, preprocessing_of
 from learnkit.models.unet import build_unet
 from learnkit.optim.optimizers import OptimizerFactory
+from learnkit.persistence.recipes import recipe_of
 from learnkit.seeds import Stream, derive, kept_rng
 from learnkit.types import Activation, Loss, PathLike
 
@@ -97,6 +98,7 @@ def cnn_learner(
     if isinstance(dls.task, Segmentation):
         raise UsageError("cnn_learner gives one answer an image, this data wants one a pixel", fix="Use unet_learner.")
     channels, image_size = _pictures(dls)
+    in_chans = channels if in_chans is None else in_chans
     with _seeded(learner_kwargs.get("seed")):
         built = build_cnn(
             base_arch,
@@ -110,12 +112,26 @@ def cnn_learner(
             bn_final=bn_final,
             init=init,
             concat_pool=concat_pool,
-            in_chans=channels if in_chans is None else in_chans,
+            in_chans=in_chans,
             weights=weights,
             image_size=image_size,
         )
     is_trained = pretrained or weights is not None
-    return _learner(dls, built.model, built.groups, base_arch, weights, learner_kwargs, is_trained=is_trained)
+    learn = _learner(dls, built.model, built.groups, base_arch, weights, learner_kwargs, is_trained=is_trained)
+    if custom_head is None:
+        learn.recipe = recipe_of(
+            "cnn",
+            base_arch,
+            n_out=dls.c,
+            in_chans=in_chans,
+            cut=cut,
+            image_size=image_size,
+            lin_ftrs=lin_ftrs,
+            ps=ps,
+            concat_pool=concat_pool,
+            bn_final=bn_final,
+        )
+    return learn
 
 
 def unet_learner(
@@ -147,6 +163,7 @@ def unet_learner(
             fix="Make it with from_folder_masks, or use cnn_learner.",
         )
     channels, image_size = _pictures(dls)
+    in_chans = channels if in_chans is None else in_chans
     with _seeded(learner_kwargs.get("seed")):
         model, groups = build_unet(
             base_arch,
@@ -154,12 +171,14 @@ def unet_learner(
             cut=cut,
             pretrained=pretrained,
             split_on=split_on,
-            in_chans=channels if in_chans is None else in_chans,
+            in_chans=in_chans,
             weights=weights,
             image_size=image_size,
         )
     is_trained = pretrained or weights is not None
-    return _learner(dls, model, groups, base_arch, weights, learner_kwargs, is_trained=is_trained)
+    learn = _learner(dls, model, groups, base_arch, weights, learner_kwargs, is_trained=is_trained)
+    learn.recipe = recipe_of("unet", base_arch, n_out=dls.c, in_chans=in_chans, cut=cut, image_size=image_size)
+    return learn
 
 
 def _pictures(dls: DataBunch) -> tuple[int, tuple[int, int] | None]:

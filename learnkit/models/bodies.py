@@ -101,7 +101,7 @@ class ImageTokens(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         patches = self.conv_proj(x)
         height, width = patches.shape[2:]
-        tokens = torch.cat([self.class_token.expand(len(x), -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
+        tokens = torch.cat([self.class_token.expand(x.shape[0], -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
         tokens = tokens + resized_positions(self.pos_embedding, height, width)
         return self.dropout(tokens)  # type: ignore[no-any-return]
 

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from learnkit import LearnkitWarning
-from learnkit.errors import UsageError
+from learnkit.errors import UnsafeFileError, UsageError
 from learnkit.persistence.weights import check_name, load_weights, save_weights, weights_path
 from learnkit.whole_files import write_atomically
 
@@ -46,6 +47,64 @@ def test_the_optimizers_state_comes_along_exactly(tmp_path: Path) -> None:
     step(first, one)
     step(second, two)
     assert equal(first, second)
+
+
+def on_gpu(file: Path) -> Path:
+    """A file of torch.save as a machine with a GPU writes it: its tensors are tagged cuda:0."""
+    with zipfile.ZipFile(file) as old:
+        members = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as new:
+        for name, content in members.items():  # a text in a pickle: X, its length, its letters
+            new.writestr(name, content.replace(b"X\x03\0\0\0cpu", b"X\x06\0\0\0cuda:0"))
+    return file
+
+
+def test_a_file_written_on_a_gpu_is_read_without_one(tmp_path: Path) -> None:
+    saved, other = model(), model()
+    first, second = (torch.optim.AdamW(net.parameters(), 0.1) for net in (saved, other))
+    saved(torch.ones(4, 2)).sum().backward()
+    first.step()
+    save_weights(tmp_path / "a.pth", saved, first)
+    file = on_gpu(tmp_path / "a.pth")
+    if not torch.cuda.is_available():
+        with pytest.raises(RuntimeError, match=r"deserialize object on a CUDA device"):
+            torch.load(file, weights_only=True)
+    state = load_weights(file, other)
+    assert equal(saved, other)
+    assert state is not None
+    second.load_state_dict(state)
+    assert torch.equal(second.state_dict()["state"][0]["exp_avg"], first.state_dict()["state"][0]["exp_avg"])
+
+
+@pytest.mark.parametrize("with_opt", [False, True])
+def test_what_is_saved_holds_plain_values_alone(with_opt: bool, tmp_path: Path) -> None:
+    net = model()
+    save_weights(tmp_path / "a.pth", net, torch.optim.SGD(net.parameters(), 0.1, momentum=0.9) if with_opt else None)
+    content = torch.load(tmp_path / "a.pth", weights_only=True)
+    assert content.keys() == ({"model", "opt"} if with_opt else net.state_dict().keys())
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_files_of_plain_torch_are_read(wrapped: bool, tmp_path: Path) -> None:
+    saved, other = model(), model()
+    torch.save((nn.DataParallel(saved) if wrapped else saved).state_dict(), tmp_path / "a.pth")
+    load_weights(tmp_path / "a.pth", other)
+    assert equal(saved, other)
+
+
+def test_a_whole_model_saved_by_torch_is_refused(tmp_path: Path) -> None:
+    torch.save(model(), tmp_path / "a.pth")
+    with pytest.raises(
+        UnsafeFileError, match=r"holds objects other than tensors; .*torch\.save\(model\.state_dict\(\)"
+    ):
+        load_weights(tmp_path / "a.pth", model())
+
+
+def test_weights_of_a_compiled_model_are_read(tmp_path: Path) -> None:
+    saved, other = model(), model()
+    torch.save(torch.compile(saved).state_dict(), tmp_path / "a.pth")
+    load_weights(tmp_path / "a.pth", other)
+    assert equal(saved, other)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])

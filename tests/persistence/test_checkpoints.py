@@ -1,0 +1,135 @@
+"""Checkpoints on disk: two generations, damage, and files of other kinds."""
+
+import os
+import random
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from learnkit.errors import CorruptFileError, LearnkitWarning, MissingFileError, UsageError
+from learnkit.persistence.checkpoints import CheckpointWriter, read_checkpoint, remove_checkpoints
+
+
+def content(step: int) -> dict[str, Any]:
+    return {"step": step, "weights": torch.full((1000,), float(step)), "nested": {"rows": [{"a": 1.5}], 3: None}}
+
+
+def written(folder: Path, steps: int) -> CheckpointWriter:
+    writer = CheckpointWriter(folder)
+    for step in range(steps):
+        writer.submit(content(step))
+    writer.finish()
+    return writer
+
+
+def test_the_last_two_are_kept(tmp_path: Path) -> None:
+    written(tmp_path, 3)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["last.ckpt", "last.prev.ckpt"]
+    for name, step in (("last.ckpt", 2), ("last.prev.ckpt", 1)):
+        found = read_checkpoint(tmp_path / name)
+        assert found is not None
+        assert found["step"] == step
+        assert found["weights"].tolist() == [float(step)] * 1000
+        assert found["nested"] == {"rows": [{"a": 1.5}], 3: None}
+
+
+def test_where_there_is_none_there_is_none(tmp_path: Path) -> None:
+    assert read_checkpoint(tmp_path) is None
+    assert read_checkpoint(tmp_path / "nowhere") is None
+    with pytest.raises(MissingFileError):
+        read_checkpoint(tmp_path / "last.ckpt")
+
+
+def test_a_change_after_submit_does_not_reach_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, changed = threading.Event(), threading.Event()
+    real = torch.save
+
+    def slow(*given: Any) -> None:
+        begun.set()
+        assert changed.wait(10)
+        real(*given)
+
+    monkeypatch.setattr(torch, "save", slow)
+    writer, live = CheckpointWriter(tmp_path), content(1)
+    writer.submit(live)
+    assert begun.wait(10)
+    assert writer.is_busy
+    live["weights"].zero_()
+    live["nested"]["rows"].append("more")
+    changed.set()
+    writer.finish()
+    assert not writer.is_busy
+    found = read_checkpoint(tmp_path)
+    assert found is not None
+    assert found["weights"].tolist() == [1.0] * 1000
+    assert found["nested"]["rows"] == [{"a": 1.5}]
+
+
+@pytest.mark.parametrize("function", ["fsync", "replace"])
+def test_what_cannot_be_written_is_told_and_harms_nothing(
+    function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = written(tmp_path, 2)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, function, full)
+        writer.submit(content(2))
+        with pytest.warns(LearnkitWarning, match="could not be written.*No space left on device; training goes on"):
+            writer.finish()
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    writer.submit(content(3))
+    writer.finish()
+    found = read_checkpoint(tmp_path)
+    assert found is not None
+    assert found["step"] == 3
+
+
+def test_no_flipped_bit_gives_other_content(tmp_path: Path) -> None:
+    written(tmp_path, 1)
+    file = tmp_path / "last.ckpt"
+    whole, numbers = file.read_bytes(), random.Random(0)
+    n_refused = 0
+    for place in [numbers.randrange(len(whole)) for _ in range(150)]:
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << numbers.randrange(8))]) + whole[place + 1 :])
+        try:
+            found = read_checkpoint(tmp_path)
+        except CorruptFileError:
+            n_refused += 1
+            continue
+        assert found is not None
+        assert found.pop("weights").tolist() == [0.0] * 1000
+        assert found.pop("file") == "last.ckpt"
+        assert found == {"format": "learnkit checkpoint", "schema": 1, "step": 0, "nested": content(0)["nested"]}
+    assert n_refused > 75  # the others fell between the parts of the file
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_a_file_that_was_cut_gives_way_to_the_one_before(share: float, tmp_path: Path) -> None:
+    written(tmp_path, 2)
+    size = (tmp_path / "last.ckpt").stat().st_size
+    os.truncate(tmp_path / "last.ckpt", int(share * size))
+    with pytest.warns(LearnkitWarning, match=r"last\.ckpt.*; last\.prev\.ckpt, the checkpoint before it, is taken"):
+        found = read_checkpoint(tmp_path)
+    assert found is not None
+    assert found["step"] == 0
+
+
+def test_a_later_schema_is_refused(tmp_path: Path) -> None:
+    torch.save({"format": "learnkit checkpoint", "schema": 2}, tmp_path / "last.ckpt")
+    with pytest.raises(UsageError, match="a checkpoint of schema: got 2, expected 1"):
+        read_checkpoint(tmp_path)
+
+
+def test_only_checkpoints_are_removed(tmp_path: Path) -> None:
+    written(tmp_path, 2)
+    (tmp_path / "mine.ckpt").write_text("mine")
+    remove_checkpoints(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.ckpt"]
+    remove_checkpoints(tmp_path / "nowhere")
