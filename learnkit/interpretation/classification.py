@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from learnkit.data.tasks import Classification
 from learnkit.errors import UsageError
 from learnkit.interpretation.items import Input, Name, Picture
-from learnkit.interpretation.rates import class_report
+from learnkit.interpretation.rates import class_report, most_frequent_pairs
 from learnkit.interpretation.scored import ScoredInterpretation
 from learnkit.types import DatasetType
 
@@ -118,10 +118,7 @@ class ClassificationInterpretation(ScoredInterpretation):
 
     def most_confused(self, min_val: int = 1) -> list[tuple[str, str, int]]:
         """(actual, predicted, times) of the classes taken for another at least `min_val` times, most often first."""
-        counts = self.confusion_matrix().fill_diagonal_(0)
-        pairs = [(row, column, int(counts[row, column])) for row, column in counts.nonzero().tolist()]
-        pairs.sort(key=lambda pair: -pair[2])  # stable: ties stay in the order of the classes
-        return [(self.classes[row], self.classes[column], times) for row, column, times in pairs if times >= min_val]
+        return most_frequent_pairs(self.confusion_matrix().fill_diagonal_(0), self.classes, min_val)
 
     def classification_report(self) -> "pd.DataFrame":
         """Columns precision, recall, f1-score, support; a row a class, then accuracy, macro avg, weighted avg.

@@ -1,7 +1,7 @@
 """What every interpretation shares: its items, their losses, and the items the model finds hardest."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["Input", "Interpretation", "Name", "Picture"]
+__all__ = ["Input", "Interpretation", "Name", "Picture", "named_items"]
 
 Picture = Callable[[int], "np.ndarray[Any, Any]"]
 Name = Callable[[int], str]
@@ -144,7 +144,7 @@ class Interpretation(ABC):
         return pd.DataFrame(
             {
                 "item": items,
-                "path": [self._called(i) for i in items],
+                "path": named_items(items, self.name),
                 **self._answers(indices),
                 "loss": losses.double().numpy(),
                 **self._details(indices),
@@ -184,9 +184,6 @@ class Interpretation(ABC):
 
         return write_report(path, content_of(self, learn=learn))
 
-    def _called(self, i: int) -> str:
-        return str(i) if self.name is None else self.name(i)
-
     def _checked(self, i: int) -> int:
         return checked_item(i, len(self.losses))
 
@@ -196,3 +193,10 @@ class Interpretation(ABC):
 
     def _repr_html_(self) -> str:
         return facts(type(self).__name__, {"items": f"{len(self.losses):,}", **self.main_numbers()})
+
+
+def named_items(items: Sequence[int], name: Name | None) -> "pd.Series[Any]":
+    """What these items are called, their numbers without `name`, as a column: a path need not be valid UTF-8."""
+    import pandas as pd
+
+    return pd.Series([str(i) if name is None else name(i) for i in items], dtype=object)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from learnkit.errors import UsageError
+from learnkit.interpretation.items import named_items
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +76,7 @@ def label_issues_table(
     return pd.DataFrame(
         {
             "item": order,
-            "path": [name(i) if name is not None else str(i) for i in order],
+            "path": named_items(order, name),
             "label": [classes[int(targets[i])] for i in order],
             "suggestion": [classes[int(suggestions[i])] for i in order],
             "score": scores[order].numpy(),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from learnkit.data.tasks import MultiLabel
 from learnkit.errors import UsageError
 from learnkit.interpretation.items import Input, Name, Picture
-from learnkit.interpretation.rates import RATES, class_report, mean_of, rates
+from learnkit.interpretation.rates import RATES, class_report, mean_of, most_frequent_pairs, rates
 from learnkit.interpretation.scored import ScoredInterpretation
 from learnkit.interpretation.thresholds import beta_of, fit_thresholds
 from learnkit.markup import shortened
@@ -122,11 +122,7 @@ class MultiLabelInterpretation(ScoredInterpretation):
         for start in range(0, len(self.targets), CHUNK):
             chosen, truth = self.preds[start : start + CHUNK], self._truth[start : start + CHUNK]
             pairs += (truth & ~chosen).float().T @ (chosen & ~truth).float()
-        found = [
-            (row, column, int(pairs[row, column])) for row, column in (pairs >= max(1, min_val)).nonzero().tolist()
-        ]
-        found.sort(key=lambda pair: -pair[2])  # stable: ties stay in the order of the classes
-        return [(self.classes[row], self.classes[column], times) for row, column, times in found]
+        return most_frequent_pairs(pairs, self.classes, min_val)
 
     def classification_report(self) -> "pd.DataFrame":
         """Columns precision, recall, f1-score, support; a row a class, then micro, macro, weighted and samples avg.

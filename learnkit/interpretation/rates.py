@@ -11,7 +11,7 @@ from learnkit.metrics.counts import f_of, precision_of, recall_of
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RATES", "class_report", "mean_of", "rates"]
+__all__ = ["RATES", "class_report", "mean_of", "most_frequent_pairs", "rates"]
 
 RATES = ("precision", "recall", "f1-score")
 
@@ -54,3 +54,10 @@ def class_report(right: Tensor, wrong: Tensor, missed: Tensor, classes: Sequence
     table = pd.DataFrame(rows.numpy(), [*classes, over_all, "macro avg", "weighted avg"], list(RATES))
     table["support"] = [*support.tolist(), *[int(support.sum())] * 3]
     return table
+
+
+def most_frequent_pairs(counts: Tensor, classes: Sequence[str], min_val: int) -> list[tuple[str, str, int]]:
+    """(row's class, column's class, times) of the counts (C, C) that are `min_val` or more, and not 0, most first."""
+    found = [(row, column, int(counts[row, column])) for row, column in (counts >= max(1, min_val)).nonzero().tolist()]
+    found.sort(key=lambda pair: -pair[2])  # stable: ties stay in the order of the classes
+    return [(classes[row], classes[column], times) for row, column, times in found]

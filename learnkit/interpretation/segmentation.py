@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from learnkit.data.segmentation import Segmentation
 from learnkit.errors import DataError, UsageError
 from learnkit.interpretation.items import Input, Interpretation, Name, Picture
+from learnkit.interpretation.rates import most_frequent_pairs
 from learnkit.metrics.counts import f_of, jaccard_of, precision_of, recall_of
 from learnkit.types import DatasetType
 
@@ -117,10 +118,7 @@ class SegmentationInterpretation(Interpretation):
 
     def most_confused(self, min_val: int = 1) -> list[tuple[str, str, int]]:
         """(actual, predicted, pixels) of the classes taken for another in `min_val` pixels or more, most first."""
-        counts = self.confusion_matrix().fill_diagonal_(0)
-        pairs = [(row, column, int(counts[row, column])) for row, column in counts.nonzero().tolist()]
-        pairs.sort(key=lambda pair: -pair[2])  # stable: ties stay in the order of the classes
-        return [(self.classes[row], self.classes[column], times) for row, column, times in pairs if times >= min_val]
+        return most_frequent_pairs(self.confusion_matrix().fill_diagonal_(0), self.classes, min_val)
 
     def iou(self) -> "pd.DataFrame":
         """One row a class, and their mean: iou, dice, precision, recall, pixels (of the target), over all items.

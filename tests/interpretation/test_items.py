@@ -1,5 +1,6 @@
 """What every interpretation does: losses, tables and pictures of the right items, made from a learner's predictions."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,13 @@ def test_a_page_is_written(learn: Learner, tmp_path: Path) -> None:
     path = learn.interpret().report(tmp_path / "report.html", learn=learn)
     assert path == tmp_path / "report.html"
     assert "accuracy" in path.read_text(encoding="utf-8")
+
+
+def test_names_that_are_not_utf8_stand_in_the_tables() -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    probs = torch.tensor([[0.9, 0.1], [0.2, 0.8]])
+    interp = ClassificationInterpretation(
+        probs, torch.tensor([0, 0]), torch.tensor([0.1, 1.6]), ("a", "b"), name=lambda i: f"{i}{name}"
+    )
+    assert interp.top_losses_table()["path"].tolist() == [f"1{name}", f"0{name}"]
+    assert interp.label_issues()["path"].tolist() == [f"1{name}", f"0{name}"]

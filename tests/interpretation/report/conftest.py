@@ -1,7 +1,6 @@
-"""Interpretations with pictures to report on, and a real browser to look at the pages with."""
+"""Interpretations with pictures to report on."""
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,17 +78,3 @@ def hostile() -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def photo() -> Callable[[int], Pixels]:
     return smooth_picture
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Chromium without a window."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next((path for path in map(shutil.which, names) if path), None)
-    if found is None:
-        pytest.skip(f"no browser: none of {', '.join(names)} is on the PATH")
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield opened
-        opened.close()
