@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from learnkit.errors import UsageError
-from learnkit.seeds import kept_rng
+from learnkit.seeds import kept_rng, rng_state, set_rng_state
 
 __all__ = [
     "BF16",
@@ -248,6 +248,30 @@ class Compute:
             torch.cuda.default_generators[self.device.index or 0].manual_seed(seed)
         elif self.device.type == "mps":
             torch.mps.manual_seed(seed)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a fit changes here as it goes: the scale of float16's gradients, and the steps it left out."""
+        scaler = {} if self._scaler is None else self._scaler.state_dict()
+        return {"scaler": scaler, "n_skipped": self.n_skipped}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave, in the same precision."""
+        self.n_skipped = saved["n_skipped"]
+        if self._scaler is not None and saved["scaler"]:
+            self._scaler.load_state_dict(saved["scaler"])
+
+    def rng_state(self) -> dict[str, Any]:
+        """Where the global generators are: `learnkit.seeds.rng_state`, and this device's."""
+        state = rng_state()
+        if self.device.type != "cpu":
+            state["device"] = torch.get_device_module(self.device).get_rng_state()
+        return state
+
+    def set_rng_state(self, state: dict[str, Any]) -> None:
+        """Put them there; a device's only where there is one of the kind."""
+        set_rng_state(state)
+        if self.device.type != "cpu" and "device" in state:
+            torch.get_device_module(self.device).set_rng_state(state["device"])
 
     @contextmanager
     def kept_rng(self) -> Iterator[None]:

@@ -10,12 +10,24 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-__all__ = ["Stream", "derive", "drawn_seed", "generator", "kept_all_rng", "kept_rng", "seed_all", "uniforms"]
+__all__ = [
+    "Stream",
+    "derive",
+    "drawn_seed",
+    "generator",
+    "kept_all_rng",
+    "kept_rng",
+    "rng_state",
+    "seed_all",
+    "set_rng_state",
+    "uniforms",
+]
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -89,6 +101,26 @@ def seed_all(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
+
+
+def rng_state() -> dict[str, Any]:
+    """Where the global generators of torch's CPU, NumPy and Python are, in plain values and tensors."""
+    name, keys, *rest = np.random.get_state(legacy=True)
+    version, numbers, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "numpy": (name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
+        "python": (version, torch.tensor(numbers), gauss),
+    }
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Put the global generators where `rng_state` found them."""
+    torch.set_rng_state(state["torch"])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers.tolist()), gauss))
 
 
 @contextmanager

@@ -1,32 +1,82 @@
 """Files written whole or not at all."""
 
 import os
-import tempfile
+import secrets
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-__all__ = ["write_atomically"]
+from learnkit.errors import LearnkitError, WriteError
+
+__all__ = ["partial_files", "write_atomically"]
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object], *, keep: Path | None = None) -> None:
     """Write a file beside `path`, then rename it there: after any failure the old file stands and nothing is left over.
+
+    The new file is on the disk before it takes the old one's place, so a loss of power leaves the one or the other.
 
     Args:
         path: where the file goes; its folder is made.
         write: called with the open binary file.
+        keep: where the old file goes, if there is one. Between the two renames there is no file at `path`, and a whole
+            one at `keep`.
+
+    Raises:
+        WriteError: the folder cannot be made, the disk is full, or writing is not allowed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".partial")
+    partial = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.partial")
     try:
-        with os.fdopen(handle, "wb") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "xb") as file:  # x: a file or a link that somebody else put there is not written to
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(partial, 0o666 & ~umask)  # mkstemp makes private files; a saved model is an ordinary one
+        if keep is not None and path.exists():
+            os.replace(path, keep)
         os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
+    except BaseException as error:
+        written = 0
+        with suppress(OSError):  # there may be no folder to hold it
+            written = partial.stat().st_size
+            partial.unlink()
+        if _is_about_the_disk(error):
+            raise _named(path, written, error) from error
         raise
+    _sync_folder(path.parent)
+
+
+def _is_about_the_disk(error: BaseException) -> bool:
+    """torch.save says that a write failed as a RuntimeError of its zip writer."""
+    if isinstance(error, LearnkitError):
+        return False
+    return isinstance(error, OSError) or (isinstance(error, RuntimeError) and "inline_container" in str(error))
+
+
+def _named(path: Path, written: int, error: BaseException) -> WriteError:
+    folder = next((parent for parent in path.absolute().parents if parent.is_dir()), Path("/"))
+    why = error.strerror or error if isinstance(error, OSError) else "the disk is full, or files may not be this large"
+    named = WriteError(
+        f"{path} could not be written ({why}) after {written:,} bytes; {shutil.disk_usage(folder).free:,} bytes are "
+        f"free in {folder}",
+        fix="Make room, or write elsewhere. What stood there before still does.",
+    )
+    named.errno = getattr(error, "errno", None)
+    return named
+
+
+def partial_files(path: Path) -> list[Path]:
+    """What killed processes left of their attempts to write this file."""
+    return sorted(path.parent.glob(f".{path.name[:100]}.*.partial"))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the renames on the disk too, where the system lets a folder be opened for that."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

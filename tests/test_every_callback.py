@@ -153,3 +153,52 @@ def test_its_settings_do_not_leak_into_the_next_fit(name: str, blobs: tuple[Tens
     learn.fit(1, 1e-3)
     assert learn.recorder.lrs[-4:] == [1e-3] * 4
     assert learn.recorder.moms[-4:] == [0.9] * 4
+
+
+class Stop(Callback):
+    """Ends a fit with an error at one call of a hook."""
+
+    order = 99
+
+    def __init__(self, hook: str, epoch: int, batch: int) -> None:
+        self.place = hook, epoch, batch
+
+    def _at(self, hook: str, state: Any) -> None:
+        if self.place == (hook, state.epoch, state.batch):
+            raise ZeroDivisionError
+
+    def before_batch(self, state: Any) -> None:
+        self._at("before_batch", state)
+
+    def before_validate(self, state: Any) -> None:
+        self._at("before_validate", state)
+
+    def before_epoch(self, state: Any) -> None:
+        self._at("before_epoch", state)
+
+
+def told(value: Any) -> Any:
+    """Tensors as lists, for comparison."""
+    if isinstance(value, Tensor):
+        return repr(value.tolist())
+    if isinstance(value, dict):
+        return {key: told(part) for key, part in value.items() if key not in ("time", "seconds", "cpu_peak")}
+    return [told(part) for part in value] if isinstance(value, list | tuple) else repr(value)
+
+
+@pytest.mark.parametrize("place", [("before_batch", 1, 2), ("before_validate", 1, 3), ("before_epoch", 2, 0)])
+def test_an_interrupted_fit_with_it_goes_on_as_if_it_had_not_been(
+    name: str, place: tuple[str, int, int], blobs: tuple[Tensor, ...]
+) -> None:
+    whole, first, again = (learner(blobs, name) for _ in range(3))
+    ones, others = make(name, whole), make(name, again)
+    whole.fit(3, 1e-2, callbacks=ones)
+    with pytest.raises(ZeroDivisionError):
+        first.fit(3, 1e-2, callbacks=[*make(name, first), Stop(*place)], checkpoint_every=1)
+    with torch.no_grad():
+        for parameter in again.model.parameters():
+            parameter.zero_()
+    again.fit(3, 1e-2, callbacks=others, resume="auto")
+    assert told(again.model.state_dict()) == told(whole.model.state_dict())
+    assert told(again.recorder.state_dict()) == told(whole.recorder.state_dict())
+    assert [told(one.state_dict()) for one in others] == [told(one.state_dict()) for one in ones]

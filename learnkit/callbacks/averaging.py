@@ -72,8 +72,8 @@ class _Averaging(Callback, ABC):
     sets = frozenset({"the weights that are validated"})
 
     def __init__(self) -> None:
+        self._model: nn.Module | None = None
         self._forget()
-        self._saved: dict[str, Any] = {}  # what a resumed fit was given and has not yet taken up
 
     def _forget(self) -> None:
         self._average: AveragedModel | None = None
@@ -81,14 +81,9 @@ class _Averaging(Callback, ABC):
 
     def before_fit(self, state: TrainState) -> None:
         self._forget()
+        self._model = state.model
 
     def before_epoch(self, state: TrainState) -> None:
-        if self._saved:
-            self._own = self._saved["own"] or None
-            if self._saved["average"]:
-                self._average = self._new_average(state.model)
-                self._average.load_state_dict(self._saved["average"])
-            self._saved = {}
         self._put_back(state)
 
     def before_validate(self, state: TrainState) -> None:
@@ -100,6 +95,7 @@ class _Averaging(Callback, ABC):
         else:
             self._put_in(state)
         self._forget()
+        self._model = None
 
     def state_dict(self) -> dict[str, Any]:
         """The average, and the trained weights while the model holds the average; empty dicts for what there is not."""
@@ -107,8 +103,10 @@ class _Averaging(Callback, ABC):
         return {"average": average, "own": dict(self._own or {})}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Take these up when the next epoch begins."""
-        self._saved = saved
+        self._own = saved["own"] or None
+        if saved["average"] and self._model is not None:
+            self._average = self._new_average(self._model)
+            self._average.load_state_dict(saved["average"])
 
     @abstractmethod
     def _new_average(self, model: nn.Module) -> AveragedModel:
@@ -237,6 +235,17 @@ class SWA(_Averaging):
     def after_fit(self, state: TrainState) -> None:
         super().after_fit(state)
         self._kept = []
+
+    def state_dict(self) -> dict[str, Any]:
+        modules = [] if self._model is None else list(self._model.modules())
+        kept = [number for number, module in enumerate(modules) if module in self._kept]
+        return {**super().state_dict(), "last_epoch": self._last_epoch, "kept": kept}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        super().load_state_dict(saved)
+        modules = [] if self._model is None else list(self._model.modules())
+        self._kept = [modules[number] for number in saved["kept"]]
+        self._last_epoch = saved["last_epoch"]
 
     def _take_epoch(self, state: TrainState) -> None:
         if self._counts(state) and self._last_epoch != state.epoch:

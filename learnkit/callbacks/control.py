@@ -58,6 +58,12 @@ class StopAfterNBatches(Callback):
         if self.seen >= self.n_batches:
             raise StopFit(f"{self.seen} batches seen")
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"seen": self.seen}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self.seen = saved["seen"]
+
 
 class _FirstBatches:
     """The first batches of a loader."""

@@ -1,13 +1,17 @@
 """The record of a fit as a CSV file, a line an epoch."""
 
 import csv
+import io
+import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from learnkit.errors import CorruptFileError, DataError
+from learnkit.errors import CorruptFileError, DataError, UsageError
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
 from learnkit.types import PathLike
+from learnkit.whole_files import write_atomically
 
 __all__ = ["CSVLogger"]
 
@@ -21,10 +25,11 @@ class CSVLogger(Callback):
     with all their digits. The name of a metric that a spreadsheet would take for a formula is written after a "'".
 
     Args:
-        filename: where to; a relative path starts at the learner's model folder. Folders are made.
+        filename: where to; a relative path starts at the learner's model folder and stays in it. Folders are made.
         append: whether to go on with a file that is there; if not, every fit begins it anew.
 
     Raises:
+        UsageError: a relative path that leads out of the model folder, or no name of a file.
         DataError: in a fit with `append`: the file has other columns than this fit.
         CorruptFileError: in a fit with `append`: the file's last line is cut short.
     """
@@ -32,9 +37,12 @@ class CSVLogger(Callback):
     order = Order.REPORT
 
     def __init__(self, filename: PathLike = "history.csv", append: bool = False) -> None:
-        self.filename = Path(filename)
+        self.filename = Path(_checked(filename))
         self.append = append
         self.path = self.filename
+        self._begin = 0  # where the lines of this fit begin, in bytes
+        self._lines = ""
+        self._in_fit = False
 
     @property
     def label(self) -> str:
@@ -43,9 +51,13 @@ class CSVLogger(Callback):
     def before_fit(self, state: TrainState) -> None:
         self.path = state.folder / self.filename
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._begin, self._lines, self._in_fit = 0, "", True
+        if state.resumed and self.path.exists():
+            return  # `load_state_dict` knows which lines are of this fit
         header = [_harmless(name) for name in _columns(state)]
         if self.append and self.path.exists() and self.path.stat().st_size:
             self._check(header)
+            self._begin = self.path.stat().st_size
         else:
             self._write("w", header)
 
@@ -64,9 +76,35 @@ class CSVLogger(Callback):
     def after_epoch(self, state: TrainState) -> None:
         self._write("a", [state.row[name] for name in _columns(state)])
 
+    def after_fit(self, state: TrainState) -> None:
+        self._in_fit = False
+
     def _write(self, mode: str, cells: Iterable[object]) -> None:
+        line = io.StringIO(newline="")
+        csv.writer(line, lineterminator="\n").writerow(cells)
+        self._lines += line.getvalue()
         with self.path.open(mode, encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerow(cells)
+            file.write(line.getvalue())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the lines of this fit begin in the file, and the lines; nothing outside a fit."""
+        return {"begin": self._begin, "lines": self._lines} if self._in_fit else {}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Let the file hold what was in it before this fit, and these lines of it."""
+        self._begin, self._lines = saved["begin"], saved["lines"]
+        before = self.path.read_bytes()[: self._begin] if self.path.exists() else b""
+        write_atomically(self.path, lambda file: file.write(before + self._lines.encode()))
+
+
+def _checked(filename: PathLike) -> PathLike:
+    path = Path(filename)
+    leads_out = not path.is_absolute() and ".." in path.parts
+    if leads_out or not path.name or "\0" in str(path) or any(len(os.fsencode(part)) > 255 for part in path.parts):
+        raise UsageError(
+            "filename", got=str(filename), expected="the name of a file in the model folder, or an absolute path"
+        )
+    return filename
 
 
 def _columns(state: TrainState) -> list[str]:

@@ -1,5 +1,7 @@
 """Early stopping: end a fit that no longer improves."""
 
+from typing import Any
+
 from learnkit.callbacks.monitor import Monitor
 from learnkit.errors import StopFit, UsageError
 from learnkit.training.callback import Callback, Order
@@ -35,3 +37,9 @@ class EarlyStopping(Callback):
         if self.waited >= self.patience:
             epochs = "epoch" if self.waited == 1 else "epochs"
             raise StopFit(f"{self.monitor.name} has not improved for {self.waited} {epochs}")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.monitor.best, "waited": self.waited}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self.monitor.best, self.waited = saved["best"], saved["waited"]

@@ -157,6 +157,12 @@ class ActivationStats(Hooks):
         self._looks = False
         super().after_fit(state)
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"begun": self._begun, "rows": self._read()}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self._begun, self._rows, self._unread = saved["begun"], [tuple(row) for row in saved["rows"]], []
+
     def _read(self) -> list[tuple[int, str, list[float]]]:
         if self._unread:
             numbers = torch.stack([row for _, _, row in self._unread]).tolist()

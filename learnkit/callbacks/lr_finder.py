@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +63,7 @@ class LRFinder(Callback):
         self._rate = exponential(start_lr, end_lr)
         self.lrs: list[float] = []
         self.losses: list[float] = []
+        self._smoothed = Smoothed()
 
     def before_fit(self, state: TrainState) -> None:
         self.lrs, self.losses = [], []
@@ -84,6 +85,13 @@ class LRFinder(Callback):
     def after_batch(self, state: TrainState) -> None:
         if len(self.lrs) >= self.num_it:
             raise StopFit(f"{self.num_it} batches seen")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"lrs": self.lrs, "losses": self.losses, "smoothed": self._smoothed.state_dict()}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self.lrs, self.losses = saved["lrs"], saved["losses"]
+        self._smoothed.load_state_dict(saved["smoothed"])
 
     def curve(self) -> LRCurve:
         """The curve of the run and its suggestions.

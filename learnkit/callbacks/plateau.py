@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from torch.optim import Optimizer
+
 from learnkit.callbacks.monitor import Monitor
 from learnkit.errors import UsageError
 from learnkit.training.callback import Callback, Order
@@ -50,19 +52,12 @@ class ReduceLROnPlateau(Callback):
         self.factor = factor
         self.min_lr = min_lr
         self.waited = 0
-        self._groups: list[dict[str, Any]] = []
-        self._resumed: dict[str, Any] = {}
+        self._optimizer: Optimizer | None = None
 
     def before_fit(self, state: TrainState) -> None:
         self.monitor.start(state)
         self.waited = 0
-
-    def before_epoch(self, state: TrainState) -> None:
-        self._groups = state.optimizer.param_groups
-        if self._resumed:
-            self.monitor.best, self.waited = self._resumed["best"], self._resumed["waited"]
-            self._set(self._resumed["rates"])
-            self._resumed = {}
+        self._optimizer = state.optimizer
 
     def after_epoch(self, state: TrainState) -> None:
         self.waited = 0 if self.monitor.improves(state) else self.waited + 1
@@ -71,7 +66,11 @@ class ReduceLROnPlateau(Callback):
             self._set([min(rate, max(rate / self.factor, self.min_lr)) for rate in self._rates()])
 
     def after_fit(self, state: TrainState) -> None:
-        self._groups = []
+        self._optimizer = None
+
+    @property
+    def _groups(self) -> list[dict[str, Any]]:
+        return [] if self._optimizer is None else self._optimizer.param_groups
 
     def _rates(self) -> list[float]:
         return [group["lr"] for group in self._groups]
@@ -84,4 +83,5 @@ class ReduceLROnPlateau(Callback):
         return {"best": self.monitor.best, "waited": self.waited, "rates": self._rates()}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        self._resumed = saved  # taken back when the next epoch begins
+        self.monitor.best, self.waited = saved["best"], saved["waited"]
+        self._set(saved["rates"])

@@ -37,6 +37,9 @@ class Progress(Callback):
     def before_fit(self, state: TrainState) -> None:
         mode = chosen_display(self.display)
         self._is_plain = mode == "plain"
+        if state.resumed and mode != "off":
+            where = f"epoch {state.start_epoch}, batch {state.start_batch}"
+            print(f"resumed at {where}, after {state.step} optimizer steps", file=sys.stderr, flush=True)
         self._epochs = None
         if mode == "bar":
             from fastprogress.fastprogress import master_bar

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Recorder"]
+
+PER_BATCH = ("losses", "smooth_losses", "lrs", "moms")
 
 
 class Recorder(Callback):
@@ -74,6 +76,22 @@ class Recorder(Callback):
 
     def after_fit(self, state: TrainState) -> None:
         self._read()  # also what an interrupted epoch saw
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but `lr_curve`; the lists of numbers as float64 tensors."""
+        self._read()
+        lists = {name: torch.tensor(getattr(self, name), dtype=torch.float64) for name in PER_BATCH}
+        seconds = time.perf_counter() - self._epoch_start
+        rest = {"rows": self.rows, "epoch_ends": self.epoch_ends, "smoothed": self._smoothed.state_dict()}
+        return {**lists, **rest, "seconds": seconds}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self._unread = []
+        for name in PER_BATCH:
+            setattr(self, name, saved[name].tolist())
+        self.rows, self.epoch_ends = saved["rows"], saved["epoch_ends"]
+        self._smoothed.load_state_dict(saved["smoothed"])
+        self._epoch_start = time.perf_counter() - saved["seconds"]
 
     def _read(self) -> None:
         if self._unread:

@@ -2,10 +2,10 @@
 
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from learnkit.callbacks.monitor import Monitor
-from learnkit.errors import LearnkitWarning, UsageError
+from learnkit.errors import LearnkitWarning, UsageError, WriteError
 from learnkit.persistence.weights import check_name, load_weights, save_weights
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
@@ -17,7 +17,8 @@ class SaveModel(Callback):
     """Write the weights to the learner's model folder whenever the monitored result improves, or every epoch.
 
     With `every="improvement"` the best weights are loaded when the fit ends, also when it is stopped or interrupted,
-    and only if this very fit wrote them: a file left by an earlier run is never taken for this one's.
+    and only if this very fit wrote them: a file left by an earlier run is never taken for this one's. A file that cannot
+    be written (a full disk, say) is a warning, and training goes on.
 
     Args:
         monitor: "train_loss", "valid_loss" or the name of a metric; which way is better comes from the metric.
@@ -43,6 +44,8 @@ class SaveModel(Callback):
         self.name = check_name(name)
         self.with_opt = with_opt
         self.written: Path | None = None
+        self._has_failed = False
+        self._folder = Path()
 
     @property
     def label(self) -> str:
@@ -50,7 +53,8 @@ class SaveModel(Callback):
 
     def before_fit(self, state: TrainState) -> None:
         self.monitor.start(state)
-        self.written = None
+        self.written, self._has_failed = None, False
+        self._folder = state.folder
 
     def after_epoch(self, state: TrainState) -> None:
         improved = self.monitor.improves(state)
@@ -61,15 +65,28 @@ class SaveModel(Callback):
 
     def _save(self, state: TrainState, name: str) -> None:
         path = state.folder / f"{name}.pth"
-        save_weights(path, state.model, state.optimizer if self.with_opt else None)
-        self.written = path
+        try:
+            save_weights(path, state.model, state.optimizer if self.with_opt else None)
+        except WriteError as error:
+            self._has_failed = True
+            kept = "what was saved before is as it was" if self.written else "nothing has been saved yet"
+            warnings.warn(f"{self.label}: {error} Training goes on; {kept}.", LearnkitWarning, stacklevel=2)
+        else:
+            self.written = path
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.monitor.best, "has_written": self.written is not None}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self.monitor.best = saved["best"]
+        self.written = self._folder / f"{self.name}.pth" if saved["has_written"] else None
 
     def after_fit(self, state: TrainState) -> None:
         if self.every == "epoch":
             return
         if self.written is not None:
             load_weights(self.written, state.model)
-        elif state.row:
+        elif state.row and not self._has_failed:
             warnings.warn(
                 f"{self.monitor.name} never improved, so nothing was saved as {self.name!r}; the last weights stay",
                 LearnkitWarning,

@@ -40,3 +40,9 @@ class ShowGraph(Callback):
             self._display = display(figure, display_id=True)  # type: ignore[no-untyped-call]
         else:
             self._display.update(figure)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"train": self._train, "valid": self._valid}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self._train, self._valid = saved["train"], saved["valid"]

@@ -23,3 +23,9 @@ class Smoothed:
         self._weight *= self.beta
         self.value = self._mean / (1 - self._weight)
         return self.value
+
+    def state_dict(self) -> dict[str, float]:
+        return {"value": self.value, "mean": self._mean, "weight": self._weight}
+
+    def load_state_dict(self, saved: dict[str, float]) -> None:
+        self.value, self._mean, self._weight = saved["value"], saved["mean"], saved["weight"]

@@ -53,15 +53,15 @@ class TensorBoard(Callback):
         self.folder: Path | None = None  # of the last run
         self._writer: SummaryWriter | None = None
         self._n_batches = 0
+        self._purge_step: int | None = None  # what was written of this batch and later ones is not shown
+        self._in_fit = False
 
     def before_fit(self, state: TrainState) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise missing_extra("tensorboard", "tensorboard") from error
+        _summary_writer()
         self.folder = self.log_dir / (self.name or _next_name(self.log_dir))
-        self._writer = SummaryWriter(str(self.folder))
-        self._n_batches = 0
+        self._n_batches, self._purge_step, self._in_fit = 0, None, True
+        if not state.resumed:  # a fit that goes on does so in its own folder, which it is not told yet
+            self._writer = self._open
 
     def before_batch(self, state: TrainState) -> None:
         x = state.inputs[0] if state.inputs else None
@@ -93,10 +93,20 @@ class TensorBoard(Callback):
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+        self._in_fit = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """The name of the run, and how many batches it has seen; nothing outside a fit."""
+        return {"name": self.folder.name, "n_batches": self._n_batches} if self._in_fit and self.folder else {}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self.folder = self.log_dir / check_name(saved["name"])
+        self._n_batches, self._purge_step = saved["n_batches"], saved["n_batches"] + 1
 
     @property
     def _open(self) -> "SummaryWriter":
-        assert self._writer is not None, "hooks run within a fit"
+        if self._writer is None:
+            self._writer = _summary_writer()(str(self.folder), purge_step=self._purge_step)
         return self._writer
 
     def _write_graph(self, state: TrainState) -> None:
@@ -108,6 +118,14 @@ class TensorBoard(Callback):
         except Exception as error:  # whatever a model of unknown make does when it is traced
             what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             warnings.warn(f"TensorBoard: no graph of this model ({what})", LearnkitWarning, stacklevel=2)
+
+
+def _summary_writer() -> "type[SummaryWriter]":
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise missing_extra("tensorboard", "tensorboard") from error
+    return SummaryWriter
 
 
 def _next_name(folder: Path) -> str:

@@ -4,6 +4,7 @@ import copy
 import math
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Literal, TypeAlias, TypeGuard
 
@@ -73,7 +74,8 @@ class TorchScheduler(Callback):
         self._own_keys: list[set[str]] = []  # of each group, before the scheduler added to them
         self._steps_seen = 0
         self._is_due = False
-        self._resumed: dict[str, Any] = {}
+        self._is_resumed = False
+        self._last_step = 0  # of the optimizer, as far as this has seen it
 
     def before_fit(self, state: TrainState) -> None:
         self._optimizer = optimizer = state.optimizer
@@ -90,7 +92,8 @@ class TorchScheduler(Callback):
         if isinstance(scheduler, ReduceLROnPlateau):
             self._check_plateau(scheduler, state)
         self._scheduler = scheduler
-        self._is_due, self._steps_seen = False, state.step
+        self._is_due, self._is_resumed = False, False
+        self._steps_seen = self._last_step = state.step
 
     def _check_plateau(self, scheduler: ReduceLROnPlateau, state: TrainState) -> None:
         self.monitor.start(state)
@@ -103,19 +106,7 @@ class TorchScheduler(Callback):
             )
 
     def before_epoch(self, state: TrainState) -> None:
-        if self._resumed and self._scheduler is not None:
-            self._resume(self._scheduler, copy.deepcopy(self._resumed), state.step)
-            self._resumed = {}
         if self.every == "epoch":
-            self._step_if_due()
-
-    def _resume(self, scheduler: LRScheduler, saved: dict[str, Any], step: int) -> None:
-        scheduler.load_state_dict(saved["scheduler"])
-        for group, settings in zip(self._groups, saved["groups"], strict=True):
-            group.update(settings)
-        self._is_due, self._steps_seen = saved["is_due"], step
-        with warnings.catch_warnings():  # torch cannot know that the optimizer has stepped, in the fit that was left
-            warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler\.step\(\)` before", UserWarning)
             self._step_if_due()
 
     def before_batch(self, state: TrainState) -> None:
@@ -127,6 +118,7 @@ class TorchScheduler(Callback):
             raise UsageError("the scheduler's learning rate", got=rates, expected="finite rates of 0 or more")
 
     def after_batch(self, state: TrainState) -> None:
+        self._last_step = state.step
         if self.every == "batch":
             self._look(state)
 
@@ -137,13 +129,18 @@ class TorchScheduler(Callback):
 
     def _look(self, state: TrainState) -> None:
         self._is_due = self._is_due or state.step != self._steps_seen
-        self._steps_seen = state.step
+        self._steps_seen = self._last_step = state.step
 
     def _step_if_due(self, *monitored: float) -> None:
         """Step the scheduler if the optimizer has stepped; when a rate is needed, so never past the end of the fit."""
-        if self._is_due and self._scheduler is not None:
-            self._is_due = False
+        if not self._is_due or self._scheduler is None:
+            return
+        self._is_due = False
+        with warnings.catch_warnings() if self._is_resumed else nullcontext():
+            if self._is_resumed:  # torch cannot know that the optimizer has stepped, in the fit that was left
+                warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler\.step\(\)` before", UserWarning)
             self._scheduler.step(*monitored)  # type: ignore[arg-type]  # only ReduceLROnPlateau takes a result
+        self._is_resumed = False
 
     @property
     def _groups(self) -> list[dict[str, Any]]:
@@ -163,10 +160,19 @@ class TorchScheduler(Callback):
             {key: value for key, value in group.items() if key in MOVED or key not in own}
             for group, own in zip(self._groups, self._own_keys, strict=True)
         ]
-        return copy.deepcopy({"scheduler": self._scheduler.state_dict(), "groups": groups, "is_due": self._is_due})
+        unseen = self._last_step - self._steps_seen
+        kept = {"scheduler": self._scheduler.state_dict(), "groups": groups, "is_due": self._is_due, "unseen": unseen}
+        return copy.deepcopy(kept)
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        self._resumed = saved  # taken back when the next epoch begins
+        if self._scheduler is None:
+            return
+        saved = copy.deepcopy(saved)
+        self._scheduler.load_state_dict(saved["scheduler"])
+        for group, settings in zip(self._groups, saved["groups"], strict=True):
+            group.update(settings)
+        self._is_due, self._steps_seen = saved["is_due"], self._last_step - saved["unseen"]
+        self._is_resumed = True
 
 
 def _gives_factors(make: MakeScheduler) -> TypeGuard[Callable[[int], float]]:

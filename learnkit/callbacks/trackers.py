@@ -22,19 +22,34 @@ class WandB(Callback):
     def __init__(self, project: str | None = None, **options: Any) -> None:
         self.options = {"project": project, **options}
         self.run: Any = None
+        self._wandb: Any = None
         self._is_ours = False
+        self._settings: dict[str, Any] = {}
 
     def before_fit(self, state: TrainState) -> None:
         try:
             import wandb
         except ImportError as error:
             raise missing_extra("wandb", "track") from error
-        self._is_ours = wandb.run is None
-        self.run = wandb.init(**self.options) if self._is_ours else wandb.run
-        self.run.config.update(_settings(state), allow_val_change=True)
+        self._wandb, self._is_ours, self._settings = wandb, wandb.run is None, _settings(state)
+        if not state.resumed or not self._is_ours:  # a fit that goes on does so in its own run
+            self._begin()
+
+    def _begin(self, **options: Any) -> None:
+        self.run = self._wandb.init(**{**options, **self.options}) if self._is_ours else self._wandb.run
+        self.run.config.update(self._settings, allow_val_change=True)
 
     def after_epoch(self, state: TrainState) -> None:
+        if self.run is None:
+            self._begin()
         self.run.log(dict(state.row))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self.run is None else {"id": str(self.run.id)}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        if self._is_ours:
+            self._begin(id=saved["id"], resume="allow")
 
     def after_fit(self, state: TrainState) -> None:
         if self._is_ours and self.run is not None:
@@ -57,6 +72,7 @@ class MLflow(Callback):
         self.experiment, self.tracking_uri, self.options = experiment, tracking_uri, options
         self._mlflow: Any = None
         self._is_ours = False
+        self._settings: dict[str, Any] = {}
 
     def before_fit(self, state: TrainState) -> None:
         try:
@@ -67,13 +83,28 @@ class MLflow(Callback):
         if self.tracking_uri is not None:
             mlflow.set_tracking_uri(self.tracking_uri)
         self._is_ours = mlflow.active_run() is None
+        self._settings = _settings(state)
+        if self._is_ours and self.experiment is not None:
+            mlflow.set_experiment(self.experiment)
+        if not state.resumed or not self._is_ours:  # a fit that goes on does so in its own run
+            self._begin(**self.options)
+
+    def _begin(self, **options: Any) -> None:
         if self._is_ours:
-            if self.experiment is not None:
-                mlflow.set_experiment(self.experiment)
-            mlflow.start_run(**self.options)
-        mlflow.log_params(_settings(state))
+            self._mlflow.start_run(**options)
+        self._mlflow.log_params(self._settings)
+
+    def state_dict(self) -> dict[str, Any]:
+        run = None if self._mlflow is None else self._mlflow.active_run()
+        return {} if run is None else {"id": run.info.run_id}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        if self._is_ours:
+            self._begin(run_id=saved["id"])
 
     def after_epoch(self, state: TrainState) -> None:
+        if self._mlflow.active_run() is None:
+            self._begin(**self.options)
         numbers = {name: value for name, value in state.row.items() if name != "epoch"}
         self._mlflow.log_metrics(numbers, step=int(state.row["epoch"]))
 

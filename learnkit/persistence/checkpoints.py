@@ -68,8 +68,7 @@ class CheckpointWriter:
         error, self._error = self._error, None
         if error is not None:
             warnings.warn(
-                f"a checkpoint could not be written to {self.folder}: {error}; training goes on, and the checkpoints "
-                "written before are as they were",
+                f"training goes on without a new checkpoint in {self.folder}, the older ones are as they were: {error}",
                 LearnkitWarning,
                 stacklevel=3,
             )

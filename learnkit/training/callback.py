@@ -85,7 +85,11 @@ class Callback:
         return {}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Take back what `state_dict` gave, at once.
+
+        Called after `before_fit`, at the point of the sequence of hooks where `state_dict` was: for a fit that was left
+        within an epoch after `before_epoch`, for one left between two before it.
+        """
 
 
 Hook: TypeAlias = Callable[[Callback, TrainState], None]

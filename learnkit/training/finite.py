@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from learnkit.errors import NonFiniteLossError, StopFit, UsageError
 from learnkit.training.state import TrainState
 
-__all__ = ["LossWatch", "Weights"]
+__all__ = ["LossWatch", "Weights", "tensors_of"]
 
 READ_EVERY = 50  # batches between two looks on a device where a look waits for the queue
 
@@ -18,17 +18,18 @@ class Weights:
     """A copy of a model's parameters and buffers, to be put back in place."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._copies = {name: tensor.detach().clone() for name, tensor in _tensors(model).items()}
+        self._copies = {name: tensor.detach().clone() for name, tensor in tensors_of(model).items()}
 
     @torch.no_grad()
     def restore(self, model: nn.Module) -> None:
         """Make the model's parameters and buffers equal to the copy, and forget the gradients."""
-        for name, tensor in _tensors(model).items():
+        for name, tensor in tensors_of(model).items():
             tensor.copy_(self._copies[name])
         model.zero_grad(set_to_none=True)
 
 
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name, those that its state dict leaves out too."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
@@ -37,18 +38,21 @@ class LossWatch:
 
     On the CPU every loss is read before its backward pass; elsewhere they are read fifty at a time, so that nothing
     waits for the device.
-    The weights are put back to those at the start of the epoch.
+    The weights are put back to those at the start of the epoch, or to those of the checkpoint that the fit was resumed
+    from in this epoch.
     """
 
     def __init__(self) -> None:
         self._unread: list[Tensor] = []
         self._last_finite = math.nan
         self._good: Weights | None = None
+        self._good_since = ""
         self._reads_freely = False
 
     def start_epoch(self, state: TrainState) -> None:
         """Keep the weights this epoch starts from."""
         self._good = Weights(state.model)
+        self._good_since = "of the checkpoint" if state.continues else "at the start of the epoch"
         self._reads_freely = state.compute.reads_freely
 
     def see(self, state: TrainState) -> None:
@@ -89,7 +93,7 @@ class LossWatch:
         seen = (
             f"loss {value} at epoch {state.epoch} batch {batch} (lr {', '.join(f'{rate:.3g}' for rate in rates)}); "
             f"input finite? {finite}; last finite loss {self._last_finite:.4g}; "
-            "weights restored to those at the start of the epoch"
+            f"weights restored to those {self._good_since}"
         )
         if state.stops_on_nan:
             raise StopFit(seen)

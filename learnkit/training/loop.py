@@ -1,8 +1,10 @@
 """The training loop: fit, train_epoch, train_batch, validate. It knows no learner and no concrete callback."""
 
+import inspect
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -12,23 +14,29 @@ from learnkit.device import to_device
 from learnkit.errors import DataError, Interrupt, LearnkitWarning, SkipBatch, SkipEpoch, StopFit
 from learnkit.seeds import Stream, derive
 from learnkit.training.callback import Callback, CallbackList
+from learnkit.training.checkpointing import Checkpoints
 from learnkit.training.finite import LossWatch
+from learnkit.training.snapshot import StatefulLoader
 from learnkit.training.state import TrainState
 
 __all__ = ["batches_of_epoch", "fit", "split_batch", "take_step", "train_batch", "train_epoch", "validate"]
 
 
-def fit(state: TrainState, callbacks: CallbackList) -> None:
+def fit(state: TrainState, callbacks: CallbackList, checkpoints: Checkpoints | None = None) -> None:
     """Train for `state.n_epochs`; `after_fit` runs whatever happens, and the caller's generators are put back."""
     watch = LossWatch()
-    with state.compute.kept_rng():
+    with state.compute.kept_rng(), checkpoints or nullcontext():
         try:
             callbacks.notify(Callback.before_fit, state)
+            if checkpoints is not None:
+                checkpoints.begin(state, callbacks)
             for state.epoch in range(state.start_epoch, state.n_epochs):
-                train_epoch(state, callbacks, watch)
+                train_epoch(state, callbacks, watch, checkpoints)
                 if state.valid_dl is not None:
                     validate(state, callbacks)
                 callbacks.notify(Callback.after_epoch, state)
+                if checkpoints is not None:
+                    checkpoints.after_epoch(state, callbacks)
         except StopFit as stop:
             state.stop_reason = str(stop) or "stopped by a callback"
         except BaseException as error:
@@ -36,23 +44,35 @@ def fit(state: TrainState, callbacks: CallbackList) -> None:
             callbacks.finish(state, during=error)
             raise
         callbacks.finish(state)
+        if checkpoints is not None:
+            checkpoints.after_fit(state, callbacks)
 
 
-def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch) -> None:
-    """Train on every batch of the training loader once."""
+def train_epoch(
+    state: TrainState, callbacks: CallbackList, watch: LossWatch, checkpoints: Checkpoints | None = None
+) -> None:
+    """Train on every batch of the training loader once, or on those that an interrupted fit had left."""
     state.model.train()
-    state.batch = 0
+    start = state.start_batch if state.continues else 0
+    state.batch = max(start - 1, 0)
     state.epochs_begun += 1
     state.epoch_seed = derive(state.seed, Stream.STEP, state.first_epoch + state.epoch)
     watch.start_epoch(state)
     callbacks.notify(Callback.before_epoch, state)
+    if checkpoints is not None:
+        checkpoints.begin_epoch(state, callbacks)
+    batches = batches_of_epoch(state, start)
+    if checkpoints is not None:
+        checkpoints.begin_batches(state)
     try:
-        for state.batch, batch in enumerate(batches_of_epoch(state)):
+        for state.batch, batch in enumerate(batches, start):
             try:
                 train_batch(state, batch, callbacks, watch)
             except SkipBatch:
                 if state.compute.accumulate is None:
                     state.compute.forget(state.optimizer)
+            if checkpoints is not None and not state.compute.n_gathered:
+                checkpoints.after_batch(state, callbacks, watch)
         if state.compute.n_gathered:  # a last group of batches that is short of a whole one
             with suppress(SkipBatch):
                 take_step(state, callbacks)
@@ -142,17 +162,36 @@ class _Seeded(Protocol):
     def seed_epoch(self, seed: int, epoch: int) -> None: ...
 
 
-def batches_of_epoch(state: TrainState) -> Iterator[Any]:
-    """The training batches, their order fixed by (seed, epoch); a lone last item is left out before batch norm."""
-    epoch = state.first_epoch + state.epoch
-    if isinstance(state.train_dl, _Seeded):
-        state.train_dl.seed_epoch(state.seed, epoch)
-    elif set_epoch := getattr(getattr(state.train_dl, "sampler", None), "set_epoch", None):
+def batches_of_epoch(state: TrainState, start: int = 0) -> Iterator[Any]:
+    """The training batches, their order fixed by (seed, epoch); a lone last item is left out before batch norm.
+
+    Args:
+        state: of the fit.
+        start: leave out this many batches. learnkit's loaders do not read them, one that was told its state has done so
+            already, and what others give is passed over.
+    """
+    epoch, loader = state.first_epoch + state.epoch, state.train_dl
+    n_read = 0 if isinstance(loader, StatefulLoader) else start
+    if isinstance(loader, _Seeded):
+        if start and "start" in inspect.signature(loader.seed_epoch).parameters:
+            loader.seed_epoch(state.seed, epoch, start)  # type: ignore[call-arg]
+            n_read = 0
+        else:
+            loader.seed_epoch(state.seed, epoch)
+    elif set_epoch := getattr(getattr(loader, "sampler", None), "set_epoch", None):
         set_epoch(epoch)  # torch's DistributedSampler and its kin
     state.compute.reseed(derive(state.seed, Stream.ORDER, epoch))  # for a loader that draws its order globally
+    batches = iter(loader)
+    for _ in islice(batches, n_read):
+        pass
+    return _trainable(state, batches, start)
+
+
+def _trainable(state: TrainState, batches: Iterator[Any], start: int) -> Iterator[Any]:
     normalises = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in state.model.modules())
-    size, is_empty = 0, True
-    for batch in state.train_dl:
+    size = (getattr(state.train_dl, "batch_size", None) or 2) if start else 0  # of the batch before
+    is_empty = not start
+    for batch in batches:
         is_empty = False
         before, size = size, _size(batch) if normalises else 0
         if size == 1 and before > 1:

@@ -22,6 +22,9 @@ class TrainState:
 
     Attributes:
         start_epoch: the epoch of this fit that it begins with; schedules begin there too.
+        start_batch: batches of that epoch that an interrupted fit had done already.
+        resumed: whether this fit goes on from a checkpoint, so that `load_state_dict` of its callbacks will be called.
+        is_done: whether the checkpoint is that of a fit at its end.
         rates: the learning rate asked of this fit, one per layer group from the input to the head.
         seed: all randomness of the fit is a function of it, the epoch and the batch.
         first_epoch: epochs the learner had behind it when this fit began; `first_epoch + epoch` never repeats.
@@ -53,6 +56,9 @@ class TrainState:
     compute: Compute = field(default_factory=Compute)
     n_epochs: int = 1
     start_epoch: int = 0
+    start_batch: int = 0
+    resumed: bool = False
+    is_done: bool = False
     rates: list[float] = field(default_factory=list)
     seed: int = 0
     first_epoch: int = 0
@@ -98,6 +104,11 @@ class TrainState:
         n = self.batches_per_step
         steps = -(-self.n_batches // n)
         return (self.epoch * steps + self.batch // n) / (self.n_epochs * steps)
+
+    @property
+    def continues(self) -> bool:
+        """Whether the running epoch was begun by a fit that was interrupted within it."""
+        return self.start_batch > 0 and self.epoch == self.start_epoch
 
     @property
     def batches_per_step(self) -> int:

@@ -191,6 +191,8 @@ def test_a_resumed_fit_goes_on_with_the_average(
                 saved.update(model=copy.deepcopy(state.model.state_dict()), average=copy.deepcopy(first.state_dict()))
 
     class Resume(Callback):
+        order = 99
+
         def before_fit(self, state: Any) -> None:
             state.model.load_state_dict(saved["model"])
             again.load_state_dict(saved["average"])

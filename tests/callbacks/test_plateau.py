@@ -101,8 +101,14 @@ def test_a_resumed_fit_goes_on_waiting(blobs: tuple[Tensor, ...]) -> None:
 
     before, after, saves = ReduceLROnPlateau("scripted", patience=2), ReduceLROnPlateau("scripted", patience=2), Saves()
     whole = rates(blobs, [1.0, 2.0, 2.0, 2.0, 2.0, 2.0], [0.1, 1.0], before, saves)
-    after.load_state_dict(saves.saved)
-    assert rates(blobs, [2.0, 2.0, 2.0], [0.1, 1.0], after) == whole[3:]
+
+    class Resumes(Callback):
+        order = 99
+
+        def before_fit(self, state: TrainState) -> None:
+            after.load_state_dict(saves.saved)
+
+    assert rates(blobs, [2.0, 2.0, 2.0], [0.1, 1.0], after, Resumes()) == whole[3:]
 
 
 def test_another_schedule_in_the_fit_is_refused(blobs: tuple[Tensor, ...]) -> None:

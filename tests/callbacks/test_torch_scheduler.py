@@ -261,11 +261,17 @@ def test_a_resumed_schedule_goes_on_where_it_was(
     rest, again = Spy(), TorchScheduler(MAKERS[name], every)
     saved = torch.load(file, weights_only=True)
     kept = copy.deepcopy(saved)
-    again.load_state_dict(saved)
+
+    class Resumes(Callback):
+        order = 99
+
+        def before_fit(self, state: TrainState) -> None:
+            again.load_state_dict(saved)
+
     resumed, weights = learner(blobs), torch.load(tmp_path / "weights.pt", weights_only=True)
     resumed.model.load_state_dict(weights["model"])
     resumed._ready_optimizer().load_state_dict(weights["opt"])
-    resumed.fit(2, list(RATES), callbacks=[again, rest])
+    resumed.fit(2, list(RATES), callbacks=[again, rest, Resumes()])
     for ours, theirs in zip(resumed.model.parameters(), learn.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     assert rest.rates == whole.rates[N_BATCHES:]

@@ -81,7 +81,7 @@ def test_what_cannot_be_written_is_told_and_harms_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(os, function, full)
         writer.submit(content(2))
-        with pytest.warns(LearnkitWarning, match="could not be written.*No space left on device; training goes on"):
+        with pytest.warns(LearnkitWarning, match="training goes on without a new checkpoint.*No space left on device"):
             writer.finish()
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
     writer.submit(content(3))

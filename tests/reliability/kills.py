@@ -1,0 +1,360 @@
+"""Fits that are killed at random and resumed: `python tests/reliability/kills.py --trials 4`.
+
+Each run is a process of its own, forked from one that has imported torch. One kills itself with SIGKILL, at a random
+hook or at a random step of writing a file, or is killed from outside at a random time; the next one goes on with
+resume="auto". Weights, the optimizer's moments, history, rates, the best weights on disk and the CSV file must be those
+of a fit that nobody killed, to the last bit.
+"""
+
+import argparse
+import csv
+import hashlib
+import importlib
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable as Run
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from learnkit import Callback, DataBunch, ImageDataBunch, Learner, callbacks
+
+N_TRAIN, N_VALID, EPOCHS = 120, 40, 3
+HOOKS = (
+    "before_epoch", "before_batch", "after_loss", "after_step", "after_batch", "before_validate",
+    "after_validate_batch", "after_epoch", "after_fit",
+)  # fmt: skip
+WRITING = ("fsync", "replace")  # functions of os
+
+
+class Kills(Callback):
+    """Kills the process with SIGKILL at a given call of a hook, or of a function that writes files."""
+
+    order = 99
+
+    def __init__(self, where: str, call: int) -> None:
+        self.where, self.call, self.seen = where, call, 0
+        if where in WRITING:
+            real = getattr(os, where)
+            setattr(os, where, lambda *given: (self.count(), real(*given))[1])
+
+    def count(self) -> None:
+        self.seen += 1
+        if self.seen == self.call:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+
+def _hook(name: str) -> Run[..., None]:
+    def hook(self: Kills, state: Any) -> None:
+        if self.where == name:
+            self.count()
+
+    return hook
+
+
+for _name in HOOKS:
+    setattr(Kills, _name, _hook(_name))
+
+
+class Notes(Callback):
+    """Writes down where a fit was taken up."""
+
+    def before_fit(self, state: Any) -> None:
+        if state.resumed:
+            with open("resumed.txt", "a") as file:
+                file.write(f"{state.start_epoch} {state.start_batch}\n")
+
+
+# The fits
+
+
+def tensors() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    digits = load_digits()
+    x = torch.tensor(digits.images[: N_TRAIN + N_VALID], dtype=torch.float32)[:, None] / 16
+    y = torch.tensor(digits.target[: N_TRAIN + N_VALID])
+    return x[:N_TRAIN], y[:N_TRAIN], x[N_TRAIN:], y[N_TRAIN:]
+
+
+def pictures(folder: Path) -> None:
+    """The digits as PNG files {train,valid}/{0,…,9}/n.png."""
+    x_train, y_train, x_valid, y_valid = tensors()
+    for split, x, y in (("train", x_train, y_train), ("valid", x_valid, y_valid)):
+        for number, (image, label) in enumerate(zip(x, y, strict=True)):
+            file = folder / split / str(int(label)) / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray((image[0] * 255).byte().numpy()).resize((16, 16)).save(file)
+
+
+def network(channels: int = 1) -> nn.Sequential:
+    body = nn.Sequential(nn.Conv2d(channels, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(3))
+    return nn.Sequential(body, nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(72, 10)))
+
+
+def in_memory(bs: int = 16, **options: Any) -> Learner:
+    return learner(DataBunch.from_tensors(*tensors(), bs=bs, device="cpu"), network(), **options)
+
+
+def from_folder(workers: int, **data: Any) -> Learner:
+    dls = ImageDataBunch.from_folder("../digits", size=16, bs=16, channels=1, num_workers=workers, device="cpu", **data)
+    return learner(dls, network())
+
+
+def learner(dls: DataBunch, model: nn.Sequential, **options: Any) -> Learner:
+    return Learner(dls, model, metrics="accuracy", seed=3, path=".", groups=list(model), **options)
+
+
+class Noisy(Dataset[Any]):
+    """Digits with noise from NumPy's and torch's global generators."""
+
+    def __init__(self) -> None:
+        self.x, self.y, _, _ = tensors()
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, i: int) -> Any:
+        return self.x[i] + 0.1 * torch.randn(1, 8, 8) + 0.1 * float(np.random.normal()), self.y[i]
+
+
+def from_datasets(workers: int) -> Learner:
+    valid = TensorDataset(*tensors()[2:])
+    names = [str(n) for n in range(10)]
+    return learner(DataBunch.from_datasets(Noisy(), valid, bs=16, num_workers=workers, classes=names), network())
+
+
+def from_loaders(workers: int) -> Learner:
+    train = DataLoader(Noisy(), 16, shuffle=True, num_workers=workers)
+    valid = DataLoader(TensorDataset(*tensors()[2:]), 16)
+    return learner(DataBunch.from_loaders(train, valid, classes=[str(n) for n in range(10)], device="cpu"), network())
+
+
+Options = dict[str, Any]
+
+
+def with_callbacks(make: Run[[], list[Callback]], learn: Run[[], Learner] = in_memory) -> Run[[Options], Learner]:
+    def run(options: Options) -> Learner:
+        made = learn()
+        made.add_cb(Notes())
+        made.fit(EPOCHS, slice(1e-3, 1e-2), callbacks=[*make(), *options.pop("kills")], **options)
+        return made
+
+    return run
+
+
+def one_cycle(learn: Run[[], Learner], *more: Run[[], Callback]) -> Run[[Options], Learner]:
+    def run(options: Options) -> Learner:
+        made = learn()
+        made.add_cb(Notes())
+        made.fit_one_cycle(EPOCHS, 1e-2, callbacks=[*(make() for make in more), *options.pop("kills")], **options)
+        return made
+
+    return run
+
+
+def two_stages(options: Options) -> Learner:
+    made = from_folder(0)
+    made.add_cb(Notes(), callbacks.CSVLogger(append=True))
+    made.fine_tune(2, 1e-2, freeze_epochs=1, callbacks=options.pop("kills"), **options)
+    return made
+
+
+def everything(options: Options, workers: int = 2) -> Learner:
+    made = from_folder(workers, sampler="balanced", augment="strong")
+    made.to_bf16().add_cb(Notes(), callbacks.EMA(0.8), callbacks.GradientAccumulation(32), callbacks.GradientClipping())
+    more = [callbacks.MixUp(), callbacks.CSVLogger(), callbacks.SaveModel(), callbacks.EarlyStopping(patience=2)]
+    made.fit_one_cycle(EPOCHS, 1e-2, callbacks=[*more, *options.pop("kills")], **options)
+    return made
+
+
+CONFIGURATIONS: dict[str, Run[[Options], Learner]] = {
+    "one-cycle, dropout": one_cycle(in_memory),
+    "images, augmentation, 0 workers": one_cycle(lambda: from_folder(0)),
+    "images, augmentation, 2 workers": one_cycle(lambda: from_folder(2)),
+    "images, balanced sampler, 2 workers": one_cycle(lambda: from_folder(2, sampler="balanced")),
+    "own dataset, global generators, 2 workers": one_cycle(lambda: from_datasets(2)),
+    "own DataLoader, global generators, 0 workers": one_cycle(lambda: from_loaders(0)),
+    "own DataLoader, 2 workers": one_cycle(lambda: from_loaders(2)),
+    "MixUp, CSVLogger": one_cycle(in_memory, callbacks.MixUp, callbacks.CSVLogger),
+    "SaveModel, EarlyStopping, CSVLogger": with_callbacks(
+        lambda: [callbacks.SaveModel(), callbacks.EarlyStopping(min_delta=0.5), callbacks.CSVLogger()]
+    ),
+    "bfloat16, accumulation": with_callbacks(
+        lambda: [callbacks.MixedPrecision("bf16"), callbacks.GradientAccumulation(40)]
+    ),
+    "float16, scaled gradients": with_callbacks(lambda: [callbacks.MixedPrecision("fp16")]),
+    "EMA": with_callbacks(lambda: [callbacks.EMA(0.9)]),
+    "SWA": with_callbacks(lambda: [callbacks.SWA(0.3)]),
+    "TorchScheduler a batch, SGD": with_callbacks(
+        lambda: [callbacks.TorchScheduler(lambda step: 0.95**step, every="batch")],
+        lambda: in_memory(opt_func="sgd"),
+    ),
+    "TorchScheduler an epoch": with_callbacks(lambda: [callbacks.TorchScheduler(lambda epoch: 0.5**epoch)]),
+    "ReduceLROnPlateau": with_callbacks(lambda: [callbacks.ReduceLROnPlateau(min_delta=0.5)]),
+    "fine_tune: a frozen stage, then all": two_stages,
+    "everything, 0 workers": lambda options: everything(options, 0),
+    "everything, 2 workers": everything,
+}
+
+
+# What must be the same
+
+
+def digest(values: Any) -> str:
+    """A hash of nested tensors and numbers."""
+    if isinstance(values, Tensor):
+        return hashlib.sha256(values.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
+    if isinstance(values, dict):
+        values = [(str(name), digest(value)) for name, value in values.items()]
+    elif isinstance(values, list | tuple):
+        values = [digest(value) for value in values]
+    return hashlib.sha256(repr(values).encode()).hexdigest()
+
+
+def outcome(learn: Learner) -> dict[str, Any]:
+    assert learn.opt is not None
+    found: dict[str, Any] = {
+        "weights": digest(dict(learn.model.state_dict())),
+        "moments": digest(learn.opt.state_dict()["state"]),
+        "history": [[value for name, value in row.items() if name != "time"] for row in learn.recorder.rows],
+        "losses": digest([learn.recorder.losses, learn.recorder.smooth_losses, learn.recorder.epoch_ends]),
+        "rates": digest([learn.recorder.lrs, learn.recorder.moms]),
+        "learner": [learn.seed, learn.epoch, learn.n_fits],
+    }
+    if (file := Path("models/history.csv")).exists():
+        with file.open(newline="") as text:
+            found["csv"] = [line[:-1] for line in csv.reader(text)]
+    if (file := Path("models/bestmodel.pth")).exists():
+        found["best"] = digest(torch.load(file, weights_only=True))
+    return found
+
+
+# Processes
+
+
+def start(name: str, folder: Path, options: Options, kill: tuple[str, int] | None, seed: int) -> int:
+    """A process that runs one fit from weights drawn with this seed, and writes what came out of it."""
+    process = os.fork()
+    if process:
+        return process
+    status = 1
+    try:
+        os.chdir(folder)
+        with open("log.txt", "a") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+        torch.manual_seed(seed)
+        learn = CONFIGURATIONS[name]({**options, "kills": [] if kill is None else [Kills(*kill)]})
+        Path("outcome.json").write_text(json.dumps(outcome(learn)))
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def wait(process: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def random_kill(random: random.Random, seconds: float) -> tuple[tuple[str, int] | None, float]:
+    """A hook or a function and the number of its call, or a time."""
+    kind = random.random()
+    if kind < 0.25:
+        return None, random.uniform(0.05, 1.0) * seconds
+    if kind < 0.45:
+        return (random.choice(WRITING), random.randint(1, 12)), 0.0
+    where = random.choice(HOOKS)
+    often = where in ("before_batch", "after_loss", "after_step", "after_batch")
+    return (where, random.randint(1, 7 * EPOCHS if often else 2)), 0.0
+
+
+def trial(name: str, root: Path, random: random.Random, most_kills: int) -> dict[str, Any]:
+    """One fit that nobody kills, and one that is killed up to `most_kills` times."""
+    whole, broken = root / "whole", root / "broken"
+    for folder in (whole, broken):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    begin = time.monotonic()
+    seed = random.randrange(2**31)
+    status = wait(start(name, whole, {}, None, seed))
+    assert status == 0, (whole / "log.txt").read_text()
+    seconds = time.monotonic() - begin
+    every = random.choice([1, 2, 3, 5, "0.02s"])
+    options = {"checkpoint_every": every, "resume": "auto"}
+    kills = 0
+    while True:
+        kill, after = random_kill(random, seconds) if kills < most_kills else (None, 0.0)
+        # The first process begins with the weights of the fit that nobody kills, the others with any.
+        fresh = not list(broken.rglob("last*.ckpt"))
+        process = start(name, broken, dict(options), kill, seed if fresh else random.randrange(2**31))
+        if after:
+            time.sleep(after)
+            os.kill(process, signal.SIGKILL)
+        status = wait(process)
+        if status == 0:
+            break
+        log = (broken / "log.txt").read_text()
+        assert status == -signal.SIGKILL, f"{name}: exit status {status}\n{log}"
+        kills += 1
+    expected, found = (json.loads((folder / "outcome.json").read_text()) for folder in (whole, broken))
+    resumed = (broken / "resumed.txt").read_text().splitlines() if (broken / "resumed.txt").exists() else []
+    return {
+        "kills": kills,
+        "resumed": len(resumed),
+        "in an epoch": sum(not line.endswith(" 0") for line in resumed),
+        "differing": [key for key in expected if expected[key] != found.get(key)],
+        "every": every,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=1, help="of each configuration")
+    parser.add_argument("--kills", type=int, default=2, help="at most, in a trial")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="configurations with this in their name")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    os.environ["LEARNKIT_PROGRESS"] = "off"
+    for module in ("pandas", "torch._dynamo", "torch.distributions"):
+        importlib.import_module(module)  # once, and not in every process
+    numbers = random.Random(args.seed)
+    total, failed = 0, []
+    print(f"{'configuration':46} {'trials':>6} {'kills':>6} {'resumed':>8} {'mid-epoch':>10}  identical")
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        pictures(root / "digits")
+        for configuration in CONFIGURATIONS:
+            if args.only not in configuration:
+                continue
+            results = [trial(configuration, root, numbers, args.kills) for _ in range(args.trials)]
+            kills, resumed, within = (sum(r[key] for r in results) for key in ("kills", "resumed", "in an epoch"))
+            differing = [result for result in results if result["differing"]]
+            total += kills
+            failed += differing
+            same = f"{len(results) - len(differing)} of {len(results)}"
+            print(f"{configuration:46} {len(results):>6} {kills:>6} {resumed:>8} {within:>10}  {same}", flush=True)
+            for result in differing:
+                print(f"  differing: {result}")
+    print(f"{total} kills")
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()
