@@ -16,12 +16,23 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-__all__ = ["EXTENSIONS", "MAX_PIXELS", "full_depth", "open_image", "open_mask", "read_size", "to_mode", "upright"]
+__all__ = [
+    "EXTENSIONS",
+    "MAX_PIXELS",
+    "REMEDY",
+    "full_depth",
+    "open_image",
+    "open_mask",
+    "read_size",
+    "to_mode",
+    "upright",
+]
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # no format that needs another program to read
 ORIENTATION = 0x0112  # the EXIF tag that says how a camera was held
 MAX_PIXELS = 100_000_000  # looked at before decoding: a small file can hold a huge picture
+REMEDY = "Remove or replace the file; `learnkit verify DIR` or verify_images(folder) lists all such files."
 
 
 def open_image(source: Any, channels: int = 3, *, where: str = "") -> "Image":
@@ -114,8 +125,7 @@ def _opened(source: Any, where: str) -> "Iterator[ImageFile]":
         fewer = f"an image of at most {MAX_PIXELS:,} pixels"
         raise ImageError(f"{named} is too large ({error})", expected=fewer, fix="Shrink it.") from error
     except Exception as error:  # Pillow has many ways to say that a file is damaged
-        fix = "Remove or replace the file; verify_images(folder) lists all such files."
-        raise ImageError(f"{named} cannot be read as an image ({error})", fix=fix) from error
+        raise ImageError(f"{named} cannot be read as an image ({error})", fix=REMEDY) from error
 
 
 def upright(image: "Image") -> "Image":

@@ -1,0 +1,240 @@
+"""Bad arguments, models and files, rows 6 to 9, 20, 28 to 32 and 34 to 37 of the forty bad inputs."""
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from learnkit import Callback, DataBunch, ImageDataBunch, Learner, LearnkitWarning, cnn_learner
+from learnkit.callbacks import CSVLogger, OneCycle, SaveModel
+from learnkit.data.tasks import Regression
+from learnkit.errors import CorruptFileError, LearnkitError, NonFiniteLossError
+from learnkit.training.state import TrainState
+
+Make = Callable[..., Learner]
+Tree = Callable[..., Path]
+Refusal = Callable[..., AbstractContextManager[Any]]
+
+
+def weights(model: nn.Module) -> list[Tensor]:
+    return [tensor.clone() for tensor in model.state_dict().values()]
+
+
+def equal(left: list[Tensor], right: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+@pytest.mark.parametrize("lr", [math.nan, math.inf, -math.inf, [math.nan], slice(1e-4, math.nan)])
+def test_row06_a_rate_that_is_not_finite(lr: Any, learner: Make, refused: Refusal) -> None:
+    learn = learner()
+    before = weights(learn.model)
+    with refused(ValueError, "lr: got", "nan" if "nan" in str(lr) else "inf", "finite rates above 0"):
+        learn.fit(1, lr)
+    assert equal(before, weights(learn.model))
+
+
+def test_row07_a_slice_of_nothing(learner: Make, refused: Refusal) -> None:
+    with refused(ValueError, "lr: got slice(None, None, None)", "slice(stop) or slice(start, stop)"):
+        learner().fit(1, slice(None))
+
+
+@pytest.mark.parametrize("lr", [0, -1, -1e-9, "1e-3", None, slice(-1, 1), slice(1e-4, 0), []])
+def test_row08_a_rate_of_nothing_or_less(lr: Any, learner: Make, refused: Refusal) -> None:
+    with refused(ValueError, f"lr: got {lr!r}"):
+        learner().fit(1, lr)
+
+
+@pytest.mark.parametrize("epochs", [-1, 1.5, "3", True, None, math.nan])
+def test_row09_epochs_that_are_none(epochs: Any, learner: Make, refused: Refusal) -> None:
+    with refused(ValueError, f"epochs: got {epochs!r}", "a whole number"):
+        learner().fit(epochs)
+
+
+@pytest.mark.parametrize("fit", ["fit", "fit_one_cycle", "fit_flat_cos"])
+def test_row09_no_epochs(fit: str, learner: Make) -> None:
+    learn = learner()
+    before = weights(learn.model)
+    with pytest.warns(LearnkitWarning, match="fit of 0 epochs: nothing to do"):
+        getattr(learn, fit)(0)
+    assert equal(before, weights(learn.model))
+    assert len(learn.history) == 0
+
+
+def test_row20_another_number_of_outputs(refused: Refusal) -> None:
+    x, y = torch.zeros(9, 2), torch.arange(9) % 3
+    dls = DataBunch.from_tensors(x, y, x, y, bs=3, classes=["ant", "bee", "cat"])
+    with refused(ValueError, "the model gives 2 outputs an item, the data has 3 classes (ant, bee, cat)"):
+        Learner(dls, nn.Linear(2, 2))
+
+
+def test_row28_losses_of_a_set_without_labels(learner: Make, refused: Refusal) -> None:
+    learn = learner()
+    test = learn.dls.test_dl_from(torch.zeros(5, 2))
+    with refused(ValueError, "this set has no labels", "Leave with_loss out"):
+        learn.get_preds(test, with_loss=True)
+    preds, targets = learn.get_preds(test)
+    assert preds.shape == (5, 2)
+    assert targets is None
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("resnet81", "resnet18"), ("resent50", "resnet50"), ("timm/resnet26dd", "resnet26d")]
+)
+def test_row29_an_architecture_that_is_not_known(name: str, near: str, tree: Tree, refused: Refusal) -> None:
+    if name.startswith("timm/"):
+        pytest.importorskip("timm")
+    dls = ImageDataBunch.from_folder(tree(), size=16, bs=2)
+    with refused(ValueError, "base_arch", name.removeprefix("timm/"), near):
+        cnn_learner(dls, name, pretrained=False)
+
+
+def test_row30_a_network_that_cannot_be_cut(tree: Tree, refused: Refusal) -> None:
+    class Pools(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution, self.last = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Any:
+            return self.last(self.convolution(x).mean((2, 3)))
+
+    dls = ImageDataBunch.from_folder(tree(), size=16, bs=2)
+    with refused(ValueError, "no pooling layer found in Pools", "cut="):
+        cnn_learner(dls, Pools(), pretrained=False)
+
+
+@pytest.mark.parametrize("metric", ["acuracy", 3, [None], nn.CrossEntropyLoss])
+def test_row31_a_metric_that_is_none(metric: Any, learner: Make, refused: Refusal) -> None:
+    told = (
+        ("accuracy",) if metric == "acuracy" else ("expected a", "Pass ") if metric is not nn.CrossEntropyLoss else ()
+    )
+    with refused(ValueError, "metrics: got", *told):
+        learner(metrics=metric)
+
+
+def test_row32_interpreting_numbers_as_classes(refused: Refusal, learner: Make) -> None:
+    from learnkit import ClassificationInterpretation
+
+    x = torch.randn(8, 2)
+    learn = learner(nn.Linear(2, 1), dls=DataBunch.from_tensors(x, x[:, :1], x, x[:, :1], bs=4, task=Regression()))
+    with refused(TypeError, "Regression", "Use RegressionInterpretation"):
+        ClassificationInterpretation.from_learner(learn)
+
+
+def test_row34_weights_that_are_not_there(learner: Make, tmp_path: Path, refused: Refusal) -> None:
+    learn = learner()
+    learn.save("first")
+    learn.save("second")
+    with refused(FileNotFoundError, f"no file {tmp_path}/models/frist.pth", "holds first.pth, second.pth"):
+        learn.load("frist")
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.999])
+def test_row34_weights_cut_short(share: float, learner: Make, refused: Refusal) -> None:
+    learn = learner()
+    file = learn.save("first")
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * share)])
+    before = weights(learn.model)
+    with refused(ValueError, str(file)) as caught:
+        learn.load("first")
+    assert isinstance(caught.value, CorruptFileError)
+    assert equal(before, weights(learn.model))
+
+
+def test_row34_weights_of_other_classes(learner: Make, refused: Refusal) -> None:
+    learner().save("two")
+    x, y = torch.zeros(9, 2), torch.arange(9) % 3
+    three = learner(nn.Linear(2, 3), dls=DataBunch.from_tensors(x, y, x, y, bs=3))
+    before = weights(three.model)
+    told = ("weight (2, 2) in the file, (3, 2) in the model", "bias (2,) in the file, (3,) in the model")
+    with refused(ValueError, "two.pth does not fit", *told, "Different classes"):
+        three.load("two")
+    assert equal(before, weights(three.model))
+
+
+def test_row34_of_many_differing_tensors_five_are_named(learner: Make, refused: Refusal) -> None:
+    def deep(width: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(2, width), *(nn.Linear(width, width) for _ in range(4)), nn.Linear(width, 2))
+
+    learner(deep(3)).save("narrow")
+    with refused(ValueError, "; and 6 more") as caught:
+        learner(deep(4)).load("narrow")
+    assert str(caught.value).count("in the file") == 5
+
+
+def test_row35_a_loss_that_is_no_number(numbers: DataBunch, learner: Make, refused: Refusal) -> None:
+    class Explodes(Callback):
+        def after_loss(self, state: TrainState) -> None:
+            if state.batch == 3:
+                state.loss = state.loss * math.nan
+
+    learn = learner()
+    before = weights(learn.model)
+    told = ("loss nan at epoch 0 batch 3 (lr 0.1)", "input finite? yes", "last finite", "weights restored")
+    with refused(ArithmeticError, *told) as caught:
+        learn.fit(1, 0.1, callbacks=Explodes())
+    assert isinstance(caught.value, NonFiniteLossError)
+    assert equal(before, weights(learn.model))
+    learn.fit(1)  # and it goes on
+
+
+def test_row35_an_input_that_is_not_finite(learner: Make, refused: Refusal) -> None:
+    x, y = torch.zeros(8, 2), torch.arange(8) % 2
+    x[5] = math.inf
+    learn = learner(dls=DataBunch.from_tensors(x, y, x, y, bs=8))
+    with refused(ArithmeticError, "batch 0", "input finite? no"):
+        learn.fit(1)
+
+
+@pytest.mark.parametrize("hook", ["before_fit", "after_pred", "after_batch", "after_validate_batch", "after_epoch"])
+def test_row36_a_callback_that_fails(hook: str, learner: Make) -> None:
+    class Ends(Callback):
+        ended = 0
+
+        def after_fit(self, state: TrainState) -> None:
+            self.ended += 1
+
+    def fail(self: Callback, state: TrainState) -> None:
+        raise KeyError("mine")
+
+    boom, ends = type("Boom", (Callback,), {hook: fail})(), Ends()
+    learn = learner()
+    with pytest.raises(KeyError, match="mine") as caught:
+        learn.fit(1, callbacks=[boom, ends])
+    assert not isinstance(caught.value, LearnkitError)  # the original
+    assert [note for note in caught.value.__notes__ if note.startswith(f"in Boom.{hook}, epoch 0, batch ")]
+    assert ends.ended == 1
+    learn.fit(1)
+    assert len(learn.history) >= 1
+
+
+def test_row37_two_callbacks_of_one_name(learner: Make, refused: Refusal) -> None:
+    class Mine(Callback): ...
+
+    with refused(ValueError, "two are called 'Mine'", "['Mine', 'Mine']"):
+        learner(callbacks=[Mine(), Mine()])
+    with refused(ValueError, "SaveModel('a')"):
+        learner(callbacks=[SaveModel(name="a"), SaveModel(name="a")])
+    learner(callbacks=[CSVLogger("a.csv"), CSVLogger("b.csv")]).fit(1)
+
+
+def test_row37_two_callbacks_that_set_the_rate(learner: Make, refused: Refusal) -> None:
+    learn = learner(callbacks=OneCycle())
+    with refused(ValueError, "OneCycle", "Leave one"):
+        learn.fit_one_cycle(1)
+    assert len(learn.history) == 0
+
+
+def test_row37_a_callback_shadows_nothing_of_the_learner(learner: Make) -> None:
+    class Model(Callback):
+        """In fastai, a callback is an attribute of its learner by its name; this one would hide the model."""
+
+    learn = learner()
+    model = learn.model
+    learn.add_cb(Model())
+    assert learn.model is model
