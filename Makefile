@@ -21,12 +21,14 @@ check: .venv/dev.stamp ## style and types
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy --strict learnkit
 
-bench: .venv/dev.stamp ## loop, import, augmentation, pipeline, decoders; results as JSON in benchmarks/results/
+bench: .venv/dev.stamp ## loop, import, data, inference, checkpoints; results as JSON in benchmarks/results/
 	$(RUN) -m benchmarks.loop_overhead
 	$(RUN) -m benchmarks.import_time
 	$(RUN) -m benchmarks.augmentation
 	$(RUN) -m benchmarks.pipeline
 	$(RUN) -m benchmarks.decoders
+	$(RUN) -m benchmarks.inference
+	$(RUN) -m benchmarks.checkpoints
 
 clean: ## all that these targets made
 	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache benchmarks/results

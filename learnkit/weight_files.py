@@ -20,8 +20,12 @@ from learnkit.types import PathLike
 __all__ = ["code_in", "plain_name", "read_file", "read_weights", "tensors_only"]
 
 _SUFFIXES = {".pth", ".pt", ".bin", ".ckpt", ".safetensors"}
-_SAVE_AGAIN = "Save its tensors again with torch.save(model.state_dict(), file) or as .safetensors where you trust it."
+_SAVE_AGAIN = "Save its tensors with torch.save(model.state_dict(), file)."
+_CONVERT = (
+    "Convert it, only if you trust where it is from: `learnkit convert FILE OUT.safetensors --i-trust-this-file`."
+)
 
+_PROGRAM = "a torch.export archive, which runs code when it is loaded"
 _LOOKED_AT = 1 << 20  # bytes
 _OPCODES = 10_000
 
@@ -69,7 +73,7 @@ def read_file(path: PathLike) -> object:
     if start.startswith(b"PK\x03\x04"):
         return _read_zip(path)
     if kind := code_in(path):
-        raise UnsafeFileError(f"{path} is {kind}; learnkit does not run code from files", fix=_SAVE_AGAIN)
+        raise UnsafeFileError(f"{path} is {kind}; learnkit does not run code from files", fix=_CONVERT)
     raise CorruptFileError(
         f"{path}: neither a torch file of the zip format nor a safetensors file, or damaged ({len(start)} bytes read)"
         if start
@@ -132,9 +136,9 @@ def _read_zip(path: Path) -> object:
         raise damaged from error
     names = [member.filename for member in members]
     if any(name.endswith("/constants.pkl") for name in names):
-        raise UnsafeFileError(
-            f"{path} is a TorchScript program; learnkit does not run code from files", fix=_SAVE_AGAIN
-        )
+        raise UnsafeFileError(f"{path} is a TorchScript program; learnkit does not run code from files", fix=_CONVERT)
+    if any(name.endswith("/archive_format") or "sample_inputs/" in name for name in names):
+        raise UnsafeFileError(f"{path} is {_PROGRAM}; learnkit does not open it", fix=_SAVE_AGAIN)
     if not any(name.endswith("/data.pkl") for name in names):
         raise CorruptFileError(f"{path}: a zip file, but not one written by torch.save", fix=_SAVE_AGAIN)
     if not intact:
@@ -143,7 +147,7 @@ def _read_zip(path: Path) -> object:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UnsafeFileError(
-            f"{path} holds objects other than tensors; learnkit does not run code from files", fix=_SAVE_AGAIN
+            f"{path} holds objects other than tensors; learnkit does not run code from files", fix=_CONVERT
         ) from error
     except Exception as error:  # the reader fails in many ways on a broken file
         raise damaged from error
@@ -164,7 +168,7 @@ def code_in(path: Path) -> str:
         if b"/constants.pkl" in names:
             return "a TorchScript program"
         if b"/archive_format" in names or b"sample_inputs/" in names:
-            return "a torch.export archive, which runs code when it is loaded"
+            return _PROGRAM
         return "a Python pickle in a zip file" if b".pkl" in names or b".joblib" in names else ""
     if start[257:262] == b"ustar" or any(_is_pickle(head) for head in (start, *_unpacked(start))):
         return "a Python pickle"

@@ -11,7 +11,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # From the ground up. A module imports from lower floors and from its own package, never from a neighbour.
 FLOORS = [
-    {"errors", "modes", "seeds", "types"},
+    {"errors", "markup", "modes", "seeds", "types"},
     {"device", "distributed", "plots", "weight_files", "whole_files"},
     {"losses", "metrics", "models", "optim"},
     {"data"},
@@ -28,6 +28,11 @@ ENTRANCES = {"__init__", "__main__"}  # of learnkit itself: above every floor
 VAGUE = {"basics", "common", "core", "helpers", "imports", "misc", "tools", "util", "utils"}
 DEVICE_WORDS = {"autocast", "GradScaler", "cuda", "bf16", "fp16"}
 UNSAFE_MODULES = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
+RUNS_CODE = {"code.InteractiveConsole", "os.popen", "os.system", "runpy.run_module", "runpy.run_path", "torch.hub.load"}
+RUNS_CODE |= {"torch.export.load", "torch.jit.load", "torch.package.PackageImporter"}
+MAY_UNPICKLE = "cli/unpickle.py"  # a process of its own, for a file that the user says to trust
+MAY_IMPORT = "models/registry.py"  # the one file that may import by a name, should there ever be one
+MAY_COLLECT = "distributed.py"  # the one file that may send pickled objects between processes, should there ever be one
 
 Rule = Callable[[ast.AST], bool]
 
@@ -115,12 +120,20 @@ def is_unsafe(node: ast.AST) -> bool:
             return "torch.load" in imported or any(is_unsafe_name(name) for name in imported)
         case ast.Attribute():
             return is_unsafe_name(dotted(node))
-        case ast.Name(id="eval" | "exec" | "compile" | "__import__"):
+        case ast.Name(id="eval" | "exec" | "compile"):
             return True
         case ast.Call():
             unchecked = dotted(node.func) == "torch.load" and keyword(node, "weights_only") is not True
-            return unchecked or bool(keyword(node, "shell") or keyword(node, "allow_pickle"))
+            return unchecked or any(
+                is_switched_on(node, name) for name in ("shell", "allow_pickle", "trust_remote_code")
+            )
     return False
+
+
+def is_switched_on(node: ast.Call, name: str) -> bool:
+    """Whether a keyword is given as anything but a literal that is false: what it holds is not known here."""
+    given = [k.value for k in node.keywords if k.arg == name]
+    return any(not isinstance(value, ast.Constant) or bool(value.value) for value in given)
 
 
 def is_unsafe_name(name: str) -> bool:
@@ -128,9 +141,34 @@ def is_unsafe_name(name: str) -> bool:
     return (
         (module in UNSAFE_MODULES and not last.endswith("Error"))
         or (module == "yaml" and last.endswith("load"))
-        or name == "os.system"
-        or last in {"extractall", "import_module", "unpack_archive"}
+        or name in RUNS_CODE
+        or last in {"extractall", "unpack_archive"}
     )
+
+
+def imports_by_name(node: ast.AST) -> bool:
+    """A module found by a text: `import_module`, `__import__`, or a spec made of a path."""
+    finders = {"__import__", "import_module", "spec_from_file_location", "module_from_spec", "exec_module"}
+    match node:
+        case ast.ImportFrom(names=names):
+            return any(alias.name in finders for alias in names)
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name in finders
+    return False
+
+
+def sends_objects(node: ast.AST) -> bool:
+    """A collective that pickles what it sends: `all_gather_object`, `broadcast_object_list` and their kin."""
+    match node:
+        case ast.ImportFrom(module=str(module), names=names):
+            return module.startswith("torch.distributed") and any(is_object_collective(alias.name) for alias in names)
+        case ast.Attribute(attr=name) | ast.Name(id=name):
+            return is_object_collective(name)
+    return False
+
+
+def is_object_collective(name: str) -> bool:
+    return name.startswith(("all_gather", "broadcast", "gather", "recv", "scatter", "send")) and "_object" in name
 
 
 def is_silent_except(node: ast.AST) -> bool:
@@ -210,7 +248,26 @@ def test_only_the_device_module_knows_devices_and_precisions() -> None:
 
 
 def test_nothing_runs_code_from_a_file() -> None:
-    assert offenders(is_unsafe, FILES) == []
+    assert offenders(is_unsafe, [file for file in FILES if file != ROOT / MAY_UNPICKLE]) == []
+
+
+def test_the_one_file_that_may_unpickle_does_and_is_imported_by_none() -> None:
+    assert offenders(is_unsafe, [ROOT / MAY_UNPICKLE])
+    assert [module_of(file) for file in FILES for name in imports(parsed(file)) if reaches(name, MAY_UNPICKLE)] == []
+
+
+def reaches(imported: str, file: str) -> bool:
+    """Whether an import is of that file of learnkit, or of a name in it."""
+    module = "learnkit." + file.removesuffix(".py").replace("/", ".")
+    return f"{imported}.".startswith(f"{module}.")
+
+
+def test_only_one_file_may_import_by_a_name() -> None:
+    assert offenders(imports_by_name, [file for file in FILES if file != ROOT / MAY_IMPORT]) == []
+
+
+def test_only_one_file_may_send_objects_between_processes() -> None:
+    assert offenders(sends_objects, [file for file in FILES if file != ROOT / MAY_COLLECT]) == []
 
 
 def test_no_error_is_swallowed() -> None:
@@ -228,8 +285,19 @@ CAUGHT: dict[Rule, list[str]] = {
         "torch.load(f)", "torch.load(f, weights_only=False)", "torch.load(f, weights_only=flag)",
         "pickle.load(f)", "pickle.Unpickler", "import pickle as p", "from pickle import loads", "joblib.load(f)",
         "from torch import load", "eval('1')", "exec(code)", "yaml.load(f)", "yaml.unsafe_load(f)", "t.extractall()",
-        "subprocess.run('ls', shell=True)", "importlib.import_module(name)", "from importlib import import_module",
-        "np.load(f, allow_pickle=True)", "os.system('ls')", "__import__(name)",
+        "subprocess.run('ls', shell=True)", "subprocess.run('ls', shell=flag)", "np.load(f, allow_pickle=True)",
+        "os.system('ls')", "os.popen('ls')", "from os import system", "shutil.unpack_archive(f)", "pickle.loads(b)",
+        "f = pickle.load", "torch.load(f, **options)", "f = eval", "from yaml import load", "torch.jit.load(f)",
+        "yaml.safe_load(f)", "torch.export.load(f)", "torch.hub.load(a, b)",
+        "from_pretrained(n, trust_remote_code=True)",
+    ],
+    imports_by_name: [
+        "importlib.import_module(name)", "from importlib import import_module", "__import__(name)", "f = __import__",
+        "importlib.util.spec_from_file_location(a, b)", "spec.loader.exec_module(module)",
+    ],
+    sends_objects: [
+        "torch.distributed.all_gather_object(a, b)", "dist.broadcast_object_list(a)", "gather_object(a)",
+        "from torch.distributed import scatter_object_list", "dist.send_object_list(a)", "dist.recv_object_list(a)",
     ],
     is_silent_except: [
         "try:\n    f()\nexcept:\n    raise", "try:\n    f()\nexcept Exception:\n    pass",
@@ -242,7 +310,10 @@ LET_THROUGH: dict[Rule, list[str]] = {
     is_print: ["self.print()", "pprint(x)"],
     is_device_word: ["'''Runs on cuda in bf16.'''", "compute.autocast()", "device.type == 'cpu'"],
     is_unsafe: ["torch.load(f, weights_only=True)", "model.eval()", "re.compile('a')", "json.load(f)",
+        "subprocess.run(['ls'], shell=False)", "np.load(f, allow_pickle=False)", "np.load(f)",
         "try:\n    f()\nexcept pickle.UnpicklingError:\n    raise"],
+    imports_by_name: ["import importlib.util", "importlib.util.find_spec('timm')", "from learnkit import errors"],
+    sends_objects: ["torch.distributed.all_reduce(x)", "dist.all_gather_into_tensor(x, y)", "is_object(x)"],
     is_silent_except: [
         "try:\n    f()\nexcept Exception as error:\n    error.add_note('here')\n    raise",
         "try:\n    f()\nexcept FileNotFoundError:\n    pass", "with contextlib.suppress(FileNotFoundError):\n    f()",
@@ -284,6 +355,16 @@ def test_a_rule_lets_through_what_is_fine(rule: Rule, code: str) -> None:
 )
 def test_an_import_that_climbs_is_caught(unit: str, code: str, wrong: bool) -> None:
     assert any(climbs(unit, name) for name in imports(ast.parse(code))) is wrong
+
+
+def test_an_import_of_the_file_that_may_unpickle_is_caught() -> None:
+    for code in (
+        "import learnkit.cli.unpickle",
+        "from learnkit.cli import unpickle",
+        "from learnkit.cli.unpickle import x",
+    ):
+        assert any(reaches(name, MAY_UNPICKLE) for name in imports(ast.parse(code)))
+    assert not reaches("learnkit.cli.unpickled", MAY_UNPICKLE)
 
 
 def test_a_name_taken_from_the_package_above_is_caught() -> None:

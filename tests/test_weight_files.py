@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.errors import CorruptFileError, MissingFileError, UnsafeFileError, UsageError
-from learnkit.weight_files import read_weights
+from learnkit.weight_files import read_file, read_weights
 
 
 class Bomb:
@@ -72,8 +72,10 @@ def test_a_pickle_is_refused_and_not_run(tmp_path: Path, protocol: int) -> None:
 
 def test_torchs_format_before_1_6_is_refused(tmp_path: Path, state: dict[str, Tensor]) -> None:
     torch.save(state, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
-    with pytest.raises(UnsafeFileError, match="is a Python pickle"):
+    with pytest.raises(UnsafeFileError, match="is a Python pickle") as error:
         read_weights(tmp_path / "w.pth")
+    convert = "`learnkit convert FILE OUT.safetensors --i-trust-this-file`."
+    assert str(error.value).endswith(f"Convert it, only if you trust where it is from: {convert}")
 
 
 def test_torchs_oldest_format_a_tar_is_refused(tmp_path: Path) -> None:
@@ -152,3 +154,10 @@ def test_a_file_that_holds_no_tensors_by_name_is_refused(tmp_path: Path, content
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(UsageError, match="expected a dict of tensors by name"):
         read_weights(tmp_path / "w.pth")
+
+
+def test_an_exported_program_is_called_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "program.pt2"
+    torch.export.save(torch.export.export(nn.Linear(2, 2), (torch.zeros(1, 2),)), path)
+    with pytest.raises(UnsafeFileError, match=r"program\.pt2 is a torch\.export archive, which runs code"):
+        read_file(path)

@@ -17,8 +17,8 @@ class SaveModel(Callback):
     """Write the weights to the learner's model folder whenever the monitored result improves, or every epoch.
 
     With `every="improvement"` the best weights are loaded when the fit ends, also when it is stopped or interrupted,
-    and only if this very fit wrote them: a file left by an earlier run is never taken for this one's. A file that cannot
-    be written (a full disk, say) is a warning, and training goes on.
+    and only if this very fit wrote them: a file left by an earlier run is never taken for this one's. A file that
+    cannot be written (a full disk, say) is a warning, and training goes on.
 
     Args:
         monitor: "train_loss", "valid_loss" or the name of a metric; which way is better comes from the metric.
