@@ -1,0 +1,213 @@
+"""Grad-CAM: where in a picture a network sees the class it answers."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from learnkit.errors import UsageError
+from learnkit.models.surgery import find_layer
+from learnkit.modes import evaluating
+
+__all__ = ["grad_cam"]
+
+MOST_EXTRA_TOKENS = 16  # class, distillation and register tokens, which stand before those of the patches
+LEAST_MAPS = 2  # of as many resolutions, where there are
+FINE = 8  # places along the shorter side: where the last maps are coarser, the next finer ones are taken too
+MOST_STRETCH = 1.6  # of a map against its picture: rounding makes 1 x 2 of 32 x 48 pixels at a stride of 32
+
+AsMap = Callable[[Tensor], Tensor]  # (1, ...) -> (C, h, w)
+
+
+def grad_cam(
+    model: nn.Module, x: Tensor, class_index: int | None = None, layer: nn.Module | str | None = None
+) -> npt.NDArray[np.float32]:
+    """Heat map of one picture: gradient-weighted class activation mapping (Selvaraju et al. 2017).
+
+    The channels of a layer's output are added up, each weighted by the mean over all places of the gradient of the
+    class's raw output, and what is below 0 is cut off. Layers that have places give (N, C, h, w), or (N, h, w, C) as
+    swin does.
+
+    One map is not enough. The last one may be as coarse as 2 x 2, and attention in shifted windows carries evidence
+    from one place to another. So the last map of each resolution is taken, from the last layer back to ever finer ones:
+    2 maps at least, where there are, and more until one has 8 x 8 places; none as fine as the picture itself. They are
+    drawn at the picture's size, each divided by its highest value, and added. LayerCAM fuses the maps of several stages
+    too (Jiang et al. 2021), by their maximum and with other weights.
+
+    The places of a vision transformer are tokens (N, L, C), class and register tokens first. What one of them adds
+    depends on the attention it gets, which a mean over places would hide, and blocks of all depths mix them. There
+    gradient and output are multiplied place by place (Draelos and Carin 2020), and the maps of all layer norms added.
+
+    A map shows where layers hold their evidence, which may lie beside what it was made from.
+
+    The model is run in eval mode; its modes, its parameters and their gradients stay as they were.
+
+    Args:
+        model: gives raw outputs (1, n classes).
+        x: one picture as the model sees it, (1, channels, H, W), on its device.
+        class_index: the class whose evidence is shown; None for the predicted one.
+        layer: the map of this layer alone, or of the layer of this name in the model ("0.7" for layer 7 of the body of
+            a cnn_learner).
+
+    Returns:
+        float32 (H, W), from 0 to 1; all 0 when nothing speaks for the class.
+
+    Raises:
+        UsageError: inputs or outputs of another shape, no such class, or no layer that has places.
+    """
+    if not isinstance(x, Tensor) or x.ndim != 4 or len(x) != 1 or not x.is_floating_point():
+        got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise UsageError(f"x: got {got}, expected one picture, float (1, channels, H, W)", fix="Use dls.one_input.")
+    chosen = find_layer(model, layer) if isinstance(layer, str) else layer
+    # The input asks for gradients, so that frozen layers give them too; a copy, as a first layer may work in place.
+    with evaluating(model), torch.inference_mode(False), torch.enable_grad():
+        with _recorded(model) as outputs:
+            raw = model(x.detach().clone().requires_grad_().clone())
+        score = _score(raw, class_index)
+        maps = _maps(outputs, x.shape[2:])
+        if chosen is not None:
+            maps = [found for found in maps if found.layer is chosen][-1:]
+        if not maps:
+            what = "the layers of this model have" if chosen is None else f"{type(chosen).__name__}: this layer has"
+            raise UsageError(
+                f"grad_cam: {what} no output with places, (1, C, h, w), (1, h, w, C) or (1, tokens, C)",
+                fix="Pass layer= with one that has.",
+            )
+        gradients = torch.autograd.grad(score, [found.output for found in maps], allow_unused=True)
+    heats = [
+        F.interpolate(heat[None, None], size=x.shape[2:], mode="bilinear", align_corners=False)[0, 0]
+        for heat in _heats(maps, gradients, x.shape[2:])
+    ]
+    shown: npt.NDArray[np.float32] = _to_one(torch.stack([_to_one(heat) for heat in heats]).sum(0)).cpu().numpy()
+    return shown
+
+
+@dataclass(frozen=True)
+class _Map:
+    """An output of a layer that can be read as a map."""
+
+    layer: nn.Module
+    output: Tensor
+    as_map: AsMap
+
+    @property
+    def is_tokens(self) -> bool:
+        return self.output.ndim == 3
+
+    def values(self) -> Tensor:
+        """(C, h, w)"""
+        return self.as_map(self.output.detach()).float()
+
+
+@contextmanager
+def _recorded(model: nn.Module) -> Iterator[list[tuple[nn.Module, Tensor]]]:
+    """The layers that have run inside, and what they gave, in the order in which they were done."""
+    outputs: list[tuple[nn.Module, Tensor]] = []
+
+    def keep(module: nn.Module, _: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.requires_grad:
+            outputs.append((module, output))
+
+    hooks = [module.register_forward_hook(keep) for module in model.modules()]
+    try:
+        yield outputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _score(raw: object, class_index: int | None) -> Tensor:
+    if not isinstance(raw, Tensor) or raw.ndim != 2 or len(raw) != 1:
+        got = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
+        raise UsageError("grad_cam: the output of the model", got=got, expected="(1, n classes)")
+    n = raw.shape[1]
+    if class_index is None:
+        return raw[0, int(raw.argmax())]
+    if isinstance(class_index, bool) or not isinstance(class_index, int) or not 0 <= class_index < n:
+        raise UsageError("class_index", got=class_index, expected=f"a class number from 0 to {n - 1}")
+    return raw[0, class_index]
+
+
+def _maps(outputs: list[tuple[nn.Module, Tensor]], size: tuple[int, ...]) -> list[_Map]:
+    """The outputs that can be read as maps of a picture of that size (H, W), in their order."""
+    maps: list[_Map] = []
+    grids: list[tuple[int, int]] = []
+    for layer, output in outputs:
+        if len(output) != 1:  # windows
+            continue
+        as_map: AsMap | None = None
+        if output.ndim == 4:
+            _, a, b, c = output.shape
+            stretches = {(b, c): _stretch((b, c), size), (a, b): _stretch((a, b), size)}
+            grid = min(stretches, key=stretches.__getitem__)  # the first of equals: channels first
+            if stretches[grid] <= MOST_STRETCH and max(grid) > 1:
+                grids.append(grid)
+                as_map = _channels_first if grid == (b, c) else _channels_last
+        elif output.ndim == 3:
+            as_map = _tokens(output.shape[1], grids)
+        if as_map is not None:
+            maps.append(_Map(layer, output, as_map))
+    return maps
+
+
+def _stretch(grid: tuple[int, int], size: tuple[int, ...]) -> float:
+    """By how much a cell of the grid is longer than wide, or wider than long; infinite if it is finer than pixels."""
+    if grid[0] > size[0] or grid[1] > size[1]:
+        return float("inf")
+    ratio = (size[0] / grid[0]) / (size[1] / grid[1])
+    return max(ratio, 1 / ratio)
+
+
+def _channels_first(output: Tensor) -> Tensor:
+    return output[0]
+
+
+def _channels_last(output: Tensor) -> Tensor:
+    return output[0].permute(2, 0, 1)
+
+
+def _tokens(n: int, grids: list[tuple[int, int]]) -> AsMap | None:
+    """How n tokens lie in the last of the grids that they can have come from."""
+    for height, width in reversed(grids):
+        extra = n - height * width
+        if 0 <= extra <= MOST_EXTRA_TOKENS:
+            return lambda output: output[0, extra:].T.reshape(-1, height, width)
+    return None
+
+
+def _heats(maps: list[_Map], gradients: tuple[Tensor | None, ...], size: tuple[int, ...]) -> list[Tensor]:
+    """The heats (h, w) to be added: of tokens one, of other maps one a resolution, the last first.
+
+    They end with the last map of which places have a say in the score, one of the very last's shape if there is one.
+    Inside a block of layers there are outputs of other shapes, hidden layers, queries and keys; and where a class token
+    alone goes on to the head, no other token of the last block has a say.
+    """
+    last = maps[-1]
+    pairs = [
+        (found, found.as_map(slope).float()) for found, slope in zip(maps, gradients, strict=True) if slope is not None
+    ]
+    pairs = [(found, slopes) for found, slopes in pairs if slopes.any()]
+    alike = [(found, slopes) for found, slopes in pairs if found.output.shape == last.output.shape] or pairs[-1:]
+    if not alike:
+        return [torch.zeros_like(last.as_map(last.output.detach())[0], dtype=torch.float32)]
+    if alike[-1][0].is_tokens:
+        norms = [pair for pair in alike if isinstance(pair[0].layer, nn.LayerNorm | nn.RMSNorm)] or alike[-1:]
+        return [torch.stack([(slopes * found.values()).sum(0).relu() for found, slopes in norms]).sum(0)]
+    taken = alike[-1:]
+    for found, slopes in reversed(pairs):
+        if len(taken) >= LEAST_MAPS and min(taken[-1][1].shape[1:]) >= FINE:
+            break
+        if not found.is_tokens and taken[-1][1][0].numel() < slopes[0].numel() < size[0] * size[1]:
+            taken.append((found, slopes))
+    return [(slopes.mean((1, 2), keepdim=True) * found.values()).sum(0).relu() for found, slopes in taken]
+
+
+def _to_one(heat: Tensor) -> Tensor:
+    """Divided by its highest value; all 0 stays so."""
+    highest = heat.max()
+    return heat / highest if highest > 0 else heat
