@@ -9,6 +9,7 @@ is shown: figures as pictures, tables as tables, anything else as text.
 import argparse
 import ast
 import io
+import re
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -19,7 +20,7 @@ HERE = Path(__file__).parent
 
 def cells(source: str) -> list[tuple[bool, str]]:
     """(is it a text?, its lines) for each cell."""
-    parts = source.split("# %%")[1:]
+    parts = re.split(r"^# %%", source, flags=re.MULTILINE)[1:]
     found = []
     for part in parts:
         head, _, body = part.partition("\n")
@@ -52,7 +53,7 @@ def shown(value: Any, picture: Path) -> str:
         return f"![{picture.stem}](images/tutorial/{picture.name})"
     if isinstance(value, pd.DataFrame):
         header = ["", *map(str, value.columns)]
-        rows = [[str(name), *map(str, row)] for name, row in zip(value.index, value.to_numpy().tolist(), strict=True)]
+        rows = [[str(cell) for cell in row] for row in value.itertuples()]
         return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows])
     return f"```text\n{value}\n```"
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from learnkit.data.home import home
 from learnkit.device import usable_cpus
-from learnkit.errors import DataError, LearnkitWarning, UsageError
+from learnkit.errors import DataError, LearnkitWarning, UsageError, WriteError
 from learnkit.whole_files import write_atomically
 
 __all__ = ["ONE_TYPE", "Kind", "Store", "build_store", "content_key"]
@@ -105,7 +105,8 @@ def build_store(kind: Kind, n: int, decode: Callable[[int], Arrays], key: str) -
         raise error.cause from None
     except OSError as error:
         place = "memory" if kind == "memory" else str(file.parent)
-        what = f"cache={kind!r}: {place} cannot hold it ({error}); files are read directly"
+        why = error.__cause__ if isinstance(error, WriteError) else error
+        what = f"cache={kind!r}: {place} cannot hold it ({why}); files are read directly"
         warnings.warn(what, LearnkitWarning, stacklevel=5)
         return None
 
@@ -125,7 +126,7 @@ def content_key(files: Iterable[str], *how: object) -> str:
     return digest.hexdigest()[:32]
 
 
-class _Unreadable(OSError):
+class _Unreadable(Exception):
     """Carries an error of decoding past the handling of errors of writing."""
 
     def __init__(self, cause: Exception) -> None:

@@ -40,8 +40,8 @@ def test_every_picture_of_the_page_is_there() -> None:
 
 
 def test_cells_are_texts_and_code(render: ModuleType) -> None:
-    source = "# %% [markdown]\n# # Title\n#\n# a - b\n\n# %%\nx = 1\nx + 1\n"
-    assert render.cells(source) == [(True, "# Title\n\na - b"), (False, "x = 1\nx + 1")]
+    source = "# %% [markdown]\n# # Title\n#\n# a `# %%` b\n\n# %%\nx = 1\nx + 1\n"
+    assert render.cells(source) == [(True, "# Title\n\na `# %%` b"), (False, "x = 1\nx + 1")]
 
 
 def test_a_cell_shows_what_it_prints_and_its_last_value(render: ModuleType) -> None:
@@ -52,8 +52,8 @@ def test_a_cell_shows_what_it_prints_and_its_last_value(render: ModuleType) -> N
 
 
 def test_values_become_markdown(render: ModuleType, tmp_path: Path) -> None:
-    table = pd.DataFrame({"n": [1, 2]}, index=["a", "b"])
-    assert render.shown(table, tmp_path / "x.png") == "|  | n |\n| --- | --- |\n| a | 1 |\n| b | 2 |"
+    table = pd.DataFrame({"n": [1, 2], "p": [0.5, 1.0]}, index=["a", "b"])
+    assert render.shown(table, tmp_path / "x.png") == "|  | n | p |\n| --- | --- | --- |\n| a | 1 | 0.5 |\n| b | 2 | 1.0 |"
     assert render.shown(("cat", 1), tmp_path / "x.png") == "```text\n('cat', 1)\n```"
     assert render.shown(Figure(), tmp_path / "04.png") == "![04](images/tutorial/04.png)"
     assert (tmp_path / "04.png").exists()

@@ -284,12 +284,16 @@ def random_kill(random: random.Random, seconds: float) -> tuple[tuple[str, int] 
     return (where, random.randint(1, 7 * EPOCHS if often else 2)), 0.0
 
 
+def empty(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+
+
 def trial(name: str, root: Path, random: random.Random, most_kills: int) -> dict[str, Any]:
-    """One fit that nobody kills, and one that is killed up to `most_kills` times."""
+    """One fit that nobody kills, and one that is killed once or more, up to `most_kills` times."""
     whole, broken = root / "whole", root / "broken"
-    for folder in (whole, broken):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+    empty(whole)
+    empty(broken)
     begin = time.monotonic()
     seed = random.randrange(2**31)
     status = wait(start(name, whole, {}, None, seed))
@@ -307,8 +311,11 @@ def trial(name: str, root: Path, random: random.Random, most_kills: int) -> dict
             time.sleep(after)
             os.kill(process, signal.SIGKILL)
         status = wait(process)
-        if status == 0:
+        if status == 0 and kills:
             break
+        if status == 0:  # it was done before it could be killed: once more
+            empty(broken)
+            continue
         log = (broken / "log.txt").read_text()
         assert status == -signal.SIGKILL, f"{name}: exit status {status}\n{log}"
         kills += 1
