@@ -13,10 +13,12 @@ from pathlib import Path
 from digits import write_digits
 
 from learnkit import ImageDataBunch
+from learnkit.data.geometry import Rotate, Warp, Zoom
 
 work = Path("demo").resolve()
 digits = write_digits(work / "digits")  # digits/0/0000.png, digits/1/0500.png, …
-dls = ImageDataBunch.from_folder(digits, valid_pct=0.2, size=32, augment="light", normalize="data", seed=42)
+augment = [Rotate(), Zoom(), Warp()]  # no flips: a mirrored 2 is none
+dls = ImageDataBunch.from_folder(digits, valid_pct=0.2, size=32, augment=augment, normalize="data", seed=42)
 dls.summary()
 
 # %% [markdown]

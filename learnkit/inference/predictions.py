@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from learnkit.data.loaders import DatasetLoader, ImageLoader, TensorLoader
 from learnkit.device import Compute, to_device
 from learnkit.errors import DataError, UsageError
 from learnkit.inference.rows import Rows, as_rows
@@ -107,7 +108,8 @@ def predict_loader(
     """
     n_rows = count_rows(loader, n_batch)
     rows = Rows("outputs", n_rows, None if out is None else as_rows(out, n_rows))
-    target_rows, loss_rows = Rows("targets", n_rows, at_once=True), Rows("losses", n_rows)
+    is_fresh = isinstance(loader, DataLoader | TensorLoader | DatasetLoader | ImageLoader)
+    target_rows, loss_rows = Rows("targets", n_rows, at_once=not is_fresh), Rows("losses", n_rows)
     with evaluating(model), compute.kept_rng():
         for outputs, targets, losses in _answers(model, loader, compute, activation, loss, n_batch):
             rows.add(outputs)

@@ -21,7 +21,7 @@ __all__ = ["show_predictions"]
 def show_predictions(
     model: nn.Module, dls: DataBunch, ds_type: DatasetType, compute: Compute, activation: Activation, rows: int
 ) -> "Figure":
-    """The first rows x rows items of a part, with targets, where it has them, and predictions; see `draw_results`.
+    """rows x rows evenly spaced items of a part, their targets, where it has them, and predictions; see `draw_results`.
 
     Raises:
         UsageError: rows is not a whole number above 0, or the items have no pictures.
@@ -30,15 +30,12 @@ def show_predictions(
         raise UsageError("rows", got=rows, expected="a whole number, 1 or more")
     if dls.task is None:
         raise UsageError("show_results: the data does not say what an output means", fix="Give the bunch task=.")
-    preds, targets = [], []
-    n = 0
-    for outputs, batch_targets, _ in predict_stream(model, dls.ordered_dl(ds_type), compute, activation):
-        preds.append(outputs)
-        targets += [] if batch_targets is None else [batch_targets]
-        n += len(outputs)
-        if n >= rows * rows:
-            break
-    n = min(n, rows * rows)
-    pictures = [dls.picture(ds_type, i) for i in range(n)]
-    known = torch.cat(targets)[:n] if targets else None
-    return draw_results(pictures, torch.cat(preds)[:n], known, dls.task, columns=min(rows, n))
+    dls.picture(ds_type, 0)  # says so where there are none
+    dataset = dls.ordered_dl(ds_type).dataset
+    n = min(len(dataset), rows * rows)
+    items = torch.linspace(0, len(dataset) - 1, n).round().long().tolist()  # of every class, also where they are sorted
+    x = torch.cat([dls.one_input(ds_type, i) for i in items])
+    known = torch.stack([dataset[i][1] for i in items]) if len(dataset[0]) > 1 else None
+    preds, _, _ = next(predict_stream(model, [(x,)], compute, activation))
+    pictures = [dls.picture(ds_type, i) for i in items]
+    return draw_results(pictures, preds, known, dls.task, columns=min(rows, n))

@@ -203,7 +203,7 @@ class AnsweringTrainer(PolicyTrainer):
         return predict_with_dropout(self.model, loader, compute, self._activation(), task, n=n, seed=self.seed)
 
     def show_results(self, ds_type: DatasetType = DatasetType.Valid, rows: int = 3) -> "Figure":
-        """rows x rows pictures with targets and predictions, masks side by side; predictions alone without labels.
+        """rows x rows pictures, evenly spaced, with targets and predictions; predictions alone without labels.
 
         Raises:
             UsageError: the items have no pictures.

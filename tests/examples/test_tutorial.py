@@ -53,7 +53,9 @@ def test_a_cell_shows_what_it_prints_and_its_last_value(render: ModuleType) -> N
 
 def test_values_become_markdown(render: ModuleType, tmp_path: Path) -> None:
     table = pd.DataFrame({"n": [1, 2], "p": [0.5, 1.0]}, index=["a", "b"])
-    assert render.shown(table, tmp_path / "x.png") == "|  | n | p |\n| --- | --- | --- |\n| a | 1 | 0.5 |\n| b | 2 | 1.0 |"
+    assert (
+        render.shown(table, tmp_path / "x.png") == "|  | n | p |\n| --- | --- | --- |\n| a | 1 | 0.5 |\n| b | 2 | 1.0 |"
+    )
     assert render.shown(("cat", 1), tmp_path / "x.png") == "```text\n('cat', 1)\n```"
     assert render.shown(Figure(), tmp_path / "04.png") == "![04](images/tutorial/04.png)"
     assert (tmp_path / "04.png").exists()

@@ -137,3 +137,17 @@ def test_what_cannot_be_shown_is_told(tmp_path: Path, blobs: tuple[Tensor, ...])
     for rows in (0, True, 1.5):
         with pytest.raises(UsageError, match="rows"):
             learn.show_results(rows=rows)  # type: ignore[arg-type]
+
+
+def test_of_many_items_evenly_spaced_ones_are_shown(tmp_path: Path) -> None:
+    names = [f"{number}.png" for number in range(8)]
+    for number, name in enumerate(names):
+        Image.new("RGB", (10, 10), (30 * number, 0, 0)).save(tmp_path / name)
+    labels = ["ant", "bee", "ant", "ant", "ant", "bee", "bee", "bee"]  # sorted, as folders are
+    options: dict[str, Any] = {"size": 8, "bs": 2, "num_workers": 0, "normalize": None}
+    dls = ImageDataBunch.from_lists(tmp_path, names, labels, split=lambda table: table.index >= 2, **options)
+    learn = Learner(dls, Answering(torch.tensor([[2.0, 0]] * 4)), seed=0)
+    figure = shown(learn, rows=2)
+    assert titles(figure) == ["ant / ant", "ant / ant", "bee / ant", "bee / ant"]
+    reds = [int(axes.images[0].get_array()[0, 0, 0]) for axes in figure.axes]
+    assert reds == [60, 120, 150, 210]  # items 0, 1.67, 3.33 and 5 of 6
