@@ -22,6 +22,10 @@ from learnkit.training.state import TrainState
 Make = Callable[..., Learner]
 Refusal = Callable[..., AbstractContextManager[Any]]
 
+# torch tells of a dead worker by an error out of a signal handler, wherever the main thread happens to be: in the
+# middle of a weak reference's callback Python can only say that it ignores it. The loader sees the death by itself.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 def weights(model: nn.Module) -> list[Tensor]:
     return [tensor.clone() for tensor in model.state_dict().values()]
