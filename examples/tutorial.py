@@ -151,7 +151,7 @@ learn.export(work / "digits.lk")
 load_learner(work / "digits.lk").predict(file)
 
 # %% [markdown]
-# And a page to send around, complete in one file: [its screenshot](images/report.png) shows the top of it.
+# And a page to send around, complete in one file: [a screenshot](images/report.png) shows the top of one.
 
 # %%
 learn.report(work / "report.html").name
