@@ -48,6 +48,7 @@ __all__ = [
     "WorkerError",
     "WriteError",
     "WrongTypeError",
+    "check_count",
     "missing_extra",
     "nearest",
     "printable",
@@ -175,6 +176,17 @@ def printable(text: str) -> str:
     a\\nERROR \\x1b[2J
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def check_count(what: str, got: object, expected: str = "a whole number, 1 or more") -> int:
+    """What was got, refused if it is no whole number above 0: True and 2.0 are none.
+
+    Raises:
+        UsageError: naming the argument, what was got, and what was expected.
+    """
+    if isinstance(got, bool) or not isinstance(got, int) or got < 1:
+        raise UsageError(what, got=got, expected=expected)
+    return got
 
 
 def missing_extra(package: str, extra: str) -> UsageError:

@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from learnkit import errors
-from learnkit.errors import ImageError, LearnkitError, MissingFileError, UsageError, nearest
+from learnkit.errors import ImageError, LearnkitError, MissingFileError, UsageError, check_count, nearest
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, LearnkitError)]
 
@@ -42,3 +42,11 @@ def test_nearest_names_begin_alike_or_look_alike() -> None:
     names = ["resnet18", "resnet34", "resnext50_32x4d", "vgg16"]
     assert nearest("resnext", names).startswith("resnext50_32x4d, ")
     assert nearest("rsnet34", names, n=1) == "resnet34"
+
+
+@pytest.mark.parametrize("got", [0, -1, True, 2.0, "3", None])
+def test_a_count_is_a_whole_number_above_zero(got: object) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_count("bs", got, "a number of items, 1 or more")
+    assert str(caught.value) == f"bs: got {got!r}, expected a number of items, 1 or more"
+    assert check_count("bs", 3) == 3

@@ -1,6 +1,6 @@
 """Gradient accumulation: the step of a batch that does not fit in memory."""
 
-from learnkit.errors import UsageError
+from learnkit.errors import check_count
 from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
 
@@ -22,8 +22,7 @@ class GradientAccumulation(Callback):
     """
 
     def __init__(self, n_acc: int = 32) -> None:
-        if isinstance(n_acc, bool) or not isinstance(n_acc, int) or n_acc < 1:
-            raise UsageError("n_acc", got=n_acc, expected="a number of items, 1 or more")
+        check_count("n_acc", n_acc, "a number of items, 1 or more")
         self.n_acc = n_acc
 
     def before_fit(self, state: TrainState) -> None:

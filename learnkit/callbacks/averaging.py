@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from learnkit.device import to_device
-from learnkit.errors import UsageError
+from learnkit.errors import UsageError, check_count
 from learnkit.modes import kept_modes
 from learnkit.optim.groups import spread_rates
 from learnkit.optim.optimizers import set_learning_rates
@@ -158,8 +158,7 @@ class EMA(_Averaging):
     def __init__(self, decay: float = 0.999, every: int = 1) -> None:
         if isinstance(decay, bool) or not isinstance(decay, int | float) or not 0 <= decay < 1:
             raise UsageError("decay", got=decay, expected="a number in [0, 1)")
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise UsageError("every", got=every, expected="a number of steps, 1 or more")
+        check_count("every", every, "a number of steps, 1 or more")
         super().__init__()
         self.decay = decay
         self.every = every

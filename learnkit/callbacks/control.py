@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, ClassVar
 
-from learnkit.errors import SkipEpoch, StopFit, UsageError
+from learnkit.errors import SkipEpoch, StopFit, check_count
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
 
@@ -38,8 +38,7 @@ class StopAfterNBatches(Callback):
     order: ClassVar[int] = Order.DECIDE
 
     def __init__(self, n_batches: int = 2, short_valid: bool = True) -> None:
-        if isinstance(n_batches, bool) or not isinstance(n_batches, int) or n_batches < 1:
-            raise UsageError("n_batches", got=n_batches, expected="a whole number of batches, 1 or more")
+        check_count("n_batches", n_batches, "a whole number of batches, 1 or more")
         self.n_batches = n_batches
         self.short_valid = short_valid
         self.seen = 0

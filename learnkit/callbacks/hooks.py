@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from learnkit.errors import UsageError, nearest
+from learnkit.errors import UsageError, check_count, nearest
 from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
 
@@ -120,8 +120,7 @@ class ActivationStats(Hooks):
     def __init__(self, modules: Iterable[nn.Module | str] | None = None, every: int = 1, n_bins: int = 40) -> None:
         super().__init__(modules)
         for name, value in (("every", every), ("n_bins", n_bins)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UsageError(name, got=value, expected="a whole number, 1 or more")
+            check_count(name, value)
         self.every = every
         self.n_bins = n_bins
         self._forget()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from learnkit.errors import LearnkitWarning, UsageError, missing_extra
+from learnkit.errors import LearnkitWarning, check_count, missing_extra
 from learnkit.modes import evaluating
 from learnkit.persistence.weights import check_name
 from learnkit.training.callback import Callback, Order
@@ -45,8 +45,7 @@ class TensorBoard(Callback):
         images: int = 0,
         histograms: bool = False,
     ) -> None:
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise UsageError("every", got=every, expected="a number of batches, 1 or more")
+        check_count("every", every, "a number of batches, 1 or more")
         self.log_dir = Path(log_dir)
         self.name = None if name is None else check_name(name)
         self.every, self.graph, self.images, self.histograms = every, graph, images, histograms

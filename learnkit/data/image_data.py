@@ -29,7 +29,7 @@ from learnkit.data.summary import DataSummary, summarize
 from learnkit.data.tasks import Task
 from learnkit.data.transforms import Preprocess
 from learnkit.device import find_device
-from learnkit.errors import DataError, UsageError
+from learnkit.errors import DataError, UsageError, check_count
 from learnkit.types import DatasetType, PathLike
 
 if TYPE_CHECKING:
@@ -240,8 +240,7 @@ class ImageData(DataBunch):
 
     def show_batch(self, rows: int = 3) -> "Figure":
         """rows x rows training images as the model sees them, augmented, with their targets."""
-        if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
-            raise UsageError("rows", got=rows, expected="a whole number, 1 or more")
+        check_count("rows", rows)
         x, y = (part[: rows * rows].cpu() for part in self.one_batch())
         normalize = self.preprocess.normalize
         assert self.task is not None

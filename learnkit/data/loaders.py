@@ -17,7 +17,7 @@ from learnkit.data.order import BatchOrder, DrawnOrder, SeededItems, WholeBatche
 from learnkit.data.transforms import Preprocess
 from learnkit.data.workers import leave_ctrl_c, steady
 from learnkit.device import copies_from_pinned, on_device, usable_cpus
-from learnkit.errors import DataError, LearnkitWarning, UsageError
+from learnkit.errors import DataError, LearnkitWarning, UsageError, check_count
 from learnkit.seeds import Stream, derive
 
 __all__ = [
@@ -37,15 +37,14 @@ def check_batch_size(bs: Any, n_train: int) -> int:
     Raises:
         UsageError: not a whole number above 0.
     """
-    if isinstance(bs, bool) or not isinstance(bs, int) or bs < 1:
-        raise UsageError("bs", got=bs, expected="a whole number of items, 1 or more")
+    size = check_count("bs", bs, "a whole number of items, 1 or more")
     if n_train == 0:
         raise DataError("the training set is empty", fix="Give it at least one item.")
-    if bs > n_train:
+    if size > n_train:
         warnings.warn(
-            f"bs={bs} is more than the {n_train} training items; bs={n_train} is used", LearnkitWarning, stacklevel=4
+            f"bs={size} is more than the {n_train} training items; bs={n_train} is used", LearnkitWarning, stacklevel=4
         )
-    return min(bs, n_train)
+    return min(size, n_train)
 
 
 def default_workers(n_train: int, device: torch.device) -> int:

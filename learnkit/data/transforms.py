@@ -16,7 +16,7 @@ from learnkit.data.draws import unit_floats
 from learnkit.data.images import open_image, to_mode, upright
 from learnkit.data.resampling import Picture, Resize, shape_of
 from learnkit.data.segmentation import Segmentation
-from learnkit.errors import DataError, ImageError, UsageError
+from learnkit.errors import DataError, ImageError, UsageError, check_count
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -81,8 +81,7 @@ class Preprocess:
     reader: Reader | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.channels, bool) or not isinstance(self.channels, int) or self.channels < 1:
-            raise UsageError("channels", got=self.channels, expected="a number of channels, 1 or more")
+        check_count("channels", self.channels, "a number of channels, 1 or more")
         if self.channels not in (1, 3) and self.reader is None:
             raise UsageError(
                 "channels", got=self.channels, expected="3 or 1",

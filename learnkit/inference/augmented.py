@@ -5,7 +5,7 @@ from torch import nn
 from learnkit.data.bunch import DataBunch
 from learnkit.data.segmentation import Segmentation
 from learnkit.device import Compute
-from learnkit.errors import UsageError
+from learnkit.errors import UsageError, check_count
 from learnkit.inference.predictions import Answers, PerItemLoss, predict_loader, predict_stream
 from learnkit.seeds import Stream, derive
 from learnkit.types import Activation, DatasetType
@@ -44,8 +44,7 @@ def predict_augmented(
     Raises:
         UsageError: n or beta that cannot work; data without an augmentation; masks, which would have to be moved back.
     """
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise UsageError("n", got=n, expected="a number of passes, 1 or more")
+    check_count("n", n, "a number of passes, 1 or more")
     if not 0 <= beta <= 1:
         raise UsageError("beta", got=beta, expected="the weight of the plain pass, from 0 to 1")
     if isinstance(dls.task, Segmentation):

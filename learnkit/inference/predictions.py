@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from learnkit.data.loaders import DatasetLoader, ImageLoader, TensorLoader
 from learnkit.device import Compute, to_device
-from learnkit.errors import DataError, UsageError
+from learnkit.errors import DataError, check_count
 from learnkit.inference.rows import Rows, as_rows
 from learnkit.modes import evaluating
 from learnkit.types import Activation
@@ -35,8 +35,8 @@ def read_batches(
     Raises:
         UsageError: n_batch is not a whole number above 0.
     """
-    if n_batch is not None and (isinstance(n_batch, bool) or not isinstance(n_batch, int) or n_batch < 1):
-        raise UsageError("n_batch", got=n_batch, expected="a whole number, 1 or more")
+    if n_batch is not None:
+        check_count("n_batch", n_batch)
     for batch in loader if n_batch is None else islice(loader, n_batch):
         batch = to_device(batch, compute.device)
         if not isinstance(batch, tuple | list):

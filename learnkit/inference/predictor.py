@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.data.tasks import Task
-from learnkit.errors import UsageError
+from learnkit.errors import UsageError, check_count
 from learnkit.types import Activation
 
 __all__ = ["Predictor", "read_answers", "scaled"]
@@ -43,8 +43,7 @@ class Predictor:
     def __init__(
         self, model: nn.Module, prepare: Callable[[Any], Tensor], activate: Activation, task: Task, *, bs: int = 64
     ) -> None:
-        if isinstance(bs, bool) or not isinstance(bs, int) or bs < 1:
-            raise UsageError("bs", got=bs, expected="a whole number of items, 1 or more")
+        check_count("bs", bs, "a whole number of items, 1 or more")
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.prepare = prepare
         self.activate = activate

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from learnkit.data.bunch import DataBunch
-from learnkit.data.drawing import draw_results
+from learnkit.data.drawing import draw_results, drawable
 from learnkit.device import Compute
-from learnkit.errors import UsageError
+from learnkit.errors import UsageError, check_count
 from learnkit.inference.predictions import predict_stream
 from learnkit.types import Activation, DatasetType
 
@@ -26,16 +26,17 @@ def show_predictions(
     Raises:
         UsageError: rows is not a whole number above 0, or the items have no pictures.
     """
-    if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
-        raise UsageError("rows", got=rows, expected="a whole number, 1 or more")
+    check_count("rows", rows)
     if dls.task is None:
         raise UsageError("show_results: the data does not say what an output means", fix="Give the bunch task=.")
     dls.picture(ds_type, 0)  # says so where there are none
-    dataset = dls.ordered_dl(ds_type).dataset
-    n = min(len(dataset), rows * rows)
-    items = torch.linspace(0, len(dataset) - 1, n).round().long().tolist()  # of every class, also where they are sorted
-    x = torch.cat([dls.one_input(ds_type, i) for i in items])
-    known = torch.stack([dataset[i][1] for i in items]) if len(dataset[0]) > 1 else None
+    loader = dls.ordered_dl(ds_type)
+    n = min(loader.n_items, rows * rows)
+    items = (
+        torch.linspace(0, loader.n_items - 1, n).round().long().tolist()
+    )  # of every class, also where they are sorted
+    pixels, *targets = loader.dataset.batch(items)
+    x = loader.preprocess.batch(pixels.to(dls.device))
     preds, _, _ = next(predict_stream(model, [(x,)], compute, activation))
-    pictures = [dls.picture(ds_type, i) for i in items]
-    return draw_results(pictures, preds, known, dls.task, columns=min(rows, n))
+    pictures = drawable(loader.preprocess.scale(pixels))
+    return draw_results(pictures, preds, targets[0] if targets else None, dls.task, columns=min(rows, n))

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learnkit.errors import UsageError
+from learnkit.errors import UsageError, check_count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,8 +66,7 @@ def calibration_of(probs: Tensor, targets: Tensor, n_bins: int = 15) -> Calibrat
     """
     import pandas as pd
 
-    if isinstance(n_bins, bool) or not isinstance(n_bins, int) or n_bins < 1:
-        raise UsageError("n_bins", got=n_bins, expected="a whole number, 1 or more")
+    check_count("n_bins", n_bins)
     _check("probs", probs, targets)
     probs, targets = probs.detach().cpu().double(), targets.cpu().long()
     if not bool(((probs.sum(1) - 1).abs() < 1e-2).all()):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from torch import Tensor, nn
 
+from learnkit.data.drawing import RIGHT, WRONG
 from learnkit.data.single import checked_item
-from learnkit.errors import DataError, UsageError, WrongTypeError
+from learnkit.errors import DataError, UsageError, WrongTypeError, check_count
 from learnkit.markup import facts
 from learnkit.types import DatasetType, PathLike
 
@@ -23,7 +24,7 @@ Picture = Callable[[int], "np.ndarray[Any, Any]"]
 Name = Callable[[int], str]
 Input = Callable[[int], Tensor]
 
-COLOURS = {True: "#0072B2", False: "#B3471B", None: "black"}  # right, wrong, neither
+COLOURS = {True: RIGHT, False: WRONG, None: "black"}  # right, wrong, neither
 
 
 class Interpretation(ABC):
@@ -161,8 +162,7 @@ class Interpretation(ABC):
         """
         from learnkit.plots import image_grid
 
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise UsageError("k", got=k, expected="a whole number, 1 or more")
+        check_count("k", k)
         losses, indices = (part.tolist() for part in self.top_losses(min(k, len(self.losses)), largest))
         pictures = [self._drawn(i) for i in indices]
         titles = [self._title(i, loss) for i, loss in zip(indices, losses, strict=True)]

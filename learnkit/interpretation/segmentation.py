@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.data.segmentation import Segmentation
-from learnkit.errors import DataError, UsageError
+from learnkit.errors import DataError, UsageError, check_count
 from learnkit.interpretation.items import Input, Interpretation, Name, Picture
 from learnkit.interpretation.rates import most_frequent_pairs
 from learnkit.metrics.counts import f_of, jaccard_of, precision_of, recall_of
@@ -155,8 +155,7 @@ class SegmentationInterpretation(Interpretation):
         Raises:
             UsageError: k is not a whole number above 0, or the items have no pictures.
         """
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise UsageError("k", got=k, expected="a whole number, 1 or more")
+        check_count("k", k)
         _, indices = self.top_losses(min(k, len(self.losses)), largest)
         return self._rows_of(indices.tolist())
 

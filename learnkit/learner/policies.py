@@ -5,7 +5,7 @@ from functools import partial
 
 from learnkit.callbacks.general_scheduler import GeneralScheduler
 from learnkit.callbacks.one_cycle import OneCycle
-from learnkit.errors import UsageError
+from learnkit.errors import UsageError, check_count
 from learnkit.learner.checks import check_epochs
 from learnkit.learner.resuming import CheckpointEvery, Resume
 from learnkit.learner.trainer import DEFAULT_LR, Trainer, as_list
@@ -95,8 +95,7 @@ class PolicyTrainer(Trainer):
             resume: as for `fit`.
         """
         for name, value in (("n_cycles", n_cycles), ("cycle_len", cycle_len), ("cycle_mult", cycle_mult)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UsageError(name, got=value, expected="a whole number, 1 or more")
+            check_count(name, value)
         epochs = sum(cycle_len * cycle_mult**cycle for cycle in range(n_cycles))
         schedule = GeneralScheduler({"lr": sgdr(self.lr_range(lr_max)[-1], n_cycles, cycle_mult=cycle_mult)})
         chosen = [schedule, *as_list(callbacks)]
