@@ -1,5 +1,7 @@
 """What hostile tests share: trees of small pictures, learners that train in milliseconds, and the form of an error."""
 
+import resource
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ from learnkit.errors import LearnkitError
 
 Tree = Callable[..., Path]
 Refusal = Callable[..., AbstractContextManager[Any]]
+FullDisk = Callable[[int], AbstractContextManager[None]]
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +60,28 @@ def refused() -> Refusal:
         assert "\n" not in str(caught.value)
 
     return expect
+
+
+@pytest.fixture
+def full_disk() -> FullDisk:
+    """Inside the block the system refuses what makes any file longer than this many bytes, as a full disk does.
+
+    The limit is the whole process's, so it must not outlast the block: pytest writes a line after each test, and its
+    own output may be a long file.
+    """
+
+    @contextmanager
+    def limit(size: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, before)
+
+    return limit
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from learnkit.training.state import TrainState
 
 Make = Callable[..., Learner]
 Refusal = Callable[..., AbstractContextManager[Any]]
+FullDisk = Callable[[int], AbstractContextManager[None]]
 
 # torch tells of a dead worker by an error out of a signal handler, wherever the main thread happens to be: in the
 # middle of a weak reference's callback Python can only say that it ignores it. The loader sees the death by itself.
@@ -59,19 +59,12 @@ def test_row33_a_folder_nobody_may_write_in(learner: Make, refused: Refusal) -> 
         learn.save("a")
 
 
-def test_row33_a_full_disk(learner: Make, tmp_path: Path, refused: Refusal) -> None:
+def test_row33_a_full_disk(learner: Make, refused: Refusal, full_disk: FullDisk) -> None:
     learn = learner(nn.Sequential(nn.Linear(2, 5000), nn.Linear(5000, 2)))
     path = learn.save("a")
     before = path.read_bytes()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(
-        resource.RLIMIT_FSIZE, (20_000, hard)
-    )  # the system refuses what goes beyond, as a full disk does
-    try:
-        with refused(OSError, f"{path} could not be written", "bytes are free"):
-            learn.save("a")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(20_000), refused(OSError, f"{path} could not be written", "bytes are free"):
+        learn.save("a")
     assert path.read_bytes() == before
     assert [entry.name for entry in path.parent.iterdir()] == ["a.pth"]
     learn.save("a")

@@ -3,9 +3,8 @@
 import builtins
 import errno
 import os
-import resource
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from learnkit.weight_files import read_file
 
 Tree = Callable[..., Path]
 Refusal = Callable[..., AbstractContextManager[Any]]
+FullDisk = Callable[[int], AbstractContextManager[None]]
 SMALL: dict[str, Any] = {"size": 16, "bs": 2, "augment": False}
 
 
@@ -149,29 +149,22 @@ def test_weights_that_are_cut_while_they_are_read(
 # Writing.
 
 
-@pytest.fixture
-def full_disk() -> Iterator[None]:
-    """From here on the system refuses what makes a file larger than 20 kB, as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.mark.usefixtures("full_disk")
-def test_a_full_disk_leaves_the_old_files_and_nothing_else(learner: Callable[..., Learner]) -> None:
+def test_a_full_disk_leaves_the_old_files_and_nothing_else(
+    learner: Callable[..., Learner], full_disk: FullDisk
+) -> None:
     def wide() -> nn.Module:
         return nn.Sequential(nn.Linear(2, 5000), nn.Linear(5000, 2))
 
     small = learner()
     old = small.save("a").read_bytes()
     learn = learner(wide())
-    with pytest.raises(WriteError, match=r"a\.pth"):
-        learn.save("a")
-    with pytest.raises(WriteError, match=r"new\.pth"):
-        learn.save("new")
-    with pytest.warns(LearnkitWarning, match=r"a\.pth.*Training goes on; nothing has been saved yet"):
-        learn.fit(1, callbacks=SaveModel(name="a"))
+    with full_disk(20_000):
+        with pytest.raises(WriteError, match=r"a\.pth"):
+            learn.save("a")
+        with pytest.raises(WriteError, match=r"new\.pth"):
+            learn.save("new")
+        with pytest.warns(LearnkitWarning, match=r"a\.pth.*Training goes on; nothing has been saved yet"):
+            learn.fit(1, callbacks=SaveModel(name="a"))
     assert len(learn.history) == 1
     folder = small.path / "models"
     assert [(file.name, file.read_bytes()) for file in folder.iterdir()] == [("a.pth", old)]

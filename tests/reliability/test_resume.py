@@ -1,13 +1,13 @@
 """Exact resume: kills, signals, damaged files, full disks, and checkpoints of other fits."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable as Maker
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -571,23 +571,20 @@ def test_a_file_of_weights_is_no_checkpoint(make: Make) -> None:
         make().fit(1, resume=file)
 
 
-def test_a_full_disk_does_not_stop_a_fit_nor_harm_the_checkpoint_there_is(make: Make) -> None:
+def test_a_full_disk_does_not_stop_a_fit_nor_harm_the_checkpoint_there_is(
+    make: Make, full_disk: Maker[[int], AbstractContextManager[None]]
+) -> None:
     learn = make()
     kept: list[bytes] = []
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    until_the_end = ExitStack()
 
     def fill() -> None:
         learn_writer_idle(folder(learn))
         kept.append((folder(learn) / "last.ckpt").read_bytes())
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))  # no file may be longer: the system says EFBIG
+        until_the_end.enter_context(full_disk(2000))
 
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        with pytest.warns(LearnkitWarning, match="training goes on without a new checkpoint in") as told:
-            learn.fit(3, 1e-2, callbacks=At(5, fill), checkpoint_every=2)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
+    with until_the_end, pytest.warns(LearnkitWarning, match="training goes on without a new checkpoint in") as told:
+        learn.fit(3, 1e-2, callbacks=At(5, fill), checkpoint_every=2)
     assert len(told) > 1
     assert len(learn.history) == 3
     assert (folder(learn) / "last.ckpt").read_bytes() == kept[0]
