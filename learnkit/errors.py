@@ -25,6 +25,8 @@ Interrupt                                        raised by callbacks to steer th
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral
+from typing import Any
 
 __all__ = [
     "CorruptFileError",
@@ -49,6 +51,8 @@ __all__ = [
     "WriteError",
     "WrongTypeError",
     "check_count",
+    "check_kind",
+    "check_whole",
     "missing_extra",
     "nearest",
     "printable",
@@ -75,7 +79,7 @@ class LearnkitError(Exception):
         parts += [f"expected {expected}"] if expected else []
         message = f"{what}: {', '.join(parts)}" if parts else what
         if fix:
-            message = f"{message.rstrip('.')}. {fix}"
+            message = f"{message.removesuffix('.')}. {fix}"
         self.message = message = printable(message)
         super().__init__(message)
 
@@ -187,6 +191,27 @@ def check_count(what: str, got: object, expected: str = "a whole number, 1 or mo
     if isinstance(got, bool) or not isinstance(got, int) or got < 1:
         raise UsageError(what, got=got, expected=expected)
     return got
+
+
+def check_whole(what: str, got: Any) -> int:
+    """What was got as an int, numpy's whole numbers too; True and 2.0 are none.
+
+    Raises:
+        UsageError: naming the argument and what was got.
+    """
+    if isinstance(got, bool) or not isinstance(got, Integral):
+        raise UsageError(what, got=got, expected="a whole number")
+    return int(got)
+
+
+def check_kind(what: str, got: object, kind: Any, expected: str) -> None:
+    """Refuse what is no instance of `kind`, a class or several.
+
+    Raises:
+        WrongTypeError: naming the argument, what was got, and what was expected.
+    """
+    if not isinstance(got, kind):
+        raise WrongTypeError(what, got=got, expected=expected)
 
 
 def missing_extra(package: str, extra: str) -> UsageError:

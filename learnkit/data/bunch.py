@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learnkit.data.evidence import first_input, named_task, paired, task_of
+from learnkit.data.evidence import checked_task, first_input, named_task
+from learnkit.data.in_order import in_order
 from learnkit.data.loaders import DatasetLoader, TensorLoader, check_batch_size
 from learnkit.data.order import BatchOrder
 from learnkit.data.single import input_of
 from learnkit.data.tasks import Task
+from learnkit.data.tensors import check_parts, one_item
 from learnkit.device import find_device, to_device
 from learnkit.errors import DataError, UsageError
 from learnkit.markup import facts, shortened
@@ -77,24 +79,24 @@ class DataBunch:
     ) -> Self:
         """Data in memory: inputs (N, ...), targets (N,) or (N, ...).
 
-        Whole numbers of shape (N,) are class numbers; other targets need `task`. NumPy arrays are taken too.
+        Whole numbers of shape (N,) are class numbers; other targets need `task`. NumPy arrays are taken too, those of
+        float64 in torch's default type.
 
         Raises:
             UsageError: a batch size that cannot work, or float targets without a task.
-            DataError: inputs and targets of different lengths, an empty set, or class numbers without a class.
+            DataError: inputs and targets of different lengths, an empty set, or targets that the task does not take
+                (nan, a number without a class, another shape).
         """
         where = find_device(device)
-        train = paired("train", x_train, y_train, where)
-        valid = paired("valid", x_valid, y_valid, where)
-        test = None if x_test is None else paired("test", x_test, y_test, where)
+        parts = ((x_train, y_train), (x_valid, y_valid), (x_test, y_test))
+        meaning, train, valid, test = check_parts(parts, task, classes, where)
         bs = check_batch_size(bs, len(train[0]))
-        task = task or task_of(train[1], valid[1], classes)
 
         def loader(tensors: tuple[Tensor, ...], *, shuffle: bool = False) -> TensorLoader:
             return TensorLoader(tensors, BatchOrder(len(tensors[0]), bs, shuffle=shuffle, seed=seed))
 
         test_dl = None if test is None else loader(test)
-        return cls(loader(train, shuffle=True), loader(valid), test_dl, loader(train), task=task, device=where)
+        return cls(loader(train, shuffle=True), loader(valid), test_dl, loader(train), task=meaning, device=where)
 
     @classmethod
     def from_datasets(
@@ -122,7 +124,7 @@ class DataBunch:
             return DatasetLoader(dataset, order, where, num_workers)
 
         valid_dl, test_dl = (None if part is None else loader(part) for part in (valid, test))
-        task = task or named_task(classes or getattr(train, "classes", None))
+        task = checked_task(task) or named_task(classes or getattr(train, "classes", None))
         return cls(loader(train, shuffle=True), valid_dl, test_dl, loader(train), task=task, device=where)
 
     @classmethod
@@ -151,7 +153,7 @@ class DataBunch:
             if loader is not None and not isinstance(loader, Iterable):
                 raise UsageError(name, got=loader, expected="something that gives batches (x, y) when iterated")
         named = classes or getattr(getattr(train_dl, "dataset", None), "classes", None)
-        return cls(train_dl, valid_dl, test_dl, task=task or named_task(named), device=device)
+        return cls(train_dl, valid_dl, test_dl, task=checked_task(task) or named_task(named), device=device)
 
     @property
     def train_ds(self) -> Any:
@@ -203,7 +205,7 @@ class DataBunch:
         """The loader of a part of the data in the order of its items, nothing left out and nothing augmented.
 
         Raises:
-            UsageError: there is no such part, or only a shuffled loader of it.
+            UsageError: there is no such part.
         """
         loader = {DatasetType.Valid: self.valid_dl, DatasetType.Test: self.test_dl}.get(ds_type, self.fix_dl)
         if ds_type == DatasetType.Single:
@@ -211,15 +213,10 @@ class DataBunch:
         if loader is None:
             name = ds_type.name.lower()
             raise UsageError(
-                f"this bunch has no {name} set", fix=f"Make it with one, or pass a loader instead of {ds_type!s}."
+                f"this bunch has no {name} set",
+                fix=f"Make it with one, or pass a loader instead of DatasetType.{ds_type.name}.",
             )
-        sampler = getattr(loader, "sampler", None)
-        if isinstance(sampler, torch.utils.data.RandomSampler):
-            dataset, size = loader.dataset, loader.batch_size
-            loader = torch.utils.data.DataLoader(
-                dataset, size, num_workers=loader.num_workers, collate_fn=loader.collate_fn
-            )
-        return loader
+        return in_order(loader)
 
     def one_batch(self, ds_type: DatasetType = DatasetType.Train) -> tuple[Any, ...]:
         """The first batch of a part, as the model sees it: (x, y), on the device."""
@@ -230,15 +227,19 @@ class DataBunch:
 
     def test_dl_from(self, items: Any) -> Any:
         """A loader of unlabelled items, in their order."""
+        if not len(items):
+            raise DataError("the test set is empty", expected="at least one item")
         x = torch.stack([torch.as_tensor(item) for item in items]) if not isinstance(items, Tensor) else items
         return TensorLoader((x.to(self.device),), BatchOrder(len(x), self.batch_size or 64, shuffle=False))
 
     def prepare(self, item: Any) -> Tensor:
-        """One item as a batch of one on the device, as the model sees it."""
-        x = torch.as_tensor(item)
-        if isinstance(self.train_dl, TensorLoader) and tuple(x.shape) != self.input_shape:
-            raise UsageError("item", got=tuple(x.shape), expected=f"the shape of one input, {self.input_shape}")
-        return x[None].to(self.device)
+        """One item as a batch of one on the device, as the model sees it.
+
+        Raises:
+            UsageError: of data in memory, another shape.
+            WrongTypeError: something that is not numbers.
+        """
+        return one_item(item, getattr(self.train_dl, "tensors", (None,))[0], self.device)
 
     def one_input(self, ds_type: DatasetType, i: int) -> Tensor:
         """Item i of a part as the model sees it, as a batch of one on the device.

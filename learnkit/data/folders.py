@@ -40,7 +40,7 @@ def folder_samples(path: PathLike, train: str, valid: str, test: str | None, *, 
     if not by_folder:
         items = _labelled(root, {"test", test or "test"}, strip=SPLIT_NAMES | {train, valid})
         if not items:
-            raise _nothing(root, "CLASS")
+            raise _nothing(root, "CLASS", "Labels in file names or in a table are for from_name_re and from_csv.")
         return pd.DataFrame(items, columns=["input", "target"], dtype=object)  # names need not be valid UTF-8
     valid = _valid_folder(root, valid)
     rows: list[tuple[str, str, str]] = []
@@ -57,7 +57,7 @@ def held_out_samples(folder: PathLike, classes: Iterable[str] = ()) -> "pd.DataF
     root = existing_folder(folder)
     files = image_files(root)
     if not files:
-        raise _nothing(root, "CLASS")
+        raise _nothing(root, "", "Check the path.")
     tops = [file.relative_to(root).parts[0] for file in files]
     is_labelled = set(tops) <= set(classes)
     rows = [(str(file), top if is_labelled else None, "test") for file, top in zip(files, tops, strict=True)]
@@ -72,7 +72,7 @@ def mask_samples(
     Args:
         path: holds the folder of the images.
         images: the folder of the images; `by_folder`, it has folders train and `valid` (or val), and may have test.
-        masks: tells the mask of an image: path to path, absolute or relative to `path`.
+        masks: tells the mask of an image: path to path, beside the image's or relative to `path`.
         valid: the folder of the validation images.
         by_folder: the folders say which split an image is in.
 
@@ -86,7 +86,7 @@ def mask_samples(
     folder = existing_folder(root / images)
     files = image_files(folder)
     if not files:
-        raise _nothing(folder, "")
+        raise _nothing(folder, "", "Check the path.")
     targets = [_mask_of(masks, file, root) for file in files]
     without = [f"{file} -> {mask}" for file, mask in zip(files, targets, strict=True) if not mask.is_file()]
     if without:
@@ -112,7 +112,7 @@ def _mask_of(masks: Callable[[Path], PathLike], file: Path, root: Path) -> Path:
     found = masks(file)
     if not isinstance(found, str | Path):
         raise UsageError(f"masks: for {file}", got=found, expected="the path of its mask")
-    return root / found
+    return Path(found) if Path(found).is_relative_to(root) else root / found  # as the image is, or relative to the root
 
 
 def _valid_folder(root: Path, valid: str) -> str:
@@ -135,7 +135,7 @@ def _labelled(folder: Path, left_out: set[str], strip: Iterable[str] = ()) -> li
 
 def _require(root: Path, splits: set[str], train: str, valid: str) -> None:
     if "train" not in splits:
-        raise _nothing(root, f"{train}/CLASS")
+        raise _nothing(root, f"{train}/CLASS", "Class folders directly below the path need valid_pct=0.2.")
     if "valid" not in splits:
         raise DataError(
             f"no images under {root / valid}", expected=f"{root / valid}/<class>/...",
@@ -143,12 +143,12 @@ def _require(root: Path, splits: set[str], train: str, valid: str) -> None:
         )  # fmt: skip
 
 
-def _nothing(root: Path, layout: str) -> DataError:
+def _nothing(root: Path, layout: str, fix: str) -> DataError:
     kinds = " ".join(sorted(EXTENSIONS))
     n_files = sum(1 for entry in root.rglob("*") if entry.is_file()) if root.is_dir() else 0
     where = "in a class folder" if layout else "of these kinds"
     return DataError(
         f"no images ({kinds}) under {root}: found {n_files} files, none of them an image {where}",
         expected=f"{root}/{layout.replace('CLASS', '<class>')}/..." if layout else f"images below {root}",
-        fix="Images directly below need valid_pct=0.2." if layout not in ("CLASS", "") else "Check the path.",
+        fix=fix,
     )

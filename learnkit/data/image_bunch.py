@@ -214,7 +214,7 @@ class ImageDataBunch(ImageData):
             path: holds the folder of the images.
             images: the folder of the images, with folders train and valid (or val) in it; or, with `valid_pct` or
                 `split`, without.
-            masks: tells the mask of an image: path to path, absolute or relative to `path`.
+            masks: tells the mask of an image: path to path, beside the image's or relative to `path`.
             codes: the names of the classes, pixel value 0 the first; or {pixel value: name}, as in {0: "ground",
                 255: "building"}.
             ignore_index: the pixel value of what is neither trained on nor measured.

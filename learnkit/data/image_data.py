@@ -1,5 +1,6 @@
 """From a table of samples to batches of images, and what can be asked of them."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from learnkit.data.summary import DataSummary, summarize
 from learnkit.data.tasks import Task
 from learnkit.data.transforms import Preprocess
 from learnkit.device import find_device
-from learnkit.errors import DataError, UsageError, check_count
+from learnkit.errors import DataError, UsageError, WrongTypeError, check_count, check_kind
 from learnkit.types import DatasetType, PathLike
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class ImageData(DataBunch):
             UsageError: an argument that cannot work.
         """
         settings = ImageSettings(**options)
+        if not hasattr(samples, "columns"):
+            raise WrongTypeError("samples", got=samples, expected="a DataFrame with the columns input and target")
         if missing := {"input", "target"} - set(samples.columns):
             raise DataError(f"no column {sorted(missing)[0]!r}; columns are {', '.join(map(str, samples.columns))}")
         split = settings.splitter
@@ -90,6 +93,7 @@ class ImageData(DataBunch):
             split = ColumnSplit("split") if "split" in samples else RandomSplit(DEFAULT_SHARE, settings.seed)
         samples = split_samples(samples, split)
         if settings.test is not None:
+            check_kind("test", settings.test, str | os.PathLike, "the path of a folder")
             samples = _with_test(samples, Path(path) / settings.test)
         check_files(samples, allow_leak=settings.allow_leak, ignore_missing=settings.on_error == "skip")
         skips = settings.on_error == "skip"
@@ -102,6 +106,8 @@ class ImageData(DataBunch):
         skipped = samples[:0].assign(error=[])
         if settings.on_error == "skip":
             skipped = unreadable(samples, bare, settings.task)
+            if len(skipped) == len(samples):
+                raise DataError(f"not one of {len(samples)} files can be read: {skipped['error'].iloc[0]}")
             samples = samples.drop(skipped.index)
         if isinstance(settings.task, Segmentation):
             task: Task = settings.task

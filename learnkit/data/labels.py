@@ -13,7 +13,7 @@ from learnkit.errors import DataError, LearnkitWarning, UsageError, nearest, pri
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["label_samples"]
+__all__ = ["label_samples", "tell_unseen"]
 
 TASKS = ("classification", "multilabel", "regression")
 Labels = dict[str, list[Any]]  # those of each split
@@ -66,9 +66,11 @@ def label_samples(
 
 
 def _is_label(value: Any) -> bool:
-    """Whether there is a label: an empty list is one, None and nan are none."""
+    """Whether there is a label: an empty list is one; None, nan and a text of nothing are none."""
     import pandas as pd
 
+    if isinstance(value, str):
+        return bool(value.strip(" "))
     return isinstance(value, list | tuple | set | np.ndarray) or not pd.isna(value)
 
 
@@ -166,11 +168,7 @@ def _classes(labels: Labels, given: Sequence[str] | None, order: Sequence[Any] |
     unknown = sorted(set(labels.get("test", ())) - set(known))
     if unknown:
         raise DataError(f"class {unknown[0]!r} of the test set is not in train", expected=", ".join(known[:10]))
-    if len(known) < 2:
-        raise DataError(
-            f"only class {known[0]!r}" if known else "no classes", expected="two or more", fix="Add a class."
-        )
-    _tell_unseen(known, train, valid)
+    tell_unseen(known, train, valid)
     return known
 
 
@@ -180,7 +178,7 @@ def _multilabel_classes(labels: Labels, given: Sequence[str] | None) -> tuple[st
     known = tuple(sorted(train | valid)) if given is None else _given(given, train | valid)
     if not known:
         raise DataError("no labels: every row is empty", fix="Check label_col and label_delim.")
-    _tell_unseen(known, train, valid)
+    tell_unseen(known, train, valid)
     return known
 
 
@@ -193,13 +191,14 @@ def _given(given: Sequence[str], found: "Counter[str]") -> tuple[str, ...]:
     return known
 
 
-def _tell_unseen(known: Sequence[str], train: "Counter[str]", valid: "Counter[str]") -> None:
+def tell_unseen(known: Sequence[str], train: "Counter[str]", valid: "Counter[str]", stacklevel: int = 7) -> None:
+    """Warn of classes without training items, and of those without validation items."""
     if untrained := [name for name in known if name not in train]:
         text = f"no training item of class {_some(untrained)}: it cannot be learnt"
-        warnings.warn(text, LearnkitWarning, stacklevel=7)
+        warnings.warn(text, LearnkitWarning, stacklevel=stacklevel)
     if valid and (missing := [name for name in known if name in train and name not in valid]):
         text = f"no validation item of class {_some(missing)}: nothing is measured on it"
-        warnings.warn(text, LearnkitWarning, stacklevel=7)
+        warnings.warn(text, LearnkitWarning, stacklevel=stacklevel)
 
 
 def _some(names: list[str]) -> str:

@@ -44,7 +44,12 @@ def read_table(file: Path, delimiter: str | None, header: Any, *, empty_is_none:
         )
     except pd.errors.EmptyDataError as error:
         raise DataError(f"{file} has 0 rows", expected="one a file") from error
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{file} is not UTF-8 text ({error})",
+            fix="Save it as UTF-8, or pass pd.read_csv(..., encoding=) to from_df.",
+        ) from error
+    except pd.errors.ParserError as error:
         raise DataError(
             f"{file} cannot be read as a table ({str(error).strip()})", fix="Give delimiter= or header=None."
         ) from error

@@ -176,6 +176,13 @@ class ImageLoader:
             yield (x, *targets) if masks is None else (x, masks.long())
 
 
+class _Loader(DataLoader[Any]):
+    """Is copied and pickled without its workers, which no other process can have."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_iterator": None}
+
+
 def torch_loader(
     dataset: Dataset[Any],
     order: Sampler[Any],
@@ -199,7 +206,7 @@ def torch_loader(
                 f"num_workers={num_workers}: the data cannot be sent to a process ({error})",
                 fix="Define functions you pass in (reader, augment) at the top of a module, or use num_workers=0.",
             ) from error
-    return DataLoader(
+    return _Loader(
         dataset,
         batch_sampler=order,
         num_workers=num_workers,

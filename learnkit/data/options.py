@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from learnkit.data.cache import Kind
+from learnkit.data.images import MAX_PIXELS
 from learnkit.data.resampling import Interpolation, Method
 from learnkit.data.splits import RandomSplit, Split
 from learnkit.data.tasks import Task
 from learnkit.data.transforms import IMAGENET, Normalize, Preprocess, Reader
-from learnkit.errors import UsageError
+from learnkit.errors import UsageError, check_count, check_whole
 from learnkit.types import PathLike
 
 __all__ = [
@@ -89,8 +90,10 @@ class ImageSettings:
             raise UsageError("cache", got=self.cache, expected="'memory', 'disk' or None")
         if self.split is not None and (self.valid_pct is not None or not callable(self.split)):
             raise UsageError("split", got=self.split, expected="a function of the table, or None with valid_pct=")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
-            raise UsageError("seed", got=self.seed, expected="a whole number")
+        object.__setattr__(self, "seed", check_whole("seed", self.seed))
+        check_count("bs", self.bs, "a whole number of items, 1 or more")
+        if self.reader is not None and not callable(self.reader):
+            raise UsageError("reader", got=self.reader, expected="a function: path -> array (H, W, channels)")
 
     @property
     def splitter(self) -> Split | None:
@@ -106,6 +109,8 @@ class ImageSettings:
         sides = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, tuple | list) else ()
         if len(sides) != 2 or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in sides):
             raise UsageError("size", got=size, expected="pixels, a side or (height, width)")
+        if sides[0] * sides[1] > MAX_PIXELS:
+            raise UsageError("size", got=size, expected=f"at most {MAX_PIXELS:,} pixels")
         return sides
 
     def normalization(self, files: Sequence[str], preprocess: Preprocess) -> Normalize | None:
@@ -122,11 +127,13 @@ class ImageSettings:
                 return Normalize(*IMAGENET)
             mean, std = (sum(values) / 3 for values in IMAGENET)
             return Normalize((mean,) * preprocess.channels, (std,) * preprocess.channels)
-        given = [tuple(float(value) for value in np.atleast_1d(part)) for part in statistics]
+        expected = f"a mean and a std for each of {preprocess.channels} channels"
+        try:
+            given = [tuple(float(value) for value in np.atleast_1d(part)) for part in statistics]
+        except (TypeError, ValueError) as error:
+            raise UsageError("normalize", got=statistics, expected=expected) from error
         if len(given) != 2 or len(given[0]) != preprocess.channels:
-            raise UsageError(
-                "normalize", got=statistics, expected=f"a mean and a std for each of {preprocess.channels} channels"
-            )
+            raise UsageError("normalize", got=statistics, expected=expected)
         return Normalize(*given)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from learnkit.data.images import EXTENSIONS
 from learnkit.data.splits import Split, split_names
-from learnkit.errors import DataError, LearnkitWarning, MissingFileError
+from learnkit.errors import DataError, LearnkitWarning, MissingFileError, check_kind
 from learnkit.types import PathLike
 
 if TYPE_CHECKING:
@@ -22,10 +22,11 @@ SHOWN = 5  # rows named in an error
 
 def existing_folder(path: PathLike) -> Path:
     """The folder, or an error that says where the path stops being right."""
+    check_kind("path", path, str | os.PathLike, "the path of a folder")
     folder = Path(path)
-    if folder.is_dir():
+    if os.path.isdir(folder):  # False, too, for a name no file system takes
         return folder
-    there = next((parent for parent in folder.absolute().parents if parent.is_dir()), Path("/"))
+    there = next((parent for parent in folder.absolute().parents if os.path.isdir(parent)), Path("/"))
     names = sorted(entry.name for entry in there.iterdir() if not entry.name.startswith("."))[:10]
     raise MissingFileError(f"no folder {folder}; the nearest there is, {there}, holds {', '.join(names) or 'nothing'}")
 

@@ -34,6 +34,8 @@ class Segmentation:
     """
 
     def __init__(self, codes: Sequence[str] | Mapping[Any, str], ignore_index: Pixel | None = None) -> None:
+        if not isinstance(codes, Mapping | Sequence):
+            raise UsageError("codes", got=codes, expected="names of the classes, or {pixel value: name}")
         table = dict(codes) if isinstance(codes, Mapping) else dict(enumerate(codes))
         self.classes = tuple(str(name) for name in table.values())
         self.values: tuple[Pixel, ...] = tuple(table)

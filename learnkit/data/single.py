@@ -32,7 +32,8 @@ def input_of(loader: Any, i: int) -> Any:
         return loader.tensors[0][number : number + 1].clone()  # a model may write into its input
     if isinstance(loader, DatasetLoader):
         return _input(default_collate([loader.dataset[checked_item(i, loader.n_items)]]))
-    if isinstance(loader, DataLoader) and isinstance(loader.sampler, SequentialSampler):
+    is_plain = isinstance(loader, DataLoader) and loader.batch_size is not None  # without a batch sampler of its own
+    if is_plain and isinstance(loader.sampler, SequentialSampler):
         return _input(loader.collate_fn([loader.dataset[checked_item(i, len(loader.sampler))]]))
     seen = 0
     for batch in loader:

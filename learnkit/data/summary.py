@@ -49,7 +49,8 @@ class DataSummary:
 
     def _repr_html_(self) -> str:
         tables = [self.counts, self.sizes, *([self.skipped] if len(self.skipped) else [])]
-        return "".join(table.to_html(escape=True, max_rows=LINES) for table in tables)
+        lines = "\n".join(table.to_html(escape=True, max_rows=LINES) for table in tables).split("\n")
+        return "\n".join(map(printable, lines))
 
 
 def summarize(

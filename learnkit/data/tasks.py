@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.errors import DataError, UsageError, nearest
+from learnkit.losses.flattened import MSELossFlat
 
 __all__ = ["Classification", "MultiLabel", "Regression", "Task"]
 
@@ -45,10 +46,24 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Classification:
-    """One class an item; targets are int64 class numbers (N,)."""
+    """One class an item; targets are int64 class numbers (N,).
+
+    Raises:
+        DataError: fewer than two classes, which leave nothing to tell apart, or one twice.
+    """
 
     classes: tuple[str, ...]
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            raise DataError(
+                f"only class {self.classes[0]!r}" if self.classes else "no classes",
+                expected="two or more",
+                fix="Add a class; several labels an item, or a number, are another task (task=).",
+            )
+        if len(set(self.classes)) < len(self.classes):
+            raise DataError("classes", got=list(self.classes), expected="each class once")
 
     @property
     def n_out(self) -> int:
@@ -156,7 +171,7 @@ class Regression:
         return numbers
 
     def loss(self) -> nn.Module:
-        return nn.MSELoss()
+        return MSELossFlat()  # numbers (N,) and (N, 1) are the same to it
 
     def activation(self, raw: Tensor) -> Tensor:
         return raw

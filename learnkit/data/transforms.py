@@ -1,6 +1,7 @@
 """From anything a user hands in to what the model sees: one object for training, validation, prediction and export."""
 
 import io
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +36,11 @@ class Normalize:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if len(self.mean) != len(self.std) or not all(std > 0 for std in self.std):
+        if (
+            len(self.mean) != len(self.std)
+            or not all(0 < std < math.inf for std in self.std)
+            or not all(map(math.isfinite, self.mean))
+        ):
             raise UsageError(
                 "normalize", got=(self.mean, self.std), expected="a mean and a std above 0 for each channel"
             )

@@ -48,12 +48,21 @@ def steady(loader: "DataLoader[Any]") -> Iterator[Any]:
         yield from loader
     except GeneratorExit:
         raise  # an epoch left early; the workers wait for the next one
+    except LearnkitError as error:
+        _end(loader)
+        raise _as_raised(error) from None
     except BaseException as error:
         named = worker_error(error, loader)
         _end(loader)
         if named is not None:
             raise named from error
         raise
+
+
+def _as_raised(error: LearnkitError) -> LearnkitError:
+    """An error of a worker as it was raised there: torch hands it on with the traceback for its message."""
+    _, mark, told = error.message.rpartition(f"\\nlearnkit.errors.{type(error).__name__}: ")
+    return type(error)(told.removesuffix("\\n")) if mark else error
 
 
 def worker_error(error: BaseException, *loaders: Any) -> WorkerError | None:

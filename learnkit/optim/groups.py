@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
+import numpy as np
 from torch import nn
 
-from learnkit.errors import UsageError
+from learnkit.errors import UsageError, check_whole
 from learnkit.types import LearningRate
 
 __all__ = ["check_groups", "freeze_groups", "is_positive", "parameter_groups", "spread_decay", "spread_rates"]
@@ -58,6 +59,7 @@ def is_positive(value: object) -> bool:
 
 
 def _checked_rate(rate: Any, lr: object) -> float:
+    rate = float(rate) if isinstance(rate, np.floating) else rate
     if not is_positive(rate):
         raise UsageError("lr", got=lr, expected="finite rates above 0", fix="Find one with learn.lr_find().")
     return float(rate)
@@ -119,9 +121,9 @@ def freeze_groups(groups: Sequence[nn.Module], n: int, *, train_bn: bool = True)
         train_bn: whether norm layers stay trainable.
 
     Raises:
-        UsageError: n beyond the number of groups.
+        UsageError: n beyond the number of groups, or no whole number.
     """
-    if not -len(groups) <= n <= len(groups):
+    if not -len(groups) <= check_whole("freeze_to", n) <= len(groups):
         raise UsageError("freeze_to", got=n, expected=f"from {-len(groups)} to {len(groups)} layer groups")
     first = n + len(groups) if n < 0 else n
     for number, group in enumerate(groups):

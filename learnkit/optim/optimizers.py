@@ -42,8 +42,10 @@ def make_optimizer(opt_func: str | OptimizerFactory, groups: list[dict[str, Any]
         lr: the rate an optimizer must be born with; every fit sets its own.
 
     Raises:
-        UsageError: an unknown name, or a factory that gives no torch optimizer.
+        UsageError: no parameters, an unknown name, or a factory that gives no torch optimizer.
     """
+    if not groups:
+        raise UsageError("the model has no parameters, so there is nothing to train")
     if isinstance(opt_func, str):
         if opt_func.lower() not in OPTIMIZERS:
             raise UsageError("opt_func", got=opt_func, expected=f"one of {nearest(opt_func, OPTIMIZERS)}, or a factory")

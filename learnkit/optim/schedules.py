@@ -124,7 +124,15 @@ def flat_cos(peak: float, *, flat: float = 0.75, final_div: float = 1e5) -> Sche
     >>> [round(flat_cos(1e-2)(k / 8), 8) for k in range(8)]
     [0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.00500005]
     """
+    _check_shape("flat_cos", flat, final_div)
     return sequence((flat, constant(peak)), (1 - flat, cosine(peak, peak / final_div)))
+
+
+def _check_shape(name: str, share: float, *divisors: float) -> None:
+    if not 0 <= share <= 1:
+        raise UsageError(f"{name}: the share of its first part", got=share, expected="a number from 0 to 1")
+    if not all(0 < divisor < math.inf for divisor in divisors):
+        raise UsageError(f"{name}: what the peak is divided by", got=divisors, expected="finite numbers above 0")
 
 
 def sgdr(peak: float, n_cycles: int, *, cycle_mult: float = 2.0, floor: float = 0.0) -> Schedule:
@@ -154,6 +162,7 @@ def one_cycle(peak: float, *, warm_up: float = 0.25, div: float = 25.0, final_di
     >>> [round(one_cycle(1e-2)(k / 8), 8) for k in range(4)]
     [0.0004, 0.0052, 0.01, 0.00933013]
     """
+    _check_shape("one_cycle", warm_up, div, final_div)
     return sequence((warm_up, cosine(peak / div, peak)), (1 - warm_up, cosine(peak, peak / final_div)))
 
 

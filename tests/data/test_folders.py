@@ -159,6 +159,18 @@ def test_images_stand_beside_their_masks(tmp_path: Path) -> None:
         assert "split" not in samples
 
 
+def test_a_mask_beside_its_image_is_found_from_where_the_script_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree(tmp_path, "streets/images/a.png", "streets/labels/a.png")
+    monkeypatch.chdir(tmp_path)
+    for root in ("streets", "./streets", tmp_path / "streets"):
+        samples = mask_samples(
+            root, "images", lambda image: str(image).replace("images", "labels"), "valid", by_folder=False
+        )
+        assert samples["target"].tolist() == [str(Path(root) / "labels" / "a.png")]
+
+
 def test_folders_of_the_images_say_their_split(tmp_path: Path) -> None:
     tree(tmp_path, "images/train/a.png", "images/val/b.png", "images/test/c.png")
     tree(tmp_path, *(f"masks/{x}_mask.png" for x in "abc"))

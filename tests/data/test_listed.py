@@ -58,9 +58,15 @@ def test_a_table_without_rows_is_refused(text: str, tmp_path: Path) -> None:
         samples_of(tmp_path, pd.DataFrame({"name": [], "label": []}))
 
 
-@pytest.mark.parametrize("text", ["a,b\n1,2\n1,2,3,4\n", b"\xff\xfe\x00\xd8,b\n1,2\n"])
-def test_what_is_no_table_is_refused(text: str | bytes, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"a\.csv cannot be read as a table .*delimiter="):
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a,b\n1,2\n1,2,3,4\n", "cannot be read as a table .*delimiter="),
+        (b"\xff\xfe\x00\xd8,b\n1,2\n", "is not UTF-8 text .*from_df"),
+    ],
+)
+def test_what_is_no_table_is_refused(text: str | bytes, told: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=rf"a\.csv {told}"):
         read(tmp_path / "a.csv", text)
 
 

@@ -1,5 +1,7 @@
 """Loaders: every item once, in an order that depends on (seed, epoch) alone."""
 
+import copy
+import pickle
 import random
 import subprocess
 import sys
@@ -9,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from learnkit import LearnkitWarning
+from learnkit import DataBunch, Learner, LearnkitWarning
 from learnkit.data.loaders import DatasetLoader, TensorLoader, check_batch_size, default_workers
 from learnkit.data.order import BatchOrder
 from learnkit.errors import DataError, UsageError
@@ -202,6 +204,18 @@ def test_the_epoch_after_one_that_began_late_is_whole() -> None:
 def test_a_number_of_workers_that_is_none_is_refused(workers: Any) -> None:
     with pytest.raises(UsageError, match="num_workers: got"):
         dataset_loader(workers=workers)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_after_an_epoch_bunch_and_learner_can_be_copied_and_pickled(workers: int) -> None:
+    data = TensorDataset(torch.arange(24.0).view(12, 2), torch.arange(12) % 2)
+    learn = Learner(DataBunch.from_datasets(data, data, bs=4, num_workers=workers, classes=["a", "b"]), nn.Linear(2, 2))
+    learn.fit(1)
+    for copied in (copy.deepcopy(learn), pickle.loads(pickle.dumps(learn))):
+        for dls in (copied.dls, copy.deepcopy(learn.dls), pickle.loads(pickle.dumps(learn.dls))):
+            assert torch.equal(torch.cat([x for x, _ in dls.fix_dl]), data.tensors[0])
+        assert torch.equal(copied.get_preds()[0], learn.get_preds()[0])
+    learn.fit(1)  # its own workers are still there
 
 
 SPAWNED = """

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, TensorDataset
 
 from learnkit import DataBunch, DatasetType, ImageDataBunch
 from learnkit.errors import UsageError
@@ -23,11 +23,15 @@ def bunches() -> dict[str, DataBunch]:
     batches = [(X[start : start + 4], Y[start : start + 4]) for start in (0, 4, 8)]
     loader = DataLoader(dataset, 4, collate_fn=doubled)
     shuffled = DataLoader(dataset, 4, shuffle=True)
+    backwards = DataLoader(dataset, batch_sampler=BatchSampler(range(10, -1, -1), 4, drop_last=False))
+    whole = DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
     return {
         "tensors": DataBunch.from_tensors(X, Y, X, Y, bs=4),
         "datasets": DataBunch.from_datasets(dataset, dataset, bs=4, classes=["a", "b"]),
         "torch loaders": DataBunch.from_loaders(loader, loader),
         "shuffled": DataBunch.from_loaders(shuffled, shuffled),
+        "a batch sampler": DataBunch.from_loaders(backwards, backwards),
+        "a dataset of batches": DataBunch.from_loaders(whole, whole),
         "batches": DataBunch.from_loaders(batches, batches),
         "without labels": DataBunch.from_loaders([x for x, _ in batches], [x for x, _ in batches]),
     }

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from learnkit import DataBunch, Learner
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import DataError, UsageError
 
@@ -68,3 +69,25 @@ def test_regression_keeps_its_numbers() -> None:
     label, numbers = task.decode(task.activation(raw)[0])
     assert label == (1.5, -2.0)
     assert torch.equal(numbers, raw[0])
+
+
+def test_one_number_an_item_is_learnt_from_with_a_column_or_without() -> None:
+    class Flat(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x)[:, 0]
+
+    def learnt(model: type[nn.Linear], y: Tensor) -> Learner:
+        torch.manual_seed(0)
+        dls = DataBunch.from_tensors(x, y, x, y, bs=8, task=Regression())
+        learn = Learner(dls, model(2, 1), seed=0)
+        learn.fit(3, 0.1)
+        return learn
+
+    x = torch.randn(24, 2, generator=torch.Generator().manual_seed(0))
+    y = x[:, 0] - 2 * x[:, 1] + 3
+    runs = [learnt(model, targets) for model in (nn.Linear, Flat) for targets in (y, y[:, None])]
+    error = (runs[0].model(x)[:, 0] - y).square().mean().item()
+    for run in runs:
+        assert run.recorder.losses == runs[0].recorder.losses
+        assert torch.equal(run.model.weight, runs[0].model.weight)
+        assert run.history["valid_loss"].iloc[-1] == pytest.approx(error)

@@ -130,7 +130,9 @@ def test_restarts_grow_and_end_at_the_floor() -> None:
         (lambda: sgdr(1.0, 2, cycle_mult=0), "cycle_mult: got 0"),
         (lambda: combine([0.5, 0.5], [constant(1.0)]), "2 shares, 1 schedules"),
         (lambda: combine([], []), "shares from 0 to 1 that sum to 1"),
-        (lambda: flat_cos(1.0, flat=1.5), "shares from 0 to 1 that sum to 1"),
+        (lambda: flat_cos(1.0, flat=1.5), "flat_cos: the share of its first part: got 1.5"),
+        (lambda: flat_cos(1.0, final_div=0), "flat_cos: what the peak is divided by: got .0,., expected finite"),
+        (lambda: one_cycle(1.0, div=math.inf), "one_cycle: what the peak is divided by"),
     ],
 )
 def test_schedules_that_cannot_be_are_refused(make: object, match: str) -> None:

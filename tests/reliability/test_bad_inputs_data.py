@@ -1,6 +1,6 @@
 """Bad data, rows 1 to 5, 10 to 19 and 21 to 27 of the forty bad inputs: refused before the first step.
 
-The other rows are in test_bad_inputs_training.py and test_bad_inputs_processes.py.
+The other rows are in the other files test_bad_inputs_*.py.
 """
 
 import os
@@ -269,8 +269,11 @@ def test_row27_an_empty_test_set(tree: Tree, learner: Callable[..., Learner], re
     with refused(ValueError, "no images", f"{root}/test"):
         ImageDataBunch.from_folder(root, test="test", **SMALL)
     learn = learner()
+    for nothing in (torch.zeros(0, 2), []):
+        with refused(ValueError, "the test set is empty"):
+            learn.dls.test_dl_from(nothing)
     with refused(ValueError, "no items"):
-        learn.get_preds(learn.dls.test_dl_from(torch.zeros(0, 2)))
+        learn.get_preds([])
     with refused(ValueError, "the test set is empty"):
         x, y = torch.zeros(4, 2), torch.arange(4) % 2
         DataBunch.from_tensors(x, y, x, y, x_test=torch.zeros(0, 2), bs=2)

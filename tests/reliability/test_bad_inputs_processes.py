@@ -1,4 +1,4 @@
-"""Rows 33 and 38 to 40 of the forty bad inputs: disks, Ctrl-C, processes and memory that give way."""
+"""Rows 33, 38 and 39 of the forty bad inputs: disks, Ctrl-C and processes that give way."""
 
 import multiprocessing
 import os
@@ -15,10 +15,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from learnkit import Callback, DataBunch, Learner
+from learnkit import Callback, DataBunch, ImageDataBunch, Learner
+from learnkit.errors import ImageError
 from learnkit.training.state import TrainState
 
 Make = Callable[..., Learner]
+Tree = Callable[..., Path]
 Refusal = Callable[..., AbstractContextManager[Any]]
 FullDisk = Callable[[int], AbstractContextManager[None]]
 
@@ -244,6 +246,21 @@ def test_row39_a_worker_that_raises() -> None:
     assert children() <= before
 
 
+def test_row39_a_broken_picture_is_told_by_a_worker_as_without_one(tree: Tree, refused: Refusal) -> None:
+    root = tree()
+    file = root / "train" / "bee" / "1.png"
+    file.write_bytes(file.read_bytes()[:60])
+    messages = []
+    for workers in (0, 2):
+        dls = ImageDataBunch.from_folder(root, size=16, bs=2, augment=False, num_workers=workers)
+        with refused(OSError, str(file), "class bee, row 4") as caught:
+            list(dls.fix_dl)
+        assert type(caught.value) is ImageError
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+    assert "Traceback" not in messages[1]
+
+
 def test_row39_a_fit_after_one_whose_worker_died() -> None:
     learn = with_workers(kill)
     with pytest.raises(RuntimeError, match="worker"):
@@ -251,42 +268,3 @@ def test_row39_a_fit_after_one_whose_worker_died() -> None:
     learn.dls.train_dl.dataset.do = None
     learn.fit(1)
     assert len(learn.history) == 1
-
-
-# Row 40: memory.
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory: you tried"),
-        MemoryError(),
-    ],
-)
-def test_row40_a_batch_that_does_not_fit(error: Exception, learner: Make, refused: Refusal) -> None:
-    class Large(nn.Linear):
-        fails = True
-
-        def forward(self, x: Tensor) -> Tensor:
-            if x.device.type != "meta" and self.fails:
-                raise error
-            return super().forward(x)
-
-    learn = learner(Large(2, 2))
-    with refused(MemoryError, "a batch of 4 items of shape (2,)", "epoch 0 batch 0", "bs=2") as caught:
-        learn.fit(1)
-    assert caught.value.__cause__ is error
-    learn.model.fails = False  # type: ignore[assignment]
-    learn.fit(1)
-
-
-def test_row40_other_errors_of_a_model_are_its_own(learner: Make) -> None:
-    class Broken(nn.Linear):
-        def forward(self, x: Tensor) -> Tensor:
-            if x.device.type != "meta":
-                raise RuntimeError("mine")
-            return super().forward(x)
-
-    with pytest.raises(RuntimeError, match=r"^mine$"):
-        learner(Broken(2, 2)).fit(1)

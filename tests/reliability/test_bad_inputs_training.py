@@ -1,4 +1,4 @@
-"""Bad arguments, models and files, rows 6 to 9, 20, 28 to 32 and 34 to 37 of the forty bad inputs."""
+"""Bad arguments, models and files, rows 6 to 9, 12, 20, 28 to 32 and 34 to 37 of the forty bad inputs."""
 
 import math
 from collections.abc import Callable
@@ -63,6 +63,13 @@ def test_row09_no_epochs(fit: str, learner: Make) -> None:
         getattr(learn, fit)(0)
     assert equal(before, weights(learn.model))
     assert len(learn.history) == 0
+
+
+def test_row12_batches_of_one_before_batch_norm(learner: Make, refused: Refusal) -> None:
+    x, y = torch.randn(4, 2), torch.arange(4) % 2
+    learn = learner(nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2)), dls=DataBunch.from_tensors(x, y, x, y, bs=1))
+    with refused(ValueError, "batch norm cannot train on a batch of one item", "input size torch.Size([1, 2])", "bs=2"):
+        learn.fit(1)
 
 
 def test_row20_another_number_of_outputs(refused: Refusal) -> None:

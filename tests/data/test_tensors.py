@@ -1,0 +1,152 @@
+"""Tensors in memory: what their targets mean, which are refused, and one item more."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from learnkit import DataBunch, Learner, LearnkitWarning
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.tasks import Classification, MultiLabel, Regression
+from learnkit.errors import DataError, LearnkitError, UsageError, WrongTypeError
+
+X, Y = torch.arange(24.0).view(12, 2), torch.tensor([0, 1, 2] * 4)
+
+
+def test_given_classes_name_the_numbers() -> None:
+    with pytest.warns(LearnkitWarning, match="no training item of class d: it cannot be learnt"):
+        dls = DataBunch.from_tensors(X, Y, X, Y, bs=4, classes=["a", "b", "c", "d"])
+    assert dls.classes == ["a", "b", "c", "d"]
+    with pytest.raises(
+        DataError, match=r"train: 4 targets, first that of item 2: got \[2\], expected class numbers .* 1"
+    ):
+        DataBunch.from_tensors(X, Y, X, Y, bs=4, classes=["a", "b"])
+    with pytest.raises(DataError, match=r"train: 4 targets, first that of item 0: got \[-1\]"):
+        DataBunch.from_tensors(X, Y - 1, X, Y, bs=4)
+
+
+def test_a_class_of_validation_alone_is_counted_and_told_of() -> None:
+    with pytest.warns(LearnkitWarning, match="no training item of class 2: it cannot be learnt"):
+        dls = DataBunch.from_tensors(X, Y.clamp(max=1), X, Y, bs=4)
+    assert dls.classes == ["0", "1", "2"]
+
+
+def test_a_class_without_validation_items_is_told_of() -> None:
+    with pytest.warns(LearnkitWarning, match="no validation item of class 2: nothing is measured on it"):
+        DataBunch.from_tensors(X, Y, X[:2], Y[:2], bs=4)
+
+
+@pytest.mark.parametrize("classes", [None, ["only"]])
+def test_one_class_leaves_nothing_to_tell_apart(classes: list[str] | None) -> None:
+    with pytest.raises(DataError, match=r"only class '(0|only)': expected two or more"):
+        DataBunch.from_tensors(X, Y * 0, X, Y * 0, bs=4, classes=classes)
+
+
+NUMBERS = Regression(("v",))
+NAN = torch.where(torch.arange(12) == 3, torch.nan, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("task", "targets", "match"),
+    [
+        (NUMBERS, NAN, r"train: 1 targets, first that of item 3: got \[nan\], expected 1 finite numbers"),
+        (NUMBERS, torch.ones(12, 2), r"train: targets of shape \(12, 2\) .* expected 1 finite numbers"),
+        (MultiLabel(("a", "b")), torch.ones(12, 3), r"shape \(12, 3\) .* expected 2 numbers of 0 or 1"),
+        (MultiLabel(("a", "b")), torch.full((12, 2), 5), r"12 targets, first that of item 0: got \[5.0, 5.0\]"),
+        (Classification(("a", "b")), Y, r"first that of item 2: got \[2\], expected class numbers from 0 to 1"),
+        (Classification(("a", "b")), Y.float(), r"shape \(12,\) and type torch.float32"),
+        (Segmentation(["a", "b"]), torch.full((12, 2, 2), 7), r"item 0: got \[7, 7, 7\], expected class numbers .* 1"),
+        (Segmentation(["a", "b"], 255), torch.full((12, 2, 2), 254), "expected class numbers"),
+        ("regression", Y.float(), "task: got 'regression', expected an object"),
+    ],
+)
+def test_targets_that_the_task_does_not_take_are_refused(task: Any, targets: torch.Tensor, match: str) -> None:
+    with pytest.raises(ValueError, match=match) as caught:
+        DataBunch.from_tensors(X, targets, X, targets, bs=4, task=task)
+    assert isinstance(caught.value, LearnkitError)
+
+
+def test_targets_come_in_the_type_and_shape_of_the_loss() -> None:
+    def targets(y: Any, task: Any = None) -> torch.Tensor:
+        return DataBunch.from_tensors(X, y, X, y, bs=4, task=task).fix_dl.tensors[1]
+
+    assert targets(Y.numpy().astype(np.int32)).dtype == torch.int64
+    assert targets((Y > 0).numpy()).tolist() == [0, 1, 1] * 4
+    assert targets(np.arange(12.0), NUMBERS).shape == (12,)
+    assert targets(torch.arange(12), NUMBERS).dtype == torch.float32
+    assert targets(torch.ones(12, 3).long(), MultiLabel(("a", "b", "c"))).dtype == torch.float32
+    masks = torch.full((12, 2, 2), 255, dtype=torch.uint8)
+    assert targets(masks, Segmentation(["a", "b"], 255)).dtype == torch.uint8
+    shares = torch.full((12, 3), 1 / 3)
+    assert torch.equal(targets(shares, Classification(("a", "b", "c"))), shares)
+
+
+def test_arrays_of_float64_are_taken_in_the_default_type() -> None:
+    dls = DataBunch.from_tensors(X.double().numpy(), Y.numpy(), X.double(), Y, bs=4)
+    assert (dls.one_batch()[0].dtype, dls.valid_dl.tensors[0].dtype) == (torch.float32, torch.float64)
+
+
+def test_what_is_no_data_is_refused() -> None:
+    for x, y, told in (
+        ("x", Y, "train: got str"),
+        (X, None, "train: got no targets"),
+        (None, Y, "train: got no inputs"),
+    ):
+        with pytest.raises(LearnkitError, match=told):
+            DataBunch.from_tensors(x, y, X, Y)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="test: got no inputs"):
+        DataBunch.from_tensors(X, Y, X, Y, None, Y, bs=4)
+
+
+def test_float_labels_need_a_task() -> None:
+    with pytest.raises(UsageError, match="Float labels need task=Regression"):
+        DataBunch.from_tensors(X, Y.float(), X, Y.float(), bs=4)
+    dls = DataBunch.from_tensors(X, Y.float(), X, Y.float(), bs=4, task=Regression(("v",)))
+    assert (dls.classes, dls.c) == ([], 1)
+    multi = DataBunch.from_tensors(X, torch.eye(3)[Y], X, torch.eye(3)[Y], bs=4, task=MultiLabel(("a", "b", "c")))
+    assert (multi.classes, multi.c) == (["a", "b", "c"], 3)
+
+
+def test_inputs_and_targets_must_be_as_many() -> None:
+    with pytest.raises(DataError, match="valid: got 12 inputs and 11 targets"):
+        DataBunch.from_tensors(X, Y, X, Y[:11])
+    with pytest.raises(DataError, match="the valid set is empty"):
+        DataBunch.from_tensors(X, Y, X[:0], Y[:0])
+    with pytest.raises(DataError, match="the test set is empty"):
+        DataBunch.from_tensors(X, Y, X, Y, X[:0])
+
+
+def test_one_item_becomes_a_batch_of_one() -> None:
+    dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
+    assert torch.equal(dls.prepare(X[3]), X[3:4])
+    assert torch.equal(dls.prepare(X[3].numpy()), X[3:4])
+    with pytest.raises(UsageError, match=r"item: got \(3,\), expected the shape of one input, \(2,\)"):
+        dls.prepare(torch.zeros(3))
+
+
+@pytest.mark.parametrize(
+    "item", [X[3].double(), X[3].double().numpy(), X[3].long(), X[3].int().numpy(), [6.0, 7.0], (6, 7)]
+)
+def test_one_item_is_taken_in_the_type_of_the_data(item: Any) -> None:
+    dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
+    assert dls.prepare(item).dtype == torch.float32
+    assert torch.equal(dls.prepare(item), X[3:4])
+    learn = Learner(dls, nn.Linear(2, 3))
+    assert torch.equal(learn.predict(item)[2], learn.predict(X[3])[2])
+
+
+@pytest.mark.parametrize("item", ["text", ["a", "b"], None, {"x": 1}, [[1], [1, 2]]])
+def test_one_item_of_no_numbers_is_refused(item: Any) -> None:
+    learn = Learner(DataBunch.from_tensors(X, Y, X, Y, bs=4), nn.Linear(2, 3))
+    with pytest.raises(WrongTypeError, match=rf"item: got {type(item).__name__} \(.*\): expected numbers"):
+        learn.predict(item)
+
+
+def test_one_item_with_fractions_is_not_made_whole() -> None:
+    x = X.long()
+    dls = DataBunch.from_tensors(x, Y, x, Y, bs=4)
+    assert torch.equal(dls.prepare(x[3].to(torch.uint8)), x[3:4])
+    with pytest.raises(WrongTypeError, match=r"item: got torch.float32, expected whole numbers, .* torch.int64"):
+        dls.prepare(X[3] + 0.5)

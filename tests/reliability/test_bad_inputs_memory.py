@@ -1,0 +1,50 @@
+"""Row 40 of the forty bad inputs: memory that gives way."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from learnkit import Learner
+
+Make = Callable[..., Learner]
+Refusal = Callable[..., AbstractContextManager[Any]]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory: you tried"),
+        MemoryError(),
+    ],
+)
+def test_row40_a_batch_that_does_not_fit(error: Exception, learner: Make, refused: Refusal) -> None:
+    class Large(nn.Linear):
+        fails = True
+
+        def forward(self, x: Tensor) -> Tensor:
+            if x.device.type != "meta" and self.fails:
+                raise error
+            return super().forward(x)
+
+    learn = learner(Large(2, 2))
+    with refused(MemoryError, "a batch of 4 items of shape (2,)", "epoch 0 batch 0", "bs=2") as caught:
+        learn.fit(1)
+    assert caught.value.__cause__ is error
+    learn.model.fails = False  # type: ignore[assignment]
+    learn.fit(1)
+
+
+def test_row40_other_errors_of_a_model_are_its_own(learner: Make) -> None:
+    class Broken(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.device.type != "meta":
+                raise RuntimeError("mine")
+            return super().forward(x)
+
+    with pytest.raises(RuntimeError, match=r"^mine$"):
+        learner(Broken(2, 2)).fit(1)
