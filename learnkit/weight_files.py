@@ -3,6 +3,7 @@
 import bz2
 import io
 import lzma
+import os
 import pickle
 import pickletools
 import struct
@@ -17,7 +18,7 @@ from torch import Tensor
 from learnkit.errors import CorruptFileError, MissingFileError, UnsafeFileError, UsageError
 from learnkit.types import PathLike
 
-__all__ = ["code_in", "plain_name", "read_file", "read_weights", "tensors_only"]
+__all__ = ["MAX_TENSORS", "code_in", "plain_name", "read_file", "read_weights", "tensors_only"]
 
 _SUFFIXES = {".pth", ".pt", ".bin", ".ckpt", ".safetensors"}
 _SAVE_AGAIN = "Save its tensors with torch.save(model.state_dict(), file)."
@@ -28,6 +29,10 @@ _CONVERT = (
 _PROGRAM = "a torch.export archive, which runs code when it is loaded"
 _LOOKED_AT = 1 << 20  # bytes
 _OPCODES = 10_000
+
+# A bytearray of any size, which a few letters ask for, is all that torch's reader would take memory for unseen.
+_BYTEARRAY = b"\nbytearray\n"
+MAX_TENSORS = 20_000  # in a safetensors file
 
 _PREFIXES = ("module.", "_orig_mod.")  # left in the names by DataParallel and by torch.compile
 
@@ -64,7 +69,7 @@ def read_file(path: PathLike) -> object:
         CorruptFileError: damaged, cut short, or no file of weights at all.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # False for a name too long, too
         raise _missing(path)
     with path.open("rb") as file:
         start = file.read(512)
@@ -83,9 +88,15 @@ def read_file(path: PathLike) -> object:
 
 
 def tensors_only(content: object, where: str) -> dict[str, Tensor]:
-    """`content` as a state dict: tensors by name."""
+    """`content` as a state dict: tensors by name, with their numbers in memory."""
     if isinstance(content, dict) and all(isinstance(name, str) for name in content):
         others = [name for name, value in content.items() if not isinstance(value, Tensor)]
+        if strange := [name for name, value in content.items() if name not in others and not _is_plain(value)]:
+            raise UsageError(
+                f"{where}: {strange[:5]} are sparse, quantized, complex or without numbers (on the meta device)",
+                expected="plain tensors",
+                fix="Save the state dict of the model as it is trained.",
+            )
         if not others and content:
             return dict(content)
         if others:
@@ -97,10 +108,15 @@ def tensors_only(content: object, where: str) -> dict[str, Tensor]:
     )
 
 
+def _is_plain(tensor: Tensor) -> bool:
+    is_dense = tensor.layout == torch.strided and not tensor.is_nested
+    return is_dense and not (tensor.is_quantized or tensor.is_complex() or tensor.is_meta)
+
+
 def _missing(path: Path) -> MissingFileError:
-    if path.is_dir():
+    if os.path.isdir(path):
         return MissingFileError(f"{path} is a folder; {_listing(path)}", fix="Pass the path of one file.")
-    folder = next((parent for parent in path.absolute().parents if parent.is_dir()), Path("/"))
+    folder = next((parent for parent in path.absolute().parents if os.path.isdir(parent)), Path("/"))
     return MissingFileError(f"no file {path}; {_listing(folder)}", fix="Check the path.")
 
 
@@ -116,13 +132,19 @@ def _is_safetensors(start: bytes, size: int) -> bool:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        with safe_open(path, "pt") as file:
+            n_tensors = len(file.keys())
+        if n_tensors <= MAX_TENSORS:
+            return load_file(path)
     except SafetensorError as error:
         raise CorruptFileError(f"{path}: damaged ({error})", fix="Fetch or copy the file again.") from error
+    raise CorruptFileError(
+        f"{path}: {n_tensors:,} tensors, at most {MAX_TENSORS:,} are read", fix="Fetch or copy the file again."
+    )
 
 
 def _read_zip(path: Path) -> object:
@@ -130,11 +152,13 @@ def _read_zip(path: Path) -> object:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
+            names = [member.filename for member in members]
             stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
-            intact = stored and archive.testzip() is None  # torch.load does not compare the checksums
+            once = len(set(names)) == len(names)
+            intact = stored and once and archive.testzip() is None  # torch.load does not compare the checksums
+            pickles = [archive.read(name) for name in names if intact and name.endswith("/data.pkl")]
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, struct.error) as error:
         raise damaged from error
-    names = [member.filename for member in members]
     if any(name.endswith("/constants.pkl") for name in names):
         raise UnsafeFileError(f"{path} is a TorchScript program; learnkit does not run code from files", fix=_CONVERT)
     if any(name.endswith("/archive_format") or "sample_inputs/" in name for name in names):
@@ -143,12 +167,15 @@ def _read_zip(path: Path) -> object:
         raise CorruptFileError(f"{path}: a zip file, but not one written by torch.save", fix=_SAVE_AGAIN)
     if not intact:
         raise damaged
+    unsafe = UnsafeFileError(
+        f"{path} holds objects other than tensors; learnkit does not run code from files", fix=_CONVERT
+    )
+    if any(_BYTEARRAY in content for content in pickles):
+        raise unsafe
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise UnsafeFileError(
-            f"{path} holds objects other than tensors; learnkit does not run code from files", fix=_CONVERT
-        ) from error
+        raise unsafe from error
     except Exception as error:  # the reader fails in many ways on a broken file
         raise damaged from error
 

@@ -8,9 +8,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from learnkit.errors import LearnkitError, WriteError
+from learnkit.errors import LearnkitError, UsageError, WriteError
+from learnkit.types import PathLike
 
-__all__ = ["partial_files", "write_atomically"]
+__all__ = ["make_folder", "named_file", "partial_files", "write_atomically", "write_error"]
+
+
+def named_file(what: str, path: PathLike) -> Path:
+    """The path of a file that is to be written.
+
+    Raises:
+        UsageError: naming the argument `what`, of a path without a name, such as "" or "/".
+    """
+    file = Path(path)
+    if file.name in ("", ".."):
+        raise UsageError(what, got=str(path), expected="the name of a file")
+    return file
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], *, keep: Path | None = None) -> None:
@@ -43,7 +56,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], *, keep: 
             written = partial.stat().st_size
             partial.unlink()
         if _is_about_the_disk(error):
-            raise _named(path, written, error) from error
+            raise write_error(path, written, error) from error
         raise
     _sync_folder(path.parent)
 
@@ -55,8 +68,21 @@ def _is_about_the_disk(error: BaseException) -> bool:
     return isinstance(error, OSError) or (isinstance(error, RuntimeError) and "inline_container" in str(error))
 
 
-def _named(path: Path, written: int, error: BaseException) -> WriteError:
-    folder = next((parent for parent in path.absolute().parents if parent.is_dir()), Path("/"))
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it.
+
+    Raises:
+        WriteError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, 0, error) from error
+
+
+def write_error(path: Path, written: int, error: BaseException) -> WriteError:
+    """What to raise instead of an error of the disk: the path, why, and how much room there is."""
+    folder = next((parent for parent in path.absolute().parents if os.path.isdir(parent)), Path("/"))
     why = error.strerror or error if isinstance(error, OSError) else "the disk is full, or files may not be this large"
     named = WriteError(
         f"{path} could not be written ({why}) after {written:,} bytes; {shutil.disk_usage(folder).free:,} bytes are "

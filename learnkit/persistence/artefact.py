@@ -5,6 +5,7 @@ checksums of the weights, names and bounds, shapes on the meta device; only then
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,10 +18,11 @@ from torch import Tensor, nn
 
 from learnkit.errors import CorruptFileError, MissingFileError, MissingModelError, UsageError, WrongTypeError
 from learnkit.persistence.archive import WEIGHTS, read_members, write_members
-from learnkit.persistence.fields import Fields, shown
+from learnkit.persistence.fields import Fields, changed, shown
 from learnkit.persistence.manifest import Manifest, checked, parsed, sealed, weights_of, weights_part
 from learnkit.persistence.recipes import read_recipe, sketched
 from learnkit.persistence.tensors import Digest, Table, chunks, digest, read_tensors, table_of, verify
+from learnkit.persistence.weights import plain_model
 from learnkit.seeds import kept_rng
 
 __all__ = [
@@ -30,7 +32,6 @@ __all__ = [
     "check_sha256",
     "existing_file",
     "open_export",
-    "plain_model",
     "write_export",
 ]
 
@@ -88,7 +89,7 @@ def open_export(path: Path, sha256: str | None = None) -> Iterator[Export]:
         table, expected = weights_of(manifest, WEIGHTS.decode(), path)
         verify(file, path, members.start, table, Digest(expected.sha256, members.crc, members.size))
         if expected.size != members.size:
-            raise CorruptFileError(f"{path}: the manifest weights: {expected.size:,} bytes, found {members.size:,}")
+            raise changed(path, f"the manifest weights: {expected.size:,} bytes, found {members.size:,}")
         yield Export(path, manifest, table, file, members.start)
 
 
@@ -98,8 +99,8 @@ def existing_file(path: Path) -> None:
     Raises:
         MissingFileError: the message lists the exports that are there.
     """
-    if not path.is_file():
-        folder = path if path.is_dir() else next(parent for parent in path.absolute().parents if parent.is_dir())
+    if not os.path.isfile(path):  # False for a name too long, too
+        folder = path if os.path.isdir(path) else next(up for up in path.absolute().parents if os.path.isdir(up))
         there = sorted(entry.name for entry in folder.iterdir() if entry.suffix == ".lk")[:10]
         raise MissingFileError(
             f"no file {path}; {folder} holds {', '.join(map(repr, there)) or 'no exports (.lk)'}", fix="Check the path."
@@ -120,17 +121,6 @@ def check_sha256(file: BufferedReader, path: Path, sha256: str | None) -> None:
             f"{path} is not the file that is wanted: its SHA-256 is {found}, expected {shown(sha256)}",
             fix="Fetch it again, or ask where the digest came from.",
         )
-
-
-def plain_model(model: nn.Module) -> nn.Module:
-    """The model itself, without the wrappers of torch.compile and of data parallelism."""
-    while True:
-        inner = getattr(model, "_orig_mod", None)
-        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            inner = model.module
-        if not isinstance(inner, nn.Module):
-            return model
-        model = inner
 
 
 def built_model(export: Export, model: GivenModel | None = None) -> nn.Module:
@@ -158,15 +148,16 @@ def built_model(export: Export, model: GivenModel | None = None) -> nn.Module:
     network = sketched(recipe, export.path)
     if wrong := _misfits(network, export.table, keeps_type=False):
         versions = Fields(export.manifest.get("versions"), "versions", export.path).content
+        written = ", ".join(f"{name} {shown(version)}" for name, version in list(versions.items())[:5])
         raise CorruptFileError(
             f"{export.path}: its weights do not fit the architecture {recipe.name}: {wrong}",
-            fix=f"It was written with {shown(str(versions))}: another version may build another network.",
+            fix=f"It was written with {written}: another version may build another network.",
         )
     room = max(ROOM, 4 * sum(tensor.nbytes for tensor in network.state_dict().values()))
     network.load_state_dict(export.tensors(), assign=True)
     missing = _without_numbers(network)
     if sum(tensor.nbytes for tensor in missing) > room:
-        raise CorruptFileError(f"{export.path}: {recipe.name} needs buffers of more than {room:,} bytes")
+        raise changed(export.path, f"{recipe.name} needs buffers of more than {room:,} bytes")
     if missing:  # buffers that are in no state dict: what they hold is known to the code that builds the network
         with kept_rng(), torch.device("cpu"):
             network = recipe.build()

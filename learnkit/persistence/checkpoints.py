@@ -11,7 +11,7 @@ import torch
 from learnkit.errors import CorruptFileError, LearnkitWarning, MissingFileError, UsageError
 from learnkit.training.snapshot import Copies
 from learnkit.weight_files import read_file
-from learnkit.whole_files import partial_files, write_atomically
+from learnkit.whole_files import make_folder, partial_files, write_atomically
 
 __all__ = ["CheckpointWriter", "read_checkpoint", "remove_checkpoints"]
 
@@ -28,11 +28,14 @@ class CheckpointWriter:
 
     Args:
         folder: is made; what killed processes left unfinished there is removed.
+
+    Raises:
+        WriteError: the folder cannot be made.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         for file in partial_files(folder / LAST):
             file.unlink(missing_ok=True)
         self._copies = Copies()
@@ -120,7 +123,10 @@ def read_checkpoint(where: Path) -> dict[str, Any] | None:
             )
         return {**content, "file": file.name}
     if damaged is not None:
-        raise damaged
+        told = damaged.message.partition(". ")[0]
+        raise CorruptFileError(
+            told, fix=f"No checkpoint before it is whole. resume=None starts anew; so does 'auto' without {where}."
+        )
     return None
 
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from learnkit.data.tasks import Task
 from learnkit.data.transforms import Preprocess
 from learnkit.errors import ExportError, UsageError
-from learnkit.persistence.artefact import plain_model
 from learnkit.persistence.meanings import Inputs, activation_name, written_inputs, written_task
+from learnkit.persistence.weights import plain_model
 from learnkit.types import Activation
 
 __all__ = ["Deployment", "cause_of"]
@@ -55,8 +55,11 @@ class Deployment:
                 fix="Export without it, and feed what the model sees.",
             )
 
-    def network(self) -> nn.Module:
+    def network(self) -> tuple[nn.Module, Tensor]:
         """From the input of the artefact to its output: a copy on the CPU in eval mode, sharing weights already there.
+
+        Returns:
+            The network, and what it gives for `inputs`.
 
         Raises:
             ExportError: a model that cannot be copied, or does not give one tensor, an answer an input.
@@ -76,7 +79,7 @@ class Deployment:
                 f"the model's output for {N_INPUTS} inputs", got=got, expected="one tensor, a row an input",
                 fix="Wrap it in a module whose forward returns the tensor that matters.",
             )  # fmt: skip
-        return network
+        return network, output
 
     def inputs(self) -> Tensor:
         """Inputs of the artefact, drawn and always the same: normal floats, any pixels, or zeros and ones."""

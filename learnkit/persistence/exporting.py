@@ -19,7 +19,7 @@ from learnkit.errors import ExportError
 from learnkit.persistence.deployment import N_INPUTS, cause_of
 from learnkit.whole_files import write_atomically
 
-__all__ = ["TOLERANCE", "captured", "check_parity", "description_path", "quiet", "write_described"]
+__all__ = ["TOLERANCE", "captured", "check_parity", "description_path", "json_text", "quiet", "write_described"]
 
 TOLERANCE = 1e-4  # of the largest output where that is above 1
 BATCH_SIZES = (1, N_INPUTS)
@@ -115,10 +115,15 @@ def description_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
+def json_text(content: Any, indent: int | None = None) -> str:
+    """JSON whose letters stand as they are, but for bytes of a file name that are no text: they are escaped."""
+    return json.dumps(content, indent=indent, ensure_ascii=False).encode(errors="backslashreplace").decode()
+
+
 def write_described(path: Path, content: bytes, facts: dict[str, Any]) -> None:
     """Write an artefact and its description, both or neither; the description says the size and sha256 of the file."""
     described = {**facts, "file": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    text = json.dumps(described, indent=2, ensure_ascii=False).encode()
+    text = json_text(described, indent=2).encode()
     is_there = False
 
     def write(file: Any) -> None:

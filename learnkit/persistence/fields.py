@@ -8,14 +8,21 @@ from typing import Any
 
 from learnkit.errors import CorruptFileError, MissingModelError
 
-__all__ = ["Fields", "shown"]
+__all__ = ["Fields", "changed", "shown"]
 
 _AGAIN = "Export again or copy it again."
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 100
 
 
 def shown(value: object) -> str:
     """The repr of a value of unknown size, shortened."""
-    return reprlib.repr(value) if isinstance(value, str | bytes | int | float) else f"{type(value).__name__}"
+    return _SHORT.repr(value) if isinstance(value, str | bytes | int | float) else f"{type(value).__name__}"
+
+
+def changed(path: Path | str, what: str) -> CorruptFileError:
+    """The error for a manifest that says what learnkit never writes."""
+    return CorruptFileError(f"{path}: {what}", fix=_AGAIN)
 
 
 class Fields:
@@ -33,7 +40,7 @@ class Fields:
     def __init__(self, content: Any, where: str, path: Path | str) -> None:
         self.where, self.path = where, path
         if not isinstance(content, dict):
-            raise CorruptFileError(f"{path}: {where} is a {type(content).__name__}, expected an object", fix=_AGAIN)
+            raise changed(path, f"{where} is a {type(content).__name__}, expected an object")
         self.content: dict[str, Any] = content
 
     def value(self, name: str, is_right: Callable[[Any], bool], expected: str, default: Any = None) -> Any:
@@ -43,7 +50,7 @@ class Fields:
         value = self.content.get(name)
         if not is_right(value):
             got = shown(value) if name in self.content else "nothing"
-            raise CorruptFileError(f"{self.path}: {self.where} {name}: got {got}, expected {expected}", fix=_AGAIN)
+            raise changed(self.path, f"{self.where} {name}: got {got}, expected {expected}")
         return value
 
     def whole(self, name: str, low: int, high: int, default: int | None = None) -> int:

@@ -14,8 +14,8 @@ from typing import Any
 
 from torch import nn
 
-from learnkit.errors import CorruptFileError, DownloadError, UsageError, missing_extra
-from learnkit.persistence.archive import MAX_MANIFEST
+from learnkit.errors import CorruptFileError, DownloadError, UsageError, missing_extra, printable
+from learnkit.persistence.archive import MAX_MANIFEST, not_complete
 from learnkit.persistence.artefact import Export, check_sha256, existing_file
 from learnkit.persistence.manifest import Manifest, checked, parsed, sealed, weights_of, weights_part
 from learnkit.persistence.tensors import chunks, digest, table_of, verify
@@ -33,7 +33,7 @@ def write_folder(folder: Path, manifest: Manifest, model: nn.Module) -> None:
     part = weights_part(WEIGHTS, table, digest(chunks(state, table)))
     content = json.loads(sealed({**manifest, "weights": part}))
     write_atomically(folder / WEIGHTS, lambda file: file.writelines(chunks(state, table)))
-    write_atomically(folder / CARD, lambda file: file.write(_card(content).encode()))
+    write_atomically(folder / CARD, lambda file: file.write(_card(content).encode(errors="backslashreplace")))
     config = json.dumps({**_for_timm(content), "learnkit": content}, indent=1)
     write_atomically(folder / CONFIG, lambda file: file.write(config.encode()))
 
@@ -53,13 +53,17 @@ def open_folder(folder: Path, sha256: str | None = None) -> Iterator[Export]:
         file.seek(0)
         text = file.read(2 * MAX_MANIFEST + 1)
     if len(text) > 2 * MAX_MANIFEST:
-        raise CorruptFileError(f"{config} is of more than {2 * MAX_MANIFEST:,} bytes")
+        raise CorruptFileError(
+            f"{config} is of more than {2 * MAX_MANIFEST:,} bytes", fix="learn.push_to_hub(folder) writes it smaller."
+        )
     content = parsed(text, config)
     if not isinstance(content, dict) or "learnkit" not in content:
         raise CorruptFileError(f"{config} holds no learnkit manifest", fix="learn.push_to_hub(folder) writes one.")
     manifest = checked(content["learnkit"], config)
     table, expected = weights_of(manifest, WEIGHTS, config)
     with weights.open("rb") as file:
+        if (size := file.seek(0, 2)) != expected.size:
+            raise not_complete(weights, size, f"its config.json says {expected.size:,} bytes")
         verify(file, weights, 0, table, expected)
         yield Export(folder, manifest, table, file, 0)
 
@@ -166,5 +170,5 @@ def _card(manifest: Manifest) -> str:
 
 def _escaped(text: str) -> str:
     """Text that Markdown and HTML show as it is, in one line."""
-    marked = re.sub(r"([\\`*_{}\[\]()#+!|~-])", r"\\\1", " ".join(text.split()))
+    marked = re.sub(r"([\\`*_{}\[\]()#+!|~-])", r"\\\1", printable(" ".join(text.split())))
     return html.escape(marked)

@@ -17,11 +17,11 @@ from learnkit.data.resampling import Resize
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.data.transforms import Normalize, Preprocess, Reader
-from learnkit.errors import CorruptFileError, MissingModelError, UsageError
+from learnkit.errors import DataError, MissingModelError, UsageError
 from learnkit.losses.activations import identity, softmax
 from learnkit.losses.flattened import CrossEntropyLossFlat
 from learnkit.losses.scores import ScoreLoss
-from learnkit.persistence.fields import Fields, shown
+from learnkit.persistence.fields import Fields, changed, shown
 from learnkit.persistence.manifest import Manifest
 from learnkit.types import Activation
 
@@ -81,8 +81,10 @@ def read_inputs(manifest: Manifest, path: Path | str, reader: Reader | None) -> 
     """
     steps = manifest.get("transforms")
     if not isinstance(steps, list) or not 1 <= len(steps) <= 3:
-        raise CorruptFileError(f"{path}: the manifest transforms: expected a list of one to three")
+        raise changed(path, "the manifest transforms: expected a list of one to three")
     parts = [Fields(step, f"transforms[{number}]", path) for number, step in enumerate(steps)]
+    for part in parts:
+        part.only(("name", "args"))
     names = [part.text("name") for part in parts]
     if strange := [name for name in names if name not in ("tensor", "resize", "to_tensor", "normalize")]:
         raise MissingModelError(
@@ -94,14 +96,14 @@ def read_inputs(manifest: Manifest, path: Path | str, reader: Reader | None) -> 
         none = args.content.get("shape") is None
         shape = None if none else args.wholes("shape", range(9), 0, 1 << 24)
         if shape is not None and math.prod(shape) > MAX_NUMBERS:
-            raise CorruptFileError(f"{path}: transforms[0] shape: got {shape}, at most {MAX_NUMBERS:,} numbers")
+            raise changed(path, f"transforms[0] shape: got {shape}, at most {MAX_NUMBERS:,} numbers")
         return Inputs(None, shape)
     if names not in (["resize", "to_tensor"], ["resize", "to_tensor", "normalize"]):
-        raise CorruptFileError(f"{path}: the manifest transforms: expected resize, to_tensor and perhaps normalize")
+        raise changed(path, "the manifest transforms: expected resize, to_tensor and perhaps normalize")
     size, pixels = parts[0].part("args", ("size", "method", "interpolation")), parts[1].part("args", _PIXELS)
     height, width = size.wholes("size", (2,), 1, 16_384)
     if height * width > MAX_PIXELS:
-        raise CorruptFileError(f"{path}: transforms[0] size: got {height} x {width}, at most {MAX_PIXELS:,} pixels")
+        raise changed(path, f"transforms[0] size: got {height} x {width}, at most {MAX_PIXELS:,} pixels")
     resize = Resize(
         (height, width),
         size.choice("method", ("crop", "squish", "pad")),  # type: ignore[arg-type]
@@ -116,7 +118,7 @@ def read_inputs(manifest: Manifest, path: Path | str, reader: Reader | None) -> 
     try:
         return Inputs(Preprocess(resize, normalize, channels, _reader(pixels, reader)), None)
     except UsageError as error:
-        raise CorruptFileError(f"{path}: the manifest transforms: {error}") from error
+        raise changed(path, f"the manifest transforms: {error}") from error
 
 
 def _reader(pixels: Fields, given: Reader | None) -> Reader | None:
@@ -174,11 +176,13 @@ def read_task(manifest: Manifest, path: Path | str) -> Task | None:
     fields = Fields(manifest, "the manifest", path)
     name = fields.text("task")
     if name not in _TASKS:
-        raise MissingModelError(f"{path} is for the task {shown(name)}, which this learnkit does not know")
+        raise MissingModelError(
+            f"{path} is for the task {shown(name)}, which this learnkit does not know", fix="Update learnkit."
+        )
     try:
         return _TASKS[name](fields, fields.texts("classes", MAX_CLASSES))
-    except UsageError as error:
-        raise CorruptFileError(f"{path}: the manifest {name}: {error}") from error
+    except (DataError, UsageError) as error:
+        raise changed(path, f"the manifest {name}: {error}") from error
 
 
 def _classification(fields: Fields, classes: tuple[str, ...]) -> Task:
@@ -193,9 +197,7 @@ def _multilabel(fields: Fields, classes: tuple[str, ...]) -> Task:
     except ValueError:
         each = ()
     if kind != "threshold" or len(each) not in (1, len(classes)):
-        raise CorruptFileError(
-            f"{fields.path}: the manifest decode: expected threshold: and one number, or one a class"
-        )
+        raise changed(fields.path, "the manifest decode: expected threshold: and one number, or one a class")
     thresholds: Any = each[0] if len(each) == 1 else each
     return MultiLabel(classes, thresholds)
 
@@ -211,12 +213,12 @@ def _segmentation(fields: Fields, classes: tuple[str, ...]) -> Task:
     values = args.value("values", lambda v: isinstance(v, list) and len(v) == len(classes), "one pixel value a class")
     pixels = [_pixel(value) for value in values]
     if len(set(pixels)) < len(classes):
-        raise CorruptFileError(f"{fields.path}: task_args values: expected different ones")
+        raise changed(fields.path, "task_args values: expected different ones")
     return Segmentation(dict(zip(pixels, classes, strict=True)), _pixel(args.content.get("ignore_index")))
 
 
 def _pixel(value: Any) -> Any:
-    is_colour = isinstance(value, list) and all(type(part) is int for part in value)
+    is_colour = isinstance(value, list) and len(value) == 3 and all(type(part) is int for part in value)
     return tuple(value) if is_colour else value if type(value) is int or value is None else -1  # refused by the task
 
 

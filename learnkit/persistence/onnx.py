@@ -1,6 +1,5 @@
 """A model as an ONNX file: one file without code, checked by onnx and compared with the model through onnxruntime."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from torch.export import ExportedProgram
 
 from learnkit.errors import ExportError, missing_extra
 from learnkit.persistence.deployment import Deployment, cause_of
-from learnkit.persistence.exporting import captured, check_parity, quiet, write_described
+from learnkit.persistence.exporting import captured, check_parity, json_text, quiet, write_described
 from learnkit.persistence.manifest import versions
 
 __all__ = ["OPSET", "export_onnx"]
@@ -38,15 +37,10 @@ def export_onnx(path: Path, deployment: Deployment) -> None:
     except ModuleNotFoundError as error:
         raise missing_extra(str(error.name), "onnx") from error
     _check_size(deployment.model)
-    network, inputs = deployment.network(), deployment.inputs()
+    inputs = deployment.inputs()
+    network, output = deployment.network()
     proto = _model_proto(captured(network, inputs))
-    with torch.no_grad():
-        facts = {
-            "format": "onnx",
-            "opset": OPSET,
-            "learnkit": versions()["learnkit"],
-            **deployment.facts(network(inputs)),
-        }
+    facts = {"format": "onnx", "opset": OPSET, "learnkit": versions()["learnkit"], **deployment.facts(output)}
     _describe(proto, facts)
     content: bytes = proto.SerializeToString()
     try:
@@ -100,7 +94,7 @@ def _describe(model: Any, facts: dict[str, Any]) -> None:
     for value in [*graph.input, *graph.output]:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     for key, fact in facts.items():
-        text = fact if isinstance(fact, str) else json.dumps(fact, ensure_ascii=False)
+        text = fact if isinstance(fact, str) else json_text(fact)
         model.metadata_props.add(key=key, value=text)
 
 

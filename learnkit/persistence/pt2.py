@@ -1,13 +1,12 @@
 """A model as a .pt2 file: the graph of torch.export. Opening one runs code, so learnkit writes them and reads none."""
 
 import io
-import json
 from pathlib import Path
 
 import torch
 
 from learnkit.persistence.deployment import Deployment
-from learnkit.persistence.exporting import captured, check_parity, write_described
+from learnkit.persistence.exporting import captured, check_parity, json_text, write_described
 from learnkit.persistence.manifest import versions
 
 __all__ = ["export_pt2"]
@@ -21,11 +20,11 @@ def export_pt2(path: Path, deployment: Deployment) -> None:
     Raises:
         ExportError: a model that cannot be captured, or whose capture gives other numbers; nothing is written.
     """
-    network, inputs = deployment.network(), deployment.inputs()
+    inputs = deployment.inputs()
+    network, output = deployment.network()
     program = captured(network, inputs)
     parity = check_parity(network, program.module(), inputs)
-    with torch.no_grad():
-        facts = {"format": "pt2", "learnkit": versions()["learnkit"], **deployment.facts(network(inputs))}
+    facts = {"format": "pt2", "learnkit": versions()["learnkit"], **deployment.facts(output)}
     buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files={"learnkit.json": json.dumps(facts, ensure_ascii=False)})
+    torch.export.save(program, buffer, extra_files={"learnkit.json": json_text(facts)})
     write_described(path, buffer.getvalue(), {**facts, "parity": parity, "versions": versions()})

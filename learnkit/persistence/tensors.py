@@ -18,12 +18,12 @@ from torch import Tensor
 
 from learnkit.errors import CorruptFileError, UsageError
 from learnkit.persistence.archive import not_complete
+from learnkit.weight_files import MAX_TENSORS
 
 __all__ = ["Digest", "Table", "checked_table", "chunks", "digest", "read_tensors", "table_of", "table_size", "verify"]
 
 Table: TypeAlias = dict[str, tuple[tuple[int, ...], str]]  # name -> shape, type
 
-MAX_TENSORS = 20_000
 MAX_NAME = 500  # characters
 CHUNK = 1 << 20  # bytes
 TYPES: dict[str, tuple[str, torch.dtype]] = {

@@ -1,5 +1,6 @@
 """Weights on disk: written whole, read without running anything, errors that say what does not fit."""
 
+import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -12,10 +13,13 @@ from torch.optim import Optimizer
 
 from learnkit.errors import LearnkitWarning, UsageError
 from learnkit.types import PathLike
-from learnkit.weight_files import plain_name, read_file
+from learnkit.weight_files import plain_name, read_file, tensors_only
 from learnkit.whole_files import write_atomically
 
-__all__ = ["check_name", "load_weights", "save_weights", "weights_path"]
+__all__ = ["check_name", "load_weights", "plain_model", "save_weights", "weights_path"]
+
+TAKE = "`learnkit convert FILE OUT.safetensors` takes the weights alone out of a checkpoint."
+SAVE = "Save the state dict of one model."
 
 
 def check_name(name: str) -> str:
@@ -38,17 +42,28 @@ def weights_path(file: PathLike, folder: Path) -> Path:
     A Path (not a text) that leads to a file is taken as it is, so `load(save(name))` works.
     """
     path = Path(file)
-    if isinstance(file, Path) and path.is_file():
+    if isinstance(file, Path) and os.path.isfile(path):
         return path
     if not path.is_absolute():
         path = folder / check_name(str(file))
-    is_whole = path.suffix in (".pth", ".pt") or path.is_file()
+    is_whole = path.suffix in (".pth", ".pt") or os.path.isfile(path)  # False for a name too long, too
     return path if is_whole else path.with_name(f"{path.name}.pth")
 
 
+def plain_model(model: nn.Module) -> nn.Module:
+    """The model itself, without the wrappers of torch.compile and of data parallelism."""
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
 def save_weights(path: Path, model: nn.Module, optimizer: Optimizer | None = None) -> None:
-    """Write a model's state dict, or {"model": ..., "opt": ...} when an optimizer is given."""
-    weights = model.state_dict()
+    """Write the state dict of the model itself, or {"model": ..., "opt": ...} when an optimizer is given."""
+    weights = plain_model(model).state_dict()
     content = weights if optimizer is None else {"model": weights, "opt": optimizer.state_dict()}
     write_atomically(path, lambda file: torch.save(content, file))
 
@@ -73,20 +88,40 @@ def load_weights(path: Path, model: nn.Module, *, strict: bool = True) -> dict[s
     if isinstance(content, Mapping) and content.keys() == {"model", "opt"}:
         weights, optimizer = content["model"], content["opt"]
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UsageError(f"{path} holds no state dict", expected="tensors by name, as learn.save writes them")
-    fitting = _matched(path, dict(weights), model, strict)
+        raise UsageError(f"{path} holds no state dict", expected="tensors by name, as learn.save writes them", fix=TAKE)
+    if optimizer is not None and not _is_optimizer_state(optimizer):
+        raise UsageError(f'{path}: its "opt" is not what an optimizer keeps', fix=TAKE)
+    model = plain_model(model)
+    fitting = _matched(path, tensors_only(weights, str(path)), model, strict)
     model.load_state_dict(fitting, strict=False)
     return optimizer
+
+
+def _is_optimizer_state(content: object) -> bool:
+    if not isinstance(content, dict) or not isinstance(content.get("state"), dict):
+        return False
+    groups = content.get("param_groups")
+    if not isinstance(groups, list):
+        return False
+    return all(isinstance(group, dict) and isinstance(group.get("params"), list) for group in groups)
 
 
 def _matched(path: Path, weights: dict[str, Tensor], model: nn.Module, strict: bool) -> dict[str, Tensor]:
     """The tensors of the file that fit the model; any other shape, or (strict) any other name, is refused."""
     own = model.state_dict()
-    weights = {plain_name(name, own): tensor for name, tensor in weights.items()}
+    plain = {plain_name(name, own): tensor for name, tensor in weights.items()}
+    if len(plain) < len(weights):
+        raise UsageError(f"{path}: some tensors are there twice, with and without a wrapper's prefix", fix=SAVE)
+    weights = plain
     shapes = [
         f"{name} {tuple(weights[name].shape)} in the file, {tuple(tensor.shape)} in the model"
         for name, tensor in own.items()
         if name in weights and weights[name].shape != tensor.shape
+    ]
+    shapes += [
+        f"{name} {weights[name].dtype} in the file, {tensor.dtype} in the model"
+        for name, tensor in own.items()
+        if name in weights and tensor.is_floating_point() and not weights[name].is_floating_point()
     ]
     names = [f"{name} not in the file" for name in own if name not in weights]
     names += [f"{name} not in the model" for name in weights if name not in own]

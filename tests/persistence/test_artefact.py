@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.errors import CorruptFileError, MissingModelError, UsageError, WrongTypeError
-from learnkit.persistence.artefact import built_model, open_export, plain_model, write_export
+from learnkit.persistence.artefact import built_model, open_export, write_export
 from learnkit.persistence.recipes import Recipe, written_recipe
 from learnkit.persistence.tensors import chunks, table_of
+from learnkit.persistence.weights import plain_model
 
 Forge = Callable[..., Path]
 

@@ -121,6 +121,14 @@ def test_a_file_that_was_cut_gives_way_to_the_one_before(share: float, tmp_path:
     assert found["step"] == 0
 
 
+def test_where_both_are_damaged_the_way_out_is_told(tmp_path: Path) -> None:
+    written(tmp_path, 2)
+    for name in ("last.ckpt", "last.prev.ckpt"):
+        os.truncate(tmp_path / name, 100)
+    with pytest.raises(CorruptFileError, match=r"last\.ckpt: .*\. resume=None starts anew"):
+        read_checkpoint(tmp_path)
+
+
 def test_a_later_schema_is_refused(tmp_path: Path) -> None:
     torch.save({"format": "learnkit checkpoint", "schema": 2}, tmp_path / "last.ckpt")
     with pytest.raises(UsageError, match="a checkpoint of schema: got 2, expected 1"):

@@ -183,3 +183,20 @@ def test_without_huggingface_hub_the_extra_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(UsageError, match=r'pip install "learnkit\[hub\]"'):
         fetched("ann/birds")
+
+
+def test_bytes_behind_the_weights_are_refused(folder: Path) -> None:
+    with (folder / "model.safetensors").open("ab") as file:
+        file.write(b"PK")
+    with pytest.raises(CorruptFileError, match=r"its config\.json says"), open_folder(folder):
+        pass
+
+
+def test_a_class_of_bytes_that_are_no_text_is_written_and_read(
+    tmp_path: Path, net: nn.Module, manifest: dict[str, Any]
+) -> None:
+    classes = ["a\udcff", "\x1b[2J", "cat"]  # the first is how Python reads the name of a folder that is no UTF-8
+    write_folder(tmp_path, manifest | {"classes": classes}, net)
+    assert r"Classes: a\\udcff, \\x1b\[2J, cat" in (tmp_path / "README.md").read_text()
+    with open_folder(tmp_path) as export:
+        assert export.manifest["classes"] == classes

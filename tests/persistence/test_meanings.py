@@ -200,3 +200,23 @@ def test_an_activation_of_ones_own_is_asked_for() -> None:
     with pytest.raises(MissingModelError, match=r"Pass it: load_learner\(file, activation=\.\.\.\)"):
         read_activation(content, "x", None)
     assert read_activation(content, Path("x"), own_activation) == (own_activation, 1.5)
+
+
+@pytest.mark.parametrize("classes", [[], ["ant"]])
+def test_too_few_classes_are_a_damaged_file(classes: list[str]) -> None:
+    with pytest.raises(CorruptFileError, match=r"x\.lk: the manifest classification: .*Export again"):
+        read_task({"task": "classification", "classes": classes, "decode": "argmax"}, "x.lk")
+
+
+def test_a_step_with_more_than_a_name_and_arguments_is_refused() -> None:
+    steps = written_inputs(Inputs(None, (4,)))
+    with pytest.raises(MissingModelError, match=r"transforms\[0\] has fields .*'class'"):
+        read_inputs({"transforms": [steps[0] | {"class": "os.system"}]}, "x.lk", None)
+
+
+def test_a_colour_of_many_parts_is_named_in_few_words() -> None:
+    content = as_json(written_task(Segmentation(("sky", "road"))))
+    content["task_args"]["values"] = [[0] * 100_000, 1]
+    with pytest.raises(CorruptFileError) as caught:
+        read_task(content, "x.lk")
+    assert len(str(caught.value)) < 500

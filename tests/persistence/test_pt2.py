@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -90,7 +90,7 @@ def test_the_model_is_only_looked_at() -> None:
     model = network()
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
-    copied = Deployment(model, (3, 6, 8)).network()
+    copied, _ = Deployment(model, (3, 6, 8)).network()
     assert all(module.training for module in model.modules())
     assert not any(module.training for module in copied.modules())
     assert all(parameter.requires_grad for parameter in model.parameters())
@@ -103,7 +103,7 @@ def test_the_model_is_only_looked_at() -> None:
 def test_tied_weights_stay_tied() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[1].register_parameter("weight", model[0].get_parameter("weight"))
-    copied = Deployment(model, (3,)).network()
+    copied, _ = Deployment(model, (3,)).network()
     assert copied.get_parameter("model.0.weight") is copied.get_parameter("model.1.weight")
 
 
@@ -212,3 +212,24 @@ def test_preprocessing_needs_pictures_and_a_temperature_is_above_zero() -> None:
     for temperature in (0, -1.0, float("nan"), float("inf")):
         with pytest.raises(UsageError, match=r"temperature: got .*above 0"):
             Deployment(nn.Linear(2, 2), (2,), temperature=temperature)
+
+
+def test_classes_of_bytes_that_are_no_text_are_described(tmp_path: Path) -> None:
+    classes = ("a\udcff", "ção")  # the first is how Python reads the name of a folder that is no UTF-8
+    deploy(tmp_path / "m.pt2", Deployment(nn.Linear(2, 2), (2,), Classification(classes)), "pt2")
+    text = (tmp_path / "m.pt2.json").read_text(encoding="utf-8")
+    assert json.loads(text)["classes"] == list(classes)
+    assert "ção" in text
+
+
+def test_the_network_runs_no_more_often_than_it_is_asked_something(tmp_path: Path) -> None:
+    class Counting(nn.Linear):
+        sizes: ClassVar[list[int]] = []
+
+        def forward(self, input: Tensor) -> Tensor:
+            if not torch.compiler.is_compiling():
+                self.sizes.append(len(input))
+            return super().forward(input)
+
+    deploy(tmp_path / "m.pt2", Deployment(Counting(2, 2), (2,)), "pt2")
+    assert Counting.sizes == [8, 1, 8]  # what it gives, then the comparison of each size

@@ -3,14 +3,15 @@
 import os
 import stat
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from learnkit import LearnkitWarning
-from learnkit.errors import UnsafeFileError, UsageError
+from learnkit.errors import MissingFileError, UnsafeFileError, UsageError
 from learnkit.persistence.weights import check_name, load_weights, save_weights, weights_path
 from learnkit.whole_files import write_atomically
 
@@ -198,3 +199,68 @@ def test_where_a_file_is(tmp_path: Path) -> None:
 def test_names_that_are_no_plain_names_are_refused(name: object) -> None:
     with pytest.raises(UsageError, match="file name: got"):
         check_name(name)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        lambda tensor: tensor.to_sparse(),
+        lambda tensor: tensor.to("meta"),
+        lambda tensor: tensor + 1j,
+        lambda tensor: tensor.int(),
+        lambda tensor: tensor > 0,
+    ],
+    ids=["sparse", "meta", "complex", "int", "bool"],
+)
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor:UserWarning")
+def test_one_tensor_of_another_kind_changes_nothing(tmp_path: Path, strange: Callable[[Tensor], Tensor]) -> None:
+    net, other = model(), model()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    torch.save(other.state_dict() | {"1.bias": strange(torch.ones(3))}, tmp_path / "a.pth")
+    with pytest.raises(UsageError, match=r"1\.bias"):
+        load_weights(tmp_path / "a.pth", net)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+NO_GROUPS: list[object] = [None, [1], [{}]]
+NO_STATES: list[object] = [5, "x", [1], {}, *({"state": {}, "param_groups": groups} for groups in NO_GROUPS)]
+
+
+@pytest.mark.parametrize("optimizer", [*NO_STATES, {"state": 1, "param_groups": []}])
+def test_what_is_no_state_of_an_optimizer_changes_nothing(tmp_path: Path, optimizer: object) -> None:
+    net, other = model(), model()
+    before = net.state_dict()["0.weight"].clone()
+    torch.save({"model": other.state_dict(), "opt": optimizer}, tmp_path / "a.pth")
+    with pytest.raises(UsageError, match='its "opt" is not what an optimizer keeps'):
+        load_weights(tmp_path / "a.pth", net)
+    assert torch.equal(net.state_dict()["0.weight"], before)
+
+
+@pytest.mark.parametrize("name", [0, ("0.weight",)])
+def test_names_that_are_no_texts_are_refused(tmp_path: Path, name: object) -> None:
+    torch.save({name: torch.zeros(2)}, tmp_path / "a.pth")
+    with pytest.raises(UsageError, match="tensors by name"):
+        load_weights(tmp_path / "a.pth", model())
+
+
+def test_a_tensor_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    state = model().state_dict()
+    torch.save({**state, "module.0.weight": state["0.weight"] + 1}, tmp_path / "a.pth")
+    with pytest.raises(UsageError, match="there twice"):
+        load_weights(tmp_path / "a.pth", model())
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile])
+def test_a_wrapper_is_in_no_name_and_in_no_way(tmp_path: Path, wrap: Callable[[nn.Module], nn.Module]) -> None:
+    net, other = model(), model()
+    save_weights(tmp_path / "a.pth", wrap(net))
+    assert torch.load(tmp_path / "a.pth", weights_only=True).keys() == net.state_dict().keys()
+    load_weights(tmp_path / "a.pth", wrap(other))
+    assert equal(net, other)
+
+
+def test_a_path_too_long_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="no file"):
+        load_weights(weights_path(str(tmp_path / ("x" * 400)), tmp_path), model())
+    with pytest.raises(MissingFileError, match="no file"):
+        load_weights(Path("/" + "x" * 5000), model())

@@ -31,6 +31,7 @@ Where each attack of the list is tested:
 import contextlib
 import importlib.util
 import io
+import json
 import os
 import pickle
 import struct
@@ -51,7 +52,7 @@ from torch import nn
 
 from learnkit import ImageDataBunch, Learner, LearnkitWarning, cnn_learner
 from learnkit.callbacks import CSVLogger, SaveModel
-from learnkit.errors import ImageError, LearnkitError, UsageError
+from learnkit.errors import CorruptFileError, ImageError, LearnkitError, UnsafeFileError, UsageError
 from learnkit.models.cnn import build_cnn
 
 Tree = Callable[..., Path]
@@ -350,3 +351,31 @@ def test_weights_by_a_name_are_no_way_out(tree: Tree) -> None:
             cnn_learner(dls, "resnet18", weights=name)
     with pytest.raises(UsageError):
         cnn_learner(dls, "os.system", pretrained=False)
+
+
+def test_a_short_file_that_asks_for_much_memory_is_refused(tmp_path: Path, learner: Callable[..., Learner]) -> None:
+    file = tmp_path / "a.pth"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a/data.pkl", b"\x80\x02}X\x01\x00\x00\x00wcbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85Rs.")
+        archive.writestr("a/byteorder", "little")
+    with pytest.raises(UnsafeFileError, match="objects other than tensors"):
+        learner().load(file)
+
+
+def test_a_torch_file_with_two_members_of_one_name_is_refused(tmp_path: Path, learner: Callable[..., Learner]) -> None:
+    file = learner().save(tmp_path / "a.pth")
+    with zipfile.ZipFile(file) as archive:
+        name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+    with zipfile.ZipFile(file, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr(name, pickle.dumps({"weight": Bomb(tmp_path / "ran")}, 2))
+    with pytest.raises(CorruptFileError, match="damaged"):
+        learner().load(file)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_header_of_a_hundred_thousand_tensors_is_refused(tmp_path: Path, learner: Callable[..., Learner]) -> None:
+    row = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    header = json.dumps({f"t{number}": row for number in range(100_000)}).encode()
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(CorruptFileError, match="100,000 tensors, at most 20,000"):
+        learner().load(tmp_path / "a.safetensors")
