@@ -33,8 +33,18 @@ class Seen(HTMLParser):
 def test_names_and_values_are_text() -> None:
     seen = Seen(facts(HOSTILE, {HOSTILE: HOSTILE}))
     assert set(seen.tags) == {"table", "caption", "tr", "th", "td"}
-    assert seen.attributes == [("scope", "row")]
+    assert {name for name, _ in seen.attributes} == {"scope", "style"}
     assert seen.text == HOSTILE * 3
+
+
+def test_controls_of_terminals_and_directions_are_seen() -> None:
+    text = Seen(facts("a", {"name": "line\nbreak\x1b[31m\u202egnp.exe"})).text
+    assert text.endswith("line\\nbreak\\x1b[31m\\u202egnp.exe")
+
+
+def test_long_and_empty_names_of_classes_leave_the_table_readable() -> None:
+    text = Seen(bunch([" ", "x" * 500])._repr_html_()).text
+    assert f"2: (empty), {'x' * 37}...input" in text
 
 
 def bunch(classes: list[str]) -> DataBunch:
@@ -66,4 +76,13 @@ def test_a_learner_shows_its_model_and_its_last_epoch() -> None:
     after = Seen(learn._repr_html_())
     assert "epochs trained2" in after.text
     assert f"accuracy {learn.history['accuracy'].iloc[-1]:.4g}" in after.text
+    assert after.text.endswith(" s")  # the unit of the time
     assert "img" not in after.tags
+
+
+def test_a_learner_tells_which_groups_are_trained() -> None:
+    learn = Learner(bunch(["a", "b"]), nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)), seed=1)
+    assert "layer groups: 1, trained: all\n" in f"{learn!r}\n"
+    for parameter in learn.model.parameters():
+        parameter.requires_grad_(False)
+    assert "layer groups: 1, trained: none" in repr(learn)

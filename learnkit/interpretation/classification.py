@@ -35,6 +35,7 @@ class ClassificationInterpretation(ScoredInterpretation):
         name: gives what item i is called.
         model: what made the predictions, for heat maps.
         input: gives item i as the model sees it.
+        part: of the data, such as "validation set"; empty where that is not known.
 
     Raises:
         UsageError: the shapes, the targets and the classes do not fit each other.
@@ -51,6 +52,7 @@ class ClassificationInterpretation(ScoredInterpretation):
     name: Name | None = field(default=None, repr=False)
     model: nn.Module | None = field(default=None, repr=False)
     input: Input | None = field(default=None, repr=False)
+    part: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         n, c = len(self.targets), len(self.classes)
@@ -90,15 +92,13 @@ class ClassificationInterpretation(ScoredInterpretation):
     def main_numbers(self) -> dict[str, object]:
         """Accuracy, the classes confused most often, and classes without items."""
         pairs = [f"{actual} taken for {predicted}: {times}" for actual, predicted, times in self.most_confused()[:3]]
-        counts = torch.bincount(self.targets, minlength=len(self.classes)).tolist()
-        missing = [name for name, count in zip(self.classes, counts, strict=True) if not count]
-        numbers: dict[str, object] = {
+        return {
             "task": f"one of {len(self.classes)} classes",
             "accuracy": f"{self.accuracy:.4f}",
             "mean loss": f"{self.losses.double().mean():.4f}",
             "most confused": "; ".join(pairs) or "none",
+            **self._without_items(),
         }
-        return numbers | ({"classes without items": ", ".join(missing)} if missing else {})
 
     def confusion_matrix(self, normalize: bool = False) -> Tensor:
         """How often each class (row) was predicted as each (column), (C, C).

@@ -19,6 +19,7 @@ __all__ = ["grad_cam"]
 MOST_EXTRA_TOKENS = 16  # class, distillation and register tokens, which stand before those of the patches
 LEAST_MAPS = 2  # of as many resolutions, where there are
 FINE = 8  # places along the shorter side: where the last maps are coarser, the next finer ones are taken too
+NORMS = (nn.LayerNorm, nn.RMSNorm)
 MOST_STRETCH = 1.6  # of a map against its picture: rounding makes 1 x 2 of 32 x 48 pixels at a stride of 32
 
 AsMap = Callable[[Tensor], Tensor]  # (1, ...) -> (C, h, w)
@@ -37,11 +38,15 @@ def grad_cam(
     from one place to another. So the last map of each resolution is taken, from the last layer back to ever finer ones:
     2 maps at least, where there are, and more until one has 8 x 8 places; none as fine as the picture itself. They are
     drawn at the picture's size, each divided by its highest value, and added. LayerCAM fuses the maps of several stages
-    too (Jiang et al. 2021), by their maximum and with other weights.
+    too (Jiang et al. 2021), by their maximum and with other weights. Where a resolution has layer norms, their maps are
+    added to its last one: behind attention that may have moved on.
 
     The places of a vision transformer are tokens (N, L, C), class and register tokens first. What one of them adds
     depends on the attention it gets, which a mean over places would hide, and blocks of all depths mix them. There
-    gradient and output are multiplied place by place (Draelos and Carin 2020), and the maps of all layer norms added.
+    gradient and output are multiplied place by place (Draelos and Carin 2020), what is above 0 is added up over the
+    channels, as in LayerCAM, and then over all layer norms. Where the borders of the patches happen to lie sways such
+    a map. So it is the mean of three: of the picture, and of it moved by a quarter of a patch towards either corner,
+    where what leaves at one side comes in at the other; the heat is moved back.
 
     A map shows where layers hold their evidence, which may lie beside what it was made from.
 
@@ -64,11 +69,25 @@ def grad_cam(
         got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise UsageError(f"x: got {got}, expected one picture, float (1, channels, H, W)", fix="Use dls.one_input.")
     chosen = find_layer(model, layer) if isinstance(layer, str) else layer
+    heat, class_index, patch = _seen(model, x, class_index, chosen)
+    if patch is not None:
+        for sign in (1, -1):
+            step = [sign * max(1, side // 4) for side in patch]
+            moved, _, _ = _seen(model, x.roll(step, (2, 3)), class_index, chosen)
+            heat = heat + moved.roll([-size for size in step], (0, 1))
+    shown: npt.NDArray[np.float32] = _to_one(heat).cpu().numpy()
+    return shown
+
+
+def _seen(
+    model: nn.Module, x: Tensor, class_index: int | None, chosen: nn.Module | None
+) -> tuple[Tensor, int, tuple[int, int] | None]:
+    """The heat (H, W) of a picture, the class it is of, and the height and width of a patch where places are tokens."""
     # The input asks for gradients, so that frozen layers give them too; a copy, as a first layer may work in place.
     with evaluating(model), torch.inference_mode(False), torch.enable_grad():
         with _recorded(model) as outputs:
             raw = model(x.detach().clone().requires_grad_().clone())
-        score = _score(raw, class_index)
+        class_index = _checked_class(raw, class_index)
         maps = _maps(outputs, x.shape[2:])
         if chosen is not None:
             maps = [found for found in maps if found.layer is chosen][-1:]
@@ -78,13 +97,13 @@ def grad_cam(
                 f"grad_cam: {what} no output with places, (1, C, h, w), (1, h, w, C) or (1, tokens, C)",
                 fix="Pass layer= with one that has.",
             )
-        gradients = torch.autograd.grad(score, [found.output for found in maps], allow_unused=True)
-    heats = [
-        F.interpolate(heat[None, None], size=x.shape[2:], mode="bilinear", align_corners=False)[0, 0]
-        for heat in _heats(maps, gradients, x.shape[2:])
+        gradients = torch.autograd.grad(raw[0, class_index], [found.output for found in maps], allow_unused=True)
+    heats, are_tokens = _heats(maps, gradients, x.shape[2:])
+    patch = (x.shape[2] // heats[0].shape[0], x.shape[3] // heats[0].shape[1]) if are_tokens else None
+    drawn = [
+        F.interpolate(heat[None, None], size=x.shape[2:], mode="bilinear", align_corners=False)[0, 0] for heat in heats
     ]
-    shown: npt.NDArray[np.float32] = _to_one(torch.stack([_to_one(heat) for heat in heats]).sum(0)).cpu().numpy()
-    return shown
+    return _to_one(torch.stack([_to_one(heat) for heat in drawn]).sum(0)), class_index, patch
 
 
 @dataclass(frozen=True)
@@ -121,16 +140,17 @@ def _recorded(model: nn.Module) -> Iterator[list[tuple[nn.Module, Tensor]]]:
             hook.remove()
 
 
-def _score(raw: object, class_index: int | None) -> Tensor:
+def _checked_class(raw: object, class_index: int | None) -> int:
+    """The class whose output is explained: the one asked for, or that of the highest output."""
     if not isinstance(raw, Tensor) or raw.ndim != 2 or len(raw) != 1:
         got = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
         raise UsageError("grad_cam: the output of the model", got=got, expected="(1, n classes)")
     n = raw.shape[1]
     if class_index is None:
-        return raw[0, int(raw.argmax())]
+        return int(raw[0].argmax())
     if isinstance(class_index, bool) or not isinstance(class_index, int) or not 0 <= class_index < n:
         raise UsageError("class_index", got=class_index, expected=f"a class number from 0 to {n - 1}")
-    return raw[0, class_index]
+    return class_index
 
 
 def _maps(outputs: list[tuple[nn.Module, Tensor]], size: tuple[int, ...]) -> list[_Map]:
@@ -180,10 +200,10 @@ def _tokens(n: int, grids: list[tuple[int, int]]) -> AsMap | None:
     return None
 
 
-def _heats(maps: list[_Map], gradients: tuple[Tensor | None, ...], size: tuple[int, ...]) -> list[Tensor]:
-    """The heats (h, w) to be added: of tokens one, of other maps one a resolution, the last first.
+def _heats(maps: list[_Map], gradients: tuple[Tensor | None, ...], size: tuple[int, ...]) -> tuple[list[Tensor], bool]:
+    """The heats (h, w) to be added, and whether they are of tokens: of those there is one, else one a resolution.
 
-    They end with the last map of which places have a say in the score, one of the very last's shape if there is one.
+    They begin with the last map of which places have a say in the score, one of the very last's shape if there is one.
     Inside a block of layers there are outputs of other shapes, hidden layers, queries and keys; and where a class token
     alone goes on to the head, no other token of the last block has a say.
     """
@@ -194,17 +214,23 @@ def _heats(maps: list[_Map], gradients: tuple[Tensor | None, ...], size: tuple[i
     pairs = [(found, slopes) for found, slopes in pairs if slopes.any()]
     alike = [(found, slopes) for found, slopes in pairs if found.output.shape == last.output.shape] or pairs[-1:]
     if not alike:
-        return [torch.zeros_like(last.as_map(last.output.detach())[0], dtype=torch.float32)]
+        return [torch.zeros_like(last.values()[0])], False
     if alike[-1][0].is_tokens:
-        norms = [pair for pair in alike if isinstance(pair[0].layer, nn.LayerNorm | nn.RMSNorm)] or alike[-1:]
-        return [torch.stack([(slopes * found.values()).sum(0).relu() for found, slopes in norms]).sum(0)]
+        norms = [pair for pair in alike if isinstance(pair[0].layer, NORMS)] or alike[-1:]
+        return [torch.stack([(slopes * found.values()).relu().sum(0) for found, slopes in norms]).sum(0)], True
     taken = alike[-1:]
     for found, slopes in reversed(pairs):
         if len(taken) >= LEAST_MAPS and min(taken[-1][1].shape[1:]) >= FINE:
             break
         if not found.is_tokens and taken[-1][1][0].numel() < slopes[0].numel() < size[0] * size[1]:
             taken.append((found, slopes))
-    return [(slopes.mean((1, 2), keepdim=True) * found.values()).sum(0).relu() for found, slopes in taken]
+    heats = []
+    for latest, like in taken:
+        beside = [pair for pair in pairs if pair[1].shape == like.shape and isinstance(pair[0].layer, NORMS)]
+        added = [pair for pair in beside if pair[0] is not latest] + [(latest, like)]
+        weighted = [(slopes.mean((1, 2), keepdim=True) * found.values()).sum(0).relu() for found, slopes in added]
+        heats.append(torch.stack(weighted).sum(0))
+    return heats, False
 
 
 def _to_one(heat: Tensor) -> Tensor:

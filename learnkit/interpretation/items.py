@@ -1,28 +1,39 @@
 """What every interpretation shares: its items, their losses, and the items the model finds hardest."""
 
+import operator
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, SupportsIndex
 
 import numpy as np
 from torch import Tensor, nn
 
 from learnkit.data.drawing import RIGHT, WRONG
 from learnkit.data.single import checked_item
-from learnkit.errors import DataError, UsageError, WrongTypeError, check_count
+from learnkit.errors import DataError, LearnkitWarning, UsageError, WrongTypeError, check_count
 from learnkit.markup import facts
 from learnkit.types import DatasetType, PathLike
+from learnkit.whole_files import named_file
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["Input", "Interpretation", "Name", "Picture", "named_items"]
+__all__ = ["TRAINING", "Input", "Interpretation", "Name", "Picture", "named_items", "plain_number"]
 
 Picture = Callable[[int], "np.ndarray[Any, Any]"]
 Name = Callable[[int], str]
 Input = Callable[[int], Tensor]
+
+TRAINING = "training set"
+PARTS = {
+    DatasetType.Train: TRAINING,
+    DatasetType.Fix: TRAINING,
+    DatasetType.Valid: "validation set",
+    DatasetType.Test: "test set",
+}
 
 COLOURS = {True: RIGHT, False: WRONG, None: "black"}  # right, wrong, neither
 
@@ -39,6 +50,7 @@ class Interpretation(ABC):
         name: gives what item i is called: its path, or its number.
         model: what made the predictions, as it is now; nothing here changes it or its mode.
         input: gives item i as the model sees it, (1, ...), on the device.
+        part: of the data, such as "validation set"; empty where that is not known.
     """
 
     kind: ClassVar[type]  # of task
@@ -50,6 +62,7 @@ class Interpretation(ABC):
     name: Name | None
     model: nn.Module | None
     input: Input | None
+    part: str
 
     @classmethod
     @abstractmethod
@@ -105,17 +118,27 @@ class Interpretation(ABC):
             raise UsageError(
                 f"interpret: the set {DatasetType(ds_type).name} has no labels", fix="Use learn.get_preds."
             ) from error
+        bad = preds[:, None].flatten(1).isnan().any(1).nonzero()[:, 0].tolist()
+        if bad:  # nan is the highest of numbers to argmax, and the lowest to a threshold
+            warnings.warn(
+                LearnkitWarning(
+                    f"interpret: the predictions of {len(bad)} of {len(preds)} items are nan, the first of them item"
+                    f" {bad[0]}, and say nothing. Look at these items, or at the weights of the model."
+                ),
+                stacklevel=4,
+            )
         return preds, targets, losses
 
     @staticmethod
     def _items(learn: Any, ds_type: DatasetType) -> dict[str, Any]:
-        """picture, name, model and input of a part of the data."""
+        """picture, name, model, input and part of a part of the data."""
         dls = learn.dls
         return {
             "picture": lambda i: dls.picture(ds_type, i),
             "name": lambda i: dls.item_name(ds_type, i),
             "model": learn.model,
             "input": lambda i: dls.one_input(ds_type, i),
+            "part": PARTS.get(ds_type, "") if isinstance(ds_type, int) else "",
         }
 
     def top_losses(self, k: int | None = None, largest: bool = True) -> tuple[Tensor, Tensor]:
@@ -126,7 +149,7 @@ class Interpretation(ABC):
         """
         n = len(self.losses)
         if k is not None and (isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= n):
-            raise UsageError("k", got=k, expected=f"from 1 to {n}, the number of items")
+            raise UsageError("k", got=k, expected=f"a whole number from 1 to {n}, the number of items")
         losses, indices = self.losses.sort(descending=largest, stable=True)
         return losses[:k], indices[:k]
 
@@ -178,21 +201,35 @@ class Interpretation(ABC):
         Args:
             path: of the file.
             learn: the learner, for its settings and its history.
+
+        Raises:
+            UsageError: a path without a name.
         """
         from learnkit.interpretation.report.gather import content_of
         from learnkit.interpretation.report.page import write_report
 
-        return write_report(path, content_of(self, learn=learn))
+        file = named_file("path", path)
+        return write_report(file, content_of(self, learn=learn))
 
-    def _checked(self, i: int) -> int:
-        return checked_item(i, len(self.losses))
+    def _checked(self, i: SupportsIndex) -> int:
+        return checked_item(plain_number(i), len(self.losses))
 
     def _check_losses(self, n: int) -> None:
         if self.losses.shape != (n,):
             raise UsageError("losses: the shape", got=tuple(self.losses.shape), expected=f"{(n,)}: one an item")
+        if not n:
+            raise UsageError(f"{type(self).__name__}: there are no items to interpret")
 
     def _repr_html_(self) -> str:
         return facts(type(self).__name__, {"items": f"{len(self.losses):,}", **self.main_numbers()})
+
+
+def plain_number(number: Any) -> Any:
+    """The whole number of a tensor or of NumPy, as tables and `top_losses` give them, as an int; all else as it is."""
+    try:
+        return number if isinstance(number, bool) else operator.index(number)
+    except TypeError:
+        return number
 
 
 def named_items(items: Sequence[int], name: Name | None) -> "pd.Series[Any]":

@@ -40,6 +40,7 @@ class MultiLabelInterpretation(ScoredInterpretation):
         name: gives what item i is called.
         model: what made the predictions, for heat maps.
         input: gives item i as the model sees it.
+        part: of the data, such as "validation set"; empty where that is not known.
 
     Raises:
         UsageError: the shapes, the targets, the threshold and the classes do not fit each other.
@@ -57,6 +58,7 @@ class MultiLabelInterpretation(ScoredInterpretation):
     name: Name | None = field(default=None, repr=False)
     model: nn.Module | None = field(default=None, repr=False)
     input: Input | None = field(default=None, repr=False)
+    part: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         n, c = len(self.targets), len(self.classes)
@@ -88,18 +90,19 @@ class MultiLabelInterpretation(ScoredInterpretation):
 
     def main_numbers(self) -> dict[str, object]:
         """Exact matches, F1 over all classes and in the mean, the classes confused most often."""
-        table = self.classification_report()["f1-score"]
+        micro, macro = self.classification_report()["f1-score"].iloc[len(self.classes) :][
+            :2
+        ]  # a class may bear the name
         pairs = [f"{missed} missed, {invented} invented: {n}" for missed, invented, n in self.most_confused()[:3]]
-        missing = [name for name, there in zip(self.classes, self._truth.any(0).tolist(), strict=True) if not there]
-        numbers: dict[str, object] = {
+        return {
             "task": f"any of {len(self.classes)} classes",
             "all classes right": f"{(self.preds == self._truth).all(1).double().mean():.4f}",
-            "F1, micro": f"{table['micro avg']:.4f}",
-            "F1, macro": f"{table['macro avg']:.4f}",
+            "F1, micro": f"{micro:.4f}",
+            "F1, macro": f"{macro:.4f}",
             "mean loss": f"{self.losses.double().mean():.4f}",
             "most confused": "; ".join(pairs) or "none",
+            **self._without_items(),
         }
-        return numbers | ({"classes without items": ", ".join(missing)} if missing else {})
 
     def confusion_table(self) -> "pd.DataFrame":
         """A row a class, columns tn, fp (invented), fn (missed), tp: how many items."""

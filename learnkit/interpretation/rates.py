@@ -29,9 +29,13 @@ def rates(right: Tensor, wrong: Tensor, missed: Tensor) -> Tensor:
 
 
 def mean_of(values: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Weighted means (3,) of the rows of (M, 3), each over what is not nan; nan where nothing is left."""
+    """Weighted means (3,) of the rows of (M, 3), each over what is not nan; nan where nothing is left.
+
+    Where only rows of weight 0 are left, it is their mean, as with scikit-learn.
+    """
     known = ~values.isnan()
     each = (known if weights is None else known * weights[:, None]).double()
+    each = torch.where(each.sum(0) > 0, each, known)
     return (values.nan_to_num(0) * each).sum(0) / each.sum(0)
 
 

@@ -31,6 +31,7 @@ class RegressionInterpretation(Interpretation):
         name: gives what item i is called.
         model: what made the predictions.
         input: gives item i as the model sees it.
+        part: of the data, such as "validation set"; empty where that is not known.
 
     Raises:
         UsageError: the shapes and the names do not fit each other.
@@ -47,6 +48,7 @@ class RegressionInterpretation(Interpretation):
     name: Name | None = field(default=None, repr=False)
     model: nn.Module | None = field(default=None, repr=False)
     input: Input | None = field(default=None, repr=False)
+    part: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         n = len(self.losses)

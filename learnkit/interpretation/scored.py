@@ -10,13 +10,16 @@ from torch import Tensor
 
 from learnkit.errors import UsageError
 from learnkit.interpretation.curves import PRCurve, ROCCurve, pr_curve, roc_curve
-from learnkit.interpretation.items import Interpretation
+from learnkit.interpretation.items import Interpretation, plain_number
+from learnkit.markup import shortened
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 __all__ = ["ScoredInterpretation"]
+
+MOST_NAMED = 10  # classes without items
 
 
 class ScoredInterpretation(Interpretation):
@@ -73,7 +76,7 @@ class ScoredInterpretation(Interpretation):
         """
         from learnkit.interpretation.grad_cam import grad_cam
 
-        self._checked(i)
+        i, class_index = self._checked(i), plain_number(class_index)
         if self.model is None or self.input is None:
             raise UsageError("grad_cam: there is no model here", fix="Make the interpretation with learn.interpret().")
         return grad_cam(self.model, self.input(i), class_index)
@@ -86,9 +89,16 @@ class ScoredInterpretation(Interpretation):
         """
         from learnkit.plots.heat_map import heat_map_figure
 
+        i, class_index = self._checked(i), plain_number(class_index)
         heat = self.grad_cam(i, class_index)
         c = int(self.probs[i].argmax()) if class_index is None else class_index
         return heat_map_figure(self._drawn(i), heat, f"{self.classes[c]}, p {self.probs[i, c]:.2f}")
+
+    def _without_items(self) -> dict[str, object]:
+        """What main_numbers says of the classes without items; nothing where there are none."""
+        missing = [name for c, name in enumerate(self.classes) if not self._are_there(c).any()]
+        more = f" ({len(missing)} of {len(self.classes)})" if len(missing) > MOST_NAMED else ""
+        return {"classes without items": shortened(missing, MOST_NAMED) + more} if missing else {}
 
     def _curves(self, curve_of: Callable[[Any, Any], Any]) -> Iterator[tuple[int, Any]]:
         for c in range(len(self.classes)):

@@ -33,7 +33,7 @@ class SegmentationInterpretation(Interpretation):
         losses: (N,), the mean over the pixels of an item that are not ignored.
         classes: C names.
         ignored: the target of pixels that do not count; it may be one of the classes, which then is not measured.
-        picture, name, model, input: as for every Interpretation.
+        picture, name, model, input, part: as for every Interpretation.
 
     Raises:
         UsageError: shapes that do not fit each other, or numbers that are of no class.
@@ -50,6 +50,7 @@ class SegmentationInterpretation(Interpretation):
     name: Name | None = field(default=None, repr=False)
     model: nn.Module | None = field(default=None, repr=False)
     input: Input | None = field(default=None, repr=False)
+    part: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if self.preds.ndim != 3 or self.preds.shape != self.targets.shape:
@@ -97,8 +98,8 @@ class SegmentationInterpretation(Interpretation):
     def main_numbers(self) -> dict[str, object]:
         table = self.iou()
         return {
-            "mean IoU": f"{table['iou']['mean']:.3f}",
-            "mean dice": f"{table['dice']['mean']:.3f}",
+            "mean IoU": f"{table['iou'].iloc[-1]:.3f}",
+            "mean dice": f"{table['dice'].iloc[-1]:.3f}",
             "pixel accuracy": f"{_accuracy(self.confusion_matrix()):.3f}",
             "mean loss": f"{self.losses.mean():.4g}",
         }
@@ -143,7 +144,7 @@ class SegmentationInterpretation(Interpretation):
         table = pd.DataFrame(columns, index=list(self.classes))
         if self.ignored is not None and self.ignored < len(self.classes):
             table.iloc[self.ignored] = np.nan
-        table.loc["mean"] = table.mean()
+        table = pd.concat([table, table.mean().to_frame("mean").T])  # a class may bear the name
         table["pixels"] = [*counts.sum(1).tolist(), int(counts.sum())]
         return table
 
@@ -207,8 +208,7 @@ class SegmentationInterpretation(Interpretation):
     def _summary(self, i: int) -> str:
         counts = self._counts(i)
         name, iou = self._worst(counts)
-        worst = f"\nworst {name}, IoU {iou:.2f}" if name else ""
-        return f"{_accuracy(counts):.1%} right{worst}"
+        return f"{_accuracy(counts):.1%} right\nworst {name}, IoU {iou:.2f}" if counts.any() else "all ignored"
 
     def _counts(self, i: int) -> Tensor:
         """The confusion matrix of one item."""

@@ -216,7 +216,20 @@ def test_of_items_all_wrong_of_one_class_no_precision_is_known() -> None:
     table = answered([0, 0], [1, 1]).classification_report()
     assert table.loc["a"].tolist()[1:] == [0, 0, 2]
     assert np.isnan(table["precision"]["a"])
-    assert np.isnan(table["precision"]["weighted avg"])
+    expected = sklearn.metrics.classification_report([0, 0], [1, 1], output_dict=True, zero_division=np.nan)
+    assert table["precision"]["weighted avg"] == expected["weighted avg"]["precision"] == 0
+
+
+def test_of_many_classes_without_items_ten_are_named() -> None:
+    names = tuple(f"c{number}" for number in range(1000))
+    interp = ClassificationInterpretation(torch.full((1, 1000), 1e-3), torch.tensor([0]), torch.ones(1), names)
+    expected = ", ".join([*names[1:11], "... (999 of 1000)"])
+    assert interp.main_numbers()["classes without items"] == expected
+
+
+def test_an_interpretation_of_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="ClassificationInterpretation: there are no items to interpret"):
+        ClassificationInterpretation(torch.ones(0, 2), torch.ones(0, dtype=torch.int64), torch.ones(0), ("a", "b"))
 
 
 def test_the_table_of_the_top_losses_holds_the_probabilities() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from learnkit import ClassificationInterpretation, DataBunch, DatasetType, ImageDataBunch, Learner
 from learnkit.data.tasks import Classification, MultiLabel, Regression
-from learnkit.errors import UsageError, WrongTypeError
+from learnkit.errors import LearnkitWarning, UsageError, WrongTypeError
 from learnkit.interpretation.choose import interpretation_for
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.interpretation.regression import RegressionInterpretation
@@ -129,3 +129,23 @@ def test_names_that_are_not_utf8_stand_in_the_tables() -> None:
     )
     assert interp.top_losses_table()["path"].tolist() == [f"1{name}", f"0{name}"]
     assert interp.label_issues()["path"].tolist() == [f"1{name}", f"0{name}"]
+
+
+def test_items_are_asked_for_as_tables_and_top_losses_give_them(learn: Learner) -> None:
+    interp = ClassificationInterpretation.from_learner(learn)
+    _, indices = interp.top_losses(1)
+    i = int(indices[0])
+    expected = interp.grad_cam(i, int(interp.targets[i]))
+    assert np.array_equal(interp.grad_cam(indices[0], interp.targets[i]), expected)  # type: ignore[arg-type]
+    assert np.array_equal(interp.grad_cam(interp.top_losses_table(1).loc[0, "item"], interp.targets[i]), expected)
+    assert len(interp.plot_grad_cam(indices[0], interp.targets[i]).axes) == 2  # type: ignore[arg-type]
+    for wrong in (True, 0.0, "0", torch.tensor(0.0)):
+        with pytest.raises(UsageError, match="expected the number of an item"):
+            interp.grad_cam(wrong)  # type: ignore[arg-type]
+
+
+def test_predictions_that_are_nan_are_told_of() -> None:
+    learn = learner_of(Regression(("v",)), torch.ones(4, 1), 1)
+    learn.dls.valid_ds.tensors[0][2] = torch.nan
+    with pytest.warns(LearnkitWarning, match="the predictions of 1 of 4 items are nan, the first of them item 2"):
+        learn.interpret()

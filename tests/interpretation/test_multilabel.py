@@ -209,7 +209,8 @@ def test_other_tasks_and_sets_without_labels_are_refused() -> None:
     dls = DataBunch.from_tensors(x, y, x, y, x_test=x, bs=2, task=MultiLabel(("a", "b")))
     with pytest.raises(UsageError, match="the set Test has no labels"):
         MultiLabelInterpretation.from_learner(Learner(dls, nn.Linear(2, 2)), DatasetType.Test)
-    single = DataBunch.from_tensors(x, y[:, 0].long(), x, y[:, 0].long(), bs=2, task=Classification(("a", "b")))
+    numbers = torch.tensor([0, 1, 0, 1])
+    single = DataBunch.from_tensors(x, numbers, x, numbers, bs=2, task=Classification(("a", "b")))
     with pytest.raises(TypeError, match=r"got data of task Classification, expected MultiLabel\. Use Classification"):
         MultiLabelInterpretation.from_learner(Learner(single, nn.Linear(2, 2)))
 
@@ -223,3 +224,12 @@ def test_many_items_are_counted_and_drawn_at_once() -> None:
     assert len(interp.top_losses_table()) == 30_000
     assert interp.classification_report()["support"]["micro avg"] == int(truth.sum())
     interp.plot_roc().canvas.draw()
+
+
+def test_a_class_may_be_called_as_a_row_of_the_report() -> None:
+    interp = interpretation()
+    names = ("micro avg", "macro avg", *interp.classes[2:])
+    renamed = dataclasses.replace(interp, classes=names).main_numbers()
+    assert {name: renamed[name] for name in ("F1, micro", "F1, macro")} == {
+        name: interp.main_numbers()[name] for name in ("F1, micro", "F1, macro")
+    }

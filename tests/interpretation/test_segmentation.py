@@ -190,7 +190,8 @@ def test_it_is_made_of_a_learners_predictions(learn: Learner) -> None:
     torch.testing.assert_close(interp.losses, by_pixel[:, 1:].mean((1, 2)))
     assert (interp.classes, interp.ignored) == (("a", "b", "c"), 255)
     assert {interp.preds.dtype, interp.targets.dtype} == {torch.uint8}
-    assert len(SegmentationInterpretation.from_learner(learn, DatasetType.Train).losses) == 10
+    training = SegmentationInterpretation.from_learner(learn, DatasetType.Train)
+    assert (len(training.losses), training.part, interp.part) == (10, "training set", "validation set")
     assert int(interp.confusion_matrix().sum()) == 7 * 5 * 8
     assert "mean IoU" in interp.main_numbers()
     assert "pixel accuracy" in interp._repr_html_()
@@ -229,3 +230,17 @@ def test_it_writes_a_report(tmp_path: Path, learn: Learner) -> None:
     )
     page = interp.report(tmp_path / "report.html")
     assert "IoU" in Path(page).read_text(encoding="utf-8")
+
+
+def test_a_class_may_be_called_mean() -> None:
+    interp = interpretation()
+    renamed = dataclasses.replace(interp, classes=("mean", *CODES[1:]))
+    assert renamed.iou().to_numpy().tolist() == interp.iou().to_numpy().tolist()
+    assert renamed.main_numbers() == interp.main_numbers()
+
+
+def test_of_a_mask_that_is_all_ignored_nothing_is_counted() -> None:
+    interp = interpretation(ignored=255)
+    interp.targets[0] = 255
+    assert interp.plot_errors(0).axes[3].get_title() == "all ignored"
+    assert interp.confusion_matrix().sum() == 4 * (6 * 8 - 6)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from learnkit.interpretation.report.content import Chart, Line, Reliability
 from learnkit.interpretation.report.elements import Markup, named, plain, tag
 
-__all__ = ["chance_text", "line_chart", "number_text", "reliability_chart", "ticks"]
+__all__ = ["chance_text", "line_chart", "number_text", "reliability_chart", "tick_text", "ticks"]
 
 WIDTH, HEIGHT = 460, 270
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
@@ -35,9 +35,9 @@ class Frame:
         for value in y_ticks:
             y = self.y(value)
             parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"))
-            parts.append(tag("text", number_text(value), x=LEFT - 7, y=y + 4, text_anchor="end"))
+            parts.append(tag("text", tick_text(value), x=LEFT - 7, y=y + 4, text_anchor="end"))
         for value in x_ticks:
-            parts.append(tag("text", number_text(value), x=self.x(value), y=HEIGHT - 22, text_anchor="middle"))
+            parts.append(tag("text", tick_text(value), x=self.x(value), y=HEIGHT - 22, text_anchor="middle"))
         parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=self.bottom, y2=self.bottom, class_="axis"))
         return parts
 
@@ -45,13 +45,13 @@ class Frame:
 def line_chart(chart: Chart) -> Markup:
     """A figure of lines with a legend; nan and infinity leave gaps."""
     xs = [x for line in chart.lines for x in line.xs]
-    strong = [y for line in chart.lines if line.look != "thin" for y in line.ys if math.isfinite(y)]
-    if not xs or not strong:
+    ys = [y for line in chart.lines for y in line.ys if math.isfinite(y)]
+    if not xs or not ys:
         return Markup()
-    low, high = min(strong), max(strong)
+    low, high = min(ys), max(ys)
     low = 0.0 if 0 < low < 0.4 * high else low  # near enough to zero to stand on it
     courses = [y for line in chart.lines if line.look == "strong" for y in line.ys if math.isfinite(y)]
-    high = min(high, 1.5 * max(courses)) if courses and max(courses) > 0 else high  # one wild epoch must not flatten it
+    high = min(high, 1.5 * max(courses)) if courses and max(courses) > 0 else high  # one wild batch must not flatten it
     y_ticks = ticks(low, high)
     frame = Frame((min(xs), max(xs)), (min(low, y_ticks[0]), max(high, y_ticks[-1])))
     whole = all(float(x).is_integer() for x in xs)
@@ -98,7 +98,7 @@ def reliability_chart(reliability: Reliability) -> Markup:
         )
     diagonal = tag("line", x1=frame.x(0), y1=frame.y(0), x2=frame.x(1), y2=frame.y(1), class_="ideal")
     label = tag("text", "confidence", x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 5, text_anchor="middle", class_="unit")
-    counts = tag("text", "how many", x=LEFT + 4, y=HEIGHT - BOTTOM - strip + 8, class_="unit")
+    counts = tag("text", "items", x=LEFT - 7, y=HEIGHT - BOTTOM, text_anchor="end", class_="unit")
     steps = [0.0, 0.25, 0.5, 0.75, 1.0]
     told = f"Accuracy by confidence; expected calibration error {reliability.ece:.3f}"
     entries = (("bar", "accuracy"), ("gap", "distance from the confidence"), ("ideal", "well calibrated"))
@@ -135,9 +135,21 @@ def number_text(value: float) -> str:
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
-    if abs(value) >= 1000:
+    if 1000 <= abs(value) < 1e6:
         return f"{value:,.0f}"
-    return f"{value:.3g}"
+    return f"{value:.4g}" if abs(value) >= 1e6 else f"{value:.3g}"
+
+
+def tick_text(value: float) -> str:
+    """A round number, all of its digits: ticks may differ in the last of many.
+
+    >>> [tick_text(value) for value in (0.9985, 1200.0, 1_250_000_000.0)]
+    ['0.9985', '1,200', '1.25e+09']
+    """
+    if abs(value) < 1e6:
+        return f"{value:,.12g}"
+    digits, power = f"{value:.11e}".split("e")
+    return f"{digits.rstrip('0').rstrip('.')}e{power}"
 
 
 def chance_text(chance: float) -> str:

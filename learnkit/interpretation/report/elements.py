@@ -12,6 +12,7 @@ LONGEST = 64  # characters of a name that are written; its title has more
 LONGEST_TITLE = 300
 CONTROLS = {number: chr(0x2400 + number) for number in range(32)} | {0x7F: "␡"}
 CONTROLS |= dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], "�")
+CONTROLS |= dict.fromkeys([0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "�")  # lines, directions
 
 
 class Markup(str):
@@ -24,7 +25,7 @@ Child: TypeAlias = "str | Iterable[str | None] | None"
 
 
 def plain(text: str) -> str:
-    """Text in which control characters are pictures of themselves: no line break, no escape code.
+    """Text in which control characters are pictures of themselves: no line break, no escape code, nothing backwards.
 
     >>> plain("a\\n" + chr(27) + "[31mb")
     'a␊␛[31mb'

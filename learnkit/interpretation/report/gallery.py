@@ -66,7 +66,7 @@ def _card(item: Item, pictures: Thumbnails) -> Markup:
     looks = tag("div", shown, class_="looks") if any(shown) else None
     kind = {True: "right", False: "wrong", None: None}[item.is_right]
     rows = [("said", item.prediction), ("is", item.target)]
-    facts = [tag("div", tag("dt", label), tag("dd", named(text, 48))) for label, text in rows]
+    facts = [tag("div", tag("dt", label), tag("dd", named(text, 80))) for label, text in rows]
     bars = [
         tag(
             "div",
@@ -95,7 +95,7 @@ def _suspect(one: Suspect, pictures: Thumbnails) -> Markup:
     under = tag(
         "p",
         tag("span", file_named(one.item.name, 32)),
-        tag("span", f"score {number_text(one.score)}"),
+        tag("span", f"score {one.score:.2f}"),
         class_="under",
     )
     return tag("figure", image, tag("figcaption", tag("dl", facts), under))

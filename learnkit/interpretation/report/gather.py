@@ -22,13 +22,18 @@ from learnkit.interpretation.report.content import (
     ReportContent,
     Table,
 )
+from learnkit.interpretation.report.elements import shortened
 from learnkit.interpretation.report.frames import table_of
-from learnkit.interpretation.report.problems import problems_of
+from learnkit.interpretation.report.matrix import share_text
+from learnkit.interpretation.report.problems import counted, problems_of
 from learnkit.interpretation.report.run import charts_of, history_of, settings_of
 
 __all__ = ["content_of"]
 
 MOST_TOP_LOSSES = 24
+MOST_TILES = 7  # main numbers; tables hold the others
+MOST_LISTED = 4  # numbers or labels of an item
+MOST_NAMED = 40  # characters of a class in a sentence
 CHANCES = 3  # probabilities written under a picture
 
 
@@ -40,12 +45,14 @@ def content_of(interp: Any, *, learn: Any = None) -> ReportContent:
         learn: the learner behind it, for run settings, curves and what is odd about the data; left out without one.
 
     Raises:
-        WrongTypeError: `interp` is none.
+        WrongTypeError: `interp` is no interpretation, `learn` no learner.
     """
     gather = KINDS.get(getattr(interp, "kind", object))
     if gather is None:
         kind = type(interp).__name__
         raise WrongTypeError(f"report: got {kind}, expected an interpretation", fix="Pass learn.interpret().")
+    if learn is not None and not hasattr(learn, "recorder"):
+        raise WrongTypeError(f"report: got {type(learn).__name__} as learn", fix="Pass the learner, or leave it out.")
     picture = _picture_of(interp)
     parts = gather(interp, picture)
     run: dict[str, Any] = {}
@@ -62,7 +69,7 @@ def _classification(interp: Any, picture: Any) -> dict[str, Any]:
     n, right = len(interp.targets), int((interp.preds == interp.targets).sum())
     numbers = [
         Number(_percent(right, n), "accuracy", f"{right:,} of {n:,} right"),
-        Number(f"{n - right:,}", "errors", f"in {n:,} items"),
+        Number(f"{n - right:,}", "errors", f"in {counted(n, 'item')}"),
         Number(_number(_mean(interp.losses)), "mean loss", f"median {_number(_median(interp.losses))}"),
     ]
     if reliability is not None:
@@ -70,7 +77,7 @@ def _classification(interp: Any, picture: Any) -> dict[str, Any]:
     item = Items(interp)
     return {
         "title": "Classification report",
-        "subtitle": f"{n:,} items, {len(interp.classes):,} class{'es' if len(interp.classes) != 1 else ''}",
+        "subtitle": f"{_items_of(interp)}, {counted(len(interp.classes), 'class')}",
         "numbers": (*numbers, *_weakest(table)),
         "matrix": _matrix(interp, item),
         "table": table,
@@ -83,7 +90,7 @@ def _multilabel(interp: Any, picture: Any) -> dict[str, Any]:
     table = table_of("class", interp.classification_report(), len(interp.classes))
     return {
         "title": "Multi-label report",
-        "subtitle": f"{len(interp.losses):,} items, {len(interp.classes):,} labels",
+        "subtitle": f"{_items_of(interp)}, {counted(len(interp.classes), 'label')}",
         "numbers": (*_main_numbers(interp), *_weakest(table)),
         "table": table,
         "top_losses": _listed(interp, picture),
@@ -93,7 +100,7 @@ def _multilabel(interp: Any, picture: Any) -> dict[str, Any]:
 def _regression(interp: Any, picture: Any) -> dict[str, Any]:
     return {
         "title": "Regression report",
-        "subtitle": f"{len(interp.losses):,} items",
+        "subtitle": _items_of(interp),
         "numbers": _main_numbers(interp),
         "table": table_of("number", interp.regression_report(), len(interp.names)),
         "top_losses": _listed(interp, picture),
@@ -103,7 +110,7 @@ def _regression(interp: Any, picture: Any) -> dict[str, Any]:
 def _segmentation(interp: Any, picture: Any) -> dict[str, Any]:
     return {
         "title": "Segmentation report",
-        "subtitle": f"{len(interp.losses):,} items, {len(interp.classes):,} classes",
+        "subtitle": f"{_items_of(interp)}, {counted(len(interp.classes), 'class')}",
         "numbers": _main_numbers(interp),
         "table": table_of("class", interp.iou(), len(interp.classes)),
         "top_losses": _listed(interp, picture),
@@ -117,6 +124,12 @@ KINDS: dict[type, Gather] = {
     Regression: _regression,
     Segmentation: _segmentation,
 }
+
+
+def _items_of(interp: Any) -> str:
+    """How many items, and of which part of the data where that is known."""
+    items = counted(len(interp.losses), "item")
+    return f"{items} of the {interp.part}" if interp.part else items
 
 
 def _matrix(interp: Any, item: "Items") -> Matrix:
@@ -221,11 +234,14 @@ def _weakest(table: Table) -> Sequence[Number]:
     if len(known) < 2:
         return ()
     value, name = min(known, key=lambda row: row[0])
-    return (Number(_number(value), "F1 of the weakest class", name),)
+    name = shortened(name, MOST_NAMED) if name.strip() else "(empty)"
+    more = sum(other == value for other, _ in known) - 1
+    return (Number(_number(value), "F1 of the weakest class", f"{name} and {more} more" if more else name),)
 
 
 def _main_numbers(interp: Any) -> tuple[Number, ...]:
-    return tuple(Number(_text(value), name) for name, value in interp.main_numbers().items() if name != "task")
+    numbers = [Number(_text(value), name) for name, value in interp.main_numbers().items() if name != "task"]
+    return tuple(numbers[:MOST_TILES])
 
 
 def _reliability(interp: Any) -> Reliability | None:
@@ -249,7 +265,10 @@ def _median(losses: Any) -> float:
 
 
 def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f}%" if whole else "–"
+    if not whole:
+        return "–"
+    text = f"{100 * part / whole:.1f}%"
+    return share_text(part, whole) if text in ("0.0%", "100.0%") and 0 < part < whole else text
 
 
 def _number(value: float) -> str:
@@ -258,11 +277,16 @@ def _number(value: float) -> str:
 
 def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return ", ".join(map(_text, value)) or "(none)"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        more = [f"and {len(value) - MOST_LISTED} more"] if len(value) > MOST_LISTED + 1 else []
+        return ", ".join([*map(_text, value[:MOST_LISTED] if more else value), *more]) or "(none)"
+    if isinstance(value, float):
+        return f"{value:.0f}" if 1e4 <= abs(value) < 1e6 else f"{value:.4g}"
+    return str(value)
 
 
 def _file(name: str) -> str:
-    """The last two parts of a path: the folder often is the class."""
+    """The last two parts of a path, as the folder often is the class; of an item without one, its number."""
+    if name.isdecimal():
+        return f"item {name}"
     parts = name.replace("\\", "/").split("/")
     return "/".join(parts[-2:])

@@ -53,10 +53,14 @@ def confused_pairs(matrix: Matrix, pictures: Thumbnails) -> Markup:
 def share_text(part: int, whole: int) -> str:
     """A share in percent: 0.4%, 12%, and 0% or 100% for nothing and all alone.
 
-    >>> [share_text(n, 1000) for n in (0, 4, 120, 999, 1000)]
-    ['0%', '0.4%', '12%', '99.9%', '100%']
+    >>> [share_text(n, 10_000) for n in (0, 4, 40, 1200, 9990, 9996, 10_000)]
+    ['0%', '<0.1%', '0.4%', '12%', '99.9%', '>99.9%', '100%']
     """
     share = part / whole if whole else 0.0
+    if 0 < share < 0.0005:
+        return "<0.1%"
+    if 0.9995 <= share < 1:
+        return ">99.9%"
     return f"{share:.1%}" if 0 < share < 0.0995 or 0.99 < share < 1 else f"{share:.0%}"
 
 

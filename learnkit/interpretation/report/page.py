@@ -1,5 +1,6 @@
 """The page: one file of HTML that needs nothing else, runs nothing and asks nobody."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from learnkit.interpretation.report.style import STYLE
 from learnkit.interpretation.report.tables import facts_card, plain_table, sortable_table
 from learnkit.interpretation.report.thumbnails import LEVELS, Thumbnails
 from learnkit.types import PathLike
-from learnkit.whole_files import write_atomically
+from learnkit.whole_files import named_file, write_atomically
 
 __all__ = ["LARGEST_PAGE", "page_of", "write_report"]
 
@@ -22,7 +23,7 @@ LARGEST_PAGE = 4_800_000  # bytes: below the 5 MB that mail and reviews take
 # Nothing may be fetched and nothing may run: pictures and styles are in the file itself.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
-BIG = 12  # characters of a main number that are written large
+BIG = 8  # characters of a main number that are written large
 
 Section = tuple[str, str, Markup]  # anchor, title, what it shows
 
@@ -35,8 +36,11 @@ def write_report(path: PathLike, content: ReportContent) -> Path:
     Args:
         path: of the file; a folder above it is made.
         content: what to say, from `content_of`.
+
+    Raises:
+        UsageError: a path without a name.
     """
-    file = Path(path)
+    file = named_file("path", path)
     pictures = Thumbnails(content.picture)
     for level in LEVELS:
         pictures.level = level
@@ -85,7 +89,9 @@ def _sections(content: ReportContent, pictures: Thumbnails) -> Iterator[Section]
         yield "losses", "Top losses", _top_losses(content, pictures)
     if content.table is not None:
         how = "Click an arrow to sort by a column, or move through the arrows with the arrow keys. "
-        how += "A dash is a number that is not defined, such as the precision of a class that is never predicted."
+        rows = (*content.table.rows, *content.table.totals)
+        if any(math.isnan(value) for _, values in rows for value in values):
+            how += "A dash is a number that is not defined, such as the precision of a class that is never predicted."
         of = {"class": "By class"}.get(content.table.head, "By number")
         yield "table", of, Markup(_how(how) + sortable_table(content.table, "sort-main"))
     if content.reliability is not None:
@@ -101,13 +107,14 @@ def _sections(content: ReportContent, pictures: Thumbnails) -> Iterator[Section]
 def _matrix(content: ReportContent, pictures: Thumbnails) -> Markup:
     assert content.matrix is not None
     matrix = fewer(content.matrix, pictures.level.count)
+    what = "items" if pictures.picture is None else "pictures"
     if len(matrix.classes) > MOST_CLASSES:
         how = f"With {len(matrix.classes):,} classes, these are the pairs confused most often. "
-        return Markup(_how(how + "Open a number to see the pictures behind it.") + confused_pairs(matrix, pictures))
+        return Markup(_how(f"{how}Open a number to see the {what} behind it.") + confused_pairs(matrix, pictures))
     how = (
         "Rows are the actual classes, columns what was predicted: the diagonal is right, everything beside it is not. "
     )
-    how += "Open a number to see the pictures behind it; Escape closes them."
+    how += f"Open a number to see the {what} behind it; Escape closes them."
     past = tag("a", "Skip the matrix", href="#past-matrix", class_="skip")
     key = tag(
         "p",
@@ -128,7 +135,7 @@ def _top_losses(content: ReportContent, pictures: Thumbnails) -> Markup:
     if any(item.heat is not None for item in content.top_losses):
         how += "Beside each picture is where the model looked for its answer, bright where it counted most (Grad-CAM)."
     if any(item.overlay is not None for item in content.top_losses):
-        how += f"Beside each picture is {content.top_losses[0].overlay_shows}."
+        how += "Beside each picture its wrong pixels are marked. Named are the classes with the most pixels."
     return Markup(_how(how) + top_losses_gallery(content.top_losses, pictures))
 
 

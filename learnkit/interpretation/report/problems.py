@@ -6,15 +6,16 @@ from typing import Any
 
 from learnkit.data.image_data import ImageData
 from learnkit.data.tasks import Classification
+from learnkit.interpretation.items import TRAINING
 from learnkit.interpretation.label_issues import rank_label_issues
 from learnkit.interpretation.report.content import Column, Item, Problems, Suspect, Table
 
-__all__ = ["problems_of"]
+__all__ = ["counted", "problems_of"]
 
 MOST_SUSPECTS = 20
 MOST_SKIPPED = 50
 MOST_NAMED = 8  # classes in a sentence
-NOTHING = "Nothing odd was found: no suspicious label, no file left out, no class without items."
+LEARNT = "Labels were looked at on items that the model was trained on: it has learnt them, so few suspects are found."
 IMBALANCED = 3.0  # largest / smallest class from which it is said
 
 
@@ -27,25 +28,32 @@ def problems_of(interp: Any, learn: Any, item: Callable[[int], Item]) -> Problem
     dls = learn.dls if learn is not None and isinstance(learn.dls, ImageData) else None
     if suspects is None and dls is None:
         return None
+    learnt = [LEARNT] if suspects is not None and interp.part == TRAINING else []
     if dls is None:
-        return Problems(() if suspects else ("No label looks suspicious.",), suspects or ())
+        return Problems((*([] if suspects else ["No label looks suspicious."]), *learnt), suspects or ())
     summary = dls.summary()
-    notes = [*_imbalance(summary.imbalance), *_missing(summary.counts, dls.classes)]
+    n_classes = len(dls.classes) if len(summary.counts) > len(dls.classes) else 0  # masks are not counted by class
+    notes = [*_imbalance(summary.imbalance), *_missing(summary.counts.iloc[:n_classes])]
     skipped = tuple(
-        (_tail(str(row["input"])), str(row["error"])) for row in summary.skipped[:MOST_SKIPPED].to_dict("records")
+        (_tail(str(row["input"])), _without_folder(str(row["error"]), str(row["input"])))
+        for row in summary.skipped[:MOST_SKIPPED].to_dict("records")
     )
     if len(summary.skipped):
-        notes.append(f"Left out because they could not be read: {_items(len(summary.skipped))}.")
+        notes.append(f"Left out because they could not be read: {counted(len(summary.skipped), 'item')}.")
     if not notes and not suspects:
-        notes.append(NOTHING)
-    return Problems(tuple(notes), suspects or (), skipped, len(summary.skipped), _counts(summary.counts))
+        looked_for = ["no suspicious label"] if suspects is not None else []
+        looked_for += ["no file left out", *(["no class without items"] if n_classes else [])]
+        notes.append(f"Nothing odd was found: {', '.join(looked_for)}.")
+    counts = _counts(summary.counts, n_classes)
+    return Problems((*notes, *learnt), suspects or (), skipped, len(summary.skipped), counts)
 
 
 def _suspects(interp: Any, item: Callable[[int], Item]) -> tuple[Suspect, ...] | None:
     if len(interp.classes) < 2:  # there is no other class to suggest
         return None
     scores, suggestions = rank_label_issues(interp.probs, interp.targets)
-    order = scores.argsort(descending=True, stable=True)[:MOST_SUSPECTS].tolist()
+    order = scores.argsort(descending=True, stable=True).tolist()
+    suspicious = [i for i in order if scores[i] > 0 and suggestions[i] != interp.targets[i]]
     return tuple(
         Suspect(
             item(i),
@@ -53,24 +61,23 @@ def _suspects(interp: Any, item: Callable[[int], Item]) -> tuple[Suspect, ...] |
             str(interp.classes[int(suggestions[i])]),
             float(scores[i]),
         )
-        for i in order
-        if scores[i] > 0
+        for i in suspicious[:MOST_SUSPECTS]
     )
 
 
 def _imbalance(imbalance: float | None) -> list[str]:
     if imbalance is None or not math.isfinite(imbalance) or imbalance < IMBALANCED:
         return []
-    return [f"The most frequent class has {imbalance:.1f} times as many training items as the rarest."]
+    times = f"{imbalance:.1f}" if imbalance < 10 else f"{imbalance:,.0f}"
+    return [f"The most frequent class has {times} times as many training items as the rarest."]
 
 
-def _missing(counts: Any, classes: list[str]) -> list[str]:
+def _missing(counts: Any) -> list[str]:
     """Classes without an item in a split that has labels."""
     notes = []
-    for split in counts.columns if classes else ():
-        named = counts[split].reindex(classes).dropna()
-        empty = [str(name) for name in named.index[named == 0]]
-        if not empty or len(empty) == len(named):
+    for split in counts.columns:
+        empty = [str(name) for name in counts.index[counts[split] == 0]]
+        if not empty or len(empty) == len(counts):
             continue
         more = f" and {len(empty) - MOST_NAMED} more" if len(empty) > MOST_NAMED else ""
         are = "class has" if len(empty) == 1 else "classes have"
@@ -79,18 +86,25 @@ def _missing(counts: Any, classes: list[str]) -> list[str]:
     return notes
 
 
-def _counts(counts: Any) -> Table | None:
-    if not len(counts) or isinstance(counts.index[0], tuple):
+def _counts(counts: Any, n_classes: int) -> Table | None:
+    if not n_classes:
         return None
     rows = tuple(
         (str(name), tuple(float(n) for n in row)) for name, row in zip(counts.index, counts.to_numpy(), strict=True)
     )
-    return Table("class", tuple(Column(str(split), 0) for split in counts.columns), rows)
+    columns = tuple(Column(str(split), 0) for split in counts.columns)
+    return Table("class", columns, rows[:n_classes], rows[n_classes:])
 
 
-def _items(n: int) -> str:
-    return f"{n:,} item{'s' if n != 1 else ''}"
+def counted(n: int, what: str) -> str:
+    """A number of things: 1 item, 2 classes."""
+    return f"{n:,} {what}{'' if n == 1 else 'es' if what.endswith('s') else 's'}"
 
 
 def _tail(path: str) -> str:
     return "/".join(path.replace("\\", "/").split("/")[-2:])
+
+
+def _without_folder(text: str, path: str) -> str:
+    """What is wrong with a file, without where it lies on somebody's disk."""
+    return text.replace(path, path.replace("\\", "/").rpartition("/")[2])

@@ -85,7 +85,7 @@ def history_of(learn: Any) -> Table | None:
     if not rows:
         return None
     names = [name for name in learn.history.columns if name != "epoch"]
-    columns = tuple(Column(str(name), 1 if name == "time" else 4) for name in names)
+    columns = tuple(Column("seconds", 1) if name == "time" else Column(str(name), 4) for name in names)
     made = tuple((str(int(row["epoch"]) + 1), tuple(float(row.get(name, math.nan)) for name in names)) for row in rows)
     return Table("epoch", columns, made)
 
@@ -124,7 +124,7 @@ def _described(thing: Any) -> str:
 
 def _duration(seconds: float) -> str:
     if seconds < 120:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 

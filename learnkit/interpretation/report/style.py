@@ -6,7 +6,7 @@ __all__ = ["STYLE"]
 
 DARK = """
 --bg:#15171b;--card:#1d2026;--ink:#e9ebee;--soft:#aab1bb;--line:#343a43;--link:#7cc0f5;--focus:#ffd166;
---right:#4b9fd8;--wrong:#e08a4a;--c0:#6cb6ee;--c1:#f0a35e;--c2:#5fc9a0;--c3:#e29ac6;--c4:#e8d35f;--c5:#b7a6f0;
+--right:#4b9fd8;--wrong:#b96524;--c0:#6cb6ee;--c1:#f0a35e;--c2:#5fc9a0;--c3:#e29ac6;--c4:#e8d35f;--c5:#b7a6f0;
 --band:#264a66;--shadow:none;
 """
 
@@ -57,7 +57,7 @@ button{font:inherit;color:inherit;cursor:pointer}
 button:disabled{cursor:default}
 .matrix{font-size:.88rem;border-spacing:2px;border-collapse:separate}
 .matrix thead th{vertical-align:bottom;text-align:center;padding:.2rem}
-.matrix.wide thead th:not(.corner,.sum)>span{writing-mode:vertical-rl;transform:rotate(180deg);max-height:9rem}
+.matrix.wide thead th:not(.corner,.sum)>span{writing-mode:vertical-rl;transform:rotate(180deg)}
 .matrix tbody th{text-align:right;padding:0 .6rem 0 0;position:sticky;left:0;background:var(--bg);z-index:1;
 max-width:14rem;line-height:1.2}.matrix .name{white-space:nowrap}
 .matrix thead .corner{color:var(--soft);font-weight:400;font-size:.75rem;text-align:right;padding-right:.6rem;
@@ -125,7 +125,7 @@ background:linear-gradient(to right,var(--band) calc(var(--v)*100%),transparent 
 .suspects img,.suspects .missing{width:5.5rem;height:5.5rem;object-fit:contain}
 .suspects figcaption:only-child{grid-column:1/-1}
 .suspects dl>div{grid-template-columns:4rem 1fr}
-.suspects .under{margin-top:.25rem;flex-wrap:wrap;gap:0 .6rem}
+.suspects .under{display:grid;gap:0;margin-top:.25rem}
 .notes{padding-left:1.2rem;max-width:46rem}
 .charts{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr))}
 .chart{padding:1rem 1rem .5rem;max-width:36rem}
@@ -160,7 +160,7 @@ grid-template-columns:minmax(8rem,2fr) repeat(var(--n),minmax(5.4rem,1fr))}
 .sortable thead th{display:flex;flex-direction:column;align-items:end;justify-content:space-between;
 border-bottom:2px solid var(--line);font-size:.85rem;padding-bottom:.2rem}
 .sortable thead th:first-child{align-items:start}
-.sortable thead .name{overflow-wrap:normal}
+thead .name{overflow-wrap:normal}
 .sortable tfoot tr>*{border-bottom:0;background:none;color:var(--soft)}
 .sortable tfoot tr:first-child>*{border-top:2px solid var(--line);margin-top:-1px}
 .share{background:linear-gradient(to right,var(--band) calc(var(--v)*100%),transparent 0)
@@ -182,8 +182,9 @@ footer{margin-top:4rem;padding-top:1rem;border-top:1px solid var(--line);color:v
 @media(max-width:60rem){.page{display:block;padding:1.25rem 1rem}nav{position:static;margin-bottom:1.5rem}
 nav ol{display:flex;flex-wrap:wrap;gap:.1rem .9rem;border:0}nav a{padding:.2rem 0;margin:0;border:0;
 text-decoration:underline}nav a:hover{border:0}section{margin-top:2.6rem}}
-@media(max-width:32rem){h1{font-size:1.7rem}.tiles{grid-template-columns:1fr 1fr}.tiles>div{padding:.7rem .8rem}
-.tiles .value{font-size:1.4rem}.thumbs{grid-template-columns:repeat(auto-fill,minmax(6.4rem,1fr));gap:.8rem;
+@media(max-width:32rem){h1{font-size:1.7rem}svg text{font-size:15px}
+.tiles{grid-template-columns:1fr 1fr}.tiles>div{padding:.7rem .8rem}
+.tiles .value:not(.long){font-size:1.4rem}.thumbs{grid-template-columns:repeat(auto-fill,minmax(6.4rem,1fr));gap:.8rem;
 padding:1rem}
 .thumbs img,.thumbs .missing{width:6.4rem;height:6.4rem}.sortable{font-size:.84rem}
 .sortable tr{grid-template-columns:minmax(4.4rem,2fr) repeat(var(--n),minmax(4.2rem,1fr))}

@@ -2,6 +2,7 @@
 
 import math
 
+from learnkit.interpretation.report.charts import number_text
 from learnkit.interpretation.report.content import Column, Facts, Table
 from learnkit.interpretation.report.elements import Markup, named, tag
 
@@ -62,10 +63,13 @@ def facts_card(facts: Facts) -> Markup:
 
 
 def cell_text(value: float, column: Column) -> str:
-    """A number as its column writes it, an en dash for nan."""
-    if math.isnan(value):
-        return "–"
-    return f"{value:,.{column.digits}f}"
+    """A number as its column writes it, an en dash for nan; one that this would make 0 or very long as it is best read.
+
+    >>> [cell_text(value, Column("loss", 3)) for value in (0.25, 0.00042, 1_250_000_000.0)]
+    ['0.250', '0.00042', '1.25e+09']
+    """
+    is_usual = column.is_share or not column.digits or not value or 0.1**column.digits <= abs(value) < 1e6
+    return f"{value:,.{column.digits}f}" if is_usual and math.isfinite(value) else number_text(value)
 
 
 def ranks(values: list[float]) -> tuple[list[int], list[int]]:

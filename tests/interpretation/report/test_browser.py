@@ -222,6 +222,8 @@ TEXTS = (
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_in_light_and_dark(visit: Callable[..., Visit], file: Path, scheme: str) -> None:
     page = visit(file, color_scheme=scheme).page
+    strongest = "document.querySelectorAll('.matrix button').forEach(cell => cell.style.setProperty('--s', 1))"
+    page.evaluate(strongest)  # as where all of a class is taken for another
     low = {text: round(contrast(page, text), 2) for text in TEXTS}
     assert {text: ratio for text, ratio in low.items() if ratio < 4.5} == {}
 

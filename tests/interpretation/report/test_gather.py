@@ -12,11 +12,13 @@ from torch import nn
 
 from learnkit import ClassificationInterpretation, DataBunch, ImageDataBunch, Learner
 from learnkit.callbacks import OneCycle
-from learnkit.errors import LearnkitWarning, WrongTypeError
+from learnkit.data.tasks import MultiLabel, Regression
+from learnkit.errors import LearnkitWarning, UsageError, WrongTypeError
 from learnkit.interpretation import MultiLabelInterpretation, RegressionInterpretation, SegmentationInterpretation
 from learnkit.interpretation.report import ReportContent, content_of
-from learnkit.interpretation.report.page import page_of
+from learnkit.interpretation.report.page import page_of, write_report
 from learnkit.interpretation.report.thumbnails import Thumbnails
+from learnkit.types import DatasetType
 
 
 def text_of(content: ReportContent) -> str:
@@ -62,7 +64,7 @@ def test_curves_are_those_of_the_recorder(learn: Learner) -> None:
     assert charts["accuracy"].lines[0].ys == tuple(learn.history["accuracy"])
     assert content.history is not None
     assert [label for label, _ in content.history.rows] == ["1", "2"]
-    assert content.history.columns[-1].name == "time"
+    assert content.history.columns[-1].name == "seconds"
 
 
 def test_pictures_and_heat_maps_of_the_top_losses(learn: Learner) -> None:
@@ -119,7 +121,14 @@ def test_problems_of_the_data_are_told(class_folder: Path) -> None:
     assert "4.0 times as many training items" in notes
     assert "1 class has no item in valid: “green”" in notes
     assert "could not be read: 1 item." in notes
-    assert content.problems.skipped[0][0] == "blue/<b>broken.png"
+    file, why = content.problems.skipped[0]
+    assert file == "blue/<b>broken.png"
+    assert "<b>broken.png cannot be read" in why
+    assert str(class_folder) not in text_of(content)  # the page goes to others
+    assert content.problems.counts is not None
+    assert content.problems.counts.rows == (("blue", (8.0, 4.0)), ("green", (8.0, 0.0)), ("red", (2.0, 4.0)))
+    assert content.problems.counts.totals == (("(all)", (18.0, 8.0)),)
+    assert "Items by class (3)" in text_of(content)
     assert "&lt;b&gt;broken.png" in text_of(content)
 
 
@@ -128,9 +137,50 @@ def test_suspicious_labels_are_shown(interpret: Callable[..., Any]) -> None:
     issues = interp.label_issues()
     problems = content_of(interp).problems
     assert problems is not None
-    expected = issues[issues["score"] > 0].head(20)
+    expected = issues[(issues["score"] > 0) & (issues["label"] != issues["suggestion"])].head(20)
     assert [one.item.number for one in problems.suspects] == expected["item"].tolist()
     assert [one.suggestion for one in problems.suspects] == expected["suggestion"].tolist()
+
+
+def test_a_label_is_no_suggestion_instead_of_itself() -> None:
+    probs = torch.tensor([[0.95, 0.05], [0.99, 0.01], [0.4, 0.6], [0.52, 0.48]])
+    interp = ClassificationInterpretation(probs, torch.tensor([0, 0, 1, 1]), torch.ones(4), ("a", "b"))
+    assert interp.label_issues().loc[0, ["label", "suggestion"]].tolist() == ["b", "b"]  # sure of neither
+    problems = content_of(interp).problems
+    assert problems is not None
+    assert problems.suspects == ()
+    assert problems.notes == ("No label looks suspicious.",)
+
+
+def test_a_class_named_as_a_sum_is_a_class(class_folder: Path) -> None:
+    for split in ("train", "valid"):
+        (class_folder / split / "red").rename(class_folder / split / "(all)")
+    dls = ImageDataBunch.from_folder(class_folder, size=24, bs=8, augment=False, num_workers=0)
+    problems = content_of(Learner(dls, small_net(3), seed=0).interpret(), learn=Learner(dls, small_net(3))).problems
+    assert problems is not None
+    assert problems.counts is not None
+    assert [name for name, _ in problems.counts.rows] == ["(all)", "blue", "green"]
+    assert [name for name, _ in problems.counts.totals] == ["(all)"]
+
+
+def test_nothing_is_said_of_what_was_not_looked_for(class_folder: Path) -> None:
+    files = sorted((class_folder / "train").rglob("*.png"))
+    dls = ImageDataBunch.from_lists(
+        class_folder, files, [float(len(file.name)) for file in files], task="regression",
+        valid_pct=0.5, size=24, bs=4, augment=False, num_workers=0,
+    )  # fmt: skip
+    learn = Learner(dls, small_net(1), seed=0)
+    problems = content_of(learn.interpret(), learn=learn).problems
+    assert problems is not None
+    assert problems.notes == ("Nothing odd was found: no file left out.",)
+    assert problems.counts is None
+
+
+def test_weakest_classes_that_are_several_are_counted() -> None:
+    preds = torch.eye(4)[[0, 0, 0, 3]]
+    interp = ClassificationInterpretation(preds, torch.tensor([0, 1, 2, 3]), torch.ones(4), ("a", "b", "c", "d"))
+    weakest = content_of(interp).numbers[-1]
+    assert (weakest.value, weakest.note) == ("0", "b and 1 more")
 
 
 def test_data_without_pictures(blobs: Any) -> None:
@@ -138,7 +188,10 @@ def test_data_without_pictures(blobs: Any) -> None:
     learn.fit(1)
     content = content_of(ClassificationInterpretation.from_learner(learn), learn=learn)
     assert content.picture is None
-    assert "<img " not in text_of(content)
+    text = text_of(content)
+    assert "<img " not in text
+    assert "see the items behind it" in text
+    assert content.top_losses[0].name == f"item {content.top_losses[0].number}"
     facts = {name: text for group in content.settings for name, text in group.rows}
     assert facts["training"] == "64 items"
     assert facts["input"] == "2"
@@ -168,7 +221,20 @@ def test_numbers(names: tuple[str, ...]) -> None:
     assert content.table.rows[0][1][mae] == pytest.approx((1 + 1 + 3 + 5) / 4)
     assert content.top_losses[0].number == 3
     assert content.top_losses[0].prediction == ("6" if len(names) == 1 else "6, 7")
-    assert ">By number</h2>" in text_of(content)
+    text = text_of(content)
+    assert ">By number</h2>" in text
+    assert ("A dash is" in text) == bool(interp.regression_report().isna().any(axis=None))
+
+
+def test_numbers_of_any_size_can_be_read() -> None:
+    targets = torch.tensor([[90_000.25, 1e-4], [80_000.0, 5e-4]])
+    preds = targets + torch.tensor([[1.0, 3e-4], [1.0, 3e-4]])
+    interp = RegressionInterpretation(preds, targets, torch.tensor([4.1e9, 2.0]), ("price", "share"))
+    content = content_of(interp)
+    assert content.top_losses[0].target == "90000, 0.0001"
+    text = text_of(content)
+    assert "loss 4.1e+09" in text
+    assert ">0.0003</td>" in text  # the mean error of the share, not 0.000
 
 
 def test_masks() -> None:
@@ -193,6 +259,85 @@ def test_masks() -> None:
 def test_what_is_no_interpretation_is_refused() -> None:
     with pytest.raises(WrongTypeError, match="report: got Tensor, expected an interpretation"):
         content_of(torch.zeros(3))
+
+
+def test_what_is_no_learner_is_refused(interpret: Callable[..., Any]) -> None:
+    with pytest.raises(WrongTypeError, match="report: got int as learn"):
+        interpret().report("report.html", learn=3)
+
+
+def test_one_mistake_in_thousands_is_not_all_right() -> None:
+    preds = torch.zeros(4000, dtype=torch.int64)
+    preds[0] = 1
+    interp = ClassificationInterpretation(
+        torch.eye(2)[preds], torch.zeros(4000, dtype=torch.int64), torch.ones(4000), ("a", "b")
+    )
+    accuracy, errors = content_of(interp).numbers[:2]
+    assert (accuracy.value, errors.value) == (">99.9%", "1")
+
+
+def test_one_of_a_kind_is_counted_as_one() -> None:
+    interp = ClassificationInterpretation(torch.eye(2)[:1], torch.tensor([1]), torch.ones(1), ("a", "b"))
+    content = content_of(interp)
+    assert content.subtitle == "1 item, 2 classes"
+    assert content.numbers[1].note == "in 1 item"
+
+
+def test_many_numbers_of_an_item_are_counted_not_cut() -> None:
+    preds = torch.arange(24.0).view(2, 12)
+    interp = RegressionInterpretation(preds, preds, torch.tensor([1.0, 2.0]), tuple(f"n{k}" for k in range(12)))
+    content = content_of(interp)
+    assert content.top_losses[1].prediction == "0, 1, 2, 3, and 8 more"
+    assert len(content.numbers) == 7
+    assert content.table is not None
+    assert len(content.table.rows) == 12
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", "a/.."])
+def test_a_report_without_a_name_is_refused_before_anything_is_predicted(
+    learn: Learner, interpret: Callable[..., Any], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interp, told = interpret(), rf"path: got '{re.escape(name)}', expected the name of a file"
+    monkeypatch.setattr(Learner, "interpret", None)
+    for report in (learn.report, interp.report, lambda path: write_report(path, ReportContent("Title"))):
+        with pytest.raises(UsageError, match=told):
+            report(name)
+
+
+@pytest.mark.parametrize(
+    ("ds_type", "n", "part"),
+    [
+        (DatasetType.Valid, 12, "validation"),
+        (DatasetType.Train, 24, "training"),
+        (DatasetType.Fix, 24, "training"),
+    ],
+)
+def test_the_report_says_of_which_set_it_is(learn: Learner, ds_type: DatasetType, n: int, part: str) -> None:
+    content = content_of(learn.interpret(ds_type), learn=learn)
+    assert content.subtitle == f"{n} items of the {part} set, 3 classes"
+    assert content.problems is not None
+    told = [note for note in content.problems.notes if "that the model was trained on" in note]
+    assert len(told) == (part == "training")
+    assert content.subtitle in text_of(content)
+
+
+@pytest.mark.parametrize(
+    ("task", "y", "subtitle"),
+    [
+        (None, torch.arange(4) % 2, "4 items of the test set, 2 classes"),
+        (MultiLabel(("a", "b")), torch.eye(2).repeat(2, 1), "4 items of the test set, 2 labels"),
+        (Regression(("a", "b")), torch.ones(4, 2), "4 items of the test set"),
+    ],
+)
+def test_every_task_tells_the_test_set(task: Any, y: torch.Tensor, subtitle: str) -> None:
+    x = torch.ones(4, 3)
+    learn = Learner(DataBunch.from_tensors(x, y, x, y, x, y, bs=4, task=task), nn.Linear(3, 2), seed=0)
+    assert content_of(learn.interpret(DatasetType.Test)).subtitle == subtitle
+
+
+def test_suspects_of_the_training_set_are_explained_without_a_learner_too(learn: Learner) -> None:
+    notes = [content_of(learn.interpret(part)).problems for part in (DatasetType.Train, DatasetType.Valid)]
+    assert ["it has learnt them" in str(problems) for problems in notes] == [True, False]
 
 
 def test_pictures_are_read_once_and_only_when_they_are_shown(interpret: Callable[..., Any]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from learnkit.interpretation.report.charts import line_chart, reliability_chart, ticks
+from learnkit.interpretation.report.charts import line_chart, reliability_chart, tick_text, ticks
 from learnkit.interpretation.report.choice import fewer, room
 from learnkit.interpretation.report.content import Bin, Chart, Column, Item, Line, Matrix, Reliability, Table
 from learnkit.interpretation.report.elements import named, shortened, tag
@@ -42,6 +42,16 @@ def test_ticks_are_round_and_hold_the_ends(ends: tuple[float, float]) -> None:
     assert np.allclose(steps, steps[0])
 
 
+@pytest.mark.parametrize(
+    "ends", [(0.998, 0.9995), (2.6012, 2.6018), (1_000_100, 1_000_500), (1.25e9, 1.5e9), (-1e-9, 1e-9)]
+)
+def test_ticks_say_what_they_are(ends: tuple[float, float]) -> None:
+    for value in ticks(*ends):
+        text = tick_text(value)
+        assert float(text.replace(",", "")) == value
+        assert len(text) <= 12
+
+
 def points(svg: str) -> list[tuple[float, float]]:
     path = re.findall(r'<path d="M([^"]*)"', svg)[0]
     return [(float(x), float(y)) for x, y in (point.split() for point in path.split("L"))]
@@ -69,6 +79,13 @@ def test_one_wild_epoch_does_not_flatten_the_others() -> None:
     (_, high), (_, low) = points(svg)
     assert low - high > 50
     assert "1e+09" in svg  # where the pointer rests
+
+
+def test_losses_of_batches_below_the_course_are_in_the_picture() -> None:
+    lines = (Line("", (0.0, 1.0, 2.0), (2.0, 0.5, 1.0), "thin"), Line("train", (0.0, 1.0, 2.0), (2.0, 1.9, 1.8)))
+    (_, top), (_, lowest), (_, last) = points(line_chart(Chart("Loss", "batches", "loss", lines)))
+    assert top < last < lowest  # SVG counts from the top
+    assert (lowest - top) / (last - top) == pytest.approx(1.5 / 1.0, rel=0.02)
 
 
 def test_bars_are_as_high_as_the_accuracy() -> None:
