@@ -45,7 +45,7 @@ def predict_augmented(
         UsageError: n or beta that cannot work; data without an augmentation; masks, which would have to be moved back.
     """
     check_count("n", n, "a number of passes, 1 or more")
-    if not 0 <= beta <= 1:
+    if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 <= beta <= 1:
         raise UsageError("beta", got=beta, expected="the weight of the plain pass, from 0 to 1")
     if isinstance(dls.task, Segmentation):
         raise UsageError("tta: the masks of moved pictures would have to be moved back", fix="Use get_preds.")

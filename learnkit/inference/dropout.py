@@ -11,10 +11,10 @@ from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Task
 from learnkit.device import Compute
 from learnkit.errors import DataError, UsageError
-from learnkit.inference.predictions import count_rows, raw_outputs, read_batches
+from learnkit.inference.predictions import activated, count_rows, raw_outputs, read_batches
 from learnkit.inference.rows import Rows
 from learnkit.modes import kept_modes
-from learnkit.seeds import Stream, derive
+from learnkit.seeds import Stream, derive, kept_all_rng
 from learnkit.types import Activation
 
 __all__ = ["DropoutPreds", "predict_with_dropout"]
@@ -70,7 +70,7 @@ def predict_with_dropout(
     means, stds, entropies, information, all_targets = (
         Rows(name, n_rows) for name in ("means", *DropoutPreds._fields[1:])
     )
-    with kept_modes(model), torch.no_grad(), compute.kept_rng():
+    with kept_modes(model), torch.no_grad(), compute.kept_rng(), kept_all_rng():
         model.eval()
         for module in dropouts:
             module.train()
@@ -78,14 +78,14 @@ def predict_with_dropout(
             spread = _Spread(entropy_of)
             for k in range(n):
                 compute.reseed(derive(seed, Stream.STEP, number, k))
-                spread.add(activation(raw_outputs(model, inputs, compute)))
+                spread.add(activated(activation, raw_outputs(model, inputs, compute)))
             means.add(spread.mean)
             stds.add((spread.squares / n).sqrt())
             if entropy_of is not None:
                 entropies.add(entropy_of(spread.mean))
                 information.add((entropy_of(spread.mean) - spread.entropy).clamp(min=0))
             if targets is not None:
-                all_targets.add(torch.as_tensor(targets))
+                all_targets.add(targets)
     mean, std = means.done(), stds.done()
     if mean is None or std is None:
         raise DataError("this set has no items to predict")

@@ -1,5 +1,7 @@
 """Predictions: a model's activated outputs over a loader, batch by batch or gathered, without any trace of a fit."""
 
+import copy
+import random
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from itertools import islice
 from typing import Any
@@ -11,12 +13,23 @@ from torch.utils.data import DataLoader
 
 from learnkit.data.loaders import DatasetLoader, ImageLoader, TensorLoader
 from learnkit.device import Compute, to_device
-from learnkit.errors import DataError, check_count
+from learnkit.errors import DataError, UsageError, check_count
 from learnkit.inference.rows import Rows, as_rows
 from learnkit.modes import evaluating
+from learnkit.seeds import kept_all_rng
 from learnkit.types import Activation
 
-__all__ = ["Answers", "PerItemLoss", "count_rows", "predict_loader", "predict_stream", "raw_outputs", "read_batches"]
+__all__ = [
+    "Answers",
+    "PerItemLoss",
+    "activated",
+    "count_rows",
+    "predict_loader",
+    "predict_stream",
+    "raw_outputs",
+    "read_batches",
+    "with_own_workers",
+]
 
 PerItemLoss = Callable[[Any, Any], Tensor]  # (raw outputs, targets) -> (N,)
 Answers = tuple[Tensor, Tensor | None, Tensor | None]  # of a batch or of all: outputs, targets, losses
@@ -24,7 +37,7 @@ Answers = tuple[Tensor, Tensor | None, Tensor | None]  # of a batch or of all: o
 
 def read_batches(
     loader: Iterable[Any], compute: Compute, n_batch: int | None = None
-) -> Iterator[tuple[Sequence[Any], Any]]:
+) -> Iterator[tuple[Sequence[Any], Tensor | None]]:
     """(inputs, targets or None) batch by batch, on the compute's device.
 
     Args:
@@ -34,6 +47,7 @@ def read_batches(
 
     Raises:
         UsageError: n_batch is not a whole number above 0.
+        DataError: targets that are not one tensor.
     """
     if n_batch is not None:
         check_count("n_batch", n_batch)
@@ -41,7 +55,23 @@ def read_batches(
         batch = to_device(batch, compute.device)
         if not isinstance(batch, tuple | list):
             batch = (batch,)
-        yield (batch[:-1], batch[-1]) if len(batch) > 1 else (batch, None)
+        yield (batch[:-1], _one_tensor(batch[-1])) if len(batch) > 1 else (batch, None)
+
+
+def _one_tensor(targets: Any) -> Tensor | None:
+    """The targets of a batch, the last part of what a loader gives."""
+    if targets is None or isinstance(targets, Tensor):
+        return targets
+    are_several = isinstance(targets, tuple | list) and any(isinstance(part, Tensor) for part in targets)
+    try:
+        if not are_several:
+            return torch.as_tensor(targets)
+    except (TypeError, ValueError, RuntimeError):  # names, a dict
+        pass
+    raise DataError(
+        f"the last part of a batch is a {type(targets).__name__} that makes no tensor", expected="the targets",
+        fix="Give a loader of (inputs..., targets), or of (inputs,) without labels.",
+    )  # fmt: skip
 
 
 def raw_outputs(model: nn.Module, inputs: Sequence[Any], compute: Compute) -> Any:
@@ -49,6 +79,26 @@ def raw_outputs(model: nn.Module, inputs: Sequence[Any], compute: Compute) -> An
     with compute.autocast():
         outputs = model(*inputs)
     return compute.full(outputs)
+
+
+def activated(activation: Activation, outputs: Any) -> Tensor:
+    """activation(outputs): what a user reads, (N, ...).
+
+    Raises:
+        UsageError: the model gives several things, and the activation does not make one tensor of them.
+    """
+    try:
+        answer = activation(outputs)
+    except (AttributeError, TypeError):
+        if isinstance(outputs, Tensor):
+            raise
+        answer = None
+    if not isinstance(answer, Tensor):
+        raise UsageError(
+            "the model's outputs, activated", got=type(outputs).__name__, expected="one tensor",
+            fix="Give the learner activation=, a function of them such as lambda outputs: outputs[0].softmax(1).",
+        )  # fmt: skip
+    return answer
 
 
 def predict_stream(
@@ -62,20 +112,37 @@ def predict_stream(
 ) -> Iterator[Answers]:
     """As `predict_loader`, batch by batch, on the CPU.
 
-    Between two batches the model is in its own mode, gradients are recorded as before, and torch's generators are the
-    caller's: the iterator may be left at any time.
+    Between two batches the model is in its own mode, gradients are recorded as before, and the global generators are
+    the caller's: the iterator may be left at any time.
     """
     answers = _answers(model, loader, compute, activation, loss, n_batch)
-    state = torch.get_rng_state()  # what a loader draws goes on from batch to batch
+    every = not isinstance(loader, TensorLoader | DatasetLoader | ImageLoader)  # those draw from torch's alone
+    state = _generators(every)
     while True:
+        callers = _generators(every)
         with evaluating(model), compute.kept_rng():
-            torch.set_rng_state(state)
-            answer = next(answers, None)
-            state = torch.get_rng_state()
+            _set_generators(state)  # what a loader draws goes on from batch to batch
+            try:
+                answer = next(answers, None)
+            finally:
+                state = _generators(every)
+                _set_generators(callers)
         if answer is None:
             return
         outputs, targets, losses = answer
         yield outputs.cpu(), None if targets is None else targets.cpu(), None if losses is None else losses.cpu()
+
+
+def _generators(every: bool) -> tuple[Any, ...]:
+    """Where torch's global generator is, and NumPy's and Python's."""
+    return (torch.get_rng_state(), np.random.get_state(), random.getstate()) if every else (torch.get_rng_state(),)
+
+
+def _set_generators(state: tuple[Any, ...]) -> None:
+    torch.set_rng_state(state[0])
+    if len(state) > 1:
+        np.random.set_state(state[1])
+        random.setstate(state[2])
 
 
 def predict_loader(
@@ -110,14 +177,14 @@ def predict_loader(
     rows = Rows("outputs", n_rows, None if out is None else as_rows(out, n_rows))
     is_fresh = isinstance(loader, DataLoader | TensorLoader | DatasetLoader | ImageLoader)
     target_rows, loss_rows = Rows("targets", n_rows, at_once=not is_fresh), Rows("losses", n_rows)
-    with evaluating(model), compute.kept_rng():
+    with evaluating(model), compute.kept_rng(), kept_all_rng():
         for outputs, targets, losses in _answers(model, loader, compute, activation, loss, n_batch):
             rows.add(outputs)
             if targets is not None:
                 target_rows.add(targets)
             if losses is not None:
                 loss_rows.add(losses)
-    preds = rows.done()
+        preds = rows.done()
     if preds is None:
         raise DataError("this set has no items to predict")
     return preds, target_rows.done(), loss_rows.done()
@@ -133,11 +200,31 @@ def _answers(
 ) -> Iterator[Answers]:
     for inputs, targets in read_batches(loader, compute, n_batch):
         outputs = raw_outputs(model, inputs, compute)
-        if targets is not None:
-            targets = torch.as_tensor(targets)
-        elif loss is not None:
+        if loss is not None and targets is None:
             raise DataError("with_loss=True, but this set has no labels", fix="Leave with_loss out.")
-        yield activation(outputs), targets, None if loss is None else loss(outputs, targets)
+        if loss is not None and not isinstance(outputs, Tensor):
+            kind = type(outputs).__name__
+            raise UsageError(
+                "with_loss=True: the model's outputs", got=kind, expected="one tensor", fix="Leave it out."
+            )
+        yield activated(activation, outputs), targets, None if loss is None else loss(outputs, targets)
+
+
+def with_own_workers(loader: Any) -> Any:
+    """The loader, for somebody who goes through it slowly: with workers that nobody else takes over.
+
+    The workers of a torch loader that keeps them give up what they are at whenever it is gone through anew.
+    """
+    inner = getattr(loader, "_loader", loader)
+    if not isinstance(inner, DataLoader) or not inner.persistent_workers:
+        return loader
+    own = copy.copy(inner)
+    own._iterator = None
+    if inner is loader:
+        return own
+    loader = copy.copy(loader)
+    loader._loader = own
+    return loader
 
 
 def count_rows(loader: Any, n_batch: int | None = None) -> int | None:

@@ -1,7 +1,10 @@
 """A predictor for serving: one item or a few in, answers out, from any number of threads."""
 
 import copy
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -9,6 +12,7 @@ from torch import Tensor, nn
 
 from learnkit.data.tasks import Task
 from learnkit.errors import UsageError, check_count
+from learnkit.inference.predictions import activated
 from learnkit.types import Activation
 
 __all__ = ["Predictor", "read_answers", "scaled"]
@@ -18,7 +22,11 @@ Answer = tuple[Any, Tensor, Tensor]  # label, index, activated outputs
 
 def scaled(activation: Activation, temperature: float) -> Activation:
     """The activation of raw outputs divided by `temperature`."""
-    return activation if temperature == 1 else lambda raw: activation(raw / temperature)
+    return activation if temperature == 1 else partial(_at, temperature, activation)
+
+
+def _at(temperature: float, activation: Activation, raw: Tensor) -> Tensor:
+    return activation(raw / temperature)
 
 
 def read_answers(activated: Tensor, task: Task) -> list[Answer]:
@@ -58,16 +66,18 @@ class Predictor:
         """
         return self._answers(self.prepare(item))[0]
 
-    def predict_batch(self, items: Sequence[Any]) -> list[Answer]:
+    def predict_batch(self, items: Iterable[Any]) -> list[Answer]:
         """The same for several items, `bs` of them in one forward pass.
 
         Raises:
             ImageError: an image that cannot be read.
-            UsageError: items that are not of one shape.
+            UsageError: a single item, or items that are not of one shape.
         """
+        if isinstance(items, str | bytes | os.PathLike) or not isinstance(items, Iterable):
+            raise UsageError("items", got=type(items).__name__, expected="several, such as a list", fix="Use predict.")
         answers: list[Answer] = []
-        for start in range(0, len(items), self.bs):
-            prepared = [self.prepare(item) for item in items[start : start + self.bs]]
+        remaining = iter(items)
+        while prepared := [self.prepare(item) for item in islice(remaining, self.bs)]:
             shapes = {tuple(x.shape[1:]) for x in prepared}
             if len(shapes) > 1:
                 raise UsageError("items: of several shapes", got=sorted(shapes), expected="one", fix="Use predict.")
@@ -75,6 +85,5 @@ class Predictor:
         return answers
 
     def _answers(self, x: Tensor) -> list[Answer]:
-        with torch.inference_mode():
-            activated = self.activate(self.model(x)).cpu()
-        return read_answers(activated.clone(), self.task)  # a clone made here may be written to, as any tensor
+        with torch.no_grad():  # inference mode would ask for a copy, so that the answers may be written to
+            return read_answers(activated(self.activate, self.model(x)).cpu(), self.task)

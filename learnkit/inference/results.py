@@ -8,7 +8,7 @@ from torch import nn
 from learnkit.data.bunch import DataBunch
 from learnkit.data.drawing import draw_results, drawable
 from learnkit.device import Compute
-from learnkit.errors import UsageError, check_count
+from learnkit.errors import DataError, UsageError, check_count
 from learnkit.inference.predictions import predict_stream
 from learnkit.types import Activation, DatasetType
 
@@ -25,12 +25,15 @@ def show_predictions(
 
     Raises:
         UsageError: rows is not a whole number above 0, or the items have no pictures.
+        DataError: there are no items.
     """
     check_count("rows", rows)
     if dls.task is None:
         raise UsageError("show_results: the data does not say what an output means", fix="Give the bunch task=.")
-    dls.picture(ds_type, 0)  # says so where there are none
     loader = dls.ordered_dl(ds_type)
+    if getattr(loader, "n_items", None) == 0:
+        raise DataError("this set has no items to show")
+    dls.picture(ds_type, 0)  # says so where there are none
     n = min(loader.n_items, rows * rows)
     items = (
         torch.linspace(0, loader.n_items - 1, n).round().long().tolist()

@@ -77,10 +77,10 @@ def _columns(answers: Iterable[Answers], inputs: Sequence[str] | None, task: Tas
     """The columns of each batch. All but the three of a fixed name have a prefix, so that no two are called alike."""
     numbers = count()
     for preds, targets, _ in answers:
-        if preds.ndim != 2 or preds.shape[1] != task.n_out:
+        if preds.ndim > 2 or preds.shape[1:].numel() != task.n_out:
             raise UsageError("write_preds: outputs", got=tuple(preds.shape), expected=f"(N, {task.n_out})")
         rows = [next(numbers) for _ in range(len(preds))]
-        columns: Columns = {"input": rows if inputs is None else [inputs[row] for row in rows]}
+        columns: Columns = {"input": rows if inputs is None else [_utf8(inputs[row]) for row in rows]}
         if isinstance(task, Regression):
             columns |= _numbers("label_", task.names, preds)
             columns |= {} if targets is None else _numbers("target_", task.names, targets)
@@ -93,13 +93,18 @@ def _columns(answers: Iterable[Answers], inputs: Sequence[str] | None, task: Tas
 
 def _numbers(prefix: str, names: Sequence[str], values: Tensor) -> Columns:
     columns = values.reshape(len(values), -1).float().numpy().T
-    return {f"{prefix}{name}": column for name, column in zip(names, columns, strict=True)}
+    return {_utf8(f"{prefix}{name}"): column for name, column in zip(names, columns, strict=True)}
 
 
 def _text(task: Task, encoded: Tensor) -> str:
     if isinstance(task, MultiLabel):
-        return ";".join(name for name, is_there in zip(task.classes, encoded.tolist(), strict=True) if is_there)
-    return task.text(encoded)
+        return _utf8(";".join(name for name, is_there in zip(task.classes, encoded.tolist(), strict=True) if is_there))
+    return _utf8(task.text(encoded))
+
+
+def _utf8(name: str) -> str:
+    """The name of a file need not be UTF-8: bytes that are not are written as escapes."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _write_csv(file: IO[bytes], first: Columns, others: Iterable[Columns], *, safe: bool) -> None:

@@ -13,7 +13,7 @@ from learnkit.data.tasks import Task
 from learnkit.errors import UsageError
 from learnkit.inference.augmented import predict_augmented
 from learnkit.inference.dropout import DropoutPreds, predict_with_dropout
-from learnkit.inference.predictions import PerItemLoss, predict_loader, predict_stream
+from learnkit.inference.predictions import PerItemLoss, activated, predict_loader, predict_stream, with_own_workers
 from learnkit.inference.predictor import Predictor, read_answers, scaled
 from learnkit.inference.results import show_predictions
 from learnkit.inference.tables import check_table, write_table
@@ -22,6 +22,7 @@ from learnkit.learner.trainer import DEFAULT_LR
 from learnkit.losses.per_item import per_item_loss
 from learnkit.metrics.metric import make_metrics
 from learnkit.modes import evaluating
+from learnkit.seeds import kept_all_rng
 from learnkit.training import loop
 from learnkit.training.callback import CallbackList
 from learnkit.types import Activation, DatasetType, PathLike
@@ -62,10 +63,10 @@ class AnsweringTrainer(PolicyTrainer):
 
     def validate(self, dl: Any = None, metrics: Any = None) -> list[float]:
         """[loss, *metrics] over a loader or a part of the data, None for the validation set; no hook is called."""
-        state = self._state(self._ready_optimizer(), 1, DEFAULT_LR, None)
+        state = self._state(self._new_optimizer(), 1, DEFAULT_LR, None)  # the learner's own keeps its rates
         state.valid_dl = self._loader(DatasetType.Valid if dl is None else dl)
         state.metrics = self.metrics if metrics is None else make_metrics(metrics)
-        with evaluating(self.model), state.compute.kept_rng():
+        with evaluating(self.model), state.compute.kept_rng(), kept_all_rng():
             loop.validate(state, CallbackList())
         return list(state.valid.values())
 
@@ -80,7 +81,7 @@ class AnsweringTrainer(PolicyTrainer):
         """(preds, targets[, losses]) in the order of the data set, on the CPU.
 
         Args:
-            ds_type: a part of the data, or any loader.
+            ds_type: a part of the data, or any loader, whose order is kept; `dls.train_dl` means the training part.
             activ: instead of the activation that goes with the loss; it gets the raw outputs.
             with_loss: give the loss of each item too, shape (N,).
             n_batch: read no more batches than this.
@@ -90,12 +91,13 @@ class AnsweringTrainer(PolicyTrainer):
             preds (N, ...) after the activation; targets (N, ...), None without labels; losses (N,) if asked for.
 
         Raises:
-            DataError: there are no items, or `with_loss` without labels.
-            UsageError: an `out` that is read-only, not of floats or of another shape.
+            DataError: there are no items, `with_loss` without labels, or targets that are not one tensor.
+            UsageError: no such part; an `out` that is read-only, not of floats or of another shape; a model of several
+                outputs whose activation does not make one tensor of them.
         """
         loader, compute, loss = self._loader(ds_type), self._compute(), self._item_loss(with_loss)
         answers = predict_loader(
-            self.model, loader, compute, activ or self._activation(), loss=loss, n_batch=n_batch, out=out
+            self.model, loader, compute, self._activation(activ), loss=loss, n_batch=n_batch, out=out
         )
         return answers if with_loss else answers[:2]
 
@@ -108,18 +110,18 @@ class AnsweringTrainer(PolicyTrainer):
     ) -> Iterator[tuple[Any, ...]]:
         """(preds, targets[, losses]) batch by batch, as `get_preds` would gather them; a batch is all that is held.
 
-        The iterator may be left, and the model trained, between two batches.
+        The iterator may be left, and the model trained, between two batches. Where workers read the data, it has its
+        own.
         """
-        loader, compute, loss = self._loader(ds_type), self._compute(), self._item_loss(with_loss)
-        answers = predict_stream(self.model, loader, compute, activ or self._activation(), loss=loss, n_batch=n_batch)
+        loader, compute, loss = with_own_workers(self._loader(ds_type)), self._compute(), self._item_loss(with_loss)
+        answers = predict_stream(self.model, loader, compute, self._activation(activ), loss=loss, n_batch=n_batch)
         return answers if with_loss else (answer[:2] for answer in answers)
 
     def predict(self, item: Any) -> tuple[Any, Tensor, Tensor]:
         """(label, index, probabilities) of one item: a path, PIL image, array, tensor or encoded bytes."""
         task, x = self._task("predict"), self.dls.prepare(item)
-        with evaluating(self.model):
-            activated = self.activate(self.model(x)).cpu()
-        return read_answers(activated, task)[0]
+        with evaluating(self.model), self._compute().kept_rng():
+            return read_answers(activated(self.activate, self.model(x)).cpu(), task)[0]
 
     def pred_batch(self, ds_type: Any = DatasetType.Valid) -> Tensor:
         """Activated outputs of the first batch, shape (batch size, ...), on the CPU."""
@@ -156,6 +158,8 @@ class AnsweringTrainer(PolicyTrainer):
             DataError: there are no items.
         """
         path, loader = check_table(file, self.dls.task), self._loader(ds_type)
+        if isinstance(loader, ImageLoader) and loader.order.shuffle:
+            raise UsageError("write_preds: a loader that draws its images does not name them", fix="Pass one in order.")
         inputs = loader.dataset.inputs if isinstance(loader, ImageLoader) else None
         answers = predict_stream(self.model, loader, self._compute(), self._activation())
         write_table(path, answers, inputs, self._task("write_preds"), safe=safe)
@@ -185,7 +189,7 @@ class AnsweringTrainer(PolicyTrainer):
             UsageError: the bunch holds no images or does not augment, or it is one of masks.
         """
         part, loss = _part(ds_type), self._item_loss(with_loss)
-        activ = activ or self._activation()
+        activ = self._activation(activ)
         answers = predict_augmented(
             self.model, self.dls, part, self._compute(), activ, n=n, beta=beta, seed=self.seed, loss=loss
         )
@@ -210,8 +214,8 @@ class AnsweringTrainer(PolicyTrainer):
         """
         return show_predictions(self.model, self.dls, _part(ds_type), self._compute(), self._activation(), rows)
 
-    def _activation(self) -> Activation:
-        return scaled(self.activation, self._temperature)
+    def _activation(self, chosen: Activation | None = None) -> Activation:
+        return scaled(self.activation, self._temperature) if chosen is None else chosen
 
     def _task(self, what: str) -> Task:
         if self.dls.task is None:
@@ -224,11 +228,17 @@ class AnsweringTrainer(PolicyTrainer):
         return partial(per_item_loss, self.loss_func) if is_wanted else None
 
     def _loader(self, source: Any) -> Iterable[Any]:
-        loader: Iterable[Any] = self.dls.ordered_dl(DatasetType(source)) if isinstance(source, int) else source
+        """A loader as it is; a part of the data, and the training loader, which draws, in the order of the items."""
+        if source is self.dls.train_dl:
+            source = DatasetType.Train
+        if isinstance(source, str) or not isinstance(source, Iterable):
+            source = self.dls.ordered_dl(_part(source, "or a loader of batches"))
+        loader: Iterable[Any] = source
         return loader
 
 
-def _part(ds_type: Any) -> DatasetType:
-    if not isinstance(ds_type, int):
-        raise UsageError("ds_type", got=type(ds_type).__name__, expected="Train, Valid, Test or Fix, no loader")
+def _part(ds_type: Any, others: str = "no loader") -> DatasetType:
+    if isinstance(ds_type, bool) or not isinstance(ds_type, int) or ds_type not in tuple(DatasetType):
+        got = ds_type if isinstance(ds_type, str | int) else type(ds_type).__name__
+        raise UsageError("ds_type", got=got, expected=f"DatasetType.Train, Valid, Test or Fix, {others}")
     return DatasetType(ds_type)

@@ -1,5 +1,6 @@
 """Serving: answers for single items, equal to those of a plain model, from any number of threads."""
 
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -73,6 +74,21 @@ def test_a_batch_goes_through_the_model_in_chunks(learn: Learner, blobs: tuple[T
     assert predictor.predict_batch([]) == []
 
 
+def test_items_may_come_one_by_one(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+    predictor = learn.predictor(bs=5)
+    expected = [predictor.predict(x)[2] for x in blobs[2][:12]]
+    for items in (iter(blobs[2][:12]), blobs[2][:12], blobs[2][:12].numpy(), tuple(blobs[2][:12])):
+        answers = predictor.predict_batch(items)
+        torch.testing.assert_close(torch.stack([probs for _, _, probs in answers]), torch.stack(expected))
+
+
+def test_it_goes_to_another_process_with_its_temperature(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+    learn.temperature = 2.0
+    predictor = learn.predictor()
+    again = pickle.loads(pickle.dumps(predictor))
+    assert torch.equal(again.predict(blobs[2][0])[2], predictor.predict(blobs[2][0])[2])
+
+
 def test_threads_get_the_answers_of_one(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
     predictor = learn.predictor()
     items = list(blobs[0]) * 8
@@ -110,6 +126,9 @@ def test_what_cannot_work_is_told(learn: Learner, blobs: tuple[Tensor, ...]) -> 
     ragged = Predictor(nn.Identity(), lambda item: torch.zeros(1, item), torch.sigmoid, learn.dls.task)
     with pytest.raises(UsageError, match="several shapes"):
         ragged.predict_batch([2, 3])
+    for one in ("cat.jpg", b"bytes", Path("cat.jpg"), Image.new("RGB", (4, 4)), 3):
+        with pytest.raises(UsageError, match=r"items: got .*Use predict\."):
+            ragged.predict_batch(one)  # type: ignore[arg-type]
     learn.dls.task = None
     with pytest.raises(UsageError, match="predictor: the data does not say"):
         learn.predictor()

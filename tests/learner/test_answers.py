@@ -1,4 +1,4 @@
-"""Predictions gathered and streamed: order, memory given, temperature, sets without labels, and no trace left."""
+"""Predictions gathered and streamed: order, memory given, temperature, sets without labels, and what is refused."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,51 +45,6 @@ def test_a_stream_gives_the_batches_of_get_preds(learn: Learner, blobs: tuple[Te
     torch.testing.assert_close(raw_part, raw[:10])
 
 
-def test_between_two_batches_the_model_is_the_users(learn: Learner) -> None:
-    learn.model[3].eval()  # type: ignore[index, operator]
-    state = torch.get_rng_state()
-    for number, _ in enumerate(learn.predict_iter()):
-        assert torch.is_grad_enabled()
-        assert [module.training for module in learn.model] == [True, True, True, False, True]  # type: ignore[union-attr]
-        assert torch.equal(state, torch.get_rng_state())
-        if number == 1:
-            break
-    learn.fit(1)  # half read, then left
-
-
-def test_an_error_leaves_gradients_and_modes_as_they_were(learn: Learner) -> None:
-    with pytest.raises(UsageError, match="out") as caught:
-        learn.get_preds(out=torch.empty(32, 3))
-    assert torch.is_grad_enabled(), "while the traceback is still held"
-    assert learn.model.training
-    with pytest.raises(DataError, match="no labels"):
-        next(learn.predict_iter(DatasetType.Test, with_loss=True))
-    assert torch.is_grad_enabled()
-    assert caught.value.__traceback__ is not None
-
-
-class Noisy(Dataset[Tensor]):
-    """Four items, drawn from the global generator; no labels."""
-
-    def __len__(self) -> int:
-        return 4
-
-    def __getitem__(self, index: int) -> Tensor:
-        return torch.randn(2)
-
-
-def test_what_a_loader_draws_goes_on_from_batch_to_batch(learn: Learner) -> None:
-    torch.manual_seed(3)
-    state = torch.get_rng_state()
-    loader = DataLoader(Noisy(), 1)
-    streamed = torch.cat([preds for preds, targets in learn.predict_iter(loader, activ=nn.Identity())])
-    gathered, targets = learn.get_preds(loader, activ=nn.Identity())
-    assert targets is None
-    assert torch.equal(streamed, gathered)
-    assert len(streamed.unique(dim=0)) == 4
-    assert torch.equal(state, torch.get_rng_state())
-
-
 def test_a_dataset_of_bare_inputs_is_a_set_without_labels(blobs: tuple[Tensor, ...]) -> None:
     class Bare(Dataset[Tensor]):
         def __len__(self) -> int:
@@ -118,6 +73,12 @@ def test_predictions_reach_a_file_in_any_float_type(learn: Learner, dtype: Any, 
     assert np.array_equal(np.load(tmp_path / "preds.npy"), expected)
 
 
+def test_a_tensor_given_may_be_one_that_gradients_are_recorded_for(learn: Learner) -> None:
+    out = torch.zeros(32, 2, requires_grad=True)
+    learn.get_preds(out=out)
+    assert torch.equal(out, learn.get_preds()[0])
+
+
 def test_a_few_batches_fit_a_smaller_array(learn: Learner) -> None:
     out = torch.empty(20, 2)
     preds, targets = learn.get_preds(n_batch=2, out=out)
@@ -139,9 +100,69 @@ def test_a_wrong_array_is_told_before_anything_is_computed(learn: Learner) -> No
     assert not seen
 
 
-def test_a_shuffled_loader_has_as_many_rows_as_it_gives(learn: Learner) -> None:
+def test_the_training_loader_stands_for_the_training_set_in_its_order(
+    learn: Learner, blobs: tuple[Tensor, ...]
+) -> None:
     preds, targets = learn.get_preds(learn.dls.train_dl)
+    torch.testing.assert_close(preds, raw_of(learn, blobs[0]).softmax(1))
+    assert torch.equal(targets, blobs[1])
+    assert learn.validate(learn.dls.train_dl) == learn.validate(DatasetType.Fix)
+
+
+def test_another_shuffled_loader_has_as_many_rows_as_it_gives(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+    preds, targets = learn.get_preds(DataBunch.from_tensors(*blobs, bs=10).train_dl)
     assert len(preds) == len(targets) == 60  # 64 items in batches of 10, the short one left out
+
+
+@pytest.mark.parametrize("source", ["valid", None, 7, True, 3.5, TensorDataset(torch.zeros(4, 2))])
+def test_what_is_no_part_of_the_data_and_no_loader_is_told(learn: Learner, source: Any) -> None:
+    asked = [learn.get_preds, learn.predict_iter, learn.pred_batch, learn.tta, learn.show_results]
+    for ask in asked if source is None else [*asked, learn.validate]:
+        with pytest.raises(UsageError, match=r"ds_type: got .*DatasetType\.Train"):
+            ask(source)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "targets", [("a.jpg", "b.jpg"), (torch.zeros(2), torch.ones(2)), [torch.zeros(1)] * 2, {"y": torch.zeros(2)}]
+)
+def test_targets_that_are_not_one_tensor_are_told(learn: Learner, blobs: tuple[Tensor, ...], targets: Any) -> None:
+    with pytest.raises(DataError, match="the last part of a batch is a"):
+        learn.get_preds([(blobs[2][:2], targets)])
+    assert learn.get_preds([(blobs[2][:2], None)])[1] is None
+    assert learn.get_preds([(blobs[2][:2], [0, 1])])[1].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("kind", [tuple, list, dict])
+def test_a_model_of_several_outputs_needs_an_activation_that_makes_one_of_them(
+    blobs: tuple[Tensor, ...], kind: Any
+) -> None:
+    class Several(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+
+        def forward(self, x: Tensor) -> Any:
+            return kind({0: self.layer(x), 1: x}.items()) if kind is dict else kind([self.layer(x), x])
+
+    learn = Learner(DataBunch.from_tensors(*blobs, bs=10), Several(), loss_func=F.cross_entropy, seed=0)
+    asked: list[Any] = [learn.get_preds, lambda: learn.predict(blobs[2][0])]
+    asked += [lambda: learn.predictor().predict(blobs[2][0]), lambda: learn.get_preds(activ=nn.Identity())]
+    for ask in asked:
+        with pytest.raises(UsageError, match=f"the model's outputs, activated: got '{kind.__name__}'"):
+            ask()
+    with pytest.raises(UsageError, match="with_loss"):
+        learn.get_preds(with_loss=True, activ=lambda outputs: outputs[0])
+    learn.activation = lambda outputs: outputs[0].softmax(1)
+    preds, _ = learn.get_preds()
+    torch.testing.assert_close(learn.predict(blobs[2][0])[2], preds[0])
+    torch.testing.assert_close(learn.predictor().predict(blobs[2][0])[2], preds[0])
+
+
+def test_an_activation_that_counts_as_nothing_is_still_the_one_asked_for(
+    learn: Learner, blobs: tuple[Tensor, ...]
+) -> None:
+    preds, _ = learn.get_preds(activ=nn.Sequential())  # len() of it is 0
+    torch.testing.assert_close(preds, raw_of(learn, blobs[2]))
 
 
 @pytest.mark.parametrize("n_batch", [None, 1, 2, 9])

@@ -1,6 +1,8 @@
 """Predictions written to CSV and Parquet: what is in the cells, and that half a file is never there."""
 
 import csv
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,40 @@ def test_pictures_are_named_by_their_paths(class_folder: Path, tmp_path: Path) -
     again = pd.read_csv(learn.write_preds(tmp_path / "q.csv", dls.test_dl_from(two)))
     assert again["input"].tolist() == two
     assert again["label"].tolist() == table["label"].tolist()[:2]
+    rows = dls.samples.query("split == 'train'")
+    drawn = pd.read_csv(learn.write_preds(tmp_path / "r.csv", dls.train_dl))
+    assert drawn["input"].tolist() == rows["input"].tolist()
+    assert drawn["target"].tolist() == rows["target"].tolist()
+    other = ImageDataBunch.from_folder(class_folder, size=8, bs=5, num_workers=0)
+    with pytest.raises(UsageError, match="does not name them"):
+        learn.write_preds(tmp_path / "s.csv", other.train_dl)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+@pytest.mark.parametrize("file", ["p.csv", "p.parquet"])
+def test_names_need_not_be_utf_8(file: str, tmp_path: Path) -> None:
+    odd = os.fsdecode(b"\xff")
+    for name in (f"train/{odd}/1.png", "train/b/2.png", f"valid/{odd}/3.png", f"valid/b/{odd}.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    dls = ImageDataBunch.from_folder(tmp_path, size=8, bs=2, num_workers=0)
+    learn = Learner(dls, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)), seed=0)
+    learn.write_preds(tmp_path / file)
+    table = read(tmp_path, file)
+    assert list(table) == ["input", "label", "p_b", "p_\\udcff", "target"]
+    assert table["input"].tolist() == [f"{tmp_path}/valid/b/\\udcff.png", f"{tmp_path}/valid/\\udcff/3.png"]
+    assert table["target"].tolist() == ["b", "\\udcff"]
+
+
+def test_one_number_an_item_needs_no_second_dimension(tmp_path: Path) -> None:
+    x = torch.tensor([[1.0], [2.0], [3.0]])
+    dls = DataBunch.from_loaders([(x, x[:, 0])], [(x, x[:, 0])], task=Regression(("age",)))
+    Learner(dls, nn.Flatten(0), seed=0).write_preds(tmp_path / "p.csv")
+    assert read(tmp_path, "p.csv").to_dict("list") == {
+        "input": [0, 1, 2],
+        "label_age": [1, 2, 3],
+        "target_age": [1, 2, 3],
+    }
 
 
 HOSTILE = ["=1+1", "+cmd", "-2+3", "@sum", "\tx", "\rx", "plain", 'a,"b"\nc']
@@ -163,6 +199,8 @@ def test_what_is_no_table_is_told_before_anything_is_computed(scenes: Path, tmp_
     for file in ("p.xlsx", "p", "csv", "p.csv.gz"):
         with pytest.raises(UsageError, match=r"\.csv or \.parquet"):
             learn.write_preds(tmp_path / file)
+    with pytest.raises(UsageError, match="file: got '', expected a name"):
+        learn.write_preds("")
     with pytest.raises(DataError, match="no items"):
         learn.write_preds(tmp_path / "p.csv", [])
     odd = Learner(learn.dls, nn.Identity(), activation=lambda raw: raw[:, :2], seed=0)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from learnkit import DataBunch, DatasetType, ImageDataBunch, Learner
 from learnkit.data.drawing import RIGHT, WRONG
-from learnkit.errors import UsageError
+from learnkit.errors import DataError, UsageError
 from learnkit.plots.masks import class_colours, overlaid
 
 
@@ -137,6 +137,9 @@ def test_what_cannot_be_shown_is_told(tmp_path: Path, blobs: tuple[Tensor, ...])
     for rows in (0, True, 1.5):
         with pytest.raises(UsageError, match="rows"):
             learn.show_results(rows=rows)  # type: ignore[arg-type]
+    dls = ImageDataBunch.single_from_classes(tmp_path, ["a", "b"], size=8)
+    with pytest.raises(DataError, match="no items to show"):
+        Learner(dls, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)), seed=0).show_results()
 
 
 def test_of_many_items_evenly_spaced_ones_are_shown(tmp_path: Path) -> None:

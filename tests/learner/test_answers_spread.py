@@ -115,7 +115,7 @@ def test_what_tta_cannot_do_is_told(class_folder: Path, blobs: tuple[Tensor, ...
     with pytest.raises(UsageError, match="no images to augment"):
         Learner(DataBunch.from_tensors(*blobs), nn.Linear(2, 2), seed=0).tta()
     learn = picture_learner(class_folder, True)
-    for wrong in ({"n": 0}, {"n": True}, {"beta": 1.5}, {"beta": -0.1}, {"beta": float("nan")}):
+    for wrong in ({"n": 0}, {"n": True}, {"beta": 1.5}, {"beta": -0.1}, {"beta": float("nan")}, {"beta": None}):
         with pytest.raises(UsageError, match=next(iter(wrong))):
             learn.tta(**wrong)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no loader"):

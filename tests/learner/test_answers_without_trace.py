@@ -1,0 +1,146 @@
+"""No answer leaves a trace: modes, gradients, generators, the optimizer's rates, and loaders somebody else reads."""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from learnkit import DataBunch, DatasetType, Learner
+from learnkit.errors import DataError, UsageError
+from learnkit.training.callback import Callback
+from learnkit.training.state import TrainState
+
+
+@pytest.fixture
+def learn(blobs: tuple[Tensor, ...]) -> Learner:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 2))
+    learn = Learner(DataBunch.from_tensors(*blobs, x_test=blobs[2], bs=10), model, seed=0)
+    learn.fit(2, 1e-2)
+    learn.model.train()
+    return learn
+
+
+def test_between_two_batches_the_model_is_the_users(learn: Learner) -> None:
+    learn.model[3].eval()  # type: ignore[index, operator]
+    state = torch.get_rng_state()
+    for number, _ in enumerate(learn.predict_iter()):
+        assert torch.is_grad_enabled()
+        assert [module.training for module in learn.model] == [True, True, True, False, True]  # type: ignore[union-attr]
+        assert torch.equal(state, torch.get_rng_state())
+        if number == 1:
+            break
+    learn.fit(1)  # half read, then left
+
+
+def test_an_error_leaves_gradients_and_modes_as_they_were(learn: Learner) -> None:
+    with pytest.raises(UsageError, match="out") as caught:
+        learn.get_preds(out=torch.empty(32, 3))
+    assert torch.is_grad_enabled(), "while the traceback is still held"
+    assert learn.model.training
+    with pytest.raises(DataError, match="no labels"):
+        next(learn.predict_iter(DatasetType.Test, with_loss=True))
+    assert torch.is_grad_enabled()
+    assert caught.value.__traceback__ is not None
+
+
+class Noisy(Dataset[Tensor]):
+    """Four items, drawn from the global generator; no labels."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.randn(2)
+
+
+def test_what_a_loader_draws_goes_on_from_batch_to_batch(learn: Learner) -> None:
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    loader = DataLoader(Noisy(), 1)
+    streamed = torch.cat([preds for preds, targets in learn.predict_iter(loader, activ=nn.Identity())])
+    gathered, targets = learn.get_preds(loader, activ=nn.Identity())
+    assert targets is None
+    assert torch.equal(streamed, gathered)
+    assert len(streamed.unique(dim=0)) == 4
+    assert torch.equal(state, torch.get_rng_state())
+
+
+class DrawnAnywhere(Dataset[Any]):
+    """Eight items, drawn from Python's and NumPy's global generators."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> Any:
+        return torch.tensor([random.random(), np.random.random()]).float(), index % 2
+
+
+def test_no_answer_moves_a_global_generator(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+    class Noisily(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.dropout = nn.Linear(2, 2), nn.Dropout(0.5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            raw: Tensor = self.layer(self.dropout(x + torch.rand_like(x)))
+            return raw
+
+    learn.model = Noisily()
+    loader = DataLoader(DrawnAnywhere(), 2)
+    random.seed(1), np.random.seed(2), torch.manual_seed(3)
+    before = random.getstate(), np.random.get_state(legacy=True), torch.get_rng_state()
+    first, _ = learn.get_preds(loader)
+    learn.validate(loader)
+    learn.mc_dropout(loader, n=2)
+    learn.predict(blobs[2][0])
+    streamed = torch.cat([preds for preds, _ in learn.predict_iter(loader)])
+    after = random.getstate(), np.random.get_state(legacy=True), torch.get_rng_state()
+    assert before[0] == after[0]
+    assert all(np.array_equal(a, b) for a, b in zip(before[1], after[1], strict=True))
+    assert torch.equal(before[2], after[2])
+    assert torch.equal(first, streamed)
+    assert len(first.unique(dim=0)) == 8, "what is drawn goes on from batch to batch"
+
+
+def test_validating_leaves_the_optimizer_alone_within_a_fit_too(learn: Learner) -> None:
+    rates: set[float] = set()
+
+    class Validates(Callback):
+        def after_batch(self, state: TrainState) -> None:
+            rates.add(state.optimizer.param_groups[0]["lr"])
+
+        def after_epoch(self, state: TrainState) -> None:
+            learn.validate()
+
+    learn.fit(2, 0.125, callbacks=Validates())
+    assert rates == {0.125}
+    assert learn.opt is not None
+    learn.validate()
+    assert [group["lr"] for group in learn.opt.param_groups] == [0.125] * len(learn.opt.param_groups)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_stream_whose_loader_has_workers_may_be_interrupted(
+    learn: Learner, blobs: tuple[Tensor, ...], keeps: bool
+) -> None:
+    valid = TensorDataset(blobs[2], blobs[3])
+    bunches = [DataBunch.from_datasets(valid, valid, bs=8, classes=["a", "b"], num_workers=1)]
+    loaders = [DataLoader(valid, 8, num_workers=1, persistent_workers=keeps)]
+    bunches += [DataBunch.from_loaders(loaders[0], loaders[0], classes=["a", "b"])]
+    for dls in bunches:
+        learn.dls = dls
+        expected, targets = learn.get_preds()
+        parts = []
+        for number, part in enumerate(learn.predict_iter()):
+            parts.append(part)
+            if number == 1:
+                learn.validate()  # goes through the same loader
+        assert torch.equal(torch.cat([preds for preds, _ in parts]), expected)
+        assert torch.equal(torch.cat([part for _, part in parts]), targets)
+        next(learn.predict_iter())  # and left
+        assert torch.equal(learn.get_preds()[0], expected)
