@@ -23,8 +23,6 @@ __all__ = [
     "default_device",
     "find_device",
     "on_device",
-    "peak_memory",
-    "reset_peak_memory",
     "to_device",
     "usable_cpus",
 ]
@@ -55,37 +53,29 @@ def find_device(device: str | torch.device | None) -> torch.device:
     """The device a user means; None is the default one.
 
     Raises:
-        UsageError: a name torch does not know.
+        UsageError: a name torch does not know, or a device that is not here.
     """
     if device is None:
         return default_device()
     try:
-        return torch.device(device)
+        found = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise UsageError("device", got=device, expected="a device torch knows, such as 'cpu' or 'cuda:0'") from error
+    try:
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, ImportError) as error:
+        there = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        what = "the CPU alone" if there is None else f"the CPU and {torch.accelerator.device_count()} of {there.type}"
+        raise UsageError(
+            f"device {str(device)!r} cannot be used ({(str(error) or type(error).__name__).splitlines()[0]})",
+            expected=f"one that is here; as torch sees it, that is {what}",
+        ) from error
+    return found
 
 
 def copies_from_pinned(device: torch.device) -> bool:
     """Whether batches reach this device faster from page-locked memory."""
     return device.type == "cuda"
-
-
-def peak_memory(device: torch.device) -> int | None:
-    """The most bytes of an accelerator that tensors held at once since `reset_peak_memory`; None where none counts."""
-    module = _counting_module(device)
-    return None if module is None else int(module.max_memory_allocated(device))
-
-
-def reset_peak_memory(device: torch.device) -> None:
-    """Count the peak anew from here on."""
-    module = _counting_module(device)
-    if module is not None:
-        module.reset_peak_memory_stats(device)
-
-
-def _counting_module(device: torch.device) -> Any:
-    module = None if device.type == "cpu" else torch.get_device_module(device)
-    return module if hasattr(module, "max_memory_allocated") else None
 
 
 def usable_cpus() -> int:
@@ -146,6 +136,7 @@ class Compute:
         precision: "fp32", "fp16" (with gradient scaling) or "bf16"; weights stay float32.
         clip_norm: the global gradient norm above which gradients are scaled down, None for no clipping.
         accumulate: items whose gradients are gathered before a step, None for a step a batch.
+        part: the most items that are learnt from at a time, None for whole batches.
         n_gathered: items gathered since the last step.
         n_skipped: steps left out because float16 gradients overflowed.
     """
@@ -154,6 +145,7 @@ class Compute:
     precision: Precision = "fp32"
     clip_norm: float | None = None
     accumulate: int | None = None
+    part: int | None = None
     n_gathered: int = 0
     n_skipped: int = 0
     _scaler: torch.amp.GradScaler | None = None

@@ -12,7 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # From the ground up. A module imports from lower floors and from its own package, never from a neighbour.
 FLOORS = [
     {"errors", "markup", "modes", "seeds", "types"},
-    {"device", "distributed", "plots", "weight_files", "whole_files"},
+    {"device", "device_memory", "distributed", "plots", "weight_files", "whole_files"},
     {"losses", "metrics", "models", "optim"},
     {"data"},
     {"training"},

@@ -22,6 +22,18 @@ def test_the_variable_names_the_default_device(monkeypatch: pytest.MonkeyPatch) 
         default_device()
 
 
+@pytest.mark.parametrize("name", ["cuda:99", "hpu:99"])  # torch knows both, the second by name alone
+def test_a_device_that_is_not_here_is_refused_with_what_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with pytest.raises(UsageError, match=f"device '{name}' cannot be used .* as torch sees it, that is the CPU alone"):
+        find_device(name)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    with pytest.raises(UsageError, match="that is the CPU and 2 of cuda"):
+        find_device(torch.device(name))
+
+
 def test_an_accelerator_that_does_not_compute_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))

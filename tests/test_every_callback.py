@@ -20,6 +20,7 @@ EVERY_CALLBACK: dict[str, Maker[[], Callback]] = {
     "EMA": lambda: callbacks.EMA(0.9),
     "GeneralScheduler": lambda: callbacks.GeneralScheduler({"lr": 1e-2, "mom": 0.8}),
     "GradientAccumulation": lambda: callbacks.GradientAccumulation(32),
+    "MicroBatches": lambda: callbacks.MicroBatches(4),
     "GradientClipping": lambda: callbacks.GradientClipping(1.0),
     "Hooks": lambda: callbacks.Hooks(),
     "LRFinder": lambda: callbacks.LRFinder(num_it=1000),

@@ -1,6 +1,6 @@
 """What some fits need: schedules, stopping, saving, precision, mixing, averaging, records and reports."""
 
-from learnkit.callbacks.accumulation import GradientAccumulation
+from learnkit.callbacks.accumulation import GradientAccumulation, MicroBatches
 from learnkit.callbacks.averaging import EMA, SWA
 from learnkit.callbacks.control import StopAfterNBatches, TerminateOnNaN
 from learnkit.callbacks.csv_logger import CSVLogger
@@ -39,6 +39,7 @@ __all__ = [
     "Hooks",
     "LRFinder",
     "MLflow",
+    "MicroBatches",
     "MixUp",
     "MixedPrecision",
     "OneCycle",

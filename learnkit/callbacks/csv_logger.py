@@ -11,7 +11,7 @@ from learnkit.errors import CorruptFileError, DataError, UsageError
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
 from learnkit.types import PathLike
-from learnkit.whole_files import write_atomically
+from learnkit.whole_files import make_folder, write_atomically, write_error
 
 __all__ = ["CSVLogger"]
 
@@ -32,6 +32,7 @@ class CSVLogger(Callback):
         UsageError: a relative path that leads out of the model folder, or no name of a file.
         DataError: in a fit with `append`: the file has other columns than this fit.
         CorruptFileError: in a fit with `append`: the file's last line is cut short.
+        WriteError: in a fit: the disk does not take it.
     """
 
     order = Order.REPORT
@@ -50,7 +51,7 @@ class CSVLogger(Callback):
 
     def before_fit(self, state: TrainState) -> None:
         self.path = state.folder / self.filename
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         self._begin, self._lines, self._in_fit = 0, "", True
         if state.resumed and self.path.exists():
             return  # `load_state_dict` knows which lines are of this fit
@@ -83,8 +84,11 @@ class CSVLogger(Callback):
         line = io.StringIO(newline="")
         csv.writer(line, lineterminator="\n").writerow(cells)
         self._lines += line.getvalue()
-        with self.path.open(mode, encoding="utf-8", newline="") as file:
-            file.write(line.getvalue())
+        try:
+            with self.path.open(mode, encoding="utf-8", newline="") as file:
+                file.write(line.getvalue())
+        except OSError as error:
+            raise write_error(self.path, 0, error) from error
 
     def state_dict(self) -> dict[str, Any]:
         """Where the lines of this fit begin in the file, and the lines; nothing outside a fit."""

@@ -16,7 +16,7 @@ __all__ = ["GeneralScheduler", "Setting", "TrainingPhase"]
 Setting: TypeAlias = float | tuple[float, float] | Schedule
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainingPhase:
     """A part of a fit, and how learning rate and momentum go in it.
 
@@ -42,6 +42,14 @@ class TrainingPhase:
         _check("mom", self.mom, _is_momentum, "momenta in [0, 1)")
         for setting in (self.lr, self.mom):
             self.schedule(setting, 0.0)  # refuses ends its annealing cannot join, here where they were written
+
+    def __repr__(self) -> str:
+        """With points of the schedules: the names of functions would not tell two of them apart."""
+        return f"TrainingPhase({self.share}, lr={self._points(self.lr)}, mom={self._points(self.mom)})"
+
+    def _points(self, setting: Setting | None) -> str:
+        course = self.schedule(setting, 0.0)
+        return "None" if setting is None else " ".join(f"{course(tenth / 10):.6g}" for tenth in range(10))
 
     def schedule(self, setting: Setting | None, default: float) -> Schedule:
         """The schedule over this phase that a setting means."""

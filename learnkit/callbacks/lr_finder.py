@@ -77,12 +77,12 @@ class LRFinder(Callback):
         loss = state.loss.item()
         if not math.isfinite(loss):
             raise StopFit(f"the loss became {loss} at lr {self._rate(len(self.lrs) / self.num_it):.3g}")
-        self.lrs.append(state.optimizer.param_groups[-1]["lr"])
-        self.losses.append(self._smoothed.add(loss))
-        if self.stop_div and self.losses[-1] > DIVERGED * min(self.losses):
-            raise StopFit("the loss diverged")
 
     def after_batch(self, state: TrainState) -> None:
+        self.lrs.append(state.optimizer.param_groups[-1]["lr"])
+        self.losses.append(self._smoothed.add(state.loss.item()))
+        if self.stop_div and self.losses[-1] > DIVERGED * min(self.losses):
+            raise StopFit("the loss diverged")
         if len(self.lrs) >= self.num_it:
             raise StopFit(f"{self.num_it} batches seen")
 

@@ -3,7 +3,7 @@
 import math
 import sys
 
-from learnkit.device import peak_memory, reset_peak_memory
+from learnkit.device_memory import peak_memory, reset_peak_memory
 from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
 

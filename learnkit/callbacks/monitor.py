@@ -27,6 +27,9 @@ class Monitor:
         self.best = math.nan
         self._higher_is_better = False
 
+    def __repr__(self) -> str:
+        return f"{self.name!r} by more than {self.min_delta}"
+
     def start(self, state: TrainState) -> None:
         """Forget the past; refuse a name this fit will not record.
 

@@ -1,6 +1,7 @@
 """The one-cycle policy: the learning rate up and down once, momentum the other way."""
 
 from collections.abc import Sequence
+from numbers import Real
 
 from learnkit.errors import UsageError
 from learnkit.optim.groups import is_positive, spread_rates
@@ -37,7 +38,8 @@ class OneCycle(Callback):
     ) -> None:
         if lr_max is not None and not isinstance(lr_max, list | tuple):
             spread_rates(lr_max, 1)  # refuses nan and the like here, where it was written
-        if len(moms) != 2 or not all(0 <= mom < 1 for mom in moms):
+        are_two = isinstance(moms, Sequence) and len(moms) == 2
+        if not are_two or not all(isinstance(mom, Real) and 0 <= mom < 1 for mom in moms):
             raise UsageError("moms", got=moms, expected="two numbers in [0, 1): at the ends, and at the peak")
         if not 0 <= pct_start <= 1:
             raise UsageError("pct_start", got=pct_start, expected="a share from 0 to 1")

@@ -45,7 +45,7 @@ class SaveModel(Callback):
         self.with_opt = with_opt
         self.written: Path | None = None
         self._has_failed = False
-        self._folder = Path()
+        self._folder: Path | None = None
 
     @property
     def label(self) -> str:
@@ -79,7 +79,7 @@ class SaveModel(Callback):
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         self.monitor.best = saved["best"]
-        self.written = self._folder / f"{self.name}.pth" if saved["has_written"] else None
+        self.written = self._folder / f"{self.name}.pth" if saved["has_written"] and self._folder else None
 
     def after_fit(self, state: TrainState) -> None:
         if self.every == "epoch":

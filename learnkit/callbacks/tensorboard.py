@@ -1,5 +1,6 @@
 """TensorBoard: curves, rates, pictures, histograms and the graph of a fit, in files its web page reads."""
 
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 __all__ = ["TensorBoard"]
+
+SUFFIX = ".fit"  # of the names of the files written here
 
 
 class TensorBoard(Callback):
@@ -52,13 +55,12 @@ class TensorBoard(Callback):
         self.folder: Path | None = None  # of the last run
         self._writer: SummaryWriter | None = None
         self._n_batches = 0
-        self._purge_step: int | None = None  # what was written of this batch and later ones is not shown
         self._in_fit = False
 
     def before_fit(self, state: TrainState) -> None:
         _summary_writer()
         self.folder = self.log_dir / (self.name or _next_name(self.log_dir))
-        self._n_batches, self._purge_step, self._in_fit = 0, None, True
+        self._n_batches, self._in_fit = 0, True
         if not state.resumed:  # a fit that goes on does so in its own folder, which it is not told yet
             self._writer = self._open
 
@@ -95,17 +97,32 @@ class TensorBoard(Callback):
         self._in_fit = False
 
     def state_dict(self) -> dict[str, Any]:
-        """The name of the run, and how many batches it has seen; nothing outside a fit."""
-        return {"name": self.folder.name, "n_batches": self._n_batches} if self._in_fit and self.folder else {}
+        """The name of the run, its batches so far, and its files with their sizes; nothing outside a fit."""
+        if not self._in_fit or self.folder is None:
+            return {}
+        if self._writer is not None:
+            self._writer.flush()
+        sizes = {file.name: file.stat().st_size for file in self._files()}
+        return {"name": self.folder.name, "n_batches": self._n_batches, "files": sizes}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Take back what was written since, so that nothing is shown twice."""
         self.folder = self.log_dir / check_name(saved["name"])
-        self._n_batches, self._purge_step = saved["n_batches"], saved["n_batches"] + 1
+        self._n_batches = saved["n_batches"]
+        for file in self._files():
+            if file.name not in saved["files"]:
+                file.unlink()
+            elif file.stat().st_size > saved["files"][file.name]:
+                os.truncate(file, saved["files"][file.name])
+
+    def _files(self) -> list[Path]:
+        """Those of this run that were written here."""
+        return [] if self.folder is None else sorted(self.folder.glob(f"events.out.tfevents.*{SUFFIX}"))
 
     @property
     def _open(self) -> "SummaryWriter":
         if self._writer is None:
-            self._writer = _summary_writer()(str(self.folder), purge_step=self._purge_step)
+            self._writer = _summary_writer()(str(self.folder), filename_suffix=SUFFIX)
         return self._writer
 
     def _write_graph(self, state: TrainState) -> None:

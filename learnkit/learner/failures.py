@@ -3,20 +3,20 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor
 
 from learnkit.callbacks.recorder import Recorder
 from learnkit.data.workers import worker_error
-from learnkit.errors import OutOfMemory
+from learnkit.device_memory import give_back, is_out_of_memory
+from learnkit.errors import OutOfMemory, UsageError
 from learnkit.training.state import TrainState
 
-__all__ = ["explained"]
+__all__ = ["explained", "interrupts_noted"]
 
 
 @contextmanager
-def explained(state: TrainState, recorder: Recorder) -> Iterator[None]:
-    """Run a fit; a worker that died, memory that ran out and Ctrl-C say what happened and what is left."""
+def interrupts_noted(state: TrainState, recorder: Recorder) -> Iterator[None]:
+    """Run a fit; Ctrl-C says where it was and what is left."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -25,8 +25,15 @@ def explained(state: TrainState, recorder: Recorder) -> Iterator[None]:
             f"weights, optimizer and history ({len(recorder.rows)} epochs) are kept; the learner can be used"
         )
         raise
+
+
+@contextmanager
+def explained(state: TrainState) -> Iterator[None]:
+    """Train; a worker that died, memory that ran out and a lone item before batch norm are said in words."""
+    try:
+        yield
     except Exception as error:
-        named = worker_error(error, state.train_dl, state.valid_dl) or _out_of_memory(error, state)
+        named = worker_error(error, state.train_dl, state.valid_dl) or _out_of_memory(error, state) or _lone_item(error)
         if named is not None:
             raise named from error
         raise
@@ -34,17 +41,16 @@ def explained(state: TrainState, recorder: Recorder) -> Iterator[None]:
 
 def _out_of_memory(error: BaseException, state: TrainState) -> OutOfMemory | None:
     """Says how large the batch was; what the allocator keeps for later is given back, so that the next fit has it."""
-    if not _is_out_of_memory(error):
+    if not is_out_of_memory(error):
         return None
     device = state.compute.device
-    if device.type != "cpu" and hasattr(torch.get_device_module(device), "empty_cache"):
-        torch.get_device_module(device).empty_cache()
+    give_back(device)
     shapes = [tuple(x.shape) for x in state.inputs if isinstance(x, Tensor) and x.ndim]
     bs = shapes[0][0] if shapes else 0
     what = f"{bs} items of shape {', '.join(str(shape[1:]) for shape in shapes)}" if shapes else "this size"
     fix = (
-        f"Make the data with bs={bs // 2} (and GradientAccumulation({bs}) for steps as large as before), or with a "
-        "smaller size=."
+        f"Make the data with bs={bs // 2} (and GradientAccumulation({bs}) for steps as large as before) or with a "
+        "smaller size=, or add the callback MicroBatches()."
     )
     return OutOfMemory(
         f"a batch of {what} does not fit into the memory of {device}, at epoch {state.epoch} batch {state.batch} "
@@ -53,7 +59,11 @@ def _out_of_memory(error: BaseException, state: TrainState) -> OutOfMemory | Non
     )
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's CPU allocator
+def _lone_item(error: BaseException) -> UsageError | None:
+    """torch's batch norm tells of the shape it got, and not of what to do."""
+    if not isinstance(error, ValueError) or "more than 1 value per channel when training" not in str(error):
+        return None
+    return UsageError(
+        f"batch norm cannot train on a batch of one item ({error})",
+        fix="Use bs=2 or more, or a norm that looks at each item alone, such as nn.GroupNorm.",
+    )

@@ -4,11 +4,13 @@ import hashlib
 import inspect
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from learnkit.callbacks.monitor import Monitor
 from learnkit.callbacks.recorder import Recorder
 from learnkit.data.bunch import DataBunch
 from learnkit.data.image_data import ImageData
@@ -19,8 +21,8 @@ from learnkit.training.state import TrainState, loader_length
 
 __all__ = ["differences", "identity", "surroundings"]
 
-ROWS = 256  # of a tensor that are looked at
-READ_ELSEWHERE = {"classes", "device", "num_workers", "cache", "on_error", "reader", "split", "task", "test", "sampler"}
+LOOKED_AT = 1 << 26  # bytes of a tensor; of a larger one, rows at even distances
+READ_ELSEWHERE = {"classes", "device", "num_workers", "cache", "on_error", "split", "task", "test", "sampler"}
 
 
 def identity(dls: DataBunch, state: TrainState, callbacks: Iterable[Callback], fit: dict[str, Any]) -> dict[str, str]:
@@ -40,10 +42,15 @@ def identity(dls: DataBunch, state: TrainState, callbacks: Iterable[Callback], f
     for number, line in enumerate(_text(state.model).splitlines(), 1):
         found[f"model: line {number} of print(model)"] = line.strip()
     found["optimizer"] = type(state.optimizer).__name__
-    found["loss"] = _text(state.loss_func) if isinstance(state.loss_func, nn.Module) else _named(state.loss_func)
-    for callback in _steering(callbacks):
-        for name, value in _settings(callback).items():
-            found[f"{type(callback).__name__}: {name}"] = value
+    for name, value in state.optimizer.defaults.items():
+        if value and name not in ("lr", "weight_decay"):  # of those, the fit's own count
+            found[f"optimizer: {name}"] = _text(value)
+    has_text = isinstance(state.loss_func, nn.Module | partial)
+    found["loss"] = _text(state.loss_func) if has_text else _named(state.loss_func)
+    found["metrics"] = ", ".join(metric.name for metric in state.metrics) or "none"
+    for part in (state.loss_func, *_steering(callbacks)):
+        for name, value in _settings(part).items():
+            found[f"{_named(part)}: {name}"] = value
     return found
 
 
@@ -68,15 +75,17 @@ def _steering(callbacks: Iterable[Callback]) -> list[Callback]:
     return [c for c in callbacks if c.order < Order.REPORT and not isinstance(c, Recorder)]
 
 
-def _settings(callback: Callback) -> dict[str, str]:
-    """What a callback was made with, of the arguments that it keeps under their names and that are plain values."""
-    arguments = inspect.signature(type(callback).__init__).parameters
-    kept = {name: value for name, value in vars(callback).items() if name in arguments}
-    plain = (bool, int, float, str, tuple, list, slice, type(None))
+def _settings(part: Any) -> dict[str, str]:
+    """What a callback or a loss was made with, of the arguments that it keeps under their names and that are plain."""
+    arguments = inspect.signature(type(part).__init__).parameters
+    attributes = {**vars(part), **getattr(part, "_buffers", {})}
+    kept = {name: value for name, value in attributes.items() if name in arguments}
+    plain = (bool, int, float, str, tuple, list, slice, type(None), Monitor, Tensor)
     return {name: _text(value) for name, value in kept.items() if isinstance(value, plain)}
 
 
 def _text(value: Any) -> str:
+    value = value.tolist() if isinstance(value, Tensor) else value
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
@@ -90,10 +99,17 @@ def _of_data(dls: DataBunch) -> dict[str, str]:
         found |= {f"data: {name}": text for name, text in _of_table(dls).items()}
         for name in dls.settings.__dataclass_fields__.keys() - READ_ELSEWHERE - {"bs", "allow_leak", "valid_pct"}:
             found[f"data: {name}="] = _text(getattr(dls.settings, name))
+        found["data: sampler="] = _of_sampler(dls.settings.sampler)
         return found
     for name, loader in (("training", dls.train_dl), ("validation", dls.valid_dl)):
         found[f"data: {name}"] = _of_loader(loader)
     return found
+
+
+def _of_sampler(sampler: Any) -> str:
+    if sampler is None or isinstance(sampler, str):
+        return _text(sampler)
+    return f"weights {_digest(_text(torch.as_tensor(sampler, dtype=torch.float64)).encode())}"
 
 
 def _of_table(dls: ImageData) -> dict[str, str]:
@@ -131,8 +147,8 @@ def _of_loader(loader: Any) -> str:
 
 
 def _bytes(tensor: Tensor) -> bytes:
-    """Shape, type and evenly spaced rows of a tensor."""
-    step = max(1, len(tensor) // ROWS)
+    """Shape, type and rows of a tensor."""
+    step = max(1, tensor.nbytes // LOOKED_AT)
     rows = tensor[::step].detach().cpu().contiguous()
     return f"{tuple(tensor.shape)} {tensor.dtype}".encode() + rows.view(torch.uint8).numpy().tobytes()
 

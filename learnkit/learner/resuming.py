@@ -69,7 +69,7 @@ def prepare(
         about["learner"] = saved["learner"]
         if state.is_done:
             with state.compute.kept_rng():
-                put_back(state, [learn.recorder], saved)
+                put_back(state, callbacks, saved)
             return None
     elif every is not None:
         for folder in folders.glob("fit-*"):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from typing import Any, ClassVar, TypeAlias
 
-from learnkit.errors import Interrupt, UsageError
+from learnkit.errors import Interrupt, UsageError, WrongTypeError
 from learnkit.training.state import TrainState
 
 __all__ = ["Callback", "CallbackList", "Hook", "Order"]
@@ -59,7 +59,9 @@ class Callback:
             if near or name.startswith(("before_", "after_")):
                 same_moment = [hook for hook in HOOKS if hook.partition("_")[2] == name.partition("_")[2]]
                 meant = [*same_moment, *near, *difflib.get_close_matches(name, HOOKS, n=1, cutoff=0.0)][0]
-                raise TypeError(f"{cls.__name__}.{name} is not a hook of the training loop; did you mean {meant!r}?")
+                raise WrongTypeError(
+                    f"{cls.__name__}.{name} is not a hook of the training loop; did you mean {meant!r}?"
+                )
 
     @property
     def label(self) -> str:
@@ -88,7 +90,8 @@ class Callback:
         """Take back what `state_dict` gave, at once.
 
         Called after `before_fit`, at the point of the sequence of hooks where `state_dict` was: for a fit that was left
-        within an epoch after `before_epoch`, for one left between two before it.
+        within an epoch after `before_epoch`, for one left between two before it. Of a fit that is done no hook is
+        called, but this is: what a callback keeps from one fit to the next is there again.
         """
 
 

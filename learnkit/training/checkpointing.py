@@ -3,7 +3,7 @@
 import re
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -39,7 +39,8 @@ class Interval:
         """
         if isinstance(every, int) and not isinstance(every, bool) and every > 0:
             return cls(steps=every)
-        if isinstance(every, str) and (found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h)", every.strip())):
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h)", every.strip()) if isinstance(every, str) else None
+        if found and float(found[1]) > 0:
             return cls(seconds=float(found[1]) * SECONDS[found[2]])
         raise UsageError(
             "checkpoint_every", got=every, expected="a number of steps, 1 or more, or a time such as '5min'"
@@ -84,6 +85,7 @@ class Checkpoints:
         self._putting_off: AbstractContextManager[None] | None = None
         self._step = 0  # of the last one
         self._time = 0.0
+        self._done = 0  # batches of this epoch, up to the last step
         self._unsaved: dict[str, dict[str, Any]] = {}  # what callbacks without a state_dict held when the fit began
 
     def __enter__(self) -> Self:
@@ -112,6 +114,7 @@ class Checkpoints:
 
     def begin_epoch(self, state: TrainState, callbacks: Iterable[Callback]) -> None:
         """Put back a fit that was left within this epoch."""
+        self._done = 0
         if self._saved is not None and state.continues:
             put_back(state, callbacks, self._saved)
 
@@ -121,14 +124,26 @@ class Checkpoints:
             state.compute.set_rng_state(self._saved["rng"])
             self._saved = None
 
+    def batches(
+        self, batches: Iterable[Any], state: TrainState, callbacks: Iterable[Callback], watch: LossWatch
+    ) -> Iterator[Any]:
+        """The same batches; where no more come since a signal has ended the workers too, a checkpoint is written."""
+        try:
+            yield from batches
+        except Exception:  # of the loader: those of the loop do not come here
+            if self._signals.noted and self._done and not state.compute.n_gathered:
+                self.after_batch(state, callbacks, watch)
+            raise
+
     def after_batch(self, state: TrainState, callbacks: Iterable[Callback], watch: LossWatch) -> None:
         """Write one if it is due, or if the process is asked to go; no gradients may be gathered."""
+        self._done = state.batch + 1
         is_due = state.step - self._step >= self._interval.steps or (
             time.monotonic() - self._time >= self._interval.seconds
         )
         if is_due or self._signals.noted:
             watch.read(state)  # weights that a loss that is no number has spoilt are not written
-            self._write(state, callbacks, state.epoch, state.batch + 1)
+            self._write(state, callbacks, state.epoch, self._done)
 
     def after_epoch(self, state: TrainState, callbacks: Iterable[Callback]) -> None:
         """Write one of the end of an epoch."""

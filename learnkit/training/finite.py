@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learnkit.errors import NonFiniteLossError, StopFit, UsageError
+from learnkit.errors import NonFiniteLossError, StopFit, UsageError, WrongTypeError
 from learnkit.training.state import TrainState
 
-__all__ = ["LossWatch", "Weights", "tensors_of"]
+__all__ = ["LossWatch", "Weights", "as_loss", "tensors_of"]
 
 READ_EVERY = 50  # batches between two looks on a device where a look waits for the queue
 
@@ -31,6 +31,17 @@ class Weights:
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name, those that its state dict leaves out too."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def as_loss(loss: Any) -> Tensor:
+    """What a loss function gave.
+
+    Raises:
+        WrongTypeError: no tensor.
+    """
+    if not isinstance(loss, Tensor):
+        raise WrongTypeError("loss_func", got=loss, expected="a loss that is a tensor", fix="Leave .item() out.")
+    return loss
 
 
 class LossWatch:
@@ -59,7 +70,7 @@ class LossWatch:
         """Take note of `state.loss`; read it if reading is free or due."""
         if state.loss.dim():
             raise UsageError(
-                "loss_func", got=tuple(state.loss.shape), expected="a loss of shape (), the mean over the batch",
+                "loss_func", got=tuple(state.loss.shape), expected="a tensor of shape (), the mean over the batch",
                 fix="Average it, for example with reduction='mean'.",
             )  # fmt: skip
         if self._reads_freely:

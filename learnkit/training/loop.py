@@ -4,6 +4,7 @@ import inspect
 import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,11 +16,12 @@ from learnkit.errors import DataError, Interrupt, LearnkitWarning, SkipBatch, Sk
 from learnkit.seeds import Stream, derive
 from learnkit.training.callback import Callback, CallbackList
 from learnkit.training.checkpointing import Checkpoints
-from learnkit.training.finite import LossWatch
+from learnkit.training.finite import LossWatch, as_loss
+from learnkit.training.parts import count_items, learn_in_parts
 from learnkit.training.snapshot import StatefulLoader
 from learnkit.training.state import TrainState
 
-__all__ = ["batches_of_epoch", "fit", "split_batch", "take_step", "train_batch", "train_epoch", "validate"]
+__all__ = ["batches_of_epoch", "fit", "learn", "split_batch", "take_step", "train_batch", "train_epoch", "validate"]
 
 
 def fit(state: TrainState, callbacks: CallbackList, checkpoints: Checkpoints | None = None) -> None:
@@ -64,6 +66,7 @@ def train_epoch(
     batches = batches_of_epoch(state, start)
     if checkpoints is not None:
         checkpoints.begin_batches(state)
+        batches = checkpoints.batches(batches, state, callbacks, watch)
     try:
         for state.batch, batch in enumerate(batches, start):
             try:
@@ -87,11 +90,23 @@ def train_batch(state: TrainState, batch: Any, callbacks: CallbackList, watch: L
     state.inputs, state.targets = split_batch(to_device(batch, compute.device), "train")
     compute.reseed(state.epoch_seed + state.batch)
     callbacks.notify(Callback.before_batch, state)
+    if compute.part is None:
+        learn(state, callbacks, watch)
+    else:
+        learn_in_parts(state, partial(learn, state, callbacks, watch))
+    if compute.accumulate is None or compute.is_due:
+        take_step(state, callbacks)
+    callbacks.notify(Callback.after_batch, state)
+
+
+def learn(state: TrainState, callbacks: CallbackList, watch: LossWatch) -> None:
+    """Forward and backward of `state.inputs`: gradients are added to those gathered."""
+    compute = state.compute
     with compute.autocast():
         state.preds = state.model(*state.inputs)
     state.preds = compute.full(state.preds)
     callbacks.notify(Callback.after_pred, state)
-    state.loss = state.loss_func(state.preds, state.targets)
+    state.loss = as_loss(state.loss_func(state.preds, state.targets))
     callbacks.notify(Callback.after_loss, state)
     try:
         watch.see(state)
@@ -99,11 +114,8 @@ def train_batch(state: TrainState, batch: Any, callbacks: CallbackList, watch: L
         with suppress(Interrupt):
             callbacks.notify(Callback.after_batch, state)  # so that the batch is recorded
         raise
-    compute.backward(state.loss, 1 if compute.accumulate is None else _size(state.inputs))
+    compute.backward(state.loss, 1 if compute.accumulate is None else count_items(state.inputs))
     callbacks.notify(Callback.after_backward, state)
-    if compute.accumulate is None or compute.is_due:
-        take_step(state, callbacks)
-    callbacks.notify(Callback.after_batch, state)
 
 
 def take_step(state: TrainState, callbacks: CallbackList) -> None:
@@ -128,9 +140,9 @@ def validate(state: TrainState, callbacks: CallbackList) -> None:
         with compute.autocast():
             state.preds = state.model(*state.inputs)
         state.preds = compute.full(state.preds)
-        state.loss = state.loss_func(state.preds, state.targets)
+        state.loss = as_loss(state.loss_func(state.preds, state.targets))
         losses.append(state.loss)
-        sizes.append(_size(state.inputs))
+        sizes.append(count_items(state.inputs))
         for metric in state.metrics:
             metric.update(state.preds, state.targets)
         callbacks.notify(Callback.after_validate_batch, state)
@@ -138,6 +150,13 @@ def validate(state: TrainState, callbacks: CallbackList) -> None:
         raise DataError("valid_dl gave no batches", fix="Check the validation set; it must hold at least one item.")
     weights = torch.tensor(sizes, dtype=torch.float64)
     mean = (torch.stack(losses).cpu().double() * weights).sum() / weights.sum()
+    if not mean.isfinite():
+        warnings.warn(
+            f"the validation loss of epoch {state.epoch} is {mean.item()}: look for inputs or outputs that are nan or "
+            "infinite",
+            LearnkitWarning,
+            stacklevel=2,
+        )
     state.valid = {"valid_loss": mean.item(), **{metric.name: float(metric.compute()) for metric in state.metrics}}
     callbacks.notify(Callback.after_validate, state)
 
@@ -193,7 +212,7 @@ def _trainable(state: TrainState, batches: Iterator[Any], start: int) -> Iterato
     is_empty = not start
     for batch in batches:
         is_empty = False
-        before, size = size, _size(batch) if normalises else 0
+        before, size = size, count_items(batch) if normalises else 0
         if size == 1 and before > 1:
             if state.epoch == 0:
                 warnings.warn("a last batch of one item is left out: batch norm cannot train on it", LearnkitWarning,
@@ -202,8 +221,3 @@ def _trainable(state: TrainState, batches: Iterator[Any], start: int) -> Iterato
         yield batch
     if is_empty:
         raise DataError("train_dl gave no batches", fix="Check the training set, and drop_last against its size.")
-
-
-def _size(batch: Any) -> int:
-    first = batch[0] if isinstance(batch, tuple | list) and len(batch) else batch
-    return len(first) if hasattr(first, "__len__") else 1

@@ -5,10 +5,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 __all__ = ["PREEMPTED", "Signals"]
 
+TELLS_OF_WORKERS = "torch.utils.data._utils.signal_handling"
 PREEMPTED = 128 + signal.SIGTERM  # the exit status of a process that was asked to go: 143
 
 
@@ -24,26 +25,34 @@ class Signals:
 
     def __init__(self) -> None:
         self.noted: signal.Signals | None = None
+        self._kept: dict[signal.Signals, Any] = {}  # the handlers that were there
 
     @contextmanager
     def put_off(self) -> Iterator[None]:
         """Note signals inside; put the handlers back afterwards."""
-        kept = {}
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-                    kept[number] = signal.signal(number, self._note)
+                    self._kept[number] = signal.signal(number, self._note)
         try:
             yield
         finally:
-            for number, handler in kept.items():
-                signal.signal(number, handler)
+            while self._kept:
+                signal.signal(*self._kept.popitem())
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         is_second = self.noted is not None
         self.noted = signal.Signals(number)
+        self._let_step_end()
         if is_second:
             self.leave()
+
+    def _let_step_end(self) -> None:
+        """Keep torch from raising, at whatever line runs, that workers died: the signal may have ended them too."""
+        handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
+        if getattr(handler, "__module__", "") == TELLS_OF_WORKERS:
+            self._kept[signal.SIGCHLD] = handler
+            signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
     def leave(self) -> NoReturn:
         """End as the signal that has come asks for: with exit status 143, or as Ctrl-C does."""

@@ -55,7 +55,7 @@ class Copies:
         if value is None or type(value) in (bool, int, float, str):
             return value
         if isinstance(value, Mapping):
-            return {_key(key, where): self.take(part, f"{where}.{key}") for key, part in value.items()}
+            return {_key(key, where): self.take(part, where + _step(key)) for key, part in value.items()}
         if isinstance(value, tuple):
             return tuple(self.take(part, f"{where}[{place}]") for place, part in enumerate(value))
         if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
@@ -80,6 +80,11 @@ class Copies:
         if memory is None or memory.shape != tensor.shape or memory.dtype != tensor.dtype:
             memory = self._memory[where] = torch.empty_like(tensor, device="cpu")
         return memory.copy_(tensor)
+
+
+def _step(key: Any) -> str:
+    """The key in the name of a place: no two places have one name, a.b in itself and b in a neither."""
+    return f".{key}" if isinstance(key, str) and "." not in key else f"[{key!r}]"
 
 
 def _key(key: Any, where: str) -> Any:
@@ -138,6 +143,8 @@ def put_back(state: TrainState, callbacks: Iterable[Callback], saved: dict[str, 
     record = saved["record"]
     state.valid, state.row = record["valid"], record["row"]
     state.columns.update(record["columns"])
+    if not saved["at"]["batch"] and state.valid_dl is not None:
+        state.model.eval()  # as a validation leaves it
     for callback in callbacks:
         kept = saved["callbacks"].get(callback.label)
         if kept:

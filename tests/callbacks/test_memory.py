@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from learnkit import Callback, DataBunch, Learner
 from learnkit.callbacks import EarlyStopping, Progress
 from learnkit.callbacks.memory import PeakMemory, process_peak
-from learnkit.device import peak_memory, reset_peak_memory
+from learnkit.device_memory import peak_memory, reset_peak_memory
 
 
 def learner(blobs: tuple[Tensor, ...]) -> Learner:

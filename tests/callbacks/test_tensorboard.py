@@ -104,3 +104,27 @@ def test_without_the_package_the_command_is_told(blobs: tuple[Tensor, ...], monk
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UsageError, match=r'pip install "learnkit\[tensorboard\]"'):
         learner(blobs).fit(1, callbacks=TensorBoard())
+
+
+class CrashAfter(Callback):
+    """Ends a fit as its second epoch is over."""
+
+    order = 99
+
+    def after_epoch(self, state: Any) -> None:
+        if state.epoch == 1:
+            raise ZeroDivisionError
+
+
+def test_a_resumed_fit_shows_each_point_once(blobs: tuple[Tensor, ...]) -> None:
+    learn, again = learner(blobs), learner(blobs)
+    for each in (learn, again):
+        each.fit(2, 1e-2)  # the epochs of the next fit begin at 2, its batches at 1
+    with pytest.raises(ZeroDivisionError):
+        learn.fit(4, 1e-2, callbacks=[TensorBoard("logs", every=1, graph=False), CrashAfter()], checkpoint_every=3)
+    board = TensorBoard("logs", every=1, graph=False)
+    again.fit(4, 1e-2, callbacks=board, resume="auto")
+    assert board.folder == Path("logs/fit-000")
+    events = read(board.folder)
+    assert [event.step for event in events.Scalars("epoch/train_loss")] == [2, 3, 4, 5]
+    assert [event.step for event in events.Scalars("batch/loss")] == list(range(1, 17))

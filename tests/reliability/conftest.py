@@ -1,4 +1,4 @@
-"""What hostile tests share: trees of small pictures, learners that train in milliseconds, and the form of an error."""
+"""What hostile tests share: trees of small pictures, learners that train in milliseconds, fits that break, errors."""
 
 import resource
 import signal
@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from learnkit import DataBunch, ImageDataBunch, Learner
+from learnkit import Callback, DataBunch, ImageDataBunch, Learner
 from learnkit.errors import LearnkitError
 
 Tree = Callable[..., Path]
 Refusal = Callable[..., AbstractContextManager[Any]]
 FullDisk = Callable[[int], AbstractContextManager[None]]
+Network = Callable[..., nn.Module]
 
 
 @pytest.fixture(autouse=True)
@@ -110,3 +111,107 @@ def flat() -> Callable[[ImageDataBunch], nn.Module]:
         return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(dls.input_shape)), dls.c))
 
     return make
+
+
+@pytest.fixture
+def network() -> Network:
+    """Make a model of the blobs that draws random numbers as it trains."""
+
+    def make(width: int = 8, dropout: float = 0.3) -> nn.Module:
+        return nn.Sequential(nn.Linear(2, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, 2))
+
+    return make
+
+
+@pytest.fixture
+def make(blobs: Any, network: Network, tmp_path: Path) -> Callable[..., Learner]:
+    """A learner of 4 batches an epoch, its weights always the same unless `init` is another."""
+
+    def made(
+        *,
+        folder: str = "run",
+        init: int = 0,
+        bs: int = 16,
+        n: int = 64,
+        width: int = 8,
+        dropout: float = 0.3,
+        **options: Any,
+    ) -> Learner:
+        torch.manual_seed(init)
+        x_train, y_train, x_valid, y_valid = blobs
+        dls = DataBunch.from_tensors(x_train[:n], y_train[:n], x_valid, y_valid, bs=bs, device="cpu")
+        options = {"seed": 0, "metrics": "accuracy", **options}
+        return Learner(dls, options.pop("model", None) or network(width, dropout), path=tmp_path / folder, **options)
+
+    return made
+
+
+class At(Callback):
+    """Does something once: after a batch of the fit, of the 4 of each epoch, or at another hook of an epoch."""
+
+    order = 99
+
+    def __init__(self, number: int, act: Callable[[], object], hook: str = "after_batch") -> None:
+        self.number, self.act, self.hook = number, act, hook
+
+    def after_batch(self, state: Any) -> None:
+        self._reached("after_batch", 4 * state.epoch + state.batch)
+
+    def before_validate(self, state: Any) -> None:
+        self._reached("before_validate", state.epoch)
+
+    def after_epoch(self, state: Any) -> None:
+        self._reached("after_epoch", state.epoch)
+
+    def _reached(self, hook: str, number: int) -> None:
+        if (hook, number) == (self.hook, self.number):
+            self.act()
+
+
+def crash() -> None:
+    raise ZeroDivisionError
+
+
+@pytest.fixture
+def act_at() -> Callable[..., Callback]:
+    """Make a callback that does something at a batch of a fit, or at another hook of an epoch."""
+    return At
+
+
+@pytest.fixture
+def crash_at() -> Callable[..., Callback]:
+    """Make a callback that ends a fit with a ZeroDivisionError, as `act_at` does."""
+    return lambda number, hook="after_batch": At(number, crash, hook)
+
+
+@pytest.fixture
+def broken() -> Callable[..., Learner]:
+    """Fit a learner for 3 epochs that come to their end at a batch: the learner."""
+
+    def fit(learn: Learner, at: int, **options: Any) -> Learner:
+        with pytest.raises(ZeroDivisionError):
+            learn.fit(3, 1e-2, callbacks=At(at, crash), **{"checkpoint_every": 3, **options})
+        return learn
+
+    return fit
+
+
+@pytest.fixture
+def checkpoint_folder() -> Callable[..., Path]:
+    """Where the checkpoints of a learner's fit are."""
+    return lambda learn, fit=0: learn.path / "models" / "checkpoints" / f"fit-{fit}"
+
+
+@pytest.fixture
+def everything() -> Callable[[Learner], list[Any]]:
+    """All that two fits must have in common to be the same: weights, optimizer, history, and where the learner is."""
+
+    def listed(learn: Learner) -> list[Any]:
+        assert learn.opt is not None
+        of_optimizer = [list(state.values()) for state in learn.opt.state_dict()["state"].values()]
+        rows = [{name: value for name, value in row.items() if name != "time"} for row in learn.recorder.rows]
+        recorder = learn.recorder.losses, learn.recorder.smooth_losses, learn.recorder.lrs, learn.recorder.moms
+        tensors = [*learn.model.state_dict().values(), *(part for state in of_optimizer for part in state)]
+        return [[t.tolist() for t in tensors], rows, recorder, learn.recorder.epoch_ends, learn.epoch, learn.n_fits]
+
+    return listed

@@ -173,11 +173,30 @@ def test_a_full_disk_leaves_the_old_files_and_nothing_else(
 
 
 @pytest.mark.parametrize("name", ["/dev/full", "/proc/self/nothing.csv"])
-def test_a_log_that_cannot_be_written_ends_the_fit_with_its_path(name: str, learner: Callable[..., Learner]) -> None:
+def test_a_log_that_cannot_be_written_ends_the_fit_with_its_path(
+    name: str, learner: Callable[..., Learner], refused: Refusal
+) -> None:
     learn = learner()
-    with pytest.raises(OSError, match=r"space|No such") as caught:
+    with refused(OSError, f"{name} could not be written (No s", "bytes are free") as caught:  # such file, or space left
         learn.fit(1, callbacks=CSVLogger(name))
+    assert isinstance(caught.value, WriteError)
     assert any(note.startswith("in CSVLogger.") for note in caught.value.__notes__)
+    learn.fit(1)
+
+
+@pytest.mark.parametrize(
+    "options", [{"checkpoint_every": 1}, {"callbacks": CSVLogger()}], ids=lambda options: next(iter(options))
+)
+def test_a_file_in_place_of_the_model_folder_is_named(
+    options: dict[str, Any], learner: Callable[..., Learner], refused: Refusal
+) -> None:
+    learn = learner()
+    file = learn.path / "models"
+    file.write_text("mine")
+    with refused(OSError, f"{file}", "could not be written", "bytes are free") as caught:
+        learn.fit(1, **options)
+    assert isinstance(caught.value, WriteError)
+    assert file.read_text() == "mine"
     learn.fit(1)
 
 

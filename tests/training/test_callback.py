@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from learnkit.errors import SkipBatch, SkipEpoch, StopFit, UsageError
+from learnkit.errors import LearnkitError, SkipBatch, SkipEpoch, StopFit, UsageError
 from learnkit.training.callback import HOOKS, Callback, CallbackList, Order
 from learnkit.training.loop import fit
 from learnkit.training.state import TrainState
@@ -76,8 +76,10 @@ def test_callbacks_run_by_their_order_and_ties_keep_the_list() -> None:
     ],
 )
 def test_a_misspelt_hook_is_refused_when_the_class_is_defined(name: str, meant: str) -> None:
-    with pytest.raises(TypeError, match=f"Bad.{name} is not a hook of the training loop; did you mean '{meant}'"):
+    told = f"Bad.{name} is not a hook of the training loop; did you mean '{meant}'"
+    with pytest.raises(TypeError, match=told) as caught:
         type("Bad", (Callback,), {name: lambda self, state: None})
+    assert isinstance(caught.value, LearnkitError)
 
 
 def test_other_methods_may_have_any_name() -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from learnkit import LearnkitWarning
 from learnkit.device import Compute
-from learnkit.errors import DataError, NonFiniteLossError, UsageError
+from learnkit.errors import DataError, LearnkitError, NonFiniteLossError, UsageError
 from learnkit.metrics.metric import make_metrics
 from learnkit.training import finite
 from learnkit.training.callback import Callback, CallbackList
@@ -121,6 +121,26 @@ def test_validation_counts_every_item_the_same_whatever_the_batches() -> None:
     x, y = torch.cat([x for x, _ in data]), torch.cat([y for _, y in data])
     assert running.valid["valid_loss"] == pytest.approx(F.cross_entropy(model(x), y).item(), abs=1e-6)
     assert running.valid["accuracy"] == pytest.approx((model(x).argmax(1) == y).double().mean().item())
+
+
+def test_inputs_that_are_a_dict_are_counted_by_their_first_entry() -> None:
+    class OfDict(nn.Linear):
+        def forward(self, x: dict[str, Tensor]) -> Tensor:
+            return super().forward(x["numbers"])
+
+    model, data = OfDict(2, 2), batches(3, 1)
+    running = state(model, valid_dl=[({"numbers": x, "scale": 2.0}, y) for x, y in data])
+    validate(running, CallbackList())
+    losses = [F.cross_entropy(nn.Linear.forward(model, x), y, reduction="sum").item() for x, y in data]
+    assert running.valid["valid_loss"] == pytest.approx(sum(losses) / 4, abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_validation_loss_that_is_no_number_is_told_of(value: float) -> None:
+    running = state(valid_dl=batches(4, 2), loss_func=lambda preds, targets: torch.tensor(value))
+    with pytest.warns(LearnkitWarning, match=f"the validation loss of epoch 0 is {value}: look for inputs"):
+        validate(running, CallbackList())
+    assert str(running.valid["valid_loss"]) == str(value)
 
 
 def test_a_model_may_take_several_inputs() -> None:
@@ -244,5 +264,12 @@ def test_on_a_device_that_is_not_read_freely_it_is_found_later_and_named_right(m
 
 
 def test_a_loss_that_is_no_scalar_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"loss_func: got \(4,\), expected a loss of shape \(\)"):
+    with pytest.raises(UsageError, match=r"loss_func: got \(4,\), expected a tensor of shape \(\)"):
         fit(state(loss_func=nn.CrossEntropyLoss(reduction="none")), CallbackList())
+
+
+@pytest.mark.parametrize("loss", [0.5, "0.5", None])
+def test_a_loss_that_is_no_tensor_is_refused(loss: Any) -> None:
+    with pytest.raises(TypeError, match=rf"loss_func: got {loss!r}, expected a loss that is a tensor") as caught:
+        fit(state(loss_func=lambda preds, targets: loss), CallbackList())
+    assert isinstance(caught.value, LearnkitError)

@@ -2,11 +2,13 @@
 
 import re
 
+import pytest
 import torch
 from torch import nn
 
 from learnkit import Callback, DataBunch, Learner
 from learnkit.callbacks import EarlyStopping, GradientClipping, MixUp, OneCycle
+from learnkit.errors import UsageError
 from learnkit.training.callback import HOOKS
 
 
@@ -62,6 +64,12 @@ def test_callbacks_stand_in_the_order_they_run_in() -> None:
 
 def test_without_validation_there_is_none_in_it() -> None:
     assert "valid" not in learner(valid=False).show_training()
+
+
+@pytest.mark.parametrize("epochs", [-1, "5", 1.5])
+def test_epochs_that_a_fit_refuses_are_refused(epochs: object) -> None:
+    with pytest.raises(UsageError, match="epochs: got"):
+        learner().show_training(epochs)  # type: ignore[arg-type]
 
 
 def test_it_shows_as_text_in_a_console() -> None:

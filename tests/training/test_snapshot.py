@@ -79,3 +79,8 @@ def test_every_type_of_tensor_is_copied(dtype: torch.dtype) -> None:
     found = Copies().take(tensor)
     assert found.dtype == dtype
     assert torch.equal(found, tensor)
+
+
+def test_places_whose_names_look_alike_have_a_copy_each() -> None:
+    value = {"a.b": torch.tensor(1), "a": {"b": torch.tensor(2)}, "1": torch.tensor(3), 1: torch.tensor(4)}
+    assert Copies().take(value) == {"a.b": torch.tensor(1), "a": {"b": torch.tensor(2)}, "1": torch.tensor(3), 1: 4}
