@@ -1,15 +1,25 @@
 """What a learner refuses before it trains: arguments that cannot work, and a model that does not fit its data."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from learnkit.data.bunch import DataBunch
+from learnkit.data.evidence import first_target
+from learnkit.data.image_data import ImageData
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import LearnkitWarning, UsageError
+from learnkit.losses.activations import activation_of
+from learnkit.metrics.lazy import Targets
+from learnkit.metrics.metric import Metric, fitting, taken_by
 from learnkit.modes import evaluating
+from learnkit.types import Loss
 
-__all__ = ["check_epochs", "check_outputs", "check_start"]
+__all__ = ["check_epochs", "check_metrics", "check_outputs", "check_start", "check_trainable"]
 
 
 def check_epochs(epochs: Any) -> int:
@@ -31,6 +41,12 @@ def check_start(start_epoch: Any, epochs: int) -> None:
         raise UsageError("start_epoch", got=start_epoch, expected=f"one of the epochs, 0 to {epochs - 1}")
 
 
+def check_trainable(model: nn.Module) -> None:
+    """Refuse a model of which nothing would be trained."""
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UsageError("no parameter of the model is trained", fix="Call learn.unfreeze().")
+
+
 def check_outputs(model: nn.Module, input_shape: tuple[int, ...] | None, n_out: int | None, classes: list[str]) -> None:
     """Compare the number of outputs with the number of classes, by a forward pass without data or arithmetic.
 
@@ -49,6 +65,46 @@ def check_outputs(model: nn.Module, input_shape: tuple[int, ...] | None, n_out: 
             f"the model gives {given} outputs an item, the data has {what}",
             fix=f"End the model in {n_out} outputs, or use cnn_learner, which does.",
         )
+
+
+def check_metrics(metrics: Sequence[Metric], dls: DataBunch, loss_func: Loss) -> None:
+    """Refuse learnkit's metrics of one task on the data of another, which would fail after an epoch, or mean nothing.
+
+    Left alone are functions and objects of the user's, tasks of the user's, losses by which outputs mean something else
+    than the task says, and targets of another shape than the task's own (a mask where a class number is usual).
+
+    Raises:
+        UsageError: naming the metric, the task, and the metrics that fit it.
+    """
+    task = dls.task
+    targets, n_axes = _targets_of(task)
+    if task is None or targets is None:
+        return
+    strange = [metric.name for metric in metrics if targets not in (taken_by(metric) or (targets,))]
+    if not strange or activation_of(loss_func) is not activation_of(task.loss()):
+        return
+    if isinstance(dls, ImageData) or _n_axes(first_target(dls.train_dl)) in n_axes:
+        raise UsageError(
+            "metrics",
+            got=strange[0],
+            expected=f"a metric that fits the data's task, {type(task).__name__}: {', '.join(fitting(targets))}",
+            fix="A function (preds, targets) of your own is taken as it is.",
+        )
+
+
+def _targets_of(task: Task | None) -> tuple[Targets | None, tuple[int, ...]]:
+    """What an item's target is, and how many axes it has; None of a task of the user's."""
+    if type(task) is Classification:
+        return "class", (0,)
+    if type(task) is MultiLabel:
+        return ("labels" if task.n_out > 1 else "label"), (1,)
+    if type(task) is Regression:
+        return "numbers", (0, 1)
+    return ("mask", (2,)) if type(task) is Segmentation else (None, ())
+
+
+def _n_axes(target: Any) -> int | None:
+    return getattr(target, "ndim", 0 if isinstance(target, int | float) else None)
 
 
 def _n_outputs(model: nn.Module, input_shape: tuple[int, ...]) -> int | None:

@@ -11,6 +11,7 @@ from learnkit.errors import UsageError
 from learnkit.persistence.deploy import deploy
 from learnkit.persistence.deployment import Deployment
 from learnkit.types import PathLike
+from learnkit.whole_files import named_file
 
 if TYPE_CHECKING:
     from learnkit.learner.learner import Learner
@@ -31,10 +32,10 @@ def deploy_learner(
         activation: end in what a user reads (probabilities, with the temperature); otherwise in raw outputs.
 
     Raises:
-        UsageError: the data does not tell the shape of an input, or another kind of file.
+        UsageError: the data does not tell the shape of an input, another kind of file, or one without a name.
         ExportError: a model that cannot be exported, or whose export gives other numbers.
     """
-    dls, shape = learn.dls, learn.dls.input_shape
+    path, dls, shape = named_file("file", file), learn.dls, learn.dls.input_shape
     if shape is None:
         raise UsageError(
             "export: the data does not tell the shape of an input", fix="Make it from tensors, datasets or images."
@@ -50,4 +51,4 @@ def deploy_learner(
         preprocessing=preprocessing,
         dtype=first.dtype if isinstance(first, torch.Tensor) else torch.float32,
     )
-    return deploy(Path(file), deployment, to)
+    return deploy(path, deployment, to)

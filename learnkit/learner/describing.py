@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
+from learnkit.learner.checks import check_epochs
 from learnkit.learner.trainer import Trainer
 from learnkit.training.callback import CallbackList
 from learnkit.training.outline import Outline, outline
@@ -20,7 +21,12 @@ def called(thing: Any) -> str:
 
 
 def fit_outline(learn: Trainer, epochs: int, running: CallbackList, optimizer: Optimizer) -> Outline:
-    """The loop that a fit of these epochs and callbacks runs."""
+    """The loop that a fit of these epochs and callbacks runs.
+
+    Raises:
+        UsageError: a number of epochs that the fit would refuse.
+    """
+    check_epochs(epochs)
     names = {
         "epochs": str(epochs),
         "batches": _counted(learn.dls.train_dl),
@@ -51,13 +57,15 @@ def learner_facts(learn: Trainer) -> dict[str, object]:
     }
     if learn.recorder.rows:
         last = learn.recorder.rows[-1]
-        facts["last epoch"] = ", ".join(f"{name} {value:.4g}" for name, value in last.items() if name != "epoch")
+        units = {"time": " s"}
+        told = [f"{name} {value:.4g}{units.get(name, '')}" for name, value in last.items() if name != "epoch"]
+        facts["last epoch"] = ", ".join(told)
     return facts
 
 
 def _trained_groups(groups: Sequence[nn.Module]) -> str:
     trained = [number for number, group in enumerate(groups) if any(p.requires_grad for p in group.parameters())]
-    return ", ".join(map(str, trained)) or "none"
+    return "all" if len(trained) == len(groups) else ", ".join(f"number {number}" for number in trained) or "none"
 
 
 def _counted(loader: Any) -> str:

@@ -12,7 +12,8 @@ from learnkit.data.image_data import ImageData
 from learnkit.data.images import full_depth
 from learnkit.errors import CorruptFileError, LearnkitWarning, UsageError
 from learnkit.losses.activations import identity
-from learnkit.persistence.artefact import plain_model, write_export
+from learnkit.persistence.artefact import write_export
+from learnkit.persistence.deploy import FORMATS
 from learnkit.persistence.hub import upload, write_folder
 from learnkit.persistence.manifest import Manifest, started, versions
 from learnkit.persistence.meanings import (
@@ -26,16 +27,38 @@ from learnkit.persistence.meanings import (
 )
 from learnkit.persistence.recipes import Recipe, read_recipe, same_build, written_recipe
 from learnkit.persistence.tensors import table_of
+from learnkit.persistence.weights import plain_model
 from learnkit.types import PathLike
-from learnkit.whole_files import write_atomically
+from learnkit.whole_files import named_file, write_atomically
 
 if TYPE_CHECKING:
     from learnkit.learner.learner import Learner
 
-__all__ = ["export_learner", "manifest_of", "push_learner"]
+__all__ = ["check_options", "export_learner", "manifest_of", "push_learner"]
 
 MAX_CARD = 100_000  # characters
-LOSSES = {"CrossEntropyLoss": "cross_entropy", "BCEWithLogitsLoss": "bce_with_logits", "MSELoss": "mse"}
+LOSSES = {
+    "CrossEntropyLoss": "cross_entropy",
+    "BCEWithLogitsLoss": "bce_with_logits",
+    "MSELoss": "mse",
+    "MSELossFlat": "mse",
+}
+
+
+def check_options(to: str, *, card: str, preprocessing: bool, activation: bool) -> None:
+    """Refuse options of `Learner.export` that say something of another format.
+
+    Raises:
+        UsageError: naming the option, and the formats it belongs to.
+    """
+    if to == "lk" and (preprocessing or not activation):
+        strange = "preprocessing=True" if preprocessing else "activation=False"
+        raise UsageError(
+            f'export: {strange} belongs to to="onnx" and to="pt2"',
+            fix='Leave it out: a file for load_learner (to="lk") holds the preprocessing and the activation anyway.',
+        )
+    if to in FORMATS and card:
+        raise UsageError('export: card= belongs to to="lk"', fix=f"Leave it out: a file for {to} has no place for it.")
 
 
 def export_learner(learn: "Learner", file: PathLike, *, card: str = "") -> Path:
@@ -49,12 +72,18 @@ def export_learner(learn: "Learner", file: PathLike, *, card: str = "") -> Path:
         card: what a reader should know, in the user's words.
 
     Raises:
-        UsageError: a task of the user's own, or a state dict with more than tensors.
+        UsageError: a task of the user's own, a state dict with more than tensors, the ending of another
+            format, or a file without a name.
 
     Warns:
         LearnkitWarning: the model was changed since cnn_learner built it, so `load_learner` will need it.
     """
-    path = Path(file)
+    path = named_file("file", file)
+    if path.suffix in (".onnx", ".pt2"):
+        raise UsageError(
+            f"export: learnkit's own format under the name {path.name}",
+            fix=f'For {path.suffix[1:].upper()} add to="{path.suffix[1:]}"; otherwise let the name end in .lk.',
+        )
     path = path if path.suffix else path.with_name(f"{path.name}.lk")
     model, manifest = plain_model(learn.model), manifest_of(learn, card=card)
     write_atomically(path, lambda opened: write_export(opened, manifest, model))
@@ -130,7 +159,7 @@ def _loss_name(learn: "Learner") -> str:
     """The name of a loss that its task has anyway; of another one the name of its class, as a label."""
     loss, usual = learn.loss_func, learn.dls.task.loss() if learn.dls.task else None
     names = ("reduction", "label_smoothing", "ignore_index", "weight", "pos_weight")
-    is_usual = type(loss) is type(usual) and all(
+    is_usual = isinstance(usual, type(loss)) and all(  # the usual one may be a subclass of torch's
         getattr(loss, name, None) is getattr(usual, name, None) or getattr(loss, name) == getattr(usual, name)
         for name in names
     )

@@ -18,7 +18,7 @@ from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.learner.answers import AnsweringTrainer
 from learnkit.learner.deploying import deploy_learner
 from learnkit.learner.describing import fit_outline, learner_facts
-from learnkit.learner.exporting import export_learner, push_learner
+from learnkit.learner.exporting import check_options, export_learner, push_learner
 from learnkit.learner.trainer import as_list
 from learnkit.markup import facts
 from learnkit.models.summary import ModelSummary, model_summary
@@ -27,6 +27,7 @@ from learnkit.persistence.weights import load_weights, save_weights, weights_pat
 from learnkit.training.callback import Callback, CallbackList
 from learnkit.training.outline import Outline
 from learnkit.types import DatasetType, PathLike
+from learnkit.whole_files import named_file
 
 __all__ = ["Learner"]
 
@@ -76,8 +77,9 @@ class Learner(AnsweringTrainer):
 
     def report(self, path: PathLike, ds_type: DatasetType = DatasetType.Valid) -> Path:
         """Write one HTML page with settings, curves, results and pictures, complete in itself; its path."""
+        file = named_file("path", path)  # before everything is predicted
         interp: Interpretation = self.interpret(ds_type)
-        return interp.report(path, learn=self)
+        return interp.report(file, learn=self)
 
     def calibrate(self, ds_type: DatasetType = DatasetType.Valid) -> float:
         """Fit `temperature` on a part of the data that was not trained on, and return it.
@@ -139,7 +141,11 @@ class Learner(AnsweringTrainer):
 
         Returns:
             The path.
+
+        Raises:
+            UsageError: a file without a name, or an option that belongs to another format.
         """
+        check_options(to, card=card, preprocessing=preprocessing, activation=activation)
         if to == "lk":
             return export_learner(self, file, card=card)
         return deploy_learner(self, file, to, preprocessing=preprocessing, activation=activation)

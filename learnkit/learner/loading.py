@@ -1,5 +1,6 @@
 """load_learner: a learner that answers, out of a file that is read without running anything in it."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from learnkit.data.options import ImageSettings
 from learnkit.data.order import BatchOrder
 from learnkit.data.tasks import Task
 from learnkit.data.transforms import Reader
-from learnkit.errors import CorruptFileError, UsageError
+from learnkit.errors import UsageError
 from learnkit.learner.learner import Learner
 from learnkit.persistence.artefact import GivenModel, built_model, open_export
-from learnkit.persistence.fields import Fields
+from learnkit.persistence.fields import Fields, changed
 from learnkit.persistence.hub import fetched, open_folder
 from learnkit.persistence.meanings import Inputs, read_activation, read_inputs, read_task
 from learnkit.persistence.recipes import read_recipe
@@ -64,7 +65,7 @@ def load_learner(
     """
     named = str(file)
     path = fetched(named.removeprefix(HUB)) if named.startswith(HUB) else Path(file)
-    opened = open_folder if path.is_dir() else open_export
+    opened = open_folder if os.path.isdir(path) else open_export
     with opened(path, sha256) as export:
         task = read_task(export.manifest, path)
         inputs = read_inputs(export.manifest, path, reader)
@@ -72,7 +73,7 @@ def load_learner(
         loss = Fields(export.manifest["loss"], "loss", path).text("name")
         recipe = read_recipe(export.manifest, path) if model is None else None
         if recipe is not None and task is not None and recipe.n_out != task.n_out:
-            raise CorruptFileError(f"{path}: a network of {recipe.n_out} outputs, a task of {task.n_out}")
+            raise changed(path, f"a network of {recipe.n_out} outputs, a task of {task.n_out}")
         network = built_model(export, model)
     dls = _data(inputs, task, path, device)
     is_known = task is not None and not loss.startswith("own:")
@@ -98,7 +99,7 @@ def _data(inputs: Inputs, task: Task | None, file: Path, device: torch.device | 
         device=device,
     )
     if task is None:
-        raise CorruptFileError(f"{file}: the manifest has transforms of pictures, and no task")
+        raise changed(file, "the manifest has transforms of pictures, and no task")
     dls = ImageDataBunch.empty(file.parent, task, settings)
     dls.train_dl = dls.valid_dl = _NoData(torch.empty(1, 0, device="meta"), file)
     return dls

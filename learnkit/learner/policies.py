@@ -5,8 +5,7 @@ from functools import partial
 
 from learnkit.callbacks.general_scheduler import GeneralScheduler
 from learnkit.callbacks.one_cycle import OneCycle
-from learnkit.errors import UsageError, check_count
-from learnkit.learner.checks import check_epochs
+from learnkit.errors import UsageError, check_count, check_whole
 from learnkit.learner.resuming import CheckpointEvery, Resume
 from learnkit.learner.trainer import DEFAULT_LR, Trainer, as_list
 from learnkit.optim.groups import is_positive
@@ -129,8 +128,14 @@ class PolicyTrainer(Trainer):
             callbacks: for both stages.
             checkpoint_every: as for `fit`; each stage is a fit of its own.
             resume: None or "auto": a stage that is done is not run again.
+
+        Raises:
+            UsageError: arguments that cannot work, before anything is trained.
         """
-        check_epochs(epochs)
+        epochs, freeze_epochs = check_whole("epochs", epochs), check_whole("freeze_epochs", freeze_epochs)
+        if epochs < 0 or freeze_epochs < 0:
+            raise UsageError("epochs, freeze_epochs", got=(epochs, freeze_epochs), expected="whole numbers, 0 or more")
+        OneCycle(None, div_factor=div, pct_start=pct_start)  # the second stage's is refused before the first one trains
         if resume not in (None, "auto"):
             raise UsageError(
                 "fine_tune: resume", got=resume, expected="'auto' or None: its two stages have a checkpoint each"

@@ -1,6 +1,6 @@
 """Training: data, model, loss, optimizer, metrics and callbacks brought together for a fit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -15,12 +15,12 @@ from learnkit.callbacks.progress import Progress
 from learnkit.callbacks.recorder import Recorder
 from learnkit.data.bunch import DataBunch
 from learnkit.device import BF16, FP16, Compute
-from learnkit.errors import UsageError
-from learnkit.learner.checks import check_epochs, check_outputs, check_start
-from learnkit.learner.failures import explained
+from learnkit.errors import UsageError, check_kind, check_whole
+from learnkit.learner.checks import check_epochs, check_metrics, check_outputs, check_start, check_trainable
+from learnkit.learner.failures import explained, interrupts_noted
 from learnkit.learner.rehearsal import rehearsal
 from learnkit.learner.resuming import CheckpointEvery, Resume, prepare
-from learnkit.learner.weighting import ClassWeights, weighted_loss
+from learnkit.learner.weighting import ClassWeights, chosen_loss
 from learnkit.losses.activations import activation_of
 from learnkit.metrics.metric import make_metrics
 from learnkit.optim.groups import check_groups, freeze_groups, parameter_groups, spread_decay, spread_rates
@@ -62,7 +62,8 @@ class Trainer:
         class_weights: "balanced", or one number a class, for the loss of the task; see `weighted_loss`.
 
     Raises:
-        UsageError: arguments that cannot work together, such as a model whose outputs are not the data's classes.
+        UsageError: arguments that cannot work together, such as a model whose outputs are not the data's classes, or
+            a metric of another task than the data's.
     """
 
     def __init__(
@@ -84,23 +85,21 @@ class Trainer:
         activation: Activation | None = None,
         class_weights: ClassWeights | None = None,
     ) -> None:
+        check_kind("dls", dls, DataBunch, "a DataBunch, such as DataBunch.from_loaders(train_dl, valid_dl)")
+        check_kind("model", model, nn.Module, "an nn.Module; cnn_learner takes names of architectures")
         self.dls = dls
         check_outputs(model, dls.input_shape, dls.task.n_out if dls.task else None, dls.classes)
         self.model = model.to(dls.device)
-        if loss_func is None:
-            if dls.task is None:
-                raise UsageError("the data does not say which loss fits it", fix="Pass loss_func=.")
-            loss_func = dls.task.loss() if class_weights is None else weighted_loss(dls, class_weights)
-        elif class_weights is not None:
-            raise UsageError("class_weights", got=class_weights, expected="None beside a loss_func of your own")
-        self.loss_func: Loss = loss_func
+        self.loss_func: Loss = chosen_loss(dls, loss_func, class_weights)
         if isinstance(self.loss_func, nn.Module):
             self.loss_func.to(dls.device)
+        check_kind("activation", activation, Callable | None, "a function of the outputs, or None")
         of_task = dls.task.activation if dls.task else None
         self.activation: Activation = activation or activation_of(self.loss_func) or of_task or nn.Identity()
         self.opt_func = opt_func
         self.opt: Optimizer | None = None
         self.metrics = make_metrics(dls.task.metrics if metrics == "default" and dls.task else metrics)
+        check_metrics(self.metrics, dls, self.loss_func)
         self.recorder = Recorder()
         self.callbacks: list[Callback] = []
         self.add_cb(*as_list(callbacks))
@@ -111,7 +110,7 @@ class Trainer:
         self.path = Path(path) if path is not None else dls.path
         self.model_dir = Path(model_dir)
         self.seed_is_drawn = seed is None
-        self.seed = drawn_seed() if seed is None else seed
+        self.seed = drawn_seed() if seed is None else check_whole("seed", seed)
         self.epoch = 0  # epochs begun in all fits so far: no two of them see the same order or dropout
         self.n_fits = 0  # that came to their end
         self.split(groups or [self.model])
@@ -149,13 +148,14 @@ class Trainer:
         if not check_epochs(epochs):
             return
         check_start(start_epoch, epochs)
+        check_trainable(self.model)
         state = self._state(self._ready_optimizer(), epochs, lr, wd)
         state.start_epoch, state.first_epoch = start_epoch, self.epoch - start_epoch
         running = CallbackList([*self._own_callbacks(chosen), *chosen])
         given = {"epochs": epochs, "lr": state.rates, "wd": self.wd if wd is None else wd, "start_epoch": start_epoch}
         checkpoints = prepare(self, state, running, given, checkpoint_every, resume)
         try:
-            with explained(state, self.recorder):
+            with interrupts_noted(state, self.recorder), explained(state):
                 if not state.is_done:
                     loop.fit(state, running, checkpoints)
         finally:
@@ -172,11 +172,13 @@ class Trainer:
         """
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
         running = CallbackList([finder, *(callback for callback in self.callbacks if callback.in_lr_find)])
+        check_trainable(self.model)
         with rehearsal(self.model, self.dls.train_dl):
             state = self._state(self._new_optimizer(), 1, end_lr, None)
             state.valid_dl, state.seed = None, derive(self.seed, Stream.LR_FIND)
             state.n_epochs = -(-finder.num_it // state.n_batches) if state.n_batches else finder.num_it
-            loop.fit(state, running)
+            with explained(state):
+                loop.fit(state, running)
         self.recorder.lr_curve = finder.curve()
         return self.recorder.lr_curve.suggestions
 

@@ -12,7 +12,7 @@ from learnkit.callbacks import Callback
 from learnkit.data.bunch import DataBunch
 from learnkit.data.image_data import ImageData
 from learnkit.data.segmentation import Segmentation
-from learnkit.errors import LearnkitWarning, UsageError
+from learnkit.errors import LearnkitWarning, UsageError, check_kind, check_whole
 from learnkit.learner.learner import Learner
 from learnkit.learner.weighting import ClassWeights
 from learnkit.models.architectures import torchvision_name
@@ -93,12 +93,12 @@ def cnn_learner(
             or does not take pictures of this size; see `learnkit.models.build_cnn`.
         DownloadError: pretrained weights that could not be fetched.
     """
+    check_kind("dls", dls, DataBunch, "a DataBunch")
     if not dls.c:
         raise UsageError("cnn_learner: the data does not say how many outputs it needs", fix="Give the bunch classes=.")
     if isinstance(dls.task, Segmentation):
         raise UsageError("cnn_learner gives one answer an image, this data wants one a pixel", fix="Use unet_learner.")
-    channels, image_size = _pictures(dls)
-    in_chans = channels if in_chans is None else in_chans
+    in_chans, image_size = _pictures(dls, in_chans)
     with _seeded(learner_kwargs.get("seed")):
         built = build_cnn(
             base_arch,
@@ -157,13 +157,13 @@ def unet_learner(
     Raises:
         UsageError: data of another task, or a network without feature maps of several sizes.
     """
+    check_kind("dls", dls, DataBunch, "a DataBunch")
     if not isinstance(dls.task, Segmentation):
         raise UsageError(
             f"unet_learner gives an answer a pixel, this data is of task {type(dls.task).__name__}",
             fix="Make it with from_folder_masks, or use cnn_learner.",
         )
-    channels, image_size = _pictures(dls)
-    in_chans = channels if in_chans is None else in_chans
+    in_chans, image_size = _pictures(dls, in_chans)
     with _seeded(learner_kwargs.get("seed")):
         model, groups = build_unet(
             base_arch,
@@ -181,10 +181,14 @@ def unet_learner(
     return learn
 
 
-def _pictures(dls: DataBunch) -> tuple[int, tuple[int, int] | None]:
-    """Channels and (height, width) of the pictures; 3 and None where they cannot be told."""
+def _pictures(dls: DataBunch, in_chans: int | None) -> tuple[int, tuple[int, int] | None]:
+    """Channels and (height, width) of the pictures; those asked for (or 3) and None where they cannot be told."""
     shape = dls.input_shape
-    return (shape[0], (shape[1], shape[2])) if shape is not None and len(shape) == 3 else (3, None)
+    if shape is None or len(shape) != 3:
+        return 3 if in_chans is None else in_chans, None
+    if in_chans not in (None, shape[0]):
+        raise UsageError("in_chans", got=in_chans, expected=f"{shape[0]}, the channels of the data, or None")
+    return shape[0], (shape[1], shape[2])
 
 
 @contextmanager
@@ -194,7 +198,7 @@ def _seeded(seed: int | None) -> Iterator[None]:
         yield
         return
     with kept_rng():
-        torch.default_generator.manual_seed(derive(seed, Stream.INIT))
+        torch.default_generator.manual_seed(derive(check_whole("seed", seed), Stream.INIT))
         yield
 
 

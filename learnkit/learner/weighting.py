@@ -12,10 +12,29 @@ from learnkit.data.loaders import ImageLoader, TensorLoader
 from learnkit.data.tasks import Classification, MultiLabel
 from learnkit.errors import LearnkitWarning, UsageError
 from learnkit.losses.weights import balanced_pos_weights, balanced_weights
+from learnkit.types import Loss
 
-__all__ = ["ClassWeights", "weighted_loss"]
+__all__ = ["ClassWeights", "chosen_loss", "weighted_loss"]
 
 ClassWeights = str | Sequence[float] | Tensor
+
+
+def chosen_loss(dls: DataBunch, loss_func: Loss | None, class_weights: ClassWeights | None) -> Loss:
+    """The loss of the user's, or that of the data's task.
+
+    Raises:
+        UsageError: a loss that is none, none for data without a task, or class weights beside one of the user's.
+    """
+    if loss_func is None:
+        if dls.task is None:
+            raise UsageError("the data does not say which loss fits it", fix="Pass loss_func=.")
+        return dls.task.loss() if class_weights is None else weighted_loss(dls, class_weights)
+    if class_weights is not None:
+        raise UsageError("class_weights", got=class_weights, expected="None beside a loss_func of your own")
+    if isinstance(loss_func, type) or not callable(loss_func):
+        expected = "a function or a module of (outputs, targets), such as nn.CrossEntropyLoss()"
+        raise UsageError("loss_func", got=loss_func, expected=expected)
+    return loss_func
 
 
 def weighted_loss(dls: DataBunch, class_weights: ClassWeights) -> nn.Module:
@@ -42,7 +61,7 @@ def weighted_loss(dls: DataBunch, class_weights: ClassWeights) -> nn.Module:
             warnings.warn(
                 "class_weights='balanced' beside a sampler of the data: rare classes count twice over",
                 LearnkitWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         targets = _training_targets(dls)
         if isinstance(task, MultiLabel):

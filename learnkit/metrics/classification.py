@@ -11,7 +11,7 @@ from torch import Tensor
 
 from learnkit.errors import UsageError
 from learnkit.metrics.counts import class_counts, f_of, jaccard_of, precision_of, recall_of
-from learnkit.metrics.lazy import LazyMetric, import_torchmetrics
+from learnkit.metrics.lazy import CLASSES, LazyMetric, import_torchmetrics
 from learnkit.metrics.ranking import class_ranking
 from learnkit.metrics.shapes import class_answers
 
@@ -99,7 +99,7 @@ def kappa(*, weights: str | None = None, name: str | None = None) -> LazyMetric:
         kinds = import_torchmetrics(name).classification
         return kinds.MulticlassCohenKappa(max(n_outputs, 2), weights=weights, validate_args=False)
 
-    return LazyMetric(name, class_answers, build)
+    return LazyMetric(name, class_answers, build, takes=CLASSES)
 
 
 def mcc(*, name: str | None = None) -> LazyMetric:
@@ -120,7 +120,7 @@ def hamming(*, name: str | None = None) -> LazyMetric:
         kinds = import_torchmetrics("hamming").classification
         return kinds.MulticlassHammingDistance(max(n_outputs, 2), average="micro", validate_args=False)
 
-    return LazyMetric(name or "hamming", class_answers, build, higher_is_better=False)
+    return LazyMetric(name or "hamming", class_answers, build, takes=CLASSES, higher_is_better=False)
 
 
 def auroc(*, average: str = "macro", name: str | None = None) -> LazyMetric:
@@ -148,7 +148,7 @@ def _of_table(name: str, finish: Callable[[Tensor], float]) -> LazyMetric:
         kinds = import_torchmetrics(name).classification
         return kinds.MulticlassConfusionMatrix(max(n_outputs, 2), validate_args=False)
 
-    return LazyMetric(name, class_answers, build, lambda table: finish(table.cpu().double()))
+    return LazyMetric(name, class_answers, build, lambda table: finish(table.cpu().double()), takes=CLASSES)
 
 
 def _named(name: str, average: str) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from learnkit.errors import UsageError
-from learnkit.metrics.lazy import LazyMetric, check_average, import_torchmetrics
+from learnkit.metrics.lazy import CLASSES, LABELS, LazyMetric, Targets, check_average, import_torchmetrics
 from learnkit.metrics.shapes import class_answers, label_answers
 
 __all__ = [
@@ -57,7 +57,12 @@ def f_of(beta: float) -> Formula:
 
 
 def class_counts(
-    name: str, formula: Formula, average: str = "macro", threshold: float = 0.5, ignore_index: int | None = None
+    name: str,
+    formula: Formula,
+    average: str = "macro",
+    threshold: float = 0.5,
+    ignore_index: int | None = None,
+    takes: tuple[Targets, ...] = CLASSES,
 ) -> LazyMetric:
     """The metric of this formula for one class an item.
 
@@ -68,6 +73,7 @@ def class_counts(
             items, "micro" adds all counts first, "binary" takes class 1 of two.
         threshold: for one output an item, and for "binary".
         ignore_index: targets of this number do not count, nor does the class of this number.
+        takes: the targets it is meant for.
 
     Raises:
         UsageError: an average, threshold or beta that cannot be, or no torchmetrics.
@@ -82,7 +88,7 @@ def class_counts(
         return kinds.MulticlassStatScores(n_outputs, average=None, validate_args=False)
 
     prepare = partial(class_answers, threshold=threshold, ignore_index=ignore_index, second=average == "binary")
-    return LazyMetric(name, prepare, build, partial(_average, formula, average, ignore_index))
+    return LazyMetric(name, prepare, build, partial(_average, formula, average, ignore_index), takes=takes)
 
 
 def label_counts(name: str, formula: Formula, average: str = "macro", threshold: float = 0.5) -> LazyMetric:
@@ -102,9 +108,8 @@ def label_counts(name: str, formula: Formula, average: str = "macro", threshold:
             return kinds.BinaryStatScores(validate_args=False)
         return kinds.MultilabelStatScores(n_labels, average=None, validate_args=False)
 
-    return LazyMetric(
-        name, partial(label_answers, threshold=threshold), build, partial(_average, formula, average, None)
-    )
+    prepare = partial(label_answers, threshold=threshold)
+    return LazyMetric(name, prepare, build, partial(_average, formula, average, None), takes=LABELS)
 
 
 def check_threshold(threshold: float) -> None:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learnkit.errors import UsageError
+from learnkit.metrics.lazy import LABELS, NUMBERS, Targets
 
 __all__ = [
     "METRICS",
@@ -181,23 +182,27 @@ class NamedMetric:
     Args:
         function: what a user may also pass or call, (preds, targets) -> scalar.
         elements: what is averaged over the whole set, (preds, targets) -> any shape.
+        takes: the targets it is meant for.
         higher_is_better: which way is up.
         finish: applied to that average.
     """
 
     function: Callable[..., Tensor]
     elements: Callable[..., Tensor]
+    takes: tuple[Targets, ...]
     higher_is_better: bool
     finish: Callable[[float], float] = float
 
 
+SEVERAL: tuple[Targets, ...] = ("class", "mask")  # two classes or more, of items or pixels
+
 METRICS: dict[str, NamedMetric] = {
-    "accuracy": NamedMetric(accuracy, _hits, higher_is_better=True),
-    "accuracy_multi": NamedMetric(accuracy_multi, _label_hits, higher_is_better=True),
-    "error_rate": NamedMetric(error_rate, _misses, higher_is_better=False),
-    "mae": NamedMetric(mae, _distances, higher_is_better=False),
-    "mse": NamedMetric(mse, _squares, higher_is_better=False),
-    "perplexity": NamedMetric(perplexity, _cross_entropies, higher_is_better=False, finish=_exp),
-    "rmse": NamedMetric(rmse, _squares, higher_is_better=False, finish=math.sqrt),
-    "top_k_accuracy": NamedMetric(top_k_accuracy, _top_k_hits, higher_is_better=True),
+    "accuracy": NamedMetric(accuracy, _hits, SEVERAL, higher_is_better=True),
+    "accuracy_multi": NamedMetric(accuracy_multi, _label_hits, LABELS, higher_is_better=True),
+    "error_rate": NamedMetric(error_rate, _misses, SEVERAL, higher_is_better=False),
+    "mae": NamedMetric(mae, _distances, NUMBERS, higher_is_better=False),
+    "mse": NamedMetric(mse, _squares, NUMBERS, higher_is_better=False),
+    "perplexity": NamedMetric(perplexity, _cross_entropies, SEVERAL, higher_is_better=False, finish=_exp),
+    "rmse": NamedMetric(rmse, _squares, NUMBERS, higher_is_better=False, finish=math.sqrt),
+    "top_k_accuracy": NamedMetric(top_k_accuracy, _top_k_hits, SEVERAL, higher_is_better=True),
 }

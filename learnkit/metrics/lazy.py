@@ -2,16 +2,35 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from learnkit.errors import UsageError
 
-__all__ = ["LazyMetric", "Prepared", "check_average", "import_torchmetrics"]
+__all__ = [
+    "CLASSES",
+    "LABELS",
+    "MASKS",
+    "NUMBERS",
+    "LazyMetric",
+    "Prepared",
+    "Targets",
+    "check_average",
+    "import_torchmetrics",
+]
 
 Prepared = tuple[Tensor, Tensor, int]  # what torchmetrics gets, and the number of outputs
+
+Targets: TypeAlias = Literal["class", "label", "labels", "mask", "numbers"]
+"""Of an item: a class number, one yes/no, a yes/no for each of several labels, a class number a pixel, numbers."""
+
+# What metrics take. Pixels have classes as items have; the overlap of masks means nothing for items.
+CLASSES: tuple[Targets, ...] = ("class", "label", "mask")
+LABELS: tuple[Targets, ...] = ("label", "labels")
+NUMBERS: tuple[Targets, ...] = ("numbers",)
+MASKS: tuple[Targets, ...] = ("mask",)
 
 
 class LazyMetric:
@@ -24,6 +43,7 @@ class LazyMetric:
         prepare: raw outputs and targets of a batch as torchmetrics takes them, with the number of outputs.
         build: the torchmetrics object for that number of outputs.
         finish: what that object computes as one number.
+        takes: the targets it is meant for.
         higher_is_better: which way is up.
 
     Raises:
@@ -37,10 +57,12 @@ class LazyMetric:
         build: Callable[[int], Any],
         finish: Callable[[Any], float] = float,
         *,
+        takes: tuple[Targets, ...],
         higher_is_better: bool = True,
     ) -> None:
         import_torchmetrics(name)  # now, not after an epoch of training
         self.name = name
+        self.takes = takes
         self.higher_is_better = higher_is_better
         self._prepare = prepare
         self._build = build
@@ -94,7 +116,8 @@ def import_torchmetrics(name: str) -> Any:
             import torchmetrics
     except ImportError as error:
         raise UsageError(
-            f"metric {name} needs torchmetrics, which is not installed", fix='Run: pip install "learnkit[metrics]"'
+            f"metric {name} needs torchmetrics, which is not installed",
+            fix='Install it: pip install "learnkit[metrics]".',
         ) from error
     return torchmetrics
 

@@ -4,6 +4,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol, TypeAlias
 
 import torch
@@ -12,9 +13,19 @@ from torch import Tensor, nn
 from learnkit.errors import UsageError, nearest
 from learnkit.metrics.factories import FACTORIES
 from learnkit.metrics.functions import METRICS, NamedMetric
-from learnkit.metrics.lazy import LazyMetric
+from learnkit.metrics.lazy import LazyMetric, Targets
 
-__all__ = ["ElementMetric", "FunctionMetric", "Metric", "MetricSpec", "ObjectMetric", "make_metrics", "top_k"]
+__all__ = [
+    "ElementMetric",
+    "FunctionMetric",
+    "Metric",
+    "MetricSpec",
+    "ObjectMetric",
+    "fitting",
+    "make_metrics",
+    "taken_by",
+    "top_k",
+]
 
 TAKEN = ("epoch", "train_loss", "valid_loss", "time")  # columns of the history
 MetricSpec: TypeAlias = str | Callable[..., Any] | object | Sequence[Any] | None
@@ -107,6 +118,19 @@ def _make(part: object) -> Metric:
     return FunctionMetric(part)
 
 
+def taken_by(metric: Metric) -> tuple[Targets, ...] | None:
+    """The targets a metric of learnkit's is meant for; None of a user's function or object, which knows by itself."""
+    return metric.takes if isinstance(metric, ElementMetric | LazyMetric) else None
+
+
+def fitting(targets: Targets) -> list[str]:
+    """The names of the metrics that are meant for these targets, as far as the packages they need are installed."""
+    names = [name for name, named in METRICS.items() if targets in named.takes]
+    with suppress(UsageError):  # no torchmetrics
+        names += [name for name, factory in FACTORIES.items() if targets in factory().takes]
+    return names
+
+
 class ElementMetric:
     """A metric known by name: the mean of its elements over the whole set, whatever the batches."""
 
@@ -114,6 +138,7 @@ class ElementMetric:
         self, name: str, named: NamedMetric, args: Sequence[Any] = (), keywords: dict[str, Any] | None = None
     ) -> None:
         self.name = name
+        self.takes = named.takes
         self.higher_is_better = named.higher_is_better
         self._elements = functools.partial(named.elements, *args, **(keywords or {}))
         self._finish = named.finish

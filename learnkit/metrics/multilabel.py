@@ -6,7 +6,7 @@ All take raw outputs (N, C) or (N, C, ...) and targets of the same shape, 0 or 1
 from typing import Any
 
 from learnkit.metrics.counts import check_threshold, f_of, jaccard_of, label_counts, precision_of, recall_of
-from learnkit.metrics.lazy import LazyMetric, import_torchmetrics
+from learnkit.metrics.lazy import LABELS, LazyMetric, import_torchmetrics
 from learnkit.metrics.ranking import label_ranking
 from learnkit.metrics.shapes import label_probabilities
 
@@ -73,7 +73,8 @@ def hamming_multi(*, threshold: float = 0.5, name: str | None = None) -> LazyMet
     def build(n_labels: int) -> Any:
         return import_torchmetrics("hamming_multi").classification.BinaryHammingDistance(threshold, validate_args=False)
 
-    return LazyMetric(name or "hamming_multi", label_probabilities, build, higher_is_better=False)
+    name = name or "hamming_multi"
+    return LazyMetric(name, label_probabilities, build, takes=LABELS, higher_is_better=False)
 
 
 def auroc_multi(*, average: str = "macro", name: str | None = None) -> LazyMetric:

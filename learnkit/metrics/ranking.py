@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learnkit.metrics.lazy import LazyMetric, Prepared, check_average, import_torchmetrics
+from learnkit.metrics.lazy import CLASSES, LABELS, LazyMetric, Prepared, check_average, import_torchmetrics
 from learnkit.metrics.shapes import class_probabilities, label_probabilities
 
 __all__ = ["class_ranking", "label_ranking"]
@@ -15,16 +15,16 @@ __all__ = ["class_ranking", "label_ranking"]
 def class_ranking(name: str, kind: str, average: str) -> LazyMetric:
     """The area of this kind ("AUROC", "AveragePrecision") for one class an item, each against the others."""
     check_average(average, ("macro", "weighted"))
-    return LazyMetric(
-        name, class_probabilities, partial(_build, name, kind, "Multiclass"), partial(_mean, kind, average)
-    )
+    build = partial(_build, name, kind, "Multiclass")
+    return LazyMetric(name, class_probabilities, build, partial(_mean, kind, average), takes=CLASSES)
 
 
 def label_ranking(name: str, kind: str, average: str) -> LazyMetric:
     """The area of this kind for any number of labels an item; "micro" ranks the answers to all labels together."""
     check_average(average, ("macro", "weighted", "micro"))
     prepare = partial(_label_inputs, together=average == "micro")
-    return LazyMetric(name, prepare, partial(_build, name, kind, "Multilabel"), partial(_mean, kind, average))
+    build = partial(_build, name, kind, "Multilabel")
+    return LazyMetric(name, prepare, build, partial(_mean, kind, average), takes=LABELS)
 
 
 def _label_inputs(preds: Tensor, targets: Tensor, *, together: bool) -> Prepared:

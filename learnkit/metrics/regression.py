@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from learnkit.errors import UsageError
-from learnkit.metrics.lazy import LazyMetric, Prepared, import_torchmetrics
+from learnkit.metrics.lazy import NUMBERS, LazyMetric, Prepared, import_torchmetrics
 from learnkit.metrics.shapes import number_rows
 
 __all__ = ["explained_variance", "msle", "pearson", "r2", "spearman"]
@@ -32,12 +32,12 @@ def msle(*, name: str | None = None) -> LazyMetric:
     def build(n_outputs: int) -> Any:
         return import_torchmetrics("msle").regression.MeanSquaredLogError()
 
-    return LazyMetric(name or "msle", prepare, build, higher_is_better=False)
+    return LazyMetric(name or "msle", prepare, build, takes=NUMBERS, higher_is_better=False)
 
 
 def r2(*, name: str | None = None) -> LazyMetric:
     """Coefficient of determination, 1 - squared errors by squared deviations of the targets; nan for a single item."""
-    return LazyMetric(name or "r2", number_rows, lambda n_outputs: _Determination(), _mean)
+    return LazyMetric(name or "r2", number_rows, lambda n_outputs: _Determination(), _mean, takes=NUMBERS)
 
 
 def explained_variance(*, name: str | None = None) -> LazyMetric:
@@ -46,7 +46,7 @@ def explained_variance(*, name: str | None = None) -> LazyMetric:
     def build(n_outputs: int) -> Any:
         return import_torchmetrics("explained_variance").regression.ExplainedVariance(multioutput="raw_values")
 
-    return LazyMetric(name or "explained_variance", number_rows, build, _mean)
+    return LazyMetric(name or "explained_variance", number_rows, build, _mean, takes=NUMBERS)
 
 
 def pearson(*, name: str | None = None) -> LazyMetric:
@@ -55,7 +55,7 @@ def pearson(*, name: str | None = None) -> LazyMetric:
     def build(n_outputs: int) -> Any:
         return import_torchmetrics("pearson").regression.PearsonCorrCoef(n_outputs)
 
-    return LazyMetric(name or "pearson", number_rows, build, _mean)
+    return LazyMetric(name or "pearson", number_rows, build, _mean, takes=NUMBERS)
 
 
 def spearman(*, name: str | None = None) -> LazyMetric:
@@ -67,7 +67,7 @@ def spearman(*, name: str | None = None) -> LazyMetric:
     def build(n_outputs: int) -> Any:
         return import_torchmetrics("spearman").regression.SpearmanCorrCoef(n_outputs)
 
-    return LazyMetric(name or "spearman", number_rows, build, _mean)
+    return LazyMetric(name or "spearman", number_rows, build, _mean, takes=NUMBERS)
 
 
 class _Determination:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from learnkit.metrics.counts import class_counts, f_of, jaccard_of
-from learnkit.metrics.lazy import LazyMetric, Prepared, import_torchmetrics
+from learnkit.metrics.lazy import MASKS, LazyMetric, Prepared, import_torchmetrics
 from learnkit.metrics.shapes import class_answers
 
 __all__ = ["dice", "foreground_accuracy", "iou"]
@@ -26,12 +26,12 @@ def dice(*, average: str = "macro", ignore_index: int | None = None, name: str |
     Raises:
         UsageError: another average, or torchmetrics is not installed.
     """
-    return class_counts(name or _named("dice", average), f_of(1.0), average, ignore_index=ignore_index)
+    return class_counts(name or _named("dice", average), f_of(1.0), average, ignore_index=ignore_index, takes=MASKS)
 
 
 def iou(*, average: str = "macro", ignore_index: int | None = None, name: str | None = None) -> LazyMetric:
     """Intersection over union of a class, its pixels counted over the whole set; arguments as for `dice`."""
-    return class_counts(name or _named("iou", average), jaccard_of, average, ignore_index=ignore_index)
+    return class_counts(name or _named("iou", average), jaccard_of, average, ignore_index=ignore_index, takes=MASKS)
 
 
 def foreground_accuracy(*, background: int = 0, ignore_index: int | None = None, name: str | None = None) -> LazyMetric:
@@ -55,7 +55,7 @@ def foreground_accuracy(*, background: int = 0, ignore_index: int | None = None,
         kinds = import_torchmetrics("foreground_accuracy").classification
         return kinds.MulticlassAccuracy(max(n_outputs, 2), average="micro", validate_args=False)
 
-    return LazyMetric(name or "foreground_accuracy", prepare, build)
+    return LazyMetric(name or "foreground_accuracy", prepare, build, takes=MASKS)
 
 
 def _named(name: str, average: str) -> str:

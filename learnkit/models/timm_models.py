@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learnkit.errors import DownloadError, UsageError, nearest
+from learnkit.errors import DownloadError, UsageError, missing_extra, nearest
 from learnkit.modes import evaluating
 
 __all__ = [
@@ -178,8 +178,7 @@ def _timm() -> Any:
     try:
         import timm
     except ImportError as error:
-        fix = "Install it: pip install learnkit[timm], or pip install timm."
-        raise UsageError('a network named "timm/..." needs the package timm', fix=fix) from error
+        raise missing_extra("timm", "timm") from error
     return timm
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from learnkit import Callback, DataBunch, Learner
 from learnkit.callbacks import EarlyStopping, MixedPrecision, SaveModel
+from learnkit.errors import UsageError
 
 
 def network() -> nn.Module:
@@ -174,3 +175,21 @@ def test_the_suggestion_is_within_a_decade_of_the_best_rate() -> None:
     best = min([1e-4, 1e-3, 1e-2, 1e-1, 1.0], key=final_loss)
     valleys = [fresh(seed).lr_find().valley for seed in range(10)]
     assert all(best / 10 <= valley <= best * 10 for valley in valleys), (best, valleys)
+
+
+def test_what_goes_wrong_is_said_in_words_there_too(blobs: tuple[Tensor, ...]) -> None:
+    dls = DataBunch.from_tensors(*blobs, bs=1, device="cpu")
+    model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    with pytest.raises(UsageError, match="batch norm cannot train on a batch of one item"):
+        Learner(dls, model).lr_find()
+    with pytest.raises(TypeError, match=r"loss_func: got 1\.0, expected a loss that is a tensor"):
+        Learner(dls, nn.Linear(2, 2), loss_func=lambda preds, targets: 1.0).lr_find()
+    with pytest.raises(TypeError, match="loss_func: got None"):
+        Learner(dls, nn.Linear(2, 2), loss_func=lambda preds, targets: None).validate()
+
+
+def test_nothing_but_training_needs_trained_parameters(blobs: tuple[Tensor, ...]) -> None:
+    learn = Learner(DataBunch.from_tensors(*blobs, device="cpu"), nn.Linear(2, 2).requires_grad_(False))
+    with pytest.raises(UsageError, match="no parameter of the model is trained"):
+        learn.lr_find()
+    assert len(learn.validate()) == 1

@@ -127,7 +127,7 @@ def test_a_picture_too_small_is_refused_with_the_size_of_the_weights() -> None:
 
 def test_without_timm_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(UsageError, match=r"needs the package timm. Install it: pip install learnkit\[timm\]"):
+    with pytest.raises(UsageError, match=r"needs the package timm. Install it: pip install \"learnkit\[timm\]"):
         create_timm("timm/resnet18")
 
 

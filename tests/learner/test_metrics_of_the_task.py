@@ -1,0 +1,215 @@
+"""Metrics of another task than the data's are refused when the learner is made; what works is left alone."""
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from learnkit import DataBunch, Learner
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.tasks import Classification, MultiLabel, Regression
+from learnkit.errors import UsageError
+from learnkit.metrics import FACTORIES, METRICS, accuracy_multi, dice, f1, f_beta_multi, iou, make_metrics, rmse, top_k
+from learnkit.metrics.metric import fitting, taken_by
+
+
+def bunch(x: Tensor, y: Tensor, task: Any = None) -> DataBunch:
+    return DataBunch.from_tensors(x, y, x, y, bs=6, task=task, device="cpu")
+
+
+def rows(n: int = 12) -> Tensor:
+    return torch.randn(n, 6, generator=torch.Generator().manual_seed(0))
+
+
+def classes() -> Learner:
+    return Learner(bunch(rows(), torch.arange(12) % 6), nn.Linear(6, 6), seed=0)
+
+
+def labels() -> Learner:
+    return Learner(bunch(rows(), (rows() > 0).float(), MultiLabel(tuple("abcdef"))), nn.Linear(6, 6), seed=0)
+
+
+def label() -> Learner:
+    return Learner(bunch(rows(), (rows()[:, :1] > 0).float(), MultiLabel(("a",))), nn.Linear(6, 1), seed=0)
+
+
+def numbers() -> Learner:
+    model = nn.Sequential(nn.Linear(6, 2), nn.Softplus())
+    return Learner(bunch(rows(), rows()[:, :2].abs(), Regression(("u", "v"))), model, seed=0)
+
+
+def number() -> Learner:
+    return Learner(bunch(rows(), rows()[:, 0].abs(), Regression()), nn.Linear(6, 1), seed=0)
+
+
+def masks() -> Learner:
+    x = torch.randn(12, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    y = torch.arange(12 * 16).reshape(12, 4, 4) % 6
+    return Learner(bunch(x, y, Segmentation(list("abcdef"))), nn.Conv2d(3, 6, 1), seed=0)
+
+
+def again(learn: Learner, metrics: Any, **options: Any) -> Learner:
+    """The same data and model with these metrics."""
+    return Learner(learn.dls, learn.model, metrics=metrics, seed=0, **options)
+
+
+@pytest.mark.parametrize(
+    ("make", "metric", "task", "fits"),
+    [
+        (classes, "accuracy_multi", "Classification", "error_rate"),
+        (classes, "rmse", "Classification", "accuracy"),
+        (classes, "dice", "Classification", "f1"),
+        (classes, "f1_multi", "Classification", "top_k_accuracy"),
+        (labels, "accuracy", "MultiLabel", "accuracy_multi"),
+        (labels, "f1", "MultiLabel", "f1_multi"),
+        (labels, "r2", "MultiLabel", "hamming_multi"),
+        (label, "accuracy", "MultiLabel", "accuracy_multi"),
+        (numbers, "accuracy", "Regression", "rmse"),
+        (number, "accuracy", "Regression", "mae"),
+        (number, "f1", "Regression", "r2"),
+        (numbers, "accuracy_multi", "Regression", "pearson"),
+        (masks, "mse", "Segmentation", "iou"),
+        (masks, "f1_multi", "Segmentation", "foreground_accuracy"),
+    ],
+)
+def test_a_metric_of_another_task_is_refused_when_the_learner_is_made(
+    make: Callable[[], Learner], metric: str, task: str, fits: str
+) -> None:
+    learn = make()
+    with pytest.raises(UsageError, match=rf"metrics: got '{metric}', .* task, {task}: .*\b{fits}\b"):
+        again(learn, metric)
+    with pytest.raises(UsageError, match=f"metrics: got '{metric}'"):
+        again(learn, [own, metric])
+
+
+@pytest.mark.parametrize(
+    ("make", "metric", "name"),
+    [
+        (classes, accuracy_multi, "accuracy_multi"),
+        (classes, f_beta_multi(2), "f2_multi"),
+        (classes, iou(ignore_index=0, name="overlap"), "overlap"),
+        (classes, rmse, "rmse"),
+        (labels, top_k(3), "top_3_accuracy"),
+        (labels, f1, "f1"),
+        (numbers, f1(average="micro"), "f1_micro"),
+    ],
+)
+def test_functions_of_learnkits_and_metrics_with_settings_are_refused_too(
+    make: Callable[[], Learner], metric: Any, name: str
+) -> None:
+    with pytest.raises(UsageError, match=f"metrics: got '{name}'"):
+        again(make(), metric)
+
+
+@pytest.mark.parametrize(
+    ("make", "targets"),
+    [
+        (classes, "class"),
+        (labels, "labels"),
+        (label, "label"),
+        (numbers, "numbers"),
+        (number, "numbers"),
+        (masks, "mask"),
+    ],
+)
+def test_what_the_message_names_can_be_computed(make: Callable[[], Learner], targets: Any) -> None:
+    learn = make()
+    names = fitting(targets)
+    assert len(names) > 5
+    assert len(again(learn, names).validate()) == 1 + len(names)
+
+
+def test_every_name_is_meant_for_some_targets() -> None:
+    assert all(taken_by(metric) for metric in make_metrics([*METRICS, *FACTORIES]))
+    found = {name for targets in ("class", "label", "labels", "mask", "numbers") for name in fitting(targets)}
+    assert found == {*METRICS, *FACTORIES}
+
+
+def test_the_metrics_that_fit_without_torchmetrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchmetrics", None)
+    assert fitting("numbers") == ["mae", "mse", "rmse"]
+
+
+def own(preds: Tensor, targets: Tensor) -> Tensor:
+    """A metric of the user's."""
+    return preds.mean()
+
+
+class Own(Classification):
+    """A task of the user's."""
+
+
+class Gathering:
+    """An object as torchmetrics has them, of the name of one of learnkit's."""
+
+    name = "rmse"
+    takes = ("numbers",)
+
+    def reset(self) -> None:
+        self.n = 0
+
+    def update(self, preds: Tensor, targets: Tensor) -> None:
+        self.n += len(preds)
+
+    def compute(self) -> float:
+        return float(self.n)
+
+
+@pytest.mark.parametrize("metric", [own, functools.partial(own), Gathering()])
+@pytest.mark.parametrize("make", [classes, labels, numbers, masks])
+def test_metrics_of_the_users_are_left_alone(make: Callable[[], Learner], metric: Any) -> None:
+    assert len(again(make(), metric).validate()) == 2
+
+
+def test_what_works_today_is_left_alone() -> None:
+    x, y = rows(), torch.arange(12) % 2
+    yes = y.float()[:, None]
+    learners = [
+        # an output an item and a loss that reads it as a yes/no
+        Learner(
+            bunch(x, y), nn.Sequential(nn.Linear(6, 1), nn.Flatten(0)), metrics="accuracy_multi",
+            loss_func=lambda preds, targets: F.binary_cross_entropy_with_logits(preds, targets.float()),
+        ),
+        Learner(bunch(x, yes, Regression()), nn.Linear(6, 1), loss_func=nn.BCEWithLogitsLoss(), metrics=["f1", "mcc"]),
+        Learner(bunch(x, yes, MultiLabel(("a",))), nn.Linear(6, 1), metrics=["f1", "mcc", "f1_multi"]),
+        # mixed labels
+        Learner(bunch(x, x.softmax(1), Classification(tuple("abcdef"))), nn.Linear(6, 6), metrics="mse"),
+        # a task of the user's
+        Learner(bunch(x, y, Own(("a", "b"))), nn.Linear(6, 2), metrics=["dice", "f1"]),
+    ]  # fmt: skip
+    for learn in learners:
+        learn.fit(1)
+
+
+def test_masks_of_loaders_whose_task_is_a_classification_have_metrics_of_masks() -> None:
+    data = TensorDataset(torch.randn(8, 3, 4, 4), torch.arange(8 * 16).reshape(8, 4, 4) % 2)
+    loader: Any = DataLoader(data, batch_size=4)
+    dls = DataBunch.from_loaders(loader, loader, classes=["ground", "cell"], device="cpu")
+    Learner(dls, nn.Conv2d(3, 2, 1), metrics=[dice(average="binary"), "iou", "f1"]).fit(1)
+
+
+@pytest.mark.parametrize("kind", ["loader", "dataset", "batches"])
+def test_classes_of_datasets_and_loaders_are_checked_too(kind: str) -> None:
+    x, y = rows(), torch.arange(12) % 6
+    data = TensorDataset(x, y)
+    loader: Any = DataLoader(data, batch_size=6) if kind == "loader" else [(x, y)]
+    dls = (
+        DataBunch.from_datasets(data, data, bs=6, classes=list("abcdef"), device="cpu")
+        if kind == "dataset"
+        else DataBunch.from_loaders(loader, loader, classes=list("abcdef"), device="cpu")
+    )
+    with pytest.raises(UsageError, match="metrics: got 'rmse'"):
+        Learner(dls, nn.Linear(6, 6), metrics="rmse")
+
+
+def test_targets_that_only_a_batch_would_tell_of_are_left_to_the_metric() -> None:
+    x, y = rows(), torch.arange(12) % 6
+    loader: Any = DataLoader(TensorDataset(x, y), batch_size=6, collate_fn=lambda items: (x[:6], y[:6]))
+    dls = DataBunch.from_loaders(loader, loader, classes=list("abcdef"), device="cpu")
+    assert [metric.name for metric in Learner(dls, nn.Linear(6, 6), metrics="dice").metrics] == ["dice"]
