@@ -110,10 +110,10 @@ interp.plot_calibration()
 # %% [markdown]
 # ## Are the labels right?
 #
-# The most suspicious labels of the validation set, which the model was not trained on:
+# The most suspicious labels of the validation set, which the model was not trained on, where it suggests another one:
 
 # %%
-issues = interp.label_issues()
+issues = interp.label_issues().query("label != suggestion")
 issues.assign(path=issues["path"].str.removeprefix(f"{digits}/")).head(5).round(3)
 
 # %% [markdown]
