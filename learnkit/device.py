@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from learnkit.errors import UsageError
-from learnkit.seeds import kept_rng, rng_state, set_rng_state
+from learnkit.seeds import kept_all_rng, kept_rng, rng_state, set_rng_state
 
 __all__ = [
     "BF16",
@@ -266,9 +266,9 @@ class Compute:
             torch.get_device_module(self.device).set_rng_state(state["device"])
 
     @contextmanager
-    def kept_rng(self) -> Iterator[None]:
-        """Put the caller's generators back as they were, whatever happens inside."""
-        with kept_rng():
+    def kept_rng(self, *, every: bool = False) -> Iterator[None]:
+        """Put torch's generators back as they were, whatever happens inside; `every`: NumPy's and Python's too."""
+        with kept_all_rng() if every else kept_rng():
             if self.device.type == "cpu":
                 yield
                 return

@@ -1,7 +1,6 @@
 """Predictions: a model's activated outputs over a loader, batch by batch or gathered, without any trace of a fit."""
 
 import copy
-import random
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from itertools import islice
 from typing import Any
@@ -16,7 +15,7 @@ from learnkit.device import Compute, to_device
 from learnkit.errors import DataError, UsageError, check_count
 from learnkit.inference.rows import Rows, as_rows
 from learnkit.modes import evaluating
-from learnkit.seeds import kept_all_rng
+from learnkit.seeds import rng_state, set_rng_state
 from learnkit.types import Activation
 
 __all__ = [
@@ -117,32 +116,18 @@ def predict_stream(
     """
     answers = _answers(model, loader, compute, activation, loss, n_batch)
     every = not isinstance(loader, TensorLoader | DatasetLoader | ImageLoader)  # those draw from torch's alone
-    state = _generators(every)
+    read: Callable[[], Any] = rng_state if every else torch.get_rng_state
+    put: Callable[[Any], None] = set_rng_state if every else torch.set_rng_state
+    state = read()
     while True:
-        callers = _generators(every)
-        with evaluating(model), compute.kept_rng():
-            _set_generators(state)  # what a loader draws goes on from batch to batch
-            try:
-                answer = next(answers, None)
-            finally:
-                state = _generators(every)
-                _set_generators(callers)
+        with evaluating(model), compute.kept_rng(every=every):
+            put(state)  # what a loader draws goes on from batch to batch
+            answer = next(answers, None)
+            state = read()
         if answer is None:
             return
         outputs, targets, losses = answer
         yield outputs.cpu(), None if targets is None else targets.cpu(), None if losses is None else losses.cpu()
-
-
-def _generators(every: bool) -> tuple[Any, ...]:
-    """Where torch's global generator is, and NumPy's and Python's."""
-    return (torch.get_rng_state(), np.random.get_state(), random.getstate()) if every else (torch.get_rng_state(),)
-
-
-def _set_generators(state: tuple[Any, ...]) -> None:
-    torch.set_rng_state(state[0])
-    if len(state) > 1:
-        np.random.set_state(state[1])
-        random.setstate(state[2])
 
 
 def predict_loader(
@@ -177,7 +162,7 @@ def predict_loader(
     rows = Rows("outputs", n_rows, None if out is None else as_rows(out, n_rows))
     is_fresh = isinstance(loader, DataLoader | TensorLoader | DatasetLoader | ImageLoader)
     target_rows, loss_rows = Rows("targets", n_rows, at_once=not is_fresh), Rows("losses", n_rows)
-    with evaluating(model), compute.kept_rng(), kept_all_rng():
+    with evaluating(model), compute.kept_rng(every=True):
         for outputs, targets, losses in _answers(model, loader, compute, activation, loss, n_batch):
             rows.add(outputs)
             if targets is not None:

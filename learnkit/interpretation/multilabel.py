@@ -90,9 +90,8 @@ class MultiLabelInterpretation(ScoredInterpretation):
 
     def main_numbers(self) -> dict[str, object]:
         """Exact matches, F1 over all classes and in the mean, the classes confused most often."""
-        micro, macro = self.classification_report()["f1-score"].iloc[len(self.classes) :][
-            :2
-        ]  # a class may bear the name
+        averages = self.classification_report()["f1-score"].iloc[len(self.classes) :]  # a class may bear their names
+        micro, macro = averages.iloc[:2]
         pairs = [f"{missed} missed, {invented} invented: {n}" for missed, invented, n in self.most_confused()[:3]]
         return {
             "task": f"any of {len(self.classes)} classes",

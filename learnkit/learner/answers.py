@@ -22,7 +22,6 @@ from learnkit.learner.trainer import DEFAULT_LR
 from learnkit.losses.per_item import per_item_loss
 from learnkit.metrics.metric import make_metrics
 from learnkit.modes import evaluating
-from learnkit.seeds import kept_all_rng
 from learnkit.training import loop
 from learnkit.training.callback import CallbackList
 from learnkit.types import Activation, DatasetType, PathLike
@@ -66,7 +65,7 @@ class AnsweringTrainer(PolicyTrainer):
         state = self._state(self._new_optimizer(), 1, DEFAULT_LR, None)  # the learner's own keeps its rates
         state.valid_dl = self._loader(DatasetType.Valid if dl is None else dl)
         state.metrics = self.metrics if metrics is None else make_metrics(metrics)
-        with evaluating(self.model), state.compute.kept_rng(), kept_all_rng():
+        with evaluating(self.model), state.compute.kept_rng(every=True):
             loop.validate(state, CallbackList())
         return list(state.valid.values())
 

@@ -59,17 +59,18 @@ def learn_in_parts(state: TrainState, learn: Callable[[], None]) -> None:
     compute, whole = state.compute, (state.inputs, state.targets)
     n = count_items(state.inputs)
     try:
-        while compute.part is not None:
+        while True:
+            size = min(compute.part or n, n)
             compute.accumulate = n
             try:
-                return _learn_each(state, learn, whole, n, min(compute.part, n))
+                return _learn_each(state, learn, whole, n, size)
             except Exception as error:
-                if not is_out_of_memory(error) or min(compute.part, n) == 1:
+                if not is_out_of_memory(error) or size == 1:
                     raise
             state.preds, state.loss = None, torch.zeros(())  # and the graph behind them is gone
             compute.forget(state.optimizer)
             give_back(compute.device)
-            compute.part = (min(compute.part, n) + 1) // 2
+            compute.part = (size + 1) // 2
             warnings.warn(
                 f"a batch of {n} items does not fit into memory: it is learnt from in parts of {compute.part}",
                 LearnkitWarning,

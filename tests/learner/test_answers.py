@@ -15,16 +15,6 @@ from learnkit import DataBunch, DatasetType, Learner
 from learnkit.errors import DataError, UsageError
 
 
-@pytest.fixture
-def learn(blobs: tuple[Tensor, ...]) -> Learner:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 2))
-    learn = Learner(DataBunch.from_tensors(*blobs, x_test=blobs[2], bs=10), model, seed=0)
-    learn.fit(2, 1e-2)
-    learn.model.train()
-    return learn
-
-
 def raw_of(learn: Learner, x: Tensor) -> Tensor:
     learn.model.eval()
     with torch.no_grad():

@@ -15,16 +15,6 @@ from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
 
 
-@pytest.fixture
-def learn(blobs: tuple[Tensor, ...]) -> Learner:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 2))
-    learn = Learner(DataBunch.from_tensors(*blobs, x_test=blobs[2], bs=10), model, seed=0)
-    learn.fit(2, 1e-2)
-    learn.model.train()
-    return learn
-
-
 def test_between_two_batches_the_model_is_the_users(learn: Learner) -> None:
     learn.model[3].eval()  # type: ignore[index, operator]
     state = torch.get_rng_state()
