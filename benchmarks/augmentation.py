@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.harness import Case, compare, report
-from learnkit.data.augment import Augmentation, stages
+from learnkit.data.augment.pipeline import Augmentation, stages
 
 LEARNKIT, FASTAI, TORCHVISION = "learnkit, augment=True", "fastai, aug_transforms()", "torchvision v2, one by one"
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks.harness import Case, compare, report
 from benchmarks.pipeline import write_photos
-from learnkit.data.images import open_image
+from learnkit.data.image.read import open_image
 
 PILLOW = "Pillow"
 

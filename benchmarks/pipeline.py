@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader
 
 from benchmarks.harness import Case, compare, report
 from learnkit import ImageDataBunch
-from learnkit.data.crops import RandomResizedCrop
-from learnkit.data.geometry import Flip
-from learnkit.data.transforms import IMAGENET
+from learnkit.data.augment.geometry import Flip
+from learnkit.data.image.crops import RandomResizedCrop
+from learnkit.data.image.preprocess import IMAGENET
 
 SIZE, BS = 224, 64
 TORCHVISION = "torchvision v2 on PIL"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from learnkit import ImageDataBunch, cnn_learner, load_learner
 from learnkit.callbacks import OneCycle
-from learnkit.data.geometry import Rotate, Warp, Zoom
+from learnkit.data.augment.geometry import Rotate, Warp, Zoom
 from learnkit.models import resnet18
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from learnkit import Callback, DataBunch, Learner
 from learnkit.callbacks import GradientAccumulation
-from learnkit.data.splits import RandomSplit
+from learnkit.data.table.splits import RandomSplit
 from learnkit.errors import UsageError
 from learnkit.optim.groups import spread_rates
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from learnkit.atomic_files import make_folder, write_atomically, write_error
 from learnkit.errors import CorruptFileError, DataError, UsageError
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
 from learnkit.types import PathLike
-from learnkit.whole_files import make_folder, write_atomically, write_error
 
 __all__ = ["CSVLogger"]
 

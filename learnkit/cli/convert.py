@@ -18,7 +18,7 @@ from torch import Tensor
 from learnkit.cli.output import say
 from learnkit.cli.state_dicts import weights_in, write_weights
 from learnkit.errors import CorruptFileError, DataError, UnsafeFileError, UsageError
-from learnkit.weight_files import read_file, read_weights
+from learnkit.safe_load import read_file, read_weights
 
 __all__ = ["add_arguments", "run"]
 

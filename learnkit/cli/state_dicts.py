@@ -5,9 +5,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from learnkit.atomic_files import write_atomically
 from learnkit.errors import DataError, UsageError
-from learnkit.persistence.tensors import chunks, table_of
-from learnkit.whole_files import write_atomically
+from learnkit.persistence.lk.tensors import chunks, table_of
 
 __all__ = ["weights_in", "write_weights"]
 

@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
+from learnkit.atomic_files import write_atomically
 from learnkit.cli.output import say
-from learnkit.data.images import REMEDY
-from learnkit.data.samples import existing_folder, image_files
-from learnkit.data.verify import verify_images
+from learnkit.data.image.read import REMEDY
+from learnkit.data.table.samples import existing_folder, image_files
+from learnkit.data.table.verify import verify_images
 from learnkit.errors import UsageError, WriteError, printable
 from learnkit.inference.tables import FORMULA
-from learnkit.whole_files import write_atomically
 
 __all__ = ["add_arguments", "run"]
 

@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learnkit.data.evidence import checked_task, first_input, named_task
-from learnkit.data.in_order import in_order
-from learnkit.data.loaders import DatasetLoader, TensorLoader, check_batch_size
-from learnkit.data.order import BatchOrder
-from learnkit.data.single import input_of
+from learnkit.data.loading.in_order import in_order
+from learnkit.data.loading.loaders import DatasetLoader, TensorLoader, check_batch_size
+from learnkit.data.loading.peek import checked_task, first_input, named_task
+from learnkit.data.loading.sampler import BatchOrder
+from learnkit.data.loading.single import input_of
+from learnkit.data.loading.tensors import check_parts, one_item
 from learnkit.data.tasks import Task
-from learnkit.data.tensors import check_parts, one_item
 from learnkit.device import find_device, to_device
 from learnkit.errors import DataError, UsageError
-from learnkit.markup import facts, shortened
+from learnkit.text import facts, shortened
 from learnkit.types import DatasetType
 
 if TYPE_CHECKING:

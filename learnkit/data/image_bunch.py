@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from learnkit.data.folders import folder_samples, mask_samples
 from learnkit.data.image_data import ImageData
-from learnkit.data.listed import Column, frame_samples, list_samples, named_samples, pattern_label, read_table
 from learnkit.data.options import BasicOptions, FolderOptions, ImageOptions, ImageSettings, takes_options
 from learnkit.data.segmentation import Segmentation
-from learnkit.data.splits import ColumnSplit, column_of
+from learnkit.data.table.folders import folder_samples, mask_samples
+from learnkit.data.table.from_csv import Column, frame_samples, list_samples, named_samples, pattern_label, read_table
+from learnkit.data.table.splits import ColumnSplit, column_of
 from learnkit.data.tasks import Classification, Regression, Task
 from learnkit.errors import UsageError, WrongTypeError
 from learnkit.types import PathLike

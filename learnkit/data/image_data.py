@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 import numpy as np
 from torch import Tensor
 
-from learnkit.data.augment import stages
+from learnkit.data.augment.pipeline import stages
 from learnkit.data.bunch import DataBunch
-from learnkit.data.datasets import ImageDataset
-from learnkit.data.drawing import draw_items, drawable
-from learnkit.data.folders import held_out_samples
-from learnkit.data.folds import Folds
-from learnkit.data.inspection import check_masks, common_size, unreadable
-from learnkit.data.labels import label_samples
-from learnkit.data.loaders import ImageLoader, check_batch_size, default_workers
+from learnkit.data.image.dataset import ImageDataset
+from learnkit.data.image.draw import draw_items, drawable
+from learnkit.data.image.preprocess import Preprocess
+from learnkit.data.image.resize import Resize
+from learnkit.data.loading.loaders import ImageLoader, check_batch_size, default_workers
+from learnkit.data.loading.sampler import BatchOrder
+from learnkit.data.loading.single import checked_item
+from learnkit.data.loading.weights import make_sampling
 from learnkit.data.options import ImageOptions, ImageSettings, takes_options
-from learnkit.data.order import BatchOrder
-from learnkit.data.resampling import Resize
-from learnkit.data.samples import check_files, existing_folder, in_order, split_samples
-from learnkit.data.sampling import make_sampling
 from learnkit.data.segmentation import Segmentation
-from learnkit.data.single import checked_item
-from learnkit.data.splits import ColumnSplit, RandomSplit, fold_numbers
-from learnkit.data.summary import DataSummary, summarize
+from learnkit.data.table.folders import held_out_samples
+from learnkit.data.table.folds import Folds
+from learnkit.data.table.inspect import check_masks, common_size, unreadable
+from learnkit.data.table.labels import label_samples
+from learnkit.data.table.samples import check_files, existing_folder, in_order, split_samples
+from learnkit.data.table.splits import ColumnSplit, RandomSplit, fold_numbers
+from learnkit.data.table.summary import DataSummary, summarize
 from learnkit.data.tasks import Task
-from learnkit.data.transforms import Preprocess
 from learnkit.device import find_device
 from learnkit.errors import DataError, UsageError, WrongTypeError, check_count, check_kind
 from learnkit.types import DatasetType, PathLike

@@ -8,12 +8,12 @@ from typing import Any, Literal, TypedDict, TypeVar
 import numpy as np
 import torch
 
-from learnkit.data.cache import Kind
-from learnkit.data.images import MAX_PIXELS
-from learnkit.data.resampling import Interpolation, Method
-from learnkit.data.splits import RandomSplit, Split
+from learnkit.data.image.cache import Kind
+from learnkit.data.image.preprocess import IMAGENET, Normalize, Preprocess, Reader
+from learnkit.data.image.read import MAX_PIXELS
+from learnkit.data.image.resize import Interpolation, Method
+from learnkit.data.table.splits import RandomSplit, Split
 from learnkit.data.tasks import Task
-from learnkit.data.transforms import IMAGENET, Normalize, Preprocess, Reader
 from learnkit.errors import UsageError, check_count, check_whole
 from learnkit.types import PathLike
 
@@ -38,8 +38,9 @@ class ImageSettings:
 
     Args:
         valid_pct: take this share of the rows at random for validation.
-        split: how to split instead: one of `learnkit.data.splits` (stratified, by group, by column, by file list, by
-            folder), or a function of the table that gives True (validation) or False, or a split's name, for each row.
+        split: how to split instead: one of `learnkit.data.table.splits` (stratified, by group, by column, by file list,
+            by folder), or a function of the table that gives True (validation) or False, or a split's name, for each
+            row.
         seed: of the random split, and of the training order when no learner seeds it.
         test: a folder of test images, in a folder a class or without labels.
         classes: the order of the classes; None for sorted.

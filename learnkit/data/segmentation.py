@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from learnkit.data.images import open_mask
+from learnkit.data.image.read import open_mask
 from learnkit.errors import DataError, UsageError
 from learnkit.metrics.functions import accuracy
 

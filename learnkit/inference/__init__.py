@@ -4,7 +4,7 @@ from learnkit.inference.augmented import predict_augmented
 from learnkit.inference.dropout import DropoutPreds, predict_with_dropout
 from learnkit.inference.predictions import predict_loader, predict_stream
 from learnkit.inference.predictor import Predictor
-from learnkit.inference.results import show_predictions
+from learnkit.inference.show import show_predictions
 from learnkit.inference.tables import write_table
 
 __all__ = [

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from learnkit.data.loaders import DatasetLoader, ImageLoader, TensorLoader
+from learnkit.data.loading.loaders import DatasetLoader, ImageLoader, TensorLoader
 from learnkit.device import Compute, to_device
 from learnkit.errors import DataError, UsageError, check_count
 from learnkit.inference.rows import Rows, as_rows

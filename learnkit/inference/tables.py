@@ -9,12 +9,12 @@ from typing import IO, Any
 
 from torch import Tensor
 
+from learnkit.atomic_files import write_atomically
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import MultiLabel, Regression, Task
 from learnkit.errors import DataError, UsageError, missing_extra
 from learnkit.inference.predictions import Answers
 from learnkit.types import PathLike
-from learnkit.whole_files import write_atomically
 
 __all__ = ["check_table", "write_table"]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from learnkit.errors import UsageError
-from learnkit.models.surgery import find_layer
+from learnkit.models.layers import find_layer
 from learnkit.modes import evaluating
 
 __all__ = ["grad_cam"]

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, SupportsIndex
 import numpy as np
 from torch import Tensor, nn
 
-from learnkit.data.drawing import RIGHT, WRONG
-from learnkit.data.single import checked_item
+from learnkit.atomic_files import named_file
+from learnkit.data.image.draw import RIGHT, WRONG
+from learnkit.data.loading.single import checked_item
 from learnkit.errors import DataError, LearnkitWarning, UsageError, WrongTypeError, check_count
-from learnkit.markup import facts
+from learnkit.text import facts
 from learnkit.types import DatasetType, PathLike
-from learnkit.whole_files import named_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -205,7 +205,7 @@ class Interpretation(ABC):
         Raises:
             UsageError: a path without a name.
         """
-        from learnkit.interpretation.report.gather import content_of
+        from learnkit.interpretation.report.build import content_of
         from learnkit.interpretation.report.page import write_report
 
         file = named_file("path", path)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from learnkit.data.segmentation import Segmentation
 from learnkit.errors import DataError, UsageError, check_count
 from learnkit.interpretation.items import Input, Interpretation, Name, Picture
-from learnkit.interpretation.rates import most_frequent_pairs
 from learnkit.metrics.counts import f_of, jaccard_of, precision_of, recall_of
+from learnkit.metrics.rates import most_frequent_pairs
 from learnkit.types import DatasetType
 
 if TYPE_CHECKING:

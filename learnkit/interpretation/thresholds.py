@@ -7,7 +7,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from learnkit.errors import UsageError
-from learnkit.interpretation.curves import ranked_counts
+from learnkit.metrics.curves import ranked_counts
 
 __all__ = ["beta_of", "fit_thresholds"]
 

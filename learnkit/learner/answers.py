@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from learnkit.data.loaders import ImageLoader
+from learnkit.data.loading.loaders import ImageLoader
 from learnkit.data.tasks import Task
 from learnkit.errors import UsageError
 from learnkit.inference.augmented import predict_augmented
 from learnkit.inference.dropout import DropoutPreds, predict_with_dropout
 from learnkit.inference.predictions import PerItemLoss, activated, predict_loader, predict_stream, with_own_workers
 from learnkit.inference.predictor import Predictor, read_answers, scaled
-from learnkit.inference.results import show_predictions
+from learnkit.inference.show import show_predictions
 from learnkit.inference.tables import check_table, write_table
 from learnkit.learner.policies import PolicyTrainer
 from learnkit.learner.trainer import DEFAULT_LR

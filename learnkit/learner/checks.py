@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from learnkit.data.bunch import DataBunch
-from learnkit.data.evidence import first_target
 from learnkit.data.image_data import ImageData
+from learnkit.data.loading.peek import first_target
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import LearnkitWarning, UsageError

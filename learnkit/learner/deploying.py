@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from learnkit.data.evidence import first_input
+from learnkit.atomic_files import named_file
 from learnkit.data.image_data import ImageData
+from learnkit.data.loading.peek import first_input
 from learnkit.errors import UsageError
-from learnkit.persistence.deploy import deploy
-from learnkit.persistence.deployment import Deployment
+from learnkit.persistence.deploy.formats import deploy
+from learnkit.persistence.deploy.network import Deployment
 from learnkit.types import PathLike
-from learnkit.whole_files import named_file
 
 if TYPE_CHECKING:
     from learnkit.learner.learner import Learner
@@ -22,7 +22,7 @@ __all__ = ["deploy_learner"]
 def deploy_learner(
     learn: "Learner", file: PathLike, to: str, *, preprocessing: bool = False, activation: bool = True
 ) -> Path:
-    """Write the model, as `learnkit.persistence.deploy` does it, and a description beside it.
+    """Write the model, as `learnkit.persistence.deploy.formats` does it, and a description beside it.
 
     Args:
         learn: trained; it is left as it is.

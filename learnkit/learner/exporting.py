@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from learnkit.atomic_files import named_file, write_atomically
+from learnkit.data.image.read import full_depth
 from learnkit.data.image_data import ImageData
-from learnkit.data.images import full_depth
 from learnkit.errors import CorruptFileError, LearnkitWarning, UsageError
 from learnkit.losses.activations import identity
-from learnkit.persistence.artefact import write_export
-from learnkit.persistence.deploy import FORMATS
-from learnkit.persistence.hub import upload, write_folder
-from learnkit.persistence.manifest import Manifest, started, versions
-from learnkit.persistence.meanings import (
+from learnkit.persistence.deploy.formats import FORMATS
+from learnkit.persistence.lk.file import write_export
+from learnkit.persistence.lk.hub import upload, write_folder
+from learnkit.persistence.lk.manifest import Manifest, started, versions
+from learnkit.persistence.lk.recipes import Recipe, read_recipe, same_build, written_recipe
+from learnkit.persistence.lk.schema import (
     Inputs,
     activation_name,
     read_activation,
@@ -25,11 +27,9 @@ from learnkit.persistence.meanings import (
     written_inputs,
     written_task,
 )
-from learnkit.persistence.recipes import Recipe, read_recipe, same_build, written_recipe
-from learnkit.persistence.tensors import table_of
+from learnkit.persistence.lk.tensors import table_of
 from learnkit.persistence.weights import plain_model
 from learnkit.types import PathLike
-from learnkit.whole_files import named_file, write_atomically
 
 if TYPE_CHECKING:
     from learnkit.learner.learner import Learner

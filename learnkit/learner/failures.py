@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from torch import Tensor
 
 from learnkit.callbacks.recorder import Recorder
-from learnkit.data.workers import worker_error
+from learnkit.data.loading.workers import worker_error
 from learnkit.device_memory import give_back, is_out_of_memory
 from learnkit.errors import OutOfMemory, UsageError
 from learnkit.training.state import TrainState

@@ -9,25 +9,25 @@ from typing import Any, Literal, Self
 import torch
 from torch import nn
 
+from learnkit.atomic_files import named_file
 from learnkit.data.tasks import Classification, MultiLabel
 from learnkit.errors import LearnkitWarning, UsageError, WrongTypeError
 from learnkit.interpretation.calibration import fit_temperature
-from learnkit.interpretation.choose import interpretation_for
+from learnkit.interpretation.for_task import interpretation_for
 from learnkit.interpretation.items import Interpretation
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.learner.answers import AnsweringTrainer
 from learnkit.learner.deploying import deploy_learner
-from learnkit.learner.describing import fit_outline, learner_facts
+from learnkit.learner.describe import fit_outline, learner_facts
 from learnkit.learner.exporting import check_options, export_learner, push_learner
 from learnkit.learner.trainer import as_list
-from learnkit.markup import facts
 from learnkit.models.summary import ModelSummary, model_summary
-from learnkit.persistence.recipes import Recipe
+from learnkit.persistence.lk.recipes import Recipe
 from learnkit.persistence.weights import load_weights, save_weights, weights_path
+from learnkit.text import facts
 from learnkit.training.callback import Callback, CallbackList
 from learnkit.training.outline import Outline
 from learnkit.types import DatasetType, PathLike
-from learnkit.whole_files import named_file
 
 __all__ = ["Learner"]
 

@@ -6,7 +6,7 @@ from functools import partial
 from learnkit.callbacks.general_scheduler import GeneralScheduler
 from learnkit.callbacks.one_cycle import OneCycle
 from learnkit.errors import UsageError, check_count, check_whole
-from learnkit.learner.resuming import CheckpointEvery, Resume
+from learnkit.learner.resume import CheckpointEvery, Resume
 from learnkit.learner.trainer import DEFAULT_LR, Trainer, as_list
 from learnkit.optim.groups import is_positive
 from learnkit.optim.schedules import flat_cos, sgdr

@@ -17,10 +17,9 @@ from learnkit.data.bunch import DataBunch
 from learnkit.device import BF16, FP16, Compute
 from learnkit.errors import UsageError, check_kind, check_whole
 from learnkit.learner.checks import check_epochs, check_metrics, check_outputs, check_start, check_trainable
+from learnkit.learner.class_weights import ClassWeights, chosen_loss
 from learnkit.learner.failures import explained, interrupts_noted
-from learnkit.learner.rehearsal import rehearsal
-from learnkit.learner.resuming import CheckpointEvery, Resume, prepare
-from learnkit.learner.weighting import ClassWeights, chosen_loss
+from learnkit.learner.resume import CheckpointEvery, Resume, prepare
 from learnkit.losses.activations import activation_of
 from learnkit.metrics.metric import make_metrics
 from learnkit.optim.groups import check_groups, freeze_groups, parameter_groups, spread_decay, spread_rates
@@ -28,6 +27,7 @@ from learnkit.optim.optimizers import OptimizerFactory, Settings, make_optimizer
 from learnkit.seeds import Stream, derive, drawn_seed
 from learnkit.training import loop
 from learnkit.training.callback import Callback, CallbackList
+from learnkit.training.dry_run import rehearsal
 from learnkit.training.state import TrainState
 from learnkit.types import Activation, LearningRate, Loss, PathLike
 

@@ -13,14 +13,14 @@ from learnkit.data.bunch import DataBunch
 from learnkit.data.image_data import ImageData
 from learnkit.data.segmentation import Segmentation
 from learnkit.errors import LearnkitWarning, UsageError, check_kind, check_whole
+from learnkit.learner.class_weights import ClassWeights
 from learnkit.learner.learner import Learner
-from learnkit.learner.weighting import ClassWeights
 from learnkit.models.architectures import torchvision_name
 from learnkit.models.cnn import build_cnn
-from learnkit.models.preprocessing import differs, has_preprocessing, preprocessing_of
+from learnkit.models.pretrained_cfg import differs, has_preprocessing, preprocessing_of
 from learnkit.models.unet import build_unet
 from learnkit.optim.optimizers import OptimizerFactory
-from learnkit.persistence.recipes import recipe_of
+from learnkit.persistence.lk.recipes import recipe_of
 from learnkit.seeds import Stream, derive, kept_rng
 from learnkit.types import Activation, Loss, PathLike
 

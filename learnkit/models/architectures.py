@@ -7,7 +7,9 @@ from typing import Any
 from torch import nn
 
 from learnkit.errors import UsageError, nearest
-from learnkit.models.bodies import (
+from learnkit.models.cut import Cut
+from learnkit.models.timm import timm_hint
+from learnkit.models.torchvision_bodies import (
     densenet_body,
     features_body,
     inception_body,
@@ -16,8 +18,6 @@ from learnkit.models.bodies import (
     swin_body,
     vit_body,
 )
-from learnkit.models.body import Cut
-from learnkit.models.timm_models import timm_hint
 
 __all__ = ["ARCHITECTURES", "Architecture", "find_architecture", "torchvision_name"]
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from torch import nn
 
 from learnkit.errors import UsageError
-from learnkit.models.body import Cut, count_features
+from learnkit.models.backbone import BaseArch, Network, fill_network, find_network
+from learnkit.models.cut import Cut, count_features
 from learnkit.models.groups import SplitOn, split_groups
 from learnkit.models.head import Init, create_head
-from learnkit.models.networks import BaseArch, Network, fill_network, find_network
 from learnkit.models.pretrained import Weights
 from learnkit.models.stem import check_in_chans, first_conv
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.errors import CorruptFileError, DownloadError, UsageError
+from learnkit.safe_load import plain_name, read_weights, tensors_only
 from learnkit.types import PathLike
-from learnkit.weight_files import plain_name, read_weights, tensors_only
 
 __all__ = ["Weights", "find_weights", "load_body", "plain_names"]
 

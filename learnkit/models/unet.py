@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from learnkit.errors import UsageError
-from learnkit.models.body import Cut
+from learnkit.models.backbone import BaseArch, fill_network, find_network
+from learnkit.models.cut import Cut
 from learnkit.models.groups import SplitOn, split_groups
-from learnkit.models.networks import BaseArch, fill_network, find_network
 from learnkit.models.pretrained import Weights
 from learnkit.models.stem import check_in_chans
 from learnkit.modes import evaluating

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
+from learnkit.atomic_files import make_folder, partial_files, write_atomically
 from learnkit.errors import CorruptFileError, LearnkitWarning, MissingFileError, UsageError
+from learnkit.safe_load import read_file
 from learnkit.training.snapshot import Copies
-from learnkit.weight_files import read_file
-from learnkit.whole_files import make_folder, partial_files, write_atomically
 
 __all__ = ["CheckpointWriter", "read_checkpoint", "remove_checkpoints"]
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from learnkit.atomic_files import write_atomically
 from learnkit.errors import LearnkitWarning, UsageError
+from learnkit.safe_load import plain_name, read_file, tensors_only
 from learnkit.types import PathLike
-from learnkit.weight_files import plain_name, read_file, tensors_only
-from learnkit.whole_files import write_atomically
 
 __all__ = ["check_name", "load_weights", "plain_model", "save_weights", "weights_path"]
 

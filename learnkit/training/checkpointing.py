@@ -13,7 +13,7 @@ from torch import Tensor
 
 from learnkit.errors import LearnkitWarning, UsageError
 from learnkit.training.callback import Callback
-from learnkit.training.finite import LossWatch
+from learnkit.training.nan_guard import LossWatch
 from learnkit.training.signals import Signals
 from learnkit.training.snapshot import captured, put_back
 from learnkit.training.state import TrainState

@@ -16,8 +16,8 @@ from learnkit.errors import DataError, Interrupt, LearnkitWarning, SkipBatch, Sk
 from learnkit.seeds import Stream, derive
 from learnkit.training.callback import Callback, CallbackList
 from learnkit.training.checkpointing import Checkpoints
-from learnkit.training.finite import LossWatch, as_loss
-from learnkit.training.parts import count_items, learn_in_parts
+from learnkit.training.micro_batches import count_items, learn_in_parts
+from learnkit.training.nan_guard import LossWatch, as_loss
 from learnkit.training.snapshot import StatefulLoader
 from learnkit.training.state import TrainState
 

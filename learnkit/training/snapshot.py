@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from learnkit.errors import UsageError
 from learnkit.training.callback import Callback
-from learnkit.training.finite import tensors_of
+from learnkit.training.nan_guard import tensors_of
 from learnkit.training.state import TrainState
 
 __all__ = ["Copies", "StatefulLoader", "captured", "place", "put_back"]

@@ -23,7 +23,7 @@ from learnkit.cli import convert, unpickle
 from learnkit.cli.main import main
 from learnkit.cli.state_dicts import weights_in
 from learnkit.errors import DataError
-from learnkit.weight_files import read_weights
+from learnkit.safe_load import read_weights
 
 Said = Callable[..., tuple[int, str, str]]
 CARRIERS = ["pickle", "old pickle", "torch zip", "torch legacy", "torch tar", "pt2"]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from learnkit import DatasetType, ImageDataBunch
 from learnkit.data.options import ImageOptions, ImageSettings
-from learnkit.data.splits import FileSplit, GroupSplit, StratifiedSplit
+from learnkit.data.table.splits import FileSplit, GroupSplit, StratifiedSplit
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import DataError, UsageError
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from learnkit import ImageDataBunch, LearnkitWarning
-from learnkit.data.splits import StratifiedSplit
+from learnkit.data.table.splits import StratifiedSplit
 from learnkit.errors import DataError, MissingFileError, UnsafeFileError, UsageError, WrongTypeError
 
 SMALL: dict[str, Any] = {"size": 8, "bs": 2, "augment": False, "channels": 1, "normalize": None, "num_workers": 0}

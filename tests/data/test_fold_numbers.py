@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from learnkit.data.splits import fold_numbers
+from learnkit.data.table.splits import fold_numbers
 from learnkit.errors import DataError, UsageError
 
 

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from learnkit import DatasetType, ImageDataBunch, LearnkitWarning
-from learnkit.data.geometry import Flip
-from learnkit.data.transforms import IMAGENET
+from learnkit.data.augment.geometry import Flip
+from learnkit.data.image.preprocess import IMAGENET
 from learnkit.errors import DataError, ImageError, UsageError
 
 

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from learnkit import DatasetType, ImageDataBunch, Learner, LearnkitWarning, cnn_learner
-from learnkit.data.crops import RandomResizedCrop
-from learnkit.data.geometry import Flip, Rotate
+from learnkit.data.augment.geometry import Flip, Rotate
+from learnkit.data.image.crops import RandomResizedCrop
 from learnkit.errors import DataError, ImageError, MissingFileError, UsageError
 
 SMALL: dict[str, Any] = {"size": 16, "bs": 8, "num_workers": 0}
@@ -176,7 +176,7 @@ def test_a_class_for_every_pixel(scenes: Path) -> None:
 @pytest.mark.parametrize("cache", [None, "memory"])
 def test_masks_move_with_their_pictures(scenes: Path, augment: Any, cache: Any) -> None:
     if isinstance(augment, str):
-        from learnkit.data.augment import stages
+        from learnkit.data.augment.pipeline import stages
 
         items, batch = stages("strong", (16, 16))
         assert batch is not None

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from learnkit import DatasetType, ImageDataBunch, LearnkitWarning
-from learnkit.data.samples import image_files
+from learnkit.data.table.samples import image_files
 from learnkit.errors import ImageError
 
 REAL_DATA = os.environ.get("REAL_DATA")

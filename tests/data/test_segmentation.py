@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from learnkit.data.resampling import Resize
+from learnkit.data.image.preprocess import Preprocess
+from learnkit.data.image.resize import Resize
 from learnkit.data.segmentation import Segmentation
-from learnkit.data.transforms import Preprocess
 from learnkit.errors import DataError, ImageError, UsageError
 
 NUMBERS = np.array([[0, 1, 2], [2, 1, 0]], dtype=np.uint8)

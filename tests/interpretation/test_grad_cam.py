@@ -85,8 +85,8 @@ def vit(depth: int = 4) -> nn.Module:
 
 
 def build_cnn_of(network: nn.Module, family: str) -> nn.Module:
-    from learnkit.models.bodies import features_body, swin_body, vit_body
     from learnkit.models.head import create_head
+    from learnkit.models.torchvision_bodies import features_body, swin_body, vit_body
 
     body = {"vit": vit_body, "swin": swin_body, "convnext": features_body}[family](network)
     return nn.Sequential(body, create_head(64, 4, concat_pool=family != "vit", ps=0.0))

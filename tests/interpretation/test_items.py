@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from learnkit import ClassificationInterpretation, DataBunch, DatasetType, ImageDataBunch, Learner
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import LearnkitWarning, UsageError, WrongTypeError
-from learnkit.interpretation.choose import interpretation_for
+from learnkit.interpretation.for_task import interpretation_for
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.interpretation.regression import RegressionInterpretation
 from learnkit.types import DatasetType as Parts

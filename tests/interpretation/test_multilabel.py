@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from learnkit import DataBunch, DatasetType, ImageDataBunch, Learner
 from learnkit.data.tasks import Classification, MultiLabel
 from learnkit.errors import UsageError
-from learnkit.interpretation.choose import interpretation_for
+from learnkit.interpretation.for_task import interpretation_for
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
 
 NAMES = ("a", "b", "c", "d")

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from learnkit import DataBunch, DatasetType, ImageDataBunch, Learner
-from learnkit.data.drawing import RIGHT, WRONG
+from learnkit.data.image.draw import RIGHT, WRONG
 from learnkit.errors import DataError, UsageError
 from learnkit.plots.masks import class_colours, overlaid
 

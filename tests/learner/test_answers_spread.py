@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from learnkit import DataBunch, DatasetType, ImageDataBunch, Learner
-from learnkit.data.crops import RandomResizedCrop
-from learnkit.data.geometry import Flip
+from learnkit.data.augment.geometry import Flip
+from learnkit.data.image.crops import RandomResizedCrop
 from learnkit.data.tasks import MultiLabel, Regression
 from learnkit.errors import DataError, UsageError
 

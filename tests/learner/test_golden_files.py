@@ -14,7 +14,7 @@ from torch import nn
 
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression
-from learnkit.learner.loading import load_learner
+from learnkit.learner.load import load_learner
 
 FOLDER = Path(__file__).parents[1] / "golden" / "schema1"
 EXPECTED: dict[str, Any] = json.loads((FOLDER / "expected.json").read_text())

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from learnkit import ImageDataBunch, cnn_learner, unet_learner
-from learnkit.data.geometry import Flip
+from learnkit.data.augment.geometry import Flip
 from learnkit.models import preprocessing_of
 
 REAL_DATA = os.environ.get("REAL_DATA")

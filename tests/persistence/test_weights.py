@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from learnkit import LearnkitWarning
+from learnkit.atomic_files import write_atomically
 from learnkit.errors import MissingFileError, UnsafeFileError, UsageError
 from learnkit.persistence.weights import check_name, load_weights, save_weights, weights_path
-from learnkit.whole_files import write_atomically
 
 
 def model(n: int = 3) -> nn.Module:

@@ -167,13 +167,13 @@ def resume_folder(learn: Learner, file: Path) -> None:
 
 
 def load_learner(learn: Learner, file: Path) -> None:
-    from learnkit.learner.loading import load_learner
+    from learnkit.learner.load import load_learner
 
     load_learner(file)
 
 
 def load_learner_folder(learn: Learner, file: Path) -> None:
-    from learnkit.learner.loading import load_learner
+    from learnkit.learner.load import load_learner
 
     folder = learn.path / "folder"
     folder.mkdir()
@@ -187,8 +187,8 @@ def exists(module: str) -> bool:
 
 
 WAYS = [load, give_weights]
-WAYS += [load_learner, load_learner_folder] if exists("learnkit.learner.loading") else []
-WAYS += [resume, resume_folder] if exists("learnkit.learner.resuming") else []
+WAYS += [load_learner, load_learner_folder] if exists("learnkit.learner.load") else []
+WAYS += [resume, resume_folder] if exists("learnkit.learner.resume") else []
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)

@@ -16,9 +16,9 @@ from torch import nn
 
 from learnkit import ImageDataBunch, Learner, LearnkitWarning, verify_images
 from learnkit.callbacks import CSVLogger, SaveModel
-from learnkit.data.listed import read_table
+from learnkit.data.table.from_csv import read_table
 from learnkit.errors import CorruptFileError, ImageError, WriteError
-from learnkit.weight_files import read_file
+from learnkit.safe_load import read_file
 
 Tree = Callable[..., Path]
 Refusal = Callable[..., AbstractContextManager[Any]]

@@ -13,7 +13,7 @@ from learnkit import LearnkitWarning
 from learnkit.device import Compute
 from learnkit.errors import DataError, LearnkitError, NonFiniteLossError, UsageError
 from learnkit.metrics.metric import make_metrics
-from learnkit.training import finite
+from learnkit.training import nan_guard
 from learnkit.training.callback import Callback, CallbackList
 from learnkit.training.loop import fit, split_batch, validate
 from learnkit.training.state import TrainState
@@ -255,7 +255,7 @@ def test_a_nan_loss_names_its_batch_and_puts_the_weights_back() -> None:
 def test_on_a_device_that_is_not_read_freely_it_is_found_later_and_named_right(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Compute, "reads_freely", property(lambda self: False))
     for every, batch in ((2, 1), (50, 2)):
-        monkeypatch.setattr(finite, "READ_EVERY", every)
+        monkeypatch.setattr(nan_guard, "READ_EVERY", every)
         model = nn.Linear(2, 2)
         start = model.weight.clone()
         with pytest.raises(NonFiniteLossError, match=f"at epoch 0 batch {batch} "):

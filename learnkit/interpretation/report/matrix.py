@@ -1,9 +1,9 @@
 """The confusion matrix: every cell is a button that opens the pictures behind it."""
 
 from learnkit.interpretation.report.charts import chance_text, number_text
-from learnkit.interpretation.report.choice import shown_cells
 from learnkit.interpretation.report.content import Item, Matrix
 from learnkit.interpretation.report.elements import Markup, file_named, named, tag
+from learnkit.interpretation.report.selection import shown_cells
 from learnkit.interpretation.report.thumbnails import Thumbnails
 
 __all__ = ["confused_pairs", "matrix_table", "share_text"]

@@ -4,17 +4,17 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from learnkit.atomic_files import named_file, write_atomically
 from learnkit.interpretation.report.charts import line_chart, number_text, reliability_chart
-from learnkit.interpretation.report.choice import MOST_CLASSES, fewer
 from learnkit.interpretation.report.content import Bin, Column, Number, Reliability, ReportContent, Table
 from learnkit.interpretation.report.elements import Markup, named, tag
 from learnkit.interpretation.report.gallery import problem_parts, top_losses_gallery
 from learnkit.interpretation.report.matrix import confused_pairs, matrix_table
+from learnkit.interpretation.report.selection import MOST_CLASSES, fewer
 from learnkit.interpretation.report.style import STYLE
 from learnkit.interpretation.report.tables import facts_card, plain_table, sortable_table
 from learnkit.interpretation.report.thumbnails import LEVELS, Thumbnails
 from learnkit.types import PathLike
-from learnkit.whole_files import named_file, write_atomically
 
 __all__ = ["LARGEST_PAGE", "page_of", "write_report"]
 

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from learnkit.interpretation.report.charts import line_chart, reliability_chart, tick_text, ticks
-from learnkit.interpretation.report.choice import fewer, room
 from learnkit.interpretation.report.content import Bin, Chart, Column, Item, Line, Matrix, Reliability, Table
 from learnkit.interpretation.report.elements import named, shortened, tag
+from learnkit.interpretation.report.selection import fewer, room
 from learnkit.interpretation.report.tables import ranks, sortable_table
 from learnkit.interpretation.report.thumbnails import Thumbnails, heated
 

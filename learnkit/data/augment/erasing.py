@@ -1,0 +1,70 @@
+"""Random erasing: a rectangle of a picture is painted over, so that a model looks at more than one part of it."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from learnkit.data.augment.random import check_range, happens, signed
+from learnkit.errors import UsageError
+
+__all__ = ["RandomErasing"]
+
+MAX_RATIO = 10 / 3  # of height to width, and the other way round
+
+
+@dataclass(frozen=True)
+class RandomErasing:
+    """Random erasing (Zhong et al., Random Erasing Data Augmentation, 2017); masks stay as they are.
+
+    Args:
+        p: probability.
+        min_area: the smallest rectangle, as a share of the picture.
+        max_area: the largest; the area is drawn evenly, its proportions on a log scale between 0.3 and 1 / 0.3, and
+            what would stand out of the picture is cut off.
+        fill: "noise" for uniform noise in [0, 1), "gray" for the mean of all pixels of the picture.
+    """
+
+    n_numbers: ClassVar[int] = 7
+
+    p: float = 0.25
+    min_area: float = 0.02
+    max_area: float = 0.33
+    fill: Literal["noise", "gray"] = "noise"
+
+    def __post_init__(self) -> None:
+        check_range("p", self.p, 0, 1)
+        check_range("max_area", self.max_area, 0, 1)
+        check_range("min_area", self.min_area, 0, self.max_area)
+        if self.fill not in ("noise", "gray"):
+            raise UsageError("fill", got=self.fill, expected="'noise' or 'gray'")
+
+    def change(self, x: Tensor, numbers: Tensor) -> Tensor:
+        """x float (N, C, H, W) in [0, 1] changed by uniform numbers, float32 (N, n_numbers), on the CPU."""
+        rows = happens(numbers[:, 0], self.p).nonzero()[:, 0].tolist()
+        if not rows:
+            return x
+        out = x.clone()
+        for row in rows:
+            top, left, height, width = self._rectangle(numbers[row].double(), *x.shape[-2:])
+            hole = out[row, :, top : top + height, left : left + width]
+            if self.fill == "noise":
+                hole.copy_(torch.rand(hole.shape, generator=_generator(numbers[row])), non_blocking=True)
+            else:
+                hole.copy_(x[row].mean().expand_as(hole))
+        return out
+
+    def _rectangle(self, u: Tensor, height: int, width: int) -> tuple[int, int, int, int]:
+        """Top, left, height and width, pixels."""
+        area = (self.min_area + u[1] * (self.max_area - self.min_area)) * height * width
+        ratio = MAX_RATIO ** signed(u[2])
+        tall = min(height, max(1, round((area * ratio).sqrt().item())))
+        wide = min(width, max(1, round((area / ratio).sqrt().item())))
+        return int(u[3] * (height - tall + 1)), int(u[4] * (width - wide + 1)), tall, wide
+
+
+def _generator(numbers: Tensor) -> torch.Generator:
+    """The item's own noise, of its last two numbers, which hold 24 bits each."""
+    high, low = (numbers[5:].double() * 2**24).long().tolist()
+    return torch.Generator().manual_seed(high << 24 | low)

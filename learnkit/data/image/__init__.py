@@ -1,0 +1,3 @@
+"""One image: read, cropped, resized, normalized, cached and drawn."""
+
+__all__: list[str] = []

@@ -1,0 +1,212 @@
+"""Decoded pictures kept in memory or on disk, so that a file is read and decoded once."""
+
+import hashlib
+import io
+import os
+import shutil
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from learnkit.atomic_files import write_atomically
+from learnkit.data.home import home
+from learnkit.device import usable_cpus
+from learnkit.errors import DataError, LearnkitWarning, UsageError, WriteError
+
+__all__ = ["ONE_TYPE", "Kind", "Store", "build_store", "content_key"]
+
+Kind = Literal["memory", "disk"]
+Arrays = tuple[npt.NDArray[Any], ...]
+Index = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], list[str]]  # offsets, shapes, types
+LAYOUT = 1  # of the files; another number is another key
+CHUNK = 128  # items decoded at a time
+ONE_TYPE = "Let the reader return one type for all files."
+LEFT_FREE = 0.1  # share of memory or disk that a cache leaves alone
+
+
+class Store:
+    """Items of one or two arrays each (a picture, its mask), end to end in one block of bytes.
+
+    Args:
+        data: uint8 (n_bytes,).
+        offsets: where each item begins, int64 (n + 1,).
+        shapes: int64 (n, parts, 3), -1 for an axis that is not there.
+        dtypes: of the parts.
+        file: where the block lies on disk; None for memory.
+    """
+
+    def __init__(
+        self,
+        data: npt.NDArray[np.uint8],
+        offsets: npt.NDArray[np.int64],
+        shapes: npt.NDArray[np.int64],
+        dtypes: Sequence[str],
+        file: Path | None = None,
+    ) -> None:
+        self.data, self.offsets, self.shapes, self.file = data, offsets, shapes, file
+        self.dtypes = [np.dtype(name) for name in dtypes]
+        self._rows = self._same_shape()
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, i: int) -> Arrays:
+        if self._rows is not None:
+            return (self._rows[i],)
+        start, parts = int(self.offsets[i]), []
+        for shape, dtype in zip(self.shapes[i], self.dtypes, strict=True):
+            real = tuple(int(side) for side in shape if side >= 0)
+            end = start + int(np.prod(real)) * dtype.itemsize
+            parts.append(self.data[start:end].view(dtype).reshape(real))
+            start = end
+        return tuple(parts)
+
+    def rows(self, indices: Sequence[int]) -> npt.NDArray[Any] | None:
+        """Items as one array (len(indices), ...), when each is one array and all have one shape; else None."""
+        return None if self._rows is None else self._rows[indices]
+
+    def _same_shape(self) -> npt.NDArray[Any] | None:
+        if len(self.dtypes) != 1 or not len(self) or (self.shapes != self.shapes[0]).any():
+            return None
+        return self.data.view(self.dtypes[0]).reshape(
+            len(self), *(int(side) for side in self.shapes[0, 0] if side >= 0)
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.file is not None:
+            return _opened, (self.file,)  # a worker maps the file, it is not sent its bytes
+        return Store, (self.data, self.offsets, self.shapes, [dtype.str for dtype in self.dtypes])
+
+
+def build_store(kind: Kind, n: int, decode: Callable[[int], Arrays], key: str) -> Store | None:
+    """The arrays of n items, decoded once by several threads; None, with a warning, where there is no room for them.
+
+    On disk they lie in the cache folder of `home()` under their key. A file appears there whole or not at all, so two
+    processes may build it at once, and one that is there already is used.
+
+    Args:
+        kind: "memory" or "disk".
+        n: number of items.
+        decode: the arrays of an item.
+        key: says what the items are: other files, sizes or methods have another one.
+    """
+    if kind not in ("memory", "disk"):
+        raise UsageError("cache", got=kind, expected="'memory', 'disk' or None")
+    file = home() / "cache" / f"{key}.u8"
+    try:
+        return _in_memory(n, decode) if kind == "memory" else _found(file) or _on_disk(file, n, decode)
+    except _Unreadable as error:
+        raise error.cause from None
+    except OSError as error:
+        place = "memory" if kind == "memory" else str(file.parent)
+        why = error.__cause__ if isinstance(error, WriteError) else error
+        what = f"cache={kind!r}: {place} cannot hold it ({why}); files are read directly"
+        warnings.warn(what, LearnkitWarning, stacklevel=5)
+        return None
+
+
+def content_key(files: Iterable[str], *how: object) -> str:
+    """A digest of the files (path, size, time of change) and of how they are decoded."""
+    import PIL
+
+    digest = hashlib.sha256(repr((LAYOUT, PIL.__version__, *how)).encode())
+    for file in files:
+        try:
+            status = os.stat(file)
+            told = (os.path.abspath(file), status.st_size, status.st_mtime_ns)
+        except OSError:
+            told = (os.path.abspath(file), -1, -1)
+        digest.update(repr(told).encode(errors="surrogateescape"))
+    return digest.hexdigest()[:32]
+
+
+class _Unreadable(Exception):
+    """Carries an error of decoding past the handling of errors of writing."""
+
+    def __init__(self, cause: Exception) -> None:
+        self.cause = cause
+
+
+def _in_memory(n: int, decode: Callable[[int], Arrays]) -> Store:
+    sink = io.BytesIO()
+    index = _filled(sink, n, decode, _free_memory())
+    return Store(np.frombuffer(sink.getbuffer(), np.uint8), *index)
+
+
+def _on_disk(file: Path, n: int, decode: Callable[[int], Arrays]) -> Store:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    made: list[Index] = []
+    room = shutil.disk_usage(file.parent).free
+    write_atomically(file, lambda data: made.append(_filled(data, n, decode, room)))
+    offsets, shapes, dtypes = made[0]
+    table = file.with_suffix(".npz")  # last: without it the data is not there
+    try:
+        write_atomically(table, lambda to: np.savez(to, offsets=offsets, shapes=shapes, dtypes=np.array(dtypes)))
+    except OSError:
+        if not table.exists():
+            file.unlink(missing_ok=True)
+        raise
+    return _opened(file)
+
+
+def _found(file: Path) -> Store | None:
+    """The store that lies there whole, if one does."""
+    try:
+        return _opened(file)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _opened(file: Path) -> Store:
+    with open(file.with_suffix(".npz"), "rb") as source, np.load(source, allow_pickle=False) as table:
+        offsets, shapes, dtypes = table["offsets"], table["shapes"], table["dtypes"].tolist()
+    if os.path.getsize(file) != offsets[-1]:
+        raise ValueError(f"{file}: not whole")
+    return Store(np.memmap(file, np.uint8, "r"), offsets, shapes, dtypes, file)
+
+
+def _filled(sink: Any, n: int, decode: Callable[[int], Arrays], room: int) -> Index:
+    """Write every item into the sink; where each begins, its shapes and types.
+
+    Raises:
+        OSError: it will not fit into `room` bytes.
+    """
+    sizes: list[int] = []
+    shapes: list[list[tuple[int, ...]]] = []
+    dtypes: list[str] = []
+    for arrays in _decoded(n, decode):
+        for array in arrays:
+            sink.write(np.ascontiguousarray(array).data)
+        sizes.append(sum(array.nbytes for array in arrays))
+        shapes.append([(*array.shape, *[-1] * (3 - array.ndim)) for array in arrays])
+        types = [array.dtype.str for array in arrays]
+        dtypes = dtypes or types
+        if types != dtypes:
+            raise DataError(f"item {len(sizes) - 1} is of {types}, the others of {dtypes}", fix=ONE_TYPE)
+        if len(sizes) in (CHUNK, n) and (need := sum(sizes) * n // len(sizes)) > room * (1 - LEFT_FREE):
+            raise OSError(f"it would take {need / 1e9:.1f} GB of {room / 1e9:.1f} GB that are free")
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), np.array(shapes, dtype=np.int64), dtypes
+
+
+def _decoded(n: int, decode: Callable[[int], Arrays]) -> Iterator[Arrays]:
+    with ThreadPoolExecutor(usable_cpus()) as threads:
+        for start in range(0, n, CHUNK):
+            try:
+                yield from threads.map(decode, range(start, min(n, start + CHUNK)))
+            except OSError as error:  # of an image: not to be taken for one of the cache's file
+                raise _Unreadable(error) from error
+
+
+def _free_memory() -> int:
+    """Bytes that can be had without swapping, as Linux tells; elsewhere no limit is known."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 1 << 62
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 1 << 62)

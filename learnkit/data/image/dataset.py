@@ -1,0 +1,171 @@
+"""The dataset of images: items of the table of samples as pixels and targets, one by one or a batch at a time."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from learnkit.data.augment.pipeline import apply_to_item
+from learnkit.data.image.cache import ONE_TYPE, Kind, Store, build_store, content_key
+from learnkit.data.image.crops import Bounded, RandomResizedCrop, cut
+from learnkit.data.image.preprocess import Preprocess, as_planes
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.tasks import Task
+from learnkit.errors import DataError, ImageError, UsageError
+from learnkit.seeds import Stream, derive
+
+__all__ = ["ImageDataset"]
+
+
+class ImageDataset(Dataset[tuple[Any, ...]]):
+    """Images read from disk, or from a cache, when they are asked for.
+
+    Args:
+        inputs: paths.
+        labels: one a path, masks for a segmentation; None where the set has none.
+        task: how a label becomes a target.
+        preprocess: how a path becomes pixels of one size.
+        item_stage: what changes pictures of the training set one by one: a RandomResizedCrop (first), functions.
+        rows: the number of each item in the table of samples, for errors; None for 0, 1, ...
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[str],
+        labels: Sequence[Any] | None,
+        task: Task | None,
+        preprocess: Preprocess,
+        *,
+        item_stage: Sequence[Any] = (),
+        rows: Sequence[int] | None = None,
+    ) -> None:
+        self.inputs = list(inputs)
+        self.labels = None if labels is None else list(labels)
+        self.task = task
+        self.preprocess = preprocess
+        self.rows = range(len(self.inputs)) if rows is None else list(rows)
+        self.masks = self.labels if isinstance(task, Segmentation) else None
+        self.targets = None
+        if self.labels is not None and self.masks is None and task is not None and self.labels:
+            self.targets = _encoded(task, self.labels)
+        self.item_stage = list(item_stage)
+        self.bound: Bounded | None = None
+        if any(isinstance(change, RandomResizedCrop) for change in self.item_stage[1:]):
+            raise UsageError("augment", got=self.item_stage, expected="RandomResizedCrop first, and once")
+        if self.item_stage and isinstance(self.item_stage[0], RandomResizedCrop):
+            if self.item_stage[0].size != preprocess.resize.size:
+                raise UsageError("RandomResizedCrop", got=self.item_stage[0].size,
+                                 expected=f"the size of the bunch, {preprocess.resize.size}",
+                                 fix="Give it that size.")  # fmt: skip
+            self.bound = Bounded(preprocess.resize.size)
+        self.store: Store | None = None
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        """(pixels (C, H, W), target), or (pixels,) in a set without labels; nothing here is random."""
+        pixels, *mask = self.fixed(index) if self.bound is None else self.decoded(index, None)
+        if mask:
+            return as_planes(pixels), torch.from_numpy(np.array(mask[0]))
+        return (as_planes(pixels),) if self.targets is None else (as_planes(pixels), self.targets[index])
+
+    def batch(self, indices: Sequence[int], seed: int | None = None, epoch: int = 0) -> tuple[Tensor, ...]:
+        """(pixels (N, C, H, W), targets), or (pixels,): with a seed, changed as the item stage says.
+
+        What is drawn for an item depends on (seed, epoch, its index) alone.
+        """
+        changes = self.item_stage if seed is not None else []
+        rows = self.store.rows(indices) if self.store is not None and not changes and self.bound is None else None
+        masks: npt.NDArray[Any] | None = None
+        if rows is None:
+            for place, index in enumerate(indices):
+                if changes and seed is not None:
+                    pixels, *mask = self._changed(index, seed, epoch)
+                else:
+                    pixels, *mask = self.fixed(index) if self.bound is None else self.decoded(index, None)
+                if rows is None:
+                    rows = np.empty((len(indices), *pixels.shape), dtype=pixels.dtype)
+                    masks = np.empty((len(indices), *mask[0].shape), dtype=mask[0].dtype) if mask else None
+                if pixels.dtype != rows.dtype:
+                    raise DataError(f"{self.inputs[index]} is of {pixels.dtype}, others of {rows.dtype}", fix=ONE_TYPE)
+                rows[place] = pixels
+                if masks is not None:
+                    masks[place] = mask[0]
+        assert rows is not None, "a batch has items"
+        batch = torch.from_numpy(rows).permute(0, 3, 1, 2)
+        if masks is not None:
+            return batch, torch.from_numpy(masks)
+        return (batch,) if self.targets is None else (batch, self.targets[torch.as_tensor(indices)])
+
+    def keep(self, kind: Kind) -> None:
+        """Decode every item once and keep it, in memory or on disk.
+
+        Raises:
+            UsageError: a kind that is none, or a disk cache of what a reader reads.
+            ImageError: an image that cannot be read.
+        """
+        if kind == "disk" and self.preprocess.reader is not None:
+            raise UsageError(
+                "cache='disk' cannot tell when a reader changes what it returns", fix="Use cache='memory'."
+            )
+        key = ""  # memory needs none
+        if kind == "disk":
+            files = [*self.inputs, *(self.masks or ())]
+            key = content_key(files, self.preprocess.bare(), self.bound, self.task if self.masks else None)
+        self.store = build_store(kind, len(self), lambda index: self.decoded(index, self.bound), key)
+
+    def fixed(self, index: int) -> tuple[npt.NDArray[Any], ...]:
+        """What is the same in every epoch: from the cache, or decoded."""
+        return self.decoded(index, self.bound) if self.store is None else self.store[index]
+
+    def decoded(self, index: int, bound: Bounded | None) -> tuple[npt.NDArray[Any], ...]:
+        """The picture (H, W, C), and its mask (H, W) if it has one, read from their files.
+
+        Raises:
+            ImageError: naming the file, its class and its row.
+        """
+        mask = None if self.masks is None else self.masks[index]
+        label = "" if self.labels is None or self.masks is not None else f"class {self.labels[index]}, "
+        where = f" ({label}row {self.rows[index]})"
+        try:
+            return self.preprocess.stored(self.inputs[index], mask, task=self.task, bound=bound, where=where)
+        except MemoryError as error:
+            raise ImageError(f"{self.inputs[index]}{where} does not fit in memory") from error
+
+    def _changed(self, index: int, seed: int, epoch: int) -> tuple[npt.NDArray[Any], ...]:
+        pixels, *mask = self.fixed(index)
+        changes = self.item_stage
+        if isinstance(changes[0], RandomResizedCrop):
+            height, width = pixels.shape[:2]
+            view = changes[0].view(height, width, seed, epoch, index)
+            pixels, mask = cut(pixels, view), [view.of(one, nearest=True) for one in mask]
+            changes = changes[1:]
+        if not changes:
+            return (pixels, *mask)
+        planes, numbers = as_planes(pixels), torch.from_numpy(np.array(mask[0])) if mask else None
+        for place, change in enumerate(changes):
+            planes, numbers = apply_to_item(change, planes, numbers, derive(seed, Stream.ITEM, epoch, index, place))
+        moved = planes.permute(1, 2, 0).numpy()
+        if moved.shape[:2] != self.preprocess.resize.size:
+            raise UsageError(
+                f"augment: {changes} gives pictures of {moved.shape[:2]}",
+                expected=f"the size of the bunch, {self.preprocess.resize.size}",
+            )
+        return (moved,) if numbers is None else (moved, numbers.numpy())
+
+
+def _encoded(task: Task, labels: Sequence[Any]) -> Tensor:
+    """The targets of all labels (N, ...); equal labels are encoded once."""
+    known: dict[Any, Tensor] = {}
+    targets = []
+    for label in labels:
+        key = tuple(label) if isinstance(label, list) else label
+        if key not in known:
+            known[key] = task.encode(label)
+        targets.append(known[key])
+    return torch.stack(targets)

@@ -1,0 +1,218 @@
+"""Loaders: batches as the model sees them, the same for any number of workers."""
+
+import multiprocessing
+import pickle
+import warnings
+from collections.abc import Iterator
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from learnkit.data.augment.pipeline import Augmentation
+from learnkit.data.image.dataset import ImageDataset
+from learnkit.data.image.preprocess import Preprocess
+from learnkit.data.loading.sampler import BatchOrder, DrawnOrder, SeededItems, WholeBatches, as_it_is
+from learnkit.data.loading.workers import leave_ctrl_c, steady
+from learnkit.device import copies_from_pinned, on_device, usable_cpus
+from learnkit.errors import DataError, LearnkitWarning, UsageError, check_count
+from learnkit.seeds import Stream, derive
+
+__all__ = [
+    "DatasetLoader",
+    "ImageLoader",
+    "TensorLoader",
+    "check_batch_size",
+    "default_workers",
+]
+
+FEW_IMAGES = 1000  # below this, starting workers takes longer than they save
+
+
+def check_batch_size(bs: Any, n_train: int) -> int:
+    """The batch size, no larger than the training set.
+
+    Raises:
+        UsageError: not a whole number above 0.
+    """
+    size = check_count("bs", bs, "a whole number of items, 1 or more")
+    if n_train == 0:
+        raise DataError("the training set is empty", fix="Give it at least one item.")
+    if size > n_train:
+        warnings.warn(
+            f"bs={size} is more than the {n_train} training items; bs={n_train} is used", LearnkitWarning, stacklevel=4
+        )
+    return min(size, n_train)
+
+
+def default_workers(n_train: int, device: torch.device) -> int:
+    """How many processes read images: none for few, half the cores where the CPU trains, all (at most 8) elsewhere."""
+    if n_train < FEW_IMAGES:
+        return 0
+    return min(8, usable_cpus() // 2 if device.type == "cpu" else usable_cpus())
+
+
+class TensorLoader:
+    """Batches cut straight out of tensors in memory; the tensors are on the device already.
+
+    Args:
+        tensors: (x, y), or (x,) without labels; equal first dimensions.
+        order: which rows make which batch.
+    """
+
+    def __init__(self, tensors: tuple[Tensor, ...], order: BatchOrder) -> None:
+        self.tensors = tensors
+        self.order = order
+        self.dataset = torch.utils.data.TensorDataset(*tensors)
+        self.batch_size = order.batch_size
+        self.n_items = order.n_items
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def seed_epoch(self, seed: int, epoch: int, start: int = 0) -> None:
+        """The next iteration is this epoch of this seed, from batch `start` on."""
+        self.order.seed_epoch(seed, epoch, start)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        if not self.order.shuffle and not self.order.start:
+            for parts in zip(*(torch.split(tensor, self.batch_size) for tensor in self.tensors), strict=True):
+                yield tuple(part.clone() for part in parts)  # a model may write into its input
+            return
+        device = self.tensors[0].device
+        for numbers in self.order.begin():
+            rows = numbers.to(device, non_blocking=True)
+            yield tuple(tensor[rows] for tensor in self.tensors)
+
+
+class DatasetLoader:
+    """Batches of any map-style dataset, on the device."""
+
+    def __init__(self, dataset: Dataset[Any], order: BatchOrder, device: torch.device, num_workers: int = 0) -> None:
+        self.dataset = dataset
+        self.order = order
+        self.device = device
+        self.batch_size = order.batch_size
+        self.n_items = order.n_items
+        self._random = torch.Generator()  # for the workers' seeds, so that the global generator stays out of it
+        self._loader = torch_loader(SeededItems(dataset), DrawnOrder(order), device, num_workers, self._random)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def seed_epoch(self, seed: int, epoch: int, start: int = 0) -> None:
+        """The next iteration is this epoch of this seed, from batch `start` on."""
+        self.order.seed_epoch(seed, epoch, start)
+        self._random.manual_seed(derive(seed, Stream.ORDER, epoch, 1))
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        for batch in on_device(steady(self._loader), self.device):
+            yield tuple(batch) if isinstance(batch, tuple | list) else (batch,)  # a dataset without labels
+
+
+class ImageLoader:
+    """Images decoded to uint8 by the workers; on the device augmented as a batch (when training) and normalised."""
+
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        order: BatchOrder,
+        device: torch.device,
+        *,
+        augmentation: Augmentation | None = None,
+        num_workers: int = 0,
+    ) -> None:
+        self.dataset = dataset
+        self.augmentation = augmentation
+        self.device = device
+        self.batch_size = order.batch_size
+        self.n_items = order.n_items
+        self.order = order
+        self.num_workers = num_workers
+        self._random = torch.Generator()
+        self._loader = torch_loader(
+            WholeBatches(dataset), DrawnOrder(order), device, num_workers, self._random, collate_fn=as_it_is
+        )
+
+    def augmented_as(self, training: "ImageLoader") -> "ImageLoader":
+        """These images in their order, each changed at random as `training` changes its own.
+
+        Raises:
+            UsageError: `training` changes none.
+        """
+        own, stage = self.dataset, training.dataset.item_stage
+        if training.augmentation is None and not stage:
+            raise UsageError("this bunch does not augment its images", fix="Make it with augment=True.")
+        dataset = ImageDataset(own.inputs, own.labels, own.task, own.preprocess, item_stage=stage, rows=own.rows)
+        if dataset.bound == own.bound:  # what is kept is what this one would decode
+            dataset.store = own.store
+        order = BatchOrder(len(dataset), self.batch_size, shuffle=False, changes=True)
+        return ImageLoader(
+            dataset, order, self.device, augmentation=training.augmentation, num_workers=self.num_workers
+        )
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def seed_epoch(self, seed: int, epoch: int, start: int = 0) -> None:
+        """The next iteration is this epoch of this seed, from batch `start` on."""
+        self.order.seed_epoch(seed, epoch, start)
+        self._random.manual_seed(derive(seed, Stream.ORDER, epoch, 1))
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """What the images go through, but for augmentation."""
+        return self.dataset.preprocess
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        for draw, (pixels, *targets) in on_device(steady(self._loader), self.device):
+            masks = targets[0] if self.dataset.masks is not None and targets else None
+            if self.augmentation is not None:
+                numbers = torch.tensor(draw.numbers)
+                pixels, masks = self.augmentation(pixels, draw.seed, draw.epoch, numbers, masks, in_place=True)
+            x = self.preprocess.batch(pixels, in_place=True)
+            yield (x, *targets) if masks is None else (x, masks.long())
+
+
+class _Loader(DataLoader[Any]):
+    """Is copied and pickled without its workers, which no other process can have."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_iterator": None}
+
+
+def torch_loader(
+    dataset: Dataset[Any],
+    order: Sampler[Any],
+    device: torch.device,
+    num_workers: int,
+    random: torch.Generator,
+    **options: Any,
+) -> "DataLoader[Any]":
+    """torch's loader with workers that stay, reading ahead.
+
+    Raises:
+        UsageError: a number of workers that is none, or a dataset that cannot be sent to workers that are started anew.
+    """
+    if isinstance(num_workers, bool) or not isinstance(num_workers, int) or num_workers < 0:
+        raise UsageError("num_workers", got=num_workers, expected="a number of processes, 0 or more")
+    if num_workers and multiprocessing.get_start_method() != "fork":
+        try:
+            ForkingPickler.dumps(dataset)
+        except (pickle.PicklingError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f"num_workers={num_workers}: the data cannot be sent to a process ({error})",
+                fix="Define functions you pass in (reader, augment) at the top of a module, or use num_workers=0.",
+            ) from error
+    return _Loader(
+        dataset,
+        batch_sampler=order,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        pin_memory=copies_from_pinned(device),
+        generator=random,
+        worker_init_fn=leave_ctrl_c,
+        **options,
+    )

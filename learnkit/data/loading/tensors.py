@@ -1,0 +1,139 @@
+"""Tensors in memory: inputs with their targets, checked against what these mean."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learnkit.data.loading.peek import checked_task
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.table.labels import tell_unseen
+from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
+from learnkit.errors import DataError, UsageError, WrongTypeError
+
+__all__ = ["check_parts", "one_item"]
+
+Part = tuple[Tensor, ...]  # (x, y), or (x,)
+
+
+def check_parts(
+    parts: Sequence[tuple[Any, Any]], task: Task | None, classes: Sequence[str] | None, device: torch.device
+) -> tuple[Task, Part, Part, Part | None]:
+    """What the targets mean, and training, validation and test set as tensors on the device.
+
+    Args:
+        parts: (x, y) of each set: x (N, ...), y as the task's loss takes it. The test set may lack y, or both.
+        task: what the targets mean; None for class numbers.
+        classes: names of the classes; None for their numbers.
+
+    Raises:
+        UsageError: float targets without a task.
+        DataError: inputs and targets of different lengths, an empty set, or targets that the task does not take.
+
+    Warns:
+        LearnkitWarning: a class without training items, or without validation items.
+    """
+    train, valid = _paired("train", *parts[0], device), _paired("valid", *parts[1], device)
+    test = None if all(part is None for part in parts[2]) else _paired("test", *parts[2], device)
+    meaning = checked_task(task) or _task_of(train[1], valid[1], classes)
+    train, valid = _with_targets(meaning, "train", train), _with_targets(meaning, "valid", valid)
+    _tell_of_unseen(meaning, train[1], valid[1])
+    return meaning, train, valid, test and _with_targets(meaning, "test", test)
+
+
+def one_item(item: Any, like: Tensor | None, device: torch.device) -> Tensor:
+    """One input (...) as a batch of one (1, ...) on the device, of the shape and type of those in `like`, if given."""
+    x = _tensor("item", item, device)
+    if like is None:
+        return x[None]
+    if x.shape != like.shape[1:]:
+        raise UsageError("item", got=tuple(x.shape), expected=f"the shape of one input, {tuple(like.shape[1:])}")
+    if x.is_floating_point() and not like.is_floating_point():
+        raise WrongTypeError("item", got=x.dtype, expected=f"whole numbers, as the data, which is {like.dtype}")
+    return x.to(like.dtype)[None]
+
+
+def _paired(name: str, x: Any, y: Any, device: torch.device) -> Part:
+    """(x, y), or for a test set (x,) without y, as tensors of equal length on the device."""
+    if x is None or (y is None and name != "test"):
+        raise DataError(f"{name}: got no {'inputs' if x is None else 'targets'}", expected="inputs and targets")
+    tensors = tuple(_tensor(name, part, device) for part in (x, y) if part is not None)
+    if len(tensors) == 2 and len(tensors[0]) != len(tensors[1]):
+        raise DataError(
+            f"{name}: got {len(tensors[0])} inputs and {len(tensors[1])} targets", expected="as many of both"
+        )
+    if not len(tensors[0]):
+        raise DataError(f"the {name} set is empty", fix="Give it at least one item, or leave it out.")
+    return tensors
+
+
+def _task_of(y_train: Tensor, y_valid: Tensor, classes: Sequence[str] | None) -> Task:
+    """The task that whole numbers of shape (N,) mean: a classification, of "0" to the largest unless classes are given.
+
+    Raises:
+        UsageError: other targets, which do not say what they mean.
+    """
+    if y_train.is_floating_point() or y_train.ndim != 1:
+        raise UsageError(
+            f"targets of type {y_train.dtype} and shape {tuple(y_train.shape)} do not say what they mean",
+            fix="Float labels need task=Regression((...names...)) or task=MultiLabel(classes), of learnkit.data.tasks.",
+        )
+    largest = int(max(y_train.max(), y_valid.max()))
+    return Classification(tuple(str(i) for i in range(largest + 1)) if classes is None else tuple(classes))
+
+
+def _with_targets(task: Task, name: str, tensors: Part) -> Part:
+    """With targets as the task's loss takes them; those of a task of the user's own, as they are."""
+    x, *targets = tensors
+    return (x, *(_targets(task, name, y) for y in targets))
+
+
+def _targets(task: Task, name: str, y: Tensor) -> Tensor:
+    n = task.n_out
+    are_floats = y.is_floating_point()
+    if isinstance(task, Regression | MultiLabel):
+        y = y if are_floats else y.to(torch.get_default_dtype())
+        fits = y.ndim == n == 1 or (y.ndim > 1 and y.shape[1] == n)
+        fine = y.isfinite() if isinstance(task, Regression) else (y >= 0) & (y <= 1)
+        expected = f"{n} finite numbers an item" if isinstance(task, Regression) else f"{n} numbers of 0 or 1 an item"
+    elif isinstance(task, Classification):
+        y = y if are_floats else y.long()
+        fits, expected = not are_floats or y.shape == (len(y), n), f"class numbers from 0 to {n - 1}"
+        fine = (y >= 0) & ((y <= 1) if are_floats else (y < n))
+    elif isinstance(task, Segmentation):
+        y = y if y.dtype == torch.uint8 else y.long()
+        fits, expected = y.ndim == 3 and not are_floats, f"class numbers from 0 to {n - 1}, (N, height, width)"
+        fine = (y >= 0) & (y < n) | (y == (-1 if task.ignored is None else task.ignored))
+    else:
+        return y
+    if not fits:
+        raise DataError(f"{name}: targets of shape {tuple(y.shape)} and type {y.dtype}", expected=expected)
+    wrong = (~fine).reshape(len(y), -1).any(1).nonzero()[:, 0].tolist()
+    if wrong:
+        strange = y[wrong[0]][~fine[wrong[0]]][:3].tolist()
+        raise DataError(f"{name}: {len(wrong)} targets, first that of item {wrong[0]}", got=strange, expected=expected)
+    return y
+
+
+def _tell_of_unseen(task: Task, y_train: Tensor, y_valid: Tensor) -> None:
+    """Warn of classes without training items, and of those without validation items."""
+    if not isinstance(task, Classification) or y_train.is_floating_point() or y_valid.is_floating_point():
+        return
+    train, valid = (
+        Counter(dict(zip(task.classes, torch.bincount(y.flatten(), minlength=task.n_out).tolist(), strict=True)))
+        for y in (y_train, y_valid)
+    )
+    tell_unseen(task.classes, +train, +valid, stacklevel=5)
+
+
+def _tensor(name: str, values: Any, device: torch.device) -> Tensor:
+    """Tensors as they are; NumPy's float64, which nobody chose, in torch's default type."""
+    try:
+        tensor = torch.as_tensor(values)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise WrongTypeError(f"{name}: got {type(values).__name__} ({error})", expected="numbers") from error
+    is_double = isinstance(values, np.ndarray) and values.dtype == np.float64
+    return tensor.to(device, torch.get_default_dtype() if is_double else tensor.dtype)

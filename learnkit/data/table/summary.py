@@ -1,0 +1,105 @@
+"""What a data set is made of: counts, imbalance, sizes, and what was left out."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from learnkit.data.image.preprocess import Preprocess
+from learnkit.data.image.read import read_size
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.tasks import MultiLabel, Regression, Task
+from learnkit.errors import ImageError, printable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["DataSummary", "summarize"]
+
+MEASURED = 1000  # files whose size is read, evenly spaced
+LINES = 40  # of the table of counts that are printed
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """A summary to print, or to look at in a notebook; its parts are DataFrames.
+
+    Attributes:
+        counts: items of each class (rows) in each split (columns); for several labels an item, those that have it; for
+            a regression, count, mean, least and largest of each number.
+        sizes: smallest, middle and largest height and width of the files, in pixels.
+        imbalance: how many times as many training items the most frequent class has as the rarest; None without
+            classes.
+        skipped: what was left out, and why.
+        shape: of what the model sees, (channels, height, width).
+    """
+
+    counts: "pd.DataFrame"
+    sizes: "pd.DataFrame"
+    imbalance: float | None
+    skipped: "pd.DataFrame"
+    shape: tuple[int, int, int]
+
+    def __str__(self) -> str:
+        counts = self.counts.rename(index=lambda name: printable(str(name))).to_string(max_rows=LINES)
+        imbalance = "" if self.imbalance is None else f"\nlargest / smallest class in training: {self.imbalance:.1f}"
+        skipped = f"\nleft out: {len(self.skipped)} items, see .skipped" if len(self.skipped) else ""
+        return f"{counts}{imbalance}\n\nfiles, pixels (the model sees {self.shape})\n{self.sizes.to_string()}{skipped}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        tables = [self.counts, self.sizes, *([self.skipped] if len(self.skipped) else [])]
+        lines = "\n".join(table.to_html(escape=True, max_rows=LINES) for table in tables).split("\n")
+        return "\n".join(map(printable, lines))
+
+
+def summarize(
+    samples: "pd.DataFrame", task: Task | None, skipped: "pd.DataFrame", preprocess: Preprocess
+) -> DataSummary:
+    """Summary of a table of samples whose targets are as the task takes them."""
+    counts = _counts(samples, task)
+    imbalance = None
+    if task is not None and task.classes and not isinstance(task, Segmentation):
+        per_class = counts["train"].drop(["(all)", "(no label)"], errors="ignore")
+        imbalance = float(per_class.max() / per_class.min()) if per_class.min() > 0 else float("inf")
+    shape = (preprocess.channels, *preprocess.resize.size)
+    return DataSummary(counts, _sizes(samples), imbalance, skipped, shape)
+
+
+def _counts(samples: "pd.DataFrame", task: Task | None) -> "pd.DataFrame":
+    import pandas as pd
+
+    splits = [name for name in ("train", "valid", "test") if name in set(samples["split"])]
+    parts: dict[str, Any] = {name: samples[samples["split"] == name]["target"].dropna() for name in splits}
+    totals = {name: int((samples["split"] == name).sum()) for name in splits}
+    if isinstance(task, Regression):
+        rows = {}
+        for split, labels in parts.items():
+            numbers = pd.DataFrame([task.encode(label).tolist() for label in labels], columns=list(task.names))
+            for name in task.names:
+                rows[split, name] = numbers[name].agg(["count", "mean", "min", "max"])
+        return pd.DataFrame(rows).T
+    if task is None or isinstance(task, Segmentation):
+        return pd.DataFrame({name: {"(all)": n} for name, n in totals.items()})
+    several = isinstance(task, MultiLabel)
+    flat = {name: labels.explode().dropna() if several else labels for name, labels in parts.items()}
+    columns = {}
+    for name, labels in flat.items():
+        found = Counter(labels)
+        unlabelled = [sum(not row for row in parts[name])] if several else []
+        columns[name] = [*(found[label] for label in task.classes), *unlabelled, totals[name]]
+    index = [*task.classes, *(["(no label)"] if several else []), "(all)"]
+    return pd.DataFrame(columns, index=pd.Index(index, dtype=object))  # names need not be valid UTF-8
+
+
+def _sizes(samples: "pd.DataFrame") -> "pd.DataFrame":
+    import pandas as pd
+
+    sizes = []
+    for file in samples["input"].iloc[:: max(1, len(samples) // MEASURED)]:
+        try:
+            sizes.append(read_size(file))
+        except ImageError:  # what only a reader reads has no size to tell here
+            continue
+    table = pd.DataFrame(sizes, columns=["height", "width"])
+    return table.agg(["min", "median", "max"]) if len(table) else table

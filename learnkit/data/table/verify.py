@@ -1,0 +1,179 @@
+"""Checking a folder of images before training: what cannot be read, stands there twice, leaks or is oddly shaped."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from learnkit.data.image.read import EXTENSIONS, open_image
+from learnkit.data.table.samples import existing_folder, image_files
+from learnkit.data.table.splits import SPLIT_NAMES
+from learnkit.device import usable_cpus
+from learnkit.errors import DataError, ImageError, UsageError
+from learnkit.types import PathLike
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["verify_images"]
+
+Problem = tuple[str, str, str]  # path, problem, detail
+
+
+def verify_images(
+    path: PathLike,
+    *,
+    min_side: int = 16,
+    max_aspect: float = 5.0,
+    channels: int = 3,
+    num_threads: int | None = None,
+) -> "pd.DataFrame":
+    """Every problem of the images below a folder. Nothing is changed, moved or deleted.
+
+    The split of a file is the first folder on its way down that is named train, valid, val (which counts as valid) or
+    test; all files outside such folders make one more split. Its class is the first folder below the split's folder,
+    or below `path`. Contents are compared byte by byte, through their sha256; a file that cannot be read is not
+    compared.
+
+    - unreadable: it cannot be opened as training would open it. Detail: why.
+    - duplicate: the same content as an earlier file, by path, of its split. Detail: the first such file.
+    - conflict: the same content as an earlier file of its split in another class folder, so one label is wrong; it is
+      then no duplicate. Detail: that file.
+    - leak: the same content in two splits, reported once per pair of splits, for the later of the first file in each.
+      Detail: the earlier one.
+    - tiny: the shorter side is below `min_side`. Detail: width x height of the upright picture.
+    - extreme aspect: longer side / shorter side is above `max_aspect`. Detail: that ratio.
+
+    Args:
+        path: the folder. Hidden files and folders are left out, links are followed.
+        min_side: pixels; 1 finds nothing tiny.
+        max_aspect: 1 or more; `math.inf` finds no aspect extreme.
+        channels: 3 or 1, as the images will be opened in training.
+        num_threads: how many images are decoded at a time; by default one for each CPU this process may use.
+
+    Returns:
+        columns path (relative to the folder, with /), problem and detail, all str, sorted by path and problem; no rows
+        when all is well.
+
+    Raises:
+        UsageError: an argument out of its range.
+        MissingFileError: no such folder.
+        DataError: no images below it.
+    """
+    import pandas as pd
+    from PIL import Image
+
+    _check_arguments(min_side, max_aspect, channels, num_threads)
+    root = existing_folder(path)
+    files = image_files(root)
+    if not files:
+        kinds = " ".join(sorted(EXTENSIONS))
+        raise DataError(f"no images ({kinds}) under {root}", fix="Pass the folder that holds the images.")
+
+    Image.init()  # here, so that no two threads load Pillow's file formats at once
+    sizes = Counter(map(_n_bytes, files))
+    repeated = {n_bytes for n_bytes, count in sizes.items() if count > 1}
+    with ThreadPoolExecutor(num_threads or usable_cpus()) as pool:
+        seen = list(pool.map(partial(_look, channels=channels, repeated=repeated), files))
+
+    problems: list[Problem] = []
+    copies: dict[str, list[str]] = {}  # digest: the files of that content, in order
+    for file, item in zip(files, seen, strict=True):
+        name = file.relative_to(root).as_posix()
+        problems += [(name, problem, detail) for problem, detail in _own_problems(item, min_side, max_aspect)]
+        if item.digest:
+            copies.setdefault(item.digest, []).append(name)
+    for names in copies.values():
+        problems += _copy_problems(names)
+    columns = ["path", "problem", "detail"]
+    return pd.DataFrame(sorted(problems), columns=columns, dtype=object)  # a file's name need not be valid UTF-8
+
+
+class _Seen(NamedTuple):
+    """What is kept of one file: never its pixels."""
+
+    width: int = 0
+    height: int = 0
+    digest: str = ""  # empty where no other file has as many bytes
+    error: str = ""  # why it cannot be read
+
+
+def _look(file: Path, channels: int, repeated: set[int]) -> _Seen:
+    try:
+        if file.exists() and not file.is_file():  # opening a pipe would wait for ever
+            raise ImageError(f"{file} is not a regular file", fix="Remove or replace it.")
+        width, height = open_image(file, channels).size
+        return _Seen(width, height, _digest(file) if _n_bytes(file) in repeated else "")
+    except ImageError as error:
+        return _Seen(error=str(error))
+    except Exception as error:  # what else damaged bytes, or a file that goes away meanwhile, can bring about
+        return _Seen(error=f"{file} cannot be read ({type(error).__name__}: {error})")
+
+
+def _n_bytes(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return -1  # `_look` finds out why
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _own_problems(item: _Seen, min_side: int, max_aspect: float) -> Iterator[tuple[str, str]]:
+    """(problem, detail) of a file looked at alone."""
+    if item.error:
+        yield "unreadable", item.error
+        return
+    shorter, longer = sorted((item.width, item.height))
+    if shorter < min_side:
+        yield "tiny", f"{item.width} x {item.height} pixels"
+    if longer / shorter > max_aspect:
+        yield "extreme aspect", f"{longer / shorter:.1f}"
+
+
+def _copy_problems(names: Sequence[str]) -> Iterator[Problem]:
+    """The problems of files of one content, given in order."""
+    splits: dict[str, dict[str, str]] = {}  # split: class: its first file, in the order they are met
+    for name in names:
+        split, label = _split_and_class(name)
+        firsts = splits.setdefault(split, {})
+        clash = next((first for other, first in firsts.items() if label and other and other != label), None)
+        if clash is not None:
+            yield name, "conflict", clash
+        elif firsts:
+            yield name, "duplicate", next(iter(firsts.values()))
+        firsts.setdefault(label, name)
+    first_of_split = [next(iter(firsts.values())) for firsts in splits.values()]
+    for earlier, later in combinations(first_of_split, 2):
+        yield later, "leak", earlier
+
+
+def _split_and_class(name: str) -> tuple[str, str]:
+    """Of a relative path; "" for the split outside all split folders, and for a file in no class folder."""
+    folders = name.split("/")[:-1]
+    at = next((place for place, folder in enumerate(folders) if folder in SPLIT_NAMES), None)
+    if at is None:
+        return "", folders[0] if folders else ""
+    return SPLIT_NAMES[folders[at]], folders[at + 1] if folders[at + 1 :] else ""
+
+
+def _check_arguments(min_side: Any, max_aspect: Any, channels: Any, num_threads: Any) -> None:
+    if not _is_count(min_side):
+        raise UsageError("min_side", got=min_side, expected="a whole number of pixels, 1 or more")
+    if isinstance(max_aspect, bool) or not isinstance(max_aspect, int | float) or not max_aspect >= 1:  # nor nan
+        raise UsageError("max_aspect", got=max_aspect, expected="longer / shorter side, a number of 1 or more")
+    if not _is_count(channels) or channels not in (1, 3):
+        raise UsageError("channels", got=channels, expected="3 or 1")
+    if num_threads is not None and not _is_count(num_threads):
+        raise UsageError("num_threads", got=num_threads, expected="a whole number, 1 or more, or None")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -1,0 +1,115 @@
+"""What interpretations with a probability for each class share: curves, a report, heat maps."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from learnkit.errors import UsageError
+from learnkit.interpretation.items import Interpretation, plain_number
+from learnkit.metrics.curves import PRCurve, ROCCurve, pr_curve, roc_curve
+from learnkit.text import shortened
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["ScoredInterpretation"]
+
+MOST_NAMED = 10  # classes without items
+
+
+class ScoredInterpretation(Interpretation):
+    """An interpretation of probabilities of classes.
+
+    Attributes:
+        probs: (N, C).
+        classes: C names.
+    """
+
+    probs: Tensor
+    classes: tuple[str, ...]
+
+    @abstractmethod
+    def classification_report(self) -> "pd.DataFrame":
+        """Precision, recall, F1 and items of each class and over all."""
+
+    @abstractmethod
+    def _are_there(self, c: int) -> Tensor:
+        """Which items are of class c, bool (N,)."""
+
+    def roc_curves(self) -> dict[str, ROCCurve]:
+        """The ROC curve of each class against all others; its area is nan without items of the class, or of others."""
+        return {self.classes[c]: curve for c, curve in self._curves(roc_curve)}
+
+    def pr_curves(self) -> dict[str, PRCurve]:
+        """The precision-recall curve of each class against all others; its area is nan without items of the class."""
+        return {self.classes[c]: curve for c, curve in self._curves(pr_curve)}
+
+    def plot_roc(self) -> "Figure":
+        """The ROC curves; of more than ten classes their mean and the five of the smallest area."""
+        from learnkit.plots.evaluation import ranking_curves
+
+        lines = [(self.classes[c], curve.fpr, curve.tpr, curve.area) for c, curve in self._curves(roc_curve)]
+        return ranking_curves(lines, "false positive rate", "true positive rate", "AUC", has_diagonal=True)
+
+    def plot_pr(self) -> "Figure":
+        """The precision-recall curves; of more than ten classes their mean and the five of the smallest area."""
+        from learnkit.plots.evaluation import ranking_curves
+
+        curves = self._curves(pr_curve)
+        lines = [(self.classes[c], curve.recall[::-1], curve.precision[::-1], curve.area) for c, curve in curves]
+        return ranking_curves(lines, "recall", "precision", "AP")
+
+    def grad_cam(self, i: int, class_index: int | None = None) -> npt.NDArray[np.float32]:
+        """Where in item i the model sees a class: float32 (H, W) in [0, 1], of the size the model sees it.
+
+        Args:
+            i: the number of the item.
+            class_index: the class; None for the most probable one.
+
+        Raises:
+            UsageError: there is no such item or class, or this was not made from a learner.
+        """
+        from learnkit.interpretation.grad_cam import grad_cam
+
+        i, class_index = self._checked(i), plain_number(class_index)
+        if self.model is None or self.input is None:
+            raise UsageError("grad_cam: there is no model here", fix="Make the interpretation with learn.interpret().")
+        return grad_cam(self.model, self.input(i), class_index)
+
+    def plot_grad_cam(self, i: int, class_index: int | None = None) -> "Figure":
+        """Item i, and beside it where the model sees a class: the most probable one without `class_index`.
+
+        Raises:
+            UsageError: there is no such item or class, no picture of it, or this was not made from a learner.
+        """
+        from learnkit.plots.heat_map import heat_map_figure
+
+        i, class_index = self._checked(i), plain_number(class_index)
+        heat = self.grad_cam(i, class_index)
+        c = int(self.probs[i].argmax()) if class_index is None else class_index
+        return heat_map_figure(self._drawn(i), heat, f"{self.classes[c]}, p {self.probs[i, c]:.2f}")
+
+    def _without_items(self) -> dict[str, object]:
+        """What main_numbers says of the classes without items; nothing where there are none."""
+        missing = [name for c, name in enumerate(self.classes) if not self._are_there(c).any()]
+        more = f" ({len(missing)} of {len(self.classes)})" if len(missing) > MOST_NAMED else ""
+        return {"classes without items": shortened(missing, MOST_NAMED) + more} if missing else {}
+
+    def _curves(self, curve_of: Callable[[Any, Any], Any]) -> Iterator[tuple[int, Any]]:
+        for c in range(len(self.classes)):
+            yield c, curve_of(self.probs[:, c].float().numpy(), self._are_there(c).numpy())
+
+    def _check_probs(self, n: int) -> None:
+        expected = (n, len(self.classes))
+        if self.probs.shape != expected:  # a column too many would be counted in the next class's row
+            raise UsageError(
+                "probs: the shape",
+                got=tuple(self.probs.shape),
+                expected=f"{expected}: {expected[0]} items, {expected[1]} classes",
+                fix="Give the model one output a class, and the data every class there is.",
+            )

@@ -1,0 +1,292 @@
+"""From an interpretation, and the learner behind it, to what a report says."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.tasks import Classification, MultiLabel, Regression
+from learnkit.errors import LearnkitError, UsageError, WrongTypeError
+from learnkit.interpretation.report.content import (
+    Bin,
+    Item,
+    Matrix,
+    Number,
+    Reliability,
+    ReportContent,
+    Table,
+)
+from learnkit.interpretation.report.elements import shortened
+from learnkit.interpretation.report.frames import table_of
+from learnkit.interpretation.report.matrix import share_text
+from learnkit.interpretation.report.problems import counted, problems_of
+from learnkit.interpretation.report.run import charts_of, history_of, settings_of
+from learnkit.interpretation.report.selection import MOST_ITEMS, room, shown_cells
+
+__all__ = ["content_of"]
+
+MOST_TOP_LOSSES = 24
+MOST_TILES = 7  # main numbers; tables hold the others
+MOST_LISTED = 4  # numbers or labels of an item
+MOST_NAMED = 40  # characters of a class in a sentence
+CHANCES = 3  # probabilities written under a picture
+
+
+def content_of(interp: Any, *, learn: Any = None) -> ReportContent:
+    """What there is to say about a model.
+
+    Args:
+        interp: an interpretation of classification, several labels, regression or segmentation.
+        learn: the learner behind it, for run settings, curves and what is odd about the data; left out without one.
+
+    Raises:
+        WrongTypeError: `interp` is no interpretation, `learn` no learner.
+    """
+    gather = KINDS.get(getattr(interp, "kind", object))
+    if gather is None:
+        kind = type(interp).__name__
+        raise WrongTypeError(f"report: got {kind}, expected an interpretation", fix="Pass learn.interpret().")
+    if learn is not None and not hasattr(learn, "recorder"):
+        raise WrongTypeError(f"report: got {type(learn).__name__} as learn", fix="Pass the learner, or leave it out.")
+    picture = _picture_of(interp)
+    parts = gather(interp, picture)
+    run: dict[str, Any] = {}
+    if learn is not None:
+        run = {"settings": settings_of(learn), "charts": charts_of(learn), "history": history_of(learn)}
+    problems = problems_of(interp, learn, Items(interp))
+    return ReportContent(**parts, **run, problems=problems, picture=picture)
+
+
+def _classification(interp: Any, picture: Any) -> dict[str, Any]:
+    table = table_of("class", interp.classification_report(), len(interp.classes))
+    reliability = _reliability(interp)
+    _, worst = interp.top_losses(min(MOST_TOP_LOSSES, len(interp.losses))) if len(interp.losses) else ((), [])
+    n, right = len(interp.targets), int((interp.preds == interp.targets).sum())
+    numbers = [
+        Number(_percent(right, n), "accuracy", f"{right:,} of {n:,} right"),
+        Number(f"{n - right:,}", "errors", f"in {counted(n, 'item')}"),
+        Number(_number(_mean(interp.losses)), "mean loss", f"median {_number(_median(interp.losses))}"),
+    ]
+    if reliability is not None:
+        numbers.append(Number(_number(reliability.ece), "calibration error", "0 is perfect"))
+    item = Items(interp)
+    return {
+        "title": "Classification report",
+        "subtitle": f"{_items_of(interp)}, {counted(len(interp.classes), 'class')}",
+        "numbers": (*numbers, *_weakest(table)),
+        "matrix": _matrix(interp, item),
+        "table": table,
+        "top_losses": tuple(item(int(i), _heat(interp, int(i), picture)) for i in worst),
+        "reliability": reliability,
+    }
+
+
+def _multilabel(interp: Any, picture: Any) -> dict[str, Any]:
+    table = table_of("class", interp.classification_report(), len(interp.classes))
+    return {
+        "title": "Multi-label report",
+        "subtitle": f"{_items_of(interp)}, {counted(len(interp.classes), 'label')}",
+        "numbers": (*_main_numbers(interp), *_weakest(table)),
+        "table": table,
+        "top_losses": _listed(interp, picture),
+    }
+
+
+def _regression(interp: Any, picture: Any) -> dict[str, Any]:
+    return {
+        "title": "Regression report",
+        "subtitle": _items_of(interp),
+        "numbers": _main_numbers(interp),
+        "table": table_of("number", interp.regression_report(), len(interp.names)),
+        "top_losses": _listed(interp, picture),
+    }
+
+
+def _segmentation(interp: Any, picture: Any) -> dict[str, Any]:
+    return {
+        "title": "Segmentation report",
+        "subtitle": f"{_items_of(interp)}, {counted(len(interp.classes), 'class')}",
+        "numbers": _main_numbers(interp),
+        "table": table_of("class", interp.iou(), len(interp.classes)),
+        "top_losses": _listed(interp, picture),
+    }
+
+
+Gather = Callable[[Any, Any], dict[str, Any]]
+KINDS: dict[type, Gather] = {
+    Classification: _classification,
+    MultiLabel: _multilabel,
+    Regression: _regression,
+    Segmentation: _segmentation,
+}
+
+
+def _items_of(interp: Any) -> str:
+    """How many items, and of which part of the data where that is known."""
+    items = counted(len(interp.losses), "item")
+    return f"{items} of the {interp.part}" if interp.part else items
+
+
+def _matrix(interp: Any, item: "Items") -> Matrix:
+    n = len(interp.classes)
+    numbers, places = torch.unique(interp.targets * n + item.preds, return_inverse=True)
+    cells = [divmod(int(number), n) for number in numbers]
+    counts = dict(zip(cells, torch.bincount(places, minlength=len(cells)).tolist(), strict=True))
+    order = interp.top_losses()[1].tolist() if len(interp.losses) else []
+    members: dict[tuple[int, int], list[int]] = {cell: [] for cell in shown_cells(n, counts)}
+    where = places.tolist()
+    for i in order:
+        if cells[where[i]] in members:
+            members[cells[where[i]]].append(i)
+    losses = interp.losses.tolist()
+    places_for = room({cell: [losses[i] for i in found] for cell, found in members.items()}, MOST_ITEMS)
+    items = {cell: tuple(item(i) for i in found[: places_for[cell]]) for cell, found in members.items()}
+    return Matrix(tuple(map(str, interp.classes)), counts, items)
+
+
+class Items:
+    """The items of a classification."""
+
+    def __init__(self, interp: Any) -> None:
+        self.interp = interp
+
+    @cached_property
+    def preds(self) -> Tensor:
+        """(N,), found once."""
+        return self.interp.preds  # type: ignore[no-any-return]
+
+    def __call__(self, i: int, heat: "np.ndarray[Any, Any] | None" = None) -> Item:
+        interp, target, prediction = self.interp, int(self.interp.targets[i]), int(self.preds[i])
+        row = interp.probs[i]
+        top = row.argsort(descending=True, stable=True)[:CHANCES].tolist()
+        shown = top if target in top else [*top[: CHANCES - 1], target]
+        return Item(
+            number=i,
+            name=_file(str(i) if interp.name is None else str(interp.name(i))),
+            prediction=str(interp.classes[prediction]),
+            target=str(interp.classes[target]),
+            loss=float(interp.losses[i]),
+            chances=tuple((str(interp.classes[k]), float(row[k])) for k in shown if math.isfinite(row[k])),
+            is_right=prediction == target,
+            heat=heat,
+        )
+
+
+def _listed(interp: Any, picture: Any) -> tuple[Item, ...]:
+    """The items with the largest losses, as the interpretation's own table writes them."""
+    k = min(MOST_TOP_LOSSES, len(interp.losses))
+    if not k:
+        return ()
+    draws_errors = interp.kind is Segmentation and picture is not None
+    is_set = interp.kind is MultiLabel
+    items = []
+    for row in interp.top_losses_table(k).to_dict("records"):
+        i = int(row["item"])
+        items.append(
+            Item(
+                number=i,
+                name=_file(str(row["path"])),
+                prediction=_text(row["prediction"]),
+                target=_text(row["target"]),
+                loss=float(row["loss"]),
+                is_right=row["prediction"] == row["target"] if is_set else None,
+                heat=_heat(interp, i, picture) if is_set else None,
+                overlay=interp._drawn(i) if draws_errors else None,
+                overlay_shows="where it is wrong" if draws_errors else "",
+            )
+        )
+    return tuple(items)
+
+
+def _heat(interp: Any, i: int, picture: Any) -> "np.ndarray[Any, Any] | None":
+    if picture is None or getattr(interp, "model", None) is None or interp.input is None:
+        return None
+    try:
+        return np.asarray(interp.grad_cam(i), dtype=np.float32)
+    except LearnkitError:  # a model without feature maps, or a file gone since
+        return None
+
+
+def _picture_of(interp: Any) -> "Callable[[int], np.ndarray[Any, Any]] | None":
+    """The pictures, None where asking for the first says that there are none."""
+    picture: Callable[[int], np.ndarray[Any, Any]] | None = interp.picture
+    if picture is None or not len(interp.losses):
+        return None
+    try:
+        picture(0)
+    except UsageError:  # the data holds no images
+        return None
+    except (LearnkitError, OSError):  # one that cannot be read says nothing of the others
+        return picture
+    return picture
+
+
+def _weakest(table: Table) -> Sequence[Number]:
+    place = next((k for k, column in enumerate(table.columns) if column.name == "f1-score"), None)
+    if place is None:
+        return ()
+    known = [(values[place], name) for name, values in table.rows if not math.isnan(values[place])]
+    if len(known) < 2:
+        return ()
+    value, name = min(known, key=lambda row: row[0])
+    name = shortened(name, MOST_NAMED) if name.strip() else "(empty)"
+    more = sum(other == value for other, _ in known) - 1
+    return (Number(_number(value), "F1 of the weakest class", f"{name} and {more} more" if more else name),)
+
+
+def _main_numbers(interp: Any) -> tuple[Number, ...]:
+    numbers = [Number(_text(value), name) for name, value in interp.main_numbers().items() if name != "task"]
+    return tuple(numbers[:MOST_TILES])
+
+
+def _reliability(interp: Any) -> Reliability | None:
+    try:
+        calibration = interp.calibration()
+    except UsageError:  # one class, no items, or probabilities that are nan
+        return None
+    bins = tuple(
+        Bin(float(row["lower"]), float(row["upper"]), float(row["confidence"]), float(row["accuracy"]), int(row["n"]))
+        for row in calibration.bins.to_dict("records")
+    )
+    return Reliability(float(calibration.ece), bins)
+
+
+def _mean(losses: Any) -> float:
+    return float(losses.double().mean()) if len(losses) else math.nan
+
+
+def _median(losses: Any) -> float:
+    return float(losses.double().median()) if len(losses) else math.nan
+
+
+def _percent(part: int, whole: int) -> str:
+    if not whole:
+        return "–"
+    text = f"{100 * part / whole:.1f}%"
+    return share_text(part, whole) if text in ("0.0%", "100.0%") and 0 < part < whole else text
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if math.isfinite(value) else "–"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        more = [f"and {len(value) - MOST_LISTED} more"] if len(value) > MOST_LISTED + 1 else []
+        return ", ".join([*map(_text, value[:MOST_LISTED] if more else value), *more]) or "(none)"
+    if isinstance(value, float):
+        return f"{value:.0f}" if 1e4 <= abs(value) < 1e6 else f"{value:.4g}"
+    return str(value)
+
+
+def _file(name: str) -> str:
+    """The last two parts of a path, as the folder often is the class; of an item without one, its number."""
+    if name.isdecimal():
+        return f"item {name}"
+    parts = name.replace("\\", "/").split("/")
+    return "/".join(parts[-2:])

@@ -1,0 +1,160 @@
+"""Which fit a checkpoint is of: what must be the same for it to go on, and what only its last bits depend on."""
+
+import hashlib
+import inspect
+import re
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from learnkit.callbacks.monitor import Monitor
+from learnkit.callbacks.recorder import Recorder
+from learnkit.data.bunch import DataBunch
+from learnkit.data.image_data import ImageData
+from learnkit.persistence.lk.manifest import versions
+from learnkit.training.callback import Callback, Order
+from learnkit.training.nan_guard import tensors_of
+from learnkit.training.state import TrainState, loader_length
+
+__all__ = ["differences", "identity", "surroundings"]
+
+LOOKED_AT = 1 << 26  # bytes of a tensor; of a larger one, rows at even distances
+READ_ELSEWHERE = {"classes", "device", "num_workers", "cache", "on_error", "split", "task", "test", "sampler"}
+
+
+def identity(dls: DataBunch, state: TrainState, callbacks: Iterable[Callback], fit: dict[str, Any]) -> dict[str, str]:
+    """What must be the same in a fit that goes on, in words by name.
+
+    Args:
+        dls: the data.
+        state: of a fit that has not begun.
+        callbacks: of the fit.
+        fit: its arguments.
+    """
+    found = {name: _text(value) for name, value in fit.items()} | _of_data(dls)
+    found["batch size"] = _text(dls.batch_size)
+    for name, tensor in tensors_of(state.model).items():
+        frozen = ", frozen" if isinstance(tensor, nn.Parameter) and not tensor.requires_grad else ""
+        found[f"model: {name}"] = f"{tuple(tensor.shape)} {tensor.dtype}{frozen}"
+    for number, line in enumerate(_text(state.model).splitlines(), 1):
+        found[f"model: line {number} of print(model)"] = line.strip()
+    found["optimizer"] = type(state.optimizer).__name__
+    for name, value in state.optimizer.defaults.items():
+        if value and name not in ("lr", "weight_decay"):  # of those, the fit's own count
+            found[f"optimizer: {name}"] = _text(value)
+    has_text = isinstance(state.loss_func, nn.Module | partial)
+    found["loss"] = _text(state.loss_func) if has_text else _named(state.loss_func)
+    found["metrics"] = ", ".join(metric.name for metric in state.metrics) or "none"
+    for part in (state.loss_func, *_steering(callbacks)):
+        for name, value in _settings(part).items():
+            found[f"{_named(part)}: {name}"] = value
+    return found
+
+
+def surroundings(state: TrainState, callbacks: Iterable[Callback]) -> dict[str, str]:
+    """What may change, but not without an effect on the last bits."""
+    return {
+        **versions(),
+        "threads": str(torch.get_num_threads()),
+        "device": state.compute.device.type,
+        "callbacks": ", ".join(callback.label for callback in _steering(callbacks)),
+    }
+
+
+def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
+    """What is not the same, with both values."""
+    names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    return [f"{name}: {then.get(name, 'none')} there, {now.get(name, 'none')} here" for name in names]
+
+
+def _steering(callbacks: Iterable[Callback]) -> list[Callback]:
+    """Those that have a say in what is trained, not those that report it."""
+    return [c for c in callbacks if c.order < Order.REPORT and not isinstance(c, Recorder)]
+
+
+def _settings(part: Any) -> dict[str, str]:
+    """What a callback or a loss was made with, of the arguments that it keeps under their names and that are plain."""
+    arguments = inspect.signature(type(part).__init__).parameters
+    attributes = {**vars(part), **getattr(part, "_buffers", {})}
+    kept = {name: value for name, value in attributes.items() if name in arguments}
+    plain = (bool, int, float, str, tuple, list, slice, type(None), Monitor, Tensor)
+    return {name: _text(value) for name, value in kept.items() if isinstance(value, plain)}
+
+
+def _text(value: Any) -> str:
+    value = value.tolist() if isinstance(value, Tensor) else value
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
+def _named(function: Any) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _of_data(dls: DataBunch) -> dict[str, str]:
+    found = {"data: classes": ", ".join(dls.classes)}
+    if isinstance(dls, ImageData):
+        found |= {f"data: {name}": text for name, text in _of_table(dls).items()}
+        for name in dls.settings.__dataclass_fields__.keys() - READ_ELSEWHERE - {"bs", "allow_leak", "valid_pct"}:
+            found[f"data: {name}="] = _text(getattr(dls.settings, name))
+        found["data: sampler="] = _of_sampler(dls.settings.sampler)
+        return found
+    for name, loader in (("training", dls.train_dl), ("validation", dls.valid_dl)):
+        found[f"data: {name}"] = _of_loader(loader)
+    return found
+
+
+def _of_sampler(sampler: Any) -> str:
+    if sampler is None or isinstance(sampler, str):
+        return _text(sampler)
+    return f"weights {_digest(_text(torch.as_tensor(sampler, dtype=torch.float64)).encode())}"
+
+
+def _of_table(dls: ImageData) -> dict[str, str]:
+    table = dls.samples
+    names = [str(name) for name in table["input"]]
+    start = _folder_of(names)
+    found = {}
+    for split, rows in table.groupby("split"):
+        items = zip(rows["input"], rows["target"], strict=True)
+        lines = [f"{str(name).removeprefix(start)}\t{str(target).removeprefix(start)}" for name, target in items]
+        found[f"{split} items"] = f"{len(lines)}, names and labels {_digest(chr(10).join(lines).encode())}"
+    return found
+
+
+def _folder_of(names: Sequence[str]) -> str:
+    """The folder all files are in, with a slash at its end: data that was moved is the same data."""
+    first, last = min(names, default=""), max(names, default="")
+    n_same = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[: first.rfind("/", 0, n_same) + 1]
+
+
+def _of_loader(loader: Any) -> str:
+    if loader is None:
+        return "none"
+    dataset = getattr(loader, "dataset", None)
+    tensors = getattr(dataset, "tensors", None)
+    if tensors is not None and all(isinstance(tensor, Tensor) for tensor in tensors):
+        return f"{len(tensors[0])} items, {_digest(*(_bytes(tensor) for tensor in tensors))}"
+    if dataset is not None and hasattr(dataset, "__len__"):
+        targets = getattr(dataset, "targets", None)
+        labels = f", labels {_digest(_text(list(targets)).encode())}" if isinstance(targets, list | tuple) else ""
+        return f"{len(dataset)} items of {type(dataset).__name__}{labels}"
+    n_batches = loader_length(loader)
+    return f"{type(loader).__name__}" + ("" if n_batches is None else f" of {n_batches} batches")
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    """Shape, type and rows of a tensor."""
+    step = max(1, tensor.nbytes // LOOKED_AT)
+    rows = tensor[::step].detach().cpu().contiguous()
+    return f"{tuple(tensor.shape)} {tensor.dtype}".encode() + rows.view(torch.uint8).numpy().tobytes()
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:16]

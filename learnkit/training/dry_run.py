@@ -1,0 +1,38 @@
+"""A rehearsal: training that leaves weights, modes, gradients and random generators as they were."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from learnkit.modes import kept_modes
+from learnkit.seeds import kept_all_rng
+from learnkit.training.nan_guard import Weights
+
+__all__ = ["rehearsal"]
+
+
+@contextmanager
+def rehearsal(model: nn.Module, loader: Any) -> Iterator[None]:
+    """Put everything a training run moves back in place, whatever happens inside.
+
+    That is parameters and buffers, gradients, each module's train or eval mode, Python's, NumPy's and torch's global
+    generators, and the loader's own generators.
+    """
+    weights = Weights(model)
+    generators = [(generator, generator.get_state()) for generator in _generators(loader)]
+    try:
+        with kept_all_rng(), kept_modes(model):
+            yield
+    finally:
+        weights.restore(model)
+        for generator, state in generators:
+            generator.set_state(state)
+
+
+def _generators(loader: Any) -> list[torch.Generator]:
+    parts = (loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None))
+    found = [getattr(part, "generator", None) for part in parts]
+    return [generator for generator in found if isinstance(generator, torch.Generator)]

@@ -1,0 +1,246 @@
+"""Caches: what is kept is what was decoded, files appear whole or not at all, and no room is no error."""
+
+import errno
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from learnkit.data.home import home
+from learnkit.data.image import cache
+from learnkit.data.image.cache import Kind, Store, build_store, content_key
+from learnkit.errors import DataError, ImageError, LearnkitWarning, UsageError
+
+Arrays = tuple[npt.NDArray[Any], ...]
+KINDS: tuple[Kind, ...] = ("memory", "disk")
+FORMS = ("alike", "sizes", "masks", "floats", "floats and masks")
+
+
+def item(form: str, index: int) -> Arrays:
+    numbers = np.random.default_rng(index)
+    side = 5 if form == "alike" else 3 + index % 4
+    picture: npt.NDArray[Any] = numbers.integers(0, 256, (side, 7, 3), dtype=np.uint8)
+    picture = picture.astype(np.float32) / 255 if "floats" in form else picture
+    return (picture, numbers.integers(0, 9, (side, 7), dtype=np.uint8)) if "masks" in form else (picture,)
+
+
+class Counting:
+    """Decodes and keeps count."""
+
+    def __init__(self, form: str = "sizes") -> None:
+        self.form = form
+        self.n = 0
+
+    def __call__(self, index: int) -> Arrays:
+        self.n += 1
+        return item(self.form, index)
+
+
+def built(kind: Kind, n: int, decode: Callable[[int], Arrays], key: str = "key") -> Store:
+    store = build_store(kind, n, decode, key)
+    assert store is not None
+    return store
+
+
+def assert_holds(store: Store, form: str, n: int) -> None:
+    assert len(store) == n
+    for index in range(n):
+        expected = item(form, index)
+        assert len(store[index]) == len(expected)
+        for kept, fresh in zip(store[index], expected, strict=True):
+            assert kept.dtype == fresh.dtype
+            np.testing.assert_array_equal(kept, fresh)
+
+
+def in_cache() -> list[str]:
+    return sorted(os.listdir(home() / "cache"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("n", [1, 300])
+def test_what_is_kept_is_what_was_decoded(kind: Kind, form: str, n: int) -> None:
+    decode = Counting(form)
+    store = built(kind, n, decode)
+    assert decode.n == n
+    assert_holds(store, form, n)
+    assert_holds(pickle.loads(ForkingPickler.dumps(store)), form, n)
+
+
+def test_items_of_one_shape_are_had_as_one_array() -> None:
+    for kind in KINDS:
+        rows = built(kind, 9, Counting("alike"), "alike").rows([4, 0, 4])
+        assert rows is not None
+        np.testing.assert_array_equal(rows, np.stack([item("alike", index)[0] for index in (4, 0, 4)]))
+        rows[:] = 0  # a batch may be written over; the cache may not
+        assert_holds(built(kind, 9, Counting("alike"), "alike"), "alike", 9)
+        for form in ("sizes", "masks"):
+            assert built(kind, 9, Counting(form), form).rows([0]) is None
+
+
+def test_on_disk_the_second_decodes_nothing() -> None:
+    first, second, other = Counting(), Counting(), Counting()
+    built("disk", 20, first)
+    assert_holds(built("disk", 20, second), "sizes", 20)
+    built("disk", 20, other, "other")
+    assert (first.n, second.n, other.n) == (20, 0, 20)
+    assert in_cache() == ["key.npz", "key.u8", "other.npz", "other.u8"]
+
+
+@pytest.mark.parametrize("name", ["key.u8", "key.npz"])
+@pytest.mark.parametrize("left", [None, 0, 3, 100, -1])
+def test_a_cut_file_is_built_anew(name: str, left: int | None) -> None:
+    built("disk", 20, Counting())
+    file = home() / "cache" / name
+    if left is None:
+        file.unlink()
+    else:
+        os.truncate(file, left if left >= 0 else file.stat().st_size + left)
+    decode = Counting()
+    assert_holds(built("disk", 20, decode), "sizes", 20)
+    assert decode.n == 20
+    assert in_cache() == ["key.npz", "key.u8"]
+
+
+def test_on_disk_its_path_is_pickled_and_not_its_bytes() -> None:
+    def big(index: int) -> Arrays:
+        return (np.full((100, 100, 3), index, np.uint8),)
+
+    store = built("disk", 50, big)
+    content = bytes(ForkingPickler.dumps(store))
+    assert len(content) < 1000
+    assert pickle.loads(content)[7][0].max() == 7
+
+
+SCRIPT = """
+import hashlib, pathlib, sys, time
+import numpy as np
+from learnkit.data.image.cache import build_store
+
+def decode(index):
+    time.sleep(0.01)
+    return (np.full((index % 5 + 1, 8, 3), index, np.uint8),)
+
+pathlib.Path(sys.argv[1]).touch()
+while not all(pathlib.Path(name).exists() for name in ("a", "b")):
+    time.sleep(0.005)
+store = build_store("disk", 60, decode, "key")
+print(hashlib.sha256(b"".join(store[i][0].tobytes() for i in range(60))).hexdigest())
+"""
+
+
+def test_two_processes_may_build_at_once(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-c", SCRIPT]
+    running = [
+        subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path)
+        for name in ("a", "b")
+    ]
+    printed = [process.communicate(timeout=60)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    assert printed[0] == printed[1] != ""
+    assert in_cache() == ["key.npz", "key.u8"]
+
+
+def test_without_room_on_disk_it_is_told_and_nothing_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.warns(
+        LearnkitWarning, match=r"cannot hold it \(it would take .* that are free\); files are read directly"
+    ):
+        assert build_store("disk", 20, Counting(), "key") is None
+    assert in_cache() == []
+
+
+def test_whether_there_is_room_is_known_before_all_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=500_000))
+    monkeypatch.setattr(cache, "_free_memory", lambda: 500_000)
+    for kind in KINDS:
+        decode = Counting("alike")  # 105 bytes each
+        with pytest.warns(LearnkitWarning, match="files are read directly"):
+            assert build_store(kind, 5000, decode, "key") is None
+        assert decode.n <= 256
+
+
+def test_without_room_in_memory_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_free_memory", lambda: 1000)
+    with pytest.warns(LearnkitWarning, match="memory cannot hold it .it would take"):
+        assert build_store("memory", 20, Counting(), "key") is None
+
+
+def test_a_tenth_is_left_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_free_memory", lambda: 2400)
+    assert build_store("memory", 20, Counting("alike"), "key") is not None  # 2100 bytes
+    monkeypatch.setattr(cache, "_free_memory", lambda: 2300)
+    with pytest.warns(LearnkitWarning):
+        assert build_store("memory", 20, Counting("alike"), "key") is None
+
+
+def test_a_disk_that_fills_up_is_told_and_nothing_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **named: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.warns(LearnkitWarning, match=r"cannot hold it \(.*No space left on device\); files are read directly"):
+        assert build_store("disk", 20, Counting(), "key") is None
+    assert in_cache() == []
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LEARNKIT_HOME", str(tmp_path / "file"))
+    with pytest.warns(LearnkitWarning, match=r"cache='disk': .*file/cache cannot hold it"):
+        assert build_store("disk", 3, Counting(), "key") is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("error", [ImageError("a.png cannot be read"), DataError("m.png: values"), OSError("decoder")])
+def test_an_error_of_decoding_is_raised_as_it_is(kind: Kind, error: Exception) -> None:
+    def decode(index: int) -> Arrays:
+        if index == 150:
+            raise error
+        return item("sizes", index)
+
+    with pytest.raises(type(error)) as caught:
+        build_store(kind, 200, decode, "key")
+    assert caught.value is error
+    if kind == "disk":
+        assert in_cache() == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_items_of_several_types_are_refused(kind: Kind) -> None:
+    with pytest.raises(DataError, match=r"item 3 is of .*u1.*f4.*one type"):
+        build_store(kind, 5, lambda index: item("alike" if index == 3 else "floats", index), "key")
+
+
+@pytest.mark.parametrize("kind", ["ram", None, True])
+def test_another_kind_is_refused(kind: Any) -> None:
+    with pytest.raises(UsageError, match="cache: got"):
+        build_store(kind, 1, Counting(), "key")
+
+
+def test_a_key_is_of_the_files_their_content_and_how_they_are_decoded(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_text("1"), two.write_text("2")
+    files = [str(one), str(two)]
+    key = content_key(files, "how")
+    assert content_key(["one", "two"], "how") == key  # from this folder
+    others = {content_key(files, "else"), content_key(files[:1], "how"), content_key(files[::-1], "how")}
+    os.utime(one, ns=(1, 1))
+    others.add(content_key(files, "how"))
+    one.write_text("longer")
+    os.utime(one, ns=(1, 1))
+    others.add(content_key(files, "how"))
+    one.unlink()
+    others.add(content_key(files, "how"))
+    assert len(others - {key}) == 6

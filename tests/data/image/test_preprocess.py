@@ -1,0 +1,194 @@
+"""The item stage: one size, then numbers, always the same, whatever kind of object the picture is."""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+
+from learnkit.data.image.preprocess import IMAGENET, Normalize, Preprocess
+from learnkit.data.image.read import full_depth
+from learnkit.data.image.resize import Resize
+from learnkit.errors import ImageError, UsageError
+
+
+def noise(*shape: int) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def array_of(file: str) -> npt.NDArray[Any]:
+    """A reader of arrays."""
+    return np.asarray(np.load(file))
+
+
+def many(channels: int) -> Preprocess:
+    return Preprocess(Resize((8, 8)), None, channels, reader=array_of)
+
+
+def saved(path: Path, pixels: npt.NDArray[Any]) -> str:
+    np.save(path, pixels)
+    return str(path)
+
+
+def test_height_comes_before_width() -> None:
+    assert Preprocess(Resize((6, 9)), None).item(Image.new("RGB", (20, 20))).shape == (3, 6, 9)
+
+
+def test_normalisation_is_minus_mean_over_std() -> None:
+    normalize = Normalize((0.5, 0.0, 0.25), (0.5, 1.0, 0.25))
+    x = torch.full((2, 3, 1, 1), 0.75)
+    assert normalize(x)[0].flatten().tolist() == pytest.approx([0.5, 0.75, 2.0])
+    assert (x == 0.75).all()
+    torch.testing.assert_close(normalize.undo(normalize(x)), x)
+    for mean, std in (((0.5,), (0.0,)), ((0.5,), (0.5, 0.5))):
+        with pytest.raises(UsageError, match="normalize"):
+            Normalize(mean, std)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("method", ["crop", "squish", "pad"])
+def test_every_kind_of_item_gives_the_same_numbers(tmp_path: Path, channels: int, method: Any) -> None:
+    mean, std = (values[:channels] for values in IMAGENET)
+    preprocess = Preprocess(Resize((24, 20), method), Normalize(mean, std), channels)
+    array = noise(50, 70, 3) if channels == 3 else noise(50, 70)
+    image = Image.fromarray(array)
+    image.save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    tensor = torch.from_numpy(array.copy())
+    expected = preprocess.item(image)
+    assert (expected.dtype, expected.shape) == (torch.uint8, (channels, 24, 20))
+    numbers = (expected.float() / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    for item in (
+        image, str(tmp_path / "a.png"), tmp_path / "a.png", content, bytearray(content), memoryview(content),
+        array, array.astype(np.float64) / 255, array.astype(np.float32) / 255, array.astype(np.uint16) * 257,
+        tensor.permute(2, 0, 1) if channels == 3 else tensor[None], array if channels == 3 else array[..., None],
+        image.convert("RGBA"), np.ascontiguousarray(array[::-1])[::-1],
+    ):  # fmt: skip
+        torch.testing.assert_close(preprocess.batch(preprocess.item(item)[None]), numbers[None], atol=1e-5, rtol=0)
+
+
+def test_sixteen_bit_gray_is_the_same_as_a_file_and_as_an_array(tmp_path: Path) -> None:
+    preprocess = Preprocess(Resize((4, 4)), None, 1)
+    for pixels in (noise(4, 4).astype(np.uint16), noise(4, 4).astype(np.uint16) * 257):
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        assert torch.equal(preprocess.item(tmp_path / "a.png"), preprocess.item(pixels))
+
+
+def test_a_turned_picture_is_the_same_as_a_file_and_opened(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(noise(10, 16, 3)).save(tmp_path / "a.png", exif=exif)
+    preprocess = Preprocess(Resize((16, 10)), None)
+    upright = np.rot90(noise(10, 16, 3), -1)  # clockwise
+    with Image.open(tmp_path / "a.png") as opened:
+        assert torch.equal(preprocess.item(opened), preprocess.item(upright))
+    assert torch.equal(preprocess.item(tmp_path / "a.png"), preprocess.item(upright))
+    assert torch.equal(preprocess.item((tmp_path / "a.png").read_bytes()), preprocess.item(upright))
+
+
+def test_bytes_may_be_of_any_format() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (9, 9), "red").save(buffer, format="BMP")
+    assert Preprocess(Resize((8, 8)), None).item(buffer.getvalue())[:, 0, 0].tolist() == [255, 0, 0]
+    with pytest.raises(ImageError, match=r"the given bytes \(row 3\) cannot be read"):
+        Preprocess(Resize((8, 8)), None).item(b"GIF89a", " (row 3)")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.zeros((4, 4, 7), np.uint8), np.zeros(5, np.uint8), np.full((4, 4), 3.0), np.full((4, 4), np.nan),
+        np.zeros((4, 4), bool), np.zeros((4, 4), np.int64), np.zeros((0, 4), np.uint8), torch.zeros(3, 4, 0),
+    ],
+)  # fmt: skip
+def test_arrays_that_are_no_image_are_refused(bad: object) -> None:
+    with pytest.raises(UsageError, match="image array: got"):
+        Preprocess(Resize((8, 8)), None).item(bad)
+
+
+@pytest.mark.parametrize("channels", [4, 2, 0, -1, True, 3.0])
+def test_other_numbers_of_channels_are_refused(channels: Any) -> None:
+    with pytest.raises(UsageError, match=f"channels: got {channels}"):
+        Preprocess(Resize((8, 8)), None, channels=channels)
+    if channels not in (4, 2):
+        with pytest.raises(UsageError, match=f"channels: got {channels}"):
+            Preprocess(Resize((8, 8)), None, channels=channels, reader=array_of)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 5])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
+def test_a_reader_gives_any_channels_and_depth(tmp_path: Path, channels: int, dtype: str) -> None:
+    levels: npt.NDArray[Any] = noise(8, 8, channels)
+    pixels: npt.NDArray[Any] = {
+        "uint8": levels, "uint16": levels.astype(np.uint16) * 256 + 7,
+        "float32": levels.astype(np.float32) / 255, "float64": levels / 255,
+    }[dtype]  # fmt: skip
+    preprocess = many(channels)
+    item = preprocess.item(saved(tmp_path / "a.npy", pixels))
+    assert item.dtype == (torch.uint8 if dtype == "uint8" else torch.float32)
+    largest = {"uint8": 255, "uint16": 65535}.get(dtype, 1)
+    expected = torch.from_numpy(np.moveaxis(pixels / largest, 2, 0)[None]).float()
+    torch.testing.assert_close(preprocess.batch(item[None]), expected, atol=1e-7, rtol=0)
+    for same in (pixels, torch.from_numpy(np.moveaxis(pixels, 2, 0).copy())):
+        assert torch.equal(preprocess.item(same), item)
+
+
+def test_a_reader_is_resized_like_pictures(tmp_path: Path) -> None:
+    levels = noise(20, 30, 3)
+    item = many(3).item(saved(tmp_path / "a.npy", levels))
+    assert torch.equal(item, Preprocess(Resize((8, 8)), None).item(levels))
+    exact = many(3).item(saved(tmp_path / "b.npy", levels.astype(np.float32) / 255)) * 255
+    assert (exact - item).abs().max() <= 1
+
+
+def test_sixteen_bits_keep_their_range_all_the_way(tmp_path: Path) -> None:
+    levels = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1040 + 15
+    Image.fromarray(levels).save(tmp_path / "a.png")
+    preprocess = Preprocess(Resize((8, 8)), None, 1, reader=full_depth)
+    batch = preprocess.batch(preprocess.item(str(tmp_path / "a.png"))[None])
+    assert (batch[0, 0].double() * 65535 - torch.from_numpy(levels.astype(np.float64))).abs().max() < 0.5
+
+
+@pytest.mark.parametrize(
+    ("pixels", "named"),
+    [
+        (np.zeros((8, 8, 3), np.uint8), r"the shape: got \(8, 8, 3\), expected \(H, W, 5\)"),
+        (np.zeros((8, 8), np.uint8), "the shape"), (np.zeros((8, 0, 5), np.uint8), "the shape"),
+        (np.zeros((1, 8, 8, 5), np.uint8), "the shape"), (np.full((8, 8, 5), 1.5), "floats"),
+        (np.full((8, 8, 5), -0.1), "floats"), (np.full((8, 8, 5), np.nan), "floats"),
+        (np.zeros((8, 8, 5), np.int32), "the type: got 'int32'"), (np.zeros((8, 8, 5), bool), "the type: got 'bool'"),
+    ],
+)  # fmt: skip
+def test_what_a_reader_must_not_return_is_named_with_the_file(
+    tmp_path: Path, pixels: npt.NDArray[Any], named: str
+) -> None:
+    with pytest.raises(ImageError, match=rf"wrong\.npy \(row 3\): {named}"):
+        many(5).item(saved(tmp_path / "wrong.npy", pixels), " (row 3)")
+    with pytest.raises(ImageError, match=rf"the given array \(row 3\): {named}"):
+        many(5).item(pixels, " (row 3)")
+
+
+def test_a_reader_that_fails_is_named_with_the_file(tmp_path: Path) -> None:
+    (tmp_path / "text.npy").write_text("no array")
+    (tmp_path / "empty.npy").touch()
+    for name in ("text.npy", "empty.npy", "gone.npy"):
+        with pytest.raises(ImageError, match=rf"{name} \(row 3\): the reader failed"):
+            many(5).item(str(tmp_path / name), " (row 3)")
+
+
+def test_bare_is_the_same_without_normalisation() -> None:
+    preprocess = Preprocess(Resize((8, 8)), Normalize(*IMAGENET))
+    assert preprocess.bare() == Preprocess(Resize((8, 8)), None)
+    assert pickle.loads(pickle.dumps(preprocess)) == preprocess
+
+
+def test_a_given_array_is_not_written_over() -> None:
+    array = noise(8, 8, 3)
+    item = Preprocess(Resize((8, 8)), None).item(array)
+    item.zero_()
+    np.testing.assert_array_equal(array, noise(8, 8, 3))

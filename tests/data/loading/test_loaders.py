@@ -1,0 +1,253 @@
+"""Loaders: every item once, in an order that depends on (seed, epoch) alone."""
+
+import copy
+import pickle
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from learnkit import DataBunch, Learner, LearnkitWarning
+from learnkit.data.loading.loaders import DatasetLoader, TensorLoader, check_batch_size, default_workers
+from learnkit.data.loading.sampler import BatchOrder
+from learnkit.errors import DataError, UsageError
+
+CPU = torch.device("cpu")
+
+
+def numbers(loader: Any) -> list[int]:
+    return [int(i) for x, *_ in loader for i in x]
+
+
+def tensor_loader(n: int = 10, bs: int = 4, *, shuffle: bool = True) -> TensorLoader:
+    return TensorLoader((torch.arange(n), torch.arange(n) * 10), BatchOrder(n, bs, shuffle=shuffle, seed=1))
+
+
+def dataset_loader(n: int = 10, bs: int = 4, *, shuffle: bool = True, workers: int = 0) -> DatasetLoader:
+    dataset = TensorDataset(torch.arange(n), torch.arange(n) * 10)
+    return DatasetLoader(dataset, BatchOrder(n, bs, shuffle=shuffle, seed=1), CPU, workers)
+
+
+LOADERS = [tensor_loader, dataset_loader]
+
+
+@pytest.mark.parametrize("make", LOADERS)
+def test_without_shuffling_everything_comes_in_order(make: Any) -> None:
+    loader = make(shuffle=False)
+    batches = list(loader)
+    assert numbers(loader) == list(range(10))
+    assert [len(x) for x, _ in batches] == [4, 4, 2]
+    assert len(loader) == 3
+    assert all(torch.equal(y, x * 10) for x, y in batches)
+
+
+@pytest.mark.parametrize("make", LOADERS)
+def test_shuffled_the_last_short_batch_is_left_out_and_nothing_comes_twice(make: Any) -> None:
+    loader = make()
+    batches = list(loader)
+    assert [len(x) for x, _ in batches] == [4, 4]
+    assert len(loader) == 2
+    assert len(set(numbers(batches))) == 8
+    assert all(torch.equal(y, x * 10) for x, y in batches)
+
+
+@pytest.mark.parametrize("make", LOADERS)
+def test_the_order_is_a_function_of_seed_and_epoch(make: Any) -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        loader = make(n=40)
+        torch.rand(epoch + 1)
+        loader.seed_epoch(seed, epoch)
+        return numbers(loader)
+
+    assert order(5, 3) == order(5, 3)
+    assert order(5, 3) != order(5, 4)
+    assert order(5, 3) != order(6, 3)
+
+
+def test_all_loaders_agree_on_the_order() -> None:
+    tensors, dataset, workers = tensor_loader(40), dataset_loader(40), dataset_loader(40, workers=2)
+    for loader in (tensors, dataset, workers):
+        loader.seed_epoch(3, 2)
+    assert numbers(tensors) == numbers(dataset) == numbers(workers)
+    for loader in (tensors, dataset, workers):
+        loader.seed_epoch(3, 3)
+    assert numbers(tensors) == numbers(dataset) == numbers(workers)
+
+
+@pytest.mark.parametrize("make", LOADERS)
+def test_gone_through_by_hand_each_time_is_the_next_epoch(make: Any) -> None:
+    loader = make(n=40)
+    first, second = numbers(loader), numbers(loader)
+    assert first != second
+    again = make(n=40)
+    assert (numbers(again), numbers(again)) == (first, second)
+
+
+@pytest.mark.parametrize("make", LOADERS)
+def test_the_callers_generators_are_left_alone(make: Any) -> None:
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # type: ignore[index, union-attr]
+    loader = make()
+    loader.seed_epoch(0, 0)
+    list(loader)
+    list(make(shuffle=False))
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1] == random.getstate()
+    assert (before[2] == np.random.get_state()[1]).all()  # type: ignore[index]
+
+
+def test_a_model_that_writes_into_its_input_does_not_reach_the_data() -> None:
+    for shuffle in (True, False):
+        loader = tensor_loader(shuffle=shuffle)
+        for x, _ in loader:
+            x.zero_()
+        assert torch.equal(loader.tensors[0], torch.arange(10))
+
+
+class Colliding(torch.utils.data.Dataset[tuple[Tensor, int]]):
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        if index == 3:
+            raise DataError("item 3 is bad")
+        return torch.tensor(index), index
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_in_a_dataset_keeps_its_type_and_text(workers: int) -> None:
+    loader = DatasetLoader(Colliding(), BatchOrder(6, 2, shuffle=False), CPU, workers)
+    with pytest.raises(DataError, match="item 3 is bad"):
+        list(loader)
+
+
+@pytest.mark.parametrize("bs", [0, -1, 2.0, "8", True, None])
+def test_a_batch_size_that_is_none_is_refused(bs: Any) -> None:
+    with pytest.raises(UsageError, match="bs: got"):
+        check_batch_size(bs, 10)
+
+
+def test_a_batch_is_no_larger_than_the_training_set() -> None:
+    with pytest.warns(LearnkitWarning, match="bs=64 is more than the 10 training items; bs=10 is used"):
+        assert check_batch_size(64, 10) == 10
+    assert check_batch_size(10, 10) == 10
+    with pytest.raises(DataError, match="empty"):
+        check_batch_size(4, 0)
+
+
+def test_few_images_need_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(16)), raising=False)
+    assert default_workers(999, CPU) == 0
+    assert default_workers(1000, CPU) == 8
+    assert default_workers(1000, torch.device("meta")) == 8
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    assert (default_workers(1000, CPU), default_workers(1000, torch.device("meta"))) == (3, 6)
+
+
+class Noisy(torch.utils.data.Dataset[tuple[Tensor, int]]):
+    """Items augmented the way users do it: with whatever global generator is at hand."""
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        drawn = [random.random(), np.random.rand(), torch.rand(()).item()]
+        return torch.tensor([*drawn, index], dtype=torch.float64), index
+
+
+def test_what_a_dataset_draws_depends_on_seed_epoch_and_item_alone() -> None:
+    def batches(workers: int, epoch: int = 2, start: int = 0) -> list[Any]:
+        loader = DatasetLoader(Noisy(), BatchOrder(20, 4, shuffle=True), CPU, workers)
+        loader.seed_epoch(7, epoch, start)
+        return [x for x, _ in loader]
+
+    whole = batches(0)
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # type: ignore[index, union-attr]
+    assert torch.equal(torch.cat(whole), torch.cat(batches(0)))
+    assert torch.equal(torch.cat(whole), torch.cat(batches(2)))
+    assert torch.equal(torch.cat(whole[3:]), torch.cat(batches(0, start=3)))
+    assert torch.equal(torch.cat(whole[3:]), torch.cat(batches(1, start=3)))
+    assert before[1] == random.getstate()
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert (before[2] == np.random.get_state()[1]).all()  # type: ignore[index]
+    drawn = torch.cat(whole)[:, :3]
+    assert len(drawn.unique()) == drawn.numel()  # no two items draw the same
+    assert not torch.isin(torch.cat(batches(0, epoch=3))[:, :3], drawn).any()
+
+
+@pytest.mark.parametrize("make", LOADERS)
+def test_an_epoch_can_begin_at_any_batch(make: Any) -> None:
+    def rest(start: int) -> list[int]:
+        loader = make(n=40)
+        loader.seed_epoch(3, 1, start)
+        return numbers(loader)
+
+    whole = rest(0)
+    for start in (1, 5, 10):
+        assert rest(start) == whole[4 * start :]
+
+
+def test_the_epoch_after_one_that_began_late_is_whole() -> None:
+    loader = tensor_loader(40)
+    loader.seed_epoch(3, 1, 5)
+    numbers(loader)
+    assert len(numbers(loader)) == 40
+
+
+@pytest.mark.parametrize("workers", [-1, 1.5, "2", True])
+def test_a_number_of_workers_that_is_none_is_refused(workers: Any) -> None:
+    with pytest.raises(UsageError, match="num_workers: got"):
+        dataset_loader(workers=workers)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_after_an_epoch_bunch_and_learner_can_be_copied_and_pickled(workers: int) -> None:
+    data = TensorDataset(torch.arange(24.0).view(12, 2), torch.arange(12) % 2)
+    learn = Learner(DataBunch.from_datasets(data, data, bs=4, num_workers=workers, classes=["a", "b"]), nn.Linear(2, 2))
+    learn.fit(1)
+    for copied in (copy.deepcopy(learn), pickle.loads(pickle.dumps(learn))):
+        for dls in (copied.dls, copy.deepcopy(learn.dls), pickle.loads(pickle.dumps(learn.dls))):
+            assert torch.equal(torch.cat([x for x, _ in dls.fix_dl]), data.tensors[0])
+        assert torch.equal(copied.get_preds()[0], learn.get_preds()[0])
+    learn.fit(1)  # its own workers are still there
+
+
+SPAWNED = """
+import multiprocessing, sys, torch
+from torchvision.transforms import v2
+from learnkit import ImageDataBunch
+from learnkit.errors import UsageError
+from learnkit.data.augment.pipeline import OnItem
+
+def batches(workers, **options):
+    dls = ImageDataBunch.from_name_func(
+        sys.argv[1], None, lambda path: path.split("/")[-2], valid_pct=0.3, size=16, bs=8, num_workers=workers,
+        **{"augment": [v2.RandAugment(), v2.RandomHorizontalFlip()], **options})
+    dls.train_dl.seed_epoch(0, 1)
+    return torch.cat([x for x, _ in dls.train_dl])
+
+if __name__ == "__main__":
+    expected = batches(0)
+    multiprocessing.set_start_method("spawn")
+    assert torch.equal(batches(1), expected)
+    assert torch.equal(batches(1, cache="disk"), expected)
+    try:
+        batches(1, augment=[OnItem(lambda x: x)])
+    except UsageError as error:
+        print(error)
+"""
+
+
+def test_workers_that_are_started_anew_give_the_same_batches(class_folder: Path, tmp_path: Path) -> None:
+    script = tmp_path / "spawned.py"
+    script.write_text(SPAWNED)
+    done = subprocess.run([sys.executable, script, class_folder], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "the data cannot be sent to a process" in done.stdout
+    assert "num_workers=0" in done.stdout

@@ -1,0 +1,156 @@
+"""Cross-validation: every row is validated once, and predictions find their way back to the table."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from learnkit import DatasetType, ImageDataBunch, LearnkitWarning
+from learnkit.data.table.folds import Folds
+from learnkit.errors import DataError, UsageError
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> pd.DataFrame:
+    """20 pictures, item i of gray value 10 * i; two classes 12 : 8, five cameras of four."""
+    for i in range(20):
+        Image.new("L", (8, 8), 10 * i).save(tmp_path / f"{i}.png")
+    return pd.DataFrame(
+        {"file": [f"{i}.png" for i in range(20)], "kind": ["ab" if i % 5 < 3 else "c" for i in range(20)],
+         "camera": [i % 5 for i in range(20)], "height": [i / 2 for i in range(20)]}
+    )  # fmt: skip
+
+
+def bunch(root: Path, table: pd.DataFrame, **options: Any) -> ImageDataBunch:
+    fixed = {"size": 8, "bs": 4, "augment": False, "channels": 1, "normalize": None, "num_workers": 0}
+    return ImageDataBunch.from_df(root, table, **{**fixed, **options})
+
+
+def grays(dls: ImageDataBunch, part: DatasetType) -> torch.Tensor:
+    """The gray values of a part's pictures, (N,)."""
+    return torch.cat([batch[0] for batch in dls.ordered_dl(part)])[:, 0, 0, 0] * 255
+
+
+def test_every_row_is_validated_once_and_trained_on_otherwise(tmp_path: Path, table: pd.DataFrame) -> None:
+    dls = bunch(tmp_path, table)
+    folds = dls.folds(5)
+    assert len(folds) == 5
+    assert folds.samples["input"].tolist() == dls.samples["input"].tolist()
+    seen: list[str] = []
+    for fold in folds:
+        parts = {split: set(rows["input"]) for split, rows in fold.samples.groupby("split")}
+        assert parts["train"] | parts["valid"] == set(dls.samples["input"])
+        assert not parts["train"] & parts["valid"]
+        assert Counter(fold.samples.query("split == 'valid'")["target"]).keys() == {"ab", "c"}
+        assert (fold.task, fold.input_shape, fold.batch_size) == (dls.task, dls.input_shape, dls.batch_size)
+        assert fold.samples["camera"].tolist() == [int(Path(name).stem) % 5 for name in fold.samples["input"]]
+        seen += parts["valid"]
+    assert sorted(seen) == sorted(dls.samples["input"])
+
+
+def test_predictions_are_put_back_in_the_order_of_the_table(tmp_path: Path, table: pd.DataFrame) -> None:
+    dls = bunch(tmp_path, table.assign(kind=["ab", "c"] * 10))
+    options: Any
+    for options in ({}, {"stratify": False, "seed": 3}, {"group": "camera"}):
+        folds = dls.folds(3, **options)
+        together = folds.in_order([grays(fold, DatasetType.Valid) for fold in folds])
+        numbers = [int(Path(name).stem) for name in folds.samples["input"]]
+        assert together.round().int().tolist() == [10 * number for number in numbers]
+
+
+def test_groups_stay_together(tmp_path: Path, table: pd.DataFrame) -> None:
+    for fold in bunch(tmp_path, table.assign(kind=["ab", "c"] * 10)).folds(5, group="camera"):
+        cameras = fold.samples.groupby("split")["camera"].agg(set)
+        assert not cameras["train"] & cameras["valid"]
+    with pytest.raises(DataError, match="6 folds: got '5 groups'"):
+        bunch(tmp_path, table).folds(6, group="camera")
+    with pytest.raises(DataError, match="no column 'lens'"):
+        bunch(tmp_path, table).folds(3, group="lens")
+
+
+def test_the_test_set_is_in_all_folds(tmp_path: Path, table: pd.DataFrame) -> None:
+    splits = ["train"] * 10 + ["val"] * 6 + ["test"] * 4
+    folds = bunch(tmp_path, table.assign(use=splits), valid_col="use").folds(4)
+    assert len(folds.samples) == 16
+    for fold in folds:
+        assert fold.samples.groupby("split").size().to_dict() == {"train": 12, "valid": 4, "test": 4}
+        assert grays(fold, DatasetType.Test).round().int().tolist() == [160, 170, 180, 190]
+
+
+def test_rows_left_out_stay_out_of_every_fold(tmp_path: Path, table: pd.DataFrame) -> None:
+    (tmp_path / "3.png").write_bytes(b"no picture")
+    with pytest.warns(LearnkitWarning, match="1 of 20 items cannot be read"):
+        dls = bunch(tmp_path, table, on_error="skip")
+    folds = dls.folds(3)
+    assert len(folds.samples) == 19
+    for fold in folds:
+        assert [Path(name).name for name in fold.skipped["input"]] == ["3.png"]
+        assert len(fold.samples) == 19
+
+
+def test_regressions_keep_the_names_of_their_numbers(tmp_path: Path, table: pd.DataFrame) -> None:
+    dls = bunch(tmp_path, table, label_col=["height", "camera"], task="regression")
+    for fold in dls.folds(4):
+        assert fold.task == dls.task
+        assert dls.task is not None
+        heights = fold.samples.query("split == 'valid'")["height"]
+        assert len(heights) == 5
+        assert heights.max() - heights.min() > 4  # every part of the range: one from each quarter or so
+
+
+def test_a_class_of_one_item_is_told_of_when_it_cannot_be_learnt(tmp_path: Path, table: pd.DataFrame) -> None:
+    late = [i > 9 for i in range(20)]
+    with pytest.warns(LearnkitWarning, match="no validation item of class rare"):
+        dls = bunch(tmp_path, table.assign(kind=["rare", *["a", "b"] * 9, "a"], late=late), valid_col="late")
+    folds = dls.folds(2)
+    alone = int(folds.numbers[0])  # the fold that validates on it
+    with pytest.warns(LearnkitWarning, match="no training item of class rare: it cannot be learnt"):
+        assert folds[alone].classes == ["a", "b", "rare"]
+    with pytest.warns(LearnkitWarning, match="no validation item of class rare"):
+        assert folds[1 - alone].classes == ["a", "b", "rare"]
+
+
+def test_folds_are_the_draw_of_their_seed(tmp_path: Path, table: pd.DataFrame) -> None:
+    dls = bunch(tmp_path, table)
+    before = torch.get_rng_state()
+    assert np.array_equal(dls.folds(5).numbers, dls.folds(5).numbers)
+    assert not np.array_equal(dls.folds(5).numbers, dls.folds(5, seed=1).numbers)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_folds_are_made_when_asked_for_by_number() -> None:
+    made: list[int] = []
+
+    def fold(number: int) -> int:
+        made.append(number)
+        return number
+
+    folds = Folds(pd.DataFrame({"input": list("abcde")}), np.array([0, 1, 2, 0, 1]), fold)
+    assert not made
+    assert [folds[0], folds[2], folds[-1], folds[-3]] == [0, 2, 2, 0]
+    assert list(folds) == [0, 1, 2]
+    for number in (3, -4):
+        with pytest.raises(IndexError, match=f"fold {number} of 3"):
+            folds[number]
+    assert len(made) == 7
+
+
+def test_values_of_any_shape_are_put_in_order() -> None:
+    folds = Folds(pd.DataFrame({"input": list("abcde")}), np.array([1, 0, 0, 1, 0]), lambda number: number)
+    parts = [torch.tensor([[1, 10], [2, 20], [4, 40]]), torch.tensor([[0, 0], [3, 30]])]
+    assert folds.in_order(parts).tolist() == [[0, 0], [1, 10], [2, 20], [3, 30], [4, 40]]
+    assert folds.in_order(parts).dtype == torch.int64
+    for wrong in (parts[:1], parts[::-1], [*parts, parts[0]], []):
+        with pytest.raises(DataError, match=r"folds: got 'parts of .* rows', expected \[3, 2\]"):
+            folds.in_order(wrong)
+
+
+@pytest.mark.parametrize("k", [1, 2.5, "3"])
+def test_numbers_of_folds_that_are_none_are_refused(k: Any, tmp_path: Path, table: pd.DataFrame) -> None:
+    with pytest.raises(UsageError, match="k: got"):
+        bunch(tmp_path, table).folds(k)

@@ -1,0 +1,153 @@
+"""Looking at files before training: what cannot be read is listed, sizes are counted, masks are checked."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from learnkit.data.image.preprocess import Preprocess
+from learnkit.data.image.resize import Resize
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.table import inspect as inspection
+from learnkit.data.table.inspect import check_masks, common_size, unreadable
+from learnkit.data.tasks import Classification
+from learnkit.errors import DataError, ImageError, LearnkitWarning
+
+PREPROCESS = Preprocess(Resize((8, 8)), None)
+TASK = Segmentation(["a", "b"], ignore_index=255)
+
+
+def pictures(folder: Path, n: int, size: tuple[int, int] = (6, 4), value: int = 1) -> list[str]:
+    folder.mkdir(exist_ok=True)
+    files = [str(folder / f"{size[0]}-{i}.png") for i in range(n)]
+    for file in files:
+        Image.new("L", size, value).save(file)
+    return files
+
+
+def masked(tmp_path: Path, n: int) -> pd.DataFrame:
+    images, masks = pictures(tmp_path / "images", n), pictures(tmp_path / "masks", n)
+    return pd.DataFrame({"input": images, "target": masks, "split": "train"})
+
+
+def table(files: list[str]) -> pd.DataFrame:
+    return pd.DataFrame({"input": files, "target": ["ant"] * len(files), "more": range(len(files))})
+
+
+def test_what_cannot_be_read_is_listed_and_told(tmp_path: Path) -> None:
+    files = pictures(tmp_path, 5)
+    Path(files[1]).write_bytes(b"")
+    Path(files[3]).write_bytes(Path(files[0]).read_bytes()[:40])
+    samples = table([*files, str(tmp_path / "gone.png")])
+    with pytest.warns(LearnkitWarning, match=r"3 of 6 items cannot be read and are left out:\n.*-1\.png") as caught:
+        skipped = unreadable(samples, PREPROCESS, Classification(("ant", "bee")))
+    assert skipped.index.tolist() == [1, 3, 5]
+    assert skipped.columns.tolist() == ["input", "target", "more", "error"]
+    for file, error in zip(skipped["input"], skipped["error"], strict=True):
+        assert file in error
+        assert error in str(caught[0].message)
+
+
+def test_of_many_the_first_five_are_told(tmp_path: Path) -> None:
+    files = pictures(tmp_path, 8)
+    for file in files[1:]:
+        Path(file).write_bytes(b"text")
+    with pytest.warns(LearnkitWarning, match=r"7 of 8 items (.|\n)*-5\.png(.|\n)*and 2 more: see `skipped`") as caught:
+        assert len(unreadable(table(files), PREPROCESS, None)) == 7
+    assert files[6] not in str(caught[0].message)
+
+
+def test_what_can_be_read_is_not_told_of(tmp_path: Path) -> None:
+    assert unreadable(table(pictures(tmp_path, 3)), PREPROCESS, None).empty
+    samples = masked(tmp_path, 3)
+    assert unreadable(samples, PREPROCESS, TASK).empty
+    samples["target"] = [samples["target"][0], None, float("nan")]  # of a test set there are no masks
+    assert unreadable(samples, PREPROCESS, TASK).empty
+
+
+def test_a_mask_that_cannot_be_used_is_listed(tmp_path: Path) -> None:
+    samples = masked(tmp_path, 4)
+    Path(samples["target"][0]).write_bytes(b"")
+    Image.new("L", (6, 4), 7).save(samples["target"][1])
+    Image.new("L", (4, 6), 1).save(samples["target"][2])
+    with pytest.warns(LearnkitWarning, match="3 of 4 items"):
+        skipped = unreadable(samples, PREPROCESS, TASK)
+    assert skipped.index.tolist() == [0, 1, 2]
+    for part, error in zip(("cannot be read", "{7}", "4 x 6"), skipped["error"], strict=True):
+        assert part in error
+
+
+def test_one_size_is_that_of_all_as_they_stand_upright(tmp_path: Path) -> None:
+    files = pictures(tmp_path, 2)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("L", (4, 6)).save(tmp_path / "turned.jpg", exif=exif)
+    assert common_size(table([*files, str(tmp_path / "turned.jpg")])) == (4, 6)
+
+
+def test_sizes_that_differ_are_counted_with_an_example(tmp_path: Path) -> None:
+    odd, many = pictures(tmp_path / "odd", 1, (50, 40)), pictures(tmp_path / "many", 35, (32, 31))
+    with pytest.raises(DataError) as caught:
+        common_size(table([*many[:3], *odd, *many[3:]]))
+    for part in (f"32×31 ×35 e.g. {many[0]}", f"50×40 ×1 e.g. {odd[0]}", "Pass size="):
+        assert part in str(caught.value)
+    assert str(caught.value).index("×35") < str(caught.value).index("×1 ")
+
+
+def test_of_many_sizes_five_are_shown(tmp_path: Path) -> None:
+    files = [file for side in range(1, 9) for file in pictures(tmp_path, 1, (side, 3))]
+    with pytest.raises(DataError, match=r"and 3 more\. Pass size="):
+        common_size(table(files))
+
+
+def test_a_file_without_a_size_is_named(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("text")
+    with pytest.raises(ImageError, match=r"text\.png cannot be read"):
+        common_size(table([*pictures(tmp_path, 2), str(tmp_path / "text.png")]))
+
+
+def test_masks_that_fit_pass(tmp_path: Path) -> None:
+    samples = masked(tmp_path, 3)
+    Image.fromarray(np.array([[0, 1, 255] * 2] * 4, dtype=np.uint8)).save(samples["target"][0])
+    samples.loc[len(samples)] = {
+        "input": str(tmp_path / "gone.png"),
+        "target": None,
+        "split": "test",
+    }  # without a mask: not looked at
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_masks(samples, PREPROCESS, TASK)
+    check_masks(samples.iloc[:0], PREPROCESS, TASK)
+
+
+@pytest.mark.parametrize(("size", "value", "parts"), [((4, 6), 1, ["4 x 6", "6 x 4"]), ((6, 4), 2, ["{2}"])])
+def test_a_mask_that_does_not_fit_is_named_with_its_row(
+    tmp_path: Path, size: tuple[int, int], value: int, parts: list[str]
+) -> None:
+    samples = masked(tmp_path, 4).set_axis([10, 11, 12, 13])
+    Image.new("L", size, value).save(samples["target"][12])
+    with pytest.raises(DataError) as caught:
+        check_masks(samples, PREPROCESS, TASK)
+    for part in [*parts, f"{samples['target'][12]} (row 12)"]:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("n", [199, 200, 201, 399, 400, 1000])
+def test_at_most_200_masks_are_looked_at(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+    seen: list[str] = []
+
+    def stored(self: Preprocess, source: str, mask: str, **options: object) -> tuple[str]:
+        seen.append(source)
+        return (source,)
+
+    monkeypatch.setattr(Preprocess, "stored", stored)
+    monkeypatch.setattr(inspection, "usable_cpus", lambda: 1)
+    samples = pd.DataFrame({"input": [str(i) for i in range(n)], "target": ["m"] * n, "split": "train"})
+    check_masks(samples, PREPROCESS, TASK)
+    steps = np.diff([int(name) for name in seen])
+    assert min(n, 100) <= len(seen) <= 200
+    assert len(set(steps)) == 1
+    assert n - int(seen[-1]) <= steps[0]

@@ -1,0 +1,245 @@
+"""Splits: properties that hold for every size and seed, and answers that are refused."""
+
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from learnkit.data.table.splits import (
+    ColumnSplit,
+    FileSplit,
+    FolderSplit,
+    GroupSplit,
+    RandomSplit,
+    StratifiedSplit,
+    split_names,
+)
+from learnkit.errors import DataError, MissingFileError, UsageError
+
+SHARES = (0.05, 0.2, 0.33, 0.5, 0.8)
+
+
+def table(targets: Any, **columns: Any) -> pd.DataFrame:
+    targets = list(targets)
+    samples = pd.DataFrame({"input": [f"{i}.jpg" for i in range(len(targets))], **columns})
+    samples["target"] = pd.Series(targets, dtype=object)
+    return samples
+
+
+def letters(n: int, seed: int) -> list[str]:
+    drawn: list[str] = np.random.default_rng(seed).choice(list("abcd"), n, p=[0.6, 0.25, 0.1, 0.05]).tolist()
+    return drawn
+
+
+def test_a_random_split_takes_the_first_of_a_seeded_permutation() -> None:
+    ten = table("x" * 10)
+    permutation = torch.randperm(10, generator=torch.Generator().manual_seed(42))
+    chosen = np.flatnonzero(RandomSplit(0.2, 42)(ten))
+    assert chosen.tolist() == sorted(permutation[:2].tolist()) == [2, 6]
+    assert np.flatnonzero(RandomSplit(0.2, 43)(ten)).tolist() != [2, 6]
+
+
+@pytest.mark.parametrize("split", [RandomSplit, StratifiedSplit])
+def test_the_count_is_the_share_rounded_down_and_at_least_one(split: Any) -> None:
+    for n in (2, 3, 9, 10, 57):
+        for share in SHARES:
+            for seed in range(5):
+                chosen = split(share, seed)(table(letters(n, seed)))
+                assert chosen.shape == (n,)
+                assert chosen.sum() == max(1, int(share * n))
+
+
+@pytest.mark.parametrize(
+    "split", [RandomSplit(0.3, 7), StratifiedSplit(0.3, 7), GroupSplit("camera", 0.3, 7)], ids=lambda split: str(split)
+)
+def test_a_draw_depends_on_its_seed_alone(split: Any) -> None:
+    samples = table(letters(80, 0), camera=np.arange(80) // 4)
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # type: ignore[index]
+    first = split(samples)
+    torch.rand(3)
+    assert np.array_equal(first, split(samples))
+    assert any(not np.array_equal(first, type(split)(**{**vars(split), "seed": seed})(samples)) for seed in range(3))
+    torch.set_rng_state(before[0])
+    split(samples)
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1] == random.getstate()
+    assert (before[2] == np.random.get_state()[1]).all()  # type: ignore[index]
+
+
+@pytest.mark.parametrize("share", [0, 1, 2, -0.2, float("nan"), "0.2", True, None])
+@pytest.mark.parametrize("split", [RandomSplit, StratifiedSplit, lambda share: GroupSplit("camera", share)])
+def test_a_share_that_is_none_is_refused(share: Any, split: Any) -> None:
+    with pytest.raises(UsageError, match=r"valid_pct: got .* expected a share in \(0, 1\)"):
+        split(share)
+
+
+@pytest.mark.parametrize("split", [RandomSplit(), StratifiedSplit()])
+def test_one_row_cannot_be_split(split: Any) -> None:
+    with pytest.raises(DataError, match="got '1 items', expected at least 2"):
+        split(table("a"))
+
+
+def test_every_class_gives_its_share_to_within_one() -> None:
+    for n in (8, 23, 100, 181):
+        for share in SHARES:
+            for seed in range(6):
+                targets = letters(n, seed)
+                chosen = StratifiedSplit(share, seed)(table(targets))
+                taken = Counter(target for target, is_taken in zip(targets, chosen, strict=True) if is_taken)
+                for name, count in Counter(targets).items():
+                    assert abs(taken[name] - count * chosen.sum() / n) < 1
+
+
+def test_whole_numbers_of_items_a_class_are_met_exactly() -> None:
+    chosen = StratifiedSplit(0.25, 3)(table("ab" * 20 + "c" * 8))
+    assert Counter(np.array(list("ab" * 20 + "c" * 8))[chosen].tolist()) == {"a": 5, "b": 5, "c": 2}
+
+
+def test_which_items_of_a_class_are_taken_is_random() -> None:
+    taken = np.mean([StratifiedSplit(0.5, seed)(table("a" * 10 + "b" * 10)) for seed in range(200)], axis=0)
+    assert (abs(taken - 0.5) < 0.15).all()  # four standard deviations of 200 even draws
+
+
+def test_numbers_are_taken_from_every_part_of_their_range() -> None:
+    values = np.random.default_rng(0).normal(size=100)
+    chosen = StratifiedSplit(0.2, 5)(table(values))
+    ranks = values.argsort().argsort()
+    for start in range(0, 100, 10):
+        assert chosen[(ranks >= start) & (ranks < start + 10)].sum() == 2
+
+
+def test_combinations_of_labels_share_whatever_their_order() -> None:
+    one, other = ["sea", "sun"], ["sun", "sea"]
+    for rows in ([one, other] * 4 + [["sun"]] * 4 + [[]] * 4, [{"sea", "sun"}] * 8 + [{"sun"}] * 4 + [set()] * 4):
+        chosen = StratifiedSplit(0.25, 1)(table(rows))
+        assert [chosen[:8].sum(), chosen[8:12].sum(), chosen[12:].sum()] == [2, 1, 1]
+
+
+def test_the_order_in_which_labels_are_listed_does_not_matter() -> None:
+    mixed = [["sea", "sun"], ["sun", "sea"], ["sun"], ["boat"]] * 6
+    for seed in range(5):
+        chosen = StratifiedSplit(0.3, seed)(table(mixed))
+        assert np.array_equal(chosen, StratifiedSplit(0.3, seed)(table([sorted(row) for row in mixed])))
+
+
+def test_a_stratified_split_takes_missing_and_mixed_labels() -> None:
+    rows: list[Any] = ["a", None, 3, 4.5, float("nan"), np.array([1, 2]), ("x", 1)] * 2
+    assert StratifiedSplit(0.5)(table(rows)).sum() == 7
+
+
+def test_groups_are_never_divided() -> None:
+    for seed in range(40):
+        groups = np.random.default_rng(seed).integers(0, 12, 90)
+        chosen = GroupSplit("camera", 0.25, seed)(table("a" * 90, camera=groups))
+        assert not set(groups[chosen]) & set(groups[~chosen])
+        assert 0 < chosen.sum() < 90
+        assert abs(chosen.sum() - 0.25 * 90) <= np.bincount(groups).max() / 2  # a smaller group would have come nearer
+
+
+def test_a_huge_group_is_trained_on() -> None:
+    groups = ["big"] * 90 + ["small"] * 10
+    for seed in range(10):
+        assert GroupSplit("camera", 0.1, seed)(table("a" * 100, camera=groups)).tolist() == [False] * 90 + [True] * 10
+        # Where every group is too large, the smallest is taken.
+        assert GroupSplit("camera", 0.01, seed)(table("a" * 100, camera=groups)).sum() == 10
+        assert GroupSplit("camera", 0.99, seed)(table("a" * 100, camera=groups)).sum() in (10, 90)
+
+
+@pytest.mark.parametrize(
+    ("column", "cameras", "text"),
+    [
+        ("camera", ["x"] * 4, "got 'one group', expected at least 2"),
+        ("camera", ["x", None, "y", None], r"no group in rows \[1, 3\]"),
+        ("lens", ["x", "y", "x", "y"], "no column 'lens'; columns are input, camera, target"),
+    ],
+)
+def test_groups_that_are_none_are_refused(column: str, cameras: list[Any], text: str) -> None:
+    with pytest.raises(DataError, match=text):
+        GroupSplit(column, 0.5)(table("aabb", camera=cameras))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [True, False, False],
+        [1, 0, 0],
+        [1.0, 0.0, 0.0],
+        ["1", "0", "0"],
+        ["True", "false", "FALSE"],
+        ["valid", "train", "train"],
+        ["val", " Train ", "training"],
+        ["validation", "train", "train"],
+    ],
+)
+def test_a_column_says_the_split_in_many_ways(values: list[Any]) -> None:
+    assert split_names(table("aab", kind=values), ColumnSplit("kind")) == ["valid", "train", "train"]
+
+
+def test_a_column_may_name_the_test_set_and_be_given_by_number() -> None:
+    samples = table("aab", kind=["val", "train", "test"])
+    assert split_names(samples, ColumnSplit("kind")) == ["valid", "train", "test"]
+    assert split_names(samples, ColumnSplit(1)) == ["valid", "train", "test"]
+    assert split_names(samples, ColumnSplit(-2)) == ["valid", "train", "test"]
+    for absent in ("sort", 3, -4, True):
+        with pytest.raises(DataError, match="no column"):
+            split_names(samples, ColumnSplit(absent))
+
+
+def test_a_name_that_two_columns_have_is_refused() -> None:
+    samples = pd.concat([table("ab", kind=[0, 1]), pd.DataFrame({"kind": [1, 0]})], axis=1)
+    with pytest.raises(DataError, match="several columns are called 'kind'"):
+        split_names(samples, ColumnSplit("kind"))
+    assert split_names(samples, ColumnSplit(3)) == ["valid", "train"]
+
+
+@pytest.mark.parametrize("value", ["dev", 2, 0.5, None, float("nan"), pd.NA, ""])
+def test_an_answer_that_is_none_names_its_row(value: Any) -> None:
+    samples = table("abc", kind=pd.Series([True, False, value], dtype=object))
+    samples.index = pd.Index([10, 11, 12])
+    with pytest.raises(DataError, match=r"split: row 12: got .* expected True or False, 1 or 0"):
+        split_names(samples, ColumnSplit("kind"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ([True, False], r"split: got '2 answers', expected one for each of the 3 rows"),
+        (None, r"split: got None, expected one answer for each of the 3 rows"),
+        ([False] * 3, "no row is left to validate on"),
+        ([True] * 3, "no row is left to train on"),
+        (["test"] * 3, "no row is left to train on"),
+    ],
+)
+def test_a_function_must_answer_for_every_row_and_fill_both_sides(answer: Any, text: str) -> None:
+    with pytest.raises(DataError, match=text):
+        split_names(table("abc"), lambda samples: answer)
+
+
+def test_a_function_of_the_table_splits() -> None:
+    assert split_names(table("aba"), lambda samples: samples["target"] == "b") == ["train", "valid", "train"]
+
+
+def test_folders_say_the_split() -> None:
+    samples = table("a" * 5)
+    samples["input"] = ["d/train/a/1.jpg", "d/a/valid/2.jpg", "d/test/3.jpg", "valid.jpg", "d/invalid/5.jpg"]
+    assert split_names(samples, FolderSplit()) == ["train", "valid", "test", "train", "train"]
+    assert split_names(samples, FolderSplit("invalid", None)) == ["train"] * 4 + ["valid"]
+
+
+def test_listed_files_are_for_validation(tmp_path: Path) -> None:
+    samples = table("a" * 4)
+    samples["input"] = ["d/a/1.jpg", "d/b/1.jpg", "d/b/11.jpg", "d/c/2.jpg"]
+    assert FileSplit(["b/1.jpg", "2.jpg"])(samples).tolist() == [False, True, False, True]
+    assert FileSplit(["1.jpg"])(samples).tolist() == [True, True, False, False]
+    (tmp_path / "valid.txt").write_text("11.jpg\n\n  a/1.jpg \n", encoding="utf-8")
+    for file in (tmp_path / "valid.txt", str(tmp_path / "valid.txt")):
+        assert FileSplit(file)(samples).tolist() == [True, False, True, False]
+    with pytest.raises(DataError, match=r"2 of the files listed .* first \['3.jpg', 'x/1.jpg'\]"):
+        FileSplit(["3.jpg", "2.jpg", "x/1.jpg"])(samples)
+    with pytest.raises(MissingFileError, match=r"no file .*none\.txt"):
+        FileSplit(tmp_path / "none.txt")(samples)

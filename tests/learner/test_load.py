@@ -1,0 +1,438 @@
+"""export and load_learner: the same answers, in another process, and nothing of the file is run there."""
+
+import json
+import subprocess
+import sys
+import time
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from learnkit import DataBunch, ImageDataBunch, Learner, LearnkitError, LearnkitWarning, cnn_learner, unet_learner
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.tasks import MultiLabel, Regression
+from learnkit.errors import CorruptFileError, MissingFileError, MissingModelError, UnsafeFileError, UsageError
+from learnkit.learner.exporting import export_learner, manifest_of, push_learner
+from learnkit.learner.load import load_learner
+from learnkit.losses import FocalLoss
+from learnkit.persistence.lk.archive import write_members
+from learnkit.persistence.lk.manifest import sealed
+
+
+def own_label(path: str) -> str:
+    """Of an image; no other process has this function."""
+    return path.split("/")[-2]
+
+
+def mean_answer(raw: Tensor) -> Tensor:
+    """An activation of the user's own."""
+    return raw.softmax(1) * 0.5
+
+
+@pytest.fixture
+def dls(class_folder: Path) -> ImageDataBunch:
+    return ImageDataBunch.from_name_func(
+        class_folder, sorted(class_folder.rglob("*.png")), own_label, valid_pct=0.3, size=32, bs=8, num_workers=0,
+        resize="squish", normalize=((0.4, 0.5, 0.6), (0.2, 0.3, 0.25)), device="cpu",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def learn(dls: ImageDataBunch) -> Learner:
+    learn = cnn_learner(dls, "squeezenet1_1", pretrained=False, lin_ftrs=[], seed=0, metrics="accuracy")
+    learn.fit(1, 1e-3)
+    return learn
+
+
+def manifest_in(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("manifest.json"))  # type: ignore[no-any-return]
+
+
+# What a process that only ever saw learnkit finds when it loads a file under an audit hook: its answers, and whatever
+# was imported, compiled, run, opened for writing or connected to while the manifest and the weights were read.
+FRESH = """
+import json, sys
+import torch
+from learnkit.learner.load import load_learner
+torch.set_num_threads(1)
+file, twin, *pictures = sys.argv[1:]
+load_learner(twin).predict(pictures[0])  # what torch and Pillow import at their first use is no news afterwards
+seen = []
+WATCHED = ("import", "exec", "compile", "socket.", "subprocess.", "os.system", "os.exec", "os.spawn", "os.posix_spawn",
+           "pickle.", "marshal.", "ctypes.dlopen", "os.rename", "os.remove", "os.mkdir", "shutil.")
+def hook(event, args):
+    writes = event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+")
+    if on and (event.startswith(WATCHED) or writes):
+        seen.append((event, repr(args)[:200]))
+on = True
+sys.addaudithook(hook)
+learn = load_learner(file)
+compile("0", "control", "eval")  # the hook does see what it is there to see
+on = False
+answers = [learn.predict(picture) for picture in pictures]
+batch, _ = learn.get_preds(learn.dls.test_dl_from(pictures))
+print(json.dumps({"labels": [label for label, _, _ in answers], "probs": [probs.tolist() for _, _, probs in answers],
+                  "batch": batch.tolist(), "seen": seen, "classes": learn.dls.classes}))
+"""
+
+
+def in_a_fresh_process(file: Path, twin: Path, pictures: list[str]) -> dict[str, Any]:
+    command = [sys.executable, "-W", "error", "-c", FRESH, str(file), str(twin), *pictures]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=file.parent)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)  # type: ignore[no-any-return]
+
+
+def test_a_fresh_process_gives_the_same_answers_and_runs_nothing_of_the_file(
+    learn: Learner, class_folder: Path, tmp_path: Path
+) -> None:
+    pictures = [str(path) for path in sorted(class_folder.glob("valid/*/*.png"))][:6]
+    file, twin = export_learner(learn, tmp_path / "m.lk"), export_learner(learn, tmp_path / "twin.lk")
+    found = in_a_fresh_process(file, twin, pictures)
+    expected = [learn.predict(picture) for picture in pictures]
+    assert found["labels"] == [label for label, _, _ in expected]
+    assert found["classes"] == ["blue", "green", "red"]
+    assert torch.equal(torch.tensor(found["probs"]), torch.stack([probs for _, _, probs in expected]))
+    batch, _ = learn.get_preds(learn.dls.test_dl_from(pictures))
+    assert torch.allclose(torch.tensor(found["batch"]), batch, rtol=0, atol=1e-6)
+    assert [event for event, _ in found["seen"]] == ["compile"]
+    assert "control" in found["seen"][0][1]
+
+
+def test_a_picture_can_be_a_path_a_pil_image_bytes_or_an_array(
+    learn: Learner, class_folder: Path, tmp_path: Path
+) -> None:
+    loaded = load_learner(export_learner(learn, tmp_path / "m.lk"), device="cpu")
+    path = class_folder / "valid" / "red" / "1.png"
+    pixels = np.asarray(Image.open(path))
+    expected = learn.predict(path)[2]
+    for item in (path, str(path), path.read_bytes(), Image.open(path), pixels):
+        label, index, probs = loaded.predict(item)
+        assert torch.equal(probs, expected)
+        assert label == loaded.dls.classes[index]
+    assert not loaded.model.training
+
+
+def test_exporting_leaves_the_learner_as_it_is_and_gives_the_same_bytes(learn: Learner, tmp_path: Path) -> None:
+    modes = [module.training for module in learn.model.modules()]
+    random_before = torch.get_rng_state()
+    first, second = export_learner(learn, tmp_path / "a.lk"), export_learner(learn, tmp_path / "sub" / "b")
+    assert second == tmp_path / "sub" / "b.lk"
+    assert first.read_bytes() == second.read_bytes()
+    assert [module.training for module in learn.model.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), random_before)
+    learn.fit(1, 1e-3)
+    assert export_learner(learn, tmp_path / "c.lk").read_bytes() != first.read_bytes()
+
+
+def test_the_manifest_says_what_there_is_to_know(learn: Learner, tmp_path: Path) -> None:
+    content = manifest_in(export_learner(learn, tmp_path / "m.lk", card="my words"))
+    assert content["arch"] == {
+        "source": "registry", "name": "squeezenet1_1", "config": {"in_ch": 3, "cut": None, "image_size": None},
+    }  # fmt: skip
+    assert content["head"] == {"kind": "concat_pool", "hidden": [], "dropout": 0.5, "bn_final": False, "n_out": 3}
+    assert content["transforms"][-1] == {
+        "name": "normalize",
+        "args": {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25]},
+    }
+    assert (content["loss"]["name"], content["card"], content["training"]["epochs"]) == ("cross_entropy", "my words", 1)
+    assert content["training"]["metrics"].keys() == {"train_loss", "valid_loss", "accuracy"}
+    assert str(tmp_path) not in json.dumps(content)
+    assert "own_label" not in json.dumps(content)
+
+
+def test_the_learners_own_words_for_it(learn: Learner, tmp_path: Path) -> None:
+    assert learn.export(tmp_path / "a.lk").read_bytes() == export_learner(learn, tmp_path / "b.lk").read_bytes()
+    config = learn.push_to_hub(tmp_path / "a") / "config.json"
+    assert config.read_bytes() == (push_learner(learn, tmp_path / "b") / "config.json").read_bytes()
+
+
+def test_a_loaded_learner_has_no_data_to_train_on(learn: Learner, dls: ImageDataBunch, tmp_path: Path) -> None:
+    loaded = load_learner(export_learner(learn, tmp_path / "m.lk"), device="cpu")
+    for use in (lambda: loaded.fit(1), loaded.lr_find, loaded.validate, loaded.get_preds, loaded.dls.show_batch):
+        with pytest.raises(
+            UsageError, match=r"loaded from .*m\.lk has no data, it only predicts\. Give it data to train"
+        ):
+            use()
+    loaded.dls = dls
+    loaded.fit(1, 1e-3)
+    assert len(loaded.history) == 1
+
+
+def test_it_can_be_exported_again(learn: Learner, tmp_path: Path) -> None:
+    first = export_learner(learn, tmp_path / "a.lk")
+    loaded = load_learner(first, device="cpu")
+    second = export_learner(loaded, tmp_path / "b.lk")
+    old, new = manifest_in(first), manifest_in(second)
+    assert new["weights"] == old["weights"]
+    assert all(new[name] == old[name] for name in ("arch", "head", "classes", "transforms", "loss", "task"))
+
+
+def test_the_temperature_goes_along(learn: Learner, class_folder: Path, tmp_path: Path) -> None:
+    path = class_folder / "valid" / "red" / "1.png"
+    plain = learn.predict(path)[2]
+    learn.temperature = 3.0
+    loaded = load_learner(export_learner(learn, tmp_path / "m.lk"), device="cpu")
+    assert loaded.temperature == 3
+    assert torch.equal(loaded.predict(path)[2], learn.predict(path)[2])
+    assert not torch.equal(loaded.predict(path)[2], plain)
+
+
+def test_a_compiled_learner_has_plain_names(learn: Learner, tmp_path: Path) -> None:
+    plain = manifest_in(export_learner(learn, tmp_path / "plain.lk"))
+    learn.compile()
+    assert manifest_in(export_learner(learn, tmp_path / "inside.lk")) == plain
+    learn.model = torch.compile(learn.model)  # type: ignore[assignment]
+    assert manifest_in(export_learner(learn, tmp_path / "around.lk")) == plain
+
+
+def test_a_model_changed_after_it_was_built_is_ones_own(learn: Learner, tmp_path: Path) -> None:
+    learn.model[1][-1] = nn.Sequential(nn.Tanh(), learn.model[1][-1])  # type: ignore[index, operator]
+    with pytest.warns(LearnkitWarning, match="is no longer the squeezenet1_1 that was built"):
+        file = export_learner(learn, tmp_path / "m.lk")
+    with pytest.raises(MissingModelError, match="weights for your own model 'Sequential'"):
+        load_learner(file)
+    load_learner(file, model=learn.model, device="cpu")
+
+
+def test_a_head_or_cut_of_ones_own_makes_the_model_ones_own(dls: ImageDataBunch, tmp_path: Path) -> None:
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 3))
+    learn = cnn_learner(dls, "squeezenet1_1", pretrained=False, custom_head=head)
+    assert manifest_of(learn)["arch"] == {"source": "custom", "name": "Sequential", "config": {}}
+    learn = cnn_learner(dls, "squeezenet1_1", pretrained=False, cut=lambda network: network.features)
+    assert manifest_of(learn)["arch"]["source"] == "custom"
+
+
+def test_data_of_tensors_goes_through(blobs: Any, tmp_path: Path) -> None:
+    dls = DataBunch.from_tensors(*blobs, bs=16, device="cpu")
+    learn = Learner(dls, nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2)))
+    file = export_learner(learn, tmp_path / "m.lk")
+    loaded = load_learner(file, model=nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2)), device="cpu")
+    assert loaded.dls.input_shape == (2,)
+    assert torch.equal(loaded.predict(blobs.x_valid[0])[2], learn.predict(blobs.x_valid[0])[2])
+    found, targets = loaded.get_preds(loaded.dls.test_dl_from(blobs.x_valid))
+    assert torch.allclose(found, learn.get_preds()[0], atol=1e-6)
+    assert targets is None
+    with pytest.raises(UsageError, match=r"item: got \(3,\), expected the shape of one input, \(2,\)"):
+        loaded.predict(torch.zeros(3))
+
+
+def test_several_labels_keep_their_thresholds(class_folder: Path, tmp_path: Path) -> None:
+    files = sorted(class_folder.rglob("*.png"))
+    labels = [[file.parent.name, "any"] for file in files]
+    task = MultiLabel(("any", "blue", "green", "red"), (0.9, 0.2, 0.5, 0.1))
+    dls = ImageDataBunch.from_lists(class_folder, files, labels, task=task, size=32, bs=8, num_workers=0, device="cpu")
+    learn = cnn_learner(dls, "squeezenet1_1", pretrained=False, seed=0)
+    loaded = load_learner(export_learner(learn, tmp_path / "m.lk"), device="cpu")
+    assert loaded.dls.task == task
+    for file in files[:4]:
+        assert loaded.predict(file)[0] == learn.predict(file)[0]
+
+
+def test_masks_come_back(class_folder: Path, tmp_path: Path) -> None:
+    (class_folder / "masks").mkdir()
+    for file in (class_folder / "train" / "red").glob("*.png"):
+        Image.fromarray(np.tri(24, dtype=np.uint8) * 9).save(class_folder / "masks" / file.name)
+    dls = ImageDataBunch.from_folder_masks(
+        class_folder, "train/red", lambda path: class_folder / "masks" / path.name, {0: "sky", 9: "road"},
+        ignore_index=3, valid_pct=0.3, size=32, bs=2, num_workers=0, device="cpu",
+    )  # fmt: skip
+    learn = unet_learner(dls, "squeezenet1_1", pretrained=False, seed=0)
+    loaded = load_learner(export_learner(learn, tmp_path / "m.lk"), device="cpu")
+    assert loaded.dls.task == Segmentation({0: "sky", 9: "road"}, ignore_index=3)
+    picture = class_folder / "train" / "red" / "0.png"
+    assert np.array_equal(loaded.predict(picture)[0], learn.predict(picture)[0])
+    assert torch.equal(loaded.predict(picture)[2], learn.predict(picture)[2])
+
+
+def test_pictures_of_other_channels_need_their_reader(tmp_path: Path) -> None:
+    for number in range(8):
+        np.save(tmp_path / f"{number}.npy", np.full((8, 8, 5), number * 20, np.uint8))
+    files = [tmp_path / f"{number}.npy" for number in range(8)]
+    dls = ImageDataBunch.from_lists(
+        tmp_path, files, ["a", "b"] * 4, size=16, bs=2, channels=5, reader=np.load, num_workers=0, normalize=None,
+        device="cpu", augment=False, split=lambda table: [False] * 4 + [True] * 4,
+    )  # fmt: skip
+    learn = cnn_learner(dls, "resnet18", pretrained=False, cut=4, lin_ftrs=[], seed=0)
+    file = export_learner(learn, tmp_path / "m.lk")
+    with pytest.raises(MissingModelError, match=r"Pass it: load_learner\(file, reader="):
+        load_learner(file)
+    loaded = load_learner(file, reader=np.load, device="cpu")
+    assert torch.equal(loaded.predict(files[3])[2], learn.predict(files[3])[2])
+
+
+def test_a_loss_of_ones_own_is_named_and_not_made_up(dls: ImageDataBunch, tmp_path: Path) -> None:
+    learn = cnn_learner(dls, "squeezenet1_1", pretrained=False, loss_func=FocalLoss(), lin_ftrs=[])
+    loaded = load_learner(export_learner(learn, tmp_path / "m.lk"), device="cpu")
+    assert torch.equal(loaded.activation(torch.ones(2, 3)), torch.full((2, 3), 1 / 3))
+    with pytest.raises(UsageError, match=r"the loss 'FocalLoss' is not in the export\. Set learn"):
+        loaded.loss_func(torch.zeros(1, 3), torch.zeros(1).long())
+    smooth = cnn_learner(dls, "squeezenet1_1", pretrained=False, loss_func=nn.CrossEntropyLoss(label_smoothing=0.1))
+    assert manifest_of(smooth)["loss"] == {"name": "own:CrossEntropyLoss", "activation": "softmax"}
+    assert manifest_of(learn)["loss"] == {"name": "own:FocalLoss", "activation": "softmax"}
+
+
+@pytest.mark.parametrize("loss_func", [None, nn.MSELoss()])
+def test_the_loss_of_numbers_is_written_by_its_name(loss_func: Any) -> None:
+    x = torch.zeros(4, 2)
+    dls = DataBunch.from_tensors(x, x[:, 0], x, x[:, 0], bs=4, task=Regression())
+    learn = Learner(dls, nn.Linear(2, 1), loss_func=loss_func)
+    assert manifest_of(learn)["loss"] == {"name": "mse", "activation": "identity"}
+
+
+def test_an_activation_of_ones_own_is_passed_again(dls: ImageDataBunch, tmp_path: Path) -> None:
+    learn = cnn_learner(dls, "squeezenet1_1", pretrained=False, activation=mean_answer, lin_ftrs=[], seed=0)
+    file = export_learner(learn, tmp_path / "m.lk")
+    with pytest.raises(MissingModelError, match="activation="):
+        load_learner(file)
+    picture = str(dls.samples["input"][0])
+    assert torch.equal(
+        load_learner(file, activation=mean_answer, device="cpu").predict(picture)[2], learn.predict(picture)[2]
+    )
+
+
+def test_a_learner_beyond_the_format_is_not_written(blobs: Any, tmp_path: Path) -> None:
+    dls = DataBunch.from_tensors(*blobs, task=None, classes=["a", "b" * 2000], device="cpu")
+    with pytest.raises(UsageError, match=r"beyond what an export can say: .*classes"):
+        export_learner(Learner(dls, nn.Linear(2, 2)), tmp_path / "m.lk")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_fails_leaves_the_old_file(
+    learn: Learner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = export_learner(learn, tmp_path / "m.lk")
+    before = file.read_bytes()
+    learn.model.register_buffer("odd", torch.zeros(1, dtype=torch.complex64))
+    with pytest.raises(UsageError, match="odd of the model's state dict"):
+        export_learner(learn, file)
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+
+
+def test_a_folder_of_the_hub_comes_back(learn: Learner, class_folder: Path, tmp_path: Path) -> None:
+    folder = push_learner(learn, tmp_path / "repo", card="my words")
+    loaded = load_learner(folder, device="cpu")
+    picture = class_folder / "valid" / "red" / "1.png"
+    assert torch.equal(loaded.predict(picture)[2], learn.predict(picture)[2])
+    with pytest.raises(CorruptFileError, match="is not the file that is wanted"):
+        load_learner(folder, sha256="0" * 64)
+    again = push_learner(learn, tmp_path / "again", card="my words")
+    assert all((again / file.name).read_bytes() == file.read_bytes() for file in folder.iterdir())
+
+
+def test_weights_of_learn_save_are_no_export(learn: Learner) -> None:
+    with pytest.raises(UnsafeFileError, match=r"is a Python pickle in a zip file; .*Load weights with learn\.load"):
+        load_learner(learn.save("m"))
+
+
+def forged(file: Path, **fields: Any) -> Path:
+    """The same weights under a changed manifest, every checksum right."""
+    with zipfile.ZipFile(file) as archive:
+        content, weights = json.loads(archive.read("manifest.json")), archive.read("weights.safetensors")
+    path = file.with_name("forged.lk")
+    with path.open("wb") as opened:
+        write_members(opened, sealed({**content, **fields}), [weights], len(weights), zlib.crc32(weights))
+    return path
+
+
+def test_a_forged_file_makes_no_learner_that_breaks_later(learn: Learner, blobs: Any, tmp_path: Path) -> None:
+    file = export_learner(learn, tmp_path / "m.lk")
+    for classes in (["a"], ["a", "b"], [str(number) for number in range(1000)]):
+        with pytest.raises(CorruptFileError, match=r"a network of 3 outputs, a task of|only class 'a'"):
+            load_learner(forged(file, classes=classes))
+    steps = manifest_in(file)["transforms"]
+    with pytest.raises(CorruptFileError, match="has transforms of pictures, and no task"):
+        load_learner(forged(file, task="none", decode="none", transforms=steps))
+    file = export_learner(Learner(DataBunch.from_tensors(*blobs, device="cpu"), nn.Linear(2, 2)), tmp_path / "m.lk")
+    huge = forged(file, transforms=[{"name": "tensor", "args": {"shape": [1 << 20, 1 << 10]}}])
+    with pytest.raises(UsageError, match="expected the shape of one input"):  # and no such input is ever made
+        load_learner(huge, model=nn.Linear(2, 2), device="cpu").predict(torch.zeros(2))
+
+
+STRANGE: list[Any] = [None, -1, 10**30, "os.system", "\ud800", [None], {"a": 1}]
+
+
+def places(content: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The way to every value in JSON but the table of tensors."""
+    inner = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    return [way for key, value in inner if key != "tensors" for way in [(*at, key), *places(value, (*at, key))]]
+
+
+def test_every_value_of_a_manifest_can_be_forged_and_nothing_breaks(
+    dls: ImageDataBunch, class_folder: Path, tmp_path: Path
+) -> None:
+    learn = cnn_learner(dls, "resnet18", pretrained=False, cut=4, lin_ftrs=[4], ps=[0.1, 0.2], seed=0)
+    file = export_learner(learn, tmp_path / "m.lk")
+    content = manifest_in(file)
+    picture = class_folder / "valid" / "red" / "0.png"
+    n_refused = n_loaded = 0
+    for way in places(content):
+        for value in STRANGE:
+            changed = json.loads(json.dumps(content))
+            inner = changed
+            for key in way[:-1]:
+                inner = inner[key]
+            inner[way[-1]] = value
+            began = time.process_time()
+            try:
+                load_learner(forged(file, **changed), device="cpu").predict(picture)
+                n_loaded += 1
+            except LearnkitError:
+                n_refused += 1
+            assert time.process_time() - began < 1
+    assert n_refused > 200
+    assert n_loaded > 10
+
+
+def test_regression_keeps_its_names(blobs: Any, tmp_path: Path) -> None:
+    x = blobs.x_train
+    dls = DataBunch.from_tensors(x, x * 2, x, x * 2, task=Regression(("x", "y")), device="cpu")
+    file = export_learner(Learner(dls, nn.Linear(2, 2)), tmp_path / "m.lk")
+    loaded = load_learner(file, model=lambda manifest: nn.Linear(2, len(manifest["task_args"]["names"])), device="cpu")
+    assert loaded.dls.task == Regression(("x", "y"))
+    assert len(loaded.predict(x[0])[0]) == 2
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "pt2"])
+def test_learnkits_own_format_takes_no_name_of_another(learn: Learner, tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(UsageError, match=rf'm\.{suffix}.* add to="{suffix}"'):
+        learn.export(tmp_path / f"m.{suffix}")
+    assert not list(tmp_path.glob("m.*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"preprocessing": True}, r'preprocessing=True belongs to to="onnx" and to="pt2"'),
+        ({"activation": False}, r'activation=False belongs to to="onnx" and to="pt2"'),
+        ({"to": "onnx", "card": "Mine."}, r'card= belongs to to="lk"'),
+        ({"to": "pt2", "card": "Mine."}, r'card= belongs to to="lk"'),
+        ({"to": "tflite", "card": "Mine."}, "to: got 'tflite'"),
+    ],
+)
+def test_an_option_of_another_format_is_refused(
+    learn: Learner, tmp_path: Path, options: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        learn.export(tmp_path / "m", **options)
+    assert not list(tmp_path.glob("m*"))
+
+
+@pytest.mark.parametrize("to", ["lk", "onnx", "pt2"])
+def test_a_file_without_a_name_is_refused(learn: Learner, to: Any) -> None:
+    with pytest.raises(UsageError, match="file: got '', expected the name of a file"):
+        learn.export("", to)
+
+
+def test_a_name_too_long_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="no file"):
+        load_learner(tmp_path / ("x" * 400 + ".lk"))
