@@ -1,5 +1,6 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and their checksums."""
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -11,7 +12,7 @@ from typing import IO
 from learnkit.errors import LearnkitError, UsageError, WriteError
 from learnkit.types import PathLike
 
-__all__ = ["make_folder", "named_file", "partial_files", "write_atomically", "write_error"]
+__all__ = ["make_folder", "named_file", "partial_files", "sha256_of", "write_atomically", "write_error"]
 
 
 def named_file(what: str, path: PathLike) -> Path:
@@ -91,6 +92,12 @@ def write_error(path: Path, written: int, error: BaseException) -> WriteError:
     )
     named.errno = getattr(error, "errno", None)
     return named
+
+
+def sha256_of(path: PathLike) -> str:
+    """The SHA-256 of a file's content, 64 hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def partial_files(path: Path) -> list[Path]:

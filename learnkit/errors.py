@@ -13,7 +13,7 @@ LearnkitError
 ├── VersionError            ValueError           a file that only a later learnkit reads rightly
 ├── DownloadError           OSError              something that had to be fetched and could not be
 ├── NonFiniteLossError      ArithmeticError      a loss that became nan or infinite
-├── OutOfMemory             MemoryError          a batch that does not fit into memory
+├── OutOfMemoryError        MemoryError          a batch that does not fit into memory
 ├── WorkerError             RuntimeError         a process that reads data died
 └── WriteError              OSError              a file that could not be written whole
 
@@ -23,10 +23,10 @@ Interrupt                                        raised by callbacks to steer th
 └── SkipBatch                                    go on with the next batch
 """
 
-import difflib
-from collections.abc import Iterable
-from numbers import Integral
-from typing import Any
+import sys
+import warnings
+
+from learnkit.text import printable
 
 __all__ = [
     "CorruptFileError",
@@ -40,7 +40,7 @@ __all__ = [
     "MissingFileError",
     "MissingModelError",
     "NonFiniteLossError",
-    "OutOfMemory",
+    "OutOfMemoryError",
     "SkipBatch",
     "SkipEpoch",
     "StopFit",
@@ -50,28 +50,28 @@ __all__ = [
     "WorkerError",
     "WriteError",
     "WrongTypeError",
-    "check_count",
-    "check_kind",
-    "check_whole",
-    "missing_extra",
-    "nearest",
-    "printable",
+    "warn",
 ]
 
 _NOTHING = object()
+_LIBRARIES = {__name__.partition(".")[0], "concurrent", "contextlib", "threading", "torch"}  # between a user and warn()
 
 
 class LearnkitError(Exception):
     """What was got, where, what was expected, and what to do.
 
-    Args:
+    Attributes:
         what: the argument or thing that is wrong; a whole sentence when it stands alone.
-        got: the offending value, shown by `repr`.
-        expected: what would have been right.
-        fix: one sentence that says what to do.
+        got: the offending value, shown by `repr`; None when none was given.
+        expected: what would have been right, "" when not given.
+        fix: one sentence that says what to do, "" when not given.
+        message: all of it as one line of text.
 
-    >>> print(UsageError("bs", got=0, expected="a positive int", fix="Pass bs=64."))
+    >>> error = UsageError("bs", got=0, expected="a positive int", fix="Pass bs=64.")
+    >>> print(error)
     bs: got 0, expected a positive int. Pass bs=64.
+    >>> error.what, error.got
+    ('bs', 0)
     """
 
     def __init__(self, what: str, *, got: object = _NOTHING, expected: str = "", fix: str = "") -> None:
@@ -80,14 +80,28 @@ class LearnkitError(Exception):
         message = f"{what}: {', '.join(parts)}" if parts else what
         if fix:
             message = f"{message.removesuffix('.')}. {fix}"
+        self.what, self.expected, self.fix = what, expected, fix
+        self.got = None if got is _NOTHING else got
         self.message = message = printable(message)
         super().__init__(message)
 
     def __str__(self) -> str:
         return self.message  # KeyError and OSError would otherwise reword it
 
-    def __reduce__(self) -> tuple[type["LearnkitError"], tuple[str]]:
-        return type(self), (self.message,)  # crosses process borders with its type and text
+    def __reduce__(self) -> tuple[object, ...]:
+        got = self.got if isinstance(self.got, _PLAIN) else repr(self.got)  # crosses process borders whatever it is
+        return _restored, (type(self), self.message, self.what, got, self.expected, self.fix)
+
+
+_PLAIN = (bool, int, float, str, type(None))
+
+
+def _restored(
+    kind: type[LearnkitError], message: str, what: str, got: object, expected: str, fix: str
+) -> LearnkitError:
+    error = kind(message)
+    error.what, error.got, error.expected, error.fix = what, got, expected, fix
+    return error
 
 
 class UsageError(LearnkitError, ValueError):
@@ -138,7 +152,7 @@ class NonFiniteLossError(LearnkitError, ArithmeticError):
     """A loss that became nan or infinite."""
 
 
-class OutOfMemory(LearnkitError, MemoryError):
+class OutOfMemoryError(LearnkitError, MemoryError):
     """A batch that does not fit into the memory of the device, or of the machine."""
 
 
@@ -173,63 +187,9 @@ class SkipBatch(Interrupt):
     """Leave the rest of this batch out and go on with the next."""
 
 
-def printable(text: str) -> str:
-    """The text on one line, and nothing in it that steers a terminal or cannot be written to a file as UTF-8.
-
-    >>> print(printable("a\\nERROR \\x1b[2J"))
-    a\\nERROR \\x1b[2J
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def check_count(what: str, got: object, expected: str = "a whole number, 1 or more") -> int:
-    """What was got, refused if it is no whole number above 0: True and 2.0 are none.
-
-    Raises:
-        UsageError: naming the argument, what was got, and what was expected.
-    """
-    if isinstance(got, bool) or not isinstance(got, int) or got < 1:
-        raise UsageError(what, got=got, expected=expected)
-    return got
-
-
-def check_whole(what: str, got: Any) -> int:
-    """What was got as an int, numpy's whole numbers too; True and 2.0 are none.
-
-    Raises:
-        UsageError: naming the argument and what was got.
-    """
-    if isinstance(got, bool) or not isinstance(got, Integral):
-        raise UsageError(what, got=got, expected="a whole number")
-    return int(got)
-
-
-def check_kind(what: str, got: object, kind: Any, expected: str) -> None:
-    """Refuse what is no instance of `kind`, a class or several.
-
-    Raises:
-        WrongTypeError: naming the argument, what was got, and what was expected.
-    """
-    if not isinstance(got, kind):
-        raise WrongTypeError(what, got=got, expected=expected)
-
-
-def missing_extra(package: str, extra: str) -> UsageError:
-    """The error for a package that only some features need, and that is not installed.
-
-    >>> print(missing_extra("timm", "timm"))
-    this needs the package timm. Install it: pip install "learnkit[timm]".
-    """
-    return UsageError(f"this needs the package {package}", fix=f'Install it: pip install "learnkit[{extra}]".')
-
-
-def nearest(name: str, known: Iterable[str], n: int = 5) -> str:
-    """The known names closest to `name` first, as text for an error message.
-
-    >>> nearest("resnet81", ["vgg16", "resnet18", "resnet34"], n=2)
-    'resnet18, resnet34'
-    """
-    names = sorted(known)
-    begun = [other for other in names if other.startswith(name)]
-    close = difflib.get_close_matches(name, names, n=n, cutoff=0.4)
-    return ", ".join(list(dict.fromkeys([*begun, *close, *names]))[:n])
+def warn(message: str) -> None:
+    """Give a LearnkitWarning that points at the user's line: the innermost caller outside learnkit and torch."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(LearnkitWarning(message), stacklevel=level)

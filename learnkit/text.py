@@ -1,13 +1,33 @@
-"""Small pieces of HTML for notebooks, in which everything that comes from outside is escaped."""
+"""Text from outside, made safe to show: on a terminal, in a notebook, in a spreadsheet."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
-__all__ = ["facts", "shortened"]
+__all__ = ["facts", "printable", "shortened", "spreadsheet_safe"]
 
-LONGEST = 40  # characters of a name in a list
+MAX_NAME = 40  # characters of a name in a list
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet takes for the start of a formula
 LEFT = ' style="text-align:left"'  # notebooks put text to the right
 WRAPPED = ' style="text-align:left;overflow-wrap:anywhere"'  # and let it leave the page
+
+
+def printable(text: str) -> str:
+    """The text on one line, without anything that steers a terminal or cannot be encoded as UTF-8.
+
+    >>> print(printable("a\\nERROR \\x1b[2J"))
+    a\\nERROR \\x1b[2J
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def spreadsheet_safe(cell: Any) -> Any:
+    """A cell of a CSV file: text that a spreadsheet would run as a formula gets an apostrophe in front.
+
+    >>> spreadsheet_safe("=SUM(A1)"), spreadsheet_safe("cat"), spreadsheet_safe(-1.5)
+    ("'=SUM(A1)", 'cat', -1.5)
+    """
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
 
 
 def facts(title: str, rows: Mapping[str, object]) -> str:
@@ -24,12 +44,12 @@ def facts(title: str, rows: Mapping[str, object]) -> str:
 
 
 def shortened(names: Sequence[str], most: int = 10) -> str:
-    """The first names, long ones cut, and that there are more.
+    """The first names, long ones cut, and an ellipsis where there are more.
 
     >>> shortened(["a", "b", "c"], most=2)
     'a, b, ...'
     """
-    shown = [name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..." for name in names[:most]]
+    shown = [name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 3]}..." for name in names[:most]]
     more = ["..."] if len(names) > most else []
     return ", ".join([name if name.strip() else "(empty)" for name in shown] + more)
 

@@ -6,7 +6,8 @@ import pickle
 import pytest
 
 from learnkit import errors
-from learnkit.errors import ImageError, LearnkitError, MissingFileError, UsageError, check_count, nearest
+from learnkit.checks import check_int, nearest
+from learnkit.errors import ImageError, LearnkitError, MissingFileError, UsageError
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, LearnkitError)]
 
@@ -47,6 +48,6 @@ def test_nearest_names_begin_alike_or_look_alike() -> None:
 @pytest.mark.parametrize("got", [0, -1, True, 2.0, "3", None])
 def test_a_count_is_a_whole_number_above_zero(got: object) -> None:
     with pytest.raises(UsageError) as caught:
-        check_count("bs", got, "a number of items, 1 or more")
+        check_int("bs", got, 1, expected="a number of items, 1 or more")
     assert str(caught.value) == f"bs: got {got!r}, expected a number of items, 1 or more"
-    assert check_count("bs", 3) == 3
+    assert check_int("bs", 3, 1) == 3

@@ -5,8 +5,9 @@ from typing import Any
 
 from torch import nn
 
+from learnkit.checks import check_int
 from learnkit.device import Compute
-from learnkit.errors import UsageError, check_count
+from learnkit.errors import UsageError
 from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
 
@@ -28,7 +29,7 @@ class GradientAccumulation(Callback):
     """
 
     def __init__(self, n_acc: int = 32) -> None:
-        check_count("n_acc", n_acc, "a number of items, 1 or more")
+        check_int("n_acc", n_acc, 1, expected="a number of items, 1 or more")
         self.n_acc = n_acc
 
     def before_fit(self, state: TrainState) -> None:
@@ -55,7 +56,7 @@ class MicroBatches(Callback):
     in_lr_find = True
 
     def __init__(self, size: int | None = None) -> None:
-        self.size = None if size is None else check_count("size", size, "a number of items, 1 or more, or None")
+        self.size = None if size is None else check_int("size", size, 1, expected="an integer, 1 or more, or None")
         self._compute: Compute | None = None
         self._is_checked = False
 

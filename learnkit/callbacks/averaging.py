@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from learnkit.checks import check_int
 from learnkit.device import to_device
-from learnkit.errors import UsageError, check_count
+from learnkit.errors import UsageError
 from learnkit.modes import kept_modes
 from learnkit.optim.groups import spread_rates
 from learnkit.optim.optimizers import set_learning_rates
@@ -158,7 +159,7 @@ class EMA(_Averaging):
     def __init__(self, decay: float = 0.999, every: int = 1) -> None:
         if isinstance(decay, bool) or not isinstance(decay, int | float) or not 0 <= decay < 1:
             raise UsageError("decay", got=decay, expected="a number in [0, 1)")
-        check_count("every", every, "a number of steps, 1 or more")
+        check_int("every", every, 1, expected="a number of steps, 1 or more")
         super().__init__()
         self.decay = decay
         self.every = every

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, ClassVar
 
-from learnkit.errors import SkipEpoch, StopFit, check_count
+from learnkit.checks import check_int
+from learnkit.errors import SkipEpoch, StopFit
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
 
@@ -38,7 +39,7 @@ class StopAfterNBatches(Callback):
     order: ClassVar[int] = Order.DECIDE
 
     def __init__(self, n_batches: int = 2, short_valid: bool = True) -> None:
-        check_count("n_batches", n_batches, "a whole number of batches, 1 or more")
+        check_int("n_batches", n_batches, 1, expected="a whole number of batches, 1 or more")
         self.n_batches = n_batches
         self.short_valid = short_valid
         self.seen = 0

@@ -9,13 +9,12 @@ from typing import Any
 
 from learnkit.atomic_files import make_folder, write_atomically, write_error
 from learnkit.errors import CorruptFileError, DataError, UsageError
+from learnkit.text import spreadsheet_safe
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
 from learnkit.types import PathLike
 
 __all__ = ["CSVLogger"]
-
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class CSVLogger(Callback):
@@ -55,7 +54,7 @@ class CSVLogger(Callback):
         self._begin, self._lines, self._in_fit = 0, "", True
         if state.resumed and self.path.exists():
             return  # `load_state_dict` knows which lines are of this fit
-        header = [_harmless(name) for name in _columns(state)]
+        header = [spreadsheet_safe(name) for name in _columns(state)]
         if self.append and self.path.exists() and self.path.stat().st_size:
             self._check(header)
             self._begin = self.path.stat().st_size
@@ -113,7 +112,3 @@ def _checked(filename: PathLike) -> PathLike:
 
 def _columns(state: TrainState) -> list[str]:
     return ["epoch", *state.record_names, "time"]
-
-
-def _harmless(name: str) -> str:
-    return f"'{name}" if name.startswith(FORMULA_STARTS) else name

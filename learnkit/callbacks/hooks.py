@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from learnkit.errors import UsageError, check_count, nearest
+from learnkit.checks import check_int, nearest
+from learnkit.errors import UsageError
 from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
 
@@ -120,7 +121,7 @@ class ActivationStats(Hooks):
     def __init__(self, modules: Iterable[nn.Module | str] | None = None, every: int = 1, n_bins: int = 40) -> None:
         super().__init__(modules)
         for name, value in (("every", every), ("n_bins", n_bins)):
-            check_count(name, value)
+            check_int(name, value, 1)
         self.every = every
         self.n_bins = n_bins
         self._forget()

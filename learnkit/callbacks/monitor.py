@@ -2,7 +2,8 @@
 
 import math
 
-from learnkit.errors import UsageError, nearest
+from learnkit.checks import nearest
+from learnkit.errors import UsageError
 from learnkit.training.state import TrainState
 
 __all__ = ["Monitor"]

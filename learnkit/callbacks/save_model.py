@@ -1,11 +1,10 @@
 """Saving the best weights of a fit, and ending with them."""
 
-import warnings
 from pathlib import Path
 from typing import Any, Literal
 
 from learnkit.callbacks.monitor import Monitor
-from learnkit.errors import LearnkitWarning, UsageError, WriteError
+from learnkit.errors import UsageError, WriteError, warn
 from learnkit.persistence.weights import check_name, load_weights, save_weights
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
@@ -70,7 +69,7 @@ class SaveModel(Callback):
         except WriteError as error:
             self._has_failed = True
             kept = "what was saved before is as it was" if self.written else "nothing has been saved yet"
-            warnings.warn(f"{self.label}: {error} Training goes on; {kept}.", LearnkitWarning, stacklevel=2)
+            warn(f"{self.label}: {error} Training goes on; {kept}.")
         else:
             self.written = path
 
@@ -87,8 +86,4 @@ class SaveModel(Callback):
         if self.written is not None:
             load_weights(self.written, state.model)
         elif state.row and not self._has_failed:
-            warnings.warn(
-                f"{self.monitor.name} never improved, so nothing was saved as {self.name!r}; the last weights stay",
-                LearnkitWarning,
-                stacklevel=2,
-            )
+            warn(f"{self.monitor.name} never improved, so nothing was saved as {self.name!r}; the last weights stay")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from learnkit.errors import LearnkitWarning, check_count, missing_extra
+from learnkit.checks import check_int, missing_extra
+from learnkit.errors import warn
 from learnkit.modes import evaluating
 from learnkit.persistence.weights import check_name
 from learnkit.training.callback import Callback, Order
@@ -48,7 +49,7 @@ class TensorBoard(Callback):
         images: int = 0,
         histograms: bool = False,
     ) -> None:
-        check_count("every", every, "a number of batches, 1 or more")
+        check_int("every", every, 1, expected="a number of batches, 1 or more")
         self.log_dir = Path(log_dir)
         self.name = None if name is None else check_name(name)
         self.every, self.graph, self.images, self.histograms = every, graph, images, histograms
@@ -133,7 +134,7 @@ class TensorBoard(Callback):
                 self._open.add_graph(state.model, tuple(x[:1] if isinstance(x, Tensor) else x for x in state.inputs))
         except Exception as error:  # whatever a model of unknown make does when it is traced
             what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            warnings.warn(f"TensorBoard: no graph of this model ({what})", LearnkitWarning, stacklevel=2)
+            warn(f"TensorBoard: no graph of this model ({what})")
 
 
 def _summary_writer() -> "type[SummaryWriter]":

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from learnkit.errors import missing_extra
+from learnkit.checks import missing_extra
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
 

@@ -3,7 +3,7 @@
 import sys
 from typing import TextIO
 
-from learnkit.errors import printable
+from learnkit.text import printable
 
 __all__ = ["complain", "say"]
 

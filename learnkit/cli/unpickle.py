@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 from learnkit.cli.state_dicts import weights_in, write_weights
-from learnkit.errors import LearnkitError, printable
+from learnkit.errors import LearnkitError
+from learnkit.text import printable
 
 __all__ = ["main"]
 

@@ -14,8 +14,8 @@ from learnkit.cli.output import say
 from learnkit.data.image.read import REMEDY
 from learnkit.data.table.samples import existing_folder, image_files
 from learnkit.data.table.verify import verify_images
-from learnkit.errors import UsageError, WriteError, printable
-from learnkit.inference.tables import FORMULA
+from learnkit.errors import UsageError, WriteError
+from learnkit.text import printable, spreadsheet_safe
 
 __all__ = ["add_arguments", "run"]
 
@@ -74,13 +74,8 @@ def _write_table(file: IO[bytes], damaged: Damaged) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")  # a name need not be UTF-8
     writer = csv.writer(text)
     writer.writerow(["path", "error"])
-    writer.writerows([_harmless(name), _harmless(reason)] for name, reason in damaged)
+    writer.writerows([spreadsheet_safe(name), spreadsheet_safe(reason)] for name, reason in damaged)
     text.detach()  # which flushes it and leaves the file open
-
-
-def _harmless(cell: str) -> str:
-    """The cell with an apostrophe before what a spreadsheet may take for a formula."""
-    return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 
 def _move(names: Iterable[str], root: Path, target: Path, *, agreed: bool) -> None:

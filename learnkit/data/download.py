@@ -1,6 +1,5 @@
 """Fetching a file over https once: resumed where it was cut, checked, and unpacked where it is an archive."""
 
-import hashlib
 import os
 import re
 import urllib.request
@@ -11,6 +10,7 @@ from typing import IO
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
+from learnkit.atomic_files import sha256_of
 from learnkit.data.home import home
 from learnkit.data.unpack import ARCHIVE_SUFFIXES, unpack_safely
 from learnkit.errors import DownloadError, UsageError
@@ -73,7 +73,7 @@ def download(
         return unpacked
     if file.is_dir():
         raise UsageError(f"{file} is a folder, and the file of {url} would have this name", fix="Pass another dest.")
-    is_other = digest is not None and file.exists() and _digest(file) != digest
+    is_other = digest is not None and file.exists() and sha256_of(file) != digest
     if is_other or not file.exists():
         if is_other and unpacked is not None and unpacked.is_dir():
             raise UsageError(
@@ -121,11 +121,6 @@ def _checked_digest(sha256: str | None) -> str | None:
     return sha256.lower() if sha256 else None
 
 
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 def _fetch(url: str, file: Path, digest: str | None, max_bytes: int) -> None:
     part = file.with_name(f"{file.name}.part")
     if part.is_symlink():
@@ -141,7 +136,7 @@ def _fetch(url: str, file: Path, digest: str | None, max_bytes: int) -> None:
             f"{url} cannot be fetched ({error})",
             fix=f"Call again (what has come is kept), or fetch it by hand and put it at {file}.",
         ) from error
-    if digest is not None and (found := _digest(part)) != digest:
+    if digest is not None and (found := sha256_of(part)) != digest:
         part.unlink()
         raise DownloadError(
             f"{url}: sha256 of the content", got=found, expected=digest,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 import numpy as np
 from torch import Tensor
 
+from learnkit.checks import check_int, check_kind
 from learnkit.data.augment.pipeline import stages
 from learnkit.data.bunch import DataBunch
 from learnkit.data.image.dataset import ImageDataset
@@ -30,7 +31,7 @@ from learnkit.data.table.splits import ColumnSplit, RandomSplit, fold_numbers
 from learnkit.data.table.summary import DataSummary, summarize
 from learnkit.data.tasks import Task
 from learnkit.device import find_device
-from learnkit.errors import DataError, UsageError, WrongTypeError, check_count, check_kind
+from learnkit.errors import DataError, UsageError, WrongTypeError
 from learnkit.types import DatasetType, PathLike
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ class ImageData(DataBunch):
 
     def show_batch(self, rows: int = 3) -> "Figure":
         """rows x rows training images as the model sees them, augmented, with their targets."""
-        check_count("rows", rows)
+        check_int("rows", rows, 1)
         x, y = (part[: rows * rows].cpu() for part in self.one_batch())
         normalize = self.preprocess.normalize
         assert self.task is not None

@@ -8,13 +8,14 @@ from typing import Any, Literal, TypedDict, TypeVar
 import numpy as np
 import torch
 
+from learnkit.checks import check_int
 from learnkit.data.image.cache import Kind
 from learnkit.data.image.preprocess import IMAGENET, Normalize, Preprocess, Reader
 from learnkit.data.image.read import MAX_PIXELS
 from learnkit.data.image.resize import Interpolation, Method
 from learnkit.data.table.splits import RandomSplit, Split
 from learnkit.data.tasks import Task
-from learnkit.errors import UsageError, check_count, check_whole
+from learnkit.errors import UsageError
 from learnkit.types import PathLike
 
 __all__ = [
@@ -91,8 +92,8 @@ class ImageSettings:
             raise UsageError("cache", got=self.cache, expected="'memory', 'disk' or None")
         if self.split is not None and (self.valid_pct is not None or not callable(self.split)):
             raise UsageError("split", got=self.split, expected="a function of the table, or None with valid_pct=")
-        object.__setattr__(self, "seed", check_whole("seed", self.seed))
-        check_count("bs", self.bs, "a whole number of items, 1 or more")
+        object.__setattr__(self, "seed", check_int("seed", self.seed))
+        check_int("bs", self.bs, 1, expected="a whole number of items, 1 or more")
         if self.reader is not None and not callable(self.reader):
             raise UsageError("reader", got=self.reader, expected="a function: path -> array (H, W, channels)")
 

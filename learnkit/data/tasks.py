@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from learnkit.errors import DataError, UsageError, nearest
+from learnkit.checks import nearest
+from learnkit.errors import DataError, UsageError
 from learnkit.losses.flattened import MSELossFlat
 
 __all__ = ["Classification", "MultiLabel", "Regression", "Task"]

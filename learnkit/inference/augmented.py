@@ -2,10 +2,11 @@
 
 from torch import nn
 
+from learnkit.checks import check_int
 from learnkit.data.bunch import DataBunch
 from learnkit.data.segmentation import Segmentation
 from learnkit.device import Compute
-from learnkit.errors import UsageError, check_count
+from learnkit.errors import UsageError
 from learnkit.inference.predictions import Answers, PerItemLoss, predict_loader, predict_stream
 from learnkit.seeds import Stream, derive
 from learnkit.types import Activation, DatasetType
@@ -44,7 +45,7 @@ def predict_augmented(
     Raises:
         UsageError: n or beta that cannot work; data without an augmentation; masks, which would have to be moved back.
     """
-    check_count("n", n, "a number of passes, 1 or more")
+    check_int("n", n, 1, expected="a number of passes, 1 or more")
     if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 <= beta <= 1:
         raise UsageError("beta", got=beta, expected="the weight of the plain pass, from 0 to 1")
     if isinstance(dls.task, Segmentation):

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from learnkit.checks import check_int
 from learnkit.data.loading.loaders import DatasetLoader, ImageLoader, TensorLoader
 from learnkit.device import Compute, to_device
-from learnkit.errors import DataError, UsageError, check_count
+from learnkit.errors import DataError, UsageError
 from learnkit.inference.rows import Rows, as_rows
 from learnkit.modes import evaluating
 from learnkit.seeds import rng_state, set_rng_state
@@ -45,11 +46,11 @@ def read_batches(
         n_batch: read no more batches than this.
 
     Raises:
-        UsageError: n_batch is not a whole number above 0.
+        UsageError: n_batch is not an integer above 0.
         DataError: targets that are not one tensor.
     """
     if n_batch is not None:
-        check_count("n_batch", n_batch)
+        check_int("n_batch", n_batch, 1)
     for batch in loader if n_batch is None else islice(loader, n_batch):
         batch = to_device(batch, compute.device)
         if not isinstance(batch, tuple | list):

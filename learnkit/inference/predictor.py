@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from learnkit.checks import check_int
 from learnkit.data.tasks import Task
-from learnkit.errors import UsageError, check_count
+from learnkit.errors import UsageError
 from learnkit.inference.predictions import activated
 from learnkit.types import Activation
 
@@ -51,7 +52,7 @@ class Predictor:
     def __init__(
         self, model: nn.Module, prepare: Callable[[Any], Tensor], activate: Activation, task: Task, *, bs: int = 64
     ) -> None:
-        check_count("bs", bs, "a whole number of items, 1 or more")
+        check_int("bs", bs, 1, expected="a whole number of items, 1 or more")
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.prepare = prepare
         self.activate = activate

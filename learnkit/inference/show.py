@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from learnkit.checks import check_int
 from learnkit.data.bunch import DataBunch
 from learnkit.data.image.draw import draw_results, drawable
 from learnkit.device import Compute
-from learnkit.errors import DataError, UsageError, check_count
+from learnkit.errors import DataError, UsageError
 from learnkit.inference.predictions import predict_stream
 from learnkit.types import Activation, DatasetType
 
@@ -24,10 +25,10 @@ def show_predictions(
     """rows x rows evenly spaced items of a part, their targets, where it has them, and predictions; see `draw_results`.
 
     Raises:
-        UsageError: rows is not a whole number above 0, or the items have no pictures.
+        UsageError: rows is not an integer above 0, or the items have no pictures.
         DataError: there are no items.
     """
-    check_count("rows", rows)
+    check_int("rows", rows, 1)
     if dls.task is None:
         raise UsageError("show_results: the data does not say what an output means", fix="Give the bunch task=.")
     loader = dls.ordered_dl(ds_type)

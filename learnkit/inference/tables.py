@@ -10,16 +10,17 @@ from typing import IO, Any
 from torch import Tensor
 
 from learnkit.atomic_files import write_atomically
+from learnkit.checks import missing_extra
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import MultiLabel, Regression, Task
-from learnkit.errors import DataError, UsageError, missing_extra
+from learnkit.errors import DataError, UsageError
 from learnkit.inference.predictions import Answers
+from learnkit.text import spreadsheet_safe
 from learnkit.types import PathLike
 
 __all__ = ["check_table", "write_table"]
 
 Columns = dict[str, Sequence[Any]]  # of a batch: name -> one value an item
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet may take for the begin of a formula
 GROUP = 1 << 14  # rows of a group in a Parquet file
 
 
@@ -113,12 +114,8 @@ def _write_csv(file: IO[bytes], first: Columns, others: Iterable[Columns], *, sa
     writer.writerow(first)  # a column's name begins with one of ours
     for columns in chain([first], others):
         for row in zip(*columns.values(), strict=True):
-            writer.writerow([_harmless(cell) for cell in row] if safe else row)
+            writer.writerow([spreadsheet_safe(cell) for cell in row] if safe else row)
     text.detach()  # which flushes it and leaves the file open
-
-
-def _harmless(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 def _write_parquet(file: IO[bytes], first: Columns, others: Iterable[Columns]) -> None:

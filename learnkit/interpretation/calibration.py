@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learnkit.errors import UsageError, check_count
+from learnkit.checks import check_int
+from learnkit.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +67,7 @@ def calibration_of(probs: Tensor, targets: Tensor, n_bins: int = 15) -> Calibrat
     """
     import pandas as pd
 
-    check_count("n_bins", n_bins)
+    check_int("n_bins", n_bins, 1)
     _check("probs", probs, targets)
     probs, targets = probs.detach().cpu().double(), targets.cpu().long()
     if not bool(((probs.sum(1) - 1).abs() < 1e-2).all()):

@@ -1,7 +1,6 @@
 """What every interpretation shares: its items, their losses, and the items the model finds hardest."""
 
 import operator
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,9 +10,10 @@ import numpy as np
 from torch import Tensor, nn
 
 from learnkit.atomic_files import named_file
+from learnkit.checks import check_int
 from learnkit.data.image.draw import RIGHT, WRONG
 from learnkit.data.loading.single import checked_item
-from learnkit.errors import DataError, LearnkitWarning, UsageError, WrongTypeError, check_count
+from learnkit.errors import DataError, UsageError, WrongTypeError, warn
 from learnkit.text import facts
 from learnkit.types import DatasetType, PathLike
 
@@ -120,12 +120,9 @@ class Interpretation(ABC):
             ) from error
         bad = preds[:, None].flatten(1).isnan().any(1).nonzero()[:, 0].tolist()
         if bad:  # nan is the highest of numbers to argmax, and the lowest to a threshold
-            warnings.warn(
-                LearnkitWarning(
-                    f"interpret: the predictions of {len(bad)} of {len(preds)} items are nan, the first of them item"
-                    f" {bad[0]}, and say nothing. Look at these items, or at the weights of the model."
-                ),
-                stacklevel=4,
+            warn(
+                f"interpret: the predictions of {len(bad)} of {len(preds)} items are nan, the first of them item"
+                f" {bad[0]}, and say nothing. Look at these items, or at the weights of the model."
             )
         return preds, targets, losses
 
@@ -149,7 +146,7 @@ class Interpretation(ABC):
         """
         n = len(self.losses)
         if k is not None and (isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= n):
-            raise UsageError("k", got=k, expected=f"a whole number from 1 to {n}, the number of items")
+            raise UsageError("k", got=k, expected=f"an integer from 1 to {n}, the number of items")
         losses, indices = self.losses.sort(descending=largest, stable=True)
         return losses[:k], indices[:k]
 
@@ -181,11 +178,11 @@ class Interpretation(ABC):
         Where an answer is right or wrong, its title is blue or rust-red.
 
         Raises:
-            UsageError: k is not a whole number above 0, or the items have no pictures.
+            UsageError: k is not an integer above 0, or the items have no pictures.
         """
         from learnkit.plots import image_grid
 
-        check_count("k", k)
+        check_int("k", k, 1)
         losses, indices = (part.tolist() for part in self.top_losses(min(k, len(self.losses)), largest))
         pictures = [self._drawn(i) for i in indices]
         titles = [self._title(i, loss) for i, loss in zip(indices, losses, strict=True)]

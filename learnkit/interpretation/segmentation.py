@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from learnkit.checks import check_int
 from learnkit.data.segmentation import Segmentation
-from learnkit.errors import DataError, UsageError, check_count
+from learnkit.errors import DataError, UsageError
 from learnkit.interpretation.items import Input, Interpretation, Name, Picture
 from learnkit.metrics.counts import f_of, jaccard_of, precision_of, recall_of
 from learnkit.metrics.rates import most_frequent_pairs
@@ -154,9 +155,9 @@ class SegmentationInterpretation(Interpretation):
         All of them when there are fewer than k. Errors are vermilion, ignored pixels gray.
 
         Raises:
-            UsageError: k is not a whole number above 0, or the items have no pictures.
+            UsageError: k is not an integer above 0, or the items have no pictures.
         """
-        check_count("k", k)
+        check_int("k", k, 1)
         _, indices = self.top_losses(min(k, len(self.losses)), largest)
         return self._rows_of(indices.tolist())
 

@@ -1,6 +1,5 @@
 """What a learner refuses before it trains: arguments that cannot work, and a model that does not fit its data."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from learnkit.data.image_data import ImageData
 from learnkit.data.loading.peek import first_target
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
-from learnkit.errors import LearnkitWarning, UsageError
+from learnkit.errors import UsageError, warn
 from learnkit.losses.activations import activation_of
 from learnkit.metrics.lazy import Targets
 from learnkit.metrics.metric import Metric, fitting, taken_by
@@ -31,7 +30,7 @@ def check_epochs(epochs: Any) -> int:
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 0:
         raise UsageError("epochs", got=epochs, expected="a whole number, 1 or more")
     if epochs == 0:
-        warnings.warn("fit of 0 epochs: nothing to do", LearnkitWarning, stacklevel=3)
+        warn("fit of 0 epochs: nothing to do")
     return epochs
 
 

@@ -1,6 +1,5 @@
 """Class weights: the loss of a task in which rare classes count more."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from learnkit.data.bunch import DataBunch
 from learnkit.data.loading.loaders import ImageLoader, TensorLoader
 from learnkit.data.tasks import Classification, MultiLabel
-from learnkit.errors import LearnkitWarning, UsageError
+from learnkit.errors import UsageError, warn
 from learnkit.losses.weights import balanced_pos_weights, balanced_weights
 from learnkit.types import Loss
 
@@ -58,11 +57,7 @@ def weighted_loss(dls: DataBunch, class_weights: ClassWeights) -> nn.Module:
         if class_weights != "balanced":
             raise UsageError("class_weights", got=class_weights, expected="'balanced', or one number a class")
         if getattr(getattr(dls.train_dl, "order", None), "sampling", None) is not None:
-            warnings.warn(
-                "class_weights='balanced' beside a sampler of the data: rare classes count twice over",
-                LearnkitWarning,
-                stacklevel=5,
-            )
+            warn("class_weights='balanced' beside a sampler of the data: rare classes count twice over")
         targets = _training_targets(dls)
         if isinstance(task, MultiLabel):
             return nn.BCEWithLogitsLoss(pos_weight=balanced_pos_weights(targets))

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from torch import nn
 from learnkit.atomic_files import named_file, write_atomically
 from learnkit.data.image.read import full_depth
 from learnkit.data.image_data import ImageData
-from learnkit.errors import CorruptFileError, LearnkitWarning, UsageError
+from learnkit.errors import CorruptFileError, UsageError, warn
 from learnkit.losses.activations import identity
 from learnkit.persistence.deploy.formats import FORMATS
 from learnkit.persistence.lk.file import write_export
@@ -146,11 +145,9 @@ def _recipe(learn: "Learner", model: nn.Module) -> Recipe | None:
     shapes, others = ([shape for shape, _ in table_of(net.state_dict()).values()] for net in (sketch, model))
     if same_build(sketch, model) and shapes == others:
         return recipe
-    warnings.warn(
+    warn(
         f"the model is no longer the {recipe.name} that was built: its layers were changed. The export holds its "
-        "weights; load_learner will need the model itself: load_learner(file, model=...)",
-        LearnkitWarning,
-        stacklevel=4,
+        "weights; load_learner will need the model itself: load_learner(file, model=...)"
     )
     return None
 

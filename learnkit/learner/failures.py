@@ -8,7 +8,7 @@ from torch import Tensor
 from learnkit.callbacks.recorder import Recorder
 from learnkit.data.loading.workers import worker_error
 from learnkit.device_memory import give_back, is_out_of_memory
-from learnkit.errors import OutOfMemory, UsageError
+from learnkit.errors import OutOfMemoryError, UsageError
 from learnkit.training.state import TrainState
 
 __all__ = ["explained", "interrupts_noted"]
@@ -39,7 +39,7 @@ def explained(state: TrainState) -> Iterator[None]:
         raise
 
 
-def _out_of_memory(error: BaseException, state: TrainState) -> OutOfMemory | None:
+def _out_of_memory(error: BaseException, state: TrainState) -> OutOfMemoryError | None:
     """Says how large the batch was; what the allocator keeps for later is given back, so that the next fit has it."""
     if not is_out_of_memory(error):
         return None
@@ -52,7 +52,7 @@ def _out_of_memory(error: BaseException, state: TrainState) -> OutOfMemory | Non
         f"Make the data with bs={bs // 2} (and GradientAccumulation({bs}) for steps as large as before) or with a "
         "smaller size=, or add the callback MicroBatches()."
     )
-    return OutOfMemory(
+    return OutOfMemoryError(
         f"a batch of {what} does not fit into the memory of {device}, at epoch {state.epoch} batch {state.batch} "
         f"({(str(error) or type(error).__name__).splitlines()[0]})",
         fix=fix if bs > 1 else "Make the data with a smaller size=, or take a smaller model.",

@@ -1,6 +1,5 @@
 """The Learner: trains, predicts, explains itself, and goes to disk and back."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from torch import nn
 
 from learnkit.atomic_files import named_file
 from learnkit.data.tasks import Classification, MultiLabel
-from learnkit.errors import LearnkitWarning, UsageError, WrongTypeError
+from learnkit.errors import UsageError, WrongTypeError, warn
 from learnkit.interpretation.calibration import fit_temperature
 from learnkit.interpretation.for_task import interpretation_for
 from learnkit.interpretation.items import Interpretation
@@ -190,4 +189,4 @@ class Learner(AnsweringTrainer):
             told = f"{path}: no optimizer state to load ({error})"
             if required:
                 raise UsageError(told, fix="Load with with_opt=False.") from error
-            warnings.warn(f"{told}; the optimizer starts anew", LearnkitWarning, stacklevel=3)
+            warn(f"{told}; the optimizer starts anew")

@@ -5,7 +5,8 @@ from functools import partial
 
 from learnkit.callbacks.general_scheduler import GeneralScheduler
 from learnkit.callbacks.one_cycle import OneCycle
-from learnkit.errors import UsageError, check_count, check_whole
+from learnkit.checks import check_int
+from learnkit.errors import UsageError
 from learnkit.learner.resume import CheckpointEvery, Resume
 from learnkit.learner.trainer import DEFAULT_LR, Trainer, as_list
 from learnkit.optim.groups import is_positive
@@ -87,14 +88,14 @@ class PolicyTrainer(Trainer):
             n_cycles: number of cycles.
             cycle_len: epochs of the first one.
             lr_max: the rate each begins with, as `fit` reads `lr`.
-            cycle_mult: a whole number, 1 or more.
+            cycle_mult: an integer, 1 or more.
             wd: weight decay, None for the learner's.
             callbacks: for this fit alone.
             checkpoint_every: as for `fit`.
             resume: as for `fit`.
         """
         for name, value in (("n_cycles", n_cycles), ("cycle_len", cycle_len), ("cycle_mult", cycle_mult)):
-            check_count(name, value)
+            check_int(name, value, 1)
         epochs = sum(cycle_len * cycle_mult**cycle for cycle in range(n_cycles))
         schedule = GeneralScheduler({"lr": sgdr(self.lr_range(lr_max)[-1], n_cycles, cycle_mult=cycle_mult)})
         chosen = [schedule, *as_list(callbacks)]
@@ -132,9 +133,9 @@ class PolicyTrainer(Trainer):
         Raises:
             UsageError: arguments that cannot work, before anything is trained.
         """
-        epochs, freeze_epochs = check_whole("epochs", epochs), check_whole("freeze_epochs", freeze_epochs)
+        epochs, freeze_epochs = check_int("epochs", epochs), check_int("freeze_epochs", freeze_epochs)
         if epochs < 0 or freeze_epochs < 0:
-            raise UsageError("epochs, freeze_epochs", got=(epochs, freeze_epochs), expected="whole numbers, 0 or more")
+            raise UsageError("epochs, freeze_epochs", got=(epochs, freeze_epochs), expected="integers, 0 or more")
         OneCycle(None, div_factor=div, pct_start=pct_start)  # the second stage's is refused before the first one trains
         if resume not in (None, "auto"):
             raise UsageError(

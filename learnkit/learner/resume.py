@@ -1,13 +1,12 @@
 """Exact resume: where a fit's checkpoints are, whether one is of this fit, and how the fit goes on from it."""
 
 import os
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch.utils.data import IterableDataset
 
-from learnkit.errors import LearnkitWarning, MissingFileError, UsageError
+from learnkit.errors import MissingFileError, UsageError, warn
 from learnkit.learner.fingerprint import differences, identity, surroundings
 from learnkit.persistence.checkpoints import CheckpointWriter, read_checkpoint, remove_checkpoints
 from learnkit.training.callback import CallbackList
@@ -104,22 +103,16 @@ def _compare(saved: dict[str, Any], about: dict[str, Any], where: Path) -> None:
             fix="Give the same data, model and arguments, or leave resume out to start anew.",
         )
     if differing := differences(saved["surroundings"], about["surroundings"]):
-        warnings.warn(
-            f"resume: {'; '.join(differing)}; it is not promised that the result is the same to the last bit",
-            LearnkitWarning,
-            stacklevel=4,
-        )
+        warn(f"resume: {'; '.join(differing)}; it is not promised that the result is the same to the last bit")
 
 
 def _begin_again(learn: "Trainer", state: TrainState, saved: dict[str, Any]) -> None:
     """Put the learner to the beginning of the fit, and the state to the place where it was left."""
     at = saved["at"]
     if at["batch"] and not _can_go_on(state.train_dl):
-        warnings.warn(
+        warn(
             f"resume: train_dl cannot tell where it was after {at['batch']} batches, so epoch {at['epoch']} starts "
-            "again; the result is not that of a fit without a break",
-            LearnkitWarning,
-            stacklevel=4,
+            "again; the result is not that of a fit without a break"
         )
         at |= {"batch": 0, "epochs_begun": at["epochs_begun"] - 1}
     of_learner = saved["learner"]

@@ -13,9 +13,10 @@ from learnkit.callbacks.lr_finder import LRFinder, Suggestions
 from learnkit.callbacks.precision import MixedPrecision
 from learnkit.callbacks.progress import Progress
 from learnkit.callbacks.recorder import Recorder
+from learnkit.checks import check_int, check_kind
 from learnkit.data.bunch import DataBunch
 from learnkit.device import BF16, FP16, Compute
-from learnkit.errors import UsageError, check_kind, check_whole
+from learnkit.errors import UsageError
 from learnkit.learner.checks import check_epochs, check_metrics, check_outputs, check_start, check_trainable
 from learnkit.learner.class_weights import ClassWeights, chosen_loss
 from learnkit.learner.failures import explained, interrupts_noted
@@ -110,7 +111,7 @@ class Trainer:
         self.path = Path(path) if path is not None else dls.path
         self.model_dir = Path(model_dir)
         self.seed_is_drawn = seed is None
-        self.seed = drawn_seed() if seed is None else check_whole("seed", seed)
+        self.seed = drawn_seed() if seed is None else check_int("seed", seed)
         self.epoch = 0  # epochs begun in all fits so far: no two of them see the same order or dropout
         self.n_fits = 0  # that came to their end
         self.split(groups or [self.model])

@@ -1,6 +1,5 @@
 """Learners for images: cnn_learner and unet_learner."""
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypedDict, Unpack
@@ -9,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.callbacks import Callback
+from learnkit.checks import check_int, check_kind
 from learnkit.data.bunch import DataBunch
 from learnkit.data.image_data import ImageData
 from learnkit.data.segmentation import Segmentation
-from learnkit.errors import LearnkitWarning, UsageError, check_kind, check_whole
+from learnkit.errors import UsageError, warn
 from learnkit.learner.class_weights import ClassWeights
 from learnkit.learner.learner import Learner
 from learnkit.models.architectures import torchvision_name
@@ -198,7 +198,7 @@ def _seeded(seed: int | None) -> Iterator[None]:
         yield
         return
     with kept_rng():
-        torch.default_generator.manual_seed(derive(check_whole("seed", seed), Stream.INIT))
+        torch.default_generator.manual_seed(derive(check_int("seed", seed), Stream.INIT))
         yield
 
 
@@ -232,13 +232,11 @@ def _check_normalization(dls: DataBunch, base_arch: Any, weights: Any) -> None:
         return
     wanted_mean, wanted_std = wanted.statistics(n)
     name = base_arch if isinstance(base_arch, str) else torchvision_name(base_arch)
-    warnings.warn(
+    warn(
         f"the published weights of {name} were trained on pictures of mean {wanted_mean} and deviation {wanted_std}, "
         f"this data is normalised by mean {_rounded(mean)} and deviation {_rounded(std)}. Make the data with "
         f"normalize=({wanted_mean}, {wanted_std}), interpolation={wanted.interpolation!r}, unless your weights were "
-        "trained on data like this.",
-        LearnkitWarning,
-        stacklevel=4,
+        "trained on data like this."
     )
 
 

@@ -57,7 +57,7 @@ class CrossEntropyLossFlat(nn.CrossEntropyLoss):
 
 
 class BCEWithLogitsLossFlat(nn.BCEWithLogitsLoss):
-    """Binary cross entropy of raw scores and targets from 0 to 1 of the same size; whole numbers and bools will do.
+    """Binary cross entropy of raw scores and targets from 0 to 1 of the same size; integers and bools will do.
 
     Arguments as for torch's `BCEWithLogitsLoss`; `weight` and `pos_weight` have to fit the shape of the scores.
 

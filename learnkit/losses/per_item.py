@@ -3,13 +3,12 @@
 import copy
 import functools
 import inspect
-import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from learnkit.errors import LearnkitWarning, UsageError
+from learnkit.errors import UsageError, warn
 from learnkit.types import Loss
 
 __all__ = ["per_item_loss"]
@@ -89,11 +88,9 @@ def _one_per_item(losses: Tensor, targets: Tensor, reduction: str, ignore_index:
 
 def _one_by_one(loss_func: Loss, preds: Tensor, targets: Tensor) -> Tensor:
     name = getattr(loss_func, "__name__", type(loss_func).__name__)
-    warnings.warn(
+    warn(
         f"{name} has no reduction='none', so it is called once for each item, which is slow; "
-        "give it a keyword (a module: an attribute) `reduction`",
-        LearnkitWarning,
-        stacklevel=3,
+        "give it a keyword (a module: an attribute) `reduction`"
     )
     losses = [loss_func(preds[i : i + 1], targets[i : i + 1]) for i in range(len(preds))]
     return torch.stack([torch.as_tensor(loss, device=preds.device).float().mean() for loss in losses])

@@ -34,7 +34,7 @@ def as_classes(name: str, preds: Tensor, targets: Tensor, axis: int = 1, hint: s
     """The targets as class numbers, int64, in the shape of the outputs less their axis of classes.
 
     Raises:
-        UsageError: no such axis, sizes that differ, or targets that are no whole numbers.
+        UsageError: no such axis, sizes that differ, or targets that are no integers.
     """
     if not -preds.ndim <= axis < preds.ndim or axis % preds.ndim == 0:
         raise _do_not_match(name, preds, targets, f"outputs with classes on axis {axis}, (N, C, ...)", hint)

@@ -1,12 +1,11 @@
 """Weights that make rare classes count as much as frequent ones."""
 
-import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from learnkit.errors import LearnkitWarning, UsageError
+from learnkit.errors import UsageError, warn
 
 __all__ = ["balanced_pos_weights", "balanced_weights"]
 
@@ -75,4 +74,4 @@ def balanced_pos_weights(targets: Tensor) -> Tensor:
 
 def _warn_of(odd: Tensor, text: str) -> None:
     if odd.any():
-        warnings.warn(text.format(odd.nonzero().flatten().tolist()), LearnkitWarning, stacklevel=3)
+        warn(text.format(odd.nonzero().flatten().tolist()))

@@ -10,7 +10,8 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from learnkit.errors import UsageError, nearest
+from learnkit.checks import nearest
+from learnkit.errors import UsageError
 from learnkit.metrics.factories import FACTORIES
 from learnkit.metrics.functions import METRICS, NamedMetric
 from learnkit.metrics.lazy import LazyMetric, Targets

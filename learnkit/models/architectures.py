@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from learnkit.errors import UsageError, nearest
+from learnkit.checks import nearest
+from learnkit.errors import UsageError
 from learnkit.models.cut import Cut
 from learnkit.models.timm import timm_hint
 from learnkit.models.torchvision_bodies import (

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from learnkit.errors import UsageError, nearest
+from learnkit.checks import nearest
+from learnkit.errors import UsageError
 
 __all__ = ["INITS", "AdaptiveConcatPool2d", "Init", "create_head", "init_weights"]
 

@@ -2,7 +2,8 @@
 
 from torch import nn
 
-from learnkit.errors import UsageError, nearest
+from learnkit.checks import nearest
+from learnkit.errors import UsageError
 
 __all__ = ["append_layer", "find_layer", "replace_layer"]
 

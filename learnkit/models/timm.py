@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learnkit.errors import DownloadError, UsageError, missing_extra, nearest
+from learnkit.checks import missing_extra, nearest
+from learnkit.errors import DownloadError, UsageError
 from learnkit.modes import evaluating
 
 __all__ = [

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from learnkit.errors import UsageError, check_whole
+from learnkit.checks import check_int
+from learnkit.errors import UsageError
 from learnkit.types import LearningRate
 
 __all__ = ["check_groups", "freeze_groups", "is_positive", "parameter_groups", "spread_decay", "spread_rates"]
@@ -123,7 +124,7 @@ def freeze_groups(groups: Sequence[nn.Module], n: int, *, train_bn: bool = True)
     Raises:
         UsageError: n beyond the number of groups, or no whole number.
     """
-    if not -len(groups) <= check_whole("freeze_to", n) <= len(groups):
+    if not -len(groups) <= check_int("freeze_to", n) <= len(groups):
         raise UsageError("freeze_to", got=n, expected=f"from {-len(groups)} to {len(groups)} layer groups")
     first = n + len(groups) if n < 0 else n
     for number, group in enumerate(groups):

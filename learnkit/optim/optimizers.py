@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 import torch
 from torch.optim import Optimizer
 
-from learnkit.errors import UsageError, nearest
+from learnkit.checks import nearest
+from learnkit.errors import UsageError
 
 __all__ = [
     "OPTIMIZERS",

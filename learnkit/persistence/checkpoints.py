@@ -2,14 +2,13 @@
 
 import os
 import threading
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from learnkit.atomic_files import make_folder, partial_files, write_atomically
-from learnkit.errors import CorruptFileError, LearnkitWarning, MissingFileError, UsageError
+from learnkit.errors import CorruptFileError, MissingFileError, UsageError, warn
 from learnkit.safe_load import read_file
 from learnkit.training.snapshot import Copies
 
@@ -70,10 +69,8 @@ class CheckpointWriter:
             self._thread = None
         error, self._error = self._error, None
         if error is not None:
-            warnings.warn(
-                f"training goes on without a new checkpoint in {self.folder}, the older ones are as they were: {error}",
-                LearnkitWarning,
-                stacklevel=3,
+            warn(
+                f"training goes on without a new checkpoint in {self.folder}, the older ones are as they were: {error}"
             )
 
     def _write(self, content: dict[str, Any]) -> None:
@@ -116,11 +113,7 @@ def read_checkpoint(where: Path) -> dict[str, Any] | None:
             damaged = damaged or error
             continue
         if damaged is not None:
-            warnings.warn(
-                f"{damaged.message.partition('. ')[0]}; {file.name}, the checkpoint before it, is taken",
-                LearnkitWarning,
-                stacklevel=2,
-            )
+            warn(f"{damaged.message.partition('. ')[0]}; {file.name}, the checkpoint before it, is taken")
         return {**content, "file": file.name}
     if damaged is not None:
         told = damaged.message.partition(". ")[0]

@@ -2,7 +2,6 @@
 
 import os
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from learnkit.atomic_files import write_atomically
-from learnkit.errors import LearnkitWarning, UsageError
+from learnkit.errors import UsageError, warn
 from learnkit.safe_load import plain_name, read_file, tensors_only
 from learnkit.types import PathLike
 
@@ -133,5 +132,5 @@ def _matched(path: Path, weights: dict[str, Tensor], model: nn.Module, strict: b
             fix="Different classes, or another architecture? Build the model it was saved from.",
         )
     if names:
-        warnings.warn(f"{path}: {'; '.join(names[:5])}; those keep their values", LearnkitWarning, stacklevel=3)
+        warn(f"{path}: {'; '.join(names[:5])}; those keep their values")
     return {name: tensor for name, tensor in weights.items() if name in own}

@@ -2,7 +2,6 @@
 
 import re
 import time
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any, Protocol, Self
 
 from torch import Tensor
 
-from learnkit.errors import LearnkitWarning, UsageError
+from learnkit.errors import UsageError, warn
 from learnkit.training.callback import Callback
 from learnkit.training.nan_guard import LossWatch
 from learnkit.training.signals import Signals
@@ -175,11 +174,9 @@ class Checkpoints:
             )
             if changed:
                 del self._unsaved[callback.label]
-                warnings.warn(
+                warn(
                     f"{callback.label} has no state_dict, so what it keeps ({', '.join(sorted(changed))}) is not in "
-                    "the checkpoint and starts anew in a resumed fit",
-                    LearnkitWarning,
-                    stacklevel=2,
+                    "the checkpoint and starts anew in a resumed fit"
                 )
 
 

@@ -1,7 +1,6 @@
 """The training loop: fit, train_epoch, train_batch, validate. It knows no learner and no concrete callback."""
 
 import inspect
-import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from functools import partial
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.device import to_device
-from learnkit.errors import DataError, Interrupt, LearnkitWarning, SkipBatch, SkipEpoch, StopFit
+from learnkit.errors import DataError, Interrupt, SkipBatch, SkipEpoch, StopFit, warn
 from learnkit.seeds import Stream, derive
 from learnkit.training.callback import Callback, CallbackList
 from learnkit.training.checkpointing import Checkpoints
@@ -151,11 +150,9 @@ def validate(state: TrainState, callbacks: CallbackList) -> None:
     weights = torch.tensor(sizes, dtype=torch.float64)
     mean = (torch.stack(losses).cpu().double() * weights).sum() / weights.sum()
     if not mean.isfinite():
-        warnings.warn(
+        warn(
             f"the validation loss of epoch {state.epoch} is {mean.item()}: look for inputs or outputs that are nan or "
-            "infinite",
-            LearnkitWarning,
-            stacklevel=2,
+            "infinite"
         )
     state.valid = {"valid_loss": mean.item(), **{metric.name: float(metric.compute()) for metric in state.metrics}}
     callbacks.notify(Callback.after_validate, state)
@@ -215,8 +212,7 @@ def _trainable(state: TrainState, batches: Iterator[Any], start: int) -> Iterato
         before, size = size, count_items(batch) if normalises else 0
         if size == 1 and before > 1:
             if state.epoch == 0:
-                warnings.warn("a last batch of one item is left out: batch norm cannot train on it", LearnkitWarning,
-                              stacklevel=2)  # fmt: skip
+                warn("a last batch of one item is left out: batch norm cannot train on it")  # fmt: skip
             continue
         yield batch
     if is_empty:

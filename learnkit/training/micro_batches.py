@@ -1,6 +1,5 @@
 """A batch that memory does not hold at once, learnt from in parts: the step is that of the whole batch."""
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from learnkit.device_memory import give_back, is_out_of_memory
-from learnkit.errors import LearnkitWarning
+from learnkit.errors import warn
 from learnkit.seeds import Stream, derive
 from learnkit.training.state import TrainState
 
@@ -71,11 +70,7 @@ def learn_in_parts(state: TrainState, learn: Callable[[], None]) -> None:
             compute.forget(state.optimizer)
             give_back(compute.device)
             compute.part = (size + 1) // 2
-            warnings.warn(
-                f"a batch of {n} items does not fit into memory: it is learnt from in parts of {compute.part}",
-                LearnkitWarning,
-                stacklevel=2,
-            )
+            warn(f"a batch of {n} items does not fit into memory: it is learnt from in parts of {compute.part}")
     finally:
         state.inputs, state.targets = whole
         compute.accumulate = None

@@ -17,7 +17,7 @@ from learnkit.callbacks import (
     MixUp,
     OneCycle,
 )
-from learnkit.errors import OutOfMemory, UsageError
+from learnkit.errors import OutOfMemoryError, UsageError
 
 SIZES = [8, 8, 5]
 
@@ -140,7 +140,7 @@ def test_parts_drop_out_different_things() -> None:
 
 
 def test_one_item_that_does_not_fit_is_an_error() -> None:
-    with pytest.warns(LearnkitWarning, match="in parts of"), pytest.raises(OutOfMemory, match="MicroBatches"):
+    with pytest.warns(LearnkitWarning, match="in parts of"), pytest.raises(OutOfMemoryError, match="MicroBatches"):
         learner(0).fit(1, callbacks=MicroBatches())
 
 

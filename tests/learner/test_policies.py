@@ -100,7 +100,7 @@ def test_fine_tuning_one_group_is_refused(blobs: tuple[Tensor, ...]) -> None:
 
 @pytest.mark.parametrize("arguments", [(0, 1), (1, 0), (1.5, 1), (1, 1, 1e-2, 0), (1, 1, 1e-2, 1.5), (True, 1)])
 def test_cycles_that_are_none_are_refused(arguments: Any, blobs: tuple[Tensor, ...]) -> None:
-    with pytest.raises(UsageError, match="expected a whole number, 1 or more"):
+    with pytest.raises(UsageError, match="expected an integer, 1 or more"):
         learner(blobs).fit_sgdr(*arguments)
 
 

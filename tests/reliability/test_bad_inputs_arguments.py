@@ -81,7 +81,7 @@ def test_row13_not_one_file_that_can_be_read(tree: Tree, refused: Refusal) -> No
         ({"normalize": ([0] * 3, [float("inf")] * 3)}, "a std above 0"),
         ({"reader": 3}, "reader: got 3, expected a function"),
         ({"size": 20_000}, "size: got 20000, expected at most 100,000,000 pixels"),
-        ({"seed": 1.5}, "seed: got 1.5, expected a whole number"),
+        ({"seed": 1.5}, "seed: got 1.5, expected an integer"),
         ({"bs": 0}, "bs: got 0"),
     ],
 )
@@ -104,7 +104,7 @@ def test_tables_and_codes_that_are_none(tmp_path: Path, refused: Refusal) -> Non
     [
         ({"loss_func": "ce"}, "loss_func: got 'ce', expected a function or a module"),
         ({"loss_func": nn.CrossEntropyLoss}, "such as nn.CrossEntropyLoss()"),
-        ({"seed": "one"}, "seed: got 'one', expected a whole number"),
+        ({"seed": "one"}, "seed: got 'one', expected an integer"),
     ],
 )
 def test_settings_of_a_learner(options: dict[str, Any], told: str, numbers: DataBunch, refused: Refusal) -> None:
@@ -164,5 +164,5 @@ def test_numbers_of_numpy_are_numbers(learner: Make) -> None:
 @pytest.mark.parametrize("n", ["head", 1.0, None, True])
 def test_freezing_to_what_is_no_group(n: Any, learner: Make, refused: Refusal) -> None:
     model = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 2))
-    with refused(ValueError, f"freeze_to: got {n!r}, expected a whole number"):
+    with refused(ValueError, f"freeze_to: got {n!r}, expected an integer"):
         learner(model, groups=list(model)).freeze_to(n)

@@ -51,7 +51,7 @@ def test_row08_a_rate_of_nothing_or_less(lr: Any, learner: Make, refused: Refusa
 
 @pytest.mark.parametrize("epochs", [-1, 1.5, "3", True, None, math.nan])
 def test_row09_epochs_that_are_none(epochs: Any, learner: Make, refused: Refusal) -> None:
-    with refused(ValueError, f"epochs: got {epochs!r}", "a whole number"):
+    with refused(ValueError, f"epochs: got {epochs!r}", "an integer"):
         learner().fit(epochs)
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learnkit.checks import nearest
 from learnkit.data.augment.color import Brightness, Contrast, Hue, Saturation, Tonal, relight
 from learnkit.data.augment.erasing import RandomErasing
 from learnkit.data.augment.geometry import Dihedral, Flip, FlipVertical, Geometric, Rotate, Warp, Zoom, warp
 from learnkit.data.augment.random import unit_floats
-from learnkit.errors import UsageError, nearest
+from learnkit.errors import UsageError
 from learnkit.seeds import Stream, derive, kept_all_rng, kept_rng, seed_all, uniforms
 
 __all__ = ["PRESETS", "Augmentation", "OnBatch", "OnItem", "apply_to_item", "stages"]

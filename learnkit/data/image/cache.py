@@ -4,7 +4,6 @@ import hashlib
 import io
 import os
 import shutil
-import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ import numpy.typing as npt
 from learnkit.atomic_files import write_atomically
 from learnkit.data.home import home
 from learnkit.device import usable_cpus
-from learnkit.errors import DataError, LearnkitWarning, UsageError, WriteError
+from learnkit.errors import DataError, UsageError, WriteError, warn
 
 __all__ = ["ONE_TYPE", "Kind", "Store", "build_store", "content_key"]
 
@@ -107,7 +106,7 @@ def build_store(kind: Kind, n: int, decode: Callable[[int], Arrays], key: str) -
         place = "memory" if kind == "memory" else str(file.parent)
         why = error.__cause__ if isinstance(error, WriteError) else error
         what = f"cache={kind!r}: {place} cannot hold it ({why}); files are read directly"
-        warnings.warn(what, LearnkitWarning, stacklevel=5)
+        warn(what)
         return None
 
 

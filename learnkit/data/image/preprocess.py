@@ -12,12 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from learnkit.checks import check_int
 from learnkit.data.augment.random import unit_floats
 from learnkit.data.image.crops import Bounded
 from learnkit.data.image.read import open_image, to_mode, upright
 from learnkit.data.image.resize import Picture, Resize, shape_of
 from learnkit.data.segmentation import Segmentation
-from learnkit.errors import DataError, ImageError, UsageError, check_count
+from learnkit.errors import DataError, ImageError, UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -86,7 +87,7 @@ class Preprocess:
     reader: Reader | None = None
 
     def __post_init__(self) -> None:
-        check_count("channels", self.channels, "a number of channels, 1 or more")
+        check_int("channels", self.channels, 1, expected="a number of channels, 1 or more")
         if self.channels not in (1, 3) and self.reader is None:
             raise UsageError(
                 "channels", got=self.channels, expected="3 or 1",

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import pickle
-import warnings
 from collections.abc import Iterator
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
@@ -11,13 +10,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from learnkit.checks import check_int
 from learnkit.data.augment.pipeline import Augmentation
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.loading.sampler import BatchOrder, DrawnOrder, SeededItems, WholeBatches, as_it_is
 from learnkit.data.loading.workers import leave_ctrl_c, steady
 from learnkit.device import copies_from_pinned, on_device, usable_cpus
-from learnkit.errors import DataError, LearnkitWarning, UsageError, check_count
+from learnkit.errors import DataError, UsageError, warn
 from learnkit.seeds import Stream, derive
 
 __all__ = [
@@ -35,15 +35,13 @@ def check_batch_size(bs: Any, n_train: int) -> int:
     """The batch size, no larger than the training set.
 
     Raises:
-        UsageError: not a whole number above 0.
+        UsageError: not an integer above 0.
     """
-    size = check_count("bs", bs, "a whole number of items, 1 or more")
+    size = check_int("bs", bs, 1, expected="a whole number of items, 1 or more")
     if n_train == 0:
         raise DataError("the training set is empty", fix="Give it at least one item.")
     if size > n_train:
-        warnings.warn(
-            f"bs={size} is more than the {n_train} training items; bs={n_train} is used", LearnkitWarning, stacklevel=4
-        )
+        warn(f"bs={size} is more than the {n_train} training items; bs={n_train} is used")
     return min(size, n_train)
 
 

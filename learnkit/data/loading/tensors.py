@@ -52,7 +52,7 @@ def one_item(item: Any, like: Tensor | None, device: torch.device) -> Tensor:
     if x.shape != like.shape[1:]:
         raise UsageError("item", got=tuple(x.shape), expected=f"the shape of one input, {tuple(like.shape[1:])}")
     if x.is_floating_point() and not like.is_floating_point():
-        raise WrongTypeError("item", got=x.dtype, expected=f"whole numbers, as the data, which is {like.dtype}")
+        raise WrongTypeError("item", got=x.dtype, expected=f"integers, as the data, which is {like.dtype}")
     return x.to(like.dtype)[None]
 
 
@@ -71,7 +71,7 @@ def _paired(name: str, x: Any, y: Any, device: torch.device) -> Part:
 
 
 def _task_of(y_train: Tensor, y_valid: Tensor, classes: Sequence[str] | None) -> Task:
-    """The task that whole numbers of shape (N,) mean: a classification, of "0" to the largest unless classes are given.
+    """The task that integers of shape (N,) mean: a classification, of "0" to the largest unless classes are given.
 
     Raises:
         UsageError: other targets, which do not say what they mean.
@@ -126,7 +126,7 @@ def _tell_of_unseen(task: Task, y_train: Tensor, y_valid: Tensor) -> None:
         Counter(dict(zip(task.classes, torch.bincount(y.flatten(), minlength=task.n_out).tolist(), strict=True)))
         for y in (y_train, y_valid)
     )
-    tell_unseen(task.classes, +train, +valid, stacklevel=5)
+    tell_unseen(task.classes, +train, +valid)
 
 
 def _tensor(name: str, values: Any, device: torch.device) -> Tensor:

@@ -2,7 +2,6 @@
 
 import math
 import os
-import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from learnkit.data.image.resize import shape_of
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.samples import rows_text
 from learnkit.device import usable_cpus
-from learnkit.errors import DataError, ImageError, LearnkitWarning
+from learnkit.errors import DataError, ImageError, warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,11 +45,7 @@ def unreadable(samples: "pd.DataFrame", preprocess: Preprocess, task: object) ->
     if len(skipped):
         lines = "".join(f"\n  {error}" for error in skipped["error"][:SHOWN])
         more = f"\n  and {len(skipped) - SHOWN} more: see `skipped`" if len(skipped) > SHOWN else ""
-        warnings.warn(
-            f"{len(skipped)} of {len(samples)} items cannot be read and are left out:{lines}{more}",
-            LearnkitWarning,
-            stacklevel=5,
-        )
+        warn(f"{len(skipped)} of {len(samples)} items cannot be read and are left out:{lines}{more}")
     return skipped
 
 

@@ -1,14 +1,15 @@
 """What the labels of a table mean: the task they are for, its classes, and the labels as that task takes them."""
 
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from learnkit.checks import nearest
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
-from learnkit.errors import DataError, LearnkitWarning, UsageError, nearest, printable
+from learnkit.errors import DataError, UsageError, warn
+from learnkit.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -191,14 +192,14 @@ def _given(given: Sequence[str], found: "Counter[str]") -> tuple[str, ...]:
     return known
 
 
-def tell_unseen(known: Sequence[str], train: "Counter[str]", valid: "Counter[str]", stacklevel: int = 7) -> None:
+def tell_unseen(known: Sequence[str], train: "Counter[str]", valid: "Counter[str]") -> None:
     """Warn of classes without training items, and of those without validation items."""
     if untrained := [name for name in known if name not in train]:
         text = f"no training item of class {_some(untrained)}: it cannot be learnt"
-        warnings.warn(text, LearnkitWarning, stacklevel=stacklevel)
+        warn(text)
     if valid and (missing := [name for name in known if name in train and name not in valid]):
         text = f"no validation item of class {_some(missing)}: nothing is measured on it"
-        warnings.warn(text, LearnkitWarning, stacklevel=stacklevel)
+        warn(text)
 
 
 def _some(names: list[str]) -> str:

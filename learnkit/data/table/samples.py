@@ -1,14 +1,14 @@
 """The table of samples: one row an item, with its path, its target, its split and whatever else is known of it."""
 
 import os
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from learnkit.checks import check_kind
 from learnkit.data.image.read import EXTENSIONS
 from learnkit.data.table.splits import Split, split_names
-from learnkit.errors import DataError, LearnkitWarning, MissingFileError, check_kind
+from learnkit.errors import DataError, MissingFileError, warn
 from learnkit.types import PathLike
 
 if TYPE_CHECKING:
@@ -109,11 +109,7 @@ def check_files(samples: "pd.DataFrame", *, allow_leak: bool, ignore_missing: bo
         )
     repeated = samples.index[samples.assign(input=real).duplicated(["input", "split"])].tolist()
     if repeated:
-        warnings.warn(
-            f"{len(repeated)} rows name a file that their split has already, first {rows_text(samples, repeated)}",
-            LearnkitWarning,
-            stacklevel=5,
-        )
+        warn(f"{len(repeated)} rows name a file that their split has already, first {rows_text(samples, repeated)}")
 
 
 def rows_text(samples: "pd.DataFrame", rows: Iterable[Any]) -> str:

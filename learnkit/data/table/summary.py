@@ -8,7 +8,8 @@ from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.image.read import read_size
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import MultiLabel, Regression, Task
-from learnkit.errors import ImageError, printable
+from learnkit.errors import ImageError
+from learnkit.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,6 +1,5 @@
 """Checking a folder of images before training: what cannot be read, stands there twice, leaks or is oddly shaped."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from learnkit.atomic_files import sha256_of
 from learnkit.data.image.read import EXTENSIONS, open_image
 from learnkit.data.table.samples import existing_folder, image_files
 from learnkit.data.table.splits import SPLIT_NAMES
@@ -107,7 +107,7 @@ def _look(file: Path, channels: int, repeated: set[int]) -> _Seen:
         if file.exists() and not file.is_file():  # opening a pipe would wait for ever
             raise ImageError(f"{file} is not a regular file", fix="Remove or replace it.")
         width, height = open_image(file, channels).size
-        return _Seen(width, height, _digest(file) if _n_bytes(file) in repeated else "")
+        return _Seen(width, height, sha256_of(file) if _n_bytes(file) in repeated else "")
     except ImageError as error:
         return _Seen(error=str(error))
     except Exception as error:  # what else damaged bytes, or a file that goes away meanwhile, can bring about
@@ -119,11 +119,6 @@ def _n_bytes(file: Path) -> int:
         return file.stat().st_size
     except OSError:
         return -1  # `_look` finds out why
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _own_problems(item: _Seen, min_side: int, max_aspect: float) -> Iterator[tuple[str, str]]:
@@ -172,7 +167,7 @@ def _check_arguments(min_side: Any, max_aspect: Any, channels: Any, num_threads:
     if not _is_count(channels) or channels not in (1, 3):
         raise UsageError("channels", got=channels, expected="3 or 1")
     if num_threads is not None and not _is_count(num_threads):
-        raise UsageError("num_threads", got=num_threads, expected="a whole number, 1 or more, or None")
+        raise UsageError("num_threads", got=num_threads, expected="an integer, 1 or more, or None")
 
 
 def _is_count(value: Any) -> bool:

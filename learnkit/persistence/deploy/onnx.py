@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from learnkit.errors import ExportError, missing_extra
+from learnkit.checks import missing_extra
+from learnkit.errors import ExportError
 from learnkit.persistence.deploy.capture import captured, check_parity, json_text, quiet, write_described
 from learnkit.persistence.deploy.network import Deployment, cause_of
 from learnkit.persistence.lk.manifest import versions

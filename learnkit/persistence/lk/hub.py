@@ -15,11 +15,13 @@ from typing import Any
 from torch import nn
 
 from learnkit.atomic_files import write_atomically
-from learnkit.errors import CorruptFileError, DownloadError, UsageError, missing_extra, printable
+from learnkit.checks import missing_extra
+from learnkit.errors import CorruptFileError, DownloadError, UsageError
 from learnkit.persistence.lk.archive import MAX_MANIFEST, not_complete
 from learnkit.persistence.lk.file import Export, check_sha256, existing_file
 from learnkit.persistence.lk.manifest import Manifest, checked, parsed, sealed, weights_of, weights_part
 from learnkit.persistence.lk.tensors import chunks, digest, table_of, verify
+from learnkit.text import printable
 
 __all__ = ["fetched", "open_folder", "upload", "write_folder"]
 

@@ -55,7 +55,7 @@ class Fields:
 
     def whole(self, name: str, low: int, high: int, default: int | None = None) -> int:
         """A whole number from `low` to `high`."""
-        number: int = self.value(name, lambda v: _is_whole(v, low, high), f"a whole number, {low} to {high}", default)
+        number: int = self.value(name, lambda v: _is_whole(v, low, high), f"an integer, {low} to {high}", default)
         return number
 
     def number(self, name: str, low: float, high: float, default: float | None = None) -> float:
@@ -76,7 +76,7 @@ class Fields:
         values = self.value(
             name,
             lambda v: isinstance(v, list) and len(v) in lengths and all(_is_whole(one, low, high) for one in v),
-            f"a list of whole numbers, {low} to {high}",
+            f"a list of integers, {low} to {high}",
         )
         return tuple(values)
 

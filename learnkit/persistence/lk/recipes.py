@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from learnkit.errors import CorruptFileError, LearnkitError, MissingModelError, missing_extra
+from learnkit.checks import missing_extra
+from learnkit.errors import CorruptFileError, LearnkitError, MissingModelError
 from learnkit.models.architectures import ARCHITECTURES, Architecture, torchvision_name
 from learnkit.models.cnn import build_cnn
 from learnkit.models.timm import PREFIX, is_timm_name

@@ -148,5 +148,5 @@ def test_one_item_with_fractions_is_not_made_whole() -> None:
     x = X.long()
     dls = DataBunch.from_tensors(x, Y, x, Y, bs=4)
     assert torch.equal(dls.prepare(x[3].to(torch.uint8)), x[3:4])
-    with pytest.raises(WrongTypeError, match=r"item: got torch.float32, expected whole numbers, .* torch.int64"):
+    with pytest.raises(WrongTypeError, match=r"item: got torch.float32, expected integers, .* torch.int64"):
         dls.prepare(X[3] + 0.5)
