@@ -12,8 +12,8 @@ from pathlib import Path
 
 from learnkit import ImageDataBunch, cnn_learner, load_learner
 from learnkit.callbacks import OneCycle
-from learnkit.data.augment.geometry import Rotate, Warp, Zoom
 from learnkit.models import resnet18
+from learnkit.transforms import Rotate, Warp, Zoom
 
 
 def write_digits(folder: Path) -> Path:

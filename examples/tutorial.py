@@ -13,7 +13,7 @@ from pathlib import Path
 from digits import write_digits
 
 from learnkit import ImageDataBunch
-from learnkit.data.augment.geometry import Rotate, Warp, Zoom
+from learnkit.transforms import Rotate, Warp, Zoom
 
 work = Path("demo").resolve()
 digits = write_digits(work / "digits")  # digits/0/0000.png, digits/1/0500.png, …

@@ -1,9 +1,12 @@
 """learnkit: five lines to a trained vision model, plain PyTorch's speed, and files you can trust."""
 
+from learnkit import callbacks, errors, losses, metrics, models, schedules, splits, transforms
 from learnkit.data.bunch import DataBunch
 from learnkit.data.download import download
 from learnkit.data.image_bunch import ImageDataBunch
+from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.verify import verify_images
+from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import LearnkitError, LearnkitWarning
 from learnkit.interpretation.classification import ClassificationInterpretation
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
@@ -13,10 +16,12 @@ from learnkit.learner.learner import Learner
 from learnkit.learner.load import load_learner
 from learnkit.learner.vision import cnn_learner, unet_learner
 from learnkit.training.callback import Callback
+from learnkit.training.state import TrainState
 from learnkit.types import DatasetType
 
 __all__ = [
     "Callback",
+    "Classification",
     "ClassificationInterpretation",
     "cnn_learner",
     "DataBunch",
@@ -27,11 +32,22 @@ __all__ = [
     "LearnkitError",
     "LearnkitWarning",
     "load_learner",
+    "MultiLabel",
     "MultiLabelInterpretation",
+    "Regression",
     "RegressionInterpretation",
+    "Segmentation",
     "SegmentationInterpretation",
+    "TrainState",
     "unet_learner",
     "verify_images",
 ]  # fmt: skip
 
 __version__ = "0.1.0"
+
+_NAMESPACES = (callbacks, errors, losses, metrics, models, schedules, splits, transforms)
+
+
+def __dir__() -> list[str]:
+    """What a user meets: the public names, and the modules that hold the rest of them."""
+    return [*__all__, *(module.__name__.rpartition(".")[2] for module in _NAMESPACES)]

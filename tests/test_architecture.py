@@ -25,7 +25,8 @@ FLOORS = [
     {"cli"},
 ]
 FLOOR_OF = {unit: number for number, units in enumerate(FLOORS) for unit in units}
-ENTRANCES = {"__init__", "__main__"}  # of learnkit itself: above every floor
+# Of learnkit itself: above every floor, imported by none.
+ENTRANCES = {"__init__", "__main__", "schedules", "splits", "transforms"}
 
 VAGUE = {"basics", "common", "core", "helpers", "imports", "misc", "tools", "util", "utils"}
 DEVICE_WORDS = {"autocast", "GradScaler", "cuda", "bf16", "fp16"}

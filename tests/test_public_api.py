@@ -2,8 +2,10 @@
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable
 from inspect import Parameter
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,9 +14,10 @@ import pytest
 import learnkit
 from learnkit.types import DatasetType
 
-# What a user may import from learnkit itself; the rest is imported from the module it lives in.
+# What a user may import from learnkit itself; the rest comes from one of the NAMESPACES.
 EXPECTED = [
     "Callback",
+    "Classification",
     "ClassificationInterpretation",
     "cnn_learner",
     "DataBunch",
@@ -25,12 +28,19 @@ EXPECTED = [
     "LearnkitError",
     "LearnkitWarning",
     "load_learner",
+    "MultiLabel",
     "MultiLabelInterpretation",
+    "Regression",
     "RegressionInterpretation",
+    "Segmentation",
     "SegmentationInterpretation",
+    "TrainState",
     "unet_learner",
     "verify_images",
 ]
+
+NAMESPACES = ["callbacks", "errors", "losses", "metrics", "models", "schedules", "splits", "transforms"]
+ROOT = Path(__file__).parents[1]
 
 # The promise, written as the function it is. What is not promised may be added, by keyword and with a default.
 PROMISED: dict[str, Callable[..., Any]] = {
@@ -131,6 +141,45 @@ def test_the_public_names_are_exactly_all() -> None:
 
 def test_the_public_names_are_the_expected_ones() -> None:
     assert learnkit.__all__ == EXPECTED
+
+
+def test_dir_shows_the_public_names_and_the_namespaces() -> None:
+    assert sorted(dir(learnkit)) == sorted(EXPECTED + NAMESPACES)
+
+
+@pytest.mark.parametrize("name", NAMESPACES)
+def test_a_namespace_holds_what_it_lists(name: str) -> None:
+    namespace = getattr(learnkit, name)
+    assert isinstance(namespace, ModuleType)
+    assert namespace.__all__
+    assert [one for one in namespace.__all__ if not hasattr(namespace, one)] == []
+
+
+def deep_imports(text: str) -> list[str]:
+    """The modules below the namespaces that a text imports from or names by their path."""
+    found = re.findall(r"^\s*(?:>>> )?(?:from|import)\s+(learnkit(?:\.\w+)*)", text, re.MULTILINE)
+    found += re.findall(r"`(learnkit(?:\.\w+)+)", text)
+    allowed = {"learnkit", *(f"learnkit.{name}" for name in NAMESPACES)}
+    return [name for name in found if name not in allowed and name.rpartition(".")[0] not in allowed]
+
+
+@pytest.mark.parametrize(
+    "file",
+    [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.py"))],
+    ids=lambda file: file.name,
+)
+def test_documents_and_examples_use_public_names_only(file: Path) -> None:
+    if file.name != "architecture.md":  # the one page about what is inside
+        assert deep_imports(file.read_text(encoding="utf-8")) == []
+
+
+def test_a_private_path_in_a_document_is_noticed() -> None:
+    assert deep_imports("from learnkit.data.tasks import Regression") == ["learnkit.data.tasks"]
+    assert deep_imports("see `learnkit.data.options.ImageSettings`") == ["learnkit.data.options.ImageSettings"]
+    assert deep_imports("  import learnkit.learner.learner as x") == ["learnkit.learner.learner"]
+    assert deep_imports("from learnkit.optim.schedules import cosine") == ["learnkit.optim.schedules"]
+    fine = ["from learnkit import Learner", "from learnkit.models import resnet18", "`learnkit.losses.DiceLoss`"]
+    assert deep_imports("\n".join([*fine, "import learnkit as lk"])) == []
 
 
 def test_the_public_names_are_few() -> None:

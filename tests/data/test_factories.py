@@ -15,7 +15,7 @@ from PIL import Image
 
 from learnkit import DatasetType, ImageDataBunch
 from learnkit.data.options import ImageOptions, ImageSettings
-from learnkit.data.table.splits import FileSplit, GroupSplit, StratifiedSplit
+from learnkit.data.table.splits import FileListSplit, GroupSplit, StratifiedSplit
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import DataError, UsageError
 
@@ -193,7 +193,7 @@ def test_a_pattern_labels(root: Path) -> None:
     assert dls.samples["target"].tolist() == [Path(name).stem.split("_")[0] for name in dls.samples["input"]]
     assert dls.classes == ["cat", "dog"]
     names = ["img/cat_0.png", "img/dog_5.png", "img/cat_1.png", "img/dog_6.png"]
-    some = ImageDataBunch.from_name_re(root, names, r"/([a-z]+)_\d", split=FileSplit(names[2:]), **SMALL)
+    some = ImageDataBunch.from_name_re(root, names, r"/([a-z]+)_\d", split=FileListSplit(names[2:]), **SMALL)
     assert [Path(name).name for name in some.valid_ds.inputs] == ["cat_1.png", "dog_6.png"]
     with pytest.raises(DataError, match=r"is not found in '.*cat_0\.png'"):
         ImageDataBunch.from_name_re(root / "img", None, r"(\d+)\.jpg", **SMALL)

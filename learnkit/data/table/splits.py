@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SPLIT_NAMES",
     "ColumnSplit",
-    "FileSplit",
+    "FileListSplit",
     "FolderSplit",
     "GroupSplit",
     "RandomSplit",
@@ -129,7 +129,7 @@ class FolderSplit:
 
 
 @dataclass(frozen=True)
-class FileSplit:
+class FileListSplit:
     """The listed files are for validation.
 
     Args:

@@ -12,7 +12,7 @@ import torch
 
 from learnkit.data.table.splits import (
     ColumnSplit,
-    FileSplit,
+    FileListSplit,
     FolderSplit,
     GroupSplit,
     RandomSplit,
@@ -234,12 +234,12 @@ def test_folders_say_the_split() -> None:
 def test_listed_files_are_for_validation(tmp_path: Path) -> None:
     samples = table("a" * 4)
     samples["input"] = ["d/a/1.jpg", "d/b/1.jpg", "d/b/11.jpg", "d/c/2.jpg"]
-    assert FileSplit(["b/1.jpg", "2.jpg"])(samples).tolist() == [False, True, False, True]
-    assert FileSplit(["1.jpg"])(samples).tolist() == [True, True, False, False]
+    assert FileListSplit(["b/1.jpg", "2.jpg"])(samples).tolist() == [False, True, False, True]
+    assert FileListSplit(["1.jpg"])(samples).tolist() == [True, True, False, False]
     (tmp_path / "valid.txt").write_text("11.jpg\n\n  a/1.jpg \n", encoding="utf-8")
     for file in (tmp_path / "valid.txt", str(tmp_path / "valid.txt")):
-        assert FileSplit(file)(samples).tolist() == [True, False, True, False]
+        assert FileListSplit(file)(samples).tolist() == [True, False, True, False]
     with pytest.raises(DataError, match=r"2 of the files listed .* first \['3.jpg', 'x/1.jpg'\]"):
-        FileSplit(["3.jpg", "2.jpg", "x/1.jpg"])(samples)
+        FileListSplit(["3.jpg", "2.jpg", "x/1.jpg"])(samples)
     with pytest.raises(MissingFileError, match=r"no file .*none\.txt"):
-        FileSplit(tmp_path / "none.txt")(samples)
+        FileListSplit(tmp_path / "none.txt")(samples)

@@ -1,0 +1,29 @@
+"""Transforms for `augment=`, of single images and of whole batches, and what images are normalized with."""
+
+from learnkit.data.augment.color import Brightness, Contrast, Hue, Saturation
+from learnkit.data.augment.erasing import RandomErasing
+from learnkit.data.augment.geometry import Dihedral, Flip, FlipVertical, Rotate, Warp, Zoom
+from learnkit.data.augment.pipeline import OnBatch, OnItem
+from learnkit.data.image.crops import RandomResizedCrop
+from learnkit.data.image.preprocess import IMAGENET, Normalize
+from learnkit.data.image.read import full_depth
+
+__all__ = [
+    "IMAGENET",
+    "Brightness",
+    "Contrast",
+    "Dihedral",
+    "Flip",
+    "FlipVertical",
+    "Hue",
+    "Normalize",
+    "OnBatch",
+    "OnItem",
+    "RandomErasing",
+    "RandomResizedCrop",
+    "Rotate",
+    "Saturation",
+    "Warp",
+    "Zoom",
+    "full_depth",
+]

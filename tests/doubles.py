@@ -1,0 +1,74 @@
+"""Small stand-ins that many tests need: models, learners, callbacks, a pickle that runs code."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from learnkit import Callback, DataBunch, Learner, TrainState
+
+Blobs = tuple[Tensor, ...]  # the fixture of this name
+
+
+def linear_learner(blobs: Blobs, model: nn.Module | None = None, *, bs: int = 16, **options: Any) -> Learner:
+    """A learner on the blobs, 4 batches an epoch; its model is one linear layer, always with the same weights."""
+    if model is None:
+        torch.manual_seed(0)
+        model = nn.Linear(2, 2)
+    return Learner(DataBunch.from_tensors(*blobs, bs=bs), model, **{"seed": 0, **options})
+
+
+def noisy_net(width: int = 16, dropout: float = 0.5) -> nn.Sequential:
+    """A classifier of the blobs with what makes training stateful and random: batch norm and dropout."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(2, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, 2)
+    )
+
+
+class AddsNoise(nn.Module):
+    """Gives other outputs at every call: inputs plus uniform noise of torch's global generator."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.rand_like(x)
+
+
+def acting(*, order: int = 50, label: str = "Acting", **hooks: Callable[[TrainState], object]) -> Callback:
+    """A callback that calls these functions at its hooks: `acting(after_step=lambda state: steps.append(state.step))`.
+
+    Args:
+        order: when it runs within a hook; 99 for after all others.
+        label: the name of its class, so that a fit may have two.
+        **hooks: hook name to function of the state.
+    """
+
+    def method(act: Callable[[TrainState], object]) -> Callable[[Callback, TrainState], None]:
+        def hook(self: Callback, state: TrainState) -> None:
+            act(state)
+
+        return hook
+
+    return type(label, (Callback,), {"order": order, **{name: method(act) for name, act in hooks.items()}})()
+
+
+def raising(error: BaseException, *, epoch: int = 0, batch: int = 0) -> Callable[[TrainState], None]:
+    """For a hook of `acting`: raises the error in this batch of this epoch."""
+
+    def act(state: TrainState) -> None:
+        if (state.epoch, state.batch) == (epoch, batch):
+            raise error
+
+    return act
+
+
+class Bomb:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, marker: Path | str = "ran") -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.marker),)
