@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from learnkit.errors import UsageError
-from learnkit.seeds import kept_all_rng, kept_rng, rng_state, set_rng_state
+from learnkit.seeds import preserve_all_rng, preserve_rng, rng_state, set_rng_state
 
 __all__ = [
     "BF16",
@@ -21,8 +21,8 @@ __all__ = [
     "Precision",
     "copies_from_pinned",
     "default_device",
-    "find_device",
     "on_device",
+    "resolve_device",
     "to_device",
     "usable_cpus",
 ]
@@ -38,7 +38,7 @@ def default_device() -> torch.device:
     """`LEARNKIT_DEVICE` if it is set, else the accelerator if one really computes, else the CPU."""
     named = os.environ.get("LEARNKIT_DEVICE")
     if named:
-        return find_device(named)
+        return resolve_device(named)
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if accelerator is None:
         return torch.device("cpu")
@@ -49,7 +49,7 @@ def default_device() -> torch.device:
     return accelerator
 
 
-def find_device(device: str | torch.device | None) -> torch.device:
+def resolve_device(device: str | torch.device | None) -> torch.device:
     """The device a user means; None is the default one.
 
     Raises:
@@ -218,7 +218,7 @@ class Compute:
         self.n_gathered = 0
         return taken
 
-    def forget(self, optimizer: Optimizer) -> None:
+    def zero_grad(self, optimizer: Optimizer) -> None:
         """Drop the gradients gathered."""
         optimizer.zero_grad()
         self.n_gathered = 0
@@ -229,7 +229,7 @@ class Compute:
         return self.accumulate is None or self.n_gathered >= self.accumulate
 
     @property
-    def reads_freely(self) -> bool:
+    def sync_is_free(self) -> bool:
         """Whether a number can be read off a tensor without waiting for a queue of work."""
         return self.device.type == "cpu"
 
@@ -266,9 +266,9 @@ class Compute:
             torch.get_device_module(self.device).set_rng_state(state["device"])
 
     @contextmanager
-    def kept_rng(self, *, every: bool = False) -> Iterator[None]:
+    def preserve_rng(self, *, every: bool = False) -> Iterator[None]:
         """Put torch's generators back as they were, whatever happens inside; `every`: NumPy's and Python's too."""
-        with kept_all_rng() if every else kept_rng():
+        with preserve_all_rng() if every else preserve_rng():
             if self.device.type == "cpu":
                 yield
                 return

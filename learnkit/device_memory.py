@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["give_back", "is_out_of_memory", "peak_memory", "reset_peak_memory"]
+__all__ = ["empty_cache", "is_out_of_memory", "peak_memory", "reset_peak_memory"]
 
 
 def peak_memory(device: torch.device) -> int | None:
@@ -32,7 +32,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's CPU allocator
 
 
-def give_back(device: torch.device) -> None:
+def empty_cache(device: torch.device) -> None:
     """Let go of what torch's allocator keeps of the device for later."""
     module: Any = None if device.type == "cpu" else torch.get_device_module(device)
     if hasattr(module, "empty_cache"):

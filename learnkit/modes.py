@@ -6,11 +6,11 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-__all__ = ["evaluating", "kept_modes"]
+__all__ = ["eval_mode", "preserve_modes"]
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module) -> Iterator[None]:
     """Eval mode and no gradients inside; each module's own mode afterwards."""
     training = [module for module in model.modules() if module.training]
     if training:
@@ -24,7 +24,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def kept_modes(model: nn.Module) -> Iterator[None]:
+def preserve_modes(model: nn.Module) -> Iterator[None]:
     """Each module's own mode afterwards, whatever modes are set inside."""
     modes = [(module, module.training) for module in model.modules()]
     try:

@@ -19,12 +19,12 @@ import torch
 __all__ = [
     "Stream",
     "derive",
-    "drawn_seed",
     "generator",
-    "kept_all_rng",
-    "kept_rng",
+    "preserve_all_rng",
+    "preserve_rng",
     "rng_state",
     "seed_all",
+    "seed_from_global_rng",
     "set_rng_state",
     "uniforms",
 ]
@@ -87,7 +87,7 @@ def generator(seed: int, stream: Stream, *coordinates: int) -> torch.Generator:
     return torch.Generator().manual_seed(derive(seed, stream, *coordinates))
 
 
-def drawn_seed() -> int:
+def seed_from_global_rng() -> int:
     """A seed for a user who gave none: read off torch's global generator without moving it.
 
     So `torch.manual_seed(0)` at the top of a script makes the whole run repeatable.
@@ -97,7 +97,7 @@ def drawn_seed() -> int:
 
 
 def seed_all(seed: int) -> None:
-    """Seed the global generators of torch's CPU, NumPy and Python; `kept_all_rng` puts them back."""
+    """Seed the global generators of torch's CPU, NumPy and Python; `preserve_all_rng` puts them back."""
     torch.default_generator.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
@@ -124,7 +124,7 @@ def set_rng_state(state: dict[str, Any]) -> None:
 
 
 @contextmanager
-def kept_rng() -> Iterator[None]:
+def preserve_rng() -> Iterator[None]:
     """Put torch's global CPU generator back as it was, whatever happens inside."""
     state = torch.get_rng_state()
     try:
@@ -134,11 +134,11 @@ def kept_rng() -> Iterator[None]:
 
 
 @contextmanager
-def kept_all_rng() -> Iterator[None]:
+def preserve_all_rng() -> Iterator[None]:
     """Put the global generators of torch's CPU, NumPy and Python back as they were, whatever happens inside."""
     of_numpy, of_python = np.random.get_state(), random.getstate()
     try:
-        with kept_rng():
+        with preserve_rng():
             yield
     finally:
         np.random.set_state(of_numpy)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from learnkit.device import Compute, copies_from_pinned, default_device, find_device, to_device
+from learnkit.device import Compute, copies_from_pinned, default_device, resolve_device, to_device
 from learnkit.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -15,8 +15,8 @@ CPU = torch.device("cpu")
 def test_the_variable_names_the_default_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEARNKIT_DEVICE", "meta")
     assert default_device() == torch.device("meta")
-    assert find_device(None) == torch.device("meta")
-    assert find_device("cpu") == CPU
+    assert resolve_device(None) == torch.device("meta")
+    assert resolve_device("cpu") == CPU
     monkeypatch.setenv("LEARNKIT_DEVICE", "gpu")
     with pytest.raises(UsageError, match="device: got 'gpu'"):
         default_device()
@@ -26,12 +26,12 @@ def test_the_variable_names_the_default_device(monkeypatch: pytest.MonkeyPatch) 
 def test_a_device_that_is_not_here_is_refused_with_what_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     with pytest.raises(UsageError, match=f"device '{name}' cannot be used .* as torch sees it, that is the CPU alone"):
-        find_device(name)
+        resolve_device(name)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
     with pytest.raises(UsageError, match="that is the CPU and 2 of cuda"):
-        find_device(torch.device(name))
+        resolve_device(torch.device(name))
 
 
 def test_an_accelerator_that_does_not_compute_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def test_float16_clips_after_unscaling() -> None:
 def test_generators_are_reseeded_and_put_back() -> None:
     compute = Compute(CPU)
     before = torch.get_rng_state()
-    with compute.kept_rng():
+    with compute.preserve_rng():
         compute.reseed(5)
         first = torch.rand(3)
         compute.reseed(5)
@@ -127,7 +127,7 @@ def test_generators_are_reseeded_and_put_back() -> None:
 
 def test_generators_are_put_back_after_an_error_too() -> None:
     def fails() -> None:
-        with Compute(CPU).kept_rng():
+        with Compute(CPU).preserve_rng():
             torch.rand(2)
             raise ZeroDivisionError
 

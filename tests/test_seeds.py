@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from learnkit.seeds import Stream, derive, drawn_seed, generator, kept_all_rng, uniforms
+from learnkit.seeds import Stream, derive, generator, preserve_all_rng, seed_from_global_rng, uniforms
 
 
 def test_seeds_are_distinct_and_fit_a_generator() -> None:
@@ -37,12 +37,12 @@ def test_a_generator_gives_the_same_numbers_at_the_same_coordinates() -> None:
 def test_a_drawn_seed_follows_manual_seed_without_moving_the_generator() -> None:
     torch.manual_seed(4)
     before = torch.get_rng_state()
-    seed = drawn_seed()
+    seed = seed_from_global_rng()
     assert torch.equal(before, torch.get_rng_state())
     torch.rand(1)
-    assert drawn_seed() != seed
+    assert seed_from_global_rng() != seed
     torch.manual_seed(4)
-    assert drawn_seed() == seed
+    assert seed_from_global_rng() == seed
 
 
 def test_all_global_generators_are_put_back() -> None:
@@ -50,7 +50,7 @@ def test_all_global_generators_are_put_back() -> None:
         return torch.get_rng_state().numpy().tobytes(), random.getstate(), np.random.get_state()[1].tobytes()  # type: ignore[index, union-attr]
 
     def fails() -> None:
-        with kept_all_rng():
+        with preserve_all_rng():
             torch.rand(1)
             random.random()
             np.random.rand()

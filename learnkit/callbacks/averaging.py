@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from learnkit.checks import check_int
 from learnkit.device import to_device
 from learnkit.errors import UsageError
-from learnkit.modes import kept_modes
+from learnkit.modes import preserve_modes
 from learnkit.optim.groups import spread_rates
 from learnkit.optim.optimizers import set_learning_rates
 from learnkit.training.callback import Callback
@@ -52,7 +52,7 @@ def renew_batch_norm(
     if not momenta:
         return
     try:
-        with kept_modes(model):
+        with preserve_modes(model):
             model.train()
             for module in kept:
                 module.eval()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from learnkit.checks import check_int, missing_extra
 from learnkit.errors import warn
-from learnkit.modes import evaluating
+from learnkit.modes import eval_mode
 from learnkit.persistence.weights import check_name
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
@@ -129,7 +129,7 @@ class TensorBoard(Callback):
     def _write_graph(self, state: TrainState) -> None:
         """The graph, without a trace in the model: batch norm and random generators stay as they are."""
         try:
-            with evaluating(state.model), state.compute.kept_rng(), warnings.catch_warnings():
+            with eval_mode(state.model), state.compute.preserve_rng(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the tracer, about what it cannot follow
                 self._open.add_graph(state.model, tuple(x[:1] if isinstance(x, Tensor) else x for x in state.inputs))
         except Exception as error:  # whatever a model of unknown make does when it is traced

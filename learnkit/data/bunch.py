@@ -15,7 +15,7 @@ from learnkit.data.loading.sampler import BatchOrder
 from learnkit.data.loading.single import input_of
 from learnkit.data.loading.tensors import check_parts, one_item
 from learnkit.data.tasks import Task
-from learnkit.device import find_device, to_device
+from learnkit.device import resolve_device, to_device
 from learnkit.errors import DataError, UsageError
 from learnkit.text import facts, shortened
 from learnkit.types import DatasetType
@@ -57,7 +57,7 @@ class DataBunch:
         self.test_dl: Any = test_dl
         self.fix_dl: Any = train_dl if fix_dl is None else fix_dl
         self.task = task
-        self.device = find_device(device)
+        self.device = resolve_device(device)
         self.path = path or Path()
         self.batch_size: int | None = getattr(train_dl, "batch_size", None)
 
@@ -87,7 +87,7 @@ class DataBunch:
             DataError: inputs and targets of different lengths, an empty set, or targets that the task does not take
                 (nan, a number without a class, another shape).
         """
-        where = find_device(device)
+        where = resolve_device(device)
         parts = ((x_train, y_train), (x_valid, y_valid), (x_test, y_test))
         meaning, train, valid, test = check_parts(parts, task, classes, where)
         bs = check_batch_size(bs, len(train[0]))
@@ -113,7 +113,7 @@ class DataBunch:
         device: torch.device | str | None = None,
     ) -> Self:
         """Any map-style torch datasets of (x, y); `classes` is taken from the training set when it has them."""
-        where = find_device(device)
+        where = resolve_device(device)
         bs = check_batch_size(bs, len(train))
         for name, part in (("valid", valid), ("test", test)):
             if part is not None and len(part) == 0:

@@ -30,7 +30,7 @@ from learnkit.data.table.samples import check_files, existing_folder, in_order, 
 from learnkit.data.table.splits import ColumnSplit, RandomSplit, fold_numbers
 from learnkit.data.table.summary import DataSummary, summarize
 from learnkit.data.tasks import Task
-from learnkit.device import find_device
+from learnkit.device import resolve_device
 from learnkit.errors import DataError, UsageError, WrongTypeError
 from learnkit.types import DatasetType, PathLike
 
@@ -121,7 +121,7 @@ class ImageData(DataBunch):
 
     @classmethod
     def _built(cls, samples: "pd.DataFrame", task: Task, bare: Preprocess, settings: ImageSettings, path: Path) -> Self:
-        where = find_device(settings.device)
+        where = resolve_device(settings.device)
         parts = {str(name): part for name, part in samples.groupby("split")}
         for name in ("train", "valid"):
             if name not in parts:
@@ -167,7 +167,7 @@ class ImageData(DataBunch):
             raise UsageError("size", got=None, expected="pixels: there are no files to see it by")
         if settings.normalize == "data":
             raise UsageError("normalize", got="data", expected="(mean, std): there are no files to measure")
-        where = find_device(settings.device)
+        where = resolve_device(settings.device)
         bare = Preprocess(
             Resize(settings.sides, settings.resize, settings.interpolation), None, settings.channels, settings.reader
         )

@@ -13,7 +13,7 @@ from learnkit.device import Compute
 from learnkit.errors import DataError, UsageError
 from learnkit.inference.predictions import activated, count_rows, raw_outputs, read_batches
 from learnkit.inference.rows import Rows
-from learnkit.modes import kept_modes
+from learnkit.modes import preserve_modes
 from learnkit.seeds import Stream, derive
 from learnkit.types import Activation
 
@@ -70,7 +70,7 @@ def predict_with_dropout(
     means, stds, entropies, information, all_targets = (
         Rows(name, n_rows) for name in ("means", *DropoutPreds._fields[1:])
     )
-    with kept_modes(model), torch.no_grad(), compute.kept_rng(every=True):
+    with preserve_modes(model), torch.no_grad(), compute.preserve_rng(every=True):
         model.eval()
         for module in dropouts:
             module.train()

@@ -15,7 +15,7 @@ from learnkit.data.loading.loaders import DatasetLoader, ImageLoader, TensorLoad
 from learnkit.device import Compute, to_device
 from learnkit.errors import DataError, UsageError
 from learnkit.inference.rows import Rows, as_rows
-from learnkit.modes import evaluating
+from learnkit.modes import eval_mode
 from learnkit.seeds import rng_state, set_rng_state
 from learnkit.types import Activation
 
@@ -121,7 +121,7 @@ def predict_stream(
     put: Callable[[Any], None] = set_rng_state if every else torch.set_rng_state
     state = read()
     while True:
-        with evaluating(model), compute.kept_rng(every=every):
+        with eval_mode(model), compute.preserve_rng(every=every):
             put(state)  # what a loader draws goes on from batch to batch
             answer = next(answers, None)
             state = read()
@@ -163,7 +163,7 @@ def predict_loader(
     rows = Rows("outputs", n_rows, None if out is None else as_rows(out, n_rows))
     is_fresh = isinstance(loader, DataLoader | TensorLoader | DatasetLoader | ImageLoader)
     target_rows, loss_rows = Rows("targets", n_rows, at_once=not is_fresh), Rows("losses", n_rows)
-    with evaluating(model), compute.kept_rng(every=True):
+    with eval_mode(model), compute.preserve_rng(every=True):
         for outputs, targets, losses in _answers(model, loader, compute, activation, loss, n_batch):
             rows.add(outputs)
             if targets is not None:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from learnkit.errors import UsageError
 from learnkit.models.layers import find_layer
-from learnkit.modes import evaluating
+from learnkit.modes import eval_mode
 
 __all__ = ["grad_cam"]
 
@@ -84,7 +84,7 @@ def _seen(
 ) -> tuple[Tensor, int, tuple[int, int] | None]:
     """The heat (H, W) of a picture, the class it is of, and the height and width of a patch where places are tokens."""
     # The input asks for gradients, so that frozen layers give them too; a copy, as a first layer may work in place.
-    with evaluating(model), torch.inference_mode(False), torch.enable_grad():
+    with eval_mode(model), torch.inference_mode(False), torch.enable_grad():
         with _recorded(model) as outputs:
             raw = model(x.detach().clone().requires_grad_().clone())
         class_index = _checked_class(raw, class_index)

@@ -21,7 +21,7 @@ from learnkit.learner.policies import PolicyTrainer
 from learnkit.learner.trainer import DEFAULT_LR
 from learnkit.losses.per_item import per_item_loss
 from learnkit.metrics.metric import make_metrics
-from learnkit.modes import evaluating
+from learnkit.modes import eval_mode
 from learnkit.training import loop
 from learnkit.training.callback import CallbackList
 from learnkit.types import Activation, DatasetType, PathLike
@@ -65,7 +65,7 @@ class AnsweringTrainer(PolicyTrainer):
         state = self._state(self._new_optimizer(), 1, DEFAULT_LR, None)  # the learner's own keeps its rates
         state.valid_dl = self._loader(DatasetType.Valid if dl is None else dl)
         state.metrics = self.metrics if metrics is None else make_metrics(metrics)
-        with evaluating(self.model), state.compute.kept_rng(every=True):
+        with eval_mode(self.model), state.compute.preserve_rng(every=True):
             loop.validate(state, CallbackList())
         return list(state.valid.values())
 
@@ -119,7 +119,7 @@ class AnsweringTrainer(PolicyTrainer):
     def predict(self, item: Any) -> tuple[Any, Tensor, Tensor]:
         """(label, index, probabilities) of one item: a path, PIL image, array, tensor or encoded bytes."""
         task, x = self._task("predict"), self.dls.prepare(item)
-        with evaluating(self.model), self._compute().kept_rng():
+        with eval_mode(self.model), self._compute().preserve_rng():
             return read_answers(activated(self.activate, self.model(x)).cpu(), task)[0]
 
     def pred_batch(self, ds_type: Any = DatasetType.Valid) -> Tensor:

@@ -14,8 +14,8 @@ from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import UsageError, warn
 from learnkit.losses.activations import activation_of
 from learnkit.metrics.lazy import Targets
-from learnkit.metrics.metric import Metric, fitting, taken_by
-from learnkit.modes import evaluating
+from learnkit.metrics.metric import Metric, metrics_for, targets_of
+from learnkit.modes import eval_mode
 from learnkit.types import Loss
 
 __all__ = ["check_epochs", "check_metrics", "check_outputs", "check_start", "check_trainable"]
@@ -79,14 +79,14 @@ def check_metrics(metrics: Sequence[Metric], dls: DataBunch, loss_func: Loss) ->
     targets, n_axes = _targets_of(task)
     if task is None or targets is None:
         return
-    strange = [metric.name for metric in metrics if targets not in (taken_by(metric) or (targets,))]
+    strange = [metric.name for metric in metrics if targets not in (targets_of(metric) or (targets,))]
     if not strange or activation_of(loss_func) is not activation_of(task.loss()):
         return
     if isinstance(dls, ImageData) or _n_axes(first_target(dls.train_dl)) in n_axes:
         raise UsageError(
             "metrics",
             got=strange[0],
-            expected=f"a metric that fits the data's task, {type(task).__name__}: {', '.join(fitting(targets))}",
+            expected=f"a metric that fits the data's task, {type(task).__name__}: {', '.join(metrics_for(targets))}",
             fix="A function (preds, targets) of your own is taken as it is.",
         )
 
@@ -110,7 +110,7 @@ def _n_outputs(model: nn.Module, input_shape: tuple[int, ...]) -> int | None:
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     on_meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
     try:
-        with evaluating(model):
+        with eval_mode(model):
             output = torch.func.functional_call(model, on_meta, torch.empty(1, *input_shape, device="meta"))
     except Exception:  # whatever a model of unknown make does on a device without data
         return None

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from learnkit.callbacks.recorder import Recorder
 from learnkit.data.loading.workers import worker_error
-from learnkit.device_memory import give_back, is_out_of_memory
+from learnkit.device_memory import empty_cache, is_out_of_memory
 from learnkit.errors import OutOfMemoryError, UsageError
 from learnkit.training.state import TrainState
 
@@ -44,7 +44,7 @@ def _out_of_memory(error: BaseException, state: TrainState) -> OutOfMemoryError 
     if not is_out_of_memory(error):
         return None
     device = state.compute.device
-    give_back(device)
+    empty_cache(device)
     shapes = [tuple(x.shape) for x in state.inputs if isinstance(x, Tensor) and x.ndim]
     bs = shapes[0][0] if shapes else 0
     what = f"{bs} items of shape {', '.join(str(shape[1:]) for shape in shapes)}" if shapes else "this size"

@@ -11,7 +11,7 @@ from learnkit.learner.fingerprint import differences, identity, surroundings
 from learnkit.persistence.checkpoints import CheckpointWriter, read_checkpoint, remove_checkpoints
 from learnkit.training.callback import CallbackList
 from learnkit.training.checkpointing import Checkpoints, Interval
-from learnkit.training.snapshot import StatefulLoader, place, put_back
+from learnkit.training.snapshot import StatefulLoader, place, restore
 from learnkit.training.state import TrainState, loader_length
 from learnkit.types import PathLike
 
@@ -67,8 +67,8 @@ def prepare(
         _begin_again(learn, state, saved)
         about["learner"] = saved["learner"]
         if state.is_done:
-            with state.compute.kept_rng():
-                put_back(state, callbacks, saved)
+            with state.compute.preserve_rng():
+                restore(state, callbacks, saved)
             return None
     elif every is not None:
         for folder in folders.glob("fit-*"):

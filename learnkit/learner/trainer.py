@@ -25,7 +25,7 @@ from learnkit.losses.activations import activation_of
 from learnkit.metrics.metric import make_metrics
 from learnkit.optim.groups import check_groups, freeze_groups, parameter_groups, spread_decay, spread_rates
 from learnkit.optim.optimizers import OptimizerFactory, Settings, make_optimizer, set_decay, set_learning_rates
-from learnkit.seeds import Stream, derive, drawn_seed
+from learnkit.seeds import Stream, derive, seed_from_global_rng
 from learnkit.training import loop
 from learnkit.training.callback import Callback, CallbackList
 from learnkit.training.dry_run import rehearsal
@@ -111,7 +111,7 @@ class Trainer:
         self.path = Path(path) if path is not None else dls.path
         self.model_dir = Path(model_dir)
         self.seed_is_drawn = seed is None
-        self.seed = drawn_seed() if seed is None else check_int("seed", seed)
+        self.seed = seed_from_global_rng() if seed is None else check_int("seed", seed)
         self.epoch = 0  # epochs begun in all fits so far: no two of them see the same order or dropout
         self.n_fits = 0  # that came to their end
         self.split(groups or [self.model])

@@ -21,7 +21,7 @@ from learnkit.models.pretrained_cfg import differs, has_preprocessing, preproces
 from learnkit.models.unet import build_unet
 from learnkit.optim.optimizers import OptimizerFactory
 from learnkit.persistence.lk.recipes import recipe_of
-from learnkit.seeds import Stream, derive, kept_rng
+from learnkit.seeds import Stream, derive, preserve_rng
 from learnkit.types import Activation, Loss, PathLike
 
 __all__ = ["LearnerOptions", "cnn_learner", "unet_learner"]
@@ -197,7 +197,7 @@ def _seeded(seed: int | None) -> Iterator[None]:
     if seed is None:
         yield
         return
-    with kept_rng():
+    with preserve_rng():
         torch.default_generator.manual_seed(derive(check_int("seed", seed), Stream.INIT))
         yield
 

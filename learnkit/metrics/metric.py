@@ -22,9 +22,9 @@ __all__ = [
     "Metric",
     "MetricSpec",
     "ObjectMetric",
-    "fitting",
     "make_metrics",
-    "taken_by",
+    "metrics_for",
+    "targets_of",
     "top_k",
 ]
 
@@ -119,12 +119,12 @@ def _make(part: object) -> Metric:
     return FunctionMetric(part)
 
 
-def taken_by(metric: Metric) -> tuple[Targets, ...] | None:
+def targets_of(metric: Metric) -> tuple[Targets, ...] | None:
     """The targets a metric of learnkit's is meant for; None of a user's function or object, which knows by itself."""
     return metric.takes if isinstance(metric, ElementMetric | LazyMetric) else None
 
 
-def fitting(targets: Targets) -> list[str]:
+def metrics_for(targets: Targets) -> list[str]:
     """The names of the metrics that are meant for these targets, as far as the packages they need are installed."""
     names = [name for name, named in METRICS.items() if targets in named.takes]
     with suppress(UsageError):  # no torchmetrics

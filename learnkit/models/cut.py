@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from learnkit.errors import UsageError
-from learnkit.modes import evaluating
-from learnkit.seeds import kept_rng
+from learnkit.modes import eval_mode
+from learnkit.seeds import preserve_rng
 
 __all__ = ["Cut", "count_features", "create_body"]
 
@@ -134,9 +134,9 @@ def _dummy_forward(body: nn.Module, in_chans: int, name: str, size: tuple[int, i
 def _without_trace(module: nn.Module, device: torch.device) -> Iterator[None]:
     """Evaluation mode without gradients; afterwards modes, buffers and random generators are as they were."""
     buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
-    on_cpu = device.type == "cpu"  # kept_rng looks after that one
+    on_cpu = device.type == "cpu"  # preserve_rng looks after that one
     fork = nullcontext() if on_cpu else torch.random.fork_rng([device], device_type=device.type)
-    with kept_rng(), fork, evaluating(module):
+    with preserve_rng(), fork, eval_mode(module):
         try:
             yield
         finally:

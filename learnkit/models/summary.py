@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.errors import UsageError
-from learnkit.modes import evaluating
-from learnkit.seeds import kept_rng
+from learnkit.modes import eval_mode
+from learnkit.seeds import preserve_rng
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +128,7 @@ def _recorded(model: nn.Module, outputs: dict[str, Tensor]) -> Iterator[None]:
     ]
     handles = [layer.register_forward_hook(note(name)) for name, layer in shown]
     try:
-        with kept_rng(), evaluating(model):
+        with preserve_rng(), eval_mode(model):
             yield
     finally:
         for handle in handles:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from learnkit.checks import missing_extra, nearest
 from learnkit.errors import DownloadError, UsageError
-from learnkit.modes import evaluating
+from learnkit.modes import eval_mode
 
 __all__ = [
     "PREFIX",
@@ -119,7 +119,7 @@ def _size_options(config: Any, side: tuple[int, int]) -> list[dict[str, Any]]:
 
 def _tried(module: Any, in_chans: int, side: tuple[int, int]) -> Any:
     """What `forward_features` gives; the network is left in the mode it was in."""
-    with evaluating(module):
+    with eval_mode(module):
         return module.forward_features(torch.zeros(1, in_chans, *side))
 
 

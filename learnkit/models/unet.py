@@ -13,7 +13,7 @@ from learnkit.models.cut import Cut
 from learnkit.models.groups import SplitOn, split_groups
 from learnkit.models.pretrained import Weights
 from learnkit.models.stem import check_in_chans
-from learnkit.modes import evaluating
+from learnkit.modes import eval_mode
 
 __all__ = ["Unet", "build_unet"]
 
@@ -107,7 +107,7 @@ def _last_of_each_size(body: nn.Module, in_chans: int, size: int) -> tuple[list[
     hooks = [module.register_forward_hook(look) for module in names]
     try:
         device = next((parameter.device for parameter in body.parameters()), torch.device("cpu"))
-        with evaluating(body):
+        with eval_mode(body):
             output = body(torch.zeros(1, in_chans, size, size, device=device))
     finally:
         for hook in hooks:

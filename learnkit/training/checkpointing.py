@@ -14,7 +14,7 @@ from learnkit.errors import UsageError, warn
 from learnkit.training.callback import Callback
 from learnkit.training.nan_guard import LossWatch
 from learnkit.training.signals import Signals
-from learnkit.training.snapshot import captured, put_back
+from learnkit.training.snapshot import restore, snapshot
 from learnkit.training.state import TrainState
 
 __all__ = ["Checkpoints", "Interval", "Writer"]
@@ -89,7 +89,7 @@ class Checkpoints:
 
     def __enter__(self) -> Self:
         if self._writer is not None:
-            self._putting_off = self._signals.put_off()
+            self._putting_off = self._signals.defer()
             self._putting_off.__enter__()
         return self
 
@@ -108,14 +108,14 @@ class Checkpoints:
         self._unsaved = {c.label: _marks(c) for c in callbacks if type(c).state_dict is Callback.state_dict}
         self._step, self._time = state.step, time.monotonic()
         if self._saved is not None and not state.start_batch:
-            put_back(state, callbacks, self._saved)
+            restore(state, callbacks, self._saved)
             self._saved = None
 
     def begin_epoch(self, state: TrainState, callbacks: Iterable[Callback]) -> None:
         """Put back a fit that was left within this epoch."""
         self._done = 0
         if self._saved is not None and state.continues:
-            put_back(state, callbacks, self._saved)
+            restore(state, callbacks, self._saved)
 
     def begin_batches(self, state: TrainState) -> None:
         """Put the generators back again: a loader may have drawn from them to come to where the fit was left."""
@@ -160,7 +160,7 @@ class Checkpoints:
             return
         self._tell_unsaved(callbacks)
         about = {**self._about, "is_finished": is_finished}
-        self._writer.submit({**about, **captured(state, callbacks, epoch, batch)})
+        self._writer.submit({**about, **snapshot(state, callbacks, epoch, batch)})
         self._step, self._time = state.step, time.monotonic()
         if self._signals.noted and not is_finished:
             self._signals.leave()

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from learnkit.modes import kept_modes
-from learnkit.seeds import kept_all_rng
+from learnkit.modes import preserve_modes
+from learnkit.seeds import preserve_all_rng
 from learnkit.training.nan_guard import Weights
 
 __all__ = ["rehearsal"]
@@ -24,7 +24,7 @@ def rehearsal(model: nn.Module, loader: Any) -> Iterator[None]:
     weights = Weights(model)
     generators = [(generator, generator.get_state()) for generator in _generators(loader)]
     try:
-        with kept_all_rng(), kept_modes(model):
+        with preserve_all_rng(), preserve_modes(model):
             yield
     finally:
         weights.restore(model)

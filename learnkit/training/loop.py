@@ -26,7 +26,7 @@ __all__ = ["batches_of_epoch", "fit", "learn", "split_batch", "take_step", "trai
 def fit(state: TrainState, callbacks: CallbackList, checkpoints: Checkpoints | None = None) -> None:
     """Train for `state.n_epochs`; `after_fit` runs whatever happens, and the caller's generators are put back."""
     watch = LossWatch()
-    with state.compute.kept_rng(), checkpoints or nullcontext():
+    with state.compute.preserve_rng(), checkpoints or nullcontext():
         try:
             callbacks.notify(Callback.before_fit, state)
             if checkpoints is not None:
@@ -72,14 +72,14 @@ def train_epoch(
                 train_batch(state, batch, callbacks, watch)
             except SkipBatch:
                 if state.compute.accumulate is None:
-                    state.compute.forget(state.optimizer)
+                    state.compute.zero_grad(state.optimizer)
             if checkpoints is not None and not state.compute.n_gathered:
                 checkpoints.after_batch(state, callbacks, watch)
         if state.compute.n_gathered:  # a last group of batches that is short of a whole one
             with suppress(SkipBatch):
                 take_step(state, callbacks)
     except SkipEpoch:
-        state.compute.forget(state.optimizer)
+        state.compute.zero_grad(state.optimizer)
     watch.read(state)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learnkit.device_memory import give_back, is_out_of_memory
+from learnkit.device_memory import empty_cache, is_out_of_memory
 from learnkit.errors import warn
 from learnkit.seeds import Stream, derive
 from learnkit.training.state import TrainState
@@ -67,8 +67,8 @@ def learn_in_parts(state: TrainState, learn: Callable[[], None]) -> None:
                 if not is_out_of_memory(error) or size == 1:
                     raise
             state.preds, state.loss = None, torch.zeros(())  # and the graph behind them is gone
-            compute.forget(state.optimizer)
-            give_back(compute.device)
+            compute.zero_grad(state.optimizer)
+            empty_cache(compute.device)
             compute.part = (size + 1) // 2
             warn(f"a batch of {n} items does not fit into memory: it is learnt from in parts of {compute.part}")
     finally:
@@ -87,5 +87,5 @@ def _learn_each(state: TrainState, learn: Callable[[], None], whole: tuple[Any, 
         loss += state.loss.detach() * (count_items(state.inputs) / n)
         preds.append(state.preds.detach() if isinstance(state.preds, Tensor) else state.preds)
     state.loss = loss
-    state.loss_value = loss.item() if state.compute.reads_freely else None
+    state.loss_value = loss.item() if state.compute.sync_is_free else None
     state.preds = torch.cat(preds) if all(isinstance(part, Tensor) for part in preds) else preds

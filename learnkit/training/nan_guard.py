@@ -58,13 +58,13 @@ class LossWatch:
         self._last_finite = math.nan
         self._good: Weights | None = None
         self._good_since = ""
-        self._reads_freely = False
+        self._sync_is_free = False
 
     def start_epoch(self, state: TrainState) -> None:
         """Keep the weights this epoch starts from."""
         self._good = Weights(state.model)
         self._good_since = "of the checkpoint" if state.continues else "at the start of the epoch"
-        self._reads_freely = state.compute.reads_freely
+        self._sync_is_free = state.compute.sync_is_free
 
     def see(self, state: TrainState) -> None:
         """Take note of `state.loss`; read it if reading is free or due."""
@@ -73,7 +73,7 @@ class LossWatch:
                 "loss_func", got=tuple(state.loss.shape), expected="a tensor of shape (), the mean over the batch",
                 fix="Average it, for example with reduction='mean'.",
             )  # fmt: skip
-        if self._reads_freely:
+        if self._sync_is_free:
             value = state.loss_value = state.loss.item()
             if not math.isfinite(value):
                 self._stop(state, value, state.batch)

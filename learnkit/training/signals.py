@@ -28,7 +28,7 @@ class Signals:
         self._kept: dict[signal.Signals, Any] = {}  # the handlers that were there
 
     @contextmanager
-    def put_off(self) -> Iterator[None]:
+    def defer(self) -> Iterator[None]:
         """Note signals inside; put the handlers back afterwards."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -14,7 +14,7 @@ from learnkit.training.callback import Callback
 from learnkit.training.nan_guard import tensors_of
 from learnkit.training.state import TrainState
 
-__all__ = ["Copies", "StatefulLoader", "captured", "place", "put_back"]
+__all__ = ["Copies", "StatefulLoader", "place", "restore", "snapshot"]
 
 EXTRA = "_extra_state"  # torch's name for what a module keeps beside tensors
 
@@ -93,7 +93,7 @@ def _key(key: Any, where: str) -> Any:
     raise UsageError(f"{where.lstrip('.')}: a key", got=key, expected="a text or a number, to be kept in a checkpoint")
 
 
-def captured(state: TrainState, callbacks: Iterable[Callback], epoch: int, batch: int) -> dict[str, Any]:
+def snapshot(state: TrainState, callbacks: Iterable[Callback], epoch: int, batch: int) -> dict[str, Any]:
     """Everything a fit needs to go on from batch `batch` of epoch `epoch`; tensors are those in use, not copied."""
     tensors = tensors_of(state.model)
     extra = {name: value for name, value in state.model.state_dict().items() if name.endswith(EXTRA)}
@@ -122,7 +122,7 @@ def place(state: TrainState, saved: dict[str, Any]) -> None:
     state.resumed, state.is_done = True, saved["is_finished"]
 
 
-def put_back(state: TrainState, callbacks: Iterable[Callback], saved: dict[str, Any]) -> None:
+def restore(state: TrainState, callbacks: Iterable[Callback], saved: dict[str, Any]) -> None:
     """Put everything else back, at the very point of the sequence of hooks where it was taken.
 
     Raises:

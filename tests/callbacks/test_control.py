@@ -95,7 +95,7 @@ def test_another_callback_cannot_make_the_fit_go_on(blobs: tuple[Tensor, ...]) -
 def test_where_losses_are_read_late_the_weights_go_back_too(
     blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Compute, "reads_freely", property(lambda compute: False))
+    monkeypatch.setattr(Compute, "sync_is_free", property(lambda compute: False))
     learn, breaks, counts = learner(blobs), Breaks(math.nan), Counts()
     learn.fit(3, 1e-2, callbacks=[TerminateOnNaN(), breaks, counts])
     assert (counts.batches, counts.validations) == (16, 1)

@@ -16,7 +16,7 @@ from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import UsageError
 from learnkit.metrics import FACTORIES, METRICS, accuracy_multi, dice, f1, f_beta_multi, iou, make_metrics, rmse, top_k
-from learnkit.metrics.metric import fitting, taken_by
+from learnkit.metrics.metric import metrics_for, targets_of
 
 
 def bunch(x: Tensor, y: Tensor, task: Any = None) -> DataBunch:
@@ -120,20 +120,20 @@ def test_functions_of_learnkits_and_metrics_with_settings_are_refused_too(
 )
 def test_what_the_message_names_can_be_computed(make: Callable[[], Learner], targets: Any) -> None:
     learn = make()
-    names = fitting(targets)
+    names = metrics_for(targets)
     assert len(names) > 5
     assert len(again(learn, names).validate()) == 1 + len(names)
 
 
 def test_every_name_is_meant_for_some_targets() -> None:
-    assert all(taken_by(metric) for metric in make_metrics([*METRICS, *FACTORIES]))
-    found = {name for targets in ("class", "label", "labels", "mask", "numbers") for name in fitting(targets)}
+    assert all(targets_of(metric) for metric in make_metrics([*METRICS, *FACTORIES]))
+    found = {name for targets in ("class", "label", "labels", "mask", "numbers") for name in metrics_for(targets)}
     assert found == {*METRICS, *FACTORIES}
 
 
 def test_the_metrics_that_fit_without_torchmetrics(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
-    assert fitting("numbers") == ["mae", "mse", "rmse"]
+    assert metrics_for("numbers") == ["mae", "mse", "rmse"]
 
 
 def own(preds: Tensor, targets: Tensor) -> Tensor:

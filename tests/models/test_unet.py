@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from learnkit.errors import UsageError
 from learnkit.models import Unet, build_unet
-from learnkit.modes import evaluating
+from learnkit.modes import eval_mode
 
 BACKBONES = ["resnet18", "vgg11_bn", "alexnet", "squeezenet1_1", "densenet121", "mobilenet_v2", "mobilenet_v3_small",
              "efficientnet_b0", "convnext_tiny", "regnet_x_400mf", "shufflenet_v2_x0_5", "mnasnet0_5"]  # fmt: skip
@@ -19,7 +19,7 @@ BACKBONES = ["resnet18", "vgg11_bn", "alexnet", "squeezenet1_1", "densenet121", 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_convolutional_backbone_answers_for_every_pixel(name: str) -> None:
     model, groups = build_unet(name, 5, pretrained=False)
-    with evaluating(model):
+    with eval_mode(model):
         for height, width in ((64, 64), (72, 91)):
             assert model(torch.rand(1, 3, height, width)).shape == (1, 5, height, width)
     assert len(groups) >= 2
@@ -42,7 +42,7 @@ def test_what_each_block_takes_up_is_what_the_body_saw() -> None:
     seen: list[Tensor] = []
     for block in model.decoder[:-1]:
         block.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[1]))
-    with evaluating(model):
+    with eval_mode(model):
         model(x)
         assert not model._seen  # nothing is held between two calls
         stem = model.body[:3](x)
@@ -57,7 +57,7 @@ def test_a_copy_stands_by_itself() -> None:
     model, _ = build_unet("resnet18", 2, pretrained=False)
     other = copy.deepcopy(model)
     x = torch.rand(2, 3, 32, 32)
-    with evaluating(model), evaluating(other):
+    with eval_mode(model), eval_mode(other):
         torch.testing.assert_close(model(x), other(x))
         with torch.no_grad():
             next(other.body.parameters()).zero_()
@@ -66,7 +66,7 @@ def test_a_copy_stands_by_itself() -> None:
 
 def test_any_number_of_channels() -> None:
     model, _ = build_unet("resnet18", 3, pretrained=False, in_chans=5)
-    with evaluating(model):
+    with eval_mode(model):
         assert model(torch.rand(2, 5, 32, 48)).shape == (2, 3, 32, 48)
 
 

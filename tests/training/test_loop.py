@@ -253,7 +253,7 @@ def test_a_nan_loss_names_its_batch_and_puts_the_weights_back() -> None:
 
 
 def test_on_a_device_that_is_not_read_freely_it_is_found_later_and_named_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Compute, "reads_freely", property(lambda self: False))
+    monkeypatch.setattr(Compute, "sync_is_free", property(lambda self: False))
     for every, batch in ((2, 1), (50, 2)):
         monkeypatch.setattr(nan_guard, "READ_EVERY", every)
         model = nn.Linear(2, 2)

@@ -15,7 +15,7 @@ from learnkit.data.augment.erasing import RandomErasing
 from learnkit.data.augment.geometry import Dihedral, Flip, FlipVertical, Geometric, Rotate, Warp, Zoom, warp
 from learnkit.data.augment.random import unit_floats
 from learnkit.errors import UsageError
-from learnkit.seeds import Stream, derive, kept_all_rng, kept_rng, seed_all, uniforms
+from learnkit.seeds import Stream, derive, preserve_all_rng, preserve_rng, seed_all, uniforms
 
 __all__ = ["PRESETS", "Augmentation", "OnBatch", "OnItem", "apply_to_item", "stages"]
 
@@ -170,7 +170,7 @@ def _by_callable(transform: Any, x: Tensor, masks: Tensor | None, seed: int) -> 
             fix="Wrap it in OnBatch(...) if it is a transform of torchvision v2 or moves none.",
         )
     fn = transform.fn if isinstance(transform, OnBatch) else transform
-    with kept_rng():
+    with preserve_rng():
         torch.default_generator.manual_seed(seed)
         out, masks = _with_masks(fn, x, masks)
     if not isinstance(out, Tensor) or out.ndim != 4 or len(out) != len(x) or not out.is_floating_point():
@@ -195,7 +195,7 @@ def apply_to_item(
     from torchvision import tv_tensors
 
     fn = fn.fn if isinstance(fn, OnItem) else fn
-    with kept_all_rng():
+    with preserve_all_rng():
         seed_all(seed)
         out, out_mask = _with_masks(fn, tv_tensors.Image(pixels.clone()), mask)  # a cache may hold them
     is_picture = isinstance(out, Tensor) and out.dtype == torch.uint8 and out.ndim == 3 and len(out) == len(pixels)

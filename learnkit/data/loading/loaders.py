@@ -14,8 +14,8 @@ from learnkit.checks import check_int
 from learnkit.data.augment.pipeline import Augmentation
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
-from learnkit.data.loading.sampler import BatchOrder, DrawnOrder, SeededItems, WholeBatches, as_it_is
-from learnkit.data.loading.workers import leave_ctrl_c, steady
+from learnkit.data.loading.sampler import BatchOrder, DrawnOrder, SeededItems, WholeBatches, identity_collate
+from learnkit.data.loading.workers import ignore_sigint, supervised
 from learnkit.device import copies_from_pinned, on_device, usable_cpus
 from learnkit.errors import DataError, UsageError, warn
 from learnkit.seeds import Stream, derive
@@ -106,7 +106,7 @@ class DatasetLoader:
         self._random.manual_seed(derive(seed, Stream.ORDER, epoch, 1))
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        for batch in on_device(steady(self._loader), self.device):
+        for batch in on_device(supervised(self._loader), self.device):
             yield tuple(batch) if isinstance(batch, tuple | list) else (batch,)  # a dataset without labels
 
 
@@ -131,7 +131,7 @@ class ImageLoader:
         self.num_workers = num_workers
         self._random = torch.Generator()
         self._loader = torch_loader(
-            WholeBatches(dataset), DrawnOrder(order), device, num_workers, self._random, collate_fn=as_it_is
+            WholeBatches(dataset), DrawnOrder(order), device, num_workers, self._random, collate_fn=identity_collate
         )
 
     def augmented_as(self, training: "ImageLoader") -> "ImageLoader":
@@ -165,7 +165,7 @@ class ImageLoader:
         return self.dataset.preprocess
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        for draw, (pixels, *targets) in on_device(steady(self._loader), self.device):
+        for draw, (pixels, *targets) in on_device(supervised(self._loader), self.device):
             masks = targets[0] if self.dataset.masks is not None and targets else None
             if self.augmentation is not None:
                 numbers = torch.tensor(draw.numbers)
@@ -211,6 +211,6 @@ def torch_loader(
         persistent_workers=num_workers > 0,
         pin_memory=copies_from_pinned(device),
         generator=random,
-        worker_init_fn=leave_ctrl_c,
+        worker_init_fn=ignore_sigint,
         **options,
     )

@@ -10,7 +10,7 @@ from torch.utils.data import default_collate
 from learnkit.data.loading.loaders import TensorLoader
 from learnkit.data.tasks import Classification, Task
 from learnkit.errors import UsageError
-from learnkit.seeds import kept_all_rng
+from learnkit.seeds import preserve_all_rng
 
 __all__ = ["checked_task", "first_input", "first_target", "named_task"]
 
@@ -36,7 +36,7 @@ def _first(loader: Any, place: int) -> Any:
     collates_plainly = getattr(loader, "collate_fn", default_collate) is default_collate
     if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__") and collates_plainly):
         return None
-    with kept_all_rng():  # looking must not move what a dataset draws from
+    with preserve_all_rng():  # looking must not move what a dataset draws from
         item = dataset[0] if len(dataset) else None
     return item[place] if isinstance(item, tuple | list) and place < len(item) else None
 

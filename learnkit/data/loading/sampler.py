@@ -9,9 +9,9 @@ from torch.utils.data import Dataset, Sampler
 
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.loading.weights import Sampling
-from learnkit.seeds import Stream, derive, generator, kept_all_rng, seed_all
+from learnkit.seeds import Stream, derive, generator, preserve_all_rng, seed_all
 
-__all__ = ["BatchOrder", "Draw", "DrawnOrder", "SeededItems", "WholeBatches", "as_it_is"]
+__all__ = ["BatchOrder", "Draw", "DrawnOrder", "SeededItems", "WholeBatches", "identity_collate"]
 
 
 class BatchOrder(Sampler[list[int]]):
@@ -121,7 +121,7 @@ class SeededItems(Dataset[Any]):
         return self.dataset[index]
 
     def __getitems__(self, draw: Draw) -> Any:
-        with kept_all_rng():
+        with preserve_all_rng():
             if hasattr(self.dataset, "__getitems__"):
                 seed_all(derive(draw.seed, Stream.ITEM, draw.epoch, draw.numbers[0]))
                 return self.dataset.__getitems__(draw.numbers)
@@ -133,6 +133,6 @@ class SeededItems(Dataset[Any]):
         return self.dataset[number]
 
 
-def as_it_is(batch: Any) -> Any:
+def identity_collate(batch: Any) -> Any:
     """What stands for torch's collation where a dataset gives whole batches."""
     return batch

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from learnkit.data.loading.peek import checked_task
 from learnkit.data.segmentation import Segmentation
-from learnkit.data.table.labels import tell_unseen
+from learnkit.data.table.labels import warn_missing_classes
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import DataError, UsageError, WrongTypeError
 
@@ -126,7 +126,7 @@ def _tell_of_unseen(task: Task, y_train: Tensor, y_valid: Tensor) -> None:
         Counter(dict(zip(task.classes, torch.bincount(y.flatten(), minlength=task.n_out).tolist(), strict=True)))
         for y in (y_train, y_valid)
     )
-    tell_unseen(task.classes, +train, +valid)
+    warn_missing_classes(task.classes, +train, +valid)
 
 
 def _tensor(name: str, values: Any, device: torch.device) -> Tensor:

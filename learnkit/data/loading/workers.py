@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from learnkit.errors import LearnkitError, WorkerError
 
-__all__ = ["leave_ctrl_c", "steady", "worker_error"]
+__all__ = ["ignore_sigint", "supervised", "worker_error"]
 
 WAIT = 1.0  # seconds in which a process whose connection broke is seen to have ended
 
@@ -30,12 +30,12 @@ class _Lost(NamedTuple):
         return f"worker {self.number} (pid {self.pid}) died by signal {-self.exitcode}{name}"
 
 
-def leave_ctrl_c(number: int) -> None:
+def ignore_sigint(number: int) -> None:
     """Called in each worker: Ctrl-C, which a terminal sends to all of them, is for the main process to act on."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def steady(loader: "DataLoader[Any]") -> Iterator[Any]:
+def supervised(loader: "DataLoader[Any]") -> Iterator[Any]:
     """The batches of a torch loader.
 
     Raises:

@@ -14,7 +14,7 @@ from learnkit.text import printable
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["label_samples", "tell_unseen"]
+__all__ = ["label_samples", "warn_missing_classes"]
 
 TASKS = ("classification", "multilabel", "regression")
 Labels = dict[str, list[Any]]  # those of each split
@@ -169,7 +169,7 @@ def _classes(labels: Labels, given: Sequence[str] | None, order: Sequence[Any] |
     unknown = sorted(set(labels.get("test", ())) - set(known))
     if unknown:
         raise DataError(f"class {unknown[0]!r} of the test set is not in train", expected=", ".join(known[:10]))
-    tell_unseen(known, train, valid)
+    warn_missing_classes(known, train, valid)
     return known
 
 
@@ -179,7 +179,7 @@ def _multilabel_classes(labels: Labels, given: Sequence[str] | None) -> tuple[st
     known = tuple(sorted(train | valid)) if given is None else _given(given, train | valid)
     if not known:
         raise DataError("no labels: every row is empty", fix="Check label_col and label_delim.")
-    tell_unseen(known, train, valid)
+    warn_missing_classes(known, train, valid)
     return known
 
 
@@ -192,7 +192,7 @@ def _given(given: Sequence[str], found: "Counter[str]") -> tuple[str, ...]:
     return known
 
 
-def tell_unseen(known: Sequence[str], train: "Counter[str]", valid: "Counter[str]") -> None:
+def warn_missing_classes(known: Sequence[str], train: "Counter[str]", valid: "Counter[str]") -> None:
     """Warn of classes without training items, and of those without validation items."""
     if untrained := [name for name in known if name not in train]:
         text = f"no training item of class {_some(untrained)}: it cannot be learnt"

@@ -23,7 +23,7 @@ from learnkit.persistence.lk.manifest import Manifest, checked, parsed, sealed, 
 from learnkit.persistence.lk.recipes import read_recipe, sketched
 from learnkit.persistence.lk.tensors import Digest, Table, chunks, digest, read_tensors, table_of, verify
 from learnkit.persistence.weights import plain_model
-from learnkit.seeds import kept_rng
+from learnkit.seeds import preserve_rng
 
 __all__ = [
     "Export",
@@ -159,7 +159,7 @@ def built_model(export: Export, model: GivenModel | None = None) -> nn.Module:
     if sum(tensor.nbytes for tensor in missing) > room:
         raise changed(export.path, f"{recipe.name} needs buffers of more than {room:,} bytes")
     if missing:  # buffers that are in no state dict: what they hold is known to the code that builds the network
-        with kept_rng(), torch.device("cpu"):
+        with preserve_rng(), torch.device("cpu"):
             network = recipe.build()
         network.load_state_dict(export.tensors(), assign=True)
     return network.eval()

@@ -22,7 +22,7 @@ from learnkit.models.timm import PREFIX, is_timm_name
 from learnkit.models.unet import build_unet
 from learnkit.persistence.lk.json_fields import Fields, shown
 from learnkit.persistence.lk.manifest import Manifest
-from learnkit.seeds import kept_rng
+from learnkit.seeds import preserve_rng
 
 __all__ = ["Recipe", "read_recipe", "recipe_of", "same_build", "sketched", "written_recipe"]
 
@@ -75,10 +75,10 @@ class Recipe:
     def sketch(self) -> nn.Module:
         """The network on the meta device: shapes alone, no memory."""
         try:
-            with kept_rng(), torch.device("meta"):
+            with preserve_rng(), torch.device("meta"):
                 return self.build()
         except NotImplementedError:  # it reads numbers of tensors it makes: regnet computes its widths so
-            with kept_rng(), _WeightsOnMeta():
+            with preserve_rng(), _WeightsOnMeta():
                 return self.build()
 
     @property
