@@ -1,14 +1,17 @@
 """Small stand-ins that many tests need: models, learners, callbacks, a pickle that runs code."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
-from learnkit import Callback, DataBunch, Learner, TrainState
+from learnkit import Callback, DataBunch, Learner, LearnkitError, TrainState
+from learnkit.errors import UsageError
 
 Blobs = tuple[Tensor, ...]  # the fixture of this name
 
@@ -62,6 +65,17 @@ def raising(error: BaseException, *, epoch: int = 0, batch: int = 0) -> Callable
             raise error
 
     return act
+
+
+@contextmanager
+def refused(what: str, kind: type[LearnkitError] = UsageError, **parts: object) -> Iterator[None]:
+    """What is done inside raises this error about this argument; `parts` are the error's got, expected or fix."""
+    with pytest.raises(kind) as caught:
+        yield
+    assert {"what": caught.value.what, **{name: getattr(caught.value, name) for name in parts}} == {
+        "what": what,
+        **parts,
+    }
 
 
 class Bomb:
