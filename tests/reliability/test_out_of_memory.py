@@ -22,7 +22,7 @@ Refusal = Callable[..., AbstractContextManager[Any]]
         MemoryError(),
     ],
 )
-def test_row40_a_batch_that_does_not_fit(error: Exception, learner: Make, refused: Refusal) -> None:
+def test_out_of_memory(error: Exception, learner: Make, refused: Refusal) -> None:
     class Large(nn.Linear):
         fails = True
 
@@ -39,7 +39,7 @@ def test_row40_a_batch_that_does_not_fit(error: Exception, learner: Make, refuse
     learn.fit(1)
 
 
-def test_row40_other_errors_of_a_model_are_its_own(learner: Make) -> None:
+def test_out_of_memory_is_not_confused_with_other_model_errors(learner: Make) -> None:
     class Broken(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
             if x.device.type != "meta":

@@ -30,7 +30,7 @@ def equal(left: list[Tensor], right: list[Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("lr", [math.nan, math.inf, -math.inf, [math.nan], slice(1e-4, math.nan)])
-def test_row06_a_rate_that_is_not_finite(lr: Any, learner: Make, refused: Refusal) -> None:
+def test_lr_not_finite(lr: Any, learner: Make, refused: Refusal) -> None:
     learn = learner()
     before = weights(learn.model)
     with refused(ValueError, "lr: got", "nan" if "nan" in str(lr) else "inf", "finite rates above 0"):
@@ -38,25 +38,25 @@ def test_row06_a_rate_that_is_not_finite(lr: Any, learner: Make, refused: Refusa
     assert equal(before, weights(learn.model))
 
 
-def test_row07_a_slice_of_nothing(learner: Make, refused: Refusal) -> None:
+def test_empty_lr_slice(learner: Make, refused: Refusal) -> None:
     with refused(ValueError, "lr: got slice(None, None, None)", "slice(stop) or slice(start, stop)"):
         learner().fit(1, slice(None))
 
 
 @pytest.mark.parametrize("lr", [0, -1, -1e-9, "1e-3", None, slice(-1, 1), slice(1e-4, 0), []])
-def test_row08_a_rate_of_nothing_or_less(lr: Any, learner: Make, refused: Refusal) -> None:
+def test_lr_not_positive(lr: Any, learner: Make, refused: Refusal) -> None:
     with refused(ValueError, f"lr: got {lr!r}"):
         learner().fit(1, lr)
 
 
 @pytest.mark.parametrize("epochs", [-1, 1.5, "3", True, None, math.nan])
-def test_row09_epochs_that_are_none(epochs: Any, learner: Make, refused: Refusal) -> None:
+def test_invalid_epochs(epochs: Any, learner: Make, refused: Refusal) -> None:
     with refused(ValueError, f"epochs: got {epochs!r}", "an integer"):
         learner().fit(epochs)
 
 
 @pytest.mark.parametrize("fit", ["fit", "fit_one_cycle", "fit_flat_cos"])
-def test_row09_no_epochs(fit: str, learner: Make) -> None:
+def test_invalid_epochs_zero_warns(fit: str, learner: Make) -> None:
     learn = learner()
     before = weights(learn.model)
     with pytest.warns(LearnkitWarning, match="fit of 0 epochs: nothing to do"):
@@ -65,21 +65,21 @@ def test_row09_no_epochs(fit: str, learner: Make) -> None:
     assert len(learn.history) == 0
 
 
-def test_row12_batches_of_one_before_batch_norm(learner: Make, refused: Refusal) -> None:
+def test_last_batch_of_one_in_a_training_set_of_such_batches(learner: Make, refused: Refusal) -> None:
     x, y = torch.randn(4, 2), torch.arange(4) % 2
     learn = learner(nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2)), dls=DataBunch.from_tensors(x, y, x, y, bs=1))
     with refused(ValueError, "batch norm cannot train on a batch of one item", "input size torch.Size([1, 2])", "bs=2"):
         learn.fit(1)
 
 
-def test_row20_another_number_of_outputs(refused: Refusal) -> None:
+def test_wrong_number_of_outputs(refused: Refusal) -> None:
     x, y = torch.zeros(9, 2), torch.arange(9) % 3
     dls = DataBunch.from_tensors(x, y, x, y, bs=3, classes=["ant", "bee", "cat"])
     with refused(ValueError, "the model gives 2 outputs an item, the data has 3 classes (ant, bee, cat)"):
         Learner(dls, nn.Linear(2, 2))
 
 
-def test_row28_losses_of_a_set_without_labels(learner: Make, refused: Refusal) -> None:
+def test_losses_without_labels(learner: Make, refused: Refusal) -> None:
     learn = learner()
     test = learn.dls.test_dl_from(torch.zeros(5, 2))
     with refused(ValueError, "this set has no labels", "Leave with_loss out"):
@@ -92,7 +92,7 @@ def test_row28_losses_of_a_set_without_labels(learner: Make, refused: Refusal) -
 @pytest.mark.parametrize(
     ("name", "near"), [("resnet81", "resnet18"), ("resent50", "resnet50"), ("timm/resnet26dd", "resnet26d")]
 )
-def test_row29_an_architecture_that_is_not_known(name: str, near: str, tree: Tree, refused: Refusal) -> None:
+def test_unknown_architecture(name: str, near: str, tree: Tree, refused: Refusal) -> None:
     if name.startswith("timm/"):
         pytest.importorskip("timm")
     dls = ImageDataBunch.from_folder(tree(), size=16, bs=2)
@@ -100,7 +100,7 @@ def test_row29_an_architecture_that_is_not_known(name: str, near: str, tree: Tre
         cnn_learner(dls, name, pretrained=False)
 
 
-def test_row30_a_network_that_cannot_be_cut(tree: Tree, refused: Refusal) -> None:
+def test_backbone_that_cannot_be_cut(tree: Tree, refused: Refusal) -> None:
     class Pools(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -115,7 +115,7 @@ def test_row30_a_network_that_cannot_be_cut(tree: Tree, refused: Refusal) -> Non
 
 
 @pytest.mark.parametrize("metric", ["acuracy", 3, [None], nn.CrossEntropyLoss])
-def test_row31_a_metric_that_is_none(metric: Any, learner: Make, refused: Refusal) -> None:
+def test_unknown_metric(metric: Any, learner: Make, refused: Refusal) -> None:
     told = (
         ("accuracy",) if metric == "acuracy" else ("expected a", "Pass ") if metric is not nn.CrossEntropyLoss else ()
     )
@@ -123,7 +123,7 @@ def test_row31_a_metric_that_is_none(metric: Any, learner: Make, refused: Refusa
         learner(metrics=metric)
 
 
-def test_row32_interpreting_numbers_as_classes(refused: Refusal, learner: Make) -> None:
+def test_interpretation_of_another_task(refused: Refusal, learner: Make) -> None:
     from learnkit import ClassificationInterpretation
 
     x = torch.randn(8, 2)
@@ -132,7 +132,7 @@ def test_row32_interpreting_numbers_as_classes(refused: Refusal, learner: Make) 
         ClassificationInterpretation.from_learner(learn)
 
 
-def test_row34_weights_that_are_not_there(learner: Make, tmp_path: Path, refused: Refusal) -> None:
+def test_unusable_weights_missing_file(learner: Make, tmp_path: Path, refused: Refusal) -> None:
     learn = learner()
     learn.save("first")
     learn.save("second")
@@ -141,7 +141,7 @@ def test_row34_weights_that_are_not_there(learner: Make, tmp_path: Path, refused
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.999])
-def test_row34_weights_cut_short(share: float, learner: Make, refused: Refusal) -> None:
+def test_unusable_weights_truncated_file(share: float, learner: Make, refused: Refusal) -> None:
     learn = learner()
     file = learn.save("first")
     content = file.read_bytes()
@@ -153,7 +153,7 @@ def test_row34_weights_cut_short(share: float, learner: Make, refused: Refusal) 
     assert equal(before, weights(learn.model))
 
 
-def test_row34_weights_of_other_classes(learner: Make, refused: Refusal) -> None:
+def test_unusable_weights_of_other_classes(learner: Make, refused: Refusal) -> None:
     learner().save("two")
     x, y = torch.zeros(9, 2), torch.arange(9) % 3
     three = learner(nn.Linear(2, 3), dls=DataBunch.from_tensors(x, y, x, y, bs=3))
@@ -164,7 +164,7 @@ def test_row34_weights_of_other_classes(learner: Make, refused: Refusal) -> None
     assert equal(before, weights(three.model))
 
 
-def test_row34_of_many_differing_tensors_five_are_named(learner: Make, refused: Refusal) -> None:
+def test_unusable_weights_name_five_differing_tensors(learner: Make, refused: Refusal) -> None:
     def deep(width: int) -> nn.Module:
         return nn.Sequential(nn.Linear(2, width), *(nn.Linear(width, width) for _ in range(4)), nn.Linear(width, 2))
 
@@ -174,7 +174,7 @@ def test_row34_of_many_differing_tensors_five_are_named(learner: Make, refused: 
     assert str(caught.value).count("in the file") == 5
 
 
-def test_row35_a_loss_that_is_no_number(numbers: DataBunch, learner: Make, refused: Refusal) -> None:
+def test_non_finite_loss(numbers: DataBunch, learner: Make, refused: Refusal) -> None:
     class Explodes(Callback):
         def after_loss(self, state: TrainState) -> None:
             if state.batch == 3:
@@ -190,7 +190,7 @@ def test_row35_a_loss_that_is_no_number(numbers: DataBunch, learner: Make, refus
     learn.fit(1)  # and it goes on
 
 
-def test_row35_an_input_that_is_not_finite(learner: Make, refused: Refusal) -> None:
+def test_non_finite_loss_from_a_non_finite_input(learner: Make, refused: Refusal) -> None:
     x, y = torch.zeros(8, 2), torch.arange(8) % 2
     x[5] = math.inf
     learn = learner(dls=DataBunch.from_tensors(x, y, x, y, bs=8))
@@ -199,7 +199,7 @@ def test_row35_an_input_that_is_not_finite(learner: Make, refused: Refusal) -> N
 
 
 @pytest.mark.parametrize("hook", ["before_fit", "after_pred", "after_batch", "after_validate_batch", "after_epoch"])
-def test_row36_a_callback_that_fails(hook: str, learner: Make) -> None:
+def test_failing_callback(hook: str, learner: Make) -> None:
     class Ends(Callback):
         ended = 0
 
@@ -220,7 +220,7 @@ def test_row36_a_callback_that_fails(hook: str, learner: Make) -> None:
     assert len(learn.history) >= 1
 
 
-def test_row37_two_callbacks_of_one_name(learner: Make, refused: Refusal) -> None:
+def test_conflicting_callbacks_of_one_name(learner: Make, refused: Refusal) -> None:
     class Mine(Callback): ...
 
     with refused(ValueError, "two are called 'Mine'", "['Mine', 'Mine']"):
@@ -230,14 +230,14 @@ def test_row37_two_callbacks_of_one_name(learner: Make, refused: Refusal) -> Non
     learner(callbacks=[CSVLogger("a.csv"), CSVLogger("b.csv")]).fit(1)
 
 
-def test_row37_two_callbacks_that_set_the_rate(learner: Make, refused: Refusal) -> None:
+def test_conflicting_callbacks_that_set_the_learning_rate(learner: Make, refused: Refusal) -> None:
     learn = learner(callbacks=OneCycle())
     with refused(ValueError, "OneCycle", "Leave one"):
         learn.fit_one_cycle(1)
     assert len(learn.history) == 0
 
 
-def test_row37_a_callback_shadows_nothing_of_the_learner(learner: Make) -> None:
+def test_conflicting_callbacks_do_not_shadow_learner_attributes(learner: Make) -> None:
     class Model(Callback):
         """In fastai, a callback is an attribute of its learner by its name; this one would hide the model."""
 

@@ -40,28 +40,28 @@ def equal(left: list[Tensor], right: list[Tensor]) -> bool:
 # Row 33: a folder that cannot be written in, without permission bits, which do not bind root.
 
 
-def test_row33_a_file_in_place_of_the_folder(learner: Make, tmp_path: Path, refused: Refusal) -> None:
+def test_unwritable_path_file_in_place_of_the_folder(learner: Make, tmp_path: Path, refused: Refusal) -> None:
     (tmp_path / "models").write_text("mine")
     with refused(OSError, f"{tmp_path}/models/a.pth could not be written", "0 bytes", "bytes are free"):
         learner().save("a")
     assert (tmp_path / "models").read_text() == "mine"
 
 
-def test_row33_a_folder_in_place_of_the_file(learner: Make, tmp_path: Path, refused: Refusal) -> None:
+def test_unwritable_path_folder_in_place_of_the_file(learner: Make, tmp_path: Path, refused: Refusal) -> None:
     (tmp_path / "models" / "a.pth").mkdir(parents=True)
     with refused(OSError, f"{tmp_path}/models/a.pth could not be written"):
         learner().save("a")
     assert [entry.name for entry in (tmp_path / "models").iterdir()] == ["a.pth"]
 
 
-def test_row33_a_folder_nobody_may_write_in(learner: Make, refused: Refusal) -> None:
+def test_unwritable_path_read_only_folder(learner: Make, refused: Refusal) -> None:
     learn = learner()
     learn.path = Path("/proc/self/net")  # closed to root too
     with refused(OSError, "/proc/self/net/models/a.pth could not be written"):
         learn.save("a")
 
 
-def test_row33_a_full_disk(learner: Make, refused: Refusal, full_disk: FullDisk) -> None:
+def test_unwritable_path_full_disk(learner: Make, refused: Refusal, full_disk: FullDisk) -> None:
     learn = learner(nn.Sequential(nn.Linear(2, 5000), nn.Linear(5000, 2)))
     path = learn.save("a")
     before = path.read_bytes()
@@ -99,7 +99,7 @@ class Interrupts(Callback):
 
 
 @pytest.mark.parametrize("hook", ["after_batch", "after_validate_batch", "after_epoch"])
-def test_row38_ctrl_c_in_a_fit(hook: str, learner: Make) -> None:
+def test_ctrl_c_in_a_fit(hook: str, learner: Make) -> None:
     learn = learner()
     learn.fit(1)
     with pytest.raises(KeyboardInterrupt) as caught:
@@ -113,7 +113,7 @@ def test_row38_ctrl_c_in_a_fit(hook: str, learner: Make) -> None:
     assert len(learn.get_preds()[0]) == 36
 
 
-def test_row38_ctrl_c_in_lr_find_leaves_no_trace(learner: Make) -> None:
+def test_ctrl_c_in_lr_find_leaves_no_trace(learner: Make) -> None:
     learn = learner()
     learn.fit(1)
     model, optimizer, random = weights(learn.model), learn.opt, torch.get_rng_state()
@@ -127,7 +127,7 @@ def test_row38_ctrl_c_in_lr_find_leaves_no_trace(learner: Make) -> None:
     assert len(learn.history) == 2
 
 
-def test_row38_ctrl_c_in_a_prediction_leaves_the_mode(learner: Make) -> None:
+def test_ctrl_c_in_a_prediction_preserves_the_mode(learner: Make) -> None:
     class Model(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
             if x.device.type != "meta" and not self.training:
@@ -183,7 +183,7 @@ print(len(learn.history), "rows")
 """
 
 
-def test_row38_ctrl_c_in_a_terminal_reaches_the_workers_and_the_next_fit_starts_new_ones() -> None:
+def test_ctrl_c_in_a_terminal_reaches_the_workers_and_the_next_fit_starts_new_ones() -> None:
     done = subprocess.run(
         [sys.executable, "-c", TERMINAL],
         capture_output=True,
@@ -215,7 +215,7 @@ def children() -> set[int | None]:
 
 
 @pytest.mark.parametrize(("do", "told"), [(kill, "died by signal 9 (SIGKILL)"), (leave, "ended with exit code 3")])
-def test_row39_a_worker_that_dies(do: Callable[[], None], told: str, refused: Refusal) -> None:
+def test_dead_worker(do: Callable[[], None], told: str, refused: Refusal) -> None:
     before, start = children(), time.monotonic()
     learn = with_workers(do)
     with refused(RuntimeError, "worker ", "(pid ", told, "num_workers") as caught:
@@ -225,7 +225,7 @@ def test_row39_a_worker_that_dies(do: Callable[[], None], told: str, refused: Re
     assert children() <= before  # no orphan
 
 
-def test_row39_a_worker_that_dies_while_the_model_computes(refused: Refusal) -> None:
+def test_dead_worker_while_the_model_computes(refused: Refusal) -> None:
     class Slow(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
             if x.device.type != "meta":
@@ -238,7 +238,7 @@ def test_row39_a_worker_that_dies_while_the_model_computes(refused: Refusal) -> 
         learn.split([learn.model]).fit(1)
 
 
-def test_row39_a_worker_that_raises() -> None:
+def test_dead_worker_is_not_confused_with_one_that_raises() -> None:
     before = children()
     learn = with_workers(fail)
     with pytest.raises(KeyError, match="item 17"):
@@ -246,7 +246,7 @@ def test_row39_a_worker_that_raises() -> None:
     assert children() <= before
 
 
-def test_row39_a_broken_picture_is_told_by_a_worker_as_without_one(tree: Tree, refused: Refusal) -> None:
+def test_not_an_image_is_reported_by_workers_as_without_them(tree: Tree, refused: Refusal) -> None:
     root = tree()
     file = root / "train" / "bee" / "1.png"
     file.write_bytes(file.read_bytes()[:60])
@@ -261,7 +261,7 @@ def test_row39_a_broken_picture_is_told_by_a_worker_as_without_one(tree: Tree, r
     assert "Traceback" not in messages[1]
 
 
-def test_row39_a_fit_after_one_whose_worker_died() -> None:
+def test_dead_worker_then_another_fit() -> None:
     learn = with_workers(kill)
     with pytest.raises(RuntimeError, match="worker"):
         learn.fit(1)

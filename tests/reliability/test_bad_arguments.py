@@ -17,7 +17,7 @@ Make = Callable[..., Learner]
 Refusal = Callable[..., Any]
 
 
-def test_row01_the_advice_fits_the_layout(tree: Tree, tmp_path: Path, refused: Refusal) -> None:
+def test_empty_folder_advice_fits_the_layout(tree: Tree, tmp_path: Path, refused: Refusal) -> None:
     flat = tree() / "train" / "ant"
     with refused(ValueError, f"expected {flat}/<class>/... Labels in file names", "found 3 files"):
         ImageDataBunch.from_folder(flat, valid_pct=0.2)
@@ -29,13 +29,13 @@ def test_row01_the_advice_fits_the_layout(tree: Tree, tmp_path: Path, refused: R
 
 
 @pytest.mark.parametrize("path", ["x" * 5000, "a/" * 3000])
-def test_row02_a_name_no_file_system_takes(path: str, refused: Refusal) -> None:
+def test_missing_path_with_a_name_no_file_system_accepts(path: str, refused: Refusal) -> None:
     with refused(FileNotFoundError, "no folder"):
         ImageDataBunch.from_folder(path)
 
 
 @pytest.mark.parametrize("path", [None, 3, ["pets"]])
-def test_row02_what_is_no_path(path: Any, tree: Tree, refused: Refusal) -> None:
+def test_missing_path_that_is_not_a_path(path: Any, tree: Tree, refused: Refusal) -> None:
     with refused(TypeError, f"path: got {path!r}, expected the path of a folder"):
         ImageDataBunch.from_folder(path)
     if path is not None:
@@ -43,7 +43,7 @@ def test_row02_what_is_no_path(path: Any, tree: Tree, refused: Refusal) -> None:
             ImageDataBunch.from_folder(tree(), test=path)
 
 
-def test_row03_one_class_by_every_way_in(refused: Refusal) -> None:
+def test_one_class_through_every_factory(refused: Refusal) -> None:
     items = [(torch.zeros(2), 0)] * 3
     with refused(ValueError, "only class 'ant'", "two or more"):
         DataBunch.from_datasets(items, items, classes=["ant"], bs=2)
@@ -54,14 +54,14 @@ def test_row03_one_class_by_every_way_in(refused: Refusal) -> None:
 
 
 @pytest.mark.parametrize("label", ["", "  "])
-def test_row21_a_text_of_nothing_is_no_label(label: str, tree: Tree, refused: Refusal) -> None:
+def test_missing_labels_include_blank_strings(label: str, tree: Tree, refused: Refusal) -> None:
     root = tree()
     files = sorted(root.rglob("*.png"))
     with refused(ValueError, "1 rows have no label, first rows [2]"):
         ImageDataBunch.from_lists(root, files, ["a", "b", label, *"ab" * 4, "a"])
 
 
-def test_row13_not_one_file_that_can_be_read(tree: Tree, refused: Refusal) -> None:
+def test_not_an_image_in_any_file(tree: Tree, refused: Refusal) -> None:
     root = tree()
     for file in root.rglob("*.png"):
         file.write_text("no picture")
@@ -85,12 +85,12 @@ def test_row13_not_one_file_that_can_be_read(tree: Tree, refused: Refusal) -> No
         ({"bs": 0}, "bs: got 0"),
     ],
 )
-def test_settings_of_pictures(options: dict[str, Any], told: str, tree: Tree, refused: Refusal) -> None:
+def test_invalid_image_settings(options: dict[str, Any], told: str, tree: Tree, refused: Refusal) -> None:
     with refused(ValueError, told):
         ImageDataBunch.from_folder(tree(), **{"size": 8, "bs": 2, **options})
 
 
-def test_tables_and_codes_that_are_none(tmp_path: Path, refused: Refusal) -> None:
+def test_invalid_tables_and_codes(tmp_path: Path, refused: Refusal) -> None:
     with refused(TypeError, "samples: got [1], expected a DataFrame"):
         ImageDataBunch.from_samples([1])  # type: ignore[arg-type]
     with refused(ValueError, "bs: got 0"):
@@ -107,12 +107,12 @@ def test_tables_and_codes_that_are_none(tmp_path: Path, refused: Refusal) -> Non
         ({"seed": "one"}, "seed: got 'one', expected an integer"),
     ],
 )
-def test_settings_of_a_learner(options: dict[str, Any], told: str, numbers: DataBunch, refused: Refusal) -> None:
+def test_invalid_learner_settings(options: dict[str, Any], told: str, numbers: DataBunch, refused: Refusal) -> None:
     with refused(ValueError, told):
         Learner(numbers, nn.Linear(2, 2), **options)
 
 
-def test_what_is_no_data_no_model_and_no_activation(numbers: DataBunch, refused: Refusal) -> None:
+def test_wrong_types_for_data_model_and_activation(numbers: DataBunch, refused: Refusal) -> None:
     with refused(TypeError, "model: got 'resnet18', expected an nn.Module"):
         Learner(numbers, "resnet18")  # type: ignore[arg-type]
     with refused(TypeError, "model: got <class", "expected an nn.Module"):
@@ -135,7 +135,7 @@ def test_nothing_to_train(numbers: DataBunch, refused: Refusal) -> None:
     frozen.fit(1)
 
 
-def test_channels_that_the_data_does_not_have(tree: Tree, refused: Refusal) -> None:
+def test_channels_the_data_does_not_have(tree: Tree, refused: Refusal) -> None:
     with refused(ValueError, "in_chans: got 1, expected 3, the channels of the data"):
         cnn_learner(ImageDataBunch.from_folder(tree(), size=32, bs=2), "resnet18", pretrained=False, in_chans=1)
 
@@ -154,7 +154,7 @@ def test_fine_tune_refuses_before_its_first_stage(options: dict[str, Any], learn
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_numbers_of_numpy_are_numbers(learner: Make) -> None:
+def test_numpy_numbers_are_accepted(learner: Make) -> None:
     learn = learner()
     learn.fit(1, np.float32(1e-3))
     assert learn.lr_range(np.float32(0.5)) == [0.5]
@@ -162,7 +162,7 @@ def test_numbers_of_numpy_are_numbers(learner: Make) -> None:
 
 
 @pytest.mark.parametrize("n", ["head", 1.0, None, True])
-def test_freezing_to_what_is_no_group(n: Any, learner: Make, refused: Refusal) -> None:
+def test_freezing_to_a_group_that_does_not_exist(n: Any, learner: Make, refused: Refusal) -> None:
     model = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 2))
     with refused(ValueError, f"freeze_to: got {n!r}, expected an integer"):
         learner(model, groups=list(model)).freeze_to(n)

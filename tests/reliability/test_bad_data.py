@@ -25,24 +25,24 @@ Tree = Callable[..., Path]
 Refusal = Callable[..., AbstractContextManager[Any]]
 
 
-def test_row01_an_empty_folder(tmp_path: Path, refused: Refusal) -> None:
+def test_empty_folder(tmp_path: Path, refused: Refusal) -> None:
     (tmp_path / "empty").mkdir()
     with refused(ValueError, "no images (", ".jpg", ".png", f"{tmp_path}/empty", "found 0 files", "/train/<class>/"):
         ImageDataBunch.from_folder(tmp_path / "empty", **SMALL)
 
 
-def test_row02_a_path_that_is_not_there(tree: Tree, tmp_path: Path, refused: Refusal) -> None:
+def test_missing_path(tree: Tree, tmp_path: Path, refused: Refusal) -> None:
     tree()
     with refused(FileNotFoundError, f"{tmp_path}/picture/x", f"the nearest there is, {tmp_path}, holds pictures"):
         ImageDataBunch.from_folder(tmp_path / "picture" / "x", **SMALL)
 
 
-def test_row03_one_class(tree: Tree, refused: Refusal) -> None:
+def test_one_class(tree: Tree, refused: Refusal) -> None:
     with refused(ValueError, "only class 'ant'", "two or more"):
         ImageDataBunch.from_folder(tree(["ant"]), **SMALL)
 
 
-def test_row04_a_class_without_validation_items(
+def test_class_missing_from_validation(
     tree: Tree, flat: Callable[..., nn.Module], recwarn: pytest.WarningsRecorder
 ) -> None:
     root = tree(["ant", "bee", "cat"])
@@ -55,7 +55,7 @@ def test_row04_a_class_without_validation_items(
     assert table.sum(1).tolist() == [3, 0, 3]
 
 
-def test_row05_a_class_of_the_validation_set_alone(tree: Tree, refused: Refusal) -> None:
+def test_class_only_in_validation(tree: Tree, refused: Refusal) -> None:
     root = tree()
     (root / "valid" / "dog").mkdir()
     shutil.copy(root / "valid" / "bee" / "0.png", root / "valid" / "dog")
@@ -63,7 +63,7 @@ def test_row05_a_class_of_the_validation_set_alone(tree: Tree, refused: Refusal)
         ImageDataBunch.from_folder(root, **SMALL)
 
 
-def test_row10_a_batch_larger_than_the_training_set() -> None:
+def test_batch_larger_than_training_set() -> None:
     x, y = torch.zeros(36, 2), torch.arange(36) % 2
     with pytest.warns(LearnkitWarning, match="bs=1000 is more than the 36 training items; bs=36 is used"):
         dls = DataBunch.from_tensors(x, y, x, y, bs=1000)
@@ -71,13 +71,13 @@ def test_row10_a_batch_larger_than_the_training_set() -> None:
 
 
 @pytest.mark.parametrize("bs", [0, -4, 2.5, "8", True])
-def test_row11_a_batch_size_that_is_none(bs: Any, refused: Refusal) -> None:
+def test_invalid_batch_size(bs: Any, refused: Refusal) -> None:
     x, y = torch.zeros(8, 2), torch.arange(8) % 2
     with refused(ValueError, f"bs: got {bs!r}", "a whole number of items, 1 or more"):
         DataBunch.from_tensors(x, y, x, y, bs=bs)
 
 
-def test_row12_a_last_batch_of_one_before_batch_norm(recwarn: pytest.WarningsRecorder) -> None:
+def test_last_batch_of_one_before_batch_norm(recwarn: pytest.WarningsRecorder) -> None:
     class Counts(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -104,7 +104,7 @@ def spoilt(root: Path, content: bytes) -> Path:
     return file
 
 
-def test_row13_what_is_no_image(tree: Tree, flat: Callable[..., nn.Module], refused: Refusal) -> None:
+def test_not_an_image(tree: Tree, flat: Callable[..., nn.Module], refused: Refusal) -> None:
     root = tree()
     file = spoilt(root, b"this is a text")
     dls = ImageDataBunch.from_folder(root, **SMALL)
@@ -118,7 +118,7 @@ def test_row13_what_is_no_image(tree: Tree, flat: Callable[..., nn.Module], refu
     Learner(dls, flat(dls)).fit(1)
 
 
-def test_row14_a_truncated_image(tree: Tree, refused: Refusal) -> None:
+def test_truncated_image(tree: Tree, refused: Refusal) -> None:
     root = tree()
     whole = (root / "train" / "ant" / "1.png").read_bytes()
     file = spoilt(root, whole[: len(whole) // 2])
@@ -126,14 +126,14 @@ def test_row14_a_truncated_image(tree: Tree, refused: Refusal) -> None:
         list(ImageDataBunch.from_folder(root, **SMALL).fix_dl)
 
 
-def test_row15_a_file_of_no_bytes(tree: Tree, refused: Refusal) -> None:
+def test_empty_file(tree: Tree, refused: Refusal) -> None:
     root = tree()
     file = spoilt(root, b"")
     with refused(OSError, f"{file} (class ant, row 1)", "the file is empty"):
         list(ImageDataBunch.from_folder(root, **SMALL).fix_dl)
 
 
-def test_row16_every_kind_of_picture_becomes_rgb(tree: Tree) -> None:
+def test_image_mode_is_converted_to_rgb(tree: Tree) -> None:
     root = tree(n=7)
     folder = root / "train" / "ant"
     ramp = np.linspace(0, 255, 256, dtype=np.uint8).reshape(16, 16)
@@ -156,7 +156,7 @@ def test_row16_every_kind_of_picture_becomes_rgb(tree: Tree) -> None:
     assert torch.equal(x[5], (expected > 127.5 / 255).float())
 
 
-def test_row17_different_sizes_and_no_resize(tree: Tree, refused: Refusal) -> None:
+def test_mixed_sizes_without_resize(tree: Tree, refused: Refusal) -> None:
     root = tree()
     odd = root / "train" / "bee" / "1.png"
     Image.new("RGB", (50, 40)).save(odd)
@@ -178,13 +178,13 @@ def masked(tmp_path: Path, height: int = 16, value: int = 1, **options: Any) -> 
     )  # fmt: skip
 
 
-def test_row18_a_mask_of_another_size(tmp_path: Path, refused: Refusal) -> None:
+def test_mask_size_mismatch(tmp_path: Path, refused: Refusal) -> None:
     mask, image = tmp_path / "masks/train/0.png", tmp_path / "images/train/0.png"
     with refused(ValueError, f"{mask} (row 0): a mask of 16 x 20 pixels for {image} of 16 x 16"):
         masked(tmp_path, height=20)
 
 
-def test_row19_a_mask_with_values_that_are_no_classes(tmp_path: Path, refused: Refusal) -> None:
+def test_unknown_mask_values(tmp_path: Path, refused: Refusal) -> None:
     told = (f"{tmp_path}/masks/train/0.png", "{0, 1, 255}", "2 codes", "ignore_index=255")
     with refused(ValueError, *told):
         masked(tmp_path, value=255)
@@ -207,17 +207,17 @@ def table(tree: Tree) -> Callable[..., ImageDataBunch]:
     return make
 
 
-def test_row21_missing_labels(table: Callable[..., ImageDataBunch], refused: Refusal) -> None:
+def test_missing_labels(table: Callable[..., ImageDataBunch], refused: Refusal) -> None:
     with refused(ValueError, "2 rows have no label, first rows [2, 4]"):
         table(labels=["ant", "ant", None, "bee", float("nan"), "bee"])
 
 
-def test_row22_a_missing_column(table: Callable[..., ImageDataBunch], refused: Refusal) -> None:
+def test_missing_column(table: Callable[..., ImageDataBunch], refused: Refusal) -> None:
     with refused(ValueError, "no column 'name'; columns are a, b"):
         table(fn_col="name")
 
 
-def test_row23_files_that_are_not_there(table: Callable[..., ImageDataBunch], refused: Refusal) -> None:
+def test_missing_files(table: Callable[..., ImageDataBunch], refused: Refusal) -> None:
     names = [*(f"train/ant/{i}.png" for i in range(3)), *(f"train/bee/{i}.png" for i in range(9))]
     shown = [f"bee/{i}.png' (row {i + 3})" for i in range(3, 8)]
     with refused(FileNotFoundError, "6 of 12 files are missing", *shown) as caught:
@@ -225,7 +225,7 @@ def test_row23_files_that_are_not_there(table: Callable[..., ImageDataBunch], re
     assert "bee/8.png" not in str(caught.value)  # five are enough
 
 
-def test_row24_an_empty_table(table: Callable[..., ImageDataBunch], tmp_path: Path, refused: Refusal) -> None:
+def test_empty_table(table: Callable[..., ImageDataBunch], tmp_path: Path, refused: Refusal) -> None:
     with refused(ValueError, "labels.csv has 0 rows"):
         table([])
     (tmp_path / "pictures" / "labels.csv").write_bytes(b"")
@@ -233,7 +233,7 @@ def test_row24_an_empty_table(table: Callable[..., ImageDataBunch], tmp_path: Pa
         ImageDataBunch.from_csv(tmp_path / "pictures", **SMALL)
 
 
-def test_row25_one_file_in_training_and_validation(table: Callable[..., ImageDataBunch], refused: Refusal) -> None:
+def test_leak_of_one_file(table: Callable[..., ImageDataBunch], refused: Refusal) -> None:
     names = [*(f"train/{label}/{i}.png" for label in ("ant", "bee") for i in range(2)), "train/ant/0.png"]
     names += ["train/bee/0.png", "train/ant/1.png"]
     leaks = {"extra": {"v": [0, 0, 0, 0, 1, 1, 1]}, "valid_col": "v"}
@@ -247,7 +247,7 @@ def test_row25_one_file_in_training_and_validation(table: Callable[..., ImageDat
         table([*names[:5], *valid], extra={"v": [0, 0, 0, 0, 0, 1, 1]}, valid_col="v")
 
 
-def test_row25_one_file_by_two_names(table: Callable[..., ImageDataBunch], tmp_path: Path, refused: Refusal) -> None:
+def test_leak_of_one_file_under_two_names(table: Callable[..., ImageDataBunch], tmp_path: Path, refused: Refusal) -> None:
     os.symlink(tmp_path / "pictures/train/ant/0.png", tmp_path / "pictures/valid/ant/again.png")
     names = [f"train/{label}/{i}.png" for label in ("ant", "bee") for i in range(2)]
     with refused(ValueError, "1 files are in the training set and in another one"):
@@ -255,12 +255,12 @@ def test_row25_one_file_by_two_names(table: Callable[..., ImageDataBunch], tmp_p
 
 
 @pytest.mark.parametrize("share", [0, 1, 2, -0.1, float("nan"), "half"])
-def test_row26_a_share_that_is_none(share: Any, tree: Tree, refused: Refusal) -> None:
+def test_invalid_valid_pct(share: Any, tree: Tree, refused: Refusal) -> None:
     with refused(ValueError, f"valid_pct: got {share!r}", "a share in (0, 1)"):
         ImageDataBunch.from_folder(tree() / "train", valid_pct=share, **SMALL)
 
 
-def test_row27_an_empty_test_set(tree: Tree, learner: Callable[..., Learner], refused: Refusal) -> None:
+def test_empty_test_set(tree: Tree, learner: Callable[..., Learner], refused: Refusal) -> None:
     root = tree()
     dls = ImageDataBunch.from_folder(root, **SMALL)
     with refused(ValueError, "the test set is empty"):
