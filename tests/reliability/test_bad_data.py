@@ -247,7 +247,9 @@ def test_leak_of_one_file(table: Callable[..., ImageDataBunch], refused: Refusal
         table([*names[:5], *valid], extra={"v": [0, 0, 0, 0, 0, 1, 1]}, valid_col="v")
 
 
-def test_leak_of_one_file_under_two_names(table: Callable[..., ImageDataBunch], tmp_path: Path, refused: Refusal) -> None:
+def test_leak_of_one_file_under_two_names(
+    table: Callable[..., ImageDataBunch], tmp_path: Path, refused: Refusal
+) -> None:
     os.symlink(tmp_path / "pictures/train/ant/0.png", tmp_path / "pictures/valid/ant/again.png")
     names = [f"train/{label}/{i}.png" for label in ("ant", "bee") for i in range(2)]
     with refused(ValueError, "1 files are in the training set and in another one"):
