@@ -1,6 +1,7 @@
 # Every target makes what it needs: the first run builds .venv, the next ones find it there.
 PYTHON ?= python3
 RUN := .venv/bin/python
+PYTEST := $(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --editable
 
 .PHONY: demo test test-slow check bench clean
@@ -11,10 +12,10 @@ demo: .venv/examples.stamp ## train on digits, write what it saw to demo/
 	$(RUN) examples/digits.py --out demo
 
 test: .venv/dev.stamp ## everything but the slow tests; ARGS="-k schedule" narrows it
-	$(RUN) -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-slow: .venv/dev.stamp ## everything
-	$(RUN) -m pytest -m "" $(ARGS)
+	$(PYTEST) -m "" $(ARGS)
 
 check: .venv/dev.stamp ## style and types
 	$(RUN) -m ruff check .
