@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -112,7 +113,7 @@ def walks(root: Path) -> dict[str, tuple[int, ...]]:
     learn = Learner(dls, model, metrics="accuracy", path=root)
     learn.fit(1)
     files = model.files
-    switches = 1 + sum(a != b for a, b in zip(files, files[1:], strict=False))
+    switches = 1 + sum(a != b for a, b in pairwise(files))
     rows["fit -> forward (stack)"] = (len(files), len(files), len(set(files)), switches, len(files))
     measure("fit(1) whole (8 batches)", lambda: learn.fit(1))
     measure("validate()", learn.validate)

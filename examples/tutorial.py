@@ -97,8 +97,8 @@ interp.plot_grad_cam(worst)
 # %% [markdown]
 # ## Can its probabilities be trusted?
 #
-# A model trained with MixUp tends to be underconfident. One number, the temperature, is fitted on the validation set and
-# kept in exports; the predicted classes stay the same, only their confidence changes.
+# A model trained with MixUp tends to be underconfident. One number, the temperature, is fitted on the validation set
+# and kept in exports; the predicted classes stay the same, only their confidence changes.
 
 # %%
 before = interp.calibration().ece

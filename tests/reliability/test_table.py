@@ -14,7 +14,7 @@ def documented() -> list[str]:
     return re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
 
 
-def tested() -> list[str]:
+def names_of_tests() -> list[str]:
     """The names of the tests in this folder, without test_."""
     trees = [ast.parse(file.read_text(encoding="utf-8")) for file in sorted(FOLDER.glob("test_*.py"))]
     functions = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
@@ -24,4 +24,4 @@ def tested() -> list[str]:
 def test_every_bad_input_of_the_table_has_a_test() -> None:
     names = documented()
     assert len(names) == len(set(names)) == 40
-    assert [name for name in names if not any(test.startswith(name) for test in tested())] == []
+    assert [name for name in names if not any(test.startswith(name) for test in names_of_tests())] == []
