@@ -1,4 +1,4 @@
-"""What hostile tests share: trees of small pictures, learners that train in milliseconds, fits that break, errors."""
+"""Fixtures of the reliability tests: small image trees, fast learners, interrupted fits, expected errors."""
 
 import resource
 import signal
@@ -32,7 +32,7 @@ def tree(tmp_path: Path) -> Tree:
     """Make a tree {train,valid}/CLASS/0.png… of noise: its root."""
 
     def make(
-        classes: Sequence[str] = ("ant", "bee"), n: int = 3, name: str = "pictures", size: tuple[int, int] = (16, 16)
+        classes: Sequence[str] = ("ant", "bee"), n: int = 3, name: str = "images", size: tuple[int, int] = (16, 16)
     ) -> Path:
         numbers = np.random.default_rng(0)
         root = tmp_path / name
@@ -49,7 +49,7 @@ def tree(tmp_path: Path) -> Tree:
 
 @pytest.fixture
 def refused() -> Refusal:
-    """Expect an error that is learnkit's and a built-in one, and that says all of this in one line."""
+    """Expect a LearnkitError that is also this built-in error; its one-line message contains all of these parts."""
 
     @contextmanager
     def expect(builtin: type[BaseException], *told: str) -> Iterator[Any]:
@@ -65,7 +65,7 @@ def refused() -> Refusal:
 
 @pytest.fixture
 def full_disk() -> FullDisk:
-    """Inside the block the system refuses what makes any file longer than this many bytes, as a full disk does.
+    """Inside the block no file can grow beyond this many bytes, as on a full disk.
 
     The limit is the whole process's, so it must not outlast the block: pytest writes a line after each test, and its
     own output may be a long file.
@@ -87,7 +87,7 @@ def full_disk() -> FullDisk:
 
 @pytest.fixture
 def numbers() -> DataBunch:
-    """36 items of two numbers and two classes, in batches of 4."""
+    """36 items of two features and two classes, in batches of 4."""
     x = torch.randn(36, 2, generator=torch.Generator().manual_seed(0))
     y = torch.arange(36) % 2
     return DataBunch.from_tensors(x, y, x, y, bs=4)
@@ -95,7 +95,7 @@ def numbers() -> DataBunch:
 
 @pytest.fixture
 def learner(numbers: DataBunch, tmp_path: Path) -> Callable[..., Learner]:
-    """Make a learner of these numbers; keywords go to it."""
+    """Create a learner on these numbers; keywords are passed on."""
 
     def make(model: nn.Module | None = None, **options: Any) -> Learner:
         return Learner(options.pop("dls", numbers), model or nn.Linear(2, 2), path=tmp_path, seed=0, **options)
@@ -105,7 +105,7 @@ def learner(numbers: DataBunch, tmp_path: Path) -> Callable[..., Learner]:
 
 @pytest.fixture
 def flat() -> Callable[[ImageDataBunch], nn.Module]:
-    """The smallest model for a bunch of pictures."""
+    """The smallest model for an image bunch."""
 
     def make(dls: ImageDataBunch) -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(dls.input_shape)), dls.c))
@@ -115,7 +115,7 @@ def flat() -> Callable[[ImageDataBunch], nn.Module]:
 
 @pytest.fixture
 def network() -> Network:
-    """Make a model of the blobs that draws random numbers as it trains."""
+    """Create a model for the blobs that draws random numbers in training."""
 
     def make(width: int = 8, dropout: float = 0.3) -> nn.Module:
         return nn.Sequential(nn.Linear(2, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, 2))
@@ -125,7 +125,7 @@ def network() -> Network:
 
 @pytest.fixture
 def make(blobs: Any, network: Network, tmp_path: Path) -> Callable[..., Learner]:
-    """A learner of 4 batches an epoch, its weights always the same unless `init` is another."""
+    """A learner with 4 batches per epoch; its weights depend on `init` alone."""
 
     def made(
         *,
@@ -147,7 +147,7 @@ def make(blobs: Any, network: Network, tmp_path: Path) -> Callable[..., Learner]
 
 
 class At(Callback):
-    """Does something once: after a batch of the fit, of the 4 of each epoch, or at another hook of an epoch."""
+    """Acts once: after a batch of the fit (4 per epoch), or at another hook of an epoch."""
 
     order = 99
 
@@ -174,19 +174,19 @@ def crash() -> None:
 
 @pytest.fixture
 def act_at() -> Callable[..., Callback]:
-    """Make a callback that does something at a batch of a fit, or at another hook of an epoch."""
+    """Create a callback that acts at a batch of a fit, or at another hook of an epoch."""
     return At
 
 
 @pytest.fixture
 def crash_at() -> Callable[..., Callback]:
-    """Make a callback that ends a fit with a ZeroDivisionError, as `act_at` does."""
+    """Create a callback that ends a fit with a ZeroDivisionError, like `act_at`."""
     return lambda number, hook="after_batch": At(number, crash, hook)
 
 
 @pytest.fixture
 def broken() -> Callable[..., Learner]:
-    """Fit a learner for 3 epochs that come to their end at a batch: the learner."""
+    """Fit a learner for 3 epochs that fail at a batch; returns the learner."""
 
     def fit(learn: Learner, at: int, **options: Any) -> Learner:
         with pytest.raises(ZeroDivisionError):
@@ -198,13 +198,13 @@ def broken() -> Callable[..., Learner]:
 
 @pytest.fixture
 def checkpoint_folder() -> Callable[..., Path]:
-    """Where the checkpoints of a learner's fit are."""
+    """The checkpoint folder of a learner's fit."""
     return lambda learn, fit=0: learn.path / "models" / "checkpoints" / f"fit-{fit}"
 
 
 @pytest.fixture
 def everything() -> Callable[[Learner], list[Any]]:
-    """All that two fits must have in common to be the same: weights, optimizer, history, and where the learner is."""
+    """Everything in which two equal fits agree: weights, optimizer, history, and the learner's counters."""
 
     def listed(learn: Learner) -> list[Any]:
         assert learn.opt is not None

@@ -1,4 +1,4 @@
-"""The fits that kills.py kills and resumes: small, of every task, and with whatever a fit may carry along."""
+"""The fits that kills.py kills and resumes: small, of every task, with every kind of state a fit can have."""
 
 from collections.abc import Callable as Run
 from pathlib import Path
@@ -17,7 +17,7 @@ N_TRAIN, N_VALID, EPOCHS = 120, 40, 3
 
 
 class Notes(Callback):
-    """Writes down where a fit was taken up."""
+    """Notes where a fit was resumed."""
 
     def before_fit(self, state: Any) -> None:
         if state.resumed:
@@ -32,18 +32,18 @@ def tensors() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return x[:N_TRAIN], y[:N_TRAIN], x[N_TRAIN:], y[N_TRAIN:]
 
 
-def pictures(folder: Path) -> None:
-    """The digits as PNG files {train,valid}/{0,…,9}/n.png, and where there is ink as masks/{train,valid}_n.png."""
+def write_images(folder: Path) -> None:
+    """The digits as PNG files {train,valid}/{0,…,9}/n.png, and their ink as masks/{train,valid}_n.png."""
     x_train, y_train, x_valid, y_valid = tensors()
     for split, x, y in (("train", x_train, y_train), ("valid", x_valid, y_valid)):
         for number, (image, label) in enumerate(zip(x, y, strict=True)):
             file = folder / split / str(int(label)) / f"{number}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
-            picture = Image.fromarray((image[0] * 255).byte().numpy()).resize((16, 16))
-            picture.save(file)
+            scaled = Image.fromarray((image[0] * 255).byte().numpy()).resize((16, 16))
+            scaled.save(file)
             mask = folder / "masks" / f"{split}_{number}.png"
             mask.parent.mkdir(exist_ok=True)
-            picture.point(lambda value: value > 127).save(mask)
+            scaled.point(lambda value: value > 127).save(mask)
 
 
 def network(channels: int = 1) -> nn.Sequential:
@@ -155,9 +155,9 @@ CONFIGURATIONS: dict[str, Run[[Options], Learner]] = {
     "images, augmentation, 0 workers": one_cycle(lambda: from_folder(0)),
     "images, augmentation, 2 workers": one_cycle(lambda: from_folder(2)),
     "images, balanced sampler, 2 workers": one_cycle(lambda: from_folder(2, sampler="balanced")),
-    "own dataset, global generators, 2 workers": one_cycle(lambda: from_datasets(2)),
-    "own DataLoader, global generators, 0 workers": one_cycle(lambda: from_loaders(0)),
-    "own DataLoader, 2 workers": one_cycle(lambda: from_loaders(2)),
+    "custom dataset, global generators, 2 workers": one_cycle(lambda: from_datasets(2)),
+    "custom DataLoader, global generators, 0 workers": one_cycle(lambda: from_loaders(0)),
+    "custom DataLoader, 2 workers": one_cycle(lambda: from_loaders(2)),
     "MixUp, CSVLogger": one_cycle(in_memory, callbacks.MixUp, callbacks.CSVLogger),
     "SaveModel, EarlyStopping, CSVLogger": with_callbacks(
         lambda: [callbacks.SaveModel(), callbacks.EarlyStopping(min_delta=0.5), callbacks.CSVLogger()]
@@ -168,11 +168,11 @@ CONFIGURATIONS: dict[str, Run[[Options], Learner]] = {
     "float16, scaled gradients": with_callbacks(lambda: [callbacks.MixedPrecision("fp16")]),
     "EMA": with_callbacks(lambda: [callbacks.EMA(0.9)]),
     "SWA": with_callbacks(lambda: [callbacks.SWA(0.3)]),
-    "TorchScheduler a batch, SGD": with_callbacks(
+    "TorchScheduler per batch, SGD": with_callbacks(
         lambda: [callbacks.TorchScheduler(lambda step: 0.95**step, every="batch")],
         lambda: in_memory(opt_func="sgd"),
     ),
-    "TorchScheduler an epoch": with_callbacks(lambda: [callbacks.TorchScheduler(lambda epoch: 0.5**epoch)]),
+    "TorchScheduler per epoch": with_callbacks(lambda: [callbacks.TorchScheduler(lambda epoch: 0.5**epoch)]),
     "ReduceLROnPlateau": with_callbacks(lambda: [callbacks.ReduceLROnPlateau(min_delta=0.5)]),
     "fine_tune: a frozen stage, then all": two_stages,
     "U-Net, masks, bfloat16": one_cycle(lambda: with_masks().to_bf16(), callbacks.CSVLogger),

@@ -1,9 +1,9 @@
 """Fits that are killed at random and resumed: `python tests/reliability/kills.py --trials 4`.
 
-Each run is a process of its own, forked from one that has imported torch. One kills itself with SIGKILL, at a random
-hook or at a random step of writing a file, or is killed from outside at a random time; the next one goes on with
-resume="auto". Weights, the optimizer's moments, history, rates, the best weights on disk and the CSV file must be those
-of a fit that nobody killed, to the last bit.
+Each run is a separate process, forked from one that has imported torch. It kills itself with SIGKILL, at a random hook
+or a random step of writing a file, or is killed from outside at a random time; the next one resumes with resume="auto".
+Weights, the optimizer's moments, history, rates, the best weights on disk and the CSV file must be bit-identical to
+those of an uninterrupted fit.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fits_to_kill import CONFIGURATIONS, EPOCHS, Options, pictures  # beside this file, which is run as a script
+from fits_to_kill import CONFIGURATIONS, EPOCHS, Options, write_images  # next to this file, which runs as a script
 from torch import Tensor
 
 from learnkit import Callback, Learner
@@ -68,7 +68,7 @@ for _name in HOOKS:
     setattr(Kills, _name, _hook(_name))
 
 
-# What must be the same
+# What must be equal
 
 
 def digest(values: Any) -> str:
@@ -104,7 +104,7 @@ def outcome(learn: Learner) -> dict[str, Any]:
 
 
 def start(name: str, folder: Path, options: Options, kill: tuple[str, int] | None, seed: int) -> int:
-    """A process that runs one fit from weights drawn with this seed, and writes what came out of it."""
+    """A process that runs one fit from weights drawn with this seed, and writes its outcome."""
     process = os.fork()
     if process:
         return process
@@ -129,7 +129,7 @@ def wait(process: int) -> int:
 
 
 def random_kill(random: random.Random, seconds: float) -> tuple[tuple[str, int] | None, float]:
-    """A hook or a function and the number of its call, or a time."""
+    """A hook or function with the number of its call, or a time."""
     kind = random.random()
     if kind < 0.25:
         return None, random.uniform(0.05, 1.0) * seconds
@@ -145,8 +145,8 @@ def empty(folder: Path) -> None:
     folder.mkdir()
 
 
-def trial(name: str, root: Path, random: random.Random, most_kills: int) -> dict[str, Any]:
-    """One fit that nobody kills, and one that is killed once or more, up to `most_kills` times."""
+def trial(name: str, root: Path, random: random.Random, max_kills: int) -> dict[str, Any]:
+    """One uninterrupted fit, and one that is killed one to `max_kills` times."""
     whole, broken = root / "whole", root / "broken"
     empty(whole)
     empty(broken)
@@ -159,8 +159,8 @@ def trial(name: str, root: Path, random: random.Random, most_kills: int) -> dict
     options = {"checkpoint_every": every, "resume": "auto"}
     kills = 0
     while True:
-        kill, after = random_kill(random, seconds) if kills < most_kills else (None, 0.0)
-        # The first process begins with the weights of the fit that nobody kills, the others with any.
+        kill, after = random_kill(random, seconds) if kills < max_kills else (None, 0.0)
+        # The first process starts with the weights of the uninterrupted fit, the others with any.
         fresh = not list(broken.rglob("last*.ckpt"))
         process = start(name, broken, dict(options), kill, seed if fresh else random.randrange(2**31))
         if after:
@@ -169,7 +169,7 @@ def trial(name: str, root: Path, random: random.Random, most_kills: int) -> dict
         status = wait(process)
         if status == 0 and kills:
             break
-        if status == 0:  # it was done before it could be killed: once more
+        if status == 0:  # done before it could be killed: once more
             empty(broken)
             continue
         log = (broken / "log.txt").read_text()
@@ -188,21 +188,21 @@ def trial(name: str, root: Path, random: random.Random, most_kills: int) -> dict
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=1, help="of each configuration")
-    parser.add_argument("--kills", type=int, default=2, help="at most, in a trial")
+    parser.add_argument("--trials", type=int, default=1, help="per configuration")
+    parser.add_argument("--kills", type=int, default=2, help="at most, per trial")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="configurations with this in their name")
     args = parser.parse_args()
     torch.set_num_threads(1)
     os.environ["LEARNKIT_PROGRESS"] = "off"
     for module in ("pandas", "torch._dynamo", "torch.distributions"):
-        importlib.import_module(module)  # once, and not in every process
+        importlib.import_module(module)  # once, not in every process
     numbers = random.Random(args.seed)
     total, failed = 0, []
     print(f"{'configuration':46} {'trials':>6} {'kills':>6} {'resumed':>8} {'mid-epoch':>10}  identical")
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        pictures(root / "digits")
+        write_images(root / "digits")
         for configuration in CONFIGURATIONS:
             if args.only not in configuration:
                 continue

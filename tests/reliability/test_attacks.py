@@ -1,30 +1,30 @@
-"""Attacks: files that run code, names that lead elsewhere, pictures that are none. Nothing runs, nothing is written.
+"""Attacks: files that run code, names that lead elsewhere, bogus images. Nothing runs, nothing is written.
 
-Where each attack of the list is tested:
+Where each attack is tested:
 
 ==  ==================================================  ===============================================================
- 1  a pickle where weights or an export are expected    here, six carriers through every way in; tests/test_weight_files
+ 1  a pickle where weights or an export are expected    here, six carriers, every entry point; tests/test_safe_load
  2  a pickle as a checkpoint                            here; tests/reliability/test_resume*, tests/persistence
- 3  torch's old formats                                 here; tests/test_weight_files
+ 3  torch's old formats                                 here; tests/test_safe_load
  4  .pt2                                                here; tests/persistence (export)
- 5  a folder of distributed checkpoints                 here: a folder is no file, and its .metadata is not read
- 6  names of classes and modules in a manifest          tests/persistence (manifest, recipes)
- 7  references to other files in an export              tests/persistence (archive, manifest, tensors)
+ 5  a folder of distributed checkpoints                 here: a folder is not a file, its .metadata is not read
+ 6  names of classes and modules in a manifest          tests/persistence/lk (manifest), tests/models/test_spec
+ 7  references to other files in an export              tests/persistence/lk (file, manifest)
  8  paths out of names                                  here; tests/persistence/test_weights, tests/callbacks
- 9  sizes that are a bomb                               tests/persistence (archive, tensors)
-10  archives that write elsewhere                       tests/data/test_archives (tar and zip files)
-11  archives that grow                                  tests/data/test_archives
-12  downloads swapped, cut or redirected                tests/data/test_fetching
-13  pictures that grow, formats that run programs       here; tests/data/test_images
-14  names in tables                                     tests/data/test_listed, tests/data/test_factory_errors
-15  markup in names                                     tests/test_markup, tests/interpretation (report)
+ 9  sizes that are a bomb                               tests/persistence/lk (file)
+10  archives that write elsewhere                       tests/data/test_unpack (tar and zip files)
+11  archives that grow                                  tests/data/test_unpack
+12  downloads swapped, cut or redirected                tests/data/test_download
+13  image bombs, formats that run programs              here; tests/data/image/test_read
+14  names in tables                                     tests/data/table/test_from_csv
+15  markup in names                                     tests/test_text, tests/interpretation (report)
 16  control characters in names, formulas in tables     here; tests/callbacks/test_csv_logger, tests/inference (tables)
 17  the name of a TensorBoard run                       tests/callbacks/test_tensorboard
-18  YAML                                                learnkit reads none: tests/test_architecture
+18  YAML                                                learnkit reads no YAML: tests/test_architecture
 19  pretrained weights, damaged or missing              tests/models/test_pretrained
 20  object collectives                                  tests/test_architecture
 21  names of temporary files                            here; tests/persistence/test_weights
-22  deleting what a table names                         learnkit deletes nothing that a user's table names
+22  deleting what a table names                         learnkit deletes nothing that a table names
 ==  ==================================================  ===============================================================
 """
 
@@ -59,7 +59,7 @@ Tree = Callable[..., Path]
 Refusal = Callable[..., AbstractContextManager[Any]]
 CARRIERS = ["pickle", "old pickle", "torch zip", "torch legacy", "torch tar", "pt2"]
 
-# Opens each carrier as somebody would who does not know better.
+# Opens each carrier as a careless user would.
 VICTIM = """
 import pickle, sys, warnings, logging
 import torch, torch.export
@@ -74,7 +74,7 @@ for file in sys.argv[1:]:
         else:
             pickle.load(open(file, "rb"))
     except Exception:
-        pass  # some fail once the harm is done
+        pass  # some fail after the harm is done
 """
 
 
@@ -193,7 +193,7 @@ WAYS += [resume, resume_folder] if exists("learnkit.learner.resume") else []
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("kind", CARRIERS)
-def test_no_way_in_runs_a_file(
+def test_no_entry_point_runs_a_file(
     kind: str,
     way: Callable[[Learner, Path], None],
     carriers: dict[str, tuple[Path, Path]],
@@ -205,7 +205,7 @@ def test_no_way_in_runs_a_file(
     assert not marker.exists()
 
 
-def test_a_folder_of_a_distributed_checkpoint_is_not_read(learner: Callable[..., Learner], tmp_path: Path) -> None:
+def test_a_distributed_checkpoint_folder_is_not_loaded(learner: Callable[..., Learner], tmp_path: Path) -> None:
     folder, marker = tmp_path / "checkpoint", tmp_path / "ran"
     folder.mkdir()
     (folder / ".metadata").write_bytes(pickle.dumps(Bomb(marker)))
@@ -214,13 +214,13 @@ def test_a_folder_of_a_distributed_checkpoint_is_not_read(learner: Callable[...,
     assert not marker.exists()
 
 
-# Names that would be paths.
+# Names that are paths.
 
 NAMES = ["../../x", "a/b", "a\\b", "..", ".", "", "a\0b", "x" * 300, "a\nb", "\x1b[2J", " ", "con:", "~", "$HOME"]
 
 
 @pytest.mark.parametrize("name", NAMES, ids=repr)
-def test_names_become_no_paths(name: str, learner: Callable[..., Learner], tmp_path: Path, refused: Refusal) -> None:
+def test_names_are_not_paths(name: str, learner: Callable[..., Learner], tmp_path: Path, refused: Refusal) -> None:
     learn = learner()
     before = set(tmp_path.parent.iterdir())
     for use in (learn.save, learn.load, lambda name: SaveModel(name=name)):
@@ -231,12 +231,12 @@ def test_names_become_no_paths(name: str, learner: Callable[..., Learner], tmp_p
 
 
 @pytest.mark.parametrize("name", ["../../x.csv", "a\0b.csv", "x" * 300 + ".csv", "../x.csv", ""])
-def test_the_file_of_a_logger_is_below_the_model_folder(name: str, refused: Refusal) -> None:
+def test_a_log_file_stays_in_the_model_folder(name: str, refused: Refusal) -> None:
     with refused(ValueError, "filename: got"):
         CSVLogger(name)
 
 
-# Names that steer a terminal, or look like lines of a log.
+# Names that steer a terminal, or look like log lines.
 
 EVIL = ["\x1b[2J", "a\nERROR learnkit", "\r", "\x07", "a\u202egnp", "\x9b31m"]
 
@@ -246,7 +246,7 @@ def is_plain(text: str) -> bool:
 
 
 @pytest.mark.parametrize("name", EVIL, ids=repr)
-def test_errors_and_warnings_show_evil_names_escaped(name: str, tree: Tree, tmp_path: Path) -> None:
+def test_errors_and_warnings_escape_hostile_names(name: str, tree: Tree, tmp_path: Path) -> None:
     root = tree(["ant", name])
     bad = root / "train" / name / f"{name}.png"
     bad.write_bytes(b"none")
@@ -270,7 +270,7 @@ def test_errors_and_warnings_show_evil_names_escaped(name: str, tree: Tree, tmp_
     assert "ERROR" not in str(dls.summary()) or "\\nERROR" in str(dls.summary())
 
 
-def test_an_error_with_a_name_of_no_utf8_can_be_logged(tree: Tree) -> None:
+def test_an_error_with_a_non_utf8_name_can_be_logged(tree: Tree) -> None:
     root = tree()
     bad = os.path.join(os.fsencode(root / "train" / "ant"), b"\xff\xfe.png")
     with open(bad, "wb") as file:
@@ -281,7 +281,7 @@ def test_an_error_with_a_name_of_no_utf8_can_be_logged(tree: Tree) -> None:
     str(caught.value).encode("utf-8")
 
 
-# Pictures.
+# Images.
 
 
 def png_of(side: int, file: Path) -> None:
@@ -296,7 +296,7 @@ def png_of(side: int, file: Path) -> None:
     file.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", lines) + chunk(b"IEND", b""))
 
 
-def test_a_picture_of_900_megapixels_is_refused_before_it_is_decoded(tree: Tree) -> None:
+def test_a_900_megapixel_image_is_refused_before_decoding(tree: Tree) -> None:
     root = tree()
     bomb = root / "train" / "ant" / "0.png"
     png_of(30_000, bomb)
@@ -318,20 +318,18 @@ PSD = b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, 8, 8, 8, 3) + bytes(12) 
 @pytest.mark.parametrize(
     "content", [EPS, PSD, b"%PDF-1.4\n", b"SIMPLE  =                    T"], ids=["eps", "psd", "pdf", "fits"]
 )
-def test_a_format_that_is_not_read_is_not_read_under_another_name(content: bytes, tree: Tree) -> None:
+def test_an_unsupported_format_is_refused_under_another_extension(content: bytes, tree: Tree) -> None:
     root = tree()
     (root / "train" / "ant" / "0.png").rename(root / "train" / "ant" / "0.jpg")
     (root / "train" / "ant" / "0.jpg").write_bytes(content)
     with pytest.raises(ImageError, match=r"0\.jpg .*cannot be read as an image"):
         list(ImageDataBunch.from_folder(root, size=16, bs=2).fix_dl)
-    with contextlib.suppress(OSError):  # what Pillow itself makes of it
+    with contextlib.suppress(OSError):  # what Pillow itself does with it
         Image.open(root / "train" / "ant" / "0.jpg").close()
     assert not Path("ran").exists()
 
 
-def test_a_link_planted_where_a_temporary_file_was_expected_is_not_followed(
-    learner: Callable[..., Learner], tmp_path: Path
-) -> None:
+def test_a_planted_symlink_is_not_followed(learner: Callable[..., Learner], tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_bytes(b"precious")
     models = tmp_path / "models"
@@ -344,7 +342,7 @@ def test_a_link_planted_where_a_temporary_file_was_expected_is_not_followed(
     assert torch.load(path, weights_only=True).keys() == {"model", "opt"}
 
 
-def test_weights_by_a_name_are_no_way_out(tree: Tree) -> None:
+def test_weights_by_name_cannot_escape(tree: Tree) -> None:
     dls = ImageDataBunch.from_folder(tree(), size=32, bs=2)
     for name in ("../../../etc/passwd", "/etc/passwd", "http://127.0.0.1/w.pth"):
         with pytest.raises(LearnkitError):
@@ -353,7 +351,7 @@ def test_weights_by_a_name_are_no_way_out(tree: Tree) -> None:
         cnn_learner(dls, "os.system", pretrained=False)
 
 
-def test_a_short_file_that_asks_for_much_memory_is_refused(tmp_path: Path, learner: Callable[..., Learner]) -> None:
+def test_a_small_file_that_allocates_much_memory_is_refused(tmp_path: Path, learner: Callable[..., Learner]) -> None:
     file = tmp_path / "a.pth"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("a/data.pkl", b"\x80\x02}X\x01\x00\x00\x00wcbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85Rs.")
@@ -362,7 +360,7 @@ def test_a_short_file_that_asks_for_much_memory_is_refused(tmp_path: Path, learn
         learner().load(file)
 
 
-def test_a_torch_file_with_two_members_of_one_name_is_refused(tmp_path: Path, learner: Callable[..., Learner]) -> None:
+def test_a_torch_file_with_duplicate_members_is_refused(tmp_path: Path, learner: Callable[..., Learner]) -> None:
     file = learner().save(tmp_path / "a.pth")
     with zipfile.ZipFile(file) as archive:
         name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
@@ -373,7 +371,7 @@ def test_a_torch_file_with_two_members_of_one_name_is_refused(tmp_path: Path, le
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_header_of_a_hundred_thousand_tensors_is_refused(tmp_path: Path, learner: Callable[..., Learner]) -> None:
+def test_a_header_with_100_000_tensors_is_refused(tmp_path: Path, learner: Callable[..., Learner]) -> None:
     row = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
     header = json.dumps({f"t{number}": row for number in range(100_000)}).encode()
     (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)

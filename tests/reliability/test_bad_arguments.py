@@ -1,4 +1,4 @@
-"""Arguments that cannot work are refused where they are given, before anything is read, drawn or trained."""
+"""Invalid arguments are refused where they are passed, before anything is read, drawn or trained."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +64,7 @@ def test_missing_labels_include_blank_strings(label: str, tree: Tree, refused: R
 def test_not_an_image_in_any_file(tree: Tree, refused: Refusal) -> None:
     root = tree()
     for file in root.rglob("*.png"):
-        file.write_text("no picture")
+        file.write_text("not an image")
     with (
         pytest.warns(UserWarning, match="12 of 12 items"),
         refused(ValueError, "not one of 12 files can be read", ".png"),

@@ -1,7 +1,4 @@
-"""Bad data, rows 1 to 5, 10 to 19 and 21 to 27 of the forty bad inputs: refused before the first step.
-
-The other rows are in the other files test_bad_inputs_*.py.
-"""
+"""Bad data is refused before the first step; the inputs are those of the table in docs/reliability.md."""
 
 import os
 import shutil
@@ -33,8 +30,8 @@ def test_empty_folder(tmp_path: Path, refused: Refusal) -> None:
 
 def test_missing_path(tree: Tree, tmp_path: Path, refused: Refusal) -> None:
     tree()
-    with refused(FileNotFoundError, f"{tmp_path}/picture/x", f"the nearest there is, {tmp_path}, holds pictures"):
-        ImageDataBunch.from_folder(tmp_path / "picture" / "x", **SMALL)
+    with refused(FileNotFoundError, f"{tmp_path}/image/x", f"the nearest there is, {tmp_path}, holds images"):
+        ImageDataBunch.from_folder(tmp_path / "image" / "x", **SMALL)
 
 
 def test_one_class(tree: Tree, refused: Refusal) -> None:
@@ -228,9 +225,9 @@ def test_missing_files(table: Callable[..., ImageDataBunch], refused: Refusal) -
 def test_empty_table(table: Callable[..., ImageDataBunch], tmp_path: Path, refused: Refusal) -> None:
     with refused(ValueError, "labels.csv has 0 rows"):
         table([])
-    (tmp_path / "pictures" / "labels.csv").write_bytes(b"")
+    (tmp_path / "images" / "labels.csv").write_bytes(b"")
     with refused(ValueError, "labels.csv has 0 rows"):
-        ImageDataBunch.from_csv(tmp_path / "pictures", **SMALL)
+        ImageDataBunch.from_csv(tmp_path / "images", **SMALL)
 
 
 def test_leak_of_one_file(table: Callable[..., ImageDataBunch], refused: Refusal) -> None:
@@ -250,7 +247,7 @@ def test_leak_of_one_file(table: Callable[..., ImageDataBunch], refused: Refusal
 def test_leak_of_one_file_under_two_names(
     table: Callable[..., ImageDataBunch], tmp_path: Path, refused: Refusal
 ) -> None:
-    os.symlink(tmp_path / "pictures/train/ant/0.png", tmp_path / "pictures/valid/ant/again.png")
+    os.symlink(tmp_path / "images/train/ant/0.png", tmp_path / "images/valid/ant/again.png")
     names = [f"train/{label}/{i}.png" for label in ("ant", "bee") for i in range(2)]
     with refused(ValueError, "1 files are in the training set and in another one"):
         table([*names, "valid/ant/again.png", "valid/bee/0.png"], extra={"v": [0] * 4 + [1] * 2}, valid_col="v")
@@ -281,7 +278,7 @@ def test_empty_test_set(tree: Tree, learner: Callable[..., Learner], refused: Re
         DataBunch.from_tensors(x, y, x, y, x_test=torch.zeros(0, 2), bs=2)
 
 
-def test_the_errors_of_data_are_of_their_own_classes() -> None:
+def test_data_errors_have_their_own_classes() -> None:
     assert issubclass(ImageError, DataError)
     assert issubclass(DataError, ValueError)
     assert issubclass(UsageError, ValueError)

@@ -1,4 +1,4 @@
-"""Bad arguments, models and files, rows 6 to 9, 12, 20, 28 to 32 and 34 to 37 of the forty bad inputs."""
+"""Bad arguments, models and weights in training; the inputs are those of the table in docs/reliability.md."""
 
 import math
 from collections.abc import Callable
@@ -187,7 +187,7 @@ def test_non_finite_loss(numbers: DataBunch, learner: Make, refused: Refusal) ->
         learn.fit(1, 0.1, callbacks=Explodes())
     assert isinstance(caught.value, NonFiniteLossError)
     assert equal(before, weights(learn.model))
-    learn.fit(1)  # and it goes on
+    learn.fit(1)  # and it still works
 
 
 def test_non_finite_loss_from_a_non_finite_input(learner: Make, refused: Refusal) -> None:

@@ -1,4 +1,4 @@
-"""Rows 33, 38 and 39 of the forty bad inputs: disks, Ctrl-C and processes that give way."""
+"""Unwritable paths, Ctrl-C and dead workers, three of the inputs in docs/reliability.md."""
 
 import multiprocessing
 import os
@@ -24,8 +24,8 @@ Tree = Callable[..., Path]
 Refusal = Callable[..., AbstractContextManager[Any]]
 FullDisk = Callable[[int], AbstractContextManager[None]]
 
-# torch tells of a dead worker by an error out of a signal handler, wherever the main thread happens to be: in the
-# middle of a weak reference's callback Python can only say that it ignores it. The loader sees the death by itself.
+# torch reports a dead worker by raising from a signal handler, wherever the main thread happens to be: within a weak
+# reference's callback Python can only report that it ignores the error. The loader notices the death by itself.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
@@ -37,7 +37,7 @@ def equal(left: list[Tensor], right: list[Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
 
 
-# Row 33: a folder that cannot be written in, without permission bits, which do not bind root.
+# Unwritable paths, without permission bits, which do not bind root.
 
 
 def test_unwritable_path_file_in_place_of_the_folder(learner: Make, tmp_path: Path, refused: Refusal) -> None:
@@ -72,11 +72,11 @@ def test_unwritable_path_full_disk(learner: Make, refused: Refusal, full_disk: F
     learn.save("a")
 
 
-# Row 38: Ctrl-C, as a real signal.
+# Ctrl-C, as a real signal.
 
 
 class Interrupts(Callback):
-    """Sends this process a SIGINT in the hook given, once."""
+    """Sends this process one SIGINT in the given hook."""
 
     in_lr_find = True
 
@@ -142,7 +142,7 @@ def test_ctrl_c_in_a_prediction_preserves_the_mode(learner: Make) -> None:
 
 
 class Sleepy(torch.utils.data.Dataset[tuple[Tensor, int]]):
-    """Forty items, some of which do something to the process that reads them."""
+    """Forty items, one of which acts on the process that reads it."""
 
     def __init__(self, do: Callable[[], object] | None = None) -> None:
         self.do = do
@@ -170,7 +170,7 @@ from learnkit import Callback, DataBunch, Learner
 class Interrupts(Callback):
     def after_batch(self, state):
         if state.batch == 3:
-            os.killpg(0, signal.SIGINT)  # what a terminal does: the workers get it too
+            os.killpg(0, signal.SIGINT)  # as a terminal does: the workers get it too
 
 data = torch.utils.data.TensorDataset(torch.zeros(400, 2), torch.arange(400) % 2)
 learn = Learner(DataBunch.from_datasets(data, data, bs=4, num_workers=2, classes=["a", "b"]), nn.Linear(2, 2))
@@ -195,7 +195,7 @@ def test_ctrl_c_in_a_terminal_reaches_the_workers_and_the_next_fit_starts_new_on
     assert done.stdout.split("\n")[:2] == ["stopped", "1 rows"], done.stderr
 
 
-# Row 39: workers.
+# Workers.
 
 
 def kill() -> None:

@@ -1,4 +1,4 @@
-"""Disks and files that give way while they are read or written."""
+"""Disks and files that fail while they are read or written."""
 
 import builtins
 import errno
@@ -62,7 +62,7 @@ FAULTS = [delete, truncate, empty, make_folder, make_pipe, make_loop, make_devic
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-def test_a_picture_that_changes_after_it_was_listed(
+def test_an_image_that_changes_after_listing(
     fault: Callable[[Path], None], tree: Tree, flat: Callable[..., nn.Module], refused: Refusal
 ) -> None:
     root = tree()
@@ -78,7 +78,7 @@ def test_a_picture_that_changes_after_it_was_listed(
 
 
 @pytest.mark.parametrize("fault", FAULTS[1:3] + FAULTS[4:], ids=lambda fault: fault.__name__)
-def test_such_a_picture_is_found_and_can_be_left_out(fault: Callable[[Path], None], tree: Tree) -> None:
+def test_such_an_image_is_found_and_can_be_skipped(fault: Callable[[Path], None], tree: Tree) -> None:
     root = tree()
     fault(root / "train" / "bee" / "2.png")
     found = verify_images(root, min_side=1)
@@ -89,9 +89,7 @@ def test_such_a_picture_is_found_and_can_be_left_out(fault: Callable[[Path], Non
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.ESTALE, errno.EMFILE])
-def test_a_disk_that_fails_to_read_is_named_with_its_file(
-    code: int, tree: Tree, monkeypatch: pytest.MonkeyPatch, refused: Refusal
-) -> None:
+def test_a_read_error_names_the_file(code: int, tree: Tree, monkeypatch: pytest.MonkeyPatch, refused: Refusal) -> None:
     root = tree()
     dls = ImageDataBunch.from_folder(root, **SMALL)
     file = str(root / "train" / "bee" / "2.png")
@@ -107,7 +105,7 @@ def test_a_disk_that_fails_to_read_is_named_with_its_file(
         list(dls.fix_dl)
 
 
-def test_a_reader_that_fails_is_named_with_its_file(tree: Tree, refused: Refusal) -> None:
+def test_a_failing_reader_names_the_file(tree: Tree, refused: Refusal) -> None:
     def read(file: str) -> Any:
         if file.endswith("bee/2.png"):
             raise PermissionError(errno.EACCES, "Permission denied", file)
@@ -119,7 +117,7 @@ def test_a_reader_that_fails_is_named_with_its_file(tree: Tree, refused: Refusal
 
 
 @pytest.mark.parametrize("fault", [make_folder, make_pipe, make_loop], ids=lambda fault: fault.__name__)
-def test_what_is_no_file_is_not_read_as_weights(
+def test_special_files_are_not_read_as_weights(
     fault: Callable[[Path], None], learner: Callable[..., Learner], refused: Refusal
 ) -> None:
     learn = learner()
@@ -131,9 +129,7 @@ def test_what_is_no_file_is_not_read_as_weights(
         read_table(file.with_name("w.csv"), None, "infer", empty_is_none=False)
 
 
-def test_weights_that_are_cut_while_they_are_read(
-    learner: Callable[..., Learner], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_truncated_while_being_read(learner: Callable[..., Learner], monkeypatch: pytest.MonkeyPatch) -> None:
     path = learner().save("a")
     read = torch.load
 
@@ -149,9 +145,7 @@ def test_weights_that_are_cut_while_they_are_read(
 # Writing.
 
 
-def test_a_full_disk_leaves_the_old_files_and_nothing_else(
-    learner: Callable[..., Learner], full_disk: FullDisk
-) -> None:
+def test_a_full_disk_leaves_only_the_old_files(learner: Callable[..., Learner], full_disk: FullDisk) -> None:
     def wide() -> nn.Module:
         return nn.Sequential(nn.Linear(2, 5000), nn.Linear(5000, 2))
 
@@ -173,7 +167,7 @@ def test_a_full_disk_leaves_the_old_files_and_nothing_else(
 
 
 @pytest.mark.parametrize("name", ["/dev/full", "/proc/self/nothing.csv"])
-def test_a_log_that_cannot_be_written_ends_the_fit_with_its_path(
+def test_an_unwritable_log_ends_the_fit_with_its_path(
     name: str, learner: Callable[..., Learner], refused: Refusal
 ) -> None:
     learn = learner()
@@ -200,14 +194,14 @@ def test_a_file_in_place_of_the_model_folder_is_named(
     learn.fit(1)
 
 
-def test_a_model_folder_that_goes_away_is_made_again(learner: Callable[..., Learner]) -> None:
+def test_a_deleted_model_folder_is_recreated(learner: Callable[..., Learner]) -> None:
     learn = learner()
     shutil.rmtree(learn.save("a").parent)
     learn.fit(2, callbacks=SaveModel(name="b"))
     assert (learn.path / "models" / "b.pth").is_file()
 
 
-def test_best_weights_that_were_deleted_are_missed(learner: Callable[..., Learner], refused: Refusal) -> None:
+def test_deleted_best_weights_are_reported(learner: Callable[..., Learner], refused: Refusal) -> None:
     from learnkit import Callback
     from learnkit.training.state import TrainState
 
@@ -222,7 +216,7 @@ def test_best_weights_that_were_deleted_are_missed(learner: Callable[..., Learne
         learner().fit(1, callbacks=[SaveModel(), Deletes()])
 
 
-def test_the_folder_that_one_stands_in_may_be_gone(learner: Callable[..., Learner], tmp_path: Path) -> None:
+def test_the_working_directory_may_be_deleted(learner: Callable[..., Learner], tmp_path: Path) -> None:
     here = tmp_path / "here"
     here.mkdir()
     os.chdir(here)
@@ -231,4 +225,4 @@ def test_the_folder_that_one_stands_in_may_be_gone(learner: Callable[..., Learne
     learn.fit(1)
     assert learn.save("a").is_file()
     with pytest.raises(FileNotFoundError):
-        ImageDataBunch.from_folder("pictures")
+        ImageDataBunch.from_folder("images")

@@ -1,4 +1,4 @@
-"""Row 40 of the forty bad inputs: memory that gives way."""
+"""Batches that do not fit in memory, one of the inputs in docs/reliability.md."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager

@@ -1,4 +1,4 @@
-"""Exact resume: a fit that was killed or broke off ends as if it had not."""
+"""Exact resume: an interrupted fit ends exactly like an uninterrupted one."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ Broken = Callable[..., Learner]
 KILLS = Path(__file__).with_name("kills.py")
 
 
-def test_fits_that_are_killed_at_random_end_as_if_they_had_not_been() -> None:
+def test_fits_killed_at_random_end_like_uninterrupted_ones() -> None:
     chosen = ["--only", "everything, 0 workers"]
     told = subprocess.run([sys.executable, str(KILLS), "--kills", "4", *chosen], capture_output=True, text=True)
     assert told.returncode == 0, told.stdout + told.stderr
@@ -38,7 +38,7 @@ def test_every_configuration_survives_kills() -> None:
 
 
 @pytest.mark.parametrize("at", range(3, 12))
-def test_a_fit_goes_on_from_any_batch(at: int, make: Make, everything: Everything, broken: Broken) -> None:
+def test_a_fit_resumes_from_any_batch(at: int, make: Make, everything: Everything, broken: Broken) -> None:
     whole = make(folder="whole")
     whole.fit(3, 1e-2)
     broken(make(), at)
@@ -47,7 +47,7 @@ def test_a_fit_goes_on_from_any_batch(at: int, make: Make, everything: Everythin
     assert everything(again) == everything(whole)
 
 
-def test_a_fit_of_a_drawn_seed_goes_on_with_it(make: Make, broken: Broken) -> None:
+def test_a_resumed_fit_keeps_its_drawn_seed(make: Make, broken: Broken) -> None:
     first = broken(make(seed=None), 5)
     again = make(init=1, seed=None)
     assert again.seed != first.seed
@@ -55,7 +55,7 @@ def test_a_fit_of_a_drawn_seed_goes_on_with_it(make: Make, broken: Broken) -> No
     assert again.seed == first.seed
 
 
-def test_a_fit_that_is_done_is_not_run_again(make: Make, crash_at: CrashAt, everything: Everything) -> None:
+def test_a_completed_fit_is_not_run_again(make: Make, crash_at: CrashAt, everything: Everything) -> None:
     first = make()
     first.fit_one_cycle(2, 1e-2, callbacks=EMA(0.5), checkpoint_every=50)
     again = make(init=1)
@@ -65,7 +65,7 @@ def test_a_fit_that_is_done_is_not_run_again(make: Make, crash_at: CrashAt, ever
     assert not first.model.training
 
 
-def test_early_stopping_is_an_end_like_any_other(make: Make, crash_at: CrashAt, everything: Everything) -> None:
+def test_an_early_stopped_fit_is_complete(make: Make, crash_at: CrashAt, everything: Everything) -> None:
     stopping = EarlyStopping(min_delta=100.0)
     first = make()
     first.fit(9, 1e-2, callbacks=stopping, checkpoint_every=1)
@@ -75,7 +75,9 @@ def test_early_stopping_is_an_end_like_any_other(make: Make, crash_at: CrashAt, 
     assert len(again.history) == 2
 
 
-def test_the_second_fit_goes_on_when_the_first_is_done(make: Make, crash_at: CrashAt, everything: Everything) -> None:
+def test_the_second_fit_resumes_when_the_first_is_complete(
+    make: Make, crash_at: CrashAt, everything: Everything
+) -> None:
     def script(learn: Learner, *more: Callback, **options: Any) -> Learner:
         learn.fit(1, 1e-2, **options)
         learn.fit(2, 1e-3, callbacks=more, **options)
@@ -87,7 +89,7 @@ def test_the_second_fit_goes_on_when_the_first_is_done(make: Make, crash_at: Cra
     assert everything(script(make(init=1), checkpoint_every=2, resume="auto")) == everything(whole)
 
 
-def test_what_a_callback_keeps_over_fits_is_there_after_one_that_was_done(make: Make, crash_at: CrashAt) -> None:
+def test_callback_state_across_fits_survives_a_completed_one(make: Make, crash_at: CrashAt) -> None:
     class Counts(Callback):
         n = 0
 
@@ -112,7 +114,7 @@ def test_what_a_callback_keeps_over_fits_is_there_after_one_that_was_done(make: 
     assert counts.n == 16
 
 
-def test_both_stages_of_fine_tuning_go_on(
+def test_both_stages_of_fine_tuning_resume(
     make: Make, blobs: Any, crash_at: CrashAt, everything: Everything, network: Network
 ) -> None:
     def learner(name: str, init: int) -> Learner:
@@ -134,7 +136,7 @@ def test_both_stages_of_fine_tuning_go_on(
         whole.fine_tune(1, resume="x.ckpt")
 
 
-def test_a_fit_that_starts_anew_leaves_no_checkpoint_of_later_fits(
+def test_a_fresh_fit_removes_checkpoints_of_later_fits(
     make: Make, checkpoint_folder: CheckpointFolder, broken: Broken
 ) -> None:
     learn = make()
@@ -145,7 +147,7 @@ def test_a_fit_that_starts_anew_leaves_no_checkpoint_of_later_fits(
     assert list(checkpoint_folder(learn, 1).iterdir()) == []
 
 
-def test_a_named_checkpoint_is_gone_on_from_or_is_an_error(
+def test_a_named_checkpoint_is_resumed_or_an_error(
     make: Make, checkpoint_folder: CheckpointFolder, everything: Everything, broken: Broken
 ) -> None:
     whole = make(folder="whole")
@@ -154,14 +156,14 @@ def test_a_named_checkpoint_is_gone_on_from_or_is_an_error(
     again = make(folder="elsewhere", init=1)
     again.fit(3, 1e-2, resume=file)
     assert everything(again) == everything(whole)
-    assert not checkpoint_folder(again).exists()  # nothing is written unless it is asked for
+    assert not checkpoint_folder(again).exists()  # nothing is written unless requested
     with pytest.raises(MissingFileError, match=r"no file .*nowhere\.ckpt"):
         make().fit(3, 1e-2, resume="nowhere.ckpt")
     with pytest.raises(MissingFileError, match="no checkpoint in nowhere"):
         make().fit(3, 1e-2, resume="nowhere")
 
 
-def test_data_that_was_moved_is_the_same(class_folder: Path, make: Make, crash_at: CrashAt) -> None:
+def test_moved_data_is_the_same_data(class_folder: Path, make: Make, crash_at: CrashAt) -> None:
     def learner(root: Path) -> Learner:
         dls = ImageDataBunch.from_folder(root, size=8, bs=8, device="cpu")
         return Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), seed=0, path="here")

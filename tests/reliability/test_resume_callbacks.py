@@ -1,4 +1,4 @@
-"""What callbacks and loaders keep, or cannot keep, when a fit goes on."""
+"""What callbacks and loaders keep, or cannot keep, in a resumed fit."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +18,7 @@ Everything = Callable[[Learner], list[Any]]
 Broken = Callable[..., Learner]
 
 
-def test_what_a_callback_does_not_keep_is_told_once(make: Make) -> None:
+def test_callback_state_that_is_lost_is_reported_once(make: Make) -> None:
     class Counts(Callback):
         def __init__(self) -> None:
             self.n, self.fixed = 0, 1
@@ -31,7 +31,7 @@ def test_what_a_callback_does_not_keep_is_told_once(make: Make) -> None:
     assert len(told) == 1
 
 
-def test_what_cannot_be_kept_is_refused_by_name(make: Make) -> None:
+def test_state_that_cannot_be_saved_is_refused_by_name(make: Make) -> None:
     class Odd(Callback):
         def state_dict(self) -> dict[str, Any]:
             return {"things": [object()]}
@@ -40,8 +40,8 @@ def test_what_cannot_be_kept_is_refused_by_name(make: Make) -> None:
         make().fit(1, 1e-2, callbacks=Odd(), checkpoint_every=1)
 
 
-def test_a_hook_sees_the_state_it_had(make: Make, crash_at: CrashAt) -> None:
-    """What a callback counts within an epoch is right in an epoch that was left, and in the one after."""
+def test_hooks_see_the_restored_state(make: Make, crash_at: CrashAt) -> None:
+    """Counts within an epoch are right in an interrupted epoch, and in the one after."""
 
     class Sums(Callback):
         def __init__(self) -> None:
@@ -77,7 +77,7 @@ class Stream(IterableDataset[Any]):
             yield torch.randn(2, generator=numbers), n % 2
 
 
-def test_a_stream_without_a_state_starts_its_epoch_again(make: Make, crash_at: CrashAt, network: Network) -> None:
+def test_a_stream_without_state_restarts_its_epoch(make: Make, crash_at: CrashAt, network: Network) -> None:
     def learner() -> Learner:
         dls = DataBunch.from_loaders(DataLoader(Stream(), 16), None, classes=["a", "b"], device="cpu")
         return Learner(dls, network(), seed=0)
@@ -90,11 +90,11 @@ def test_a_stream_without_a_state_starts_its_epoch_again(make: Make, crash_at: C
     assert len(learn.history) == 2
 
 
-def test_a_loader_that_keeps_its_place_is_put_there(
+def test_a_stateful_loader_restores_its_position(
     make: Make, blobs: Any, everything: Everything, broken: Broken, network: Network
 ) -> None:
     class Keeps:
-        """Batches in an order of its own, that no seed decides."""
+        """Batches in its own order, independent of any seed."""
 
         batch_size = 16
 
@@ -131,7 +131,7 @@ def test_a_loader_that_keeps_its_place_is_put_there(
     assert everything(again) == everything(whole)
 
 
-def test_a_lone_last_item_is_left_out_before_batch_norm_after_a_resume_too(
+def test_a_last_batch_of_one_is_skipped_after_resuming_too(
     make: Make, blobs: Any, crash_at: CrashAt, everything: Everything
 ) -> None:
     def learner(name: str) -> Learner:

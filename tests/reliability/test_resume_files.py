@@ -1,4 +1,4 @@
-"""Checkpoints on disk: damaged, missing or none at all, full disks, and the other files that a resumed fit finds."""
+"""Checkpoints on disk: damaged, missing or bogus ones, full disks, and the other files that a resumed fit finds."""
 
 import os
 import threading
@@ -34,7 +34,7 @@ def cut(file: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [flip, cut, lambda file: os.truncate(file, 0)])
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+def test_a_damaged_checkpoint_falls_back_to_the_previous_one(
     damage: Any,
     make: Make,
     crash_at: CrashAt,
@@ -60,7 +60,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
         make().fit(3, 1e-2, resume="auto")
 
 
-def test_a_kill_between_two_renames_leaves_the_checkpoint_before(
+def test_a_kill_between_two_renames_leaves_the_previous_checkpoint(
     make: Make, checkpoint_folder: CheckpointFolder, everything: Everything, broken: Broken
 ) -> None:
     whole = make(folder="whole")
@@ -85,13 +85,13 @@ def test_code_in_place_of_a_checkpoint_is_not_run(
     assert not Path("marker").exists()
 
 
-def test_a_file_of_weights_is_no_checkpoint(make: Make) -> None:
+def test_a_weights_file_is_not_a_checkpoint(make: Make) -> None:
     file = make().save("weights")
     with pytest.raises(UsageError, match=r"weights\.pth holds no checkpoint of a fit"):
         make().fit(1, resume=file)
 
 
-def test_a_full_disk_does_not_stop_a_fit_nor_harm_the_checkpoint_there_is(
+def test_a_full_disk_neither_stops_a_fit_nor_harms_its_checkpoint(
     make: Make, full_disk: FullDisk, act_at: ActAt, checkpoint_folder: CheckpointFolder
 ) -> None:
     learn = make()
@@ -117,7 +117,7 @@ def learn_writer_idle(where: Path) -> None:
             thread.join()
 
 
-def test_weights_that_a_loss_has_spoilt_are_not_written(make: Make) -> None:
+def test_weights_after_a_non_finite_loss_are_not_saved(make: Make) -> None:
     class Spoils(Callback):
         def after_loss(self, state: Any) -> None:
             if state.epoch == 1 and state.batch == 2:
@@ -131,7 +131,7 @@ def test_weights_that_a_loss_has_spoilt_are_not_written(make: Make) -> None:
     assert all(bool(tensor.isfinite().all()) for tensor in learn.model.state_dict().values())
 
 
-def test_what_a_killed_process_left_unfinished_is_removed(
+def test_partial_files_of_a_killed_process_are_removed(
     make: Make, checkpoint_folder: CheckpointFolder, broken: Broken
 ) -> None:
     where = checkpoint_folder(broken(make(), 5))
@@ -141,7 +141,7 @@ def test_what_a_killed_process_left_unfinished_is_removed(
     assert sorted(file.name for file in where.iterdir()) == ["last.ckpt", "last.prev.ckpt", "notes.txt"]
 
 
-def test_files_of_callbacks_go_on_without_doubled_rows(make: Make, crash_at: CrashAt) -> None:
+def test_callback_files_continue_without_duplicate_rows(make: Make, crash_at: CrashAt) -> None:
     def callbacks() -> list[Callback]:
         return [CSVLogger(), CSVLogger("all.csv", append=True), SaveModel(with_opt=True)]
 

@@ -61,7 +61,7 @@ def test_a_checkpoint_of_another_fit_is_refused_with_both_values(
     assert learn.history.empty
 
 
-def test_a_schedule_of_another_form_is_refused(make: Make, crash_at: CrashAt) -> None:
+def test_a_schedule_of_another_shape_is_refused(make: Make, crash_at: CrashAt) -> None:
     with pytest.raises(ZeroDivisionError):
         make().fit(3, 1e-2, callbacks=[OneCycle(), crash_at(5)], checkpoint_every=3)
     with pytest.raises(UsageError, match=r"OneCycle: pct_start: 0\.3 there, 0\.5 here"):
@@ -80,7 +80,7 @@ def test_a_schedule_of_another_form_is_refused(make: Make, crash_at: CrashAt) ->
         ),
     ],
 )
-def test_callbacks_made_with_other_settings_are_refused(
+def test_callbacks_with_other_settings_are_refused(
     then: Callback, now: Callback, match: str, make: Make, crash_at: CrashAt
 ) -> None:
     with pytest.raises(ZeroDivisionError):
@@ -114,7 +114,7 @@ def test_another_sampler_is_refused(class_folder: Path, tmp_path: Path) -> None:
             learner(now).fit(1, resume="auto")
 
 
-def test_other_surroundings_are_told_of(make: Make, monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
+def test_a_different_environment_is_a_warning(make: Make, monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
     broken(make(), 5)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
     with pytest.warns(LearnkitWarning, match="threads: 1 there, 7 here; callbacks:  there, BnFreeze here; it is not"):
@@ -122,12 +122,12 @@ def test_other_surroundings_are_told_of(make: Make, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("every", [0, -1, 1.5, True, "often", "5 minutes", "0s"])
-def test_an_interval_that_is_none_is_refused(every: Any, make: Make) -> None:
+def test_an_invalid_interval_is_refused(every: Any, make: Make) -> None:
     with pytest.raises(UsageError, match="checkpoint_every: got"):
         make().fit(1, checkpoint_every=every)
 
 
 @pytest.mark.parametrize("resume", [True, 3])
-def test_a_resume_that_is_none_is_refused(resume: Any, make: Make) -> None:
+def test_an_invalid_resume_is_refused(resume: Any, make: Make) -> None:
     with pytest.raises(UsageError, match="resume: got"):
         make().fit(1, resume=resume)

@@ -1,4 +1,4 @@
-"""Signals: a fit that is told to stop, by SIGTERM or Ctrl-C, ends its step and leaves a checkpoint to go on from."""
+"""Signals: on SIGTERM or Ctrl-C a fit finishes its step and leaves a checkpoint to resume from."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ def send(number: signal.Signals) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("place", [(6, "after_batch"), (1, "before_validate")])
-def test_a_process_that_is_asked_to_go_writes_a_checkpoint_and_leaves_with_143(
+def test_sigterm_writes_a_checkpoint_and_exits_with_143(
     place: tuple[int, str], make: Make, crash_at: CrashAt, act_at: ActAt, everything: Everything
 ) -> None:
     number, hook = place
@@ -42,11 +42,11 @@ def test_a_process_that_is_asked_to_go_writes_a_checkpoint_and_leaves_with_143(
     assert left.value.code == 143
     assert signal.getsignal(signal.SIGTERM) == before
     again = make(init=1)
-    again.fit(3, 1e-2, callbacks=crash_at(5), resume="auto")  # batch 5 is behind it
+    again.fit(3, 1e-2, callbacks=crash_at(5), resume="auto")  # batch 5 is done
     assert everything(again) == everything(whole)
 
 
-def test_a_signal_that_ends_the_workers_too_loses_no_step(
+def test_a_signal_that_also_ends_the_workers_loses_no_step(
     blobs: Any, tmp_path: Path, crash_at: CrashAt, act_at: ActAt, everything: Everything, network: Network
 ) -> None:
     def learner(folder: str) -> Learner:
@@ -65,7 +65,7 @@ def test_a_signal_that_ends_the_workers_too_loses_no_step(
         learner("run").fit(3, 1e-2, callbacks=act_at(5, stop_all), checkpoint_every=1000)
     assert left.value.code == 143
     again = learner("run")
-    again.fit(3, 1e-2, callbacks=crash_at(5), resume="auto")  # batch 5 is behind it
+    again.fit(3, 1e-2, callbacks=crash_at(5), resume="auto")  # batch 5 is done
     assert everything(again) == everything(whole)
 
 
@@ -86,7 +86,7 @@ Learner(DataBunch.from_tensors(x, y, x, y, bs=16), torch.nn.Linear(2, 2)).fit(2,
     assert (tmp_path / "models/checkpoints/fit-0/last.ckpt").is_file()
 
 
-def test_ctrl_c_ends_the_step_and_writes_a_checkpoint(
+def test_ctrl_c_finishes_the_step_and_writes_a_checkpoint(
     make: Make, act_at: ActAt, checkpoint_folder: CheckpointFolder
 ) -> None:
     learn = make()
@@ -101,7 +101,7 @@ def test_ctrl_c_ends_the_step_and_writes_a_checkpoint(
     learn.get_preds()
 
 
-def test_the_same_learner_goes_on_after_an_interruption(make: Make, act_at: ActAt, everything: Everything) -> None:
+def test_the_same_learner_resumes_after_an_interruption(make: Make, act_at: ActAt, everything: Everything) -> None:
     whole = make(folder="whole")
     whole.fit(3, 1e-2)
     learn = make()
@@ -111,13 +111,13 @@ def test_the_same_learner_goes_on_after_an_interruption(make: Make, act_at: ActA
     assert everything(learn) == everything(whole)
 
 
-def test_ctrl_c_twice_ends_it_at_once(make: Make) -> None:
+def test_ctrl_c_twice_stops_immediately(make: Make) -> None:
     class Twice(Callback):
         def after_loss(self, state: Any) -> None:
             if state.batch == 2:
                 os.kill(os.getpid(), signal.SIGINT)
                 os.kill(os.getpid(), signal.SIGINT)
-                pytest.fail("the second one was put off too")
+                pytest.fail("the second one was deferred too")
 
     learn = make()
     with pytest.raises(KeyboardInterrupt):
@@ -125,14 +125,14 @@ def test_ctrl_c_twice_ends_it_at_once(make: Make) -> None:
     assert len(learn.recorder.losses) == 2
 
 
-def test_without_checkpoints_ctrl_c_is_as_it_was(make: Make, act_at: ActAt) -> None:
+def test_without_checkpoints_ctrl_c_is_unchanged(make: Make, act_at: ActAt) -> None:
     handlers: list[Any] = []
     learn = make()
     learn.fit(1, 1e-2, callbacks=act_at(0, lambda: handlers.append(signal.getsignal(signal.SIGINT))))
     assert handlers == [signal.default_int_handler]
 
 
-def test_a_handler_of_ones_own_is_left_alone(make: Make, act_at: ActAt) -> None:
+def test_a_custom_handler_is_left_alone(make: Make, act_at: ActAt) -> None:
     seen: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
     try:

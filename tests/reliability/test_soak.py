@@ -1,4 +1,4 @@
-"""Hundreds of fits in one process: memory, open files, threads and processes stay where they are."""
+"""Hundreds of fits in one process: memory, open files, threads and processes do not grow."""
 
 import gc
 import multiprocessing
@@ -23,7 +23,7 @@ MEGABYTE = 1 << 20
 
 
 class Use(NamedTuple):
-    """What a process holds."""
+    """The resources of a process."""
 
     memory: int  # resident bytes
     files: int
@@ -45,7 +45,7 @@ def use() -> Use:
 
 
 def check_flat(work: Callable[[int], object], warm_up: int, times: int, megabytes: float = 4) -> None:
-    """Do some work `times` times, after a few times that fill caches, and see what is left of it."""
+    """Repeat some work after a warm-up that fills caches, and check that nothing is left over."""
     for i in range(warm_up):
         work(i)
     before = use()
@@ -55,7 +55,7 @@ def check_flat(work: Callable[[int], object], warm_up: int, times: int, megabyte
     assert after.files <= before.files
     assert after.threads <= before.threads
     assert after.children <= before.children
-    assert after.tensors <= before.tensors + 20  # the last learner may still stand
+    assert after.tensors <= before.tensors + 20  # the last learner may still be alive
     assert after.memory - before.memory < megabytes * MEGABYTE, f"{(after.memory - before.memory) / MEGABYTE:.1f} MB"
 
 
@@ -101,7 +101,7 @@ def test_many_learners(tmp_path: Path) -> None:
     check_flat(work, 10, 30, megabytes=8)
 
 
-def test_many_bunches_of_pictures(tree: Tree, flat: Callable[..., nn.Module]) -> None:
+def test_many_image_bunches(tree: Tree, flat: Callable[..., nn.Module]) -> None:
     root = tree()
 
     def work(i: int) -> None:
@@ -114,7 +114,7 @@ def test_many_bunches_of_pictures(tree: Tree, flat: Callable[..., nn.Module]) ->
 
 
 @pytest.mark.slow
-def test_three_hundred_fits_more_than_a_default_run_has_time_for(tmp_path: Path) -> None:
+def test_three_hundred_fits(tmp_path: Path) -> None:
     def work(i: int) -> None:
         model = nn.Sequential(nn.Linear(200, 500), nn.BatchNorm1d(500), nn.Linear(500, 2))
         Learner(data(32), model, metrics="accuracy", path=tmp_path).fit_one_cycle(

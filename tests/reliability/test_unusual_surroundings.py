@@ -1,4 +1,4 @@
-"""More bad input: names, homes, clocks and uses in an order that nobody thought of."""
+"""Unusual surroundings: file names, homes, clocks, nested and concurrent uses."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ Refusal = Callable[..., AbstractContextManager[Any]]
 SMALL: dict[str, Any] = {"size": 16, "bs": 2, "augment": False}
 
 
-def test_a_fit_within_a_fit_ends_and_both_are_recorded(learner: Make) -> None:
+def test_a_nested_fit_completes_and_both_are_recorded(learner: Make) -> None:
     class Fits(Callback):
         is_done = False
 
@@ -42,7 +42,7 @@ def test_a_fit_within_a_fit_ends_and_both_are_recorded(learner: Make) -> None:
     assert all(bool(tensor.isfinite().all()) for tensor in learn.model.state_dict().values())
 
 
-def test_predicting_within_a_fit_leaves_the_fit_as_it_is(learner: Make) -> None:
+def test_predicting_within_a_fit_does_not_change_it(learner: Make) -> None:
     class Predicts(Callback):
         def after_batch(self, state: TrainState) -> None:
             learn.get_preds()
@@ -57,7 +57,7 @@ def test_predicting_within_a_fit_leaves_the_fit_as_it_is(learner: Make) -> None:
     assert all(map(torch.equal, learn.model.state_dict().values(), alone.model.state_dict().values()))
 
 
-def test_two_fits_in_two_threads_do_not_stop_each_other() -> None:
+def test_two_fits_in_two_threads_do_not_interfere() -> None:
     x, y = torch.randn(32, 2), torch.arange(32) % 2
     learners = [Learner(DataBunch.from_tensors(x, y, x, y, bs=8), nn.Linear(2, 2), seed=0) for _ in range(2)]
     threads = [threading.Thread(target=learn.fit, args=(3,)) for learn in learners]
@@ -68,7 +68,7 @@ def test_two_fits_in_two_threads_do_not_stop_each_other() -> None:
     assert [len(learn.history) for learn in learners] == [3, 3]
 
 
-def test_freezing_before_and_after_everything(learner: Make, refused: Refusal) -> None:
+def test_freezing_before_and_after_fits(learner: Make, refused: Refusal) -> None:
     learn = learner()
     learn.unfreeze()
     with refused(ValueError, "1 layer group", "nothing would be left to train"):
@@ -81,7 +81,7 @@ def test_freezing_before_and_after_everything(learner: Make, refused: Refusal) -
     assert len(learn.history) == 2
 
 
-def test_two_learners_on_one_data_train_as_one_does_alone(numbers: DataBunch, tmp_path: Path) -> None:
+def test_two_learners_can_share_a_bunch(numbers: DataBunch, tmp_path: Path) -> None:
     def train(learn: Learner, epochs: int) -> None:
         for _ in range(epochs):
             learn.fit(1)
@@ -113,7 +113,7 @@ print(len(learn.history))
 """
 
 
-def test_a_home_that_cannot_be_written_in(tmp_path: Path) -> None:
+def test_an_unwritable_home(tmp_path: Path) -> None:
     wrong = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "TORCH_HOME", "MPLCONFIGDIR"), "/dev/null")
     done = subprocess.run(
         [sys.executable, "-c", HOME], env={**os.environ, **wrong}, cwd=tmp_path,
@@ -124,9 +124,7 @@ def test_a_home_that_cannot_be_written_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cache", ["/dev/null", "/proc/self/nowhere"])
-def test_pretrained_weights_without_a_network_or_a_cache(
-    cache: str, tree: Tree, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pretrained_weights_without_network_or_cache(cache: str, tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", cache)
     monkeypatch.setattr("socket.socket.connect", unreachable)
     dls = ImageDataBunch.from_folder(tree(), **{**SMALL, "size": 64})
@@ -142,7 +140,7 @@ def unreachable(*args: Any) -> None:
 @pytest.mark.parametrize(
     "name", [b"\xff\xfe", b"caf\xe9", b"x" * 251, "中文".encode(), b"a b", b"-rf", b"$(ls)", b"%s{0}"]
 )
-def test_names_of_any_bytes(name: bytes, tree: Tree, flat: Callable[..., nn.Module]) -> None:
+def test_file_names_of_arbitrary_bytes(name: bytes, tree: Tree, flat: Callable[..., nn.Module]) -> None:
     root = tree()
     for split in ("train", "valid"):
         folder = os.fsencode(root / split / "ant")
@@ -163,7 +161,7 @@ def test_names_of_any_bytes(name: bytes, tree: Tree, flat: Callable[..., nn.Modu
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1)])
-def test_pictures_of_one_pixel(size: tuple[int, int], tree: Tree, flat: Callable[..., nn.Module]) -> None:
+def test_images_of_one_pixel(size: tuple[int, int], tree: Tree, flat: Callable[..., nn.Module]) -> None:
     root = tree(size=size)
     for resize in ("crop", "squish", "pad"):
         dls = ImageDataBunch.from_folder(root, **{**SMALL, "augment": True, "resize": resize})
@@ -175,7 +173,7 @@ def test_pictures_of_one_pixel(size: tuple[int, int], tree: Tree, flat: Callable
     assert (found["problem"] == "tiny").sum() == 12
 
 
-def test_links_that_lead_in_a_circle(tree: Tree) -> None:
+def test_symlink_loops(tree: Tree) -> None:
     root = tree()
     (root / "train" / "ant" / "up").symlink_to(root / "train")
     (root / "train" / "ant" / "self").symlink_to(root / "train" / "ant" / "self")
@@ -216,7 +214,7 @@ class Changed(torch.utils.data.Dataset[Any]):
         return self.change(torch.zeros(2)), i % 2
 
 
-def test_what_cannot_be_sent_to_a_worker_is_told_at_once(monkeypatch: pytest.MonkeyPatch, refused: Refusal) -> None:
+def test_unpicklable_data_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, refused: Refusal) -> None:
     monkeypatch.setattr("multiprocessing.get_start_method", lambda: "spawn")
     with refused(ValueError, "num_workers=1: the data cannot be sent to a process", "lambda", "num_workers=0"):
         DataBunch.from_datasets(Changed(), Changed(), bs=4, num_workers=1, classes=["a", "b"])
@@ -232,7 +230,7 @@ def test_items_that_cannot_be_predicted(item: Any, tree: Tree, flat: Callable[..
     assert type(caught.value).__module__ == "learnkit.errors"
 
 
-def test_a_picture_that_changes_its_size_is_no_matter(tree: Tree, flat: Callable[..., nn.Module]) -> None:
+def test_an_image_may_change_its_size(tree: Tree, flat: Callable[..., nn.Module]) -> None:
     root = tree()
     dls = ImageDataBunch.from_folder(root, **SMALL)
     Image.new("L", (3, 900)).save(root / "train" / "bee" / "2.png")
