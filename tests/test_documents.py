@@ -1,0 +1,53 @@
+"""Pages that are made from the code are those of this code."""
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+
+@pytest.fixture(scope="module")
+def floors() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("draw_floors", DOCS / "draw_floors.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_package_is_drawn_above_what_it_imports(floors: ModuleType) -> None:
+    imports = floors.graph()
+    level = {name: n for n, row in enumerate(floors.floors(imports)) for name in row}
+    assert level.keys() == imports.keys()
+    assert all(level[name] > level[other] for name, others in imports.items() for other in others)
+    assert imports["training"] >= {"device", "errors", "metrics"}  # read by eye
+
+
+def test_a_line_that_a_longer_way_stands_for_is_left_out(floors: ModuleType) -> None:
+    assert floors.direct({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": {"b"}, "b": {"c"}, "c": set()}
+
+
+def test_the_picture_shows_the_packages_there_are(floors: ModuleType) -> None:
+    drawn = set(re.findall(r'font-weight="600">(\w+)<', floors.PICTURE.read_text(encoding="utf-8")))
+    assert drawn == set(floors.units()), "run python docs/draw_floors.py"
+
+
+@pytest.mark.parametrize("page", [*sorted(DOCS.glob("*.md")), ROOT / "README.md"], ids=lambda page: page.name)
+def test_links_between_documents_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", text) + re.findall(r'src="([^":]+)"', text)
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_files_that_the_architecture_page_walks_through_exist() -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    files = set(re.findall(r"\b((?:\w+/)+\w+\.py)\b", text))
+    assert len(files) > 15
+    places = (ROOT / "learnkit", ROOT)
+    assert [file for file in sorted(files) if not any((place / file).is_file() for place in places)] == []
