@@ -16,11 +16,9 @@ from learnkit.errors import UsageError, warn
 from learnkit.learner.class_weights import ClassWeights
 from learnkit.learner.learner import Learner
 from learnkit.models.architectures import torchvision_name
-from learnkit.models.cnn import build_cnn
 from learnkit.models.pretrained_cfg import differs, has_preprocessing, preprocessing_of
-from learnkit.models.unet import build_unet
+from learnkit.models.spec import BackboneSpec, BuiltModel
 from learnkit.optim.optimizers import OptimizerFactory
-from learnkit.persistence.lk.recipes import recipe_of
 from learnkit.seeds import Stream, derive, preserve_rng
 from learnkit.types import Activation, Loss, PathLike
 
@@ -99,38 +97,24 @@ def cnn_learner(
     if isinstance(dls.task, Segmentation):
         raise UsageError("cnn_learner gives one answer an image, this data wants one a pixel", fix="Use unet_learner.")
     in_chans, image_size = _pictures(dls, in_chans)
+    spec = BackboneSpec(
+        base_arch,
+        dls.c,
+        in_chans=in_chans,
+        cut=cut,
+        image_size=image_size,
+        lin_ftrs=lin_ftrs,
+        ps=ps,
+        concat_pool=concat_pool,
+        bn_final=bn_final,
+    )
     with _seeded(learner_kwargs.get("seed")):
-        built = build_cnn(
-            base_arch,
-            dls.c,
-            cut=cut,
-            pretrained=pretrained,
-            lin_ftrs=lin_ftrs,
-            ps=ps,
-            custom_head=custom_head,
-            split_on=split_on,
-            bn_final=bn_final,
-            init=init,
-            concat_pool=concat_pool,
-            in_chans=in_chans,
-            weights=weights,
-            image_size=image_size,
+        built = spec.build(
+            pretrained=pretrained, weights=weights, custom_head=custom_head, split_on=split_on, init=init
         )
     is_trained = pretrained or weights is not None
-    learn = _learner(dls, built.model, built.groups, base_arch, weights, learner_kwargs, is_trained=is_trained)
-    if custom_head is None:
-        learn.recipe = recipe_of(
-            "cnn",
-            base_arch,
-            n_out=dls.c,
-            in_chans=in_chans,
-            cut=cut,
-            image_size=image_size,
-            lin_ftrs=lin_ftrs,
-            ps=ps,
-            concat_pool=concat_pool,
-            bn_final=bn_final,
-        )
+    learn = _learner(dls, built, base_arch, weights, learner_kwargs, is_trained=is_trained)
+    learn.spec = spec.portable() if custom_head is None else None
     return learn
 
 
@@ -164,20 +148,12 @@ def unet_learner(
             fix="Make it with from_folder_masks, or use cnn_learner.",
         )
     in_chans, image_size = _pictures(dls, in_chans)
+    spec = BackboneSpec(base_arch, dls.c, "unet", in_chans=in_chans, cut=cut, image_size=image_size)
     with _seeded(learner_kwargs.get("seed")):
-        model, groups = build_unet(
-            base_arch,
-            dls.c,
-            cut=cut,
-            pretrained=pretrained,
-            split_on=split_on,
-            in_chans=in_chans,
-            weights=weights,
-            image_size=image_size,
-        )
+        built = spec.build(pretrained=pretrained, weights=weights, split_on=split_on)
     is_trained = pretrained or weights is not None
-    learn = _learner(dls, model, groups, base_arch, weights, learner_kwargs, is_trained=is_trained)
-    learn.recipe = recipe_of("unet", base_arch, n_out=dls.c, in_chans=in_chans, cut=cut, image_size=image_size)
+    learn = _learner(dls, built, base_arch, weights, learner_kwargs, is_trained=is_trained)
+    learn.spec = spec.portable()
     return learn
 
 
@@ -204,8 +180,7 @@ def _seeded(seed: int | None) -> Iterator[None]:
 
 def _learner(
     dls: DataBunch,
-    model: nn.Module,
-    groups: list[nn.Module],
+    built: BuiltModel,
     base_arch: Any,
     weights: Any,
     options: LearnerOptions,
@@ -214,7 +189,7 @@ def _learner(
 ) -> Learner:
     if is_trained:
         _check_normalization(dls, base_arch, weights)
-    learn = Learner(dls, model, groups=groups, **options)
+    learn = Learner(dls, built.model, groups=built.groups, **options)
     if is_trained:
         learn.freeze()
     return learn

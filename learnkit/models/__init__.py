@@ -2,22 +2,24 @@
 
 from learnkit.models.architectures import ARCHITECTURES, Architecture, find_architecture
 from learnkit.models.backbone import BaseArch
-from learnkit.models.cnn import Cnn, build_cnn
+from learnkit.models.build import build_cnn, build_unet
 from learnkit.models.cut import Cut, count_features, create_body
 from learnkit.models.groups import SplitOn, split_groups
 from learnkit.models.head import AdaptiveConcatPool2d, Init, create_head, init_weights
 from learnkit.models.layers import append_layer, find_layer, replace_layer
 from learnkit.models.pretrained import Weights
 from learnkit.models.pretrained_cfg import Preprocessing, preprocessing_of
+from learnkit.models.spec import BackboneSpec, BuiltModel
 from learnkit.models.summary import ModelSummary, model_summary
-from learnkit.models.unet import Unet, build_unet
+from learnkit.models.unet import Unet
 
 __all__ = [  # noqa: RUF022 - plain sorted() order
     "ARCHITECTURES",
     "AdaptiveConcatPool2d",
     "Architecture",
+    "BackboneSpec",
     "BaseArch",
-    "Cnn",
+    "BuiltModel",
     "Cut",
     "Init",
     "ModelSummary",

@@ -20,6 +20,7 @@ __all__ = [
     "TimmNetwork",
     "create_timm",
     "group_starts",
+    "is_timm_model",
     "is_timm_name",
     "timm_config",
     "timm_hint",
@@ -72,6 +73,15 @@ def is_timm_name(base_arch: object) -> bool:
     (True, False)
     """
     return isinstance(base_arch, str) and base_arch.startswith(PREFIX)
+
+
+def is_timm_model(name: str) -> bool:
+    """Whether timm has a network of this name, given without "timm/" and without a tag.
+
+    Raises:
+        UsageError: timm is not installed.
+    """
+    return bool(_timm().is_model(name))
 
 
 def create_timm(base_arch: str, in_chans: int = 3, image_size: tuple[int, int] | None = None) -> TimmNetwork:

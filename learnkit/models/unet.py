@@ -8,14 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from learnkit.errors import UsageError
-from learnkit.models.backbone import BaseArch, fill_network, find_network
-from learnkit.models.cut import Cut
-from learnkit.models.groups import SplitOn, split_groups
-from learnkit.models.pretrained import Weights
-from learnkit.models.stem import check_in_chans
 from learnkit.modes import eval_mode
 
-__all__ = ["Unet", "build_unet"]
+__all__ = ["Unet"]
 
 LEAST_WIDTH = 32  # channels of a decoder block
 
@@ -117,29 +112,3 @@ def _last_of_each_size(body: nn.Module, in_chans: int, size: int) -> tuple[list[
         return [], []
     skips = [found for side, found in sorted(last.items()) if smallest < side < size]
     return ["", *(name for name, _ in skips)], [output.shape[1], *(width for _, width in skips)]
-
-
-def build_unet(
-    base_arch: BaseArch,
-    n_out: int,
-    *,
-    cut: Cut | None = None,
-    pretrained: bool = True,
-    split_on: SplitOn | None = None,
-    in_chans: int = 3,
-    weights: Weights | None = None,
-    image_size: tuple[int, int] | None = None,
-) -> tuple[Unet, list[nn.Module]]:
-    """A U-Net around the body of `base_arch`, and its layer groups; arguments and errors as for `build_cnn`."""
-    network = find_network(base_arch, cut, in_chans, image_size)
-    if network.pooled:
-        raise UsageError(
-            f"unet: {network.called} gives one value a channel, no map", fix="Choose a convolutional network."
-        )
-    check_in_chans(network.body, in_chans)
-    if weights is None and pretrained and network.name is not None:
-        weights = "DEFAULT"
-    fill_network(network, in_chans, weights)
-    model = Unet(network.body, n_out, in_chans)
-    starts = [*network.starts, model.decoder] if network.starts else [network.body, model.decoder]
-    return model, split_groups(model, starts if split_on is None else split_on)

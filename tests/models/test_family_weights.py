@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from learnkit.errors import UsageError
 from learnkit.models.architectures import ARCHITECTURES
-from learnkit.models.cnn import build_cnn
+from learnkit.models.build import build_cnn
 from learnkit.models.cut import create_body
 from learnkit.models.stem import first_conv
 

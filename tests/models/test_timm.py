@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from learnkit.errors import DownloadError, UsageError
-from learnkit.models.cnn import build_cnn
+from learnkit.models.build import build_cnn
 from learnkit.models.timm import create_timm, group_starts, timm_config
 
 timm = pytest.importorskip("timm")

@@ -78,7 +78,7 @@ def test_gradients_reach_every_parameter() -> None:
 
 @pytest.mark.parametrize("name", ["vit_b_32"])
 def test_a_network_without_a_map_is_refused(name: Any) -> None:
-    with pytest.raises(UsageError, match="one value a channel"):
+    with pytest.raises(UsageError, match="one value per channel"):
         build_unet(name, 2, pretrained=False, image_size=(224, 224))
 
 
