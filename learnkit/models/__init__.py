@@ -1,4 +1,4 @@
-"""Convolutional networks and transformers: known bodies, the head put on them, pretrained weights, layer groups."""
+"""Convolutional networks and transformers: backbones, heads, U-Nets, pretrained weights, layer groups."""
 
 from learnkit.models.architectures import ARCHITECTURES, Architecture, find_architecture
 from learnkit.models.backbone import BaseArch
@@ -8,7 +8,7 @@ from learnkit.models.groups import SplitOn, split_groups
 from learnkit.models.head import AdaptiveConcatPool2d, Init, create_head, init_weights
 from learnkit.models.layers import append_layer, find_layer, replace_layer
 from learnkit.models.pretrained import Weights
-from learnkit.models.pretrained_cfg import Preprocessing, preprocessing_of
+from learnkit.models.pretrained_cfg import PretrainedCfg, get_pretrained_cfg
 from learnkit.models.spec import BackboneSpec, BuiltModel
 from learnkit.models.summary import ModelSummary, model_summary
 from learnkit.models.unet import Unet
@@ -104,7 +104,7 @@ __all__ = [  # noqa: RUF022 - plain sorted() order
     "Cut",
     "Init",
     "ModelSummary",
-    "Preprocessing",
+    "PretrainedCfg",
     "SplitOn",
     "Unet",
     "Weights",
@@ -136,6 +136,7 @@ __all__ = [  # noqa: RUF022 - plain sorted() order
     "efficientnet_v2_s",
     "find_architecture",
     "find_layer",
+    "get_pretrained_cfg",
     "googlenet",
     "inception_v3",
     "init_weights",
@@ -147,7 +148,6 @@ __all__ = [  # noqa: RUF022 - plain sorted() order
     "mobilenet_v3_large",
     "mobilenet_v3_small",
     "model_summary",
-    "preprocessing_of",
     "regnet_x_16gf",
     "regnet_x_1_6gf",
     "regnet_x_32gf",

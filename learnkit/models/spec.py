@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from learnkit.checks import is_number
+from learnkit.checks import check_choice, is_int, is_number
 from learnkit.errors import MissingModelError, UsageError
 from learnkit.models.architectures import ARCHITECTURES, Architecture, torchvision_name
-from learnkit.models.backbone import BaseArch, Network, fill_network, find_network
+from learnkit.models.backbone import Backbone, BaseArch, find_backbone, load_pretrained
 from learnkit.models.cut import Cut, count_features
 from learnkit.models.groups import SplitOn, split_groups
 from learnkit.models.head import Init, create_head
@@ -74,6 +74,9 @@ class BackboneSpec:
     concat_pool: bool = True
     bn_final: bool = False
 
+    def __post_init__(self) -> None:
+        check_choice("kind", self.kind, ("cnn", "unet"))
+
     @property
     def source(self) -> str:
         """Which list of networks the name is in: "timm" or "registry" (learnkit's own table)."""
@@ -113,45 +116,48 @@ class BackboneSpec:
             DownloadError: pretrained weights that could not be fetched.
             MissingFileError, CorruptFileError, UnsafeFileError: a file of weights that cannot be used.
         """
-        network = find_network(self.base_arch, self.cut, self.in_chans, self.image_size)
-        if weights is None and pretrained and network.name is not None:
+        backbone = find_backbone(self.base_arch, self.cut, self.in_chans, self.image_size)
+        if weights is None and pretrained and backbone.name is not None:
             weights = "DEFAULT"
         if self.kind == "unet":
-            return self._unet(network, weights, split_on)
-        check_in_chans(network.body, self.in_chans)
-        head = self._head(network, init) if custom_head is None else custom_head
+            return self._unet(backbone, weights, split_on)
+        check_in_chans(backbone.body, self.in_chans)
+        head = self._head(backbone, init) if custom_head is None else custom_head
         if not isinstance(head, nn.Module):
             raise UsageError(
                 "custom_head", got=head, expected="an nn.Module", fix="Pass for example nn.Sequential(...)."
             )
-        model = nn.Sequential(network.body, head)
-        groups = split_groups(model, _default_groups(network, head) if split_on is None else split_on)
-        fill_network(network, self.in_chans, weights)  # last, so that no mistake above is found only after a download
+        model = nn.Sequential(backbone.body, head)
+        groups = split_groups(model, _default_groups(backbone, head) if split_on is None else split_on)
+        load_pretrained(
+            backbone, self.in_chans, weights
+        )  # last, so that no mistake above is found only after a download
         return BuiltModel(model, groups)
 
-    def _head(self, network: Network, init: Init) -> nn.Module:
-        stem = first_conv(network.body)
+    def _head(self, backbone: Backbone, init: Init) -> nn.Module:
+        stem = first_conv(backbone.body)
         in_chans = self.in_chans if stem is None else stem.in_channels
-        n_features = count_features(network.body, in_chans, name=network.called, size=network.size)
+        n_features = count_features(backbone.body, in_chans, name=backbone.label, size=backbone.image_size)
         return create_head(
             n_features,
             self.n_out,
             lin_ftrs=self.lin_ftrs,
             ps=self.ps,
-            concat_pool=self.concat_pool and not network.pooled,
+            concat_pool=self.concat_pool and not backbone.pooled,
             bn_final=self.bn_final,
             init=init,
         )
 
-    def _unet(self, network: Network, weights: Weights | None, split_on: SplitOn | None) -> BuiltModel:
-        if network.pooled:
+    def _unet(self, backbone: Backbone, weights: Weights | None, split_on: SplitOn | None) -> BuiltModel:
+        if backbone.pooled:
             raise UsageError(
-                f"unet: {network.called} gives one value per channel, no map", fix="Choose a convolutional network."
+                f"unet: {backbone.label} gives one value per channel, not a feature map",
+                fix="Choose a convolutional network.",
             )
-        check_in_chans(network.body, self.in_chans)
-        fill_network(network, self.in_chans, weights)
-        model = Unet(network.body, self.n_out, self.in_chans)
-        groups = split_groups(model, _default_groups(network, model.decoder) if split_on is None else split_on)
+        check_in_chans(backbone.body, self.in_chans)
+        load_pretrained(backbone, self.in_chans, weights)
+        model = Unet(backbone.body, self.n_out, self.in_chans)
+        groups = split_groups(model, _default_groups(backbone, model.decoder) if split_on is None else split_on)
         return BuiltModel(model, groups)
 
     def on_meta(self) -> nn.Module:
@@ -165,7 +171,7 @@ class BackboneSpec:
     def portable(self) -> "BackboneSpec | None":
         """The same with names and plain numbers alone; None where only the user's code can build the network."""
         arch = self.base_arch
-        if isinstance(arch, nn.Module) or not (self.cut is None or isinstance(self.cut, int)):
+        if isinstance(arch, nn.Module) or not (self.cut is None or is_int(self.cut)):
             return None
         if isinstance(arch, str) and is_timm_name(arch):
             name, image_size = arch.partition(".")[0], self.image_size  # the tag names weights, not a network
@@ -173,12 +179,15 @@ class BackboneSpec:
             found = arch if isinstance(arch, str) else torchvision_name(arch)
             if found not in ARCHITECTURES or (isinstance(arch, Architecture) and ARCHITECTURES[found] != arch):
                 return None
-            name, image_size = found, None  # these take images of any size
+            name, image_size = found, None  # these accept images of any size
+        cut = None if self.cut is None else int(self.cut)  # type: ignore[arg-type]
+        n_out, in_chans = int(self.n_out), int(self.in_chans)
+        plain = replace(self, base_arch=name, n_out=n_out, in_chans=in_chans, cut=cut, image_size=image_size)
         if self.kind == "unet":
-            return replace(self, base_arch=name, image_size=image_size)
-        lin_ftrs = (512,) if self.lin_ftrs is None else tuple(self.lin_ftrs)
+            return plain
+        lin_ftrs = (512,) if self.lin_ftrs is None else tuple(map(int, self.lin_ftrs))
         ps = tuple(map(float, self.ps)) if isinstance(self.ps, Sequence) else float(self.ps)
-        return replace(self, base_arch=name, image_size=image_size, lin_ftrs=lin_ftrs, ps=ps)
+        return replace(plain, lin_ftrs=lin_ftrs, ps=ps)
 
     def to_json(self) -> dict[str, Any]:
         """The parts `arch` and `head` of an export's manifest.
@@ -246,8 +255,8 @@ class BackboneSpec:
         return replace(spec, lin_ftrs=hidden, ps=ps, concat_pool=kind == "concat_pool", bn_final=bn_final)
 
 
-def _default_groups(network: Network, head: nn.Module) -> list[nn.Module]:
-    return [*network.starts, head] if network.starts else [network.body, head]
+def _default_groups(backbone: Backbone, head: nn.Module) -> list[nn.Module]:
+    return [*backbone.starts, head] if backbone.starts else [backbone.body, head]
 
 
 def _outline(model: nn.Module) -> tuple[list[Any], list[Any]]:
