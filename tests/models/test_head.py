@@ -153,7 +153,7 @@ def test_the_head_computes_what_is_written_out_by_hand() -> None:
     head = create_head(3, 2, lin_ftrs=[5], bn_final=True).eval()
     for tensor in head.state_dict().values():
         if tensor.is_floating_point():
-            tensor.add_(torch.rand_like(tensor))
+            tensor.add_((torch.rand_like(tensor) - 0.5) * 0.5)
     state = head.state_dict()
 
     def normalized(x: Tensor, number: int) -> Tensor:
