@@ -12,11 +12,11 @@ from learnkit.data.image.read import full_depth
 from learnkit.data.image_data import ImageData
 from learnkit.errors import CorruptFileError, UsageError, warn
 from learnkit.losses.activations import identity
+from learnkit.models.spec import BackboneSpec
 from learnkit.persistence.deploy.formats import FORMATS
-from learnkit.persistence.lk.file import write_export
+from learnkit.persistence.lk.file import read_spec, spec_parts, write_export
 from learnkit.persistence.lk.hub import upload, write_folder
 from learnkit.persistence.lk.manifest import Manifest, started, versions
-from learnkit.persistence.lk.recipes import Recipe, read_recipe, same_build, written_recipe
 from learnkit.persistence.lk.schema import (
     Inputs,
     activation_name,
@@ -107,17 +107,18 @@ def manifest_of(learn: "Learner", *, card: str = "") -> Manifest:
     if not isinstance(card, str) or len(card) > MAX_CARD:
         raise UsageError("card", got=type(card).__name__, expected=f"a text of at most {MAX_CARD:,} characters")
     dls, model = learn.dls, plain_model(learn.model)
-    recipe = _recipe(learn, model)
+    table_of(model.state_dict())  # refuses what no file can hold, before a warning that its layers were changed
+    spec = _spec(learn, model)
     inputs = Inputs(dls.preprocess, None) if isinstance(dls, ImageData) else Inputs(None, dls.input_shape)
     n_out = dls.c
     manifest = {
         **started(),
         **written_task(dls.task),
-        **written_recipe(recipe, type(model).__name__[:100], n_out),
+        **spec_parts(spec, type(model).__name__[:100], n_out),
         "transforms": written_inputs(inputs),
         "loss": {"name": _loss_name(learn), "activation": activation_name(learn.activation, n_out)},
         "temperature": float(learn.temperature),
-        "versions": versions(*(["timm"] if recipe is not None and recipe.source == "timm" else [])),
+        "versions": versions(*(["timm"] if spec is not None and spec.source == "timm" else [])),
         "training": _training(learn),
         "card": card,
     }
@@ -130,23 +131,19 @@ def _check_readable(manifest: Manifest) -> None:
     try:
         read_task(manifest, "export")
         read_inputs(manifest, "export", full_depth)
-        read_recipe(manifest, "export")
+        read_spec(manifest, "export")
         read_activation(manifest, "export", identity)
     except CorruptFileError as error:
         raise UsageError(f"this learner is beyond what an export can say: {error.message}") from error
 
 
-def _recipe(learn: "Learner", model: nn.Module) -> Recipe | None:
-    """How the model was built, if that gives this very network."""
-    recipe = learn.recipe
-    if recipe is None:
-        return None
-    sketch = recipe.sketch()
-    shapes, others = ([shape for shape, _ in table_of(net.state_dict()).values()] for net in (sketch, model))
-    if same_build(sketch, model) and shapes == others:
-        return recipe
+def _spec(learn: "Learner", model: nn.Module) -> BackboneSpec | None:
+    """The arguments the model was built with, if they still give this very network."""
+    spec = learn.spec
+    if spec is None or spec.matches(model):
+        return spec
     warn(
-        f"the model is no longer the {recipe.name} that was built: its layers were changed. The export holds its "
+        f"the model is no longer the {spec.name} that was built: its layers were changed. The export holds its "
         "weights; load_learner will need the model itself: load_learner(file, model=...)"
     )
     return None

@@ -20,8 +20,8 @@ from learnkit.learner.deploying import deploy_learner
 from learnkit.learner.describe import fit_outline, learner_facts
 from learnkit.learner.exporting import check_options, export_learner, push_learner
 from learnkit.learner.trainer import as_list
+from learnkit.models.spec import BackboneSpec
 from learnkit.models.summary import ModelSummary, model_summary
-from learnkit.persistence.lk.recipes import Recipe
 from learnkit.persistence.weights import load_weights, save_weights, weights_path
 from learnkit.text import facts
 from learnkit.training.callback import Callback, CallbackList
@@ -37,10 +37,10 @@ class Learner(AnsweringTrainer):
     Its arguments are those of `Trainer`.
 
     Attributes:
-        recipe: how a factory built the model, so that an export can be built again; None for a model of your own.
+        spec: what a factory built the model from, so that an export can be built again; None for a custom model.
     """
 
-    recipe: Recipe | None = None
+    spec: BackboneSpec | None = None
 
     def __repr__(self) -> str:
         return "\n".join([type(self).__name__, *(f"  {name}: {value}" for name, value in learner_facts(self).items())])

@@ -18,10 +18,9 @@ from learnkit.data.options import ImageSettings
 from learnkit.data.tasks import Task
 from learnkit.errors import UsageError
 from learnkit.learner.learner import Learner
-from learnkit.persistence.lk.file import GivenModel, built_model, open_export
+from learnkit.persistence.lk.file import GivenModel, built_model, open_export, read_spec
 from learnkit.persistence.lk.hub import fetched, open_folder
 from learnkit.persistence.lk.json_fields import Fields, changed
-from learnkit.persistence.lk.recipes import read_recipe
 from learnkit.persistence.lk.schema import Inputs, read_activation, read_inputs, read_task
 from learnkit.types import Activation, PathLike
 
@@ -71,14 +70,14 @@ def load_learner(
         inputs = read_inputs(export.manifest, path, reader)
         activation, temperature = read_activation(export.manifest, path, activation)
         loss = Fields(export.manifest["loss"], "loss", path).text("name")
-        recipe = read_recipe(export.manifest, path) if model is None else None
-        if recipe is not None and task is not None and recipe.n_out != task.n_out:
-            raise changed(path, f"a network of {recipe.n_out} outputs, a task of {task.n_out}")
+        spec = read_spec(export.manifest, path) if model is None else None
+        if spec is not None and task is not None and spec.n_out != task.n_out:
+            raise changed(path, f"a network of {spec.n_out} outputs, a task of {task.n_out}")
         network = built_model(export, model)
     dls = _data(inputs, task, path, device)
     is_known = task is not None and not loss.startswith("own:")
     learn = Learner(dls, network, loss_func=None if is_known else _OwnLoss(loss), activation=activation)
-    learn.temperature, learn.recipe = temperature, recipe
+    learn.temperature, learn.spec = temperature, spec
     return learn
 
 

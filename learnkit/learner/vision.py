@@ -16,11 +16,9 @@ from learnkit.errors import UsageError, warn
 from learnkit.learner.class_weights import ClassWeights
 from learnkit.learner.learner import Learner
 from learnkit.models.architectures import torchvision_name
-from learnkit.models.cnn import build_cnn
-from learnkit.models.pretrained_cfg import differs, has_preprocessing, preprocessing_of
-from learnkit.models.unet import build_unet
+from learnkit.models.pretrained_cfg import get_pretrained_cfg, has_pretrained_cfg
+from learnkit.models.spec import BackboneSpec
 from learnkit.optim.optimizers import OptimizerFactory
-from learnkit.persistence.lk.recipes import recipe_of
 from learnkit.seeds import Stream, derive, preserve_rng
 from learnkit.types import Activation, Loss, PathLike
 
@@ -60,21 +58,21 @@ def cnn_learner(
     weights: PathLike | Mapping[str, Tensor] | Any | None = None,
     **learner_kwargs: Unpack[LearnerOptions],
 ) -> Learner:
-    """A learner around a backbone cut before its pooling, with a new head for the data's classes.
+    """A learner with a backbone cut before its pooling, and a new head for the data's classes.
 
     Args:
-        dls: the data; it gives the number of outputs and of channels.
+        dls: the data; it determines the number of outputs and of channels.
         base_arch: an architecture of `learnkit.models`, its name, "timm/NAME" for a network of timm, a torchvision
             builder, or a module.
         cut: how many children of the backbone to keep (an index, -2 for all but two), or a function that cuts it.
         pretrained: load ImageNet weights, and freeze all but the head (and the norm layers).
         lin_ftrs: widths of the head's hidden layers; None for one of 512.
-        ps: dropout before the last layer (half of it before the others), or one number a layer.
+        ps: dropout before the last layer (half of it before the others), or one number per layer.
         custom_head: a module instead of the head.
-        split_on: the modules at which layer groups begin, or a function of the model that gives them.
+        split_on: the modules at which layer groups begin, or a function of the model that returns them.
         bn_final: batch norm after the last layer.
-        init: how the head's weights begin, a function of torch.nn.init or its name; None for torch's own way.
-        concat_pool: pool by maximum and average side by side.
+        init: how the head is initialized, a function of torch.nn.init or its name; None for torch's default.
+        concat_pool: concatenate maximum and average pooling; otherwise average only.
         in_chans: channels of the input; None for those of the data. For 1 the pretrained planes of the first
             convolution are summed, for others repeated in turn and scaled by 3 / in_chans.
         weights: instead of the default ones: a file, a state dict, a torchvision weights entry or its name
@@ -82,56 +80,44 @@ def cnn_learner(
         **learner_kwargs: passed to Learner.
 
     Returns:
-        A Learner with two layer groups or more (three for the resnet family); frozen if the weights were trained
-        before.
+        A Learner with two layer groups or more (three for the resnet family); frozen if the weights are
+        pretrained.
 
     Warns:
-        LearnkitWarning: the data is normalised in another way than the pictures the weights were trained on.
+        LearnkitWarning: the data is normalized differently from the images the weights were trained on.
 
     Raises:
-        UsageError: data without a number of outputs or one answer a pixel; a network that is not known, cannot be cut,
-            or does not take pictures of this size; see `learnkit.models.build_cnn`.
+        UsageError: data without a number of outputs or with masks; a network that is unknown, cannot be cut,
+            or does not accept images of this size; see `learnkit.models.BackboneSpec`.
         DownloadError: pretrained weights that could not be fetched.
     """
     check_kind("dls", dls, DataBunch, "a DataBunch")
     if not dls.c:
-        raise UsageError("cnn_learner: the data does not say how many outputs it needs", fix="Give the bunch classes=.")
+        raise UsageError("cnn_learner: the data has no number of outputs", fix="Pass classes= to the bunch.")
     if isinstance(dls.task, Segmentation):
-        raise UsageError("cnn_learner gives one answer an image, this data wants one a pixel", fix="Use unet_learner.")
-    in_chans, image_size = _pictures(dls, in_chans)
-    with _seeded(learner_kwargs.get("seed")):
-        built = build_cnn(
-            base_arch,
-            dls.c,
-            cut=cut,
-            pretrained=pretrained,
-            lin_ftrs=lin_ftrs,
-            ps=ps,
-            custom_head=custom_head,
-            split_on=split_on,
-            bn_final=bn_final,
-            init=init,
-            concat_pool=concat_pool,
-            in_chans=in_chans,
-            weights=weights,
-            image_size=image_size,
-        )
-    is_trained = pretrained or weights is not None
-    learn = _learner(dls, built.model, built.groups, base_arch, weights, learner_kwargs, is_trained=is_trained)
-    if custom_head is None:
-        learn.recipe = recipe_of(
-            "cnn",
-            base_arch,
-            n_out=dls.c,
-            in_chans=in_chans,
-            cut=cut,
-            image_size=image_size,
-            lin_ftrs=lin_ftrs,
-            ps=ps,
-            concat_pool=concat_pool,
-            bn_final=bn_final,
-        )
-    return learn
+        raise UsageError("cnn_learner: this data has masks, one class per pixel", fix="Use unet_learner.")
+    in_chans, image_size = _input_shape(dls, in_chans)
+    spec = BackboneSpec(
+        base_arch,
+        dls.c,
+        in_chans=in_chans,
+        cut=cut,
+        image_size=image_size,
+        lin_ftrs=lin_ftrs,
+        ps=ps,
+        concat_pool=concat_pool,
+        bn_final=bn_final,
+    )
+    return _learner(
+        dls,
+        spec,
+        learner_kwargs,
+        pretrained=pretrained,
+        weights=weights,
+        custom_head=custom_head,
+        split_on=split_on,
+        init=init,
+    )
 
 
 def unet_learner(
@@ -147,12 +133,12 @@ def unet_learner(
     """A learner for masks: a U-Net around a backbone, see `learnkit.models.unet.Unet`.
 
     Args:
-        dls: data whose task is a Segmentation, or tensors (N, C, H, W) with class numbers (N, H, W) and `task=`.
+        dls: data whose task is a Segmentation, or tensors (N, C, H, W) with class indices (N, H, W) and `task=`.
         base_arch, cut, pretrained, split_on, in_chans, weights: as for `cnn_learner`; any convolutional backbone.
         **learner_kwargs: passed to Learner.
 
     Returns:
-        A Learner whose last layer group is the decoder; frozen but for it if the weights were trained before.
+        A Learner whose last layer group is the decoder; all others are frozen if the weights are pretrained.
 
     Raises:
         UsageError: data of another task, or a network without feature maps of several sizes.
@@ -160,29 +146,18 @@ def unet_learner(
     check_kind("dls", dls, DataBunch, "a DataBunch")
     if not isinstance(dls.task, Segmentation):
         raise UsageError(
-            f"unet_learner gives an answer a pixel, this data is of task {type(dls.task).__name__}",
+            "dls",
+            got=type(dls.task).__name__,
+            expected="data of the task Segmentation",
             fix="Make it with from_folder_masks, or use cnn_learner.",
         )
-    in_chans, image_size = _pictures(dls, in_chans)
-    with _seeded(learner_kwargs.get("seed")):
-        model, groups = build_unet(
-            base_arch,
-            dls.c,
-            cut=cut,
-            pretrained=pretrained,
-            split_on=split_on,
-            in_chans=in_chans,
-            weights=weights,
-            image_size=image_size,
-        )
-    is_trained = pretrained or weights is not None
-    learn = _learner(dls, model, groups, base_arch, weights, learner_kwargs, is_trained=is_trained)
-    learn.recipe = recipe_of("unet", base_arch, n_out=dls.c, in_chans=in_chans, cut=cut, image_size=image_size)
-    return learn
+    in_chans, image_size = _input_shape(dls, in_chans)
+    spec = BackboneSpec(base_arch, dls.c, "unet", in_chans=in_chans, cut=cut, image_size=image_size)
+    return _learner(dls, spec, learner_kwargs, pretrained=pretrained, weights=weights, split_on=split_on)
 
 
-def _pictures(dls: DataBunch, in_chans: int | None) -> tuple[int, tuple[int, int] | None]:
-    """Channels and (height, width) of the pictures; those asked for (or 3) and None where they cannot be told."""
+def _input_shape(dls: DataBunch, in_chans: int | None) -> tuple[int, tuple[int, int] | None]:
+    """Channels and (height, width) of the images; `in_chans` (or 3) and None for data that has no images."""
     shape = dls.input_shape
     if shape is None or len(shape) != 3:
         return 3 if in_chans is None else in_chans, None
@@ -193,7 +168,7 @@ def _pictures(dls: DataBunch, in_chans: int | None) -> tuple[int, tuple[int, int
 
 @contextmanager
 def _seeded(seed: int | None) -> Iterator[None]:
-    """With a seed, what is drawn inside depends on it alone, and the global generator is put back."""
+    """With a seed, what is drawn inside depends only on it, and the global generator is restored."""
     if seed is None:
         yield
         return
@@ -204,38 +179,42 @@ def _seeded(seed: int | None) -> Iterator[None]:
 
 def _learner(
     dls: DataBunch,
-    model: nn.Module,
-    groups: list[nn.Module],
-    base_arch: Any,
-    weights: Any,
+    spec: BackboneSpec,
     options: LearnerOptions,
     *,
-    is_trained: bool,
+    pretrained: bool,
+    weights: Any,
+    custom_head: nn.Module | None = None,
+    **build: Any,
 ) -> Learner:
+    with _seeded(options.get("seed")):
+        model, groups = spec.build(pretrained=pretrained, weights=weights, custom_head=custom_head, **build)
+    is_trained = pretrained or weights is not None
     if is_trained:
-        _check_normalization(dls, base_arch, weights)
+        _check_normalization(dls, spec.base_arch, weights)
     learn = Learner(dls, model, groups=groups, **options)
+    learn.spec = spec.portable() if custom_head is None else None
     if is_trained:
         learn.freeze()
     return learn
 
 
 def _check_normalization(dls: DataBunch, base_arch: Any, weights: Any) -> None:
-    """Warn of pictures normalised otherwise than those the published weights of this network were trained on."""
-    if not isinstance(dls, ImageData) or not has_preprocessing(base_arch):
+    """Warn about data normalized differently from the images of the network's published weights."""
+    if not isinstance(dls, ImageData) or not has_pretrained_cfg(base_arch):
         return
-    wanted = preprocessing_of(base_arch, weights)
+    cfg = get_pretrained_cfg(base_arch, weights)
     normalize = dls.preprocess.normalize
     n = dls.preprocess.channels
     mean, std = ((0.0,) * n, (1.0,) * n) if normalize is None else (normalize.mean, normalize.std)
-    if not differs(wanted, mean, std):
+    if cfg.agrees(mean, std):
         return
-    wanted_mean, wanted_std = wanted.statistics(n)
+    cfg_mean, cfg_std = cfg.statistics(n)
     name = base_arch if isinstance(base_arch, str) else torchvision_name(base_arch)
     warn(
-        f"the published weights of {name} were trained on pictures of mean {wanted_mean} and deviation {wanted_std}, "
-        f"this data is normalised by mean {_rounded(mean)} and deviation {_rounded(std)}. Make the data with "
-        f"normalize=({wanted_mean}, {wanted_std}), interpolation={wanted.interpolation!r}, unless your weights were "
+        f"the published weights of {name} were trained on images of mean {cfg_mean} and std {cfg_std}, "
+        f"this data is normalized by mean {_rounded(mean)} and std {_rounded(std)}. Make the data with "
+        f"normalize=({cfg_mean}, {cfg_std}), interpolation={cfg.interpolation!r}, unless your weights were "
         "trained on data like this."
     )
 

@@ -25,14 +25,14 @@ __all__ = ["ARCHITECTURES", "Architecture", "find_architecture", "torchvision_na
 
 @dataclass(frozen=True)
 class Architecture:
-    """A torchvision network; called, it builds the whole of it, classifier included.
+    """A torchvision network; a call builds all of it, including the classifier.
 
     Args:
         name: the name of the torchvision builder.
         cut: how many children make the body, as in `children[:cut]`, or a function(network) -> body.
         splits: children of the body at which the second, third... layer group begins; the head is one more.
-        min_side: the smallest picture, in pixels a side, that leaves a feature map.
-        pooled: the body gives one value a channel (N, C, 1, 1), so the head has nothing to pool.
+        min_side: height and width in pixels of the smallest image that gives a feature map.
+        pooled: the body outputs one value per channel (N, C, 1, 1), so the head has nothing to pool.
     """
 
     name: str
@@ -42,20 +42,19 @@ class Architecture:
     pooled: bool = False
 
     def __call__(self, weights: Any = None, **kwargs: Any) -> nn.Module:
-        """The torchvision model, with random weights unless `weights` says otherwise."""
+        """The torchvision model, with random weights unless `weights` are given."""
         import torchvision
 
-        if weights is None and self.name in _ASK_HOW_TO_BEGIN:
+        if weights is None and self.name in _WARN_ABOUT_INIT:
             kwargs = {"init_weights": True} | kwargs
         model: nn.Module = torchvision.models.get_model(self.name, weights=weights, **kwargs)
         return model
 
 
-_ASK_HOW_TO_BEGIN = {"googlenet", "inception_v3"}  # these two warn unless init_weights is given
+_WARN_ABOUT_INIT = {"googlenet", "inception_v3"}  # these two warn unless init_weights is given
 
-# name -> (cut, where groups begin, and what else there is to know). The splits of resnet, alexnet, vgg with batch norm,
-# squeezenet, densenet and mobilenet_v2 are those of fastai 1; the others begin a group at the stage of stride 16, as
-# that of resnet does.
+# Names, cut, splits, other arguments of Architecture. The splits of resnet, alexnet, vgg with batch norm, squeezenet,
+# densenet and mobilenet_v2 are those of fastai 1; the others begin a group at the stage of stride 16, as resnet's does.
 _FAMILIES: tuple[tuple[str, Cut, tuple[int, ...], dict[str, Any]], ...] = (
     ("resnet18 resnet34 resnet50 resnet101 resnet152", -2, (6,), {}),
     ("resnext50_32x4d resnext101_32x8d resnext101_64x4d", -2, (6,), {}),
@@ -100,7 +99,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def find_architecture(base_arch: Architecture | str | Callable[..., Any]) -> Architecture:
-    """The architecture meant by itself, by its name, or by a torchvision builder (`torchvision.models.resnet18`).
+    """The architecture itself, or the one of this name or torchvision builder (`torchvision.models.resnet18`).
 
     Raises:
         UsageError: not in the table; the message lists the nearest names.
@@ -124,17 +123,16 @@ def find_architecture(base_arch: Architecture | str | Callable[..., Any]) -> Arc
         "base_arch",
         got=name,
         expected="a known architecture",
-        fix=f"Nearest: {nearest(name, ARCHITECTURES)}. "
-        f"{timm_hint(name) or 'Another network can be given as an nn.Module.'}",
+        fix=f"Nearest: {nearest(name, ARCHITECTURES)}. {timm_hint(name) or 'Pass any other network as an nn.Module.'}",
     )
 
 
 def torchvision_name(base_arch: object) -> str | None:
-    """The name under which torchvision knows this network, None when it is not one of torchvision's builders."""
+    """The name of this network in torchvision, None if it is not one of torchvision's builders."""
     if isinstance(base_arch, Architecture):
         return base_arch.name
     module = getattr(base_arch, "__module__", None) or ""
-    # A class of torchvision (torchvision.models.ResNet) is no builder, and a user's own `def resnet18` is the user's.
+    # A class of torchvision (torchvision.models.ResNet) is not a builder, and neither is a user-defined `resnet18`.
     if isinstance(base_arch, type | nn.Module) or not module.startswith("torchvision.models"):
         return None
     return getattr(base_arch, "__name__", None)

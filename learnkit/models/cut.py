@@ -1,4 +1,4 @@
-"""The body of a network: where it is cut off its classifier, and how many features it gives."""
+"""The body of a network: where it is cut, and how many features it outputs."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from learnkit.checks import is_int
 from learnkit.errors import UsageError
 from learnkit.modes import eval_mode
 from learnkit.seeds import preserve_rng
@@ -18,7 +19,7 @@ __all__ = ["Cut", "count_features", "create_body"]
 Cut: TypeAlias = int | Callable[[nn.Module], nn.Module]
 
 _POOLING = re.compile(r"Pool[123]d$")  # AvgPool2d, AdaptiveMaxPool1d, and other libraries' classes named that way
-_SIZES = (64, 128, 256, 512)  # pixels tried in turn: some bodies need more than the smallest
+_SIZES = (64, 128, 256, 512)  # pixels, tried in turn: some bodies do not run on the smallest
 
 
 def create_body(module: nn.Module, cut: Cut | None = None) -> nn.Module:
@@ -26,12 +27,12 @@ def create_body(module: nn.Module, cut: Cut | None = None) -> nn.Module:
 
     Args:
         module: a whole network.
-        cut: an int keeps `children[:cut]`, a function is given the module and returns the body, None cuts before the
-            last top-level child that is or contains a pooling layer.
+        cut: an int keeps `children[:cut]`, a function of the module returns the body, None cuts before the last
+            top-level child that is or contains a pooling layer.
 
     Raises:
-        UsageError: no pooling layer found, or the cut leaves nothing, cuts nothing there is, or would drop convolutions
-            behind the last pooling layer without being told to.
+        UsageError: no pooling layer found, a cut that leaves nothing or is out of range, or a default cut that would
+            drop convolutions after the last pooling layer.
 
     >>> layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
     >>> len(create_body(layers))
@@ -39,8 +40,8 @@ def create_body(module: nn.Module, cut: Cut | None = None) -> nn.Module:
     """
     if cut is None:
         return nn.Sequential(*_layers(module)[: _default_cut(module)])
-    if isinstance(cut, int) and not isinstance(cut, bool):
-        return nn.Sequential(*_kept(module, cut))
+    if is_int(cut):
+        return nn.Sequential(*_first_layers(module, cut))  # type: ignore[arg-type]
     if not callable(cut) or isinstance(cut, bool):
         raise UsageError(
             "cut",
@@ -55,17 +56,17 @@ def create_body(module: nn.Module, cut: Cut | None = None) -> nn.Module:
 
 
 def _layers(module: nn.Module) -> list[nn.Module]:
-    # `children()` names a layer used twice only once; in a Sequential the second use counts too.
+    # `children()` yields a layer that is used twice only once; in a Sequential the second use counts too.
     return list(module) if isinstance(module, nn.Sequential) else list(module.children())
 
 
-def _kept(module: nn.Module, cut: int) -> list[nn.Module]:
+def _first_layers(module: nn.Module, cut: int) -> list[nn.Module]:
     layers = _layers(module)
     if cut > len(layers) or not layers[:cut]:
         raise UsageError(
             "cut",
             got=cut,
-            expected=f"a number that keeps between 1 and all of the {len(layers)} children of {type(module).__name__}",
+            expected=f"a number that keeps 1 to {len(layers)} children of {type(module).__name__}",
             fix="A negative number counts from the end.",
         )
     return layers[:cut]
@@ -79,10 +80,10 @@ def _default_cut(module: nn.Module) -> int:
     if not pooling:
         raise UsageError(f"no pooling layer found in {name}; {fix}")
     if pooling[-1] == 0:
-        raise UsageError(f"nothing stands before the last child of {name} that holds a pooling layer; {fix}")
-    behind = [layer for layer in layers[pooling[-1] + 1 :] if any(isinstance(m, _ConvNd) for m in layer.modules())]
-    if behind:  # a network that pools in its stem and then by function: most of it would be thrown away unseen
-        raise UsageError(f"{name} has convolutions behind its last pooling layer, which the default cut drops; {fix}")
+        raise UsageError(f"no layers before the last child of {name} that contains a pooling layer; {fix}")
+    dropped = [layer for layer in layers[pooling[-1] + 1 :] if any(isinstance(m, _ConvNd) for m in layer.modules())]
+    if dropped:  # it pools in its stem and later by a function: most of the network would be dropped silently
+        raise UsageError(f"{name} has convolutions after its last pooling layer, which the default cut drops; {fix}")
     return pooling[-1]
 
 
@@ -93,22 +94,22 @@ def _is_pooling(module: nn.Module) -> bool:
 def count_features(
     body: nn.Module, in_chans: int = 3, *, name: str = "the network", size: tuple[int, int] | None = None
 ) -> int:
-    """How many channels `body` gives: one forward of a small blank image, with no trace left in mode, buffers or RNG.
+    """The number of channels that `body` outputs for a small blank image; mode, buffers and RNG are restored.
 
     Args:
-        body: takes images (N, in_chans, H, W), gives features (N, C, h, w).
+        body: takes images (N, in_chans, H, W), returns features (N, C, h, w).
         in_chans: channels of the image.
-        name: what the errors call the network the body was cut from.
+        name: of the network the body was cut from, for errors.
         size: (height, width) to try first.
 
     Raises:
-        UsageError: the body does not run, or gives something else than features.
+        UsageError: the body does not run, or does not return features.
     """
     features = _dummy_forward(body, in_chans, name, size)
     if not isinstance(features, Tensor) or features.ndim != 4:
         got = f"a tensor of shape {tuple(features.shape)}" if isinstance(features, Tensor) else type(features).__name__
         raise UsageError(
-            f"the body cut from {name} gives {got} where features (N, C, H, W) were expected",
+            f"the body cut from {name} returns {got}, expected features (N, C, H, W)",
             fix="Pass another cut=, before the layers that flatten.",
         )
     return features.shape[1]
@@ -126,15 +127,15 @@ def _dummy_forward(body: nn.Module, in_chans: int, name: str, size: tuple[int, i
     raise UsageError(
         f"the body cut from {name} does not run on an image of {in_chans} channels "
         f"({type(failure).__name__}: {str(failure).strip().splitlines()[0] if str(failure) else ''})",
-        fix="Pass another cut=, or in_chans= if the network takes another number of channels.",
+        fix="Pass another cut=, or in_chans= if the network expects another number of channels.",
     ) from failure
 
 
 @contextmanager
 def _without_trace(module: nn.Module, device: torch.device) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards modes, buffers and random generators are as they were."""
+    """Evaluation mode without gradients; modes, buffers and random generators are restored afterwards."""
     buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
-    on_cpu = device.type == "cpu"  # preserve_rng looks after that one
+    on_cpu = device.type == "cpu"  # preserve_rng covers it
     fork = nullcontext() if on_cpu else torch.random.fork_rng([device], device_type=device.type)
     with preserve_rng(), fork, eval_mode(module):
         try:

@@ -1,4 +1,4 @@
-"""Layer groups: parts of a model, from input to head, that are frozen and given learning rates apart."""
+"""Layer groups: parts of a model, from input to head, with their own learning rates, frozen or not."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ def split_groups(model: nn.Module, split_on: SplitOn) -> list[nn.Module]:
         model: the whole network.
         split_on: a function(model) that returns one of the following, or one of them itself:
             a list of groups, each a module or a list of modules;
-            a list of modules at which the second, third... group begins. The order is that of registration.
+            a list of modules at which the second, third... group begins. Their order is that of registration.
 
     Raises:
         UsageError: a parameter in no group or in two, a module that is not in the model.
@@ -35,7 +35,7 @@ def split_groups(model: nn.Module, split_on: SplitOn) -> list[nn.Module]:
     wrong = _misplaced(model, groups)
     if wrong and all(isinstance(part, nn.Module) for part in parts):
         split = _split_at(model, parts)
-        if list(split[0].children()):  # something stands before the first of them, so they were meant as starts
+        if list(split[0].children()):  # there are layers before the first of them, so they were meant as starts
             groups, wrong = split, _misplaced(model, split)
     if wrong:
         raise UsageError(
@@ -60,12 +60,12 @@ def _checked(parts: object) -> list[Any]:
 
 
 def _misplaced(model: nn.Module, groups: list[nn.Module]) -> list[str]:
-    """What is wrong with these groups, one entry a parameter: '0.weight is in 2'."""
+    """What is wrong with these groups, one entry per parameter: '0.weight is in 2'."""
     times = Counter(id(parameter) for group in groups for parameter in group.parameters())
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     wrong = [f"{name} is in {times[key]}" for key, name in names.items() if times[key] != 1]
     n_foreign = sum(key not in names for key in times)
-    return wrong + [f"{n_foreign} parameters are not of this model"] * (n_foreign > 0)
+    return wrong + [f"{n_foreign} parameters do not belong to this model"] * (n_foreign > 0)
 
 
 def _split_at(model: nn.Module, starts: list[nn.Module]) -> list[nn.Module]:
@@ -74,7 +74,7 @@ def _split_at(model: nn.Module, starts: list[nn.Module]) -> list[nn.Module]:
         if id(start) not in known:
             raise UsageError(
                 f"split_on: a {type(start).__name__} is not a layer of this model",
-                fix="Name the layers through the model the function is given: lambda model: [model[1]].",
+                fix="Take the layers from the function's argument: lambda model: [model[1]].",
             )
     groups: list[list[nn.Module]] = [[]]
     for begins, piece in _pieces(model, {id(start) for start in starts}):
@@ -86,13 +86,13 @@ def _split_at(model: nn.Module, starts: list[nn.Module]) -> list[nn.Module]:
 
 
 def _pieces(module: nn.Module, starts: set[int]) -> Iterator[tuple[bool, nn.Module]]:
-    """The largest parts of `module` that no group begins inside, each with whether a group begins at it."""
+    """The largest parts of `module` with no start of a group inside, each with whether a group begins at it."""
     begins = id(module) in starts
     if not any(id(inner) in starts for inner in module.modules() if inner is not module):
         yield begins, module
         return
     own = list(module.parameters(recurse=False))
-    if own:  # a class token, say: it belongs to the group its module begins in
+    if own:  # a class token, for example: it belongs to the group in which its module begins
         yield begins, nn.ParameterList(own)
         begins = False
     for child in module.children():

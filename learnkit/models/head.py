@@ -1,4 +1,4 @@
-"""The head put on a body: pooling, then batch norm, dropout and linear layers down to the outputs."""
+"""The head after a body: pooling, then batch norm, dropout and linear layers down to the outputs."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from learnkit.checks import nearest
+from learnkit.checks import check_int, is_number, nearest
 from learnkit.errors import UsageError
 
 __all__ = ["INITS", "AdaptiveConcatPool2d", "Init", "create_head", "init_weights"]
@@ -28,7 +28,7 @@ INITS: dict[str, Callable[[Tensor], Any]] = {
 
 
 class AdaptiveConcatPool2d(nn.Module):
-    """Maximum and average pooling side by side: (N, C, H, W) -> (N, 2C, size, size), maxima first.
+    """Concatenated maximum and average pooling: (N, C, H, W) -> (N, 2C, size, size), maxima first.
 
     >>> AdaptiveConcatPool2d()(torch.tensor([[[[1.0, 3.0]]]])).flatten().tolist()
     [3.0, 2.0]
@@ -61,39 +61,39 @@ def create_head(
     Args:
         n_features: channels of the body's output; `concat_pool` doubles them inside the head.
         n_out: number of outputs.
-        lin_ftrs: widths of the hidden linear layers; None is [512], [] is a single linear layer.
-        ps: dropout before each linear layer, in [0, 1). A number p is p before the last layer and p / 2 before others.
-        concat_pool: maximum and average pooling; otherwise average alone.
+        lin_ftrs: widths of the hidden linear layers; None for [512], [] for a single linear layer.
+        ps: dropout before each linear layer, in [0, 1). A number p is halved before all layers but the last.
+        concat_pool: maximum and average pooling; otherwise average only.
         bn_final: end with a batch norm of momentum 0.01.
         init: see `init_weights`.
 
     Raises:
-        UsageError: sizes that are not positive ints, a `ps` of the wrong length or outside [0, 1), an unknown init.
+        UsageError: sizes that are not positive integers, a `ps` of the wrong length or outside [0, 1), an unknown init.
 
     >>> [layer.p for layer in create_head(8, 2, lin_ftrs=[256, 128]) if isinstance(layer, nn.Dropout)]
     [0.25, 0.25, 0.5]
     """
-    hidden = [512] if lin_ftrs is None else _positive_ints(lin_ftrs)
+    hidden = [512] if lin_ftrs is None else _widths(lin_ftrs)
     n_pooled = n_features * 2 if concat_pool else n_features
-    widths = [n_pooled, *hidden, _positive("n_out", n_out)]
+    widths = [n_pooled, *hidden, check_int("n_out", n_out, 1)]
     dropouts = _dropouts(ps, len(widths) - 1)
     layers: list[nn.Module] = [AdaptiveConcatPool2d() if concat_pool else nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     for n_in, n_next, p in zip(widths, widths[1:], dropouts, strict=False):
         layers += [nn.BatchNorm1d(n_in), nn.Dropout(p), nn.Linear(n_in, n_next), nn.ReLU(inplace=True)]
     layers.pop()  # no ReLU on the outputs
     if bn_final:
-        layers.append(nn.BatchNorm1d(n_out, momentum=0.01))
+        layers.append(nn.BatchNorm1d(widths[-1], momentum=0.01))
     head = nn.Sequential(*layers)
     init_weights(head, init)
     return head
 
 
 def init_weights(module: nn.Module, init: Init) -> None:
-    """Fill the weights of the linear and convolution layers by `init` and set their biases to 0.
+    """Initialize the weights of the linear and convolution layers by `init`, and their biases to 0.
 
     Args:
-        module: changed in place; its batch norms are left alone.
-        init: a name of `INITS`, a function that fills a tensor in place, or None to leave torch's own start.
+        module: changed in place; its batch norms are not changed.
+        init: a name in `INITS`, a function that fills a tensor in place, or None to keep torch's default.
     """
     fill = _find_init(init)
     if fill is None:
@@ -111,7 +111,7 @@ def _find_init(init: Init) -> Callable[[Tensor], Any] | None:
     if init is None or callable(init):
         return init
     fix = f"Nearest: {nearest(str(init), INITS)}."
-    raise UsageError("init", got=init, expected="a known initialisation, a function(tensor) or None", fix=fix)
+    raise UsageError("init", got=init, expected="a known initialization, a function(tensor) or None", fix=fix)
 
 
 def _dropouts(ps: object, n_linear: int) -> list[float]:
@@ -125,20 +125,14 @@ def _dropouts(ps: object, n_linear: int) -> list[float]:
                 fix="The layers are those of lin_ftrs and the outputs.",
             )
     else:
-        shares = [ps / 2] * (n_linear - 1) + [ps] if isinstance(ps, int | float) else [ps]
+        shares = [ps / 2] * (n_linear - 1) + [ps] if is_number(ps) else [ps]  # type: ignore[operator]
     for p in shares:
-        if not isinstance(p, int | float) or isinstance(p, bool) or not 0 <= p < 1:
+        if not is_number(p) or not 0 <= p < 1:
             raise UsageError("ps", got=ps, expected="shares in [0, 1)", fix="Pass ps=0.5, or 0 for no dropout.")
     return shares
 
 
-def _positive_ints(lin_ftrs: object) -> list[int]:
+def _widths(lin_ftrs: object) -> list[int]:
     if not isinstance(lin_ftrs, list | tuple):
         raise UsageError("lin_ftrs", got=lin_ftrs, expected="a list of widths", fix="Pass lin_ftrs=[512].")
-    return [_positive("lin_ftrs", width) for width in lin_ftrs]
-
-
-def _positive(what: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UsageError(what, got=value, expected="a positive int", fix="Give a number of units, 1 or more.")
-    return value
+    return [check_int("lin_ftrs", width, 1) for width in lin_ftrs]

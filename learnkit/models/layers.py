@@ -1,4 +1,4 @@
-"""Changing a finished network: find a layer by its name, put another in its place, put one behind it."""
+"""Changing a finished network: layers found, replaced, and appended by name."""
 
 from torch import nn
 
@@ -25,18 +25,18 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
         "name",
         got=name,
         expected=f"the name of a layer of {type(model).__name__}",
-        fix=f"Nearest: {nearest(str(name), layers) or 'it has no layers inside'}.",
+        fix=f"Nearest: {nearest(str(name), layers) or 'it contains no layers'}.",
     )
 
 
 def replace_layer(model: nn.Module, name: str, layer: nn.Module) -> nn.Module:
-    """Put `layer` in the place of the one called `name`, and return the one that was there.
+    """Replace the layer called `name` by `layer`, and return the old one.
 
-    The model is changed in place. An optimizer or Learner made before still holds the old layer: change the network
+    The model is changed in place. An optimizer or Learner created before still holds the old layer: change the network
     first.
 
     Raises:
-        UsageError: no layer of that name, or `layer` is no nn.Module.
+        UsageError: no layer of that name, or `layer` is not an nn.Module.
 
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 1000))
     >>> replace_layer(model, "1", nn.Linear(3, 10))
@@ -46,19 +46,18 @@ def replace_layer(model: nn.Module, name: str, layer: nn.Module) -> nn.Module:
     """
     old = find_layer(model, name)
     _check_module(layer)
-    parent, _, last = name.rpartition(".")
-    setattr(model.get_submodule(parent), last, layer)
+    model.set_submodule(name, layer, strict=True)
     return old
 
 
 def append_layer(model: nn.Module, name: str, layer: nn.Module) -> None:
-    """Put `layer` behind the one called `name`, in place; name "" is behind the whole of an nn.Sequential.
+    """Append `layer` after the one called `name`, in place; name "" means after the last layer of an nn.Sequential.
 
-    A Sequential of that name grows by one layer; another layer becomes a Sequential of itself and the new one, so the
-    names of its tensors change ("fc.weight" is then "fc.0.weight").
+    A Sequential of that name grows by one layer; any other layer becomes a Sequential of itself and the new one, which
+    changes the names of its tensors ("fc.weight" becomes "fc.0.weight").
 
     Raises:
-        UsageError: no layer of that name, or `layer` is no nn.Module.
+        UsageError: no layer of that name, or `layer` is not an nn.Module.
 
     >>> model = nn.Sequential(nn.Linear(4, 1000))
     >>> append_layer(model, "", nn.Linear(1000, 10))

@@ -1,4 +1,4 @@
-"""Pretrained weights: where they come from, and how they are put into a body."""
+"""Pretrained weights: where they come from, and how they are loaded into a body."""
 
 import re
 from collections.abc import Container, Mapping
@@ -26,15 +26,15 @@ _OLD_NAMES = (
 
 
 def find_weights(weights: Weights, name: str | None) -> dict[str, Tensor]:
-    """The tensors meant by `weights`, by name, on the CPU.
+    """The tensors that `weights` stands for, by name, on the CPU.
 
     Args:
         weights: a path; a state dict; a member of a torchvision weights enum, or its name ("DEFAULT",
             "IMAGENET1K_V1"), which is fetched once and then read from torch's cache (TORCH_HOME).
-        name: what torchvision calls the network, None when it is not one of its own.
+        name: of the network in torchvision, None for any other.
 
     Raises:
-        DownloadError: not in the cache and not to be had.
+        DownloadError: not in the cache, and cannot be fetched.
         UsageError, MissingFileError, UnsafeFileError, CorruptFileError: as `read_weights`.
     """
     if isinstance(weights, Mapping):
@@ -53,7 +53,7 @@ def find_weights(weights: Weights, name: str | None) -> dict[str, Tensor]:
 
 
 def _enum_member(weights: object, name: str | None) -> Any:
-    """The member of torchvision's enum that is meant, None when `weights` is something else."""
+    """The member of torchvision's enum, None if `weights` is something else."""
     from torchvision.models import WeightsEnum, get_model_weights
 
     is_member = isinstance(weights, WeightsEnum)
@@ -74,7 +74,7 @@ def _fetched(member: Any, name: str) -> dict[str, Tensor]:
     was_there = cached.exists()
     try:
         state = torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
-    except Exception as error:  # no route, no room, a wrong checksum; the reader fails in many ways on a broken file
+    except Exception as error:  # no route, full disk, wrong checksum; the reader fails in many ways on a broken file
         if was_there:
             fix = f"Delete it and run again to fetch it from {url}."
             what = f"{cached}: the cached weights of {name} cannot be read ({error!r})"
@@ -88,7 +88,7 @@ def _fetched(member: Any, name: str) -> dict[str, Tensor]:
 
 
 def plain_names(state: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
-    """`state` under the names of `module`: without the `module.` and `_orig_mod.` of wrappers, old names made new."""
+    """`state` under the names of `module`: without the `module.` and `_orig_mod.` of wrappers, old names updated."""
     known = _tensors(module)
     return {_new_name(plain_name(key, known), known): tensor for key, tensor in state.items()}
 
@@ -101,7 +101,7 @@ def _new_name(key: str, known: Container[str]) -> str:
 def load_body(module: nn.Module, body: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
     """Copy tensors named as in `module` into `body`, which was cut from it.
 
-    Tensors of the part that was cut away (the classifier) are ignored; every other must fit in name and shape.
+    Tensors of the part that was cut off (the classifier) are ignored; all others must match in name and shape.
 
     Raises:
         UsageError: the first 5 tensors that are missing, differ in shape, or belong to another network.
@@ -114,7 +114,7 @@ def load_body(module: nn.Module, body: nn.Module, state: Mapping[str, Tensor], n
             "cut: the function returned copies of the layers, so weights cannot be loaded",
             fix="Return the layers of the module it is given.",
         )
-    wrong = _misfits(wanted, state) + _strangers(module, wanted, known, state)
+    wrong = _mismatches(wanted, state) + _unexpected(module, wanted, known, state)
     if wrong:
         raise UsageError(
             f"weights: {len(wrong)} tensors do not fit the body of {name}: {'; '.join(wrong[:5])}",
@@ -127,26 +127,26 @@ def load_body(module: nn.Module, body: nn.Module, state: Mapping[str, Tensor], n
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name: what a state dict may hold, but the tensors themselves."""
+    """Parameters and buffers by name, as in a state dict, but not detached."""
     return dict(module.state_dict(keep_vars=True))
 
 
-def _misfits(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+def _mismatches(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
     wrong = []
     for key, tensor in wanted.items():
         if key in given and given[key].shape != tensor.shape:
             wrong.append(f"{key} got {tuple(given[key].shape)}, expected {tuple(tensor.shape)}")
-        elif key not in given and not key.endswith("num_batches_tracked"):  # files before torch 0.4.1 have none
+        elif key not in given and not key.endswith("num_batches_tracked"):  # files of torch before 0.4.1 lack it
             wrong.append(f"{key} is missing")
     return wrong
 
 
-def _strangers(
+def _unexpected(
     module: nn.Module, wanted: Mapping[str, Tensor], known: Mapping[str, Tensor], given: Mapping[str, Tensor]
 ) -> list[str]:
-    """Tensors of neither the body nor the part cut away: resnet34's file would otherwise half fit resnet18."""
+    """Tensors of neither the body nor the part cut off: resnet34's file would otherwise partly fit resnet18."""
     in_body = {key.partition(".")[0] for key in wanted}
-    cut_away = {child for child, _ in module.named_children() if child not in in_body}
+    cut_off = {child for child, _ in module.named_children() if child not in in_body}
     return [
-        f"{key} is not in this network" for key in given if key not in known and key.partition(".")[0] not in cut_away
+        f"{key} is not in this network" for key in given if key not in known and key.partition(".")[0] not in cut_off
     ]

@@ -1,4 +1,4 @@
-"""A table of a model's layers: what each gives out, how many parameters it has, and how much memory all take."""
+"""A table of a model's layers: their output shapes and parameters, and the memory of all."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from learnkit.checks import is_int
 from learnkit.errors import UsageError
 from learnkit.modes import eval_mode
 from learnkit.seeds import preserve_rng
@@ -23,7 +24,7 @@ _MB = 1e6  # bytes
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One layer: its own parameters (not those of layers inside it), and the shape of what it gives, N items first."""
+    """One layer: its own parameters (not those of layers inside it), and the shape of its output, N items first."""
 
     name: str
     layer: str
@@ -48,7 +49,7 @@ class ModelSummary:
     params_mb: float
 
     def frame(self) -> "pd.DataFrame":
-        """One row a layer: name, layer, output, n_params, n_trainable."""
+        """One row per layer: name, layer, output, n_params, n_trainable."""
         import pandas as pd
 
         return pd.DataFrame([vars(row) for row in self.rows])
@@ -66,20 +67,20 @@ class ModelSummary:
         frozen = self.n_params - self.n_trainable
         return [
             f"parameters: {self.n_params:,}, of them trainable {self.n_trainable:,}, frozen {frozen:,}",
-            f"MB for one item: input {self.input_mb:.2f}, outputs {self.output_mb:.2f}, "
-            f"weights {self.params_mb:.2f}, together {self.input_mb + self.output_mb + self.params_mb:.2f}",
+            f"MB per item: input {self.input_mb:.2f}, outputs {self.output_mb:.2f}, "
+            f"weights {self.params_mb:.2f}, total {self.input_mb + self.output_mb + self.params_mb:.2f}",
         ]
 
 
 def model_summary(model: nn.Module, input_shape: Sequence[int]) -> ModelSummary:
-    """What each layer gives for one item, found by one forward pass; the model is left as it was.
+    """The output of each layer for one item, by one forward pass; the model is not changed.
 
     Args:
         model: takes a float tensor (N, *input_shape).
         input_shape: the shape of one item without the batch, (3, 224, 224).
 
     Raises:
-        UsageError: a shape that is not of positive ints, a model that does not run on it.
+        UsageError: a shape that is not of positive integers, a model that does not run on it.
 
     >>> summary = model_summary(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), (4,))
     >>> summary.n_params, [row.output for row in summary.rows]
@@ -87,7 +88,7 @@ def model_summary(model: nn.Module, input_shape: Sequence[int]) -> ModelSummary:
     """
     shape = _checked(input_shape)
     outputs: dict[str, Tensor] = {}
-    with _recorded(model, outputs):
+    with _recording(model, outputs):
         _run(model, shape)
     rows = tuple(_row(name, model.get_submodule(name), output) for name, output in outputs.items())
     tensors = [*model.parameters(), *model.buffers()]
@@ -103,7 +104,7 @@ def model_summary(model: nn.Module, input_shape: Sequence[int]) -> ModelSummary:
 
 def _checked(input_shape: Sequence[int]) -> tuple[int, ...]:
     shape = tuple(input_shape) if isinstance(input_shape, Sequence) and not isinstance(input_shape, str) else ()
-    if not shape or any(not isinstance(side, int) or isinstance(side, bool) or side < 1 for side in shape):
+    if not shape or any(not is_int(side) or side < 1 for side in shape):
         raise UsageError(
             "input_shape", got=input_shape, expected="the shape of one item", fix="Pass for example (3, 224, 224)."
         )
@@ -111,10 +112,10 @@ def _checked(input_shape: Sequence[int]) -> tuple[int, ...]:
 
 
 @contextmanager
-def _recorded(model: nn.Module, outputs: dict[str, Tensor]) -> Iterator[None]:
-    """While open, the outputs of the layers that hold no others, or parameters of their own, are noted (as shapes)."""
+def _recording(model: nn.Module, outputs: dict[str, Tensor]) -> Iterator[None]:
+    """Record the outputs (as shapes) of layers without layers inside, or with parameters of their own."""
 
-    def note(name: str) -> Any:
+    def record(name: str) -> Any:
         def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
             if isinstance(output, Tensor):
                 outputs[name] = torch.empty_like(output, device="meta")
@@ -126,7 +127,7 @@ def _recorded(model: nn.Module, outputs: dict[str, Tensor]) -> Iterator[None]:
         for name, layer in model.named_modules()
         if not list(layer.children()) or list(layer.parameters(recurse=False))
     ]
-    handles = [layer.register_forward_hook(note(name)) for name, layer in shown]
+    handles = [layer.register_forward_hook(record(name)) for name, layer in shown]
     try:
         with preserve_rng(), eval_mode(model):
             yield

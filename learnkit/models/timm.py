@@ -1,6 +1,6 @@
 """Networks of timm by name, "timm/NAME" or "timm/NAME.TAG": their features, layer groups and published weights.
 
-timm (Wightman 2019) is imported here and nowhere else, when a network of it is asked for: `pip install learnkit[timm]`.
+timm (Wightman 2019) is imported only here, when one of its networks is requested: `pip install learnkit[timm]`.
 """
 
 import importlib.util
@@ -20,6 +20,7 @@ __all__ = [
     "TimmNetwork",
     "create_timm",
     "group_starts",
+    "is_timm_model",
     "is_timm_name",
     "timm_config",
     "timm_hint",
@@ -30,11 +31,11 @@ PREFIX = "timm/"
 
 
 class TimmBody(nn.Module):
-    """The features (N, C, H, W) of a timm network; (N, C, 1, 1) where it gives tokens, pooled in its own way.
+    """The features (N, C, H, W) of a timm network; (N, C, 1, 1) for one with tokens, which pools them in its own way.
 
     Args:
         network: without a classifier.
-        channels_last: it gives (N, H, W, C), as swin does.
+        channels_last: it outputs (N, H, W, C), as swin does.
     """
 
     def __init__(self, network: nn.Module, *, channels_last: bool = False) -> None:
@@ -53,7 +54,8 @@ class TimmBody(nn.Module):
 class TimmNetwork:
     """A timm network without its classifier.
 
-    `name` has no "timm/" and no tag; `options` are what `timm.create_model` was given; `side` is a size it can take.
+    `name` is without "timm/" and tag; `options` are the keywords for `timm.create_model`; `image_size` is one that
+    it accepts.
     """
 
     name: str
@@ -61,7 +63,7 @@ class TimmNetwork:
     module: nn.Module
     body: TimmBody
     pooled: bool
-    side: tuple[int, int]
+    image_size: tuple[int, int]
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -74,27 +76,36 @@ def is_timm_name(base_arch: object) -> bool:
     return isinstance(base_arch, str) and base_arch.startswith(PREFIX)
 
 
+def is_timm_model(name: str) -> bool:
+    """Whether timm has a network of this name, given without "timm/" and without a tag.
+
+    Raises:
+        UsageError: timm is not installed.
+    """
+    return bool(_timm().is_model(name))
+
+
 def create_timm(base_arch: str, in_chans: int = 3, image_size: tuple[int, int] | None = None) -> TimmNetwork:
     """The network "timm/NAME" or "timm/NAME.TAG", with random weights and without its classifier.
 
     Args:
-        base_arch: "timm/", a name timm knows, and perhaps the tag of its weights.
+        base_arch: "timm/", a name in timm, and optionally the tag of its weights.
         in_chans: channels of the images.
-        image_size: (height, width) of the pictures; a network that takes one size only is built for it.
+        image_size: (height, width) of the images; a network with a fixed input size is built for it.
 
     Raises:
-        UsageError: timm is not installed, has no such network, or cannot build it for such pictures.
+        UsageError: timm is not installed, has no such network, or cannot build it for such images.
     """
     timm = _timm()
-    name, tag = _known(base_arch)
+    name, tag = _name_and_tag(base_arch)
     config = timm.get_pretrained_cfg(name)
     native = tuple(config.input_size[1:]) if config is not None else (224, 224)
-    side = image_size or native
+    size = image_size or native
     failure: Exception | None = None
-    for options in _size_options(config, side):
+    for options in _size_options(config, size):
         try:
             module = timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_chans, **options)
-            features = _tried(module, in_chans, side)
+            features = _features(module, in_chans, size)
         except (TypeError, RuntimeError, AssertionError, ValueError) as error:
             failure = error
             continue
@@ -103,28 +114,28 @@ def create_timm(base_arch: str, in_chans: int = 3, image_size: tuple[int, int] |
             module.reset_classifier(0, "")
         channels_last = spatial and getattr(module, "output_fmt", "NCHW") == "NHWC"
         body = TimmBody(module, channels_last=channels_last)
-        return TimmNetwork(name, tag, module, body, not spatial, side, options)
+        return TimmNetwork(name, tag, module, body, not spatial, size, options)
     raise UsageError(
-        f"{PREFIX}{name} does not take pictures of {side[0]} x {side[1]} pixels and {in_chans} channels ({failure})",
-        fix=f"Make the data with size={native if native[0] != native[1] else native[0]}, as its weights were trained.",
+        f"{PREFIX}{name} does not accept images of {size[0]} x {size[1]} pixels and {in_chans} channels ({failure})",
+        fix=f"Make the data with size={native if native[0] != native[1] else native[0]}, that of its weights.",
     ) from failure
 
 
-def _size_options(config: Any, side: tuple[int, int]) -> list[dict[str, Any]]:
-    """What `create_model` is given, in turn, so that the network takes pictures of that size."""
+def _size_options(config: Any, size: tuple[int, int]) -> list[dict[str, Any]]:
+    """Keywords of `create_model` to try in turn, for a network that accepts images of this size."""
     if config is None or not config.fixed_input_size:
         return [{}]
-    return [{"dynamic_img_size": True}, {"img_size": side}, {}]  # any size; this one; its own
+    return [{"dynamic_img_size": True}, {"img_size": size}, {}]  # any size; this one; the default
 
 
-def _tried(module: Any, in_chans: int, side: tuple[int, int]) -> Any:
-    """What `forward_features` gives; the network is left in the mode it was in."""
+def _features(module: Any, in_chans: int, size: tuple[int, int]) -> Any:
+    """The output of `forward_features` for a blank image."""
     with eval_mode(module):
-        return module.forward_features(torch.zeros(1, in_chans, *side))
+        return module.forward_features(torch.zeros(1, in_chans, *size))
 
 
 def group_starts(module: Any) -> list[nn.Module]:
-    """The layer at which the second half of a timm network begins, by the stages that timm groups its layers in."""
+    """The layer at which the second half of a timm network begins, by the stages of timm's `group_matcher`."""
     layers = {name: layer for name, layer in module.named_modules() if list(layer.parameters(recurse=False))}
     if hasattr(module, "group_matcher"):
         from timm.models import group_modules
@@ -139,17 +150,17 @@ def group_starts(module: Any) -> list[nn.Module]:
 
 
 def timm_config(base_arch: str, tag: str = "") -> Any:
-    """What timm has written down about the weights of a network: mean, std, input_size, interpolation, first_conv.
+    """timm's pretrained_cfg of a network: mean, std, input_size, interpolation, first_conv.
 
     Raises:
         UsageError: as `create_timm`; or it has no weights with that tag.
     """
-    name, own_tag = _known(base_arch)
+    name, own_tag = _name_and_tag(base_arch)
     return _timm().get_pretrained_cfg(_tagged(name, tag or own_tag))
 
 
 def timm_state(network: TimmNetwork, tag: str, in_chans: int) -> dict[str, Tensor]:
-    """The published weights of a network, by name; timm makes the first convolution take `in_chans`.
+    """The published weights of a network, by name; timm adapts the first convolution to `in_chans`.
 
     Raises:
         UsageError: timm has no weights with that tag.
@@ -158,18 +169,18 @@ def timm_state(network: TimmNetwork, tag: str, in_chans: int) -> dict[str, Tenso
     full = _tagged(network.name, tag or network.tag)
     try:
         trained = _timm().create_model(full, pretrained=True, num_classes=0, in_chans=in_chans, **network.options)
-    except Exception as error:  # no route, no room, offline mode, a file that does not fit: whatever the hub raises
+    except Exception as error:  # no route, full disk, offline mode, a file that does not fit: the hub raises many types
         raise DownloadError(
             f"the pretrained weights of {PREFIX}{full} could not be fetched from the Hugging Face hub, and there is no "
             f"copy in its cache ({str(error).strip().splitlines()[0] if str(error).strip() else error!r})",
-            fix="Set HF_HOME to a cache that has them (and HF_HUB_OFFLINE=1 to ask no network), pass "
+            fix="Set HF_HOME to a cache that has them (and HF_HUB_OFFLINE=1 to stay offline), pass "
             'weights="path.safetensors" for a local file, or pretrained=False for random weights.',
         ) from error
     return dict(trained.state_dict())
 
 
 def timm_hint(name: str) -> str:
-    """How to ask timm for a network that torchvision does not have; "" when timm has none of that name either."""
+    """How to request a network that torchvision lacks from timm; "" if timm has none of that name either."""
     if importlib.util.find_spec("timm") is None or not _timm().is_model(name.partition(".")[0]):
         return ""
     return f'timm has a network of that name: pass "{PREFIX}{name}".'
@@ -183,8 +194,8 @@ def _timm() -> Any:
     return timm
 
 
-def _known(base_arch: str) -> tuple[str, str]:
-    """The name of a network and the tag of its weights ("" for the default ones)."""
+def _name_and_tag(base_arch: str) -> tuple[str, str]:
+    """The name of a network and the tag of its weights ("" for the default weights)."""
     timm = _timm()
     name, _, tag = base_arch.removeprefix(PREFIX).partition(".")
     if not timm.is_model(name):

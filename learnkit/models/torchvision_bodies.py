@@ -1,7 +1,7 @@
 """The body of each family of torchvision: the layers whose output is the feature map that its classifier pools.
 
-A network that computes something in its `forward` and not in a layer (a ReLU, a permutation, a class token) has that
-made a layer here, so that the body gives just what the classifier was trained on. Layers are shared, never copied.
+What a network computes in its `forward` and not in a layer (a ReLU, a permutation, a class token) becomes a layer here,
+so that the body outputs exactly what the classifier was trained on. Layers are shared, never copied.
 """
 
 import torch
@@ -36,7 +36,7 @@ def mnasnet_body(network: nn.Module) -> nn.Module:
 
 
 def densenet_body(network: nn.Module) -> nn.Module:
-    """`features` of densenet, and the ReLU that its `forward` puts behind them."""
+    """`features` of densenet, and the ReLU that its `forward` applies to them."""
     return nn.Sequential(*network.get_submodule("features").children(), nn.ReLU())
 
 
@@ -65,10 +65,10 @@ def vit_body(network: nn.Module) -> nn.Module:
 
 
 class ScaleInput(nn.Module):
-    """From ImageNet's mean and deviation to a mean and deviation of 0.5, which googlenet and inception_v3 want.
+    """From ImageNet's mean and std to a mean and std of 0.5, which googlenet and inception_v3 expect.
 
     torchvision's networks do this in `forward` when they are built with weights (`transform_input`), so data for them
-    is normalised as for any other network. Images of other than 3 channels are scaled by the mean over the channels.
+    is normalized as for any other network. Images of other than 3 channels are scaled by the mean over the channels.
     """
 
     mean: Tensor

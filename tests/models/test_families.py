@@ -1,4 +1,4 @@
-"""Every family of networks in one way: features, layer groups, freezing, and a step that changes what it should."""
+"""Every family of networks in the same way: features, layer groups, freezing, and which layers a step changes."""
 
 import pytest
 import torch
@@ -8,8 +8,8 @@ from learnkit import DataBunch, LearnkitWarning, cnn_learner
 from learnkit.learner.learner import Learner
 from learnkit.models.architectures import ARCHITECTURES
 
-# Parameters of each network for 10 classes, and tensors of each group, as fastai 1 has them; where only fastai 2 knows
-# the network, the 522 biases that its head does without are added, and the groups are not compared.
+# Parameters of each network for 10 classes, and tensors of each group, as fastai 1 has them; where only fastai 2 has
+# the network, the 522 biases that its head lacks are added, and the groups are not compared.
 TOTALS: dict[str, tuple[int, list[int] | None]] = {
     "resnet18": (11_709_514, [30, 30, 8]),
     "resnet34": (21_817_674, [48, 60, 8]),
@@ -45,8 +45,8 @@ LARGE = [
 EVERY = [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)]
 
 
-def two_pictures(side: int) -> DataBunch:
-    """Two pictures to train on and two to validate, of ten classes."""
+def two_images(side: int) -> DataBunch:
+    """Two training images and two validation images, of ten classes."""
     x, y = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 9])
     with pytest.warns(LearnkitWarning, match="no training item of class 1, 2"):
         return DataBunch.from_tensors(x, y, x, y, classes=[str(label) for label in range(10)], bs=2)
@@ -55,7 +55,7 @@ def two_pictures(side: int) -> DataBunch:
 def learner(name: str) -> Learner:
     if name.startswith("timm/"):
         pytest.importorskip("timm")
-    return cnn_learner(two_pictures(96 if name == "inception_v3" else 64), name, pretrained=False, seed=0)
+    return cnn_learner(two_images(96 if name == "inception_v3" else 64), name, pretrained=False, seed=0)
 
 
 def snapshot(learn: Learner) -> dict[str, Tensor]:
@@ -63,7 +63,7 @@ def snapshot(learn: Learner) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_family_gives_features_and_groups_and_trains_what_is_not_frozen(name: str) -> None:
+def test_a_family_has_features_and_groups_and_trains_what_is_not_frozen(name: str) -> None:
     learn = learner(name)
     x = learn.dls.one_batch()[0]
     body = learn.model.get_submodule("0")
@@ -93,7 +93,7 @@ def test_a_family_gives_features_and_groups_and_trains_what_is_not_frozen(name: 
 
 @pytest.mark.parametrize("name", ["densenet121", "googlenet", "timm/vit_tiny_patch16_224"])
 def test_unfrozen_a_step_reaches_the_first_layer(name: str) -> None:
-    learn = learner(name)  # nothing is frozen, as nothing was trained before
+    learn = learner(name)  # nothing is frozen, as nothing is pretrained
     first = next(m for m in learn.model.modules() if isinstance(m, nn.Conv2d))
     before = first.weight.detach().clone()
     learn.fit(1, lr=1e-2)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from learnkit.errors import UsageError
 from learnkit.models.groups import split_groups
+from tests.doubles import refused
 
 
 def network() -> nn.Sequential:
@@ -21,7 +22,7 @@ def ids(modules: list[nn.Module]) -> list[int]:
     return [id(parameter) for module in modules for parameter in module.parameters()]
 
 
-def test_modules_name_where_the_second_and_third_group_begin() -> None:
+def test_modules_mark_where_the_second_and_third_group_begin() -> None:
     net = network()
     groups = split_groups(net, lambda model: (model[0][1], model[1]))
     assert counts(groups) == [2, 2, 2]
@@ -50,7 +51,7 @@ def test_the_order_of_the_starts_does_not_matter() -> None:
 
 
 class Token(nn.Module):
-    """A parameter of its own beside its layers, as a vision transformer has."""
+    """Has a parameter of its own next to its layers, as a vision transformer does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +62,7 @@ class Token(nn.Module):
         return self.second(self.first(x + self.token))
 
 
-def test_a_parameter_beside_layers_goes_with_the_layers_before_the_first_start() -> None:
+def test_a_parameter_next_to_layers_goes_with_the_layers_before_the_first_start() -> None:
     net = nn.Sequential(Token(), nn.Linear(3, 2))
     groups = split_groups(net, lambda model: [model[0].second, model[1]])
     assert counts(groups) == [3, 2, 2]
@@ -94,7 +95,7 @@ def test_a_shared_parameter_across_groups_is_named() -> None:
 
 def test_foreign_parameters_are_counted() -> None:
     net = network()
-    with pytest.raises(UsageError, match="2 parameters are not of this model"):
+    with pytest.raises(UsageError, match="2 parameters do not belong to this model"):
         split_groups(net, [[net[0]], [net[1]], [nn.Linear(1, 1)]])
 
 
@@ -110,5 +111,6 @@ def test_a_start_at_the_input_leaves_no_first_group() -> None:
 
 @pytest.mark.parametrize("split_on", [[], 3, ["0"], lambda model: None, lambda model: [2, 3], nn.Linear(1, 1)])
 def test_something_else_is_refused(split_on: object) -> None:
-    with pytest.raises(UsageError, match=r"split_on: got .* expected a list of modules"):
+    expected = "a list of modules, a list of lists of modules, or a function(model) that returns one"
+    with refused("split_on", expected=expected):
         split_groups(network(), split_on)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from torch import nn
 
 from learnkit.errors import UsageError
 from learnkit.models.layers import append_layer, find_layer, replace_layer
+from tests.doubles import refused
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def test_a_layer_is_found_by_its_dotted_name(model: nn.Module) -> None:
 
 @pytest.mark.parametrize("name", ["", "fc", 3])
 def test_an_unknown_name_is_refused(model: nn.Module, name: str) -> None:
-    with pytest.raises(UsageError, match=r"name: got .*expected the name of a layer of SqueezeNet\. Nearest: "):
+    with refused("name", got=name, expected="the name of a layer of SqueezeNet"):
         find_layer(model, name)
 
 
@@ -57,7 +58,7 @@ def test_a_single_layer_becomes_a_sequential() -> None:
     assert model.eval()(torch.rand(1, 3, 32, 32)).shape == (1, 3)
 
 
-def test_behind_the_whole_of_a_sequential_alone(model: nn.Module) -> None:
+def test_only_a_sequential_as_a_whole_can_be_appended_to(model: nn.Module) -> None:
     layers = nn.Sequential(nn.Linear(4, 3))
     append_layer(layers, "", nn.ReLU())
     assert isinstance(layers[1], nn.ReLU)
@@ -66,6 +67,6 @@ def test_behind_the_whole_of_a_sequential_alone(model: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("change", [replace_layer, append_layer])
-def test_something_else_than_a_module_is_refused(change: object, model: nn.Module) -> None:
-    with pytest.raises(UsageError, match=r"layer: got .* expected an nn\.Module"):
+def test_anything_but_a_module_is_refused(change: object, model: nn.Module) -> None:
+    with refused("layer", got=nn.Linear, expected="an nn.Module"):
         change(model, "classifier", nn.Linear)  # type: ignore[operator]

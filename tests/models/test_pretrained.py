@@ -1,4 +1,4 @@
-"""Where pretrained weights come from, and how they get into a body."""
+"""Where pretrained weights come from, and how they are loaded into a body."""
 
 from pathlib import Path
 from urllib.error import URLError
@@ -12,6 +12,7 @@ from torchvision.models import ResNet18_Weights, ResNet50_Weights
 from learnkit.errors import CorruptFileError, DownloadError, MissingFileError, UsageError
 from learnkit.models.cut import create_body
 from learnkit.models.pretrained import find_weights, load_body, plain_names
+from tests.doubles import refused
 
 FILE = "resnet18-f37072fd.pth"
 
@@ -44,7 +45,7 @@ def cache(folder: Path, state: dict[str, Tensor]) -> None:
     torch.save(state, folder / FILE)
 
 
-def test_offline_the_error_says_what_where_and_what_to_do(offline: Path) -> None:
+def test_offline_the_error_names_the_file_and_the_alternatives(offline: Path) -> None:
     with pytest.raises(DownloadError) as error:
         find_weights("DEFAULT", "resnet18")
     text = str(error.value)
@@ -80,18 +81,18 @@ def test_a_wrong_checksum_is_a_download_error(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_weights_of_another_torchvision_network_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"weights: got 'ResNet50_Weights\.\w+', expected weights for resnet18"):
+    with refused("weights", got="ResNet50_Weights.IMAGENET1K_V1", expected="weights for resnet18"):
         find_weights(ResNet50_Weights.IMAGENET1K_V1, "resnet18")
 
 
-def test_a_name_that_is_no_weights_is_looked_for_as_a_file() -> None:
+def test_a_name_that_is_not_weights_is_taken_for_a_file() -> None:
     with pytest.raises(MissingFileError, match="no file IMAGENET1K_V9"):
         find_weights("IMAGENET1K_V9", "resnet18")
 
 
 @pytest.mark.parametrize("weights", [3, ["a"], True])
 def test_weights_of_another_kind_are_refused(weights: object) -> None:
-    with pytest.raises(UsageError, match=r"weights: got .* expected a path, a state dict or torchvision weights"):
+    with refused("weights", got=weights, expected="a path, a state dict or torchvision weights"):
         find_weights(weights, "resnet18")
 
 
@@ -101,7 +102,7 @@ def test_a_state_dict_of_more_than_tensors_is_refused() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
-def test_the_names_that_wrappers_put_before_are_taken_off(prefix: str) -> None:
+def test_prefixes_of_wrappers_are_removed_from_names(prefix: str) -> None:
     source, target = Tiny(), Tiny(n_out=3)
     state = plain_names({prefix + name: tensor for name, tensor in source.state_dict().items()}, target)
     load_body(target, create_body(target), state, "tiny")
@@ -129,7 +130,7 @@ def test_files_without_batch_counts_are_loaded() -> None:
     assert torch.equal(target.conv.weight, source.conv.weight)
 
 
-def test_differing_and_missing_tensors_are_named_and_nothing_is_loaded() -> None:
+def test_mismatched_and_missing_tensors_are_named_and_nothing_is_loaded() -> None:
     target = Tiny()
     before = target.conv.weight.clone()
     state = Tiny().state_dict()
@@ -143,14 +144,14 @@ def test_differing_and_missing_tensors_are_named_and_nothing_is_loaded() -> None
     assert torch.equal(target.conv.weight, before)
 
 
-def test_only_the_first_five_misfits_are_named() -> None:
+def test_only_the_first_five_mismatches_are_named() -> None:
     target = torchvision.models.resnet18()
     with pytest.raises(UsageError) as error:
         load_body(target, create_body(target), {"fc.weight": torch.zeros(1)}, "resnet18")
     assert str(error.value).count("is missing") == 5
 
 
-def test_a_deeper_network_of_the_family_is_not_loaded_by_half() -> None:
+def test_a_deeper_network_of_the_family_is_not_partly_loaded() -> None:
     target = torchvision.models.resnet18()
     state = torchvision.models.resnet34().state_dict()
     with pytest.raises(UsageError, match=r"layer1\.2\.conv1\.weight is not in this network"):

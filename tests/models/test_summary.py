@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from learnkit.errors import UsageError
 from learnkit.models.summary import model_summary
+from tests.doubles import refused
 
 
 def small() -> nn.Sequential:
@@ -35,7 +36,7 @@ def test_sizes_are_for_one_item() -> None:
     assert summary.params_mb == pytest.approx((250 * 4 + 8 * 4 + 8) / 1e6)  # and the batch norm's buffers
 
 
-def test_frozen_layers_are_told_apart() -> None:
+def test_frozen_layers_are_marked() -> None:
     model = small()
     model[0].requires_grad_(False)
     summary = model_summary(model, (3, 8, 8))
@@ -49,7 +50,7 @@ def test_the_totals_of_resnet18_are_the_known_ones() -> None:
     assert summary.n_params == 11_689_512 == sum(row.n_params for row in summary.rows)
 
 
-def test_the_model_is_left_as_it_was() -> None:
+def test_the_model_is_not_changed() -> None:
     model = small().train()
     model[1].eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -89,11 +90,11 @@ def test_it_is_a_table_in_a_notebook_and_a_frame() -> None:
 
 @pytest.mark.parametrize("shape", [(), (0, 3), "3x8", 8, (3.0, 8)])
 def test_a_wrong_shape_is_refused(shape: object) -> None:
-    with pytest.raises(UsageError, match=r"input_shape: got .* expected the shape of one item"):
+    with refused("input_shape", got=shape, expected="the shape of one item"):
         model_summary(small(), shape)  # type: ignore[arg-type]
 
 
-def test_a_model_that_does_not_run_says_so() -> None:
+def test_a_model_that_does_not_run_is_named() -> None:
     model = small()
     with pytest.raises(UsageError, match=r"Sequential does not run on an item of shape \(1, 8, 8\) \(RuntimeError: "):
         model_summary(model, (1, 8, 8))

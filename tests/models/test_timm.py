@@ -1,4 +1,4 @@
-"""Networks of timm by name: features, groups, weights by tag, and what is said when something is missing."""
+"""Networks of timm by name: features, groups, weights by tag, and the errors when something is missing."""
 
 import sys
 
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from learnkit.errors import DownloadError, UsageError
-from learnkit.models.cnn import build_cnn
+from learnkit.models.build import build_cnn
 from learnkit.models.timm import create_timm, group_starts, timm_config
 
 timm = pytest.importorskip("timm")
@@ -34,10 +34,20 @@ def test_features_are_those_before_the_pooling() -> None:
     assert not network.pooled
 
 
-def test_channels_that_come_last_are_put_second() -> None:
-    network = create_timm("timm/swin_tiny_patch4_window7_224", 3, (64, 96))
+def test_channels_that_come_last_are_moved_to_the_second_place() -> None:
+    name = "swin_tiny_patch4_window7_224"
+    network = create_timm(f"timm/{name}", 3, (64, 96))
+    whole = timm.create_model(name, num_classes=0, **network.options).eval()
+    whole.load_state_dict(network.module.state_dict())
     with torch.no_grad():
-        assert network.body.eval()(torch.rand(1, 3, 64, 96)).shape == (1, 768, 2, 3)
+        x = torch.rand(1, 3, 64, 96)
+        features = network.body.eval()(x)
+        expected, pooled = whole.forward_features(x), whole(x)  # (N, H, W, C), and what timm's head makes of it
+    assert features.shape == (1, 768, 2, 3)
+    for row in range(2):
+        for column in range(3):
+            torch.testing.assert_close(features[:, :, row, column], expected[:, row, column])
+    torch.testing.assert_close(features.mean((2, 3)), pooled)
 
 
 def test_tokens_are_pooled_as_the_network_does_and_the_head_does_not_pool_again() -> None:
@@ -51,7 +61,7 @@ def test_tokens_are_pooled_as_the_network_does_and_the_head_does_not_pool_again(
     assert head[2].num_features == 192
 
 
-def test_the_second_group_begins_half_way() -> None:
+def test_the_second_group_begins_at_half_of_the_stages() -> None:
     module = create_timm("timm/resnet18").module
     names = {id(layer): name for name, layer in module.named_modules()}
     assert [names[id(start)] for start in group_starts(module)] == ["layer3.0.conv1"]
@@ -64,7 +74,7 @@ def test_the_tensors_of_timm_resnet_are_grouped_as_torchvisions() -> None:
 
 
 @pytest.mark.parametrize("in_chans", [1, 4])
-def test_the_first_convolution_takes_the_channels_asked_for(in_chans: int) -> None:
+def test_the_first_convolution_is_adapted_to_the_channels(in_chans: int) -> None:
     state = timm.create_model("convnext_atto").state_dict()  # with its classifier of 1,000 classes
     cnn = build_cnn(SMALL, 3, in_chans=in_chans, weights=state)
     weight = next(m.weight for m in cnn.model.modules() if isinstance(m, nn.Conv2d))
@@ -81,12 +91,12 @@ def test_a_file_of_weights_of_the_whole_network_is_loaded() -> None:
     assert torch.equal(body.network.stages[3].blocks[0].mlp.fc1.weight, state["stages.3.blocks.0.mlp.fc1.weight"])
 
 
-def test_published_weights_are_asked_of_timm_by_their_tag(monkeypatch: pytest.MonkeyPatch) -> None:
-    create, asked = timm.create_model, []
+def test_published_weights_are_requested_from_timm_by_their_tag(monkeypatch: pytest.MonkeyPatch) -> None:
+    create, requested = timm.create_model, []
 
     def fetch(name: str, pretrained: bool = False, **options: object) -> nn.Module:
         if pretrained:
-            asked.append((name, options["in_chans"]))
+            requested.append((name, options["in_chans"]))
         model: nn.Module = create(name.partition(".")[0], pretrained=False, **options)
         for p in model.parameters():
             nn.init.constant_(p, 0.25)
@@ -96,19 +106,19 @@ def test_published_weights_are_asked_of_timm_by_their_tag(monkeypatch: pytest.Mo
     body = build_cnn(SMALL, 3, in_chans=1, weights="d2_in1k").model[0]
     build_cnn(f"{SMALL}.d2_in1k", 3)
     build_cnn(SMALL, 3)
-    assert asked == [("convnext_atto.d2_in1k", 1), ("convnext_atto.d2_in1k", 3), ("convnext_atto", 3)]
+    assert requested == [("convnext_atto.d2_in1k", 1), ("convnext_atto.d2_in1k", 3), ("convnext_atto", 3)]
     assert all((p == 0.25).all() for p in body.parameters())
 
 
 @pytest.mark.usefixtures("offline")
-def test_offline_the_error_names_the_weights_and_the_ways_out() -> None:
+def test_offline_the_error_names_the_weights_and_the_alternatives() -> None:
     with pytest.raises(
         DownloadError, match=r"timm/convnext_atto\.d2_in1k could not be fetched.*HF_HOME.*weights=.*pretrained=False"
     ):
         build_cnn(SMALL, 3, weights="d2_in1k")
 
 
-def test_an_unknown_tag_is_refused_with_those_there_are() -> None:
+def test_an_unknown_tag_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match=r"weights: got 'nope', expected the tag .*timm has .*a1_in1k"):
         build_cnn("timm/resnet18", 3, weights="nope")
     with pytest.raises(UsageError, match="got 'nope'"):
@@ -120,18 +130,18 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
         create_timm("timm/resnet19")
 
 
-def test_a_picture_too_small_is_refused_with_the_size_of_the_weights() -> None:
-    with pytest.raises(UsageError, match=r"timm/inception_v3 does not take pictures of 40 x 40 .*size=299"):
+def test_an_image_too_small_is_refused_with_the_size_of_the_weights() -> None:
+    with pytest.raises(UsageError, match=r"timm/inception_v3 does not accept images of 40 x 40 .*size=299"):
         create_timm("timm/inception_v3", 3, (40, 40))
 
 
-def test_without_timm_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_timm_the_error_names_the_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UsageError, match=r"needs the package timm. Install it: pip install \"learnkit\[timm\]"):
         create_timm("timm/resnet18")
 
 
-def test_a_cut_is_honoured() -> None:
+def test_a_cut_is_used() -> None:
     cnn = build_cnn("timm/resnet18", 3, pretrained=False, cut=6)
     assert cnn.model[1][2].num_features == 256
     assert cnn.groups == [cnn.model[0], cnn.model[1]]

@@ -1,4 +1,4 @@
-"""The bodies of torchvision's families: each gives just what the network's own classifier is given."""
+"""The bodies of torchvision's families: each outputs exactly the input of the network's own classifier."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from learnkit.models.architectures import ARCHITECTURES
 from learnkit.models.cut import create_body
 from learnkit.models.torchvision_bodies import ScaleInput, resized_positions
 
-# name -> the layer of the whole network that is given the features, and the side of the picture
+# name -> the layer of the whole network whose input is the features, and the size of the image
 RECEIVERS = {
     "densenet121": ("classifier", 64),
     "googlenet": ("avgpool", 64),
@@ -23,7 +23,7 @@ RECEIVERS = {
 }
 
 
-def given_to(network: nn.Module, layer: str, x: Tensor) -> Tensor:
+def input_of(network: nn.Module, layer: str, x: Tensor) -> Tensor:
     given: list[Tensor] = []
     handle = network.get_submodule(layer).register_forward_hook(lambda module, inputs, output: given.append(inputs[0]))
     with torch.no_grad():
@@ -33,7 +33,7 @@ def given_to(network: nn.Module, layer: str, x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", RECEIVERS)
-def test_the_body_gives_what_the_classifier_was_trained_on(name: str) -> None:
+def test_the_body_outputs_what_the_classifier_was_trained_on(name: str) -> None:
     torch.manual_seed(0)
     layer, side = RECEIVERS[name]
     network = ARCHITECTURES[name]().eval()
@@ -41,7 +41,7 @@ def test_the_body_gives_what_the_classifier_was_trained_on(name: str) -> None:
         network.transform_input = True  # as torchvision sets it for its weights
     body = create_body(network, ARCHITECTURES[name].cut)
     x = torch.rand(1, 3, side, side)
-    expected = given_to(network, layer, x)
+    expected = input_of(network, layer, x)
     with torch.no_grad():
         features = body(x)
     assert features.ndim == 4
@@ -51,14 +51,14 @@ def test_the_body_gives_what_the_classifier_was_trained_on(name: str) -> None:
 
 
 @pytest.mark.parametrize("side", [32, 96])
-def test_a_transformer_takes_pictures_of_another_size(side: int) -> None:
+def test_a_transformer_accepts_images_of_another_size(side: int) -> None:
     with torch.device("meta"):
         known = ARCHITECTURES["vit_b_32"]
         body = create_body(known(), known.cut)
         assert body(torch.empty(2, 3, side, side)).shape == (2, 768, 1, 1)
 
 
-def test_positions_of_the_same_grid_are_left_alone() -> None:
+def test_positions_of_the_same_grid_are_not_changed() -> None:
     positions = torch.rand(1, 1 + 9, 4)
     assert resized_positions(positions, 3, 3) is positions
 
@@ -79,11 +79,11 @@ def test_resized_positions_keep_rows_and_columns_apart() -> None:
     torch.testing.assert_close(grid[:, 0], grid[:, 2])
 
 
-def test_scaled_input_is_what_a_mean_and_deviation_of_a_half_would_give() -> None:
+def test_scaled_input_equals_input_normalized_by_a_mean_and_std_of_one_half() -> None:
     pixels = torch.rand(2, 3, 4, 4)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    normalised = (pixels - mean.view(3, 1, 1)) / std.view(3, 1, 1)
-    torch.testing.assert_close(ScaleInput()(normalised), (pixels - 0.5) / 0.5)
+    normalized = (pixels - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    torch.testing.assert_close(ScaleInput()(normalized), (pixels - 0.5) / 0.5)
 
 
 def test_scaled_gray_input_is_scaled_by_the_means_over_the_channels() -> None:

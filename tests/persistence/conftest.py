@@ -11,10 +11,10 @@ from torch import nn
 
 from learnkit.atomic_files import write_atomically
 from learnkit.data.tasks import Classification
+from learnkit.models import BackboneSpec
 from learnkit.persistence.lk.archive import write_members
-from learnkit.persistence.lk.file import write_export
+from learnkit.persistence.lk.file import spec_parts, write_export
 from learnkit.persistence.lk.manifest import sealed, started, versions
-from learnkit.persistence.lk.recipes import Recipe, written_recipe
 from learnkit.persistence.lk.schema import Inputs, written_inputs, written_task
 from learnkit.persistence.lk.tensors import chunks, digest, table_of
 
@@ -43,7 +43,7 @@ def manifest() -> dict[str, Any]:
     return {
         **started(),
         **written_task(Classification(("ant", "bee", "cat"))),
-        **written_recipe(None, "MyNet", 3),
+        **spec_parts(None, "MyNet", 3),
         "transforms": written_inputs(Inputs(None, (4,))),
         "loss": {"name": "cross_entropy", "activation": "softmax"},
         "temperature": 1.0,
@@ -82,6 +82,6 @@ def forge(tmp_path: Path, net: nn.Module, manifest: dict[str, Any]) -> Forge:
 
 
 @pytest.fixture
-def squeeze() -> Recipe:
+def squeeze() -> BackboneSpec:
     """The network of learnkit's table that is built soonest."""
-    return Recipe("squeezenet1_1", "cnn", 3, lin_ftrs=())
+    return BackboneSpec("squeezenet1_1", 3, lin_ftrs=())

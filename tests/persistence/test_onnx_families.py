@@ -9,7 +9,7 @@ from torch import nn
 
 from learnkit.data.image.preprocess import IMAGENET, Normalize, Preprocess
 from learnkit.data.image.resize import Resize
-from learnkit.models.cnn import build_cnn
+from learnkit.models.build import build_cnn
 from learnkit.persistence.deploy.formats import deploy
 from learnkit.persistence.deploy.network import Deployment
 

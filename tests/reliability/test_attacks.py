@@ -53,7 +53,7 @@ from torch import nn
 from learnkit import ImageDataBunch, Learner, LearnkitWarning, cnn_learner
 from learnkit.callbacks import CSVLogger, SaveModel
 from learnkit.errors import CorruptFileError, ImageError, LearnkitError, UnsafeFileError, UsageError
-from learnkit.models.cnn import build_cnn
+from learnkit.models.build import build_cnn
 
 Tree = Callable[..., Path]
 Refusal = Callable[..., AbstractContextManager[Any]]

@@ -16,11 +16,18 @@ from typing import IO, Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from learnkit.errors import CorruptFileError, MissingFileError, MissingModelError, UsageError, WrongTypeError
+from learnkit.errors import (
+    CorruptFileError,
+    LearnkitError,
+    MissingFileError,
+    MissingModelError,
+    UsageError,
+    WrongTypeError,
+)
+from learnkit.models.spec import BackboneSpec
 from learnkit.persistence.lk.archive import WEIGHTS, read_members, write_members
 from learnkit.persistence.lk.json_fields import Fields, changed, shown
 from learnkit.persistence.lk.manifest import Manifest, checked, parsed, sealed, weights_of, weights_part
-from learnkit.persistence.lk.recipes import read_recipe, sketched
 from learnkit.persistence.lk.tensors import Digest, Table, chunks, digest, read_tensors, table_of, verify
 from learnkit.persistence.weights import plain_model
 from learnkit.seeds import preserve_rng
@@ -31,7 +38,10 @@ __all__ = [
     "built_model",
     "check_sha256",
     "existing_file",
+    "network_on_meta",
     "open_export",
+    "read_spec",
+    "spec_parts",
     "write_export",
 ]
 
@@ -138,31 +148,73 @@ def built_model(export: Export, model: GivenModel | None = None) -> nn.Module:
     """
     if model is not None:
         return _filled(export, model).eval()
-    recipe = read_recipe(export.manifest, export.path)
-    if recipe is None:
+    spec = read_spec(export.manifest, export.path)
+    if spec is None:
         label = _label(Fields(export.manifest, "the manifest", export.path).part("arch").text("name"))
         raise MissingModelError(
             f"{export.path}: this file holds weights for your own model {label!r}; "
             f"pass load_learner({export.path.name!r}, model={label}(...)). Nothing was imported."
         )
-    network = sketched(recipe, export.path)
+    network = network_on_meta(spec, export.path)
     if wrong := _misfits(network, export.table, keeps_type=False):
         versions = Fields(export.manifest.get("versions"), "versions", export.path).content
         written = ", ".join(f"{name} {shown(version)}" for name, version in list(versions.items())[:5])
         raise CorruptFileError(
-            f"{export.path}: its weights do not fit the architecture {recipe.name}: {wrong}",
+            f"{export.path}: its weights do not fit the architecture {spec.name}: {wrong}",
             fix=f"It was written with {written}: another version may build another network.",
         )
     room = max(ROOM, 4 * sum(tensor.nbytes for tensor in network.state_dict().values()))
     network.load_state_dict(export.tensors(), assign=True)
     missing = _without_numbers(network)
     if sum(tensor.nbytes for tensor in missing) > room:
-        raise changed(export.path, f"{recipe.name} needs buffers of more than {room:,} bytes")
+        raise changed(export.path, f"{spec.name} needs buffers of more than {room:,} bytes")
     if missing:  # buffers that are in no state dict: what they hold is known to the code that builds the network
         with preserve_rng(), torch.device("cpu"):
-            network = recipe.build()
+            network = spec.build(init=None).model
         network.load_state_dict(export.tensors(), assign=True)
     return network.eval()
+
+
+def spec_parts(spec: BackboneSpec | None, label: str, n_out: int) -> Manifest:
+    """The parts `arch` and `head` of a manifest; without a spec `label` is the name of the custom model."""
+    if spec is not None:
+        return spec.to_json()
+    return {"arch": {"source": "custom", "name": label, "config": {}}, "head": {"kind": "none", "n_out": n_out}}
+
+
+def read_spec(manifest: Manifest, path: Path | str) -> BackboneSpec | None:
+    """The spec in a manifest; None for a custom model.
+
+    Raises:
+        MissingModelError: an architecture or fields that are not known.
+        CorruptFileError: values out of bounds.
+    """
+    arch = Fields(manifest, "the manifest", path).part("arch", ("source", "name", "config"))
+    if arch.choice("source", ("registry", "timm", "custom")) == "custom":
+        return None
+    try:
+        return BackboneSpec.from_json(manifest)
+    except CorruptFileError as error:
+        raise changed(path, error.message) from error
+    except MissingModelError as error:
+        package = "timm" if arch.content["source"] == "timm" else "learnkit"
+        of = Fields(manifest.get("versions"), "versions", path).text(package, default="unknown")
+        raise MissingModelError(
+            f"{path}: {error.what}", got=error.got, expected=f"{error.expected}. Nothing was imported",
+            fix=f"The file was written with {package} {shown(of)}; or pass model= with a custom network.",
+        ) from error  # fmt: skip
+
+
+def network_on_meta(spec: BackboneSpec, path: Path | str) -> nn.Module:
+    """The network of a spec from a file, on the meta device.
+
+    Raises:
+        CorruptFileError: nothing can be built from it.
+    """
+    try:
+        return spec.on_meta()
+    except (LearnkitError, RuntimeError, ValueError, TypeError, AssertionError, IndexError, OverflowError) as error:
+        raise changed(path, f"{spec.name} cannot be built as the manifest specifies ({shown(str(error))})") from error
 
 
 def _label(name: str) -> str:

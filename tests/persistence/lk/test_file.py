@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.errors import CorruptFileError, MissingModelError, UsageError, WrongTypeError
+from learnkit.models import BackboneSpec
 from learnkit.persistence.lk.file import built_model, open_export, write_export
-from learnkit.persistence.lk.recipes import Recipe, written_recipe
 from learnkit.persistence.lk.tensors import chunks, table_of
 from learnkit.persistence.weights import plain_model
 
@@ -65,27 +65,27 @@ def test_a_model_of_another_precision_is_refused(lk: Path, net: nn.Module) -> No
         load(lk, type(net)().double())
 
 
-def test_weights_of_another_network_are_refused(forge: Forge, squeeze: Recipe) -> None:
-    parts = written_recipe(squeeze, "", 3)
-    path = forge(lambda content: None, squeeze.build(), **parts)
+def test_weights_of_another_network_are_refused(forge: Forge, squeeze: BackboneSpec) -> None:
+    parts = squeeze.to_json()
+    path = forge(lambda content: None, squeeze.build().model, **parts)
     load(path)
     parts["head"]["n_out"] = 4
     with pytest.raises(
         CorruptFileError, match=r"its weights do not fit the architecture squeezenet1_1: .*\(3, 1024\) in"
     ):
-        load(forge(lambda content: None, squeeze.build(), **parts))
+        load(forge(lambda content: None, squeeze.build().model, **parts))
 
 
-def test_more_or_fewer_tensors_than_the_architecture_has_are_refused(forge: Forge, squeeze: Recipe) -> None:
-    model = squeeze.build()
+def test_more_or_fewer_tensors_than_the_architecture_has_are_refused(forge: Forge, squeeze: BackboneSpec) -> None:
+    model = squeeze.build().model
     model.register_buffer("extra", torch.zeros(1))
     with pytest.raises(CorruptFileError, match="'extra' is not in the model"):
-        load(forge(lambda content: None, model, **written_recipe(squeeze, "", 3)))
+        load(forge(lambda content: None, model, **squeeze.to_json()))
 
 
-def test_half_precision_is_kept(forge: Forge, squeeze: Recipe) -> None:
-    model = squeeze.build().to(torch.bfloat16)
-    again = load(forge(lambda content: None, model, **written_recipe(squeeze, "", 3)))
+def test_half_precision_is_kept(forge: Forge, squeeze: BackboneSpec) -> None:
+    model = squeeze.build().model.to(torch.bfloat16)
+    again = load(forge(lambda content: None, model, **squeeze.to_json()))
     assert {tensor.dtype for tensor in again.parameters()} == {torch.bfloat16}
     assert equal(again, model)
 
@@ -154,10 +154,10 @@ def test_wrappers_leave_no_trace_in_names(net: nn.Module) -> None:
     assert "0.weight" in net.state_dict()
 
 
-def test_a_failed_build_is_no_crash(forge: Forge, squeeze: Recipe) -> None:
-    parts = written_recipe(squeeze, "", 3)
+def test_a_failed_build_is_no_crash(forge: Forge, squeeze: BackboneSpec) -> None:
+    parts = squeeze.to_json()
     parts["arch"]["config"]["in_ch"] = 5
     with pytest.raises(CorruptFileError):
-        load(forge(lambda content: None, squeeze.build(), **parts))
+        load(forge(lambda content: None, squeeze.build().model, **parts))
     with pytest.raises(MissingModelError):
         load(forge(lambda content: None))

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.errors import CorruptFileError, LearnkitError, MissingModelError, VersionError
-from learnkit.persistence.lk.file import built_model, open_export
+from learnkit.models import BackboneSpec
+from learnkit.persistence.lk.file import built_model, network_on_meta, open_export, read_spec
 from learnkit.persistence.lk.manifest import checked, parsed, sealed
-from learnkit.persistence.lk.recipes import Recipe, read_recipe, sketched, written_recipe
 from learnkit.persistence.lk.schema import read_activation, read_inputs, read_task
 
 Change = Callable[[dict[str, Any]], Any]
@@ -36,8 +36,8 @@ def load(path: Path, model: nn.Module | None) -> nn.Module:
 
 def sketch(content: dict[str, Any]) -> nn.Module | None:
     """The network that a manifest names, on the meta device."""
-    recipe = read_recipe(content, "x")
-    return None if recipe is None else sketched(recipe, "x")
+    spec = read_spec(content, "x")
+    return None if spec is None else network_on_meta(spec, "x")
 
 
 def sets(*keys: Any, to: Any) -> Change:
@@ -109,7 +109,9 @@ def test_a_label_cannot_write_into_the_message(forge: Forge) -> None:
 def test_architectures_are_looked_up_in_tables_alone(forge: Forge, name: str, source: str) -> None:
     if source == "timm":
         pytest.importorskip("timm")
-    with pytest.raises(MissingModelError, match=r"which this (learnkit|timm) does not know\. Nothing was imported"):
+    with pytest.raises(
+        MissingModelError, match=r"expected a network that this (learnkit|timm) knows\. Nothing was imported"
+    ):
         load(forge(lambda content: None, arch={"source": source, "name": name, "config": {"in_ch": 3}}), None)
 
 
@@ -142,9 +144,9 @@ def test_no_name_makes_timm_fetch_or_read_anything(forge: Forge, name: str) -> N
     ],
 )
 def test_numbers_out_of_bounds_build_nothing(
-    manifest: dict[str, Any], squeeze: Recipe, part: str, field: str, value: object
+    manifest: dict[str, Any], squeeze: BackboneSpec, part: str, field: str, value: object
 ) -> None:
-    parts = written_recipe(squeeze, "", 3)
+    parts = squeeze.to_json()
     (parts["head"] if part == "head" else parts["arch"]["config"])[field] = value
     began = time.process_time()
     with pytest.raises(CorruptFileError):
@@ -248,12 +250,12 @@ def answer(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def test_architectures_mutated_with_right_checksums_are_built_or_refused(
-    manifest: dict[str, Any], squeeze: Recipe
+    manifest: dict[str, Any], squeeze: BackboneSpec
 ) -> None:
     random_, n_built = random.Random(0), 0
-    own = squeeze.sketch().state_dict()
+    own = squeeze.on_meta().state_dict()
     for _ in range(150):
-        content = {name: manifest[name] for name in ("versions",)} | written_recipe(squeeze, "", 3)
+        content = {name: manifest[name] for name in ("versions",)} | squeeze.to_json()
         mutated(content, random_)
         began = time.process_time()
         try:
@@ -270,8 +272,8 @@ import resource, sys, time
 from pathlib import Path
 from learnkit.errors import LearnkitError
 from learnkit.persistence.lk.file import built_model, open_export
-from learnkit.persistence.lk.recipes import Recipe
-Recipe("squeezenet1_1", "cnn", 2).sketch()  # so that no import is counted
+from learnkit.models import BackboneSpec
+BackboneSpec("squeezenet1_1", 2).on_meta()  # so that no import is counted
 folder = Path(sys.argv[1])
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for name in sys.argv[2:]:
@@ -285,9 +287,9 @@ for name in sys.argv[2:]:
 
 
 def test_bombs_are_refused_at_once_and_take_no_memory(
-    tmp_path: Path, forge: Forge, manifest: dict[str, Any], squeeze: Recipe
+    tmp_path: Path, forge: Forge, manifest: dict[str, Any], squeeze: BackboneSpec
 ) -> None:
-    parts = written_recipe(squeeze, "", 3)
+    parts = squeeze.to_json()
     wide = copy.deepcopy(parts)
     wide["head"]["n_out"] = 1_000_000
     wide["head"]["hidden"] = [1_000_000, 1_000_000]

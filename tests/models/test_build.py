@@ -1,4 +1,4 @@
-"""Building a network from a body and a head."""
+"""build_cnn: bodies, heads, groups, weights and channels."""
 
 from collections import OrderedDict
 from pathlib import Path
@@ -11,8 +11,8 @@ import torchvision
 from torch import Tensor, nn
 
 from learnkit.errors import DownloadError, UsageError
-from learnkit.models import resnet18
-from learnkit.models.cnn import build_cnn
+from learnkit.models import build_cnn, resnet18
+from tests.doubles import refused
 
 State = dict[str, Tensor]
 
@@ -77,7 +77,7 @@ def test_a_function_that_returns_a_module_is_called(no_fetch: None) -> None:
 
 
 def test_a_function_that_returns_something_else_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"base_arch: got 3, expected a function that returns an nn.Module"):
+    with refused("base_arch", got=3, expected="a function that returns an nn.Module"):
         build_cnn(lambda: 3, 4)
 
 
@@ -87,14 +87,14 @@ def test_an_unknown_base_is_refused(base: object, text: str) -> None:
         build_cnn(base, 4)  # type: ignore[arg-type]
 
 
-def test_a_cut_is_honoured() -> None:
+def test_a_cut_is_used() -> None:
     cnn = build_cnn("resnet18", 4, pretrained=False, cut=-4)
     assert len(cnn.model[0]) == 6
     assert cnn.model[1][2].num_features == 256  # layer2 gives 128
     assert cnn.groups == [cnn.model[0], cnn.model[1]]
 
 
-def test_a_custom_head_is_used_as_it_is() -> None:
+def test_a_custom_head_is_used_as_is() -> None:
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3))
     weight = head[2].weight.clone()
     cnn = build_cnn(tiny(), 3, custom_head=head)
@@ -102,12 +102,12 @@ def test_a_custom_head_is_used_as_it_is() -> None:
     assert torch.equal(head[2].weight, weight)
 
 
-def test_a_head_that_is_no_module_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"custom_head: got .* expected an nn\.Module"):
+def test_a_head_that_is_not_a_module_is_refused() -> None:
+    with refused("custom_head", got=nn.Linear, expected="an nn.Module"):
         build_cnn(tiny(), 3, custom_head=nn.Linear)  # type: ignore[arg-type]
 
 
-def test_groups_of_the_users_own(no_fetch: None) -> None:
+def test_custom_groups(no_fetch: None) -> None:
     assert n_tensors(build_cnn(tiny(), 3, split_on=lambda m: [m[0][1], m[1]]).groups) == [2, 2, 8]
 
 
@@ -118,13 +118,13 @@ def test_groups_that_leave_something_out_are_refused_before_any_download(no_fetc
 
 @pytest.mark.parametrize("in_chans", [0, "3"])
 def test_a_wrong_number_of_channels_is_refused_before_any_download(no_fetch: None, in_chans: int) -> None:
-    with pytest.raises(UsageError, match=r"in_chans: got .* expected a positive int"):
+    with refused("in_chans", got=in_chans, expected="an integer, 1 or more"):
         build_cnn("resnet18", 3, in_chans=in_chans)
 
 
 @pytest.mark.usefixtures("no_fetch")
 @pytest.mark.parametrize("base", ["resnet18", resnet18, torchvision.models.resnet18, torchvision.models.vgg11])
-def test_pretrained_weights_offline_are_a_download_error(base: object) -> None:
+def test_offline_pretrained_weights_are_a_download_error(base: object) -> None:
     with pytest.raises(DownloadError, match=r"could not be fetched from https://download\.pytorch\.org/models/"):
         build_cnn(base, 3)  # type: ignore[arg-type]
 
@@ -137,13 +137,13 @@ def test_pretrained_weights_come_from_the_cache(trained: State, no_fetch: None) 
 
 
 def same_body(body: nn.Module, state: State) -> bool:
-    """Whether the body holds the checkpoint's tensors, in order, its classifier left out."""
+    """Whether the body holds the checkpoint's tensors, in order, without its classifier."""
     expected = [tensor for name, tensor in state.items() if not name.startswith("fc.")]
     return all(torch.equal(a, b) for a, b in zip(body.state_dict().values(), expected, strict=True))
 
 
 @pytest.mark.parametrize("form", ["state dict", "pth", "safetensors", "wrapped"])
-def test_weights_go_before_pretrained_in_every_form(trained: State, no_fetch: None, form: str) -> None:
+def test_weights_take_precedence_over_pretrained_in_every_form(trained: State, no_fetch: None, form: str) -> None:
     weights: object = trained
     if form == "pth":
         weights = Path("body.pth")
@@ -157,7 +157,7 @@ def test_weights_go_before_pretrained_in_every_form(trained: State, no_fetch: No
     assert same_body(cnn.model[0], trained)
 
 
-def test_the_body_with_loaded_weights_computes_what_torchvisions_does(trained: State, no_fetch: None) -> None:
+def test_the_body_with_loaded_weights_gives_torchvisions_outputs(trained: State, no_fetch: None) -> None:
     whole = torchvision.models.resnet18()
     whole.load_state_dict(trained)
     cnn = build_cnn("resnet18", 3, weights=trained)
@@ -182,7 +182,7 @@ def test_gray_pretrained_sums_the_planes(trained: State) -> None:
     torch.testing.assert_close(stem.weight, trained["conv1.weight"].sum(1, keepdim=True))
 
 
-def test_gray_from_scratch_is_a_fresh_convolution() -> None:
+def test_gray_from_scratch_is_a_new_convolution() -> None:
     cnn = build_cnn("resnet18", 3, in_chans=1, pretrained=False)
     assert cnn.model[0][0].weight.shape == (64, 1, 7, 7)
     assert cnn.model.eval()(torch.rand(1, 1, 64, 64)).shape == (1, 3)
@@ -202,7 +202,7 @@ def test_a_module_adapts_its_own_planes() -> None:
     torch.testing.assert_close(base.conv.weight, torch.cat([before, before], 1) / 2)
 
 
-def test_a_network_that_needs_its_auxiliary_heads_says_so() -> None:
+def test_a_network_that_cannot_run_without_its_auxiliary_heads_is_refused() -> None:
     class Aux(nn.Module):
         def __init__(self) -> None:
             super().__init__()

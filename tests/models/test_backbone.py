@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from learnkit.errors import UsageError
 from learnkit.models.architectures import ARCHITECTURES
-from learnkit.models.cnn import build_cnn
+from learnkit.models.build import build_cnn
 from learnkit.models.cut import create_body
 from learnkit.models.stem import first_conv
 
@@ -58,7 +58,7 @@ def test_the_pretrained_planes_are_adapted_in_every_family(name: str, in_chans: 
 
 
 @pytest.mark.parametrize("name", ["alexnet", "densenet121", "googlenet", "mobilenet_v2", "shufflenet_v2_x0_5"])
-def test_a_cut_of_ones_own_is_honoured(name: str) -> None:
+def test_a_custom_cut_is_used(name: str) -> None:
     first = build_cnn(name, 3, cut=1, pretrained=False)
     assert [type(layer) for layer in first.model[0]] == [type(next(ARCHITECTURES[name]().children()))]
     seen: list[nn.Module] = []
@@ -74,8 +74,8 @@ def test_a_cut_of_ones_own_is_honoured(name: str) -> None:
     assert len(cnn.groups) == 2
 
 
-def test_a_cut_that_leaves_no_features_names_the_network_and_what_to_pass() -> None:
-    with pytest.raises(UsageError, match=r"the body cut from alexnet gives a tensor of shape .* Pass another cut="):
+def test_for_a_cut_without_features_the_error_names_the_network_and_the_fix() -> None:
+    with pytest.raises(UsageError, match=r"the body cut from alexnet returns a tensor of shape .* Pass another cut="):
         build_cnn("alexnet", 3, cut=lambda network: network, pretrained=False)
     with pytest.raises(UsageError, match=r"the body cut from alexnet does not run .* Pass another cut="):
         build_cnn("alexnet", 3, cut=3, pretrained=False)
@@ -86,9 +86,9 @@ def test_a_network_outside_the_table_that_cannot_be_cut_is_named_too() -> None:
         build_cnn(torchvision.models.maxvit_t, 3, pretrained=False)
 
 
-def test_pictures_too_small_are_refused_with_the_size_it_takes() -> None:
+def test_images_too_small_are_refused_with_the_size_of_the_weights() -> None:
     with pytest.raises(
-        UsageError, match=r"inception_v3: pictures of 64 x 64 pixels are too small, it takes 75 x 75 or more.*size=299"
+        UsageError, match=r"inception_v3: images of 64 x 64 pixels are too small, it needs at least 75 x 75.*size=299"
     ):
         build_cnn("inception_v3", 3, pretrained=False, image_size=(64, 64))
 
@@ -96,7 +96,7 @@ def test_pictures_too_small_are_refused_with_the_size_it_takes() -> None:
 @pytest.mark.parametrize(
     "name", ["alexnet", "squeezenet1_0", "squeezenet1_1", "densenet121", "googlenet", "inception_v3", "swin_t"]
 )
-def test_the_smallest_picture_of_the_table_is_the_smallest_that_runs(name: str) -> None:
+def test_the_smallest_image_of_the_table_is_the_smallest_that_runs(name: str) -> None:
     side = ARCHITECTURES[name].min_side
     with torch.device("meta"):
         body = create_body(ARCHITECTURES[name]().eval(), ARCHITECTURES[name].cut)
@@ -107,12 +107,12 @@ def test_the_smallest_picture_of_the_table_is_the_smallest_that_runs(name: str) 
 def runs(body: nn.Module, side: int) -> bool:
     try:
         features: Tensor = body(torch.empty(1, 3, side, side))
-    except RuntimeError:  # a kernel larger than what is left of the picture
+    except RuntimeError:  # a kernel larger than the remaining image
         return False
     return features.numel() > 0
 
 
-def test_the_old_names_of_densenets_file_are_understood() -> None:
+def test_the_old_names_of_densenets_file_are_updated() -> None:
     state = state_of("densenet121")
     old = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", key): tensor for key, tensor in state.items()}
     assert "features.denseblock1.denselayer1.norm.1.weight" in old
@@ -122,10 +122,10 @@ def test_the_old_names_of_densenets_file_are_understood() -> None:
     )
 
 
-def test_the_old_names_of_a_transformers_file_and_its_larger_grid_are_understood() -> None:
+def test_the_old_names_of_a_transformers_file_are_updated_and_its_larger_grid_resized() -> None:
     state = state_of("vit_b_32")
     old = {key.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): t for key, t in state.items()}
-    large = torch.full((1, 1 + 12 * 12, 768), 0.5)  # of pictures of 384 x 384
+    large = torch.full((1, 1 + 12 * 12, 768), 0.5)  # of images of 384 x 384
     body = build_cnn("vit_b_32", 3, weights=old | {"encoder.pos_embedding": large}).model[0]
     torch.testing.assert_close(body[0].pos_embedding, torch.full((1, 50, 768), 0.5))
     assert torch.equal(body[1].mlp[3].weight, state["encoder.layers.encoder_layer_0.mlp.3.weight"])

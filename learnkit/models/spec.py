@@ -1,0 +1,288 @@
+"""BackboneSpec: the arguments that shape a network, how it is built from them, and how an export writes them down.
+
+Names in a file are looked up in learnkit's own table and in timm's register of models. Nothing is imported or looked up
+by a name that a file gives.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from learnkit.checks import check_choice, is_int, is_number
+from learnkit.errors import MissingModelError, UsageError
+from learnkit.models.architectures import ARCHITECTURES, Architecture, torchvision_name
+from learnkit.models.backbone import Backbone, BaseArch, find_backbone, load_pretrained
+from learnkit.models.cut import Cut, count_features
+from learnkit.models.groups import SplitOn, split_groups
+from learnkit.models.head import Init, create_head
+from learnkit.models.json_checks import check_json, json_int, json_ints, json_object, only_keys
+from learnkit.models.meta import built_on_meta
+from learnkit.models.pretrained import Weights
+from learnkit.models.stem import check_in_chans, first_conv
+from learnkit.models.timm import PREFIX, is_timm_model, is_timm_name
+from learnkit.models.unet import Unet
+
+__all__ = ["BackboneSpec", "BuiltModel"]
+
+HEADS = ("concat_pool", "avg_pool", "unet")  # what a file may call them
+
+MAX_SIDE = 4096  # pixels of images that a network out of a file is built for
+MAX_WIDTH = 1_000_000  # units of one of its layers
+MAX_HIDDEN = 16  # hidden layers of its head
+MAX_CHANS = 10_000
+MAX_CUT = 1000
+
+
+class BuiltModel(NamedTuple):
+    """A network and its layer groups, from input to head; the groups share the layers of the model."""
+
+    model: nn.Module  # (N, in_chans, H, W) -> (N, n_out), of a U-Net -> (N, n_out, H, W)
+    groups: list[nn.Module]
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """The arguments that shape a network.
+
+    Args:
+        base_arch: an architecture, its name, "timm/NAME" (or "timm/NAME.TAG") for a network of timm, a torchvision
+            builder, an nn.Module (used as it is, not copied; its own weights are kept), or a function without
+            arguments that returns one.
+        n_out: number of outputs; of a U-Net, classes per pixel.
+        kind: "cnn" for a body with a head, "unet" for one with a decoder, see `Unet`.
+        in_chans: channels of the images. Other than 3, the first convolution is adapted: pretrained planes are summed
+            for 1 channel, else repeated and scaled by 3 / in_chans; from scratch it starts at random.
+        cut: where the body ends, see `create_body`; None for the default cut of the architecture.
+        image_size: (height, width) of the images, for networks that take only some sizes.
+        lin_ftrs, ps, concat_pool, bn_final: the head, see `create_head`.
+
+    >>> BackboneSpec("resnet18", 10).build().model[1][-1]
+    Linear(in_features=512, out_features=10, bias=True)
+    """
+
+    base_arch: BaseArch
+    n_out: int
+    kind: str = "cnn"
+    in_chans: int = 3
+    cut: Cut | None = None
+    image_size: tuple[int, int] | None = None
+    lin_ftrs: Sequence[int] | None = None
+    ps: float | Sequence[float] = 0.5
+    concat_pool: bool = True
+    bn_final: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("kind", self.kind, ("cnn", "unet"))
+
+    @property
+    def source(self) -> str:
+        """Which list of networks the name is in: "timm" or "registry" (learnkit's own table)."""
+        return "timm" if is_timm_name(self.base_arch) else "registry"
+
+    @property
+    def name(self) -> str:
+        """What errors call the network."""
+        if isinstance(self.base_arch, str):
+            return self.base_arch
+        return torchvision_name(self.base_arch) or type(self.base_arch).__name__
+
+    def build(
+        self,
+        *,
+        pretrained: bool = False,
+        weights: Weights | None = None,
+        custom_head: nn.Module | None = None,
+        split_on: SplitOn | None = None,
+        init: Init = "kaiming_normal_",
+    ) -> BuiltModel:
+        """The network and its layer groups.
+
+        Args:
+            pretrained: load the default weights of torchvision or timm; without effect for a custom nn.Module.
+            weights: a path, a state dict, torchvision weights ("IMAGENET1K_V2") or the tag of timm's ("a1_in1k");
+                takes precedence over `pretrained`.
+            custom_head: used as it is in place of the head, (N, C, H, W) -> (N, n_out); not for a U-Net.
+            split_on: layer groups, see `split_groups`. Known architectures have three (the body in two parts, the
+                head; squeezenet has four), others two (body, head).
+            init: of the head, see `init_weights`; not for a U-Net.
+
+        Raises:
+            UsageError: an unknown architecture, images too small for it, a cut that leaves no features, weights of
+                another network, groups that do not hold every parameter exactly once; for a U-Net a network without
+                feature maps of several sizes.
+            DownloadError: pretrained weights that could not be fetched.
+            MissingFileError, CorruptFileError, UnsafeFileError: a file of weights that cannot be used.
+        """
+        backbone = find_backbone(self.base_arch, self.cut, self.in_chans, self.image_size)
+        if weights is None and pretrained and backbone.name is not None:
+            weights = "DEFAULT"
+        if self.kind == "unet":
+            return self._unet(backbone, weights, split_on)
+        check_in_chans(backbone.body, self.in_chans)
+        head = self._head(backbone, init) if custom_head is None else custom_head
+        if not isinstance(head, nn.Module):
+            raise UsageError(
+                "custom_head", got=head, expected="an nn.Module", fix="Pass for example nn.Sequential(...)."
+            )
+        model = nn.Sequential(backbone.body, head)
+        groups = split_groups(model, _default_groups(backbone, head) if split_on is None else split_on)
+        load_pretrained(
+            backbone, self.in_chans, weights
+        )  # last, so that no mistake above is found only after a download
+        return BuiltModel(model, groups)
+
+    def _head(self, backbone: Backbone, init: Init) -> nn.Module:
+        stem = first_conv(backbone.body)
+        in_chans = self.in_chans if stem is None else stem.in_channels
+        n_features = count_features(backbone.body, in_chans, name=backbone.label, size=backbone.image_size)
+        return create_head(
+            n_features,
+            self.n_out,
+            lin_ftrs=self.lin_ftrs,
+            ps=self.ps,
+            concat_pool=self.concat_pool and not backbone.pooled,
+            bn_final=self.bn_final,
+            init=init,
+        )
+
+    def _unet(self, backbone: Backbone, weights: Weights | None, split_on: SplitOn | None) -> BuiltModel:
+        if backbone.pooled:
+            raise UsageError(
+                f"unet: {backbone.label} gives one value per channel, not a feature map",
+                fix="Choose a convolutional network.",
+            )
+        check_in_chans(backbone.body, self.in_chans)
+        load_pretrained(backbone, self.in_chans, weights)
+        model = Unet(backbone.body, self.n_out, self.in_chans)
+        groups = split_groups(model, _default_groups(backbone, model.decoder) if split_on is None else split_on)
+        return BuiltModel(model, groups)
+
+    def on_meta(self) -> nn.Module:
+        """The network on the meta device: shapes without memory; draws no random numbers."""
+        return built_on_meta(lambda: self.build(init=None).model)
+
+    def matches(self, model: nn.Module) -> bool:
+        """Whether `model` has the layers of this spec, with the same settings and shapes, whatever its weights."""
+        return _outline(self.on_meta()) == _outline(model)
+
+    def portable(self) -> "BackboneSpec | None":
+        """The same with names and plain numbers alone; None where only the user's code can build the network."""
+        arch = self.base_arch
+        if isinstance(arch, nn.Module) or not (self.cut is None or is_int(self.cut)):
+            return None
+        if isinstance(arch, str) and is_timm_name(arch):
+            name, image_size = arch.partition(".")[0], self.image_size  # the tag names weights, not a network
+        else:
+            found = arch if isinstance(arch, str) else torchvision_name(arch)
+            if found not in ARCHITECTURES or (isinstance(arch, Architecture) and ARCHITECTURES[found] != arch):
+                return None
+            name, image_size = found, None  # these accept images of any size
+        cut = None if self.cut is None else int(self.cut)  # type: ignore[arg-type]
+        n_out, in_chans = int(self.n_out), int(self.in_chans)
+        plain = replace(self, base_arch=name, n_out=n_out, in_chans=in_chans, cut=cut, image_size=image_size)
+        if self.kind == "unet":
+            return plain
+        lin_ftrs = (512,) if self.lin_ftrs is None else tuple(map(int, self.lin_ftrs))
+        ps = tuple(map(float, self.ps)) if isinstance(self.ps, Sequence) else float(self.ps)
+        return replace(plain, lin_ftrs=lin_ftrs, ps=ps)
+
+    def to_json(self) -> dict[str, Any]:
+        """The parts `arch` and `head` of an export's manifest.
+
+        Raises:
+            UsageError: a network that is not portable.
+        """
+        spec = self.portable()
+        if spec is None:
+            raise UsageError("base_arch", got=self.name, expected="the name of a known network, with a cut by number")
+        config = {
+            "in_ch": spec.in_chans,
+            "cut": spec.cut,
+            "image_size": None if spec.image_size is None else list(spec.image_size),
+        }
+        head: dict[str, Any] = {"kind": "unet", "n_out": spec.n_out}
+        if spec.kind == "cnn":
+            head = {
+                "kind": "concat_pool" if spec.concat_pool else "avg_pool",
+                "hidden": list(spec.lin_ftrs or ()),
+                "dropout": list(spec.ps) if isinstance(spec.ps, tuple) else spec.ps,
+                "bn_final": spec.bn_final,
+                "n_out": spec.n_out,
+            }
+        return {"arch": {"source": spec.source, "name": spec.name.removeprefix(PREFIX), "config": config}, "head": head}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "BackboneSpec":
+        """The spec that `to_json` wrote, from a file that anybody may have written.
+
+        Every error has what, got and expected, and nothing about the file: its name is for the caller to add.
+
+        Args:
+            fields: with the objects "arch" and "head"; others are not looked at.
+
+        Raises:
+            MissingModelError: an architecture or fields that this version does not know.
+            CorruptFileError: values of another type, or out of bounds.
+            UsageError: timm is not installed.
+        """
+        arch, head = json_object("arch", fields.get("arch")), json_object("head", fields.get("head"))
+        config = json_object("config", arch.get("config"))
+        only_keys("arch", arch, {"source", "name", "config"})
+        only_keys("config", config, {"in_ch", "cut", "image_size"})
+        cut, kind, image_size = config.get("cut"), head.get("kind"), config.get("image_size")
+        if image_size is not None:
+            height, width = json_ints("config image_size", image_size, [2], MAX_SIDE)
+            image_size = height, width
+        spec = cls(
+            _known_name(arch),
+            json_int("head n_out", head.get("n_out"), 1, MAX_WIDTH),
+            in_chans=json_int("config in_ch", config.get("in_ch"), 1, MAX_CHANS),
+            cut=None if cut is None else json_int("config cut", cut, -MAX_CUT, MAX_CUT),
+            image_size=image_size,
+        )
+        check_json("head kind", kind, f"one of {', '.join(HEADS)}", is_right=kind in HEADS)
+        if kind == "unet":
+            only_keys("head", head, {"kind", "n_out"})
+            return replace(spec, kind=kind)
+        only_keys("head", head, {"kind", "hidden", "dropout", "bn_final", "n_out"})
+        hidden = json_ints("head hidden", head.get("hidden"), range(MAX_HIDDEN + 1), MAX_WIDTH)
+        bn_final = head.get("bn_final")
+        bn_final = check_json("head bn_final", bn_final, "true or false", is_right=isinstance(bn_final, bool))
+        ps = _dropout(head.get("dropout"), len(hidden) + 1)
+        return replace(spec, lin_ftrs=hidden, ps=ps, concat_pool=kind == "concat_pool", bn_final=bn_final)
+
+
+def _default_groups(backbone: Backbone, head: nn.Module) -> list[nn.Module]:
+    return [*backbone.starts, head] if backbone.starts else [backbone.body, head]
+
+
+def _outline(model: nn.Module) -> tuple[list[Any], list[Any]]:
+    """The layers with their settings, and the shapes of what the state dict holds."""
+    layers = [(name, type(layer), layer.extra_repr()) for name, layer in model.named_modules()]
+    return layers, [(name, getattr(value, "shape", None)) for name, value in model.state_dict().items()]
+
+
+def _known_name(arch: dict[str, Any]) -> str:
+    """The name in a file as `base_arch`: one that learnkit's table or timm's register has."""
+    name, source = arch.get("name"), arch.get("source")
+    check_json("arch source", source, "one of registry, timm", is_right=source in ("registry", "timm"))
+    is_text = isinstance(name, str) and len(name) <= 200
+    name = str(check_json("arch name", name, "a text of at most 200 characters", is_right=is_text))
+    is_name = re.fullmatch(r"[A-Za-z0-9_]{1,100}", name) is not None
+    if source == "timm":
+        if is_name and is_timm_model(name):
+            return f"{PREFIX}{name}"
+    elif is_name and name in ARCHITECTURES:
+        return name
+    package = "timm" if source == "timm" else "learnkit"
+    raise MissingModelError("arch name", got=name, expected=f"a network that this {package} knows")
+
+
+def _dropout(got: Any, n_linear: int) -> float | tuple[float, ...]:
+    shares = got if isinstance(got, list) else [got] * n_linear
+    is_right = len(shares) == n_linear and all(is_number(p) and 0 <= p <= 1 for p in shares)
+    check_json("head dropout", got, f"a number from 0 to 1, or a list of {n_linear}", is_right=is_right)
+    return tuple(map(float, got)) if isinstance(got, list) else float(got)
