@@ -1,6 +1,6 @@
-"""Writes the golden files of a schema, once, before its first release: `python -m tests.golden.write tests/golden/schemaN`.
+"""Writes the golden files of a schema before its first release: `python -m tests.golden.write tests/golden/schemaN`.
 
-They are never written again: they stand for the files that users have.
+After that they are never written again: they stand for the files that users have.
 """
 
 import json

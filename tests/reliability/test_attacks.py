@@ -1,17 +1,17 @@
-"""Attacks: files that run code, names that lead elsewhere, pictures that are none. Nothing runs, nothing is written.
+"""Attacks: files that run code, names that lead elsewhere, fake images. Nothing runs, nothing is written.
 
 Where each attack of the list is tested:
 
 ==  ==================================================  ===============================================================
- 1  a pickle where weights or an export are expected    here, six carriers through every way in; tests/test_weight_files
+ 1  a pickle where weights or an export are expected    here, six carriers through every way in; tests/test_safe_load
  2  a pickle as a checkpoint                            here; tests/reliability/test_resume*, tests/persistence
- 3  torch's old formats                                 here; tests/test_weight_files
+ 3  torch's old formats                                 here; tests/test_safe_load
  4  .pt2                                                here; tests/persistence (export)
  5  a folder of distributed checkpoints                 here: a folder is no file, and its .metadata is not read
- 6  names of classes and modules in a manifest          tests/persistence (manifest, recipes)
- 7  references to other files in an export              tests/persistence (archive, manifest, tensors)
+ 6  names of classes and modules in a manifest          tests/persistence (manifest, schema), tests/models/test_spec
+ 7  references to other files in an export              tests/persistence/lk/test_file
  8  paths out of names                                  here; tests/persistence/test_weights, tests/callbacks
- 9  sizes that are a bomb                               tests/persistence (archive, tensors)
+ 9  sizes that are a bomb                               tests/persistence/lk (file, manifest)
 10  archives that write elsewhere                       tests/data/test_archives (tar and zip files)
 11  archives that grow                                  tests/data/test_archives
 12  downloads swapped, cut or redirected                tests/data/test_fetching
@@ -54,6 +54,7 @@ from learnkit import ImageDataBunch, Learner, LearnkitWarning, cnn_learner
 from learnkit.callbacks import CSVLogger, SaveModel
 from learnkit.errors import CorruptFileError, ImageError, LearnkitError, UnsafeFileError, UsageError
 from learnkit.models.build import build_cnn
+from tests.doubles import Bomb
 
 Tree = Callable[..., Path]
 Refusal = Callable[..., AbstractContextManager[Any]]
@@ -76,16 +77,6 @@ for file in sys.argv[1:]:
     except Exception:
         pass  # some fail once the harm is done
 """
-
-
-class Bomb:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.mkdir, (str(self.marker),)
 
 
 def carrier(kind: str, folder: Path) -> tuple[Path, Path]:

@@ -116,13 +116,23 @@ def open_export(path: Path, sha256: str | None = None) -> Iterator[Export]:
     with path.open("rb") as file:
         _check_sha256(file, path, sha256)
         header = _read_header(_header_text(file, path), path)
-    manifest, table = _read_manifest(header, path), _read_table(header, path)
-    try:
-        opened = safe_open(path, "pt", backend="pread")  # not mapped: what was verified cannot change afterwards
-    except SafetensorError as error:
-        raise _incomplete(path, str(error)) from error
+        manifest, table = _read_manifest(header, path), _read_table(header, path)
+        try:
+            opened = safe_open(
+                _utf8_path(file, path), "pt", backend="pread"
+            )  # not mapped: verified memory cannot change
+        except SafetensorError as error:
+            raise _incomplete(path, str(error)) from error
     with opened as reader:
         yield Export(path, manifest, table, reader)
+
+
+def _utf8_path(file: BufferedReader, path: Path) -> str:
+    """The path of an open file for safetensors, which opens no others than those in UTF-8."""
+    try:
+        return path.as_posix().encode().decode()
+    except UnicodeEncodeError:  # bytes in a file name that are not UTF-8, where file names are bytes
+        return f"/dev/fd/{file.fileno()}"
 
 
 def _check_sha256(file: BufferedReader, path: Path, sha256: str | None) -> None:

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import logging
 import platform
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +217,24 @@ def test_a_model_beyond_two_gigabytes_is_refused(tmp_path: Path, monkeypatch: An
     with pytest.raises(ExportError, match=r"weights take 4,295,098,368 bytes"):
         export(tmp_path / "x", ExportSpec(giant, (2**15,)), "onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_torch_prints_and_warns_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = torch.onnx.export
+
+    def chatty(*args: Any, **options: Any) -> Any:
+        print("[torch.onnx] Run decomposition...")
+        print("a warning of the exporter", file=sys.stderr)
+        logging.getLogger("torch.onnx").warning("a deprecated option")
+        warnings.warn_explicit("deprecated", FutureWarning, "registration.py", 1, module="torch.onnx._internal")
+        return real(*args, **options)
+
+    monkeypatch.setattr(torch.onnx, "export", chatty)
+    export(tmp_path / "x", ExportSpec(nn.Linear(2, 2), (2,)), "onnx")
+    assert capfd.readouterr() == ("", "")
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 class Eigenvalues(nn.Module):

@@ -331,6 +331,11 @@ def test_a_missing_file_lists_the_exports_that_are_there(lk: Path) -> None:
         read(lk.parent)
 
 
+def test_a_file_whose_name_is_not_utf_8_is_read(lk: Path, net: nn.Module) -> None:
+    path = lk.rename(os.fsdecode(os.fsencode(lk.parent) + b"/\xff.lk"))
+    assert torch.equal(read(path)["0.weight"], net.state_dict()["0.weight"])
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "model.lk")
     with pytest.raises(MissingFileError):
