@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and their checksums."""
+"""Files written completely or not at all, and their checksums."""
 
 import hashlib
 import os
@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from learnkit.checks import nearest_folder
 from learnkit.errors import LearnkitError, UsageError, WriteError
 from learnkit.types import PathLike
 
@@ -16,7 +17,7 @@ __all__ = ["make_folder", "named_file", "partial_files", "sha256_of", "write_ato
 
 
 def named_file(what: str, path: PathLike) -> Path:
-    """The path of a file that is to be written.
+    """The path of a file to write.
 
     Raises:
         UsageError: naming the argument `what`, of a path without a name, such as "" or "/".
@@ -28,23 +29,23 @@ def named_file(what: str, path: PathLike) -> Path:
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], *, keep: Path | None = None) -> None:
-    """Write a file beside `path`, then rename it there: after any failure the old file stands and nothing is left over.
+    """Write a file next to `path`, then rename it: after any failure the old file is unchanged and no other is left.
 
-    The new file is on the disk before it takes the old one's place, so a loss of power leaves the one or the other.
+    The new file is on the disk before it replaces the old one, so a loss of power leaves one of the two.
 
     Args:
-        path: where the file goes; its folder is made.
+        path: of the file; its folder is created.
         write: called with the open binary file.
-        keep: where the old file goes, if there is one. Between the two renames there is no file at `path`, and a whole
-            one at `keep`.
+        keep: where the old file is moved, if there is one. Between the two renames there is no file at `path`, and a
+            complete one at `keep`.
 
     Raises:
-        WriteError: the folder cannot be made, the disk is full, or writing is not allowed.
+        WriteError: the folder cannot be created, the disk is full, or writing is not allowed.
     """
     partial = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "xb") as file:  # x: a file or a link that somebody else put there is not written to
+        with open(partial, "xb") as file:  # x: never write to a file or link that is already there
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -53,27 +54,27 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], *, keep: 
         os.replace(partial, path)
     except BaseException as error:
         written = 0
-        with suppress(OSError):  # there may be no folder to hold it
+        with suppress(OSError):  # there may be no folder
             written = partial.stat().st_size
             partial.unlink()
-        if _is_about_the_disk(error):
+        if _is_disk_error(error):
             raise write_error(path, written, error) from error
         raise
     _sync_folder(path.parent)
 
 
-def _is_about_the_disk(error: BaseException) -> bool:
-    """torch.save says that a write failed as a RuntimeError of its zip writer."""
+def _is_disk_error(error: BaseException) -> bool:
+    """torch.save reports a failed write as a RuntimeError of its zip writer."""
     if isinstance(error, LearnkitError):
         return False
     return isinstance(error, OSError) or (isinstance(error, RuntimeError) and "inline_container" in str(error))
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it.
+    """Create a folder, and those above it.
 
     Raises:
-        WriteError: it cannot be made.
+        WriteError: it cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,13 +83,13 @@ def make_folder(folder: Path) -> None:
 
 
 def write_error(path: Path, written: int, error: BaseException) -> WriteError:
-    """What to raise instead of an error of the disk: the path, why, and how much room there is."""
-    folder = next((parent for parent in path.absolute().parents if os.path.isdir(parent)), Path("/"))
+    """The error to raise instead of one of the disk: with the path, the cause and the free space."""
+    folder = nearest_folder(path.parent)
     why = error.strerror or error if isinstance(error, OSError) else "the disk is full, or files may not be this large"
     named = WriteError(
         f"{path} could not be written ({why}) after {written:,} bytes; {shutil.disk_usage(folder).free:,} bytes are "
         f"free in {folder}",
-        fix="Make room, or write elsewhere. What stood there before still does.",
+        fix="Free space, or write elsewhere. What was there before is unchanged.",
     )
     named.errno = getattr(error, "errno", None)
     return named
@@ -101,12 +102,12 @@ def sha256_of(path: PathLike) -> str:
 
 
 def partial_files(path: Path) -> list[Path]:
-    """What killed processes left of their attempts to write this file."""
+    """Unfinished files that killed processes left next to this one."""
     return sorted(path.parent.glob(f".{path.name[:100]}.*.partial"))
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put the renames on the disk too, where the system lets a folder be opened for that."""
+    """Flush the renames to the disk too, where the system lets a folder be opened for that."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

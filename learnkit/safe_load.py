@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from learnkit.checks import nearest_folder
 from learnkit.errors import CorruptFileError, MissingFileError, UnsafeFileError, UsageError
 from learnkit.types import PathLike
 
@@ -27,10 +28,10 @@ _CONVERT = (
 )
 
 _PROGRAM = "a torch.export archive, which runs code when it is loaded"
-_LOOKED_AT = 1 << 20  # bytes
-_OPCODES = 10_000
+_MAX_INSPECTED = 1 << 20  # bytes
+_MAX_OPCODES = 10_000
 
-# A bytearray of any size, which a few letters ask for, is all that torch's reader would take memory for unseen.
+# A bytearray of any size, which a few letters request, is all that torch's reader would allocate unchecked.
 _BYTEARRAY = b"\nbytearray\n"
 MAX_TENSORS = 20_000  # in a safetensors file
 
@@ -41,14 +42,14 @@ def read_weights(path: PathLike) -> dict[str, Tensor]:
     """The tensors of a torch file of the zip format (.pth, .pt) or a .safetensors file, by name, on the CPU.
 
     Raises:
-        UsageError: it holds something else than tensors by name.
+        UsageError: it holds something other than tensors by name.
         MissingFileError, UnsafeFileError, CorruptFileError: as `read_file`.
     """
     return tensors_only(read_file(path), str(path))
 
 
 def plain_name(name: str, known: Container[str]) -> str:
-    """The name without the prefixes that wrappers put before it, unless it is known as it is.
+    """The name without the prefixes of wrappers, unless it is known as it is.
 
     >>> plain_name("module._orig_mod.fc.bias", {"fc.bias"})
     'fc.bias'
@@ -61,12 +62,12 @@ def plain_name(name: str, known: Container[str]) -> str:
 def read_file(path: PathLike) -> object:
     """What a torch file of the zip format or a .safetensors file holds: tensors (on the CPU) and plain values only.
 
-    What the file is, is read off its first bytes, not off its name.
+    The kind of file is determined from its first bytes, not from its name.
 
     Raises:
-        MissingFileError: no file there; the message lists the files of weights that are.
+        MissingFileError: no such file; the message lists the files of weights that are there.
         UnsafeFileError: a Python pickle, a file of torch before 1.6, a TorchScript program.
-        CorruptFileError: damaged, cut short, or no file of weights at all.
+        CorruptFileError: damaged, cut short, or not a file of weights at all.
     """
     path = Path(path)
     if not os.path.isfile(path):  # False for a name too long, too
@@ -116,8 +117,7 @@ def _is_plain(tensor: Tensor) -> bool:
 def _missing(path: Path) -> MissingFileError:
     if os.path.isdir(path):
         return MissingFileError(f"{path} is a folder; {_listing(path)}", fix="Pass the path of one file.")
-    folder = next((parent for parent in path.absolute().parents if os.path.isdir(parent)), Path("/"))
-    return MissingFileError(f"no file {path}; {_listing(folder)}", fix="Check the path.")
+    return MissingFileError(f"no file {path}; {_listing(nearest_folder(path))}", fix="Check the path.")
 
 
 def _listing(folder: Path) -> str:
@@ -176,19 +176,19 @@ def _read_zip(path: Path) -> object:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise unsafe from error
-    except Exception as error:  # the reader fails in many ways on a broken file
+    except Exception as error:  # the reader fails in many ways on a damaged file
         raise damaged from error
 
 
 def code_in(path: Path) -> str:
-    """What kind of file that runs code when it is opened this is, "" if it is none that is known; nothing is run.
+    """The kind of a file that runs code when it is opened, "" for any other; nothing is run.
 
-    The first and the last megabyte are looked at: of a zip file the names of its members stand there.
+    The first and the last megabyte are inspected: in a zip file, they hold the names of its members.
     """
     with path.open("rb") as file:
-        start = file.read(_LOOKED_AT)
+        start = file.read(_MAX_INSPECTED)
         size = file.seek(0, 2)
-        file.seek(max(0, size - _LOOKED_AT))
+        file.seek(max(0, size - _MAX_INSPECTED))
         end = file.read()
     if start.startswith(b"PK"):
         names = start + end
@@ -205,9 +205,9 @@ def code_in(path: Path) -> str:
 def _unpacked(start: bytes) -> list[bytes]:
     """The beginning of a file compressed in a way that joblib does, at most a megabyte; [] of another file."""
     readers: tuple[Callable[[], bytes], ...] = (
-        lambda: zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(start, _LOOKED_AT),  # zlib and gzip
-        lambda: bz2.BZ2Decompressor().decompress(start, _LOOKED_AT),
-        lambda: lzma.LZMADecompressor(memlimit=1 << 28).decompress(start, _LOOKED_AT),  # xz and the older lzma
+        lambda: zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(start, _MAX_INSPECTED),  # zlib and gzip
+        lambda: bz2.BZ2Decompressor().decompress(start, _MAX_INSPECTED),
+        lambda: lzma.LZMADecompressor(memlimit=1 << 28).decompress(start, _MAX_INSPECTED),  # xz and the older lzma
     )
     found = []
     for read in readers:
@@ -224,9 +224,9 @@ def _is_pickle(start: bytes) -> bool:
         return True
     stream = io.BytesIO(start)
     try:
-        for number, _ in enumerate(pickletools.genops(stream)):  # protocols 0 and 1 have no mark of their own
-            if number == _OPCODES:
+        for number, _ in enumerate(pickletools.genops(stream)):  # protocols 0 and 1 have no magic number
+            if number == _MAX_OPCODES:
                 return True
     except (ValueError, OverflowError, IndexError, KeyError):
-        return len(start) == _LOOKED_AT and stream.tell() == len(start)  # it goes on where nobody looked
+        return len(start) == _MAX_INSPECTED and stream.tell() == len(start)  # it continues beyond what was inspected
     return True

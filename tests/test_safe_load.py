@@ -1,6 +1,5 @@
 """Reading files of weights: whole, damaged, missing, and dangerous."""
 
-import os
 import pickle
 import tarfile
 import zipfile
@@ -13,13 +12,7 @@ from torch import Tensor, nn
 
 from learnkit.errors import CorruptFileError, MissingFileError, UnsafeFileError, UsageError
 from learnkit.safe_load import read_file, read_weights
-
-
-class Bomb:
-    """Makes a folder `ran` when it is unpickled."""
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.mkdir, ("ran",)
+from tests.doubles import Bomb
 
 
 @pytest.fixture
@@ -56,7 +49,7 @@ def test_a_missing_folder_lists_the_nearest_one_above(tmp_path: Path) -> None:
         read_weights(tmp_path / "no" / "such" / "w.pth")
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"is a folder; .* holds no files of weights. Pass the path of one file"):
         read_weights(tmp_path)
 
@@ -130,33 +123,33 @@ def test_one_wrong_byte_among_the_numbers_is_found(tmp_path: Path, state: dict[s
     ("content", "text"),
     [(b"", "is empty"), (b"<html>404</html>", "neither a torch file .* nor"), (b"\x00" * 50, "neither")],
 )
-def test_a_file_of_something_else_is_no_file_of_weights(tmp_path: Path, content: bytes, text: str) -> None:
+def test_a_file_of_something_else_is_not_one_of_weights(tmp_path: Path, content: bytes, text: str) -> None:
     (tmp_path / "w.pth").write_bytes(content)
     with pytest.raises(CorruptFileError, match=text):
         read_weights(tmp_path / "w.pth")
 
 
-def test_another_zip_is_no_file_of_weights(tmp_path: Path) -> None:
+def test_another_zip_is_not_a_file_of_weights(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "w.pth", "w") as archive:
         archive.writestr("a.txt", "x")
     with pytest.raises(CorruptFileError, match=r"a zip file, but not one written by torch\.save"):
         read_weights(tmp_path / "w.pth")
 
 
-def test_a_checkpoint_with_more_than_tensors_says_which_part_to_pass(tmp_path: Path, state: dict[str, Tensor]) -> None:
+def test_of_a_checkpoint_the_part_to_pass_is_named(tmp_path: Path, state: dict[str, Tensor]) -> None:
     torch.save({"epoch": 3, "model": state}, tmp_path / "w.pth")
     with pytest.raises(UsageError, match=r"\['epoch', 'model'\] are not tensors\. .*weights=checkpoint\['model'\]"):
         read_weights(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize("content", [torch.zeros(3), [torch.zeros(3)], {}, {0: torch.zeros(3)}])
-def test_a_file_that_holds_no_tensors_by_name_is_refused(tmp_path: Path, content: object) -> None:
+def test_a_file_without_tensors_by_name_is_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(UsageError, match="expected a dict of tensors by name"):
         read_weights(tmp_path / "w.pth")
 
 
-def test_an_exported_program_is_called_what_it_is(tmp_path: Path) -> None:
+def test_an_exported_program_is_named(tmp_path: Path) -> None:
     path = tmp_path / "program.pt2"
     torch.export.save(torch.export.export(nn.Linear(2, 2), (torch.zeros(1, 2),)), path)
     with pytest.raises(UnsafeFileError, match=r"program\.pt2 is a torch\.export archive, which runs code"):

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from learnkit.atomic_files import write_atomically
 from learnkit.errors import DataError, UsageError
-from learnkit.persistence.lk.tensors import chunks, table_of
+from learnkit.persistence.lk.tensors import plain_tensors, table_of
 
 __all__ = ["weights_in", "write_weights"]
 
@@ -53,4 +54,4 @@ def write_weights(path: Path, weights: dict[str, Tensor]) -> None:
     Raises:
         WriteError: as `write_atomically`.
     """
-    write_atomically(path, lambda file: file.writelines(chunks(weights, table_of(weights))))
+    write_atomically(path, lambda file: file.write(save(plain_tensors(weights))))

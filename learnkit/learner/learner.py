@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import nn
 
 from learnkit.atomic_files import named_file
+from learnkit.data.image_data import ImageData
+from learnkit.data.loading.peek import first_input
 from learnkit.data.tasks import Classification, MultiLabel
 from learnkit.errors import UsageError, WrongTypeError, warn
 from learnkit.interpretation.calibration import fit_temperature
@@ -16,12 +18,13 @@ from learnkit.interpretation.for_task import interpretation_for
 from learnkit.interpretation.items import Interpretation
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.learner.answers import AnsweringTrainer
-from learnkit.learner.deploying import deploy_learner
 from learnkit.learner.describe import fit_outline, learner_facts
-from learnkit.learner.exporting import check_options, export_learner, push_learner
 from learnkit.learner.trainer import as_list
 from learnkit.models.spec import BackboneSpec
 from learnkit.models.summary import ModelSummary, model_summary
+from learnkit.persistence.export import ExportFormat, export
+from learnkit.persistence.lk.hub import upload, write_folder
+from learnkit.persistence.spec import ExportSpec, loss_name, training_facts
 from learnkit.persistence.weights import load_weights, save_weights, weights_path
 from learnkit.text import facts
 from learnkit.training.callback import Callback, CallbackList
@@ -37,7 +40,7 @@ class Learner(AnsweringTrainer):
     Its arguments are those of `Trainer`.
 
     Attributes:
-        spec: what a factory built the model from, so that an export can be built again; None for a custom model.
+        spec: how a factory built the model, so that `load_learner` can build it again; None for a custom model.
     """
 
     spec: BackboneSpec | None = None
@@ -122,7 +125,7 @@ class Learner(AnsweringTrainer):
     def export(
         self,
         file: PathLike,
-        to: Literal["lk", "onnx", "pt2"] = "lk",
+        to: ExportFormat = "lk",
         *,
         card: str = "",
         preprocessing: bool = False,
@@ -132,26 +135,54 @@ class Learner(AnsweringTrainer):
 
         Args:
             file: where to.
-            to: "lk" for `load_learner`: weights, classes, preprocessing, thresholds and temperature, no code; see
-                `export_learner`. "onnx" or "pt2" for other programs; see `deploy_learner`.
+            to: "lk" for `load_learner`: weights, classes, preprocessing, thresholds and temperature, no code. "onnx" or
+                "pt2" for other programs, with a description next to the file.
             card: for "lk", what a reader should know, in your words.
-            preprocessing: for the others, take uint8 pictures (N, H, W, C) and normalise them inside.
+            preprocessing: for the others, take images (N, H, W, C) in uint8 at their size, and normalize them inside.
             activation: for the others, end in probabilities; otherwise in raw outputs.
 
         Returns:
-            The path.
+            The path; the suffix of the format is added where it is missing.
 
         Raises:
-            UsageError: a file without a name, or an option that belongs to another format.
+            UsageError: a file without a name, an option that belongs to another format, a custom task, or a state dict
+                with more than tensors.
+            ExportError: a model that other programs cannot be given, or whose export returns other numbers.
+
+        Warns:
+            LearnkitWarning: the model was changed since cnn_learner built it, so `load_learner` will need it.
         """
-        check_options(to, card=card, preprocessing=preprocessing, activation=activation)
-        if to == "lk":
-            return export_learner(self, file, card=card)
-        return deploy_learner(self, file, to, preprocessing=preprocessing, activation=activation)
+        return export(file, self._export_spec(card), to, preprocessing=preprocessing, activation=activation)
 
     def push_to_hub(self, folder: PathLike, repo_id: str | None = None, *, card: str = "") -> Path:
-        """Write the export into a folder as the Hugging Face hub wants it; upload it only if `repo_id` is given."""
-        return push_learner(self, folder, repo_id, card=card)
+        """Write the export into a folder as the Hugging Face hub wants it; upload it only if `repo_id` is given.
+
+        Raises:
+            UsageError: as `export`; to upload, the package huggingface_hub is not installed.
+            DownloadError: the hub cannot be reached, or refuses.
+        """
+        write_folder(Path(folder), self._export_spec(card))
+        if repo_id is not None:
+            upload(Path(folder), repo_id)
+        return Path(folder)
+
+    def _export_spec(self, card: str = "") -> ExportSpec:
+        dls = self.dls
+        images = dls if isinstance(dls, ImageData) else None
+        first = first_input(dls.train_dl) if images is None else None
+        return ExportSpec(
+            self.model,
+            dls.input_shape,
+            dls.task,
+            None if images is None else images.preprocess,
+            first.dtype if isinstance(first, torch.Tensor) else torch.float32,
+            self.activation,
+            self.temperature,
+            self.spec,
+            loss_name(self.loss_func, dls.task),
+            training_facts(self.epoch, self.recorder.rows, None if images is None else images.samples, dls.path),
+            card,
+        )
 
     def save(self, file: PathLike, return_path: bool = False, with_opt: bool = True) -> Path:
         """Write the weights (and the optimizer's state) to `path/model_dir/file.pth`; the path is always returned."""

@@ -19,17 +19,17 @@ FORMAT, SCHEMA = "learnkit checkpoint", 1
 
 
 class CheckpointWriter:
-    """Writes checkpoints of one fit into a folder, `last.ckpt`, and keeps the one before as `last.prev.ckpt`.
+    """Writes the checkpoints of one fit as `last.ckpt` in a folder, and keeps the one before as `last.prev.ckpt`.
 
-    A file is written by a thread, from a copy, while the fit goes on; one at a time. It takes the place of the older
-    one when it is whole and on the disk. One that cannot be written (a full disk, say) is told of in a warning, and the
-    older ones stay as they are.
+    A thread writes one file at a time, from a copy, while the fit continues. It replaces the older one when it is
+    complete and on the disk. One that cannot be written (on a full disk) is reported by a warning, and the older ones
+    stay unchanged.
 
     Args:
-        folder: is made; what killed processes left unfinished there is removed.
+        folder: created; unfinished files of killed processes in it are removed.
 
     Raises:
-        WriteError: the folder cannot be made.
+        WriteError: the folder cannot be created.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,20 +42,20 @@ class CheckpointWriter:
         self._error: Exception | None = None
 
     def spare(self, file: str) -> None:
-        """Keep the checkpoint of this name, the newest that is whole: a damaged one must not take its place."""
+        """Keep the checkpoint of this name, the newest that is complete: a damaged one must not replace it."""
         if file == BEFORE and (self.folder / LAST).exists():
             os.replace(self.folder / LAST, self.folder / DAMAGED)
 
     @property
     def is_busy(self) -> bool:
-        """Whether one is being written at this moment."""
+        """Whether one is being written right now."""
         return self._thread is not None and self._thread.is_alive()
 
     def submit(self, content: dict[str, Any]) -> None:
-        """Copy the content, and begin to write it when the one before is written.
+        """Copy the content, and start to write it when the one before is written.
 
         Raises:
-            UsageError: something that is no plain value; the message says what.
+            UsageError: something that is not a plain value, named in the message.
         """
         self.finish()
         copied = self._copies.take({"format": FORMAT, "schema": SCHEMA, **content})
@@ -69,61 +69,59 @@ class CheckpointWriter:
             self._thread = None
         error, self._error = self._error, None
         if error is not None:
-            warn(
-                f"training goes on without a new checkpoint in {self.folder}, the older ones are as they were: {error}"
-            )
+            warn(f"training continues without a new checkpoint in {self.folder}, the older ones are unchanged: {error}")
 
     def _write(self, content: dict[str, Any]) -> None:
         try:
             write_atomically(self.folder / LAST, lambda file: torch.save(content, file), keep=self.folder / BEFORE)
-        except Exception as error:  # told by the thread that trains
+        except Exception as error:  # reported from the training thread
             self._error = error
 
 
 def read_checkpoint(where: Path) -> dict[str, Any] | None:
-    """The newest checkpoint that is whole, its file's name under "file"; None where there is none at all.
+    """The newest complete checkpoint, with the name of its file under "file"; None if there is none at all.
 
-    A file is whole if the checksum (CRC-32) of each of its parts is right.
+    A file is complete if the checksum (CRC-32) of each of its parts is right.
 
     Args:
         where: a folder of CheckpointWriter, or a file.
 
     Warns:
-        LearnkitWarning: the last one is damaged, and the one before is taken.
+        LearnkitWarning: the last one is damaged, and the one before is used.
 
     Raises:
-        MissingFileError: a file that is not there.
-        CorruptFileError: damaged, and so is the one before, or there is none.
+        MissingFileError: no such file.
+        CorruptFileError: damaged, and the one before too, or there is none.
         UnsafeFileError: a file that would run code.
-        UsageError: a file of something else, or of a later version.
+        UsageError: another kind of file, or one of a later version.
     """
     if where.is_file() or where.suffix == ".ckpt":
         files = [where, where.with_name(BEFORE)] if where.name == LAST else [where]
         if not any(file.is_file() for file in files):
-            read_file(where)  # says what is there instead
+            read_file(where)  # raises an error that lists what is there
     else:
         files = [where / LAST, where / BEFORE]
     damaged: CorruptFileError | None = None
     for file in files:
         try:
-            content = _checked(read_file(file), file)
+            content = _validate(read_file(file), file)
         except MissingFileError:
             continue
         except CorruptFileError as error:
             damaged = damaged or error
             continue
         if damaged is not None:
-            warn(f"{damaged.message.partition('. ')[0]}; {file.name}, the checkpoint before it, is taken")
+            warn(f"{damaged.message.partition('. ')[0]}; {file.name}, the checkpoint before it, is used")
         return {**content, "file": file.name}
     if damaged is not None:
-        told = damaged.message.partition(". ")[0]
         raise CorruptFileError(
-            told, fix=f"No checkpoint before it is whole. resume=None starts anew; so does 'auto' without {where}."
+            damaged.message.partition(". ")[0],
+            fix=f"No checkpoint before it is complete. resume=None starts again; so does 'auto' without {where}.",
         )
     return None
 
 
-def _checked(content: object, file: Path) -> dict[str, Any]:
+def _validate(content: object, file: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UsageError(f"{file} holds no checkpoint of a fit", fix="For weights, use learn.load.")
     if content.get("schema") != SCHEMA:

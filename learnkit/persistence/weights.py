@@ -1,4 +1,4 @@
-"""Weights on disk: written whole, read without running anything, errors that say what does not fit."""
+"""Weights on disk: written completely or not at all, read without running anything, compared before they are loaded."""
 
 import os
 import re
@@ -17,12 +17,12 @@ from learnkit.types import PathLike
 
 __all__ = ["check_name", "load_weights", "plain_model", "save_weights", "weights_path"]
 
-TAKE = "`learnkit convert FILE OUT.safetensors` takes the weights alone out of a checkpoint."
-SAVE = "Save the state dict of one model."
+CONVERT = "`learnkit convert FILE OUT.safetensors` extracts the weights from a checkpoint."
+MAX_LISTED = 5  # differences in one error
 
 
 def check_name(name: str) -> str:
-    """A file name given by a user, refused when it could lead anywhere else.
+    """A file name given by a user, refused when it could lead to another folder.
 
     Raises:
         UsageError: anything but 1 to 100 letters, digits, dots, dashes and underscores, or only dots.
@@ -36,9 +36,9 @@ def check_name(name: str) -> str:
 
 
 def weights_path(file: PathLike, folder: Path) -> Path:
-    """Where a file is: in `folder`, or just there if the path is absolute; .pth is added to a bare name.
+    """The path of a file: in `folder`, unless it is absolute; .pth is added to a bare name.
 
-    A Path (not a text) that leads to a file is taken as it is, so `load(save(name))` works.
+    A Path (not a str) of an existing file is returned as it is, so `load(save(name))` works.
     """
     path = Path(file)
     if isinstance(file, Path) and os.path.isfile(path):
@@ -68,12 +68,12 @@ def save_weights(path: Path, model: nn.Module, optimizer: Optimizer | None = Non
 
 
 def load_weights(path: Path, model: nn.Module, *, strict: bool = True) -> dict[str, Any] | None:
-    """Put a file's weights into the model, and return the optimizer state it holds, if any.
+    """Load the weights of a file into the model, and return the optimizer state it holds, if any.
 
     Args:
         path: a file of `save_weights`, or any bare state dict.
         model: its weights are changed in place, all or none.
-        strict: refuse a file with missing or further tensors; without it those are told in a warning and left out.
+        strict: refuse a file with missing or unexpected tensors; otherwise warn about them and skip them.
 
     Raises:
         MissingFileError: no such file; the message lists what is there.
@@ -87,12 +87,14 @@ def load_weights(path: Path, model: nn.Module, *, strict: bool = True) -> dict[s
     if isinstance(content, Mapping) and content.keys() == {"model", "opt"}:
         weights, optimizer = content["model"], content["opt"]
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UsageError(f"{path} holds no state dict", expected="tensors by name, as learn.save writes them", fix=TAKE)
+        raise UsageError(
+            f"{path} holds no state dict", expected="tensors by name, as learn.save writes them", fix=CONVERT
+        )
     if optimizer is not None and not _is_optimizer_state(optimizer):
-        raise UsageError(f'{path}: its "opt" is not what an optimizer keeps', fix=TAKE)
+        raise UsageError(f'{path}: its "opt" is not the state of an optimizer', fix=CONVERT)
     model = plain_model(model)
-    fitting = _matched(path, tensors_only(weights, str(path)), model, strict)
-    model.load_state_dict(fitting, strict=False)
+    matched = _match(path, tensors_only(weights, str(path)), model, strict)
+    model.load_state_dict(matched, strict=False)
     return optimizer
 
 
@@ -105,12 +107,15 @@ def _is_optimizer_state(content: object) -> bool:
     return all(isinstance(group, dict) and isinstance(group.get("params"), list) for group in groups)
 
 
-def _matched(path: Path, weights: dict[str, Tensor], model: nn.Module, strict: bool) -> dict[str, Tensor]:
-    """The tensors of the file that fit the model; any other shape, or (strict) any other name, is refused."""
+def _match(path: Path, weights: dict[str, Tensor], model: nn.Module, strict: bool) -> dict[str, Tensor]:
+    """The tensors of the file that the model has; other shapes, or (strict) other names, are refused."""
     own = model.state_dict()
     plain = {plain_name(name, own): tensor for name, tensor in weights.items()}
     if len(plain) < len(weights):
-        raise UsageError(f"{path}: some tensors are there twice, with and without a wrapper's prefix", fix=SAVE)
+        raise UsageError(
+            f"{path}: some tensors are there twice, with and without the prefix of a wrapper",
+            fix="Save the state dict of one model.",
+        )
     weights = plain
     shapes = [
         f"{name} {tuple(weights[name].shape)} in the file, {tuple(tensor.shape)} in the model"
@@ -122,15 +127,16 @@ def _matched(path: Path, weights: dict[str, Tensor], model: nn.Module, strict: b
         for name, tensor in own.items()
         if name in weights and tensor.is_floating_point() and not weights[name].is_floating_point()
     ]
-    names = [f"{name} not in the file" for name in own if name not in weights]
-    names += [f"{name} not in the model" for name in weights if name not in own]
+    missing = [f"{name} not in the file" for name in own if name not in weights]
+    unexpected = [f"{name} not in the model" for name in weights if name not in own]
+    names = [*missing, *unexpected]
     if shapes or (strict and names):
         differing = [*shapes, *(names if strict else [])]
         raise UsageError(
-            f"{path} does not fit this model: {'; '.join(differing[:5])}"
-            + (f"; and {len(differing) - 5} more" if len(differing) > 5 else ""),
+            f"{path} does not fit this model: {'; '.join(differing[:MAX_LISTED])}"
+            + (f"; and {len(differing) - MAX_LISTED} more" if len(differing) > MAX_LISTED else ""),
             fix="Different classes, or another architecture? Build the model it was saved from.",
         )
     if names:
-        warn(f"{path}: {'; '.join(names[:5])}; those keep their values")
+        warn(f"{path}: {'; '.join(names[:MAX_LISTED])}; those keep their values")
     return {name: tensor for name, tensor in weights.items() if name in own}

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from learnkit.errors import CorruptFileError, LearnkitWarning, MissingFileError, UsageError
+from learnkit.errors import CorruptFileError, LearnkitWarning, MissingFileError
 from learnkit.persistence.checkpoints import CheckpointWriter, read_checkpoint, remove_checkpoints
+from tests.doubles import refused
 
 
 def content(step: int) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def test_the_last_two_are_kept(tmp_path: Path) -> None:
         assert found["nested"] == {"rows": [{"a": 1.5}], 3: None}
 
 
-def test_where_there_is_none_there_is_none(tmp_path: Path) -> None:
+def test_an_empty_folder_has_no_checkpoint(tmp_path: Path) -> None:
     assert read_checkpoint(tmp_path) is None
     assert read_checkpoint(tmp_path / "nowhere") is None
     with pytest.raises(MissingFileError):
@@ -69,7 +70,7 @@ def test_a_change_after_submit_does_not_reach_the_file(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("function", ["fsync", "replace"])
-def test_what_cannot_be_written_is_told_and_harms_nothing(
+def test_what_cannot_be_written_is_reported_and_changes_nothing(
     function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = written(tmp_path, 2)
@@ -81,7 +82,7 @@ def test_what_cannot_be_written_is_told_and_harms_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(os, function, full)
         writer.submit(content(2))
-        with pytest.warns(LearnkitWarning, match="training goes on without a new checkpoint.*No space left on device"):
+        with pytest.warns(LearnkitWarning, match="continues without a new checkpoint.*No space left on device"):
             writer.finish()
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
     writer.submit(content(3))
@@ -111,27 +112,27 @@ def test_no_flipped_bit_gives_other_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
-def test_a_file_that_was_cut_gives_way_to_the_one_before(share: float, tmp_path: Path) -> None:
+def test_the_one_before_replaces_a_file_cut_short(share: float, tmp_path: Path) -> None:
     written(tmp_path, 2)
     size = (tmp_path / "last.ckpt").stat().st_size
     os.truncate(tmp_path / "last.ckpt", int(share * size))
-    with pytest.warns(LearnkitWarning, match=r"last\.ckpt.*; last\.prev\.ckpt, the checkpoint before it, is taken"):
+    with pytest.warns(LearnkitWarning, match=r"last\.ckpt.*; last\.prev\.ckpt, the checkpoint before it, is used"):
         found = read_checkpoint(tmp_path)
     assert found is not None
     assert found["step"] == 0
 
 
-def test_where_both_are_damaged_the_way_out_is_told(tmp_path: Path) -> None:
+def test_where_both_are_damaged_the_error_says_what_to_do(tmp_path: Path) -> None:
     written(tmp_path, 2)
     for name in ("last.ckpt", "last.prev.ckpt"):
         os.truncate(tmp_path / name, 100)
-    with pytest.raises(CorruptFileError, match=r"last\.ckpt: .*\. resume=None starts anew"):
+    with pytest.raises(CorruptFileError, match=r"last\.ckpt: .*\. resume=None starts again"):
         read_checkpoint(tmp_path)
 
 
 def test_a_later_schema_is_refused(tmp_path: Path) -> None:
     torch.save({"format": "learnkit checkpoint", "schema": 2}, tmp_path / "last.ckpt")
-    with pytest.raises(UsageError, match="a checkpoint of schema: got 2, expected 1"):
+    with refused(f"{tmp_path / 'last.ckpt'}: a checkpoint of schema", got=2, expected="1"):
         read_checkpoint(tmp_path)
 
 

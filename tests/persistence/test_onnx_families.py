@@ -10,8 +10,8 @@ from torch import nn
 from learnkit.data.image.preprocess import IMAGENET, Normalize, Preprocess
 from learnkit.data.image.resize import Resize
 from learnkit.models.build import build_cnn
-from learnkit.persistence.deploy.formats import deploy
-from learnkit.persistence.deploy.network import Deployment
+from learnkit.persistence.export import export
+from learnkit.persistence.spec import ExportSpec
 
 pytest.importorskip("onnxruntime")
 
@@ -33,8 +33,7 @@ def test_a_family_gives_the_same_numbers_in_onnxruntime(name: str, size: int, tm
     with torch.no_grad():
         model(preprocess.batch(torch.randint(0, 256, (32, 3, size, size), dtype=torch.uint8)))
     model.to(memory_format=torch.channels_last)
-    deployment = Deployment(model, (3, size, size), preprocess=preprocess, preprocessing=True)
-    path = deploy(tmp_path / name, deployment, "onnx")
+    path = export(tmp_path / name, ExportSpec(model, (3, size, size), None, preprocess), "onnx", preprocessing=True)
     facts = json.loads(path.with_name(f"{path.name}.json").read_text(encoding="utf-8"))
     assert facts["parity"]["max_abs_output"] > 0.05
     assert facts["parity"]["max_abs_diff"] <= 1e-4 * max(1, facts["parity"]["max_abs_output"])

@@ -1,7 +1,5 @@
-"""Weights on disk: whole or not at all, and only into a model they fit."""
+"""Weights on disk: complete or not at all, and only into a model they fit."""
 
-import os
-import stat
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from learnkit import LearnkitWarning
-from learnkit.atomic_files import write_atomically
 from learnkit.errors import MissingFileError, UnsafeFileError, UsageError
-from learnkit.persistence.weights import check_name, load_weights, save_weights, weights_path
+from learnkit.persistence.weights import check_name, load_weights, plain_model, save_weights, weights_path
+from tests.doubles import refused
 
 
 def model(n: int = 3) -> nn.Module:
@@ -32,7 +30,7 @@ def test_weights_come_back(tmp_path: Path) -> None:
     assert equal(saved, other)
 
 
-def test_the_optimizers_state_comes_along_exactly(tmp_path: Path) -> None:
+def test_the_state_of_the_optimizer_is_kept_exactly(tmp_path: Path) -> None:
     def step(net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         net(torch.ones(4, 2)).square().sum().backward()
         optimizer.step()
@@ -78,7 +76,7 @@ def test_a_file_written_on_a_gpu_is_read_without_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("with_opt", [False, True])
-def test_what_is_saved_holds_plain_values_alone(with_opt: bool, tmp_path: Path) -> None:
+def test_what_is_saved_holds_only_plain_values(with_opt: bool, tmp_path: Path) -> None:
     net = model()
     save_weights(tmp_path / "a.pth", net, torch.optim.SGD(net.parameters(), 0.1, momentum=0.9) if with_opt else None)
     content = torch.load(tmp_path / "a.pth", weights_only=True)
@@ -107,7 +105,7 @@ def test_weights_of_a_compiled_model_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
-def test_prefixes_of_wrappers_are_taken_off(prefix: str, tmp_path: Path) -> None:
+def test_prefixes_of_wrappers_are_removed(prefix: str, tmp_path: Path) -> None:
     saved, other = model(), model()
     torch.save({f"{prefix}{name}": value for name, value in saved.state_dict().items()}, tmp_path / "a.pth")
     load_weights(tmp_path / "a.pth", other)
@@ -137,7 +135,7 @@ def test_other_shapes_are_listed_and_nothing_is_loaded(tmp_path: Path) -> None:
     assert all(torch.equal(before[name], value) for name, value in other.state_dict().items())
 
 
-def test_other_names_are_refused_or_told(tmp_path: Path) -> None:
+def test_other_names_are_refused_or_reported(tmp_path: Path) -> None:
     saved = model()
     torch.save({**saved.state_dict(), "extra": torch.ones(1)}, tmp_path / "more.pth")
     with pytest.raises(UsageError, match="extra not in the model"):
@@ -157,37 +155,6 @@ def test_a_file_that_holds_no_state_dict_is_refused(tmp_path: Path) -> None:
         load_weights(tmp_path / "a.pth", model())
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "a.pth"
-    path.write_bytes(b"old")
-
-    def fail(file: object) -> None:
-        file.write(b"half")  # type: ignore[attr-defined]
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, fail)
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["a.pth"]
-
-
-def test_a_saved_file_follows_the_umask(tmp_path: Path) -> None:
-    old = os.umask(0o027)
-    try:
-        write_atomically(tmp_path / "a", lambda file: file.write(b"x"))
-    finally:
-        os.umask(old)
-    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
-
-
-def test_a_link_planted_at_the_path_is_replaced_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "precious").write_bytes(b"precious")
-    (tmp_path / "a").symlink_to(tmp_path / "precious")
-    write_atomically(tmp_path / "a", lambda file: file.write(b"x"))
-    assert (tmp_path / "precious").read_bytes() == b"precious"
-    assert not (tmp_path / "a").is_symlink()
-
-
 def test_where_a_file_is(tmp_path: Path) -> None:
     assert weights_path("a", tmp_path) == tmp_path / "a.pth"
     assert weights_path("a.pth", tmp_path) == tmp_path / "a.pth"
@@ -196,8 +163,8 @@ def test_where_a_file_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "a\0b", "a b", "x" * 101, "ä", None])
-def test_names_that_are_no_plain_names_are_refused(name: object) -> None:
-    with pytest.raises(UsageError, match="file name: got"):
+def test_names_that_are_not_plain_are_refused(name: object) -> None:
+    with refused("file name", got=name):
         check_name(name)  # type: ignore[arg-type]
 
 
@@ -227,17 +194,17 @@ NO_STATES: list[object] = [5, "x", [1], {}, *({"state": {}, "param_groups": grou
 
 
 @pytest.mark.parametrize("optimizer", [*NO_STATES, {"state": 1, "param_groups": []}])
-def test_what_is_no_state_of_an_optimizer_changes_nothing(tmp_path: Path, optimizer: object) -> None:
+def test_what_is_not_the_state_of_an_optimizer_changes_nothing(tmp_path: Path, optimizer: object) -> None:
     net, other = model(), model()
     before = net.state_dict()["0.weight"].clone()
     torch.save({"model": other.state_dict(), "opt": optimizer}, tmp_path / "a.pth")
-    with pytest.raises(UsageError, match='its "opt" is not what an optimizer keeps'):
+    with pytest.raises(UsageError, match='its "opt" is not the state of an optimizer'):
         load_weights(tmp_path / "a.pth", net)
     assert torch.equal(net.state_dict()["0.weight"], before)
 
 
 @pytest.mark.parametrize("name", [0, ("0.weight",)])
-def test_names_that_are_no_texts_are_refused(tmp_path: Path, name: object) -> None:
+def test_names_that_are_not_texts_are_refused(tmp_path: Path, name: object) -> None:
     torch.save({name: torch.zeros(2)}, tmp_path / "a.pth")
     with pytest.raises(UsageError, match="tensors by name"):
         load_weights(tmp_path / "a.pth", model())
@@ -251,7 +218,7 @@ def test_a_tensor_that_is_there_twice_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile])
-def test_a_wrapper_is_in_no_name_and_in_no_way(tmp_path: Path, wrap: Callable[[nn.Module], nn.Module]) -> None:
+def test_wrappers_leave_no_trace(tmp_path: Path, wrap: Callable[[nn.Module], nn.Module]) -> None:
     net, other = model(), model()
     save_weights(tmp_path / "a.pth", wrap(net))
     assert torch.load(tmp_path / "a.pth", weights_only=True).keys() == net.state_dict().keys()
@@ -259,8 +226,26 @@ def test_a_wrapper_is_in_no_name_and_in_no_way(tmp_path: Path, wrap: Callable[[n
     assert equal(net, other)
 
 
-def test_a_path_too_long_is_not_there(tmp_path: Path) -> None:
+def test_a_path_that_is_too_long_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="no file"):
         load_weights(weights_path(str(tmp_path / ("x" * 400)), tmp_path), model())
     with pytest.raises(MissingFileError, match="no file"):
         load_weights(Path("/" + "x" * 5000), model())
+
+
+def test_the_model_inside_all_wrappers_is_the_plain_one() -> None:
+    net = model()
+    assert plain_model(torch.compile(nn.DataParallel(net))) is net  # type: ignore[arg-type]
+    net.compile()
+    assert plain_model(net) is net
+    assert "0.weight" in net.state_dict()
+
+
+def test_at_most_five_differences_are_listed(tmp_path: Path) -> None:
+    names = [f"n{number}" for number in range(6)]
+    torch.save({name: torch.zeros(1) for name in names[:5]}, tmp_path / "five.pth")
+    torch.save({name: torch.zeros(1) for name in names}, tmp_path / "six.pth")
+    with pytest.raises(UsageError, match=r"n4 not in the model\. Different classes"):
+        load_weights(tmp_path / "five.pth", nn.Identity())
+    with pytest.raises(UsageError, match=r"n4 not in the model; and 1 more\. Different classes"):
+        load_weights(tmp_path / "six.pth", nn.Identity())

@@ -11,7 +11,7 @@ Where each attack is tested:
  6  names of classes and modules in a manifest          tests/persistence/lk (manifest), tests/models/test_spec
  7  references to other files in an export              tests/persistence/lk (file, manifest)
  8  paths out of names                                  here; tests/persistence/test_weights, tests/callbacks
- 9  sizes that are a bomb                               tests/persistence/lk (file)
+ 9  sizes that are a bomb                               tests/persistence/lk (file, manifest)
 10  archives that write elsewhere                       tests/data/test_unpack (tar and zip files)
 11  archives that grow                                  tests/data/test_unpack
 12  downloads swapped, cut or redirected                tests/data/test_download
@@ -54,6 +54,7 @@ from learnkit import ImageDataBunch, Learner, LearnkitWarning, cnn_learner
 from learnkit.callbacks import CSVLogger, SaveModel
 from learnkit.errors import CorruptFileError, ImageError, LearnkitError, UnsafeFileError, UsageError
 from learnkit.models.build import build_cnn
+from tests.doubles import Bomb
 
 Tree = Callable[..., Path]
 Refusal = Callable[..., AbstractContextManager[Any]]
@@ -76,16 +77,6 @@ for file in sys.argv[1:]:
     except Exception:
         pass  # some fail after the harm is done
 """
-
-
-class Bomb:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.mkdir, (str(self.marker),)
 
 
 def carrier(kind: str, folder: Path) -> tuple[Path, Path]:

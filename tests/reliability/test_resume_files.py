@@ -48,10 +48,10 @@ def test_a_damaged_checkpoint_falls_back_to_the_previous_one(
     damage(where / "last.ckpt")
     good = (where / "last.prev.ckpt").read_bytes()
     again = make(init=1)
-    with pytest.warns(LearnkitWarning, match=r"last\.ckpt.*last\.prev\.ckpt, the checkpoint before it, is taken"):
+    with pytest.warns(LearnkitWarning, match=r"last\.ckpt.*last\.prev\.ckpt, the checkpoint before it, is used"):
         again.fit(3, 1e-2, resume="auto")
     assert everything(again) == everything(whole)
-    with pytest.warns(LearnkitWarning, match="is taken"), pytest.raises(ZeroDivisionError):
+    with pytest.warns(LearnkitWarning, match="is used"), pytest.raises(ZeroDivisionError):
         make().fit(3, 1e-2, callbacks=crash_at(7), checkpoint_every=1, resume="auto")
     assert (where / "last.ckpt").read_bytes() != good == (where / "last.prev.ckpt").read_bytes()
     for file in where.glob("last*.ckpt"):
@@ -103,7 +103,7 @@ def test_a_full_disk_neither_stops_a_fit_nor_harms_its_checkpoint(
         kept.append((checkpoint_folder(learn) / "last.ckpt").read_bytes())
         until_the_end.enter_context(full_disk(2000))
 
-    with until_the_end, pytest.warns(LearnkitWarning, match="training goes on without a new checkpoint in") as told:
+    with until_the_end, pytest.warns(LearnkitWarning, match="training continues without a new checkpoint in") as told:
         learn.fit(3, 1e-2, callbacks=act_at(5, fill), checkpoint_every=2)
     assert len(told) > 1
     assert len(learn.history) == 3

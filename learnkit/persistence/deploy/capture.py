@@ -1,4 +1,4 @@
-"""How an artefact comes about: the model captured, compared with itself, and written with its description."""
+"""What every exporter does: capture the network as a graph, compare the export with it, write both files."""
 
 import hashlib
 import io
@@ -19,14 +19,22 @@ from learnkit.atomic_files import write_atomically
 from learnkit.errors import ExportError
 from learnkit.persistence.deploy.network import N_INPUTS, cause_of
 
-__all__ = ["TOLERANCE", "captured", "check_parity", "description_path", "json_text", "quiet", "write_described"]
+__all__ = [
+    "TOLERANCE",
+    "check_parity",
+    "description_path",
+    "export_graph",
+    "json_text",
+    "quiet",
+    "write_with_description",
+]
 
 TOLERANCE = 1e-4  # of the largest output where that is above 1
 BATCH_SIZES = (1, N_INPUTS)
 
 
-def captured(network: nn.Module, inputs: Tensor) -> ExportedProgram:
-    """The network as a graph that takes batches of any size; nothing in it says where its source was.
+def export_graph(network: nn.Module, inputs: Tensor) -> ExportedProgram:
+    """The network as a graph that takes batches of any size, without the paths of its source code.
 
     Raises:
         ExportError: a network that torch.export cannot follow, or that works for one batch size only.
@@ -37,7 +45,7 @@ def captured(network: nn.Module, inputs: Tensor) -> ExportedProgram:
     except Exception as error:
         raise ExportError(
             f"torch.export cannot capture the model with a batch of any size ({cause_of(error)})",
-            fix="In its forward, write x.shape[0] for len(x), and leave out branches and shapes that depend on values.",
+            fix="In its forward, write x.shape[0] for len(x), and avoid branches and shapes that depend on values.",
         ) from error
     for module in program.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
@@ -47,7 +55,7 @@ def captured(network: nn.Module, inputs: Tensor) -> ExportedProgram:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """What torch's exporters print, log and warn of their own parts is not told: a caller can do nothing about it."""
+    """Suppress what torch's exporters print, log and warn about their own parts: a caller can do nothing about it."""
     own = r"torch\.|onnx\.|onnxscript|onnx_ir|copyreg"
     logged = logging.root.manager.disable
     logging.disable(max(logged, logging.WARNING))
@@ -61,18 +69,18 @@ def quiet() -> Iterator[None]:
 
 
 def check_parity(network: nn.Module, run: Callable[[Tensor], Tensor], inputs: Tensor) -> dict[str, Any]:
-    """Compare the artefact with the network itself, on a batch of one and on all the inputs.
+    """Compare the export with the network itself, on a batch of one and on all the inputs.
 
     Args:
         network: the eager model, in eval mode.
-        run: the artefact: inputs (N, ...) -> outputs (N, ...).
-        inputs: of the artefact.
+        run: the export: inputs (N, ...) -> outputs (N, ...).
+        inputs: of the export.
 
     Returns:
-        What was compared, how, and the largest absolute difference.
+        What was compared, and the largest absolute difference.
 
     Raises:
-        ExportError: the artefact fails, or gives other shapes or numbers.
+        ExportError: the export fails, or returns other shapes or numbers.
     """
     difference = largest = 0.0
     for n in BATCH_SIZES:
@@ -84,12 +92,12 @@ def check_parity(network: nn.Module, run: Callable[[Tensor], Tensor], inputs: Te
         except Exception as error:
             raise ExportError(
                 f"the exported model fails on a batch of {n} ({cause_of(error)})",
-                fix="Take what fixes the batch size out of the model's forward.",
+                fix="Remove what fixes the batch size from the model's forward.",
             ) from error
         if found.shape != expected.shape:
             raise ExportError(
                 f"the exported model's output for a batch of {n}", got=tuple(found.shape),
-                expected=f"{tuple(expected.shape)}, as the model gives",
+                expected=f"{tuple(expected.shape)}, as that of the model",
             )  # fmt: skip
         found, expected = found.double(), expected.double()
         gap = (found - expected).where(found != expected, 0).abs().max().item()  # infinite in both is the same
@@ -97,10 +105,10 @@ def check_parity(network: nn.Module, run: Callable[[Tensor], Tensor], inputs: Te
         largest = max(largest, expected.where(expected.isfinite(), 0).abs().max().item())
     if not difference <= TOLERANCE * max(1.0, largest):
         raise ExportError(
-            f"the exported model is not the model: outputs differ by {difference:.3g}",
+            "difference between the outputs of the exported model and the model", got=float(f"{difference:.3g}"),
             expected=f"at most {TOLERANCE * max(1.0, largest):.3g}, {TOLERANCE:g} of the largest output",
             fix="Look for random numbers, counters or infinite values in the model's forward. Nothing was written.",
-        )
+        )  # fmt: skip
     return {
         "inputs": len(inputs),
         "batch_sizes": list(BATCH_SIZES),
@@ -111,31 +119,31 @@ def check_parity(network: nn.Module, run: Callable[[Tensor], Tensor], inputs: Te
 
 
 def description_path(path: Path) -> Path:
-    """Where the description of an artefact is: beside it, model.onnx.json for model.onnx."""
+    """The path of the description: model.onnx.json for model.onnx."""
     return path.with_name(f"{path.name}.json")
 
 
 def json_text(content: Any, indent: int | None = None) -> str:
-    """JSON whose letters stand as they are, but for bytes of a file name that are no text: they are escaped."""
+    """JSON in UTF-8, not ASCII; only bytes of file names that are not UTF-8 are escaped."""
     return json.dumps(content, indent=indent, ensure_ascii=False).encode(errors="backslashreplace").decode()
 
 
-def write_described(path: Path, content: bytes, facts: dict[str, Any]) -> None:
-    """Write an artefact and its description, both or neither; the description says the size and sha256 of the file."""
+def write_with_description(path: Path, content: bytes, facts: dict[str, Any]) -> None:
+    """Write a file and its description, both or neither; the description has the size and sha256 of the file."""
     described = {**facts, "file": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     text = json_text(described, indent=2).encode()
-    is_there = False
+    is_written = False
 
     def write(file: Any) -> None:
-        nonlocal is_there
+        nonlocal is_written
         file.write(text)
-        file.flush()  # a full disk shows before the artefact is touched
-        write_atomically(path, lambda artefact: artefact.write(content))
-        is_there = True
+        file.flush()  # a full disk shows before the other file is touched
+        write_atomically(path, lambda exported: exported.write(content))
+        is_written = True
 
     try:
         write_atomically(description_path(path), write)
     except BaseException:
-        if is_there:  # an artefact without its description is worth nothing
+        if is_written:  # without its description it is worth nothing
             path.unlink(missing_ok=True)
         raise

@@ -1,4 +1,4 @@
-"""A model as an ONNX file: one file without code, checked by onnx and compared with the model through onnxruntime."""
+"""A model as an ONNX file: one file without code, checked by onnx and compared with the model in onnxruntime."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,26 +10,32 @@ from torch.export import ExportedProgram
 
 from learnkit.checks import missing_extra
 from learnkit.errors import ExportError
-from learnkit.persistence.deploy.capture import captured, check_parity, json_text, quiet, write_described
-from learnkit.persistence.deploy.network import Deployment, cause_of
+from learnkit.persistence.deploy.capture import check_parity, export_graph, json_text, quiet, write_with_description
+from learnkit.persistence.deploy.network import cause_of, check_inputs, describe, example_inputs, network_of
 from learnkit.persistence.lk.manifest import versions
+from learnkit.persistence.spec import ExportSpec
 
 __all__ = ["OPSET", "export_onnx"]
 
 OPSET = 20
-MAX_BYTES = 2**31 - 2**24  # a protobuf message ends at 2 GiB; the rest is left to the graph
+MAX_BYTES = 2**31 - 2**24  # of weights: a protobuf message holds 2 GiB, the graph takes the rest
 
 
-def export_onnx(path: Path, deployment: Deployment) -> None:
-    """Write path and path.json, after onnxruntime gave the model's own numbers on eight inputs.
+def export_onnx(path: Path, spec: ExportSpec, *, preprocessing: bool = False) -> None:
+    """Write path and path.json, once onnxruntime has returned the numbers of the model on eight inputs.
 
     The input is named "input" and the output "output", their first dimension "batch". The properties of the file hold
     the description: task, classes, decode, input, output, preprocessing and transforms, those with parts as JSON.
 
+    Args:
+        path: of the file.
+        spec: the model.
+        preprocessing: take images (N, H, W, C) in uint8, already at their size, and normalize them inside.
+
     Raises:
-        UsageError: onnx, onnxscript or onnxruntime is not installed.
-        ExportError: a model of more than 2 GB, one that cannot be written as ONNX, or whose export gives other numbers;
-            nothing is written.
+        UsageError: onnx, onnxscript or onnxruntime is not installed; inputs as `check_inputs` refuses them.
+        ExportError: a model of more than 2 GB or without a form in ONNX, or an export with other numbers; nothing is
+            written.
     """
     try:
         import onnx
@@ -37,12 +43,18 @@ def export_onnx(path: Path, deployment: Deployment) -> None:
         import onnxscript
     except ModuleNotFoundError as error:
         raise missing_extra(str(error.name), "onnx") from error
-    _check_size(deployment.model)
-    inputs = deployment.inputs()
-    network, output = deployment.network()
-    proto = _model_proto(captured(network, inputs))
-    facts = {"format": "onnx", "opset": OPSET, "learnkit": versions()["learnkit"], **deployment.facts(output)}
-    _describe(proto, facts)
+    check_inputs(spec, preprocessing=preprocessing)
+    _check_size(spec.model)
+    inputs = example_inputs(spec, preprocessing=preprocessing)
+    network, output = network_of(spec, preprocessing=preprocessing)
+    proto = _model_proto(export_graph(network, inputs))
+    facts = {
+        "format": "onnx",
+        "opset": OPSET,
+        "learnkit": versions()["learnkit"],
+        **describe(spec, output, preprocessing=preprocessing),
+    }
+    _annotate(proto, facts)
     content: bytes = proto.SerializeToString()
     try:
         onnx.checker.check_model(content, full_check=True)
@@ -53,7 +65,7 @@ def export_onnx(path: Path, deployment: Deployment) -> None:
         ) from error
     parity = check_parity(network, run, inputs)
     packages = [module.__name__ for module in (onnx, onnxscript, onnxruntime)]
-    write_described(path, content, {**facts, "parity": parity, "versions": versions(*packages)})
+    write_with_description(path, content, {**facts, "parity": parity, "versions": versions(*packages)})
 
 
 def _check_size(model: nn.Module) -> None:
@@ -82,16 +94,16 @@ def _model_proto(program: ExportedProgram) -> Any:
         raise ExportError(
             f"the model cannot be written as ONNX ({cause_of(error)})", fix='Export it with to="pt2", or change it.'
         ) from error
-    assert exported is not None  # it is None for the old exporter alone
+    assert exported is not None  # only the old exporter returns None
     return exported.model_proto
 
 
-def _describe(model: Any, facts: dict[str, Any]) -> None:
-    """Put the facts into the model's properties, name its batch dimension, and take out where the source code was."""
+def _annotate(model: Any, facts: dict[str, Any]) -> None:
+    """Put the facts into the model's properties, name its batch dimension, and remove the paths of source code."""
     graph = model.graph
     for item in [graph, *graph.node, *graph.input, *graph.output, *graph.initializer]:
         del item.metadata_props[:]
-    del graph.value_info[:]  # shapes of what lies between, which every runtime infers
+    del graph.value_info[:]  # shapes in between, which every runtime infers
     for value in [*graph.input, *graph.output]:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     for key, fact in facts.items():

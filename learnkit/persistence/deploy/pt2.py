@@ -1,30 +1,38 @@
-"""A model as a .pt2 file: the graph of torch.export. Opening one runs code, so learnkit writes them and reads none."""
+"""A model as a .pt2 file: the graph of torch.export. Opening one runs code, so learnkit never reads one."""
 
 import io
 from pathlib import Path
 
 import torch
 
-from learnkit.persistence.deploy.capture import captured, check_parity, json_text, write_described
-from learnkit.persistence.deploy.network import Deployment
+from learnkit.persistence.deploy.capture import check_parity, export_graph, json_text, write_with_description
+from learnkit.persistence.deploy.network import check_inputs, describe, example_inputs, network_of
 from learnkit.persistence.lk.manifest import versions
+from learnkit.persistence.spec import ExportSpec
 
 __all__ = ["export_pt2"]
 
 
-def export_pt2(path: Path, deployment: Deployment) -> None:
-    """Write path and path.json, after the captured program gave the model's own numbers on eight inputs.
+def export_pt2(path: Path, spec: ExportSpec, *, preprocessing: bool = False) -> None:
+    """Write path and path.json, once the captured program has returned the numbers of the model on eight inputs.
 
     The description is in the file too, as its extra file "learnkit.json".
 
+    Args:
+        path: of the file.
+        spec: the model.
+        preprocessing: take images (N, H, W, C) in uint8, already at their size, and normalize them inside.
+
     Raises:
-        ExportError: a model that cannot be captured, or whose capture gives other numbers; nothing is written.
+        UsageError: inputs as `check_inputs` refuses them.
+        ExportError: a model that cannot be captured, or whose graph returns other numbers; nothing is written.
     """
-    inputs = deployment.inputs()
-    network, output = deployment.network()
-    program = captured(network, inputs)
+    check_inputs(spec, preprocessing=preprocessing)
+    inputs = example_inputs(spec, preprocessing=preprocessing)
+    network, output = network_of(spec, preprocessing=preprocessing)
+    program = export_graph(network, inputs)
     parity = check_parity(network, program.module(), inputs)
-    facts = {"format": "pt2", "learnkit": versions()["learnkit"], **deployment.facts(output)}
+    facts = {"format": "pt2", "learnkit": versions()["learnkit"], **describe(spec, output, preprocessing=preprocessing)}
     buffer = io.BytesIO()
     torch.export.save(program, buffer, extra_files={"learnkit.json": json_text(facts)})
-    write_described(path, buffer.getvalue(), {**facts, "parity": parity, "versions": versions()})
+    write_with_description(path, buffer.getvalue(), {**facts, "parity": parity, "versions": versions()})

@@ -1,280 +1,219 @@
-"""Exports: one file that holds a model with all that is needed to use it, and that is read without running anything.
+"""Exports: one safetensors file with the weights of a model, and the manifest in its metadata.
 
-Each step of reading refuses before the next one allocates: layout, size of the manifest, its version and checksum,
-checksums of the weights, names and bounds, shapes on the meta device; only then is memory taken for the weights.
+Each step of reading refuses before the next one takes memory: the size of the header, its names and types, the version
+and checksum of the manifest, the places of the tensors; the tensors themselves are read last and compared with their
+checksum.
 """
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import Any
 
-import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from learnkit.errors import (
-    CorruptFileError,
-    LearnkitError,
-    MissingFileError,
-    MissingModelError,
-    UsageError,
-    WrongTypeError,
-)
-from learnkit.models.spec import BackboneSpec
-from learnkit.persistence.lk.archive import WEIGHTS, read_members, write_members
-from learnkit.persistence.lk.json_fields import Fields, changed, shown
-from learnkit.persistence.lk.manifest import Manifest, checked, parsed, sealed, weights_of, weights_part
-from learnkit.persistence.lk.tensors import Digest, Table, chunks, digest, read_tensors, table_of, verify
+from learnkit.atomic_files import write_atomically
+from learnkit.checks import nearest_folder
+from learnkit.errors import CorruptFileError, MissingFileError, UnsafeFileError, UsageError
+from learnkit.persistence.lk.json_fields import EXPORT_AGAIN, Fields, JsonObject, brief, corrupt
+from learnkit.persistence.lk.manifest import new_manifest, parse, seal, validate
+from learnkit.persistence.lk.tensors import DTYPES, Table, plain_tensors, tensors_sha256
+from learnkit.persistence.spec import ExportSpec
 from learnkit.persistence.weights import plain_model
-from learnkit.seeds import preserve_rng
+from learnkit.safe_load import MAX_TENSORS, code_in
 
-__all__ = [
-    "Export",
-    "GivenModel",
-    "built_model",
-    "check_sha256",
-    "existing_file",
-    "network_on_meta",
-    "open_export",
-    "read_spec",
-    "spec_parts",
-    "write_export",
-]
+__all__ = ["Export", "open_export", "pack", "write_export"]
 
-GivenModel: TypeAlias = nn.Module | Callable[[Manifest], nn.Module]
-ROOM = 1 << 28  # bytes that buffers outside the file may take, or four times the file where that is more
+KEY = "learnkit"  # of the manifest in the metadata
+MAX_HEADER = 16_000_000  # bytes
+MAX_NAME = 500  # characters
 
 
 @dataclass(frozen=True)
 class Export:
-    """A verified export: its manifest, and its weights in an open file."""
+    """An open export: its verified manifest, the table of its tensors, and safetensors' reader of them."""
 
     path: Path
-    manifest: Manifest
+    manifest: JsonObject
     table: Table
-    file: BufferedReader
-    start: int  # of the weights
+    reader: Any
 
     def tensors(self) -> dict[str, Tensor]:
-        """The weights, on the CPU."""
-        return read_tensors(self.file, self.path, self.start, self.table)
+        """The weights, each in its own memory on the CPU.
+
+        Raises:
+            CorruptFileError: they are not the ones that were written.
+        """
+        try:
+            tensors = {name: self.reader.get_tensor(name) for name in self.table}
+        except SafetensorError as error:
+            raise _incomplete(self.path, str(error)) from error
+        wanted = Fields(self.manifest, "the manifest", self.path).part("weights").text("sha256", 64)
+        if tensors_sha256(tensors) != wanted:
+            raise _incomplete(self.path, "the checksum of its weights is wrong")
+        return tensors
 
 
-def write_export(file: IO[bytes], manifest: Manifest, model: nn.Module) -> None:
-    """Write a model and its manifest (all of it but `weights`) to an open file.
+def write_export(path: Path, spec: ExportSpec) -> JsonObject:
+    """Write a model and its manifest, and return the manifest. The same model gives the same bytes.
 
     Raises:
-        UsageError: a state dict with more than plain tensors, or more of them than one file holds.
+        UsageError: a custom task, a state dict with more than plain tensors, or more than `open_export` reads.
+        WriteError: as `write_atomically`.
     """
-    state = model.state_dict()
-    table = table_of(state)
-    found = digest(chunks(state, table))
-    content = sealed({**manifest, "weights": weights_part(WEIGHTS.decode(), table, found)})
-    write_members(file, content, chunks(state, table), found.size, found.crc or 0)
+    manifest = new_manifest(spec)
+    write_atomically(path, lambda file: file.write(pack(manifest, plain_model(spec.model))))
+    return manifest
+
+
+def pack(manifest: JsonObject, model: nn.Module) -> bytes:
+    """The content of a file: `manifest` is without `weights` and checksum.
+
+    Raises:
+        UsageError: as `write_export`.
+    """
+    tensors = plain_tensors(model.state_dict())
+    text = seal({**manifest, "weights": {"sha256": tensors_sha256(tensors)}})
+    content = save(tensors, {KEY: text})
+    size = int.from_bytes(content[:8], "little")
+    if size > MAX_HEADER:
+        raise UsageError("header of the export", got=f"{size:,} bytes", expected=f"at most {MAX_HEADER:,}")
+    try:
+        header = _read_header(content[8 : 8 + size], "export")
+        _read_manifest(header, "export")
+        _read_table(header, "export")
+    except CorruptFileError as error:  # nothing is written that would be refused when it is read
+        raise UsageError(f"this model is beyond what an export can hold: {error.message}") from error
+    return content
 
 
 @contextmanager
 def open_export(path: Path, sha256: str | None = None) -> Iterator[Export]:
-    """Read and verify all of a file of `write_export` but its weights, whose checksums are compared.
+    """Read and verify all of a file of `write_export` but its weights, which `Export.tensors` verifies.
 
     Args:
         path: the file.
         sha256: of the whole file, from somewhere trusted: compared before anything else.
 
     Raises:
-        MissingFileError: no such file.
+        MissingFileError: no such file; the message lists the exports that are there.
         UnsafeFileError: a pickle, or another file that runs code when it is opened.
         CorruptFileError: not the file that was written.
         VersionError: a file for later readers.
     """
-    existing_file(path)
-    with path.open("rb") as file:
-        check_sha256(file, path, sha256)
-        members = read_members(file, path)
-        manifest = checked(parsed(members.manifest, path), path)
-        table, expected = weights_of(manifest, WEIGHTS.decode(), path)
-        verify(file, path, members.start, table, Digest(expected.sha256, members.crc, members.size))
-        if expected.size != members.size:
-            raise changed(path, f"the manifest weights: {expected.size:,} bytes, found {members.size:,}")
-        yield Export(path, manifest, table, file, members.start)
-
-
-def existing_file(path: Path) -> None:
-    """Refuse what is no regular file.
-
-    Raises:
-        MissingFileError: the message lists the exports that are there.
-    """
     if not os.path.isfile(path):  # False for a name too long, too
-        folder = path if os.path.isdir(path) else next(up for up in path.absolute().parents if os.path.isdir(up))
+        folder = nearest_folder(path)
         there = sorted(entry.name for entry in folder.iterdir() if entry.suffix == ".lk")[:10]
         raise MissingFileError(
             f"no file {path}; {folder} holds {', '.join(map(repr, there)) or 'no exports (.lk)'}", fix="Check the path."
         )
+    with path.open("rb") as file:
+        _check_sha256(file, path, sha256)
+        header = _read_header(_header_text(file, path), path)
+        manifest, table = _read_manifest(header, path), _read_table(header, path)
+        try:
+            opened = safe_open(
+                _utf8_path(file, path), "pt", backend="pread"
+            )  # not mapped: verified memory cannot change
+        except SafetensorError as error:
+            raise _incomplete(path, str(error)) from error
+    with opened as reader:
+        yield Export(path, manifest, table, reader)
 
 
-def check_sha256(file: BufferedReader, path: Path, sha256: str | None) -> None:
-    """Compare the SHA-256 of an open file with the one that is wanted, if there is one.
+def _utf8_path(file: BufferedReader, path: Path) -> str:
+    """The path of an open file for safetensors, which opens no others than those in UTF-8."""
+    try:
+        return path.as_posix().encode().decode()
+    except UnicodeEncodeError:  # bytes in a file name that are not UTF-8, where file names are bytes
+        return f"/dev/fd/{file.fileno()}"
 
-    Raises:
-        CorruptFileError: it is another.
-    """
+
+def _check_sha256(file: BufferedReader, path: Path, sha256: str | None) -> None:
+    """Compare the SHA-256 of an open file with the expected one, if there is one."""
     if sha256 is None:
         return
     found = hashlib.file_digest(file, "sha256").hexdigest()
     if not isinstance(sha256, str) or found != sha256.lower():
         raise CorruptFileError(
-            f"{path} is not the file that is wanted: its SHA-256 is {found}, expected {shown(sha256)}",
+            f"{path} is not the expected file: its SHA-256", got=found, expected=str(brief(sha256)),
             fix="Fetch it again, or ask where the digest came from.",
-        )
-
-
-def built_model(export: Export, model: GivenModel | None = None) -> nn.Module:
-    """The model of an export, with its weights, on the CPU and in eval mode.
-
-    Args:
-        export: an open one.
-        model: of the user's own: an instance, whose weights are written over, or a function of the manifest that makes
-            one.
-
-    Raises:
-        MissingModelError: a model of the user's own and no `model`; an architecture that is not known.
-        CorruptFileError: weights of other names or shapes than those of the architecture.
-        UsageError: weights of other names or shapes than those of `model`.
-    """
-    if model is not None:
-        return _filled(export, model).eval()
-    spec = read_spec(export.manifest, export.path)
-    if spec is None:
-        label = _label(Fields(export.manifest, "the manifest", export.path).part("arch").text("name"))
-        raise MissingModelError(
-            f"{export.path}: this file holds weights for your own model {label!r}; "
-            f"pass load_learner({export.path.name!r}, model={label}(...)). Nothing was imported."
-        )
-    network = network_on_meta(spec, export.path)
-    if wrong := _misfits(network, export.table, keeps_type=False):
-        versions = Fields(export.manifest.get("versions"), "versions", export.path).content
-        written = ", ".join(f"{name} {shown(version)}" for name, version in list(versions.items())[:5])
-        raise CorruptFileError(
-            f"{export.path}: its weights do not fit the architecture {spec.name}: {wrong}",
-            fix=f"It was written with {written}: another version may build another network.",
-        )
-    room = max(ROOM, 4 * sum(tensor.nbytes for tensor in network.state_dict().values()))
-    network.load_state_dict(export.tensors(), assign=True)
-    missing = _without_numbers(network)
-    if sum(tensor.nbytes for tensor in missing) > room:
-        raise changed(export.path, f"{spec.name} needs buffers of more than {room:,} bytes")
-    if missing:  # buffers that are in no state dict: what they hold is known to the code that builds the network
-        with preserve_rng(), torch.device("cpu"):
-            network = spec.build(init=None).model
-        network.load_state_dict(export.tensors(), assign=True)
-    return network.eval()
-
-
-def spec_parts(spec: BackboneSpec | None, label: str, n_out: int) -> Manifest:
-    """The parts `arch` and `head` of a manifest; without a spec `label` is the name of the custom model."""
-    if spec is not None:
-        return spec.to_json()
-    return {"arch": {"source": "custom", "name": label, "config": {}}, "head": {"kind": "none", "n_out": n_out}}
-
-
-def read_spec(manifest: Manifest, path: Path | str) -> BackboneSpec | None:
-    """The spec in a manifest; None for a custom model.
-
-    Raises:
-        MissingModelError: an architecture or fields that are not known.
-        CorruptFileError: values out of bounds.
-    """
-    arch = Fields(manifest, "the manifest", path).part("arch", ("source", "name", "config"))
-    if arch.choice("source", ("registry", "timm", "custom")) == "custom":
-        return None
-    try:
-        return BackboneSpec.from_json(manifest)
-    except CorruptFileError as error:
-        raise changed(path, error.message) from error
-    except MissingModelError as error:
-        package = "timm" if arch.content["source"] == "timm" else "learnkit"
-        of = Fields(manifest.get("versions"), "versions", path).text(package, default="unknown")
-        raise MissingModelError(
-            f"{path}: {error.what}", got=error.got, expected=f"{error.expected}. Nothing was imported",
-            fix=f"The file was written with {package} {shown(of)}; or pass model= with a custom network.",
-        ) from error  # fmt: skip
-
-
-def network_on_meta(spec: BackboneSpec, path: Path | str) -> nn.Module:
-    """The network of a spec from a file, on the meta device.
-
-    Raises:
-        CorruptFileError: nothing can be built from it.
-    """
-    try:
-        return spec.on_meta()
-    except (LearnkitError, RuntimeError, ValueError, TypeError, AssertionError, IndexError, OverflowError) as error:
-        raise changed(path, f"{spec.name} cannot be built as the manifest specifies ({shown(str(error))})") from error
-
-
-def _label(name: str) -> str:
-    return "".join(letter for letter in name if letter.isalnum() or letter in "_.")[:100] or "MyModel"
-
-
-def _filled(export: Export, given: GivenModel) -> nn.Module:
-    network = given
-    if not isinstance(given, nn.Module):
-        network = given(export.manifest) if callable(given) and not isinstance(given, type) else given
-    if not isinstance(network, nn.Module):
-        raise WrongTypeError(
-            "model", got=given, expected="an nn.Module, or a function of the manifest that returns one",
-            fix="Pass model=MyNet(...).",
         )  # fmt: skip
-    if wrong := _misfits(plain_model(network), export.table, keeps_type=True):
-        raise UsageError(
-            f"{export.path} does not fit the given model: {wrong}",
-            fix="Build it with the arguments it was built with before.",
+
+
+def _header_text(file: BufferedReader, path: Path) -> bytes:
+    """The header of a safetensors file: JSON after its size in eight bytes."""
+    total = file.seek(0, 2)
+    file.seek(0)
+    start = file.read(9)
+    size = int.from_bytes(start[:8], "little")
+    if start[8:] != b"{":
+        _refuse_other(path, total, could_be_cut=total < 9 and size <= MAX_HEADER)
+    if total < 8 + size:
+        raise _incomplete(path, "the file seems truncated")
+    if size > MAX_HEADER:
+        raise _incomplete(path, f"its header has {size:,} bytes, at most {MAX_HEADER:,} are read")
+    file.seek(8)
+    return file.read(size)
+
+
+def _refuse_other(path: Path, size: int, *, could_be_cut: bool) -> None:
+    if not size:
+        raise CorruptFileError(f"{path} is empty", fix=EXPORT_AGAIN)
+    if kind := code_in(path):
+        raise UnsafeFileError(
+            f"{path} is {kind}; learnkit does not run code from files",
+            fix="Load weights with learn.load, and export again with learn.export where you trust the file.",
         )
-    plain_model(network).load_state_dict(export.tensors())
-    return network
+    if could_be_cut:
+        raise _incomplete(path, "the file seems truncated")
+    raise CorruptFileError(
+        f"{path} is not a learnkit export ({size:,} bytes)",
+        fix="learn.export writes one; files of weights are read by learn.load.",
+    )
 
 
-def _misfits(network: nn.Module, table: Table, *, keeps_type: bool) -> str:
-    """What differs between a network and a table, the first five; "" for nothing.
-
-    Floats may be of another precision than the network's unless it keeps its own types.
-    """
-    own = network.state_dict()
-    try:
-        types = {name: kind for name, (_, kind) in table_of(own).items()}
-    except UsageError as error:
-        return str(error)
-    wrong = [f"{name} is missing in the file" for name in own if name not in table]
-    wrong += [f"{shown(name)} is not in the model" for name in table if name not in own]
-    for name in own:
-        if name not in table:
-            continue
-        shape, kind = table[name]
-        if shape != tuple(own[name].shape):
-            wrong.append(f"{name} {shape} in the file, {tuple(own[name].shape)} in the model")
-        elif kind != types[name] and (keeps_type or "float" not in kind or "float" not in types[name]):
-            wrong.append(f"{name} {kind} in the file, {types[name]} in the model")
-    more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-    return "; ".join(wrong[:5]) + more
+def _read_header(text: bytes, path: Path | str) -> JsonObject:
+    header = parse(text, f"{path}: the header")
+    if not isinstance(header, dict):
+        raise corrupt(path, "the header", got=brief(header), expected="an object")
+    return header
 
 
-def _without_numbers(network: nn.Module) -> list[Tensor]:
-    """Tensors anywhere in the network that are still on the meta device."""
-    held = [value for module in network.modules() for value in vars(module).values()]
-    return [tensor for value in held for tensor in _tensors(value) if tensor.is_meta]
+def _read_manifest(header: JsonObject, path: Path | str) -> JsonObject:
+    metadata = header.get("__metadata__")
+    text = metadata.get(KEY) if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
+        raise CorruptFileError(
+            f"{path} has weights, but no learnkit manifest",
+            fix="learn.export writes one; files of weights are read by learn.load.",
+        )
+    return validate(parse(text, f"{path}: the manifest"), path)
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple | set):
-        for inner in value:
-            yield from _tensors(inner)
-    elif isinstance(value, dict):
-        for inner in value.values():
-            yield from _tensors(inner)
+def _read_table(header: JsonObject, path: Path | str) -> Table:
+    rows = {name: row for name, row in header.items() if name != "__metadata__"}
+    if len(rows) > MAX_TENSORS:
+        raise corrupt(path, "tensors", got=len(rows), expected=f"at most {MAX_TENSORS:,}")
+    return {name: _read_row(name, row, path) for name, row in rows.items()}
+
+
+def _read_row(name: str, row: Any, path: Path | str) -> tuple[tuple[int, ...], Any]:
+    """The shape and type of a tensor; its place is for safetensors' reader to check."""
+    if len(name) > MAX_NAME or not name.isprintable():
+        raise corrupt(path, "name of a tensor", got=brief(name), expected=f"at most {MAX_NAME} printable characters")
+    fields = Fields(row, f"tensor {name}", path)
+    fields.only(("dtype", "shape", "data_offsets"))
+    dtype = DTYPES[fields.choice("dtype", DTYPES)]
+    return fields.integers("shape", range(17), 0, 1 << 40), dtype
+
+
+def _incomplete(path: Path, why: str) -> CorruptFileError:
+    size = path.stat().st_size
+    return CorruptFileError(f"{path} is not a complete learnkit export ({size:,} bytes; {why})", fix=EXPORT_AGAIN)

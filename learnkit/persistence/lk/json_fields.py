@@ -1,28 +1,37 @@
-"""Reading fields of a JSON object that somebody else may have written: every value of a known kind, within bounds."""
+"""Reading fields of a JSON object that anybody may have written: every value of a known kind, within bounds."""
 
 import math
-import reprlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from learnkit.checks import is_int, is_number
 from learnkit.errors import CorruptFileError, MissingModelError
 
-__all__ = ["Fields", "changed", "shown"]
+__all__ = ["EXPORT_AGAIN", "Fields", "JsonObject", "brief", "corrupt"]
 
-_AGAIN = "Export again or copy it again."
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 100
+JsonObject: TypeAlias = dict[str, Any]
 
-
-def shown(value: object) -> str:
-    """The repr of a value of unknown size, shortened."""
-    return _SHORT.repr(value) if isinstance(value, str | bytes | int | float) else f"{type(value).__name__}"
+EXPORT_AGAIN = "Export again or copy it again."
+MAX_SHOWN = 100  # characters of a text in an error
 
 
-def changed(path: Path | str, what: str) -> CorruptFileError:
-    """The error for a manifest that says what learnkit never writes."""
-    return CorruptFileError(f"{path}: {what}", fix=_AGAIN)
+def brief(value: object) -> object:
+    """A value of unknown size as an error shows it: long texts cut, of lists and objects the type.
+
+    >>> brief("x" * 1000)[-5:], brief([0] * 1000), brief(0.5)
+    ('xx...', 'list', 0.5)
+    """
+    if isinstance(value, str):
+        return value if len(value) <= MAX_SHOWN else f"{value[: MAX_SHOWN - 3]}..."
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"an integer of {value.bit_length()} bits"
+    return value if isinstance(value, int | float | None) else type(value).__name__
+
+
+def corrupt(path: Path | str, what: str, **parts: Any) -> CorruptFileError:
+    """The error for a file with values that learnkit never writes; `parts` are the error's got and expected."""
+    return CorruptFileError(f"{path}: {what}", fix=EXPORT_AGAIN, **parts)
 
 
 class Fields:
@@ -40,72 +49,64 @@ class Fields:
     def __init__(self, content: Any, where: str, path: Path | str) -> None:
         self.where, self.path = where, path
         if not isinstance(content, dict):
-            raise changed(path, f"{where} is a {type(content).__name__}, expected an object")
-        self.content: dict[str, Any] = content
+            raise corrupt(path, where, got=brief(content), expected="an object")
+        self.content: JsonObject = content
 
     def value(self, name: str, is_right: Callable[[Any], bool], expected: str, default: Any = None) -> Any:
-        """A field for which `is_right` holds; `default`, unless it is None, stands for a field that is not there."""
-        if name not in self.content and default is not None:
-            return default
-        value = self.content.get(name)
+        """A field for which `is_right` holds; `default`, unless it is None, replaces a missing one."""
+        if name not in self.content:
+            if default is not None:
+                return default
+            raise corrupt(self.path, f"{self.where} has no {name}", expected=expected)
+        value = self.content[name]
         if not is_right(value):
-            got = shown(value) if name in self.content else "nothing"
-            raise changed(self.path, f"{self.where} {name}: got {got}, expected {expected}")
+            raise corrupt(self.path, f"{self.where} {name}", got=brief(value), expected=expected)
         return value
 
-    def whole(self, name: str, low: int, high: int, default: int | None = None) -> int:
-        """A whole number from `low` to `high`."""
-        number: int = self.value(name, lambda v: _is_whole(v, low, high), f"an integer, {low} to {high}", default)
-        return number
+    def integer(self, name: str, low: int, high: int, default: int | None = None) -> int:
+        """An integer from `low` to `high`."""
+        expected = f"an integer from {low} to {high}"
+        return int(self.value(name, lambda v: _is_int(v, low, high), expected, default))
+
+    def integers(self, name: str, lengths: Iterable[int], low: int, high: int) -> tuple[int, ...]:
+        """Integers, as many as one of `lengths`."""
+        values = self.value(
+            name,
+            lambda v: isinstance(v, list) and len(v) in lengths and all(_is_int(one, low, high) for one in v),
+            f"a list of integers from {low} to {high}",
+        )
+        return tuple(values)
 
     def number(self, name: str, low: float, high: float, default: float | None = None) -> float:
         """A finite number from `low` to `high`."""
-        return float(self.value(name, lambda v: _is_number(v, low, high), f"a number, {low} to {high}", default))
+        expected = f"a number from {low} to {high}"
+        return float(self.value(name, lambda v: _is_number(v, low, high), expected, default))
 
     def numbers(self, name: str, n: int, low: float, high: float) -> tuple[float, ...]:
         """`n` finite numbers."""
         values = self.value(
             name,
             lambda v: isinstance(v, list) and len(v) == n and all(_is_number(one, low, high) for one in v),
-            f"{n} numbers, {low} to {high}",
+            f"{n} numbers from {low} to {high}",
         )
         return tuple(map(float, values))
 
-    def wholes(self, name: str, lengths: Iterable[int], low: int, high: int) -> tuple[int, ...]:
-        """Whole numbers, as many as one of `lengths`."""
-        values = self.value(
-            name,
-            lambda v: isinstance(v, list) and len(v) in lengths and all(_is_whole(one, low, high) for one in v),
-            f"a list of integers, {low} to {high}",
-        )
-        return tuple(values)
-
-    def flag(self, name: str, default: bool | None = None) -> bool:
-        """True or false."""
-        return bool(self.value(name, lambda v: isinstance(v, bool), "true or false", default))
-
-    def text(self, name: str, longest: int = 200, default: str | None = None) -> str:
+    def text(self, name: str, max_length: int = 200, default: str | None = None) -> str:
         """A text."""
-        return str(
-            self.value(
-                name,
-                lambda v: isinstance(v, str) and len(v) <= longest,
-                f"a text of at most {longest} characters",
-                default,
-            )
-        )
+        expected = f"a text of at most {max_length} characters"
+        return str(self.value(name, lambda v: isinstance(v, str) and len(v) <= max_length, expected, default))
 
-    def texts(self, name: str, most: int, longest: int = 1000) -> tuple[str, ...]:
+    def texts(self, name: str, max_n: int, max_length: int = 1000) -> tuple[str, ...]:
         """Different texts."""
         values = self.value(
             name,
             lambda v: (
                 isinstance(v, list)
-                and len(v) <= most
-                and all(isinstance(one, str) and len(one) <= longest for one in v)
+                and len(v) <= max_n
+                and all(isinstance(one, str) and len(one) <= max_length for one in v)
                 and len(set(v)) == len(v)
             ),
-            f"at most {most:,} different texts of at most {longest} characters",
+            f"at most {max_n:,} different texts of at most {max_length} characters",
         )
         return tuple(values)
 
@@ -115,29 +116,29 @@ class Fields:
         return str(self.value(name, lambda v: isinstance(v, str) and v in words, f"one of {', '.join(words)}"))
 
     def part(self, name: str, known: Iterable[str] | None = None) -> "Fields":
-        """An object within; with `known`, one of these fields alone."""
+        """An object within; with `known`, only with these fields."""
         inner = Fields(self.content.get(name), name, self.path)
         if known is not None:
             inner.only(known)
         return inner
 
     def only(self, known: Iterable[str]) -> None:
-        """Refuse fields that would be passed over, and with them what they mean.
+        """Refuse further fields: to ignore them could change the meaning of the others.
 
         Raises:
-            MissingModelError: there are others.
+            MissingModelError: there are some.
         """
         if others := sorted(self.content.keys() - set(known)):
             raise MissingModelError(
-                f"{self.path}: {self.where} has fields that this learnkit does not know: {shown(', '.join(others))}. "
+                f"{self.path}: {self.where} has fields that this learnkit does not know: {brief(', '.join(others))}. "
                 "Nothing was imported.",
                 fix="Update learnkit, or export again.",
             )
 
 
-def _is_whole(value: Any, low: int, high: int) -> bool:
-    return type(value) is int and low <= value <= high
+def _is_int(value: Any, low: int, high: int) -> bool:
+    return is_int(value) and low <= value <= high
 
 
 def _is_number(value: Any, low: float, high: float) -> bool:
-    return type(value) in (int, float) and low <= value <= high and math.isfinite(value)
+    return is_number(value) and low <= value <= high and math.isfinite(value)

@@ -1,32 +1,85 @@
-"""The manifest of an export: JSON that says all there is to know of a model but its weights, and its own checksum."""
+"""The manifest of an export: JSON with everything about a model but its weights, and with its own checksum."""
 
 import hashlib
 import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 
-from learnkit.errors import CorruptFileError, VersionError
-from learnkit.persistence.lk.json_fields import Fields, shown
-from learnkit.persistence.lk.tensors import Digest, Table, checked_table
+from learnkit.data.image.read import full_depth
+from learnkit.errors import CorruptFileError, UsageError, VersionError, warn
+from learnkit.losses.activations import identity
+from learnkit.persistence.lk.json_fields import EXPORT_AGAIN, Fields, JsonObject, brief, corrupt
+from learnkit.persistence.lk.schema import (
+    activation_from_json,
+    activation_to_json,
+    backbone_from_json,
+    backbone_to_json,
+    inputs_from_json,
+    inputs_to_json,
+)
+from learnkit.persistence.lk.tasks import task_from_json, task_to_json
+from learnkit.persistence.lk.tensors import table_of
+from learnkit.persistence.spec import ExportSpec
+from learnkit.persistence.weights import plain_model
 
-__all__ = ["Manifest", "checked", "parsed", "sealed", "started", "versions", "weights_of", "weights_part"]
-
-Manifest: TypeAlias = dict[str, Any]
+__all__ = ["new_manifest", "parse", "seal", "validate", "versions"]
 
 FORMAT = "learnkit"
 SCHEMA = 1  # what this learnkit writes
 READER = 1  # the highest `min_reader` it can read
-MAX_PARTS = 100_000  # twice the tensors, and room: a reader of millions of lists takes seconds
-KNOWS: frozenset[str] = frozenset()  # what `requires` may ask for
+MAX_PARTS = 100_000  # a reader of millions of lists takes seconds
+KNOWN_FEATURES: frozenset[str] = frozenset()  # what `requires` may ask for
 
 
-def started() -> Manifest:
-    """The fields every manifest begins with."""
-    return {"format": FORMAT, "schema": SCHEMA, "min_reader": 1, "requires": []}
+def new_manifest(spec: ExportSpec) -> JsonObject:
+    """The manifest of a model, without `weights` and checksum.
+
+    Raises:
+        UsageError: a custom task, or values that `load_learner` would refuse.
+
+    Warns:
+        LearnkitWarning: the model was changed since it was built, so `load_learner` will need it.
+    """
+    model, backbone = plain_model(spec.model), spec.backbone
+    table_of(model.state_dict())  # refuses what no file can hold before a warning about changed layers
+    if backbone is not None and not backbone.matches(model):
+        warn(
+            f"the model is no longer the {backbone.name} that was built: its layers were changed. The export holds its "
+            "weights; load_learner will need the model itself: load_learner(file, model=...)"
+        )
+        backbone = None
+    n_out = spec.task.n_out if spec.task else 0
+    manifest = {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "min_reader": 1,
+        "requires": [],
+        **task_to_json(spec.task),
+        **backbone_to_json(backbone, type(model).__name__, n_out),
+        "transforms": inputs_to_json(spec.preprocess, spec.input_shape),
+        "loss": {"name": spec.loss_name, "activation": activation_to_json(spec.activation, n_out)},
+        "temperature": float(spec.temperature),
+        "versions": versions(*(["timm"] if backbone is not None and backbone.source == "timm" else [])),
+        "training": dict(spec.training),
+        "card": spec.card,
+    }
+    _check_readable(manifest)
+    return manifest
+
+
+def _check_readable(manifest: JsonObject) -> None:
+    """Nothing is written that would be refused when it is read."""
+    try:
+        task_from_json(manifest, "export")
+        inputs_from_json(manifest, "export", full_depth)
+        backbone_from_json(manifest, "export")
+        activation_from_json(manifest, "export", identity)
+    except CorruptFileError as error:
+        raise UsageError(f"this learner is beyond what an export can hold: {error.message}") from error
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -42,95 +95,79 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def weights_part(file: str, table: Table, digest: Digest) -> dict[str, Any]:
-    """The part `weights`."""
-    tensors = {name: [list(shape), dtype] for name, (shape, dtype) in table.items()}
-    return {"file": file, "bytes": digest.size, "sha256": digest.sha256, "tensors": tensors}
-
-
-def sealed(manifest: Manifest) -> bytes:
+def seal(manifest: JsonObject) -> str:
     """The manifest as JSON, with the checksum of itself as last field."""
-    content = {name: value for name, value in manifest.items() if name != "self_sha256"}
-    return _text({**content, "self_sha256": _checksum(content)})
+    return _dump({**_without_checksum(manifest), "self_sha256": _checksum(manifest)})
 
 
-def _checksum(manifest: Manifest) -> str:
-    content = {name: value for name, value in manifest.items() if name != "self_sha256"}
-    return hashlib.sha256(_text(content)).hexdigest()
+def _checksum(manifest: JsonObject) -> str:
+    return hashlib.sha256(_dump(_without_checksum(manifest)).encode()).hexdigest()
 
 
-def _text(content: Manifest) -> bytes:
-    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+def _without_checksum(manifest: JsonObject) -> JsonObject:
+    return {name: value for name, value in manifest.items() if name != "self_sha256"}
 
 
-def parsed(text: bytes, path: Path | str) -> Any:
-    """JSON of somebody else's: no name twice in an object, no NaN, not too deep or of too many parts.
+def _dump(content: JsonObject) -> str:
+    return json.dumps(content, separators=(",", ":"), allow_nan=False)
+
+
+def parse(text: str | bytes, where: str) -> Any:
+    """JSON from anybody: every name once in an object, no NaN, not too deep, not of too many parts.
+
+    Args:
+        text: the JSON.
+        where: what errors call it, with the name of the file.
 
     Raises:
         CorruptFileError: it is not.
     """
     try:
-        if text.count(b"[") + text.count(b"{") > MAX_PARTS:
+        text = text if isinstance(text, str) else text.decode()
+        if text.count("[") + text.count("{") > MAX_PARTS:
             raise ValueError(f"more than {MAX_PARTS:,} lists and objects")
-        return json.loads(text.decode(), object_pairs_hook=_once, parse_constant=_refuse)
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise CorruptFileError(
-            f"{path}: the manifest is no JSON ({shown(str(error))})", fix="Export again or copy it again."
-        ) from error
+        raise CorruptFileError(f"{where} is not valid JSON ({brief(str(error))})", fix=EXPORT_AGAIN) from error
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Any]]) -> JsonObject:
     content = dict(pairs)
     if len(content) < len(pairs):
-        raise ValueError("a name stands twice in an object")
+        raise ValueError("an object has a name twice")
     return content
 
 
-def _refuse(word: str) -> None:
-    raise ValueError(f"{word} is no number")
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"{word} is not a number")
 
 
-def checked(content: Any, path: Path | str) -> Manifest:
+def validate(content: Any, path: Path | str) -> JsonObject:
     """A parsed manifest that this learnkit can read and that is as it was written.
 
     Raises:
-        VersionError: only a later learnkit reads it rightly.
+        VersionError: only a later learnkit reads it correctly.
         CorruptFileError: not a manifest, or changed since.
     """
     fields = Fields(content, "the manifest", path)
     fields.value("format", lambda value: value == FORMAT, repr(FORMAT))
-    fields.whole("schema", 1, 1_000_000)
-    written_by = shown(fields.part("versions").text("learnkit", default="unknown"))
-    if fields.whole("min_reader", 1, 1_000_000) > READER:
+    fields.integer("schema", 1, 1_000_000)
+    written_by = fields.part("versions").text("learnkit", default="unknown")
+    update = f"Update: pip install -U learnkit (to {written_by} or later)."
+    min_reader = fields.integer("min_reader", 1, 1_000_000)
+    if min_reader > READER:
         raise VersionError(
-            f"{path} was written by learnkit {written_by} for readers of {content['min_reader']} and up, "
-            f"this one is of {READER}",
-            fix=f"Update: pip install -U learnkit (to {written_by} or later).",
-        )
-    if unknown := [name for name in fields.texts("requires", 100) if name not in KNOWS]:
+            f"{path} was written by learnkit {written_by}; its min_reader", got=min_reader,
+            expected=f"at most {READER}, the schema that this learnkit reads", fix=update,
+        )  # fmt: skip
+    if unknown := [name for name in fields.texts("requires", 100) if name not in KNOWN_FEATURES]:
         raise VersionError(
-            f"{path} needs what this learnkit does not know: {shown(', '.join(unknown))}",
-            fix=f"Update: pip install -U learnkit (to {written_by} or later).",
+            f"{path} requires features that this learnkit lacks: {brief(', '.join(unknown))}", fix=update
         )
     try:
-        fits = _checksum(content) == content.get("self_sha256")
+        is_intact = _checksum(content) == content.get("self_sha256")
     except (ValueError, RecursionError):
-        fits = False
-    if not fits:
-        raise CorruptFileError(
-            f"{path}: the checksum of the manifest is wrong: it was changed since it was written",
-            fix="Export again or copy it again.",
-        )
+        is_intact = False
+    if not is_intact:
+        raise corrupt(path, "the checksum of the manifest is wrong: it was changed since it was written")
     return fields.content
-
-
-def weights_of(manifest: Manifest, file: str, path: Path | str) -> tuple[Table, Digest]:
-    """The table and the checksums of the weights, which stand in `file`.
-
-    Raises:
-        CorruptFileError: they are not of the kind, or are said to stand elsewhere.
-    """
-    part = Fields(manifest.get("weights"), "weights", path)
-    part.value("file", lambda value: value == file, repr(file))
-    table = checked_table(part.content.get("tensors"), f"{path}: weights")
-    return table, Digest(part.text("sha256", 64), None, part.whole("bytes", 0, 1 << 42))

@@ -1,9 +1,11 @@
-"""ONNX files: the model's own answers in another program, from pixels to probabilities."""
+"""ONNX files: the outputs of the model in another program, from pixels to probabilities."""
 
 import hashlib
 import json
+import logging
 import platform
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 import learnkit
-from learnkit import DataBunch, ImageDataBunch, Learner, cnn_learner
-from learnkit.data.tasks import MultiLabel, Regression
+from learnkit import DataBunch, ImageDataBunch, Learner, MultiLabel, Regression, cnn_learner
 from learnkit.errors import ExportError, UsageError
 from learnkit.losses.activations import softmax
 from learnkit.persistence.deploy import onnx as onnx_module
-from learnkit.persistence.deploy.formats import deploy
-from learnkit.persistence.deploy.network import Deployment
+from learnkit.persistence.export import export
+from learnkit.persistence.spec import ExportSpec
+from tests.doubles import AddsNoise
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -28,14 +30,14 @@ pytest.importorskip("onnxscript")
 
 CLASSES = ["Käfer", "ant & bee", "wasp"]
 SIZE = 32
-N_PICTURES = 24
+N_IMAGES = 24
 
 
 def session(path: Path) -> Any:
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
-def answers(path: Path, inputs: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def outputs(path: Path, inputs: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     return session(path).run(["output"], {"input": inputs})[0]  # type: ignore[no-any-return]
 
 
@@ -47,21 +49,12 @@ def described(path: Path) -> dict[str, Any]:
     return json.loads(path.with_name(f"{path.name}.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
 
-def deployment_of(learn: Learner, **changes: Any) -> Deployment:
-    assert isinstance(learn.dls, ImageDataBunch)
-    fields: dict[str, Any] = {
-        "model": learn.model, "input_shape": learn.dls.input_shape, "task": learn.dls.task,
-        "preprocess": learn.dls.preprocess, "activation": learn.activation,
-    }  # fmt: skip
-    return Deployment(**(fields | changes))
-
-
 @pytest.fixture(scope="module")
 def learn(tmp_path_factory: pytest.TempPathFactory) -> Learner:
-    """A trained network with learnkit's head, on pictures of several sizes; it is left in train mode."""
-    root = tmp_path_factory.mktemp("pictures")
+    """A trained network with learnkit's head, on images of several sizes; it is left in train mode."""
+    root = tmp_path_factory.mktemp("images")
     numbers = np.random.default_rng(0)
-    for i in range(2 * N_PICTURES):
+    for i in range(2 * N_IMAGES):
         kind = i % 3
         folder = root / ("train", "valid")[i % 2] / CLASSES[kind]
         folder.mkdir(parents=True, exist_ok=True)
@@ -80,16 +73,21 @@ def learn(tmp_path_factory: pytest.TempPathFactory) -> Learner:
 def exported(learn: Learner, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The learner's model with its preprocessing inside, at temperature 2."""
     folder = tmp_path_factory.mktemp("exported")
-    return deploy(folder / "model", deployment_of(learn, preprocessing=True, temperature=2.0), "onnx")
+    assert isinstance(learn.dls, ImageDataBunch)
+    spec = ExportSpec(
+        learn.model, learn.dls.input_shape, learn.dls.task, learn.dls.preprocess,
+        activation=learn.activation, temperature=2.0,
+    )  # fmt: skip
+    return export(folder / "model", spec, "onnx", preprocessing=True)
 
 
-def test_pixels_in_the_model_s_own_probabilities_out(learn: Learner, exported: Path) -> None:
+def test_pixels_in_the_probabilities_of_the_model_out(learn: Learner, exported: Path) -> None:
     dls = learn.dls
     assert isinstance(dls, ImageDataBunch)
     files = dls.samples.query("split == 'valid'")["input"].tolist()
     pixels = np.stack([dls.preprocess.stored(file)[0] for file in files])
-    assert pixels.shape == (N_PICTURES, SIZE, SIZE, 3)
-    found = answers(exported, pixels)
+    assert pixels.shape == (N_IMAGES, SIZE, SIZE, 3)
+    found = outputs(exported, pixels)
     preds, _ = learn.get_preds(activ=lambda raw: (raw / 2).softmax(1))
     np.testing.assert_allclose(found, preds.numpy(), atol=1e-4)
     for file, row in zip(files, found, strict=True):
@@ -98,17 +96,17 @@ def test_pixels_in_the_model_s_own_probabilities_out(learn: Learner, exported: P
         assert row.argmax() == int(index)
 
 
-def test_any_number_of_pictures_at_once(exported: Path) -> None:
+def test_any_number_of_images_at_once(exported: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (9, SIZE, SIZE, 3), dtype=np.uint8)
-    together = answers(exported, pixels)
-    alone = np.concatenate([answers(exported, pixels[i : i + 1]) for i in range(9)])
+    together = outputs(exported, pixels)
+    alone = np.concatenate([outputs(exported, pixels[i : i + 1]) for i in range(9)])
     np.testing.assert_allclose(together, alone, atol=1e-6)
     (given,), (taken,) = session(exported).get_outputs(), session(exported).get_inputs()
     assert (taken.name, taken.type, taken.shape) == ("input", "tensor(uint8)", ["batch", SIZE, SIZE, 3])
     assert (given.name, given.type, given.shape) == ("output", "tensor(float)", ["batch", 3])
 
 
-def test_the_file_says_what_it_takes_and_gives(exported: Path) -> None:
+def test_the_file_describes_its_input_and_output(exported: Path) -> None:
     held = properties(exported)
     assert json.loads(held["classes"]) == CLASSES
     assert (held["task"], held["decode"]) == ("classification", "argmax")
@@ -124,7 +122,7 @@ def test_the_file_says_what_it_takes_and_gives(exported: Path) -> None:
     assert held["learnkit"] == learnkit.__version__
 
 
-def test_the_description_beside_it(exported: Path) -> None:
+def test_the_description_next_to_it(exported: Path) -> None:
     facts = described(exported)
     content = exported.read_bytes()
     assert sorted(path.name for path in exported.parent.iterdir()) == ["model.onnx", "model.onnx.json"]
@@ -138,7 +136,7 @@ def test_the_description_beside_it(exported: Path) -> None:
     assert facts["versions"] == expected | {"python": platform.python_version()}
 
 
-def test_one_valid_file_that_tells_nothing_of_the_machine(exported: Path) -> None:
+def test_one_valid_file_without_paths_of_the_machine(exported: Path) -> None:
     model = onnx.load(exported, load_external_data=False)
     onnx.checker.check_model(model, full_check=True)
     assert [part.version for part in model.opset_import if not part.domain] == [described(exported)["opset"]]
@@ -172,7 +170,7 @@ def test_several_labels_of_a_compiled_model_that_stays_as_it_is(tmp_path: Path, 
         }
 
     before, random = state(), torch.get_rng_state()
-    path = deploy(tmp_path / "tiny.onnx", Deployment(model, (5,), task, activation=task.activation), "onnx")
+    path = export(tmp_path / "tiny.onnx", ExportSpec(model, (5,), task, activation=task.activation), "onnx")
     assert str(state()) == str(before)
     assert torch.equal(torch.get_rng_state(), random)
     assert capfd.readouterr() == ("", "")
@@ -180,7 +178,7 @@ def test_several_labels_of_a_compiled_model_that_stays_as_it_is(tmp_path: Path, 
     x = torch.randn(3, 5)
     with torch.no_grad():
         expected = model.eval()(x).sigmoid()
-    np.testing.assert_allclose(answers(path, x.numpy()), expected.numpy(), atol=1e-5)
+    np.testing.assert_allclose(outputs(path, x.numpy()), expected.numpy(), atol=1e-5)
     facts = described(path)
     assert (facts["task"], facts["decode"]) == ("multilabel", "threshold:0.25")
     assert facts["input"] == {"name": "input", "type": "float32", "shape": ["batch", 5]}
@@ -188,46 +186,59 @@ def test_several_labels_of_a_compiled_model_that_stays_as_it_is(tmp_path: Path, 
     assert facts["transforms"] == [{"name": "tensor", "args": {"shape": [5]}}]
 
 
-def test_numbers_come_out_as_they_are(tmp_path: Path) -> None:
+def test_numbers_come_out_unchanged(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = nn.Linear(3, 2)
     with torch.no_grad():
-        model.weight.mul_(1e6)  # what a float32 holds of millions is no better than a tenth
-    path = deploy(tmp_path / "prices", Deployment(model, (3,), Regression(("low", "high"))), "onnx")
+        model.weight.mul_(1e6)  # a float32 of this size is exact to a tenth
+    path = export(tmp_path / "prices", ExportSpec(model, (3,), Regression(("low", "high"))), "onnx")
     x = torch.randn(4, 3)
-    np.testing.assert_allclose(answers(path, x.numpy()), model(x).detach().numpy(), rtol=1e-5)
+    np.testing.assert_allclose(outputs(path, x.numpy()), model(x).detach().numpy(), rtol=1e-5)
     assert described(path)["task_args"] == {"names": ["low", "high"]}
     assert described(path)["output"]["activation"] == "identity"
     assert described(path)["parity"]["max_abs_output"] > 1e5
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime", "onnxscript"])
-def test_a_missing_package_says_what_to_install(package: str, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_missing_package_is_named_with_its_extra(package: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UsageError, match=rf'the package {package}.*pip install "learnkit\[onnx\]"'):
-        deploy(tmp_path / "x", Deployment(nn.Linear(2, 2), (2,)), "onnx")
+        export(tmp_path / "x", ExportSpec(nn.Linear(2, 2), (2,)), "onnx")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_beyond_two_gigabytes_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(onnx_module, "MAX_BYTES", 23)
     with pytest.raises(ExportError, match=r"weights take 24 bytes, one ONNX file holds 23"):
-        deploy(tmp_path / "x", Deployment(nn.Linear(2, 2), (2,)), "onnx")
+        export(tmp_path / "x", ExportSpec(nn.Linear(2, 2), (2,)), "onnx")
     with torch.device("meta"):
         giant = nn.Linear(2**15, 2**15)
     monkeypatch.undo()
     with pytest.raises(ExportError, match=r"weights take 4,295,098,368 bytes"):
-        deploy(tmp_path / "x", Deployment(giant, (2**15,)), "onnx")
+        export(tmp_path / "x", ExportSpec(giant, (2**15,)), "onnx")
     assert list(tmp_path.iterdir()) == []
 
 
-class Noisy(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x + torch.rand_like(x)
+def test_what_torch_prints_and_warns_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = torch.onnx.export
+
+    def chatty(*args: Any, **options: Any) -> Any:
+        print("[torch.onnx] Run decomposition...")
+        print("a warning of the exporter", file=sys.stderr)
+        logging.getLogger("torch.onnx").warning("a deprecated option")
+        warnings.warn_explicit("deprecated", FutureWarning, "registration.py", 1, module="torch.onnx._internal")
+        return real(*args, **options)
+
+    monkeypatch.setattr(torch.onnx, "export", chatty)
+    export(tmp_path / "x", ExportSpec(nn.Linear(2, 2), (2,)), "onnx")
+    assert capfd.readouterr() == ("", "")
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 class Eigenvalues(nn.Module):
-    """torch can capture it, and ONNX has nothing like it."""
+    """torch can capture it, and ONNX has no operator for it."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.linalg.eigvalsh(x @ x.mT)  # type: ignore[no-any-return]
@@ -235,11 +246,14 @@ class Eigenvalues(nn.Module):
 
 @pytest.mark.parametrize(
     ("model", "said"),
-    [(Noisy(), r"not the model: outputs differ by .*at most 0.000\d+"), (Eigenvalues(), "cannot be written as ONNX")],
+    [
+        (AddsNoise(), r"difference between the outputs .* expected at most 0\.000\d+"),
+        (Eigenvalues(), "cannot be written as ONNX"),
+    ],
 )
-def test_what_onnx_cannot_say_is_refused(model: nn.Module, said: str, tmp_path: Path, capfd: Any) -> None:
+def test_what_onnx_cannot_express_is_refused(model: nn.Module, said: str, tmp_path: Path, capfd: Any) -> None:
     with pytest.raises(ExportError, match=said) as caught:
-        deploy(tmp_path / "x", Deployment(model, (3, 3)), "onnx")
+        export(tmp_path / "x", ExportSpec(model, (3, 3)), "onnx")
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
     assert capfd.readouterr().out == ""
@@ -247,16 +261,15 @@ def test_what_onnx_cannot_say_is_refused(model: nn.Module, said: str, tmp_path: 
 
 @pytest.mark.slow
 def test_masks_of_a_unet(tmp_path: Path) -> None:
-    from learnkit import unet_learner
-    from learnkit.data.segmentation import Segmentation
+    from learnkit import Segmentation, unet_learner
 
     torch.manual_seed(0)
     x, y = torch.randn(8, 3, 64, 48), torch.randint(0, 4, (8, 64, 48))
     dls = DataBunch.from_tensors(x, y, x, y, bs=4, task=Segmentation(["sky", "road", "car", "tree"]), device="cpu")
     learn = unet_learner(dls, "resnet18", pretrained=False, seed=0)
     learn.fit(1, 1e-3)
-    path = deploy(tmp_path / "unet", Deployment(learn.model, (3, 64, 48), dls.task, activation=softmax), "onnx")
-    found = answers(path, x[:5].numpy())
+    path = export(tmp_path / "unet", ExportSpec(learn.model, (3, 64, 48), dls.task, activation=softmax), "onnx")
+    found = outputs(path, x[:5].numpy())
     assert found.shape == (5, 4, 64, 48)
     np.testing.assert_allclose(found, learn.get_preds()[0][:5].numpy(), atol=1e-4)
     assert described(path)["task"] == "segmentation"

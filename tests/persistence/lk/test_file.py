@@ -1,163 +1,407 @@
-"""Models in and out of exports: one's own, shared tensors, other precisions, and a model as it was before."""
+"""The file: safetensors opens it, and learnkit refuses whatever is damaged, too much, or of another kind."""
 
-import io
-import re
+import copy
+import hashlib
+import json
+import os
+import pickle
+import random
+import struct
+import subprocess
+import sys
+import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pytest
 import safetensors.torch
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
-from learnkit.errors import CorruptFileError, MissingModelError, UsageError, WrongTypeError
-from learnkit.models import BackboneSpec
-from learnkit.persistence.lk.file import built_model, open_export, write_export
-from learnkit.persistence.lk.tensors import chunks, table_of
-from learnkit.persistence.weights import plain_model
+from learnkit.errors import CorruptFileError, LearnkitError, MissingFileError, UnsafeFileError, UsageError
+from learnkit.persistence.lk import file as file_module
+from learnkit.persistence.lk.file import open_export, write_export
+from learnkit.persistence.spec import ExportSpec
+from tests.doubles import Bomb, refused
 
-Forge = Callable[..., Path]
+Header = dict[str, Any]
 
 
-def load(path: Path, model: Any = None) -> nn.Module:
+def read(path: Path) -> dict[str, Tensor]:
     with open_export(path) as export:
-        return built_model(export, model)
+        return export.tensors()
 
 
-def equal(first: nn.Module, second: nn.Module) -> bool:
-    one, two = first.state_dict(), second.state_dict()
-    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+def split(content: bytes) -> tuple[Header, bytes]:
+    """The header and the data of a safetensors file."""
+    size = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + size]), content[8 + size :]
 
 
-def test_ones_own_model_is_given_as_an_instance_or_a_function_of_the_manifest(lk: Path, net: nn.Module) -> None:
-    given = type(net)()
-    assert load(lk, given) is given
-    assert equal(given, net)
-    assert not given.training
-    seen: list[Any] = []
-
-    def factory(manifest: dict[str, Any]) -> nn.Module:
-        seen.append(manifest)
-        return type(net)()
-
-    assert equal(load(lk, factory), net)
-    assert (seen[0]["classes"], seen[0]["arch"]["name"]) == (["ant", "bee", "cat"], "MyNet")
+def joined(header: Header | str, data: bytes) -> bytes:
+    text = (header if isinstance(header, str) else json.dumps(header)).encode()
+    return struct.pack("<Q", len(text)) + text + data
 
 
-@pytest.mark.parametrize("model", [3, "os.system", nn.Linear, lambda manifest: 3])
-def test_something_else_is_no_model(lk: Path, model: object) -> None:
-    with pytest.raises(WrongTypeError, match=r"model: got .*, expected an nn\.Module, or a function of the manifest"):
-        load(lk, model)
+def test_any_reader_of_safetensors_opens_it(lk: Path, net: nn.Module) -> None:
+    state = net.state_dict()
+    with safe_open(lk, "pt") as file:
+        manifest = json.loads(file.metadata()["learnkit"])
+        assert set(file.keys()) == state.keys()
+        assert all(torch.equal(file.get_tensor(name), state[name]) for name in state)
+    assert manifest["format"] == "learnkit"
+    assert manifest["classes"] == ["ant", "bee", "cat"]
 
 
-def test_a_model_of_other_shapes_is_refused_and_left_alone(lk: Path) -> None:
-    other = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2), nn.Linear(1, 1))
-    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
-    text = "does not fit the given model: 4.weight is missing in the file; 4.bias is missing in the file; "
-    with pytest.raises(UsageError, match=re.escape(f"{text}3.weight (3, 8) in the file, (2, 8) in the model; 3.bias")):
-        load(lk, other)
-    assert all(torch.equal(before[name], tensor) for name, tensor in other.state_dict().items())
+def test_the_checksum_of_the_weights_can_be_computed_without_learnkit(lk: Path) -> None:
+    header, _ = split(lk.read_bytes())
+    names = {"F32": "float32", "I64": "int64"}
+    digest = hashlib.sha256()
+    for name, tensor in sorted(safetensors.torch.load_file(lk).items()):
+        row = header[name]
+        digest.update(f"{name} {names[row['dtype']]} {tuple(row['shape'])}\n".encode() + tensor.numpy().tobytes())
+    assert json.loads(header["__metadata__"]["learnkit"])["weights"] == {"sha256": digest.hexdigest()}
 
 
-def test_a_model_of_another_precision_is_refused(lk: Path, net: nn.Module) -> None:
-    with pytest.raises(UsageError, match=r"0\.weight float32 in the file, float64 in the model"):
-        load(lk, type(net)().double())
+def test_what_was_written_is_read(lk: Path, net: nn.Module) -> None:
+    found, state = read(lk), net.state_dict()
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[name], state[name]) for name in state)
 
 
-def test_weights_of_another_network_are_refused(forge: Forge, squeeze: BackboneSpec) -> None:
-    parts = squeeze.to_json()
-    path = forge(lambda content: None, squeeze.build().model, **parts)
-    load(path)
-    parts["head"]["n_out"] = 4
-    with pytest.raises(
-        CorruptFileError, match=r"its weights do not fit the architecture squeezenet1_1: .*\(3, 1024\) in"
-    ):
-        load(forge(lambda content: None, squeeze.build().model, **parts))
+def test_the_same_content_gives_the_same_bytes(tmp_path: Path, spec: ExportSpec, lk: Path) -> None:
+    manifest = write_export(tmp_path / "again.lk", spec)
+    assert (tmp_path / "again.lk").read_bytes() == lk.read_bytes()
+    assert manifest["classes"] == ["ant", "bee", "cat"]
 
 
-def test_more_or_fewer_tensors_than_the_architecture_has_are_refused(forge: Forge, squeeze: BackboneSpec) -> None:
-    model = squeeze.build().model
-    model.register_buffer("extra", torch.zeros(1))
-    with pytest.raises(CorruptFileError, match="'extra' is not in the model"):
-        load(forge(lambda content: None, model, **squeeze.to_json()))
+def test_tensors_of_any_layout_and_type_are_kept(tmp_path: Path, spec: ExportSpec) -> None:
+    model, shared = nn.Module(), torch.arange(6.0)
+    tensors = {
+        "scalar": torch.tensor(3), "empty": torch.zeros(0, 4), "flags": torch.tensor([True, False]),
+        "across": torch.arange(6.0).view(2, 3).t(),
+        "last": torch.arange(12.0).view(1, 3, 2, 2).contiguous(memory_format=torch.channels_last),
+        "wide": torch.tensor([1e-300]).double(), "octets": torch.arange(5, dtype=torch.uint8),
+        "narrow": torch.tensor([1.5]).half(), "brain": torch.tensor([1.5, 2]).bfloat16(),
+        "ünï": torch.tensor([2], dtype=torch.int16), "bytes": torch.tensor([-2], dtype=torch.int8),
+        "ints": torch.tensor([-2], dtype=torch.int32), "shared": shared, "view": shared[2:], "same": shared,
+    }  # fmt: skip
+    for name, tensor in tensors.items():
+        model.register_buffer(name, tensor)
+    write_export(tmp_path / "m.lk", replace(spec, model=model))
+    for found in (read(tmp_path / "m.lk"), safetensors.torch.load_file(tmp_path / "m.lk")):
+        assert found.keys() == tensors.keys()
+        assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+        assert all(found[name].dtype == tensor.dtype for name, tensor in tensors.items())
 
 
-def test_half_precision_is_kept(forge: Forge, squeeze: BackboneSpec) -> None:
-    model = squeeze.build().model.to(torch.bfloat16)
-    again = load(forge(lambda content: None, model, **squeeze.to_json()))
-    assert {tensor.dtype for tensor in again.parameters()} == {torch.bfloat16}
-    assert equal(again, model)
-
-
-def test_tied_tensors_are_written_and_stay_tied(forge: Forge) -> None:
-    class Tied(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.one = nn.Linear(3, 3)
-            self.two = nn.Linear(3, 3)
-            self.two.weight = self.one.weight
-            self.register_buffer("part", self.one.weight.detach()[1:])  # a view
-
-    saved, other = Tied(), Tied()
-    again = load(forge(lambda content: None, saved), other)
-    assert equal(again, saved)
-    assert other.one.weight is other.two.weight
-
-
-def test_tensors_of_any_layout_and_type_come_back(tmp_path: Path, manifest: dict[str, Any]) -> None:
-    def model() -> nn.Module:
-        module = nn.Module()
-        tensors = {
-            "scalar": torch.tensor(3), "empty": torch.zeros(0, 4), "flags": torch.tensor([True, False]),
-            "across": torch.arange(6.0).view(2, 3).t(),
-            "last": torch.randn(1, 3, 2, 2).to(memory_format=torch.channels_last),
-            "wide": torch.tensor([1e-300]).double(), "octets": torch.arange(5, dtype=torch.uint8),
-            "narrow": torch.tensor([1.5]).half(), "ünï": torch.tensor([2], dtype=torch.int16),
-        }  # fmt: skip
-        for name, tensor in tensors.items():
-            module.register_buffer(name, tensor)
-        return module
-
-    torch.manual_seed(0)
-    saved = model()
-    with (tmp_path / "m.lk").open("wb") as file:
-        write_export(file, manifest, saved)
-    again = load(tmp_path / "m.lk", model())
-    assert equal(again, saved)
-    content = b"".join(chunks(saved.state_dict(), table_of(saved.state_dict())))
-    theirs = safetensors.torch.load(content)
-    assert all(torch.equal(theirs[name], tensor) for name, tensor in saved.state_dict().items())
-
-
-@pytest.mark.parametrize("value", [torch.zeros(2, dtype=torch.complex64), torch.eye(2).to_sparse()])
-def test_tensors_that_no_reader_knows_are_not_written(manifest: dict[str, Any], value: Tensor) -> None:
+@pytest.mark.parametrize(
+    ("value", "kind"), [(torch.zeros(2, dtype=torch.complex64), "complex64"), (torch.eye(2).to_sparse(), "float32")]
+)
+def test_tensors_that_no_reader_knows_are_not_written(
+    tmp_path: Path, spec: ExportSpec, value: Tensor, kind: str
+) -> None:
     model = nn.Module()
     model.register_buffer("odd", value)
-    with pytest.raises(UsageError, match="export: odd of the model's state dict: got"):
-        write_export(io.BytesIO(), manifest, model)
+    with refused("odd of the model's state dict", got=kind):
+        write_export(tmp_path / "m.lk", replace(spec, model=model))
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_state_that_is_no_tensor_is_not_written(manifest: dict[str, Any]) -> None:
+def test_state_that_is_not_a_tensor_is_not_written(tmp_path: Path, spec: ExportSpec) -> None:
     class Odd(nn.Linear):
         def get_extra_state(self) -> Any:
             return {"a": 1}
 
-    with pytest.raises(UsageError, match="_extra_state of the model's state dict: got 'dict'"):
-        write_export(io.BytesIO(), manifest, Odd(2, 2))
+    with refused("_extra_state of the model's state dict", got="dict"):
+        write_export(tmp_path / "m.lk", replace(spec, model=Odd(2, 2)))
 
 
-def test_wrappers_leave_no_trace_in_names(net: nn.Module) -> None:
-    assert plain_model(torch.compile(nn.DataParallel(net))) is net  # type: ignore[arg-type]
-    net.compile()
-    assert plain_model(net) is net
-    assert "0.weight" in net.state_dict()
+@pytest.mark.parametrize("name", ["x" * 501, "a\nb"])
+def test_names_that_would_be_refused_are_not_written(tmp_path: Path, spec: ExportSpec, name: str) -> None:
+    model = nn.Module()
+    model.register_buffer(name, torch.zeros(1))
+    with pytest.raises(UsageError, match=r"beyond what an export can hold: .*name of a tensor"):
+        write_export(tmp_path / "m.lk", replace(spec, model=model))
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failed_build_is_no_crash(forge: Forge, squeeze: BackboneSpec) -> None:
-    parts = squeeze.to_json()
-    parts["arch"]["config"]["in_ch"] = 5
-    with pytest.raises(CorruptFileError):
-        load(forge(lambda content: None, squeeze.build().model, **parts))
-    with pytest.raises(MissingModelError):
-        load(forge(lambda content: None))
+def test_a_header_that_would_be_refused_is_not_written(
+    tmp_path: Path, spec: ExportSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_module, "MAX_HEADER", 100)
+    with refused("header of the export", expected="at most 100"):
+        write_export(tmp_path / "m.lk", spec)
+
+
+def test_every_file_cut_short_is_reported_as_such(lk: Path) -> None:
+    content = lk.read_bytes()
+    for size in [*range(0, 16), *range(16, len(content), 7), len(content) - 1]:
+        lk.write_bytes(content[:size])
+        with pytest.raises(CorruptFileError, match="is empty" if size == 0 else rf"\({size:,} bytes; ") as caught:
+            read(lk)
+        assert str(lk) in caught.value.what
+        assert caught.value.fix == "Export again or copy it again."
+
+
+@pytest.mark.parametrize(
+    "change", [lambda c: b"MZ" + c, lambda c: c + b"\0", lambda c: c + c, lambda c: c[:-1] + bytes([c[-1] ^ 1])]
+)
+def test_bytes_before_after_or_changed_are_refused(lk: Path, change: Callable[[bytes], bytes]) -> None:
+    lk.write_bytes(change(lk.read_bytes()))
+    with pytest.raises(CorruptFileError, match=str(lk)):
+        read(lk)
+
+
+def test_every_bit_of_the_header_counts(lk: Path) -> None:
+    content = lk.read_bytes()
+    size = 8 + int.from_bytes(content[:8], "little")
+    for at in [*range(64), *range(64, size, 5), *range(size - 16, size)]:
+        lk.write_bytes(content[:at] + bytes([content[at] ^ 1 << random.Random(at).randrange(8)]) + content[at + 1 :])
+        with pytest.raises(LearnkitError):
+            read(lk)
+
+
+def test_every_flipped_byte_of_the_data_is_found(lk: Path) -> None:
+    content = lk.read_bytes()
+    for at in range(8 + int.from_bytes(content[:8], "little"), len(content), 3):
+        lk.write_bytes(content[:at] + bytes([content[at] ^ 0x40]) + content[at + 1 :])
+        with pytest.raises(CorruptFileError, match="the checksum of its weights is wrong"):
+            read(lk)
+
+
+def test_bits_flipped_anywhere_are_found(lk: Path) -> None:
+    content, random_ = lk.read_bytes(), random.Random(0)
+    for _ in range(400):
+        bit = random_.randrange(8 * len(content))
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        lk.write_bytes(changed)
+        with pytest.raises(LearnkitError):
+            read(lk)
+
+
+def test_cuts_and_repeats_at_random_are_found(lk: Path) -> None:
+    content, random_ = lk.read_bytes(), random.Random(1)
+    for _ in range(200):
+        first, second = sorted(random_.sample(range(len(content)), 2))
+        lk.write_bytes(content[:first] + random_.choice([b"", content[first:second] * 2]) + content[second:])
+        with pytest.raises(LearnkitError):
+            read(lk)
+
+
+def test_the_tensors_of_two_exports_cannot_be_exchanged(lk: Path, tmp_path: Path) -> None:
+    """Two tensors of one shape and type under each other's names: the same bytes, another network."""
+    header, data = split(lk.read_bytes())
+    header["1.weight"], header["1.bias"] = header["1.bias"], header["1.weight"]
+    lk.write_bytes(joined(header, data))
+    with pytest.raises(CorruptFileError, match="the checksum of its weights is wrong"):
+        read(lk)
+
+
+def shifted(header: Header) -> None:
+    for row in header.values():
+        if "data_offsets" in row:
+            row["data_offsets"] = [at + 4 for at in row["data_offsets"]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda h: h["0.weight"].update(data_offsets=[0, 1 << 62]),
+        lambda h: h["0.weight"].update(data_offsets=[-4, 124]),
+        lambda h: h["0.weight"].update(data_offsets=h["3.weight"]["data_offsets"]),  # of one over another
+        lambda h: h["0.weight"].update(data_offsets=[128, 0]),
+        lambda h: h["0.weight"].update(shape=[1 << 30, 1 << 30]),
+        lambda h: h["0.weight"].update(shape=[1 << 62, 8]),
+        lambda h: h["0.weight"].update(shape=[-8, -4]),
+        lambda h: h["0.weight"].update(shape=[8.0, 4.0]),
+        lambda h: h["0.weight"].update(shape="8"),
+        lambda h: h["0.weight"].update(shape=[1] * 100 + [8, 4]),
+        lambda h: h["0.weight"].update(shape=[4, 8]),
+        lambda h: h["0.weight"].update(dtype="I32"),
+        lambda h: h["0.weight"].update(dtype="C64", shape=[4, 4]),
+        lambda h: h["0.weight"].update(dtype="F4", shape=[16, 16]),
+        lambda h: h["0.weight"].update(dtype="object"),
+        lambda h: h["0.weight"].update(dtype=3),
+        lambda h: h["0.weight"].pop("dtype"),
+        lambda h: h.update({"0.weight": None}),
+        lambda h: h.update({"a\nb": h.pop("0.weight")}),
+        lambda h: h.update({"x" * 1000: h.pop("0.weight")}),
+        lambda h: h.pop("0.weight"),
+        lambda h: h.update(more={"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}),
+        lambda h: h.update({f"t{n}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for n in range(20_001)}),
+        shifted,
+    ],
+)  # fmt: skip
+def test_forged_headers_are_refused(lk: Path, change: Callable[[Header], object]) -> None:
+    header, data = split(lk.read_bytes())
+    change(header)
+    lk.write_bytes(joined(header, data))
+    with pytest.raises(CorruptFileError, match=str(lk)):
+        read(lk)
+
+
+def test_a_row_with_further_fields_is_refused(lk: Path) -> None:
+    header, data = split(lk.read_bytes())
+    header["0.weight"]["device"] = "cuda"
+    lk.write_bytes(joined(header, data))
+    with pytest.raises(LearnkitError, match="fields that this learnkit does not know: device"):
+        read(lk)
+
+
+def test_a_name_that_is_there_twice_is_refused(lk: Path) -> None:
+    header, data = split(lk.read_bytes())
+    row = f'"0.bias": {json.dumps(header["0.bias"])}'
+    manifest = f'"learnkit": {json.dumps(header["__metadata__"]["learnkit"])}'
+    text = json.dumps(header)
+    for once in (row, manifest, f'"__metadata__": {{{manifest}}}'):
+        assert text.count(once) == 1
+        lk.write_bytes(joined(text.replace(once, f"{once}, {once}"), data))
+        with pytest.raises(CorruptFileError, match="an object has a name twice"):
+            read(lk)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"a": NaN}', "{" + '"a":{' * 50_000, "\ud800"])
+def test_a_header_that_is_not_an_object_is_refused(lk: Path, text: str) -> None:
+    content = text.encode(errors="surrogatepass")
+    lk.write_bytes(struct.pack("<Q", len(content)) + content)
+    with pytest.raises(CorruptFileError, match=str(lk)):
+        read(lk)
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, "learnkit"])
+def test_weights_alone_are_not_an_export(lk: Path, metadata: object) -> None:
+    header, data = split(lk.read_bytes())
+    header["__metadata__"] = metadata
+    lk.write_bytes(joined(header if metadata else {**header, "__metadata__": {}}, data))
+    with pytest.raises(CorruptFileError, match=r"has weights, but no learnkit manifest\. .*learn\.load"):
+        read(lk)
+
+
+def carriers(folder: Path) -> dict[str, bytes]:
+    """Files that run code when they are opened the way they are meant to be."""
+    found: dict[str, bytes] = {f"pickle{n}.pkl": pickle.dumps(Bomb(), n) for n in range(6)}
+    torch.save({"w": Bomb()}, folder / "zip.pth")
+    torch.save({"w": Bomb()}, folder / "old.pth", _use_new_zipfile_serialization=False)
+    (folder / "pickle").write_bytes(pickle.dumps(Bomb()))
+    with tarfile.open(folder / "tar.pth", "w") as tar:
+        tar.add(folder / "pickle", "pickle")
+    for way in ("zlib", "gzip", "bz2", "xz", "lzma"):
+        joblib.dump(Bomb(), folder / f"{way}.joblib", compress=(way, 3))
+    joblib.dump(Bomb(), folder / "plain.joblib")
+    torch.export.save(torch.export.export(nn.Linear(2, 2), (torch.ones(1, 2),)), folder / "graph.pt2")
+    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), folder / "script.pt")  # type: ignore[no-untyped-call]
+    (folder / "pickle").unlink()
+    found |= {path.name: path.read_bytes() for path in folder.iterdir()}
+    found["long.pkl"] = b"(" + b"I1\n" * 700_000  # of protocol 0, and longer than is looked at
+    found["short.pkl"] = pickle.dumps(None, 0)
+    return found
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_files_that_would_run_code_are_refused_under_any_name_and_not_run(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    found = carriers(tmp_path / "made")
+    assert len(found) == 19
+    for name, content in found.items():
+        (tmp_path / "model.lk").write_bytes(content)
+        with pytest.raises(UnsafeFileError, match="learnkit does not run code from files") as error:
+            read(tmp_path / "model.lk")
+        kind = {"graph.pt2": "a torch.export archive", "script.pt": "a TorchScript program"}
+        assert f"model.lk is {kind.get(name, 'a Python pickle')}" in str(error.value), name
+        assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"hello", b"PK\3\4" + b"\0" * 50, b"\x89PNG\r\n\x1a\n", b"\0" * 5000, b"<html>"])
+def test_files_of_something_else_are_not_exports(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.lk").write_bytes(content)
+    with pytest.raises(CorruptFileError, match="is not a learnkit export"):
+        read(tmp_path / "model.lk")
+
+
+def test_a_missing_file_lists_the_exports_that_are_there(lk: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"no file .*modle\.lk; .* holds 'model\.lk'\. Check the path"):
+        read(lk.with_name("modle.lk"))
+    with pytest.raises(MissingFileError, match=r"holds 'model\.lk'"):
+        read(lk.parent)
+
+
+def test_a_file_whose_name_is_not_utf_8_is_read(lk: Path, net: nn.Module) -> None:
+    path = lk.rename(os.fsdecode(os.fsencode(lk.parent) + b"/\xff.lk"))
+    assert torch.equal(read(path)["0.weight"], net.state_dict()["0.weight"])
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.lk")
+    with pytest.raises(MissingFileError):
+        read(tmp_path / "model.lk")
+
+
+def test_the_digest_of_the_whole_file_is_compared_first(lk: Path) -> None:
+    right = hashlib.sha256(lk.read_bytes()).hexdigest()
+    with open_export(lk, right.upper()):
+        pass
+    lk.write_bytes(b"something else")
+    found = hashlib.sha256(b"something else").hexdigest()
+    for wanted in (right, "", "x"):
+        with (
+            refused(f"{lk} is not the expected file: its SHA-256", CorruptFileError, got=found),
+            open_export(lk, wanted),
+        ):
+            pass
+
+
+def test_a_file_that_changes_after_it_was_opened_changes_nothing(lk: Path, net: nn.Module) -> None:
+    with open_export(lk) as export:
+        tensors = export.tensors()
+    size = lk.stat().st_size
+    with lk.open("r+b") as file:
+        file.seek(size // 2)
+        file.write(b"\0" * (size - size // 2))
+        file.truncate(size // 2)
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in net.state_dict().items())
+
+
+def test_weights_exchanged_after_it_was_opened_are_found(lk: Path, tmp_path: Path, spec: ExportSpec) -> None:
+    other = copy.deepcopy(spec.model)
+    with torch.no_grad():
+        other[0].weight.add_(1)  # type: ignore[index, union-attr, operator]
+    write_export(tmp_path / "other.lk", replace(spec, model=other))
+    content = (tmp_path / "other.lk").read_bytes()
+    with open_export(lk) as export:
+        lk.write_bytes(content)
+        with pytest.raises(CorruptFileError, match="the checksum of its weights is wrong"):
+            export.tensors()
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+import torch
+from learnkit.models.spec import BackboneSpec
+from learnkit.persistence.lk.load import read_export
+read_export(Path(sys.argv[1]))  # so that no import is counted
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+spec = read_export(Path(sys.argv[2]))
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print((after - before) * 1024, sum(tensor.nbytes for tensor in spec.model.state_dict().values()))
+"""
+
+
+def test_reading_takes_the_memory_of_one_copy(tmp_path: Path, spec: ExportSpec, squeeze: Any) -> None:
+    wide = replace(squeeze, lin_ftrs=(30_000,))
+    for name, backbone in (("small", squeeze), ("wide", wide)):
+        write_export(tmp_path / name, replace(spec, model=backbone.build().model, backbone=backbone))
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "small"), str(tmp_path / "wide")]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **HERE})
+    taken, size = map(int, run.stdout.split())
+    assert size > 100_000_000
+    assert taken < 1.25 * size
+
+
+HERE = {"PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}

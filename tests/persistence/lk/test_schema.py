@@ -1,4 +1,4 @@
-"""Inputs, tasks and activations as JSON, and back."""
+"""How a model is built, its inputs and its activation as JSON, and back."""
 
 import json
 from pathlib import Path
@@ -10,25 +10,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from learnkit import Classification, MultiLabel, Regression, Segmentation
 from learnkit.data.image.preprocess import Normalize, Preprocess
 from learnkit.data.image.read import full_depth
 from learnkit.data.image.resize import Resize
-from learnkit.data.segmentation import Segmentation
-from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
-from learnkit.errors import CorruptFileError, MissingModelError, UsageError
+from learnkit.errors import CorruptFileError, MissingModelError
 from learnkit.losses.activations import identity, softmax
-from learnkit.losses.flattened import BCEWithLogitsLossFlat, CrossEntropyLossFlat
+from learnkit.losses.flattened import CrossEntropyLossFlat
 from learnkit.losses.focal import FocalLoss
+from learnkit.models import BackboneSpec
 from learnkit.persistence.lk.schema import (
     ACTIVATIONS,
     Inputs,
-    activation_name,
-    read_activation,
-    read_inputs,
-    read_task,
-    written_inputs,
-    written_task,
+    activation_from_json,
+    activation_to_json,
+    backbone_from_json,
+    backbone_to_json,
+    inputs_from_json,
+    inputs_to_json,
 )
+from tests.doubles import refused
 
 
 def as_json(content: Any) -> Any:
@@ -37,63 +38,6 @@ def as_json(content: Any) -> Any:
 
 def own_reader(path: str) -> np.ndarray[Any, Any]:
     return np.zeros((4, 4, 5), np.uint8)
-
-
-TASKS: list[Task | None] = [
-    Classification(("ant", "bee", "ção <b>")),
-    MultiLabel(("a", "b")),
-    MultiLabel(("a", "b", "c"), 0.123456789012345678),
-    MultiLabel(("a", "b"), (0.1, 1 / 3)),
-    Regression(("x", "y")),
-    Segmentation(("sky", "road")),
-    Segmentation({0: "ground", 255: "building"}, ignore_index=7),
-    Segmentation({(0, 0, 0): "void", (128, 64, 3): "road"}, ignore_index=(0, 0, 0)),
-    None,
-]
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_a_task_comes_back(task: Task | None) -> None:
-    again = read_task(as_json(written_task(task)), "x")
-    assert again == task
-    assert type(again) is type(task)
-
-
-def test_the_order_of_codes_stays_that_of_the_outputs() -> None:
-    task = Segmentation({9: "b", 3: "a"})
-    again = read_task(as_json(written_task(task)), "x")
-    assert isinstance(again, Segmentation)
-    assert (again.values, again.classes) == ((9, 3), ("b", "a"))
-
-
-def test_a_task_of_ones_own_is_not_exported() -> None:
-    class Ranking(Classification):
-        pass
-
-    with pytest.raises(UsageError, match=r"export: the task: got 'Ranking', expected one of learnkit\.data\.tasks"):
-        written_task(Ranking(("a", "b")))
-
-
-@pytest.mark.parametrize(
-    ("task", "change"),
-    [
-        (MultiLabel(("a", "b")), {"decode": "threshold:2"}),
-        (MultiLabel(("a", "b")), {"decode": "threshold:nan"}),
-        (MultiLabel(("a", "b")), {"decode": "threshold:"}),
-        (MultiLabel(("a", "b")), {"decode": "threshold:0.1,0.2,0.3"}),
-        (MultiLabel(("a", "b")), {"decode": "argmax"}),
-        (Segmentation(("a", "b")), {"task_args": {"values": [0, 0], "ignore_index": None}}),
-        (Segmentation(("a", "b")), {"task_args": {"values": [0, 1 << 20], "ignore_index": None}}),
-        (Segmentation(("a", "b")), {"task_args": {"values": [0, [1, 2, 3]], "ignore_index": None}}),
-        (Segmentation(("a", "b")), {"task_args": {"values": [0, 1], "ignore_index": "x"}}),
-        (Segmentation(("a", "b")), {"task_args": {"values": [0], "ignore_index": None}}),
-        (Segmentation(("a", "b")), {"classes": []}),
-        (Regression(("a",)), {"task_args": {"names": 3}}),
-    ],
-)
-def test_a_task_out_of_bounds_is_refused(task: Task, change: dict[str, Any]) -> None:
-    with pytest.raises(CorruptFileError):
-        read_task({**written_task(task), **change}, "x")
 
 
 INPUTS = [
@@ -108,51 +52,77 @@ INPUTS = [
 
 @pytest.mark.parametrize("inputs", INPUTS)
 def test_preprocessing_comes_back_to_the_last_digit(inputs: Inputs) -> None:
-    assert read_inputs({"transforms": as_json(written_inputs(inputs))}, "x", None) == inputs
+    assert inputs_from_json({"transforms": as_json(inputs_to_json(*inputs))}, "x", None) == inputs
 
 
-def test_a_reader_of_ones_own_is_asked_for() -> None:
+def test_a_custom_reader_has_to_be_given() -> None:
     inputs = Inputs(Preprocess(Resize((8, 8)), None, 5, own_reader), None)
-    content = {"transforms": as_json(written_inputs(inputs))}
+    content = {"transforms": as_json(inputs_to_json(*inputs))}
     assert "own_reader" not in str(content)
-    with pytest.raises(
-        MissingModelError, match=r"read by a function of your own. Pass it: load_learner\(file, reader="
-    ):
-        read_inputs(content, "x", None)
-    assert read_inputs(content, "x", own_reader) == inputs
+    with pytest.raises(MissingModelError, match=r"read by a custom function. Pass it: load_learner\(file, reader="):
+        inputs_from_json(content, "x", None)
+    assert inputs_from_json(content, "x", own_reader) == inputs
+
+
+def steps_of(height: object = 8, width: object = 8, channels: object = 3, **normalize: Any) -> list[dict[str, Any]]:
+    size = {"size": [height, width], "method": "crop", "interpolation": "bilinear"}
+    return [
+        {"name": "resize", "args": size},
+        {"name": "to_tensor", "args": {"channels": channels, "reader": None}},
+        {"name": "normalize", "args": {"mean": [0.5] * 3, "std": [0.5] * 3, **normalize}},
+    ]
+
+
+def test_sizes_up_to_their_bounds_are_read() -> None:
+    for height, width in ((16_384, 1), (1, 16_384), (8, 8)):
+        found = inputs_from_json({"transforms": steps_of(height, width)}, "x", None)
+        assert found.preprocess is not None
+        assert found.preprocess.resize.size == (height, width)
 
 
 @pytest.mark.parametrize(
-    "steps",
+    ("steps", "what"),
     [
-        [{"name": "resize", "args": {"size": [10**5, 10], "method": "crop", "interpolation": "bilinear"}}],
-        [{"name": "tensor"}, {"name": "tensor"}],
-        [{"name": "tensor", "args": {"shape": [-1]}}],
-        [{"name": "tensor", "args": {"shape": [1 << 24] * 8}}],
-        [{"name": "tensor", "args": {"shape": [1] * 20}}],
-        [3],
-        [{"name": "resize", "args": 3}, {"name": "to_tensor", "args": {}}],
+        (steps_of(height=16_385, width=1), "args size"),
+        (steps_of(height=0), "args size"),
+        (steps_of(height=8.5), "args size"),
+        (steps_of(16_000, 16_000), "transforms[0] size"),  # more pixels than any image may have
+        (steps_of(channels=0), "args channels"),
+        (steps_of(channels=10_001), "args channels"),
+        (steps_of(mean=[0.5] * 2), "args mean"),
+        (steps_of(std=[0.5, 0.5, 0]), "args std"),
+        (steps_of(std=[0.5, 0.5, float("inf")]), "args std"),
+        (steps_of()[:1], "the manifest transforms"),
+        (steps_of()[1::-1], "the manifest transforms"),
+        ([*steps_of(), *steps_of()], "the manifest transforms"),
+        ([{"name": "tensor"}, {"name": "tensor"}], "the manifest transforms"),
+        ([{"name": "tensor", "args": {"shape": [-1]}}], "args shape"),
+        ([{"name": "tensor", "args": {"shape": [1 << 24] * 8}}], "transforms[0] shape"),
+        ([{"name": "tensor", "args": {"shape": [1] * 20}}], "args shape"),
+        ([3], "transforms[0]"),
+        ([{"name": "resize", "args": 3}, *steps_of()[1:]], "args"),
+        ("resize", "the manifest transforms"),
     ],
 )
-def test_preprocessing_out_of_bounds_is_refused(steps: list[Any]) -> None:
-    with pytest.raises(CorruptFileError):
-        read_inputs({"transforms": steps}, "x", None)
+def test_preprocessing_out_of_bounds_is_refused(steps: object, what: str) -> None:
+    with pytest.raises(CorruptFileError) as caught:
+        inputs_from_json({"transforms": steps}, "x", None)
+    assert caught.value.what == f"x: {what}"
 
 
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"size": [16000, 16000]}, CorruptFileError),  # more pixels than any picture may have
         ({"method": "__import__"}, CorruptFileError),
         ({"interpolation": "lanczos"}, CorruptFileError),
         ({"fill": 3}, MissingModelError),
     ],
 )
 def test_a_resize_that_is_not_known_is_refused(change: dict[str, Any], error: type[Exception]) -> None:
-    steps = written_inputs(INPUTS[0])
+    steps = inputs_to_json(*INPUTS[0])
     steps[0]["args"].update(change)
-    with pytest.raises(error):
-        read_inputs({"transforms": steps}, "x", None)
+    with pytest.raises(error, match=f"x: args.*{next(iter(change))}"):
+        inputs_from_json({"transforms": steps}, "x", None)
 
 
 def own_activation(raw: Tensor) -> Tensor:
@@ -169,11 +139,8 @@ def own_activation(raw: Tensor) -> Tensor:
         (Regression().activation, 1, "identity"),
         (CrossEntropyLossFlat().activation, 3, "softmax"),
         (CrossEntropyLossFlat(axis=2).activation, 3, "custom"),
-        (
-            BCEWithLogitsLossFlat().activation if hasattr(BCEWithLogitsLossFlat, "activation") else torch.sigmoid,
-            2,
-            "sigmoid",
-        ),
+        (torch.sigmoid, 2, "sigmoid"),
+        (Tensor.exp, 2, "exp"),
         (FocalLoss().activation, 3, "softmax"),
         (FocalLoss().activation, 1, "sigmoid"),
         (FocalLoss(binary=True).activation, 3, "sigmoid"),
@@ -189,34 +156,50 @@ def own_activation(raw: Tensor) -> Tensor:
     ],
 )
 def test_an_activation_has_a_name(activation: Any, n_out: int, name: str) -> None:
-    assert activation_name(activation, n_out) == name
+    assert activation_to_json(activation, n_out) == name
     if name != "custom":
         raw = torch.randn(4, n_out)
         assert torch.equal(ACTIVATIONS[name](raw), activation(raw))
 
 
-def test_an_activation_of_ones_own_is_asked_for() -> None:
-    content = {"loss": {"activation": "custom"}, "temperature": 1.5}
+def test_no_activation_is_the_identity() -> None:
+    assert activation_to_json(None, 3) == "identity"
+
+
+def test_a_custom_activation_has_to_be_given() -> None:
+    content = {"loss": {"activation": "custom"}}
     with pytest.raises(MissingModelError, match=r"Pass it: load_learner\(file, activation=\.\.\.\)"):
-        read_activation(content, "x", None)
-    assert read_activation(content, Path("x"), own_activation) == (own_activation, 1.5)
-
-
-@pytest.mark.parametrize("classes", [[], ["ant"]])
-def test_too_few_classes_are_a_damaged_file(classes: list[str]) -> None:
-    with pytest.raises(CorruptFileError, match=r"x\.lk: the manifest classification: .*Export again"):
-        read_task({"task": "classification", "classes": classes, "decode": "argmax"}, "x.lk")
+        activation_from_json(content, "x", None)
+    assert activation_from_json(content, Path("x"), own_activation) is own_activation
 
 
 def test_a_step_with_more_than_a_name_and_arguments_is_refused() -> None:
-    steps = written_inputs(Inputs(None, (4,)))
-    with pytest.raises(MissingModelError, match=r"transforms\[0\] has fields .*'class'"):
-        read_inputs({"transforms": [steps[0] | {"class": "os.system"}]}, "x.lk", None)
+    steps = inputs_to_json(None, (4,))
+    with pytest.raises(MissingModelError, match=r"transforms\[0\] has fields .*: class\."):
+        inputs_from_json({"transforms": [steps[0] | {"class": "os.system"}]}, "x.lk", None)
 
 
-def test_a_colour_of_many_parts_is_named_in_few_words() -> None:
-    content = as_json(written_task(Segmentation(("sky", "road"))))
-    content["task_args"]["values"] = [[0] * 100_000, 1]
-    with pytest.raises(CorruptFileError) as caught:
-        read_task(content, "x.lk")
-    assert len(str(caught.value)) < 500
+def test_a_backbone_is_read_as_it_was_written(squeeze: BackboneSpec) -> None:
+    assert backbone_from_json(as_json(backbone_to_json(squeeze, "", 0)), "x") == squeeze
+
+
+def test_a_custom_model_is_written_as_a_label() -> None:
+    content = backbone_to_json(None, "N" * 200, 3)
+    assert content == {
+        "arch": {"source": "custom", "name": "N" * 100, "config": {}},
+        "head": {"kind": "none", "n_out": 3},
+    }
+    assert backbone_from_json(content, "x") is None
+
+
+def test_what_is_wrong_with_a_backbone_is_reported_with_the_file(squeeze: BackboneSpec) -> None:
+    content = squeeze.to_json()
+    content["head"]["n_out"] = 10**30
+    with refused("x.lk: head n_out", CorruptFileError, got="an integer of 100 bits"):
+        backbone_from_json(content, "x.lk")
+    content = {**squeeze.to_json(), "versions": {"learnkit": "9.9"}}
+    content["arch"]["name"] = "resnet1000"
+    with pytest.raises(MissingModelError, match="Nothing was imported") as caught:
+        backbone_from_json(content, "x.lk")
+    assert (caught.value.what, caught.value.got) == ("x.lk: arch name", "resnet1000")
+    assert caught.value.fix.startswith("The file was written with learnkit 9.9; or pass model=")

@@ -1,14 +1,15 @@
 """Networks of every family, through a file: the same layers and the same outputs."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from learnkit.models import BackboneSpec
-from learnkit.persistence.lk.file import built_model, open_export, write_export
+from learnkit.persistence.lk.file import write_export
+from learnkit.persistence.lk.load import read_export
+from learnkit.persistence.spec import ExportSpec
 
 FEW = ["resnet18", "googlenet", "regnet_x_400mf"]  # plain; with a buffer outside the state dict; not built on meta
 MANY = [
@@ -30,7 +31,7 @@ def outputs(model: nn.Module, x: Tensor) -> Tensor:
         return model.eval()(x)  # type: ignore[no-any-return]
 
 
-def comes_back(spec: BackboneSpec, manifest: dict[str, Any], path: Path, side: int) -> None:
+def comes_back(spec: BackboneSpec, path: Path, side: int) -> None:
     """Through a file, the network gives the very same numbers."""
     torch.manual_seed(1)
     model = spec.build().model
@@ -38,11 +39,9 @@ def comes_back(spec: BackboneSpec, manifest: dict[str, Any], path: Path, side: i
         if tensor.is_floating_point():
             tensor.add_(torch.rand_like(tensor) * 0.01)
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with path.open("wb") as file:
-        write_export(file, {**manifest, **spec.to_json()}, model)
+    write_export(path, ExportSpec(model, None, backbone=spec))
     before = torch.get_rng_state()
-    with open_export(path) as export:
-        again = built_model(export)
+    again = read_export(path).model
     assert torch.equal(torch.get_rng_state(), before)
     assert spec.matches(again)
     assert not any(module.training for module in again.modules())
@@ -52,29 +51,29 @@ def comes_back(spec: BackboneSpec, manifest: dict[str, Any], path: Path, side: i
 
 
 @pytest.mark.parametrize("name", FEW)
-def test_a_network_of_the_table_comes_back(name: str, manifest: dict[str, Any], tmp_path: Path) -> None:
-    comes_back(BackboneSpec(name, 3, lin_ftrs=(16,)), manifest, tmp_path / "m.lk", 64)
+def test_a_network_of_the_table_comes_back(name: str, tmp_path: Path) -> None:
+    comes_back(BackboneSpec(name, 3, lin_ftrs=(16,)), tmp_path / "m.lk", 64)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MANY)
-def test_networks_of_every_family_come_back(name: str, manifest: dict[str, Any], tmp_path: Path) -> None:
-    comes_back(BackboneSpec(name, 3), manifest, tmp_path / "m.lk", 96)
+def test_networks_of_every_family_come_back(name: str, tmp_path: Path) -> None:
+    comes_back(BackboneSpec(name, 3), tmp_path / "m.lk", 96)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TIMM)
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_networks_of_timm_come_back(name: str, manifest: dict[str, Any], tmp_path: Path) -> None:
+def test_networks_of_timm_come_back(name: str, tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")
     side = timm.get_pretrained_cfg(name.removeprefix("timm/")).input_size[-1]
-    comes_back(BackboneSpec(name, 3, image_size=(side, side)), manifest, tmp_path / "m.lk", side)
+    comes_back(BackboneSpec(name, 3, image_size=(side, side)), tmp_path / "m.lk", side)
 
 
-def test_timms_buffers_outside_the_state_dict_come_back(manifest: dict[str, Any], tmp_path: Path) -> None:
+def test_timms_buffers_outside_the_state_dict_come_back(tmp_path: Path) -> None:
     pytest.importorskip("timm")
     spec = BackboneSpec("timm/test_maxvit", 2, lin_ftrs=(), image_size=(64, 64))
-    comes_back(spec, manifest, tmp_path / "m.lk", 64)
+    comes_back(spec, tmp_path / "m.lk", 64)
 
 
 @pytest.mark.parametrize(
@@ -86,5 +85,5 @@ def test_timms_buffers_outside_the_state_dict_come_back(manifest: dict[str, Any]
         BackboneSpec("squeezenet1_1", 4, "unet", in_chans=2),
     ],
 )
-def test_every_argument_comes_back(spec: BackboneSpec, manifest: dict[str, Any], tmp_path: Path) -> None:
-    comes_back(spec, manifest, tmp_path / "m.lk", 64)
+def test_every_argument_comes_back(spec: BackboneSpec, tmp_path: Path) -> None:
+    comes_back(spec, tmp_path / "m.lk", 64)

@@ -1,0 +1,63 @@
+"""A model as a file, in learnkit's own format or for other programs."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from learnkit.atomic_files import named_file
+from learnkit.checks import check_choice
+from learnkit.errors import UsageError
+from learnkit.persistence.deploy.onnx import export_onnx
+from learnkit.persistence.deploy.pt2 import export_pt2
+from learnkit.persistence.lk.file import write_export
+from learnkit.persistence.spec import ExportSpec
+from learnkit.types import PathLike
+
+__all__ = ["ExportFormat", "export"]
+
+ExportFormat: TypeAlias = Literal["lk", "onnx", "pt2"]
+WRITERS = {"onnx": export_onnx, "pt2": export_pt2}  # for other programs, with a description next to the file
+
+
+def export(
+    file: PathLike, spec: ExportSpec, to: ExportFormat = "lk", *, preprocessing: bool = False, activation: bool = True
+) -> Path:
+    """Write a model as one file; see `Learner.export`.
+
+    Args:
+        file: the path; the suffix of the format is added where it is missing.
+        spec: the model and what it means.
+        to: "lk" for `load_learner`, "onnx", or "pt2" for torch.export's format, which runs code when it is opened.
+        preprocessing: for the others, take images (N, H, W, C) in uint8 at their size, and normalize them inside.
+        activation: for the others, end in what a user reads (probabilities, with the temperature), not in raw outputs.
+
+    Raises:
+        UsageError: another format, an option of another format, a file without a name.
+        ExportError: a model that other programs cannot be given; nothing is written.
+    """
+    path = named_file("file", file)
+    check_choice("to", to, ("lk", *WRITERS))
+    if to == "lk":
+        if preprocessing or not activation:
+            option = "preprocessing=True" if preprocessing else "activation=False"
+            raise UsageError(
+                f'export: {option} belongs to to="onnx" and to="pt2"',
+                fix='Leave it out: a file for load_learner (to="lk") has the preprocessing and the activation anyway.',
+            )
+        path = _lk_path(path)
+        write_export(path, spec)
+        return path
+    if spec.card:
+        raise UsageError('export: card= belongs to to="lk"', fix=f"Leave it out: a file for {to} has no place for it.")
+    path = path if path.suffix == f".{to}" else path.with_name(f"{path.name}.{to}")
+    WRITERS[to](path, spec if activation else replace(spec, activation=None), preprocessing=preprocessing)
+    return path
+
+
+def _lk_path(path: Path) -> Path:
+    if path.suffix.removeprefix(".") in WRITERS:
+        raise UsageError(
+            f"export: learnkit's own format under the name {path.name}",
+            fix=f'For {path.suffix[1:].upper()} add to="{path.suffix[1:]}"; otherwise let the name end in .lk.',
+        )
+    return path if path.suffix else path.with_name(f"{path.name}.lk")

@@ -1,0 +1,116 @@
+"""Tasks as the parts of a manifest that say what outputs mean, and back."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
+from learnkit.errors import DataError, MissingModelError, UsageError
+from learnkit.persistence.lk.json_fields import Fields, JsonObject, brief, corrupt
+
+__all__ = ["task_from_json", "task_to_json"]
+
+MAX_CLASSES = 1_000_000
+
+
+def task_to_json(task: Task | None) -> JsonObject:
+    """The parts `task`, `classes`, `decode` and, where there is more to know, `task_args`.
+
+    Raises:
+        UsageError: a custom task.
+    """
+    kinds: dict[type, str] = {
+        Classification: "classification", MultiLabel: "multilabel", Regression: "regression",
+        Segmentation: "segmentation", type(None): "none",
+    }  # fmt: skip
+    if type(task) not in kinds:
+        raise UsageError(
+            "task of the data", got=type(task).__name__,
+            expected="Classification, MultiLabel, Regression or Segmentation",
+            fix="Set learn.dls.task to the nearest of them before.",
+        )  # fmt: skip
+    content: JsonObject = {"task": kinds[type(task)], "classes": list(task.classes) if task else [], "decode": "none"}
+    if isinstance(task, Classification | Segmentation):
+        content["decode"] = "argmax"
+    if isinstance(task, MultiLabel):
+        each = task.threshold if isinstance(task.threshold, Sequence) else (task.threshold,)
+        content["decode"] = f"threshold:{','.join(repr(float(one)) for one in each)}"
+    if isinstance(task, Regression):
+        content["task_args"] = {"names": list(task.names)}
+    if isinstance(task, Segmentation):
+        values = [value if isinstance(value, int) else list(value) for value in task.values]
+        ignored = task.ignore_index
+        content["task_args"] = {
+            "values": values,
+            "ignore_index": ignored if ignored is None or isinstance(ignored, int) else list(ignored),
+        }
+    return content
+
+
+def task_from_json(manifest: JsonObject, path: Path | str) -> Task | None:
+    """Back from `task_to_json`.
+
+    Raises:
+        MissingModelError: a task that is not known.
+        CorruptFileError: values out of bounds.
+    """
+    fields = Fields(manifest, "the manifest", path)
+    name = fields.text("task")
+    if name not in _TASKS:
+        raise MissingModelError(
+            f"{path} is for the task {name!r}, which this learnkit does not know", fix="Update learnkit."
+        )
+    try:
+        return _TASKS[name](fields, fields.texts("classes", MAX_CLASSES))
+    except (DataError, UsageError) as error:
+        raise corrupt(path, f"the manifest {name}: {error}") from error
+
+
+def _classification(fields: Fields, classes: tuple[str, ...]) -> Task:
+    fields.choice("decode", ("argmax",))
+    return Classification(classes)
+
+
+def _multilabel(fields: Fields, classes: tuple[str, ...]) -> Task:
+    decode = fields.text("decode", 40 * len(classes) + 100)
+    kind, _, numbers = decode.partition(":")
+    try:
+        each = tuple(map(float, numbers.split(",")))
+    except ValueError:
+        each = ()
+    if kind != "threshold" or len(each) not in (1, len(classes)):
+        expected = "threshold: and one number, or one per class"
+        raise corrupt(fields.path, "the manifest decode", got=brief(decode), expected=expected)
+    thresholds: Any = each[0] if len(each) == 1 else each
+    return MultiLabel(classes, thresholds)
+
+
+def _regression(fields: Fields, classes: tuple[str, ...]) -> Task:
+    fields.choice("decode", ("none",))
+    return Regression(fields.part("task_args", ("names",)).texts("names", MAX_CLASSES))
+
+
+def _segmentation(fields: Fields, classes: tuple[str, ...]) -> Task:
+    fields.choice("decode", ("argmax",))
+    args = fields.part("task_args", ("values", "ignore_index"))
+    values = args.value("values", lambda v: isinstance(v, list) and len(v) == len(classes), "one pixel value per class")
+    pixels = [_pixel(value) for value in values]
+    if len(set(pixels)) < len(classes):
+        raise corrupt(fields.path, "task_args values", expected="a different one per class")
+    return Segmentation(dict(zip(pixels, classes, strict=True)), _pixel(args.content.get("ignore_index")))
+
+
+def _pixel(value: Any) -> Any:
+    is_color = isinstance(value, list) and len(value) == 3 and all(type(part) is int for part in value)
+    return tuple(value) if is_color else value if type(value) is int or value is None else -1  # refused by the task
+
+
+def _none(fields: Fields, classes: tuple[str, ...]) -> Task | None:
+    return None
+
+
+_TASKS: dict[str, Callable[[Fields, tuple[str, ...]], Task | None]] = {
+    "classification": _classification, "multilabel": _multilabel, "regression": _regression,
+    "segmentation": _segmentation, "none": _none,
+}  # fmt: skip

@@ -1,0 +1,121 @@
+"""What any exported model is: the network with what goes in, what comes out, and what both mean."""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from learnkit.checks import check_number
+from learnkit.data.image.preprocess import Preprocess
+from learnkit.data.tasks import Task
+from learnkit.errors import UsageError
+from learnkit.models.spec import BackboneSpec
+from learnkit.types import Activation
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["CUSTOM_LOSS", "ExportSpec", "loss_name", "training_facts"]
+
+MAX_CARD = 100_000  # characters
+CUSTOM_LOSS = "own:"  # before the name of a loss that the task does not have anyway
+LOSSES = {
+    "CrossEntropyLoss": "cross_entropy",
+    "BCEWithLogitsLoss": "bce_with_logits",
+    "MSELoss": "mse",
+    "MSELossFlat": "mse",
+}
+
+
+@dataclass(frozen=True)
+class ExportSpec:
+    """A model and all that a program that runs it must know. A learner makes one, every writer takes one.
+
+    Args:
+        model: only read: its mode, weights, gradients and device stay as they are.
+        input_shape: of one input as the model sees it, without the batch: (C, H, W) for images; None if not known.
+        task: what the outputs mean; None when that is not known.
+        preprocess: how images are prepared; None for other data.
+        dtype: of the inputs as the model sees them.
+        activation: from raw outputs to what a user reads; None for raw outputs.
+        temperature: the raw outputs are divided by it before the activation.
+        backbone: how the model was built; None for a custom model.
+        loss_name: see `loss_name`.
+        training: see `training_facts`.
+        card: what a reader should know, in the user's words.
+
+    Raises:
+        UsageError: a temperature that is not above 0, or a card that is not a text or too long.
+    """
+
+    model: nn.Module
+    input_shape: tuple[int, ...] | None
+    task: Task | None = None
+    preprocess: Preprocess | None = None
+    dtype: torch.dtype = torch.float32
+    activation: Activation | None = None
+    temperature: float = 1.0
+    backbone: BackboneSpec | None = None
+    loss_name: str = ""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    card: str = ""
+
+    def __post_init__(self) -> None:
+        check_number("temperature", self.temperature, "(0, inf)", expected="a finite number above 0")
+        expected = f"a text of at most {MAX_CARD:,} characters"
+        if not isinstance(self.card, str):
+            raise UsageError("card", got=self.card, expected=expected)
+        if len(self.card) > MAX_CARD:
+            raise UsageError("card", got=f"{self.card[:20]}... ({len(self.card):,} characters)", expected=expected)
+
+
+def loss_name(loss: Any, task: Task | None) -> str:
+    """The name of the loss that a task has anyway; for another one "own:" and the name of its class, as a label."""
+    usual = task.loss() if task else None
+    names = ("reduction", "label_smoothing", "ignore_index", "weight", "pos_weight")
+    is_usual = isinstance(usual, type(loss)) and all(  # the usual one may be a subclass of torch's
+        getattr(loss, name, None) is getattr(usual, name, None) or getattr(loss, name) == getattr(usual, name)
+        for name in names
+    )
+    label = getattr(loss, "__name__", type(loss).__name__)[:100]
+    return LOSSES.get(label, label) if is_usual else f"{CUSTOM_LOSS}{label}"
+
+
+def training_facts(
+    epochs: int, rows: Sequence[Mapping[str, Any]], samples: "pd.DataFrame | None", folder: Path
+) -> dict[str, Any]:
+    """The epochs trained, the finite numbers of the last row of the history, and a digest of the data.
+
+    Args:
+        epochs: trained so far.
+        rows: of the history.
+        samples: the table of images; None for other data.
+        folder: of the data, which the digest leaves out of the paths.
+    """
+    last = rows[-1] if rows else {}
+    numbers = {str(name): float(value) for name, value in last.items() if isinstance(value, int | float)}
+    metrics = {name: value for name, value in numbers.items() if math.isfinite(value) and name not in ("epoch", "time")}
+    facts: dict[str, Any] = {"epochs": epochs, "metrics": metrics}
+    if samples is not None and len(samples):
+        facts["data_sha256"] = _samples_sha256(samples, folder)
+    return facts
+
+
+def _samples_sha256(samples: "pd.DataFrame", folder: Path) -> str:
+    """The SHA-256 of the names of the files, relative to the folder, with their targets and splits."""
+    digest = hashlib.sha256()
+    for item, target, split in samples[["input", "target", "split"]].itertuples(index=False):
+        path = Path(item)
+        name = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
+        digest.update(f"{name.as_posix()}\t{_portable(target, folder)}\t{split}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _portable(target: Any, folder: Path) -> str:
+    is_below = isinstance(target, str | Path) and Path(target).is_relative_to(folder)
+    return Path(target).relative_to(folder).as_posix() if is_below else str(target)
