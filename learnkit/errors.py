@@ -25,6 +25,7 @@ Interrupt                                        raised by callbacks to steer th
 
 import sys
 import warnings
+from typing import Self, TypeVar
 
 from learnkit.text import printable
 
@@ -85,6 +86,15 @@ class LearnkitError(Exception):
         self.message = message = printable(message)
         super().__init__(message)
 
+    def prefixed(self, where: str) -> Self:
+        """The same error, its `what` and message beginning with where it happened.
+
+        >>> print(UsageError("targets", got=3, expected="0 to 2").prefixed("metric f1"))
+        metric f1: targets: got 3, expected 0 to 2
+        """
+        message, what = f"{printable(where)}: {self.message}", f"{where}: {self.what}"
+        return _restored(type(self), message, what, self.got, self.expected, self.fix)
+
     def __str__(self) -> str:
         return self.message  # KeyError and OSError would otherwise reword it
 
@@ -94,11 +104,10 @@ class LearnkitError(Exception):
 
 
 _PLAIN = (bool, int, float, str, type(None))
+_Error = TypeVar("_Error", bound=LearnkitError)
 
 
-def _restored(
-    kind: type[LearnkitError], message: str, what: str, got: object, expected: str, fix: str
-) -> LearnkitError:
+def _restored(kind: type[_Error], message: str, what: str, got: object, expected: str, fix: str) -> _Error:
     error = kind(message)
     error.what, error.got, error.expected, error.fix = what, got, expected, fix
     return error

@@ -3,6 +3,7 @@
 Fawcett, "An introduction to ROC analysis" (2006).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from learnkit.errors import UsageError
 
-__all__ = ["PRCurve", "ROCCurve", "pr_curve", "ranked_counts", "roc_curve"]
+__all__ = ["Curve", "PRCurve", "ROCCurve", "mean_area", "pr_curve", "ranked_counts", "roc_curve"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -73,6 +74,26 @@ def pr_curve(scores: npt.NDArray[Any], is_there: npt.NDArray[np.bool_]) -> PRCur
     precision, recall = found / (found + invented), _shares(found)
     area = float(np.sum(np.diff(recall, prepend=0) * precision))
     return PRCurve(np.append(precision[::-1], 1), np.append(recall[::-1], 0), thresholds[::-1], area)
+
+
+Curve: TypeAlias = Callable[[npt.NDArray[Any], npt.NDArray[np.bool_]], ROCCurve | PRCurve]
+
+
+def mean_area(curve: Curve, scores: npt.NDArray[Any], is_there: npt.NDArray[np.bool_], average: str) -> float:
+    """Mean of the areas of C classes, over those that have an area; nan when none has, or a score is nan.
+
+    Args:
+        curve: `roc_curve` or `pr_curve`.
+        scores: (N, C).
+        is_there: (N, C), whether the item is of the class.
+        average: "weighted" by the items of each class; any other counts classes the same.
+    """
+    if not len(scores) or np.isnan(scores).any():
+        return float("nan")
+    areas = np.array([curve(scores[:, c], is_there[:, c]).area for c in range(scores.shape[1])])
+    weights = is_there.sum(axis=0) if average == "weighted" else np.ones(len(areas))
+    known = ~np.isnan(areas)
+    return float(np.average(areas[known], weights=weights[known])) if known.any() else float("nan")
 
 
 def ranked_counts(

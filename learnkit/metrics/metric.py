@@ -4,20 +4,19 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from learnkit.checks import nearest
+from learnkit.checks import check_int, nearest
 from learnkit.errors import UsageError
+from learnkit.metrics.accumulate import Sums, mean, precise, total_and_count
+from learnkit.metrics.accumulated import AccumulatedMetric, Batch, Targets
 from learnkit.metrics.factories import FACTORIES
 from learnkit.metrics.functions import METRICS, NamedMetric
-from learnkit.metrics.lazy import LazyMetric, Targets
 
 __all__ = [
-    "ElementMetric",
     "FunctionMetric",
     "Metric",
     "MetricSpec",
@@ -56,6 +55,13 @@ class Metric(Protocol):
         """Add a batch: raw outputs (N, ...) and targets (N, ...)."""
         ...
 
+    def merge(self, other: Any) -> None:
+        """Add what another metric of the same kind has gathered, from another part of the set.
+
+        What several processes use; a custom object without it works in a single one.
+        """
+        ...
+
     def compute(self) -> float:
         """The number over all that was added since the last reset, nan if that is nothing."""
         ...
@@ -71,8 +77,8 @@ def make_metrics(spec: MetricSpec) -> list[Metric]:
             and an object's own `name`, are kept.
 
     Raises:
-        UsageError: an unknown name (the nearest are listed), a name that needs torchmetrics where it is not installed,
-            a class instead of an object, something that cannot be called, or the same name twice.
+        UsageError: an unknown name (the nearest are listed), a class instead of an object, something that cannot be
+            called, or the same name twice.
 
     >>> [metric.name for metric in make_metrics(["accuracy", torch.nn.functional.cross_entropy])]
     ['accuracy', 'cross_entropy']
@@ -92,7 +98,7 @@ def make_metrics(spec: MetricSpec) -> list[Metric]:
 
 
 def _make(part: object) -> Metric:
-    if isinstance(part, ElementMetric | FunctionMetric | ObjectMetric | LazyMetric):
+    if isinstance(part, AccumulatedMetric | FunctionMetric | ObjectMetric):
         return part
     if isinstance(part, str):
         if part in FACTORIES:
@@ -100,7 +106,7 @@ def _make(part: object) -> Metric:
         if part not in METRICS:
             fix = f"Nearest: {nearest(part, [*METRICS, *FACTORIES])}."
             raise UsageError("metrics", got=part, expected="a known metric, a function or an object", fix=fix)
-        return ElementMetric(part, METRICS[part])
+        return _element_metric(part, METRICS[part])
     if inspect.isclass(part):
         fix = f"Pass {part.__name__}(...)."
         raise UsageError("metrics", got=part.__name__, expected="an instance, not a class", fix=fix)
@@ -114,59 +120,42 @@ def _make(part: object) -> Metric:
         return _make(part())
     for name, named in METRICS.items():
         if function is named.function:  # the same numbers by function as by name: rmse is no mean of batches
-            given = (part.args, part.keywords) if isinstance(part, functools.partial) else ((), {})
-            return ElementMetric(name, named, *given)
+            args, keywords = (part.args, part.keywords) if isinstance(part, functools.partial) else ((), {})
+            return _element_metric(name, named, *args, **keywords)
     return FunctionMetric(part)
 
 
 def targets_of(metric: Metric) -> tuple[Targets, ...] | None:
     """The targets a metric of learnkit's is meant for; None of a user's function or object, which knows by itself."""
-    return metric.takes if isinstance(metric, ElementMetric | LazyMetric) else None
+    return metric.takes if isinstance(metric, AccumulatedMetric) else None
 
 
 def metrics_for(targets: Targets) -> list[str]:
-    """The names of the metrics that are meant for these targets, as far as the packages they need are installed."""
+    """The names of the metrics that are meant for these targets."""
     names = [name for name, named in METRICS.items() if targets in named.takes]
-    with suppress(UsageError):  # no torchmetrics
-        names += [name for name, factory in FACTORIES.items() if targets in factory().takes]
-    return names
+    return names + [name for name, factory in FACTORIES.items() if targets in factory().takes]
 
 
-class ElementMetric:
-    """A metric known by name: the mean of its elements over the whole set, whatever the batches."""
+def _element_metric(name: str, named: NamedMetric, *args: Any, **keywords: Any) -> AccumulatedMetric:
+    """The mean of a named metric's elements over the whole set."""
 
-    def __init__(
-        self, name: str, named: NamedMetric, args: Sequence[Any] = (), keywords: dict[str, Any] | None = None
-    ) -> None:
-        self.name = name
-        self.takes = named.takes
-        self.higher_is_better = named.higher_is_better
-        self._elements = functools.partial(named.elements, *args, **(keywords or {}))
-        self._finish = named.finish
-        self.reset()
+    def prepare(preds: Tensor, targets: Tensor) -> Batch:
+        return Batch(total_and_count(*named.elements(preds, targets, *args, **keywords)))
 
-    def reset(self) -> None:
-        self._sums: list[Tensor] = []  # scalars on the device
-        self._n = 0
+    def finish(total: Tensor, count: Tensor) -> float:
+        return named.finish(mean(total, count))
 
-    def update(self, preds: Tensor, targets: Tensor) -> None:
-        elements = self._elements(preds, targets).detach()
-        self._sums.append(elements.sum())
-        self._n += elements.numel()
-
-    def compute(self) -> float:
-        return self._finish(sum(_read(self._sums)) / self._n) if self._n else float("nan")
+    return AccumulatedMetric(name, prepare, Sums(), finish, takes=named.takes, higher_is_better=named.higher_is_better)
 
 
-def top_k(k: int = 5, *, name: str | None = None) -> ElementMetric:
+def top_k(k: int = 5, *, name: str | None = None) -> AccumulatedMetric:
     """The metric `top_k_accuracy` for this k, called "top_3_accuracy" for 3 unless it is given a name.
 
     Raises:
         UsageError: a k below 1; at the first batch, one above the number of classes.
     """
-    if k < 1:
-        raise UsageError("top_k: k", got=k, expected="1 or more")
-    return ElementMetric(name or f"top_{k}_accuracy", METRICS["top_k_accuracy"], keywords={"k": k})
+    check_int("top_k: k", k, 1)
+    return _element_metric(name or f"top_{k}_accuracy", METRICS["top_k_accuracy"], k=k)
 
 
 class FunctionMetric:
@@ -182,8 +171,7 @@ class FunctionMetric:
         self.reset()
 
     def reset(self) -> None:
-        self._values: list[Tensor] = []  # scalars on the device
-        self._sizes: list[int] = []
+        self._sums = Sums()  # of value times items, and of items
 
     def update(self, preds: Any, targets: Any) -> None:
         with torch.no_grad():
@@ -193,13 +181,15 @@ class FunctionMetric:
                 f"metric {self.name}", got=value, expected="a number for each batch", fix="Return a scalar tensor."
             )
         value = value.detach() if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
-        self._values.append(_scalar(value, self.name).clone())  # a view would keep its whole batch alive
-        self._sizes.append(len(preds[0] if isinstance(preds, tuple | list) else preds))
+        value = precise(_scalar(value, self.name))
+        size = len(preds[0] if isinstance(preds, tuple | list) else preds)
+        self._sums.update(value * size, torch.full_like(value, size))
+
+    def merge(self, other: "FunctionMetric") -> None:
+        self._sums.merge(other._sums)
 
     def compute(self) -> float:
-        pairs = zip(_read(self._values), self._sizes, strict=True)
-        n = sum(self._sizes)
-        return sum(value * size for value, size in pairs) / n if n else float("nan")
+        return mean(*self._sums.compute()) if self._sums.sums else float("nan")
 
 
 class ObjectMetric:
@@ -221,6 +211,21 @@ class ObjectMetric:
         self._metric.update(preds, targets)
         self._n_updates += 1
 
+    def merge(self, other: "ObjectMetric") -> None:
+        """Through the object's own `merge`, or torchmetrics' `merge_state`.
+
+        Raises:
+            UsageError: it has neither.
+        """
+        if not other._n_updates:
+            return
+        merge = getattr(self._metric, "merge", None) or getattr(self._metric, "merge_state", None)
+        if merge is None:
+            expected = "an object with merge(other), to add up what several processes have seen"
+            raise UsageError(f"metric {self.name}", got=type(self._metric).__name__, expected=expected)
+        merge(other._metric)
+        self._n_updates += other._n_updates
+
     def compute(self) -> float:
         if not self._n_updates:
             return float("nan")
@@ -238,17 +243,6 @@ def _scalar(value: Tensor, name: str) -> Tensor:
         fix = "Average it, for a torchmetrics object with average='macro'."
         raise UsageError(f"metric {name}", got=tuple(value.shape), expected="one number, shape ()", fix=fix)
     return value.reshape(())
-
-
-def _read(scalars: list[Tensor]) -> list[float]:
-    """The numbers of scalars on a device, all in one wait, in double precision from here on."""
-    if not scalars:
-        return []
-    kept = scalars[0].dtype
-    same = all(scalar.dtype == kept and scalar.device == scalars[0].device for scalar in scalars)
-    if same:
-        return [float(number) for number in torch.stack(scalars).tolist()]
-    return [float(scalar) for scalar in scalars]
 
 
 def _name(metric: Any) -> str:

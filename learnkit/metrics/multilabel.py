@@ -1,14 +1,24 @@
-"""Metrics of any number of labels an item, made by name or with settings.
+"""Metrics of any number of labels per item, made by name or with settings.
 
 All take raw outputs (N, C) or (N, C, ...) and targets of the same shape, 0 or 1; the name ends in _multi.
 """
 
-from typing import Any
+from torch import Tensor
 
-from learnkit.metrics.counts import check_threshold, f_of, jaccard_of, label_counts, precision_of, recall_of
-from learnkit.metrics.lazy import LABELS, LazyMetric, import_torchmetrics
-from learnkit.metrics.ranking import label_ranking
-from learnkit.metrics.shapes import label_probabilities
+from learnkit.checks import check_choice
+from learnkit.metrics.accumulate import Kept, Sums, mean, total_and_count
+from learnkit.metrics.accumulated import LABELS, AccumulatedMetric, Batch
+from learnkit.metrics.counts import (
+    check_threshold,
+    f_of,
+    jaccard_of,
+    label_answers,
+    label_counts,
+    precision_of,
+    recall_of,
+)
+from learnkit.metrics.curves import Curve, mean_area, pr_curve, roc_curve
+from learnkit.metrics.shapes import check_labels, label_rows
 
 __all__ = [
     "auroc_multi",
@@ -23,7 +33,7 @@ __all__ = [
 ]
 
 
-def precision_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> LazyMetric:
+def precision_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
     """Share of the yes to a label that are right.
 
     Args:
@@ -34,51 +44,53 @@ def precision_multi(*, average: str = "macro", threshold: float = 0.5, name: str
         name: its column in the history; "precision_multi", or for example "precision_multi_micro", unless given.
 
     Raises:
-        UsageError: settings that cannot be, or torchmetrics is not installed.
+        UsageError: settings that cannot be.
     """
     return label_counts(name or _named("precision", average), precision_of, average, threshold)
 
 
-def recall_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> LazyMetric:
+def recall_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
     """Share of the items of a label that got it; arguments as for `precision_multi`."""
     return label_counts(name or _named("recall", average), recall_of, average, threshold)
 
 
 def f_beta_multi(
     beta: float = 1.0, *, average: str = "macro", threshold: float = 0.5, name: str | None = None
-) -> LazyMetric:
+) -> AccumulatedMetric:
     """Harmonic mean of precision and recall, recall `beta` times as important; others as for `precision_multi`."""
     return label_counts(name or _named(f"f{beta:g}", average), f_of(beta), average, threshold)
 
 
-def f1_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> LazyMetric:
+def f1_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
     """`f_beta_multi` for beta 1."""
     return f_beta_multi(1.0, average=average, threshold=threshold, name=name)
 
 
-def f2_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> LazyMetric:
+def f2_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
     """`f_beta_multi` for beta 2."""
     return f_beta_multi(2.0, average=average, threshold=threshold, name=name)
 
 
-def jaccard_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> LazyMetric:
+def jaccard_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
     """Right yes by yes answered or wanted; arguments as for `precision_multi`."""
     return label_counts(name or _named("jaccard", average), jaccard_of, average, threshold)
 
 
-def hamming_multi(*, threshold: float = 0.5, name: str | None = None) -> LazyMetric:
-    """Share of single yes/no answers that are wrong, over all items and labels: 1 - `accuracy_multi`."""
+def hamming_multi(*, threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
+    """Share of single yes/no predictions that are wrong, over all items and labels: 1 - `accuracy_multi`."""
     check_threshold(threshold)
 
-    def build(n_labels: int) -> Any:
-        return import_torchmetrics("hamming_multi").classification.BinaryHammingDistance(threshold, validate_args=False)
+    def prepare(preds: Tensor, targets: Tensor) -> Batch:
+        predicted, wanted, checked = label_answers(preds, targets, threshold)
+        return Batch(total_and_count(predicted != wanted), predicted.shape[1], checked)
 
-    name = name or "hamming_multi"
-    return LazyMetric(name, label_probabilities, build, takes=LABELS, higher_is_better=False)
+    return AccumulatedMetric(
+        name or "hamming_multi", prepare, Sums(), mean, takes=LABELS, higher_is_better=False, check=check_labels
+    )
 
 
-def auroc_multi(*, average: str = "macro", name: str | None = None) -> LazyMetric:
-    """Area under the ROC curve of each label, exact; every probability is kept until the end.
+def auroc_multi(*, average: str = "macro", name: str | None = None) -> AccumulatedMetric:
+    """Area under the ROC curve of each label, exact; every output is kept until the end.
 
     Args:
         average: "macro", the mean over the labels that some items have and some have not (nan when there is none);
@@ -86,14 +98,28 @@ def auroc_multi(*, average: str = "macro", name: str | None = None) -> LazyMetri
         name: its column in the history; "auroc_multi" unless given.
 
     Raises:
-        UsageError: another average, or torchmetrics is not installed.
+        UsageError: another average.
     """
-    return label_ranking(name or _named("auroc", average), "AUROC", average)
+    return _of_curves(name or _named("auroc", average), roc_curve, average)
 
 
-def average_precision_multi(*, average: str = "macro", name: str | None = None) -> LazyMetric:
+def average_precision_multi(*, average: str = "macro", name: str | None = None) -> AccumulatedMetric:
     """Average precision of each label that some items have, exact; arguments as for `auroc_multi`."""
-    return label_ranking(name or _named("average_precision", average), "AveragePrecision", average)
+    return _of_curves(name or _named("average_precision", average), pr_curve, average)
+
+
+def _of_curves(name: str, curve: Curve, average: str) -> AccumulatedMetric:
+    check_choice("average", average, ("macro", "weighted", "micro"))
+
+    def prepare(preds: Tensor, targets: Tensor) -> Batch:
+        scores, wanted, checked = label_rows(preds, targets)
+        return Batch((scores, wanted), scores.shape[1], checked)
+
+    def finish(scores: Tensor, wanted: Tensor) -> float:
+        shape = (-1, 1) if average == "micro" else scores.shape
+        return mean_area(curve, scores.double().reshape(shape).numpy(), wanted.reshape(shape).numpy(), average)
+
+    return AccumulatedMetric(name, prepare, Kept(), finish, takes=LABELS, check=check_labels)
 
 
 def _named(name: str, average: str) -> str:

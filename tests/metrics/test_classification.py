@@ -1,4 +1,4 @@
-"""Metrics of one class an item, against scikit-learn on the whole arrays."""
+"""Metrics of one class per item, against scikit-learn on the whole arrays."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,20 @@ from sklearn import metrics as sk
 from torch import Tensor
 
 from learnkit.errors import UsageError
-from learnkit.metrics import auroc, average_precision, f1, f_beta, jaccard, kappa, make_metrics, precision, recall
+from learnkit.metrics import (
+    METRICS,
+    auroc,
+    average_precision,
+    f1,
+    f2,
+    f_beta,
+    jaccard,
+    kappa,
+    make_metrics,
+    precision,
+    recall,
+)
+from tests.doubles import refused
 
 N, C = 83, 6
 Check = Callable[[Any, Tensor, Tensor, float], None]
@@ -102,6 +115,8 @@ def test_the_way_to_average_can_be_chosen(check: Check, average: str) -> None:
     check(f_beta(beta=0.5, average=average), preds, targets, sk.fbeta_score(y, p, beta=0.5, average=average))
     check(precision(average=average), preds, targets, sk.precision_score(y, p, average=average))
     check(recall(average=average), preds, targets, sk.recall_score(y, p, average=average))
+    check(f1(average=average), preds, targets, sk.f1_score(y, p, average=average))
+    check(f2(average=average), preds, targets, sk.fbeta_score(y, p, beta=2, average=average))
     check(jaccard(average=average), preds, targets, sk.jaccard_score(y, p, average=average))
 
 
@@ -117,6 +132,8 @@ def test_binary_is_class_one_of_two_outputs(check: Check, threshold: float) -> N
     preds, targets = several(c=2)
     expected = sk.f1_score(targets, preds.softmax(1)[:, 1] > threshold)
     check(f1(average="binary", threshold=threshold), preds, targets, expected)
+    of_two = sk.fbeta_score(targets, preds.softmax(1)[:, 1] > threshold, beta=2)
+    check(f2(average="binary", threshold=threshold), preds, targets, of_two)
     check(f1(threshold=threshold), preds[:, 1] - preds[:, 0], targets, expected)
 
 
@@ -174,6 +191,14 @@ def test_areas_where_all_items_are_of_one_class(name: str, value: float) -> None
         assert metric.compute() == pytest.approx(value, nan_ok=True)
 
 
+@pytest.mark.parametrize("name", ["auroc", "average_precision"])
+@pytest.mark.parametrize("preds", [torch.tensor([0.0, math.nan, 1.0]), torch.tensor([[0.0, math.nan]] * 3)])
+def test_areas_of_outputs_that_are_nan_are_nan(name: str, preds: Tensor) -> None:
+    (metric,) = make_metrics(name)
+    metric.update(preds, torch.tensor([0, 1, 1]))
+    assert math.isnan(metric.compute())
+
+
 def test_large_outputs_stay_apart() -> None:
     """In single precision their probabilities would all be 1."""
     (metric,) = make_metrics("auroc")
@@ -208,53 +233,100 @@ def test_half_precision_is_fine(check: Check, dtype: torch.dtype) -> None:
     check("auroc", preds, targets, OF_PROBABILITIES["auroc"](targets.numpy(), preds.double().softmax(1).numpy()))
 
 
+BY_CLASS = sorted({*OF_ANSWERS, *OF_PROBABILITIES} - METRICS.keys())
+
+
+@pytest.mark.parametrize("name", BY_CLASS)
 @pytest.mark.parametrize(
-    ("preds", "targets", "text"),
+    ("preds", "targets", "what", "got"),
     [
-        (torch.zeros(4, 3), torch.zeros(4, 3), r"metric f1: targets: got \(4, 3\), .*ends in _multi"),
-        (torch.zeros(4, 3), torch.zeros(5).long(), r"targets: got \(5,\), expected one class number for each item"),
-        (torch.zeros(4, 3), torch.zeros(4), "targets: got torch.float32, expected class numbers"),
-        (torch.zeros(4, 3), torch.tensor([0, 1, 2, 3]), "targets: got '?0 to 3'?, expected 0 to 2"),
-        (torch.zeros(4, 3), torch.tensor([0, 1, 2, -1]), "targets: got '?-1 to 2'?, expected 0 to 2"),
-        (torch.zeros(4), torch.tensor([0, 1, 2, 0]), "targets: got '?0 to 2'?, expected 0 to 1"),
-        ((torch.zeros(4, 3),), torch.zeros(4), "metric f1: preds: got 'tuple', expected one tensor"),
+        (torch.zeros(4, 3), torch.zeros(4, 3), "targets", (4, 3)),
+        (torch.zeros(4, 3), torch.zeros(5).long(), "targets", (5,)),
+        (torch.zeros(2, 6), torch.zeros(4).long(), "targets", (4,)),
+        (torch.zeros(4, 3), torch.zeros(4), "targets", torch.float32),
+        (torch.zeros(()), torch.zeros(()), "targets", ()),
+        (torch.zeros(4, 0), torch.zeros(4).long(), "targets", (4,)),
+        ((torch.zeros(4, 3),), torch.zeros(4), "preds", "tuple"),
+        (torch.zeros(4, 3), [0, 1, 2, 0], "targets", "list"),
     ],
 )
-def test_what_does_not_belong_together_is_refused(preds: Any, targets: Tensor, text: str) -> None:
-    (metric,) = make_metrics("f1")
-    with pytest.raises(UsageError, match=text):
+def test_what_does_not_belong_together_is_refused(name: str, preds: Any, targets: Any, what: str, got: Any) -> None:
+    (metric,) = make_metrics(name)
+    with refused(f"metric {name}: {what}", got=got):
         metric.update(preds, targets)
 
 
-def test_a_change_of_the_number_of_classes_is_refused() -> None:
-    (metric,) = make_metrics("f1")
-    metric.update(torch.eye(3), torch.arange(3))
-    with pytest.raises(UsageError, match="metric f1: outputs for each item: got 4, expected 3, as in the batches"):
-        metric.update(torch.eye(4), torch.arange(4))
+@pytest.mark.parametrize("name", BY_CLASS)
+@pytest.mark.parametrize(
+    ("preds", "targets", "got", "expected"),
+    [
+        (torch.zeros(4, 3), torch.tensor([0, 1, 2, 3]), 3, "0 to 2"),
+        (torch.zeros(4, 3), torch.tensor([0, 1, 2, -1]), -1, "0 to 2"),
+        (torch.zeros(4), torch.tensor([0, 1, 2, 0]), 2, "0 to 1"),
+        (torch.zeros(4), torch.tensor([0, 0.5, 1, 1.5]), 1.5, "0 to 1"),
+    ],
+)
+def test_targets_that_are_not_classes_are_refused_when_they_are_read(
+    name: str, preds: Tensor, targets: Tensor, got: float, expected: str
+) -> None:
+    """Not before: to look at each batch would make the device wait."""
+    (metric,) = make_metrics(name)
+    metric.update(preds, targets)
+    metric.update(preds, targets * 0)
+    with refused(f"metric {name}: targets", got=got, expected=expected):
+        metric.compute()
     metric.reset()
-    metric.update(torch.eye(4), torch.arange(4))
-    assert metric.compute() == 1.0
+    metric.update(preds, targets * 0)
+    metric.compute()
+
+
+def test_a_target_that_is_nan_is_refused() -> None:
+    (metric,) = make_metrics("f1")
+    metric.update(torch.zeros(2), torch.tensor([1.0, math.nan]))
+    with pytest.raises(UsageError, match="metric f1: targets: got nan, expected 0 to 1"):
+        metric.compute()
 
 
 @pytest.mark.parametrize(
-    ("make", "text"),
+    ("make", "what", "got"),
     [
-        (lambda: f1(average="mean"), "average: got 'mean', expected one of macro, micro, weighted, binary"),
-        (lambda: auroc(average="micro"), "average: got 'micro', expected one of macro, weighted"),
-        (lambda: f1(threshold=1.5), "threshold: got 1.5"),
-        (lambda: f_beta(0), "beta: got 0, expected a number above 0"),
-        (lambda: kappa(weights="cubic"), "weights: got 'cubic'"),
+        (lambda: f1(average="mean"), "average", "mean"),
+        (lambda: auroc(average="micro"), "average", "micro"),
+        (lambda: f1(threshold=1.5), "threshold", 1.5),
+        (lambda: f1(threshold=0), "threshold", 0),
+        (lambda: f_beta(0), "beta", 0),
+        (lambda: f_beta(math.inf), "beta", math.inf),
+        (lambda: kappa(weights="cubic"), "weights", "cubic"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(make: Callable[[], Any], text: str) -> None:
-    with pytest.raises(UsageError, match=text):
+def test_settings_that_cannot_be_are_refused(make: Callable[[], Any], what: str, got: Any) -> None:
+    with refused(what, got=got):
         make()
 
 
-@pytest.mark.parametrize(("metric", "text"), [(f1(threshold=0.3), "threshold"), (f1(average="binary"), "average")])
-def test_settings_of_two_classes_are_refused_for_three(metric: Any, text: str) -> None:
-    with pytest.raises(UsageError, match=f"metric f1.*: {text}: got"):
+@pytest.mark.parametrize(
+    ("metric", "what", "got"),
+    [
+        (f1(threshold=0.3), "metric f1: threshold", 0.3),
+        (f1(average="binary"), "metric f1_binary: average", "binary"),
+    ],
+)
+def test_settings_of_two_classes_are_refused_for_three(metric: Any, what: str, got: Any) -> None:
+    with refused(what, got=got):
         metric.update(torch.zeros(4, 3), torch.zeros(4).long())
+
+
+def test_a_batch_of_no_items_changes_nothing(check: Check) -> None:
+    preds, targets = several()
+    for name in BY_CLASS:
+        (metric,) = make_metrics(name)
+        metric.update(preds, targets)
+        before = metric.compute()
+        metric.update(preds[:0], targets[:0])
+        assert metric.compute() == before
+        metric.reset()
+        metric.update(preds[:0], targets[:0])
+        assert math.isnan(metric.compute())
 
 
 def test_perplexity_without_end_is_infinite() -> None:
