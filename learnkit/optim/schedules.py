@@ -1,14 +1,13 @@
 """Schedules: pure functions of progress in [0, 1]; they know no optimizer, epoch or step."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeAlias
 
 from learnkit.errors import UsageError
 
 __all__ = [
     "Schedule",
-    "combine",
     "constant",
     "cosine",
     "exponential",
@@ -101,31 +100,14 @@ def sequence(*parts: tuple[float, Schedule]) -> Schedule:
     return scheduled
 
 
-def combine(shares: Sequence[float], schedules: Sequence[Schedule]) -> Schedule:
-    """`sequence`, with the shares and the schedules in two lists.
-
-    Raises:
-        UsageError: lists of unequal length, or shares that are negative or do not sum to 1.
-
-    >>> warm = combine([0.3, 0.7], [cosine(0.3, 0.6), cosine(0.6, 0.2)])
-    >>> [round(warm(p), 6) for p in (0, 0.15, 0.3, 0.65, 1)]
-    [0.3, 0.45, 0.6, 0.4, 0.2]
-    """
-    if len(shares) != len(schedules):
-        raise UsageError(
-            "combine", got=f"{len(shares)} shares, {len(schedules)} schedules", expected="one share a schedule"
-        )
-    return sequence(*zip(shares, schedules, strict=True))
-
-
-def flat_cos(peak: float, *, flat: float = 0.75, final_div: float = 1e5) -> Schedule:
-    """`peak` for the share `flat` of training, then half a cosine down to `peak / final_div`.
+def flat_cos(peak: float, *, flat: float = 0.75, div_final: float = 1e5) -> Schedule:
+    """`peak` for the share `flat` of training, then half a cosine down to `peak / div_final`.
 
     >>> [round(flat_cos(1e-2)(k / 8), 8) for k in range(8)]
     [0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.00500005]
     """
-    _check_shape("flat_cos", flat, final_div)
-    return sequence((flat, constant(peak)), (1 - flat, cosine(peak, peak / final_div)))
+    _check_shape("flat_cos", flat, div_final)
+    return sequence((flat, constant(peak)), (1 - flat, cosine(peak, peak / div_final)))
 
 
 def _check_shape(name: str, share: float, *divisors: float) -> None:
@@ -154,16 +136,16 @@ def sgdr(peak: float, n_cycles: int, *, cycle_mult: float = 2.0, floor: float = 
     return sequence(*((length / sum(lengths), cosine(peak, floor)) for length in lengths))
 
 
-def one_cycle(peak: float, *, warm_up: float = 0.25, div: float = 25.0, final_div: float = 1e5) -> Schedule:
-    """Rise from `peak / div` to `peak` over `warm_up` of training, then fall to `peak / final_div`.
+def one_cycle(peak: float, *, warm_up: float = 0.25, div: float = 25.0, div_final: float = 1e5) -> Schedule:
+    """Rise from `peak / div` to `peak` over `warm_up` of training, then fall to `peak / div_final`.
 
     Smith, Topin: Super-convergence, 2018.
 
     >>> [round(one_cycle(1e-2)(k / 8), 8) for k in range(4)]
     [0.0004, 0.0052, 0.01, 0.00933013]
     """
-    _check_shape("one_cycle", warm_up, div, final_div)
-    return sequence((warm_up, cosine(peak / div, peak)), (1 - warm_up, cosine(peak, peak / final_div)))
+    _check_shape("one_cycle", warm_up, div, div_final)
+    return sequence((warm_up, cosine(peak / div, peak)), (1 - warm_up, cosine(peak, peak / div_final)))
 
 
 def one_cycle_momentum(high: float, low: float, *, warm_up: float = 0.25) -> Schedule:

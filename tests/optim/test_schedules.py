@@ -11,7 +11,6 @@ from torch.optim import lr_scheduler
 from learnkit.errors import UsageError
 from learnkit.optim.schedules import (
     Schedule,
-    combine,
     constant,
     cosine,
     exponential,
@@ -100,14 +99,14 @@ def test_a_polynomial() -> None:
 @pytest.mark.parametrize("n_parts", [3, 6, 7, 10, 13, 49])
 @pytest.mark.parametrize("per_part", [1, 3, 10, 97])
 def test_a_part_begins_with_the_batch_its_share_says(n_parts: int, per_part: int) -> None:
-    falling = combine([1 / n_parts] * n_parts, [linear(i + 1.0, i) for i in range(n_parts)])
+    falling = sequence(*[(1 / n_parts, linear(i + 1.0, i)) for i in range(n_parts)])
     n = n_parts * per_part
     expected = [part + 1 - k / per_part for part in range(n_parts) for k in range(per_part)]
     assert [falling(k / n) for k in range(n)] == pytest.approx(expected, abs=1e-9)
 
 
 def test_flat_then_cosine() -> None:
-    rate = flat_cos(2.0, flat=0.5, final_div=4.0)
+    rate = flat_cos(2.0, flat=0.5, div_final=4.0)
     assert [rate(p) for p in (0.0, 0.3, 0.5)] == [2.0] * 3
     assert rate(0.75) == pytest.approx((2.0 + 0.5) / 2)
     assert rate(1.0) == pytest.approx(0.5)
@@ -128,10 +127,9 @@ def test_restarts_grow_and_end_at_the_floor() -> None:
         (lambda: polynomial(0.0, 1.0, math.nan), "polynomial: power: got nan"),
         (lambda: sgdr(1.0, 0), "n_cycles: got 0"),
         (lambda: sgdr(1.0, 2, cycle_mult=0), "cycle_mult: got 0"),
-        (lambda: combine([0.5, 0.5], [constant(1.0)]), "2 shares, 1 schedules"),
-        (lambda: combine([], []), "shares from 0 to 1 that sum to 1"),
+        (lambda: sequence(), "shares from 0 to 1 that sum to 1"),
         (lambda: flat_cos(1.0, flat=1.5), "flat_cos: the share of its first part: got 1.5"),
-        (lambda: flat_cos(1.0, final_div=0), "flat_cos: what the peak is divided by: got .0,., expected finite"),
+        (lambda: flat_cos(1.0, div_final=0), "flat_cos: what the peak is divided by: got .0,., expected finite"),
         (lambda: one_cycle(1.0, div=math.inf), "one_cycle: what the peak is divided by"),
     ],
 )
