@@ -13,7 +13,7 @@ __all__ = ["Accumulator", "Kept", "Moments", "Range", "Sums", "mean", "precise",
 
 
 class Accumulator(Protocol):
-    """What is kept of the batches; merging the parts of a set, in whatever order, equals seeing it whole."""
+    """What is kept of the batches. Merging the parts of a set, in any order, is the same as updating with all of it."""
 
     def reset(self) -> None:
         """Forget every batch."""
@@ -83,7 +83,7 @@ class Range:
 
 
 class Kept:
-    """Everything, in the order of the batches: for what depends on the order of all numbers."""
+    """All numbers, for metrics that depend on their ranks."""
 
     def __init__(self) -> None:
         self.reset()
@@ -105,8 +105,8 @@ class Kept:
 class Moments:
     """Number of items, means (V, K) and sums of products of deviations (V, V, K) of V variables of K columns.
 
-    Exact wherever the origin is (Chan, Golub, LeVeque: Updating formulae and a pairwise algorithm, 1979), and the
-    deviations of a variable that is constant are exactly 0.
+    Exact for any origin (Chan, Golub, LeVeque: Updating formulae and a pairwise algorithm, 1979); the deviations of a
+    constant variable are exactly 0.
     """
 
     def __init__(self) -> None:
@@ -141,14 +141,14 @@ class Moments:
 
 
 def total_and_count(values: Tensor, counted: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Sum and number of the values that count, all of them without `counted`: what `Sums` needs for a mean."""
+    """Sum and number of the values that count, by default all: what `Sums` needs for a mean."""
     if counted is None:
         return precise(values).sum(), torch.full((), values.numel(), device=values.device)
     return precise(values).where(counted, 0).sum(), counted.sum()
 
 
 def mean(total: Tensor, count: Tensor) -> float:
-    """What `Sums` has added up of `total_and_count` as a mean, nan of nothing."""
+    """The mean from summed `total_and_count`; nan without values."""
     return float(total / count)
 
 

@@ -1,4 +1,4 @@
-"""The metrics that learnkit computes itself: a batch is prepared, accumulated, and read at the end."""
+"""The metrics that learnkit computes itself: batches are prepared and accumulated, and read at the end."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ class Batch(NamedTuple):
 
 
 Check: TypeAlias = Callable[[float, float, int], None]
-"""Raises a UsageError if the lowest and the highest target cannot be, for this number of outputs."""
+"""Raises a UsageError for a lowest or highest target that is out of range, given the number of outputs."""
 
 
 class AccumulatedMetric:
@@ -39,8 +39,8 @@ class AccumulatedMetric:
     Args:
         name: its column in the history.
         prepare: raw outputs and targets of a batch as the accumulator takes them.
-        accumulator: what is kept of the batches.
-        finish: what was kept as one number.
+        accumulator: keeps the batches.
+        finish: from what was kept to one number.
         takes: the targets it is meant for.
         higher_is_better: which way is up.
         check: of the range of the targets, once they are read.

@@ -42,16 +42,16 @@ __all__ = [
 
 
 def precision(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
-    """Share of the answers of a class that are right.
+    """Share of the predictions of a class that are right.
 
     Args:
-        average: "macro", the mean over classes, of which those neither there nor answered are left out; "weighted"
-            by the items of each class; "micro", all answers together; "binary", class 1 of two outputs.
-        threshold: probability above which one output an item (or "binary") means yes.
+        average: "macro", the mean over classes, leaving out those without items and predictions; "weighted" by the
+            items of each class; "micro", all predictions together; "binary", class 1 of two outputs.
+        threshold: probability above which one output per item (or "binary") means yes.
         name: its column in the history; "precision", with another average "precision_micro", unless given.
 
     Raises:
-        UsageError: settings that cannot be.
+        UsageError: an unknown average, or a threshold that is not between 0 and 1.
     """
     return class_counts(name or _named("precision", average), precision_of, average, threshold)
 
@@ -79,7 +79,7 @@ def f2(*, average: str = "macro", threshold: float = 0.5, name: str | None = Non
 
 
 def jaccard(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
-    """Right answers of a class by items answered or wanted to be of it; arguments as for `precision`."""
+    """Right predictions of a class by items that are or are predicted to be of it; arguments as for `precision`."""
     return class_counts(name or _named("jaccard", average), jaccard_of, average, threshold)
 
 
@@ -87,14 +87,14 @@ def balanced_accuracy(*, name: str | None = None) -> AccumulatedMetric:
     """Mean of the recalls of the classes that have items."""
 
     def finish(counts: Tensor) -> float:
-        right, _, wanted = counts[:, counts[2] > 0]
-        return float((right / wanted).mean())
+        right, _, actual = counts[:, counts[2] > 0]
+        return float((right / actual).mean())
 
     return _of_classes(name or "balanced_accuracy", class_tally, finish)
 
 
 def kappa(*, weights: str | None = None, name: str | None = None) -> AccumulatedMetric:
-    """Cohen's kappa: agreement beyond chance (Cohen, 1960); nan when one class is all that is wanted and predicted.
+    """Cohen's kappa: agreement beyond chance (Cohen, 1960); nan when all items and predictions are of one class.
 
     Args:
         weights: None, or "linear" or "quadratic" where classes are in order and near misses count less.
@@ -106,7 +106,7 @@ def kappa(*, weights: str | None = None, name: str | None = None) -> Accumulated
     check_choice("weights", weights, (None, "linear", "quadratic"))
 
     def table(made: ClassRows) -> Tensor:
-        cells = made.wanted * made.n_classes + made.predicted
+        cells = made.actual * made.n_classes + made.predicted
         return tally(cells, made.counted, made.n_classes**2).view(made.n_classes, -1)
 
     def finish(table: Tensor) -> float:
@@ -123,11 +123,11 @@ def mcc(*, name: str | None = None) -> AccumulatedMetric:
     """Matthews' correlation of predictions and targets (Gorodkin, 2004); 0 when all of either are the same."""
 
     def finish(counts: Tensor) -> float:
-        (right, predicted, wanted), n = counts, counts[2].sum()
+        (right, predicted, actual), n = counts, counts[2].sum()
         if not n:
             return float("nan")
-        spread = (n**2 - wanted @ wanted) * (n**2 - predicted @ predicted)
-        return float((n * right.sum() - wanted @ predicted) / spread.sqrt()) if spread > 0 else 0.0
+        spread = (n**2 - actual @ actual) * (n**2 - predicted @ predicted)
+        return float((n * right.sum() - actual @ predicted) / spread.sqrt()) if spread > 0 else 0.0
 
     return _of_classes(name or "mcc", class_tally, finish)
 
@@ -137,7 +137,7 @@ def hamming(*, name: str | None = None) -> AccumulatedMetric:
 
     def prepare(preds: Tensor, targets: Tensor) -> Batch:
         made = class_rows(preds, targets)
-        return Batch(total_and_count(made.predicted != made.wanted), made.n_outputs, made.targets)
+        return Batch(total_and_count(made.predicted != made.actual), made.n_outputs, made.checked)
 
     return AccumulatedMetric(
         name or "hamming", prepare, Sums(), mean, takes=CLASSES, higher_is_better=False, check=check_classes
@@ -169,7 +169,7 @@ def _of_classes(
 
     def prepare(preds: Tensor, targets: Tensor) -> Batch:
         made = class_rows(preds, targets)
-        return Batch((count(made),), made.n_outputs, made.targets)
+        return Batch((count(made),), made.n_outputs, made.checked)
 
     return AccumulatedMetric(name, prepare, Sums(), finish, takes=CLASSES, check=check_classes)
 
@@ -178,14 +178,14 @@ def _of_curves(name: str, curve: Curve, average: str) -> AccumulatedMetric:
     check_choice("average", average, ("macro", "weighted"))
 
     def prepare(preds: Tensor, targets: Tensor) -> Batch:
-        scores, wanted = class_scores(preds, targets)
-        return Batch((scores, wanted), scores.shape[1], wanted)
+        scores, actual = class_scores(preds, targets)
+        return Batch((scores, actual), scores.shape[1], actual)
 
-    def finish(scores: Tensor, wanted: Tensor) -> float:
+    def finish(scores: Tensor, actual: Tensor) -> float:
         if scores.shape[1] == 1:  # probabilities are in the same order as the outputs
-            return mean_area(curve, scores.double().numpy(), (wanted > 0.5).numpy()[:, None], average)
-        is_there = wanted.numpy()[:, None] == np.arange(scores.shape[1])
-        return mean_area(curve, scores.double().softmax(dim=1).numpy(), is_there, average)
+            return mean_area(curve, scores.double().numpy(), (actual > 0.5).numpy()[:, None], average)
+        actual = actual.numpy()[:, None] == np.arange(scores.shape[1])
+        return mean_area(curve, scores.double().softmax(dim=1).numpy(), actual, average)
 
     return AccumulatedMetric(name, prepare, Kept(), finish, takes=CLASSES, check=check_classes)
 

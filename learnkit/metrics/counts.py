@@ -1,4 +1,4 @@
-"""Metrics that follow from how often each class or label is right, predicted and wanted, over a whole set."""
+"""Metrics from how often each class or label is right, predicted and actual, over a whole set."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,42 +19,42 @@ __all__ = [
     "class_tally",
     "f_of",
     "jaccard_of",
-    "label_answers",
     "label_counts",
+    "label_predictions",
     "precision_of",
     "recall_of",
     "tally",
 ]
 
 Formula: TypeAlias = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Numerator and denominator from the right predictions, the wrong ones and the misses of each class, (C,) each."""
+"""Numerator and denominator from the true positives, false positives and false negatives of each class, (C,) each."""
 
 CLASS_AVERAGES = ("macro", "micro", "weighted", "binary")
 LABEL_AVERAGES = ("macro", "micro", "weighted", "samples")
 
 
-def precision_of(right: Tensor, wrong: Tensor, missed: Tensor) -> tuple[Tensor, Tensor]:
+def precision_of(tp: Tensor, fp: Tensor, fn: Tensor) -> tuple[Tensor, Tensor]:
     """Share of the predictions that are right."""
-    return right, right + wrong
+    return tp, tp + fp
 
 
-def recall_of(right: Tensor, wrong: Tensor, missed: Tensor) -> tuple[Tensor, Tensor]:
+def recall_of(tp: Tensor, fp: Tensor, fn: Tensor) -> tuple[Tensor, Tensor]:
     """Share of the items that are found."""
-    return right, right + missed
+    return tp, tp + fn
 
 
-def jaccard_of(right: Tensor, wrong: Tensor, missed: Tensor) -> tuple[Tensor, Tensor]:
+def jaccard_of(tp: Tensor, fp: Tensor, fn: Tensor) -> tuple[Tensor, Tensor]:
     """Intersection over union."""
-    return right, right + wrong + missed
+    return tp, tp + fp + fn
 
 
 def f_of(beta: float) -> Formula:
     """Harmonic mean of precision and recall, recall `beta` times as important; for 1 this is the Dice score."""
     check_number("beta", beta, "(0, inf)", expected="a number above 0")
 
-    def formula(right: Tensor, wrong: Tensor, missed: Tensor) -> tuple[Tensor, Tensor]:
-        twice = (1 + beta**2) * right
-        return twice, twice + beta**2 * missed + wrong
+    def formula(tp: Tensor, fp: Tensor, fn: Tensor) -> tuple[Tensor, Tensor]:
+        top = (1 + beta**2) * tp
+        return top, top + beta**2 * fn + fp
 
     return formula
 
@@ -72,14 +72,14 @@ def class_counts(
     Args:
         name: its column in the history.
         formula: from counts to the number of a class.
-        average: "macro" counts classes the same, leaving out those neither wanted nor predicted, "weighted" by their
+        average: "macro" counts classes the same, leaving out those without items and predictions, "weighted" by their
             items, "micro" adds all counts first, "binary" takes class 1 of two.
         threshold: for one output per item, and for "binary".
         ignore_index: targets of this number do not count, nor does the class of this number.
         takes: the targets it is meant for.
 
     Raises:
-        UsageError: an average or a threshold that cannot be.
+        UsageError: an unknown average, or a threshold that is not between 0 and 1.
     """
     check_choice("average", average, CLASS_AVERAGES)
     check_threshold(threshold)
@@ -87,8 +87,8 @@ def class_counts(
     def prepare(preds: Tensor, targets: Tensor) -> Batch:
         made = class_rows(preds, targets, threshold=threshold, ignore_index=ignore_index, second=average == "binary")
         counts = class_tally(made)
-        of_interest = counts[:, 1:] if made.n_outputs == 1 else counts  # of a yes/no the yes
-        return Batch((of_interest, made.counted.sum()), made.n_outputs, made.targets)
+        counts = counts[:, 1:] if made.n_outputs == 1 else counts  # of yes and no, yes
+        return Batch((counts, made.counted.sum()), made.n_outputs, made.checked)
 
     finish = partial(_average, formula, average, ignore_index)
     return AccumulatedMetric(name, prepare, Sums(), finish, takes=takes, check=check_classes)
@@ -97,15 +97,15 @@ def class_counts(
 def label_counts(name: str, formula: Formula, average: str = "macro", threshold: float = 0.5) -> AccumulatedMetric:
     """The metric of this formula for any number of labels per item; arguments as for `class_counts`.
 
-    Average "samples" takes the number of each item, from its labels, and their mean over items, leaving out those
-    that have no label and got none.
+    Average "samples" is the mean over items of the number of each item's labels, leaving out items without a label
+    that are predicted to have none.
     """
     check_choice("average", average, LABEL_AVERAGES)
     check_threshold(threshold)
 
     def prepare(preds: Tensor, targets: Tensor) -> Batch:
-        predicted, wanted, checked = label_answers(preds, targets, threshold)
-        counts = torch.stack([part.sum(int(average == "samples")) for part in (predicted & wanted, predicted, wanted)])
+        predicted, actual, checked = label_predictions(preds, targets, threshold)
+        counts = torch.stack([part.sum(int(average == "samples")) for part in (predicted & actual, predicted, actual)])
         if average == "samples":
             scores, exist = _scores(formula, precise(counts))
             return Batch(total_and_count(scores, exist), predicted.shape[1], checked)
@@ -116,10 +116,10 @@ def label_counts(name: str, formula: Formula, average: str = "macro", threshold:
     return AccumulatedMetric(name, prepare, Sums(), finish, takes=LABELS, check=check_labels)
 
 
-def label_answers(preds: Tensor, targets: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Yes/no predicted and wanted, bool (M, C) each, and the targets whose values are to be checked."""
-    scores, wanted, checked = label_rows(preds, targets)
-    return precise(scores).sigmoid() > threshold, wanted, checked
+def label_predictions(preds: Tensor, targets: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Predicted and actual labels, bool (M, C) each, and the targets whose values are to be checked."""
+    scores, actual, checked = label_rows(preds, targets)
+    return precise(scores).sigmoid() > threshold, actual, checked
 
 
 def check_threshold(threshold: float) -> None:
@@ -128,10 +128,10 @@ def check_threshold(threshold: float) -> None:
 
 
 def class_tally(made: ClassRows) -> Tensor:
-    """How often each class is right, predicted and wanted, (3, C)."""
-    predicted, wanted, counted, n = made.predicted, made.wanted, made.counted, made.n_classes
-    right = counted & (predicted == wanted)
-    return torch.stack([tally(wanted, right, n), tally(predicted, counted, n), tally(wanted, counted, n)])
+    """How often each class is right, predicted and actual, (3, C)."""
+    predicted, actual, counted, n = made.predicted, made.actual, made.counted, made.n_classes
+    right = counted & (predicted == actual)
+    return torch.stack([tally(actual, right, n), tally(predicted, counted, n), tally(actual, counted, n)])
 
 
 def tally(numbers: Tensor, counted: Tensor, n: int) -> Tensor:
@@ -140,7 +140,7 @@ def tally(numbers: Tensor, counted: Tensor, n: int) -> Tensor:
 
 
 def _average(formula: Formula, average: str, ignore_index: int | None, counts: Tensor, n: Tensor) -> float:
-    """One number from how often each class is right, predicted and wanted, (3, C); nan if no target counts."""
+    """One number from how often each class is right, predicted and actual, (3, C); nan if no target counts."""
     if not n:
         return float("nan")
     if ignore_index is not None and counts.shape[1] > 1:
@@ -153,10 +153,10 @@ def _average(formula: Formula, average: str, ignore_index: int | None, counts: T
 
 
 def _scores(formula: Formula, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """The number of each class, and whether the class is wanted or predicted at all; 0 by 0 is 0."""
-    right, predicted, wanted = counts
-    top, bottom = formula(right, predicted - right, wanted - right)
-    return top / bottom.where(bottom > 0, 1.0), predicted + wanted > 0
+    """The number of each class, and whether the class has items or predictions; 0 by 0 is 0."""
+    right, predicted, actual = counts
+    top, bottom = formula(right, predicted - right, actual - right)
+    return top / bottom.where(bottom > 0, 1.0), predicted + actual > 0
 
 
 def _mean_of_samples(total: Tensor, n: Tensor) -> float:

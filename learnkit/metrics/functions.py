@@ -1,4 +1,4 @@
-"""The metrics known by name, each a function of raw outputs and targets, and the table of them."""
+"""Metrics that are functions of raw outputs and targets, and the table of their names."""
 
 import math
 from collections.abc import Callable
@@ -25,6 +25,9 @@ __all__ = [
     "top_k_accuracy",
 ]
 
+Elements: TypeAlias = tuple[Tensor, Tensor | None]
+"""Values, and which of them count, None for all: selecting them would make the device wait."""
+
 
 def accuracy(preds: Tensor, targets: Tensor, ignore_index: int | None = None) -> Tensor:
     """Share of items (or pixels) whose largest output is the target's class.
@@ -35,7 +38,7 @@ def accuracy(preds: Tensor, targets: Tensor, ignore_index: int | None = None) ->
         ignore_index: targets of this number do not count.
 
     Raises:
-        UsageError: shapes that do not belong together.
+        UsageError: shapes that do not fit each other.
 
     >>> accuracy(torch.tensor([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]]), torch.tensor([0, 1, 1])).item()
     0.6666666865348816
@@ -54,7 +57,7 @@ def top_k_accuracy(preds: Tensor, targets: Tensor, k: int = 5) -> Tensor:
 
 
 def accuracy_multi(preds: Tensor, targets: Tensor, threshold: float = 0.5, sigmoid: bool = True) -> Tensor:
-    """Share of single yes/no answers that are right, over all items and labels.
+    """Share of single yes/no predictions that are right, over all items and labels.
 
     Args:
         preds: raw outputs, (N, C).
@@ -89,10 +92,6 @@ def perplexity(preds: Tensor, targets: Tensor, ignore_index: int = -100) -> Tens
     Arguments as for `accuracy`, the outputs raw.
     """
     return _mean(*_cross_entropies(preds, targets, ignore_index)).exp()
-
-
-Elements: TypeAlias = tuple[Tensor, Tensor | None]
-"""Values, and which of them count, None for all: to leave the others out would make the device wait."""
 
 
 def _mean(values: Tensor, counted: Tensor | None) -> Tensor:
@@ -133,7 +132,7 @@ def _top_k_hits(preds: Tensor, targets: Tensor, k: int = 5) -> Elements:
             "top_k_accuracy: k",
             got=k,
             expected=f"between 1 and the {preds.shape[1]} classes",
-            fix="Pass functools.partial(top_k_accuracy, k=2), say, as the metric.",
+            fix="Pass for example metrics=learnkit.metrics.top_k(2).",
         )
     best = preds.topk(k, dim=1).indices  # (N, k, ...)
     return (best == targets.reshape(best[:, :1].shape)).any(dim=1).flatten(), None
@@ -149,7 +148,7 @@ def _check_classes(preds: Tensor, targets: Tensor) -> None:
         )
     if targets.numel() * preds.shape[1] != preds.numel():
         expected = f"one class number for each of the {preds.numel() // preds.shape[1]} predictions"
-        fix = "For targets of one yes/no for each class use accuracy_multi."
+        fix = "For targets of one yes/no per class use accuracy_multi."
         raise UsageError("targets", got=tuple(targets.shape), expected=expected, fix=fix)
 
 

@@ -1,4 +1,4 @@
-"""What a metric is to the training loop, and how names, functions and objects become one."""
+"""The `Metric` protocol, and how names, functions and objects become metrics."""
 
 import functools
 import inspect
@@ -32,9 +32,9 @@ MetricSpec: TypeAlias = str | Callable[..., Any] | object | Sequence[Any] | None
 
 
 class Metric(Protocol):
-    """A number over a whole set, gathered batch by batch.
+    """A number over a whole set, accumulated batch by batch.
 
-    `update` leaves its numbers on the device; only `compute` waits for them.
+    `update` keeps its numbers on the device; only `compute` waits for them.
     """
 
     @property
@@ -44,11 +44,11 @@ class Metric(Protocol):
 
     @property
     def higher_is_better(self) -> bool | None:
-        """Which way is up; None when that is not known."""
+        """The direction; None when unknown."""
         ...
 
     def reset(self) -> None:
-        """Forget everything gathered."""
+        """Forget all batches."""
         ...
 
     def update(self, preds: Any, targets: Any) -> None:
@@ -56,14 +56,14 @@ class Metric(Protocol):
         ...
 
     def merge(self, other: Any) -> None:
-        """Add what another metric of the same kind has gathered, from another part of the set.
+        """Add the batches of another metric of the same kind, from another part of the set.
 
-        What several processes use; a custom object without it works in a single one.
+        For several processes; a custom object may lack it and then works in a single one.
         """
         ...
 
     def compute(self) -> float:
-        """The number over all that was added since the last reset, nan if that is nothing."""
+        """The number over all batches since the last reset; nan without any."""
         ...
 
 
@@ -71,10 +71,10 @@ def make_metrics(spec: MetricSpec) -> list[Metric]:
     """Metrics from what a user writes.
 
     Args:
-        spec: one of, or a list of: a name of `METRICS` or `FACTORIES`, or what such a name stands for; a
-            function(preds, targets) that gives one number for a batch, whose mean over items is taken; an object with
-            update, compute and reset, as torchmetrics has them. A function's or an object's own `higher_is_better`,
-            and an object's own `name`, are kept.
+        spec: one of, or a list of: a name in `METRICS` or `FACTORIES`, or the function of that name; a
+            function(preds, targets) that returns one number per batch, which is averaged over items; an object with
+            update, compute and reset, like those of torchmetrics. The `higher_is_better` of a function or an object,
+            and the `name` of an object, are kept.
 
     Raises:
         UsageError: an unknown name (the nearest are listed), a class instead of an object, something that cannot be
@@ -90,10 +90,10 @@ def make_metrics(spec: MetricSpec) -> list[Metric]:
     names = [metric.name for metric in metrics]
     for name in names:
         if name in TAKEN:
-            raise UsageError("metrics", got=name, expected="a name that is no column of the history already")
+            raise UsageError("metrics", got=name, expected="a name that is not a column of the history")
         if names.count(name) > 1:
-            fix = "Leave one out, or give a function another __name__, an object another `name`."
-            raise UsageError("metrics", got=names, expected=f"different names, but {name!r} is there twice", fix=fix)
+            fix = f"Leave one {name!r} out, or give a function another __name__, an object another `name`."
+            raise UsageError("metrics", got=names, expected="different names", fix=fix)
     return metrics
 
 
@@ -119,14 +119,14 @@ def _make(part: object) -> Metric:
     if function in FACTORIES.values():  # f1 means f1()
         return _make(part())
     for name, named in METRICS.items():
-        if function is named.function:  # the same numbers by function as by name: rmse is no mean of batches
+        if function is named.function:  # the same numbers by function as by name: rmse is not a mean over batches
             args, keywords = (part.args, part.keywords) if isinstance(part, functools.partial) else ((), {})
             return _element_metric(name, named, *args, **keywords)
     return FunctionMetric(part)
 
 
 def targets_of(metric: Metric) -> tuple[Targets, ...] | None:
-    """The targets a metric of learnkit's is meant for; None of a user's function or object, which knows by itself."""
+    """The targets that a metric of learnkit is meant for; None for custom functions and objects."""
     return metric.takes if isinstance(metric, AccumulatedMetric) else None
 
 
@@ -152,14 +152,14 @@ def top_k(k: int = 5, *, name: str | None = None) -> AccumulatedMetric:
     """The metric `top_k_accuracy` for this k, called "top_3_accuracy" for 3 unless it is given a name.
 
     Raises:
-        UsageError: a k below 1; at the first batch, one above the number of classes.
+        UsageError: k below 1; at the first batch, k above the number of classes.
     """
     check_int("top_k: k", k, 1)
     return _element_metric(name or f"top_{k}_accuracy", METRICS["top_k_accuracy"], k=k)
 
 
 class FunctionMetric:
-    """A function(preds, targets) -> number for a batch; over a set, the mean in which every item counts the same."""
+    """A function(preds, targets) -> number for a batch, averaged over the items of a set."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         inner = function
@@ -178,7 +178,7 @@ class FunctionMetric:
             value = self._function(preds, targets)
         if not isinstance(value, Tensor | int | float) and not hasattr(value, "__float__"):
             raise UsageError(
-                f"metric {self.name}", got=value, expected="a number for each batch", fix="Return a scalar tensor."
+                f"metric {self.name}", got=value, expected="a number per batch", fix="Return a scalar tensor."
             )
         value = value.detach() if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
         value = precise(_scalar(value, self.name))
@@ -193,7 +193,7 @@ class FunctionMetric:
 
 
 class ObjectMetric:
-    """An object that gathers by itself, with update(preds, targets), compute() and reset()."""
+    """An object that accumulates by itself, with update(preds, targets), compute() and reset()."""
 
     def __init__(self, metric: Any) -> None:
         self.name = _name(metric)
@@ -221,7 +221,7 @@ class ObjectMetric:
             return
         merge = getattr(self._metric, "merge", None) or getattr(self._metric, "merge_state", None)
         if merge is None:
-            expected = "an object with merge(other), to add up what several processes have seen"
+            expected = "an object with merge(other), to combine several processes"
             raise UsageError(f"metric {self.name}", got=type(self._metric).__name__, expected=expected)
         merge(other._metric)
         self._n_updates += other._n_updates
@@ -233,7 +233,7 @@ class ObjectMetric:
         if isinstance(value, Tensor):
             value = _scalar(value, self.name)
         elif not hasattr(value, "__float__"):
-            fix = "Give the parts of a collection as a list of metrics."
+            fix = "Pass the parts of a collection as a list of metrics."
             raise UsageError(f"metric {self.name}", got=value, expected="one number", fix=fix)
         return float(value)
 
@@ -246,7 +246,7 @@ def _scalar(value: Tensor, name: str) -> Tensor:
 
 
 def _name(metric: Any) -> str:
-    """`confusion` of a function, `f1_score` of an F1Score object, or what the object calls itself."""
+    """`confusion` for a function, `f1_score` for an F1Score object, or the object's own name."""
     own = getattr(metric, "name", None)
     if isinstance(own, str) and own:
         return own
@@ -257,6 +257,6 @@ def _name(metric: Any) -> str:
 
 
 def _direction(metric: Any) -> bool | None:
-    """`higher_is_better` where the metric says so."""
+    """`higher_is_better` of a metric that has it."""
     value = getattr(metric, "higher_is_better", None)
     return value if isinstance(value, bool) else None

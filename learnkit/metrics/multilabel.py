@@ -12,8 +12,8 @@ from learnkit.metrics.counts import (
     check_threshold,
     f_of,
     jaccard_of,
-    label_answers,
     label_counts,
+    label_predictions,
     precision_of,
     recall_of,
 )
@@ -34,23 +34,23 @@ __all__ = [
 
 
 def precision_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
-    """Share of the yes to a label that are right.
+    """Share of the predictions of a label that are right.
 
     Args:
-        average: "macro", the mean over labels, of which those neither there nor answered are left out; "weighted" by
-            the items of each label; "micro", all answers together; "samples", the mean over items of each item's own,
-            of which those without a label that also got none are left out.
+        average: "macro", the mean over labels, leaving out those without items and predictions; "weighted" by the items
+            of each label; "micro", all predictions together; "samples", the mean over items, leaving out those without
+            a label that are predicted to have none.
         threshold: probability above which an output means yes.
         name: its column in the history; "precision_multi", or for example "precision_multi_micro", unless given.
 
     Raises:
-        UsageError: settings that cannot be.
+        UsageError: an unknown average, or a threshold that is not between 0 and 1.
     """
     return label_counts(name or _named("precision", average), precision_of, average, threshold)
 
 
 def recall_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
-    """Share of the items of a label that got it; arguments as for `precision_multi`."""
+    """Share of the items of a label that are found; arguments as for `precision_multi`."""
     return label_counts(name or _named("recall", average), recall_of, average, threshold)
 
 
@@ -72,7 +72,7 @@ def f2_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None
 
 
 def jaccard_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
-    """Right yes by yes answered or wanted; arguments as for `precision_multi`."""
+    """Right predictions of a label by items that have it or are predicted to; arguments as for `precision_multi`."""
     return label_counts(name or _named("jaccard", average), jaccard_of, average, threshold)
 
 
@@ -81,8 +81,8 @@ def hamming_multi(*, threshold: float = 0.5, name: str | None = None) -> Accumul
     check_threshold(threshold)
 
     def prepare(preds: Tensor, targets: Tensor) -> Batch:
-        predicted, wanted, checked = label_answers(preds, targets, threshold)
-        return Batch(total_and_count(predicted != wanted), predicted.shape[1], checked)
+        predicted, actual, checked = label_predictions(preds, targets, threshold)
+        return Batch(total_and_count(predicted != actual), predicted.shape[1], checked)
 
     return AccumulatedMetric(
         name or "hamming_multi", prepare, Sums(), mean, takes=LABELS, higher_is_better=False, check=check_labels
@@ -93,8 +93,8 @@ def auroc_multi(*, average: str = "macro", name: str | None = None) -> Accumulat
     """Area under the ROC curve of each label, exact; every output is kept until the end.
 
     Args:
-        average: "macro", the mean over the labels that some items have and some have not (nan when there is none);
-            "weighted" by the items of each label; "micro", the answers to all labels ranked together.
+        average: "macro", the mean over the labels that some items have and some do not (nan without such labels);
+            "weighted" by the items of each label; "micro", the outputs of all labels ranked together.
         name: its column in the history; "auroc_multi" unless given.
 
     Raises:
@@ -112,12 +112,12 @@ def _of_curves(name: str, curve: Curve, average: str) -> AccumulatedMetric:
     check_choice("average", average, ("macro", "weighted", "micro"))
 
     def prepare(preds: Tensor, targets: Tensor) -> Batch:
-        scores, wanted, checked = label_rows(preds, targets)
-        return Batch((scores, wanted), scores.shape[1], checked)
+        scores, actual, checked = label_rows(preds, targets)
+        return Batch((scores, actual), scores.shape[1], checked)
 
-    def finish(scores: Tensor, wanted: Tensor) -> float:
+    def finish(scores: Tensor, actual: Tensor) -> float:
         shape = (-1, 1) if average == "micro" else scores.shape
-        return mean_area(curve, scores.double().reshape(shape).numpy(), wanted.reshape(shape).numpy(), average)
+        return mean_area(curve, scores.double().reshape(shape).numpy(), actual.reshape(shape).numpy(), average)
 
     return AccumulatedMetric(name, prepare, Kept(), finish, takes=LABELS, check=check_labels)
 

@@ -14,11 +14,11 @@ __all__ = ["dice", "foreground_accuracy", "iou"]
 
 
 def dice(*, average: str = "macro", ignore_index: int | None = None, name: str | None = None) -> AccumulatedMetric:
-    """Twice the pixels of a class that are right, by pixels answered plus pixels wanted, counted over the whole set.
+    """Twice the right pixels of a class by its predicted plus its actual pixels, counted over the whole set.
 
     Args:
-        average: "macro", the mean over classes (the background is one), of which those neither there nor answered are
-            left out; "weighted" by the pixels of each class; "micro", all together; "binary", class 1 of two.
+        average: "macro", the mean over classes (the background is one), leaving out those without pixels and
+            predictions; "weighted" by the pixels of each class; "micro", all together; "binary", class 1 of two.
         ignore_index: pixels of this number do not count, nor does the class of this number.
         name: its column in the history; "dice" unless given.
 
@@ -46,8 +46,8 @@ def foreground_accuracy(
 
     def prepare(preds: Tensor, targets: Tensor) -> Batch:
         made = class_rows(preds, targets, ignore_index=ignore_index)
-        counted = made.counted & (made.wanted != background)
-        return Batch(total_and_count(made.predicted == made.wanted, counted), made.n_outputs, made.targets)
+        counted = made.counted & (made.actual != background)
+        return Batch(total_and_count(made.predicted == made.actual, counted), made.n_outputs, made.checked)
 
     return AccumulatedMetric(name or "foreground_accuracy", prepare, Sums(), mean, takes=MASKS, check=check_classes)
 

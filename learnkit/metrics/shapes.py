@@ -1,4 +1,4 @@
-"""Raw outputs and targets as rows: what a batch is to a metric follows from its shapes. No value is read."""
+"""Raw outputs and targets as rows, from their shapes alone: no value is read."""
 
 from typing import NamedTuple
 
@@ -22,42 +22,42 @@ __all__ = [
 
 
 class ClassRows(NamedTuple):
-    """One predicted and one wanted class for each of M targets."""
+    """A predicted and an actual class for each of M targets."""
 
     predicted: Tensor  # int64 (M,)
-    wanted: Tensor  # int64 (M,)
+    actual: Tensor  # int64 (M,)
     counted: Tensor  # bool (M,), which of them count
     n_outputs: int
-    targets: Tensor  # (M,), as they came, 0 where they do not count
+    checked: Tensor  # (M,), the targets as given, 0 where they do not count
 
     @property
     def n_classes(self) -> int:
-        """One output has two classes, no and yes."""
+        """One output is of two classes, no and yes."""
         return max(self.n_outputs, 2)
 
 
 class LabelRows(NamedTuple):
-    """A score and a yes/no wanted for each of C labels of M items."""
+    """A score and an actual yes/no for each of C labels of M items."""
 
     scores: Tensor  # raw outputs, (M, C)
-    wanted: Tensor  # bool (M, C)
-    targets: Tensor  # (M, C), as they came
+    actual: Tensor  # bool (M, C)
+    checked: Tensor  # (M, C), the targets as given
 
 
 def class_rows(
     preds: Tensor, targets: Tensor, *, threshold: float = 0.5, ignore_index: int | None = None, second: bool = False
 ) -> ClassRows:
-    """The classes predicted and wanted.
+    """Predicted and actual classes.
 
     Args:
         preds: raw outputs, (N, C, ...) for C classes, (N,) or (N, 1, ...) for one yes/no.
         targets: class numbers, (N,) or (N, ...).
-        threshold: yes means a probability strictly above it; without meaning for three classes or more.
+        threshold: yes means a probability strictly above it; for one output only.
         ignore_index: targets of this number do not count.
-        second: of two outputs make one, the yes/no of class 1.
+        second: make one of two outputs, the yes/no of class 1.
 
     Raises:
-        UsageError: shapes that do not belong together, a threshold among many classes.
+        UsageError: shapes that do not fit each other, a threshold for several classes.
     """
     n_outputs = _count_outputs(preds, targets)
     if second:
@@ -66,21 +66,21 @@ def class_rows(
         predicted = (precise(preds).sigmoid() > threshold).long().flatten()
     elif threshold != 0.5:
         fix = "Leave it out, or for two classes pass average='binary'."
-        raise UsageError("threshold", got=threshold, expected="0.5 where one of several classes is chosen", fix=fix)
+        raise UsageError("threshold", got=threshold, expected="0.5, as one of several classes is predicted", fix=fix)
     else:
         predicted = preds.argmax(dim=1).flatten()
     flat = _plain(targets).flatten()
     counted = torch.ones_like(flat, dtype=torch.bool) if ignore_index is None else flat != ignore_index
     flat = flat.where(counted, 0)
-    wanted = (flat > 0.5).long() if n_outputs == 1 else flat.long().clamp(0, n_outputs - 1)
-    return ClassRows(predicted, wanted, counted, n_outputs, flat)
+    actual = (flat > 0.5).long() if n_outputs == 1 else flat.long().clamp(0, n_outputs - 1)
+    return ClassRows(predicted, actual, counted, n_outputs, flat)
 
 
 def class_scores(preds: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Raw outputs (M, C), and targets (M,); C is 1 for one yes/no.
 
     Raises:
-        UsageError: shapes that do not belong together.
+        UsageError: shapes that do not fit each other.
     """
     n_outputs = _count_outputs(preds, targets)
     return preds.reshape(-1, 1) if n_outputs == 1 else rows(preds), _plain(targets).flatten()
@@ -92,7 +92,7 @@ def check_classes(low: float, high: float, n_outputs: int) -> None:
 
 
 def label_rows(preds: Tensor, targets: Tensor) -> LabelRows:
-    """Scores and yes/no wanted of each label.
+    """Scores and actual yes/no of each label.
 
     Args:
         preds: raw outputs, (N, C, ...).
@@ -105,8 +105,8 @@ def label_rows(preds: Tensor, targets: Tensor) -> LabelRows:
         raise UsageError(
             "targets",
             got=tuple(targets.shape),
-            expected=f"the shape of the predictions, {tuple(preds.shape)}, with a yes/no for each label, (N, C)",
-            fix="For one class number for each item use the metric without _multi.",
+            expected=f"the shape of the predictions, {tuple(preds.shape)}, with a yes/no per label, (N, C)",
+            fix="For one class number per item use the metric without _multi.",
         )
     flat = rows(_plain(targets))
     return LabelRows(rows(preds), flat > 0.5, flat)
@@ -118,7 +118,7 @@ def check_labels(low: float, high: float, n_labels: int) -> None:
 
 
 def number_rows(preds: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Numbers predicted and wanted, (N, K) each.
+    """Predicted and actual numbers, (N, K) each.
 
     Raises:
         UsageError: shapes that differ by more than (N,) and (N, 1) do.
@@ -147,8 +147,8 @@ def _count_outputs(preds: Tensor, targets: Tensor) -> int:
         raise UsageError(
             "targets",
             got=tuple(targets.shape),
-            expected=f"one class number for each item of predictions {tuple(preds.shape)}, classes on axis 1",
-            fix="For targets of one yes/no for each class use a metric that ends in _multi.",
+            expected=f"one class number per item of predictions {tuple(preds.shape)}, classes on axis 1",
+            fix="For targets of one yes/no per class use a metric that ends in _multi.",
         )
     if n_outputs > 1 and targets.is_floating_point():
         raise UsageError("targets", got=targets.dtype, expected="class numbers, integers", fix="Pass targets.long().")
@@ -165,7 +165,7 @@ def _second(preds: Tensor, n_outputs: int) -> Tensor:
 def _check_range(low: float, high: float, highest: int) -> None:
     for end in (low, high):
         if not 0 <= end <= highest:
-            fix = "A target that stands for nothing is left out with ignore_index=, where the metric has it."
+            fix = "Targets that do not count are left out with ignore_index=, where the metric has it."
             raise UsageError("targets", got=end, expected=f"0 to {highest}", fix=fix)
 
 

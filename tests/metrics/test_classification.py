@@ -30,7 +30,7 @@ N, C = 83, 6
 Check = Callable[[Any, Tensor, Tensor, float], None]
 Set = tuple[Tensor, Tensor]
 
-OF_ANSWERS: dict[str, Callable[[Any, Any], float]] = {
+OF_CLASSES: dict[str, Callable[[Any, Any], float]] = {
     "accuracy": sk.accuracy_score,
     "error_rate": lambda y, p: 1 - sk.accuracy_score(y, p),
     "precision": lambda y, p: sk.precision_score(y, p, average="macro", zero_division=0),
@@ -58,19 +58,19 @@ def several(n: int = N, c: int = C) -> Set:
 
 
 def yes_no() -> Set:
-    """One raw output an item and 0 or 1, (83,) each."""
+    """One raw output per item and 0 or 1, (83,) each."""
     preds, targets = several(c=2)
     return preds[:, 1] - preds[:, 0], targets
 
 
-@pytest.mark.parametrize("name", OF_ANSWERS)
-def test_answers_are_judged_as_scikit_learn_does(check: Check, name: str) -> None:
+@pytest.mark.parametrize("name", OF_CLASSES)
+def test_classes_are_judged_as_by_scikit_learn(check: Check, name: str) -> None:
     preds, targets = several()
-    check(name, preds, targets, OF_ANSWERS[name](targets.numpy(), preds.argmax(1).numpy()))
+    check(name, preds, targets, OF_CLASSES[name](targets.numpy(), preds.argmax(1).numpy()))
 
 
 @pytest.mark.parametrize("name", OF_PROBABILITIES)
-def test_probabilities_are_judged_as_scikit_learn_does(check: Check, name: str) -> None:
+def test_probabilities_are_judged_as_by_scikit_learn(check: Check, name: str) -> None:
     preds, targets = several()
     check(name, preds, targets, OF_PROBABILITIES[name](targets.numpy(), preds.double().softmax(1).numpy()))
 
@@ -84,7 +84,7 @@ def test_top_k_accuracy_is_scikit_learns(check: Check) -> None:
 @pytest.mark.parametrize("name", ["precision", "recall", "f1", "f2", "jaccard", "balanced_accuracy", "mcc", "kappa"])
 def test_two_outputs_are_two_classes(check: Check, name: str) -> None:
     preds, targets = several(c=2)
-    check(name, preds, targets, OF_ANSWERS[name](targets.numpy(), preds.argmax(1).numpy()))
+    check(name, preds, targets, OF_CLASSES[name](targets.numpy(), preds.argmax(1).numpy()))
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((N,), torch.long), ((N, 1), torch.float32), ((N,), torch.bool)])
@@ -143,7 +143,7 @@ def test_kappa_can_count_near_misses_less(check: Check, weights: str) -> None:
     check(kappa(weights=weights), preds, targets, sk.cohen_kappa_score(targets, preds.argmax(1), weights=weights))
 
 
-def test_precision_is_the_whole_sets_and_no_mean_of_batches() -> None:
+def test_precision_is_of_the_whole_set_not_a_mean_over_batches() -> None:
     """3 of 4 right yes in one batch and 0 of 1 in the next are 3 of 5, not the .5 that weighting batches gives."""
     (metric,) = make_metrics("precision")
     metric.update(torch.ones(4), torch.tensor([1, 1, 1, 0]))
@@ -152,17 +152,17 @@ def test_precision_is_the_whole_sets_and_no_mean_of_batches() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
-@pytest.mark.parametrize("name", [*OF_ANSWERS, *OF_PROBABILITIES])
-def test_a_class_that_is_not_there_does_not_count(check: Check, name: str) -> None:
-    """Class 5 has no items though it is answered now and then; class 4 is neither there nor answered."""
+@pytest.mark.parametrize("name", [*OF_CLASSES, *OF_PROBABILITIES])
+def test_a_class_without_items_does_not_count(check: Check, name: str) -> None:
+    """Class 5 has no items but predictions; class 4 has neither."""
     preds, targets = several()
     keep = targets < 4
     preds, targets = preds[keep], targets[keep]
     preds[:, 4] = -50.0
     y, p, probs = targets.numpy(), preds.argmax(1).numpy(), preds.double().softmax(1).numpy()
     assert 5 in p
-    if name in OF_ANSWERS:
-        expected = OF_ANSWERS[name](y, p)
+    if name in OF_CLASSES:
+        expected = OF_CLASSES[name](y, p)
     elif name == "perplexity":
         expected = math.exp(sk.log_loss(y, probs, labels=range(C)))
     else:
@@ -172,13 +172,13 @@ def test_a_class_that_is_not_there_does_not_count(check: Check, name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["precision", "recall", "f1", "jaccard", "mcc", "balanced_accuracy"])
-def test_always_the_same_answer(check: Check, name: str) -> None:
+def test_always_the_same_prediction(check: Check, name: str) -> None:
     targets = torch.tensor([0] * 8 + [1] * 2)
     preds = torch.tensor([[1.0, 0.0]]).repeat(10, 1)
-    check(name, preds, targets, OF_ANSWERS[name](targets.numpy(), np.zeros(10, int)))
+    check(name, preds, targets, OF_CLASSES[name](targets.numpy(), np.zeros(10, int)))
 
 
-def test_no_yes_wanted_and_none_answered_is_zero(check: Check) -> None:
+def test_no_yes_actual_and_none_predicted_is_zero(check: Check) -> None:
     for name in ("precision", "recall", "f1", "jaccard"):
         check(name, -torch.ones(10), torch.zeros(10), 0.0)
 
@@ -233,7 +233,7 @@ def test_half_precision_is_fine(check: Check, dtype: torch.dtype) -> None:
     check("auroc", preds, targets, OF_PROBABILITIES["auroc"](targets.numpy(), preds.double().softmax(1).numpy()))
 
 
-BY_CLASS = sorted({*OF_ANSWERS, *OF_PROBABILITIES} - METRICS.keys())
+BY_CLASS = sorted({*OF_CLASSES, *OF_PROBABILITIES} - METRICS.keys())
 
 
 @pytest.mark.parametrize("name", BY_CLASS)
@@ -250,7 +250,7 @@ BY_CLASS = sorted({*OF_ANSWERS, *OF_PROBABILITIES} - METRICS.keys())
         (torch.zeros(4, 3), [0, 1, 2, 0], "targets", "list"),
     ],
 )
-def test_what_does_not_belong_together_is_refused(name: str, preds: Any, targets: Any, what: str, got: Any) -> None:
+def test_what_does_not_fit_is_refused(name: str, preds: Any, targets: Any, what: str, got: Any) -> None:
     (metric,) = make_metrics(name)
     with refused(f"metric {name}: {what}", got=got):
         metric.update(preds, targets)
@@ -329,7 +329,7 @@ def test_a_batch_of_no_items_changes_nothing(check: Check) -> None:
         assert math.isnan(metric.compute())
 
 
-def test_perplexity_without_end_is_infinite() -> None:
+def test_perplexity_beyond_double_precision_is_infinite() -> None:
     (metric,) = make_metrics("perplexity")
     metric.update(torch.tensor([[0.0, 5000.0]]), torch.tensor([0]))
     assert metric.compute() == math.inf

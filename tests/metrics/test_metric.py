@@ -43,7 +43,7 @@ def scores() -> tuple[Tensor, Tensor]:
 
 @pytest.fixture
 def numbers() -> tuple[Tensor, Tensor]:
-    """Outputs and wanted numbers, (83, 2)."""
+    """Outputs and targets, (83, 2)."""
     draw = torch.Generator().manual_seed(1)
     return torch.randn(N, 2, generator=draw), torch.randn(N, 2, generator=draw)
 
@@ -132,7 +132,7 @@ def test_every_name_makes_a_metric_of_that_name_and_direction(name: str) -> None
 
 
 class F1Score(nn.Module):
-    """Gathers as torchmetrics objects do: everything kept, computed at the end."""
+    """Accumulates as torchmetrics objects do: everything kept, computed at the end."""
 
     higher_is_better = True
 
@@ -152,7 +152,7 @@ class F1Score(nn.Module):
 
 
 @pytest.mark.parametrize("bs", BATCH_SIZES)
-def test_an_object_gathers_by_itself(scores: tuple[Tensor, Tensor], bs: int) -> None:
+def test_an_object_accumulates_by_itself(scores: tuple[Tensor, Tensor], bs: int) -> None:
     preds, targets = scores
     metric = one(F1Score())
     expected = sklearn_metrics.f1_score(targets, preds.argmax(1), average="macro")

@@ -96,14 +96,14 @@ def test_areas_can_be_averaged_in_three_ways(check: Check, average: str) -> None
 
 
 @pytest.mark.parametrize("name", [name for name in BY_NAME if name not in ("accuracy_multi", "hamming_multi")])
-def test_a_label_that_is_not_there_does_not_count(check: Check, name: str) -> None:
+def test_a_label_without_items_does_not_count(check: Check, name: str) -> None:
     preds, targets = labelled()
     rest = BY_NAME[name](targets[:, 1:].int().numpy(), preds[:, 1:].double().sigmoid().numpy())
     preds[:, 0], targets[:, 0] = -9 + preds[:, 0] / 10, 0
     check(name, preds, targets, rest)
 
 
-def test_a_label_answered_but_not_there_counts_as_wrong(check: Check) -> None:
+def test_a_label_predicted_but_without_items_counts_as_wrong(check: Check) -> None:
     preds, targets = labelled()
     targets[:, 0] = 0
     assert (preds[:, 0] > 0).any()
@@ -111,7 +111,7 @@ def test_a_label_answered_but_not_there_counts_as_wrong(check: Check) -> None:
     check("f1_multi", preds, targets, sk.f1_score(y, p, average="macro", zero_division=0))
 
 
-def test_items_without_labels_count_where_they_got_one(check: Check) -> None:
+def test_items_without_labels_count_where_one_is_predicted(check: Check) -> None:
     targets = torch.tensor([[0, 0], [0, 0], [1, 1]])
     preds = torch.tensor([[-1.0, -1], [1, -1], [1, -1]])
     check(f_beta_multi(average="samples"), preds, targets, (0 + 2 / 3) / 2)  # the first item is left out

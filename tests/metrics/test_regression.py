@@ -45,7 +45,7 @@ BY_NAME: dict[str, Callable[[Any, Any], float]] = {
 
 
 def numbers(k: int, scale: float = 1.0, origin: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Outputs and wanted numbers, (83, k), above 0, in double precision."""
+    """Outputs and targets, (83, k), above 0, in double precision."""
     draw = torch.Generator().manual_seed(0)
     targets = torch.rand(N, k, generator=draw)
     preds = targets + 0.3 * torch.rand(N, k, generator=draw)
@@ -96,14 +96,14 @@ def test_of_a_single_item_there_is_no_correlation(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("pearson", math.nan), ("spearman", 0.0)])
-def test_a_constant_answer_has_no_correlation(name: str, value: float) -> None:
+def test_a_constant_output_has_no_correlation(name: str, value: float) -> None:
     (metric,) = make_metrics(name)
     for n in (3, 7):
         metric.update(torch.full((n,), 0.1), torch.arange(n) / 7)  # 0.1 + 0.1 + 0.1 is not 0.3
     assert metric.compute() == pytest.approx(value, nan_ok=True)
 
 
-def test_logarithms_that_are_none() -> None:
+def test_numbers_without_a_logarithm() -> None:
     (metric,) = make_metrics("msle")
     metric.update(torch.tensor([-2.0, 1.0]), torch.ones(2))
     assert math.isnan(metric.compute())  # the model may get better
