@@ -123,7 +123,8 @@ def mcc(*, name: str | None = None) -> AccumulatedMetric:
     """Matthews' correlation of predictions and targets (Gorodkin, 2004); 0 when all of either are the same."""
 
     def finish(counts: Tensor) -> float:
-        (right, predicted, actual), n = counts, counts[2].sum()
+        right, predicted, actual = counts
+        n = actual.sum()
         if not n:
             return float("nan")
         spread = (n**2 - actual @ actual) * (n**2 - predicted @ predicted)
@@ -184,8 +185,8 @@ def _of_curves(name: str, curve: Curve, average: str) -> AccumulatedMetric:
     def finish(scores: Tensor, actual: Tensor) -> float:
         if scores.shape[1] == 1:  # probabilities are in the same order as the outputs
             return mean_area(curve, scores.double().numpy(), (actual > 0.5).numpy()[:, None], average)
-        actual = actual.numpy()[:, None] == np.arange(scores.shape[1])
-        return mean_area(curve, scores.double().softmax(dim=1).numpy(), actual, average)
+        of_class = actual.numpy()[:, None] == np.arange(scores.shape[1])
+        return mean_area(curve, scores.double().softmax(dim=1).numpy(), of_class, average)
 
     return AccumulatedMetric(name, prepare, Kept(), finish, takes=CLASSES, check=check_classes)
 

@@ -178,6 +178,12 @@ def test_always_the_same_prediction(check: Check, name: str) -> None:
     check(name, preds, targets, OF_CLASSES[name](targets.numpy(), np.zeros(10, int)))
 
 
+@pytest.mark.parametrize("name", OF_CLASSES)
+def test_a_class_of_one_item_counts(check: Check, name: str) -> None:
+    targets, predicted = torch.tensor([0, 0, 0, 1, 2, 2]), torch.tensor([0, 1, 0, 1, 0, 2])
+    check(name, torch.eye(3)[predicted], targets, OF_CLASSES[name](targets.numpy(), predicted.numpy()))
+
+
 def test_no_yes_actual_and_none_predicted_is_zero(check: Check) -> None:
     for name in ("precision", "recall", "f1", "jaccard"):
         check(name, -torch.ones(10), torch.zeros(10), 0.0)
@@ -331,8 +337,10 @@ def test_a_batch_of_no_items_changes_nothing(check: Check) -> None:
 
 def test_perplexity_beyond_double_precision_is_infinite() -> None:
     (metric,) = make_metrics("perplexity")
-    metric.update(torch.tensor([[0.0, 5000.0]]), torch.tensor([0]))
-    assert metric.compute() == math.inf
+    for output, value in ((699.0, math.exp(699)), (750.0, math.inf), (5000.0, math.inf)):
+        metric.reset()
+        metric.update(torch.tensor([[0.0, output]]), torch.tensor([0]))
+        assert metric.compute() == pytest.approx(value)
 
 
 def test_perplexity_of_nan_is_nan() -> None:
