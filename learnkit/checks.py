@@ -1,4 +1,4 @@
-"""Checks of arguments: what was got is returned when it will do, and refused by name when it will not."""
+"""Checks of arguments: a valid value is returned, an invalid one is refused by name."""
 
 import difflib
 import math

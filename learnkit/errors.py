@@ -5,26 +5,27 @@ LearnkitError
 ├── WrongTypeError          TypeError            the right call on the wrong kind of object
 ├── DataError               ValueError           a data set that cannot be used as it is
 │   └── ImageError          OSError              one image that cannot be read
-├── MissingFileError        FileNotFoundError    a path that is not there
+├── MissingFileError        FileNotFoundError    a path that does not exist
 ├── CorruptFileError        ValueError           a file that is damaged or cut short
 ├── UnsafeFileError         ValueError           a file that would run code when opened
 ├── MissingModelError       ValueError           an export of a model that learnkit cannot build by itself
-├── ExportError             ValueError           a model that other programs cannot be given
-├── VersionError            ValueError           a file that only a later learnkit reads rightly
-├── DownloadError           OSError              something that had to be fetched and could not be
+├── ExportError             ValueError           a model that cannot be exported
+├── VersionError            ValueError           a file that needs a newer learnkit
+├── DownloadError           OSError              a failed download
 ├── NonFiniteLossError      ArithmeticError      a loss that became nan or infinite
 ├── OutOfMemoryError        MemoryError          a batch that does not fit into memory
-├── WorkerError             RuntimeError         a process that reads data died
-└── WriteError              OSError              a file that could not be written whole
+├── WorkerError             RuntimeError         a data-loading process that died
+└── WriteError              OSError              a file that could not be written completely
 
-Interrupt                                        raised by callbacks to steer the loop, never an error
+Interrupt                                        raised by callbacks to control the loop, never an error
 ├── StopFit                                      end this fit; `after_fit` still runs
 ├── SkipEpoch                                    end this epoch's training; validation still runs
-└── SkipBatch                                    go on with the next batch
+└── SkipBatch                                    continue with the next batch
 """
 
 import sys
 import warnings
+from typing import Self, TypeVar
 
 from learnkit.text import printable
 
@@ -62,9 +63,9 @@ class LearnkitError(Exception):
 
     Attributes:
         what: the argument or thing that is wrong; a whole sentence when it stands alone.
-        got: the offending value, shown by `repr`; None when none was given.
-        expected: what would have been right, "" when not given.
-        fix: one sentence that says what to do, "" when not given.
+        got: the offending value, shown by `repr`; None when not given.
+        expected: what would be valid; "" when not given.
+        fix: one sentence on what to do; "" when not given.
         message: all of it as one line of text.
 
     >>> error = UsageError("bs", got=0, expected="a positive int", fix="Pass bs=64.")
@@ -85,20 +86,28 @@ class LearnkitError(Exception):
         self.message = message = printable(message)
         super().__init__(message)
 
+    def prefixed(self, where: str) -> Self:
+        """The same error, its `what` and message beginning with where it happened.
+
+        >>> print(UsageError("targets", got=3, expected="0 to 2").prefixed("metric f1"))
+        metric f1: targets: got 3, expected 0 to 2
+        """
+        message, what = f"{printable(where)}: {self.message}", f"{where}: {self.what}"
+        return _restored(type(self), message, what, self.got, self.expected, self.fix)
+
     def __str__(self) -> str:
-        return self.message  # KeyError and OSError would otherwise reword it
+        return self.message  # KeyError and OSError would otherwise change it
 
     def __reduce__(self) -> tuple[object, ...]:
-        got = self.got if isinstance(self.got, _PLAIN) else repr(self.got)  # crosses process borders whatever it is
+        got = self.got if isinstance(self.got, _PLAIN) else repr(self.got)  # an arbitrary object may not be picklable
         return _restored, (type(self), self.message, self.what, got, self.expected, self.fix)
 
 
 _PLAIN = (bool, int, float, str, type(None))
+_Error = TypeVar("_Error", bound=LearnkitError)
 
 
-def _restored(
-    kind: type[LearnkitError], message: str, what: str, got: object, expected: str, fix: str
-) -> LearnkitError:
+def _restored(kind: type[_Error], message: str, what: str, got: object, expected: str, fix: str) -> _Error:
     error = kind(message)
     error.what, error.got, error.expected, error.fix = what, got, expected, fix
     return error
@@ -121,7 +130,7 @@ class ImageError(DataError, OSError):
 
 
 class MissingFileError(LearnkitError, FileNotFoundError):
-    """A path that is not there."""
+    """A path that does not exist."""
 
 
 class CorruptFileError(LearnkitError, ValueError):
@@ -133,19 +142,19 @@ class UnsafeFileError(LearnkitError, ValueError):
 
 
 class MissingModelError(LearnkitError, ValueError):
-    """An export of a model that learnkit cannot build by itself: one of the user's own, or one it does not know."""
+    """An export of a model that learnkit cannot build by itself, custom or unknown."""
 
 
 class ExportError(LearnkitError, ValueError):
-    """A model that cannot be exported, or whose export gives other numbers than the model itself."""
+    """A model that cannot be exported, or whose export gives other numbers than the model."""
 
 
 class VersionError(LearnkitError, ValueError):
-    """A file that only a later learnkit reads rightly."""
+    """A file that needs a newer learnkit."""
 
 
 class DownloadError(LearnkitError, OSError):
-    """Something that had to be fetched and could not be."""
+    """A failed download."""
 
 
 class NonFiniteLossError(LearnkitError, ArithmeticError):
@@ -153,26 +162,26 @@ class NonFiniteLossError(LearnkitError, ArithmeticError):
 
 
 class OutOfMemoryError(LearnkitError, MemoryError):
-    """A batch that does not fit into the memory of the device, or of the machine."""
+    """A batch that does not fit into the memory of the device or of the machine."""
 
 
 class WorkerError(LearnkitError, RuntimeError):
-    """A process that reads data died."""
+    """A data-loading process that died."""
 
 
 class WriteError(LearnkitError, OSError):
-    """A file that could not be written whole; what stood there before still does."""
+    """A file that could not be written completely; an earlier file of that name is unchanged."""
 
 
 class LearnkitWarning(UserWarning):
-    """The category of every warning learnkit gives."""
+    """The category of all warnings of learnkit."""
 
     def __init__(self, message: str) -> None:
         super().__init__("\n".join(map(printable, message.split("\n"))))
 
 
 class Interrupt(Exception):
-    """Raised by a callback to steer the loop; the message is the reason."""
+    """Raised by a callback to control the loop; the message is the reason."""
 
 
 class StopFit(Interrupt):
@@ -184,7 +193,7 @@ class SkipEpoch(Interrupt):
 
 
 class SkipBatch(Interrupt):
-    """Leave the rest of this batch out and go on with the next."""
+    """Skip the rest of this batch and continue with the next."""
 
 
 def warn(message: str) -> None:

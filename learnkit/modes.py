@@ -1,4 +1,4 @@
-"""Train and eval mode: looking at a model without leaving it changed."""
+"""Train and eval mode, restored afterwards."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ __all__ = ["eval_mode", "preserve_modes"]
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode and no gradients inside; each module's own mode afterwards."""
+    """Eval mode and no gradients inside; each module's own mode is restored."""
     training = [module for module in model.modules() if module.training]
     if training:
         model.eval()
@@ -25,7 +25,7 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def preserve_modes(model: nn.Module) -> Iterator[None]:
-    """Each module's own mode afterwards, whatever modes are set inside."""
+    """Restore each module's own mode, whatever is set inside."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         yield

@@ -35,7 +35,7 @@ _MIX_1, _MIX_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
 class Stream(IntEnum):
-    """What a number is drawn for: equal coordinates in two streams are unrelated."""
+    """What a number is drawn for: equal coordinates in two streams give unrelated numbers."""
 
     ORDER = 1
     AUGMENT = 2
@@ -63,7 +63,7 @@ def derive(seed: int, stream: Stream, *coordinates: int) -> int:
 
 
 def uniforms(seed: int, stream: Stream, epoch: int, indices: npt.ArrayLike, n: int) -> npt.NDArray[np.float32]:
-    """`n` numbers in [0, 1) for each item, float32 (len(indices), n): a row depends on its own index alone.
+    """`n` numbers in [0, 1) per item, float32 (len(indices), n): a row depends only on its own index.
 
     >>> a, b = uniforms(0, Stream.AUGMENT, 3, [7, 5], 4), uniforms(0, Stream.AUGMENT, 3, [5], 4)
     >>> bool((a[1] == b[0]).all())
@@ -88,23 +88,23 @@ def generator(seed: int, stream: Stream, *coordinates: int) -> torch.Generator:
 
 
 def seed_from_global_rng() -> int:
-    """A seed for a user who gave none: read off torch's global generator without moving it.
+    """The default seed, derived from torch's global generator without moving it.
 
-    So `torch.manual_seed(0)` at the top of a script makes the whole run repeatable.
+    So `torch.manual_seed(0)` at the top of a script makes the whole run reproducible.
     """
     state = torch.get_rng_state().numpy().tobytes()
     return int.from_bytes(hashlib.sha256(state).digest()[:4], "big")
 
 
 def seed_all(seed: int) -> None:
-    """Seed the global generators of torch's CPU, NumPy and Python; `preserve_all_rng` puts them back."""
+    """Seed the global generators of torch's CPU, NumPy and Python; `preserve_all_rng` restores them."""
     torch.default_generator.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
 
 
 def rng_state() -> dict[str, Any]:
-    """Where the global generators of torch's CPU, NumPy and Python are, in plain values and tensors."""
+    """The state of the global generators of torch's CPU, NumPy and Python, in plain values and tensors."""
     name, keys, *rest = np.random.get_state(legacy=True)
     version, numbers, gauss = random.getstate()
     return {
@@ -115,7 +115,7 @@ def rng_state() -> dict[str, Any]:
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
-    """Put the global generators where `rng_state` found them."""
+    """Restore the global generators to what `rng_state` returned."""
     torch.set_rng_state(state["torch"])
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
@@ -125,7 +125,7 @@ def set_rng_state(state: dict[str, Any]) -> None:
 
 @contextmanager
 def preserve_rng() -> Iterator[None]:
-    """Put torch's global CPU generator back as it was, whatever happens inside."""
+    """Restore torch's global CPU generator afterwards, also after an error."""
     state = torch.get_rng_state()
     try:
         yield
@@ -135,7 +135,7 @@ def preserve_rng() -> Iterator[None]:
 
 @contextmanager
 def preserve_all_rng() -> Iterator[None]:
-    """Put the global generators of torch's CPU, NumPy and Python back as they were, whatever happens inside."""
+    """Restore the global generators of torch's CPU, NumPy and Python afterwards, also after an error."""
     of_numpy, of_python = np.random.get_state(), random.getstate()
     try:
         with preserve_rng():

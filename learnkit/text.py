@@ -1,4 +1,4 @@
-"""Text from outside, made safe to show: on a terminal, in a notebook, in a spreadsheet."""
+"""Untrusted text, made safe for a terminal, a notebook or a spreadsheet."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -7,13 +7,13 @@ from typing import Any
 __all__ = ["facts", "printable", "shortened", "spreadsheet_safe"]
 
 MAX_NAME = 40  # characters of a name in a list
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet takes for the start of a formula
-LEFT = ' style="text-align:left"'  # notebooks put text to the right
-WRAPPED = ' style="text-align:left;overflow-wrap:anywhere"'  # and let it leave the page
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # how spreadsheets recognize a formula
+LEFT = ' style="text-align:left"'  # notebooks align text to the right
+WRAPPED = ' style="text-align:left;overflow-wrap:anywhere"'  # and let it overflow the page
 
 
 def printable(text: str) -> str:
-    """The text on one line, without anything that steers a terminal or cannot be encoded as UTF-8.
+    """The text on one line, without anything that controls a terminal or cannot be encoded as UTF-8.
 
     >>> print(printable("a\\nERROR \\x1b[2J"))
     a\\nERROR \\x1b[2J
@@ -22,7 +22,7 @@ def printable(text: str) -> str:
 
 
 def spreadsheet_safe(cell: Any) -> Any:
-    """A cell of a CSV file: text that a spreadsheet would run as a formula gets an apostrophe in front.
+    """A cell of a CSV file; text that a spreadsheet would run as a formula gets a leading apostrophe.
 
     >>> spreadsheet_safe("=SUM(A1)"), spreadsheet_safe("cat"), spreadsheet_safe(-1.5)
     ("'=SUM(A1)", 'cat', -1.5)
@@ -44,7 +44,7 @@ def facts(title: str, rows: Mapping[str, object]) -> str:
 
 
 def shortened(names: Sequence[str], most: int = 10) -> str:
-    """The first names, long ones cut, and an ellipsis where there are more.
+    """The first names, long ones shortened, and an ellipsis if there are more.
 
     >>> shortened(["a", "b", "c"], most=2)
     'a, b, ...'
@@ -55,5 +55,5 @@ def shortened(names: Sequence[str], most: int = 10) -> str:
 
 
 def _text(value: object) -> str:
-    """Escaped, on one line, and with nothing in it that would turn its neighbours around."""
+    """Escaped, on one line, and without characters that reverse the text around them."""
     return escape("".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value)))

@@ -1,4 +1,4 @@
-"""The words shared by every floor: which part of the data is meant, and the shapes of callables."""
+"""Shared type aliases and `DatasetType`."""
 
 import os
 from collections.abc import Callable
@@ -16,7 +16,7 @@ LearningRate: TypeAlias = float | slice | list[float] | tuple[float, ...]
 
 
 class DatasetType(IntEnum):
-    """Which part of the data a call is about, numbered as fastai v1 numbers them."""
+    """Part of the data, numbered as in fastai v1."""
 
     Train = 1
     Valid = 2

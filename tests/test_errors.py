@@ -6,8 +6,8 @@ import pickle
 import pytest
 
 from learnkit import errors
-from learnkit.checks import check_int, nearest
-from learnkit.errors import ImageError, LearnkitError, MissingFileError, UsageError
+from learnkit.errors import ImageError, LearnkitError, LearnkitWarning, MissingFileError, UsageError
+from learnkit.losses import balanced_weights
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, LearnkitError)]
 
@@ -39,15 +39,27 @@ def test_the_tree() -> None:
     assert issubclass(MissingFileError, FileNotFoundError)
 
 
-def test_nearest_names_begin_alike_or_look_alike() -> None:
-    names = ["resnet18", "resnet34", "resnext50_32x4d", "vgg16"]
-    assert nearest("resnext", names).startswith("resnext50_32x4d, ")
-    assert nearest("rsnet34", names, n=1) == "resnet34"
+def test_a_prefix_says_where_and_leaves_the_rest() -> None:
+    error = ImageError("file", got=None, expected="an image", fix="Remove it.").prefixed("row 3")
+    assert type(error) is ImageError
+    assert (error.what, error.got, error.expected, error.fix) == ("row 3: file", None, "an image", "Remove it.")
+    assert str(error) == "row 3: file: got None, expected an image. Remove it."
+    assert str(UsageError("no data").prefixed("a\nb")) == "a\\nb: no data"
 
 
-@pytest.mark.parametrize("got", [0, -1, True, 2.0, "3", None])
-def test_a_count_is_a_whole_number_above_zero(got: object) -> None:
-    with pytest.raises(UsageError) as caught:
-        check_int("bs", got, 1, expected="a number of items, 1 or more")
-    assert str(caught.value) == f"bs: got {got!r}, expected a number of items, 1 or more"
-    assert check_int("bs", 3, 1) == 3
+def test_the_parts_of_an_error_are_kept_across_processes() -> None:
+    error = pickle.loads(pickle.dumps(UsageError("bs", got=0, expected="1 or more", fix="Pass 64.")))
+    assert (error.what, error.got, error.expected, error.fix) == ("bs", 0, "1 or more", "Pass 64.")
+    of_object = pickle.loads(pickle.dumps(UsageError("bs", got=len)))  # whatever was got, its text crosses
+    assert of_object.got == repr(len)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_messages_are_one_line_that_can_be_shown(kind: type[LearnkitError]) -> None:
+    assert str(kind("a\nb\x1b[2J")) == "a\\nb\\x1b[2J"
+
+
+def test_a_warning_points_at_the_line_of_the_user() -> None:
+    with pytest.warns(LearnkitWarning, match="classes") as caught:
+        balanced_weights([0, 0], 2)
+    assert [warning.filename for warning in caught] == [__file__]

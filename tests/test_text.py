@@ -1,12 +1,13 @@
-"""HTML for notebooks: what comes from outside stays text."""
+"""Text from outside: plain on one line, safe in a spreadsheet, escaped in the HTML of notebooks."""
 
 from html.parser import HTMLParser
 
+import pytest
 import torch
 from torch import nn
 
 from learnkit import DataBunch, Learner
-from learnkit.text import facts
+from learnkit.text import facts, printable, shortened, spreadsheet_safe
 
 HOSTILE = '<img src=x onerror="alert(1)">'
 
@@ -37,6 +38,38 @@ def test_names_and_values_are_text() -> None:
     assert seen.text == HOSTILE * 3
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Grüße, 猫 £5", "Grüße, 猫 £5"),
+        ("a\r\n\x1b[31m", "a\\r\\n\\x1b[31m"),
+        ("\u202egnp", "\\u202egnp"),
+        ("\ud800", "\\ud800"),
+    ],
+)
+def test_printable_text_steers_no_terminal_and_can_be_encoded(text: str, shown: str) -> None:
+    assert printable(text) == shown
+    shown.encode()
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+def test_a_cell_that_a_spreadsheet_would_run_is_quoted(start: str) -> None:
+    assert spreadsheet_safe(f"{start}1+1") == f"'{start}1+1"
+    assert spreadsheet_safe(f"a{start}1") == f"a{start}1"
+
+
+@pytest.mark.parametrize("cell", [-1.5, None, "", "cat"])
+def test_other_cells_stay_as_they_are(cell: object) -> None:
+    assert spreadsheet_safe(cell) is cell
+
+
+def test_lists_of_names_are_cut_after_the_tenth_and_names_after_forty_characters() -> None:
+    assert shortened([str(n) for n in range(10)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
+    assert shortened([str(n) for n in range(11)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ..."
+    assert shortened(["x" * 40, "y" * 41, "", "z"], most=3) == f"{'x' * 40}, {'y' * 37}..., (empty), ..."
+    assert shortened([]) == ""
+
+
 def test_controls_of_terminals_and_directions_are_seen() -> None:
     text = Seen(facts("a", {"name": "line\nbreak\x1b[31m\u202egnp.exe"})).text
     assert text.endswith("line\\nbreak\\x1b[31m\\u202egnp.exe")
@@ -60,7 +93,7 @@ def test_a_bunch_shows_its_sets_and_classes() -> None:
     assert f"2: cat, {HOSTILE}" in seen.text
 
 
-def test_a_bunch_of_loaders_tells_what_it_knows() -> None:
+def test_a_bunch_of_loaders_shows_what_it_knows() -> None:
     batches = [(torch.zeros(2, 3), torch.tensor([0, 1]))]
     text = Seen(DataBunch.from_loaders(batches, None)._repr_html_()).text
     assert "training setlist" in text
@@ -80,7 +113,7 @@ def test_a_learner_shows_its_model_and_its_last_epoch() -> None:
     assert "img" not in after.tags
 
 
-def test_a_learner_tells_which_groups_are_trained() -> None:
+def test_a_learner_shows_which_groups_are_trained() -> None:
     learn = Learner(bunch(["a", "b"]), nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)), seed=1)
     assert "layer groups: 1, trained: all\n" in f"{learn!r}\n"
     for parameter in learn.model.parameters():

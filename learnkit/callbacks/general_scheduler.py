@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from learnkit.errors import UsageError
 from learnkit.optim.groups import is_positive
 from learnkit.optim.optimizers import momentum_of, set_learning_rates, set_momentum
-from learnkit.optim.schedules import Schedule, combine, constant, linear
+from learnkit.optim.schedules import Schedule, constant, linear, sequence
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
 
@@ -92,8 +92,7 @@ class GeneralScheduler(Callback):
         if not isinstance(phases, Sequence) or not all(isinstance(phase, TrainingPhase) for phase in phases):
             raise UsageError("phases", got=phases, expected="a list of TrainingPhase, or a mapping of 'lr' and 'mom'")
         self.phases = list(phases)
-        self._shares = [phase.share for phase in phases]
-        combine(self._shares, [constant(0.0)] * len(phases))  # refuses shares that make no whole
+        sequence(*((phase.share, constant(0.0)) for phase in phases))  # refuses shares that make no whole
         self._rate: Schedule = constant(0.0)
         self._momentum: Schedule | None = None
 
@@ -104,10 +103,10 @@ class GeneralScheduler(Callback):
             raise UsageError(
                 f"mom: {type(state.optimizer).__name__} has no momentum", fix="Leave mom out, or train with 'adamw'."
             )
-        self._rate = combine(self._shares, [phase.schedule(phase.lr, state.rates[-1]) for phase in self.phases])
+        self._rate = sequence(*((phase.share, phase.schedule(phase.lr, state.rates[-1])) for phase in self.phases))
         self._momentum = None
         if sets_momentum and own is not None:
-            self._momentum = combine(self._shares, [phase.schedule(phase.mom, own) for phase in self.phases])
+            self._momentum = sequence(*((phase.share, phase.schedule(phase.mom, own)) for phase in self.phases))
         self._set(state)
 
     def before_batch(self, state: TrainState) -> None:

@@ -56,7 +56,7 @@ class OneCycle(Callback):
     def before_fit(self, state: TrainState) -> None:
         peaks = state.rates if self.lr_max is None else spread_rates(self.lr_max, len(state.rates))
         self._rates = [
-            one_cycle(peak, warm_up=self.pct_start, div=self.div_factor, final_div=self.final_div) for peak in peaks
+            one_cycle(peak, warm_up=self.pct_start, div=self.div_factor, div_final=self.final_div) for peak in peaks
         ]
         self._set(state)
 

@@ -13,7 +13,7 @@ from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import UsageError, warn
 from learnkit.losses.activations import activation_of
-from learnkit.metrics.lazy import Targets
+from learnkit.metrics.accumulated import Targets
 from learnkit.metrics.metric import Metric, metrics_for, targets_of
 from learnkit.modes import eval_mode
 from learnkit.types import Loss

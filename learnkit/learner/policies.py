@@ -64,7 +64,7 @@ class PolicyTrainer(Trainer):
     ) -> None:
         """Train at `lr` for `pct_start` of the fit, then along a cosine down to `lr / div_final`."""
         peak = self.lr_range(lr)[-1]
-        schedule = GeneralScheduler({"lr": flat_cos(peak, flat=pct_start, final_div=div_final)})
+        schedule = GeneralScheduler({"lr": flat_cos(peak, flat=pct_start, div_final=div_final)})
         chosen = [schedule, *as_list(callbacks)]
         self.fit(epochs, lr, wd, chosen, checkpoint_every=checkpoint_every, resume=resume)
 

@@ -1,5 +1,5 @@
-"""Losses of overlap, focus and flattened tensors, weights for them, and what can be known about any loss: the
-activation that belongs to it, and its value for each item."""
+"""Losses of overlap, focus and flattened tensors, weights for them, and for any loss its activation and its value per
+item."""
 
 from learnkit.losses.activations import activation_of, identity, softmax
 from learnkit.losses.flattened import BCEWithLogitsLossFlat, CrossEntropyLossFlat, L1LossFlat, MSELossFlat

@@ -1,4 +1,4 @@
-"""The activation that belongs to a loss: what makes of raw outputs the numbers a user reads."""
+"""The activation that belongs to a loss: from raw outputs to the numbers a user reads."""
 
 import functools
 import inspect
@@ -69,7 +69,7 @@ FUNCTIONS: list[tuple[Callable[..., Any], Activation]] = [
 def activation_of(loss_func: Loss) -> Activation | None:
     """The activation that belongs to this loss, None when it is not known.
 
-    A loss's own `activation` attribute goes before all else. Otherwise torch's losses are known by type, torch's
+    A loss's own `activation` attribute comes first. Otherwise torch's losses are known by type, torch's
     functional losses by themselves, also inside a `functools.partial`.
 
     Raises:

@@ -1,6 +1,6 @@
 """torch's losses, element by element: masks and columns in any layout, nothing broadcast by accident.
 
-Each takes outputs and targets as if both were laid flat. Axes of size 1 may be missing on either side, so (N, 1) goes
+Each takes outputs and targets as if both were flattened. Axes of size 1 may be missing on either side, so (N, 1) goes
 with (N,), which torch would refuse or, worse, broadcast to (N, N). Not reduced, losses keep the shape of the items.
 """
 
@@ -22,7 +22,7 @@ class CrossEntropyLossFlat(nn.CrossEntropyLoss):
         reduction: "mean", "sum", or "none" for the shape of the targets.
 
     Raises:
-        UsageError: when called, shapes that do not belong together, or in the first batch targets out of range.
+        UsageError: when called, shapes that do not fit each other, or in the first batch targets out of range.
 
     >>> import torch
     >>> CrossEntropyLossFlat(axis=-1)(torch.zeros(2, 5, 4), torch.zeros(2, 5).long()).item()  # log(4)
@@ -57,9 +57,9 @@ class CrossEntropyLossFlat(nn.CrossEntropyLoss):
 
 
 class BCEWithLogitsLossFlat(nn.BCEWithLogitsLoss):
-    """Binary cross entropy of raw scores and targets from 0 to 1 of the same size; integers and bools will do.
+    """Binary cross entropy of raw scores and targets from 0 to 1 of the same size, integers and bools too.
 
-    Arguments as for torch's `BCEWithLogitsLoss`; `weight` and `pos_weight` have to fit the shape of the scores.
+    Arguments as for torch's `BCEWithLogitsLoss`; `weight` and `pos_weight` must fit the shape of the scores.
 
     Raises:
         UsageError: when called, sizes that differ, or in the first batch targets out of range.
@@ -72,9 +72,9 @@ class BCEWithLogitsLossFlat(nn.BCEWithLogitsLoss):
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss: shape () or, not reduced, that of the scores."""
         raw = full_precision(input)
-        answers = like_preds(type(self).__name__, raw, target)
-        self.first_targets.check(type(self).__name__, raw, answers, 1)
-        return super().forward(raw, answers)
+        targets = like_preds(type(self).__name__, raw, target)
+        self.first_targets.check(type(self).__name__, raw, targets, 1)
+        return super().forward(raw, targets)
 
 
 class MSELossFlat(nn.MSELoss):

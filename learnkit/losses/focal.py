@@ -1,11 +1,10 @@
-"""The focal loss: cross entropy that looks away from what is easy."""
-
-import math
+"""The focal loss: cross entropy that gives easy elements less weight."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from learnkit.checks import check_number
 from learnkit.errors import UsageError
 from learnkit.losses.scores import ScoreLoss, full_precision
 
@@ -13,28 +12,27 @@ __all__ = ["FocalLoss"]
 
 
 class FocalLoss(ScoreLoss):
-    """-alpha (1 - p)^gamma log p, p being the probability given to the truth (Lin et al., Focal loss, 2017).
+    """-alpha (1 - p)^gamma log p, p being the probability of the true class (Lin et al., Focal loss, 2017).
 
     Each element (item, label or pixel) is focused by its own probability, then they are averaged. Some published
     versions average the cross entropy of the batch first and focus that one number, with exp(-mean) for p; an easy
     majority then hides the hard few. For a batch of one element the two are the same.
 
-    Yes/no answers: scores (N,), (N, 1, ...), or with `binary=True` any shape, and 0/1 targets of that shape.
-    Targets between 0 and 1 mix the two losses in this proportion.
+    Binary: scores (N,), (N, 1, ...), or with `binary=True` any shape, and 0/1 targets of that shape. Targets between 0
+    and 1 mix the two losses in this proportion.
     Classes: scores (N, C, ...) with class numbers (N, ...).
 
     Args:
-        alpha: weights. Yes/no answers: `alpha` for the targets 1 and `1 - alpha` for the targets 0, at most 1; one
-            number, or one a label, (C,). Classes: one a class, (C,), or a number that scales them all.
-            None weighs nothing.
+        alpha: weights. Binary: `alpha` for the targets 1 and `1 - alpha` for the targets 0, at most 1; one number, or
+            one per label, (C,). Classes: one per class, (C,), or a number that scales them all. None weighs nothing.
         gamma: how strongly easy elements are damped; 0 is (binary) cross entropy.
-        reduction: over all elements: "mean", "sum", or "none" for the shape of the targets (yes/no answers: of the
-            scores). The mean is divided by the number of elements also when there are weights, where torch's
+        reduction: over all elements: "mean", "sum", or "none" for the shape of the targets (binary: of the scores).
+            The mean is divided by the number of elements also when there are weights, where torch's
             `CrossEntropyLoss` divides by the sum of the weights.
         binary: see `ScoreLoss`; several labels (N, C) need it.
 
     Raises:
-        UsageError: an argument that cannot work; when called, shapes that do not belong together, or in the first
+        UsageError: an argument that cannot work; when called, shapes that do not fit each other, or in the first
             batch targets out of range.
 
     >>> round(FocalLoss(gamma=2)(torch.zeros(1), torch.ones(1)).item(), 4)  # 0.5 ** 2 * log(2)
@@ -52,30 +50,28 @@ class FocalLoss(ScoreLoss):
         binary: bool = False,
     ) -> None:
         super().__init__(reduction=reduction, binary=binary)
-        if not (gamma >= 0 and math.isfinite(gamma)):
-            raise UsageError("gamma", got=gamma, expected="a number from 0 on")
         weights = torch.empty(0) if alpha is None else torch.as_tensor(alpha).detach()
         if weights.ndim > 1 or not bool((weights.isfinite() & (weights >= 0)).all()):
-            raise UsageError("alpha", got=alpha, expected="a number from 0 on, or a tensor (C,) of such numbers")
+            raise UsageError("alpha", got=alpha, expected="a number, 0 or more, or a tensor (C,) of such numbers")
         self.alpha_is_share = bool((weights <= 1).all())
-        self.gamma = gamma
+        self.gamma = check_number("gamma", gamma, "[0, inf)", expected="a number, 0 or more")
         if isinstance(alpha, Tensor):
-            self.register_buffer("alpha", weights)  # goes along to a device
+            self.register_buffer("alpha", weights)  # moves with the loss to a device
         else:
             self.alpha = alpha
 
     def forward(self, preds: Tensor, targets: Tensor) -> Tensor:
-        """The loss: shape () or, not reduced, one value an element."""
+        """The loss: shape () or, not reduced, one value per element."""
         raw = full_precision(preds)
         matched = self.matched(raw, targets)
-        return self.reduced((self._of_answers if self.is_binary(raw) else self._of_classes)(raw, matched))
+        return self.reduced((self._binary if self.is_binary(raw) else self._of_classes)(raw, matched))
 
-    def _of_answers(self, raw: Tensor, targets: Tensor) -> Tensor:
+    def _binary(self, raw: Tensor, targets: Tensor) -> Tensor:
         log_yes, log_no = F.logsigmoid(raw), F.logsigmoid(-raw)
         if_yes, if_no = -(self.gamma * log_no).exp() * log_yes, -(self.gamma * log_yes).exp() * log_no
         if self.alpha is not None:
             if not self.alpha_is_share:
-                raise UsageError("alpha for yes/no answers", got=self.alpha, expected="at most 1")
+                raise UsageError("alpha for binary targets", got=self.alpha, expected="at most 1")
             alpha = _per_channel(self.alpha, raw)
             if_yes, if_no = alpha * if_yes, (1 - alpha) * if_no
         return targets * if_yes + (1 - targets) * if_no
@@ -95,7 +91,7 @@ class FocalLoss(ScoreLoss):
 
 
 def _per_channel(alpha: Tensor | float, raw: Tensor) -> Tensor | float:
-    """One number, or weights in a shape that goes with scores (N, C, ...)."""
+    """One number, or weights in a shape that fits scores (N, C, ...)."""
     if not isinstance(alpha, Tensor):
         return alpha
     channels = raw.shape[1] if raw.ndim > 1 else 1

@@ -1,11 +1,11 @@
 """Losses of the overlap between a predicted and a true mask: Dice, Dice with cross entropy, intersection over union."""
 
-import math
 from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from learnkit.checks import check_number
 from learnkit.errors import UsageError
 from learnkit.losses.scores import ScoreLoss, full_precision
 
@@ -14,7 +14,7 @@ __all__ = ["DiceBCELoss", "DiceLoss", "IoULoss"]
 
 @dataclass(frozen=True, slots=True)
 class _Masks:
-    """Masks laid flat: G groups (1 for yes/no masks, else the classes) of M pixels in each of N items."""
+    """Flattened masks: G groups (1 for binary masks, else the classes) of M pixels in each of N items."""
 
     raw: Tensor  # (N, G, M)
     probs: Tensor  # (N, G, M), 0 where a pixel does not count
@@ -23,30 +23,30 @@ class _Masks:
 
 
 class DiceLoss(ScoreLoss):
-    """1 - Dice coefficient of raw scores and masks: 0 for a perfect mask, towards 1 for one that is all wrong.
+    """1 - Dice coefficient of raw scores and masks: 0 for a perfect mask, near 1 for one that is all wrong.
 
     With P the sum of the probabilities, T that of the true mask and I that of their products, the coefficient is
     (2 I + smooth) / (P + T + smooth) (Milletari et al., V-Net, 2016, with P and T not squared).
 
-    Yes/no masks: scores (N, 1, ...), with 0/1 targets (N, 1, ...) or (N, ...); probabilities by sigmoid; with
-    `binary=True` scores of any shape (N, ...), all of an item counting as one mask.
+    Binary masks: scores (N, 1, ...), with 0/1 targets (N, 1, ...) or (N, ...); probabilities by sigmoid; with
+    `binary=True` scores of any shape (N, ...), all those of an item counting as one mask.
     Classes: scores (N, C, ...) with class numbers (N, ...); probabilities by softmax over axis 1; the coefficient of
     each class is taken and averaged over all C, also those that are not in the image.
 
-    The overlap is that of each item, so small objects count as much as large ones, and the mean over items does not
-    depend on how they are put into batches. Many published versions sum over the whole batch instead, as if it
-    were one large image: `per_batch=True` does as they do.
+    The overlap is computed per item, so small objects count as much as large ones, and the mean over items does not
+    depend on the batches. Many published versions sum over the whole batch instead, as if it were one large image:
+    `per_batch=True` does so too.
 
     Args:
-        smooth: added above and below the line, above 0: keeps empty masks defined and the loss smooth.
+        smooth: added to numerator and denominator, above 0: keeps empty masks defined and the loss smooth.
         reduction: over the items: "mean", "sum", or "none" for (N,).
-        per_batch: one overlap for the whole batch; for `reduction="mean"` only. Asked for single items, as
-            `per_item_loss` does, it is the overlap of each all the same.
+        per_batch: one overlap for the whole batch; for `reduction="mean"` only. The losses of single items, as in
+            `per_item_loss`, are still of the overlap of each.
         ignore_index: pixels with this target do not count.
         binary: see `ScoreLoss`.
 
     Raises:
-        UsageError: an argument that cannot work; when called, shapes that do not belong together, or in the first
+        UsageError: an argument that cannot work; when called, shapes that do not fit each other, or in the first
             batch targets out of range.
 
     >>> import torch
@@ -64,19 +64,17 @@ class DiceLoss(ScoreLoss):
         binary: bool = False,
     ) -> None:
         super().__init__(reduction=reduction, binary=binary)
-        if not (smooth > 0 and math.isfinite(smooth)):
-            raise UsageError("smooth", got=smooth, expected="a number above 0")
         if per_batch and reduction != "mean":
             raise UsageError(
                 "reduction with per_batch=True", got=reduction, expected="'mean'", fix="Leave one of the two out."
             )
-        self.smooth = smooth
+        self.smooth = check_number("smooth", smooth, "(0, inf)", expected="a number above 0")
         self.per_batch = per_batch
         self.ignore_index = ignore_index
 
     def forward(self, preds: Tensor, targets: Tensor) -> Tensor:
         """The loss: shape () or, not reduced, (N,)."""
-        masks = self._laid_flat(preds, targets)
+        masks = self._flattened(preds, targets)
         return self.reduced(self._losses(masks))
 
     def _losses(self, masks: _Masks) -> Tensor:
@@ -93,7 +91,7 @@ class DiceLoss(ScoreLoss):
         summed = values.sum(2)
         return summed.sum(0, keepdim=True) if self.per_batch and self.reduction != "none" else summed
 
-    def _laid_flat(self, preds: Tensor, targets: Tensor) -> _Masks:
+    def _flattened(self, preds: Tensor, targets: Tensor) -> _Masks:
         raw = full_precision(preds)
         matched = self.matched(raw, targets, self.ignore_index)
         n, groups = raw.shape[:1].numel(), 1 if self.is_binary(raw) else raw.shape[1]
@@ -119,7 +117,7 @@ class DiceLoss(ScoreLoss):
 class DiceBCELoss(DiceLoss):
     """`DiceLoss` plus the mean cross entropy of the pixels; arguments and shapes as there.
 
-    Yes/no masks have binary cross entropy, classes the cross entropy of the softmax. An item's cross entropy is the
+    Binary masks have binary cross entropy, classes the cross entropy of the softmax. An item's cross entropy is the
     mean over those of its pixels that count, 0 if none does.
     """
 
@@ -138,7 +136,7 @@ class DiceBCELoss(DiceLoss):
 class IoULoss(DiceLoss):
     """1 - intersection over union (Jaccard index); arguments and shapes as for `DiceLoss`.
 
-    In the words used there: 1 - (I + smooth) / (P + T - I + smooth).
+    With the symbols used there: 1 - (I + smooth) / (P + T - I + smooth).
     """
 
     def _overlap(self, both: Tensor, predicted: Tensor, true: Tensor) -> Tensor:

@@ -13,17 +13,17 @@ from learnkit.types import Loss
 
 __all__ = ["per_item_loss"]
 
-_SUMMED = {"sum", "batchmean"}  # reductions that add up what an item is made of; the others average it
+_SUMMED = {"sum", "batchmean"}  # reductions that add up the parts of an item; the others average them
 
 
 def per_item_loss(loss_func: Loss, preds: Tensor, targets: Tensor) -> Tensor:
     """The loss of each item, shape (N,), from raw outputs `preds` (N, ...) and `targets` (N, ...).
 
-    A loss with a `reduction`, be it torch's own, a functional one or yours, is asked once for unreduced values. What
-    is left beyond the items (pixels, outputs) is averaged per item, or added up if the loss itself adds up ("sum",
+    A loss with a `reduction`, torch's, a functional or a custom one, is called once for unreduced values. What is left
+    beyond the items (pixels, outputs) is averaged per item, or added up if the loss itself adds up ("sum",
     "batchmean"); targets equal to `ignore_index` do not count. Any other loss is called once per item, with a warning.
 
-    So the mean over items is the loss of the batch, except where torch divides by something else than the number of
+    So the mean over items is the loss of the batch, except where torch divides by something other than the number of
     elements: with class weights (an item's loss is `weight[target]` times its unweighted loss, a batch is divided by
     the sum of the weights) and with `ignore_index` (a batch is divided by the number of targets that count).
 
@@ -34,8 +34,8 @@ def per_item_loss(loss_func: Loss, preds: Tensor, targets: Tensor) -> Tensor:
     [5.0, 0.0]
     """
     if len(preds) != len(targets):
-        fix = "Give as many targets as outputs."
-        raise UsageError(f"per-item loss: {len(preds)} outputs, but {len(targets)} targets", fix=fix)
+        expected = f"as many as outputs, {len(preds)}"
+        raise UsageError("per-item loss: the number of targets", got=len(targets), expected=expected)
     if len(preds) == 0:
         return preds.new_zeros(0)
     reduction = _reduction(loss_func)
@@ -61,7 +61,7 @@ def _setting(loss_func: Loss, name: str) -> Any:
         return getattr(loss_func, name, None)
     try:
         parameter = inspect.signature(loss_func).parameters.get(name)
-    except ValueError:  # a built-in function that does not tell
+    except ValueError:  # a built-in function without a signature
         return None
     return None if parameter is None or parameter.default is parameter.empty else parameter.default
 
@@ -82,14 +82,14 @@ def _one_per_item(losses: Tensor, targets: Tensor, reduction: str, ignore_index:
     parts = losses[0].numel()
     if isinstance(ignore_index, int) and targets.shape == losses.shape and not targets.is_floating_point():
         counted = (targets != ignore_index).reshape(n, -1).sum(dim=1)
-        return summed / counted.clamp(min=1)  # an item of which all is ignored has loss 0
+        return summed / counted.clamp(min=1)  # an item that is ignored altogether has loss 0
     return summed / parts
 
 
 def _one_by_one(loss_func: Loss, preds: Tensor, targets: Tensor) -> Tensor:
     name = getattr(loss_func, "__name__", type(loss_func).__name__)
     warn(
-        f"{name} has no reduction='none', so it is called once for each item, which is slow; "
+        f"{name} has no reduction='none', so it is called once per item, which is slow; "
         "give it a keyword (a module: an attribute) `reduction`"
     )
     losses = [loss_func(preds[i : i + 1], targets[i : i + 1]) for i in range(len(preds))]

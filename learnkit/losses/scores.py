@@ -1,8 +1,9 @@
-"""What learnkit's losses of raw scores share: shapes that belong together, yes/no or classes, reductions."""
+"""What learnkit's losses of raw scores share: shapes that fit each other, binary or classes, reductions."""
 
 import torch
 from torch import Tensor, nn
 
+from learnkit.checks import check_choice
 from learnkit.errors import UsageError
 from learnkit.losses.activations import softmax
 
@@ -34,7 +35,7 @@ def as_classes(name: str, preds: Tensor, targets: Tensor, axis: int = 1, hint: s
     """The targets as class numbers, int64, in the shape of the outputs less their axis of classes.
 
     Raises:
-        UsageError: no such axis, sizes that differ, or targets that are no integers.
+        UsageError: no such axis, sizes that differ, or targets that are not integers.
     """
     if not -preds.ndim <= axis < preds.ndim or axis % preds.ndim == 0:
         raise _do_not_match(name, preds, targets, f"outputs with classes on axis {axis}, (N, C, ...)", hint)
@@ -45,7 +46,7 @@ def as_classes(name: str, preds: Tensor, targets: Tensor, axis: int = 1, hint: s
         raise UsageError(
             f"{name}: the targets of outputs {tuple(preds.shape)}",
             got=targets.dtype,
-            expected=f"class numbers, whole, of {tuple(wanted)}",
+            expected=f"integer class numbers of {tuple(wanted)}",
             fix="Use targets.long().",
         )
     return targets.reshape(wanted).long()
@@ -57,14 +58,14 @@ def _sizes(shape: torch.Size) -> tuple[int, ...]:
 
 
 def _do_not_match(name: str, preds: Tensor, targets: Tensor, expected: str, hint: str = "") -> UsageError:
-    got = f"outputs {tuple(preds.shape)} and targets {tuple(targets.shape)}"
-    return UsageError(f"{name}: {got} do not belong together; expected {expected}", fix=hint)
+    shapes = tuple(preds.shape), tuple(targets.shape)
+    return UsageError(f"{name}: the shapes of outputs and targets", got=shapes, expected=expected, fix=hint)
 
 
 class FirstTargets:
-    """Checks the values of the first targets that a loss sees, and of no others: to look makes the device wait.
+    """Checks the values of the first targets only: reading them makes the device wait.
 
-    Masks are wrong as a whole (255 for 1, classes from 1 on), so the first batch tells.
+    Wrong masks are wrong everywhere (255 for 1, classes from 1 on), so the first batch shows it.
     """
 
     def __init__(self) -> None:
@@ -86,42 +87,40 @@ class FirstTargets:
 
 
 class ScoreLoss(nn.Module):
-    """A loss of raw scores that are either yes/no answers or scores of classes.
+    """A loss of raw scores that are either binary or scores of classes.
 
-    One score an item or pixel, (N,) or (N, 1, ...), is always a yes/no answer: the targets are 0 or 1. More scores on
-    axis 1, (N, C, ...), are of classes that exclude each other: the targets are class numbers (N, ...).
+    One score per item or pixel, (N,) or (N, 1, ...), is always binary: the targets are 0 or 1. More scores on axis 1,
+    (N, C, ...), are of classes that exclude each other: the targets are class numbers (N, ...).
 
     Args:
-        reduction: "mean" or "sum" over what the subclass says, "none" for the single values.
-        binary: every score is a yes/no answer of its own, whatever the shape: several labels (N, C), or masks
-            without an axis of channels (N, H, W). It has to be said, since the shape of the scores alone decides
-            which activation `get_preds` uses, and these look like classes.
+        reduction: "mean" or "sum" over what the subclass specifies, "none" for the single values.
+        binary: every score is binary, whatever the shape: several labels (N, C), or masks without an axis of channels
+            (N, H, W). Needed since the shape of the scores alone decides which activation `get_preds` uses, and these
+            look like classes.
 
     Raises:
-        UsageError: a reduction that is not known.
+        UsageError: an unknown reduction.
     """
 
     def __init__(self, *, reduction: str = "mean", binary: bool = False) -> None:
         super().__init__()
-        if reduction not in REDUCTIONS:
-            raise UsageError("reduction", got=reduction, expected=" or ".join(map(repr, REDUCTIONS)))
-        self.reduction = reduction
+        self.reduction = check_choice("reduction", reduction, REDUCTIONS)
         self.binary = binary
         self.first_targets = FirstTargets()
 
     def activation(self, raw: Tensor) -> Tensor:
-        """The probabilities the loss is of: sigmoid for yes/no answers, else softmax over axis 1."""
+        """The probabilities the loss is of: sigmoid of binary scores, else softmax over axis 1."""
         return torch.sigmoid(raw) if self.is_binary(raw) else softmax(raw)
 
     def is_binary(self, raw: Tensor) -> bool:
-        """Whether these scores are yes/no answers."""
+        """Whether each of these scores is of a yes or no."""
         return self.binary or raw.ndim < 2 or raw.shape[1] == 1
 
     def matched(self, raw: Tensor, targets: Tensor, ignore_index: int | None = None) -> Tensor:
         """The targets as the scores need them: 0/1 in their shape and dtype, or class numbers without axis 1.
 
         Raises:
-            UsageError: shapes that do not belong together; values out of range in the first batch.
+            UsageError: shapes that do not fit each other; values out of range in the first batch.
         """
         name = type(self).__name__
         if self.is_binary(raw):
@@ -129,14 +128,14 @@ class ScoreLoss(nn.Module):
             highest = 1
         else:
             same = _sizes(raw.shape) == _sizes(targets.shape)
-            hint = "If every score is a yes/no answer of its own, pass binary=True." if same else ""
+            hint = "If every score is of a label of its own, pass binary=True." if same else ""
             matched = as_classes(name, raw, targets, hint=hint)
             highest = raw.shape[1] - 1
         self.first_targets.check(name, raw, matched, highest, ignore_index)
         return matched
 
     def reduced(self, losses: Tensor) -> Tensor:
-        """One number of many, or the losses as they are."""
+        """The losses as `reduction` specifies."""
         if self.reduction == "none":
             return losses
         return losses.mean() if self.reduction == "mean" else losses.sum()

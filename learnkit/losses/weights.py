@@ -11,7 +11,7 @@ __all__ = ["balanced_pos_weights", "balanced_weights"]
 
 
 def balanced_weights(targets: Tensor | Sequence[int], n_classes: int) -> Tensor:
-    """Weights of classes, inverse to how often they occur: n / (classes that occur * items of the class).
+    """Class weights, inverse to how often the classes occur: n / (classes that occur * items of the class).
 
     As scikit-learn's "balanced" (King and Zeng, Logistic regression in rare events data, 2001). The weighted
     items of every class add up to the same, and all of them to the number of items.
@@ -25,18 +25,20 @@ def balanced_weights(targets: Tensor | Sequence[int], n_classes: int) -> Tensor:
         without items has weight 0, with a warning.
 
     Raises:
-        UsageError: no targets, or targets that are no class numbers.
+        UsageError: no targets, or targets that are not class numbers.
 
     >>> balanced_weights([0, 0, 0, 1], 2).tolist()
     [0.6666666865348816, 2.0]
     """
     numbers = torch.as_tensor(targets).cpu()
     expected = f"class numbers from 0 to {n_classes - 1}"
-    if numbers.numel() == 0 or numbers.is_floating_point() or numbers.is_complex():
-        raise UsageError(f"targets {tuple(numbers.shape)}", got=numbers.dtype, expected=f"at least one of {expected}")
+    if numbers.numel() == 0:
+        raise UsageError("targets: the shape", got=tuple(numbers.shape), expected="at least one target")
+    if numbers.is_floating_point() or numbers.is_complex():
+        raise UsageError("targets", got=numbers.dtype, expected=expected)
     lowest, highest = int(numbers.min()), int(numbers.max())
     if lowest < 0 or highest >= n_classes:
-        raise UsageError(f"targets {tuple(numbers.shape)} from {lowest} to {highest}, expected {expected}")
+        raise UsageError("targets: the lowest and the highest", got=(lowest, highest), expected=expected)
     counts = torch.bincount(numbers.flatten().long(), minlength=n_classes).double()
     _warn_of(counts == 0, "classes {} have no items; their weight is 0")
     weights = numbers.numel() / (int((counts > 0).sum()) * counts)
@@ -44,7 +46,7 @@ def balanced_weights(targets: Tensor | Sequence[int], n_classes: int) -> Tensor:
 
 
 def balanced_pos_weights(targets: Tensor) -> Tensor:
-    """Negatives over positives of each label, so that both sides of it weigh the same.
+    """Negatives over positives of each label, so that both weigh the same.
 
     Args:
         targets: 0 or 1, (N, C), of the training set.
@@ -61,10 +63,11 @@ def balanced_pos_weights(targets: Tensor) -> Tensor:
     """
     labels = torch.as_tensor(targets).cpu()
     if labels.ndim != 2 or len(labels) == 0:
-        raise UsageError("targets", got=tuple(labels.shape), expected="(N, C), N at least 1")
-    if not bool(((labels == 0) | (labels == 1)).all()):
+        raise UsageError("targets: the shape", got=tuple(labels.shape), expected="(N, C), N at least 1")
+    others = labels[(labels != 0) & (labels != 1)]
+    if len(others):
         fix = "For class numbers use balanced_weights."
-        raise UsageError(f"targets {tuple(labels.shape)}: values other than 0 and 1", fix=fix)
+        raise UsageError("targets", got=others[0].item(), expected="0 and 1 alone", fix=fix)
     positives = labels.double().sum(0)
     negatives = len(labels) - positives
     _warn_of(positives == 0, "labels {} are never 1; their pos_weight is 1")

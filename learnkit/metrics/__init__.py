@@ -1,4 +1,4 @@
-"""Metrics: numbers that say how good a model is, exact over a whole set."""
+"""Metrics: how good a model is, in numbers that are exact over a whole set."""
 
 from learnkit.metrics.classification import (
     auroc,

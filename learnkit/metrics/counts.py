@@ -1,57 +1,60 @@
-"""Metrics that follow from how often each class was answered rightly, answered wrongly and missed, over a whole set."""
+"""Metrics from how often each class or label is right, predicted and actual, over a whole set."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from learnkit.errors import UsageError
-from learnkit.metrics.lazy import CLASSES, LABELS, LazyMetric, Targets, check_average, import_torchmetrics
-from learnkit.metrics.shapes import class_answers, label_answers
+from learnkit.checks import check_choice, check_number
+from learnkit.metrics.accumulate import Sums, precise, total_and_count
+from learnkit.metrics.accumulated import CLASSES, LABELS, AccumulatedMetric, Batch, Targets
+from learnkit.metrics.shapes import ClassRows, check_classes, check_labels, class_rows, label_rows
 
 __all__ = [
     "Formula",
     "check_threshold",
     "class_counts",
+    "class_tally",
     "f_of",
     "jaccard_of",
     "label_counts",
+    "label_predictions",
     "precision_of",
     "recall_of",
+    "tally",
 ]
 
 Formula: TypeAlias = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Numerator and denominator from the right answers, the wrong answers and the misses of each class, (C,) each."""
+"""Numerator and denominator from the true positives, false positives and false negatives of each class, (C,) each."""
 
 CLASS_AVERAGES = ("macro", "micro", "weighted", "binary")
 LABEL_AVERAGES = ("macro", "micro", "weighted", "samples")
 
 
-def precision_of(right: Tensor, wrong: Tensor, missed: Tensor) -> tuple[Tensor, Tensor]:
-    """Share of the answers that are right."""
-    return right, right + wrong
+def precision_of(tp: Tensor, fp: Tensor, fn: Tensor) -> tuple[Tensor, Tensor]:
+    """Share of the predictions that are right."""
+    return tp, tp + fp
 
 
-def recall_of(right: Tensor, wrong: Tensor, missed: Tensor) -> tuple[Tensor, Tensor]:
+def recall_of(tp: Tensor, fp: Tensor, fn: Tensor) -> tuple[Tensor, Tensor]:
     """Share of the items that are found."""
-    return right, right + missed
+    return tp, tp + fn
 
 
-def jaccard_of(right: Tensor, wrong: Tensor, missed: Tensor) -> tuple[Tensor, Tensor]:
+def jaccard_of(tp: Tensor, fp: Tensor, fn: Tensor) -> tuple[Tensor, Tensor]:
     """Intersection over union."""
-    return right, right + wrong + missed
+    return tp, tp + fp + fn
 
 
 def f_of(beta: float) -> Formula:
     """Harmonic mean of precision and recall, recall `beta` times as important; for 1 this is the Dice score."""
-    if not 0 < beta < float("inf"):
-        raise UsageError("beta", got=beta, expected="a number above 0")
+    check_number("beta", beta, "(0, inf)", expected="a number above 0")
 
-    def formula(right: Tensor, wrong: Tensor, missed: Tensor) -> tuple[Tensor, Tensor]:
-        twice = (1 + beta**2) * right
-        return twice, twice + beta**2 * missed + wrong
+    def formula(tp: Tensor, fp: Tensor, fn: Tensor) -> tuple[Tensor, Tensor]:
+        top = (1 + beta**2) * tp
+        return top, top + beta**2 * fn + fp
 
     return formula
 
@@ -63,70 +66,98 @@ def class_counts(
     threshold: float = 0.5,
     ignore_index: int | None = None,
     takes: tuple[Targets, ...] = CLASSES,
-) -> LazyMetric:
-    """The metric of this formula for one class an item.
+) -> AccumulatedMetric:
+    """The metric of this formula for one class per item.
 
     Args:
         name: its column in the history.
         formula: from counts to the number of a class.
-        average: "macro" counts classes the same, leaving out those neither there nor answered, "weighted" by their
+        average: "macro" counts classes the same, leaving out those without items and predictions, "weighted" by their
             items, "micro" adds all counts first, "binary" takes class 1 of two.
-        threshold: for one output an item, and for "binary".
+        threshold: for one output per item, and for "binary".
         ignore_index: targets of this number do not count, nor does the class of this number.
         takes: the targets it is meant for.
 
     Raises:
-        UsageError: an average, threshold or beta that cannot be, or no torchmetrics.
+        UsageError: an unknown average, or a threshold that is not between 0 and 1.
     """
-    check_average(average, CLASS_AVERAGES)
+    check_choice("average", average, CLASS_AVERAGES)
     check_threshold(threshold)
 
-    def build(n_outputs: int) -> Any:
-        kinds = import_torchmetrics(name).classification
-        if n_outputs == 1:
-            return kinds.BinaryStatScores(validate_args=False)
-        return kinds.MulticlassStatScores(n_outputs, average=None, validate_args=False)
+    def prepare(preds: Tensor, targets: Tensor) -> Batch:
+        made = class_rows(preds, targets, threshold=threshold, ignore_index=ignore_index, second=average == "binary")
+        counts = class_tally(made)
+        counts = counts[:, 1:] if made.n_outputs == 1 else counts  # of yes and no, yes
+        return Batch((counts, made.counted.sum()), made.n_outputs, made.checked)
 
-    prepare = partial(class_answers, threshold=threshold, ignore_index=ignore_index, second=average == "binary")
-    return LazyMetric(name, prepare, build, partial(_average, formula, average, ignore_index), takes=takes)
+    finish = partial(_average, formula, average, ignore_index)
+    return AccumulatedMetric(name, prepare, Sums(), finish, takes=takes, check=check_classes)
 
 
-def label_counts(name: str, formula: Formula, average: str = "macro", threshold: float = 0.5) -> LazyMetric:
-    """The metric of this formula for any number of labels an item; arguments as for `class_counts`.
+def label_counts(name: str, formula: Formula, average: str = "macro", threshold: float = 0.5) -> AccumulatedMetric:
+    """The metric of this formula for any number of labels per item; arguments as for `class_counts`.
 
-    Average "samples" takes the number of each item, from its labels, and their mean over items, leaving out those
-    that have no label and got none.
+    Average "samples" is the mean over items of the number of each item's labels, leaving out items without a label
+    that are predicted to have none.
     """
-    check_average(average, LABEL_AVERAGES)
+    check_choice("average", average, LABEL_AVERAGES)
     check_threshold(threshold)
 
-    def build(n_labels: int) -> Any:
-        kinds = import_torchmetrics(name).classification
+    def prepare(preds: Tensor, targets: Tensor) -> Batch:
+        predicted, actual, checked = label_predictions(preds, targets, threshold)
+        counts = torch.stack([part.sum(int(average == "samples")) for part in (predicted & actual, predicted, actual)])
         if average == "samples":
-            return kinds.BinaryStatScores(multidim_average="samplewise", validate_args=False)
-        if n_labels == 1:
-            return kinds.BinaryStatScores(validate_args=False)
-        return kinds.MultilabelStatScores(n_labels, average=None, validate_args=False)
+            scores, exist = _scores(formula, precise(counts))
+            return Batch(total_and_count(scores, exist), predicted.shape[1], checked)
+        n = torch.full((), len(predicted), device=counts.device)
+        return Batch((counts, n), predicted.shape[1], checked)
 
-    prepare = partial(label_answers, threshold=threshold)
-    return LazyMetric(name, prepare, build, partial(_average, formula, average, None), takes=LABELS)
+    finish = _mean_of_samples if average == "samples" else partial(_average, formula, average, None)
+    return AccumulatedMetric(name, prepare, Sums(), finish, takes=LABELS, check=check_labels)
+
+
+def label_predictions(preds: Tensor, targets: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Predicted and actual labels, bool (M, C) each, and the targets whose values are to be checked."""
+    scores, actual, checked = label_rows(preds, targets)
+    return precise(scores).sigmoid() > threshold, actual, checked
 
 
 def check_threshold(threshold: float) -> None:
-    """Raise a UsageError for what is no probability between 0 and 1."""
-    if not 0 < threshold < 1:
-        raise UsageError("threshold", got=threshold, expected="a probability between 0 and 1")
+    """Raise a UsageError for what is not a probability between 0 and 1."""
+    check_number("threshold", threshold, "(0, 1)", expected="a probability between 0 and 1")
 
 
-def _average(formula: Formula, average: str, ignore_index: int | None, values: Tensor) -> float:
-    """One number from true positives, false positives, true negatives, false negatives and support, (5,) or (C, 5)."""
-    counts = values.cpu().double().reshape(-1, 5)
-    if ignore_index is not None and len(counts) > 1:
-        counts = counts[torch.arange(len(counts)) != ignore_index]
+def class_tally(made: ClassRows) -> Tensor:
+    """How often each class is right, predicted and actual, (3, C)."""
+    predicted, actual, counted, n = made.predicted, made.actual, made.counted, made.n_classes
+    right = counted & (predicted == actual)
+    return torch.stack([tally(actual, right, n), tally(predicted, counted, n), tally(actual, counted, n)])
+
+
+def tally(numbers: Tensor, counted: Tensor, n: int) -> Tensor:
+    """How often each number from 0 to n - 1 is among those that count, (n,); bincount would make the device wait."""
+    return torch.zeros(n, dtype=torch.long, device=numbers.device).index_add_(0, numbers, counted.long())
+
+
+def _average(formula: Formula, average: str, ignore_index: int | None, counts: Tensor, n: Tensor) -> float:
+    """One number from how often each class is right, predicted and actual, (3, C); nan if no target counts."""
+    if not n:
+        return float("nan")
+    if ignore_index is not None and counts.shape[1] > 1:
+        counts = counts[:, torch.arange(counts.shape[1]) != ignore_index]
     if average == "micro":
-        counts = counts.sum(dim=0, keepdim=True)
-    right, wrong, _, missed, support = counts.unbind(dim=1)
-    top, bottom = formula(right, wrong, missed)
-    scores = top / bottom.where(bottom > 0, 1.0)  # 0 by 0 is 0
-    weights = support if average == "weighted" else (right + wrong + missed > 0).double()
+        counts = counts.sum(dim=1, keepdim=True)
+    scores, exist = _scores(formula, counts)
+    weights = counts[2] if average == "weighted" else exist.double()
     return float((weights * scores).sum() / weights.sum().clamp(min=1.0))
+
+
+def _scores(formula: Formula, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """The number of each class, and whether the class has items or predictions; 0 by 0 is 0."""
+    right, predicted, actual = counts
+    top, bottom = formula(right, predicted - right, actual - right)
+    return top / bottom.where(bottom > 0, 1.0), predicted + actual > 0
+
+
+def _mean_of_samples(total: Tensor, n: Tensor) -> float:
+    return float(total / n.clamp(min=1.0))

@@ -3,6 +3,7 @@
 Fawcett, "An introduction to ROC analysis" (2006).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,20 +12,20 @@ import numpy.typing as npt
 
 from learnkit.errors import UsageError
 
-__all__ = ["PRCurve", "ROCCurve", "pr_curve", "ranked_counts", "roc_curve"]
+__all__ = ["Curve", "PRCurve", "ROCCurve", "mean_area", "pr_curve", "ranked_counts", "roc_curve"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class ROCCurve:
-    """What becomes of the shares found, as the threshold falls.
+    """False and true positive rate, as the threshold falls.
 
     Attributes:
         fpr: (P,), share of the other items at or above the threshold; nan without other items.
         tpr: (P,), share of the class's items at or above the threshold; nan without items of the class.
         thresholds: (P,), falling, the first infinite.
-        area: under the curve: how likely an item of the class scores higher than another; ties count half.
+        area: under the curve: the probability that an item of the class scores higher than another; ties count half.
     """
 
     fpr: Floats
@@ -35,7 +36,7 @@ class ROCCurve:
 
 @dataclass(frozen=True, eq=False)
 class PRCurve:
-    """What becomes of precision and recall, as the threshold rises.
+    """Precision and recall, as the threshold rises.
 
     Attributes:
         precision: (P + 1,), share of the items at or above the threshold that are of the class; 1 at the end.
@@ -50,48 +51,68 @@ class PRCurve:
     area: float
 
 
-def roc_curve(scores: npt.NDArray[Any], is_there: npt.NDArray[np.bool_]) -> ROCCurve:
+def roc_curve(scores: npt.NDArray[Any], actual: npt.NDArray[np.bool_]) -> ROCCurve:
     """The curve of scores (N,) for items (N,) that are of the class or not.
 
     Raises:
         UsageError: shapes that do not fit each other, or a score that is nan.
     """
-    thresholds, found, invented = ranked_counts(scores, is_there)
-    tpr, fpr = (_shares(np.concatenate([[0], counts])) for counts in (found, invented))
+    thresholds, tps, fps = ranked_counts(scores, actual)
+    tpr, fpr = (_shares(np.concatenate([[0], counts])) for counts in (tps, fps))
     return ROCCurve(
         fpr, tpr, np.concatenate([[np.inf], thresholds]), float(np.sum(np.diff(fpr) * (tpr[1:] + tpr[:-1])) / 2)
     )
 
 
-def pr_curve(scores: npt.NDArray[Any], is_there: npt.NDArray[np.bool_]) -> PRCurve:
+def pr_curve(scores: npt.NDArray[Any], actual: npt.NDArray[np.bool_]) -> PRCurve:
     """The curve of scores (N,) for items (N,) that are of the class or not.
 
     Raises:
         UsageError: shapes that do not fit each other, or a score that is nan.
     """
-    thresholds, found, invented = ranked_counts(scores, is_there)
-    precision, recall = found / (found + invented), _shares(found)
+    thresholds, tps, fps = ranked_counts(scores, actual)
+    precision, recall = tps / (tps + fps), _shares(tps)
     area = float(np.sum(np.diff(recall, prepend=0) * precision))
     return PRCurve(np.append(precision[::-1], 1), np.append(recall[::-1], 0), thresholds[::-1], area)
 
 
+Curve: TypeAlias = Callable[[npt.NDArray[Any], npt.NDArray[np.bool_]], ROCCurve | PRCurve]
+
+
+def mean_area(curve: Curve, scores: npt.NDArray[Any], actual: npt.NDArray[np.bool_], average: str) -> float:
+    """Mean of the areas of C classes, over those that have an area; nan when none has, or a score is nan.
+
+    Args:
+        curve: `roc_curve` or `pr_curve`.
+        scores: (N, C).
+        actual: (N, C), whether the item is of the class.
+        average: "weighted" by the items of each class; any other counts classes the same.
+    """
+    if not len(scores) or np.isnan(scores).any():
+        return float("nan")
+    areas = np.array([curve(scores[:, c], actual[:, c]).area for c in range(scores.shape[1])])
+    weights = actual.sum(axis=0) if average == "weighted" else np.ones(len(areas))
+    known = ~np.isnan(areas)
+    return float(np.average(areas[known], weights=weights[known])) if known.any() else float("nan")
+
+
 def ranked_counts(
-    scores: npt.NDArray[Any], is_there: npt.NDArray[np.bool_]
+    scores: npt.NDArray[Any], actual: npt.NDArray[np.bool_]
 ) -> tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """(scores, found, invented) at each distinct score, falling: items at or above it of the class, and others.
+    """(scores, true positives, false positives) at each distinct score, falling: of the items at or above it.
 
     Raises:
         UsageError: shapes that do not fit each other, or a score that is nan.
     """
-    if scores.ndim != 1 or scores.shape != is_there.shape or not len(scores):
-        raise UsageError("scores: the shape", got=scores.shape, expected=f"{is_there.shape}: one an item, and an item")
+    if scores.ndim != 1 or scores.shape != actual.shape or not len(scores):
+        raise UsageError("scores: the shape", got=scores.shape, expected=f"{actual.shape}: one per item, 1 or more")
     if np.isnan(scores).any():
         raise UsageError("scores", got=float("nan"), expected="numbers", fix="Look at the top losses for these items.")
     order = np.argsort(scores, kind="stable")[::-1]
     falling = scores[order]
     last = np.append(np.flatnonzero(np.diff(falling)), len(falling) - 1)  # of each run of equal scores
-    found = np.cumsum(is_there[order], dtype=np.int64)[last]
-    return falling[last].astype(np.float64), found, last + 1 - found
+    tps = np.cumsum(actual[order], dtype=np.int64)[last]
+    return falling[last].astype(np.float64), tps, last + 1 - tps
 
 
 def _shares(counts: npt.NDArray[np.int64]) -> Floats:

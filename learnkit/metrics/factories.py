@@ -1,13 +1,13 @@
-"""The metrics known by name that need torchmetrics, each a function that makes one."""
+"""The metrics known by name that have settings, each a function that makes one."""
 
 from collections.abc import Callable
 
 from learnkit.metrics import classification, multilabel, regression, segmentation
-from learnkit.metrics.lazy import LazyMetric
+from learnkit.metrics.accumulated import AccumulatedMetric
 
 __all__ = ["FACTORIES"]
 
-FACTORIES: dict[str, Callable[..., LazyMetric]] = {
+FACTORIES: dict[str, Callable[..., AccumulatedMetric]] = {
     factory.__name__: factory
     for factory in (
         classification.auroc,

@@ -1,15 +1,16 @@
-"""The metrics known by name, each a function of raw outputs and targets, and the table of them."""
+"""Metrics that are functions of raw outputs and targets, and the table of their names."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from learnkit.errors import UsageError
-from learnkit.metrics.lazy import LABELS, NUMBERS, Targets
+from learnkit.metrics.accumulated import LABELS, NUMBERS, Targets
 
 __all__ = [
     "METRICS",
@@ -24,6 +25,9 @@ __all__ = [
     "top_k_accuracy",
 ]
 
+Elements: TypeAlias = tuple[Tensor, Tensor | None]
+"""Values, and which of them count, None for all: selecting them would make the device wait."""
+
 
 def accuracy(preds: Tensor, targets: Tensor, ignore_index: int | None = None) -> Tensor:
     """Share of items (or pixels) whose largest output is the target's class.
@@ -34,26 +38,26 @@ def accuracy(preds: Tensor, targets: Tensor, ignore_index: int | None = None) ->
         ignore_index: targets of this number do not count.
 
     Raises:
-        UsageError: shapes that do not belong together.
+        UsageError: shapes that do not fit each other.
 
     >>> accuracy(torch.tensor([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]]), torch.tensor([0, 1, 1])).item()
     0.6666666865348816
     """
-    return _hits(preds, targets, ignore_index).float().mean()
+    return _mean(*_hits(preds, targets, ignore_index))
 
 
 def error_rate(preds: Tensor, targets: Tensor) -> Tensor:
     """1 - accuracy; arguments as there."""
-    return _misses(preds, targets).float().mean()
+    return _mean(*_misses(preds, targets))
 
 
 def top_k_accuracy(preds: Tensor, targets: Tensor, k: int = 5) -> Tensor:
     """Share of items whose class is among the `k` largest outputs; arguments as for `accuracy`."""
-    return _top_k_hits(preds, targets, k).float().mean()
+    return _mean(*_top_k_hits(preds, targets, k))
 
 
 def accuracy_multi(preds: Tensor, targets: Tensor, threshold: float = 0.5, sigmoid: bool = True) -> Tensor:
-    """Share of single yes/no answers that are right, over all items and labels.
+    """Share of single yes/no predictions that are right, over all items and labels.
 
     Args:
         preds: raw outputs, (N, C).
@@ -64,22 +68,22 @@ def accuracy_multi(preds: Tensor, targets: Tensor, threshold: float = 0.5, sigmo
     Raises:
         UsageError: shapes that differ.
     """
-    return _label_hits(preds, targets, threshold, sigmoid).float().mean()
+    return _mean(*_label_hits(preds, targets, threshold, sigmoid))
 
 
 def mse(preds: Tensor, targets: Tensor) -> Tensor:
     """Mean of the squared differences of all elements; (N,) and (N, 1) go together."""
-    return _squares(preds, targets).mean()
+    return _mean(*_squares(preds, targets))
 
 
 def mae(preds: Tensor, targets: Tensor) -> Tensor:
     """Mean of the absolute differences of all elements; (N,) and (N, 1) go together."""
-    return _differences(preds, targets).abs().mean()
+    return _mean(*_distances(preds, targets))
 
 
 def rmse(preds: Tensor, targets: Tensor) -> Tensor:
     """Square root of `mse`. As a metric it is the root of the whole set's mean, not a mean of roots."""
-    return _squares(preds, targets).mean().sqrt()
+    return _mean(*_squares(preds, targets)).sqrt()
 
 
 def perplexity(preds: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
@@ -87,44 +91,51 @@ def perplexity(preds: Tensor, targets: Tensor, ignore_index: int = -100) -> Tens
 
     Arguments as for `accuracy`, the outputs raw.
     """
-    return _cross_entropies(preds, targets, ignore_index).mean().exp()
+    return _mean(*_cross_entropies(preds, targets, ignore_index)).exp()
 
 
-def _cross_entropies(preds: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
-    """One for each target that counts, in single precision at least."""
+def _mean(values: Tensor, counted: Tensor | None) -> Tensor:
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
+    return values.mean() if counted is None else values.where(counted, 0).sum() / counted.sum()
+
+
+def _cross_entropies(preds: Tensor, targets: Tensor, ignore_index: int = -100) -> Elements:
+    """One for each target, in single precision at least."""
     _check_classes(preds, targets)
     targets = targets.reshape(preds[:, 0].shape)
     preds = preds.to(torch.promote_types(preds.dtype, torch.float32))
-    return F.cross_entropy(preds, targets, ignore_index=ignore_index, reduction="none")[targets != ignore_index]
+    values = F.cross_entropy(preds, targets, ignore_index=ignore_index, reduction="none")
+    return values, targets != ignore_index
 
 
 def _exp(mean: float) -> float:
     return math.inf if mean > 700 else math.exp(mean)  # near where double precision ends
 
 
-def _hits(preds: Tensor, targets: Tensor, ignore_index: int | None = None) -> Tensor:
-    """Whether each answer is right, (number of targets that count,)."""
+def _hits(preds: Tensor, targets: Tensor, ignore_index: int | None = None) -> Elements:
+    """Whether each prediction is right."""
     _check_classes(preds, targets)
     flat = targets.flatten()
     hits = preds.argmax(dim=1).flatten() == flat
-    return hits if ignore_index is None else hits[flat != ignore_index]
+    return hits, None if ignore_index is None else flat != ignore_index
 
 
-def _misses(preds: Tensor, targets: Tensor) -> Tensor:
-    return ~_hits(preds, targets)
+def _misses(preds: Tensor, targets: Tensor) -> Elements:
+    hits, counted = _hits(preds, targets)
+    return ~hits, counted
 
 
-def _top_k_hits(preds: Tensor, targets: Tensor, k: int = 5) -> Tensor:
+def _top_k_hits(preds: Tensor, targets: Tensor, k: int = 5) -> Elements:
     _check_classes(preds, targets)
     if not 1 <= k <= preds.shape[1]:
         raise UsageError(
             "top_k_accuracy: k",
             got=k,
             expected=f"between 1 and the {preds.shape[1]} classes",
-            fix="Pass functools.partial(top_k_accuracy, k=2), say, as the metric.",
+            fix="Pass for example metrics=learnkit.metrics.top_k(2).",
         )
     best = preds.topk(k, dim=1).indices  # (N, k, ...)
-    return (best == targets.reshape(best[:, :1].shape)).any(dim=1).flatten()
+    return (best == targets.reshape(best[:, :1].shape)).any(dim=1).flatten(), None
 
 
 def _check_classes(preds: Tensor, targets: Tensor) -> None:
@@ -137,22 +148,22 @@ def _check_classes(preds: Tensor, targets: Tensor) -> None:
         )
     if targets.numel() * preds.shape[1] != preds.numel():
         expected = f"one class number for each of the {preds.numel() // preds.shape[1]} predictions"
-        fix = "For targets of one yes/no for each class use accuracy_multi."
+        fix = "For targets of one yes/no per class use accuracy_multi."
         raise UsageError("targets", got=tuple(targets.shape), expected=expected, fix=fix)
 
 
-def _label_hits(preds: Tensor, targets: Tensor, threshold: float = 0.5, sigmoid: bool = True) -> Tensor:
+def _label_hits(preds: Tensor, targets: Tensor, threshold: float = 0.5, sigmoid: bool = True) -> Elements:
     _check_elements(preds, targets)
     probs = preds.sigmoid() if sigmoid else preds
-    return (probs > threshold).flatten() == (targets > 0.5).flatten()
+    return (probs > threshold).flatten() == (targets > 0.5).flatten(), None
 
 
-def _squares(preds: Tensor, targets: Tensor) -> Tensor:
-    return _differences(preds, targets).square()
+def _squares(preds: Tensor, targets: Tensor) -> Elements:
+    return _differences(preds, targets).square(), None
 
 
-def _distances(preds: Tensor, targets: Tensor) -> Tensor:
-    return _differences(preds, targets).abs()
+def _distances(preds: Tensor, targets: Tensor) -> Elements:
+    return _differences(preds, targets).abs(), None
 
 
 def _differences(preds: Tensor, targets: Tensor) -> Tensor:
@@ -181,14 +192,14 @@ class NamedMetric:
 
     Args:
         function: what a user may also pass or call, (preds, targets) -> scalar.
-        elements: what is averaged over the whole set, (preds, targets) -> any shape.
+        elements: what is averaged over the whole set, (preds, targets) -> (values, which of them count).
         takes: the targets it is meant for.
         higher_is_better: which way is up.
         finish: applied to that average.
     """
 
     function: Callable[..., Tensor]
-    elements: Callable[..., Tensor]
+    elements: Callable[..., Elements]
     takes: tuple[Targets, ...]
     higher_is_better: bool
     finish: Callable[[float], float] = float

@@ -1,23 +1,22 @@
-"""What a metric is to the training loop, and how names, functions and objects become one."""
+"""The `Metric` protocol, and how names, functions and objects become metrics."""
 
 import functools
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from learnkit.checks import nearest
+from learnkit.checks import check_int, nearest
 from learnkit.errors import UsageError
+from learnkit.metrics.accumulate import Sums, mean, precise, total_and_count
+from learnkit.metrics.accumulated import AccumulatedMetric, Batch, Targets
 from learnkit.metrics.factories import FACTORIES
 from learnkit.metrics.functions import METRICS, NamedMetric
-from learnkit.metrics.lazy import LazyMetric, Targets
 
 __all__ = [
-    "ElementMetric",
     "FunctionMetric",
     "Metric",
     "MetricSpec",
@@ -33,9 +32,9 @@ MetricSpec: TypeAlias = str | Callable[..., Any] | object | Sequence[Any] | None
 
 
 class Metric(Protocol):
-    """A number over a whole set, gathered batch by batch.
+    """A number over a whole set, accumulated batch by batch.
 
-    `update` leaves its numbers on the device; only `compute` waits for them.
+    `update` keeps its numbers on the device; only `compute` waits for them.
     """
 
     @property
@@ -45,19 +44,26 @@ class Metric(Protocol):
 
     @property
     def higher_is_better(self) -> bool | None:
-        """Which way is up; None when that is not known."""
+        """The direction; None when unknown."""
         ...
 
     def reset(self) -> None:
-        """Forget everything gathered."""
+        """Forget all batches."""
         ...
 
     def update(self, preds: Any, targets: Any) -> None:
         """Add a batch: raw outputs (N, ...) and targets (N, ...)."""
         ...
 
+    def merge(self, other: Any) -> None:
+        """Add the batches of another metric of the same kind, from another part of the set.
+
+        For several processes; a custom object may lack it and then works in a single one.
+        """
+        ...
+
     def compute(self) -> float:
-        """The number over all that was added since the last reset, nan if that is nothing."""
+        """The number over all batches since the last reset; nan without any."""
         ...
 
 
@@ -65,14 +71,14 @@ def make_metrics(spec: MetricSpec) -> list[Metric]:
     """Metrics from what a user writes.
 
     Args:
-        spec: one of, or a list of: a name of `METRICS` or `FACTORIES`, or what such a name stands for; a
-            function(preds, targets) that gives one number for a batch, whose mean over items is taken; an object with
-            update, compute and reset, as torchmetrics has them. A function's or an object's own `higher_is_better`,
-            and an object's own `name`, are kept.
+        spec: one of, or a list of: a name in `METRICS` or `FACTORIES`, or the function of that name; a
+            function(preds, targets) that returns one number per batch, which is averaged over items; an object with
+            update, compute and reset, like those of torchmetrics. The `higher_is_better` of a function or an object,
+            and the `name` of an object, are kept.
 
     Raises:
-        UsageError: an unknown name (the nearest are listed), a name that needs torchmetrics where it is not installed,
-            a class instead of an object, something that cannot be called, or the same name twice.
+        UsageError: an unknown name (the nearest are listed), a class instead of an object, something that cannot be
+            called, or the same name twice.
 
     >>> [metric.name for metric in make_metrics(["accuracy", torch.nn.functional.cross_entropy])]
     ['accuracy', 'cross_entropy']
@@ -84,15 +90,15 @@ def make_metrics(spec: MetricSpec) -> list[Metric]:
     names = [metric.name for metric in metrics]
     for name in names:
         if name in TAKEN:
-            raise UsageError("metrics", got=name, expected="a name that is no column of the history already")
+            raise UsageError("metrics", got=name, expected="a name that is not a column of the history")
         if names.count(name) > 1:
-            fix = "Leave one out, or give a function another __name__, an object another `name`."
-            raise UsageError("metrics", got=names, expected=f"different names, but {name!r} is there twice", fix=fix)
+            fix = f"Leave one {name!r} out, or give a function another __name__, an object another `name`."
+            raise UsageError("metrics", got=names, expected="different names", fix=fix)
     return metrics
 
 
 def _make(part: object) -> Metric:
-    if isinstance(part, ElementMetric | FunctionMetric | ObjectMetric | LazyMetric):
+    if isinstance(part, AccumulatedMetric | FunctionMetric | ObjectMetric):
         return part
     if isinstance(part, str):
         if part in FACTORIES:
@@ -100,7 +106,7 @@ def _make(part: object) -> Metric:
         if part not in METRICS:
             fix = f"Nearest: {nearest(part, [*METRICS, *FACTORIES])}."
             raise UsageError("metrics", got=part, expected="a known metric, a function or an object", fix=fix)
-        return ElementMetric(part, METRICS[part])
+        return _element_metric(part, METRICS[part])
     if inspect.isclass(part):
         fix = f"Pass {part.__name__}(...)."
         raise UsageError("metrics", got=part.__name__, expected="an instance, not a class", fix=fix)
@@ -113,64 +119,47 @@ def _make(part: object) -> Metric:
     if function in FACTORIES.values():  # f1 means f1()
         return _make(part())
     for name, named in METRICS.items():
-        if function is named.function:  # the same numbers by function as by name: rmse is no mean of batches
-            given = (part.args, part.keywords) if isinstance(part, functools.partial) else ((), {})
-            return ElementMetric(name, named, *given)
+        if function is named.function:  # the same numbers by function as by name: rmse is not a mean over batches
+            args, keywords = (part.args, part.keywords) if isinstance(part, functools.partial) else ((), {})
+            return _element_metric(name, named, *args, **keywords)
     return FunctionMetric(part)
 
 
 def targets_of(metric: Metric) -> tuple[Targets, ...] | None:
-    """The targets a metric of learnkit's is meant for; None of a user's function or object, which knows by itself."""
-    return metric.takes if isinstance(metric, ElementMetric | LazyMetric) else None
+    """The targets that a metric of learnkit is meant for; None for custom functions and objects."""
+    return metric.takes if isinstance(metric, AccumulatedMetric) else None
 
 
 def metrics_for(targets: Targets) -> list[str]:
-    """The names of the metrics that are meant for these targets, as far as the packages they need are installed."""
+    """The names of the metrics that are meant for these targets."""
     names = [name for name, named in METRICS.items() if targets in named.takes]
-    with suppress(UsageError):  # no torchmetrics
-        names += [name for name, factory in FACTORIES.items() if targets in factory().takes]
-    return names
+    return names + [name for name, factory in FACTORIES.items() if targets in factory().takes]
 
 
-class ElementMetric:
-    """A metric known by name: the mean of its elements over the whole set, whatever the batches."""
+def _element_metric(name: str, named: NamedMetric, *args: Any, **keywords: Any) -> AccumulatedMetric:
+    """The mean of a named metric's elements over the whole set."""
 
-    def __init__(
-        self, name: str, named: NamedMetric, args: Sequence[Any] = (), keywords: dict[str, Any] | None = None
-    ) -> None:
-        self.name = name
-        self.takes = named.takes
-        self.higher_is_better = named.higher_is_better
-        self._elements = functools.partial(named.elements, *args, **(keywords or {}))
-        self._finish = named.finish
-        self.reset()
+    def prepare(preds: Tensor, targets: Tensor) -> Batch:
+        return Batch(total_and_count(*named.elements(preds, targets, *args, **keywords)))
 
-    def reset(self) -> None:
-        self._sums: list[Tensor] = []  # scalars on the device
-        self._n = 0
+    def finish(total: Tensor, count: Tensor) -> float:
+        return named.finish(mean(total, count))
 
-    def update(self, preds: Tensor, targets: Tensor) -> None:
-        elements = self._elements(preds, targets).detach()
-        self._sums.append(elements.sum())
-        self._n += elements.numel()
-
-    def compute(self) -> float:
-        return self._finish(sum(_read(self._sums)) / self._n) if self._n else float("nan")
+    return AccumulatedMetric(name, prepare, Sums(), finish, takes=named.takes, higher_is_better=named.higher_is_better)
 
 
-def top_k(k: int = 5, *, name: str | None = None) -> ElementMetric:
+def top_k(k: int = 5, *, name: str | None = None) -> AccumulatedMetric:
     """The metric `top_k_accuracy` for this k, called "top_3_accuracy" for 3 unless it is given a name.
 
     Raises:
-        UsageError: a k below 1; at the first batch, one above the number of classes.
+        UsageError: k below 1; at the first batch, k above the number of classes.
     """
-    if k < 1:
-        raise UsageError("top_k: k", got=k, expected="1 or more")
-    return ElementMetric(name or f"top_{k}_accuracy", METRICS["top_k_accuracy"], keywords={"k": k})
+    check_int("top_k: k", k, 1)
+    return _element_metric(name or f"top_{k}_accuracy", METRICS["top_k_accuracy"], k=k)
 
 
 class FunctionMetric:
-    """A function(preds, targets) -> number for a batch; over a set, the mean in which every item counts the same."""
+    """A function(preds, targets) -> number for a batch, averaged over the items of a set."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         inner = function
@@ -182,28 +171,29 @@ class FunctionMetric:
         self.reset()
 
     def reset(self) -> None:
-        self._values: list[Tensor] = []  # scalars on the device
-        self._sizes: list[int] = []
+        self._sums = Sums()  # of value times items, and of items
 
     def update(self, preds: Any, targets: Any) -> None:
         with torch.no_grad():
             value = self._function(preds, targets)
         if not isinstance(value, Tensor | int | float) and not hasattr(value, "__float__"):
             raise UsageError(
-                f"metric {self.name}", got=value, expected="a number for each batch", fix="Return a scalar tensor."
+                f"metric {self.name}", got=value, expected="a number per batch", fix="Return a scalar tensor."
             )
         value = value.detach() if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
-        self._values.append(_scalar(value, self.name).clone())  # a view would keep its whole batch alive
-        self._sizes.append(len(preds[0] if isinstance(preds, tuple | list) else preds))
+        value = precise(_scalar(value, self.name))
+        size = len(preds[0] if isinstance(preds, tuple | list) else preds)
+        self._sums.update(value * size, torch.full_like(value, size))
+
+    def merge(self, other: "FunctionMetric") -> None:
+        self._sums.merge(other._sums)
 
     def compute(self) -> float:
-        pairs = zip(_read(self._values), self._sizes, strict=True)
-        n = sum(self._sizes)
-        return sum(value * size for value, size in pairs) / n if n else float("nan")
+        return mean(*self._sums.compute()) if self._sums.sums else float("nan")
 
 
 class ObjectMetric:
-    """An object that gathers by itself, with update(preds, targets), compute() and reset()."""
+    """An object that accumulates by itself, with update(preds, targets), compute() and reset()."""
 
     def __init__(self, metric: Any) -> None:
         self.name = _name(metric)
@@ -221,6 +211,21 @@ class ObjectMetric:
         self._metric.update(preds, targets)
         self._n_updates += 1
 
+    def merge(self, other: "ObjectMetric") -> None:
+        """Through the object's own `merge`, or torchmetrics' `merge_state`.
+
+        Raises:
+            UsageError: it has neither.
+        """
+        if not other._n_updates:
+            return
+        merge = getattr(self._metric, "merge", None) or getattr(self._metric, "merge_state", None)
+        if merge is None:
+            expected = "an object with merge(other), to combine several processes"
+            raise UsageError(f"metric {self.name}", got=type(self._metric).__name__, expected=expected)
+        merge(other._metric)
+        self._n_updates += other._n_updates
+
     def compute(self) -> float:
         if not self._n_updates:
             return float("nan")
@@ -228,7 +233,7 @@ class ObjectMetric:
         if isinstance(value, Tensor):
             value = _scalar(value, self.name)
         elif not hasattr(value, "__float__"):
-            fix = "Give the parts of a collection as a list of metrics."
+            fix = "Pass the parts of a collection as a list of metrics."
             raise UsageError(f"metric {self.name}", got=value, expected="one number", fix=fix)
         return float(value)
 
@@ -240,19 +245,8 @@ def _scalar(value: Tensor, name: str) -> Tensor:
     return value.reshape(())
 
 
-def _read(scalars: list[Tensor]) -> list[float]:
-    """The numbers of scalars on a device, all in one wait, in double precision from here on."""
-    if not scalars:
-        return []
-    kept = scalars[0].dtype
-    same = all(scalar.dtype == kept and scalar.device == scalars[0].device for scalar in scalars)
-    if same:
-        return [float(number) for number in torch.stack(scalars).tolist()]
-    return [float(scalar) for scalar in scalars]
-
-
 def _name(metric: Any) -> str:
-    """`confusion` of a function, `f1_score` of an F1Score object, or what the object calls itself."""
+    """`confusion` for a function, `f1_score` for an F1Score object, or the object's own name."""
     own = getattr(metric, "name", None)
     if isinstance(own, str) and own:
         return own
@@ -263,6 +257,6 @@ def _name(metric: Any) -> str:
 
 
 def _direction(metric: Any) -> bool | None:
-    """`higher_is_better` where the metric says so."""
+    """`higher_is_better` of a metric that has it."""
     value = getattr(metric, "higher_is_better", None)
     return value if isinstance(value, bool) else None

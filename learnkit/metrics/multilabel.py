@@ -1,14 +1,24 @@
-"""Metrics of any number of labels an item, made by name or with settings.
+"""Metrics of any number of labels per item, made by name or with settings.
 
 All take raw outputs (N, C) or (N, C, ...) and targets of the same shape, 0 or 1; the name ends in _multi.
 """
 
-from typing import Any
+from torch import Tensor
 
-from learnkit.metrics.counts import check_threshold, f_of, jaccard_of, label_counts, precision_of, recall_of
-from learnkit.metrics.lazy import LABELS, LazyMetric, import_torchmetrics
-from learnkit.metrics.ranking import label_ranking
-from learnkit.metrics.shapes import label_probabilities
+from learnkit.checks import check_choice
+from learnkit.metrics.accumulate import Kept, Sums, mean, total_and_count
+from learnkit.metrics.accumulated import LABELS, AccumulatedMetric, Batch
+from learnkit.metrics.counts import (
+    check_threshold,
+    f_of,
+    jaccard_of,
+    label_counts,
+    label_predictions,
+    precision_of,
+    recall_of,
+)
+from learnkit.metrics.curves import Curve, mean_area, pr_curve, roc_curve
+from learnkit.metrics.shapes import check_labels, label_rows
 
 __all__ = [
     "auroc_multi",
@@ -23,77 +33,93 @@ __all__ = [
 ]
 
 
-def precision_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> LazyMetric:
-    """Share of the yes to a label that are right.
+def precision_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
+    """Share of the predictions of a label that are right.
 
     Args:
-        average: "macro", the mean over labels, of which those neither there nor answered are left out; "weighted" by
-            the items of each label; "micro", all answers together; "samples", the mean over items of each item's own,
-            of which those without a label that also got none are left out.
+        average: "macro", the mean over labels, leaving out those without items and predictions; "weighted" by the items
+            of each label; "micro", all predictions together; "samples", the mean over items, leaving out those without
+            a label that are predicted to have none.
         threshold: probability above which an output means yes.
         name: its column in the history; "precision_multi", or for example "precision_multi_micro", unless given.
 
     Raises:
-        UsageError: settings that cannot be, or torchmetrics is not installed.
+        UsageError: an unknown average, or a threshold that is not between 0 and 1.
     """
     return label_counts(name or _named("precision", average), precision_of, average, threshold)
 
 
-def recall_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> LazyMetric:
-    """Share of the items of a label that got it; arguments as for `precision_multi`."""
+def recall_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
+    """Share of the items of a label that are found; arguments as for `precision_multi`."""
     return label_counts(name or _named("recall", average), recall_of, average, threshold)
 
 
 def f_beta_multi(
     beta: float = 1.0, *, average: str = "macro", threshold: float = 0.5, name: str | None = None
-) -> LazyMetric:
+) -> AccumulatedMetric:
     """Harmonic mean of precision and recall, recall `beta` times as important; others as for `precision_multi`."""
     return label_counts(name or _named(f"f{beta:g}", average), f_of(beta), average, threshold)
 
 
-def f1_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> LazyMetric:
+def f1_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
     """`f_beta_multi` for beta 1."""
     return f_beta_multi(1.0, average=average, threshold=threshold, name=name)
 
 
-def f2_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> LazyMetric:
+def f2_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
     """`f_beta_multi` for beta 2."""
     return f_beta_multi(2.0, average=average, threshold=threshold, name=name)
 
 
-def jaccard_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> LazyMetric:
-    """Right yes by yes answered or wanted; arguments as for `precision_multi`."""
+def jaccard_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
+    """Right predictions of a label by items that have it or are predicted to; arguments as for `precision_multi`."""
     return label_counts(name or _named("jaccard", average), jaccard_of, average, threshold)
 
 
-def hamming_multi(*, threshold: float = 0.5, name: str | None = None) -> LazyMetric:
-    """Share of single yes/no answers that are wrong, over all items and labels: 1 - `accuracy_multi`."""
+def hamming_multi(*, threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
+    """Share of single yes/no predictions that are wrong, over all items and labels: 1 - `accuracy_multi`."""
     check_threshold(threshold)
 
-    def build(n_labels: int) -> Any:
-        return import_torchmetrics("hamming_multi").classification.BinaryHammingDistance(threshold, validate_args=False)
+    def prepare(preds: Tensor, targets: Tensor) -> Batch:
+        predicted, actual, checked = label_predictions(preds, targets, threshold)
+        return Batch(total_and_count(predicted != actual), predicted.shape[1], checked)
 
-    name = name or "hamming_multi"
-    return LazyMetric(name, label_probabilities, build, takes=LABELS, higher_is_better=False)
+    return AccumulatedMetric(
+        name or "hamming_multi", prepare, Sums(), mean, takes=LABELS, higher_is_better=False, check=check_labels
+    )
 
 
-def auroc_multi(*, average: str = "macro", name: str | None = None) -> LazyMetric:
-    """Area under the ROC curve of each label, exact; every probability is kept until the end.
+def auroc_multi(*, average: str = "macro", name: str | None = None) -> AccumulatedMetric:
+    """Area under the ROC curve of each label, exact; every output is kept until the end.
 
     Args:
-        average: "macro", the mean over the labels that some items have and some have not (nan when there is none);
-            "weighted" by the items of each label; "micro", the answers to all labels ranked together.
+        average: "macro", the mean over the labels that some items have and some do not (nan without such labels);
+            "weighted" by the items of each label; "micro", the outputs of all labels ranked together.
         name: its column in the history; "auroc_multi" unless given.
 
     Raises:
-        UsageError: another average, or torchmetrics is not installed.
+        UsageError: another average.
     """
-    return label_ranking(name or _named("auroc", average), "AUROC", average)
+    return _of_curves(name or _named("auroc", average), roc_curve, average)
 
 
-def average_precision_multi(*, average: str = "macro", name: str | None = None) -> LazyMetric:
+def average_precision_multi(*, average: str = "macro", name: str | None = None) -> AccumulatedMetric:
     """Average precision of each label that some items have, exact; arguments as for `auroc_multi`."""
-    return label_ranking(name or _named("average_precision", average), "AveragePrecision", average)
+    return _of_curves(name or _named("average_precision", average), pr_curve, average)
+
+
+def _of_curves(name: str, curve: Curve, average: str) -> AccumulatedMetric:
+    check_choice("average", average, ("macro", "weighted", "micro"))
+
+    def prepare(preds: Tensor, targets: Tensor) -> Batch:
+        scores, actual, checked = label_rows(preds, targets)
+        return Batch((scores, actual), scores.shape[1], checked)
+
+    def finish(scores: Tensor, actual: Tensor) -> float:
+        shape = (-1, 1) if average == "micro" else scores.shape
+        return mean_area(curve, scores.double().reshape(shape).numpy(), actual.reshape(shape).numpy(), average)
+
+    return AccumulatedMetric(name, prepare, Kept(), finish, takes=LABELS, check=check_labels)
 
 
 def _named(name: str, average: str) -> str:

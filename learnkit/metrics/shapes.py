@@ -1,105 +1,145 @@
-"""Raw outputs and targets as rows: what a batch is to a metric follows from its shapes."""
+"""Raw outputs and targets as rows, from their shapes alone: no value is read."""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from learnkit.errors import UsageError
-from learnkit.metrics.lazy import Prepared
+from learnkit.metrics.accumulate import precise
 
-__all__ = ["class_answers", "class_probabilities", "label_answers", "label_probabilities", "number_rows"]
+__all__ = [
+    "ClassRows",
+    "LabelRows",
+    "check_classes",
+    "check_labels",
+    "class_rows",
+    "class_scores",
+    "label_rows",
+    "number_rows",
+    "rows",
+]
 
 
-def class_answers(
+class ClassRows(NamedTuple):
+    """A predicted and an actual class for each of M targets."""
+
+    predicted: Tensor  # int64 (M,)
+    actual: Tensor  # int64 (M,)
+    counted: Tensor  # bool (M,), which of them count
+    n_outputs: int
+    checked: Tensor  # (M,), the targets as given, 0 where they do not count
+
+    @property
+    def n_classes(self) -> int:
+        """One output is of two classes, no and yes."""
+        return max(self.n_outputs, 2)
+
+
+class LabelRows(NamedTuple):
+    """A score and an actual yes/no for each of C labels of M items."""
+
+    scores: Tensor  # raw outputs, (M, C)
+    actual: Tensor  # bool (M, C)
+    checked: Tensor  # (M, C), the targets as given
+
+
+def class_rows(
     preds: Tensor, targets: Tensor, *, threshold: float = 0.5, ignore_index: int | None = None, second: bool = False
-) -> Prepared:
-    """Class numbers answered and wanted, (M,) each, M the targets that count, and the number of outputs.
+) -> ClassRows:
+    """Predicted and actual classes.
 
     Args:
         preds: raw outputs, (N, C, ...) for C classes, (N,) or (N, 1, ...) for one yes/no.
         targets: class numbers, (N,) or (N, ...).
-        threshold: yes means a probability strictly above it; without meaning for three classes or more.
+        threshold: yes means a probability strictly above it; for one output only.
         ignore_index: targets of this number do not count.
-        second: of two outputs make one, the yes/no of class 1.
+        second: make one of two outputs, the yes/no of class 1.
 
     Raises:
-        UsageError: shapes that do not belong together, class numbers that are none, a threshold among many classes.
+        UsageError: shapes that do not fit each other, a threshold for several classes.
     """
-    n_outputs = _check_classes(preds, targets)
+    n_outputs = _count_outputs(preds, targets)
     if second:
         preds, n_outputs = _second(preds, n_outputs), 1
     if n_outputs == 1:
-        answers = (_precise(preds).sigmoid() > threshold).long().flatten()
+        predicted = (precise(preds).sigmoid() > threshold).long().flatten()
     elif threshold != 0.5:
         fix = "Leave it out, or for two classes pass average='binary'."
-        raise UsageError("threshold", got=threshold, expected="0.5 where one of several classes is chosen", fix=fix)
+        raise UsageError("threshold", got=threshold, expected="0.5, as one of several classes is predicted", fix=fix)
     else:
-        answers = preds.argmax(dim=1).flatten()
-    wanted, keep = _wanted(targets, n_outputs, ignore_index)
-    return (answers if keep is None else answers[keep]), wanted, n_outputs
+        predicted = preds.argmax(dim=1).flatten()
+    flat = _plain(targets).flatten()
+    counted = torch.ones_like(flat, dtype=torch.bool) if ignore_index is None else flat != ignore_index
+    flat = flat.where(counted, 0)
+    actual = (flat > 0.5).long() if n_outputs == 1 else flat.long().clamp(0, n_outputs - 1)
+    return ClassRows(predicted, actual, counted, n_outputs, flat)
 
 
-def class_probabilities(preds: Tensor, targets: Tensor, *, ignore_index: int | None = None) -> Prepared:
-    """Probabilities (M, C), for one yes/no (M,), and class numbers (M,); arguments as for `class_answers`."""
-    n_outputs = _check_classes(preds, targets)
-    probs = _precise(preds).sigmoid().flatten() if n_outputs == 1 else _rows(_precise(preds)).softmax(dim=1)
-    wanted, keep = _wanted(targets, n_outputs, ignore_index)
-    return (probs if keep is None else probs[keep]), wanted, n_outputs
+def class_scores(preds: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Raw outputs (M, C), and targets (M,); C is 1 for one yes/no.
+
+    Raises:
+        UsageError: shapes that do not fit each other.
+    """
+    n_outputs = _count_outputs(preds, targets)
+    return preds.reshape(-1, 1) if n_outputs == 1 else rows(preds), _plain(targets).flatten()
 
 
-def label_answers(preds: Tensor, targets: Tensor, *, threshold: float = 0.5) -> Prepared:
-    """Yes/no answered and wanted, (M, C) each, and the number of labels C.
+def check_classes(low: float, high: float, n_outputs: int) -> None:
+    """Refuse targets that are not class numbers for this number of outputs, from their lowest and highest."""
+    _check_range(low, high, max(n_outputs - 1, 1))
+
+
+def label_rows(preds: Tensor, targets: Tensor) -> LabelRows:
+    """Scores and actual yes/no of each label.
 
     Args:
         preds: raw outputs, (N, C, ...).
         targets: 0 or 1, the shape of `preds`.
-        threshold: yes means a probability strictly above it.
 
     Raises:
-        UsageError: shapes that differ, targets beyond 0 and 1.
+        UsageError: shapes that differ.
     """
-    probs, wanted, n_labels = label_probabilities(preds, targets)
-    return (probs > threshold).long(), wanted, n_labels
-
-
-def label_probabilities(preds: Tensor, targets: Tensor) -> Prepared:
-    """Probabilities and yes/no wanted, (M, C) each, and the number of labels; arguments as for `label_answers`."""
     if preds.shape != targets.shape or preds.ndim < 2:
         raise UsageError(
             "targets",
             got=tuple(targets.shape),
-            expected=f"the shape of the predictions, {tuple(preds.shape)}, with a yes/no for each label, (N, C)",
-            fix="For one class number for each item use the metric without _multi.",
+            expected=f"the shape of the predictions, {tuple(preds.shape)}, with a yes/no per label, (N, C)",
+            fix="For one class number per item use the metric without _multi.",
         )
-    _check_range(targets, 1)
-    return _rows(_precise(preds)).sigmoid(), (_rows(targets) > 0.5).long(), preds.shape[1]
+    flat = rows(_plain(targets))
+    return LabelRows(rows(preds), flat > 0.5, flat)
 
 
-def number_rows(preds: Tensor, targets: Tensor) -> Prepared:
-    """Numbers answered and wanted in double precision, (N, K) each or (N,) for K = 1, and K.
+def check_labels(low: float, high: float, n_labels: int) -> None:
+    """Refuse targets beyond 0 and 1, from their lowest and highest."""
+    _check_range(low, high, 1)
+
+
+def number_rows(preds: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Predicted and actual numbers, (N, K) each.
 
     Raises:
         UsageError: shapes that differ by more than (N,) and (N, 1) do.
     """
     n = len(targets) if targets.ndim else 0
-    if (
-        not n
-        or preds.ndim == 0
-        or len(preds) != n
-        or preds.numel() != targets.numel()
-        or _long(preds) != _long(targets)
-    ):
-        raise UsageError(
-            "targets", got=tuple(targets.shape), expected=f"the shape of the predictions, {tuple(preds.shape)}"
-        )
-    shape = (n,) if preds.numel() == n else (n, -1)
-    return _precise(preds).reshape(shape), _precise(targets).reshape(shape), preds.numel() // n
+    if not n or preds.ndim == 0 or len(preds) != n or _long(preds) != _long(targets):
+        expected = f"the shape of the predictions, {tuple(preds.shape)}"
+        raise UsageError("targets", got=tuple(targets.shape), expected=expected)
+    return preds.reshape(n, -1), targets.reshape(n, -1)
+
+
+def rows(tensor: Tensor) -> Tensor:
+    """(N, C, ...) as (M, C)."""
+    return tensor.movedim(1, -1).reshape(-1, tensor.shape[1])
 
 
 def _long(tensor: Tensor) -> list[int]:
     return [size for size in tensor.shape[1:] if size != 1]
 
 
-def _check_classes(preds: Tensor, targets: Tensor) -> int:
+def _count_outputs(preds: Tensor, targets: Tensor) -> int:
     """The number of outputs for each target."""
     n_outputs = preds.shape[1] if preds.ndim > 1 else 1
     together = preds.ndim > 0 and targets.ndim > 0 and len(preds) == len(targets)
@@ -107,8 +147,8 @@ def _check_classes(preds: Tensor, targets: Tensor) -> int:
         raise UsageError(
             "targets",
             got=tuple(targets.shape),
-            expected=f"one class number for each item of predictions {tuple(preds.shape)}, classes on axis 1",
-            fix="For targets of one yes/no for each class use a metric that ends in _multi.",
+            expected=f"one class number per item of predictions {tuple(preds.shape)}, classes on axis 1",
+            fix="For targets of one yes/no per class use a metric that ends in _multi.",
         )
     if n_outputs > 1 and targets.is_floating_point():
         raise UsageError("targets", got=targets.dtype, expected="class numbers, integers", fix="Pass targets.long().")
@@ -119,33 +159,15 @@ def _second(preds: Tensor, n_outputs: int) -> Tensor:
     """The one output whose sigmoid is the probability of class 1."""
     if n_outputs > 2:
         raise UsageError("average", got="binary", expected=f"another way for {n_outputs} classes", fix="Use 'macro'.")
-    return preds if n_outputs == 1 else _precise(preds[:, 1]) - _precise(preds[:, 0])
+    return preds if n_outputs == 1 else precise(preds[:, 1]) - precise(preds[:, 0])
 
 
-def _wanted(targets: Tensor, n_outputs: int, ignore_index: int | None) -> tuple[Tensor, Tensor | None]:
-    """Targets that count, (M,), and where they are, None for everywhere."""
-    wanted, keep = targets.flatten(), None
-    if ignore_index is not None:
-        keep = wanted != ignore_index
-        wanted = wanted[keep]
-    _check_range(wanted, max(n_outputs - 1, 1))
-    return (wanted > 0.5 if n_outputs == 1 else wanted).long(), keep
+def _check_range(low: float, high: float, highest: int) -> None:
+    for end in (low, high):
+        if not 0 <= end <= highest:
+            fix = "Targets that do not count are left out with ignore_index=, where the metric has it."
+            raise UsageError("targets", got=end, expected=f"0 to {highest}", fix=fix)
 
 
-def _check_range(targets: Tensor, highest: int) -> None:
-    if not targets.numel():
-        return
-    least, most = (part.item() for part in targets.aminmax())
-    if not 0 <= least <= most <= highest:
-        fix = "A target that stands for nothing is left out with ignore_index=, where the metric has it."
-        raise UsageError("targets", got=f"{least} to {most}", expected=f"0 to {highest}", fix=fix)
-
-
-def _rows(tensor: Tensor) -> Tensor:
-    """(N, C, ...) as (M, C)."""
-    return tensor.movedim(1, -1).reshape(-1, tensor.shape[1])
-
-
-def _precise(tensor: Tensor) -> Tensor:
-    """In double precision, where the device has it: in single precision large outputs become equal probabilities."""
-    return tensor.to(torch.float32 if tensor.device.type == "mps" else torch.float64)
+def _plain(targets: Tensor) -> Tensor:
+    return targets.byte() if targets.dtype == torch.bool else targets

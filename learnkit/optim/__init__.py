@@ -4,7 +4,6 @@ from learnkit.optim.groups import freeze_groups, parameter_groups, spread_rates
 from learnkit.optim.optimizers import OPTIMIZERS, make_optimizer
 from learnkit.optim.schedules import (
     Schedule,
-    combine,
     constant,
     cosine,
     exponential,
@@ -19,7 +18,6 @@ from learnkit.optim.schedules import (
 __all__ = [
     "OPTIMIZERS",
     "Schedule",
-    "combine",
     "constant",
     "cosine",
     "exponential",

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
-import numpy as np
 from torch import nn
 
-from learnkit.checks import check_int
+from learnkit.checks import check_int, is_number
 from learnkit.errors import UsageError
 from learnkit.types import LearningRate
 
@@ -22,7 +21,7 @@ def spread_rates(lr: LearningRate, n_groups: int) -> list[float]:
 
     Args:
         lr: a number (the same for all), `slice(a, b)` (even ratios from a to b), `slice(b)` (b for the last group and a
-            tenth of it for the others) or one number a group.
+            tenth of it for the others) or one number per group.
         n_groups: how many layer groups there are.
 
     Raises:
@@ -37,7 +36,7 @@ def spread_rates(lr: LearningRate, n_groups: int) -> list[float]:
         return _spread_slice(lr, n_groups)
     if isinstance(lr, Sequence) and not isinstance(lr, str):
         if len(lr) != n_groups:
-            raise UsageError("lr", got=list(lr), expected=f"{n_groups} rates, one a layer group (got {len(lr)})")
+            raise UsageError("lr", got=list(lr), expected=f"{n_groups} rates, one per layer group, not {len(lr)}")
         return [_checked_rate(rate, lr) for rate in lr]
     return [_checked_rate(lr, lr)] * n_groups
 
@@ -46,7 +45,7 @@ def _spread_slice(lr: slice, n_groups: int) -> list[float]:
     if lr.stop is None or lr.step is not None:
         raise UsageError("lr", got=lr, expected="slice(stop) or slice(start, stop)", fix="Try slice(1e-4, 1e-3).")
     stop = _checked_rate(lr.stop, lr)
-    if not lr.start:  # slice(0, b) says no more than slice(b)
+    if not lr.start:  # slice(0, b) means slice(b)
         return [stop / 10] * (n_groups - 1) + [stop]
     start = _checked_rate(lr.start, lr)
     if n_groups == 1:
@@ -55,12 +54,11 @@ def _spread_slice(lr: slice, n_groups: int) -> list[float]:
 
 
 def is_positive(value: object) -> bool:
-    """Whether this is a finite number above 0 (and not a bool)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    """Whether this is a finite number above 0, NumPy's included (and not a bool)."""
+    return is_number(value) and 0 < float(value) < math.inf  # type: ignore[arg-type]
 
 
 def _checked_rate(rate: Any, lr: object) -> float:
-    rate = float(rate) if isinstance(rate, np.floating) else rate
     if not is_positive(rate):
         raise UsageError("lr", got=lr, expected="finite rates above 0", fix="Find one with learn.lr_find().")
     return float(rate)
@@ -73,14 +71,13 @@ def spread_decay(wd: float | Sequence[float], n_groups: int) -> list[float]:
         UsageError: a decay that is negative or not finite, or a list of another length than the groups.
     """
     decays = list(wd) if isinstance(wd, Sequence) else [wd] * n_groups
-    fine = all(decay == 0 or is_positive(decay) for decay in decays)
-    if not fine or len(decays) != n_groups:
+    if len(decays) != n_groups or not all(is_number(decay) and 0 <= decay < math.inf for decay in decays):
         raise UsageError("wd", got=wd, expected=f"a finite decay of 0 or more, or {n_groups} of them")
     return [float(decay) for decay in decays]
 
 
 def check_groups(model: nn.Module, groups: Sequence[nn.Module]) -> list[nn.Module]:
-    """The layer groups of a model, refused unless they hold each of its parameters exactly once.
+    """The layer groups of a model, if they hold each of its parameters exactly once.
 
     Raises:
         UsageError: a parameter in no group, in two, or in a group but not in the model.
@@ -89,16 +86,16 @@ def check_groups(model: nn.Module, groups: Sequence[nn.Module]) -> list[nn.Modul
     held = [id(p) for group in groups for p in group.parameters()]
     missing = sorted(names[i] for i in names.keys() - set(held))
     if missing or len(held) != len(names):
-        told = f"without {', '.join(missing[:5])}" if missing else "with a parameter in two groups, or of another model"
-        raise UsageError(f"layer groups {told}", expected="each of the model's parameters in exactly one group")
+        got = f"without {', '.join(missing[:5])}" if missing else "with a parameter in two groups, or of another model"
+        raise UsageError("layer groups", got=got, expected="each of the model's parameters in exactly one group")
     return list(groups)
 
 
 def parameter_groups(groups: Sequence[nn.Module], *, decay_norm_and_bias: bool = False) -> list[dict[str, Any]]:
     """Groups for a torch optimizer: per layer group the weights that decay, then those that do not.
 
-    Parameters of one dimension (biases, the scale and shift of norm layers) do not decay unless asked. Each torch group
-    remembers its `layer_group` number and whether it `decays`; empty ones are left out.
+    Parameters of one dimension (biases, the scale and shift of norm layers) do not decay by default. Each torch group
+    keeps its `layer_group` number and whether it `decays`; empty ones are left out.
     """
     made: list[dict[str, Any]] = []
     for number, group in enumerate(groups):
@@ -114,7 +111,7 @@ def parameter_groups(groups: Sequence[nn.Module], *, decay_norm_and_bias: bool =
 
 
 def freeze_groups(groups: Sequence[nn.Module], n: int, *, train_bn: bool = True) -> None:
-    """Train groups[n:] alone; with `train_bn` the norm layers of the frozen groups go on training.
+    """Train only groups[n:]; with `train_bn` also the norm layers of the frozen groups.
 
     Args:
         groups: the layer groups, from the input side to the head.
@@ -122,10 +119,10 @@ def freeze_groups(groups: Sequence[nn.Module], n: int, *, train_bn: bool = True)
         train_bn: whether norm layers stay trainable.
 
     Raises:
-        UsageError: n beyond the number of groups, or no whole number.
+        UsageError: n is not an integer, or beyond the number of groups.
     """
-    if not -len(groups) <= check_int("freeze_to", n) <= len(groups):
-        raise UsageError("freeze_to", got=n, expected=f"from {-len(groups)} to {len(groups)} layer groups")
+    expected = f"an integer from {-len(groups)} to {len(groups)}, the number of layer groups"
+    check_int("freeze_to", n, -len(groups), len(groups), expected=expected)
     first = n + len(groups) if n < 0 else n
     for number, group in enumerate(groups):
         for module in group.modules():

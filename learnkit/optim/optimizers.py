@@ -24,7 +24,7 @@ __all__ = [
 
 OptimizerFactory: TypeAlias = Callable[..., Optimizer]
 
-# adamw: Loshchilov, Hutter: Decoupled weight decay regularization, 2019, with the moments fast training likes;
+# adamw: Loshchilov, Hutter: Decoupled weight decay regularization, 2019, with moments for fast training;
 # the others are torch's classes with torch's defaults.
 OPTIMIZERS: dict[str, OptimizerFactory] = {
     "adamw": partial(torch.optim.AdamW, betas=(0.9, 0.99), eps=1e-5),
@@ -40,10 +40,10 @@ def make_optimizer(opt_func: str | OptimizerFactory, groups: list[dict[str, Any]
     Args:
         opt_func: a name in OPTIMIZERS, or a factory called with the groups (and `lr=` where it takes one).
         groups: what `parameter_groups` gives.
-        lr: the rate an optimizer must be born with; every fit sets its own.
+        lr: the rate an optimizer must be made with; every fit sets its own.
 
     Raises:
-        UsageError: no parameters, an unknown name, or a factory that gives no torch optimizer.
+        UsageError: no parameters, an unknown name, or a factory that does not return a torch optimizer.
     """
     if not groups:
         raise UsageError("the model has no parameters, so there is nothing to train")
@@ -54,7 +54,7 @@ def make_optimizer(opt_func: str | OptimizerFactory, groups: list[dict[str, Any]
     elif callable(opt_func):
         factory = opt_func
     else:
-        raise UsageError("opt_func", got=opt_func, expected="a name such as 'adamw', or a factory of torch optimizers")
+        raise UsageError("opt_func", got=opt_func, expected="a name like 'adamw', or a factory of torch optimizers")
     optimizer = factory(groups, lr=lr) if _takes_lr(factory) else factory(groups)
     if not isinstance(optimizer, Optimizer):
         raise UsageError("opt_func", got=optimizer, expected="a factory that returns a torch.optim.Optimizer")
@@ -76,7 +76,7 @@ class Settings:
         self._groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
 
     def restore(self, optimizer: Optimizer) -> None:
-        """Put them back, so that what a schedule left behind does not leak into the next fit."""
+        """Undo what a schedule changed, so that it does not leak into the next fit."""
         for group, settings in zip(optimizer.param_groups, self._groups, strict=True):
             group.update(settings)
 

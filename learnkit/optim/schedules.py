@@ -1,14 +1,14 @@
 """Schedules: pure functions of progress in [0, 1]; they know no optimizer, epoch or step."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeAlias
 
+from learnkit.checks import check_int, check_number
 from learnkit.errors import UsageError
 
 __all__ = [
     "Schedule",
-    "combine",
     "constant",
     "cosine",
     "exponential",
@@ -23,7 +23,7 @@ __all__ = [
 
 Schedule: TypeAlias = Callable[[float], float]
 
-ROUNDING = 1e-9  # progress this close before the start of a part belongs to it: shares are rounded when they are summed
+ROUNDING = 1e-9  # progress this little before the start of a part belongs to it: sums of shares are rounded
 
 
 def constant(value: float) -> Schedule:
@@ -61,7 +61,7 @@ def exponential(start: float, end: float) -> Schedule:
 
 
 def polynomial(start: float, end: float, power: float = 1.0) -> Schedule:
-    """From start to end as the power of progress; 1 is a straight line, above 1 it begins slowly.
+    """From start to end as a power of progress; 1 is a straight line, above 1 it begins slowly.
 
     Raises:
         UsageError: a power that is not above 0.
@@ -69,8 +69,7 @@ def polynomial(start: float, end: float, power: float = 1.0) -> Schedule:
     >>> [polynomial(0.0, 2.0, 2)(p) for p in (0, 0.25, 0.5, 0.75, 1)]
     [0.0, 0.125, 0.5, 1.125, 2.0]
     """
-    if not power > 0:
-        raise UsageError("polynomial: power", got=power, expected="a number above 0")
+    check_number("polynomial: power", power, "(0, inf)", expected="a number above 0")
     return lambda progress: float(start + (end - start) * progress**power)
 
 
@@ -101,38 +100,15 @@ def sequence(*parts: tuple[float, Schedule]) -> Schedule:
     return scheduled
 
 
-def combine(shares: Sequence[float], schedules: Sequence[Schedule]) -> Schedule:
-    """`sequence`, with the shares and the schedules in two lists.
-
-    Raises:
-        UsageError: lists of unequal length, or shares that are negative or do not sum to 1.
-
-    >>> warm = combine([0.3, 0.7], [cosine(0.3, 0.6), cosine(0.6, 0.2)])
-    >>> [round(warm(p), 6) for p in (0, 0.15, 0.3, 0.65, 1)]
-    [0.3, 0.45, 0.6, 0.4, 0.2]
-    """
-    if len(shares) != len(schedules):
-        raise UsageError(
-            "combine", got=f"{len(shares)} shares, {len(schedules)} schedules", expected="one share a schedule"
-        )
-    return sequence(*zip(shares, schedules, strict=True))
-
-
-def flat_cos(peak: float, *, flat: float = 0.75, final_div: float = 1e5) -> Schedule:
-    """`peak` for the share `flat` of training, then half a cosine down to `peak / final_div`.
+def flat_cos(peak: float, *, flat: float = 0.75, div_final: float = 1e5) -> Schedule:
+    """`peak` for the share `flat` of training, then half a cosine down to `peak / div_final`.
 
     >>> [round(flat_cos(1e-2)(k / 8), 8) for k in range(8)]
     [0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.00500005]
     """
-    _check_shape("flat_cos", flat, final_div)
-    return sequence((flat, constant(peak)), (1 - flat, cosine(peak, peak / final_div)))
-
-
-def _check_shape(name: str, share: float, *divisors: float) -> None:
-    if not 0 <= share <= 1:
-        raise UsageError(f"{name}: the share of its first part", got=share, expected="a number from 0 to 1")
-    if not all(0 < divisor < math.inf for divisor in divisors):
-        raise UsageError(f"{name}: what the peak is divided by", got=divisors, expected="finite numbers above 0")
+    check_number("flat_cos: flat", flat, "[0, 1]")
+    check_number("flat_cos: div_final", div_final, "(0, inf)")
+    return sequence((flat, constant(peak)), (1 - flat, cosine(peak, peak / div_final)))
 
 
 def sgdr(peak: float, n_cycles: int, *, cycle_mult: float = 2.0, floor: float = 0.0) -> Schedule:
@@ -146,24 +122,24 @@ def sgdr(peak: float, n_cycles: int, *, cycle_mult: float = 2.0, floor: float = 
     >>> [round(sgdr(1e-2, 2)(k / 12), 8) for k in range(6)]
     [0.01, 0.00853553, 0.005, 0.00146447, 0.01, 0.0096194]
     """
-    if not isinstance(n_cycles, int) or n_cycles < 1:
-        raise UsageError("sgdr: n_cycles", got=n_cycles, expected="a whole number of cycles, 1 or more")
-    if not cycle_mult > 0:
-        raise UsageError("sgdr: cycle_mult", got=cycle_mult, expected="a number above 0")
+    check_int("sgdr: n_cycles", n_cycles, 1)
+    check_number("sgdr: cycle_mult", cycle_mult, "(0, inf)", expected="a number above 0")
     lengths = [float(cycle_mult**cycle) for cycle in range(n_cycles)]
     return sequence(*((length / sum(lengths), cosine(peak, floor)) for length in lengths))
 
 
-def one_cycle(peak: float, *, warm_up: float = 0.25, div: float = 25.0, final_div: float = 1e5) -> Schedule:
-    """Rise from `peak / div` to `peak` over `warm_up` of training, then fall to `peak / final_div`.
+def one_cycle(peak: float, *, warm_up: float = 0.25, div: float = 25.0, div_final: float = 1e5) -> Schedule:
+    """Rise from `peak / div` to `peak` over `warm_up` of training, then fall to `peak / div_final`.
 
     Smith, Topin: Super-convergence, 2018.
 
     >>> [round(one_cycle(1e-2)(k / 8), 8) for k in range(4)]
     [0.0004, 0.0052, 0.01, 0.00933013]
     """
-    _check_shape("one_cycle", warm_up, div, final_div)
-    return sequence((warm_up, cosine(peak / div, peak)), (1 - warm_up, cosine(peak, peak / final_div)))
+    check_number("one_cycle: warm_up", warm_up, "[0, 1]")
+    check_number("one_cycle: div", div, "(0, inf)")
+    check_number("one_cycle: div_final", div_final, "(0, inf)")
+    return sequence((warm_up, cosine(peak / div, peak)), (1 - warm_up, cosine(peak, peak / div_final)))
 
 
 def one_cycle_momentum(high: float, low: float, *, warm_up: float = 0.25) -> Schedule:

@@ -61,7 +61,7 @@ def test_a_mapping_of_functions_of_progress_is_one_phase(blobs: tuple[Tensor, ..
     ours.fit(
         2,
         callbacks=GeneralScheduler(
-            {"lr": one_cycle(0.1, warm_up=0.3, final_div=2.5e5), "mom": one_cycle_momentum(0.95, 0.85, warm_up=0.3)}
+            {"lr": one_cycle(0.1, warm_up=0.3, div_final=2.5e5), "mom": one_cycle_momentum(0.95, 0.85, warm_up=0.3)}
         ),
     )
     cycle.fit(2, callbacks=OneCycle(0.1))

@@ -1,7 +1,6 @@
 """Metrics of another task than the data's are refused when the learner is made; what works is left alone."""
 
 import functools
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -129,11 +128,6 @@ def test_every_name_is_meant_for_some_targets() -> None:
     assert all(targets_of(metric) for metric in make_metrics([*METRICS, *FACTORIES]))
     found = {name for targets in ("class", "label", "labels", "mask", "numbers") for name in metrics_for(targets)}
     assert found == {*METRICS, *FACTORIES}
-
-
-def test_the_metrics_that_fit_without_torchmetrics(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torchmetrics", None)
-    assert metrics_for("numbers") == ["mae", "mse", "rmse"]
 
 
 def own(preds: Tensor, targets: Tensor) -> Tensor:

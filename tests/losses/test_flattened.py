@@ -12,6 +12,7 @@ from learnkit.errors import UsageError
 from learnkit.losses.activations import activation_of, identity
 from learnkit.losses.flattened import BCEWithLogitsLossFlat, CrossEntropyLossFlat, L1LossFlat, MSELossFlat
 from learnkit.losses.per_item import per_item_loss
+from tests.doubles import refused
 
 REDUCTIONS = ["mean", "sum", "none"]
 ELEMENTWISE: list[tuple[Any, Any]] = [
@@ -55,7 +56,7 @@ def test_classes_may_be_on_any_axis(axis: int) -> None:
     torch.testing.assert_close(activation(moved).movedim(axis, 1), preds.softmax(1))
 
 
-def test_class_numbers_may_have_an_axis_of_size_1_and_any_whole_dtype() -> None:
+def test_class_numbers_may_have_an_axis_of_size_1_and_any_integer_dtype() -> None:
     preds, targets = pixels()
     for given in (targets[:, None], targets.to(torch.uint8), targets[..., None].int()):
         torch.testing.assert_close(CrossEntropyLossFlat()(preds, given), F.cross_entropy(preds, targets))
@@ -87,7 +88,7 @@ def test_targets_of_any_dtype_are_converted(kind: Any, function: Any, dtype: tor
     torch.testing.assert_close(loss, function(preds[:, 0], targets.float()))
 
 
-def test_a_weight_a_label() -> None:
+def test_one_weight_per_label() -> None:
     preds, targets = torch.randn(5, 3), torch.randint(2, (5, 3))
     pos_weight, weight = torch.tensor([1.0, 2, 3]), torch.tensor([3.0, 1, 2])
     expected = nn.BCEWithLogitsLoss(weight, pos_weight=pos_weight)(preds, targets.float())
@@ -159,35 +160,39 @@ def test_gradients_are_the_slopes_of_the_loss(kind: Any) -> None:
 @pytest.mark.parametrize("kind", [kind for kind, _ in ELEMENTWISE])
 @pytest.mark.parametrize(("preds", "targets"), [((4, 3), (4,)), ((4, 1), (1, 4)), ((2, 3, 4), (2, 4, 3)), ((4,), (2,))])
 def test_nothing_is_broadcast(kind: Any, preds: Any, targets: Any) -> None:
-    with pytest.raises(UsageError, match=f"{kind.__name__}: outputs .* do not belong together; expected targets of"):
+    what = f"{kind.__name__}: the shapes of outputs and targets"
+    with refused(what, got=(preds, targets), expected=f"targets of {preds}"):
         kind()(torch.zeros(preds), torch.zeros(targets))
 
 
 @pytest.mark.parametrize(
-    ("axis", "preds", "targets", "message"),
+    ("axis", "preds", "targets", "expected"),
     [
-        (1, (4, 3, 5), (4, 3), r"expected class numbers of \(4, 5\)"),
-        (-1, (4, 5, 3), (4, 3), r"expected class numbers of \(4, 5\)"),
-        (1, (4,), (4,), r"outputs \(4,\) and targets \(4,\) .* classes on axis 1, \(N, C, \.\.\.\)"),
-        (0, (4, 3), (3,), r"classes on axis 0"),
-        (-2, (4, 3), (3,), r"classes on axis -2"),
-        (2, (4, 3), (4,), r"classes on axis 2"),
+        (1, (4, 3, 5), (4, 3), "class numbers of (4, 5)"),
+        (-1, (4, 5, 3), (4, 3), "class numbers of (4, 5)"),
+        (1, (4,), (4,), "outputs with classes on axis 1, (N, C, ...)"),
+        (0, (4, 3), (3,), "outputs with classes on axis 0, (N, C, ...)"),
+        (-2, (4, 3), (3,), "outputs with classes on axis -2, (N, C, ...)"),
+        (2, (4, 3), (4,), "outputs with classes on axis 2, (N, C, ...)"),
     ],
 )
-def test_classes_that_do_not_fit_are_refused(axis: int, preds: Any, targets: Any, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+def test_classes_that_do_not_fit_are_refused(axis: int, preds: Any, targets: Any, expected: str) -> None:
+    what = "CrossEntropyLossFlat: the shapes of outputs and targets"
+    with refused(what, got=(preds, targets), expected=expected):
         CrossEntropyLossFlat(axis)(torch.zeros(preds), torch.zeros(targets).long())
 
 
-def test_class_numbers_have_to_be_whole() -> None:
-    with pytest.raises(UsageError, match=r"got torch.float32, expected class numbers, whole, of \(4,\)"):
+def test_class_numbers_must_be_integers() -> None:
+    with pytest.raises(UsageError, match=r"got torch.float32, expected integer class numbers of \(4,\)\. .*long"):
         CrossEntropyLossFlat()(torch.zeros(4, 3), torch.zeros(4))
 
 
 def test_targets_out_of_range_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"targets \(2,\) for outputs \(2, 3\): got \[1, 3\], expected .* 0 to 2"):
+    what = "CrossEntropyLossFlat: the targets (2,) for outputs (2, 3)"
+    with refused(what, got=[1, 3], expected="values from 0 to 2"):
         CrossEntropyLossFlat()(torch.zeros(2, 3), torch.tensor([1, 3]))
-    with pytest.raises(UsageError, match=r"got \[0.0, 255.0\], expected values from 0 to 1"):
+    what = "BCEWithLogitsLossFlat: the targets (2, 1) for outputs (2, 1)"
+    with refused(what, got=[0.0, 255.0], expected="values from 0 to 1"):
         BCEWithLogitsLossFlat()(torch.zeros(2, 1), torch.tensor([0, 255]))
     assert CrossEntropyLossFlat()(torch.zeros(2, 3), torch.tensor([-100, 2])).isfinite()
 

@@ -13,9 +13,10 @@ from learnkit.losses.activations import activation_of
 from learnkit.losses.focal import FocalLoss
 from learnkit.losses.per_item import per_item_loss
 from learnkit.losses.weights import balanced_weights
+from tests.doubles import refused
 
 
-def yes_no(n: int = 4) -> tuple[Tensor, Tensor]:
+def binary_scores(n: int = 4) -> tuple[Tensor, Tensor]:
     torch.manual_seed(n)
     return torch.randn(n, 1), torch.randint(2, (n, 1))
 
@@ -35,7 +36,7 @@ def pixels(n: int = 4) -> tuple[Tensor, Tensor]:
     return torch.randn(n, 3, 2, 5), torch.randint(3, (n, 2, 5))
 
 
-CASES = [(yes_no, False), (labels, True), (classes, False), (pixels, False)]
+CASES = [(binary_scores, False), (labels, True), (classes, False), (pixels, False)]
 
 
 def test_the_number_fastai_gives() -> None:
@@ -43,7 +44,7 @@ def test_the_number_fastai_gives() -> None:
     assert FocalLoss(gamma=2)(preds, targets).item() == pytest.approx(0.4838, abs=5e-5)
 
 
-def test_yes_no_answers_by_hand() -> None:
+def test_binary_scores_by_hand() -> None:
     preds = torch.tensor([math.log(3), math.log(3), 0.0])  # probabilities 3/4, 3/4, 1/2
     expected = [-(0.25**2) * math.log(0.75), -(0.75**2) * math.log(0.25), -(0.5**2) * math.log(0.5)]
     losses = FocalLoss(reduction="none")(preds, torch.tensor([1, 0, 1]))
@@ -87,10 +88,10 @@ def published(scores: Tensor, truth: Tensor, alpha: float = 0.8, gamma: float = 
     return alpha * (1 - torch.exp(-bce)) ** gamma * bce
 
 
-@pytest.mark.parametrize("answer", [0, 1])
-def test_a_batch_of_one_element_agrees_with_the_published_formula(answer: int) -> None:
-    preds, targets = torch.tensor([[0.7]]), torch.tensor([[answer]])
-    alpha = 0.8 if answer else 0.2  # there it weighs both answers alike
+@pytest.mark.parametrize("target", [0, 1])
+def test_a_batch_of_one_element_agrees_with_the_published_formula(target: int) -> None:
+    preds, targets = torch.tensor([[0.7]]), torch.tensor([[target]])
+    alpha = 0.8 if target else 0.2  # there it weighs both alike
     torch.testing.assert_close(FocalLoss(alpha)(preds, targets), published(preds, targets))
 
 
@@ -101,26 +102,26 @@ def test_a_larger_batch_does_not() -> None:
 
 
 @pytest.mark.parametrize("gamma", [0.0, 2.0])
-def test_a_soft_answer_mixes_the_losses_of_both(gamma: float) -> None:
+def test_a_soft_target_mixes_the_losses_of_both(gamma: float) -> None:
     preds, share = torch.randn(6), torch.rand(6)
     loss = FocalLoss(0.25, gamma, "none")
     mixed = share * loss(preds, torch.ones(6)) + (1 - share) * loss(preds, torch.zeros(6))
     torch.testing.assert_close(loss(preds, share), mixed)
 
 
-def test_two_classes_are_one_answer() -> None:
-    preds, targets = yes_no()
+def test_two_classes_are_one_binary_score() -> None:
+    preds, targets = binary_scores()
     both = torch.cat([torch.zeros_like(preds), preds], dim=1)
     torch.testing.assert_close(FocalLoss(gamma=1.5)(both, targets[:, 0]), FocalLoss(gamma=1.5)(preds, targets))
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float64])
-def test_answers_may_lack_the_axis_of_one_output_and_have_any_dtype(dtype: torch.dtype) -> None:
-    preds, targets = yes_no()
+def test_binary_targets_may_lack_the_axis_of_one_output_and_have_any_dtype(dtype: torch.dtype) -> None:
+    preds, targets = binary_scores()
     torch.testing.assert_close(FocalLoss()(preds, targets[:, 0].to(dtype)), FocalLoss()(preds, targets))
 
 
-def test_a_weight_a_label() -> None:
+def test_one_weight_per_label() -> None:
     preds, targets = labels()
     alpha = torch.tensor([0.1, 0.5, 0.9])
     losses = FocalLoss(alpha, reduction="none", binary=True)(preds, targets)
@@ -129,7 +130,7 @@ def test_a_weight_a_label() -> None:
         torch.testing.assert_close(losses[:, label], alone)
 
 
-def test_a_weight_a_class_holds_for_its_pixels() -> None:
+def test_one_weight_per_class_holds_for_its_pixels() -> None:
     preds, targets = pixels()
     alpha = balanced_weights(targets, 3)
     losses = FocalLoss(alpha, gamma=0, reduction="none")(preds, targets)
@@ -153,7 +154,7 @@ def test_the_losses_of_items_make_up_the_loss(case: Any, binary: bool, alpha: fl
     torch.testing.assert_close(losses.mean() if reduction == "mean" else losses.sum(), loss(preds, targets))
 
 
-def test_the_activation_is_a_sigmoid_for_answers_and_softmax_for_classes() -> None:
+def test_the_activation_is_a_sigmoid_of_binary_scores_and_a_softmax_of_classes() -> None:
     raw = torch.randn(4, 3)
     for loss, given, expected in [
         (FocalLoss(), raw, raw.softmax(1)),
@@ -190,23 +191,30 @@ def test_gradients_are_the_slopes_of_the_loss(case: Any, binary: bool, gamma: fl
 
 
 @pytest.mark.parametrize(
-    ("preds", "targets", "message"),
+    ("preds", "targets", "expected"),
     [
-        ((4, 3), (5,), r"outputs \(4, 3\) and targets \(5,\) do not belong together; expected class numbers of \(4,\)"),
-        ((4, 3), (4, 3), r"pass binary=True\."),
-        ((4, 1), (4, 3), r"expected targets of \(4, 1\)"),
-        ((4,), (1, 4), r"outputs \(4,\) and targets \(1, 4\)"),
+        ((4, 3), (5,), "class numbers of (4,)"),
+        ((4, 3), (4, 3), "class numbers of (4,)"),
+        ((4, 1), (4, 3), "targets of (4, 1)"),
+        ((4,), (1, 4), "targets of (4,)"),
     ],
 )
-def test_shapes_that_do_not_belong_together_are_refused(preds: Any, targets: Any, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+def test_shapes_that_do_not_fit_are_refused(preds: Any, targets: Any, expected: str) -> None:
+    with refused("FocalLoss: the shapes of outputs and targets", got=(preds, targets), expected=expected):
         FocalLoss()(torch.zeros(preds), torch.zeros(targets, dtype=torch.long))
 
 
+def test_targets_of_several_labels_are_refused_with_what_to_pass() -> None:
+    with pytest.raises(UsageError, match=r"expected class numbers of \(4,\)\. .* pass binary=True\."):
+        FocalLoss()(torch.zeros(4, 3), torch.zeros(4, 3))
+
+
 def test_targets_out_of_range_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"targets \(2,\) for outputs \(2, 3\): got \[1, 3\], expected .* 0 to 2"):
+    what = "FocalLoss: the targets (2,) for outputs (2, 3)"
+    with refused(what, got=[1, 3], expected="values from 0 to 2"):
         FocalLoss()(torch.zeros(2, 3), torch.tensor([1, 3]))
-    with pytest.raises(UsageError, match=r"got \[-1.0, 1.0\], expected values from 0 to 1"):
+    what = "FocalLoss: the targets (2,) for outputs (2,)"
+    with refused(what, got=[-1.0, 1.0], expected="values from 0 to 1"):
         FocalLoss()(torch.zeros(2), torch.tensor([-1, 1]))
 
 
@@ -219,26 +227,38 @@ def test_after_the_first_batch_no_value_is_read_back(case: Any, binary: bool, al
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    "settings",
     [
-        ({"gamma": -1}, "gamma: got -1"),
-        ({"gamma": math.inf}, "gamma: got inf"),
-        ({"alpha": -0.1}, "alpha: got -0.1"),
-        ({"alpha": torch.tensor([1.0, math.nan])}, "alpha: got tensor"),
-        ({"alpha": torch.ones(2, 2)}, "alpha: got tensor"),
-        ({"reduction": "all"}, "reduction: got 'all'"),
+        {"gamma": -1},
+        {"gamma": math.inf},
+        {"alpha": -0.1},
+        {"alpha": torch.tensor([1.0, math.nan])},
+        {"alpha": torch.tensor([1.0, -1.0])},
+        {"alpha": torch.ones(2, 2)},
+        {"reduction": "all"},
     ],
 )
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
+    ((what, _),) = settings.items()
+    with refused(what):
         FocalLoss(**settings)
 
 
+def test_a_gamma_of_zero_and_weights_of_zero_are_settings() -> None:
+    """A class of weight 0 does not count."""
+    preds, targets = torch.randn(6, 2), torch.tensor([0, 1, 0, 1, 1, 0])
+    losses = FocalLoss(torch.tensor([0.0, 1.0]), gamma=0, reduction="none")(preds, targets)
+    expected = F.cross_entropy(preds, targets, reduction="none") * targets
+    torch.testing.assert_close(losses, expected)
+    assert not FocalLoss(0)(torch.randn(3), torch.ones(3)).any()
+
+
 def test_weights_that_do_not_fit_the_scores_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"alpha for scores \(4, 3\): got \(2,\), expected one number, or \(3,\)"):
+    with refused("alpha for scores (4, 3)", got=(2,), expected="one number, or (3,)"):
         FocalLoss(torch.ones(2))(*classes())
-    with pytest.raises(UsageError, match=r"alpha for yes/no answers: got 2, expected at most 1"):
-        FocalLoss(2)(*yes_no())
+    with refused("alpha for binary targets", got=2, expected="at most 1"):
+        FocalLoss(2)(*binary_scores())
+    assert FocalLoss(1.0)(*binary_scores()).isfinite()
 
 
 def test_a_loss_shows_its_settings() -> None:

@@ -8,16 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learnkit.errors import UsageError
 from learnkit.losses.activations import activation_of
 from learnkit.losses.overlap import DiceBCELoss, DiceLoss, IoULoss
 from learnkit.losses.per_item import per_item_loss
+from tests.doubles import refused
 
 KINDS = [DiceLoss, DiceBCELoss, IoULoss]
 LOW_HIGH = torch.tensor([-math.log(3), math.log(3)])  # probabilities 1/4 and 3/4
 
 
-def yes_no(n: int = 3) -> tuple[Tensor, Tensor]:
+def binary_masks(n: int = 3) -> tuple[Tensor, Tensor]:
     torch.manual_seed(n)
     return torch.randn(n, 1, 4, 5), torch.randint(2, (n, 1, 4, 5))
 
@@ -38,7 +38,7 @@ BY_HAND = [(DiceLoss, 1 - (3 + 1) / (4.5 + 1)), (IoULoss, 1 - (1.5 + 1) / (3 + 1
 
 
 @pytest.mark.parametrize(("kind", "expected"), BY_HAND)
-def test_yes_no_masks_by_hand(kind: Any, expected: float) -> None:
+def test_binary_masks_by_hand(kind: Any, expected: float) -> None:
     preds = LOW_HIGH[torch.tensor([[[[0, 1], [1, 1]]]])]
     assert kind()(preds, torch.tensor([[[[0, 1], [1, 0]]]])).item() == pytest.approx(expected)
 
@@ -81,14 +81,14 @@ def published(kind: Any, scores: Tensor, truth: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_per_batch_is_the_published_formula(kind: Any) -> None:
-    preds, targets = yes_no()
+    preds, targets = binary_masks()
     targets[0] = 0
     torch.testing.assert_close(kind(per_batch=True)(preds, targets), published(kind, preds, targets))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_per_item_is_that_formula_of_each_item(kind: Any) -> None:
-    preds, targets = yes_no()
+    preds, targets = binary_masks()
     targets[0] = 0
     each = torch.stack([published(kind, p, t) for p, t in zip(preds, targets, strict=True)])
     torch.testing.assert_close(kind(reduction="none")(preds, targets), each)
@@ -106,8 +106,8 @@ def test_per_batch_with_classes_is_the_batch_as_one_image(kind: Any) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float32])
-def test_yes_no_masks_may_come_with_or_without_their_axis_and_in_any_dtype(kind: Any, dtype: torch.dtype) -> None:
-    preds, targets = yes_no()
+def test_binary_masks_may_come_with_or_without_their_axis_and_in_any_dtype(kind: Any, dtype: torch.dtype) -> None:
+    preds, targets = binary_masks()
     expected = kind()(preds, targets)
     torch.testing.assert_close(kind()(preds, targets[:, 0].to(dtype)), expected)
     torch.testing.assert_close(kind(binary=True)(preds[:, 0], targets.to(dtype)), expected)
@@ -116,8 +116,8 @@ def test_yes_no_masks_may_come_with_or_without_their_axis_and_in_any_dtype(kind:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_items_may_be_single_numbers_or_rows_of_scores(kind: Any) -> None:
-    scores, answers = torch.randn(4), torch.tensor([0, 1, 1, 0])
-    torch.testing.assert_close(kind()(scores, answers), kind()(scores[:, None, None], answers[:, None, None]))
+    scores, truth = torch.randn(4), torch.tensor([0, 1, 1, 0])
+    torch.testing.assert_close(kind()(scores, truth), kind()(scores[:, None, None], truth[:, None, None]))
     rows, numbers = torch.randn(4, 3), torch.tensor([0, 2, 1, 1])
     torch.testing.assert_close(kind()(rows, numbers), kind()(rows[..., None], numbers[..., None]))
 
@@ -146,7 +146,7 @@ def test_an_empty_mask_found_empty_has_no_loss(kind: Any) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("ignored", [-100, 255])
 def test_ignored_pixels_are_as_good_as_cut_off(kind: Any, ignored: int) -> None:
-    for preds, targets in (yes_no(), classes()):
+    for preds, targets in (binary_masks(), classes()):
         cut = kind(reduction="none")(preds[..., :3], targets[..., :3])
         targets[..., 3:] = ignored
         torch.testing.assert_close(kind(reduction="none", ignore_index=ignored)(preds, targets), cut)
@@ -166,14 +166,14 @@ def test_an_item_of_which_all_is_ignored_has_no_loss_and_no_gradient(kind: Any) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_soft_answer_lies_between(kind: Any) -> None:
-    preds, targets = yes_no()
+def test_a_soft_target_lies_between(kind: Any) -> None:
+    preds, targets = binary_masks()
     soft = targets * 0.8 + 0.1
     torch.testing.assert_close(kind(per_batch=True)(preds, soft), published(kind, preds, soft))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("case", [yes_no, classes])
+@pytest.mark.parametrize("case", [binary_masks, classes])
 @pytest.mark.parametrize("settings", [{}, {"reduction": "sum"}, {"ignore_index": 0}])
 def test_the_loss_of_each_item_is_that_of_the_item_alone(kind: Any, case: Any, settings: dict[str, Any]) -> None:
     loss, (preds, targets) = kind(**settings), case(5)
@@ -186,7 +186,7 @@ def test_the_loss_of_each_item_is_that_of_the_item_alone(kind: Any, case: Any, s
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_single_items_of_a_loss_per_batch_have_their_own_overlap(kind: Any) -> None:
-    preds, targets = yes_no()
+    preds, targets = binary_masks()
     each = per_item_loss(kind(per_batch=True), preds, targets)
     torch.testing.assert_close(each, kind(reduction="none")(preds, targets))
 
@@ -199,13 +199,13 @@ def test_the_activation_is_a_sigmoid_for_one_output_and_softmax_for_classes(kind
         torch.testing.assert_close(activation(raw), raw.sigmoid())
     for raw in (torch.randn(4, 2), torch.randn(4, 3, 5, 6)):
         torch.testing.assert_close(activation(raw), raw.softmax(1))
-    answers = activation_of(kind(binary=True))
-    assert answers is not None
-    torch.testing.assert_close(answers(torch.ones(4, 3)), torch.ones(4, 3).sigmoid())
+    of_labels = activation_of(kind(binary=True))
+    assert of_labels is not None
+    torch.testing.assert_close(of_labels(torch.ones(4, 3)), torch.ones(4, 3).sigmoid())
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("case", [yes_no, classes])
+@pytest.mark.parametrize("case", [binary_masks, classes])
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("per_batch", [False, True])
 def test_gradients_are_finite_however_sure_the_scores(kind: Any, case: Any, bf16: bool, per_batch: bool) -> None:
@@ -221,7 +221,7 @@ def test_gradients_are_finite_however_sure_the_scores(kind: Any, case: Any, bf16
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("case", [yes_no, classes])
+@pytest.mark.parametrize("case", [binary_masks, classes])
 @pytest.mark.parametrize("settings", [{}, {"per_batch": True}, {"ignore_index": 0}])
 def test_gradients_are_the_slopes_of_the_loss(kind: Any, case: Any, settings: dict[str, Any]) -> None:
     preds, targets = case(2)
@@ -230,41 +230,50 @@ def test_gradients_are_the_slopes_of_the_loss(kind: Any, case: Any, settings: di
 
 
 SHAPES = [
-    ((2, 1, 4, 5), (2, 5, 4), r"outputs \(2, 1, 4, 5\) and targets \(2, 5, 4\) do not belong together"),
-    ((2, 1, 4, 5), (3, 4, 5), r"expected targets of \(2, 1, 4, 5\)"),
-    ((2, 3, 4, 5), (2, 5, 4), r"expected class numbers of \(2, 4, 5\)"),
-    ((2, 3, 4, 5), (2, 3, 4, 5), r"If every score is a yes/no answer of its own, pass binary=True\."),
-    ((), (3,), r"outputs \(\) and targets \(3,\)"),
+    ((2, 1, 4, 5), (2, 5, 4), "targets of (2, 1, 4, 5)", ""),
+    ((2, 1, 4, 5), (3, 4, 5), "targets of (2, 1, 4, 5)", ""),
+    ((2, 3, 4, 5), (2, 5, 4), "class numbers of (2, 4, 5)", ""),
+    (
+        (2, 3, 4, 5),
+        (2, 3, 4, 5),
+        "class numbers of (2, 4, 5)",
+        "If every score is of a label of its own, pass binary=True.",
+    ),
+    ((), (3,), "targets of ()", ""),
 ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("preds", "targets", "message"), SHAPES)
-def test_shapes_that_do_not_belong_together_are_refused(kind: Any, preds: Any, targets: Any, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+@pytest.mark.parametrize(("preds", "targets", "expected", "fix"), SHAPES)
+def test_shapes_that_do_not_fit_are_refused(kind: Any, preds: Any, targets: Any, expected: str, fix: str) -> None:
+    what = f"{kind.__name__}: the shapes of outputs and targets"
+    with refused(what, got=(preds, targets), expected=expected, fix=fix):
         kind()(torch.zeros(preds), torch.zeros(targets, dtype=torch.long))
 
 
-def test_class_numbers_have_to_be_whole() -> None:
+def test_class_numbers_must_be_integers() -> None:
     preds, targets = classes()
-    with pytest.raises(UsageError, match=r"got torch.float32, expected class numbers, whole, of \(3, 4, 5\)"):
+    what = "DiceLoss: the targets of outputs (3, 3, 4, 5)"
+    with refused(what, got=torch.float32, expected="integer class numbers of (3, 4, 5)"):
         DiceLoss()(preds, targets.float())
 
 
 def test_targets_out_of_range_are_refused_in_the_first_batch() -> None:
-    preds, targets = yes_no()
-    with pytest.raises(UsageError, match=r"targets \(3, 1, 4, 5\).* got \[0\.0, 255\.0\], expected values from 0 to 1"):
+    preds, targets = binary_masks()
+    what = "DiceLoss: the targets (3, 1, 4, 5) for outputs (3, 1, 4, 5)"
+    with refused(what, got=[0.0, 255.0], expected="values from 0 to 1"):
         DiceLoss()(preds, targets * 255)
     preds, targets = classes()
     targets[0, 0, 0], targets[0, 0, 1] = -1, 2
     loss = DiceLoss()
     for _ in range(2):  # a batch that was refused does not count as seen
-        with pytest.raises(UsageError, match=r"got \[-1, 2\], expected values from 0 to 2"):
+        what = "DiceLoss: the targets (3, 4, 5) for outputs (3, 3, 4, 5)"
+        with refused(what, got=[-1, 2], expected="values from 0 to 2"):
             loss(preds, targets)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("case", [yes_no, classes])
+@pytest.mark.parametrize("case", [binary_masks, classes])
 def test_after_the_first_batch_no_value_is_read_back(kind: Any, case: Any) -> None:
     loss, (preds, targets) = kind(ignore_index=255), case()
     loss(preds, targets)
@@ -272,17 +281,18 @@ def test_after_the_first_batch_no_value_is_read_back(kind: Any, case: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "what", "got"),
     [
-        ({"smooth": 0}, "smooth: got 0, expected a number above 0"),
-        ({"smooth": math.nan}, "smooth: got nan"),
-        ({"reduction": "avg"}, "reduction: got 'avg', expected 'mean' or 'none' or 'sum'"),
-        ({"reduction": "sum", "per_batch": True}, "reduction with per_batch=True: got 'sum', expected 'mean'"),
+        ({"smooth": 0}, "smooth", 0),
+        ({"smooth": math.inf}, "smooth", math.inf),
+        ({"reduction": "avg"}, "reduction", "avg"),
+        ({"reduction": "sum", "per_batch": True}, "reduction with per_batch=True", "sum"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        DiceLoss(**settings)
+@pytest.mark.parametrize("kind", KINDS)
+def test_settings_that_cannot_work_are_refused(kind: Any, settings: dict[str, Any], what: str, got: Any) -> None:
+    with refused(what, got=got):
+        kind(**settings)
 
 
 def test_a_loss_shows_its_settings() -> None:

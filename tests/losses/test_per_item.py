@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learnkit.errors import LearnkitWarning, UsageError
+from learnkit.errors import LearnkitWarning
 from learnkit.losses.per_item import per_item_loss
+from tests.doubles import refused
 
 SIZES = [1, 7, 32]
 
@@ -88,7 +89,7 @@ def test_the_loss_itself_keeps_its_reduction() -> None:
 
 
 class Smooth(nn.Module):
-    """A loss of the user's own that follows torch's custom."""
+    """A custom loss with torch's `reduction`."""
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
@@ -99,13 +100,13 @@ class Smooth(nn.Module):
         return losses if self.reduction == "none" else losses.mean()
 
 
-def test_a_users_module_with_a_reduction_is_asked_once() -> None:
+def test_a_custom_module_with_a_reduction_is_called_once() -> None:
     preds, targets = torch.randn(5, 2), torch.randn(5, 2)
     torch.testing.assert_close(per_item_loss(Smooth(), preds, targets), (preds - targets).abs().log1p().mean(1))
 
 
-class Deaf(nn.Module):
-    """Has a reduction and does not listen to it."""
+class IgnoresReduction(nn.Module):
+    """Has a reduction and does not use it."""
 
     reduction = "mean"
 
@@ -118,13 +119,14 @@ def my_loss(preds: Tensor, targets: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("loss_func", "name"), [(my_loss, "my_loss"), (Deaf(), "Deaf"), (lambda p, t: my_loss(p, t), "lambda")]
+    ("loss_func", "name"),
+    [(my_loss, "my_loss"), (IgnoresReduction(), "IgnoresReduction"), (lambda p, t: my_loss(p, t), "lambda")],
 )
 def test_any_other_loss_is_called_once_per_item_with_one_warning(loss_func: Any, name: str) -> None:
     preds, targets = torch.randn(6, 2), torch.randn(6, 2)
-    with pytest.warns(LearnkitWarning, match=f"{name}.* called once for each item") as caught:
+    with pytest.warns(LearnkitWarning, match=f"{name}.* called once per item") as caught:
         losses = per_item_loss(loss_func, preds, targets)
-    assert len(caught) == 1
+    assert [warning.filename for warning in caught] == [__file__]
     torch.testing.assert_close(losses, (preds - targets).square().mean(1))
 
 
@@ -146,5 +148,5 @@ def test_no_items_have_no_losses() -> None:
 
 
 def test_outputs_and_targets_of_different_lengths_are_refused() -> None:
-    with pytest.raises(UsageError, match="3 outputs, but 2 targets"):
+    with refused("per-item loss: the number of targets", got=2, expected="as many as outputs, 3"):
         per_item_loss(nn.MSELoss(), torch.zeros(3), torch.zeros(2))

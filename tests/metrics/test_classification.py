@@ -1,4 +1,4 @@
-"""Metrics of one class an item, against scikit-learn on the whole arrays."""
+"""Metrics of one class per item, against scikit-learn on the whole arrays."""
 
 import math
 from collections.abc import Callable
@@ -11,13 +11,26 @@ from sklearn import metrics as sk
 from torch import Tensor
 
 from learnkit.errors import UsageError
-from learnkit.metrics import auroc, average_precision, f1, f_beta, jaccard, kappa, make_metrics, precision, recall
+from learnkit.metrics import (
+    METRICS,
+    auroc,
+    average_precision,
+    f1,
+    f2,
+    f_beta,
+    jaccard,
+    kappa,
+    make_metrics,
+    precision,
+    recall,
+)
+from tests.doubles import refused
 
 N, C = 83, 6
 Check = Callable[[Any, Tensor, Tensor, float], None]
 Set = tuple[Tensor, Tensor]
 
-OF_ANSWERS: dict[str, Callable[[Any, Any], float]] = {
+OF_CLASSES: dict[str, Callable[[Any, Any], float]] = {
     "accuracy": sk.accuracy_score,
     "error_rate": lambda y, p: 1 - sk.accuracy_score(y, p),
     "precision": lambda y, p: sk.precision_score(y, p, average="macro", zero_division=0),
@@ -45,19 +58,19 @@ def several(n: int = N, c: int = C) -> Set:
 
 
 def yes_no() -> Set:
-    """One raw output an item and 0 or 1, (83,) each."""
+    """One raw output per item and 0 or 1, (83,) each."""
     preds, targets = several(c=2)
     return preds[:, 1] - preds[:, 0], targets
 
 
-@pytest.mark.parametrize("name", OF_ANSWERS)
-def test_answers_are_judged_as_scikit_learn_does(check: Check, name: str) -> None:
+@pytest.mark.parametrize("name", OF_CLASSES)
+def test_classes_are_judged_as_by_scikit_learn(check: Check, name: str) -> None:
     preds, targets = several()
-    check(name, preds, targets, OF_ANSWERS[name](targets.numpy(), preds.argmax(1).numpy()))
+    check(name, preds, targets, OF_CLASSES[name](targets.numpy(), preds.argmax(1).numpy()))
 
 
 @pytest.mark.parametrize("name", OF_PROBABILITIES)
-def test_probabilities_are_judged_as_scikit_learn_does(check: Check, name: str) -> None:
+def test_probabilities_are_judged_as_by_scikit_learn(check: Check, name: str) -> None:
     preds, targets = several()
     check(name, preds, targets, OF_PROBABILITIES[name](targets.numpy(), preds.double().softmax(1).numpy()))
 
@@ -71,7 +84,7 @@ def test_top_k_accuracy_is_scikit_learns(check: Check) -> None:
 @pytest.mark.parametrize("name", ["precision", "recall", "f1", "f2", "jaccard", "balanced_accuracy", "mcc", "kappa"])
 def test_two_outputs_are_two_classes(check: Check, name: str) -> None:
     preds, targets = several(c=2)
-    check(name, preds, targets, OF_ANSWERS[name](targets.numpy(), preds.argmax(1).numpy()))
+    check(name, preds, targets, OF_CLASSES[name](targets.numpy(), preds.argmax(1).numpy()))
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((N,), torch.long), ((N, 1), torch.float32), ((N,), torch.bool)])
@@ -102,6 +115,8 @@ def test_the_way_to_average_can_be_chosen(check: Check, average: str) -> None:
     check(f_beta(beta=0.5, average=average), preds, targets, sk.fbeta_score(y, p, beta=0.5, average=average))
     check(precision(average=average), preds, targets, sk.precision_score(y, p, average=average))
     check(recall(average=average), preds, targets, sk.recall_score(y, p, average=average))
+    check(f1(average=average), preds, targets, sk.f1_score(y, p, average=average))
+    check(f2(average=average), preds, targets, sk.fbeta_score(y, p, beta=2, average=average))
     check(jaccard(average=average), preds, targets, sk.jaccard_score(y, p, average=average))
 
 
@@ -117,6 +132,8 @@ def test_binary_is_class_one_of_two_outputs(check: Check, threshold: float) -> N
     preds, targets = several(c=2)
     expected = sk.f1_score(targets, preds.softmax(1)[:, 1] > threshold)
     check(f1(average="binary", threshold=threshold), preds, targets, expected)
+    of_two = sk.fbeta_score(targets, preds.softmax(1)[:, 1] > threshold, beta=2)
+    check(f2(average="binary", threshold=threshold), preds, targets, of_two)
     check(f1(threshold=threshold), preds[:, 1] - preds[:, 0], targets, expected)
 
 
@@ -126,7 +143,7 @@ def test_kappa_can_count_near_misses_less(check: Check, weights: str) -> None:
     check(kappa(weights=weights), preds, targets, sk.cohen_kappa_score(targets, preds.argmax(1), weights=weights))
 
 
-def test_precision_is_the_whole_sets_and_no_mean_of_batches() -> None:
+def test_precision_is_of_the_whole_set_not_a_mean_over_batches() -> None:
     """3 of 4 right yes in one batch and 0 of 1 in the next are 3 of 5, not the .5 that weighting batches gives."""
     (metric,) = make_metrics("precision")
     metric.update(torch.ones(4), torch.tensor([1, 1, 1, 0]))
@@ -135,17 +152,17 @@ def test_precision_is_the_whole_sets_and_no_mean_of_batches() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
-@pytest.mark.parametrize("name", [*OF_ANSWERS, *OF_PROBABILITIES])
-def test_a_class_that_is_not_there_does_not_count(check: Check, name: str) -> None:
-    """Class 5 has no items though it is answered now and then; class 4 is neither there nor answered."""
+@pytest.mark.parametrize("name", [*OF_CLASSES, *OF_PROBABILITIES])
+def test_a_class_without_items_does_not_count(check: Check, name: str) -> None:
+    """Class 5 has no items but predictions; class 4 has neither."""
     preds, targets = several()
     keep = targets < 4
     preds, targets = preds[keep], targets[keep]
     preds[:, 4] = -50.0
     y, p, probs = targets.numpy(), preds.argmax(1).numpy(), preds.double().softmax(1).numpy()
     assert 5 in p
-    if name in OF_ANSWERS:
-        expected = OF_ANSWERS[name](y, p)
+    if name in OF_CLASSES:
+        expected = OF_CLASSES[name](y, p)
     elif name == "perplexity":
         expected = math.exp(sk.log_loss(y, probs, labels=range(C)))
     else:
@@ -155,13 +172,19 @@ def test_a_class_that_is_not_there_does_not_count(check: Check, name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["precision", "recall", "f1", "jaccard", "mcc", "balanced_accuracy"])
-def test_always_the_same_answer(check: Check, name: str) -> None:
+def test_always_the_same_prediction(check: Check, name: str) -> None:
     targets = torch.tensor([0] * 8 + [1] * 2)
     preds = torch.tensor([[1.0, 0.0]]).repeat(10, 1)
-    check(name, preds, targets, OF_ANSWERS[name](targets.numpy(), np.zeros(10, int)))
+    check(name, preds, targets, OF_CLASSES[name](targets.numpy(), np.zeros(10, int)))
 
 
-def test_no_yes_wanted_and_none_answered_is_zero(check: Check) -> None:
+@pytest.mark.parametrize("name", OF_CLASSES)
+def test_a_class_of_one_item_counts(check: Check, name: str) -> None:
+    targets, predicted = torch.tensor([0, 0, 0, 1, 2, 2]), torch.tensor([0, 1, 0, 1, 0, 2])
+    check(name, torch.eye(3)[predicted], targets, OF_CLASSES[name](targets.numpy(), predicted.numpy()))
+
+
+def test_no_yes_actual_and_none_predicted_is_zero(check: Check) -> None:
     for name in ("precision", "recall", "f1", "jaccard"):
         check(name, -torch.ones(10), torch.zeros(10), 0.0)
 
@@ -172,6 +195,14 @@ def test_areas_where_all_items_are_of_one_class(name: str, value: float) -> None
         (metric,) = make_metrics(name)
         metric.update(preds, torch.ones(9).long())
         assert metric.compute() == pytest.approx(value, nan_ok=True)
+
+
+@pytest.mark.parametrize("name", ["auroc", "average_precision"])
+@pytest.mark.parametrize("preds", [torch.tensor([0.0, math.nan, 1.0]), torch.tensor([[0.0, math.nan]] * 3)])
+def test_areas_of_outputs_that_are_nan_are_nan(name: str, preds: Tensor) -> None:
+    (metric,) = make_metrics(name)
+    metric.update(preds, torch.tensor([0, 1, 1]))
+    assert math.isnan(metric.compute())
 
 
 def test_large_outputs_stay_apart() -> None:
@@ -208,59 +239,108 @@ def test_half_precision_is_fine(check: Check, dtype: torch.dtype) -> None:
     check("auroc", preds, targets, OF_PROBABILITIES["auroc"](targets.numpy(), preds.double().softmax(1).numpy()))
 
 
+BY_CLASS = sorted({*OF_CLASSES, *OF_PROBABILITIES} - METRICS.keys())
+
+
+@pytest.mark.parametrize("name", BY_CLASS)
 @pytest.mark.parametrize(
-    ("preds", "targets", "text"),
+    ("preds", "targets", "what", "got"),
     [
-        (torch.zeros(4, 3), torch.zeros(4, 3), r"metric f1: targets: got \(4, 3\), .*ends in _multi"),
-        (torch.zeros(4, 3), torch.zeros(5).long(), r"targets: got \(5,\), expected one class number for each item"),
-        (torch.zeros(4, 3), torch.zeros(4), "targets: got torch.float32, expected class numbers"),
-        (torch.zeros(4, 3), torch.tensor([0, 1, 2, 3]), "targets: got '?0 to 3'?, expected 0 to 2"),
-        (torch.zeros(4, 3), torch.tensor([0, 1, 2, -1]), "targets: got '?-1 to 2'?, expected 0 to 2"),
-        (torch.zeros(4), torch.tensor([0, 1, 2, 0]), "targets: got '?0 to 2'?, expected 0 to 1"),
-        ((torch.zeros(4, 3),), torch.zeros(4), "metric f1: preds: got 'tuple', expected one tensor"),
+        (torch.zeros(4, 3), torch.zeros(4, 3), "targets", (4, 3)),
+        (torch.zeros(4, 3), torch.zeros(5).long(), "targets", (5,)),
+        (torch.zeros(2, 6), torch.zeros(4).long(), "targets", (4,)),
+        (torch.zeros(4, 3), torch.zeros(4), "targets", torch.float32),
+        (torch.zeros(()), torch.zeros(()), "targets", ()),
+        (torch.zeros(4, 0), torch.zeros(4).long(), "targets", (4,)),
+        ((torch.zeros(4, 3),), torch.zeros(4), "preds", "tuple"),
+        (torch.zeros(4, 3), [0, 1, 2, 0], "targets", "list"),
     ],
 )
-def test_what_does_not_belong_together_is_refused(preds: Any, targets: Tensor, text: str) -> None:
-    (metric,) = make_metrics("f1")
-    with pytest.raises(UsageError, match=text):
+def test_what_does_not_fit_is_refused(name: str, preds: Any, targets: Any, what: str, got: Any) -> None:
+    (metric,) = make_metrics(name)
+    with refused(f"metric {name}: {what}", got=got):
         metric.update(preds, targets)
 
 
-def test_a_change_of_the_number_of_classes_is_refused() -> None:
-    (metric,) = make_metrics("f1")
-    metric.update(torch.eye(3), torch.arange(3))
-    with pytest.raises(UsageError, match="metric f1: outputs for each item: got 4, expected 3, as in the batches"):
-        metric.update(torch.eye(4), torch.arange(4))
+@pytest.mark.parametrize("name", BY_CLASS)
+@pytest.mark.parametrize(
+    ("preds", "targets", "got", "expected"),
+    [
+        (torch.zeros(4, 3), torch.tensor([0, 1, 2, 3]), 3, "0 to 2"),
+        (torch.zeros(4, 3), torch.tensor([0, 1, 2, -1]), -1, "0 to 2"),
+        (torch.zeros(4), torch.tensor([0, 1, 2, 0]), 2, "0 to 1"),
+        (torch.zeros(4), torch.tensor([0, 0.5, 1, 1.5]), 1.5, "0 to 1"),
+    ],
+)
+def test_targets_that_are_not_classes_are_refused_when_they_are_read(
+    name: str, preds: Tensor, targets: Tensor, got: float, expected: str
+) -> None:
+    """Not before: to look at each batch would make the device wait."""
+    (metric,) = make_metrics(name)
+    metric.update(preds, targets)
+    metric.update(preds, targets * 0)
+    with refused(f"metric {name}: targets", got=got, expected=expected):
+        metric.compute()
     metric.reset()
-    metric.update(torch.eye(4), torch.arange(4))
-    assert metric.compute() == 1.0
+    metric.update(preds, targets * 0)
+    metric.compute()
+
+
+def test_a_target_that_is_nan_is_refused() -> None:
+    (metric,) = make_metrics("f1")
+    metric.update(torch.zeros(2), torch.tensor([1.0, math.nan]))
+    with pytest.raises(UsageError, match="metric f1: targets: got nan, expected 0 to 1"):
+        metric.compute()
 
 
 @pytest.mark.parametrize(
-    ("make", "text"),
+    ("make", "what", "got"),
     [
-        (lambda: f1(average="mean"), "average: got 'mean', expected one of macro, micro, weighted, binary"),
-        (lambda: auroc(average="micro"), "average: got 'micro', expected one of macro, weighted"),
-        (lambda: f1(threshold=1.5), "threshold: got 1.5"),
-        (lambda: f_beta(0), "beta: got 0, expected a number above 0"),
-        (lambda: kappa(weights="cubic"), "weights: got 'cubic'"),
+        (lambda: f1(average="mean"), "average", "mean"),
+        (lambda: auroc(average="micro"), "average", "micro"),
+        (lambda: f1(threshold=1.5), "threshold", 1.5),
+        (lambda: f1(threshold=0), "threshold", 0),
+        (lambda: f_beta(0), "beta", 0),
+        (lambda: f_beta(math.inf), "beta", math.inf),
+        (lambda: kappa(weights="cubic"), "weights", "cubic"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(make: Callable[[], Any], text: str) -> None:
-    with pytest.raises(UsageError, match=text):
+def test_settings_that_cannot_be_are_refused(make: Callable[[], Any], what: str, got: Any) -> None:
+    with refused(what, got=got):
         make()
 
 
-@pytest.mark.parametrize(("metric", "text"), [(f1(threshold=0.3), "threshold"), (f1(average="binary"), "average")])
-def test_settings_of_two_classes_are_refused_for_three(metric: Any, text: str) -> None:
-    with pytest.raises(UsageError, match=f"metric f1.*: {text}: got"):
+@pytest.mark.parametrize(
+    ("metric", "what", "got"),
+    [
+        (f1(threshold=0.3), "metric f1: threshold", 0.3),
+        (f1(average="binary"), "metric f1_binary: average", "binary"),
+    ],
+)
+def test_settings_of_two_classes_are_refused_for_three(metric: Any, what: str, got: Any) -> None:
+    with refused(what, got=got):
         metric.update(torch.zeros(4, 3), torch.zeros(4).long())
 
 
-def test_perplexity_without_end_is_infinite() -> None:
+def test_a_batch_of_no_items_changes_nothing(check: Check) -> None:
+    preds, targets = several()
+    for name in BY_CLASS:
+        (metric,) = make_metrics(name)
+        metric.update(preds, targets)
+        before = metric.compute()
+        metric.update(preds[:0], targets[:0])
+        assert metric.compute() == before
+        metric.reset()
+        metric.update(preds[:0], targets[:0])
+        assert math.isnan(metric.compute())
+
+
+def test_perplexity_beyond_double_precision_is_infinite() -> None:
     (metric,) = make_metrics("perplexity")
-    metric.update(torch.tensor([[0.0, 5000.0]]), torch.tensor([0]))
-    assert metric.compute() == math.inf
+    for output, value in ((699.0, math.exp(699)), (750.0, math.inf), (5000.0, math.inf)):
+        metric.reset()
+        metric.update(torch.tensor([[0.0, output]]), torch.tensor([0]))
+        assert metric.compute() == pytest.approx(value)
 
 
 def test_perplexity_of_nan_is_nan() -> None:

@@ -10,7 +10,6 @@ from sklearn import metrics as sklearn_metrics
 from torch import Tensor
 
 import learnkit.metrics
-from learnkit.errors import UsageError
 from learnkit.metrics.functions import (
     METRICS,
     accuracy,
@@ -22,6 +21,7 @@ from learnkit.metrics.functions import (
     rmse,
     top_k_accuracy,
 )
+from tests.doubles import refused
 
 N, C = 83, 6
 
@@ -96,24 +96,26 @@ def test_targets_in_a_column_are_flattened(scores: tuple[Tensor, Tensor]) -> Non
 
 @pytest.mark.parametrize("shape", [(7,), (7, 1)])
 def test_one_output_per_item_has_no_classes(shape: tuple[int, ...]) -> None:
-    with pytest.raises(UsageError, match=r"preds: got \(7.* with C of 2 or more classes\. .*use accuracy_multi"):
-        accuracy(torch.zeros(shape), torch.zeros(7))
+    for metric in (accuracy, error_rate, top_k_accuracy, perplexity):
+        with refused("preds", got=shape):
+            metric(torch.zeros(shape), torch.zeros(7))
 
 
 def test_targets_that_do_not_belong_to_the_outputs_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"targets: got \(7, 3\), expected one class number for each of the 7 pred"):
-        accuracy(torch.zeros(7, 3), torch.zeros(7, 3))
+    for metric in (accuracy, error_rate, top_k_accuracy, perplexity):
+        with refused("targets", got=(7, 3), expected="one class number for each of the 7 predictions"):
+            metric(torch.zeros(7, 3), torch.zeros(7, 3))
 
 
 @pytest.mark.parametrize("k", [0, 4])
 def test_more_than_there_are_classes_is_refused(k: int) -> None:
-    with pytest.raises(UsageError, match=rf"top_k_accuracy: k: got {k}, expected between 1 and the 3 classes"):
+    with refused("top_k_accuracy: k", got=k, expected="between 1 and the 3 classes"):
         top_k_accuracy(torch.zeros(7, 3), torch.zeros(7).long(), k=k)
 
 
 @pytest.mark.parametrize("metric", [mse, mae, rmse, accuracy_multi])
 def test_elements_that_do_not_belong_together_are_refused(metric: Any) -> None:
-    with pytest.raises(UsageError, match=r"targets: got \(7, 2\), expected the shape of the predictions, \(7, 3\)"):
+    with refused("targets", got=(7, 2), expected="the shape of the predictions, (7, 3)"):
         metric(torch.zeros(7, 3), torch.zeros(7, 2))
 
 
@@ -134,6 +136,14 @@ def test_perplexity_is_the_exponential_of_the_cross_entropy(scores: tuple[Tensor
     assert perplexity(preds, targets).item() == pytest.approx(expected, rel=1e-6)
     assert perplexity(preds, targets[:, None]).item() == pytest.approx(expected, rel=1e-6)
     assert perplexity(torch.zeros(9, 4), torch.zeros(9).long()).item() == pytest.approx(4)  # as good as a guess of 4
+
+
+def test_accuracy_leaves_ignored_targets_out(scores: tuple[Tensor, Tensor]) -> None:
+    preds, targets = scores
+    expected = np.mean(preds[5:].argmax(1).numpy() == targets[5:].numpy())
+    targets[:5] = 255
+    assert accuracy(preds, targets, ignore_index=255).item() == pytest.approx(expected, abs=1e-6)
+    assert accuracy(preds[:5], targets[:5], ignore_index=255).isnan()
 
 
 def test_perplexity_leaves_ignored_targets_out(scores: tuple[Tensor, Tensor]) -> None:

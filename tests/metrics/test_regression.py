@@ -10,8 +10,8 @@ import torch
 from sklearn import metrics as sk
 from torch import Tensor
 
-from learnkit.errors import UsageError
 from learnkit.metrics import make_metrics
+from tests.doubles import refused
 
 N = 83
 Check = Callable[[Any, Tensor, Tensor, float], None]
@@ -45,7 +45,7 @@ BY_NAME: dict[str, Callable[[Any, Any], float]] = {
 
 
 def numbers(k: int, scale: float = 1.0, origin: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Outputs and wanted numbers, (83, k), above 0, in double precision."""
+    """Outputs and targets, (83, k), above 0, in double precision."""
     draw = torch.Generator().manual_seed(0)
     targets = torch.rand(N, k, generator=draw)
     preds = targets + 0.3 * torch.rand(N, k, generator=draw)
@@ -96,23 +96,55 @@ def test_of_a_single_item_there_is_no_correlation(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("pearson", math.nan), ("spearman", 0.0)])
-def test_a_constant_answer_has_no_correlation(name: str, value: float) -> None:
+def test_a_constant_output_has_no_correlation(name: str, value: float) -> None:
     (metric,) = make_metrics(name)
-    metric.update(torch.ones(9), torch.arange(9))
+    for n in (3, 7):
+        metric.update(torch.full((n,), 0.1), torch.arange(n) / 7)  # 0.1 + 0.1 + 0.1 is not 0.3
     assert metric.compute() == pytest.approx(value, nan_ok=True)
 
 
-def test_logarithms_that_are_none() -> None:
+def test_numbers_without_a_logarithm() -> None:
     (metric,) = make_metrics("msle")
-    metric.update(torch.tensor([-2.0, 1.0]), torch.ones(2))
-    assert math.isnan(metric.compute())  # the model may get better
-    with pytest.raises(UsageError, match=r"metric msle: targets: got -1.0, expected numbers above -1"):
-        metric.update(torch.ones(2), torch.tensor([0.0, -1.0]))
+    for output in (-1.0, -2.0):
+        metric.reset()
+        metric.update(torch.tensor([output, 1.0]), torch.ones(2))
+        assert math.isnan(metric.compute())  # the model may get better
+    metric.update(torch.ones(2), torch.tensor([0.0, -1.0]))
+    with refused("metric msle: targets", got=-1.0):
+        metric.compute()
 
 
 @pytest.mark.parametrize("name", ["r2", "spearman", "msle"])
-@pytest.mark.parametrize("shape", [(4,), (4, 2), (3, 4), (12,)])
+@pytest.mark.parametrize("shape", [(), (4,), (4, 2), (3, 4), (12,)])
 def test_shapes_that_differ_are_refused(name: str, shape: tuple[int, ...]) -> None:
     (metric,) = make_metrics(name)
-    with pytest.raises(UsageError, match=rf"metric {name}: targets: got .* of the predictions, \(4, 3\)"):
+    with refused(f"metric {name}: targets", got=shape, expected="the shape of the predictions, (4, 3)"):
         metric.update(torch.zeros(4, 3), torch.zeros(shape))
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_an_axis_of_size_one_may_be_missing(check: Check, name: str) -> None:
+    """Outputs (N, 1, H, W) of targets (N, H, W): one number per pixel."""
+    preds, targets = numbers(6)
+    expected = BY_NAME[name](targets.numpy(), preds.numpy())
+    check(name, preds.reshape(N, 1, 2, 3), targets.reshape(N, 2, 3), expected)
+
+
+def test_spearman_of_two_items_is_one(check: Check) -> None:
+    check("spearman", torch.tensor([1.0, 2.0]), torch.tensor([5.0, 9.0]), 1.0)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize("is_target", [True, False])
+def test_of_numbers_that_are_nan_the_metric_is_nan(name: str, is_target: bool) -> None:
+    parts = torch.rand(5, 1), torch.rand(5, 1)
+    parts[is_target][2] = math.nan
+    (metric,) = make_metrics(name)
+    metric.update(*parts)
+    assert math.isnan(metric.compute())
+
+
+def test_explained_variance_of_constant_targets_is_that_of_scikit_learn(check: Check) -> None:
+    targets = torch.full((9,), 0.1)
+    for preds in (targets, targets + 1, torch.arange(9.0)):
+        check("explained_variance", preds, targets, sk.explained_variance_score(targets, preds))

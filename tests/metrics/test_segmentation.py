@@ -45,7 +45,7 @@ def test_names_are_the_means_over_classes(check: Check) -> None:
 
 @pytest.mark.parametrize("void", [VOID, 255])
 def test_void_does_not_count(check: Check, void: int) -> None:
-    """Neither as a number beyond the classes nor as a class, though that is answered too."""
+    """Neither as a number beyond the classes nor as a class, though that is predicted too."""
     preds, targets = masks()
     y, p = pixels(preds, targets)
     p, y, labels = p[y != VOID], y[y != VOID], [0, 1, 2] if void == VOID else [0, 1, 2, 3]
@@ -61,7 +61,7 @@ def test_background_can_be_another_class(check: Check) -> None:
     check(foreground_accuracy(background=2), preds, targets, sk.accuracy_score(y[y != 2], p[y != 2]))
 
 
-def test_one_output_a_pixel_is_foreground_or_not(check: Check) -> None:
+def test_one_output_per_pixel_is_foreground_or_not(check: Check) -> None:
     preds, targets = masks(2)
     y, p = pixels(preds, targets)
     one = preds[:, 1:] - preds[:, :1]
@@ -71,7 +71,7 @@ def test_one_output_a_pixel_is_foreground_or_not(check: Check) -> None:
     check(dice(average="binary"), preds, targets, sk.f1_score(y, p))
 
 
-def test_dice_is_no_mean_over_images(check: Check) -> None:
+def test_dice_is_not_a_mean_over_images(check: Check) -> None:
     """One image all right, one of a single pixel missed: 2 * 3 / (3 + 4), not the mean of 1 and 0."""
     preds = torch.tensor([[[1.0, 1.0, 1.0]], [[-1.0, -1.0, -1.0]]])
     targets = torch.tensor([[1, 1, 1], [1, 0, 0]])

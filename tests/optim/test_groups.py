@@ -1,12 +1,13 @@
 """Layer groups: rates, decay, freezing, counted on a real network."""
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 from torch import nn
 
-from learnkit.errors import UsageError
-from learnkit.optim.groups import check_groups, freeze_groups, parameter_groups, spread_decay, spread_rates
+from learnkit.optim.groups import check_groups, freeze_groups, is_positive, parameter_groups, spread_decay, spread_rates
+from tests.doubles import refused
 
 
 def test_rates_of_three_groups() -> None:
@@ -25,24 +26,38 @@ def test_rates_of_one_group() -> None:
 
 @pytest.mark.parametrize("lr", [0, -1, float("nan"), float("inf"), None, "x", True, slice(1e-3, -1), slice(-1e-3, 1)])
 def test_rates_that_cannot_work_are_refused(lr: object) -> None:
-    with pytest.raises(UsageError, match=r"lr: got .* expected finite rates above 0"):
-        spread_rates(lr, 2)  # type: ignore[arg-type]
+    for given in (lr, [lr, lr]):
+        with refused("lr", expected="finite rates above 0"):
+            spread_rates(given, 2)  # type: ignore[arg-type]
 
 
-def test_a_slice_says_what_it_needs() -> None:
+def test_slices_and_lists_that_do_not_fit_the_groups_are_refused() -> None:
     for lr in (slice(None), slice(1e-3, None), slice(1, 2, 3)):
-        with pytest.raises(UsageError, match=r"expected slice\(stop\) or slice\(start, stop\)"):
+        with refused("lr", got=lr, expected="slice(stop) or slice(start, stop)"):
             spread_rates(lr, 2)
-    with pytest.raises(UsageError, match=r"got \[1, 2\], expected 3 rates, one a layer group \(got 2\)"):
+    with refused("lr", got=[1, 2], expected="3 rates, one per layer group, not 2"):
         spread_rates([1, 2], 3)
+
+
+def test_rates_may_be_numbers_of_numpy() -> None:
+    for kind in (np.float32, np.float64, np.int64):
+        assert spread_rates([kind(2), kind(3)], 2) == [2.0, 3.0]
+    assert type(spread_rates(np.float32(2), 1)[0]) is float  # type: ignore[arg-type]
+
+
+def test_a_positive_number_is_finite_and_above_zero() -> None:
+    assert all(is_positive(value) for value in (1, 1e-300, np.float32(2), np.int64(1)))
+    assert not any(is_positive(value) for value in (0, -1, float("inf"), float("nan"), True, "1", None, [1]))
 
 
 def test_decay_of_groups() -> None:
     assert spread_decay(0.1, 2) == [0.1, 0.1]
     assert spread_decay([0, 0.5], 2) == [0.0, 0.5]
-    for bad in (-0.1, float("nan"), [0.1], "x"):
-        with pytest.raises(UsageError, match="wd: got"):
+    for bad in (-0.1, float("inf"), [0.1], [0.1, -1.0], [0.1, 0.2, 0.3], "x", "xy", None, True, False):
+        with refused("wd", got=bad):
             spread_decay(bad, 2)  # type: ignore[arg-type]
+    with refused("wd"):
+        spread_decay(float("nan"), 2)
 
 
 @pytest.fixture
@@ -81,8 +96,9 @@ def test_freezing_counts(groups: list[nn.Module]) -> None:
     assert trainable(groups) == [30, 30, 8]
     freeze_groups(groups, 3)
     assert trainable(groups) == [20, 20, 4]
-    with pytest.raises(UsageError, match="freeze_to: got 4, expected from -3 to 3 layer groups"):
-        freeze_groups(groups, 4)
+    for n in (4, -4, 1.0, True):
+        with refused("freeze_to", got=n, expected="an integer from -3 to 3, the number of layer groups"):
+            freeze_groups(groups, n)  # type: ignore[arg-type]
 
 
 def test_frozen_norm_layers_still_follow_the_data(groups: list[nn.Module]) -> None:
@@ -93,7 +109,7 @@ def test_frozen_norm_layers_still_follow_the_data(groups: list[nn.Module]) -> No
     assert not torch.equal(before, norm.running_mean)
 
 
-def test_freezing_forgets_old_gradients() -> None:
+def test_freezing_drops_old_gradients() -> None:
     parts = [nn.Linear(2, 2), nn.Linear(2, 2)]
     nn.Sequential(*parts)(torch.ones(1, 2)).sum().backward()
     freeze_groups(parts, 1)
@@ -104,6 +120,11 @@ def test_freezing_forgets_old_gradients() -> None:
 def test_groups_hold_each_parameter_once() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     assert check_groups(model, list(model)) == list(model)
-    for wrong in ([model[0]], [model, model[0]], [model, nn.Linear(2, 2)]):
-        with pytest.raises(UsageError, match="each of the model's parameters in exactly one group"):
+    twice = "with a parameter in two groups, or of another model"
+    for wrong, got in (
+        ([model[0]], "without 1.bias, 1.weight"),
+        ([model, model[0]], twice),
+        ([model, nn.Linear(2, 2)], twice),
+    ):
+        with refused("layer groups", got=got):
             check_groups(model, wrong)

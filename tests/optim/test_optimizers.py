@@ -18,6 +18,7 @@ from learnkit.optim.optimizers import (
     set_learning_rates,
     set_momentum,
 )
+from tests.doubles import refused
 
 
 def groups() -> list[dict[str, Any]]:
@@ -53,11 +54,21 @@ def test_a_factory_gets_the_rate_where_it_takes_one() -> None:
 
 
 @pytest.mark.parametrize("bad", ["adamww", 3, None])
-def test_what_makes_no_optimizer_is_refused(bad: Any) -> None:
-    with pytest.raises(UsageError, match="opt_func: got"):
+def test_what_is_not_an_optimizer_is_refused(bad: Any) -> None:
+    with refused("opt_func", got=bad):
         make_optimizer(bad, groups(), 0.1)
-    with pytest.raises(UsageError, match="returns a torch"):
+    with refused("opt_func", got="sgd", expected="a factory that returns a torch.optim.Optimizer"):
         make_optimizer(lambda params: "sgd", groups(), 0.1)  # type: ignore[arg-type, return-value]
+
+
+def test_an_unknown_name_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"opt_func: got 'adamww', expected one of adamw, adam, .*, or a factory"):
+        make_optimizer("adamww", groups(), 0.1)
+
+
+def test_a_model_without_parameters_is_refused() -> None:
+    with pytest.raises(UsageError, match="the model has no parameters"):
+        make_optimizer("adamw", [], 0.1)
 
 
 def test_rates_and_decay_go_to_their_groups() -> None:
@@ -74,11 +85,14 @@ def test_momentum_has_one_name_for_all() -> None:
         assert momentum_of(made) == start
         set_momentum(made, 0.8)
         assert momentum_of(made) == 0.8
-    assert made.param_groups[0]["momentum"] == 0.8
+    assert [group["momentum"] for group in made.param_groups] == [0.8] * 4
+    made = make_optimizer("adamw", groups(), 0.1)
+    set_momentum(made, 0.8)
+    assert [group["betas"] for group in made.param_groups] == [(0.8, 0.99)] * 4
     assert momentum_of(make_optimizer(torch.optim.Adagrad, groups(), 0.1)) is None
 
 
-def test_settings_are_put_back() -> None:
+def test_settings_are_restored() -> None:
     made = make_optimizer("adamw", groups(), 0.1)
     settings = Settings(made)
     set_momentum(made, 0.5)

@@ -1,0 +1,157 @@
+"""Accumulators: what a metric keeps of the batches it has seen, a few tensors on the device of the model.
+
+`update` never waits for the device, `merge` adds what another accumulator holds (of another process, say), and
+`compute` reads everything, on the CPU and in double precision.
+"""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+__all__ = ["Accumulator", "Kept", "Moments", "Range", "Sums", "mean", "precise", "total_and_count"]
+
+
+class Accumulator(Protocol):
+    """What is kept of the batches. Merging the parts of a set, in any order, is the same as updating with all of it."""
+
+    def reset(self) -> None:
+        """Forget every batch."""
+        ...
+
+    def update(self, *parts: Tensor) -> None:
+        """Add a batch."""
+        ...
+
+    def merge(self, other: Any) -> None:
+        """Add what an accumulator of the same kind holds, which stays as it is."""
+        ...
+
+    def compute(self) -> tuple[Tensor, ...]:
+        """What was kept of one batch or more, on the CPU."""
+        ...
+
+
+class Sums:
+    """Tensors added up: counts, totals, tables."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.sums: tuple[Tensor, ...] = ()
+
+    def update(self, *parts: Tensor) -> None:
+        if self.sums:  # never in place: the tensors may be another accumulator's
+            parts = tuple(mine + part.to(mine.device) for mine, part in zip(self.sums, parts, strict=True))
+        self.sums = parts
+
+    def merge(self, other: "Sums") -> None:
+        if other.sums:
+            self.update(*other.sums)
+
+    def compute(self) -> tuple[Tensor, ...]:
+        return tuple(part.cpu().double() for part in self.sums)
+
+
+class Range:
+    """The lowest and the highest number, nan if one of them is."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.ends: tuple[Tensor, Tensor] | None = None
+
+    def update(self, values: Tensor) -> None:
+        if values.numel():
+            self._add(values.amin(), values.amax())
+
+    def merge(self, other: "Range") -> None:
+        if other.ends is not None:
+            self._add(*other.ends)
+
+    def _add(self, low: Tensor, high: Tensor) -> None:
+        if self.ends is not None:
+            device = self.ends[0].device
+            low = torch.minimum(self.ends[0], low.to(device))
+            high = torch.maximum(self.ends[1], high.to(device))
+        self.ends = low, high
+
+    def compute(self) -> tuple[Tensor, ...]:
+        return tuple(torch.stack(self.ends).cpu().unbind()) if self.ends is not None else ()
+
+
+class Kept:
+    """All numbers, for metrics that depend on their ranks."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.batches: list[tuple[Tensor, ...]] = []
+
+    def update(self, *parts: Tensor) -> None:
+        self.batches.append(tuple(part.clone() for part in parts))  # a view would keep its whole batch alive
+
+    def merge(self, other: "Kept") -> None:
+        device = self.batches[0][0].device if self.batches else None
+        self.batches += [tuple(part.to(device) for part in batch) for batch in other.batches]
+
+    def compute(self) -> tuple[Tensor, ...]:
+        return tuple(torch.cat(parts).cpu() for parts in zip(*self.batches, strict=True))
+
+
+class Moments:
+    """Number of items, means (V, K) and sums of products of deviations (V, V, K) of V variables of K columns.
+
+    Exact for any origin (Chan, Golub, LeVeque: Updating formulae and a pairwise algorithm, 1979); the deviations of a
+    constant variable are exactly 0.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.n = 0
+        self.means = self.products = torch.zeros(())
+
+    def update(self, *parts: Tensor) -> None:
+        values = torch.stack(parts)  # (V, N, K)
+        moved = values - values[:, :1]
+        means = moved.mean(dim=1)
+        deviations = moved - means[:, None]
+        self._add(values.shape[1], values[:, 0] + means, torch.einsum("vnk,wnk->vwk", deviations, deviations))
+
+    def merge(self, other: "Moments") -> None:
+        if other.n:
+            self._add(other.n, other.means, other.products)
+
+    def _add(self, n: int, means: Tensor, products: Tensor) -> None:
+        if self.n:
+            apart = means.to(self.means.device) - self.means
+            share = n / (self.n + n)
+            means = self.means + share * apart
+            products = self.products + products.to(apart.device) + self.n * share * apart[:, None] * apart
+        self.n, self.means, self.products = self.n + n, means, products
+
+    def compute(self) -> tuple[Tensor, ...]:
+        n = torch.tensor(self.n, dtype=torch.float64)
+        return n, self.means.cpu().double(), self.products.cpu().double()
+
+
+def total_and_count(values: Tensor, counted: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Sum and number of the values that count, by default all: what `Sums` needs for a mean."""
+    if counted is None:
+        return precise(values).sum(), torch.full((), values.numel(), device=values.device)
+    return precise(values).where(counted, 0).sum(), counted.sum()
+
+
+def mean(total: Tensor, count: Tensor) -> float:
+    """The mean from summed `total_and_count`; nan without values."""
+    return float(total / count)
+
+
+def precise(tensor: Tensor) -> Tensor:
+    """In double precision, where the device has it: in single precision large outputs become equal probabilities."""
+    return tensor.to(torch.float32 if tensor.device.type == "mps" else torch.float64)

@@ -1,0 +1,116 @@
+"""The metrics that learnkit computes itself: batches are prepared and accumulated, and read at the end."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal, NamedTuple, TypeAlias
+
+from torch import Tensor
+
+from learnkit.errors import UsageError
+from learnkit.metrics.accumulate import Accumulator, Range
+
+__all__ = ["CLASSES", "LABELS", "MASKS", "NUMBERS", "AccumulatedMetric", "Batch", "Check", "Targets"]
+
+Targets: TypeAlias = Literal["class", "label", "labels", "mask", "numbers"]
+"""Per item: a class number, one yes/no, a yes/no for each of several labels, a class number per pixel, numbers."""
+
+# What metrics take. Pixels have classes as items have; the overlap of masks means nothing for items.
+CLASSES: tuple[Targets, ...] = ("class", "label", "mask")
+LABELS: tuple[Targets, ...] = ("label", "labels")
+NUMBERS: tuple[Targets, ...] = ("numbers",)
+MASKS: tuple[Targets, ...] = ("mask",)
+
+
+class Batch(NamedTuple):
+    """A batch as an accumulator takes it."""
+
+    parts: tuple[Tensor, ...]
+    n_outputs: int = 1  # per item, the same in all batches
+    targets: Tensor | None = None  # whose lowest and highest value are checked at the end
+
+
+Check: TypeAlias = Callable[[float, float, int], None]
+"""Raises a UsageError for a lowest or highest target that is out of range, given the number of outputs."""
+
+
+class AccumulatedMetric:
+    """A number over a whole set, whatever the batches; `update` never waits for the device.
+
+    Args:
+        name: its column in the history.
+        prepare: raw outputs and targets of a batch as the accumulator takes them.
+        accumulator: keeps the batches.
+        finish: from what was kept to one number.
+        takes: the targets it is meant for.
+        higher_is_better: which way is up.
+        check: of the range of the targets, once they are read.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        prepare: Callable[[Tensor, Tensor], Batch],
+        accumulator: Accumulator,
+        finish: Callable[..., float],
+        *,
+        takes: tuple[Targets, ...],
+        higher_is_better: bool = True,
+        check: Check | None = None,
+    ) -> None:
+        self.name = name
+        self.takes = takes
+        self.higher_is_better = higher_is_better
+        self._prepare = prepare
+        self._accumulator = accumulator
+        self._finish = finish
+        self._check = check
+        self._range = Range()
+        self._n_outputs: int | None = None  # None before the first batch
+
+    def reset(self) -> None:
+        self._accumulator.reset()
+        self._range.reset()
+        self._n_outputs = None
+
+    def update(self, preds: Tensor, targets: Tensor) -> None:
+        with self._named():
+            for what, value in (("preds", preds), ("targets", targets)):
+                if not isinstance(value, Tensor):
+                    raise UsageError(what, got=type(value).__name__, expected="one tensor")
+            batch = self._prepare(preds.detach(), targets.detach())
+            self._expect(batch.n_outputs)
+            self._accumulator.update(*batch.parts)
+            if batch.targets is not None:
+                self._range.update(batch.targets)
+
+    def merge(self, other: "AccumulatedMetric") -> None:
+        """Add the batches that a metric of the same name and settings has seen, perhaps in another process."""
+        if other._n_outputs is None:
+            return
+        with self._named():
+            self._expect(other._n_outputs)
+        self._accumulator.merge(other._accumulator)
+        self._range.merge(other._range)
+
+    def compute(self) -> float:
+        if self._n_outputs is None:
+            return float("nan")
+        ends = self._range.compute()
+        if self._check is not None and ends:
+            low, high = (end.item() for end in ends)
+            with self._named():
+                self._check(low, high, self._n_outputs)
+        return float(self._finish(*self._accumulator.compute()))
+
+    def _expect(self, n_outputs: int) -> None:
+        if self._n_outputs not in (None, n_outputs):
+            expected = f"{self._n_outputs}, as in the batches before"
+            raise UsageError("outputs per item", got=n_outputs, expected=expected)
+        self._n_outputs = n_outputs
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except UsageError as error:
+            raise error.prefixed(f"metric {self.name}") from None

@@ -1,0 +1,64 @@
+"""Modes of a model and of its parts are restored, also after an error."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pytest
+import torch
+from torch import nn
+
+from learnkit.modes import eval_mode, preserve_modes
+
+Mode = Callable[[nn.Module], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def model() -> nn.Sequential:
+    """In train mode, but for its second part."""
+    made = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Dropout())
+    made[1].eval()
+    return made
+
+
+def modes(model: nn.Module) -> list[bool]:
+    return [module.training for module in model.modules()]
+
+
+@pytest.mark.parametrize("mode", [eval_mode, preserve_modes])
+def test_each_part_has_its_own_mode_again(mode: Mode, model: nn.Sequential) -> None:
+    def fails() -> None:
+        with mode(model):
+            model.eval()
+            raise KeyboardInterrupt
+
+    before = modes(model)
+    with mode(model):
+        model.eval()
+    assert modes(model) == before
+    with pytest.raises(KeyboardInterrupt):
+        fails()
+    assert modes(model) == before
+    with preserve_modes(model):
+        model.train()
+    assert modes(model) == before
+
+
+def test_eval_mode_is_for_every_part_and_without_gradients(model: nn.Sequential) -> None:
+    with eval_mode(model):
+        assert not any(modes(model))
+        assert not model(torch.ones(2, 2)).requires_grad
+    assert torch.is_grad_enabled()
+
+
+def test_preserve_modes_changes_nothing_by_itself(model: nn.Sequential) -> None:
+    before = modes(model)
+    with preserve_modes(model):
+        assert modes(model) == before
+        assert model(torch.ones(2, 2)).requires_grad
+
+
+def test_a_model_in_eval_mode_stays_there(model: nn.Sequential) -> None:
+    model.eval()
+    with eval_mode(model):
+        pass
+    assert not any(modes(model))
