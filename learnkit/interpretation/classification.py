@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from learnkit.data.tasks import Classification
 from learnkit.errors import UsageError
-from learnkit.interpretation.items import Input, Name, Picture
+from learnkit.interpretation.naming import Input, Name, Picture
 from learnkit.interpretation.probabilistic import ScoredInterpretation
 from learnkit.metrics.rates import class_report, most_frequent_pairs
 from learnkit.types import DatasetType

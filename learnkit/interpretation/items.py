@@ -1,8 +1,6 @@
 """What every interpretation shares: its items, their losses, and the items the model finds hardest."""
 
-import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, SupportsIndex
 
@@ -14,6 +12,7 @@ from learnkit.checks import check_int
 from learnkit.data.image.draw import RIGHT, WRONG
 from learnkit.data.loading.single import checked_item
 from learnkit.errors import DataError, UsageError, WrongTypeError, warn
+from learnkit.interpretation.naming import PARTS, Input, Name, Picture, named_items, plain_number
 from learnkit.text import facts
 from learnkit.types import DatasetType, PathLike
 
@@ -21,19 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["TRAINING", "Input", "Interpretation", "Name", "Picture", "named_items", "plain_number"]
-
-Picture = Callable[[int], "np.ndarray[Any, Any]"]
-Name = Callable[[int], str]
-Input = Callable[[int], Tensor]
-
-TRAINING = "training set"
-PARTS = {
-    DatasetType.Train: TRAINING,
-    DatasetType.Fix: TRAINING,
-    DatasetType.Valid: "validation set",
-    DatasetType.Test: "test set",
-}
+__all__ = ["Interpretation"]
 
 COLOURS = {True: RIGHT, False: WRONG, None: "black"}  # right, wrong, neither
 
@@ -219,18 +206,3 @@ class Interpretation(ABC):
 
     def _repr_html_(self) -> str:
         return facts(type(self).__name__, {"items": f"{len(self.losses):,}", **self.main_numbers()})
-
-
-def plain_number(number: Any) -> Any:
-    """The whole number of a tensor or of NumPy, as tables and `top_losses` give them, as an int; all else as it is."""
-    try:
-        return number if isinstance(number, bool) else operator.index(number)
-    except TypeError:
-        return number
-
-
-def named_items(items: Sequence[int], name: Name | None) -> "pd.Series[Any]":
-    """What these items are called, their numbers without `name`, as a column: a path need not be valid UTF-8."""
-    import pandas as pd
-
-    return pd.Series([str(i) if name is None else name(i) for i in items], dtype=object)

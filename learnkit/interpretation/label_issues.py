@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from learnkit.errors import UsageError
-from learnkit.interpretation.items import named_items
+from learnkit.interpretation.naming import named_items
 
 if TYPE_CHECKING:
     import pandas as pd

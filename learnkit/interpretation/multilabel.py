@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from learnkit.data.tasks import MultiLabel
 from learnkit.errors import UsageError
-from learnkit.interpretation.items import Input, Name, Picture
+from learnkit.interpretation.naming import Input, Name, Picture
 from learnkit.interpretation.probabilistic import ScoredInterpretation
 from learnkit.interpretation.thresholds import beta_of, fit_thresholds
 from learnkit.metrics.rates import RATES, class_report, mean_of, most_frequent_pairs, rates

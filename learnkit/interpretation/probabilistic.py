@@ -9,7 +9,8 @@ import numpy.typing as npt
 from torch import Tensor
 
 from learnkit.errors import UsageError
-from learnkit.interpretation.items import Interpretation, plain_number
+from learnkit.interpretation.items import Interpretation
+from learnkit.interpretation.naming import plain_number
 from learnkit.metrics.curves import PRCurve, ROCCurve, pr_curve, roc_curve
 from learnkit.text import shortened
 

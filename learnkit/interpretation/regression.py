@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from learnkit.data.tasks import Regression
 from learnkit.errors import UsageError
-from learnkit.interpretation.items import Input, Interpretation, Name, Picture
+from learnkit.interpretation.items import Interpretation
+from learnkit.interpretation.naming import Input, Name, Picture
 from learnkit.types import DatasetType
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from learnkit.checks import check_int
 from learnkit.data.segmentation import Segmentation
 from learnkit.errors import DataError, UsageError
-from learnkit.interpretation.items import Input, Interpretation, Name, Picture
+from learnkit.interpretation.items import Interpretation
+from learnkit.interpretation.naming import Input, Name, Picture
 from learnkit.metrics.counts import f_of, jaccard_of, precision_of, recall_of
 from learnkit.metrics.rates import most_frequent_pairs
 from learnkit.types import DatasetType

@@ -6,8 +6,8 @@ from typing import Any
 
 from learnkit.data.image_data import ImageData
 from learnkit.data.tasks import Classification
-from learnkit.interpretation.items import TRAINING
 from learnkit.interpretation.label_issues import rank_label_issues
+from learnkit.interpretation.naming import TRAINING
 from learnkit.interpretation.report.content import Column, Item, Problems, Suspect, Table
 
 __all__ = ["counted", "problems_of"]

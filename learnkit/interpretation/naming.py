@@ -1,0 +1,42 @@
+"""What items and parts of the data are called, and how an item is asked for by its number."""
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from torch import Tensor
+
+from learnkit.types import DatasetType
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["PARTS", "TRAINING", "Input", "Name", "Picture", "named_items", "plain_number"]
+
+Picture: TypeAlias = Callable[[int], "np.ndarray[Any, Any]"]
+Name: TypeAlias = Callable[[int], str]
+Input: TypeAlias = Callable[[int], Tensor]
+
+TRAINING = "training set"
+PARTS = {
+    DatasetType.Train: TRAINING,
+    DatasetType.Fix: TRAINING,
+    DatasetType.Valid: "validation set",
+    DatasetType.Test: "test set",
+}
+
+
+def plain_number(number: Any) -> Any:
+    """The whole number of a tensor or of NumPy, as tables and `top_losses` give them, as an int; all else as it is."""
+    try:
+        return number if isinstance(number, bool) else operator.index(number)
+    except TypeError:
+        return number
+
+
+def named_items(items: Sequence[int], name: Name | None) -> "pd.Series[Any]":
+    """What these items are called, their numbers without `name`, as a column: a path need not be valid UTF-8."""
+    import pandas as pd
+
+    return pd.Series([str(i) if name is None else name(i) for i in items], dtype=object)
