@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from learnkit.data.tasks import Classification
 from learnkit.errors import UsageError
-from learnkit.interpretation.naming import Input, Name, Picture
+from learnkit.interpretation.item_source import ItemSource, Predicts
 from learnkit.interpretation.probabilistic import ScoredInterpretation
 from learnkit.metrics.rates import class_report, most_frequent_pairs
 from learnkit.types import DatasetType
@@ -31,11 +31,7 @@ class ClassificationInterpretation(ScoredInterpretation):
         targets: (N,), int64 class numbers.
         losses: (N,).
         classes: C names.
-        picture: gives item i as uint8 (H, W, 3), where there are pictures.
-        name: gives what item i is called.
-        model: what made the predictions, for heat maps.
-        input: gives item i as the model sees it.
-        part: of the data, such as "validation set"; empty where that is not known.
+        source: of the items: images, names, inputs and model, where there are any.
 
     Raises:
         UsageError: the shapes, the targets and the classes do not fit each other.
@@ -48,11 +44,7 @@ class ClassificationInterpretation(ScoredInterpretation):
     targets: Tensor
     losses: Tensor
     classes: tuple[str, ...]
-    picture: Picture | None = field(default=None, repr=False)
-    name: Name | None = field(default=None, repr=False)
-    model: nn.Module | None = field(default=None, repr=False)
-    input: Input | None = field(default=None, repr=False)
-    part: str = field(default="", repr=False)
+    source: ItemSource = field(default=ItemSource(), repr=False)
 
     def __post_init__(self) -> None:
         n, c = len(self.targets), len(self.classes)
@@ -66,7 +58,7 @@ class ClassificationInterpretation(ScoredInterpretation):
             raise UsageError("targets", got=int(wrong[0]), expected=f"class numbers from 0 to {c - 1}")
 
     @classmethod
-    def from_learner(cls, learn: Any, ds_type: DatasetType = DatasetType.Valid) -> Self:
+    def from_learner(cls, learn: Predicts, ds_type: DatasetType = DatasetType.Valid) -> Self:
         """Predict a part of the learner's data.
 
         Raises:
@@ -77,7 +69,7 @@ class ClassificationInterpretation(ScoredInterpretation):
         probs, targets, losses = cls._predicted(learn, ds_type)
         if not targets.is_floating_point():
             targets = targets.long()  # bytes would overflow when pairs are counted
-        return cls(probs, targets, losses, tuple(task.classes), **cls._items(learn, ds_type))
+        return cls(probs, targets, losses, tuple(task.classes), ItemSource.from_learner(learn, ds_type))
 
     @property
     def preds(self) -> Tensor:
@@ -148,7 +140,7 @@ class ClassificationInterpretation(ScoredInterpretation):
         """
         from learnkit.interpretation.label_issues import label_issues_table
 
-        return label_issues_table(self.probs, self.targets, self.classes, self.name)
+        return label_issues_table(self.probs, self.targets, self.classes, self.source.name)
 
     def _are_there(self, c: int) -> Tensor:
         return self.targets == c

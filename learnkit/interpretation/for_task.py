@@ -1,9 +1,8 @@
 """The interpretation that goes with the task of a learner's data."""
 
-from typing import Any
-
 from learnkit.errors import WrongTypeError
 from learnkit.interpretation.classification import ClassificationInterpretation
+from learnkit.interpretation.item_source import Predicts
 from learnkit.interpretation.items import Interpretation
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.interpretation.regression import RegressionInterpretation
@@ -20,7 +19,7 @@ KINDS: tuple[type[Interpretation], ...] = (
 )
 
 
-def interpretation_for(learn: Any, ds_type: DatasetType = DatasetType.Valid) -> Interpretation:
+def interpretation_for(learn: Predicts, ds_type: DatasetType = DatasetType.Valid) -> Interpretation:
     """Predict a part of the learner's data, and interpret it as its task asks for.
 
     Raises:

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, SupportsIndex
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from learnkit.atomic_files import named_file
 from learnkit.checks import check_int
 from learnkit.data.image.draw import RIGHT, WRONG
 from learnkit.data.loading.single import checked_item
 from learnkit.errors import DataError, UsageError, WrongTypeError, warn
-from learnkit.interpretation.naming import PARTS, Input, Name, Picture, named_items, plain_number
+from learnkit.interpretation.item_source import ItemSource, Predicts
+from learnkit.interpretation.naming import named_items, plain_number
 from learnkit.text import facts
 from learnkit.types import DatasetType, PathLike
 
@@ -33,11 +34,7 @@ class Interpretation(ABC):
     Attributes:
         losses: (N,), the loss of each item.
         targets: (N, ...), as the data gives them.
-        picture: gives item i as uint8 (H, W, 3), where there are pictures.
-        name: gives what item i is called: its path, or its number.
-        model: what made the predictions, as it is now; nothing here changes it or its mode.
-        input: gives item i as the model sees it, (1, ...), on the device.
-        part: of the data, such as "validation set"; empty where that is not known.
+        source: of the items: images, names, inputs and model, where there are any.
     """
 
     kind: ClassVar[type]  # of task
@@ -45,15 +42,11 @@ class Interpretation(ABC):
 
     losses: Tensor
     targets: Tensor
-    picture: Picture | None
-    name: Name | None
-    model: nn.Module | None
-    input: Input | None
-    part: str
+    source: ItemSource
 
     @classmethod
     @abstractmethod
-    def from_learner(cls, learn: Any, ds_type: DatasetType = DatasetType.Valid) -> Self:
+    def from_learner(cls, learn: Predicts, ds_type: DatasetType = DatasetType.Valid) -> Self:
         """Predict a part of the learner's data."""
 
     @abstractmethod
@@ -74,12 +67,12 @@ class Interpretation(ABC):
 
     def _drawn(self, i: int) -> "np.ndarray[Any, Any]":
         """What plot_top_losses shows of item i: uint8 (H, W, 3)."""
-        if self.picture is None:
-            raise UsageError("plot_top_losses: these items have no pictures", fix="Use top_losses.")
-        return self.picture(i)
+        if self.source.image is None:
+            raise UsageError("plot_top_losses: these items have no images", fix="Use top_losses.")
+        return self.source.image(i)
 
     @classmethod
-    def _task(cls, learn: Any) -> Any:
+    def _task(cls, learn: Predicts) -> Any:
         """The learner's task, which has to be of the kind that is interpreted here."""
         task = learn.dls.task
         if task is None:
@@ -95,7 +88,7 @@ class Interpretation(ABC):
         return task
 
     @staticmethod
-    def _predicted(learn: Any, ds_type: DatasetType) -> tuple[Tensor, Tensor, Tensor]:
+    def _predicted(learn: Predicts, ds_type: DatasetType) -> tuple[Tensor, Tensor, Tensor]:
         """(activated outputs, targets, losses) of a part of the data, in its order, on the CPU."""
         try:
             preds, targets, losses = learn.get_preds(ds_type, with_loss=True)
@@ -112,18 +105,6 @@ class Interpretation(ABC):
                 f" {bad[0]}, and say nothing. Look at these items, or at the weights of the model."
             )
         return preds, targets, losses
-
-    @staticmethod
-    def _items(learn: Any, ds_type: DatasetType) -> dict[str, Any]:
-        """picture, name, model, input and part of a part of the data."""
-        dls = learn.dls
-        return {
-            "picture": lambda i: dls.picture(ds_type, i),
-            "name": lambda i: dls.item_name(ds_type, i),
-            "model": learn.model,
-            "input": lambda i: dls.one_input(ds_type, i),
-            "part": PARTS.get(ds_type, "") if isinstance(ds_type, int) else "",
-        }
 
     def top_losses(self, k: int | None = None, largest: bool = True) -> tuple[Tensor, Tensor]:
         """(losses, indices) of the k items with the largest (or smallest) losses, sorted; all of them without k.
@@ -152,7 +133,7 @@ class Interpretation(ABC):
         return pd.DataFrame(
             {
                 "item": items,
-                "path": named_items(items, self.name),
+                "path": named_items(items, self.source.name),
                 **self._answers(indices),
                 "loss": losses.double().numpy(),
                 **self._details(indices),

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from learnkit.data.tasks import MultiLabel
 from learnkit.errors import UsageError
-from learnkit.interpretation.naming import Input, Name, Picture
+from learnkit.interpretation.item_source import ItemSource, Predicts
 from learnkit.interpretation.probabilistic import ScoredInterpretation
 from learnkit.interpretation.thresholds import beta_of, fit_thresholds
 from learnkit.metrics.rates import RATES, class_report, mean_of, most_frequent_pairs, rates
@@ -36,11 +36,7 @@ class MultiLabelInterpretation(ScoredInterpretation):
         losses: (N,).
         classes: C names.
         threshold: an item has the classes whose probability is above it; one number, or one a class.
-        picture: gives item i as uint8 (H, W, 3), where there are pictures.
-        name: gives what item i is called.
-        model: what made the predictions, for heat maps.
-        input: gives item i as the model sees it.
-        part: of the data, such as "validation set"; empty where that is not known.
+        source: of the items: images, names, inputs and model, where there are any.
 
     Raises:
         UsageError: the shapes, the targets, the threshold and the classes do not fit each other.
@@ -54,11 +50,7 @@ class MultiLabelInterpretation(ScoredInterpretation):
     losses: Tensor
     classes: tuple[str, ...]
     threshold: float | tuple[float, ...] = 0.5
-    picture: Picture | None = field(default=None, repr=False)
-    name: Name | None = field(default=None, repr=False)
-    model: nn.Module | None = field(default=None, repr=False)
-    input: Input | None = field(default=None, repr=False)
-    part: str = field(default="", repr=False)
+    source: ItemSource = field(default=ItemSource(), repr=False)
 
     def __post_init__(self) -> None:
         n, c = len(self.targets), len(self.classes)
@@ -72,7 +64,7 @@ class MultiLabelInterpretation(ScoredInterpretation):
         MultiLabel(self.classes, self.threshold)  # refuses what is no threshold
 
     @classmethod
-    def from_learner(cls, learn: Any, ds_type: DatasetType = DatasetType.Valid) -> Self:
+    def from_learner(cls, learn: Predicts, ds_type: DatasetType = DatasetType.Valid) -> Self:
         """Predict a part of the learner's data; the thresholds are the task's.
 
         Raises:
@@ -81,7 +73,7 @@ class MultiLabelInterpretation(ScoredInterpretation):
         """
         task = cls._task(learn)
         probs, targets, losses = cls._predicted(learn, ds_type)
-        return cls(probs, targets, losses, tuple(task.classes), task.threshold, **cls._items(learn, ds_type))
+        return cls(probs, targets, losses, tuple(task.classes), task.threshold, ItemSource.from_learner(learn, ds_type))
 
     @property
     def preds(self) -> Tensor:

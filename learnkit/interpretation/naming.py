@@ -4,19 +4,14 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-from torch import Tensor
-
 from learnkit.types import DatasetType
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PARTS", "TRAINING", "Input", "Name", "Picture", "named_items", "plain_number"]
+__all__ = ["PARTS", "TRAINING", "Name", "named_items", "plain_number"]
 
-Picture: TypeAlias = Callable[[int], "np.ndarray[Any, Any]"]
 Name: TypeAlias = Callable[[int], str]
-Input: TypeAlias = Callable[[int], Tensor]
 
 TRAINING = "training set"
 PARTS = {

@@ -78,9 +78,10 @@ class ScoredInterpretation(Interpretation):
         from learnkit.interpretation.grad_cam import grad_cam
 
         i, class_index = self._checked(i), plain_number(class_index)
-        if self.model is None or self.input is None:
+        model, input_of = self.source.model, self.source.input
+        if model is None or input_of is None:
             raise UsageError("grad_cam: there is no model here", fix="Make the interpretation with learn.interpret().")
-        return grad_cam(self.model, self.input(i), class_index)
+        return grad_cam(model, input_of(i), class_index)
 
     def plot_grad_cam(self, i: int, class_index: int | None = None) -> "Figure":
         """Item i, and beside it where the model sees a class: the most probable one without `class_index`.

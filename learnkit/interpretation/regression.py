@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from learnkit.data.tasks import Regression
 from learnkit.errors import UsageError
+from learnkit.interpretation.item_source import ItemSource, Predicts
 from learnkit.interpretation.items import Interpretation
-from learnkit.interpretation.naming import Input, Name, Picture
 from learnkit.types import DatasetType
 
 if TYPE_CHECKING:
@@ -28,11 +28,7 @@ class RegressionInterpretation(Interpretation):
         targets: (N, n).
         losses: (N,).
         names: n names.
-        picture: gives item i as uint8 (H, W, 3), where there are pictures.
-        name: gives what item i is called.
-        model: what made the predictions.
-        input: gives item i as the model sees it.
-        part: of the data, such as "validation set"; empty where that is not known.
+        source: of the items: images, names, inputs and model, where there are any.
 
     Raises:
         UsageError: the shapes and the names do not fit each other.
@@ -45,11 +41,7 @@ class RegressionInterpretation(Interpretation):
     targets: Tensor
     losses: Tensor
     names: tuple[str, ...] = ("value",)
-    picture: Picture | None = field(default=None, repr=False)
-    name: Name | None = field(default=None, repr=False)
-    model: nn.Module | None = field(default=None, repr=False)
-    input: Input | None = field(default=None, repr=False)
-    part: str = field(default="", repr=False)
+    source: ItemSource = field(default=ItemSource(), repr=False)
 
     def __post_init__(self) -> None:
         n = len(self.losses)
@@ -60,7 +52,7 @@ class RegressionInterpretation(Interpretation):
                 raise UsageError(f"{name}: the shape", got=tuple(part.shape), expected=expected)
 
     @classmethod
-    def from_learner(cls, learn: Any, ds_type: DatasetType = DatasetType.Valid) -> Self:
+    def from_learner(cls, learn: Predicts, ds_type: DatasetType = DatasetType.Valid) -> Self:
         """Predict a part of the learner's data.
 
         Raises:
@@ -71,7 +63,7 @@ class RegressionInterpretation(Interpretation):
         preds, targets, losses = cls._predicted(learn, ds_type)
         n = len(losses)  # (N,) of one number is (N, 1)
         preds, targets = preds.reshape(n, -1), targets.reshape(n, -1)
-        return cls(preds, targets, losses, tuple(task.names), **cls._items(learn, ds_type))
+        return cls(preds, targets, losses, tuple(task.names), ItemSource.from_learner(learn, ds_type))
 
     def main_numbers(self) -> dict[str, object]:
         """The errors of each name."""

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from learnkit.checks import check_int
 from learnkit.data.segmentation import Segmentation
 from learnkit.errors import DataError, UsageError
+from learnkit.interpretation.item_source import ItemSource, Predicts
 from learnkit.interpretation.items import Interpretation
-from learnkit.interpretation.naming import Input, Name, Picture
 from learnkit.metrics.counts import f_of, jaccard_of, precision_of, recall_of
 from learnkit.metrics.rates import most_frequent_pairs
 from learnkit.types import DatasetType
@@ -35,7 +35,7 @@ class SegmentationInterpretation(Interpretation):
         losses: (N,), the mean over the pixels of an item that are not ignored.
         classes: C names.
         ignored: the target of pixels that do not count; it may be one of the classes, which then is not measured.
-        picture, name, model, input, part: as for every Interpretation.
+        source: of the items: images, names, inputs and model, where there are any.
 
     Raises:
         UsageError: shapes that do not fit each other, or numbers that are of no class.
@@ -48,11 +48,7 @@ class SegmentationInterpretation(Interpretation):
     losses: Tensor
     classes: tuple[str, ...]
     ignored: int | None = None
-    picture: Picture | None = field(default=None, repr=False)
-    name: Name | None = field(default=None, repr=False)
-    model: nn.Module | None = field(default=None, repr=False)
-    input: Input | None = field(default=None, repr=False)
-    part: str = field(default="", repr=False)
+    source: ItemSource = field(default=ItemSource(), repr=False)
 
     def __post_init__(self) -> None:
         if self.preds.ndim != 3 or self.preds.shape != self.targets.shape:
@@ -69,7 +65,7 @@ class SegmentationInterpretation(Interpretation):
                 raise UsageError(name, got=wrong[0], expected=f"class numbers from 0 to {len(self.classes) - 1}")
 
     @classmethod
-    def from_learner(cls, learn: Any, ds_type: DatasetType = DatasetType.Valid) -> Self:
+    def from_learner(cls, learn: Predicts, ds_type: DatasetType = DatasetType.Valid) -> Self:
         """Predict a part of the learner's data, batch by batch: of each only the masks and losses are kept.
 
         Raises:
@@ -94,7 +90,7 @@ class SegmentationInterpretation(Interpretation):
             losses,
             tuple(task.classes),
             task.ignored,
-            **cls._items(learn, ds_type),
+            ItemSource.from_learner(learn, ds_type),
         )
 
     def main_numbers(self) -> dict[str, object]:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from learnkit import ClassificationInterpretation, DataBunch, DatasetType, ImageDataBunch, Learner
 from learnkit.data.tasks import Classification
 from learnkit.errors import UsageError
+from learnkit.interpretation.item_source import ItemSource
 
 
 def interpretation(n: int = 40) -> ClassificationInterpretation:
@@ -80,7 +81,7 @@ def test_numbers_that_do_not_fit_each_other_are_refused(
 
 
 def test_without_pictures_the_losses_cannot_be_drawn() -> None:
-    with pytest.raises(UsageError, match="no pictures"):
+    with pytest.raises(UsageError, match="no images"):
         interpretation().plot_top_losses(4)
 
 
@@ -120,8 +121,8 @@ def test_the_pictures_of_the_top_losses_are_those_of_their_items(learn: Learner)
         actual, predicted = interp.classes[interp.targets[i]], interp.classes[interp.preds[i]]
         p = interp.probs[i, interp.targets[i]].item()
         assert axes.get_title() == f"{predicted} / {actual}\nloss {loss:.2f}, p {p:.2f}"
-        assert interp.name is not None
-        assert f"/valid/{actual}/" in interp.name(i)
+        assert interp.source.name is not None
+        assert f"/valid/{actual}/" in interp.source.name(i)
 
 
 def test_interpreting_reads_the_set_once(learn: Learner) -> None:
@@ -143,7 +144,7 @@ def test_an_item_predicted_right_is_told_apart_by_its_colour() -> None:
         torch.tensor([0, 1]),
         torch.tensor([0.1, 1.6]),
         ("cat", "dog"),
-        picture=lambda i: np.full((4, 4, 3), i, np.uint8),
+        source=ItemSource(lambda i: np.full((4, 4, 3), i, np.uint8)),
     )
     wrong, right = interp.plot_top_losses(2).axes
     assert wrong.get_title() == "cat / dog\nloss 1.60, p 0.20"
@@ -246,7 +247,11 @@ def test_the_table_of_the_top_losses_holds_the_probabilities() -> None:
 def test_calibration_and_label_issues_are_asked_of_these_predictions() -> None:
     probs = torch.tensor([[0.75, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.25]])
     interp = ClassificationInterpretation(
-        probs, torch.tensor([0, 0, 1, 1]), torch.zeros(4), ("a", "b"), name=lambda i: f"{i}.png"
+        probs,
+        torch.tensor([0, 0, 1, 1]),
+        torch.zeros(4),
+        ("a", "b"),
+        source=ItemSource(name=lambda i: f"{i}.png"),
     )
     assert interp.calibration(n_bins=1).ece == 0  # 0.75 sure, three of four right
     interp.plot_calibration().canvas.draw()

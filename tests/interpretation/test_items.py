@@ -13,6 +13,7 @@ from learnkit import ClassificationInterpretation, DataBunch, DatasetType, Image
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import LearnkitWarning, UsageError, WrongTypeError
 from learnkit.interpretation.for_task import interpretation_for
+from learnkit.interpretation.item_source import ItemSource
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.interpretation.regression import RegressionInterpretation
 from learnkit.types import DatasetType as Parts
@@ -94,12 +95,12 @@ def test_an_item_whose_loss_is_nan_comes_first() -> None:
 @pytest.mark.parametrize("part", [Parts.Valid, Parts.Train])
 def test_an_input_is_what_the_model_is_given(learn: Learner, part: DatasetType) -> None:
     interp = learn.interpret(part)
-    assert interp.input is not None
-    assert interp.model is learn.model
+    assert interp.source.input is not None
+    assert interp.source.model is learn.model
     for i in (0, 7, 11):
         with torch.no_grad():
             learn.model.eval()
-            raw = learn.model(interp.input(i))
+            raw = learn.model(interp.source.input(i))
         torch.testing.assert_close(raw.softmax(1)[0], interp.probs[i])
 
 
@@ -125,7 +126,11 @@ def test_names_that_are_not_utf8_stand_in_the_tables() -> None:
     name = os.fsdecode(b"caf\xe9.png")
     probs = torch.tensor([[0.9, 0.1], [0.2, 0.8]])
     interp = ClassificationInterpretation(
-        probs, torch.tensor([0, 0]), torch.tensor([0.1, 1.6]), ("a", "b"), name=lambda i: f"{i}{name}"
+        probs,
+        torch.tensor([0, 0]),
+        torch.tensor([0.1, 1.6]),
+        ("a", "b"),
+        source=ItemSource(name=lambda i: f"{i}{name}"),
     )
     assert interp.top_losses_table()["path"].tolist() == [f"1{name}", f"0{name}"]
     assert interp.label_issues()["path"].tolist() == [f"1{name}", f"0{name}"]

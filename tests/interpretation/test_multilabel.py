@@ -15,6 +15,7 @@ from learnkit import DataBunch, DatasetType, ImageDataBunch, Learner
 from learnkit.data.tasks import Classification, MultiLabel
 from learnkit.errors import UsageError
 from learnkit.interpretation.for_task import interpretation_for
+from learnkit.interpretation.item_source import ItemSource
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
 
 NAMES = ("a", "b", "c", "d")
@@ -63,7 +64,7 @@ def test_the_table_of_the_top_losses_says_what_is_missed_and_invented() -> None:
     truth = torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
     probs = torch.tensor([[0.25, 0.75], [0.125, 0.25], [1.0, 0.0]])
     losses = torch.tensor([3.0, 1.0, 2.0])
-    interp = MultiLabelInterpretation(probs, truth, losses, ("a", "b"), name=lambda i: f"{i}.png")
+    interp = MultiLabelInterpretation(probs, truth, losses, ("a", "b"), source=ItemSource(name=lambda i: f"{i}.png"))
     assert interp.top_losses_table().to_dict("records") == [
         {
             "item": item, "path": f"{item}.png", "prediction": prediction, "target": target, "loss": loss,
@@ -153,7 +154,7 @@ def test_it_is_made_of_a_learners_predictions(learn: Learner) -> None:
     assert torch.equal(interp.targets, targets)
     assert torch.equal(interp.losses, losses)
     assert interp.threshold == (0.2, 0.3, 0.4, 0.9)
-    label, chosen, _ = learn.predict(interp.name(3) if interp.name else "")
+    label, chosen, _ = learn.predict(interp.source.name(3) if interp.source.name else "")
     assert interp.preds[3].tolist() == chosen.tolist()
     row = interp.top_losses_table().set_index("item").loc[3]
     assert list(row["prediction"]) == label
@@ -168,7 +169,11 @@ def test_everything_can_be_drawn(learn: Learner) -> None:
 def test_above_a_picture_stands_what_is_there_missed_and_invented() -> None:
     truth, chosen = torch.tensor([[1, 1, 0], [0, 0, 0]]).float(), torch.tensor([[1, 0, 1], [0, 0, 0]]).float()
     interp = MultiLabelInterpretation(
-        chosen, truth, torch.tensor([2.0, 1.0]), ("a", "b", "c"), picture=lambda i: np.zeros((4, 4, 3), np.uint8)
+        chosen,
+        truth,
+        torch.tensor([2.0, 1.0]),
+        ("a", "b", "c"),
+        source=ItemSource(lambda i: np.zeros((4, 4, 3), np.uint8)),
     )
     wrong, right = interp.plot_top_losses(2).axes
     assert wrong.get_title() == "a, b\nmissed b\ninvented c\nloss 2.00"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from learnkit import DataBunch, DatasetType, Learner
 from learnkit.data.tasks import Regression
 from learnkit.errors import UsageError
+from learnkit.interpretation.item_source import ItemSource
 from learnkit.interpretation.regression import RegressionInterpretation
 
 
@@ -125,7 +126,7 @@ def test_numbers_that_are_nan_are_left_out_of_the_pictures() -> None:
 def test_the_worst_items_are_drawn_with_both_numbers() -> None:
     interp = RegressionInterpretation(
         torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]), torch.tensor([4.0]), ("x", "y"),
-        picture=lambda i: np.zeros((4, 4, 3), np.uint8),
+        source=ItemSource(lambda i: np.zeros((4, 4, 3), np.uint8)),
     )  # fmt: skip
     assert interp.plot_top_losses(1).axes[0].get_title() == "x 1 / 3\ny 2 / 4\nloss 4"
 

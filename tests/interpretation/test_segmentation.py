@@ -16,6 +16,7 @@ from learnkit import DataBunch, DatasetType, Learner
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification
 from learnkit.errors import UsageError, WrongTypeError
+from learnkit.interpretation.item_source import ItemSource
 from learnkit.interpretation.segmentation import SegmentationInterpretation
 
 CODES = ("sky", "road", "car", "bike")
@@ -27,10 +28,10 @@ def interpretation(ignored: int | None = None, n: int = 5, n_classes: int = 4) -
     preds, targets = (torch.randint(0, n_classes, (n, 6, 8), generator=random).to(torch.uint8) for _ in range(2))
     if ignored is not None:
         targets[:, :2, :3] = ignored
-    pictures = np.random.default_rng(0).integers(0, 256, (n, 6, 8, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (n, 6, 8, 3), dtype=np.uint8)
     losses = torch.rand(n, generator=random)
     return SegmentationInterpretation(
-        preds, targets, losses, CODES, ignored, picture=lambda i: pictures[i], name=lambda i: f"{i}.png"
+        preds, targets, losses, CODES, ignored, ItemSource(lambda i: images[i], lambda i: f"{i}.png")
     )
 
 
@@ -95,7 +96,12 @@ def test_the_table_of_top_losses_says_how_much_is_right_and_which_class_is_worst
     preds = torch.tensor([[[0, 0, 1, 1]], [[0, 0, 0, 0]], [[1, 1, 1, 1]]], dtype=torch.uint8)
     targets = torch.tensor([[[0, 0, 0, 1]], [[0, 0, 0, 0]], [[255, 255, 255, 255]]], dtype=torch.uint8)
     interp = SegmentationInterpretation(
-        preds, targets, torch.tensor([0.5, 0.1, 0.0]), ("sky", "road"), 255, name=lambda i: f"{i}.png"
+        preds,
+        targets,
+        torch.tensor([0.5, 0.1, 0.0]),
+        ("sky", "road"),
+        255,
+        source=ItemSource(name=lambda i: f"{i}.png"),
     )
     table = interp.top_losses_table()
     assert list(table.columns) == [
@@ -121,9 +127,9 @@ def test_top_losses_are_drawn_as_picture_target_prediction_and_errors() -> None:
     assert len(figure.axes) == 8
     _, indices = interp.top_losses(2)
     for row, i in enumerate(indices.tolist()):
-        assert interp.picture is not None
+        assert interp.source.image is not None
         axes = figure.axes[4 * row : 4 * row + 4]
-        assert np.array_equal(axes[0].get_images()[0].get_array(), interp.picture(i))
+        assert np.array_equal(axes[0].get_images()[0].get_array(), interp.source.image(i))
         assert [ax.get_title() for ax in axes[1:3]] == ["target", "prediction"]
         assert axes[0].get_title() == f"loss {interp.losses[i]:.3g}"
     assert len(interp.plot_top_losses(99).axes) == 20
@@ -141,7 +147,7 @@ def test_an_item_that_is_not_there_or_has_no_picture_is_refused() -> None:
     with pytest.raises(UsageError, match="from 0 to 4"):
         interpretation().plot_errors(5)
     masks = torch.zeros(1, 2, 2, dtype=torch.uint8)
-    with pytest.raises(UsageError, match="no pictures"):
+    with pytest.raises(UsageError, match="no images"):
         SegmentationInterpretation(masks, masks, torch.zeros(1), ("a",)).plot_top_losses(1)
 
 
@@ -191,7 +197,7 @@ def test_it_is_made_of_a_learners_predictions(learn: Learner) -> None:
     assert (interp.classes, interp.ignored) == (("a", "b", "c"), 255)
     assert {interp.preds.dtype, interp.targets.dtype} == {torch.uint8}
     training = SegmentationInterpretation.from_learner(learn, DatasetType.Train)
-    assert (len(training.losses), training.part, interp.part) == (10, "training set", "validation set")
+    assert (len(training.losses), training.source.part, interp.source.part) == (10, "training set", "validation set")
     assert int(interp.confusion_matrix().sum()) == 7 * 5 * 8
     assert "mean IoU" in interp.main_numbers()
     assert "pixel accuracy" in interp._repr_html_()
@@ -226,7 +232,7 @@ def test_data_of_another_task_is_refused(learn: Learner) -> None:
 
 def test_it_writes_a_report(tmp_path: Path, learn: Learner) -> None:
     interp = dataclasses.replace(
-        SegmentationInterpretation.from_learner(learn), picture=lambda i: np.full((6, 8, 3), i, np.uint8)
+        SegmentationInterpretation.from_learner(learn), source=ItemSource(lambda i: np.full((6, 8, 3), i, np.uint8))
     )
     page = interp.report(tmp_path / "report.html")
     assert "IoU" in Path(page).read_text(encoding="utf-8")

@@ -129,7 +129,7 @@ KINDS: dict[type, Gather] = {
 def _items_of(interp: Any) -> str:
     """How many items, and of which part of the data where that is known."""
     items = counted(len(interp.losses), "item")
-    return f"{items} of the {interp.part}" if interp.part else items
+    return f"{items} of the {interp.source.part}" if interp.source.part else items
 
 
 def _matrix(interp: Any, item: "Items") -> Matrix:
@@ -167,7 +167,7 @@ class Items:
         shown = top if target in top else [*top[: CHANCES - 1], target]
         return Item(
             number=i,
-            name=_file(str(i) if interp.name is None else str(interp.name(i))),
+            name=_file(str(i) if interp.source.name is None else str(interp.source.name(i))),
             prediction=str(interp.classes[prediction]),
             target=str(interp.classes[target]),
             loss=float(interp.losses[i]),
@@ -204,7 +204,7 @@ def _listed(interp: Any, picture: Any) -> tuple[Item, ...]:
 
 
 def _heat(interp: Any, i: int, picture: Any) -> "np.ndarray[Any, Any] | None":
-    if picture is None or getattr(interp, "model", None) is None or interp.input is None:
+    if picture is None or interp.source.model is None or interp.source.input is None:
         return None
     try:
         return np.asarray(interp.grad_cam(i), dtype=np.float32)
@@ -214,7 +214,7 @@ def _heat(interp: Any, i: int, picture: Any) -> "np.ndarray[Any, Any] | None":
 
 def _picture_of(interp: Any) -> "Callable[[int], np.ndarray[Any, Any]] | None":
     """The pictures, None where asking for the first says that there are none."""
-    picture: Callable[[int], np.ndarray[Any, Any]] | None = interp.picture
+    picture: Callable[[int], np.ndarray[Any, Any]] | None = interp.source.image
     if picture is None or not len(interp.losses):
         return None
     try:

@@ -28,7 +28,7 @@ def problems_of(interp: Any, learn: Any, item: Callable[[int], Item]) -> Problem
     dls = learn.dls if learn is not None and isinstance(learn.dls, ImageData) else None
     if suspects is None and dls is None:
         return None
-    learnt = [LEARNT] if suspects is not None and interp.part == TRAINING else []
+    learnt = [LEARNT] if suspects is not None and interp.source.part == TRAINING else []
     if dls is None:
         return Problems((*([] if suspects else ["No label looks suspicious."]), *learnt), suspects or ())
     summary = dls.summary()

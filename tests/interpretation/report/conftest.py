@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from learnkit import ClassificationInterpretation
+from learnkit.interpretation.item_source import ItemSource
 from learnkit.interpretation.report import content_of, write_report
 
 Pixels = npt.NDArray[np.uint8]
@@ -55,7 +56,7 @@ def interpret() -> Interpret:
         raw = torch.randn(n, len(classes), generator=random)
         raw[torch.arange(n), answers] += 4
         losses = torch.nn.functional.cross_entropy(raw, targets, reduction="none")
-        return ClassificationInterpretation(raw.softmax(1), targets, losses, classes, picture, names)
+        return ClassificationInterpretation(raw.softmax(1), targets, losses, classes, ItemSource(picture, names))
 
     return make
 

@@ -15,6 +15,7 @@ from learnkit.callbacks import OneCycle
 from learnkit.data.tasks import MultiLabel, Regression
 from learnkit.errors import LearnkitWarning, UsageError, WrongTypeError
 from learnkit.interpretation import MultiLabelInterpretation, RegressionInterpretation, SegmentationInterpretation
+from learnkit.interpretation.item_source import ItemSource
 from learnkit.interpretation.report import ReportContent, content_of
 from learnkit.interpretation.report.page import page_of, write_report
 from learnkit.interpretation.report.thumbnails import Thumbnails
@@ -242,7 +243,7 @@ def test_masks() -> None:
     preds, targets = (torch.randint(0, 2, (3, 6, 8), generator=random).to(torch.uint8) for _ in range(2))
     pixels = np.full((3, 6, 8, 3), 128, np.uint8)
     interp = SegmentationInterpretation(
-        preds, targets, torch.tensor([0.1, 3.0, 2.0]), ("sky", "car"), None, picture=lambda i: pixels[i]
+        preds, targets, torch.tensor([0.1, 3.0, 2.0]), ("sky", "car"), None, source=ItemSource(lambda i: pixels[i])
     )
     content = content_of(interp)
     assert content.table is not None

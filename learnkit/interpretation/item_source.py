@@ -1,0 +1,71 @@
+"""Where the items of an interpretation come from: their images, names and inputs, and the model that predicted them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import numpy as np
+from torch import Tensor, nn
+
+from learnkit.data.bunch import DataBunch
+from learnkit.interpretation.naming import PARTS, Name
+from learnkit.types import DatasetType
+
+__all__ = ["ItemSource", "Predicts"]
+
+
+class Predicts(Protocol):
+    """What an interpretation needs of a learner."""
+
+    @property
+    def dls(self) -> DataBunch:
+        """The data."""
+
+    @property
+    def model(self) -> nn.Module:
+        """What predicts."""
+
+    def get_preds(self, ds_type: Any, /, *, with_loss: bool = ..., n_batch: int | None = ...) -> tuple[Any, ...]:
+        """(preds, targets[, losses]) of a part of the data, in its order."""
+
+    def predict_iter(
+        self,
+        ds_type: Any,
+        /,
+        *,
+        activ: Callable[[Tensor], Tensor] | None = ...,
+        with_loss: bool = ...,
+        n_batch: int | None = ...,
+    ) -> Iterator[tuple[Any, ...]]:
+        """The same, batch by batch."""
+
+
+@dataclass(frozen=True)
+class ItemSource:
+    """What is known of the items beside predictions and targets; each of it may be missing.
+
+    Attributes:
+        image: gives item i as uint8 (H, W, 3).
+        name: gives what item i is called: its path, or its number.
+        input: gives item i as the model sees it, (1, ...), on the device.
+        model: what made the predictions, as it is now; nothing here changes it or its mode.
+        part: of the data, such as "validation set".
+    """
+
+    image: "Callable[[int], np.ndarray[Any, Any]] | None" = None
+    name: Name | None = None
+    input: Callable[[int], Tensor] | None = None
+    model: nn.Module | None = None
+    part: str = ""
+
+    @classmethod
+    def from_learner(cls, learn: Predicts, ds_type: DatasetType) -> Self:
+        """The items of a part of a learner's data; they are read when they are asked for."""
+        dls = learn.dls
+        return cls(
+            image=lambda i: dls.picture(ds_type, i),
+            name=lambda i: dls.item_name(ds_type, i),
+            input=lambda i: dls.one_input(ds_type, i),
+            model=learn.model,
+            part=PARTS.get(ds_type, "") if isinstance(ds_type, int) else "",
+        )
