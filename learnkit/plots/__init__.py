@@ -2,6 +2,6 @@
 
 from learnkit.plots.curves import loss_curves, lr_curve, metric_curves, schedule_curves
 from learnkit.plots.masks import overlaid
-from learnkit.plots.pictures import confusion_matrix, image_grid
+from learnkit.plots.images import confusion_matrix, image_grid
 
 __all__ = ["confusion_matrix", "image_grid", "loss_curves", "lr_curve", "metric_curves", "overlaid", "schedule_curves"]

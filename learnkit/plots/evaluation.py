@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from learnkit.errors import UsageError
 from learnkit.plots.curves import panel
-from learnkit.plots.pictures import plain, shortened
+from learnkit.plots.images import plain, shortened
 
 if TYPE_CHECKING:
     from learnkit.plots.figure import Figure

@@ -34,6 +34,6 @@ def heat_map_over(picture: npt.NDArray[np.uint8], heat: npt.NDArray[np.floating]
 
 def heat_map_figure(picture: npt.NDArray[np.uint8], heat: npt.NDArray[np.floating], title: str) -> "Figure":
     """A picture, and beside it the same with its heat map and a title such as "cat, p 0.93"."""
-    from learnkit.plots.pictures import image_grid
+    from learnkit.plots.images import image_grid
 
     return image_grid([picture, heat_map_over(picture, heat)], ["", title], columns=2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from learnkit.errors import UsageError
-from learnkit.plots.heat_map import heat_map_figure, heat_map_over
+from learnkit.plots.overlays import heat_map_figure, heat_map_over
 from learnkit.plots.mistakes import mistakes_over
 
 
