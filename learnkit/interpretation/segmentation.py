@@ -183,7 +183,7 @@ class SegmentationInterpretation(Interpretation):
 
     def _drawn(self, i: int) -> "np.ndarray[Any, Any]":
         """The errors of item i over its picture."""
-        from learnkit.plots.mistakes import mistakes_over
+        from learnkit.plots.overlays import mistakes_over
 
         return mistakes_over(self._picture_of(i), self.preds[i].numpy(), self.targets[i].numpy(), self.ignored)
 

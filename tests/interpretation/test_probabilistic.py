@@ -57,7 +57,7 @@ def test_of_many_classes_the_mean_and_the_worst_are_drawn() -> None:
     _, mean, *worst = (line.get_label() for line in axes.get_lines())
     assert mean == f"mean of 30 classes (AUC {sum(areas.values()) / 30:.3f})"
     assert worst == [f"{name} (AUC {areas[name]:.3f})" for name in sorted(areas, key=areas.__getitem__)[:5]]
-    assert figure.get_suptitle().endswith("left out, for want of items or of others: 1 of 31, class 30")
+    assert figure.get_suptitle().endswith("left out, without items or without others: 1 of 31, class 30")
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
