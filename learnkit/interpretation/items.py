@@ -171,7 +171,7 @@ class Interpretation(ABC):
             UsageError: a path without a name.
         """
         from learnkit.interpretation.report.build import content_of
-        from learnkit.interpretation.report.page import write_report
+        from learnkit.interpretation.report.render import write_report
 
         file = named_file("path", path)
         return write_report(file, content_of(self, learn=learn))

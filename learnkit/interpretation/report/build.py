@@ -1,4 +1,4 @@
-"""From an interpretation, and the learner behind it, to what a report says."""
+"""From an interpretation, and the learner behind it, to what a report shows."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -21,31 +21,30 @@ from learnkit.interpretation.report.content import (
     ReportContent,
     Table,
 )
-from learnkit.interpretation.report.elements import shortened
-from learnkit.interpretation.report.frames import table_of
-from learnkit.interpretation.report.matrix import share_text
 from learnkit.interpretation.report.problems import counted, problems_of
-from learnkit.interpretation.report.run import charts_of, history_of, settings_of
-from learnkit.interpretation.report.selection import MOST_ITEMS, room, shown_cells
+from learnkit.interpretation.report.run import charts_of, history_of, run_of, settings_of
+from learnkit.interpretation.report.selection import MAX_ITEMS, room, shown_cells
+from learnkit.interpretation.report.texts import class_text, share_text
+from learnkit.text import ellipsized
 
 __all__ = ["content_of"]
 
-MOST_TOP_LOSSES = 24
-MOST_TILES = 7  # main numbers; tables hold the others
-MOST_LISTED = 4  # numbers or labels of an item
-MOST_NAMED = 40  # characters of a class in a sentence
-CHANCES = 3  # probabilities written under a picture
+MAX_TOP_LOSSES = 24
+MAX_TILES = 7  # main numbers; tables hold the others
+MAX_LISTED = 4  # numbers or labels of an item
+MAX_NAME = 40  # characters of a class in a sentence
+MAX_PROBABILITIES = 3  # written under an image
 
 
 def content_of(interp: Any, *, learn: Any = None) -> ReportContent:
-    """What there is to say about a model.
+    """What there is to show about a model.
 
     Args:
         interp: an interpretation of classification, several labels, regression or segmentation.
         learn: the learner behind it, for run settings, curves and what is odd about the data; left out without one.
 
     Raises:
-        WrongTypeError: `interp` is no interpretation, `learn` no learner.
+        WrongTypeError: `interp` is not an interpretation, or `learn` not a learner.
     """
     gather = KINDS.get(getattr(interp, "kind", object))
     if gather is None:
@@ -53,19 +52,24 @@ def content_of(interp: Any, *, learn: Any = None) -> ReportContent:
         raise WrongTypeError(f"report: got {kind}, expected an interpretation", fix="Pass learn.interpret().")
     if learn is not None and not hasattr(learn, "recorder"):
         raise WrongTypeError(f"report: got {type(learn).__name__} as learn", fix="Pass the learner, or leave it out.")
-    picture = _picture_of(interp)
-    parts = gather(interp, picture)
+    image = _image_of(interp)
+    parts = gather(interp, image)
     run: dict[str, Any] = {}
     if learn is not None:
-        run = {"settings": settings_of(learn), "charts": charts_of(learn), "history": history_of(learn)}
+        run = {
+            "run": run_of(learn),
+            "settings": settings_of(learn),
+            "charts": charts_of(learn),
+            "history": history_of(learn),
+        }
     problems = problems_of(interp, learn, Items(interp))
-    return ReportContent(**parts, **run, problems=problems, picture=picture)
+    return ReportContent(**parts, **run, problems=problems, image=image)
 
 
-def _classification(interp: Any, picture: Any) -> dict[str, Any]:
-    table = table_of("class", interp.classification_report(), len(interp.classes))
+def _classification(interp: Any, image: Any) -> dict[str, Any]:
+    table = Table.of_frame("class", interp.classification_report(), len(interp.classes))
     reliability = _reliability(interp)
-    _, worst = interp.top_losses(min(MOST_TOP_LOSSES, len(interp.losses))) if len(interp.losses) else ((), [])
+    _, worst = interp.top_losses(min(MAX_TOP_LOSSES, len(interp.losses))) if len(interp.losses) else ((), [])
     n, right = len(interp.targets), int((interp.preds == interp.targets).sum())
     numbers = [
         Number(_percent(right, n), "accuracy", f"{right:,} of {n:,} right"),
@@ -81,39 +85,39 @@ def _classification(interp: Any, picture: Any) -> dict[str, Any]:
         "numbers": (*numbers, *_weakest(table)),
         "matrix": _matrix(interp, item),
         "table": table,
-        "top_losses": tuple(item(int(i), _heat(interp, int(i), picture)) for i in worst),
+        "top_losses": tuple(item(int(i), _heat(interp, int(i), image)) for i in worst),
         "reliability": reliability,
     }
 
 
-def _multilabel(interp: Any, picture: Any) -> dict[str, Any]:
-    table = table_of("class", interp.classification_report(), len(interp.classes))
+def _multilabel(interp: Any, image: Any) -> dict[str, Any]:
+    table = Table.of_frame("class", interp.classification_report(), len(interp.classes))
     return {
         "title": "Multi-label report",
         "subtitle": f"{_items_of(interp)}, {counted(len(interp.classes), 'label')}",
         "numbers": (*_main_numbers(interp), *_weakest(table)),
         "table": table,
-        "top_losses": _listed(interp, picture),
+        "top_losses": _listed(interp, image),
     }
 
 
-def _regression(interp: Any, picture: Any) -> dict[str, Any]:
+def _regression(interp: Any, image: Any) -> dict[str, Any]:
     return {
         "title": "Regression report",
         "subtitle": _items_of(interp),
         "numbers": _main_numbers(interp),
-        "table": table_of("number", interp.regression_report(), len(interp.names)),
-        "top_losses": _listed(interp, picture),
+        "table": Table.of_frame("number", interp.regression_report(), len(interp.names)),
+        "top_losses": _listed(interp, image),
     }
 
 
-def _segmentation(interp: Any, picture: Any) -> dict[str, Any]:
+def _segmentation(interp: Any, image: Any) -> dict[str, Any]:
     return {
         "title": "Segmentation report",
         "subtitle": f"{_items_of(interp)}, {counted(len(interp.classes), 'class')}",
         "numbers": _main_numbers(interp),
-        "table": table_of("class", interp.iou(), len(interp.classes)),
-        "top_losses": _listed(interp, picture),
+        "table": Table.of_frame("class", interp.iou(), len(interp.classes)),
+        "top_losses": _listed(interp, image),
     }
 
 
@@ -144,7 +148,7 @@ def _matrix(interp: Any, item: "Items") -> Matrix:
         if cells[where[i]] in members:
             members[cells[where[i]]].append(i)
     losses = interp.losses.tolist()
-    places_for = room({cell: [losses[i] for i in found] for cell, found in members.items()}, MOST_ITEMS)
+    places_for = room({cell: [losses[i] for i in found] for cell, found in members.items()}, MAX_ITEMS)
     items = {cell: tuple(item(i) for i in found[: places_for[cell]]) for cell, found in members.items()}
     return Matrix(tuple(map(str, interp.classes)), counts, items)
 
@@ -154,6 +158,7 @@ class Items:
 
     def __init__(self, interp: Any) -> None:
         self.interp = interp
+        self.classes = [class_text(str(name)) for name in interp.classes] if interp.kind is Classification else []
 
     @cached_property
     def preds(self) -> Tensor:
@@ -163,27 +168,28 @@ class Items:
     def __call__(self, i: int, heat: "np.ndarray[Any, Any] | None" = None) -> Item:
         interp, target, prediction = self.interp, int(self.interp.targets[i]), int(self.preds[i])
         row = interp.probs[i]
-        top = row.argsort(descending=True, stable=True)[:CHANCES].tolist()
-        shown = top if target in top else [*top[: CHANCES - 1], target]
+        top = row.argsort(descending=True, stable=True)[:MAX_PROBABILITIES].tolist()
+        shown = top if target in top else [*top[: MAX_PROBABILITIES - 1], target]
         return Item(
             number=i,
             name=_file(str(i) if interp.source.name is None else str(interp.source.name(i))),
-            prediction=str(interp.classes[prediction]),
-            target=str(interp.classes[target]),
+            prediction=self.classes[prediction],
+            target=self.classes[target],
             loss=float(interp.losses[i]),
-            chances=tuple((str(interp.classes[k]), float(row[k])) for k in shown if math.isfinite(row[k])),
+            probabilities=tuple((self.classes[k], float(row[k])) for k in shown if math.isfinite(row[k])),
             is_right=prediction == target,
             heat=heat,
         )
 
 
-def _listed(interp: Any, picture: Any) -> tuple[Item, ...]:
+def _listed(interp: Any, image: Any) -> tuple[Item, ...]:
     """The items with the largest losses, as the interpretation's own table writes them."""
-    k = min(MOST_TOP_LOSSES, len(interp.losses))
+    k = min(MAX_TOP_LOSSES, len(interp.losses))
     if not k:
         return ()
-    draws_errors = interp.kind is Segmentation and picture is not None
+    draws_errors = interp.kind is Segmentation and image is not None
     is_set = interp.kind is MultiLabel
+    names = _class_names if is_set else _text
     items = []
     for row in interp.top_losses_table(k).to_dict("records"):
         i = int(row["item"])
@@ -191,11 +197,11 @@ def _listed(interp: Any, picture: Any) -> tuple[Item, ...]:
             Item(
                 number=i,
                 name=_file(str(row["path"])),
-                prediction=_text(row["prediction"]),
-                target=_text(row["target"]),
+                prediction=names(row["prediction"]),
+                target=names(row["target"]),
                 loss=float(row["loss"]),
                 is_right=row["prediction"] == row["target"] if is_set else None,
-                heat=_heat(interp, i, picture) if is_set else None,
+                heat=_heat(interp, i, image) if is_set else None,
                 overlay=interp._drawn(i) if draws_errors else None,
                 overlay_shows="where it is wrong" if draws_errors else "",
             )
@@ -203,8 +209,8 @@ def _listed(interp: Any, picture: Any) -> tuple[Item, ...]:
     return tuple(items)
 
 
-def _heat(interp: Any, i: int, picture: Any) -> "np.ndarray[Any, Any] | None":
-    if picture is None or interp.source.model is None or interp.source.input is None:
+def _heat(interp: Any, i: int, image: Any) -> "np.ndarray[Any, Any] | None":
+    if image is None or interp.source.model is None or interp.source.input is None:
         return None
     try:
         return np.asarray(interp.grad_cam(i), dtype=np.float32)
@@ -212,18 +218,18 @@ def _heat(interp: Any, i: int, picture: Any) -> "np.ndarray[Any, Any] | None":
         return None
 
 
-def _picture_of(interp: Any) -> "Callable[[int], np.ndarray[Any, Any]] | None":
-    """The pictures, None where asking for the first says that there are none."""
-    picture: Callable[[int], np.ndarray[Any, Any]] | None = interp.source.image
-    if picture is None or not len(interp.losses):
+def _image_of(interp: Any) -> "Callable[[int], np.ndarray[Any, Any]] | None":
+    """The images, None where reading the first one shows that there are none."""
+    image: Callable[[int], np.ndarray[Any, Any]] | None = interp.source.image
+    if image is None or not len(interp.losses):
         return None
     try:
-        picture(0)
+        image(0)
     except UsageError:  # the data holds no images
         return None
     except (LearnkitError, OSError):  # one that cannot be read says nothing of the others
-        return picture
-    return picture
+        return image
+    return image
 
 
 def _weakest(table: Table) -> Sequence[Number]:
@@ -234,14 +240,14 @@ def _weakest(table: Table) -> Sequence[Number]:
     if len(known) < 2:
         return ()
     value, name = min(known, key=lambda row: row[0])
-    name = shortened(name, MOST_NAMED) if name.strip() else "(empty)"
+    name = ellipsized(class_text(name), MAX_NAME, MAX_NAME // 2) if name.strip() else "(empty)"
     more = sum(other == value for other, _ in known) - 1
     return (Number(_number(value), "F1 of the weakest class", f"{name} and {more} more" if more else name),)
 
 
 def _main_numbers(interp: Any) -> tuple[Number, ...]:
     numbers = [Number(_text(value), name) for name, value in interp.main_numbers().items() if name != "task"]
-    return tuple(numbers[:MOST_TILES])
+    return tuple(numbers[:MAX_TILES])
 
 
 def _reliability(interp: Any) -> Reliability | None:
@@ -277,11 +283,15 @@ def _number(value: float) -> str:
 
 def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
-        more = [f"and {len(value) - MOST_LISTED} more"] if len(value) > MOST_LISTED + 1 else []
-        return ", ".join([*map(_text, value[:MOST_LISTED] if more else value), *more]) or "(none)"
+        more = [f"and {len(value) - MAX_LISTED} more"] if len(value) > MAX_LISTED + 1 else []
+        return ", ".join([*map(_text, value[:MAX_LISTED] if more else value), *more]) or "(none)"
     if isinstance(value, float):
         return f"{value:.0f}" if 1e4 <= abs(value) < 1e6 else f"{value:.4g}"
     return str(value)
+
+
+def _class_names(names: tuple[str, ...]) -> str:
+    return _text([class_text(name) for name in names])
 
 
 def _file(name: str) -> str:

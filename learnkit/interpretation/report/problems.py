@@ -4,19 +4,20 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from learnkit.data.image_data import ImageData
 from learnkit.data.tasks import Classification
 from learnkit.interpretation.label_issues import rank_label_issues
 from learnkit.interpretation.naming import TRAINING
 from learnkit.interpretation.report.content import Column, Item, Problems, Suspect, Table
+from learnkit.interpretation.report.run import preprocess_of
+from learnkit.interpretation.report.texts import class_text
 
 __all__ = ["counted", "problems_of"]
 
-MOST_SUSPECTS = 20
-MOST_SKIPPED = 50
-MOST_NAMED = 8  # classes in a sentence
-LEARNT = "Labels were looked at on items that the model was trained on: it has learnt them, so few suspects are found."
-IMBALANCED = 3.0  # largest / smallest class from which it is said
+MAX_SUSPECTS = 20
+MAX_SKIPPED = 50
+MAX_NAMED = 8  # classes in a sentence
+LEARNED = "These are items that the model was trained on: it has learned their labels, so few suspects are found."
+IMBALANCED = 3.0  # largest / smallest class from which it is reported
 
 
 def problems_of(interp: Any, learn: Any, item: Callable[[int], Item]) -> Problems | None:
@@ -25,18 +26,18 @@ def problems_of(interp: Any, learn: Any, item: Callable[[int], Item]) -> Problem
     None where nothing could be looked at.
     """
     suspects = _suspects(interp, item) if interp.kind is Classification else None
-    dls = learn.dls if learn is not None and isinstance(learn.dls, ImageData) else None
+    dls = learn.dls if learn is not None and preprocess_of(learn.dls) is not None else None
     if suspects is None and dls is None:
         return None
-    learnt = [LEARNT] if suspects is not None and interp.source.part == TRAINING else []
+    learned = [LEARNED] if suspects is not None and interp.source.part == TRAINING else []
     if dls is None:
-        return Problems((*([] if suspects else ["No label looks suspicious."]), *learnt), suspects or ())
+        return Problems((*([] if suspects else ["No label looks suspicious."]), *learned), suspects or ())
     summary = dls.summary()
     n_classes = len(dls.classes) if len(summary.counts) > len(dls.classes) else 0  # masks are not counted by class
     notes = [*_imbalance(summary.imbalance), *_missing(summary.counts.iloc[:n_classes])]
     skipped = tuple(
         (_tail(str(row["input"])), _without_folder(str(row["error"]), str(row["input"])))
-        for row in summary.skipped[:MOST_SKIPPED].to_dict("records")
+        for row in summary.skipped[:MAX_SKIPPED].to_dict("records")
     )
     if len(summary.skipped):
         notes.append(f"Left out because they could not be read: {counted(len(summary.skipped), 'item')}.")
@@ -45,7 +46,7 @@ def problems_of(interp: Any, learn: Any, item: Callable[[int], Item]) -> Problem
         looked_for += ["no file left out", *(["no class without items"] if n_classes else [])]
         notes.append(f"Nothing odd was found: {', '.join(looked_for)}.")
     counts = _counts(summary.counts, n_classes)
-    return Problems((*notes, *learnt), suspects or (), skipped, len(summary.skipped), counts)
+    return Problems((*notes, *learned), suspects or (), skipped, len(summary.skipped), counts)
 
 
 def _suspects(interp: Any, item: Callable[[int], Item]) -> tuple[Suspect, ...] | None:
@@ -57,11 +58,11 @@ def _suspects(interp: Any, item: Callable[[int], Item]) -> tuple[Suspect, ...] |
     return tuple(
         Suspect(
             item(i),
-            str(interp.classes[int(interp.targets[i])]),
-            str(interp.classes[int(suggestions[i])]),
+            class_text(str(interp.classes[int(interp.targets[i])])),
+            class_text(str(interp.classes[int(suggestions[i])])),
             float(scores[i]),
         )
-        for i in suspicious[:MOST_SUSPECTS]
+        for i in suspicious[:MAX_SUSPECTS]
     )
 
 
@@ -79,9 +80,9 @@ def _missing(counts: Any) -> list[str]:
         empty = [str(name) for name in counts.index[counts[split] == 0]]
         if not empty or len(empty) == len(counts):
             continue
-        more = f" and {len(empty) - MOST_NAMED} more" if len(empty) > MOST_NAMED else ""
+        more = f" and {len(empty) - MAX_NAMED} more" if len(empty) > MAX_NAMED else ""
         are = "class has" if len(empty) == 1 else "classes have"
-        listed = ", ".join(f"“{name[:40]}”" for name in empty[:MOST_NAMED])
+        listed = ", ".join(f"“{name[:40]}”" for name in empty[:MAX_NAMED])
         notes.append(f"{len(empty)} {are} no item in {split}: {listed}{more}.")
     return notes
 
@@ -106,5 +107,5 @@ def _tail(path: str) -> str:
 
 
 def _without_folder(text: str, path: str) -> str:
-    """What is wrong with a file, without where it lies on somebody's disk."""
+    """What is wrong with a file, without the folder it is in."""
     return text.replace(path, path.replace("\\", "/").rpartition("/")[2])
