@@ -20,10 +20,10 @@ KINDS: tuple[type[Interpretation], ...] = (
 
 
 def interpretation_for(learn: Predicts, ds_type: DatasetType = DatasetType.Valid) -> Interpretation:
-    """Predict a part of the learner's data, and interpret it as its task asks for.
+    """Predict a part of the learner's data and interpret it according to its task.
 
     Raises:
-        WrongTypeError: a task of your own that there is no interpretation for.
+        WrongTypeError: a custom task without an interpretation.
         UsageError: the part has no labels, or the data has no task.
     """
     task = learn.dls.task

@@ -42,14 +42,14 @@ class Predicts(Protocol):
 
 @dataclass(frozen=True)
 class ItemSource:
-    """What is known of the items beside predictions and targets; each of it may be missing.
+    """What is known of the items besides predictions and targets; any of it may be missing.
 
     Attributes:
         image: gives item i as uint8 (H, W, 3).
-        name: gives what item i is called: its path, or its number.
+        name: gives the name of item i: its path, or its number.
         input: gives item i as the model sees it, (1, ...), on the device.
         model: what made the predictions, as it is now; nothing here changes it or its mode.
-        part: of the data, such as "validation set".
+        part: of the data, such as "validation set"; empty where that is not known.
     """
 
     image: "Callable[[int], np.ndarray[Any, Any]] | None" = None

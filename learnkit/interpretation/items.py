@@ -21,9 +21,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["Interpretation"]
+__all__ = ["Interpretation", "no_labels"]
 
-COLOURS = {True: RIGHT, False: WRONG, None: "black"}  # right, wrong, neither
+COLORS = {True: RIGHT, False: WRONG, None: "black"}  # right, wrong, neither
+
+
+def no_labels(ds_type: DatasetType) -> UsageError:
+    """The error for a part of the data without labels."""
+    name = DatasetType(ds_type).name
+    return UsageError("ds_type", got=name, expected="a part of the data that has labels", fix="Use learn.get_preds.")
 
 
 class Interpretation(ABC):
@@ -54,12 +60,12 @@ class Interpretation(ABC):
         """What to look at first, as names and values."""
 
     @abstractmethod
-    def _answers(self, indices: Tensor) -> dict[str, Any]:
+    def _prediction_columns(self, indices: Tensor) -> dict[str, Any]:
         """The columns `prediction` and `target` of these items."""
 
     @abstractmethod
     def _title(self, i: int, loss: float) -> tuple[str, bool | None]:
-        """What stands above the picture of item i, and whether its prediction is right (None: neither)."""
+        """The title above the image of item i, and whether its prediction is right (None: neither)."""
 
     def _details(self, indices: Tensor) -> dict[str, Any]:
         """Further columns of these items, after the loss."""
@@ -77,12 +83,14 @@ class Interpretation(ABC):
         task = learn.dls.task
         if task is None:
             raise UsageError(
-                "interpret: the data does not say what its classes are", fix="Give the bunch classes= or task=."
+                "interpret: the data does not specify its classes", fix="Give the bunch classes= or task=."
             )
         if not isinstance(task, cls.kind):
             got = type(task).__name__
             raise WrongTypeError(
-                f"{cls.__name__}: got data of task {got}, expected {cls.kind.__name__}",
+                f"{cls.__name__}: the task of the data",
+                got=got,
+                expected=cls.kind.__name__,
                 fix=f"Use {got}Interpretation, or learn.interpret().",
             )
         return task
@@ -95,14 +103,12 @@ class Interpretation(ABC):
         except DataError as error:
             if learn.get_preds(ds_type, n_batch=1)[1] is not None:
                 raise
-            raise UsageError(
-                f"interpret: the set {DatasetType(ds_type).name} has no labels", fix="Use learn.get_preds."
-            ) from error
+            raise no_labels(ds_type) from error
         bad = preds[:, None].flatten(1).isnan().any(1).nonzero()[:, 0].tolist()
         if bad:  # nan is the highest of numbers to argmax, and the lowest to a threshold
             warn(
                 f"interpret: the predictions of {len(bad)} of {len(preds)} items are nan, the first of them item"
-                f" {bad[0]}, and say nothing. Look at these items, or at the weights of the model."
+                f" {bad[0]}, and cannot be interpreted. Look at these items, or at the weights of the model."
             )
         return preds, targets, losses
 
@@ -113,13 +119,13 @@ class Interpretation(ABC):
             UsageError: k is not between 1 and the number of items.
         """
         n = len(self.losses)
-        if k is not None and (isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= n):
-            raise UsageError("k", got=k, expected=f"an integer from 1 to {n}, the number of items")
+        if k is not None:
+            k = check_int("k", k, 1, n, expected=f"an integer from 1 to {n}, the number of items")
         losses, indices = self.losses.sort(descending=largest, stable=True)
         return losses[:k], indices[:k]
 
     def top_losses_table(self, k: int | None = None, largest: bool = True) -> "pd.DataFrame":
-        """One row an item, that with the largest (or smallest) loss first; all of them without k.
+        """One row per item, that with the largest (or smallest) loss first; all of them without k.
 
         Columns: item (its number in the data set), path, prediction, target, loss, and what the kind of task adds.
 
@@ -134,34 +140,34 @@ class Interpretation(ABC):
             {
                 "item": items,
                 "path": named_items(items, self.source.name),
-                **self._answers(indices),
+                **self._prediction_columns(indices),
                 "loss": losses.double().numpy(),
                 **self._details(indices),
             }
         )
 
     def plot_top_losses(self, k: int, largest: bool = True) -> "Figure":
-        """The k pictures with the largest (or smallest) losses; all of them when there are fewer.
+        """The k images with the largest (or smallest) losses; all of them when there are fewer.
 
-        Where an answer is right or wrong, its title is blue or rust-red.
+        Where a prediction is right or wrong, its title is blue or rust-red.
 
         Raises:
-            UsageError: k is not an integer above 0, or the items have no pictures.
+            UsageError: k is not an integer above 0, or the items have no images.
         """
         from learnkit.plots import image_grid
 
         check_int("k", k, 1)
         losses, indices = (part.tolist() for part in self.top_losses(min(k, len(self.losses)), largest))
-        pictures = [self._drawn(i) for i in indices]
+        images = [self._drawn(i) for i in indices]
         titles = [self._title(i, loss) for i, loss in zip(indices, losses, strict=True)]
         figure = image_grid(
-            pictures, [title for title, _ in titles], title_colors=[COLOURS[is_right] for _, is_right in titles]
+            images, [title for title, _ in titles], title_colors=[COLORS[is_right] for _, is_right in titles]
         )
         figure.suptitle(self.caption, fontsize=10)
         return figure
 
     def report(self, path: PathLike, learn: Any = None) -> Path:
-        """Write one HTML page that says all of this, and return its path.
+        """Write one HTML page that shows all of this, and return its path.
 
         Args:
             path: of the file.
@@ -181,7 +187,7 @@ class Interpretation(ABC):
 
     def _check_losses(self, n: int) -> None:
         if self.losses.shape != (n,):
-            raise UsageError("losses: the shape", got=tuple(self.losses.shape), expected=f"{(n,)}: one an item")
+            raise UsageError("losses: the shape", got=tuple(self.losses.shape), expected=f"{(n,)}: one per item")
         if not n:
             raise UsageError(f"{type(self).__name__}: there are no items to interpret")
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["RegressionInterpretation"]
 
 
-@dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
+@dataclass(frozen=True, eq=False)  # tensors have no single truth value
 class RegressionInterpretation(Interpretation):
     """Predictions of numbers, made once, and the questions one asks of them.
 
@@ -35,7 +35,7 @@ class RegressionInterpretation(Interpretation):
     """
 
     kind: ClassVar[type] = Regression
-    caption: ClassVar[str] = "predicted / actual, loss"
+    caption: ClassVar[str] = "actual / predicted, loss"
 
     preds: Tensor
     targets: Tensor
@@ -57,7 +57,7 @@ class RegressionInterpretation(Interpretation):
 
         Raises:
             WrongTypeError: the data's task is not a regression.
-            UsageError: the part has no labels, or the data does not say what its targets are.
+            UsageError: the part has no labels, or the data does not specify what its targets are.
         """
         task = cls._task(learn)
         preds, targets, losses = cls._predicted(learn, ds_type)
@@ -75,7 +75,7 @@ class RegressionInterpretation(Interpretation):
         return {"task": f"numbers: {', '.join(self.names)}", "mean loss": f"{self.losses.double().mean():.4g}", **texts}
 
     def regression_report(self) -> "pd.DataFrame":
-        """A row a name, columns mae, rmse, r2, bias (mean of prediction less target), n (items).
+        """One row per name, columns mae, rmse, r2, bias (mean of prediction less target), n (items).
 
         r2, the share of the targets' variance that is explained, is nan where the targets are all the same.
         """
@@ -99,18 +99,18 @@ class RegressionInterpretation(Interpretation):
         return self.preds.double() - self.targets.double()
 
     def plot_predictions(self) -> "Figure":
-        """Predicted against actual, a panel a name; a line where they are equal."""
+        """Predicted against actual, one panel per name; a line where they are equal."""
         from learnkit.plots.evaluation import predicted_against_actual
 
         return predicted_against_actual(self.targets.double().numpy(), self.preds.double().numpy(), self.names)
 
     def plot_residuals(self) -> "Figure":
-        """How often the prediction is off by how much, a panel a name."""
+        """How often the prediction is off by how much, one panel per name."""
         from learnkit.plots.evaluation import residual_histograms
 
         return residual_histograms(self.residuals.numpy(), self.names)
 
-    def _answers(self, indices: Tensor) -> dict[str, Any]:
+    def _prediction_columns(self, indices: Tensor) -> dict[str, Any]:
         """A number each, or a tuple of them where there are several names."""
         parts = {"prediction": self.preds[indices], "target": self.targets[indices]}
         if len(self.names) == 1:
@@ -128,5 +128,5 @@ class RegressionInterpretation(Interpretation):
     def _title(self, i: int, loss: float) -> tuple[str, None]:
         pairs = zip(self.names, self.preds[i].tolist(), self.targets[i].tolist(), strict=True)
         is_one = len(self.names) == 1
-        lines = [f"{'' if is_one else f'{name} '}{predicted:.4g} / {actual:.4g}" for name, predicted, actual in pairs]
+        lines = [f"{'' if is_one else f'{name} '}{actual:.4g} / {predicted:.4g}" for name, predicted, actual in pairs]
         return "\n".join([*lines, f"loss {loss:.2g}"]), None

@@ -1,4 +1,4 @@
-"""What every interpretation does: losses, tables and pictures of the right items, made from a learner's predictions."""
+"""What every interpretation does: losses, tables and images of the right items, made from a learner's predictions."""
 
 import os
 from pathlib import Path
@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from learnkit import ClassificationInterpretation, DataBunch, DatasetType, ImageDataBunch, Learner
 from learnkit.data.tasks import Classification, MultiLabel, Regression
-from learnkit.errors import LearnkitWarning, UsageError, WrongTypeError
+from learnkit.errors import LearnkitWarning, WrongTypeError
 from learnkit.interpretation.for_task import interpretation_for
 from learnkit.interpretation.item_source import ItemSource
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.interpretation.regression import RegressionInterpretation
 from learnkit.types import DatasetType as Parts
+from tests.doubles import refused
 
 
 @pytest.fixture
@@ -47,21 +48,22 @@ def test_the_interpretation_is_that_of_the_task(task: Any, y: Tensor, kind: type
     assert torch.equal(interp.losses, learn.get_preds(with_loss=True)[2])
     for other in (ClassificationInterpretation, MultiLabelInterpretation, RegressionInterpretation):
         if other is not kind:
-            with pytest.raises(WrongTypeError, match=rf"expected {other.kind.__name__}\. Use {kind.__name__}"):
+            what, got = f"{other.__name__}: the task of the data", type(task).__name__
+            with refused(what, WrongTypeError, got=got, fix=f"Use {kind.__name__}, or learn.interpret()."):
                 other.from_learner(learn)
 
 
 def test_a_task_without_an_interpretation_is_refused() -> None:
-    class Own(Classification):
+    class Custom(Classification):
         pass
 
-    learn = learner_of(Own(("a", "b")), torch.tensor([0, 1, 0, 1]), 2)
-    assert type(interpretation_for(learn)) is ClassificationInterpretation  # what is derived is what it is derived from
+    learn = learner_of(Custom(("a", "b")), torch.tensor([0, 1, 0, 1]), 2)
+    assert type(interpretation_for(learn)) is ClassificationInterpretation  # a subclass counts as its base
     learn.dls.task = object()  # type: ignore[assignment]
-    with pytest.raises(WrongTypeError, match="no interpretation of this task: got 'object'"):
+    with refused("interpret: there is no interpretation of this task", WrongTypeError, got="object"):
         interpretation_for(learn)
     learn.dls.task = None
-    with pytest.raises(UsageError, match="does not say what its classes are"):
+    with refused("interpret: the data does not specify its classes"):
         interpretation_for(learn)
 
 
@@ -78,11 +80,11 @@ def test_losses_of_the_table_can_be_computed_again(learn: Learner) -> None:
         assert row["loss"] == pytest.approx(-np.log(p_target), abs=1e-6)
 
 
-def test_without_names_an_item_is_called_by_its_number() -> None:
+def test_without_names_the_name_of_an_item_is_its_number() -> None:
     interp = ClassificationInterpretation(torch.eye(2), torch.tensor([0, 1]), torch.tensor([1.0, 2.0]), ("a", "b"))
     assert interp.top_losses_table()["path"].tolist() == ["1", "0"]
     assert interp.top_losses_table(1, largest=False)["path"].tolist() == ["0"]
-    with pytest.raises(UsageError, match="from 1 to 2"):
+    with refused("k", got=3):
         interp.top_losses_table(3)
 
 
@@ -145,11 +147,11 @@ def test_items_are_asked_for_as_tables_and_top_losses_give_them(learn: Learner) 
     assert np.array_equal(interp.grad_cam(interp.top_losses_table(1).loc[0, "item"], interp.targets[i]), expected)
     assert len(interp.plot_grad_cam(indices[0], interp.targets[i]).axes) == 2  # type: ignore[arg-type]
     for wrong in (True, 0.0, "0", torch.tensor(0.0)):
-        with pytest.raises(UsageError, match="expected the number of an item"):
+        with refused("i", got=wrong):
             interp.grad_cam(wrong)  # type: ignore[arg-type]
 
 
-def test_predictions_that_are_nan_are_told_of() -> None:
+def test_predictions_that_are_nan_are_reported() -> None:
     learn = learner_of(Regression(("v",)), torch.ones(4, 1), 1)
     learn.dls.valid_ds.tensors[0][2] = torch.nan
     with pytest.warns(LearnkitWarning, match="the predictions of 1 of 4 items are nan, the first of them item 2"):

@@ -15,10 +15,12 @@ from torch.nn import functional as F
 from learnkit import DataBunch, DatasetType, Learner
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification
-from learnkit.errors import UsageError, WrongTypeError
+from learnkit.errors import WrongTypeError
 from learnkit.interpretation.item_source import ItemSource
 from learnkit.interpretation.segmentation import SegmentationInterpretation
+from tests.doubles import refused
 
+SHAPES = "preds and targets: the shapes"
 CODES = ("sky", "road", "car", "bike")
 
 
@@ -121,7 +123,7 @@ def test_the_table_of_top_losses_says_how_much_is_right_and_which_class_is_worst
     assert interp.top_losses_table(1, largest=False)["item"].tolist() == [2]
 
 
-def test_top_losses_are_drawn_as_picture_target_prediction_and_errors() -> None:
+def test_top_losses_are_drawn_as_image_target_prediction_and_errors() -> None:
     interp = interpretation(ignored=255)
     figure = interp.plot_top_losses(2)
     assert len(figure.axes) == 8
@@ -138,39 +140,39 @@ def test_top_losses_are_drawn_as_picture_target_prediction_and_errors() -> None:
 
 
 @pytest.mark.parametrize("k", [0, -1, 2.5, True])
-def test_a_number_of_pictures_that_is_none_is_refused(k: object) -> None:
-    with pytest.raises(UsageError, match="k: got"):
+def test_a_wrong_number_of_images_is_refused(k: object) -> None:
+    with refused("k", got=k):
         interpretation().plot_top_losses(k)  # type: ignore[arg-type]
 
 
-def test_an_item_that_is_not_there_or_has_no_picture_is_refused() -> None:
-    with pytest.raises(UsageError, match="from 0 to 4"):
+def test_an_item_that_is_not_there_or_has_no_image_is_refused() -> None:
+    with refused("i", got=5):
         interpretation().plot_errors(5)
     masks = torch.zeros(1, 2, 2, dtype=torch.uint8)
-    with pytest.raises(UsageError, match="no images"):
+    with refused("plot_top_losses: these items have no images"):
         SegmentationInterpretation(masks, masks, torch.zeros(1), ("a",)).plot_top_losses(1)
 
 
 @pytest.mark.parametrize(
-    ("preds", "targets", "losses", "message"),
+    ("preds", "targets", "losses", "what", "got"),
     [
-        (torch.zeros(2, 3, 3), torch.zeros(2, 3, 4), torch.zeros(2), r"preds: got \(2, 3, 3\) and targets \(2, 3, 4\)"),
-        (torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(2), r"expected \(N, H, W\)"),
-        (torch.zeros(2, 3, 3), torch.zeros(2, 3, 3), torch.zeros(3), "losses: the shape"),
-        (torch.zeros(1, 2, 2), torch.full((1, 2, 2), 4), torch.zeros(1), "targets: got 4, expected .* 0 to 3"),
-        (torch.full((1, 2, 2), 255), torch.zeros(1, 2, 2), torch.zeros(1), "preds: got 255"),
+        (torch.zeros(2, 3, 3), torch.zeros(2, 3, 4), torch.zeros(2), SHAPES, ((2, 3, 3), (2, 3, 4))),
+        (torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(2), SHAPES, ((2, 3), (2, 3))),
+        (torch.zeros(2, 3, 3), torch.zeros(2, 3, 3), torch.zeros(3), "losses: the shape", (3,)),
+        (torch.zeros(1, 2, 2), torch.full((1, 2, 2), 4), torch.zeros(1), "targets", 4),
+        (torch.full((1, 2, 2), 255), torch.zeros(1, 2, 2), torch.zeros(1), "preds", 255),
     ],
 )
-def test_numbers_that_do_not_fit_each_other_are_refused(
-    preds: Tensor, targets: Tensor, losses: Tensor, message: str
+def test_inconsistent_numbers_are_refused(
+    preds: Tensor, targets: Tensor, losses: Tensor, what: str, got: object
 ) -> None:
-    with pytest.raises(UsageError, match=message):
+    with refused(what, got=got):
         SegmentationInterpretation(preds.byte(), targets.byte(), losses, CODES, 255)
 
 
 def test_class_numbers_of_another_type_are_refused() -> None:
     masks = torch.zeros(1, 2, 2, dtype=torch.int64)
-    with pytest.raises(UsageError, match=r"preds: the type: got torch\.int64"):
+    with refused("preds: the type", got=torch.int64):
         SegmentationInterpretation(masks, masks, torch.zeros(1), CODES)
 
 
@@ -220,13 +222,13 @@ def test_probabilities_never_leave_a_batch(learn: Learner) -> None:
 
 
 def test_a_set_without_labels_is_refused(learn: Learner) -> None:
-    with pytest.raises(UsageError, match="the set Test has no labels"):
+    with refused("ds_type", got="Test"):
         SegmentationInterpretation.from_learner(learn, DatasetType.Test)
 
 
 def test_data_of_another_task_is_refused(learn: Learner) -> None:
     learn.dls.task = Classification(("a", "b"))
-    with pytest.raises(WrongTypeError, match="ClassificationInterpretation"):
+    with refused("SegmentationInterpretation: the task of the data", WrongTypeError, got="Classification"):
         SegmentationInterpretation.from_learner(learn)
 
 

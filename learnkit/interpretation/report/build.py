@@ -48,10 +48,11 @@ def content_of(interp: Any, *, learn: Any = None) -> ReportContent:
     """
     gather = KINDS.get(getattr(interp, "kind", object))
     if gather is None:
-        kind = type(interp).__name__
-        raise WrongTypeError(f"report: got {kind}, expected an interpretation", fix="Pass learn.interpret().")
+        got = type(interp).__name__
+        raise WrongTypeError("interp", got=got, expected="an interpretation", fix="Pass learn.interpret().")
     if learn is not None and not hasattr(learn, "recorder"):
-        raise WrongTypeError(f"report: got {type(learn).__name__} as learn", fix="Pass the learner, or leave it out.")
+        got = type(learn).__name__
+        raise WrongTypeError("learn", got=got, expected="a Learner", fix="Pass the learner, or leave it out.")
     image = _image_of(interp)
     parts = gather(interp, image)
     run: dict[str, Any] = {}
@@ -227,7 +228,7 @@ def _image_of(interp: Any) -> "Callable[[int], np.ndarray[Any, Any]] | None":
         image(0)
     except UsageError:  # the data holds no images
         return None
-    except (LearnkitError, OSError):  # one that cannot be read says nothing of the others
+    except (LearnkitError, OSError):  # the others may well be readable
         return image
     return image
 

@@ -94,7 +94,7 @@ def reliability_chart(reliability: Reliability) -> Markup:
             [
                 _rect(left, right, top, floor - top, "bar"),
                 _rect(left, right, min(top, should), abs(top - should), "gap"),
-                _line(left, right, should, should, "said"),
+                _line(left, right, should, should, "confidence"),
             ]
         )
         opacity = round(MIN_OPACITY + (1 - MIN_OPACITY) * part.n / most, 2)

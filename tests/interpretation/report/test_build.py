@@ -178,12 +178,12 @@ def test_masks() -> None:
 
 
 def test_what_is_not_an_interpretation_is_refused() -> None:
-    with pytest.raises(WrongTypeError, match="report: got Tensor, expected an interpretation"):
+    with refused("interp", WrongTypeError, got="Tensor"):
         content_of(torch.zeros(3))
 
 
 def test_what_is_not_a_learner_is_refused(interpret: Callable[..., Any]) -> None:
-    with pytest.raises(WrongTypeError, match="report: got int as learn"):
+    with refused("learn", WrongTypeError, got="int"):
         interpret().report("report.html", learn=3)
 
 

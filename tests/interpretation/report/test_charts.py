@@ -88,7 +88,7 @@ def test_the_gap_reaches_from_the_accuracy_to_the_confidence() -> None:
         tuple(map(float, found))
         for found in re.findall(r'y="([\d.]+)" width="[\d.]+" height="([\d.]+)" class="gap"', svg)
     ]
-    said = [float(y) for y in re.findall(r'y1="([\d.]+)" y2="[\d.]+" class="said"', svg)]
+    said = [float(y) for y in re.findall(r'y1="([\d.]+)" y2="[\d.]+" class="confidence"', svg)]
     bars = [float(y) for y in re.findall(r'y="([\d.]+)" width="[\d.]+" height="[\d.]+" class="bar"', svg)]
     assert gaps[0] == pytest.approx((bars[0], said[0] - bars[0]))
     assert gaps[1] == pytest.approx((said[1], bars[1] - said[1]))
