@@ -8,7 +8,8 @@ from torch import Tensor
 
 from learnkit.data.tasks import Classification
 from learnkit.errors import UsageError
-from learnkit.interpretation.item_source import ItemSource, Predicts
+from learnkit.interpretation.item_source import ItemSource
+from learnkit.interpretation.learners import Predicts
 from learnkit.interpretation.probabilistic import ProbabilisticInterpretation
 from learnkit.metrics.rates import class_report, most_frequent_pairs
 from learnkit.types import DatasetType

@@ -2,8 +2,8 @@
 
 from learnkit.errors import WrongTypeError
 from learnkit.interpretation.classification import ClassificationInterpretation
-from learnkit.interpretation.item_source import Predicts
 from learnkit.interpretation.items import Interpretation
+from learnkit.interpretation.learners import Predicts
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.interpretation.regression import RegressionInterpretation
 from learnkit.interpretation.segmentation import SegmentationInterpretation

@@ -1,43 +1,17 @@
 """Where the items of an interpretation come from: their images, names and inputs, and the model that predicted them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 from torch import Tensor, nn
 
-from learnkit.data.bunch import DataBunch
+from learnkit.interpretation.learners import Predicts
 from learnkit.interpretation.naming import PARTS, Name
 from learnkit.types import DatasetType
 
-__all__ = ["ItemSource", "Predicts"]
-
-
-class Predicts(Protocol):
-    """What an interpretation needs of a learner."""
-
-    @property
-    def dls(self) -> DataBunch:
-        """The data."""
-
-    @property
-    def model(self) -> nn.Module:
-        """What predicts."""
-
-    def get_preds(self, ds_type: Any, /, *, with_loss: bool = ..., n_batch: int | None = ...) -> tuple[Any, ...]:
-        """(preds, targets[, losses]) of a part of the data, in its order."""
-
-    def predict_iter(
-        self,
-        ds_type: Any,
-        /,
-        *,
-        activ: Callable[[Tensor], Tensor] | None = ...,
-        with_loss: bool = ...,
-        n_batch: int | None = ...,
-    ) -> Iterator[tuple[Any, ...]]:
-        """The same, batch by batch."""
+__all__ = ["ItemSource"]
 
 
 @dataclass(frozen=True)

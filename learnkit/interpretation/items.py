@@ -12,7 +12,8 @@ from learnkit.checks import check_int
 from learnkit.data.image.draw import RIGHT, WRONG
 from learnkit.data.loading.single import checked_item
 from learnkit.errors import DataError, UsageError, WrongTypeError, warn
-from learnkit.interpretation.item_source import ItemSource, Predicts
+from learnkit.interpretation.item_source import ItemSource
+from learnkit.interpretation.learners import Predicts, Trained
 from learnkit.interpretation.naming import named_items, plain_number
 from learnkit.text import facts
 from learnkit.types import DatasetType, PathLike
@@ -71,8 +72,8 @@ class Interpretation(ABC):
         """Further columns of these items, after the loss."""
         return {}
 
-    def _drawn(self, i: int) -> "np.ndarray[Any, Any]":
-        """What plot_top_losses shows of item i: uint8 (H, W, 3)."""
+    def _image(self, i: int) -> "np.ndarray[Any, Any]":
+        """The image of item i, uint8 (H, W, 3)."""
         if self.source.image is None:
             raise UsageError("plot_top_losses: these items have no images", fix="Use top_losses.")
         return self.source.image(i)
@@ -158,7 +159,7 @@ class Interpretation(ABC):
 
         check_int("k", k, 1)
         losses, indices = (part.tolist() for part in self.top_losses(min(k, len(self.losses)), largest))
-        images = [self._drawn(i) for i in indices]
+        images = [self._image(i) for i in indices]
         titles = [self._title(i, loss) for i, loss in zip(indices, losses, strict=True)]
         figure = image_grid(
             images, [title for title, _ in titles], title_colors=[COLORS[is_right] for _, is_right in titles]
@@ -166,7 +167,7 @@ class Interpretation(ABC):
         figure.suptitle(self.caption, fontsize=10)
         return figure
 
-    def report(self, path: PathLike, learn: Any = None) -> Path:
+    def report(self, path: PathLike, learn: Trained | None = None) -> Path:
         """Write one HTML page that shows all of this, and return its path.
 
         Args:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from learnkit.data.tasks import MultiLabel
 from learnkit.errors import UsageError
-from learnkit.interpretation.item_source import ItemSource, Predicts
+from learnkit.interpretation.item_source import ItemSource
+from learnkit.interpretation.learners import Predicts
 from learnkit.interpretation.probabilistic import ProbabilisticInterpretation
 from learnkit.interpretation.thresholds import beta_of, fit_thresholds
 from learnkit.metrics.rates import RATES, class_report, mean_of, most_frequent_pairs, rates

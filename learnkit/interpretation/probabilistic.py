@@ -94,7 +94,7 @@ class ProbabilisticInterpretation(Interpretation):
         i, class_index = self._checked(i), plain_number(class_index)
         heat = self.grad_cam(i, class_index)
         c = int(self.probs[i].argmax()) if class_index is None else class_index
-        return heat_map_figure(self._drawn(i), heat, f"{self.classes[c]}, p {self.probs[i, c]:.2f}")
+        return heat_map_figure(self._image(i), heat, f"{self.classes[c]}, p {self.probs[i, c]:.2f}")
 
     def _without_items(self) -> dict[str, object]:
         """The classes without items as a main number; nothing where there are none."""

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from learnkit.data.tasks import Regression
 from learnkit.errors import UsageError
-from learnkit.interpretation.item_source import ItemSource, Predicts
+from learnkit.interpretation.item_source import ItemSource
 from learnkit.interpretation.items import Interpretation
+from learnkit.interpretation.learners import Predicts
 from learnkit.types import DatasetType
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from torch import Tensor
 from learnkit.checks import check_int
 from learnkit.data.segmentation import Segmentation
 from learnkit.errors import DataError, UsageError
-from learnkit.interpretation.item_source import ItemSource, Predicts
+from learnkit.interpretation.item_source import ItemSource
 from learnkit.interpretation.items import Interpretation, no_labels
+from learnkit.interpretation.learners import Predicts
 from learnkit.metrics.counts import f_of, jaccard_of, precision_of, recall_of
 from learnkit.metrics.rates import most_frequent_pairs
 from learnkit.types import DatasetType
@@ -170,21 +171,18 @@ class SegmentationInterpretation(Interpretation):
 
         images, titles = [], []
         for i in items:
-            image, masks = self._image_of(i), (self.targets[i].numpy(), self.preds[i].numpy())
-            images += [image, *(overlaid(image, mask, self.ignored) for mask in masks), self._drawn(i)]
+            image, masks = self._image(i), (self.targets[i].numpy(), self.preds[i].numpy())
+            images += [image, *(overlaid(image, mask, self.ignored) for mask in masks), self.error_image(i)]
             titles += [f"loss {self.losses[i]:.3g}", "target", "prediction", self._summary(i)]
         shown = np.unique(torch.stack([self.targets[items], self.preds[items]]).numpy())
         names = [name if number in shown and number != self.ignored else "" for number, name in enumerate(self.classes)]
         return image_grid(images, titles, columns=4, legend=names)
 
-    def _image_of(self, i: int) -> "np.ndarray[Any, Any]":
-        return super()._drawn(i)
-
-    def _drawn(self, i: int) -> "np.ndarray[Any, Any]":
-        """The errors of item i over its image."""
+    def error_image(self, i: int) -> "np.ndarray[Any, Any]":
+        """The image of item i with its errors laid over it, uint8 (H, W, 3)."""
         from learnkit.plots.overlays import mistakes_over
 
-        return mistakes_over(self._image_of(i), self.preds[i].numpy(), self.targets[i].numpy(), self.ignored)
+        return mistakes_over(self._image(i), self.preds[i].numpy(), self.targets[i].numpy(), self.ignored)
 
     def _prediction_columns(self, indices: Tensor) -> dict[str, Any]:
         masks = {"prediction": self.preds, "target": self.targets}

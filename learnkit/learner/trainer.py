@@ -153,8 +153,7 @@ class Trainer:
         check_trainable(self.model)
         state = self._state(self._ready_optimizer(), epochs, lr, wd)
         state.start_epoch, state.first_epoch = start_epoch, self.epoch - start_epoch
-        running = CallbackList([*self._own_callbacks(chosen), *chosen])
-        self.fit_callbacks = chosen
+        running, self.fit_callbacks = CallbackList([*self._own_callbacks(chosen), *chosen]), chosen
         given = {"epochs": epochs, "lr": state.rates, "wd": self.wd if wd is None else wd, "start_epoch": start_epoch}
         checkpoints = prepare(self, state, running, given, checkpoint_every, resume)
         try:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +15,7 @@ __all__ = [
     "Chart",
     "Column",
     "Facts",
+    "ImageOf",
     "Item",
     "Line",
     "Matrix",
@@ -26,6 +27,8 @@ __all__ = [
     "Table",
 ]
 
+
+ImageOf: TypeAlias = Callable[[int], "np.ndarray[Any, Any]"]  # the number of an item -> uint8 (H, W, 3)
 
 MAX_ROWS = 1000  # of a table
 SHARES = {"precision", "recall", "f1-score", "iou", "dice"}
@@ -228,4 +231,4 @@ class ReportContent:
     table: Table | None = None
     reliability: Reliability | None = None
     problems: Problems | None = None
-    image: "Callable[[int], np.ndarray[Any, Any]] | None" = field(default=None, repr=False)
+    image: ImageOf | None = field(default=None, repr=False)

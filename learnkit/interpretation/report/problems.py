@@ -1,15 +1,19 @@
 """What is odd about the data: labels, files, and how the classes are spread."""
 
 import math
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from learnkit.data.tasks import Classification
 from learnkit.interpretation.label_issues import rank_label_issues
+from learnkit.interpretation.learners import Trained
 from learnkit.interpretation.naming import TRAINING
-from learnkit.interpretation.report.content import Column, Item, Problems, Suspect, Table
-from learnkit.interpretation.report.run import preprocess_of
-from learnkit.interpretation.report.texts import class_text
+from learnkit.interpretation.report.content import Column, Problems, Suspect, Table
+from learnkit.interpretation.report.predictions import ClassifiedItems
+from learnkit.interpretation.report.protocols import Reported, ReportedClasses
+from learnkit.interpretation.report.run import image_bunch
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["counted", "problems_of"]
 
@@ -20,13 +24,13 @@ LEARNED = "These are items that the model was trained on: it has learned their l
 IMBALANCED = 3.0  # largest / smallest class from which it is reported
 
 
-def problems_of(interp: Any, learn: Any, item: Callable[[int], Item]) -> Problems | None:
+def problems_of(interp: Reported, learn: Trained | None) -> Problems | None:
     """Suspicious labels of the interpretation; files left out and classes of the learner's data.
 
     None where nothing could be looked at.
     """
-    suspects = _suspects(interp, item) if interp.kind is Classification else None
-    dls = learn.dls if learn is not None and preprocess_of(learn.dls) is not None else None
+    suspects = _suspects(cast(ReportedClasses, interp)) if interp.kind is Classification else None
+    dls = image_bunch(learn.dls) if learn is not None else None
     if suspects is None and dls is None:
         return None
     learned = [LEARNED] if suspects is not None and interp.source.part == TRAINING else []
@@ -49,17 +53,18 @@ def problems_of(interp: Any, learn: Any, item: Callable[[int], Item]) -> Problem
     return Problems((*notes, *learned), suspects or (), skipped, len(summary.skipped), counts)
 
 
-def _suspects(interp: Any, item: Callable[[int], Item]) -> tuple[Suspect, ...] | None:
+def _suspects(interp: ReportedClasses) -> tuple[Suspect, ...] | None:
     if len(interp.classes) < 2:  # there is no other class to suggest
         return None
+    item = ClassifiedItems(interp)
     scores, suggestions = rank_label_issues(interp.probs, interp.targets)
     order = scores.argsort(descending=True, stable=True).tolist()
     suspicious = [i for i in order if scores[i] > 0 and suggestions[i] != interp.targets[i]]
     return tuple(
         Suspect(
             item(i),
-            class_text(str(interp.classes[int(interp.targets[i])])),
-            class_text(str(interp.classes[int(suggestions[i])])),
+            item.classes[int(interp.targets[i])],
+            item.classes[int(suggestions[i])],
             float(scores[i]),
         )
         for i in suspicious[:MAX_SUSPECTS]
@@ -73,7 +78,7 @@ def _imbalance(imbalance: float | None) -> list[str]:
     return [f"The most frequent class has {times} times as many training items as the rarest."]
 
 
-def _missing(counts: Any) -> list[str]:
+def _missing(counts: "pd.DataFrame") -> list[str]:
     """Classes without an item in a split that has labels."""
     notes = []
     for split in counts.columns:
@@ -87,7 +92,7 @@ def _missing(counts: Any) -> list[str]:
     return notes
 
 
-def _counts(counts: Any, n_classes: int) -> Table | None:
+def _counts(counts: "pd.DataFrame", n_classes: int) -> Table | None:
     if not n_classes:
         return None
     rows = tuple(

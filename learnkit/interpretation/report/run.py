@@ -5,25 +5,28 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence, Sized
 from datetime import date
-from typing import Any
+from typing import Any, cast
 
 import torch
 
+from learnkit.data.bunch import DataBunch
+from learnkit.data.image_bunch import ImageDataBunch
+from learnkit.interpretation.learners import Trained
 from learnkit.interpretation.report.content import Chart, Column, Facts, Line, Table
 from learnkit.text import name_of
 
-__all__ = ["charts_of", "history_of", "preprocess_of", "run_of", "settings_of"]
+__all__ = ["charts_of", "history_of", "image_bunch", "run_of", "settings_of"]
 
 NOT_METRICS = {"epoch", "train_loss", "valid_loss", "time"}  # columns of the history
 
 
-def run_of(learn: Any) -> str:
+def run_of(learn: Trained) -> str:
     """Model, data set and date in a line: "resnet18 on pets, 2026-01-31"."""
     folder = _data_set(learn.dls)
     return f"{_model_of(learn)}{f' on {folder}' if folder else ''}, {date.today().isoformat()}"
 
 
-def settings_of(learn: Any) -> tuple[Facts, ...]:
+def settings_of(learn: Trained) -> tuple[Facts, ...]:
     """Model, data, training, and what it ran on."""
     every = sum(p.numel() for p in learn.model.parameters())
     trained = sum(p.numel() for p in learn.model.parameters() if p.requires_grad)
@@ -54,7 +57,7 @@ def settings_of(learn: Any) -> tuple[Facts, ...]:
     return tuple(Facts(title, tuple((name, text) for name, text in rows if text)) for title, rows in groups)
 
 
-def charts_of(learn: Any) -> tuple[Chart, ...]:
+def charts_of(learn: Trained) -> tuple[Chart, ...]:
     """Losses by batch, metrics by epoch, learning rate and momentum by batch; those there are numbers for."""
     recorder = learn.recorder
     if not recorder.losses:
@@ -86,7 +89,7 @@ def charts_of(learn: Any) -> tuple[Chart, ...]:
     return tuple(charts)
 
 
-def history_of(learn: Any) -> Table | None:
+def history_of(learn: Trained) -> Table | None:
     """The history, one row per epoch, counted from 0 as everywhere."""
     rows = learn.recorder.rows
     if not rows:
@@ -97,34 +100,34 @@ def history_of(learn: Any) -> Table | None:
     return Table("epoch", columns, made)
 
 
-def preprocess_of(dls: Any) -> Any:
-    """What images go through on their way to the model; None for other data."""
-    return getattr(dls, "preprocess", None)
+def image_bunch(dls: DataBunch) -> ImageDataBunch | None:
+    """The bunch, if it is one of images."""
+    return cast(ImageDataBunch, dls) if getattr(dls, "preprocess", None) is not None else None
 
 
-def _model_of(learn: Any) -> str:
+def _model_of(learn: Trained) -> str:
     """The architecture that a factory built, else the class of the model."""
     return learn.recipe.name if learn.recipe is not None else name_of(learn.model)
 
 
-def _data_set(dls: Any) -> str:
+def _data_set(dls: DataBunch) -> str:
     """The name of the folder of images; "" for other data."""
-    return dls.path.resolve().name if preprocess_of(dls) is not None else ""
+    return dls.path.resolve().name if image_bunch(dls) is not None else ""
 
 
-def _data(dls: Any) -> list[tuple[str, str]]:
+def _data(dls: DataBunch) -> list[tuple[str, str]]:
     parts = (("training", dls.train_ds), ("validation", dls.valid_ds), ("test", dls.test_ds))
     rows = [("data set", _data_set(dls)), ("bunch", type(dls).__name__)]
     rows += [(name, f"{len(part):,} items") for name, part in parts if isinstance(part, Sized)]
     rows += [("classes", f"{len(dls.classes):,}" if dls.classes else ""), ("batch size", str(dls.batch_size or ""))]
-    preprocess = preprocess_of(dls)
-    if preprocess is not None:
-        resize, normalize = preprocess.resize, preprocess.normalize
+    images = image_bunch(dls)
+    if images is not None:
+        resize, normalize = images.preprocess.resize, images.preprocess.normalize
         rows.append(("images", f"{resize.size[0]} × {resize.size[1]}, {resize.method}, {resize.interpolation}"))
         if normalize is not None:
             pairs = zip(normalize.mean, normalize.std, strict=True)
             rows.append(("normalized by", ", ".join(f"{mean:.3g} ± {std:.3g}" for mean, std in pairs)))
-        rows.append(("augmentation", _augmentation(dls.settings.augment)))
+        rows.append(("augmentation", _augmentation(images.settings.augment)))
     return rows
 
 

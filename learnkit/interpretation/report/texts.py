@@ -8,14 +8,19 @@ from learnkit.interpretation.report.content import Column
 __all__ = [
     "cell_text",
     "class_text",
+    "file_text",
     "number_text",
+    "percent_text",
     "plain",
     "printed",
     "probability_text",
     "share_text",
+    "short_text",
     "tick_text",
+    "value_text",
 ]
 
+MAX_LISTED = 4  # numbers or labels of an item
 CONTROLS = {number: chr(0x2400 + number) for number in range(32)} | {0x7F: "␡"}
 CONTROLS |= dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], "�")
 CONTROLS |= dict.fromkeys([0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "�")  # lines, directions
@@ -104,3 +109,48 @@ def cell_text(value: float, column: Column) -> str:
     """
     is_usual = column.is_share or not column.digits or not value or 0.1**column.digits <= abs(value) < 1e6
     return f"{value:,.{column.digits}f}" if is_usual and math.isfinite(value) else number_text(value)
+
+
+def percent_text(part: int, whole: int) -> str:
+    """A share in percent with a decimal; only nothing and all are 0.0% and 100.0%.
+
+    >>> [percent_text(n, 10_000) for n in (0, 1, 1234, 9999, 10_000)]
+    ['0.0%', '<0.1%', '12.3%', '>99.9%', '100.0%']
+    """
+    text = f"{100 * part / whole:.1f}%"
+    return share_text(part, whole) if text in ("0.0%", "100.0%") and 0 < part < whole else text
+
+
+def short_text(value: float) -> str:
+    """Three digits, an en dash for what is not finite.
+
+    >>> short_text(0.12345), short_text(float("inf"))
+    ('0.123', '–')
+    """
+    return f"{value:.3g}" if math.isfinite(value) else "–"
+
+
+def value_text(value: Any) -> str:
+    """A target or a prediction: a number in four digits, the first of many names or numbers.
+
+    >>> value_text(0.123456), value_text(("a", "b")), value_text(()), value_text(list("abcdef"))
+    ('0.1235', 'a, b', '(none)', 'a, b, c, d, and 2 more')
+    """
+    if isinstance(value, list | tuple):
+        more = [f"and {len(value) - MAX_LISTED} more"] if len(value) > MAX_LISTED + 1 else []
+        return ", ".join([*map(value_text, value[:MAX_LISTED] if more else value), *more]) or "(none)"
+    if isinstance(value, float):
+        return f"{value:.0f}" if 1e4 <= abs(value) < 1e6 else f"{value:.4g}"
+    return str(value)
+
+
+def file_text(name: str) -> str:
+    """The last two parts of a path, as the folder often is the class; of an item without one, its number.
+
+    >>> file_text("data/cat/1.png"), file_text("7")
+    ('cat/1.png', 'item 7')
+    """
+    if name.isdecimal():
+        return f"item {name}"
+    parts = name.replace("\\", "/").split("/")
+    return "/".join(parts[-2:])
