@@ -1,6 +1,5 @@
 """What every interpretation does: losses, tables and images of the right items, made from a learner's predictions."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from learnkit import ClassificationInterpretation, DataBunch, DatasetType, ImageDataBunch, Learner
-from learnkit.data.tasks import Classification, MultiLabel, Regression
-from learnkit.errors import LearnkitWarning, WrongTypeError
-from learnkit.interpretation.for_task import interpretation_for
-from learnkit.interpretation.item_source import ItemSource
-from learnkit.interpretation.multilabel import MultiLabelInterpretation
-from learnkit.interpretation.regression import RegressionInterpretation
-from learnkit.types import DatasetType as Parts
+from learnkit.data.tasks import Regression
+from learnkit.errors import LearnkitWarning
 from tests.doubles import refused
 
 
@@ -31,40 +25,6 @@ def learn(class_folder: Path) -> Learner:
 def learner_of(task: Any, y: Tensor, n_out: int) -> Learner:
     x = torch.arange(8.0).view(4, 2)
     return Learner(DataBunch.from_tensors(x, y, x, y, bs=2, task=task), nn.Linear(2, n_out))
-
-
-@pytest.mark.parametrize(
-    ("task", "y", "kind"),
-    [
-        (Classification(("a", "b")), torch.tensor([0, 1, 0, 1]), ClassificationInterpretation),
-        (MultiLabel(("a", "b")), torch.ones(4, 2), MultiLabelInterpretation),
-        (Regression(("a", "b")), torch.ones(4, 2), RegressionInterpretation),
-    ],
-)
-def test_the_interpretation_is_that_of_the_task(task: Any, y: Tensor, kind: type) -> None:
-    learn = learner_of(task, y, 2)
-    interp = interpretation_for(learn)
-    assert type(interp) is kind
-    assert torch.equal(interp.losses, learn.get_preds(with_loss=True)[2])
-    for other in (ClassificationInterpretation, MultiLabelInterpretation, RegressionInterpretation):
-        if other is not kind:
-            what, got = f"{other.__name__}: the task of the data", type(task).__name__
-            with refused(what, WrongTypeError, got=got, fix=f"Use {kind.__name__}, or learn.interpret()."):
-                other.from_learner(learn)
-
-
-def test_a_task_without_an_interpretation_is_refused() -> None:
-    class Custom(Classification):
-        pass
-
-    learn = learner_of(Custom(("a", "b")), torch.tensor([0, 1, 0, 1]), 2)
-    assert type(interpretation_for(learn)) is ClassificationInterpretation  # a subclass counts as its base
-    learn.dls.task = object()  # type: ignore[assignment]
-    with refused("interpret: there is no interpretation of this task", WrongTypeError, got="object"):
-        interpretation_for(learn)
-    learn.dls.task = None
-    with refused("interpret: the data does not specify its classes"):
-        interpretation_for(learn)
 
 
 def test_losses_of_the_table_can_be_computed_again(learn: Learner) -> None:
@@ -94,18 +54,6 @@ def test_an_item_whose_loss_is_nan_comes_first() -> None:
     assert interp.top_losses(2)[1].tolist() == [1, 2]
 
 
-@pytest.mark.parametrize("part", [Parts.Valid, Parts.Train])
-def test_an_input_is_what_the_model_is_given(learn: Learner, part: DatasetType) -> None:
-    interp = learn.interpret(part)
-    assert interp.source.input is not None
-    assert interp.source.model is learn.model
-    for i in (0, 7, 11):
-        with torch.no_grad():
-            learn.model.eval()
-            raw = learn.model(interp.source.input(i))
-        torch.testing.assert_close(raw.softmax(1)[0], interp.probs[i])
-
-
 def test_asking_leaves_the_model_as_it_is(learn: Learner) -> None:
     learn.model.train()
     learn.model[0].eval()
@@ -122,20 +70,6 @@ def test_a_page_is_written(learn: Learner, tmp_path: Path) -> None:
     path = learn.interpret().report(tmp_path / "report.html", learn=learn)
     assert path == tmp_path / "report.html"
     assert "accuracy" in path.read_text(encoding="utf-8")
-
-
-def test_names_that_are_not_utf8_stand_in_the_tables() -> None:
-    name = os.fsdecode(b"caf\xe9.png")
-    probs = torch.tensor([[0.9, 0.1], [0.2, 0.8]])
-    interp = ClassificationInterpretation(
-        probs,
-        torch.tensor([0, 0]),
-        torch.tensor([0.1, 1.6]),
-        ("a", "b"),
-        source=ItemSource(name=lambda i: f"{i}{name}"),
-    )
-    assert interp.top_losses_table()["path"].tolist() == [f"1{name}", f"0{name}"]
-    assert interp.label_issues()["path"].tolist() == [f"1{name}", f"0{name}"]
 
 
 def test_items_are_asked_for_as_tables_and_top_losses_give_them(learn: Learner) -> None:
