@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-__all__ = ["facts", "printable", "shortened", "spreadsheet_safe"]
+__all__ = ["ellipsized", "facts", "name_of", "printable", "shortened", "spreadsheet_safe"]
 
 MAX_NAME = 40  # characters of a name in a list
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # how spreadsheets recognize a formula
@@ -43,15 +43,34 @@ def facts(title: str, rows: Mapping[str, object]) -> str:
     return f"<table><caption>{_text(title)}</caption>{''.join(lines)}</table>"
 
 
+def ellipsized(text: str, longest: int, end: int = 0) -> str:
+    """The start of a text and its last `end` characters around an ellipsis, if it is longer than `longest`.
+
+    >>> ellipsized("german_shorthaired_pointer", 12), ellipsized("folder/0001.png", 11, end=8)
+    ('german_shor…', 'fo…0001.png')
+    """
+    if len(text) <= longest:
+        return text
+    return f"{text[: longest - end - 1].rstrip()}…{text[len(text) - end :]}"
+
+
 def shortened(names: Sequence[str], most: int = 10) -> str:
     """The first names, long ones shortened, and an ellipsis if there are more.
 
     >>> shortened(["a", "b", "c"], most=2)
-    'a, b, ...'
+    'a, b, …'
     """
-    shown = [name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 3]}..." for name in names[:most]]
-    more = ["..."] if len(names) > most else []
-    return ", ".join([name if name.strip() else "(empty)" for name in shown] + more)
+    shown = [ellipsized(name, MAX_NAME) if name.strip() else "(empty)" for name in names[:most]]
+    return ", ".join([*shown, "…"] if len(names) > most else shown)
+
+
+def name_of(thing: object) -> str:
+    """The name of a function or a class, or of the class of any other object.
+
+    >>> name_of(len), name_of(1.5)
+    ('len', 'float')
+    """
+    return str(getattr(thing, "__name__", type(thing).__name__))
 
 
 def _text(value: object) -> str:

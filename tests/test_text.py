@@ -77,7 +77,7 @@ def test_controls_of_terminals_and_directions_are_seen() -> None:
 
 def test_long_and_empty_names_of_classes_leave_the_table_readable() -> None:
     text = Seen(bunch([" ", "x" * 500])._repr_html_()).text
-    assert f"2: (empty), {'x' * 37}...input" in text
+    assert f"2: (empty), {'x' * 39}…input" in text
 
 
 def bunch(classes: list[str]) -> DataBunch:

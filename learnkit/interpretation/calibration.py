@@ -1,4 +1,4 @@
-"""How far a classifier's probabilities can be believed: calibration error, and the temperature that mends it."""
+"""Calibration error and temperature scaling."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["COLDEST", "HOTTEST", "Calibration", "calibration_of", "fit_temperature"]
+__all__ = ["MAX_TEMPERATURE", "MIN_TEMPERATURE", "Calibration", "calibration_of", "fit_temperature"]
 
-COLDEST, HOTTEST = 0.05, 20.0  # the temperatures looked at: items without a mistake would be best at 0
-HALVINGS = 40  # of log(HOTTEST / COLDEST) = 6, which leaves a relative error below 1e-11
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0  # the range searched: items without a mistake would be best at 0
+N_STEPS = 40  # of log(MAX_TEMPERATURE / MIN_TEMPERATURE) = 6, which leaves a relative error below 1e-11
 
 
-@dataclass(frozen=True, eq=False)  # a table has no single answer to ==
+@dataclass(frozen=True, eq=False)  # a table has no single truth value
 class Calibration:
-    """What the probabilities of the predicted classes say, and how often they are right.
+    """How far the probabilities of the predicted classes are from how often these are right.
 
     Attributes:
         ece: expected calibration error, in [0, 1]: the gap between confidence and accuracy, averaged over the items.
@@ -30,7 +30,7 @@ class Calibration:
         brier: squared distance from the probabilities to the targets, summed over classes, in [0, 2].
         nll: mean negative log of the probability of the target.
         n: number of items.
-        bins: one row a bin: lower, upper, confidence (mean), accuracy, n; a bin without items has nan for both means.
+        bins: one row per bin: lower, upper, confidence (mean), accuracy, n; a bin without items has nan for both means.
     """
 
     ece: float
@@ -96,10 +96,10 @@ def calibration_of(probs: Tensor, targets: Tensor, n_bins: int = 15) -> Calibrat
 def fit_temperature(raw: Tensor, targets: Tensor) -> float:
     """The temperature T for which softmax(raw / T) has the least mean negative log likelihood (Guo et al. 2017).
 
-    Dividing all outputs by one number changes how sure the predictions are, never which class is predicted. Fit it on
-    items the model was not trained on: of its training items it is rightly sure.
+    Dividing all outputs by one number changes how confident the predictions are, never which class is predicted. Fit it
+    on items the model was not trained on: of its training items it is rightly confident.
 
-    The loss is convex in 1 / T, so its slope changes sign once; that place is found by halving. Between 0.05 and 20:
+    The loss is convex in 1 / T, so its slope changes sign once; that place is found by bisection. Between 0.05 and 20:
     outputs without a mistake are best at 0 and get 0.05, outputs worse than chance get 20.
 
     Args:
@@ -107,7 +107,7 @@ def fit_temperature(raw: Tensor, targets: Tensor) -> float:
         targets: (N,), class numbers.
 
     Returns:
-        T; above 1 for a model that is too sure of itself.
+        T; above 1 for an overconfident model.
 
     Raises:
         UsageError: no items, shapes or targets that do not fit each other, outputs that are nan or infinite.
@@ -122,28 +122,28 @@ def fit_temperature(raw: Tensor, targets: Tensor) -> float:
     def slope(inverse: float) -> float:
         return float(((over_target * inverse).softmax(1) * over_target).sum(1).mean())
 
-    coldest, hottest = COLDEST, HOTTEST
-    if slope(1 / coldest) <= 0:
-        return coldest
-    if slope(1 / hottest) >= 0:
-        return hottest
-    for _ in range(HALVINGS):
-        middle = float(np.sqrt(coldest * hottest))
+    low, high = MIN_TEMPERATURE, MAX_TEMPERATURE
+    if slope(1 / low) <= 0:
+        return low
+    if slope(1 / high) >= 0:
+        return high
+    for _ in range(N_STEPS):
+        middle = float(np.sqrt(low * high))
         if slope(1 / middle) > 0:
-            coldest = middle
+            low = middle
         else:
-            hottest = middle
-    return float(np.sqrt(coldest * hottest))
+            high = middle
+    return float(np.sqrt(low * high))
 
 
 def _check(name: str, outputs: Tensor, targets: Tensor) -> None:
     n = len(targets)
     if outputs.ndim != 2 or len(outputs) != n or not n or outputs.shape[1] < 2:
-        got = f"got {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
-        raise UsageError(f"{name}: {got}, expected (N, C) and (N,), with an item or more and two classes or more")
+        expected = "(N, C) and targets (N,), with at least one item and two classes"
+        raise UsageError(f"{name}: the shapes", got=(tuple(outputs.shape), tuple(targets.shape)), expected=expected)
     if targets.ndim != 1 or targets.is_floating_point():
-        got = f"{targets.dtype} of shape {tuple(targets.shape)}"
-        raise UsageError(f"targets: got {got}, expected class numbers of shape {(n,)}")
+        got = (targets.dtype, tuple(targets.shape))
+        raise UsageError("targets", got=got, expected=f"class numbers of shape {(n,)}")
     wrong = targets[(targets < 0) | (targets >= outputs.shape[1])]
     if len(wrong):
         raise UsageError("targets", got=int(wrong[0]), expected=f"class numbers from 0 to {outputs.shape[1] - 1}")

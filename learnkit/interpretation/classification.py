@@ -4,12 +4,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from learnkit.data.tasks import Classification
 from learnkit.errors import UsageError
-from learnkit.interpretation.items import Input, Name, Picture
-from learnkit.interpretation.probabilistic import ScoredInterpretation
+from learnkit.interpretation.item_source import ItemSource
+from learnkit.interpretation.learners import Predicts
+from learnkit.interpretation.probabilistic import ProbabilisticInterpretation
 from learnkit.metrics.rates import class_report, most_frequent_pairs
 from learnkit.types import DatasetType
 
@@ -22,62 +23,54 @@ if TYPE_CHECKING:
 __all__ = ["ClassificationInterpretation"]
 
 
-@dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
-class ClassificationInterpretation(ScoredInterpretation):
-    """Predictions of one class an item, made once, and the questions one asks of them.
+@dataclass(frozen=True, eq=False)  # tensors have no single truth value
+class ClassificationInterpretation(ProbabilisticInterpretation):
+    """Predictions of one class per item, made once, and the questions one asks of them.
 
     Attributes:
         probs: (N, C), rows sum to 1.
         targets: (N,), int64 class numbers.
         losses: (N,).
         classes: C names.
-        picture: gives item i as uint8 (H, W, 3), where there are pictures.
-        name: gives what item i is called.
-        model: what made the predictions, for heat maps.
-        input: gives item i as the model sees it.
-        part: of the data, such as "validation set"; empty where that is not known.
+        source: of the items: images, names, inputs and model, where there are any.
 
     Raises:
         UsageError: the shapes, the targets and the classes do not fit each other.
     """
 
     kind: ClassVar[type] = Classification
-    caption: ClassVar[str] = "predicted / actual, loss, probability of the actual class"
+    caption: ClassVar[str] = "actual / predicted, loss, probability of the actual class"
 
     probs: Tensor
     targets: Tensor
     losses: Tensor
     classes: tuple[str, ...]
-    picture: Picture | None = field(default=None, repr=False)
-    name: Name | None = field(default=None, repr=False)
-    model: nn.Module | None = field(default=None, repr=False)
-    input: Input | None = field(default=None, repr=False)
-    part: str = field(default="", repr=False)
+    source: ItemSource = field(default=ItemSource(), repr=False)
 
     def __post_init__(self) -> None:
         n, c = len(self.targets), len(self.classes)
         self._check_probs(n)
         self._check_losses(n)
         if self.targets.dtype != torch.int64 or self.targets.ndim != 1:
-            got = f"{self.targets.dtype} of shape {tuple(self.targets.shape)}"
-            raise UsageError(f"targets: got {got}, expected class numbers, torch.int64 of shape {(n,)}")
+            got = (self.targets.dtype, tuple(self.targets.shape))
+            raise UsageError("targets", got=got, expected=f"class numbers, torch.int64 of shape {(n,)}")
         wrong = self.targets[(self.targets < 0) | (self.targets >= c)]
         if len(wrong):
             raise UsageError("targets", got=int(wrong[0]), expected=f"class numbers from 0 to {c - 1}")
 
     @classmethod
-    def from_learner(cls, learn: Any, ds_type: DatasetType = DatasetType.Valid) -> Self:
+    def from_learner(cls, learn: Predicts, ds_type: DatasetType = DatasetType.Valid) -> Self:
         """Predict a part of the learner's data.
 
         Raises:
-            WrongTypeError: the data's task is not one class an item.
+            WrongTypeError: the data's task is not one class per item.
             UsageError: the part has no labels, or the data has no classes.
         """
         task = cls._task(learn)
         probs, targets, losses = cls._predicted(learn, ds_type)
         if not targets.is_floating_point():
             targets = targets.long()  # bytes would overflow when pairs are counted
-        return cls(probs, targets, losses, tuple(task.classes), **cls._items(learn, ds_type))
+        return cls(probs, targets, losses, tuple(task.classes), ItemSource.from_learner(learn, ds_type))
 
     @property
     def preds(self) -> Tensor:
@@ -121,10 +114,10 @@ class ClassificationInterpretation(ScoredInterpretation):
         return most_frequent_pairs(self.confusion_matrix().fill_diagonal_(0), self.classes, min_val)
 
     def classification_report(self) -> "pd.DataFrame":
-        """Columns precision, recall, f1-score, support; a row a class, then accuracy, macro avg, weighted avg.
+        """Columns precision, recall, f1-score, support; one row per class, then accuracy, macro avg, weighted avg.
 
         What would be 0 of 0 is nan and left out of the averages: the precision of a class never predicted, the recall
-        of a class without items. So are scikit-learn's numbers with `zero_division=np.nan`. In the row accuracy all
+        of a class without items. These are scikit-learn's numbers with `zero_division=np.nan`. In the row accuracy all
         three are the accuracy, which they are over all classes together.
         """
         counts = self.confusion_matrix()
@@ -144,16 +137,16 @@ class ClassificationInterpretation(ScoredInterpretation):
     def label_issues(self) -> "pd.DataFrame":
         """All items, those whose label is most suspicious first: item, path, label, suggestion, score.
 
-        Only a model that has not seen these labels can doubt them: ask of the validation set, or of folds.
+        Only a model that has not seen these labels can doubt them: use the validation set, or folds.
         """
         from learnkit.interpretation.label_issues import label_issues_table
 
-        return label_issues_table(self.probs, self.targets, self.classes, self.name)
+        return label_issues_table(self.probs, self.targets, self.classes, self.source.name)
 
     def _are_there(self, c: int) -> Tensor:
         return self.targets == c
 
-    def _answers(self, indices: Tensor) -> dict[str, Any]:
+    def _prediction_columns(self, indices: Tensor) -> dict[str, Any]:
         return {
             name: self._named(part[indices]) for name, part in (("prediction", self.preds), ("target", self.targets))
         }
@@ -169,7 +162,7 @@ class ClassificationInterpretation(ScoredInterpretation):
     def _title(self, i: int, loss: float) -> tuple[str, bool]:
         actual, predicted = int(self.targets[i]), int(self.probs[i].argmax())
         p = float(self.probs[i, actual])
-        text = f"{self.classes[predicted]} / {self.classes[actual]}\nloss {loss:.2f}, p {p:.2f}"
+        text = f"{self.classes[actual]} / {self.classes[predicted]}\nloss {loss:.2f}, p {p:.2f}"
         return text, actual == predicted
 
     def _named(self, numbers: Tensor) -> list[str]:

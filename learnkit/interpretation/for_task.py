@@ -1,10 +1,9 @@
 """The interpretation that goes with the task of a learner's data."""
 
-from typing import Any
-
 from learnkit.errors import WrongTypeError
 from learnkit.interpretation.classification import ClassificationInterpretation
 from learnkit.interpretation.items import Interpretation
+from learnkit.interpretation.learners import Predicts
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.interpretation.regression import RegressionInterpretation
 from learnkit.interpretation.segmentation import SegmentationInterpretation
@@ -20,11 +19,11 @@ KINDS: tuple[type[Interpretation], ...] = (
 )
 
 
-def interpretation_for(learn: Any, ds_type: DatasetType = DatasetType.Valid) -> Interpretation:
-    """Predict a part of the learner's data, and interpret it as its task asks for.
+def interpretation_for(learn: Predicts, ds_type: DatasetType = DatasetType.Valid) -> Interpretation:
+    """Predict a part of the learner's data and interpret it according to its task.
 
     Raises:
-        WrongTypeError: a task of your own that there is no interpretation for.
+        WrongTypeError: a custom task without an interpretation.
         UsageError: the part has no labels, or the data has no task.
     """
     task = learn.dls.task

@@ -1,4 +1,4 @@
-"""Grad-CAM: where in a picture a network sees the class it answers."""
+"""Grad-CAM: where in an image a network sees the class it predicts."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,17 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from learnkit.checks import check_int
 from learnkit.errors import UsageError
 from learnkit.models.layers import find_layer
 from learnkit.modes import eval_mode
 
 __all__ = ["grad_cam"]
 
-MOST_EXTRA_TOKENS = 16  # class, distillation and register tokens, which stand before those of the patches
-LEAST_MAPS = 2  # of as many resolutions, where there are
-FINE = 8  # places along the shorter side: where the last maps are coarser, the next finer ones are taken too
+MAX_EXTRA_TOKENS = 16  # class, distillation and register tokens, which stand before those of the patches
+MIN_MAPS = 2  # of as many resolutions, where there are
+MIN_PLACES = 8  # places along the shorter side: where the last maps are coarser, the next finer ones are taken too
 NORMS = (nn.LayerNorm, nn.RMSNorm)
-MOST_STRETCH = 1.6  # of a map against its picture: rounding makes 1 x 2 of 32 x 48 pixels at a stride of 32
+MAX_STRETCH = 1.6  # of a map against its image: rounding makes 1 x 2 of 32 x 48 pixels at a stride of 32
 
 AsMap = Callable[[Tensor], Tensor]  # (1, ...) -> (C, h, w)
 
@@ -28,7 +29,7 @@ AsMap = Callable[[Tensor], Tensor]  # (1, ...) -> (C, h, w)
 def grad_cam(
     model: nn.Module, x: Tensor, class_index: int | None = None, layer: nn.Module | str | None = None
 ) -> npt.NDArray[np.float32]:
-    """Heat map of one picture: gradient-weighted class activation mapping (Selvaraju et al. 2017).
+    """Heat map of one image: gradient-weighted class activation mapping (Selvaraju et al. 2017).
 
     The channels of a layer's output are added up, each weighted by the mean over all places of the gradient of the
     class's raw output, and what is below 0 is cut off. Layers that have places give (N, C, h, w), or (N, h, w, C) as
@@ -36,38 +37,38 @@ def grad_cam(
 
     One map is not enough. The last one may be as coarse as 2 x 2, and attention in shifted windows carries evidence
     from one place to another. So the last map of each resolution is taken, from the last layer back to ever finer ones:
-    2 maps at least, where there are, and more until one has 8 x 8 places; none as fine as the picture itself. They are
-    drawn at the picture's size, each divided by its highest value, and added. LayerCAM fuses the maps of several stages
+    2 maps at least, where there are, and more until one has 8 x 8 places; none as fine as the image itself. They are
+    drawn at the image's size, each divided by its highest value, and added. LayerCAM fuses the maps of several stages
     too (Jiang et al. 2021), by their maximum and with other weights. Where a resolution has layer norms, their maps are
-    added to its last one: behind attention that may have moved on.
+    added to its last one: after attention the evidence may have moved on.
 
     The places of a vision transformer are tokens (N, L, C), class and register tokens first. What one of them adds
     depends on the attention it gets, which a mean over places would hide, and blocks of all depths mix them. There
     gradient and output are multiplied place by place (Draelos and Carin 2020), what is above 0 is added up over the
     channels, as in LayerCAM, and then over all layer norms. Where the borders of the patches happen to lie sways such
-    a map. So it is the mean of three: of the picture, and of it moved by a quarter of a patch towards either corner,
+    a map. So it is the mean of three: of the image, and of it moved by a quarter of a patch towards either corner,
     where what leaves at one side comes in at the other; the heat is moved back.
 
-    A map shows where layers hold their evidence, which may lie beside what it was made from.
+    A map shows where layers hold their evidence, which may be next to what it was made from.
 
     The model is run in eval mode; its modes, its parameters and their gradients stay as they were.
 
     Args:
         model: gives raw outputs (1, n classes).
-        x: one picture as the model sees it, (1, channels, H, W), on its device.
+        x: one image as the model sees it, (1, channels, H, W), on its device.
         class_index: the class whose evidence is shown; None for the predicted one.
         layer: the map of this layer alone, or of the layer of this name in the model ("0.7" for layer 7 of the body of
             a cnn_learner).
 
     Returns:
-        float32 (H, W), from 0 to 1; all 0 when nothing speaks for the class.
+        float32 (H, W), from 0 to 1; all 0 when there is no evidence for the class.
 
     Raises:
         UsageError: inputs or outputs of another shape, no such class, or no layer that has places.
     """
     if not isinstance(x, Tensor) or x.ndim != 4 or len(x) != 1 or not x.is_floating_point():
-        got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-        raise UsageError(f"x: got {got}, expected one picture, float (1, channels, H, W)", fix="Use dls.one_input.")
+        got = (x.dtype, tuple(x.shape)) if isinstance(x, Tensor) else type(x).__name__
+        raise UsageError("x", got=got, expected="one image, float (1, channels, H, W)", fix="Use dls.one_input.")
     chosen = find_layer(model, layer) if isinstance(layer, str) else layer
     heat, class_index, patch = _seen(model, x, class_index, chosen)
     if patch is not None:
@@ -82,7 +83,7 @@ def grad_cam(
 def _seen(
     model: nn.Module, x: Tensor, class_index: int | None, chosen: nn.Module | None
 ) -> tuple[Tensor, int, tuple[int, int] | None]:
-    """The heat (H, W) of a picture, the class it is of, and the height and width of a patch where places are tokens."""
+    """The heat (H, W) of an image, the class it is of, and the height and width of a patch where places are tokens."""
     # The input asks for gradients, so that frozen layers give them too; a copy, as a first layer may work in place.
     with eval_mode(model), torch.inference_mode(False), torch.enable_grad():
         with _recorded(model) as outputs:
@@ -148,13 +149,11 @@ def _checked_class(raw: object, class_index: int | None) -> int:
     n = raw.shape[1]
     if class_index is None:
         return int(raw[0].argmax())
-    if isinstance(class_index, bool) or not isinstance(class_index, int) or not 0 <= class_index < n:
-        raise UsageError("class_index", got=class_index, expected=f"a class number from 0 to {n - 1}")
-    return class_index
+    return check_int("class_index", class_index, 0, n - 1, expected=f"a class number from 0 to {n - 1}")
 
 
 def _maps(outputs: list[tuple[nn.Module, Tensor]], size: tuple[int, ...]) -> list[_Map]:
-    """The outputs that can be read as maps of a picture of that size (H, W), in their order."""
+    """The outputs that can be read as maps of an image of that size (H, W), in their order."""
     maps: list[_Map] = []
     grids: list[tuple[int, int]] = []
     for layer, output in outputs:
@@ -165,7 +164,7 @@ def _maps(outputs: list[tuple[nn.Module, Tensor]], size: tuple[int, ...]) -> lis
             _, a, b, c = output.shape
             stretches = {(b, c): _stretch((b, c), size), (a, b): _stretch((a, b), size)}
             grid = min(stretches, key=stretches.__getitem__)  # the first of equals: channels first
-            if stretches[grid] <= MOST_STRETCH and max(grid) > 1:
+            if stretches[grid] <= MAX_STRETCH and max(grid) > 1:
                 grids.append(grid)
                 as_map = _channels_first if grid == (b, c) else _channels_last
         elif output.ndim == 3:
@@ -195,7 +194,7 @@ def _tokens(n: int, grids: list[tuple[int, int]]) -> AsMap | None:
     """How n tokens lie in the last of the grids that they can have come from."""
     for height, width in reversed(grids):
         extra = n - height * width
-        if 0 <= extra <= MOST_EXTRA_TOKENS:
+        if 0 <= extra <= MAX_EXTRA_TOKENS:
             return lambda output: output[0, extra:].T.reshape(-1, height, width)
     return None
 
@@ -204,8 +203,8 @@ def _heats(maps: list[_Map], gradients: tuple[Tensor | None, ...], size: tuple[i
     """The heats (h, w) to be added, and whether they are of tokens: of those there is one, else one a resolution.
 
     They begin with the last map of which places have a say in the score, one of the very last's shape if there is one.
-    Inside a block of layers there are outputs of other shapes, hidden layers, queries and keys; and where a class token
-    alone goes on to the head, no other token of the last block has a say.
+    Inside a block of layers there are outputs of other shapes, hidden layers, queries and keys; and where only a class
+    token reaches the head, no other token of the last block has a say.
     """
     last = maps[-1]
     pairs = [
@@ -220,14 +219,14 @@ def _heats(maps: list[_Map], gradients: tuple[Tensor | None, ...], size: tuple[i
         return [torch.stack([(slopes * found.values()).relu().sum(0) for found, slopes in norms]).sum(0)], True
     taken = alike[-1:]
     for found, slopes in reversed(pairs):
-        if len(taken) >= LEAST_MAPS and min(taken[-1][1].shape[1:]) >= FINE:
+        if len(taken) >= MIN_MAPS and min(taken[-1][1].shape[1:]) >= MIN_PLACES:
             break
         if not found.is_tokens and taken[-1][1][0].numel() < slopes[0].numel() < size[0] * size[1]:
             taken.append((found, slopes))
     heats = []
     for latest, like in taken:
-        beside = [pair for pair in pairs if pair[1].shape == like.shape and isinstance(pair[0].layer, NORMS)]
-        added = [pair for pair in beside if pair[0] is not latest] + [(latest, like)]
+        norms = [pair for pair in pairs if pair[1].shape == like.shape and isinstance(pair[0].layer, NORMS)]
+        added = [pair for pair in norms if pair[0] is not latest] + [(latest, like)]
         weighted = [(slopes.mean((1, 2), keepdim=True) * found.values()).sum(0).relu() for found, slopes in added]
         heats.append(torch.stack(weighted).sum(0))
     return heats, False

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from learnkit.errors import UsageError
-from learnkit.interpretation.items import named_items
+from learnkit.interpretation.naming import named_items
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,12 +18,12 @@ __all__ = ["label_issues_table", "rank_label_issues"]
 def rank_label_issues(probs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """How suspicious the label of each item is, after confident learning (Northcutt, Jiang, Chuang 2021).
 
-    The score is the normalised margin: by how much the best of the other classes beats the label. Another class is
+    The score is the normalized margin: by how much the best of the other classes beats the label. Another class is
     suggested where the model is confident of it: its probability is at least the mean that it has over the items that
-    bear its label. So a class the model is never sure of does not lose its items to the others.
+    have its label. So a class the model is never confident of does not lose its items to the others.
 
     The probabilities must be those of a model that was not trained on these items: of the validation set, or of folds
-    put together. A model that has learnt its labels by heart, the wrong ones included, gives them back.
+    combined. A model that has memorized its labels repeats them, the wrong ones included.
 
     Args:
         probs: (N, C), rows sum to 1.
@@ -43,8 +43,8 @@ def rank_label_issues(probs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """
     n, c = len(targets), probs.shape[-1]
     if probs.shape != (n, c) or targets.ndim != 1 or c < 2:
-        got = f"got {tuple(probs.shape)} and targets {tuple(targets.shape)}"
-        raise UsageError(f"probs: {got}, expected (N, C) and (N,), with two classes or more")
+        expected = "(N, C) and targets (N,), with at least two classes"
+        raise UsageError("probs: the shapes", got=(tuple(probs.shape), tuple(targets.shape)), expected=expected)
     probs, targets = probs.detach().cpu().double(), targets.cpu().long()
     wrong = targets[(targets < 0) | (targets >= c)]
     if len(wrong):
@@ -67,7 +67,7 @@ def label_issues_table(
     Args:
         probs, targets: as for `rank_label_issues`, of items the model was not trained on.
         classes: C names.
-        name: gives what item i is called; its number without it.
+        name: gives the name of item i; None for its number.
     """
     import pandas as pd
 

@@ -1,16 +1,17 @@
-"""What a model of any number of classes an item gets right and wrong: missed and invented classes."""
+"""What a multi-label model gets right and wrong: missed and invented classes."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from learnkit.data.tasks import MultiLabel
 from learnkit.errors import UsageError
-from learnkit.interpretation.items import Input, Name, Picture
-from learnkit.interpretation.probabilistic import ScoredInterpretation
+from learnkit.interpretation.item_source import ItemSource
+from learnkit.interpretation.learners import Predicts
+from learnkit.interpretation.probabilistic import ProbabilisticInterpretation
 from learnkit.interpretation.thresholds import beta_of, fit_thresholds
 from learnkit.metrics.rates import RATES, class_report, mean_of, most_frequent_pairs, rates
 from learnkit.text import shortened
@@ -22,25 +23,21 @@ if TYPE_CHECKING:
 
 __all__ = ["MultiLabelInterpretation"]
 
-MOST_NAMED = 5  # classes above a picture
+MAX_NAMED = 5  # classes above an image
 CHUNK = 65536  # items whose pairs are counted at a time: float32 counts them exactly
 
 
-@dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
-class MultiLabelInterpretation(ScoredInterpretation):
-    """Predictions of any number of classes an item, made once, and the questions one asks of them.
+@dataclass(frozen=True, eq=False)  # tensors have no single truth value
+class MultiLabelInterpretation(ProbabilisticInterpretation):
+    """Predictions of any number of classes per item, made once, and the questions one asks of them.
 
     Attributes:
         probs: (N, C), each from 0 to 1.
         targets: (N, C), float 0 or 1.
         losses: (N,).
         classes: C names.
-        threshold: an item has the classes whose probability is above it; one number, or one a class.
-        picture: gives item i as uint8 (H, W, 3), where there are pictures.
-        name: gives what item i is called.
-        model: what made the predictions, for heat maps.
-        input: gives item i as the model sees it.
-        part: of the data, such as "validation set"; empty where that is not known.
+        threshold: an item has the classes whose probability is above it; one number, or one per class.
+        source: of the items: images, names, inputs and model, where there are any.
 
     Raises:
         UsageError: the shapes, the targets, the threshold and the classes do not fit each other.
@@ -54,11 +51,7 @@ class MultiLabelInterpretation(ScoredInterpretation):
     losses: Tensor
     classes: tuple[str, ...]
     threshold: float | tuple[float, ...] = 0.5
-    picture: Picture | None = field(default=None, repr=False)
-    name: Name | None = field(default=None, repr=False)
-    model: nn.Module | None = field(default=None, repr=False)
-    input: Input | None = field(default=None, repr=False)
-    part: str = field(default="", repr=False)
+    source: ItemSource = field(default=ItemSource(), repr=False)
 
     def __post_init__(self) -> None:
         n, c = len(self.targets), len(self.classes)
@@ -69,19 +62,19 @@ class MultiLabelInterpretation(ScoredInterpretation):
         wrong = self.targets[(self.targets != 0) & (self.targets != 1)]
         if len(wrong):
             raise UsageError("targets", got=wrong[0].item(), expected="0 or 1 for each class")
-        MultiLabel(self.classes, self.threshold)  # refuses what is no threshold
+        MultiLabel(self.classes, self.threshold)  # refuses what is not a threshold
 
     @classmethod
-    def from_learner(cls, learn: Any, ds_type: DatasetType = DatasetType.Valid) -> Self:
+    def from_learner(cls, learn: Predicts, ds_type: DatasetType = DatasetType.Valid) -> Self:
         """Predict a part of the learner's data; the thresholds are the task's.
 
         Raises:
-            WrongTypeError: the data's task is not any number of classes an item.
+            WrongTypeError: the data's task is not any number of classes per item.
             UsageError: the part has no labels, or the data has no classes.
         """
         task = cls._task(learn)
         probs, targets, losses = cls._predicted(learn, ds_type)
-        return cls(probs, targets, losses, tuple(task.classes), task.threshold, **cls._items(learn, ds_type))
+        return cls(probs, targets, losses, tuple(task.classes), task.threshold, ItemSource.from_learner(learn, ds_type))
 
     @property
     def preds(self) -> Tensor:
@@ -90,7 +83,7 @@ class MultiLabelInterpretation(ScoredInterpretation):
 
     def main_numbers(self) -> dict[str, object]:
         """Exact matches, F1 over all classes and in the mean, the classes confused most often."""
-        averages = self.classification_report()["f1-score"].iloc[len(self.classes) :]  # a class may bear their names
+        averages = self.classification_report()["f1-score"].iloc[len(self.classes) :]  # a class may have their names
         micro, macro = averages.iloc[:2]
         pairs = [f"{missed} missed, {invented} invented: {n}" for missed, invented, n in self.most_confused()[:3]]
         return {
@@ -104,7 +97,7 @@ class MultiLabelInterpretation(ScoredInterpretation):
         }
 
     def confusion_table(self) -> "pd.DataFrame":
-        """A row a class, columns tn, fp (invented), fn (missed), tp: how many items."""
+        """One row per class, columns tn, fp (invented), fn (missed), tp: how many items."""
         import pandas as pd
 
         right, invented, missed = self._counts(0)
@@ -127,7 +120,7 @@ class MultiLabelInterpretation(ScoredInterpretation):
         return most_frequent_pairs(pairs, self.classes, min_val)
 
     def classification_report(self) -> "pd.DataFrame":
-        """Columns precision, recall, f1-score, support; a row a class, then micro, macro, weighted and samples avg.
+        """Columns precision, recall, f1-score, support; one row per class, then micro, macro, weighted and samples avg.
 
         What would be 0 of 0 is nan and left out of the averages, as with scikit-learn's `zero_division=np.nan`.
         """
@@ -143,7 +136,7 @@ class MultiLabelInterpretation(ScoredInterpretation):
         A class without items keeps its threshold. Use them with `dataclasses.replace(interp, threshold=...)`.
 
         Raises:
-            UsageError: a metric that is no F score.
+            UsageError: a metric that is not an F score.
         """
         each = self.threshold if isinstance(self.threshold, tuple) else (self.threshold,) * len(self.classes)
         return fit_thresholds(self.probs, self.targets, beta_of(metric), each)
@@ -153,14 +146,14 @@ class MultiLabelInterpretation(ScoredInterpretation):
         return self.targets > 0.5
 
     def _counts(self, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Right, invented and missed answers, of each class (dim 0) or item (dim 1)."""
+        """Right, invented and missed predictions of each class (dim 0) or item (dim 1)."""
         chosen, truth = self.preds, self._truth
         return (chosen & truth).sum(dim), (chosen & ~truth).sum(dim), (truth & ~chosen).sum(dim)
 
     def _are_there(self, c: int) -> Tensor:
         return self.targets[:, c] > 0.5
 
-    def _answers(self, indices: Tensor) -> dict[str, Any]:
+    def _prediction_columns(self, indices: Tensor) -> dict[str, Any]:
         chosen, truth = self.preds[indices], self._truth[indices]
         return {"prediction": self._named(chosen), "target": self._named(truth)}
 
@@ -175,15 +168,15 @@ class MultiLabelInterpretation(ScoredInterpretation):
     def _title(self, i: int, loss: float) -> tuple[str, bool]:
         chosen, truth = self.preds[i], self._truth[i]
         actual, missed, invented = self._named(torch.stack([truth, truth & ~chosen, chosen & ~truth]))
-        lines = [shortened(actual, MOST_NAMED) or "(none)"]
+        lines = [shortened(actual, MAX_NAMED) or "(none)"]
         for what, names in (("missed", missed), ("invented", invented)):
-            lines += [f"{what} {shortened(names, MOST_NAMED)}"] if names else []
+            lines += [f"{what} {shortened(names, MAX_NAMED)}"] if names else []
         return "\n".join([*lines, f"loss {loss:.2f}"]), torch.equal(chosen, truth)
 
     def _named(self, chosen: Tensor) -> list[tuple[str, ...]]:
         """The names in each row of bool (N, C); a combination is put together once."""
         packed = np.packbits(chosen.numpy(), axis=1)
-        keys = np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8))).view(np.uint64)  # 64 classes a number
+        keys = np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8))).view(np.uint64)  # 64 classes per number
         axis = 0 if keys.shape[1] > 1 else None  # plain numbers are sorted much faster than rows of them
         _, first, places = np.unique(keys, axis=axis, return_index=True, return_inverse=True)
         names = [tuple(self.classes[c] for c in chosen[row].nonzero()[:, 0].tolist()) for row in first.tolist()]

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from torch import Tensor
 
 from learnkit.errors import UsageError
-from learnkit.interpretation.items import Interpretation, plain_number
+from learnkit.interpretation.items import Interpretation
+from learnkit.interpretation.naming import plain_number
 from learnkit.metrics.curves import PRCurve, ROCCurve, pr_curve, roc_curve
 from learnkit.text import shortened
 
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["ScoredInterpretation"]
+__all__ = ["ProbabilisticInterpretation"]
 
-MOST_NAMED = 10  # classes without items
+MAX_NAMED = 10  # classes without items
 
 
-class ScoredInterpretation(Interpretation):
+class ProbabilisticInterpretation(Interpretation):
     """An interpretation of probabilities of classes.
 
     Attributes:
@@ -77,28 +78,29 @@ class ScoredInterpretation(Interpretation):
         from learnkit.interpretation.grad_cam import grad_cam
 
         i, class_index = self._checked(i), plain_number(class_index)
-        if self.model is None or self.input is None:
+        model, input_of = self.source.model, self.source.input
+        if model is None or input_of is None:
             raise UsageError("grad_cam: there is no model here", fix="Make the interpretation with learn.interpret().")
-        return grad_cam(self.model, self.input(i), class_index)
+        return grad_cam(model, input_of(i), class_index)
 
     def plot_grad_cam(self, i: int, class_index: int | None = None) -> "Figure":
-        """Item i, and beside it where the model sees a class: the most probable one without `class_index`.
+        """Item i, and next to it where the model sees a class: the most probable one without `class_index`.
 
         Raises:
-            UsageError: there is no such item or class, no picture of it, or this was not made from a learner.
+            UsageError: there is no such item or class, no image of it, or this was not made from a learner.
         """
-        from learnkit.plots.heat_map import heat_map_figure
+        from learnkit.plots.overlays import heat_map_figure
 
         i, class_index = self._checked(i), plain_number(class_index)
         heat = self.grad_cam(i, class_index)
         c = int(self.probs[i].argmax()) if class_index is None else class_index
-        return heat_map_figure(self._drawn(i), heat, f"{self.classes[c]}, p {self.probs[i, c]:.2f}")
+        return heat_map_figure(self._image(i), heat, f"{self.classes[c]}, p {self.probs[i, c]:.2f}")
 
     def _without_items(self) -> dict[str, object]:
-        """What main_numbers says of the classes without items; nothing where there are none."""
+        """The classes without items as a main number; nothing where there are none."""
         missing = [name for c, name in enumerate(self.classes) if not self._are_there(c).any()]
-        more = f" ({len(missing)} of {len(self.classes)})" if len(missing) > MOST_NAMED else ""
-        return {"classes without items": shortened(missing, MOST_NAMED) + more} if missing else {}
+        more = f" ({len(missing)} of {len(self.classes)})" if len(missing) > MAX_NAMED else ""
+        return {"classes without items": shortened(missing, MAX_NAMED) + more} if missing else {}
 
     def _curves(self, curve_of: Callable[[Any, Any], Any]) -> Iterator[tuple[int, Any]]:
         for c in range(len(self.classes)):
@@ -111,5 +113,5 @@ class ScoredInterpretation(Interpretation):
                 "probs: the shape",
                 got=tuple(self.probs.shape),
                 expected=f"{expected}: {expected[0]} items, {expected[1]} classes",
-                fix="Give the model one output a class, and the data every class there is.",
+                fix="Give the model one output per class, and the data every class there is.",
             )

@@ -4,11 +4,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from learnkit.data.tasks import Regression
 from learnkit.errors import UsageError
-from learnkit.interpretation.items import Input, Interpretation, Name, Picture
+from learnkit.interpretation.item_source import ItemSource
+from learnkit.interpretation.items import Interpretation
+from learnkit.interpretation.learners import Predicts
 from learnkit.types import DatasetType
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["RegressionInterpretation"]
 
 
-@dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
+@dataclass(frozen=True, eq=False)  # tensors have no single truth value
 class RegressionInterpretation(Interpretation):
     """Predictions of numbers, made once, and the questions one asks of them.
 
@@ -27,28 +29,20 @@ class RegressionInterpretation(Interpretation):
         targets: (N, n).
         losses: (N,).
         names: n names.
-        picture: gives item i as uint8 (H, W, 3), where there are pictures.
-        name: gives what item i is called.
-        model: what made the predictions.
-        input: gives item i as the model sees it.
-        part: of the data, such as "validation set"; empty where that is not known.
+        source: of the items: images, names, inputs and model, where there are any.
 
     Raises:
         UsageError: the shapes and the names do not fit each other.
     """
 
     kind: ClassVar[type] = Regression
-    caption: ClassVar[str] = "predicted / actual, loss"
+    caption: ClassVar[str] = "actual / predicted, loss"
 
     preds: Tensor
     targets: Tensor
     losses: Tensor
     names: tuple[str, ...] = ("value",)
-    picture: Picture | None = field(default=None, repr=False)
-    name: Name | None = field(default=None, repr=False)
-    model: nn.Module | None = field(default=None, repr=False)
-    input: Input | None = field(default=None, repr=False)
-    part: str = field(default="", repr=False)
+    source: ItemSource = field(default=ItemSource(), repr=False)
 
     def __post_init__(self) -> None:
         n = len(self.losses)
@@ -59,18 +53,18 @@ class RegressionInterpretation(Interpretation):
                 raise UsageError(f"{name}: the shape", got=tuple(part.shape), expected=expected)
 
     @classmethod
-    def from_learner(cls, learn: Any, ds_type: DatasetType = DatasetType.Valid) -> Self:
+    def from_learner(cls, learn: Predicts, ds_type: DatasetType = DatasetType.Valid) -> Self:
         """Predict a part of the learner's data.
 
         Raises:
             WrongTypeError: the data's task is not a regression.
-            UsageError: the part has no labels, or the data does not say what its targets are.
+            UsageError: the part has no labels, or the data does not specify what its targets are.
         """
         task = cls._task(learn)
         preds, targets, losses = cls._predicted(learn, ds_type)
         n = len(losses)  # (N,) of one number is (N, 1)
         preds, targets = preds.reshape(n, -1), targets.reshape(n, -1)
-        return cls(preds, targets, losses, tuple(task.names), **cls._items(learn, ds_type))
+        return cls(preds, targets, losses, tuple(task.names), ItemSource.from_learner(learn, ds_type))
 
     def main_numbers(self) -> dict[str, object]:
         """The errors of each name."""
@@ -82,7 +76,7 @@ class RegressionInterpretation(Interpretation):
         return {"task": f"numbers: {', '.join(self.names)}", "mean loss": f"{self.losses.double().mean():.4g}", **texts}
 
     def regression_report(self) -> "pd.DataFrame":
-        """A row a name, columns mae, rmse, r2, bias (mean of prediction less target), n (items).
+        """One row per name, columns mae, rmse, r2, bias (mean of prediction less target), n (items).
 
         r2, the share of the targets' variance that is explained, is nan where the targets are all the same.
         """
@@ -106,18 +100,18 @@ class RegressionInterpretation(Interpretation):
         return self.preds.double() - self.targets.double()
 
     def plot_predictions(self) -> "Figure":
-        """Predicted against actual, a panel a name; a line where they are equal."""
+        """Predicted against actual, one panel per name; a line where they are equal."""
         from learnkit.plots.evaluation import predicted_against_actual
 
         return predicted_against_actual(self.targets.double().numpy(), self.preds.double().numpy(), self.names)
 
     def plot_residuals(self) -> "Figure":
-        """How often the prediction is off by how much, a panel a name."""
+        """How often the prediction is off by how much, one panel per name."""
         from learnkit.plots.evaluation import residual_histograms
 
         return residual_histograms(self.residuals.numpy(), self.names)
 
-    def _answers(self, indices: Tensor) -> dict[str, Any]:
+    def _prediction_columns(self, indices: Tensor) -> dict[str, Any]:
         """A number each, or a tuple of them where there are several names."""
         parts = {"prediction": self.preds[indices], "target": self.targets[indices]}
         if len(self.names) == 1:
@@ -135,5 +129,5 @@ class RegressionInterpretation(Interpretation):
     def _title(self, i: int, loss: float) -> tuple[str, None]:
         pairs = zip(self.names, self.preds[i].tolist(), self.targets[i].tolist(), strict=True)
         is_one = len(self.names) == 1
-        lines = [f"{'' if is_one else f'{name} '}{predicted:.4g} / {actual:.4g}" for name, predicted, actual in pairs]
+        lines = [f"{'' if is_one else f'{name} '}{actual:.4g} / {predicted:.4g}" for name, predicted, actual in pairs]
         return "\n".join([*lines, f"loss {loss:.2g}"]), None

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from learnkit.checks import check_int
 from learnkit.data.segmentation import Segmentation
 from learnkit.errors import DataError, UsageError
-from learnkit.interpretation.items import Input, Interpretation, Name, Picture
+from learnkit.interpretation.item_source import ItemSource
+from learnkit.interpretation.items import Interpretation, no_labels
+from learnkit.interpretation.learners import Predicts
 from learnkit.metrics.counts import f_of, jaccard_of, precision_of, recall_of
 from learnkit.metrics.rates import most_frequent_pairs
 from learnkit.types import DatasetType
@@ -21,10 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["SegmentationInterpretation"]
 
-MOST_NAMED = 3  # classes of a mask in the table
+MAX_NAMED = 3  # classes of a mask in the table
 
 
-@dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
+@dataclass(frozen=True, eq=False)  # tensors have no single truth value
 class SegmentationInterpretation(Interpretation):
     """Predicted masks, made once, and the questions one asks of them; probabilities are not kept.
 
@@ -34,7 +36,7 @@ class SegmentationInterpretation(Interpretation):
         losses: (N,), the mean over the pixels of an item that are not ignored.
         classes: C names.
         ignored: the target of pixels that do not count; it may be one of the classes, which then is not measured.
-        picture, name, model, input, part: as for every Interpretation.
+        source: of the items: images, names, inputs and model, where there are any.
 
     Raises:
         UsageError: shapes that do not fit each other, or numbers that are of no class.
@@ -47,16 +49,12 @@ class SegmentationInterpretation(Interpretation):
     losses: Tensor
     classes: tuple[str, ...]
     ignored: int | None = None
-    picture: Picture | None = field(default=None, repr=False)
-    name: Name | None = field(default=None, repr=False)
-    model: nn.Module | None = field(default=None, repr=False)
-    input: Input | None = field(default=None, repr=False)
-    part: str = field(default="", repr=False)
+    source: ItemSource = field(default=ItemSource(), repr=False)
 
     def __post_init__(self) -> None:
         if self.preds.ndim != 3 or self.preds.shape != self.targets.shape:
-            got = f"got {tuple(self.preds.shape)} and targets {tuple(self.targets.shape)}"
-            raise UsageError(f"preds: {got}, expected (N, H, W) of both")
+            shapes = (tuple(self.preds.shape), tuple(self.targets.shape))
+            raise UsageError("preds and targets: the shapes", got=shapes, expected="(N, H, W) of both")
         self._check_losses(len(self.preds))
         for name, masks in (("preds", self.preds), ("targets", self.targets)):
             if masks.dtype != torch.uint8:
@@ -68,24 +66,23 @@ class SegmentationInterpretation(Interpretation):
                 raise UsageError(name, got=wrong[0], expected=f"class numbers from 0 to {len(self.classes) - 1}")
 
     @classmethod
-    def from_learner(cls, learn: Any, ds_type: DatasetType = DatasetType.Valid) -> Self:
+    def from_learner(cls, learn: Predicts, ds_type: DatasetType = DatasetType.Valid) -> Self:
         """Predict a part of the learner's data, batch by batch: of each only the masks and losses are kept.
 
         Raises:
-            WrongTypeError: the data's task is not a class a pixel.
+            WrongTypeError: the data's task is not one class per pixel.
             UsageError: the part has no labels, or outputs and masks are of different sizes.
         """
         task = cls._task(learn)
         try:
             batches = [
-                (answers, targets.to(torch.uint8), losses)
-                for answers, targets, losses in learn.predict_iter(ds_type, activ=_class_numbers, with_loss=True)
+                (preds, targets.to(torch.uint8), losses)
+                for preds, targets, losses in learn.predict_iter(ds_type, activ=_class_numbers, with_loss=True)
             ]
         except DataError as error:
             if any(targets is not None for _, targets in learn.predict_iter(ds_type, n_batch=1)):
                 raise
-            name = DatasetType(ds_type).name
-            raise UsageError(f"interpret: the set {name} has no labels", fix="Use learn.predict_iter.") from error
+            raise no_labels(ds_type) from error
         preds, targets, losses = (torch.cat(parts) for parts in zip(*batches, strict=True))
         return cls(
             preds,
@@ -93,7 +90,7 @@ class SegmentationInterpretation(Interpretation):
             losses,
             tuple(task.classes),
             task.ignored,
-            **cls._items(learn, ds_type),
+            ItemSource.from_learner(learn, ds_type),
         )
 
     def main_numbers(self) -> dict[str, object]:
@@ -123,7 +120,7 @@ class SegmentationInterpretation(Interpretation):
         return most_frequent_pairs(self.confusion_matrix().fill_diagonal_(0), self.classes, min_val)
 
     def iou(self) -> "pd.DataFrame":
-        """One row a class, and their mean: iou, dice, precision, recall, pixels (of the target), over all items.
+        """One row per class, and their mean: iou, dice, precision, recall, pixels (of the target), over all items.
 
         A class neither in the targets nor predicted has nan, as the ignored class has; the mean leaves them out. So it
         does a precision without predictions and a recall without targets.
@@ -131,8 +128,8 @@ class SegmentationInterpretation(Interpretation):
         import pandas as pd
 
         counts = self.confusion_matrix()
-        right, wanted, answered = (part.double() for part in (counts.diagonal(), counts.sum(1), counts.sum(0)))
-        wrong, missed = answered - right, wanted - right
+        right, wanted, chosen = (part.double() for part in (counts.diagonal(), counts.sum(1), counts.sum(0)))
+        wrong, missed = chosen - right, wanted - right
         columns = {
             name: (top / bottom).numpy()  # 0 / 0 is nan
             for name, (top, bottom) in {
@@ -145,52 +142,49 @@ class SegmentationInterpretation(Interpretation):
         table = pd.DataFrame(columns, index=list(self.classes))
         if self.ignored is not None and self.ignored < len(self.classes):
             table.iloc[self.ignored] = np.nan
-        table = pd.concat([table, table.mean().to_frame("mean").T])  # a class may bear the name
+        table = pd.concat([table, table.mean().to_frame("mean").T])  # a class may have the name
         table["pixels"] = [*counts.sum(1).tolist(), int(counts.sum())]
         return table
 
     def plot_top_losses(self, k: int, largest: bool = True) -> "Figure":
-        """A row an item, that with the largest (or smallest) loss first: picture, target, prediction, errors.
+        """One row per item, that with the largest (or smallest) loss first: image, target, prediction, errors.
 
         All of them when there are fewer than k. Errors are vermilion, ignored pixels gray.
 
         Raises:
-            UsageError: k is not an integer above 0, or the items have no pictures.
+            UsageError: k is not an integer above 0, or the items have no images.
         """
         check_int("k", k, 1)
         _, indices = self.top_losses(min(k, len(self.losses)), largest)
         return self._rows_of(indices.tolist())
 
     def plot_errors(self, i: int) -> "Figure":
-        """Picture, target, prediction and errors of item i.
+        """Image, target, prediction and errors of item i.
 
         Raises:
-            UsageError: there is no such item, or it has no picture.
+            UsageError: there is no such item, or it has no image.
         """
         return self._rows_of([self._checked(i)])
 
     def _rows_of(self, items: list[int]) -> "Figure":
         from learnkit.plots import image_grid, overlaid
 
-        pictures, titles = [], []
+        images, titles = [], []
         for i in items:
-            picture, masks = self._picture_of(i), (self.targets[i].numpy(), self.preds[i].numpy())
-            pictures += [picture, *(overlaid(picture, mask, self.ignored) for mask in masks), self._drawn(i)]
+            image, masks = self._image(i), (self.targets[i].numpy(), self.preds[i].numpy())
+            images += [image, *(overlaid(image, mask, self.ignored) for mask in masks), self.error_image(i)]
             titles += [f"loss {self.losses[i]:.3g}", "target", "prediction", self._summary(i)]
         shown = np.unique(torch.stack([self.targets[items], self.preds[items]]).numpy())
         names = [name if number in shown and number != self.ignored else "" for number, name in enumerate(self.classes)]
-        return image_grid(pictures, titles, columns=4, legend=names)
+        return image_grid(images, titles, columns=4, legend=names)
 
-    def _picture_of(self, i: int) -> "np.ndarray[Any, Any]":
-        return super()._drawn(i)
+    def error_image(self, i: int) -> "np.ndarray[Any, Any]":
+        """The image of item i with its errors laid over it, uint8 (H, W, 3)."""
+        from learnkit.plots.overlays import mistakes_over
 
-    def _drawn(self, i: int) -> "np.ndarray[Any, Any]":
-        """The errors of item i over its picture."""
-        from learnkit.plots.mistakes import mistakes_over
+        return mistakes_over(self._image(i), self.preds[i].numpy(), self.targets[i].numpy(), self.ignored)
 
-        return mistakes_over(self._picture_of(i), self.preds[i].numpy(), self.targets[i].numpy(), self.ignored)
-
-    def _answers(self, indices: Tensor) -> dict[str, Any]:
+    def _prediction_columns(self, indices: Tensor) -> dict[str, Any]:
         masks = {"prediction": self.preds, "target": self.targets}
         return {name: [self._named(mask[i]) for i in indices.tolist()] for name, mask in masks.items()}
 
@@ -232,7 +226,7 @@ class SegmentationInterpretation(Interpretation):
         counts = torch.bincount(mask.flatten().int(), minlength=256)[: len(self.classes)]
         if self.ignored is not None and self.ignored < len(counts):
             counts[self.ignored] = 0
-        order = counts.argsort(descending=True, stable=True)[:MOST_NAMED].tolist()
+        order = counts.argsort(descending=True, stable=True)[:MAX_NAMED].tolist()
         return ", ".join(self.classes[number] for number in order if counts[number])
 
 

@@ -1,4 +1,4 @@
-"""Thresholds: for each label the one above which answering yes gives the best F score."""
+"""Decision thresholds: for each label the one with the best F score."""
 
 import math
 
@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from learnkit.checks import check_number
 from learnkit.errors import UsageError
 from learnkit.metrics.curves import ranked_counts
 
@@ -15,7 +16,7 @@ __all__ = ["beta_of", "fit_thresholds"]
 def fit_thresholds(
     probs: Tensor, targets: Tensor, beta: float = 1.0, default: float | tuple[float, ...] = 0.5
 ) -> tuple[float, ...]:
-    """One threshold a class, yes being what is strictly above it, of which no other gives a higher F-beta here.
+    """One threshold per class; no other gives a higher F-beta here. An item has a class if it is strictly above it.
 
     Every distinct probability is tried. The threshold lies halfway to the next lower one; of several that are as good,
     the highest is taken.
@@ -24,10 +25,10 @@ def fit_thresholds(
         probs: (N, C).
         targets: (N, C), 0 or 1.
         beta: how many times as important recall is as precision.
-        default: for a class without items, about which this data says nothing; one number, or one a class.
+        default: for a class without items, about which nothing is known here; one number, or one per class.
 
     Raises:
-        UsageError: shapes that do not fit each other, a probability that is nan, or a beta that is no number above 0.
+        UsageError: shapes that do not match, a probability that is nan, or a beta that is not a number above 0.
 
     >>> import torch
     >>> fit_thresholds(torch.tensor([[0.75], [0.25], [0.125]]), torch.tensor([[1], [1], [0]]))
@@ -37,8 +38,7 @@ def fit_thresholds(
         raise UsageError(
             "targets: the shape", got=tuple(targets.shape), expected=f"that of probs, {tuple(probs.shape)}"
         )
-    if not (isinstance(beta, int | float) and 0 < beta < math.inf):
-        raise UsageError("beta", got=beta, expected="a number above 0")
+    check_number("beta", beta, "(0, inf)")
     scores, are_there = probs.detach().float().cpu().numpy(), (targets > 0.5).cpu().numpy()
     defaults = default if isinstance(default, tuple) else (default,) * probs.shape[1]
     return tuple(_best(scores[:, c], are_there[:, c], beta, other) for c, other in enumerate(defaults))
@@ -48,7 +48,7 @@ def beta_of(metric: str) -> float:
     """The beta of the name of an F score.
 
     Raises:
-        UsageError: a name that is none.
+        UsageError: a name of another metric.
 
     >>> beta_of("f1"), beta_of("f0.5")
     (1.0, 0.5)

@@ -103,6 +103,7 @@ class Trainer:
         check_metrics(self.metrics, dls, self.loss_func)
         self.recorder = Recorder()
         self.callbacks: list[Callback] = []
+        self.fit_callbacks: list[Callback] = []  # those of the last fit alone
         self.add_cb(*as_list(callbacks))
         factory_wd = opt_func.keywords.get("weight_decay") if isinstance(opt_func, partial) else None
         self.wd = wd if factory_wd is None else factory_wd
@@ -152,7 +153,7 @@ class Trainer:
         check_trainable(self.model)
         state = self._state(self._ready_optimizer(), epochs, lr, wd)
         state.start_epoch, state.first_epoch = start_epoch, self.epoch - start_epoch
-        running = CallbackList([*self._own_callbacks(chosen), *chosen])
+        running, self.fit_callbacks = CallbackList([*self._own_callbacks(chosen), *chosen]), chosen
         given = {"epochs": epochs, "lr": state.rates, "wd": self.wd if wd is None else wd, "start_epoch": start_epoch}
         checkpoints = prepare(self, state, running, given, checkpoint_every, resume)
         try:

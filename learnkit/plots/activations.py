@@ -1,4 +1,4 @@
-"""What a model's modules put out, batch by batch."""
+"""The outputs of a model's modules, batch by batch."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["activation_curves", "activation_histogram"]
 
-MOST_NAMED = 12  # modules up to which each has a name in the legend
+MAX_NAMED = 12  # modules up to which each has a name in the legend
 
 
 def activation_curves(of_modules: Mapping[str, Sequence[tuple[int, float, float, float]]]) -> "Figure":
-    """Three panels, a line a module from light (first) to dark (last): mean, standard deviation and share near zero.
+    """Three panels with one line per module, the first lightest: mean, standard deviation and share near zero.
 
     Args:
         of_modules: by module name, (batch, mean, deviation, share) of each batch.
@@ -38,7 +38,7 @@ def activation_curves(of_modules: Mapping[str, Sequence[tuple[int, float, float,
         axes = panel(figure, "batches", label, (1, 3, place))
         for shade, (name, rows) in zip(shades, of_modules.items(), strict=True):
             axes.plot([row[0] for row in rows], [row[place] for row in rows], color=shade, linewidth=1.2, label=name)
-    if len(of_modules) <= MOST_NAMED:
+    if len(of_modules) <= MAX_NAMED:
         handles = figure.axes[0].get_lines()
         names = [name or "model" for name in of_modules]
         figure.legend(handles, names, loc="outside lower center", ncols=min(6, len(names)), fontsize=8, frameon=False)
@@ -46,7 +46,7 @@ def activation_curves(of_modules: Mapping[str, Sequence[tuple[int, float, float,
 
 
 def activation_histogram(batches: Sequence[int], counts: npt.NDArray[np.float32], highest: float) -> "Figure":
-    """A column a batch, from 0 at the bottom to `highest`; the darker, the more numbers, on a log scale.
+    """One column per batch, from 0 at the bottom to `highest`; the darker, the more numbers, on a log scale.
 
     Args:
         batches: the numbers of the batches, in even steps.

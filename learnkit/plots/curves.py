@@ -37,32 +37,33 @@ def epoch_curves(train: Sequence[float], valid: Sequence[float]) -> "Figure":
 
     figure = new_figure(7, 4)
     axes = panel(figure, "epoch", "loss")
-    for losses, colour, label in ((train, BLUE, "training"), (valid, ORANGE, "validation")):
+    for losses, color, label in ((train, BLUE, "training"), (valid, ORANGE, "validation")):
         if len(losses):
-            axes.plot(range(len(losses)), losses, color=colour, linewidth=2, marker="o", markersize=4, label=label)
+            axes.plot(range(len(losses)), losses, color=color, linewidth=2, marker="o", markersize=4, label=label)
     axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.legend(frameon=False)
     return figure
 
 
 def lr_curve(lrs: Sequence[float], losses: Sequence[float], suggestions: Mapping[str, tuple[float, float]]) -> "Figure":
-    """Loss against learning rate, the rate on a log scale; suggestions as name -> (rate, loss)."""
+    """Loss against learning rate, the rate on a log scale; suggestions, name -> (rate, loss), are ever wider rings."""
     from learnkit.plots.figure import BLUE, new_figure
 
     figure = new_figure(7, 4)
     axes = panel(figure, "learning rate", "smoothed loss")
     axes.set_xscale("log")
     axes.plot(lrs, losses, color=BLUE, linewidth=2)
-    looks = (("#D55E00", "o"), ("#009E73", "s"), ("#CC79A7", "D"), ("#E69F00", "^"))
-    for (name, (lr, loss)), (colour, marker) in zip(suggestions.items(), itertools.cycle(looks), strict=False):
-        axes.plot([lr], [loss], marker, color=colour, markersize=8, label=f"{name} {lr:.2g}")
+    colors = itertools.cycle(("#D55E00", "#009E73", "#CC79A7", "#E69F00"))
+    for place, ((name, (lr, loss)), color) in enumerate(zip(suggestions.items(), colors, strict=False)):
+        ring = {"markersize": 7 + 6 * place, "markerfacecolor": "none" if place else color, "markeredgewidth": 2}
+        axes.plot([lr], [loss], "o", color=color, linestyle="none", label=f"{name} {lr:.2g}", **ring)
     if suggestions:
         axes.legend(frameon=False)
     return figure
 
 
 def schedule_curves(lrs: Sequence[float], momenta: Sequence[float] | None) -> "Figure":
-    """The learning rate of each batch, and the momentum beside it when there is one."""
+    """The learning rate of each batch, and the momentum next to it when there is one."""
     from learnkit.plots.figure import BLUE, ORANGE, new_figure
 
     figure = new_figure(10 if momenta is not None else 6, 3.5)
@@ -76,7 +77,7 @@ def schedule_curves(lrs: Sequence[float], momenta: Sequence[float] | None) -> "F
 
 
 def metric_curves(history: Mapping[str, Sequence[float]]) -> "Figure":
-    """One panel a metric, epoch by epoch.
+    """One panel per metric, epoch by epoch.
 
     Raises:
         UsageError: there are no metrics.

@@ -1,4 +1,4 @@
-"""How good predictions are: ROC and precision-recall curves, answers by class, predicted against actual numbers."""
+"""How good predictions are: confusion matrix, ROC and precision-recall curves, counts by label, residuals."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -8,39 +8,42 @@ import numpy.typing as npt
 
 from learnkit.errors import UsageError
 from learnkit.plots.curves import panel
-from learnkit.plots.pictures import plain, shortened
+from learnkit.plots.images import label_text
 
 if TYPE_CHECKING:
     from learnkit.plots.figure import Figure
 
-__all__ = ["label_bars", "predicted_against_actual", "ranking_curves", "residual_histograms"]
+__all__ = ["confusion_matrix", "label_bars", "predicted_against_actual", "ranking_curves", "residual_histograms"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Line: TypeAlias = tuple[str, Floats, Floats, float]  # name, x rising, y, area
 
-# Okabe and Ito's colours, but for the yellow; from the eighth line on they come again, dashed.
+# Okabe and Ito's colors, but for the yellow; from the eighth line on they come again, dashed.
 LOOKS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-MOST_LINES = 10
-WORST = 5
-POINTS = 1000  # of a line: more are not seen
-MOST_BARS = 30
-MOST_DOTS = 5000
-MOST_NAMED = 3
+MAX_LINES = 10
+N_WORST = 5
+MAX_POINTS = 1000  # of a line: more are not seen
+MAX_BARS = 30
+MAX_DOTS = 5000
+MAX_NAMED = 3
+MAX_NUMBERED = 25  # classes up to which the cells of a confusion matrix hold their numbers
+MAX_TICKS = 60
+DARK = 0.72  # the shade of Blues above which white is easier to read than black
 
 
 def ranking_curves(
     lines: Iterable[Line], xlabel: str, ylabel: str, area_name: str, *, has_diagonal: bool = False
 ) -> "Figure":
-    """A curve a class; of more than ten their mean and the five of the smallest area.
+    """One curve per class; of more than ten their mean and the five of the smallest area.
 
-    A class whose area is nan is left out, which is said above.
+    A class whose area is nan is left out, and named in the title.
 
     Args:
         lines: (name, x, y, area) of each class, x and y from 0 to 1, x never falling.
         xlabel: what x is.
         ylabel: what y is.
         area_name: what the area is called in the legend.
-        has_diagonal: draw what chance would give.
+        has_diagonal: draw the line of random guessing.
     """
     from learnkit.plots.figure import new_figure
 
@@ -57,30 +60,79 @@ def ranking_curves(
     if has_diagonal:
         axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle=":", label="chance")
     drawn = kept
-    if len(kept) > MOST_LINES:
-        drawn = sorted(kept, key=lambda line: line[3])[:WORST]
+    if len(kept) > MAX_LINES:
+        drawn = sorted(kept, key=lambda line: line[3])[:N_WORST]
         areas = float(np.mean([area for *_, area in kept]))
         label = f"mean of {len(kept)} classes ({area_name} {areas:.3f})"
         axes.plot(*_mean_line(kept), color="black", linewidth=3, label=label)
     for number, (name, x, y, area) in enumerate(drawn):
         axes.plot(
             x, y, color=LOOKS[number % len(LOOKS)], linestyle="--" if number >= len(LOOKS) else "-",
-            linewidth=1.6, label=f"{plain(shortened(name))} ({area_name} {area:.3f})",
+            linewidth=1.6, label=f"{label_text(name)} ({area_name} {area:.3f})",
         )  # fmt: skip
     if kept:
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False)
-    told = "each class against the others" if drawn is kept else f"the {WORST} worst classes and the mean"
+    title = "each class against the others" if drawn is kept else f"the {N_WORST} worst classes and the mean"
     if missing:
-        names = ", ".join(map(shortened, missing[:MOST_NAMED])) + (", …" if len(missing) > MOST_NAMED else "")
-        told += f"\nleft out, for want of items or of others: {len(missing)} of {len(missing) + len(kept)}, {names}"
-    figure.suptitle(plain(told), fontsize=10)
+        names = ", ".join(map(label_text, missing[:MAX_NAMED])) + (", …" if len(missing) > MAX_NAMED else "")
+        title += f"\nleft out, without items or without others: {len(missing)} of {len(missing) + len(kept)}, {names}"
+    figure.suptitle(title, fontsize=10)
     return figure
+
+
+def confusion_matrix(counts: npt.NDArray[np.int64], classes: Sequence[str], normalize: bool = False) -> "Figure":
+    """Rows are the actual classes, columns the predicted ones; the shade of a cell is its share of the row.
+
+    Args:
+        counts: (C, C).
+        classes: C names.
+        normalize: show shares of each row; a row without items stays empty.
+    """
+    from learnkit.plots.figure import new_figure
+
+    n = len(classes)
+    sums = counts.sum(1, keepdims=True)
+    shares = np.divide(counts, sums, out=np.zeros(counts.shape), where=sums > 0)
+    names = [label_text(name) for name in classes]
+    longest = max(map(len, names))
+    side = min(14.0, max(4.5, 1.6 + 0.42 * n + 0.075 * longest))
+    figure = new_figure(side, side)
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    step = -(-n // MAX_TICKS)
+    small = 9 if n <= MAX_NUMBERED else 7
+    axes.set_xticks(range(0, n, step), names[::step], rotation=90 if longest > 2 else 0, fontsize=small)
+    axes.set_yticks(range(0, n, step), names[::step], fontsize=small)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("actual")
+    # Over the whole figure, not over the axes: long class names leave those too narrow for it.
+    figure.suptitle("Confusion matrix" + (", share of each actual class" if normalize else ""), fontsize=11)
+    if n <= MAX_NUMBERED:
+        _write_numbers(axes, counts, shares, sums[:, 0], normalize)
+    return figure
+
+
+def _write_numbers(
+    axes: Any,
+    counts: npt.NDArray[np.int64],
+    shares: npt.NDArray[np.float64],
+    sums: npt.NDArray[np.int64],
+    normalize: bool,
+) -> None:
+    for (row, column), count in np.ndenumerate(counts):
+        if normalize and not sums[row]:
+            continue
+        text = f"{shares[row, column]:.2f}" if normalize else str(count)
+        if not count:
+            text = "" if not normalize else "0"
+        color = "white" if shares[row, column] > DARK else "black"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
 
 
 def label_bars(
     classes: Sequence[str], found: npt.NDArray[np.int64], invented: npt.NDArray[np.int64], missed: npt.NDArray[np.int64]
 ) -> "Figure":
-    """A bar a class: items found, then missed, and to the left of 0 those it was invented for.
+    """One bar per class: items found, then missed, and to the left of 0 those it was invented for.
 
     Args:
         classes: C names; of more than thirty, those of the most mistakes are shown.
@@ -91,8 +143,8 @@ def label_bars(
     from learnkit.plots.figure import BLUE, ORANGE, new_figure
 
     chosen = np.arange(len(classes))
-    if len(classes) > MOST_BARS:
-        chosen = np.sort(np.argsort(-(invented + missed), kind="stable")[:MOST_BARS])
+    if len(classes) > MAX_BARS:
+        chosen = np.sort(np.argsort(-(invented + missed), kind="stable")[:MAX_BARS])
     figure = new_figure(7, 1.4 + 0.26 * len(chosen))
     axes = panel(figure, "items", "")
     axes.set_axisbelow(True)
@@ -101,7 +153,7 @@ def label_bars(
     axes.barh(places, missed[chosen], left=found[chosen], color="#9AC6E0", label="missed")
     axes.barh(places, -invented[chosen], color=ORANGE, label="invented")
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(places, [plain(shortened(classes[c])) for c in chosen.tolist()], fontsize=8)
+    axes.set_yticks(places, [label_text(classes[c]) for c in chosen.tolist()], fontsize=8)
     axes.invert_yaxis()
     axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -112,7 +164,7 @@ def label_bars(
 
 
 def predicted_against_actual(actual: Floats, predicted: Floats, names: Sequence[str]) -> "Figure":
-    """A panel a name: a dot an item, or where there are many the number of items by shade; a line where both agree.
+    """One panel per name: one dot per item, or shades for how many; a line where both agree.
 
     Args:
         actual: (N, n).
@@ -126,7 +178,7 @@ def predicted_against_actual(actual: Floats, predicted: Floats, names: Sequence[
         x, y = actual[:, place], predicted[:, place]
         is_known = np.isfinite(x) & np.isfinite(y)
         x, y = x[is_known], y[is_known]
-        if len(x) > MOST_DOTS:
+        if len(x) > MAX_DOTS:
             cells = axes.hexbin(x, y, gridsize=50, bins="log", cmap="Blues", linewidths=0.1)
             figure.colorbar(cells, ax=axes, label="items")
         else:
@@ -138,7 +190,7 @@ def predicted_against_actual(actual: Floats, predicted: Floats, names: Sequence[
 
 
 def residual_histograms(residuals: Floats, names: Sequence[str]) -> "Figure":
-    """A panel a name: how often predictions are off by how much; a line at their mean.
+    """One panel per name: how often predictions are off by how much; a line at their mean.
 
     Args:
         residuals: (N, n), predicted less actual.
@@ -168,19 +220,19 @@ def _panels(names: Sequence[str], xlabel: str, ylabel: str) -> tuple["Figure", l
     figure = new_figure(max(5, 4 * columns), 4 * rows)
     panels = [panel(figure, xlabel, ylabel, (rows, columns, place)) for place in range(1, len(names) + 1)]
     for axes, name in zip(panels, names, strict=True):
-        axes.set_title(plain(shortened(name)), fontsize=10)
+        axes.set_title(label_text(name), fontsize=10)
     return figure, panels
 
 
 def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """At most about POINTS points of a line, evenly along its way, the first and the last among them."""
-    if len(x) <= POINTS:
+    """At most about MAX_POINTS points of a line, evenly along its way, the first and the last among them."""
+    if len(x) <= MAX_POINTS:
         return x, y
     way = np.concatenate([[0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
-    chosen = np.unique(np.searchsorted(way, np.linspace(0, way[-1], POINTS)).clip(max=len(x) - 1))
+    chosen = np.unique(np.searchsorted(way, np.linspace(0, way[-1], MAX_POINTS)).clip(max=len(x) - 1))
     return x[chosen], y[chosen]
 
 
 def _mean_line(lines: Sequence[Line]) -> tuple[Floats, Floats]:
-    grid = np.linspace(0, 1, POINTS)
+    grid = np.linspace(0, 1, MAX_POINTS)
     return grid, np.mean([np.interp(grid, x, y) for _, x, y, _ in lines], axis=0)

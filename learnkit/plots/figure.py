@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 __all__ = ["BLUE", "GRID", "ORANGE", "Figure", "new_figure"]
 
-BLUE, ORANGE, GRID = "#0072B2", "#D55E00", "#D9D9D9"  # told apart by colour-blind readers too (Okabe, Ito)
+BLUE, ORANGE, GRID = "#0072B2", "#D55E00", "#D9D9D9"  # distinguishable for color-blind readers too (Okabe, Ito)
 
 
 class Figure(matplotlib.figure.Figure):

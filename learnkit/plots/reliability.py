@@ -14,11 +14,15 @@ __all__ = ["reliability_diagram"]
 
 Column = npt.NDArray[np.float64]
 
+MIN_OPACITY = 0.2  # of the bar of a bin that has hardly any items
+
 
 def reliability_diagram(
     lower: Column, upper: Column, confidence: Column, accuracy: Column, n: Column, *, ece: float
 ) -> "Figure":
     """Accuracy of each bin of confidence, the gap to perfect calibration, and below it the share of items a bin holds.
+
+    The fewer items a bin has, the paler its bar.
 
     Args:
         lower, upper: edges of the bins, (B,).
@@ -36,7 +40,9 @@ def reliability_diagram(
     upper_axes.get_gridspec().set_height_ratios((3, 1))
     held = n > 0
     middle, width = ((lower + upper) / 2)[held], (upper - lower)[held]
-    upper_axes.bar(middle, accuracy[held], width, color=BLUE, edgecolor="white", linewidth=0.5)
+    weights = MIN_OPACITY + (1 - MIN_OPACITY) * n[held] / max(1.0, n.max(initial=0))
+    shades = [(BLUE, weight) for weight in weights.tolist()]
+    upper_axes.bar(middle, accuracy[held], width, color=shades, edgecolor="white", linewidth=0.5)
     gaps = (confidence - accuracy)[held]
     look: dict[str, Any] = {"facecolor": ORANGE, "edgecolor": ORANGE, "alpha": 0.35, "hatch": "//"}
     upper_axes.bar(middle, gaps, width, bottom=accuracy[held], linewidth=0.5, **look)

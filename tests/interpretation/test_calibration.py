@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from learnkit.errors import UsageError
-from learnkit.interpretation.calibration import COLDEST, HOTTEST, calibration_of, fit_temperature
+from learnkit.interpretation.calibration import MAX_TEMPERATURE, MIN_TEMPERATURE, calibration_of, fit_temperature
+from tests.doubles import refused
 
 
 def sampled(n: int = 4000, c: int = 5, scale: float = 1.0, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -40,7 +41,7 @@ def test_the_errors_of_two_bins_by_hand() -> None:
 @pytest.mark.parametrize("scale", [0.3, 1.0, 3.0])
 def test_the_errors_are_those_of_torchmetrics(n_bins: int, scale: float) -> None:
     raw, targets = sampled(1000, scale=scale)
-    probs = raw.double().softmax(1) * 0.999 + 0.0002  # torchmetrics has a bin of its own for those that are 1
+    probs = raw.double().softmax(1) * 0.999 + 0.0002  # torchmetrics has a separate bin for those that are 1
     found = calibration_of(probs, targets, n_bins)
     for norm, mine in (("l1", found.ece), ("max", found.mce)):
         expected = reference.multiclass_calibration_error(probs, targets, 5, n_bins=n_bins, norm=norm)
@@ -54,14 +55,14 @@ def test_probabilities_drawn_from_themselves_are_calibrated() -> None:
     assert calibration_of(raw.softmax(1), targets).ece < 0.015
 
 
-def test_answers_that_are_certain_and_right_have_no_error() -> None:
+def test_predictions_that_are_certain_and_right_have_no_error() -> None:
     found = calibration_of(torch.eye(3), torch.arange(3))
     assert (found.ece, found.mce, found.brier, found.nll) == (0, 0, 0, 0)
     assert found.bins["n"].tolist() == [0] * 14 + [3]
     assert found.bins["accuracy"].isna().sum() == 14
 
 
-def test_answers_that_are_certain_and_wrong_have_a_finite_likelihood() -> None:
+def test_predictions_that_are_certain_and_wrong_have_a_finite_likelihood() -> None:
     found = calibration_of(torch.eye(3), torch.tensor([1, 2, 0]))
     assert (found.ece, found.mce, found.brier) == (1, 1, 2)
     assert math.isfinite(found.nll)
@@ -76,7 +77,7 @@ def test_no_other_temperature_has_a_smaller_loss() -> None:
     raw, targets = sampled(500, scale=2)
     raw = raw.double()
     best = F.cross_entropy(raw / fit_temperature(raw, targets), targets)
-    others = [F.cross_entropy(raw / t, targets) for t in np.geomspace(COLDEST, HOTTEST, 400)]
+    others = [F.cross_entropy(raw / t, targets) for t in np.geomspace(MIN_TEMPERATURE, MAX_TEMPERATURE, 400)]
     assert best <= min(others)
 
 
@@ -91,17 +92,17 @@ def test_the_temperature_lowers_the_error_of_items_it_was_not_fitted_on() -> Non
 
 
 def test_outputs_without_a_mistake_do_not_run_away() -> None:
-    assert fit_temperature(5 * torch.eye(4), torch.arange(4)) == COLDEST
+    assert fit_temperature(5 * torch.eye(4), torch.arange(4)) == MIN_TEMPERATURE
 
 
 def test_outputs_worse_than_chance_get_the_highest_temperature() -> None:
-    assert fit_temperature(5 * torch.eye(4), (torch.arange(4) + 1) % 4) == HOTTEST
+    assert fit_temperature(5 * torch.eye(4), (torch.arange(4) + 1) % 4) == MAX_TEMPERATURE
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_half_precision_and_huge_outputs_are_taken(dtype: torch.dtype) -> None:
     raw, targets = torch.tensor([[300.0, 0.0]] * 4, dtype=dtype), torch.tensor([0, 0, 0, 1])
-    assert fit_temperature(raw, targets) == HOTTEST  # best would be 300 / log(3)
+    assert fit_temperature(raw, targets) == MAX_TEMPERATURE  # best would be 300 / log(3)
     assert fit_temperature(raw / 100, targets) == pytest.approx(3 / math.log(3), rel=0.01)
 
 
@@ -113,29 +114,30 @@ def test_what_needs_gradients_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outputs", "targets", "message"),
+    ("outputs", "targets", "got"),
     [
-        (torch.ones(2, 3), torch.zeros(3, dtype=torch.int64), r"got \(2, 3\) and targets \(3,\)"),
-        (torch.ones(0, 3), torch.zeros(0, dtype=torch.int64), "an item or more"),
-        (torch.ones(2, 1), torch.zeros(2, dtype=torch.int64), "two classes or more"),
-        (torch.ones(2), torch.zeros(2, dtype=torch.int64), r"expected \(N, C\)"),
-        (torch.ones(2, 3), torch.tensor([0, 3]), "targets: got 3, expected class numbers from 0 to 2"),
-        (torch.ones(2, 3), torch.tensor([0.0, 1.0]), "torch.float32"),
-        (torch.tensor([[0.5, torch.nan]]), torch.tensor([0]), "nan or infinite"),
+        (torch.ones(2, 3), torch.zeros(3, dtype=torch.int64), ((2, 3), (3,))),
+        (torch.ones(0, 3), torch.zeros(0, dtype=torch.int64), ((0, 3), (0,))),
+        (torch.ones(2, 1), torch.zeros(2, dtype=torch.int64), ((2, 1), (2,))),
+        (torch.ones(2), torch.zeros(2, dtype=torch.int64), ((2,), (2,))),
+        (torch.ones(2, 3), torch.tensor([0, 3]), 3),
+        (torch.ones(2, 3), torch.tensor([0.0, 1.0]), (torch.float32, (2,))),
+        (torch.tensor([[0.5, torch.nan]]), torch.tensor([0]), None),
     ],
 )
-def test_numbers_that_do_not_fit_each_other_are_refused(outputs: Tensor, targets: Tensor, message: str) -> None:
+def test_inconsistent_numbers_are_refused(outputs: Tensor, targets: Tensor, got: object) -> None:
     for question in (calibration_of, fit_temperature):
-        with pytest.raises(UsageError, match=message):
+        with pytest.raises(UsageError) as caught:
             question(outputs, targets)
+        assert caught.value.got == got
 
 
-def test_raw_outputs_are_no_probabilities() -> None:
-    with pytest.raises(UsageError, match="do not sum to 1"):
+def test_raw_outputs_are_not_probabilities() -> None:
+    with refused("probs: rows that do not sum to 1"):
         calibration_of(torch.tensor([[2.0, 1.0]]), torch.tensor([0]))
 
 
 @pytest.mark.parametrize("n_bins", [0, 2.5, True])
-def test_a_number_of_bins_that_is_none_is_refused(n_bins: object) -> None:
-    with pytest.raises(UsageError, match="n_bins: got"):
+def test_a_wrong_number_of_bins_is_refused(n_bins: object) -> None:
+    with refused("n_bins", got=n_bins):
         calibration_of(torch.eye(2), torch.arange(2), n_bins)  # type: ignore[arg-type]

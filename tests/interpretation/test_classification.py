@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from learnkit import ClassificationInterpretation, DataBunch, DatasetType, ImageDataBunch, Learner
 from learnkit.data.tasks import Classification
-from learnkit.errors import UsageError
+from learnkit.interpretation.item_source import ItemSource
+from tests.doubles import refused
 
 
 def interpretation(n: int = 40) -> ClassificationInterpretation:
@@ -56,31 +57,31 @@ def test_top_losses_are_sorted() -> None:
 
 
 @pytest.mark.parametrize("k", [0, -1, 41, 2.5, True])
-def test_a_number_of_losses_that_is_none_is_refused(k: object) -> None:
-    with pytest.raises(UsageError, match=r"k: got .* from 1 to 40"):
+def test_a_wrong_number_of_losses_is_refused(k: object) -> None:
+    with refused("k", got=k):
         interpretation().top_losses(k)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("probs", "targets", "losses", "message"),
+    ("probs", "targets", "losses", "what", "got"),
     [
-        (torch.eye(4)[:2], torch.tensor([0, 1]), torch.zeros(2), r"probs: the shape: got \(2, 4\), expected \(2, 3\)"),
-        (torch.eye(3), torch.tensor([0, 1]), torch.zeros(2), r"probs: the shape: got \(3, 3\), expected \(2, 3\)"),
-        (torch.eye(3), torch.tensor([0, 1, 2]), torch.zeros(3, 1), r"losses: the shape: got \(3, 1\)"),
-        (torch.eye(3), torch.tensor([0, 1, 3]), torch.zeros(3), "targets: got 3, expected class numbers from 0 to 2"),
-        (torch.eye(3), torch.tensor([0, -100, 1]), torch.zeros(3), "targets: got -100"),
-        (torch.eye(3), torch.eye(3), torch.zeros(3), r"targets: got torch.float32 of shape \(3, 3\)"),
+        (torch.eye(4)[:2], torch.tensor([0, 1]), torch.zeros(2), "probs: the shape", (2, 4)),
+        (torch.eye(3), torch.tensor([0, 1]), torch.zeros(2), "probs: the shape", (3, 3)),
+        (torch.eye(3), torch.tensor([0, 1, 2]), torch.zeros(3, 1), "losses: the shape", (3, 1)),
+        (torch.eye(3), torch.tensor([0, 1, 3]), torch.zeros(3), "targets", 3),
+        (torch.eye(3), torch.tensor([0, -100, 1]), torch.zeros(3), "targets", -100),
+        (torch.eye(3), torch.eye(3), torch.zeros(3), "targets", (torch.float32, (3, 3))),
     ],
 )
-def test_numbers_that_do_not_fit_each_other_are_refused(
-    probs: Tensor, targets: Tensor, losses: Tensor, message: str
+def test_inconsistent_numbers_are_refused(
+    probs: Tensor, targets: Tensor, losses: Tensor, what: str, got: object
 ) -> None:
-    with pytest.raises(UsageError, match=message):
+    with refused(what, got=got):
         ClassificationInterpretation(probs, targets, losses, ("a", "b", "c"))
 
 
-def test_without_pictures_the_losses_cannot_be_drawn() -> None:
-    with pytest.raises(UsageError, match="no pictures"):
+def test_without_images_the_losses_cannot_be_drawn() -> None:
+    with refused("plot_top_losses: these items have no images"):
         interpretation().plot_top_losses(4)
 
 
@@ -112,16 +113,16 @@ def test_the_model_runs_once(learn: Learner) -> None:
     assert calls == []
 
 
-def test_the_pictures_of_the_top_losses_are_those_of_their_items(learn: Learner) -> None:
+def test_the_images_of_the_top_losses_are_those_of_their_items(learn: Learner) -> None:
     interp = learn.interpret()
     figure = interp.plot_top_losses(4)
     for axes, loss, i in zip(figure.axes, *(part.tolist() for part in interp.top_losses(4)), strict=True):
         assert np.array_equal(axes.get_images()[0].get_array(), learn.dls.picture(DatasetType.Valid, i))
         actual, predicted = interp.classes[interp.targets[i]], interp.classes[interp.preds[i]]
         p = interp.probs[i, interp.targets[i]].item()
-        assert axes.get_title() == f"{predicted} / {actual}\nloss {loss:.2f}, p {p:.2f}"
-        assert interp.name is not None
-        assert f"/valid/{actual}/" in interp.name(i)
+        assert axes.get_title() == f"{actual} / {predicted}\nloss {loss:.2f}, p {p:.2f}"
+        assert interp.source.name is not None
+        assert f"/valid/{actual}/" in interp.source.name(i)
 
 
 def test_interpreting_reads_the_set_once(learn: Learner) -> None:
@@ -132,30 +133,30 @@ def test_interpreting_reads_the_set_once(learn: Learner) -> None:
 
 
 @pytest.mark.parametrize("k", [0, -1, 99.5, True, "4"])
-def test_a_number_of_pictures_that_is_none_is_refused(learn: Learner, k: object) -> None:
-    with pytest.raises(UsageError, match=r"k: got .* 1 or more"):
+def test_a_wrong_number_of_images_is_refused(learn: Learner, k: object) -> None:
+    with refused("k", got=k, expected="an integer, 1 or more"):
         learn.interpret().plot_top_losses(k)  # type: ignore[arg-type]
 
 
-def test_an_item_predicted_right_is_told_apart_by_its_colour() -> None:
+def test_an_item_predicted_right_is_marked_by_its_color() -> None:
     interp = ClassificationInterpretation(
         torch.tensor([[0.9, 0.1], [0.8, 0.2]]),
         torch.tensor([0, 1]),
         torch.tensor([0.1, 1.6]),
         ("cat", "dog"),
-        picture=lambda i: np.full((4, 4, 3), i, np.uint8),
+        source=ItemSource(lambda i: np.full((4, 4, 3), i, np.uint8)),
     )
     wrong, right = interp.plot_top_losses(2).axes
-    assert wrong.get_title() == "cat / dog\nloss 1.60, p 0.20"
+    assert wrong.get_title() == "dog / cat\nloss 1.60, p 0.20"
     assert right.get_title() == "cat / cat\nloss 0.10, p 0.90"
     assert (wrong.title.get_color(), right.title.get_color()) == ("#B3471B", "#0072B2")
 
 
-def test_more_pictures_than_there_are_items_shows_them_all(learn: Learner) -> None:
+def test_more_images_than_there_are_items_shows_them_all(learn: Learner) -> None:
     assert len(learn.interpret().plot_top_losses(99).axes) == 12
 
 
-def test_labels_of_one_byte_are_counted_right() -> None:
+def test_labels_of_one_byte_are_counted_correctly() -> None:
     class Data:
         task, classes = Classification(tuple(f"class {i}" for i in range(30))), [f"class {i}" for i in range(30)]
 
@@ -170,11 +171,11 @@ def test_labels_of_one_byte_are_counted_right() -> None:
 
 def test_a_set_without_labels_is_refused(blobs: tuple[Tensor, ...]) -> None:
     learn = Learner(DataBunch.from_tensors(*blobs, x_test=blobs[0], bs=16), nn.Linear(2, 2))
-    with pytest.raises(UsageError, match="the set Test has no labels"):
+    with refused("ds_type", got="Test"):
         learn.interpret(DatasetType.Test)
 
 
-def test_a_normalised_row_is_the_shares_of_its_class() -> None:
+def test_a_normalized_row_is_the_shares_of_its_class() -> None:
     interp = ClassificationInterpretation(
         torch.eye(3)[[0, 1, 1]], torch.tensor([0, 0, 1]), torch.zeros(3), ("a", "b", "c")
     )
@@ -223,12 +224,12 @@ def test_of_items_all_wrong_of_one_class_no_precision_is_known() -> None:
 def test_of_many_classes_without_items_ten_are_named() -> None:
     names = tuple(f"c{number}" for number in range(1000))
     interp = ClassificationInterpretation(torch.full((1, 1000), 1e-3), torch.tensor([0]), torch.ones(1), names)
-    expected = ", ".join([*names[1:11], "... (999 of 1000)"])
+    expected = ", ".join([*names[1:11], "… (999 of 1000)"])
     assert interp.main_numbers()["classes without items"] == expected
 
 
 def test_an_interpretation_of_nothing_is_refused() -> None:
-    with pytest.raises(UsageError, match="ClassificationInterpretation: there are no items to interpret"):
+    with refused("ClassificationInterpretation: there are no items to interpret"):
         ClassificationInterpretation(torch.ones(0, 2), torch.ones(0, dtype=torch.int64), torch.ones(0), ("a", "b"))
 
 
@@ -246,7 +247,11 @@ def test_the_table_of_the_top_losses_holds_the_probabilities() -> None:
 def test_calibration_and_label_issues_are_asked_of_these_predictions() -> None:
     probs = torch.tensor([[0.75, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.25]])
     interp = ClassificationInterpretation(
-        probs, torch.tensor([0, 0, 1, 1]), torch.zeros(4), ("a", "b"), name=lambda i: f"{i}.png"
+        probs,
+        torch.tensor([0, 0, 1, 1]),
+        torch.zeros(4),
+        ("a", "b"),
+        source=ItemSource(name=lambda i: f"{i}.png"),
     )
     assert interp.calibration(n_bins=1).ece == 0  # 0.75 sure, three of four right
     interp.plot_calibration().canvas.draw()

@@ -9,8 +9,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 from torch import Tensor
 
-from learnkit.errors import UsageError
 from learnkit.interpretation.label_issues import label_issues_table, rank_label_issues
+from tests.doubles import refused
 
 
 def planted(seed: int, share: float = 0.05, imbalanced: bool = False) -> tuple[Tensor, Tensor, np.ndarray, np.ndarray]:
@@ -53,7 +53,7 @@ def test_a_class_is_suggested_where_it_is_as_probable_as_it_is_for_its_own_items
     assert suggestions.tolist() == [0, 0, 1, 1]  # 0.6 is below the 0.8 that items of class 1 have
 
 
-def test_a_class_the_model_is_never_sure_of_keeps_its_items() -> None:
+def test_a_class_the_model_is_never_confident_of_keeps_its_items() -> None:
     probs = torch.tensor([[0.95, 0.05]] * 9 + [[0.6, 0.4]] * 3)
     targets = torch.tensor([0] * 9 + [1] * 3)
     assert torch.equal(rank_label_issues(probs, targets)[1], targets)
@@ -83,13 +83,13 @@ def test_a_set_without_items_has_an_empty_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("probs", "targets", "message"),
+    ("probs", "targets", "what", "got"),
     [
-        (torch.ones(2, 2), torch.zeros(3, dtype=torch.int64), r"got \(2, 2\) and targets \(3,\)"),
-        (torch.ones(2, 1), torch.zeros(2, dtype=torch.int64), "two classes or more"),
-        (torch.ones(2, 2), torch.tensor([0, 2]), "targets: got 2, expected class numbers from 0 to 1"),
+        (torch.ones(2, 2), torch.zeros(3, dtype=torch.int64), "probs: the shapes", ((2, 2), (3,))),
+        (torch.ones(2, 1), torch.zeros(2, dtype=torch.int64), "probs: the shapes", ((2, 1), (2,))),
+        (torch.ones(2, 2), torch.tensor([0, 2]), "targets", 2),
     ],
 )
-def test_numbers_that_do_not_fit_each_other_are_refused(probs: Tensor, targets: Tensor, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+def test_inconsistent_numbers_are_refused(probs: Tensor, targets: Tensor, what: str, got: object) -> None:
+    with refused(what, got=got):
         rank_label_issues(probs, targets)

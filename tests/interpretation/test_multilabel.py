@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from learnkit import DataBunch, DatasetType, ImageDataBunch, Learner
 from learnkit.data.tasks import Classification, MultiLabel
-from learnkit.errors import UsageError
+from learnkit.errors import WrongTypeError
 from learnkit.interpretation.for_task import interpretation_for
+from learnkit.interpretation.item_source import ItemSource
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
+from tests.doubles import refused
 
 NAMES = ("a", "b", "c", "d")
 
@@ -63,7 +65,7 @@ def test_the_table_of_the_top_losses_says_what_is_missed_and_invented() -> None:
     truth = torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
     probs = torch.tensor([[0.25, 0.75], [0.125, 0.25], [1.0, 0.0]])
     losses = torch.tensor([3.0, 1.0, 2.0])
-    interp = MultiLabelInterpretation(probs, truth, losses, ("a", "b"), name=lambda i: f"{i}.png")
+    interp = MultiLabelInterpretation(probs, truth, losses, ("a", "b"), source=ItemSource(name=lambda i: f"{i}.png"))
     assert interp.top_losses_table().to_dict("records") == [
         {
             "item": item, "path": f"{item}.png", "prediction": prediction, "target": target, "loss": loss,
@@ -113,19 +115,19 @@ def test_fitted_thresholds_raise_the_score_and_leave_a_class_without_items_alone
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "what", "got"),
     [
-        ({"probs": torch.zeros(2, 3)}, r"probs: the shape: got \(2, 3\), expected \(2, 2\)"),
-        ({"losses": torch.zeros(3)}, r"losses: the shape: got \(3,\)"),
-        ({"targets": torch.zeros(2)}, r"targets: the shape: got \(2,\), expected that of probs, \(2, 2\)"),
-        ({"targets": torch.tensor([[0.0, 1.0], [0.5, 0.0]])}, "targets: got 0.5, expected 0 or 1"),
-        ({"threshold": (0.5,)}, r"threshold: got \(0.5,\), expected one number, or 2"),
-        ({"threshold": 1.0}, "threshold: got 1.0"),
+        ({"probs": torch.zeros(2, 3)}, "probs: the shape", (2, 3)),
+        ({"losses": torch.zeros(3)}, "losses: the shape", (3,)),
+        ({"targets": torch.zeros(2)}, "targets: the shape", (2,)),
+        ({"targets": torch.tensor([[0.0, 1.0], [0.5, 0.0]])}, "targets", 0.5),
+        ({"threshold": (0.5,)}, "threshold", (0.5,)),
+        ({"threshold": 1.0}, "threshold", 1.0),
     ],
 )
-def test_numbers_that_do_not_fit_each_other_are_refused(changes: dict[str, Any], message: str) -> None:
+def test_inconsistent_numbers_are_refused(changes: dict[str, Any], what: str, got: object) -> None:
     given: dict[str, Any] = {"probs": torch.zeros(2, 2), "targets": torch.zeros(2, 2), "losses": torch.zeros(2)}
-    with pytest.raises(UsageError, match=message):
+    with refused(what, got=got):
         MultiLabelInterpretation(**given | {"classes": ("a", "b")} | changes)
 
 
@@ -153,7 +155,7 @@ def test_it_is_made_of_a_learners_predictions(learn: Learner) -> None:
     assert torch.equal(interp.targets, targets)
     assert torch.equal(interp.losses, losses)
     assert interp.threshold == (0.2, 0.3, 0.4, 0.9)
-    label, chosen, _ = learn.predict(interp.name(3) if interp.name else "")
+    label, chosen, _ = learn.predict(interp.source.name(3) if interp.source.name else "")
     assert interp.preds[3].tolist() == chosen.tolist()
     row = interp.top_losses_table().set_index("item").loc[3]
     assert list(row["prediction"]) == label
@@ -161,14 +163,25 @@ def test_it_is_made_of_a_learners_predictions(learn: Learner) -> None:
 
 def test_everything_can_be_drawn(learn: Learner) -> None:
     interp = MultiLabelInterpretation.from_learner(learn)
-    for figure in (interp.plot_top_losses(3), interp.plot_roc(), interp.plot_pr(), interp.plot_confusion()):
+    assert len(interp.plot_top_losses(3).axes) == 3
+    for figure, curves in ((interp.plot_roc(), interp.roc_curves()), (interp.plot_pr(), interp.pr_curves())):
+        lines = {line.get_label().rsplit(" (", 1)[0]: line.get_xydata() for line in figure.axes[0].get_lines()}
+        known = {name: curve for name, curve in curves.items() if not np.isnan(curve.area)}
+        assert set(lines) - {"chance"} == set(known) != set()
+        for name, curve in known.items():
+            points = [curve.fpr, curve.tpr] if hasattr(curve, "fpr") else [curve.recall[::-1], curve.precision[::-1]]
+            assert np.array_equal(lines[name], np.stack(points, 1))
         figure.canvas.draw()
 
 
-def test_above_a_picture_stands_what_is_there_missed_and_invented() -> None:
+def test_above_an_image_stands_what_is_there_missed_and_invented() -> None:
     truth, chosen = torch.tensor([[1, 1, 0], [0, 0, 0]]).float(), torch.tensor([[1, 0, 1], [0, 0, 0]]).float()
     interp = MultiLabelInterpretation(
-        chosen, truth, torch.tensor([2.0, 1.0]), ("a", "b", "c"), picture=lambda i: np.zeros((4, 4, 3), np.uint8)
+        chosen,
+        truth,
+        torch.tensor([2.0, 1.0]),
+        ("a", "b", "c"),
+        source=ItemSource(lambda i: np.zeros((4, 4, 3), np.uint8)),
     )
     wrong, right = interp.plot_top_losses(2).axes
     assert wrong.get_title() == "a, b\nmissed b\ninvented c\nloss 2.00"
@@ -207,11 +220,11 @@ def test_a_class_without_items_is_named() -> None:
 def test_other_tasks_and_sets_without_labels_are_refused() -> None:
     x, y = torch.ones(4, 2), torch.tensor([[1.0, 0.0]] * 4)
     dls = DataBunch.from_tensors(x, y, x, y, x_test=x, bs=2, task=MultiLabel(("a", "b")))
-    with pytest.raises(UsageError, match="the set Test has no labels"):
+    with refused("ds_type", got="Test"):
         MultiLabelInterpretation.from_learner(Learner(dls, nn.Linear(2, 2)), DatasetType.Test)
     numbers = torch.tensor([0, 1, 0, 1])
     single = DataBunch.from_tensors(x, numbers, x, numbers, bs=2, task=Classification(("a", "b")))
-    with pytest.raises(TypeError, match=r"got data of task Classification, expected MultiLabel\. Use Classification"):
+    with refused("MultiLabelInterpretation: the task of the data", WrongTypeError, got="Classification"):
         MultiLabelInterpretation.from_learner(Learner(single, nn.Linear(2, 2)))
 
 

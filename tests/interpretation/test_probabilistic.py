@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from learnkit import ClassificationInterpretation, DatasetType, ImageDataBunch, Learner
-from learnkit.errors import UsageError
+from tests.doubles import refused
 
 
 def interpretation(n: int = 40) -> ClassificationInterpretation:
@@ -57,7 +57,7 @@ def test_of_many_classes_the_mean_and_the_worst_are_drawn() -> None:
     _, mean, *worst = (line.get_label() for line in axes.get_lines())
     assert mean == f"mean of 30 classes (AUC {sum(areas.values()) / 30:.3f})"
     assert worst == [f"{name} (AUC {areas[name]:.3f})" for name in sorted(areas, key=areas.__getitem__)[:5]]
-    assert figure.get_suptitle().endswith("left out, for want of items or of others: 1 of 31, class 30")
+    assert figure.get_suptitle().endswith("left out, without items or without others: 1 of 31, class 30")
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
@@ -80,12 +80,12 @@ def test_a_heat_map_is_of_the_size_of_the_input(class_folder: Path) -> None:
     plain, hot = interp.plot_grad_cam(2, class_index=1).axes
     assert np.array_equal(plain.get_images()[0].get_array(), dls.picture(DatasetType.Valid, 2))
     assert hot.get_title() == f"green, p {interp.probs[2, 1]:.2f}"
-    with pytest.raises(UsageError, match="i: got 12, expected the number of an item, from 0 to 11"):
+    with refused("i", got=12):
         interp.grad_cam(12)
 
 
 def test_without_a_model_there_is_no_heat_map() -> None:
-    with pytest.raises(UsageError, match="there is no model here"):
+    with refused("grad_cam: there is no model here"):
         interpretation().grad_cam(0)
 
 

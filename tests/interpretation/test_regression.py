@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from learnkit import DataBunch, DatasetType, Learner
 from learnkit.data.tasks import Regression
-from learnkit.errors import UsageError
+from learnkit.interpretation.item_source import ItemSource
 from learnkit.interpretation.regression import RegressionInterpretation
+from tests.doubles import refused
 
 
 def interpretation(n: int = 50, names: tuple[str, ...] = ("x", "y")) -> RegressionInterpretation:
@@ -62,16 +63,16 @@ def test_of_several_names_each_has_its_columns_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "what", "got"),
     [
-        ({"preds": torch.zeros(2, 1)}, r"preds: the shape: got \(2, 1\), expected \(2, 2\): 2 items, 2 names"),
-        ({"targets": torch.zeros(2)}, r"targets: the shape: got \(2,\)"),
-        ({"losses": torch.zeros(2, 2)}, r"losses: the shape: got \(2, 2\)"),
+        ({"preds": torch.zeros(2, 1)}, "preds: the shape", (2, 1)),
+        ({"targets": torch.zeros(2)}, "targets: the shape", (2,)),
+        ({"losses": torch.zeros(2, 2)}, "losses: the shape", (2, 2)),
     ],
 )
-def test_numbers_that_do_not_fit_each_other_are_refused(changes: dict[str, Any], message: str) -> None:
+def test_inconsistent_numbers_are_refused(changes: dict[str, Any], what: str, got: object) -> None:
     given: dict[str, Any] = {"preds": torch.zeros(2, 2), "targets": torch.zeros(2, 2), "losses": torch.zeros(2)}
-    with pytest.raises(UsageError, match=message):
+    with refused(what, got=got):
         RegressionInterpretation(**given | {"names": ("x", "y")} | changes)
 
 
@@ -87,7 +88,7 @@ def test_it_is_made_of_a_learners_predictions(blobs: tuple[Tensor, ...], flat: b
         errors = learn.model(xv).view(-1) - yv.view(-1)
     torch.testing.assert_close(interp.residuals[:, 0], errors.double())
     torch.testing.assert_close(interp.losses, errors.square())
-    with pytest.raises(UsageError, match="the set Test has no labels"):
+    with refused("ds_type", got="Test"):
         RegressionInterpretation.from_learner(learn, DatasetType.Test)
 
 
@@ -104,7 +105,12 @@ def test_many_items_are_drawn_by_their_number() -> None:
     interp = interpretation(6000, names=("x",))
     figure = interp.plot_predictions()
     figure.canvas.draw()
-    assert len(figure.axes[0].collections[0].get_offsets()) < 6000
+    cells = figure.axes[0].collections[0]
+    assert 100 < len(cells.get_offsets()) < 6000
+    assert cells.get_array().sum() == 6000
+    centers = np.average(cells.get_offsets(), axis=0, weights=cells.get_array())
+    means = [float(interp.targets.mean()), float(interp.preds.mean())]
+    assert centers.tolist() == pytest.approx(means, abs=0.05)
 
 
 def test_residuals_are_counted() -> None:
@@ -114,7 +120,7 @@ def test_residuals_are_counted() -> None:
         assert axes.get_lines()[1].get_xdata()[0] == pytest.approx(float(interp.residuals[:, c].mean()))
 
 
-def test_numbers_that_are_nan_are_left_out_of_the_pictures() -> None:
+def test_numbers_that_are_nan_are_left_out_of_the_figures() -> None:
     preds = torch.tensor([[1.0], [torch.nan], [torch.inf], [2.0]])
     interp = RegressionInterpretation(preds, torch.ones(4, 1), torch.zeros(4))
     interp.plot_predictions().canvas.draw()
@@ -125,9 +131,9 @@ def test_numbers_that_are_nan_are_left_out_of_the_pictures() -> None:
 def test_the_worst_items_are_drawn_with_both_numbers() -> None:
     interp = RegressionInterpretation(
         torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]), torch.tensor([4.0]), ("x", "y"),
-        picture=lambda i: np.zeros((4, 4, 3), np.uint8),
+        source=ItemSource(lambda i: np.zeros((4, 4, 3), np.uint8)),
     )  # fmt: skip
-    assert interp.plot_top_losses(1).axes[0].get_title() == "x 1 / 3\ny 2 / 4\nloss 4"
+    assert interp.plot_top_losses(1).axes[0].get_title() == "x 3 / 1\ny 4 / 2\nloss 4"
 
 
 def test_a_notebook_shows_the_errors() -> None:

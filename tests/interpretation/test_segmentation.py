@@ -15,9 +15,12 @@ from torch.nn import functional as F
 from learnkit import DataBunch, DatasetType, Learner
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification
-from learnkit.errors import UsageError, WrongTypeError
+from learnkit.errors import WrongTypeError
+from learnkit.interpretation.item_source import ItemSource
 from learnkit.interpretation.segmentation import SegmentationInterpretation
+from tests.doubles import refused
 
+SHAPES = "preds and targets: the shapes"
 CODES = ("sky", "road", "car", "bike")
 
 
@@ -27,10 +30,10 @@ def interpretation(ignored: int | None = None, n: int = 5, n_classes: int = 4) -
     preds, targets = (torch.randint(0, n_classes, (n, 6, 8), generator=random).to(torch.uint8) for _ in range(2))
     if ignored is not None:
         targets[:, :2, :3] = ignored
-    pictures = np.random.default_rng(0).integers(0, 256, (n, 6, 8, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (n, 6, 8, 3), dtype=np.uint8)
     losses = torch.rand(n, generator=random)
     return SegmentationInterpretation(
-        preds, targets, losses, CODES, ignored, picture=lambda i: pictures[i], name=lambda i: f"{i}.png"
+        preds, targets, losses, CODES, ignored, ItemSource(lambda i: images[i], lambda i: f"{i}.png")
     )
 
 
@@ -95,7 +98,12 @@ def test_the_table_of_top_losses_says_how_much_is_right_and_which_class_is_worst
     preds = torch.tensor([[[0, 0, 1, 1]], [[0, 0, 0, 0]], [[1, 1, 1, 1]]], dtype=torch.uint8)
     targets = torch.tensor([[[0, 0, 0, 1]], [[0, 0, 0, 0]], [[255, 255, 255, 255]]], dtype=torch.uint8)
     interp = SegmentationInterpretation(
-        preds, targets, torch.tensor([0.5, 0.1, 0.0]), ("sky", "road"), 255, name=lambda i: f"{i}.png"
+        preds,
+        targets,
+        torch.tensor([0.5, 0.1, 0.0]),
+        ("sky", "road"),
+        255,
+        source=ItemSource(name=lambda i: f"{i}.png"),
     )
     table = interp.top_losses_table()
     assert list(table.columns) == [
@@ -115,15 +123,15 @@ def test_the_table_of_top_losses_says_how_much_is_right_and_which_class_is_worst
     assert interp.top_losses_table(1, largest=False)["item"].tolist() == [2]
 
 
-def test_top_losses_are_drawn_as_picture_target_prediction_and_errors() -> None:
+def test_top_losses_are_drawn_as_image_target_prediction_and_errors() -> None:
     interp = interpretation(ignored=255)
     figure = interp.plot_top_losses(2)
     assert len(figure.axes) == 8
     _, indices = interp.top_losses(2)
     for row, i in enumerate(indices.tolist()):
-        assert interp.picture is not None
+        assert interp.source.image is not None
         axes = figure.axes[4 * row : 4 * row + 4]
-        assert np.array_equal(axes[0].get_images()[0].get_array(), interp.picture(i))
+        assert np.array_equal(axes[0].get_images()[0].get_array(), interp.source.image(i))
         assert [ax.get_title() for ax in axes[1:3]] == ["target", "prediction"]
         assert axes[0].get_title() == f"loss {interp.losses[i]:.3g}"
     assert len(interp.plot_top_losses(99).axes) == 20
@@ -132,39 +140,39 @@ def test_top_losses_are_drawn_as_picture_target_prediction_and_errors() -> None:
 
 
 @pytest.mark.parametrize("k", [0, -1, 2.5, True])
-def test_a_number_of_pictures_that_is_none_is_refused(k: object) -> None:
-    with pytest.raises(UsageError, match="k: got"):
+def test_a_wrong_number_of_images_is_refused(k: object) -> None:
+    with refused("k", got=k):
         interpretation().plot_top_losses(k)  # type: ignore[arg-type]
 
 
-def test_an_item_that_is_not_there_or_has_no_picture_is_refused() -> None:
-    with pytest.raises(UsageError, match="from 0 to 4"):
+def test_an_item_that_is_not_there_or_has_no_image_is_refused() -> None:
+    with refused("i", got=5):
         interpretation().plot_errors(5)
     masks = torch.zeros(1, 2, 2, dtype=torch.uint8)
-    with pytest.raises(UsageError, match="no pictures"):
+    with refused("plot_top_losses: these items have no images"):
         SegmentationInterpretation(masks, masks, torch.zeros(1), ("a",)).plot_top_losses(1)
 
 
 @pytest.mark.parametrize(
-    ("preds", "targets", "losses", "message"),
+    ("preds", "targets", "losses", "what", "got"),
     [
-        (torch.zeros(2, 3, 3), torch.zeros(2, 3, 4), torch.zeros(2), r"preds: got \(2, 3, 3\) and targets \(2, 3, 4\)"),
-        (torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(2), r"expected \(N, H, W\)"),
-        (torch.zeros(2, 3, 3), torch.zeros(2, 3, 3), torch.zeros(3), "losses: the shape"),
-        (torch.zeros(1, 2, 2), torch.full((1, 2, 2), 4), torch.zeros(1), "targets: got 4, expected .* 0 to 3"),
-        (torch.full((1, 2, 2), 255), torch.zeros(1, 2, 2), torch.zeros(1), "preds: got 255"),
+        (torch.zeros(2, 3, 3), torch.zeros(2, 3, 4), torch.zeros(2), SHAPES, ((2, 3, 3), (2, 3, 4))),
+        (torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(2), SHAPES, ((2, 3), (2, 3))),
+        (torch.zeros(2, 3, 3), torch.zeros(2, 3, 3), torch.zeros(3), "losses: the shape", (3,)),
+        (torch.zeros(1, 2, 2), torch.full((1, 2, 2), 4), torch.zeros(1), "targets", 4),
+        (torch.full((1, 2, 2), 255), torch.zeros(1, 2, 2), torch.zeros(1), "preds", 255),
     ],
 )
-def test_numbers_that_do_not_fit_each_other_are_refused(
-    preds: Tensor, targets: Tensor, losses: Tensor, message: str
+def test_inconsistent_numbers_are_refused(
+    preds: Tensor, targets: Tensor, losses: Tensor, what: str, got: object
 ) -> None:
-    with pytest.raises(UsageError, match=message):
+    with refused(what, got=got):
         SegmentationInterpretation(preds.byte(), targets.byte(), losses, CODES, 255)
 
 
 def test_class_numbers_of_another_type_are_refused() -> None:
     masks = torch.zeros(1, 2, 2, dtype=torch.int64)
-    with pytest.raises(UsageError, match=r"preds: the type: got torch\.int64"):
+    with refused("preds: the type", got=torch.int64):
         SegmentationInterpretation(masks, masks, torch.zeros(1), CODES)
 
 
@@ -191,7 +199,7 @@ def test_it_is_made_of_a_learners_predictions(learn: Learner) -> None:
     assert (interp.classes, interp.ignored) == (("a", "b", "c"), 255)
     assert {interp.preds.dtype, interp.targets.dtype} == {torch.uint8}
     training = SegmentationInterpretation.from_learner(learn, DatasetType.Train)
-    assert (len(training.losses), training.part, interp.part) == (10, "training set", "validation set")
+    assert (len(training.losses), training.source.part, interp.source.part) == (10, "training set", "validation set")
     assert int(interp.confusion_matrix().sum()) == 7 * 5 * 8
     assert "mean IoU" in interp.main_numbers()
     assert "pixel accuracy" in interp._repr_html_()
@@ -214,19 +222,19 @@ def test_probabilities_never_leave_a_batch(learn: Learner) -> None:
 
 
 def test_a_set_without_labels_is_refused(learn: Learner) -> None:
-    with pytest.raises(UsageError, match="the set Test has no labels"):
+    with refused("ds_type", got="Test"):
         SegmentationInterpretation.from_learner(learn, DatasetType.Test)
 
 
 def test_data_of_another_task_is_refused(learn: Learner) -> None:
     learn.dls.task = Classification(("a", "b"))
-    with pytest.raises(WrongTypeError, match="ClassificationInterpretation"):
+    with refused("SegmentationInterpretation: the task of the data", WrongTypeError, got="Classification"):
         SegmentationInterpretation.from_learner(learn)
 
 
 def test_it_writes_a_report(tmp_path: Path, learn: Learner) -> None:
     interp = dataclasses.replace(
-        SegmentationInterpretation.from_learner(learn), picture=lambda i: np.full((6, 8, 3), i, np.uint8)
+        SegmentationInterpretation.from_learner(learn), source=ItemSource(lambda i: np.full((6, 8, 3), i, np.uint8))
     )
     page = interp.report(tmp_path / "report.html")
     assert "IoU" in Path(page).read_text(encoding="utf-8")

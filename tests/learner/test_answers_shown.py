@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from learnkit import DataBunch, DatasetType, ImageDataBunch, Learner
 from learnkit.data.image.draw import RIGHT, WRONG
 from learnkit.errors import DataError, UsageError
-from learnkit.plots.masks import class_colours, overlaid
+from learnkit.plots.overlays import class_colors, overlaid
 
 
 class Answering(nn.Module):
@@ -122,7 +122,7 @@ def test_masks_stand_side_by_side(scenes: Path) -> None:
     assert (drawn[:, 8:-8] == 255).all()
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["ground", "box"]
-    np.testing.assert_allclose(legend.get_patches()[1].get_facecolor()[:3], class_colours(2)[1] / 255)
+    np.testing.assert_allclose(legend.get_patches()[1].get_facecolor()[:3], class_colors(2)[1] / 255)
     dls.test_dl = dls.test_dl_from(dls.valid_ds.inputs)
     alone = np.asarray(shown(learn, ds_type=DatasetType.Test).axes[0].images[0].get_array())
     np.testing.assert_array_equal(alone, overlaid(dark, predicted))

@@ -32,3 +32,12 @@ def test_the_bars_are_the_accuracies_the_gaps_and_the_shares() -> None:
 def test_a_calibration_draws_itself() -> None:
     found = calibration_of(torch.tensor([[0.8, 0.2], [0.3, 0.7]]), torch.tensor([0, 0]), n_bins=10)
     assert [bar.get_height() for bar in found.plot().axes[0].containers[0]] == [0, 1]
+
+
+def test_bars_of_few_items_are_pale() -> None:
+    column = np.array([0.25, 0.5, 0.75, 1.0])
+    figure = reliability_diagram(column - 0.25, column, column, column, np.array([0.0, 1, 50, 100]), ece=0.0)
+    opacities = [bar.get_facecolor()[3] for bar in figure.axes[0].containers[0]]
+    assert opacities == pytest.approx([0.208, 0.6, 1.0])
+    (one,) = reliability_diagram(*[column[:1]] * 4, np.array([0.0]), ece=0.0).axes[0].containers[:1]
+    assert len(one) == 0

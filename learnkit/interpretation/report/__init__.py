@@ -2,6 +2,6 @@
 
 from learnkit.interpretation.report.build import content_of
 from learnkit.interpretation.report.content import ReportContent
-from learnkit.interpretation.report.page import write_report
+from learnkit.interpretation.report.render import write_report
 
 __all__ = ["ReportContent", "content_of", "write_report"]

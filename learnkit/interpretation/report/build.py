@@ -1,123 +1,127 @@
-"""From an interpretation, and the learner behind it, to what a report says."""
+"""From an interpretation, and the learner behind it, to what a report shows."""
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import LearnkitError, UsageError, WrongTypeError
-from learnkit.interpretation.report.content import (
-    Bin,
-    Item,
-    Matrix,
-    Number,
-    Reliability,
-    ReportContent,
-    Table,
-)
-from learnkit.interpretation.report.elements import shortened
-from learnkit.interpretation.report.frames import table_of
-from learnkit.interpretation.report.matrix import share_text
+from learnkit.interpretation.learners import Trained
+from learnkit.interpretation.report.content import Bin, ImageOf, Matrix, Number, Reliability, ReportContent, Table
+from learnkit.interpretation.report.predictions import MAX_TOP_LOSSES, ClassifiedItems, heat_of, listed_items
 from learnkit.interpretation.report.problems import counted, problems_of
-from learnkit.interpretation.report.run import charts_of, history_of, settings_of
-from learnkit.interpretation.report.selection import MOST_ITEMS, room, shown_cells
+from learnkit.interpretation.report.protocols import (
+    Reported,
+    ReportedClasses,
+    ReportedLabels,
+    ReportedMasks,
+    ReportedNumbers,
+)
+from learnkit.interpretation.report.run import charts_of, history_of, run_of, settings_of
+from learnkit.interpretation.report.selection import MAX_ITEMS, room, shown_cells
+from learnkit.interpretation.report.texts import class_text, percent_text, short_text, value_text
+from learnkit.text import ellipsized
 
 __all__ = ["content_of"]
 
-MOST_TOP_LOSSES = 24
-MOST_TILES = 7  # main numbers; tables hold the others
-MOST_LISTED = 4  # numbers or labels of an item
-MOST_NAMED = 40  # characters of a class in a sentence
-CHANCES = 3  # probabilities written under a picture
+MAX_TILES = 7  # main numbers; tables hold the others
+MAX_NAME = 40  # characters of a class in a sentence
 
 
-def content_of(interp: Any, *, learn: Any = None) -> ReportContent:
-    """What there is to say about a model.
+def content_of(interp: Reported, *, learn: Trained | None = None) -> ReportContent:
+    """What there is to show about a model.
 
     Args:
         interp: an interpretation of classification, several labels, regression or segmentation.
         learn: the learner behind it, for run settings, curves and what is odd about the data; left out without one.
 
     Raises:
-        WrongTypeError: `interp` is no interpretation, `learn` no learner.
+        WrongTypeError: `interp` is not an interpretation, or `learn` not a learner.
     """
     gather = KINDS.get(getattr(interp, "kind", object))
     if gather is None:
-        kind = type(interp).__name__
-        raise WrongTypeError(f"report: got {kind}, expected an interpretation", fix="Pass learn.interpret().")
+        got = type(interp).__name__
+        raise WrongTypeError("interp", got=got, expected="an interpretation", fix="Pass learn.interpret().")
     if learn is not None and not hasattr(learn, "recorder"):
-        raise WrongTypeError(f"report: got {type(learn).__name__} as learn", fix="Pass the learner, or leave it out.")
-    picture = _picture_of(interp)
-    parts = gather(interp, picture)
+        got = type(learn).__name__
+        raise WrongTypeError("learn", got=got, expected="a Learner", fix="Pass the learner, or leave it out.")
+    image = _image_of(interp)
+    parts = gather(interp, image)
     run: dict[str, Any] = {}
     if learn is not None:
-        run = {"settings": settings_of(learn), "charts": charts_of(learn), "history": history_of(learn)}
-    problems = problems_of(interp, learn, Items(interp))
-    return ReportContent(**parts, **run, problems=problems, picture=picture)
+        run = {
+            "run": run_of(learn),
+            "settings": settings_of(learn),
+            "charts": charts_of(learn),
+            "history": history_of(learn),
+        }
+    problems = problems_of(interp, learn)
+    return ReportContent(**parts, **run, problems=problems, image=image)
 
 
-def _classification(interp: Any, picture: Any) -> dict[str, Any]:
-    table = table_of("class", interp.classification_report(), len(interp.classes))
+def _classification(interp: ReportedClasses, image: ImageOf | None) -> dict[str, Any]:
+    table = Table.of_frame("class", interp.classification_report(), len(interp.classes))
     reliability = _reliability(interp)
-    _, worst = interp.top_losses(min(MOST_TOP_LOSSES, len(interp.losses))) if len(interp.losses) else ((), [])
+    _, worst = interp.top_losses(min(MAX_TOP_LOSSES, len(interp.losses)))
     n, right = len(interp.targets), int((interp.preds == interp.targets).sum())
     numbers = [
-        Number(_percent(right, n), "accuracy", f"{right:,} of {n:,} right"),
+        Number(percent_text(right, n), "accuracy", f"{right:,} of {n:,} right"),
         Number(f"{n - right:,}", "errors", f"in {counted(n, 'item')}"),
-        Number(_number(_mean(interp.losses)), "mean loss", f"median {_number(_median(interp.losses))}"),
+        Number(
+            short_text(float(interp.losses.double().mean())),
+            "mean loss",
+            f"median {short_text(float(interp.losses.double().median()))}",
+        ),
     ]
     if reliability is not None:
-        numbers.append(Number(_number(reliability.ece), "calibration error", "0 is perfect"))
-    item = Items(interp)
+        numbers.append(Number(short_text(reliability.ece), "calibration error", "0 is perfect"))
+    item = ClassifiedItems(interp)
     return {
         "title": "Classification report",
         "subtitle": f"{_items_of(interp)}, {counted(len(interp.classes), 'class')}",
         "numbers": (*numbers, *_weakest(table)),
         "matrix": _matrix(interp, item),
         "table": table,
-        "top_losses": tuple(item(int(i), _heat(interp, int(i), picture)) for i in worst),
+        "top_losses": tuple(item(int(i), heat_of(interp, int(i), image)) for i in worst),
         "reliability": reliability,
     }
 
 
-def _multilabel(interp: Any, picture: Any) -> dict[str, Any]:
-    table = table_of("class", interp.classification_report(), len(interp.classes))
+def _multilabel(interp: ReportedLabels, image: ImageOf | None) -> dict[str, Any]:
+    table = Table.of_frame("class", interp.classification_report(), len(interp.classes))
     return {
         "title": "Multi-label report",
         "subtitle": f"{_items_of(interp)}, {counted(len(interp.classes), 'label')}",
         "numbers": (*_main_numbers(interp), *_weakest(table)),
         "table": table,
-        "top_losses": _listed(interp, picture),
+        "top_losses": listed_items(interp, image),
     }
 
 
-def _regression(interp: Any, picture: Any) -> dict[str, Any]:
+def _regression(interp: ReportedNumbers, image: ImageOf | None) -> dict[str, Any]:
     return {
         "title": "Regression report",
         "subtitle": _items_of(interp),
         "numbers": _main_numbers(interp),
-        "table": table_of("number", interp.regression_report(), len(interp.names)),
-        "top_losses": _listed(interp, picture),
+        "table": Table.of_frame("number", interp.regression_report(), len(interp.names)),
+        "top_losses": listed_items(interp, image),
     }
 
 
-def _segmentation(interp: Any, picture: Any) -> dict[str, Any]:
+def _segmentation(interp: ReportedMasks, image: ImageOf | None) -> dict[str, Any]:
     return {
         "title": "Segmentation report",
         "subtitle": f"{_items_of(interp)}, {counted(len(interp.classes), 'class')}",
         "numbers": _main_numbers(interp),
-        "table": table_of("class", interp.iou(), len(interp.classes)),
-        "top_losses": _listed(interp, picture),
+        "table": Table.of_frame("class", interp.iou(), len(interp.classes)),
+        "top_losses": listed_items(interp, image),
     }
 
 
-Gather = Callable[[Any, Any], dict[str, Any]]
+Gather = Callable[[Any, ImageOf | None], dict[str, Any]]  # each for its kind of interpretation
 KINDS: dict[type, Gather] = {
     Classification: _classification,
     MultiLabel: _multilabel,
@@ -126,104 +130,40 @@ KINDS: dict[type, Gather] = {
 }
 
 
-def _items_of(interp: Any) -> str:
+def _items_of(interp: Reported) -> str:
     """How many items, and of which part of the data where that is known."""
     items = counted(len(interp.losses), "item")
-    return f"{items} of the {interp.part}" if interp.part else items
+    return f"{items} of the {interp.source.part}" if interp.source.part else items
 
 
-def _matrix(interp: Any, item: "Items") -> Matrix:
+def _matrix(interp: ReportedClasses, item: ClassifiedItems) -> Matrix:
     n = len(interp.classes)
     numbers, places = torch.unique(interp.targets * n + item.preds, return_inverse=True)
     cells = [divmod(int(number), n) for number in numbers]
     counts = dict(zip(cells, torch.bincount(places, minlength=len(cells)).tolist(), strict=True))
-    order = interp.top_losses()[1].tolist() if len(interp.losses) else []
     members: dict[tuple[int, int], list[int]] = {cell: [] for cell in shown_cells(n, counts)}
     where = places.tolist()
-    for i in order:
+    for i in interp.top_losses()[1].tolist():
         if cells[where[i]] in members:
             members[cells[where[i]]].append(i)
     losses = interp.losses.tolist()
-    places_for = room({cell: [losses[i] for i in found] for cell, found in members.items()}, MOST_ITEMS)
+    places_for = room({cell: [losses[i] for i in found] for cell, found in members.items()}, MAX_ITEMS)
     items = {cell: tuple(item(i) for i in found[: places_for[cell]]) for cell, found in members.items()}
     return Matrix(tuple(map(str, interp.classes)), counts, items)
 
 
-class Items:
-    """The items of a classification."""
-
-    def __init__(self, interp: Any) -> None:
-        self.interp = interp
-
-    @cached_property
-    def preds(self) -> Tensor:
-        """(N,), found once."""
-        return self.interp.preds  # type: ignore[no-any-return]
-
-    def __call__(self, i: int, heat: "np.ndarray[Any, Any] | None" = None) -> Item:
-        interp, target, prediction = self.interp, int(self.interp.targets[i]), int(self.preds[i])
-        row = interp.probs[i]
-        top = row.argsort(descending=True, stable=True)[:CHANCES].tolist()
-        shown = top if target in top else [*top[: CHANCES - 1], target]
-        return Item(
-            number=i,
-            name=_file(str(i) if interp.name is None else str(interp.name(i))),
-            prediction=str(interp.classes[prediction]),
-            target=str(interp.classes[target]),
-            loss=float(interp.losses[i]),
-            chances=tuple((str(interp.classes[k]), float(row[k])) for k in shown if math.isfinite(row[k])),
-            is_right=prediction == target,
-            heat=heat,
-        )
-
-
-def _listed(interp: Any, picture: Any) -> tuple[Item, ...]:
-    """The items with the largest losses, as the interpretation's own table writes them."""
-    k = min(MOST_TOP_LOSSES, len(interp.losses))
-    if not k:
-        return ()
-    draws_errors = interp.kind is Segmentation and picture is not None
-    is_set = interp.kind is MultiLabel
-    items = []
-    for row in interp.top_losses_table(k).to_dict("records"):
-        i = int(row["item"])
-        items.append(
-            Item(
-                number=i,
-                name=_file(str(row["path"])),
-                prediction=_text(row["prediction"]),
-                target=_text(row["target"]),
-                loss=float(row["loss"]),
-                is_right=row["prediction"] == row["target"] if is_set else None,
-                heat=_heat(interp, i, picture) if is_set else None,
-                overlay=interp._drawn(i) if draws_errors else None,
-                overlay_shows="where it is wrong" if draws_errors else "",
-            )
-        )
-    return tuple(items)
-
-
-def _heat(interp: Any, i: int, picture: Any) -> "np.ndarray[Any, Any] | None":
-    if picture is None or getattr(interp, "model", None) is None or interp.input is None:
+def _image_of(interp: Reported) -> ImageOf | None:
+    """The images, None where reading the first one shows that there are none."""
+    image = interp.source.image
+    if image is None:
         return None
     try:
-        return np.asarray(interp.grad_cam(i), dtype=np.float32)
-    except LearnkitError:  # a model without feature maps, or a file gone since
-        return None
-
-
-def _picture_of(interp: Any) -> "Callable[[int], np.ndarray[Any, Any]] | None":
-    """The pictures, None where asking for the first says that there are none."""
-    picture: Callable[[int], np.ndarray[Any, Any]] | None = interp.picture
-    if picture is None or not len(interp.losses):
-        return None
-    try:
-        picture(0)
+        image(0)
     except UsageError:  # the data holds no images
         return None
-    except (LearnkitError, OSError):  # one that cannot be read says nothing of the others
-        return picture
-    return picture
+    except (LearnkitError, OSError):  # the others may well be readable
+        return image
+    return image
 
 
 def _weakest(table: Table) -> Sequence[Number]:
@@ -234,17 +174,17 @@ def _weakest(table: Table) -> Sequence[Number]:
     if len(known) < 2:
         return ()
     value, name = min(known, key=lambda row: row[0])
-    name = shortened(name, MOST_NAMED) if name.strip() else "(empty)"
+    name = ellipsized(class_text(name), MAX_NAME, MAX_NAME // 2) if name.strip() else "(empty)"
     more = sum(other == value for other, _ in known) - 1
-    return (Number(_number(value), "F1 of the weakest class", f"{name} and {more} more" if more else name),)
+    return (Number(short_text(value), "F1 of the weakest class", f"{name} and {more} more" if more else name),)
 
 
-def _main_numbers(interp: Any) -> tuple[Number, ...]:
-    numbers = [Number(_text(value), name) for name, value in interp.main_numbers().items() if name != "task"]
-    return tuple(numbers[:MOST_TILES])
+def _main_numbers(interp: Reported) -> tuple[Number, ...]:
+    numbers = [Number(value_text(value), name) for name, value in interp.main_numbers().items() if name != "task"]
+    return tuple(numbers[:MAX_TILES])
 
 
-def _reliability(interp: Any) -> Reliability | None:
+def _reliability(interp: ReportedClasses) -> Reliability | None:
     try:
         calibration = interp.calibration()
     except UsageError:  # one class, no items, or probabilities that are nan
@@ -254,39 +194,3 @@ def _reliability(interp: Any) -> Reliability | None:
         for row in calibration.bins.to_dict("records")
     )
     return Reliability(float(calibration.ece), bins)
-
-
-def _mean(losses: Any) -> float:
-    return float(losses.double().mean()) if len(losses) else math.nan
-
-
-def _median(losses: Any) -> float:
-    return float(losses.double().median()) if len(losses) else math.nan
-
-
-def _percent(part: int, whole: int) -> str:
-    if not whole:
-        return "–"
-    text = f"{100 * part / whole:.1f}%"
-    return share_text(part, whole) if text in ("0.0%", "100.0%") and 0 < part < whole else text
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if math.isfinite(value) else "–"
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        more = [f"and {len(value) - MOST_LISTED} more"] if len(value) > MOST_LISTED + 1 else []
-        return ", ".join([*map(_text, value[:MOST_LISTED] if more else value), *more]) or "(none)"
-    if isinstance(value, float):
-        return f"{value:.0f}" if 1e4 <= abs(value) < 1e6 else f"{value:.4g}"
-    return str(value)
-
-
-def _file(name: str) -> str:
-    """The last two parts of a path, as the folder often is the class; of an item without one, its number."""
-    if name.isdecimal():
-        return f"item {name}"
-    parts = name.replace("\\", "/").split("/")
-    return "/".join(parts[-2:])

@@ -1,21 +1,27 @@
-"""Charts as inline SVG, drawn in the colours of the page, so that they are sharp at any size and dark when it is."""
+"""Charts as inline SVG, drawn in the colors of the page, so that they are sharp at any size and dark when it is."""
 
 import math
 from collections.abc import Sequence
 
-from learnkit.interpretation.report.content import Chart, Line, Reliability
-from learnkit.interpretation.report.elements import Markup, named, plain, tag
+from markupsafe import Markup
 
-__all__ = ["chance_text", "line_chart", "number_text", "reliability_chart", "tick_text", "ticks"]
+from learnkit.interpretation.report.content import Chart, Line, Reliability
+from learnkit.interpretation.report.texts import number_text, printed, tick_text
+
+__all__ = ["legend_of", "line_chart", "reliability_chart", "ticks"]
 
 WIDTH, HEIGHT = 460, 270
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
-MOST_POINTS = 400
-COLOURS = 6  # that the style has
+MAX_POINTS = 400
+MAX_DOTS = 60  # with a tooltip each
+N_COLORS = 6  # in the style
+MIN_OPACITY = 0.2  # of the bar of a bin that has hardly any items
+
+EMPTY = Markup()
 
 
 class Frame:
-    """Axes: from numbers to places in the picture."""
+    """Axes: from numbers to places in the drawing."""
 
     def __init__(self, xs: tuple[float, float], ys: tuple[float, float], bottom: float = HEIGHT - BOTTOM) -> None:
         self.xs, self.ys, self.bottom = _apart(xs), _apart(ys), bottom
@@ -29,49 +35,49 @@ class Frame:
         share = min(1.0, max(0.0, (value - low) / (high - low)))
         return round(self.bottom - share * (self.bottom - TOP), 1)
 
-    def grid(self, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> list[Markup]:
-        """Light lines across, and the numbers beside them."""
+    def grid(self, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> Markup:
+        """Light lines across, and the numbers next to them."""
         parts = []
         for value in y_ticks:
             y = self.y(value)
-            parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"))
-            parts.append(tag("text", tick_text(value), x=LEFT - 7, y=y + 4, text_anchor="end"))
-        for value in x_ticks:
-            parts.append(tag("text", tick_text(value), x=self.x(value), y=HEIGHT - 22, text_anchor="middle"))
-        parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=self.bottom, y2=self.bottom, class_="axis"))
-        return parts
+            parts.append(_line(LEFT, WIDTH - RIGHT, y, y, "grid"))
+            parts.append(_text(tick_text(value), LEFT - 7, y + 4, "end"))
+        parts += [_text(tick_text(value), self.x(value), HEIGHT - 22) for value in x_ticks]
+        parts.append(_line(LEFT, WIDTH - RIGHT, self.bottom, self.bottom, "axis"))
+        return EMPTY.join(parts)
+
+
+def legend_of(chart: Chart) -> dict[str, int]:
+    """The number of the color of each line that has a name."""
+    return {line.name: place % N_COLORS for place, line in enumerate(line for line in chart.lines if line.name)}
 
 
 def line_chart(chart: Chart) -> Markup:
-    """A figure of lines with a legend; nan and infinity leave gaps."""
+    """Lines over their axes; nan and infinity leave gaps. Nothing where there is nothing else."""
     xs = [x for line in chart.lines for x in line.xs]
     ys = [y for line in chart.lines for y in line.ys if math.isfinite(y)]
     if not xs or not ys:
-        return Markup()
+        return EMPTY
     low, high = min(ys), max(ys)
     low = 0.0 if 0 < low < 0.4 * high else low  # near enough to zero to stand on it
-    courses = [y for line in chart.lines if line.look == "strong" for y in line.ys if math.isfinite(y)]
-    high = min(high, 1.5 * max(courses)) if courses and max(courses) > 0 else high  # one wild batch must not flatten it
+    strong = [y for line in chart.lines if line.look == "strong" for y in line.ys if math.isfinite(y)]
+    high = min(high, 1.5 * max(strong)) if strong and max(strong) > 0 else high  # one wild batch must not flatten it
     y_ticks = ticks(low, high)
     frame = Frame((min(xs), max(xs)), (min(low, y_ticks[0]), max(high, y_ticks[-1])))
-    whole = all(float(x).is_integer() for x in xs)
-    x_ticks = [x for x in ticks(*frame.xs, 6) if frame.xs[0] <= x <= frame.xs[1] and (not whole or x == int(x))]
-    numbers = {line.name: place % COLOURS for place, line in enumerate(line for line in chart.lines if line.name)}
-    drawn = [_drawn(line, frame, numbers.get(line.name, 0), chart.x) for line in chart.lines]
-    label = tag("text", chart.x, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 5, text_anchor="middle", class_="unit")
+    are_counts = all(float(x).is_integer() for x in xs)
+    x_ticks = [x for x in ticks(*frame.xs, 6) if frame.xs[0] <= x <= frame.xs[1] and (not are_counts or x == int(x))]
+    colors = legend_of(chart)
+    drawn = EMPTY.join(_drawn(line, frame, colors.get(line.name, 0), chart.x) for line in chart.lines)
     ends = "; ".join(f"{line.name} ends at {number_text(line.ys[-1])}" for line in chart.lines if line.name and line.ys)
-    told = f"{chart.title}: {chart.y} by {chart.x}. {ends}"
-    legend = [
-        tag("span", tag("i", class_=f"key c{number}", aria_hidden="true"), named(name), class_="entry")
-        for name, number in numbers.items()
-        if len(numbers) > 1
-    ]
-    caption = tag("figcaption", tag("strong", named(chart.title)), tag("span", legend, class_="legend"))
-    return tag("figure", caption, _svg(told, frame.grid(x_ticks, y_ticks), drawn, label), class_="chart card")
+    label = f"{chart.title}: {chart.y} by {chart.x}. {ends}"
+    return _svg(label, frame.grid(x_ticks, y_ticks) + drawn + _unit(chart.x))
 
 
 def reliability_chart(reliability: Reliability) -> Markup:
-    """Accuracy by confidence as bars, the diagonal they should touch, and below how many predictions there are."""
+    """Accuracy by confidence as bars, the diagonal they should touch, and below how many predictions there are.
+
+    The fewer predictions a bar stands for, the paler it is.
+    """
     floor, strip = HEIGHT - BOTTOM - 44, 34
     frame = Frame((0.0, 1.0), (0.0, 1.0), floor)
     most = max((part.n for part in reliability.bins), default=0)
@@ -80,35 +86,32 @@ def reliability_chart(reliability: Reliability) -> Markup:
         if not part.n or not math.isfinite(part.accuracy):
             continue
         left, right = frame.x(part.lower) + 1, frame.x(part.upper) - 1
-        told = (
-            f"said {part.confidence:.0%}, right {part.accuracy:.0%}, {part.n:,} prediction{'s' if part.n != 1 else ''}"
-        )
+        times = f"{part.n:,} prediction{'s' if part.n != 1 else ''}"
+        tooltip = f"confidence {part.confidence:.0%}, accuracy {part.accuracy:.0%}, {times}"
         top, should = frame.y(part.accuracy), frame.y(part.confidence)
-        gap_top, gap = min(top, should), abs(top - should)
         tall = max(1.0, round(strip * part.n / most, 1))
-        bars.append(
-            tag(
-                "g",
-                tag("title", told),
+        shown = EMPTY.join(
+            [
                 _rect(left, right, top, floor - top, "bar"),
-                _rect(left, right, gap_top, gap, "gap"),
-                tag("line", x1=left, x2=right, y1=should, y2=should, class_="said"),
+                _rect(left, right, min(top, should), abs(top - should), "gap"),
+                _line(left, right, should, should, "confidence"),
+            ]
+        )
+        opacity = round(MIN_OPACITY + (1 - MIN_OPACITY) * part.n / most, 2)
+        bars.append(
+            _filled(
+                '<g><title>{}</title><g opacity="{}">{}</g>{}</g>',
+                tooltip,
+                opacity,
+                shown,
                 _rect(left, right, HEIGHT - BOTTOM - tall, tall, "count"),
             )
         )
-    diagonal = tag("line", x1=frame.x(0), y1=frame.y(0), x2=frame.x(1), y2=frame.y(1), class_="ideal")
-    label = tag("text", "confidence", x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 5, text_anchor="middle", class_="unit")
-    counts = tag("text", "items", x=LEFT - 7, y=HEIGHT - BOTTOM, text_anchor="end", class_="unit")
+    diagonal = _line(frame.x(0), frame.x(1), frame.y(0), frame.y(1), "ideal")
+    counts = _text("items", LEFT - 7, HEIGHT - BOTTOM, "end", "unit")
     steps = [0.0, 0.25, 0.5, 0.75, 1.0]
-    told = f"Accuracy by confidence; expected calibration error {reliability.ece:.3f}"
-    entries = (("bar", "accuracy"), ("gap", "distance from the confidence"), ("ideal", "well calibrated"))
-    legend = [
-        tag("span", tag("i", class_=f"key {key}", aria_hidden="true"), text, class_="entry") for key, text in entries
-    ]
-    caption = tag("figcaption", tag("strong", "Accuracy by confidence"), tag("span", legend, class_="legend"))
-    return tag(
-        "figure", caption, _svg(told, frame.grid(steps, steps), bars, diagonal, label, counts), class_="chart card"
-    )
+    label = f"Accuracy by confidence; expected calibration error {reliability.ece:.3f}"
+    return _svg(label, frame.grid(steps, steps) + EMPTY.join(bars) + diagonal + _unit("confidence") + counts)
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
@@ -125,67 +128,63 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
 
 
-def number_text(value: float) -> str:
-    """A number in few characters: 0.25, 1,200, 3e-05; an en dash for one that is none.
-
-    >>> number_text(0.00003), number_text(1200.0), number_text(float("nan"))
-    ('3e-05', '1,200', '–')
-    """
-    if math.isnan(value):
-        return "–"
-    if math.isinf(value):
-        return "∞" if value > 0 else "-∞"
-    if 1000 <= abs(value) < 1e6:
-        return f"{value:,.0f}"
-    return f"{value:.4g}" if abs(value) >= 1e6 else f"{value:.3g}"
-
-
-def tick_text(value: float) -> str:
-    """A round number, all of its digits: ticks may differ in the last of many.
-
-    >>> [tick_text(value) for value in (0.9985, 1200.0, 1_250_000_000.0)]
-    ['0.9985', '1,200', '1.25e+09']
-    """
-    if abs(value) < 1e6:
-        return f"{value:,.12g}"
-    digits, power = f"{value:.11e}".split("e")
-    return f"{digits.rstrip('0').rstrip('.')}e{power}"
-
-
-def chance_text(chance: float) -> str:
-    """A probability in percent, with a decimal where it is small.
-
-    >>> [chance_text(chance) for chance in (0.874, 0.0042, 0.0001, 0)]
-    ['87%', '0.4%', '<0.1%', '0%']
-    """
-    if 0 < chance < 0.001:
-        return "<0.1%"
-    return f"{chance:.1%}" if 0 < chance < 0.0095 else f"{chance:.0%}"
-
-
-def _drawn(line: Line, frame: Frame, colour: int, x_name: str) -> Markup:
-    step = max(1, -(-len(line.xs) // MOST_POINTS))
+def _drawn(line: Line, frame: Frame, color: int, x_name: str) -> Markup:
+    step = max(1, -(-len(line.xs) // MAX_POINTS))
     points = [
         (frame.x(x), frame.y(y), x, y)
         for x, y in zip(line.xs[::step], line.ys[::step], strict=True)
         if math.isfinite(y)
     ]
     path = "M" + "L".join(f"{x:g} {y:g}" for x, y, _, _ in points) if points else ""
-    dots = [
-        tag("g", tag("title", f"{plain(line.name)}, {x_name} {number_text(x)}: {value:.4g}"),
-            tag("circle", cx=left, cy=top, r=3.2))
-        for left, top, x, value in points
-    ] if line.look == "dots" and len(points) <= 60 else []  # fmt: skip
-    return tag("g", tag("path", d=path), dots, class_=f"line {line.look} c{colour}")
+    dots = []
+    if line.look == "dots" and len(points) <= MAX_DOTS:
+        dots = [
+            _filled(
+                '<g><title>{}, {} {}: {:.4g}</title><circle cx="{}" cy="{}" r="3.2"/></g>',
+                line.name,
+                x_name,
+                number_text(x),
+                value,
+                left,
+                top,
+            )
+            for left, top, x, value in points
+        ]
+    return _filled('<g class="line {} c{}"><path d="{}"/>{}</g>', line.look, color, path, EMPTY.join(dots))
 
 
-def _svg(told: str, *children: Markup | list[Markup]) -> Markup:
-    return tag("svg", *children, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=told)
+def _svg(label: str, inside: Markup) -> Markup:
+    return _filled('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>', WIDTH, HEIGHT, label, inside)
 
 
-def _rect(left: float, right: float, top: float, height: float, kind: str) -> Markup:
+def _filled(markup: str, *values: object) -> Markup:
+    """Markup with values in its places: text is escaped and on one line."""
+    return Markup(markup).format(*map(printed, values))
+
+
+def _text(text: str, x: float, y: float, anchor: str = "middle", look: str = "tick") -> Markup:
+    return _filled('<text x="{}" y="{}" text-anchor="{}" class="{}">{}</text>', x, y, anchor, look, text)
+
+
+def _unit(text: str) -> Markup:
+    """What the x axis counts."""
+    return _text(text, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5, look="unit")
+
+
+def _line(x1: float, x2: float, y1: float, y2: float, look: str) -> Markup:
+    return _filled('<line x1="{}" x2="{}" y1="{}" y2="{}" class="{}"/>', x1, x2, y1, y2, look)
+
+
+def _rect(left: float, right: float, top: float, height: float, look: str) -> Markup:
     width = round(max(0.5, right - left), 1)
-    return tag("rect", x=round(left, 1), y=round(top, 1), width=width, height=round(max(0.0, height), 1), class_=kind)
+    return _filled(
+        '<rect x="{}" y="{}" width="{}" height="{}" class="{}"/>',
+        round(left, 1),
+        round(top, 1),
+        width,
+        round(max(0.0, height), 1),
+        look,
+    )
 
 
 def _apart(ends: tuple[float, float]) -> tuple[float, float]:

@@ -1,18 +1,21 @@
-"""What a report says: plain data, gathered once. What is None or empty is left out of the page."""
+"""What a report shows: plain data, gathered once. What is None or empty is left out of the page."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
 __all__ = [
     "Bin",
     "Chart",
     "Column",
     "Facts",
+    "ImageOf",
     "Item",
     "Line",
     "Matrix",
@@ -25,9 +28,16 @@ __all__ = [
 ]
 
 
+ImageOf: TypeAlias = Callable[[int], "np.ndarray[Any, Any]"]  # the number of an item -> uint8 (H, W, 3)
+
+MAX_ROWS = 1000  # of a table
+SHARES = {"precision", "recall", "f1-score", "iou", "dice"}
+COUNTS = {"support", "pixels", "n"}
+
+
 @dataclass(frozen=True)
 class Number:
-    """One of the main numbers at the top: its text, what it is, and a word more."""
+    """One of the main numbers at the top: its text, its label, and a note."""
 
     value: str
     label: str
@@ -44,7 +54,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Line:
-    """One course in a chart: a thin or a strong line, or a line with a dot at each point."""
+    """One line in a chart: thin or strong, or with a dot at each point."""
 
     name: str
     xs: tuple[float, ...]
@@ -64,7 +74,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of numbers: decimals, and whether its numbers are shares, drawn as bars too."""
+    """A column of numbers: decimals, and whether its numbers are shares, which have bars."""
 
     name: str
     digits: int = 3
@@ -81,6 +91,33 @@ class Table:
     totals: tuple[tuple[str, tuple[float, ...]], ...] = ()
     note: str = ""
 
+    @classmethod
+    def of_frame(cls, head: str, frame: "pd.DataFrame", n: int) -> Self:
+        """A table of a DataFrame whose index names the rows; of very many those with the lowest last share.
+
+        Args:
+            head: what the rows are.
+            frame: numbers.
+            n: how many rows there are; those after them are totals.
+        """
+        columns = [Column(str(name), 0 if name in COUNTS else 3, name in SHARES) for name in frame.columns]
+        rows = [
+            (str(label), tuple(float(v) for v in row)) for label, row in zip(frame.index, frame.to_numpy(), strict=True)
+        ]
+        found, totals = rows[:n], rows[n:]
+        note = ""
+        if len(found) > MAX_ROWS:
+            share = max((place for place, column in enumerate(columns) if column.is_share), default=0)
+            found.sort(key=lambda row: (math.isnan(row[1][share]), row[1][share]))
+            note = f"The {MAX_ROWS:,} of {n:,} rows with the lowest {columns[share].name}."
+            found = found[:MAX_ROWS]
+        return cls(head, tuple(columns), tuple(found), tuple(totals), note)
+
+    @property
+    def has_nan(self) -> bool:
+        """Whether a number is not defined."""
+        return any(math.isnan(value) for _, values in (*self.rows, *self.totals) for value in values)
+
 
 @dataclass(frozen=True, eq=False)
 class Item:
@@ -88,10 +125,11 @@ class Item:
 
     Attributes:
         number: of the item in its set.
-        chances: (class, probability) of the most probable classes.
+        probabilities: (class, probability) of the most probable classes.
         is_right: None where there is no right or wrong.
         heat: where the model looked, float (H, W) in [0, 1].
-        overlay: a picture beside the item's own, uint8 (H, W, 3), and what it shows.
+        overlay: an image next to the item's own, uint8 (H, W, 3).
+        overlay_shows: what that is.
     """
 
     number: int
@@ -99,7 +137,7 @@ class Item:
     prediction: str
     target: str
     loss: float
-    chances: tuple[tuple[str, float], ...] = ()
+    probabilities: tuple[tuple[str, float], ...] = ()
     is_right: bool | None = None
     heat: "np.ndarray[Any, Any] | None" = None
     overlay: "np.ndarray[Any, Any] | None" = None
@@ -108,7 +146,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Matrix:
-    """How often each class was taken for each, by (actual, predicted); and items of each cell, the worst first.
+    """How often each class was predicted as each, by (actual, predicted); and items of each cell, the worst first.
 
     Cells without items are not in `counts`. `items` holds a part of them where there are too many to show.
     """
@@ -139,15 +177,26 @@ class Bin:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often the model is right when it says how sure it is; `ece` is the mean distance of the two."""
+    """Accuracy by confidence; `ece` is the mean distance of the two."""
 
     ece: float
     bins: tuple[Bin, ...]
 
+    @property
+    def table(self) -> Table:
+        """The bins that hold predictions, in numbers."""
+        columns = (Column("confidence"), Column("accuracy"), Column("items", 0))
+        rows = tuple(
+            (f"{part.lower:.2f} to {part.upper:.2f}", (part.confidence, part.accuracy, float(part.n)))
+            for part in self.bins
+            if part.n
+        )
+        return Table("confidence from, to", columns, rows)
+
 
 @dataclass(frozen=True)
 class Suspect:
-    """An item that may be labelled wrongly; its score says how suspicious it is."""
+    """An item that may be labeled wrongly; the higher its score, the more suspicious it is."""
 
     item: Item
     label: str
@@ -168,10 +217,11 @@ class Problems:
 
 @dataclass(frozen=True)
 class ReportContent:
-    """Everything the page shows, section by section; `picture` gives item i as uint8 (H, W, 3)."""
+    """Everything the page shows, section by section; `image` gives item i as uint8 (H, W, 3)."""
 
     title: str
     subtitle: str = ""
+    run: str = ""  # model, data set and date
     numbers: tuple[Number, ...] = ()
     settings: tuple[Facts, ...] = ()
     charts: tuple[Chart, ...] = ()
@@ -181,4 +231,4 @@ class ReportContent:
     table: Table | None = None
     reliability: Reliability | None = None
     problems: Problems | None = None
-    picture: "Callable[[int], np.ndarray[Any, Any]] | None" = field(default=None, repr=False)
+    image: ImageOf | None = field(default=None, repr=False)

@@ -1,42 +1,47 @@
 """What is odd about the data: labels, files, and how the classes are spread."""
 
 import math
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
-from learnkit.data.image_data import ImageData
 from learnkit.data.tasks import Classification
-from learnkit.interpretation.items import TRAINING
 from learnkit.interpretation.label_issues import rank_label_issues
-from learnkit.interpretation.report.content import Column, Item, Problems, Suspect, Table
+from learnkit.interpretation.learners import Trained
+from learnkit.interpretation.naming import TRAINING
+from learnkit.interpretation.report.content import Column, Problems, Suspect, Table
+from learnkit.interpretation.report.predictions import ClassifiedItems
+from learnkit.interpretation.report.protocols import Reported, ReportedClasses
+from learnkit.interpretation.report.run import image_bunch
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["counted", "problems_of"]
 
-MOST_SUSPECTS = 20
-MOST_SKIPPED = 50
-MOST_NAMED = 8  # classes in a sentence
-LEARNT = "Labels were looked at on items that the model was trained on: it has learnt them, so few suspects are found."
-IMBALANCED = 3.0  # largest / smallest class from which it is said
+MAX_SUSPECTS = 20
+MAX_SKIPPED = 50
+MAX_NAMED = 8  # classes in a sentence
+LEARNED = "These are items that the model was trained on: it has learned their labels, so few suspects are found."
+IMBALANCED = 3.0  # largest / smallest class from which it is reported
 
 
-def problems_of(interp: Any, learn: Any, item: Callable[[int], Item]) -> Problems | None:
+def problems_of(interp: Reported, learn: Trained | None) -> Problems | None:
     """Suspicious labels of the interpretation; files left out and classes of the learner's data.
 
     None where nothing could be looked at.
     """
-    suspects = _suspects(interp, item) if interp.kind is Classification else None
-    dls = learn.dls if learn is not None and isinstance(learn.dls, ImageData) else None
+    suspects = _suspects(cast(ReportedClasses, interp)) if interp.kind is Classification else None
+    dls = image_bunch(learn.dls) if learn is not None else None
     if suspects is None and dls is None:
         return None
-    learnt = [LEARNT] if suspects is not None and interp.part == TRAINING else []
+    learned = [LEARNED] if suspects is not None and interp.source.part == TRAINING else []
     if dls is None:
-        return Problems((*([] if suspects else ["No label looks suspicious."]), *learnt), suspects or ())
+        return Problems((*([] if suspects else ["No label looks suspicious."]), *learned), suspects or ())
     summary = dls.summary()
     n_classes = len(dls.classes) if len(summary.counts) > len(dls.classes) else 0  # masks are not counted by class
     notes = [*_imbalance(summary.imbalance), *_missing(summary.counts.iloc[:n_classes])]
     skipped = tuple(
         (_tail(str(row["input"])), _without_folder(str(row["error"]), str(row["input"])))
-        for row in summary.skipped[:MOST_SKIPPED].to_dict("records")
+        for row in summary.skipped[:MAX_SKIPPED].to_dict("records")
     )
     if len(summary.skipped):
         notes.append(f"Left out because they could not be read: {counted(len(summary.skipped), 'item')}.")
@@ -45,23 +50,24 @@ def problems_of(interp: Any, learn: Any, item: Callable[[int], Item]) -> Problem
         looked_for += ["no file left out", *(["no class without items"] if n_classes else [])]
         notes.append(f"Nothing odd was found: {', '.join(looked_for)}.")
     counts = _counts(summary.counts, n_classes)
-    return Problems((*notes, *learnt), suspects or (), skipped, len(summary.skipped), counts)
+    return Problems((*notes, *learned), suspects or (), skipped, len(summary.skipped), counts)
 
 
-def _suspects(interp: Any, item: Callable[[int], Item]) -> tuple[Suspect, ...] | None:
+def _suspects(interp: ReportedClasses) -> tuple[Suspect, ...] | None:
     if len(interp.classes) < 2:  # there is no other class to suggest
         return None
+    item = ClassifiedItems(interp)
     scores, suggestions = rank_label_issues(interp.probs, interp.targets)
     order = scores.argsort(descending=True, stable=True).tolist()
     suspicious = [i for i in order if scores[i] > 0 and suggestions[i] != interp.targets[i]]
     return tuple(
         Suspect(
             item(i),
-            str(interp.classes[int(interp.targets[i])]),
-            str(interp.classes[int(suggestions[i])]),
+            item.classes[int(interp.targets[i])],
+            item.classes[int(suggestions[i])],
             float(scores[i]),
         )
-        for i in suspicious[:MOST_SUSPECTS]
+        for i in suspicious[:MAX_SUSPECTS]
     )
 
 
@@ -72,21 +78,21 @@ def _imbalance(imbalance: float | None) -> list[str]:
     return [f"The most frequent class has {times} times as many training items as the rarest."]
 
 
-def _missing(counts: Any) -> list[str]:
+def _missing(counts: "pd.DataFrame") -> list[str]:
     """Classes without an item in a split that has labels."""
     notes = []
     for split in counts.columns:
         empty = [str(name) for name in counts.index[counts[split] == 0]]
         if not empty or len(empty) == len(counts):
             continue
-        more = f" and {len(empty) - MOST_NAMED} more" if len(empty) > MOST_NAMED else ""
+        more = f" and {len(empty) - MAX_NAMED} more" if len(empty) > MAX_NAMED else ""
         are = "class has" if len(empty) == 1 else "classes have"
-        listed = ", ".join(f"“{name[:40]}”" for name in empty[:MOST_NAMED])
+        listed = ", ".join(f"“{name[:40]}”" for name in empty[:MAX_NAMED])
         notes.append(f"{len(empty)} {are} no item in {split}: {listed}{more}.")
     return notes
 
 
-def _counts(counts: Any, n_classes: int) -> Table | None:
+def _counts(counts: "pd.DataFrame", n_classes: int) -> Table | None:
     if not n_classes:
         return None
     rows = tuple(
@@ -106,5 +112,5 @@ def _tail(path: str) -> str:
 
 
 def _without_folder(text: str, path: str) -> str:
-    """What is wrong with a file, without where it lies on somebody's disk."""
+    """What is wrong with a file, without the folder it is in."""
     return text.replace(path, path.replace("\\", "/").rpartition("/")[2])

@@ -1,27 +1,37 @@
-"""What a learner tells of its run: settings and curves."""
+"""The run of a learner: settings and curves."""
 
 import math
 import platform
 import sys
 from collections.abc import Mapping, Sequence, Sized
-from typing import Any
+from datetime import date
+from typing import Any, cast
 
 import torch
 
-from learnkit.data.image_data import ImageData
+from learnkit.data.bunch import DataBunch
+from learnkit.data.image_bunch import ImageDataBunch
+from learnkit.interpretation.learners import Trained
 from learnkit.interpretation.report.content import Chart, Column, Facts, Line, Table
+from learnkit.text import name_of
 
-__all__ = ["charts_of", "history_of", "settings_of"]
+__all__ = ["charts_of", "history_of", "image_bunch", "run_of", "settings_of"]
 
-WORDLESS = {"epoch", "train_loss", "valid_loss", "time"}  # columns of the history that are no metrics
+NOT_METRICS = {"epoch", "train_loss", "valid_loss", "time"}  # columns of the history
 
 
-def settings_of(learn: Any) -> tuple[Facts, ...]:
+def run_of(learn: Trained) -> str:
+    """Model, data set and date in a line: "resnet18 on pets, 2026-01-31"."""
+    folder = _data_set(learn.dls)
+    return f"{_model_of(learn)}{f' on {folder}' if folder else ''}, {date.today().isoformat()}"
+
+
+def settings_of(learn: Trained) -> tuple[Facts, ...]:
     """Model, data, training, and what it ran on."""
     every = sum(p.numel() for p in learn.model.parameters())
     trained = sum(p.numel() for p in learn.model.parameters() if p.requires_grad)
     model = [
-        ("model", called(learn.model)),
+        ("model", _model_of(learn)),
         ("parameters", f"{every:,}, of which {trained:,} trained"),
         ("layer groups", str(len(learn.groups))),
         ("loss", _described(learn.loss_func)),
@@ -29,12 +39,12 @@ def settings_of(learn: Any) -> tuple[Facts, ...]:
     if learn.dls.input_shape is not None:
         model.insert(1, ("input", " × ".join(map(str, learn.dls.input_shape))))
     training = [
-        ("optimizer", called(learn.opt) if learn.opt is not None else _described(learn.opt_func)),
+        ("optimizer", name_of(learn.opt) if learn.opt is not None else _described(learn.opt_func)),
         ("weight decay", f"{learn.wd:g}" if isinstance(learn.wd, int | float) else str(learn.wd)),
         ("epochs trained", f"{len(learn.recorder.rows):,}"),
         ("batches trained", f"{len(learn.recorder.losses):,}"),
         ("metrics", ", ".join(metric.name for metric in learn.metrics) or "none"),
-        ("callbacks", ", ".join(called(callback) for callback in learn.callbacks) or "none"),
+        ("callbacks", ", ".join(map(name_of, [*learn.callbacks, *learn.fit_callbacks])) or "none"),
         ("seed", str(learn.seed)),
     ]
     seconds = sum(float(row.get("time", 0.0)) for row in learn.recorder.rows)
@@ -47,7 +57,7 @@ def settings_of(learn: Any) -> tuple[Facts, ...]:
     return tuple(Facts(title, tuple((name, text) for name, text in rows if text)) for title, rows in groups)
 
 
-def charts_of(learn: Any) -> tuple[Chart, ...]:
+def charts_of(learn: Trained) -> tuple[Chart, ...]:
     """Losses by batch, metrics by epoch, learning rate and momentum by batch; those there are numbers for."""
     recorder = learn.recorder
     if not recorder.losses:
@@ -67,9 +77,9 @@ def charts_of(learn: Any) -> tuple[Chart, ...]:
         lines.append(Line("validation", ends, losses, "dots"))
     charts = [Chart("Loss", "batches", "loss", tuple(lines))]
     for name in _metric_names(recorder.rows):
-        found = [(float(row["epoch"]) + 1, float(row[name])) for row in recorder.rows if name in row]
+        found = [(float(row["epoch"]), float(row[name])) for row in recorder.rows if name in row]
         epochs, values = zip(*found, strict=True)
-        charts.append(Chart(name, "epochs", name, (Line(name, epochs, values, "dots"),)))
+        charts.append(Chart(name, "epoch", name, (Line(name, epochs, values, "dots"),)))
     steps = tuple(float(number) for number in range(1, len(recorder.lrs) + 1))
     charts.append(
         Chart("Learning rate", "batches", "learning rate", (Line("learning rate", steps, tuple(recorder.lrs)),))
@@ -79,34 +89,45 @@ def charts_of(learn: Any) -> tuple[Chart, ...]:
     return tuple(charts)
 
 
-def history_of(learn: Any) -> Table | None:
-    """The history, one row an epoch, counted from 1 as the charts count."""
+def history_of(learn: Trained) -> Table | None:
+    """The history, one row per epoch, counted from 0 as everywhere."""
     rows = learn.recorder.rows
     if not rows:
         return None
     names = [name for name in learn.history.columns if name != "epoch"]
     columns = tuple(Column("seconds", 1) if name == "time" else Column(str(name), 4) for name in names)
-    made = tuple((str(int(row["epoch"]) + 1), tuple(float(row.get(name, math.nan)) for name in names)) for row in rows)
+    made = tuple((str(int(row["epoch"])), tuple(float(row.get(name, math.nan)) for name in names)) for row in rows)
     return Table("epoch", columns, made)
 
 
-def called(thing: Any) -> str:
-    """What a module, a function or an object is called."""
-    return str(getattr(thing, "__name__", type(thing).__name__))
+def image_bunch(dls: DataBunch) -> ImageDataBunch | None:
+    """The bunch, if it is one of images."""
+    return cast(ImageDataBunch, dls) if getattr(dls, "preprocess", None) is not None else None
 
 
-def _data(dls: Any) -> list[tuple[str, str]]:
+def _model_of(learn: Trained) -> str:
+    """The architecture that a factory built, else the class of the model."""
+    return learn.recipe.name if learn.recipe is not None else name_of(learn.model)
+
+
+def _data_set(dls: DataBunch) -> str:
+    """The name of the folder of images; "" for other data."""
+    return dls.path.resolve().name if image_bunch(dls) is not None else ""
+
+
+def _data(dls: DataBunch) -> list[tuple[str, str]]:
     parts = (("training", dls.train_ds), ("validation", dls.valid_ds), ("test", dls.test_ds))
-    rows = [("bunch", type(dls).__name__)]
+    rows = [("data set", _data_set(dls)), ("bunch", type(dls).__name__)]
     rows += [(name, f"{len(part):,} items") for name, part in parts if isinstance(part, Sized)]
     rows += [("classes", f"{len(dls.classes):,}" if dls.classes else ""), ("batch size", str(dls.batch_size or ""))]
-    if isinstance(dls, ImageData):
-        resize, normalize = dls.preprocess.resize, dls.preprocess.normalize
-        rows.append(("pictures", f"{resize.size[0]} × {resize.size[1]}, {resize.method}, {resize.interpolation}"))
+    images = image_bunch(dls)
+    if images is not None:
+        resize, normalize = images.preprocess.resize, images.preprocess.normalize
+        rows.append(("images", f"{resize.size[0]} × {resize.size[1]}, {resize.method}, {resize.interpolation}"))
         if normalize is not None:
-            told = ", ".join(f"{mean:.3g} ± {std:.3g}" for mean, std in zip(normalize.mean, normalize.std, strict=True))
-            rows.append(("normalised by", told))
-        rows.append(("augmentation", _augmentation(dls.settings.augment)))
+            pairs = zip(normalize.mean, normalize.std, strict=True)
+            rows.append(("normalized by", ", ".join(f"{mean:.3g} ± {std:.3g}" for mean, std in pairs)))
+        rows.append(("augmentation", _augmentation(images.settings.augment)))
     return rows
 
 
@@ -115,11 +136,11 @@ def _augmentation(augment: Any) -> str:
         return augment
     if isinstance(augment, bool):
         return "default" if augment else "none"
-    return ", ".join(called(change) for change in augment) or "none"
+    return ", ".join(name_of(change) for change in augment) or "none"
 
 
 def _described(thing: Any) -> str:
-    return thing if isinstance(thing, str) else called(thing)
+    return thing if isinstance(thing, str) else name_of(thing)
 
 
 def _duration(seconds: float) -> str:
@@ -132,5 +153,5 @@ def _duration(seconds: float) -> str:
 def _metric_names(rows: Sequence[Mapping[str, float]]) -> list[str]:
     found: dict[str, None] = {}
     for row in rows:
-        found |= dict.fromkeys(name for name in row if name not in WORDLESS)
+        found |= dict.fromkeys(name for name in row if name not in NOT_METRICS)
     return list(found)

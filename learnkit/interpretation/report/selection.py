@@ -6,21 +6,25 @@ from dataclasses import replace
 
 from learnkit.interpretation.report.content import Matrix
 
-__all__ = ["MOST_CLASSES", "MOST_ITEMS", "fewer", "room", "shown_cells"]
+__all__ = ["MAX_CLASSES", "MAX_ITEMS", "confused_cells", "fewer", "room", "shown_cells"]
 
-MOST_CLASSES = 40  # above which the pairs confused most often are listed instead of a matrix
-MOST_PAIRS = 60
-MOST_ITEMS = 1000  # behind all cells together
+MAX_CLASSES = 40  # above which the pairs confused most often are listed instead of a matrix
+MAX_PAIRS = 60
+MAX_ITEMS = 1000  # behind all cells together
 
 Cell = tuple[int, int]  # the actual class, the predicted one
 
 
 def shown_cells(n_classes: int, counts: Mapping[Cell, int]) -> list[Cell]:
     """Every cell with items; of many classes, the pairs confused most often."""
-    if n_classes <= MOST_CLASSES:
+    if n_classes <= MAX_CLASSES:
         return sorted(counts)
-    wrong = [cell for cell in counts if cell[0] != cell[1]]
-    return sorted(wrong, key=lambda cell: (-counts[cell], cell))[:MOST_PAIRS]
+    return confused_cells(counts)[:MAX_PAIRS]
+
+
+def confused_cells(counts: Mapping[Cell, int]) -> list[Cell]:
+    """The cells off the diagonal, those with the most items first."""
+    return sorted((cell for cell in counts if cell[0] != cell[1]), key=lambda cell: (-counts[cell], cell))
 
 
 def room(losses: Mapping[Cell, Sequence[float]], most: int) -> dict[Cell, int]:

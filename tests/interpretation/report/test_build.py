@@ -1,8 +1,7 @@
-"""What is gathered from learners and interpretations of every task."""
+"""What is gathered from interpretations of every task."""
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,85 +9,20 @@ import pytest
 import torch
 from torch import nn
 
-from learnkit import ClassificationInterpretation, DataBunch, ImageDataBunch, Learner
-from learnkit.callbacks import OneCycle
+from learnkit import ClassificationInterpretation, DataBunch, Learner
 from learnkit.data.tasks import MultiLabel, Regression
-from learnkit.errors import LearnkitWarning, UsageError, WrongTypeError
+from learnkit.errors import WrongTypeError
 from learnkit.interpretation import MultiLabelInterpretation, RegressionInterpretation, SegmentationInterpretation
+from learnkit.interpretation.item_source import ItemSource
 from learnkit.interpretation.report import ReportContent, content_of
-from learnkit.interpretation.report.page import page_of, write_report
+from learnkit.interpretation.report.render import page_of, write_report
 from learnkit.interpretation.report.thumbnails import Thumbnails
 from learnkit.types import DatasetType
+from tests.doubles import refused
 
 
 def text_of(content: ReportContent) -> str:
-    return page_of(content, Thumbnails(content.picture))
-
-
-def small_net(n_out: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, n_out))
-
-
-@pytest.fixture
-def learn(class_folder: Path) -> Learner:
-    dls = ImageDataBunch.from_folder(class_folder, size=24, bs=8, augment=False, num_workers=0)
-    learn = Learner(dls, small_net(3), metrics="accuracy", seed=3)
-    learn.fit(2, callbacks=OneCycle())
-    return learn
-
-
-def test_a_run_is_described(learn: Learner) -> None:
-    content = content_of(ClassificationInterpretation.from_learner(learn), learn=learn)
-    facts = {name: text for group in content.settings for name, text in group.rows}
-    parameters = 4 * 3 * 9 + 4 + 4 * 3 + 3
-    assert facts["parameters"] == f"{parameters:,}, of which {parameters:,} trained"
-    assert facts["seed"] == "3"
-    assert facts["epochs trained"] == "2"
-    assert facts["training"] == "24 items"
-    assert facts["validation"] == "12 items"
-    assert facts["pictures"] == "24 × 24, crop, bilinear"
-    assert facts["augmentation"] == "none"
-    assert facts["optimizer"] == "AdamW"
-    assert facts["torch"] == torch.__version__
-    assert facts["learnkit"]
-
-
-def test_curves_are_those_of_the_recorder(learn: Learner) -> None:
-    content = content_of(ClassificationInterpretation.from_learner(learn), learn=learn)
-    charts = {chart.title: chart for chart in content.charts}
-    assert list(charts) == ["Loss", "accuracy", "Learning rate", "Momentum"]
-    losses = {line.name: line for line in charts["Loss"].lines}
-    assert losses[""].ys == tuple(learn.recorder.losses)
-    assert losses["validation"].xs == (3.0, 6.0)  # batches of 8 from 24 items
-    assert losses["validation"].ys == tuple(learn.history["valid_loss"])
-    assert charts["accuracy"].lines[0].ys == tuple(learn.history["accuracy"])
-    assert content.history is not None
-    assert [label for label, _ in content.history.rows] == ["1", "2"]
-    assert content.history.columns[-1].name == "seconds"
-
-
-def test_pictures_and_heat_maps_of_the_top_losses(learn: Learner) -> None:
-    interp = ClassificationInterpretation.from_learner(learn)
-    content = content_of(interp, learn=learn)
-    expected = interp.losses.sort(descending=True, stable=True)
-    assert [item.number for item in content.top_losses] == expected.indices.tolist()
-    first = content.top_losses[0]
-    assert first.heat is not None
-    assert np.array_equal(first.heat, interp.grad_cam(first.number))
-    assert first.prediction == interp.classes[int(interp.preds[first.number])]
-    assert dict(first.chances)[first.target] == pytest.approx(
-        float(interp.probs[first.number, interp.targets[first.number]])
-    )
-    assert "heat map of where the model looked" in text_of(content)
-
-
-def test_a_model_without_feature_maps_has_no_heat_maps(class_folder: Path) -> None:
-    dls = ImageDataBunch.from_folder(class_folder, size=24, bs=8, augment=False, num_workers=0)
-    learn = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 24, 3)), seed=0)
-    content = content_of(ClassificationInterpretation.from_learner(learn), learn=learn)
-    assert all(item.heat is None for item in content.top_losses)
-    assert "heat map" not in text_of(content)
-    assert content.charts == ()
+    return page_of(content, Thumbnails(content.image))
 
 
 def test_the_matrix_holds_every_item_once(learn: Learner) -> None:
@@ -104,78 +38,6 @@ def test_the_matrix_holds_every_item_once(learn: Learner) -> None:
         assert losses == sorted(losses, reverse=True)
 
 
-def test_problems_of_the_data_are_told(class_folder: Path) -> None:
-    for path in sorted((class_folder / "train" / "red").iterdir())[2:]:
-        path.unlink()
-    for path in (class_folder / "valid" / "green").iterdir():
-        path.unlink()
-    (class_folder / "train" / "blue" / "<b>broken.png").write_bytes(b"no picture")
-    with pytest.warns(LearnkitWarning, match="cannot be read"), pytest.warns(LearnkitWarning, match="class green"):
-        dls = ImageDataBunch.from_folder(
-            class_folder, size=24, bs=4, augment=False, num_workers=0, on_error="skip", classes=["blue", "green", "red"]
-        )
-    learn = Learner(dls, small_net(3), seed=0)
-    content = content_of(ClassificationInterpretation.from_learner(learn), learn=learn)
-    assert content.problems is not None
-    notes = " ".join(content.problems.notes)
-    assert "4.0 times as many training items" in notes
-    assert "1 class has no item in valid: “green”" in notes
-    assert "could not be read: 1 item." in notes
-    file, why = content.problems.skipped[0]
-    assert file == "blue/<b>broken.png"
-    assert "<b>broken.png cannot be read" in why
-    assert str(class_folder) not in text_of(content)  # the page goes to others
-    assert content.problems.counts is not None
-    assert content.problems.counts.rows == (("blue", (8.0, 4.0)), ("green", (8.0, 0.0)), ("red", (2.0, 4.0)))
-    assert content.problems.counts.totals == (("(all)", (18.0, 8.0)),)
-    assert "Items by class (3)" in text_of(content)
-    assert "&lt;b&gt;broken.png" in text_of(content)
-
-
-def test_suspicious_labels_are_shown(interpret: Callable[..., Any]) -> None:
-    interp = interpret(60)
-    issues = interp.label_issues()
-    problems = content_of(interp).problems
-    assert problems is not None
-    expected = issues[(issues["score"] > 0) & (issues["label"] != issues["suggestion"])].head(20)
-    assert [one.item.number for one in problems.suspects] == expected["item"].tolist()
-    assert [one.suggestion for one in problems.suspects] == expected["suggestion"].tolist()
-
-
-def test_a_label_is_no_suggestion_instead_of_itself() -> None:
-    probs = torch.tensor([[0.95, 0.05], [0.99, 0.01], [0.4, 0.6], [0.52, 0.48]])
-    interp = ClassificationInterpretation(probs, torch.tensor([0, 0, 1, 1]), torch.ones(4), ("a", "b"))
-    assert interp.label_issues().loc[0, ["label", "suggestion"]].tolist() == ["b", "b"]  # sure of neither
-    problems = content_of(interp).problems
-    assert problems is not None
-    assert problems.suspects == ()
-    assert problems.notes == ("No label looks suspicious.",)
-
-
-def test_a_class_named_as_a_sum_is_a_class(class_folder: Path) -> None:
-    for split in ("train", "valid"):
-        (class_folder / split / "red").rename(class_folder / split / "(all)")
-    dls = ImageDataBunch.from_folder(class_folder, size=24, bs=8, augment=False, num_workers=0)
-    problems = content_of(Learner(dls, small_net(3), seed=0).interpret(), learn=Learner(dls, small_net(3))).problems
-    assert problems is not None
-    assert problems.counts is not None
-    assert [name for name, _ in problems.counts.rows] == ["(all)", "blue", "green"]
-    assert [name for name, _ in problems.counts.totals] == ["(all)"]
-
-
-def test_nothing_is_said_of_what_was_not_looked_for(class_folder: Path) -> None:
-    files = sorted((class_folder / "train").rglob("*.png"))
-    dls = ImageDataBunch.from_lists(
-        class_folder, files, [float(len(file.name)) for file in files], task="regression",
-        valid_pct=0.5, size=24, bs=4, augment=False, num_workers=0,
-    )  # fmt: skip
-    learn = Learner(dls, small_net(1), seed=0)
-    problems = content_of(learn.interpret(), learn=learn).problems
-    assert problems is not None
-    assert problems.notes == ("Nothing odd was found: no file left out.",)
-    assert problems.counts is None
-
-
 def test_weakest_classes_that_are_several_are_counted() -> None:
     preds = torch.eye(4)[[0, 0, 0, 3]]
     interp = ClassificationInterpretation(preds, torch.tensor([0, 1, 2, 3]), torch.ones(4), ("a", "b", "c", "d"))
@@ -183,11 +45,11 @@ def test_weakest_classes_that_are_several_are_counted() -> None:
     assert (weakest.value, weakest.note) == ("0", "b and 1 more")
 
 
-def test_data_without_pictures(blobs: Any) -> None:
+def test_data_without_images(blobs: Any) -> None:
     learn = Learner(DataBunch.from_tensors(*blobs), nn.Linear(2, 2), seed=0)
     learn.fit(1)
     content = content_of(ClassificationInterpretation.from_learner(learn), learn=learn)
-    assert content.picture is None
+    assert content.image is None
     text = text_of(content)
     assert "<img " not in text
     assert "see the items behind it" in text
@@ -197,7 +59,7 @@ def test_data_without_pictures(blobs: Any) -> None:
     assert facts["input"] == "2"
 
 
-def test_several_labels_an_item() -> None:
+def test_several_labels_per_item() -> None:
     random = torch.Generator().manual_seed(0)
     probs, targets = torch.rand(20, 3, generator=random), (torch.rand(20, 3, generator=random) > 0.5).float()
     interp = MultiLabelInterpretation(probs, targets, torch.rand(20, generator=random), ("<a>", "b", "c"))
@@ -226,6 +88,20 @@ def test_numbers(names: tuple[str, ...]) -> None:
     assert ("A dash is" in text) == bool(interp.regression_report().isna().any(axis=None))
 
 
+def test_classes_that_are_numbers_are_introduced() -> None:
+    probs = torch.tensor([[0.75, 0.25], [0.25, 0.75]])
+    interp = ClassificationInterpretation(probs, torch.tensor([1, 1]), torch.tensor([2.0, 1.0]), ("3", "4"))
+    content = content_of(interp)
+    first = content.top_losses[0]
+    assert (first.target, first.prediction) == ("class 4", "class 3")
+    assert first.probabilities == (("class 3", 0.75), ("class 4", 0.25))
+    assert content.numbers[-1].note == "class 3"
+    assert content.table is not None
+    assert [name for name, _ in content.table.rows] == ["3", "4"]  # the column is headed class
+    labels = MultiLabelInterpretation(probs, torch.ones(2, 2), torch.zeros(2), ("3", "4"))
+    assert content_of(labels).top_losses[0].target == "class 3, class 4"
+
+
 def test_numbers_of_any_size_can_be_read() -> None:
     targets = torch.tensor([[90_000.25, 1e-4], [80_000.0, 5e-4]])
     preds = targets + torch.tensor([[1.0, 3e-4], [1.0, 3e-4]])
@@ -242,7 +118,7 @@ def test_masks() -> None:
     preds, targets = (torch.randint(0, 2, (3, 6, 8), generator=random).to(torch.uint8) for _ in range(2))
     pixels = np.full((3, 6, 8, 3), 128, np.uint8)
     interp = SegmentationInterpretation(
-        preds, targets, torch.tensor([0.1, 3.0, 2.0]), ("sky", "car"), None, picture=lambda i: pixels[i]
+        preds, targets, torch.tensor([0.1, 3.0, 2.0]), ("sky", "car"), None, source=ItemSource(lambda i: pixels[i])
     )
     content = content_of(interp)
     assert content.table is not None
@@ -256,13 +132,13 @@ def test_masks() -> None:
     assert len(re.findall("<img ", text)) == 6
 
 
-def test_what_is_no_interpretation_is_refused() -> None:
-    with pytest.raises(WrongTypeError, match="report: got Tensor, expected an interpretation"):
+def test_what_is_not_an_interpretation_is_refused() -> None:
+    with refused("interp", WrongTypeError, got="Tensor"):
         content_of(torch.zeros(3))
 
 
-def test_what_is_no_learner_is_refused(interpret: Callable[..., Any]) -> None:
-    with pytest.raises(WrongTypeError, match="report: got int as learn"):
+def test_what_is_not_a_learner_is_refused(interpret: Callable[..., Any]) -> None:
+    with refused("learn", WrongTypeError, got="int"):
         interpret().report("report.html", learn=3)
 
 
@@ -283,24 +159,14 @@ def test_one_of_a_kind_is_counted_as_one() -> None:
     assert content.numbers[1].note == "in 1 item"
 
 
-def test_many_numbers_of_an_item_are_counted_not_cut() -> None:
-    preds = torch.arange(24.0).view(2, 12)
-    interp = RegressionInterpretation(preds, preds, torch.tensor([1.0, 2.0]), tuple(f"n{k}" for k in range(12)))
-    content = content_of(interp)
-    assert content.top_losses[1].prediction == "0, 1, 2, 3, and 8 more"
-    assert len(content.numbers) == 7
-    assert content.table is not None
-    assert len(content.table.rows) == 12
-
-
 @pytest.mark.parametrize("name", ["", ".", "/", "a/.."])
 def test_a_report_without_a_name_is_refused_before_anything_is_predicted(
     learn: Learner, interpret: Callable[..., Any], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interp, told = interpret(), rf"path: got '{re.escape(name)}', expected the name of a file"
+    interp = interpret()
     monkeypatch.setattr(Learner, "interpret", None)
     for report in (learn.report, interp.report, lambda path: write_report(path, ReportContent("Title"))):
-        with pytest.raises(UsageError, match=told):
+        with refused("path", got=name):
             report(name)
 
 
@@ -312,12 +178,12 @@ def test_a_report_without_a_name_is_refused_before_anything_is_predicted(
         (DatasetType.Fix, 24, "training"),
     ],
 )
-def test_the_report_says_of_which_set_it_is(learn: Learner, ds_type: DatasetType, n: int, part: str) -> None:
+def test_the_report_names_its_set(learn: Learner, ds_type: DatasetType, n: int, part: str) -> None:
     content = content_of(learn.interpret(ds_type), learn=learn)
     assert content.subtitle == f"{n} items of the {part} set, 3 classes"
     assert content.problems is not None
-    told = [note for note in content.problems.notes if "that the model was trained on" in note]
-    assert len(told) == (part == "training")
+    learned = [note for note in content.problems.notes if "that the model was trained on" in note]
+    assert len(learned) == (part == "training")
     assert content.subtitle in text_of(content)
 
 
@@ -329,26 +195,7 @@ def test_the_report_says_of_which_set_it_is(learn: Learner, ds_type: DatasetType
         (Regression(("a", "b")), torch.ones(4, 2), "4 items of the test set"),
     ],
 )
-def test_every_task_tells_the_test_set(task: Any, y: torch.Tensor, subtitle: str) -> None:
+def test_every_task_names_the_test_set(task: Any, y: torch.Tensor, subtitle: str) -> None:
     x = torch.ones(4, 3)
     learn = Learner(DataBunch.from_tensors(x, y, x, y, x, y, bs=4, task=task), nn.Linear(3, 2), seed=0)
     assert content_of(learn.interpret(DatasetType.Test)).subtitle == subtitle
-
-
-def test_suspects_of_the_training_set_are_explained_without_a_learner_too(learn: Learner) -> None:
-    notes = [content_of(learn.interpret(part)).problems for part in (DatasetType.Train, DatasetType.Valid)]
-    assert ["it has learnt them" in str(problems) for problems in notes] == [True, False]
-
-
-def test_pictures_are_read_once_and_only_when_they_are_shown(interpret: Callable[..., Any]) -> None:
-    read: list[int] = []
-
-    def picture(i: int) -> Any:
-        read.append(i)
-        return np.zeros((4, 4, 3), np.uint8)
-
-    content = content_of(interpret(30, picture=picture))
-    assert len(read) <= 1
-    del read[:]
-    text_of(content)
-    assert sorted(read) == list(range(30))

@@ -1,0 +1,78 @@
+"""Images in a grid, each with a title."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from learnkit.errors import UsageError
+from learnkit.plots.overlays import class_colors
+from learnkit.text import ellipsized
+
+if TYPE_CHECKING:
+    from learnkit.plots.figure import Figure
+
+__all__ = ["image_grid", "label_text", "without_math"]
+
+MAX_LINE = 26  # characters above an image
+MAX_LABEL = 24  # characters of a name next to a row
+
+
+def image_grid(
+    images: Sequence[npt.NDArray[np.uint8]],
+    titles: Sequence[str],
+    columns: int | None = None,
+    title_colors: Sequence[str] | None = None,
+    legend: Sequence[str] = (),
+) -> "Figure":
+    """Images, uint8 (H, W, 3), each with its title above it; long lines of a title are wrapped.
+
+    Args:
+        images: of any sizes.
+        titles: one per image.
+        columns: images in a row; None for about as many as rows.
+        title_colors: one per title.
+        legend: names of the class colors below the images; an empty one is left out.
+
+    Raises:
+        UsageError: there are no images.
+    """
+    from learnkit.plots.figure import new_figure
+
+    if not len(images):
+        raise UsageError("image_grid: there are no images to draw")
+    columns = columns or math.ceil(len(images) ** 0.5)
+    rows = -(-len(images) // columns)
+    wrapped = ["\n".join(textwrap.fill(line, MAX_LINE) for line in title.split("\n")) for title in titles]
+    lines = max(title.count("\n") + 1 for title in wrapped)
+    figure = new_figure(max(4, 2.3 * columns), rows * (2.1 + 0.17 * lines))
+    for place, (image, title) in enumerate(zip(images, wrapped, strict=True)):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        axes.imshow(image, interpolation="nearest")
+        axes.set_axis_off()
+        axes.set_title(without_math(title), fontsize=9, color=title_colors[place] if title_colors else "black")
+    if any(legend):
+        _draw_legend(figure, legend)
+    return figure
+
+
+def _draw_legend(figure: "Figure", names: Sequence[str]) -> None:
+    from matplotlib.patches import Patch
+
+    colors = class_colors(len(names)) / 255
+    patches = [Patch(color=color, label=label_text(name)) for color, name in zip(colors, names, strict=True) if name]
+    across = max(1, int(figure.get_figwidth() / 1.6))
+    figure.legend(handles=patches, loc="outside lower center", ncols=min(across, len(patches)), fontsize=8)
+
+
+def label_text(name: str) -> str:
+    """A name that leaves room for what it stands next to."""
+    return without_math(ellipsized(name, MAX_LABEL))
+
+
+def without_math(text: str) -> str:
+    """Text that matplotlib draws as it is: it would set what stands between two dollars as a formula."""
+    return text.replace("$", r"\$")
