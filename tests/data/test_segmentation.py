@@ -55,9 +55,9 @@ def test_sixteen_bit_values(tmp_path: Path) -> None:
     np.testing.assert_array_equal(Segmentation({0: "a", 1000: "b", 2000: "c"}).read(path), NUMBERS)
 
 
-def test_colours(tmp_path: Path) -> None:
-    colours = np.array([(0, 0, 0), (0, 1, 0), (224, 224, 192)], dtype=np.uint8)
-    path = saved(tmp_path / "m.png", colours[NUMBERS])
+def test_colors(tmp_path: Path) -> None:
+    colors = np.array([(0, 0, 0), (0, 1, 0), (224, 224, 192)], dtype=np.uint8)
+    path = saved(tmp_path / "m.png", colors[NUMBERS])
     codes: dict[Any, str] = {(0, 0, 0): "a", (0, 1, 0): "b", (224, 224, 192): "c"}
     np.testing.assert_array_equal(Segmentation(codes).read(path), NUMBERS)
     del codes[224, 224, 192]
@@ -111,10 +111,10 @@ def test_a_mask_that_is_no_image_is_named(tmp_path: Path) -> None:
 
 
 def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
-    picture, mask = saved(tmp_path / "p.png", np.zeros((4, 6), np.uint8)), saved(tmp_path / "m.png", NUMBERS)
+    image, mask = saved(tmp_path / "p.png", np.zeros((4, 6), np.uint8)), saved(tmp_path / "m.png", NUMBERS)
     with pytest.raises(DataError) as caught:
-        Preprocess(Resize((4, 4)), None).stored(str(picture), str(mask), task=Segmentation(NAMES))
-    for part in (f"{mask}", "3 x 2", f"{picture}", "6 x 4"):
+        Preprocess(Resize((4, 4)), None).decode(str(image), str(mask), task=Segmentation(NAMES))
+    for part in (f"{mask}", "3 x 2", f"{image}", "6 x 4"):
         assert part in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""Decoded pictures kept in memory or on disk, so that a file is read and decoded once."""
+"""Decoded images kept in memory or on disk, so that a file is read and decoded once."""
 
 import hashlib
 import io
@@ -30,7 +30,7 @@ LEFT_FREE = 0.1  # share of memory or disk that a cache leaves alone
 
 
 class Store:
-    """Items of one or two arrays each (a picture, its mask), end to end in one block of bytes.
+    """Items of one or two arrays each (an image, its mask), end to end in one block of bytes.
 
     Args:
         data: uint8 (n_bytes,).
@@ -79,7 +79,7 @@ class Store:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.file is not None:
-            return _opened, (self.file,)  # a worker maps the file, it is not sent its bytes
+            return _open_store, (self.file,)  # a worker maps the file, it is not sent its bytes
         return Store, (self.data, self.offsets, self.shapes, [dtype.str for dtype in self.dtypes])
 
 
@@ -99,7 +99,9 @@ def build_store(kind: Kind, n: int, decode: Callable[[int], Arrays], key: str) -
         raise UsageError("cache", got=kind, expected="'memory', 'disk' or None")
     file = home() / "cache" / f"{key}.u8"
     try:
-        return _in_memory(n, decode) if kind == "memory" else _found(file) or _on_disk(file, n, decode)
+        return (
+            _build_in_memory(n, decode) if kind == "memory" else _open_existing(file) or _build_on_disk(file, n, decode)
+        )
     except _Unreadable as error:
         raise error.cause from None
     except OSError as error:
@@ -132,17 +134,17 @@ class _Unreadable(Exception):
         self.cause = cause
 
 
-def _in_memory(n: int, decode: Callable[[int], Arrays]) -> Store:
+def _build_in_memory(n: int, decode: Callable[[int], Arrays]) -> Store:
     sink = io.BytesIO()
-    index = _filled(sink, n, decode, _free_memory())
+    index = _write_items(sink, n, decode, _free_memory())
     return Store(np.frombuffer(sink.getbuffer(), np.uint8), *index)
 
 
-def _on_disk(file: Path, n: int, decode: Callable[[int], Arrays]) -> Store:
+def _build_on_disk(file: Path, n: int, decode: Callable[[int], Arrays]) -> Store:
     file.parent.mkdir(parents=True, exist_ok=True)
     made: list[Index] = []
     room = shutil.disk_usage(file.parent).free
-    write_atomically(file, lambda data: made.append(_filled(data, n, decode, room)))
+    write_atomically(file, lambda data: made.append(_write_items(data, n, decode, room)))
     offsets, shapes, dtypes = made[0]
     table = file.with_suffix(".npz")  # last: without it the data is not there
     try:
@@ -151,18 +153,18 @@ def _on_disk(file: Path, n: int, decode: Callable[[int], Arrays]) -> Store:
         if not table.exists():
             file.unlink(missing_ok=True)
         raise
-    return _opened(file)
+    return _open_store(file)
 
 
-def _found(file: Path) -> Store | None:
+def _open_existing(file: Path) -> Store | None:
     """The store that lies there whole, if one does."""
     try:
-        return _opened(file)
+        return _open_store(file)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
-def _opened(file: Path) -> Store:
+def _open_store(file: Path) -> Store:
     with open(file.with_suffix(".npz"), "rb") as source, np.load(source, allow_pickle=False) as table:
         offsets, shapes, dtypes = table["offsets"], table["shapes"], table["dtypes"].tolist()
     if os.path.getsize(file) != offsets[-1]:
@@ -170,7 +172,7 @@ def _opened(file: Path) -> Store:
     return Store(np.memmap(file, np.uint8, "r"), offsets, shapes, dtypes, file)
 
 
-def _filled(sink: Any, n: int, decode: Callable[[int], Arrays], room: int) -> Index:
+def _write_items(sink: Any, n: int, decode: Callable[[int], Arrays], room: int) -> Index:
     """Write every item into the sink; where each begins, its shapes and types.
 
     Raises:
@@ -179,7 +181,7 @@ def _filled(sink: Any, n: int, decode: Callable[[int], Arrays], room: int) -> In
     sizes: list[int] = []
     shapes: list[list[tuple[int, ...]]] = []
     dtypes: list[str] = []
-    for arrays in _decoded(n, decode):
+    for arrays in _decode_all(n, decode):
         for array in arrays:
             sink.write(np.ascontiguousarray(array).data)
         sizes.append(sum(array.nbytes for array in arrays))
@@ -193,7 +195,7 @@ def _filled(sink: Any, n: int, decode: Callable[[int], Arrays], room: int) -> In
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), np.array(shapes, dtype=np.int64), dtypes
 
 
-def _decoded(n: int, decode: Callable[[int], Arrays]) -> Iterator[Arrays]:
+def _decode_all(n: int, decode: Callable[[int], Arrays]) -> Iterator[Arrays]:
     with ThreadPoolExecutor(usable_cpus()) as threads:
         for start in range(0, n, CHUNK):
             try:

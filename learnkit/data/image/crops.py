@@ -1,4 +1,4 @@
-"""Random crops of training pictures, each drawn by the coordinates of its item."""
+"""Random crops of training images, each drawn by the coordinates of its item."""
 
 import math
 from dataclasses import dataclass
@@ -13,31 +13,31 @@ from learnkit.data.image.resize import View
 from learnkit.errors import UsageError
 from learnkit.seeds import Stream, uniforms
 
-__all__ = ["Bounded", "RandomResizedCrop", "cut"]
+__all__ = ["Bounded", "RandomResizedCrop", "crop_and_resize"]
 
 
 @dataclass(frozen=True)
 class Bounded:
-    """A picture no larger than random crops of it need: its shorter side at most twice that of `size`."""
+    """An image no larger than random crops of it need: its shorter side at most twice that of `size`."""
 
     size: tuple[int, int]
 
     def view(self, height: int, width: int) -> View:
-        """The view of a picture of this shape: all of it."""
+        """The view of an image of this shape: all of it."""
         scale = min(1.0, 2 * max(self.size) / min(height, width))
         return View((0, 0, width, height), (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
 @dataclass(frozen=True)
 class RandomResizedCrop:
-    """A random part of a training picture, brought to `size`; validation and prediction go on as `resize=` says.
+    """A random part of a training image, brought to `size`; validation and prediction go on as `resize=` says.
 
-    Szegedy et al., Going deeper with convolutions (2015). Pictures whose shorter side is more than twice that of
+    Szegedy et al., Going deeper with convolutions (2015). Images whose shorter side is more than twice that of
     `size` are shrunk to that first.
 
     Args:
         size: height and width in pixels.
-        min_scale, max_scale: the part's area as a share of the picture's.
+        min_scale, max_scale: the part's area as a share of the image's.
         ratio: the part's least and greatest width / height, drawn evenly on a log scale.
     """
 
@@ -56,7 +56,7 @@ class RandomResizedCrop:
             raise UsageError("ratio", got=self.ratio, expected="(least, greatest) width / height, above 0")
 
     def view(self, height: int, width: int, seed: int, epoch: int, index: int) -> View:
-        """The view of a picture of this shape that these coordinates draw."""
+        """The view of an image of this shape that these coordinates draw."""
         numbers = uniforms(seed, Stream.CROP, epoch, [index], self.n_numbers)[0].tolist()
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
         for u, v in zip(numbers[0:20:2], numbers[1:20:2], strict=True):
@@ -72,8 +72,8 @@ class RandomResizedCrop:
         return View((left, top, left + wide, top + tall), self.size)
 
 
-def cut(pixels: npt.NDArray[Any], view: View) -> npt.NDArray[Any]:
-    """A view on whole pixels of a picture (H, W, C), uint8 or float32, several times as fast as Pillow has it.
+def crop_and_resize(pixels: npt.NDArray[Any], view: View) -> npt.NDArray[Any]:
+    """A view on whole pixels of an image (H, W, C), uint8 or float32, several times as fast as Pillow has it.
 
     The filter is the same; where Pillow looks beyond the edge of the part, this does not.
     """

@@ -11,8 +11,8 @@ from torch.utils.data import Dataset
 
 from learnkit.data.augment.pipeline import apply_to_item
 from learnkit.data.image.cache import ONE_TYPE, Kind, Store, build_store, content_key
-from learnkit.data.image.crops import Bounded, RandomResizedCrop, cut
-from learnkit.data.image.preprocess import Preprocess, as_planes
+from learnkit.data.image.crops import Bounded, RandomResizedCrop, crop_and_resize
+from learnkit.data.image.preprocess import Preprocess, hwc_to_chw
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Task
 from learnkit.errors import DataError, ImageError, UsageError
@@ -29,7 +29,7 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         labels: one a path, masks for a segmentation; None where the set has none.
         task: how a label becomes a target.
         preprocess: how a path becomes pixels of one size.
-        item_stage: what changes pictures of the training set one by one: a RandomResizedCrop (first), functions.
+        item_stage: what changes images of the training set one by one: a RandomResizedCrop (first), functions.
         rows: the number of each item in the table of samples, for errors; None for 0, 1, ...
     """
 
@@ -51,7 +51,7 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         self.masks = self.labels if isinstance(task, Segmentation) else None
         self.targets = None
         if self.labels is not None and self.masks is None and task is not None and self.labels:
-            self.targets = _encoded(task, self.labels)
+            self.targets = _encode_all(task, self.labels)
         self.item_stage = list(item_stage)
         self.bound: Bounded | None = None
         if any(isinstance(change, RandomResizedCrop) for change in self.item_stage[1:]):
@@ -69,10 +69,10 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         """(pixels (C, H, W), target), or (pixels,) in a set without labels; nothing here is random."""
-        pixels, *mask = self.fixed(index) if self.bound is None else self.decoded(index, None)
+        pixels, *mask = self.load(index) if self.bound is None else self.decode(index, None)
         if mask:
-            return as_planes(pixels), torch.from_numpy(np.array(mask[0]))
-        return (as_planes(pixels),) if self.targets is None else (as_planes(pixels), self.targets[index])
+            return hwc_to_chw(pixels), torch.from_numpy(np.array(mask[0]))
+        return (hwc_to_chw(pixels),) if self.targets is None else (hwc_to_chw(pixels), self.targets[index])
 
     def batch(self, indices: Sequence[int], seed: int | None = None, epoch: int = 0) -> tuple[Tensor, ...]:
         """(pixels (N, C, H, W), targets), or (pixels,): with a seed, changed as the item stage says.
@@ -85,9 +85,9 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         if rows is None:
             for place, index in enumerate(indices):
                 if changes and seed is not None:
-                    pixels, *mask = self._changed(index, seed, epoch)
+                    pixels, *mask = self._augmented(index, seed, epoch)
                 else:
-                    pixels, *mask = self.fixed(index) if self.bound is None else self.decoded(index, None)
+                    pixels, *mask = self.load(index) if self.bound is None else self.decode(index, None)
                 if rows is None:
                     rows = np.empty((len(indices), *pixels.shape), dtype=pixels.dtype)
                     masks = np.empty((len(indices), *mask[0].shape), dtype=mask[0].dtype) if mask else None
@@ -116,15 +116,15 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         key = ""  # memory needs none
         if kind == "disk":
             files = [*self.inputs, *(self.masks or ())]
-            key = content_key(files, self.preprocess.bare(), self.bound, self.task if self.masks else None)
-        self.store = build_store(kind, len(self), lambda index: self.decoded(index, self.bound), key)
+            key = content_key(files, self.preprocess.without_normalize(), self.bound, self.task if self.masks else None)
+        self.store = build_store(kind, len(self), lambda index: self.decode(index, self.bound), key)
 
-    def fixed(self, index: int) -> tuple[npt.NDArray[Any], ...]:
+    def load(self, index: int) -> tuple[npt.NDArray[Any], ...]:
         """What is the same in every epoch: from the cache, or decoded."""
-        return self.decoded(index, self.bound) if self.store is None else self.store[index]
+        return self.decode(index, self.bound) if self.store is None else self.store[index]
 
-    def decoded(self, index: int, bound: Bounded | None) -> tuple[npt.NDArray[Any], ...]:
-        """The picture (H, W, C), and its mask (H, W) if it has one, read from their files.
+    def decode(self, index: int, bound: Bounded | None) -> tuple[npt.NDArray[Any], ...]:
+        """The image (H, W, C), and its mask (H, W) if it has one, read from their files.
 
         Raises:
             ImageError: naming the file, its class and its row.
@@ -133,33 +133,33 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         label = "" if self.labels is None or self.masks is not None else f"class {self.labels[index]}, "
         where = f" ({label}row {self.rows[index]})"
         try:
-            return self.preprocess.stored(self.inputs[index], mask, task=self.task, bound=bound, where=where)
+            return self.preprocess.decode(self.inputs[index], mask, task=self.task, bound=bound, where=where)
         except MemoryError as error:
             raise ImageError(f"{self.inputs[index]}{where} does not fit in memory") from error
 
-    def _changed(self, index: int, seed: int, epoch: int) -> tuple[npt.NDArray[Any], ...]:
-        pixels, *mask = self.fixed(index)
+    def _augmented(self, index: int, seed: int, epoch: int) -> tuple[npt.NDArray[Any], ...]:
+        pixels, *mask = self.load(index)
         changes = self.item_stage
         if isinstance(changes[0], RandomResizedCrop):
             height, width = pixels.shape[:2]
             view = changes[0].view(height, width, seed, epoch, index)
-            pixels, mask = cut(pixels, view), [view.of(one, nearest=True) for one in mask]
+            pixels, mask = crop_and_resize(pixels, view), [view.extract(one, nearest=True) for one in mask]
             changes = changes[1:]
         if not changes:
             return (pixels, *mask)
-        planes, numbers = as_planes(pixels), torch.from_numpy(np.array(mask[0])) if mask else None
+        planes, numbers = hwc_to_chw(pixels), torch.from_numpy(np.array(mask[0])) if mask else None
         for place, change in enumerate(changes):
             planes, numbers = apply_to_item(change, planes, numbers, derive(seed, Stream.ITEM, epoch, index, place))
         moved = planes.permute(1, 2, 0).numpy()
         if moved.shape[:2] != self.preprocess.resize.size:
             raise UsageError(
-                f"augment: {changes} gives pictures of {moved.shape[:2]}",
+                f"augment: {changes} gives images of {moved.shape[:2]}",
                 expected=f"the size of the bunch, {self.preprocess.resize.size}",
             )
         return (moved,) if numbers is None else (moved, numbers.numpy())
 
 
-def _encoded(task: Task, labels: Sequence[Any]) -> Tensor:
+def _encode_all(task: Task, labels: Sequence[Any]) -> Tensor:
     """The targets of all labels (N, ...); equal labels are encoded once."""
     known: dict[Any, Tensor] = {}
     targets = []

@@ -20,23 +20,23 @@ __all__ = [
     "EXTENSIONS",
     "MAX_PIXELS",
     "REMEDY",
+    "exif_transposed",
     "full_depth",
     "open_image",
     "open_mask",
     "read_size",
     "to_mode",
-    "upright",
 ]
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # no format that needs another program to read
 ORIENTATION = 0x0112  # the EXIF tag that says how a camera was held
-MAX_PIXELS = 100_000_000  # looked at before decoding: a small file can hold a huge picture
+MAX_PIXELS = 100_000_000  # looked at before decoding: a small file can hold a huge image
 REMEDY = "Remove or replace the file; `learnkit verify DIR` or verify_images(folder) lists all such files."
 
 
 def open_image(source: Any, channels: int = 3, *, where: str = "") -> "Image":
-    """An upright RGB (or, with one channel, gray) picture; of an animation its first frame.
+    """An upright RGB (or, with one channel, gray) image; of an animation its first frame.
 
     Args:
         source: a path, or a file object.
@@ -46,19 +46,19 @@ def open_image(source: Any, channels: int = 3, *, where: str = "") -> "Image":
     Raises:
         ImageError: not an image, damaged, of a format that is not read, or of more than 100 million pixels.
     """
-    with _decoded(source, where) as image:
-        return to_mode(upright(image), channels)
+    with _load(source, where) as image:
+        return to_mode(exif_transposed(image), channels)
 
 
-def open_mask(source: Any, *, colours: bool = False, where: str = "") -> "npt.NDArray[Any]":
-    """The pixel values of a mask, (H, W): gray levels or the numbers of a palette; with `colours`, uint8 (H, W, 3).
+def open_mask(source: Any, *, colors: bool = False, where: str = "") -> "npt.NDArray[Any]":
+    """The pixel values of a mask, (H, W): gray levels or the numbers of a palette; with `colors`, uint8 (H, W, 3).
 
     Raises:
-        ImageError: as for `open_image`, or a mask in colours where numbers were expected.
+        ImageError: as for `open_image`, or a mask in colors where numbers were expected.
     """
-    with _decoded(source, where) as image:
-        mask = upright(image)
-        if colours:
+    with _load(source, where) as image:
+        mask = exif_transposed(image)
+        if colors:
             return np.asarray(mask.convert("RGB"))
         if mask.mode == "1":
             return np.asarray(mask, dtype=np.uint8)
@@ -70,8 +70,8 @@ def open_mask(source: Any, *, colours: bool = False, where: str = "") -> "npt.ND
             or (pixels[..., : 1 if mask.mode == "LA" else 3] != gray[..., None]).any()
         ):
             raise ImageError(
-                f"the mask {source}{where} is in colours ({mask.mode})", expected="one number a pixel",
-                fix="Map colours with codes={(red, green, blue): name}.",
+                f"the mask {source}{where} is in colors ({mask.mode})", expected="one number a pixel",
+                fix="Map colors with codes={(red, green, blue): name}.",
             )  # fmt: skip
         pixels = gray
     return pixels
@@ -83,15 +83,15 @@ def read_size(source: PathLike) -> tuple[int, int]:
     Raises:
         ImageError: a file that is no image.
     """
-    with _opened(source, "") as image:
+    with _open(source, "") as image:
         width, height = image.size
         is_turned = image.format != "TIFF" and image.getexif().get(ORIENTATION) in (5, 6, 7, 8)  # Pillow turns TIFFs
     return (width, height) if is_turned else (height, width)
 
 
 @contextmanager
-def _decoded(source: Any, where: str) -> "Iterator[Image]":
-    with _opened(source, where) as image:
+def _load(source: Any, where: str) -> "Iterator[Image]":
+    with _open(source, where) as image:
         if image.format == "TIFF":
             image.filename = ""  # not to be mapped from its file: Pillow then garbles uncompressed TIFFs it has to turn
         image.load()
@@ -99,7 +99,7 @@ def _decoded(source: Any, where: str) -> "Iterator[Image]":
 
 
 @contextmanager
-def _opened(source: Any, where: str) -> "Iterator[ImageFile]":
+def _open(source: Any, where: str) -> "Iterator[ImageFile]":
     """The file's head is read and its size looked at; Pillow's ways to say that it is damaged become one."""
     from PIL import Image
 
@@ -128,8 +128,8 @@ def _opened(source: Any, where: str) -> "Iterator[ImageFile]":
         raise ImageError(f"{named} cannot be read as an image ({error})", fix=REMEDY) from error
 
 
-def upright(image: "Image") -> "Image":
-    """The picture as its camera was held; one that says nothing of it is returned as it is."""
+def exif_transposed(image: "Image") -> "Image":
+    """The image as its camera was held; one that says nothing of it is returned as it is."""
     from PIL import ImageOps
 
     return ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image
@@ -144,14 +144,14 @@ def to_mode(image: "Image", channels: int) -> "Image":
     if image.mode == mode and not is_transparent:
         return image
     if image.mode.startswith(("I", "F")):
-        image = _eight_bits(image)
+        image = _to_eight_bits(image)
     elif is_transparent:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert(mode)
 
 
-def _eight_bits(image: "Image") -> "Image":
+def _to_eight_bits(image: "Image") -> "Image":
     """Gray of more than 8 bits, scaled; Pillow's own conversion would cut everything above 255 off to white."""
     from PIL import Image
 

@@ -29,9 +29,9 @@ FORMS = ("alike", "sizes", "masks", "floats", "floats and masks")
 def item(form: str, index: int) -> Arrays:
     numbers = np.random.default_rng(index)
     side = 5 if form == "alike" else 3 + index % 4
-    picture: npt.NDArray[Any] = numbers.integers(0, 256, (side, 7, 3), dtype=np.uint8)
-    picture = picture.astype(np.float32) / 255 if "floats" in form else picture
-    return (picture, numbers.integers(0, 9, (side, 7), dtype=np.uint8)) if "masks" in form else (picture,)
+    image: npt.NDArray[Any] = numbers.integers(0, 256, (side, 7, 3), dtype=np.uint8)
+    image = image.astype(np.float32) / 255 if "floats" in form else image
+    return (image, numbers.integers(0, 9, (side, 7), dtype=np.uint8)) if "masks" in form else (image,)
 
 
 class Counting:

@@ -92,7 +92,7 @@ def test_of_a_strip_the_largest_part_of_the_proportions_is_taken(height: int, wi
 def test_small_floats_of_many_channels_are_cropped() -> None:
     crop = RandomResizedCrop((4, 4))
     for index in range(200):
-        shown = crop.view(1, 1, 0, 0, index).of(np.full((1, 1, 5), 0.25, np.float32))
+        shown = crop.view(1, 1, 0, 0, index).extract(np.full((1, 1, 5), 0.25, np.float32))
         np.testing.assert_array_equal(shown, np.full((4, 4, 5), 0.25))
 
 
@@ -119,5 +119,5 @@ def test_limits_that_cannot_be_kept_are_refused(options: dict[str, Any], named: 
         (1, 5000, (1, 5000)),
     ],
 )
-def test_pictures_are_bounded_by_their_shorter_side(height: int, width: int, shape: tuple[int, int]) -> None:
+def test_images_are_bounded_by_their_shorter_side(height: int, width: int, shape: tuple[int, int]) -> None:
     assert Bounded((100, 150)).view(height, width) == View((0, 0, width, height), shape)

@@ -1,4 +1,4 @@
-"""Data sets of pictures: one by one and in batches, from files and from caches, it is the same."""
+"""Data sets of images: one by one and in batches, from files and from caches, it is the same."""
 
 import os
 import pickle
@@ -34,12 +34,12 @@ def smooth(height: int, width: int, index: int) -> npt.NDArray[np.uint8]:
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[str]:
-    """Pictures of several sizes, and for each a mask: class 1 where red is above 60."""
+    """Images of several sizes, and for each a mask: class 1 where red is above 60."""
     found = []
     for index in range(N):
-        picture = smooth(60 + 9 * index, 80 - 3 * index, index)
-        Image.fromarray(picture).save(tmp_path / f"{index}.png")
-        Image.fromarray((picture[..., 0] > 60).astype(np.uint8)).save(tmp_path / f"mask-{index}.png")
+        image = smooth(60 + 9 * index, 80 - 3 * index, index)
+        Image.fromarray(image).save(tmp_path / f"{index}.png")
+        Image.fromarray((image[..., 0] > 60).astype(np.uint8)).save(tmp_path / f"mask-{index}.png")
         found.append(str(tmp_path / f"{index}.png"))
     return found
 
@@ -68,13 +68,13 @@ def assert_same(one: ImageDataset, other: ImageDataset) -> None:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that are decoded from now on."""
     seen: list[str] = []
-    stored = Preprocess.stored
+    stored = Preprocess.decode
 
     def counting(self: Preprocess, source: str, *arguments: Any, **named: Any) -> Any:
         seen.append(source)
         return stored(self, source, *arguments, **named)
 
-    monkeypatch.setattr(Preprocess, "stored", counting)
+    monkeypatch.setattr(Preprocess, "decode", counting)
     return seen
 
 
@@ -131,12 +131,12 @@ def test_crops_depend_on_seed_epoch_and_item_alone(files: list[str], form: str) 
         assert torch.equal(pixels[index], alone[0])
         assert torch.equal(targets[index], alone_target[0])
     others = [pixels, data.batch(range(N), seed=1, epoch=2)[0], data.batch(range(N), seed=2, epoch=1)[0]]
-    assert len({tuple(picture.flatten().tolist()) for batch in others for picture in batch}) == 3 * N
+    assert len({tuple(image.flatten().tolist()) for batch in others for image in batch}) == 3 * N
 
 
 @pytest.mark.parametrize("form", ["masks", "masks and crop"])
 @pytest.mark.parametrize("method", ["crop", "squish", "pad"])
-def test_masks_stay_with_their_pictures(files: list[str], form: str, method: Method) -> None:
+def test_masks_stay_with_their_images(files: list[str], form: str, method: Method) -> None:
     """Red runs from 0 to 255 with the rows and the mask says where it is above 60: so it does in what comes out."""
     data = dataset(files[:1], form, 48, method)
     for epoch in range(5):
@@ -174,7 +174,7 @@ def test_a_changed_file_is_decoded_anew(files: list[str], form: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_picture_that_cannot_be_read_is_named_by_class_and_row(files: list[str], kind: Kind) -> None:
+def test_an_image_that_cannot_be_read_is_named_by_class_and_row(files: list[str], kind: Kind) -> None:
     Path(files[3]).write_bytes(Path(files[3]).read_bytes()[:60])
     data = dataset(files)
     data.rows = range(100, 106)
@@ -184,11 +184,11 @@ def test_a_picture_that_cannot_be_read_is_named_by_class_and_row(files: list[str
     assert not [name for name in home().rglob("*") if name.is_file()]
 
 
-def test_a_picture_too_large_for_memory_is_named(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_too_large_for_memory_is_named(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def none_left(*arguments: object, **named: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(Preprocess, "stored", none_left)
+    monkeypatch.setattr(Preprocess, "decode", none_left)
     with pytest.raises(ImageError, match=r"0\.png \(class bee, row 0\) does not fit in memory"):
         dataset(files).batch([0])
 

@@ -1,4 +1,4 @@
-"""The item stage: one size, then numbers, always the same, whatever kind of object the picture is."""
+"""The item stage: one size, then numbers, always the same, whatever kind of object the image is."""
 
 import io
 import pickle
@@ -39,7 +39,7 @@ def test_height_comes_before_width() -> None:
     assert Preprocess(Resize((6, 9)), None).item(Image.new("RGB", (20, 20))).shape == (3, 6, 9)
 
 
-def test_normalisation_is_minus_mean_over_std() -> None:
+def test_normalization_is_minus_mean_over_std() -> None:
     normalize = Normalize((0.5, 0.0, 0.25), (0.5, 1.0, 0.25))
     x = torch.full((2, 3, 1, 1), 0.75)
     assert normalize(x)[0].flatten().tolist() == pytest.approx([0.5, 0.75, 2.0])
@@ -79,7 +79,7 @@ def test_sixteen_bit_gray_is_the_same_as_a_file_and_as_an_array(tmp_path: Path) 
         assert torch.equal(preprocess.item(tmp_path / "a.png"), preprocess.item(pixels))
 
 
-def test_a_turned_picture_is_the_same_as_a_file_and_opened(tmp_path: Path) -> None:
+def test_a_turned_image_is_the_same_as_a_file_and_opened(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(noise(10, 16, 3)).save(tmp_path / "a.png", exif=exif)
@@ -138,7 +138,7 @@ def test_a_reader_gives_any_channels_and_depth(tmp_path: Path, channels: int, dt
         assert torch.equal(preprocess.item(same), item)
 
 
-def test_a_reader_is_resized_like_pictures(tmp_path: Path) -> None:
+def test_a_reader_is_resized_like_images(tmp_path: Path) -> None:
     levels = noise(20, 30, 3)
     item = many(3).item(saved(tmp_path / "a.npy", levels))
     assert torch.equal(item, Preprocess(Resize((8, 8)), None).item(levels))
@@ -181,9 +181,9 @@ def test_a_reader_that_fails_is_named_with_the_file(tmp_path: Path) -> None:
             many(5).item(str(tmp_path / name), " (row 3)")
 
 
-def test_bare_is_the_same_without_normalisation() -> None:
+def test_bare_is_the_same_without_normalization() -> None:
     preprocess = Preprocess(Resize((8, 8)), Normalize(*IMAGENET))
-    assert preprocess.bare() == Preprocess(Resize((8, 8)), None)
+    assert preprocess.without_normalize() == Preprocess(Resize((8, 8)), None)
     assert pickle.loads(pickle.dumps(preprocess)) == preprocess
 
 

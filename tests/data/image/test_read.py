@@ -54,7 +54,7 @@ def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
     assert pixel(open_image(half)) == (127, 127, 127)
 
 
-def test_a_transparent_palette_colour_is_laid_on_white(tmp_path: Path) -> None:
+def test_a_transparent_palette_color_is_laid_on_white(tmp_path: Path) -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 200, 100, 50])
     image.putpixel((1, 0), 1)
@@ -74,15 +74,15 @@ def test_floats_up_to_one_are_scaled(tmp_path: Path) -> None:
     assert [pixel(opened, x) for x in range(3)] == [0, 128, 255]
 
 
-def test_lossy_formats_keep_a_flat_colour(tmp_path: Path) -> None:
+def test_lossy_formats_keep_a_flat_color(tmp_path: Path) -> None:
     for name in ("a.jpg", "a.webp"):
         opened = open_image(saved(tmp_path / name, Image.new("RGB", (16, 16), (200, 100, 50)), quality=95))
         assert np.abs(np.asarray(opened, dtype=int) - (200, 100, 50)).max() <= 3
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.tiff", "a.webp", "a.png"])
-def test_of_several_pictures_the_first_is_taken(tmp_path: Path, name: str) -> None:
-    pages = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "lime")]
+def test_of_several_images_the_first_is_taken(tmp_path: Path, name: str) -> None:
+    pages = [Image.new("RGB", (8, 8), color) for color in ("red", "blue", "lime")]
     options = {"lossless": True} if name == "a.webp" else {}
     path = saved(tmp_path / name, pages[0], save_all=True, append_images=pages[1:], **options)
     assert np.asarray(open_image(path)).tolist() == [[[255, 0, 0]] * 8] * 8
@@ -102,7 +102,7 @@ def test_every_share_of_transparency_mixes_with_white(tmp_path: Path) -> None:
     assert np.abs(opened - (pixels[..., :3] * share + 255 * (1 - share))).max() <= 1
 
 
-def test_half_transparent_palette_colours_mix_with_white(tmp_path: Path) -> None:
+def test_half_transparent_palette_colors_mix_with_white(tmp_path: Path) -> None:
     image = Image.new("P", (1, 1))
     image.putpalette([200, 100, 0])
     opened = open_image(saved(tmp_path / "a.png", image, transparency=bytes([51])))  # a fifth
@@ -111,7 +111,7 @@ def test_half_transparent_palette_colours_mix_with_white(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_colour_declared_transparent_is_white(tmp_path: Path, mode: str, channels: int) -> None:
+def test_a_color_declared_transparent_is_white(tmp_path: Path, mode: str, channels: int) -> None:
     image = Image.new(mode, (2, 1), "black")
     image.putpixel((1, 0), 90 if mode == "L" else (90, 90, 90))
     path = saved(tmp_path / "a.png", image, transparency=0 if mode == "L" else (0, 0, 0))
@@ -126,7 +126,7 @@ def test_one_bit_is_black_and_white(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.png", "a.tiff"])
 @pytest.mark.parametrize("levels", [range(256), range(1)])
-def test_sixteen_bits_are_scaled_however_dark_the_picture(tmp_path: Path, name: str, levels: range) -> None:
+def test_sixteen_bits_are_scaled_however_dark_the_image(tmp_path: Path, name: str, levels: range) -> None:
     image = Image.fromarray(np.array([[257 * level for level in levels], [100] * len(levels)], dtype=np.uint16))
     opened = np.asarray(open_image(saved(tmp_path / name, image), channels=1))
     assert opened.tolist() == [list(levels), [0] * len(levels)]
@@ -210,7 +210,7 @@ def test_a_folder_a_pipe_and_links_to_nothing_are_named(tmp_path: Path) -> None:
                 read(tmp_path / f"{name}.png")
 
 
-def test_a_link_to_a_picture_is_read(tmp_path: Path) -> None:
+def test_a_link_to_an_image_is_read(tmp_path: Path) -> None:
     saved(tmp_path / "a.png", Image.new("RGB", (2, 2), "red"))
     (tmp_path / "b.png").symlink_to("a.png")
     assert pixel(open_image(tmp_path / "b.png")) == (255, 0, 0)
@@ -260,13 +260,13 @@ def test_of_a_mask_the_numbers_are_kept(tmp_path: Path) -> None:
     np.testing.assert_array_equal(open_mask(saved(tmp_path / "wide.png", Image.fromarray(wide))), wide)
     bits = np.array([[True, False]])
     assert open_mask(saved(tmp_path / "bits.png", Image.fromarray(bits))).tolist() == [[1, 0]]
-    seen = open_mask(tmp_path / "palette.png", colours=True)
+    seen = open_mask(tmp_path / "palette.png", colors=True)
     assert seen[0].tolist() == [[9, 8, 7], [6, 5, 4]]
 
 
-def test_a_mask_in_colours_is_refused_where_numbers_are_expected(tmp_path: Path) -> None:
+def test_a_mask_in_colors_is_refused_where_numbers_are_expected(tmp_path: Path) -> None:
     path = saved(tmp_path / "m.png", Image.new("RGB", (2, 2), (1, 2, 3)))
-    with pytest.raises(ImageError, match=r"m\.png \(row 3\) is in colours \(RGB\)"):
+    with pytest.raises(ImageError, match=r"m\.png \(row 3\) is in colors \(RGB\)"):
         open_mask(path, where=" (row 3)")
 
 

@@ -87,7 +87,7 @@ def test_pixels_in_the_model_s_own_probabilities_out(learn: Learner, exported: P
     dls = learn.dls
     assert isinstance(dls, ImageDataBunch)
     files = dls.samples.query("split == 'valid'")["input"].tolist()
-    pixels = np.stack([dls.preprocess.stored(file)[0] for file in files])
+    pixels = np.stack([dls.preprocess.decode(file)[0] for file in files])
     assert pixels.shape == (N_PICTURES, SIZE, SIZE, 3)
     found = answers(exported, pixels)
     preds, _ = learn.get_preds(activ=lambda raw: (raw / 2).softmax(1))
