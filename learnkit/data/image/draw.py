@@ -1,4 +1,4 @@
-"""Drawing items: their images, their targets as text, and masks laid over them."""
+"""Figures of items: images with their targets as titles, and masks as overlays."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,13 +21,13 @@ GAP = 4  # white pixels between the two masks of an item
 
 
 def drawable(x: Tensor) -> list[npt.NDArray[np.uint8]]:
-    """Images float (N, C, H, W) in [0, 1] as uint8 (H, W, 3): of other than 3 channels the mean, as gray."""
+    """Images float (N, C, H, W) in [0, 1] as uint8 (H, W, 3); other than 3 channels are averaged to gray."""
     pixels = x if x.shape[1] == 3 else x.mean(1, keepdim=True).expand(-1, 3, -1, -1)
     return list(pixels.mul(255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
 
 
 def draw_items(x: Tensor, y: Any, task: Task, columns: int) -> "Figure":
-    """Images float (N, C, H, W) in [0, 1] with their targets above them; masks are laid over, with a legend."""
+    """Images float (N, C, H, W) in [0, 1] titled with their targets; masks are overlaid, with a legend."""
     from learnkit.plots import image_grid
 
     images, names = drawable(x), []
@@ -40,14 +40,14 @@ def draw_items(x: Tensor, y: Any, task: Task, columns: int) -> "Figure":
 def draw_results(
     images: Sequence[npt.NDArray[np.uint8]], preds: Tensor, targets: Tensor | None, task: Task, columns: int
 ) -> "Figure":
-    """Images titled target / prediction, or with the mask that is meant beside the one predicted.
+    """Images titled target / prediction, or with the true mask next to the predicted one.
 
     Args:
-        images: N of them, uint8 (H, W, 3).
+        images: N images, uint8 (H, W, 3).
         preds: activated outputs (N, ...).
-        targets: encoded, (N, ...); None where there are none, then predictions are drawn alone.
-        task: what both mean; titles of classes are blue where the prediction is right, rust-red where it is wrong.
-        columns: images in a row.
+        targets: encoded targets (N, ...); None to draw predictions only.
+        task: decodes both; titles of classes are blue if the prediction is right, rust-red if it is wrong.
+        columns: images per row.
     """
     from learnkit.plots import image_grid
 
@@ -64,8 +64,8 @@ def draw_results(
     elif targets is not None:
         titles = [f"{task.text(target)} / {title}" for target, title in zip(targets, titles, strict=True)]
         if isinstance(task, Classification | MultiLabel):
-            alike = [bool((index == target).all()) for index, target in zip(indices, targets, strict=True)]
-            colors = [RIGHT if is_right else WRONG for is_right in alike]
+            hits = [bool((index == target).all()) for index, target in zip(indices, targets, strict=True)]
+            colors = [RIGHT if is_hit else WRONG for is_hit in hits]
     figure = image_grid(images, titles, columns=columns, title_colors=colors, legend=names)
     figure.suptitle("prediction" if targets is None else "target / prediction", fontsize=10)
     return figure
@@ -80,9 +80,9 @@ def _overlay(
 
 
 def _legend(masks: Sequence[npt.NDArray[Any]], task: Segmentation) -> list[str]:
-    """The names of the classes that are there, empty for the others."""
-    there = np.unique(np.stack(masks))
-    return [task.classes[number] if number in there else "" for number in range(task.n_out)]
+    """The names of the classes in the masks, "" for the others."""
+    present = np.unique(np.stack(masks))
+    return [task.classes[number] if number in present else "" for number in range(task.n_out)]
 
 
 def _side_by_side(left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

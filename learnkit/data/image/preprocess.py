@@ -1,4 +1,4 @@
-"""From anything a user hands in to what the model sees: one object for training, validation, prediction and export."""
+"""From an image in any form to the input of the model: one object for training, validation, prediction and export."""
 
 import io
 import math
@@ -31,7 +31,7 @@ Reader = Callable[[str], "npt.NDArray[Any]"]  # path -> (H, W, C), uint8, uint16
 
 @dataclass(frozen=True)
 class Normalize:
-    """(x - mean) / std per channel, of pixels in [0, 1]."""
+    """(x - mean) / std per channel, for pixels in [0, 1]."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -47,22 +47,22 @@ class Normalize:
             )
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x float (N, C, H, W) in [0, 1]."""
+        """x, float (N, C, H, W) in [0, 1], normalized; a new tensor."""
         return self.normalize_(x.clone(memory_format=torch.preserve_format))
 
     def normalize_(self, x: Tensor, scale: float = 1.0) -> Tensor:
-        """x, float (N, C, H, W) in [0, scale], written over."""
+        """x, float (N, C, H, W) in [0, scale], normalized in place."""
         factor = torch.tensor([1 / (std * scale) for std in self.std], dtype=x.dtype, device=x.device)
         shift = torch.tensor([-mean / std for mean, std in zip(self.mean, self.std, strict=True)], dtype=x.dtype)
         shift = shift.to(x.device)
         if x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last):
             rows, width = x.permute(0, 2, 3, 1).view(-1, x.shape[3] * x.shape[1]), x.shape[3]
-            torch.addcmul(shift.repeat(width), rows, factor.repeat(width), out=rows)  # long rows are fast
+            torch.addcmul(shift.repeat(width), rows, factor.repeat(width), out=rows)  # long rows are faster
             return x
         return torch.addcmul(shift[:, None, None], x, factor[:, None, None], out=x)
 
     def undo(self, x: Tensor) -> Tensor:
-        """Pixels in [0, 1] again."""
+        """The inverse: pixels in [0, 1]."""
         return (x * self._per_channel(self.std, x) + self._per_channel(self.mean, x)).clamp(0, 1)
 
     def _per_channel(self, values: Sequence[float], x: Tensor) -> Tensor:
@@ -71,14 +71,14 @@ class Normalize:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """`item` brings one image to its size in the workers, `batch` makes numbers of many on the device.
+    """`item` reads and resizes one image in a worker; `batch` converts and normalizes a batch on the device.
 
     Args:
-        resize: the size, and how images get there.
-        normalize: of the batch; None for pixels in [0, 1].
-        channels: 3 for RGB, 1 for gray, any other number with a `reader`.
+        resize: the size and the method.
+        normalize: mean and std; None for pixels in [0, 1].
+        channels: 3 for RGB, 1 for gray; other numbers need a `reader`.
         reader: reads a file instead of Pillow: path -> (H, W, C), uint8, uint16, or floats in [0, 1]. uint16 and floats
-            stay float32 all the way.
+            become float32, and are never rounded to 8 bits.
     """
 
     resize: Resize
@@ -95,11 +95,11 @@ class Preprocess:
             )  # fmt: skip
 
     def without_normalize(self) -> "Preprocess":
-        """The same without normalization."""
+        """This object without normalization."""
         return replace(self, normalize=None)
 
     def item(self, source: Any, where: str = "") -> Tensor:
-        """uint8 (C, H, W) of a path, PIL image, bytes, array (H, W[, C]) or tensor (C, H, W).
+        """The resized image, uint8 (C, H, W), of a path, PIL image, bytes, array (H, W[, C]) or tensor (C, H, W).
 
         Raises:
             ImageError: an image that cannot be read.
@@ -109,14 +109,14 @@ class Preprocess:
     def decode(
         self, source: Any, mask: Any = None, *, task: Any = None, bound: Bounded | None = None, where: str = ""
     ) -> tuple["npt.NDArray[Any]", ...]:
-        """What does not change from epoch to epoch: the image (H, W, C) and, if there is one, its mask (H, W).
+        """The resized image (H, W, C) and, if there is one, its mask (H, W).
 
         Args:
             source: as for `item`.
             mask: the path of a mask.
             task: a Segmentation, which reads the mask.
-            bound: instead of the final size, one that random crops can be taken from.
-            where: what to say of the item in an error.
+            bound: instead of the final size, one for random crops.
+            where: description of the item for errors.
 
         Raises:
             ImageError: an image or a mask that cannot be read.
@@ -134,16 +134,16 @@ class Preprocess:
             raise DataError(
                 f"{mask}{where}: a mask of {numbers.shape[1]} x {numbers.shape[0]} pixels for {source} of "
                 f"{width} x {height}",
-                fix="Give a mask of the size of its image.",
+                fix="Pass a mask of the size of its image.",
             )
         return pixels, view.extract(numbers, nearest=True, fill=0 if task.ignored is None else task.ignored)
 
     def scale(self, batch: Tensor) -> Tensor:
-        """float32 in [0, 1] of a uint8 batch; floats are that already."""
+        """A uint8 batch as float32 in [0, 1]; floats are returned as they are."""
         return to_float(batch)
 
     def batch(self, batch: Tensor, *, in_place: bool = False) -> Tensor:
-        """float32 (N, C, H, W), normalized, of a batch of items; `in_place`, one of floats is written over."""
+        """A batch of items as normalized float32 (N, C, H, W); with `in_place`, a batch of floats is overwritten."""
         if self.normalize is None:
             return self.scale(batch)
         if batch.dtype == torch.uint8:
@@ -179,24 +179,26 @@ class Preprocess:
         return self._check_pixels(np.asarray(image), "the given image")
 
     def _check_pixels(self, read: Any, where: str) -> "npt.NDArray[Any]":
-        """What a reader returned, as uint8 or float32 (H, W, channels)."""
+        """An array from a reader or a user as uint8 or float32 (H, W, channels)."""
         pixels: npt.NDArray[Any] = np.asarray(read)
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
         if pixels.ndim != 3 or pixels.shape[2] != self.channels or not pixels.size:
-            raise ImageError(f"{where}: the shape", got=pixels.shape, expected=f"(H, W, {self.channels})")
+            raise ImageError(f"{where}: shape", got=pixels.shape, expected=f"(H, W, {self.channels})")
         if pixels.dtype == np.uint16:
             return pixels.astype(np.float32) / np.float32(65535)
         if np.issubdtype(pixels.dtype, np.floating):
             if not (pixels.min() >= 0 and pixels.max() <= 1):
-                raise ImageError(f"{where}: floats", got=(pixels.min(), pixels.max()), expected="values in [0, 1]")
+                raise ImageError(
+                    f"{where}: range of floats", got=(float(pixels.min()), float(pixels.max())), expected="[0, 1]"
+                )
             return pixels.astype(np.float32)
         if pixels.dtype != np.uint8:
-            raise ImageError(f"{where}: the type", got=str(pixels.dtype), expected="uint8, uint16 or floats in [0, 1]")
+            raise ImageError(f"{where}: dtype", got=str(pixels.dtype), expected="uint8, uint16 or floats in [0, 1]")
         return pixels
 
 
 def hwc_to_chw(pixels: "npt.NDArray[Any]") -> Tensor:
-    """(C, H, W) of (H, W, C)."""
+    """An array (H, W, C) as a contiguous tensor (C, H, W)."""
     return torch.from_numpy(np.array(np.moveaxis(pixels, 2, 0), order="C"))
 
 
