@@ -81,10 +81,10 @@ def test_masks_of_items_are_overlaid_with_a_legend_of_the_classes_that_occur() -
 
 def test_results_are_titled_target_and_prediction_and_colored_by_whether_they_agree() -> None:
     preds = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
-    figure = draw_results(arrays(3), preds, torch.tensor([0, 1, 1]), ANIMALS, columns=2)
+    figure = draw_results(arrays(3), preds, torch.tensor([0, 1, 1]), ANIMALS, columns=3)
     assert titles(figure) == ["ant / ant", "bee / ant", "bee / bee"]
     assert title_colors(figure) == [RIGHT, WRONG, RIGHT]
-    assert columns(figure) == 2
+    assert columns(figure) == 3
     assert figure._suptitle.get_text() == "target / prediction"
     for image, one in zip(shown(figure), arrays(3), strict=True):
         np.testing.assert_array_equal(image, one)
