@@ -166,7 +166,7 @@ def _open(url: str, have: int) -> tuple[HTTPResponse, int, int | None]:
 
 
 def _request(url: str, headers: dict[str, str]) -> HTTPResponse:
-    headers = {"User-Agent": "learnkit", "Accept-Encoding": "identity", **headers}
+    headers = {"User-Agent": "learnkit", **headers}
     opener = urllib.request.build_opener(_SafeRedirects)
     response = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
     assert isinstance(response, HTTPResponse)  # neither a file nor ftp
