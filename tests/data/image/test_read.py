@@ -137,7 +137,7 @@ def test_floats_above_one_are_levels(tmp_path: Path) -> None:
     assert np.asarray(open_image(path, channels=1)).tolist() == [[0, 77, 255]]
 
 
-def test_inks_become_light(tmp_path: Path) -> None:
+def test_cmyk_pixels_become_rgb(tmp_path: Path) -> None:
     image = Image.new("CMYK", (2, 1), (0, 255, 255, 0))  # no cyan: red
     image.putpixel((1, 0), (0, 0, 0, 255))
     assert np.asarray(open_image(saved(tmp_path / "a.tiff", image))).tolist() == [[[255, 0, 0], [0, 0, 0]]]
