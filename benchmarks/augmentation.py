@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.harness import Case, compare, report
-from learnkit.data.augment.pipeline import Augmentation, stages
+from learnkit.data.augment.pipeline import Augmentation, resolve_augment
 
 LEARNKIT, FASTAI, TORCHVISION = "learnkit, augment=True", "fastai, aug_transforms()", "torchvision v2, one by one"
 
@@ -22,7 +22,7 @@ def pictures(n: int, size: int) -> Tensor:
 
 
 def chosen(augment: Any, size: int) -> Augmentation:
-    augmentation = stages(augment, (size, size))[1]
+    augmentation = resolve_augment(augment, (size, size))[1]
     assert augmentation is not None
     return augmentation
 

@@ -1,4 +1,4 @@
-"""One place for devices and precisions: where a batch goes, and how forward, backward and step run there."""
+"""Devices and precisions: where batches are moved to, and how forward, backward and step run there."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from learnkit.checks import check_choice
 from learnkit.errors import UsageError
 from learnkit.seeds import preserve_all_rng, preserve_rng, rng_state, set_rng_state
 
@@ -35,7 +36,7 @@ _NO_AUTOCAST = nullcontext()
 
 
 def default_device() -> torch.device:
-    """`LEARNKIT_DEVICE` if it is set, else the accelerator if one really computes, else the CPU."""
+    """`LEARNKIT_DEVICE` if it is set, else the accelerator if there is one that works, else the CPU."""
     named = os.environ.get("LEARNKIT_DEVICE")
     if named:
         return resolve_device(named)
@@ -44,47 +45,47 @@ def default_device() -> torch.device:
         return torch.device("cpu")
     try:
         (torch.ones(2, device=accelerator) + 1).sum().item()
-    except RuntimeError:  # a driver that is there but does not work: present is not usable
+    except RuntimeError:  # an accelerator without a working driver
         return torch.device("cpu")
     return accelerator
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:
-    """The device a user means; None is the default one.
+    """The device of this name; None is the default one.
 
     Raises:
-        UsageError: a name torch does not know, or a device that is not here.
+        UsageError: a name unknown to torch, or a device that is not available.
     """
     if device is None:
         return default_device()
     try:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:
-        raise UsageError("device", got=device, expected="a device torch knows, such as 'cpu' or 'cuda:0'") from error
+        raise UsageError("device", got=device, expected="a device known to torch, such as 'cpu' or 'cuda:0'") from error
     try:
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, ImportError) as error:
-        there = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        what = "the CPU alone" if there is None else f"the CPU and {torch.accelerator.device_count()} of {there.type}"
+        present = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        what = "the CPU" if present is None else f"the CPU and {torch.accelerator.device_count()} of {present.type}"
         raise UsageError(
             f"device {str(device)!r} cannot be used ({(str(error) or type(error).__name__).splitlines()[0]})",
-            expected=f"one that is here; as torch sees it, that is {what}",
+            expected=f"an available device; torch finds {what}",
         ) from error
     return found
 
 
 def copies_from_pinned(device: torch.device) -> bool:
-    """Whether batches reach this device faster from page-locked memory."""
+    """Whether copies to this device are faster from page-locked memory."""
     return device.type == "cuda"
 
 
 def usable_cpus() -> int:
-    """How many cores this process may use."""
+    """The number of CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """The batch with every tensor in it on `device`: tuples, lists and dicts are followed."""
+    """The batch with every tensor in it on `device`, also inside tuples, lists and dicts."""
     if isinstance(batch, Tensor):
         return batch if batch.device == device else batch.to(device, non_blocking=True)
     if type(batch) is tuple:  # the usual batch, (x, y)
@@ -99,32 +100,32 @@ def to_device(batch: Any, device: torch.device) -> Any:
 
 
 def on_device(batches: Iterable[Any], device: torch.device) -> Iterator[Any]:
-    """Each batch on `device`; on CUDA the next one is copied there, in a stream of its own, while this one is used."""
+    """Each batch on `device`; on CUDA the next one is copied in a separate stream while this one is used."""
     if device.type != "cuda":
         for batch in batches:
             yield to_device(batch, device)
         return
-    copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    copy_stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     ready: Any = None
     for batch in batches:
-        with torch.cuda.stream(copies):
+        with torch.cuda.stream(copy_stream):
             following = to_device(batch, device)
         if ready is not None:
             yield ready
-        torch.cuda.current_stream(device).wait_stream(copies)
-        _record(following, torch.cuda.current_stream(device))
+        torch.cuda.current_stream(device).wait_stream(copy_stream)
+        _record_stream(following, torch.cuda.current_stream(device))
         ready = following
     if ready is not None:
         yield ready
 
 
-def _record(batch: Any, stream: torch.cuda.Stream) -> None:
-    """Tell the allocator that this stream uses the tensors, which another one made."""
+def _record_stream(batch: Any, stream: torch.cuda.Stream) -> None:
+    """Tell the allocator that this stream uses the tensors, which were allocated in another one."""
     if isinstance(batch, Tensor):
         batch.record_stream(stream)
     elif isinstance(batch, tuple | list | Mapping):
         for part in batch.values() if isinstance(batch, Mapping) else batch:
-            _record(part, stream)
+            _record_stream(part, stream)
 
 
 @dataclass(slots=True)
@@ -132,13 +133,13 @@ class Compute:
     """A device and a precision, and the operations that depend on them.
 
     Attributes:
-        device: where model and batches are.
+        device: the device of model and batches.
         precision: "fp32", "fp16" (with gradient scaling) or "bf16"; weights stay float32.
-        clip_norm: the global gradient norm above which gradients are scaled down, None for no clipping.
-        accumulate: items whose gradients are gathered before a step, None for a step a batch.
-        part: the most items that are learnt from at a time, None for whole batches.
-        n_gathered: items gathered since the last step.
-        n_skipped: steps left out because float16 gradients overflowed.
+        clip_norm: the global gradient norm above which gradients are scaled down; None for no clipping.
+        accumulate: number of items whose gradients are accumulated before a step; None for a step per batch.
+        part: the maximum number of items in one forward and backward pass; None for whole batches.
+        n_gathered: items accumulated since the last step.
+        n_skipped: steps skipped because float16 gradients overflowed.
     """
 
     device: torch.device = field(default_factory=default_device)
@@ -151,15 +152,14 @@ class Compute:
     _scaler: torch.amp.GradScaler | None = None
 
     def use(self, precision: Precision) -> None:
-        """Switch precision for the forward passes to come.
+        """Set the precision of later forward passes.
 
-        "auto" is bf16 where the accelerator has it, fp16 on an older one, fp32 on the CPU and on MPS.
+        "auto" is bf16 if the accelerator supports it, fp16 on an older one, fp32 on the CPU and on MPS.
 
         Raises:
             UsageError: an unknown precision.
         """
-        if precision not in ("auto", *PRECISIONS):
-            raise UsageError("precision", got=precision, expected="'auto', 'fp32', 'fp16' or 'bf16'")
+        check_choice("precision", precision, ("auto", *PRECISIONS))
         self.precision = self._best_precision() if precision == "auto" else precision
         self._scaler = torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
 
@@ -169,13 +169,13 @@ class Compute:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The context a forward pass runs in."""
+        """The context manager of a forward pass."""
         if self.precision == "fp32":
             return _NO_AUTOCAST
         return torch.autocast(self.device.type, PRECISIONS[self.precision])
 
     def full(self, preds: Any) -> Any:
-        """Outputs of an autocast forward back in float32, so that the loss is computed exactly."""
+        """Outputs of a forward pass under autocast as float32, for a loss in full precision."""
         if self.precision == "fp32":
             return preds
         if isinstance(preds, tuple | list):
@@ -183,7 +183,7 @@ class Compute:
         return preds.float() if isinstance(preds, Tensor) and preds.is_floating_point() else preds
 
     def backward(self, loss: Tensor, n_items: int = 1) -> None:
-        """Gradients of the loss, the mean over `n_items`, added to those gathered; scaled up for float16."""
+        """Accumulate the gradients of the loss, a mean over `n_items`; scaled up for float16."""
         self.n_gathered += n_items
         if self.accumulate is not None:
             loss = loss * (n_items / self.accumulate)
@@ -193,16 +193,16 @@ class Compute:
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def step(self, optimizer: Optimizer, model: nn.Module) -> bool:
-        """Clip the model's gradients, take one optimizer step, forget the gradients.
+        """Clip the gradients of the model, take one optimizer step, drop the gradients.
 
         Returns:
-            False when an overflow in float16 left the step out.
+            False if the step was skipped because of an overflow in float16.
         """
         if self._scaler is not None:
             self._scaler.unscale_(optimizer)
         if self.accumulate is not None and self.n_gathered != self.accumulate:
             gradients = [p.grad for p in model.parameters() if p.grad is not None]
-            torch._foreach_mul_(gradients, self.accumulate / self.n_gathered)  # the mean over the items there are
+            torch._foreach_mul_(gradients, self.accumulate / self.n_gathered)  # an incomplete group
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), self.clip_norm)
         taken = True
@@ -219,22 +219,22 @@ class Compute:
         return taken
 
     def zero_grad(self, optimizer: Optimizer) -> None:
-        """Drop the gradients gathered."""
+        """Drop the accumulated gradients."""
         optimizer.zero_grad()
         self.n_gathered = 0
 
     @property
     def is_due(self) -> bool:
-        """Whether enough is gathered for a step."""
+        """Whether enough items are accumulated for a step."""
         return self.accumulate is None or self.n_gathered >= self.accumulate
 
     @property
     def sync_is_free(self) -> bool:
-        """Whether a number can be read off a tensor without waiting for a queue of work."""
+        """Whether reading a number from a tensor does not wait for queued work."""
         return self.device.type == "cpu"
 
     def reseed(self, seed: int) -> None:
-        """Seed the generators that dropout and mixing draw from: the CPU's and this device's, no other."""
+        """Seed the generators that dropout and mixing use: those of the CPU and of this device, no others."""
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.default_generators[self.device.index or 0].manual_seed(seed)
@@ -242,32 +242,32 @@ class Compute:
             torch.mps.manual_seed(seed)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a fit changes here as it goes: the scale of float16's gradients, and the steps it left out."""
+        """What a fit changes: the scale of float16 gradients, and the number of skipped steps."""
         scaler = {} if self._scaler is None else self._scaler.state_dict()
         return {"scaler": scaler, "n_skipped": self.n_skipped}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave, in the same precision."""
+        """Restore what `state_dict` returned, in the same precision."""
         self.n_skipped = saved["n_skipped"]
         if self._scaler is not None and saved["scaler"]:
             self._scaler.load_state_dict(saved["scaler"])
 
     def rng_state(self) -> dict[str, Any]:
-        """Where the global generators are: `learnkit.seeds.rng_state`, and this device's."""
+        """The states of the global generators: `learnkit.seeds.rng_state`, and that of this device."""
         state = rng_state()
         if self.device.type != "cpu":
             state["device"] = torch.get_device_module(self.device).get_rng_state()
         return state
 
     def set_rng_state(self, state: dict[str, Any]) -> None:
-        """Put them there; a device's only where there is one of the kind."""
+        """Restore what `rng_state` returned; the state of a device only on a device."""
         set_rng_state(state)
         if self.device.type != "cpu" and "device" in state:
             torch.get_device_module(self.device).set_rng_state(state["device"])
 
     @contextmanager
     def preserve_rng(self, *, every: bool = False) -> Iterator[None]:
-        """Put torch's generators back as they were, whatever happens inside; `every`: NumPy's and Python's too."""
+        """Restore torch's generators afterwards, also after an error; with `every`, NumPy's and Python's too."""
         with preserve_all_rng() if every else preserve_rng():
             if self.device.type == "cpu":
                 yield

@@ -1,4 +1,4 @@
-"""The memory of a device: how much was used, whether it ran out, and giving back what is only kept for later."""
+"""Memory of a device: the peak, errors of running out, and emptying the cache of the allocator."""
 
 from typing import Any
 
@@ -8,32 +8,32 @@ __all__ = ["empty_cache", "is_out_of_memory", "peak_memory", "reset_peak_memory"
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """The most bytes of an accelerator that tensors held at once since `reset_peak_memory`; None where none counts."""
-    module = _counting_module(device)
+    """Peak bytes allocated for tensors since `reset_peak_memory`; None if the backend does not track them."""
+    module = _tracking_module(device)
     return None if module is None else int(module.max_memory_allocated(device))
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Count the peak anew from here on."""
-    module = _counting_module(device)
+    """Start a new measurement of the peak."""
+    module = _tracking_module(device)
     if module is not None:
         module.reset_peak_memory_stats(device)
 
 
-def _counting_module(device: torch.device) -> Any:
+def _tracking_module(device: torch.device) -> Any:
     module = None if device.type == "cpu" else torch.get_device_module(device)
     return module if hasattr(module, "max_memory_allocated") else None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device, or the machine, has no memory left."""
+    """Whether an error means that a device, or the machine, ran out of memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's CPU allocator
 
 
 def empty_cache(device: torch.device) -> None:
-    """Let go of what torch's allocator keeps of the device for later."""
+    """Return the unused memory that torch's allocator caches to the device."""
     module: Any = None if device.type == "cpu" else torch.get_device_module(device)
     if hasattr(module, "empty_cache"):
         module.empty_cache()

@@ -1,4 +1,4 @@
-"""Transforms for `augment=`, of single images and of whole batches, and what images are normalized with."""
+"""Transforms for `augment=`, of single images and of whole batches, and normalization."""
 
 from learnkit.data.augment.color import Brightness, Contrast, Hue, Saturation
 from learnkit.data.augment.erasing import RandomErasing

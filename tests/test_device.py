@@ -1,40 +1,53 @@
 """Compute and devices, on the CPU."""
 
+import os
+import random
 from collections import namedtuple
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from learnkit.device import Compute, copies_from_pinned, default_device, resolve_device, to_device
+from learnkit.device import (
+    Compute,
+    copies_from_pinned,
+    default_device,
+    on_device,
+    resolve_device,
+    to_device,
+    usable_cpus,
+)
 from learnkit.errors import UsageError
+from tests.doubles import refused
 
 CPU = torch.device("cpu")
 
 
-def test_the_variable_names_the_default_device(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_variable_names_the_default_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEARNKIT_DEVICE", "meta")
     assert default_device() == torch.device("meta")
     assert resolve_device(None) == torch.device("meta")
     assert resolve_device("cpu") == CPU
     monkeypatch.setenv("LEARNKIT_DEVICE", "gpu")
-    with pytest.raises(UsageError, match="device: got 'gpu'"):
+    with refused("device", got="gpu"):
         default_device()
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "hpu:99"])  # torch knows both, the second by name alone
-def test_a_device_that_is_not_here_is_refused_with_what_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_device_is_refused_with_those_available(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    with pytest.raises(UsageError, match=f"device '{name}' cannot be used .* as torch sees it, that is the CPU alone"):
+    with pytest.raises(UsageError, match=f"device '{name}' cannot be used .* torch finds the CPU$"):
         resolve_device(name)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
-    with pytest.raises(UsageError, match="that is the CPU and 2 of cuda"):
+    with pytest.raises(UsageError, match="torch finds the CPU and 2 of cuda"):
         resolve_device(torch.device(name))
 
 
-def test_an_accelerator_that_does_not_compute_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_accelerator_that_does_not_work_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
 
@@ -54,18 +67,51 @@ def test_everything_in_a_batch_is_moved() -> None:
     assert not copies_from_pinned(CPU)
 
 
+def test_a_batch_on_its_device_is_not_copied() -> None:
+    x, y = torch.ones(2), torch.zeros(2)
+    moved = list(on_device([(x, y), [x]], CPU))
+    assert (moved[0][0] is x, moved[0][1] is y, moved[1][0] is x) == (True, True, True)
+    assert (type(moved[0]), type(moved[1])) == (tuple, list)
+    assert list(on_device([], CPU)) == []
+
+
+def test_usable_cpus_are_those_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
+    assert usable_cpus() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert usable_cpus() == 7
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert usable_cpus() == 1
+
+
 def test_auto_is_float32_on_the_cpu() -> None:
     compute = Compute(CPU)
     compute.use("auto")
     assert compute.precision == "fp32"
-    with pytest.raises(UsageError, match="precision: got 'fp8'"):
+    with refused("precision", got="fp8", expected="'auto', 'fp32', 'fp16' or 'bf16'"):
         compute.use("fp8")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("has_bf16", "precision"), [(True, "bf16"), (False, "fp16")])
+def test_auto_depends_on_what_the_gpu_supports(monkeypatch: pytest.MonkeyPatch, has_bf16: bool, precision: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16 or including_emulation)
+    compute = Compute(torch.device("cuda"))
+    if precision == "bf16":
+        compute.use("auto")
+    else:
+        with pytest.warns(UserWarning, match="GradScaler is enabled, but CUDA is not available"):
+            compute.use("auto")
+    assert compute.precision == precision
+    other = Compute(torch.device("mps"))
+    other.use("auto")
+    assert (other.precision, other.sync_is_free, Compute(CPU).sync_is_free) == ("fp32", False, True)
 
 
 @pytest.mark.parametrize(
     ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
 )
-def test_the_forward_pass_runs_in_the_precision_and_comes_back_in_float32(precision: str, dtype: torch.dtype) -> None:
+def test_the_forward_pass_runs_in_the_precision_and_outputs_become_float32(precision: str, dtype: torch.dtype) -> None:
     compute, layer = Compute(CPU), nn.Linear(3, 2)
     compute.use(precision)  # type: ignore[arg-type]
     with compute.autocast():
@@ -85,7 +131,7 @@ def stepped(compute: Compute, scale: float = 1.0) -> tuple[bool, torch.Tensor, n
     return taken, start - layer.weight.detach(), layer
 
 
-def test_a_step_is_the_optimizers_and_forgets_the_gradients() -> None:
+def test_a_step_is_that_of_the_optimizer_and_drops_the_gradients() -> None:
     taken, moved, layer = stepped(Compute(CPU))
     assert taken
     assert moved.tolist() == [[1.0, 1.0]]
@@ -97,7 +143,7 @@ def test_gradients_are_clipped_to_the_global_norm() -> None:
     torch.testing.assert_close(moved, torch.full((1, 2), 0.5 / 3**0.5))  # three equal gradients, the bias among them
 
 
-def test_float16_scales_the_gradients_and_leaves_an_overflowing_step_out() -> None:
+def test_float16_scales_the_gradients_and_skips_an_overflowing_step() -> None:
     compute = Compute(CPU)
     compute.use("fp16")
     taken, moved, _ = stepped(compute)
@@ -114,7 +160,79 @@ def test_float16_clips_after_unscaling() -> None:
     torch.testing.assert_close(stepped(compute)[1], torch.full((1, 2), 0.5 / 3**0.5))
 
 
-def test_generators_are_reseeded_and_put_back() -> None:
+def accumulated(compute: Compute, sizes: tuple[int, ...]) -> tuple[list[bool], Tensor]:
+    """Whether a step was due after each batch of this many items, and how far the last step moved the weight."""
+    weight = nn.Linear(1, 1, bias=False)
+    start, due = weight.weight.detach().clone(), []
+    items = iter(torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0]))
+    for size in sizes:
+        x = torch.stack([next(items) for _ in range(size)])[:, None]
+        compute.backward(weight(x).mean(), size)
+        due.append(compute.is_due)
+    compute.step(torch.optim.SGD(weight.parameters(), 1.0), weight)
+    assert compute.n_gathered == 0
+    return due, start - weight.weight.detach()
+
+
+def test_accumulated_gradients_are_the_mean_over_all_items() -> None:
+    assert accumulated(Compute(CPU), (2,)) == ([True], torch.tensor([[1.5]]))
+    due, moved = accumulated(Compute(CPU, accumulate=4), (3, 1))
+    assert (due, moved.item()) == ([False, True], 15 / 4)
+    due, moved = accumulated(Compute(CPU, accumulate=4), (2, 1))  # an incomplete group
+    assert (due, moved.item()) == ([False, False], pytest.approx(7 / 3))
+    due, moved = accumulated(Compute(CPU, accumulate=4), (3, 2))  # more than asked for
+    assert (due, moved.item()) == ([False, True], pytest.approx(31 / 5))
+
+
+def test_dropped_gradients_do_not_count() -> None:
+    compute, layer = Compute(CPU, accumulate=4), nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(layer.parameters(), 1.0)
+    compute.backward(layer(torch.ones(3, 1)).mean(), 3)
+    compute.zero_grad(optimizer)
+    assert (compute.n_gathered, layer.weight.grad) == (0, None)
+
+
+def test_the_state_is_that_of_the_scaler_and_the_skipped_steps() -> None:
+    compute, other = Compute(CPU), Compute(CPU)
+    for one in (compute, other):
+        one.use("fp16")
+    stepped(compute, scale=float("inf"))
+    other.load_state_dict(compute.state_dict())
+    assert other.state_dict() == compute.state_dict()
+    assert other.n_skipped == 1
+    assert other.state_dict()["scaler"]["scale"] == 2**15  # half of torch's first scale
+    plain = Compute(CPU)
+    plain.load_state_dict(compute.state_dict())  # a scale is of no use in float32
+    assert plain.state_dict() == {"scaler": {}, "n_skipped": 1}
+
+
+def test_outputs_in_a_list_or_a_tuple_become_float32() -> None:
+    compute, half = Compute(CPU), torch.ones(2, dtype=torch.bfloat16)
+    nested = (half, [half, "text"])
+    assert compute.full(nested) is nested
+    compute.use("bf16")
+    full = compute.full(nested)
+    assert (full[0].dtype, full[1][0].dtype, full[1][1]) == (torch.float32, torch.float32, "text")
+
+
+def test_the_state_of_the_generators_is_restored() -> None:
+    compute = Compute(CPU)
+    state = compute.rng_state()
+    drawn = torch.rand(2).tolist(), np.random.rand(), random.random()
+    compute.set_rng_state(state)
+    assert (torch.rand(2).tolist(), np.random.rand(), random.random()) == drawn
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_generators_of_numpy_and_python_are_restored_on_request(every: bool) -> None:
+    before: Any = (np.random.get_state()[1].tolist(), np.random.get_state()[2], random.getstate())
+    with Compute(CPU).preserve_rng(every=every):
+        np.random.rand(), random.random()
+    after = (np.random.get_state()[1].tolist(), np.random.get_state()[2], random.getstate())
+    assert (before == after) is every
+
+
+def test_generators_are_reseeded_and_restored() -> None:
     compute = Compute(CPU)
     before = torch.get_rng_state()
     with compute.preserve_rng():
@@ -125,7 +243,7 @@ def test_generators_are_reseeded_and_put_back() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_generators_are_put_back_after_an_error_too() -> None:
+def test_generators_are_restored_after_an_error_too() -> None:
     def fails() -> None:
         with Compute(CPU).preserve_rng():
             torch.rand(2)

@@ -1,32 +1,27 @@
-"""Fetching a file over https once: resumed where it was cut, checked, and unpacked where it is an archive."""
+"""Fetching a file over https once: resumed where it was cut, checked, and unpacked if it is an archive."""
 
 import os
 import re
 import urllib.request
-from collections.abc import Mapping
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import IO
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
-from learnkit.atomic_files import sha256_of
+from learnkit.atomic_files import make_folder, sha256_of
+from learnkit.checks import check_int
 from learnkit.data.home import home
 from learnkit.data.unpack import ARCHIVE_SUFFIXES, unpack_safely
 from learnkit.errors import DownloadError, UsageError
 from learnkit.types import PathLike
 
-__all__ = ["data_home", "download"]
+__all__ = ["download"]
 
 CHUNK = 2**20
 TIMEOUT = 60  # seconds without a byte
-_LOCAL = {"127.0.0.1", "localhost"}
+_ADDRESS = re.compile(r"(https://[A-Za-z0-9.-]+|http://(127\.0\.0\.1|localhost))(:[0-9]{1,5})?([/?#][!-~]*)?")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
-
-
-def data_home() -> Path:
-    """Where downloads go: the folder data of `home()`."""
-    return home() / "data"
 
 
 def download(
@@ -36,36 +31,42 @@ def download(
     sha256: str | None = None,
     unpack: bool = True,
     max_bytes: int = 20 * 2**30,
+    max_unpacked: int | None = None,
 ) -> Path:
-    """Fetch a file, unless it is there already, and unpack it if it is an archive, unless that is done already.
+    """Fetch a file unless it exists, and unpack it if it is an archive unless that is done already.
 
-    The bytes go to NAME.part beside the file, which gets its name when it is whole and checked. A part that an earlier
-    call left is continued; only `sha256` shows whether the server still has the same file. One process at a time may
-    fetch a file.
+    The bytes go to NAME.part until they are complete and checked. A part that an earlier call left is continued; only
+    `sha256` shows whether the server still has the same file. One process at a time may fetch a file.
 
     Args:
         url: https only; http is for a server on this machine. Its last part is the name of the file.
-        dest: the folder to put the file in; it is made. Left out, `data_home()`.
-        sha256: what the content must hash to, 64 hex digits. Without it, a file that is there is taken as it is.
-        unpack: a .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz or .zip file becomes a folder beside it, of the same name
-            without the suffix. Once the folder is there, the archive may be deleted.
+        dest: the folder to put the file in, created if needed; None for data in the cache folder, which is
+            `LEARNKIT_HOME`, or learnkit below `XDG_CACHE_HOME` or ~/.cache.
+        sha256: the hash of the content, 64 hex digits. Without it, an existing file is taken as it is.
+        unpack: whether a .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz or .zip file becomes a folder next to it, of the same
+            name without the suffix. Once the folder exists, the archive may be deleted.
         max_bytes: refuse a larger file.
+        max_unpacked: refuse an archive whose content is larger, in bytes; None for 100 times the size of the archive,
+            or 1 GB if that is more.
 
     Returns:
         the folder of an unpacked archive; the file otherwise.
 
     Raises:
-        UsageError: a URL that is not fetched, a name that is no plain file name, a wrong `sha256` or `max_bytes`; or a
-            folder that was unpacked from an archive other than that of `sha256`.
+        UsageError: an argument that cannot work, or a folder unpacked from an archive other than that of `sha256`.
         DownloadError: no connection, an error of the server, a redirect to what is not https, a file that is too large,
             cut short, or has the wrong sha256.
         UnsafeFileError, CorruptFileError: an archive that `unpack_safely` refuses.
+        WriteError: the folder cannot be created, or the disk is full.
     """
-    name = _checked_name(url)
-    digest = _checked_digest(sha256)
-    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes <= 0:
-        raise UsageError("max_bytes", got=max_bytes, expected="a positive int")
-    folder = data_home() if dest is None else Path(dest)
+    name = _file_name(url)
+    if sha256 is not None and not (isinstance(sha256, str) and re.fullmatch("[0-9a-fA-F]{64}", sha256)):
+        raise UsageError("sha256", got=sha256, expected="64 hex digits, or None")
+    check_int("max_bytes", max_bytes, 1)
+    if max_unpacked is not None:
+        check_int("max_unpacked", max_unpacked, 1, expected="a number of bytes, 1 or more, or None")
+    digest = sha256 and sha256.lower()
+    folder = home() / "data" if dest is None else Path(dest)
     file = folder / name
     suffix = next((end for end in ARCHIVE_SUFFIXES if name.lower().endswith(end)), "")
     unpacked = folder / name[: -len(suffix)] if unpack and suffix else None
@@ -74,95 +75,68 @@ def download(
     if file.is_dir():
         raise UsageError(f"{file} is a folder, and the file of {url} would have this name", fix="Pass another dest.")
     is_other = digest is not None and file.exists() and sha256_of(file) != digest
+    if is_other and unpacked is not None and unpacked.is_dir():
+        raise UsageError(
+            f"{unpacked} exists, but {file}, which it was unpacked from, does not have the given sha256",
+            fix="Move both away and call again.",
+        )
     if is_other or not file.exists():
-        if is_other and unpacked is not None and unpacked.is_dir():
-            raise UsageError(
-                f"{unpacked} is there, but {file}, which it was unpacked from, does not have the given sha256",
-                fix="Move both away and call again.",
-            )
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         _fetch(url, file, digest, max_bytes)
     if unpacked is None or unpacked.is_dir():
         return unpacked or file
-    return unpack_safely(file, unpacked)
+    return unpack_safely(file, unpacked, max_bytes=max_unpacked)
 
 
-def _checked_name(url: str) -> str:
-    if reason := _refusal(url):
-        raise UsageError("url", got=url, expected=f"an https address ({reason})")
+def _file_name(url: str) -> str:
+    if not isinstance(url, str) or not _ADDRESS.fullmatch(url):
+        raise UsageError("url", got=url, expected="an https address of printable ASCII characters, without a password")
     name = urlsplit(url).path.rpartition("/")[2]
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"url {url!r}: its last part is no plain file name",
-            got=name, expected="1 to 100 of A-Z a-z 0-9 . _ -, the first no dot", fix="Fetch the file by hand.",
+            f"url {url!r}: its last part is not a plain file name",
+            got=name, expected="1 to 100 of A-Z a-z 0-9 . _ -, not starting with a dot", fix="Download it by hand.",
         )  # fmt: skip
     return name
-
-
-def _refusal(url: str) -> str:
-    """Why this address is not fetched; empty if it is."""
-    if not isinstance(url, str) or re.search(r"[^!-~]", url):
-        return "a str of printable ASCII characters"
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # read when asked for
-    except ValueError as error:
-        return str(error)
-    if not parts.hostname or "@" in parts.netloc or "\\" in parts.netloc:
-        return "with a host, and no password in it"
-    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOCAL):
-        return ""
-    return f"{parts.scheme or 'no scheme'} is not fetched"
-
-
-def _checked_digest(sha256: str | None) -> str | None:
-    if sha256 is not None and not (isinstance(sha256, str) and re.fullmatch("[0-9a-fA-F]{64}", sha256)):
-        raise UsageError("sha256", got=sha256, expected="64 hex digits, or None")
-    return sha256.lower() if sha256 else None
 
 
 def _fetch(url: str, file: Path, digest: str | None, max_bytes: int) -> None:
     part = file.with_name(f"{file.name}.part")
     if part.is_symlink():
-        part.unlink()  # nothing is written where somebody else's link leads
+        part.unlink()  # never write through somebody else's link
     try:
         _stream(url, part, max_bytes)
     except DownloadError:
         raise
-    except (OSError, HTTPException, ValueError) as error:  # ValueError: a redirect to what is no address
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: a redirect to an invalid address
         if isinstance(error, HTTPError):
             error.close()
         raise DownloadError(
             f"{url} cannot be fetched ({error})",
-            fix=f"Call again (what has come is kept), or fetch it by hand and put it at {file}.",
+            fix=f"Call again (what was received is kept), or download it by hand and put it at {file}.",
         ) from error
     if digest is not None and (found := sha256_of(part)) != digest:
         part.unlink()
         raise DownloadError(
             f"{url}: sha256 of the content", got=found, expected=digest,
-            fix="It was deleted. Call again; if that does not help, the file on the server is another one.",
+            fix="It was deleted. Call again; if that does not help, the server has a different file.",
         )  # fmt: skip
     os.replace(part, file)
 
 
 def _stream(url: str, part: Path, max_bytes: int) -> None:
-    """Fetch what the part lacks."""
-    have = part.stat().st_size if part.exists() else 0
-    response, total = _answer(url, have)
+    """Fetch the bytes that the part lacks."""
+    response, have, total = _open(url, part.stat().st_size if part.exists() else 0)
     with response:
-        if total is None:  # from the start
-            have, total = 0, response.length
         if total is not None and total > max_bytes:
             raise _too_large(url, total, max_bytes)
         with part.open("ab" if have else "wb") as out:
             while chunk := response.read(CHUNK):
                 have += len(chunk)
                 if have > max_bytes:
-                    break
+                    part.unlink()
+                    raise _too_large(url, have, max_bytes)
                 out.write(chunk)
-    if have > max_bytes:
-        part.unlink()
-        raise _too_large(url, have, max_bytes)
     if total is not None and have != total:
         raise DownloadError(
             f"{url}: the connection was cut after {have:,} of {total:,} bytes; they are kept in {part}",
@@ -170,55 +144,45 @@ def _stream(url: str, part: Path, max_bytes: int) -> None:
         )
 
 
-def _answer(url: str, have: int) -> tuple[HTTPResponse, int | None]:
-    """The response, and the size of the whole file where it goes on after the first `have` bytes."""
+def _open(url: str, have: int) -> tuple[HTTPResponse, int, int | None]:
+    """The response, how many bytes of the file come before it, and the size of the file if it is known."""
     if have:
         try:
-            response = _ask(url, {"Range": f"bytes={have}-"})
+            response = _request(url, {"Range": f"bytes={have}-"})
         except HTTPError as error:
-            if error.code != 416:  # there is nothing after these bytes
+            if error.code != 416:  # no bytes after these
                 raise
             error.close()
         else:
             span = re.fullmatch(rf"bytes {have}-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
             if response.status == 206 and span and int(span[1]) + 1 == int(span[2]):
-                return response, int(span[2])
-            if response.status == 200:
-                return response, None
+                return response, have, int(span[2])
             response.close()
-    response = _ask(url, {})
+    response = _request(url, {})
     if response.status != 200:
         response.close()
-        raise DownloadError(f"{url}: the server answered with status {response.status}", expected="200")
-    return response, None
+        raise DownloadError(f"{url}: status of the server", got=response.status, expected="200")
+    return response, 0, response.length
 
 
-def _ask(url: str, headers: Mapping[str, str]) -> HTTPResponse:
-    proxies = urllib.request.ProxyHandler({} if _is_local(url) else None)
-    opener = urllib.request.build_opener(proxies, _SafeRedirects)
-    plain = {"User-Agent": "learnkit", "Accept-Encoding": "identity"}
-    response = opener.open(urllib.request.Request(url, headers={**plain, **headers}), timeout=TIMEOUT)
+def _request(url: str, headers: dict[str, str]) -> HTTPResponse:
+    headers = {"User-Agent": "learnkit", **headers}
+    opener = urllib.request.build_opener(_SafeRedirects)
+    response = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
     assert isinstance(response, HTTPResponse)  # neither a file nor ftp
     return response
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Goes on only to what `download` would take itself, and from no other machine to this one."""
+    """Follows redirects to what `download` accepts itself, and none from https to http on this machine."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
-        reason = _refusal(newurl)
-        if not reason and _is_local(newurl) and not _is_local(req.full_url):
-            reason = "it is on this machine"
-        if reason:
+        if not _ADDRESS.fullmatch(newurl) or (req.type == "https" and not newurl.startswith("https:")):
             fp.close()
-            raise DownloadError(f"{req.full_url} redirects to {newurl!r}, which is not fetched: {reason}")
+            raise DownloadError(f"{req.full_url}: redirect", got=newurl, expected="an https address")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _is_local(url: str) -> bool:
-    return urlsplit(url).hostname in _LOCAL
 
 
 def _too_large(url: str, size: int, max_bytes: int) -> DownloadError:

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from learnkit.checks import check_int, check_kind
-from learnkit.data.augment.pipeline import stages
+from learnkit.data.augment.pipeline import resolve_augment
 from learnkit.data.bunch import DataBunch
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.draw import draw_items, drawable
@@ -130,7 +130,7 @@ class ImageData(DataBunch):
         bs = check_batch_size(settings.bs, len(train))
         workers = default_workers(len(train), where) if settings.num_workers is None else settings.num_workers
         workers = 0 if settings.cache is not None and settings.num_workers is None else workers
-        item_stage, augmentation = stages(settings.augment, bare.resize.size)
+        item_stage, augmentation = resolve_augment(settings.augment, bare.resize.size)
         preprocess = replace(bare, normalize=settings.normalization(train["input"].tolist(), bare))
         sampling = make_sampling(settings.sampler, train["target"].tolist(), task)
         datasets = {}

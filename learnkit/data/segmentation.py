@@ -10,27 +10,28 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from learnkit.checks import is_int
 from learnkit.data.image.read import open_mask
 from learnkit.errors import DataError, UsageError
 from learnkit.metrics.functions import accuracy
 
 __all__ = ["Segmentation"]
 
-IGNORED = 255  # the target of ignored pixels that are of no class
+IGNORED = 255  # the target of ignored pixels without a class
 Pixel = int | tuple[int, int, int]
 
 
 class Segmentation:
-    """One class a pixel; targets are class numbers (N, H, W), uint8 until they are on the device, int64 then.
+    """One class per pixel; targets are class numbers (N, H, W), uint8 in the workers, int64 on the device.
 
     Args:
-        codes: the names of the classes, pixel value 0 the first; or {pixel value: name}, a value being a number (also
-            of a palette) or, in colour masks, (red, green, blue).
-        ignore_index: the pixel value, a number or a colour as in `codes`, of what is neither trained on nor measured.
-            It may be one of `codes`, which then keeps its output.
+        codes: the names of the classes, starting with pixel value 0; or {pixel value: name}, where a value is a number
+            (a palette index too) or, in color masks, (red, green, blue).
+        ignore_index: the pixel value, a number or a color as in `codes`, of pixels left out of loss and metrics. It may
+            be one of `codes`, which then keeps its output.
 
     Raises:
-        UsageError: no or more than 255 names, a name twice, or a pixel value that is none.
+        UsageError: no or more than 255 names, duplicate names, or an invalid pixel value.
     """
 
     def __init__(self, codes: Sequence[str] | Mapping[Any, str], ignore_index: Pixel | None = None) -> None:
@@ -41,11 +42,13 @@ class Segmentation:
         self.values: tuple[Pixel, ...] = tuple(table)
         if isinstance(codes, str) or not 1 <= len(table) <= IGNORED or len(set(self.classes)) < len(table):
             raise UsageError("codes", got=codes, expected=f"1 to {IGNORED} different names, or {{pixel value: name}}")
-        if not all(_is_pixel(value) for value in self.values) or len({type(value) for value in self.values}) > 1:
+        if not all(_is_pixel_value(value) for value in self.values) or len({type(value) for value in self.values}) > 1:
             raise UsageError(
                 "codes", got=list(table), expected="pixel values from 0 to 65535, or all (red, green, blue)"
             )
-        if ignore_index is not None and not (_is_pixel(ignore_index) and type(ignore_index) is type(self.values[0])):
+        if ignore_index is not None and not (
+            _is_pixel_value(ignore_index) and type(ignore_index) is type(self.values[0])
+        ):
             raise UsageError("ignore_index", got=ignore_index, expected="a pixel value as in codes, or None")
         self.codes = table
         self.ignore_index = ignore_index
@@ -56,7 +59,7 @@ class Segmentation:
 
     @property
     def ignored(self) -> int | None:
-        """The target number of ignored pixels; None when there are none."""
+        """The target of ignored pixels; None without `ignore_index`."""
         if self.ignore_index is None:
             return None
         return self.values.index(self.ignore_index) if self.ignore_index in self.values else IGNORED
@@ -72,28 +75,28 @@ class Segmentation:
             ImageError: a file that cannot be read.
             DataError: pixel values without a class.
         """
-        pixels = open_mask(file, colours=isinstance(self.values[0], tuple), where=where)
+        pixels = open_mask(file, colors=isinstance(self.values[0], tuple), where=where)
         is_gray = pixels.ndim == 2
         if not is_gray:
             pixels = pixels.astype(np.int64) @ (65536, 256, 1)
-        table = {_number(value): number for number, value in enumerate(self.values)}
+        table = {_packed(value): number for number, value in enumerate(self.values)}
         if self.ignored == IGNORED and self.ignore_index is not None:
-            table[_number(self.ignore_index)] = IGNORED
-        are_numbers = list(table) == list(table.values()) and pixels.dtype.kind == "u"
-        if are_numbers and int(pixels.max(initial=0)) < self.n_out:
-            return pixels.astype(np.uint8)  # the values are the class numbers already
-        found, places = np.unique(pixels, return_inverse=True)
+            table[_packed(self.ignore_index)] = IGNORED
+        is_identity = list(table) == list(table.values()) and pixels.dtype.kind == "u"
+        if is_identity and int(pixels.max(initial=0)) < self.n_out:
+            return pixels.astype(np.uint8)
+        found, inverse = np.unique(pixels, return_inverse=True)
         if any(value not in table for value in found.tolist()):
             values = [value if is_gray else (value >> 16, value >> 8 & 255, value & 255) for value in found.tolist()]
-            strange = [shown for shown, value in zip(values, found.tolist(), strict=True) if value not in table]
+            unknown = [shown for shown, value in zip(values, found.tolist(), strict=True) if value not in table]
             raise DataError(
                 f"{file}{where}: pixel values {{{', '.join(map(str, values[:20]))}}}",
                 expected=f"those of the {len(self.codes)} codes: {', '.join(map(str, list(self.codes)[:20]))}",
-                fix=f"Add {strange[0]} to codes, map values with codes={{value: name}}, or pass "
-                f"ignore_index={strange[0]}.",
+                fix=f"Add {unknown[0]} to codes, map values with codes={{value: name}}, or pass "
+                f"ignore_index={unknown[0]}.",
             )
         numbers = np.array([table[value] for value in found.tolist()], dtype=np.uint8)
-        return numbers[places].reshape(pixels.shape)
+        return numbers[inverse].reshape(pixels.shape)
 
     def encode(self, label: Any) -> Tensor:
         """Class numbers (H, W) of a mask file, or of an array of class numbers."""
@@ -111,29 +114,29 @@ class Segmentation:
         return index.numpy(), index
 
     def text(self, target: Tensor) -> str:
-        """The classes in the picture, the largest first."""
+        """The classes of the image, up to three, the largest first."""
         counts = torch.bincount(target.reshape(-1).long(), minlength=IGNORED + 1)[: self.n_out]
         order = counts.argsort(descending=True, stable=True).tolist()
         return ", ".join(self.classes[number] for number in order[:3] if counts[number])
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Segmentation) and self._said() == other._said()
+        return isinstance(other, Segmentation) and self._key() == other._key()
 
     def __hash__(self) -> int:
-        return hash(self._said())
+        return hash(self._key())
 
     def __repr__(self) -> str:
         return f"Segmentation({self.codes!r}, ignore_index={self.ignore_index})"
 
-    def _said(self) -> tuple[object, ...]:
-        return self.classes, self.values, self.ignore_index  # the order of the codes is the order of the outputs
+    def _key(self) -> tuple[object, ...]:
+        return self.classes, self.values, self.ignore_index  # ordered: the order of the codes is that of the outputs
 
 
-def _is_pixel(value: Any) -> bool:
+def _is_pixel_value(value: Any) -> bool:
     if isinstance(value, tuple):
         return len(value) == 3 and all(isinstance(part, int) and 0 <= part <= 255 for part in value)
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65535
+    return isinstance(value, int) and is_int(value) and 0 <= value <= 65535  # NumPy's integers have other types
 
 
-def _number(value: Pixel) -> int:
+def _packed(value: Pixel) -> int:
     return value if isinstance(value, int) else value[0] * 65536 + value[1] * 256 + value[2]

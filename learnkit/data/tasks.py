@@ -1,4 +1,4 @@
-"""Tasks: what a target means, in one place: how it is encoded, scored, activated, read back and written out."""
+"""Tasks: what a target means: how it is encoded, activated, decoded and shown, its loss and its metrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from learnkit.checks import nearest
+from learnkit.checks import is_number, nearest
 from learnkit.errors import DataError, UsageError
 from learnkit.losses.flattened import MSELossFlat
 
@@ -19,38 +19,38 @@ class Task(Protocol):
 
     @property
     def classes(self) -> Sequence[str]:
-        """The names of the outputs, empty when they have none."""
+        """The names of the outputs, empty if they have none."""
 
     @property
     def n_out(self) -> int:
-        """How many outputs a model needs."""
+        """The number of outputs a model needs."""
 
     @property
     def metrics(self) -> Sequence[Any]:
         """The metrics that `metrics="default"` stands for."""
 
     def encode(self, label: Any) -> Tensor:
-        """A label as the loss wants it."""
+        """A label as a target of the loss."""
 
     def loss(self) -> nn.Module:
-        """The loss that goes with the task."""
+        """The default loss."""
 
     def activation(self, raw: Tensor) -> Tensor:
-        """Raw outputs (N, n_out) as a user reads them."""
+        """Raw outputs (N, n_out) as probabilities or values."""
 
     def decode(self, activated: Tensor) -> tuple[Any, Tensor]:
-        """(label, index) of one activated row (n_out,)."""
+        """(label, index) of one row of activated outputs (n_out,)."""
 
     def text(self, target: Tensor) -> str:
-        """One encoded target, as it is written above a picture."""
+        """One encoded target as a title of its image."""
 
 
 @dataclass(frozen=True)
 class Classification:
-    """One class an item; targets are int64 class numbers (N,).
+    """One class per item; targets are int64 class numbers (N,).
 
     Raises:
-        DataError: fewer than two classes, which leave nothing to tell apart, or one twice.
+        DataError: fewer than two classes, or duplicates.
     """
 
     classes: tuple[str, ...]
@@ -61,7 +61,7 @@ class Classification:
             raise DataError(
                 f"only class {self.classes[0]!r}" if self.classes else "no classes",
                 expected="two or more",
-                fix="Add a class; several labels an item, or a number, are another task (task=).",
+                fix="Add a class; for several labels per item, or numbers, pass another task (task=).",
             )
         if len(set(self.classes)) < len(self.classes):
             raise DataError("classes", got=list(self.classes), expected="each class once")
@@ -93,11 +93,11 @@ class Classification:
 
 @dataclass(frozen=True)
 class MultiLabel:
-    """Any number of classes an item, none included; targets are float 0/1 vectors (N, n_classes).
+    """Any number of classes per item, including none; targets are float 0/1 vectors (N, n_classes).
 
     Attributes:
         classes: the names.
-        threshold: an item has the classes whose probability is above it; one number, or one a class.
+        threshold: a class is predicted if its probability is above it; one number, or one per class.
     """
 
     classes: tuple[str, ...]
@@ -105,14 +105,14 @@ class MultiLabel:
     metrics: ClassVar[tuple[str, ...]] = ("accuracy_multi",)
 
     def __post_init__(self) -> None:
-        if isinstance(self.threshold, list):  # from a file that knows no tuples
+        if isinstance(self.threshold, list):  # from a file without tuples
             object.__setattr__(self, "threshold", tuple(self.threshold))
         each = self.threshold if isinstance(self.threshold, tuple) else (self.threshold,)
         if isinstance(self.threshold, tuple) and len(each) != len(self.classes):
-            expected = f"one number, or {len(self.classes)}: one a class"
+            expected = f"one number, or {len(self.classes)}: one per class"
             raise UsageError("threshold", got=self.threshold, expected=expected)
-        if not all(isinstance(one, int | float) and not isinstance(one, bool) and 0 <= one < 1 for one in each):
-            expected = "a probability, 0 or more and below 1, or one a class"
+        if not all(is_number(one) and 0 <= one < 1 for one in each):
+            expected = "a probability, 0 or more and below 1, or one per class"
             raise UsageError("threshold", got=self.threshold, expected=expected)
 
     @property
@@ -136,7 +136,7 @@ class MultiLabel:
         return raw.sigmoid()
 
     def chosen(self, activated: Tensor) -> Tensor:
-        """Which classes are above their threshold, bool (..., n_out), of activated outputs (..., n_out)."""
+        """Whether each class is above its threshold, bool (..., n_out), for activated outputs (..., n_out)."""
         if isinstance(self.threshold, tuple):
             return activated > torch.tensor(self.threshold, dtype=activated.dtype, device=activated.device)
         return activated > self.threshold
@@ -152,7 +152,7 @@ class MultiLabel:
 
 @dataclass(frozen=True)
 class Regression:
-    """Numbers an item; targets are float32 (N, n), one column a name."""
+    """Numbers per item; targets are float32 (N, n), one column per name."""
 
     names: tuple[str, ...] = ("value",)
     metrics: ClassVar[tuple[str, ...]] = ("rmse", "mae")
@@ -172,7 +172,7 @@ class Regression:
         return numbers
 
     def loss(self) -> nn.Module:
-        return MSELossFlat()  # numbers (N,) and (N, 1) are the same to it
+        return MSELossFlat()  # accepts targets (N,) and (N, 1)
 
     def activation(self, raw: Tensor) -> Tensor:
         return raw

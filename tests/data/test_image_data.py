@@ -176,9 +176,9 @@ def test_a_class_for_every_pixel(scenes: Path) -> None:
 @pytest.mark.parametrize("cache", [None, "memory"])
 def test_masks_move_with_their_pictures(scenes: Path, augment: Any, cache: Any) -> None:
     if isinstance(augment, str):
-        from learnkit.data.augment.pipeline import stages
+        from learnkit.data.augment.pipeline import resolve_augment
 
-        items, batch = stages("strong", (16, 16))
+        items, batch = resolve_augment("strong", (16, 16))
         assert batch is not None
         augment = [*items, *(one for one in batch.transforms if hasattr(one, "matrices"))]
     dls = scene_bunch(scenes, augment=augment, normalize=None, cache=cache)

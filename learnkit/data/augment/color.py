@@ -1,4 +1,4 @@
-"""Changing the light and the colours of a batch: the pixels stay where they are."""
+"""Brightness, contrast, saturation and hue of a batch: pixel values change, pixels stay where they are."""
 
 import math
 from dataclasses import dataclass
@@ -7,32 +7,33 @@ from typing import ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from learnkit.data.augment.random import check_range, happens, log_ratio, pieces, signed
+from learnkit.checks import check_number
+from learnkit.data.augment.random import chunks, happens, log_ratio, signed
 
-__all__ = ["Brightness", "Contrast", "Hue", "Saturation", "Tonal", "relight"]
+__all__ = ["Brightness", "Contrast", "Hue", "Saturation", "Tonal", "adjust_logits"]
 
-EPS = 1e-3  # the darkest and the lightest pixel have no logit: they are brought this far in
+EPS = 1e-3  # 0 and 1 have no logit: pixels are clamped to [EPS, 1 - EPS]
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-YIQ = (LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))  # the colours of NTSC: I and Q of a gray are 0
+YIQ = (LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))  # of NTSC; I and Q of gray are 0
 
 
 @runtime_checkable
 class Tonal(Protocol):
-    """A transform that changes the logit of every pixel of an item from l to scale * l + shift."""
+    """A transform that maps the logit l of every pixel of an item to scale * l + shift."""
 
     n_numbers: ClassVar[int]
 
-    def line(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """(scale, shift), each (N,), of uniform numbers in [0, 1), float32 (N, n_numbers), on the CPU."""
+    def coefficients(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """(scale, shift), each (N,), from uniform numbers in [0, 1), float32 (N, n_numbers), on the CPU."""
 
 
 @dataclass(frozen=True)
 class Brightness:
-    """Lighter or darker: added to the logits of the pixels, so that nothing is cut off.
+    """Lighter or darker: a shift of the logits of the pixels, so that no value is clipped.
 
     Args:
-        max_change: the middle gray moves to between 0.5 (1 - m) and 0.5 (1 + m), drawn evenly.
-        p: probability.
+        max_change: middle gray becomes uniform between 0.5 (1 - m) and 0.5 (1 + m).
+        p: probability of changing an item.
     """
 
     n_numbers: ClassVar[int] = 2
@@ -43,7 +44,7 @@ class Brightness:
     def __post_init__(self) -> None:
         _check_change(self.max_change, self.p)
 
-    def line(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    def coefficients(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         middle = 0.5 * (1 + signed(numbers[:, 1]) * self.max_change)
         shift = torch.where(happens(numbers[:, 0], self.p), middle.logit(), 0.0)
         return torch.ones_like(shift), shift
@@ -51,11 +52,11 @@ class Brightness:
 
 @dataclass(frozen=True)
 class Contrast:
-    """More or less contrast: the logits of the pixels multiplied, the middle gray kept.
+    """More or less contrast: the logits of the pixels are scaled, so that middle gray stays.
 
     Args:
-        max_change: the factor is drawn evenly on a log scale between 1 - m and 1 / (1 - m).
-        p: probability.
+        max_change: the factor is log-uniform between 1 - m and 1 / (1 - m).
+        p: probability of changing an item.
     """
 
     n_numbers: ClassVar[int] = 2
@@ -66,18 +67,18 @@ class Contrast:
     def __post_init__(self) -> None:
         _check_change(self.max_change, self.p)
 
-    def line(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    def coefficients(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         scale = torch.where(happens(numbers[:, 0], self.p), log_ratio(numbers[:, 1], self.max_change), 1.0)
         return scale, torch.zeros_like(scale)
 
 
 @dataclass(frozen=True)
 class Saturation:
-    """More or less colour: a mix with the gray picture. Pictures of other than three channels stay as they are.
+    """More or less color: a mix with the gray image. Only images of three channels change.
 
     Args:
-        max_change: the share of the picture is drawn evenly on a log scale between 1 - m and 1 / (1 - m).
-        p: probability.
+        max_change: the weight of the image is log-uniform between 1 - m and 1 / (1 - m).
+        p: probability of changing an item.
     """
 
     n_numbers: ClassVar[int] = 2
@@ -88,22 +89,22 @@ class Saturation:
     def __post_init__(self) -> None:
         _check_change(self.max_change, self.p)
 
-    def change(self, x: Tensor, numbers: Tensor) -> Tensor:
-        """x float (N, C, H, W) in [0, 1] changed by uniform numbers, float32 (N, n_numbers), on the CPU."""
-        share = torch.where(happens(numbers[:, 0], self.p), log_ratio(numbers[:, 1], self.max_change), 1.0)
-        share = share.view(-1, 1, 1)
-        return _recoloured(x, share * torch.eye(3) + (1 - share) * torch.tensor(LUMA))
+    def apply(self, x: Tensor, numbers: Tensor) -> Tensor:
+        """x, float (N, C, H, W) in [0, 1], changed by uniform numbers, float32 (N, n_numbers), on the CPU."""
+        weight = torch.where(happens(numbers[:, 0], self.p), log_ratio(numbers[:, 1], self.max_change), 1.0)
+        weight = weight.view(-1, 1, 1)
+        return _mix_channels(x, weight * torch.eye(3) + (1 - weight) * torch.tensor(LUMA))
 
 
 @dataclass(frozen=True)
 class Hue:
-    """All colours moved round the circle of hues: a rotation of the plane of I and Q in YIQ, which keeps the luma.
+    """All hues rotated by one angle: a rotation of the IQ plane of YIQ, which keeps the luma.
 
-    Pictures of other than three channels stay as they are.
+    Only images of three channels change.
 
     Args:
-        max_change: the largest angle either way, drawn evenly, as a share of a full turn.
-        p: probability.
+        max_change: the largest angle in either direction, as a fraction of a full turn; the angle is uniform.
+        p: probability of changing an item.
     """
 
     n_numbers: ClassVar[int] = 2
@@ -112,36 +113,36 @@ class Hue:
     p: float = 0.75
 
     def __post_init__(self) -> None:
-        check_range("max_change", self.max_change, 0, 0.5)
-        check_range("p", self.p, 0, 1)
+        check_number("max_change", self.max_change, "[0, 0.5]")
+        check_number("p", self.p, "[0, 1]")
 
-    def change(self, x: Tensor, numbers: Tensor) -> Tensor:
-        """x float (N, C, H, W) in [0, 1] changed by uniform numbers, float32 (N, n_numbers), on the CPU."""
+    def apply(self, x: Tensor, numbers: Tensor) -> Tensor:
+        """x, float (N, C, H, W) in [0, 1], changed by uniform numbers, float32 (N, n_numbers), on the CPU."""
         turns = torch.where(happens(numbers[:, 0], self.p), signed(numbers[:, 1].double()) * self.max_change, 0.0)
         cos, sin = (2 * math.pi * turns).cos(), (2 * math.pi * turns).sin()
         rotation = torch.eye(3, dtype=torch.float64).repeat(len(x), 1, 1)
         rotation[:, 1, 1], rotation[:, 1, 2], rotation[:, 2, 1], rotation[:, 2, 2] = cos, -sin, sin, cos
         to_yiq = torch.tensor(YIQ, dtype=torch.float64)
-        return _recoloured(x, (to_yiq.inverse() @ rotation @ to_yiq).float())
+        return _mix_channels(x, (to_yiq.inverse() @ rotation @ to_yiq).float())
 
 
 def _check_change(max_change: float, p: float) -> None:
-    check_range("max_change", max_change, 0, 1, may_reach_high=False)
-    check_range("p", p, 0, 1)
+    check_number("max_change", max_change, "[0, 1)")
+    check_number("p", p, "[0, 1]")
 
 
-def relight(x: Tensor, scale: Tensor, shift: Tensor, *, in_place: bool = False) -> Tensor:
-    """The sigmoid of scale * logit + shift: any number of Tonal transforms in one pass.
+def adjust_logits(x: Tensor, scale: Tensor, shift: Tensor, *, in_place: bool = False) -> Tensor:
+    """sigmoid(scale * logit(x) + shift): any number of Tonal transforms in one pass.
 
     Args:
         x: float (N, C, H, W) in [0, 1].
         scale: (N,), on the CPU.
         shift: (N,), on the CPU.
-        in_place: write over x.
+        in_place: overwrite x.
     """
     out = x if in_place else torch.empty_like(x)
     is_changed = (scale != 1) | (shift != 0)
-    for part in pieces(x):
+    for part in chunks(x):
         if not is_changed[part].any():
             torch.clamp(x[part], EPS, 1 - EPS, out=out[part])
             continue
@@ -150,12 +151,12 @@ def relight(x: Tensor, scale: Tensor, shift: Tensor, *, in_place: bool = False) 
     return out
 
 
-def _recoloured(x: Tensor, matrices: Tensor) -> Tensor:
-    """Each pixel's three colours multiplied by its item's matrix (N, 3, 3), cut off at 0 and 1."""
+def _mix_channels(x: Tensor, matrices: Tensor) -> Tensor:
+    """The three channels of each pixel multiplied by the matrix of its item, (N, 3, 3), and clipped to [0, 1]."""
     if x.shape[1] != 3:
         return x
     out = torch.empty_like(x)
     matrices = matrices.to(x.device, non_blocking=True)
-    for part in pieces(x):
+    for part in chunks(x):
         out[part] = torch.bmm(matrices[part], x[part].flatten(2)).view_as(x[part]).clamp_(0, 1)
     return out

@@ -1,4 +1,4 @@
-"""Random erasing: a rectangle of a picture is painted over, so that a model looks at more than one part of it."""
+"""Random erasing: a rectangle of an image is overwritten, so that a model learns to use more than one part of it."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -6,24 +6,24 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from learnkit.data.augment.random import check_range, happens, signed
-from learnkit.errors import UsageError
+from learnkit.checks import check_choice, check_number
+from learnkit.data.augment.random import happens, signed
 
 __all__ = ["RandomErasing"]
 
-MAX_RATIO = 10 / 3  # of height to width, and the other way round
+MAX_RATIO = 10 / 3  # of height to width, and of width to height
 
 
 @dataclass(frozen=True)
 class RandomErasing:
-    """Random erasing (Zhong et al., Random Erasing Data Augmentation, 2017); masks stay as they are.
+    """Random erasing (Zhong et al., Random Erasing Data Augmentation, 2017); masks do not change.
 
     Args:
-        p: probability.
-        min_area: the smallest rectangle, as a share of the picture.
-        max_area: the largest; the area is drawn evenly, its proportions on a log scale between 0.3 and 1 / 0.3, and
-            what would stand out of the picture is cut off.
-        fill: "noise" for uniform noise in [0, 1), "gray" for the mean of all pixels of the picture.
+        p: probability of changing an item.
+        min_area: area of the smallest rectangle, as a fraction of the image.
+        max_area: area of the largest; the area is uniform, the aspect ratio log-uniform between 0.3 and 1 / 0.3, and
+            sides longer than those of the image are shortened.
+        fill: "noise" for uniform noise in [0, 1), "gray" for the mean of all pixels of the image.
     """
 
     n_numbers: ClassVar[int] = 7
@@ -34,14 +34,13 @@ class RandomErasing:
     fill: Literal["noise", "gray"] = "noise"
 
     def __post_init__(self) -> None:
-        check_range("p", self.p, 0, 1)
-        check_range("max_area", self.max_area, 0, 1)
-        check_range("min_area", self.min_area, 0, self.max_area)
-        if self.fill not in ("noise", "gray"):
-            raise UsageError("fill", got=self.fill, expected="'noise' or 'gray'")
+        check_number("p", self.p, "[0, 1]")
+        check_number("max_area", self.max_area, "[0, 1]")
+        check_number("min_area", self.min_area, f"[0, {self.max_area}]")
+        check_choice("fill", self.fill, ("noise", "gray"))
 
-    def change(self, x: Tensor, numbers: Tensor) -> Tensor:
-        """x float (N, C, H, W) in [0, 1] changed by uniform numbers, float32 (N, n_numbers), on the CPU."""
+    def apply(self, x: Tensor, numbers: Tensor) -> Tensor:
+        """x, float (N, C, H, W) in [0, 1], changed by uniform numbers, float32 (N, n_numbers), on the CPU."""
         rows = happens(numbers[:, 0], self.p).nonzero()[:, 0].tolist()
         if not rows:
             return x
@@ -56,7 +55,7 @@ class RandomErasing:
         return out
 
     def _rectangle(self, u: Tensor, height: int, width: int) -> tuple[int, int, int, int]:
-        """Top, left, height and width, pixels."""
+        """Top, left, height and width in pixels, from the numbers of one item."""
         area = (self.min_area + u[1] * (self.max_area - self.min_area)) * height * width
         ratio = MAX_RATIO ** signed(u[2])
         tall = min(height, max(1, round((area * ratio).sqrt().item())))
@@ -65,6 +64,6 @@ class RandomErasing:
 
 
 def _generator(numbers: Tensor) -> torch.Generator:
-    """The item's own noise, of its last two numbers, which hold 24 bits each."""
+    """The generator of an item's noise, seeded with its last two numbers of 24 bits each."""
     high, low = (numbers[5:].double() * 2**24).long().tolist()
     return torch.Generator().manual_seed(high << 24 | low)

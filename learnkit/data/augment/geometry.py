@@ -1,4 +1,4 @@
-"""Moving the pixels of a batch: every transform is a homography, so that many of them resample a picture once."""
+"""Geometric transforms of a batch: each is a homography, so that several of them resample an image once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,18 +8,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from learnkit.data.augment.random import check_range, happens, pieces, signed
+from learnkit.checks import check_number
+from learnkit.data.augment.random import chunks, happens, signed
 from learnkit.errors import UsageError
 
 __all__ = ["Dihedral", "Flip", "FlipVertical", "Geometric", "Mode", "Rotate", "Warp", "Zoom", "warp"]
 
 Mode = Literal["bilinear", "nearest"]
-Symmetry: TypeAlias = tuple[bool, bool, bool]  # is it a quarter turn, mirrored across, mirrored down
+Symmetry: TypeAlias = tuple[bool, bool, bool]  # transposed, mirrored left-right, mirrored up-down
 
 
 @runtime_checkable
 class Geometric(Protocol):
-    """A transform that says for each point of the output where in the input it is taken from."""
+    """A transform given by where in the input each point of the output is sampled."""
 
     n_numbers: ClassVar[int]
 
@@ -28,8 +29,8 @@ class Geometric(Protocol):
 
         Args:
             numbers: uniform in [0, 1), float32 (N, n_numbers), on the CPU.
-            height: of the picture, pixels.
-            width: of the picture, pixels.
+            height: of the image, pixels.
+            width: of the image, pixels.
 
         Returns:
             float64 (N, 3, 3).
@@ -38,38 +39,38 @@ class Geometric(Protocol):
 
 @dataclass(frozen=True)
 class Flip:
-    """A mirror image, left for right.
+    """A left-right flip.
 
     Args:
-        p: probability.
+        p: probability of changing an item.
     """
 
     n_numbers: ClassVar[int] = 1
-    is_symmetry: ClassVar[bool] = True  # pixels are moved as they are, so a uint8 batch stays one
+    is_symmetry: ClassVar[bool] = True  # pixels are moved without interpolation, so a uint8 batch stays uint8
     axis: ClassVar[int] = 0
 
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        check_range("p", self.p, 0, 1)
+        check_number("p", self.p, "[0, 1]")
 
     def matrices(self, numbers: Tensor, height: int, width: int) -> Tensor:
         sign = torch.where(happens(numbers[:, 0], self.p), -1.0, 1.0)
-        return _filled(numbers, {(self.axis, self.axis): sign})
+        return _identities_with(numbers, {(self.axis, self.axis): sign})
 
 
 @dataclass(frozen=True)
 class FlipVertical(Flip):
-    """Upside down; `p` as for Flip."""
+    """An up-down flip; `p` as for Flip."""
 
     axis: ClassVar[int] = 1
 
 
 @dataclass(frozen=True)
 class Dihedral:
-    """One of the eight symmetries of a square, evenly: mirrors and quarter turns.
+    """One of the eight symmetries of a square, all equally likely: flips and quarter turns, the identity included.
 
-    Pictures that are not square get one of the four that keep their shape. Doing nothing is one of them.
+    Images that are not square get one of the four that keep their shape.
 
     Args:
         p: probability of drawing one.
@@ -81,23 +82,23 @@ class Dihedral:
     p: float = 1.0
 
     def __post_init__(self) -> None:
-        check_range("p", self.p, 0, 1)
+        check_number("p", self.p, "[0, 1]")
 
     def matrices(self, numbers: Tensor, height: int, width: int) -> Tensor:
         n = 8 if height == width else 4
         which = torch.where(happens(numbers[:, 0], self.p), (numbers[:, 1] * n).long(), 0)
         across, down, turned = 1 - 2 * (which % 2), 1 - 2 * (which // 2 % 2), which // 4
         cells = {(0, 0): across * (1 - turned), (0, 1): across * turned}
-        return _filled(numbers, {**cells, (1, 0): down * turned, (1, 1): down * (1 - turned)})
+        return _identities_with(numbers, {**cells, (1, 0): down * turned, (1, 1): down * (1 - turned)})
 
 
 @dataclass(frozen=True)
 class Rotate:
-    """Rotation about the centre; angles stay true in pictures that are not square.
+    """Rotation about the center; angles are preserved in images that are not square.
 
     Args:
-        max_degrees: the largest angle either way, drawn evenly, degrees.
-        p: probability.
+        max_degrees: the largest angle in either direction; the angle is uniform.
+        p: probability of changing an item.
     """
 
     n_numbers: ClassVar[int] = 2
@@ -106,24 +107,24 @@ class Rotate:
     p: float = 0.75
 
     def __post_init__(self) -> None:
-        check_range("max_degrees", self.max_degrees, 0, 180)
-        check_range("p", self.p, 0, 1)
+        check_number("max_degrees", self.max_degrees, "[0, 180]")
+        check_number("p", self.p, "[0, 1]")
 
     def matrices(self, numbers: Tensor, height: int, width: int) -> Tensor:
         degrees = torch.where(happens(numbers[:, 0], self.p), signed(numbers[:, 1].double()) * self.max_degrees, 0.0)
         cos, sin = torch.deg2rad(degrees).cos(), torch.deg2rad(degrees).sin()
         cells = {(0, 0): cos, (0, 1): -sin * height / width, (1, 0): sin * width / height, (1, 1): cos}
-        return _filled(numbers, cells)
+        return _identities_with(numbers, cells)
 
 
 @dataclass(frozen=True)
 class Zoom:
-    """Magnification about the centre.
+    """Magnification about the center.
 
     Args:
         max_zoom: the largest magnification; 2 shows the middle half of each side.
-        min_zoom: the smallest; below 1 the picture shrinks and mirrored borders show.
-        p: probability.
+        min_zoom: the smallest; below 1 the image shrinks and its mirrored borders show.
+        p: probability of changing an item.
     """
 
     n_numbers: ClassVar[int] = 2
@@ -133,25 +134,25 @@ class Zoom:
     p: float = 0.75
 
     def __post_init__(self) -> None:
-        check_range("max_zoom", self.max_zoom, 0.01, 100)
-        check_range("min_zoom", self.min_zoom, 0.01, 100)
+        check_number("max_zoom", self.max_zoom, "[0.01, 100]")
+        check_number("min_zoom", self.min_zoom, "[0.01, 100]")
         if self.min_zoom > self.max_zoom:
-            raise UsageError("max_zoom, min_zoom", got=(self.max_zoom, self.min_zoom), expected="max_zoom the larger")
-        check_range("p", self.p, 0, 1)
+            raise UsageError("max_zoom, min_zoom", got=(self.max_zoom, self.min_zoom), expected="max_zoom >= min_zoom")
+        check_number("p", self.p, "[0, 1]")
 
     def matrices(self, numbers: Tensor, height: int, width: int) -> Tensor:
         zoom = self.min_zoom + numbers[:, 1].double() * (self.max_zoom - self.min_zoom)
-        share = torch.where(happens(numbers[:, 0], self.p), 1 / zoom, 1.0)
-        return _filled(numbers, {(0, 0): share, (1, 1): share})
+        scale = torch.where(happens(numbers[:, 0], self.p), 1 / zoom, 1.0)
+        return _identities_with(numbers, {(0, 0): scale, (1, 1): scale})
 
 
 @dataclass(frozen=True)
 class Warp:
-    """Perspective: the plane of the picture tilted about both its axes.
+    """Perspective: the plane of the image is tilted about both its axes.
 
     Args:
-        max_tilt: the largest tilt, as a share of the picture: 0.2 brings an edge up to a tenth nearer or farther.
-        p: probability.
+        max_tilt: the largest tilt, as a fraction of the image: 0.2 brings an edge up to a tenth nearer or farther.
+        p: probability of changing an item.
     """
 
     n_numbers: ClassVar[int] = 3
@@ -160,17 +161,17 @@ class Warp:
     p: float = 0.75
 
     def __post_init__(self) -> None:
-        check_range("max_tilt", self.max_tilt, 0, 1, may_reach_high=False)
-        check_range("p", self.p, 0, 1)
+        check_number("max_tilt", self.max_tilt, "[0, 1)")
+        check_number("p", self.p, "[0, 1]")
 
     def matrices(self, numbers: Tensor, height: int, width: int) -> Tensor:
         tilt = signed(numbers[:, 1:].double()) * self.max_tilt / 2
         across, down = torch.where(happens(numbers[:, :1], self.p), tilt, 0.0).T
-        return _filled(numbers, {(2, 0): across, (2, 1): down})
+        return _identities_with(numbers, {(2, 0): across, (2, 1): down})
 
 
-def _filled(numbers: Tensor, cells: dict[tuple[int, int], Tensor]) -> Tensor:
-    """Identities (N, 3, 3) with some cells written over."""
+def _identities_with(numbers: Tensor, cells: dict[tuple[int, int], Tensor]) -> Tensor:
+    """N identity matrices, (N, 3, 3), with some cells replaced by values of shape (N,)."""
     matrices = torch.eye(3, dtype=torch.float64).repeat(len(numbers), 1, 1)
     for (row, column), values in cells.items():
         matrices[:, row, column] = values.double()
@@ -178,35 +179,38 @@ def _filled(numbers: Tensor, cells: dict[tuple[int, int], Tensor]) -> Tensor:
 
 
 def warp(x: Tensor, matrices: Tensor, mode: Mode = "bilinear", *, in_place: bool = False) -> Tensor:
-    """Resample a batch once, borders mirrored.
+    """Resample a batch once, with mirrored borders.
 
-    Mirrors and quarter turns resample nothing: their pixels are moved as they are.
+    Flips and quarter turns are exact: their pixels are moved without interpolation.
 
     Args:
-        x: float (N, C, H, W), contiguous or channels_last; of any type if nothing has to be resampled.
+        x: float (N, C, H, W), contiguous or channels_last; of any dtype if all matrices are flips or quarter turns.
         matrices: (N, 3, 3) homographies from output to input points, both in [-1, 1], on the CPU.
-        mode: how a value between pixels is found; "nearest" makes up no new ones.
-        in_place: write over x.
+        mode: interpolation; "nearest" creates no new values.
+        in_place: overwrite x.
 
     Returns:
-        A new tensor, or x itself where nothing moves.
+        a new tensor, or x itself if nothing moves.
     """
-    kinds = _symmetries(matrices, is_square=x.shape[-1] == x.shape[-2])
+    kinds = _find_symmetries(matrices, is_square=x.shape[-1] == x.shape[-2])
     if not any(kind is None or any(kind) for kind in kinds):
         return x
     out = x if in_place else torch.empty_like(x)
-    exact = [(rows, _turned(x[rows], kind)) for rows, kind in _alike(kinds, x, leave_still=in_place)]
-    for part in pieces(x):
+    groups = _group_by_symmetry(kinds, x, skip_identity=in_place)
+    exact = [(rows, _apply_symmetry(x[rows], kind)) for rows, kind in groups]
+    for part in chunks(x):
         if None in kinds[part]:
-            out[part] = _resampled(x[part], matrices[part], mode)
+            out[part] = _resample(x[part], matrices[part], mode)
     for rows, moved in exact:
         out[rows] = moved
     return out
 
 
-def _alike(kinds: list[Symmetry | None], x: Tensor, *, leave_still: bool) -> Iterator[tuple[Any, Symmetry]]:
-    """Items of one symmetry: on the CPU one by one, which copies least; on an accelerator together."""
-    moving = [(i, kind) for i, kind in enumerate(kinds) if kind is not None and (any(kind) or not leave_still)]
+def _group_by_symmetry(
+    kinds: list[Symmetry | None], x: Tensor, *, skip_identity: bool
+) -> Iterator[tuple[Any, Symmetry]]:
+    """Rows of one symmetry: on the CPU one by one, which copies least; on an accelerator together."""
+    moving = [(i, kind) for i, kind in enumerate(kinds) if kind is not None and (any(kind) or not skip_identity)]
     if x.is_cpu:
         yield from ((slice(i, i + 1), kind) for i, kind in moving)
         return
@@ -215,35 +219,35 @@ def _alike(kinds: list[Symmetry | None], x: Tensor, *, leave_still: bool) -> Ite
         yield rows.to(x.device, non_blocking=True), kind
 
 
-def _symmetries(matrices: Tensor, is_square: bool) -> list[Symmetry | None]:
-    """The symmetry that each matrix is, or None where it is none."""
-    whole = matrices.round()
-    top = whole[:, :2, :2]
-    is_exact = (matrices - whole).abs().amax((1, 2)) < 1e-6
+def _find_symmetries(matrices: Tensor, is_square: bool) -> list[Symmetry | None]:
+    """The symmetry that each matrix represents; None for other matrices."""
+    rounded = matrices.round()
+    top = rounded[:, :2, :2]
+    is_exact = (matrices - rounded).abs().amax((1, 2)) < 1e-6
     is_exact &= (top.abs().sum(1) == 1).all(1) & (top.abs().sum(2) == 1).all(1)
-    is_exact &= (whole[:, 2] == torch.tensor([0, 0, 1])).all(1) & (whole[:, :2, 2] == 0).all(1)
-    turned = top[:, 0, 0] == 0
+    is_exact &= (rounded[:, 2] == torch.tensor([0, 0, 1])).all(1) & (rounded[:, :2, 2] == 0).all(1)
+    transposed = top[:, 0, 0] == 0
     mirrored = top.sum(2) < 0
-    is_exact &= is_square | ~turned
-    found = zip(turned.tolist(), *mirrored.T.tolist(), strict=True)
+    is_exact &= is_square | ~transposed
+    found = zip(transposed.tolist(), *mirrored.T.tolist(), strict=True)
     return [kind if exact else None for exact, kind in zip(is_exact.tolist(), found, strict=True)]
 
 
-def _turned(x: Tensor, kind: Symmetry) -> Tensor:
-    is_quarter, across, down = kind
+def _apply_symmetry(x: Tensor, kind: Symmetry) -> Tensor:
+    is_transposed, across, down = kind
     x = x.flip([dim for dim, is_mirrored in ((-1, across), (-2, down)) if is_mirrored])
-    return x.transpose(-1, -2) if is_quarter else x
+    return x.transpose(-1, -2) if is_transposed else x
 
 
-def _resampled(x: Tensor, matrices: Tensor, mode: Mode) -> Tensor:
-    return F.grid_sample(x, _grid(x, matrices), mode=mode, padding_mode="reflection", align_corners=False)
+def _resample(x: Tensor, matrices: Tensor, mode: Mode) -> Tensor:
+    return F.grid_sample(x, _sampling_grid(x, matrices), mode=mode, padding_mode="reflection", align_corners=False)
 
 
-def _grid(x: Tensor, matrices: Tensor) -> Tensor:
-    """Where each output pixel is taken from, (N, H, W, 2).
+def _sampling_grid(x: Tensor, matrices: Tensor) -> Tensor:
+    """Where each output pixel is sampled, (N, H, W, 2), as `grid_sample` takes it.
 
-    A homography is a sum of a part that varies across and one that varies down, before it is divided: that is cheaper
-    than a product with every point.
+    Before the division, a homography is the sum of a term of the column and a term of the row: cheaper than a matrix
+    product per point.
     """
     height, width = x.shape[-2:]
     across = torch.linspace(-1 + 1 / width, 1 - 1 / width, width, device=x.device)

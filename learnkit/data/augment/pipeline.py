@@ -1,4 +1,4 @@
-"""What `augment=` means: changes of single pictures in the workers, and of whole batches on the device."""
+"""What `augment=` means: transforms of single images in the workers, and of whole batches on the device."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from learnkit.checks import nearest
-from learnkit.data.augment.color import Brightness, Contrast, Hue, Saturation, Tonal, relight
+from learnkit.data.augment.color import Brightness, Contrast, Hue, Saturation, Tonal, adjust_logits
 from learnkit.data.augment.erasing import RandomErasing
 from learnkit.data.augment.geometry import Dihedral, Flip, FlipVertical, Geometric, Rotate, Warp, Zoom, warp
-from learnkit.data.augment.random import unit_floats
+from learnkit.data.augment.random import to_float
 from learnkit.errors import UsageError
 from learnkit.seeds import Stream, derive, preserve_all_rng, preserve_rng, seed_all, uniforms
 
-__all__ = ["PRESETS", "Augmentation", "OnBatch", "OnItem", "apply_to_item", "stages"]
+__all__ = ["PRESETS", "Augmentation", "OnBatch", "OnItem", "apply_to_item", "resolve_augment"]
 
 PRESETS = ("light", "strong", "trivial")
-OWN = (Flip, FlipVertical, Dihedral, Rotate, Zoom, Warp, Brightness, Contrast, Saturation, Hue, RandomErasing)
-NAMES = (*(kind.__name__ for kind in OWN), "RandomResizedCrop", "OnBatch", "OnItem")
+TRANSFORMS = (Flip, FlipVertical, Dihedral, Rotate, Zoom, Warp, Brightness, Contrast, Saturation, Hue, RandomErasing)
+NAMES = (*(kind.__name__ for kind in TRANSFORMS), "RandomResizedCrop", "OnBatch", "OnItem")
 EXPECTED = f"True, False, {', '.join(map(repr, PRESETS))}, or a list of transforms"
 
 
@@ -30,9 +30,8 @@ class OnBatch:
     """Apply to the whole batch, on the device.
 
     Args:
-        fn: called with x, float (N, C, H, W) in [0, 1], alone; it must leave the pixels where they are when there are
-            masks. A transform of torchvision.transforms.v2 gets the masks too, as a tv_tensors.Mask, and changes both
-            alike.
+        fn: called with x, float (N, C, H, W) in [0, 1]; with masks, it must not move pixels. A transform of
+            torchvision.transforms.v2 is called with x and the masks, a tv_tensors.Mask, and may move both.
     """
 
     fn: Callable[..., Any]
@@ -43,11 +42,11 @@ class OnBatch:
 
 @dataclass(frozen=True)
 class OnItem:
-    """Apply to each picture by itself, in the workers, after resizing.
+    """Apply to each image separately, in the workers, after resizing.
 
     Args:
-        fn: called with a tv_tensors.Image, uint8 (C, H, W), which it may write over; returns a picture of the same
-            kind. A transform of torchvision.transforms.v2 gets the mask too, as a tv_tensors.Mask (H, W).
+        fn: called with a tv_tensors.Image, uint8 (C, H, W), which it may overwrite; returns an image of the same kind.
+            A transform of torchvision.transforms.v2 also gets the mask, a tv_tensors.Mask (H, W).
     """
 
     fn: Callable[..., Any]
@@ -57,53 +56,53 @@ class OnItem:
 
 
 class Augmentation:
-    """A list of changes applied to a batch one after the other.
+    """Transforms applied to a batch one after another.
 
-    Neighbours that move pixels are multiplied into one homography, so that a picture is resampled once; neighbours
-    that change the light share one pass. An item's random numbers depend on (seed, epoch, its index, the place of the
-    transform in the list) alone.
+    Adjacent geometric transforms are multiplied into one homography, so that an image is resampled once; adjacent
+    brightness and contrast share one pass. The random numbers of an item depend only on (seed, epoch, its index, the
+    position of the transform in the list).
 
     Args:
-        transforms: of geometry.py, lighting.py and erasing.py, or of the same form: `matrices`, `line`, or
-            `change(x, numbers)`, with `n_numbers`. Any other callable gets the float (N, C, H, W) batch in [0, 1];
-            wrapped in OnBatch it may be used where there are masks.
+        transforms: those of geometry.py, color.py and erasing.py, or objects like them: with `n_numbers`, and
+            `matrices`, `coefficients` or `apply(x, numbers)`. Any other callable gets the float (N, C, H, W) batch in
+            [0, 1]; wrapped in OnBatch it may be used with masks.
     """
 
     def __init__(self, transforms: Sequence[Any]) -> None:
         for transform in transforms:
-            if isinstance(transform, type) or not (_draws_numbers(transform) or _is_foreign(transform)):
-                raise _unknown(transform)
+            if isinstance(transform, type) or not (_draws_numbers(transform) or _is_callable(transform)):
+                raise _unknown_error(transform)
         self.transforms = list(transforms)
 
     @torch.no_grad()
     def __call__(
         self, x: Tensor, seed: int, epoch: int, indices: Tensor, masks: Tensor | None = None, *, in_place: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """The batch changed.
+        """The augmented batch.
 
         Args:
             x: float32 (N, C, H, W) in [0, 1], or uint8; contiguous or channels_last.
-            seed: of the run.
-            epoch: its number.
-            indices: int64 (N,), the items' numbers, on the CPU.
-            masks: integers below 2**24, (N, H, W): they move with the pictures, by nearest neighbours.
-            in_place: x may be written over, which saves time; use what is returned.
+            seed: seed of the run.
+            epoch: number of the epoch.
+            indices: dataset indices of the items, int64 (N,), on the CPU.
+            masks: integers below 2**24, (N, H, W), moved with the images by nearest-neighbor interpolation.
+            in_place: whether x may be overwritten, which saves time; use what is returned.
 
         Returns:
-            x and masks; masks is None if none were given. x stays uint8 where nothing but mirrors touched it.
+            x, and masks or None; x stays uint8 if there are only flips and quarter turns.
 
         Raises:
-            UsageError: a callable that may move pixels, and there are masks; or what one returned is no batch.
+            UsageError: masks, and a callable that may move pixels; or a callable that does not return a batch.
         """
         keys = indices.numpy()
-        for kind, group in groupby(enumerate(self.transforms), key=lambda pair: _kind(pair[1])):
+        for kind, group in groupby(enumerate(self.transforms), key=lambda pair: _group_of(pair[1])):
             places, transforms = zip(*group, strict=True)
             if kind is OnBatch:
-                x = unit_floats(x)
+                x = to_float(x)
                 for place, transform in zip(places, transforms, strict=True):
                     first = derive(seed, Stream.AUGMENT, place, epoch, *np.atleast_1d(keys)[:1].tolist())
-                    x, masks = _by_callable(transform, x, masks, first)
-                in_place = False  # the callable may have kept what it returned
+                    x, masks = _call_on_batch(transform, x, masks, first)
+                in_place = False  # the callable may keep a reference to what it returned
                 continue
             drawn = [
                 torch.from_numpy(
@@ -113,38 +112,38 @@ class Augmentation:
             ]
             before = x
             if not all(getattr(transform, "is_symmetry", False) for transform in transforms):
-                x = unit_floats(x)
+                x = to_float(x)
             if kind is Geometric:
-                x, masks = _moved(x, masks, transforms, drawn, in_place)
+                x, masks = _warp_all(x, masks, transforms, drawn, in_place)
             elif kind is Tonal:
-                x = relight(x, *_one_line(transforms, drawn), in_place=in_place)
+                x = adjust_logits(x, *_compose(transforms, drawn), in_place=in_place)
             else:
                 for transform, numbers in zip(transforms, drawn, strict=True):
-                    x = transform.change(x, numbers)
-            in_place = kind is not None and (in_place or x is not before)  # a new tensor is ours
+                    x = transform.apply(x, numbers)
+            in_place = kind is not None and (in_place or x is not before)  # nobody else has a new tensor
         return x, masks
 
 
-def _kind(transform: Any) -> Any:
-    """What runs of transforms are grouped by: Geometric, Tonal, OnBatch for callables, None for those that change."""
+def _group_of(transform: Any) -> Any:
+    """The kind that adjacent transforms are grouped by: Geometric, Tonal, OnBatch for callables, None for others."""
     if _draws_numbers(transform):
         return next((kind for kind in (Geometric, Tonal) if isinstance(transform, kind)), None)
     return OnBatch
 
 
 def _draws_numbers(transform: Any) -> bool:
-    has_change = callable(getattr(transform, "change", None)) and hasattr(transform, "n_numbers")
-    return has_change or isinstance(transform, Geometric | Tonal)
+    can_apply = callable(getattr(transform, "apply", None)) and hasattr(transform, "n_numbers")
+    return can_apply or isinstance(transform, Geometric | Tonal)
 
 
-def _is_foreign(transform: Any) -> bool:
+def _is_callable(transform: Any) -> bool:
     return isinstance(transform, OnBatch) or callable(transform)
 
 
-def _moved(
+def _warp_all(
     x: Tensor, masks: Tensor | None, transforms: Sequence[Geometric], drawn: Sequence[Tensor], in_place: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """One warp for a run of transforms: the last one says first where an output point comes from."""
+    """One warp for adjacent transforms; their matrices map output to input points, so the last one comes first."""
     total = torch.eye(3, dtype=torch.float64).repeat(len(x), 1, 1)
     for transform, numbers in zip(transforms, drawn, strict=True):
         total = total @ transform.matrices(numbers, *x.shape[-2:]).double()
@@ -153,93 +152,91 @@ def _moved(
     return warp(x, total, in_place=in_place), masks
 
 
-def _one_line(transforms: Sequence[Tonal], drawn: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Lines one after the other are a line: (scale, shift), each (N,)."""
+def _compose(transforms: Sequence[Tonal], drawn: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """(scale, shift), each (N,), of the transforms applied one after another: affine maps compose to an affine map."""
     scale, shift = torch.ones(len(drawn[0])), torch.zeros(len(drawn[0]))
     for transform, numbers in zip(transforms, drawn, strict=True):
-        factor, term = transform.line(numbers)
+        factor, term = transform.coefficients(numbers)
         scale, shift = factor * scale, factor * shift + term
     return scale, shift
 
 
-def _by_callable(transform: Any, x: Tensor, masks: Tensor | None, seed: int) -> tuple[Tensor, Tensor | None]:
-    """A callable that draws from torch's global generator, given a seed; the generator is put back."""
+def _call_on_batch(transform: Any, x: Tensor, masks: Tensor | None, seed: int) -> tuple[Tensor, Tensor | None]:
+    """Call a transform with torch's global generator seeded, and restore the generator."""
     if masks is not None and not isinstance(transform, OnBatch):
         raise UsageError(
-            f"augment: {transform!r} may move pixels, and there are masks that would have to move with them",
-            fix="Wrap it in OnBatch(...) if it is a transform of torchvision v2 or moves none.",
+            f"augment: {transform!r} may move pixels, and the masks would have to move with them",
+            fix="Wrap it in OnBatch(...) if it is a transform of torchvision v2 or does not move pixels.",
         )
     fn = transform.fn if isinstance(transform, OnBatch) else transform
     with preserve_rng():
         torch.default_generator.manual_seed(seed)
-        out, masks = _with_masks(fn, x, masks)
+        out, masks = _call_with_masks(fn, x, masks)
     if not isinstance(out, Tensor) or out.ndim != 4 or len(out) != len(x) or not out.is_floating_point():
-        raise UsageError(f"augment: {fn!r} returned", got=_described(out), expected=f"floats ({len(x)}, C, H, W)")
+        raise UsageError(f"augment: {fn!r} returned", got=_describe(out), expected=f"floats ({len(x)}, C, H, W)")
     return out, masks
 
 
 def apply_to_item(
     fn: Callable[..., Any], pixels: Tensor, mask: Tensor | None, seed: int
 ) -> tuple[Tensor, Tensor | None]:
-    """One picture changed; torch, NumPy and Python draw from `seed`, and their generators are put back.
+    """Transform one image and its mask; torch, NumPy and Python are seeded, and their generators restored.
 
     Args:
-        fn: an OnItem, what it holds, or a transform of torchvision.transforms.v2.
+        fn: an OnItem, a callable, or a transform of torchvision.transforms.v2.
         pixels: uint8 (C, H, W).
         mask: integers (H, W).
-        seed: of this item in this epoch.
+        seed: seed of this item in this epoch.
 
     Raises:
-        UsageError: what `fn` returned is no uint8 picture of as many channels, or its mask is not of its size.
+        UsageError: `fn` did not return a uint8 image of as many channels, or its mask has another size.
     """
     from torchvision import tv_tensors
 
     fn = fn.fn if isinstance(fn, OnItem) else fn
     with preserve_all_rng():
         seed_all(seed)
-        out, out_mask = _with_masks(fn, tv_tensors.Image(pixels.clone()), mask)  # a cache may hold them
-    is_picture = isinstance(out, Tensor) and out.dtype == torch.uint8 and out.ndim == 3 and len(out) == len(pixels)
-    if not is_picture:
-        raise UsageError(
-            f"augment: {fn!r} returned", got=_described(out), expected=f"torch.uint8 ({len(pixels)}, H, W)"
-        )
+        out, out_mask = _call_with_masks(fn, tv_tensors.Image(pixels.clone()), mask)  # a cache may own the pixels
+    is_image = isinstance(out, Tensor) and out.dtype == torch.uint8 and out.ndim == 3 and len(out) == len(pixels)
+    if not is_image:
+        raise UsageError(f"augment: {fn!r} returned", got=_describe(out), expected=f"torch.uint8 ({len(pixels)}, H, W)")
     if out_mask is not None and out_mask.shape != out.shape[-2:]:
         raise UsageError(
             f"augment: {fn!r} returned a mask",
-            got=_described(out_mask),
-            expected=f"{tuple(out.shape[-2:])}, as the picture",
+            got=_describe(out_mask),
+            expected=f"{tuple(out.shape[-2:])}, the size of the image",
         )
     return out, out_mask
 
 
-def _with_masks(fn: Callable[..., Any], x: Tensor, masks: Tensor | None) -> tuple[Any, Tensor | None]:
-    """x, and if `fn` is of torchvision v2 masks too, changed; plain tensors again."""
+def _call_with_masks(fn: Callable[..., Any], x: Tensor, masks: Tensor | None) -> tuple[Any, Tensor | None]:
+    """What `fn` returns for x, and for the masks if it is of torchvision v2; plain tensors."""
     if masks is None or not _is_v2(fn):
-        return _plain(fn(x)), masks
+        return _as_tensor(fn(x)), masks
     from torchvision import tv_tensors
 
     out = fn(tv_tensors.Image(x), tv_tensors.Mask(masks))
     if not isinstance(out, tuple | list) or len(out) != 2:
-        raise UsageError(f"augment: {fn!r} returned", got=_described(out), expected="a picture and a mask")
-    return _plain(out[0]), _plain(out[1])
+        raise UsageError(f"augment: {fn!r} returned", got=_describe(out), expected="an image and a mask")
+    return _as_tensor(out[0]), _as_tensor(out[1])
 
 
-def _plain(out: Any) -> Any:
+def _as_tensor(out: Any) -> Any:
     return out.as_subclass(Tensor) if isinstance(out, Tensor) else out
 
 
-def _described(out: Any) -> str:
+def _describe(out: Any) -> str:
     return f"{out.dtype} {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
 
 
-def stages(augment: Any, size: tuple[int, int]) -> tuple[list[Any], Augmentation | None]:
-    """What `augment=` means: the transforms of single pictures, in order, and those of a batch, or None.
+def resolve_augment(augment: Any, size: tuple[int, int]) -> tuple[list[Any], Augmentation | None]:
+    """What `augment=` means: (transforms of single images, in order; those of a batch, or None).
 
     Args:
         augment: True for the default; False, None or an empty list for nothing; "light", "strong" or "trivial"
             (Müller and Hutter, TrivialAugment, 2021); or a list: OnItem, RandomResizedCrop and transforms of
-            torchvision.transforms.v2 change single pictures, all others a batch.
-        size: height and width of the pictures, pixels.
+            torchvision.transforms.v2 apply to single images, all others to a batch.
+        size: height and width of the images in pixels.
 
     Raises:
         UsageError: anything else.
@@ -251,10 +248,10 @@ def stages(augment: Any, size: tuple[int, int]) -> tuple[list[Any], Augmentation
     elif isinstance(augment, str):
         augment = _preset(augment, size)
     elif not isinstance(augment, list | tuple):
-        raise _unknown(augment)
-    of_items = [transform for transform in augment if _is_item_stage(transform)]
-    of_batches = [transform for transform in augment if not _is_item_stage(transform)]
-    return of_items, Augmentation(of_batches) if of_batches else None
+        raise _unknown_error(augment)
+    per_item = [transform for transform in augment if _is_item_stage(transform)]
+    per_batch = [transform for transform in augment if not _is_item_stage(transform)]
+    return per_item, Augmentation(per_batch) if per_batch else None
 
 
 def _preset(name: str, size: tuple[int, int]) -> list[Any]:
@@ -263,8 +260,8 @@ def _preset(name: str, size: tuple[int, int]) -> list[Any]:
     if name == "strong":
         from learnkit.data.image.crops import RandomResizedCrop
 
-        moves = [RandomResizedCrop(size, min_scale=0.35), Flip(), Rotate(15), Zoom(1.2), Warp()]
-        return [*moves, Brightness(0.3), Contrast(0.3), Saturation(), Hue(), RandomErasing()]
+        geometric = [RandomResizedCrop(size, min_scale=0.35), Flip(), Rotate(15), Zoom(1.2), Warp()]
+        return [*geometric, Brightness(0.3), Contrast(0.3), Saturation(), Hue(), RandomErasing()]
     if name == "trivial":
         from torchvision.transforms import v2
 
@@ -279,19 +276,19 @@ def _is_item_stage(transform: Any) -> bool:
 
 
 def _is_v2(fn: Any) -> bool:
-    """Whether it is a transform of torchvision v2, found out without importing torchvision."""
+    """Whether it is a transform of torchvision v2, checked without importing torchvision."""
     return any(kind.__module__.startswith("torchvision.transforms.v2") for kind in type(fn).__mro__)
 
 
 def _check_callable(name: str, fn: Any) -> None:
     if not callable(fn) or isinstance(fn, type):
-        raise UsageError(name, got=fn, expected="a function or a transform made already")
+        raise UsageError(name, got=fn, expected="a function or an instance of a transform")
 
 
-def _unknown(transform: Any) -> UsageError:
+def _unknown_error(transform: Any) -> UsageError:
     if isinstance(transform, type):
-        return UsageError("augment", got=transform, expected=EXPECTED, fix=f"Make one: {transform.__name__}().")
-    if _draws_numbers(transform) or _is_foreign(transform):
+        return UsageError("augment", got=transform, expected=EXPECTED, fix=f"Pass an instance: {transform.__name__}().")
+    if _draws_numbers(transform) or _is_callable(transform):
         return UsageError("augment", got=transform, expected=EXPECTED, fix="Put it into a list.")
     if isinstance(transform, str):
         near = nearest(transform, NAMES, n=3)

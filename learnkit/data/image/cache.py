@@ -1,4 +1,4 @@
-"""Decoded pictures kept in memory or on disk, so that a file is read and decoded once."""
+"""A cache of decoded images, in memory or on disk, so that each file is read and decoded once."""
 
 import hashlib
 import io
@@ -23,21 +23,21 @@ __all__ = ["ONE_TYPE", "Kind", "Store", "build_store", "content_key"]
 Kind = Literal["memory", "disk"]
 Arrays = tuple[npt.NDArray[Any], ...]
 Index = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], list[str]]  # offsets, shapes, types
-LAYOUT = 1  # of the files; another number is another key
+LAYOUT = 1  # version of the files; part of their key
 CHUNK = 128  # items decoded at a time
-ONE_TYPE = "Let the reader return one type for all files."
-LEFT_FREE = 0.1  # share of memory or disk that a cache leaves alone
+ONE_TYPE = "Make the reader return one dtype for all files."
+MIN_FREE = 0.1  # fraction of the free memory or disk that a cache leaves free
 
 
 class Store:
-    """Items of one or two arrays each (a picture, its mask), end to end in one block of bytes.
+    """Items of one or two arrays each (an image, its mask), concatenated in one block of bytes.
 
     Args:
         data: uint8 (n_bytes,).
-        offsets: where each item begins, int64 (n + 1,).
-        shapes: int64 (n, parts, 3), -1 for an axis that is not there.
-        dtypes: of the parts.
-        file: where the block lies on disk; None for memory.
+        offsets: where each item starts, int64 (n + 1,).
+        shapes: int64 (n, parts, 3), -1 for a missing axis.
+        dtypes: one per part.
+        file: the file of the block; None for memory.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Store:
         return tuple(parts)
 
     def rows(self, indices: Sequence[int]) -> npt.NDArray[Any] | None:
-        """Items as one array (len(indices), ...), when each is one array and all have one shape; else None."""
+        """Items as one array (len(indices), ...), if each is one array and all have the same shape; else None."""
         return None if self._rows is None else self._rows[indices]
 
     def _same_shape(self) -> npt.NDArray[Any] | None:
@@ -79,107 +79,108 @@ class Store:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.file is not None:
-            return _opened, (self.file,)  # a worker maps the file, it is not sent its bytes
+            return _open_store, (self.file,)  # a worker maps the file instead of receiving its bytes
         return Store, (self.data, self.offsets, self.shapes, [dtype.str for dtype in self.dtypes])
 
 
 def build_store(kind: Kind, n: int, decode: Callable[[int], Arrays], key: str) -> Store | None:
-    """The arrays of n items, decoded once by several threads; None, with a warning, where there is no room for them.
+    """The arrays of n items, decoded once by several threads; None, with a warning, if they do not fit.
 
-    On disk they lie in the cache folder of `home()` under their key. A file appears there whole or not at all, so two
-    processes may build it at once, and one that is there already is used.
+    On disk they are stored in the cache folder of `home()` under their key. Files are written atomically, so two
+    processes may build them at once; existing ones are used.
 
     Args:
         kind: "memory" or "disk".
         n: number of items.
-        decode: the arrays of an item.
-        key: says what the items are: other files, sizes or methods have another one.
+        decode: returns the arrays of an item.
+        key: identifies the items: their files, sizes and methods.
     """
     if kind not in ("memory", "disk"):
         raise UsageError("cache", got=kind, expected="'memory', 'disk' or None")
     file = home() / "cache" / f"{key}.u8"
     try:
-        return _in_memory(n, decode) if kind == "memory" else _found(file) or _on_disk(file, n, decode)
+        return (
+            _build_in_memory(n, decode) if kind == "memory" else _open_existing(file) or _build_on_disk(file, n, decode)
+        )
     except _Unreadable as error:
         raise error.cause from None
     except OSError as error:
         place = "memory" if kind == "memory" else str(file.parent)
         why = error.__cause__ if isinstance(error, WriteError) else error
-        what = f"cache={kind!r}: {place} cannot hold it ({why}); files are read directly"
-        warn(what)
+        warn(f"cache={kind!r}: {place} cannot hold it ({why}); files are read directly")
         return None
 
 
 def content_key(files: Iterable[str], *how: object) -> str:
-    """A digest of the files (path, size, time of change) and of how they are decoded."""
+    """A hash of the files (path, size, modification time) and of how they are decoded."""
     import PIL
 
     digest = hashlib.sha256(repr((LAYOUT, PIL.__version__, *how)).encode())
     for file in files:
         try:
             status = os.stat(file)
-            told = (os.path.abspath(file), status.st_size, status.st_mtime_ns)
+            entry = (os.path.abspath(file), status.st_size, status.st_mtime_ns)
         except OSError:
-            told = (os.path.abspath(file), -1, -1)
-        digest.update(repr(told).encode(errors="surrogateescape"))
+            entry = (os.path.abspath(file), -1, -1)
+        digest.update(repr(entry).encode(errors="surrogateescape"))
     return digest.hexdigest()[:32]
 
 
 class _Unreadable(Exception):
-    """Carries an error of decoding past the handling of errors of writing."""
+    """Wraps an error of decoding, to tell it from an error of writing."""
 
     def __init__(self, cause: Exception) -> None:
         self.cause = cause
 
 
-def _in_memory(n: int, decode: Callable[[int], Arrays]) -> Store:
+def _build_in_memory(n: int, decode: Callable[[int], Arrays]) -> Store:
     sink = io.BytesIO()
-    index = _filled(sink, n, decode, _free_memory())
+    index = _write_items(sink, n, decode, _free_memory())
     return Store(np.frombuffer(sink.getbuffer(), np.uint8), *index)
 
 
-def _on_disk(file: Path, n: int, decode: Callable[[int], Arrays]) -> Store:
+def _build_on_disk(file: Path, n: int, decode: Callable[[int], Arrays]) -> Store:
     file.parent.mkdir(parents=True, exist_ok=True)
-    made: list[Index] = []
+    written: list[Index] = []
     room = shutil.disk_usage(file.parent).free
-    write_atomically(file, lambda data: made.append(_filled(data, n, decode, room)))
-    offsets, shapes, dtypes = made[0]
-    table = file.with_suffix(".npz")  # last: without it the data is not there
+    write_atomically(file, lambda data: written.append(_write_items(data, n, decode, room)))
+    offsets, shapes, dtypes = written[0]
+    table = file.with_suffix(".npz")  # last: the data is valid only with it
     try:
         write_atomically(table, lambda to: np.savez(to, offsets=offsets, shapes=shapes, dtypes=np.array(dtypes)))
     except OSError:
         if not table.exists():
             file.unlink(missing_ok=True)
         raise
-    return _opened(file)
+    return _open_store(file)
 
 
-def _found(file: Path) -> Store | None:
-    """The store that lies there whole, if one does."""
+def _open_existing(file: Path) -> Store | None:
+    """The complete store in this file; None if there is none."""
     try:
-        return _opened(file)
+        return _open_store(file)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
-def _opened(file: Path) -> Store:
+def _open_store(file: Path) -> Store:
     with open(file.with_suffix(".npz"), "rb") as source, np.load(source, allow_pickle=False) as table:
         offsets, shapes, dtypes = table["offsets"], table["shapes"], table["dtypes"].tolist()
     if os.path.getsize(file) != offsets[-1]:
-        raise ValueError(f"{file}: not whole")
+        raise ValueError(f"{file} is incomplete")
     return Store(np.memmap(file, np.uint8, "r"), offsets, shapes, dtypes, file)
 
 
-def _filled(sink: Any, n: int, decode: Callable[[int], Arrays], room: int) -> Index:
-    """Write every item into the sink; where each begins, its shapes and types.
+def _write_items(sink: Any, n: int, decode: Callable[[int], Arrays], room: int) -> Index:
+    """Write all items into the sink; returns their offsets, shapes and dtypes.
 
     Raises:
-        OSError: it will not fit into `room` bytes.
+        OSError: they will not fit into `room` bytes.
     """
     sizes: list[int] = []
     shapes: list[list[tuple[int, ...]]] = []
     dtypes: list[str] = []
-    for arrays in _decoded(n, decode):
+    for arrays in _decode_all(n, decode):
         for array in arrays:
             sink.write(np.ascontiguousarray(array).data)
         sizes.append(sum(array.nbytes for array in arrays))
@@ -187,23 +188,25 @@ def _filled(sink: Any, n: int, decode: Callable[[int], Arrays], room: int) -> In
         types = [array.dtype.str for array in arrays]
         dtypes = dtypes or types
         if types != dtypes:
-            raise DataError(f"item {len(sizes) - 1} is of {types}, the others of {dtypes}", fix=ONE_TYPE)
-        if len(sizes) in (CHUNK, n) and (need := sum(sizes) * n // len(sizes)) > room * (1 - LEFT_FREE):
-            raise OSError(f"it would take {need / 1e9:.1f} GB of {room / 1e9:.1f} GB that are free")
+            raise DataError(
+                f"dtypes of item {len(sizes) - 1}", got=types, expected=f"{dtypes}, as of the others", fix=ONE_TYPE
+            )
+        if len(sizes) in (CHUNK, n) and (need := sum(sizes) * n // len(sizes)) > room * (1 - MIN_FREE):
+            raise OSError(f"it needs {need / 1e9:.1f} GB, and {room / 1e9:.1f} GB are free")
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), np.array(shapes, dtype=np.int64), dtypes
 
 
-def _decoded(n: int, decode: Callable[[int], Arrays]) -> Iterator[Arrays]:
+def _decode_all(n: int, decode: Callable[[int], Arrays]) -> Iterator[Arrays]:
     with ThreadPoolExecutor(usable_cpus()) as threads:
         for start in range(0, n, CHUNK):
             try:
                 yield from threads.map(decode, range(start, min(n, start + CHUNK)))
-            except OSError as error:  # of an image: not to be taken for one of the cache's file
+            except OSError as error:  # of an image, not of the file of the cache
                 raise _Unreadable(error) from error
 
 
 def _free_memory() -> int:
-    """Bytes that can be had without swapping, as Linux tells; elsewhere no limit is known."""
+    """Bytes available without swapping, as Linux reports; unlimited on other systems."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:

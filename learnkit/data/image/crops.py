@@ -1,4 +1,4 @@
-"""Random crops of training pictures, each drawn by the coordinates of its item."""
+"""Random crops of training images, each determined by seed, epoch and item."""
 
 import math
 from dataclasses import dataclass
@@ -13,36 +13,36 @@ from learnkit.data.image.resize import View
 from learnkit.errors import UsageError
 from learnkit.seeds import Stream, uniforms
 
-__all__ = ["Bounded", "RandomResizedCrop", "cut"]
+__all__ = ["Bounded", "RandomResizedCrop", "crop_and_resize"]
 
 
 @dataclass(frozen=True)
 class Bounded:
-    """A picture no larger than random crops of it need: its shorter side at most twice that of `size`."""
+    """Downscales images to what random crops need: a shorter side of at most twice the longer side of `size`."""
 
     size: tuple[int, int]
 
     def view(self, height: int, width: int) -> View:
-        """The view of a picture of this shape: all of it."""
+        """The view of an image of this size: all of it."""
         scale = min(1.0, 2 * max(self.size) / min(height, width))
         return View((0, 0, width, height), (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
 @dataclass(frozen=True)
 class RandomResizedCrop:
-    """A random part of a training picture, brought to `size`; validation and prediction go on as `resize=` says.
+    """A random crop of a training image, resized to `size`; validation and prediction use `resize=`.
 
-    Szegedy et al., Going deeper with convolutions (2015). Pictures whose shorter side is more than twice that of
-    `size` are shrunk to that first.
+    Szegedy et al., Going deeper with convolutions (2015). Images whose shorter side is more than twice the longer side
+    of `size` are downscaled to that first.
 
     Args:
         size: height and width in pixels.
-        min_scale, max_scale: the part's area as a share of the picture's.
-        ratio: the part's least and greatest width / height, drawn evenly on a log scale.
+        min_scale, max_scale: limits of the area of the crop, as a fraction of the image; the area is uniform.
+        ratio: the smallest and largest width / height of the crop, which is log-uniform.
     """
 
     is_item_stage: ClassVar[bool] = True
-    n_numbers: ClassVar[int] = 2 * 10 + 2  # ten tries of area and proportions, and a place
+    n_numbers: ClassVar[int] = 2 * 10 + 2  # ten attempts at area and aspect ratio, and a position
 
     size: tuple[int, int]
     min_scale: float = 0.08
@@ -51,12 +51,16 @@ class RandomResizedCrop:
 
     def __post_init__(self) -> None:
         if not 0 < self.min_scale <= self.max_scale <= 1:
-            raise UsageError("min_scale, max_scale", got=(self.min_scale, self.max_scale), expected="shares in (0, 1]")
+            raise UsageError(
+                "min_scale, max_scale",
+                got=(self.min_scale, self.max_scale),
+                expected="fractions in (0, 1], the smaller first",
+            )
         if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise UsageError("ratio", got=self.ratio, expected="(least, greatest) width / height, above 0")
+            raise UsageError("ratio", got=self.ratio, expected="(smallest, largest) width / height, above 0")
 
     def view(self, height: int, width: int, seed: int, epoch: int, index: int) -> View:
-        """The view of a picture of this shape that these coordinates draw."""
+        """The random view of an image of this size for these coordinates."""
         numbers = uniforms(seed, Stream.CROP, epoch, [index], self.n_numbers)[0].tolist()
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
         for u, v in zip(numbers[0:20:2], numbers[1:20:2], strict=True):
@@ -65,20 +69,20 @@ class RandomResizedCrop:
             wide, tall = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
             if 0 < wide <= width and 0 < tall <= height:
                 break
-        else:  # a long strip: the largest part that keeps to the proportions
+        else:  # a long strip: the largest crop within the limits of the aspect ratio
             aspect = min(max(width / height, self.ratio[0]), self.ratio[1])
             wide, tall = max(1, min(width, round(height * aspect))), max(1, min(height, round(width / aspect)))
         left, top = int(numbers[20] * (width - wide + 1)), int(numbers[21] * (height - tall + 1))
         return View((left, top, left + wide, top + tall), self.size)
 
 
-def cut(pixels: npt.NDArray[Any], view: View) -> npt.NDArray[Any]:
-    """A view on whole pixels of a picture (H, W, C), uint8 or float32, several times as fast as Pillow has it.
+def crop_and_resize(pixels: npt.NDArray[Any], view: View) -> npt.NDArray[Any]:
+    """A view with an integer box of an image (H, W, C), uint8 or float32; several times as fast as Pillow.
 
-    The filter is the same; where Pillow looks beyond the edge of the part, this does not.
+    The filter is the same, but pixels outside of the box are not used, as they are by Pillow.
     """
     left, top, right, bottom = map(int, view.box)
-    part = torch.from_numpy(np.array(pixels[top:bottom, left:right]))
-    planes = part[None].permute(0, 3, 1, 2)  # channels last: what torch resizes fastest
-    resized = F.interpolate(planes, view.shape, mode="bilinear", antialias=True)
+    crop = torch.from_numpy(np.array(pixels[top:bottom, left:right]))
+    batch = crop[None].permute(0, 3, 1, 2)  # channels_last, which torch resizes fastest
+    resized = F.interpolate(batch, view.shape, mode="bilinear", antialias=True)
     return resized[0].permute(1, 2, 0).numpy()

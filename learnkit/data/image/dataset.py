@@ -1,4 +1,4 @@
-"""The dataset of images: items of the table of samples as pixels and targets, one by one or a batch at a time."""
+"""The dataset of images: pixels and targets of the samples, one by one or in batches."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +11,8 @@ from torch.utils.data import Dataset
 
 from learnkit.data.augment.pipeline import apply_to_item
 from learnkit.data.image.cache import ONE_TYPE, Kind, Store, build_store, content_key
-from learnkit.data.image.crops import Bounded, RandomResizedCrop, cut
-from learnkit.data.image.preprocess import Preprocess, as_planes
+from learnkit.data.image.crops import Bounded, RandomResizedCrop, crop_and_resize
+from learnkit.data.image.preprocess import Preprocess, hwc_to_chw
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Task
 from learnkit.errors import DataError, ImageError, UsageError
@@ -22,15 +22,15 @@ __all__ = ["ImageDataset"]
 
 
 class ImageDataset(Dataset[tuple[Any, ...]]):
-    """Images read from disk, or from a cache, when they are asked for.
+    """Images read from disk or from a cache on access.
 
     Args:
         inputs: paths.
-        labels: one a path, masks for a segmentation; None where the set has none.
-        task: how a label becomes a target.
-        preprocess: how a path becomes pixels of one size.
-        item_stage: what changes pictures of the training set one by one: a RandomResizedCrop (first), functions.
-        rows: the number of each item in the table of samples, for errors; None for 0, 1, ...
+        labels: one per path, masks for segmentation; None for a set without labels.
+        task: encodes labels as targets.
+        preprocess: reads and resizes images.
+        item_stage: transforms of single training images: a RandomResizedCrop (first), callables.
+        rows: the row of each item in the table of samples, for errors; None for 0, 1, ...
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         self.masks = self.labels if isinstance(task, Segmentation) else None
         self.targets = None
         if self.labels is not None and self.masks is None and task is not None and self.labels:
-            self.targets = _encoded(task, self.labels)
+            self.targets = _encode_all(task, self.labels)
         self.item_stage = list(item_stage)
         self.bound: Bounded | None = None
-        if any(isinstance(change, RandomResizedCrop) for change in self.item_stage[1:]):
+        if any(isinstance(transform, RandomResizedCrop) for transform in self.item_stage[1:]):
             raise UsageError("augment", got=self.item_stage, expected="RandomResizedCrop first, and once")
         if self.item_stage and isinstance(self.item_stage[0], RandomResizedCrop):
             if self.item_stage[0].size != preprocess.resize.size:
@@ -68,31 +68,36 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         return len(self.inputs)
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        """(pixels (C, H, W), target), or (pixels,) in a set without labels; nothing here is random."""
-        pixels, *mask = self.fixed(index) if self.bound is None else self.decoded(index, None)
+        """(pixels (C, H, W), target), or (pixels,) without labels; never random."""
+        pixels, *mask = self.load(index) if self.bound is None else self.decode(index, None)
         if mask:
-            return as_planes(pixels), torch.from_numpy(np.array(mask[0]))
-        return (as_planes(pixels),) if self.targets is None else (as_planes(pixels), self.targets[index])
+            return hwc_to_chw(pixels), torch.from_numpy(np.array(mask[0]))
+        return (hwc_to_chw(pixels),) if self.targets is None else (hwc_to_chw(pixels), self.targets[index])
 
     def batch(self, indices: Sequence[int], seed: int | None = None, epoch: int = 0) -> tuple[Tensor, ...]:
-        """(pixels (N, C, H, W), targets), or (pixels,): with a seed, changed as the item stage says.
+        """(pixels (N, C, H, W), targets), or (pixels,) without labels; with a seed, the item stage is applied.
 
-        What is drawn for an item depends on (seed, epoch, its index) alone.
+        The random numbers of an item depend only on (seed, epoch, its index).
         """
-        changes = self.item_stage if seed is not None else []
-        rows = self.store.rows(indices) if self.store is not None and not changes and self.bound is None else None
+        transforms = self.item_stage if seed is not None else []
+        rows = self.store.rows(indices) if self.store is not None and not transforms and self.bound is None else None
         masks: npt.NDArray[Any] | None = None
         if rows is None:
             for place, index in enumerate(indices):
-                if changes and seed is not None:
-                    pixels, *mask = self._changed(index, seed, epoch)
+                if transforms and seed is not None:
+                    pixels, *mask = self._augmented(index, seed, epoch)
                 else:
-                    pixels, *mask = self.fixed(index) if self.bound is None else self.decoded(index, None)
+                    pixels, *mask = self.load(index) if self.bound is None else self.decode(index, None)
                 if rows is None:
                     rows = np.empty((len(indices), *pixels.shape), dtype=pixels.dtype)
                     masks = np.empty((len(indices), *mask[0].shape), dtype=mask[0].dtype) if mask else None
                 if pixels.dtype != rows.dtype:
-                    raise DataError(f"{self.inputs[index]} is of {pixels.dtype}, others of {rows.dtype}", fix=ONE_TYPE)
+                    raise DataError(
+                        f"dtype of {self.inputs[index]}",
+                        got=str(pixels.dtype),
+                        expected=f"{rows.dtype}, as of the others",
+                        fix=ONE_TYPE,
+                    )
                 rows[place] = pixels
                 if masks is not None:
                     masks[place] = mask[0]
@@ -103,63 +108,61 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         return (batch,) if self.targets is None else (batch, self.targets[torch.as_tensor(indices)])
 
     def keep(self, kind: Kind) -> None:
-        """Decode every item once and keep it, in memory or on disk.
+        """Decode all items once and keep them, in memory or on disk.
 
         Raises:
-            UsageError: a kind that is none, or a disk cache of what a reader reads.
+            UsageError: an unknown kind, or a disk cache with a custom reader.
             ImageError: an image that cannot be read.
         """
         if kind == "disk" and self.preprocess.reader is not None:
-            raise UsageError(
-                "cache='disk' cannot tell when a reader changes what it returns", fix="Use cache='memory'."
-            )
-        key = ""  # memory needs none
+            raise UsageError("cache='disk' cannot notice that a reader changed", fix="Use cache='memory'.")
+        key = ""  # not used in memory
         if kind == "disk":
             files = [*self.inputs, *(self.masks or ())]
-            key = content_key(files, self.preprocess.bare(), self.bound, self.task if self.masks else None)
-        self.store = build_store(kind, len(self), lambda index: self.decoded(index, self.bound), key)
+            key = content_key(files, self.preprocess.without_normalize(), self.bound, self.task if self.masks else None)
+        self.store = build_store(kind, len(self), lambda index: self.decode(index, self.bound), key)
 
-    def fixed(self, index: int) -> tuple[npt.NDArray[Any], ...]:
-        """What is the same in every epoch: from the cache, or decoded."""
-        return self.decoded(index, self.bound) if self.store is None else self.store[index]
+    def load(self, index: int) -> tuple[npt.NDArray[Any], ...]:
+        """What `decode` returns, from the cache if there is one."""
+        return self.decode(index, self.bound) if self.store is None else self.store[index]
 
-    def decoded(self, index: int, bound: Bounded | None) -> tuple[npt.NDArray[Any], ...]:
-        """The picture (H, W, C), and its mask (H, W) if it has one, read from their files.
+    def decode(self, index: int, bound: Bounded | None) -> tuple[npt.NDArray[Any], ...]:
+        """The image (H, W, C), and its mask (H, W) if there is one, read from their files.
 
         Raises:
-            ImageError: naming the file, its class and its row.
+            ImageError: an image that cannot be read; the error names its file, class and row.
         """
         mask = None if self.masks is None else self.masks[index]
         label = "" if self.labels is None or self.masks is not None else f"class {self.labels[index]}, "
         where = f" ({label}row {self.rows[index]})"
         try:
-            return self.preprocess.stored(self.inputs[index], mask, task=self.task, bound=bound, where=where)
+            return self.preprocess.decode(self.inputs[index], mask, task=self.task, bound=bound, where=where)
         except MemoryError as error:
             raise ImageError(f"{self.inputs[index]}{where} does not fit in memory") from error
 
-    def _changed(self, index: int, seed: int, epoch: int) -> tuple[npt.NDArray[Any], ...]:
-        pixels, *mask = self.fixed(index)
-        changes = self.item_stage
-        if isinstance(changes[0], RandomResizedCrop):
+    def _augmented(self, index: int, seed: int, epoch: int) -> tuple[npt.NDArray[Any], ...]:
+        pixels, *mask = self.load(index)
+        transforms = self.item_stage
+        if isinstance(transforms[0], RandomResizedCrop):
             height, width = pixels.shape[:2]
-            view = changes[0].view(height, width, seed, epoch, index)
-            pixels, mask = cut(pixels, view), [view.of(one, nearest=True) for one in mask]
-            changes = changes[1:]
-        if not changes:
+            view = transforms[0].view(height, width, seed, epoch, index)
+            pixels, mask = crop_and_resize(pixels, view), [view.extract(one, nearest=True) for one in mask]
+            transforms = transforms[1:]
+        if not transforms:
             return (pixels, *mask)
-        planes, numbers = as_planes(pixels), torch.from_numpy(np.array(mask[0])) if mask else None
-        for place, change in enumerate(changes):
-            planes, numbers = apply_to_item(change, planes, numbers, derive(seed, Stream.ITEM, epoch, index, place))
-        moved = planes.permute(1, 2, 0).numpy()
-        if moved.shape[:2] != self.preprocess.resize.size:
+        image, numbers = hwc_to_chw(pixels), torch.from_numpy(np.array(mask[0])) if mask else None
+        for place, transform in enumerate(transforms):
+            image, numbers = apply_to_item(transform, image, numbers, derive(seed, Stream.ITEM, epoch, index, place))
+        pixels = image.permute(1, 2, 0).numpy()
+        if pixels.shape[:2] != self.preprocess.resize.size:
             raise UsageError(
-                f"augment: {changes} gives pictures of {moved.shape[:2]}",
+                f"augment: size of the images after {transforms}", got=pixels.shape[:2],
                 expected=f"the size of the bunch, {self.preprocess.resize.size}",
-            )
-        return (moved,) if numbers is None else (moved, numbers.numpy())
+            )  # fmt: skip
+        return (pixels,) if numbers is None else (pixels, numbers.numpy())
 
 
-def _encoded(task: Task, labels: Sequence[Any]) -> Tensor:
+def _encode_all(task: Task, labels: Sequence[Any]) -> Tensor:
     """The targets of all labels (N, ...); equal labels are encoded once."""
     known: dict[Any, Tensor] = {}
     targets = []

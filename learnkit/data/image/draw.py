@@ -1,4 +1,4 @@
-"""Drawing items: their pictures, their targets as text, and masks laid over them."""
+"""Figures of items: images with their targets as titles, and masks as overlays."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,68 +21,68 @@ GAP = 4  # white pixels between the two masks of an item
 
 
 def drawable(x: Tensor) -> list[npt.NDArray[np.uint8]]:
-    """Pictures float (N, C, H, W) in [0, 1] as uint8 (H, W, 3): of other than 3 channels the mean, as gray."""
+    """Images float (N, C, H, W) in [0, 1] as uint8 (H, W, 3); other than 3 channels are averaged to gray."""
     pixels = x if x.shape[1] == 3 else x.mean(1, keepdim=True).expand(-1, 3, -1, -1)
     return list(pixels.mul(255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
 
 
 def draw_items(x: Tensor, y: Any, task: Task, columns: int) -> "Figure":
-    """Pictures float (N, C, H, W) in [0, 1] with their targets above them; masks are laid over, with a legend."""
+    """Images float (N, C, H, W) in [0, 1] titled with their targets; masks are overlaid, with a legend."""
     from learnkit.plots import image_grid
 
-    pictures, names = drawable(x), []
+    images, names = drawable(x), []
     if isinstance(task, Segmentation):
         masks = [mask.numpy() for mask in y]
-        pictures, names = _overlaid(pictures, masks, task), _legend(masks, task)
-    return image_grid(pictures, [task.text(target) for target in y], columns=columns, legend=names)
+        images, names = _overlay(images, masks, task), _legend(masks, task)
+    return image_grid(images, [task.text(target) for target in y], columns=columns, legend=names)
 
 
 def draw_results(
-    pictures: Sequence[npt.NDArray[np.uint8]], preds: Tensor, targets: Tensor | None, task: Task, columns: int
+    images: Sequence[npt.NDArray[np.uint8]], preds: Tensor, targets: Tensor | None, task: Task, columns: int
 ) -> "Figure":
-    """Pictures titled target / prediction, or with the mask that is meant beside the one predicted.
+    """Images titled target / prediction, or with the true mask next to the predicted one.
 
     Args:
-        pictures: N of them, uint8 (H, W, 3).
+        images: N images, uint8 (H, W, 3).
         preds: activated outputs (N, ...).
-        targets: encoded, (N, ...); None where there are none, then predictions are drawn alone.
-        task: what both mean; titles of classes are blue where the prediction is right, rust-red where it is wrong.
-        columns: pictures in a row.
+        targets: encoded targets (N, ...); None to draw predictions only.
+        task: decodes both; titles of classes are blue if the prediction is right, rust-red if it is wrong.
+        columns: images per row.
     """
     from learnkit.plots import image_grid
 
     indices = [task.decode(pred)[1] for pred in preds]
-    titles, names, colours = [task.text(index) for index in indices], [], None
+    titles, names, colors = [task.text(index) for index in indices], [], None
     if isinstance(task, Segmentation):
         masks = [index.numpy() for index in indices]
-        shown = _overlaid(pictures, masks, task)
+        shown = _overlay(images, masks, task)
         if targets is not None:
             true = [target.numpy() for target in targets]
-            pairs = zip(_overlaid(pictures, true, task), shown, strict=True)
+            pairs = zip(_overlay(images, true, task), shown, strict=True)
             shown, masks = [_side_by_side(*pair) for pair in pairs], true + masks
-        pictures, names, titles = shown, _legend(masks, task), [""] * len(shown)
+        images, names, titles = shown, _legend(masks, task), [""] * len(shown)
     elif targets is not None:
         titles = [f"{task.text(target)} / {title}" for target, title in zip(targets, titles, strict=True)]
         if isinstance(task, Classification | MultiLabel):
-            alike = [bool((index == target).all()) for index, target in zip(indices, targets, strict=True)]
-            colours = [RIGHT if is_right else WRONG for is_right in alike]
-    figure = image_grid(pictures, titles, columns=columns, title_colors=colours, legend=names)
+            hits = [bool((index == target).all()) for index, target in zip(indices, targets, strict=True)]
+            colors = [RIGHT if is_hit else WRONG for is_hit in hits]
+    figure = image_grid(images, titles, columns=columns, title_colors=colors, legend=names)
     figure.suptitle("prediction" if targets is None else "target / prediction", fontsize=10)
     return figure
 
 
-def _overlaid(
-    pictures: Sequence[npt.NDArray[np.uint8]], masks: Sequence[npt.NDArray[Any]], task: Segmentation
+def _overlay(
+    images: Sequence[npt.NDArray[np.uint8]], masks: Sequence[npt.NDArray[Any]], task: Segmentation
 ) -> list[npt.NDArray[np.uint8]]:
     from learnkit.plots import overlaid
 
-    return [overlaid(picture, mask, task.ignored) for picture, mask in zip(pictures, masks, strict=True)]
+    return [overlaid(image, mask, task.ignored) for image, mask in zip(images, masks, strict=True)]
 
 
 def _legend(masks: Sequence[npt.NDArray[Any]], task: Segmentation) -> list[str]:
-    """The names of the classes that are there, empty for the others."""
-    there = np.unique(np.stack(masks))
-    return [task.classes[number] if number in there else "" for number in range(task.n_out)]
+    """The names of the classes in the masks, "" for the others."""
+    present = np.unique(np.stack(masks))
+    return [task.classes[number] if number in present else "" for number in range(task.n_out)]
 
 
 def _side_by_side(left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""From anything a user hands in to what the model sees: one object for training, validation, prediction and export."""
+"""From an image in any form to the input of the model: one object for training, validation, prediction and export."""
 
 import io
 import math
@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 
 from learnkit.checks import check_int
-from learnkit.data.augment.random import unit_floats
+from learnkit.data.augment.random import to_float
 from learnkit.data.image.crops import Bounded
-from learnkit.data.image.read import open_image, to_mode, upright
-from learnkit.data.image.resize import Picture, Resize, shape_of
+from learnkit.data.image.read import exif_transposed, open_image, to_mode
+from learnkit.data.image.resize import ImageLike, Resize, shape_of
 from learnkit.data.segmentation import Segmentation
 from learnkit.errors import DataError, ImageError, UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["IMAGENET", "Normalize", "Preprocess", "Reader", "as_planes"]
+__all__ = ["IMAGENET", "Normalize", "Preprocess", "Reader", "hwc_to_chw"]
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 Reader = Callable[[str], "npt.NDArray[Any]"]  # path -> (H, W, C), uint8, uint16 or float in [0, 1]
@@ -31,7 +31,7 @@ Reader = Callable[[str], "npt.NDArray[Any]"]  # path -> (H, W, C), uint8, uint16
 
 @dataclass(frozen=True)
 class Normalize:
-    """(x - mean) / std per channel, of pixels in [0, 1]."""
+    """(x - mean) / std per channel, for pixels in [0, 1]."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -47,38 +47,38 @@ class Normalize:
             )
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x float (N, C, H, W) in [0, 1]."""
-        return self.over(x.clone(memory_format=torch.preserve_format))
+        """x, float (N, C, H, W) in [0, 1], normalized; a new tensor."""
+        return self.normalize_(x.clone(memory_format=torch.preserve_format))
 
-    def over(self, x: Tensor, scale: float = 1.0) -> Tensor:
-        """x, float (N, C, H, W) in [0, scale], written over."""
+    def normalize_(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        """x, float (N, C, H, W) in [0, scale], normalized in place."""
         factor = torch.tensor([1 / (std * scale) for std in self.std], dtype=x.dtype, device=x.device)
         shift = torch.tensor([-mean / std for mean, std in zip(self.mean, self.std, strict=True)], dtype=x.dtype)
         shift = shift.to(x.device)
         if x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last):
             rows, width = x.permute(0, 2, 3, 1).view(-1, x.shape[3] * x.shape[1]), x.shape[3]
-            torch.addcmul(shift.repeat(width), rows, factor.repeat(width), out=rows)  # long rows are fast
+            torch.addcmul(shift.repeat(width), rows, factor.repeat(width), out=rows)  # long rows are faster
             return x
         return torch.addcmul(shift[:, None, None], x, factor[:, None, None], out=x)
 
     def undo(self, x: Tensor) -> Tensor:
-        """Pixels in [0, 1] again."""
-        return (x * self._column(self.std, x) + self._column(self.mean, x)).clamp(0, 1)
+        """The inverse: pixels in [0, 1]."""
+        return (x * self._per_channel(self.std, x) + self._per_channel(self.mean, x)).clamp(0, 1)
 
-    def _column(self, values: Sequence[float], x: Tensor) -> Tensor:
+    def _per_channel(self, values: Sequence[float], x: Tensor) -> Tensor:
         return torch.tensor(values, dtype=x.dtype, device=x.device)[:, None, None]
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """`item` brings one picture to its size in the workers, `batch` makes numbers of many on the device.
+    """`item` reads and resizes one image in a worker; `batch` converts and normalizes a batch on the device.
 
     Args:
-        resize: the size, and how pictures get there.
-        normalize: of the batch; None for pixels in [0, 1].
-        channels: 3 for RGB, 1 for gray, any other number with a `reader`.
+        resize: the size and the method.
+        normalize: mean and std; None for pixels in [0, 1].
+        channels: 3 for RGB, 1 for gray; other numbers need a `reader`.
         reader: reads a file instead of Pillow: path -> (H, W, C), uint8, uint16, or floats in [0, 1]. uint16 and floats
-            stay float32 all the way.
+            become float32, and are never rounded to 8 bits.
     """
 
     resize: Resize
@@ -94,38 +94,38 @@ class Preprocess:
                 fix="Other channels need reader=, a function(path) -> array (H, W, channels).",
             )  # fmt: skip
 
-    def bare(self) -> "Preprocess":
-        """The same without normalisation."""
+    def without_normalize(self) -> "Preprocess":
+        """This object without normalization."""
         return replace(self, normalize=None)
 
     def item(self, source: Any, where: str = "") -> Tensor:
-        """uint8 (C, H, W) of a path, PIL image, bytes, array (H, W[, C]) or tensor (C, H, W).
+        """The resized image, uint8 (C, H, W), of a path, PIL image, bytes, array (H, W[, C]) or tensor (C, H, W).
 
         Raises:
             ImageError: an image that cannot be read.
         """
-        return as_planes(self.stored(source, where=where)[0])
+        return hwc_to_chw(self.decode(source, where=where)[0])
 
-    def stored(
+    def decode(
         self, source: Any, mask: Any = None, *, task: Any = None, bound: Bounded | None = None, where: str = ""
     ) -> tuple["npt.NDArray[Any]", ...]:
-        """What does not change from epoch to epoch: the picture (H, W, C) and, if there is one, its mask (H, W).
+        """The resized image (H, W, C) and, if there is one, its mask (H, W).
 
         Args:
             source: as for `item`.
             mask: the path of a mask.
             task: a Segmentation, which reads the mask.
-            bound: instead of the final size, one that random crops can be taken from.
-            where: what to say of the item in an error.
+            bound: instead of the final size, one for random crops.
+            where: description of the item for errors.
 
         Raises:
             ImageError: an image or a mask that cannot be read.
-            DataError: a mask of another size than its picture, or with pixel values without a class.
+            DataError: a mask of another size than its image, or with pixel values without a class.
         """
-        picture = self._picture(source, where)
-        height, width = shape_of(picture)
+        image = self._to_image(source, where)
+        height, width = shape_of(image)
         view = (bound or self.resize).view(height, width)
-        pixels = view.of(picture)
+        pixels = view.extract(image)
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
         if not isinstance(task, Segmentation) or mask is None:
             return (pixels,)
@@ -134,36 +134,36 @@ class Preprocess:
             raise DataError(
                 f"{mask}{where}: a mask of {numbers.shape[1]} x {numbers.shape[0]} pixels for {source} of "
                 f"{width} x {height}",
-                fix="Give a mask of the size of its picture.",
+                fix="Pass a mask of the size of its image.",
             )
-        return pixels, view.of(numbers, nearest=True, fill=0 if task.ignored is None else task.ignored)
+        return pixels, view.extract(numbers, nearest=True, fill=0 if task.ignored is None else task.ignored)
 
     def scale(self, batch: Tensor) -> Tensor:
-        """float32 in [0, 1] of a uint8 batch; floats are that already."""
-        return unit_floats(batch)
+        """A uint8 batch as float32 in [0, 1]; floats are returned as they are."""
+        return to_float(batch)
 
     def batch(self, batch: Tensor, *, in_place: bool = False) -> Tensor:
-        """float32 (N, C, H, W), normalised, of a batch of items; `in_place`, one of floats is written over."""
+        """A batch of items as normalized float32 (N, C, H, W); with `in_place`, a batch of floats is overwritten."""
         if self.normalize is None:
             return self.scale(batch)
         if batch.dtype == torch.uint8:
-            return self.normalize.over(batch.float(), 255)
-        return self.normalize.over(batch) if in_place else self.normalize(batch)
+            return self.normalize.normalize_(batch.float(), 255)
+        return self.normalize.normalize_(batch) if in_place else self.normalize(batch)
 
-    def _picture(self, source: Any, where: str) -> Picture:
+    def _to_image(self, source: Any, where: str) -> ImageLike:
         from PIL import Image
 
         if isinstance(source, Image.Image):
-            return self._converted(upright(source))
+            return self._to_channels(exif_transposed(source))
         if isinstance(source, bytes | bytearray | memoryview):
-            return self._converted(open_image(io.BytesIO(source), 1 if self.channels == 1 else 3, where=where))
+            return self._to_channels(open_image(io.BytesIO(source), 1 if self.channels == 1 else 3, where=where))
         if isinstance(source, Tensor):
             source = source.detach().cpu().numpy()
             source = np.moveaxis(source, 0, -1) if source.ndim == 3 else source
         if isinstance(source, np.ndarray):
             if self.reader is None:
-                return self._converted(Image.fromarray(_eight_bit_array(source)))
-            return self._checked(source, f"the given array{where}")
+                return self._to_channels(Image.fromarray(_to_uint8(source)))
+            return self._check_pixels(source, f"the given array{where}")
         if self.reader is None:
             return open_image(source, self.channels, where=where)
         try:
@@ -171,36 +171,38 @@ class Preprocess:
         except (OSError, ValueError, EOFError) as error:
             named = f"{source}{where}"
             raise ImageError(f"{named}: the reader failed ({error})", fix="Remove or replace the file.") from error
-        return self._checked(pixels, f"{source}{where}")
+        return self._check_pixels(pixels, f"{source}{where}")
 
-    def _converted(self, image: "Image") -> Picture:
+    def _to_channels(self, image: "Image") -> ImageLike:
         if self.channels in (1, 3):
             return to_mode(image, self.channels)
-        return self._checked(np.asarray(image), "the given image")
+        return self._check_pixels(np.asarray(image), "the given image")
 
-    def _checked(self, read: Any, where: str) -> "npt.NDArray[Any]":
-        """What a reader returned, as uint8 or float32 (H, W, channels)."""
+    def _check_pixels(self, read: Any, where: str) -> "npt.NDArray[Any]":
+        """An array from a reader or a user as uint8 or float32 (H, W, channels)."""
         pixels: npt.NDArray[Any] = np.asarray(read)
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
         if pixels.ndim != 3 or pixels.shape[2] != self.channels or not pixels.size:
-            raise ImageError(f"{where}: the shape", got=pixels.shape, expected=f"(H, W, {self.channels})")
+            raise ImageError(f"{where}: shape", got=pixels.shape, expected=f"(H, W, {self.channels})")
         if pixels.dtype == np.uint16:
             return pixels.astype(np.float32) / np.float32(65535)
         if np.issubdtype(pixels.dtype, np.floating):
             if not (pixels.min() >= 0 and pixels.max() <= 1):
-                raise ImageError(f"{where}: floats", got=(pixels.min(), pixels.max()), expected="values in [0, 1]")
+                raise ImageError(
+                    f"{where}: range of floats", got=(float(pixels.min()), float(pixels.max())), expected="[0, 1]"
+                )
             return pixels.astype(np.float32)
         if pixels.dtype != np.uint8:
-            raise ImageError(f"{where}: the type", got=str(pixels.dtype), expected="uint8, uint16 or floats in [0, 1]")
+            raise ImageError(f"{where}: dtype", got=str(pixels.dtype), expected="uint8, uint16 or floats in [0, 1]")
         return pixels
 
 
-def as_planes(pixels: "npt.NDArray[Any]") -> Tensor:
-    """(C, H, W) of (H, W, C)."""
+def hwc_to_chw(pixels: "npt.NDArray[Any]") -> Tensor:
+    """An array (H, W, C) as a contiguous tensor (C, H, W)."""
     return torch.from_numpy(np.array(np.moveaxis(pixels, 2, 0), order="C"))
 
 
-def _eight_bit_array(pixels: "npt.NDArray[Any]") -> "npt.NDArray[Any]":
+def _to_uint8(pixels: "npt.NDArray[Any]") -> "npt.NDArray[Any]":
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (2, 3, 4)) or not pixels.size:
@@ -209,7 +211,7 @@ def _eight_bit_array(pixels: "npt.NDArray[Any]") -> "npt.NDArray[Any]":
         if not (pixels.min(initial=0) >= 0 and pixels.max(initial=0) <= 1):
             raise UsageError(
                 "image array", got=f"floats from {pixels.min():.3g} to {pixels.max():.3g}", expected="floats in [0, 1]",
-                fix="Pass uint8 pixels, or undo the normalisation.",
+                fix="Pass uint8 pixels, or undo the normalization.",
             )  # fmt: skip
         pixels = np.rint(pixels * 255).astype(np.uint8)
     elif pixels.dtype == np.uint16:

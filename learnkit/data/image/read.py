@@ -1,4 +1,4 @@
-"""Opening one image safely: what is read, what is refused, and how every mode becomes RGB or gray."""
+"""Opening one image safely: supported formats, limits, and conversion of every mode to RGB or gray."""
 
 import os
 import stat
@@ -20,45 +20,45 @@ __all__ = [
     "EXTENSIONS",
     "MAX_PIXELS",
     "REMEDY",
+    "exif_transposed",
     "full_depth",
     "open_image",
     "open_mask",
     "read_size",
     "to_mode",
-    "upright",
 ]
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # no format that needs another program to read
-ORIENTATION = 0x0112  # the EXIF tag that says how a camera was held
-MAX_PIXELS = 100_000_000  # looked at before decoding: a small file can hold a huge picture
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # none of those that run another program
+ORIENTATION = 0x0112  # the EXIF tag of how the camera was held
+MAX_PIXELS = 100_000_000  # checked before decoding: a small file can hold a huge image
 REMEDY = "Remove or replace the file; `learnkit verify DIR` or verify_images(folder) lists all such files."
 
 
 def open_image(source: Any, channels: int = 3, *, where: str = "") -> "Image":
-    """An upright RGB (or, with one channel, gray) picture; of an animation its first frame.
+    """An upright RGB (or, with one channel, gray) image; the first frame of an animation.
 
     Args:
         source: a path, or a file object.
         channels: 3 or 1.
-        where: what to say of the item in an error: its class and number.
+        where: description of the item for errors: its class and row.
 
     Raises:
-        ImageError: not an image, damaged, of a format that is not read, or of more than 100 million pixels.
+        ImageError: not an image, damaged, of an unsupported format, or of more than 100 million pixels.
     """
-    with _decoded(source, where) as image:
-        return to_mode(upright(image), channels)
+    with _load(source, where) as image:
+        return to_mode(exif_transposed(image), channels)
 
 
-def open_mask(source: Any, *, colours: bool = False, where: str = "") -> "npt.NDArray[Any]":
-    """The pixel values of a mask, (H, W): gray levels or the numbers of a palette; with `colours`, uint8 (H, W, 3).
+def open_mask(source: Any, *, colors: bool = False, where: str = "") -> "npt.NDArray[Any]":
+    """The pixel values of a mask, (H, W): gray levels or palette indices; with `colors`, uint8 (H, W, 3).
 
     Raises:
-        ImageError: as for `open_image`, or a mask in colours where numbers were expected.
+        ImageError: as for `open_image`, or a mask in colors without `colors`.
     """
-    with _decoded(source, where) as image:
-        mask = upright(image)
-        if colours:
+    with _load(source, where) as image:
+        mask = exif_transposed(image)
+        if colors:
             return np.asarray(mask.convert("RGB"))
         if mask.mode == "1":
             return np.asarray(mask, dtype=np.uint8)
@@ -70,37 +70,37 @@ def open_mask(source: Any, *, colours: bool = False, where: str = "") -> "npt.ND
             or (pixels[..., : 1 if mask.mode == "LA" else 3] != gray[..., None]).any()
         ):
             raise ImageError(
-                f"the mask {source}{where} is in colours ({mask.mode})", expected="one number a pixel",
-                fix="Map colours with codes={(red, green, blue): name}.",
+                f"the mask {source}{where} is in colors ({mask.mode})", expected="one number per pixel",
+                fix="Map colors with codes={(red, green, blue): name}.",
             )  # fmt: skip
         pixels = gray
     return pixels
 
 
 def read_size(source: PathLike) -> tuple[int, int]:
-    """(height, width) of an upright image, from the head of its file.
+    """(height, width) of an upright image, read from the header of its file.
 
     Raises:
-        ImageError: a file that is no image.
+        ImageError: a file that is not an image.
     """
-    with _opened(source, "") as image:
+    with _open(source, "") as image:
         width, height = image.size
-        is_turned = image.format != "TIFF" and image.getexif().get(ORIENTATION) in (5, 6, 7, 8)  # Pillow turns TIFFs
-    return (width, height) if is_turned else (height, width)
+        is_rotated = image.format != "TIFF" and image.getexif().get(ORIENTATION) in (5, 6, 7, 8)  # TIFFs are rotated
+    return (width, height) if is_rotated else (height, width)
 
 
 @contextmanager
-def _decoded(source: Any, where: str) -> "Iterator[Image]":
-    with _opened(source, where) as image:
+def _load(source: Any, where: str) -> "Iterator[Image]":
+    with _open(source, where) as image:
         if image.format == "TIFF":
-            image.filename = ""  # not to be mapped from its file: Pillow then garbles uncompressed TIFFs it has to turn
+            image.filename = ""  # prevents memory-mapping, by which Pillow garbles uncompressed TIFFs that it rotates
         image.load()
         yield image
 
 
 @contextmanager
-def _opened(source: Any, where: str) -> "Iterator[ImageFile]":
-    """The file's head is read and its size looked at; Pillow's ways to say that it is damaged become one."""
+def _open(source: Any, where: str) -> "Iterator[ImageFile]":
+    """Read the header and check the size; all of Pillow's errors become an ImageError."""
     from PIL import Image
 
     is_path = isinstance(source, str | os.PathLike)
@@ -108,7 +108,7 @@ def _opened(source: Any, where: str) -> "Iterator[ImageFile]":
     try:
         if is_path:
             status = os.stat(source)
-            if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+            if not stat.S_ISREG(status.st_mode):  # reading a pipe would block
                 raise OSError("not a regular file")
             if not status.st_size:
                 raise OSError("the file is empty")
@@ -120,23 +120,23 @@ def _opened(source: Any, where: str) -> "Iterator[ImageFile]":
     except (LearnkitError, MemoryError):
         raise
     except FileNotFoundError as error:
-        raise ImageError(f"{named} is not there", fix="Look for what moved or deleted it.") from error
+        raise ImageError(f"{named} is not there", fix="Check whether it was moved or deleted.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         fewer = f"an image of at most {MAX_PIXELS:,} pixels"
         raise ImageError(f"{named} is too large ({error})", expected=fewer, fix="Shrink it.") from error
-    except Exception as error:  # Pillow has many ways to say that a file is damaged
+    except Exception as error:  # Pillow has many ways to report a damaged file
         raise ImageError(f"{named} cannot be read as an image ({error})", fix=REMEDY) from error
 
 
-def upright(image: "Image") -> "Image":
-    """The picture as its camera was held; one that says nothing of it is returned as it is."""
+def exif_transposed(image: "Image") -> "Image":
+    """The image rotated as its EXIF orientation specifies; without one, the image itself."""
     from PIL import ImageOps
 
     return ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image
 
 
 def to_mode(image: "Image", channels: int) -> "Image":
-    """Any Pillow mode as RGB or L: transparency is laid on white, 16-bit and float gray are scaled to 8 bits."""
+    """Any Pillow mode as RGB or L: transparency is blended with white, 16-bit and float gray are scaled to 8 bits."""
     from PIL import Image
 
     mode = "RGB" if channels == 3 else "L"
@@ -144,15 +144,15 @@ def to_mode(image: "Image", channels: int) -> "Image":
     if image.mode == mode and not is_transparent:
         return image
     if image.mode.startswith(("I", "F")):
-        image = _eight_bits(image)
+        image = _to_eight_bits(image)
     elif is_transparent:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert(mode)
 
 
-def _eight_bits(image: "Image") -> "Image":
-    """Gray of more than 8 bits, scaled; Pillow's own conversion would cut everything above 255 off to white."""
+def _to_eight_bits(image: "Image") -> "Image":
+    """Gray of more than 8 bits, scaled; Pillow's own conversion would clip everything above 255 to white."""
     from PIL import Image
 
     pixels = np.asarray(image, dtype=np.float64)
@@ -164,10 +164,10 @@ def _eight_bits(image: "Image") -> "Image":
 
 
 def full_depth(source: Any) -> "npt.NDArray[np.float32]":
-    """A reader for `reader=`: gray of 16 bits or floats as float32 (H, W, 1) in [0, 1], no bit lost.
+    """A reader for `reader=`: gray of 16 bits or floats as float32 (H, W, 1) in [0, 1], without loss of precision.
 
     Raises:
-        ImageError: as for `open_image`, or floats out of [0, 1].
+        ImageError: as for `open_image`, or floats outside of [0, 1].
     """
     pixels = open_mask(source)
     largest = 1 if np.issubdtype(pixels.dtype, np.floating) else 255 if pixels.dtype == np.uint8 else 65535

@@ -32,7 +32,7 @@ def unreadable(samples: "pd.DataFrame", preprocess: Preprocess, task: object) ->
         file, target = row
         mask = target if isinstance(task, Segmentation) and isinstance(target, str | os.PathLike) else None
         try:
-            preprocess.stored(file, mask, task=task)
+            preprocess.decode(file, mask, task=task)
         except DataError as error:
             return str(error)
         return None
@@ -100,7 +100,7 @@ def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentat
 
     def look(row: tuple[int, str, str]) -> None:
         number, file, mask = row
-        preprocess.stored(file, mask, task=task, where=f" (row {number})")
+        preprocess.decode(file, mask, task=task, where=f" (row {number})")
 
     with ThreadPoolExecutor(usable_cpus()) as threads:
         list(threads.map(look, zip(some.index, some["input"], some["target"], strict=True)))

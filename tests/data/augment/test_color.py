@@ -1,4 +1,4 @@
-"""Light and colours: the formulas by hand, ranges, and pictures without colours."""
+"""Brightness, contrast, saturation and hue: the formulas by hand, ranges, and gray images."""
 
 import colorsys
 import math
@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from learnkit.data.augment.color import Brightness, Contrast, Hue, Saturation, relight
-from learnkit.errors import UsageError
+from learnkit.data.augment.color import Brightness, Contrast, Hue, Saturation, adjust_logits
+from tests.doubles import refused
 
-LAST = 1 - 2**-24  # the largest number drawn
+LAST = 1 - 2**-24  # the largest uniform number
 
 
 def batch(n: int = 4, size: int = 8) -> torch.Tensor:
@@ -18,18 +18,18 @@ def batch(n: int = 4, size: int = 8) -> torch.Tensor:
 
 
 def lit(transform: Any, x: torch.Tensor, *rows: tuple[float, ...]) -> torch.Tensor:
-    return relight(x, *transform.line(torch.tensor(rows)))
+    return adjust_logits(x, *transform.coefficients(torch.tensor(rows)))
 
 
-def pixel(*colour: float) -> torch.Tensor:
-    return torch.tensor(colour).view(1, 3, 1, 1)
+def pixel(*color: float) -> torch.Tensor:
+    return torch.tensor(color).view(1, 3, 1, 1)
 
 
 def sigmoid(logit: float) -> float:
     return 1 / (1 + math.exp(-logit))
 
 
-def test_brightness_moves_the_middle_gray_by_a_share_of_itself() -> None:
+def test_brightness_moves_middle_gray_by_a_fraction_of_itself() -> None:
     x = torch.full((3, 1, 2, 2), 0.5)
     moved = lit(Brightness(0.2), x, (0.0, 0.0), (0.0, 0.5), (0.0, 1.0))[:, 0, 0, 0]
     torch.testing.assert_close(moved, torch.tensor([0.4, 0.5, 0.6]))
@@ -44,11 +44,11 @@ def test_brightness_and_contrast_by_hand() -> None:
     assert lit(Contrast(0.2), x, (0.0, 1.0)).item() == pytest.approx(sigmoid(logit / 0.8), abs=1e-6)
 
 
-def test_light_stays_in_range_and_keeps_the_order_of_pixels() -> None:
+def test_tonal_transforms_stay_in_range_and_keep_the_order_of_pixels() -> None:
     x = torch.linspace(0, 1, 64).view(1, 1, 8, 8).repeat(50, 1, 1, 1)
     drawn = torch.rand(50, 4, generator=torch.Generator().manual_seed(0))
-    (_, shift), (scale, _) = Brightness(0.5).line(drawn[:, :2]), Contrast(0.5).line(drawn[:, 2:])
-    changed = relight(x, scale, shift * scale)
+    (_, shift), (scale, _) = Brightness(0.5).coefficients(drawn[:, :2]), Contrast(0.5).coefficients(drawn[:, 2:])
+    changed = adjust_logits(x, scale, shift * scale)
     assert changed.min() >= 0
     assert changed.max() <= 1
     assert (changed.flatten(1).diff(dim=1) >= 0).all()
@@ -56,19 +56,19 @@ def test_light_stays_in_range_and_keeps_the_order_of_pixels() -> None:
 
 
 @pytest.mark.parametrize("transform", [Brightness(p=0), Contrast(p=0), Brightness(0.0), Contrast(0.0)])
-def test_light_that_does_not_change_keeps_the_pixels(transform: Any) -> None:
+def test_the_identity_keeps_the_pixels(transform: Any) -> None:
     x = batch(2)
     torch.testing.assert_close(lit(transform, x, (0.0, 0.1), (LAST, 0.9)), x.clamp(1e-3, 1 - 1e-3), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("size", [8, 300])
-def test_an_item_is_lit_alike_whatever_is_in_the_batch_with_it(size: int) -> None:
+def test_an_item_does_not_depend_on_the_others_of_its_batch(size: int) -> None:
     x = batch(4, size)
     scale, shift = torch.tensor([1.0, 1.2, 0.9, 1.0]), torch.tensor([0.0, 0.1, 0.0, -0.3])
-    alone = torch.cat([relight(x[i : i + 1], scale[i : i + 1], shift[i : i + 1]) for i in range(4)])
-    torch.testing.assert_close(relight(x, scale, shift), alone)
+    alone = torch.cat([adjust_logits(x[i : i + 1], scale[i : i + 1], shift[i : i + 1]) for i in range(4)])
+    torch.testing.assert_close(adjust_logits(x, scale, shift), alone)
     before = x.clone()
-    assert relight(x, scale, shift, in_place=True) is x
+    assert adjust_logits(x, scale, shift, in_place=True) is x
     torch.testing.assert_close(x, alone)
     assert not torch.equal(x, before)
 
@@ -76,61 +76,61 @@ def test_an_item_is_lit_alike_whatever_is_in_the_batch_with_it(size: int) -> Non
 def test_saturation_by_hand() -> None:
     red = pixel(0.8, 0.4, 0.2)
     luma = 0.299 * 0.8 + 0.587 * 0.4 + 0.114 * 0.2
-    less, more, same = (Saturation(0.5).change(red, torch.tensor([[0.0, u]])) for u in (0.0, 1.0, 0.5))
+    less, more, same = (Saturation(0.5).apply(red, torch.tensor([[0.0, u]])) for u in (0.0, 1.0, 0.5))
     torch.testing.assert_close(less, 0.5 * red + 0.5 * luma)
     torch.testing.assert_close(more, (2 * red - luma).clamp(0, 1))
     torch.testing.assert_close(same, red)
 
 
-def test_hue_goes_round_the_circle_and_keeps_the_luma() -> None:
-    hue = Hue(0.5)  # half a turn at most
-    colour = pixel(0.55, 0.5, 0.45)
-    turned = [hue.change(colour, torch.tensor([[0.0, 0.5 + turn]]))[0, :, 0, 0] for turn in (-0.5, -0.25, 0.0, 0.25)]
+def test_hue_rotates_and_keeps_the_luma() -> None:
+    hue = Hue(0.5)  # at most half a turn
+    color = pixel(0.55, 0.5, 0.45)
+    turned = [hue.apply(color, torch.tensor([[0.0, 0.5 + turn]]))[0, :, 0, 0] for turn in (-0.5, -0.25, 0.0, 0.25)]
     luma = torch.tensor([0.299, 0.587, 0.114])
     for other in turned:
-        assert (luma @ other).item() == pytest.approx((luma @ colour[0, :, 0, 0]).item(), abs=1e-5)
-    torch.testing.assert_close(turned[2], colour[0, :, 0, 0])
-    opposite = 2 * (luma @ colour[0, :, 0, 0]) - colour[0, :, 0, 0]  # the other side of the gray axis
+        assert (luma @ other).item() == pytest.approx((luma @ color[0, :, 0, 0]).item(), abs=1e-5)
+    torch.testing.assert_close(turned[2], color[0, :, 0, 0])
+    opposite = 2 * (luma @ color[0, :, 0, 0]) - color[0, :, 0, 0]  # the other side of the gray axis
     torch.testing.assert_close(turned[0], opposite, atol=1e-5, rtol=0)
     torch.testing.assert_close(turned[1] + turned[3], turned[0] + turned[2], atol=1e-5, rtol=0)
 
 
-def test_a_small_turn_is_about_that_of_the_circle_of_hsv() -> None:
-    colour = (0.6, 0.4, 0.4)
-    turned = Hue(0.1).change(pixel(*colour), torch.tensor([[0.0, 1.0]]))[0, :, 0, 0].tolist()
-    before, after = colorsys.rgb_to_hsv(*colour)[0], colorsys.rgb_to_hsv(*turned)[0]
-    way = abs((after - before + 0.5) % 1 - 0.5)
-    assert 0.05 < way < 0.15
+def test_a_small_rotation_is_about_that_of_the_hue_of_hsv() -> None:
+    color = (0.6, 0.4, 0.4)
+    turned = Hue(0.1).apply(pixel(*color), torch.tensor([[0.0, 1.0]]))[0, :, 0, 0].tolist()
+    before, after = colorsys.rgb_to_hsv(*color)[0], colorsys.rgb_to_hsv(*turned)[0]
+    distance = abs((after - before + 0.5) % 1 - 0.5)
+    assert 0.05 < distance < 0.15
 
 
-def test_grays_have_no_hue_and_no_saturation() -> None:
+def test_gray_has_no_hue_and_no_saturation() -> None:
     gray = torch.linspace(0, 1, 16).view(1, 1, 4, 4).expand(1, 3, 4, 4)
     for transform in (Saturation(0.9), Hue(0.5)):
-        torch.testing.assert_close(transform.change(gray, torch.tensor([[0.0, 0.2]])), gray, atol=1e-5, rtol=0)
+        torch.testing.assert_close(transform.apply(gray, torch.tensor([[0.0, 0.2]])), gray, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("transform", [Saturation(), Hue()])
-def test_colours_stay_in_range_and_gray_pictures_as_they_are(transform: Any) -> None:
+def test_colors_stay_in_range_and_one_channel_is_left_alone(transform: Any) -> None:
     x = batch(20)
     drawn = torch.rand(20, 2, generator=torch.Generator().manual_seed(1))
     before = x.clone()
-    changed = transform.change(x, drawn)
+    changed = transform.apply(x, drawn)
     assert torch.equal(x, before)
     assert changed.min() >= 0
     assert changed.max() <= 1
     off = drawn[:, 0] >= 0.75
     torch.testing.assert_close(changed[off], x[off], atol=1e-5, rtol=0)
     assert not torch.isclose(changed[~off], x[~off], atol=1e-3).flatten(1).all(1).any()
-    last = transform.change(x.contiguous(memory_format=torch.channels_last), drawn)
+    last = transform.apply(x.contiguous(memory_format=torch.channels_last), drawn)
     assert last.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(last, changed)
-    assert torch.equal(transform.change(x[:, :1], drawn), x[:, :1])
+    assert torch.equal(transform.apply(x[:, :1], drawn), x[:, :1])
 
 
 @pytest.mark.parametrize("kind", [Brightness, Contrast, Saturation, Hue])
-def test_arguments_that_cannot_work_are_refused(kind: Any) -> None:
+def test_invalid_arguments_are_refused(kind: Any) -> None:
     for wrong in (1.0, -0.1, float("nan"), "much", None):
-        with pytest.raises(UsageError, match="max_change: got"):
+        with refused("max_change"):
             kind(wrong)
-    with pytest.raises(UsageError, match=r"^p: got 1\.5, expected a number in \[0, 1\]"):
+    with refused("p", got=1.5, expected="a number in [0, 1]"):
         kind(p=1.5)

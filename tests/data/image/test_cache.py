@@ -1,4 +1,4 @@
-"""Caches: what is kept is what was decoded, files appear whole or not at all, and no room is no error."""
+"""Caches: items equal what was decoded, files are written atomically, and a full disk or memory is not an error."""
 
 import errno
 import os
@@ -19,7 +19,8 @@ import pytest
 from learnkit.data.home import home
 from learnkit.data.image import cache
 from learnkit.data.image.cache import Kind, Store, build_store, content_key
-from learnkit.errors import DataError, ImageError, LearnkitWarning, UsageError
+from learnkit.errors import DataError, ImageError, LearnkitWarning
+from tests.doubles import refused
 
 Arrays = tuple[npt.NDArray[Any], ...]
 KINDS: tuple[Kind, ...] = ("memory", "disk")
@@ -29,13 +30,13 @@ FORMS = ("alike", "sizes", "masks", "floats", "floats and masks")
 def item(form: str, index: int) -> Arrays:
     numbers = np.random.default_rng(index)
     side = 5 if form == "alike" else 3 + index % 4
-    picture: npt.NDArray[Any] = numbers.integers(0, 256, (side, 7, 3), dtype=np.uint8)
-    picture = picture.astype(np.float32) / 255 if "floats" in form else picture
-    return (picture, numbers.integers(0, 9, (side, 7), dtype=np.uint8)) if "masks" in form else (picture,)
+    image: npt.NDArray[Any] = numbers.integers(0, 256, (side, 7, 3), dtype=np.uint8)
+    image = image.astype(np.float32) / 255 if "floats" in form else image
+    return (image, numbers.integers(0, 9, (side, 7), dtype=np.uint8)) if "masks" in form else (image,)
 
 
 class Counting:
-    """Decodes and keeps count."""
+    """Decodes and counts the calls."""
 
     def __init__(self, form: str = "sizes") -> None:
         self.form = form
@@ -69,7 +70,7 @@ def in_cache() -> list[str]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("n", [1, 300])
-def test_what_is_kept_is_what_was_decoded(kind: Kind, form: str, n: int) -> None:
+def test_a_store_holds_what_was_decoded(kind: Kind, form: str, n: int) -> None:
     decode = Counting(form)
     store = built(kind, n, decode)
     assert decode.n == n
@@ -77,18 +78,18 @@ def test_what_is_kept_is_what_was_decoded(kind: Kind, form: str, n: int) -> None
     assert_holds(pickle.loads(ForkingPickler.dumps(store)), form, n)
 
 
-def test_items_of_one_shape_are_had_as_one_array() -> None:
+def test_items_of_one_shape_are_available_as_one_array() -> None:
     for kind in KINDS:
         rows = built(kind, 9, Counting("alike"), "alike").rows([4, 0, 4])
         assert rows is not None
         np.testing.assert_array_equal(rows, np.stack([item("alike", index)[0] for index in (4, 0, 4)]))
-        rows[:] = 0  # a batch may be written over; the cache may not
+        rows[:] = 0  # a batch may be overwritten; the cache may not
         assert_holds(built(kind, 9, Counting("alike"), "alike"), "alike", 9)
         for form in ("sizes", "masks"):
             assert built(kind, 9, Counting(form), form).rows([0]) is None
 
 
-def test_on_disk_the_second_decodes_nothing() -> None:
+def test_on_disk_a_second_build_decodes_nothing() -> None:
     first, second, other = Counting(), Counting(), Counting()
     built("disk", 20, first)
     assert_holds(built("disk", 20, second), "sizes", 20)
@@ -99,7 +100,7 @@ def test_on_disk_the_second_decodes_nothing() -> None:
 
 @pytest.mark.parametrize("name", ["key.u8", "key.npz"])
 @pytest.mark.parametrize("left", [None, 0, 3, 100, -1])
-def test_a_cut_file_is_built_anew(name: str, left: int | None) -> None:
+def test_a_truncated_file_is_built_again(name: str, left: int | None) -> None:
     built("disk", 20, Counting())
     file = home() / "cache" / name
     if left is None:
@@ -112,7 +113,7 @@ def test_a_cut_file_is_built_anew(name: str, left: int | None) -> None:
     assert in_cache() == ["key.npz", "key.u8"]
 
 
-def test_on_disk_its_path_is_pickled_and_not_its_bytes() -> None:
+def test_a_store_on_disk_is_pickled_as_its_path() -> None:
     def big(index: int) -> Arrays:
         return (np.full((100, 100, 3), index, np.uint8),)
 
@@ -152,16 +153,14 @@ def test_two_processes_may_build_at_once(tmp_path: Path) -> None:
     assert in_cache() == ["key.npz", "key.u8"]
 
 
-def test_without_room_on_disk_it_is_told_and_nothing_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_room_on_disk_is_reported_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pytest.warns(
-        LearnkitWarning, match=r"cannot hold it \(it would take .* that are free\); files are read directly"
-    ):
+    with pytest.warns(LearnkitWarning, match=r"cannot hold it \(it needs .* are free\); files are read directly"):
         assert build_store("disk", 20, Counting(), "key") is None
     assert in_cache() == []
 
 
-def test_whether_there_is_room_is_known_before_all_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_room_is_noticed_before_everything_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=500_000))
     monkeypatch.setattr(cache, "_free_memory", lambda: 500_000)
     for kind in KINDS:
@@ -171,9 +170,9 @@ def test_whether_there_is_room_is_known_before_all_is_decoded(monkeypatch: pytes
         assert decode.n <= 256
 
 
-def test_without_room_in_memory_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_room_in_memory_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "_free_memory", lambda: 1000)
-    with pytest.warns(LearnkitWarning, match="memory cannot hold it .it would take"):
+    with pytest.warns(LearnkitWarning, match="memory cannot hold it .it needs"):
         assert build_store("memory", 20, Counting(), "key") is None
 
 
@@ -185,7 +184,7 @@ def test_a_tenth_is_left_free(monkeypatch: pytest.MonkeyPatch) -> None:
         assert build_store("memory", 20, Counting("alike"), "key") is None
 
 
-def test_a_disk_that_fills_up_is_told_and_nothing_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object, **named: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -195,7 +194,7 @@ def test_a_disk_that_fills_up_is_told_and_nothing_stays(monkeypatch: pytest.Monk
     assert in_cache() == []
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("LEARNKIT_HOME", str(tmp_path / "file"))
     with pytest.warns(LearnkitWarning, match=r"cache='disk': .*file/cache cannot hold it"):
@@ -204,7 +203,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("error", [ImageError("a.png cannot be read"), DataError("m.png: values"), OSError("decoder")])
-def test_an_error_of_decoding_is_raised_as_it_is(kind: Kind, error: Exception) -> None:
+def test_an_error_of_decoding_is_raised_unchanged(kind: Kind, error: Exception) -> None:
     def decode(index: int) -> Arrays:
         if index == 150:
             raise error
@@ -218,18 +217,18 @@ def test_an_error_of_decoding_is_raised_as_it_is(kind: Kind, error: Exception) -
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_items_of_several_types_are_refused(kind: Kind) -> None:
-    with pytest.raises(DataError, match=r"item 3 is of .*u1.*f4.*one type"):
+def test_items_of_several_dtypes_are_refused(kind: Kind) -> None:
+    with refused("dtypes of item 3", DataError, got=["|u1"], expected="['<f4'], as of the others"):
         build_store(kind, 5, lambda index: item("alike" if index == 3 else "floats", index), "key")
 
 
 @pytest.mark.parametrize("kind", ["ram", None, True])
-def test_another_kind_is_refused(kind: Any) -> None:
-    with pytest.raises(UsageError, match="cache: got"):
+def test_an_unknown_kind_is_refused(kind: Any) -> None:
+    with refused("cache", got=kind):
         build_store(kind, 1, Counting(), "key")
 
 
-def test_a_key_is_of_the_files_their_content_and_how_they_are_decoded(tmp_path: Path) -> None:
+def test_a_key_depends_on_the_files_their_content_and_how_they_are_decoded(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     one.write_text("1"), two.write_text("2")
     files = [str(one), str(two)]

@@ -1,4 +1,4 @@
-"""Random crops: inside their limits, evenly drawn, and the same whenever the same item is asked for."""
+"""Random crops: within their limits, uniform, and a function of seed, epoch and item."""
 
 import math
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 
 from learnkit.data.image.crops import Bounded, RandomResizedCrop
 from learnkit.data.image.resize import View
-from learnkit.errors import UsageError
+from tests.doubles import refused
 
 N = 4000
 
@@ -19,8 +19,8 @@ def drawn(crop: RandomResizedCrop, height: int, width: int, n: int = N) -> np.nd
 
 
 @pytest.mark.parametrize(("height", "width"), [(120, 80), (80, 120), (100, 100), (10, 12), (1, 1)])
-def test_areas_and_proportions_keep_to_their_limits(height: int, width: int) -> None:
-    """Up to the half pixel by which a side is rounded."""
+def test_areas_and_aspect_ratios_stay_within_their_limits(height: int, width: int) -> None:
+    """Up to half a pixel, by which a side is rounded."""
     left, top, right, bottom = drawn(RandomResizedCrop((32, 32)), height, width).T
     assert min(left.min(), top.min()) >= 0
     assert right.max() <= width
@@ -38,8 +38,8 @@ def test_areas_and_proportions_keep_to_their_limits(height: int, width: int) -> 
         assert (wide / tall).max() > 1.3
 
 
-def test_areas_places_and_logs_of_proportions_are_drawn_evenly() -> None:
-    """No draw is refused here: half of a square's area always fits, whatever its proportions."""
+def test_areas_positions_and_log_aspect_ratios_are_uniform() -> None:
+    """No draw is rejected here: half of the area of a square always fits, whatever its aspect ratio."""
     crop = RandomResizedCrop((32, 32), min_scale=0.1, max_scale=0.5)
     left, top, right, bottom = drawn(crop, 10_000, 10_000).T
     wide, tall = right - left, bottom - top
@@ -54,13 +54,13 @@ def test_areas_places_and_logs_of_proportions_are_drawn_evenly() -> None:
             assert (share < quantile).mean() == pytest.approx(quantile, abs=5 * spread)
 
 
-def test_every_place_can_be_drawn() -> None:
+def test_every_position_can_be_drawn() -> None:
     left, top, right, bottom = drawn(RandomResizedCrop((4, 4), min_scale=0.25, max_scale=0.25, ratio=(1, 1)), 6, 6).T
     assert set(zip(left, top, strict=True)) == {(x, y) for x in range(4) for y in range(4)}
     assert set(right - left) == set(bottom - top) == {3}
 
 
-def test_other_limits_are_kept() -> None:
+def test_custom_limits_are_kept() -> None:
     crop = RandomResizedCrop((32, 16), min_scale=0.3, max_scale=0.3, ratio=(2, 2))
     left, top, right, bottom = drawn(crop, 1000, 1500, 50).T
     np.testing.assert_allclose((right - left) * (bottom - top), 0.3 * 1_500_000, rtol=0.002)
@@ -68,18 +68,18 @@ def test_other_limits_are_kept() -> None:
     assert crop.view(100, 150, 0, 0, 0).shape == (32, 16)
 
 
-def test_a_draw_depends_on_its_coordinates_alone() -> None:
+def test_a_draw_depends_only_on_its_coordinates() -> None:
     crop = RandomResizedCrop((32, 32))
     first = {(s, e, i): crop.view(90, 70, s, e, i) for s in range(3) for e in range(3) for i in range(30)}
     again = {key: RandomResizedCrop((32, 32)).view(90, 70, *key) for key in reversed(first)}
     assert first == again
-    assert len(set(first.values())) == len(first)  # other seeds, epochs and items are cropped otherwise
+    assert len(set(first.values())) == len(first)  # other seeds, epochs and items are cropped differently
 
 
 @pytest.mark.parametrize(
     ("height", "width", "wide", "tall"), [(30, 5000, 40, 30), (5000, 30, 30, 40), (1, 5000, 1, 1), (5000, 1, 1, 1)]
 )
-def test_of_a_strip_the_largest_part_of_the_proportions_is_taken(height: int, width: int, wide: int, tall: int) -> None:
+def test_a_strip_gets_the_largest_crop_within_the_aspect_ratios(height: int, width: int, wide: int, tall: int) -> None:
     left, top, right, bottom = drawn(RandomResizedCrop((32, 32)), height, width, 200).T
     assert set(right - left) == {wide}
     assert set(bottom - top) == {tall}
@@ -92,7 +92,7 @@ def test_of_a_strip_the_largest_part_of_the_proportions_is_taken(height: int, wi
 def test_small_floats_of_many_channels_are_cropped() -> None:
     crop = RandomResizedCrop((4, 4))
     for index in range(200):
-        shown = crop.view(1, 1, 0, 0, index).of(np.full((1, 1, 5), 0.25, np.float32))
+        shown = crop.view(1, 1, 0, 0, index).extract(np.full((1, 1, 5), 0.25, np.float32))
         np.testing.assert_array_equal(shown, np.full((4, 4, 5), 0.25))
 
 
@@ -104,8 +104,8 @@ def test_small_floats_of_many_channels_are_cropped() -> None:
         ({"ratio": (0, 1)}, "ratio"), ({"ratio": (2, 1)}, "ratio"), ({"ratio": (math.nan, 1)}, "ratio"),
     ],
 )  # fmt: skip
-def test_limits_that_cannot_be_kept_are_refused(options: dict[str, Any], named: str) -> None:
-    with pytest.raises(UsageError, match=f"{named}: got"):
+def test_invalid_limits_are_refused(options: dict[str, Any], named: str) -> None:
+    with refused(named):
         RandomResizedCrop((32, 32), **options)
 
 
@@ -119,5 +119,5 @@ def test_limits_that_cannot_be_kept_are_refused(options: dict[str, Any], named: 
         (1, 5000, (1, 5000)),
     ],
 )
-def test_pictures_are_bounded_by_their_shorter_side(height: int, width: int, shape: tuple[int, int]) -> None:
+def test_images_are_bounded_by_their_shorter_side(height: int, width: int, shape: tuple[int, int]) -> None:
     assert Bounded((100, 150)).view(height, width) == View((0, 0, width, height), shape)

@@ -1,4 +1,4 @@
-"""Data sets of pictures: one by one and in batches, from files and from caches, it is the same."""
+"""The dataset of images: the same items one by one and in batches, from files and from caches."""
 
 import os
 import pickle
@@ -21,6 +21,7 @@ from learnkit.data.image.resize import Method, Resize
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification
 from learnkit.errors import DataError, ImageError, LearnkitWarning, UsageError
+from tests.doubles import refused
 
 KINDS: tuple[Kind, ...] = ("memory", "disk")
 FORMS = ("plain", "crop", "masks", "masks and crop")
@@ -34,12 +35,12 @@ def smooth(height: int, width: int, index: int) -> npt.NDArray[np.uint8]:
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[str]:
-    """Pictures of several sizes, and for each a mask: class 1 where red is above 60."""
+    """Images of several sizes, and for each a mask: class 1 where red is above 60."""
     found = []
     for index in range(N):
-        picture = smooth(60 + 9 * index, 80 - 3 * index, index)
-        Image.fromarray(picture).save(tmp_path / f"{index}.png")
-        Image.fromarray((picture[..., 0] > 60).astype(np.uint8)).save(tmp_path / f"mask-{index}.png")
+        image = smooth(60 + 9 * index, 80 - 3 * index, index)
+        Image.fromarray(image).save(tmp_path / f"{index}.png")
+        Image.fromarray((image[..., 0] > 60).astype(np.uint8)).save(tmp_path / f"mask-{index}.png")
         found.append(str(tmp_path / f"{index}.png"))
     return found
 
@@ -68,18 +69,18 @@ def assert_same(one: ImageDataset, other: ImageDataset) -> None:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that are decoded from now on."""
     seen: list[str] = []
-    stored = Preprocess.stored
+    stored = Preprocess.decode
 
     def counting(self: Preprocess, source: str, *arguments: Any, **named: Any) -> Any:
         seen.append(source)
         return stored(self, source, *arguments, **named)
 
-    monkeypatch.setattr(Preprocess, "stored", counting)
+    monkeypatch.setattr(Preprocess, "decode", counting)
     return seen
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_batch_is_its_items(files: list[str], form: str) -> None:
+def test_a_batch_is_made_of_its_items(files: list[str], form: str) -> None:
     data = dataset(files, form)
     pixels, targets = data.batch([3, 1])
     assert (pixels.dtype, pixels.shape) == (torch.uint8, (2, 3, 16, 16))
@@ -87,10 +88,10 @@ def test_a_batch_is_its_items(files: list[str], form: str) -> None:
     for place, index in enumerate((3, 1)):
         assert torch.equal(pixels[place], data[index][0])
         assert torch.equal(targets[place], data[index][1])
-        assert torch.equal(pixels[place], data.preprocess.item(files[index]))  # as it is predicted
+        assert torch.equal(pixels[place], data.preprocess.item(files[index]))  # as for prediction
 
 
-def test_a_set_without_labels_has_pixels_only(files: list[str]) -> None:
+def test_a_set_without_labels_has_only_pixels(files: list[str]) -> None:
     for task in (None, Classification(("ant", "bee")), Segmentation(["a", "b"])):
         data = ImageDataset(files, None, task, Preprocess(Resize((8, 8)), None))
         assert [len(data[0]), len(data.batch([0, 1]))] == [1, 1]
@@ -123,7 +124,7 @@ def test_from_a_cache_nothing_is_decoded(
 
 
 @pytest.mark.parametrize("form", ["crop", "masks and crop"])
-def test_crops_depend_on_seed_epoch_and_item_alone(files: list[str], form: str) -> None:
+def test_crops_depend_only_on_seed_epoch_and_item(files: list[str], form: str) -> None:
     data = dataset([files[2]] * N, form)
     pixels, targets = data.batch(range(N), seed=1, epoch=1)
     for index in range(N):
@@ -131,13 +132,13 @@ def test_crops_depend_on_seed_epoch_and_item_alone(files: list[str], form: str) 
         assert torch.equal(pixels[index], alone[0])
         assert torch.equal(targets[index], alone_target[0])
     others = [pixels, data.batch(range(N), seed=1, epoch=2)[0], data.batch(range(N), seed=2, epoch=1)[0]]
-    assert len({tuple(picture.flatten().tolist()) for batch in others for picture in batch}) == 3 * N
+    assert len({tuple(image.flatten().tolist()) for batch in others for image in batch}) == 3 * N
 
 
 @pytest.mark.parametrize("form", ["masks", "masks and crop"])
 @pytest.mark.parametrize("method", ["crop", "squish", "pad"])
-def test_masks_stay_with_their_pictures(files: list[str], form: str, method: Method) -> None:
-    """Red runs from 0 to 255 with the rows and the mask says where it is above 60: so it does in what comes out."""
+def test_masks_move_with_their_images(files: list[str], form: str, method: Method) -> None:
+    """Red increases with the rows and the mask is 1 where it is above 60: in the outputs too."""
     data = dataset(files[:1], form, 48, method)
     for epoch in range(5):
         pixels, masks = data.batch([0], seed=0, epoch=epoch)
@@ -146,7 +147,7 @@ def test_masks_stay_with_their_pictures(files: list[str], form: str, method: Met
         assert torch.equal((red > 60)[clear], mask[clear])
 
 
-def test_what_is_decoded_otherwise_has_a_cache_of_its_own(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_items_decoded_differently_have_separate_caches(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     seen = counted(monkeypatch)
     variants = [
         dataset(files), dataset(files, size=17), dataset(files, method="squish"), dataset(files, "crop"),
@@ -160,7 +161,7 @@ def test_what_is_decoded_otherwise_has_a_cache_of_its_own(files: list[str], monk
 
 
 @pytest.mark.parametrize("form", ["plain", "masks"])
-def test_a_changed_file_is_decoded_anew(files: list[str], form: str) -> None:
+def test_a_changed_file_is_decoded_again(files: list[str], form: str) -> None:
     dataset(files, form).keep("disk")
     name = Path(files[0]) if form == "plain" else Path(files[0]).with_name("mask-0.png")
     with Image.open(name) as image:
@@ -174,7 +175,7 @@ def test_a_changed_file_is_decoded_anew(files: list[str], form: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_picture_that_cannot_be_read_is_named_by_class_and_row(files: list[str], kind: Kind) -> None:
+def test_an_image_that_cannot_be_read_is_named_by_class_and_row(files: list[str], kind: Kind) -> None:
     Path(files[3]).write_bytes(Path(files[3]).read_bytes()[:60])
     data = dataset(files)
     data.rows = range(100, 106)
@@ -184,11 +185,11 @@ def test_a_picture_that_cannot_be_read_is_named_by_class_and_row(files: list[str
     assert not [name for name in home().rglob("*") if name.is_file()]
 
 
-def test_a_picture_too_large_for_memory_is_named(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_too_large_for_memory_is_named(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def none_left(*arguments: object, **named: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(Preprocess, "stored", none_left)
+    monkeypatch.setattr(Preprocess, "decode", none_left)
     with pytest.raises(ImageError, match=r"0\.png \(class bee, row 0\) does not fit in memory"):
         dataset(files).batch([0])
 
@@ -204,41 +205,42 @@ def test_without_room_files_are_read_directly(
     assert_same(data, dataset(files))
 
 
-def test_a_reader_is_kept_in_memory_only(tmp_path: Path) -> None:
+def test_a_custom_reader_is_cached_only_in_memory(tmp_path: Path) -> None:
     levels = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1040 + 15
     Image.fromarray(levels).save(tmp_path / "a.png")
     preprocess = Preprocess(Resize((8, 8)), None, 1, reader=full_depth)
     kept, fresh = (ImageDataset([str(tmp_path / "a.png")], None, None, preprocess) for _ in range(2))
-    with pytest.raises(UsageError, match="cannot tell when a reader changes"):
+    with pytest.raises(UsageError, match="cannot notice that a reader changed"):
         kept.keep("disk")
     kept.keep("memory")
     assert torch.equal(kept.batch([0])[0], fresh.batch([0])[0])
     assert kept.batch([0])[0].dtype == torch.float32
 
 
-def test_a_reader_of_several_types_is_refused(tmp_path: Path) -> None:
-    """Floats in a block of bytes would all become 0."""
+def test_a_reader_of_several_dtypes_is_refused(tmp_path: Path) -> None:
+    """Floats written into an array of uint8 would all become 0."""
 
     def read(file: str) -> npt.NDArray[Any]:
         return np.ones((8, 8, 2), np.uint8) if file == "a" else np.full((8, 8, 2), 0.5)
 
     data = ImageDataset(["a", "b"], None, None, Preprocess(Resize((8, 8)), None, 2, reader=read))
     for asked in ([0, 1], [1, 0]):
-        with pytest.raises(DataError, match=r"[ab] is of .*, others of .*one type"):
+        first, second = ("uint8", "float32") if asked == [0, 1] else ("float32", "uint8")
+        with refused(f"dtype of {'ab'[asked[1]]}", DataError, got=second, expected=f"{first}, as of the others"):
             data.batch(asked)
-    with pytest.raises(DataError, match="one type"):
+    with pytest.raises(DataError, match=r"dtypes of item 1: .*one dtype for all files"):
         data.keep("memory")
 
 
 @pytest.mark.parametrize("kind", ["ram", None])
-def test_another_kind_of_cache_is_refused(files: list[str], kind: Any) -> None:
-    with pytest.raises(UsageError, match="cache: got"):
+def test_an_unknown_kind_of_cache_is_refused(files: list[str], kind: Any) -> None:
+    with refused("cache", got=kind):
         dataset(files).keep(kind)
 
 
-def test_a_random_crop_is_of_the_size_and_first(files: list[str]) -> None:
+def test_a_random_crop_has_the_size_of_the_bunch_and_comes_first(files: list[str]) -> None:
     preprocess = Preprocess(Resize((16, 16)), None)
-    with pytest.raises(UsageError, match=r"RandomResizedCrop: got \(8, 8\)"):
+    with refused("RandomResizedCrop", got=(8, 8)):
         ImageDataset(files, None, None, preprocess, item_stage=[RandomResizedCrop((8, 8))])
-    with pytest.raises(UsageError, match="RandomResizedCrop first, and once"):
+    with refused("augment", expected="RandomResizedCrop first, and once"):
         ImageDataset(files, None, None, preprocess, item_stage=[RandomResizedCrop((16, 16))] * 2)

@@ -1,6 +1,7 @@
-"""The item stage: one size, then numbers, always the same, whatever kind of object the picture is."""
+"""Preprocessing: the same size and the same numbers, whatever kind of object the image is."""
 
 import io
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from learnkit.data.image.preprocess import IMAGENET, Normalize, Preprocess
+from learnkit import transforms
+from learnkit.data.image.preprocess import Normalize, Preprocess
 from learnkit.data.image.read import full_depth
 from learnkit.data.image.resize import Resize
-from learnkit.errors import ImageError, UsageError
+from learnkit.errors import ImageError
+from tests.doubles import refused
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision documents them
 
 
 def noise(*shape: int) -> npt.NDArray[np.uint8]:
@@ -35,25 +40,29 @@ def saved(path: Path, pixels: npt.NDArray[Any]) -> str:
     return str(path)
 
 
+def test_imagenet_is_the_mean_and_std_of_pretrained_networks() -> None:
+    assert transforms.IMAGENET == (MEAN, STD)
+
+
 def test_height_comes_before_width() -> None:
     assert Preprocess(Resize((6, 9)), None).item(Image.new("RGB", (20, 20))).shape == (3, 6, 9)
 
 
-def test_normalisation_is_minus_mean_over_std() -> None:
+def test_normalization_is_minus_mean_over_std() -> None:
     normalize = Normalize((0.5, 0.0, 0.25), (0.5, 1.0, 0.25))
     x = torch.full((2, 3, 1, 1), 0.75)
     assert normalize(x)[0].flatten().tolist() == pytest.approx([0.5, 0.75, 2.0])
     assert (x == 0.75).all()
     torch.testing.assert_close(normalize.undo(normalize(x)), x)
-    for mean, std in (((0.5,), (0.0,)), ((0.5,), (0.5, 0.5))):
-        with pytest.raises(UsageError, match="normalize"):
+    for mean, std in (((0.5,), (0.0,)), ((0.5,), (0.5, 0.5)), ((math.nan,), (0.5,)), ((0.5,), (math.inf,))):
+        with refused("normalize", got=(mean, std)):
             Normalize(mean, std)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("method", ["crop", "squish", "pad"])
 def test_every_kind_of_item_gives_the_same_numbers(tmp_path: Path, channels: int, method: Any) -> None:
-    mean, std = (values[:channels] for values in IMAGENET)
+    mean, std = (values[:channels] for values in (MEAN, STD))
     preprocess = Preprocess(Resize((24, 20), method), Normalize(mean, std), channels)
     array = noise(50, 70, 3) if channels == 3 else noise(50, 70)
     image = Image.fromarray(array)
@@ -79,7 +88,7 @@ def test_sixteen_bit_gray_is_the_same_as_a_file_and_as_an_array(tmp_path: Path) 
         assert torch.equal(preprocess.item(tmp_path / "a.png"), preprocess.item(pixels))
 
 
-def test_a_turned_picture_is_the_same_as_a_file_and_opened(tmp_path: Path) -> None:
+def test_a_rotated_image_is_the_same_as_a_file_and_opened(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(noise(10, 16, 3)).save(tmp_path / "a.png", exif=exif)
@@ -106,23 +115,23 @@ def test_bytes_may_be_of_any_format() -> None:
         np.zeros((4, 4), bool), np.zeros((4, 4), np.int64), np.zeros((0, 4), np.uint8), torch.zeros(3, 4, 0),
     ],
 )  # fmt: skip
-def test_arrays_that_are_no_image_are_refused(bad: object) -> None:
-    with pytest.raises(UsageError, match="image array: got"):
+def test_arrays_that_are_not_images_are_refused(bad: object) -> None:
+    with refused("image array"):
         Preprocess(Resize((8, 8)), None).item(bad)
 
 
 @pytest.mark.parametrize("channels", [4, 2, 0, -1, True, 3.0])
-def test_other_numbers_of_channels_are_refused(channels: Any) -> None:
-    with pytest.raises(UsageError, match=f"channels: got {channels}"):
+def test_invalid_numbers_of_channels_are_refused(channels: Any) -> None:
+    with refused("channels", got=channels):
         Preprocess(Resize((8, 8)), None, channels=channels)
     if channels not in (4, 2):
-        with pytest.raises(UsageError, match=f"channels: got {channels}"):
+        with refused("channels", got=channels):
             Preprocess(Resize((8, 8)), None, channels=channels, reader=array_of)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 5])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
-def test_a_reader_gives_any_channels_and_depth(tmp_path: Path, channels: int, dtype: str) -> None:
+def test_a_reader_may_return_any_channels_and_depth(tmp_path: Path, channels: int, dtype: str) -> None:
     levels: npt.NDArray[Any] = noise(8, 8, channels)
     pixels: npt.NDArray[Any] = {
         "uint8": levels, "uint16": levels.astype(np.uint16) * 256 + 7,
@@ -138,7 +147,7 @@ def test_a_reader_gives_any_channels_and_depth(tmp_path: Path, channels: int, dt
         assert torch.equal(preprocess.item(same), item)
 
 
-def test_a_reader_is_resized_like_pictures(tmp_path: Path) -> None:
+def test_arrays_of_a_reader_are_resized_like_images(tmp_path: Path) -> None:
     levels = noise(20, 30, 3)
     item = many(3).item(saved(tmp_path / "a.npy", levels))
     assert torch.equal(item, Preprocess(Resize((8, 8)), None).item(levels))
@@ -146,7 +155,7 @@ def test_a_reader_is_resized_like_pictures(tmp_path: Path) -> None:
     assert (exact - item).abs().max() <= 1
 
 
-def test_sixteen_bits_keep_their_range_all_the_way(tmp_path: Path) -> None:
+def test_sixteen_bits_keep_their_precision(tmp_path: Path) -> None:
     levels = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1040 + 15
     Image.fromarray(levels).save(tmp_path / "a.png")
     preprocess = Preprocess(Resize((8, 8)), None, 1, reader=full_depth)
@@ -155,25 +164,31 @@ def test_sixteen_bits_keep_their_range_all_the_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pixels", "named"),
+    ("pixels", "what", "got"),
     [
-        (np.zeros((8, 8, 3), np.uint8), r"the shape: got \(8, 8, 3\), expected \(H, W, 5\)"),
-        (np.zeros((8, 8), np.uint8), "the shape"), (np.zeros((8, 0, 5), np.uint8), "the shape"),
-        (np.zeros((1, 8, 8, 5), np.uint8), "the shape"), (np.full((8, 8, 5), 1.5), "floats"),
-        (np.full((8, 8, 5), -0.1), "floats"), (np.full((8, 8, 5), np.nan), "floats"),
-        (np.zeros((8, 8, 5), np.int32), "the type: got 'int32'"), (np.zeros((8, 8, 5), bool), "the type: got 'bool'"),
+        (np.zeros((8, 8, 3), np.uint8), "shape", (8, 8, 3)), (np.zeros((8, 8), np.uint8), "shape", (8, 8, 1)),
+        (np.zeros((8, 0, 5), np.uint8), "shape", (8, 0, 5)), (np.zeros((1, 8, 8, 5), np.uint8), "shape", (1, 8, 8, 5)),
+        (np.full((8, 8, 5), 1.5), "range of floats", (1.5, 1.5)),
+        (np.full((8, 8, 5), -0.1), "range of floats", (-0.1, -0.1)),
+        (np.zeros((8, 8, 5), np.int32), "dtype", "int32"), (np.zeros((8, 8, 5), bool), "dtype", "bool"),
     ],
 )  # fmt: skip
-def test_what_a_reader_must_not_return_is_named_with_the_file(
-    tmp_path: Path, pixels: npt.NDArray[Any], named: str
+def test_invalid_arrays_of_a_reader_are_named_with_the_file(
+    tmp_path: Path, pixels: npt.NDArray[Any], what: str, got: object
 ) -> None:
-    with pytest.raises(ImageError, match=rf"wrong\.npy \(row 3\): {named}"):
-        many(5).item(saved(tmp_path / "wrong.npy", pixels), " (row 3)")
-    with pytest.raises(ImageError, match=rf"the given array \(row 3\): {named}"):
+    file = saved(tmp_path / "wrong.npy", pixels)
+    with refused(f"{file} (row 3): {what}", ImageError, got=got):
+        many(5).item(file, " (row 3)")
+    with refused(f"the given array (row 3): {what}", ImageError, got=got):
         many(5).item(pixels, " (row 3)")
 
 
-def test_a_reader_that_fails_is_named_with_the_file(tmp_path: Path) -> None:
+def test_nan_of_a_reader_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"wrong\.npy: range of floats: got \(nan, nan\), expected \[0, 1\]"):
+        many(5).item(saved(tmp_path / "wrong.npy", np.full((8, 8, 5), np.nan)))
+
+
+def test_a_failing_reader_is_named_with_the_file(tmp_path: Path) -> None:
     (tmp_path / "text.npy").write_text("no array")
     (tmp_path / "empty.npy").touch()
     for name in ("text.npy", "empty.npy", "gone.npy"):
@@ -181,13 +196,13 @@ def test_a_reader_that_fails_is_named_with_the_file(tmp_path: Path) -> None:
             many(5).item(str(tmp_path / name), " (row 3)")
 
 
-def test_bare_is_the_same_without_normalisation() -> None:
-    preprocess = Preprocess(Resize((8, 8)), Normalize(*IMAGENET))
-    assert preprocess.bare() == Preprocess(Resize((8, 8)), None)
+def test_without_normalize_keeps_everything_else() -> None:
+    preprocess = Preprocess(Resize((8, 8)), Normalize(MEAN, STD))
+    assert preprocess.without_normalize() == Preprocess(Resize((8, 8)), None)
     assert pickle.loads(pickle.dumps(preprocess)) == preprocess
 
 
-def test_a_given_array_is_not_written_over() -> None:
+def test_a_given_array_is_not_overwritten() -> None:
     array = noise(8, 8, 3)
     item = Preprocess(Resize((8, 8)), None).item(array)
     item.zero_()

@@ -1,4 +1,4 @@
-"""Opening one image: every mode becomes RGB or gray by a rule, and what cannot be read is named."""
+"""Opening one image: conversion of every mode to RGB or gray, and errors that name the file."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from learnkit.data.image import read as images
+from learnkit.data.image import read as module
 from learnkit.data.image.read import full_depth, open_image, open_mask, read_size
 from learnkit.errors import DataError, ImageError
 
@@ -19,7 +19,7 @@ STORED = {  # what a camera writes for UPRIGHT under each EXIF orientation
     3: UPRIGHT[::-1, ::-1],
     4: UPRIGHT[::-1],
     5: UPRIGHT.T,
-    6: np.rot90(UPRIGHT, 1),  # is shown turned clockwise, so it lies turned counterclockwise
+    6: np.rot90(UPRIGHT, 1),  # shown rotated clockwise, so stored rotated counterclockwise
     7: UPRIGHT.T[::-1, ::-1],
     8: np.rot90(UPRIGHT, -1),
 }
@@ -47,14 +47,14 @@ def test_gray_becomes_three_equal_channels_and_back(tmp_path: Path) -> None:
     assert pixel(open_image(path, channels=1)) == 77
 
 
-def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
+def test_transparency_is_blended_with_white(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.png", Image.new("RGBA", (2, 2), (255, 0, 0, 0)))
     half = saved(tmp_path / "b.png", Image.new("RGBA", (2, 2), (0, 0, 0, 128)))
     assert pixel(open_image(path)) == (255, 255, 255)
     assert pixel(open_image(half)) == (127, 127, 127)
 
 
-def test_a_transparent_palette_colour_is_laid_on_white(tmp_path: Path) -> None:
+def test_a_transparent_palette_color_is_blended_with_white(tmp_path: Path) -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 200, 100, 50])
     image.putpixel((1, 0), 1)
@@ -62,7 +62,7 @@ def test_a_transparent_palette_colour_is_laid_on_white(tmp_path: Path) -> None:
     assert (pixel(opened), pixel(opened, 1)) == ((255, 255, 255), (200, 100, 50))
 
 
-def test_sixteen_bits_are_scaled_not_cut_off(tmp_path: Path) -> None:
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
     pixels = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
     opened = open_image(saved(tmp_path / "a.png", Image.fromarray(pixels)))
     assert [pixel(opened, x) for x in range(4)] == [(0, 0, 0), (1, 1, 1), (128, 128, 128), (255, 255, 255)]
@@ -74,35 +74,35 @@ def test_floats_up_to_one_are_scaled(tmp_path: Path) -> None:
     assert [pixel(opened, x) for x in range(3)] == [0, 128, 255]
 
 
-def test_lossy_formats_keep_a_flat_colour(tmp_path: Path) -> None:
+def test_lossy_formats_keep_a_flat_color(tmp_path: Path) -> None:
     for name in ("a.jpg", "a.webp"):
         opened = open_image(saved(tmp_path / name, Image.new("RGB", (16, 16), (200, 100, 50)), quality=95))
         assert np.abs(np.asarray(opened, dtype=int) - (200, 100, 50)).max() <= 3
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.tiff", "a.webp", "a.png"])
-def test_of_several_pictures_the_first_is_taken(tmp_path: Path, name: str) -> None:
-    pages = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "lime")]
+def test_the_first_of_several_frames_is_read(tmp_path: Path, name: str) -> None:
+    pages = [Image.new("RGB", (8, 8), color) for color in ("red", "blue", "lime")]
     options = {"lossless": True} if name == "a.webp" else {}
     path = saved(tmp_path / name, pages[0], save_all=True, append_images=pages[1:], **options)
     assert np.asarray(open_image(path)).tolist() == [[[255, 0, 0]] * 8] * 8
 
 
-def test_gray_with_transparency_is_laid_on_white(tmp_path: Path) -> None:
+def test_gray_with_transparency_is_blended_with_white(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.png", Image.new("LA", (1, 1), (100, 128)))
     by_hand = round((100 * 128 + 255 * 127) / 255)
     assert abs(pixel(open_image(path, channels=1)) - by_hand) <= 1
     assert pixel(open_image(path)) == (pixel(open_image(path, channels=1)),) * 3
 
 
-def test_every_share_of_transparency_mixes_with_white(tmp_path: Path) -> None:
+def test_every_alpha_is_blended_with_white(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 4), dtype=np.uint8)
     opened = np.asarray(open_image(saved(tmp_path / "a.png", Image.fromarray(pixels))))
     share = pixels[..., 3:] / 255
     assert np.abs(opened - (pixels[..., :3] * share + 255 * (1 - share))).max() <= 1
 
 
-def test_half_transparent_palette_colours_mix_with_white(tmp_path: Path) -> None:
+def test_half_transparent_palette_colors_are_blended_with_white(tmp_path: Path) -> None:
     image = Image.new("P", (1, 1))
     image.putpalette([200, 100, 0])
     opened = open_image(saved(tmp_path / "a.png", image, transparency=bytes([51])))  # a fifth
@@ -111,7 +111,7 @@ def test_half_transparent_palette_colours_mix_with_white(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_colour_declared_transparent_is_white(tmp_path: Path, mode: str, channels: int) -> None:
+def test_a_color_declared_transparent_is_white(tmp_path: Path, mode: str, channels: int) -> None:
     image = Image.new(mode, (2, 1), "black")
     image.putpixel((1, 0), 90 if mode == "L" else (90, 90, 90))
     path = saved(tmp_path / "a.png", image, transparency=0 if mode == "L" else (0, 0, 0))
@@ -126,7 +126,7 @@ def test_one_bit_is_black_and_white(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.png", "a.tiff"])
 @pytest.mark.parametrize("levels", [range(256), range(1)])
-def test_sixteen_bits_are_scaled_however_dark_the_picture(tmp_path: Path, name: str, levels: range) -> None:
+def test_sixteen_bits_are_scaled_by_the_full_range(tmp_path: Path, name: str, levels: range) -> None:
     image = Image.fromarray(np.array([[257 * level for level in levels], [100] * len(levels)], dtype=np.uint16))
     opened = np.asarray(open_image(saved(tmp_path / name, image), channels=1))
     assert opened.tolist() == [list(levels), [0] * len(levels)]
@@ -137,7 +137,7 @@ def test_floats_above_one_are_levels(tmp_path: Path) -> None:
     assert np.asarray(open_image(path, channels=1)).tolist() == [[0, 77, 255]]
 
 
-def test_inks_become_light(tmp_path: Path) -> None:
+def test_cmyk_pixels_become_rgb(tmp_path: Path) -> None:
     image = Image.new("CMYK", (2, 1), (0, 255, 255, 0))  # no cyan: red
     image.putpixel((1, 0), (0, 0, 0, 255))
     assert np.asarray(open_image(saved(tmp_path / "a.tiff", image))).tolist() == [[[255, 0, 0], [0, 0, 0]]]
@@ -158,7 +158,7 @@ def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("name", ["a.png", "a.tiff", "a.webp"])
-def test_images_and_masks_are_turned_upright(tmp_path: Path, name: str, orientation: int) -> None:
+def test_images_and_masks_are_rotated_upright(tmp_path: Path, name: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = Image.fromarray(np.ascontiguousarray(STORED[orientation]))
@@ -169,7 +169,7 @@ def test_images_and_masks_are_turned_upright(tmp_path: Path, name: str, orientat
     assert read_size(path) == (3, 5)
 
 
-def test_a_jpeg_is_turned_upright(tmp_path: Path) -> None:
+def test_a_jpeg_is_rotated_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     path = saved(tmp_path / "a.jpg", Image.new("RGB", (32, 16)), exif=exif)
@@ -178,7 +178,7 @@ def test_a_jpeg_is_turned_upright(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"<html></html>", b"\x89PNG\r\n\x1a\n1234"])
-def test_what_is_no_image_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_an_image_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.jpg"
     path.write_bytes(content)
     with pytest.raises(ImageError, match=r"bad\.jpg \(class ant, item 17\) cannot be read") as caught:
@@ -198,7 +198,7 @@ def test_a_truncated_image_is_named(tmp_path: Path, name: str) -> None:
 
 def test_a_folder_a_pipe_and_links_to_nothing_are_named(tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
-    os.mkfifo(tmp_path / "pipe.png")  # a read would wait for a writer
+    os.mkfifo(tmp_path / "pipe.png")  # reading it would block
     (tmp_path / "round.png").symlink_to(tmp_path / "round.png")
     (tmp_path / "dangling.png").symlink_to(tmp_path / "gone.png")
     for name, why in [
@@ -210,17 +210,17 @@ def test_a_folder_a_pipe_and_links_to_nothing_are_named(tmp_path: Path) -> None:
                 read(tmp_path / f"{name}.png")
 
 
-def test_a_link_to_a_picture_is_read(tmp_path: Path) -> None:
+def test_a_link_to_an_image_is_read(tmp_path: Path) -> None:
     saved(tmp_path / "a.png", Image.new("RGB", (2, 2), "red"))
     (tmp_path / "b.png").symlink_to("a.png")
     assert pixel(open_image(tmp_path / "b.png")) == (255, 0, 0)
 
 
-def test_the_limit_is_looked_at_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_is_checked_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[object] = []
     path = saved(tmp_path / "a.png", Image.new("L", (11, 10)))
     monkeypatch.setattr(ImageFile.ImageFile, "load", decoded.append)
-    monkeypatch.setattr(images, "MAX_PIXELS", 109)
+    monkeypatch.setattr(module, "MAX_PIXELS", 109)
     for read in (open_image, open_mask, read_size, full_depth):
         with pytest.raises(ImageError, match=r"a\.png is too large \(11 x 10 pixels\)"):
             read(path)
@@ -233,7 +233,7 @@ def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
         open_image(path)
 
 
-def test_formats_that_need_another_program_are_not_read(tmp_path: Path) -> None:
+def test_formats_that_run_another_program_are_not_read(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.new("RGB", (4, 4)).save(path, format="EPS")
     with pytest.raises(ImageError, match=r"a\.jpg"):
@@ -245,7 +245,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         open_image(tmp_path / "gone.png")
 
 
-def test_of_a_mask_the_numbers_are_kept(tmp_path: Path) -> None:
+def test_the_numbers_of_a_mask_are_kept(tmp_path: Path) -> None:
     numbers = np.array([[0, 1], [2, 255]], dtype=np.uint8)
     palette = Image.fromarray(numbers)
     palette.putpalette([9, 8, 7, 6, 5, 4, *range(250), *range(250), *range(250), *range(12)])
@@ -260,17 +260,17 @@ def test_of_a_mask_the_numbers_are_kept(tmp_path: Path) -> None:
     np.testing.assert_array_equal(open_mask(saved(tmp_path / "wide.png", Image.fromarray(wide))), wide)
     bits = np.array([[True, False]])
     assert open_mask(saved(tmp_path / "bits.png", Image.fromarray(bits))).tolist() == [[1, 0]]
-    seen = open_mask(tmp_path / "palette.png", colours=True)
+    seen = open_mask(tmp_path / "palette.png", colors=True)
     assert seen[0].tolist() == [[9, 8, 7], [6, 5, 4]]
 
 
-def test_a_mask_in_colours_is_refused_where_numbers_are_expected(tmp_path: Path) -> None:
+def test_a_mask_in_colors_is_refused_where_numbers_are_expected(tmp_path: Path) -> None:
     path = saved(tmp_path / "m.png", Image.new("RGB", (2, 2), (1, 2, 3)))
-    with pytest.raises(ImageError, match=r"m\.png \(row 3\) is in colours \(RGB\)"):
+    with pytest.raises(ImageError, match=r"m\.png \(row 3\) is in colors \(RGB\)"):
         open_mask(path, where=" (row 3)")
 
 
-def test_full_depth_loses_no_bit(tmp_path: Path) -> None:
+def test_full_depth_keeps_every_bit(tmp_path: Path) -> None:
     levels = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     read = full_depth(saved(tmp_path / "a.png", Image.fromarray(levels)))
     assert read.shape == (256, 256, 1)
@@ -281,7 +281,7 @@ def test_full_depth_loses_no_bit(tmp_path: Path) -> None:
     assert full_depth(saved(tmp_path / "b.png", Image.new("L", (1, 1), 51))).item() == np.float32(0.2)
 
 
-def test_full_depth_refuses_floats_that_are_no_shares(tmp_path: Path) -> None:
+def test_full_depth_refuses_floats_outside_of_0_to_1(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.tiff", Image.fromarray(np.array([[0, 1.5]], dtype=np.float32)))
     with pytest.raises(ImageError, match=r"a\.tiff: values from 0 to 1\.5: expected in \[0, 1\]"):
         full_depth(path)

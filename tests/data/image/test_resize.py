@@ -1,4 +1,4 @@
-"""Pictures at one size: the same as Pillow's own functions give, for every kind of array, and alike for masks."""
+"""Resizing: the same as Pillow's own functions, for every kind of array, and consistent for masks."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from learnkit.data.image.crops import RandomResizedCrop
 from learnkit.data.image.resize import Method, Resize, View, shape_of
-from learnkit.errors import UsageError
+from tests.doubles import refused
 
 BILINEAR = Image.Resampling.BILINEAR
 METHODS: tuple[Method, ...] = ("crop", "squish", "pad")
@@ -21,8 +21,8 @@ def noise(*shape: int) -> npt.NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def resized(picture: Any, size: tuple[int, int], method: Method, **options: Any) -> npt.NDArray[Any]:
-    return Resize(size, method).view(*shape_of(picture)).of(picture, **options)
+def resized(image: Any, size: tuple[int, int], method: Method, **options: Any) -> npt.NDArray[Any]:
+    return Resize(size, method).view(*shape_of(image)).extract(image, **options)
 
 
 def by_pillow(image: Image.Image, size: tuple[int, int], method: Method) -> npt.NDArray[Any]:
@@ -37,7 +37,7 @@ def by_pillow(image: Image.Image, size: tuple[int, int], method: Method) -> npt.
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_pictures_are_what_pillow_makes_of_them(shape: tuple[int, int], size: tuple[int, int], method: Method) -> None:
+def test_images_are_resized_as_by_pillow(shape: tuple[int, int], size: tuple[int, int], method: Method) -> None:
     pixels = noise(*shape, 3)
     image = Image.fromarray(pixels)
     ours, theirs = resized(image, size, method).astype(int), by_pillow(image, size, method).astype(int)
@@ -49,13 +49,13 @@ def test_pictures_are_what_pillow_makes_of_them(shape: tuple[int, int], size: tu
 
 
 def pixel_shifts(size: tuple[int, int], shape: tuple[int, int], method: Method) -> list[tuple[int, int]]:
-    """Borders of an odd sum cannot be even: which side gets the pixel more is free."""
+    """An odd sum of borders cannot be split evenly: either side may get the additional pixel."""
     part = Resize(size, method).view(*shape).shape
     rows, columns = (range(-1, 2) if (side - inner) % 2 else (0,) for side, inner in zip(size, part, strict=True))
     return [(row, column) for row in rows for column in columns]
 
 
-def test_crop_keeps_the_centre() -> None:
+def test_crop_keeps_the_center() -> None:
     image = Image.new("RGB", (30, 10), "red")
     image.paste((0, 255, 0), (10, 0, 20, 10))
     assert (resized(image, (10, 10), "crop") == [0, 255, 0]).all()
@@ -83,7 +83,7 @@ def test_extreme_shapes_get_the_size(size: tuple[int, int], method: Method, chan
     assert resized(np.zeros((*size, channels), np.uint8), (16, 17), method).shape == (16, 17, channels)
 
 
-def test_a_crop_never_leaves_the_picture() -> None:
+def test_a_crop_never_leaves_the_image() -> None:
     """187 * (3 / 187) is above 3 in floating point; of many such pairs every box stays inside."""
     assert 187 * (3 / 187) > 3
     resized(noise(3, 10), (187, 187), "crop")
@@ -95,7 +95,7 @@ def test_a_crop_never_leaves_the_picture() -> None:
             assert bottom <= height
 
 
-def test_a_picture_of_the_size_is_left_as_it_is() -> None:
+def test_an_image_of_the_right_size_is_unchanged() -> None:
     pixels = noise(12, 16, 3)
     for method in METHODS:
         np.testing.assert_array_equal(resized(pixels, (12, 16), method), pixels)
@@ -103,7 +103,7 @@ def test_a_picture_of_the_size_is_left_as_it_is() -> None:
 
 @pytest.mark.parametrize("method", ["stretch", "", None])
 def test_an_unknown_method_is_refused(method: Any) -> None:
-    with pytest.raises(UsageError, match=r"resize: got .*, expected 'crop', 'squish' or 'pad'"):
+    with refused("resize", got=method, expected="'crop', 'squish' or 'pad'"):
         Resize((8, 8), method)
 
 
@@ -114,10 +114,10 @@ def test_an_unknown_method_is_refused(method: Any) -> None:
     View((5, 7, 45, 37), (16, 24)), View((0, 0, 50, 40), (80, 60)), View((2.5, 0.25, 9.75, 11.5), (12, 12)),
     View((0, 0, 50, 40), (20, 25), (2, 3), (26, 31)),
 ])  # fmt: skip
-def test_every_channel_is_what_pillow_makes_of_it_alone(view: View, dtype: Any, channels: int, nearest: bool) -> None:
+def test_every_channel_is_resized_as_by_pillow_alone(view: View, dtype: Any, channels: int, nearest: bool) -> None:
     levels = noise(40, 50, channels)
     pixels = levels if dtype == np.uint8 else levels.astype(np.float32) / 255
-    ours = view.of(pixels, nearest=nearest)
+    ours = view.extract(pixels, nearest=nearest)
     assert ours.dtype == dtype
     assert ours.shape == (*(view.size or view.shape), channels)
     how = Image.Resampling.NEAREST if nearest else BILINEAR
@@ -130,7 +130,7 @@ def test_every_channel_is_what_pillow_makes_of_it_alone(view: View, dtype: Any, 
 
 
 def ramp(axis: int) -> npt.NDArray[np.uint8]:
-    """(50, 60), four levels more from each row or column to the next."""
+    """(50, 60), increasing by four levels per row or column."""
     return np.asarray(np.indices((50, 60))[axis] * 4, dtype=np.uint8)
 
 
@@ -143,43 +143,43 @@ def views() -> list[View]:
 
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("kind", ["image", "five", "float"])
-def test_a_picture_and_its_mask_show_the_same(kind: str, axis: int) -> None:
+def test_an_image_and_its_mask_show_the_same_content(kind: str, axis: int) -> None:
     mask = ramp(axis)
-    picture: Any = {
+    image: Any = {
         "image": Image.fromarray(mask), "five": np.repeat(mask[..., None], 5, axis=2),
         "float": mask[..., None].astype(np.float32) / 255,
     }[kind]  # fmt: skip
     for view in views():
-        shown = view.of(picture).astype(float) * (255 if kind == "float" else 1)
+        shown = view.extract(image).astype(float) * (255 if kind == "float" else 1)
         shown = shown if shown.ndim == 2 else shown[..., -1]
-        apart = shown - view.of(mask, nearest=True)
-        assert abs(apart.mean()) <= 2.01  # half a pixel, where the nearest is either; a shift by one would be 4
+        apart = shown - view.extract(mask, nearest=True)
+        assert abs(apart.mean()) <= 2.01  # half a pixel, where either neighbor is nearest; a shift by one would be 4
         assert np.abs(apart).max() <= 5
 
 
-def test_of_a_mask_no_value_is_made_up() -> None:
+def test_no_new_values_of_a_mask_are_created() -> None:
     mask = np.where(noise(50, 60) > 127, 200, 3).astype(np.uint8)
     for view in views():
-        assert set(np.unique(view.of(mask, nearest=True, fill=3))) == {3, 200}
+        assert set(np.unique(view.extract(mask, nearest=True, fill=3))) == {3, 200}
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_values_between_pixels_are_those_of_pillow(interpolation: Any) -> None:
+def test_interpolated_values_are_those_of_pillow(interpolation: Any) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     expected = Image.fromarray(pixels).resize((12, 9), Image.Resampling[interpolation.upper()])
     view = Resize((9, 12), "squish", interpolation).view(20, 30)
-    assert np.array_equal(view.of(pixels), np.asarray(expected))
-    assert np.array_equal(view.of(Image.fromarray(pixels)), np.asarray(expected))
+    assert np.array_equal(view.extract(pixels), np.asarray(expected))
+    assert np.array_equal(view.extract(Image.fromarray(pixels)), np.asarray(expected))
 
 
 def test_floats_do_not_overshoot() -> None:
     steps = np.zeros((8, 8, 2), np.float32)
     steps[:, 4:] = 1
-    resized = Resize((31, 31), "squish", "bicubic").view(8, 8).of(steps)
+    resized = Resize((31, 31), "squish", "bicubic").view(8, 8).extract(steps)
     assert resized.min() >= 0
     assert resized.max() <= 1
 
 
-def test_an_interpolation_that_is_none_is_refused() -> None:
-    with pytest.raises(UsageError, match="interpolation: got 'lanczos'"):
+def test_an_unknown_interpolation_is_refused() -> None:
+    with refused("interpolation", got="lanczos", expected="'bilinear' or 'bicubic'"):
         Resize((8, 8), "crop", "lanczos")  # type: ignore[arg-type]

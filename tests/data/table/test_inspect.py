@@ -143,7 +143,7 @@ def test_at_most_200_masks_are_looked_at(monkeypatch: pytest.MonkeyPatch, n: int
         seen.append(source)
         return (source,)
 
-    monkeypatch.setattr(Preprocess, "stored", stored)
+    monkeypatch.setattr(Preprocess, "decode", stored)
     monkeypatch.setattr(inspection, "usable_cpus", lambda: 1)
     samples = pd.DataFrame({"input": [str(i) for i in range(n)], "target": ["m"] * n, "split": "train"})
     check_masks(samples, PREPROCESS, TASK)

@@ -85,7 +85,7 @@ def test_pixels_in_the_probabilities_of_the_model_out(learn: Learner, exported: 
     dls = learn.dls
     assert isinstance(dls, ImageDataBunch)
     files = dls.samples.query("split == 'valid'")["input"].tolist()
-    pixels = np.stack([dls.preprocess.stored(file)[0] for file in files])
+    pixels = np.stack([dls.preprocess.decode(file)[0] for file in files])
     assert pixels.shape == (N_IMAGES, SIZE, SIZE, 3)
     found = outputs(exported, pixels)
     preds, _ = learn.get_preds(activ=lambda raw: (raw / 2).softmax(1))

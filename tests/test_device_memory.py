@@ -1,0 +1,66 @@
+"""Memory of a device: on the CPU nothing is tracked, and errors of running out are recognized."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from learnkit.device_memory import empty_cache, is_out_of_memory, peak_memory, reset_peak_memory
+
+CPU, ACCELERATOR = torch.device("cpu"), torch.device("cuda", 1)
+
+
+def module_of(monkeypatch: pytest.MonkeyPatch, **functions: Any) -> None:
+    """Let an accelerator's module of torch have these functions only."""
+    monkeypatch.setattr(torch, "get_device_module", lambda device: SimpleNamespace(**functions))
+
+
+def test_the_cpu_does_not_track_its_memory() -> None:
+    assert peak_memory(CPU) is None
+    reset_peak_memory(CPU)
+    empty_cache(CPU)
+
+
+def test_an_accelerator_is_asked_about_its_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+    module_of(
+        monkeypatch,
+        max_memory_allocated=lambda device: 1000 + device.index,
+        reset_peak_memory_stats=calls.append,
+        empty_cache=lambda: calls.append("emptied"),
+    )
+    assert peak_memory(ACCELERATOR) == 1001
+    reset_peak_memory(ACCELERATOR)
+    empty_cache(ACCELERATOR)
+    assert calls == [ACCELERATOR, "emptied"]
+
+
+def test_an_accelerator_that_does_not_track_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    module_of(monkeypatch)
+    assert peak_memory(ACCELERATOR) is None
+    reset_peak_memory(ACCELERATOR)
+    empty_cache(ACCELERATOR)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+    ],
+)
+def test_running_out_of_memory_is_recognized(error: BaseException) -> None:
+    assert is_out_of_memory(error)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shape"), ValueError("can't allocate memory"), KeyboardInterrupt()])
+def test_other_errors_are_not_taken_for_it(error: BaseException) -> None:
+    assert not is_out_of_memory(error)
+
+
+def test_an_allocation_too_large_for_the_machine_is_recognized() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
