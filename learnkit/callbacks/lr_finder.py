@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from learnkit.callbacks.smoothing import Smoothed
+from learnkit.callbacks.recorder import LRCurve, Smoothed, Suggestions
 from learnkit.errors import StopFit, UsageError
 from learnkit.optim.groups import is_positive
 from learnkit.optim.optimizers import set_learning_rates
@@ -16,27 +15,9 @@ from learnkit.optim.schedules import exponential
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
 
-__all__ = ["LRCurve", "LRFinder", "Suggestions", "suggest"]
+__all__ = ["LRFinder", "Suggestions", "suggest"]
 
 DIVERGED = 4.0  # a smoothed loss this many times the best ends the run
-
-
-class Suggestions(NamedTuple):
-    """Four readings of one curve; `valley` is the one to try first."""
-
-    valley: float
-    steep: float
-    minimum: float
-    slide: float
-
-
-@dataclass(frozen=True)
-class LRCurve:
-    """What a finder run saw: rates and smoothed losses of equal length, and the suggestions read off them."""
-
-    lrs: tuple[float, ...]
-    losses: tuple[float, ...]
-    suggestions: Suggestions
 
 
 class LRFinder(Callback):

@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from learnkit.callbacks.lr_finder import LRCurve
-from learnkit.callbacks.smoothing import Smoothed
 from learnkit.errors import UsageError
 from learnkit.optim.optimizers import momentum_of
 from learnkit.training.callback import Callback, Order
@@ -18,9 +17,55 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["Recorder"]
+__all__ = ["LRCurve", "Recorder", "Smoothed", "Suggestions"]
 
 PER_BATCH = ("losses", "smooth_losses", "lrs", "moms")
+
+
+class Smoothed:
+    """An exponential moving average with bias correction (Kingma, Ba: Adam, 2015, section 3).
+
+    >>> smoothed = Smoothed(0.98)
+    >>> [round(smoothed.add(loss), 5) for loss in (1.0, 2.0, 3.0)]
+    [1.0, 1.50505, 2.01347]
+    """
+
+    def __init__(self, beta: float = 0.98) -> None:
+        self.beta = beta
+        self.value = float("nan")
+        self._mean = 0.0
+        self._weight = 1.0
+
+    def add(self, value: float) -> float:
+        """Add one more value and return the average so far."""
+        self._mean = self.beta * self._mean + (1 - self.beta) * value
+        self._weight *= self.beta
+        self.value = self._mean / (1 - self._weight)
+        return self.value
+
+    def state_dict(self) -> dict[str, float]:
+        return {"value": self.value, "mean": self._mean, "weight": self._weight}
+
+    def load_state_dict(self, saved: dict[str, float]) -> None:
+        self.value, self._mean, self._weight = saved["value"], saved["mean"], saved["weight"]
+
+
+class Suggestions(NamedTuple):
+    """Four readings of one curve; `valley` is the one to try first."""
+
+    valley: float
+    steep: float
+    minimum: float
+    slide: float
+
+
+@dataclass(frozen=True)
+class LRCurve:
+    """What a run of `lr_find` saw: rates and smoothed losses of equal length, and the suggestions read off them."""
+
+    lrs: tuple[float, ...]
+    losses: tuple[float, ...]
+    suggestions: Suggestions
 
 
 class Recorder(Callback):
