@@ -15,7 +15,7 @@ __all__ = ["GradientAccumulation", "MicroBatches"]
 
 
 class GradientAccumulation(Callback):
-    """Step only when gradients of `n_acc` items are gathered; at the end of an epoch, with those there are.
+    """Step only when gradients of `n_items` items are gathered; at the end of an epoch, with those there are.
 
     The gradient is the mean over the items gathered, so a step equals that of one large batch, also for a short last
     group and batches of different sizes. It does not where items depend on each other or weigh differently in the
@@ -25,15 +25,14 @@ class GradientAccumulation(Callback):
     Schedules advance and gradients are clipped once a step. `lr_find` measures single batches.
 
     Args:
-        n_acc: items (not batches) a step is made of; at least one batch is.
+        n_items: items (not batches) per step; a step takes whole batches, at least one.
     """
 
-    def __init__(self, n_acc: int = 32) -> None:
-        check_int("n_acc", n_acc, 1, expected="a number of items, 1 or more")
-        self.n_acc = n_acc
+    def __init__(self, n_items: int = 32) -> None:
+        self.n_items = check_int("n_items", n_items, 1)
 
     def before_fit(self, state: TrainState) -> None:
-        state.compute.accumulate = self.n_acc
+        state.compute.accumulate = self.n_items
 
 
 class MicroBatches(Callback):

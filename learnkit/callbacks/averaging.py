@@ -10,9 +10,8 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from learnkit.checks import check_int
+from learnkit.checks import check_int, check_number
 from learnkit.device import to_device
-from learnkit.errors import UsageError
 from learnkit.modes import preserve_modes
 from learnkit.optim.groups import spread_rates
 from learnkit.optim.optimizers import set_learning_rates
@@ -153,16 +152,13 @@ class EMA(_Averaging):
 
     Args:
         decay: about 1 / (1 - decay) updates count; a fit should have several times as many.
-        every: update after every so many optimizer steps.
+        every_steps: optimizer steps between two updates.
     """
 
-    def __init__(self, decay: float = 0.999, every: int = 1) -> None:
-        if isinstance(decay, bool) or not isinstance(decay, int | float) or not 0 <= decay < 1:
-            raise UsageError("decay", got=decay, expected="a number in [0, 1)")
-        check_int("every", every, 1, expected="a number of steps, 1 or more")
+    def __init__(self, decay: float = 0.999, every_steps: int = 1) -> None:
         super().__init__()
-        self.decay = decay
-        self.every = every
+        self.decay = check_number("decay", decay, "[0, 1)")
+        self.every_steps = check_int("every_steps", every_steps, 1)
         self._seen = 0  # optimizer steps
 
     def before_epoch(self, state: TrainState) -> None:
@@ -172,7 +168,7 @@ class EMA(_Averaging):
     def after_step(self, state: TrainState) -> None:
         taken = state.step != self._seen  # an overflow in float16 leaves the step out
         self._seen = state.step
-        if taken and state.step % self.every == 0:
+        if taken and state.step % self.every_steps == 0:
             self._update(state)
 
     def _new_average(self, model: nn.Module) -> AveragedModel:
@@ -197,8 +193,7 @@ class SWA(_Averaging):
     """
 
     def __init__(self, start: float = 0.75, lr: LearningRate | None = None) -> None:
-        if isinstance(start, bool) or not isinstance(start, int | float) or not 0 <= start < 1:
-            raise UsageError("start", got=start, expected="a share of the fit, in [0, 1)")
+        check_number("start", start, "[0, 1)", expected="a fraction of the fit, in [0, 1)")
         if lr is not None and not isinstance(lr, list | tuple):
             spread_rates(lr, 1)  # refuses nan and the like here, where it was written
         super().__init__()

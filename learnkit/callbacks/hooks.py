@@ -114,16 +114,14 @@ class ActivationStats(Hooks):
 
     Args:
         modules: modules of the model, or their names; None for all that have parameters of their own.
-        every: look at batches 0, every, 2 * every, ... of the fit.
+        every_batches: 10 for batches 0, 10, 20, ... of the fit.
         n_bins: of the histogram.
     """
 
-    def __init__(self, modules: Iterable[nn.Module | str] | None = None, every: int = 1, n_bins: int = 40) -> None:
+    def __init__(self, modules: Iterable[nn.Module | str] | None = None, every_batches: int = 1, n_bins: int = 40) -> None:
         super().__init__(modules)
-        for name, value in (("every", every), ("n_bins", n_bins)):
-            check_int(name, value, 1)
-        self.every = every
-        self.n_bins = n_bins
+        self.every_batches = check_int("every_batches", every_batches, 1)
+        self.n_bins = check_int("n_bins", n_bins, 1)
         self._forget()
 
     def _forget(self) -> None:
@@ -138,7 +136,7 @@ class ActivationStats(Hooks):
 
     def before_batch(self, state: TrainState) -> None:
         self.values = {}
-        self._looks = self._begun % self.every == 0
+        self._looks = self._begun % self.every_batches == 0
         self._begun += 1
 
     def _see(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:

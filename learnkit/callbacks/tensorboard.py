@@ -31,7 +31,7 @@ class TensorBoard(Callback):
     Args:
         log_dir: holds the runs.
         name: of this run; None for fit-000, fit-001, ...: the next that is not there.
-        every: batches between two points of the loss and the rates.
+        every_batches: batches between two points of the loss and the rates.
         graph: write the model's graph, as one batch goes through it.
         images: how many pictures of each epoch's first batch to write, as the model sees them.
         histograms: write the values of every parameter after each epoch.
@@ -43,16 +43,17 @@ class TensorBoard(Callback):
         self,
         log_dir: PathLike = "logs",
         name: str | None = None,
-        every: int = 25,
+        every_batches: int = 25,
         *,
         graph: bool = True,
         images: int = 0,
         histograms: bool = False,
     ) -> None:
-        check_int("every", every, 1, expected="a number of batches, 1 or more")
         self.log_dir = Path(log_dir)
         self.name = None if name is None else check_name(name)
-        self.every, self.graph, self.images, self.histograms = every, graph, images, histograms
+        self.every_batches = check_int("every_batches", every_batches, 1)
+        self.graph, self.histograms = graph, histograms
+        self.images = check_int("images", images, 0)
         self.folder: Path | None = None  # of the last run
         self._writer: SummaryWriter | None = None
         self._n_batches = 0
@@ -76,7 +77,7 @@ class TensorBoard(Callback):
 
     def after_batch(self, state: TrainState) -> None:
         self._n_batches += 1
-        if self._n_batches % self.every and self._n_batches > 1:
+        if self._n_batches % self.every_batches and self._n_batches > 1:
             return
         self._open.add_scalar("batch/loss", state.loss.item(), self._n_batches)
         rates = [group["lr"] for group in state.optimizer.param_groups]

@@ -84,8 +84,8 @@ def _fail(state: Any, error: type[BaseException]) -> None:
 
 
 @pytest.mark.parametrize("norm", [False, True])
-@pytest.mark.parametrize("every", [1, 3])
-def test_ema_equals_torchs_averaged_model(norm: bool, every: int, blobs: tuple[Tensor, ...]) -> None:
+@pytest.mark.parametrize("every_steps", [1, 3])
+def test_ema_equals_torchs_averaged_model(norm: bool, every_steps: int, blobs: tuple[Tensor, ...]) -> None:
     learn, model = learner(blobs, norm=norm), network(norm=norm)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.7), use_buffers=True)
     losses: list[float] = []
@@ -93,10 +93,10 @@ def test_ema_equals_torchs_averaged_model(norm: bool, every: int, blobs: tuple[T
         model,
         learn.dls,
         3,
-        after_step=lambda step: None if step % every else average.update_parameters(model),
+        after_step=lambda step: None if step % every_steps else average.update_parameters(model),
         after_epoch=lambda epoch: losses.append(valid_loss(copy.deepcopy(average), blobs)),
     )
-    learn.fit(3, LR, callbacks=EMA(0.7, every))
+    learn.fit(3, LR, callbacks=EMA(0.7, every_steps))
     assert_same(learn.model, average.module)
     assert learn.history["valid_loss"].tolist() == pytest.approx(losses, abs=1e-7)
 

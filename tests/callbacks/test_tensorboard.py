@@ -29,7 +29,7 @@ def read(folder: Path) -> Any:
 
 def test_losses_rates_and_rows_are_those_of_the_fit(blobs: tuple[Tensor, ...]) -> None:
     learn = learner(blobs)
-    board = TensorBoard("logs", "run", every=2)
+    board = TensorBoard("logs", "run", every_batches=2)
     learn.fit_one_cycle(3, 1e-2, callbacks=board)
     assert board.folder == Path("logs/run")
     events = read(board.folder)
@@ -121,8 +121,8 @@ def test_a_resumed_fit_shows_each_point_once(blobs: tuple[Tensor, ...]) -> None:
     for each in (learn, again):
         each.fit(2, 1e-2)  # the epochs of the next fit begin at 2, its batches at 1
     with pytest.raises(ZeroDivisionError):
-        learn.fit(4, 1e-2, callbacks=[TensorBoard("logs", every=1, graph=False), CrashAfter()], checkpoint_every=3)
-    board = TensorBoard("logs", every=1, graph=False)
+        learn.fit(4, 1e-2, callbacks=[TensorBoard("logs", every_batches=1, graph=False), CrashAfter()], checkpoint_every=3)
+    board = TensorBoard("logs", every_batches=1, graph=False)
     again.fit(4, 1e-2, callbacks=board, resume="auto")
     assert board.folder == Path("logs/fit-000")
     events = read(board.folder)
