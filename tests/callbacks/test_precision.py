@@ -1,4 +1,4 @@
-"""MixedPrecision and GradientClipping in a fit; their numbers are compared with plain PyTorch in tests/test_reference.py."""
+"""MixedPrecision and GradientClipping in a fit; tests/test_reference.py compares their results with plain PyTorch."""
 
 from typing import Any
 

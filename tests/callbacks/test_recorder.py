@@ -86,7 +86,9 @@ def test_a_plot_without_a_record_names_what_to_run(plot: str, blobs: tuple[Tenso
 
 def test_the_first_batches_of_a_smoothed_loss_are_unbiased() -> None:
     smoothed = Smoothed(0.5)
-    assert [smoothed.add(loss) for loss in (4.0, 1.0, 1.0)] == pytest.approx([4, (2 + 4 * 1) / 3 - 0, (4 + 2 + 4) / 7])
+    assert [smoothed.add(loss) for loss in (4.0, 1.0, 1.0)] == pytest.approx(
+        [4, (4 + 2 * 1) / 3, (4 + 2 * 1 + 4 * 1) / 7]
+    )
     again = Smoothed(0.5)
     again.load_state_dict(smoothed.state_dict())
     assert (again.value, again.add(3.0)) == (smoothed.value, smoothed.add(3.0))
