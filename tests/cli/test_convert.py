@@ -3,13 +3,10 @@
 Few tests start a process, which takes seconds; what it does is mostly tested in test_unpickle.py, by calling it.
 """
 
-import io
 import json
 import os
 import pickle
 import sys
-import tarfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,47 +14,15 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from learnkit.cli import convert, unpickle
+from learnkit.cli import convert
 from learnkit.cli.main import main
-from learnkit.cli.state_dicts import weights_in
-from learnkit.errors import DataError
 from learnkit.safe_load import read_weights
+from tests.cli.carriers import CARRIERS, carry, equal
+from tests.doubles import Bomb
 
 Convert = Callable[..., tuple[int, str, str]]
-CARRIERS = ["pickle", "old pickle", "torch zip", "torch legacy", "torch tar", "pt2"]
-
-
-class Bomb:
-    """Makes a folder `ran` where it is unpickled."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.mkdir, (str(self.marker),)
-
-
-class Net(nn.Module):
-    """A custom model with tied weights, a buffer, and every memory layout of a tensor."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Linear(4, 4, bias=False)
-        self.second = nn.Linear(4, 4, bias=False)
-        self.second.weight = self.first.weight
-        self.short = nn.Parameter(torch.randn(3, 2).bfloat16().T)
-        self.register_buffer("n", torch.tensor(7))
-        self.register_buffer("mask", torch.tensor([True, False]))
-
-
-class ALearner:
-    """Like fastai's: pickled as a whole, with its model in `.model`."""
-
-    def __init__(self) -> None:
-        self.model = Net()
-        self.dls = object()
 
 
 @pytest.fixture
@@ -75,33 +40,6 @@ def convert_file(capsys: pytest.CaptureFixture[str]) -> Convert:
 @pytest.fixture
 def state() -> dict[str, Tensor]:
     return {"fc.weight": torch.arange(12.0).view(3, 4), "fc.bias": torch.tensor([1.0, -2.0, 3.5])}
-
-
-def equal(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
-    return left.keys() == right.keys() and all(
-        left[name].dtype == right[name].dtype and torch.equal(left[name], right[name]) for name in left
-    )
-
-
-def carry(kind: str, file: Path, content: object) -> None:
-    """Write what unpickles to `content`, in a format that runs code when it is opened."""
-    buffer = io.BytesIO()
-    torch.save(content, buffer, _use_new_zipfile_serialization=kind in ("torch zip", "pt2"))
-    if kind == "pickle":
-        file.write_bytes(pickle.dumps(content))
-    elif kind == "old pickle":
-        file.write_bytes(pickle.dumps(content, 0))
-    elif kind == "torch tar":
-        with tarfile.open(file, "w") as archive:
-            member = tarfile.TarInfo("pickle")
-            member.size = len(pickle.dumps(content, 2))
-            archive.addfile(member, io.BytesIO(pickle.dumps(content, 2)))
-    elif kind == "pt2":
-        with zipfile.ZipFile(file, "w") as archive:
-            archive.writestr("m/archive_format", "pt2")
-            archive.writestr("m/data/sample_inputs/model.pt", buffer.getvalue())
-    else:
-        file.write_bytes(buffer.getvalue())
 
 
 @pytest.mark.parametrize("kind", CARRIERS)
@@ -284,78 +222,3 @@ def test_force_overwrites_only_with_weights(tmp_path: Path, convert_file: Conver
     torch.save(state, tmp_path / "w.pth")
     assert convert_file("w.pth", "w.safetensors", "--force")[0] == 0
     assert equal(read_weights("w.safetensors"), state)
-
-
-# The other process, called in this one.
-
-
-@pytest.mark.parametrize("kind", ["pickle", "old pickle", "torch zip", "torch legacy"])
-@pytest.mark.parametrize("form", ["model", "learner", "state", "checkpoint"])
-def test_every_form_and_format_gives_the_tensors(kind: str, form: str, tmp_path: Path) -> None:
-    model, learner = Net(), ALearner()
-    learner.model = model
-    forms = {
-        "model": model,
-        "learner": learner,
-        "state": model.state_dict(),
-        "checkpoint": {"model": model.state_dict(), "opt": {"state": {}}},
-    }
-    carry(kind, tmp_path / "w.pkl", forms[form])
-    assert unpickle.main(tmp_path / "w.pkl", tmp_path / "w.safetensors") == 0
-    assert equal(safetensors.torch.load_file(tmp_path / "w.safetensors"), dict(model.state_dict()))
-
-
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-def test_a_torchscript_program_gives_its_tensors(tmp_path: Path) -> None:
-    model = nn.Linear(2, 2)
-    torch.jit.save(torch.jit.script(model), tmp_path / "w.pt")
-    assert unpickle.main(tmp_path / "w.pt", tmp_path / "w.safetensors") == 0
-    assert equal(read_weights(tmp_path / "w.safetensors"), dict(model.state_dict()))
-
-
-class Fails:
-    """Raises when it is unpickled."""
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return int, ("no\nnumber",)
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (Fails(), "ValueError: invalid literal"),
-        ([1, 2], "weights: got 'list', expected a model, a state dict"),
-        (119547037146038801333355, "weights: got 'int'"),
-    ],
-)
-def test_what_gives_no_weights_is_one_last_line(
-    content: object, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "w.pkl").write_bytes(pickle.dumps(content))
-    assert unpickle.main(tmp_path / "w.pkl", tmp_path / "w.safetensors") == 1
-    assert capsys.readouterr().err.splitlines()[-1].startswith(expected)
-    assert os.listdir(tmp_path) == ["w.pkl"]
-
-
-def holds_itself() -> dict[str, object]:
-    content: dict[str, object] = {}
-    content["model"] = content
-    return content
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        {}, None, {"epoch": 3}, {"model": {"epoch": 3}}, {0: torch.zeros(1)}, holds_itself(),
-        {"w": torch.zeros(2, dtype=torch.complex64)}, {"w": torch.zeros(2, 2).to_sparse()},
-        {"w": torch.zeros(2, device="meta")},
-    ],
-)  # fmt: skip
-def test_what_holds_no_writable_tensors_is_refused(content: object) -> None:
-    with pytest.raises(DataError):
-        weights_in(content)
-
-
-def test_values_that_are_no_tensors_are_left_out(state: dict[str, Tensor]) -> None:
-    assert equal(weights_in({**state, "epoch": 3}), state)
-    assert equal(weights_in({"state_dict": {"model": state}, "epoch": 3}), state)

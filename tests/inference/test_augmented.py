@@ -130,7 +130,7 @@ def test_data_that_cannot_be_augmented_is_refused(class_folder: Path, blobs: tup
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("n", 0), ("n", True), ("n", 1.5), ("beta", 1.5), ("beta", -0.1), ("beta", None)]
+    ("name", "value"), [*(("n", n) for n in (0, True, 1.5)), *(("beta", share) for share in (1.5, -0.1, None))]
 )
 def test_invalid_arguments_are_refused(name: str, value: Any, class_folder: Path) -> None:
     with refused(name, got=value):
