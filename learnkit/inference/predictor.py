@@ -55,10 +55,10 @@ class Predictor:
 
     Args:
         model: copied, with its device.
-        prepare: makes of an item a batch of one, (1, ...), as the model sees it, on its device.
-        activate: of raw outputs (N, ...).
-        task: what the outputs mean.
-        bs: the most items of one forward pass.
+        prepare: turns an item into a model input (1, ...) on the model's device.
+        activate: the activation of raw outputs (N, ...).
+        task: decodes the outputs.
+        bs: maximum number of items per forward pass.
     """
 
     def __init__(

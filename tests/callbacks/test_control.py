@@ -18,7 +18,7 @@ from tests.doubles import acting, linear_learner, refused
 
 
 class Breaks(Callback):
-    """Makes the loss this value at one batch of the second epoch."""
+    """Multiplies the loss of one batch of the second epoch by this value."""
 
     def __init__(self, value: float, batch: int = 2) -> None:
         self.value, self.batch = value, batch

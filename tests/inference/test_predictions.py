@@ -1,4 +1,4 @@
-"""Predictions of loaders; more of them, through a learner, in tests/learner/test_answers.py."""
+"""Predictions of loaders; tests/learner covers more, through a learner."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which items are shown; what is drawn is tested in tests/learner/test_answers_shown.py."""
+"""Which items are shown; tests/learner covers what is drawn."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Tables of predictions; more of them, through a learner, in tests/learner/test_answers_as_tables.py."""
+"""Tables of predictions; tests/learner covers more, through a learner."""
 
 import csv
 from pathlib import Path
