@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from learnkit import Callback, DataBunch, Learner, callbacks
+from tests.doubles import acting, raising
 
 EVERY_CALLBACK: dict[str, Maker[[], Callback]] = {
     "ActivationStats": lambda: callbacks.ActivationStats(),
@@ -43,7 +44,7 @@ EVERY_CALLBACK: dict[str, Maker[[], Callback]] = {
 
 
 class WithStates(nn.Sequential):
-    """Returns hidden states too in training, as RNNRegularizer wants them."""
+    """Returns hidden states too in training, as RNNRegularizer needs them."""
 
     def forward(self, x: Tensor) -> Any:
         flatten, first, relu, last = self
@@ -54,7 +55,7 @@ class WithStates(nn.Sequential):
 
 @pytest.fixture
 def blobs(blobs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """As pictures of one pixel, since CutMix wants pictures."""
+    """As images of one pixel, since CutMix needs images."""
     x_train, y_train, x_valid, y_valid = blobs
     return x_train[:, :, None, None], y_train, x_valid[:, :, None, None], y_valid
 
@@ -79,7 +80,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def make(name: str, learn: Learner) -> list[Callback]:
-    """The callback for a fit of this learner; its own recorder is already in every fit."""
+    """The callback for a fit of this learner, whose own recorder is already in every fit."""
     return [] if name == "Recorder" else [EVERY_CALLBACK[name]()]
 
 
@@ -107,15 +108,12 @@ def test_it_can_belong_to_the_learner(name: str, blobs: tuple[Tensor, ...]) -> N
 
 
 def test_a_fit_works_again_after_an_error_with_it(name: str, blobs: tuple[Tensor, ...]) -> None:
-    class Boom(Callback):
-        def after_backward(self, state: Any) -> None:
-            raise ZeroDivisionError("boom")
-
     learn = learner(blobs, name)
     one = make(name, learn)
+    boom = acting(after_backward=raising(ZeroDivisionError("boom")))
     with pytest.raises(ZeroDivisionError, match="boom") as caught:
-        learn.fit(1, 1e-2, callbacks=[*one, Boom()])
-    assert "in Boom.after_backward, epoch 0, batch 0" in caught.value.__notes__
+        learn.fit(1, 1e-2, callbacks=[*one, boom])
+    assert "in Acting.after_backward, epoch 0, batch 0" in caught.value.__notes__
     learn.fit(1, 1e-2, callbacks=one)
     assert len(learn.history) == 1
 
@@ -156,50 +154,30 @@ def test_its_settings_do_not_leak_into_the_next_fit(name: str, blobs: tuple[Tens
     assert learn.recorder.moms[-4:] == [0.9] * 4
 
 
-class Stop(Callback):
-    """Ends a fit with an error at one call of a hook."""
-
-    order = 99
-
-    def __init__(self, hook: str, epoch: int, batch: int) -> None:
-        self.place = hook, epoch, batch
-
-    def _at(self, hook: str, state: Any) -> None:
-        if self.place == (hook, state.epoch, state.batch):
-            raise ZeroDivisionError
-
-    def before_batch(self, state: Any) -> None:
-        self._at("before_batch", state)
-
-    def before_validate(self, state: Any) -> None:
-        self._at("before_validate", state)
-
-    def before_epoch(self, state: Any) -> None:
-        self._at("before_epoch", state)
-
-
-def told(value: Any) -> Any:
-    """Tensors as lists, for comparison."""
+def comparable(value: Any) -> Any:
+    """Tensors as lists, without what differs between equal fits."""
     if isinstance(value, Tensor):
         return repr(value.tolist())
     if isinstance(value, dict):
-        return {key: told(part) for key, part in value.items() if key not in ("time", "seconds", "cpu_peak")}
-    return [told(part) for part in value] if isinstance(value, list | tuple) else repr(value)
+        return {key: comparable(part) for key, part in value.items() if key not in ("time", "seconds", "cpu_peak")}
+    return [comparable(part) for part in value] if isinstance(value, list | tuple) else repr(value)
 
 
 @pytest.mark.parametrize("place", [("before_batch", 1, 2), ("before_validate", 1, 3), ("before_epoch", 2, 0)])
-def test_an_interrupted_fit_with_it_goes_on_as_if_it_had_not_been(
+def test_an_interrupted_fit_with_it_resumes_to_the_same_result(
     name: str, place: tuple[str, int, int], blobs: tuple[Tensor, ...]
 ) -> None:
+    hook, epoch, batch = place
+    stop = acting(order=99, **{hook: raising(ZeroDivisionError(), epoch=epoch, batch=batch)})
     whole, first, again = (learner(blobs, name) for _ in range(3))
     ones, others = make(name, whole), make(name, again)
     whole.fit(3, 1e-2, callbacks=ones)
     with pytest.raises(ZeroDivisionError):
-        first.fit(3, 1e-2, callbacks=[*make(name, first), Stop(*place)], checkpoint_every=1)
+        first.fit(3, 1e-2, callbacks=[*make(name, first), stop], checkpoint_every=1)
     with torch.no_grad():
         for parameter in again.model.parameters():
             parameter.zero_()
     again.fit(3, 1e-2, callbacks=others, resume="auto")
-    assert told(again.model.state_dict()) == told(whole.model.state_dict())
-    assert told(again.recorder.state_dict()) == told(whole.recorder.state_dict())
-    assert [told(one.state_dict()) for one in others] == [told(one.state_dict()) for one in ones]
+    assert comparable(again.model.state_dict()) == comparable(whole.model.state_dict())
+    assert comparable(again.recorder.state_dict()) == comparable(whole.recorder.state_dict())
+    assert [comparable(one.state_dict()) for one in others] == [comparable(one.state_dict()) for one in ones]

@@ -1,11 +1,11 @@
-"""A predictor for serving: one item or a few in, answers out, from any number of threads."""
+"""A predictor for serving: predictions for single items or small batches, from any number of threads."""
 
 import copy
 import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,21 @@ from learnkit.errors import UsageError
 from learnkit.inference.predictions import activated
 from learnkit.types import Activation
 
-__all__ = ["Predictor", "read_answers", "scaled"]
+__all__ = ["Prediction", "Predictor", "decode_outputs", "scaled"]
 
-Answer = tuple[Any, Tensor, Tensor]  # label, index, activated outputs
+
+class Prediction(NamedTuple):
+    """The prediction for one item.
+
+    Attributes:
+        label: what the task decodes it to: a class name, a list of names, numbers, a mask.
+        index: the same as a tensor, in the form of targets.
+        outputs: the activated outputs, such as one probability per class.
+    """
+
+    label: Any
+    index: Tensor
+    outputs: Tensor
 
 
 def scaled(activation: Activation, temperature: float) -> Activation:
@@ -30,61 +42,63 @@ def _at(temperature: float, activation: Activation, raw: Tensor) -> Tensor:
     return activation(raw / temperature)
 
 
-def read_answers(activated: Tensor, task: Task) -> list[Answer]:
-    """(label, index, activated outputs) of each row (N, ...), as `task` reads it."""
-    return [(*task.decode(row), row) for row in activated.unbind()]
+def decode_outputs(activated: Tensor, task: Task) -> list[Prediction]:
+    """The prediction of each row of activated outputs (N, ...)."""
+    return [Prediction(*task.decode(row), row) for row in activated.unbind()]
 
 
 class Predictor:
-    """Answers for single items, safe to share between threads.
+    """Predictions for single items, safe to share between threads.
 
-    It owns a copy of the model, in eval mode and without gradients: what is trained later does not change it, and no
-    call changes anything. Nothing but the call's own thread works on it.
+    It owns a copy of the model, in eval mode and without gradients: later training does not change it, and neither do
+    calls. Each call runs in the thread of the caller.
 
     Args:
         model: copied, with its device.
-        prepare: makes of an item a batch of one, (1, ...), as the model sees it, on its device.
-        activate: of raw outputs (N, ...).
-        task: what the outputs mean.
-        bs: the most items of one forward pass.
+        prepare: turns an item into a model input (1, ...) on the model's device.
+        activate: the activation of raw outputs (N, ...).
+        task: decodes the outputs.
+        bs: maximum number of items per forward pass.
     """
 
     def __init__(
         self, model: nn.Module, prepare: Callable[[Any], Tensor], activate: Activation, task: Task, *, bs: int = 64
     ) -> None:
-        check_int("bs", bs, 1, expected="a whole number of items, 1 or more")
+        check_int("bs", bs, 1)
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.prepare = prepare
         self.activate = activate
         self.task = task
         self.bs = bs
 
-    def predict(self, item: Any) -> Answer:
-        """(label, index, activated outputs) of one item: whatever `prepare` takes.
+    def predict(self, item: Any) -> Prediction:
+        """(label, index, activated outputs) of one item, in any form `prepare` accepts.
 
         Raises:
             ImageError: an image that cannot be read.
         """
-        return self._answers(self.prepare(item))[0]
+        return self._predict(self.prepare(item))[0]
 
-    def predict_batch(self, items: Iterable[Any]) -> list[Answer]:
+    def predict_batch(self, items: Iterable[Any]) -> list[Prediction]:
         """The same for several items, `bs` of them in one forward pass.
 
         Raises:
             ImageError: an image that cannot be read.
-            UsageError: a single item, or items that are not of one shape.
+            UsageError: a single item, or items of different shapes.
         """
         if isinstance(items, str | bytes | os.PathLike) or not isinstance(items, Iterable):
-            raise UsageError("items", got=type(items).__name__, expected="several, such as a list", fix="Use predict.")
-        answers: list[Answer] = []
+            raise UsageError(
+                "items", got=type(items).__name__, expected="several items, such as a list", fix="Use predict."
+            )
+        predictions: list[Prediction] = []
         remaining = iter(items)
         while prepared := [self.prepare(item) for item in islice(remaining, self.bs)]:
             shapes = {tuple(x.shape[1:]) for x in prepared}
             if len(shapes) > 1:
-                raise UsageError("items: of several shapes", got=sorted(shapes), expected="one", fix="Use predict.")
-            answers += self._answers(torch.cat(prepared))
-        return answers
+                raise UsageError("items: shapes", got=sorted(shapes), expected="one shape", fix="Use predict.")
+            predictions += self._predict(torch.cat(prepared))
+        return predictions
 
-    def _answers(self, x: Tensor) -> list[Answer]:
-        with torch.no_grad():  # inference mode would ask for a copy, so that the answers may be written to
-            return read_answers(activated(self.activate, self.model(x)).cpu(), self.task)
+    def _predict(self, x: Tensor) -> list[Prediction]:
+        with torch.no_grad():  # inference mode would return tensors that cannot be modified in place
+            return decode_outputs(activated(self.activate, self.model(x)).cpu(), self.task)

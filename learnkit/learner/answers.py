@@ -14,7 +14,7 @@ from learnkit.errors import UsageError
 from learnkit.inference.augmented import predict_augmented
 from learnkit.inference.dropout import DropoutPreds, predict_with_dropout
 from learnkit.inference.predictions import PerItemLoss, activated, predict_loader, predict_stream, with_own_workers
-from learnkit.inference.predictor import Predictor, read_answers, scaled
+from learnkit.inference.predictor import Predictor, decode_outputs, scaled
 from learnkit.inference.show import show_predictions
 from learnkit.inference.tables import check_table, write_table
 from learnkit.learner.policies import PolicyTrainer
@@ -120,7 +120,7 @@ class AnsweringTrainer(PolicyTrainer):
         """(label, index, probabilities) of one item: a path, PIL image, array, tensor or encoded bytes."""
         task, x = self._task("predict"), self.dls.prepare(item)
         with eval_mode(self.model), self._compute().preserve_rng():
-            return read_answers(activated(self.activate, self.model(x)).cpu(), task)[0]
+            return decode_outputs(activated(self.activate, self.model(x)).cpu(), task)[0]
 
     def pred_batch(self, ds_type: Any = DatasetType.Valid) -> Tensor:
         """Activated outputs of the first batch, shape (batch size, ...), on the CPU."""

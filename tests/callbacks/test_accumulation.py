@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from learnkit import Callback, DataBunch, Learner
 from learnkit.callbacks import GradientClipping, MixedPrecision, OneCycle
 from learnkit.callbacks.accumulation import GradientAccumulation
-from learnkit.errors import SkipBatch, UsageError
+from learnkit.errors import SkipBatch
+from tests.doubles import acting, raising, refused
 
 Batch = tuple[Tensor, Tensor]
 
@@ -40,7 +41,7 @@ def weights(learn: Learner) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("small", "large", "n_acc"),
+    ("small", "large", "n_items"),
     [
         ([4, 4, 4, 4], [8, 8], 8),
         ([5, 5, 5, 5, 3], [10, 10, 3], 10),  # a last group of one short batch
@@ -51,8 +52,8 @@ def weights(learn: Learner) -> Tensor:
     ],
 )
 @pytest.mark.parametrize("opt", ["adamw", "sgd"])
-def test_it_equals_the_large_batch(small: list[int], large: list[int], n_acc: int, opt: str) -> None:
-    ours, theirs = fitted(small, GradientAccumulation(n_acc), opt=opt), fitted(large, opt=opt)
+def test_it_equals_the_large_batch(small: list[int], large: list[int], n_items: int, opt: str) -> None:
+    ours, theirs = fitted(small, GradientAccumulation(n_items), opt=opt), fitted(large, opt=opt)
     torch.testing.assert_close(weights(ours), weights(theirs), atol=1e-6, rtol=0)
     assert len(ours.recorder.losses) == 3 * len(small)
 
@@ -87,21 +88,15 @@ def test_half_precision_too(precision: Any) -> None:
     torch.testing.assert_close(weights(ours), weights(theirs), atol=2e-4, rtol=0)
 
 
-def test_schedules_advance_once_a_step() -> None:
-    class Steps(Callback):
-        def __init__(self) -> None:
-            self.rates: list[float] = []
-
-        def after_step(self, state: Any) -> None:
-            self.rates.append(state.optimizer.param_groups[0]["lr"])
-
+def test_schedules_advance_once_per_step() -> None:
     def rates(sizes: list[int], bs: int, *callbacks: Callback) -> tuple[list[float], Learner]:
         x, y = (torch.cat(part) for part in zip(*batches(sizes), strict=True))
-        steps = Steps()
+        seen: list[float] = []
+        watch = acting(after_step=lambda state: seen.append(state.optimizer.param_groups[0]["lr"]))
         data = DataBunch.from_tensors(x, y, x, y, bs=bs)
         learn = Learner(data, model(), seed=0)
-        learn.fit(2, 1e-2, callbacks=[*callbacks, OneCycle(), steps])
-        return steps.rates, learn
+        learn.fit(2, 1e-2, callbacks=[*callbacks, OneCycle(), watch])
+        return seen, learn
 
     ours, learn = rates([32], 4, GradientAccumulation(8))
     theirs, other = rates([32], 8)
@@ -119,12 +114,8 @@ def test_the_reported_loss_does_not_depend_on_it() -> None:
 
 
 def test_a_skipped_batch_leaves_the_others_of_its_group() -> None:
-    class SkipSecond(Callback):
-        def after_pred(self, state: Any) -> None:
-            if state.batch == 1:
-                raise SkipBatch
-
-    ours = fitted([4, 4, 4], GradientAccumulation(1000), SkipSecond(), epochs=1)
+    skip = acting(after_pred=raising(SkipBatch(), batch=1))
+    ours = fitted([4, 4, 4], GradientAccumulation(1000), skip, epochs=1)
     first, _, last = batches([4, 4, 4])
     data = [(torch.cat([first[0], last[0]]), torch.cat([first[1], last[1]]))]
     theirs = Learner(DataBunch.from_loaders(data, data), model(), loss_func=nn.CrossEntropyLoss(), seed=0)
@@ -143,6 +134,6 @@ def test_the_next_fit_steps_every_batch_again() -> None:
 
 
 @pytest.mark.parametrize("n", [0, -4, 2.5, "8", True])
-def test_a_number_that_is_none_is_refused(n: Any) -> None:
-    with pytest.raises(UsageError, match="n_acc: got"):
+def test_an_invalid_number_is_refused(n: Any) -> None:
+    with refused("n_items", got=n):
         GradientAccumulation(n)

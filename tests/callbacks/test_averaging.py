@@ -13,10 +13,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from learnkit import Callback, DataBunch, Learner
 from learnkit.callbacks import GradientClipping, SaveModel
 from learnkit.callbacks.accumulation import GradientAccumulation
-from learnkit.callbacks.averaging import EMA, SWA, renew_batch_norm
+from learnkit.callbacks.averaging import EMA, SWA, update_batch_norm
 from learnkit.device import Compute
 from learnkit.errors import StopFit, UsageError
 from learnkit.seeds import Stream, derive
+from tests.doubles import acting, raising, refused
 
 SEED, LR = 3, 0.1
 
@@ -42,6 +43,7 @@ def train_by_hand(
     after_step: Callable[[int], None] = lambda step: None,
     after_epoch: Callable[[int], None] = lambda epoch: None,
     rate: Callable[[int], float] = lambda epoch: LR,
+    clip: float | None = None,
 ) -> None:
     optimizer = torch.optim.SGD(model.parameters(), LR)
     step = 0
@@ -52,6 +54,8 @@ def train_by_hand(
         for number, (x, y) in enumerate(dls.train_dl):
             torch.manual_seed(derive(SEED, Stream.STEP, epoch) + number)
             F.cross_entropy(model(x), y).backward()
+            if clip is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), clip)
             optimizer.step()
             optimizer.zero_grad()
             step += 1
@@ -69,23 +73,18 @@ def valid_loss(model: nn.Module, blobs: tuple[Tensor, ...]) -> float:
         return F.cross_entropy(model.eval()(blobs[2]), blobs[3]).item()
 
 
-def booming(hook: str, error: type[BaseException]) -> Callback:
-    """A callback that raises in this hook of the second epoch, after all others."""
-    kind = type("Booming", (Callback,), {"order": 99, hook: lambda self, state: _fail(state, error)})
-    return kind()
-
-
-def _fail(state: Any, error: type[BaseException]) -> None:
-    if state.epoch == 1:
-        raise error("boom")
+def weights_after_steps() -> tuple[list[Tensor], Callback]:
+    """The first layer's weight after each step, and the callback that collects it."""
+    seen: list[Tensor] = []
+    return seen, acting(after_step=lambda state: seen.append(state.model[0].weight.detach().clone()))
 
 
 # EMA
 
 
 @pytest.mark.parametrize("norm", [False, True])
-@pytest.mark.parametrize("every", [1, 3])
-def test_ema_equals_torchs_averaged_model(norm: bool, every: int, blobs: tuple[Tensor, ...]) -> None:
+@pytest.mark.parametrize("every_steps", [1, 3])
+def test_ema_equals_torchs_averaged_model(norm: bool, every_steps: int, blobs: tuple[Tensor, ...]) -> None:
     learn, model = learner(blobs, norm=norm), network(norm=norm)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.7), use_buffers=True)
     losses: list[float] = []
@@ -93,31 +92,25 @@ def test_ema_equals_torchs_averaged_model(norm: bool, every: int, blobs: tuple[T
         model,
         learn.dls,
         3,
-        after_step=lambda step: None if step % every else average.update_parameters(model),
+        after_step=lambda step: None if step % every_steps else average.update_parameters(model),
         after_epoch=lambda epoch: losses.append(valid_loss(copy.deepcopy(average), blobs)),
     )
-    learn.fit(3, LR, callbacks=EMA(0.7, every))
+    learn.fit(3, LR, callbacks=EMA(0.7, every_steps))
     assert_same(learn.model, average.module)
     assert learn.history["valid_loss"].tolist() == pytest.approx(losses, abs=1e-7)
 
 
 def test_ema_is_the_weighted_mean_of_the_weights_after_each_step(blobs: tuple[Tensor, ...]) -> None:
-    seen: list[Tensor] = []
-
-    class Watch(Callback):
-        def after_step(self, state: Any) -> None:
-            seen.append(state.model[0].weight.detach().clone().double())
-
-    learn = learner(blobs)
-    learn.fit(2, LR, callbacks=[EMA(0.5), Watch()])
+    learn, (seen, watch) = learner(blobs), weights_after_steps()
+    learn.fit(2, LR, callbacks=[EMA(0.5), watch])
     assert len(seen) == 8
     shares = [0.5**7, *(0.5 ** (8 - n) for n in range(1, 8))]
     assert sum(shares) == 1
-    expected = sum(share * weight for share, weight in zip(shares, seen, strict=True))
+    expected = sum(share * weight.double() for share, weight in zip(shares, seen, strict=True))
     torch.testing.assert_close(learn.model[0].weight.detach().double(), expected, rtol=0, atol=1e-6)
 
 
-def test_training_goes_on_from_its_own_weights(blobs: tuple[Tensor, ...]) -> None:
+def test_training_continues_from_the_trained_weights(blobs: tuple[Tensor, ...]) -> None:
     averaged, plain = learner(blobs, norm=True), learner(blobs, norm=True)
     averaged.fit(3, LR, callbacks=EMA(0.9))
     plain.fit(3, LR)
@@ -147,13 +140,14 @@ def test_saved_and_monitored_weights_are_the_averaged_ones(blobs: tuple[Tensor, 
     "hook", ["after_step", "before_validate", "after_validate_batch", "after_validate", "after_epoch"]
 )
 @pytest.mark.parametrize("average", [EMA, SWA])
-def test_after_an_error_the_model_has_its_own_weights(
+def test_after_an_error_the_model_has_its_trained_weights(
     average: Any, hook: str, error: type[BaseException], blobs: tuple[Tensor, ...]
 ) -> None:
     averaged, plain = learner(blobs, norm=True), learner(blobs, norm=True)
     for learn, extra in ((averaged, [average(0.3)]), (plain, [])):
+        boom = acting(order=99, **{hook: raising(error("boom"), epoch=1, batch=0 if hook == "after_step" else 3)})
         with pytest.raises(error, match="boom"):
-            learn.fit(3, LR, callbacks=[*extra, booming(hook, error)])
+            learn.fit(3, LR, callbacks=[*extra, boom])
     assert_same(averaged.model, plain.model)
     averaged.fit(1, LR)  # and nothing is left of the average
     plain.fit(1, LR)
@@ -165,20 +159,13 @@ def test_a_fit_that_is_stopped_ends_with_the_average(blobs: tuple[Tensor, ...]) 
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.7), use_buffers=True)
     train_by_hand(model, learn.dls, 1, after_step=lambda step: average.update_parameters(model))
 
-    class Stop(Callback):
-        def before_epoch(self, state: Any) -> None:
-            if state.epoch == 1:
-                raise StopFit
-
-    learn.fit(3, LR, callbacks=[EMA(0.7), Stop()])
+    learn.fit(3, LR, callbacks=[EMA(0.7), acting(before_epoch=raising(StopFit(), epoch=1))])
     assert_same(learn.model, average.module)
 
 
 @pytest.mark.parametrize("valid", [True, False])
 @pytest.mark.parametrize("make", [lambda: EMA(0.8), lambda: SWA(0.0)])
-def test_a_resumed_fit_goes_on_with_the_average(
-    make: Callable[[], Any], valid: bool, blobs: tuple[Tensor, ...]
-) -> None:
+def test_a_resumed_fit_continues_the_average(make: Callable[[], Any], valid: bool, blobs: tuple[Tensor, ...]) -> None:
     whole, parts = learner(blobs, norm=True, valid=valid), learner(blobs, norm=True, valid=valid)
     whole.fit(3, LR, callbacks=make())
     saved: dict[str, Any] = {}
@@ -254,16 +241,12 @@ def test_swa_leaves_modes_and_training_alone(blobs: tuple[Tensor, ...]) -> None:
 
 
 def test_layers_held_in_eval_mode_keep_their_statistics(blobs: tuple[Tensor, ...]) -> None:
-    class Hold(Callback):
-        def before_epoch(self, state: Any) -> None:
-            state.model[1].eval()
-
     learn = learner(blobs, norm=True)
-    learn.fit(2, LR, callbacks=[SWA(0), Hold()])
+    learn.fit(2, LR, callbacks=[SWA(0), acting(before_epoch=lambda state: state.model[1].eval())])
     assert learn.model[1].running_mean.tolist() == [0.0] * 6
 
 
-def test_statistics_are_renewed_for_models_with_several_inputs() -> None:
+def test_statistics_are_updated_for_models_with_several_inputs() -> None:
     class Two(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -274,24 +257,24 @@ def test_statistics_are_renewed_for_models_with_several_inputs() -> None:
 
     model = Two().eval()
     a, b = torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0], [4.0]])  # sums 1 and 7: mean 4, variance 18
-    renew_batch_norm(model, [(a, b), (a, a)])  # sums 2 and 6: mean 4, variance 8
+    update_batch_norm(model, [(a, b), (a, a)])  # sums 2 and 6: mean 4, variance 8
     assert (model.norm.running_mean.item(), model.norm.running_var.item()) == (4.0, 13.0)
     assert model.norm.num_batches_tracked == 2
     assert (model.training, model.norm.training, model.norm.momentum) == (False, False, 0.1)
 
 
-def test_an_error_while_renewing_leaves_the_settings() -> None:
+def test_an_error_during_the_update_restores_the_settings() -> None:
     def inputs() -> Any:
         yield (torch.rand(4, 2),)
         raise KeyboardInterrupt
 
     model = nn.Sequential(nn.BatchNorm1d(2, momentum=0.3))
     with pytest.raises(KeyboardInterrupt):
-        renew_batch_norm(model, inputs())
+        update_batch_norm(model, inputs())
     assert model[0].momentum == 0.3
 
 
-def test_an_error_while_renewing_at_the_end_brings_the_own_weights_back(
+def test_an_error_during_the_update_at_the_end_restores_the_trained_weights(
     blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     averaged, plain = learner(blobs, norm=True, valid=False), learner(blobs, norm=True, valid=False)
@@ -300,7 +283,7 @@ def test_an_error_while_renewing_at_the_end_brings_the_own_weights_back(
     def broken(*args: Any, **kwargs: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("learnkit.callbacks.averaging.renew_batch_norm", broken)
+    monkeypatch.setattr("learnkit.callbacks.averaging.update_batch_norm", broken)
     with pytest.raises(KeyboardInterrupt):
         averaged.fit(2, LR, callbacks=SWA(0))
     assert_same(averaged.model, plain.model)
@@ -310,7 +293,7 @@ def test_an_error_while_renewing_at_the_end_brings_the_own_weights_back(
 
 
 @pytest.mark.parametrize("make", [lambda: EMA(0.9), lambda: SWA(0.5)])
-def test_the_next_fit_begins_a_new_average(make: Callable[[], Any], blobs: tuple[Tensor, ...]) -> None:
+def test_the_next_fit_starts_a_new_average(make: Callable[[], Any], blobs: tuple[Tensor, ...]) -> None:
     one, other = learner(blobs, norm=True), learner(blobs, norm=True)
     again = make()
     for _ in range(2):
@@ -320,49 +303,44 @@ def test_the_next_fit_begins_a_new_average(make: Callable[[], Any], blobs: tuple
 
 
 def test_ema_counts_steps_and_not_batches(blobs: tuple[Tensor, ...]) -> None:
-    seen: list[Tensor] = []
-
-    class Watch(Callback):
-        def after_step(self, state: Any) -> None:
-            seen.append(state.model[0].weight.detach().clone())
-
-    learn = learner(blobs)
-    learn.fit(1, LR, callbacks=[GradientAccumulation(32), EMA(0.75), Watch()])
+    learn, (seen, watch) = learner(blobs), weights_after_steps()
+    learn.fit(1, LR, callbacks=[GradientAccumulation(32), EMA(0.75), watch])
     assert len(seen) == 2  # of 4 batches
     torch.testing.assert_close(learn.model[0].weight.detach(), 0.75 * seen[0] + 0.25 * seen[1], rtol=0, atol=1e-6)
 
 
-def test_a_step_left_out_is_not_counted(blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = iter([True, False, True, False])  # as float16 gradients that overflow leave it out
+def test_a_skipped_step_is_not_counted(blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = iter([True, False, True, False])  # as after an overflow of float16 gradients
     step = Compute.step
     monkeypatch.setattr(Compute, "step", lambda *args: step(*args) and next(taken))
-    weights: list[Tensor] = []
-
-    class Watch(Callback):
-        def after_step(self, state: Any) -> None:
-            weights.append(state.model[0].weight.detach().clone())
-
-    learn = learner(blobs)
-    learn.fit(1, LR, callbacks=[EMA(0.5), Watch()])
+    learn, (weights, watch) = learner(blobs), weights_after_steps()
+    learn.fit(1, LR, callbacks=[EMA(0.5), watch])
     torch.testing.assert_close(learn.model[0].weight.detach(), (weights[0] + weights[2]) / 2, rtol=0, atol=1e-6)
 
 
-def test_it_works_with_clipping_and_as_the_learners_own(blobs: tuple[Tensor, ...]) -> None:
-    learn = learner(blobs).add_cb(EMA(0.9), GradientClipping())
-    learn.fit(1, LR)
+def test_it_averages_clipped_steps_and_may_belong_to_the_learner(blobs: tuple[Tensor, ...]) -> None:
+    learn, model = learner(blobs).add_cb(EMA(0.9), GradientClipping(0.1)), network()
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    train_by_hand(model, learn.dls, 2, after_step=lambda step: average.update_parameters(model), clip=0.1)
+    learn.fit(2, LR)
+    assert_same(learn.model, average.module)
     learn.lr_find(num_it=8)
-    assert len(learn.history) == 1
+    assert_same(learn.model, average.module)
 
 
-def test_one_average_a_fit(blobs: tuple[Tensor, ...]) -> None:
+def test_only_one_average_per_fit(blobs: tuple[Tensor, ...]) -> None:
     with pytest.raises(UsageError, match="EMA and SWA both set the weights"):
         learner(blobs).fit(1, callbacks=[EMA(), SWA()])
 
 
-@pytest.mark.parametrize("make", [
-    lambda: EMA(1), lambda: EMA(-0.1), lambda: EMA(0.9, 0), lambda: EMA(0.9, 1.5),  # type: ignore[arg-type]
-    lambda: SWA(1), lambda: SWA(-1), lambda: SWA(float("nan")), lambda: SWA(0.5, lr=-1),
-])  # fmt: skip
-def test_arguments_that_cannot_work(make: Callable[[], Any]) -> None:
-    with pytest.raises(UsageError, match="expected"):
-        make()
+@pytest.mark.parametrize(
+    ("average", "name", "value"),
+    [
+        *((EMA, "decay", value) for value in (1, -0.1, True, "much")),
+        *((EMA, "every_steps", value) for value in (0, 1.5, True)),
+        *((SWA, "start", value) for value in (1, -1, True, None)), (SWA, "lr", -1),
+    ],
+)  # fmt: skip
+def test_invalid_arguments_are_refused(average: Any, name: str, value: Any) -> None:
+    with refused(name, got=value):
+        average(**{name: value})

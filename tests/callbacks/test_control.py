@@ -1,4 +1,4 @@
-"""Ending a fit early: what is trained, validated, recorded and put back."""
+"""Ending a fit early: what is trained, validated, recorded and restored."""
 
 import math
 from typing import Any
@@ -7,17 +7,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from learnkit import Callback, DataBunch, Learner
+from learnkit import Callback, Learner
 from learnkit.callbacks.control import StopAfterNBatches, TerminateOnNaN
 from learnkit.device import Compute
-from learnkit.errors import NonFiniteLossError, SkipBatch, UsageError
+from learnkit.errors import NonFiniteLossError, SkipBatch
 from learnkit.training.callback import CallbackList
 from learnkit.training.loop import fit
 from learnkit.training.state import TrainState
+from tests.doubles import acting, linear_learner, refused
 
 
 class Breaks(Callback):
-    """Makes the loss this value at one batch of the second epoch."""
+    """Multiplies the loss of one batch of the second epoch by this value."""
 
     def __init__(self, value: float, batch: int = 2) -> None:
         self.value, self.batch = value, batch
@@ -54,13 +55,11 @@ class Counts(Callback):
 
 
 def learner(blobs: tuple[Tensor, ...]) -> Learner:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
-    return Learner(DataBunch.from_tensors(*blobs, bs=8), model, seed=0)  # 8 batches an epoch
+    return linear_learner(blobs, bs=8)  # 8 batches per epoch
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_ends_the_fit_without_an_error(value: float, blobs: tuple[Tensor, ...]) -> None:
+def test_a_non_finite_loss_ends_the_fit_without_an_error(value: float, blobs: tuple[Tensor, ...]) -> None:
     learn, breaks, counts = learner(blobs), Breaks(value), Counts()
     learn.fit(3, 1e-2, callbacks=[TerminateOnNaN(), breaks, counts])
     assert (counts.batches, counts.validations, counts.ended) == (8 + 3, 1, 1)
@@ -82,17 +81,16 @@ def test_the_learner_can_be_used_again_and_without_it_there_is_an_error(blobs: t
         learn.fit(2, 1e-2, callbacks=Breaks(math.nan))
 
 
-def test_another_callback_cannot_make_the_fit_go_on(blobs: tuple[Tensor, ...]) -> None:
-    class Skips(Callback):
-        def after_batch(self, state: TrainState) -> None:
-            raise SkipBatch
+def test_another_callback_cannot_continue_the_fit(blobs: tuple[Tensor, ...]) -> None:
+    def skip(state: TrainState) -> None:
+        raise SkipBatch
 
     learn, counts = learner(blobs), Counts()
-    learn.fit(2, 1e-2, callbacks=[TerminateOnNaN(), Breaks(math.nan), Skips(), counts])
+    learn.fit(2, 1e-2, callbacks=[TerminateOnNaN(), Breaks(math.nan), acting(after_batch=skip), counts])
     assert (counts.batches, counts.validations) == (8 + 3, 1)
 
 
-def test_where_losses_are_read_late_the_weights_go_back_too(
+def test_where_losses_are_read_late_the_weights_are_restored_too(
     blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Compute, "sync_is_free", property(lambda compute: False))
@@ -136,7 +134,7 @@ def run(n_valid: int, stop: StopAfterNBatches) -> Counts:
 @pytest.mark.parametrize(
     ("n_valid", "options", "n_seen"), [(9, {}, 2), (9, {"short_valid": False}, 9), (1, {}, 1), (0, {}, 0)]
 )
-def test_the_validation_is_short_too_on_request(n_valid: int, options: dict[str, bool], n_seen: int) -> None:
+def test_short_valid_limits_the_validation_too(n_valid: int, options: dict[str, bool], n_seen: int) -> None:
     counts = run(n_valid, StopAfterNBatches(2, **options))
     assert (counts.batches, counts.valid_batches) == (2, n_seen)
 
@@ -149,6 +147,6 @@ def test_the_learners_own_loader_is_left_alone(blobs: tuple[Tensor, ...]) -> Non
 
 
 @pytest.mark.parametrize("n_batches", [0, -1, 1.5, True, "many"])
-def test_a_number_of_batches_that_is_none_is_refused(n_batches: Any) -> None:
-    with pytest.raises(UsageError, match="n_batches: got"):
+def test_an_invalid_number_of_batches_is_refused(n_batches: Any) -> None:
+    with refused("n_batches", got=n_batches):
         StopAfterNBatches(n_batches)

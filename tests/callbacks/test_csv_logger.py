@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from learnkit import Callback, DataBunch, Learner
+from learnkit import Learner
 from learnkit.callbacks.csv_logger import CSVLogger
 from learnkit.errors import CorruptFileError, DataError
 from learnkit.training.state import TrainState
+from tests.doubles import acting, linear_learner, refused
 
 
 class Named:
@@ -30,9 +30,7 @@ class Named:
 
 
 def learner(blobs: tuple[Tensor, ...], path: Path, metrics: Any = "accuracy") -> Learner:
-    torch.manual_seed(0)
-    model = nn.Linear(2, 2)
-    return Learner(DataBunch.from_tensors(*blobs, bs=16), model, metrics=metrics, path=path, seed=0)
+    return linear_learner(blobs, metrics=metrics, path=path)
 
 
 def rows(file: Path) -> list[list[str]]:
@@ -52,59 +50,55 @@ def test_the_file_holds_the_history_with_all_digits(blobs: tuple[Tensor, ...], t
 
 
 def test_each_line_is_on_the_disk_when_its_epoch_ends(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
-    class Reads(Callback):
-        order = 95
+    n_lines: list[int] = []
 
-        def __init__(self) -> None:
-            self.lines: list[int] = []
+    def read(state: TrainState) -> None:
+        n_lines.append(len(rows(tmp_path / "models" / "history.csv")))
+        if state.epoch == 2:
+            raise KeyboardInterrupt
 
-        def before_epoch(self, state: TrainState) -> None:
-            self.lines.append(len(rows(tmp_path / "models" / "history.csv")))
-            if state.epoch == 2:
-                raise KeyboardInterrupt
-
-    reads = Reads()
     with pytest.raises(KeyboardInterrupt):
-        learner(blobs, tmp_path).fit(3, 1e-2, callbacks=[CSVLogger(), reads])
-    assert reads.lines == [1, 2, 3]
+        learner(blobs, tmp_path).fit(3, 1e-2, callbacks=[CSVLogger(), acting(before_epoch=read, order=95)])
+    assert n_lines == [1, 2, 3]
     assert [row[0] for row in rows(tmp_path / "models" / "history.csv")] == ["epoch", "0", "1"]
 
 
-def test_a_fit_begins_the_file_anew_or_goes_on_with_it(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
+def test_a_fit_overwrites_the_file_or_continues_it(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
     learn, file = learner(blobs, tmp_path), tmp_path / "kept.csv"
     for n_epochs in (2, 1):
         learn.fit(n_epochs, 1e-2, callbacks=CSVLogger(file))
     assert [row[0] for row in rows(file)] == ["epoch", "2"]
-    goes_on = CSVLogger(file, append=True)
+    continues = CSVLogger(file, append=True)
     for n_epochs in (1, 2):
-        learn.fit(n_epochs, 1e-2, callbacks=goes_on)
+        learn.fit(n_epochs, 1e-2, callbacks=continues)
     assert [row[0] for row in rows(file)] == ["epoch", "2", "3", "4", "5"]
 
 
-def test_append_makes_a_file_that_is_not_there_or_empty(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
+def test_append_starts_a_missing_or_empty_file(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
     (tmp_path / "empty.csv").touch()
     for name in ("empty.csv", "new.csv"):
         learner(blobs, tmp_path).fit(1, 1e-2, callbacks=CSVLogger(tmp_path / name, append=True))
         assert [row[0] for row in rows(tmp_path / name)] == ["epoch", "0"]
 
 
-def test_a_file_with_other_columns_is_not_gone_on_with(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
+def test_a_file_with_other_columns_is_not_continued(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
     file = tmp_path / "models" / "history.csv"
     learner(blobs, tmp_path, metrics=()).fit(1, 1e-2, callbacks=CSVLogger())
     before = file.read_bytes()
     learn = learner(blobs, tmp_path)
-    with pytest.raises(DataError, match=r"history.csv has other columns: got .*, expected .*'accuracy'"):
+    had, has = ["epoch", "train_loss", "valid_loss", "time"], ["epoch", "train_loss", "valid_loss", "accuracy", "time"]
+    with refused(f"columns of {file}", DataError, got=had, expected=str(has)):
         learn.fit(1, 1e-2, callbacks=CSVLogger(append=True))
     assert learn.recorder.losses == []
     assert file.read_bytes() == before
 
 
-def test_a_line_cut_short_is_not_written_on(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
+def test_a_truncated_line_is_not_continued(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
     file = tmp_path / "models" / "history.csv"
     learn = learner(blobs, tmp_path)
     learn.fit(1, 1e-2, callbacks=CSVLogger())
     file.write_bytes(file.read_bytes()[:-3])
-    with pytest.raises(CorruptFileError, match="the last line is cut short"):
+    with pytest.raises(CorruptFileError, match=r"history.csv: the last line is truncated"):
         learn.fit(1, 1e-2, callbacks=CSVLogger(append=True))
 
 
@@ -140,3 +134,30 @@ def test_no_cell_is_a_formula(name: str, cell: str, blobs: tuple[Tensor, ...], t
 def test_two_files_may_be_written_in_one_fit(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
     learner(blobs, tmp_path).fit(1, 1e-2, callbacks=[CSVLogger("a.csv"), CSVLogger("b.csv")])
     assert (tmp_path / "models" / "a.csv").read_bytes() == (tmp_path / "models" / "b.csv").read_bytes()
+
+
+def test_a_resumed_fit_rewrites_what_was_there_before_and_its_own_lines(
+    blobs: tuple[Tensor, ...], tmp_path: Path
+) -> None:
+    file = tmp_path / "models" / "history.csv"
+    learner(blobs, tmp_path).fit(1, 1e-2, callbacks=CSVLogger())
+    logger, saved = CSVLogger(append=True), {}
+
+    def look(state: TrainState) -> None:
+        if state.epoch == 0:
+            saved.update(logger.state_dict())
+
+    learner(blobs, tmp_path).fit(2, 1e-2, callbacks=[logger, acting(after_epoch=look, order=99)])
+    lines = rows(file)
+    assert len(lines) == 4
+    assert logger.state_dict() == {}, "outside a fit"
+    file.write_text(file.read_text() + "more\n")
+    logger.path = file
+    logger.load_state_dict(saved)
+    assert rows(file) == lines[:3]
+
+
+@pytest.mark.parametrize("name", ["", "..", "../x.csv", "a/../../x.csv", "a\0b", "x" * 256])
+def test_a_name_that_is_not_in_the_model_folder_is_refused(name: str) -> None:
+    with refused("filename", got=name):
+        CSVLogger(name)

@@ -5,16 +5,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learnkit import Callback, DataBunch, Learner
+from learnkit import Learner, TrainState
 from learnkit.callbacks.freezing import BnFreeze, freeze_statistics
+from tests.doubles import acting, linear_learner
 
 
 def learner(blobs: tuple[Tensor, ...], **options: Any) -> Learner:
-    torch.manual_seed(0)
     body = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4))
     head = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2))
-    dls = DataBunch.from_tensors(*blobs, bs=16)
-    return Learner(dls, nn.Sequential(body, head), groups=[body, head], seed=0, **options)
+    return linear_learner(blobs, nn.Sequential(body, head), groups=[body, head], **options)
 
 
 def moved(learn: Learner) -> list[bool]:
@@ -40,31 +39,30 @@ def test_without_it_they_move(blobs: tuple[Tensor, ...]) -> None:
 
 def test_layers_that_train_are_left_alone(blobs: tuple[Tensor, ...]) -> None:
     unfrozen, training_norms = learner(blobs, train_bn=False), learner(blobs)
-    training_norms.freeze()  # with train_bn the norm layers of a frozen body go on training
+    training_norms.freeze()  # with train_bn the norm layers of a frozen body are still trained
     for learn in (unfrozen, training_norms):
         learn.fit(1, callbacks=BnFreeze())
         assert moved(learn) == [True, True]
 
 
-def test_frozen_layers_normalise_by_the_statistics_they_have(blobs: tuple[Tensor, ...]) -> None:
+def test_frozen_layers_normalize_by_the_statistics_they_have(blobs: tuple[Tensor, ...]) -> None:
     seen: list[tuple[Tensor, Tensor]] = []
 
-    class Watch(Callback):
-        def after_batch(self, state: Any) -> None:
-            linear, norm = state.model[0]
-            with torch.no_grad():
-                x = linear(state.inputs[0])
-                seen.append((norm(x), x / (1 + norm.eps) ** 0.5))
+    @torch.no_grad()
+    def look(state: TrainState) -> None:
+        linear, norm = state.model[0]  # type: ignore[index]
+        x = linear(state.inputs[0])
+        seen.append((norm(x), x / (1 + norm.eps) ** 0.5))
 
     learn = learner(blobs, train_bn=False)
     learn.freeze()
-    learn.fit(1, callbacks=[BnFreeze(), Watch()])
+    learn.fit(1, callbacks=[BnFreeze(), acting(after_batch=look)])
     assert len(seen) == 4
     for ours, theirs in seen:
         torch.testing.assert_close(ours, theirs)
 
 
-def test_the_finder_runs_with_it(blobs: tuple[Tensor, ...]) -> None:
+def test_lr_find_runs_with_it(blobs: tuple[Tensor, ...]) -> None:
     modes: list[bool] = []
     learn = learner(blobs, train_bn=False, callbacks=BnFreeze())
     learn.freeze()

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from learnkit import Callback, DataBunch, Learner
+from learnkit import Callback, Learner
 from learnkit.callbacks import OneCycle
 from learnkit.callbacks.general_scheduler import GeneralScheduler, TrainingPhase
 from learnkit.errors import UsageError
 from learnkit.optim.schedules import cosine, exponential, flat_cos, one_cycle, one_cycle_momentum, sgdr
 from learnkit.training.state import TrainState
+from tests.doubles import linear_learner, refused
 
 
 class Spy(Callback):
@@ -28,7 +29,7 @@ class Spy(Callback):
 
 def learner(blobs: tuple[Tensor, ...], opt_func: Any = "adamw") -> Learner:
     model = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 4), nn.Linear(4, 2))
-    return Learner(DataBunch.from_tensors(*blobs, bs=16), model, groups=list(model), opt_func=opt_func, seed=0)
+    return linear_learner(blobs, model, groups=list(model), opt_func=opt_func)
 
 
 def test_a_number_a_line_and_a_schedule_one_after_the_other(blobs: tuple[Tensor, ...]) -> None:
@@ -50,7 +51,7 @@ def test_a_number_a_line_and_a_schedule_one_after_the_other(blobs: tuple[Tensor,
     )
 
 
-def test_ten_equal_phases_change_at_the_batch_they_say(blobs: tuple[Tensor, ...]) -> None:
+def test_ten_equal_phases_change_at_their_batches(blobs: tuple[Tensor, ...]) -> None:
     learn = learner(blobs)
     learn.fit(10, callbacks=GeneralScheduler([TrainingPhase(0.1, lr=float(i + 1)) for i in range(10)]))
     assert learn.recorder.lrs == pytest.approx([float(1 + k // 4) for k in range(40)])
@@ -90,7 +91,7 @@ def test_the_schedules_of_the_library_are_those_others_run(
     assert learn.recorder.moms == [0.9] * 4 * n_epochs
 
 
-def test_the_other_groups_keep_the_proportion_of_the_fits_rates(blobs: tuple[Tensor, ...]) -> None:
+def test_the_other_groups_keep_the_ratios_of_the_rates_of_the_fit(blobs: tuple[Tensor, ...]) -> None:
     spy = Spy()
     schedule = GeneralScheduler([TrainingPhase(0.5, lr=(0.1, 0.3)), TrainingPhase(0.5)])
     learner(blobs).fit(1, [1e-4, 1e-3, 1e-2], callbacks=[schedule, spy])
@@ -117,27 +118,34 @@ def test_an_optimizer_without_momentum_has_its_rate_scheduled_only(blobs: tuple[
         (TrainingPhase(1.0), "expected a list of TrainingPhase"),
     ],
 )
-def test_phases_that_cannot_work_are_refused(phases: Any, match: str) -> None:
+def test_invalid_phases_are_refused(phases: Any, match: str) -> None:
     with pytest.raises(UsageError, match=match):
         GeneralScheduler(phases)
 
 
 @pytest.mark.parametrize(
-    ("options", "match"),
+    ("name", "setting"),
     [
-        ({"lr": -0.1}, "lr: got -0.1"),
-        ({"lr": (0.1, float("nan"))}, "lr: got"),
-        ({"lr": (0.1, 0.2, 0.3)}, "lr: got"),
-        ({"lr": (0.1,)}, "lr: got"),
-        ({"lr": "0.1"}, "lr: got '0.1'"),
-        ({"mom": 1.0}, "mom: got 1.0"),
-        ({"mom": (0.9, 1.5)}, "mom: got"),
-        ({"lr": (0.1, 0.0), "anneal": exponential}, "exponential: got"),
+        ("lr", -0.1),
+        ("lr", (0.1, math.nan)),
+        ("lr", (0.1, 0.2, 0.3)),
+        ("lr", (0.1,)),
+        ("lr", "0.1"),
+        ("lr", True),
+        ("mom", 1.0),
+        ("mom", (0.9, 1.5)),
+        ("mom", -0.1),
     ],
 )
-def test_numbers_that_cannot_work_are_refused_where_they_are_written(options: dict[str, Any], match: str) -> None:
-    with pytest.raises(UsageError, match=match):
-        TrainingPhase(1.0, **options)
+def test_invalid_numbers_are_refused_where_they_are_written(name: str, setting: Any) -> None:
+    with refused(name, got=setting):
+        TrainingPhase(1.0, **{name: setting})
+
+
+def test_ends_that_the_annealing_cannot_join_are_refused_where_they_are_written() -> None:
+    with pytest.raises(UsageError, match="exponential: got"):
+        TrainingPhase(1.0, lr=(0.1, 0.0), anneal=exponential)
+    TrainingPhase(1.0, lr=0, mom=0)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Hooks and activation statistics: what they saw against forward passes by hand."""
+"""Hooks and activation statistics against forward passes by hand."""
 
 from typing import Any
 
@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from learnkit import Callback, DataBunch, Learner
+from learnkit import Callback, Learner
 from learnkit.callbacks.averaging import EMA, SWA
 from learnkit.callbacks.hooks import ActivationStats, Hooks, activation_stats
 from learnkit.errors import UsageError
 from learnkit.plots.activations import activation_curves, activation_histogram
+from tests.doubles import acting, linear_learner, raising, refused
 
 
 def network(*, norm: bool = False) -> nn.Sequential:
@@ -20,7 +21,7 @@ def network(*, norm: bool = False) -> nn.Sequential:
 
 
 def learner(blobs: tuple[Tensor, ...], **options: Any) -> Learner:
-    return Learner(DataBunch.from_tensors(*blobs, bs=16), network(**options), seed=0)
+    return linear_learner(blobs, network(**options))
 
 
 def hooks_in(learn: Learner) -> int:
@@ -39,7 +40,7 @@ class Inputs(Callback):
 
 
 def outputs(inputs: Inputs) -> list[tuple[Tensor, Tensor]]:
-    """What the first and the last layer put out in each training batch, by hand."""
+    """Outputs of the first and the last layer in each training batch, by hand."""
     results = []
     for x, weights in inputs.seen:
         first = x @ weights["0.weight"].T + weights["0.bias"]
@@ -50,24 +51,24 @@ def outputs(inputs: Inputs) -> list[tuple[Tensor, Tensor]]:
 # Hooks
 
 
-def test_the_function_sees_every_forward_pass_of_a_fit(blobs: tuple[Tensor, ...]) -> None:
+def test_the_function_is_called_in_every_forward_pass_of_a_fit(blobs: tuple[Tensor, ...]) -> None:
     calls: list[tuple[nn.Module, bool, int]] = []
 
     def look(module: nn.Module, inputs: Any, output: Tensor) -> str:
         calls.append((module, module.training, len(output)))
-        return "kept, but no output"
+        return "stored, not an output"
 
     learn = learner(blobs)
     hooks = Hooks([learn.model[0]], look)
     learn.fit(1, callbacks=hooks)
     validated = [len(x) for x, _ in learn.dls.valid_dl]
     assert calls == [(learn.model[0], True, 16)] * 4 + [(learn.model[0], False, n) for n in validated]
-    assert hooks.values == {"0": "kept, but no output"}
+    assert hooks.values == {"0": "stored, not an output"}
     learn.validate()
     assert len(calls) == 4 + len(validated)
 
 
-def test_by_default_the_outputs_of_modules_with_parameters_are_kept(blobs: tuple[Tensor, ...]) -> None:
+def test_by_default_the_outputs_of_modules_with_parameters_are_stored(blobs: tuple[Tensor, ...]) -> None:
     learn = learner(blobs)
     hooks = Hooks()
     learn.fit(1, callbacks=hooks)
@@ -77,7 +78,7 @@ def test_by_default_the_outputs_of_modules_with_parameters_are_kept(blobs: tuple
     assert not hooks.values["2"].requires_grad
 
 
-def test_modules_go_by_name_too(blobs: tuple[Tensor, ...]) -> None:
+def test_modules_may_be_given_by_name(blobs: tuple[Tensor, ...]) -> None:
     hooks = Hooks(["1", ""])
     learner(blobs).fit(1, callbacks=hooks)
     assert list(hooks.values) == ["1", ""]
@@ -86,14 +87,11 @@ def test_modules_go_by_name_too(blobs: tuple[Tensor, ...]) -> None:
 @pytest.mark.parametrize("kind", [Hooks, ActivationStats])
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
 def test_the_model_is_as_it_was_after_an_error(kind: Any, error: Any, blobs: tuple[Tensor, ...]) -> None:
-    class Boom(Callback):
-        def after_backward(self, state: Any) -> None:
-            assert hooks_in(learn) == 2
-            raise error
-
-    learn = learner(blobs)
+    learn, seen = learner(blobs), list[int]()
+    watch = acting(before_batch=lambda state: seen.append(hooks_in(learn)), after_backward=raising(error()))
     with pytest.raises(error):
-        learn.fit(1, callbacks=[kind(), Boom()])
+        learn.fit(1, callbacks=[kind(), watch])
+    assert seen == [2]
     assert hooks_in(learn) == 0
 
 
@@ -101,10 +99,10 @@ def test_the_model_is_as_it_was_after_an_error(kind: Any, error: Any, blobs: tup
 def test_an_unknown_module_is_refused(kind: Any, blobs: tuple[Tensor, ...]) -> None:
     learn = learner(blobs)
     for unknown in ("3", nn.Linear(2, 6)):
-        with pytest.raises(UsageError, match=r"modules: got .*expected modules of this model"):
+        with refused("modules", got=unknown):
             learn.fit(1, callbacks=kind([learn.model[0], unknown]))
         assert hooks_in(learn) == 0
-    with pytest.raises(UsageError, match="a list of modules or names"):
+    with refused("modules", got="str", expected="a list of modules or names"):
         kind("0")
 
 
@@ -149,7 +147,7 @@ def test_statistics_of_a_fit_are_those_of_the_forward_passes(blobs: tuple[Tensor
 
 
 def test_every_so_many_batches_from_the_start_of_each_fit(blobs: tuple[Tensor, ...]) -> None:
-    learn, stats = learner(blobs), ActivationStats(["2"], every=3)
+    learn, stats = learner(blobs), ActivationStats(["2"], every_batches=3)
     learn.fit(2, callbacks=stats)
     assert stats.stats["batch"].tolist() == [0, 3, 6]
     learn.fit(1, callbacks=stats)
@@ -157,18 +155,13 @@ def test_every_so_many_batches_from_the_start_of_each_fit(blobs: tuple[Tensor, .
 
 
 def test_an_interrupted_fit_has_its_statistics(blobs: tuple[Tensor, ...]) -> None:
-    class Interrupt(Callback):
-        def after_batch(self, state: Any) -> None:
-            if state.batch == 1:
-                raise KeyboardInterrupt
-
     learn, stats = learner(blobs), ActivationStats()
     with pytest.raises(KeyboardInterrupt):
-        learn.fit(1, callbacks=[stats, Interrupt()])
+        learn.fit(1, callbacks=[stats, acting(after_batch=raising(KeyboardInterrupt(), batch=1))])
     assert stats.stats["batch"].tolist() == [0, 0, 1, 1]
 
 
-def test_of_a_module_with_several_outputs_the_first_counts(blobs: tuple[Tensor, ...]) -> None:
+def test_the_first_of_several_outputs_of_a_module_counts(blobs: tuple[Tensor, ...]) -> None:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -178,28 +171,24 @@ def test_of_a_module_with_several_outputs_the_first_counts(blobs: tuple[Tensor, 
             output, _ = self.rnn(x[:, None])
             return output[:, 0]  # type: ignore[no-any-return]
 
-    means: list[float] = []
-
-    class Watch(Callback):
-        def after_pred(self, state: Any) -> None:
-            means.append(state.preds.mean().item())
-
-    stats = ActivationStats()
-    Learner(DataBunch.from_tensors(*blobs, bs=16), Net(), seed=0).fit(1, callbacks=[stats, Watch()])
+    means, stats = list[float](), ActivationStats()
+    watch = acting(after_pred=lambda state: means.append(state.preds.mean().item()))
+    linear_learner(blobs, Net()).fit(1, callbacks=[stats, watch])
     assert stats.stats["mean"].tolist() == pytest.approx(means, abs=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"every": 0}, {"n_bins": 0}, {"every": 1.5}])
-def test_arguments_that_cannot_work(options: Any) -> None:
-    with pytest.raises(UsageError, match="whole number, 1 or more"):
-        ActivationStats(**options)
+@pytest.mark.parametrize("value", [0, 1.5, True])
+@pytest.mark.parametrize("name", ["every_batches", "n_bins"])
+def test_invalid_arguments_are_refused(name: str, value: Any) -> None:
+    with refused(name, got=value, expected="an integer, 1 or more"):
+        ActivationStats(**{name: value})
 
 
 # Plots
 
 
 def test_plots_show_the_statistics(blobs: tuple[Tensor, ...]) -> None:
-    learn, stats = learner(blobs), ActivationStats(every=2, n_bins=10)
+    learn, stats = learner(blobs), ActivationStats(every_batches=2, n_bins=10)
     learn.fit(2, callbacks=stats)
     axes = stats.plot_stats().axes
     assert [ax.get_ylabel() for ax in axes] == ["mean", "standard deviation", "share near zero"]
@@ -212,10 +201,10 @@ def test_plots_show_the_statistics(blobs: tuple[Tensor, ...]) -> None:
     assert list(image.get_extent()) == [-1, 7, 0, 10]
 
 
-def test_before_a_fit_there_is_nothing_to_draw() -> None:
+def test_before_a_fit_there_is_nothing_to_plot() -> None:
     with pytest.raises(UsageError, match="nothing to draw"):
         ActivationStats().plot_stats()
-    with pytest.raises(UsageError, match="module: got '2', expected a fit before"):
+    with refused("module", got="2", expected="a fit before"):
         ActivationStats().plot_histogram("2")
     assert len(ActivationStats().stats) == 0
 

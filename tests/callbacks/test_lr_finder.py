@@ -1,4 +1,4 @@
-"""The finder's rates and suggestions against straightforward implementations of their descriptions."""
+"""The rates and suggestions of the finder against straightforward implementations of their descriptions."""
 
 import math
 
@@ -9,10 +9,10 @@ from torch import nn
 
 from learnkit.callbacks import LRFinder
 from learnkit.callbacks.lr_finder import suggest
-from learnkit.errors import UsageError
 from learnkit.training.callback import CallbackList
 from learnkit.training.loop import fit
 from learnkit.training.state import TrainState
+from tests.doubles import refused
 
 LRS = [1e-7 * (1e8) ** (i / 100) for i in range(100)]
 
@@ -67,14 +67,14 @@ def test_the_four_suggestions(losses: list[float]) -> None:
     assert found.minimum == pytest.approx(lrs[kept.index(min(kept))] / 10)
 
 
-def test_a_curve_of_too_few_points_says_so() -> None:
-    with pytest.raises(UsageError, match="lr_find saw 5 finite losses: expected at least 12"):
+def test_a_curve_of_too_few_points_is_refused() -> None:
+    with refused("finite losses of lr_find", got=5, expected="at least 12"):
         suggest(LRS[:5], [1.0] * 5)
     assert suggest(LRS[:13], list(np.linspace(2, 1, 13))).minimum == pytest.approx(LRS[12] / 10)
 
 
 class Slope(nn.Module):
-    """Its loss is what a test says it is."""
+    """Its losses are given."""
 
     def __init__(self, losses: list[float]) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ def run(losses: list[float], **options: object) -> tuple[LRFinder, TrainState]:
     return finder, state
 
 
-def test_the_rates_grow_in_even_ratios_and_the_last_is_not_reached() -> None:
+def test_the_rates_grow_in_equal_ratios_and_the_last_is_not_reached() -> None:
     finder, state = run([1.0] * 200)
     assert len(finder.lrs) == 100
     assert finder.lrs[:3] == pytest.approx([1e-7, 1.20226e-7, 1.44544e-7], rel=1e-5)
@@ -120,23 +120,23 @@ def test_a_diverging_loss_ends_the_run() -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_ends_the_run_even_without_stop_div(bad: float) -> None:
+def test_a_non_finite_loss_ends_the_run_even_without_stop_div(bad: float) -> None:
     finder, state = run([1.0] * 20 + [bad] * 100, stop_div=False)
     assert len(finder.lrs) == len(finder.losses) == 20
     assert f"the loss became {bad}" in state.stop_reason
 
 
-def test_a_run_is_no_shorter_than_six_batches() -> None:
+def test_a_run_has_at_least_six_batches() -> None:
     assert len(run([1.0] * 50, num_it=2)[0].lrs) == 6
 
 
-@pytest.mark.parametrize("options", [{"start_lr": 0}, {"start_lr": 1, "end_lr": 0.1}, {"end_lr": float("inf")}])
-def test_ends_that_cannot_work_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match="start_lr, end_lr: got"):
-        LRFinder(**options)
+@pytest.mark.parametrize(("start_lr", "end_lr"), [(0, 10), (1, 0.1), (1, 1), (1e-7, float("inf"))])
+def test_invalid_ends_are_refused(start_lr: float, end_lr: float) -> None:
+    with refused("start_lr, end_lr", got=(start_lr, end_lr)):
+        LRFinder(start_lr, end_lr)
 
 
 @pytest.mark.parametrize("num_it", [0, 2.5, "many"])
-def test_a_number_of_batches_that_is_none_is_refused(num_it: object) -> None:
-    with pytest.raises(UsageError, match="num_it: got"):
+def test_an_invalid_number_of_batches_is_refused(num_it: object) -> None:
+    with refused("num_it", got=num_it):
         LRFinder(num_it=num_it)  # type: ignore[arg-type]

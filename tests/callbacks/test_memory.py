@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from learnkit import Callback, DataBunch, Learner
+from learnkit import Learner
 from learnkit.callbacks import EarlyStopping, Progress
 from learnkit.callbacks.memory import PeakMemory, process_peak
 from learnkit.device_memory import peak_memory, reset_peak_memory
+from tests.doubles import acting, linear_learner
 
 
 def learner(blobs: tuple[Tensor, ...]) -> Learner:
-    return Learner(DataBunch.from_tensors(*blobs, bs=16), nn.Linear(2, 2), metrics="accuracy", seed=0)
+    return linear_learner(blobs, metrics="accuracy")
 
 
 def test_the_record_has_a_column_before_time(blobs: tuple[Tensor, ...]) -> None:
@@ -34,13 +35,8 @@ def test_the_record_has_a_column_before_time(blobs: tuple[Tensor, ...]) -> None:
 def test_the_column_is_known_before_the_first_epoch(blobs: tuple[Tensor, ...], capsys: Any) -> None:
     names: list[str] = []
 
-    class Watch(Callback):
-        order = 99
-
-        def before_fit(self, state: Any) -> None:
-            names.extend(state.record_names)
-
-    learner(blobs).fit(1, callbacks=[PeakMemory(), EarlyStopping("cpu_peak"), Progress("plain"), Watch()])
+    watch = acting(before_fit=lambda state: names.extend(state.record_names), order=99)
+    learner(blobs).fit(1, callbacks=[PeakMemory(), EarlyStopping("cpu_peak"), Progress("plain"), watch])
     assert names == ["train_loss", "valid_loss", "accuracy", "cpu_peak"]
     assert "cpu_peak" in capsys.readouterr().out
 
@@ -61,7 +57,7 @@ def test_the_peak_is_that_of_the_process() -> None:
     assert peak > 0.9 * int(status["VmHWM"].split()[0]) * 1024  # the two are counted a little apart
 
 
-def test_without_the_systems_count_there_is_no_column(
+def test_where_the_system_does_not_report_it_there_is_no_column(
     blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
@@ -71,12 +67,14 @@ def test_without_the_systems_count_there_is_no_column(
     assert "cpu_peak" not in learn.history
 
 
-def test_the_cpu_has_no_count_of_tensors() -> None:
+def test_the_cpu_does_not_track_tensors() -> None:
     reset_peak_memory(torch.device("cpu"))
     assert peak_memory(torch.device("cpu")) is None
 
 
-def test_an_accelerators_peak_is_that_of_the_epoch(blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_peak_of_an_accelerator_is_that_of_the_epoch(
+    blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     peaks = iter([9.0, 3.0, 5.0])  # asked for in before_fit, and after each epoch
     resets: list[torch.device] = []
     monkeypatch.setattr("learnkit.callbacks.memory.peak_memory", lambda device: int(next(peaks) * 2**20))
@@ -88,13 +86,13 @@ def test_an_accelerators_peak_is_that_of_the_epoch(blobs: tuple[Tensor, ...], mo
 
 
 @pytest.mark.skipif(not torch.accelerator.is_available(), reason="needs an accelerator")
-def test_a_real_accelerator_counts() -> None:
+def test_a_real_accelerator_tracks_its_peak() -> None:
     device = torch.accelerator.current_accelerator()
     assert device is not None
     reset_peak_memory(device)
     before = peak_memory(device)
     if before is None:
-        pytest.skip("this accelerator does not count")
+        pytest.skip("this accelerator does not track memory")
     held = torch.zeros(2**20, dtype=torch.uint8, device=device)
     assert peak_memory(device) == before + held.numel()
     del held

@@ -1,4 +1,4 @@
-"""Micro-batches: a batch learnt from in parts makes the step of the whole batch."""
+"""Micro-batches: a batch in parts gives the step of the whole batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,16 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from learnkit import Callback, DataBunch, Learner, LearnkitWarning
-from learnkit.callbacks import (
-    BnFreeze,
-    GradientAccumulation,
-    GradientClipping,
-    MicroBatches,
-    MixedPrecision,
-    MixUp,
-    OneCycle,
-)
+from learnkit.callbacks import BnFreeze, GradientAccumulation, GradientClipping, MixedPrecision, MixUp, OneCycle
+from learnkit.callbacks.micro_batches import MicroBatches
 from learnkit.errors import OutOfMemoryError, UsageError
+from tests.doubles import refused
 
 SIZES = [8, 8, 5]
 
@@ -72,7 +66,7 @@ def test_the_fit_is_that_of_whole_batches(room: int, opt_func: str) -> None:
     assert [int(state["step"]) for state in parts.opt.state.values() if "step" in state][:1] in ([], [9])
 
 
-def test_without_want_of_memory_not_a_bit_differs() -> None:
+def test_with_enough_memory_the_bits_are_the_same() -> None:
     def layers() -> Layers:
         return nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 2)
 
@@ -82,15 +76,15 @@ def test_without_want_of_memory_not_a_bit_differs() -> None:
     assert torch.equal(weights(parts), weights(whole))
 
 
-def test_it_says_so_and_cuts_later_batches_alike() -> None:
+def test_it_warns_and_splits_later_batches_the_same_way() -> None:
     learn = learner(3)
-    with pytest.warns(LearnkitWarning, match="a batch of 8 items does not fit .* in parts of") as told:
+    with pytest.warns(LearnkitWarning, match="a batch of 8 items does not fit .* in parts of") as warned:
         learn.fit(1, callbacks=MicroBatches())
-    assert [str(one.message).rpartition(" ")[2] for one in told] == ["4", "2"]
+    assert [str(one.message).rpartition(" ")[2] for one in warned] == ["4", "2"]
     assert learn.model.seen[: 2 + 4 + 4 + 3] == [8, 4, *[2] * 4, *[2] * 4, 2, 2, 1]
 
 
-def test_it_begins_with_the_size_that_is_given() -> None:
+def test_it_starts_with_the_given_size() -> None:
     learn = learner(4)
     learn.fit(1, callbacks=MicroBatches(4))
     assert learn.model.seen[:6] == [4, 4, 4, 4, 4, 1]
@@ -144,7 +138,7 @@ def test_one_item_that_does_not_fit_is_an_error() -> None:
         learner(0).fit(1, callbacks=MicroBatches())
 
 
-def test_other_errors_are_not_taken_for_it() -> None:
+def test_other_errors_are_raised() -> None:
     class Broken(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
             if x.device.type == "meta":
@@ -159,7 +153,7 @@ def test_batch_norm_accumulation_and_mixing_are_refused() -> None:
     def normed() -> Layers:
         return nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 2)
 
-    with pytest.raises(UsageError, match="batch norm in training mode, which would see each part by itself"):
+    with pytest.raises(UsageError, match="batch norm in training mode, which would normalize each part separately"):
         learner(8, normed).fit(1, callbacks=MicroBatches())
     frozen = learner(8, normed)
     frozen.model[1].requires_grad_(False)
@@ -181,7 +175,7 @@ def test_half_precision_and_lr_find() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:a batch of")
-def test_inputs_and_targets_of_any_form_are_cut() -> None:
+def test_inputs_and_targets_of_any_form_are_split() -> None:
     class Pair(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -204,7 +198,7 @@ def test_inputs_and_targets_of_any_form_are_cut() -> None:
     assert len(learn.recorder.losses) == 1
 
 
-def test_a_size_that_is_none_is_refused() -> None:
+def test_an_invalid_size_is_refused() -> None:
     for size in (0, -1, 2.5, True):
-        with pytest.raises(UsageError, match="size: got"):
+        with refused("size", got=size):
             MicroBatches(size)  # type: ignore[arg-type]

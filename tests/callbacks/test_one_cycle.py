@@ -1,6 +1,7 @@
 """OneCycle on a real fit: rates, momenta and groups at every batch."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -9,11 +10,12 @@ from torch import Tensor, nn
 from learnkit import DataBunch, Learner
 from learnkit.callbacks import OneCycle
 from learnkit.errors import UsageError
+from tests.doubles import linear_learner, refused
 
 
 def learner(blobs: tuple[Tensor, ...], opt_func: str = "adamw") -> Learner:
     model = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 4), nn.Linear(4, 2))
-    return Learner(DataBunch.from_tensors(*blobs, bs=16), model, groups=list(model), opt_func=opt_func, seed=0)
+    return linear_learner(blobs, model, groups=list(model), opt_func=opt_func)
 
 
 def cosine(start: float, end: float, p: float) -> float:
@@ -30,7 +32,7 @@ def test_the_defaults_are_those_of_the_article(blobs: tuple[Tensor, ...]) -> Non
 
 
 @pytest.mark.parametrize("opt_func", ["sgd", "adam", "rmsprop"])
-def test_momentum_is_cycled_wherever_an_optimizer_keeps_it(opt_func: str, blobs: tuple[Tensor, ...]) -> None:
+def test_momentum_is_cycled_for_every_optimizer_that_has_it(opt_func: str, blobs: tuple[Tensor, ...]) -> None:
     learn = learner(blobs, opt_func)
     learn.fit(1, callbacks=OneCycle(1e-3, pct_start=0.5))
     assert learn.recorder.moms == pytest.approx([0.95, 0.9, 0.85, 0.9])
@@ -54,23 +56,27 @@ def test_groups_keep_their_ratio_at_every_step(blobs: tuple[Tensor, ...]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("options", "match"),
-    [
-        ({"lr_max": float("nan")}, "lr: got nan"),
-        ({"lr_max": slice(None)}, "lr: got slice"),
-        ({"moms": (0.9,)}, "moms: got"),
-        ({"moms": (0.95, 1.0)}, "moms: got"),
-        ({"moms": 0.9}, "moms: got 0.9, expected two numbers"),
-        ({"moms": "ab"}, "moms: got 'ab'"),
-        ({"moms": (0.95, None)}, "moms: got"),
-        ({"pct_start": 1.5}, "pct_start: got 1.5"),
-        ({"div_factor": 0}, "div_factor, final_div: got"),
-        ({"final_div": -1}, "div_factor, final_div: got"),
-    ],
-)
-def test_arguments_that_cannot_work_are_refused_where_they_are_written(options: dict[str, object], match: str) -> None:
-    with pytest.raises(UsageError, match=match):
-        OneCycle(**{"lr_max": 0.1, **options})  # type: ignore[arg-type]
+    ("name", "value"),
+    [("moms", (0.9,)), ("moms", (0.95, 1.0)), ("moms", (-0.1, 0.9)), ("moms", 0.9), ("moms", "ab"),
+     ("moms", (0.95, None)),
+     ("moms", (0.9, True)), ("pct_start", 1.5), ("pct_start", -0.1), ("div_factor", 0), ("div_factor", math.inf),
+     ("final_div", -1), ("final_div", True)],
+)  # fmt: skip
+def test_invalid_arguments_are_refused_where_they_are_written(name: str, value: Any) -> None:
+    with refused(name, got=value):
+        OneCycle(0.1, **{name: value})
+
+
+@pytest.mark.parametrize("lr_max", [math.nan, slice(None), -1])
+def test_an_invalid_peak_is_refused_where_it_is_written(lr_max: Any) -> None:
+    with refused("lr"):
+        OneCycle(lr_max)
+
+
+def test_the_last_rate_is_near_the_peak_over_final_div(blobs: tuple[Tensor, ...]) -> None:
+    learn = learner(blobs)
+    learn.fit(1, callbacks=OneCycle(1.0, div_factor=4, pct_start=0, final_div=2))
+    assert learn.recorder.lrs == pytest.approx([cosine(1, 1 / 2, k / 4) for k in range(4)])
 
 
 def test_a_loader_without_a_length_cannot_be_scheduled() -> None:

@@ -1,30 +1,18 @@
-"""The recorder and the progress display."""
-
-import os
-import pty
-import subprocess
-import sys
-from typing import Any
+"""The recorder: losses, rates, results and their plots."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from learnkit import DataBunch, Learner
-from learnkit.callbacks import Progress
-from learnkit.callbacks.progress import format_row
+from learnkit.callbacks.recorder import LRCurve, Recorder, Smoothed, Suggestions
 from learnkit.errors import UsageError
 from learnkit.seeds import Stream, derive
-
-
-def learner(blobs: tuple[Tensor, ...], **options: Any) -> Learner:
-    torch.manual_seed(0)
-    return Learner(DataBunch.from_tensors(*blobs, bs=16), nn.Linear(2, 2), seed=0, **options)
+from tests.doubles import acting, linear_learner, raising
 
 
 def test_losses_are_those_of_the_loop_by_hand(blobs: tuple[Tensor, ...]) -> None:
-    learn = learner(blobs, opt_func="sgd", wd=0.0)
+    learn = linear_learner(blobs, opt_func="sgd", wd=0.0)
     model = nn.Linear(2, 2)
     model.load_state_dict(learn.model.state_dict())
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
@@ -44,7 +32,7 @@ def test_losses_are_those_of_the_loop_by_hand(blobs: tuple[Tensor, ...]) -> None
 
 
 def test_the_training_loss_of_a_row_is_the_smoothed_one(blobs: tuple[Tensor, ...]) -> None:
-    learn = learner(blobs)
+    learn = linear_learner(blobs)
     learn.fit(2, 0.1)
     learn.fit(1, 0.1)
 
@@ -58,15 +46,15 @@ def test_the_training_loss_of_a_row_is_the_smoothed_one(blobs: tuple[Tensor, ...
     assert learn.recorder.smooth_losses[7] == pytest.approx(expected[1])
 
 
-def test_an_optimizer_without_momentum_has_none(blobs: tuple[Tensor, ...]) -> None:
-    learn = learner(blobs, opt_func=torch.optim.Adagrad)
+def test_momentum_is_nan_for_an_optimizer_without_it(blobs: tuple[Tensor, ...]) -> None:
+    learn = linear_learner(blobs, opt_func=torch.optim.Adagrad)
     learn.fit(1)
     assert all(mom != mom for mom in learn.recorder.moms)
     assert len(learn.recorder.plot_lr().axes) == 1
 
 
 def test_the_curves_are_those_of_the_record(blobs: tuple[Tensor, ...]) -> None:
-    learn = learner(blobs, metrics="accuracy")
+    learn = linear_learner(blobs, metrics="accuracy")
     learn.fit_one_cycle(2)
     losses = learn.recorder.plot_losses().axes[0].lines
     assert list(losses[0].get_ydata()) == learn.recorder.losses
@@ -79,8 +67,8 @@ def test_the_curves_are_those_of_the_record(blobs: tuple[Tensor, ...]) -> None:
     assert (metric.get_ylabel(), list(metric.lines[0].get_ydata())) == ("accuracy", learn.history["accuracy"].tolist())
 
 
-def test_the_finders_curve_is_drawn_with_its_suggestions(blobs: tuple[Tensor, ...]) -> None:
-    learn = learner(blobs)
+def test_the_curve_of_lr_find_is_drawn_with_its_suggestions(blobs: tuple[Tensor, ...]) -> None:
+    learn = linear_learner(blobs)
     found = learn.lr_find()
     axes = learn.recorder.plot().axes[0]
     curve = learn.recorder.lr_curve
@@ -91,102 +79,48 @@ def test_the_finders_curve_is_drawn_with_its_suggestions(blobs: tuple[Tensor, ..
 
 
 @pytest.mark.parametrize("plot", ["plot", "plot_losses", "plot_lr", "plot_metrics"])
-def test_with_nothing_recorded_a_plot_says_what_to_run(plot: str, blobs: tuple[Tensor, ...]) -> None:
+def test_a_plot_without_a_record_names_what_to_run(plot: str, blobs: tuple[Tensor, ...]) -> None:
     with pytest.raises(UsageError, match=r"(Run learn\.lr_find|Fit first|metrics=)"):
-        getattr(learner(blobs).recorder, plot)()
+        getattr(linear_learner(blobs).recorder, plot)()
 
 
-# Progress
-
-
-def test_times_and_numbers_as_text() -> None:
-    row = {"epoch": 3, "train_loss": 1 / 3, "time": 59.6}
-    assert format_row(row) == [("epoch", "3"), ("train_loss", "0.333333"), ("time", "01:00")]
-
-
-@pytest.mark.parametrize(("value", "n_lines"), [("off", 0), ("plain", 2)])
-def test_the_variable_decides(
-    value: str, n_lines: int, blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    monkeypatch.setenv("LEARNKIT_PROGRESS", value)
-    learner(blobs).fit(2)
-    assert len(capsys.readouterr().out.splitlines()) == n_lines
-
-
-def test_the_argument_beats_the_variable(
-    blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    monkeypatch.setenv("LEARNKIT_PROGRESS", "off")
-    learner(blobs).fit(2, callbacks=Progress("plain"))
-    assert len(capsys.readouterr().out.splitlines()) == 2
-    with pytest.raises(UsageError, match="display: got 'loud'"):
-        Progress("loud")  # type: ignore[arg-type]
-
-
-SCRIPT = """
-import torch, time
-from torch import nn
-from learnkit import Callback, DataBunch, Learner
-class Slow(Callback):
-    def after_step(self, state): time.sleep(0.06)
-x, y = torch.randn(64, 2), torch.arange(64) % 2
-learn = Learner(DataBunch.from_tensors(x, y, x, y, bs=8), nn.Linear(2, 2), metrics="accuracy")
-learn.fit(2, callbacks=Slow())
-"""
-
-
-def test_a_terminal_gets_a_bar_and_a_table() -> None:
-    main, terminal = pty.openpty()
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], stdout=terminal, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+def test_the_first_batches_of_a_smoothed_loss_are_unbiased() -> None:
+    smoothed = Smoothed(0.5)
+    assert [smoothed.add(loss) for loss in (4.0, 1.0, 1.0)] == pytest.approx(
+        [4, (4 + 2 * 1) / 3, (4 + 2 * 1 + 4 * 1) / 7]
     )
-    os.close(terminal)
-    shown = b""
-    while True:
-        try:
-            part = os.read(main, 65536)
-        except OSError:
-            break
-        if not part:
-            break
-        shown += part
-    os.close(main)
-    text = shown.decode()
-    assert done.returncode == 0, done.stderr
-    assert "█" in text
-    assert "loss 0." in text or "loss 1." in text
-    table = [
-        line.split() for line in text.replace("\r", "\n").splitlines() if line.strip()[:1].isdigit() or "epoch " in line
-    ]
-    assert ["epoch", "train_loss", "valid_loss", "accuracy", "time"] in table
-    assert [row[0] for row in table if len(row) == 5 and row[0].isdigit()] == ["0", "1"]
+    again = Smoothed(0.5)
+    again.load_state_dict(smoothed.state_dict())
+    assert (again.value, again.add(3.0)) == (smoothed.value, smoothed.add(3.0))
 
 
-def test_a_pipe_gets_one_plain_line_an_epoch() -> None:
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, check=False)
-    lines = done.stdout.split("\n")
-    assert [line.split()[:2] for line in lines[:-1]] == [["epoch", "0"], ["epoch", "1"]]
-    assert lines[-1] == ""
-    assert "\r" not in done.stdout
-    assert "\x1b" not in done.stdout
-    assert done.stderr == ""
+def test_where_reading_a_loss_would_wait_the_losses_are_read_at_the_end_of_the_epoch(
+    blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, late, seen = linear_learner(blobs), linear_learner(blobs), list[int]()
+    plain.fit(2, 0.1)
+    monkeypatch.setattr("learnkit.device.Compute.sync_is_free", property(lambda compute: False))
+    watch = acting(after_batch=lambda state: seen.append(len(late.recorder.losses)), order=99)
+    late.fit(2, 0.1, callbacks=watch)
+    assert late.recorder.losses == plain.recorder.losses
+    assert late.recorder.smooth_losses == plain.recorder.smooth_losses
+    assert seen[:4] == [0] * 4
 
 
-NOTEBOOK = """
-import nbclient, nbformat
-cells = [nbformat.v4.new_code_cell(source) for source in (SCRIPT, "learn.recorder.plot_losses()")]
-notebook = nbformat.v4.new_notebook(cells=cells)
-nbclient.NotebookClient(notebook, timeout=100).execute()
-for output in (output for cell in notebook.cells for output in cell.outputs):
-    for kind, content in output.get("data", {}).items():
-        print(kind, len(content), "<table" in content and "<td>1</td>" in content)
-"""
+def test_an_interrupted_epoch_keeps_its_losses(blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learnkit.device.Compute.sync_is_free", property(lambda compute: False))
+    learn = linear_learner(blobs)
+    with pytest.raises(KeyboardInterrupt):
+        learn.fit(1, callbacks=acting(after_batch=raising(KeyboardInterrupt(), batch=2), order=99))
+    assert len(learn.recorder.losses) == 3
+    assert learn.recorder.rows == []
+    assert list(learn.history.columns) == ["epoch", "train_loss", "valid_loss", "time"]
 
 
-def test_a_notebook_gets_one_table_and_one_picture() -> None:
-    script = f"SCRIPT = {SCRIPT!r}\n{NOTEBOOK}"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
-    shown = [line.split() for line in done.stdout.splitlines()]
-    assert sum(kind == "text/html" and is_table == "True" for kind, _, is_table in shown) == 1
-    assert [int(size) > 5000 for kind, size, _ in shown if kind == "image/png"] == [True]
+def test_a_suggestion_is_marked_at_the_nearest_recorded_rate() -> None:
+    recorder = Recorder()
+    rates = tuple(10.0 ** (k / 10 - 4) for k in range(30))
+    between = rates[14] * 1.01
+    recorder.lr_curve = LRCurve(rates, tuple(float(k) for k in range(30)), Suggestions(between, *rates[20:23]))
+    mark = recorder.plot().axes[0].lines[1]
+    assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (between, 14.0)

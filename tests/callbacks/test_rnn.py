@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from learnkit import Callback, DataBunch, Learner
+from learnkit import DataBunch, Learner
 from learnkit.callbacks.averaging import EMA, SWA
 from learnkit.callbacks.rnn import RNNRegularizer, activation_regularization, temporal_activation_regularization
-from learnkit.errors import UsageError
 from learnkit.seeds import Stream, derive
+from tests.doubles import acting, linear_learner, raising, refused
 
 
 class Recurrent(nn.Module):
-    """Classifies (N, 2) as two times of one number; with its states always, in training alone, or in a list."""
+    """Classifies (N, 2) as two time steps; returns its states always, only in training, in lists, or never."""
 
     def __init__(self, gives: str = "always") -> None:
         super().__init__()
@@ -70,22 +70,18 @@ def test_a_fit_equals_the_loop_by_hand(gives: str, blobs: tuple[Tensor, ...]) ->
 
 
 def test_nothing_stays_in_the_model(blobs: tuple[Tensor, ...]) -> None:
-    class Boom(Callback):
-        def after_backward(self, state: Any) -> None:
-            raise ZeroDivisionError
-
     learn = learner(blobs)
     with pytest.raises(ZeroDivisionError):
-        learn.fit(1, callbacks=[RNNRegularizer(), Boom()])
+        learn.fit(1, callbacks=[RNNRegularizer(), acting(after_backward=raising(ZeroDivisionError()))])
     assert not learn.model._forward_hooks
     assert len(learn.model(blobs[0])) == 3
 
 
 def test_weights_of_zero_add_nothing(blobs: tuple[Tensor, ...]) -> None:
-    penalised, plain = learner(blobs), learner(blobs, "nothing")
-    penalised.fit(1, 0.1, callbacks=RNNRegularizer(0, 0))
+    penalized, plain = learner(blobs), learner(blobs, "nothing")
+    penalized.fit(1, 0.1, callbacks=RNNRegularizer(0, 0))
     plain.fit(1, 0.1)
-    assert penalised.recorder.losses == plain.recorder.losses
+    assert penalized.recorder.losses == plain.recorder.losses
 
 
 @pytest.mark.parametrize("average", [EMA, SWA])
@@ -97,7 +93,7 @@ def test_weights_can_be_averaged_with_it(average: Any, blobs: tuple[Tensor, ...]
 
 def test_a_model_without_states_is_refused(blobs: tuple[Tensor, ...]) -> None:
     learn = learner(blobs, "nothing")
-    with pytest.raises(UsageError, match=r"returns in training: got .*Tensor.*Return all three"):
+    with refused("RNNRegularizer: what the model returns in training", got=Tensor, fix="Return all three."):
         learn.fit(1, callbacks=RNNRegularizer())
     assert not learn.model._forward_hooks
 
@@ -108,12 +104,12 @@ def test_states_of_another_shape_are_refused(blobs: tuple[Tensor, ...]) -> None:
             y = super().forward(x)
             return y, y, y
 
-    learn = Learner(DataBunch.from_tensors(*blobs, bs=16), Flat(2, 2), seed=0)
-    with pytest.raises(UsageError, match=r"hidden states: got \(16, 2\), expected \(N, T, H\)"):
+    learn = linear_learner(blobs, Flat(2, 2))
+    with refused("RNNRegularizer: hidden states", got=(16, 2), expected="(N, T, H), or a list of these"):
         learn.fit(1, callbacks=RNNRegularizer())
 
 
-@pytest.mark.parametrize("weights", [(-1, 0), (0, float("inf")), ("much", 0)])
-def test_weights_that_cannot_work(weights: Any) -> None:
-    with pytest.raises(UsageError, match="finite number, 0 or more"):
-        RNNRegularizer(*weights)
+@pytest.mark.parametrize(("name", "weight"), [("alpha", -1), ("beta", float("inf")), ("alpha", "much"), ("beta", True)])
+def test_invalid_weights_are_refused(name: str, weight: Any) -> None:
+    with refused(name, got=weight):
+        RNNRegularizer(**{name: weight})

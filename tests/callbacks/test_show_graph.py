@@ -1,26 +1,26 @@
-"""The picture in a notebook: what is drawn, and that nothing happens elsewhere."""
+"""The plot in a notebook, and that nothing happens elsewhere."""
 
 import sys
 from typing import Any
 
 import pytest
-from torch import Tensor, nn
+from torch import Tensor
 
-from learnkit import DataBunch, Learner
 from learnkit.callbacks.show_graph import ShowGraph
 from learnkit.plots.curves import epoch_curves
+from tests.doubles import linear_learner
 
 
 class Shown:
-    """Stands for IPython's display and its handle: each picture's figures, in order."""
+    """Stands for IPython's display and its handle: the figures of each display, in order."""
 
     def __init__(self) -> None:
-        self.pictures: list[list[Any]] = []
+        self.displays: list[list[Any]] = []
 
     def display(self, figure: Any, display_id: bool = False) -> Any:
         assert display_id
         figures = [figure]
-        self.pictures.append(figures)
+        self.displays.append(figures)
 
         class Handle:
             def update(self, figure: Any) -> None:
@@ -38,23 +38,19 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
     return record
 
 
-def learner(blobs: tuple[Tensor, ...]) -> Learner:
-    return Learner(DataBunch.from_tensors(*blobs, bs=16), nn.Linear(2, 2), seed=0)
-
-
 def lines(figure: Any) -> list[list[float]]:
     return [list(line.get_ydata()) for line in figure.axes[0].lines]
 
 
-def test_one_picture_a_fit_is_drawn_anew_after_each_epoch(blobs: tuple[Tensor, ...], shown: Shown) -> None:
-    learn, graph = learner(blobs), ShowGraph()
+def test_each_fit_has_one_display_that_is_updated_after_each_epoch(blobs: tuple[Tensor, ...], shown: Shown) -> None:
+    learn, graph = linear_learner(blobs), ShowGraph()
     learn.fit(3, callbacks=graph)
     learn.fit(1, callbacks=graph)
-    assert [len(figures) for figures in shown.pictures] == [3, 1]
+    assert [len(figures) for figures in shown.displays] == [3, 1]
     columns = [learn.history[name].tolist() for name in ("train_loss", "valid_loss")]
-    for epoch, figure in enumerate(shown.pictures[0]):
+    for epoch, figure in enumerate(shown.displays[0]):
         assert lines(figure) == [column[: epoch + 1] for column in columns]
-    assert lines(shown.pictures[1][0]) == [column[3:] for column in columns]
+    assert lines(shown.displays[1][0]) == [column[3:] for column in columns]
 
 
 def test_elsewhere_nothing_is_drawn_and_nothing_imported_for_it(
@@ -62,7 +58,7 @@ def test_elsewhere_nothing_is_drawn_and_nothing_imported_for_it(
 ) -> None:
     for module in ("IPython.display", "learnkit.plots.curves", "learnkit.plots.figure", "matplotlib"):
         monkeypatch.setitem(sys.modules, module, None)  # importing it would raise
-    learn = learner(blobs)
+    learn = linear_learner(blobs)
     learn.fit(2, callbacks=ShowGraph())
     assert len(learn.history) == 2
 

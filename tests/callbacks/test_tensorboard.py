@@ -1,16 +1,21 @@
 """TensorBoard: what a fit writes, read back by TensorBoard's own reader."""
 
+import io
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy as loss_func
 
-from learnkit import Callback, DataBunch, Learner, LearnkitWarning
+from learnkit import DataBunch, Learner, LearnkitWarning
 from learnkit.callbacks.tensorboard import TensorBoard
 from learnkit.errors import UsageError
+from tests.doubles import acting, linear_learner, raising, refused
 
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
@@ -22,14 +27,14 @@ def learner(blobs: tuple[Tensor, ...], model: nn.Module | None = None) -> Learne
 
 
 def read(folder: Path) -> Any:
-    events = accumulator.EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events = accumulator.EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "histograms": 0})
     events.Reload()
     return events
 
 
 def test_losses_rates_and_rows_are_those_of_the_fit(blobs: tuple[Tensor, ...]) -> None:
     learn = learner(blobs)
-    board = TensorBoard("logs", "run", every=2)
+    board = TensorBoard("logs", "run", every_batches=2)
     learn.fit_one_cycle(3, 1e-2, callbacks=board)
     assert board.folder == Path("logs/run")
     events = read(board.folder)
@@ -37,14 +42,17 @@ def test_losses_rates_and_rows_are_those_of_the_fit(blobs: tuple[Tensor, ...]) -
     assert sorted(losses) == [1, 2, 4, 6, 8, 10, 12]
     assert all(value == pytest.approx(learn.recorder.losses[step - 1]) for step, value in losses.items())
     rates = {event.step: event.value for event in events.Scalars("batch/lr_0")}
+    assert sorted(rates) == sorted(losses)
     assert all(value == pytest.approx(learn.recorder.lrs[step - 1]) for step, value in rates.items())
-    for column in ("train_loss", "valid_loss", "accuracy"):
-        written = [event.value for event in events.Scalars(f"epoch/{column}")]
-        assert written == pytest.approx(learn.history[column].tolist(), rel=1e-6)
+    for column in ("train_loss", "valid_loss", "accuracy", "time"):
+        written = events.Scalars(f"epoch/{column}")
+        assert [event.step for event in written] == [0, 1, 2]
+        assert [event.value for event in written] == pytest.approx(learn.history[column].tolist(), rel=1e-6)
+    assert "epoch/epoch" not in events.Tags()["scalars"]
     assert events.Graph().node
 
 
-def test_writing_leaves_no_trace_in_the_model(blobs: tuple[Tensor, ...]) -> None:
+def test_writing_does_not_change_the_model(blobs: tuple[Tensor, ...]) -> None:
     with_board, without = learner(blobs), learner(blobs)
     with_board.fit(2, 1e-2, callbacks=TensorBoard(histograms=True))
     without.fit(2, 1e-2)
@@ -59,70 +67,109 @@ def test_runs_without_a_name_are_numbered(blobs: tuple[Tensor, ...], tmp_path: P
     assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == ["fit-000", "fit-001"]
 
 
-def test_histograms_and_pictures(blobs: tuple[Tensor, ...]) -> None:
-    pictures = torch.rand(16, 3, 8, 8)
-    labels = torch.arange(16) % 2
-    dls = DataBunch.from_tensors(pictures, labels, pictures, labels, bs=8)
-    learn = Learner(dls, nn.Sequential(nn.Conv2d(3, 2, 8), nn.Flatten()), seed=0)
-    board = TensorBoard(images=4, histograms=True)
-    learn.fit(2, callbacks=board)
-    assert board.folder is not None
-    events = read(board.folder)
-    assert len(events.Images("pictures")) == 2
-    assert {"0.weight", "0.bias"} <= set(events.Tags()["histograms"])
+def test_the_rate_of_each_parameter_group_is_written(blobs: tuple[Tensor, ...]) -> None:
+    learn = learner(blobs)
+    learn.split([learn.model[:2], learn.model[2:]])
+    learn.fit(1, [1e-4, 1e-2], callbacks=TensorBoard("logs", "run", graph=False))
+    events = read(Path("logs/run"))
+    groups = [tag for tag in events.Tags()["scalars"] if tag.startswith("batch/lr_")]
+    rates = {group: events.Scalars(group)[0].value for group in sorted(groups)}
+    assert list(rates) == ["batch/lr_0", "batch/lr_1", "batch/lr_2", "batch/lr_3"]  # with and without weight decay
+    assert list(rates.values()) == pytest.approx([1e-4, 1e-4, 1e-2, 1e-2])
 
 
-def test_a_model_that_cannot_be_traced_is_told_of(blobs: tuple[Tensor, ...]) -> None:
+@pytest.mark.parametrize("n_channels", [1, 2, 3, 4])
+def test_images_are_the_first_inputs_of_each_epoch_stretched_to_the_whole_range(n_channels: int) -> None:
+    x = torch.randn(16, n_channels, 8, 6) * torch.arange(1.0, 17).reshape(-1, 1, 1, 1)  # each with its own range
+    y = torch.arange(16) % 2
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48 * n_channels, 2))
+    learn = Learner(DataBunch.from_loaders([(x[:8], y[:8]), (x[8:], y[8:])], None), model, loss_func=loss_func, seed=0)
+    learn.fit(2, callbacks=TensorBoard("logs", "run", images=3, graph=False))
+    events = read(Path("logs/run"))
+    shown = x[:3].numpy()
+    low, high = (extreme((1, 2, 3), keepdims=True) for extreme in (shown.min, shown.max))
+    shown = ((shown - low) / (high - low) * 255)[:, : 3 if n_channels >= 3 else 1]
+    expected = np.broadcast_to(np.concatenate(list(shown), axis=2), (3, 8, 18))  # side by side
+    written = events.Images("images")
+    assert [event.step for event in written] == [0, 1]
+    for event in written:
+        pixels = np.asarray(Image.open(io.BytesIO(event.encoded_image_string)).convert("RGB"))
+        np.testing.assert_allclose(pixels.transpose(2, 0, 1), expected, atol=1)
+
+
+def test_an_image_of_one_color_and_inputs_that_are_not_images(blobs: tuple[Tensor, ...]) -> None:
+    x, y = torch.full((4, 1, 2, 2), 7.0), torch.tensor([0, 1, 0, 1])
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    learn = Learner(DataBunch.from_loaders([(x, y)], None), model, loss_func=loss_func, seed=0)
+    learn.fit(1, callbacks=TensorBoard("logs", "flat", images=1, graph=False))
+    (event,) = read(Path("logs/flat")).Images("images")
+    assert np.asarray(Image.open(io.BytesIO(event.encoded_image_string))).max() == 0
+    learner(blobs).fit(1, callbacks=TensorBoard("logs", "vectors", images=1, graph=False))
+    assert read(Path("logs/vectors")).Tags()["images"] == []
+
+
+def test_histograms_are_those_of_the_parameters_after_each_epoch(blobs: tuple[Tensor, ...]) -> None:
+    learn, weights = linear_learner(blobs), list[Tensor]()
+    watch = acting(after_epoch=lambda state: weights.append(state.model.weight.detach().clone()))
+    learn.fit(2, 1e-1, callbacks=[TensorBoard("logs", "run", histograms=True), watch])
+    events = read(Path("logs/run"))
+    assert events.Tags()["histograms"] == ["weight", "bias"]
+    written = events.Histograms("weight")
+    assert [event.step for event in written] == [0, 1]
+    for event, weight in zip(written, weights, strict=True):
+        found = event.histogram_value
+        assert (found.num, found.min, found.max) == (4, weight.min().item(), weight.max().item())
+        assert found.sum == pytest.approx(weight.sum().item())
+
+
+def test_a_model_that_cannot_be_traced_is_a_warning(blobs: tuple[Tensor, ...]) -> None:
     class Odd(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
             if torch.jit.is_tracing():
                 raise RuntimeError("not like this")
             return super().forward(x)
 
-    with pytest.warns(LearnkitWarning, match="no graph of this model"):
+    with pytest.warns(LearnkitWarning, match=r"its graph is not written \(not like this\)"):
         learner(blobs, Odd(2, 2)).fit(1, callbacks=TensorBoard())
 
 
 def test_the_files_are_closed_after_an_error(blobs: tuple[Tensor, ...]) -> None:
-    class Boom(Callback):
-        def after_step(self, state: Any) -> None:
-            raise ZeroDivisionError
-
     board = TensorBoard(graph=False)
     with pytest.raises(ZeroDivisionError):
-        learner(blobs).fit(1, callbacks=[board, Boom()])
+        learner(blobs).fit(1, callbacks=[board, acting(after_step=raising(ZeroDivisionError()))])
     assert board._writer is None
 
 
 @pytest.mark.parametrize("name", ["../../x", "a/b", "", "x" * 101, "a\0b", ".."])
 def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="file name"):
+    with refused("file name", got=name):
         TensorBoard(name=name)
 
 
-def test_without_the_package_the_command_is_told(blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"), [("every_batches", 0), ("every_batches", 1.5), ("images", -1), ("images", True)]
+)
+def test_invalid_numbers_are_refused(name: str, value: Any) -> None:
+    with refused(name, got=value):
+        TensorBoard(**{name: value})
+
+
+def test_without_the_package_the_error_says_how_to_install_it(
+    blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UsageError, match=r'pip install "learnkit\[tensorboard\]"'):
         learner(blobs).fit(1, callbacks=TensorBoard())
-
-
-class CrashAfter(Callback):
-    """Ends a fit as its second epoch is over."""
-
-    order = 99
-
-    def after_epoch(self, state: Any) -> None:
-        if state.epoch == 1:
-            raise ZeroDivisionError
 
 
 def test_a_resumed_fit_shows_each_point_once(blobs: tuple[Tensor, ...]) -> None:
     learn, again = learner(blobs), learner(blobs)
     for each in (learn, again):
         each.fit(2, 1e-2)  # the epochs of the next fit begin at 2, its batches at 1
+    crash = acting(after_epoch=raising(ZeroDivisionError(), epoch=1, batch=3), order=99)
     with pytest.raises(ZeroDivisionError):
-        learn.fit(4, 1e-2, callbacks=[TensorBoard("logs", every=1, graph=False), CrashAfter()], checkpoint_every=3)
-    board = TensorBoard("logs", every=1, graph=False)
+        learn.fit(4, 1e-2, callbacks=[TensorBoard("logs", every_batches=1, graph=False), crash], checkpoint_every=3)
+    board = TensorBoard("logs", every_batches=1, graph=False)
     again.fit(4, 1e-2, callbacks=board, resume="auto")
     assert board.folder == Path("logs/fit-000")
     events = read(board.folder)

@@ -20,6 +20,7 @@ from learnkit.callbacks.accumulation import GradientAccumulation
 from learnkit.callbacks.torch_scheduler import TorchScheduler
 from learnkit.errors import SkipBatch, UsageError
 from learnkit.training.state import TrainState
+from tests.doubles import acting, refused
 
 Make = Callable[[Optimizer], Any]
 
@@ -59,7 +60,7 @@ MAKERS: dict[str, Make] = {
 PER_BATCH = [name for name in MAKERS if name != "ReduceLROnPlateau"]
 
 
-def test_every_scheduler_of_torch_is_tried() -> None:
+def test_every_scheduler_of_torch_is_tested() -> None:
     public = {name for name in lr_scheduler.__all__ if inspect.isclass(getattr(lr_scheduler, name))}
     assert public - {"LRScheduler"} == set(MAKERS) - {"SWALR"}
 
@@ -99,7 +100,7 @@ def learner(blobs: tuple[Tensor, ...], **options: Any) -> Learner:
 def by_hand(
     blobs: tuple[Tensor, ...], make: Make, every: str, n_epochs: int = 3
 ) -> tuple[nn.Module, list[list[float]], list[float]]:
-    """The loop of torch's manual; groups in the order of learnkit's: per layer weights, then biases."""
+    """The loop of torch's documentation; groups in learnkit's order: per layer weights, then biases."""
     net, loss_func = model(), nn.CrossEntropyLoss()
     parameters = [(net[0].weight, 0), (net[0].bias, 0), (net[2].weight, 1), (net[2].bias, 1)]
     opt = torch.optim.AdamW(
@@ -159,7 +160,7 @@ def test_with_every_batch_the_function_counts_steps(blobs: tuple[Tensor, ...]) -
     assert learn.recorder.lrs == [0.1 * (1 / (1 + step)) for step in range(8)]
 
 
-def test_every_fit_starts_from_its_own_rates_and_leaves_no_settings_behind(blobs: tuple[Tensor, ...]) -> None:
+def test_every_fit_starts_from_its_own_rates_and_leaves_no_settings(blobs: tuple[Tensor, ...]) -> None:
     learn, spy = learner(blobs), Spy()
     halves = TorchScheduler(lambda opt: lr_scheduler.ExponentialLR(opt, 0.5))
     for rate in (0.1, 0.02):
@@ -172,7 +173,7 @@ def test_every_fit_starts_from_its_own_rates_and_leaves_no_settings_behind(blobs
     assert set(learn.opt.param_groups[0]) == set(fresh)
 
 
-def test_rates_from_a_file_are_not_taken_for_this_fits(blobs: tuple[Tensor, ...]) -> None:
+def test_initial_rates_from_a_file_are_ignored(blobs: tuple[Tensor, ...]) -> None:
     learn = learner(blobs)
     for group in learn._ready_optimizer().param_groups:
         group["initial_lr"] = 7.0
@@ -180,8 +181,8 @@ def test_rates_from_a_file_are_not_taken_for_this_fits(blobs: tuple[Tensor, ...]
     assert learn.recorder.lrs == [0.05] * 4
 
 
-class LeavesOut(Callback):
-    """Leaves out the steps of these batches, as an overflow in float16 does."""
+class SkipsSteps(Callback):
+    """Skips the steps of these batches, as after an overflow in float16."""
 
     def __init__(self, *batches: int) -> None:
         self.batches = batches
@@ -194,20 +195,19 @@ class LeavesOut(Callback):
 def test_only_steps_of_the_optimizer_count(blobs: tuple[Tensor, ...]) -> None:
     learn, spy = learner(blobs), Spy()
     per_step = TorchScheduler(lambda step: 10.0**-step, every="batch")
-    learn.fit(1, 1.0, callbacks=[per_step, spy, LeavesOut(0, 2)])
+    learn.fit(1, 1.0, callbacks=[per_step, spy, SkipsSteps(0, 2)])
     assert [rates[0] for rates in spy.rates] == pytest.approx([1, 1, 0.1, 0.1])
     per_epoch = TorchScheduler(lambda epoch: 10.0**-epoch)
-    learn.fit(3, 1.0, callbacks=[per_epoch, spy, LeavesOut(0, 1, 2, 3)])
+    learn.fit(3, 1.0, callbacks=[per_epoch, spy, SkipsSteps(0, 1, 2, 3)])
     assert [rates[0] for rates in spy.rates[::4]] == pytest.approx([1, 1, 0.1])
 
 
 def test_a_step_whose_batch_is_then_skipped_counts(blobs: tuple[Tensor, ...]) -> None:
-    class SkipsRest(Callback):
-        def after_step(self, state: TrainState) -> None:
-            raise SkipBatch
+    def skip(state: TrainState) -> None:
+        raise SkipBatch
 
     learn, spy = learner(blobs), Spy()
-    learn.fit(1, 1.0, callbacks=[TorchScheduler(lambda step: 10.0**-step, every="batch"), spy, SkipsRest()])
+    learn.fit(1, 1.0, callbacks=[TorchScheduler(lambda step: 10.0**-step, every="batch"), spy, acting(after_step=skip)])
     assert [rates[0] for rates in spy.rates] == pytest.approx([1, 0.1, 0.01, 0.001])
 
 
@@ -227,7 +227,7 @@ def test_an_overflow_in_float16_does_not_count(blobs: tuple[Tensor, ...]) -> Non
     assert 0 < overflows.steps[-1] <= 5
 
 
-def test_under_accumulation_it_is_steps_that_count(blobs: tuple[Tensor, ...]) -> None:
+def test_under_accumulation_steps_count(blobs: tuple[Tensor, ...]) -> None:
     learn, spy = learner(blobs), Spy()  # a step of 3 batches and, at the end of the epoch, one of the fourth
     per_step = TorchScheduler(lambda step: 10.0**-step, every="batch")
     learn.fit(2, 1.0, callbacks=[per_step, spy, GradientAccumulation(48)])
@@ -251,9 +251,7 @@ class Saves(Callback):
 @pytest.mark.parametrize(
     ("name", "every"), [*((name, "epoch") for name in MAKERS), *((name, "batch") for name in PER_BATCH)]
 )
-def test_a_resumed_schedule_goes_on_where_it_was(
-    name: str, every: Any, blobs: tuple[Tensor, ...], tmp_path: Path
-) -> None:
+def test_a_resumed_schedule_continues(name: str, every: Any, blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
     file, whole = tmp_path / "schedule.pt", Spy()
     first = TorchScheduler(MAKERS[name], every)
     learn = learner(blobs)
@@ -262,16 +260,11 @@ def test_a_resumed_schedule_goes_on_where_it_was(
     saved = torch.load(file, weights_only=True)
     kept = copy.deepcopy(saved)
 
-    class Resumes(Callback):
-        order = 99
-
-        def before_fit(self, state: TrainState) -> None:
-            again.load_state_dict(saved)
-
+    resume = acting(before_fit=lambda state: again.load_state_dict(saved), order=99)
     resumed, weights = learner(blobs), torch.load(tmp_path / "weights.pt", weights_only=True)
     resumed.model.load_state_dict(weights["model"])
     resumed._ready_optimizer().load_state_dict(weights["opt"])
-    resumed.fit(2, list(RATES), callbacks=[again, rest, Resumes()])
+    resumed.fit(2, list(RATES), callbacks=[again, rest, resume])
     for ours, theirs in zip(resumed.model.parameters(), learn.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     assert rest.rates == whole.rates[N_BATCHES:]
@@ -279,7 +272,7 @@ def test_a_resumed_schedule_goes_on_where_it_was(
     assert saved == kept
 
 
-def test_nothing_is_kept_outside_a_fit(blobs: tuple[Tensor, ...]) -> None:
+def test_there_is_no_state_outside_a_fit(blobs: tuple[Tensor, ...]) -> None:
     schedule = TorchScheduler(lambda epoch: 0.5)
     learner(blobs).fit(1, 0.1, callbacks=schedule)
     assert schedule.state_dict() == {}
@@ -296,7 +289,7 @@ def test_nothing_is_kept_outside_a_fit(blobs: tuple[Tensor, ...]) -> None:
         (lambda epoch: float("nan"), {}, "the scheduler's learning rate: got .nan"),
     ],
 )
-def test_what_cannot_work_is_refused_before_anything_is_trained(
+def test_invalid_schedulers_are_refused_before_anything_is_trained(
     make: Make, options: dict[str, Any], match: str, blobs: tuple[Tensor, ...]
 ) -> None:
     learn = learner(blobs, metrics="accuracy")
@@ -312,7 +305,7 @@ def test_a_scheduler_of_another_optimizer_is_refused(blobs: tuple[Tensor, ...]) 
         learn.fit(1, 0.1, callbacks=TorchScheduler(lambda opt: made))
     with pytest.raises(UsageError, match="Write lambda opt: StepLR"):
         TorchScheduler(made)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="every: got 'step'"):
+    with refused("every", got="step", expected="'epoch' or 'batch'"):
         TorchScheduler(MAKERS["StepLR"], every="step")  # type: ignore[arg-type]
 
 
@@ -321,7 +314,7 @@ def test_two_schedules_in_one_fit_are_refused(blobs: tuple[Tensor, ...]) -> None
         learner(blobs).fit(1, 0.1, callbacks=[TorchScheduler(MAKERS["StepLR"]), OneCycle(0.1)])
 
 
-def test_an_error_in_the_users_function_is_his_to_see(blobs: tuple[Tensor, ...]) -> None:
+def test_an_error_in_a_custom_function_is_raised(blobs: tuple[Tensor, ...]) -> None:
     with pytest.raises(ZeroDivisionError):
         TorchScheduler(lambda epoch: 1 / epoch)
     with pytest.raises(TypeError, match="step_size"):

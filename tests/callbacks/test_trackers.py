@@ -1,41 +1,43 @@
-"""Trackers: a fit's rows in the real packages, offline; skipped where these are not installed."""
+"""Trackers: rows of a fit in the real packages, offline, skipped if not installed, and in a stand-in for MLflow."""
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from learnkit import DataBunch, Learner
 from learnkit.callbacks.trackers import MLflow, WandB
 from learnkit.errors import UsageError
+from tests.doubles import acting, linear_learner, raising
 
-
-def learner(blobs: tuple[Tensor, ...]) -> Learner:
-    torch.manual_seed(0)
-    return Learner(DataBunch.from_tensors(*blobs, bs=16), nn.Linear(2, 2), metrics="accuracy", seed=0)
+SETTINGS = {
+    "epochs": 2, "lr": 1e-2, "optimizer": "AdamW", "loss": "CrossEntropyLoss", "seed": 0, "precision": "fp32"
+}  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_mlflow_keeps_every_row(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
+def test_mlflow_stores_every_row(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
-    learn = learner(blobs)
+    for package in ("sqlalchemy", "alembic"):  # a local store of mlflow needs them
+        pytest.importorskip(package)
+    learn = linear_learner(blobs, metrics="accuracy")
     learn.fit(2, 1e-2, callbacks=MLflow("tests", f"sqlite:///{tmp_path / 'runs.db'}", run_name="one"))
     (run,) = mlflow.search_runs(experiment_names=["tests"], output_format="list")
     history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "accuracy")
-    assert [point.value for point in history] == learn.history["accuracy"].tolist()
-    assert run.data.params["optimizer"] == "AdamW"
+    assert [(point.step, point.value) for point in history] == list(enumerate(learn.history["accuracy"]))
+    assert set(run.data.metrics) == {"train_loss", "valid_loss", "accuracy", "time"}
+    assert run.data.params == {name: str(value) for name, value in SETTINGS.items()}
     assert run.info.status == "FINISHED"
     assert mlflow.active_run() is None
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_wandb_keeps_every_row(blobs: tuple[Tensor, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_stores_every_row(blobs: tuple[Tensor, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    learn, seen = learner(blobs), []
+    learn, seen = linear_learner(blobs, metrics="accuracy"), []
 
     class Watched(WandB):
         def after_epoch(self, state: Any) -> None:
@@ -49,9 +51,87 @@ def test_wandb_keeps_every_row(blobs: tuple[Tensor, ...], tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize(("module", "make"), [("mlflow", MLflow), ("wandb", WandB)])
-def test_without_the_package_the_command_is_told(
+def test_without_the_package_the_error_says_how_to_install_it(
     module: str, make: Any, blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UsageError, match=r'pip install "learnkit\[track\]"'):
-        learner(blobs).fit(1, callbacks=make())
+        linear_learner(blobs).fit(1, callbacks=make())
+
+
+class Package:
+    """Stands for the module mlflow: the calls it gets, and the active run."""
+
+    def __init__(self, active: str | None = None) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.active = active
+        self.new_ids = iter(["first", "second"])
+
+    def active_run(self) -> Any:
+        return None if self.active is None else SimpleNamespace(info=SimpleNamespace(run_id=self.active))
+
+    def start_run(self, run_id: str | None = None, **options: Any) -> None:
+        self.active = run_id or next(self.new_ids)
+        self.calls.append(("start_run", self.active, options))
+
+    def end_run(self) -> None:
+        self.active = None
+        self.calls.append(("end_run",))
+
+    def log_params(self, params: dict[str, Any]) -> None:
+        self.calls.append(("log_params", params))
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        self.calls.append(("log_metrics", metrics, step))
+
+    def set_tracking_uri(self, uri: str) -> None:
+        self.calls.append(("set_tracking_uri", uri))
+
+    def set_experiment(self, name: str) -> None:
+        self.calls.append(("set_experiment", name))
+
+
+@pytest.fixture
+def package(monkeypatch: pytest.MonkeyPatch) -> Package:
+    package = Package()
+    monkeypatch.setitem(sys.modules, "mlflow", package)  # type: ignore[arg-type]
+    return package
+
+
+def test_mlflow_gets_settings_rows_and_an_end(blobs: tuple[Tensor, ...], package: Package) -> None:
+    learn = linear_learner(blobs)
+    learn.fit(2, 1e-2, callbacks=MLflow("tests", "file:runs", run_name="one"))
+    first, second = ({name: value for name, value in row.items() if name != "epoch"} for row in learn.recorder.rows)
+    assert package.calls == [
+        ("set_tracking_uri", "file:runs"),
+        ("set_experiment", "tests"),
+        ("start_run", "first", {"run_name": "one"}),
+        ("log_params", SETTINGS),
+        ("log_metrics", first, 0),
+        ("log_metrics", second, 1),
+        ("end_run",),
+    ]
+
+
+def test_an_active_mlflow_run_is_used_and_stays_open(blobs: tuple[Tensor, ...], package: Package) -> None:
+    package.active = "mine"
+    linear_learner(blobs).fit(1, callbacks=MLflow())
+    assert [name for name, *_ in package.calls] == ["log_params", "log_metrics"]
+    assert package.active == "mine"
+
+
+def test_a_mlflow_run_ends_after_an_error(blobs: tuple[Tensor, ...], package: Package) -> None:
+    with pytest.raises(ZeroDivisionError):
+        linear_learner(blobs).fit(1, callbacks=[MLflow(), acting(after_step=raising(ZeroDivisionError()))])
+    assert package.calls[-1] == ("end_run",)
+
+
+def test_a_resumed_fit_continues_its_mlflow_run(blobs: tuple[Tensor, ...], package: Package) -> None:
+    crash = acting(before_epoch=raising(ZeroDivisionError(), epoch=1), order=99)
+    with pytest.raises(ZeroDivisionError):
+        linear_learner(blobs).fit(2, callbacks=[MLflow(run_name="one"), crash], checkpoint_every=1)
+    package.calls.clear()
+    linear_learner(blobs).fit(2, callbacks=MLflow(run_name="one"), resume="auto")
+    assert package.calls[0] == ("start_run", "first", {})
+    assert [call[2] for call in package.calls if call[0] == "log_metrics"][-1] == 1
+    assert package.calls[-1] == ("end_run",)

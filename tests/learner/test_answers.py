@@ -116,7 +116,7 @@ def test_what_is_no_part_of_the_data_and_no_loader_is_told(learn: Learner, sourc
     "targets", [("a.jpg", "b.jpg"), (torch.zeros(2), torch.ones(2)), [torch.zeros(1)] * 2, {"y": torch.zeros(2)}]
 )
 def test_targets_that_are_not_one_tensor_are_told(learn: Learner, blobs: tuple[Tensor, ...], targets: Any) -> None:
-    with pytest.raises(DataError, match="the last part of a batch is a"):
+    with pytest.raises(DataError, match="targets, the last element of a batch: got"):
         learn.get_preds([(blobs[2][:2], targets)])
     assert learn.get_preds([(blobs[2][:2], None)])[1] is None
     assert learn.get_preds([(blobs[2][:2], [0, 1])])[1].tolist() == [0, 1]

@@ -157,7 +157,7 @@ def test_a_full_disk_leaves_only_the_old_files(learner: Callable[..., Learner], 
             learn.save("a")
         with pytest.raises(WriteError, match=r"new\.pth"):
             learn.save("new")
-        with pytest.warns(LearnkitWarning, match=r"a\.pth.*Training goes on; nothing has been saved yet"):
+        with pytest.warns(LearnkitWarning, match=r"a\.pth.*Training continues; nothing has been saved yet"):
             learn.fit(1, callbacks=SaveModel(name="a"))
     assert len(learn.history) == 1
     folder = small.path / "models"

@@ -1,0 +1,147 @@
+"""The progress display: bars and tables in terminals and notebooks, plain lines elsewhere."""
+
+import os
+import pty
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from learnkit.callbacks.progress import Progress, format_row
+from learnkit.errors import StopFit
+from tests.doubles import acting, linear_learner, raising, refused
+
+
+def test_rows_as_text() -> None:
+    row = {"epoch": 3, "train_loss": 1 / 3, "time": 59.6}
+    assert format_row(row) == [("epoch", "3"), ("train_loss", "0.333333"), ("time", "01:00")]
+
+
+@pytest.mark.parametrize(("value", "n_lines"), [("off", 0), ("plain", 2)])
+def test_the_environment_variable_decides(
+    value: str, n_lines: int, blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("LEARNKIT_PROGRESS", value)
+    linear_learner(blobs).fit(2)
+    assert len(capsys.readouterr().out.splitlines()) == n_lines
+
+
+def test_the_argument_overrides_the_variable(
+    blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("LEARNKIT_PROGRESS", "off")
+    linear_learner(blobs).fit(2, callbacks=Progress("plain"))
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    with refused("display", got="loud", expected="'auto', 'bar', 'plain' or 'off'"):
+        Progress("loud")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("epochs", "stops"), [(3, True), (3, False), (1, False)])
+def test_the_bar_of_the_epochs_ends_once_also_after_an_early_stop(
+    epochs: int, stops: bool, blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    from fastprogress import fastprogress
+
+    ends: list[float] = []
+
+    class Bar(fastprogress.ConsoleMasterBar):  # type: ignore[misc]
+        def on_iter_end(self) -> None:
+            ends.append(self.main_bar.last_v)
+            super().on_iter_end()
+
+    monkeypatch.setattr(fastprogress, "master_bar", Bar)
+    stop = acting(after_epoch=raising(StopFit("enough"), epoch=1 if stops else 99, batch=3))
+    linear_learner(blobs).fit(epochs, callbacks=[Progress("bar"), stop])
+    out, err = capsys.readouterr()
+    assert ends == [2 if stops else epochs]
+    assert err == ("stopped: enough\n" if stops else "")
+    assert out.count("train_loss") == 1
+
+
+def test_plain_lines_report_why_a_fit_stopped(blobs: tuple[Tensor, ...], capsys: Any) -> None:
+    stop = acting(after_epoch=raising(StopFit("enough"), batch=3))
+    for display in ("plain", "off"):
+        linear_learner(blobs).fit(3, callbacks=[Progress(display), stop])  # type: ignore[arg-type]
+    out, err = capsys.readouterr()
+    assert [line.split()[:2] for line in out.splitlines()] == [["epoch", "0"]]
+    assert err == "stopped: enough\n"
+
+
+def test_tqdms_variable_turns_it_off(blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    linear_learner(blobs).fit(1)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setenv("LEARNKIT_PROGRESS", "plain")  # comes first
+    linear_learner(blobs).fit(1)
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+SCRIPT = """
+import torch, time
+from torch import nn
+from learnkit import Callback, DataBunch, Learner
+class Slow(Callback):
+    def after_step(self, state): time.sleep(0.06)
+x, y = torch.randn(64, 2), torch.arange(64) % 2
+learn = Learner(DataBunch.from_tensors(x, y, x, y, bs=8), nn.Linear(2, 2), metrics="accuracy")
+learn.fit(2, callbacks=Slow())
+"""
+
+
+def test_a_terminal_gets_a_bar_and_a_table() -> None:
+    main, terminal = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], stdout=terminal, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+    )
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            part = os.read(main, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    os.close(main)
+    text = shown.decode()
+    assert done.returncode == 0, done.stderr
+    assert "█" in text
+    assert "loss 0." in text or "loss 1." in text
+    table = [
+        line.split() for line in text.replace("\r", "\n").splitlines() if line.strip()[:1].isdigit() or "epoch " in line
+    ]
+    assert ["epoch", "train_loss", "valid_loss", "accuracy", "time"] in table
+    assert [row[0] for row in table if len(row) == 5 and row[0].isdigit()] == ["0", "1"]
+
+
+def test_a_pipe_gets_one_plain_line_per_epoch() -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, check=False)
+    lines = done.stdout.split("\n")
+    assert [line.split()[:2] for line in lines[:-1]] == [["epoch", "0"], ["epoch", "1"]]
+    assert lines[-1] == ""
+    assert "\r" not in done.stdout
+    assert "\x1b" not in done.stdout
+    assert done.stderr == ""
+
+
+NOTEBOOK = """
+import nbclient, nbformat
+cells = [nbformat.v4.new_code_cell(source) for source in (SCRIPT, "learn.recorder.plot_losses()")]
+notebook = nbformat.v4.new_notebook(cells=cells)
+nbclient.NotebookClient(notebook, timeout=100).execute()
+for output in (output for cell in notebook.cells for output in cell.outputs):
+    for kind, content in output.get("data", {}).items():
+        print(kind, len(content), "<table" in content and "<td>1</td>" in content)
+"""
+
+
+def test_a_notebook_gets_one_table_and_one_figure() -> None:
+    script = f"SCRIPT = {SCRIPT!r}\n{NOTEBOOK}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    shown = [line.split() for line in done.stdout.splitlines()]
+    assert sum(kind == "text/html" and is_table == "True" for kind, _, is_table in shown) == 1
+    assert [int(size) > 5000 for kind, size, _ in shown if kind == "image/png"] == [True]
