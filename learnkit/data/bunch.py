@@ -8,11 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learnkit.data.loading.in_order import in_order
 from learnkit.data.loading.loaders import DatasetLoader, TensorLoader, check_batch_size
-from learnkit.data.loading.peek import checked_task, first_input, named_task
+from learnkit.data.loading.peek import checked_task, first_input, in_order, input_of, named_task
 from learnkit.data.loading.sampler import BatchOrder
-from learnkit.data.loading.single import input_of
 from learnkit.data.loading.tensors import check_parts, one_item
 from learnkit.data.tasks import Task
 from learnkit.device import resolve_device, to_device

@@ -1,18 +1,95 @@
-"""What data tells of itself before anything is trained: its first item, and what its targets mean."""
+"""Looking into data without training on it: its items in order, its first item, one item, what its targets mean."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor
-from torch.utils.data import default_collate
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+    default_collate,
+)
 
-from learnkit.data.loading.loaders import TensorLoader
+from learnkit.data.loading.loaders import DatasetLoader, TensorLoader
 from learnkit.data.tasks import Classification, Task
 from learnkit.errors import UsageError
 from learnkit.seeds import preserve_all_rng
 
-__all__ = ["checked_task", "first_input", "first_target", "named_task"]
+__all__ = ["checked_item", "checked_task", "first_input", "first_target", "in_order", "input_of", "named_task"]
+
+
+def in_order(loader: Any) -> Any:
+    """The items of a loader in their order, each once, with the last batch that `drop_last` leaves out.
+
+    Items are those of the data set, or of a SubsetRandomSampler those of its indices, in their order. What is no loader
+    of torch's, or has a sampler that is none of torch's, is taken to be in order.
+    """
+    if not isinstance(loader, DataLoader):
+        return loader
+    batches = loader.batch_sampler
+    if type(batches) is not BatchSampler:
+        return loader
+    sampler = batches.sampler
+    if isinstance(sampler, RandomSampler | WeightedRandomSampler):
+        items = None
+    elif isinstance(sampler, SubsetRandomSampler):
+        items = list(sampler.indices)
+    elif isinstance(sampler, SequentialSampler) and batches.drop_last:
+        items = None
+    else:
+        return loader
+    return DataLoader(
+        loader.dataset,
+        batches.batch_size,
+        sampler=items,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        worker_init_fn=loader.worker_init_fn,
+    )
+
+
+def checked_item(i: int, n: int) -> int:
+    """i, which has to be the number of one of n items.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < n:
+        raise UsageError("i", got=i, expected=f"the number of an item, from 0 to {n - 1}")
+    return i
+
+
+def input_of(loader: Any, i: int) -> Any:
+    """Input i of a loader in order, as a batch of one; a loader that only gives batches is gone through up to it.
+
+    Raises:
+        UsageError: there is no such item.
+    """
+    if isinstance(loader, TensorLoader):
+        number = checked_item(i, loader.n_items)
+        return loader.tensors[0][number : number + 1].clone()  # a model may write into its input
+    if isinstance(loader, DatasetLoader):
+        return _input(default_collate([loader.dataset[checked_item(i, loader.n_items)]]))
+    is_plain = isinstance(loader, DataLoader) and loader.batch_size is not None  # without a batch sampler of its own
+    if is_plain and isinstance(loader.sampler, SequentialSampler):
+        return _input(loader.collate_fn([loader.dataset[checked_item(i, len(loader.sampler))]]))
+    seen = 0
+    for batch in loader:
+        x = _input(batch)
+        if isinstance(i, int) and seen <= i < seen + len(x):
+            return x[i - seen : i - seen + 1]
+        seen += len(x)
+    raise UsageError("i", got=i, expected=f"the number of an item, from 0 to {seen - 1}")
+
+
+def _input(batch: Any) -> Any:
+    return batch[0] if isinstance(batch, tuple | list) else batch
 
 
 def first_input(loader: Any) -> Any:
