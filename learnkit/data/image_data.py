@@ -18,8 +18,7 @@ from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.image.resize import Resize
 from learnkit.data.loading.loaders import ImageLoader, check_batch_size, default_workers
 from learnkit.data.loading.peek import checked_item
-from learnkit.data.loading.sampler import BatchOrder
-from learnkit.data.loading.weights import make_sampling
+from learnkit.data.loading.sampler import BatchOrder, make_sampling
 from learnkit.data.options import ImageOptions, ImageSettings, takes_options
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.folders import held_out_samples

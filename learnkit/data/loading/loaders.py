@@ -14,7 +14,8 @@ from learnkit.checks import check_int
 from learnkit.data.augment.pipeline import Augmentation
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
-from learnkit.data.loading.sampler import BatchOrder, DrawnOrder, SeededItems, WholeBatches, identity_collate
+from learnkit.data.loading.sampler import BatchOrder, DrawnOrder
+from learnkit.data.loading.whole_batches import SeededItems, WholeBatches, identity_collate
 from learnkit.data.loading.workers import ignore_sigint, supervised
 from learnkit.device import copies_from_pinned, on_device, usable_cpus
 from learnkit.errors import DataError, UsageError, warn

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from learnkit.data.loading.weights import BalancedSampling, WeightedSampling, make_sampling
+from learnkit.data.loading.sampler import BalancedSampling, WeightedSampling, make_sampling
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import UsageError
 
