@@ -15,7 +15,8 @@ from learnkit.data.augment.pipeline import Augmentation
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.loading.sampler import BatchOrder, DrawnOrder
-from learnkit.data.loading.whole_batches import SeededItems, WholeBatches, identity_collate
+from learnkit.data.loading.torch_internals import state_without_workers
+from learnkit.data.loading.whole_batches import SeededItems, WholeBatches, collate, identity_collate
 from learnkit.data.loading.workers import ignore_sigint, supervised
 from learnkit.device import copies_from_pinned, on_device, usable_cpus
 from learnkit.errors import DataError, UsageError, warn
@@ -96,7 +97,9 @@ class DatasetLoader:
         self.batch_size = order.batch_size
         self.n_items = order.n_items
         self._random = torch.Generator()  # for the workers' seeds, so that the global generator stays out of it
-        self._loader = torch_loader(SeededItems(dataset), DrawnOrder(order), device, num_workers, self._random)
+        self._loader = torch_loader(
+            SeededItems(dataset), DrawnOrder(order), device, num_workers, self._random, collate_fn=collate
+        )
 
     def __len__(self) -> int:
         return len(self.order)
@@ -179,7 +182,7 @@ class _Loader(DataLoader[Any]):
     """Is copied and pickled without its workers, which no other process can have."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_iterator": None}
+        return state_without_workers(self.__dict__)
 
 
 def torch_loader(

@@ -1,15 +1,24 @@
 """Datasets asked for a whole batch, with the coordinates that its randomness is drawn by."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.loading.sampler import Draw
+from learnkit.errors import LearnkitError
 from learnkit.seeds import Stream, derive, preserve_all_rng, seed_all
 
-__all__ = ["SeededItems", "WholeBatches", "identity_collate"]
+__all__ = ["Failure", "SeededItems", "WholeBatches", "collate", "identity_collate"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a batch is when it cannot be read: the error, to be raised in the main process with all of its parts."""
+
+    error: LearnkitError
 
 
 class WholeBatches(Dataset[Any]):
@@ -21,8 +30,11 @@ class WholeBatches(Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         return self.dataset[index]
 
-    def __getitems__(self, draw: Draw) -> tuple[Draw, tuple[Tensor, ...]]:
-        return draw, self.dataset.batch(draw.numbers, draw.seed if draw.is_training else None, draw.epoch)
+    def __getitems__(self, draw: Draw) -> tuple[Draw, tuple[Tensor, ...]] | Failure:
+        try:
+            return draw, self.dataset.batch(draw.numbers, draw.seed if draw.is_training else None, draw.epoch)
+        except LearnkitError as error:
+            return Failure(error)
 
 
 class SeededItems(Dataset[Any]):
@@ -39,16 +51,24 @@ class SeededItems(Dataset[Any]):
         return self.dataset[index]
 
     def __getitems__(self, draw: Draw) -> Any:
-        with preserve_all_rng():
-            if hasattr(self.dataset, "__getitems__"):
-                seed_all(derive(draw.seed, Stream.ITEM, draw.epoch, draw.numbers[0]))
-                return self.dataset.__getitems__(draw.numbers)
-            return [self._item(number, draw) for number in draw.numbers]
+        try:
+            with preserve_all_rng():
+                if hasattr(self.dataset, "__getitems__"):
+                    seed_all(derive(draw.seed, Stream.ITEM, draw.epoch, draw.numbers[0]))
+                    return self.dataset.__getitems__(draw.numbers)
+                return [self._item(number, draw) for number in draw.numbers]
+        except LearnkitError as error:
+            return Failure(error)
 
     def _item(self, number: int, draw: Draw) -> Any:
         if draw.is_training:
             seed_all(derive(draw.seed, Stream.ITEM, draw.epoch, number))
         return self.dataset[number]
+
+
+def collate(items: Any) -> Any:
+    """torch's collation of items; a failure stays what it is."""
+    return items if isinstance(items, Failure) else default_collate(items)
 
 
 def identity_collate(batch: Any) -> Any:

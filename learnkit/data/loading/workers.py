@@ -5,9 +5,10 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import torch
 from torch.utils.data import DataLoader
 
+from learnkit.data.loading.torch_internals import end_workers, workers_of
+from learnkit.data.loading.whole_batches import Failure
 from learnkit.errors import LearnkitError, WorkerError
 
 __all__ = ["ignore_sigint", "supervised", "worker_error"]
@@ -43,26 +44,20 @@ def supervised(loader: "DataLoader[Any]") -> Iterator[Any]:
             new ones.
     """
     if _ended(loader):  # between two epochs
-        _end(loader)
+        end_workers(loader, WAIT)
     try:
-        yield from loader
+        for batch in loader:
+            if isinstance(batch, Failure):
+                raise batch.error
+            yield batch
     except GeneratorExit:
         raise  # an epoch left early; the workers wait for the next one
-    except LearnkitError as error:
-        _end(loader)
-        raise _as_raised(error) from None
     except BaseException as error:
         named = worker_error(error, loader)
-        _end(loader)
+        end_workers(loader, WAIT)
         if named is not None:
             raise named from error
         raise
-
-
-def _as_raised(error: LearnkitError) -> LearnkitError:
-    """An error of a worker as it was raised there: torch hands it on with the traceback for its message."""
-    _, mark, told = error.message.rpartition(f"\\nlearnkit.errors.{type(error).__name__}: ")
-    return type(error)(told.removesuffix("\\n")) if mark else error
 
 
 def worker_error(error: BaseException, *loaders: Any) -> WorkerError | None:
@@ -79,7 +74,7 @@ def worker_error(error: BaseException, *loaders: Any) -> WorkerError | None:
     if not lost:
         return None
     for loader in inner:
-        _end(loader)
+        end_workers(loader, WAIT)
     return WorkerError(
         "; ".join(map(str, lost)),
         fix="Often memory or shared memory ran out: try fewer num_workers or a smaller bs. num_workers=0 shows an "
@@ -89,10 +84,9 @@ def worker_error(error: BaseException, *loaders: Any) -> WorkerError | None:
 
 def _ended(loader: "DataLoader[Any]") -> list[_Lost]:
     """The workers that are no more, in their order."""
-    workers = getattr(getattr(loader, "_iterator", None), "_workers", ())
     return [
         _Lost(number, worker.pid, worker.exitcode)
-        for number, worker in enumerate(workers)
+        for number, worker in enumerate(workers_of(loader))
         if worker.exitcode is not None
     ]
 
@@ -108,24 +102,3 @@ def _lost(loaders: list[Any], wait: float) -> list[_Lost]:
             time.sleep(0.01)
         except RuntimeError:  # torch, telling of it once more
             continue
-
-
-def _end(loader: Any) -> None:
-    """End every worker, also one that waits for a lock that a dead one holds: torch's own way would wait with it."""
-    iterator: Any = getattr(loader, "_iterator", None)
-    if not hasattr(iterator, "_workers"):
-        return
-    loader._iterator = None
-    if iterator._shutdown:
-        return
-    torch._C._remove_worker_pids(id(iterator))  # torch is not to tell of these
-    iterator._worker_pids_set, iterator._shutdown = False, True
-    if hasattr(iterator, "_pin_memory_thread"):
-        iterator._pin_memory_thread_done_event.set()
-    for worker in iterator._workers:
-        worker.kill()
-    for worker in iterator._workers:
-        worker.join(WAIT)
-    for queue in (*iterator._index_queues, iterator._worker_result_queue):
-        queue.cancel_join_thread()
-        queue.close()
