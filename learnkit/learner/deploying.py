@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from learnkit.atomic_files import named_file
-from learnkit.data.image_data import ImageData
 from learnkit.data.loading.peek import first_input
 from learnkit.errors import UsageError
 from learnkit.persistence.deploy.formats import deploy
@@ -40,12 +39,12 @@ def deploy_learner(
         raise UsageError(
             "export: the data does not tell the shape of an input", fix="Make it from tensors, datasets or images."
         )
-    first = None if isinstance(dls, ImageData) else first_input(dls.train_dl)
+    first = first_input(dls.train_dl) if dls.preprocess is None else None
     deployment = Deployment(
         learn.model,
         shape,
         dls.task,
-        preprocess=dls.preprocess if isinstance(dls, ImageData) else None,
+        preprocess=dls.preprocess,
         activation=learn.activation if activation else None,
         temperature=learn.temperature,
         preprocessing=preprocessing,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from learnkit.atomic_files import named_file, write_atomically
+from learnkit.data.bunch import DataBunch
 from learnkit.data.image.read import full_depth
-from learnkit.data.image_data import ImageData
 from learnkit.errors import CorruptFileError, UsageError, warn
 from learnkit.losses.activations import identity
 from learnkit.persistence.deploy.formats import FORMATS
@@ -108,7 +108,7 @@ def manifest_of(learn: "Learner", *, card: str = "") -> Manifest:
         raise UsageError("card", got=type(card).__name__, expected=f"a text of at most {MAX_CARD:,} characters")
     dls, model = learn.dls, plain_model(learn.model)
     recipe = _recipe(learn, model)
-    inputs = Inputs(dls.preprocess, None) if isinstance(dls, ImageData) else Inputs(None, dls.input_shape)
+    inputs = Inputs(None, dls.input_shape) if dls.preprocess is None else Inputs(dls.preprocess, None)
     n_out = dls.c
     manifest = {
         **started(),
@@ -170,12 +170,12 @@ def _training(learn: "Learner") -> dict[str, Any]:
     numbers = {str(name): float(value) for name, value in last.items() if isinstance(value, int | float)}
     metrics = {name: value for name, value in numbers.items() if math.isfinite(value) and name not in ("epoch", "time")}
     content: dict[str, Any] = {"epochs": learn.epoch, "metrics": metrics}
-    if isinstance(learn.dls, ImageData) and len(learn.dls.samples):
+    if learn.dls.preprocess is not None and len(learn.dls.samples):
         content["data_sha256"] = _samples_digest(learn.dls)
     return content
 
 
-def _samples_digest(dls: ImageData) -> str:
+def _samples_digest(dls: DataBunch) -> str:
     """The SHA-256 of the names of the files, as below the data's folder, with their targets and splits."""
     digest = hashlib.sha256()
     for item, target, split in dls.samples[["input", "target", "split"]].itertuples(index=False):

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from learnkit import DataBunch, DatasetType, LearnkitWarning
 from learnkit.data.tasks import Classification
 from learnkit.errors import DataError, UsageError
+from tests.doubles import refused
 
 X, Y = torch.arange(24.0).view(12, 2), torch.tensor([0, 1, 2] * 4)
 
@@ -57,12 +58,22 @@ def test_training_items_in_order_come_from_the_fix_loader() -> None:
 
 def test_a_part_that_is_not_there_is_told() -> None:
     dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
-    with pytest.raises(
-        UsageError, match=r"no test set\. Make it with one, or pass a loader instead of DatasetType\.Test"
-    ):
+    with refused("this bunch has no test set", fix="Make it with one, or pass a loader instead."):
         dls.ordered_dl(DatasetType.Test)
-    with pytest.raises(UsageError, match="predict"):
+    with refused("ds_type", got=DatasetType.Single, fix="Use learn.predict."):
         dls.ordered_dl(DatasetType.Single)
+
+
+@pytest.mark.parametrize(("name", "part"), [("train", 1), ("valid", 2), ("test", 3), ("fix", 5)])
+def test_a_part_is_known_by_its_name(name: str, part: int) -> None:
+    dls = DataBunch.from_tensors(X, Y, X[:5], Y[:5], X[:3], bs=4)
+    assert torch.equal(dls.one_input(name, 1), dls.one_input(DatasetType(part), 1))
+    assert len(torch.cat([batch[0] for batch in dls.ordered_dl(name)])) == {1: 12, 2: 5, 3: 3, 5: 12}[part]
+    if name != "train":  # its batches are shuffled
+        assert torch.equal(dls.one_batch(name)[0], dls.one_batch(DatasetType(part))[0])
+    assert dls.item_name(name, 2) == "2"
+    with refused("ds_type", got="validation", fix="Did you mean 'valid'?"):
+        dls.ordered_dl("validation")
 
 
 def test_unlabelled_items_make_a_loader() -> None:
@@ -74,10 +85,12 @@ def test_unlabelled_items_make_a_loader() -> None:
 
 def test_there_is_nothing_to_draw() -> None:
     dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
-    with pytest.raises(UsageError, match="no images"):
-        dls.show_batch()
-    with pytest.raises(UsageError, match="no images"):
-        dls.picture(DatasetType.Valid, 0)
+    assert dls.preprocess is None
+    for use in (dls.show_batch, lambda: dls.picture(DatasetType.Valid, 0)):
+        with refused("this bunch holds no images to draw", fix="Use an ImageDataBunch."):
+            use()
+    with refused("this bunch holds no images to augment", fix="Use an ImageDataBunch."):
+        dls.augmented_dl("valid")
     assert dls.item_name(DatasetType.Valid, 3) == "3"
 
 

@@ -1,6 +1,6 @@
 """Looking into data without training on it: its items in order, its first item, one item, what its targets mean."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,22 @@ from torch.utils.data import (
     default_collate,
 )
 
-from learnkit.data.loading.loaders import DatasetLoader, TensorLoader
+from learnkit.checks import check_int
+from learnkit.data.loading.loaders import DatasetLoader, ImageLoader, TensorLoader
 from learnkit.data.tasks import Classification, Task
 from learnkit.errors import UsageError
 from learnkit.seeds import preserve_all_rng
 
-__all__ = ["checked_item", "checked_task", "first_input", "first_target", "in_order", "input_of", "named_task"]
+__all__ = [
+    "checked_item",
+    "checked_task",
+    "first_input",
+    "first_target",
+    "in_order",
+    "input_of",
+    "name_of",
+    "named_task",
+]
 
 
 def in_order(loader: Any) -> Any:
@@ -60,9 +70,7 @@ def checked_item(i: int, n: int) -> int:
     Raises:
         UsageError: it is not.
     """
-    if isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < n:
-        raise UsageError("i", got=i, expected=f"the number of an item, from 0 to {n - 1}")
-    return i
+    return check_int("i", i, 0, n - 1, expected=f"the number of an item, from 0 to {n - 1}")
 
 
 def input_of(loader: Any, i: int) -> Any:
@@ -74,6 +82,9 @@ def input_of(loader: Any, i: int) -> Any:
     if isinstance(loader, TensorLoader):
         number = checked_item(i, loader.n_items)
         return loader.tensors[0][number : number + 1].clone()  # a model may write into its input
+    if isinstance(loader, ImageLoader):
+        pixels, *_ = loader.dataset[checked_item(i, loader.n_items)]
+        return loader.preprocess.batch(pixels[None].to(loader.device))
     if isinstance(loader, DatasetLoader):
         return _input(default_collate([loader.dataset[checked_item(i, loader.n_items)]]))
     is_plain = isinstance(loader, DataLoader) and loader.batch_size is not None  # without a batch sampler of its own
@@ -86,6 +97,18 @@ def input_of(loader: Any, i: int) -> Any:
             return x[i - seen : i - seen + 1]
         seen += len(x)
     raise UsageError("i", got=i, expected=f"the number of an item, from 0 to {seen - 1}")
+
+
+def name_of(loader: Any, i: int) -> str:
+    """What item i of a loader in order is called: the path of an image, the number of any other item."""
+    return str(loader.dataset.inputs[i]) if isinstance(loader, ImageLoader) else str(i)
+
+
+def size_of(loader: Any) -> str:
+    """How many items and batches a loader has, as far as that is known, as text."""
+    dataset, size = getattr(loader, "dataset", None), getattr(loader, "batch_size", None)
+    items = f"{len(dataset):,} items" if isinstance(dataset, Sized) else type(loader).__name__
+    return items if size is None else f"{items} in batches of {size}"
 
 
 def _input(batch: Any) -> Any:

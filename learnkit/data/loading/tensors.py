@@ -1,8 +1,8 @@
 """Tensors in memory: inputs with their targets, checked against what these mean."""
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,10 @@ from learnkit.data.table.labels import warn_missing_classes
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import DataError, UsageError, WrongTypeError
 
-__all__ = ["check_parts", "one_item"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["check_parts", "one_item", "tensor_samples"]
 
 Part = tuple[Tensor, ...]  # (x, y), or (x,)
 
@@ -54,6 +57,17 @@ def one_item(item: Any, like: Tensor | None, device: torch.device) -> Tensor:
     if x.is_floating_point() and not like.is_floating_point():
         raise WrongTypeError("item", got=x.dtype, expected=f"integers, as the data, which is {like.dtype}")
     return x.to(like.dtype)[None]
+
+
+def tensor_samples(parts: Mapping[str, Part]) -> "pd.DataFrame":
+    """The table of tensors in memory: one row per item, with its number as input, its target and its split."""
+    import pandas as pd
+
+    tables = []
+    for split, (x, *y) in parts.items():
+        targets = y[0].tolist() if y else [None] * len(x)
+        tables.append(pd.DataFrame({"input": range(len(x)), "target": targets, "split": split}))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _paired(name: str, x: Any, y: Any, device: torch.device) -> Part:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from learnkit.data.image_data import ImageData
 from learnkit.data.tasks import Classification
 from learnkit.interpretation.items import TRAINING
 from learnkit.interpretation.label_issues import rank_label_issues
@@ -25,7 +24,7 @@ def problems_of(interp: Any, learn: Any, item: Callable[[int], Item]) -> Problem
     None where nothing could be looked at.
     """
     suspects = _suspects(interp, item) if interp.kind is Classification else None
-    dls = learn.dls if learn is not None and isinstance(learn.dls, ImageData) else None
+    dls = learn.dls if learn is not None and learn.dls.preprocess is not None else None
     if suspects is None and dls is None:
         return None
     learnt = [LEARNT] if suspects is not None and interp.part == TRAINING else []

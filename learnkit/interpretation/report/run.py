@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from learnkit.data.image_data import ImageData
 from learnkit.interpretation.report.content import Chart, Column, Facts, Line, Table
 
 __all__ = ["charts_of", "history_of", "settings_of"]
@@ -100,7 +99,7 @@ def _data(dls: Any) -> list[tuple[str, str]]:
     rows = [("bunch", type(dls).__name__)]
     rows += [(name, f"{len(part):,} items") for name, part in parts if isinstance(part, Sized)]
     rows += [("classes", f"{len(dls.classes):,}" if dls.classes else ""), ("batch size", str(dls.batch_size or ""))]
-    if isinstance(dls, ImageData):
+    if dls.preprocess is not None:
         resize, normalize = dls.preprocess.resize, dls.preprocess.normalize
         rows.append(("pictures", f"{resize.size[0]} × {resize.size[1]}, {resize.method}, {resize.interpolation}"))
         if normalize is not None:
