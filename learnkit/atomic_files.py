@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from learnkit.checks import nearest_folder
 from learnkit.errors import LearnkitError, UsageError, WriteError
 from learnkit.types import PathLike
 
@@ -83,7 +84,7 @@ def make_folder(folder: Path) -> None:
 
 def write_error(path: Path, written: int, error: BaseException) -> WriteError:
     """What to raise instead of an error of the disk: the path, why, and how much room there is."""
-    folder = next((parent for parent in path.absolute().parents if os.path.isdir(parent)), Path("/"))
+    folder = nearest_folder(path.parent)
     why = error.strerror or error if isinstance(error, OSError) else "the disk is full, or files may not be this large"
     named = WriteError(
         f"{path} could not be written ({why}) after {written:,} bytes; {shutil.disk_usage(folder).free:,} bytes are "

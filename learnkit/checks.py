@@ -2,13 +2,25 @@
 
 import difflib
 import math
+import os
 from collections.abc import Collection, Iterable
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, TypeVar
 
 from learnkit.errors import UsageError, WrongTypeError
 
-__all__ = ["check_choice", "check_int", "check_kind", "check_number", "is_int", "is_number", "missing_extra", "nearest"]
+__all__ = [
+    "check_choice",
+    "check_int",
+    "check_kind",
+    "check_number",
+    "is_int",
+    "is_number",
+    "missing_extra",
+    "nearest",
+    "nearest_folder",
+]
 
 T = TypeVar("T")
 
@@ -115,6 +127,16 @@ def nearest(name: str, known: Iterable[str], n: int = 5) -> str:
     begun = [other for other in names if other.startswith(name)]
     close = difflib.get_close_matches(name, names, n=n, cutoff=0.4)
     return ", ".join(list(dict.fromkeys([*begun, *close, *names]))[:n])
+
+
+def nearest_folder(path: Path) -> Path:
+    """The folder at `path`, or the nearest one above it that exists: what an error about a wrong path lists.
+
+    >>> nearest_folder(Path("/no-such-folder/file.pth")).as_posix()
+    '/'
+    """
+    places = (path, *path.absolute().parents)
+    return next((place for place in places if os.path.isdir(place)), Path("/"))  # False for a name too long, too
 
 
 def _bounds(low: int | None, high: int | None) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from learnkit.checks import nearest_folder
 from learnkit.errors import CorruptFileError, MissingFileError, UnsafeFileError, UsageError
 from learnkit.types import PathLike
 
@@ -116,8 +117,7 @@ def _is_plain(tensor: Tensor) -> bool:
 def _missing(path: Path) -> MissingFileError:
     if os.path.isdir(path):
         return MissingFileError(f"{path} is a folder; {_listing(path)}", fix="Pass the path of one file.")
-    folder = next((parent for parent in path.absolute().parents if os.path.isdir(parent)), Path("/"))
-    return MissingFileError(f"no file {path}; {_listing(folder)}", fix="Check the path.")
+    return MissingFileError(f"no file {path}; {_listing(nearest_folder(path))}", fix="Check the path.")
 
 
 def _listing(folder: Path) -> str:

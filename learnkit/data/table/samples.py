@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from learnkit.checks import check_kind
+from learnkit.checks import check_kind, nearest_folder
 from learnkit.data.image.read import EXTENSIONS
 from learnkit.data.table.splits import Split, split_names
 from learnkit.errors import DataError, MissingFileError, warn
@@ -26,7 +26,7 @@ def existing_folder(path: PathLike) -> Path:
     folder = Path(path)
     if os.path.isdir(folder):  # False, too, for a name no file system takes
         return folder
-    there = next((parent for parent in folder.absolute().parents if os.path.isdir(parent)), Path("/"))
+    there = nearest_folder(folder)
     names = sorted(entry.name for entry in there.iterdir() if not entry.name.startswith("."))[:10]
     raise MissingFileError(f"no folder {folder}; the nearest there is, {there}, holds {', '.join(names) or 'nothing'}")
 

@@ -16,6 +16,7 @@ from typing import IO, Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from learnkit.checks import nearest_folder
 from learnkit.errors import CorruptFileError, MissingFileError, MissingModelError, UsageError, WrongTypeError
 from learnkit.persistence.lk.archive import WEIGHTS, read_members, write_members
 from learnkit.persistence.lk.json_fields import Fields, changed, shown
@@ -100,7 +101,7 @@ def existing_file(path: Path) -> None:
         MissingFileError: the message lists the exports that are there.
     """
     if not os.path.isfile(path):  # False for a name too long, too
-        folder = path if os.path.isdir(path) else next(up for up in path.absolute().parents if os.path.isdir(up))
+        folder = nearest_folder(path)
         there = sorted(entry.name for entry in folder.iterdir() if entry.suffix == ".lk")[:10]
         raise MissingFileError(
             f"no file {path}; {folder} holds {', '.join(map(repr, there)) or 'no exports (.lk)'}", fix="Check the path."
