@@ -17,10 +17,11 @@ from learnkit.data.loading.loaders import ImageLoader, check_batch_size, default
 from learnkit.data.loading.sampler import BatchOrder, make_sampling
 from learnkit.data.options import ImageSettings
 from learnkit.data.segmentation import Segmentation
+from learnkit.data.table.check_files import check_files, check_masks, common_size, unreadable
+from learnkit.data.table.files import existing_folder
 from learnkit.data.table.folders import held_out_samples
-from learnkit.data.table.inspect import check_masks, common_size, unreadable
 from learnkit.data.table.labels import label_samples
-from learnkit.data.table.samples import check_files, existing_folder, in_order, split_samples
+from learnkit.data.table.samples import in_order, split_samples
 from learnkit.data.table.splits import ColumnSplit, RandomSplit
 from learnkit.data.tasks import Task
 from learnkit.errors import DataError, UsageError, WrongTypeError

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from learnkit.data.image.read import EXTENSIONS
-from learnkit.data.table.samples import existing_folder, image_files
+from learnkit.data.table.files import existing_folder, get_image_files
 from learnkit.errors import DataError, MissingFileError, UsageError
 from learnkit.types import PathLike
 
@@ -55,7 +55,7 @@ def held_out_samples(folder: PathLike, classes: Iterable[str] = ()) -> "pd.DataF
     import pandas as pd
 
     root = existing_folder(folder)
-    files = image_files(root)
+    files = get_image_files(root)
     if not files:
         raise _nothing(root, "", "Check the path.")
     tops = [file.relative_to(root).parts[0] for file in files]
@@ -84,7 +84,7 @@ def mask_samples(
 
     root = existing_folder(path)
     folder = existing_folder(root / images)
-    files = image_files(folder)
+    files = get_image_files(folder)
     if not files:
         raise _nothing(folder, "", "Check the path.")
     targets = [_mask_of(masks, file, root) for file in files]
@@ -122,7 +122,7 @@ def _valid_folder(root: Path, valid: str) -> str:
 def _labelled(folder: Path, left_out: set[str], strip: Iterable[str] = ()) -> list[tuple[str, str]]:
     """(file, label) of every image in a class folder below `folder`."""
     items = []
-    for file in image_files(folder) if folder.is_dir() else []:
+    for file in get_image_files(folder) if folder.is_dir() else []:
         parts = file.relative_to(folder).parts[:-1]
         if parts and parts[0] in left_out:
             continue

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from learnkit.data.table.samples import existing_folder, image_files, rows_text
+from learnkit.data.table.files import existing_folder, get_image_files
+from learnkit.data.table.samples import rows_text
 from learnkit.data.table.splits import column_of
 from learnkit.errors import DataError, MissingFileError, UnsafeFileError, UsageError
 from learnkit.types import PathLike
@@ -132,7 +133,7 @@ def list_samples(path: PathLike, fnames: Iterable[PathLike], labels: Iterable[An
 def named_samples(path: PathLike, fnames: Iterable[PathLike] | None, label: Callable[[str], Any]) -> "pd.DataFrame":
     """Files labelled by a function of their whole POSIX path; `fnames` None for all images below `path`."""
     if fnames is None:
-        fnames = image_files(existing_folder(path))
+        fnames = get_image_files(path)
     files = _paths(path, fnames)
     return list_samples(path, files, [label(Path(file).as_posix()) for file in files])
 

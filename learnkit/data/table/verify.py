@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from learnkit.atomic_files import sha256_of
 from learnkit.data.image.read import EXTENSIONS, open_image
-from learnkit.data.table.samples import existing_folder, image_files
+from learnkit.data.table.files import existing_folder, get_image_files
 from learnkit.data.table.splits import SPLIT_NAMES
 from learnkit.device import usable_cpus
 from learnkit.errors import DataError, ImageError, UsageError
@@ -69,7 +69,7 @@ def verify_images(
 
     _check_arguments(min_side, max_aspect, channels, num_threads)
     root = existing_folder(path)
-    files = image_files(root)
+    files = get_image_files(root)
     if not files:
         kinds = " ".join(sorted(EXTENSIONS))
         raise DataError(f"no images ({kinds}) under {root}", fix="Pass the folder that holds the images.")

@@ -1,10 +1,10 @@
-"""Looking at the files of a table before anything is trained on them: which cannot be read, and what size they are."""
+"""Checking the files of a table before training: missing, repeated, leaking, unreadable, of one size, with masks."""
 
 import math
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,15 +14,52 @@ from learnkit.data.image.resize import shape_of
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.samples import rows_text
 from learnkit.device import usable_cpus
-from learnkit.errors import DataError, ImageError, warn
+from learnkit.errors import DataError, ImageError, MissingFileError, warn
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["check_masks", "common_size", "unreadable"]
+__all__ = ["check_files", "check_masks", "common_size", "unreadable"]
 
 CHECKED_MASKS = 200  # at the start, evenly spaced; the others are checked when they are read
 SHOWN = 5
+
+
+def check_files(samples: "pd.DataFrame", *, allow_leak: bool, ignore_missing: bool = False) -> None:
+    """Every file is there, and none is in training and in another split; one listed twice in a split is told of.
+
+    Args:
+        samples: columns input and split.
+        allow_leak: accept a file in several splits.
+        ignore_missing: leave files that are not there to what reads them.
+
+    Raises:
+        MissingFileError: files that are not there, with the first rows of them.
+        DataError: a file in training and in validation or test.
+    """
+    names = samples["input"].tolist()
+    if not ignore_missing:
+        missing = [row for row, name in zip(samples.index, names, strict=True) if not os.path.exists(name)]
+        if missing:
+            raise MissingFileError(
+                f"{len(missing)} of {len(names)} files are missing, first {rows_text(samples, missing)}",
+                fix="Check path, folder= and suffix=; on_error='skip' goes on without them.",
+            )
+    real = _real_paths(samples["input"])
+    twice = real.duplicated(keep=False)
+    if not twice.any():
+        return
+    per_file = samples["split"].groupby(real).agg(set)
+    leaks = per_file[per_file.map(lambda splits: "train" in splits and len(splits) > 1)]
+    if len(leaks) and not allow_leak:
+        rows = samples.index[real == leaks.index[0]].tolist()
+        raise DataError(
+            f"{len(leaks)} files are in the training set and in another one, first {leaks.index[0]} (rows {rows})",
+            fix="Take them out of one of the two; allow_leak=True goes on with results that are too good.",
+        )
+    repeated = samples.index[samples.assign(input=real).duplicated(["input", "split"])].tolist()
+    if repeated:
+        warn(f"{len(repeated)} rows name a file that their split has already, first {rows_text(samples, repeated)}")
 
 
 def unreadable(samples: "pd.DataFrame", preprocess: Preprocess, task: object) -> "pd.DataFrame":
@@ -104,3 +141,20 @@ def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentat
 
     with ThreadPoolExecutor(usable_cpus()) as threads:
         list(threads.map(look, zip(some.index, some["input"], some["target"], strict=True)))
+
+
+def _real_paths(files: "pd.Series[str]") -> "pd.Series[Any]":
+    """The files with their links resolved; a folder is looked at once however many files it holds."""
+    import pandas as pd
+
+    folders: dict[str, str] = {}
+
+    def real(file: str) -> str:
+        if os.path.islink(file):
+            return os.path.realpath(file)
+        folder, name = os.path.split(file)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        return os.path.join(folders[folder], name)
+
+    return pd.Series([real(file) for file in files], index=files.index, dtype=object)

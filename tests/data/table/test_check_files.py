@@ -1,7 +1,8 @@
-"""Looking at files before training: what cannot be read is listed, sizes are counted, masks are checked."""
+"""The files of a table before training: what is missing, leaks, repeats or cannot be read; sizes and masks."""
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,10 @@ from PIL import Image
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.image.resize import Resize
 from learnkit.data.segmentation import Segmentation
-from learnkit.data.table import inspect as inspection
-from learnkit.data.table.inspect import check_masks, common_size, unreadable
+from learnkit.data.table import check_files as checking
+from learnkit.data.table.check_files import check_files, check_masks, common_size, unreadable
 from learnkit.data.tasks import Classification
-from learnkit.errors import DataError, ImageError, LearnkitWarning
+from learnkit.errors import DataError, ImageError, LearnkitWarning, MissingFileError
 
 PREPROCESS = Preprocess(Resize((8, 8)), None)
 TASK = Segmentation(["a", "b"], ignore_index=255)
@@ -26,6 +27,22 @@ def pictures(folder: Path, n: int, size: tuple[int, int] = (6, 4), value: int = 
     for file in files:
         Image.new("L", size, value).save(file)
     return files
+
+
+def picture(path: Path, colour: str = "red") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), colour).save(path)
+    return path
+
+
+def tree(root: Path, *names: str) -> Path:
+    for name in names:
+        picture(root / name)
+    return root
+
+
+def rows(root: Path, *items: tuple[str, str]) -> pd.DataFrame:
+    return pd.DataFrame([(str(root / name), split) for name, split in items], columns=["input", "split"])
 
 
 def masked(tmp_path: Path, n: int) -> pd.DataFrame:
@@ -144,10 +161,56 @@ def test_at_most_200_masks_are_looked_at(monkeypatch: pytest.MonkeyPatch, n: int
         return (source,)
 
     monkeypatch.setattr(Preprocess, "stored", stored)
-    monkeypatch.setattr(inspection, "usable_cpus", lambda: 1)
+    monkeypatch.setattr(checking, "usable_cpus", lambda: 1)
     samples = pd.DataFrame({"input": [str(i) for i in range(n)], "target": ["m"] * n, "split": "train"})
     check_masks(samples, PREPROCESS, TASK)
     steps = np.diff([int(name) for name in seen])
     assert min(n, 100) <= len(seen) <= 200
     assert len(set(steps)) == 1
     assert n - int(seen[-1]) <= steps[0]
+
+
+def test_missing_files_are_counted_and_their_rows_named(tmp_path: Path) -> None:
+    tree(tmp_path, "0.png", "8.png")
+    samples = rows(tmp_path, *((f"{i}.png", "train") for i in range(9)))
+    with pytest.raises(MissingFileError, match=r"^7 of 9 files are missing, first '.*/1\.png' \(row 1\)") as caught:
+        check_files(samples, allow_leak=False)
+    assert isinstance(caught.value, FileNotFoundError)
+    assert "row 5" in str(caught.value)
+    assert "row 6" not in str(caught.value)
+    check_files(samples, allow_leak=False, ignore_missing=True)
+
+
+@pytest.mark.parametrize("other", ["valid", "test"])
+def test_a_file_in_training_and_elsewhere_is_refused(tmp_path: Path, other: str) -> None:
+    tree(tmp_path, "a.png", "b.png")
+    samples = rows(tmp_path, ("b.png", "train"), ("a.png", "train"), ("a.png", other))
+    with pytest.raises(DataError, match=r"^1 files are in the training set and in another one.*a\.png \(rows \[1, 2\]"):
+        check_files(samples, allow_leak=False)
+    check_files(samples, allow_leak=True)
+
+
+def links(root: Path) -> list[str]:
+    tree(root, "cat/a.png")
+    (root / "alias").symlink_to(root / "cat")
+    (root / "b.png").symlink_to(root / "cat" / "a.png")
+    return ["alias/a.png", "b.png", "cat/../cat/a.png"]
+
+
+def test_a_file_by_another_name_is_the_same_file(tmp_path: Path) -> None:
+    for name in links(tmp_path):
+        with pytest.raises(DataError, match="in the training set and in another one"):
+            check_files(rows(tmp_path, ("cat/a.png", "train"), (name, "valid")), allow_leak=False)
+
+
+def test_a_file_in_validation_and_test_is_no_leak(tmp_path: Path) -> None:
+    tree(tmp_path, "a.png", "b.png")
+    check_files(rows(tmp_path, ("b.png", "train"), ("a.png", "valid"), ("a.png", "test")), allow_leak=False)
+
+
+@pytest.mark.parametrize("allow_leak", [True, False])
+def test_a_file_twice_in_a_split_is_told(tmp_path: Path, allow_leak: bool) -> None:
+    names: list[Any] = ["cat/a.png", *links(tmp_path)]
+    samples = rows(tmp_path, *((name, "train") for name in names))
+    with pytest.warns(LearnkitWarning, match=r"^3 rows name a file that their split has already, first .*\(row 1\)"):
+        check_files(samples, allow_leak=allow_leak)
