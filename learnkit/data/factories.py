@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from learnkit.data.options import BasicOptions, FolderOptions, ImageOptions, ImageSettings, takes_options
 from learnkit.data.segmentation import Segmentation
+from learnkit.data.table.columns import column_of
 from learnkit.data.table.folders import folder_samples, mask_samples
 from learnkit.data.table.from_csv import Column, frame_samples, list_samples, named_samples, pattern_label, read_table
-from learnkit.data.table.splits import ColumnSplit, column_of
+from learnkit.data.table.splits import ColumnSplit
 from learnkit.data.tasks import Classification, Regression, Task
 from learnkit.errors import UsageError, WrongTypeError
 from learnkit.types import PathLike

@@ -17,8 +17,7 @@ from learnkit.data.loading.loaders import ImageLoader
 from learnkit.data.loading.sampler import BatchOrder
 from learnkit.data.options import ImageOptions, ImageSettings, takes_options
 from learnkit.data.segmentation import Segmentation
-from learnkit.data.table.folds import Folds
-from learnkit.data.table.splits import fold_numbers
+from learnkit.data.table.folds import Folds, fold_numbers
 from learnkit.data.table.summary import DataSummary, summarize
 from learnkit.data.tasks import Task
 from learnkit.device import resolve_device

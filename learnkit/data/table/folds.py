@@ -8,12 +8,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from learnkit.checks import check_int
+from learnkit.data.table.columns import group_numbers
+from learnkit.data.table.draws import by_class, permutation
 from learnkit.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Folds"]
+__all__ = ["Folds", "fold_numbers"]
 
 Bunch = TypeVar("Bunch")
 
@@ -65,3 +68,39 @@ class Folds(Generic[Bunch]):
         for number, part in enumerate(parts):
             whole[torch.from_numpy(self.numbers == number)] = part.cpu()
         return whole
+
+
+def fold_numbers(
+    samples: "pd.DataFrame", k: int, *, stratify: bool, group: str | None, seed: int
+) -> npt.NDArray[np.int64]:
+    """The fold, 0 to k - 1, in which each row is validated: every row in one, sizes as even as can be.
+
+    Args:
+        samples: the rows.
+        k: number of folds.
+        stratify: spread every class evenly; without meaning for groups.
+        group: a column; rows of a group share a fold.
+        seed: of the draw.
+
+    Raises:
+        UsageError: k below 2.
+        DataError: fewer rows, or groups, than folds.
+    """
+    check_int("k", k, 2, expected="a number of folds, 2 or more")
+    groups = None if group is None else group_numbers(samples, group)
+    n_units = len(samples) if groups is None else len(set(groups.tolist()))
+    if n_units < k:
+        raise DataError(f"{k} folds", got=f"{n_units} {'rows' if group is None else 'groups'}", expected=f"{k} or more")
+    folds = np.empty(len(samples), dtype=np.int64)
+    if groups is None:
+        order = by_class(samples["target"], seed) if stratify else permutation(len(samples), seed)
+        folds[order] = np.arange(len(samples)) % k
+        return folds
+    sizes = np.bincount(groups)
+    shuffled = permutation(len(sizes), seed)
+    totals = np.zeros(k, dtype=np.int64)
+    for one in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:  # the largest first, each into the emptiest fold
+        fold = int(totals.argmin())
+        folds[groups == one] = fold
+        totals[fold] += sizes[one]
+    return folds

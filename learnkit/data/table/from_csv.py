@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from learnkit.data.table.columns import column_of
 from learnkit.data.table.files import existing_folder, get_image_files
 from learnkit.data.table.samples import rows_text
-from learnkit.data.table.splits import column_of
 from learnkit.errors import DataError, MissingFileError, UnsafeFileError, UsageError
 from learnkit.types import PathLike
 

@@ -2,15 +2,16 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from learnkit.data.table.columns import column_of, group_numbers
+from learnkit.data.table.draws import by_class, permutation
 from learnkit.errors import DataError, MissingFileError, UsageError
 from learnkit.types import PathLike
 
@@ -26,7 +27,6 @@ __all__ = [
     "RandomSplit",
     "Split",
     "StratifiedSplit",
-    "fold_numbers",
     "split_names",
 ]  # fmt: skip
 
@@ -50,7 +50,7 @@ class RandomSplit:
     def __call__(self, samples: "pd.DataFrame") -> npt.NDArray[np.bool_]:
         n = len(samples)
         chosen = np.zeros(n, dtype=bool)
-        chosen[_permutation(n, self.seed)[: _n_valid(n, self.valid_pct)]] = True
+        chosen[permutation(n, self.seed)[: _n_valid(n, self.valid_pct)]] = True
         return chosen
 
 
@@ -73,7 +73,7 @@ class StratifiedSplit:
         # Evenly spaced picks out of a list sorted by class take an even share of every class.
         steps = np.arange(1, n + 1) * n_valid // n > np.arange(n) * n_valid // n
         chosen = np.zeros(n, dtype=bool)
-        chosen[_by_class(samples["target"], self.seed)] = steps
+        chosen[by_class(samples["target"], self.seed)] = steps
         return chosen
 
 
@@ -95,7 +95,7 @@ class GroupSplit:
             raise DataError(f"column {self.column!r}", got="one group", expected="at least 2, one for each side")
         wanted, taken = self.valid_pct * len(samples), 0
         chosen: list[int] = []
-        for group in _permutation(len(sizes), self.seed).tolist():
+        for group in permutation(len(sizes), self.seed).tolist():
             # A group is taken as long as it brings the count nearer to what is wanted, and one is left to train on.
             if len(chosen) < len(sizes) - 1 and abs(taken + sizes[group] - wanted) < wanted - taken:
                 chosen.append(group)
@@ -192,68 +192,6 @@ def split_names(samples: "pd.DataFrame", split: Split) -> list[str]:
     return names
 
 
-def fold_numbers(
-    samples: "pd.DataFrame", k: int, *, stratify: bool, group: str | None, seed: int
-) -> npt.NDArray[np.int64]:
-    """The fold, 0 to k - 1, in which each row is validated: every row in one, sizes as even as can be.
-
-    Args:
-        samples: the rows.
-        k: number of folds.
-        stratify: spread every class evenly; without meaning for groups.
-        group: a column; rows of a group share a fold.
-        seed: of the draw.
-
-    Raises:
-        UsageError: k below 2.
-        DataError: fewer rows, or groups, than folds.
-    """
-    if isinstance(k, bool) or not isinstance(k, int) or k < 2:
-        raise UsageError("k", got=k, expected="a number of folds, 2 or more")
-    groups = None if group is None else group_numbers(samples, group)
-    n_units = len(samples) if groups is None else len(set(groups.tolist()))
-    if n_units < k:
-        raise DataError(f"{k} folds", got=f"{n_units} {'rows' if group is None else 'groups'}", expected=f"{k} or more")
-    folds = np.empty(len(samples), dtype=np.int64)
-    if groups is None:
-        order = _by_class(samples["target"], seed) if stratify else _permutation(len(samples), seed)
-        folds[order] = np.arange(len(samples)) % k
-        return folds
-    sizes = np.bincount(groups)
-    shuffled = _permutation(len(sizes), seed)
-    totals = np.zeros(k, dtype=np.int64)
-    for one in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:  # the largest first, each into the emptiest fold
-        fold = int(totals.argmin())
-        folds[groups == one] = fold
-        totals[fold] += sizes[one]
-    return folds
-
-
-def column_of(samples: "pd.DataFrame", column: str | int) -> "pd.Series[Any]":
-    """A column by its name, or by its place.
-
-    Raises:
-        DataError: there is no such column, or more than one.
-    """
-    if column in samples.columns:
-        if (samples.columns == column).sum() > 1:
-            raise DataError(f"several columns are called {column!r}", fix="Rename them, or give the number of one.")
-        return samples[column]
-    if isinstance(column, int) and not isinstance(column, bool) and -len(samples.columns) <= column < samples.shape[1]:
-        return samples.iloc[:, column]
-    raise DataError(f"no column {column!r}; columns are {', '.join(map(str, samples.columns))}")
-
-
-def group_numbers(samples: "pd.DataFrame", column: str) -> npt.NDArray[np.int64]:
-    """A number for each row's group, in the order in which groups first appear."""
-    import pandas as pd
-
-    values = column_of(samples, column)
-    if values.isna().any():
-        raise DataError(f"column {column!r}: no group in rows {values.index[values.isna()].tolist()[:5]}")
-    return np.asarray(pd.factorize(values)[0], dtype=np.int64)
-
-
 def _check_share(valid_pct: Any) -> None:
     if isinstance(valid_pct, bool) or not isinstance(valid_pct, int | float) or not 0 < valid_pct < 1:
         raise UsageError(
@@ -265,24 +203,6 @@ def _n_valid(n: int, valid_pct: float) -> int:
     if n < 2:
         raise DataError("valid_pct", got=f"{n} items", expected="at least 2, one for training and one for validation")
     return max(1, int(valid_pct * n))
-
-
-def _permutation(n: int, seed: int) -> npt.NDArray[np.int64]:
-    return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).numpy()
-
-
-def _by_class(targets: "pd.Series[Any]", seed: int) -> npt.NDArray[np.int64]:
-    """Row numbers sorted by target, in random order among equals."""
-    shuffled = _permutation(len(targets), seed)
-    keys = [_class_key(value) for value in targets]
-    in_order = sorted(set(keys), key=lambda key: (str(type(key)), str(key) if key is None else key))
-    ranks = {key: rank for rank, key in enumerate(in_order)}
-    return shuffled[np.argsort([ranks[keys[row]] for row in shuffled], kind="stable")]
-
-
-def _class_key(target: Any) -> Hashable:
-    """Equal for equal sets of labels, in whatever order they are listed."""
-    return tuple(sorted(map(str, target))) if isinstance(target, list | set | np.ndarray) else target
 
 
 def _named(value: Any) -> str | None:
