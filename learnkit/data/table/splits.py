@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from learnkit.data.table.columns import column_of, group_numbers
-from learnkit.data.table.draws import by_class, permutation
+from learnkit.data.table.draws import by_class, choose_groups, class_counts, permutation
 from learnkit.errors import DataError, MissingFileError, UsageError
 from learnkit.types import PathLike
 
@@ -26,6 +26,7 @@ __all__ = [
     "GroupSplit",
     "RandomSplit",
     "Split",
+    "StratifiedGroupSplit",
     "StratifiedSplit",
     "split_names",
 ]  # fmt: skip
@@ -89,10 +90,8 @@ class GroupSplit:
         _check_share(self.valid_pct)
 
     def __call__(self, samples: "pd.DataFrame") -> npt.NDArray[np.bool_]:
-        groups = group_numbers(samples, self.column)
+        groups = _groups(samples, self.column)
         sizes = np.bincount(groups)
-        if len(sizes) < 2:
-            raise DataError(f"column {self.column!r}", got="one group", expected="at least 2, one for each side")
         wanted, taken = self.valid_pct * len(samples), 0
         chosen: list[int] = []
         for group in permutation(len(sizes), self.seed).tolist():
@@ -101,6 +100,28 @@ class GroupSplit:
                 chosen.append(group)
                 taken += sizes[group]
         return np.isin(groups, chosen or [sizes.argmin()])
+
+
+@dataclass(frozen=True)
+class StratifiedGroupSplit:
+    """Whole groups, named by a column, are on one side, chosen so that every class gives the same share of its rows.
+
+    The shares are as even as the groups allow: see `learnkit.data.table.draws.choose_groups`, which describes the
+    algorithm. Of several labels per item, each label counts; of numbers, each part of their range.
+    """
+
+    column: str
+    valid_pct: float = 0.2
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        _check_share(self.valid_pct)
+
+    def __call__(self, samples: "pd.DataFrame") -> npt.NDArray[np.bool_]:
+        groups = _groups(samples, self.column)
+        counts = class_counts(samples["target"], groups, self.seed)
+        chosen: npt.NDArray[np.bool_] = choose_groups(counts, self.valid_pct, self.seed)[groups]
+        return chosen
 
 
 @dataclass(frozen=True)
@@ -197,6 +218,13 @@ def _check_share(valid_pct: Any) -> None:
         raise UsageError(
             "valid_pct", got=valid_pct, expected="a share in (0, 1)", fix="Pass for example valid_pct=0.2."
         )
+
+
+def _groups(samples: "pd.DataFrame", column: str) -> npt.NDArray[np.int64]:
+    groups = group_numbers(samples, column)
+    if groups.max(initial=-1) < 1:
+        raise DataError(f"column {column!r}", got="one group", expected="at least 2, one for each side")
+    return groups
 
 
 def _n_valid(n: int, valid_pct: float) -> int:

@@ -16,6 +16,7 @@ from learnkit.data.table.splits import (
     FolderSplit,
     GroupSplit,
     RandomSplit,
+    StratifiedGroupSplit,
     StratifiedSplit,
     split_names,
 )
@@ -55,7 +56,14 @@ def test_the_count_is_the_share_rounded_down_and_at_least_one(split: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    "split", [RandomSplit(0.3, 7), StratifiedSplit(0.3, 7), GroupSplit("camera", 0.3, 7)], ids=lambda split: str(split)
+    "split",
+    [
+        RandomSplit(0.3, 7),
+        StratifiedSplit(0.3, 7),
+        GroupSplit("camera", 0.3, 7),
+        StratifiedGroupSplit("camera", 0.3, 7),
+    ],
+    ids=lambda split: str(split),
 )
 def test_a_draw_depends_on_its_seed_alone(split: Any) -> None:
     samples = table(letters(80, 0), camera=np.arange(80) // 4)
@@ -72,7 +80,15 @@ def test_a_draw_depends_on_its_seed_alone(split: Any) -> None:
 
 
 @pytest.mark.parametrize("share", [0, 1, 2, -0.2, float("nan"), "0.2", True, None])
-@pytest.mark.parametrize("split", [RandomSplit, StratifiedSplit, lambda share: GroupSplit("camera", share)])
+@pytest.mark.parametrize(
+    "split",
+    [
+        RandomSplit,
+        StratifiedSplit,
+        lambda share: GroupSplit("camera", share),
+        lambda share: StratifiedGroupSplit("camera", share),
+    ],
+)
 def test_a_share_that_is_none_is_refused(share: Any, split: Any) -> None:
     with pytest.raises(UsageError, match=r"valid_pct: got .* expected a share in \(0, 1\)"):
         split(share)
@@ -159,8 +175,57 @@ def test_a_huge_group_is_trained_on() -> None:
     ],
 )
 def test_groups_that_are_none_are_refused(column: str, cameras: list[Any], text: str) -> None:
-    with pytest.raises(DataError, match=text):
-        GroupSplit(column, 0.5)(table("aabb", camera=cameras))
+    for split in (GroupSplit, StratifiedGroupSplit):
+        with pytest.raises(DataError, match=text):
+            split(column, 0.5)(table("aabb", camera=cameras))
+
+
+def grouped(seed: int, n: int = 200, n_groups: int = 25) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    groups = random.integers(0, n_groups, n)
+    leaning = random.integers(0, 4, n_groups)  # the class that most items of a group have
+    targets = np.where(random.random(n) < 0.6, leaning[groups], random.integers(0, 4, n))
+    return table([f"class {target}" for target in targets], camera=groups)
+
+
+def off(samples: pd.DataFrame, chosen: Any, share: float) -> float:
+    """The sum over the classes, and all rows, of the squared differences between share and part taken."""
+    taken = samples[chosen]["target"].value_counts()
+    parts = [taken.get(name, 0) / count for name, count in samples["target"].value_counts().items()]
+    return float(sum((part - share) ** 2 for part in [*parts, np.mean(chosen)]))
+
+
+def test_stratified_groups_are_never_divided_and_every_class_gives_its_share() -> None:
+    for seed in range(20):
+        samples = grouped(seed)
+        chosen = StratifiedGroupSplit("camera", 0.2, seed)(samples)
+        cameras = samples["camera"].to_numpy()
+        assert not set(cameras[chosen]) & set(cameras[~chosen])
+        assert off(samples, chosen, 0.2) <= off(samples, GroupSplit("camera", 0.2, seed)(samples), 0.2)
+        for name, count in samples["target"].value_counts().items():
+            assert abs((samples["target"][chosen] == name).sum() / count - 0.2) < 0.06
+
+
+@pytest.mark.parametrize("n_groups", [8, 25])
+def test_classes_are_spread_as_evenly_as_scikit_learn_spreads_them(n_groups: int) -> None:
+    model_selection = pytest.importorskip("sklearn.model_selection")
+    for seed in range(8):
+        samples = grouped(seed, n_groups=n_groups)
+        folds = model_selection.StratifiedGroupKFold(5, shuffle=True, random_state=seed)
+        chosen = StratifiedGroupSplit("camera", 0.2, seed)(samples)
+        for _, valid in folds.split(samples, samples["target"], samples["camera"]):
+            theirs = np.isin(np.arange(len(samples)), valid)
+            assert off(samples, chosen, 0.2) <= off(samples, theirs, 0.2) + 1e-3
+
+
+def test_a_stratified_group_split_takes_labels_of_any_kind() -> None:
+    cameras = np.arange(60) // 3
+    for targets in ([["a", "b"], ["b"], []] * 20, np.linspace(0, 1, 60), list(range(3)) * 20, [(1.0, 2.0)] * 60):
+        samples = table(targets, camera=cameras)
+        chosen = StratifiedGroupSplit("camera", 0.25, 1)(samples)
+        assert chosen.sum() == 15
+        assert not set(cameras[chosen]) & set(cameras[~chosen])
+        assert split_names(samples, StratifiedGroupSplit("camera", 0.25, 1)).count("valid") == 15
 
 
 @pytest.mark.parametrize(
