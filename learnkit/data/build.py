@@ -17,6 +17,7 @@ from learnkit.data.loading.loaders import ImageLoader, check_batch_size, default
 from learnkit.data.loading.sampler import BatchOrder, make_sampling
 from learnkit.data.options import ImageSettings
 from learnkit.data.segmentation import Segmentation
+from learnkit.data.statistics import normalize_by
 from learnkit.data.table.check_files import check_files, check_masks, common_size, unreadable
 from learnkit.data.table.files import existing_folder
 from learnkit.data.table.folders import held_out_samples
@@ -119,7 +120,7 @@ def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -
     workers = default_workers(len(train), device) if settings.num_workers is None else settings.num_workers
     workers = 0 if settings.cache is not None and settings.num_workers is None else workers
     item_stage, augmentation = stages(settings.augment, table.preprocess.resize.size)
-    normalize = settings.normalization(train["input"].tolist(), table.preprocess)
+    normalize = normalize_by(settings.normalize, train["input"].tolist(), table.preprocess)
     preprocess = replace(table.preprocess, normalize=normalize)
     sampling = make_sampling(settings.sampler, train["target"].tolist(), table.task)
     datasets = {}
@@ -162,7 +163,7 @@ def empty_table(task: Task, settings: ImageSettings) -> Table:
 
 def empty_loaders(table: Table, settings: ImageSettings, device: torch.device) -> ImageLoaders:
     """Loaders without items, which know how images are prepared."""
-    preprocess = replace(table.preprocess, normalize=settings.normalization([], table.preprocess))
+    preprocess = replace(table.preprocess, normalize=normalize_by(settings.normalize, [], table.preprocess))
     dataset = ImageDataset([], None, table.task, preprocess)
 
     def loader() -> ImageLoader:
