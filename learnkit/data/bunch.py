@@ -33,10 +33,10 @@ class DataBunch:
 
     Attributes:
         train_dl: training batches (x, y), shuffled; the last short batch is left out where learnkit makes the loader.
-        valid_dl: validation batches in order; None when there are none.
-        test_dl: test batches, (x,) without labels; None when there are none.
-        fix_dl: the training items in order, nothing left out and nothing augmented.
-        task: what the targets mean; None when that is not known.
+        valid_dl: validation batches in order; None without a validation set.
+        test_dl: test batches, (x,) without labels; None without a test set.
+        fix_dl: the training items in order, all of them, not augmented.
+        task: what the targets mean; None if that is not known.
         device: where batches go.
         path: where a learner writes its files.
         preprocess: what images go through on their way to the model; None for other data.
@@ -83,12 +83,12 @@ class DataBunch:
     ) -> Self:
         """Data in memory: inputs (N, ...), targets (N,) or (N, ...).
 
-        Whole numbers of shape (N,) are class numbers; other targets need `task`. NumPy arrays are taken too, those of
-        float64 in torch's default type.
+        Integers of shape (N,) are class numbers; other targets need `task`. NumPy arrays are accepted too; float64
+        becomes torch's default type.
 
         Raises:
             UsageError: a batch size that cannot work, or float targets without a task.
-            DataError: inputs and targets of different lengths, an empty set, or targets that the task does not take
+            DataError: inputs and targets of different lengths, an empty set, or targets that do not fit the task
                 (nan, a number without a class, another shape).
         """
         where = resolve_device(device)
@@ -142,20 +142,20 @@ class DataBunch:
         task: Task | None = None,
         device: torch.device | str | None = None,
     ) -> Self:
-        """Anything that gives batches (x, y) again and again: torch DataLoaders, lists, custom loaders.
+        """Anything that yields batches (x, y) again and again: torch DataLoaders, lists, custom loaders.
 
         The loaders are used as they are; their batches are moved to the device.
 
         Raises:
-            UsageError: an iterator, which could be gone through only once.
+            UsageError: an iterator, which would be exhausted after one epoch.
         """
         for name, loader in (("train_dl", train_dl), ("valid_dl", valid_dl), ("test_dl", test_dl)):
             if isinstance(loader, Iterator):
                 raise UsageError(
-                    f"{name} is an iterator, good for one epoch", got=loader, fix="Pass a list or a DataLoader."
+                    f"{name} is an iterator, exhausted after one epoch", got=loader, fix="Pass a list or a DataLoader."
                 )
             if loader is not None and not isinstance(loader, Iterable):
-                raise UsageError(name, got=loader, expected="something that gives batches (x, y) when iterated")
+                raise UsageError(name, got=loader, expected="something that yields batches (x, y) when iterated")
         named = classes or getattr(getattr(train_dl, "dataset", None), "classes", None)
         return cls(train_dl, valid_dl, test_dl, task=checked_task(task) or named_task(named), device=device)
 
@@ -186,7 +186,7 @@ class DataBunch:
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:
-        """The shape of one input, None when only a batch would tell."""
+        """The shape of one input; None if only drawing a batch would show it."""
         first = first_input(self.train_dl)
         return tuple(first.shape) if isinstance(first, Tensor) else None
 
@@ -199,13 +199,13 @@ class DataBunch:
         return tensor_samples({split: loader.tensors for split, loader in parts.items() if loader is not None})
 
     def ordered_dl(self, ds_type: DatasetType | str) -> Any:
-        """The loader of a part of the data in the order of its items, nothing left out and nothing augmented.
+        """The loader of a part of the data in the order of its items, all of them, not augmented.
 
         Args:
             ds_type: a DatasetType, or its name: "train", "valid", "test".
 
         Raises:
-            UsageError: there is no such part.
+            UsageError: the bunch has no such part.
         """
         ds_type = DatasetType.of(ds_type)
         loader = {DatasetType.Valid: self.valid_dl, DatasetType.Test: self.test_dl}.get(ds_type, self.fix_dl)
@@ -222,10 +222,10 @@ class DataBunch:
         loader = self.train_dl if ds_type == DatasetType.Train else self.ordered_dl(ds_type)
         for batch in loader:
             return tuple(to_device(batch, self.device))
-        raise DataError(f"the {ds_type.name.lower()} loader gives no batches")
+        raise DataError(f"the {ds_type.name.lower()} loader yields no batches")
 
     def test_dl_from(self, items: Any) -> Any:
-        """A loader of unlabelled items, in their order."""
+        """A loader of unlabeled items, in their order."""
         if not len(items):
             raise DataError("the test set is empty", expected="at least one item")
         x = torch.stack([torch.as_tensor(item) for item in items]) if not isinstance(items, Tensor) else items
@@ -235,8 +235,8 @@ class DataBunch:
         """One item as a batch of one on the device, as the model sees it.
 
         Raises:
-            UsageError: of data in memory, another shape.
-            WrongTypeError: something that is not numbers.
+            UsageError: data in memory, and another shape than its inputs have.
+            WrongTypeError: not numbers.
         """
         return one_item(item, getattr(self.train_dl, "tensors", (None,))[0], self.device)
 
@@ -262,7 +262,7 @@ class DataBunch:
         return self.ordered_dl(ds_type).augmented_as(self.train_dl)  # type: ignore[no-any-return]
 
     def picture(self, ds_type: DatasetType | str, i: int) -> "np.ndarray[Any, Any]":
-        """Image i of a part as the model is shown it, before normalization: uint8 (H, W, 3)."""
+        """Image i of a part as the model sees it, before normalization: uint8 (H, W, 3)."""
         preprocess = self._image_preprocess("draw")
         pixels, *_ = self.ordered_dl(ds_type).dataset[i]
         return drawable(preprocess.scale(pixels[None]))[0]

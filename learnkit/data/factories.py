@@ -52,13 +52,13 @@ class ImageFactories(ABC):
         test: str | None = None,
         **options: Unpack[FolderOptions],
     ) -> Self:
-        """Images in a folder a class.
+        """Images in one folder per class.
 
         Args:
             path: holds train/<class>/... and valid/<class>/..., or, with `valid_pct` or `split`, <class>/... directly.
             train: the folder of the training images.
-            valid: the folder of the validation images; "val" is found when "valid" is not there.
-            test: the folder of the test images, labelled (test/<class>/...) or not (test/...). With `valid_pct`, a
+            valid: the folder of the validation images; "val" is used if there is no "valid".
+            test: the folder of the test images, labeled (test/<class>/...) or not (test/...). With `valid_pct`, a
                 folder test stays out of training whether it is named or not.
             **options: see `learnkit.data.options.ImageSettings`.
 
@@ -96,7 +96,7 @@ class ImageFactories(ABC):
             csv_labels: the CSV file.
             folder: below `path`, where the images are.
             fn_col: the column of the names, by name or number.
-            label_col: the column of the labels. Several columns of 0 and 1 are yes/no a class; of other numbers, a
+            label_col: the column of the labels. Several columns of 0 and 1 are yes/no per class; of other numbers, a
                 regression (with task="regression").
             valid_col: a column that is true for validation, or names the split: train, valid (val), test.
             label_delim: what separates several labels in a cell; an empty cell is an item without labels.
@@ -155,7 +155,7 @@ class ImageFactories(ABC):
             path, df, folder, fn_col, label_col, label_delim, suffix, as_numbers=as_numbers, allow_outside=allow_outside
         )
         if options.get("split") is None and valid_col is None:
-            samples = samples.drop(columns="split", errors="ignore")  # the user's, which they did not ask to be used
+            samples = samples.drop(columns="split", errors="ignore")  # a column of that name which nobody asked for
         names = [] if isinstance(label_col, str | int) else [str(column_of(df, column).name) for column in label_col]
         return cls.from_samples(samples, path, names=names, **options)
 
@@ -164,7 +164,7 @@ class ImageFactories(ABC):
     def from_lists(
         cls, path: PathLike, fnames: Iterable[PathLike], labels: Iterable[Any], **options: Unpack[ImageOptions]
     ) -> Self:
-        """Files, absolute or relative to `path`, and a label for each: text or a number of a class, a list of labels,
+        """Files, absolute or relative to `path`, and a label for each: the text or number of a class, a list of labels,
         or (with task="regression") numbers.
         """
         return cls.from_samples(list_samples(path, fnames, labels), path, **options)
@@ -178,9 +178,9 @@ class ImageFactories(ABC):
         func: Callable[[str], Any],
         **options: Unpack[ImageOptions],
     ) -> Self:
-        """Files labelled by a function of their whole POSIX path; `fnames` None for all images below `path`.
+        """Files labeled by a function of their whole POSIX path; `fnames` None for all images below `path`.
 
-        The function is called here, once a file, so it need not be picklable.
+        The function is called here, once per file, so it need not be picklable.
         """
         return cls.from_samples(named_samples(path, fnames, func), path, **options)
 
@@ -195,7 +195,7 @@ class ImageFactories(ABC):
         pat: str | re.Pattern[str],
         **options: Unpack[ImageOptions],
     ) -> Self:
-        """Files labelled by group 1 of a regular expression searched in their whole POSIX path."""
+        """Files labeled by group 1 of a regular expression searched in their whole POSIX path."""
         return cls.from_name_func(path, fnames, pattern_label(pat), **options)
 
     @classmethod
@@ -217,7 +217,7 @@ class ImageFactories(ABC):
             path: holds the folder of the images.
             images: the folder of the images, with folders train and valid (or val) in it; or, with `valid_pct` or
                 `split`, without.
-            masks: tells the mask of an image: path to path, beside the image's or relative to `path`.
+            masks: path of an image -> path of its mask, next to the image's or relative to `path`.
             codes: the names of the classes, pixel value 0 the first; or {pixel value: name}, as in {0: "ground",
                 255: "building"}.
             ignore_index: the pixel value of what is neither trained on nor measured.

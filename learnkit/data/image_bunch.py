@@ -68,8 +68,8 @@ class ImageDataBunch(ImageFactories, DataBunch):
             samples: one row per item; further columns are kept.
             path: where a learner writes its files; `test` is relative to it.
             names: of the numbers of a regression.
-            **options: see `learnkit.data.options.ImageSettings`. Without `split` or `valid_pct`, the column split says
-                what is for training and validation; without this, a fifth at random is for validation.
+            **options: see `learnkit.data.options.ImageSettings`. Without `split` or `valid_pct`, the column split
+                decides what is for training and validation; without it, a fifth at random is for validation.
 
         Raises:
             MissingFileError: files that are not there.

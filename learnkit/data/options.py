@@ -87,13 +87,13 @@ class ImageSettings:
         if self.split is not None and (self.valid_pct is not None or not callable(self.split)):
             raise UsageError("split", got=self.split, expected="a function of the table, or None with valid_pct=")
         object.__setattr__(self, "seed", check_int("seed", self.seed))
-        check_int("bs", self.bs, 1, expected="an integer number of items, 1 or more")
+        check_int("bs", self.bs, 1)
         if self.reader is not None and not callable(self.reader):
             raise UsageError("reader", got=self.reader, expected="a function: path -> array (H, W, channels)")
 
     @property
     def splitter(self) -> Split | None:
-        """What `split` and `valid_pct` ask for; None for neither."""
+        """How to split, by `split` or `valid_pct`; None if neither is given."""
         return self.split if self.valid_pct is None else RandomSplit(self.valid_pct, self.seed)
 
     @property

@@ -17,7 +17,7 @@ from tests.doubles import refused
 X, Y = torch.arange(24.0).view(12, 2), torch.tensor([0, 1, 2] * 4)
 
 
-def test_whole_numbers_are_classes() -> None:
+def test_integers_are_classes() -> None:
     dls = DataBunch.from_tensors(X, Y, X[:5], Y[:5], bs=4)
     assert dls.classes == ["0", "1", "2"]
     assert dls.c == 3
@@ -56,7 +56,7 @@ def test_training_items_in_order_come_from_the_fix_loader() -> None:
     assert torch.equal(torch.cat([x for (x,) in dls.ordered_dl(DatasetType.Test)]), X[:3])
 
 
-def test_a_part_that_is_not_there_is_told() -> None:
+def test_a_part_that_is_not_there_is_reported() -> None:
     dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
     with refused("this bunch has no test set", fix="Make it with one, or pass a loader instead."):
         dls.ordered_dl(DatasetType.Test)
@@ -76,7 +76,7 @@ def test_a_part_is_known_by_its_name(name: str, part: int) -> None:
         dls.ordered_dl("validation")
 
 
-def test_unlabelled_items_make_a_loader() -> None:
+def test_unlabeled_items_make_a_loader() -> None:
     dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
     assert torch.equal(torch.cat([x for (x,) in dls.test_dl_from(list(X[:6]))]), X[:6])
     with pytest.raises(DataError, match="the test set is empty"):
@@ -98,7 +98,7 @@ class Named(TensorDataset):
     classes = ("x", "y", "z")
 
 
-def test_datasets_tell_their_classes() -> None:
+def test_datasets_know_their_classes() -> None:
     dls = DataBunch.from_datasets(Named(X, Y), Named(X, Y), bs=5)
     assert dls.classes == ["x", "y", "z"]
     assert len(dls.train_dl) == 2
@@ -145,7 +145,7 @@ def test_a_device_torch_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("bs", [0, -1, 2.5, True])
-def test_a_batch_size_that_is_none_is_refused(bs: Any) -> None:
+def test_a_batch_size_that_cannot_work_is_refused(bs: Any) -> None:
     with pytest.raises(UsageError, match="bs: got"):
         DataBunch.from_tensors(X, Y, X, Y, bs=bs)
 

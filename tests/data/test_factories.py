@@ -35,13 +35,13 @@ def root(tmp_path: Path) -> Path:
 
 
 def csv(root: Path, columns: dict[str, Any], **options: Any) -> ImageDataBunch:
-    """From a table of the ten pictures with these further columns, or of those named in a column `name`."""
+    """From a table of the ten images with these further columns, or of those named in a column `name`."""
     pd.DataFrame({"name": [f"{i}.png" for i in range(10)], **columns}).to_csv(root / "labels.csv", index=False)
     return ImageDataBunch.from_csv(root, **{"folder": "img", **SMALL, **options})
 
 
 def numbers(dls: ImageDataBunch, split: str) -> list[int]:
-    """The numbers of the pictures of a split, in the order of the table."""
+    """The numbers of the images of a split, in the order of the table."""
     return [int(Path(name).stem) for name in dls.samples.query("split == @split")["input"]]
 
 
@@ -111,13 +111,13 @@ def test_numbers_are_a_regression_when_it_is_said(root: Path) -> None:
     assert targets(bits).tolist() == [[0.0, 1.0], [1.0, 1.0]]
 
 
-def test_whole_numbers_are_classes(root: Path) -> None:
+def test_integers_are_classes(root: Path) -> None:
     dls = csv(root, {"n": [10] * 5 + [9] * 5})
     assert dls.classes == ["9", "10"]
     assert csv(root, {"n": [10] * 5 + [9] * 5}, task="regression").task == Regression()
 
 
-def test_whole_numbers_with_an_unlabelled_test_folder(root: Path) -> None:
+def test_integers_with_an_unlabeled_test_folder(root: Path) -> None:
     os.rename(root / "img" / "0.png", root / "spare.png")
     (root / "test").mkdir()
     os.rename(root / "spare.png", root / "test" / "0.png")
@@ -237,7 +237,7 @@ def test_a_sampler_draws_the_training_items(root: Path) -> None:
     assert torch.cat([y for _, y in rare.train_dl]).sum() == 4
 
 
-def test_a_bunch_without_items_prepares_pictures(root: Path) -> None:
+def test_a_bunch_without_items_prepares_images(root: Path) -> None:
     dls = ImageDataBunch.single_from_classes(root, ["cat", "dog"], **SMALL)
     assert dls.classes == ["cat", "dog"]
     assert dls.input_shape == (1, 8, 8)

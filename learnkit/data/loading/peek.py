@@ -36,8 +36,8 @@ __all__ = [
 def in_order(loader: Any) -> Any:
     """The items of a loader in their order, each once, with the last batch that `drop_last` leaves out.
 
-    Items are those of the data set, or of a SubsetRandomSampler those of its indices, in their order. What is no loader
-    of torch's, or has a sampler that is none of torch's, is taken to be in order.
+    Items are those of the dataset, or for a SubsetRandomSampler those of its indices, in their order. A loader that is
+    not torch's, or whose sampler is not, is taken to be in order.
     """
     if not isinstance(loader, DataLoader):
         return loader
@@ -74,7 +74,7 @@ def checked_item(i: int, n: int) -> int:
 
 
 def input_of(loader: Any, i: int) -> Any:
-    """Input i of a loader in order, as a batch of one; a loader that only gives batches is gone through up to it.
+    """Input i of a loader in order, as a batch of one; a loader that only yields batches is iterated up to it.
 
     Raises:
         UsageError: there is no such item.
@@ -116,7 +116,7 @@ def _input(batch: Any) -> Any:
 
 
 def first_input(loader: Any) -> Any:
-    """The first training input, where it can be had without drawing a batch; None elsewhere."""
+    """The first training input, if no batch has to be drawn to get it; else None."""
     return _first(loader, 0)
 
 
@@ -125,20 +125,20 @@ def first_target(loader: Any) -> Any:
     return _first(loader, 1)
 
 
-def _first(loader: Any, place: int) -> Any:
+def _first(loader: Any, position: int) -> Any:
     if isinstance(loader, TensorLoader):
-        return loader.tensors[place][0] if place < len(loader.tensors) else None
+        return loader.tensors[position][0] if position < len(loader.tensors) else None
     if isinstance(loader, list | tuple):  # of batches
         batch = loader[0] if loader else ()
-        part = batch[place] if isinstance(batch, tuple | list) and place < len(batch) else None
+        part = batch[position] if isinstance(batch, tuple | list) and position < len(batch) else None
         return part[0] if isinstance(part, Sequence | Tensor | np.ndarray) and len(part) else None
     dataset: Any = getattr(loader, "dataset", None)
     collates_plainly = getattr(loader, "collate_fn", default_collate) is default_collate
     if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__") and collates_plainly):
         return None
-    with preserve_all_rng():  # looking must not move what a dataset draws from
+    with preserve_all_rng():  # looking must not advance what a dataset draws from
         item = dataset[0] if len(dataset) else None
-    return item[place] if isinstance(item, tuple | list) and place < len(item) else None
+    return item[position] if isinstance(item, tuple | list) and position < len(item) else None
 
 
 def checked_task(task: Any) -> Task | None:

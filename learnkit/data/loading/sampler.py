@@ -26,7 +26,7 @@ class BatchOrder(Sampler[list[int]]):
     Args:
         n_items: how many there are.
         batch_size: items in a batch.
-        shuffle: draw them anew in each epoch.
+        shuffle: draw them again in each epoch.
         seed: of the draw.
         sampling: how often which item is drawn; None for each once.
         changes: items are changed at random, as in training; None for where they are shuffled.
@@ -76,7 +76,7 @@ class BatchOrder(Sampler[list[int]]):
 
 
 class Draw(NamedTuple):
-    """The items of a batch, and the coordinates that what is random in them is drawn by."""
+    """The items of a batch, and the coordinates that their randomness is drawn by."""
 
     numbers: list[int]
     seed: int
@@ -85,7 +85,7 @@ class Draw(NamedTuple):
 
 
 class DrawnOrder(Sampler[Any]):
-    """An order whose batches carry their coordinates: a worker that lives for many epochs knows no epoch of its own."""
+    """An order whose batches carry their coordinates: a worker that lives for many epochs does not know the epoch."""
 
     def __init__(self, order: BatchOrder) -> None:
         self.order = order
@@ -138,9 +138,9 @@ class WeightedSampling:
 
 
 def make_sampling(sampler: Any, labels: Sequence[Any], task: Task) -> Sampling | None:
-    """What `sampler=` means: None for each item once, "balanced", or a weight an item.
+    """What `sampler=` means: None for each item once, "balanced", or one weight per item.
 
-    For several labels an item, "balanced" weighs an item by the mean of 1 / (count of the label) over its labels;
+    With several labels per item, "balanced" weights an item by the mean of 1 / (count of the label) over its labels;
     items without a label count as one more label.
 
     Raises:
@@ -150,7 +150,7 @@ def make_sampling(sampler: Any, labels: Sequence[Any], task: Task) -> Sampling |
         return None
     if isinstance(sampler, str):
         if sampler != "balanced":
-            raise UsageError("sampler", got=sampler, expected="None, 'balanced', or a weight for each training item")
+            raise UsageError("sampler", got=sampler, expected="None, 'balanced', or one weight per item")
         if isinstance(task, Classification):
             return BalancedSampling(torch.stack([task.encode(label) for label in labels]))
         if not isinstance(task, MultiLabel):
@@ -161,10 +161,10 @@ def make_sampling(sampler: Any, labels: Sequence[Any], task: Task) -> Sampling |
     try:
         weights = torch.as_tensor(sampler, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError("sampler", got=sampler, expected="None, 'balanced', or a weight an item") from error
+        raise UsageError("sampler", got=sampler, expected="None, 'balanced', or one weight per item") from error
     if weights.shape != (len(labels),):
-        raise UsageError("sampler", got=f"weights of shape {tuple(weights.shape)}", expected=f"({len(labels)},), one a "
-                         "training item")  # fmt: skip
+        got = f"weights of shape {tuple(weights.shape)}"
+        raise UsageError("sampler", got=got, expected=f"({len(labels)},), one per training item")
     if not weights.isfinite().all() or (weights < 0).any() or not weights.sum() > 0:
-        raise UsageError("sampler", got="weights that are negative, all 0, or no numbers", expected="0 or more")
+        raise UsageError("sampler", got="weights that are negative, all 0, or not finite", expected="0 or more")
     return WeightedSampling(weights)

@@ -1,4 +1,4 @@
-"""Processes that read data: one that died is named, none is left over, and the next epoch starts new ones."""
+"""Supervision of worker processes: a dead one is reported, and none outlives an error."""
 
 import signal
 import time
@@ -63,14 +63,14 @@ def supervised(loader: "DataLoader[Any]") -> Iterator[Any]:
 def worker_error(error: BaseException, *loaders: Any) -> WorkerError | None:
     """What to raise instead of `error` where a worker of one of the loaders died; None where none did.
 
-    torch tells of a dead worker in two ways: a broken connection where its batch is awaited, or a RuntimeError wherever
-    the main thread happens to be.
+    torch reports a dead worker in two ways: by a broken connection where its batch is awaited, or by a RuntimeError
+    wherever the main thread happens to be.
     """
     if isinstance(error, LearnkitError) or not isinstance(error, RuntimeError | OSError | EOFError):
         return None
-    is_told = not isinstance(error, RuntimeError) or "DataLoader worker" in str(error)
+    is_reported = not isinstance(error, RuntimeError) or "DataLoader worker" in str(error)
     inner = [getattr(loader, "_loader", loader) for loader in loaders]
-    lost = _lost(inner, WAIT if is_told else 0)
+    lost = _lost(inner, WAIT if is_reported else 0)
     if not lost:
         return None
     for loader in inner:
@@ -83,7 +83,7 @@ def worker_error(error: BaseException, *loaders: Any) -> WorkerError | None:
 
 
 def _ended(loader: "DataLoader[Any]") -> list[_Lost]:
-    """The workers that are no more, in their order."""
+    """The workers that have ended, in their order."""
     return [
         _Lost(number, worker.pid, worker.exitcode)
         for number, worker in enumerate(workers_of(loader))
@@ -92,7 +92,7 @@ def _ended(loader: "DataLoader[Any]") -> list[_Lost]:
 
 
 def _lost(loaders: list[Any], wait: float) -> list[_Lost]:
-    """The workers that died, or will be seen to have within `wait` seconds."""
+    """The workers that died, or are seen to have died within `wait` seconds."""
     until = time.monotonic() + wait
     while True:
         try:
@@ -100,5 +100,5 @@ def _lost(loaders: list[Any], wait: float) -> list[_Lost]:
             if lost or time.monotonic() >= until:
                 return lost
             time.sleep(0.01)
-        except RuntimeError:  # torch, telling of it once more
+        except RuntimeError:  # torch, reporting it once more
             continue

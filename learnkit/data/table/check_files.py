@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 __all__ = ["check_files", "check_masks", "common_size", "unreadable"]
 
-CHECKED_MASKS = 200  # at the start, evenly spaced; the others are checked when they are read
-SHOWN = 5
+MAX_MASKS = 200  # evenly spaced; the others are checked when they are read
+MAX_SHOWN = 5
 
 
 def check_files(samples: "pd.DataFrame", *, allow_leak: bool, ignore_missing: bool = False) -> None:
-    """Every file is there, and none is in training and in another split; one listed twice in a split is told of.
+    """Every file exists, and none is in training and in another split; duplicates within a split are warned about.
 
     Args:
         samples: columns input and split.
-        allow_leak: accept a file in several splits.
-        ignore_missing: leave files that are not there to what reads them.
+        allow_leak: accept files in several splits.
+        ignore_missing: leave missing files to what reads them.
 
     Raises:
-        MissingFileError: files that are not there, with the first rows of them.
+        MissingFileError: missing files, with the first of their rows.
         DataError: a file in training and in validation or test.
     """
     names = samples["input"].tolist()
@@ -43,7 +43,7 @@ def check_files(samples: "pd.DataFrame", *, allow_leak: bool, ignore_missing: bo
         if missing:
             raise MissingFileError(
                 f"{len(missing)} of {len(names)} files are missing, first {rows_text(samples, missing)}",
-                fix="Check path, folder= and suffix=; on_error='skip' goes on without them.",
+                fix="Check path, folder= and suffix=; on_error='skip' leaves them out.",
             )
     real = _real_paths(samples["input"])
     twice = real.duplicated(keep=False)
@@ -55,7 +55,7 @@ def check_files(samples: "pd.DataFrame", *, allow_leak: bool, ignore_missing: bo
         rows = samples.index[real == leaks.index[0]].tolist()
         raise DataError(
             f"{len(leaks)} files are in the training set and in another one, first {leaks.index[0]} (rows {rows})",
-            fix="Take them out of one of the two; allow_leak=True goes on with results that are too good.",
+            fix="Remove them from one of the two; allow_leak=True accepts results that are too good.",
         )
     repeated = samples.index[samples.assign(input=real).duplicated(["input", "split"])].tolist()
     if repeated:
@@ -80,8 +80,8 @@ def unreadable(samples: "pd.DataFrame", preprocess: Preprocess, task: object) ->
         error=[error for error in errors if error is not None]
     )
     if len(skipped):
-        lines = "".join(f"\n  {error}" for error in skipped["error"][:SHOWN])
-        more = f"\n  and {len(skipped) - SHOWN} more: see `skipped`" if len(skipped) > SHOWN else ""
+        lines = "".join(f"\n  {error}" for error in skipped["error"][:MAX_SHOWN])
+        more = f"\n  and {len(skipped) - MAX_SHOWN} more: see `skipped`" if len(skipped) > MAX_SHOWN else ""
         warn(f"{len(skipped)} of {len(samples)} items cannot be read and are left out:{lines}{more}")
     return skipped
 
@@ -94,7 +94,7 @@ def common_size(
     Args:
         samples: column input.
         reader: reads the files instead of Pillow.
-        ignore_unreadable: go by the files that can be read.
+        ignore_unreadable: leave out files that cannot be read.
 
     Raises:
         DataError: they differ.
@@ -113,27 +113,27 @@ def common_size(
         found = zip(threads.map(look, samples["input"]), samples["input"], strict=True)
         readable = [(size, file) for size, file in found if size is not None]
     if not readable:
-        raise DataError("size=None: not one file can be read", fix="Look at verify_images(folder).")
+        raise DataError("size=None: none of the files can be read", fix="Look at verify_images(folder).")
     counts = Counter(size for size, _ in readable).most_common()
     if len(counts) > 1:
         first = dict(reversed(readable))
-        told = [f"{size[1]}×{size[0]} ×{count} e.g. {first[size]}" for size, count in counts[:SHOWN]]
-        more = f", and {len(counts) - SHOWN} more" if len(counts) > SHOWN else ""
-        raise DataError(f"size=None, but sizes differ: {', '.join(told)}{more}", fix="Pass size=.")
+        sizes = [f"{size[1]}×{size[0]} ×{count} e.g. {first[size]}" for size, count in counts[:MAX_SHOWN]]
+        more = f", and {len(counts) - MAX_SHOWN} more" if len(counts) > MAX_SHOWN else ""
+        raise DataError(f"size=None, but sizes differ: {', '.join(sizes)}{more}", fix="Pass size=.")
     return counts[0][0]
 
 
 def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentation) -> None:
-    """Masks have the size of their picture and only pixel values with a class; up to 200 are looked at.
+    """Masks have the size of their image and only pixel values with a class; up to 200 are checked.
 
     Raises:
-        DataError: naming the first pair, or mask, for which that is not so; or a row for training without a mask.
+        DataError: naming the first mask that does not fit, or a training row without one.
     """
     missing = samples[samples["target"].isna() & (samples["split"] != "test")]
     if len(missing):
         raise DataError(f"{len(missing)} rows have no mask, first {rows_text(samples, missing.index)}")
-    labelled = samples[samples["target"].notna()]
-    some = labelled.iloc[:: max(1, math.ceil(len(labelled) / CHECKED_MASKS))]
+    labeled = samples[samples["target"].notna()]
+    some = labeled.iloc[:: max(1, math.ceil(len(labeled) / MAX_MASKS))]
 
     def look(row: tuple[int, str, str]) -> None:
         number, file, mask = row
@@ -144,7 +144,7 @@ def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentat
 
 
 def _real_paths(files: "pd.Series[str]") -> "pd.Series[Any]":
-    """The files with their links resolved; a folder is looked at once however many files it holds."""
+    """The files with their links resolved; a folder is resolved once however many files it holds."""
     import pandas as pd
 
     folders: dict[str, str] = {}

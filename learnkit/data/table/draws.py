@@ -68,7 +68,7 @@ def class_counts(targets: "pd.Series[Any]", groups: npt.NDArray[np.int64], seed:
 
 
 def choose_groups(counts: npt.NDArray[np.float64], share: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Groups that together hold a share of every class, and of all rows, as near to `share` as can be.
+    """Groups that together hold a share of every class, and of all rows, as near to `share` as possible.
 
     Minimized is the sum of the squared differences between the shares and `share`; no class is chosen whole if that
     can be avoided. Up to 12 groups, the best of all choices is found. Of more, groups are taken in a drawn order as

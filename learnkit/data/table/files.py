@@ -12,7 +12,7 @@ __all__ = ["existing_folder", "get_image_files"]
 
 
 def existing_folder(path: PathLike) -> Path:
-    """The folder, or an error that says where the path stops being right."""
+    """The folder, or an error that lists the nearest one that exists."""
     check_kind("path", path, str | os.PathLike, "the path of a folder")
     folder = Path(path)
     if os.path.isdir(folder):  # False, too, for a name no file system takes

@@ -1,4 +1,4 @@
-"""Cross-validation: bunches of which each validates on another part, and predictions put back in the table's order."""
+"""Cross-validation: bunches of which each validates on another part, and predictions restored to the table's order."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -22,7 +22,7 @@ Bunch = TypeVar("Bunch")
 
 
 class Folds(Generic[Bunch]):
-    """k bunches, made when they are asked for.
+    """k bunches, each made when it is accessed.
 
     ```python
     folds = dls.folds(5)
@@ -31,7 +31,7 @@ class Folds(Generic[Bunch]):
         learn = cnn_learner(fold, resnet18)
         learn.fit(3)
         preds.append(learn.get_preds()[0])
-    out_of_fold = folds.in_order(preds)  # a row for each of folds.samples, from the model that did not see it
+    out_of_fold = folds.in_order(preds)  # one row per row of folds.samples, from the model that did not train on it
     ```
 
     Attributes:
@@ -59,7 +59,7 @@ class Folds(Generic[Bunch]):
         """Values of each fold's validation set, (n_fold, ...), as one tensor (len(samples), ...) in the table's order.
 
         Raises:
-            DataError: not one tensor a fold, or of another length than the fold's validation set.
+            DataError: not one tensor per fold, or of another length than the fold's validation set.
         """
         sizes = np.bincount(self.numbers).tolist()
         if [len(part) for part in parts] != sizes:
@@ -73,12 +73,12 @@ class Folds(Generic[Bunch]):
 def fold_numbers(
     samples: "pd.DataFrame", k: int, *, stratify: bool, group: str | None, seed: int
 ) -> npt.NDArray[np.int64]:
-    """The fold, 0 to k - 1, in which each row is validated: every row in one, sizes as even as can be.
+    """The fold, 0 to k - 1, in which each row is validated: every row in one, sizes as even as possible.
 
     Args:
         samples: the rows.
         k: number of folds.
-        stratify: spread every class evenly; without meaning for groups.
+        stratify: spread every class evenly; ignored with `group`.
         group: a column; rows of a group share a fold.
         seed: of the draw.
 

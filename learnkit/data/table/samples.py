@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["SPLITS", "in_order", "rows_text", "split_samples"]
 
 SPLITS = ("train", "valid", "test")
-SHOWN = 5  # rows named in an error
+MAX_SHOWN = 5  # rows named in an error
 
 
 def split_samples(samples: "pd.DataFrame", split: Split) -> "pd.DataFrame":
@@ -26,12 +26,12 @@ def split_samples(samples: "pd.DataFrame", split: Split) -> "pd.DataFrame":
 
 
 def in_order(samples: "pd.DataFrame") -> "pd.DataFrame":
-    """Rows of training, validation and test in this order, otherwise as they stood, numbered from 0.
+    """Training, validation and test rows in this order, otherwise in their own, numbered from 0.
 
     The columns input, target and split come first.
     """
-    places = samples["split"].map({name: place for place, name in enumerate(SPLITS)})
-    ordered = samples.iloc[places.argsort(kind="stable")].reset_index(drop=True)
+    ranks = samples["split"].map({name: rank for rank, name in enumerate(SPLITS)})
+    ordered = samples.iloc[ranks.argsort(kind="stable")].reset_index(drop=True)
     others = [name for name in ordered.columns if name not in ("input", "target", "split")]
     return ordered[["input", "target", "split", *others]]
 
@@ -43,4 +43,4 @@ def rows_text(samples: "pd.DataFrame", rows: Iterable[Any]) -> str:
     >>> rows_text(pd.DataFrame({"input": ["a.jpg", "b.jpg"]}), [1])
     "'b.jpg' (row 1)"
     """
-    return ", ".join(f"{samples['input'][row]!r} (row {row})" for row in list(rows)[:SHOWN])
+    return ", ".join(f"{samples['input'][row]!r} (row {row})" for row in list(rows)[:MAX_SHOWN])

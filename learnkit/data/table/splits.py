@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from learnkit.checks import is_number
 from learnkit.data.table.columns import column_of, group_numbers
 from learnkit.data.table.draws import by_class, choose_groups, class_counts, permutation
 from learnkit.errors import DataError, MissingFileError, UsageError
@@ -31,7 +32,7 @@ __all__ = [
     "split_names",
 ]  # fmt: skip
 
-# table -> one True (validation) or False, or one split's name, a row
+# table -> per row True (validation) or False, or the name of a split
 Split: TypeAlias = Callable[["pd.DataFrame"], Any]
 SPLIT_NAMES = {"train": "train", "training": "train", "valid": "valid", "val": "valid", "validation": "valid",
                "test": "test"}  # fmt: skip
@@ -126,7 +127,7 @@ class StratifiedGroupSplit:
 
 @dataclass(frozen=True)
 class ColumnSplit:
-    """A column says it: True/False (or 1/0) for validation, or the names train, valid (val) and test."""
+    """A column decides: True/False (or 1/0) for validation, or the names train, valid (val) and test."""
 
     column: str | int
 
@@ -136,7 +137,7 @@ class ColumnSplit:
 
 @dataclass(frozen=True)
 class FolderSplit:
-    """The folders a file is in say it: below `valid` for validation, below `test` (if there is one) for the test."""
+    """The folders of a file decide: below `valid` for validation, below `test` (if there is one) for the test."""
 
     valid: str = "valid"
     test: str | None = "test"
@@ -154,7 +155,7 @@ class FileListSplit:
     """The listed files are for validation.
 
     Args:
-        files: names, as the last parts of a path ("7.jpg", "cats/7.jpg"), or a text file with one a line.
+        files: names, as the last parts of a path ("7.jpg", "cats/7.jpg"), or a text file with one per line.
     """
 
     files: PathLike | Sequence[str]
@@ -191,14 +192,14 @@ def split_names(samples: "pd.DataFrame", split: Split) -> list[str]:
     """ "train", "valid" or "test" for every row.
 
     Raises:
-        DataError: an answer that is not one, for which rows, or a split without rows to train or to validate on.
+        DataError: a result that is neither, naming the row, or no rows to train or to validate on.
     """
-    answer = split(samples)
-    if not isinstance(answer, Iterable):
-        raise DataError("split", got=answer, expected=f"one answer for each of the {len(samples)} rows")
-    given = list(answer)
+    result = split(samples)
+    if not isinstance(result, Iterable):
+        raise DataError("split", got=result, expected=f"one result per row, {len(samples)} in all")
+    given = list(result)
     if len(given) != len(samples):
-        raise DataError("split", got=f"{len(given)} answers", expected=f"one for each of the {len(samples)} rows")
+        raise DataError("split", got=f"{len(given)} results", expected=f"one per row, {len(samples)} in all")
     names: list[str] = []
     for index, value in zip(samples.index, given, strict=True):
         name = _named(value)
@@ -214,7 +215,7 @@ def split_names(samples: "pd.DataFrame", split: Split) -> list[str]:
 
 
 def _check_share(valid_pct: Any) -> None:
-    if isinstance(valid_pct, bool) or not isinstance(valid_pct, int | float) or not 0 < valid_pct < 1:
+    if not is_number(valid_pct) or not 0 < valid_pct < 1:
         raise UsageError(
             "valid_pct", got=valid_pct, expected="a share in (0, 1)", fix="Pass for example valid_pct=0.2."
         )

@@ -128,7 +128,7 @@ def test_an_error_in_a_dataset_keeps_its_type_and_text(workers: int) -> None:
 
 
 @pytest.mark.parametrize("bs", [0, -1, 2.0, "8", True, None])
-def test_a_batch_size_that_is_none_is_refused(bs: Any) -> None:
+def test_a_batch_size_that_cannot_work_is_refused(bs: Any) -> None:
     with pytest.raises(UsageError, match="bs: got"):
         check_batch_size(bs, 10)
 
@@ -201,7 +201,7 @@ def test_the_epoch_after_one_that_began_late_is_whole() -> None:
 
 
 @pytest.mark.parametrize("workers", [-1, 1.5, "2", True])
-def test_a_number_of_workers_that_is_none_is_refused(workers: Any) -> None:
+def test_a_number_of_workers_that_cannot_work_is_refused(workers: Any) -> None:
     with pytest.raises(UsageError, match="num_workers: got"):
         dataset_loader(workers=workers)
 
@@ -244,7 +244,7 @@ if __name__ == "__main__":
 """
 
 
-def test_workers_that_are_started_anew_give_the_same_batches(class_folder: Path, tmp_path: Path) -> None:
+def test_workers_that_are_started_again_give_the_same_batches(class_folder: Path, tmp_path: Path) -> None:
     script = tmp_path / "spawned.py"
     script.write_text(SPAWNED)
     done = subprocess.run([sys.executable, script, class_folder], capture_output=True, text=True, check=False)

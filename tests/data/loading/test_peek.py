@@ -115,7 +115,7 @@ def test_an_input_may_be_written_into() -> None:
     assert torch.equal(dls.one_input(DatasetType.Valid, 0), X[:1])
 
 
-def test_a_picture_is_normalised_and_not_augmented(class_folder: Path) -> None:
+def test_a_image_is_normalized_and_not_augmented(class_folder: Path) -> None:
     dls = ImageDataBunch.from_folder(class_folder, size=16, bs=5, num_workers=0)
     for part in (DatasetType.Valid, DatasetType.Train):
         rows = torch.cat([x for x, _ in dls.ordered_dl(part)])

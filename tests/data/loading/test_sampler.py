@@ -114,19 +114,19 @@ def test_weights_of_any_kind(weights: Any) -> None:
 @pytest.mark.parametrize(
     ("sampler", "text"),
     [
-        ("even", "got 'even', expected None, 'balanced', or a weight"),
+        ("even", "got 'even', expected None, 'balanced', or one weight per item"),
         ([1.0, 2.0], r"weights of shape \(2,\)', expected \(3,\)"),
         ([[1.0], [2.0], [3.0]], r"weights of shape \(3, 1\)"),
         (True, "sampler: got"),
-        ([1.0, -1.0, 1.0], "negative, all 0, or no numbers"),
-        ([0.0, 0.0, 0.0], "negative, all 0, or no numbers"),
-        ([1.0, float("nan"), 1.0], "negative, all 0, or no numbers"),
-        ([1.0, float("inf"), 1.0], "negative, all 0, or no numbers"),
+        ([1.0, -1.0, 1.0], "negative, all 0, or not finite"),
+        ([0.0, 0.0, 0.0], "negative, all 0, or not finite"),
+        ([1.0, float("nan"), 1.0], "negative, all 0, or not finite"),
+        ([1.0, float("inf"), 1.0], "negative, all 0, or not finite"),
         (["a", "b", "c"], "sampler: got"),
         (object(), "sampler: got"),
     ],
 )
-def test_samplers_that_are_none_are_refused(sampler: Any, text: str) -> None:
+def test_samplers_that_cannot_work_are_refused(sampler: Any, text: str) -> None:
     with pytest.raises(UsageError, match=text):
         make_sampling(sampler, ["a", "b", "a"], Classification(("a", "b")))
 

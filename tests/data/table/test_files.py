@@ -12,15 +12,15 @@ from learnkit.data.table.files import existing_folder
 from learnkit.errors import MissingFileError, WrongTypeError
 
 
-def picture(path: Path, colour: str = "red") -> Path:
+def save_image(path: Path, color: str = "red") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 8), colour).save(path)
+    Image.new("RGB", (8, 8), color).save(path)
     return path
 
 
 def tree(root: Path, *names: str) -> Path:
     for name in names:
-        picture(root / name)
+        save_image(root / name)
     return root
 
 

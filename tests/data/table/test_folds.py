@@ -17,7 +17,7 @@ from learnkit.errors import DataError, UsageError
 
 @pytest.fixture
 def table(tmp_path: Path) -> pd.DataFrame:
-    """20 pictures, item i of gray value 10 * i; two classes 12 : 8, five cameras of four."""
+    """20 images, item i of gray value 10 * i; two classes 12 : 8, five cameras of four."""
     for i in range(20):
         Image.new("L", (8, 8), 10 * i).save(tmp_path / f"{i}.png")
     return pd.DataFrame(
@@ -32,7 +32,7 @@ def bunch(root: Path, table: pd.DataFrame, **options: Any) -> ImageDataBunch:
 
 
 def grays(dls: ImageDataBunch, part: DatasetType) -> torch.Tensor:
-    """The gray values of a part's pictures, (N,)."""
+    """The gray values of a part's images, (N,)."""
     return torch.cat([batch[0] for batch in dls.ordered_dl(part)])[:, 0, 0, 0] * 255
 
 
@@ -53,7 +53,7 @@ def test_every_row_is_validated_once_and_trained_on_otherwise(tmp_path: Path, ta
     assert sorted(seen) == sorted(dls.samples["input"])
 
 
-def test_predictions_are_put_back_in_the_order_of_the_table(tmp_path: Path, table: pd.DataFrame) -> None:
+def test_predictions_are_restored_to_the_order_of_the_table(tmp_path: Path, table: pd.DataFrame) -> None:
     dls = bunch(tmp_path, table.assign(kind=["ab", "c"] * 10))
     options: Any
     for options in ({}, {"stratify": False, "seed": 3}, {"group": "camera"}):
@@ -103,13 +103,13 @@ def test_regressions_keep_the_names_of_their_numbers(tmp_path: Path, table: pd.D
         assert heights.max() - heights.min() > 4  # every part of the range: one from each quarter or so
 
 
-def test_a_class_of_one_item_is_told_of_when_it_cannot_be_learnt(tmp_path: Path, table: pd.DataFrame) -> None:
+def test_a_class_of_one_item_is_reported_when_it_cannot_be_learned(tmp_path: Path, table: pd.DataFrame) -> None:
     late = [i > 9 for i in range(20)]
     with pytest.warns(LearnkitWarning, match="no validation item of class rare"):
         dls = bunch(tmp_path, table.assign(kind=["rare", *["a", "b"] * 9, "a"], late=late), valid_col="late")
     folds = dls.folds(2)
     alone = int(folds.numbers[0])  # the fold that validates on it
-    with pytest.warns(LearnkitWarning, match="no training item of class rare: it cannot be learnt"):
+    with pytest.warns(LearnkitWarning, match="no training item of class rare: it cannot be learned"):
         assert folds[alone].classes == ["a", "b", "rare"]
     with pytest.warns(LearnkitWarning, match="no validation item of class rare"):
         assert folds[1 - alone].classes == ["a", "b", "rare"]
@@ -151,7 +151,7 @@ def test_values_of_any_shape_are_put_in_order() -> None:
 
 
 @pytest.mark.parametrize("k", [1, 2.5, "3"])
-def test_numbers_of_folds_that_are_none_are_refused(k: Any, tmp_path: Path, table: pd.DataFrame) -> None:
+def test_numbers_of_folds_that_cannot_work_are_refused(k: Any, tmp_path: Path, table: pd.DataFrame) -> None:
     with pytest.raises(UsageError, match="k: got"):
         bunch(tmp_path, table).folds(k)
 

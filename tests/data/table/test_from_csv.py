@@ -225,6 +225,6 @@ def test_a_pattern_labels_by_its_first_group() -> None:
 @pytest.mark.parametrize(
     ("pattern", "text"), [("(", "a regular expression"), (3, "a regular expression"), ("a+", "a group in parentheses")]
 )
-def test_patterns_that_are_none_are_refused(pattern: Any, text: str) -> None:
+def test_patterns_that_cannot_work_are_refused(pattern: Any, text: str) -> None:
     with pytest.raises(UsageError, match=f"pat: got .*{text}"):
         pattern_label(pattern)

@@ -89,7 +89,7 @@ def test_a_draw_depends_on_its_seed_alone(split: Any) -> None:
         lambda share: StratifiedGroupSplit("camera", share),
     ],
 )
-def test_a_share_that_is_none_is_refused(share: Any, split: Any) -> None:
+def test_a_share_that_cannot_work_is_refused(share: Any, split: Any) -> None:
     with pytest.raises(UsageError, match=r"valid_pct: got .* expected a share in \(0, 1\)"):
         split(share)
 
@@ -111,7 +111,7 @@ def test_every_class_gives_its_share_to_within_one() -> None:
                     assert abs(taken[name] - count * chosen.sum() / n) < 1
 
 
-def test_whole_numbers_of_items_a_class_are_met_exactly() -> None:
+def test_integers_of_items_a_class_are_met_exactly() -> None:
     chosen = StratifiedSplit(0.25, 3)(table("ab" * 20 + "c" * 8))
     assert Counter(np.array(list("ab" * 20 + "c" * 8))[chosen].tolist()) == {"a": 5, "b": 5, "c": 2}
 
@@ -174,7 +174,7 @@ def test_a_huge_group_is_trained_on() -> None:
         ("lens", ["x", "y", "x", "y"], "no column 'lens'; columns are input, camera, target"),
     ],
 )
-def test_groups_that_are_none_are_refused(column: str, cameras: list[Any], text: str) -> None:
+def test_groups_that_cannot_work_are_refused(column: str, cameras: list[Any], text: str) -> None:
     for split in (GroupSplit, StratifiedGroupSplit):
         with pytest.raises(DataError, match=text):
             split(column, 0.5)(table("aabb", camera=cameras))
@@ -263,7 +263,7 @@ def test_a_name_that_two_columns_have_is_refused() -> None:
 
 
 @pytest.mark.parametrize("value", ["dev", 2, 0.5, None, float("nan"), pd.NA, ""])
-def test_an_answer_that_is_none_names_its_row(value: Any) -> None:
+def test_an_answer_that_is_not_one_names_its_row(value: Any) -> None:
     samples = table("abc", kind=pd.Series([True, False, value], dtype=object))
     samples.index = pd.Index([10, 11, 12])
     with pytest.raises(DataError, match=r"split: row 12: got .* expected True or False, 1 or 0"):
@@ -273,8 +273,8 @@ def test_an_answer_that_is_none_names_its_row(value: Any) -> None:
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
-        ([True, False], r"split: got '2 answers', expected one for each of the 3 rows"),
-        (None, r"split: got None, expected one answer for each of the 3 rows"),
+        ([True, False], r"split: got '2 results', expected one per row, 3 in all"),
+        (None, r"split: got None, expected one result per row, 3 in all"),
         ([False] * 3, "no row is left to validate on"),
         ([True] * 3, "no row is left to train on"),
         (["test"] * 3, "no row is left to train on"),
