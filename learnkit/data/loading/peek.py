@@ -151,7 +151,7 @@ def checked_task(task: Any) -> Task | None:
         raise UsageError(
             "task",
             got=task,
-            expected="an object",
+            expected="a task object",
             fix="Pass Regression(), MultiLabel(classes) or Classification(classes).",
         )
     return task  # type: ignore[no-any-return]

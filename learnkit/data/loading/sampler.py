@@ -154,7 +154,8 @@ def make_sampling(sampler: Any, labels: Sequence[Any], task: Task) -> Sampling |
         if isinstance(task, Classification):
             return BalancedSampling(torch.stack([task.encode(label) for label in labels]))
         if not isinstance(task, MultiLabel):
-            raise UsageError(f"sampler='balanced' needs classes, this is a {type(task).__name__} task")
+            name = type(task).__name__
+            raise UsageError("sampler", got=sampler, expected=f"None or weights: a {name} task has no classes")
         named = [label or ("",) for label in labels]
         counts = Counter(name for label in named for name in label)
         return WeightedSampling(torch.tensor([np.mean([1 / counts[name] for name in label]) for label in named]))

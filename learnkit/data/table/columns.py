@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from learnkit.checks import is_int
 from learnkit.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def column_of(samples: "pd.DataFrame", column: str | int) -> "pd.Series[Any]":
         if (samples.columns == column).sum() > 1:
             raise DataError(f"several columns are called {column!r}", fix="Rename them, or give the number of one.")
         return samples[column]
-    if isinstance(column, int) and not isinstance(column, bool) and -len(samples.columns) <= column < samples.shape[1]:
+    if is_int(column) and -len(samples.columns) <= column < samples.shape[1]:
         return samples.iloc[:, column]
     raise DataError(f"no column {column!r}; columns are {', '.join(map(str, samples.columns))}")
 

@@ -20,7 +20,7 @@ from torch.utils.data import (
 
 from learnkit import DataBunch, DatasetType, ImageDataBunch
 from learnkit.data.loading.peek import in_order
-from learnkit.errors import UsageError
+from tests.doubles import refused
 
 X, Y = torch.arange(22.0).view(11, 2), torch.arange(11) % 2
 DATA = TensorDataset(torch.arange(7), torch.arange(7) * 10)
@@ -105,7 +105,7 @@ def test_an_input_is_the_row_of_its_batch(name: str) -> None:
         for i in (0, 3, 4, 10):
             assert torch.equal(dls.one_input(part, i), rows[i : i + 1])
         for wrong in (11, -1):
-            with pytest.raises(UsageError, match=f"i: got {wrong}, expected the number of an item, from 0 to 10"):
+            with refused("i", got=wrong, expected="the number of an item, from 0 to 10"):
                 dls.one_input(part, wrong)
 
 
@@ -123,5 +123,5 @@ def test_a_image_is_normalized_and_not_augmented(class_folder: Path) -> None:
             torch.testing.assert_close(dls.one_input(part, i), rows[i : i + 1])
             torch.testing.assert_close(dls.one_input(part, i), dls.prepare(dls.item_name(part, i)))
         for wrong in (len(rows), -1, 1.0, True):
-            with pytest.raises(UsageError, match="i: got"):
+            with refused("i", got=wrong):
                 dls.one_input(part, wrong)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from torch import Tensor
 from learnkit.data.loading.sampler import BalancedSampling, WeightedSampling, make_sampling
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import UsageError
+from tests.doubles import refused
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -132,5 +133,5 @@ def test_samplers_that_cannot_work_are_refused(sampler: Any, text: str) -> None:
 
 
 def test_numbers_have_no_classes_to_balance() -> None:
-    with pytest.raises(UsageError, match="'balanced' needs classes, this is a Regression task"):
+    with refused("sampler", got="balanced", expected="None or weights: a Regression task has no classes"):
         make_sampling("balanced", [1.0, 2.0], Regression())

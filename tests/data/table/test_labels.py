@@ -11,6 +11,7 @@ from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.labels import label_samples
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import DataError, UsageError
+from tests.doubles import refused
 
 
 def table(train: list[Any], valid: list[Any], test: list[Any] | None = None, dtype: Any = object) -> pd.DataFrame:
@@ -134,7 +135,7 @@ def test_a_task_for_several_labels_keeps_its_threshold_and_order() -> None:
 
 
 def test_several_labels_must_be_lists_and_somewhere_there() -> None:
-    with pytest.raises(DataError, match=r"row 0: label: got 'sun sea', expected a list of labels\. Pass label_delim="):
+    with refused("row 0: label", DataError, got="sun sea", expected="a list of labels"):
         labeled(table(["sun sea", "sun"], ["sun"]), "multilabel")
     with pytest.raises(DataError, match="no labels: every row is empty"):
         labeled(table([[], []], [[]]))
@@ -178,7 +179,7 @@ def test_numbers_that_cannot_work_are_refused(labels: list[Any], task: Any, text
 
 
 def test_tasks_that_cannot_work_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"task: got 'regresion', expected .* Nearest: regression"):
+    with refused("task", got="regresion", fix="Nearest: regression."):
         labeled(table(["a", "b"], ["a"]), "regresion")
     with pytest.raises(UsageError, match="expected Classification, MultiLabel or Regression"):
         labeled(table(["a", "b"], ["a"]), Segmentation(["a", "b"]))
