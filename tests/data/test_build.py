@@ -1,4 +1,4 @@
-"""Every task from a table to batches: the same answer on every path, what is skipped, what is drawn and told."""
+"""Every task from a table to batches: the same pixels on every path, what is skipped, drawn and reported."""
 
 import io
 import warnings
@@ -235,16 +235,16 @@ def spoil(images: Path) -> list[str]:
 def test_files_that_cannot_be_read_are_left_out_of_everything(images: Path) -> None:
     bad = spoil(images)
     labels = ["even" if number % 2 == 0 else "odd" for number in range(20)]
-    with pytest.warns(LearnkitWarning, match=r"3 of 20 items cannot be read") as told:
+    with pytest.warns(LearnkitWarning, match=r"3 of 20 items cannot be read") as reported:
         dls = list_bunch(images, labels, valid_pct=0.5, on_error="skip", bs=4)
-    assert len(told) == 1
+    assert len(reported) == 1
     assert dls.skipped["input"].tolist() == bad
     assert all(file in error for file, error in zip(bad, dls.skipped["error"], strict=True))
     assert set(dls.samples["input"]).isdisjoint(bad)
     assert len(dls.samples) == len(dls.train_ds) + len(dls.valid_ds) == 17
     learn = Learner(dls, Pooled(2), metrics="accuracy", seed=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # told once
+        warnings.simplefilter("error")  # reported once
         learn.fit(1)
     preds, targets = learn.get_preds()
     assert len(preds) == (dls.samples["split"] == "valid").sum()

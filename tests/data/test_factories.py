@@ -73,7 +73,7 @@ def test_a_csv_file_is_all_it_takes(root: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("column", ["use", 2])
-def test_a_column_says_the_split(values: list[Any], test: list[int], column: Any, root: Path) -> None:
+def test_a_column_defines_the_split(values: list[Any], test: list[int], column: Any, root: Path) -> None:
     dls = csv(root, {"label": ["cat", "dog"] * 5, "use": values}, valid_col=column)
     assert numbers(dls, "train") == list(range(7))
     assert numbers(dls, "valid") == [i for i in (7, 8, 9) if i not in test]

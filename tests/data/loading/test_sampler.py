@@ -1,4 +1,4 @@
-"""Sampling: how often items are drawn."""
+"""Which items make which batch, and how often each is drawn."""
 
 from collections import Counter
 from typing import Any
@@ -87,7 +87,7 @@ def test_draws_depend_on_the_generator_alone(sampling: Any) -> None:
     assert not torch.equal(first, sampling(seeded(6)))
 
 
-def test_no_sampler_is_no_sampling() -> None:
+def test_without_a_sampler_there_is_no_sampling() -> None:
     assert make_sampling(None, ["a", "b"], Classification(("a", "b"))) is None
 
 
@@ -132,6 +132,6 @@ def test_samplers_that_cannot_work_are_refused(sampler: Any, text: str) -> None:
         make_sampling(sampler, ["a", "b", "a"], Classification(("a", "b")))
 
 
-def test_numbers_have_no_classes_to_balance() -> None:
+def test_a_regression_has_no_classes_to_balance() -> None:
     with refused("sampler", got="balanced", expected="None or weights: a Regression task has no classes"):
         make_sampling("balanced", [1.0, 2.0], Regression())

@@ -28,7 +28,7 @@ def test_given_classes_name_the_numbers() -> None:
         DataBunch.from_tensors(X, Y - 1, X, Y, bs=4)
 
 
-def test_a_class_of_validation_alone_is_counted_and_reported() -> None:
+def test_a_class_only_in_validation_is_counted_and_reported() -> None:
     with pytest.warns(LearnkitWarning, match="no training item of class 2: it cannot be learned"):
         dls = DataBunch.from_tensors(X, Y.clamp(max=1), X, Y, bs=4)
     assert dls.classes == ["0", "1", "2"]
@@ -40,7 +40,7 @@ def test_a_class_without_validation_items_is_reported() -> None:
 
 
 @pytest.mark.parametrize("classes", [None, ["only"]])
-def test_one_class_leaves_nothing_to_tell_apart(classes: list[str] | None) -> None:
+def test_one_class_alone_is_refused(classes: list[str] | None) -> None:
     with pytest.raises(DataError, match=r"only class '(0|only)': expected two or more"):
         DataBunch.from_tensors(X, Y * 0, X, Y * 0, bs=4, classes=classes)
 
@@ -89,13 +89,13 @@ def test_arrays_of_float64_are_taken_in_the_default_type() -> None:
     assert (dls.one_batch()[0].dtype, dls.valid_dl.tensors[0].dtype) == (torch.float32, torch.float64)
 
 
-def test_what_is_no_data_is_refused() -> None:
-    for x, y, told in (
+def test_other_objects_than_data_are_refused() -> None:
+    for x, y, message in (
         ("x", Y, "train: got str"),
         (X, None, "train: got no targets"),
         (None, Y, "train: got no inputs"),
     ):
-        with pytest.raises(LearnkitError, match=told):
+        with pytest.raises(LearnkitError, match=message):
             DataBunch.from_tensors(x, y, X, Y)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="test: got no inputs"):
         DataBunch.from_tensors(X, Y, X, Y, None, Y, bs=4)
@@ -139,7 +139,7 @@ def test_one_item_is_taken_in_the_type_of_the_data(item: Any) -> None:
 
 
 @pytest.mark.parametrize("item", ["text", ["a", "b"], None, {"x": 1}, [[1], [1, 2]]])
-def test_one_item_of_no_numbers_is_refused(item: Any) -> None:
+def test_an_item_that_is_not_numbers_is_refused(item: Any) -> None:
     learn = Learner(DataBunch.from_tensors(X, Y, X, Y, bs=4), nn.Linear(2, 3))
     with pytest.raises(WrongTypeError, match=rf"item: got {type(item).__name__} \(.*\): expected numbers"):
         learn.predict(item)

@@ -102,7 +102,7 @@ def test_a_split_of_all_images_reads_the_class_below_the_split_folders(tmp_path:
 
 
 @pytest.mark.parametrize("by_folder", [True, False])
-def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path, by_folder: bool) -> None:
+def test_an_empty_folder_is_refused_with_the_expected_layout(tmp_path: Path, by_folder: bool) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(DataError, match=r"no images \(.*\.jpg.*\.png.*\) under .*found 1 files.*<class>") as caught:
         table(tmp_path, by_folder=by_folder)
@@ -172,7 +172,7 @@ def test_a_mask_next_to_its_image_is_found_from_where_the_script_runs(
         assert samples["target"].tolist() == [str(Path(root) / "labels" / "a.png")]
 
 
-def test_folders_of_the_images_say_their_split(tmp_path: Path) -> None:
+def test_folders_of_the_images_define_their_split(tmp_path: Path) -> None:
     tree(tmp_path, "images/train/a.png", "images/val/b.png", "images/test/c.png")
     tree(tmp_path, *(f"masks/{x}_mask.png" for x in "abc"))
     samples = mask_samples(tmp_path, "images", mask_of, "valid", by_folder=True)

@@ -1,4 +1,4 @@
-"""Cross-validation: every row is validated once, and predictions find their way back to the table."""
+"""Cross-validation: every row is validated once, and predictions are restored to the table's order."""
 
 from collections import Counter
 from pathlib import Path

@@ -60,14 +60,14 @@ def test_a_table_without_rows_is_refused(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("a,b\n1,2\n1,2,3,4\n", "cannot be read as a table .*delimiter="),
         (b"\xff\xfe\x00\xd8,b\n1,2\n", "is not UTF-8 text .*from_df"),
     ],
 )
-def test_what_is_no_table_is_refused(text: str | bytes, told: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=rf"a\.csv {told}"):
+def test_a_file_that_is_not_a_table_is_refused(text: str | bytes, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=rf"a\.csv {message}"):
         read(tmp_path / "a.csv", text)
 
 
@@ -190,7 +190,7 @@ def test_names_and_labels_stand_in_their_order(tmp_path: Path) -> None:
     assert list_samples(tmp_path, ["a", "b"], np.array([0.5, 1.5]))["target"].tolist() == [0.5, 1.5]
 
 
-def test_lists_of_unequal_length_or_none_are_refused(tmp_path: Path) -> None:
+def test_lists_of_unequal_length_or_without_items_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="got 2 names and 3 labels"):
         list_samples(tmp_path, ["a", "b"], [1, 2, 3])
     with pytest.raises(DataError, match="0 files under"):

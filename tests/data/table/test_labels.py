@@ -69,12 +69,12 @@ def test_one_class_is_refused() -> None:
     assert isinstance(caught.value, ValueError)
 
 
-def test_a_class_of_validation_alone_is_refused() -> None:
+def test_a_class_only_in_validation_is_refused() -> None:
     with pytest.raises(DataError, match=r"'dog' \(1 file\), 'emu' \(2 files\) of the validation set is not in train"):
         labeled(table(["a", "b"], ["a", "b", "emu", "dog", "emu"]))
 
 
-def test_a_class_of_the_test_set_alone_is_refused() -> None:
+def test_a_class_only_in_the_test_set_is_refused() -> None:
     with pytest.raises(DataError, match="class 'dog' of the test set is not in train: expected a, b"):
         labeled(table(["a", "b"], ["a", "b"], ["a", "dog"]))
 

@@ -1,4 +1,4 @@
-"""Splits: properties that hold for every size and seed, and answers that are refused."""
+"""Splits: properties that hold for every size and seed, and results that are refused."""
 
 import random
 from collections import Counter
@@ -112,7 +112,7 @@ def test_every_class_gives_its_share_to_within_one() -> None:
                     assert abs(taken[name] - count * chosen.sum() / n) < 1
 
 
-def test_integers_of_items_a_class_are_met_exactly() -> None:
+def test_integer_shares_per_class_are_met_exactly() -> None:
     chosen = StratifiedSplit(0.25, 3)(table("ab" * 20 + "c" * 8))
     assert Counter(np.array(list("ab" * 20 + "c" * 8))[chosen].tolist()) == {"a": 5, "b": 5, "c": 2}
 
@@ -242,7 +242,7 @@ def test_a_stratified_group_split_takes_labels_of_any_kind() -> None:
         ["validation", "train", "train"],
     ],
 )
-def test_a_column_says_the_split_in_many_ways(values: list[Any]) -> None:
+def test_a_column_defines_the_split_in_many_ways(values: list[Any]) -> None:
     assert split_names(table("aab", kind=values), ColumnSplit("kind")) == ["valid", "train", "train"]
 
 
@@ -264,7 +264,7 @@ def test_a_name_that_two_columns_have_is_refused() -> None:
 
 
 @pytest.mark.parametrize("value", ["dev", 2, 0.5, None, float("nan"), pd.NA, ""])
-def test_an_answer_that_is_not_one_names_its_row(value: Any) -> None:
+def test_a_value_that_is_not_a_split_is_reported_with_its_row(value: Any) -> None:
     samples = table("abc", kind=pd.Series([True, False, value], dtype=object))
     samples.index = pd.Index([10, 11, 12])
     with pytest.raises(DataError, match=r"split: row 12: got .* expected True or False, 1 or 0"):
@@ -281,7 +281,7 @@ def test_an_answer_that_is_not_one_names_its_row(value: Any) -> None:
         (["test"] * 3, "no row is left to train on"),
     ],
 )
-def test_a_function_must_answer_for_every_row_and_fill_both_sides(answer: Any, text: str) -> None:
+def test_a_function_must_decide_every_row_and_fill_both_sides(answer: Any, text: str) -> None:
     with pytest.raises(DataError, match=text):
         split_names(table("abc"), lambda samples: answer)
 
@@ -290,7 +290,7 @@ def test_a_function_of_the_table_splits() -> None:
     assert split_names(table("aba"), lambda samples: samples["target"] == "b") == ["train", "valid", "train"]
 
 
-def test_folders_say_the_split() -> None:
+def test_folders_define_the_split() -> None:
     samples = table("a" * 5)
     samples["input"] = ["d/train/a/1.jpg", "d/a/valid/2.jpg", "d/test/3.jpg", "valid.jpg", "d/invalid/5.jpg"]
     assert split_names(samples, FolderSplit()) == ["train", "valid", "test", "train", "train"]

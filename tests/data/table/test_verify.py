@@ -68,7 +68,7 @@ def test_nothing_is_changed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"<html>not found</html>", b"PK\x03\x04" + bytes(100)])
-def test_what_is_no_image_is_unreadable(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_an_image_is_unreadable(tmp_path: Path, content: bytes) -> None:
     save_image(tmp_path / "good.png")
     (tmp_path / "bad.jpg").write_bytes(content)
     ((name, problem, detail),) = rows(tmp_path)
@@ -178,7 +178,7 @@ def test_split_folders_are_found_further_down(tmp_path: Path) -> None:
     ]
 
 
-def test_one_content_in_two_classes_is_a_conflict_and_no_duplicate(tmp_path: Path) -> None:
+def test_one_content_in_two_classes_is_a_conflict_and_not_a_duplicate(tmp_path: Path) -> None:
     source = save_image(tmp_path / "train" / "cat" / "a.png")
     copied(source, tmp_path / "train" / "cat" / "b.png", tmp_path / "train" / "dog" / "a.png")
     assert rows(tmp_path) == [
@@ -228,7 +228,7 @@ def test_a_short_side_is_tiny(tmp_path: Path) -> None:
     assert len(rows(tmp_path, min_side=17, channels=1)) == 3
 
 
-def test_the_size_is_that_of_the_upright_picture(tmp_path: Path) -> None:
+def test_the_size_is_that_of_the_upright_image(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     Image.new("RGB", (40, 10)).save(tmp_path / "a.jpg", exif=exif)
