@@ -5,6 +5,7 @@ from learnkit.data.bunch import DataBunch
 from learnkit.data.download import download
 from learnkit.data.image_bunch import ImageDataBunch
 from learnkit.data.segmentation import Segmentation
+from learnkit.data.table.files import get_image_files
 from learnkit.data.table.verify import verify_images
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import LearnkitError, LearnkitWarning
@@ -27,6 +28,7 @@ __all__ = [
     "DataBunch",
     "DatasetType",
     "download",
+    "get_image_files",
     "ImageDataBunch",
     "Learner",
     "LearnkitError",

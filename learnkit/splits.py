@@ -7,6 +7,7 @@ from learnkit.data.table.splits import (
     GroupSplit,
     RandomSplit,
     Split,
+    StratifiedGroupSplit,
     StratifiedSplit,
 )
 
@@ -17,5 +18,6 @@ __all__ = [
     "GroupSplit",
     "RandomSplit",
     "Split",
+    "StratifiedGroupSplit",
     "StratifiedSplit",
 ]

@@ -23,6 +23,7 @@ EXPECTED = [
     "DataBunch",
     "DatasetType",
     "download",
+    "get_image_files",
     "ImageDataBunch",
     "Learner",
     "LearnkitError",

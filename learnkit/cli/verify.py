@@ -12,7 +12,7 @@ from typing import IO
 from learnkit.atomic_files import write_atomically
 from learnkit.cli.output import print_line
 from learnkit.data.image.read import REMEDY
-from learnkit.data.table.samples import existing_folder, image_files
+from learnkit.data.table.files import existing_folder, get_image_files
 from learnkit.data.table.verify import verify_images
 from learnkit.errors import UsageError, WriteError
 from learnkit.text import printable, spreadsheet_safe
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
     for name, reason in damaged:
         print_line(f"{name}: {reason}")
-    print_line(f"{len(damaged)} of {len(image_files(root))} images are damaged")
+    print_line(f"{len(damaged)} of {len(get_image_files(root))} images are damaged")
     others = found.loc[found["problem"] != "unreadable", "problem"].value_counts()
     if len(others):
         counts = ", ".join(f"{count} {problem}" for problem, count in others.items())

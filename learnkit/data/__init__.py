@@ -4,6 +4,7 @@ from learnkit.data.bunch import DataBunch
 from learnkit.data.download import download
 from learnkit.data.image_bunch import ImageDataBunch
 from learnkit.data.segmentation import Segmentation
+from learnkit.data.table.files import get_image_files
 from learnkit.data.table.verify import verify_images
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 
@@ -16,5 +17,6 @@ __all__ = [
     "Segmentation",
     "Task",
     "download",
+    "get_image_files",
     "verify_images",
 ]

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learnkit.data.loading.in_order import in_order
-from learnkit.data.loading.loaders import DatasetLoader, TensorLoader, check_batch_size
-from learnkit.data.loading.peek import checked_task, first_input, named_task
+from learnkit.checks import check_int
+from learnkit.data.image.draw import draw_items, drawable
+from learnkit.data.image.preprocess import Preprocess
+from learnkit.data.loading.loaders import DatasetLoader, ImageLoader, TensorLoader, check_batch_size
+from learnkit.data.loading.peek import checked_task, first_input, in_order, input_of, name_of, named_task, size_of
 from learnkit.data.loading.sampler import BatchOrder
-from learnkit.data.loading.single import input_of
-from learnkit.data.loading.tensors import check_parts, one_item
+from learnkit.data.loading.tensors import check_parts, one_item, tensor_samples
 from learnkit.data.tasks import Task
 from learnkit.device import resolve_device, to_device
 from learnkit.errors import DataError, UsageError
@@ -32,13 +33,14 @@ class DataBunch:
 
     Attributes:
         train_dl: training batches (x, y), shuffled; the last short batch is left out where learnkit makes the loader.
-        valid_dl: validation batches in order; None when there are none.
-        test_dl: test batches, (x,) without labels; None when there are none.
-        fix_dl: the training items in order, nothing left out and nothing augmented.
-        task: what the targets mean; None when that is not known.
+        valid_dl: validation batches in order; None without a validation set.
+        test_dl: test batches, (x,) without labels; None without a test set.
+        fix_dl: the training items in order, all of them, not augmented.
+        task: what the targets mean; None if that is not known.
         device: where batches go.
         path: where a learner writes its files.
-        batch_size: items in a training batch; None for a loader that does not tell.
+        preprocess: what images go through on their way to the model; None for other data.
+        batch_size: items in a training batch; None for a loader that does not have one.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class DataBunch:
         task: Task | None = None,
         device: torch.device | str | None = None,
         path: Path | None = None,
+        preprocess: Preprocess | None = None,
     ) -> None:
         self.train_dl: Any = train_dl
         self.valid_dl: Any = valid_dl
@@ -59,6 +62,7 @@ class DataBunch:
         self.task = task
         self.device = resolve_device(device)
         self.path = path or Path()
+        self.preprocess = preprocess
         self.batch_size: int | None = getattr(train_dl, "batch_size", None)
 
     @classmethod
@@ -79,12 +83,12 @@ class DataBunch:
     ) -> Self:
         """Data in memory: inputs (N, ...), targets (N,) or (N, ...).
 
-        Whole numbers of shape (N,) are class numbers; other targets need `task`. NumPy arrays are taken too, those of
-        float64 in torch's default type.
+        Integers of shape (N,) are class numbers; other targets need `task`. NumPy arrays are accepted too; float64
+        becomes torch's default type.
 
         Raises:
             UsageError: a batch size that cannot work, or float targets without a task.
-            DataError: inputs and targets of different lengths, an empty set, or targets that the task does not take
+            DataError: inputs and targets of different lengths, an empty set, or targets that do not fit the task
                 (nan, a number without a class, another shape).
         """
         where = resolve_device(device)
@@ -138,20 +142,20 @@ class DataBunch:
         task: Task | None = None,
         device: torch.device | str | None = None,
     ) -> Self:
-        """Anything that gives batches (x, y) again and again: torch DataLoaders, lists, loaders of your own.
+        """Anything that yields batches (x, y) again and again: torch DataLoaders, lists, custom loaders.
 
         The loaders are used as they are; their batches are moved to the device.
 
         Raises:
-            UsageError: an iterator, which could be gone through only once.
+            UsageError: an iterator, which would be exhausted after one epoch.
         """
         for name, loader in (("train_dl", train_dl), ("valid_dl", valid_dl), ("test_dl", test_dl)):
             if isinstance(loader, Iterator):
                 raise UsageError(
-                    f"{name} is an iterator, good for one epoch", got=loader, fix="Pass a list or a DataLoader."
+                    f"{name} is an iterator, exhausted after one epoch", got=loader, fix="Pass a list or a DataLoader."
                 )
             if loader is not None and not isinstance(loader, Iterable):
-                raise UsageError(name, got=loader, expected="something that gives batches (x, y) when iterated")
+                raise UsageError(name, got=loader, expected="something that yields batches (x, y) when iterated")
         named = classes or getattr(getattr(train_dl, "dataset", None), "classes", None)
         return cls(train_dl, valid_dl, test_dl, task=checked_task(task) or named_task(named), device=device)
 
@@ -182,51 +186,46 @@ class DataBunch:
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:
-        """The shape of one input, None when only a batch would tell."""
+        """The shape of one input; None if only drawing a batch would show it."""
         first = first_input(self.train_dl)
         return tuple(first.shape) if isinstance(first, Tensor) else None
 
     @property
     def samples(self) -> "pd.DataFrame":
-        """One row an item: input, target, split; the rows of a split in the order of `get_preds`."""
-        import pandas as pd
-
+        """One row per item: input, target, split; the rows of a split in the order of `get_preds`."""
         if not isinstance(self.train_dl, TensorLoader):
-            raise UsageError("samples: datasets and loaders of your own have no table", fix="Look at dls.train_ds.")
-        parts = []
-        for split, loader in (("train", self.fix_dl), ("valid", self.valid_dl), ("test", self.test_dl)):
-            if loader is not None:
-                x, *y = loader.tensors
-                targets = y[0].tolist() if y else [None] * len(x)
-                parts.append(pd.DataFrame({"input": range(len(x)), "target": targets, "split": split}))
-        return pd.concat(parts, ignore_index=True)
+            raise UsageError("samples: custom datasets and loaders have no table", fix="Look at dls.train_ds.")
+        parts = {"train": self.fix_dl, "valid": self.valid_dl, "test": self.test_dl}
+        return tensor_samples({split: loader.tensors for split, loader in parts.items() if loader is not None})
 
-    def ordered_dl(self, ds_type: DatasetType) -> Any:
-        """The loader of a part of the data in the order of its items, nothing left out and nothing augmented.
+    def ordered_dl(self, ds_type: DatasetType | str) -> Any:
+        """The loader of a part of the data in the order of its items, all of them, not augmented.
+
+        Args:
+            ds_type: a DatasetType, or its name: "train", "valid", "test".
 
         Raises:
-            UsageError: there is no such part.
+            UsageError: the bunch has no such part.
         """
+        ds_type = DatasetType.of(ds_type)
         loader = {DatasetType.Valid: self.valid_dl, DatasetType.Test: self.test_dl}.get(ds_type, self.fix_dl)
         if ds_type == DatasetType.Single:
             raise UsageError("ds_type", got=ds_type, expected="Train, Valid, Test or Fix", fix="Use learn.predict.")
         if loader is None:
-            name = ds_type.name.lower()
-            raise UsageError(
-                f"this bunch has no {name} set",
-                fix=f"Make it with one, or pass a loader instead of DatasetType.{ds_type.name}.",
-            )
+            part = ds_type.name.lower()
+            raise UsageError(f"this bunch has no {part} set", fix="Make it with one, or pass a loader instead.")
         return in_order(loader)
 
-    def one_batch(self, ds_type: DatasetType = DatasetType.Train) -> tuple[Any, ...]:
+    def one_batch(self, ds_type: DatasetType | str = DatasetType.Train) -> tuple[Any, ...]:
         """The first batch of a part, as the model sees it: (x, y), on the device."""
+        ds_type = DatasetType.of(ds_type)
         loader = self.train_dl if ds_type == DatasetType.Train else self.ordered_dl(ds_type)
         for batch in loader:
             return tuple(to_device(batch, self.device))
-        raise DataError(f"the {ds_type.name.lower()} loader gives no batches")
+        raise DataError(f"the {ds_type.name.lower()} loader yields no batches")
 
     def test_dl_from(self, items: Any) -> Any:
-        """A loader of unlabelled items, in their order."""
+        """A loader of unlabeled items, in their order."""
         if not len(items):
             raise DataError("the test set is empty", expected="at least one item")
         x = torch.stack([torch.as_tensor(item) for item in items]) if not isinstance(items, Tensor) else items
@@ -236,12 +235,12 @@ class DataBunch:
         """One item as a batch of one on the device, as the model sees it.
 
         Raises:
-            UsageError: of data in memory, another shape.
-            WrongTypeError: something that is not numbers.
+            UsageError: data in memory, and another shape than its inputs have.
+            WrongTypeError: not numbers.
         """
         return one_item(item, getattr(self.train_dl, "tensors", (None,))[0], self.device)
 
-    def one_input(self, ds_type: DatasetType, i: int) -> Tensor:
+    def one_input(self, ds_type: DatasetType | str, i: int) -> Tensor:
         """Item i of a part as the model sees it, as a batch of one on the device.
 
         Raises:
@@ -249,21 +248,38 @@ class DataBunch:
         """
         return to_device(input_of(self.ordered_dl(ds_type), i), self.device)  # type: ignore[no-any-return]
 
-    def augmented_dl(self, ds_type: DatasetType) -> Any:
-        """A loader of a part, augmented, in the order of its items."""
-        raise UsageError("this bunch holds no images to augment", fix="Use an ImageDataBunch.")
+    def item_name(self, ds_type: DatasetType | str, i: int) -> str:
+        """What an item is called: the path of an image, the number of any other item."""
+        return name_of(self.ordered_dl(ds_type), i)
 
-    def item_name(self, ds_type: DatasetType, i: int) -> str:
-        """What an item is called: its number, or its path."""
-        return str(i)
+    def augmented_dl(self, ds_type: DatasetType | str) -> ImageLoader:
+        """The images of a part in their order, changed at random as in training; `seed_epoch` says by which draw.
 
-    def picture(self, ds_type: DatasetType, i: int) -> "np.ndarray[Any, Any]":
-        """Item i as uint8 (H, W, 3), for drawing."""
-        raise UsageError("this bunch holds no images to draw", fix="Use an ImageDataBunch.")
+        Raises:
+            UsageError: the bunch holds no images, or augments nothing.
+        """
+        self._image_preprocess("augment")
+        return self.ordered_dl(ds_type).augmented_as(self.train_dl)  # type: ignore[no-any-return]
+
+    def picture(self, ds_type: DatasetType | str, i: int) -> "np.ndarray[Any, Any]":
+        """Image i of a part as the model sees it, before normalization: uint8 (H, W, 3)."""
+        preprocess = self._image_preprocess("draw")
+        pixels, *_ = self.ordered_dl(ds_type).dataset[i]
+        return drawable(preprocess.scale(pixels[None]))[0]
 
     def show_batch(self, rows: int = 3) -> "Figure":
-        """rows x rows training items with their targets."""
-        raise UsageError("this bunch holds no images to draw", fix="Use an ImageDataBunch.")
+        """rows x rows training images as the model sees them, augmented, with their targets."""
+        preprocess = self._image_preprocess("draw")
+        check_int("rows", rows, 1)
+        x, y = (part[: rows * rows].cpu() for part in self.one_batch())
+        x = x if preprocess.normalize is None else preprocess.normalize.undo(x)
+        assert self.task is not None
+        return draw_items(x, y, self.task, columns=min(rows, len(x)))
+
+    def _image_preprocess(self, use: str) -> Preprocess:
+        if self.preprocess is None:
+            raise UsageError(f"this bunch holds no images to {use}", fix="Use an ImageDataBunch.")
+        return self.preprocess
 
     def __repr__(self) -> str:
         parts = (("train", self.train_ds), ("valid", self.valid_ds), ("test", self.test_ds))
@@ -275,17 +291,10 @@ class DataBunch:
         return facts(
             type(self).__name__,
             {
-                **{f"{name} set": _counted(loader) for name, loader in sets if loader is not None},
+                **{f"{name} set": size_of(loader) for name, loader in sets if loader is not None},
                 "task": type(self.task).__name__ if self.task else "not known",
                 "classes": f"{len(self.classes)}: {shortened(self.classes)}" if self.classes else "none",
                 "input": "not known" if self.input_shape is None else " x ".join(map(str, self.input_shape)),
                 "device": self.device,
             },
         )
-
-
-def _counted(loader: Any) -> str:
-    """How many items and batches a loader has, as far as it tells."""
-    dataset, size = getattr(loader, "dataset", None), getattr(loader, "batch_size", None)
-    items = f"{len(dataset):,} items" if isinstance(dataset, Sized) else type(loader).__name__
-    return items if size is None else f"{items} in batches of {size}"

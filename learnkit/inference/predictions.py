@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from learnkit.checks import check_int
 from learnkit.data.loading.loaders import DatasetLoader, ImageLoader, TensorLoader
+from learnkit.data.loading.torch_internals import forget_workers
 from learnkit.device import Compute, to_device
 from learnkit.errors import DataError, UsageError
 from learnkit.inference.rows import Rows, as_rows
@@ -203,7 +204,7 @@ def with_own_workers(loader: Any) -> Any:
     if not isinstance(inner, DataLoader) or not inner.persistent_workers:
         return loader
     own = copy.copy(inner)
-    own._iterator = None
+    forget_workers(own)
     if inner is loader:
         return own
     loader = copy.copy(loader)

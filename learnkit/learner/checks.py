@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from learnkit.data.bunch import DataBunch
-from learnkit.data.image_data import ImageData
 from learnkit.data.loading.peek import first_target
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
@@ -82,7 +81,7 @@ def check_metrics(metrics: Sequence[Metric], dls: DataBunch, loss_func: Loss) ->
     strange = [metric.name for metric in metrics if targets not in (targets_of(metric) or (targets,))]
     if not strange or activation_of(loss_func) is not activation_of(task.loss()):
         return
-    if isinstance(dls, ImageData) or _n_axes(first_target(dls.train_dl)) in n_axes:
+    if dls.preprocess is not None or _n_axes(first_target(dls.train_dl)) in n_axes:
         raise UsageError(
             "metrics",
             got=strange[0],

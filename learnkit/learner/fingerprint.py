@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from learnkit.callbacks.monitor import Monitor
 from learnkit.callbacks.recorder import Recorder
 from learnkit.data.bunch import DataBunch
-from learnkit.data.image_data import ImageData
 from learnkit.persistence.lk.manifest import versions
 from learnkit.training.callback import Callback, Order
 from learnkit.training.nan_guard import tensors_of
@@ -93,9 +92,9 @@ def _named(function: Any) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
 
 
-def _of_data(dls: DataBunch) -> dict[str, str]:
+def _of_data(dls: Any) -> dict[str, str]:
     found = {"data: classes": ", ".join(dls.classes)}
-    if isinstance(dls, ImageData):
+    if dls.preprocess is not None:
         found |= {f"data: {name}": text for name, text in _of_table(dls).items()}
         for name in dls.settings.__dataclass_fields__.keys() - READ_ELSEWHERE - {"bs", "allow_leak", "valid_pct"}:
             found[f"data: {name}="] = _text(getattr(dls.settings, name))
@@ -112,7 +111,7 @@ def _of_sampler(sampler: Any) -> str:
     return f"weights {_digest(_text(torch.as_tensor(sampler, dtype=torch.float64)).encode())}"
 
 
-def _of_table(dls: ImageData) -> dict[str, str]:
+def _of_table(dls: DataBunch) -> dict[str, str]:
     table = dls.samples
     names = [str(name) for name in table["input"]]
     start = _folder_of(names)

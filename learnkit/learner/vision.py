@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from learnkit.callbacks import Callback
 from learnkit.checks import check_int, check_kind
 from learnkit.data.bunch import DataBunch
-from learnkit.data.image_data import ImageData
 from learnkit.data.segmentation import Segmentation
 from learnkit.errors import UsageError, warn
 from learnkit.learner.class_weights import ClassWeights
@@ -201,7 +200,7 @@ def _learner(
 
 def _check_normalization(dls: DataBunch, base_arch: Any, weights: Any) -> None:
     """Warn about data normalized differently from the images of the network's published weights."""
-    if not isinstance(dls, ImageData) or not has_pretrained_cfg(base_arch):
+    if dls.preprocess is None or not has_pretrained_cfg(base_arch):
         return
     cfg = get_pretrained_cfg(base_arch, weights)
     normalize = dls.preprocess.normalize

@@ -12,11 +12,12 @@ from torch.utils.data import DataLoader, TensorDataset
 from learnkit import DataBunch, DatasetType, LearnkitWarning
 from learnkit.data.tasks import Classification
 from learnkit.errors import DataError, UsageError
+from tests.doubles import refused
 
 X, Y = torch.arange(24.0).view(12, 2), torch.tensor([0, 1, 2] * 4)
 
 
-def test_whole_numbers_are_classes() -> None:
+def test_integers_are_classes() -> None:
     dls = DataBunch.from_tensors(X, Y, X[:5], Y[:5], bs=4)
     assert dls.classes == ["0", "1", "2"]
     assert dls.c == 3
@@ -55,29 +56,41 @@ def test_training_items_in_order_come_from_the_fix_loader() -> None:
     assert torch.equal(torch.cat([x for (x,) in dls.ordered_dl(DatasetType.Test)]), X[:3])
 
 
-def test_a_part_that_is_not_there_is_told() -> None:
+def test_a_part_that_is_not_there_is_reported() -> None:
     dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
-    with pytest.raises(
-        UsageError, match=r"no test set\. Make it with one, or pass a loader instead of DatasetType\.Test"
-    ):
+    with refused("this bunch has no test set", fix="Make it with one, or pass a loader instead."):
         dls.ordered_dl(DatasetType.Test)
-    with pytest.raises(UsageError, match="predict"):
+    with refused("ds_type", got=DatasetType.Single, fix="Use learn.predict."):
         dls.ordered_dl(DatasetType.Single)
 
 
-def test_unlabelled_items_make_a_loader() -> None:
+@pytest.mark.parametrize(("name", "part"), [("train", 1), ("valid", 2), ("test", 3), ("fix", 5)])
+def test_a_part_is_known_by_its_name(name: str, part: int) -> None:
+    dls = DataBunch.from_tensors(X, Y, X[:5], Y[:5], X[:3], bs=4)
+    assert torch.equal(dls.one_input(name, 1), dls.one_input(DatasetType(part), 1))
+    assert len(torch.cat([batch[0] for batch in dls.ordered_dl(name)])) == {1: 12, 2: 5, 3: 3, 5: 12}[part]
+    if name != "train":  # its batches are shuffled
+        assert torch.equal(dls.one_batch(name)[0], dls.one_batch(DatasetType(part))[0])
+    assert dls.item_name(name, 2) == "2"
+    with refused("ds_type", got="validation", fix="Did you mean 'valid'?"):
+        dls.ordered_dl("validation")
+
+
+def test_unlabeled_items_make_a_loader() -> None:
     dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
     assert torch.equal(torch.cat([x for (x,) in dls.test_dl_from(list(X[:6]))]), X[:6])
-    with pytest.raises(DataError, match="the test set is empty"):
+    with refused("the test set is empty", DataError):
         dls.test_dl_from([])
 
 
 def test_there_is_nothing_to_draw() -> None:
     dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
-    with pytest.raises(UsageError, match="no images"):
-        dls.show_batch()
-    with pytest.raises(UsageError, match="no images"):
-        dls.picture(DatasetType.Valid, 0)
+    assert dls.preprocess is None
+    for use in (dls.show_batch, lambda: dls.picture(DatasetType.Valid, 0)):
+        with refused("this bunch holds no images to draw", fix="Use an ImageDataBunch."):
+            use()
+    with refused("this bunch holds no images to augment", fix="Use an ImageDataBunch."):
+        dls.augmented_dl("valid")
     assert dls.item_name(DatasetType.Valid, 3) == "3"
 
 
@@ -85,16 +98,16 @@ class Named(TensorDataset):
     classes = ("x", "y", "z")
 
 
-def test_datasets_tell_their_classes() -> None:
+def test_datasets_know_their_classes() -> None:
     dls = DataBunch.from_datasets(Named(X, Y), Named(X, Y), bs=5)
     assert dls.classes == ["x", "y", "z"]
     assert len(dls.train_dl) == 2
     assert torch.equal(torch.cat([x for x, _ in dls.ordered_dl(DatasetType.Train)]), X)
     plain = DataBunch.from_datasets(TensorDataset(X, Y), TensorDataset(X, Y), bs=5)
     assert (plain.classes, plain.c, plain.task) == ([], 0, None)
-    with pytest.raises(UsageError, match="no table"):
+    with refused("samples: custom datasets and loaders have no table", fix="Look at dls.train_ds."):
         plain.samples  # noqa: B018
-    with pytest.raises(DataError, match="the test set is empty"):
+    with refused("the test set is empty", DataError):
         DataBunch.from_datasets(Named(X, Y), Named(X, Y), Named(X[:0], Y[:0]), bs=5)
 
 
@@ -120,20 +133,20 @@ def test_an_iterator_is_refused() -> None:
 
     with pytest.raises(UsageError, match="train_dl is an iterator"):
         DataBunch.from_loaders(once(), [(X, Y)])
-    with pytest.raises(UsageError, match="valid_dl: got 3"):
+    with refused("valid_dl", got=3):
         DataBunch.from_loaders([(X, Y)], 3)  # type: ignore[arg-type]
 
 
 def test_a_device_torch_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="device: got 'gpu'"):
+    with refused("device", got="gpu"):
         DataBunch.from_tensors(X, Y, X, Y, bs=4, device="gpu")
     monkeypatch.setenv("LEARNKIT_DEVICE", "cpu")
     assert DataBunch.from_tensors(X, Y, X, Y, bs=4).device == torch.device("cpu")
 
 
 @pytest.mark.parametrize("bs", [0, -1, 2.5, True])
-def test_a_batch_size_that_is_none_is_refused(bs: Any) -> None:
-    with pytest.raises(UsageError, match="bs: got"):
+def test_a_batch_size_that_cannot_work_is_refused(bs: Any) -> None:
+    with refused("bs", got=bs, expected="an integer, 1 or more"):
         DataBunch.from_tensors(X, Y, X, Y, bs=bs)
 
 

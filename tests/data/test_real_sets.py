@@ -8,8 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from learnkit import DatasetType, ImageDataBunch, LearnkitWarning
-from learnkit.data.table.samples import image_files
+from learnkit import DatasetType, ImageDataBunch, LearnkitWarning, get_image_files
 from learnkit.errors import ImageError
 
 REAL_DATA = os.environ.get("REAL_DATA")
@@ -65,7 +64,7 @@ def test_camvid_with_masks() -> None:
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.filterwarnings("ignore:1 rows name a file")
 def test_hostile_images_are_skipped_or_named() -> None:
-    files = image_files(ROOT / "hostile_images")
+    files = get_image_files(ROOT / "hostile_images")
     labels = ["ab"[i % 2] for i in range(len(files))]
     options = {"size": 32, "bs": 8, "valid_pct": 0.3}
     with pytest.warns(LearnkitWarning, match="13 of 61"):

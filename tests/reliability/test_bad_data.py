@@ -70,7 +70,7 @@ def test_batch_larger_than_training_set() -> None:
 @pytest.mark.parametrize("bs", [0, -4, 2.5, "8", True])
 def test_invalid_batch_size(bs: Any, refused: Refusal) -> None:
     x, y = torch.zeros(8, 2), torch.arange(8) % 2
-    with refused(ValueError, f"bs: got {bs!r}", "a whole number of items, 1 or more"):
+    with refused(ValueError, f"bs: got {bs!r}", "an integer, 1 or more"):
         DataBunch.from_tensors(x, y, x, y, bs=bs)
 
 

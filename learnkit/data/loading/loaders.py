@@ -14,7 +14,9 @@ from learnkit.checks import check_int
 from learnkit.data.augment.pipeline import Augmentation
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
-from learnkit.data.loading.sampler import BatchOrder, DrawnOrder, SeededItems, WholeBatches, identity_collate
+from learnkit.data.loading.sampler import BatchOrder, DrawnOrder
+from learnkit.data.loading.torch_internals import state_without_workers
+from learnkit.data.loading.whole_batches import SeededItems, WholeBatches, collate, identity_collate
 from learnkit.data.loading.workers import ignore_sigint, supervised
 from learnkit.device import copies_from_pinned, on_device, usable_cpus
 from learnkit.errors import DataError, UsageError, warn
@@ -37,7 +39,7 @@ def check_batch_size(bs: Any, n_train: int) -> int:
     Raises:
         UsageError: not an integer above 0.
     """
-    size = check_int("bs", bs, 1, expected="a whole number of items, 1 or more")
+    size = check_int("bs", bs, 1)
     if n_train == 0:
         raise DataError("the training set is empty", fix="Give it at least one item.")
     if size > n_train:
@@ -95,7 +97,9 @@ class DatasetLoader:
         self.batch_size = order.batch_size
         self.n_items = order.n_items
         self._random = torch.Generator()  # for the workers' seeds, so that the global generator stays out of it
-        self._loader = torch_loader(SeededItems(dataset), DrawnOrder(order), device, num_workers, self._random)
+        self._loader = torch_loader(
+            SeededItems(dataset), DrawnOrder(order), device, num_workers, self._random, collate_fn=collate
+        )
 
     def __len__(self) -> int:
         return len(self.order)
@@ -111,7 +115,7 @@ class DatasetLoader:
 
 
 class ImageLoader:
-    """Images decoded to uint8 by the workers; on the device augmented as a batch (when training) and normalised."""
+    """Images decoded to uint8 by the workers; on the device augmented as a batch (when training) and normalized."""
 
     def __init__(
         self,
@@ -138,7 +142,7 @@ class ImageLoader:
         """These images in their order, each changed at random as `training` changes its own.
 
         Raises:
-            UsageError: `training` changes none.
+            UsageError: `training` augments nothing.
         """
         own, stage = self.dataset, training.dataset.item_stage
         if training.augmentation is None and not stage:
@@ -175,10 +179,10 @@ class ImageLoader:
 
 
 class _Loader(DataLoader[Any]):
-    """Is copied and pickled without its workers, which no other process can have."""
+    """Is copied and pickled without its workers."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_iterator": None}
+        return state_without_workers(self.__dict__)
 
 
 def torch_loader(
@@ -189,20 +193,19 @@ def torch_loader(
     random: torch.Generator,
     **options: Any,
 ) -> "DataLoader[Any]":
-    """torch's loader with workers that stay, reading ahead.
+    """torch's loader with persistent workers.
 
     Raises:
-        UsageError: a number of workers that is none, or a dataset that cannot be sent to workers that are started anew.
+        UsageError: a number of workers that cannot work, or a dataset that cannot be pickled for spawned workers.
     """
-    if isinstance(num_workers, bool) or not isinstance(num_workers, int) or num_workers < 0:
-        raise UsageError("num_workers", got=num_workers, expected="a number of processes, 0 or more")
+    num_workers = check_int("num_workers", num_workers, 0)
     if num_workers and multiprocessing.get_start_method() != "fork":
         try:
             ForkingPickler.dumps(dataset)
         except (pickle.PicklingError, TypeError, AttributeError) as error:
             raise UsageError(
                 f"num_workers={num_workers}: the data cannot be sent to a process ({error})",
-                fix="Define functions you pass in (reader, augment) at the top of a module, or use num_workers=0.",
+                fix="Define functions you pass (reader, augment) at the top level of a module, or use num_workers=0.",
             ) from error
     return _Loader(
         dataset,

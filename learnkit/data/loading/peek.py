@@ -1,22 +1,122 @@
-"""What data tells of itself before anything is trained: its first item, and what its targets mean."""
+"""Looking into data without training on it: its items in order, its first item, one item, what its targets mean."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any
 
 import numpy as np
 from torch import Tensor
-from torch.utils.data import default_collate
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+    default_collate,
+)
 
-from learnkit.data.loading.loaders import TensorLoader
+from learnkit.checks import check_int
+from learnkit.data.loading.loaders import DatasetLoader, ImageLoader, TensorLoader
 from learnkit.data.tasks import Classification, Task
 from learnkit.errors import UsageError
 from learnkit.seeds import preserve_all_rng
 
-__all__ = ["checked_task", "first_input", "first_target", "named_task"]
+__all__ = [
+    "checked_item",
+    "checked_task",
+    "first_input",
+    "first_target",
+    "in_order",
+    "input_of",
+    "name_of",
+    "named_task",
+]
+
+
+def in_order(loader: Any) -> Any:
+    """The items of a loader in their order, each once, with the last batch that `drop_last` leaves out.
+
+    Items are those of the dataset, or for a SubsetRandomSampler those of its indices, in their order. A loader that is
+    not torch's, or whose sampler is not, is taken to be in order.
+    """
+    if not isinstance(loader, DataLoader):
+        return loader
+    batches = loader.batch_sampler
+    if type(batches) is not BatchSampler:
+        return loader
+    sampler = batches.sampler
+    if isinstance(sampler, RandomSampler | WeightedRandomSampler):
+        items = None
+    elif isinstance(sampler, SubsetRandomSampler):
+        items = list(sampler.indices)
+    elif isinstance(sampler, SequentialSampler) and batches.drop_last:
+        items = None
+    else:
+        return loader
+    return DataLoader(
+        loader.dataset,
+        batches.batch_size,
+        sampler=items,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        worker_init_fn=loader.worker_init_fn,
+    )
+
+
+def checked_item(i: int, n: int) -> int:
+    """i, which has to be the number of one of n items.
+
+    Raises:
+        UsageError: it is not.
+    """
+    return check_int("i", i, 0, n - 1, expected=f"the number of an item, from 0 to {n - 1}")
+
+
+def input_of(loader: Any, i: int) -> Any:
+    """Input i of a loader in order, as a batch of one; a loader that only yields batches is iterated up to it.
+
+    Raises:
+        UsageError: there is no such item.
+    """
+    if isinstance(loader, TensorLoader):
+        number = checked_item(i, loader.n_items)
+        return loader.tensors[0][number : number + 1].clone()  # a model may write into its input
+    if isinstance(loader, ImageLoader):
+        pixels, *_ = loader.dataset[checked_item(i, loader.n_items)]
+        return loader.preprocess.batch(pixels[None].to(loader.device))
+    if isinstance(loader, DatasetLoader):
+        return _input(default_collate([loader.dataset[checked_item(i, loader.n_items)]]))
+    is_plain = isinstance(loader, DataLoader) and loader.batch_size is not None  # without a batch sampler of its own
+    if is_plain and isinstance(loader.sampler, SequentialSampler):
+        return _input(loader.collate_fn([loader.dataset[checked_item(i, len(loader.sampler))]]))
+    seen = 0
+    for batch in loader:
+        x = _input(batch)
+        if isinstance(i, int) and seen <= i < seen + len(x):
+            return x[i - seen : i - seen + 1]
+        seen += len(x)
+    raise UsageError("i", got=i, expected=f"the number of an item, from 0 to {seen - 1}")
+
+
+def name_of(loader: Any, i: int) -> str:
+    """What item i of a loader in order is called: the path of an image, the number of any other item."""
+    return str(loader.dataset.inputs[i]) if isinstance(loader, ImageLoader) else str(i)
+
+
+def size_of(loader: Any) -> str:
+    """How many items and batches a loader has, as far as that is known, as text."""
+    dataset, size = getattr(loader, "dataset", None), getattr(loader, "batch_size", None)
+    items = f"{len(dataset):,} items" if isinstance(dataset, Sized) else type(loader).__name__
+    return items if size is None else f"{items} in batches of {size}"
+
+
+def _input(batch: Any) -> Any:
+    return batch[0] if isinstance(batch, tuple | list) else batch
 
 
 def first_input(loader: Any) -> Any:
-    """The first training input, where it can be had without drawing a batch; None elsewhere."""
+    """The first training input, if no batch has to be drawn to get it; else None."""
     return _first(loader, 0)
 
 
@@ -25,20 +125,20 @@ def first_target(loader: Any) -> Any:
     return _first(loader, 1)
 
 
-def _first(loader: Any, place: int) -> Any:
+def _first(loader: Any, position: int) -> Any:
     if isinstance(loader, TensorLoader):
-        return loader.tensors[place][0] if place < len(loader.tensors) else None
+        return loader.tensors[position][0] if position < len(loader.tensors) else None
     if isinstance(loader, list | tuple):  # of batches
         batch = loader[0] if loader else ()
-        part = batch[place] if isinstance(batch, tuple | list) and place < len(batch) else None
+        part = batch[position] if isinstance(batch, tuple | list) and position < len(batch) else None
         return part[0] if isinstance(part, Sequence | Tensor | np.ndarray) and len(part) else None
     dataset: Any = getattr(loader, "dataset", None)
     collates_plainly = getattr(loader, "collate_fn", default_collate) is default_collate
     if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__") and collates_plainly):
         return None
-    with preserve_all_rng():  # looking must not move what a dataset draws from
+    with preserve_all_rng():  # looking must not advance what a dataset draws from
         item = dataset[0] if len(dataset) else None
-    return item[place] if isinstance(item, tuple | list) and place < len(item) else None
+    return item[position] if isinstance(item, tuple | list) and position < len(item) else None
 
 
 def checked_task(task: Any) -> Task | None:
@@ -51,7 +151,7 @@ def checked_task(task: Any) -> Task | None:
         raise UsageError(
             "task",
             got=task,
-            expected="an object",
+            expected="a task object",
             fix="Pass Regression(), MultiLabel(classes) or Classification(classes).",
         )
     return task  # type: ignore[no-any-return]

@@ -1,17 +1,21 @@
-"""Which items make which batch, and datasets asked for a batch with the coordinates that its randomness is drawn by."""
+"""Which items make which batch, and how often each is drawn in an epoch."""
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 
-from learnkit.data.image.dataset import ImageDataset
-from learnkit.data.loading.weights import Sampling
-from learnkit.seeds import Stream, derive, generator, preserve_all_rng, seed_all
+from learnkit.data.tasks import Classification, MultiLabel, Task
+from learnkit.errors import UsageError
+from learnkit.seeds import Stream, generator
 
-__all__ = ["BatchOrder", "Draw", "DrawnOrder", "SeededItems", "WholeBatches", "identity_collate"]
+__all__ = ["BalancedSampling", "BatchOrder", "Draw", "DrawnOrder", "Sampling", "WeightedSampling", "make_sampling"]
+
+Sampling: TypeAlias = Callable[[torch.Generator], Tensor]  # -> item numbers of one epoch, int64 (n_items,)
 
 
 class BatchOrder(Sampler[list[int]]):
@@ -22,7 +26,7 @@ class BatchOrder(Sampler[list[int]]):
     Args:
         n_items: how many there are.
         batch_size: items in a batch.
-        shuffle: draw them anew in each epoch.
+        shuffle: draw them again in each epoch.
         seed: of the draw.
         sampling: how often which item is drawn; None for each once.
         changes: items are changed at random, as in training; None for where they are shuffled.
@@ -72,7 +76,7 @@ class BatchOrder(Sampler[list[int]]):
 
 
 class Draw(NamedTuple):
-    """The items of a batch, and the coordinates that what is random in them is drawn by."""
+    """The items of a batch, and the coordinates that their randomness is drawn by."""
 
     numbers: list[int]
     seed: int
@@ -81,7 +85,7 @@ class Draw(NamedTuple):
 
 
 class DrawnOrder(Sampler[Any]):
-    """An order whose batches carry their coordinates: a worker that lives for many epochs knows no epoch of its own."""
+    """An order whose batches carry their coordinates: a worker that lives for many epochs does not know the epoch."""
 
     def __init__(self, order: BatchOrder) -> None:
         self.order = order
@@ -94,45 +98,74 @@ class DrawnOrder(Sampler[Any]):
             yield Draw(numbers, self.order.seed, self.order.epoch, self.order.changes)
 
 
-class WholeBatches(Dataset[Any]):
-    """An image dataset asked for a batch at a time."""
+class BalancedSampling:
+    """Every class equally often, to within one; the items of a class take turns, so none comes a second time before
+    all have come once.
 
-    def __init__(self, dataset: ImageDataset) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, index: int) -> Any:
-        return self.dataset[index]
-
-    def __getitems__(self, draw: Draw) -> tuple[Draw, tuple[Tensor, ...]]:
-        return draw, self.dataset.batch(draw.numbers, draw.seed if draw.is_training else None, draw.epoch)
-
-
-class SeededItems(Dataset[Any]):
-    """Any dataset, whose training items draw from Python's, NumPy's and torch's global generators by their coordinates.
-
-    So an item that is augmented with any library is the same for any number of workers and after a restart, and the
-    caller's generators are not moved.
+    Args:
+        targets: class numbers, int64 (N,).
     """
 
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
+    def __init__(self, targets: Tensor) -> None:
+        self.members = [torch.nonzero(targets == number).flatten() for number in sorted(set(targets.tolist()))]
+        self.n_items = len(targets)
 
-    def __getitem__(self, index: int) -> Any:
-        return self.dataset[index]
-
-    def __getitems__(self, draw: Draw) -> Any:
-        with preserve_all_rng():
-            if hasattr(self.dataset, "__getitems__"):
-                seed_all(derive(draw.seed, Stream.ITEM, draw.epoch, draw.numbers[0]))
-                return self.dataset.__getitems__(draw.numbers)
-            return [self._item(number, draw) for number in draw.numbers]
-
-    def _item(self, number: int, draw: Draw) -> Any:
-        if draw.is_training:
-            seed_all(derive(draw.seed, Stream.ITEM, draw.epoch, number))
-        return self.dataset[number]
+    def __call__(self, random: torch.Generator) -> Tensor:
+        n_classes = len(self.members)
+        places = torch.randperm(n_classes, generator=random).tolist()  # which classes get one more
+        drawn = []
+        for place, members in zip(places, self.members, strict=True):
+            n = self.n_items // n_classes + (place < self.n_items % n_classes)
+            turns = [members[torch.randperm(len(members), generator=random)] for _ in range(-(-n // len(members)))]
+            drawn.append(torch.cat(turns)[:n])
+        order = torch.cat(drawn)
+        return order[torch.randperm(len(order), generator=random)]
 
 
-def identity_collate(batch: Any) -> Any:
-    """What stands for torch's collation where a dataset gives whole batches."""
-    return batch
+class WeightedSampling:
+    """As many draws as there are items, with replacement, each in proportion to its weight.
+
+    Args:
+        weights: float (N,), 0 or more.
+    """
+
+    def __init__(self, weights: Tensor) -> None:
+        self.cumulated = weights.double().cumsum(0)
+
+    def __call__(self, random: torch.Generator) -> Tensor:
+        points = torch.rand(len(self.cumulated), generator=random, dtype=torch.float64) * self.cumulated[-1]
+        return torch.searchsorted(self.cumulated, points, right=True).clamp(max=len(self.cumulated) - 1)
+
+
+def make_sampling(sampler: Any, labels: Sequence[Any], task: Task) -> Sampling | None:
+    """What `sampler=` means: None for each item once, "balanced", or one weight per item.
+
+    With several labels per item, "balanced" weights an item by the mean of 1 / (count of the label) over its labels;
+    items without a label count as one more label.
+
+    Raises:
+        UsageError: anything else, or "balanced" for a task without classes.
+    """
+    if sampler is None:
+        return None
+    if isinstance(sampler, str):
+        if sampler != "balanced":
+            raise UsageError("sampler", got=sampler, expected="None, 'balanced', or one weight per item")
+        if isinstance(task, Classification):
+            return BalancedSampling(torch.stack([task.encode(label) for label in labels]))
+        if not isinstance(task, MultiLabel):
+            name = type(task).__name__
+            raise UsageError("sampler", got=sampler, expected=f"None or weights: a {name} task has no classes")
+        named = [label or ("",) for label in labels]
+        counts = Counter(name for label in named for name in label)
+        return WeightedSampling(torch.tensor([np.mean([1 / counts[name] for name in label]) for label in named]))
+    try:
+        weights = torch.as_tensor(sampler, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError("sampler", got=sampler, expected="None, 'balanced', or one weight per item") from error
+    if weights.shape != (len(labels),):
+        got = f"weights of shape {tuple(weights.shape)}"
+        raise UsageError("sampler", got=got, expected=f"({len(labels)},), one per training item")
+    if not weights.isfinite().all() or (weights < 0).any() or not weights.sum() > 0:
+        raise UsageError("sampler", got="weights that are negative, all 0, or not finite", expected="0 or more")
+    return WeightedSampling(weights)

@@ -1,8 +1,8 @@
 """Tensors in memory: inputs with their targets, checked against what these mean."""
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,10 @@ from learnkit.data.table.labels import warn_missing_classes
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import DataError, UsageError, WrongTypeError
 
-__all__ = ["check_parts", "one_item"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["check_parts", "one_item", "tensor_samples"]
 
 Part = tuple[Tensor, ...]  # (x, y), or (x,)
 
@@ -31,7 +34,7 @@ def check_parts(
 
     Raises:
         UsageError: float targets without a task.
-        DataError: inputs and targets of different lengths, an empty set, or targets that the task does not take.
+        DataError: inputs and targets of different lengths, an empty set, or targets that do not fit the task.
 
     Warns:
         LearnkitWarning: a class without training items, or without validation items.
@@ -40,7 +43,7 @@ def check_parts(
     test = None if all(part is None for part in parts[2]) else _paired("test", *parts[2], device)
     meaning = checked_task(task) or _task_of(train[1], valid[1], classes)
     train, valid = _with_targets(meaning, "train", train), _with_targets(meaning, "valid", valid)
-    _tell_of_unseen(meaning, train[1], valid[1])
+    _warn_missing_classes(meaning, train[1], valid[1])
     return meaning, train, valid, test and _with_targets(meaning, "test", test)
 
 
@@ -54,6 +57,17 @@ def one_item(item: Any, like: Tensor | None, device: torch.device) -> Tensor:
     if x.is_floating_point() and not like.is_floating_point():
         raise WrongTypeError("item", got=x.dtype, expected=f"integers, as the data, which is {like.dtype}")
     return x.to(like.dtype)[None]
+
+
+def tensor_samples(parts: Mapping[str, Part]) -> "pd.DataFrame":
+    """The table of tensors in memory: one row per item, with its number as input, its target and its split."""
+    import pandas as pd
+
+    tables = []
+    for split, (x, *y) in parts.items():
+        targets = y[0].tolist() if y else [None] * len(x)
+        tables.append(pd.DataFrame({"input": range(len(x)), "target": targets, "split": split}))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _paired(name: str, x: Any, y: Any, device: torch.device) -> Part:
@@ -74,19 +88,19 @@ def _task_of(y_train: Tensor, y_valid: Tensor, classes: Sequence[str] | None) ->
     """The task that integers of shape (N,) mean: a classification, of "0" to the largest unless classes are given.
 
     Raises:
-        UsageError: other targets, which do not say what they mean.
+        UsageError: other targets, whose meaning is unknown.
     """
     if y_train.is_floating_point() or y_train.ndim != 1:
         raise UsageError(
-            f"targets of type {y_train.dtype} and shape {tuple(y_train.shape)} do not say what they mean",
-            fix="Float labels need task=Regression((...names...)) or task=MultiLabel(classes), of learnkit.data.tasks.",
+            f"targets of type {y_train.dtype} and shape {tuple(y_train.shape)} need a task",
+            fix="Pass task=Regression((...names...)) or task=MultiLabel(classes) for float labels.",
         )
     largest = int(max(y_train.max(), y_valid.max()))
     return Classification(tuple(str(i) for i in range(largest + 1)) if classes is None else tuple(classes))
 
 
 def _with_targets(task: Task, name: str, tensors: Part) -> Part:
-    """With targets as the task's loss takes them; those of a task of the user's own, as they are."""
+    """With targets as the task's loss takes them; those of a custom task are left as they are."""
     x, *targets = tensors
     return (x, *(_targets(task, name, y) for y in targets))
 
@@ -98,7 +112,7 @@ def _targets(task: Task, name: str, y: Tensor) -> Tensor:
         y = y if are_floats else y.to(torch.get_default_dtype())
         fits = y.ndim == n == 1 or (y.ndim > 1 and y.shape[1] == n)
         fine = y.isfinite() if isinstance(task, Regression) else (y >= 0) & (y <= 1)
-        expected = f"{n} finite numbers an item" if isinstance(task, Regression) else f"{n} numbers of 0 or 1 an item"
+        expected = f"{n} finite numbers per item" if isinstance(task, Regression) else f"{n} numbers of 0 or 1 per item"
     elif isinstance(task, Classification):
         y = y if are_floats else y.long()
         fits, expected = not are_floats or y.shape == (len(y), n), f"class numbers from 0 to {n - 1}"
@@ -118,8 +132,8 @@ def _targets(task: Task, name: str, y: Tensor) -> Tensor:
     return y
 
 
-def _tell_of_unseen(task: Task, y_train: Tensor, y_valid: Tensor) -> None:
-    """Warn of classes without training items, and of those without validation items."""
+def _warn_missing_classes(task: Task, y_train: Tensor, y_valid: Tensor) -> None:
+    """Warn about classes without training items, and about those without validation items."""
     if not isinstance(task, Classification) or y_train.is_floating_point() or y_valid.is_floating_point():
         return
     train, valid = (
@@ -130,7 +144,7 @@ def _tell_of_unseen(task: Task, y_train: Tensor, y_valid: Tensor) -> None:
 
 
 def _tensor(name: str, values: Any, device: torch.device) -> Tensor:
-    """Tensors as they are; NumPy's float64, which nobody chose, in torch's default type."""
+    """Tensors as they are; NumPy's default, float64, in torch's default type."""
     try:
         tensor = torch.as_tensor(values)
     except (RuntimeError, TypeError, ValueError) as error:

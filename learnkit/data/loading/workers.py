@@ -1,13 +1,14 @@
-"""Processes that read data: one that died is named, none is left over, and the next epoch starts new ones."""
+"""Supervision of worker processes: a dead one is reported, and none outlives an error."""
 
 import signal
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import torch
 from torch.utils.data import DataLoader
 
+from learnkit.data.loading.torch_internals import end_workers, workers_of
+from learnkit.data.loading.whole_batches import Failure
 from learnkit.errors import LearnkitError, WorkerError
 
 __all__ = ["ignore_sigint", "supervised", "worker_error"]
@@ -43,43 +44,37 @@ def supervised(loader: "DataLoader[Any]") -> Iterator[Any]:
             new ones.
     """
     if _ended(loader):  # between two epochs
-        _end(loader)
+        end_workers(loader, WAIT)
     try:
-        yield from loader
+        for batch in loader:
+            if isinstance(batch, Failure):
+                raise batch.error
+            yield batch
     except GeneratorExit:
         raise  # an epoch left early; the workers wait for the next one
-    except LearnkitError as error:
-        _end(loader)
-        raise _as_raised(error) from None
     except BaseException as error:
         named = worker_error(error, loader)
-        _end(loader)
+        end_workers(loader, WAIT)
         if named is not None:
             raise named from error
         raise
 
 
-def _as_raised(error: LearnkitError) -> LearnkitError:
-    """An error of a worker as it was raised there: torch hands it on with the traceback for its message."""
-    _, mark, told = error.message.rpartition(f"\\nlearnkit.errors.{type(error).__name__}: ")
-    return type(error)(told.removesuffix("\\n")) if mark else error
-
-
 def worker_error(error: BaseException, *loaders: Any) -> WorkerError | None:
     """What to raise instead of `error` where a worker of one of the loaders died; None where none did.
 
-    torch tells of a dead worker in two ways: a broken connection where its batch is awaited, or a RuntimeError wherever
-    the main thread happens to be.
+    torch reports a dead worker in two ways: by a broken connection where its batch is awaited, or by a RuntimeError
+    wherever the main thread happens to be.
     """
     if isinstance(error, LearnkitError) or not isinstance(error, RuntimeError | OSError | EOFError):
         return None
-    is_told = not isinstance(error, RuntimeError) or "DataLoader worker" in str(error)
+    is_reported = not isinstance(error, RuntimeError) or "DataLoader worker" in str(error)
     inner = [getattr(loader, "_loader", loader) for loader in loaders]
-    lost = _lost(inner, WAIT if is_told else 0)
+    lost = _lost(inner, WAIT if is_reported else 0)
     if not lost:
         return None
     for loader in inner:
-        _end(loader)
+        end_workers(loader, WAIT)
     return WorkerError(
         "; ".join(map(str, lost)),
         fix="Often memory or shared memory ran out: try fewer num_workers or a smaller bs. num_workers=0 shows an "
@@ -88,17 +83,16 @@ def worker_error(error: BaseException, *loaders: Any) -> WorkerError | None:
 
 
 def _ended(loader: "DataLoader[Any]") -> list[_Lost]:
-    """The workers that are no more, in their order."""
-    workers = getattr(getattr(loader, "_iterator", None), "_workers", ())
+    """The workers that have ended, in their order."""
     return [
         _Lost(number, worker.pid, worker.exitcode)
-        for number, worker in enumerate(workers)
+        for number, worker in enumerate(workers_of(loader))
         if worker.exitcode is not None
     ]
 
 
 def _lost(loaders: list[Any], wait: float) -> list[_Lost]:
-    """The workers that died, or will be seen to have within `wait` seconds."""
+    """The workers that died, or are seen to have died within `wait` seconds."""
     until = time.monotonic() + wait
     while True:
         try:
@@ -106,26 +100,5 @@ def _lost(loaders: list[Any], wait: float) -> list[_Lost]:
             if lost or time.monotonic() >= until:
                 return lost
             time.sleep(0.01)
-        except RuntimeError:  # torch, telling of it once more
+        except RuntimeError:  # torch, reporting it once more
             continue
-
-
-def _end(loader: Any) -> None:
-    """End every worker, also one that waits for a lock that a dead one holds: torch's own way would wait with it."""
-    iterator: Any = getattr(loader, "_iterator", None)
-    if not hasattr(iterator, "_workers"):
-        return
-    loader._iterator = None
-    if iterator._shutdown:
-        return
-    torch._C._remove_worker_pids(id(iterator))  # torch is not to tell of these
-    iterator._worker_pids_set, iterator._shutdown = False, True
-    if hasattr(iterator, "_pin_memory_thread"):
-        iterator._pin_memory_thread_done_event.set()
-    for worker in iterator._workers:
-        worker.kill()
-    for worker in iterator._workers:
-        worker.join(WAIT)
-    for queue in (*iterator._index_queues, iterator._worker_result_queue):
-        queue.cancel_join_thread()
-        queue.close()

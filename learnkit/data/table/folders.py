@@ -1,11 +1,11 @@
-"""Tables of samples from trees of folders: a folder a class, or images beside their masks."""
+"""Tables of samples from trees of folders: one folder per class, or images next to their masks."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from learnkit.data.image.read import EXTENSIONS
-from learnkit.data.table.samples import existing_folder, image_files
+from learnkit.data.table.files import existing_folder, get_image_files
 from learnkit.errors import DataError, MissingFileError, UsageError
 from learnkit.types import PathLike
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["folder_samples", "held_out_samples", "mask_samples"]
 
-SPLIT_NAMES = {"train", "valid", "val"}  # folders that say which split an image is in, never its class
+SPLIT_NAMES = {"train", "valid", "val"}  # folders that name a split, never a class
 
 
 def folder_samples(path: PathLike, train: str, valid: str, test: str | None, *, by_folder: bool) -> "pd.DataFrame":
@@ -23,9 +23,9 @@ def folder_samples(path: PathLike, train: str, valid: str, test: str | None, *, 
     Args:
         path: holds train/<class>/... and valid/<class>/..., or, not `by_folder`, <class>/... directly.
         train: the folder of the training images.
-        valid: the folder of the validation images; "val" is found when "valid" is not there.
-        test: the folder of the test images, which stays out of it.
-        by_folder: the folders say which split an image is in; otherwise all images are taken, in whatever folder.
+        valid: the folder of the validation images; "val" is used if there is no "valid".
+        test: the folder of the test images, which are left out.
+        by_folder: the folders define the splits; otherwise all images are used, in whatever folder.
 
     Returns:
         columns input (str), target (str) and, `by_folder`, split; sorted by path within a split.
@@ -38,29 +38,29 @@ def folder_samples(path: PathLike, train: str, valid: str, test: str | None, *, 
 
     root = existing_folder(path)
     if not by_folder:
-        items = _labelled(root, {"test", test or "test"}, strip=SPLIT_NAMES | {train, valid})
+        items = _labeled(root, {"test", test or "test"}, strip=SPLIT_NAMES | {train, valid})
         if not items:
             raise _nothing(root, "CLASS", "Labels in file names or in a table are for from_name_re and from_csv.")
         return pd.DataFrame(items, columns=["input", "target"], dtype=object)  # names need not be valid UTF-8
     valid = _valid_folder(root, valid)
     rows: list[tuple[str, str, str]] = []
     for name, folder in (("train", train), ("valid", valid)):
-        rows += [(file, label, name) for file, label in _labelled(root / folder, set())]
+        rows += [(file, label, name) for file, label in _labeled(root / folder, set())]
     _require(root, {name for _, _, name in rows}, train, valid)
     return pd.DataFrame(rows, columns=["input", "target", "split"], dtype=object)
 
 
 def held_out_samples(folder: PathLike, classes: Iterable[str] = ()) -> "pd.DataFrame":
-    """The images of a test folder, labelled by their folders if every one of these is a class."""
+    """The images of a test folder, labeled by their folders if each of these is a class."""
     import pandas as pd
 
     root = existing_folder(folder)
-    files = image_files(root)
+    files = get_image_files(root)
     if not files:
         raise _nothing(root, "", "Check the path.")
     tops = [file.relative_to(root).parts[0] for file in files]
-    is_labelled = set(tops) <= set(classes)
-    rows = [(str(file), top if is_labelled else None, "test") for file, top in zip(files, tops, strict=True)]
+    is_labeled = set(tops) <= set(classes)
+    rows = [(str(file), top if is_labeled else None, "test") for file, top in zip(files, tops, strict=True)]
     return pd.DataFrame(rows, columns=["input", "target", "split"], dtype=object)
 
 
@@ -72,9 +72,9 @@ def mask_samples(
     Args:
         path: holds the folder of the images.
         images: the folder of the images; `by_folder`, it has folders train and `valid` (or val), and may have test.
-        masks: tells the mask of an image: path to path, beside the image's or relative to `path`.
+        masks: path of an image -> path of its mask, next to the image's or relative to `path`.
         valid: the folder of the validation images.
-        by_folder: the folders say which split an image is in.
+        by_folder: the folders define the splits.
 
     Raises:
         MissingFileError: no such folder, or images without a mask.
@@ -84,7 +84,7 @@ def mask_samples(
 
     root = existing_folder(path)
     folder = existing_folder(root / images)
-    files = image_files(folder)
+    files = get_image_files(folder)
     if not files:
         raise _nothing(folder, "", "Check the path.")
     targets = [_mask_of(masks, file, root) for file in files]
@@ -119,10 +119,10 @@ def _valid_folder(root: Path, valid: str) -> str:
     return "val" if valid == "valid" and not (root / valid).is_dir() and (root / "val").is_dir() else valid
 
 
-def _labelled(folder: Path, left_out: set[str], strip: Iterable[str] = ()) -> list[tuple[str, str]]:
+def _labeled(folder: Path, left_out: set[str], strip: Iterable[str] = ()) -> list[tuple[str, str]]:
     """(file, label) of every image in a class folder below `folder`."""
     items = []
-    for file in image_files(folder) if folder.is_dir() else []:
+    for file in get_image_files(folder) if folder.is_dir() else []:
         parts = file.relative_to(folder).parts[:-1]
         if parts and parts[0] in left_out:
             continue

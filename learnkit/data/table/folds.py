@@ -1,4 +1,4 @@
-"""Cross-validation: bunches of which each validates on another part, and predictions put back in the table's order."""
+"""Cross-validation: bunches of which each validates on another part, and predictions restored to the table's order."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -8,18 +8,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from learnkit.checks import check_int
+from learnkit.data.table.columns import group_numbers
+from learnkit.data.table.draws import by_class, permutation
 from learnkit.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Folds"]
+__all__ = ["Folds", "fold_numbers"]
 
 Bunch = TypeVar("Bunch")
 
 
 class Folds(Generic[Bunch]):
-    """k bunches, made when they are asked for.
+    """k bunches, each made when it is accessed.
 
     ```python
     folds = dls.folds(5)
@@ -28,7 +31,7 @@ class Folds(Generic[Bunch]):
         learn = cnn_learner(fold, resnet18)
         learn.fit(3)
         preds.append(learn.get_preds()[0])
-    out_of_fold = folds.in_order(preds)  # a row for each of folds.samples, from the model that did not see it
+    out_of_fold = folds.in_order(preds)  # one row per row of folds.samples, from the model that did not train on it
     ```
 
     Attributes:
@@ -56,7 +59,7 @@ class Folds(Generic[Bunch]):
         """Values of each fold's validation set, (n_fold, ...), as one tensor (len(samples), ...) in the table's order.
 
         Raises:
-            DataError: not one tensor a fold, or of another length than the fold's validation set.
+            DataError: not one tensor per fold, or of another length than the fold's validation set.
         """
         sizes = np.bincount(self.numbers).tolist()
         if [len(part) for part in parts] != sizes:
@@ -65,3 +68,39 @@ class Folds(Generic[Bunch]):
         for number, part in enumerate(parts):
             whole[torch.from_numpy(self.numbers == number)] = part.cpu()
         return whole
+
+
+def fold_numbers(
+    samples: "pd.DataFrame", k: int, *, stratify: bool, group: str | None, seed: int
+) -> npt.NDArray[np.int64]:
+    """The fold, 0 to k - 1, in which each row is validated: every row in one, sizes as even as possible.
+
+    Args:
+        samples: the rows.
+        k: number of folds.
+        stratify: spread every class evenly; ignored with `group`.
+        group: a column; rows of a group share a fold.
+        seed: of the draw.
+
+    Raises:
+        UsageError: k below 2.
+        DataError: fewer rows, or groups, than folds.
+    """
+    check_int("k", k, 2, expected="a number of folds, 2 or more")
+    groups = None if group is None else group_numbers(samples, group)
+    n_units = len(samples) if groups is None else len(set(groups.tolist()))
+    if n_units < k:
+        raise DataError(f"{k} folds", got=f"{n_units} {'rows' if group is None else 'groups'}", expected=f"{k} or more")
+    folds = np.empty(len(samples), dtype=np.int64)
+    if groups is None:
+        order = by_class(samples["target"], seed) if stratify else permutation(len(samples), seed)
+        folds[order] = np.arange(len(samples)) % k
+        return folds
+    sizes = np.bincount(groups)
+    shuffled = permutation(len(sizes), seed)
+    totals = np.zeros(k, dtype=np.int64)
+    for one in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:  # the largest first, each into the emptiest fold
+        fold = int(totals.argmin())
+        folds[groups == one] = fold
+        totals[fold] += sizes[one]
+    return folds

@@ -1,4 +1,4 @@
-"""Tables of samples from lists: a CSV file, a DataFrame, names with labels, or names that tell their label."""
+"""Tables of samples from lists: a CSV file, a DataFrame, names with labels, or names that contain their label."""
 
 import os
 import re
@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from learnkit.data.table.samples import existing_folder, image_files, rows_text
-from learnkit.data.table.splits import column_of
+from learnkit.data.table.columns import column_of
+from learnkit.data.table.files import existing_folder, get_image_files
+from learnkit.data.table.samples import rows_text
 from learnkit.errors import DataError, MissingFileError, UnsafeFileError, UsageError
 from learnkit.types import PathLike
 
@@ -20,11 +21,11 @@ Column: TypeAlias = str | int
 
 
 def read_table(file: Path, delimiter: str | None, header: Any, *, empty_is_none: bool) -> "pd.DataFrame":
-    """A CSV file as it stands.
+    """A CSV file, unchanged.
 
     Args:
         file: the CSV file.
-        delimiter: what separates its columns; None to find it out for .tsv, else a comma.
+        delimiter: what separates its columns; None for a tab in .tsv and a comma elsewhere.
         header: as for pandas.read_csv: "infer", or None for a file without names.
         empty_is_none: read only empty cells as missing, so that "NA" or "None" can be a label.
 
@@ -43,7 +44,7 @@ def read_table(file: Path, delimiter: str | None, header: Any, *, empty_is_none:
             file, sep=delimiter or ("\t" if file.suffix == ".tsv" else ","), header=header, **missing
         )
     except pd.errors.EmptyDataError as error:
-        raise DataError(f"{file} has 0 rows", expected="one a file") from error
+        raise DataError(f"{file} has 0 rows", expected="one per file") from error
     except UnicodeDecodeError as error:
         raise DataError(
             f"{file} is not UTF-8 text ({error})",
@@ -54,7 +55,7 @@ def read_table(file: Path, delimiter: str | None, header: Any, *, empty_is_none:
             f"{file} cannot be read as a table ({str(error).strip()})", fix="Give delimiter= or header=None."
         ) from error
     if not len(table):
-        raise DataError(f"{file} has 0 rows", expected="one a file")
+        raise DataError(f"{file} has 0 rows", expected="one per file")
     return table
 
 
@@ -70,13 +71,13 @@ def frame_samples(
     as_numbers: bool,
     allow_outside: bool,
 ) -> "pd.DataFrame":
-    """A table of the user's with columns input (paths) and target put in, its rows numbered from 0.
+    """A user's table with the columns input (paths) and target added, its rows numbered from 0.
 
-    Columns of the user's that have these names for something else are kept as input_ and target_.
+    Other columns of these names are kept as input_ and target_.
 
     Args:
         path: the names in the table are relative to this.
-        table: one row an image.
+        table: one row per image.
         folder: below `path`, where the images are.
         fn_col: the column of the names, by name or number.
         label_col: the column of the labels, or several.
@@ -93,7 +94,7 @@ def frame_samples(
 
     root = existing_folder(path)
     if not len(table):
-        raise DataError("the table has 0 rows", expected="one a file")
+        raise DataError("the table has 0 rows", expected="one per file")
     table = table.reset_index(drop=True)
     names = column_of(table, fn_col)
     nameless = names.isna() | (names.astype(str) == "")
@@ -130,9 +131,9 @@ def list_samples(path: PathLike, fnames: Iterable[PathLike], labels: Iterable[An
 
 
 def named_samples(path: PathLike, fnames: Iterable[PathLike] | None, label: Callable[[str], Any]) -> "pd.DataFrame":
-    """Files labelled by a function of their whole POSIX path; `fnames` None for all images below `path`."""
+    """Files labeled by a function of their whole POSIX path; `fnames` None for all images below `path`."""
     if fnames is None:
-        fnames = image_files(existing_folder(path))
+        fnames = get_image_files(path)
     files = _paths(path, fnames)
     return list_samples(path, files, [label(Path(file).as_posix()) for file in files])
 
@@ -157,7 +158,7 @@ def pattern_label(pattern: str | re.Pattern[str]) -> Callable[[str], str]:
         match = compiled.search(path)
         if match is None:
             raise DataError(
-                f"the pattern {compiled.pattern!r} is not found in {path!r}", fix="It is searched in the whole path."
+                f"the pattern {compiled.pattern!r} is not found in {path!r}", fix="The whole path is searched."
             )
         return match.group(1)
 
@@ -187,7 +188,7 @@ def _targets(
     if label_delim is not None:
         raise UsageError("label_delim", got=label_delim, expected="None with several label columns")
     if all(kind.kind in "biuf" for kind in parts.dtypes):
-        if not as_numbers and parts.isin([0, 1]).all(axis=None):  # a column a class, yes or no
+        if not as_numbers and parts.isin([0, 1]).all(axis=None):  # one column per class, yes or no
             rows = [[name for name, is_there in zip(parts, row, strict=True) if is_there] for row in parts.values]
             return pd.Series([list(map(str, row)) for row in rows], index=table.index, dtype=object)
         numbers = [tuple(map(float, row)) for row in parts.values]
@@ -201,7 +202,7 @@ def _labels_in(cell: str, delimiter: str) -> list[str]:
 
 
 def _check_inside(samples: "pd.DataFrame", root: Path) -> None:
-    """Names from a table may be anybody's: none leads out of the folder they are said to be in."""
+    """Names from a table are not trusted: none may lead out of its folder."""
     real_root = os.path.realpath(root)
     folders: dict[str, bool] = {}
     outside = []

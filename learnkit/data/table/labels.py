@@ -28,19 +28,19 @@ def label_samples(
     Without `task`, labels that are lists or sets are a MultiLabel task, all others but floats a Classification.
 
     Args:
-        samples: columns input, target (missing in an unlabelled test set alone) and split.
+        samples: columns input, target (missing in an unlabeled test set only) and split.
         task: a task, or "classification", "multilabel" or "regression".
         classes: the order of the classes; None for sorted.
         names: of the numbers of a regression.
 
     Raises:
-        DataError: missing labels, fewer than two classes, or a class of the validation set alone.
+        DataError: missing labels, fewer than two classes, or a class that only the validation set has.
         UsageError: floats without a task, or an unknown one.
     """
-    is_labelled = samples["target"].map(_is_label)
-    _check_missing(samples, is_labelled)
-    labelled = samples[is_labelled]
-    raw = labelled["target"]
+    is_labeled = samples["target"].map(_is_label)
+    _check_missing(samples, is_labeled)
+    labeled = samples[is_labeled]
+    raw = labeled["target"]
     kind = _kind(raw, task)
     samples = samples.assign(target=samples["target"].astype(object))
     if kind == "regression":
@@ -48,26 +48,26 @@ def label_samples(
         width = {len(row) for row in rows}
         if len(width) > 1:
             raise DataError("labels", got=f"rows of {sorted(width)} numbers", expected="as many in every row")
-        samples.loc[is_labelled, "target"] = _objects([row[0] if len(row) == 1 else row for row in rows])
+        samples.loc[is_labeled, "target"] = _objects([row[0] if len(row) == 1 else row for row in rows])
         n = width.pop()
         task = task if isinstance(task, Regression) else Regression(_names(names, n))
         if task.n_out != n:
-            raise DataError("labels", got=f"{n} numbers an item", expected=f"{task.n_out}: {', '.join(task.names)}")
+            raise DataError("labels", got=f"{n} numbers per item", expected=f"{task.n_out}: {', '.join(task.names)}")
         return samples, task
     given = tuple(task.classes) if not isinstance(task, str) and task is not None else classes
     if kind == "multilabel":
-        samples.loc[is_labelled, "target"] = _objects([_texts(label, row) for row, label in raw.items()])
-        known = _multilabel_classes(_per_split(samples[is_labelled]), given)
+        samples.loc[is_labeled, "target"] = _objects([_texts(label, row) for row, label in raw.items()])
+        known = _multilabel_classes(_per_split(samples[is_labeled]), given)
         return samples, task if isinstance(task, MultiLabel) else MultiLabel(known)
-    samples.loc[is_labelled, "target"] = _objects([str(label) for label in raw])
-    own = raw[labelled["split"] != "test"]  # those of a test folder are names of folders
+    samples.loc[is_labeled, "target"] = _objects([str(label) for label in raw])
+    own = raw[labeled["split"] != "test"]  # those of a test folder are names of folders
     order = sorted(set(own)) if all(isinstance(label, int | np.integer) for label in own) else None
-    known = _classes(_per_split(samples[is_labelled]), given, order)
+    known = _classes(_per_split(samples[is_labeled]), given, order)
     return samples, task if isinstance(task, Classification) else Classification(known)
 
 
 def _is_label(value: Any) -> bool:
-    """Whether there is a label: an empty list is one; None, nan and a text of nothing are none."""
+    """True for a label, such as an empty list; False for None, NaN and blank strings."""
     import pandas as pd
 
     if isinstance(value, str):
@@ -75,14 +75,14 @@ def _is_label(value: Any) -> bool:
     return isinstance(value, list | tuple | set | np.ndarray) or not pd.isna(value)
 
 
-def _check_missing(samples: "pd.DataFrame", is_labelled: "pd.Series[bool]") -> None:
+def _check_missing(samples: "pd.DataFrame", is_labeled: "pd.Series[bool]") -> None:
     is_test = samples["split"] == "test"
-    missing = ~is_labelled & (~is_test | bool(is_labelled[is_test].any()))
+    missing = ~is_labeled & (~is_test | bool(is_labeled[is_test].any()))
     if missing.any():
         rows = samples.index[missing].tolist()
         raise DataError(
             f"{len(rows)} rows have no label, first rows {rows[:5]} ({samples['input'][rows[0]]})",
-            fix="Fill or drop them; a label that is spelt NA or None needs pd.read_csv(..., keep_default_na=False) and "
+            fix="Fill or drop them; a label spelled NA or None needs pd.read_csv(..., keep_default_na=False) and "
             "from_df.",
         )
 
@@ -101,7 +101,7 @@ def _kind(raw: "pd.Series[Any]", task: Task | str | None) -> str:
         raise UsageError("task", got=task, expected="Classification, MultiLabel or Regression for labels like these")
     if any(isinstance(label, float | np.floating) or _is_numbers(label) for label in raw):
         raise UsageError(
-            f"labels like {raw.tolist()[0]!r} are numbers and do not say what they mean",
+            f"labels like {raw.tolist()[0]!r} are numbers, which could be values or classes",
             fix="Pass task='regression', or task='classification' if each number is a class.",
         )
     return TASKS[1] if any(isinstance(label, list | tuple | set | np.ndarray) for label in raw) else TASKS[0]
@@ -142,8 +142,8 @@ def _texts(label: Any, row: Any) -> list[str]:
 def _objects(values: list[Any]) -> Any:
     """A one-dimensional array of these objects, however much they look like rows of a matrix."""
     array = np.empty(len(values), dtype=object)
-    for place, value in enumerate(values):
-        array[place] = value
+    for i, value in enumerate(values):
+        array[i] = value
     return array
 
 
@@ -158,12 +158,12 @@ def _classes(labels: Labels, given: Sequence[str] | None, order: Sequence[Any] |
         known = tuple(name for name in map(str, order) if name in train) if order else tuple(sorted(train))
     else:
         known = _given(given, train)
-    strangers = [
+    unknown_classes = [
         f"{name!r} ({count} {'file' if count == 1 else 'files'})" for name, count in valid.items() if name not in known
     ]
-    if strangers:
+    if unknown_classes:
         raise DataError(
-            f"{', '.join(sorted(strangers))} of the validation set is not in train",
+            f"{', '.join(sorted(unknown_classes))} of the validation set is not in train",
             fix="Move or rename them, or split so that every class is trained on (another seed, StratifiedSplit).",
         )
     unknown = sorted(set(labels.get("test", ())) - set(known))
@@ -193,9 +193,9 @@ def _given(given: Sequence[str], found: "Counter[str]") -> tuple[str, ...]:
 
 
 def warn_missing_classes(known: Sequence[str], train: "Counter[str]", valid: "Counter[str]") -> None:
-    """Warn of classes without training items, and of those without validation items."""
+    """Warn about classes without training items, and about those without validation items."""
     if untrained := [name for name in known if name not in train]:
-        text = f"no training item of class {_some(untrained)}: it cannot be learnt"
+        text = f"no training item of class {_some(untrained)}: it cannot be learned"
         warn(text)
     if valid and (missing := [name for name in known if name in train and name not in valid]):
         text = f"no validation item of class {_some(missing)}: nothing is measured on it"

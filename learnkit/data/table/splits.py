@@ -2,15 +2,17 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from learnkit.checks import is_number
+from learnkit.data.table.columns import column_of, group_numbers
+from learnkit.data.table.draws import by_class, choose_groups, class_counts, permutation
 from learnkit.errors import DataError, MissingFileError, UsageError
 from learnkit.types import PathLike
 
@@ -25,12 +27,12 @@ __all__ = [
     "GroupSplit",
     "RandomSplit",
     "Split",
+    "StratifiedGroupSplit",
     "StratifiedSplit",
-    "fold_numbers",
     "split_names",
 ]  # fmt: skip
 
-# table -> one True (validation) or False, or one split's name, a row
+# table -> per row True (validation) or False, or the name of a split
 Split: TypeAlias = Callable[["pd.DataFrame"], Any]
 SPLIT_NAMES = {"train": "train", "training": "train", "valid": "valid", "val": "valid", "validation": "valid",
                "test": "test"}  # fmt: skip
@@ -50,7 +52,7 @@ class RandomSplit:
     def __call__(self, samples: "pd.DataFrame") -> npt.NDArray[np.bool_]:
         n = len(samples)
         chosen = np.zeros(n, dtype=bool)
-        chosen[_permutation(n, self.seed)[: _n_valid(n, self.valid_pct)]] = True
+        chosen[permutation(n, self.seed)[: _n_valid(n, self.valid_pct)]] = True
         return chosen
 
 
@@ -73,7 +75,7 @@ class StratifiedSplit:
         # Evenly spaced picks out of a list sorted by class take an even share of every class.
         steps = np.arange(1, n + 1) * n_valid // n > np.arange(n) * n_valid // n
         chosen = np.zeros(n, dtype=bool)
-        chosen[_by_class(samples["target"], self.seed)] = steps
+        chosen[by_class(samples["target"], self.seed)] = steps
         return chosen
 
 
@@ -89,13 +91,11 @@ class GroupSplit:
         _check_share(self.valid_pct)
 
     def __call__(self, samples: "pd.DataFrame") -> npt.NDArray[np.bool_]:
-        groups = group_numbers(samples, self.column)
+        groups = _groups(samples, self.column)
         sizes = np.bincount(groups)
-        if len(sizes) < 2:
-            raise DataError(f"column {self.column!r}", got="one group", expected="at least 2, one for each side")
         wanted, taken = self.valid_pct * len(samples), 0
         chosen: list[int] = []
-        for group in _permutation(len(sizes), self.seed).tolist():
+        for group in permutation(len(sizes), self.seed).tolist():
             # A group is taken as long as it brings the count nearer to what is wanted, and one is left to train on.
             if len(chosen) < len(sizes) - 1 and abs(taken + sizes[group] - wanted) < wanted - taken:
                 chosen.append(group)
@@ -104,8 +104,30 @@ class GroupSplit:
 
 
 @dataclass(frozen=True)
+class StratifiedGroupSplit:
+    """Whole groups, named by a column, are on one side, chosen so that every class gives the same share of its rows.
+
+    The shares are as even as the groups allow: see `learnkit.data.table.draws.choose_groups`, which describes the
+    algorithm. Of several labels per item, each label counts; of numbers, each part of their range.
+    """
+
+    column: str
+    valid_pct: float = 0.2
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        _check_share(self.valid_pct)
+
+    def __call__(self, samples: "pd.DataFrame") -> npt.NDArray[np.bool_]:
+        groups = _groups(samples, self.column)
+        counts = class_counts(samples["target"], groups, self.seed)
+        chosen: npt.NDArray[np.bool_] = choose_groups(counts, self.valid_pct, self.seed)[groups]
+        return chosen
+
+
+@dataclass(frozen=True)
 class ColumnSplit:
-    """A column says it: True/False (or 1/0) for validation, or the names train, valid (val) and test."""
+    """A column decides: True/False (or 1/0) for validation, or the names train, valid (val) and test."""
 
     column: str | int
 
@@ -115,7 +137,7 @@ class ColumnSplit:
 
 @dataclass(frozen=True)
 class FolderSplit:
-    """The folders a file is in say it: below `valid` for validation, below `test` (if there is one) for the test."""
+    """The folders of a file decide: below `valid` for validation, below `test` (if there is one) for the test."""
 
     valid: str = "valid"
     test: str | None = "test"
@@ -133,7 +155,7 @@ class FileListSplit:
     """The listed files are for validation.
 
     Args:
-        files: names, as the last parts of a path ("7.jpg", "cats/7.jpg"), or a text file with one a line.
+        files: names, as the last parts of a path ("7.jpg", "cats/7.jpg"), or a text file with one per line.
     """
 
     files: PathLike | Sequence[str]
@@ -170,14 +192,14 @@ def split_names(samples: "pd.DataFrame", split: Split) -> list[str]:
     """ "train", "valid" or "test" for every row.
 
     Raises:
-        DataError: an answer that is not one, for which rows, or a split without rows to train or to validate on.
+        DataError: a result that is neither, naming the row, or no rows to train or to validate on.
     """
-    answer = split(samples)
-    if not isinstance(answer, Iterable):
-        raise DataError("split", got=answer, expected=f"one answer for each of the {len(samples)} rows")
-    given = list(answer)
+    result = split(samples)
+    if not isinstance(result, Iterable):
+        raise DataError("split", got=result, expected=f"one result per row, {len(samples)} in all")
+    given = list(result)
     if len(given) != len(samples):
-        raise DataError("split", got=f"{len(given)} answers", expected=f"one for each of the {len(samples)} rows")
+        raise DataError("split", got=f"{len(given)} results", expected=f"one per row, {len(samples)} in all")
     names: list[str] = []
     for index, value in zip(samples.index, given, strict=True):
         name = _named(value)
@@ -192,97 +214,24 @@ def split_names(samples: "pd.DataFrame", split: Split) -> list[str]:
     return names
 
 
-def fold_numbers(
-    samples: "pd.DataFrame", k: int, *, stratify: bool, group: str | None, seed: int
-) -> npt.NDArray[np.int64]:
-    """The fold, 0 to k - 1, in which each row is validated: every row in one, sizes as even as can be.
-
-    Args:
-        samples: the rows.
-        k: number of folds.
-        stratify: spread every class evenly; without meaning for groups.
-        group: a column; rows of a group share a fold.
-        seed: of the draw.
-
-    Raises:
-        UsageError: k below 2.
-        DataError: fewer rows, or groups, than folds.
-    """
-    if isinstance(k, bool) or not isinstance(k, int) or k < 2:
-        raise UsageError("k", got=k, expected="a number of folds, 2 or more")
-    groups = None if group is None else group_numbers(samples, group)
-    n_units = len(samples) if groups is None else len(set(groups.tolist()))
-    if n_units < k:
-        raise DataError(f"{k} folds", got=f"{n_units} {'rows' if group is None else 'groups'}", expected=f"{k} or more")
-    folds = np.empty(len(samples), dtype=np.int64)
-    if groups is None:
-        order = _by_class(samples["target"], seed) if stratify else _permutation(len(samples), seed)
-        folds[order] = np.arange(len(samples)) % k
-        return folds
-    sizes = np.bincount(groups)
-    shuffled = _permutation(len(sizes), seed)
-    totals = np.zeros(k, dtype=np.int64)
-    for one in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:  # the largest first, each into the emptiest fold
-        fold = int(totals.argmin())
-        folds[groups == one] = fold
-        totals[fold] += sizes[one]
-    return folds
-
-
-def column_of(samples: "pd.DataFrame", column: str | int) -> "pd.Series[Any]":
-    """A column by its name, or by its place.
-
-    Raises:
-        DataError: there is no such column, or more than one.
-    """
-    if column in samples.columns:
-        if (samples.columns == column).sum() > 1:
-            raise DataError(f"several columns are called {column!r}", fix="Rename them, or give the number of one.")
-        return samples[column]
-    if isinstance(column, int) and not isinstance(column, bool) and -len(samples.columns) <= column < samples.shape[1]:
-        return samples.iloc[:, column]
-    raise DataError(f"no column {column!r}; columns are {', '.join(map(str, samples.columns))}")
-
-
-def group_numbers(samples: "pd.DataFrame", column: str) -> npt.NDArray[np.int64]:
-    """A number for each row's group, in the order in which groups first appear."""
-    import pandas as pd
-
-    values = column_of(samples, column)
-    if values.isna().any():
-        raise DataError(f"column {column!r}: no group in rows {values.index[values.isna()].tolist()[:5]}")
-    return np.asarray(pd.factorize(values)[0], dtype=np.int64)
-
-
 def _check_share(valid_pct: Any) -> None:
-    if isinstance(valid_pct, bool) or not isinstance(valid_pct, int | float) or not 0 < valid_pct < 1:
+    if not is_number(valid_pct) or not 0 < valid_pct < 1:
         raise UsageError(
             "valid_pct", got=valid_pct, expected="a share in (0, 1)", fix="Pass for example valid_pct=0.2."
         )
+
+
+def _groups(samples: "pd.DataFrame", column: str) -> npt.NDArray[np.int64]:
+    groups = group_numbers(samples, column)
+    if groups.max(initial=-1) < 1:
+        raise DataError(f"column {column!r}", got="one group", expected="at least 2, one for each side")
+    return groups
 
 
 def _n_valid(n: int, valid_pct: float) -> int:
     if n < 2:
         raise DataError("valid_pct", got=f"{n} items", expected="at least 2, one for training and one for validation")
     return max(1, int(valid_pct * n))
-
-
-def _permutation(n: int, seed: int) -> npt.NDArray[np.int64]:
-    return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).numpy()
-
-
-def _by_class(targets: "pd.Series[Any]", seed: int) -> npt.NDArray[np.int64]:
-    """Row numbers sorted by target, in random order among equals."""
-    shuffled = _permutation(len(targets), seed)
-    keys = [_class_key(value) for value in targets]
-    in_order = sorted(set(keys), key=lambda key: (str(type(key)), str(key) if key is None else key))
-    ranks = {key: rank for rank, key in enumerate(in_order)}
-    return shuffled[np.argsort([ranks[keys[row]] for row in shuffled], kind="stable")]
-
-
-def _class_key(target: Any) -> Hashable:
-    """Equal for equal sets of labels, in whatever order they are listed."""
-    return tuple(sorted(map(str, target))) if isinstance(target, list | set | np.ndarray) else target
 
 
 def _named(value: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""What a data set is made of: counts, imbalance, sizes, and what was left out."""
+"""Summary of a data set: counts, imbalance, sizes, and what was left out."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DataSummary", "summarize"]
 
-MEASURED = 1000  # files whose size is read, evenly spaced
-LINES = 40  # of the table of counts that are printed
+MAX_MEASURED = 1000  # files whose size is read, evenly spaced
+MAX_LINES = 40  # of the table of counts that are printed
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,10 @@ class DataSummary:
     """A summary to print, or to look at in a notebook; its parts are DataFrames.
 
     Attributes:
-        counts: items of each class (rows) in each split (columns); for several labels an item, those that have it; for
-            a regression, count, mean, least and largest of each number.
-        sizes: smallest, middle and largest height and width of the files, in pixels.
-        imbalance: how many times as many training items the most frequent class has as the rarest; None without
-            classes.
+        counts: items of each class (rows) in each split (columns); for several labels per item, those that have it; for
+            a regression, count, mean, minimum and maximum of each number.
+        sizes: minimum, median and maximum height and width of the files, in pixels.
+        imbalance: training items of the most frequent class per item of the rarest; None without classes.
         skipped: what was left out, and why.
         shape: of what the model sees, (channels, height, width).
     """
@@ -41,7 +40,7 @@ class DataSummary:
     shape: tuple[int, int, int]
 
     def __str__(self) -> str:
-        counts = self.counts.rename(index=lambda name: printable(str(name))).to_string(max_rows=LINES)
+        counts = self.counts.rename(index=lambda name: printable(str(name))).to_string(max_rows=MAX_LINES)
         imbalance = "" if self.imbalance is None else f"\nlargest / smallest class in training: {self.imbalance:.1f}"
         skipped = f"\nleft out: {len(self.skipped)} items, see .skipped" if len(self.skipped) else ""
         return f"{counts}{imbalance}\n\nfiles, pixels (the model sees {self.shape})\n{self.sizes.to_string()}{skipped}"
@@ -50,7 +49,7 @@ class DataSummary:
 
     def _repr_html_(self) -> str:
         tables = [self.counts, self.sizes, *([self.skipped] if len(self.skipped) else [])]
-        lines = "\n".join(table.to_html(escape=True, max_rows=LINES) for table in tables).split("\n")
+        lines = "\n".join(table.to_html(escape=True, max_rows=MAX_LINES) for table in tables).split("\n")
         return "\n".join(map(printable, lines))
 
 
@@ -87,8 +86,8 @@ def _counts(samples: "pd.DataFrame", task: Task | None) -> "pd.DataFrame":
     columns = {}
     for name, labels in flat.items():
         found = Counter(labels)
-        unlabelled = [sum(not row for row in parts[name])] if several else []
-        columns[name] = [*(found[label] for label in task.classes), *unlabelled, totals[name]]
+        unlabeled = [sum(not row for row in parts[name])] if several else []
+        columns[name] = [*(found[label] for label in task.classes), *unlabeled, totals[name]]
     index = [*task.classes, *(["(no label)"] if several else []), "(all)"]
     return pd.DataFrame(columns, index=pd.Index(index, dtype=object))  # names need not be valid UTF-8
 
@@ -97,10 +96,10 @@ def _sizes(samples: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
     sizes = []
-    for file in samples["input"].iloc[:: max(1, len(samples) // MEASURED)]:
+    for file in samples["input"].iloc[:: max(1, len(samples) // MAX_MEASURED)]:
         try:
             sizes.append(read_size(file))
-        except ImageError:  # what only a reader reads has no size to tell here
+        except ImageError:  # what only a reader reads
             continue
     table = pd.DataFrame(sizes, columns=["height", "width"])
     return table.agg(["min", "median", "max"]) if len(table) else table

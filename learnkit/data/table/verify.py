@@ -1,4 +1,4 @@
-"""Checking a folder of images before training: what cannot be read, stands there twice, leaks or is oddly shaped."""
+"""A report on a folder of images before training: what cannot be read, is duplicated, leaks or is oddly shaped."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from learnkit.atomic_files import sha256_of
+from learnkit.checks import check_int, is_int, is_number
 from learnkit.data.image.read import EXTENSIONS, open_image
-from learnkit.data.table.samples import existing_folder, image_files
+from learnkit.data.table.files import existing_folder, get_image_files
 from learnkit.data.table.splits import SPLIT_NAMES
 from learnkit.device import usable_cpus
 from learnkit.errors import DataError, ImageError, UsageError
@@ -42,10 +43,10 @@ def verify_images(
     - unreadable: it cannot be opened as training would open it. Detail: why.
     - duplicate: the same content as an earlier file, by path, of its split. Detail: the first such file.
     - conflict: the same content as an earlier file of its split in another class folder, so one label is wrong; it is
-      then no duplicate. Detail: that file.
+      then not a duplicate. Detail: that file.
     - leak: the same content in two splits, reported once per pair of splits, for the later of the first file in each.
       Detail: the earlier one.
-    - tiny: the shorter side is below `min_side`. Detail: width x height of the upright picture.
+    - tiny: the shorter side is below `min_side`. Detail: width x height of the upright image.
     - extreme aspect: longer side / shorter side is above `max_aspect`. Detail: that ratio.
 
     Args:
@@ -69,7 +70,7 @@ def verify_images(
 
     _check_arguments(min_side, max_aspect, channels, num_threads)
     root = existing_folder(path)
-    files = image_files(root)
+    files = get_image_files(root)
     if not files:
         kinds = " ".join(sorted(EXTENSIONS))
         raise DataError(f"no images ({kinds}) under {root}", fix="Pass the folder that holds the images.")
@@ -93,7 +94,7 @@ def verify_images(
     return pd.DataFrame(sorted(problems), columns=columns, dtype=object)  # a file's name need not be valid UTF-8
 
 
-class _Seen(NamedTuple):
+class _Facts(NamedTuple):
     """What is kept of one file: never its pixels."""
 
     width: int = 0
@@ -102,16 +103,16 @@ class _Seen(NamedTuple):
     error: str = ""  # why it cannot be read
 
 
-def _look(file: Path, channels: int, repeated: set[int]) -> _Seen:
+def _look(file: Path, channels: int, repeated: set[int]) -> _Facts:
     try:
-        if file.exists() and not file.is_file():  # opening a pipe would wait for ever
+        if file.exists() and not file.is_file():  # opening a pipe would block forever
             raise ImageError(f"{file} is not a regular file", fix="Remove or replace it.")
         width, height = open_image(file, channels).size
-        return _Seen(width, height, sha256_of(file) if _n_bytes(file) in repeated else "")
+        return _Facts(width, height, sha256_of(file) if _n_bytes(file) in repeated else "")
     except ImageError as error:
-        return _Seen(error=str(error))
-    except Exception as error:  # what else damaged bytes, or a file that goes away meanwhile, can bring about
-        return _Seen(error=f"{file} cannot be read ({type(error).__name__}: {error})")
+        return _Facts(error=str(error))
+    except Exception as error:  # whatever else damaged bytes or a vanishing file can raise
+        return _Facts(error=f"{file} cannot be read ({type(error).__name__}: {error})")
 
 
 def _n_bytes(file: Path) -> int:
@@ -121,7 +122,7 @@ def _n_bytes(file: Path) -> int:
         return -1  # `_look` finds out why
 
 
-def _own_problems(item: _Seen, min_side: int, max_aspect: float) -> Iterator[tuple[str, str]]:
+def _own_problems(item: _Facts, min_side: int, max_aspect: float) -> Iterator[tuple[str, str]]:
     """(problem, detail) of a file looked at alone."""
     if item.error:
         yield "unreadable", item.error
@@ -160,15 +161,10 @@ def _split_and_class(name: str) -> tuple[str, str]:
 
 
 def _check_arguments(min_side: Any, max_aspect: Any, channels: Any, num_threads: Any) -> None:
-    if not _is_count(min_side):
-        raise UsageError("min_side", got=min_side, expected="a whole number of pixels, 1 or more")
-    if isinstance(max_aspect, bool) or not isinstance(max_aspect, int | float) or not max_aspect >= 1:  # nor nan
+    check_int("min_side", min_side, 1)
+    if not is_number(max_aspect) or not max_aspect >= 1:  # nan is not; inf is
         raise UsageError("max_aspect", got=max_aspect, expected="longer / shorter side, a number of 1 or more")
-    if not _is_count(channels) or channels not in (1, 3):
+    if not is_int(channels) or channels not in (1, 3):
         raise UsageError("channels", got=channels, expected="3 or 1")
-    if num_threads is not None and not _is_count(num_threads):
-        raise UsageError("num_threads", got=num_threads, expected="an integer, 1 or more, or None")
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if num_threads is not None:
+        check_int("num_threads", num_threads, 1, expected="an integer, 1 or more, or None")

@@ -102,7 +102,7 @@ def history_of(learn: Trained) -> Table | None:
 
 def image_bunch(dls: DataBunch) -> ImageDataBunch | None:
     """The bunch, if it is one of images."""
-    return cast(ImageDataBunch, dls) if getattr(dls, "preprocess", None) is not None else None
+    return cast(ImageDataBunch, dls) if dls.preprocess is not None else None
 
 
 def _model_of(learn: Trained) -> str:

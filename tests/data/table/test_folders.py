@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from learnkit.data.table.folders import folder_samples, held_out_samples, mask_samples
-from learnkit.errors import DataError, MissingFileError, UsageError
+from learnkit.errors import DataError, MissingFileError
+from tests.doubles import refused
 
 
-def picture(path: Path) -> Path:
+def save_image(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (8, 8), "red").save(path)
     return path
@@ -20,7 +21,7 @@ def picture(path: Path) -> Path:
 
 def tree(root: Path, *names: str) -> Path:
     for name in names:
-        picture(root / name)
+        save_image(root / name)
     return root
 
 
@@ -101,7 +102,7 @@ def test_a_split_of_all_images_reads_the_class_below_the_split_folders(tmp_path:
 
 
 @pytest.mark.parametrize("by_folder", [True, False])
-def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path, by_folder: bool) -> None:
+def test_an_empty_folder_is_refused_with_the_expected_layout(tmp_path: Path, by_folder: bool) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(DataError, match=r"no images \(.*\.jpg.*\.png.*\) under .*found 1 files.*<class>") as caught:
         table(tmp_path, by_folder=by_folder)
@@ -120,7 +121,7 @@ def test_a_missing_validation_folder_points_to_valid_pct(tmp_path: Path) -> None
         table(tmp_path)
 
 
-def test_a_missing_path_is_told(tmp_path: Path) -> None:
+def test_a_missing_path_is_reported(tmp_path: Path) -> None:
     for call in (lambda path: table(path), lambda path: held_out_samples(path)):
         with pytest.raises(MissingFileError, match=r"no folder .*pest; the nearest there is"):
             call(tmp_path / "pest")
@@ -133,11 +134,11 @@ def held_out(root: Path, *classes: str) -> list[tuple[str, str | None]]:
     return list(zip([Path(name).relative_to(root).as_posix() for name in samples["input"]], labels, strict=True))
 
 
-def test_a_test_folder_is_labelled_if_all_its_folders_are_classes(tmp_path: Path) -> None:
+def test_a_test_folder_is_labeled_if_all_its_folders_are_classes(tmp_path: Path) -> None:
     tree(tmp_path, "dog/x.png", "cat/deep/y.png")
     assert held_out(tmp_path, "cat", "dog", "emu") == [("cat/deep/y.png", "cat"), ("dog/x.png", "dog")]
     assert held_out(tmp_path, "cat") == [("cat/deep/y.png", None), ("dog/x.png", None)]
-    picture(tmp_path / "z.png")
+    save_image(tmp_path / "z.png")
     assert [label for _, label in held_out(tmp_path, "cat", "dog")] == [None] * 3
 
 
@@ -150,7 +151,7 @@ def mask_of(file: Path) -> Path:
     return Path("masks") / f"{file.stem}_mask.png"
 
 
-def test_images_stand_beside_their_masks(tmp_path: Path) -> None:
+def test_images_stand_next_to_their_masks(tmp_path: Path) -> None:
     tree(tmp_path, "images/b.png", "images/a.png", "masks/a_mask.png", "masks/b_mask.png")
     expected = [(str(tmp_path / f"images/{x}.png"), str(tmp_path / f"masks/{x}_mask.png")) for x in "ab"]
     for masks in (mask_of, lambda file: str(mask_of(file)), lambda file: tmp_path / mask_of(file)):
@@ -159,7 +160,7 @@ def test_images_stand_beside_their_masks(tmp_path: Path) -> None:
         assert "split" not in samples
 
 
-def test_a_mask_beside_its_image_is_found_from_where_the_script_runs(
+def test_a_mask_next_to_its_image_is_found_from_where_the_script_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree(tmp_path, "streets/images/a.png", "streets/labels/a.png")
@@ -171,7 +172,7 @@ def test_a_mask_beside_its_image_is_found_from_where_the_script_runs(
         assert samples["target"].tolist() == [str(Path(root) / "labels" / "a.png")]
 
 
-def test_folders_of_the_images_say_their_split(tmp_path: Path) -> None:
+def test_folders_of_the_images_define_their_split(tmp_path: Path) -> None:
     tree(tmp_path, "images/train/a.png", "images/val/b.png", "images/test/c.png")
     tree(tmp_path, *(f"masks/{x}_mask.png" for x in "abc"))
     samples = mask_samples(tmp_path, "images", mask_of, "valid", by_folder=True)
@@ -186,7 +187,7 @@ def test_images_without_a_mask_are_named(tmp_path: Path) -> None:
     tree(tmp_path, "images/a.png", "images/b.png", "masks/b_mask.png")
     with pytest.raises(MissingFileError, match=r"1 of 2 images have no mask, first .*a\.png -> .*a_mask\.png"):
         mask_samples(tmp_path, "images", mask_of, "valid", by_folder=False)
-    with pytest.raises(UsageError, match=r"masks: for .*a\.png: got None, expected the path of its mask"):
+    with refused(f"masks: for {tmp_path}/images/a.png", got=None, expected="the path of its mask"):
         mask_samples(tmp_path, "images", lambda file: None, "valid", by_folder=False)  # type: ignore[arg-type, return-value]
 
 

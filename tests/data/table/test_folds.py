@@ -1,4 +1,4 @@
-"""Cross-validation: every row is validated once, and predictions find their way back to the table."""
+"""Cross-validation: every row is validated once, and predictions are restored to the table's order."""
 
 from collections import Counter
 from pathlib import Path
@@ -11,13 +11,14 @@ import torch
 from PIL import Image
 
 from learnkit import DatasetType, ImageDataBunch, LearnkitWarning
-from learnkit.data.table.folds import Folds
-from learnkit.errors import DataError, UsageError
+from learnkit.data.table.folds import Folds, fold_numbers
+from learnkit.errors import DataError
+from tests.doubles import refused
 
 
 @pytest.fixture
 def table(tmp_path: Path) -> pd.DataFrame:
-    """20 pictures, item i of gray value 10 * i; two classes 12 : 8, five cameras of four."""
+    """20 images, item i of gray value 10 * i; two classes 12 : 8, five cameras of four."""
     for i in range(20):
         Image.new("L", (8, 8), 10 * i).save(tmp_path / f"{i}.png")
     return pd.DataFrame(
@@ -32,7 +33,7 @@ def bunch(root: Path, table: pd.DataFrame, **options: Any) -> ImageDataBunch:
 
 
 def grays(dls: ImageDataBunch, part: DatasetType) -> torch.Tensor:
-    """The gray values of a part's pictures, (N,)."""
+    """The gray values of a part's images, (N,)."""
     return torch.cat([batch[0] for batch in dls.ordered_dl(part)])[:, 0, 0, 0] * 255
 
 
@@ -53,7 +54,7 @@ def test_every_row_is_validated_once_and_trained_on_otherwise(tmp_path: Path, ta
     assert sorted(seen) == sorted(dls.samples["input"])
 
 
-def test_predictions_are_put_back_in_the_order_of_the_table(tmp_path: Path, table: pd.DataFrame) -> None:
+def test_predictions_are_restored_to_the_order_of_the_table(tmp_path: Path, table: pd.DataFrame) -> None:
     dls = bunch(tmp_path, table.assign(kind=["ab", "c"] * 10))
     options: Any
     for options in ({}, {"stratify": False, "seed": 3}, {"group": "camera"}):
@@ -67,7 +68,7 @@ def test_groups_stay_together(tmp_path: Path, table: pd.DataFrame) -> None:
     for fold in bunch(tmp_path, table.assign(kind=["ab", "c"] * 10)).folds(5, group="camera"):
         cameras = fold.samples.groupby("split")["camera"].agg(set)
         assert not cameras["train"] & cameras["valid"]
-    with pytest.raises(DataError, match="6 folds: got '5 groups'"):
+    with refused("6 folds", DataError, got="5 groups", expected="6 or more"):
         bunch(tmp_path, table).folds(6, group="camera")
     with pytest.raises(DataError, match="no column 'lens'"):
         bunch(tmp_path, table).folds(3, group="lens")
@@ -103,13 +104,13 @@ def test_regressions_keep_the_names_of_their_numbers(tmp_path: Path, table: pd.D
         assert heights.max() - heights.min() > 4  # every part of the range: one from each quarter or so
 
 
-def test_a_class_of_one_item_is_told_of_when_it_cannot_be_learnt(tmp_path: Path, table: pd.DataFrame) -> None:
+def test_a_class_of_one_item_is_reported_when_it_cannot_be_learned(tmp_path: Path, table: pd.DataFrame) -> None:
     late = [i > 9 for i in range(20)]
     with pytest.warns(LearnkitWarning, match="no validation item of class rare"):
         dls = bunch(tmp_path, table.assign(kind=["rare", *["a", "b"] * 9, "a"], late=late), valid_col="late")
     folds = dls.folds(2)
     alone = int(folds.numbers[0])  # the fold that validates on it
-    with pytest.warns(LearnkitWarning, match="no training item of class rare: it cannot be learnt"):
+    with pytest.warns(LearnkitWarning, match="no training item of class rare: it cannot be learned"):
         assert folds[alone].classes == ["a", "b", "rare"]
     with pytest.warns(LearnkitWarning, match="no validation item of class rare"):
         assert folds[1 - alone].classes == ["a", "b", "rare"]
@@ -151,6 +152,79 @@ def test_values_of_any_shape_are_put_in_order() -> None:
 
 
 @pytest.mark.parametrize("k", [1, 2.5, "3"])
-def test_numbers_of_folds_that_are_none_are_refused(k: Any, tmp_path: Path, table: pd.DataFrame) -> None:
-    with pytest.raises(UsageError, match="k: got"):
+def test_numbers_of_folds_that_cannot_work_are_refused(k: Any, tmp_path: Path, table: pd.DataFrame) -> None:
+    with refused("k", got=k):
         bunch(tmp_path, table).folds(k)
+
+
+def numbered(targets: Any, **columns: Any) -> pd.DataFrame:
+    targets = list(targets)
+    samples = pd.DataFrame({"input": [f"{i}.jpg" for i in range(len(targets))], **columns})
+    samples["target"] = pd.Series(targets, dtype=object)
+    return samples
+
+
+def letters(n: int, seed: int) -> list[str]:
+    drawn: list[str] = np.random.default_rng(seed).choice(list("abcd"), n, p=[0.6, 0.25, 0.1, 0.05]).tolist()
+    return drawn
+
+
+@pytest.mark.parametrize("stratify", [True, False])
+def test_every_row_is_in_one_fold_and_folds_are_even(stratify: bool) -> None:
+    for n in (5, 7, 20, 83):
+        for k in (2, 3, 5):
+            for seed in range(4):
+                targets = letters(n, seed)
+                folds = fold_numbers(numbered(targets), k, stratify=stratify, group=None, seed=seed)
+                sizes = np.bincount(folds, minlength=k)
+                assert folds.shape == (n,)
+                assert len(sizes) == k
+                assert sizes.max() - sizes.min() <= 1
+                if stratify:
+                    for name in set(targets):
+                        counts = np.bincount(folds[np.array(targets) == name], minlength=k)
+                        assert counts.max() - counts.min() <= 1
+
+
+def test_fold_numbers_are_the_draw_of_their_seed() -> None:
+    samples = numbered(letters(50, 0))
+    before = torch.get_rng_state()
+    one, same, other = (fold_numbers(samples, 5, stratify=True, group=None, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_groups_share_a_fold() -> None:
+    for seed in range(20):
+        groups = np.random.default_rng(seed).integers(0, 15, 100)
+        folds = fold_numbers(numbered("a" * 100, camera=groups), 4, stratify=True, group="camera", seed=seed)
+        assert all(len(set(folds[groups == group])) == 1 for group in set(groups))
+        sizes = np.bincount(folds, minlength=4)
+        assert sizes.min() > 0
+        assert sizes.max() - sizes.min() <= np.bincount(groups).max()  # the last group went into the emptiest fold
+
+
+def test_equal_groups_make_equal_folds() -> None:
+    folds = fold_numbers(numbered("a" * 60, camera=np.arange(60) % 12), 4, stratify=False, group="camera", seed=0)
+    assert np.bincount(folds).tolist() == [15] * 4
+
+
+def test_large_groups_are_dealt_out_first() -> None:
+    groups = list("a" * 8 + "b" * 3 + "c" * 3 + "d" * 2)
+    for seed in range(10):
+        folds = fold_numbers(numbered(groups, camera=groups), 2, stratify=False, group="camera", seed=seed)
+        assert np.bincount(folds).tolist() == [8, 8]
+
+
+@pytest.mark.parametrize("k", [1, 0, -2, 2.0, True, "5", None])
+def test_fold_counts_that_cannot_work_are_refused(k: Any) -> None:
+    with refused("k", got=k, expected="a number of folds, 2 or more"):
+        fold_numbers(numbered("abcd"), k, stratify=True, group=None, seed=0)
+
+
+def test_more_folds_than_rows_or_groups_are_refused() -> None:
+    with refused("5 folds", DataError, got="4 rows", expected="5 or more"):
+        fold_numbers(numbered("abcd"), 5, stratify=True, group=None, seed=0)
+    with refused("3 folds", DataError, got="2 groups"):
+        fold_numbers(numbered("abcd", camera=[1, 1, 2, 2]), 3, stratify=True, group="camera", seed=0)

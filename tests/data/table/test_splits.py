@@ -1,4 +1,4 @@
-"""Splits: properties that hold for every size and seed, and answers that are refused."""
+"""Splits: properties that hold for every size and seed, and results that are refused."""
 
 import random
 from collections import Counter
@@ -16,10 +16,12 @@ from learnkit.data.table.splits import (
     FolderSplit,
     GroupSplit,
     RandomSplit,
+    StratifiedGroupSplit,
     StratifiedSplit,
     split_names,
 )
-from learnkit.errors import DataError, MissingFileError, UsageError
+from learnkit.errors import DataError, MissingFileError
+from tests.doubles import refused
 
 SHARES = (0.05, 0.2, 0.33, 0.5, 0.8)
 
@@ -55,7 +57,14 @@ def test_the_count_is_the_share_rounded_down_and_at_least_one(split: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    "split", [RandomSplit(0.3, 7), StratifiedSplit(0.3, 7), GroupSplit("camera", 0.3, 7)], ids=lambda split: str(split)
+    "split",
+    [
+        RandomSplit(0.3, 7),
+        StratifiedSplit(0.3, 7),
+        GroupSplit("camera", 0.3, 7),
+        StratifiedGroupSplit("camera", 0.3, 7),
+    ],
+    ids=lambda split: str(split),
 )
 def test_a_draw_depends_on_its_seed_alone(split: Any) -> None:
     samples = table(letters(80, 0), camera=np.arange(80) // 4)
@@ -72,15 +81,23 @@ def test_a_draw_depends_on_its_seed_alone(split: Any) -> None:
 
 
 @pytest.mark.parametrize("share", [0, 1, 2, -0.2, float("nan"), "0.2", True, None])
-@pytest.mark.parametrize("split", [RandomSplit, StratifiedSplit, lambda share: GroupSplit("camera", share)])
-def test_a_share_that_is_none_is_refused(share: Any, split: Any) -> None:
-    with pytest.raises(UsageError, match=r"valid_pct: got .* expected a share in \(0, 1\)"):
+@pytest.mark.parametrize(
+    "split",
+    [
+        RandomSplit,
+        StratifiedSplit,
+        lambda share: GroupSplit("camera", share),
+        lambda share: StratifiedGroupSplit("camera", share),
+    ],
+)
+def test_a_share_that_cannot_work_is_refused(share: Any, split: Any) -> None:
+    with refused("valid_pct", got=share, expected="a share in (0, 1)"):
         split(share)
 
 
 @pytest.mark.parametrize("split", [RandomSplit(), StratifiedSplit()])
 def test_one_row_cannot_be_split(split: Any) -> None:
-    with pytest.raises(DataError, match="got '1 items', expected at least 2"):
+    with refused("valid_pct", DataError, got="1 items"):
         split(table("a"))
 
 
@@ -95,7 +112,7 @@ def test_every_class_gives_its_share_to_within_one() -> None:
                     assert abs(taken[name] - count * chosen.sum() / n) < 1
 
 
-def test_whole_numbers_of_items_a_class_are_met_exactly() -> None:
+def test_integer_shares_per_class_are_met_exactly() -> None:
     chosen = StratifiedSplit(0.25, 3)(table("ab" * 20 + "c" * 8))
     assert Counter(np.array(list("ab" * 20 + "c" * 8))[chosen].tolist()) == {"a": 5, "b": 5, "c": 2}
 
@@ -158,9 +175,58 @@ def test_a_huge_group_is_trained_on() -> None:
         ("lens", ["x", "y", "x", "y"], "no column 'lens'; columns are input, camera, target"),
     ],
 )
-def test_groups_that_are_none_are_refused(column: str, cameras: list[Any], text: str) -> None:
-    with pytest.raises(DataError, match=text):
-        GroupSplit(column, 0.5)(table("aabb", camera=cameras))
+def test_groups_that_cannot_work_are_refused(column: str, cameras: list[Any], text: str) -> None:
+    for split in (GroupSplit, StratifiedGroupSplit):
+        with pytest.raises(DataError, match=text):
+            split(column, 0.5)(table("aabb", camera=cameras))
+
+
+def grouped(seed: int, n: int = 200, n_groups: int = 25) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    groups = random.integers(0, n_groups, n)
+    leaning = random.integers(0, 4, n_groups)  # the class that most items of a group have
+    targets = np.where(random.random(n) < 0.6, leaning[groups], random.integers(0, 4, n))
+    return table([f"class {target}" for target in targets], camera=groups)
+
+
+def off(samples: pd.DataFrame, chosen: Any, share: float) -> float:
+    """The sum over the classes, and all rows, of the squared differences between share and part taken."""
+    taken = samples[chosen]["target"].value_counts()
+    parts = [taken.get(name, 0) / count for name, count in samples["target"].value_counts().items()]
+    return float(sum((part - share) ** 2 for part in [*parts, np.mean(chosen)]))
+
+
+def test_stratified_groups_are_never_divided_and_every_class_gives_its_share() -> None:
+    for seed in range(20):
+        samples = grouped(seed)
+        chosen = StratifiedGroupSplit("camera", 0.2, seed)(samples)
+        cameras = samples["camera"].to_numpy()
+        assert not set(cameras[chosen]) & set(cameras[~chosen])
+        assert off(samples, chosen, 0.2) <= off(samples, GroupSplit("camera", 0.2, seed)(samples), 0.2)
+        for name, count in samples["target"].value_counts().items():
+            assert abs((samples["target"][chosen] == name).sum() / count - 0.2) < 0.06
+
+
+@pytest.mark.parametrize("n_groups", [8, 25])
+def test_classes_are_spread_as_evenly_as_scikit_learn_spreads_them(n_groups: int) -> None:
+    model_selection = pytest.importorskip("sklearn.model_selection")
+    for seed in range(8):
+        samples = grouped(seed, n_groups=n_groups)
+        folds = model_selection.StratifiedGroupKFold(5, shuffle=True, random_state=seed)
+        chosen = StratifiedGroupSplit("camera", 0.2, seed)(samples)
+        for _, valid in folds.split(samples, samples["target"], samples["camera"]):
+            theirs = np.isin(np.arange(len(samples)), valid)
+            assert off(samples, chosen, 0.2) <= off(samples, theirs, 0.2) + 1e-3
+
+
+def test_a_stratified_group_split_takes_labels_of_any_kind() -> None:
+    cameras = np.arange(60) // 3
+    for targets in ([["a", "b"], ["b"], []] * 20, np.linspace(0, 1, 60), list(range(3)) * 20, [(1.0, 2.0)] * 60):
+        samples = table(targets, camera=cameras)
+        chosen = StratifiedGroupSplit("camera", 0.25, 1)(samples)
+        assert chosen.sum() == 15
+        assert not set(cameras[chosen]) & set(cameras[~chosen])
+        assert split_names(samples, StratifiedGroupSplit("camera", 0.25, 1)).count("valid") == 15
 
 
 @pytest.mark.parametrize(
@@ -176,7 +242,7 @@ def test_groups_that_are_none_are_refused(column: str, cameras: list[Any], text:
         ["validation", "train", "train"],
     ],
 )
-def test_a_column_says_the_split_in_many_ways(values: list[Any]) -> None:
+def test_a_column_defines_the_split_in_many_ways(values: list[Any]) -> None:
     assert split_names(table("aab", kind=values), ColumnSplit("kind")) == ["valid", "train", "train"]
 
 
@@ -198,7 +264,7 @@ def test_a_name_that_two_columns_have_is_refused() -> None:
 
 
 @pytest.mark.parametrize("value", ["dev", 2, 0.5, None, float("nan"), pd.NA, ""])
-def test_an_answer_that_is_none_names_its_row(value: Any) -> None:
+def test_a_value_that_is_not_a_split_is_reported_with_its_row(value: Any) -> None:
     samples = table("abc", kind=pd.Series([True, False, value], dtype=object))
     samples.index = pd.Index([10, 11, 12])
     with pytest.raises(DataError, match=r"split: row 12: got .* expected True or False, 1 or 0"):
@@ -208,14 +274,14 @@ def test_an_answer_that_is_none_names_its_row(value: Any) -> None:
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
-        ([True, False], r"split: got '2 answers', expected one for each of the 3 rows"),
-        (None, r"split: got None, expected one answer for each of the 3 rows"),
+        ([True, False], r"split: got '2 results', expected one per row, 3 in all"),
+        (None, r"split: got None, expected one result per row, 3 in all"),
         ([False] * 3, "no row is left to validate on"),
         ([True] * 3, "no row is left to train on"),
         (["test"] * 3, "no row is left to train on"),
     ],
 )
-def test_a_function_must_answer_for_every_row_and_fill_both_sides(answer: Any, text: str) -> None:
+def test_a_function_must_decide_every_row_and_fill_both_sides(answer: Any, text: str) -> None:
     with pytest.raises(DataError, match=text):
         split_names(table("abc"), lambda samples: answer)
 
@@ -224,7 +290,7 @@ def test_a_function_of_the_table_splits() -> None:
     assert split_names(table("aba"), lambda samples: samples["target"] == "b") == ["train", "valid", "train"]
 
 
-def test_folders_say_the_split() -> None:
+def test_folders_define_the_split() -> None:
     samples = table("a" * 5)
     samples["input"] = ["d/train/a/1.jpg", "d/a/valid/2.jpg", "d/test/3.jpg", "valid.jpg", "d/invalid/5.jpg"]
     assert split_names(samples, FolderSplit()) == ["train", "valid", "test", "train", "train"]

@@ -8,7 +8,7 @@ from learnkit import ImageDataBunch, LearnkitWarning
 
 
 @pytest.mark.parametrize("sign", ["\u202e", "\x1b", "<b>"])
-def test_a_class_of_any_name_is_shown_and_steers_nothing(sign: str, class_folder: Path) -> None:
+def test_a_class_of_any_name_is_shown_and_does_no_harm(sign: str, class_folder: Path) -> None:
     for split in ("train", "valid"):
         (class_folder / split / "red").rename(class_folder / split / f"red{sign}der")
     (class_folder / "train" / f"red{sign}der" / "0.png").write_bytes(b"")

@@ -13,10 +13,11 @@ from PIL import Image
 
 from learnkit.data.image.read import open_image
 from learnkit.data.table.verify import verify_images
-from learnkit.errors import DataError, MissingFileError, UsageError
+from learnkit.errors import DataError, MissingFileError
+from tests.doubles import refused
 
 
-def picture(path: Path, seed: int = 0, size: tuple[int, int] = (32, 24)) -> Path:
+def save_image(path: Path, seed: int = 0, size: tuple[int, int] = (32, 24)) -> Path:
     """Noise of its own for every seed; two bitmaps of one size have equally many bytes."""
     width, height = size
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,20 +43,20 @@ def found(root: Path, **options: Any) -> list[tuple[str, str]]:
 def test_a_clean_folder_has_no_problems(tmp_path: Path) -> None:
     names = ["train/cat/a.bmp", "train/dog/a.bmp", "valid/cat/b.bmp", "valid/dog/b.png", "test/c.jpg", "d.gif"]
     for seed, name in enumerate(names):
-        picture(tmp_path / name, seed)
+        save_image(tmp_path / name, seed)
     report = verify_images(tmp_path)
     assert (len(report), list(report.columns)) == (0, ["path", "problem", "detail"])
 
 
 def test_the_path_may_be_text_and_relative(tmp_path: Path) -> None:
-    picture(tmp_path / "data" / "cat" / "a.png", size=(8, 8))
+    save_image(tmp_path / "data" / "cat" / "a.png", size=(8, 8))
     expected = [["cat/a.png", "tiny", "8 x 8 pixels"]]
     assert verify_images(str(tmp_path / "data")).to_numpy().tolist() == expected
     assert verify_images("data").to_numpy().tolist() == expected  # every test runs in its tmp_path
 
 
 def test_nothing_is_changed(tmp_path: Path) -> None:
-    copied(picture(tmp_path / "train" / "a.png"), tmp_path / "train" / "b.png", tmp_path / "valid" / "a.png")
+    copied(save_image(tmp_path / "train" / "a.png"), tmp_path / "train" / "b.png", tmp_path / "valid" / "a.png")
     (tmp_path / "train" / "c.png").write_bytes(b"")
 
     def state() -> list[tuple[Path, bytes, int]]:
@@ -67,8 +68,8 @@ def test_nothing_is_changed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"<html>not found</html>", b"PK\x03\x04" + bytes(100)])
-def test_what_is_no_image_is_unreadable(tmp_path: Path, content: bytes) -> None:
-    picture(tmp_path / "good.png")
+def test_a_file_that_is_not_an_image_is_unreadable(tmp_path: Path, content: bytes) -> None:
+    save_image(tmp_path / "good.png")
     (tmp_path / "bad.jpg").write_bytes(content)
     ((name, problem, detail),) = rows(tmp_path)
     assert (name, problem) == ("bad.jpg", "unreadable")
@@ -77,12 +78,12 @@ def test_what_is_no_image_is_unreadable(tmp_path: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["cut.png", "cut.jpg", "cut.bmp", "cut.tiff"])
 def test_a_truncated_file_is_unreadable(tmp_path: Path, name: str) -> None:
-    content = picture(tmp_path / name, size=(64, 64)).read_bytes()
+    content = save_image(tmp_path / name, size=(64, 64)).read_bytes()
     (tmp_path / name).write_bytes(content[: len(content) // 2])
     assert found(tmp_path) == [(name, "unreadable")]
 
 
-def test_a_huge_picture_is_unreadable(tmp_path: Path) -> None:
+def test_a_huge_image_is_unreadable(tmp_path: Path) -> None:
     Image.new("1", (11_000, 10_000)).save(tmp_path / "bomb.png")
     ((_, problem, detail),) = rows(tmp_path)
     assert problem == "unreadable"
@@ -106,15 +107,15 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="this user may read everything")
 def test_a_file_that_may_not_be_read_is_unreadable(tmp_path: Path) -> None:
-    picture(tmp_path / "a.png").chmod(0)
+    save_image(tmp_path / "a.png").chmod(0)
     assert found(tmp_path) == [("a.png", "unreadable")]
 
 
 def test_a_decoder_that_breaks_down_on_one_file_does_not_lose_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    picture(tmp_path / "a.png")
-    picture(tmp_path / "b.png", seed=1, size=(8, 8))
+    save_image(tmp_path / "a.png")
+    save_image(tmp_path / "b.png", seed=1, size=(8, 8))
 
     def breaks_down(source: Path, channels: int) -> Image.Image:
         if source.name == "a.png":
@@ -129,8 +130,8 @@ def test_a_decoder_that_breaks_down_on_one_file_does_not_lose_the_report(
 
 def test_duplicates_name_the_first_of_them(tmp_path: Path) -> None:
     train = tmp_path / "train" / "cat"
-    copied(picture(train / "b.bmp"), train / "a.bmp", train / "c.bmp")
-    picture(train / "other.bmp", seed=1)  # as many bytes, other content
+    copied(save_image(train / "b.bmp"), train / "a.bmp", train / "c.bmp")
+    save_image(train / "other.bmp", seed=1)  # as many bytes, other content
     assert rows(tmp_path) == [
         ("train/cat/b.bmp", "duplicate", "train/cat/a.bmp"),
         ("train/cat/c.bmp", "duplicate", "train/cat/a.bmp"),
@@ -138,13 +139,13 @@ def test_duplicates_name_the_first_of_them(tmp_path: Path) -> None:
 
 
 def test_files_outside_split_folders_are_one_split_and_links_count(tmp_path: Path) -> None:
-    copied(picture(tmp_path / "a.png"), tmp_path / "cat" / "c.png")
+    copied(save_image(tmp_path / "a.png"), tmp_path / "cat" / "c.png")
     (tmp_path / "b.png").symlink_to("a.png")
     assert rows(tmp_path) == [("b.png", "duplicate", "a.png"), ("cat/c.png", "duplicate", "a.png")]
 
 
 def test_a_leak_is_reported_once_per_pair_of_splits(tmp_path: Path) -> None:
-    source = picture(tmp_path / "test" / "x.png")
+    source = save_image(tmp_path / "test" / "x.png")
     copied(source, *(tmp_path / split / "cat" / "a.png" for split in ("train", "valid")))
     assert rows(tmp_path) == [
         ("train/cat/a.png", "leak", "test/x.png"),
@@ -154,7 +155,7 @@ def test_a_leak_is_reported_once_per_pair_of_splits(tmp_path: Path) -> None:
 
 
 def test_a_leak_may_change_class_and_further_copies_are_duplicates(tmp_path: Path) -> None:
-    source = picture(tmp_path / "train" / "cat" / "a.png")
+    source = save_image(tmp_path / "train" / "cat" / "a.png")
     copied(source, tmp_path / "valid" / "dog" / "b.png", tmp_path / "valid" / "dog" / "c.png")
     assert rows(tmp_path) == [
         ("valid/dog/b.png", "leak", "train/cat/a.png"),
@@ -163,22 +164,22 @@ def test_a_leak_may_change_class_and_further_copies_are_duplicates(tmp_path: Pat
 
 
 def test_val_is_the_valid_split(tmp_path: Path) -> None:
-    copied(picture(tmp_path / "val" / "cat" / "a.png"), tmp_path / "valid" / "cat" / "b.png")
+    copied(save_image(tmp_path / "val" / "cat" / "a.png"), tmp_path / "valid" / "cat" / "b.png")
     assert rows(tmp_path) == [("valid/cat/b.png", "duplicate", "val/cat/a.png")]
 
 
 def test_split_folders_are_found_further_down(tmp_path: Path) -> None:
     pets = tmp_path / "pets"
-    copied(picture(pets / "train" / "cat" / "a.png"), pets / "valid" / "cat" / "a.png")
-    copied(picture(pets / "train" / "cat" / "b.png", 1), pets / "train" / "dog" / "b.png")
+    copied(save_image(pets / "train" / "cat" / "a.png"), pets / "valid" / "cat" / "a.png")
+    copied(save_image(pets / "train" / "cat" / "b.png", 1), pets / "train" / "dog" / "b.png")
     assert rows(tmp_path) == [
         ("pets/train/dog/b.png", "conflict", "pets/train/cat/b.png"),
         ("pets/valid/cat/a.png", "leak", "pets/train/cat/a.png"),
     ]
 
 
-def test_one_content_in_two_classes_is_a_conflict_and_no_duplicate(tmp_path: Path) -> None:
-    source = picture(tmp_path / "train" / "cat" / "a.png")
+def test_one_content_in_two_classes_is_a_conflict_and_not_a_duplicate(tmp_path: Path) -> None:
+    source = save_image(tmp_path / "train" / "cat" / "a.png")
     copied(source, tmp_path / "train" / "cat" / "b.png", tmp_path / "train" / "dog" / "a.png")
     assert rows(tmp_path) == [
         ("train/cat/b.png", "duplicate", "train/cat/a.png"),
@@ -188,7 +189,7 @@ def test_one_content_in_two_classes_is_a_conflict_and_no_duplicate(tmp_path: Pat
 
 def test_classes_directly_below_the_folder_conflict_too(tmp_path: Path) -> None:
     copied(
-        picture(tmp_path / "cat" / "2024" / "a.png"), tmp_path / "dog" / "a.png", tmp_path / "cat" / "2025" / "a.png"
+        save_image(tmp_path / "cat" / "2024" / "a.png"), tmp_path / "dog" / "a.png", tmp_path / "cat" / "2025" / "a.png"
     )
     assert rows(tmp_path) == [
         ("cat/2025/a.png", "duplicate", "cat/2024/a.png"),
@@ -211,23 +212,23 @@ def test_only_files_of_a_repeated_size_are_hashed(tmp_path: Path, monkeypatch: p
         return digest(content, kind)
 
     monkeypatch.setattr(hashlib, "file_digest", noted)
-    picture(tmp_path / "a.bmp")
-    picture(tmp_path / "b.bmp", seed=1)
-    picture(tmp_path / "c.bmp", seed=2, size=(33, 24))
+    save_image(tmp_path / "a.bmp")
+    save_image(tmp_path / "b.bmp", seed=1)
+    save_image(tmp_path / "c.bmp", seed=2, size=(33, 24))
     assert found(tmp_path) == []
     assert sorted(hashed) == ["a.bmp", "b.bmp"]
 
 
 def test_a_short_side_is_tiny(tmp_path: Path) -> None:
-    picture(tmp_path / "narrow.png", 0, (15, 40))
-    picture(tmp_path / "low.png", 1, (40, 15))
-    picture(tmp_path / "enough.png", 2, (16, 16))
+    save_image(tmp_path / "narrow.png", 0, (15, 40))
+    save_image(tmp_path / "low.png", 1, (40, 15))
+    save_image(tmp_path / "enough.png", 2, (16, 16))
     assert rows(tmp_path) == [("low.png", "tiny", "40 x 15 pixels"), ("narrow.png", "tiny", "15 x 40 pixels")]
     assert rows(tmp_path, min_side=15) == []
     assert len(rows(tmp_path, min_side=17, channels=1)) == 3
 
 
-def test_the_size_is_that_of_the_upright_picture(tmp_path: Path) -> None:
+def test_the_size_is_that_of_the_upright_image(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     Image.new("RGB", (40, 10)).save(tmp_path / "a.jpg", exif=exif)
@@ -235,34 +236,34 @@ def test_the_size_is_that_of_the_upright_picture(tmp_path: Path) -> None:
 
 
 def test_a_long_side_is_an_extreme_aspect(tmp_path: Path) -> None:
-    picture(tmp_path / "wide.png", 0, (106, 20))  # 5.3
-    picture(tmp_path / "tall.png", 1, (20, 130))  # 6.5
-    picture(tmp_path / "five.png", 2, (100, 20))
+    save_image(tmp_path / "wide.png", 0, (106, 20))  # 5.3
+    save_image(tmp_path / "tall.png", 1, (20, 130))  # 6.5
+    save_image(tmp_path / "five.png", 2, (100, 20))
     assert rows(tmp_path) == [("tall.png", "extreme aspect", "6.5"), ("wide.png", "extreme aspect", "5.3")]
     assert found(tmp_path, max_aspect=6) == [("tall.png", "extreme aspect")]
     assert found(tmp_path, max_aspect=math.inf) == []
 
 
 def test_one_file_can_have_several_problems(tmp_path: Path) -> None:
-    picture(tmp_path / "a.png", size=(1, 5000))
+    save_image(tmp_path / "a.png", size=(1, 5000))
     assert rows(tmp_path) == [("a.png", "extreme aspect", "5000.0"), ("a.png", "tiny", "1 x 5000 pixels")]
 
 
 def test_hidden_and_other_files_are_left_out(tmp_path: Path) -> None:
-    source = picture(tmp_path / "a.png")
+    source = save_image(tmp_path / "a.png")
     copied(source, tmp_path / ".a.png", tmp_path / ".hidden" / "b.png", tmp_path / "notes.txt")
     assert rows(tmp_path) == []
 
 
 def test_a_link_to_the_folder_itself_is_followed_once(tmp_path: Path) -> None:
-    picture(tmp_path / "cat" / "a.png")
+    save_image(tmp_path / "cat" / "a.png")
     (tmp_path / "cat" / "loop").symlink_to(tmp_path, target_is_directory=True)
     assert rows(tmp_path) == []
 
 
 def test_the_number_of_threads_changes_nothing(tmp_path: Path) -> None:
     for number in range(12):
-        picture(tmp_path / f"{number:02}.png", seed=number % 5, size=(12 + 2 * (number % 5), 40))
+        save_image(tmp_path / f"{number:02}.png", seed=number % 5, size=(12 + 2 * (number % 5), 40))
     expected = [(f"{number:02}.png", "tiny") for number in (0, 1, 5, 6, 10, 11)]  # seeds 0 and 1: 12 and 14 wide
     expected += [(f"{number:02}.png", "duplicate") for number in range(5, 12)]
     assert found(tmp_path) == found(tmp_path, num_threads=1) == found(tmp_path, num_threads=8) == sorted(expected)
@@ -275,7 +276,7 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    picture(tmp_path / "pets" / "a.png")
+    save_image(tmp_path / "pets" / "a.png")
     with pytest.raises(MissingFileError, match=r"no folder .*pats.* holds pets"):
         verify_images(tmp_path / "pats")
     with pytest.raises(MissingFileError, match=r"no folder .*a\.png"):
@@ -292,6 +293,6 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_arguments_out_of_range_are_refused(tmp_path: Path, argument: str, value: object) -> None:
-    picture(tmp_path / "a.png")
-    with pytest.raises(UsageError, match=f"{argument}: got {value!r}, expected"):
+    save_image(tmp_path / "a.png")
+    with refused(argument, got=value):
         verify_images(tmp_path, **{argument: value})  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""One input of any loader is the one that stands in its batch."""
+"""Looking into loaders: their items in order, and one input as it stands in its batch."""
 
 from pathlib import Path
 from typing import Any
@@ -6,12 +6,72 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from learnkit import DataBunch, DatasetType, ImageDataBunch
-from learnkit.errors import UsageError
+from learnkit.data.loading.peek import in_order
+from tests.doubles import refused
 
 X, Y = torch.arange(22.0).view(11, 2), torch.arange(11) % 2
+DATA = TensorDataset(torch.arange(7), torch.arange(7) * 10)
+
+
+def rows(loader: Any) -> list[int]:
+    return torch.cat([x for x, _ in loader]).tolist()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_size": 3, "shuffle": True},
+        {"batch_size": 3, "shuffle": True, "drop_last": True},
+        {"batch_size": 3, "drop_last": True},
+        {"batch_size": 3, "sampler": WeightedRandomSampler([1.0] * 6 + [0.0], 20)},
+        {"batch_sampler": BatchSampler(RandomSampler(DATA), 3, drop_last=True)},
+        {"batch_sampler": BatchSampler(SequentialSampler(DATA), 3, drop_last=False)},
+    ],
+    ids=str,
+)
+def test_every_item_once_in_its_order(options: dict[str, Any]) -> None:
+    assert rows(in_order(DataLoader(DATA, **options))) == list(range(7))
+
+
+def test_a_subset_has_the_order_of_its_indices() -> None:
+    loader = DataLoader(DATA, 2, sampler=SubsetRandomSampler([4, 1, 6]))
+    assert rows(in_order(loader)) == [4, 1, 6]
+    dls = DataBunch.from_loaders(DataLoader(DATA, 2, shuffle=True), loader, classes=["a", "b"])
+    assert rows(dls.ordered_dl(DatasetType.Valid)) == [4, 1, 6]
+    assert rows(dls.ordered_dl(DatasetType.Train)) == list(range(7))
+
+
+def test_batches_are_made_as_before() -> None:
+    loader = DataLoader(DATA, 3, shuffle=True, collate_fn=lambda items: (len(items), items[0][1]))
+    assert list(in_order(loader)) == [(3, 0), (3, 30), (1, 60)]
+
+
+def test_what_has_an_order_of_its_own_is_left_alone() -> None:
+    class Backwards(Sampler[int]):
+        def __iter__(self) -> Any:
+            return iter(range(6, -1, -1))
+
+    class Stream(IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            return iter([(1, 2)])
+
+    plain, own = DataLoader(DATA, 3), DataLoader(DATA, 3, sampler=Backwards())
+    stream, single = DataLoader(Stream(), 3), DataLoader(DATA, batch_size=None)
+    for loader in (plain, own, stream, single, [1, 2]):
+        assert in_order(loader) is loader
 
 
 def doubled(items: list[Any]) -> tuple[Tensor, Tensor]:
@@ -45,7 +105,7 @@ def test_an_input_is_the_row_of_its_batch(name: str) -> None:
         for i in (0, 3, 4, 10):
             assert torch.equal(dls.one_input(part, i), rows[i : i + 1])
         for wrong in (11, -1):
-            with pytest.raises(UsageError, match=f"i: got {wrong}, expected the number of an item, from 0 to 10"):
+            with refused("i", got=wrong, expected="the number of an item, from 0 to 10"):
                 dls.one_input(part, wrong)
 
 
@@ -55,7 +115,7 @@ def test_an_input_may_be_written_into() -> None:
     assert torch.equal(dls.one_input(DatasetType.Valid, 0), X[:1])
 
 
-def test_a_picture_is_normalised_and_not_augmented(class_folder: Path) -> None:
+def test_a_image_is_normalized_and_not_augmented(class_folder: Path) -> None:
     dls = ImageDataBunch.from_folder(class_folder, size=16, bs=5, num_workers=0)
     for part in (DatasetType.Valid, DatasetType.Train):
         rows = torch.cat([x for x, _ in dls.ordered_dl(part)])
@@ -63,5 +123,5 @@ def test_a_picture_is_normalised_and_not_augmented(class_folder: Path) -> None:
             torch.testing.assert_close(dls.one_input(part, i), rows[i : i + 1])
             torch.testing.assert_close(dls.one_input(part, i), dls.prepare(dls.item_name(part, i)))
         for wrong in (len(rows), -1, 1.0, True):
-            with pytest.raises(UsageError, match="i: got"):
+            with refused("i", got=wrong):
                 dls.one_input(part, wrong)  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
-"""Looking at files before training: what cannot be read is listed, sizes are counted, masks are checked."""
+"""The files of a table before training: what is missing, leaks, repeats or cannot be read; sizes and masks."""
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,16 +12,16 @@ from PIL import Image
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.image.resize import Resize
 from learnkit.data.segmentation import Segmentation
-from learnkit.data.table import inspect as inspection
-from learnkit.data.table.inspect import check_masks, common_size, unreadable
+from learnkit.data.table import check_files as checking
+from learnkit.data.table.check_files import check_files, check_masks, common_size, unreadable
 from learnkit.data.tasks import Classification
-from learnkit.errors import DataError, ImageError, LearnkitWarning
+from learnkit.errors import DataError, ImageError, LearnkitWarning, MissingFileError
 
 PREPROCESS = Preprocess(Resize((8, 8)), None)
 TASK = Segmentation(["a", "b"], ignore_index=255)
 
 
-def pictures(folder: Path, n: int, size: tuple[int, int] = (6, 4), value: int = 1) -> list[str]:
+def save_images(folder: Path, n: int, size: tuple[int, int] = (6, 4), value: int = 1) -> list[str]:
     folder.mkdir(exist_ok=True)
     files = [str(folder / f"{size[0]}-{i}.png") for i in range(n)]
     for file in files:
@@ -28,8 +29,24 @@ def pictures(folder: Path, n: int, size: tuple[int, int] = (6, 4), value: int = 
     return files
 
 
+def save_image(path: Path, color: str = "red") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), color).save(path)
+    return path
+
+
+def tree(root: Path, *names: str) -> Path:
+    for name in names:
+        save_image(root / name)
+    return root
+
+
+def rows(root: Path, *items: tuple[str, str]) -> pd.DataFrame:
+    return pd.DataFrame([(str(root / name), split) for name, split in items], columns=["input", "split"])
+
+
 def masked(tmp_path: Path, n: int) -> pd.DataFrame:
-    images, masks = pictures(tmp_path / "images", n), pictures(tmp_path / "masks", n)
+    images, masks = save_images(tmp_path / "images", n), save_images(tmp_path / "masks", n)
     return pd.DataFrame({"input": images, "target": masks, "split": "train"})
 
 
@@ -37,8 +54,8 @@ def table(files: list[str]) -> pd.DataFrame:
     return pd.DataFrame({"input": files, "target": ["ant"] * len(files), "more": range(len(files))})
 
 
-def test_what_cannot_be_read_is_listed_and_told(tmp_path: Path) -> None:
-    files = pictures(tmp_path, 5)
+def test_what_cannot_be_read_is_listed_and_reported(tmp_path: Path) -> None:
+    files = save_images(tmp_path, 5)
     Path(files[1]).write_bytes(b"")
     Path(files[3]).write_bytes(Path(files[0]).read_bytes()[:40])
     samples = table([*files, str(tmp_path / "gone.png")])
@@ -51,8 +68,8 @@ def test_what_cannot_be_read_is_listed_and_told(tmp_path: Path) -> None:
         assert error in str(caught[0].message)
 
 
-def test_of_many_the_first_five_are_told(tmp_path: Path) -> None:
-    files = pictures(tmp_path, 8)
+def test_of_many_the_first_five_are_reported(tmp_path: Path) -> None:
+    files = save_images(tmp_path, 8)
     for file in files[1:]:
         Path(file).write_bytes(b"text")
     with pytest.warns(LearnkitWarning, match=r"7 of 8 items (.|\n)*-5\.png(.|\n)*and 2 more: see `skipped`") as caught:
@@ -60,8 +77,8 @@ def test_of_many_the_first_five_are_told(tmp_path: Path) -> None:
     assert files[6] not in str(caught[0].message)
 
 
-def test_what_can_be_read_is_not_told_of(tmp_path: Path) -> None:
-    assert unreadable(table(pictures(tmp_path, 3)), PREPROCESS, None).empty
+def test_what_can_be_read_is_not_reported(tmp_path: Path) -> None:
+    assert unreadable(table(save_images(tmp_path, 3)), PREPROCESS, None).empty
     samples = masked(tmp_path, 3)
     assert unreadable(samples, PREPROCESS, TASK).empty
     samples["target"] = [samples["target"][0], None, float("nan")]  # of a test set there are no masks
@@ -81,7 +98,7 @@ def test_a_mask_that_cannot_be_used_is_listed(tmp_path: Path) -> None:
 
 
 def test_one_size_is_that_of_all_as_they_stand_upright(tmp_path: Path) -> None:
-    files = pictures(tmp_path, 2)
+    files = save_images(tmp_path, 2)
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("L", (4, 6)).save(tmp_path / "turned.jpg", exif=exif)
@@ -89,7 +106,7 @@ def test_one_size_is_that_of_all_as_they_stand_upright(tmp_path: Path) -> None:
 
 
 def test_sizes_that_differ_are_counted_with_an_example(tmp_path: Path) -> None:
-    odd, many = pictures(tmp_path / "odd", 1, (50, 40)), pictures(tmp_path / "many", 35, (32, 31))
+    odd, many = save_images(tmp_path / "odd", 1, (50, 40)), save_images(tmp_path / "many", 35, (32, 31))
     with pytest.raises(DataError) as caught:
         common_size(table([*many[:3], *odd, *many[3:]]))
     for part in (f"32×31 ×35 e.g. {many[0]}", f"50×40 ×1 e.g. {odd[0]}", "Pass size="):
@@ -98,7 +115,7 @@ def test_sizes_that_differ_are_counted_with_an_example(tmp_path: Path) -> None:
 
 
 def test_of_many_sizes_five_are_shown(tmp_path: Path) -> None:
-    files = [file for side in range(1, 9) for file in pictures(tmp_path, 1, (side, 3))]
+    files = [file for side in range(1, 9) for file in save_images(tmp_path, 1, (side, 3))]
     with pytest.raises(DataError, match=r"and 3 more\. Pass size="):
         common_size(table(files))
 
@@ -106,7 +123,7 @@ def test_of_many_sizes_five_are_shown(tmp_path: Path) -> None:
 def test_a_file_without_a_size_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("text")
     with pytest.raises(ImageError, match=r"text\.png cannot be read"):
-        common_size(table([*pictures(tmp_path, 2), str(tmp_path / "text.png")]))
+        common_size(table([*save_images(tmp_path, 2), str(tmp_path / "text.png")]))
 
 
 def test_masks_that_fit_pass(tmp_path: Path) -> None:
@@ -116,7 +133,7 @@ def test_masks_that_fit_pass(tmp_path: Path) -> None:
         "input": str(tmp_path / "gone.png"),
         "target": None,
         "split": "test",
-    }  # without a mask: not looked at
+    }  # without a mask: not checked
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_masks(samples, PREPROCESS, TASK)
@@ -144,10 +161,56 @@ def test_at_most_200_masks_are_looked_at(monkeypatch: pytest.MonkeyPatch, n: int
         return (source,)
 
     monkeypatch.setattr(Preprocess, "decode", stored)
-    monkeypatch.setattr(inspection, "usable_cpus", lambda: 1)
+    monkeypatch.setattr(checking, "usable_cpus", lambda: 1)
     samples = pd.DataFrame({"input": [str(i) for i in range(n)], "target": ["m"] * n, "split": "train"})
     check_masks(samples, PREPROCESS, TASK)
     steps = np.diff([int(name) for name in seen])
     assert min(n, 100) <= len(seen) <= 200
     assert len(set(steps)) == 1
     assert n - int(seen[-1]) <= steps[0]
+
+
+def test_missing_files_are_counted_and_their_rows_named(tmp_path: Path) -> None:
+    tree(tmp_path, "0.png", "8.png")
+    samples = rows(tmp_path, *((f"{i}.png", "train") for i in range(9)))
+    with pytest.raises(MissingFileError, match=r"^7 of 9 files are missing, first '.*/1\.png' \(row 1\)") as caught:
+        check_files(samples, allow_leak=False)
+    assert isinstance(caught.value, FileNotFoundError)
+    assert "row 5" in str(caught.value)
+    assert "row 6" not in str(caught.value)
+    check_files(samples, allow_leak=False, ignore_missing=True)
+
+
+@pytest.mark.parametrize("other", ["valid", "test"])
+def test_a_file_in_training_and_elsewhere_is_refused(tmp_path: Path, other: str) -> None:
+    tree(tmp_path, "a.png", "b.png")
+    samples = rows(tmp_path, ("b.png", "train"), ("a.png", "train"), ("a.png", other))
+    with pytest.raises(DataError, match=r"^1 files are in the training set and in another one.*a\.png \(rows \[1, 2\]"):
+        check_files(samples, allow_leak=False)
+    check_files(samples, allow_leak=True)
+
+
+def links(root: Path) -> list[str]:
+    tree(root, "cat/a.png")
+    (root / "alias").symlink_to(root / "cat")
+    (root / "b.png").symlink_to(root / "cat" / "a.png")
+    return ["alias/a.png", "b.png", "cat/../cat/a.png"]
+
+
+def test_a_file_by_another_name_is_the_same_file(tmp_path: Path) -> None:
+    for name in links(tmp_path):
+        with pytest.raises(DataError, match="in the training set and in another one"):
+            check_files(rows(tmp_path, ("cat/a.png", "train"), (name, "valid")), allow_leak=False)
+
+
+def test_a_file_in_validation_and_test_is_not_a_leak(tmp_path: Path) -> None:
+    tree(tmp_path, "a.png", "b.png")
+    check_files(rows(tmp_path, ("b.png", "train"), ("a.png", "valid"), ("a.png", "test")), allow_leak=False)
+
+
+@pytest.mark.parametrize("allow_leak", [True, False])
+def test_a_file_twice_in_a_split_is_reported(tmp_path: Path, allow_leak: bool) -> None:
+    names: list[Any] = ["cat/a.png", *links(tmp_path)]
+    samples = rows(tmp_path, *((name, "train") for name in names))
+    with pytest.warns(LearnkitWarning, match=r"^3 rows name a file that their split has already, first .*\(row 1\)"):
+        check_files(samples, allow_leak=allow_leak)

@@ -1,4 +1,4 @@
-"""Sampling: how often items are drawn."""
+"""Which items make which batch, and how often each is drawn."""
 
 from collections import Counter
 from typing import Any
@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from learnkit.data.loading.weights import BalancedSampling, WeightedSampling, make_sampling
+from learnkit.data.loading.sampler import BalancedSampling, WeightedSampling, make_sampling
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import UsageError
+from tests.doubles import refused
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -86,7 +87,7 @@ def test_draws_depend_on_the_generator_alone(sampling: Any) -> None:
     assert not torch.equal(first, sampling(seeded(6)))
 
 
-def test_no_sampler_is_no_sampling() -> None:
+def test_without_a_sampler_there_is_no_sampling() -> None:
     assert make_sampling(None, ["a", "b"], Classification(("a", "b"))) is None
 
 
@@ -114,23 +115,23 @@ def test_weights_of_any_kind(weights: Any) -> None:
 @pytest.mark.parametrize(
     ("sampler", "text"),
     [
-        ("even", "got 'even', expected None, 'balanced', or a weight"),
+        ("even", "got 'even', expected None, 'balanced', or one weight per item"),
         ([1.0, 2.0], r"weights of shape \(2,\)', expected \(3,\)"),
         ([[1.0], [2.0], [3.0]], r"weights of shape \(3, 1\)"),
         (True, "sampler: got"),
-        ([1.0, -1.0, 1.0], "negative, all 0, or no numbers"),
-        ([0.0, 0.0, 0.0], "negative, all 0, or no numbers"),
-        ([1.0, float("nan"), 1.0], "negative, all 0, or no numbers"),
-        ([1.0, float("inf"), 1.0], "negative, all 0, or no numbers"),
+        ([1.0, -1.0, 1.0], "negative, all 0, or not finite"),
+        ([0.0, 0.0, 0.0], "negative, all 0, or not finite"),
+        ([1.0, float("nan"), 1.0], "negative, all 0, or not finite"),
+        ([1.0, float("inf"), 1.0], "negative, all 0, or not finite"),
         (["a", "b", "c"], "sampler: got"),
         (object(), "sampler: got"),
     ],
 )
-def test_samplers_that_are_none_are_refused(sampler: Any, text: str) -> None:
+def test_samplers_that_cannot_work_are_refused(sampler: Any, text: str) -> None:
     with pytest.raises(UsageError, match=text):
         make_sampling(sampler, ["a", "b", "a"], Classification(("a", "b")))
 
 
-def test_numbers_have_no_classes_to_balance() -> None:
-    with pytest.raises(UsageError, match="'balanced' needs classes, this is a Regression task"):
+def test_a_regression_has_no_classes_to_balance() -> None:
+    with refused("sampler", got="balanced", expected="None or weights: a Regression task has no classes"):
         make_sampling("balanced", [1.0, 2.0], Regression())

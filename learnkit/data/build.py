@@ -1,0 +1,184 @@
+"""From a table of samples and settings to the loaders of an ImageDataBunch."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from learnkit.checks import check_kind
+from learnkit.data.augment.pipeline import resolve_augment
+from learnkit.data.image.dataset import ImageDataset
+from learnkit.data.image.preprocess import Preprocess
+from learnkit.data.image.resize import Resize
+from learnkit.data.loading.loaders import ImageLoader, check_batch_size, default_workers
+from learnkit.data.loading.sampler import BatchOrder, make_sampling
+from learnkit.data.options import ImageSettings
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.statistics import normalize_by
+from learnkit.data.table.check_files import check_files, check_masks, common_size, unreadable
+from learnkit.data.table.files import existing_folder
+from learnkit.data.table.folders import held_out_samples
+from learnkit.data.table.labels import label_samples
+from learnkit.data.table.samples import in_order, split_samples
+from learnkit.data.table.splits import ColumnSplit, RandomSplit
+from learnkit.data.tasks import Task
+from learnkit.errors import DataError, UsageError, WrongTypeError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["ImageLoaders", "Table", "build_loaders", "build_table", "empty_loaders", "empty_table"]
+
+DEFAULT_SHARE = 0.2  # for validation, where nothing says how to split
+
+
+class Table(NamedTuple):
+    """A table of samples that has been checked.
+
+    Attributes:
+        samples: one row per item: input, target as the task takes it, split; rows of a split in their final order.
+        task: what the targets mean.
+        preprocess: from a file to pixels, not yet normalized.
+        skipped: the rows left out, with a column `error`.
+    """
+
+    samples: "pd.DataFrame"
+    task: Task
+    preprocess: Preprocess
+    skipped: "pd.DataFrame"
+
+
+class ImageLoaders(NamedTuple):
+    """The loaders of a bunch, in the order in which it takes them."""
+
+    train: ImageLoader
+    valid: ImageLoader
+    test: ImageLoader | None
+    fix: ImageLoader
+
+
+def build_table(samples: "pd.DataFrame", settings: ImageSettings, path: Path, names: Sequence[str]) -> Table:
+    """Split a table, check its files and labels, and sort it.
+
+    Args:
+        samples: columns input (paths) and target, and maybe split.
+        settings: how.
+        path: `test` is relative to it.
+        names: of the numbers of a regression.
+
+    Raises:
+        MissingFileError: files that are not there.
+        DataError: labels or files that cannot be used.
+        UsageError: an argument that cannot work.
+    """
+    if not hasattr(samples, "columns"):
+        raise WrongTypeError("samples", got=samples, expected="a DataFrame with the columns input and target")
+    if missing := {"input", "target"} - set(samples.columns):
+        raise DataError(f"no column {sorted(missing)[0]!r}; columns are {', '.join(map(str, samples.columns))}")
+    split = settings.splitter
+    if split is None:
+        split = ColumnSplit("split") if "split" in samples else RandomSplit(DEFAULT_SHARE, settings.seed)
+    samples = split_samples(samples, split)
+    if settings.test is not None:
+        check_kind("test", settings.test, str | os.PathLike, "the path of a folder")
+        samples = _with_test(samples, path / settings.test)
+    skips = settings.on_error == "skip"
+    check_files(samples, allow_leak=settings.allow_leak, ignore_missing=skips)
+    sides = settings.sides or common_size(samples, settings.reader, ignore_unreadable=skips)
+    bare = _preprocess(settings, sides)
+    skipped = samples[:0].assign(error=[])
+    if skips:
+        skipped = unreadable(samples, bare, settings.task)
+        if len(skipped) == len(samples):
+            raise DataError(f"not one of {len(samples)} files can be read: {skipped['error'].iloc[0]}")
+        samples = samples.drop(skipped.index)
+    if isinstance(settings.task, Segmentation):
+        task: Task = settings.task
+        check_masks(samples, bare, settings.task)
+    else:
+        samples, task = label_samples(samples, settings.task, settings.classes, names)
+    return Table(in_order(samples), task, bare, skipped.reset_index(drop=True))
+
+
+def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -> ImageLoaders:
+    """Loaders of the splits of a table.
+
+    Raises:
+        DataError: no training or validation rows.
+        UsageError: an argument that cannot work.
+        ImageError: an image that cannot be read, where all are (for a cache, or to measure them).
+    """
+    parts = {str(name): part for name, part in table.samples.groupby("split")}
+    for name in ("train", "valid"):
+        if name not in parts:
+            raise DataError(f"no row of the table is left in split {name!r}", got=sorted(parts))
+    train = parts["train"]
+    bs = check_batch_size(settings.bs, len(train))
+    workers = default_workers(len(train), device) if settings.num_workers is None else settings.num_workers
+    workers = 0 if settings.cache is not None and settings.num_workers is None else workers
+    item_stage, augmentation = resolve_augment(settings.augment, table.preprocess.resize.size)
+    normalize = normalize_by(settings.normalize, train["input"].tolist(), table.preprocess)
+    preprocess = replace(table.preprocess, normalize=normalize)
+    sampling = make_sampling(settings.sampler, train["target"].tolist(), table.task)
+    datasets = {}
+    for name, part in parts.items():
+        labels = None if part["target"].isna().all() else part["target"].tolist()
+        changes = item_stage if name == "train" else ()
+        datasets[name] = ImageDataset(
+            part["input"].tolist(), labels, table.task, preprocess, item_stage=changes, rows=part.index.tolist()
+        )
+        if settings.cache is not None:
+            datasets[name].keep(settings.cache)
+
+    def loader(split: str, order: BatchOrder) -> ImageLoader:
+        change = augmentation if order.shuffle else None
+        return ImageLoader(datasets[split], order, device, augmentation=change, num_workers=workers)
+
+    def ordered(split: str) -> ImageLoader:
+        return loader(split, BatchOrder(len(datasets[split]), bs, shuffle=False))
+
+    drawn = BatchOrder(len(train), bs, shuffle=True, seed=settings.seed, sampling=sampling)
+    test = ordered("test") if "test" in parts else None
+    return ImageLoaders(loader("train", drawn), ordered("valid"), test, ordered("train"))
+
+
+def empty_table(task: Task, settings: ImageSettings) -> Table:
+    """The table of a bunch without items.
+
+    Raises:
+        UsageError: settings that only files could complete.
+    """
+    import pandas as pd
+
+    if settings.sides is None:
+        raise UsageError("size", got=None, expected="pixels: there are no files to measure")
+    if settings.normalize == "data":
+        raise UsageError("normalize", got="data", expected="(mean, std): there are no files to measure")
+    samples = pd.DataFrame(columns=["input", "target", "split"])
+    return Table(samples, task, _preprocess(settings, settings.sides), samples.assign(error=[]))
+
+
+def empty_loaders(table: Table, settings: ImageSettings, device: torch.device) -> ImageLoaders:
+    """Loaders without items, which know how images are prepared."""
+    preprocess = replace(table.preprocess, normalize=normalize_by(settings.normalize, [], table.preprocess))
+    dataset = ImageDataset([], None, table.task, preprocess)
+
+    def loader() -> ImageLoader:
+        return ImageLoader(dataset, BatchOrder(0, settings.bs, shuffle=False), device)
+
+    return ImageLoaders(loader(), loader(), None, loader())
+
+
+def _preprocess(settings: ImageSettings, sides: tuple[int, int]) -> Preprocess:
+    resize = Resize(sides, settings.resize, settings.interpolation)
+    return Preprocess(resize, None, settings.channels, settings.reader)
+
+
+def _with_test(samples: "pd.DataFrame", folder: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    labels = {str(label) for label in samples["target"] if isinstance(label, str | int)}
+    return pd.concat([samples, held_out_samples(existing_folder(folder), labels)], ignore_index=True)

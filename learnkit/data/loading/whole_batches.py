@@ -1,0 +1,76 @@
+"""Datasets asked for a whole batch, with the coordinates that its randomness is drawn by."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from learnkit.data.image.dataset import ImageDataset
+from learnkit.data.loading.sampler import Draw
+from learnkit.errors import LearnkitError
+from learnkit.seeds import Stream, derive, preserve_all_rng, seed_all
+
+__all__ = ["Failure", "SeededItems", "WholeBatches", "collate", "identity_collate"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a batch is when it cannot be read: the error, to be raised in the main process with all of its parts."""
+
+    error: LearnkitError
+
+
+class WholeBatches(Dataset[Any]):
+    """An image dataset asked for a batch at a time."""
+
+    def __init__(self, dataset: ImageDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[index]
+
+    def __getitems__(self, draw: Draw) -> tuple[Draw, tuple[Tensor, ...]] | Failure:
+        try:
+            return draw, self.dataset.batch(draw.numbers, draw.seed if draw.is_training else None, draw.epoch)
+        except LearnkitError as error:
+            return Failure(error)
+
+
+class SeededItems(Dataset[Any]):
+    """Any dataset, whose training items draw from Python's, NumPy's and torch's global generators by their coordinates.
+
+    So an item that is augmented with any library is the same for any number of workers and after a restart, and the
+    caller's generators are not moved.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[index]
+
+    def __getitems__(self, draw: Draw) -> Any:
+        try:
+            with preserve_all_rng():
+                if hasattr(self.dataset, "__getitems__"):
+                    seed_all(derive(draw.seed, Stream.ITEM, draw.epoch, draw.numbers[0]))
+                    return self.dataset.__getitems__(draw.numbers)
+                return [self._item(number, draw) for number in draw.numbers]
+        except LearnkitError as error:
+            return Failure(error)
+
+    def _item(self, number: int, draw: Draw) -> Any:
+        if draw.is_training:
+            seed_all(derive(draw.seed, Stream.ITEM, draw.epoch, number))
+        return self.dataset[number]
+
+
+def collate(items: Any) -> Any:
+    """torch's collation of items; a failure stays what it is."""
+    return items if isinstance(items, Failure) else default_collate(items)
+
+
+def identity_collate(batch: Any) -> Any:
+    """What stands for torch's collation where a dataset gives whole batches."""
+    return batch

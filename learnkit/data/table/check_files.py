@@ -1,0 +1,160 @@
+"""Checking the files of a table before training: missing, repeated, leaking, unreadable, of one size, with masks."""
+
+import math
+import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from learnkit.data.image.preprocess import Preprocess, Reader
+from learnkit.data.image.read import read_size
+from learnkit.data.image.resize import shape_of
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.table.samples import rows_text
+from learnkit.device import usable_cpus
+from learnkit.errors import DataError, ImageError, MissingFileError, warn
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["check_files", "check_masks", "common_size", "unreadable"]
+
+MAX_MASKS = 200  # evenly spaced; the others are checked when they are read
+MAX_SHOWN = 5
+
+
+def check_files(samples: "pd.DataFrame", *, allow_leak: bool, ignore_missing: bool = False) -> None:
+    """Every file exists, and none is in training and in another split; duplicates within a split are warned about.
+
+    Args:
+        samples: columns input and split.
+        allow_leak: accept files in several splits.
+        ignore_missing: leave missing files to what reads them.
+
+    Raises:
+        MissingFileError: missing files, with the first of their rows.
+        DataError: a file in training and in validation or test.
+    """
+    names = samples["input"].tolist()
+    if not ignore_missing:
+        missing = [row for row, name in zip(samples.index, names, strict=True) if not os.path.exists(name)]
+        if missing:
+            raise MissingFileError(
+                f"{len(missing)} of {len(names)} files are missing, first {rows_text(samples, missing)}",
+                fix="Check path, folder= and suffix=; on_error='skip' leaves them out.",
+            )
+    real = _real_paths(samples["input"])
+    twice = real.duplicated(keep=False)
+    if not twice.any():
+        return
+    per_file = samples["split"].groupby(real).agg(set)
+    leaks = per_file[per_file.map(lambda splits: "train" in splits and len(splits) > 1)]
+    if len(leaks) and not allow_leak:
+        rows = samples.index[real == leaks.index[0]].tolist()
+        raise DataError(
+            f"{len(leaks)} files are in the training set and in another one, first {leaks.index[0]} (rows {rows})",
+            fix="Remove them from one of the two; allow_leak=True accepts results that are too good.",
+        )
+    repeated = samples.index[samples.assign(input=real).duplicated(["input", "split"])].tolist()
+    if repeated:
+        warn(f"{len(repeated)} rows name a file that their split has already, first {rows_text(samples, repeated)}")
+
+
+def unreadable(samples: "pd.DataFrame", preprocess: Preprocess, task: object) -> "pd.DataFrame":
+    """Read every file once: the rows that cannot be read, with a column `error`; a warning lists them."""
+
+    def why(row: tuple[str, object]) -> str | None:
+        file, target = row
+        mask = target if isinstance(task, Segmentation) and isinstance(target, str | os.PathLike) else None
+        try:
+            preprocess.decode(file, mask, task=task)
+        except DataError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(usable_cpus()) as threads:
+        errors = list(threads.map(why, zip(samples["input"], samples["target"], strict=True)))
+    skipped = samples[[error is not None for error in errors]].assign(
+        error=[error for error in errors if error is not None]
+    )
+    if len(skipped):
+        lines = "".join(f"\n  {error}" for error in skipped["error"][:MAX_SHOWN])
+        more = f"\n  and {len(skipped) - MAX_SHOWN} more: see `skipped`" if len(skipped) > MAX_SHOWN else ""
+        warn(f"{len(skipped)} of {len(samples)} items cannot be read and are left out:{lines}{more}")
+    return skipped
+
+
+def common_size(
+    samples: "pd.DataFrame", reader: Reader | None = None, *, ignore_unreadable: bool = False
+) -> tuple[int, int]:
+    """(height, width) of all files.
+
+    Args:
+        samples: column input.
+        reader: reads the files instead of Pillow.
+        ignore_unreadable: leave out files that cannot be read.
+
+    Raises:
+        DataError: they differ.
+        ImageError: a file that cannot be read.
+    """
+
+    def look(file: str) -> tuple[int, int] | None:
+        try:
+            return read_size(file) if reader is None else shape_of(np.asarray(reader(file)))
+        except ImageError:
+            if not ignore_unreadable:
+                raise
+            return None
+
+    with ThreadPoolExecutor(usable_cpus()) as threads:
+        found = zip(threads.map(look, samples["input"]), samples["input"], strict=True)
+        readable = [(size, file) for size, file in found if size is not None]
+    if not readable:
+        raise DataError("size=None: none of the files can be read", fix="Look at verify_images(folder).")
+    counts = Counter(size for size, _ in readable).most_common()
+    if len(counts) > 1:
+        first = dict(reversed(readable))
+        sizes = [f"{size[1]}×{size[0]} ×{count} e.g. {first[size]}" for size, count in counts[:MAX_SHOWN]]
+        more = f", and {len(counts) - MAX_SHOWN} more" if len(counts) > MAX_SHOWN else ""
+        raise DataError(f"size=None, but sizes differ: {', '.join(sizes)}{more}", fix="Pass size=.")
+    return counts[0][0]
+
+
+def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentation) -> None:
+    """Masks have the size of their image and only pixel values with a class; up to 200 are checked.
+
+    Raises:
+        DataError: naming the first mask that does not fit, or a training row without one.
+    """
+    missing = samples[samples["target"].isna() & (samples["split"] != "test")]
+    if len(missing):
+        raise DataError(f"{len(missing)} rows have no mask, first {rows_text(samples, missing.index)}")
+    labeled = samples[samples["target"].notna()]
+    some = labeled.iloc[:: max(1, math.ceil(len(labeled) / MAX_MASKS))]
+
+    def look(row: tuple[int, str, str]) -> None:
+        number, file, mask = row
+        preprocess.decode(file, mask, task=task, where=f" (row {number})")
+
+    with ThreadPoolExecutor(usable_cpus()) as threads:
+        list(threads.map(look, zip(some.index, some["input"], some["target"], strict=True)))
+
+
+def _real_paths(files: "pd.Series[str]") -> "pd.Series[Any]":
+    """The files with their links resolved; a folder is resolved once however many files it holds."""
+    import pandas as pd
+
+    folders: dict[str, str] = {}
+
+    def real(file: str) -> str:
+        if os.path.islink(file):
+            return os.path.realpath(file)
+        folder, name = os.path.split(file)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        return os.path.join(folders[folder], name)
+
+    return pd.Series([real(file) for file in files], index=files.index, dtype=object)

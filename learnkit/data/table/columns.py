@@ -1,0 +1,39 @@
+"""The columns of a table from outside: one by its name or place, and the groups that one names."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from learnkit.checks import is_int
+from learnkit.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["column_of", "group_numbers"]
+
+
+def column_of(samples: "pd.DataFrame", column: str | int) -> "pd.Series[Any]":
+    """A column by its name, or by its place.
+
+    Raises:
+        DataError: there is no such column, or more than one.
+    """
+    if column in samples.columns:
+        if (samples.columns == column).sum() > 1:
+            raise DataError(f"several columns are called {column!r}", fix="Rename them, or give the number of one.")
+        return samples[column]
+    if is_int(column) and -len(samples.columns) <= column < samples.shape[1]:
+        return samples.iloc[:, column]
+    raise DataError(f"no column {column!r}; columns are {', '.join(map(str, samples.columns))}")
+
+
+def group_numbers(samples: "pd.DataFrame", column: str) -> npt.NDArray[np.int64]:
+    """A number for each row's group, in the order in which groups first appear."""
+    import pandas as pd
+
+    values = column_of(samples, column)
+    if values.isna().any():
+        raise DataError(f"column {column!r}: no group in rows {values.index[values.isna()].tolist()[:5]}")
+    return np.asarray(pd.factorize(values)[0], dtype=np.int64)

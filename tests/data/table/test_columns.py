@@ -1,0 +1,40 @@
+"""Columns of a table from outside: by name, by position, and the groups that one names."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from learnkit.data.table.columns import column_of, group_numbers
+from learnkit.errors import DataError
+from tests.doubles import refused
+
+TABLE = pd.DataFrame({"name": ["a", "b", "c"], "kind": ["x", "y", "x"], 7: [1, 2, 3]})
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [("kind", list("xyx")), (1, list("xyx")), (-3, list("abc")), (np.int64(0), list("abc")), (7, [1, 2, 3])],
+)
+def test_a_column_is_known_by_its_name_or_its_position(column: Any, values: list[Any]) -> None:
+    assert column_of(TABLE, column).tolist() == values
+
+
+@pytest.mark.parametrize("column", ["kinds", 3, -4, True, 1.5])
+def test_other_columns_are_refused_with_those_there_are(column: Any) -> None:
+    with refused(f"no column {column!r}; columns are name, kind, 7", DataError):
+        column_of(TABLE, column)
+
+
+def test_a_name_of_several_columns_is_refused_and_their_positions_are_not() -> None:
+    twice = pd.concat([TABLE, pd.DataFrame({"kind": [4, 5, 6]})], axis=1)
+    with refused("several columns are called 'kind'", DataError):
+        column_of(twice, "kind")
+    assert column_of(twice, 3).tolist() == [4, 5, 6]
+
+
+def test_groups_are_numbered_as_they_appear() -> None:
+    assert group_numbers(TABLE, "kind").tolist() == [0, 1, 0]
+    with refused("column 'camera': no group in rows [1, 2]", DataError):
+        group_numbers(TABLE.assign(camera=["x", None, float("nan")]), "camera")

@@ -1,0 +1,89 @@
+"""Finding image files below a folder."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from learnkit import get_image_files
+from learnkit.data.table.files import existing_folder
+from learnkit.errors import MissingFileError, WrongTypeError
+
+
+def save_image(path: Path, color: str = "red") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), color).save(path)
+    return path
+
+
+def tree(root: Path, *names: str) -> Path:
+    for name in names:
+        save_image(root / name)
+    return root
+
+
+def names_in(root: Path) -> list[str]:
+    return [file.relative_to(root).as_posix() for file in get_image_files(root)]
+
+
+def test_images_below_a_folder_are_sorted_by_path(tmp_path: Path) -> None:
+    tree(tmp_path, "b/2.png", "b/10.JPG", "a.webp", "a/z/1.bmp", "a/b.jpeg")
+    assert names_in(tmp_path) == ["a.webp", "a/b.jpeg", "a/z/1.bmp", "b/10.JPG", "b/2.png"]
+
+
+def test_hidden_files_and_other_files_are_left_out(tmp_path: Path) -> None:
+    tree(tmp_path, "cat/a.png", ".ipynb_checkpoints/c.png", "cat/._a.png")
+    (tmp_path / "cat" / "notes.txt").write_text("x")
+    (tmp_path / "empty").mkdir()
+    assert names_in(tmp_path) == ["cat/a.png"]
+
+
+def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
+    tree(tmp_path / "elsewhere", "x.png")
+    data = tree(tmp_path / "data", "cat/a.png")
+    (data / "dog").symlink_to(tmp_path / "elsewhere")
+    (data / "cat" / "loop").symlink_to(data)
+    assert names_in(data) == ["cat/a.png", "dog/x.png"]
+
+
+def test_the_order_of_the_file_system_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree(tmp_path, *(f"{label}/{i}.png" for label in ("cat", "dog") for i in range(6)))
+    (tmp_path / "emu").symlink_to(tmp_path / "cat")  # the same folder by two names: it is found by the first
+    listed = names_in(tmp_path)
+    real = os.walk
+
+    def backwards(top: Any, **options: Any) -> Any:
+        for where, folders, files in real(top, **options):
+            folders.sort(reverse=True)
+            yield where, folders, sorted(files, reverse=True)
+
+    monkeypatch.setattr(os, "walk", backwards)
+    assert names_in(tmp_path) == listed
+    assert listed == [f"{label}/{i}.png" for label in ("cat", "dog") for i in range(6)]
+
+
+def test_a_missing_folder_names_the_nearest_there_is(tmp_path: Path) -> None:
+    tree(tmp_path, "pets/cat/a.png")
+    with pytest.raises(MissingFileError, match=r"no folder .*/pest/x; the nearest there is, .* holds pets") as caught:
+        existing_folder(tmp_path / "pest" / "x")
+    assert isinstance(caught.value, FileNotFoundError)
+    with pytest.raises(MissingFileError, match=r"no folder .*a\.png; the nearest there is, .*cat, holds a\.png"):
+        existing_folder(tmp_path / "pets" / "cat" / "a.png")
+    assert existing_folder(str(tmp_path)) == tmp_path
+
+
+def test_without_recursion_only_the_folder_itself_is_searched(tmp_path: Path) -> None:
+    tree(tmp_path, "b.png", "a.png", "cat/c.png")
+    assert get_image_files(tmp_path, recurse=False) == [tmp_path / "a.png", tmp_path / "b.png"]
+    assert get_image_files(str(tmp_path), False) == [tmp_path / "a.png", tmp_path / "b.png"]
+    assert get_image_files(str(tmp_path)) == [tmp_path / "a.png", tmp_path / "b.png", tmp_path / "cat" / "c.png"]
+
+
+def test_a_folder_without_images_has_none_and_a_missing_one_is_refused(tmp_path: Path) -> None:
+    assert get_image_files(tmp_path) == []
+    with pytest.raises(MissingFileError, match="no folder"):
+        get_image_files(tmp_path / "pets")
+    with pytest.raises(WrongTypeError):
+        get_image_files(3)  # type: ignore[arg-type]

@@ -1,0 +1,100 @@
+"""The keywords of the factories: what they are, which are refused, and that their two lists agree."""
+
+import inspect
+from dataclasses import fields
+from typing import Any, Unpack
+
+import numpy as np
+import pytest
+
+from learnkit.data.options import BasicOptions, FolderOptions, ImageOptions, ImageSettings, takes_options
+from learnkit.splits import RandomSplit, StratifiedSplit
+from tests.doubles import refused
+
+
+def test_the_typed_keywords_are_those_of_the_settings() -> None:
+    settings = ImageSettings.__annotations__
+    assert list(settings) == [field.name for field in fields(ImageSettings)]
+    for options, without in ((ImageOptions, set()), (FolderOptions, {"test"}), (BasicOptions, {"test", "classes"})):
+        assert options.__annotations__ == {name: kind for name, kind in settings.items() if name not in without}
+        assert not options.__required_keys__, "every keyword has a default"
+
+
+def test_every_setting_is_described() -> None:
+    described = [line.strip().split(":")[0] for line in (ImageSettings.__doc__ or "").split("\n") if ": " in line]
+    assert {field.name for field in fields(ImageSettings)} <= set(described)
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [
+        ("on_error", "ignore"),
+        ("cache", "ram"),
+        ("split", 0.2),
+        ("seed", 1.5),
+        ("seed", True),
+        ("bs", 0),
+        ("bs", True),
+        ("bs", 8.0),
+        ("reader", "pillow"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(what: str, value: Any) -> None:
+    with refused(what, got=value):
+        ImageSettings(**{what: value})
+
+
+def test_a_split_and_a_share_exclude_each_other() -> None:
+    split = StratifiedSplit()
+    with refused("split", got=split, expected="a function of the table, or None with valid_pct="):
+        ImageSettings(split=split, valid_pct=0.2)
+    assert ImageSettings(split=split).splitter is split
+    assert ImageSettings(valid_pct=0.3, seed=7).splitter == RandomSplit(0.3, 7)
+    assert ImageSettings().splitter is None
+
+
+@pytest.mark.parametrize("seed", [7, np.int64(7)])
+def test_a_seed_is_a_plain_integer(seed: Any) -> None:
+    assert type(ImageSettings(seed=seed).seed) is int
+
+
+@pytest.mark.parametrize(
+    ("size", "sides"),
+    [
+        (16, (16, 16)),
+        ((8, 12), (8, 12)),
+        ([8, 12], (8, 12)),
+        (1, (1, 1)),
+        (np.int64(4), (4, 4)),
+        (10_000, (10_000, 10_000)),
+        (None, None),
+    ],
+)
+def test_a_size_is_a_side_or_both(size: Any, sides: tuple[int, int] | None) -> None:
+    assert ImageSettings(size=size).sides == sides
+
+
+@pytest.mark.parametrize(
+    "size", [0, -3, "big", (16,), (16, 0), (0, 16), 2.5, True, (16, True), (2.0, 2), (1, 2, 3), ()]
+)
+def test_sizes_that_cannot_work_are_refused(size: Any) -> None:
+    with refused("size", got=size, expected="pixels, a side or (height, width)"):
+        ImageSettings(size=size).sides  # noqa: B018
+
+
+def test_a_size_of_more_pixels_than_are_read_is_refused() -> None:
+    with refused("size", got=(10_001, 10_000), expected="at most 100,000,000 pixels"):
+        ImageSettings(size=(10_001, 10_000)).sides  # noqa: B018
+
+
+def test_a_factory_shows_its_own_arguments_and_all_keywords() -> None:
+    @takes_options
+    def factory(path: str, seed: int = 3, **options: Unpack[ImageOptions]) -> None:
+        """Has a seed of its own."""
+
+    shown = inspect.signature(factory).parameters
+    assert [*shown][:2] == ["path", "seed"]
+    assert shown["seed"].default == 3
+    assert set(shown) == {"path"} | {field.name for field in fields(ImageSettings)}
+    assert shown["size"].kind is inspect.Parameter.KEYWORD_ONLY
+    assert (shown["size"].default, shown["bs"].default, shown["cache"].default) == (224, 64, None)
