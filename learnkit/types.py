@@ -1,11 +1,15 @@
-"""The words shared by every floor: which part of the data is meant, and the shapes of callables."""
+"""Shared type aliases and `DatasetType`."""
 
+import difflib
 import os
 from collections.abc import Callable
 from enum import IntEnum
-from typing import TypeAlias
+from numbers import Integral
+from typing import Any, Self, TypeAlias
 
 import torch
+
+from learnkit.errors import UsageError
 
 __all__ = ["Activation", "DatasetType", "LearningRate", "Loss", "PathLike"]
 
@@ -23,3 +27,30 @@ class DatasetType(IntEnum):
     Test = 3
     Single = 4
     Fix = 5  # the training items in order, with the validation transforms
+
+    @classmethod
+    def of(cls, value: Any, what: str = "ds_type") -> Self:
+        """The part of the data that a DatasetType, its number or its name ("train", "valid", "test") stands for.
+
+        Args:
+            value: what a caller passed.
+            what: the argument's name, for the error.
+
+        Raises:
+            UsageError: none of these, with the name nearest to it.
+
+        >>> DatasetType.of("valid")
+        <DatasetType.Valid: 2>
+        >>> DatasetType.of("vaild")
+        Traceback (most recent call last):
+        learnkit.errors.UsageError: ds_type: got 'vaild', expected 'train', 'valid' or 'test'. Did you mean 'valid'?
+        """
+        names = {one.name.lower(): one for one in cls}
+        if isinstance(value, str) and value.lower() in names:
+            return names[value.lower()]
+        if isinstance(value, Integral) and not isinstance(value, bool) and value in set(cls):
+            return cls(int(value))
+        near = difflib.get_close_matches(value.lower(), names, n=1, cutoff=0.4) if isinstance(value, str) else []
+        raise UsageError(
+            what, got=value, expected="'train', 'valid' or 'test'", fix=f"Did you mean {near[0]!r}?" if near else ""
+        )
