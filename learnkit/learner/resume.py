@@ -11,7 +11,7 @@ from learnkit.learner.fingerprint import differences, identity, surroundings
 from learnkit.persistence.checkpoints import CheckpointWriter, read_checkpoint, remove_checkpoints
 from learnkit.training.callback import CallbackList
 from learnkit.training.checkpointing import Checkpoints, Interval
-from learnkit.training.snapshot import StatefulLoader, place, restore
+from learnkit.training.snapshot import StatefulLoader, restore, seek
 from learnkit.training.state import TrainState, loader_length
 from learnkit.types import PathLike
 
@@ -117,8 +117,8 @@ def _begin_again(learn: "Trainer", state: TrainState, saved: dict[str, Any]) -> 
         at |= {"batch": 0, "epochs_begun": at["epochs_begun"] - 1}
     of_learner = saved["learner"]
     learn.seed, learn.epoch, learn.n_fits = of_learner["seed"], of_learner["epoch"], of_learner["fit"]
-    state.first_epoch = learn.epoch - state.start_epoch
-    place(state, saved)
+    state.epoch_offset = learn.epoch - state.start_epoch
+    seek(state, saved)
 
 
 def _can_go_on(loader: Any) -> bool:

@@ -28,7 +28,7 @@ from learnkit.optim.optimizers import OptimizerFactory, Settings, make_optimizer
 from learnkit.seeds import Stream, derive, seed_from_global_rng
 from learnkit.training import loop
 from learnkit.training.callback import Callback, CallbackList
-from learnkit.training.dry_run import rehearsal
+from learnkit.training.dry_run import dry_run
 from learnkit.training.state import TrainState
 from learnkit.types import Activation, LearningRate, Loss, PathLike
 
@@ -151,7 +151,7 @@ class Trainer:
         check_start(start_epoch, epochs)
         check_trainable(self.model)
         state = self._state(self._ready_optimizer(), epochs, lr, wd)
-        state.start_epoch, state.first_epoch = start_epoch, self.epoch - start_epoch
+        state.start_epoch, state.epoch_offset = start_epoch, self.epoch - start_epoch
         running = CallbackList([*self._own_callbacks(chosen), *chosen])
         given = {"epochs": epochs, "lr": state.rates, "wd": self.wd if wd is None else wd, "start_epoch": start_epoch}
         checkpoints = prepare(self, state, running, given, checkpoint_every, resume)
@@ -174,7 +174,7 @@ class Trainer:
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
         running = CallbackList([finder, *(callback for callback in self.callbacks if callback.in_lr_find)])
         check_trainable(self.model)
-        with rehearsal(self.model, self.dls.train_dl):
+        with dry_run(self.model, self.dls.train_dl):
             state = self._state(self._new_optimizer(), 1, end_lr, None)
             state.valid_dl, state.seed = None, derive(self.seed, Stream.LR_FIND)
             state.n_epochs = -(-finder.num_it // state.n_batches) if state.n_batches else finder.num_it
@@ -289,7 +289,7 @@ class Trainer:
             n_epochs=epochs,
             rates=rates,
             seed=self.seed,
-            first_epoch=self.epoch,
+            epoch_offset=self.epoch,
             folder=self.path / self.model_dir,
         )
 

@@ -223,7 +223,7 @@ def test_row36_a_callback_that_fails(hook: str, learner: Make) -> None:
 def test_row37_two_callbacks_of_one_name(learner: Make, refused: Refusal) -> None:
     class Mine(Callback): ...
 
-    with refused(ValueError, "two are called 'Mine'", "['Mine', 'Mine']"):
+    with refused(ValueError, "two have the label 'Mine'", "['Mine', 'Mine']"):
         learner(callbacks=[Mine(), Mine()])
     with refused(ValueError, "SaveModel('a')"):
         learner(callbacks=[SaveModel(name="a"), SaveModel(name="a")])

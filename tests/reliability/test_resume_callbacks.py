@@ -26,7 +26,7 @@ def test_what_a_callback_does_not_keep_is_told_once(make: Make) -> None:
         def after_batch(self, state: Any) -> None:
             self.n += 1
 
-    with pytest.warns(LearnkitWarning, match=r"Counts has no state_dict, so what it keeps \(n\)") as told:
+    with pytest.warns(LearnkitWarning, match=r"Counts has no state_dict, so its attributes \(n\)") as told:
         make().fit(2, 1e-2, callbacks=Counts(), checkpoint_every=1)
     assert len(told) == 1
 
@@ -36,7 +36,7 @@ def test_what_cannot_be_kept_is_refused_by_name(make: Make) -> None:
         def state_dict(self) -> dict[str, Any]:
             return {"things": [object()]}
 
-    with pytest.raises(UsageError, match=r"callbacks.Odd.things\[0\] cannot be kept in a checkpoint: got 'object'"):
+    with pytest.raises(UsageError, match=r"callbacks.Odd.things\[0\] cannot be saved in a checkpoint: got 'object'"):
         make().fit(1, 1e-2, callbacks=Odd(), checkpoint_every=1)
 
 

@@ -177,7 +177,7 @@ def test_ctrl_c_in_the_model_runs_after_fit() -> None:
 
 
 def test_two_callbacks_of_one_label_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"two are called 'Probe'.*\['Probe', 'Probe'\]"):
+    with pytest.raises(UsageError, match=r"two have the label 'Probe'.*\['Probe', 'Probe'\]"):
         CallbackList([Probe(), Probe()])
 
 

@@ -14,8 +14,9 @@ from learnkit.device import Compute
 from learnkit.errors import DataError, LearnkitError, NonFiniteLossError, UsageError
 from learnkit.metrics.metric import make_metrics
 from learnkit.training import nan_guard
+from learnkit.training.batches import split_batch
 from learnkit.training.callback import Callback, CallbackList
-from learnkit.training.loop import fit, split_batch, validate
+from learnkit.training.loop import fit, validate
 from learnkit.training.state import TrainState
 
 
@@ -83,7 +84,7 @@ def test_dropout_is_a_function_of_seed_epoch_and_batch() -> None:
     assert losses(Draws(), seed=1) == plain
     assert losses(valid_dl=batches(5), seed=1) == plain
     assert losses(seed=2) != plain
-    assert losses(seed=1, first_epoch=1)[0] != plain[0]
+    assert losses(seed=1, epoch_offset=1)[0] != plain[0]
 
 
 def test_a_loader_that_draws_its_order_globally_is_seeded_too() -> None:
@@ -107,7 +108,7 @@ def test_a_loader_that_draws_its_order_globally_is_seeded_too() -> None:
     assert first != order(4)
 
 
-def test_the_callers_generator_is_put_back() -> None:
+def test_the_callers_generator_is_restore() -> None:
     running = state(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)))
     before = torch.get_rng_state()
     fit(running, CallbackList())
@@ -136,7 +137,7 @@ def test_inputs_that_are_a_dict_are_counted_by_their_first_entry() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_validation_loss_that_is_no_number_is_told_of(value: float) -> None:
+def test_a_non_finite_validation_loss_warns(value: float) -> None:
     running = state(valid_dl=batches(4, 2), loss_func=lambda preds, targets: torch.tensor(value))
     with pytest.warns(LearnkitWarning, match=f"the validation loss of epoch 0 is {value}: look for inputs"):
         validate(running, CallbackList())
@@ -192,9 +193,9 @@ def test_a_loader_without_a_length_trains_but_cannot_tell_its_progress() -> None
 NORMED = [nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)]
 
 
-def test_a_lone_last_item_is_left_out_before_batch_norm_and_that_is_said_once() -> None:
+def test_a_last_batch_of_one_item_is_dropped_before_batch_norm_with_one_warning() -> None:
     keep = Keep()
-    with pytest.warns(LearnkitWarning, match="last batch of one item is left out") as caught:
+    with pytest.warns(LearnkitWarning, match="last batch holds one item and is dropped") as caught:
         fit(state(nn.Sequential(*NORMED), train_dl=batches(4, 4, 1), n_epochs=3), CallbackList([keep]))
     assert len(caught) == 1
     assert len(keep.losses) == 6
@@ -229,7 +230,7 @@ def test_samplers_that_ask_for_the_epoch_are_told_it() -> None:
 
     data = torch.utils.data.TensorDataset(*batches(8)[0])
     loader = torch.utils.data.DataLoader(data, 4, sampler=Sampler(data))
-    fit(state(train_dl=loader, n_epochs=2, first_epoch=5), CallbackList())
+    fit(state(train_dl=loader, n_epochs=2, epoch_offset=5), CallbackList())
     assert Sampler.epochs == [5, 6]
 
 
@@ -255,7 +256,7 @@ def test_a_nan_loss_names_its_batch_and_puts_the_weights_back() -> None:
 def test_on_a_device_that_is_not_read_freely_it_is_found_later_and_named_right(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Compute, "sync_is_free", property(lambda self: False))
     for every, batch in ((2, 1), (50, 2)):
-        monkeypatch.setattr(nan_guard, "READ_EVERY", every)
+        monkeypatch.setattr(nan_guard, "FLUSH_EVERY", every)
         model = nn.Linear(2, 2)
         start = model.weight.clone()
         with pytest.raises(NonFiniteLossError, match=f"at epoch 0 batch {batch} "):

@@ -50,7 +50,7 @@ def test_arrays_become_tensors() -> None:
 @pytest.mark.parametrize(
     ("value", "match"),
     [
-        ({"a": [nn.Linear(1, 1)]}, r"a\[0\] cannot be kept in a checkpoint: got 'Linear'"),
+        ({"a": [nn.Linear(1, 1)]}, r"a\[0\] cannot be saved in a checkpoint: got 'Linear'"),
         ({"a": b"bytes"}, "got 'bytes'"),
         ({"a": np.array(["text"])}, "got 'ndarray'"),
         ({"a": {(1, 2): 3}}, r"a: a key: got \(1, 2\)"),
