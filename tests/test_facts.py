@@ -72,7 +72,7 @@ def test_two_halves_of_a_cycle_are_the_whole(blobs: tuple[Tensor, ...]) -> None:
     whole.fit_one_cycle(4, 1e-2)
     with pytest.raises(KeyboardInterrupt):
         halves.fit_one_cycle(4, 1e-2, callbacks=HalfTime())
-    halves.epoch = 2  # the third had begun
+    halves.counter.epoch = 2  # the third had begun
     halves.fit_one_cycle(4, 1e-2, start_epoch=2)
     for ours, theirs in zip(whole.model.parameters(), halves.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)

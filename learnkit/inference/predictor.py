@@ -5,20 +5,33 @@ import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from learnkit.checks import check_int
 from learnkit.data.tasks import Task
+from learnkit.device import Compute
 from learnkit.errors import UsageError
-from learnkit.inference.predictions import activated
+from learnkit.inference.predictions import activated, raw_outputs
 from learnkit.types import Activation
 
-__all__ = ["Predictor", "read_answers", "scaled"]
+__all__ = ["Prediction", "Predictor", "predict_batch", "read_answers", "scaled"]
 
-Answer = tuple[Any, Tensor, Tensor]  # label, index, activated outputs
+
+class Prediction(NamedTuple):
+    """The prediction for one item.
+
+    Attributes:
+        label: as the task decodes it: a class, a list of classes, a number or numbers, a mask.
+        index: the label as a tensor: the class number, what is above the threshold, the mask.
+        probs: the activated outputs: one probability per class for a classification.
+    """
+
+    label: Any
+    index: Tensor  # type: ignore[assignment]  # tuple.index, which nobody calls here
+    probs: Tensor
 
 
 def scaled(activation: Activation, temperature: float) -> Activation:
@@ -30,9 +43,16 @@ def _at(temperature: float, activation: Activation, raw: Tensor) -> Tensor:
     return activation(raw / temperature)
 
 
-def read_answers(activated: Tensor, task: Task) -> list[Answer]:
+def predict_batch(
+    model: nn.Module, x: Tensor, compute: Compute, activation: Activation, task: Task
+) -> list[Prediction]:
+    """The predictions for a batch (N, ...), on the CPU; modes and gradients are the caller's."""
+    return read_answers(activated(activation, raw_outputs(model, (x,), compute)).cpu(), task)
+
+
+def read_answers(activated: Tensor, task: Task) -> list[Prediction]:
     """(label, index, activated outputs) of each row (N, ...), as `task` reads it."""
-    return [(*task.decode(row), row) for row in activated.unbind()]
+    return [Prediction(*task.decode(row), row) for row in activated.unbind()]
 
 
 class Predictor:
@@ -59,7 +79,7 @@ class Predictor:
         self.task = task
         self.bs = bs
 
-    def predict(self, item: Any) -> Answer:
+    def predict(self, item: Any) -> Prediction:
         """(label, index, activated outputs) of one item: whatever `prepare` takes.
 
         Raises:
@@ -67,7 +87,7 @@ class Predictor:
         """
         return self._answers(self.prepare(item))[0]
 
-    def predict_batch(self, items: Iterable[Any]) -> list[Answer]:
+    def predict_batch(self, items: Iterable[Any]) -> list[Prediction]:
         """The same for several items, `bs` of them in one forward pass.
 
         Raises:
@@ -76,7 +96,7 @@ class Predictor:
         """
         if isinstance(items, str | bytes | os.PathLike) or not isinstance(items, Iterable):
             raise UsageError("items", got=type(items).__name__, expected="several, such as a list", fix="Use predict.")
-        answers: list[Answer] = []
+        answers: list[Prediction] = []
         remaining = iter(items)
         while prepared := [self.prepare(item) for item in islice(remaining, self.bs)]:
             shapes = {tuple(x.shape[1:]) for x in prepared}
@@ -85,6 +105,6 @@ class Predictor:
             answers += self._answers(torch.cat(prepared))
         return answers
 
-    def _answers(self, x: Tensor) -> list[Answer]:
+    def _answers(self, x: Tensor) -> list[Prediction]:
         with torch.no_grad():  # inference mode would ask for a copy, so that the answers may be written to
             return read_answers(activated(self.activate, self.model(x)).cpu(), self.task)

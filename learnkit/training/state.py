@@ -13,7 +13,9 @@ from learnkit.errors import UsageError
 from learnkit.metrics.metric import Metric
 from learnkit.types import Loss
 
-__all__ = ["TrainState"]
+__all__ = ["NO_OPTIMIZER", "TrainState"]
+
+NO_OPTIMIZER: Any = None  # of a state that only validates, without hooks
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,7 +50,7 @@ class TrainState:
 
     # What is trained, and on what: fixed for one fit.
     model: nn.Module
-    optimizer: Optimizer
+    optimizer: Optimizer = NO_OPTIMIZER
     loss_func: Loss
     train_dl: Iterable[Any]
     valid_dl: Iterable[Any] | None = None

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from learnkit import DataBunch, DatasetType, Learner
 from learnkit.errors import DataError, UsageError
+from tests.doubles import refused
 
 
 def raw_of(learn: Learner, x: Tensor) -> Tensor:
@@ -104,12 +105,33 @@ def test_another_shuffled_loader_has_as_many_rows_as_it_gives(learn: Learner, bl
     assert len(preds) == len(targets) == 60  # 64 items in batches of 10, the short one left out
 
 
-@pytest.mark.parametrize("source", ["valid", None, 7, True, 3.5, TensorDataset(torch.zeros(4, 2))])
-def test_what_is_no_part_of_the_data_and_no_loader_is_told(learn: Learner, source: Any) -> None:
-    asked = [learn.get_preds, learn.predict_iter, learn.pred_batch, learn.tta, learn.show_results]
-    for ask in asked if source is None else [*asked, learn.validate]:
-        with pytest.raises(UsageError, match=r"ds_type: got .*DatasetType\.Train"):
+@pytest.mark.parametrize("source", ["vaild", None, 7, True, 3.5, TensorDataset(torch.zeros(4, 2))])
+def test_neither_a_part_of_the_data_nor_a_loader_is_refused(learn: Learner, source: Any) -> None:
+    asked = [learn.get_preds, learn.predict_iter, learn.pred_batch, learn.tta, learn.show_results, learn.mc_dropout]
+    asked += [learn.interpret, learn.calibrate, learn.fit_thresholds]
+    for ask in asked:
+        with refused("ds_type", got=source):
             ask(source)  # type: ignore[operator]
+    with refused("ds_type", got=source):
+        learn.report("page.html", source)
+    if source is not None:
+        with refused("dl", got=source):
+            learn.validate(source)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("train", DatasetType.Train), ("valid", DatasetType.Valid), ("test", DatasetType.Test)]
+)
+def test_a_part_of_the_data_may_be_named(learn: Learner, name: Any, part: DatasetType) -> None:
+    expected = learn.get_preds(part)[0]
+    assert torch.equal(learn.get_preds(name)[0], expected)
+    assert torch.equal(learn.pred_batch(name), expected[:10])
+    assert torch.equal(torch.cat([preds for preds, _ in learn.predict_iter(name)]), expected)
+    assert torch.equal(learn.mc_dropout(name, n=2).mean, learn.mc_dropout(part, n=2).mean)
+    if name != "test":  # which has no labels
+        assert learn.validate(name) == learn.validate(part)
+        assert torch.equal(learn.interpret(name).probs, expected)
+        assert learn.calibrate(name) == learn.calibrate(part)
 
 
 @pytest.mark.parametrize(

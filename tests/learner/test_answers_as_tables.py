@@ -104,7 +104,7 @@ def test_pictures_are_named_by_their_paths(class_folder: Path, tmp_path: Path) -
     assert drawn["input"].tolist() == rows["input"].tolist()
     assert drawn["target"].tolist() == rows["target"].tolist()
     other = ImageDataBunch.from_folder(class_folder, size=8, bs=5, num_workers=0)
-    with pytest.raises(UsageError, match="does not name them"):
+    with pytest.raises(UsageError, match="cannot name its images"):
         learn.write_preds(tmp_path / "s.csv", other.train_dl)
 
 
@@ -207,7 +207,7 @@ def test_what_is_no_table_is_told_before_anything_is_computed(scenes: Path, tmp_
     with pytest.raises(UsageError, match=r"outputs: got \(2, 2\)"):
         odd.write_preds(tmp_path / "p.csv")
     learn.dls.task = None
-    with pytest.raises(UsageError, match="what an output means"):
+    with pytest.raises(UsageError, match="write_preds: .* task="):
         learn.write_preds(tmp_path / "p.csv")
     masks = ImageDataBunch.from_folder_masks(
         scenes, "images", lambda image: str(image).replace("images", "masks"), ["ground", "box"], size=8, bs=2,

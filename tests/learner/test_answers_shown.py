@@ -13,6 +13,7 @@ from learnkit import DataBunch, DatasetType, ImageDataBunch, Learner
 from learnkit.data.image.draw import RIGHT, WRONG
 from learnkit.errors import DataError, UsageError
 from learnkit.plots.masks import class_colours, overlaid
+from tests.doubles import refused
 
 
 class Answering(nn.Module):
@@ -132,7 +133,7 @@ def test_what_cannot_be_shown_is_told(tmp_path: Path, blobs: tuple[Tensor, ...])
     learn = Learner(DataBunch.from_tensors(*blobs), nn.Linear(2, 2), seed=0)
     with pytest.raises(UsageError, match="no images"):
         learn.show_results()
-    with pytest.raises(UsageError, match="no loader"):
+    with refused("ds_type", got=learn.dls.valid_dl):
         learn.show_results(learn.dls.valid_dl)
     for rows in (0, True, 1.5):
         with pytest.raises(UsageError, match="rows"):

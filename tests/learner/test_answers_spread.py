@@ -13,6 +13,7 @@ from learnkit.data.augment.geometry import Flip
 from learnkit.data.image.crops import RandomResizedCrop
 from learnkit.data.tasks import MultiLabel, Regression
 from learnkit.errors import DataError, UsageError
+from tests.doubles import refused
 
 
 class Corner(nn.Module):
@@ -118,7 +119,7 @@ def test_what_tta_cannot_do_is_told(class_folder: Path, blobs: tuple[Tensor, ...
     for wrong in ({"n": 0}, {"n": True}, {"beta": 1.5}, {"beta": -0.1}, {"beta": float("nan")}, {"beta": None}):
         with pytest.raises(UsageError, match=next(iter(wrong))):
             learn.tta(**wrong)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="no loader"):
+    with refused("ds_type", got=learn.dls.valid_dl):
         learn.tta(learn.dls.valid_dl)
 
 

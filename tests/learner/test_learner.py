@@ -189,7 +189,7 @@ def test_weights_and_optimizer_come_back(learn: Learner, blobs: tuple[Tensor, ..
     assert path == learn.path / "models" / "stage-1.pth"
     assert set(torch.load(path, weights_only=True)) == {"model", "opt"}
     other = Learner(learn.dls, network(), seed=0).load("stage-1")
-    other.epoch = learn.epoch
+    other.counter.epoch = learn.epoch
     learn.fit(1, 1e-2)
     other.fit(1, 1e-2)
     for ours, theirs in zip(learn.model.state_dict().values(), other.model.state_dict().values(), strict=True):
@@ -207,7 +207,7 @@ def test_without_the_optimizer_the_file_is_a_bare_state_dict(learn: Learner) -> 
 def test_an_optimizer_that_does_not_fit_is_told(learn: Learner) -> None:
     learn.save("adamw")
     learn.split([learn.model[0], learn.model[1:]])  # type: ignore[index]
-    with pytest.warns(LearnkitWarning, match="starts anew"):
+    with pytest.warns(LearnkitWarning, match="the optimizer is reset"):
         learn.load("adamw")
 
 

@@ -190,6 +190,6 @@ def test_what_goes_wrong_is_said_in_words_there_too(blobs: tuple[Tensor, ...]) -
 
 def test_nothing_but_training_needs_trained_parameters(blobs: tuple[Tensor, ...]) -> None:
     learn = Learner(DataBunch.from_tensors(*blobs, device="cpu"), nn.Linear(2, 2).requires_grad_(False))
-    with pytest.raises(UsageError, match="no parameter of the model is trained"):
+    with pytest.raises(UsageError, match="the model has no trainable parameters"):
         learn.lr_find()
     assert len(learn.validate()) == 1

@@ -110,7 +110,7 @@ def test_weight_decay_that_cannot_work_is_refused(wd: Any, learn: Learner) -> No
 
 
 def test_another_number_of_outputs_than_classes_is_refused_at_once(dls: DataBunch) -> None:
-    with pytest.raises(ValueError, match=r"gives 3 outputs an item, the data has 2 classes \(0, 1\)"):
+    with pytest.raises(ValueError, match=r"returns 3 outputs per item, the data has 2 classes \(0, 1\)"):
         Learner(dls, network(3))
 
 
@@ -324,6 +324,6 @@ def test_outputs_are_compared_with_classes_for_loaders_and_datasets_too(blobs: t
         DataBunch.from_datasets(data, data, bs=8, classes=["a", "b"]),
         DataBunch.from_loaders([(blobs[0], blobs[1])], None, classes=["a", "b"]),
     ):
-        with pytest.raises(UsageError, match="gives 3 outputs an item, the data has 2 classes"):
+        with pytest.raises(UsageError, match="returns 3 outputs per item, the data has 2 classes"):
             Learner(dls, network(3))
         Learner(dls, network(2)).fit(1)

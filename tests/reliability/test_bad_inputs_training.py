@@ -232,7 +232,7 @@ def test_row37_two_callbacks_of_one_name(learner: Make, refused: Refusal) -> Non
 
 def test_row37_two_callbacks_that_set_the_rate(learner: Make, refused: Refusal) -> None:
     learn = learner(callbacks=OneCycle())
-    with refused(ValueError, "OneCycle", "Leave one"):
+    with refused(ValueError, "OneCycle", "Remove one"):
         learn.fit_one_cycle(1)
     assert len(learn.history) == 0
 

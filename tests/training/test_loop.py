@@ -139,7 +139,10 @@ def test_inputs_that_are_a_dict_are_counted_by_their_first_entry() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_non_finite_validation_loss_warns(value: float) -> None:
     running = state(valid_dl=batches(4, 2), loss_func=lambda preds, targets: torch.tensor(value))
-    with pytest.warns(LearnkitWarning, match=f"the validation loss of epoch 0 is {value}: look for inputs"):
+    with pytest.warns(
+        LearnkitWarning,
+        match=f"the validation loss of epoch 0 is {value}: check for nan",
+    ):
         validate(running, CallbackList())
     assert str(running.valid["valid_loss"]) == str(value)
 
