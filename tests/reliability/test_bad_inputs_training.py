@@ -75,7 +75,7 @@ def test_row12_batches_of_one_before_batch_norm(learner: Make, refused: Refusal)
 def test_row20_another_number_of_outputs(refused: Refusal) -> None:
     x, y = torch.zeros(9, 2), torch.arange(9) % 3
     dls = DataBunch.from_tensors(x, y, x, y, bs=3, classes=["ant", "bee", "cat"])
-    with refused(ValueError, "the model gives 2 outputs an item, the data has 3 classes (ant, bee, cat)"):
+    with refused(ValueError, "the model returns 2 outputs per item, the data has 3 classes (ant, bee, cat)"):
         Learner(dls, nn.Linear(2, 2))
 
 

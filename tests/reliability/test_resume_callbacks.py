@@ -85,7 +85,7 @@ def test_a_stream_without_a_state_starts_its_epoch_again(make: Make, crash_at: C
     with pytest.raises(ZeroDivisionError):
         learner().fit(2, 1e-2, callbacks=crash_at(5), checkpoint_every=1)
     learn = learner()
-    with pytest.warns(LearnkitWarning, match="cannot tell where it was after 1 batches, so epoch 1 starts again"):
+    with pytest.warns(LearnkitWarning, match="cannot return to where it was after 1 batches, so epoch 1 starts again"):
         learn.fit(2, 1e-2, resume="auto")
     assert len(learn.history) == 2
 
@@ -131,7 +131,7 @@ def test_a_loader_that_keeps_its_place_is_put_there(
     assert everything(again) == everything(whole)
 
 
-def test_a_lone_last_item_is_left_out_before_batch_norm_after_a_resume_too(
+def test_a_last_batch_of_one_item_is_dropped_before_batch_norm_after_a_resume_too(
     make: Make, blobs: Any, crash_at: CrashAt, everything: Everything
 ) -> None:
     def learner(name: str) -> Learner:
@@ -141,9 +141,9 @@ def test_a_lone_last_item_is_left_out_before_batch_norm_after_a_resume_too(
         return Learner(dls, nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)), seed=0, path=name)
 
     whole, again = learner("whole"), learner("run")
-    with pytest.warns(LearnkitWarning, match="left out"):
+    with pytest.warns(LearnkitWarning, match="is dropped"):
         whole.fit(2, 1e-2)
-    with pytest.raises(ZeroDivisionError), pytest.warns(LearnkitWarning, match="left out"):
+    with pytest.raises(ZeroDivisionError), pytest.warns(LearnkitWarning, match="is dropped"):
         learner("run").fit(2, 1e-2, callbacks=crash_at(1, "after_epoch"), checkpoint_every=1)
     again.fit(2, 1e-2, resume="auto")  # at the end of the second epoch's batches
     assert everything(again) == everything(whole)
