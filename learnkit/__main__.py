@@ -1,4 +1,4 @@
-"""`python -m learnkit ...` does what `learnkit ...` does."""
+"""`python -m learnkit ...` is the same as `learnkit ...`."""
 
 import sys
 

@@ -1,6 +1,6 @@
-"""What some fits need: schedules, stopping, saving, precision, mixing, averaging, records and reports."""
+"""Optional parts of a fit: schedules, stopping, saving, precision, mixing, averaging, records and reports."""
 
-from learnkit.callbacks.accumulation import GradientAccumulation, MicroBatches
+from learnkit.callbacks.accumulation import GradientAccumulation
 from learnkit.callbacks.averaging import EMA, SWA
 from learnkit.callbacks.control import StopAfterNBatches, TerminateOnNaN
 from learnkit.callbacks.csv_logger import CSVLogger
@@ -10,6 +10,7 @@ from learnkit.callbacks.general_scheduler import GeneralScheduler, TrainingPhase
 from learnkit.callbacks.hooks import ActivationStats, Hooks
 from learnkit.callbacks.lr_finder import LRFinder
 from learnkit.callbacks.memory import PeakMemory
+from learnkit.callbacks.micro_batches import MicroBatches
 from learnkit.callbacks.mixing import CutMix, MixUp
 from learnkit.callbacks.one_cycle import OneCycle
 from learnkit.callbacks.plateau import ReduceLROnPlateau

@@ -1,4 +1,4 @@
-"""Ending a fit early: at a loss that is no number, or after a few batches."""
+"""Ending a fit early: at a non-finite loss, or after a few batches."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -15,10 +15,10 @@ __all__ = ["StopAfterNBatches", "TerminateOnNaN"]
 class TerminateOnNaN(Callback):
     """End the fit, without an error, when a training loss is nan or infinite.
 
-    Without it such a loss is a NonFiniteLossError. Either way the weights are put back to those at the start of the
-    epoch. The bad batch is recorded; its epoch is neither validated nor recorded. `state.stop_reason` says what was
-    seen. On the CPU the fit ends at that very batch; on an accelerator the losses are looked at fifty at a time, so
-    that nothing waits for the device.
+    Without it such a loss raises NonFiniteLossError. Either way the weights of the start of the epoch are restored. The
+    bad batch is recorded; its epoch is neither validated nor recorded. `state.stop_reason` describes the loss. On the
+    CPU the fit ends at that batch; on an accelerator losses are checked fifty at a time, to avoid waiting for the
+    device.
     """
 
     def before_fit(self, state: TrainState) -> None:
@@ -26,21 +26,19 @@ class TerminateOnNaN(Callback):
 
 
 class StopAfterNBatches(Callback):
-    """End the fit after `n_batches` training batches, to see that everything runs.
+    """End the fit after `n_batches` training batches, to check that everything runs.
 
-    The epoch this happens in is validated, recorded and shown like any other; later ones do not run. Batches are
-    counted over the whole fit.
+    The last epoch is validated, recorded and shown like any other. Batches are counted over the whole fit.
 
     Args:
-        n_batches: how many batches are trained on.
-        short_valid: whether validations, too, see no more than this many batches.
+        n_batches: number of training batches.
+        short_valid: whether validations are limited to this many batches too.
     """
 
     order: ClassVar[int] = Order.DECIDE
 
     def __init__(self, n_batches: int = 2, short_valid: bool = True) -> None:
-        check_int("n_batches", n_batches, 1, expected="a whole number of batches, 1 or more")
-        self.n_batches = n_batches
+        self.n_batches = check_int("n_batches", n_batches, 1)
         self.short_valid = short_valid
         self.seen = 0
 

@@ -1,4 +1,4 @@
-"""The record of a fit as a CSV file, a line an epoch."""
+"""The record of a fit as a CSV file, one line per epoch."""
 
 import csv
 import io
@@ -18,20 +18,20 @@ __all__ = ["CSVLogger"]
 
 
 class CSVLogger(Callback):
-    """Write one line an epoch: epoch, train_loss, valid_loss, one column a metric, time in seconds.
+    """Write one line per epoch: epoch, train_loss, valid_loss, one column per metric, time in seconds.
 
-    Each line is on the disk when its epoch ends, so that an interrupted fit leaves a whole file. Numbers are written
-    with all their digits. The name of a metric that a spreadsheet would take for a formula is written after a "'".
+    Each line is on disk when its epoch ends, so an interrupted fit leaves a complete file. Numbers are written with all
+    digits. Names of metrics that a spreadsheet would run as formulas get a "'" in front.
 
     Args:
-        filename: where to; a relative path starts at the learner's model folder and stays in it. Folders are made.
-        append: whether to go on with a file that is there; if not, every fit begins it anew.
+        filename: the file; relative paths start at the learner's model folder and must stay in it. Folders are created.
+        append: whether to continue an existing file; if not, every fit overwrites it.
 
     Raises:
-        UsageError: a relative path that leads out of the model folder, or no name of a file.
-        DataError: in a fit with `append`: the file has other columns than this fit.
-        CorruptFileError: in a fit with `append`: the file's last line is cut short.
-        WriteError: in a fit: the disk does not take it.
+        UsageError: a relative path that leads out of the model folder, or not the name of a file.
+        DataError: in a fit with `append`: the columns of the file are not those of this fit.
+        CorruptFileError: in a fit with `append`: the last line of the file is truncated.
+        WriteError: in a fit: the file could not be written.
     """
 
     order = Order.REPORT
@@ -40,7 +40,7 @@ class CSVLogger(Callback):
         self.filename = Path(_checked(filename))
         self.append = append
         self.path = self.filename
-        self._begin = 0  # where the lines of this fit begin, in bytes
+        self._begin = 0  # offset of the lines of this fit, in bytes
         self._lines = ""
         self._in_fit = False
 
@@ -53,7 +53,7 @@ class CSVLogger(Callback):
         make_folder(self.path.parent)
         self._begin, self._lines, self._in_fit = 0, "", True
         if state.resumed and self.path.exists():
-            return  # `load_state_dict` knows which lines are of this fit
+            return  # `load_state_dict` knows which lines belong to this fit
         header = [spreadsheet_safe(name) for name in _columns(state)]
         if self.append and self.path.exists() and self.path.stat().st_size:
             self._check(header)
@@ -67,11 +67,11 @@ class CSVLogger(Callback):
         found = next(csv.reader(text.splitlines(keepends=True)), [])
         if found != header:
             raise DataError(
-                f"{self.path} has other columns", got=found, expected=str(header),
-                fix="Choose another filename, or append=False to begin it anew.",
+                f"columns of {self.path}", got=found, expected=str(header),
+                fix="Choose another filename, or append=False to overwrite it.",
             )  # fmt: skip
         if not text.endswith("\n"):
-            raise CorruptFileError(f"{self.path}: the last line is cut short", fix="Complete or remove that line.")
+            raise CorruptFileError(f"{self.path}: the last line is truncated", fix="Complete or remove that line.")
 
     def after_epoch(self, state: TrainState) -> None:
         self._write("a", [state.row[name] for name in _columns(state)])
@@ -90,11 +90,11 @@ class CSVLogger(Callback):
             raise write_error(self.path, 0, error) from error
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the lines of this fit begin in the file, and the lines; nothing outside a fit."""
+        """The offset of the lines of this fit in the file, and the lines; empty outside a fit."""
         return {"begin": self._begin, "lines": self._lines} if self._in_fit else {}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Let the file hold what was in it before this fit, and these lines of it."""
+        """Rewrite the file: what was in it before this fit, then these lines."""
         self._begin, self._lines = saved["begin"], saved["lines"]
         before = self.path.read_bytes()[: self._begin] if self.path.exists() else b""
         write_atomically(self.path, lambda file: file.write(before + self._lines.encode()))

@@ -3,7 +3,8 @@
 from typing import Any
 
 from learnkit.callbacks.monitor import Monitor
-from learnkit.errors import StopFit, UsageError
+from learnkit.checks import check_int
+from learnkit.errors import StopFit
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
 
@@ -14,18 +15,16 @@ class EarlyStopping(Callback):
     """Stop after `patience` epochs in a row without improvement.
 
     Args:
-        monitor: "train_loss", "valid_loss" or the name of a metric; which way is better comes from the metric.
-        min_delta: how much better counts as better.
-        patience: how many epochs without improvement end the fit; 1 stops at the first.
+        monitor: "train_loss", "valid_loss" or the name of a metric; the metric defines which direction is better.
+        min_delta: the minimum change that counts as an improvement.
+        patience: number of epochs without improvement after which the fit ends; 1 stops at the first.
     """
 
     order = Order.DECIDE
 
     def __init__(self, monitor: str = "valid_loss", min_delta: float = 0.0, patience: int = 1) -> None:
-        if patience < 1:
-            raise UsageError("patience", got=patience, expected="1 or more epochs")
         self.monitor = Monitor(monitor, min_delta)
-        self.patience = patience
+        self.patience = check_int("patience", patience, 1)
         self.waited = 0
 
     def before_fit(self, state: TrainState) -> None:

@@ -1,4 +1,4 @@
-"""Batch norm that keeps its statistics where it is frozen."""
+"""Frozen batch norm layers that keep their statistics."""
 
 from torch import nn
 
@@ -11,7 +11,7 @@ __all__ = ["BnFreeze", "freeze_statistics"]
 def freeze_statistics(model: nn.Module) -> list[nn.Module]:
     """Put every batch norm layer whose weight is frozen in eval mode, and return those layers.
 
-    Their running statistics stay as they are, and they normalise by them. Layers without a weight are left alone.
+    They normalize by their running statistics and no longer update them. Layers without a weight are left alone.
 
     >>> frozen, free = nn.BatchNorm1d(2).requires_grad_(False), nn.BatchNorm1d(2)
     >>> freeze_statistics(nn.Sequential(frozen, free)) == [frozen], frozen.training, free.training
@@ -30,10 +30,10 @@ def freeze_statistics(model: nn.Module) -> list[nn.Module]:
 
 
 class BnFreeze(Callback):
-    """Keep the statistics of frozen batch norm layers, in training too; see `freeze_statistics`.
+    """Keep the statistics of frozen batch norm layers during training; see `freeze_statistics`.
 
-    For fine-tuning a frozen body on few items or small batches. By default a learner trains the norm layers of frozen
-    groups, and then there is nothing to keep: pass the learner `train_bn=False`.
+    For fine-tuning a frozen body on few items or small batches. By default a learner trains the normalization layers
+    of frozen groups, so nothing is frozen: pass the learner `train_bn=False`.
     """
 
     in_lr_find = True

@@ -1,4 +1,4 @@
-"""Any schedule of learning rate and momentum over a fit, phase by phase."""
+"""Arbitrary schedules of learning rate and momentum, phase by phase."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ Setting: TypeAlias = float | tuple[float, float] | Schedule
 
 @dataclass(frozen=True, repr=False)
 class TrainingPhase:
-    """A part of a fit, and how learning rate and momentum go in it.
+    """A part of a fit, with its learning rate and momentum.
 
     Attributes:
-        share: of the fit, from 0 to 1.
-        lr: of the last layer group: a number, (start, end), a schedule of `learnkit.optim.schedules` over the phase;
-            None for the fit's own rate.
-        mom: momentum in the same terms (Adam's first beta counts as momentum); None for the optimizer's own.
-        anneal: how (start, end) is gone through: `linear`, `cosine`, `exponential`, or another function from a start
-            and an end to a schedule.
+        share: the fraction of the fit, from 0 to 1.
+        lr: the rate of the last layer group: a number, (start, end), or a schedule of `learnkit.schedules` over the
+            phase; None for the fit's own rate.
+        mom: momentum in the same form (Adam's first beta counts as momentum); None for the optimizer's own.
+        anneal: how (start, end) are joined: `linear`, `cosine`, `exponential`, or another function that takes a start
+            and an end and returns a schedule.
 
     Raises:
-        UsageError: a number that can be no share, rate or momentum.
+        UsageError: an invalid rate or momentum.
     """
 
     share: float = 1.0
@@ -41,10 +41,10 @@ class TrainingPhase:
         _check("lr", self.lr, _is_rate, "rates of 0 or more")
         _check("mom", self.mom, _is_momentum, "momenta in [0, 1)")
         for setting in (self.lr, self.mom):
-            self.schedule(setting, 0.0)  # refuses ends its annealing cannot join, here where they were written
+            self.schedule(setting, 0.0)  # refuses ends that cannot be joined where they are written
 
     def __repr__(self) -> str:
-        """With points of the schedules: the names of functions would not tell two of them apart."""
+        """Shows points of the schedules, since functions may share a name."""
         return f"TrainingPhase({self.share}, lr={self._points(self.lr)}, mom={self._points(self.mom)})"
 
     def _points(self, setting: Setting | None) -> str:
@@ -52,7 +52,7 @@ class TrainingPhase:
         return "None" if setting is None else " ".join(f"{course(tenth / 10):.6g}" for tenth in range(10))
 
     def schedule(self, setting: Setting | None, default: float) -> Schedule:
-        """The schedule over this phase that a setting means."""
+        """A setting as a schedule over this phase."""
         if setting is None:
             return constant(default)
         if callable(setting):
@@ -61,19 +61,19 @@ class TrainingPhase:
 
 
 class GeneralScheduler(Callback):
-    """Follow these phases over the whole fit, setting learning rate and momentum before every batch.
+    """Set learning rate and momentum before every batch, following these phases over the whole fit.
 
-    Rates are those of the last layer group; the other groups keep the proportion to it that the rates of the fit have:
-    under `fit(5, slice(1e-4, 1e-2))` the first group has a hundredth of what the schedule says. The batch k of N trains
-    with the value at k / N.
+    Rates are those of the last layer group; the other groups keep their ratio to it in the rates of the fit: under
+    `fit(5, slice(1e-4, 1e-2))` the first group has a hundredth of the scheduled rate. Batch k of N trains with the
+    value at k / N.
 
     Args:
-        phases: TrainingPhase objects whose shares add up to 1; or a mapping of "lr" and "mom" to schedules, functions
-            of the share of the fit that is done.
+        phases: TrainingPhase objects whose shares sum to 1; or a mapping of "lr" and "mom" to schedules, functions of
+            the completed fraction of the fit.
 
     Raises:
-        UsageError: shares that do not add up to 1, an unknown key; in a fit: an optimizer without momentum under a
-            schedule of it, a schedule that leaves the allowed range, or a loader without a length.
+        UsageError: shares that do not sum to 1, an unknown key; in a fit: a schedule of momentum for an optimizer
+            without momentum, a schedule that leaves the allowed range, or a loader without a length.
 
     Example::
 
@@ -93,7 +93,7 @@ class GeneralScheduler(Callback):
             raise UsageError("phases", got=phases, expected="a list of TrainingPhase, or a mapping of 'lr' and 'mom'")
         self.phases = list(phases)
         self._shares = [phase.share for phase in phases]
-        combine(self._shares, [constant(0.0)] * len(phases))  # refuses shares that make no whole
+        combine(self._shares, [constant(0.0)] * len(phases))  # refuses shares that do not sum to 1
         self._rate: Schedule = constant(0.0)
         self._momentum: Schedule | None = None
 

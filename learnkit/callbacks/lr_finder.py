@@ -1,14 +1,14 @@
-"""The learning-rate finder: a short run of growing rates, and what its losses suggest."""
+"""The learning-rate finder: a short run with growing rates, and the rates its losses suggest."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from learnkit.callbacks.smoothing import Smoothed
+from learnkit.callbacks.recorder import LRCurve, Smoothed, Suggestions
+from learnkit.checks import check_int
 from learnkit.errors import StopFit, UsageError
 from learnkit.optim.groups import is_positive
 from learnkit.optim.optimizers import set_learning_rates
@@ -16,34 +16,17 @@ from learnkit.optim.schedules import exponential
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
 
-__all__ = ["LRCurve", "LRFinder", "Suggestions", "suggest"]
+__all__ = ["LRFinder", "Suggestions", "suggest"]
 
-DIVERGED = 4.0  # a smoothed loss this many times the best ends the run
-
-
-class Suggestions(NamedTuple):
-    """Four readings of one curve; `valley` is the one to try first."""
-
-    valley: float
-    steep: float
-    minimum: float
-    slide: float
-
-
-@dataclass(frozen=True)
-class LRCurve:
-    """What a finder run saw: rates and smoothed losses of equal length, and the suggestions read off them."""
-
-    lrs: tuple[float, ...]
-    losses: tuple[float, ...]
-    suggestions: Suggestions
+MIN_BATCHES = 6  # suggestions need a curve of several points
+DIVERGENCE_FACTOR = 4.0  # a smoothed loss this many times the best ends the run
 
 
 class LRFinder(Callback):
-    """Train one batch each at `num_it` rates from `start_lr` towards `end_lr`, in even ratios (Smith, 2017).
+    """Train on one batch at each of `num_it` rates from `start_lr` towards `end_lr`, in equal ratios (Smith, 2017).
 
     The run ends after `num_it` batches, when the loss is nan or infinite, and, with `stop_div`, when the smoothed loss
-    is more than four times its best. As a callback it really trains; `Learner.lr_find` puts everything back afterwards.
+    is more than four times its best. As a callback it really trains; `Learner.lr_find` restores everything afterwards.
 
     Attributes:
         lrs: the rate of each batch.
@@ -56,9 +39,7 @@ class LRFinder(Callback):
     def __init__(self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True) -> None:
         if not (is_positive(start_lr) and is_positive(end_lr) and start_lr < end_lr):
             raise UsageError("start_lr, end_lr", got=(start_lr, end_lr), expected="finite rates, 0 < start_lr < end_lr")
-        if not isinstance(num_it, int) or num_it < 1:
-            raise UsageError("num_it", got=num_it, expected="a whole number of batches, 1 or more")
-        self.num_it = max(num_it, 6)  # a curve of fewer points says nothing
+        self.num_it = max(check_int("num_it", num_it, 1), MIN_BATCHES)
         self.stop_div = stop_div
         self._rate = exponential(start_lr, end_lr)
         self.lrs: list[float] = []
@@ -81,7 +62,7 @@ class LRFinder(Callback):
     def after_batch(self, state: TrainState) -> None:
         self.lrs.append(state.optimizer.param_groups[-1]["lr"])
         self.losses.append(self._smoothed.add(state.loss.item()))
-        if self.stop_div and self.losses[-1] > DIVERGED * min(self.losses):
+        if self.stop_div and self.losses[-1] > DIVERGENCE_FACTOR * min(self.losses):
             raise StopFit("the loss diverged")
         if len(self.lrs) >= self.num_it:
             raise StopFit(f"{self.num_it} batches seen")
@@ -97,7 +78,7 @@ class LRFinder(Callback):
         """The curve of the run and its suggestions.
 
         Raises:
-            UsageError: the run was too short to read anything off it.
+            UsageError: the run was too short for suggestions.
         """
         return LRCurve(
             tuple(self.lrs), tuple(self.losses), suggest(self.lrs, self.losses, skip_start=self.num_it // 10)
@@ -105,10 +86,10 @@ class LRFinder(Callback):
 
 
 def suggest(lrs: Sequence[float], losses: Sequence[float], *, skip_start: int = 10, skip_end: int = 5) -> Suggestions:
-    """Read four rates off a curve of rates and smoothed losses, its noisy start and its end left out.
+    """Read four rates off a curve of rates and smoothed losses, without its noisy start and its end.
 
-    `steep`: where the loss falls fastest per decade. `minimum`: a tenth of the rate of the least loss. `valley`:
-    half-way into the middle third of the longest fall. `slide`: the rate before the loss begins to climb, by interval
+    `steep`: where the loss falls fastest per decade. `minimum`: a tenth of the rate of the lowest loss. `valley`:
+    halfway into the middle third of the longest fall. `slide`: the rate before the loss starts to rise, by interval
     gradients.
 
     Raises:
@@ -118,7 +99,7 @@ def suggest(lrs: Sequence[float], losses: Sequence[float], *, skip_start: int = 
     rates, falls = np.asarray(lrs[skip_start:end]), np.asarray(losses[skip_start:end])
     if len(rates) < 2:
         raise UsageError(
-            f"lr_find saw {len(lrs)} finite losses", expected=f"at least {skip_start + 2}",
+            "finite losses of lr_find", got=len(lrs), expected=f"at least {skip_start + 2}",
             fix="Lower start_lr, raise num_it, or look for nan in the data.",
         )  # fmt: skip
     return Suggestions(
@@ -130,7 +111,7 @@ def suggest(lrs: Sequence[float], losses: Sequence[float], *, skip_start: int = 
 
 
 def _valley(losses: npt.NDArray[np.float64]) -> int:
-    """Half of a third into the second third of the longest strictly falling subsequence that ends last met."""
+    """Index halfway into the second third of the longest strictly falling subsequence."""
     length = np.ones(len(losses), dtype=int)
     for i in range(1, len(losses)):
         higher = length[:i][losses[:i] > losses[i]]
@@ -143,7 +124,7 @@ def _valley(losses: npt.NDArray[np.float64]) -> int:
 
 
 def _slide(losses: npt.NDArray[np.float64], interval: int = 15, threshold: float = 0.005) -> int:
-    """Slide an interval from the right until the gradients at its two ends agree; its left end."""
+    """Slide an interval from the right until the gradients at both ends agree, and return its left end."""
     gradients = np.gradient(losses)
     left = max(len(losses) - 1 - interval, 0)
     found = left

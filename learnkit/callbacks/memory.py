@@ -1,4 +1,4 @@
-"""Peak memory, epoch by epoch, as columns of the record."""
+"""Peak memory per epoch, as columns of the record."""
 
 import math
 import sys
@@ -13,7 +13,7 @@ MB = 2**20
 
 
 def process_peak() -> int | None:
-    """The most bytes of RAM this process has had since it began; None where the system does not tell (Windows)."""
+    """Peak RAM of this process in bytes; None where the system does not report it (Windows)."""
     try:
         import resource
     except ImportError:
@@ -23,14 +23,14 @@ def process_peak() -> int | None:
 
 
 class PeakMemory(Callback):
-    """Adds the peaks of memory to the record, in MB of 2**20 bytes.
+    """Adds peak memory to the record, in MB of 2**20 bytes.
 
     Columns:
-        cpu_peak: the most RAM the process has had since it began, so it never falls; loader workers are not in it.
-        gpu_peak: the most memory that tensors held at once on the accelerator in this epoch, validation included. On
-            the CPU, and on an accelerator that does not count, there is no such column.
+        cpu_peak: peak RAM of the process since it started, so it never falls; without loader workers.
+        gpu_peak: peak memory of tensors on the accelerator in this epoch, validation included. There is no such column
+            on the CPU, or on an accelerator that does not track it.
 
-    The accelerator's own count of the peak is begun anew with each epoch.
+    The peak statistics of the accelerator are reset at the start of each epoch.
     """
 
     def before_fit(self, state: TrainState) -> None:

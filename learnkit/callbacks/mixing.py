@@ -1,7 +1,7 @@
 """Batches whose items are mixed in pairs: MixUp and CutMix.
 
-torchvision's transforms of these names cannot stand in: they draw one share a batch, pair each item with its
-neighbour, and turn class numbers into probabilities, which not every loss takes.
+torchvision's transforms of these names are no substitute: they draw one share per batch, pair each item with its
+neighbor, and turn class indices into probabilities, which not every loss supports.
 """
 
 import math
@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from learnkit.checks import check_number
 from learnkit.errors import UsageError
 from learnkit.losses.per_item import per_item_loss
-from learnkit.optim.groups import is_positive
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
 from learnkit.types import Loss
@@ -22,7 +22,7 @@ __all__ = ["Box", "CutMix", "MixUp", "cutmix", "draw_box", "draw_shares", "mixed
 
 
 class Box(NamedTuple):
-    """Rows top to bottom and columns left to right of a picture, the ends left out."""
+    """Rows top to bottom and columns left to right of an image, both without the end."""
 
     top: int
     bottom: int
@@ -31,7 +31,7 @@ class Box(NamedTuple):
 
 
 def draw_shares(n: int, alpha: float) -> Tensor:
-    """For each of n items the share it keeps, float32 (n,) in [0.5, 1]: the larger of lam and 1 - lam, Beta(alpha).
+    """The share each of n items keeps, float32 (n,) in [0.5, 1]: max(lam, 1 - lam), lam from Beta(alpha, alpha).
 
     Drawn from torch's global CPU generator.
     """
@@ -40,12 +40,12 @@ def draw_shares(n: int, alpha: float) -> Tensor:
 
 
 def mixup(x: Tensor, order: Tensor, shares: Tensor) -> Tensor:
-    """`share * x + (1 - share) * x[order]`, a share an item (Zhang et al.: mixup, 2018).
+    """`share * x + (1 - share) * x[order]`, one share per item (Zhang et al.: mixup, 2018).
 
     Args:
         x: (N, ...) float.
-        order: (N,) int64, the item each is mixed with.
-        shares: (N,) what is kept.
+        order: (N,) int64, the index of the item each is mixed with.
+        shares: (N,), the weight of each item itself.
 
     >>> mixup(torch.tensor([0.0, 8.0]), torch.tensor([1, 0]), torch.tensor([0.75, 0.5])).tolist()
     [2.0, 4.0]
@@ -55,7 +55,7 @@ def mixup(x: Tensor, order: Tensor, shares: Tensor) -> Tensor:
 
 
 def draw_box(height: int, width: int, alpha: float) -> Box:
-    """A box of a share 1 - lam of the picture, lam from Beta(alpha), anywhere; what reaches over the edge is cut off.
+    """A random box that covers 1 - lam of the image, lam from Beta(alpha, alpha), clipped at the edges.
 
     Drawn from torch's global CPU generator.
     """
@@ -68,7 +68,7 @@ def draw_box(height: int, width: int, alpha: float) -> Box:
 
 
 def cutmix(x: Tensor, order: Tensor, box: Box) -> Tensor:
-    """Pictures (N, C, H, W) with the box of `x[order]` pasted in (Yun et al.: CutMix, 2019).
+    """Images (N, C, H, W) with the box of `x[order]` pasted in (Yun et al.: CutMix, 2019).
 
     >>> cutmix(torch.tensor([[[[1, 1]]], [[[2, 2]]]]), torch.tensor([1, 0]), Box(0, 1, 0, 1)).flatten(1).tolist()
     [[2, 1], [1, 2]]
@@ -83,12 +83,12 @@ def mixed_loss(loss_func: Loss, preds: Tensor, targets: Tensor, order: Tensor, s
     """The mean over the items of `share * loss(target) + (1 - share) * loss(target of the other)`, shape ().
 
     Args:
-        loss_func: with one share for all, any; with a share an item, see `per_item_loss` for what an item's loss is,
-            and for losses that give one number a batch alone: those are called once an item, with a warning.
+        loss_func: any loss with a single share; with one share per item see `per_item_loss`: losses that return only
+            one number per batch are called once per item, with a warning.
         preds: (N, ...).
-        targets: of the items kept: class numbers (N,), several labels or numbers (N, C).
-        order: (N,) int64, the item each is mixed with.
-        shares: what is kept, (N,) or ().
+        targets: of the items themselves: class indices (N,), several labels or numbers (N, C).
+        order: (N,) int64, the index of the item each is mixed with.
+        shares: the weight of each item itself, (N,) or ().
     """
     if not shares.dim():
         return shares * loss_func(preds, targets) + (1 - shares) * loss_func(preds, targets[order])
@@ -98,17 +98,15 @@ def mixed_loss(loss_func: Loss, preds: Tensor, targets: Tensor, order: Tensor, s
 
 
 class _Mixing(Callback, ABC):
-    """Mixes each training batch with itself in another order, and the losses of both in the same shares."""
+    """Mixes each training batch with a permutation of itself, and the losses of both in the same shares."""
 
     order = Order.BATCH
     sets = frozenset({"the loss of a mixed batch"})
     in_lr_find = True
 
     def __init__(self, alpha: float) -> None:
-        if not is_positive(alpha):
-            raise UsageError("alpha", got=alpha, expected="a finite number above 0")
-        self.alpha = float(alpha)
-        self._mixed: tuple[Tensor, Tensor] | None = None  # order and shares of the running batch
+        self.alpha = float(check_number("alpha", alpha, "(0, inf)"))
+        self._mixed: tuple[Tensor, Tensor] | None = None  # order and shares of the current batch
 
     def before_batch(self, state: TrainState) -> None:
         self._mixed = None
@@ -121,7 +119,7 @@ class _Mixing(Callback, ABC):
 
     @abstractmethod
     def _mix(self, inputs: tuple[Tensor, ...], order: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """The mixed inputs, and the shares of the items that were kept, (N,) or ()."""
+        """The mixed inputs, and the weights of the items themselves, (N,) or ()."""
 
     def after_loss(self, state: TrainState) -> None:
         if self._mixed is not None:
@@ -133,17 +131,17 @@ class _Mixing(Callback, ABC):
 
 
 class MixUp(_Mixing):
-    """Train on pairs of items laid over each other (Zhang et al.: mixup: Beyond empirical risk minimization, 2018).
+    """Train on blends of two items (Zhang et al.: mixup: Beyond empirical risk minimization, 2018).
 
-    Each item keeps a share max(lam, 1 - lam) of its own, lam from Beta(alpha, alpha), and takes the rest from another
-    item of the batch; its loss is mixed in the same shares (see `mixed_loss`), so any loss will do. Validation sees
-    the items as they are. The recorded training loss is the mixed one, and so higher.
+    Each item keeps a share max(lam, 1 - lam), lam from Beta(alpha, alpha), and takes the rest from another item of the
+    batch; its loss is mixed in the same shares (see `mixed_loss`), so any loss works. Validation items are not mixed.
+    The recorded training loss is the mixed one, and therefore higher.
 
     Args:
-        alpha: 0.4 mixes little, 1 mixes evenly.
+        alpha: 0.4 mixes lightly, 1 draws all shares equally often.
 
     Raises:
-        UsageError: in a fit, for inputs that are no floats and targets with more than two dimensions, such as masks.
+        UsageError: in a fit, for inputs that are not floats and targets with more than two dimensions, such as masks.
     """
 
     def __init__(self, alpha: float = 0.4) -> None:
@@ -155,16 +153,16 @@ class MixUp(_Mixing):
 
 
 class CutMix(_Mixing):
-    """Train on pictures with a box of another one pasted in (Yun et al.: CutMix, 2019).
+    """Train on images with a box of another one pasted in (Yun et al.: CutMix, 2019).
 
-    One box a batch, of a share 1 - lam of the picture, lam from Beta(alpha, alpha). The losses of both pictures are
-    mixed in the shares of the pixels they really have (see `mixed_loss`). Validation sees the pictures as they are.
+    One box per batch covers 1 - lam of the image, lam from Beta(alpha, alpha). The losses of both images are mixed in
+    the shares of their actual pixels (see `mixed_loss`). Validation images are not mixed.
 
     Args:
-        alpha: 1 draws all sizes of the box alike.
+        alpha: 1 draws all areas of the box equally often.
 
     Raises:
-        UsageError: in a fit, for inputs other than float pictures (N, C, H, W) of one size and for targets with more
+        UsageError: in a fit, for inputs other than float images (N, C, H, W) of one size and for targets with more
             than two dimensions, such as masks.
     """
 
@@ -176,7 +174,7 @@ class CutMix(_Mixing):
         if len(sizes) != 1 or any(x.dim() != 4 for x in inputs):
             raise UsageError(
                 "CutMix: the inputs", got=[tuple(x.shape) for x in inputs],
-                expected="pictures (N, C, H, W) of one size", fix="Use MixUp for other inputs.",
+                expected="images (N, C, H, W) of one size", fix="Use MixUp for other inputs.",
             )  # fmt: skip
         height, width = sizes.pop()
         box = draw_box(height, width, self.alpha)
@@ -190,7 +188,7 @@ def _check(name: str, inputs: tuple[Any, ...], targets: Any) -> None:
             f"{name}: the targets",
             got=tuple(targets.shape) if isinstance(targets, Tensor) else type(targets).__name__,
             expected="a tensor of one or two dimensions: classes (N,), labels or numbers (N, C)",
-            fix="Leave it out for masks and other targets that have places.",
+            fix="Leave it out for masks and other targets with spatial dimensions.",
         )
     for x in inputs:
         if not isinstance(x, Tensor) or not x.is_floating_point():
@@ -198,5 +196,5 @@ def _check(name: str, inputs: tuple[Any, ...], targets: Any) -> None:
                 f"{name}: an input of the model",
                 got=str(x.dtype) if isinstance(x, Tensor) else type(x).__name__,
                 expected="a tensor of floats",
-                fix="Numbers that stand for words or categories cannot be mixed.",
+                fix="Leave it out: indices of words or categories cannot be mixed.",
             )

@@ -1,8 +1,8 @@
-"""A monitored result: whether it is known, which way is better, and whether it has improved."""
+"""A monitored result: whether it exists, which direction is better, and whether it has improved."""
 
 import math
 
-from learnkit.checks import nearest
+from learnkit.checks import check_number, nearest
 from learnkit.errors import UsageError
 from learnkit.training.state import TrainState
 
@@ -10,21 +10,19 @@ __all__ = ["Monitor"]
 
 
 class Monitor:
-    """The best value yet of one column of the record.
+    """The best value so far of one column of the record.
 
     Args:
         name: "train_loss", "valid_loss" or the name of a metric.
-        min_delta: by how much, at least, a value must beat the best to count as better.
+        min_delta: a value must beat the best by more than this to count as an improvement.
 
     Attributes:
-        best: the best value yet, nan before the first.
+        best: the best value so far, nan before the first.
     """
 
     def __init__(self, name: str, min_delta: float = 0.0) -> None:
-        if not min_delta >= 0:
-            raise UsageError("min_delta", got=min_delta, expected="0 or more")
         self.name = name
-        self.min_delta = min_delta
+        self.min_delta = check_number("min_delta", min_delta, "[0, inf)")
         self.best = math.nan
         self._higher_is_better = False
 
@@ -32,7 +30,7 @@ class Monitor:
         return f"{self.name!r} by more than {self.min_delta}"
 
     def start(self, state: TrainState) -> None:
-        """Forget the past; refuse a name this fit will not record.
+        """Reset, and refuse a name that this fit will not record.
 
         Raises:
             UsageError: the name is not among the fit's columns.
@@ -46,7 +44,7 @@ class Monitor:
         self.best = math.nan
 
     def improves(self, state: TrainState) -> bool:
-        """Whether the last row beats the best by more than `min_delta`; if so it is the new best. nan never does."""
+        """Whether the last row beats the best by more than `min_delta`, and so is the new best. nan never does."""
         value = state.row[self.name]
         gain = value - self.best if self._higher_is_better else self.best - value
         better = gain > self.min_delta or (math.isnan(self.best) and not math.isnan(value))

@@ -1,10 +1,10 @@
-"""The one-cycle policy: the learning rate up and down once, momentum the other way."""
+"""The one-cycle policy: the learning rate rises and falls once, momentum the other way."""
 
 from collections.abc import Sequence
-from numbers import Real
 
+from learnkit.checks import check_number, is_number
 from learnkit.errors import UsageError
-from learnkit.optim.groups import is_positive, spread_rates
+from learnkit.optim.groups import spread_rates
 from learnkit.optim.optimizers import momentum_of, set_learning_rates, set_momentum
 from learnkit.optim.schedules import Schedule, one_cycle, one_cycle_momentum
 from learnkit.training.callback import Callback, Order
@@ -18,10 +18,10 @@ class OneCycle(Callback):
     """One cycle over the whole fit (Smith, Topin: Super-convergence, 2018).
 
     Args:
-        lr_max: the peak: a number, a slice spread over the layer groups, or one a group; None for the fit's own `lr`.
+        lr_max: the peak: a number, a slice spread over the layer groups, or one per group; None for the fit's own `lr`.
         moms: momentum at the ends and at the peak; Adam's first beta counts as momentum.
         div_factor: the rate starts at `lr_max / div_factor`.
-        pct_start: the share of the fit in which the rate rises.
+        pct_start: the fraction of the fit in which the rate rises.
         final_div: the rate ends near `lr_max / final_div`; None for `div_factor * 1e4`.
     """
 
@@ -37,19 +37,15 @@ class OneCycle(Callback):
         final_div: float | None = None,
     ) -> None:
         if lr_max is not None and not isinstance(lr_max, list | tuple):
-            spread_rates(lr_max, 1)  # refuses nan and the like here, where it was written
+            spread_rates(lr_max, 1)  # refuses nan and the like where it is written
         are_two = isinstance(moms, Sequence) and len(moms) == 2
-        if not are_two or not all(isinstance(mom, Real) and 0 <= mom < 1 for mom in moms):
+        if not are_two or not all(is_number(mom) and 0 <= mom < 1 for mom in moms):
             raise UsageError("moms", got=moms, expected="two numbers in [0, 1): at the ends, and at the peak")
-        if not 0 <= pct_start <= 1:
-            raise UsageError("pct_start", got=pct_start, expected="a share from 0 to 1")
-        if not is_positive(div_factor) or not (final_div is None or is_positive(final_div)):
-            raise UsageError("div_factor, final_div", got=(div_factor, final_div), expected="finite numbers above 0")
         self.lr_max = lr_max
         self.moms = tuple(moms)
-        self.div_factor = div_factor
-        self.pct_start = pct_start
-        self.final_div = div_factor * 1e4 if final_div is None else final_div
+        self.div_factor = check_number("div_factor", div_factor, "(0, inf)")
+        self.pct_start = check_number("pct_start", pct_start, "[0, 1]")
+        self.final_div = div_factor * 1e4 if final_div is None else check_number("final_div", final_div, "(0, inf)")
         self._rates: list[Schedule] = []
         self._momentum = one_cycle_momentum(*moms, warm_up=pct_start)
 

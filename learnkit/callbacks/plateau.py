@@ -1,11 +1,11 @@
-"""Lower learning rates when a result no longer improves."""
+"""Lower the learning rates when a result no longer improves."""
 
 from typing import Any
 
 from torch.optim import Optimizer
 
 from learnkit.callbacks.monitor import Monitor
-from learnkit.errors import UsageError
+from learnkit.checks import check_int, check_number
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
 
@@ -13,24 +13,24 @@ __all__ = ["ReduceLROnPlateau"]
 
 
 class ReduceLROnPlateau(Callback):
-    """Divide the learning rates by `factor` after `patience` epochs in a row without improvement, then wait anew.
+    """Divide the learning rates by `factor` after `patience` epochs in a row without improvement, then wait again.
 
-    Each layer group's rate is divided by itself, so that rates in proportion stay in proportion until one reaches
-    `min_lr`. The first epoch sets the mark: with `patience=1` and a result that never changes, the rates fall after the
-    second epoch and after each one that follows.
+    The rate of each layer group is divided separately, so their ratios stay the same until one reaches `min_lr`. The
+    first epoch is the baseline: with `patience=1` and a constant result, the rates fall after the second epoch and
+    after each later one.
 
     Args:
-        monitor: "train_loss", "valid_loss" or the name of a metric; which way is better comes from the metric.
-        patience: how many epochs without improvement lower the rates; 1 does so at the first.
-        factor: what the rates are divided by; above 1.
-        min_delta: how much better counts as better.
-        min_lr: no rate is lowered below it.
+        monitor: "train_loss", "valid_loss" or the name of a metric; the metric defines which direction is better.
+        patience: number of epochs without improvement after which the rates fall; 1 for the first.
+        factor: divisor of the rates, above 1.
+        min_delta: the minimum change that counts as an improvement.
+        min_lr: lower bound of the rates.
 
     Raises:
-        UsageError: arguments that cannot work; in a fit: an unknown name.
+        UsageError: invalid arguments; in a fit: an unknown monitor.
     """
 
-    order = Order.RECORD + 5  # when the row is there, and before anything is saved
+    order = Order.RECORD + 5  # after the row is recorded, and before anything is saved
     sets = frozenset({"lr"})
 
     def __init__(
@@ -41,16 +41,10 @@ class ReduceLROnPlateau(Callback):
         min_delta: float = 0.0,
         min_lr: float = 0.0,
     ) -> None:
-        if patience < 1:
-            raise UsageError("patience", got=patience, expected="1 or more epochs")
-        if not 1 < factor < float("inf"):
-            raise UsageError("factor", got=factor, expected="a number above 1, which the rates are divided by")
-        if not 0 <= min_lr < float("inf"):
-            raise UsageError("min_lr", got=min_lr, expected="a rate of 0 or more")
         self.monitor = Monitor(monitor, min_delta)
-        self.patience = patience
-        self.factor = factor
-        self.min_lr = min_lr
+        self.patience = check_int("patience", patience, 1)
+        self.factor = check_number("factor", factor, "(1, inf)", expected="a number above 1, to divide the rates by")
+        self.min_lr = check_number("min_lr", min_lr, "[0, inf)")
         self.waited = 0
         self._optimizer: Optimizer | None = None
 

@@ -1,41 +1,40 @@
-"""Progress: a bar and a table in a terminal or a notebook, one plain line an epoch anywhere else."""
+"""Progress: a bar and a table in a terminal or a notebook, one plain line per epoch anywhere else."""
 
 import os
 import sys
 import time
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from learnkit.errors import UsageError
+from learnkit.checks import check_choice
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
 
 __all__ = ["Progress", "format_row", "in_notebook"]
 
-READ_EVERY = 0.2  # seconds between two looks at the running loss
+UPDATE_SECONDS = 0.2  # between two updates of the bar, which read the loss from the device
 Display = Literal["auto", "bar", "plain", "off"]
+DISPLAYS: tuple[Display, ...] = get_args(Display)
 
 
 class Progress(Callback):
-    """Shows how a fit goes.
+    """Shows the progress of a fit.
 
     Args:
-        display: "bar" (fastprogress), "plain" (one line an epoch), "off", or "auto": a bar in a terminal or a notebook,
-            plain lines elsewhere. The variable LEARNKIT_PROGRESS decides for "auto" when it is set.
+        display: "bar" (fastprogress), "plain" (one line per epoch), "off", or "auto": a bar in a terminal or
+            notebook, plain lines elsewhere. The environment variable LEARNKIT_PROGRESS overrides "auto".
     """
 
     order = Order.REPORT
 
     def __init__(self, display: Display = "auto") -> None:
-        if display not in ("auto", "bar", "plain", "off"):
-            raise UsageError("display", got=display, expected="'auto', 'bar', 'plain' or 'off'")
-        self.display = display
+        self.display = check_choice("display", display, DISPLAYS)
         self._epochs: Any = None  # fastprogress's master bar
         self._batches: Any = None
-        self._next_look = 0.0
+        self._next_update = 0.0
         self._is_plain = False
 
     def before_fit(self, state: TrainState) -> None:
-        mode = chosen_display(self.display)
+        mode = resolve_display(self.display)
         self._is_plain = mode == "plain"
         if state.resumed and mode != "off":
             where = f"epoch {state.start_epoch}, batch {state.start_batch}"
@@ -56,14 +55,14 @@ class Progress(Callback):
         total = state.n_batches
         self._batches = progress_bar(range(total or 0), total=total or "noinfer", parent=self._epochs)
         self._batches.update(0)
-        self._next_look = time.monotonic() + READ_EVERY
+        self._next_update = time.monotonic() + UPDATE_SECONDS
 
     def after_batch(self, state: TrainState) -> None:
-        if self._epochs is None or time.monotonic() < self._next_look:
+        if self._epochs is None or time.monotonic() < self._next_update:
             return
         self._batches.comment = f"loss {state.loss.item():.4f}"
         self._batches.update(state.batch + 1)
-        self._next_look = time.monotonic() + READ_EVERY
+        self._next_update = time.monotonic() + UPDATE_SECONDS
 
     def after_epoch(self, state: TrainState) -> None:
         if self._epochs is not None:
@@ -78,17 +77,17 @@ class Progress(Callback):
         if state.stop_reason and (self._is_plain or self._epochs is not None):
             print(f"stopped: {state.stop_reason}", file=sys.stderr, flush=True)
         if self._epochs is not None and state.epoch + 1 < state.n_epochs:
-            self._epochs.on_iter_end()  # a fit that ended early leaves its bar unfinished
+            self._epochs.on_iter_end()  # the bar of a fit that ended early is unfinished
         self._epochs = self._batches = None
 
 
-def chosen_display(display: Display) -> str:
-    """What "auto" means here: the variable LEARNKIT_PROGRESS, else a bar where one can be drawn."""
+def resolve_display(display: Display) -> str:
+    """Resolve "auto": the environment variable LEARNKIT_PROGRESS, else a bar where one can be drawn."""
     if display != "auto":
         return display
-    named = os.environ.get("LEARNKIT_PROGRESS", "")
-    if named in ("bar", "plain", "off"):
-        return named
+    chosen = os.environ.get("LEARNKIT_PROGRESS", "")
+    if chosen in ("bar", "plain", "off"):
+        return chosen
     if os.environ.get("TQDM_DISABLE", "").lower() in ("1", "true"):
         return "off"
     return "bar" if sys.stdout.isatty() or in_notebook() else "plain"
@@ -101,7 +100,7 @@ def in_notebook() -> bool:
 
 
 def format_row(row: dict[str, float]) -> list[tuple[str, str]]:
-    """A row of the record as (name, text): whole epochs, six decimals, minutes and seconds.
+    """A row of the record as (name, text): integer epochs, six decimals, minutes and seconds.
 
     >>> format_row({"epoch": 0, "train_loss": 0.25, "time": 75.0})
     [('epoch', '0'), ('train_loss', '0.250000'), ('time', '01:15')]

@@ -1,14 +1,13 @@
-"""The recorder: what every fit of a learner leaves behind, batch by batch and epoch by epoch."""
+"""The recorder: losses, rates and results of every fit of a learner, per batch and per epoch."""
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from learnkit.callbacks.lr_finder import LRCurve
-from learnkit.callbacks.smoothing import Smoothed
 from learnkit.errors import UsageError
 from learnkit.optim.optimizers import momentum_of
 from learnkit.training.callback import Callback, Order
@@ -18,23 +17,69 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["Recorder"]
+__all__ = ["LRCurve", "Recorder", "Smoothed", "Suggestions"]
 
 PER_BATCH = ("losses", "smooth_losses", "lrs", "moms")
 
 
+class Smoothed:
+    """An exponential moving average with bias correction (Kingma, Ba: Adam, 2015, section 3).
+
+    >>> smoothed = Smoothed(0.98)
+    >>> [round(smoothed.add(loss), 5) for loss in (1.0, 2.0, 3.0)]
+    [1.0, 1.50505, 2.01347]
+    """
+
+    def __init__(self, beta: float = 0.98) -> None:
+        self.beta = beta
+        self.value = float("nan")
+        self._mean = 0.0
+        self._weight = 1.0
+
+    def add(self, value: float) -> float:
+        """Add one more value and return the average so far."""
+        self._mean = self.beta * self._mean + (1 - self.beta) * value
+        self._weight *= self.beta
+        self.value = self._mean / (1 - self._weight)
+        return self.value
+
+    def state_dict(self) -> dict[str, float]:
+        return {"value": self.value, "mean": self._mean, "weight": self._weight}
+
+    def load_state_dict(self, saved: dict[str, float]) -> None:
+        self.value, self._mean, self._weight = saved["value"], saved["mean"], saved["weight"]
+
+
+class Suggestions(NamedTuple):
+    """Four readings of one curve; `valley` is the one to try first."""
+
+    valley: float
+    steep: float
+    minimum: float
+    slide: float
+
+
+@dataclass(frozen=True)
+class LRCurve:
+    """The result of `lr_find`: rates and smoothed losses of equal length, and the suggestions read off them."""
+
+    lrs: tuple[float, ...]
+    losses: tuple[float, ...]
+    suggestions: Suggestions
+
+
 class Recorder(Callback):
-    """Keeps losses, rates and results; it belongs to the learner, and every fit adds to it.
+    """Records losses, rates and results; it belongs to the learner, and every fit adds to it.
 
     Attributes:
-        losses: the training loss of each batch, as the loss function gave it.
-        smooth_losses: the same, averaged (see `Smoothed`) anew in every fit.
-        lrs: the learning rate of each batch, of the last layer group.
-        moms: the momentum of each batch (nan for an optimizer without one).
-        rows: one mapping an epoch: epoch, train_loss (the smoothed loss at the epoch's end), valid_loss, the metrics,
-            the columns of other callbacks, time in seconds.
-        epoch_ends: for each row, how many batches had been trained on by then.
-        lr_curve: what the last `lr_find` saw; None before it.
+        losses: the training loss of each batch, as the loss function returned it.
+        smooth_losses: the same, smoothed (see `Smoothed`), starting over in every fit.
+        lrs: the learning rate of the last layer group in each batch.
+        moms: the momentum in each batch (nan for an optimizer without it).
+        rows: one mapping per epoch: epoch, train_loss (the smoothed loss at the end of the epoch), valid_loss, the
+            metrics, the columns of other callbacks, time in seconds.
+        epoch_ends: for each row, the number of training batches so far.
+        lr_curve: the curve of the last `lr_find`; None before it.
     """
 
     order = Order.RECORD
@@ -60,7 +105,7 @@ class Recorder(Callback):
 
     def after_batch(self, state: TrainState) -> None:
         if state.loss_value is None:
-            self._unread.append(state.loss.detach())  # stays on the device: reading it would wait for the queue
+            self._unread.append(state.loss.detach())  # on the device: reading it would synchronize
         else:
             self._keep(state.loss_value)
         self.lrs.append(state.optimizer.param_groups[-1]["lr"])
@@ -75,10 +120,10 @@ class Recorder(Callback):
         self.epoch_ends.append(len(self.losses))
 
     def after_fit(self, state: TrainState) -> None:
-        self._read()  # also what an interrupted epoch saw
+        self._read()  # also the losses of an interrupted epoch
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but `lr_curve`; the lists of numbers as float64 tensors."""
+        """Everything except `lr_curve`; the lists of numbers as float64 tensors."""
         self._read()
         lists = {name: torch.tensor(getattr(self, name), dtype=torch.float64) for name in PER_BATCH}
         seconds = time.perf_counter() - self._epoch_start
@@ -106,18 +151,18 @@ class Recorder(Callback):
 
     @property
     def history(self) -> "pd.DataFrame":
-        """One row an epoch: epoch, train_loss, valid_loss, one column a metric, time in seconds."""
+        """One row per epoch: epoch, train_loss, valid_loss, one column per metric, time in seconds."""
         import pandas as pd
 
         history = pd.DataFrame(self.rows, columns=None if self.rows else ["epoch", "train_loss", "valid_loss", "time"])
-        history.insert(len(history.columns) - 1, "time", history.pop("time"))  # last, also when metrics were added
+        history.insert(len(history.columns) - 1, "time", history.pop("time"))  # last, even if metrics were added later
         return history.astype({"epoch": int})
 
     def plot(self, skip_start: int = 10, skip_end: int = 5, suggestion: bool = True) -> "Figure":
-        """Loss against learning rate, as the last `lr_find` saw it, with its suggestions.
+        """Loss against learning rate in the last `lr_find`, with its suggestions.
 
         Raises:
-            UsageError: no `lr_find` has run.
+            UsageError: `lr_find` has not run yet.
         """
         from learnkit.plots import lr_curve
 
@@ -133,7 +178,7 @@ class Recorder(Callback):
         return lr_curve(lrs[skip_start:end], losses[skip_start:end], marks if suggestion else {})
 
     def plot_losses(self) -> "Figure":
-        """The training loss of every batch, its smoothed course, and the validation loss of every epoch."""
+        """The training loss of every batch, its smoothed curve, and the validation loss of every epoch."""
         from learnkit.plots import loss_curves
 
         self._require_batches("plot_losses")
@@ -150,7 +195,7 @@ class Recorder(Callback):
         return schedule_curves(self.lrs, None if all(m != m for m in self.moms) else self.moms)
 
     def plot_metrics(self) -> "Figure":
-        """Every metric, epoch by epoch.
+        """Every metric per epoch.
 
         Raises:
             UsageError: no epoch with a metric has been recorded.

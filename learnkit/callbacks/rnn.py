@@ -1,12 +1,12 @@
 """Penalties on the hidden states of a recurrent model."""
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from learnkit.checks import check_number
 from learnkit.errors import UsageError
 from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
@@ -15,7 +15,7 @@ __all__ = ["RNNRegularizer", "activation_regularization", "temporal_activation_r
 
 
 def activation_regularization(hidden: Tensor) -> Tensor:
-    """The mean square of hidden states of any shape, shape () (Merity et al., 2017, section 4.5, AR).
+    """AR: the mean square of hidden states of any shape, shape () (Merity et al., 2017, section 4.5).
 
     >>> activation_regularization(torch.tensor([[[1.0], [3.0]]])).item()
     5.0
@@ -24,9 +24,9 @@ def activation_regularization(hidden: Tensor) -> Tensor:
 
 
 def temporal_activation_regularization(hidden: Tensor) -> Tensor:
-    """The mean square of what hidden states (N, T, H) change by from a time to the next, shape () (TAR).
+    """TAR: the mean square of the changes of hidden states (N, T, H) between time steps, shape ().
 
-    Of a single time it is 0.
+    0 for a single time step.
 
     >>> temporal_activation_regularization(torch.tensor([[[1.0], [3.0], [2.0]]])).item()
     2.5
@@ -39,15 +39,15 @@ def temporal_activation_regularization(hidden: Tensor) -> Tensor:
 class RNNRegularizer(Callback):
     """Keep hidden states small and slow (Merity et al.: Regularizing and optimizing LSTM language models, 2017).
 
-    For models that return (output, raw hidden states, hidden states after dropout) in training; each hidden states are
-    a tensor (N, T, H), or a list of them, one a layer, of which the last counts. During a fit the model gives its
-    output alone, to loss and metrics; `alpha * activation_regularization(after dropout)` and
-    `beta * temporal_activation_regularization(raw)` are added to the training loss. Outside a fit nothing picks the
-    output out: let the model return it alone in eval mode.
+    For models that return (output, raw hidden states, hidden states after dropout) in training; hidden states are a
+    tensor (N, T, H), or a list with one per layer, of which the last counts. During a fit loss and metrics get the
+    output alone; `alpha * activation_regularization(after dropout)` and
+    `beta * temporal_activation_regularization(raw)` are added to the training loss. Outside a fit the tuple is not
+    unpacked: let the model return the output alone in eval mode.
 
     Args:
-        alpha: the weight of the size of the states.
-        beta: the weight of their changes.
+        alpha: the weight of `activation_regularization`.
+        beta: the weight of `temporal_activation_regularization`.
 
     Raises:
         UsageError: in a fit, for a model that returns anything else in training.
@@ -56,17 +56,14 @@ class RNNRegularizer(Callback):
     in_lr_find = True
 
     def __init__(self, alpha: float = 2.0, beta: float = 1.0) -> None:
-        for name, weight in (("alpha", alpha), ("beta", beta)):
-            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
-                raise UsageError(name, got=weight, expected="a finite number, 0 or more")
-        self.alpha = float(alpha)
-        self.beta = float(beta)
+        self.alpha = float(check_number("alpha", alpha, "[0, inf)"))
+        self.beta = float(check_number("beta", beta, "[0, inf)"))
         self._handle: RemovableHandle | None = None
         self._states: tuple[Tensor, Tensor] | None = None  # raw, after dropout
 
     def before_fit(self, state: TrainState) -> None:
-        # A hook of the model, since validation has none of the loop's between the outputs and the loss.
-        # A function and no method: a copy of the model, as an average of weights makes one, then copies no callback.
+        # A forward hook, since in validation no hook of the loop runs between the outputs and the loss.
+        # A closure, not a method: copying the model (as EMA does) then does not copy the callback.
         self._handle = state.model.register_forward_hook(lambda *call: self._take_output(*call))
 
     def _take_output(self, model: nn.Module, inputs: Any, output: Any) -> Any:

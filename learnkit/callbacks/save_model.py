@@ -1,10 +1,11 @@
-"""Saving the best weights of a fit, and ending with them."""
+"""Save the best weights of a fit, and load them at its end."""
 
 from pathlib import Path
 from typing import Any, Literal
 
 from learnkit.callbacks.monitor import Monitor
-from learnkit.errors import UsageError, WriteError, warn
+from learnkit.checks import check_choice
+from learnkit.errors import WriteError, warn
 from learnkit.persistence.weights import check_name, load_weights, save_weights
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
@@ -15,14 +16,14 @@ __all__ = ["SaveModel"]
 class SaveModel(Callback):
     """Write the weights to the learner's model folder whenever the monitored result improves, or every epoch.
 
-    With `every="improvement"` the best weights are loaded when the fit ends, also when it is stopped or interrupted,
-    and only if this very fit wrote them: a file left by an earlier run is never taken for this one's. A file that
-    cannot be written (a full disk, say) is a warning, and training goes on.
+    With `every="improvement"` the best weights are loaded when the fit ends, even if it is stopped or interrupted, but
+    only if this fit wrote them, never from a file of an earlier run. If a file cannot be written (a full disk, say),
+    training continues with a warning.
 
     Args:
-        monitor: "train_loss", "valid_loss" or the name of a metric; which way is better comes from the metric.
+        monitor: "train_loss", "valid_loss" or the name of a metric; the metric defines which direction is better.
         every: "improvement" (NAME.pth) or "epoch" (NAME_0.pth, NAME_1.pth, ...).
-        name: the file's name without its ending.
+        name: the file name without its extension.
         with_opt: whether the optimizer's state is saved too.
     """
 
@@ -36,10 +37,8 @@ class SaveModel(Callback):
         *,
         with_opt: bool = False,
     ) -> None:
-        if every not in ("improvement", "epoch"):
-            raise UsageError("every", got=every, expected="'improvement' or 'epoch'")
         self.monitor = Monitor(monitor)
-        self.every = every
+        self.every = check_choice("every", every, ("improvement", "epoch"))
         self.name = check_name(name)
         self.with_opt = with_opt
         self.written: Path | None = None
@@ -68,8 +67,8 @@ class SaveModel(Callback):
             save_weights(path, state.model, state.optimizer if self.with_opt else None)
         except WriteError as error:
             self._has_failed = True
-            kept = "what was saved before is as it was" if self.written else "nothing has been saved yet"
-            warn(f"{self.label}: {error} Training goes on; {kept}.")
+            kept = "the last saved file is unchanged" if self.written else "nothing has been saved yet"
+            warn(f"{self.label}: {error} Training continues; {kept}.")
         else:
             self.written = path
 
@@ -86,4 +85,4 @@ class SaveModel(Callback):
         if self.written is not None:
             load_weights(self.written, state.model)
         elif state.row and not self._has_failed:
-            warn(f"{self.monitor.name} never improved, so nothing was saved as {self.name!r}; the last weights stay")
+            warn(f"{self.monitor.name} never improved: nothing was saved as {self.name!r}, the last weights stay")

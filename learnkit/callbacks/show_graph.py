@@ -1,4 +1,4 @@
-"""A picture of the losses that grows with the fit, in a notebook."""
+"""A plot of the losses in a notebook, updated after each epoch."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ __all__ = ["ShowGraph"]
 
 
 class ShowGraph(Callback):
-    """In a notebook, draw training and validation loss after each epoch of a fit, into one picture.
+    """In a notebook, plot training and validation loss, updated in place after each epoch of a fit.
 
-    The training loss is the smoothed one of the record. Anywhere else it does nothing.
+    The training loss is the smoothed one of the record. Elsewhere it does nothing.
     """
 
     order = Order.REPORT
@@ -20,7 +20,7 @@ class ShowGraph(Callback):
     def __init__(self) -> None:
         self._train: list[float] = []
         self._valid: list[float] = []
-        self._display: Any = None  # IPython's handle of the picture
+        self._display: Any = None  # IPython's display handle
 
     def before_fit(self, state: TrainState) -> None:
         self._train, self._valid, self._display = [], [], None

@@ -1,4 +1,4 @@
-"""TensorBoard: curves, rates, pictures, histograms and the graph of a fit, in files its web page reads."""
+"""TensorBoard: losses, rates, images, histograms and the graph of a fit, as event files."""
 
 import os
 import warnings
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TensorBoard"]
 
-SUFFIX = ".fit"  # of the names of the files written here
+SUFFIX = ".fit"  # of the event files written here
 
 
 class TensorBoard(Callback):
@@ -29,11 +29,11 @@ class TensorBoard(Callback):
     Scalars: batch/loss and batch/lr_<group> every few batches, epoch/<column> every epoch. Nothing is served or sent.
 
     Args:
-        log_dir: holds the runs.
-        name: of this run; None for fit-000, fit-001, ...: the next that is not there.
-        every: batches between two points of the loss and the rates.
-        graph: write the model's graph, as one batch goes through it.
-        images: how many pictures of each epoch's first batch to write, as the model sees them.
+        log_dir: the folder of the runs.
+        name: the name of this run; None for the next free one of fit-000, fit-001, ...
+        every_batches: number of batches between two points of the loss and the rates.
+        graph: write the graph of the model, traced with the first batch.
+        images: how many images of the first batch of each epoch to write, as the model gets them.
         histograms: write the values of every parameter after each epoch.
     """
 
@@ -43,16 +43,17 @@ class TensorBoard(Callback):
         self,
         log_dir: PathLike = "logs",
         name: str | None = None,
-        every: int = 25,
+        every_batches: int = 25,
         *,
         graph: bool = True,
         images: int = 0,
         histograms: bool = False,
     ) -> None:
-        check_int("every", every, 1, expected="a number of batches, 1 or more")
         self.log_dir = Path(log_dir)
         self.name = None if name is None else check_name(name)
-        self.every, self.graph, self.images, self.histograms = every, graph, images, histograms
+        self.every_batches = check_int("every_batches", every_batches, 1)
+        self.graph, self.histograms = graph, histograms
+        self.images = check_int("images", images, 0)
         self.folder: Path | None = None  # of the last run
         self._writer: SummaryWriter | None = None
         self._n_batches = 0
@@ -62,26 +63,26 @@ class TensorBoard(Callback):
         _summary_writer()
         self.folder = self.log_dir / (self.name or _next_name(self.log_dir))
         self._n_batches, self._in_fit = 0, True
-        if not state.resumed:  # a fit that goes on does so in its own folder, which it is not told yet
+        if not state.resumed:  # a resumed fit continues in its own folder, which `load_state_dict` gets
             self._writer = self._open
 
     def before_batch(self, state: TrainState) -> None:
         x = state.inputs[0] if state.inputs else None
         if state.batch == 0 and self.images and isinstance(x, Tensor) and x.ndim == 4:
             low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
-            pictures = ((x - low) / (high - low).clamp(min=1e-8))[: self.images]
-            self._open.add_images("pictures", pictures[:, :3] if x.shape[1] >= 3 else pictures[:, :1], state.epoch)
+            images = ((x - low) / (high - low).clamp(min=1e-8))[: self.images]
+            self._open.add_images("images", images[:, :3] if x.shape[1] >= 3 else images[:, :1], state.epoch)
         if state.batch == 0 and state.epoch == 0 and self.graph:
             self._write_graph(state)
 
     def after_batch(self, state: TrainState) -> None:
         self._n_batches += 1
-        if self._n_batches % self.every and self._n_batches > 1:
+        if self._n_batches % self.every_batches and self._n_batches > 1:
             return
         self._open.add_scalar("batch/loss", state.loss.item(), self._n_batches)
-        rates = [group["lr"] for group in state.optimizer.param_groups]
-        for number, rate in enumerate(rates):
-            self._open.add_scalar(f"batch/lr_{number}", rate, self._n_batches)
+        rates = [parameters["lr"] for parameters in state.optimizer.param_groups]
+        for group, rate in enumerate(rates):
+            self._open.add_scalar(f"batch/lr_{group}", rate, self._n_batches)
 
     def after_epoch(self, state: TrainState) -> None:
         for column, value in state.row.items():
@@ -98,7 +99,7 @@ class TensorBoard(Callback):
         self._in_fit = False
 
     def state_dict(self) -> dict[str, Any]:
-        """The name of the run, its batches so far, and its files with their sizes; nothing outside a fit."""
+        """The name of the run, its number of batches, and its files with their sizes; empty outside a fit."""
         if not self._in_fit or self.folder is None:
             return {}
         if self._writer is not None:
@@ -107,7 +108,7 @@ class TensorBoard(Callback):
         return {"name": self.folder.name, "n_batches": self._n_batches, "files": sizes}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Take back what was written since, so that nothing is shown twice."""
+        """Remove what was written after the checkpoint, so that nothing is shown twice."""
         self.folder = self.log_dir / check_name(saved["name"])
         self._n_batches = saved["n_batches"]
         for file in self._files():
@@ -117,7 +118,7 @@ class TensorBoard(Callback):
                 os.truncate(file, saved["files"][file.name])
 
     def _files(self) -> list[Path]:
-        """Those of this run that were written here."""
+        """The event files of this run."""
         return [] if self.folder is None else sorted(self.folder.glob(f"events.out.tfevents.*{SUFFIX}"))
 
     @property
@@ -127,14 +128,14 @@ class TensorBoard(Callback):
         return self._writer
 
     def _write_graph(self, state: TrainState) -> None:
-        """The graph, without a trace in the model: batch norm and random generators stay as they are."""
+        """Write the graph; the model, its batch norm and the random generators stay as they are."""
         try:
             with eval_mode(state.model), state.compute.preserve_rng(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the tracer, about what it cannot follow
+                warnings.simplefilter("ignore")  # of the tracer, about what it cannot trace
                 self._open.add_graph(state.model, tuple(x[:1] if isinstance(x, Tensor) else x for x in state.inputs))
-        except Exception as error:  # whatever a model of unknown make does when it is traced
+        except Exception as error:  # arbitrary models may fail in arbitrary ways when traced
             what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            warn(f"TensorBoard: no graph of this model ({what})")
+            warn(f"TensorBoard: this model cannot be traced, so its graph is not written ({what})")
 
 
 def _summary_writer() -> "type[SummaryWriter]":
@@ -146,5 +147,5 @@ def _summary_writer() -> "type[SummaryWriter]":
 
 
 def _next_name(folder: Path) -> str:
-    there: set[Any] = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    return next(name for number in range(10**6) if (name := f"fit-{number:03d}") not in there)
+    existing: set[Any] = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return next(name for number in range(10**6) if (name := f"fit-{number:03d}") not in existing)

@@ -1,4 +1,4 @@
-"""Experiment trackers: each epoch's row to Weights & Biases or MLflow, through their own packages."""
+"""Experiment trackers: log the row of each epoch to Weights & Biases or MLflow."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ __all__ = ["MLflow", "WandB"]
 
 
 class WandB(Callback):
-    """Each epoch's row to a run of Weights & Biases; one that is open already is used and left open.
+    """Log the row of each epoch to Weights & Biases; an active run is used and stays open.
 
     Args:
         project: the project, as `wandb.init` takes it.
-        **options: what else `wandb.init` takes, such as name=, mode="offline" or dir=.
+        **options: other arguments of `wandb.init`, such as name=, mode="offline" or dir=.
     """
 
     order = Order.REPORT
@@ -23,7 +23,7 @@ class WandB(Callback):
         self.options = {"project": project, **options}
         self.run: Any = None
         self._wandb: Any = None
-        self._is_ours = False
+        self._owns_run = False
         self._settings: dict[str, Any] = {}
 
     def before_fit(self, state: TrainState) -> None:
@@ -31,12 +31,12 @@ class WandB(Callback):
             import wandb
         except ImportError as error:
             raise missing_extra("wandb", "track") from error
-        self._wandb, self._is_ours, self._settings = wandb, wandb.run is None, _settings(state)
-        if not state.resumed or not self._is_ours:  # a fit that goes on does so in its own run
+        self._wandb, self._owns_run, self._settings = wandb, wandb.run is None, _settings(state)
+        if not state.resumed or not self._owns_run:  # a resumed fit continues its own run
             self._begin()
 
     def _begin(self, **options: Any) -> None:
-        self.run = self._wandb.init(**{**options, **self.options}) if self._is_ours else self._wandb.run
+        self.run = self._wandb.init(**{**options, **self.options}) if self._owns_run else self._wandb.run
         self.run.config.update(self._settings, allow_val_change=True)
 
     def after_epoch(self, state: TrainState) -> None:
@@ -48,22 +48,22 @@ class WandB(Callback):
         return {} if self.run is None else {"id": str(self.run.id)}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        if self._is_ours:
+        if self._owns_run:
             self._begin(id=saved["id"], resume="allow")
 
     def after_fit(self, state: TrainState) -> None:
-        if self._is_ours and self.run is not None:
+        if self._owns_run and self.run is not None:
             self.run.finish()
         self.run = None
 
 
 class MLflow(Callback):
-    """Each epoch's row to a run of MLflow; one that is active already is used and left open.
+    """Log the row of each epoch to MLflow; an active run is used and stays open.
 
     Args:
         experiment: its name; None for MLflow's default one.
-        tracking_uri: where runs are kept, such as "file:mlruns"; None for MLflow's own setting.
-        **options: what `mlflow.start_run` takes, such as run_name=.
+        tracking_uri: where runs are stored, such as "sqlite:///mlflow.db"; None for MLflow's own setting.
+        **options: arguments of `mlflow.start_run`, such as run_name=.
     """
 
     order = Order.REPORT
@@ -71,7 +71,7 @@ class MLflow(Callback):
     def __init__(self, experiment: str | None = None, tracking_uri: str | None = None, **options: Any) -> None:
         self.experiment, self.tracking_uri, self.options = experiment, tracking_uri, options
         self._mlflow: Any = None
-        self._is_ours = False
+        self._owns_run = False
         self._settings: dict[str, Any] = {}
 
     def before_fit(self, state: TrainState) -> None:
@@ -82,15 +82,15 @@ class MLflow(Callback):
         self._mlflow = mlflow
         if self.tracking_uri is not None:
             mlflow.set_tracking_uri(self.tracking_uri)
-        self._is_ours = mlflow.active_run() is None
+        self._owns_run = mlflow.active_run() is None
         self._settings = _settings(state)
-        if self._is_ours and self.experiment is not None:
+        if self._owns_run and self.experiment is not None:
             mlflow.set_experiment(self.experiment)
-        if not state.resumed or not self._is_ours:  # a fit that goes on does so in its own run
+        if not state.resumed or not self._owns_run:  # a resumed fit continues its own run
             self._begin(**self.options)
 
     def _begin(self, **options: Any) -> None:
-        if self._is_ours:
+        if self._owns_run:
             self._mlflow.start_run(**options)
         self._mlflow.log_params(self._settings)
 
@@ -99,7 +99,7 @@ class MLflow(Callback):
         return {} if run is None else {"id": run.info.run_id}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        if self._is_ours:
+        if self._owns_run:
             self._begin(run_id=saved["id"])
 
     def after_epoch(self, state: TrainState) -> None:
@@ -109,7 +109,7 @@ class MLflow(Callback):
         self._mlflow.log_metrics(numbers, step=int(state.row["epoch"]))
 
     def after_fit(self, state: TrainState) -> None:
-        if self._is_ours and self._mlflow is not None:
+        if self._owns_run and self._mlflow is not None:
             self._mlflow.end_run()
         self._mlflow = None
 

@@ -1,3 +1,3 @@
-"""The commands of `learnkit ...` and `python -m learnkit ...`: a module each, with `add_arguments` and `run`."""
+"""The commands of `learnkit ...` and `python -m learnkit ...`: one module each, with `add_arguments` and `run`."""
 
 __all__ = ()

@@ -1,20 +1,20 @@
-"""What the commands say: one line at a time, nothing in it that steers a terminal."""
+"""Output of the commands: single lines without terminal control sequences."""
 
 import sys
 from typing import TextIO
 
 from learnkit.text import printable
 
-__all__ = ["complain", "say"]
+__all__ = ["print_error", "print_line"]
 
 
-def say(line: str) -> None:
-    """Write a line of the answer to stdout."""
+def print_line(line: str) -> None:
+    """Write a line of results to stdout."""
     _write(sys.stdout, line)
 
 
-def complain(line: str) -> None:
-    """Write a line on what went wrong to stderr."""
+def print_error(line: str) -> None:
+    """Write an error as one line to stderr."""
     _write(sys.stderr, f"learnkit: {line}")
 
 

@@ -1,6 +1,6 @@
-"""Open a file of weights with all that it wants to run, and keep the tensors. The one module that may unpickle.
+"""Open a file of weights, whatever code it runs, and keep the tensors. The only module that may unpickle.
 
-It is a process of its own, which `learnkit convert FILE OUT --i-trust-this-file` starts: nothing imports it.
+It runs as a separate process, started by `learnkit convert FILE OUT --i-trust-this-file`; nothing imports it.
 """
 
 import pickle
@@ -22,11 +22,11 @@ MAGIC = 0x1950A86A20F9469CFC6C  # the first object in a torch file before 1.6
 
 
 def main(source: Path, target: Path) -> int:
-    """Write the weights in `source` to `target`, a .safetensors file; if not, 1, and why as last line of stderr."""
-    warnings.simplefilter("ignore")  # of what is old in an old file
+    """Write the weights of `source` to the .safetensors file `target`; on failure print the reason and return 1."""
+    warnings.simplefilter("ignore")  # deprecation warnings of old files
     try:
         write_weights(target, weights_in(_opened(source)))
-    except Exception as error:  # whatever code the file brings can raise whatever it likes
+    except Exception as error:  # code in the file may raise anything
         kind = "" if isinstance(error, LearnkitError) else f"{type(error).__name__}: "
         sys.stderr.write(f"\n{printable(f'{kind}{error}')}\n")
         return 1

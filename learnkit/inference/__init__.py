@@ -1,4 +1,4 @@
-"""Answers of a trained model: predictions gathered or streamed, as a table, averaged, with their spread, served."""
+"""Predictions of a trained model: gathered, streamed, tabulated, averaged, with uncertainty, or served."""
 
 from learnkit.inference.augmented import predict_augmented
 from learnkit.inference.dropout import DropoutPreds, predict_with_dropout

@@ -1,13 +1,13 @@
-"""Test-time augmentation: the answers to several changed copies of each picture, averaged."""
+"""Test-time augmentation: predictions averaged over several augmented copies of each image."""
 
 from torch import nn
 
-from learnkit.checks import check_int
+from learnkit.checks import check_int, check_number
 from learnkit.data.bunch import DataBunch
 from learnkit.data.segmentation import Segmentation
 from learnkit.device import Compute
 from learnkit.errors import UsageError
-from learnkit.inference.predictions import Answers, PerItemLoss, predict_loader, predict_stream
+from learnkit.inference.predictions import PerItemLoss, Predictions, predict_loader, predict_stream
 from learnkit.seeds import Stream, derive
 from learnkit.types import Activation, DatasetType
 
@@ -25,31 +25,30 @@ def predict_augmented(
     beta: float,
     seed: int,
     loss: PerItemLoss | None = None,
-) -> Answers:
-    """beta * (answers to the pictures as they are) + (1 - beta) * (mean of the answers to n augmented passes).
+) -> Predictions:
+    """beta * (predictions without augmentation) + (1 - beta) * (mean of the predictions of n augmented passes).
 
-    Answers are averaged after the activation; losses, of the raw outputs of each pass, with the same weights. What
-    pass k draws for an item depends on (seed, k, the item's number) alone.
+    Predictions are averaged after the activation, and losses of the raw outputs of each pass with the same weights. The
+    augmentation of an item in pass k depends only on (seed, k, the index of the item).
 
     Args:
         model: called in eval mode.
-        dls: images with an augmentation, which is used for this part of them too.
-        ds_type: the part.
+        dls: images with an augmentation, which is applied to this split too.
+        ds_type: the split.
         compute: the device and precision.
         activation: applied to the raw outputs.
-        n: augmented passes, 1 or more.
+        n: number of augmented passes, 1 or more.
         beta: the weight of the plain pass, from 0 to 1.
-        seed: of the draws.
+        seed: the seed of the augmentation.
         loss: losses per item from raw outputs and targets.
 
     Raises:
-        UsageError: n or beta that cannot work; data without an augmentation; masks, which would have to be moved back.
+        UsageError: invalid n or beta; data without an augmentation; masks, which would have to be transformed back.
     """
-    check_int("n", n, 1, expected="a number of passes, 1 or more")
-    if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 <= beta <= 1:
-        raise UsageError("beta", got=beta, expected="the weight of the plain pass, from 0 to 1")
+    check_int("n", n, 1)
+    check_number("beta", beta, "[0, 1]")
     if isinstance(dls.task, Segmentation):
-        raise UsageError("tta: the masks of moved pictures would have to be moved back", fix="Use get_preds.")
+        raise UsageError("tta: masks of augmented images would have to be transformed back", fix="Use get_preds.")
     augmented = dls.augmented_dl(ds_type)
     preds, targets, losses = predict_loader(model, dls.ordered_dl(ds_type), compute, activation, loss=loss)
     preds.mul_(beta)

@@ -1,4 +1,4 @@
-"""Monte Carlo dropout: how far the answers of a model spread when its dropout stays on."""
+"""Monte Carlo dropout: the spread of predictions when dropout stays on."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from learnkit.checks import check_int
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Task
 from learnkit.device import Compute
@@ -21,14 +22,14 @@ __all__ = ["DropoutPreds", "predict_with_dropout"]
 
 
 class DropoutPreds(NamedTuple):
-    """What n passes with dropout gave, on the CPU, in the order of the data set.
+    """Results of n passes with dropout, on the CPU, in the order of the data set.
 
     Attributes:
         mean: (N, ...), of the activated outputs.
         std: (N, ...), their standard deviation (divided by n, not n - 1).
-        entropy: (N, ...) in nats, of the mean: all that is uncertain; None where outputs are not probabilities.
-        mutual_information: (N, ...) in nats, what of the entropy the weights are to blame for, more data could cure;
-            0 where all passes agree. BALD: Houlsby et al., Bayesian active learning, 2011.
+        entropy: (N, ...) in nats, of the mean: the total uncertainty; None if outputs are not probabilities.
+        mutual_information: (N, ...) in nats, the part of the entropy due to uncertain weights, which more data can
+            reduce; 0 where all passes agree. BALD: Houlsby et al., Bayesian active learning, 2011.
         targets: (N, ...); None without labels.
     """
 
@@ -49,22 +50,22 @@ def predict_with_dropout(
     n: int,
     seed: int,
 ) -> DropoutPreds:
-    """Mean and spread of n passes in which dropout modules drop, and all else is as in validation.
+    """Mean and spread of n passes with dropout modules in training mode and everything else in eval mode.
 
-    Gal, Ghahramani: Dropout as a Bayesian approximation, 2016. Only modules of torch.nn's dropout family are on; not
-    functional dropout, nor that inside nn.LSTM or nn.MultiheadAttention. A batch is read once; memory needed is that
-    of the results and of a batch. What is dropped depends on (seed, the batch, the pass) alone.
+    Gal, Ghahramani: Dropout as a Bayesian approximation, 2016. Only modules of torch.nn's dropout family are on, not
+    functional dropout or that inside nn.LSTM or nn.MultiheadAttention. Each batch is read once; the memory needed is
+    that of the results and of one batch. Dropout masks depend only on (seed, batch, pass).
 
     Raises:
         UsageError: n below 2, or a model without a dropout module that drops anything.
         DataError: an empty loader.
     """
-    if isinstance(n, bool) or not isinstance(n, int) or n < 2:
-        raise UsageError("n", got=n, expected="a number of passes, 2 or more")
+    check_int("n", n, 2)
     dropouts = [module for module in model.modules() if isinstance(module, _DropoutNd) and module.p > 0]
     if not dropouts:
         raise UsageError(
-            "mc_dropout: this model has no dropout", fix="Train one that has, such as cnn_learner(dls, arch, ps=0.5)."
+            "mc_dropout: this model has no dropout",
+            fix="Train one with dropout, such as cnn_learner(dls, arch, ps=0.5).",
         )
     entropy_of, n_rows = _entropy_of(task), count_rows(loader)
     means, stds, entropies, information, all_targets = (
@@ -86,14 +87,14 @@ def predict_with_dropout(
                 information.add((entropy_of(spread.mean) - spread.entropy).clamp(min=0))
             if targets is not None:
                 all_targets.add(targets)
-    mean, std = means.done(), stds.done()
+    mean, std = means.result(), stds.result()
     if mean is None or std is None:
         raise DataError("this set has no items to predict")
-    return DropoutPreds(mean, std, entropies.done(), information.done(), all_targets.done())
+    return DropoutPreds(mean, std, entropies.result(), information.result(), all_targets.result())
 
 
 class _Spread:
-    """Mean, squared deviations and mean entropy of the passes so far, updated by each (Welford, 1962)."""
+    """Running mean, squared deviations and mean entropy of the passes (Welford, 1962)."""
 
     def __init__(self, entropy_of: Activation | None) -> None:
         self.n = 0
@@ -111,9 +112,9 @@ class _Spread:
 
 
 def _entropy_of(task: Task | None) -> Activation | None:
-    """The entropy of each item's answer, in nats; None for tasks without probabilities."""
+    """The entropy of each prediction, in nats; None for tasks without probabilities."""
     if isinstance(task, Classification | Segmentation):
         return lambda probs: torch.special.entr(probs).sum(1)
-    if isinstance(task, MultiLabel):  # each class by itself
+    if isinstance(task, MultiLabel):  # classes are independent
         return lambda probs: (torch.special.entr(probs) + torch.special.entr(1 - probs)).sum(1)
     return None

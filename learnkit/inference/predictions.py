@@ -1,4 +1,4 @@
-"""Predictions: a model's activated outputs over a loader, batch by batch or gathered, without any trace of a fit."""
+"""Predictions: activated outputs of a model over a loader, batch by batch or gathered, without side effects."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
@@ -20,8 +20,8 @@ from learnkit.seeds import rng_state, set_rng_state
 from learnkit.types import Activation
 
 __all__ = [
-    "Answers",
     "PerItemLoss",
+    "Predictions",
     "activated",
     "count_rows",
     "predict_loader",
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 PerItemLoss = Callable[[Any, Any], Tensor]  # (raw outputs, targets) -> (N,)
-Answers = tuple[Tensor, Tensor | None, Tensor | None]  # of a batch or of all: outputs, targets, losses
+Predictions = tuple[Tensor, Tensor | None, Tensor | None]  # outputs, targets and losses of a batch or a data set
 
 
 def read_batches(
@@ -43,7 +43,7 @@ def read_batches(
     Args:
         loader: batches of (inputs..., targets) or (inputs,).
         compute: the device.
-        n_batch: read no more batches than this.
+        n_batch: maximum number of batches to read.
 
     Raises:
         UsageError: n_batch is not an integer above 0.
@@ -59,7 +59,7 @@ def read_batches(
 
 
 def _one_tensor(targets: Any) -> Tensor | None:
-    """The targets of a batch, the last part of what a loader gives."""
+    """The targets of a batch as one tensor."""
     if targets is None or isinstance(targets, Tensor):
         return targets
     are_several = isinstance(targets, tuple | list) and any(isinstance(part, Tensor) for part in targets)
@@ -69,36 +69,36 @@ def _one_tensor(targets: Any) -> Tensor | None:
     except (TypeError, ValueError, RuntimeError):  # names, a dict
         pass
     raise DataError(
-        f"the last part of a batch is a {type(targets).__name__} that makes no tensor", expected="the targets",
-        fix="Give a loader of (inputs..., targets), or of (inputs,) without labels.",
+        "targets, the last element of a batch", got=type(targets).__name__, expected="one tensor",
+        fix="Use a loader of (inputs..., targets), or of (inputs,) without labels.",
     )  # fmt: skip
 
 
 def raw_outputs(model: nn.Module, inputs: Sequence[Any], compute: Compute) -> Any:
-    """What the model gives for the inputs of a batch, in float32; modes and gradients are the caller's."""
+    """Outputs of the model for the inputs of a batch, in float32; modes and gradients are up to the caller."""
     with compute.autocast():
         outputs = model(*inputs)
     return compute.full(outputs)
 
 
 def activated(activation: Activation, outputs: Any) -> Tensor:
-    """activation(outputs): what a user reads, (N, ...).
+    """activation(outputs), (N, ...).
 
     Raises:
-        UsageError: the model gives several things, and the activation does not make one tensor of them.
+        UsageError: the model returns several outputs, and the activation does not turn them into one tensor.
     """
     try:
-        answer = activation(outputs)
+        result = activation(outputs)
     except (AttributeError, TypeError):
         if isinstance(outputs, Tensor):
             raise
-        answer = None
-    if not isinstance(answer, Tensor):
+        result = None
+    if not isinstance(result, Tensor):
         raise UsageError(
             "the model's outputs, activated", got=type(outputs).__name__, expected="one tensor",
             fix="Give the learner activation=, a function of them such as lambda outputs: outputs[0].softmax(1).",
         )  # fmt: skip
-    return answer
+    return result
 
 
 def predict_stream(
@@ -109,25 +109,25 @@ def predict_stream(
     *,
     loss: PerItemLoss | None = None,
     n_batch: int | None = None,
-) -> Iterator[Answers]:
+) -> Iterator[Predictions]:
     """As `predict_loader`, batch by batch, on the CPU.
 
-    Between two batches the model is in its own mode, gradients are recorded as before, and the global generators are
-    the caller's: the iterator may be left at any time.
+    Between batches the modes of the model, gradient recording and the global generators are those of the caller, so
+    iteration may stop at any time.
     """
-    answers = _answers(model, loader, compute, activation, loss, n_batch)
-    every = not isinstance(loader, TensorLoader | DatasetLoader | ImageLoader)  # those draw from torch's alone
+    batches = _predict_batches(model, loader, compute, activation, loss, n_batch)
+    every = not isinstance(loader, TensorLoader | DatasetLoader | ImageLoader)  # these use only torch's generators
     read: Callable[[], Any] = rng_state if every else torch.get_rng_state
     put: Callable[[Any], None] = set_rng_state if every else torch.set_rng_state
     state = read()
     while True:
         with eval_mode(model), compute.preserve_rng(every=every):
-            put(state)  # what a loader draws goes on from batch to batch
-            answer = next(answers, None)
+            put(state)  # the random state of the loader continues from batch to batch
+            batch = next(batches, None)
             state = read()
-        if answer is None:
+        if batch is None:
             return
-        outputs, targets, losses = answer
+        outputs, targets, losses = batch
         yield outputs.cpu(), None if targets is None else targets.cpu(), None if losses is None else losses.cpu()
 
 
@@ -140,66 +140,64 @@ def predict_loader(
     loss: PerItemLoss | None = None,
     n_batch: int | None = None,
     out: Tensor | np.ndarray[Any, Any] | None = None,
-) -> Answers:
+) -> Predictions:
     """Activated outputs, targets (None when the loader has none) and losses (None unless asked for), on the CPU.
 
-    Each is written into a tensor made at the first batch, where the loader says how many items it has (learnkit's own,
-    and torch's DataLoader of a map-style dataset); the memory needed beyond them is that of a batch.
+    If the loader knows its number of items (learnkit's own, and torch's DataLoader of a map-style dataset), each is
+    written into one tensor allocated at the first batch; apart from them, memory for one batch is needed.
 
     Args:
         model: called in eval mode.
-        loader: batches of (inputs..., targets) or (inputs,), in the order the rows are wanted.
+        loader: batches of (inputs..., targets) or (inputs,), in the order of the rows.
         compute: the device and precision.
         activation: applied to the raw outputs.
         loss: losses per item from raw outputs and targets.
-        n_batch: read no more batches than this.
-        out: where the outputs are written, float, shape (n_items, ...); memory-mapped files welcome.
+        n_batch: maximum number of batches to read.
+        out: a float array of shape (n_items, ...) to write the outputs to, for example a memory-mapped file.
 
     Raises:
         DataError: an empty loader, or `loss` without targets.
-        UsageError: an `out` that cannot be written to, is not of floats, or has another shape.
+        UsageError: an `out` that is not writable, not float, or of another shape.
     """
     n_rows = count_rows(loader, n_batch)
     rows = Rows("outputs", n_rows, None if out is None else as_rows(out, n_rows))
     is_fresh = isinstance(loader, DataLoader | TensorLoader | DatasetLoader | ImageLoader)
     target_rows, loss_rows = Rows("targets", n_rows, at_once=not is_fresh), Rows("losses", n_rows)
     with eval_mode(model), compute.preserve_rng(every=True):
-        for outputs, targets, losses in _answers(model, loader, compute, activation, loss, n_batch):
+        for outputs, targets, losses in _predict_batches(model, loader, compute, activation, loss, n_batch):
             rows.add(outputs)
             if targets is not None:
                 target_rows.add(targets)
             if losses is not None:
                 loss_rows.add(losses)
-        preds = rows.done()
+        preds = rows.result()
     if preds is None:
         raise DataError("this set has no items to predict")
-    return preds, target_rows.done(), loss_rows.done()
+    return preds, target_rows.result(), loss_rows.result()
 
 
-def _answers(
+def _predict_batches(
     model: nn.Module,
     loader: Iterable[Any],
     compute: Compute,
     activation: Activation,
     loss: PerItemLoss | None,
     n_batch: int | None,
-) -> Iterator[Answers]:
+) -> Iterator[Predictions]:
     for inputs, targets in read_batches(loader, compute, n_batch):
         outputs = raw_outputs(model, inputs, compute)
         if loss is not None and targets is None:
             raise DataError("with_loss=True, but this set has no labels", fix="Leave with_loss out.")
         if loss is not None and not isinstance(outputs, Tensor):
             kind = type(outputs).__name__
-            raise UsageError(
-                "with_loss=True: the model's outputs", got=kind, expected="one tensor", fix="Leave it out."
-            )
+            raise UsageError("with_loss: the model's outputs", got=kind, expected="one tensor", fix="Leave it out.")
         yield activated(activation, outputs), targets, None if loss is None else loss(outputs, targets)
 
 
 def with_own_workers(loader: Any) -> Any:
-    """The loader, for somebody who goes through it slowly: with workers that nobody else takes over.
+    """The loader with workers of its own, for slow iteration.
 
-    The workers of a torch loader that keeps them give up what they are at whenever it is gone through anew.
+    The persistent workers of a torch loader abandon an iteration as soon as another one starts.
     """
     inner = getattr(loader, "_loader", loader)
     if not isinstance(inner, DataLoader) or not inner.persistent_workers:
@@ -214,7 +212,7 @@ def with_own_workers(loader: Any) -> Any:
 
 
 def count_rows(loader: Any, n_batch: int | None = None) -> int | None:
-    """How many items the loader will give; None where it does not tell."""
+    """The number of items a loader yields; None if it is unknown."""
     sampler = getattr(loader, "sampler", None) if isinstance(loader, DataLoader) else None
     n_items = len(sampler) if isinstance(sampler, Sized) else getattr(loader, "n_items", None)
     size = getattr(loader, "batch_size", None)

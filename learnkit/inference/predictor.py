@@ -1,4 +1,4 @@
-"""A predictor for serving: one item or a few in, answers out, from any number of threads."""
+"""A predictor for serving: predictions for single items or small batches, from any number of threads."""
 
 import copy
 import os
@@ -17,20 +17,20 @@ from learnkit.errors import UsageError
 from learnkit.inference.predictions import activated, raw_outputs
 from learnkit.types import Activation
 
-__all__ = ["Prediction", "Predictor", "predict_batch", "read_answers", "scaled"]
+__all__ = ["Prediction", "Predictor", "decode_outputs", "predict_batch", "scaled"]
 
 
 class Prediction(NamedTuple):
     """The prediction for one item.
 
     Attributes:
-        label: as the task decodes it: a class, a list of classes, a number or numbers, a mask.
-        index: the label as a tensor: the class number, what is above the threshold, the mask.
-        probs: the activated outputs: one probability per class for a classification.
+        label: what the task decodes it to: a class name, a list of names, numbers, a mask.
+        index: the same as a tensor, in the form of targets.
+        probs: the activated outputs, such as one probability per class.
     """
 
     label: Any
-    index: Tensor  # type: ignore[assignment]  # tuple.index, which nobody calls here
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index
     probs: Tensor
 
 
@@ -43,23 +43,23 @@ def _at(temperature: float, activation: Activation, raw: Tensor) -> Tensor:
     return activation(raw / temperature)
 
 
-def predict_batch(
-    model: nn.Module, x: Tensor, compute: Compute, activation: Activation, task: Task
-) -> list[Prediction]:
-    """The predictions for a batch (N, ...), on the CPU; modes and gradients are the caller's."""
-    return read_answers(activated(activation, raw_outputs(model, (x,), compute)).cpu(), task)
-
-
-def read_answers(activated: Tensor, task: Task) -> list[Prediction]:
-    """(label, index, activated outputs) of each row (N, ...), as `task` reads it."""
+def decode_outputs(activated: Tensor, task: Task) -> list[Prediction]:
+    """The prediction of each row of activated outputs (N, ...)."""
     return [Prediction(*task.decode(row), row) for row in activated.unbind()]
 
 
-class Predictor:
-    """Answers for single items, safe to share between threads.
+def predict_batch(
+    model: nn.Module, x: Tensor, compute: Compute, activation: Activation, task: Task
+) -> list[Prediction]:
+    """The prediction of each item of a batch (N, ...), on the CPU; modes and gradients are the caller's."""
+    return decode_outputs(activated(activation, raw_outputs(model, (x,), compute)).cpu(), task)
 
-    It owns a copy of the model, in eval mode and without gradients: what is trained later does not change it, and no
-    call changes anything. Nothing but the call's own thread works on it.
+
+class Predictor:
+    """Predictions for single items, safe to share between threads.
+
+    It owns a copy of the model, in eval mode and without gradients: later training does not change it, and neither do
+    calls. Each call runs in the thread of the caller.
 
     Args:
         model: copied, with its device.
@@ -72,7 +72,7 @@ class Predictor:
     def __init__(
         self, model: nn.Module, prepare: Callable[[Any], Tensor], activate: Activation, task: Task, *, bs: int = 64
     ) -> None:
-        check_int("bs", bs, 1, expected="a whole number of items, 1 or more")
+        check_int("bs", bs, 1)
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.prepare = prepare
         self.activate = activate
@@ -80,31 +80,33 @@ class Predictor:
         self.bs = bs
 
     def predict(self, item: Any) -> Prediction:
-        """(label, index, activated outputs) of one item: whatever `prepare` takes.
+        """(label, index, activated outputs) of one item, in any form `prepare` accepts.
 
         Raises:
             ImageError: an image that cannot be read.
         """
-        return self._answers(self.prepare(item))[0]
+        return self._predict(self.prepare(item))[0]
 
     def predict_batch(self, items: Iterable[Any]) -> list[Prediction]:
         """The same for several items, `bs` of them in one forward pass.
 
         Raises:
             ImageError: an image that cannot be read.
-            UsageError: a single item, or items that are not of one shape.
+            UsageError: a single item, or items of different shapes.
         """
         if isinstance(items, str | bytes | os.PathLike) or not isinstance(items, Iterable):
-            raise UsageError("items", got=type(items).__name__, expected="several, such as a list", fix="Use predict.")
-        answers: list[Prediction] = []
+            raise UsageError(
+                "items", got=type(items).__name__, expected="several items, such as a list", fix="Use predict."
+            )
+        predictions: list[Prediction] = []
         remaining = iter(items)
         while prepared := [self.prepare(item) for item in islice(remaining, self.bs)]:
             shapes = {tuple(x.shape[1:]) for x in prepared}
             if len(shapes) > 1:
-                raise UsageError("items: of several shapes", got=sorted(shapes), expected="one", fix="Use predict.")
-            answers += self._answers(torch.cat(prepared))
-        return answers
+                raise UsageError("items: shapes", got=sorted(shapes), expected="one shape", fix="Use predict.")
+            predictions += self._predict(torch.cat(prepared))
+        return predictions
 
-    def _answers(self, x: Tensor) -> list[Prediction]:
-        with torch.no_grad():  # inference mode would ask for a copy, so that the answers may be written to
-            return read_answers(activated(self.activate, self.model(x)).cpu(), self.task)
+    def _predict(self, x: Tensor) -> list[Prediction]:
+        with torch.no_grad():  # inference mode would return tensors that cannot be modified in place
+            return decode_outputs(activated(self.activate, self.model(x)).cpu(), self.task)

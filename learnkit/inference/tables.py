@@ -14,53 +14,53 @@ from learnkit.checks import missing_extra
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import MultiLabel, Regression, Task
 from learnkit.errors import DataError, UsageError
-from learnkit.inference.predictions import Answers
+from learnkit.inference.predictions import Predictions
 from learnkit.text import spreadsheet_safe
 from learnkit.types import PathLike
 
 __all__ = ["check_table", "write_table"]
 
-Columns = dict[str, Sequence[Any]]  # of a batch: name -> one value an item
-GROUP = 1 << 14  # rows of a group in a Parquet file
+Columns = dict[str, Sequence[Any]]  # of a batch: name -> one value per item
+ROW_GROUP = 1 << 14  # rows per group in a Parquet file
 
 
 def check_table(file: PathLike, task: Task | None) -> Path:
-    """The path of a table of this task's predictions.
+    """The path of a table of predictions, checked before anything is computed.
 
     Raises:
-        UsageError: a file that is neither .csv nor .parquet, a package that is missing, predictions that are no table.
+        UsageError: a file that is neither .csv nor .parquet, a missing package, predictions that cannot be tabulated.
     """
     path = Path(file)
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise UsageError("file", got=str(file), expected="a name that ends in .csv or .parquet")
     if task is None:
-        raise UsageError("write_preds: the data does not say what an output means", fix="Give the bunch task=.")
+        raise UsageError("write_preds: the data has no task", fix="Give the bunch task=.")
     if isinstance(task, Segmentation):
-        raise UsageError("write_preds: masks are no table", fix="Use predict_iter, or get_preds(out=).")
+        raise UsageError("write_preds: masks cannot be tabulated", fix="Use predict_iter, or get_preds(out=).")
     if path.suffix.lower() == ".parquet":
         _pyarrow()
     return path
 
 
 def write_table(
-    path: Path, answers: Iterable[Answers], inputs: Sequence[str] | None, task: Task, *, safe: bool
+    path: Path, predictions: Iterable[Predictions], inputs: Sequence[str] | None, task: Task, *, safe: bool
 ) -> None:
-    """One row an item, in their order; see `Learner.write_preds` for the columns.
+    """Write one row per item, in their order; see `Learner.write_preds` for the columns.
 
-    The file is there when all of it is written; no more than a few batches are held.
+    The file appears once it is complete; only a few batches are held in memory.
 
     Args:
-        path: ends in .csv or .parquet; written over.
-        answers: (activated outputs, targets or None, ...) batch by batch.
-        inputs: what the items are called; None for their numbers.
-        task: what outputs and targets mean.
-        safe: CSV: put an apostrophe before text that a spreadsheet would take for a formula.
+        path: ends in .csv or .parquet; overwritten.
+        predictions: (activated outputs, targets or None, ...) batch by batch.
+        inputs: the names of the items; None for their indices.
+        task: defines the meaning of outputs and targets.
+        safe: CSV: put an apostrophe before text that a spreadsheet would run as a formula.
 
     Raises:
         DataError: there are no items.
         UsageError: outputs that are not (N, outputs of the task).
     """
-    batches = _columns(answers, inputs, task)
+    batches = _columns(predictions, inputs, task)
     first = next(batches, None)
     if first is None:
         raise DataError("this set has no items to predict")
@@ -74,10 +74,10 @@ def write_table(
     write_atomically(path, write)
 
 
-def _columns(answers: Iterable[Answers], inputs: Sequence[str] | None, task: Task) -> Iterator[Columns]:
-    """The columns of each batch. All but the three of a fixed name have a prefix, so that no two are called alike."""
+def _columns(predictions: Iterable[Predictions], inputs: Sequence[str] | None, task: Task) -> Iterator[Columns]:
+    """The columns of each batch. All except three with fixed names have a prefix, so names are unique."""
     numbers = count()
-    for preds, targets, _ in answers:
+    for preds, targets, _ in predictions:
         if preds.ndim > 2 or preds.shape[1:].numel() != task.n_out:
             raise UsageError("write_preds: outputs", got=tuple(preds.shape), expected=f"(N, {task.n_out})")
         rows = [next(numbers) for _ in range(len(preds))]
@@ -104,32 +104,32 @@ def _text(task: Task, encoded: Tensor) -> str:
 
 
 def _utf8(name: str) -> str:
-    """The name of a file need not be UTF-8: bytes that are not are written as escapes."""
+    """Names of files need not be UTF-8: other bytes are escaped."""
     return name.encode(errors="backslashreplace").decode()
 
 
 def _write_csv(file: IO[bytes], first: Columns, others: Iterable[Columns], *, safe: bool) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     writer = csv.writer(text)
-    writer.writerow(first)  # a column's name begins with one of ours
+    writer.writerow(first)  # column names start with ours, never with a formula
     for columns in chain([first], others):
         for row in zip(*columns.values(), strict=True):
             writer.writerow([spreadsheet_safe(cell) for cell in row] if safe else row)
-    text.detach()  # which flushes it and leaves the file open
+    text.detach()  # flushes it and leaves the file open
 
 
 def _write_parquet(file: IO[bytes], first: Columns, others: Iterable[Columns]) -> None:
     pa, pq = _pyarrow()
     schema = pa.table(first).schema
-    held: list[Any] = []
+    buffered: list[Any] = []
     with pq.ParquetWriter(file, schema) as writer:
         for columns in chain([first], others):
-            held.append(pa.table(columns, schema=schema))
-            if sum(map(len, held)) >= GROUP:
-                writer.write_table(pa.concat_tables(held))
-                held.clear()
-        if held:
-            writer.write_table(pa.concat_tables(held))
+            buffered.append(pa.table(columns, schema=schema))
+            if sum(map(len, buffered)) >= ROW_GROUP:
+                writer.write_table(pa.concat_tables(buffered))
+                buffered.clear()
+        if buffered:
+            writer.write_table(pa.concat_tables(buffered))
 
 
 def _pyarrow() -> tuple[Any, Any]:

@@ -40,7 +40,7 @@ def weights(learn: Learner) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("small", "large", "n_acc"),
+    ("small", "large", "n_items"),
     [
         ([4, 4, 4, 4], [8, 8], 8),
         ([5, 5, 5, 5, 3], [10, 10, 3], 10),  # a last group of one short batch
@@ -51,8 +51,8 @@ def weights(learn: Learner) -> Tensor:
     ],
 )
 @pytest.mark.parametrize("opt", ["adamw", "sgd"])
-def test_it_equals_the_large_batch(small: list[int], large: list[int], n_acc: int, opt: str) -> None:
-    ours, theirs = fitted(small, GradientAccumulation(n_acc), opt=opt), fitted(large, opt=opt)
+def test_it_equals_the_large_batch(small: list[int], large: list[int], n_items: int, opt: str) -> None:
+    ours, theirs = fitted(small, GradientAccumulation(n_items), opt=opt), fitted(large, opt=opt)
     torch.testing.assert_close(weights(ours), weights(theirs), atol=1e-6, rtol=0)
     assert len(ours.recorder.losses) == 3 * len(small)
 
@@ -144,5 +144,5 @@ def test_the_next_fit_steps_every_batch_again() -> None:
 
 @pytest.mark.parametrize("n", [0, -4, 2.5, "8", True])
 def test_a_number_that_is_none_is_refused(n: Any) -> None:
-    with pytest.raises(UsageError, match="n_acc: got"):
+    with pytest.raises(UsageError, match="n_items: got"):
         GradientAccumulation(n)

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from learnkit import Callback, DataBunch, Learner
 from learnkit.callbacks import GradientClipping, SaveModel
 from learnkit.callbacks.accumulation import GradientAccumulation
-from learnkit.callbacks.averaging import EMA, SWA, renew_batch_norm
+from learnkit.callbacks.averaging import EMA, SWA, update_batch_norm
 from learnkit.device import Compute
 from learnkit.errors import StopFit, UsageError
 from learnkit.seeds import Stream, derive
@@ -84,8 +84,8 @@ def _fail(state: Any, error: type[BaseException]) -> None:
 
 
 @pytest.mark.parametrize("norm", [False, True])
-@pytest.mark.parametrize("every", [1, 3])
-def test_ema_equals_torchs_averaged_model(norm: bool, every: int, blobs: tuple[Tensor, ...]) -> None:
+@pytest.mark.parametrize("every_steps", [1, 3])
+def test_ema_equals_torchs_averaged_model(norm: bool, every_steps: int, blobs: tuple[Tensor, ...]) -> None:
     learn, model = learner(blobs, norm=norm), network(norm=norm)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.7), use_buffers=True)
     losses: list[float] = []
@@ -93,10 +93,10 @@ def test_ema_equals_torchs_averaged_model(norm: bool, every: int, blobs: tuple[T
         model,
         learn.dls,
         3,
-        after_step=lambda step: None if step % every else average.update_parameters(model),
+        after_step=lambda step: None if step % every_steps else average.update_parameters(model),
         after_epoch=lambda epoch: losses.append(valid_loss(copy.deepcopy(average), blobs)),
     )
-    learn.fit(3, LR, callbacks=EMA(0.7, every))
+    learn.fit(3, LR, callbacks=EMA(0.7, every_steps))
     assert_same(learn.model, average.module)
     assert learn.history["valid_loss"].tolist() == pytest.approx(losses, abs=1e-7)
 
@@ -274,7 +274,7 @@ def test_statistics_are_renewed_for_models_with_several_inputs() -> None:
 
     model = Two().eval()
     a, b = torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0], [4.0]])  # sums 1 and 7: mean 4, variance 18
-    renew_batch_norm(model, [(a, b), (a, a)])  # sums 2 and 6: mean 4, variance 8
+    update_batch_norm(model, [(a, b), (a, a)])  # sums 2 and 6: mean 4, variance 8
     assert (model.norm.running_mean.item(), model.norm.running_var.item()) == (4.0, 13.0)
     assert model.norm.num_batches_tracked == 2
     assert (model.training, model.norm.training, model.norm.momentum) == (False, False, 0.1)
@@ -287,7 +287,7 @@ def test_an_error_while_renewing_leaves_the_settings() -> None:
 
     model = nn.Sequential(nn.BatchNorm1d(2, momentum=0.3))
     with pytest.raises(KeyboardInterrupt):
-        renew_batch_norm(model, inputs())
+        update_batch_norm(model, inputs())
     assert model[0].momentum == 0.3
 
 
@@ -300,7 +300,7 @@ def test_an_error_while_renewing_at_the_end_brings_the_own_weights_back(
     def broken(*args: Any, **kwargs: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("learnkit.callbacks.averaging.renew_batch_norm", broken)
+    monkeypatch.setattr("learnkit.callbacks.averaging.update_batch_norm", broken)
     with pytest.raises(KeyboardInterrupt):
         averaged.fit(2, LR, callbacks=SWA(0))
     assert_same(averaged.model, plain.model)

@@ -149,7 +149,7 @@ def test_statistics_of_a_fit_are_those_of_the_forward_passes(blobs: tuple[Tensor
 
 
 def test_every_so_many_batches_from_the_start_of_each_fit(blobs: tuple[Tensor, ...]) -> None:
-    learn, stats = learner(blobs), ActivationStats(["2"], every=3)
+    learn, stats = learner(blobs), ActivationStats(["2"], every_batches=3)
     learn.fit(2, callbacks=stats)
     assert stats.stats["batch"].tolist() == [0, 3, 6]
     learn.fit(1, callbacks=stats)
@@ -189,9 +189,9 @@ def test_of_a_module_with_several_outputs_the_first_counts(blobs: tuple[Tensor, 
     assert stats.stats["mean"].tolist() == pytest.approx(means, abs=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"every": 0}, {"n_bins": 0}, {"every": 1.5}])
+@pytest.mark.parametrize("options", [{"every_batches": 0}, {"n_bins": 0}, {"every_batches": 1.5}])
 def test_arguments_that_cannot_work(options: Any) -> None:
-    with pytest.raises(UsageError, match="whole number, 1 or more"):
+    with pytest.raises(UsageError, match="an integer, 1 or more"):
         ActivationStats(**options)
 
 
@@ -199,7 +199,7 @@ def test_arguments_that_cannot_work(options: Any) -> None:
 
 
 def test_plots_show_the_statistics(blobs: tuple[Tensor, ...]) -> None:
-    learn, stats = learner(blobs), ActivationStats(every=2, n_bins=10)
+    learn, stats = learner(blobs), ActivationStats(every_batches=2, n_bins=10)
     learn.fit(2, callbacks=stats)
     axes = stats.plot_stats().axes
     assert [ax.get_ylabel() for ax in axes] == ["mean", "standard deviation", "share near zero"]

@@ -159,7 +159,7 @@ def test_batch_norm_accumulation_and_mixing_are_refused() -> None:
     def normed() -> Layers:
         return nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 2)
 
-    with pytest.raises(UsageError, match="batch norm in training mode, which would see each part by itself"):
+    with pytest.raises(UsageError, match="batch norm in training mode, which would normalize each part separately"):
         learner(8, normed).fit(1, callbacks=MicroBatches())
     frozen = learner(8, normed)
     frozen.model[1].requires_grad_(False)

@@ -64,8 +64,8 @@ def test_groups_keep_their_ratio_at_every_step(blobs: tuple[Tensor, ...]) -> Non
         ({"moms": "ab"}, "moms: got 'ab'"),
         ({"moms": (0.95, None)}, "moms: got"),
         ({"pct_start": 1.5}, "pct_start: got 1.5"),
-        ({"div_factor": 0}, "div_factor, final_div: got"),
-        ({"final_div": -1}, "div_factor, final_div: got"),
+        ({"div_factor": 0}, "div_factor: got 0"),
+        ({"final_div": -1}, "final_div: got -1"),
     ],
 )
 def test_arguments_that_cannot_work_are_refused_where_they_are_written(options: dict[str, object], match: str) -> None:

@@ -12,6 +12,7 @@ from learnkit.callbacks.averaging import EMA, SWA
 from learnkit.callbacks.rnn import RNNRegularizer, activation_regularization, temporal_activation_regularization
 from learnkit.errors import UsageError
 from learnkit.seeds import Stream, derive
+from tests.doubles import refused
 
 
 class Recurrent(nn.Module):
@@ -113,7 +114,7 @@ def test_states_of_another_shape_are_refused(blobs: tuple[Tensor, ...]) -> None:
         learn.fit(1, callbacks=RNNRegularizer())
 
 
-@pytest.mark.parametrize("weights", [(-1, 0), (0, float("inf")), ("much", 0)])
-def test_weights_that_cannot_work(weights: Any) -> None:
-    with pytest.raises(UsageError, match="finite number, 0 or more"):
-        RNNRegularizer(*weights)
+@pytest.mark.parametrize(("name", "weight"), [("alpha", -1), ("beta", float("inf")), ("alpha", "much"), ("beta", True)])
+def test_invalid_weights_are_refused(name: str, weight: Any) -> None:
+    with refused(name, got=weight):
+        RNNRegularizer(**{name: weight})

@@ -1,6 +1,6 @@
-"""learnkit convert: nothing runs unless the file is trusted, and then elsewhere; what comes back are the same tensors.
+"""learnkit convert: nothing runs unless the file is trusted, and then in another process; the tensors stay the same.
 
-Few tests start a process, which takes seconds; what that process does is mostly tested by calling it.
+Few tests start a process, which takes seconds; what it does is mostly tested in test_unpickle.py, by calling it.
 """
 
 import io
@@ -25,7 +25,7 @@ from learnkit.cli.state_dicts import weights_in
 from learnkit.errors import DataError
 from learnkit.safe_load import read_weights
 
-Said = Callable[..., tuple[int, str, str]]
+Convert = Callable[..., tuple[int, str, str]]
 CARRIERS = ["pickle", "old pickle", "torch zip", "torch legacy", "torch tar", "pt2"]
 
 
@@ -40,7 +40,7 @@ class Bomb:
 
 
 class Net(nn.Module):
-    """A model of the user's own, with tied weights, a buffer, and every form a tensor's memory may have."""
+    """A custom model with tied weights, a buffer, and every memory layout of a tensor."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Net(nn.Module):
 
 
 class ALearner:
-    """As fastai's: pickled whole, its model in `.model`."""
+    """Like fastai's: pickled as a whole, with its model in `.model`."""
 
     def __init__(self) -> None:
         self.model = Net()
@@ -61,7 +61,7 @@ class ALearner:
 
 
 @pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Said:
+def convert_file(capsys: pytest.CaptureFixture[str]) -> Convert:
     """Run `learnkit convert ...`: exit code, stdout, stderr."""
 
     def run(*args: object) -> tuple[int, str, str]:
@@ -105,25 +105,25 @@ def carry(kind: str, file: Path, content: object) -> None:
 
 
 @pytest.mark.parametrize("kind", CARRIERS)
-def test_nothing_runs_without_the_word(kind: str, tmp_path: Path, said: Said) -> None:
+def test_nothing_runs_without_trust(kind: str, tmp_path: Path, convert_file: Convert) -> None:
     file, marker = tmp_path / "w.pth", tmp_path / "ran"
     carry(kind, file, {"weight": Bomb(marker)})
-    code, out, err = said(file, tmp_path / "w.safetensors")
+    code, out, err = convert_file(file, tmp_path / "w.safetensors")
     assert (code, out) == (2, "")
-    assert f"opening {file} would run whatever code is in it" in err
+    assert f"opening {file} would run any code in it" in err
     assert "--i-trust-this-file" in err
     assert not marker.exists()
     assert os.listdir(tmp_path) == ["w.pth"]
 
 
-def test_a_pt2_file_is_opened_for_nobody(tmp_path: Path, said: Said) -> None:
+def test_a_pt2_file_is_never_opened(tmp_path: Path, convert_file: Convert) -> None:
     carry("pt2", tmp_path / "w.pt2", {"weight": Bomb(tmp_path / "ran")})
-    assert said("w.pt2", "w.safetensors", "--i-trust-this-file")[0] == 1
+    assert convert_file("w.pt2", "w.safetensors", "--i-trust-this-file")[0] == 1
     assert os.listdir(tmp_path) == ["w.pt2"]
 
 
-def test_a_legacy_file_comes_out_of_another_process_equal(
-    tmp_path: Path, said: Said, state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+def test_a_legacy_file_is_converted_in_another_process(
+    tmp_path: Path, convert_file: Convert, state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
 
@@ -133,7 +133,7 @@ def test_a_legacy_file_comes_out_of_another_process_equal(
     monkeypatch.setattr(pickle, "load", forbidden)
     monkeypatch.setattr(torch, "load", forbidden)
     out_file = tmp_path / "new" / "w.safetensors"
-    code, out, err = said(tmp_path / "old.pth", out_file, "--i-trust-this-file")
+    code, out, err = convert_file(tmp_path / "old.pth", out_file, "--i-trust-this-file")
     assert (code, err) == (0, "")
     assert f"Wrote {out_file}: 2 tensors, 15 numbers" in out
     assert f"cnn_learner(dls, arch, weights='{out_file}')" in out
@@ -141,7 +141,7 @@ def test_a_legacy_file_comes_out_of_another_process_equal(
     assert os.listdir(out_file.parent) == ["w.safetensors"]
 
 
-# The module of the user's own that his file needs; it tells what it sees.
+# A custom module that a file needs; it reports what it sees.
 LIBRARY = """
 import json, os, sys
 from torch import nn
@@ -160,8 +160,8 @@ class Learner:
 """
 
 
-def test_the_other_process_is_in_a_folder_of_its_own_and_sees_no_secrets(
-    tmp_path: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+def test_the_other_process_has_its_own_folder_and_sees_no_secrets(
+    tmp_path: Path, convert_file: Convert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "users_own.py").write_text(LIBRARY)
@@ -175,7 +175,7 @@ def test_the_other_process_is_in_a_folder_of_its_own_and_sees_no_secrets(
         monkeypatch.delitem(sys.modules, "users_own")
     monkeypatch.setenv("PYTHONPATH", "lib")  # relative to where the command is started
     monkeypatch.setenv("SECRET_TOKEN", "s3cret")
-    code, out, err = said("export.pkl", "w.safetensors", "--i-trust-this-file")
+    code, out, err = convert_file("export.pkl", "w.safetensors", "--i-trust-this-file")
     assert (code, err) == (0, "")
     assert "noise" not in out
     assert equal(read_weights("w.safetensors"), dict(learner.model.state_dict()))
@@ -187,26 +187,26 @@ def test_the_other_process_is_in_a_folder_of_its_own_and_sees_no_secrets(
     assert not Path(seen["folder"]).exists()
 
 
-def test_a_broken_file_leaves_one_line_and_nothing_else(tmp_path: Path, said: Said) -> None:
+def test_a_broken_file_gives_one_line_and_leaves_no_files(tmp_path: Path, convert_file: Convert) -> None:
     (tmp_path / "w.pkl").write_bytes(pickle.dumps({"a": "x" * 1000})[:500])
-    code, out, err = said("w.pkl", "w.safetensors", "--i-trust-this-file")
+    code, out, err = convert_file("w.pkl", "w.safetensors", "--i-trust-this-file")
     assert (code, out) == (1, "")
     assert err.startswith("learnkit: w.pkl could not be opened (UnpicklingError: pickle data was truncated)")
     assert err.count("\n") == 1
     assert os.listdir(tmp_path) == ["w.pkl"]
 
 
-def test_a_file_that_takes_too_long_is_given_up(tmp_path: Path, said: Said, state: dict[str, Tensor]) -> None:
+def test_a_file_that_takes_too_long_is_refused(tmp_path: Path, convert_file: Convert, state: dict[str, Tensor]) -> None:
     (tmp_path / "w.pkl").write_bytes(pickle.dumps(state))
-    code, _, err = said("w.pkl", "w.safetensors", "--i-trust-this-file", "--timeout", "0.05")
+    code, _, err = convert_file("w.pkl", "w.safetensors", "--i-trust-this-file", "--timeout", "0.05")
     assert code == 1
-    assert "w.pkl was not open after 0.05 seconds" in err
+    assert "opening w.pkl took more than 0.05 seconds" in err
     assert os.listdir(tmp_path) == ["w.pkl"]
 
 
-# What the other process may leave, given by a stand-in for it: (exit code, result, stderr) -> what is told.
+# Results of the other process, from a stand-in for it: (exit code, result, stderr) -> part of the error.
 @pytest.mark.parametrize(
-    ("code", "result", "words", "told"),
+    ("code", "result", "words", "expected"),
     [
         (0, None, b"", "could not be opened (exit code 0)"),
         (-11, None, b"", "could not be opened (exit code -11)"),
@@ -217,14 +217,14 @@ def test_a_file_that_takes_too_long_is_given_up(tmp_path: Path, said: Said, stat
             "(ModuleNotFoundError: No module",
         ),
         (1, None, b"\x1b[2J\xff", "(\\x1b[2J"),
-        (0, b"", b"", "did not give tensors"),
-        (0, b"not tensors", b"", "did not give tensors"),
-        (0, pickle.dumps({"w": Bomb(Path("ran"))}), b"", "did not give tensors"),
+        (0, b"", b"", "returned no valid tensors"),
+        (0, b"not tensors", b"", "returned no valid tensors"),
+        (0, pickle.dumps({"w": Bomb(Path("ran"))}), b"", "returned no valid tensors"),
     ],
 )
-def test_what_the_other_process_leaves_is_not_trusted(
-    code: int, result: bytes | None, words: bytes, told: str,
-    tmp_path: Path, said: Said, state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch,
+def test_results_of_the_other_process_are_not_trusted(
+    code: int, result: bytes | None, words: bytes, expected: str,
+    tmp_path: Path, convert_file: Convert, state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     def run(command: list[str], **options: Any) -> Any:
         options["stderr"].write(words)
@@ -235,52 +235,54 @@ def test_what_the_other_process_leaves_is_not_trusted(
 
     (tmp_path / "w.pkl").write_bytes(pickle.dumps(state))
     monkeypatch.setattr("subprocess.run", run)
-    exit_code, _, err = said("w.pkl", "w.safetensors", "--i-trust-this-file")
+    exit_code, _, err = convert_file("w.pkl", "w.safetensors", "--i-trust-this-file")
     assert exit_code == 1
-    assert told in err
+    assert expected in err
     assert err.count("\n") == 1
     assert err.strip().isprintable()
     assert os.listdir(tmp_path) == ["w.pkl"]
 
 
-def test_a_file_of_plain_tensors_needs_no_trust(tmp_path: Path, said: Said, state: dict[str, Tensor]) -> None:
+def test_a_file_of_plain_tensors_needs_no_trust(
+    tmp_path: Path, convert_file: Convert, state: dict[str, Tensor]
+) -> None:
     torch.save({"model": state, "opt": {"lr": 0.1}}, tmp_path / "w.pth")
-    assert said("w.pth", "w.safetensors")[0] == 0
+    assert convert_file("w.pth", "w.safetensors")[0] == 0
     assert equal(read_weights("w.safetensors"), state)
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "expected"),
     [
         (["none.pth", "w.safetensors"], "no file none.pth"),
         (["w.pth", "w.pth"], "expected a name that ends in .safetensors"),
         (["w.pth", "w.pt"], "expected a name that ends in .safetensors"),
-        (["w.pth", "mine.safetensors"], "mine.safetensors is there already. Give another name, or --force"),
-        (["w.pth", "folder.safetensors", "--force"], "folder.safetensors is there already"),
+        (["w.pth", "mine.safetensors"], "mine.safetensors exists already. Choose another name, or add --force"),
+        (["w.pth", "folder.safetensors", "--force"], "folder.safetensors exists already"),
         (["w.pth", "w.safetensors", "--timeout", "0"], "--timeout: got 0.0"),
         (["w.pth", "w.safetensors", "--timeout", "nan"], "--timeout: got nan"),
     ],
 )
-def test_a_wrong_call_gives_2_and_does_nothing(
-    args: list[str], told: str, tmp_path: Path, said: Said, state: dict[str, Tensor]
+def test_an_invalid_call_exits_with_2_and_does_nothing(
+    args: list[str], expected: str, tmp_path: Path, convert_file: Convert, state: dict[str, Tensor]
 ) -> None:
     torch.save(state, tmp_path / "w.pth")
     (tmp_path / "mine.safetensors").write_text("mine")
     (tmp_path / "folder.safetensors").mkdir()
-    code, out, err = said(*args)
+    code, out, err = convert_file(*args)
     assert (code, out) == (2, "")
-    assert told in err
+    assert expected in err
     assert sorted(os.listdir(tmp_path)) == ["folder.safetensors", "mine.safetensors", "w.pth"]
     assert (tmp_path / "mine.safetensors").read_text() == "mine"
 
 
-def test_force_writes_over_but_only_with_weights(tmp_path: Path, said: Said, state: dict[str, Tensor]) -> None:
+def test_force_overwrites_only_with_weights(tmp_path: Path, convert_file: Convert, state: dict[str, Tensor]) -> None:
     (tmp_path / "w.safetensors").write_text("mine")
     (tmp_path / "bad.pth").write_text("<html>404</html>")
-    assert said("bad.pth", "w.safetensors", "--force")[0] == 1
+    assert convert_file("bad.pth", "w.safetensors", "--force")[0] == 1
     assert (tmp_path / "w.safetensors").read_text() == "mine"
     torch.save(state, tmp_path / "w.pth")
-    assert said("w.pth", "w.safetensors", "--force")[0] == 0
+    assert convert_file("w.pth", "w.safetensors", "--force")[0] == 0
     assert equal(read_weights("w.safetensors"), state)
 
 
@@ -319,7 +321,7 @@ class Fails:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         (Fails(), "ValueError: invalid literal"),
         ([1, 2], "weights: got 'list', expected a model, a state dict"),
@@ -327,11 +329,11 @@ class Fails:
     ],
 )
 def test_what_gives_no_weights_is_one_last_line(
-    content: object, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    content: object, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "w.pkl").write_bytes(pickle.dumps(content))
     assert unpickle.main(tmp_path / "w.pkl", tmp_path / "w.safetensors") == 1
-    assert capsys.readouterr().err.splitlines()[-1].startswith(told)
+    assert capsys.readouterr().err.splitlines()[-1].startswith(expected)
     assert os.listdir(tmp_path) == ["w.pkl"]
 
 

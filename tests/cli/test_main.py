@@ -1,4 +1,4 @@
-"""The command line itself: its codes, its streams, and that both ways in are one."""
+"""The command line itself: exit codes, streams, and both entry points."""
 
 import configparser
 import io
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
     "argv",
     [[], ["fly"], ["verify"], ["verify", "a", "b"], ["convert", "a"], ["convert", "a", "b", "--timeout", "soon"]],
 )
-def test_arguments_that_cannot_be_parsed_end_with_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_arguments_that_cannot_be_parsed_exit_with_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(argv)
     assert exit_.value.code == 2
@@ -29,14 +29,14 @@ def test_arguments_that_cannot_be_parsed_end_with_2(argv: list[str], capsys: pyt
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["verify", "--help"], ["convert", "--help"]])
-def test_help_is_no_error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_is_not_an_error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(argv)
     assert exit_.value.code == 0
     assert "usage: learnkit" in capsys.readouterr().out
 
 
-def test_python_m_learnkit_answers_like_main(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_m_learnkit_is_main(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["verify", "nowhere"])
     here = capsys.readouterr()
     command = [sys.executable, "-m", "learnkit", "verify", "nowhere"]
@@ -55,7 +55,7 @@ def test_the_installed_command_is_main() -> None:
     assert getattr(import_module(module), function) is main
 
 
-def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_shows_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def stopped(args: Any) -> int:
         raise KeyboardInterrupt
 

@@ -11,11 +11,11 @@ from PIL import Image
 
 from learnkit.cli.main import main
 
-Said = Callable[..., tuple[int, list[str], str]]
+Verify = Callable[..., tuple[int, list[str], str]]
 
 
 @pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Said:
+def verify(capsys: pytest.CaptureFixture[str]) -> Verify:
     """Run `learnkit verify ...`: exit code, lines of stdout, stderr."""
 
     def run(*args: object) -> tuple[int, list[str], str]:
@@ -28,7 +28,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> Said:
 
 @pytest.fixture
 def pets(tmp_path: Path) -> Path:
-    """Six different pictures of noise in two classes."""
+    """Six different images of noise in two classes."""
     numbers = np.random.default_rng(0)
     for name in ("ant/0.png", "ant/1.png", "ant/2.png", "bee/0.png", "bee/1.png", "bee/2.png"):
         file = tmp_path / "pets" / name
@@ -38,8 +38,8 @@ def pets(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def spoilt(pets: Path) -> Path:
-    """The same, one of them cut short and one a text."""
+def damaged(pets: Path) -> Path:
+    """The same, one of them truncated and one a text."""
     whole = (pets / "ant/1.png").read_bytes()
     (pets / "ant/1.png").write_bytes(whole[: len(whole) // 2])
     (pets / "bee/0.png").write_text("<html>404</html>")
@@ -50,12 +50,12 @@ def files_below(folder: Path) -> dict[str, bytes]:
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_whole_pictures_give_0(pets: Path, said: Said) -> None:
-    assert said(pets) == (0, ["0 of 6 images are damaged"], "")
+def test_intact_images_exit_with_0(pets: Path, verify: Verify) -> None:
+    assert verify(pets) == (0, ["0 of 6 images are damaged"], "")
 
 
-def test_a_damaged_picture_gives_a_line_and_1(spoilt: Path, said: Said) -> None:
-    code, lines, err = said(spoilt)
+def test_a_damaged_image_is_listed_and_exits_with_1(damaged: Path, verify: Verify) -> None:
+    code, lines, err = verify(damaged)
     assert (code, err) == (1, "")
     assert lines[0].startswith("ant/1.png: cannot be read as an image (")
     assert "truncated" in lines[0]
@@ -64,39 +64,39 @@ def test_a_damaged_picture_gives_a_line_and_1(spoilt: Path, said: Said) -> None:
     assert not any("learnkit verify" in line for line in lines)
 
 
-def test_a_missing_folder_gives_2(tmp_path: Path, said: Said) -> None:
-    code, lines, err = said(tmp_path / "pats")
+def test_a_missing_folder_exits_with_2(tmp_path: Path, verify: Verify) -> None:
+    code, lines, err = verify(tmp_path / "pats")
     assert (code, lines) == (2, [])
     assert err.startswith(f"learnkit: no folder {tmp_path / 'pats'}")
     assert err.count("\n") == 1
 
 
-def test_a_folder_without_images_is_a_problem(tmp_path: Path, said: Said) -> None:
-    code, lines, err = said(tmp_path)
+def test_a_folder_without_images_is_a_problem(tmp_path: Path, verify: Verify) -> None:
+    code, lines, err = verify(tmp_path)
     assert (code, lines) == (1, [])
     assert "no images" in err
 
 
-def test_what_can_be_read_is_only_counted(pets: Path, said: Said) -> None:
+def test_other_problems_are_only_counted(pets: Path, verify: Verify) -> None:
     (pets / "ant/9.png").write_bytes((pets / "ant/0.png").read_bytes())
-    code, lines, _ = said(pets)
+    code, lines, _ = verify(pets)
     assert code == 0
     assert lines[0] == "0 of 7 images are damaged"
     assert "1 duplicate" in lines[1]
 
 
-def test_an_evil_name_is_one_printable_line(pets: Path, said: Said) -> None:
+def test_a_malicious_name_is_one_printable_line(pets: Path, verify: Verify) -> None:
     (pets / "a\nERROR \x1b[2J.png").write_bytes(b"none")
-    _, lines, _ = said(pets)
+    _, lines, _ = verify(pets)
     assert len(lines) == 2
     assert lines[0].startswith("a\\nERROR \\x1b[2J.png: cannot be read")
     assert all(line.isprintable() for line in lines)
 
 
-def test_the_table_has_no_formulas(spoilt: Path, said: Said, tmp_path: Path) -> None:
-    (spoilt / "=cmd().png").write_bytes(b"none")
-    os.rename(spoilt / "bee/0.png", os.fsencode(spoilt) + b"/bee/\xff.png")  # a name that is no UTF-8
-    code, lines, _ = said(spoilt, "--csv", tmp_path / "out/bad.csv")
+def test_the_table_has_no_formulas(damaged: Path, verify: Verify, tmp_path: Path) -> None:
+    (damaged / "=cmd().png").write_bytes(b"none")
+    os.rename(damaged / "bee/0.png", os.fsencode(damaged) + b"/bee/\xff.png")  # not UTF-8
+    code, lines, _ = verify(damaged, "--csv", tmp_path / "out/bad.csv")
     with (tmp_path / "out/bad.csv").open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
     assert code == 1
@@ -105,44 +105,46 @@ def test_the_table_has_no_formulas(spoilt: Path, said: Said, tmp_path: Path) -> 
     assert [f"{path.lstrip(chr(39))}: {error}" for path, error in rows] == lines[:3]
 
 
-def test_the_table_of_whole_pictures_has_no_rows(pets: Path, said: Said, tmp_path: Path) -> None:
-    assert said(pets, "--csv", tmp_path / "bad.csv")[0] == 0
+def test_the_table_of_intact_images_has_no_rows(pets: Path, verify: Verify, tmp_path: Path) -> None:
+    assert verify(pets, "--csv", tmp_path / "bad.csv")[0] == 0
     assert (tmp_path / "bad.csv").read_text().splitlines() == ["path,error"]
 
 
-def test_nothing_is_moved_unless_agreed(spoilt: Path, said: Said, tmp_path: Path) -> None:
+def test_nothing_is_moved_without_yes(damaged: Path, verify: Verify, tmp_path: Path) -> None:
     before = files_below(tmp_path)
-    code, lines, _ = said(spoilt, "--move-to", tmp_path / "bad")
+    code, lines, _ = verify(damaged, "--move-to", tmp_path / "bad")
     assert (code, lines[-1]) == (1, f"Nothing was moved; add --yes to move 2 files to {tmp_path / 'bad'}")
     assert files_below(tmp_path) == before
 
 
-def test_damaged_files_keep_their_places_when_moved(spoilt: Path, said: Said, tmp_path: Path) -> None:
-    before = files_below(spoilt)
-    code, lines, _ = said(spoilt, "--move-to", tmp_path / "bad", "--yes")
+def test_moved_files_keep_their_relative_paths(damaged: Path, verify: Verify, tmp_path: Path) -> None:
+    before = files_below(damaged)
+    code, lines, _ = verify(damaged, "--move-to", tmp_path / "bad", "--yes")
     moved = files_below(tmp_path / "bad")
     assert (code, lines[-1]) == (1, f"Moved 2 files to {tmp_path / 'bad'}")
     assert sorted(moved) == ["ant/1.png", "bee/0.png"]
-    assert files_below(spoilt) | moved == before
-    assert len(files_below(spoilt)) == 4
-    assert said(spoilt)[0] == 0
+    assert files_below(damaged) | moved == before
+    assert len(files_below(damaged)) == 4
+    assert verify(damaged)[0] == 0
 
 
-def test_nothing_is_written_over_by_moving(spoilt: Path, said: Said, tmp_path: Path) -> None:
+def test_moving_overwrites_nothing(damaged: Path, verify: Verify, tmp_path: Path) -> None:
     (tmp_path / "bad/bee").mkdir(parents=True)
     (tmp_path / "bad/bee/0.png").write_text("mine")
     before = files_below(tmp_path)
-    code, _, err = said(spoilt, "--move-to", tmp_path / "bad", "--yes")
+    code, _, err = verify(damaged, "--move-to", tmp_path / "bad", "--yes")
     assert code == 2
     assert "nothing was moved" in err
     assert files_below(tmp_path) == before
 
 
-def test_a_file_behind_a_link_out_of_the_folder_is_not_moved(pets: Path, said: Said, tmp_path: Path) -> None:
+def test_a_file_reached_through_a_link_out_of_the_folder_is_not_moved(
+    pets: Path, verify: Verify, tmp_path: Path
+) -> None:
     (tmp_path / "others").mkdir()
     (tmp_path / "others/x.png").write_bytes(b"none")
     (pets / "linked").symlink_to(tmp_path / "others")
-    code, lines, err = said(pets, "--move-to", tmp_path / "bad", "--yes")
+    code, lines, err = verify(pets, "--move-to", tmp_path / "bad", "--yes")
     assert code == 2
     assert lines[0].startswith("linked/x.png: ")
     assert "outside" in err
@@ -151,9 +153,9 @@ def test_a_file_behind_a_link_out_of_the_folder_is_not_moved(pets: Path, said: S
 
 
 @pytest.mark.parametrize("options", [["--move-to", "pets"], ["--move-to", "pets/bad", "--yes"], ["--yes"]])
-def test_a_move_that_makes_no_sense_gives_2(spoilt: Path, said: Said, options: list[str]) -> None:
-    before = files_below(spoilt)
-    code, lines, err = said(spoilt, *options)
+def test_an_invalid_move_exits_with_2(damaged: Path, verify: Verify, options: list[str]) -> None:
+    before = files_below(damaged)
+    code, lines, err = verify(damaged, *options)
     assert (code, lines) == (2, [])
     assert err.startswith("learnkit: --")
-    assert files_below(spoilt) == before
+    assert files_below(damaged) == before

@@ -1,4 +1,4 @@
-"""What get_preds needs beyond its result, seen from outside in a fresh process."""
+"""Memory of get_preds beyond its result, measured in a fresh process."""
 
 import json
 import subprocess
@@ -50,7 +50,7 @@ print(json.dumps(found))
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
-def test_memory_is_that_of_the_result_and_a_little(tmp_path: Path) -> None:
+def test_memory_is_that_of_the_result_and_one_batch(tmp_path: Path) -> None:
     """200,000 x 100 float32 are 80 MB, their targets 1.6 MB, their losses 0.8 MB."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path / "preds.npy")],

@@ -1,4 +1,4 @@
-"""Serving: answers for single items, equal to those of a plain model, from any number of threads."""
+"""Serving: predictions for single items, equal to those of the model, from any number of threads."""
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from learnkit import DataBunch, ImageDataBunch, Learner
 from learnkit.errors import ImageError, UsageError
 from learnkit.inference import Predictor
+from tests.doubles import refused
 
 
 class Counting(nn.Module):
-    """Keeps the sizes of the batches it sees."""
+    """Keeps the sizes of the batches it gets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +38,7 @@ def learn(blobs: tuple[Tensor, ...]) -> Learner:
     return learn
 
 
-def test_an_answer_is_what_the_model_says(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+def test_a_prediction_is_the_output_of_the_model(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
     learn.temperature = 2.0
     predictor = learn.predictor()
     learn.temperature = 1.0  # too late for the predictor
@@ -45,14 +46,14 @@ def test_an_answer_is_what_the_model_says(learn: Learner, blobs: tuple[Tensor, .
     with torch.no_grad():
         expected = (learn.model(blobs[2]) / 2).softmax(1)
     for x, probs in zip(blobs[2], expected, strict=True):
-        label, index, answer = predictor.predict(x)
+        label, index, outputs = predictor.predict(x)
         assert label == ["low", "high"][int(probs.argmax())]
         assert index.item() == probs.argmax()
-        torch.testing.assert_close(answer, probs)
-        answer[0] = 1  # an ordinary tensor
+        torch.testing.assert_close(outputs, probs)
+        outputs[0] = 1  # an ordinary tensor
 
 
-def test_training_on_does_not_change_it(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+def test_further_training_does_not_change_it(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
     predictor = learn.predictor()
     before = predictor.predict(blobs[2][0])[2]
     learn.fit(1, 1.0)
@@ -65,9 +66,9 @@ def test_training_on_does_not_change_it(learn: Learner, blobs: tuple[Tensor, ...
 def test_a_batch_goes_through_the_model_in_chunks(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
     predictor = learn.predictor(bs=5)
     predictor.model.sizes.clear()  # type: ignore[operator, union-attr]
-    answers = predictor.predict_batch(list(blobs[2][:12]))
+    predictions = predictor.predict_batch(list(blobs[2][:12]))
     assert predictor.model.sizes == [5, 5, 2]
-    for (label, index, probs), x in zip(answers, blobs[2], strict=False):
+    for (label, index, probs), x in zip(predictions, blobs[2], strict=False):
         alone = predictor.predict(x)
         assert (label, index) == alone[:2]
         torch.testing.assert_close(probs, alone[2])
@@ -78,8 +79,8 @@ def test_items_may_come_one_by_one(learn: Learner, blobs: tuple[Tensor, ...]) ->
     predictor = learn.predictor(bs=5)
     expected = [predictor.predict(x)[2] for x in blobs[2][:12]]
     for items in (iter(blobs[2][:12]), blobs[2][:12], blobs[2][:12].numpy(), tuple(blobs[2][:12])):
-        answers = predictor.predict_batch(items)
-        torch.testing.assert_close(torch.stack([probs for _, _, probs in answers]), torch.stack(expected))
+        predictions = predictor.predict_batch(items)
+        torch.testing.assert_close(torch.stack([probs for _, _, probs in predictions]), torch.stack(expected))
 
 
 def test_it_goes_to_another_process_with_its_temperature(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
@@ -89,7 +90,7 @@ def test_it_goes_to_another_process_with_its_temperature(learn: Learner, blobs: 
     assert torch.equal(again.predict(blobs[2][0])[2], predictor.predict(blobs[2][0])[2])
 
 
-def test_threads_get_the_answers_of_one(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+def test_threads_get_the_predictions_of_a_single_one(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
     predictor = learn.predictor()
     items = list(blobs[0]) * 8
     expected = [predictor.predict(item) for item in items]
@@ -99,7 +100,7 @@ def test_threads_get_the_answers_of_one(learn: Learner, blobs: tuple[Tensor, ...
     assert all(torch.equal(a[2], b[2]) for a, b in zip(found, expected, strict=True))
 
 
-def test_pictures_by_every_way_from_several_threads(class_folder: Path) -> None:
+def test_images_in_every_form_from_several_threads(class_folder: Path) -> None:
     dls = ImageDataBunch.from_folder(class_folder, size=16, bs=4, num_workers=0)
     torch.manual_seed(0)
     learn = Learner(dls, nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 3)), seed=0)
@@ -110,24 +111,24 @@ def test_pictures_by_every_way_from_several_threads(class_folder: Path) -> None:
     ]
     predictor = learn.predictor(bs=4)
     with ThreadPoolExecutor(8) as pool:
-        for answers, probs in zip(pool.map(predictor.predict_batch, items), expected, strict=True):
-            assert len(answers) == 5
-            for answer in answers:
-                torch.testing.assert_close(answer[2], probs, rtol=0, atol=1e-5)
+        for predictions, probs in zip(pool.map(predictor.predict_batch, items), expected, strict=True):
+            assert len(predictions) == 5
+            for prediction in predictions:
+                torch.testing.assert_close(prediction.outputs, probs, rtol=0, atol=1e-5)
     with pytest.raises(ImageError):
-        predictor.predict(b"no picture")
+        predictor.predict(b"not an image")
 
 
-def test_what_cannot_work_is_told(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+def test_invalid_arguments_are_refused(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
     for bs in (0, True, 2.0):
-        with pytest.raises(UsageError, match="bs"):
+        with refused("bs", got=bs):
             learn.predictor(bs=bs)  # type: ignore[arg-type]
     assert learn.dls.task is not None
     ragged = Predictor(nn.Identity(), lambda item: torch.zeros(1, item), torch.sigmoid, learn.dls.task)
-    with pytest.raises(UsageError, match="several shapes"):
+    with refused("items: shapes", got=[(2,), (3,)]):
         ragged.predict_batch([2, 3])
     for one in ("cat.jpg", b"bytes", Path("cat.jpg"), Image.new("RGB", (4, 4)), 3):
-        with pytest.raises(UsageError, match=r"items: got .*Use predict\."):
+        with refused("items", got=type(one).__name__, fix="Use predict."):
             ragged.predict_batch(one)  # type: ignore[arg-type]
     learn.dls.task = None
     with pytest.raises(UsageError, match="predictor: the data does not say"):

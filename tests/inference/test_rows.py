@@ -1,4 +1,4 @@
-"""Rows gathered into one tensor, and what may stand for it."""
+"""Rows gathered into one tensor, and arrays to write them to."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +13,7 @@ from learnkit.device import Compute
 from learnkit.errors import DataError, UsageError
 from learnkit.inference.predictions import predict_loader
 from learnkit.inference.rows import Rows, as_rows
+from tests.doubles import refused
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
@@ -36,7 +37,7 @@ def copied_on_write(folder: Path) -> Any:
     ("make", "message"),
     [
         (read_only, "read-only"),
-        (copied_on_write, "nothing would reach the file"),
+        (copied_on_write, "nothing would be written to the file"),
         (lambda _: np.zeros((3, 2), np.int64), "floats"),
         (lambda _: torch.zeros(3, 2, dtype=torch.int64), "floats"),
         (lambda _: np.zeros((3, 2), ">f4"), "byte order"),
@@ -49,47 +50,47 @@ def copied_on_write(folder: Path) -> Any:
         (lambda _: torch.zeros(2, 2), "3 rows"),
     ],
 )
-def test_what_cannot_be_written_to_is_refused(make: Any, message: str, tmp_path: Path) -> None:
+def test_arrays_that_cannot_be_written_to_are_refused(make: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=message):
         as_rows(make(tmp_path), 3)
 
 
 @pytest.mark.parametrize("n_rows", [None, 5, 3, 9])
-def test_rows_stand_in_the_order_they_came(n_rows: int | None) -> None:
-    rows = Rows("outputs", n_rows)  # 3 is less than come, 9 more
+def test_rows_keep_their_order(n_rows: int | None) -> None:
+    rows = Rows("outputs", n_rows)  # too low with 3, too high with 9
     for part in (torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0], [4.0]]), torch.tensor([[5.0]])):
         rows.add(part)
-    done = rows.done()
-    assert done is not None
-    assert done.tolist() == [[1], [2], [3], [4], [5]]
+    result = rows.result()
+    assert result is not None
+    assert result.tolist() == [[1], [2], [3], [4], [5]]
 
 
-def test_nothing_came() -> None:
-    assert Rows("outputs", 3).done() is None
+def test_without_rows_there_is_no_result() -> None:
+    assert Rows("outputs", 3).result() is None
 
 
 @pytest.mark.parametrize("n_rows", [None, 4])
-def test_rows_of_another_shape_are_told(n_rows: int | None) -> None:
+def test_rows_of_another_shape_are_refused(n_rows: int | None) -> None:
     rows = Rows("outputs", n_rows)
     rows.add(torch.zeros(2, 3, 5))
-    with pytest.raises(DataError, match=r"outputs of an item: the shape: got \(3, 6\)"):
+    with refused("outputs per item: the shape", DataError, got=(3, 6)):
         rows.add(torch.zeros(2, 3, 6))
 
 
-def test_a_given_tensor_may_be_larger_where_the_number_of_rows_is_not_known() -> None:
+def test_a_given_tensor_may_be_larger_if_the_number_of_rows_is_unknown() -> None:
     out = torch.full((4, 2), -1.0)
     rows = Rows("outputs", None, out)
     rows.add(torch.ones(3, 2))
-    done = rows.done()
-    assert done is not None
-    assert done.shape == (3, 2)
+    result = rows.result()
+    assert result is not None
+    assert result.shape == (3, 2)
     assert out[3].tolist() == [-1, -1]
     rows.add(torch.ones(2, 2))
     with pytest.raises(UsageError, match="at least 5"):
-        rows.done()
+        rows.result()
 
 
-def test_large_batches_are_written_as_they_come() -> None:
+def test_large_batches_are_written_immediately() -> None:
     out = torch.zeros(4, 1 << 18)  # a row is a megabyte
     rows = Rows("outputs", 4, out)
     rows.add(torch.ones(1, 1 << 18))
@@ -100,14 +101,14 @@ def test_small_batches_are_written_together_and_in_order() -> None:
     rows = Rows("outputs", 50_000, out := torch.full((50_000, 10), -1.0))
     for number in range(0, 50_000, 100):
         rows.add(torch.arange(number, number + 100.0)[:, None].expand(-1, 10))
-    assert (out[0] == 0).all(), "at most a megabyte is held back"
-    assert rows.done() is out
+    assert (out[0] == 0).all(), "at most a megabyte is buffered"
+    assert rows.result() is out
     assert torch.equal(out[:, 3], torch.arange(50_000.0))
 
 
-def test_targets_may_come_in_a_buffer_that_is_used_again() -> None:
+def test_targets_may_come_in_a_reused_buffer() -> None:
     class OneBuffer:
-        """A loader that writes each batch over the one before, with or without telling how many items come."""
+        """A loader that overwrites its last batch with the next, with or without a known number of items."""
 
         batch_size = 2
 
