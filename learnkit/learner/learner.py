@@ -531,7 +531,7 @@ class Learner:
 
     def _task(self, what: str) -> Task:
         if self.dls.task is None:
-            raise UsageError(f"{what}: the data has no task, so outputs have no meaning", fix="Pass classes= or task=.")
+            raise UsageError(f"{what}: the data has no task", fix="Give the bunch classes= or task=.")
         return self.dls.task
 
     def _item_loss(self, is_wanted: bool) -> PerItemLoss | None:

@@ -114,7 +114,7 @@ def test_images_in_every_form_from_several_threads(class_folder: Path) -> None:
         for predictions, probs in zip(pool.map(predictor.predict_batch, items), expected, strict=True):
             assert len(predictions) == 5
             for prediction in predictions:
-                torch.testing.assert_close(prediction.outputs, probs, rtol=0, atol=1e-5)
+                torch.testing.assert_close(prediction.probs, probs, rtol=0, atol=1e-5)
     with pytest.raises(ImageError):
         predictor.predict(b"not an image")
 
@@ -131,5 +131,5 @@ def test_invalid_arguments_are_refused(learn: Learner, blobs: tuple[Tensor, ...]
         with refused("items", got=type(one).__name__, fix="Use predict."):
             ragged.predict_batch(one)  # type: ignore[arg-type]
     learn.dls.task = None
-    with pytest.raises(UsageError, match="predictor: the data does not say"):
+    with pytest.raises(UsageError, match="predictor: the data has no task"):
         learn.predictor()

@@ -138,7 +138,7 @@ def test_a_part_of_the_data_may_be_named(learn: Learner, name: Any, part: Datase
     "targets", [("a.jpg", "b.jpg"), (torch.zeros(2), torch.ones(2)), [torch.zeros(1)] * 2, {"y": torch.zeros(2)}]
 )
 def test_targets_that_are_not_one_tensor_are_told(learn: Learner, blobs: tuple[Tensor, ...], targets: Any) -> None:
-    with pytest.raises(DataError, match="the last part of a batch is a"):
+    with refused("targets, the last element of a batch", DataError, got=type(targets).__name__):
         learn.get_preds([(blobs[2][:2], targets)])
     assert learn.get_preds([(blobs[2][:2], None)])[1] is None
     assert learn.get_preds([(blobs[2][:2], [0, 1])])[1].tolist() == [0, 1]

@@ -207,7 +207,7 @@ def test_what_is_no_table_is_told_before_anything_is_computed(scenes: Path, tmp_
     with pytest.raises(UsageError, match=r"outputs: got \(2, 2\)"):
         odd.write_preds(tmp_path / "p.csv")
     learn.dls.task = None
-    with pytest.raises(UsageError, match=r"write_preds: .* task="):
+    with pytest.raises(UsageError, match="write_preds: the data has no task"):
         learn.write_preds(tmp_path / "p.csv")
     masks = ImageDataBunch.from_folder_masks(
         scenes, "images", lambda image: str(image).replace("images", "masks"), ["ground", "box"], size=8, bs=2,
