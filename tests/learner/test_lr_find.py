@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from learnkit import Callback, DataBunch, Learner
 from learnkit.callbacks import EarlyStopping, MixedPrecision, SaveModel
+from learnkit.device import Compute
 from learnkit.errors import UsageError
 
 
@@ -193,3 +194,23 @@ def test_nothing_but_training_needs_trained_parameters(blobs: tuple[Tensor, ...]
     with pytest.raises(UsageError, match="the model has no trainable parameters"):
         learn.lr_find()
     assert len(learn.validate()) == 1
+
+
+def test_the_loss_is_read_once_per_batch(blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read waits for the device; on the CPU it is the loop that reads."""
+    read, item = [], Tensor.item
+
+    def counted(tensor: Tensor) -> Any:
+        read.append(tensor)
+        return item(tensor)
+
+    def reads(num_it: int) -> int:
+        learn = learner(blobs, opt_func="sgd")
+        read.clear()
+        learn.lr_find(num_it=num_it, end_lr=1e-3, stop_div=False)
+        return len(read)
+
+    monkeypatch.setattr(Tensor, "item", counted)
+    assert reads(30) - reads(10) == 20
+    monkeypatch.setattr(Compute, "sync_is_free", property(lambda self: False))
+    assert reads(30) - reads(10) == 20
