@@ -1,5 +1,6 @@
 """The loop: batches, modes, generators, validation, and what it refuses."""
 
+import copy
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -11,13 +12,21 @@ from torch.nn import functional as F
 
 from learnkit import LearnkitWarning
 from learnkit.device import Compute
-from learnkit.errors import DataError, LearnkitError, NonFiniteLossError, UsageError
+from learnkit.errors import (
+    DataError,
+    LearnkitError,
+    NonFiniteLossError,
+    SkipBatch,
+    SkipEpoch,
+    StopFit,
+    UsageError,
+)
 from learnkit.metrics.metric import make_metrics
 from learnkit.training import nan_guard
-from learnkit.training.batches import split_batch
 from learnkit.training.callback import Callback, CallbackList
 from learnkit.training.loop import fit, validate
 from learnkit.training.state import TrainState
+from tests.doubles import acting, raising
 
 
 def batches(*sizes: int) -> list[tuple[Tensor, Tensor]]:
@@ -158,12 +167,6 @@ def test_a_model_may_take_several_inputs() -> None:
     assert running.valid["valid_loss"] > 0
 
 
-@pytest.mark.parametrize("batch", [(torch.ones(2),), torch.ones(2), {"x": 1}])
-def test_a_batch_without_a_target_is_refused(batch: Any) -> None:
-    with pytest.raises(DataError, match=r"a batch of the train loader is a .* expected a tuple"):
-        split_batch(batch, "train")
-
-
 def test_loaders_without_batches_are_refused() -> None:
     with pytest.raises(DataError, match="train_dl gave no batches"):
         fit(state(train_dl=[]), CallbackList())
@@ -277,3 +280,64 @@ def test_a_loss_that_is_no_tensor_is_refused(loss: Any) -> None:
     with pytest.raises(TypeError, match=rf"loss_func: got {loss!r}, expected a loss that is a tensor") as caught:
         fit(state(loss_func=lambda preds, targets: loss), CallbackList())
     assert isinstance(caught.value, LearnkitError)
+
+
+# Batches and epochs that are skipped
+
+
+def steps_by_hand(model: nn.Module, data: list[tuple[Tensor, Tensor]]) -> nn.Module:
+    model = copy.deepcopy(model)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    for x, y in data:
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model
+
+
+@pytest.mark.parametrize("hook", ["before_batch", "after_loss", "after_backward"])
+def test_a_skipped_batch_leaves_nothing_to_the_next_step(hook: str) -> None:
+    data = batches(4, 4, 4)
+    running = state(train_dl=data)
+    expected = steps_by_hand(running.model, [data[0], data[2]])
+    fit(running, CallbackList([acting(**{hook: raising(SkipBatch(), batch=1)})]))
+    assert all(torch.equal(a, b) for a, b in zip(expected.parameters(), running.model.parameters(), strict=True))
+    assert running.step == 2
+
+
+@pytest.mark.parametrize("hook", ["before_batch", "after_loss", "after_backward"])
+def test_a_skipped_epoch_leaves_nothing_to_the_next_one(hook: str) -> None:
+    data = batches(4, 4, 4)
+    running = state(train_dl=data, n_epochs=2, valid_dl=data)
+    expected = steps_by_hand(running.model, [data[0], *data])
+    fit(running, CallbackList([acting(**{hook: raising(SkipEpoch(), batch=1)})]))
+    assert all(torch.equal(a, b) for a, b in zip(expected.parameters(), running.model.parameters(), strict=True))
+    assert (running.step, running.epochs_begun) == (4, 2)
+    assert running.valid["valid_loss"] > 0  # it is validated all the same
+
+
+def test_a_batch_skipped_while_gradients_are_gathered_keeps_those_before() -> None:
+    """Two batches per step, the second of four is skipped before its backward pass: 1 and 3 make the first step."""
+    data = batches(4, 4, 4, 4)
+    running = state(train_dl=data)
+    model = copy.deepcopy(running.model)
+    running.compute.accumulate = 8
+    fit(running, CallbackList([acting(before_batch=raising(SkipBatch(), batch=1))]))
+    for pair in ([data[0], data[2]], [data[3]]):
+        x, y = (torch.cat(column) for column in zip(*pair, strict=True))
+        model = steps_by_hand(model, [(x, y)])
+    for ours, theirs in zip(running.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert running.step == 2
+
+
+def test_a_stop_within_a_batch_skips_the_validation_and_keeps_its_reason() -> None:
+    running = state(valid_dl=batches(4))
+    seen: list[int] = []
+    stop = acting(after_backward=raising(StopFit("enough"), batch=1), after_fit=lambda state: seen.append(state.batch))
+    fit(running, CallbackList([stop]))
+    assert (running.stop_reason, running.failed, running.step, seen) == ("enough", False, 1, [1])
+    assert not running.valid
+    silent = state()
+    fit(silent, CallbackList([acting(before_epoch=raising(StopFit()))]))
+    assert silent.stop_reason == "stopped by a callback"
