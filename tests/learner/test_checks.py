@@ -1,10 +1,12 @@
-"""Metrics of another task than the data's are refused when the learner is made; what works is left alone."""
+"""Checks when a learner is made: metrics of another task than the data's, and a model with other outputs."""
 
 import functools
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -119,10 +121,13 @@ def test_functions_of_learnkits_and_metrics_with_settings_are_refused_too(
     ],
 )
 def test_what_the_message_names_can_be_computed(make: Callable[[], Learner], targets: Any) -> None:
-    learn = make()
     names = metrics_for(targets)
     assert len(names) > 5
-    assert len(again(learn, names).validate()) == 1 + len(names)
+    learn = again(make(), names)
+    learn.fit(1)
+    row = learn.history.iloc[-1]
+    assert learn.validate() == pytest.approx([row["valid_loss"], *row[names]], nan_ok=True)
+    assert sum(map(math.isfinite, learn.validate())) > len(names) // 2
 
 
 def test_every_name_is_meant_for_some_targets() -> None:
@@ -163,8 +168,12 @@ class Gathering:
 
 @pytest.mark.parametrize("metric", [own, functools.partial(own), Gathering()])
 @pytest.mark.parametrize("make", [classes, labels, numbers, masks])
-def test_metrics_of_the_users_are_left_alone(make: Callable[[], Learner], metric: Any) -> None:
-    assert len(again(make(), metric).validate()) == 2
+def test_custom_metrics_are_not_checked(make: Callable[[], Learner], metric: Any) -> None:
+    learn = again(make(), metric)
+    x = torch.cat([x for x, _ in learn.dls.valid_dl])
+    with torch.no_grad():
+        expected = len(x) if isinstance(metric, Gathering) else learn.model.eval()(x).mean().item()
+    assert learn.validate()[1] == pytest.approx(expected, abs=1e-6)
 
 
 def test_what_works_today_is_left_alone() -> None:
@@ -185,13 +194,23 @@ def test_what_works_today_is_left_alone() -> None:
     ]  # fmt: skip
     for learn in learners:
         learn.fit(1)
+        metrics = learn.history[[metric.name for metric in learn.metrics]]
+        assert np.isfinite(metrics.to_numpy(float)).all()
 
 
 def test_masks_of_loaders_whose_task_is_a_classification_have_metrics_of_masks() -> None:
     data = TensorDataset(torch.randn(8, 3, 4, 4), torch.arange(8 * 16).reshape(8, 4, 4) % 2)
     loader: Any = DataLoader(data, batch_size=4)
     dls = DataBunch.from_loaders(loader, loader, classes=["ground", "cell"], device="cpu")
-    Learner(dls, nn.Conv2d(3, 2, 1), metrics=[dice(average="binary"), "iou", "f1"]).fit(1)
+    learn = Learner(dls, nn.Conv2d(3, 2, 1), metrics=[dice(average="binary"), "iou"], seed=0)
+    learn.fit(1)
+    chosen, targets = learn.get_preds()[0].argmax(1), data.tensors[1]
+    both = [((chosen == c) & (targets == c)).sum().item() for c in (0, 1)]
+    either = [((chosen == c) | (targets == c)).sum().item() for c in (0, 1)]
+    sizes = (chosen == 1).sum().item() + (targets == 1).sum().item()
+    expected = [2 * both[1] / sizes, sum(b / e for b, e in zip(both, either, strict=True)) / 2]
+    assert learn.validate()[1:] == pytest.approx(expected)
+    again(learn, "f1").fit(1)
 
 
 @pytest.mark.parametrize("kind", ["loader", "dataset", "batches"])

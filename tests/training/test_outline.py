@@ -1,4 +1,4 @@
-"""The outline of a fit tells what the loop really does."""
+"""The outline of a fit against what the loop does."""
 
 import re
 
@@ -21,7 +21,7 @@ def learner(valid: bool = True) -> Learner:
 
 
 class Watcher(Callback):
-    """Writes down every hook it is called in."""
+    """Records every hook it is called in."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -85,3 +85,18 @@ def test_showing_changes_nothing() -> None:
     assert torch.equal(before, torch.get_rng_state())
     assert not learn.recorder.rows
     assert learn.epoch == 0
+
+
+def test_the_indentation_is_that_of_the_loops() -> None:
+    text = learner().show_training(2, callbacks=Watcher())
+    of_step = {line.strip().split()[0]: (len(line) - len(line.lstrip())) // 4 for line in text.splitlines()}
+    per_fit = {"before_fit": 0, "after_fit": 0}
+    per_epoch = dict.fromkeys(["before_epoch", "before_validate", "after_validate", "after_epoch"], 1)
+    per_batch = ["before_batch", "after_pred", "after_loss", "after_backward", "after_step", "after_batch"]
+    expected = {**per_fit, **per_epoch, **dict.fromkeys([*per_batch, "after_validate_batch"], 2)}
+    assert {name: of_step[name] for name in HOOKS} == expected
+    assert of_step["model.train()"] == of_step["model.eval()"] == 1
+    assert of_step["loss.backward()"] == of_step["AdamW.step(),"] == 2
+    loops = [line for line in text.splitlines() if line.strip().startswith("for ")]
+    assert [len(line) - len(line.lstrip()) for line in loops] == [0, 4, 4]
+    assert [line.split(" in ")[1].split(":")[0] for line in loops] == ["range(2)", "train_dl", "valid_dl"]
