@@ -1,4 +1,4 @@
-"""What fastai's users know, where learnkit chose to keep it, with the figures observed there; the rest is beside its
+"""What fastai's users know, where learnkit chose to keep it, with the figures observed there; the rest is next to its
 subject: schedules in tests/learner/test_policies.py, heads and groups in tests/models, losses and metrics in theirs."""
 
 from typing import Any
@@ -79,7 +79,7 @@ def test_two_halves_of_a_cycle_are_the_whole(blobs: tuple[Tensor, ...]) -> None:
 
 
 @pytest.mark.parametrize("start", [-1, 4, 1.0, True, "2"])
-def test_an_epoch_to_begin_with_that_is_none_is_refused(start: Any, blobs: tuple[Tensor, ...]) -> None:
+def test_an_invalid_start_epoch_is_refused(start: Any, blobs: tuple[Tensor, ...]) -> None:
     with pytest.raises(UsageError, match="start_epoch: got"):
         learner(blobs).fit(4, start_epoch=start)
 

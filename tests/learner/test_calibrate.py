@@ -1,4 +1,4 @@
-"""What is fitted after training - temperature and thresholds - changes answers as it should, and exports keep it."""
+"""Temperature and thresholds: fitted after training, used by predictions, kept by exports."""
 
 from pathlib import Path
 

@@ -102,7 +102,7 @@ def test_a_metric_of_another_task_is_refused_when_the_learner_is_made(
         (numbers, f1(average="micro"), "f1_micro"),
     ],
 )
-def test_functions_of_learnkits_and_metrics_with_settings_are_refused_too(
+def test_functions_and_configured_metrics_of_learnkit_are_refused_too(
     make: Callable[[], Learner], metric: Any, name: str
 ) -> None:
     with pytest.raises(UsageError, match=f"metrics: got '{name}'"):
@@ -120,7 +120,7 @@ def test_functions_of_learnkits_and_metrics_with_settings_are_refused_too(
         (masks, "mask"),
     ],
 )
-def test_what_the_message_names_can_be_computed(make: Callable[[], Learner], targets: Any) -> None:
+def test_the_metrics_that_the_message_names_can_be_computed(make: Callable[[], Learner], targets: Any) -> None:
     names = metrics_for(targets)
     assert len(names) > 5
     learn = again(make(), names)
@@ -142,12 +142,12 @@ def test_the_metrics_that_fit_without_torchmetrics(monkeypatch: pytest.MonkeyPat
 
 
 def own(preds: Tensor, targets: Tensor) -> Tensor:
-    """A metric of the user's."""
+    """A custom metric."""
     return preds.mean()
 
 
 class Own(Classification):
-    """A task of the user's."""
+    """A custom task."""
 
 
 class Gathering:
@@ -176,11 +176,11 @@ def test_custom_metrics_are_not_checked(make: Callable[[], Learner], metric: Any
     assert learn.validate()[1] == pytest.approx(expected, abs=1e-6)
 
 
-def test_what_works_today_is_left_alone() -> None:
+def test_combinations_that_work_are_accepted() -> None:
     x, y = rows(), torch.arange(12) % 2
     yes = y.float()[:, None]
     learners = [
-        # an output an item and a loss that reads it as a yes/no
+        # one output per item and a loss for yes/no
         Learner(
             bunch(x, y), nn.Sequential(nn.Linear(6, 1), nn.Flatten(0)), metrics="accuracy_multi",
             loss_func=lambda preds, targets: F.binary_cross_entropy_with_logits(preds, targets.float()),
@@ -189,7 +189,7 @@ def test_what_works_today_is_left_alone() -> None:
         Learner(bunch(x, yes, MultiLabel(("a",))), nn.Linear(6, 1), metrics=["f1", "mcc", "f1_multi"]),
         # mixed labels
         Learner(bunch(x, x.softmax(1), Classification(tuple("abcdef"))), nn.Linear(6, 6), metrics="mse"),
-        # a task of the user's
+        # a custom task
         Learner(bunch(x, y, Own(("a", "b"))), nn.Linear(6, 2), metrics=["dice", "f1"]),
     ]  # fmt: skip
     for learn in learners:
@@ -227,7 +227,7 @@ def test_classes_of_datasets_and_loaders_are_checked_too(kind: str) -> None:
         Learner(dls, nn.Linear(6, 6), metrics="rmse")
 
 
-def test_targets_that_only_a_batch_would_tell_of_are_left_to_the_metric() -> None:
+def test_targets_known_only_from_a_batch_are_left_to_the_metric() -> None:
     x, y = rows(), torch.arange(12) % 6
     loader: Any = DataLoader(TensorDataset(x, y), batch_size=6, collate_fn=lambda items: (x[:6], y[:6]))
     dls = DataBunch.from_loaders(loader, loader, classes=list("abcdef"), device="cpu")

@@ -37,7 +37,7 @@ def test_of_several_labels_negatives_over_positives() -> None:
     torch.testing.assert_close(learn.loss_func.pos_weight, torch.tensor([3.0, 1 / 3]))
 
 
-def test_pictures_too_and_through_a_factory(class_folder: Path) -> None:
+def test_images_have_them_through_a_factory_too(class_folder: Path) -> None:
     for number in range(6):
         (class_folder / "train" / "red" / f"{number}.png").unlink()
     dls = ImageDataBunch.from_folder(class_folder, size=32, bs=8)
@@ -45,19 +45,19 @@ def test_pictures_too_and_through_a_factory(class_folder: Path) -> None:
     torch.testing.assert_close(learn.loss_func.weight, torch.tensor([18 / 24, 18 / 24, 3.0]))  # type: ignore[union-attr]
 
 
-def test_weights_of_your_own() -> None:
+def test_custom_weights_go_into_the_loss() -> None:
     learn = Learner(bunch(torch.arange(16) % 2), nn.Linear(3, 2), class_weights=[1, 5])
     assert learn.loss_func.weight.tolist() == [1, 5]  # type: ignore[union-attr]
 
 
-def test_a_sampler_beside_them_is_told_of(class_folder: Path) -> None:
+def test_balanced_weights_with_a_sampler_warn(class_folder: Path) -> None:
     dls = ImageDataBunch.from_folder(class_folder, size=32, bs=8, sampler="balanced")
     with pytest.warns(LearnkitWarning, match="rare classes are weighted twice"):
         cnn_learner(dls, "resnet18", pretrained=False, class_weights="balanced")
 
 
 @pytest.mark.parametrize("weights", ["heavy", [1.0], [1.0, -1.0], [1.0, float("nan")]])
-def test_weights_that_are_none_are_refused(weights: Any) -> None:
+def test_invalid_weights_are_refused(weights: Any) -> None:
     with refused("class_weights", got=weights):
         Learner(bunch(torch.arange(16) % 2), nn.Linear(3, 2), class_weights=weights)
 

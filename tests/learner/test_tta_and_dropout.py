@@ -1,4 +1,4 @@
-"""Answers averaged over augmented pictures, and their spread under dropout."""
+"""Predictions averaged over augmented images, and their spread under dropout."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tests.doubles import refused
 
 
 class Corner(nn.Module):
-    """Looks at the left column alone, so that a mirrored picture gets another answer."""
+    """Looks only at the left column, so that a mirrored image gets another prediction."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Corner(nn.Module):
         return out
 
 
-def picture_learner(folder: Path, augment: Any, **options: Any) -> Learner:
+def image_learner(folder: Path, augment: Any, **options: Any) -> Learner:
     dls = ImageDataBunch.from_folder(folder, size=16, bs=5, augment=augment, normalize=None, num_workers=0, **options)
     torch.manual_seed(0)
     return Learner(dls, Corner(), seed=4)
@@ -45,8 +45,8 @@ def probs_of(learn: Learner, x: Tensor) -> Tensor:
 
 
 def test_a_sure_mirror_by_hand(class_folder: Path) -> None:
-    """With an augmentation that mirrors every picture all passes are alike: 0.25 plain + 0.75 mirrored."""
-    learn = picture_learner(class_folder, [Flip(p=1.0)])
+    """With an augmentation that mirrors every image all passes are alike: 0.25 plain + 0.75 mirrored."""
+    learn = image_learner(class_folder, [Flip(p=1.0)])
     x = plain_inputs(learn)
     plain, mirrored = probs_of(learn, x), probs_of(learn, x.flip(3))
     assert not torch.allclose(plain, mirrored, atol=1e-3)
@@ -62,7 +62,7 @@ def test_a_sure_mirror_by_hand(class_folder: Path) -> None:
 
 
 def test_each_pass_draws_for_itself_and_every_item_too(class_folder: Path) -> None:
-    learn = picture_learner(class_folder, [Flip()])
+    learn = image_learner(class_folder, [Flip()])
     x = plain_inputs(learn)
     plain, mirrored = probs_of(learn, x), probs_of(learn, x.flip(3))
     preds, _ = learn.tta(n=6, beta=0.0)
@@ -77,8 +77,8 @@ def test_each_pass_draws_for_itself_and_every_item_too(class_folder: Path) -> No
 
 
 @pytest.mark.parametrize("cache", [None, "memory"])
-def test_crops_of_single_pictures_are_taken_too(class_folder: Path, cache: Any) -> None:
-    learn = picture_learner(class_folder, [RandomResizedCrop((16, 16), min_scale=0.2), Flip()], cache=cache)
+def test_crops_of_single_images_count_too(class_folder: Path, cache: Any) -> None:
+    learn = image_learner(class_folder, [RandomResizedCrop((16, 16), min_scale=0.2), Flip()], cache=cache)
     plain = learn.get_preds()[0]
     augmented, _ = learn.tta(beta=0.0)
     assert not torch.allclose(plain, augmented, atol=1e-4)
@@ -86,7 +86,7 @@ def test_crops_of_single_pictures_are_taken_too(class_folder: Path, cache: Any) 
 
 
 def test_it_follows_the_seed_alone_and_leaves_no_trace(class_folder: Path) -> None:
-    learn = picture_learner(class_folder, True)
+    learn = image_learner(class_folder, True)
     learn.model.train()
     state = torch.get_rng_state()
     first, _ = learn.tta()
@@ -106,18 +106,18 @@ def test_a_test_set_without_labels(class_folder: Path) -> None:
     (class_folder / "new").mkdir()
     for number, file in enumerate(sorted((class_folder / "valid").rglob("*.png"))[:6]):
         (class_folder / "new" / f"{number}.png").write_bytes(file.read_bytes())
-    learn = picture_learner(class_folder, [Flip(p=1.0)], test="new", allow_leak=True)
+    learn = image_learner(class_folder, [Flip(p=1.0)], test="new", allow_leak=True)
     preds, targets = learn.tta(DatasetType.Test)
     assert preds.shape == (6, 3)
     assert targets is None
 
 
-def test_what_tta_cannot_do_is_told(class_folder: Path, blobs: tuple[Tensor, ...]) -> None:
+def test_what_tta_cannot_do_is_refused(class_folder: Path, blobs: tuple[Tensor, ...]) -> None:
     with pytest.raises(UsageError, match="does not augment"):
-        picture_learner(class_folder, False).tta()
+        image_learner(class_folder, False).tta()
     with pytest.raises(UsageError, match="no images to augment"):
         Learner(DataBunch.from_tensors(*blobs), nn.Linear(2, 2), seed=0).tta()
-    learn = picture_learner(class_folder, True)
+    learn = image_learner(class_folder, True)
     for wrong in ({"n": 0}, {"n": True}, {"beta": 1.5}, {"beta": -0.1}, {"beta": float("nan")}, {"beta": None}):
         with pytest.raises(UsageError, match=next(iter(wrong))):
             learn.tta(**wrong)  # type: ignore[arg-type]
@@ -162,13 +162,13 @@ def passes_seen(learn: Learner, n: int) -> np.ndarray[Any, Any]:
     return torch.cat(batches, dim=1).double().numpy()
 
 
-def test_mean_spread_and_what_is_not_known_by_hand(dropping: Learner, blobs: tuple[Tensor, ...]) -> None:
+def test_mean_spread_and_uncertainty_by_hand(dropping: Learner, blobs: tuple[Tensor, ...]) -> None:
     running = dropping.model.norm.running_mean.clone()  # type: ignore[union-attr, operator]
     dropping.model.outputs.clear()  # type: ignore[union-attr, operator]
     found = dropping.mc_dropout(n=7)
     raw = passes_seen(dropping, 7)
     assert raw.shape == (7, 32, 2)
-    assert raw.std(0).min() > 0, "every pass drops anew"
+    assert raw.std(0).min() > 0, "every pass drops something else"
     probs = np.exp(raw) / np.exp(raw).sum(2, keepdims=True)
     np.testing.assert_allclose(found.mean, probs.mean(0), atol=1e-6)
     np.testing.assert_allclose(found.std, probs.std(0), atol=1e-6)
@@ -231,7 +231,7 @@ def test_a_set_without_labels_has_no_targets(dropping: Learner) -> None:
         dropping.mc_dropout([])
 
 
-def test_what_dropout_cannot_do_is_told(blobs: tuple[Tensor, ...], dropping: Learner) -> None:
+def test_what_dropout_cannot_do_is_refused(blobs: tuple[Tensor, ...], dropping: Learner) -> None:
     for n in (1, 0, True, 2.0):
         with pytest.raises(UsageError, match="n: got"):
             dropping.mc_dropout(n=n)  # type: ignore[arg-type]

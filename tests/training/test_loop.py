@@ -124,7 +124,7 @@ def test_the_callers_generator_is_restore() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_validation_counts_every_item_the_same_whatever_the_batches() -> None:
+def test_validation_weights_every_item_the_same_whatever_the_batches() -> None:
     model, data = nn.Linear(2, 2), batches(7, 7, 2)
     running = state(model, valid_dl=data, metrics=make_metrics("accuracy"))
     validate(running, CallbackList())
@@ -181,7 +181,7 @@ class Stream:
         return iter(batches(4, 4, 4))
 
 
-def test_a_loader_without_a_length_trains_but_cannot_tell_its_progress() -> None:
+def test_a_loader_without_a_length_trains_but_has_no_progress() -> None:
     class Count(Callback):
         n = 0
 
@@ -227,7 +227,7 @@ def test_batches_of_one_throughout_are_not_left_out() -> None:
     assert len(keep.losses) == 3
 
 
-def test_samplers_that_ask_for_the_epoch_are_told_it() -> None:
+def test_samplers_with_set_epoch_get_the_epoch() -> None:
     class Sampler(torch.utils.data.SequentialSampler):
         epochs: list[int] = []  # noqa: RUF012
 
@@ -240,7 +240,7 @@ def test_samplers_that_ask_for_the_epoch_are_told_it() -> None:
     assert Sampler.epochs == [5, 6]
 
 
-# Losses that are no numbers
+# Losses that are not finite
 
 
 def poisoned(at: int) -> list[tuple[Tensor, Tensor]]:
@@ -249,7 +249,7 @@ def poisoned(at: int) -> list[tuple[Tensor, Tensor]]:
     return data
 
 
-def test_a_nan_loss_names_its_batch_and_puts_the_weights_back() -> None:
+def test_a_nan_loss_names_its_batch_and_restores_the_weights() -> None:
     model = nn.Linear(2, 2)
     start = model.weight.clone()
     with pytest.raises(
@@ -270,13 +270,13 @@ def test_on_a_device_that_is_not_read_freely_it_is_found_later_and_named_right(m
         assert torch.equal(model.weight, start)
 
 
-def test_a_loss_that_is_no_scalar_is_refused() -> None:
+def test_a_loss_that_is_not_a_scalar_is_refused() -> None:
     with pytest.raises(UsageError, match=r"loss_func: got \(4,\), expected a tensor of shape \(\)"):
         fit(state(loss_func=nn.CrossEntropyLoss(reduction="none")), CallbackList())
 
 
 @pytest.mark.parametrize("loss", [0.5, "0.5", None])
-def test_a_loss_that_is_no_tensor_is_refused(loss: Any) -> None:
+def test_a_loss_that_is_not_a_tensor_is_refused(loss: Any) -> None:
     with pytest.raises(TypeError, match=rf"loss_func: got {loss!r}, expected a loss that is a tensor") as caught:
         fit(state(loss_func=lambda preds, targets: loss), CallbackList())
     assert isinstance(caught.value, LearnkitError)

@@ -42,16 +42,16 @@ def hooks_of(text: str) -> list[str]:
     return [line.split()[0] for line in text.splitlines() if re.match(r"\s*(before|after)_", line)]
 
 
-def test_the_hooks_stand_in_the_order_in_which_a_fit_calls_them() -> None:
+def test_hooks_are_listed_in_the_order_a_fit_calls_them() -> None:
     learn, watcher = learner(), Watcher()
-    told = hooks_of(learn.show_training(1, callbacks=watcher))
+    shown = hooks_of(learn.show_training(1, callbacks=watcher))
     learn.fit(1, 0.1, callbacks=watcher)
     first_calls = list(dict.fromkeys(watcher.seen))
-    assert told == first_calls
-    assert set(told) == set(HOOKS)
+    assert shown == first_calls
+    assert set(shown) == set(HOOKS)
 
 
-def test_callbacks_stand_in_the_order_they_run_in() -> None:
+def test_callbacks_are_listed_in_the_order_they_run_in() -> None:
     text = learner().show_training(3, callbacks=[EarlyStopping(), OneCycle(), MixUp(), GradientClipping(1.0)])
     line = next(line for line in text.splitlines() if line.strip().startswith("before_batch"))
     assert line.split()[1:] == ["MixUp,", "OneCycle"]
@@ -62,7 +62,7 @@ def test_callbacks_stand_in_the_order_they_run_in() -> None:
     assert "AdamW.step()" in text
 
 
-def test_without_validation_there_is_none_in_it() -> None:
+def test_without_validation_none_is_listed() -> None:
     assert "valid" not in learner(valid=False).show_training()
 
 

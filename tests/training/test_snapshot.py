@@ -105,7 +105,7 @@ class Counts(Callback):
 
 
 class Extra(nn.Module):
-    """Keeps a number beside its tensors."""
+    """Keeps a number next to its tensors."""
 
     number = 0
 
@@ -184,7 +184,7 @@ def test_seek_moves_a_fit_to_where_another_was(epoch: int, batch: int, begun: in
 
 
 @pytest.mark.parametrize(("batch", "validates", "training"), [(3, True, True), (0, True, False), (0, False, True)])
-def test_restore_puts_everything_else_back(batch: int, validates: bool, training: bool) -> None:
+def test_restore_brings_back_everything_else(batch: int, validates: bool, training: bool) -> None:
     first, other, counts = trained(), state(seed=1, valid_dl=[0] if validates else None), Counts()
     saved, expected = taken(first, 2, batch), torch.rand(3)  # drawn right after the snapshot
     other.model(torch.randn(4, 2)).sum().backward()
