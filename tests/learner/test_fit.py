@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from learnkit import Callback, DataBunch, Learner, LearnkitWarning
+from learnkit import DataBunch, Learner, LearnkitWarning
 from learnkit.callbacks import EarlyStopping, OneCycle, Progress, Recorder, SaveModel
 from learnkit.errors import NonFiniteLossError, StopFit, UsageError
+from tests.doubles import acting, raising, refused
 
 
 def network(n_out: int = 2) -> nn.Module:
@@ -77,7 +78,7 @@ def test_one_cycle_takes_its_peak_from_the_fit_when_it_has_none(dls: DataBunch) 
 
 @pytest.mark.parametrize("epochs", [-1, 1.5, "3", True, None])
 def test_invalid_epochs_are_refused(epochs: Any, learn: Learner) -> None:
-    with pytest.raises(ValueError, match="epochs: got"):
+    with refused("epochs", got=epochs):
         learn.fit(epochs)
 
 
@@ -89,7 +90,7 @@ def test_zero_epochs_do_nothing_and_warn(learn: Learner) -> None:
 
 @pytest.mark.parametrize("lr", [float("nan"), float("inf"), 0, -1e-3, "fast", slice(1e-3, float("nan")), [1e-3, 0]])
 def test_rates_that_cannot_work_are_refused(lr: Any, learn: Learner) -> None:
-    with pytest.raises(ValueError, match="lr: got"):
+    with refused("lr"):
         learn.fit(1, lr)
 
 
@@ -105,7 +106,7 @@ def test_a_list_of_rates_must_have_one_per_group(learn: Learner) -> None:
 
 @pytest.mark.parametrize("wd", [-0.1, float("nan"), "much"])
 def test_weight_decay_that_cannot_work_is_refused(wd: Any, learn: Learner) -> None:
-    with pytest.raises(ValueError, match="wd: got"):
+    with refused("wd"):
         learn.fit(1, wd=wd)
 
 
@@ -185,13 +186,9 @@ def test_rates_are_spread_over_the_groups(dls: DataBunch) -> None:
 
 
 def test_ctrl_c_leaves_a_usable_learner_and_reports_what_was_kept(learn: Learner) -> None:
-    class CtrlC(Callback):
-        def after_step(self, state: Any) -> None:
-            if (state.epoch, state.batch) == (1, 2):
-                raise KeyboardInterrupt
-
+    ctrl_c = acting(after_step=raising(KeyboardInterrupt(), epoch=1, batch=2))
     with pytest.raises(KeyboardInterrupt) as caught:
-        learn.fit(3, 1e-2, callbacks=CtrlC())
+        learn.fit(3, 1e-2, callbacks=ctrl_c)
     assert any("epoch 1, batch 2" in note and "1 epochs" in note for note in caught.value.__notes__)
     assert len(learn.history) == 1
     assert len(learn.recorder.losses) == 4 + 2
@@ -200,12 +197,9 @@ def test_ctrl_c_leaves_a_usable_learner_and_reports_what_was_kept(learn: Learner
 
 
 def test_ctrl_c_in_validation_leaves_a_usable_learner(learn: Learner) -> None:
-    class CtrlC(Callback):
-        def after_validate_batch(self, state: Any) -> None:
-            raise KeyboardInterrupt
-
+    ctrl_c = acting(after_validate_batch=raising(KeyboardInterrupt(), batch=3))
     with pytest.raises(KeyboardInterrupt):
-        learn.fit(1, callbacks=CtrlC())
+        learn.fit(1, callbacks=ctrl_c)
     learn.fit(1)
     assert learn.validate() == pytest.approx(list(learn.history.iloc[0][["valid_loss", "accuracy"]]))
 
@@ -237,17 +231,10 @@ def test_a_loss_that_is_not_a_scalar_is_refused(dls: DataBunch) -> None:
 
 
 def test_stopping_is_shown_and_kept(learn: Learner, capsys: pytest.CaptureFixture[str]) -> None:
-    class Enough(Callback):
-        reason = ""
-
-        def after_epoch(self, state: Any) -> None:
-            raise StopFit("good enough")
-
-        def after_fit(self, state: Any) -> None:
-            Enough.reason = state.stop_reason
-
-    learn.fit(5, callbacks=Enough())
-    assert Enough.reason == "good enough"
+    reasons: list[str] = []
+    stop = raising(StopFit("good enough"), batch=3)
+    learn.fit(5, callbacks=acting(after_epoch=stop, after_fit=lambda state: reasons.append(state.stop_reason)))
+    assert reasons == ["good enough"]
     assert len(learn.history) == 1
     assert "stopped: good enough" in capsys.readouterr().err
 
