@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Iterable
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from learnkit.errors import UsageError, WrongTypeError
 
@@ -25,12 +25,12 @@ __all__ = [
 T = TypeVar("T")
 
 
-def is_int(value: object) -> bool:
+def is_int(value: object) -> TypeGuard[int]:
     """Whether a value is an integer, NumPy's included; True and 2.0 are not."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether a value is a real number, NumPy's included; True is not."""
     return isinstance(value, Real) and not isinstance(value, bool)
 

@@ -1,4 +1,4 @@
-"""What fastai's users know, where learnkit chose to keep it, with the figures observed there; the rest is beside its
+"""What fastai's users know, where learnkit chose to keep it, with the figures observed there; the rest is next to its
 subject: schedules in tests/learner/test_policies.py, heads and groups in tests/models, losses and metrics in theirs."""
 
 from typing import Any
@@ -7,16 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from learnkit import Callback, DataBunch, Learner
+from learnkit import DataBunch, Learner
 from learnkit.callbacks import GradientAccumulation
 from learnkit.data.table.splits import RandomSplit
 from learnkit.errors import UsageError
 from learnkit.optim.groups import spread_rates
-
-
-def learner(blobs: tuple[Tensor, ...], bs: int = 16, **options: Any) -> Learner:
-    torch.manual_seed(0)
-    return Learner(DataBunch.from_tensors(*blobs, bs=bs), nn.Linear(2, 2), metrics="accuracy", seed=0, **options)
+from tests.doubles import acting, linear_learner, raising, refused
 
 
 @pytest.mark.parametrize(
@@ -54,7 +50,7 @@ def test_decay_is_decoupled_and_spares_norm_and_bias(blobs: tuple[Tensor, ...]) 
 
 
 def test_a_fit_can_begin_in_the_middle_of_its_cycle(blobs: tuple[Tensor, ...]) -> None:  # fact 27
-    whole, rest = learner(blobs), learner(blobs)
+    whole, rest = linear_learner(blobs), linear_learner(blobs)
     whole.fit_one_cycle(4, 1e-2)
     rest.fit_one_cycle(4, 1e-2, start_epoch=2)
     assert rest.recorder.lrs[0] == pytest.approx(0.00750002, rel=1e-5)
@@ -63,44 +59,35 @@ def test_a_fit_can_begin_in_the_middle_of_its_cycle(blobs: tuple[Tensor, ...]) -
 
 
 def test_two_halves_of_a_cycle_are_the_whole(blobs: tuple[Tensor, ...]) -> None:
-    class HalfTime(Callback):
-        def before_epoch(self, state: Any) -> None:
-            if state.epoch == 2:
-                raise KeyboardInterrupt
-
-    whole, halves = learner(blobs), learner(blobs)
+    half_time = acting(before_epoch=raising(KeyboardInterrupt(), epoch=2))
+    whole, halves = linear_learner(blobs), linear_learner(blobs)
     whole.fit_one_cycle(4, 1e-2)
     with pytest.raises(KeyboardInterrupt):
-        halves.fit_one_cycle(4, 1e-2, callbacks=HalfTime())
-    halves.epoch = 2  # the third had begun
+        halves.fit_one_cycle(4, 1e-2, callbacks=half_time)
+    halves.counter.epoch = 2  # the third had begun
     halves.fit_one_cycle(4, 1e-2, start_epoch=2)
     for ours, theirs in zip(whole.model.parameters(), halves.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("start", [-1, 4, 1.0, True, "2"])
-def test_an_epoch_to_begin_with_that_is_none_is_refused(start: Any, blobs: tuple[Tensor, ...]) -> None:
-    with pytest.raises(UsageError, match="start_epoch: got"):
-        learner(blobs).fit(4, start_epoch=start)
+def test_an_invalid_start_epoch_is_refused(start: Any, blobs: tuple[Tensor, ...]) -> None:
+    with refused("start_epoch", got=start):
+        linear_learner(blobs).fit(4, start_epoch=start)
 
 
 @pytest.mark.parametrize(("n_acc", "epochs", "steps"), [(32, 1, 2), (48, 1, 2), (48, 2, 4)])
 def test_accumulation_counts_items_and_steps_the_rest(
     n_acc: int, epochs: int, steps: int, blobs: tuple[Tensor, ...]
 ) -> None:  # fact 38: fastai 2 takes 2 steps in 2 epochs for 48 and leaves 32 items out; v1's rule is kept
-    class Steps(Callback):
-        n = 0
-
-        def after_step(self, state: Any) -> None:
-            self.n += 1
-
-    counted = Steps()
-    learner(blobs).fit(epochs, callbacks=[GradientAccumulation(n_acc), counted])
-    assert counted.n == steps
+    taken: list[int] = []
+    note = acting(after_step=lambda state: taken.append(state.step))
+    linear_learner(blobs).fit(epochs, callbacks=[GradientAccumulation(n_acc), note])
+    assert taken == list(range(1, steps + 1))
 
 
 def test_predictions_losses_and_validation_agree(blobs: tuple[Tensor, ...]) -> None:  # facts 39, 40 and 43
-    learn = learner(blobs)
+    learn = linear_learner(blobs, metrics="accuracy")
     preds, targets, losses = learn.get_preds(with_loss=True)
     assert (preds.shape, targets.shape, losses.shape) == ((32, 2), (32,), (32,))
     loss, accuracy = learn.validate()

@@ -15,8 +15,8 @@ from learnkit.device import to_device
 from learnkit.modes import preserve_modes
 from learnkit.optim.groups import spread_rates
 from learnkit.optim.optimizers import set_learning_rates
+from learnkit.training.batches import batches_of_epoch, split_batch
 from learnkit.training.callback import Callback
-from learnkit.training.loop import batches_of_epoch, split_batch
 from learnkit.training.state import TrainState
 from learnkit.types import LearningRate
 

@@ -49,19 +49,19 @@ class LRFinder(Callback):
     def before_fit(self, state: TrainState) -> None:
         self.lrs, self.losses = [], []
         self._smoothed = Smoothed()
+        state.stops_on_nan = True
 
     def before_batch(self, state: TrainState) -> None:
         rate = self._rate(len(self.lrs) / self.num_it)
         set_learning_rates(state.optimizer, [rate] * len(state.rates))
 
-    def after_loss(self, state: TrainState) -> None:
-        loss = state.loss.item()
-        if not math.isfinite(loss):
-            raise StopFit(f"the loss became {loss} at lr {self._rate(len(self.lrs) / self.num_it):.3g}")
-
     def after_batch(self, state: TrainState) -> None:
-        self.lrs.append(state.optimizer.param_groups[-1]["lr"])
-        self.losses.append(self._smoothed.add(state.loss.item()))
+        rate = state.optimizer.param_groups[-1]["lr"]
+        loss = state.loss.item() if state.loss_value is None else state.loss_value
+        if not math.isfinite(loss):
+            raise StopFit(f"the loss became {loss} at lr {rate:.3g}")
+        self.lrs.append(rate)
+        self.losses.append(self._smoothed.add(loss))
         if self.stop_div and self.losses[-1] > DIVERGENCE_FACTOR * min(self.losses):
             raise StopFit("the loss diverged")
         if len(self.lrs) >= self.num_it:

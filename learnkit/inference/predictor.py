@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from learnkit.checks import check_int
 from learnkit.data.tasks import Task
+from learnkit.device import Compute
 from learnkit.errors import UsageError
-from learnkit.inference.predictions import activated
+from learnkit.inference.predictions import activated, raw_outputs
 from learnkit.types import Activation
 
-__all__ = ["Prediction", "Predictor", "decode_outputs", "scaled"]
+__all__ = ["Prediction", "Predictor", "decode_outputs", "predict_batch", "scaled"]
 
 
 class Prediction(NamedTuple):
@@ -25,12 +26,12 @@ class Prediction(NamedTuple):
     Attributes:
         label: what the task decodes it to: a class name, a list of names, numbers, a mask.
         index: the same as a tensor, in the form of targets.
-        outputs: the activated outputs, such as one probability per class.
+        probs: the activated outputs, such as one probability per class.
     """
 
     label: Any
-    index: Tensor
-    outputs: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index
+    probs: Tensor
 
 
 def scaled(activation: Activation, temperature: float) -> Activation:
@@ -45,6 +46,13 @@ def _at(temperature: float, activation: Activation, raw: Tensor) -> Tensor:
 def decode_outputs(activated: Tensor, task: Task) -> list[Prediction]:
     """The prediction of each row of activated outputs (N, ...)."""
     return [Prediction(*task.decode(row), row) for row in activated.unbind()]
+
+
+def predict_batch(
+    model: nn.Module, x: Tensor, compute: Compute, activation: Activation, task: Task
+) -> list[Prediction]:
+    """The prediction of each item of a batch (N, ...), on the CPU; modes and gradients are the caller's."""
+    return decode_outputs(activated(activation, raw_outputs(model, (x,), compute)).cpu(), task)
 
 
 class Predictor:

@@ -1,4 +1,4 @@
-"""What a learner refuses before it trains: arguments that cannot work, and a model that does not fit its data."""
+"""Checks before training: arguments that cannot work, and a model or metrics that do not fit the data."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from learnkit.checks import check_int
 from learnkit.data.bunch import DataBunch
 from learnkit.data.loading.peek import first_target
 from learnkit.data.segmentation import Segmentation
@@ -21,38 +22,40 @@ __all__ = ["check_epochs", "check_metrics", "check_outputs", "check_start", "che
 
 
 def check_epochs(epochs: Any) -> int:
-    """The number of epochs.
+    """The number of epochs; warns about 0.
 
     Raises:
-        UsageError: not a whole number of 0 or more.
+        UsageError: not an integer of 0 or more.
     """
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 0:
-        raise UsageError("epochs", got=epochs, expected="a whole number, 1 or more")
+    check_int("epochs", epochs, 0, expected="an integer, 1 or more")
     if epochs == 0:
         warn("fit of 0 epochs: nothing to do")
-    return epochs
+    return int(epochs)
 
 
-def check_start(start_epoch: Any, epochs: int) -> None:
-    """Refuse an epoch to begin with that is none of the fit's."""
-    if isinstance(start_epoch, bool) or not isinstance(start_epoch, int) or not 0 <= start_epoch < epochs:
-        raise UsageError("start_epoch", got=start_epoch, expected=f"one of the epochs, 0 to {epochs - 1}")
+def check_start(start_epoch: Any, epochs: int) -> int:
+    """The epoch to start with.
+
+    Raises:
+        UsageError: it is not one of the fit's epochs.
+    """
+    return check_int("start_epoch", start_epoch, 0, epochs - 1, expected=f"one of the epochs, 0 to {epochs - 1}")
 
 
 def check_trainable(model: nn.Module) -> None:
-    """Refuse a model of which nothing would be trained."""
+    """Refuse a model without trainable parameters."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise UsageError("no parameter of the model is trained", fix="Call learn.unfreeze().")
+        raise UsageError("the model has no trainable parameters", fix="Call learn.unfreeze().")
 
 
 def check_outputs(model: nn.Module, input_shape: tuple[int, ...] | None, n_out: int | None, classes: list[str]) -> None:
     """Compare the number of outputs with the number of classes, by a forward pass without data or arithmetic.
 
-    Runs on torch's meta device, so it costs neither memory nor time. A model that cannot run there is left alone: it
-    speaks for itself at its first batch.
+    Runs on torch's meta device, so it costs neither memory nor time. A model that cannot run there is not checked: its
+    first batch will show.
 
     Raises:
-        UsageError: the model gives another number of outputs than the data has classes.
+        UsageError: the model has another number of outputs than the data has classes.
     """
     if input_shape is None or n_out is None:
         return
@@ -60,16 +63,16 @@ def check_outputs(model: nn.Module, input_shape: tuple[int, ...] | None, n_out: 
     if given is not None and given != n_out:
         what = f"{n_out} classes ({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''})" if classes else n_out
         raise UsageError(
-            f"the model gives {given} outputs an item, the data has {what}",
-            fix=f"End the model in {n_out} outputs, or use cnn_learner, which does.",
+            f"the model returns {given} outputs per item, the data has {what}",
+            fix=f"End the model with {n_out} outputs, or use cnn_learner, which does.",
         )
 
 
 def check_metrics(metrics: Sequence[Metric], dls: DataBunch, loss_func: Loss) -> None:
-    """Refuse learnkit's metrics of one task on the data of another, which would fail after an epoch, or mean nothing.
+    """Refuse learnkit's metrics of one task on the data of another, which would fail after an epoch or mean nothing.
 
-    Left alone are functions and objects of the user's, tasks of the user's, losses by which outputs mean something else
-    than the task says, and targets of another shape than the task's own (a mask where a class number is usual).
+    Not checked are custom functions, metric objects and tasks, losses with another activation than the task's, and
+    targets of another shape than the task's (a mask instead of a class number).
 
     Raises:
         UsageError: naming the metric, the task, and the metrics that fit it.
@@ -78,20 +81,20 @@ def check_metrics(metrics: Sequence[Metric], dls: DataBunch, loss_func: Loss) ->
     targets, n_axes = _targets_of(task)
     if task is None or targets is None:
         return
-    strange = [metric.name for metric in metrics if targets not in (targets_of(metric) or (targets,))]
-    if not strange or activation_of(loss_func) is not activation_of(task.loss()):
+    unfit = [metric.name for metric in metrics if targets not in (targets_of(metric) or (targets,))]
+    if not unfit or activation_of(loss_func) is not activation_of(task.loss()):
         return
     if dls.preprocess is not None or _n_axes(first_target(dls.train_dl)) in n_axes:
         raise UsageError(
             "metrics",
-            got=strange[0],
+            got=unfit[0],
             expected=f"a metric that fits the data's task, {type(task).__name__}: {', '.join(metrics_for(targets))}",
-            fix="A function (preds, targets) of your own is taken as it is.",
+            fix="A custom function (preds, targets) is accepted for any task.",
         )
 
 
 def _targets_of(task: Task | None) -> tuple[Targets | None, tuple[int, ...]]:
-    """What an item's target is, and how many axes it has; None of a task of the user's."""
+    """The kind of an item's target, and how many axes it has; None for a custom task."""
     if type(task) is Classification:
         return "class", (0,)
     if type(task) is MultiLabel:
@@ -111,7 +114,7 @@ def _n_outputs(model: nn.Module, input_shape: tuple[int, ...]) -> int | None:
     try:
         with eval_mode(model):
             output = torch.func.functional_call(model, on_meta, torch.empty(1, *input_shape, device="meta"))
-    except Exception:  # whatever a model of unknown make does on a device without data
+    except Exception:  # arbitrary models may fail in arbitrary ways on the meta device
         return None
     per_item_or_pixel = isinstance(output, torch.Tensor) and output.ndim in (2, 4)
     return output.shape[1] if per_item_or_pixel else None

@@ -1,53 +1,72 @@
-"""A learner in words: what a fit of it will do, and what it is."""
+"""Descriptions of a learner: its parts, and the outline of a fit."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 from torch.optim import Optimizer
 
+from learnkit.callbacks.recorder import Recorder
+from learnkit.data.bunch import DataBunch
 from learnkit.learner.checks import check_epochs
-from learnkit.learner.trainer import Trainer
-from learnkit.training.callback import CallbackList
+from learnkit.metrics.metric import Metric
+from learnkit.training.callback import Callback, CallbackList
 from learnkit.training.outline import Outline, outline
 from learnkit.training.state import loader_length
+from learnkit.types import Loss
 
-__all__ = ["called", "fit_outline", "learner_facts"]
+__all__ = ["fit_outline", "learner_facts", "name_of"]
 
 
-def called(thing: Any) -> str:
-    """What a module, a function or an object is called."""
+def name_of(thing: Any) -> str:
+    """The name of a function or class, otherwise of the object's class."""
     return str(getattr(thing, "__name__", type(thing).__name__))
 
 
-def fit_outline(learn: Trainer, epochs: int, running: CallbackList, optimizer: Optimizer) -> Outline:
-    """The loop that a fit of these epochs and callbacks runs.
+class Described(Protocol):
+    """The parts of a learner that a description reads."""
+
+    dls: DataBunch
+    model: nn.Module
+    loss_func: Loss
+    metrics: list[Metric]
+    callbacks: list[Callback]
+    groups: list[nn.Module]
+    wd: float
+    recorder: Recorder
+
+    @property
+    def seed(self) -> int: ...
+
+
+def fit_outline(learn: Described, epochs: int, running: CallbackList, optimizer: Optimizer) -> Outline:
+    """The outline of a fit with these epochs and callbacks.
 
     Raises:
-        UsageError: a number of epochs that the fit would refuse.
+        UsageError: epochs that the fit would refuse.
     """
     check_epochs(epochs)
     names = {
         "epochs": str(epochs),
         "batches": _counted(learn.dls.train_dl),
         "valid_batches": _counted(learn.dls.valid_dl),
-        "model": called(learn.model),
-        "loss": called(learn.loss_func),
-        "optimizer": called(optimizer),
+        "model": name_of(learn.model),
+        "loss": name_of(learn.loss_func),
+        "optimizer": name_of(optimizer),
         "metrics": "".join(f", {metric.name}" for metric in learn.metrics),
     }
     return outline(running, names, validates=learn.dls.valid_dl is not None)
 
 
-def learner_facts(learn: Trainer) -> dict[str, object]:
-    """What a learner is made of, as names and texts."""
+def learner_facts(learn: Described) -> dict[str, object]:
+    """The parts of a learner, as text by name."""
     trained = sum(p.numel() for p in learn.model.parameters() if p.requires_grad)
     every = sum(p.numel() for p in learn.model.parameters())
     facts: dict[str, object] = {
-        "model": f"{called(learn.model)}, {every:,} parameters, {trained:,} trained",
+        "model": f"{name_of(learn.model)}, {every:,} parameters, {trained:,} trained",
         "data": repr(learn.dls),
         "device": learn.dls.device,
-        "loss": called(learn.loss_func),
+        "loss": name_of(learn.loss_func),
         "metrics": ", ".join(metric.name for metric in learn.metrics) or "none",
         "callbacks": ", ".join(callback.label for callback in learn.callbacks) or "none",
         "layer groups": f"{len(learn.groups)}, trained: {_trained_groups(learn.groups)}",
@@ -58,8 +77,8 @@ def learner_facts(learn: Trainer) -> dict[str, object]:
     if learn.recorder.rows:
         last = learn.recorder.rows[-1]
         units = {"time": " s"}
-        told = [f"{name} {value:.4g}{units.get(name, '')}" for name, value in last.items() if name != "epoch"]
-        facts["last epoch"] = ", ".join(told)
+        shown = [f"{name} {value:.4g}{units.get(name, '')}" for name, value in last.items() if name != "epoch"]
+        facts["last epoch"] = ", ".join(shown)
     return facts
 
 

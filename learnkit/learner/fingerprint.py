@@ -1,4 +1,4 @@
-"""Which fit a checkpoint is of: what must be the same for it to go on, and what only its last bits depend on."""
+"""The fingerprint of a fit: what must not change for it to continue, and what affects only the last bits."""
 
 import hashlib
 import inspect
@@ -14,26 +14,29 @@ from learnkit.callbacks.monitor import Monitor
 from learnkit.callbacks.recorder import Recorder
 from learnkit.data.bunch import DataBunch
 from learnkit.persistence.lk.manifest import versions
+from learnkit.text import name_of
 from learnkit.training.callback import Callback, Order
 from learnkit.training.nan_guard import tensors_of
 from learnkit.training.state import TrainState, loader_length
 
-__all__ = ["differences", "identity", "surroundings"]
+__all__ = ["differences", "environment", "fingerprint"]
 
-LOOKED_AT = 1 << 26  # bytes of a tensor; of a larger one, rows at even distances
-READ_ELSEWHERE = {"classes", "device", "num_workers", "cache", "on_error", "split", "task", "test", "sampler"}
+MAX_HASHED = 1 << 26  # bytes of a tensor; of a larger one, evenly spaced rows
+COVERED_ELSEWHERE = {"classes", "device", "num_workers", "cache", "on_error", "split", "task", "test", "sampler"}
 
 
-def identity(dls: DataBunch, state: TrainState, callbacks: Iterable[Callback], fit: dict[str, Any]) -> dict[str, str]:
-    """What must be the same in a fit that goes on, in words by name.
+def fingerprint(
+    dls: DataBunch, state: TrainState, callbacks: Iterable[Callback], arguments: dict[str, Any]
+) -> dict[str, str]:
+    """What must not change for a fit to continue, as text by name.
 
     Args:
         dls: the data.
-        state: of a fit that has not begun.
+        state: of a fit that has not started.
         callbacks: of the fit.
-        fit: its arguments.
+        arguments: of the fit.
     """
-    found = {name: _text(value) for name, value in fit.items()} | _of_data(dls)
+    found = {name: _text(value) for name, value in arguments.items()} | _of_data(dls)
     found["batch size"] = _text(dls.batch_size)
     for name, tensor in tensors_of(state.model).items():
         frozen = ", frozen" if isinstance(tensor, nn.Parameter) and not tensor.requires_grad else ""
@@ -42,40 +45,40 @@ def identity(dls: DataBunch, state: TrainState, callbacks: Iterable[Callback], f
         found[f"model: line {number} of print(model)"] = line.strip()
     found["optimizer"] = type(state.optimizer).__name__
     for name, value in state.optimizer.defaults.items():
-        if value and name not in ("lr", "weight_decay"):  # of those, the fit's own count
+        if value and name not in ("lr", "weight_decay"):  # the fit's own values count
             found[f"optimizer: {name}"] = _text(value)
     has_text = isinstance(state.loss_func, nn.Module | partial)
-    found["loss"] = _text(state.loss_func) if has_text else _named(state.loss_func)
+    found["loss"] = _text(state.loss_func) if has_text else name_of(state.loss_func)
     found["metrics"] = ", ".join(metric.name for metric in state.metrics) or "none"
-    for part in (state.loss_func, *_steering(callbacks)):
+    for part in (state.loss_func, *_affecting(callbacks)):
         for name, value in _settings(part).items():
-            found[f"{_named(part)}: {name}"] = value
+            found[f"{name_of(part)}: {name}"] = value
     return found
 
 
-def surroundings(state: TrainState, callbacks: Iterable[Callback]) -> dict[str, str]:
-    """What may change, but not without an effect on the last bits."""
+def environment(state: TrainState, callbacks: Iterable[Callback]) -> dict[str, str]:
+    """What may change, but may affect the last bits."""
     return {
         **versions(),
         "threads": str(torch.get_num_threads()),
         "device": state.compute.device.type,
-        "callbacks": ", ".join(callback.label for callback in _steering(callbacks)),
+        "callbacks": ", ".join(callback.label for callback in _affecting(callbacks)),
     }
 
 
 def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
-    """What is not the same, with both values."""
+    """What differs, with both values."""
     names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
     return [f"{name}: {then.get(name, 'none')} there, {now.get(name, 'none')} here" for name in names]
 
 
-def _steering(callbacks: Iterable[Callback]) -> list[Callback]:
-    """Those that have a say in what is trained, not those that report it."""
+def _affecting(callbacks: Iterable[Callback]) -> list[Callback]:
+    """Callbacks that affect the training, not those that only report it."""
     return [c for c in callbacks if c.order < Order.REPORT and not isinstance(c, Recorder)]
 
 
 def _settings(part: Any) -> dict[str, str]:
-    """What a callback or a loss was made with, of the arguments that it keeps under their names and that are plain."""
+    """The arguments of a callback or a loss that it stores under their names and that are plain values."""
     arguments = inspect.signature(type(part).__init__).parameters
     attributes = {**vars(part), **getattr(part, "_buffers", {})}
     kept = {name: value for name, value in attributes.items() if name in arguments}
@@ -88,15 +91,11 @@ def _text(value: Any) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
-def _named(function: Any) -> str:
-    return str(getattr(function, "__name__", type(function).__name__))
-
-
 def _of_data(dls: Any) -> dict[str, str]:
     found = {"data: classes": ", ".join(dls.classes)}
     if dls.preprocess is not None:
         found |= {f"data: {name}": text for name, text in _of_table(dls).items()}
-        for name in dls.settings.__dataclass_fields__.keys() - READ_ELSEWHERE - {"bs", "allow_leak", "valid_pct"}:
+        for name in dls.settings.__dataclass_fields__.keys() - COVERED_ELSEWHERE - {"bs", "allow_leak", "valid_pct"}:
             found[f"data: {name}="] = _text(getattr(dls.settings, name))
         found["data: sampler="] = _of_sampler(dls.settings.sampler)
         return found
@@ -124,7 +123,7 @@ def _of_table(dls: DataBunch) -> dict[str, str]:
 
 
 def _folder_of(names: Sequence[str]) -> str:
-    """The folder all files are in, with a slash at its end: data that was moved is the same data."""
+    """The folder of all files, with a trailing slash: data that was moved is the same data."""
     first, last = min(names, default=""), max(names, default="")
     n_same = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
     return first[: first.rfind("/", 0, n_same) + 1]
@@ -147,7 +146,7 @@ def _of_loader(loader: Any) -> str:
 
 def _bytes(tensor: Tensor) -> bytes:
     """Shape, type and rows of a tensor."""
-    step = max(1, tensor.nbytes // LOOKED_AT)
+    step = max(1, tensor.nbytes // MAX_HASHED)
     rows = tensor[::step].detach().cpu().contiguous()
     return f"{tuple(tensor.shape)} {tensor.dtype}".encode() + rows.view(torch.uint8).numpy().tobytes()
 

@@ -1,49 +1,155 @@
-"""The Learner: trains, predicts, explains itself, and goes to disk and back."""
+"""The Learner: trains a model, predicts with it, explains it, and saves it to disk."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from learnkit.atomic_files import named_file
-from learnkit.data.image_data import ImageData
+from learnkit.callbacks.general_scheduler import GeneralScheduler
+from learnkit.callbacks.lr_finder import LRFinder, Suggestions
+from learnkit.callbacks.one_cycle import OneCycle
+from learnkit.callbacks.precision import MixedPrecision
+from learnkit.callbacks.recorder import Recorder
+from learnkit.checks import check_int, check_kind, check_number
+from learnkit.data.bunch import DataBunch
+from learnkit.data.loading.loaders import ImageLoader
 from learnkit.data.loading.peek import first_input
-from learnkit.data.tasks import Classification, MultiLabel
-from learnkit.errors import UsageError, WrongTypeError, warn
+from learnkit.data.tasks import Classification, MultiLabel, Task
+from learnkit.device import BF16, FP16, Compute
+from learnkit.errors import UsageError
+from learnkit.inference.augmented import predict_augmented
+from learnkit.inference.dropout import DropoutPreds, predict_with_dropout
+from learnkit.inference.predictions import PerItemLoss, predict_loader, predict_stream, with_own_workers
+from learnkit.inference.predictor import Prediction, Predictor, predict_batch, scaled
+from learnkit.inference.show import show_predictions
+from learnkit.inference.tables import check_table, write_table
 from learnkit.interpretation.calibration import fit_temperature
 from learnkit.interpretation.for_task import interpretation_for
 from learnkit.interpretation.items import Interpretation
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
-from learnkit.learner.answers import AnsweringTrainer
+from learnkit.learner import fitting
+from learnkit.learner.checks import check_epochs, check_metrics, check_outputs, check_start, check_trainable
+from learnkit.learner.class_weights import ClassWeights
+from learnkit.learner.defaults import chosen_activation, chosen_decay, chosen_loss
 from learnkit.learner.describe import fit_outline, learner_facts
-from learnkit.learner.trainer import as_list
+from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, OneThread, with_schedule
+from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fit
+from learnkit.losses.per_item import per_item_loss
+from learnkit.metrics.metric import make_metrics
 from learnkit.models.spec import BackboneSpec
 from learnkit.models.summary import ModelSummary, model_summary
+from learnkit.modes import eval_mode
+from learnkit.optim.groups import check_groups, freeze_groups, parameter_groups, spread_rates
+from learnkit.optim.optimizers import OptimizerFactory, Settings, make_optimizer
+from learnkit.optim.schedules import flat_cos, sgdr
 from learnkit.persistence.export import ExportFormat, export
 from learnkit.persistence.lk.hub import upload, write_folder
 from learnkit.persistence.spec import ExportSpec, loss_name, training_facts
 from learnkit.persistence.weights import load_weights, save_weights, weights_path
+from learnkit.seeds import Stream, derive, seed_from_global_rng
 from learnkit.text import facts
+from learnkit.training import loop
 from learnkit.training.callback import Callback, CallbackList
+from learnkit.training.dry_run import dry_run
 from learnkit.training.outline import Outline
-from learnkit.types import DatasetType, PathLike
+from learnkit.training.state import NO_OPTIMIZER, TrainState
+from learnkit.types import Activation, DatasetType, LearningRate, Loss, PathLike
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from learnkit.plots.figure import Figure
 
 __all__ = ["Learner"]
 
+Part = DatasetType | Literal["train", "valid", "test"]
+Source = Part | Iterable[Any]  # a part of the data, or any loader of batches
 
-class Learner(AnsweringTrainer):
-    """Trains a model, answers with it, explains it, and takes its weights to disk and back.
 
-    Its arguments are those of `Trainer`.
+class Learner:
+    """Trains a model on a DataBunch, predicts with it, explains it, and saves it to disk.
+
+    Predictions leave no trace: modes, gradients and random generators are restored.
+
+    Args:
+        dls: the data.
+        model: any module; it is moved to the data's device.
+        loss_func: (preds, targets) -> mean loss, shape (); None for the default of the data's task.
+        opt_func: "adamw", "adam", "sgd", "rmsprop", or a factory called with groups (and `lr=` if it has one).
+        metrics: a name ("accuracy"), a function (preds, targets), a torchmetrics object, or a list of these; "default"
+            for those of the data's task.
+        callbacks: run in every fit, before the callbacks of the fit.
+        wd: weight decay of parameters with two dimensions or more; a functools.partial as `opt_func` may override it.
+        wd_bn_bias: decay biases and norm layers too.
+        train_bn: keep training the norm layers of frozen groups.
+        path: the parent of `model_dir`; None for the data's path.
+        model_dir: the folder for weights.
+        seed: order, augmentation and dropout of every fit are a function of it; None draws one, see `learn.seed`.
+        groups: layer groups from the input to the head, each parameter in exactly one; None for a single group.
+        activation: maps raw outputs to predictions; None for the one of the loss.
+        class_weights: "balanced", or one number per class, for the loss of the task; see `weighted_loss`.
 
     Attributes:
         spec: how a factory built the model, so that `load_learner` can build it again; None for a custom model.
+        fit_callbacks: those of the last fit alone.
+        counter: the seed, and the epochs and fits so far.
+
+    Raises:
+        UsageError: arguments that cannot work together, such as a model whose outputs are not the data's classes, or
+            a metric of another task than the data's.
     """
 
     spec: BackboneSpec | None = None
+    _temperature = 1.0
+
+    # Made of
+
+    def __init__(
+        self,
+        dls: DataBunch,
+        model: nn.Module,
+        *,
+        loss_func: Loss | None = None,
+        opt_func: str | OptimizerFactory = "adamw",
+        metrics: Any = (),
+        callbacks: Callback | Sequence[Callback] = (),
+        wd: float = 0.01,
+        wd_bn_bias: bool = False,
+        train_bn: bool = True,
+        path: PathLike | None = None,
+        model_dir: PathLike = "models",
+        seed: int | None = None,
+        groups: Sequence[nn.Module] | None = None,
+        activation: Activation | None = None,
+        class_weights: ClassWeights | None = None,
+    ) -> None:
+        check_kind("dls", dls, DataBunch, "a DataBunch, such as DataBunch.from_loaders(train_dl, valid_dl)")
+        check_kind("model", model, nn.Module, "an nn.Module; cnn_learner accepts names of architectures")
+        check_outputs(model, dls.input_shape, dls.task.n_out if dls.task else None, dls.classes)
+        self.dls, self.model = dls, model.to(dls.device)
+        self.loss_func = chosen_loss(dls, loss_func, class_weights)
+        self.activation = chosen_activation(dls, self.loss_func, activation)
+        self.metrics = make_metrics(dls.task.metrics if metrics == "default" and dls.task else metrics)
+        check_metrics(self.metrics, dls, self.loss_func)
+        self.recorder = Recorder()
+        self.callbacks: list[Callback] = []
+        self.fit_callbacks: list[Callback] = []
+        self.add_cb(*fitting.as_list(callbacks))
+        self.opt_func, self.wd, self.wd_bn_bias = opt_func, chosen_decay(opt_func, wd), wd_bn_bias
+        self.train_bn = train_bn
+        self.path, self.model_dir = dls.path if path is None else Path(path), Path(model_dir)
+        seed_is_drawn, seed = seed is None, seed_from_global_rng() if seed is None else check_int("seed", seed)
+        self.counter = RunCounter(seed, seed_is_drawn=seed_is_drawn)
+        self._training = OneThread()
+        self.opt: Optimizer | None = None
+        self.split(groups or [self.model])
 
     def __repr__(self) -> str:
         return "\n".join([type(self).__name__, *(f"  {name}: {value}" for name, value in learner_facts(self).items())])
@@ -51,76 +157,442 @@ class Learner(AnsweringTrainer):
     def _repr_html_(self) -> str:
         return facts(type(self).__name__, learner_facts(self))
 
-    def show_training(self, epochs: int = 1, callbacks: Callback | Sequence[Callback] = ()) -> Outline:
-        """The steps of `fit(epochs, callbacks=callbacks)` as text, with the callbacks of each hook in their order."""
-        chosen = as_list(callbacks)
-        running = CallbackList([*self._own_callbacks(chosen), *chosen])
-        return fit_outline(self, epochs, running, self._ready_optimizer())
+    @property
+    def seed(self) -> int:
+        """All randomness of every fit is a function of it."""
+        return self.counter.seed
 
-    def summary(self) -> ModelSummary:
-        """Layers, their output shapes, parameters, what is trained, and megabytes, of one input of the data.
+    @seed.setter
+    def seed(self, value: int) -> None:
+        self.counter.seed = check_int("seed", value)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs started in all fits so far."""
+        return self.counter.epoch
+
+    @property
+    def history(self) -> "pd.DataFrame":
+        """One row per epoch of every fit: epoch, train_loss, valid_loss, metrics, time in seconds."""
+        return self.recorder.history
+
+    def add_cb(self, *callbacks: Callback) -> Self:
+        """Run these callbacks in every fit from now on."""
+        CallbackList([self.recorder, *self.callbacks, *callbacks])  # refuses callbacks that cannot run together
+        self.callbacks += callbacks
+        return self
+
+    def remove_cb(self, callback: Callback | type[Callback]) -> Self:
+        """Remove a callback, or all of a class."""
+        kind = callback if isinstance(callback, type) else ()
+        self.callbacks = [own for own in self.callbacks if own is not callback and not isinstance(own, kind)]
+        return self
+
+    def to_channels_last(self) -> Self:
+        """Store the model's weights in channels-last memory format, usually fastest for convolutions."""
+        self.model.to(memory_format=torch.channels_last)
+        return self
+
+    def compile(self, **options: Any) -> Self:
+        """Compile the model in place with torch.compile's `options`; the names in its state dict do not change.
+
+        The compilation runs with the first batch. Freezing and unfreezing recompile automatically.
+        """
+        self.model.compile(**options)
+        return self
+
+    def to_fp16(self) -> Self:
+        """Train in float16 with gradient scaling from now on."""
+        return self.remove_cb(MixedPrecision).add_cb(MixedPrecision(FP16))
+
+    def to_bf16(self) -> Self:
+        """Train in bfloat16 from now on."""
+        return self.remove_cb(MixedPrecision).add_cb(MixedPrecision(BF16))
+
+    # Training
+
+    def fit(
+        self, epochs: int, lr: LearningRate = DEFAULT_LR, wd: Decay = None, callbacks: Callbacks = (), *,
+        start_epoch: int = 0, checkpoint_every: CheckpointEvery = None, resume: Resume = None,
+    ) -> None:  # fmt: skip
+        """Train for `epochs`, each followed by a validation.
+
+        Args:
+            epochs: number of passes over the training set.
+            lr: a number, `slice(a, b)` spread over the layer groups in even ratios, `slice(b)` (a tenth of b for all
+                groups but the last), or one number per group.
+            wd: weight decay, None for the learner's.
+            callbacks: for this fit only.
+            start_epoch: skip the epochs before this one, and their part of a schedule.
+            checkpoint_every: save the state of the fit every so many optimizer steps (50) or so often ("5min"), and at
+                the end of each epoch.
+            resume: "auto" to continue from the checkpoint of this fit if there is one, or the path of a checkpoint. On
+                the CPU the result is bit-equal to an uninterrupted fit; a completed fit does not run again.
 
         Raises:
-            UsageError: the data does not tell the shape of an input.
+            UsageError: before training: arguments that cannot work, a checkpoint of another fit, another thread's fit.
+            NonFiniteLossError: the loss became nan or infinite; the weights are those at the start of that epoch.
         """
-        shape = self.dls.input_shape
-        if shape is None:
-            raise UsageError("summary: the data does not tell the shape of an input", fix="Use model_summary.")
-        return model_summary(self.model, shape)
+        if not check_epochs(epochs):
+            return
+        check_start(start_epoch, epochs)
+        check_trainable(self.model)
+        with self._training.only():
+            wd = self.wd if wd is None else wd
+            state = self._fit_state(epochs, lr, wd, start_epoch)
+            running = fitting.running_callbacks(self.recorder, self.callbacks, callbacks)
+            self.fit_callbacks = fitting.as_list(callbacks)
+            given = {"epochs": epochs, "lr": state.rates, "wd": wd, "start_epoch": start_epoch}
+            plan = plan_fit(self.dls, state, running, given, self.counter, checkpoint_every, resume)
+            self.counter = plan.counter
+            fitting.run_fit(state, running, plan, self.recorder)
 
-    def interpret(self, ds_type: DatasetType = DatasetType.Valid) -> Any:
-        """Top losses, confusion matrix and more over a part of the data: the interpretation that fits its task.
+    def fit_one_cycle(
+        self, epochs: int, max_lr: LearningRate = DEFAULT_LR, moms: Sequence[float] = (0.95, 0.85),
+        div_factor: float = 25.0, pct_start: float = 0.25, final_div: float = 1e5, **options: Unpack[FitOptions],
+    ) -> None:  # fmt: skip
+        """Train with one cycle of learning rates that peaks at `max_lr`; see `OneCycle`, and `fit` for the options."""
+        cycle = OneCycle(None, moms, div_factor, pct_start, final_div)
+        self.fit(epochs, max_lr, **with_schedule("fit_one_cycle", cycle, options))
+
+    def fit_flat_cos(
+        self, epochs: int, lr: LearningRate = DEFAULT_LR, div_final: float = 1e5, pct_start: float = 0.75,
+        **options: Unpack[FitOptions],
+    ) -> None:  # fmt: skip
+        """Train at `lr` for `pct_start` of the fit, then along a cosine to `lr / div_final`; `fit` has the options."""
+        schedule = GeneralScheduler({"lr": flat_cos(self.lr_range(lr)[-1], flat=pct_start, div_final=div_final)})
+        self.fit(epochs, lr, **with_schedule("fit_flat_cos", schedule, options))
+
+    def fit_sgdr(
+        self, n_cycles: int, cycle_len: int, lr_max: LearningRate = DEFAULT_LR, cycle_mult: int = 2,
+        **options: Unpack[FitOptions],
+    ) -> None:  # fmt: skip
+        """Train in cycles, each from `lr_max` along a cosine to 0, each `cycle_mult` times as long as the one before.
+
+        The first lasts `cycle_len` epochs; `fit` has the options. Loshchilov, Hutter: SGDR, 2017.
+        """
+        for name, value in (("n_cycles", n_cycles), ("cycle_len", cycle_len), ("cycle_mult", cycle_mult)):
+            check_int(name, value, 1)
+        epochs = sum(cycle_len * cycle_mult**cycle for cycle in range(n_cycles))
+        schedule = GeneralScheduler({"lr": sgdr(self.lr_range(lr_max)[-1], n_cycles, cycle_mult=cycle_mult)})
+        self.fit(epochs, lr_max, **with_schedule("fit_sgdr", schedule, options))
+
+    def fine_tune(
+        self, epochs: int, base_lr: float = 2e-3, freeze_epochs: int = 1, lr_mult: float = 100.0,
+        pct_start: float = 0.3, div: float = 5.0, **options: Unpack[FitOptions],
+    ) -> None:  # fmt: skip
+        """Train the head with the body frozen, then everything, the first layers at much smaller rates.
+
+        Args:
+            epochs: with everything trained, in one cycle from half of `base_lr / lr_mult` (the first group) to half
+                of `base_lr` (the head).
+            base_lr: the rate of the head while the body is frozen.
+            freeze_epochs: before that, of the head only, in one cycle that ends at its peak.
+            lr_mult: the rate of the head divided by that of the first group.
+            pct_start: the share of the second stage in which the rate rises.
+            div: the second stage starts at its peak / `div`.
+            **options: of `fit`, for both stages; each stage is a fit of its own. `start_epoch` counts over
+                `freeze_epochs + epochs`; `resume` is None or "auto", and a completed stage does not run again.
+
+        Raises:
+            UsageError: arguments that cannot work, before anything is trained.
+        """
+        starts = fitting.fine_tune_starts(epochs, base_lr, freeze_epochs, lr_mult, pct_start, div, options)
+        self.freeze()
+        if starts[0] < freeze_epochs:
+            options["start_epoch"] = starts[0]
+            self.fit_one_cycle(freeze_epochs, slice(None, base_lr), pct_start=0.99, **options)
+        self.unfreeze()
+        options["start_epoch"], half = starts[1], base_lr / 2
+        self.fit_one_cycle(epochs, slice(half / lr_mult, half), pct_start=pct_start, div_factor=div, **options)
+
+    def lr_find(
+        self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True
+    ) -> Suggestions:
+        """Try increasing learning rates on `num_it` batches; `recorder.plot()` draws the curve.
+
+        Leaves no trace but the curve: weights, optimizer, random generators and history are restored. Returns four
+        suggestions read from the curve: (valley, steep, minimum, slide).
+        """
+        finder = LRFinder(start_lr, end_lr, num_it, stop_div)
+        running = CallbackList([finder, *(callback for callback in self.callbacks if callback.in_lr_find)])
+        check_trainable(self.model)
+        with self._training.only(), dry_run(self.model, self.dls.train_dl):
+            state = self._state(self._new_optimizer(), rates=self.lr_range(end_lr))
+            fitting.set_rates(state.optimizer, state.rates, self.wd)
+            state.seed = derive(self.seed, Stream.LR_FIND)
+            fitting.run_lr_find(state, running, finder)
+        self.recorder.lr_curve = finder.curve()
+        return self.recorder.lr_curve.suggestions
+
+    def show_training(self, epochs: int = 1, callbacks: Callbacks = ()) -> Outline:
+        """The steps of `fit(epochs, callbacks=callbacks)` as text, with the callbacks of each hook in order."""
+        running = fitting.running_callbacks(self.recorder, self.callbacks, callbacks)
+        return fit_outline(self, epochs, running, self._ready_optimizer())
+
+    def _compute(self) -> Compute:
+        return Compute(self.dls.device)
+
+    def _new_optimizer(self) -> Optimizer:
+        groups = parameter_groups(self.groups, decay_norm_and_bias=self.wd_bn_bias)
+        return make_optimizer(self.opt_func, groups, lr=DEFAULT_LR.stop)
+
+    def _ready_optimizer(self) -> Optimizer:
+        """The learner's optimizer with its initial settings: no schedule leaks into the next fit."""
+        if self.opt is None:
+            self.opt = self._new_optimizer()
+            self._settings = Settings(self.opt)
+        self._settings.restore(self.opt)
+        return self.opt
+
+    def _fit_state(self, epochs: int, lr: LearningRate, wd: float | Sequence[float], start_epoch: int) -> TrainState:
+        state = self._state(self._ready_optimizer(), rates=self.lr_range(lr))
+        fitting.set_rates(state.optimizer, state.rates, wd)
+        state.n_epochs, state.start_epoch = epochs, start_epoch
+        state.epoch_offset = self.epoch - start_epoch
+        return state
+
+    def _state(self, optimizer: Optimizer = NO_OPTIMIZER, rates: Sequence[float] = ()) -> TrainState:
+        return TrainState(
+            model=self.model,
+            optimizer=optimizer,
+            loss_func=self.loss_func,
+            train_dl=self.dls.train_dl,
+            valid_dl=self.dls.valid_dl,
+            metrics=self.metrics,
+            compute=self._compute(),
+            rates=list(rates),
+            seed=self.seed,
+            epoch_offset=self.epoch,
+            folder=self.path / self.model_dir,
+        )
+
+    # Groups
+
+    def split(self, groups: Sequence[nn.Module]) -> Self:
+        """Set the layer groups, from the input to the head, and reset the optimizer."""
+        self.groups = check_groups(self.model, groups)
+        self.opt = None
+        return self
+
+    def freeze_to(self, n: int) -> Self:
+        """Train only groups[n:] (and the norm layers of the others, with `train_bn`), and reset the optimizer."""
+        if len(self.groups) < 2 and n:
+            raise UsageError(
+                f"freeze: this model has {len(self.groups)} layer group, so nothing would be left to train",
+                fix="Pass groups= with two or more, or use learn.split([...]).",
+            )
+        freeze_groups(self.groups, n, train_bn=self.train_bn)
+        self.opt = None
+        return self
+
+    def freeze(self) -> Self:
+        """Train only the last layer group."""
+        return self.freeze_to(-1)
+
+    def unfreeze(self) -> Self:
+        """Train every layer group."""
+        return self.freeze_to(0)
+
+    def lr_range(self, lr: LearningRate) -> list[float]:
+        """One rate per layer group, as `fit` reads `lr`."""
+        return spread_rates(lr, len(self.groups))
+
+    # Predictions
+
+    @property
+    def temperature(self) -> float:
+        """Divides raw outputs before the activation: above 1 for less confident predictions. Losses ignore it.
+
+        Guo et al., On calibration of modern neural networks, 2017.
+        """
+        return self._temperature
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self._temperature = check_number("temperature", value, "(0, inf)", expected="a finite number above 0")
+
+    def activate(self, raw: Tensor) -> Tensor:
+        """Predictions from raw outputs (N, ...): activation(raw / temperature)."""
+        return self._activation()(raw)
+
+    def validate(self, dl: Source | None = None, metrics: Any = None) -> list[float]:
+        """[loss, *metrics] over a part of the data or any loader, None for the validation set; calls no hooks."""
+        state = self._state()
+        state.valid_dl = self._loader(DatasetType.Valid if dl is None else dl, "dl")
+        state.metrics = self.metrics if metrics is None else make_metrics(metrics)
+        with eval_mode(self.model), state.compute.preserve_rng(every=True):
+            loop.validate(state, CallbackList())
+        return list(state.valid.values())
+
+    def get_preds(
+        self, ds_type: Source = DatasetType.Valid, activ: Activation | None = None, with_loss: bool = False,
+        n_batch: int | None = None, out: "Tensor | np.ndarray[Any, Any] | None" = None,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        """(preds, targets[, losses]) in the order of the data set, on the CPU.
+
+        Args:
+            ds_type: a part of the data ("train", "valid", "test" or a DatasetType), or any loader, whose order is kept;
+                `dls.train_dl` means the training part.
+            activ: replaces the activation of the loss; called with the raw outputs.
+            with_loss: return the loss of each item too, shape (N,).
+            n_batch: read at most this many batches.
+            out: where to write the predictions: a float tensor or array (N, ...), memory-mapped files welcome.
 
         Returns:
-            A ClassificationInterpretation, MultiLabelInterpretation, RegressionInterpretation or
-            SegmentationInterpretation.
-        """
-        return interpretation_for(self, ds_type)
+            preds (N, ...) after the activation; targets (N, ...), None without labels; losses (N,) if requested.
 
-    def report(self, path: PathLike, ds_type: DatasetType = DatasetType.Valid) -> Path:
-        """Write one HTML page with settings, curves, results and pictures, complete in itself; its path."""
+        Raises:
+            DataError, UsageError: as `predict_loader`.
+        """
+        loader, activation, loss = self._loader(ds_type), self._activation(activ), self._item_loss(with_loss)
+        preds = predict_loader(self.model, loader, self._compute(), activation, loss=loss, n_batch=n_batch, out=out)
+        return preds if with_loss else preds[:2]
+
+    def predict_iter(
+        self, ds_type: Source = DatasetType.Valid, activ: Activation | None = None, with_loss: bool = False,
+        n_batch: int | None = None,
+    ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+        """(preds, targets[, losses]) batch by batch, as `get_preds` would gather them; only one batch is in memory.
+
+        Between two batches the iterator may be dropped, and the model trained. Worker processes are its own.
+        """
+        loader, activation = with_own_workers(self._loader(ds_type)), self._activation(activ)
+        loss = self._item_loss(with_loss)
+        stream = predict_stream(self.model, loader, self._compute(), activation, loss=loss, n_batch=n_batch)
+        return stream if with_loss else (preds[:2] for preds in stream)
+
+    def predict(self, item: Any) -> Prediction:
+        """(label, index, probs) of one item: a path, PIL image, array, tensor or encoded bytes."""
+        task, x, compute = self._task("predict"), self.dls.prepare(item), self._compute()
+        with eval_mode(self.model), compute.preserve_rng():
+            return predict_batch(self.model, x, compute, self._activation(), task)[0]
+
+    def pred_batch(self, ds_type: Source = DatasetType.Valid) -> Tensor:
+        """Activated outputs of the first batch, shape (batch size, ...), on the CPU."""
+        return self.get_preds(ds_type, n_batch=1)[0]  # type: ignore[no-any-return]
+
+    def predictor(self, bs: int = 64) -> Predictor:
+        """For serving: a copy of the model that predicts single items from any number of threads, `bs` at a time."""
+        return Predictor(self.model, self.dls.prepare, self._activation(), self._task("predictor"), bs=bs)
+
+    def write_preds(self, file: PathLike, ds_type: Source = DatasetType.Valid, *, safe: bool = True) -> Path:
+        """Write a table of predictions, one row per item in the order of the data set.
+
+        Columns: `input`, the path or the number of the item; `label`, several joined by ";"; `p_` and the name of a
+        class, its probability; `target`, as `label`, if there are labels. For a regression `label_` and `target_` and
+        the name of a number.
+
+        Args:
+            file: ends in .csv or .parquet (with the extra "parquet"); it is written whole or not at all.
+            ds_type: a part of the data, or any loader.
+            safe: in CSV, put an apostrophe before text that a spreadsheet would run as a formula.
+
+        Raises:
+            UsageError: another kind of file, masks, which cannot be tabulated, or a missing package.
+            DataError: there are no items.
+        """
+        path, loader = check_table(file, self.dls.task), self._loader(ds_type)
+        if isinstance(loader, ImageLoader) and loader.order.shuffle:
+            raise UsageError("write_preds: a shuffled loader cannot name its images", fix="Pass one in order.")
+        inputs = loader.dataset.inputs if isinstance(loader, ImageLoader) else None
+        preds = predict_stream(self.model, loader, self._compute(), self._activation())
+        write_table(path, preds, inputs, self._task("write_preds"), safe=safe)
+        return path
+
+    def tta(
+        self, ds_type: Part = DatasetType.Valid, n: int = 4, beta: float = 0.25, with_loss: bool = False,
+        activ: Activation | None = None,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        """Test-time augmentation: (preds, targets[, losses]) as `get_preds`, averaged over augmented images.
+
+        beta * (plain predictions) + (1 - beta) * (mean of n passes with the training augmentation), after the
+        activation. The draws depend only on `learn.seed`, the pass and the item. Losses are averaged the same way.
+
+        Raises:
+            UsageError: the data holds no images, has no augmentation, or has masks as targets.
+        """
+        part, activation, loss = DatasetType.of(ds_type), self._activation(activ), self._item_loss(with_loss)
+        preds = predict_augmented(
+            self.model, self.dls, part, self._compute(), activation, n=n, beta=beta, seed=self.seed, loss=loss
+        )
+        return preds if with_loss else preds[:2]
+
+    def mc_dropout(self, ds_type: Source = DatasetType.Valid, n: int = 10) -> DropoutPreds:
+        """(mean, std, entropy, mutual_information, targets) of n passes with dropout on and batch norm in eval mode.
+
+        What is dropped depends only on `learn.seed`. See `DropoutPreds` and `predict_with_dropout`.
+        """
+        loader, compute, task = self._loader(ds_type), self._compute(), self.dls.task
+        return predict_with_dropout(self.model, loader, compute, self._activation(), task, n=n, seed=self.seed)
+
+    def show_results(self, ds_type: Part = DatasetType.Valid, rows: int = 3) -> "Figure":
+        """rows x rows images, evenly spaced, with targets and predictions; only predictions without labels."""
+        part = DatasetType.of(ds_type)
+        return show_predictions(self.model, self.dls, part, self._compute(), self._activation(), rows)
+
+    def _activation(self, chosen: Activation | None = None) -> Activation:
+        return scaled(self.activation, self._temperature) if chosen is None else chosen
+
+    def _task(self, what: str) -> Task:
+        if self.dls.task is None:
+            raise UsageError(f"{what}: the data has no task", fix="Give the bunch classes= or task=.")
+        return self.dls.task
+
+    def _item_loss(self, is_wanted: bool) -> PerItemLoss | None:
+        return partial(per_item_loss, self.loss_func) if is_wanted else None
+
+    def _loader(self, source: Source, what: str = "ds_type") -> Any:
+        """A loader as it is; a part of the data, and the training loader, which shuffles, in the order of the items."""
+        if source is self.dls.train_dl:
+            source = DatasetType.Train
+        if isinstance(source, str) or not isinstance(source, Iterable):
+            return self.dls.ordered_dl(DatasetType.of(source, what))
+        return source
+
+    # Understanding
+
+    def summary(self) -> ModelSummary:
+        """Layers, their output shapes, parameters, what is trained, and megabytes, for one input of the data."""
+        shape = self.dls.input_shape
+        if shape is None:
+            raise UsageError("summary: the shape of an input is unknown", fix="Use model_summary.")
+        return model_summary(self.model, shape)
+
+    def interpret(self, ds_type: Part = DatasetType.Valid) -> Any:
+        """Top losses, confusion matrix and more over a part of the data: the Interpretation for its task."""
+        return interpretation_for(self, DatasetType.of(ds_type))
+
+    def report(self, path: PathLike, ds_type: Part = DatasetType.Valid) -> Path:
+        """Write a self-contained HTML page with settings, curves, results and images; returns its path."""
         file = named_file("path", path)  # before everything is predicted
         interp: Interpretation = self.interpret(ds_type)
         return interp.report(file, learn=self)
 
-    def calibrate(self, ds_type: DatasetType = DatasetType.Valid) -> float:
+    def calibrate(self, ds_type: Part = DatasetType.Valid) -> float:
         """Fit `temperature` on a part of the data that was not trained on, and return it.
 
-        No prediction changes, only how sure it says it is. Exports keep it. Guo et al., On calibration of modern neural
+        No predicted class changes, only its confidence. Exports keep it. Guo et al., On calibration of modern neural
         networks, 2017.
-
-        Raises:
-            WrongTypeError: data of another task than one class an item.
         """
-        if not isinstance(self.dls.task, Classification):
-            raise WrongTypeError(
-                f"calibrate: got data of task {type(self.dls.task).__name__}, expected Classification",
-                fix="Set learn.temperature yourself.",
-            )
-        raw, targets = self.get_preds(ds_type, activ=nn.Identity())
+        check_kind("calibrate: the task of the data", self.dls.task, Classification, "Classification")
+        raw, targets = self.get_preds(DatasetType.of(ds_type), activ=nn.Identity())
         self.temperature = fit_temperature(raw, targets)
         return self.temperature
 
-    def fit_thresholds(self, ds_type: DatasetType = DatasetType.Valid, metric: str = "f1") -> tuple[float, ...]:
-        """Choose the threshold of each label that makes `metric` best over a part of the data; they go into the task.
+    def fit_thresholds(self, ds_type: Part = DatasetType.Valid, metric: str = "f1") -> tuple[float, ...]:
+        """Set the threshold of each label to the one with the best `metric` over data that was not trained on.
 
-        `predict` uses them, and exports keep them.
-
-        Args:
-            ds_type: a part that was not trained on.
-            metric: "f1", "f2", "f0.5" ...: F-beta of each label.
-
-        Returns:
-            One threshold a class; a class without items keeps its own.
-
-        Raises:
-            WrongTypeError: data of another task than several labels an item.
+        Returns one per class; a class without items keeps its own. `predict` uses them, exports keep them. The metric
+        is F-beta of each label: "f1", "f2", "f0.5" ...
         """
-        interp = MultiLabelInterpretation.from_learner(self, ds_type)
+        interp = MultiLabelInterpretation.from_learner(self, DatasetType.of(ds_type))
         thresholds = interp.fit_thresholds(metric)
-        assert isinstance(self.dls.task, MultiLabel)  # from_learner has seen to it
+        assert isinstance(self.dls.task, MultiLabel)  # checked by from_learner
         self.dls.task = replace(self.dls.task, threshold=thresholds)
         return thresholds
+
+    # Files
 
     def export(
         self,
@@ -167,57 +639,42 @@ class Learner(AnsweringTrainer):
         return Path(folder)
 
     def _export_spec(self, card: str = "") -> ExportSpec:
-        dls = self.dls
-        images = dls if isinstance(dls, ImageData) else None
-        first = first_input(dls.train_dl) if images is None else None
+        dls, is_images = self.dls, self.dls.preprocess is not None
+        first = None if is_images else first_input(dls.train_dl)
         return ExportSpec(
             self.model,
             dls.input_shape,
             dls.task,
-            None if images is None else images.preprocess,
+            dls.preprocess,
             first.dtype if isinstance(first, torch.Tensor) else torch.float32,
             self.activation,
             self.temperature,
             self.spec,
             loss_name(self.loss_func, dls.task),
-            training_facts(self.epoch, self.recorder.rows, None if images is None else images.samples, dls.path),
+            training_facts(self.epoch, self.recorder.rows, dls.samples if is_images else None, dls.path),
             card,
         )
 
     def save(self, file: PathLike, return_path: bool = False, with_opt: bool = True) -> Path:
-        """Write the weights (and the optimizer's state) to `path/model_dir/file.pth`; the path is always returned."""
+        """Write the weights (and the optimizer's state) to `path/model_dir/file.pth`; always returns the path."""
         path = weights_path(file, self.path / self.model_dir)
         save_weights(path, self.model, self._ready_optimizer() if with_opt else None)
         return path
 
     def load(
-        self,
-        file: PathLike,
-        device: torch.device | str | None = None,
-        strict: bool = True,
+        self, file: PathLike, device: torch.device | str | None = None, strict: bool = True,
         with_opt: bool | None = None,
-    ) -> Self:
-        """Read back what `save` wrote, or any state dict; see `load_weights` for what is refused.
+    ) -> Self:  # fmt: skip
+        """Read what `save` wrote, or any state dict; see `load_weights` for what is refused.
 
         Args:
             file: a name in the model folder, or an absolute path.
-            device: taken for fastai's sake; a file is read on the CPU wherever it was written, and copied to the model.
-            strict: refuse missing or further tensors.
-            with_opt: True to require the optimizer's state, False to leave it, None to take it if it is there and fits.
+            device: accepted for fastai compatibility; ignored.
+            strict: refuse missing or unexpected tensors.
+            with_opt: True to require the optimizer's state, False to ignore it, None to use it if it is there and fits.
         """
         path = weights_path(file, self.path / self.model_dir)
         saved = load_weights(path, self.model, strict=strict)
         if with_opt is not False and (saved is not None or with_opt):
-            self._load_optimizer(saved, path, required=bool(with_opt))
+            fitting.load_optimizer(self._ready_optimizer(), saved, path, required=bool(with_opt))
         return self
-
-    def _load_optimizer(self, saved: dict[str, Any] | None, path: Path, *, required: bool) -> None:
-        try:
-            if saved is None:
-                raise ValueError("the file holds weights alone")
-            self._ready_optimizer().load_state_dict(saved)
-        except (ValueError, KeyError, RuntimeError) as error:
-            told = f"{path}: no optimizer state to load ({error})"
-            if required:
-                raise UsageError(told, fix="Load with with_opt=False.") from error
-            warn(f"{told}; the optimizer starts anew")

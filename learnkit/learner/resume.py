@@ -1,87 +1,113 @@
-"""Exact resume: where a fit's checkpoints are, whether one is of this fit, and how the fit goes on from it."""
+"""Exact resume: finds the checkpoint of a fit, checks that it belongs to the fit, and plans how the fit continues."""
 
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from torch.utils.data import IterableDataset
 
+from learnkit.data.bunch import DataBunch
 from learnkit.errors import MissingFileError, UsageError, warn
-from learnkit.learner.fingerprint import differences, identity, surroundings
+from learnkit.learner.fingerprint import differences, environment, fingerprint
 from learnkit.persistence.checkpoints import CheckpointWriter, read_checkpoint, remove_checkpoints
 from learnkit.training.callback import CallbackList
 from learnkit.training.checkpointing import Checkpoints, Interval
-from learnkit.training.snapshot import StatefulLoader, place, restore
+from learnkit.training.snapshot import StatefulLoader, restore, seek
 from learnkit.training.state import TrainState, loader_length
 from learnkit.types import PathLike
 
-if TYPE_CHECKING:
-    from learnkit.learner.trainer import Trainer
-
-__all__ = ["CheckpointEvery", "Resume", "prepare"]
+__all__ = ["CheckpointEvery", "Resume", "ResumePlan", "RunCounter", "plan_fit"]
 
 CheckpointEvery = int | str | None
 Resume = Literal["auto"] | PathLike | None
-SHOWN = 5  # differences named in an error
+MAX_SHOWN = 5  # differences named in an error
 
 
-def prepare(
-    learn: "Trainer",
+@dataclass
+class RunCounter:
+    """Counts the fits of a learner: with the seed, what the randomness of the next one depends on.
+
+    Attributes:
+        seed: all randomness is a function of it.
+        epoch: epochs started in all fits so far: no two of them share an order or dropout.
+        n_fits: completed fits.
+        seed_is_drawn: whether the seed was drawn, not passed; a resumed fit then takes the checkpoint's.
+    """
+
+    seed: int
+    epoch: int = 0
+    n_fits: int = 0
+    seed_is_drawn: bool = False
+
+
+class ResumePlan(NamedTuple):
+    """How a fit runs: what saves and restores it, and the learner's counter at its start."""
+
+    checkpoints: Checkpoints
+    counter: RunCounter
+
+
+def plan_fit(
+    dls: DataBunch,
     state: TrainState,
     callbacks: CallbackList,
-    given: dict[str, Any],
+    arguments: dict[str, Any],
+    counter: RunCounter,
     every: CheckpointEvery,
     resume: Resume,
-) -> Checkpoints | None:
-    """What writes checkpoints of a fit and puts one back; None if neither is asked for, or nothing is left to do.
+) -> ResumePlan:
+    """Plan the checkpoints of a fit, and how it continues from one.
 
-    Of a fit that is to go on, `state` and the learner are put to its beginning, but for the weights. Of one that is
-    done, everything is put back, and `state.is_done`.
+    A fit that continues has its `state` moved to where it was interrupted. One that is done has everything restored,
+    and `state.is_done`.
 
     Args:
-        learn: the learner.
+        dls: the data.
         state: of the fit.
         callbacks: of the fit.
-        given: the fit's arguments.
+        arguments: of the fit.
+        counter: the learner's; it is not changed.
         every: when a checkpoint is due; None to write none.
-        resume: "auto" to go on if there is a checkpoint, a path to go on from that one, None to start anew.
+        resume: "auto" to continue if there is a checkpoint, a path to continue from that one, None to start over.
 
     Raises:
-        UsageError: the checkpoint is of another fit; all differences are named, with both values.
+        UsageError: the checkpoint belongs to another fit; the error names the differences, with both values.
         MissingFileError, CorruptFileError, UnsafeFileError: as `read_checkpoint`.
     """
     if every is None and resume is None:
-        return None
+        return ResumePlan(Checkpoints(), counter)
     interval = Interval() if every is None else Interval.of(every)
     folders = state.folder / "checkpoints"
-    saved, where = _found(folders / f"fit-{learn.n_fits}", resume)
-    if saved is not None and learn.seed_is_drawn:
+    saved, where = _found(folders / f"fit-{counter.n_fits}", resume)
+    if saved is not None and counter.seed_is_drawn:
         state.seed = saved["learner"]["seed"]
     about = {
-        "identity": identity(learn.dls, state, callbacks, {**given, "seed": state.seed}),
-        "surroundings": surroundings(state, callbacks),
-        "learner": {"seed": state.seed, "epoch": learn.epoch, "fit": learn.n_fits},
+        "identity": fingerprint(dls, state, callbacks, {**arguments, "seed": state.seed}),
+        "surroundings": environment(state, callbacks),
+        "learner": {"seed": state.seed, "epoch": counter.epoch, "fit": counter.n_fits},
     }
     if saved is not None:
         _compare(saved, about, where)
-        _begin_again(learn, state, saved)
-        about["learner"] = saved["learner"]
+        about["learner"] = at_start = saved["learner"]
+        counter = replace(counter, seed=at_start["seed"], epoch=at_start["epoch"], n_fits=at_start["fit"])
+        _continue(state, saved, counter.epoch)
         if state.is_done:
             with state.compute.preserve_rng():
                 restore(state, callbacks, saved)
-            return None
+            return ResumePlan(Checkpoints(), counter)
     elif every is not None:
         for folder in folders.glob("fit-*"):
-            if folder.name[4:].isdigit() and int(folder.name[4:]) >= learn.n_fits:
+            if folder.name[4:].isdigit() and int(folder.name[4:]) >= counter.n_fits:
                 remove_checkpoints(folder)
-    writer = None if every is None else CheckpointWriter(folders / f"fit-{learn.n_fits}")
+    writer = None if every is None else CheckpointWriter(folders / f"fit-{counter.n_fits}")
     if writer is not None and saved is not None and where == writer.folder:
         writer.spare(saved["file"])
-    return Checkpoints(writer, interval, about, saved)
+    return ResumePlan(Checkpoints(writer, interval, about, saved), counter)
 
 
 def _found(folder: Path, resume: Resume) -> tuple[dict[str, Any] | None, Path]:
-    """The checkpoint to go on from, and where it was looked for."""
+    """The checkpoint to continue from, and where it was looked for."""
     if resume is None or resume == "auto":
         return (None if resume is None else read_checkpoint(folder)), folder
     if not isinstance(resume, str | os.PathLike):
@@ -95,34 +121,32 @@ def _found(folder: Path, resume: Resume) -> tuple[dict[str, Any] | None, Path]:
 
 
 def _compare(saved: dict[str, Any], about: dict[str, Any], where: Path) -> None:
-    """Refuse a checkpoint of another fit; warn of one made in other surroundings."""
+    """Refuse a checkpoint of another fit; warn about one from another environment."""
     if differing := differences(saved["identity"], about["identity"]):
-        more = f"; and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+        more = f"; and {len(differing) - MAX_SHOWN} more" if len(differing) > MAX_SHOWN else ""
         raise UsageError(
-            f"resume: the checkpoint in {where} is of another fit: {'; '.join(differing[:SHOWN])}{more}",
-            fix="Give the same data, model and arguments, or leave resume out to start anew.",
+            f"resume: the checkpoint in {where} belongs to another fit: {'; '.join(differing[:MAX_SHOWN])}{more}",
+            fix="Pass the same data, model and arguments, or omit resume to start over.",
         )
     if differing := differences(saved["surroundings"], about["surroundings"]):
-        warn(f"resume: {'; '.join(differing)}; it is not promised that the result is the same to the last bit")
+        warn(f"resume: {'; '.join(differing)}; the result may differ in the last bits")
 
 
-def _begin_again(learn: "Trainer", state: TrainState, saved: dict[str, Any]) -> None:
-    """Put the learner to the beginning of the fit, and the state to the place where it was left."""
+def _continue(state: TrainState, saved: dict[str, Any], epoch: int) -> None:
+    """Move the state to where the fit was interrupted, `epoch` epochs into the life of its learner."""
     at = saved["at"]
-    if at["batch"] and not _can_go_on(state.train_dl):
+    if at["batch"] and not _has_position(state.train_dl):
         warn(
-            f"resume: train_dl cannot tell where it was after {at['batch']} batches, so epoch {at['epoch']} starts "
-            "again; the result is not that of a fit without a break"
+            f"resume: train_dl cannot return to where it was after {at['batch']} batches, so epoch {at['epoch']} "
+            "starts again; the result is not that of an uninterrupted fit"
         )
         at |= {"batch": 0, "epochs_begun": at["epochs_begun"] - 1}
-    of_learner = saved["learner"]
-    learn.seed, learn.epoch, learn.n_fits = of_learner["seed"], of_learner["epoch"], of_learner["fit"]
-    state.first_epoch = learn.epoch - state.start_epoch
-    place(state, saved)
+    state.epoch_offset = epoch - state.start_epoch
+    seek(state, saved)
 
 
-def _can_go_on(loader: Any) -> bool:
-    """Whether a place within an epoch of this loader can be found again."""
+def _has_position(loader: Any) -> bool:
+    """Whether a position within an epoch of this loader can be found again."""
     if isinstance(loader, StatefulLoader):
         return True
     is_stream = isinstance(getattr(loader, "dataset", None), IterableDataset)

@@ -12,18 +12,18 @@ __all__ = ["Callback", "CallbackList", "Hook", "Order"]
 
 
 class Order(IntEnum):
-    """When a callback runs within a hook; equal orders keep the order they were given in."""
+    """When a callback runs within a hook; callbacks of equal order run in the order they were passed in."""
 
     BATCH = 10  # changes inputs or targets
     SCHEDULE = 20  # sets hyper-parameters
     DEFAULT = 50
-    RECORD = 70  # keeps what the others wrote
+    RECORD = 70  # records what the others set
     DECIDE = 80  # early stopping, saving: reads the record
     REPORT = 90  # shows the record
 
 
 class Callback:
-    """What some fits need: subclass it and define the hooks you want.
+    """An extension of the training loop: subclass it and define the hooks you need.
 
     The hooks, in the order a fit calls them::
 
@@ -31,9 +31,9 @@ class Callback:
           before_epoch
             before_batch        inputs and targets are on the device; change them here
             after_pred          state.preds is set
-            after_loss          state.loss is set; what is backpropagated is what you leave there
-            after_backward      gradients are there
-            after_step          the optimizer has stepped (an overflow in float16 leaves it out)
+            after_loss          state.loss is set; the backward pass starts from what you leave there
+            after_backward      gradients are computed
+            after_step          the optimizer has stepped (unless float16 gradients overflowed)
             after_batch
           before_validate
             after_validate_batch
@@ -41,14 +41,14 @@ class Callback:
           after_epoch           state.row is set, by the recorder
         after_fit               always, also after an error or Ctrl-C
 
-    A method whose name looks like a hook but is none is a TypeError when the class is defined. To steer the loop, raise
-    StopFit, SkipEpoch or SkipBatch; the other callbacks of that hook still run. State that a resumed fit must have
-    again goes through `state_dict` and `load_state_dict`.
+    A method whose name looks like a misspelled hook is a TypeError when the class is defined. To steer the loop, raise
+    StopFit, SkipEpoch or SkipBatch; the other callbacks of that hook still run. State that a resumed fit needs goes
+    through `state_dict` and `load_state_dict`.
     """
 
     order: ClassVar[int] = Order.DEFAULT
-    sets: ClassVar[frozenset[str]] = frozenset()  # what only one callback of a fit may set, such as "lr"
-    in_lr_find: ClassVar[bool] = False  # whether it changes how a batch is trained, so that a finder's run needs it
+    sets: ClassVar[frozenset[str]] = frozenset()  # what only one callback per fit may set, such as "lr"
+    in_lr_find: ClassVar[bool] = False  # whether it changes how a batch is trained, so lr_find runs it too
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -65,7 +65,7 @@ class Callback:
 
     @property
     def label(self) -> str:
-        """What tells this callback from the others of a fit: two with one label are refused."""
+        """The name of this callback in a fit; two callbacks with the same label are refused."""
         return type(self).__name__
 
     def before_fit(self, state: TrainState) -> None: ...
@@ -83,15 +83,15 @@ class Callback:
     def after_fit(self, state: TrainState) -> None: ...
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed fit needs to go on as if nothing had happened; plain values and tensors only."""
+        """What a resumed fit needs to continue as if uninterrupted; plain values and tensors only."""
         return {}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave, at once.
+        """Restore what `state_dict` returned.
 
-        Called after `before_fit`, at the point of the sequence of hooks where `state_dict` was: for a fit that was left
-        within an epoch after `before_epoch`, for one left between two before it. Of a fit that is done no hook is
-        called, but this is: what a callback keeps from one fit to the next is there again.
+        Called after `before_fit`, at the point in the sequence of hooks where `state_dict` was called: after
+        `before_epoch` for a fit interrupted within an epoch, before it for one interrupted between two. For a fit that
+        is done, this is called but no hook: what a callback keeps from one fit to the next is restored too.
         """
 
 
@@ -100,7 +100,7 @@ HOOKS: dict[str, Hook] = {name: hook for name, hook in vars(Callback).items() if
 
 
 class CallbackList:
-    """The callbacks of one fit, in order; each hook is dispatched only to those that define it."""
+    """The callbacks of one fit, in order; each hook is dispatched only to callbacks that define it."""
 
     def __init__(self, callbacks: Iterable[Callback] = ()) -> None:
         self._callbacks = sorted((_checked(callback) for callback in callbacks), key=lambda callback: callback.order)
@@ -108,10 +108,10 @@ class CallbackList:
         for callback in self._callbacks:
             if callback.label in labels:
                 raise UsageError(
-                    f"callbacks: two are called {callback.label!r}",
+                    f"callbacks: two have the label {callback.label!r}",
                     got=[type(labels[callback.label]).__name__, type(callback).__name__],
-                    expected="one of a kind in a fit",
-                    fix="Leave one out, also among the learner's own, or give it a label of its own.",
+                    expected="unique labels in a fit",
+                    fix="Remove one of them (the learner's own callbacks count too) or give it another label.",
                 )
             labels[callback.label] = callback
         self._check_conflicts()
@@ -126,9 +126,9 @@ class CallbackList:
             for what in callback.sets:
                 if what in setters:
                     raise UsageError(
-                        f"callbacks: {setters[what].label} and {callback.label} both set {what}, the second would undo "
-                        "what the first did",
-                        fix="Leave one of them out of this fit, also among the learner's own.",
+                        f"callbacks: {setters[what].label} and {callback.label} both set {what}, so the second would "
+                        "overwrite the first",
+                        fix="Remove one of them from this fit; the learner's own callbacks count too.",
                     )
                 setters[what] = callback
 
@@ -138,7 +138,7 @@ class CallbackList:
     def notify(self, hook: Hook, state: TrainState) -> None:
         """Run one hook, named by the method itself: `notify(Callback.after_loss, state)`.
 
-        A StopFit, SkipEpoch or SkipBatch takes effect when all callbacks have run, so that the epoch that ends a fit is
+        A StopFit, SkipEpoch or SkipBatch takes effect after all callbacks have run, so the epoch that ends a fit is
         recorded and shown like the others.
         """
         interrupt: Interrupt | None = None
@@ -156,8 +156,8 @@ class CallbackList:
     def finish(self, state: TrainState, during: BaseException | None = None) -> None:
         """Run `after_fit` of every callback, also when one of them fails.
 
-        The first failure is raised at the end, unless the fit is already ending with the error `during`: then that one
-        goes on, and the failures are added to it as notes.
+        The first failure is raised at the end, unless the fit is already ending with the error `during`: then the
+        failures are added to that error as notes.
         """
         failed: list[BaseException] = []
         for callback, method in self._bound[Callback.after_fit]:
@@ -175,8 +175,8 @@ class CallbackList:
 def _checked(callback: object) -> Callback:
     if isinstance(callback, Callback):
         return callback
-    called = f"{callback.__name__}()" if isinstance(callback, type) else "an instance of a Callback subclass"
-    raise UsageError("callbacks", got=callback, expected=f"callback objects, here {called}")
+    instance = f"{callback.__name__}()" if isinstance(callback, type) else "an instance of a Callback subclass"
+    raise UsageError("callbacks", got=callback, expected=f"callback objects, here {instance}")
 
 
 def _note(error: BaseException, callback: Callback, hook: Hook, state: TrainState) -> None:

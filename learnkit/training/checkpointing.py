@@ -1,4 +1,4 @@
-"""When a fit is written down, and how it goes on from there."""
+"""Checkpoints: when the state of a fit is saved, and how a fit continues from one."""
 
 import re
 import time
@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 
 from torch import Tensor
 
+from learnkit.checks import is_int
 from learnkit.errors import UsageError, warn
 from learnkit.training.callback import Callback
 from learnkit.training.nan_guard import LossWatch
@@ -24,19 +25,19 @@ SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True)
 class Interval:
-    """So many optimizer steps, or so many seconds; the other is infinite."""
+    """A number of optimizer steps or of seconds; the other is infinite."""
 
     steps: float = float("inf")
     seconds: float = float("inf")
 
     @classmethod
     def of(cls, every: Any) -> Self:
-        """What a user means by 50, "5min", "30s" or "1h".
+        """The interval that 50, "5min", "30s" or "1h" stands for.
 
         Raises:
             UsageError: anything else.
         """
-        if isinstance(every, int) and not isinstance(every, bool) and every > 0:
+        if is_int(every) and every > 0:
             return cls(steps=every)
         found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h)", every.strip()) if isinstance(every, str) else None
         if found and float(found[1]) > 0:
@@ -47,78 +48,83 @@ class Interval:
 
 
 class Writer(Protocol):
-    """Where checkpoints go."""
+    """Writes checkpoints to disk."""
 
     @property
     def is_busy(self) -> bool:
-        """Whether one is being written at this moment."""
+        """Whether a checkpoint is being written right now."""
 
     def submit(self, content: dict[str, Any]) -> None:
-        """Copy the content and begin to write it, when the one before is written."""
+        """Copy the content, and start to write it once the previous one is written."""
 
     def finish(self) -> None:
         """Wait until the last one is written."""
 
 
 class Checkpoints:
-    """Writes a fit down as it goes, and puts one back that was.
+    """Saves a fit as it runs, and restores one that was interrupted; `Checkpoints()` does neither.
 
     A checkpoint is taken between two optimizer steps: when one is due, at the end of each epoch (unless one is being
-    written at that moment), when the fit ends, and when a signal asks the process to go.
+    written right now), when the fit ends, and when a signal asks the process to exit.
 
     Args:
-        writer: where they go; None to write none, for a fit that is only put back.
+        writer: writes them; None to write none.
         interval: when one is due.
-        about: what else is in each: of which fit it is.
-        saved: what the fit goes on from; None for one that begins.
+        about: which fit it is, a part of every checkpoint.
+        saved: the checkpoint to continue from; None for a fit that starts.
     """
 
     def __init__(
-        self, writer: Writer | None, interval: Interval, about: dict[str, Any], saved: dict[str, Any] | None = None
+        self,
+        writer: Writer | None = None,
+        interval: Interval | None = None,
+        about: dict[str, Any] | None = None,
+        saved: dict[str, Any] | None = None,
     ) -> None:
         self._writer = writer
-        self._interval = interval
-        self._about = about
+        self._interval = interval or Interval()
+        self._about = about or {}
         self._saved = saved
         self._signals = Signals()
-        self._putting_off: AbstractContextManager[None] | None = None
-        self._step = 0  # of the last one
+        self._deferred: AbstractContextManager[None] | None = None
+        self._step = 0  # at the last checkpoint
         self._time = 0.0
         self._done = 0  # batches of this epoch, up to the last step
-        self._unsaved: dict[str, dict[str, Any]] = {}  # what callbacks without a state_dict held when the fit began
+        self._unsaved: dict[str, dict[str, Any]] = {}  # of callbacks without a state_dict: what they held at the start
 
     def __enter__(self) -> Self:
         if self._writer is not None:
-            self._putting_off = self._signals.defer()
-            self._putting_off.__enter__()
+            self._deferred = self._signals.defer()
+            self._deferred.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._writer is None or self._putting_off is None:
+        if self._writer is None or self._deferred is None:
             return
         try:
             self._writer.finish()
         finally:
-            self._putting_off.__exit__(None, None, None)
+            self._deferred.__exit__(None, None, None)
         if self._signals.noted and (error is None or isinstance(error, Exception)):
-            self._signals.leave()  # also when the signal has killed the workers of a loader, which is an error here
+            self._signals.leave()  # also when the signal has killed a loader's workers, which is an error here
 
     def begin(self, state: TrainState, callbacks: Iterable[Callback]) -> None:
-        """Take note of the beginning of a fit, and put back one that was left between two epochs."""
-        self._unsaved = {c.label: _marks(c) for c in callbacks if type(c).state_dict is Callback.state_dict}
+        """Note the start of a fit, and restore one that was interrupted between two epochs."""
+        if self._writer is not None:
+            self._unsaved = {c.label: _marks(c) for c in callbacks if type(c).state_dict is Callback.state_dict}
         self._step, self._time = state.step, time.monotonic()
         if self._saved is not None and not state.start_batch:
             restore(state, callbacks, self._saved)
             self._saved = None
 
     def begin_epoch(self, state: TrainState, callbacks: Iterable[Callback]) -> None:
-        """Put back a fit that was left within this epoch."""
+        """Restore a fit that was interrupted within this epoch."""
         self._done = 0
         if self._saved is not None and state.continues:
             restore(state, callbacks, self._saved)
 
     def begin_batches(self, state: TrainState) -> None:
-        """Put the generators back again: a loader may have drawn from them to come to where the fit was left."""
+        """Restore the generators again: a loader may have drawn from them while it skipped batches."""
         if self._saved is not None and state.continues:
             state.compute.set_rng_state(self._saved["rng"])
             self._saved = None
@@ -126,31 +132,33 @@ class Checkpoints:
     def batches(
         self, batches: Iterable[Any], state: TrainState, callbacks: Iterable[Callback], watch: LossWatch
     ) -> Iterator[Any]:
-        """The same batches; where no more come since a signal has ended the workers too, a checkpoint is written."""
+        """The same batches; writes a checkpoint if a signal has killed the loader's workers too."""
         try:
             yield from batches
         except Exception:  # of the loader: those of the loop do not come here
-            if self._signals.noted and self._done and not state.compute.n_gathered:
+            if self._signals.noted and self._done:
                 self.after_batch(state, callbacks, watch)
             raise
 
     def after_batch(self, state: TrainState, callbacks: Iterable[Callback], watch: LossWatch) -> None:
-        """Write one if it is due, or if the process is asked to go; no gradients may be gathered."""
+        """Write a checkpoint if it is due or the process is asked to exit, but none between two accumulated batches."""
+        if state.compute.n_gathered:
+            return
         self._done = state.batch + 1
         is_due = state.step - self._step >= self._interval.steps or (
             time.monotonic() - self._time >= self._interval.seconds
         )
         if is_due or self._signals.noted:
-            watch.read(state)  # weights that a loss that is no number has spoilt are not written
+            watch.flush(state)  # never save weights after a non-finite loss
             self._write(state, callbacks, state.epoch, self._done)
 
     def after_epoch(self, state: TrainState, callbacks: Iterable[Callback]) -> None:
-        """Write one of the end of an epoch."""
+        """Write the checkpoint at the end of an epoch."""
         if self._writer is not None and (self._signals.noted or not self._writer.is_busy):
             self._write(state, callbacks, state.epoch + 1, 0)
 
     def after_fit(self, state: TrainState, callbacks: Iterable[Callback]) -> None:
-        """Write the one that says that the fit is done."""
+        """Write the checkpoint that marks the fit as done."""
         self._write(state, callbacks, state.n_epochs, 0, is_finished=True)
 
     def _write(
@@ -158,15 +166,15 @@ class Checkpoints:
     ) -> None:
         if self._writer is None:
             return
-        self._tell_unsaved(callbacks)
+        self._warn_unsaved(callbacks)
         about = {**self._about, "is_finished": is_finished}
         self._writer.submit({**about, **snapshot(state, callbacks, epoch, batch)})
         self._step, self._time = state.step, time.monotonic()
         if self._signals.noted and not is_finished:
             self._signals.leave()
 
-    def _tell_unsaved(self, callbacks: Iterable[Callback]) -> None:
-        """Warn, once, of callbacks that have changed and have no state_dict."""
+    def _warn_unsaved(self, callbacks: Iterable[Callback]) -> None:
+        """Warn once about each callback that has changed and has no state_dict."""
         for callback in callbacks:
             before = self._unsaved.get(callback.label)
             changed = (
@@ -175,15 +183,15 @@ class Checkpoints:
             if changed:
                 del self._unsaved[callback.label]
                 warn(
-                    f"{callback.label} has no state_dict, so what it keeps ({', '.join(sorted(changed))}) is not in "
-                    "the checkpoint and starts anew in a resumed fit"
+                    f"{callback.label} has no state_dict, so its attributes ({', '.join(sorted(changed))}) are not in "
+                    "the checkpoint and are not restored in a resumed fit"
                 )
 
 
 def _marks(callback: Callback) -> dict[str, Any]:
-    """Something for each attribute of a callback that changes when the attribute does."""
+    """A value per attribute of a callback that changes when the attribute does."""
     if type(callback).__module__.partition(".")[0] == __name__.partition(".")[0]:
-        return {}  # those of this package keep what they need
+        return {}  # learnkit's own callbacks save what they need
     return {name: _mark(value) for name, value in vars(callback).items()}
 
 

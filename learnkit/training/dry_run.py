@@ -1,4 +1,4 @@
-"""A rehearsal: training that leaves weights, modes, gradients and random generators as they were."""
+"""Dry runs: training that leaves weights, modes, gradients and random generators unchanged."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,19 +9,19 @@ from torch import nn
 
 from learnkit.modes import preserve_modes
 from learnkit.seeds import preserve_all_rng
-from learnkit.training.nan_guard import Weights
+from learnkit.training.nan_guard import WeightsBackup
 
-__all__ = ["rehearsal"]
+__all__ = ["dry_run"]
 
 
 @contextmanager
-def rehearsal(model: nn.Module, loader: Any) -> Iterator[None]:
-    """Put everything a training run moves back in place, whatever happens inside.
+def dry_run(model: nn.Module, loader: Any) -> Iterator[None]:
+    """Restore everything a training run changes, whatever happens inside.
 
-    That is parameters and buffers, gradients, each module's train or eval mode, Python's, NumPy's and torch's global
-    generators, and the loader's own generators.
+    Restored are parameters and buffers, each module's train or eval mode, Python's, NumPy's and torch's global
+    generators, and the loader's own; gradients are dropped.
     """
-    weights = Weights(model)
+    weights = WeightsBackup(model)
     generators = [(generator, generator.get_state()) for generator in _generators(loader)]
     try:
         with preserve_all_rng(), preserve_modes(model):

@@ -1,4 +1,4 @@
-"""A fit stops when its loss is no longer a number, and the weights go back to the last good ones."""
+"""Guards a fit against a nan or infinite loss: it stops, and the last good weights are restored."""
 
 import math
 from typing import Any
@@ -9,35 +9,35 @@ from torch import Tensor, nn
 from learnkit.errors import NonFiniteLossError, StopFit, UsageError, WrongTypeError
 from learnkit.training.state import TrainState
 
-__all__ = ["LossWatch", "Weights", "as_loss", "tensors_of"]
+__all__ = ["LossWatch", "WeightsBackup", "as_loss", "tensors_of"]
 
-READ_EVERY = 50  # batches between two looks on a device where a look waits for the queue
+FLUSH_EVERY = 50  # batches between two reads on a device where a read waits for its queue
 
 
-class Weights:
-    """A copy of a model's parameters and buffers, to be put back in place."""
+class WeightsBackup:
+    """A copy of a model's parameters and buffers, to restore them in place."""
 
     def __init__(self, model: nn.Module) -> None:
         self._copies = {name: tensor.detach().clone() for name, tensor in tensors_of(model).items()}
 
     @torch.no_grad()
     def restore(self, model: nn.Module) -> None:
-        """Make the model's parameters and buffers equal to the copy, and forget the gradients."""
+        """Set the model's parameters and buffers to the copy, and drop the gradients."""
         for name, tensor in tensors_of(model).items():
             tensor.copy_(self._copies[name])
         model.zero_grad(set_to_none=True)
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name, those that its state dict leaves out too."""
+    """Parameters and buffers by name, also those missing from the state dict."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def as_loss(loss: Any) -> Tensor:
-    """What a loss function gave.
+    """What a loss function returned.
 
     Raises:
-        WrongTypeError: no tensor.
+        WrongTypeError: it is not a tensor.
     """
     if not isinstance(loss, Tensor):
         raise WrongTypeError("loss_func", got=loss, expected="a loss that is a tensor", fix="Leave .item() out.")
@@ -45,29 +45,28 @@ def as_loss(loss: Any) -> Tensor:
 
 
 class LossWatch:
-    """Looks at each training loss; one that is nan or infinite ends the fit with NonFiniteLossError, or StopFit.
+    """Checks each training loss; a nan or infinite one ends the fit with NonFiniteLossError, or StopFit.
 
-    On the CPU every loss is read before its backward pass; elsewhere they are read fifty at a time, so that nothing
-    waits for the device.
-    The weights are put back to those at the start of the epoch, or to those of the checkpoint that the fit was resumed
-    from in this epoch.
+    On the CPU every loss is read before its backward pass; elsewhere fifty at a time, so that nothing waits for the
+    device. Restored are the weights from the start of the epoch, or those of the checkpoint when the fit was resumed
+    within this epoch.
     """
 
     def __init__(self) -> None:
         self._unread: list[Tensor] = []
         self._last_finite = math.nan
-        self._good: Weights | None = None
+        self._good: WeightsBackup | None = None
         self._good_since = ""
         self._sync_is_free = False
 
     def start_epoch(self, state: TrainState) -> None:
-        """Keep the weights this epoch starts from."""
-        self._good = Weights(state.model)
+        """Copy the weights this epoch starts from."""
+        self._good = WeightsBackup(state.model)
         self._good_since = "of the checkpoint" if state.continues else "at the start of the epoch"
         self._sync_is_free = state.compute.sync_is_free
 
-    def see(self, state: TrainState) -> None:
-        """Take note of `state.loss`; read it if reading is free or due."""
+    def check(self, state: TrainState) -> None:
+        """Check `state.loss` now where reading it is free, otherwise with the next flush."""
         if state.loss.dim():
             raise UsageError(
                 "loss_func", got=tuple(state.loss.shape), expected="a tensor of shape (), the mean over the batch",
@@ -80,11 +79,11 @@ class LossWatch:
             self._last_finite = value
             return
         self._unread.append(state.loss.detach())
-        if len(self._unread) >= READ_EVERY:
-            self.read(state)
+        if len(self._unread) >= FLUSH_EVERY:
+            self.flush(state)
 
-    def read(self, state: TrainState) -> None:
-        """Look at the losses not yet looked at."""
+    def flush(self, state: TrainState) -> None:
+        """Check the losses not yet read."""
         if not self._unread:
             return
         values = torch.stack(self._unread).tolist()
@@ -101,15 +100,15 @@ class LossWatch:
             self._good.restore(state.model)
             state.optimizer.state.clear()
         self._unread.clear()
-        seen = (
+        message = (
             f"loss {value} at epoch {state.epoch} batch {batch} (lr {', '.join(f'{rate:.3g}' for rate in rates)}); "
             f"input finite? {finite}; last finite loss {self._last_finite:.4g}; "
             f"weights restored to those {self._good_since}"
         )
         if state.stops_on_nan:
-            raise StopFit(seen)
+            raise StopFit(message)
         raise NonFiniteLossError(
-            seen, fix="Lower lr (learn.lr_find() suggests one), clip gradients, or look at this batch's data."
+            message, fix="Lower lr (learn.lr_find() suggests one), clip gradients, or look at this batch's data."
         )
 
 

@@ -1,4 +1,4 @@
-"""The loop as text: what a fit does in which order, and which callbacks act where."""
+"""The outline of a fit as text: its steps in order, and the callbacks of each hook."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ from learnkit.training.callback import HOOKS, Callback, CallbackList
 
 __all__ = ["Outline", "outline"]
 
-# What the loop does, as `learnkit.training.loop` does it: hooks by name, everything else in words.
+# The steps of `learnkit.training.loop`: hooks by name, everything else as pseudocode.
 _LOOP = (
     (0, "before_fit"),
     (0, "for epoch in range({epochs}):"),
@@ -36,20 +36,20 @@ _OF_VALIDATION = {"model.eval()", "before_validate", "after_validate_batch", "af
 
 
 class Outline(str):
-    """A text that shows itself as it is, also where a console or a notebook shows values."""
+    """A string that is shown as it is, also where a console or a notebook shows values."""
 
     def __repr__(self) -> str:
         return str(self)
 
 
 def outline(callbacks: CallbackList, names: dict[str, str], *, validates: bool = True) -> Outline:
-    """The steps of a fit, one a line, with the callbacks of each hook in the order they run in.
+    """The steps of a fit, one per line, with the callbacks of each hook in the order they run in.
 
-    A hook that no callback defines is left out.
+    Hooks that no callback defines are omitted.
 
     Args:
-        callbacks: those of the fit.
-        names: what stands for epochs, batches, valid_batches, model, loss, optimizer and metrics.
+        callbacks: of the fit.
+        names: the texts for epochs, batches, valid_batches, model, loss, optimizer and metrics.
         validates: whether an epoch ends with a validation.
     """
     lines: list[tuple[str, str]] = []
@@ -66,5 +66,5 @@ def outline(callbacks: CallbackList, names: dict[str, str], *, validates: bool =
 
 
 def acting_in(hook: str, callbacks: Iterable[Callback]) -> list[str]:
-    """The labels of the callbacks that define a hook, in their order."""
+    """The labels of the callbacks that define a hook, in the order they run in."""
     return [callback.label for callback in callbacks if getattr(type(callback), hook) is not HOOKS[hook]]

@@ -1,4 +1,4 @@
-"""Signals that end a process, put off until the fit is between two optimizer steps."""
+"""Signals that end a process, deferred until the fit is between two optimizer steps."""
 
 import signal
 import threading
@@ -9,27 +9,27 @@ from typing import Any, NoReturn
 
 __all__ = ["PREEMPTED", "Signals"]
 
-TELLS_OF_WORKERS = "torch.utils.data._utils.signal_handling"
-PREEMPTED = 128 + signal.SIGTERM  # the exit status of a process that was asked to go: 143
+REPORTS_DEAD_WORKERS = "torch.utils.data._utils.signal_handling"
+PREEMPTED = 128 + signal.SIGTERM  # the exit status of a process ended by SIGTERM: 143
 
 
 class Signals:
-    """SIGTERM and Ctrl-C are noted, for the loop to ask for; a second one acts at once.
+    """SIGTERM and Ctrl-C are noted, to be polled by the loop; a second one acts at once.
 
-    Only in the main thread, and only where Python's own handlers are in place: one that somebody else has set, or a
-    signal that is ignored, stays.
+    Only in the main thread, and only where Python's default handlers are in place: custom handlers and ignored signals
+    are left alone.
 
     Attributes:
-        noted: the signal that has come; None before one has.
+        noted: the signal received; None before that.
     """
 
     def __init__(self) -> None:
         self.noted: signal.Signals | None = None
-        self._kept: dict[signal.Signals, Any] = {}  # the handlers that were there
+        self._kept: dict[signal.Signals, Any] = {}  # the previous handlers
 
     @contextmanager
     def defer(self) -> Iterator[None]:
-        """Note signals inside; put the handlers back afterwards."""
+        """Note signals inside; restore the handlers afterwards."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
@@ -48,14 +48,14 @@ class Signals:
             self.leave()
 
     def _let_step_end(self) -> None:
-        """Keep torch from raising, at whatever line runs, that workers died: the signal may have ended them too."""
+        """Stop torch from raising, at whatever line runs, that workers died: the signal may have killed them too."""
         handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
-        if getattr(handler, "__module__", "") == TELLS_OF_WORKERS:
+        if getattr(handler, "__module__", "") == REPORTS_DEAD_WORKERS:
             self._kept[signal.SIGCHLD] = handler
             signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
     def leave(self) -> NoReturn:
-        """End as the signal that has come asks for: with exit status 143, or as Ctrl-C does."""
+        """End as the noted signal would: with exit status 143, or as Ctrl-C does."""
         if self.noted == signal.SIGTERM:
             raise SystemExit(PREEMPTED)
         raise KeyboardInterrupt

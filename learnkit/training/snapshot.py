@@ -1,4 +1,4 @@
-"""The whole state of a fit between two optimizer steps, as plain values and tensors: taken, and put back."""
+"""Snapshots: the whole state of a fit between two optimizer steps, as plain values and tensors, taken and restored."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -14,24 +14,24 @@ from learnkit.training.callback import Callback
 from learnkit.training.nan_guard import tensors_of
 from learnkit.training.state import TrainState
 
-__all__ = ["Copies", "StatefulLoader", "place", "restore", "snapshot"]
+__all__ = ["Copies", "StatefulLoader", "restore", "seek", "snapshot"]
 
-EXTRA = "_extra_state"  # torch's name for what a module keeps beside tensors
+EXTRA = "_extra_state"  # torch's name for what a module keeps besides tensors
 
 
 @runtime_checkable
 class StatefulLoader(Protocol):
-    """A loader that tells where it is, and goes there: the protocol of torchdata's StatefulDataLoader."""
+    """A loader that saves and restores its position: the protocol of torchdata's StatefulDataLoader."""
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, saved: dict[str, Any]) -> None: ...
 
 
 class Copies:
-    """Copies of nested values with plain types alone, tensors on the CPU; the memory of one copy serves the next.
+    """Copies nested values as plain types, tensors on the CPU; each call reuses the memory of the one before.
 
-    So what the last call gave is overwritten by the next one. Copying into memory that is there is several times faster
-    than into new memory.
+    So each call overwrites what the last one returned. Copying into existing memory is several times faster than into
+    new memory.
 
     >>> Copies().take({"lr": np.float64(0.5), "path": PurePath("a"), "seen": {3}})
     {'lr': 0.5, 'path': 'a', 'seen': [3]}
@@ -44,11 +44,11 @@ class Copies:
         """The copy of a value.
 
         Args:
-            value: dicts, lists, tuples, sets, deques and arrays of tensors, numbers, texts, paths and None.
-            where: what the value is, for errors.
+            value: dicts, lists, tuples, sets, deques and arrays of tensors, numbers, strings, paths and None.
+            where: the name of the value in errors.
 
         Raises:
-            UsageError: a value of any other type.
+            UsageError: a value of another type.
         """
         if isinstance(value, Tensor):
             return self._copy(value.detach(), where)
@@ -62,7 +62,7 @@ class Copies:
             return self._copy(torch.from_numpy(np.ascontiguousarray(value)), where)
         if isinstance(value, np.generic):
             return value.item()
-        for kind in (bool, int, float, str):  # their subclasses: enums, numpy's numbers and texts
+        for kind in (bool, int, float, str):  # their subclasses: enums, NumPy's numbers and strings
             if isinstance(value, kind):
                 return kind(value)
         if isinstance(value, PurePath):
@@ -70,9 +70,9 @@ class Copies:
         if isinstance(value, list | set | frozenset | deque):
             return [self.take(part, f"{where}[{place}]") for place, part in enumerate(value)]
         raise UsageError(
-            f"{where.lstrip('.')} cannot be kept in a checkpoint", got=type(value).__name__,
-            expected="tensors, numbers, texts, None, and lists, tuples and dicts of these",
-            fix="Let state_dict() give these alone.",
+            f"{where.lstrip('.')} cannot be saved in a checkpoint", got=type(value).__name__,
+            expected="tensors, numbers, strings, None, and lists, tuples and dicts of these",
+            fix="Return only these from state_dict().",
         )  # fmt: skip
 
     def _copy(self, tensor: Tensor, where: str) -> Tensor:
@@ -83,18 +83,18 @@ class Copies:
 
 
 def _step(key: Any) -> str:
-    """The key in the name of a place: no two places have one name, a.b in itself and b in a neither."""
+    """A key as a part of a name, unambiguous: the key "a.b" differs from the key "b" in "a"."""
     return f".{key}" if isinstance(key, str) and "." not in key else f"[{key!r}]"
 
 
 def _key(key: Any, where: str) -> Any:
     if isinstance(key, str | int | float):
         return key
-    raise UsageError(f"{where.lstrip('.')}: a key", got=key, expected="a text or a number, to be kept in a checkpoint")
+    raise UsageError(f"{where.lstrip('.')}: a key", got=key, expected="a string or a number, in a checkpoint")
 
 
 def snapshot(state: TrainState, callbacks: Iterable[Callback], epoch: int, batch: int) -> dict[str, Any]:
-    """Everything a fit needs to go on from batch `batch` of epoch `epoch`; tensors are those in use, not copied."""
+    """Everything a fit needs to continue from batch `batch` of epoch `epoch`; tensors are not copied."""
     tensors = tensors_of(state.model)
     extra = {name: value for name, value in state.model.state_dict().items() if name.endswith(EXTRA)}
     return {
@@ -112,29 +112,29 @@ def snapshot(state: TrainState, callbacks: Iterable[Callback], epoch: int, batch
     }
 
 
-def place(state: TrainState, saved: dict[str, Any]) -> None:
-    """Let a fit that has not begun begin where another was left: its weights, and the number of its epoch and batch."""
-    _put_weights(state, saved)
+def seek(state: TrainState, saved: dict[str, Any]) -> None:
+    """Move a fit that has not started to where another was interrupted: its weights, its epoch and its batch."""
+    _restore_weights(state, saved)
     at = saved["at"]
     state.start_epoch, state.start_batch, state.step = at["epoch"], at["batch"], at["step"]
-    state.epochs_begun = at["epochs_begun"] - (at["batch"] > 0)  # the running epoch is about to be counted again
+    state.epochs_begun = at["epochs_begun"] - (at["batch"] > 0)  # the running epoch will be counted again
     state.epoch = min(state.start_epoch, state.n_epochs - 1)
     state.resumed, state.is_done = True, saved["is_finished"]
 
 
 def restore(state: TrainState, callbacks: Iterable[Callback], saved: dict[str, Any]) -> None:
-    """Put everything else back, at the very point of the sequence of hooks where it was taken.
+    """Restore everything else, at the point in the sequence of hooks where the snapshot was taken.
 
     Raises:
-        UsageError: an optimizer with other groups of parameters.
+        UsageError: an optimizer with different parameter groups.
     """
-    _put_weights(state, saved)
+    _restore_weights(state, saved)
     try:
         state.optimizer.load_state_dict(saved["optimizer"])
     except (ValueError, KeyError) as error:
         raise UsageError(
-            f"resume: the optimizer's state does not fit the one of this fit ({error})",
-            fix="Make the learner as the one that was interrupted: the same optimizer, groups and frozen layers.",
+            f"resume: the state of the optimizer does not fit this fit's optimizer ({error})",
+            fix="Create the learner as before the interruption: the same optimizer, groups and frozen layers.",
         ) from error
     state.optimizer.zero_grad()
     state.compute.load_state_dict(saved["compute"])
@@ -153,7 +153,7 @@ def restore(state: TrainState, callbacks: Iterable[Callback], saved: dict[str, A
 
 
 @torch.no_grad()
-def _put_weights(state: TrainState, saved: dict[str, Any]) -> None:
+def _restore_weights(state: TrainState, saved: dict[str, Any]) -> None:
     for module, kept in ((state.model, saved["model"]), (state.loss_func, saved["loss"])):
         if isinstance(module, nn.Module):
             for name, tensor in tensors_of(module).items():

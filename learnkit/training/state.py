@@ -1,4 +1,4 @@
-"""The state of one fit: what is trained, where we are, and what is in flight."""
+"""TrainState, the state of one fit: what is trained, the position, and the current batch."""
 
 from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass, field
@@ -13,7 +13,9 @@ from learnkit.errors import UsageError
 from learnkit.metrics.metric import Metric
 from learnkit.types import Loss
 
-__all__ = ["TrainState"]
+__all__ = ["NO_OPTIMIZER", "TrainState"]
+
+NO_OPTIMIZER: Any = None  # of a state that only validates, without hooks
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,34 +23,34 @@ class TrainState:
     """Everything a callback may read or change; an unknown name is an AttributeError.
 
     Attributes:
-        start_epoch: the epoch of this fit that it begins with; schedules begin there too.
-        start_batch: batches of that epoch that an interrupted fit had done already.
-        resumed: whether this fit goes on from a checkpoint, so that `load_state_dict` of its callbacks will be called.
-        is_done: whether the checkpoint is that of a fit at its end.
-        rates: the learning rate asked of this fit, one per layer group from the input to the head.
+        start_epoch: the epoch this fit starts with; schedules start there too.
+        start_batch: batches of that epoch an interrupted fit has already done.
+        resumed: whether this fit continues from a checkpoint, so `load_state_dict` of its callbacks will be called.
+        is_done: whether the checkpoint is that of a finished fit.
+        rates: the learning rates requested for this fit, one per layer group from the input to the head.
         seed: all randomness of the fit is a function of it, the epoch and the batch.
-        first_epoch: epochs the learner had behind it when this fit began; `first_epoch + epoch` never repeats.
+        epoch_offset: epochs of earlier fits; `epoch_offset + epoch` never repeats in the life of a learner.
         folder: where callbacks write files.
-        stops_on_nan: whether a loss that is no number ends the fit quietly; otherwise it is an error.
-        epoch: number of the running epoch of this fit, from 0.
-        batch: number of the running batch of this epoch, from 0.
+        stops_on_nan: whether a non-finite loss ends the fit quietly; otherwise it is an error.
+        epoch: the current epoch of this fit, from 0.
+        batch: the current batch of this epoch, from 0.
         step: optimizer steps taken in this fit.
-        epochs_begun: epochs of this fit of which training has begun.
-        inputs: what the model is called with, a tuple.
-        targets: what the loss compares with.
+        epochs_begun: epochs of this fit whose training has started.
+        inputs: the model's arguments, a tuple.
+        targets: what the loss compares the outputs with.
         preds: the model's raw output, float32.
         loss: mean over the batch, shape ().
-        valid: results of the last validation: "valid_loss" and one number a metric.
+        valid: results of the last validation: "valid_loss" and one number per metric.
         row: the record of the last epoch, as the table shows it; set by the recorder.
-        columns: further numbers of an epoch's row, by name: a callback names them in `before_fit` (nan will do) and
+        columns: additional numbers of an epoch's row, by name: a callback names them in `before_fit` (as nan) and
             sets them before the recorder's `after_epoch`.
-        stop_reason: why the fit ended early, empty when it did not.
-        failed: whether the fit is ending with an error or Ctrl-C; `after_fit` may ask.
+        stop_reason: why the fit ended early, "" if it did not.
+        failed: whether the fit is ending with an error or Ctrl-C, for `after_fit`.
     """
 
     # What is trained, and on what: fixed for one fit.
     model: nn.Module
-    optimizer: Optimizer
+    optimizer: Optimizer = NO_OPTIMIZER
     loss_func: Loss
     train_dl: Iterable[Any]
     valid_dl: Iterable[Any] | None = None
@@ -61,22 +63,22 @@ class TrainState:
     is_done: bool = False
     rates: list[float] = field(default_factory=list)
     seed: int = 0
-    first_epoch: int = 0
+    epoch_offset: int = 0
     folder: Path = field(default_factory=Path)
     stops_on_nan: bool = False
     epoch_seed: int = 0  # the generators of batch n of the running epoch are seeded with this + n
-    # Where we are.
+    # The position.
     epoch: int = 0
     batch: int = 0
     step: int = 0
     epochs_begun: int = 0
-    # In flight: set by the loop batch by batch, editable by callbacks.
+    # The current batch: set by the loop, editable by callbacks.
     inputs: tuple[Any, ...] = ()
     targets: Any = None
     preds: Any = None
     loss: Tensor = field(init=False)
     loss_value: float | None = None  # of this batch, on a device where reading it is free
-    # What came out.
+    # Results.
     valid: dict[str, float] = field(default_factory=dict)
     row: dict[str, float] = field(default_factory=dict)
     columns: dict[str, float] = field(default_factory=dict)
@@ -89,16 +91,16 @@ class TrainState:
 
     @property
     def progress(self) -> float:
-        """The share of this fit that is done before the running batch, in [0, 1).
+        """The share of this fit that is done before the current batch, in [0, 1).
 
-        Where gradients are accumulated, all batches of one step have the progress of the first of them.
+        With gradient accumulation, all batches of one step have the progress of the first one.
 
         Raises:
             UsageError: the training loader has no length.
         """
         if self.n_batches is None:
             raise UsageError(
-                "train_dl has no length, so how far the fit is cannot be told",
+                "train_dl has no length, so progress cannot be computed",
                 fix="Give the loader a __len__, or train without a schedule.",
             )
         n = self.batches_per_step
@@ -107,12 +109,12 @@ class TrainState:
 
     @property
     def continues(self) -> bool:
-        """Whether the running epoch was begun by a fit that was interrupted within it."""
+        """Whether the current epoch was started by a fit that was interrupted within it."""
         return self.start_batch > 0 and self.epoch == self.start_epoch
 
     @property
     def batches_per_step(self) -> int:
-        """Batches whose gradients make one optimizer step; 1 for a loader that does not tell its batch size."""
+        """Batches per optimizer step; 1 for a loader without a batch size."""
         if self.compute.accumulate is None:
             return 1
         size = getattr(self.train_dl, "batch_size", None)
@@ -120,13 +122,13 @@ class TrainState:
 
     @property
     def record_names(self) -> list[str]:
-        """What each epoch's row will hold, in the order of the table; known before the first epoch."""
+        """The columns of each epoch's row, in the order of the table; known before the first epoch."""
         validated = ["valid_loss", *(metric.name for metric in self.metrics)]
         return ["train_loss", *(validated if self.valid_dl is not None else []), *self.columns]
 
 
 def loader_length(loader: object) -> int | None:
-    """The number of batches of a loader, None when it cannot say."""
+    """The number of batches of a loader, None if unknown."""
     if not isinstance(loader, Sized):
         return None
     try:

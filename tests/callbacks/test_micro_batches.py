@@ -78,7 +78,7 @@ def test_with_enough_memory_the_bits_are_the_same() -> None:
 
 def test_it_warns_and_splits_later_batches_the_same_way() -> None:
     learn = learner(3)
-    with pytest.warns(LearnkitWarning, match="a batch of 8 items does not fit .* in parts of") as warned:
+    with pytest.warns(LearnkitWarning, match="a batch of 8 items does not fit .* micro-batches of") as warned:
         learn.fit(1, callbacks=MicroBatches())
     assert [str(one.message).rpartition(" ")[2] for one in warned] == ["4", "2"]
     assert learn.model.seen[: 2 + 4 + 4 + 3] == [8, 4, *[2] * 4, *[2] * 4, 2, 2, 1]
@@ -134,7 +134,7 @@ def test_parts_drop_out_different_things() -> None:
 
 
 def test_one_item_that_does_not_fit_is_an_error() -> None:
-    with pytest.warns(LearnkitWarning, match="in parts of"), pytest.raises(OutOfMemoryError, match="MicroBatches"):
+    with pytest.warns(LearnkitWarning, match="micro-batches of"), pytest.raises(OutOfMemoryError, match="MicroBatches"):
         learner(0).fit(1, callbacks=MicroBatches())
 
 

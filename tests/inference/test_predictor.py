@@ -114,7 +114,7 @@ def test_images_in_every_form_from_several_threads(class_folder: Path) -> None:
         for predictions, probs in zip(pool.map(predictor.predict_batch, items), expected, strict=True):
             assert len(predictions) == 5
             for prediction in predictions:
-                torch.testing.assert_close(prediction.outputs, probs, rtol=0, atol=1e-5)
+                torch.testing.assert_close(prediction.probs, probs, rtol=0, atol=1e-5)
     with pytest.raises(ImageError):
         predictor.predict(b"not an image")
 

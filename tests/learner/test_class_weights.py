@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from learnkit import DataBunch, ImageDataBunch, Learner, LearnkitWarning, cnn_learner
 from learnkit.data.tasks import MultiLabel, Regression
 from learnkit.errors import UsageError
+from tests.doubles import refused
 
 
 def bunch(y: Tensor, **options: Any) -> DataBunch:
@@ -36,7 +37,7 @@ def test_of_several_labels_negatives_over_positives() -> None:
     torch.testing.assert_close(learn.loss_func.pos_weight, torch.tensor([3.0, 1 / 3]))
 
 
-def test_pictures_too_and_through_a_factory(class_folder: Path) -> None:
+def test_images_have_them_through_a_factory_too(class_folder: Path) -> None:
     for number in range(6):
         (class_folder / "train" / "red" / f"{number}.png").unlink()
     dls = ImageDataBunch.from_folder(class_folder, size=32, bs=8)
@@ -44,29 +45,29 @@ def test_pictures_too_and_through_a_factory(class_folder: Path) -> None:
     torch.testing.assert_close(learn.loss_func.weight, torch.tensor([18 / 24, 18 / 24, 3.0]))  # type: ignore[union-attr]
 
 
-def test_weights_of_your_own() -> None:
+def test_custom_weights_go_into_the_loss() -> None:
     learn = Learner(bunch(torch.arange(16) % 2), nn.Linear(3, 2), class_weights=[1, 5])
     assert learn.loss_func.weight.tolist() == [1, 5]  # type: ignore[union-attr]
 
 
-def test_a_sampler_beside_them_is_told_of(class_folder: Path) -> None:
+def test_balanced_weights_with_a_sampler_warn(class_folder: Path) -> None:
     dls = ImageDataBunch.from_folder(class_folder, size=32, bs=8, sampler="balanced")
-    with pytest.warns(LearnkitWarning, match="rare classes count twice over"):
+    with pytest.warns(LearnkitWarning, match="rare classes are weighted twice"):
         cnn_learner(dls, "resnet18", pretrained=False, class_weights="balanced")
 
 
 @pytest.mark.parametrize("weights", ["heavy", [1.0], [1.0, -1.0], [1.0, float("nan")]])
-def test_weights_that_are_none_are_refused(weights: Any) -> None:
-    with pytest.raises(UsageError, match="class_weights: got"):
+def test_invalid_weights_are_refused(weights: Any) -> None:
+    with refused("class_weights", got=weights):
         Learner(bunch(torch.arange(16) % 2), nn.Linear(3, 2), class_weights=weights)
 
 
 def test_they_need_classes_and_the_loss_of_the_task() -> None:
-    with pytest.raises(UsageError, match="of task Regression"):
+    with refused("class_weights: the task of the data", got="Regression"):
         Learner(bunch(torch.rand(16, 1), task=Regression()), nn.Linear(3, 1), class_weights="balanced")
-    with pytest.raises(UsageError, match="beside a loss_func"):
+    with refused("class_weights", got=[1, 2], expected="None when loss_func= is passed"):
         Learner(bunch(torch.arange(16) % 2), nn.Linear(3, 2), loss_func=nn.CrossEntropyLoss(), class_weights=[1, 2])
     data = [(torch.rand(4, 3), torch.arange(4) % 2)]
     loaders = DataBunch.from_loaders(data, data, classes=["a", "b"])
-    with pytest.raises(UsageError, match="loader of your own"):
+    with pytest.raises(UsageError, match="custom loader"):
         Learner(loaders, nn.Linear(3, 2), class_weights="balanced")

@@ -1,4 +1,4 @@
-"""Answers of a learner: validation, predictions, files."""
+"""The learner: validation, predictions, files."""
 
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def test_an_unlabelled_set_has_no_targets_and_no_losses(learn: Learner) -> None:
         learn.get_preds(DatasetType.Test, with_loss=True)
 
 
-def test_a_missing_test_set_is_told(blobs: tuple[Tensor, ...]) -> None:
+def test_a_missing_test_set_is_refused(blobs: tuple[Tensor, ...]) -> None:
     learn = Learner(DataBunch.from_tensors(*blobs), network())
     with pytest.raises(ValueError, match="test"):
         learn.get_preds(DatasetType.Test)
@@ -120,7 +120,7 @@ def test_predict_gives_label_index_and_probabilities(learn: Learner, blobs: tupl
     assert (label, index.item()) == (str(expected.argmax().item()), expected.argmax().item())
 
 
-def test_answers_leave_no_trace(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+def test_predictions_leave_no_trace(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
     learn.model.train()
     learn.model[3].eval()  # type: ignore[index, operator]
     weights = {name: value.clone() for name, value in learn.model.state_dict().items()}
@@ -136,15 +136,15 @@ def test_answers_leave_no_trace(learn: Learner, blobs: tuple[Tensor, ...]) -> No
     assert torch.equal(rng, torch.get_rng_state())
 
 
-def test_one_image_gets_the_same_answer_by_every_way(images: Learner, class_folder: Path) -> None:
+def test_an_image_in_any_form_has_the_same_prediction(images: Learner, class_folder: Path) -> None:
     import numpy as np
     from PIL import Image
 
     path = class_folder / "valid" / "red" / "2.png"
     row = images.dls.samples.query("split == 'valid'")["input"].astype(str).tolist().index(str(path))
     expected = images.get_preds()[0][row]
-    picture = Image.open(path)
-    for item in (path, str(path), picture, np.asarray(picture), path.read_bytes()):
+    image = Image.open(path)
+    for item in (path, str(path), image, np.asarray(image), path.read_bytes()):
         label, index, probs = images.predict(item)
         assert (label, index.item()) == ("red", 2)
         torch.testing.assert_close(probs, expected, rtol=0, atol=1e-5)
@@ -152,7 +152,7 @@ def test_one_image_gets_the_same_answer_by_every_way(images: Learner, class_fold
 
 def test_an_unreadable_image_is_named(images: Learner, tmp_path: Path) -> None:
     bad = tmp_path / "bad.png"
-    bad.write_bytes(b"no picture")
+    bad.write_bytes(b"not an image")
     with pytest.raises(OSError, match=r"bad\.png"):
         images.predict(bad)
 
@@ -184,12 +184,12 @@ def test_probabilities_follow_the_loss(loss: Any, activate: Any, blobs: tuple[Te
 # Files
 
 
-def test_weights_and_optimizer_come_back(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+def test_weights_and_optimizer_are_restored(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
     path = learn.save("stage-1")
     assert path == learn.path / "models" / "stage-1.pth"
     assert set(torch.load(path, weights_only=True)) == {"model", "opt"}
     other = Learner(learn.dls, network(), seed=0).load("stage-1")
-    other.epoch = learn.epoch
+    other.counter.epoch = learn.epoch
     learn.fit(1, 1e-2)
     other.fit(1, 1e-2)
     for ours, theirs in zip(learn.model.state_dict().values(), other.model.state_dict().values(), strict=True):
@@ -204,10 +204,10 @@ def test_without_the_optimizer_the_file_is_a_bare_state_dict(learn: Learner) -> 
     learn.load("bare")
 
 
-def test_an_optimizer_that_does_not_fit_is_told(learn: Learner) -> None:
+def test_an_optimizer_state_that_does_not_fit_warns(learn: Learner) -> None:
     learn.save("adamw")
     learn.split([learn.model[0], learn.model[1:]])  # type: ignore[index]
-    with pytest.warns(LearnkitWarning, match="starts anew"):
+    with pytest.warns(LearnkitWarning, match="the optimizer is reset"):
         learn.load("adamw")
 
 
@@ -222,7 +222,7 @@ def test_an_absolute_path_is_taken_as_it_is(learn: Learner, tmp_path: Path) -> N
     learn.load(tmp_path / "there.pth")
 
 
-def test_files_that_cannot_be_loaded_say_why(learn: Learner) -> None:
+def test_files_that_cannot_be_loaded_are_refused_with_the_reason(learn: Learner) -> None:
     path = learn.save("good", with_opt=False)
     with pytest.raises(MissingFileError, match=r"good\.pth"):
         learn.load("god")
@@ -256,7 +256,7 @@ def test_a_pickle_is_refused_unrun(learn: Learner, tmp_path: Path) -> None:
     assert not marker.exists()
 
 
-def test_the_best_weights_are_back_after_the_fit(blobs: tuple[Tensor, ...]) -> None:
+def test_the_best_weights_are_restored_after_the_fit(blobs: tuple[Tensor, ...]) -> None:
     learn = Learner(DataBunch.from_tensors(*blobs, bs=10), network(), opt_func="sgd", seed=0)
     learn.fit(1, 1e-2, callbacks=SaveModel())
     best = learn.history["valid_loss"].min()

@@ -1,4 +1,4 @@
-"""lr_find leaves no trace but its curve, whatever happens in it."""
+"""lr_find leaves no trace but its curve, whatever happens inside."""
 
 import copy
 import random
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from learnkit import Callback, DataBunch, Learner
 from learnkit.callbacks import EarlyStopping, MixedPrecision, SaveModel
+from learnkit.device import Compute
 from learnkit.errors import UsageError
 
 
@@ -79,7 +80,7 @@ def test_global_generators_modes_and_files_stay_as_they_were(blobs: tuple[Tensor
     assert learn.recorder.losses == []
 
 
-def test_the_loaders_own_generator_is_put_back(blobs: tuple[Tensor, ...]) -> None:
+def test_the_loaders_own_generator_is_restored(blobs: tuple[Tensor, ...]) -> None:
     x, y, xv, yv = blobs
     own = torch.Generator().manual_seed(0)
     train = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), 8, shuffle=True, generator=own)
@@ -117,7 +118,7 @@ def test_it_takes_num_it_steps_and_no_validation(blobs: tuple[Tensor, ...]) -> N
     assert curve.lrs[-1] == pytest.approx(1e-7 * (1e-3 / 1e-7) ** (24 / 25))
 
 
-def test_a_loader_of_three_batches_is_gone_through_again_and_again(blobs: tuple[Tensor, ...]) -> None:
+def test_a_loader_of_three_batches_is_repeated(blobs: tuple[Tensor, ...]) -> None:
     x, y, xv, yv = blobs
     learn = Learner(DataBunch.from_tensors(x[:30], y[:30], xv, yv, bs=10), network(), seed=0)
     learn.lr_find(num_it=40, end_lr=1e-2)
@@ -177,7 +178,7 @@ def test_the_suggestion_is_within_a_decade_of_the_best_rate() -> None:
     assert all(best / 10 <= valley <= best * 10 for valley in valleys), (best, valleys)
 
 
-def test_what_goes_wrong_is_said_in_words_there_too(blobs: tuple[Tensor, ...]) -> None:
+def test_failures_are_explained_there_too(blobs: tuple[Tensor, ...]) -> None:
     dls = DataBunch.from_tensors(*blobs, bs=1, device="cpu")
     model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
     with pytest.raises(UsageError, match="batch norm cannot train on a batch of one item"):
@@ -188,8 +189,28 @@ def test_what_goes_wrong_is_said_in_words_there_too(blobs: tuple[Tensor, ...]) -
         Learner(dls, nn.Linear(2, 2), loss_func=lambda preds, targets: None).validate()
 
 
-def test_nothing_but_training_needs_trained_parameters(blobs: tuple[Tensor, ...]) -> None:
+def test_only_training_needs_trainable_parameters(blobs: tuple[Tensor, ...]) -> None:
     learn = Learner(DataBunch.from_tensors(*blobs, device="cpu"), nn.Linear(2, 2).requires_grad_(False))
-    with pytest.raises(UsageError, match="no parameter of the model is trained"):
+    with pytest.raises(UsageError, match="the model has no trainable parameters"):
         learn.lr_find()
     assert len(learn.validate()) == 1
+
+
+def test_the_loss_is_read_once_per_batch(blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read waits for the device; on the CPU it is the loop that reads."""
+    read, item = [], Tensor.item
+
+    def counted(tensor: Tensor) -> Any:
+        read.append(tensor)
+        return item(tensor)
+
+    def reads(num_it: int) -> int:
+        learn = learner(blobs, opt_func="sgd")
+        read.clear()
+        learn.lr_find(num_it=num_it, end_lr=1e-3, stop_div=False)
+        return len(read)
+
+    monkeypatch.setattr(Tensor, "item", counted)
+    assert reads(30) - reads(10) == 20
+    monkeypatch.setattr(Compute, "sync_is_free", property(lambda self: False))
+    assert reads(30) - reads(10) == 20

@@ -29,7 +29,7 @@ def learner(blobs: tuple[Tensor, ...], n_groups: int = 1) -> Learner:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
     groups = [[model], [model[:2], model[2:]], [model[:2], model[2:4], model[4:]]][n_groups - 1]
-    return Learner(DataBunch.from_tensors(*blobs, bs=16), model, groups=groups, seed=0)  # 4 batches an epoch
+    return Learner(DataBunch.from_tensors(*blobs, bs=16), model, groups=groups, seed=0)  # 4 batches per epoch
 
 
 def test_one_cycle_takes_the_rates_of_fact_21(blobs: tuple[Tensor, ...]) -> None:
@@ -99,13 +99,13 @@ def test_fine_tuning_one_group_is_refused(blobs: tuple[Tensor, ...]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(0, 1), (1, 0), (1.5, 1), (1, 1, 1e-2, 0), (1, 1, 1e-2, 1.5), (True, 1)])
-def test_cycles_that_are_none_are_refused(arguments: Any, blobs: tuple[Tensor, ...]) -> None:
+def test_invalid_cycles_are_refused(arguments: Any, blobs: tuple[Tensor, ...]) -> None:
     with pytest.raises(UsageError, match="expected an integer, 1 or more"):
         learner(blobs).fit_sgdr(*arguments)
 
 
 @pytest.mark.parametrize("rate", [0, -1.0, float("nan")])
-def test_rates_that_are_none_are_refused(rate: float, blobs: tuple[Tensor, ...]) -> None:
+def test_invalid_rates_are_refused(rate: float, blobs: tuple[Tensor, ...]) -> None:
     learn = learner(blobs, 2)
     with pytest.raises(UsageError):
         learn.fine_tune(1, rate)

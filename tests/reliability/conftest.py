@@ -212,6 +212,13 @@ def everything() -> Callable[[Learner], list[Any]]:
         rows = [{name: value for name, value in row.items() if name != "time"} for row in learn.recorder.rows]
         recorder = learn.recorder.losses, learn.recorder.smooth_losses, learn.recorder.lrs, learn.recorder.moms
         tensors = [*learn.model.state_dict().values(), *(part for state in of_optimizer for part in state)]
-        return [[t.tolist() for t in tensors], rows, recorder, learn.recorder.epoch_ends, learn.epoch, learn.n_fits]
+        return [
+            [t.tolist() for t in tensors],
+            rows,
+            recorder,
+            learn.recorder.epoch_ends,
+            learn.epoch,
+            learn.counter.n_fits,
+        ]
 
     return listed

@@ -90,7 +90,7 @@ def outcome(learn: Learner) -> dict[str, Any]:
         "history": [[value for name, value in row.items() if name != "time"] for row in learn.recorder.rows],
         "losses": digest([learn.recorder.losses, learn.recorder.smooth_losses, learn.recorder.epoch_ends]),
         "rates": digest([learn.recorder.lrs, learn.recorder.moms]),
-        "learner": [learn.seed, learn.epoch, learn.n_fits],
+        "learner": [learn.seed, learn.epoch, learn.counter.n_fits],
     }
     if (file := Path("models/history.csv")).exists():
         with file.open(newline="") as text:

@@ -153,7 +153,7 @@ def resume_folder(learn: Learner, file: Path) -> None:
     assert written
     for path in written:
         path.write_bytes(file.read_bytes())
-    learn.n_fits = 0
+    learn.counter.n_fits = 0
     learn.fit(1, resume="auto", checkpoint_every=1)
 
 

@@ -125,11 +125,11 @@ def test_wrong_types_for_data_model_and_activation(numbers: DataBunch, refused: 
 
 
 def test_nothing_to_train(numbers: DataBunch, refused: Refusal) -> None:
-    with refused(ValueError, "no parameter of the model is trained"):
+    with refused(ValueError, "the model has no trainable parameters"):
         Learner(numbers, nn.Identity()).fit(1)
     frozen = Learner(numbers, nn.Linear(2, 2).requires_grad_(False))
     for train in (lambda: frozen.fit(1), frozen.lr_find):
-        with refused(ValueError, "no parameter of the model is trained", "learn.unfreeze()"):
+        with refused(ValueError, "the model has no trainable parameters", "learn.unfreeze()"):
             train()
     frozen.unfreeze()
     frozen.fit(1)

@@ -89,9 +89,11 @@ def test_last_batch_of_one_before_batch_norm(recwarn: pytest.WarningsRecorder) -
     batches = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), 4)
     model = Counts()
     learn = Learner(DataBunch.from_loaders(batches, batches, classes=["a", "b"]), model)
-    with pytest.warns(LearnkitWarning, match="a last batch of one item is left out: batch norm cannot train on it"):
+    with pytest.warns(
+        LearnkitWarning, match="the last batch holds one item and is dropped: batch norm cannot train on it"
+    ):
         learn.fit(2)
-    assert sum("last batch of one" in str(warning.message) for warning in recwarn) <= 1
+    assert sum("one item and is dropped" in str(warning.message) for warning in recwarn) <= 1
     assert model.sizes == {True: [0, 4, 4, 4, 4], False: [0, 4, 4, 1, 4, 4, 1]}
 
 

@@ -75,7 +75,7 @@ def test_last_batch_of_one_in_a_training_set_of_such_batches(learner: Make, refu
 def test_wrong_number_of_outputs(refused: Refusal) -> None:
     x, y = torch.zeros(9, 2), torch.arange(9) % 3
     dls = DataBunch.from_tensors(x, y, x, y, bs=3, classes=["ant", "bee", "cat"])
-    with refused(ValueError, "the model gives 2 outputs an item, the data has 3 classes (ant, bee, cat)"):
+    with refused(ValueError, "the model returns 2 outputs per item, the data has 3 classes (ant, bee, cat)"):
         Learner(dls, nn.Linear(2, 2))
 
 
@@ -223,7 +223,7 @@ def test_failing_callback(hook: str, learner: Make) -> None:
 def test_conflicting_callbacks_of_one_name(learner: Make, refused: Refusal) -> None:
     class Mine(Callback): ...
 
-    with refused(ValueError, "two are called 'Mine'", "['Mine', 'Mine']"):
+    with refused(ValueError, "two have the label 'Mine'", "['Mine', 'Mine']"):
         learner(callbacks=[Mine(), Mine()])
     with refused(ValueError, "SaveModel('a')"):
         learner(callbacks=[SaveModel(name="a"), SaveModel(name="a")])
@@ -232,7 +232,7 @@ def test_conflicting_callbacks_of_one_name(learner: Make, refused: Refusal) -> N
 
 def test_conflicting_callbacks_that_set_the_learning_rate(learner: Make, refused: Refusal) -> None:
     learn = learner(callbacks=OneCycle())
-    with refused(ValueError, "OneCycle", "Leave one"):
+    with refused(ValueError, "OneCycle", "Remove one"):
         learn.fit_one_cycle(1)
     assert len(learn.history) == 0
 

@@ -132,7 +132,7 @@ def test_both_stages_of_fine_tuning_resume(
         again = learner(name, 1)
         again.fine_tune(2, 1e-2, checkpoint_every=1, resume="auto")
         assert everything(again) == everything(whole)
-    with pytest.raises(UsageError, match="fine_tune: resume: got 'x"):
+    with pytest.raises(UsageError, match="resume: got 'x"):
         whole.fine_tune(1, resume="x.ckpt")
 
 

@@ -26,7 +26,7 @@ def test_callback_state_that_is_lost_is_reported_once(make: Make) -> None:
         def after_batch(self, state: Any) -> None:
             self.n += 1
 
-    with pytest.warns(LearnkitWarning, match=r"Counts has no state_dict, so what it keeps \(n\)") as told:
+    with pytest.warns(LearnkitWarning, match=r"Counts has no state_dict, so its attributes \(n\)") as told:
         make().fit(2, 1e-2, callbacks=Counts(), checkpoint_every=1)
     assert len(told) == 1
 
@@ -36,7 +36,7 @@ def test_state_that_cannot_be_saved_is_refused_by_name(make: Make) -> None:
         def state_dict(self) -> dict[str, Any]:
             return {"things": [object()]}
 
-    with pytest.raises(UsageError, match=r"callbacks.Odd.things\[0\] cannot be kept in a checkpoint: got 'object'"):
+    with pytest.raises(UsageError, match=r"callbacks.Odd.things\[0\] cannot be saved in a checkpoint: got 'object'"):
         make().fit(1, 1e-2, callbacks=Odd(), checkpoint_every=1)
 
 
@@ -85,7 +85,7 @@ def test_a_stream_without_state_restarts_its_epoch(make: Make, crash_at: CrashAt
     with pytest.raises(ZeroDivisionError):
         learner().fit(2, 1e-2, callbacks=crash_at(5), checkpoint_every=1)
     learn = learner()
-    with pytest.warns(LearnkitWarning, match="cannot tell where it was after 1 batches, so epoch 1 starts again"):
+    with pytest.warns(LearnkitWarning, match="cannot return to where it was after 1 batches, so epoch 1 starts again"):
         learn.fit(2, 1e-2, resume="auto")
     assert len(learn.history) == 2
 
@@ -141,9 +141,9 @@ def test_a_last_batch_of_one_is_skipped_after_resuming_too(
         return Learner(dls, nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)), seed=0, path=name)
 
     whole, again = learner("whole"), learner("run")
-    with pytest.warns(LearnkitWarning, match="left out"):
+    with pytest.warns(LearnkitWarning, match="is dropped"):
         whole.fit(2, 1e-2)
-    with pytest.raises(ZeroDivisionError), pytest.warns(LearnkitWarning, match="left out"):
+    with pytest.raises(ZeroDivisionError), pytest.warns(LearnkitWarning, match="is dropped"):
         learner("run").fit(2, 1e-2, callbacks=crash_at(1, "after_epoch"), checkpoint_every=1)
     again.fit(2, 1e-2, resume="auto")  # at the end of the second epoch's batches
     assert everything(again) == everything(whole)

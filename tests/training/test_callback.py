@@ -75,9 +75,9 @@ def test_callbacks_run_by_their_order_and_ties_keep_the_list() -> None:
         ("after_validation", "after_validate"),
     ],
 )
-def test_a_misspelt_hook_is_refused_when_the_class_is_defined(name: str, meant: str) -> None:
-    told = f"Bad.{name} is not a hook of the training loop; did you mean '{meant}'"
-    with pytest.raises(TypeError, match=told) as caught:
+def test_a_misspelled_hook_is_refused_when_the_class_is_defined(name: str, meant: str) -> None:
+    message = f"Bad.{name} is not a hook of the training loop; did you mean '{meant}'"
+    with pytest.raises(TypeError, match=message) as caught:
         type("Bad", (Callback,), {name: lambda self, state: None})
     assert isinstance(caught.value, LearnkitError)
 
@@ -87,7 +87,7 @@ def test_other_methods_may_have_any_name() -> None:
     assert kind().plot() == 1
 
 
-def test_a_misspelt_field_of_the_state_is_an_error() -> None:
+def test_a_misspelled_field_of_the_state_is_an_error() -> None:
     with pytest.raises(AttributeError):
         state().lss = 0  # type: ignore[attr-defined]
 
@@ -116,7 +116,7 @@ class Raises(Callback):
         self._maybe("after_fit", state)
 
 
-def test_skip_batch_leaves_the_rest_of_the_batch_out() -> None:
+def test_skip_batch_skips_the_rest_of_the_batch() -> None:
     probe = Probe()
     fit(state(n_epochs=1), CallbackList([Raises("before_batch", SkipBatch()), probe]))
     assert probe.seen.count("before_batch") == 2
@@ -140,7 +140,7 @@ def test_stop_fit_ends_the_fit_when_the_other_callbacks_of_the_hook_have_run() -
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("boom"), KeyboardInterrupt(), KeyError()])
 @pytest.mark.parametrize("hook", ["before_batch", "after_batch", "after_validate_batch", "after_epoch"])
-def test_an_error_keeps_its_type_says_where_it_was_and_after_fit_runs(hook: str, error: BaseException) -> None:
+def test_an_error_keeps_its_type_notes_where_it_was_and_after_fit_runs(hook: str, error: BaseException) -> None:
     error = type(error)(*error.args)
     probe = Probe()
     at = (1, 0) if hook.endswith("_batch") and "validate" not in hook else (1, 1)
@@ -176,19 +176,19 @@ def test_ctrl_c_in_the_model_runs_after_fit() -> None:
     assert probe.seen == ["before_fit", "before_epoch", "before_batch", "after_fit"]
 
 
-def test_two_callbacks_of_one_label_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"two are called 'Probe'.*\['Probe', 'Probe'\]"):
+def test_two_callbacks_with_the_same_label_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"two have the label 'Probe'.*\['Probe', 'Probe'\]"):
         CallbackList([Probe(), Probe()])
 
 
-def test_a_class_is_refused_with_how_to_make_one_of_it() -> None:
+def test_a_class_is_refused_with_how_to_instantiate_it() -> None:
     with pytest.raises(UsageError, match=r"here Probe\(\)"):
         CallbackList([Probe])  # type: ignore[list-item]
     with pytest.raises(UsageError, match="an instance of a Callback"):
         CallbackList(["early stopping"])  # type: ignore[list-item]
 
 
-def test_a_callback_has_no_state_to_save_unless_it_says_so() -> None:
+def test_a_callback_has_no_state_to_save_by_default() -> None:
     probe = Probe()
     assert probe.state_dict() == {}
     probe.load_state_dict({})

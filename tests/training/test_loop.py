@@ -1,5 +1,6 @@
 """The loop: batches, modes, generators, validation, and what it refuses."""
 
+import copy
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -11,12 +12,21 @@ from torch.nn import functional as F
 
 from learnkit import LearnkitWarning
 from learnkit.device import Compute
-from learnkit.errors import DataError, LearnkitError, NonFiniteLossError, UsageError
+from learnkit.errors import (
+    DataError,
+    LearnkitError,
+    NonFiniteLossError,
+    SkipBatch,
+    SkipEpoch,
+    StopFit,
+    UsageError,
+)
 from learnkit.metrics.metric import make_metrics
 from learnkit.training import nan_guard
 from learnkit.training.callback import Callback, CallbackList
-from learnkit.training.loop import fit, split_batch, validate
+from learnkit.training.loop import fit, validate
 from learnkit.training.state import TrainState
+from tests.doubles import acting, raising
 
 
 def batches(*sizes: int) -> list[tuple[Tensor, Tensor]]:
@@ -83,7 +93,7 @@ def test_dropout_is_a_function_of_seed_epoch_and_batch() -> None:
     assert losses(Draws(), seed=1) == plain
     assert losses(valid_dl=batches(5), seed=1) == plain
     assert losses(seed=2) != plain
-    assert losses(seed=1, first_epoch=1)[0] != plain[0]
+    assert losses(seed=1, epoch_offset=1)[0] != plain[0]
 
 
 def test_a_loader_that_draws_its_order_globally_is_seeded_too() -> None:
@@ -107,14 +117,14 @@ def test_a_loader_that_draws_its_order_globally_is_seeded_too() -> None:
     assert first != order(4)
 
 
-def test_the_callers_generator_is_put_back() -> None:
+def test_the_callers_generator_is_restore() -> None:
     running = state(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)))
     before = torch.get_rng_state()
     fit(running, CallbackList())
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_validation_counts_every_item_the_same_whatever_the_batches() -> None:
+def test_validation_weights_every_item_the_same_whatever_the_batches() -> None:
     model, data = nn.Linear(2, 2), batches(7, 7, 2)
     running = state(model, valid_dl=data, metrics=make_metrics("accuracy"))
     validate(running, CallbackList())
@@ -136,9 +146,12 @@ def test_inputs_that_are_a_dict_are_counted_by_their_first_entry() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_validation_loss_that_is_no_number_is_told_of(value: float) -> None:
+def test_a_non_finite_validation_loss_warns(value: float) -> None:
     running = state(valid_dl=batches(4, 2), loss_func=lambda preds, targets: torch.tensor(value))
-    with pytest.warns(LearnkitWarning, match=f"the validation loss of epoch 0 is {value}: look for inputs"):
+    with pytest.warns(
+        LearnkitWarning,
+        match=f"the validation loss of epoch 0 is {value}: check for nan",
+    ):
         validate(running, CallbackList())
     assert str(running.valid["valid_loss"]) == str(value)
 
@@ -152,12 +165,6 @@ def test_a_model_may_take_several_inputs() -> None:
     running = state(Sum(2, 2), train_dl=data, valid_dl=data)
     fit(running, CallbackList())
     assert running.valid["valid_loss"] > 0
-
-
-@pytest.mark.parametrize("batch", [(torch.ones(2),), torch.ones(2), {"x": 1}])
-def test_a_batch_without_a_target_is_refused(batch: Any) -> None:
-    with pytest.raises(DataError, match=r"a batch of the train loader is a .* expected a tuple"):
-        split_batch(batch, "train")
 
 
 def test_loaders_without_batches_are_refused() -> None:
@@ -174,7 +181,7 @@ class Stream:
         return iter(batches(4, 4, 4))
 
 
-def test_a_loader_without_a_length_trains_but_cannot_tell_its_progress() -> None:
+def test_a_loader_without_a_length_trains_but_has_no_progress() -> None:
     class Count(Callback):
         n = 0
 
@@ -192,9 +199,9 @@ def test_a_loader_without_a_length_trains_but_cannot_tell_its_progress() -> None
 NORMED = [nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)]
 
 
-def test_a_lone_last_item_is_left_out_before_batch_norm_and_that_is_said_once() -> None:
+def test_a_last_batch_of_one_item_is_dropped_before_batch_norm_with_one_warning() -> None:
     keep = Keep()
-    with pytest.warns(LearnkitWarning, match="last batch of one item is left out") as caught:
+    with pytest.warns(LearnkitWarning, match="last batch holds one item and is dropped") as caught:
         fit(state(nn.Sequential(*NORMED), train_dl=batches(4, 4, 1), n_epochs=3), CallbackList([keep]))
     assert len(caught) == 1
     assert len(keep.losses) == 6
@@ -220,7 +227,7 @@ def test_batches_of_one_throughout_are_not_left_out() -> None:
     assert len(keep.losses) == 3
 
 
-def test_samplers_that_ask_for_the_epoch_are_told_it() -> None:
+def test_samplers_with_set_epoch_get_the_epoch() -> None:
     class Sampler(torch.utils.data.SequentialSampler):
         epochs: list[int] = []  # noqa: RUF012
 
@@ -229,11 +236,11 @@ def test_samplers_that_ask_for_the_epoch_are_told_it() -> None:
 
     data = torch.utils.data.TensorDataset(*batches(8)[0])
     loader = torch.utils.data.DataLoader(data, 4, sampler=Sampler(data))
-    fit(state(train_dl=loader, n_epochs=2, first_epoch=5), CallbackList())
+    fit(state(train_dl=loader, n_epochs=2, epoch_offset=5), CallbackList())
     assert Sampler.epochs == [5, 6]
 
 
-# Losses that are no numbers
+# Losses that are not finite
 
 
 def poisoned(at: int) -> list[tuple[Tensor, Tensor]]:
@@ -242,7 +249,7 @@ def poisoned(at: int) -> list[tuple[Tensor, Tensor]]:
     return data
 
 
-def test_a_nan_loss_names_its_batch_and_puts_the_weights_back() -> None:
+def test_a_nan_loss_names_its_batch_and_restores_the_weights() -> None:
     model = nn.Linear(2, 2)
     start = model.weight.clone()
     with pytest.raises(
@@ -255,7 +262,7 @@ def test_a_nan_loss_names_its_batch_and_puts_the_weights_back() -> None:
 def test_on_a_device_that_is_not_read_freely_it_is_found_later_and_named_right(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Compute, "sync_is_free", property(lambda self: False))
     for every, batch in ((2, 1), (50, 2)):
-        monkeypatch.setattr(nan_guard, "READ_EVERY", every)
+        monkeypatch.setattr(nan_guard, "FLUSH_EVERY", every)
         model = nn.Linear(2, 2)
         start = model.weight.clone()
         with pytest.raises(NonFiniteLossError, match=f"at epoch 0 batch {batch} "):
@@ -263,13 +270,74 @@ def test_on_a_device_that_is_not_read_freely_it_is_found_later_and_named_right(m
         assert torch.equal(model.weight, start)
 
 
-def test_a_loss_that_is_no_scalar_is_refused() -> None:
+def test_a_loss_that_is_not_a_scalar_is_refused() -> None:
     with pytest.raises(UsageError, match=r"loss_func: got \(4,\), expected a tensor of shape \(\)"):
         fit(state(loss_func=nn.CrossEntropyLoss(reduction="none")), CallbackList())
 
 
 @pytest.mark.parametrize("loss", [0.5, "0.5", None])
-def test_a_loss_that_is_no_tensor_is_refused(loss: Any) -> None:
+def test_a_loss_that_is_not_a_tensor_is_refused(loss: Any) -> None:
     with pytest.raises(TypeError, match=rf"loss_func: got {loss!r}, expected a loss that is a tensor") as caught:
         fit(state(loss_func=lambda preds, targets: loss), CallbackList())
     assert isinstance(caught.value, LearnkitError)
+
+
+# Batches and epochs that are skipped
+
+
+def steps_by_hand(model: nn.Module, data: list[tuple[Tensor, Tensor]]) -> nn.Module:
+    model = copy.deepcopy(model)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    for x, y in data:
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model
+
+
+@pytest.mark.parametrize("hook", ["before_batch", "after_loss", "after_backward"])
+def test_a_skipped_batch_leaves_nothing_to_the_next_step(hook: str) -> None:
+    data = batches(4, 4, 4)
+    running = state(train_dl=data)
+    expected = steps_by_hand(running.model, [data[0], data[2]])
+    fit(running, CallbackList([acting(**{hook: raising(SkipBatch(), batch=1)})]))
+    assert all(torch.equal(a, b) for a, b in zip(expected.parameters(), running.model.parameters(), strict=True))
+    assert running.step == 2
+
+
+@pytest.mark.parametrize("hook", ["before_batch", "after_loss", "after_backward"])
+def test_a_skipped_epoch_leaves_nothing_to_the_next_one(hook: str) -> None:
+    data = batches(4, 4, 4)
+    running = state(train_dl=data, n_epochs=2, valid_dl=data)
+    expected = steps_by_hand(running.model, [data[0], *data])
+    fit(running, CallbackList([acting(**{hook: raising(SkipEpoch(), batch=1)})]))
+    assert all(torch.equal(a, b) for a, b in zip(expected.parameters(), running.model.parameters(), strict=True))
+    assert (running.step, running.epochs_begun) == (4, 2)
+    assert running.valid["valid_loss"] > 0  # it is validated all the same
+
+
+def test_a_batch_skipped_while_gradients_are_gathered_keeps_those_before() -> None:
+    """Two batches per step, the second of four is skipped before its backward pass: 1 and 3 make the first step."""
+    data = batches(4, 4, 4, 4)
+    running = state(train_dl=data)
+    model = copy.deepcopy(running.model)
+    running.compute.accumulate = 8
+    fit(running, CallbackList([acting(before_batch=raising(SkipBatch(), batch=1))]))
+    for pair in ([data[0], data[2]], [data[3]]):
+        x, y = (torch.cat(column) for column in zip(*pair, strict=True))
+        model = steps_by_hand(model, [(x, y)])
+    for ours, theirs in zip(running.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert running.step == 2
+
+
+def test_a_stop_within_a_batch_skips_the_validation_and_keeps_its_reason() -> None:
+    running = state(valid_dl=batches(4))
+    seen: list[int] = []
+    stop = acting(after_backward=raising(StopFit("enough"), batch=1), after_fit=lambda state: seen.append(state.batch))
+    fit(running, CallbackList([stop]))
+    assert (running.stop_reason, running.failed, running.step, seen) == ("enough", False, 1, [1])
+    assert not running.valid
+    silent = state()
+    fit(silent, CallbackList([acting(before_epoch=raising(StopFit()))]))
+    assert silent.stop_reason == "stopped by a callback"

@@ -1,4 +1,4 @@
-"""The outline of a fit tells what the loop really does."""
+"""The outline of a fit against what the loop does."""
 
 import re
 
@@ -21,7 +21,7 @@ def learner(valid: bool = True) -> Learner:
 
 
 class Watcher(Callback):
-    """Writes down every hook it is called in."""
+    """Records every hook it is called in."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -42,16 +42,16 @@ def hooks_of(text: str) -> list[str]:
     return [line.split()[0] for line in text.splitlines() if re.match(r"\s*(before|after)_", line)]
 
 
-def test_the_hooks_stand_in_the_order_in_which_a_fit_calls_them() -> None:
+def test_hooks_are_listed_in_the_order_a_fit_calls_them() -> None:
     learn, watcher = learner(), Watcher()
-    told = hooks_of(learn.show_training(1, callbacks=watcher))
+    shown = hooks_of(learn.show_training(1, callbacks=watcher))
     learn.fit(1, 0.1, callbacks=watcher)
     first_calls = list(dict.fromkeys(watcher.seen))
-    assert told == first_calls
-    assert set(told) == set(HOOKS)
+    assert shown == first_calls
+    assert set(shown) == set(HOOKS)
 
 
-def test_callbacks_stand_in_the_order_they_run_in() -> None:
+def test_callbacks_are_listed_in_the_order_they_run_in() -> None:
     text = learner().show_training(3, callbacks=[EarlyStopping(), OneCycle(), MixUp(), GradientClipping(1.0)])
     line = next(line for line in text.splitlines() if line.strip().startswith("before_batch"))
     assert line.split()[1:] == ["MixUp,", "OneCycle"]
@@ -62,7 +62,7 @@ def test_callbacks_stand_in_the_order_they_run_in() -> None:
     assert "AdamW.step()" in text
 
 
-def test_without_validation_there_is_none_in_it() -> None:
+def test_without_validation_none_is_listed() -> None:
     assert "valid" not in learner(valid=False).show_training()
 
 
@@ -85,3 +85,18 @@ def test_showing_changes_nothing() -> None:
     assert torch.equal(before, torch.get_rng_state())
     assert not learn.recorder.rows
     assert learn.epoch == 0
+
+
+def test_the_indentation_is_that_of_the_loops() -> None:
+    text = learner().show_training(2, callbacks=Watcher())
+    of_step = {line.strip().split()[0]: (len(line) - len(line.lstrip())) // 4 for line in text.splitlines()}
+    per_fit = {"before_fit": 0, "after_fit": 0}
+    per_epoch = dict.fromkeys(["before_epoch", "before_validate", "after_validate", "after_epoch"], 1)
+    per_batch = ["before_batch", "after_pred", "after_loss", "after_backward", "after_step", "after_batch"]
+    expected = {**per_fit, **per_epoch, **dict.fromkeys([*per_batch, "after_validate_batch"], 2)}
+    assert {name: of_step[name] for name in HOOKS} == expected
+    assert of_step["model.train()"] == of_step["model.eval()"] == 1
+    assert of_step["loss.backward()"] == of_step["AdamW.step(),"] == 2
+    loops = [line for line in text.splitlines() if line.strip().startswith("for ")]
+    assert [len(line) - len(line.lstrip()) for line in loops] == [0, 4, 4]
+    assert [line.split(" in ")[1].split(":")[0] for line in loops] == ["range(2)", "train_dl", "valid_dl"]

@@ -1,4 +1,4 @@
-"""Copies of nested values as plain ones."""
+"""Snapshots: copies of nested values as plain ones, and a fit that is moved and restored."""
 
 from collections import OrderedDict, deque
 from enum import IntEnum
@@ -10,8 +10,12 @@ import pytest
 import torch
 from torch import nn
 
+from learnkit import Callback
+from learnkit.device import Compute
 from learnkit.errors import UsageError
-from learnkit.training.snapshot import Copies
+from learnkit.training.nan_guard import tensors_of
+from learnkit.training.snapshot import Copies, restore, seek, snapshot
+from learnkit.training.state import TrainState
 
 
 class Level(IntEnum):
@@ -50,7 +54,7 @@ def test_arrays_become_tensors() -> None:
 @pytest.mark.parametrize(
     ("value", "match"),
     [
-        ({"a": [nn.Linear(1, 1)]}, r"a\[0\] cannot be kept in a checkpoint: got 'Linear'"),
+        ({"a": [nn.Linear(1, 1)]}, r"a\[0\] cannot be saved in a checkpoint: got 'Linear'"),
         ({"a": b"bytes"}, "got 'bytes'"),
         ({"a": np.array(["text"])}, "got 'ndarray'"),
         ({"a": {(1, 2): 3}}, r"a: a key: got \(1, 2\)"),
@@ -84,3 +88,124 @@ def test_every_type_of_tensor_is_copied(dtype: torch.dtype) -> None:
 def test_places_whose_names_look_alike_have_a_copy_each() -> None:
     value = {"a.b": torch.tensor(1), "a": {"b": torch.tensor(2)}, "1": torch.tensor(3), 1: torch.tensor(4)}
     assert Copies().take(value) == {"a.b": torch.tensor(1), "a": {"b": torch.tensor(2)}, "1": torch.tensor(3), 1: 4}
+
+
+# A whole fit
+
+
+class Counts(Callback):
+    def __init__(self, n: int = 0) -> None:
+        self.n = n
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"n": self.n}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self.n = saved["n"]
+
+
+class Extra(nn.Module):
+    """Keeps a number next to its tensors."""
+
+    number = 0
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"number": self.number}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.number = state["number"]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+class Positioned(list[Any]):
+    position = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self.position}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self.position = saved["position"]
+
+
+def state(seed: int = 0, **options: Any) -> TrainState:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), Extra(), nn.Linear(3, 2))
+    loss = nn.CrossEntropyLoss(weight=torch.rand(2))
+    optimizer = torch.optim.AdamW(model.parameters(), 0.1)
+    return TrainState(
+        model=model,
+        optimizer=optimizer,
+        loss_func=loss,
+        train_dl=Positioned(),
+        compute=Compute(torch.device("cpu")),
+        n_epochs=5,
+        **options,
+    )
+
+
+def trained() -> TrainState:
+    running = state()
+    for _ in range(3):
+        running.model(torch.randn(4, 2)).sum().backward()
+        running.optimizer.step()
+    running.step, running.epochs_begun = 9, 3
+    running.valid, running.row, running.columns = {"valid_loss": 0.5}, {"epoch": 2.0}, {"rate": 0.25}
+    running.model[2].number = 7  # type: ignore[index, union-attr]
+    running.model[0].requires_grad_(False)  # type: ignore[index, union-attr]
+    running.train_dl.position = 4  # type: ignore[attr-defined]
+    return running
+
+
+def taken(running: TrainState, epoch: int, batch: int) -> dict[str, Any]:
+    saved: dict[str, Any] = Copies().take(snapshot(running, [Counts(3)], epoch, batch))
+    return {**saved, "is_finished": False}
+
+
+def same_weights(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(tensors_of(a).values(), tensors_of(b).values(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("epoch", "batch", "begun", "at"), [(2, 3, 2, (2, 3, 2)), (3, 0, 3, (3, 0, 3)), (5, 0, 3, (5, 0, 4))]
+)
+def test_seek_moves_a_fit_to_where_another_was(epoch: int, batch: int, begun: int, at: tuple[int, int, int]) -> None:
+    first, other = trained(), state(seed=1)
+    seek(other, taken(first, epoch, batch))
+    assert (other.start_epoch, other.start_batch, other.epoch) == at
+    assert (other.step, other.epochs_begun) == (9, begun)
+    assert other.resumed
+    assert not other.is_done
+    assert same_weights(other.model, first.model)
+    assert torch.equal(other.loss_func.weight, first.loss_func.weight)  # type: ignore[union-attr]
+    assert other.model[2].number == 7  # type: ignore[index, union-attr]
+    assert [p.requires_grad for p in other.model.parameters()] == [p.requires_grad for p in first.model.parameters()]
+
+
+@pytest.mark.parametrize(("batch", "validates", "training"), [(3, True, True), (0, True, False), (0, False, True)])
+def test_restore_brings_back_everything_else(batch: int, validates: bool, training: bool) -> None:
+    first, other, counts = trained(), state(seed=1, valid_dl=[0] if validates else None), Counts()
+    saved, expected = taken(first, 2, batch), torch.rand(3)  # drawn right after the snapshot
+    other.model(torch.randn(4, 2)).sum().backward()
+    other.columns = {"rate": 0.0, "mine": 1.0}
+    restore(other, [counts], saved)
+    assert same_weights(other.model, first.model)
+    moments = [part["exp_avg"] for part in other.optimizer.state.values()]
+    of_first = [part["exp_avg"] for part in first.optimizer.state.values()]
+    assert moments
+    assert all(torch.equal(a, b) for a, b in zip(moments, of_first, strict=True))
+    assert all(parameter.grad is None for parameter in other.model.parameters())
+    assert (other.valid, other.row) == ({"valid_loss": 0.5}, {"epoch": 2.0})
+    assert other.columns == {"rate": 0.25, "mine": 1.0}
+    assert counts.n == 3
+    assert other.train_dl.position == 4  # type: ignore[attr-defined]
+    assert other.model.training is training
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_an_optimizer_with_other_groups_is_refused() -> None:
+    other = state()
+    other.optimizer = torch.optim.AdamW([{"params": [p]} for p in other.model.parameters()], 0.1)
+    with pytest.raises(UsageError, match="does not fit this fit's optimizer"):
+        restore(other, [], taken(trained(), 1, 1))

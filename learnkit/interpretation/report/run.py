@@ -107,7 +107,7 @@ def image_bunch(dls: DataBunch) -> ImageDataBunch | None:
 
 def _model_of(learn: Trained) -> str:
     """The architecture that a factory built, else the class of the model."""
-    return learn.recipe.name if learn.recipe is not None else name_of(learn.model)
+    return learn.spec.name if learn.spec is not None else name_of(learn.model)
 
 
 def _data_set(dls: DataBunch) -> str:

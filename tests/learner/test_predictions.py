@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from learnkit import DataBunch, DatasetType, Learner
 from learnkit.errors import DataError, UsageError
+from tests.doubles import refused
 
 
 def raw_of(learn: Learner, x: Tensor) -> Tensor:
@@ -63,7 +64,7 @@ def test_predictions_reach_a_file_in_any_float_type(learn: Learner, dtype: Any, 
     assert np.array_equal(np.load(tmp_path / "preds.npy"), expected)
 
 
-def test_a_tensor_given_may_be_one_that_gradients_are_recorded_for(learn: Learner) -> None:
+def test_the_tensor_to_write_to_may_require_gradients(learn: Learner) -> None:
     out = torch.zeros(32, 2, requires_grad=True)
     learn.get_preds(out=out)
     assert torch.equal(out, learn.get_preds()[0])
@@ -79,7 +80,7 @@ def test_a_few_batches_fit_a_smaller_array(learn: Learner) -> None:
         learn.get_preds(n_batch=2, out=torch.empty(32, 2))
 
 
-def test_a_wrong_array_is_told_before_anything_is_computed(learn: Learner) -> None:
+def test_an_unsuitable_array_is_refused_before_anything_is_computed(learn: Learner) -> None:
     seen: list[Tensor] = []
     learn.model.register_forward_hook(lambda module, inputs, outputs: seen.append(outputs))
     read_only = np.zeros((32, 2), np.float32)
@@ -104,19 +105,40 @@ def test_another_shuffled_loader_has_as_many_rows_as_it_gives(learn: Learner, bl
     assert len(preds) == len(targets) == 60  # 64 items in batches of 10, the short one left out
 
 
-@pytest.mark.parametrize("source", ["valid", None, 7, True, 3.5, TensorDataset(torch.zeros(4, 2))])
-def test_what_is_no_part_of_the_data_and_no_loader_is_told(learn: Learner, source: Any) -> None:
-    asked = [learn.get_preds, learn.predict_iter, learn.pred_batch, learn.tta, learn.show_results]
-    for ask in asked if source is None else [*asked, learn.validate]:
-        with pytest.raises(UsageError, match=r"ds_type: got .*DatasetType\.Train"):
+@pytest.mark.parametrize("source", ["vaild", None, 7, True, 3.5, TensorDataset(torch.zeros(4, 2))])
+def test_neither_a_part_of_the_data_nor_a_loader_is_refused(learn: Learner, source: Any) -> None:
+    asked = [learn.get_preds, learn.predict_iter, learn.pred_batch, learn.tta, learn.show_results, learn.mc_dropout]
+    asked += [learn.interpret, learn.calibrate, learn.fit_thresholds]
+    for ask in asked:
+        with refused("ds_type", got=source):
             ask(source)  # type: ignore[operator]
+    with refused("ds_type", got=source):
+        learn.report("page.html", source)
+    if source is not None:
+        with refused("dl", got=source):
+            learn.validate(source)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("train", DatasetType.Train), ("valid", DatasetType.Valid), ("test", DatasetType.Test)]
+)
+def test_a_part_of_the_data_may_be_named(learn: Learner, name: Any, part: DatasetType) -> None:
+    expected = learn.get_preds(part)[0]
+    assert torch.equal(learn.get_preds(name)[0], expected)
+    assert torch.equal(learn.pred_batch(name), expected[:10])
+    assert torch.equal(torch.cat([preds for preds, _ in learn.predict_iter(name)]), expected)
+    assert torch.equal(learn.mc_dropout(name, n=2).mean, learn.mc_dropout(part, n=2).mean)
+    if name != "test":  # which has no labels
+        assert learn.validate(name) == learn.validate(part)
+        assert torch.equal(learn.interpret(name).probs, expected)
+        assert learn.calibrate(name) == learn.calibrate(part)
 
 
 @pytest.mark.parametrize(
     "targets", [("a.jpg", "b.jpg"), (torch.zeros(2), torch.ones(2)), [torch.zeros(1)] * 2, {"y": torch.zeros(2)}]
 )
-def test_targets_that_are_not_one_tensor_are_told(learn: Learner, blobs: tuple[Tensor, ...], targets: Any) -> None:
-    with pytest.raises(DataError, match="targets, the last element of a batch: got"):
+def test_targets_that_are_not_one_tensor_are_refused(learn: Learner, blobs: tuple[Tensor, ...], targets: Any) -> None:
+    with refused("targets, the last element of a batch", DataError, got=type(targets).__name__):
         learn.get_preds([(blobs[2][:2], targets)])
     assert learn.get_preds([(blobs[2][:2], None)])[1] is None
     assert learn.get_preds([(blobs[2][:2], [0, 1])])[1].tolist() == [0, 1]
@@ -148,9 +170,7 @@ def test_a_model_of_several_outputs_needs_an_activation_that_makes_one_of_them(
     torch.testing.assert_close(learn.predictor().predict(blobs[2][0])[2], preds[0])
 
 
-def test_an_activation_that_counts_as_nothing_is_still_the_one_asked_for(
-    learn: Learner, blobs: tuple[Tensor, ...]
-) -> None:
+def test_a_falsy_activation_is_still_used(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
     preds, _ = learn.get_preds(activ=nn.Sequential())  # len() of it is 0
     torch.testing.assert_close(preds, raw_of(learn, blobs[2]))
 
@@ -184,12 +204,12 @@ def test_no_more_batches_are_read_than_asked_for(learn: Learner, blobs: tuple[Te
 
 
 @pytest.mark.parametrize("n_batch", [0, -1, True, 1.5])
-def test_a_number_of_batches_that_is_none(learn: Learner, n_batch: Any) -> None:
+def test_an_invalid_number_of_batches_is_refused(learn: Learner, n_batch: Any) -> None:
     with pytest.raises(UsageError, match="n_batch"):
         learn.get_preds(n_batch=n_batch)
 
 
-def test_an_empty_loader_is_told(learn: Learner) -> None:
+def test_an_empty_loader_is_refused(learn: Learner) -> None:
     with pytest.raises(DataError, match="no items"):
         learn.get_preds([])
     assert list(learn.predict_iter([])) == []
@@ -198,7 +218,7 @@ def test_an_empty_loader_is_told(learn: Learner) -> None:
 # Temperature
 
 
-def test_temperature_divides_raw_outputs_in_every_answer_but_losses(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+def test_temperature_divides_raw_outputs_everywhere_but_in_losses(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
     raw, before = raw_of(learn, blobs[2]), learn.get_preds(with_loss=True)[2]
     learn.temperature = 3.0
     expected = (raw / 3).softmax(1)
@@ -213,7 +233,7 @@ def test_temperature_divides_raw_outputs_in_every_answer_but_losses(learn: Learn
 
 
 @pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), True, "2", None])
-def test_a_temperature_that_is_none(learn: Learner, value: Any) -> None:
+def test_an_invalid_temperature_is_refused(learn: Learner, value: Any) -> None:
     with pytest.raises(UsageError, match="temperature"):
         learn.temperature = value
     assert learn.temperature == 1.0

@@ -73,7 +73,7 @@ def test_numbers(file: str, tmp_path: Path) -> None:
     assert np.array_equal(table[names[3:]].to_numpy(), X.numpy() + 1)
 
 
-def test_floats_are_written_as_short_as_they_come_back_exactly(tmp_path: Path) -> None:
+def test_floats_are_written_with_the_fewest_digits_that_round_trip(tmp_path: Path) -> None:
     y = torch.full((5, 3), 0.3)
     learner(y, task=Regression(("a", "b", "c"))).write_preds(tmp_path / "p.csv")
     with open(tmp_path / "p.csv", newline="", encoding="utf-8") as file:
@@ -88,7 +88,7 @@ def test_without_labels_there_is_no_target(tmp_path: Path) -> None:
     assert len(table) == 3
 
 
-def test_pictures_are_named_by_their_paths(class_folder: Path, tmp_path: Path) -> None:
+def test_images_are_named_by_their_paths(class_folder: Path, tmp_path: Path) -> None:
     dls = ImageDataBunch.from_folder(class_folder, size=8, bs=5, num_workers=0)
     learn = Learner(dls, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3)), seed=0)
     table = pd.read_csv(learn.write_preds(tmp_path / "p.csv"))
@@ -104,7 +104,7 @@ def test_pictures_are_named_by_their_paths(class_folder: Path, tmp_path: Path) -
     assert drawn["input"].tolist() == rows["input"].tolist()
     assert drawn["target"].tolist() == rows["target"].tolist()
     other = ImageDataBunch.from_folder(class_folder, size=8, bs=5, num_workers=0)
-    with pytest.raises(UsageError, match="does not name them"):
+    with pytest.raises(UsageError, match="cannot name its images"):
         learn.write_preds(tmp_path / "s.csv", other.train_dl)
 
 
@@ -124,7 +124,7 @@ def test_names_need_not_be_utf_8(file: str, tmp_path: Path) -> None:
     assert table["target"].tolist() == ["b", "\\udcff"]
 
 
-def test_one_number_an_item_needs_no_second_dimension(tmp_path: Path) -> None:
+def test_one_number_per_item_needs_no_second_dimension(tmp_path: Path) -> None:
     x = torch.tensor([[1.0], [2.0], [3.0]])
     dls = DataBunch.from_loaders([(x, x[:, 0])], [(x, x[:, 0])], task=Regression(("age",)))
     Learner(dls, nn.Flatten(0), seed=0).write_preds(tmp_path / "p.csv")
@@ -194,7 +194,7 @@ def test_batches_are_written_as_they_come(tmp_path: Path) -> None:
     assert sizes[15] > sizes[5] > 0
 
 
-def test_what_is_no_table_is_told_before_anything_is_computed(scenes: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_tabulated_is_refused_before_anything_is_computed(scenes: Path, tmp_path: Path) -> None:
     learn = learner(torch.tensor([0, 1, 2, 1, 1]))
     for file in ("p.xlsx", "p", "csv", "p.csv.gz"):
         with pytest.raises(UsageError, match=r"\.csv or \.parquet"):
@@ -207,7 +207,7 @@ def test_what_is_no_table_is_told_before_anything_is_computed(scenes: Path, tmp_
     with pytest.raises(UsageError, match=r"outputs: got \(2, 2\)"):
         odd.write_preds(tmp_path / "p.csv")
     learn.dls.task = None
-    with pytest.raises(UsageError, match="the data has no task"):
+    with pytest.raises(UsageError, match="write_preds: the data has no task"):
         learn.write_preds(tmp_path / "p.csv")
     masks = ImageDataBunch.from_folder_masks(
         scenes, "images", lambda image: str(image).replace("images", "masks"), ["ground", "box"], size=8, bs=2,

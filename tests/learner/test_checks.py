@@ -1,9 +1,11 @@
-"""Metrics of another task than the data's are refused when the learner is made; what works is left alone."""
+"""Checks when a learner is made: metrics of another task than the data's, and a model with other outputs."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -99,7 +101,7 @@ def test_a_metric_of_another_task_is_refused_when_the_learner_is_made(
         (numbers, f1(average="micro"), "f1_micro"),
     ],
 )
-def test_functions_of_learnkits_and_metrics_with_settings_are_refused_too(
+def test_functions_and_configured_metrics_of_learnkit_are_refused_too(
     make: Callable[[], Learner], metric: Any, name: str
 ) -> None:
     with pytest.raises(UsageError, match=f"metrics: got '{name}'"):
@@ -117,11 +119,14 @@ def test_functions_of_learnkits_and_metrics_with_settings_are_refused_too(
         (masks, "mask"),
     ],
 )
-def test_what_the_message_names_can_be_computed(make: Callable[[], Learner], targets: Any) -> None:
-    learn = make()
+def test_the_metrics_that_the_message_names_can_be_computed(make: Callable[[], Learner], targets: Any) -> None:
     names = metrics_for(targets)
     assert len(names) > 5
-    assert len(again(learn, names).validate()) == 1 + len(names)
+    learn = again(make(), names)
+    learn.fit(1)
+    row = learn.history.iloc[-1]
+    assert learn.validate() == pytest.approx([row["valid_loss"], *row[names]], nan_ok=True)
+    assert sum(map(math.isfinite, learn.validate())) > len(names) // 2
 
 
 def test_every_name_is_meant_for_some_targets() -> None:
@@ -131,12 +136,12 @@ def test_every_name_is_meant_for_some_targets() -> None:
 
 
 def own(preds: Tensor, targets: Tensor) -> Tensor:
-    """A metric of the user's."""
+    """A custom metric."""
     return preds.mean()
 
 
 class Own(Classification):
-    """A task of the user's."""
+    """A custom task."""
 
 
 class Gathering:
@@ -157,15 +162,19 @@ class Gathering:
 
 @pytest.mark.parametrize("metric", [own, functools.partial(own), Gathering()])
 @pytest.mark.parametrize("make", [classes, labels, numbers, masks])
-def test_metrics_of_the_users_are_left_alone(make: Callable[[], Learner], metric: Any) -> None:
-    assert len(again(make(), metric).validate()) == 2
+def test_custom_metrics_are_not_checked(make: Callable[[], Learner], metric: Any) -> None:
+    learn = again(make(), metric)
+    x = torch.cat([x for x, _ in learn.dls.valid_dl])
+    with torch.no_grad():
+        expected = len(x) if isinstance(metric, Gathering) else learn.model.eval()(x).mean().item()
+    assert learn.validate()[1] == pytest.approx(expected, abs=1e-6)
 
 
-def test_what_works_today_is_left_alone() -> None:
+def test_combinations_that_work_are_accepted() -> None:
     x, y = rows(), torch.arange(12) % 2
     yes = y.float()[:, None]
     learners = [
-        # an output an item and a loss that reads it as a yes/no
+        # one output per item and a loss for yes/no
         Learner(
             bunch(x, y), nn.Sequential(nn.Linear(6, 1), nn.Flatten(0)), metrics="accuracy_multi",
             loss_func=lambda preds, targets: F.binary_cross_entropy_with_logits(preds, targets.float()),
@@ -174,18 +183,28 @@ def test_what_works_today_is_left_alone() -> None:
         Learner(bunch(x, yes, MultiLabel(("a",))), nn.Linear(6, 1), metrics=["f1", "mcc", "f1_multi"]),
         # mixed labels
         Learner(bunch(x, x.softmax(1), Classification(tuple("abcdef"))), nn.Linear(6, 6), metrics="mse"),
-        # a task of the user's
+        # a custom task
         Learner(bunch(x, y, Own(("a", "b"))), nn.Linear(6, 2), metrics=["dice", "f1"]),
     ]  # fmt: skip
     for learn in learners:
         learn.fit(1)
+        metrics = learn.history[[metric.name for metric in learn.metrics]]
+        assert np.isfinite(metrics.to_numpy(float)).all()
 
 
 def test_masks_of_loaders_whose_task_is_a_classification_have_metrics_of_masks() -> None:
     data = TensorDataset(torch.randn(8, 3, 4, 4), torch.arange(8 * 16).reshape(8, 4, 4) % 2)
     loader: Any = DataLoader(data, batch_size=4)
     dls = DataBunch.from_loaders(loader, loader, classes=["ground", "cell"], device="cpu")
-    Learner(dls, nn.Conv2d(3, 2, 1), metrics=[dice(average="binary"), "iou", "f1"]).fit(1)
+    learn = Learner(dls, nn.Conv2d(3, 2, 1), metrics=[dice(average="binary"), "iou"], seed=0)
+    learn.fit(1)
+    chosen, targets = learn.get_preds()[0].argmax(1), data.tensors[1]
+    both = [((chosen == c) & (targets == c)).sum().item() for c in (0, 1)]
+    either = [((chosen == c) | (targets == c)).sum().item() for c in (0, 1)]
+    sizes = (chosen == 1).sum().item() + (targets == 1).sum().item()
+    expected = [2 * both[1] / sizes, sum(b / e for b, e in zip(both, either, strict=True)) / 2]
+    assert learn.validate()[1:] == pytest.approx(expected)
+    again(learn, "f1").fit(1)
 
 
 @pytest.mark.parametrize("kind", ["loader", "dataset", "batches"])
@@ -202,7 +221,7 @@ def test_classes_of_datasets_and_loaders_are_checked_too(kind: str) -> None:
         Learner(dls, nn.Linear(6, 6), metrics="rmse")
 
 
-def test_targets_that_only_a_batch_would_tell_of_are_left_to_the_metric() -> None:
+def test_targets_known_only_from_a_batch_are_left_to_the_metric() -> None:
     x, y = rows(), torch.arange(12) % 6
     loader: Any = DataLoader(TensorDataset(x, y), batch_size=6, collate_fn=lambda items: (x[:6], y[:6]))
     dls = DataBunch.from_loaders(loader, loader, classes=list("abcdef"), device="cpu")

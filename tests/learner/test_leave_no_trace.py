@@ -1,4 +1,4 @@
-"""No answer leaves a trace: modes, gradients, generators, the optimizer's rates, and loaders somebody else reads."""
+"""Predictions leave no trace: modes, gradients, generators, the optimizer's rates, and loaders that others read."""
 
 import random
 from typing import Any
@@ -48,7 +48,7 @@ class Noisy(Dataset[Tensor]):
         return torch.randn(2)
 
 
-def test_what_a_loader_draws_goes_on_from_batch_to_batch(learn: Learner) -> None:
+def test_what_a_loader_draws_continues_from_batch_to_batch(learn: Learner) -> None:
     torch.manual_seed(3)
     state = torch.get_rng_state()
     loader = DataLoader(Noisy(), 1)
@@ -70,7 +70,7 @@ class DrawnAnywhere(Dataset[Any]):
         return torch.tensor([random.random(), np.random.random()]).float(), index % 2
 
 
-def test_no_answer_moves_a_global_generator(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+def test_no_prediction_moves_a_global_generator(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
     class Noisily(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -94,7 +94,7 @@ def test_no_answer_moves_a_global_generator(learn: Learner, blobs: tuple[Tensor,
     assert all(np.array_equal(a, b) for a, b in zip(before[1], after[1], strict=True))
     assert torch.equal(before[2], after[2])
     assert torch.equal(first, streamed)
-    assert len(first.unique(dim=0)) == 8, "what is drawn goes on from batch to batch"
+    assert len(first.unique(dim=0)) == 8, "what is drawn continues from batch to batch"
 
 
 def test_validating_leaves_the_optimizer_alone_within_a_fit_too(learn: Learner) -> None:

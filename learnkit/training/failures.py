@@ -1,11 +1,10 @@
-"""What ends a fit from outside the model, said in words: a worker that died, memory that ran out, Ctrl-C."""
+"""Translates low-level failures of a fit (a dead worker, running out of memory, Ctrl-C) into actionable errors."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from torch import Tensor
 
-from learnkit.callbacks.recorder import Recorder
 from learnkit.data.loading.workers import worker_error
 from learnkit.device_memory import empty_cache, is_out_of_memory
 from learnkit.errors import OutOfMemoryError, UsageError
@@ -15,21 +14,26 @@ __all__ = ["explained", "interrupts_noted"]
 
 
 @contextmanager
-def interrupts_noted(state: TrainState, recorder: Recorder) -> Iterator[None]:
-    """Run a fit; Ctrl-C says where it was and what is left."""
+def interrupts_noted(state: TrainState, n_recorded: Callable[[], int]) -> Iterator[None]:
+    """Run a fit; a note on Ctrl-C reports where it was and what is kept.
+
+    Args:
+        state: of the fit.
+        n_recorded: returns the number of epochs in the history.
+    """
     try:
         yield
     except KeyboardInterrupt as interrupt:
         interrupt.add_note(
             f"fit interrupted at epoch {state.epoch}, batch {state.batch}, after {state.step} optimizer steps; "
-            f"weights, optimizer and history ({len(recorder.rows)} epochs) are kept; the learner can be used"
+            f"weights, optimizer and history ({n_recorded()} epochs) are kept; the learner can be used"
         )
         raise
 
 
 @contextmanager
 def explained(state: TrainState) -> Iterator[None]:
-    """Train; a worker that died, memory that ran out and a lone item before batch norm are said in words."""
+    """Train; a dead worker, running out of memory and a batch of one item before batch norm get an actionable error."""
     try:
         yield
     except Exception as error:
@@ -40,7 +44,7 @@ def explained(state: TrainState) -> Iterator[None]:
 
 
 def _out_of_memory(error: BaseException, state: TrainState) -> OutOfMemoryError | None:
-    """Says how large the batch was; what the allocator keeps for later is given back, so that the next fit has it."""
+    """Names the size of the batch; returns the allocator's cache to the device for the next fit."""
     if not is_out_of_memory(error):
         return None
     device = state.compute.device
@@ -49,18 +53,18 @@ def _out_of_memory(error: BaseException, state: TrainState) -> OutOfMemoryError 
     bs = shapes[0][0] if shapes else 0
     what = f"{bs} items of shape {', '.join(str(shape[1:]) for shape in shapes)}" if shapes else "this size"
     fix = (
-        f"Make the data with bs={bs // 2} (and GradientAccumulation({bs}) for steps as large as before) or with a "
+        f"Make the data with bs={bs // 2} (and GradientAccumulation({bs}) to keep the size of a step) or with a "
         "smaller size=, or add the callback MicroBatches()."
     )
     return OutOfMemoryError(
         f"a batch of {what} does not fit into the memory of {device}, at epoch {state.epoch} batch {state.batch} "
         f"({(str(error) or type(error).__name__).splitlines()[0]})",
-        fix=fix if bs > 1 else "Make the data with a smaller size=, or take a smaller model.",
+        fix=fix if bs > 1 else "Make the data with a smaller size=, or use a smaller model.",
     )
 
 
 def _lone_item(error: BaseException) -> UsageError | None:
-    """torch's batch norm tells of the shape it got, and not of what to do."""
+    """torch's error for batch norm reports a shape, not what to do."""
     if not isinstance(error, ValueError) or "more than 1 value per channel when training" not in str(error):
         return None
     return UsageError(

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from learnkit import Callback, DataBunch, Learner, LearnkitWarning
+from learnkit import DataBunch, Learner, LearnkitWarning
 from learnkit.callbacks import EarlyStopping, OneCycle, Progress, Recorder, SaveModel
 from learnkit.errors import NonFiniteLossError, StopFit, UsageError
+from tests.doubles import acting, raising, refused
 
 
 def network(n_out: int = 2) -> nn.Module:
@@ -76,12 +77,12 @@ def test_one_cycle_takes_its_peak_from_the_fit_when_it_has_none(dls: DataBunch) 
 
 
 @pytest.mark.parametrize("epochs", [-1, 1.5, "3", True, None])
-def test_epochs_that_are_no_number_of_epochs_are_refused(epochs: Any, learn: Learner) -> None:
-    with pytest.raises(ValueError, match="epochs: got"):
+def test_invalid_epochs_are_refused(epochs: Any, learn: Learner) -> None:
+    with refused("epochs", got=epochs):
         learn.fit(epochs)
 
 
-def test_no_epochs_do_nothing_and_say_so(learn: Learner) -> None:
+def test_zero_epochs_do_nothing_and_warn(learn: Learner) -> None:
     with pytest.warns(LearnkitWarning, match="0 epochs"):
         learn.fit(0)
     assert learn.history.empty
@@ -89,7 +90,7 @@ def test_no_epochs_do_nothing_and_say_so(learn: Learner) -> None:
 
 @pytest.mark.parametrize("lr", [float("nan"), float("inf"), 0, -1e-3, "fast", slice(1e-3, float("nan")), [1e-3, 0]])
 def test_rates_that_cannot_work_are_refused(lr: Any, learn: Learner) -> None:
-    with pytest.raises(ValueError, match="lr: got"):
+    with refused("lr"):
         learn.fit(1, lr)
 
 
@@ -98,23 +99,23 @@ def test_an_empty_slice_is_refused_with_what_to_write(learn: Learner) -> None:
         learn.fit(1, slice(None))
 
 
-def test_a_list_of_rates_must_have_one_a_group(learn: Learner) -> None:
+def test_a_list_of_rates_must_have_one_per_group(learn: Learner) -> None:
     with pytest.raises(ValueError, match=r"expected 1 rates.*got 2"):
         learn.fit(1, [1e-3, 1e-2])
 
 
 @pytest.mark.parametrize("wd", [-0.1, float("nan"), "much"])
 def test_weight_decay_that_cannot_work_is_refused(wd: Any, learn: Learner) -> None:
-    with pytest.raises(ValueError, match="wd: got"):
+    with refused("wd"):
         learn.fit(1, wd=wd)
 
 
-def test_another_number_of_outputs_than_classes_is_refused_at_once(dls: DataBunch) -> None:
-    with pytest.raises(ValueError, match=r"gives 3 outputs an item, the data has 2 classes \(0, 1\)"):
+def test_a_number_of_outputs_unlike_the_classes_is_refused_at_once(dls: DataBunch) -> None:
+    with pytest.raises(ValueError, match=r"returns 3 outputs per item, the data has 2 classes \(0, 1\)"):
         Learner(dls, network(3))
 
 
-def test_the_check_of_outputs_leaves_modes_and_buffers_alone(dls: DataBunch) -> None:
+def test_the_check_of_outputs_does_not_change_modes_or_buffers(dls: DataBunch) -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     model[1].eval()
     Learner(dls, model)
@@ -184,14 +185,10 @@ def test_rates_are_spread_over_the_groups(dls: DataBunch) -> None:
 # What goes wrong in a fit
 
 
-def test_ctrl_c_leaves_a_usable_learner_and_says_what_was_kept(learn: Learner) -> None:
-    class CtrlC(Callback):
-        def after_step(self, state: Any) -> None:
-            if (state.epoch, state.batch) == (1, 2):
-                raise KeyboardInterrupt
-
+def test_ctrl_c_leaves_a_usable_learner_and_reports_what_was_kept(learn: Learner) -> None:
+    ctrl_c = acting(after_step=raising(KeyboardInterrupt(), epoch=1, batch=2))
     with pytest.raises(KeyboardInterrupt) as caught:
-        learn.fit(3, 1e-2, callbacks=CtrlC())
+        learn.fit(3, 1e-2, callbacks=ctrl_c)
     assert any("epoch 1, batch 2" in note and "1 epochs" in note for note in caught.value.__notes__)
     assert len(learn.history) == 1
     assert len(learn.recorder.losses) == 4 + 2
@@ -200,17 +197,14 @@ def test_ctrl_c_leaves_a_usable_learner_and_says_what_was_kept(learn: Learner) -
 
 
 def test_ctrl_c_in_validation_leaves_a_usable_learner(learn: Learner) -> None:
-    class CtrlC(Callback):
-        def after_validate_batch(self, state: Any) -> None:
-            raise KeyboardInterrupt
-
+    ctrl_c = acting(after_validate_batch=raising(KeyboardInterrupt(), batch=3))
     with pytest.raises(KeyboardInterrupt):
-        learn.fit(1, callbacks=CtrlC())
+        learn.fit(1, callbacks=ctrl_c)
     learn.fit(1)
     assert learn.validate() == pytest.approx(list(learn.history.iloc[0][["valid_loss", "accuracy"]]))
 
 
-def test_a_nan_loss_stops_the_fit_and_puts_the_weights_back(blobs: tuple[Tensor, ...]) -> None:
+def test_a_nan_loss_stops_the_fit_and_restores_the_weights(blobs: tuple[Tensor, ...]) -> None:
     x, y, xv, yv = blobs
     learn = Learner(DataBunch.from_tensors(x, y, xv, yv, bs=16), network(), opt_func="sgd", seed=0, wd=0.0)
     learn.fit(1, 1e-2)
@@ -230,24 +224,17 @@ def test_a_nan_in_the_input_is_named(blobs: tuple[Tensor, ...]) -> None:
         Learner(DataBunch.from_tensors(x, y, xv, yv, bs=16), network(), seed=0).fit(1)
 
 
-def test_a_loss_that_is_no_scalar_is_refused(dls: DataBunch) -> None:
+def test_a_loss_that_is_not_a_scalar_is_refused(dls: DataBunch) -> None:
     learn = Learner(dls, network(), loss_func=nn.CrossEntropyLoss(reduction="none"))
     with pytest.raises(UsageError, match=r"got \(16,\).*reduction='mean'"):
         learn.fit(1)
 
 
 def test_stopping_is_shown_and_kept(learn: Learner, capsys: pytest.CaptureFixture[str]) -> None:
-    class Enough(Callback):
-        reason = ""
-
-        def after_epoch(self, state: Any) -> None:
-            raise StopFit("good enough")
-
-        def after_fit(self, state: Any) -> None:
-            Enough.reason = state.stop_reason
-
-    learn.fit(5, callbacks=Enough())
-    assert Enough.reason == "good enough"
+    reasons: list[str] = []
+    stop = raising(StopFit("good enough"), batch=3)
+    learn.fit(5, callbacks=acting(after_epoch=stop, after_fit=lambda state: reasons.append(state.stop_reason)))
+    assert reasons == ["good enough"]
     assert len(learn.history) == 1
     assert "stopped: good enough" in capsys.readouterr().err
 
@@ -255,7 +242,7 @@ def test_stopping_is_shown_and_kept(learn: Learner, capsys: pytest.CaptureFixtur
 # Callbacks
 
 
-def test_two_callbacks_of_a_kind_are_refused(learn: Learner) -> None:
+def test_two_callbacks_of_the_same_class_are_refused(learn: Learner) -> None:
     learn.add_cb(EarlyStopping())
     with pytest.raises(ValueError, match="EarlyStopping"):
         learn.fit(1, callbacks=EarlyStopping())
@@ -278,7 +265,7 @@ def test_an_unknown_monitor_is_refused_before_anything_is_trained(learn: Learner
     assert learn.epoch == 0  # the next fit is as if this one had never been asked for
 
 
-def test_a_callback_is_taken_out_by_itself_or_by_its_class(learn: Learner) -> None:
+def test_a_callback_is_removed_by_itself_or_by_its_class(learn: Learner) -> None:
     stop, save = EarlyStopping(), SaveModel()
     learn.add_cb(stop, save)
     assert learn.remove_cb(stop).callbacks == [save]
@@ -293,7 +280,7 @@ def test_half_precision_replaces_the_other_half_precision(learn: Learner) -> Non
     assert learn.history["accuracy"].iloc[-1] > 0.9
 
 
-def test_one_plain_line_an_epoch_off_a_terminal(learn: Learner, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_plain_line_per_epoch_outside_a_terminal(learn: Learner, capsys: pytest.CaptureFixture[str]) -> None:
     learn.fit(3)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines] == [["epoch", "0"], ["epoch", "1"], ["epoch", "2"]]
@@ -324,6 +311,6 @@ def test_outputs_are_compared_with_classes_for_loaders_and_datasets_too(blobs: t
         DataBunch.from_datasets(data, data, bs=8, classes=["a", "b"]),
         DataBunch.from_loaders([(blobs[0], blobs[1])], None, classes=["a", "b"]),
     ):
-        with pytest.raises(UsageError, match="gives 3 outputs an item, the data has 2 classes"):
+        with pytest.raises(UsageError, match="returns 3 outputs per item, the data has 2 classes"):
             Learner(dls, network(3))
         Learner(dls, network(2)).fit(1)

@@ -1,4 +1,4 @@
-"""show_results: what stands above the pictures, and in which colour, for every task."""
+"""show_results: the titles above the images and their colors, for every task."""
 
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from learnkit import DataBunch, DatasetType, ImageDataBunch, Learner
 from learnkit.data.image.draw import RIGHT, WRONG
 from learnkit.errors import DataError, UsageError
 from learnkit.plots.overlays import class_colors, overlaid
+from tests.doubles import refused
 
 
-class Answering(nn.Module):
-    """Gives these raw outputs, one row an item, batch after batch; the first call, the learner's check, is left out."""
+class Outputs(nn.Module):
+    """Returns these raw outputs, one row per item, batch after batch."""
 
     def __init__(self, rows: Tensor) -> None:
         super().__init__()
@@ -44,43 +45,43 @@ def titles(figure: Any) -> list[str]:
     return [axes.get_title() for axes in figure.axes]
 
 
-def colours(figure: Any) -> list[str]:
+def title_colors(figure: Any) -> list[str]:
     return [axes.title.get_color() for axes in figure.axes]
 
 
 def test_classes(tmp_path: Path) -> None:
     dls = bunch(tmp_path, ["ant", "bee"] * 4)
-    learn = Learner(dls, Answering(torch.tensor([[2.0, 0], [2, 0], [0, 2], [0, 2]])), seed=0)
+    learn = Learner(dls, Outputs(torch.tensor([[2.0, 0], [2, 0], [0, 2], [0, 2]])), seed=0)
     figure = shown(learn, rows=2)
     assert titles(figure) == ["ant / ant", "bee / ant", "ant / bee", "bee / bee"]
-    assert colours(figure) == [RIGHT, WRONG, WRONG, RIGHT]
+    assert title_colors(figure) == [RIGHT, WRONG, WRONG, RIGHT]
     assert figure.get_suptitle() == "target / prediction"
     reds = [int(axes.images[0].get_array()[0, 0, 0]) for axes in figure.axes]
-    assert reds == [120, 150, 180, 210], "each picture stands below its own title"
+    assert reds == [120, 150, 180, 210], "each image is below its own title"
     assert len(shown(learn, rows=1).axes) == 1
     assert len(shown(learn, rows=5).axes) == 4, "there are no more"
 
 
 def test_several_labels(tmp_path: Path) -> None:
     dls = bunch(tmp_path, [["ant"], ["bee"], ["ant", "bee"], []] * 2)
-    learn = Learner(dls, Answering(torch.tensor([[9.0, -9], [9, 9], [9, 9], [-9, -9]])), seed=0)
+    learn = Learner(dls, Outputs(torch.tensor([[9.0, -9], [9, 9], [9, 9], [-9, -9]])), seed=0)
     figure = shown(learn, rows=2)
     assert titles(figure) == ["ant / ant", "bee / ant; bee", "ant; bee / ant; bee", "(none) / (none)"]
-    assert colours(figure) == [RIGHT, WRONG, RIGHT, RIGHT]
+    assert title_colors(figure) == [RIGHT, WRONG, RIGHT, RIGHT]
 
 
 def test_numbers(tmp_path: Path) -> None:
     dls = bunch(tmp_path, [float(number) for number in range(8)], task="regression")
-    learn = Learner(dls, Answering(torch.tensor([[4.0], [5.25], [6], [7]])), seed=0)
+    learn = Learner(dls, Outputs(torch.tensor([[4.0], [5.25], [6], [7]])), seed=0)
     figure = shown(learn, rows=2)
     assert titles(figure) == ["4 / 4", "5 / 5.25", "6 / 6", "7 / 7"]
-    assert set(colours(figure)) == {"black"}
+    assert set(title_colors(figure)) == {"black"}
 
 
 def test_without_labels_predictions_stand_alone(tmp_path: Path) -> None:
     dls = bunch(tmp_path, ["ant", "bee"] * 4)
     dls.test_dl = dls.test_dl_from([tmp_path / "6.png", tmp_path / "1.png"])
-    learn = Learner(dls, Answering(torch.tensor([[2.0, 0], [0, 2]])), seed=0)
+    learn = Learner(dls, Outputs(torch.tensor([[2.0, 0], [0, 2]])), seed=0)
     figure = shown(learn, ds_type=DatasetType.Test)
     assert titles(figure) == ["ant", "bee"]
     assert figure.get_suptitle() == "prediction"
@@ -88,7 +89,7 @@ def test_without_labels_predictions_stand_alone(tmp_path: Path) -> None:
 
 @pytest.fixture
 def scenes(tmp_path: Path) -> Path:
-    """Dark pictures 8 x 8 whose left half is of class 1, {images,masks}/{train,valid}/N.png."""
+    """Dark images 8 x 8 whose left half is of class 1, {images,masks}/{train,valid}/N.png."""
     mask = np.zeros((8, 8), np.uint8)
     mask[:, :4] = 1
     for split in ("train", "valid"):
@@ -111,8 +112,8 @@ def test_masks_stand_side_by_side(scenes: Path) -> None:
         num_workers=0,
     )
     raw = torch.zeros(2, 3, 8, 8)
-    raw[:, 0], raw[0, 1, 2:5] = 1.0, 5.0  # three rows of a box in the first picture
-    learn = Learner(dls, Answering(raw), seed=0)
+    raw[:, 0], raw[0, 1, 2:5] = 1.0, 5.0  # three rows of a box in the first image
+    learn = Learner(dls, Outputs(raw), seed=0)
     figure = shown(learn)
     drawn = np.asarray(figure.axes[0].images[0].get_array())
     dark, true, predicted = np.full((8, 8, 3), 20, np.uint8), np.zeros((8, 8), int), np.zeros((8, 8), int)
@@ -128,11 +129,11 @@ def test_masks_stand_side_by_side(scenes: Path) -> None:
     np.testing.assert_array_equal(alone, overlaid(dark, predicted))
 
 
-def test_what_cannot_be_shown_is_told(tmp_path: Path, blobs: tuple[Tensor, ...]) -> None:
+def test_what_cannot_be_shown_is_refused(tmp_path: Path, blobs: tuple[Tensor, ...]) -> None:
     learn = Learner(DataBunch.from_tensors(*blobs), nn.Linear(2, 2), seed=0)
     with pytest.raises(UsageError, match="no images"):
         learn.show_results()
-    with pytest.raises(UsageError, match="no loader"):
+    with refused("ds_type", got=learn.dls.valid_dl):
         learn.show_results(learn.dls.valid_dl)
     for rows in (0, True, 1.5):
         with pytest.raises(UsageError, match="rows"):
@@ -149,7 +150,7 @@ def test_of_many_items_evenly_spaced_ones_are_shown(tmp_path: Path) -> None:
     labels = ["ant", "bee", "ant", "ant", "ant", "bee", "bee", "bee"]  # sorted, as folders are
     options: dict[str, Any] = {"size": 8, "bs": 2, "num_workers": 0, "normalize": None}
     dls = ImageDataBunch.from_lists(tmp_path, names, labels, split=lambda table: table.index >= 2, **options)
-    learn = Learner(dls, Answering(torch.tensor([[2.0, 0]] * 4)), seed=0)
+    learn = Learner(dls, Outputs(torch.tensor([[2.0, 0]] * 4)), seed=0)
     figure = shown(learn, rows=2)
     assert titles(figure) == ["ant / ant", "ant / ant", "bee / ant", "bee / ant"]
     reds = [int(axes.images[0].get_array()[0, 0, 0]) for axes in figure.axes]

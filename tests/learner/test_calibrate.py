@@ -1,4 +1,4 @@
-"""What is fitted after training - temperature and thresholds - changes answers as it should, and exports keep it."""
+"""Temperature and thresholds: fitted after training, used by predictions, kept by exports."""
 
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from learnkit import (
 )
 from learnkit.data.tasks import MultiLabel, Regression
 from learnkit.errors import WrongTypeError
+from tests.doubles import refused
 
 
 def too_certain() -> Learner:
@@ -55,9 +56,10 @@ def test_calibrate_finds_the_temperature_and_keeps_every_prediction() -> None:
     assert learn.validate() == losses
 
 
-def test_calibrate_is_for_one_class_an_item() -> None:
-    with pytest.raises(WrongTypeError, match="got data of task MultiLabel, expected Classification"):
-        labelled().calibrate()
+def test_calibrate_is_for_one_class_per_item() -> None:
+    learn = labelled()
+    with refused("calibrate: the task of the data", WrongTypeError, got=learn.dls.task, expected="Classification"):
+        learn.calibrate()
 
 
 def f1(learn: Learner, preds: Tensor, targets: Tensor) -> list[float]:

@@ -1,0 +1,51 @@
+"""What a learner uses when nothing is passed: the loss, the activation and the weight decay."""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from learnkit.checks import check_kind
+from learnkit.data.bunch import DataBunch
+from learnkit.errors import UsageError
+from learnkit.learner.class_weights import ClassWeights, weighted_loss
+from learnkit.losses.activations import activation_of
+from learnkit.optim.optimizers import OptimizerFactory
+from learnkit.types import Activation, Loss
+
+__all__ = ["chosen_activation", "chosen_decay", "chosen_loss"]
+
+
+def chosen_loss(dls: DataBunch, loss_func: Loss | None, class_weights: ClassWeights | None) -> Loss:
+    """The loss passed, or that of the data's task.
+
+    Raises:
+        UsageError: not a loss, no loss for data without a task, or class weights with a loss passed.
+    """
+    if loss_func is None:
+        if dls.task is None:
+            raise UsageError("the data has no task, so no default loss", fix="Pass loss_func=.")
+        return (dls.task.loss() if class_weights is None else weighted_loss(dls, class_weights)).to(dls.device)
+    if class_weights is not None:
+        raise UsageError("class_weights", got=class_weights, expected="None when loss_func= is passed")
+    if isinstance(loss_func, type) or not callable(loss_func):
+        expected = "a function or a module of (outputs, targets), such as nn.CrossEntropyLoss()"
+        raise UsageError("loss_func", got=loss_func, expected=expected)
+    return loss_func.to(dls.device) if isinstance(loss_func, nn.Module) else loss_func
+
+
+def chosen_activation(dls: DataBunch, loss_func: Loss, activation: Activation | None) -> Activation:
+    """The activation passed, or that of the loss, or that of the data's task; otherwise the identity.
+
+    Raises:
+        WrongTypeError: an activation that is not a function.
+    """
+    check_kind("activation", activation, Callable | None, "a function of the outputs, or None")
+    of_task = dls.task.activation if dls.task else None
+    return activation or activation_of(loss_func) or of_task or nn.Identity()
+
+
+def chosen_decay(opt_func: str | OptimizerFactory, wd: float) -> float:
+    """A `weight_decay` set in the factory by functools.partial, otherwise the one passed."""
+    fixed = opt_func.keywords.get("weight_decay") if isinstance(opt_func, partial) else None
+    return wd if fixed is None else fixed

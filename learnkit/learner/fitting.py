@@ -1,0 +1,170 @@
+"""Fitting: what fit, lr_find and the policies of a learner need."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import get_ident
+from typing import Any, TypedDict
+
+from torch.optim import Optimizer
+
+from learnkit.callbacks.lr_finder import LRFinder
+from learnkit.callbacks.one_cycle import OneCycle
+from learnkit.callbacks.progress import Progress
+from learnkit.callbacks.recorder import Recorder
+from learnkit.checks import check_int
+from learnkit.errors import UsageError, WrongTypeError, warn
+from learnkit.learner.checks import check_start
+from learnkit.learner.resume import CheckpointEvery, Resume, ResumePlan
+from learnkit.optim.groups import is_positive, spread_decay
+from learnkit.optim.optimizers import set_decay, set_learning_rates
+from learnkit.training import loop
+from learnkit.training.callback import Callback, CallbackList
+from learnkit.training.failures import explained, interrupts_noted
+from learnkit.training.state import TrainState
+
+__all__ = [
+    "DEFAULT_LR",
+    "Callbacks",
+    "Decay",
+    "FitOptions",
+    "OneThread",
+    "as_list",
+    "fine_tune_starts",
+    "load_optimizer",
+    "run_fit",
+    "run_lr_find",
+    "running_callbacks",
+    "set_rates",
+    "with_schedule",
+]
+
+DEFAULT_LR = slice(None, 3e-3)
+
+Decay = float | Sequence[float] | None
+Callbacks = Callback | Sequence[Callback]
+
+
+class FitOptions(TypedDict, total=False):
+    """The keywords of `Learner.fit` that a policy passes on."""
+
+    wd: Decay
+    callbacks: Callbacks
+    start_epoch: int
+    checkpoint_every: CheckpointEvery
+    resume: Resume
+
+
+class OneThread:
+    """Lets one thread at a time train a learner: two would share its model, optimizer and history."""
+
+    def __init__(self) -> None:
+        self._thread: int | None = None
+
+    @contextmanager
+    def only(self) -> Iterator[None]:
+        """Train inside.
+
+        Raises:
+            UsageError: another thread is training.
+        """
+        before, current = self._thread, get_ident()
+        if before not in (None, current):
+            raise UsageError(
+                "this learner is being trained by another thread", fix="Wait for it, or make a learner per thread."
+            )
+        self._thread = current
+        try:
+            yield
+        finally:
+            self._thread = before
+
+
+def as_list(callbacks: Callbacks) -> list[Callback]:
+    """One callback or several, as a list."""
+    return list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
+
+
+def running_callbacks(recorder: Recorder, own: Sequence[Callback], chosen: Callbacks) -> CallbackList:
+    """The callbacks of a fit: the recorder, a progress bar unless there is one, the learner's own, the fit's."""
+    others = [*own, *as_list(chosen)]
+    shows = any(isinstance(callback, Progress) for callback in others)
+    return CallbackList([recorder, *([] if shows else [Progress()]), *others])
+
+
+def set_rates(optimizer: Optimizer, rates: list[float], wd: float | Sequence[float]) -> None:
+    """Set the learning rate and the weight decay of each layer group."""
+    set_learning_rates(optimizer, rates)
+    set_decay(optimizer, spread_decay(wd, len(rates)))
+
+
+def run_fit(state: TrainState, running: CallbackList, plan: ResumePlan, recorder: Recorder) -> None:
+    """Train as planned; the plan's counter moves on by the epochs started and, at the end, by one fit."""
+    try:
+        with interrupts_noted(state, lambda: len(recorder.rows)), explained(state):
+            if not state.is_done:
+                loop.fit(state, running, plan.checkpoints)
+    finally:
+        plan.counter.epoch += state.epochs_begun
+    plan.counter.n_fits += 1
+
+
+def run_lr_find(state: TrainState, running: CallbackList, finder: LRFinder) -> None:
+    """Train on as many batches as the finder needs, without validation."""
+    state.valid_dl = None
+    state.n_epochs = -(-finder.num_it // state.n_batches) if state.n_batches else finder.num_it
+    with explained(state):
+        loop.fit(state, running)
+
+
+def load_optimizer(optimizer: Optimizer, saved: dict[str, Any] | None, path: Path, *, required: bool) -> None:
+    """Load the optimizer's state from a file of weights; warn, or refuse if it is required, when it does not fit."""
+    try:
+        if saved is None:
+            raise ValueError("the file holds only weights")
+        optimizer.load_state_dict(saved)
+    except (ValueError, KeyError, RuntimeError) as error:
+        message = f"{path}: no optimizer state to load ({error})"
+        if required:
+            raise UsageError(message, fix="Load with with_opt=False.") from error
+        warn(f"{message}; the optimizer is reset")
+
+
+def with_schedule(policy: str, schedule: Callback, options: FitOptions) -> FitOptions:
+    """The options of a fit, with a schedule before its callbacks.
+
+    Raises:
+        WrongTypeError: an argument that neither the policy nor `fit` has.
+    """
+    check_options(policy, options)
+    return {**options, "callbacks": [schedule, *as_list(options.get("callbacks", ()))]}
+
+
+def check_options(policy: str, options: FitOptions) -> None:
+    """Refuse keywords that are not options of a fit, under the name of the method that got them."""
+    for name in options.keys() - FitOptions.__annotations__.keys():
+        expected = f"its own arguments, {', '.join(FitOptions.__annotations__)}"
+        raise WrongTypeError(f"{policy}: argument", got=name, expected=expected)
+
+
+def fine_tune_starts(
+    epochs: int, base_lr: float, freeze_epochs: int, lr_mult: float, pct_start: float, div: float, options: FitOptions
+) -> tuple[int, int]:
+    """The epochs that the two stages of `fine_tune` start with; a first stage that is skipped starts at its end.
+
+    Raises:
+        UsageError: arguments that cannot work, before anything is trained.
+    """
+    check_options("fine_tune", options)
+    check_int("epochs", epochs, 0)
+    check_int("freeze_epochs", freeze_epochs, 0)
+    for name, value in (("base_lr", base_lr), ("lr_mult", lr_mult)):
+        if not is_positive(value):
+            raise UsageError(name, got=value, expected="a finite number above 0")
+    OneCycle(None, div_factor=div, pct_start=pct_start)  # refuses what would only fail after the first stage
+    resume, start = options.get("resume"), options.get("start_epoch", 0)
+    if resume not in (None, "auto"):
+        raise UsageError("resume", got=resume, expected="'auto' or None: each stage has its own checkpoint")
+    if start != 0:
+        check_start(start, freeze_epochs + epochs)
+    return min(start, freeze_epochs), max(start - freeze_epochs, 0)

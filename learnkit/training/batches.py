@@ -1,0 +1,104 @@
+"""Batches: those of an epoch in their order; a batch's inputs and targets, its size, and slices of it."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from learnkit.errors import DataError, warn
+from learnkit.seeds import Stream, derive
+from learnkit.training.snapshot import StatefulLoader
+from learnkit.training.state import TrainState
+
+__all__ = ["batches_of_epoch", "count_items", "slice_batch", "split_batch"]
+
+
+@runtime_checkable
+class _Seeded(Protocol):
+    def seed_epoch(self, seed: int, epoch: int) -> None: ...
+
+
+def batches_of_epoch(state: TrainState, start: int = 0) -> Iterator[Any]:
+    """The training batches, their order fixed by (seed, epoch); a last batch of one item is dropped before batch norm.
+
+    Args:
+        state: of the fit.
+        start: skip this many batches. learnkit's loaders do not read them, a stateful loader has skipped them when its
+            state was loaded, and those of other loaders are read and dropped.
+    """
+    epoch, loader = state.epoch_offset + state.epoch, state.train_dl
+    n_read = 0 if isinstance(loader, StatefulLoader) else start
+    if isinstance(loader, _Seeded):
+        if start and "start" in inspect.signature(loader.seed_epoch).parameters:
+            loader.seed_epoch(state.seed, epoch, start)  # type: ignore[call-arg]
+            n_read = 0
+        else:
+            loader.seed_epoch(state.seed, epoch)
+    elif set_epoch := getattr(getattr(loader, "sampler", None), "set_epoch", None):
+        set_epoch(epoch)  # torch's DistributedSampler and the like
+    state.compute.reseed(derive(state.seed, Stream.ORDER, epoch))  # for a loader that draws its order globally
+    batches = iter(loader)
+    for _ in islice(batches, n_read):
+        pass
+    return _trainable(state, batches, start)
+
+
+def _trainable(state: TrainState, batches: Iterator[Any], start: int) -> Iterator[Any]:
+    has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in state.model.modules())
+    size = (getattr(state.train_dl, "batch_size", None) or 2) if start else 0  # of the batch before
+    is_empty = not start
+    for batch in batches:
+        is_empty = False
+        before, size = size, count_items(batch) if has_batch_norm else 0
+        if size == 1 and before > 1:
+            if state.epoch == 0:
+                warn("the last batch holds one item and is dropped: batch norm cannot train on it")
+            continue
+        yield batch
+    if is_empty:
+        raise DataError("train_dl gave no batches", fix="Check the training set, and drop_last against its size.")
+
+
+def split_batch(batch: Any, part: str) -> tuple[tuple[Any, ...], Any]:
+    """The inputs and the target of a batch: the last entry is the target, the others are the model's inputs.
+
+    Raises:
+        DataError: a batch without a target, or not a tuple or list.
+    """
+    if isinstance(batch, tuple | list) and len(batch) > 1:
+        return tuple(batch[:-1]), batch[-1]
+    kind = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, tuple | list) else type(batch).__name__
+    raise DataError(
+        f"a batch of the {part} loader is a {kind}", expected="a tuple (inputs..., targets)",
+        fix="This part of the data needs labels.",
+    )  # fmt: skip
+
+
+def count_items(batch: Any) -> int:
+    """The number of items, read from the first entry of a batch or of its inputs."""
+    first = batch[0] if isinstance(batch, tuple | list) and len(batch) else batch
+    if isinstance(first, Mapping):
+        first = next(iter(first.values()), ())
+    return len(first) if hasattr(first, "__len__") else 1
+
+
+def slice_batch(values: Any, start: int, stop: int, n: int) -> Any:
+    """Items `start` to `stop` of inputs or targets of n items; what does not hold one entry per item is unchanged.
+
+    >>> slice_batch((torch.arange(4), {"names": list("abcd"), "scale": 2.0}), 1, 3, 4)
+    (tensor([1, 2]), {'names': ['b', 'c'], 'scale': 2.0})
+    """
+    if isinstance(values, Tensor):
+        return values[start:stop] if values.ndim and len(values) == n else values
+    if isinstance(values, Mapping):
+        return {key: slice_batch(value, start, stop, n) for key, value in values.items()}
+    if isinstance(values, tuple) and hasattr(values, "_fields"):  # a named tuple
+        return type(values)(*(slice_batch(value, start, stop, n) for value in values))
+    if isinstance(values, tuple | list):
+        are_columns = any(isinstance(value, Tensor) and value.shape[:1] == (n,) for value in values)
+        if isinstance(values, list) and len(values) == n and not are_columns:
+            return values[start:stop]
+        return type(values)([slice_batch(value, start, stop, n) for value in values])
+    return values

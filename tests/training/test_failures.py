@@ -1,0 +1,94 @@
+"""Failures from below the model become errors that say what to do; all others stay as they are."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from learnkit.device import Compute
+from learnkit.errors import OutOfMemoryError, UsageError
+from learnkit.training.failures import explained, interrupts_noted
+from learnkit.training.state import TrainState
+
+
+def state(*inputs: Any) -> TrainState:
+    model = nn.Linear(2, 2)
+    return TrainState(
+        model=model,
+        optimizer=torch.optim.SGD(model.parameters(), 0.1),
+        loss_func=nn.CrossEntropyLoss(),
+        train_dl=[],
+        compute=Compute(torch.device("cpu")),
+        epoch=2,
+        batch=5,
+        step=13,
+        inputs=inputs,
+    )
+
+
+def test_ctrl_c_reports_where_it_was_and_what_is_kept() -> None:
+    recorded: list[int] = []
+
+    def epochs() -> None:
+        recorded.extend(range(7))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught, interrupts_noted(state(), lambda: len(recorded)):
+        epochs()
+    (note,) = caught.value.__notes__
+    assert "epoch 2, batch 5, after 13 optimizer steps" in note
+    assert "history (7 epochs)" in note
+
+
+def test_other_errors_get_no_note() -> None:
+    with pytest.raises(ZeroDivisionError) as caught, interrupts_noted(state(), lambda: 0):
+        raise ZeroDivisionError
+    assert not hasattr(caught.value, "__notes__")
+
+
+OOM = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "what", "fix"),
+    [
+        ((torch.zeros(8, 3, 4),), "a batch of 8 items of shape (3, 4) does not fit into the memory of cpu", "bs=4 "),
+        (
+            (torch.zeros(6, 2), torch.zeros(6)),
+            "a batch of 6 items of shape (2,), () does not",
+            "GradientAccumulation(6)",
+        ),
+        ((torch.zeros(1, 2),), "a batch of 1 items", "use a smaller model"),
+        (("text", torch.tensor(3.0)), "a batch of this size does not", "use a smaller model"),
+    ],
+)
+def test_running_out_of_memory_names_the_batch(inputs: tuple[Any, ...], what: str, fix: str) -> None:
+    with pytest.raises(OutOfMemoryError) as caught, explained(state(*inputs)):
+        raise OOM
+    assert what in caught.value.what
+    assert "at epoch 2 batch 5 (CUDA out of memory. Tried to allocate 2.00 GiB.)" in caught.value.what
+    assert fix in caught.value.fix
+    assert caught.value.__cause__ is OOM
+
+
+def test_an_error_without_a_text_is_named_by_its_type() -> None:
+    with pytest.raises(OutOfMemoryError, match=r"\(MemoryError\)"), explained(state()):
+        raise MemoryError
+
+
+def test_one_item_before_batch_norm_is_explained() -> None:
+    with (
+        pytest.raises(UsageError, match="cannot train on a batch of one item") as caught,
+        explained(state()),
+    ):
+        nn.BatchNorm1d(2)(torch.zeros(1, 2))
+    assert "bs=2" in caught.value.fix
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), RuntimeError("mine"), KeyboardInterrupt()])
+def test_other_errors_are_raised_as_they_are(error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught, explained(state(Tensor())):
+        raise error
+    assert caught.value is error

@@ -1,0 +1,146 @@
+"""The guard against losses that are not finite."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from learnkit.device import Compute
+from learnkit.errors import NonFiniteLossError, StopFit, WrongTypeError
+from learnkit.training import nan_guard
+from learnkit.training.nan_guard import LossWatch, WeightsBackup, as_loss, tensors_of
+from learnkit.training.state import TrainState
+from tests.doubles import refused
+
+
+def state(**options: Any) -> TrainState:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    optimizer = torch.optim.AdamW(model.parameters(), 0.125)
+    return TrainState(
+        model=model,
+        optimizer=optimizer,
+        loss_func=nn.CrossEntropyLoss(),
+        train_dl=[],
+        compute=Compute(torch.device("cpu")),
+        **options,
+    )
+
+
+def checked(watch: LossWatch, running: TrainState, batch: int, loss: float) -> None:
+    running.batch, running.loss = batch, torch.tensor(loss)
+    watch.check(running)
+
+
+@pytest.fixture
+def unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device on which reading waits."""
+    monkeypatch.setattr(Compute, "sync_is_free", property(lambda self: False))
+
+
+def test_a_backup_holds_parameters_and_all_buffers_and_restores_in_place() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    model.register_buffer("hidden", torch.ones(1), persistent=False)
+    assert tensors_of(model).keys() == {*model.state_dict(), "hidden"}
+    kept = {name: tensor.clone() for name, tensor in tensors_of(model).items()}
+    places = [tensor.data_ptr() for tensor in tensors_of(model).values()]
+    backup = WeightsBackup(model)
+    model(torch.randn(4, 2)).sum().backward()
+    with torch.no_grad():
+        for tensor in tensors_of(model).values():
+            tensor.add_(1)
+    backup.restore(model)
+    assert all(torch.equal(kept[name], tensor) for name, tensor in tensors_of(model).items())
+    assert [tensor.data_ptr() for tensor in tensors_of(model).values()] == places
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_loss_is_a_tensor() -> None:
+    loss = torch.tensor(1.0)
+    assert as_loss(loss) is loss
+    with refused("loss_func", WrongTypeError, got=0.5, fix="Leave .item() out."):
+        as_loss(0.5)
+
+
+def test_a_loss_that_is_not_a_scalar_is_refused() -> None:
+    running = state()
+    running.loss = torch.zeros(3)
+    with refused("loss_func", got=(3,)):
+        LossWatch().check(running)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_where_reading_is_free_a_loss_is_read_at_once(value: float) -> None:
+    running, watch = state(), LossWatch()
+    watch.start_epoch(running)
+    checked(watch, running, 0, 0.5)
+    assert running.loss_value == 0.5
+    with pytest.raises(NonFiniteLossError, match=rf"{value} at epoch 0 batch 1 \(lr 0\.125\).*finite loss 0\.5"):
+        checked(watch, running, 1, value)
+
+
+def test_weights_are_restored_and_the_optimizer_forgets_its_moments() -> None:
+    running, watch = state(), LossWatch()
+    running.model(torch.randn(4, 2)).sum().backward()
+    running.optimizer.step()
+    watch.start_epoch(running)
+    good = [parameter.clone() for parameter in running.model.parameters()]
+    with torch.no_grad():
+        next(running.model.parameters()).fill_(math.nan)
+    with pytest.raises(NonFiniteLossError, match="restored to those at the start of the epoch"):
+        checked(watch, running, 0, math.nan)
+    assert all(torch.equal(a, b) for a, b in zip(good, running.model.parameters(), strict=True))
+    assert not running.optimizer.state
+
+
+def test_the_error_names_the_checkpoint_of_a_fit_resumed_within_its_epoch() -> None:
+    running, watch = state(start_epoch=1, start_batch=3), LossWatch()
+    running.epoch = 1
+    watch.start_epoch(running)
+    with pytest.raises(NonFiniteLossError, match="restored to those of the checkpoint"):
+        checked(watch, running, 3, math.nan)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "answer"),
+    [
+        ((torch.ones(2), torch.tensor([1])), "yes"),
+        ((torch.ones(2), torch.tensor([math.inf])), "no"),
+        (("text",), "yes"),
+    ],
+)
+def test_the_error_reports_whether_the_inputs_are_finite(inputs: Any, answer: str) -> None:
+    running, watch = state(inputs=inputs), LossWatch()
+    watch.start_epoch(running)
+    with pytest.raises(NonFiniteLossError, match=rf"input finite\? {answer};"):
+        checked(watch, running, 0, math.nan)
+
+
+def test_a_fit_that_stops_on_nan_ends_quietly() -> None:
+    running, watch = state(stops_on_nan=True), LossWatch()
+    watch.start_epoch(running)
+    with pytest.raises(StopFit, match="loss nan at epoch 0 batch 0"):
+        checked(watch, running, 0, math.nan)
+
+
+def test_elsewhere_losses_are_read_together(unread: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nan_guard, "FLUSH_EVERY", 3)
+    running, watch = state(inputs=(torch.ones(1),)), LossWatch()
+    watch.start_epoch(running)
+    checked(watch, running, 0, 1.0)
+    checked(watch, running, 1, math.nan)
+    assert running.loss_value is None
+    with pytest.raises(NonFiniteLossError, match=r"batch 1 .*input finite\? unknown; last finite loss 1;"):
+        checked(watch, running, 2, 2.0)
+    watch.flush(running)  # nothing is left unread
+
+
+def test_a_flush_reads_the_rest(unread: None) -> None:
+    running, watch = state(), LossWatch()
+    watch.start_epoch(running)
+    checked(watch, running, 0, 1.0)
+    watch.flush(running)
+    checked(watch, running, 1, math.inf)
+    with pytest.raises(NonFiniteLossError, match="loss inf at epoch 0 batch 1"):
+        watch.flush(running)

@@ -1,0 +1,101 @@
+"""Signals: noted within a fit, acted upon at its end or when a second one comes."""
+
+import signal
+import threading
+
+import pytest
+
+from learnkit.training.signals import PREEMPTED, Signals
+
+BOTH = (signal.SIGTERM, signal.SIGINT)
+
+
+@pytest.fixture(autouse=True)
+def defaults() -> object:
+    """Python's handlers, also where the tests run in the background of a shell that ignores Ctrl-C."""
+    before = {number: signal.getsignal(number) for number in BOTH}
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_a_signal_is_noted_and_handlers_are_restored(number: signal.Signals) -> None:
+    signals, before = Signals(), [signal.getsignal(one) for one in BOTH]
+    with signals.defer():
+        assert signals.noted is None
+        signal.raise_signal(number)
+        assert signals.noted == number
+    assert [signal.getsignal(one) for one in BOTH] == before
+
+
+def test_leaving_is_by_the_way_of_the_signal() -> None:
+    signals = Signals()
+    signals.noted = signal.SIGTERM
+    with pytest.raises(SystemExit) as caught:
+        signals.leave()
+    assert caught.value.code == PREEMPTED == 143
+    signals.noted = signal.SIGINT
+    with pytest.raises(KeyboardInterrupt):
+        signals.leave()
+
+
+def test_a_second_signal_acts_at_once() -> None:
+    signals = Signals()
+    with signals.defer():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(SystemExit):
+            signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_custom_handlers_and_ignored_signals_are_left_alone() -> None:
+    seen: list[int] = []
+
+    def custom(number: int, frame: object) -> None:
+        seen.append(number)
+
+    signal.signal(signal.SIGTERM, custom)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signals = Signals()
+    with signals.defer():
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+    assert seen == [signal.SIGTERM]
+    assert signals.noted is None
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+def test_another_thread_changes_no_handler() -> None:
+    found: list[object] = []
+
+    def within() -> None:
+        with Signals().defer():
+            found.extend(signal.getsignal(one) for one in BOTH)
+
+    before = [signal.getsignal(one) for one in BOTH]
+    thread = threading.Thread(target=within)
+    thread.start()
+    thread.join()
+    assert found == before
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="no such signal")
+def test_torch_does_not_report_dead_workers_until_the_step_is_done() -> None:
+    def report(number: int, frame: object) -> None:
+        raise RuntimeError("a worker died")
+
+    report.__module__ = "torch.utils.data._utils.signal_handling"
+    before = signal.signal(signal.SIGCHLD, report)
+    try:
+        signals = Signals()
+        with signals.defer():
+            with pytest.raises(RuntimeError):
+                signal.raise_signal(signal.SIGCHLD)
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGCHLD)
+        assert signal.getsignal(signal.SIGCHLD) is report
+    finally:
+        signal.signal(signal.SIGCHLD, before)
