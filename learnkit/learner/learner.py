@@ -9,8 +9,6 @@ import torch
 from torch import nn
 
 from learnkit.atomic_files import named_file
-from learnkit.data.image_data import ImageData
-from learnkit.data.loading.peek import first_input
 from learnkit.data.tasks import Classification, MultiLabel
 from learnkit.errors import UsageError, WrongTypeError, warn
 from learnkit.interpretation.calibration import fit_temperature
@@ -24,7 +22,7 @@ from learnkit.models.spec import BackboneSpec
 from learnkit.models.summary import ModelSummary, model_summary
 from learnkit.persistence.export import ExportFormat, export
 from learnkit.persistence.lk.hub import upload, write_folder
-from learnkit.persistence.spec import ExportSpec, loss_name, training_facts
+from learnkit.persistence.spec import ExportSpec
 from learnkit.persistence.weights import load_weights, save_weights, weights_path
 from learnkit.text import facts
 from learnkit.training.callback import Callback, CallbackList
@@ -167,21 +165,16 @@ class Learner(AnsweringTrainer):
         return Path(folder)
 
     def _export_spec(self, card: str = "") -> ExportSpec:
-        dls = self.dls
-        images = dls if isinstance(dls, ImageData) else None
-        first = first_input(dls.train_dl) if images is None else None
-        return ExportSpec(
+        return ExportSpec.of(
             self.model,
-            dls.input_shape,
-            dls.task,
-            None if images is None else images.preprocess,
-            first.dtype if isinstance(first, torch.Tensor) else torch.float32,
-            self.activation,
-            self.temperature,
-            self.spec,
-            loss_name(self.loss_func, dls.task),
-            training_facts(self.epoch, self.recorder.rows, None if images is None else images.samples, dls.path),
-            card,
+            self.dls,
+            activation=self.activation,
+            temperature=self.temperature,
+            backbone=self.spec,
+            loss=self.loss_func,
+            epochs=self.epoch,
+            rows=self.recorder.rows,
+            card=card,
         )
 
     def save(self, file: PathLike, return_path: bool = False, with_opt: bool = True) -> Path:
