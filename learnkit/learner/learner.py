@@ -19,7 +19,6 @@ from learnkit.callbacks.recorder import Recorder
 from learnkit.checks import check_int, check_kind, check_number
 from learnkit.data.bunch import DataBunch
 from learnkit.data.loading.loaders import ImageLoader
-from learnkit.data.loading.peek import first_input
 from learnkit.data.tasks import Classification, MultiLabel, Task
 from learnkit.device import BF16, FP16, Compute
 from learnkit.errors import UsageError
@@ -50,7 +49,7 @@ from learnkit.optim.optimizers import OptimizerFactory, Settings, make_optimizer
 from learnkit.optim.schedules import flat_cos, sgdr
 from learnkit.persistence.export import ExportFormat, export
 from learnkit.persistence.lk.hub import upload, write_folder
-from learnkit.persistence.spec import ExportSpec, loss_name, training_facts
+from learnkit.persistence.spec import ExportSpec
 from learnkit.persistence.weights import load_weights, save_weights, weights_path
 from learnkit.seeds import Stream, derive, seed_from_global_rng
 from learnkit.text import facts
@@ -639,20 +638,16 @@ class Learner:
         return Path(folder)
 
     def _export_spec(self, card: str = "") -> ExportSpec:
-        dls, is_images = self.dls, self.dls.preprocess is not None
-        first = None if is_images else first_input(dls.train_dl)
-        return ExportSpec(
+        return ExportSpec.of(
             self.model,
-            dls.input_shape,
-            dls.task,
-            dls.preprocess,
-            first.dtype if isinstance(first, torch.Tensor) else torch.float32,
-            self.activation,
-            self.temperature,
-            self.spec,
-            loss_name(self.loss_func, dls.task),
-            training_facts(self.epoch, self.recorder.rows, dls.samples if is_images else None, dls.path),
-            card,
+            self.dls,
+            activation=self.activation,
+            temperature=self.temperature,
+            backbone=self.spec,
+            loss=self.loss_func,
+            epochs=self.epoch,
+            rows=self.recorder.rows,
+            card=card,
         )
 
     def save(self, file: PathLike, return_path: bool = False, with_opt: bool = True) -> Path:

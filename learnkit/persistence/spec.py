@@ -5,13 +5,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from learnkit.checks import check_number
+from learnkit.data.bunch import DataBunch
 from learnkit.data.image.preprocess import Preprocess
+from learnkit.data.image_bunch import ImageDataBunch
+from learnkit.data.loading.peek import first_input
 from learnkit.data.tasks import Task
 from learnkit.errors import UsageError
 from learnkit.models.spec import BackboneSpec
@@ -72,6 +75,40 @@ class ExportSpec:
             raise UsageError("card", got=self.card, expected=expected)
         if len(self.card) > MAX_CARD:
             raise UsageError("card", got=f"{self.card[:20]}... ({len(self.card):,} characters)", expected=expected)
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        dls: DataBunch,
+        *,
+        loss: Any,
+        epochs: int,
+        rows: Sequence[Mapping[str, Any]],
+        **rest: Any,
+    ) -> Self:
+        """The spec of a model trained on this data.
+
+        Args:
+            model: the network.
+            dls: its data.
+            loss: what it was trained with.
+            epochs: how many it was trained for.
+            rows: of the history.
+            **rest: further fields.
+        """
+        images = dls if isinstance(dls, ImageDataBunch) else None
+        first = first_input(dls.train_dl) if images is None else None
+        return cls(
+            model,
+            dls.input_shape,
+            dls.task,
+            preprocess=None if images is None else images.preprocess,
+            dtype=first.dtype if isinstance(first, Tensor) else torch.float32,
+            loss_name=loss_name(loss, dls.task),
+            training=training_facts(epochs, rows, None if images is None else images.samples, dls.path),
+            **rest,
+        )
 
 
 def loss_name(loss: Any, task: Task | None) -> str:

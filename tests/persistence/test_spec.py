@@ -6,9 +6,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from torch import nn
 
-from learnkit import Classification, MultiLabel, Regression
+from learnkit import Classification, DataBunch, ImageDataBunch, MultiLabel, Regression
 from learnkit.errors import UsageError
 from learnkit.losses import FocalLoss
 from learnkit.persistence.spec import ExportSpec, loss_name, training_facts
@@ -71,3 +72,22 @@ def test_the_digest_of_the_data_has_no_path_of_the_machine() -> None:
     for folder in ("/data/pets", "/home/ann/pets"):
         assert training_facts(1, [], table(folder), Path(folder))["data_sha256"] == expected
     assert "data_sha256" not in training_facts(1, [], table("/data")[:0], Path("/data"))
+
+
+def test_the_spec_of_data_in_memory_has_its_shape_and_type(blobs: Any) -> None:
+    model, task = nn.Linear(2, 2), Classification(("a", "b"))
+    x, y = blobs.x_train.double(), blobs.y_train
+    dls = DataBunch.from_tensors(x, y, x, y, task=task, device="cpu")
+    spec = ExportSpec.of(model, dls, loss=nn.CrossEntropyLoss(), epochs=2, rows=[{"accuracy": 1}], card="mine")
+    training = {"epochs": 2, "metrics": {"accuracy": 1.0}}
+    assert spec == ExportSpec(
+        model, (2,), task, dtype=torch.float64, loss_name="cross_entropy", training=training, card="mine"
+    )
+
+
+def test_the_spec_of_images_has_their_preprocessing_and_a_digest(class_folder: Path) -> None:
+    dls = ImageDataBunch.from_folder(class_folder, size=(16, 24), bs=4, num_workers=0, device="cpu")
+    spec = ExportSpec.of(nn.Linear(2, 3), dls, loss=FocalLoss(), epochs=0, rows=[])
+    assert (spec.input_shape, spec.preprocess, spec.dtype) == ((3, 16, 24), dls.preprocess, torch.float32)
+    assert spec.task == dls.task
+    assert len(spec.training["data_sha256"]) == 64

@@ -118,9 +118,7 @@ def open_export(path: Path, sha256: str | None = None) -> Iterator[Export]:
         header = _read_header(_header_text(file, path), path)
         manifest, table = _read_manifest(header, path), _read_table(header, path)
         try:
-            opened = safe_open(
-                _utf8_path(file, path), "pt", backend="pread"
-            )  # not mapped: verified memory cannot change
+            opened = safe_open(_utf8_path(file, path), "pt", backend="pread")  # not mapped: the file may change later
         except SafetensorError as error:
             raise _incomplete(path, str(error)) from error
     with opened as reader:
