@@ -29,7 +29,7 @@ class Prediction(NamedTuple):
     """
 
     label: Any
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index
     outputs: Tensor
 
 

@@ -142,6 +142,7 @@ def test_a_resumed_fit_rewrites_what_was_there_before_and_its_own_lines(
     file = tmp_path / "models" / "history.csv"
     learner(blobs, tmp_path).fit(1, 1e-2, callbacks=CSVLogger())
     logger, saved = CSVLogger(append=True), {}
+    assert logger.state_dict() == {}, "outside a fit"
 
     def look(state: TrainState) -> None:
         if state.epoch == 0:
