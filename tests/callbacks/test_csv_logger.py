@@ -120,6 +120,7 @@ def test_nothing_is_written_outside_a_fit(blobs: tuple[Tensor, ...], tmp_path: P
         ("a,b", "a,b"),
         ('say "x"', 'say "x"'),
         ("é", "é"),
+        ("a\u2028b\r\nc", "a\u2028b\r\nc"),  # line breaks
     ],
 )
 def test_no_cell_is_a_formula(name: str, cell: str, blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
