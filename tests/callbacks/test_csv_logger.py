@@ -120,6 +120,7 @@ def test_nothing_is_written_outside_a_fit(blobs: tuple[Tensor, ...], tmp_path: P
         ("a,b", "a,b"),
         ('say "x"', 'say "x"'),
         ("é", "é"),
+        ("a\u2028b\r\nc", "a\u2028b\r\nc"),  # line breaks
     ],
 )
 def test_no_cell_is_a_formula(name: str, cell: str, blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
@@ -142,6 +143,7 @@ def test_a_resumed_fit_rewrites_what_was_there_before_and_its_own_lines(
     file = tmp_path / "models" / "history.csv"
     learner(blobs, tmp_path).fit(1, 1e-2, callbacks=CSVLogger())
     logger, saved = CSVLogger(append=True), {}
+    assert logger.state_dict() == {}, "outside a fit"
 
     def look(state: TrainState) -> None:
         if state.epoch == 0:

@@ -78,6 +78,26 @@ def test_by_default_the_outputs_of_modules_with_parameters_are_stored(blobs: tup
     assert not hooks.values["2"].requires_grad
 
 
+def test_stored_outputs_are_detached_whatever_form_they_have(blobs: tuple[Tensor, ...]) -> None:
+    class Several(nn.Linear):
+        def forward(self, x: Tensor) -> Any:
+            y = super().forward(x)
+            return y, [y * 2, "text"]
+
+    class First(nn.Module):
+        def forward(self, outputs: Any) -> Any:
+            return outputs[0]
+
+    hooks, seen = Hooks(["0"]), list[Any]()
+    watch = acting(after_pred=lambda state: seen.append((hooks.values["0"], state.preds)))
+    linear_learner(blobs, nn.Sequential(Several(2, 2), First())).fit(1, callbacks=[hooks, watch])
+    (first, (second, text)), preds = seen[0]
+    assert torch.equal(first, preds)
+    assert torch.equal(second, preds * 2)
+    assert text == "text"
+    assert (first.requires_grad, second.requires_grad, preds.requires_grad) == (False, False, True)
+
+
 def test_modules_may_be_given_by_name(blobs: tuple[Tensor, ...]) -> None:
     hooks = Hooks(["1", ""])
     learner(blobs).fit(1, callbacks=hooks)

@@ -1,4 +1,4 @@
-"""Trackers: rows of a fit in the real packages, offline, skipped if not installed, and in a stand-in for MLflow."""
+"""Trackers: rows of a fit in the real packages, offline, skipped if not installed, and in stand-ins for these."""
 
 import sys
 from pathlib import Path
@@ -135,3 +135,71 @@ def test_a_resumed_fit_continues_its_mlflow_run(blobs: tuple[Tensor, ...], packa
     assert package.calls[0] == ("start_run", "first", {})
     assert [call[2] for call in package.calls if call[0] == "log_metrics"][-1] == 1
     assert package.calls[-1] == ("end_run",)
+
+
+class WandBPackage:
+    """Stands for the module wandb: the runs it started, each with its calls."""
+
+    def __init__(self) -> None:
+        self.run: Any = None
+        self.runs: list[Any] = []
+
+    def init(self, **options: Any) -> Any:
+        calls: list[Any] = []
+        self.run = SimpleNamespace(
+            id=options.get("id", f"run-{len(self.runs)}"),
+            options=options, calls=calls, log=calls.append, finish=self.finish,
+            config=SimpleNamespace(update=lambda settings, allow_val_change: calls.append(settings)),
+        )  # fmt: skip
+        self.runs.append(self.run)
+        return self.run
+
+    def finish(self) -> None:
+        self.run.calls.append("finish")
+        self.run = None
+
+
+@pytest.fixture
+def wandb(monkeypatch: pytest.MonkeyPatch) -> WandBPackage:
+    package = WandBPackage()
+    monkeypatch.setitem(sys.modules, "wandb", package)  # type: ignore[arg-type]
+    return package
+
+
+def test_wandb_gets_settings_rows_and_an_end(blobs: tuple[Tensor, ...], wandb: WandBPackage) -> None:
+    learn = linear_learner(blobs)
+    learn.fit(2, 1e-2, callbacks=WandB("tests", name="one"))
+    (run,) = wandb.runs
+    assert run.options == {"project": "tests", "name": "one"}
+    assert run.calls == [SETTINGS, *learn.recorder.rows, "finish"]
+
+
+def test_an_active_wandb_run_is_used_and_stays_open(blobs: tuple[Tensor, ...], wandb: WandBPackage) -> None:
+    mine = wandb.init()
+    learn = linear_learner(blobs)
+    learn.fit(2, 1e-2, callbacks=WandB())
+    assert wandb.runs == [mine]
+    assert wandb.run is mine
+    assert mine.calls == [SETTINGS, *learn.recorder.rows]
+
+
+def test_a_wandb_run_ends_after_an_error(blobs: tuple[Tensor, ...], wandb: WandBPackage) -> None:
+    with pytest.raises(ZeroDivisionError):
+        linear_learner(blobs).fit(1, callbacks=[WandB(), acting(after_step=raising(ZeroDivisionError()))])
+    assert wandb.runs[0].calls[-1] == "finish"
+
+
+@pytest.mark.parametrize("is_mine", [False, True])
+def test_a_resumed_fit_continues_its_wandb_run(is_mine: bool, blobs: tuple[Tensor, ...], wandb: WandBPackage) -> None:
+    mine = wandb.init() if is_mine else None
+    crash = acting(before_epoch=raising(ZeroDivisionError(), epoch=1), order=99)
+    with pytest.raises(ZeroDivisionError):
+        linear_learner(blobs).fit(2, 1e-2, callbacks=[WandB(name="one"), crash], checkpoint_every=1)
+    learn = linear_learner(blobs)
+    learn.fit(2, 1e-2, callbacks=WandB(name="one"), resume="auto")
+    if is_mine:
+        assert wandb.runs == [mine]
+    else:
+        _, again = wandb.runs
+        assert again.options == {"project": None, "name": "one", "id": "run-0", "resume": "allow"}
+    assert [row["epoch"] for row in wandb.runs[-1].calls if isinstance(row, dict) and "epoch" in row][-1] == 1

@@ -59,6 +59,14 @@ def test_outputs_of_another_shape_are_refused(task: Task, n_out: int, tmp_path: 
     assert not (tmp_path / "p.csv").exists()
 
 
+def test_targets_of_another_width_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="longer"):
+        write_table(
+            tmp_path / "p.csv", [(torch.zeros(4, 2), torch.zeros(4, 3), None)], None, Regression(("x", "y")), safe=True
+        )
+    assert not (tmp_path / "p.csv").exists()
+
+
 def test_a_single_number_per_item_may_lack_the_axis(tmp_path: Path) -> None:
     write_table(tmp_path / "p.csv", [(torch.tensor([0.5, 2.0]), None, None)], None, Regression(("x",)), safe=True)
     assert pd.read_csv(tmp_path / "p.csv")["label_x"].tolist() == [0.5, 2.0]
