@@ -115,7 +115,7 @@ class Segmentation:
 
     def text(self, target: Tensor) -> str:
         """The classes of the image, up to three, the largest first."""
-        counts = torch.bincount(target.reshape(-1).long(), minlength=IGNORED + 1)[: self.n_out]
+        counts = torch.bincount(target.reshape(-1).long())[: self.n_out]
         order = counts.argsort(descending=True, stable=True).tolist()
         return ", ".join(self.classes[number] for number in order[:3] if counts[number])
 

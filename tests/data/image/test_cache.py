@@ -113,6 +113,15 @@ def test_a_truncated_file_is_built_again(name: str, left: int | None) -> None:
     assert in_cache() == ["key.npz", "key.u8"]
 
 
+def test_a_file_with_more_bytes_than_the_items_is_built_again() -> None:
+    built("disk", 20, Counting())
+    file = home() / "cache" / "key.u8"
+    os.truncate(file, file.stat().st_size + 5)
+    decode = Counting()
+    assert_holds(built("disk", 20, decode), "sizes", 20)
+    assert decode.n == 20
+
+
 def test_a_store_on_disk_is_pickled_as_its_path() -> None:
     def big(index: int) -> Arrays:
         return (np.full((100, 100, 3), index, np.uint8),)
