@@ -252,7 +252,7 @@ def test_unet_learner_has_the_channels_and_classes_of_the_data(masks: DataBunch)
     assert learn.get_preds()[0].shape == (8, 2, 32, 32)
 
 
-def test_a_pretrained_unet_learner_trains_only_decoder_and_norms(
+def test_without_train_bn_a_pretrained_unet_learner_trains_only_its_decoder(
     masks: DataBunch, state: dict[str, torch.Tensor]
 ) -> None:
     learn = unet_learner(masks, "resnet18", weights=state, train_bn=False)
