@@ -129,7 +129,7 @@ def unet_learner(
     weights: PathLike | Mapping[str, Tensor] | Any | None = None,
     **learner_kwargs: Unpack[LearnerOptions],
 ) -> Learner:
-    """A learner for masks: a U-Net around a backbone, see `learnkit.models.unet.Unet`.
+    """A learner for masks: a U-Net around a backbone, see `learnkit.models.Unet`.
 
     Args:
         dls: data whose task is a Segmentation, or tensors (N, C, H, W) with class indices (N, H, W) and `task=`.

@@ -49,14 +49,14 @@ class BackboneSpec:
 
     Args:
         base_arch: an architecture, its name, "timm/NAME" (or "timm/NAME.TAG") for a network of timm, a torchvision
-            builder, an nn.Module (used as it is, not copied; its own weights are kept), or a function without
+            builder, an nn.Module (used as is, not copied; its weights are kept), or a function without
             arguments that returns one.
         n_out: number of outputs; of a U-Net, classes per pixel.
         kind: "cnn" for a body with a head, "unet" for one with a decoder, see `Unet`.
         in_chans: channels of the images. Other than 3, the first convolution is adapted: pretrained planes are summed
-            for 1 channel, else repeated and scaled by 3 / in_chans; from scratch it starts at random.
+            for 1 channel, else repeated and scaled by 3 / in_chans; from scratch it is drawn at random.
         cut: where the body ends, see `create_body`; None for the default cut of the architecture.
-        image_size: (height, width) of the images, for networks that take only some sizes.
+        image_size: (height, width) of the images, for networks that accept only some sizes.
         lin_ftrs, ps, concat_pool, bn_final: the head, see `create_head`.
 
     >>> BackboneSpec("resnet18", 10).build().model[1][-1]
@@ -84,7 +84,7 @@ class BackboneSpec:
 
     @property
     def name(self) -> str:
-        """What errors call the network."""
+        """The name of the network in error messages."""
         if isinstance(self.base_arch, str):
             return self.base_arch
         return torchvision_name(self.base_arch) or type(self.base_arch).__name__
@@ -104,7 +104,7 @@ class BackboneSpec:
             pretrained: load the default weights of torchvision or timm; without effect for a custom nn.Module.
             weights: a path, a state dict, torchvision weights ("IMAGENET1K_V2") or the tag of timm's ("a1_in1k");
                 takes precedence over `pretrained`.
-            custom_head: used as it is in place of the head, (N, C, H, W) -> (N, n_out); not for a U-Net.
+            custom_head: used as is in place of the head, (N, C, H, W) -> (N, n_out); not for a U-Net.
             split_on: layer groups, see `split_groups`. Known architectures have three (the body in two parts, the
                 head; squeezenet has four), others two (body, head).
             init: of the head, see `init_weights`; not for a U-Net.
@@ -129,9 +129,7 @@ class BackboneSpec:
             )
         model = nn.Sequential(backbone.body, head)
         groups = split_groups(model, _default_groups(backbone, head) if split_on is None else split_on)
-        load_pretrained(
-            backbone, self.in_chans, weights
-        )  # last, so that no mistake above is found only after a download
+        load_pretrained(backbone, self.in_chans, weights)  # last, so that mistakes above cost no download
         return BuiltModel(model, groups)
 
     def _head(self, backbone: Backbone, init: Init) -> nn.Module:

@@ -1,5 +1,7 @@
 """cnn_learner and unet_learner: head, groups and frozen layers for the data, and the five lines of a user."""
 
+import dataclasses
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,10 @@ import torch
 import torchvision
 from torch import nn
 
-from learnkit import DataBunch, ImageDataBunch, Segmentation, cnn_learner, unet_learner
+from learnkit import DataBunch, ImageDataBunch, Learner, Segmentation, cnn_learner, unet_learner
 from learnkit.errors import DownloadError, LearnkitWarning, UsageError
-from learnkit.models import BackboneSpec, resnet18
+from learnkit.learner.vision import LearnerOptions
+from learnkit.models import BackboneSpec, create_head, resnet18
 from tests.doubles import refused
 
 
@@ -249,7 +252,7 @@ def test_unet_learner_has_the_channels_and_classes_of_the_data(masks: DataBunch)
     assert learn.get_preds()[0].shape == (8, 2, 32, 32)
 
 
-def test_a_pretrained_unet_learner_trains_only_decoder_and_norms(
+def test_without_train_bn_a_pretrained_unet_learner_trains_only_its_decoder(
     masks: DataBunch, state: dict[str, torch.Tensor]
 ) -> None:
     learn = unet_learner(masks, "resnet18", weights=state, train_bn=False)
@@ -269,3 +272,13 @@ def test_a_unet_for_labels_and_a_classifier_for_masks_are_refused(ten_classes: D
 def test_channels_that_contradict_the_data_are_refused(ten_classes: DataBunch) -> None:
     with refused("in_chans", got=1, expected="3, the channels of the data, or None"):
         cnn_learner(ten_classes, "resnet18", pretrained=False, in_chans=1)
+
+
+def test_cnn_learner_has_every_option_of_a_spec_of_its_head_and_of_the_learner() -> None:
+    """A new option that is forgotten in one of the signatures would silently not reach the network."""
+    of_spec = {field.name for field in dataclasses.fields(BackboneSpec)} - {"n_out", "kind", "image_size"}
+    of_build = set(inspect.signature(BackboneSpec.build).parameters) - {"self"}
+    assert set(inspect.signature(cnn_learner).parameters) - {"dls", "learner_kwargs"} == of_spec | of_build
+    assert set(inspect.signature(create_head).parameters) - {"n_features", "n_out"} <= of_spec | of_build
+    of_learner = set(inspect.signature(Learner).parameters) - {"dls", "model", "groups"}
+    assert set(LearnerOptions.__annotations__) == of_learner

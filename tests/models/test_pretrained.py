@@ -151,7 +151,7 @@ def test_only_the_first_five_mismatches_are_named() -> None:
     assert str(error.value).count("is missing") == 5
 
 
-def test_a_deeper_network_of_the_family_is_not_partly_loaded() -> None:
+def test_a_deeper_network_of_the_family_is_not_loaded_in_part() -> None:
     target = torchvision.models.resnet18()
     state = torchvision.models.resnet34().state_dict()
     with pytest.raises(UsageError, match=r"layer1\.2\.conv1\.weight is not in this network"):
