@@ -79,7 +79,7 @@ def check_number(what: str, got: Any, within: str = "(-inf, inf)", *, expected: 
     """
     if not is_number(got) or not _contains(within, float(got)):
         raise UsageError(what, got=got, expected=expected or f"a number in {within}")
-    return got  # type: ignore[no-any-return]
+    return got
 
 
 def check_choice(what: str, got: T, choices: Collection[T]) -> T:

@@ -89,7 +89,7 @@ class ProbabilisticInterpretation(Interpretation):
         Raises:
             UsageError: there is no such item or class, no image of it, or this was not made from a learner.
         """
-        from learnkit.plots.overlays import heat_map_figure
+        from learnkit.plots.images import heat_map_figure
 
         i, class_index = self._checked(i), plain_number(class_index)
         heat = self.grad_cam(i, class_index)

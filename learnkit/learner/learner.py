@@ -580,10 +580,9 @@ class Learner:
         return self.temperature
 
     def fit_thresholds(self, ds_type: Part = DatasetType.Valid, metric: str = "f1") -> tuple[float, ...]:
-        """Set the threshold of each label to the one with the best `metric` over data that was not trained on.
+        """Set the threshold of each label to the one with the best F-beta ("f1", "f0.5") on data not trained on.
 
-        Returns one per class; a class without items keeps its own. `predict` uses them, exports keep them. The metric
-        is F-beta of each label: "f1", "f2", "f0.5" ...
+        Returns one per class; a class without items keeps its own. `predict` uses them, exports keep them.
         """
         interp = MultiLabelInterpretation.from_learner(self, DatasetType.of(ds_type))
         thresholds = interp.fit_thresholds(metric)
@@ -594,44 +593,27 @@ class Learner:
     # Files
 
     def export(
-        self,
-        file: PathLike,
-        to: ExportFormat = "lk",
-        *,
-        card: str = "",
-        preprocessing: bool = False,
+        self, file: PathLike, to: ExportFormat = "lk", *, card: str = "", preprocessing: bool = False,
         activation: bool = True,
-    ) -> Path:
-        """Write one file that `load_learner` reads, or one for other programs; the learner is left as it is.
+    ) -> Path:  # fmt: skip
+        """Write one file that `load_learner` reads, or one for other programs; returns its path.
 
         Args:
-            file: where to.
+            file: the path; the suffix of the format is added where it is missing.
             to: "lk" for `load_learner`: weights, classes, preprocessing, thresholds and temperature, no code. "onnx" or
                 "pt2" for other programs, with a description next to the file.
             card: for "lk", what a reader should know, in your words.
             preprocessing: for the others, take images (N, H, W, C) in uint8 at their size, and normalize them inside.
             activation: for the others, end in probabilities; otherwise in raw outputs.
 
-        Returns:
-            The path; the suffix of the format is added where it is missing.
-
         Raises:
-            UsageError: a file without a name, an option that belongs to another format, a custom task, or a state dict
-                with more than tensors.
-            ExportError: a model that other programs cannot be given, or whose export returns other numbers.
-
-        Warns:
-            LearnkitWarning: the model was changed since cnn_learner built it, so `load_learner` will need it.
+            UsageError: an option of another format, a custom task, a state dict with more than tensors.
+            ExportError: a model that cannot be exported to other programs, or whose export returns other numbers.
         """
         return export(file, self._export_spec(card), to, preprocessing=preprocessing, activation=activation)
 
     def push_to_hub(self, folder: PathLike, repo_id: str | None = None, *, card: str = "") -> Path:
-        """Write the export into a folder as the Hugging Face hub wants it; upload it only if `repo_id` is given.
-
-        Raises:
-            UsageError: as `export`; to upload, the package huggingface_hub is not installed.
-            DownloadError: the hub cannot be reached, or refuses.
-        """
+        """Write the export into a folder for the Hugging Face hub; upload it only if `repo_id` is given."""
         write_folder(Path(folder), self._export_spec(card))
         if repo_id is not None:
             upload(Path(folder), repo_id)
@@ -639,16 +621,9 @@ class Learner:
 
     def _export_spec(self, card: str = "") -> ExportSpec:
         return ExportSpec.of(
-            self.model,
-            self.dls,
-            activation=self.activation,
-            temperature=self.temperature,
-            backbone=self.spec,
-            loss=self.loss_func,
-            epochs=self.epoch,
-            rows=self.recorder.rows,
-            card=card,
-        )
+            self.model, self.dls, activation=self.activation, temperature=self.temperature, backbone=self.spec,
+            loss=self.loss_func, epochs=self.epoch, rows=self.recorder.rows, card=card,
+        )  # fmt: skip
 
     def save(self, file: PathLike, return_path: bool = False, with_opt: bool = True) -> Path:
         """Write the weights (and the optimizer's state) to `path/model_dir/file.pth`; always returns the path."""

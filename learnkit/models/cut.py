@@ -41,7 +41,7 @@ def create_body(module: nn.Module, cut: Cut | None = None) -> nn.Module:
     if cut is None:
         return nn.Sequential(*_layers(module)[: _default_cut(module)])
     if is_int(cut):
-        return nn.Sequential(*_first_layers(module, cut))  # type: ignore[arg-type]
+        return nn.Sequential(*_first_layers(module, cut))
     if not callable(cut) or isinstance(cut, bool):
         raise UsageError(
             "cut",

@@ -125,7 +125,7 @@ def _dropouts(ps: object, n_linear: int) -> list[float]:
                 fix="The layers are those of lin_ftrs and the outputs.",
             )
     else:
-        shares = [ps / 2] * (n_linear - 1) + [ps] if is_number(ps) else [ps]  # type: ignore[operator]
+        shares = [ps / 2] * (n_linear - 1) + [ps] if is_number(ps) else [ps]
     for p in shares:
         if not is_number(p) or not 0 <= p < 1:
             raise UsageError("ps", got=ps, expected="shares in [0, 1)", fix="Pass ps=0.5, or 0 for no dropout.")

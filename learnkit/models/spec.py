@@ -178,7 +178,7 @@ class BackboneSpec:
             if found not in ARCHITECTURES or (isinstance(arch, Architecture) and ARCHITECTURES[found] != arch):
                 return None
             name, image_size = found, None  # these accept images of any size
-        cut = None if self.cut is None else int(self.cut)  # type: ignore[arg-type]
+        cut = None if self.cut is None else int(self.cut)
         n_out, in_chans = int(self.n_out), int(self.in_chans)
         plain = replace(self, base_arch=name, n_out=n_out, in_chans=in_chans, cut=cut, image_size=image_size)
         if self.kind == "unet":

@@ -55,7 +55,7 @@ def _spread_slice(lr: slice, n_groups: int) -> list[float]:
 
 def is_positive(value: object) -> bool:
     """Whether this is a finite number above 0, NumPy's included (and not a bool)."""
-    return is_number(value) and 0 < float(value) < math.inf  # type: ignore[arg-type]
+    return is_number(value) and 0 < float(value) < math.inf
 
 
 def _checked_rate(rate: Any, lr: object) -> float:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -97,13 +97,13 @@ class ExportSpec:
             rows: of the history.
             **rest: further fields.
         """
-        images = dls if isinstance(dls, ImageDataBunch) else None
+        images = cast(ImageDataBunch, dls) if dls.preprocess is not None else None
         first = first_input(dls.train_dl) if images is None else None
         return cls(
             model,
             dls.input_shape,
             dls.task,
-            preprocess=None if images is None else images.preprocess,
+            preprocess=dls.preprocess,
             dtype=first.dtype if isinstance(first, Tensor) else torch.float32,
             loss_name=loss_name(loss, dls.task),
             training=training_facts(epochs, rows, None if images is None else images.samples, dls.path),

@@ -1,17 +1,13 @@
 """What is laid over images: heat maps, masks with one color per class, and where a predicted mask is wrong."""
 
 import colorsys
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from learnkit.errors import UsageError
 
-if TYPE_CHECKING:
-    from learnkit.plots.figure import Figure
-
-__all__ = ["class_colors", "heat_map_figure", "heat_map_over", "mistakes_over", "overlaid"]
+__all__ = ["class_colors", "heat_map_over", "mistakes_over", "overlaid"]
 
 HEAT_COLORS = "inferno"  # rises in lightness all along, so that it can be read without seeing hues
 MAX_HEAT_OPACITY = 0.7  # where the heat is 1; where it is 0 the image stays as it is
@@ -38,13 +34,6 @@ def heat_map_over(image: npt.NDArray[np.uint8], heat: npt.NDArray[np.floating]) 
     opacity = MAX_HEAT_OPACITY * heat[..., None]
     mixed: npt.NDArray[np.uint8] = np.rint(image * (1 - opacity) + colors * opacity).astype(np.uint8)
     return mixed
-
-
-def heat_map_figure(image: npt.NDArray[np.uint8], heat: npt.NDArray[np.floating], title: str) -> "Figure":
-    """An image, and next to it the same with its heat map and a title such as "cat, p 0.93"."""
-    from learnkit.plots.images import image_grid
-
-    return image_grid([image, heat_map_over(image, heat)], ["", title], columns=2)
 
 
 def class_colors(n: int) -> npt.NDArray[np.uint8]:

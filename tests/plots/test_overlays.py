@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from learnkit.plots.overlays import class_colors, heat_map_figure, heat_map_over, mistakes_over, overlaid
+from learnkit.plots.images import heat_map_figure
+from learnkit.plots.overlays import class_colors, heat_map_over, mistakes_over, overlaid
 from tests.doubles import refused
 
 
