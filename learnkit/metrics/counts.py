@@ -146,7 +146,7 @@ def _average(formula: Formula, average: str, ignore_index: int | None, counts: T
     if ignore_index is not None and counts.shape[1] > 1:
         counts = counts[:, torch.arange(counts.shape[1]) != ignore_index]
     if average == "micro":
-        counts = counts.sum(dim=1, keepdim=True)
+        counts = counts.sum(dim=1)
     scores, exist = _scores(formula, counts)
     weights = counts[2] if average == "weighted" else exist.double()
     return float((weights * scores).sum() / weights.sum().clamp(min=1.0))

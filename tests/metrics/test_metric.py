@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -81,6 +82,29 @@ def test_a_function_is_averaged_over_items_not_batches(scores: tuple[Tensor, Ten
     preds, targets = scores
     expected = F.cross_entropy(preds.double(), targets).item()
     assert over(one(F.cross_entropy), preds, targets, bs) == pytest.approx(expected, rel=1e-6)
+
+
+def test_items_of_several_outputs_are_those_of_the_first() -> None:
+    def mean_of_first(preds: tuple[Tensor, Tensor], targets: Tensor) -> Tensor:
+        return preds[0].mean().reshape(1)  # one number in an axis
+
+    metric = one(mean_of_first)
+    for values in ([1.0], [2.0, 3.0, 7.0]):
+        metric.update((torch.tensor(values), torch.zeros(7, 2)), torch.zeros(len(values)))
+    assert metric.compute() == (1 + 2 + 3 + 7) / 4
+
+
+@pytest.mark.parametrize("kind", [float, np.float32, np.float64, lambda value: torch.tensor([value])])
+def test_what_is_one_number_may_be_of_any_kind(kind: Any) -> None:
+    def half(preds: Tensor, targets: Tensor) -> Any:
+        return kind(0.5)
+
+    metric = F1Score()
+    metric.compute = lambda: kind(0.5)  # type: ignore[method-assign]
+    for made in (one(half), one(metric)):
+        made.update(torch.zeros(4, 2), torch.zeros(4))
+        assert made.compute() == 0.5
+        assert type(made.compute()) is float
 
 
 def test_the_root_is_taken_of_the_whole_sets_mean() -> None:
