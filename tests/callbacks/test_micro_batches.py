@@ -11,7 +11,7 @@ from learnkit import Callback, DataBunch, Learner, LearnkitWarning
 from learnkit.callbacks import BnFreeze, GradientAccumulation, GradientClipping, MixedPrecision, MixUp, OneCycle
 from learnkit.callbacks.micro_batches import MicroBatches
 from learnkit.errors import OutOfMemoryError, UsageError
-from tests.doubles import refused
+from tests.doubles import acting, refused
 
 SIZES = [8, 8, 5]
 
@@ -88,6 +88,18 @@ def test_it_starts_with_the_given_size() -> None:
     learn = learner(4)
     learn.fit(1, callbacks=MicroBatches(4))
     assert learn.model.seen[:6] == [4, 4, 4, 4, 4, 1]
+
+
+@pytest.mark.filterwarnings("ignore:a batch of")
+def test_a_resumed_fit_continues_with_parts_of_the_same_size() -> None:
+    first, again, saved = MicroBatches(), MicroBatches(), dict[str, Any]()
+    assert first.state_dict() == {}
+    keep = acting(after_epoch=lambda state: saved.update(first.state_dict()))
+    learner(3).fit(1, callbacks=[first, keep])
+    assert saved == {"part": 2}
+    resumed = learner(3)
+    resumed.fit(1, callbacks=[again, acting(before_fit=lambda state: again.load_state_dict(saved), order=99)])
+    assert resumed.model.seen[:4] == [2, 2, 2, 2]
 
 
 def test_hooks_and_what_they_see() -> None:
