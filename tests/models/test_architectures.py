@@ -76,6 +76,7 @@ def test_the_second_group_of_a_transformer_begins_at_half_of_its_layers(name: st
     n_layers = len(list(built_on_meta(ARCHITECTURES[name]).get_submodule("encoder.layers").children()))
     assert ARCHITECTURES[name].splits == (1 + n_layers // 2,)  # the tokens come first
     assert ARCHITECTURES[name].pooled
+    assert ARCHITECTURES[name].min_side == int(name[-2:])  # one patch
 
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])

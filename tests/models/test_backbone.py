@@ -93,9 +93,13 @@ def test_images_too_small_are_refused_with_the_size_of_the_weights() -> None:
         build_cnn("inception_v3", 3, pretrained=False, image_size=(64, 64))
 
 
-@pytest.mark.parametrize(
-    "name", ["alexnet", "squeezenet1_0", "squeezenet1_1", "densenet121", "googlenet", "inception_v3", "swin_t"]
-)
+SMALLEST = [
+    "alexnet", "squeezenet1_0", "squeezenet1_1", "densenet121", "googlenet", "inception_v3", "swin_t", "swin_v2_t",
+    "convnext_tiny", "vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vit_b_32",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMALLEST)
 def test_the_smallest_image_of_the_table_is_the_smallest_that_runs(name: str) -> None:
     side = ARCHITECTURES[name].min_side
     with torch.device("meta"):

@@ -12,7 +12,7 @@ from torchvision.models import ResNet18_Weights, ResNet50_Weights
 from learnkit.errors import CorruptFileError, DownloadError, MissingFileError, UsageError
 from learnkit.models.cut import create_body
 from learnkit.models.pretrained import find_weights, load_body, plain_names
-from tests.doubles import refused
+from tests.doubles import Bomb, refused
 
 FILE = "resnet18-f37072fd.pth"
 
@@ -78,6 +78,23 @@ def test_a_wrong_checksum_is_a_download_error(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
     with pytest.raises(DownloadError, match="invalid hash value"):
         find_weights("DEFAULT", "resnet18")
+
+
+def test_the_checksum_in_the_name_is_compared_when_weights_are_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(url: str, file: str, hash_prefix: str | None = None, progress: bool = True) -> None:
+        assert hash_prefix == "f37072fd"  # torch compares it with the SHA-256 of what it has fetched
+        torch.save({"conv1.weight": torch.ones(2)}, file)
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    assert find_weights("DEFAULT", "resnet18")["conv1.weight"].tolist() == [1, 1]
+
+
+def test_a_file_in_the_cache_that_would_run_code_is_not_run(offline: Path, tmp_path: Path) -> None:
+    offline.mkdir(parents=True)
+    torch.save({"conv1.weight": Bomb(tmp_path / "ran")}, offline / FILE)
+    with pytest.raises(CorruptFileError, match=FILE):
+        find_weights("DEFAULT", "resnet18")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_weights_of_another_torchvision_network_are_refused() -> None:
