@@ -49,6 +49,12 @@ def test_noise_depends_only_on_the_numbers_of_the_item() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     for i in range(4):
         assert torch.equal(erasing.apply(x[i : i + 1], numbers[i : i + 1])[0], whole[i])
+    for last in (5, 6):  # both seed the noise
+        other = numbers.clone()
+        other[:, last] = 0.5
+        same = erasing.apply(x, other) == whole
+        assert 0 < same.float().mean() < 1
+        assert torch.equal(same.all(1), (whole == 2).all(1))
     noise = [whole[i][whole[i] != 2] for i in range(4)]
     assert len({tuple(values[:5].tolist()) for values in noise}) == 4
     for values in noise:

@@ -137,6 +137,8 @@ def test_a_rotation_keeps_its_angle_in_images_that_are_not_square(u: float, degr
     across, down = point(matrix, 10 / (width / 2), 0.0)  # 10 pixels right of the center
     expected = [10 * math.cos(math.radians(degrees)), 10 * math.sin(math.radians(degrees))]
     assert [across * width / 2, down * height / 2] == pytest.approx(expected, abs=1e-9)
+    across, down = point(matrix, 0.0, 10 / (height / 2))  # 10 pixels below the center
+    assert [across * width / 2, down * height / 2] == pytest.approx([-expected[1], expected[0]], abs=1e-9)
 
 
 def test_zoom_magnifies_about_the_center() -> None:

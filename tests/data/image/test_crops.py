@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from learnkit.data.image.crops import Bounded, RandomResizedCrop
+from learnkit.data.image.crops import Bounded, RandomResizedCrop, crop_and_resize
 from learnkit.data.image.resize import View
 from tests.doubles import refused
 
@@ -94,6 +95,18 @@ def test_small_floats_of_many_channels_are_cropped() -> None:
     for index in range(200):
         shown = crop.view(1, 1, 0, 0, index).extract(np.full((1, 1, 5), 0.25, np.float32))
         np.testing.assert_array_equal(shown, np.full((4, 4, 5), 0.25))
+
+
+@pytest.mark.parametrize("shape", [(12, 9), (60, 70), (40, 40)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_a_crop_is_resized_as_by_pillow(shape: tuple[int, int], dtype: Any) -> None:
+    """Smaller ones too, where every pixel of the crop counts."""
+    levels = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
+    pixels = levels if dtype == np.uint8 else levels.astype(np.float32) / 255
+    ours = crop_and_resize(pixels, View((11, 5, 51, 45), shape))
+    assert ours.dtype == dtype
+    expected = Image.fromarray(levels[5:45, 11:51]).resize(shape[::-1], Image.Resampling.BILINEAR)
+    assert np.abs(ours * (1.0 if dtype == np.uint8 else 255.0) - np.asarray(expected)).max() <= 1.001
 
 
 @pytest.mark.parametrize(

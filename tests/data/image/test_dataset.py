@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from learnkit.data.augment.pipeline import OnItem
 from learnkit.data.home import home
 from learnkit.data.image.cache import Kind
 from learnkit.data.image.crops import RandomResizedCrop
@@ -145,6 +146,42 @@ def test_masks_move_with_their_images(files: list[str], form: str, method: Metho
         red, mask = pixels[0, 0].int(), masks[0].bool()
         clear = (red - 60).abs() > 6
         assert torch.equal((red > 60)[clear], mask[clear])
+
+
+def test_a_crop_creates_no_new_values_of_a_mask(files: list[str], tmp_path: Path) -> None:
+    """Between the classes 0 and 2 lies a 1."""
+    checkers = np.indices((60, 80)).sum(0) % 2 * 2
+    Image.fromarray(checkers.astype(np.uint8)).save(tmp_path / "checkers.png")
+    task, stage = Segmentation(["a", "b", "c"]), [RandomResizedCrop((16, 16))]
+    masks = [str(tmp_path / "checkers.png")]
+    data = ImageDataset(files[:1], masks, task, Preprocess(Resize((16, 16)), None), item_stage=stage)
+    for epoch in range(5):
+        assert set(data.batch([0], seed=0, epoch=epoch)[1].unique().tolist()) == {0, 2}
+
+
+def test_every_item_transform_is_seeded_by_seed_epoch_item_and_position(files: list[str]) -> None:
+    seeds: list[int] = []
+
+    def drawing(image: torch.Tensor) -> torch.Tensor:
+        seeds.append(torch.initial_seed())
+        return image
+
+    preprocess = Preprocess(Resize((8, 8)), None)
+    data = ImageDataset(files, None, None, preprocess, item_stage=[OnItem(drawing), OnItem(drawing)])
+    for seed in (1, 2):
+        for epoch in (0, 1):
+            data.batch([0, 3], seed=seed, epoch=epoch)
+    assert len(set(seeds)) == len(seeds) == 2 * 2 * 2 * 2
+    data.batch([3], seed=2, epoch=1)
+    assert seeds[-2:] == seeds[-4:-2]
+
+
+def test_item_transforms_that_change_the_size_are_refused(files: list[str]) -> None:
+    stage = [OnItem(lambda image: image[:, :4])]
+    data = ImageDataset(files, None, None, Preprocess(Resize((8, 8)), None), item_stage=stage)
+    with refused(f"augment: size of the images after {stage}", got=(4, 8), expected="the size of the bunch, (8, 8)"):
+        data.batch([0], seed=0)
+    assert data.batch([0])[0].shape == (1, 3, 8, 8)
 
 
 def test_items_decoded_differently_have_separate_caches(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from learnkit import transforms
 from learnkit.data.image.preprocess import Normalize, Preprocess
 from learnkit.data.image.read import full_depth
 from learnkit.data.image.resize import Resize
+from learnkit.data.segmentation import Segmentation
 from learnkit.errors import ImageError
 from tests.doubles import refused
 
@@ -194,6 +195,26 @@ def test_a_failing_reader_is_named_with_the_file(tmp_path: Path) -> None:
     for name in ("text.npy", "empty.npy", "gone.npy"):
         with pytest.raises(ImageError, match=rf"{name} \(row 3\): the reader failed"):
             many(5).item(str(tmp_path / name), " (row 3)")
+
+
+@pytest.mark.parametrize(("ignore_index", "border"), [(None, 0), (255, 255), (1, 1)])
+def test_padded_pixels_are_ignored_where_pixels_can_be(tmp_path: Path, ignore_index: int | None, border: int) -> None:
+    mask = str(tmp_path / "m.png")
+    Image.new("L", (4, 8), 0).save(mask)
+    task = Segmentation(["a", "b"], ignore_index)
+    image, numbers = Preprocess(Resize((8, 8), "pad"), None).decode(Image.new("RGB", (4, 8), "white"), mask, task=task)
+    assert image[0, :, 0].tolist() == [0, 0, 255, 255, 255, 255, 0, 0]
+    assert numbers[0].tolist() == [border, border, 0, 0, 0, 0, border, border]
+
+
+def test_a_batch_of_floats_is_overwritten_only_in_place() -> None:
+    preprocess = Preprocess(Resize((2, 2)), Normalize((0.5,) * 3, (0.25,) * 3))
+    x = torch.full((2, 3, 2, 2), 0.75)
+    normalized = preprocess.batch(x)
+    assert x.unique().tolist() == [0.75]
+    assert normalized.unique().tolist() == [1.0]
+    assert preprocess.batch(x, in_place=True) is x
+    assert torch.equal(x, normalized)
 
 
 def test_without_normalize_keeps_everything_else() -> None:

@@ -132,6 +132,13 @@ def test_sixteen_bits_are_scaled_by_the_full_range(tmp_path: Path, name: str, le
     assert opened.tolist() == [list(levels), [0] * len(levels)]
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_levels_above_255_are_scaled_as_sixteen_bits(tmp_path: Path, dtype: Any) -> None:
+    pixels = np.array([[0, 257, 32896, 65535]], dtype=dtype)
+    opened = open_image(saved(tmp_path / "a.tiff", Image.fromarray(pixels)), channels=1)
+    assert np.asarray(opened).tolist() == [[0, 1, 128, 255]]
+
+
 def test_floats_above_one_are_levels(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.tiff", Image.fromarray(np.array([[0, 77.4, 255]], dtype=np.float32)))
     assert np.asarray(open_image(path, channels=1)).tolist() == [[0, 77, 255]]
@@ -225,6 +232,9 @@ def test_the_limit_is_checked_before_decoding(tmp_path: Path, monkeypatch: pytes
         with pytest.raises(ImageError, match=r"a\.png is too large \(11 x 10 pixels\)"):
             read(path)
     assert decoded == []
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "MAX_PIXELS", 110)
+    assert open_image(path).size == (11, 10)
 
 
 def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path: Path) -> None:

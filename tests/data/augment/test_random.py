@@ -1,0 +1,44 @@
+"""Random variables made of uniform numbers, floats of a batch, and chunks of it."""
+
+import pytest
+import torch
+
+from learnkit.data.augment import random
+from learnkit.data.augment.random import chunks, happens, log_ratio, signed, to_float
+
+
+def test_an_event_happens_below_its_probability() -> None:
+    u = torch.tensor([0.0, 0.25, 0.5, 0.75])
+    assert happens(u, 0.5).tolist() == [True, True, False, False]
+    assert not happens(u, 0.0).any()
+    assert happens(u, 1.0).all()
+
+
+def test_numbers_become_signed() -> None:
+    assert signed(torch.tensor([0.0, 0.25, 0.5, 0.75])).tolist() == [-1.0, -0.5, 0.0, 0.5]
+
+
+def test_ratios_are_uniform_on_a_log_scale() -> None:
+    ratios = log_ratio(torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0]), 0.75)
+    torch.testing.assert_close(ratios, torch.tensor([0.25, 0.5, 1.0, 2.0, 4.0]))
+
+
+def test_uint8_becomes_floats_and_floats_stay() -> None:
+    levels = torch.tensor([0, 51, 255], dtype=torch.uint8)
+    torch.testing.assert_close(to_float(levels), torch.tensor([0.0, 0.2, 1.0]))
+    x = torch.rand(3)
+    assert to_float(x) is x
+
+
+def sizes(x: torch.Tensor) -> list[int]:
+    return [len(x[part]) for part in chunks(x)]
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_chunks_fit_the_cache_and_have_an_item_per_thread(monkeypatch: pytest.MonkeyPatch, n_threads: int) -> None:
+    monkeypatch.setattr(random, "CHUNK", 100)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
+    assert sizes(torch.zeros(12, 1, 4, 5)) == [5, 5, 2]
+    assert sizes(torch.zeros(4, 1, 20, 20)) == ([1] * 4 if n_threads == 1 else [3, 1])
+    assert sizes(torch.zeros(0, 1, 4, 5)) == []
+    assert sizes(torch.zeros(12, 1, 4, 5, device="meta")) == [12]  # an accelerator
