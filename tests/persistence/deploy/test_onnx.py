@@ -245,14 +245,14 @@ class Eigenvalues(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "message"),
     [
         (AddsNoise(), r"difference between the outputs .* expected at most 0\.000\d+"),
         (Eigenvalues(), "cannot be written as ONNX"),
     ],
 )
-def test_what_onnx_cannot_express_is_refused(model: nn.Module, said: str, tmp_path: Path, capfd: Any) -> None:
-    with pytest.raises(ExportError, match=said) as caught:
+def test_what_onnx_cannot_express_is_refused(model: nn.Module, message: str, tmp_path: Path, capfd: Any) -> None:
+    with pytest.raises(ExportError, match=message) as caught:
         export(tmp_path / "x", ExportSpec(model, (3, 3)), "onnx")
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []

@@ -72,7 +72,7 @@ def test_a_model_without_a_task_is_described_without_one(tmp_path: Path) -> None
     assert (facts["task"], facts["classes"]) == ("none", [])
 
 
-def test_the_model_behind_torch_compile_is_exported(tmp_path: Path) -> None:
+def test_the_model_inside_torch_compile_is_exported(tmp_path: Path) -> None:
     model = nn.Linear(3, 2)
     path = export(tmp_path / "x", ExportSpec(torch.compile(model, backend="eager"), (3,)), "pt2")  # type: ignore[arg-type]
     x = torch.randn(4, 3)
@@ -115,7 +115,7 @@ class NotANumber(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "message"),
     [
         (Branching(), r"cannot capture the model with a batch of any size \(.*\). In its forward, write x.shape"),
         (FixedBatch(), r"cannot capture the model with a batch of any size \(.*\). In its forward, write x.shape"),
@@ -127,9 +127,9 @@ class NotANumber(nn.Module):
     ],
 )
 def test_a_model_that_cannot_be_exported_is_refused_in_one_line(
-    model: nn.Module, said: str, tmp_path: Path, capfd: Any
+    model: nn.Module, message: str, tmp_path: Path, capfd: Any
 ) -> None:
-    with pytest.raises(ExportError, match=said) as caught:
+    with pytest.raises(ExportError, match=message) as caught:
         export(tmp_path / "x", ExportSpec(model, (2,)), "pt2")
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
