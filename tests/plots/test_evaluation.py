@@ -40,7 +40,7 @@ def test_the_title_says_whether_cells_are_counts_or_shares() -> None:
 
 
 def luminance(rgb: tuple[float, ...]) -> float:
-    """Relative luminance of a colour, as WCAG 2 defines it."""
+    """Relative luminance of a color, as WCAG 2 defines it."""
     linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in rgb]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
