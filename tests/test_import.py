@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ["IPython", "fastprogress", "matplotlib", "pandas", "sklearn", "timm", "torchvision"]
+HEAVY = ["IPython", "fastprogress", "jinja2", "matplotlib", "pandas", "sklearn", "timm", "torchvision"]
 
 FINGERPRINT = """
 import hashlib, logging, os, random, signal, threading, warnings

@@ -184,7 +184,7 @@ def test_a_normalized_row_is_the_shares_of_its_class() -> None:
     assert shares[2].isnan().all()
 
 
-def answered(targets: list[int], preds: list[int]) -> ClassificationInterpretation:
+def interpretation_of(targets: list[int], preds: list[int]) -> ClassificationInterpretation:
     probs = torch.eye(4)[preds]
     return ClassificationInterpretation(probs, torch.tensor(targets), torch.zeros(len(targets)), ("a", "b", "c", "d"))
 
@@ -203,7 +203,7 @@ RANDOM = np.random.default_rng(0)
     ],
 )
 def test_the_report_is_that_of_scikit_learn(targets: list[int], preds: list[int]) -> None:
-    table = answered(targets, preds).classification_report()
+    table = interpretation_of(targets, preds).classification_report()
     expected = sklearn.metrics.classification_report(
         targets, preds, labels=range(4), target_names=list("abcd"), output_dict=True, zero_division=np.nan
     )
@@ -214,7 +214,7 @@ def test_the_report_is_that_of_scikit_learn(targets: list[int], preds: list[int]
 
 
 def test_of_items_all_wrong_of_one_class_no_precision_is_known() -> None:
-    table = answered([0, 0], [1, 1]).classification_report()
+    table = interpretation_of([0, 0], [1, 1]).classification_report()
     assert table.loc["a"].tolist()[1:] == [0, 0, 2]
     assert np.isnan(table["precision"]["a"])
     expected = sklearn.metrics.classification_report([0, 0], [1, 1], output_dict=True, zero_division=np.nan)

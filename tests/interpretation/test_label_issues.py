@@ -53,6 +53,11 @@ def test_a_class_is_suggested_where_it_is_as_probable_as_it_is_for_its_own_items
     assert suggestions.tolist() == [0, 0, 1, 1]  # 0.6 is below the 0.8 that items of class 1 have
 
 
+def test_exactly_as_probable_is_enough() -> None:
+    probs = torch.tensor([[0.4, 0.6], [0.4, 0.6]])  # the mean of class 1 over its one item is 0.6
+    assert rank_label_issues(probs, torch.tensor([0, 1]))[1].tolist() == [1, 1]
+
+
 def test_a_class_the_model_is_never_confident_of_keeps_its_items() -> None:
     probs = torch.tensor([[0.95, 0.05]] * 9 + [[0.6, 0.4]] * 3)
     targets = torch.tensor([0] * 9 + [1] * 3)

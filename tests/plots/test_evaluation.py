@@ -40,7 +40,7 @@ def test_the_title_says_whether_cells_are_counts_or_shares() -> None:
 
 
 def luminance(rgb: tuple[float, ...]) -> float:
-    """Relative luminance of a colour, as WCAG 2 defines it."""
+    """Relative luminance of a color, as WCAG 2 defines it."""
     linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in rgb]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
@@ -165,3 +165,14 @@ def test_residuals_have_lines_at_zero_and_at_their_mean() -> None:
 def test_numbers_without_a_name_are_refused() -> None:
     with refused("there are no numbers to draw"):
         residual_histograms(np.zeros((3, 0)), [])
+
+
+def test_a_long_line_is_thinned_evenly_and_keeps_its_ends() -> None:
+    x = np.linspace(0, 1, 20_001)
+    y = np.minimum(4 * x, 1)  # steep, then flat
+    (line,) = ranking_curves([("a", x, y, 0.875)], "x", "y", "AUC").axes[0].get_lines()
+    points = line.get_xydata()
+    assert 900 < len(points) <= 1000
+    assert (points[0].tolist(), points[-1].tolist()) == ([0, 0], [1, 1])
+    assert np.allclose(points[:, 1], np.minimum(4 * points[:, 0], 1))
+    assert np.abs(np.diff(points, axis=0)).sum(1).max() < 2 * 2 / 1000  # the way is 2 long

@@ -59,3 +59,9 @@ def test_the_legend_names_the_colors_of_the_classes() -> None:
 def test_no_images_are_refused() -> None:
     with refused("image_grid: there are no images to draw"):
         image_grid([], [])
+
+
+def test_rows_have_room_for_the_title_of_the_most_lines() -> None:
+    images = [np.zeros((4, 4, 3), np.uint8)] * 2
+    low, high = (image_grid(images, ["a", title]).get_figheight() for title in ("a", "a\nb\nc"))
+    assert high - low == pytest.approx(2 * 0.17)

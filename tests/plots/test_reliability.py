@@ -23,6 +23,7 @@ def test_the_bars_are_the_accuracies_the_gaps_and_the_shares() -> None:
     assert heights[0] == [0.5, 0.2, 0.8]
     assert heights[1] == pytest.approx([-0.1, 0.4, 0.1])
     assert heights[2] == pytest.approx([0.2, 0.5, 0.3])
+    assert [gap.get_y() for gap in above.containers[1]] == [0.5, 0.2, 0.8]  # from the accuracy on
     assert above.get_title() == "expected calibration error 0.234, 10 items"
     assert (above.get_xlim(), above.get_ylim()) == ((0, 1), (0, 1))
     assert list(above.lines[0].get_xdata()) == list(above.lines[0].get_ydata()) == [0, 1]

@@ -199,3 +199,10 @@ def test_every_task_names_the_test_set(task: Any, y: torch.Tensor, subtitle: str
     x = torch.ones(4, 3)
     learn = Learner(DataBunch.from_tensors(x, y, x, y, x, y, bs=4, task=task), nn.Linear(3, 2), seed=0)
     assert content_of(learn.interpret(DatasetType.Test)).subtitle == subtitle
+
+
+def test_no_more_than_a_thousand_items_are_gathered(interpret: Callable[..., Any]) -> None:
+    matrix = content_of(interpret(1200, ("a", "b"), image=None)).matrix
+    assert matrix is not None
+    assert sum(map(len, matrix.items.values())) == 1000
+    assert sum(matrix.counts.values()) == 1200

@@ -26,7 +26,7 @@ def test_problems_of_the_data_are_listed(class_folder: Path, net: Net) -> None:
         path.unlink()
     for path in (class_folder / "valid" / "green").iterdir():
         path.unlink()
-    (class_folder / "train" / "blue" / "<b>broken.png").write_bytes(b"no picture")
+    (class_folder / "train" / "blue" / "<b>broken.png").write_bytes(b"not an image")
     with pytest.warns(LearnkitWarning, match="cannot be read"), pytest.warns(LearnkitWarning, match="class green"):
         dls = ImageDataBunch.from_folder(
             class_folder, size=24, bs=4, augment=False, num_workers=0, on_error="skip", classes=["blue", "green", "red"]

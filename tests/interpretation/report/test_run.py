@@ -35,14 +35,14 @@ def test_a_run_is_described(learn: Learner) -> None:
     assert facts["images"] == "24 × 24, crop, bilinear"
     assert facts["augmentation"] == "none"
     assert facts["optimizer"] == "AdamW"
-    assert facts["data set"] == learn.dls.path.name == "colours"
+    assert facts["data set"] == learn.dls.path.name
     assert facts["model"] == "Sequential"
     assert facts["callbacks"] == "OneCycle"
     assert facts["metrics"] == "accuracy"
     assert facts["batches trained"] == "6"
     assert facts["batch size"] == "8"
     assert facts["input"] == "3 × 24 × 24"
-    assert content.run == f"Sequential on colours, {date.today().isoformat()}"
+    assert content.run == f"Sequential on {learn.dls.path.name}, {date.today().isoformat()}"
     assert str(learn.dls.path.parent) not in text_of(content)  # the page goes to others
     assert facts["torch"] == torch.__version__
     assert facts["learnkit"]
@@ -71,7 +71,7 @@ def test_frozen_parameters_are_not_counted_as_trained(learn: Learner) -> None:
 def test_a_network_of_a_factory_has_its_name(class_folder: Path) -> None:
     dls = ImageDataBunch.from_folder(class_folder, size=32, bs=8, num_workers=0, normalize="imagenet")
     learn = cnn_learner(dls, "resnet18", pretrained=False)
-    assert run_of(learn).startswith("resnet18 on colours, ")
+    assert run_of(learn).startswith(f"resnet18 on {class_folder.name}, ")
     facts = facts_of(learn)
     assert facts["model"] == "resnet18"
     assert facts["normalized by"] == "0.485 ± 0.229, 0.456 ± 0.224, 0.406 ± 0.225"

@@ -76,3 +76,11 @@ def test_an_image_that_cannot_be_read_is_asked_for_once() -> None:
 def test_without_heat_an_image_is_dark_and_gray() -> None:
     mixed = heated(np.full((4, 4, 3), (30, 60, 90), np.uint8), np.zeros((2, 2), np.float32)).astype(int)
     assert np.abs(mixed - (0.65 * 60 + 0.35 * np.array([0, 0, 4]))).max() <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("side", "large", "small"), [(100, 100, 100), (112, 112, 112), (159, 159, 112), (161, 160, 112)]
+)
+def test_images_are_never_enlarged(side: int, large: int, small: int) -> None:
+    thumbnails = Thumbnails(lambda i: np.zeros((side, side, 3), np.uint8))
+    assert [found and found.width for found in (thumbnails.large(0), thumbnails.small(0))] == [large, small]
