@@ -107,7 +107,7 @@ def _with_targets(task: Task, name: str, tensors: Part) -> Part:
 
 def _targets(task: Task, name: str, y: Tensor) -> Tensor:
     n = task.n_out
-    are_floats = y.is_floating_point()
+    given, are_floats = y.dtype, y.is_floating_point()
     if isinstance(task, Regression | MultiLabel):
         y = y if are_floats else y.to(torch.get_default_dtype())
         fits = y.ndim == n == 1 or (y.ndim > 1 and y.shape[1] == n)
@@ -124,7 +124,7 @@ def _targets(task: Task, name: str, y: Tensor) -> Tensor:
     else:
         return y
     if not fits:
-        raise DataError(f"{name}: targets of shape {tuple(y.shape)} and type {y.dtype}", expected=expected)
+        raise DataError(f"{name}: targets of shape {tuple(y.shape)} and type {given}", expected=expected)
     wrong = (~fine).reshape(len(y), -1).any(1).nonzero()[:, 0].tolist()
     if wrong:
         strange = y[wrong[0]][~fine[wrong[0]]][:3].tolist()

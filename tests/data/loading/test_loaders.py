@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from learnkit import DataBunch, Learner, LearnkitWarning
+from learnkit import DataBunch, ImageDataBunch, Learner, LearnkitWarning
+from learnkit.data.augment.geometry import Flip
+from learnkit.data.augment.pipeline import OnItem
 from learnkit.data.loading.loaders import DatasetLoader, TensorLoader, check_batch_size, default_workers
 from learnkit.data.loading.sampler import BatchOrder
 from learnkit.errors import DataError
@@ -217,6 +219,46 @@ def test_after_an_epoch_bunch_and_learner_can_be_copied_and_pickled(workers: int
             assert torch.equal(torch.cat([x for x, _ in dls.fix_dl]), data.tensors[0])
         assert torch.equal(copied.get_preds()[0], learn.get_preds()[0])
     learn.fit(1)  # its own workers are still there
+
+
+def image_bunch(folder: Path, **options: Any) -> ImageDataBunch:
+    return ImageDataBunch.from_folder(folder, **{"size": 16, "bs": 5, "num_workers": 0, **options})
+
+
+@pytest.mark.parametrize("augment", [[Flip(1.0)], [OnItem(lambda x: x.flip(-1))]], ids=["on batches", "on items"])
+@pytest.mark.parametrize("cache", [None, "memory"])
+def test_images_are_augmented_in_their_order_as_in_training(class_folder: Path, augment: Any, cache: Any) -> None:
+    dls = image_bunch(class_folder, augment=augment, cache=cache, normalize=None)
+    plain = dls.ordered_dl("valid")
+    changed = plain.augmented_as(dls.train_dl)
+    assert (len(changed), changed.batch_size, changed.n_items) == (3, 5, 12)
+    changed.seed_epoch(0, 0)
+    for (x, y), (x_plain, y_plain) in zip(changed, plain, strict=True):
+        assert torch.equal(y, y_plain)
+        torch.testing.assert_close(x, x_plain.flip(-1), atol=1e-6, rtol=0)
+    assert changed.dataset.store is plain.dataset.store
+    assert (plain.dataset.store is None) is (cache is None)
+
+
+def test_each_draw_of_augmented_images_is_another(class_folder: Path) -> None:
+    dls = image_bunch(class_folder, augment=[Flip(0.5)])
+    loader = dls.augmented_dl("valid")
+    drawn = []
+    for epoch in (0, 1, 0):
+        loader.seed_epoch(3, epoch)
+        drawn.append(torch.cat([x for x, _ in loader]))
+    assert torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], drawn[1])
+
+
+def test_augmented_images_are_read_by_as_many_workers(class_folder: Path) -> None:
+    assert image_bunch(class_folder, num_workers=2).augmented_dl("valid").num_workers == 2
+
+
+def test_without_an_augmentation_there_is_nothing_to_repeat(class_folder: Path) -> None:
+    dls = image_bunch(class_folder, augment=False)
+    with refused("this bunch does not augment its images", fix="Make it with augment=True."):
+        dls.augmented_dl("valid")
 
 
 SPAWNED = """

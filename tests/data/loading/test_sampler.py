@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from learnkit.data.loading.sampler import BalancedSampling, WeightedSampling, make_sampling
+from learnkit.data.loading.sampler import BalancedSampling, BatchOrder, DrawnOrder, WeightedSampling, make_sampling
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import UsageError
 from tests.doubles import refused
@@ -135,3 +135,32 @@ def test_samplers_that_cannot_work_are_refused(sampler: Any, text: str) -> None:
 def test_a_regression_has_no_classes_to_balance() -> None:
     with refused("sampler", got="balanced", expected="None or weights: a Regression task has no classes"):
         make_sampling("balanced", [1.0, 2.0], Regression())
+
+
+def test_without_coordinates_the_epochs_of_the_own_seed_follow_each_other() -> None:
+    def epoch(number: int) -> list[list[int]]:
+        order = BatchOrder(20, 4, shuffle=True, seed=7)
+        order.seed_epoch(7, number)
+        return list(order)
+
+    order = BatchOrder(20, 4, shuffle=True, seed=7)
+    assert [list(order) for _ in range(3)] == [epoch(0), epoch(1), epoch(2)]
+    order.seed_epoch(7, 5, start=2)
+    assert list(order) == epoch(5)[2:]
+    assert list(order) == epoch(6)
+
+
+def test_batches_carry_their_coordinates() -> None:
+    for shuffle, changes, is_training in ((True, None, True), (False, None, False), (False, True, True)):
+        order = BatchOrder(7, 3, shuffle=shuffle, seed=1, changes=changes)
+        order.seed_epoch(4, 9)
+        draws = list(DrawnOrder(order))
+        order.seed_epoch(4, 9)
+        assert [draw.numbers for draw in draws] == list(order)
+        assert {(draw.seed, draw.epoch, draw.is_training) for draw in draws} == {(4, 9, is_training)}
+        assert len(DrawnOrder(order)) == len(draws) == (2 if shuffle else 3)
+
+
+def test_a_sampling_decides_which_items_are_drawn() -> None:
+    order = BatchOrder(6, 2, shuffle=True, sampling=WeightedSampling(torch.tensor([0.0, 1, 0, 0, 0, 0])))
+    assert list(order) == [[1, 1]] * 3

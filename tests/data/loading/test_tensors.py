@@ -60,6 +60,8 @@ NAN = torch.where(torch.arange(12) == 3, torch.nan, 1.0)
         (Classification(("a", "b")), Y.float(), r"shape \(12,\) and type torch.float32"),
         (Segmentation(["a", "b"]), torch.full((12, 2, 2), 7), r"item 0: got \[7, 7, 7\], expected class numbers .* 1"),
         (Segmentation(["a", "b"], 255), torch.full((12, 2, 2), 254), "expected class numbers"),
+        (Segmentation(["a", "b"]), torch.ones(12, 2, 2), r"shape \(12, 2, 2\) and type torch.float32"),
+        (Segmentation(["a", "b"]), torch.ones(12, 2).long(), r"shape \(12, 2\) and type torch.int64"),
         ("regression", Y.float(), "task: got 'regression', expected a task object"),
     ],
 )

@@ -1,5 +1,6 @@
 """Processes that read data: their errors arrive whole, and a dead one is named."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from learnkit.data.loading.loaders import DatasetLoader
 from learnkit.data.loading.sampler import BatchOrder
 from learnkit.data.loading.torch_internals import workers_of
 from learnkit.data.loading.workers import worker_error
-from learnkit.errors import DataError, ImageError, LearnkitError, UsageError
+from learnkit.errors import DataError, ImageError, LearnkitError, UsageError, WorkerError
 
 CPU = torch.device("cpu")
 
@@ -66,6 +67,35 @@ def test_an_image_that_cannot_be_read_says_what_to_do(class_folder: Path, worker
     assert str(file) in caught.value.what
     assert "verify_images" in caught.value.fix
     assert "Traceback" not in str(caught.value)
+
+
+class Dying(Dataset[Any]):
+    """Six items; reading the fourth ends the process, once the file is there."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> int:
+        if index == 3 and self.file.exists():
+            os._exit(3)
+        return index
+
+
+def test_a_worker_that_died_is_reported_and_the_next_epoch_starts_new_ones(tmp_path: Path) -> None:
+    loader = DatasetLoader(Dying(tmp_path / "die"), BatchOrder(6, 2, shuffle=False), CPU, 1)
+    (tmp_path / "die").touch()
+    with pytest.raises(WorkerError) as caught:
+        list(loader)
+    assert "worker 0 (pid " in caught.value.what
+    assert "ended with exit code 3" in caught.value.what
+    assert "num_workers=0" in caught.value.fix
+    assert caught.value.__cause__ is not None
+    assert not list(workers_of(loader._loader))
+    (tmp_path / "die").unlink()
+    assert torch.cat([x for (x,) in loader]).tolist() == list(range(6))
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), DataError("x"), RuntimeError("x"), OSError("x")])
