@@ -150,7 +150,7 @@ def check_options(policy: str, options: FitOptions) -> None:
 def fine_tune_starts(
     epochs: int, base_lr: float, freeze_epochs: int, lr_mult: float, pct_start: float, div: float, options: FitOptions
 ) -> tuple[int, int]:
-    """The epochs that the two stages of `fine_tune` start with; a first stage that is skipped starts at its end.
+    """The epochs that the two stages of `fine_tune` start with; from `freeze_epochs` on, the first is skipped.
 
     Raises:
         UsageError: arguments that cannot work, before anything is trained.
@@ -167,4 +167,4 @@ def fine_tune_starts(
         raise UsageError("resume", got=resume, expected="'auto' or None: each stage has its own checkpoint")
     if start != 0:
         check_start(start, freeze_epochs + epochs)
-    return min(start, freeze_epochs), max(start - freeze_epochs, 0)
+    return start, max(start - freeze_epochs, 0)

@@ -1,18 +1,19 @@
 """The plan of a fit: its checkpoints and counter, and that planning changes no learner."""
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from learnkit import LearnkitWarning
+from learnkit import DataBunch, Learner, LearnkitWarning
 from learnkit.errors import MissingFileError, UsageError
 from learnkit.learner.resume import MAX_SHOWN, ResumePlan, RunCounter, plan_fit
 from learnkit.training.callback import CallbackList
 from learnkit.training.state import TrainState
-from tests.doubles import Blobs, acting, linear_learner, raising, refused
+from tests.doubles import Blobs, acting, linear_learner, noisy_net, raising, refused
 
 FOLDER = Path("models") / "checkpoints"
 
@@ -117,3 +118,51 @@ def test_another_environment_is_reported(blobs: Blobs, monkeypatch: pytest.Monke
     monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
     with pytest.warns(LearnkitWarning, match="threads: 1 there, 77 here; the result may differ in the last bits"):
         plan(linear_learner(blobs), resume="auto")
+
+
+def test_a_fit_that_started_late_continues_at_its_position(blobs: Blobs) -> None:
+    whole, broken, again = (linear_learner(blobs, noisy_net()) for _ in range(3))
+    whole.fit(3, 1e-2, start_epoch=1)
+    stop = acting(order=99, before_batch=raising(ZeroDivisionError(), epoch=2, batch=1))
+    with pytest.raises(ZeroDivisionError):
+        broken.fit(3, 1e-2, start_epoch=1, callbacks=stop, checkpoint_every=1)
+    again.fit(3, 1e-2, start_epoch=1, resume="auto")
+    assert (again.epoch, again.counter.n_fits) == (whole.epoch, whole.counter.n_fits) == (2, 1)
+    assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), again.model.parameters(), strict=True))
+
+
+class Stream:
+    """Batches without a length: no position can be found again."""
+
+    def __iter__(self) -> Iterator[Any]:
+        numbers = torch.Generator().manual_seed(0)
+        for _ in range(3):
+            yield torch.randn(4, 2, generator=numbers), torch.arange(4) % 2
+
+
+def test_an_epoch_whose_position_is_lost_starts_again(blobs: Blobs) -> None:
+    def of_stream() -> Learner:
+        dls = DataBunch.from_loaders(Stream(), None, classes=["a", "b"])
+        return Learner(dls, linear_learner(blobs).model, seed=0)
+
+    stop = acting(order=99, before_batch=raising(ZeroDivisionError(), epoch=1, batch=2))
+    with pytest.raises(ZeroDivisionError):
+        of_stream().fit(3, 1e-2, callbacks=stop, checkpoint_every=1)
+    with pytest.warns(LearnkitWarning, match="cannot return to where it was after 2 batches, so epoch 1 starts again"):
+        planned, state = plan(of_stream(), resume="auto")
+    assert (state.start_epoch, state.start_batch, state.epochs_begun) == (1, 0, 1)
+    assert planned.counter.epoch == 0
+
+
+def test_a_damaged_checkpoint_does_not_replace_the_one_before_it(interrupted: Any, blobs: Blobs) -> None:
+    folder = FOLDER / "fit-1"
+    last = folder / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:100])
+    learn = linear_learner(blobs)
+    learn.counter.n_fits = 1
+    with pytest.warns(LearnkitWarning, match="last"):
+        plan(learn, resume="auto")
+    assert last.exists()  # nothing is written, nothing is moved
+    with pytest.warns(LearnkitWarning, match="last"):
+        plan(learn, every=1, resume="auto")
+    assert not last.exists()

@@ -10,6 +10,7 @@ from learnkit.errors import LearnkitError, SkipBatch, SkipEpoch, StopFit, UsageE
 from learnkit.training.callback import HOOKS, Callback, CallbackList, Order
 from learnkit.training.loop import fit
 from learnkit.training.state import TrainState
+from tests.doubles import acting, raising
 
 BATCHES = [(torch.ones(4, 2), torch.tensor([0, 1, 0, 1])), (torch.zeros(4, 2), torch.tensor([0, 1, 0, 1]))]
 
@@ -193,3 +194,12 @@ def test_a_callback_has_no_state_to_save_by_default() -> None:
     assert probe.state_dict() == {}
     probe.load_state_dict({})
     assert probe.seen == []
+
+
+def test_of_several_interrupts_in_a_hook_the_first_counts() -> None:
+    def stop(label: str) -> Callback:
+        return acting(label=label, after_step=raising(StopFit(label)))
+
+    running = state()
+    fit(running, CallbackList([stop("First"), stop("Second")]))
+    assert running.stop_reason == "First"

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from learnkit.device import Compute
 from learnkit.errors import OutOfMemoryError, UsageError
+from learnkit.training import failures
 from learnkit.training.failures import explained, interrupts_noted
 from learnkit.training.state import TrainState
 
@@ -70,6 +71,14 @@ def test_running_out_of_memory_names_the_batch(inputs: tuple[Any, ...], what: st
     assert "at epoch 2 batch 5 (CUDA out of memory. Tried to allocate 2.00 GiB.)" in caught.value.what
     assert fix in caught.value.fix
     assert caught.value.__cause__ is OOM
+
+
+def test_the_memory_that_the_allocator_keeps_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
+    released: list[torch.device] = []
+    monkeypatch.setattr(failures, "empty_cache", released.append)
+    with pytest.raises(OutOfMemoryError), explained(state()):
+        raise OOM
+    assert released == [torch.device("cpu")]
 
 
 def test_an_error_without_a_text_is_named_by_its_type() -> None:

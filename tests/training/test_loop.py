@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -341,3 +342,39 @@ def test_a_stop_within_a_batch_skips_the_validation_and_keeps_its_reason() -> No
     silent = state()
     fit(silent, CallbackList([acting(before_epoch=raising(StopFit()))]))
     assert silent.stop_reason == "stopped by a callback"
+
+
+def test_a_fit_resumed_at_the_end_of_its_batches_is_at_the_last_one() -> None:
+    seen: list[tuple[str, int]] = []
+    note = acting(
+        before_epoch=lambda state: seen.append(("before", state.batch)),
+        after_epoch=lambda state: seen.append(("after", state.batch)),
+    )
+    fit(state(train_dl=batches(4, 4, 4), start_batch=3, n_epochs=2), CallbackList([note]))
+    assert seen == [("before", 2), ("after", 2), ("before", 0), ("after", 2)]
+
+
+@pytest.mark.parametrize(
+    ("error", "failed"), [(ZeroDivisionError(), True), (KeyboardInterrupt(), True), (StopFit(), False), (None, False)]
+)
+def test_after_fit_can_see_whether_the_fit_failed(error: BaseException | None, failed: bool) -> None:
+    seen: list[bool] = []
+    callbacks = [acting(after_fit=lambda state: seen.append(state.failed))]
+    if error is not None:
+        callbacks.append(acting(label="Ends", after_step=raising(error)))
+    with suppress(ZeroDivisionError, KeyboardInterrupt):
+        fit(state(), CallbackList(callbacks))
+    assert seen == [failed]
+
+
+def test_each_validation_counts_for_itself() -> None:
+    torch.manual_seed(0)
+    model, first, second = nn.Linear(2, 2), batches(7), batches(5, 4)
+    running = state(model, valid_dl=first, metrics=make_metrics("accuracy"))
+    validate(running, CallbackList())
+    running.valid_dl = second
+    validate(running, CallbackList())
+    x, y = (torch.cat(column) for column in zip(*second, strict=True))
+    assert running.valid["accuracy"] == pytest.approx((model(x).argmax(1) == y).double().mean().item())
+    x_first, y_first = first[0]
+    assert (model(x_first).argmax(1) == y_first).double().mean().item() != running.valid["accuracy"]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from learnkit import Callback, DataBunch, Learner
-from learnkit.callbacks import EarlyStopping, GradientClipping, MixUp, OneCycle
+from learnkit.callbacks import EarlyStopping, GradientClipping, MixUp, OneCycle, Progress, Recorder
 from learnkit.errors import UsageError
 from learnkit.training.callback import HOOKS
 
@@ -60,6 +60,15 @@ def test_callbacks_are_listed_in_the_order_they_run_in() -> None:
     assert "for epoch in range(3):" in text
     assert "# 3 batches" in text
     assert "AdamW.step()" in text
+
+
+def test_hooks_without_a_callback_are_omitted() -> None:
+    class Once(Callback):
+        def after_step(self, state: object) -> None: ...
+
+    own = {name for name in HOOKS for kind in (Recorder, Progress) if getattr(kind, name) is not HOOKS[name]}
+    assert set(hooks_of(learner().show_training())) == own
+    assert set(hooks_of(learner().show_training(callbacks=Once()))) == own | {"after_step"}
 
 
 def test_without_validation_none_is_listed() -> None:
