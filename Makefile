@@ -37,7 +37,7 @@ clean: ## all that these targets made
 
 # A stamp is younger than the files that say what to install: nothing is installed twice.
 .venv/made.stamp:
-	@$(PYTHON) -c 'import sys; sys.exit("learnkit needs Python 3.11 or newer: make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit("learnkit needs Python 3.11.4 or newer: make PYTHON=python3.11 ..." if sys.version_info < (3, 11, 4) else 0)'
 	$(PYTHON) -m venv .venv
 	@touch $@
 
