@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from learnkit.plots.masks import overlaid
 
 from learnkit.data.image.draw import GAP, RIGHT, WRONG, draw_items, draw_results, drawable
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression
+from learnkit.plots.overlays import overlaid
 
 ANIMALS = Classification(("ant", "bee"))
 REGIONS = Segmentation(["sky", "tree", "road"], ignore_index=255)
