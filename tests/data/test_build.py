@@ -401,3 +401,15 @@ def test_a_training_image_without_a_mask_is_named(scenes: Path) -> None:
     table.loc[2, "target"] = None
     with pytest.raises(DataError, match=r"1 rows have no mask, first .*\(row 2\)"):
         ImageDataBunch.from_samples(table, task=scene_bunch(scenes).task, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("options", "workers"),
+    [({}, 2), ({"cache": "memory"}, 0), ({"num_workers": 1}, 1), ({"cache": "memory", "num_workers": 1}, 1)],
+)
+def test_images_are_read_by_a_default_number_of_workers_but_from_a_cache(
+    options: dict[str, Any], workers: int, class_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("learnkit.data.build.default_workers", lambda n_train, device: 2)
+    dls = ImageDataBunch.from_folder(class_folder, size=16, bs=8, **options)
+    assert (dls.train_dl.num_workers, dls.valid_dl.num_workers) == (workers, workers)

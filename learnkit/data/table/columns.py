@@ -24,8 +24,8 @@ def column_of(samples: "pd.DataFrame", column: str | int) -> "pd.Series[Any]":
         if (samples.columns == column).sum() > 1:
             raise DataError(f"several columns are called {column!r}", fix="Rename them, or give the number of one.")
         return samples[column]
-    if is_int(column) and -len(samples.columns) <= column < samples.shape[1]:
-        return samples.iloc[:, column]
+    if is_int(column) and -len(samples.columns) <= int(column) < samples.shape[1]:
+        return samples.iloc[:, int(column)]
     raise DataError(f"no column {column!r}; columns are {', '.join(map(str, samples.columns))}")
 
 

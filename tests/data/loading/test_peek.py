@@ -19,7 +19,7 @@ from torch.utils.data import (
 )
 
 from learnkit import DataBunch, DatasetType, ImageDataBunch
-from learnkit.data.loading.peek import in_order
+from learnkit.data.loading.peek import in_order, size_of
 from tests.doubles import refused
 
 X, Y = torch.arange(22.0).view(11, 2), torch.arange(11) % 2
@@ -125,3 +125,9 @@ def test_a_image_is_normalized_and_not_augmented(class_folder: Path) -> None:
         for wrong in (len(rows), -1, 1.0, True):
             with refused("i", got=wrong):
                 dls.one_input(part, wrong)  # type: ignore[arg-type]
+
+
+def test_the_size_of_a_loader_is_shown_as_far_as_it_is_known() -> None:
+    assert size_of(DataLoader(DATA, 3)) == "7 items in batches of 3"
+    assert size_of(DataLoader(DATA, batch_size=None)) == "7 items"
+    assert size_of([1, 2]) == "list"
