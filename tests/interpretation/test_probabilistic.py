@@ -96,3 +96,10 @@ def test_a_thousand_classes_are_counted_and_drawn() -> None:
     interp.plot_confusion_matrix().canvas.draw()
     assert len(interp.classification_report()) == 1003
     interp.plot_roc().canvas.draw()
+
+
+@pytest.mark.parametrize(("n", "text"), [(10, ""), (11, ", … (11 of 12)")])
+def test_more_than_ten_classes_without_items_are_counted(n: int, text: str) -> None:
+    names = tuple(f"c{i}" for i in range(n + 1))
+    interp = ClassificationInterpretation(torch.full((1, n + 1), 1 / (n + 1)), torch.tensor([0]), torch.ones(1), names)
+    assert interp.main_numbers()["classes without items"] == ", ".join(names[1:11]) + text
