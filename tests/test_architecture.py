@@ -38,7 +38,8 @@ MAY_UNPICKLE = "cli/unpickle.py"  # a process of its own, for a file that the us
 MAY_IMPORT = "models/registry.py"  # the one file that may import by a name, should there ever be one
 MAY_COLLECT = "distributed.py"  # the one file that may send pickled objects between processes, should there ever be one
 
-MAX_LINES = {"learnkit.learner.learner": 650}  # the facade: one class of short methods
+# One class each: the facade, and every way to images.
+MAX_LINES = {"learnkit.learner.learner": 650, "learnkit.data.image_bunch": 420}
 MAX_BODY = 15  # lines of a method of the facade, its docstring left out
 
 Rule = Callable[[ast.AST], bool]
@@ -239,7 +240,7 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
     return []
 
 
-def test_no_module_but_the_facade_is_longer_than_300_lines() -> None:
+def test_modules_are_at_most_300_lines_long_but_for_two_classes() -> None:
     lines = {file: len(file.read_text(encoding="utf-8").splitlines()) for file in FILES}
     assert [module_of(file) for file, n in lines.items() if n > MAX_LINES.get(module_of(file), 300)] == []
 
