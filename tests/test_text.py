@@ -65,8 +65,8 @@ def test_other_cells_stay_as_they_are(cell: object) -> None:
 
 def test_lists_of_names_are_cut_after_the_tenth_and_names_after_forty_characters() -> None:
     assert shortened([str(n) for n in range(10)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
-    assert shortened([str(n) for n in range(11)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ..."
-    assert shortened(["x" * 40, "y" * 41, "", "z"], most=3) == f"{'x' * 40}, {'y' * 37}..., (empty), ..."
+    assert shortened([str(n) for n in range(11)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …"
+    assert shortened(["x" * 40, "y" * 41, "", "z"], most=3) == f"{'x' * 40}, {'y' * 39}…, (empty), …"
     assert shortened([]) == ""
 
 

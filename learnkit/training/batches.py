@@ -87,6 +87,7 @@ def count_items(batch: Any) -> int:
 def slice_batch(values: Any, start: int, stop: int, n: int) -> Any:
     """Items `start` to `stop` of inputs or targets of n items; what does not hold one entry per item is unchanged.
 
+    >>> import torch
     >>> slice_batch((torch.arange(4), {"names": list("abcd"), "scale": 2.0}), 1, 3, 4)
     (tensor([1, 2]), {'names': ['b', 'c'], 'scale': 2.0})
     """

@@ -89,7 +89,7 @@ def mean_distance(preds: Tensor, targets: Tensor) -> Tensor:
 
 def test_a_loss_of_whole_batches_is_called_once_per_item() -> None:
     preds, targets = torch.tensor([2.0, 0.0]), torch.tensor([1.0, -1.0])
-    with pytest.warns(LearnkitWarning, match="once for each item"):
+    with pytest.warns(LearnkitWarning, match="once per item"):
         mixed = mixed_loss(mean_distance, preds, targets, torch.tensor([1, 0]), torch.tensor([0.75, 0.5]))
     assert mixed.item() == ((0.75 * 1 + 0.25 * 3) + (0.5 * 1 + 0.5 * 1)) / 2
     one_share = mixed_loss(mean_distance, preds, targets, torch.tensor([1, 0]), torch.tensor(0.75))  # no warning

@@ -165,9 +165,9 @@ def test_a_class_for_every_pixel(scenes: Path) -> None:
     assert np.array_equal(label, index.numpy())
     preds, targets = learn.get_preds()
     assert (preds.shape, targets.shape) == ((4, 2, 16, 16), (4, 16, 16))
-    with pytest.raises(UsageError, match="cnn_learner gives one answer an image"):
+    with pytest.raises(UsageError, match="one class per pixel"):
         cnn_learner(dls, "resnet18", pretrained=False)
-    with pytest.raises(UsageError, match="the model gives 3 outputs"):
+    with pytest.raises(UsageError, match="returns 3 outputs per item"):
         Learner(dls, nn.Conv2d(3, 3, 1))
 
 

@@ -115,7 +115,7 @@ def test_a_cache_without_room_is_reported_at_the_call(
     def no_room(*arguments: object) -> None:
         raise OSError("no room")
 
-    for build in ("_in_memory", "_on_disk"):
+    for build in ("_build_in_memory", "_build_on_disk"):
         monkeypatch.setattr(f"learnkit.data.image.cache.{build}", no_room)
     with warns_here(*["files are read directly"] * 2):  # of training and of validation
         ImageDataBunch.from_folder(class_folder, cache=kind, **SMALL)

@@ -125,7 +125,7 @@ def test_data_that_cannot_be_augmented_is_refused(class_folder: Path, blobs: tup
     with pytest.raises(UsageError, match="no images to augment"):
         linear_learner(blobs).tta()
     learn = image_learner(class_folder, True)
-    with pytest.raises(UsageError, match="no loader"):
+    with pytest.raises(UsageError, match="ds_type: got"):
         learn.tta(learn.dls.valid_dl)
 
 

@@ -100,7 +100,7 @@ def test_an_empty_slice_is_refused_with_what_to_write(learn: Learner) -> None:
 
 
 def test_a_list_of_rates_must_have_one_per_group(learn: Learner) -> None:
-    with pytest.raises(ValueError, match=r"expected 1 rates.*got 2"):
+    with pytest.raises(ValueError, match=r"lr: got \[0\.001, 0\.01\], expected 1 rates"):
         learn.fit(1, [1e-3, 1e-2])
 
 

@@ -200,7 +200,7 @@ def test_a_distributed_checkpoint_folder_is_not_loaded(learner: Callable[..., Le
     folder, marker = tmp_path / "checkpoint", tmp_path / "ran"
     folder.mkdir()
     (folder / ".metadata").write_bytes(pickle.dumps(Bomb(marker)))
-    with pytest.raises(LearnkitError, match="folder"):
+    with pytest.raises(LearnkitError, match="checkpoint"):
         learner().load(folder)
     assert not marker.exists()
 

@@ -40,7 +40,7 @@ def rows(loader: Any) -> list[int]:
         {"batch_sampler": BatchSampler(RandomSampler(DATA), 3, drop_last=True)},
         {"batch_sampler": BatchSampler(SequentialSampler(DATA), 3, drop_last=False)},
     ],
-    ids=str,
+    ids=lambda options: "-".join(options),
 )
 def test_every_item_once_in_its_order(options: dict[str, Any]) -> None:
     assert rows(in_order(DataLoader(DATA, **options))) == list(range(7))
