@@ -94,6 +94,7 @@ def in_a_fresh_process(file: Path, twin: Path, images: list[str]) -> dict[str, A
     return json.loads(run.stdout)  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_a_fresh_process_predicts_the_same_and_runs_nothing_of_the_file(
     learn: Learner, class_folder: Path, tmp_path: Path
 ) -> None:
@@ -359,6 +360,7 @@ def places(content: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [way for key, value in inner for way in [(*at, key), *places(value, (*at, key))]]
 
 
+@pytest.mark.slow
 def test_every_value_of_a_manifest_can_be_forged_and_nothing_breaks(
     dls: ImageDataBunch, class_folder: Path, tmp_path: Path
 ) -> None:

@@ -38,6 +38,7 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
     return [p for p in model.parameters() if p.requires_grad]
 
 
+@pytest.mark.slow
 def test_the_five_lines(
     dls: ImageDataBunch, class_folder: Path, state: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:

@@ -69,6 +69,7 @@ def data(n: int = 8) -> DataBunch:
     return DataBunch.from_tensors(x, y, x, y, bs=4)
 
 
+@pytest.mark.slow
 def test_one_learner_and_many_fits(tmp_path: Path) -> None:
     learn = Learner(data(), nn.Linear(200, 2), metrics="accuracy", path=tmp_path, seed=0)
 
@@ -86,6 +87,7 @@ def test_one_learner_and_many_fits(tmp_path: Path) -> None:
     check_flat(work, 25, 100)
 
 
+@pytest.mark.slow
 def test_many_learners(tmp_path: Path) -> None:
     def work(i: int) -> None:
         model = nn.Sequential(nn.Linear(200, 500), nn.ReLU(), nn.Linear(500, 2))  # 0.4 MB of weights, 0.8 of AdamW
@@ -101,6 +103,7 @@ def test_many_learners(tmp_path: Path) -> None:
     check_flat(work, 10, 30, megabytes=8)
 
 
+@pytest.mark.slow
 def test_many_image_bunches(tree: Tree, flat: Callable[..., nn.Module]) -> None:
     root = tree()
 

@@ -1,0 +1,83 @@
+"""Every module has its tests at its own path, and every other test file says what it is about instead."""
+
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+CODE = TESTS.parent / "learnkit"
+
+# Modules without a test file of their path, and where they are tested.
+TESTED_ELSEWHERE = {
+    "__main__.py": "cli/test_main.py",
+    "interpretation/learners.py": "interpretation/test_items.py",  # protocols, nothing that runs
+    "interpretation/report/protocols.py": "interpretation/report/test_build.py",  # likewise
+    "interpretation/report/texts.py": "interpretation/report/test_render.py",
+    "schedules.py": "test_public_api.py",  # names from other modules, nothing else
+    "splits.py": "test_public_api.py",
+    "transforms.py": "test_public_api.py",
+}
+
+# Test files that mirror no module: a behavior that several modules have together.
+ACROSS_MODULES = {
+    "data/test_factories.py": "the factories of ImageDataBunch, one way of labeling each",
+    "data/test_factory_errors.py": "what the factories refuse",
+    "data/test_real_sets.py": "real data sets, where an environment variable points to them",
+    "data/test_warnings.py": "warnings of the factories point at the caller's line",
+    "examples/test_digits.py": "the example runs",
+    "examples/test_tutorial.py": "the tutorial is its script",
+    "inference/test_memory.py": "the memory that predicting takes",
+    "interpretation/report/test_browser.py": "the report in a real browser",
+    "learner/test_calibrate.py": "Learner.calibrate and fit_thresholds",
+    "learner/test_fit.py": "Learner.fit",
+    "learner/test_golden_files.py": "exports of released versions",
+    "learner/test_leave_no_trace.py": "what predicting must not change",
+    "learner/test_lr_find.py": "Learner.lr_find",
+    "learner/test_policies.py": "fit_one_cycle, fit_flat_cos, fit_sgdr, fine_tune",
+    "learner/test_predictions.py": "Learner.get_preds, predict_iter, predict, validate",
+    "learner/test_real_training.py": "training reaches what it should",
+    "learner/test_show_results.py": "Learner.show_results",
+    "learner/test_write_preds.py": "Learner.write_preds",
+    "models/test_families.py": "every family of networks is built, frozen and trained",
+    "models/test_lite0.py": "a published network with its own weights",
+    "persistence/lk/test_load_networks.py": "networks of every family through a file",
+    "persistence/test_onnx_families.py": "networks of every family through ONNX",
+    "test_architecture.py": "rules over the syntax tree of all modules",
+    "test_documents.py": "README and docs",
+    "test_every_callback.py": "every callback in the same situations",
+    "test_facts.py": "facts about training that users rely on",
+    "test_import.py": "importing has no side effects",
+    "test_mirror.py": "this",
+    "test_public_api.py": "public names and signatures",
+    "test_reference.py": "fits equal to loops written by hand",
+}
+ACROSS_FOLDERS = {"reliability"}  # attacks, bad inputs, kills, faults: docs/reliability.md
+
+
+def mirror_of(module: str) -> str:
+    """The test file of a module: a/b.py is tested in a/test_b.py."""
+    path = Path(module)
+    return path.with_name(f"test_{path.name}").as_posix()
+
+
+def files(root: Path, pattern: str) -> set[str]:
+    return {file.relative_to(root).as_posix() for file in root.rglob(pattern)}
+
+
+MODULES = {name for name in files(CODE, "*.py") if not name.endswith("__init__.py")}
+TEST_FILES = files(TESTS, "test_*.py")
+
+
+def test_every_module_has_its_test_file() -> None:
+    missing = {module for module in MODULES if mirror_of(module) not in TEST_FILES}
+    assert missing == set(TESTED_ELSEWHERE)
+    assert set(TESTED_ELSEWHERE.values()) <= TEST_FILES
+
+
+def test_every_other_test_file_is_listed() -> None:
+    mirrors = {mirror_of(module) for module in MODULES}
+    others = {file for file in TEST_FILES - mirrors if Path(file).parts[0] not in ACROSS_FOLDERS}
+    assert others == set(ACROSS_MODULES)
+
+
+def test_the_mirror_of_a_module() -> None:
+    assert mirror_of("data/table/splits.py") == "data/table/test_splits.py"
+    assert mirror_of("seeds.py") == "test_seeds.py"
