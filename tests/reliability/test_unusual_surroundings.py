@@ -19,6 +19,7 @@ from learnkit import Callback, DataBunch, ImageDataBunch, Learner, cnn_learner, 
 from learnkit.callbacks import CSVLogger, Progress, SaveModel
 from learnkit.errors import DownloadError
 from learnkit.training.state import TrainState
+from tests.doubles import acting
 
 Make = Callable[..., Learner]
 Tree = Callable[..., Path]
@@ -27,19 +28,18 @@ SMALL: dict[str, Any] = {"size": 16, "bs": 2, "augment": False}
 
 
 def test_a_nested_fit_completes_and_both_are_recorded(learner: Make) -> None:
-    class Fits(Callback):
-        is_done = False
+    def nest(state: TrainState) -> None:
+        if state.epoch == 0:
+            learn.fit(1)
 
-        def after_epoch(self, state: TrainState) -> None:
-            if not self.is_done:
-                self.is_done = True
-                learn.fit(1)
-
-    learn = learner()
-    learn.fit(2, callbacks=Fits())
+    learn, steps = learner(), []
+    learn.fit(2, callbacks=acting(after_epoch=nest, after_step=lambda state: steps.append(state.step)))
+    assert steps == list(range(1, 19))  # those of the outer fit: two epochs of 9 batches
+    assert len(learn.recorder.losses) == 27
     assert len(learn.history) == 3
+    assert learn.history["epoch"].is_unique
     learn.fit(1)
-    assert all(bool(tensor.isfinite().all()) for tensor in learn.model.state_dict().values())
+    assert len(learn.history) == 4
 
 
 def test_predicting_within_a_fit_does_not_change_it(learner: Make) -> None:
