@@ -38,6 +38,7 @@ def test_a_nested_fit_completes_and_both_are_recorded(learner: Make) -> None:
     assert len(learn.recorder.losses) == 27
     assert len(learn.history) == 3
     assert learn.history["epoch"].is_unique
+    assert learn.epoch == 3
     learn.fit(1)
     assert len(learn.history) == 4
 
