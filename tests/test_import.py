@@ -119,6 +119,7 @@ def test_importing_learnkit_loads_no_heavy_library() -> None:
     assert in_fresh_python(LOADED) == []
 
 
+@pytest.mark.slow  # test_architecture refuses circles of imports, which are what could break it
 def test_every_module_can_be_imported_alone() -> None:
     names = module_names()
     assert "learnkit.errors" in names
