@@ -19,7 +19,7 @@ class Task(Protocol):
 
     @property
     def classes(self) -> Sequence[str]:
-        """The names of the outputs, empty if they have none."""
+        """The names of the outputs; empty if unnamed."""
 
     @property
     def n_out(self) -> int:
@@ -27,7 +27,7 @@ class Task(Protocol):
 
     @property
     def metrics(self) -> Sequence[Any]:
-        """The metrics that `metrics="default"` stands for."""
+        """The metrics of `metrics="default"`."""
 
     def encode(self, label: Any) -> Tensor:
         """A label as a target of the loss."""
@@ -47,7 +47,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Classification:
-    """One class per item; targets are int64 class numbers (N,).
+    """One class per item; targets are int64 class indices (N,).
 
     Raises:
         DataError: fewer than two classes, or duplicates.

@@ -97,7 +97,7 @@ def test_unknown_values_are_refused(tmp_path: Path, pixels: list[list[int]], ign
 
 
 @pytest.mark.parametrize("value", [0.5, -1.0, float("nan")])
-def test_values_that_are_not_class_numbers_are_not_truncated(tmp_path: Path, value: float) -> None:
+def test_values_that_are_not_class_indices_are_not_truncated(tmp_path: Path, value: float) -> None:
     with pytest.raises(DataError, match=r"m\.tiff: pixel values"):
         Segmentation(["a", "b"]).read(saved(tmp_path / "m.tiff", np.array([[0, value]], dtype=np.float32)))
     if value == -1:

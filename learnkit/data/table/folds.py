@@ -80,7 +80,7 @@ def fold_numbers(
         k: number of folds.
         stratify: spread every class evenly; ignored with `group`.
         group: a column; rows of a group share a fold.
-        seed: of the draw.
+        seed: seed of the draw.
 
     Raises:
         UsageError: k below 2.
