@@ -1,4 +1,4 @@
-"""What is odd about the data: labels, files, and how the classes are spread."""
+"""Problems of the data: labels, files, and the distribution of the classes."""
 
 import math
 from typing import TYPE_CHECKING, cast
@@ -27,7 +27,7 @@ IMBALANCED = 3.0  # largest / smallest class from which it is reported
 def problems_of(interp: Reported, learn: Trained | None) -> Problems | None:
     """Suspicious labels of the interpretation; files left out and classes of the learner's data.
 
-    None where nothing could be looked at.
+    None if nothing could be checked.
     """
     suspects = _suspects(cast(ReportedClasses, interp)) if interp.kind is Classification else None
     dls = image_bunch(learn.dls) if learn is not None else None

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from learnkit.atomic_files import named_file, write_atomically
-from learnkit.interpretation.report import texts
+from learnkit.interpretation.report import formatting
 from learnkit.interpretation.report.charts import legend_of, line_chart, reliability_chart
 from learnkit.interpretation.report.content import Column, ReportContent, Table
 from learnkit.interpretation.report.selection import MAX_CLASSES, confused_cells, fewer, shown_cells
@@ -30,7 +30,7 @@ def write_report(path: PathLike, content: ReportContent) -> Path:
     Images get smaller, and then fewer, until the page is below 4.8 MB. The same content gives the same bytes.
 
     Args:
-        path: of the file; a folder above it is made.
+        path: path of the file; a folder above it is made.
         content: what to show, from `content_of`.
 
     Raises:
@@ -90,13 +90,13 @@ def _template() -> Template:
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=texts.printed,
+        finalize=formatting.printed,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
         loader=PackageLoader(__package__, "."),
     )
-    environment.filters |= {name: getattr(texts, name) for name in texts.__all__}
+    environment.filters |= {name: getattr(formatting, name) for name in formatting.__all__}
     environment.filters |= {"shorten": _shortened, "clamp": _clamped, "is_nan": math.isnan, "sqrt": math.sqrt}
     environment.globals |= {
         "css": Markup(files(__package__).joinpath("report.css").read_text(encoding="utf-8")),
@@ -105,7 +105,7 @@ def _template() -> Template:
         "reliability_chart": reliability_chart,
         "shown_columns": _shown_columns,
         "sort_places": sort_places,
-        "share_text": texts.share_text,
+        "share_text": formatting.share_text,
         "max_title": MAX_TITLE,
     }
     return environment.get_template("report.html.j2")

@@ -10,13 +10,13 @@ __all__ = ["MAX_CLASSES", "MAX_ITEMS", "confused_cells", "fewer", "room", "shown
 
 MAX_CLASSES = 40  # above which the pairs confused most often are listed instead of a matrix
 MAX_PAIRS = 60
-MAX_ITEMS = 1000  # behind all cells together
+MAX_ITEMS = 1000  # of all cells together
 
 Cell = tuple[int, int]  # the actual class, the predicted one
 
 
 def shown_cells(n_classes: int, counts: Mapping[Cell, int]) -> list[Cell]:
-    """Every cell with items; of many classes, the pairs confused most often."""
+    """Every cell with items; for many classes, the pairs confused most often."""
     if n_classes <= MAX_CLASSES:
         return sorted(counts)
     return confused_cells(counts)[:MAX_PAIRS]
@@ -31,7 +31,7 @@ def room(losses: Mapping[Cell, Sequence[float]], most: int) -> dict[Cell, int]:
     """How many items of each cell to show: one of each, then the wrong ones, then those with the largest losses.
 
     Args:
-        losses: of the items of each cell, the largest (or nan) first.
+        losses: losses of the items of each cell, the largest (or nan) first.
         most: items of all cells together.
 
     >>> room({(0, 0): [0.3, 0.2, 0.1], (0, 1): [2.0, 1.0]}, 4)
@@ -49,6 +49,6 @@ def room(losses: Mapping[Cell, Sequence[float]], most: int) -> dict[Cell, int]:
 
 
 def fewer(matrix: Matrix, most: int) -> Matrix:
-    """The same with no more than `most` items behind its cells."""
+    """The same with at most `most` items for all cells."""
     places = room({cell: [item.loss for item in items] for cell, items in matrix.items.items()}, most)
     return replace(matrix, items={cell: items[: places[cell]] for cell, items in matrix.items.items()})

@@ -1,4 +1,4 @@
-"""Which cells and items are shown where there are too many."""
+"""Which cells and items are shown if there are too many."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def test_confused_cells_are_sorted_by_their_number_and_then_by_class() -> None:
 
 
 @pytest.mark.parametrize("n", [40, 41])
-def test_of_many_classes_sixty_confused_pairs_are_shown(n: int) -> None:
+def test_for_many_classes_sixty_confused_pairs_are_shown(n: int) -> None:
     counts = {(row, column): row + column + 1 for row in range(n) for column in range(n)}
     cells = shown_cells(n, counts)
     assert cells == (sorted(counts) if n == 40 else confused_cells(counts)[:60])
