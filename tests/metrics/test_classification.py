@@ -205,7 +205,7 @@ def test_areas_of_outputs_that_are_nan_are_nan(name: str, preds: Tensor) -> None
     assert math.isnan(metric.compute())
 
 
-def test_large_outputs_stay_apart() -> None:
+def test_large_outputs_remain_distinct() -> None:
     """In single precision their probabilities would all be 1."""
     (metric,) = make_metrics("auroc")
     metric.update(torch.tensor([20.0, 24.0, 28.0, 32.0]), torch.tensor([0, 0, 1, 1]))
