@@ -157,7 +157,7 @@ def test_weights_take_precedence_over_pretrained_in_every_form(trained: State, n
     assert same_body(cnn.model[0], trained)
 
 
-def test_the_body_with_loaded_weights_gives_torchvisions_outputs(trained: State, no_fetch: None) -> None:
+def test_the_body_with_loaded_weights_has_torchvisions_outputs(trained: State, no_fetch: None) -> None:
     whole = torchvision.models.resnet18()
     whole.load_state_dict(trained)
     cnn = build_cnn("resnet18", 3, weights=trained)
