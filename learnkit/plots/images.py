@@ -38,12 +38,12 @@ def image_grid(
         legend: names of the class colors below the images; an empty one is left out.
 
     Raises:
-        UsageError: there are no images.
+        UsageError: no images.
     """
     from learnkit.plots.figure import new_figure
 
     if not len(images):
-        raise UsageError("image_grid: there are no images to draw")
+        raise UsageError("image_grid: no images to draw")
     columns = columns or math.ceil(len(images) ** 0.5)
     rows = -(-len(images) // columns)
     wrapped = ["\n".join(textwrap.fill(line, MAX_LINE) for line in title.split("\n")) for title in titles]
@@ -74,10 +74,10 @@ def _draw_legend(figure: "Figure", names: Sequence[str]) -> None:
 
 
 def label_text(name: str) -> str:
-    """A name that leaves room for what it stands next to."""
+    """A name shortened to leave room for what is next to it."""
     return without_math(ellipsized(name, MAX_LABEL))
 
 
 def without_math(text: str) -> str:
-    """Text that matplotlib draws as it is: it would set what stands between two dollars as a formula."""
+    """Text that matplotlib draws unchanged: it would render text between two dollar signs as a formula."""
     return text.replace("$", r"\$")
