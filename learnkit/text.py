@@ -44,7 +44,7 @@ def facts(title: str, rows: Mapping[str, object]) -> str:
 
 
 def ellipsized(text: str, longest: int, end: int = 0) -> str:
-    """The start of a text and its last `end` characters around an ellipsis, if it is longer than `longest`.
+    """The text shortened to its start and its last `end` characters, if it is longer than `longest`.
 
     >>> ellipsized("german_shorthaired_pointer", 12), ellipsized("folder/0001.png", 11, end=8)
     ('german_shor…', 'fo…0001.png')
