@@ -143,7 +143,7 @@ class ClassificationInterpretation(ProbabilisticInterpretation):
 
         return label_issues_table(self.probs, self.targets, self.classes, self.source.name)
 
-    def _are_there(self, c: int) -> Tensor:
+    def _items_of_class(self, c: int) -> Tensor:
         return self.targets == c
 
     def _prediction_columns(self, indices: Tensor) -> dict[str, Any]:

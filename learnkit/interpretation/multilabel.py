@@ -150,7 +150,7 @@ class MultiLabelInterpretation(ProbabilisticInterpretation):
         chosen, truth = self.preds, self._truth
         return (chosen & truth).sum(dim), (chosen & ~truth).sum(dim), (truth & ~chosen).sum(dim)
 
-    def _are_there(self, c: int) -> Tensor:
+    def _items_of_class(self, c: int) -> Tensor:
         return self.targets[:, c] > 0.5
 
     def _prediction_columns(self, indices: Tensor) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class ProbabilisticInterpretation(Interpretation):
         """Precision, recall, F1 and items of each class and over all."""
 
     @abstractmethod
-    def _are_there(self, c: int) -> Tensor:
+    def _items_of_class(self, c: int) -> Tensor:
         """Which items are of class c, bool (N,)."""
 
     def roc_curves(self) -> dict[str, ROCCurve]:
@@ -98,13 +98,13 @@ class ProbabilisticInterpretation(Interpretation):
 
     def _without_items(self) -> dict[str, object]:
         """The classes without items as a main number; empty if all have items."""
-        missing = [name for c, name in enumerate(self.classes) if not self._are_there(c).any()]
+        missing = [name for c, name in enumerate(self.classes) if not self._items_of_class(c).any()]
         more = f" ({len(missing)} of {len(self.classes)})" if len(missing) > MAX_NAMED else ""
         return {"classes without items": shortened(missing, MAX_NAMED) + more} if missing else {}
 
     def _curves(self, curve_of: Callable[[Any, Any], Any]) -> Iterator[tuple[int, Any]]:
         for c in range(len(self.classes)):
-            yield c, curve_of(self.probs[:, c].float().numpy(), self._are_there(c).numpy())
+            yield c, curve_of(self.probs[:, c].float().numpy(), self._items_of_class(c).numpy())
 
     def _check_probs(self, n: int) -> None:
         expected = (n, len(self.classes))

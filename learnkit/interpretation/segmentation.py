@@ -77,7 +77,7 @@ class SegmentationInterpretation(Interpretation):
         try:
             batches = [
                 (preds, targets.to(torch.uint8), losses)
-                for preds, targets, losses in learn.predict_iter(ds_type, activ=_class_numbers, with_loss=True)
+                for preds, targets, losses in learn.predict_iter(ds_type, activ=_class_indices, with_loss=True)
             ]
         except DataError as error:
             if any(targets is not None for _, targets in learn.predict_iter(ds_type, n_batch=1)):
@@ -230,7 +230,7 @@ class SegmentationInterpretation(Interpretation):
         return ", ".join(self.classes[number] for number in order if counts[number])
 
 
-def _class_numbers(raw: Tensor) -> Tensor:
+def _class_indices(raw: Tensor) -> Tensor:
     """The most probable class of each pixel, uint8 (N, H, W), of raw outputs (N, C, H, W)."""
     return raw.argmax(1).to(torch.uint8)
 

@@ -19,7 +19,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Line: TypeAlias = tuple[str, Floats, Floats, float]  # name, x rising, y, area
 
 # Okabe and Ito's colors, without the yellow; from the eighth line on they are repeated, dashed.
-LOOKS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+LINE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MAX_LINES = 10
 N_WORST = 5
 MAX_POINTS = 1000  # of a line: more are not seen
@@ -67,7 +67,7 @@ def ranking_curves(
         axes.plot(*_mean_line(kept), color="black", linewidth=3, label=label)
     for number, (name, x, y, area) in enumerate(drawn):
         axes.plot(
-            x, y, color=LOOKS[number % len(LOOKS)], linestyle="--" if number >= len(LOOKS) else "-",
+            x, y, color=LINE_COLORS[number % len(LINE_COLORS)], linestyle="--" if number >= len(LINE_COLORS) else "-",
             linewidth=1.6, label=f"{label_text(name)} ({area_name} {area:.3f})",
         )  # fmt: skip
     if kept:

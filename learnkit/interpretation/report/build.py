@@ -22,7 +22,7 @@ from learnkit.interpretation.report.protocols import (
     ReportedNumbers,
 )
 from learnkit.interpretation.report.run import charts_of, history_of, run_of, settings_of
-from learnkit.interpretation.report.selection import MAX_ITEMS, room, shown_cells
+from learnkit.interpretation.report.selection import MAX_ITEMS, items_per_cell, shown_cells
 from learnkit.text import ellipsized
 
 __all__ = ["content_of"]
@@ -147,7 +147,7 @@ def _matrix(interp: ReportedClasses, item: ClassifiedItems) -> Matrix:
         if cells[where[i]] in members:
             members[cells[where[i]]].append(i)
     losses = interp.losses.tolist()
-    places_for = room({cell: [losses[i] for i in found] for cell, found in members.items()}, MAX_ITEMS)
+    places_for = items_per_cell({cell: [losses[i] for i in found] for cell, found in members.items()}, MAX_ITEMS)
     items = {cell: tuple(item(i) for i in found[: places_for[cell]]) for cell, found in members.items()}
     return Matrix(tuple(map(str, interp.classes)), counts, items)
 

@@ -114,14 +114,14 @@ def reliability_chart(reliability: Reliability) -> Markup:
     return _svg(label, frame.grid(steps, steps) + EMPTY.join(bars) + diagonal + _unit("confidence") + counts)
 
 
-def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers from at or below `low` to at or above `high`, about `most` of them.
+def ticks(low: float, high: float, n: int = 5) -> list[float]:
+    """Round numbers from at or below `low` to at or above `high`, about `n` of them.
 
     >>> ticks(0, 0.93)
     [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     """
     low, high = _apart((low, high))
-    rough = (high - low) / most
+    rough = (high - low) / n
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

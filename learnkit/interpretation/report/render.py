@@ -12,7 +12,7 @@ from learnkit.atomic_files import named_file, write_atomically
 from learnkit.interpretation.report import formatting
 from learnkit.interpretation.report.charts import legend_of, line_chart, reliability_chart
 from learnkit.interpretation.report.content import Column, ReportContent, Table
-from learnkit.interpretation.report.selection import MAX_CLASSES, confused_cells, fewer, shown_cells
+from learnkit.interpretation.report.selection import MAX_CLASSES, confused_cells, limit_items, shown_cells
 from learnkit.interpretation.report.thumbnails import LEVELS, Thumbnails
 from learnkit.text import ellipsized
 from learnkit.types import PathLike
@@ -27,7 +27,7 @@ MAX_TITLE = 300  # characters of a name in a tooltip
 def write_report(path: PathLike, content: ReportContent) -> Path:
     """Write a page that any browser of 2024 or later shows, offline and without scripts.
 
-    Images get smaller, and then fewer, until the page is below 4.8 MB. The same content gives the same bytes.
+    Images get smaller, and then limit_items, until the page is below 4.8 MB. The same content gives the same bytes.
 
     Args:
         path: path of the file; a folder above it is made.
@@ -49,7 +49,7 @@ def write_report(path: PathLike, content: ReportContent) -> Path:
 
 def page_of(content: ReportContent, thumbnails: Thumbnails) -> str:
     """The whole page, with images of the size and number of `thumbnails.level`."""
-    matrix = content.matrix and fewer(content.matrix, thumbnails.level.count)
+    matrix = content.matrix and limit_items(content.matrix, thumbnails.level.count)
     confused = confused_cells(matrix.counts) if matrix else []
     cells = shown_cells(len(matrix.classes), matrix.counts) if matrix else []
     page = _template().render(
@@ -111,9 +111,9 @@ def _template() -> Template:
     return environment.get_template("report.html.j2")
 
 
-def _shortened(text: str, longest: int) -> str:
+def _shortened(text: str, max_length: int) -> str:
     """The start and the end of a long name: the end of a file name distinguishes it most."""
-    return ellipsized(text, longest, longest // 2)
+    return ellipsized(text, max_length, max_length // 2)
 
 
 def _clamped(share: float) -> float:

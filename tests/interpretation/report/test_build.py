@@ -52,7 +52,7 @@ def test_data_without_images(blobs: Any) -> None:
     assert content.image is None
     text = text_of(content)
     assert "<img " not in text
-    assert "see the items behind it" in text
+    assert "see its items" in text
     assert content.top_losses[0].name == f"item {content.top_losses[0].number}"
     facts = {name: text for group in content.settings for name, text in group.rows}
     assert facts["training"] == "64 items"
