@@ -19,7 +19,7 @@ from learnkit.checks import nearest_folder
 from learnkit.errors import CorruptFileError, MissingFileError, UnsafeFileError, UsageError
 from learnkit.types import PathLike
 
-__all__ = ["MAX_TENSORS", "code_in", "plain_name", "read_file", "read_weights", "tensors_only"]
+__all__ = ["MAX_TENSORS", "code_kind", "plain_name", "read_file", "read_weights", "tensors_only"]
 
 _SUFFIXES = {".pth", ".pt", ".bin", ".ckpt", ".safetensors"}
 _SAVE_AGAIN = "Save its tensors with torch.save(model.state_dict(), file)."
@@ -76,7 +76,7 @@ def read_file(path: PathLike) -> object:
         return _read_safetensors(path)
     if start.startswith(b"PK\x03\x04"):
         return _read_zip(path)
-    if kind := code_in(path):
+    if kind := code_kind(path):
         raise UnsafeFileError(f"{path} is {kind}; learnkit does not run code from files", fix=_CONVERT)
     raise CorruptFileError(
         f"{path}: neither a torch file of the zip format nor a safetensors file, or damaged ({len(start)} bytes read)"
@@ -178,7 +178,7 @@ def _read_zip(path: Path) -> object:
         raise damaged from error
 
 
-def code_in(path: Path) -> str:
+def code_kind(path: Path) -> str:
     """The kind of a file that runs code when it is opened, "" for any other; nothing is run.
 
     The first and the last megabyte are inspected: in a zip file, they hold the names of its members.

@@ -66,7 +66,7 @@ def test_other_cells_do_not_change(cell: object) -> None:
 def test_lists_of_names_are_truncated_after_ten_and_names_after_forty_characters() -> None:
     assert shortened([str(n) for n in range(10)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
     assert shortened([str(n) for n in range(11)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …"
-    assert shortened(["x" * 40, "y" * 41, "", "z"], most=3) == f"{'x' * 40}, {'y' * 39}…, (empty), …"
+    assert shortened(["x" * 40, "y" * 41, "", "z"], max_names=3) == f"{'x' * 40}, {'y' * 39}…, (empty), …"
     assert shortened([]) == ""
 
 

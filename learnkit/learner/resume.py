@@ -102,7 +102,7 @@ def plan_fit(
                 remove_checkpoints(folder)
     writer = None if every is None else CheckpointWriter(folders / f"fit-{counter.n_fits}")
     if writer is not None and saved is not None and where == writer.folder:
-        writer.spare(saved["file"])
+        writer.protect(saved["file"])
     return ResumePlan(Checkpoints(writer, interval, about, saved), counter)
 
 

@@ -41,7 +41,7 @@ class CheckpointWriter:
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
 
-    def spare(self, file: str) -> None:
+    def protect(self, file: str) -> None:
         """Keep the checkpoint of this name, the newest that is complete: a damaged one must not replace it."""
         if file == BEFORE and (self.folder / LAST).exists():
             os.replace(self.folder / LAST, self.folder / DAMAGED)

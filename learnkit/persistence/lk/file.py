@@ -26,7 +26,7 @@ from learnkit.persistence.lk.manifest import new_manifest, parse, seal, validate
 from learnkit.persistence.lk.tensors import DTYPES, Table, plain_tensors, tensors_sha256
 from learnkit.persistence.spec import ExportSpec
 from learnkit.persistence.weights import plain_model
-from learnkit.safe_load import MAX_TENSORS, code_in
+from learnkit.safe_load import MAX_TENSORS, code_kind
 
 __all__ = ["Export", "open_export", "pack", "write_export"]
 
@@ -164,7 +164,7 @@ def _header_text(file: BufferedReader, path: Path) -> bytes:
 def _refuse_other(path: Path, size: int, *, could_be_cut: bool) -> None:
     if not size:
         raise CorruptFileError(f"{path} is empty", fix=EXPORT_AGAIN)
-    if kind := code_in(path):
+    if kind := code_kind(path):
         raise UnsafeFileError(
             f"{path} is {kind}; learnkit does not run code from files",
             fix="Load weights with learn.load, and export again with learn.export if you trust the file.",
