@@ -54,7 +54,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], *, keep: 
         os.replace(partial, path)
     except BaseException as error:
         written = 0
-        with suppress(OSError):  # there may be no folder
+        with suppress(OSError):  # the folder may not exist
             written = partial.stat().st_size
             partial.unlink()
         if _is_disk_error(error):

@@ -105,7 +105,7 @@ def _file_name(url: str) -> str:
 def _fetch(url: str, file: Path, digest: str | None, max_bytes: int) -> None:
     part = file.with_name(f"{file.name}.part")
     if part.is_symlink():
-        part.unlink()  # never write through somebody else's link
+        part.unlink()  # never write through a foreign link
     try:
         _stream(url, part, max_bytes)
     except DownloadError:

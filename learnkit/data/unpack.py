@@ -45,7 +45,7 @@ def unpack_safely(archive: PathLike, dest: PathLike, *, max_bytes: int | None = 
 
     The format is read from the content, not from the name. Members are written one by one into a temporary folder next
     to `dest`, which is renamed at the end. Names and contents are kept; owners, modes and dates are not. If everything
-    is in one folder of the name of `dest`, that folder becomes `dest`: pets.tar with pets/cat.png gives dest/cat.png.
+    is in one folder of the name of `dest`, that folder becomes `dest`: pets.tar with pets/cat.png becomes dest/cat.png.
 
     Args:
         archive: the file.

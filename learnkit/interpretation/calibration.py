@@ -94,7 +94,7 @@ def calibration_of(probs: Tensor, targets: Tensor, n_bins: int = 15) -> Calibrat
 
 
 def fit_temperature(raw: Tensor, targets: Tensor) -> float:
-    """The temperature T for which softmax(raw / T) has the least mean negative log likelihood (Guo et al. 2017).
+    """The temperature T that minimizes the mean negative log likelihood of softmax(raw / T) (Guo et al. 2017).
 
     Dividing all outputs by one number changes how confident the predictions are, never which class is predicted. Fit it
     on items the model was not trained on: on its training items its confidence is justified.

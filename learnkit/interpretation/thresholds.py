@@ -16,7 +16,7 @@ __all__ = ["beta_of", "fit_thresholds"]
 def fit_thresholds(
     probs: Tensor, targets: Tensor, beta: float = 1.0, default: float | tuple[float, ...] = 0.5
 ) -> tuple[float, ...]:
-    """One threshold per class; no other gives a higher F-beta here. An item has a class if it is strictly above it.
+    """One threshold per class; no other has a higher F-beta here. An item has a class if it is strictly above it.
 
     Every distinct probability is tried. The threshold is halfway to the next lower one; of several equally good ones,
     the highest is taken.
@@ -64,7 +64,7 @@ def beta_of(metric: str) -> float:
 
 def _best(scores: npt.NDArray[np.float32], is_there: npt.NDArray[np.bool_], beta: float, default: float) -> float:
     distinct, found, spurious = ranked_counts(scores, is_there)
-    usable = distinct > 0  # no threshold, 0 or more, lies below a probability of 0
+    usable = distinct > 0  # no threshold, 0 or more, is below a probability of 0
     if not found[usable].any():
         return default
     f_score = (1 + beta**2) * found / (beta**2 * found[-1] + found + spurious)

@@ -24,7 +24,7 @@ class FocalLoss(ScoreLoss):
 
     Args:
         alpha: weights. Binary: `alpha` for the targets 1 and `1 - alpha` for the targets 0, at most 1; one number, or
-            one per label, (C,). Classes: one per class, (C,), or a number that scales them all. None weighs nothing.
+            one per label, (C,). Classes: one per class, (C,), or a number that scales them all. None for no weights.
         gamma: how strongly easy elements are damped; 0 is (binary) cross entropy.
         reduction: over all elements: "mean", "sum", or "none" for the shape of the targets (binary: of the scores).
             The mean is divided by the number of elements even with weights, whereas torch's

@@ -53,7 +53,7 @@ def balanced_pos_weights(targets: Tensor) -> Tensor:
 
     Returns:
         float32 (C,), on the CPU, for `BCEWithLogitsLoss(pos_weight=...)`. A label that is never 1 has weight 1 (there
-        is nothing to weigh); one that is always 1 has weight 0. Both with a warning.
+        is nothing to weight); one that is always 1 has weight 0. Both with a warning.
 
     Raises:
         UsageError: targets of the wrong shape, without items, or with other values.

@@ -58,7 +58,7 @@ def _trainable(state: TrainState, batches: Iterator[Any], start: int) -> Iterato
             continue
         yield batch
     if is_empty:
-        raise DataError("train_dl gave no batches", fix="Check the training set, and drop_last against its size.")
+        raise DataError("train_dl yielded no batches", fix="Check the training set, and drop_last against its size.")
 
 
 def split_batch(batch: Any, part: str) -> tuple[tuple[Any, ...], Any]:

@@ -134,7 +134,7 @@ def validate(state: TrainState, callbacks: CallbackList) -> None:
             metric.update(state.preds, state.targets)
         callbacks.notify(Callback.after_validate_batch, state)
     if not losses:
-        raise DataError("valid_dl gave no batches", fix="Check the validation set; it must hold at least one item.")
+        raise DataError("valid_dl yielded no batches", fix="Check the validation set; it must hold at least one item.")
     weights = torch.tensor(sizes, dtype=torch.float64)
     mean = (torch.stack(losses).cpu().double() * weights).sum() / weights.sum()
     if not mean.isfinite():

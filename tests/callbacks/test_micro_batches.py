@@ -1,4 +1,4 @@
-"""Micro-batches: a batch in parts gives the step of the whole batch."""
+"""Micro-batches: a batch in parts takes the step of the whole batch."""
 
 from collections.abc import Callable
 from typing import Any

@@ -144,7 +144,7 @@ def test_kappa_can_count_near_misses_less(check: Check, weights: str) -> None:
 
 
 def test_precision_is_of_the_whole_set_not_a_mean_over_batches() -> None:
-    """3 of 4 right yes in one batch and 0 of 1 in the next are 3 of 5, not the .5 that weighting batches gives."""
+    """3 of 4 right yes in one batch and 0 of 1 in the next are 3 of 5, not the .5 of weighting batches."""
     (metric,) = make_metrics("precision")
     metric.update(torch.ones(4), torch.tensor([1, 1, 1, 0]))
     metric.update(torch.tensor([1.0, -1.0]), torch.tensor([0, 1]))

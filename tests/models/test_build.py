@@ -90,7 +90,7 @@ def test_an_unknown_base_is_refused(base: object, text: str) -> None:
 def test_a_cut_is_used() -> None:
     cnn = build_cnn("resnet18", 4, pretrained=False, cut=-4)
     assert len(cnn.model[0]) == 6
-    assert cnn.model[1][2].num_features == 256  # layer2 gives 128
+    assert cnn.model[1][2].num_features == 256  # layer2 outputs 128
     assert cnn.groups == [cnn.model[0], cnn.model[1]]
 
 

@@ -125,7 +125,7 @@ def test_batches_before_the_start_are_skipped_by_the_loader_if_it_can(
 
 
 def test_an_epoch_without_batches_is_refused_but_not_the_rest_of_one() -> None:
-    with pytest.raises(DataError, match="train_dl gave no batches"):
+    with pytest.raises(DataError, match="train_dl yielded no batches"):
         list(batches_of_epoch(state([])))
     assert list(batches_of_epoch(state([[1, 2]]), 1)) == []
 

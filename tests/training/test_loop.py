@@ -169,9 +169,9 @@ def test_a_model_may_take_several_inputs() -> None:
 
 
 def test_loaders_without_batches_are_refused() -> None:
-    with pytest.raises(DataError, match="train_dl gave no batches"):
+    with pytest.raises(DataError, match="train_dl yielded no batches"):
         fit(state(train_dl=[]), CallbackList())
-    with pytest.raises(DataError, match="valid_dl gave no batches"):
+    with pytest.raises(DataError, match="valid_dl yielded no batches"):
         fit(state(valid_dl=[]), CallbackList())
 
 

@@ -1,4 +1,4 @@
-"""Cross-validation: bunches of which each validates on another part, and predictions restored to the table's order."""
+"""Cross-validation: bunches that each validate on a different part, and predictions in the table's order."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar

@@ -198,7 +198,7 @@ def warn_missing_classes(known: Sequence[str], train: "Counter[str]", valid: "Co
         text = f"no training item of class {_some(untrained)}: it cannot be learned"
         warn(text)
     if valid and (missing := [name for name in known if name in train and name not in valid]):
-        text = f"no validation item of class {_some(missing)}: nothing is measured on it"
+        text = f"no validation item of class {_some(missing)}: it is not measured"
         warn(text)
 
 

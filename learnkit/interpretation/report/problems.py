@@ -48,7 +48,7 @@ def problems_of(interp: Reported, learn: Trained | None) -> Problems | None:
     if not notes and not suspects:
         looked_for = ["no suspicious label"] if suspects is not None else []
         looked_for += ["no file left out", *(["no class without items"] if n_classes else [])]
-        notes.append(f"Nothing odd was found: {', '.join(looked_for)}.")
+        notes.append(f"No problems were found: {', '.join(looked_for)}.")
     counts = _counts(summary.counts, n_classes)
     return Problems((*notes, *learned), suspects or (), skipped, len(summary.skipped), counts)
 

@@ -27,7 +27,7 @@ MAX_TITLE = 300  # characters of a name in a tooltip
 def write_report(path: PathLike, content: ReportContent) -> Path:
     """Write a page that any browser of 2024 or later shows, offline and without scripts.
 
-    Images get smaller, and then limit_items, until the page is below 4.8 MB. The same content gives the same bytes.
+    Images get smaller, and then fewer, until the page is below 4.8 MB. The same content is written as the same bytes.
 
     Args:
         path: path of the file; a folder above it is made.

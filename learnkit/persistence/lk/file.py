@@ -61,7 +61,7 @@ class Export:
 
 
 def write_export(path: Path, spec: ExportSpec) -> JsonObject:
-    """Write a model and its manifest, and return the manifest. The same model gives the same bytes.
+    """Write a model and its manifest, and return the manifest. The same model is written as the same bytes.
 
     Raises:
         UsageError: a custom task, a state dict with more than plain tensors, or more than `open_export` reads.

@@ -35,7 +35,7 @@ def test_a_class_only_in_validation_is_counted_and_reported() -> None:
 
 
 def test_a_class_without_validation_items_is_reported() -> None:
-    with pytest.warns(LearnkitWarning, match="no validation item of class 2: nothing is measured on it"):
+    with pytest.warns(LearnkitWarning, match="no validation item of class 2: it is not measured"):
         DataBunch.from_tensors(X, Y, X[:2], Y[:2], bs=4)
 
 

@@ -80,7 +80,7 @@ def test_a_class_only_in_the_test_set_is_refused() -> None:
 
 
 def test_a_class_missing_in_validation_is_reported() -> None:
-    with pytest.warns(LearnkitWarning, match="^no validation item of class b, d: nothing is measured on it"):
+    with pytest.warns(LearnkitWarning, match="^no validation item of class b, d: it is not measured"):
         assert labeled(table(list("abcd"), ["a", "c"]))[1].classes == ("a", "b", "c", "d")
     with pytest.warns(LearnkitWarning, match="no validation item of class b"):
         assert labeled(table([["a"], ["b"]], [["a"], []]))[1] == MultiLabel(("a", "b"))

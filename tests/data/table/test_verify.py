@@ -277,7 +277,7 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     save_image(tmp_path / "pets" / "a.png")
-    with pytest.raises(MissingFileError, match=r"no folder .*pats.* holds pets"):
+    with pytest.raises(MissingFileError, match=r"no folder .*pats.* contains pets"):
         verify_images(tmp_path / "pats")
     with pytest.raises(MissingFileError, match=r"no folder .*a\.png"):
         verify_images(tmp_path / "pets" / "a.png")

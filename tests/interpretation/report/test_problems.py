@@ -89,7 +89,7 @@ def test_only_checked_problems_are_reported(class_folder: Path, net: Net) -> Non
     learn = Learner(dls, net(1), seed=0)
     problems = content_of(learn.interpret(), learn=learn).problems
     assert problems is not None
-    assert problems.notes == ("Nothing odd was found: no file left out.",)
+    assert problems.notes == ("No problems were found: no file left out.",)
     assert problems.counts is None
 
 
