@@ -1,4 +1,4 @@
-"""Tasks: what a target means: how it is encoded, activated, decoded and shown, its loss and its metrics."""
+"""Tasks: the meaning of a target: how it is encoded, activated, decoded and shown, its loss and its metrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ __all__ = ["Classification", "MultiLabel", "Regression", "Task"]
 
 
 class Task(Protocol):
-    """What a target means."""
+    """The meaning of a target."""
 
     @property
     def classes(self) -> Sequence[str]:

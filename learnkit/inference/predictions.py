@@ -142,7 +142,7 @@ def predict_loader(
     n_batch: int | None = None,
     out: Tensor | np.ndarray[Any, Any] | None = None,
 ) -> Predictions:
-    """Activated outputs, targets (None when the loader has none) and losses (None unless asked for), on the CPU.
+    """Activated outputs, targets (None when the loader has none) and losses (None unless requested), on the CPU.
 
     If the loader knows its number of items (learnkit's own, and torch's DataLoader of a map-style dataset), each is
     written into one tensor allocated at the first batch; apart from them, memory for one batch is needed.

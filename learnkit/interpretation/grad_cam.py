@@ -142,7 +142,7 @@ def _recorded(model: nn.Module) -> Iterator[list[tuple[nn.Module, Tensor]]]:
 
 
 def _checked_class(raw: object, class_index: int | None) -> int:
-    """The class whose output is explained: the one asked for, or that of the highest output."""
+    """The class whose output is explained: the requested one, or that of the highest output."""
     if not isinstance(raw, Tensor) or raw.ndim != 2 or len(raw) != 1:
         got = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
         raise UsageError("grad_cam: the output of the model", got=got, expected="(1, n classes)")

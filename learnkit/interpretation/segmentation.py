@@ -122,8 +122,8 @@ class SegmentationInterpretation(Interpretation):
     def iou(self) -> "pd.DataFrame":
         """One row per class, and their mean: iou, dice, precision, recall, pixels (of the target), over all items.
 
-        A class neither in the targets nor predicted has nan, like the ignored class; the mean leaves them out. So it
-        does a precision without predictions and a recall without targets.
+        A class neither in the targets nor predicted has nan, like the ignored class; the mean leaves them
+        out, as well as a precision without predictions and a recall without targets.
         """
         import pandas as pd
 

@@ -488,7 +488,7 @@ class Learner:
             safe: in CSV, put an apostrophe before text that a spreadsheet would run as a formula.
 
         Raises:
-            UsageError: another kind of file, masks, which cannot be tabulated, or a missing package.
+            UsageError: any other file type, masks, which cannot be tabulated, or a missing package.
             DataError: no items.
         """
         path, loader = check_table(file, self.dls.task), self._loader(ds_type)

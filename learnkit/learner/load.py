@@ -96,7 +96,7 @@ def _data(spec: ExportSpec, file: Path, device: torch.device | str | None) -> Da
 
 
 class _NoData:
-    """The training and validation data of a learner from a file: raises when it is asked for batches."""
+    """The training and validation data of a learner from a file: raises when batches are requested."""
 
     def __init__(self, file: Path) -> None:
         self.file = file

@@ -41,7 +41,7 @@ class AccumulatedMetric:
         prepare: raw outputs and targets of a batch as the accumulator takes them.
         accumulator: keeps the batches.
         finish: from what was kept to one number.
-        takes: the targets it is meant for.
+        takes: the targets it is for.
         higher_is_better: the direction.
         check: check of the range of the targets, once they are read.
     """

@@ -76,7 +76,7 @@ def class_counts(
             items, "micro" adds all counts first, "binary" takes class 1 of two.
         threshold: for one output per item, and for "binary".
         ignore_index: targets of this number do not count, nor does the class of this number.
-        takes: the targets it is meant for.
+        takes: the targets it is for.
 
     Raises:
         UsageError: an unknown average, or a threshold that is not between 0 and 1.

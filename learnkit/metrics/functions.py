@@ -193,7 +193,7 @@ class NamedMetric:
     Args:
         function: what a user may also pass or call, (preds, targets) -> scalar.
         elements: what is averaged over the whole set, (preds, targets) -> (values, which of them count).
-        takes: the targets it is meant for.
+        takes: the targets it is for.
         higher_is_better: the direction.
         finish: applied to that average.
     """

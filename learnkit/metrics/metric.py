@@ -126,12 +126,12 @@ def _make(part: object) -> Metric:
 
 
 def targets_of(metric: Metric) -> tuple[Targets, ...] | None:
-    """The targets that a metric of learnkit is meant for; None for custom functions and objects."""
+    """The targets that a metric of learnkit is for; None for custom functions and objects."""
     return metric.takes if isinstance(metric, AccumulatedMetric) else None
 
 
 def metrics_for(targets: Targets) -> list[str]:
-    """The names of the metrics that are meant for these targets."""
+    """The names of the metrics for these targets."""
     names = [name for name, named in METRICS.items() if targets in named.takes]
     return names + [name for name, factory in FACTORIES.items() if targets in factory().takes]
 

@@ -1,4 +1,4 @@
-"""Datasets asked for a whole batch, with the coordinates that its randomness is drawn by."""
+"""Datasets that return whole batches, seeded by the coordinates of each batch."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ class Failure:
 
 
 class WholeBatches(Dataset[Any]):
-    """An image dataset asked for a batch at a time."""
+    """An image dataset that returns a batch at a time."""
 
     def __init__(self, dataset: ImageDataset) -> None:
         self.dataset = dataset

@@ -43,7 +43,7 @@ class Fields:
         path: the file.
 
     Raises:
-        CorruptFileError: `content`, or a field asked for, is not what is expected.
+        CorruptFileError: `content`, or a requested field, is not what is expected.
     """
 
     def __init__(self, content: Any, where: str, path: Path | str) -> None:
