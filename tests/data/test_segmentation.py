@@ -25,13 +25,13 @@ def saved(path: Path, pixels: npt.ArrayLike) -> Path:
     return path
 
 
-def test_gray_levels_are_class_numbers(tmp_path: Path) -> None:
+def test_gray_levels_are_class_indices(tmp_path: Path) -> None:
     read = Segmentation(NAMES).read(saved(tmp_path / "m.png", NUMBERS))
     np.testing.assert_array_equal(read, NUMBERS)
     assert read.dtype == np.uint8
 
 
-def test_palette_numbers_are_class_numbers(tmp_path: Path) -> None:
+def test_palette_numbers_are_class_indices(tmp_path: Path) -> None:
     image = Image.fromarray(NUMBERS)
     image.putpalette([90, 0, 0, 0, 90, 0, 0, 0, 90])
     image.save(tmp_path / "m.png")
