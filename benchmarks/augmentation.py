@@ -1,4 +1,4 @@
-"""What augmenting a training batch costs: 64 pictures of 224 x 224, learnkit against fastai and torchvision."""
+"""What augmenting a training batch costs: 64 images of 224 x 224, learnkit against fastai and torchvision."""
 
 import argparse
 import importlib.util
@@ -15,7 +15,7 @@ from learnkit.data.augment.pipeline import Augmentation, resolve_augment
 LEARNKIT, FASTAI, TORCHVISION = "learnkit, augment=True", "fastai, aug_transforms()", "torchvision v2, one by one"
 
 
-def pictures(n: int, size: int) -> Tensor:
+def images(n: int, size: int) -> Tensor:
     """Smooth noise in [0, 1], float32 (n, 3, size, size)."""
     coarse = torch.rand(n, 3, size // 8, size // 8, generator=torch.Generator().manual_seed(0))
     return F.interpolate(coarse, size=(size, size), mode="bilinear")
@@ -67,8 +67,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    x, n = pictures(args.bs, args.size), args.batches
-    by_pixel = x.contiguous(memory_format=torch.channels_last)  # as pictures come out of their decoder
+    x, n = images(args.bs, args.size), args.batches
+    by_pixel = x.contiguous(memory_format=torch.channels_last)  # the layout of decoded images
     no_tilt = [transform for transform in chosen(True, args.size).transforms if type(transform).__name__ != "Warp"]
     cases = {
         LEARNKIT: with_learnkit(True, x, n),

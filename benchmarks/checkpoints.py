@@ -15,7 +15,7 @@ from learnkit.persistence.checkpoints import CheckpointWriter
 
 
 def timed_fit(every: int | None, args: argparse.Namespace) -> tuple[float, list[float], float]:
-    """Seconds of a fit; those its thread stood still for each checkpoint; and megabytes of a checkpoint."""
+    """Seconds of a fit; those it paused for each checkpoint; and megabytes per checkpoint."""
     from torchvision.models import resnet18
 
     torch.manual_seed(0)
@@ -72,11 +72,9 @@ def main() -> None:
     print(
         f"resnet18 at {args.size} px, batches of {args.bs}, {args.threads} threads, {args.device}, {args.steps} steps"
     )
-    print(f"a checkpoint of {size:.0f} MB every {args.every} steps: {len(due)} a fit")
+    print(f"a checkpoint of {size:.0f} MB every {args.every} steps: {len(due)} per fit")
     print(f"without {median(plain):.2f} s, with {median(kept):.2f} s, ratio round by round {median(ratios):.3f}")
-    print(
-        f"the fit stood still for {100 * median(shares):.2f} % of its time: {1000 * median(first):.0f} ms for the first"
-    )
+    print(f"the fit paused for {100 * median(shares):.2f} % of its time: {1000 * median(first):.0f} ms for the first")
     if later:
         print(f"and {1000 * median(later):.0f} ms for each of the others")
 

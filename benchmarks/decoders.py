@@ -70,7 +70,7 @@ def main() -> None:
 
         cases = {name: case(decode) for name, decode in {**decoders(), "A/A control": decoders()[PILLOW]}.items()}
         rows = compare(cases, rounds=args.rounds)
-        report("JPEG to RGB pixels", rows, PILLOW, name="decoders", unit="ms an image", scale=1000 / args.n)
+        report("JPEG to RGB pixels", rows, PILLOW, name="decoders", unit="ms per image", scale=1000 / args.n)
 
 
 if __name__ == "__main__":

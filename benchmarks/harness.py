@@ -36,7 +36,7 @@ class Row:
 
 
 def compare(cases: dict[str, Case], *, rounds: int = 7, warm_up: int = 1) -> list[Row]:
-    """Run every case once a round. Each round starts at another one, so none always follows the same neighbour."""
+    """Run every case once per round. Each round starts at another one, so none always follows the same neighbor."""
     rows = {name: Row(name) for name in cases}
     names = list(cases)
     for i in range(-warm_up, rounds):
@@ -84,7 +84,7 @@ def output_discarded() -> Iterator[None]:
 
 
 def report(title: str, rows: list[Row], base: str, *, name: str, unit: str = "s", scale: float = 1.0) -> None:
-    """Print a table, seconds times `scale` in `unit`, and write the numbers behind it to results/{name}.json."""
+    """Print a table, seconds times `scale` in `unit`, and write its numbers to results/{name}.json."""
     its = next(row for row in rows if row.name == base)
     load = ", ".join(f"{n:.1f}" for n in os.getloadavg())
     lines = [

@@ -1,4 +1,4 @@
-"""What an answer costs: get_preds against a raw loop over the same loader, predict against the line one would write."""
+"""The cost of predictions: get_preds against a raw loop over the same loader, predict against a line by hand."""
 
 import argparse
 import gc
@@ -69,7 +69,7 @@ def one_by_one(predict: Callable[[Tensor], tuple[str, Tensor, Tensor]], items: l
 
 
 def predict_by_hand(learn: Learner) -> Callable[[Tensor], tuple[str, Tensor, Tensor]]:
-    """Class name, number and probabilities: what `predict` gives."""
+    """Class name, number and probabilities: what `predict` returns."""
     model, classes = learn.model.eval(), learn.dls.classes
 
     def predict(item: Tensor) -> tuple[str, Tensor, Tensor]:
@@ -82,7 +82,7 @@ def predict_by_hand(learn: Learner) -> Callable[[Tensor], tuple[str, Tensor, Ten
 
 
 def line_by_hand(learn: Learner) -> Callable[[Tensor], tuple[str, Tensor, Tensor]]:
-    """Probabilities alone: the least that can be called a prediction."""
+    """Probabilities alone: the minimum of a prediction."""
     model = learn.model.eval()
     nothing = torch.zeros(())
 
@@ -117,7 +117,7 @@ def memory_beyond_the_result(n_items: int) -> dict[str, float]:
 
 
 def anonymous_bytes() -> int:
-    """Memory of this process that no file stands for (Linux)."""
+    """Memory of this process that is not backed by a file (Linux)."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
 

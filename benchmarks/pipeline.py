@@ -1,6 +1,6 @@
 """The image pipeline without a model: JPEG files to float batches, learnkit against torchvision and fastai.
 
-Photos of 500 x 375 pixels -> random resized crop to 224, flip, normalised, batches of 64.
+Photos of 500 x 375 pixels -> random resized crop to 224, flip, normalized, batches of 64.
 """
 
 import argparse
@@ -99,7 +99,7 @@ def with_fastai(folder: Path, workers: int) -> Case:
 def main() -> None:
     """Print a table for each number of workers and write it to results/."""
     parser = argparse.ArgumentParser(description="Measure the pipeline from JPEG files to batches.")
-    parser.add_argument("--photos", type=Path, help="a folder with a folder a class; made-up photos without it")
+    parser.add_argument("--photos", type=Path, help="a folder with a folder per class; made-up photos without it")
     parser.add_argument("--n", type=int, default=640, help="number of made-up photos")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", default="0,2")

@@ -73,7 +73,7 @@ def recorded(call: Callable[[], Any]) -> tuple[Walk, Any]:
 
 
 class Stack(nn.Module):
-    """A model that notes which functions of learnkit stand above its forward in training."""
+    """A model that records which functions of learnkit are above its forward in training."""
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
     python docs/draw_floors.py
 
 The floors are read off the imports in the code. A line goes from a package to one it imports; a line that another
-package already stands for (a imports b, b imports c: a to c) is left out.
+package already implies (a imports b, b imports c: a to c) is left out.
 """
 
 import ast
@@ -11,7 +11,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1] / "learnkit"
-PICTURE = Path(__file__).parent / "images" / "floors.svg"
+DIAGRAM = Path(__file__).parent / "images" / "floors.svg"
 WIDTH, ROW, BOX, GAP = 1160, 78, 40, 14  # pixels
 COLORS = ["#e8eef7", "#e4f1ea", "#fbf3df", "#f8e8e4"]
 
@@ -51,7 +51,7 @@ def floors(imports: dict[str, set[str]]) -> list[list[str]]:
 
 
 def direct(imports: dict[str, set[str]]) -> dict[str, set[str]]:
-    """The imports that no longer way stands for."""
+    """The imports that no longer path implies."""
     below: dict[str, set[str]] = {}
     for name in TopologicalSorter(imports).static_order():
         below[name] = imports[name].union(*(below[other] for other in imports[name]))
@@ -59,7 +59,7 @@ def direct(imports: dict[str, set[str]]) -> dict[str, set[str]]:
 
 
 def drawing() -> str:
-    """The picture as SVG text."""
+    """The diagram as SVG text."""
     imports, files = graph(), units()
     rows = floors(imports)
     height = ROW * len(rows) + 20
@@ -101,4 +101,4 @@ def drawing() -> str:
 
 
 if __name__ == "__main__":
-    PICTURE.write_text(drawing() + "\n", encoding="utf-8")
+    DIAGRAM.write_text(drawing() + "\n", encoding="utf-8")

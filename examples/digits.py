@@ -69,7 +69,7 @@ def main() -> None:
 
     page = learn.report(out / "report.html")
     exported = learn.export(out / "digits.lk")
-    print(f"{exported.name}, loaded without executing code, says {load_learner(exported).predict(file)[0]} too")
+    print(f"{exported.name}, loaded without executing code, predicts {load_learner(exported).predict(file)[0]} too")
 
     path = learn.save("digits")
     again = cnn_learner(dls, resnet18, pretrained=False, metrics="accuracy", path=out).load("digits")

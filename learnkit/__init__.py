@@ -51,5 +51,5 @@ _NAMESPACES = (callbacks, errors, losses, metrics, models, schedules, splits, tr
 
 
 def __dir__() -> list[str]:
-    """What a user meets: the public names, and the modules that hold the rest of them."""
+    """The public names, and the namespaces of all others."""
     return [*__all__, *(module.__name__.rpartition(".")[2] for module in _NAMESPACES)]

@@ -20,7 +20,7 @@ def named_file(what: str, path: PathLike) -> Path:
     """The path of a file to write.
 
     Raises:
-        UsageError: naming the argument `what`, of a path without a name, such as "" or "/".
+        UsageError: naming the argument `what`: a path without a file name, such as "" or "/".
     """
     file = Path(path)
     if file.name in ("", ".."):
@@ -34,7 +34,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], *, keep: 
     The new file is on the disk before it replaces the old one, so a loss of power leaves one of the two.
 
     Args:
-        path: of the file; its folder is created.
+        path: the file; its folder is created.
         write: called with the open binary file.
         keep: where the old file is moved, if there is one. Between the two renames there is no file at `path`, and a
             complete one at `keep`.
@@ -54,7 +54,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], *, keep: 
         os.replace(partial, path)
     except BaseException as error:
         written = 0
-        with suppress(OSError):  # there may be no folder
+        with suppress(OSError):  # the folder may not exist
             written = partial.stat().st_size
             partial.unlink()
         if _is_disk_error(error):
@@ -71,7 +71,7 @@ def _is_disk_error(error: BaseException) -> bool:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder, and those above it.
+    """Create a folder and its parents.
 
     Raises:
         WriteError: it cannot be created.
@@ -83,7 +83,7 @@ def make_folder(folder: Path) -> None:
 
 
 def write_error(path: Path, written: int, error: BaseException) -> WriteError:
-    """The error to raise instead of one of the disk: with the path, the cause and the free space."""
+    """The error to raise instead of an OSError: with the path, the cause and the free space."""
     folder = nearest_folder(path.parent)
     why = error.strerror or error if isinstance(error, OSError) else "the disk is full, or files may not be this large"
     named = WriteError(
@@ -107,7 +107,7 @@ def partial_files(path: Path) -> list[Path]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Flush the renames to the disk too, where the system lets a folder be opened for that."""
+    """Flush the renames to the disk too, if the system can open a folder."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

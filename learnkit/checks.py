@@ -60,7 +60,7 @@ def check_int(what: str, got: Any, low: int | None = None, high: int | None = No
 
 
 def check_number(what: str, got: Any, within: str = "(-inf, inf)", *, expected: str = "") -> float:
-    """The value as it is, if it is a real number within an interval; True, nan and text are refused.
+    """The value unchanged, if it is a real number within an interval; True, nan and text are refused.
 
     Args:
         what: the argument's name.

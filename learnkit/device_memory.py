@@ -1,4 +1,4 @@
-"""Memory of a device: the peak, errors of running out, and emptying the cache of the allocator."""
+"""Memory of a device: its peak, out-of-memory errors, and emptying the allocator's cache."""
 
 from typing import Any
 

@@ -3,12 +3,12 @@
 LearnkitError
 ├── UsageError              ValueError           an argument that cannot work
 ├── WrongTypeError          TypeError            the right call on the wrong kind of object
-├── DataError               ValueError           a data set that cannot be used as it is
+├── DataError               ValueError           a data set that cannot be used
 │   └── ImageError          OSError              one image that cannot be read
 ├── MissingFileError        FileNotFoundError    a path that does not exist
-├── CorruptFileError        ValueError           a file that is damaged or cut short
+├── CorruptFileError        ValueError           a file that is damaged or truncated
 ├── UnsafeFileError         ValueError           a file that would run code when opened
-├── MissingModelError       ValueError           an export of a model that learnkit cannot build by itself
+├── MissingModelError       ValueError           an export whose model learnkit cannot build
 ├── ExportError             ValueError           a model that cannot be exported
 ├── VersionError            ValueError           a file that needs a newer learnkit
 ├── DownloadError           OSError              a failed download
@@ -62,7 +62,7 @@ class LearnkitError(Exception):
     """What was got, where, what was expected, and what to do.
 
     Attributes:
-        what: the argument or thing that is wrong; a whole sentence when it stands alone.
+        what: the argument or thing that is wrong; a full sentence if there are no other parts.
         got: the offending value, shown by `repr`; None when not given.
         expected: what would be valid; "" when not given.
         fix: one sentence on what to do; "" when not given.
@@ -122,7 +122,7 @@ class WrongTypeError(LearnkitError, TypeError):
 
 
 class DataError(LearnkitError, ValueError):
-    """A data set that cannot be used as it is."""
+    """A data set that cannot be used."""
 
 
 class ImageError(DataError, OSError):
@@ -134,7 +134,7 @@ class MissingFileError(LearnkitError, FileNotFoundError):
 
 
 class CorruptFileError(LearnkitError, ValueError):
-    """A file that is damaged or cut short."""
+    """A file that is damaged or truncated."""
 
 
 class UnsafeFileError(LearnkitError, ValueError):
@@ -142,11 +142,11 @@ class UnsafeFileError(LearnkitError, ValueError):
 
 
 class MissingModelError(LearnkitError, ValueError):
-    """An export of a model that learnkit cannot build by itself, custom or unknown."""
+    """An export whose model learnkit cannot build: it is custom or unknown."""
 
 
 class ExportError(LearnkitError, ValueError):
-    """A model that cannot be exported, or whose export gives other numbers than the model."""
+    """A model that cannot be exported, or whose export returns different numbers."""
 
 
 class VersionError(LearnkitError, ValueError):
@@ -197,7 +197,7 @@ class SkipBatch(Interrupt):
 
 
 def warn(message: str) -> None:
-    """Give a LearnkitWarning that points at the user's line: the innermost caller outside learnkit and torch."""
+    """Issue a LearnkitWarning that points to the user's line: the innermost caller outside learnkit and torch."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES:
         frame, level = frame.f_back, level + 1

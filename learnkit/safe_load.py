@@ -19,13 +19,11 @@ from learnkit.checks import nearest_folder
 from learnkit.errors import CorruptFileError, MissingFileError, UnsafeFileError, UsageError
 from learnkit.types import PathLike
 
-__all__ = ["MAX_TENSORS", "code_in", "plain_name", "read_file", "read_weights", "tensors_only"]
+__all__ = ["MAX_TENSORS", "code_kind", "plain_name", "read_file", "read_weights", "tensors_only"]
 
 _SUFFIXES = {".pth", ".pt", ".bin", ".ckpt", ".safetensors"}
 _SAVE_AGAIN = "Save its tensors with torch.save(model.state_dict(), file)."
-_CONVERT = (
-    "Convert it, only if you trust where it is from: `learnkit convert FILE OUT.safetensors --i-trust-this-file`."
-)
+_CONVERT = "Convert it, only if you trust its source: `learnkit convert FILE OUT.safetensors --i-trust-this-file`."
 
 _PROGRAM = "a torch.export archive, which runs code when it is loaded"
 _MAX_INSPECTED = 1 << 20  # bytes
@@ -49,7 +47,7 @@ def read_weights(path: PathLike) -> dict[str, Tensor]:
 
 
 def plain_name(name: str, known: Container[str]) -> str:
-    """The name without the prefixes of wrappers, unless it is known as it is.
+    """The name without the prefixes of wrappers, unless the full name is known.
 
     >>> plain_name("module._orig_mod.fc.bias", {"fc.bias"})
     'fc.bias'
@@ -67,7 +65,7 @@ def read_file(path: PathLike) -> object:
     Raises:
         MissingFileError: no such file; the message lists the files of weights that are there.
         UnsafeFileError: a Python pickle, a file of torch before 1.6, a TorchScript program.
-        CorruptFileError: damaged, cut short, or not a file of weights at all.
+        CorruptFileError: damaged, truncated, or not a file of weights at all.
     """
     path = Path(path)
     if not os.path.isfile(path):  # False for a name too long, too
@@ -78,7 +76,7 @@ def read_file(path: PathLike) -> object:
         return _read_safetensors(path)
     if start.startswith(b"PK\x03\x04"):
         return _read_zip(path)
-    if kind := code_in(path):
+    if kind := code_kind(path):
         raise UnsafeFileError(f"{path} is {kind}; learnkit does not run code from files", fix=_CONVERT)
     raise CorruptFileError(
         f"{path}: neither a torch file of the zip format nor a safetensors file, or damaged ({len(start)} bytes read)"
@@ -96,7 +94,7 @@ def tensors_only(content: object, where: str) -> dict[str, Tensor]:
             raise UsageError(
                 f"{where}: {strange[:5]} are sparse, quantized, complex or without numbers (on the meta device)",
                 expected="plain tensors",
-                fix="Save the state dict of the model as it is trained.",
+                fix="Save the state dict of the trained float model.",
             )
         if not others and content:
             return dict(content)
@@ -148,7 +146,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_zip(path: Path) -> object:
-    damaged = CorruptFileError(f"{path}: damaged or cut short", fix="Fetch or copy the file again.")
+    damaged = CorruptFileError(f"{path}: damaged or truncated", fix="Fetch or copy the file again.")
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -180,7 +178,7 @@ def _read_zip(path: Path) -> object:
         raise damaged from error
 
 
-def code_in(path: Path) -> str:
+def code_kind(path: Path) -> str:
     """The kind of a file that runs code when it is opened, "" for any other; nothing is run.
 
     The first and the last megabyte are inspected: in a zip file, they hold the names of its members.
@@ -203,7 +201,7 @@ def code_in(path: Path) -> str:
 
 
 def _unpacked(start: bytes) -> list[bytes]:
-    """The beginning of a file compressed in a way that joblib does, at most a megabyte; [] of another file."""
+    """The beginning of a file compressed as joblib does, at most a megabyte; [] for any other file."""
     readers: tuple[Callable[[], bytes], ...] = (
         lambda: zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(start, _MAX_INSPECTED),  # zlib and gzip
         lambda: bz2.BZ2Decompressor().decompress(start, _MAX_INSPECTED),
@@ -219,7 +217,7 @@ def _unpacked(start: bytes) -> list[bytes]:
 
 
 def _is_pickle(start: bytes) -> bool:
-    """Whether a file that begins so is a pickle, found by reading its opcodes, which runs none of them."""
+    """Whether a file with this beginning is a pickle: its opcodes are read, none is run."""
     if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return True
     stream = io.BytesIO(start)

@@ -35,7 +35,7 @@ _MIX_1, _MIX_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
 class Stream(IntEnum):
-    """What a number is drawn for: equal coordinates in two streams give unrelated numbers."""
+    """The purpose of a random number: equal coordinates in two streams give unrelated numbers."""
 
     ORDER = 1
     AUGMENT = 2

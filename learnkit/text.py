@@ -43,25 +43,25 @@ def facts(title: str, rows: Mapping[str, object]) -> str:
     return f"<table><caption>{_text(title)}</caption>{''.join(lines)}</table>"
 
 
-def ellipsized(text: str, longest: int, end: int = 0) -> str:
-    """The start of a text and its last `end` characters around an ellipsis, if it is longer than `longest`.
+def ellipsized(text: str, max_length: int, end: int = 0) -> str:
+    """The text shortened to its start and its last `end` characters, if it is longer than `max_length`.
 
     >>> ellipsized("german_shorthaired_pointer", 12), ellipsized("folder/0001.png", 11, end=8)
     ('german_shor…', 'fo…0001.png')
     """
-    if len(text) <= longest:
+    if len(text) <= max_length:
         return text
-    return f"{text[: longest - end - 1].rstrip()}…{text[len(text) - end :]}"
+    return f"{text[: max_length - end - 1].rstrip()}…{text[len(text) - end :]}"
 
 
-def shortened(names: Sequence[str], most: int = 10) -> str:
+def shortened(names: Sequence[str], max_names: int = 10) -> str:
     """The first names, long ones shortened, and an ellipsis if there are more.
 
-    >>> shortened(["a", "b", "c"], most=2)
+    >>> shortened(["a", "b", "c"], max_names=2)
     'a, b, …'
     """
-    shown = [ellipsized(name, MAX_NAME) if name.strip() else "(empty)" for name in names[:most]]
-    return ", ".join([*shown, "…"] if len(names) > most else shown)
+    shown = [ellipsized(name, MAX_NAME) if name.strip() else "(empty)" for name in names[:max_names]]
+    return ", ".join([*shown, "…"] if len(names) > max_names else shown)
 
 
 def name_of(thing: object) -> str:

@@ -15,7 +15,7 @@ __all__ = ["Activation", "DatasetType", "LearningRate", "Loss", "PathLike"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Loss: TypeAlias = Callable[..., torch.Tensor]  # (preds, targets) -> scalar
-Activation: TypeAlias = Callable[[torch.Tensor], torch.Tensor]  # raw model output -> what a user reads
+Activation: TypeAlias = Callable[[torch.Tensor], torch.Tensor]  # raw outputs -> predictions
 LearningRate: TypeAlias = float | slice | list[float] | tuple[float, ...]
 
 
@@ -30,14 +30,14 @@ class DatasetType(IntEnum):
 
     @classmethod
     def of(cls, value: Any, what: str = "ds_type") -> Self:
-        """The part of the data that a DatasetType, its number or its name ("train", "valid", "test") stands for.
+        """The DatasetType of a DatasetType, its number or its name ("train", "valid", "test").
 
         Args:
             value: what a caller passed.
             what: the argument's name, for the error.
 
         Raises:
-            UsageError: none of these, with the name nearest to it.
+            UsageError: none of these; the message suggests the nearest name.
 
         >>> DatasetType.of("valid")
         <DatasetType.Valid: 2>

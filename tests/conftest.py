@@ -1,4 +1,4 @@
-"""What every test gets: one thread, a home of its own, and two small data sets."""
+"""Fixtures of every test: one thread, a separate home, and two small data sets."""
 
 import os
 import shutil
@@ -16,8 +16,8 @@ from torch import Tensor
 torch.set_num_threads(1)
 os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])  # processes that tests start import this checkout too
 
-COLOURS = {"blue": (40, 60, 200), "green": (50, 190, 60), "red": (210, 50, 40)}
-ITEMS = {"train": 8, "valid": 4}  # pictures per class
+COLORS = {"blue": (40, 60, 200), "green": (50, 190, 60), "red": (210, 50, 40)}
+ITEMS = {"train": 8, "valid": 4}  # images per class
 
 
 class Blobs(NamedTuple):
@@ -31,13 +31,13 @@ class Blobs(NamedTuple):
 
 @pytest.fixture(scope="session", autouse=True)
 def font_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """One matplotlib cache for the session: with a new home per test, every subprocess would list the fonts anew."""
+    """One matplotlib cache for the session: with a new home per test, every subprocess would list the fonts again."""
     os.environ.setdefault("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
 
 
 @pytest.fixture(autouse=True)
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes outside its own folder, or feels the settings of whoever runs it."""
+    """No test reads or writes outside its own folder, or depends on the user's settings."""
     home = tmp_path.with_name(f"{tmp_path.name}-home")
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
@@ -71,15 +71,15 @@ def blobs() -> Blobs:
 
 @pytest.fixture
 def class_folder(tmp_path: Path) -> Path:
-    """A tree {train,valid}/{blue,green,red}/0.png…: one colour with noise, 24x24, 8 and 4 pictures per class."""
+    """A tree {train,valid}/{blue,green,red}/0.png…: one color with noise, 24x24, 8 and 4 images per class."""
     numbers = np.random.default_rng(0)
-    root = tmp_path / "colours"
+    root = tmp_path / "colors"
     for split, n in ITEMS.items():
-        for label, colour in COLOURS.items():
+        for label, color in COLORS.items():
             folder = root / split / label
             folder.mkdir(parents=True)
             for i in range(n):
-                pixels = np.clip(numbers.normal(colour, 15, (24, 24, 3)), 0, 255).astype(np.uint8)
+                pixels = np.clip(numbers.normal(color, 15, (24, 24, 3)), 0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / f"{i}.png")
     return root
 

@@ -17,7 +17,7 @@ Blobs = tuple[Tensor, ...]  # the fixture of this name
 
 
 def linear_learner(blobs: Blobs, model: nn.Module | None = None, *, bs: int = 16, **options: Any) -> Learner:
-    """A learner on the blobs, 4 batches an epoch; its model is one linear layer, always with the same weights."""
+    """A learner on the blobs, 4 batches per epoch; its model is one linear layer, always with the same weights."""
     if model is None:
         torch.manual_seed(0)
         model = nn.Linear(2, 2)
@@ -33,7 +33,7 @@ def noisy_net(width: int = 16, dropout: float = 0.5) -> nn.Sequential:
 
 
 class AddsNoise(nn.Module):
-    """Gives other outputs at every call: inputs plus uniform noise of torch's global generator."""
+    """Returns different outputs at every call: inputs plus uniform noise of torch's global generator."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x + torch.rand_like(x)
@@ -69,7 +69,7 @@ def raising(error: BaseException, *, epoch: int = 0, batch: int = 0) -> Callable
 
 @contextmanager
 def refused(what: str, kind: type[LearnkitError] = UsageError, **parts: object) -> Iterator[None]:
-    """What is done inside raises this error about this argument; `parts` are the error's got, expected or fix."""
+    """The code inside raises this error about this argument; `parts` are the error's got, expected or fix."""
     with pytest.raises(kind) as caught:
         yield
     assert {"what": caught.value.what, **{name: getattr(caught.value, name) for name in parts}} == {

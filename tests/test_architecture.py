@@ -1,4 +1,4 @@
-"""How the house is built: which floors there are, and what no file may contain. Every check is itself checked."""
+"""The architecture: the floors, and what no file may contain. Every check is itself checked."""
 
 import ast
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "learnkit"
 FILES = sorted(ROOT.rglob("*.py"))
 
-# From the ground up. A module imports from lower floors and from its own package, never from a neighbour.
+# From the ground up. A module imports from lower floors and from its own package, never from a neighbor.
 FLOORS = [
     {"text"},
     {"errors"},
@@ -34,9 +34,9 @@ DEVICE_WORDS = {"autocast", "GradScaler", "cuda", "bf16", "fp16"}
 UNSAFE_MODULES = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 RUNS_CODE = {"code.InteractiveConsole", "os.popen", "os.system", "runpy.run_module", "runpy.run_path", "torch.hub.load"}
 RUNS_CODE |= {"torch.export.load", "torch.jit.load", "torch.package.PackageImporter"}
-MAY_UNPICKLE = "cli/unpickle.py"  # a process of its own, for a file that the user says to trust
-MAY_IMPORT = "models/registry.py"  # the one file that may import by a name, should there ever be one
-MAY_COLLECT = "distributed.py"  # the one file that may send pickled objects between processes, should there ever be one
+MAY_UNPICKLE = "cli/unpickle.py"  # a separate process, for a file that the user trusts
+MAY_IMPORT = "models/registry.py"  # the one file that may import by a name, if there is one
+MAY_COLLECT = "distributed.py"  # the one file that may send pickled objects between processes, if there is one
 
 # One class each: the facade, and every way to images.
 MAX_LINES = {"learnkit.learner.learner": 650, "learnkit.data.image_bunch": 420}
@@ -68,21 +68,21 @@ def imports(tree: ast.Module) -> Iterator[str]:
 
 
 def dotted(node: ast.AST) -> str:
-    """`torch.amp.autocast` for that expression; a part that is no name is left out."""
+    """`torch.amp.autocast` for that expression; a part that is not a name is left out."""
     if isinstance(node, ast.Attribute):
         return f"{dotted(node.value)}.{node.attr}"
     return node.id if isinstance(node, ast.Name) else ""
 
 
 def keyword(node: ast.Call, name: str) -> object:
-    """The literal given for a keyword, None when there is none."""
+    """The literal passed for a keyword; None without one."""
     return next((k.value.value for k in node.keywords if k.arg == name and isinstance(k.value, ast.Constant)), None)
 
 
 def climbs(unit: str, imported: str) -> bool:
-    """Whether a module of this unit (`data`, `learner`) may not import that: it is no lower floor."""
+    """Whether a module of this unit (`data`, `learner`) may not import that: it is not on a lower floor."""
     if imported.startswith("."):
-        return True  # says nothing about floors
+        return True  # not about floors
     package, *names = imported.split(".")
     if package != "learnkit" or unit in ENTRANCES:
         return False
@@ -121,7 +121,7 @@ def is_device_word(node: ast.AST) -> bool:
 
 def is_unsafe(node: ast.AST) -> bool:
     match node:
-        case ast.Import(names=names):  # under its own name it is seen where it is used
+        case ast.Import(names=names):  # under its own name it is found at its uses
             return any(alias.asname and alias.name in UNSAFE_MODULES for alias in names)
         case ast.ImportFrom(module=str(module), names=names):
             imported = [f"{module}.{alias.name}" for alias in names]
@@ -139,7 +139,7 @@ def is_unsafe(node: ast.AST) -> bool:
 
 
 def is_switched_on(node: ast.Call, name: str) -> bool:
-    """Whether a keyword is given as anything but a literal that is false: what it holds is not known here."""
+    """Whether a keyword is given as anything but a literal that is false: its value is unknown here."""
     given = [k.value for k in node.keywords if k.arg == name]
     return any(not isinstance(value, ast.Constant) or bool(value.value) for value in given)
 
@@ -155,7 +155,7 @@ def is_unsafe_name(name: str) -> bool:
 
 
 def imports_by_name(node: ast.AST) -> bool:
-    """A module found by a text: `import_module`, `__import__`, or a spec made of a path."""
+    """A module found by a string: `import_module`, `__import__`, or a spec made of a path."""
     finders = {"__import__", "import_module", "spec_from_file_location", "module_from_spec", "exec_module"}
     match node:
         case ast.ImportFrom(names=names):
@@ -166,7 +166,7 @@ def imports_by_name(node: ast.AST) -> bool:
 
 
 def sends_objects(node: ast.AST) -> bool:
-    """A collective that pickles what it sends: `all_gather_object`, `broadcast_object_list` and their kin."""
+    """A collective that pickles what it sends: `all_gather_object`, `broadcast_object_list` and the like."""
     match node:
         case ast.ImportFrom(module=str(module), names=names):
             return module.startswith("torch.distributed") and any(is_object_collective(alias.name) for alias in names)
@@ -180,7 +180,7 @@ def is_object_collective(name: str) -> bool:
 
 
 def is_silent_except(node: ast.AST) -> bool:
-    """A bare except; or everything caught, and nothing done about it."""
+    """A bare except, or a handler that catches everything and does nothing."""
     if isinstance(node, ast.Call):
         return dotted(node.func).endswith("suppress") and any(catches_all(error) for error in node.args)
     if not isinstance(node, ast.ExceptHandler):
@@ -205,7 +205,7 @@ def module_of(file: Path) -> str:
     return ".".join(file.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
-def test_every_module_stands_on_a_floor() -> None:
+def test_every_module_is_on_a_floor() -> None:
     assert FILES
     assert sorted({unit_of(file) for file in FILES} - FLOOR_OF.keys() - ENTRANCES) == []
 
@@ -232,7 +232,7 @@ def imported_modules(tree: ast.Module, modules: set[str]) -> set[str]:
 
 
 def circle(graph: dict[str, set[str]]) -> list[str]:
-    """The modules of one circle of imports, the first of them again at the end; none if there is no circle."""
+    """The modules of one circle of imports, the first of them again at the end; empty without a circle."""
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -240,7 +240,7 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
     return []
 
 
-def test_modules_are_at_most_300_lines_long_but_for_two_classes() -> None:
+def test_modules_are_at_most_300_lines_long_except_for_two_classes() -> None:
     lines = {file: len(file.read_text(encoding="utf-8").splitlines()) for file in FILES}
     assert [module_of(file) for file, n in lines.items() if n > MAX_LINES.get(module_of(file), 300)] == []
 
@@ -261,7 +261,7 @@ def test_no_module_has_a_vague_name() -> None:
     assert [module_of(file) for file in FILES if VAGUE & set(module_of(file).split("."))] == []
 
 
-def test_every_module_says_what_it_holds() -> None:
+def test_every_module_has_a_docstring() -> None:
     assert [module_of(file) for file in FILES if not ast.get_docstring(parsed(file))] == []
 
 
@@ -416,7 +416,7 @@ def test_a_name_taken_from_the_package_above_is_caught() -> None:
     assert not asks_its_package("learnkit.data", "learnkit.data.tasks.Task", modules)
 
 
-def test_a_circle_is_caught_wherever_the_import_stands() -> None:
+def test_a_circle_is_caught_wherever_the_import_is() -> None:
     modules = {"learnkit", "learnkit.a", "learnkit.b", "learnkit.c"}
     codes = {
         "learnkit.a": "from learnkit.b import f",

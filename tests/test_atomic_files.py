@@ -94,7 +94,7 @@ def test_a_write_error_has_the_path_the_cause_and_the_free_space(tmp_path: Path)
     assert caught.value.errno == errno.ENOSPC
 
 
-def test_the_old_file_is_moved_where_it_is_kept(tmp_path: Path) -> None:
+def test_the_old_file_is_moved_to_keep(tmp_path: Path) -> None:
     path, kept = tmp_path / "a", tmp_path / "kept"
     write_atomically(path, lambda file: file.write(b"1"), keep=kept)
     assert not kept.exists()

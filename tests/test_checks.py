@@ -1,4 +1,4 @@
-"""Checks of arguments: what will do is returned, what will not is refused by name."""
+"""Checks of arguments: valid values are returned, invalid ones are refused by name."""
 
 import math
 from typing import Any
@@ -85,7 +85,7 @@ def test_numbers_have_an_interval(within: str, right: list[float], wrong: list[f
         check_number("x", math.nan, within)
 
 
-def test_a_number_is_returned_as_it_is() -> None:
+def test_a_number_is_returned_unchanged() -> None:
     value = np.float32(0.5)
     assert check_number("x", value) is value
 

@@ -22,7 +22,7 @@ def test_the_cpu_does_not_track_its_memory() -> None:
     empty_cache(CPU)
 
 
-def test_an_accelerator_is_asked_about_its_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_accelerator_reports_its_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[object] = []
     module_of(
         monkeypatch,
@@ -56,7 +56,7 @@ def test_running_out_of_memory_is_recognized(error: BaseException) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shape"), ValueError("can't allocate memory"), KeyboardInterrupt()])
-def test_other_errors_are_not_taken_for_it(error: BaseException) -> None:
+def test_other_errors_are_not_mistaken_for_it(error: BaseException) -> None:
     assert not is_out_of_memory(error)
 
 

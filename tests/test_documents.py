@@ -1,4 +1,4 @@
-"""Pages that are made from the code are those of this code."""
+"""Generated pages are up to date."""
 
 import importlib.util
 import re
@@ -29,12 +29,12 @@ def test_every_package_is_drawn_above_what_it_imports(floors: ModuleType) -> Non
     assert imports["training"] >= {"device", "errors", "metrics"}  # read by eye
 
 
-def test_a_line_that_a_longer_way_stands_for_is_left_out(floors: ModuleType) -> None:
+def test_a_line_implied_by_a_longer_path_is_left_out(floors: ModuleType) -> None:
     assert floors.direct({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": {"b"}, "b": {"c"}, "c": set()}
 
 
-def test_the_picture_shows_the_packages_there_are(floors: ModuleType) -> None:
-    drawn = set(re.findall(r'font-weight="600">(\w+)<', floors.PICTURE.read_text(encoding="utf-8")))
+def test_the_diagram_shows_all_packages(floors: ModuleType) -> None:
+    drawn = set(re.findall(r'font-weight="600">(\w+)<', floors.DIAGRAM.read_text(encoding="utf-8")))
     assert drawn == set(floors.units()), "run python docs/draw_floors.py"
 
 

@@ -1,4 +1,4 @@
-"""Errors say what was got, what was expected and what to do, and keep that across processes."""
+"""Errors state what was got, what was expected and what to do, and keep that across processes."""
 
 import inspect
 import pickle
@@ -39,7 +39,7 @@ def test_the_tree() -> None:
     assert issubclass(MissingFileError, FileNotFoundError)
 
 
-def test_a_prefix_says_where_and_leaves_the_rest() -> None:
+def test_a_prefix_changes_only_the_message_and_what() -> None:
     error = ImageError("file", got=None, expected="an image", fix="Remove it.").prefixed("row 3")
     assert type(error) is ImageError
     assert (error.what, error.got, error.expected, error.fix) == ("row 3: file", None, "an image", "Remove it.")
@@ -50,7 +50,7 @@ def test_a_prefix_says_where_and_leaves_the_rest() -> None:
 def test_the_parts_of_an_error_are_kept_across_processes() -> None:
     error = pickle.loads(pickle.dumps(UsageError("bs", got=0, expected="1 or more", fix="Pass 64.")))
     assert (error.what, error.got, error.expected, error.fix) == ("bs", 0, "1 or more", "Pass 64.")
-    of_object = pickle.loads(pickle.dumps(UsageError("bs", got=len)))  # whatever was got, its text crosses
+    of_object = pickle.loads(pickle.dumps(UsageError("bs", got=len)))  # any value, its text is sent
     assert of_object.got == repr(len)
 
 

@@ -1,4 +1,4 @@
-"""Every callback of learnkit, in the same handful of situations."""
+"""Every callback of learnkit, in the same situations."""
 
 import inspect
 from collections.abc import Callable as Maker
@@ -84,7 +84,7 @@ def make(name: str, learn: Learner) -> list[Callback]:
     return [] if name == "Recorder" else [EVERY_CALLBACK[name]()]
 
 
-def test_the_table_holds_every_callback_there_is() -> None:
+def test_the_table_has_every_callback() -> None:
     there = {n for n in callbacks.__all__ if inspect.isclass(c := getattr(callbacks, n)) and issubclass(c, Callback)}
     of_other_packages = {"MLflow", "WandB"}  # heavy, and not always installed: tests/callbacks/test_trackers.py
     assert there - {"Callback"} - of_other_packages == set(EVERY_CALLBACK)
@@ -139,7 +139,7 @@ def test_nothing_of_it_runs_outside_a_fit(
     assert capsys.readouterr().out == ""
 
 
-def test_it_leaves_the_callers_generator_alone(name: str, blobs: tuple[Tensor, ...]) -> None:
+def test_it_does_not_change_the_callers_generator(name: str, blobs: tuple[Tensor, ...]) -> None:
     learn = learner(blobs, name)
     before = torch.get_rng_state()
     learn.fit(1, 1e-2, callbacks=make(name, learn))

@@ -1,4 +1,4 @@
-"""What fastai's users know, where learnkit chose to keep it, with the figures observed there; the rest is next to its
+"""Behavior that learnkit shares with fastai, with the figures observed there; the rest is next to its
 subject: schedules in tests/learner/test_policies.py, heads and groups in tests/models, losses and metrics in theirs."""
 
 from typing import Any
@@ -58,7 +58,7 @@ def test_a_fit_can_begin_in_the_middle_of_its_cycle(blobs: tuple[Tensor, ...]) -
     assert len(rest.history) == 2
 
 
-def test_two_halves_of_a_cycle_are_the_whole(blobs: tuple[Tensor, ...]) -> None:
+def test_two_halves_of_a_cycle_equal_the_whole(blobs: tuple[Tensor, ...]) -> None:
     half_time = acting(before_epoch=raising(KeyboardInterrupt(), epoch=2))
     whole, halves = linear_learner(blobs), linear_learner(blobs)
     whole.fit_one_cycle(4, 1e-2)

@@ -1,4 +1,4 @@
-"""Importing learnkit does nothing but import, and every module of it can be imported on its own."""
+"""Importing learnkit has no side effects, and every module can be imported alone."""
 
 import json
 import subprocess
@@ -107,7 +107,7 @@ def module_names() -> list[str]:
     return [name.removesuffix(".__init__") for name in names if not name.endswith("__main__")]
 
 
-def test_importing_learnkit_leaves_generators_environment_and_settings_alone() -> None:
+def test_importing_learnkit_does_not_change_generators_environment_or_settings() -> None:
     assert in_fresh_python(CHANGES) == []
 
 

@@ -14,7 +14,7 @@ Mode = Callable[[nn.Module], AbstractContextManager[None]]
 
 @pytest.fixture
 def model() -> nn.Sequential:
-    """In train mode, but for its second part."""
+    """In train mode, except for its second part."""
     made = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Dropout())
     made[1].eval()
     return made
@@ -25,7 +25,7 @@ def modes(model: nn.Module) -> list[bool]:
 
 
 @pytest.mark.parametrize("mode", [eval_mode, preserve_modes])
-def test_each_part_has_its_own_mode_again(mode: Mode, model: nn.Sequential) -> None:
+def test_the_mode_of_each_part_is_restored(mode: Mode, model: nn.Sequential) -> None:
     def fails() -> None:
         with mode(model):
             model.eval()

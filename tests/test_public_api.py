@@ -117,7 +117,7 @@ def broken_promises(actual: Callable[..., Any], promised: Callable[..., Any]) ->
     broken = [] if positional == by_position else [f"positional {positional}, promised {by_position}"]
     for name, p in wanted.items():
         if name not in there or there[name].kind is not p.kind:
-            broken.append(f"{name} is not there as promised")
+            broken.append(f"{name} is missing, promised")
         elif p.default is not Parameter.empty and not same(there[name].default, p.default):
             broken.append(f"{name}={there[name].default!r}, promised {p.default!r}")
     more = [p for name, p in there.items() if name not in wanted and p.kind is not Parameter.VAR_KEYWORD]
@@ -157,7 +157,7 @@ def test_a_namespace_holds_what_it_lists(name: str) -> None:
 
 
 def deep_imports(text: str) -> list[str]:
-    """The modules below the namespaces that a text imports from or names by their path."""
+    """The modules below the namespaces that a page imports from or names by their path."""
     found = re.findall(r"^\s*(?:>>> )?(?:from|import)\s+(learnkit(?:\.\w+)*)", text, re.MULTILINE)
     found += re.findall(r"`(learnkit(?:\.\w+)+)", text)
     allowed = {"learnkit", *(f"learnkit.{name}" for name in NAMESPACES)}
@@ -170,7 +170,7 @@ def deep_imports(text: str) -> list[str]:
     ids=lambda file: file.name,
 )
 def test_documents_and_examples_use_public_names_only(file: Path) -> None:
-    if file.name != "architecture.md":  # the one page about what is inside
+    if file.name != "architecture.md":  # the one page about the internals
         assert deep_imports(file.read_text(encoding="utf-8")) == []
 
 
@@ -187,7 +187,7 @@ def test_the_public_names_are_few() -> None:
     assert len(learnkit.__all__) <= 60
 
 
-def test_star_import_gives_the_public_names() -> None:
+def test_star_import_imports_the_public_names() -> None:
     names: dict[str, object] = {}
     exec("from learnkit import *", names)
     assert set(names) - {"__builtins__"} == set(learnkit.__all__)
@@ -209,8 +209,8 @@ def test_a_public_signature_keeps_its_promise(dotted: str) -> None:
         (lambda a, b=2, *, key=None: 0, "b=2, promised 1"),
         (lambda a, b=True, *, key=None: 0, "b=True, promised 1"),
         (lambda b, a=1, *, key=None: 0, "positional ['b', 'a']"),
-        (lambda a, b=1, key=None: 0, "key is not there as promised"),
-        (lambda a, b=1: 0, "key is not there as promised"),
+        (lambda a, b=1, key=None: 0, "key is missing, promised"),
+        (lambda a, b=1: 0, "key is missing, promised"),
         (lambda a, b=1, *, key=None, more: 0, "more is needed"),
         (lambda a, b=1, c=0, *, key=None: 0, "positional ['a', 'b', 'c']"),
     ],

@@ -123,7 +123,7 @@ def test_one_cycle_equals_a_rate_set_by_hand(blobs: tuple[Tensor, ...]) -> None:
         torch.testing.assert_close(ours_p, theirs_p, rtol=0, atol=1e-6)
 
 
-def test_equal_seeds_give_equal_bits_and_others_do_not(blobs: tuple[Tensor, ...]) -> None:
+def test_equal_seeds_yield_equal_bits_and_others_do_not(blobs: tuple[Tensor, ...]) -> None:
     def trained(seed: int) -> nn.Module:
         torch.rand(seed)  # what the caller draws in between must not matter
         model = network()

@@ -1,4 +1,4 @@
-"""Reading files of weights: whole, damaged, missing, and dangerous."""
+"""Reading files of weights: complete, damaged, missing, and dangerous."""
 
 import pickle
 import tarfile
@@ -25,18 +25,18 @@ def equal(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.pt", "w.bin"])
-def test_a_torch_file_gives_its_tensors(tmp_path: Path, state: dict[str, Tensor], name: str) -> None:
+def test_a_torch_file_returns_its_tensors(tmp_path: Path, state: dict[str, Tensor], name: str) -> None:
     torch.save(state, tmp_path / name)
     assert equal(read_weights(tmp_path / name), state)
     assert equal(read_weights(str(tmp_path / name)), state)
 
 
-def test_a_safetensors_file_gives_its_tensors(tmp_path: Path, state: dict[str, Tensor]) -> None:
+def test_a_safetensors_file_returns_its_tensors(tmp_path: Path, state: dict[str, Tensor]) -> None:
     safetensors.torch.save_file(state, tmp_path / "w.safetensors")
     assert equal(read_weights(tmp_path / "w.safetensors"), state)
 
 
-def test_a_missing_file_lists_what_is_there(tmp_path: Path, state: dict[str, Tensor]) -> None:
+def test_a_missing_file_lists_the_existing_ones(tmp_path: Path, state: dict[str, Tensor]) -> None:
     torch.save(state, tmp_path / "body.pth")
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(MissingFileError, match=r"no file .*bdy\.pth; .* holds body\.pth\. Check the path") as error:
@@ -68,7 +68,7 @@ def test_torchs_format_before_1_6_is_refused(tmp_path: Path, state: dict[str, Te
     with pytest.raises(UnsafeFileError, match="is a Python pickle") as error:
         read_weights(tmp_path / "w.pth")
     convert = "`learnkit convert FILE OUT.safetensors --i-trust-this-file`."
-    assert str(error.value).endswith(f"Convert it, only if you trust where it is from: {convert}")
+    assert str(error.value).endswith(f"Convert it, only if you trust its source: {convert}")
 
 
 def test_torchs_oldest_format_a_tar_is_refused(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_one_wrong_byte_among_the_numbers_is_found(tmp_path: Path, state: dict[s
     assert at > 0
     content[at + 40] ^= 255
     path.write_bytes(bytes(content))
-    with pytest.raises(CorruptFileError, match="damaged or cut short"):
+    with pytest.raises(CorruptFileError, match="damaged or truncated"):
         read_weights(path)
 
 
@@ -123,7 +123,7 @@ def test_one_wrong_byte_among_the_numbers_is_found(tmp_path: Path, state: dict[s
     ("content", "text"),
     [(b"", "is empty"), (b"<html>404</html>", "neither a torch file .* nor"), (b"\x00" * 50, "neither")],
 )
-def test_a_file_of_something_else_is_not_one_of_weights(tmp_path: Path, content: bytes, text: str) -> None:
+def test_a_file_of_something_else_is_not_a_file_of_weights(tmp_path: Path, content: bytes, text: str) -> None:
     (tmp_path / "w.pth").write_bytes(content)
     with pytest.raises(CorruptFileError, match=text):
         read_weights(tmp_path / "w.pth")
@@ -136,7 +136,7 @@ def test_another_zip_is_not_a_file_of_weights(tmp_path: Path) -> None:
         read_weights(tmp_path / "w.pth")
 
 
-def test_of_a_checkpoint_the_part_to_pass_is_named(tmp_path: Path, state: dict[str, Tensor]) -> None:
+def test_the_error_for_a_checkpoint_names_the_part_to_pass(tmp_path: Path, state: dict[str, Tensor]) -> None:
     torch.save({"epoch": 3, "model": state}, tmp_path / "w.pth")
     with pytest.raises(UsageError, match=r"\['epoch', 'model'\] are not tensors\. .*weights=checkpoint\['model'\]"):
         read_weights(tmp_path / "w.pth")

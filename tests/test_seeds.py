@@ -1,4 +1,4 @@
-"""Numbers from coordinates: equal where they must be, unrelated elsewhere."""
+"""Numbers from coordinates: equal or unrelated, as they must be."""
 
 import random
 
@@ -48,7 +48,7 @@ def test_the_reference_has_the_published_outputs(seed: int) -> None:
 
 
 def test_the_numbers_of_the_streams_stay() -> None:
-    """Another number is another order, another augmentation, another split of every seeded run."""
+    """A different number changes order, augmentation and split of every seeded run."""
     assert {stream.name: stream.value for stream in Stream} == STREAMS
 
 
@@ -60,7 +60,7 @@ def test_a_seed_is_the_published_output_without_its_last_bit(seed: int) -> None:
 
 
 @pytest.mark.parametrize("stream", Stream)
-def test_each_coordinate_goes_on_from_the_output_of_the_one_before(stream: Stream) -> None:
+def test_each_coordinate_continues_from_the_output_of_the_previous_one(stream: Stream) -> None:
     first = splitmix64(42, 2 * stream + 1)
     assert derive(42, stream) == first >> 1
     assert derive(42, stream, 0) == splitmix64(first, 1) >> 1
@@ -99,7 +99,7 @@ def test_a_generator_is_seeded_with_the_seed_of_its_coordinates() -> None:
     assert torch.equal(torch.rand(3, generator=generator(7, Stream.ORDER, 2)), expected)
 
 
-def test_a_drawn_seed_follows_manual_seed_without_moving_the_generator() -> None:
+def test_a_drawn_seed_follows_manual_seed_without_advancing_the_generator() -> None:
     torch.manual_seed(4)
     before = torch.get_rng_state()
     seed = seed_from_global_rng()

@@ -1,4 +1,4 @@
-"""Text from outside: plain on one line, safe in a spreadsheet, escaped in the HTML of notebooks."""
+"""Untrusted text: plain on one line, safe in a spreadsheet, escaped in the HTML of notebooks."""
 
 from html.parser import HTMLParser
 
@@ -47,7 +47,7 @@ def test_names_and_values_are_text() -> None:
         ("\ud800", "\\ud800"),
     ],
 )
-def test_printable_text_steers_no_terminal_and_can_be_encoded(text: str, shown: str) -> None:
+def test_printable_text_cannot_control_a_terminal_and_can_be_encoded(text: str, shown: str) -> None:
     assert printable(text) == shown
     shown.encode()
 
@@ -59,14 +59,14 @@ def test_a_cell_that_a_spreadsheet_would_run_is_quoted(start: str) -> None:
 
 
 @pytest.mark.parametrize("cell", [-1.5, None, "", "cat"])
-def test_other_cells_stay_as_they_are(cell: object) -> None:
+def test_other_cells_do_not_change(cell: object) -> None:
     assert spreadsheet_safe(cell) is cell
 
 
-def test_lists_of_names_are_cut_after_the_tenth_and_names_after_forty_characters() -> None:
+def test_lists_of_names_are_truncated_after_ten_and_names_after_forty_characters() -> None:
     assert shortened([str(n) for n in range(10)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
     assert shortened([str(n) for n in range(11)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …"
-    assert shortened(["x" * 40, "y" * 41, "", "z"], most=3) == f"{'x' * 40}, {'y' * 39}…, (empty), …"
+    assert shortened(["x" * 40, "y" * 41, "", "z"], max_names=3) == f"{'x' * 40}, {'y' * 39}…, (empty), …"
     assert shortened([]) == ""
 
 

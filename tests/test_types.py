@@ -30,7 +30,7 @@ def test_a_part_is_known_by_its_name_its_number_and_itself(value: Any, part: Dat
 
 
 @pytest.mark.parametrize("value", [0, 6, -1, True, 2.0, None, "", [1], ("train",), object])
-def test_what_is_no_part_is_refused(value: Any) -> None:
+def test_an_unknown_part_is_refused(value: Any) -> None:
     with refused("ds_type", got=value, expected="'train', 'valid' or 'test'", fix=""):
         DatasetType.of(value)
 

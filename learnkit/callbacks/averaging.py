@@ -33,14 +33,14 @@ def update_batch_norm(
 ) -> None:
     """Set the statistics of batch norm layers to the plain mean over batches, run through the model in train mode.
 
-    Gives the same result as `torch.optim.swa_utils.update_bn`, but supports several inputs and any precision, and
+    Returns the same result as `torch.optim.swa_utils.update_bn`, but supports several inputs and any precision, and
     restores the settings of the layers after an error too.
 
     Args:
         model: keeps its modes.
         inputs: one tuple of arguments of the model per batch; not read for a model without batch norm.
         context: returns the context of each forward pass, such as autocast.
-        kept: layers whose statistics stay as they are.
+        kept: layers whose statistics do not change.
     """
     kept = set(kept)
     momenta = {
@@ -98,7 +98,7 @@ class _Averaging(Callback, ABC):
         self._model = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The average, and the trained weights while the model holds the average; empty dicts where there are none."""
+        """The average, and the trained weights while the model holds the average; otherwise empty dicts."""
         average = {} if self._average is None else dict(self._average.state_dict())
         return {"average": average, "own": dict(self._trained or {})}
 
@@ -195,7 +195,7 @@ class SWA(_Averaging):
     def __init__(self, start: float = 0.75, lr: LearningRate | None = None) -> None:
         check_number("start", start, "[0, 1)", expected="a fraction of the fit, in [0, 1)")
         if lr is not None and not isinstance(lr, list | tuple):
-            spread_rates(lr, 1)  # refuses nan and the like where it is written
+            spread_rates(lr, 1)  # raises early for nan and the like
         super().__init__()
         self.start = start
         self.lr = lr

@@ -21,14 +21,14 @@ class CSVLogger(Callback):
     """Write one line per epoch: epoch, train_loss, valid_loss, one column per metric, time in seconds.
 
     Each line is on disk when its epoch ends, so an interrupted fit leaves a complete file. Numbers are written with all
-    digits. Names of metrics that a spreadsheet would run as formulas get a "'" in front.
+    digits. Names of metrics that a spreadsheet would run as formulas get a leading "'".
 
     Args:
         filename: the file; relative paths start at the learner's model folder and must stay in it. Folders are created.
         append: whether to continue an existing file; if not, every fit overwrites it.
 
     Raises:
-        UsageError: a relative path that leads out of the model folder, or not the name of a file.
+        UsageError: a relative path outside the model folder, or one without a file name.
         DataError: in a fit with `append`: the columns of the file are not those of this fit.
         CorruptFileError: in a fit with `append`: the last line of the file is truncated.
         WriteError: in a fit: the file could not be written.
@@ -94,7 +94,7 @@ class CSVLogger(Callback):
         return {"begin": self._begin, "lines": self._lines} if self._in_fit else {}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Rewrite the file: what was in it before this fit, then these lines."""
+        """Rewrite the file: its content before this fit, then these lines."""
         self._begin, self._lines = saved["begin"], saved["lines"]
         before = self.path.read_bytes()[: self._begin] if self.path.exists() else b""
         write_atomically(self.path, lambda file: file.write(before + self._lines.encode()))

@@ -11,7 +11,7 @@ __all__ = ["BnFreeze", "freeze_statistics"]
 def freeze_statistics(model: nn.Module) -> list[nn.Module]:
     """Put every batch norm layer whose weight is frozen in eval mode, and return those layers.
 
-    They normalize by their running statistics and no longer update them. Layers without a weight are left alone.
+    They normalize by their running statistics and no longer update them. Layers without a weight are not changed.
 
     >>> frozen, free = nn.BatchNorm1d(2).requires_grad_(False), nn.BatchNorm1d(2)
     >>> freeze_statistics(nn.Sequential(frozen, free)) == [frozen], frozen.training, free.training

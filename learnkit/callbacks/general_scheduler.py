@@ -41,7 +41,7 @@ class TrainingPhase:
         _check("lr", self.lr, _is_rate, "rates of 0 or more")
         _check("mom", self.mom, _is_momentum, "momenta in [0, 1)")
         for setting in (self.lr, self.mom):
-            self.schedule(setting, 0.0)  # refuses ends that cannot be joined where they are written
+            self.schedule(setting, 0.0)  # raises early for ends that cannot be joined
 
     def __repr__(self) -> str:
         """Shows points of the schedules, since functions may share a name."""
@@ -92,7 +92,7 @@ class GeneralScheduler(Callback):
         if not isinstance(phases, Sequence) or not all(isinstance(phase, TrainingPhase) for phase in phases):
             raise UsageError("phases", got=phases, expected="a list of TrainingPhase, or a mapping of 'lr' and 'mom'")
         self.phases = list(phases)
-        sequence(*((phase.share, constant(0.0)) for phase in phases))  # refuses shares that do not sum to 1
+        sequence(*((phase.share, constant(0.0)) for phase in phases))  # raises for shares that do not sum to 1
         self._rate: Schedule = constant(0.0)
         self._momentum: Schedule | None = None
 

@@ -31,7 +31,7 @@ class Hooks(Callback):
     value is stored in `values` and does not change the output.
 
     Args:
-        modules: modules of the model, or their names; None for all that have parameters of their own.
+        modules: modules of the model, or their names; None for all with their own parameters.
         fn: `fn(module, inputs, output)`, with inputs a tuple; None stores the output itself, detached.
 
     Attributes:
@@ -115,7 +115,7 @@ class ActivationStats(Hooks):
     The statistics are read from the device once per epoch. Each fit starts over.
 
     Args:
-        modules: modules of the model, or their names; None for all that have parameters of their own.
+        modules: modules of the model, or their names; None for all with their own parameters.
         every_batches: 10 for batches 0, 10, 20, ... of the fit.
         n_bins: number of bins of the histogram.
     """

@@ -23,7 +23,7 @@ DIVERGENCE_FACTOR = 4.0  # a smoothed loss this many times the best ends the run
 
 
 class LRFinder(Callback):
-    """Train on one batch at each of `num_it` rates from `start_lr` towards `end_lr`, in equal ratios (Smith, 2017).
+    """Train on one batch at each of `num_it` rates from `start_lr` toward `end_lr`, in equal ratios (Smith, 2017).
 
     The run ends after `num_it` batches, when the loss is nan or infinite, and, with `stop_div`, when the smoothed loss
     is more than four times its best. As a callback it really trains; `Learner.lr_find` restores everything afterwards.

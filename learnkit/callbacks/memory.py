@@ -13,7 +13,7 @@ MB = 2**20
 
 
 def process_peak() -> int | None:
-    """Peak RAM of this process in bytes; None where the system does not report it (Windows)."""
+    """Peak RAM of this process in bytes; None if the system does not report it (Windows)."""
     try:
         import resource
     except ImportError:
@@ -27,7 +27,7 @@ class PeakMemory(Callback):
 
     Columns:
         cpu_peak: peak RAM of the process since it started, so it never falls; without loader workers.
-        gpu_peak: peak memory of tensors on the accelerator in this epoch, validation included. There is no such column
+        gpu_peak: peak memory of tensors on the accelerator in this epoch, validation included. The column is missing
             on the CPU, or on an accelerator that does not track it.
 
     The peak statistics of the accelerator are reset at the start of each epoch.

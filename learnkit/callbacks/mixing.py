@@ -1,6 +1,6 @@
 """Batches whose items are mixed in pairs: MixUp and CutMix.
 
-torchvision's transforms of these names are no substitute: they draw one share per batch, pair each item with its
+torchvision's transforms of these names do not replace them: they draw one share per batch, pair each item with its
 neighbor, and turn class indices into probabilities, which not every loss supports.
 """
 
@@ -22,7 +22,7 @@ __all__ = ["Box", "CutMix", "MixUp", "cutmix", "draw_box", "draw_shares", "mixed
 
 
 class Box(NamedTuple):
-    """Rows top to bottom and columns left to right of an image, both without the end."""
+    """Rows top to bottom and columns left to right of an image, both end-exclusive."""
 
     top: int
     bottom: int
@@ -86,7 +86,7 @@ def mixed_loss(loss_func: Loss, preds: Tensor, targets: Tensor, order: Tensor, s
         loss_func: any loss with a single share; with one share per item see `per_item_loss`: losses that return only
             one number per batch are called once per item, with a warning.
         preds: (N, ...).
-        targets: of the items themselves: class indices (N,), several labels or numbers (N, C).
+        targets: those of the items themselves: class indices (N,), several labels or numbers (N, C).
         order: (N,) int64, the index of the item each is mixed with.
         shares: the weight of each item itself, (N,) or ().
     """

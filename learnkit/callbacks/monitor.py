@@ -44,7 +44,7 @@ class Monitor:
         self.best = math.nan
 
     def improves(self, state: TrainState) -> bool:
-        """Whether the last row beats the best by more than `min_delta`, and so is the new best. nan never does."""
+        """Whether the last row beats the best by more than `min_delta`, which makes it the new best; never for nan."""
         value = state.row[self.name]
         gain = value - self.best if self._higher_is_better else self.best - value
         better = gain > self.min_delta or (math.isnan(self.best) and not math.isnan(value))

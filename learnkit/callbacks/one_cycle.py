@@ -37,7 +37,7 @@ class OneCycle(Callback):
         final_div: float | None = None,
     ) -> None:
         if lr_max is not None and not isinstance(lr_max, list | tuple):
-            spread_rates(lr_max, 1)  # refuses nan and the like where it is written
+            spread_rates(lr_max, 1)  # raises early for nan and the like
         are_two = isinstance(moms, Sequence) and len(moms) == 2
         if not are_two or not all(is_number(mom) and 0 <= mom < 1 for mom in moms):
             raise UsageError("moms", got=moms, expected="two numbers in [0, 1): at the ends, and at the peak")

@@ -14,14 +14,14 @@ class MixedPrecision(Callback):
     Micikevicius et al.: Mixed precision training, 2018.
 
     Args:
-        precision: "fp16" (gradients are scaled, overflowing steps are skipped), "bf16", or "auto": bf16 where the
+        precision: "fp16" (gradients are scaled, overflowing steps are skipped), "bf16", or "auto": bf16 if the
             accelerator supports it, fp16 on older ones, and float32 on the CPU. Both work on the CPU when named.
     """
 
     in_lr_find = True
 
     def __init__(self, precision: Precision = "auto") -> None:
-        Compute().use(precision)  # refuses an unknown one where it is written
+        Compute().use(precision)  # raises early for an unknown one
         self.precision = precision
 
     def before_fit(self, state: TrainState) -> None:

@@ -82,7 +82,7 @@ class Progress(Callback):
 
 
 def resolve_display(display: Display) -> str:
-    """Resolve "auto": the environment variable LEARNKIT_PROGRESS, else a bar where one can be drawn."""
+    """Resolve "auto": the environment variable LEARNKIT_PROGRESS, else a bar if one can be drawn."""
     if display != "auto":
         return display
     chosen = os.environ.get("LEARNKIT_PROGRESS", "")

@@ -40,10 +40,10 @@ class RNNRegularizer(Callback):
     """Keep hidden states small and slow (Merity et al.: Regularizing and optimizing LSTM language models, 2017).
 
     For models that return (output, raw hidden states, hidden states after dropout) in training; hidden states are a
-    tensor (N, T, H), or a list with one per layer, of which the last counts. During a fit loss and metrics get the
-    output alone; `alpha * activation_regularization(after dropout)` and
+    tensor (N, T, H), or a list with one per layer, of which the last counts. During a fit, loss and metrics get only
+    the output; `alpha * activation_regularization(after dropout)` and
     `beta * temporal_activation_regularization(raw)` are added to the training loss. Outside a fit the tuple is not
-    unpacked: let the model return the output alone in eval mode.
+    unpacked: let the model return only the output in eval mode.
 
     Args:
         alpha: the weight of `activation_regularization`.

@@ -17,7 +17,7 @@ class SaveModel(Callback):
     """Write the weights to the learner's model folder whenever the monitored result improves, or every epoch.
 
     With `every="improvement"` the best weights are loaded when the fit ends, even if it is stopped or interrupted, but
-    only if this fit wrote them, never from a file of an earlier run. If a file cannot be written (a full disk, say),
+    only if this fit wrote them, never from a file of an earlier run. If a file cannot be written (on a full disk),
     training continues with a warning.
 
     Args:

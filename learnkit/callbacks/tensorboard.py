@@ -128,7 +128,7 @@ class TensorBoard(Callback):
         return self._writer
 
     def _write_graph(self, state: TrainState) -> None:
-        """Write the graph; the model, its batch norm and the random generators stay as they are."""
+        """Write the graph; the model, its batch norm and the random generators do not change."""
         try:
             with eval_mode(state.model), state.compute.preserve_rng(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the tracer, about what it cannot trace

@@ -38,7 +38,7 @@ class TorchScheduler(Callback):
 
     Args:
         make: returns the scheduler when called with the optimizer: a lambda, a `functools.partial`, a class; or a
-            function of the epoch alone that returns a factor for every rate. Epochs count from 0 in each fit; with
+            function of only the epoch that returns a factor for every rate. Epochs count from 0 in each fit; with
             `every="batch"` optimizer steps are counted instead.
         every: "epoch", after its validation, or "batch".
         monitor: the column of the record that torch's ReduceLROnPlateau is stepped with; unused by the others.
@@ -79,7 +79,7 @@ class TorchScheduler(Callback):
     def before_fit(self, state: TrainState) -> None:
         self._optimizer = optimizer = state.optimizer
         for group in optimizer.param_groups:
-            group.pop("initial_lr", None)  # from a loaded file, say: torch would start from it
+            group.pop("initial_lr", None)  # for example from a loaded file: torch would start from it
         self._own_keys = [set(group) for group in optimizer.param_groups]
         set_learning_rates(optimizer, state.rates)
         scheduler = self.make(optimizer)

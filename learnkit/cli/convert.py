@@ -25,14 +25,14 @@ __all__ = ["add_arguments", "run"]
 # Environment variables passed to the other process: enough to find Python, packages and folders.
 PASSED_VARIABLES = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "USERPROFILE")
 MAX_STDERR = 2000  # bytes read from the end of its stderr
-FOLDER = Path(__file__).parents[2]  # that this learnkit is in
+FOLDER = Path(__file__).parents[2]  # that contains this learnkit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments of `learnkit convert`."""
     parser.add_argument("file", type=Path, metavar="FILE", help="a torch file, a pickled model, a fastai export")
     parser.add_argument("out", type=Path, metavar="OUT.safetensors", help="file to write the weights to")
-    parser.add_argument("--i-trust-this-file", action="store_true", help="open FILE even if that runs any code in it")
+    parser.add_argument("--i-trust-this-file", action="store_true", help="open FILE even if that runs code in it")
     parser.add_argument("--force", action="store_true", help="overwrite OUT")
     parser.add_argument(
         "--timeout", type=float, default=600, metavar="SECONDS", help="time limit for opening FILE (600)"
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     except UnsafeFileError as error:
         if not args.i_trust_this_file:
             raise UsageError(
-                f"opening {args.file} would run any code in it",
+                f"opening {args.file} would run the code in it",
                 fix="Add --i-trust-this-file only if you trust its source.",
             ) from error
         weights = _open_in_subprocess(args.file, args.timeout)
@@ -105,7 +105,7 @@ def _open_in_subprocess(path: Path, timeout: float) -> dict[str, Tensor]:
 def _environment() -> dict[str, str]:
     """The environment of the other process: this learnkit, and no tokens or keys."""
     folders = [str(Path(folder).absolute()) for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
-    if str(FOLDER) != sysconfig.get_path("purelib"):  # which is found anyway, and must not precede the standard library
+    if str(FOLDER) != sysconfig.get_path("purelib"):  # found anyway, and must not precede the standard library
         folders.append(str(FOLDER))
     known = {name: os.environ[name] for name in PASSED_VARIABLES if name in os.environ}
     return known | {"PYTHONPATH": os.pathsep.join(folders)}

@@ -1,4 +1,4 @@
-"""Open a file of weights, whatever code it runs, and keep the tensors. The only module that may unpickle.
+"""Open a file of weights, whatever code that runs, and keep the tensors. The only module that may unpickle.
 
 It runs as a separate process, started by `learnkit convert FILE OUT --i-trust-this-file`; nothing imports it.
 """

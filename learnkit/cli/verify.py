@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     others = found.loc[found["problem"] != "unreadable", "problem"].value_counts()
     if len(others):
         counts = ", ".join(f"{count} {problem}" for problem, count in others.items())
-        print_line(f"Readable, but worth checking ({counts}): learnkit.verify_images(folder) lists them")
+        print_line(f"Readable, but suspicious ({counts}): learnkit.verify_images(folder) lists them")
     if args.csv is not None:
         write_atomically(args.csv, lambda file: _write_table(file, damaged))
     if args.move_to is not None and damaged:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageLoaders", "Table", "build_loaders", "build_table", "empty_loaders", "empty_table"]
 
-DEFAULT_SHARE = 0.2  # for validation, where nothing says how to split
+DEFAULT_SHARE = 0.2  # for validation, if no split is specified
 
 
 class Table(NamedTuple):
@@ -52,7 +52,7 @@ class Table(NamedTuple):
 
 
 class ImageLoaders(NamedTuple):
-    """The loaders of a bunch, in the order in which it takes them."""
+    """The loaders of a bunch, in the order of its arguments."""
 
     train: ImageLoader
     valid: ImageLoader
@@ -65,9 +65,9 @@ def build_table(samples: "pd.DataFrame", settings: ImageSettings, path: Path, na
 
     Args:
         samples: columns input (paths) and target, and maybe split.
-        settings: how.
+        settings: how to do it.
         path: `test` is relative to it.
-        names: of the numbers of a regression.
+        names: names of the regression targets.
 
     Raises:
         MissingFileError: files that are not there.
@@ -93,7 +93,7 @@ def build_table(samples: "pd.DataFrame", settings: ImageSettings, path: Path, na
     if skips:
         skipped = unreadable(samples, bare, settings.task)
         if len(skipped) == len(samples):
-            raise DataError(f"not one of {len(samples)} files can be read: {skipped['error'].iloc[0]}")
+            raise DataError(f"none of the {len(samples)} files can be read: {skipped['error'].iloc[0]}")
         samples = samples.drop(skipped.index)
     if isinstance(settings.task, Segmentation):
         task: Task = settings.task
@@ -109,7 +109,7 @@ def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -
     Raises:
         DataError: no training or validation rows.
         UsageError: an argument that cannot work.
-        ImageError: an image that cannot be read, where all are (for a cache, or to measure them).
+        ImageError: an image that cannot be read, if all are read (for a cache, or to measure them).
     """
     parts = {str(name): part for name, part in table.samples.groupby("split")}
     for name in ("train", "valid"):
@@ -149,7 +149,7 @@ def empty_table(task: Task, settings: ImageSettings) -> Table:
     """The table of a bunch without items.
 
     Raises:
-        UsageError: settings that only files could complete.
+        UsageError: settings that need files.
     """
     import pandas as pd
 
@@ -162,7 +162,7 @@ def empty_table(task: Task, settings: ImageSettings) -> Table:
 
 
 def empty_loaders(table: Table, settings: ImageSettings, device: torch.device) -> ImageLoaders:
-    """Loaders without items, which know how images are prepared."""
+    """Loaders without items that still prepare images."""
     preprocess = replace(table.preprocess, normalize=normalize_by(settings.normalize, [], table.preprocess))
     dataset = ImageDataset([], None, table.task, preprocess)
 

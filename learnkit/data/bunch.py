@@ -32,11 +32,11 @@ class DataBunch:
     """Data ready to train on; made by `from_tensors`, `from_datasets`, `from_loaders` or the factories for images.
 
     Attributes:
-        train_dl: training batches (x, y), shuffled; the last short batch is left out where learnkit makes the loader.
+        train_dl: training batches (x, y), shuffled; a last short batch is left out if learnkit makes the loader.
         valid_dl: validation batches in order; None without a validation set.
         test_dl: test batches, (x,) without labels; None without a test set.
         fix_dl: the training items in order, all of them, not augmented.
-        task: what the targets mean; None if that is not known.
+        task: what the targets mean; None if unknown.
         device: where batches go.
         path: where a learner writes its files.
         preprocess: what images go through on their way to the model; None for other data.
@@ -83,7 +83,7 @@ class DataBunch:
     ) -> Self:
         """Data in memory: inputs (N, ...), targets (N,) or (N, ...).
 
-        Integers of shape (N,) are class numbers; other targets need `task`. NumPy arrays are accepted too; float64
+        Integers of shape (N,) are class indices; other targets need `task`. NumPy arrays are accepted too; float64
         becomes torch's default type.
 
         Raises:
@@ -121,7 +121,7 @@ class DataBunch:
         bs = check_batch_size(bs, len(train))
         for name, part in (("valid", valid), ("test", test)):
             if part is not None and len(part) == 0:
-                raise DataError(f"the {name} set is empty", fix="Give it at least one item, or leave it out.")
+                raise DataError(f"the {name} set is empty", fix="Add at least one item, or leave it out.")
 
         def loader(dataset: Any, *, shuffle: bool = False) -> DatasetLoader:
             order = BatchOrder(len(dataset), bs, shuffle=shuffle, seed=seed)
@@ -142,9 +142,9 @@ class DataBunch:
         task: Task | None = None,
         device: torch.device | str | None = None,
     ) -> Self:
-        """Anything that yields batches (x, y) again and again: torch DataLoaders, lists, custom loaders.
+        """Anything that yields batches (x, y) in every iteration: torch DataLoaders, lists, custom loaders.
 
-        The loaders are used as they are; their batches are moved to the device.
+        The loaders are used unchanged; their batches are moved to the device.
 
         Raises:
             UsageError: an iterator, which would be exhausted after one epoch.
@@ -161,32 +161,32 @@ class DataBunch:
 
     @property
     def train_ds(self) -> Any:
-        """The dataset behind `train_dl`; None for a loader that has none."""
+        """The dataset of `train_dl`; None for a loader without one."""
         return getattr(self.train_dl, "dataset", None)
 
     @property
     def valid_ds(self) -> Any:
-        """The dataset behind `valid_dl`."""
+        """The dataset of `valid_dl`."""
         return getattr(self.valid_dl, "dataset", None)
 
     @property
     def test_ds(self) -> Any:
-        """The dataset behind `test_dl`."""
+        """The dataset of `test_dl`."""
         return getattr(self.test_dl, "dataset", None)
 
     @property
     def classes(self) -> list[str]:
-        """The class names in the order of the outputs, empty when there are none."""
+        """The class names in the order of the outputs, maybe empty."""
         return list(self.task.classes) if self.task else []
 
     @property
     def c(self) -> int:
-        """How many outputs a model needs; 0 when that is not known."""
+        """How many outputs a model needs; 0 if unknown."""
         return self.task.n_out if self.task else 0
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:
-        """The shape of one input; None if only drawing a batch would show it."""
+        """The shape of one input; None if it takes a batch to find out."""
         first = first_input(self.train_dl)
         return tuple(first.shape) if isinstance(first, Tensor) else None
 
@@ -205,7 +205,7 @@ class DataBunch:
             ds_type: a DatasetType, or its name: "train", "valid", "test".
 
         Raises:
-            UsageError: the bunch has no such part.
+            UsageError: the bunch does not have this part.
         """
         ds_type = DatasetType.of(ds_type)
         loader = {DatasetType.Valid: self.valid_dl, DatasetType.Test: self.test_dl}.get(ds_type, self.fix_dl)
@@ -235,7 +235,7 @@ class DataBunch:
         """One item as a batch of one on the device, as the model sees it.
 
         Raises:
-            UsageError: data in memory, and another shape than its inputs have.
+            UsageError: a shape other than that of the inputs, for data in memory.
             WrongTypeError: not numbers.
         """
         return one_item(item, getattr(self.train_dl, "tensors", (None,))[0], self.device)
@@ -244,24 +244,24 @@ class DataBunch:
         """Item i of a part as the model sees it, as a batch of one on the device.
 
         Raises:
-            UsageError: there is no such item.
+            UsageError: i is out of range.
         """
         return to_device(input_of(self.ordered_dl(ds_type), i), self.device)  # type: ignore[no-any-return]
 
     def item_name(self, ds_type: DatasetType | str, i: int) -> str:
-        """What an item is called: the path of an image, the number of any other item."""
+        """The name of an item: the path of an image, the index of any other item."""
         return name_of(self.ordered_dl(ds_type), i)
 
     def augmented_dl(self, ds_type: DatasetType | str) -> ImageLoader:
-        """The images of a part in their order, changed at random as in training; `seed_epoch` says by which draw.
+        """The images of a part in their order, augmented as in training; `seed_epoch` selects the random numbers.
 
         Raises:
-            UsageError: the bunch holds no images, or augments nothing.
+            UsageError: the bunch holds no images, or has no augmentation.
         """
         self._image_preprocess("augment")
         return self.ordered_dl(ds_type).augmented_as(self.train_dl)  # type: ignore[no-any-return]
 
-    def picture(self, ds_type: DatasetType | str, i: int) -> "np.ndarray[Any, Any]":
+    def image(self, ds_type: DatasetType | str, i: int) -> "np.ndarray[Any, Any]":
         """Image i of a part as the model sees it, before normalization: uint8 (H, W, 3)."""
         preprocess = self._image_preprocess("draw")
         pixels, *_ = self.ordered_dl(ds_type).dataset[i]

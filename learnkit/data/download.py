@@ -1,4 +1,4 @@
-"""Fetching a file over https once: resumed where it was cut, checked, and unpacked if it is an archive."""
+"""Fetching a file over https once: resumed where it stopped, verified, and unpacked if it is an archive."""
 
 import os
 import re
@@ -42,7 +42,7 @@ def download(
         url: https only; http is for a server on this machine. Its last part is the name of the file.
         dest: the folder to put the file in, created if needed; None for data in the cache folder, which is
             `LEARNKIT_HOME`, or learnkit below `XDG_CACHE_HOME` or ~/.cache.
-        sha256: the hash of the content, 64 hex digits. Without it, an existing file is taken as it is.
+        sha256: the hash of the content, 64 hex digits. Without it, an existing file is not verified.
         unpack: whether a .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz or .zip file becomes a folder next to it, of the same
             name without the suffix. Once the folder exists, the archive may be deleted.
         max_bytes: refuse a larger file.
@@ -53,9 +53,9 @@ def download(
         the folder of an unpacked archive; the file otherwise.
 
     Raises:
-        UsageError: an argument that cannot work, or a folder unpacked from an archive other than that of `sha256`.
-        DownloadError: no connection, an error of the server, a redirect to what is not https, a file that is too large,
-            cut short, or has the wrong sha256.
+        UsageError: an argument that cannot work, or a folder unpacked from an archive whose hash is not `sha256`.
+        DownloadError: no connection, an error of the server, a redirect away from https, a file that is too large,
+            truncated, or has the wrong sha256.
         UnsafeFileError, CorruptFileError: an archive that `unpack_safely` refuses.
         WriteError: the folder cannot be created, or the disk is full.
     """
@@ -73,7 +73,9 @@ def download(
     if unpacked is not None and unpacked.is_dir() and not file.exists():
         return unpacked
     if file.is_dir():
-        raise UsageError(f"{file} is a folder, and the file of {url} would have this name", fix="Pass another dest.")
+        raise UsageError(
+            f"{file} is a folder, and the file of {url} would have this name", fix="Pass a different dest."
+        )
     is_other = digest is not None and file.exists() and sha256_of(file) != digest
     if is_other and unpacked is not None and unpacked.is_dir():
         raise UsageError(
@@ -103,7 +105,7 @@ def _file_name(url: str) -> str:
 def _fetch(url: str, file: Path, digest: str | None, max_bytes: int) -> None:
     part = file.with_name(f"{file.name}.part")
     if part.is_symlink():
-        part.unlink()  # never write through somebody else's link
+        part.unlink()  # never write through a foreign link
     try:
         _stream(url, part, max_bytes)
     except DownloadError:
@@ -125,7 +127,7 @@ def _fetch(url: str, file: Path, digest: str | None, max_bytes: int) -> None:
 
 
 def _stream(url: str, part: Path, max_bytes: int) -> None:
-    """Fetch the bytes that the part lacks."""
+    """Fetch the missing bytes of the part."""
     response, have, total = _open(url, part.stat().st_size if part.exists() else 0)
     with response:
         if total is not None and total > max_bytes:

@@ -1,4 +1,4 @@
-"""ImageDataBunch: images and their targets, from anything on disk by way of one table of samples."""
+"""ImageDataBunch: images and their targets, from anything on disk, through one table of samples."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,7 +39,7 @@ class ImageDataBunch(DataBunch):
 
     The keywords that every factory takes, such as `size`, `bs`, `augment`, `valid_pct` or `on_error`, are those of
     `learnkit.data.options.ImageSettings`. All factories but `from_folder` and `from_folder_masks` take a fifth of the
-    rows at random for validation when nothing else says how to split.
+    rows at random for validation when no split is specified.
 
     Attributes:
         preprocess: from a file to what the model sees: one object for training, validation and prediction.
@@ -114,13 +114,13 @@ class ImageDataBunch(DataBunch):
             suffix: what to add to the names, such as ".jpg".
             delimiter: what separates the columns; None for a comma (a tab in .tsv).
             header: None for a file without column names.
-            allow_outside: let names lead out of `path`.
+            allow_outside: let names point outside `path`.
             **options: see `learnkit.data.options.ImageSettings`.
 
         Raises:
             MissingFileError: no such file, or images that are not there, with their rows.
             DataError: no rows, no such column, missing labels (with their rows).
-            UnsafeFileError: names that lead out of `path`, with their rows.
+            UnsafeFileError: names that point outside `path`, with their rows.
         """
         table = read_table(Path(path) / csv_labels, delimiter, header, empty_is_none=label_delim is not None)
         return cls.from_df(
@@ -166,7 +166,7 @@ class ImageDataBunch(DataBunch):
             path, df, folder, fn_col, label_col, label_delim, suffix, as_numbers=as_numbers, allow_outside=allow_outside
         )
         if options.get("split") is None and valid_col is None:
-            samples = samples.drop(columns="split", errors="ignore")  # a column of that name which nobody asked for
+            samples = samples.drop(columns="split", errors="ignore")  # a column of that name that was not requested
         names = [] if isinstance(label_col, str | int) else [str(column_of(df, column).name) for column in label_col]
         return cls.from_samples(samples, path, names=names, **options)
 
@@ -231,13 +231,13 @@ class ImageDataBunch(DataBunch):
             masks: path of an image -> path of its mask, next to the image's or relative to `path`.
             codes: the names of the classes, pixel value 0 the first; or {pixel value: name}, as in {0: "ground",
                 255: "building"}.
-            ignore_index: the pixel value of what is neither trained on nor measured.
+            ignore_index: the value of pixels that are neither trained on nor measured.
             valid: the folder of the validation images in `images`.
             **options: see `learnkit.data.options.ImageSettings`; `task` is a Segmentation of `codes`.
 
         Raises:
             MissingFileError: no such folder, or images without a mask.
-            DataError: a mask of another size than its image, or with pixel values without a class.
+            DataError: a mask whose size is not that of its image, or with pixel values without a class.
         """
         task: Task | str | None = options.get("task")
         if masks is None or not callable(masks):
@@ -271,7 +271,7 @@ class ImageDataBunch(DataBunch):
         names: Sequence[str] = (),
         **options: Unpack[ImageOptions],
     ) -> Self:
-        """The way every factory goes: from a table with the columns input (paths) and target, and maybe split.
+        """From a table with the columns input (paths), target and, optionally, split: the last step of every factory.
 
         So a table can be looked at, filtered, relabeled and used again:
         `ImageDataBunch.from_samples(dls.samples[keep])`.
@@ -279,7 +279,7 @@ class ImageDataBunch(DataBunch):
         Args:
             samples: one row per item; further columns are kept.
             path: where a learner writes its files; `test` is relative to it.
-            names: of the numbers of a regression.
+            names: names of the regression targets.
             **options: see `learnkit.data.options.ImageSettings`. Without `split` or `valid_pct`, the column split
                 decides what is for training and validation; without it, a fifth at random is for validation.
 
@@ -295,7 +295,7 @@ class ImageDataBunch(DataBunch):
 
     @classmethod
     def empty(cls, path: Path, task: Task, settings: ImageSettings) -> Self:
-        """A bunch without items, which knows its task and how images are prepared."""
+        """A bunch without items that has a task and prepares images."""
         table = empty_table(task, settings)
         return cls._of(table, empty_loaders(table, settings, resolve_device(settings.device)), settings, path)
 
@@ -312,7 +312,7 @@ class ImageDataBunch(DataBunch):
     def samples(self) -> "pd.DataFrame":
         """One row per image: input (path), target, split, and the columns of the table it came from.
 
-        Rows stand in the order of `get_preds` of their split.
+        The rows of a split are in the order of its `get_preds`.
         """
         return self._samples
 
@@ -340,7 +340,7 @@ class ImageDataBunch(DataBunch):
         return ImageLoader(dataset, BatchOrder(len(dataset), self.batch_size or 64, shuffle=False), self.device)
 
     def summary(self) -> DataSummary:
-        """Counts of every class in every split, sizes of the files, imbalance, and what was left out."""
+        """Counts of every class in every split, sizes of the files, imbalance, and the rows left out."""
         return summarize(self._samples, self.task, self.skipped, self.preprocess)
 
     def folds(self, k: int = 5, *, stratify: bool = True, group: str | None = None, seed: int = 42) -> Folds[Self]:
@@ -350,7 +350,7 @@ class ImageDataBunch(DataBunch):
             k: number of folds.
             stratify: spread every class evenly over the folds.
             group: a column of `samples`; its groups (patients, cameras) stay together.
-            seed: of the draw.
+            seed: seed of the draw.
         """
         rows = self._samples[self._samples["split"] != "test"]
         stratify = stratify and not isinstance(self.task, Segmentation)
@@ -364,7 +364,7 @@ class ImageDataBunch(DataBunch):
         return Folds(rows, numbers, lambda number: self._again(split_at(number)))
 
     def _again(self, samples: "pd.DataFrame") -> Self:
-        """A bunch of a changed table, otherwise like this one."""
+        """A bunch of a modified table, otherwise like this one."""
         settings = replace(self.settings, valid_pct=None, split=None, test=None, task=self.task, on_error="raise")
         options: ImageOptions = {name: getattr(settings, name) for name in settings.__dataclass_fields__}  # type: ignore[assignment]
         bunch = type(self).from_samples(samples, self.path, names=self._names, **options)

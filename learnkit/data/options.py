@@ -38,11 +38,11 @@ class ImageSettings:
         split: how to split instead: one of `learnkit.splits` (stratified, by group, by column, by file list,
             by folder), or a function of the table that returns True (validation) or False, or a split's name, for each
             row.
-        seed: of the random split, and of the training order when no learner seeds it.
+        seed: seed of the random split, and of the training order when no learner seeds it.
         test: a folder of test images, in one folder per class or without labels.
         classes: the order of the classes; None for sorted.
         task: what the labels mean: a task, or "classification", "multilabel" or "regression"; None to infer it.
-        size: of the images in pixels, a side or (height, width); None if all files have the same size already.
+        size: size of the images in pixels, a side or (height, width); None if all files have the same size already.
         resize: "crop" keeps the center, "squish" changes the aspect ratio, "pad" adds borders.
         interpolation: between pixels, "bilinear", or "bicubic" as some pretrained weights want it.
         channels: 3 for RGB, 1 for gray, any number with a `reader`.
@@ -50,7 +50,7 @@ class ImageSettings:
         augment: True for the default, "light", "strong", "trivial", False for none, or a list of transforms.
         normalize: "imagenet" for its statistics, "data" for those of (up to 1,000 of) the training images, (mean, std)
             or None.
-        bs: items in a batch.
+        bs: items per batch.
         sampler: "balanced" draws every class equally often; or a weight for each training item.
         num_workers: processes that read images; None for as many as suit the machine.
         cache: keep decoded images in "memory" or on "disk"; None to read them again in every epoch.
@@ -111,7 +111,7 @@ class ImageSettings:
 
 
 class BasicOptions(TypedDict, total=False):
-    """The keywords of `ImageSettings`, for factories that pass them on, but `classes` and `test`."""
+    """The keywords of `ImageSettings` except `classes` and `test`, for factories that pass them on."""
 
     valid_pct: float | None
     split: Split | None
@@ -134,7 +134,7 @@ class BasicOptions(TypedDict, total=False):
 
 
 class FolderOptions(BasicOptions, total=False):
-    """All of them but `test`."""
+    """All of them except `test`."""
 
     classes: Sequence[str] | None
 

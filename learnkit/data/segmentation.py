@@ -22,7 +22,7 @@ Pixel = int | tuple[int, int, int]
 
 
 class Segmentation:
-    """One class per pixel; targets are class numbers (N, H, W), uint8 in the workers, int64 on the device.
+    """One class per pixel; targets are class indices (N, H, W), uint8 in the workers, int64 on the device.
 
     Args:
         codes: the names of the classes, starting with pixel value 0; or {pixel value: name}, where a value is a number
@@ -69,7 +69,7 @@ class Segmentation:
         return (partial(accuracy, ignore_index=self.ignored),)
 
     def read(self, file: str | Path, where: str = "") -> npt.NDArray[np.uint8]:
-        """The class number of each pixel of a mask file, (H, W).
+        """The class index of each pixel of a mask file, (H, W).
 
         Raises:
             ImageError: a file that cannot be read.
@@ -99,7 +99,7 @@ class Segmentation:
         return numbers[inverse].reshape(pixels.shape)
 
     def encode(self, label: Any) -> Tensor:
-        """Class numbers (H, W) of a mask file, or of an array of class numbers."""
+        """Class indices (H, W) of a mask file, or of an array of class indices."""
         return torch.from_numpy(self.read(label)) if isinstance(label, str | Path) else torch.as_tensor(label)
 
     def loss(self) -> nn.Module:
@@ -109,7 +109,7 @@ class Segmentation:
         return raw.softmax(1)
 
     def decode(self, activated: Tensor) -> tuple[npt.NDArray[np.int64], Tensor]:
-        """(class numbers as an array (H, W), the same as a tensor) of (C, H, W)."""
+        """(class indices as an array (H, W), the same as a tensor) of (C, H, W)."""
         index = activated.argmax(0)
         return index.numpy(), index
 

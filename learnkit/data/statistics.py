@@ -1,4 +1,4 @@
-"""The statistics images are normalized by: ImageNet's, given ones, or those of the training images."""
+"""The statistics images are normalized by: ImageNet's, passed ones, or those of the training images."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -16,7 +16,7 @@ MAX_MEASURED = 1000  # images, evenly spaced
 
 
 def normalize_by(statistics: Statistics, files: Sequence[str], preprocess: Preprocess) -> Normalize | None:
-    """What `normalize=` asks for.
+    """The statistics that `normalize=` requests.
 
     Args:
         statistics: "imagenet" (for other channels than 3, the mean of its three), "data" to measure the files, (mean,

@@ -1,4 +1,4 @@
-"""Tasks: what a target means: how it is encoded, activated, decoded and shown, its loss and its metrics."""
+"""Tasks: the meaning of a target: how it is encoded, activated, decoded and shown, its loss and its metrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ __all__ = ["Classification", "MultiLabel", "Regression", "Task"]
 
 
 class Task(Protocol):
-    """What a target means."""
+    """The meaning of a target."""
 
     @property
     def classes(self) -> Sequence[str]:
-        """The names of the outputs, empty if they have none."""
+        """The names of the outputs; empty if unnamed."""
 
     @property
     def n_out(self) -> int:
@@ -27,7 +27,7 @@ class Task(Protocol):
 
     @property
     def metrics(self) -> Sequence[Any]:
-        """The metrics that `metrics="default"` stands for."""
+        """The metrics of `metrics="default"`."""
 
     def encode(self, label: Any) -> Tensor:
         """A label as a target of the loss."""
@@ -47,7 +47,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Classification:
-    """One class per item; targets are int64 class numbers (N,).
+    """One class per item; targets are int64 class indices (N,).
 
     Raises:
         DataError: fewer than two classes, or duplicates.

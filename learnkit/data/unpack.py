@@ -37,15 +37,15 @@ class _Member(NamedTuple):
 
 
 class _Refused(Exception):
-    """Why an archive is not trusted."""
+    """The reason an archive is not trusted."""
 
 
 def unpack_safely(archive: PathLike, dest: PathLike, *, max_bytes: int | None = None) -> Path:
-    """Unpack a tar file (plain, gz, bz2 or xz) or a zip file into a new folder; on any error there is no such folder.
+    """Unpack a tar file (plain, gz, bz2 or xz) or a zip file into a new folder; on any error, no folder is left.
 
     The format is read from the content, not from the name. Members are written one by one into a temporary folder next
     to `dest`, which is renamed at the end. Names and contents are kept; owners, modes and dates are not. If everything
-    is in one folder of the name of `dest`, that folder becomes `dest`: pets.tar with pets/cat.png gives dest/cat.png.
+    is in one folder of the name of `dest`, that folder becomes `dest`: pets.tar with pets/cat.png becomes dest/cat.png.
 
     Args:
         archive: the file.
@@ -55,7 +55,7 @@ def unpack_safely(archive: PathLike, dest: PathLike, *, max_bytes: int | None = 
 
     Raises:
         UsageError: `dest` exists.
-        UnsafeFileError: a link or a device; a name that leads out of `dest` or occurs twice; more than 2 million
+        UnsafeFileError: a link or a device; a name that points outside `dest` or occurs twice; more than 2 million
             members; more content than the limit.
         CorruptFileError: a damaged, truncated, empty or encrypted file, or not an archive.
         WriteError: the disk is full, or writing is not allowed.
@@ -79,7 +79,7 @@ def unpack_safely(archive: PathLike, dest: PathLike, *, max_bytes: int | None = 
                 raise write_error(dest, 0, error) from error
             reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
             raise CorruptFileError(
-                f"{archive} is not a tar or zip file, or is damaged or cut short ({reason})",
+                f"{archive} is not a tar or zip file, or is damaged or truncated ({reason})",
                 fix="Delete it, and download or copy it again.",
             ) from error
         entries = list(root.iterdir())
@@ -119,7 +119,7 @@ def _write_all(members: Iterator[_Member], root: Path, archive: Path, limit: int
                 check_total(n_bytes)
                 out.write(chunk)
             if out.tell() != member.size:
-                raise EOFError(f"{member.name!r} is cut short")
+                raise EOFError(f"{member.name!r} is truncated")
     if not count:
         raise EOFError("no members")
 
@@ -139,7 +139,7 @@ def _tar_members(file: IO[bytes], root: Path) -> Generator[_Member, None, None]:
             name = _checked_name(header.name)
             if header.issym() or header.islnk():
                 raise _Refused(f"{name!r} is a link")
-            tarfile.data_filter(header, str(root))  # refuses devices, and what leads out of the folder
+            tarfile.data_filter(header, str(root))  # refuses devices, and what points outside the folder
             yield _Member(name, header.isdir(), header.size, partial(tar.extractfile, header))
         assert tar.fileobj is not None
         tar.fileobj.seek(tar.offset)  # to tarfile, a damaged header or a missing one is the end as well
@@ -166,7 +166,7 @@ def _zip_members(file: IO[bytes]) -> Generator[_Member, None, None]:
     with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
             name = _checked_name(info.orig_filename)  # filename is cut at a NUL
-            kind = stat.S_IFMT(info.external_attr >> 16)  # as Unix writes it, whichever system is given as the author
+            kind = stat.S_IFMT(info.external_attr >> 16)  # as Unix writes it, whatever the declared system
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _Refused(f"{name!r} is a link or a device")
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -176,5 +176,5 @@ def _zip_members(file: IO[bytes]) -> Generator[_Member, None, None]:
 
 def _checked_name(name: str) -> str:
     if _UNSAFE_NAME.match(name):
-        raise _Refused(f"it has a member named {name!r}, which may lead out of the folder")
+        raise _Refused(f"it has a member named {name!r}, which may point outside the folder")
     return name

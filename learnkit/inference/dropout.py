@@ -29,7 +29,7 @@ class DropoutPreds(NamedTuple):
         std: (N, ...), their standard deviation (divided by n, not n - 1).
         entropy: (N, ...) in nats, of the mean: the total uncertainty; None if outputs are not probabilities.
         mutual_information: (N, ...) in nats, the part of the entropy due to uncertain weights, which more data can
-            reduce; 0 where all passes agree. BALD: Houlsby et al., Bayesian active learning, 2011.
+            reduce; 0 if all passes agree. BALD: Houlsby et al., Bayesian active learning, 2011.
         targets: (N, ...); None without labels.
     """
 

@@ -97,7 +97,7 @@ def activated(activation: Activation, outputs: Any) -> Tensor:
     if not isinstance(result, Tensor):
         raise UsageError(
             "the model's outputs, activated", got=type(outputs).__name__, expected="one tensor",
-            fix="Give the learner activation=, a function of them such as lambda outputs: outputs[0].softmax(1).",
+            fix="Pass the learner activation=, a function such as lambda outputs: outputs[0].softmax(1).",
         )  # fmt: skip
     return result
 
@@ -111,7 +111,7 @@ def predict_stream(
     loss: PerItemLoss | None = None,
     n_batch: int | None = None,
 ) -> Iterator[Predictions]:
-    """As `predict_loader`, batch by batch, on the CPU.
+    """Like `predict_loader`, batch by batch, on the CPU.
 
     Between batches the modes of the model, gradient recording and the global generators are those of the caller, so
     iteration may stop at any time.
@@ -142,7 +142,7 @@ def predict_loader(
     n_batch: int | None = None,
     out: Tensor | np.ndarray[Any, Any] | None = None,
 ) -> Predictions:
-    """Activated outputs, targets (None when the loader has none) and losses (None unless asked for), on the CPU.
+    """Activated outputs, targets (None when the loader has none) and losses (None unless requested), on the CPU.
 
     If the loader knows its number of items (learnkit's own, and torch's DataLoader of a map-style dataset), each is
     written into one tensor allocated at the first batch; apart from them, memory for one batch is needed.
@@ -158,7 +158,7 @@ def predict_loader(
 
     Raises:
         DataError: an empty loader, or `loss` without targets.
-        UsageError: an `out` that is not writable, not float, or of another shape.
+        UsageError: an `out` that is not writable, not float, or of the wrong shape.
     """
     n_rows = count_rows(loader, n_batch)
     rows = Rows("outputs", n_rows, None if out is None else as_rows(out, n_rows))
@@ -196,7 +196,7 @@ def _predict_batches(
 
 
 def with_own_workers(loader: Any) -> Any:
-    """The loader with workers of its own, for slow iteration.
+    """The loader with separate workers, for slow iteration.
 
     The persistent workers of a torch loader abandon an iteration as soon as another one starts.
     """

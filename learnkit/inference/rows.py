@@ -22,7 +22,7 @@ def as_rows(out: Any, n_rows: int | None) -> Tensor:
         n_rows: number of rows that will be written; None if it is not known yet.
 
     Raises:
-        UsageError: not writable, not an array of floats, or another number of rows.
+        UsageError: not writable, not an array of floats, or the wrong number of rows.
     """
     if not isinstance(out, Tensor | np.ndarray) or not out.ndim:
         raise UsageError("out", got=type(out).__name__, expected="a float tensor or NumPy array of shape (N, ...)")
@@ -43,7 +43,7 @@ def _shared(out: "np.ndarray[Any, Any]") -> Tensor:
     try:
         return torch.from_numpy(out)
     except (TypeError, ValueError) as error:  # a type, byte order or stride that torch does not support
-        raise UsageError(f"out: {error}", fix="Give an array of float16, float32 or float64.") from error
+        raise UsageError(f"out: {error}", fix="Pass an array of float16, float32 or float64.") from error
 
 
 class Rows:
@@ -73,7 +73,7 @@ class Rows:
         """Add the next rows, (n, ...).
 
         Raises:
-            UsageError: `out` has no room for them, or rows of another shape.
+            UsageError: `out` has no room for them, or the rows have the wrong shape.
             DataError: their shape differs from that of the rows before.
         """
         if batch.shape[1:] != self._shape:
@@ -111,7 +111,7 @@ class Rows:
         is_one = len(self._parts) == 1
         rows = self._parts[0] if is_one else torch.cat(self._parts)
         self._parts = []
-        if self._all is not None and self._n > len(self._all):  # the loader yields more than it announced
+        if self._all is not None and self._n > len(self._all):  # the loader yields more than its length
             self._kept, self._all = [self._all[: self._n_written]], None
         if self._all is None:
             self._kept.append(rows.to("cpu", copy=is_one))

@@ -26,15 +26,15 @@ def show_predictions(
 
     Raises:
         UsageError: rows is not an integer above 0, or the items cannot be shown as images.
-        DataError: there are no items.
+        DataError: no items.
     """
     check_int("rows", rows, 1)
     if dls.task is None:
-        raise UsageError("show_results: the data has no task", fix="Give the bunch task=.")
+        raise UsageError("show_results: the data has no task", fix="Pass the bunch task=.")
     loader = dls.ordered_dl(ds_type)
     if getattr(loader, "n_items", None) == 0:
         raise DataError("this set has no items to show")
-    dls.picture(ds_type, 0)  # raises if items have none
+    dls.image(ds_type, 0)  # raises if items have none
     n = min(loader.n_items, rows * rows)
     items = torch.linspace(0, loader.n_items - 1, n).round().long().tolist()
     # of every class, even if items are sorted by class

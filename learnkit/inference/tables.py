@@ -34,7 +34,7 @@ def check_table(file: PathLike, task: Task | None) -> Path:
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise UsageError("file", got=str(file), expected="a name that ends in .csv or .parquet")
     if task is None:
-        raise UsageError("write_preds: the data has no task", fix="Give the bunch task=.")
+        raise UsageError("write_preds: the data has no task", fix="Pass the bunch task=.")
     if isinstance(task, Segmentation):
         raise UsageError("write_preds: masks cannot be tabulated", fix="Use predict_iter, or get_preds(out=).")
     if path.suffix.lower() == ".parquet":
@@ -57,7 +57,7 @@ def write_table(
         safe: CSV: put an apostrophe before text that a spreadsheet would run as a formula.
 
     Raises:
-        DataError: there are no items.
+        DataError: no items.
         UsageError: outputs that are not (N, outputs of the task).
     """
     batches = _columns(predictions, inputs, task)

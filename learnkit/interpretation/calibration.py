@@ -41,7 +41,7 @@ class Calibration:
     bins: "pd.DataFrame"
 
     def plot(self) -> "Figure":
-        """The reliability diagram: accuracy against confidence, and how many items there are of each confidence."""
+        """The reliability diagram: accuracy against confidence, and the number of items per confidence."""
         from learnkit.plots.reliability import reliability_diagram
 
         columns = [self.bins[name].to_numpy(float) for name in ("lower", "upper", "confidence", "accuracy", "n")]
@@ -55,7 +55,7 @@ def calibration_of(probs: Tensor, targets: Tensor, n_bins: int = 15) -> Calibrat
 
     Args:
         probs: (N, C), rows sum to 1.
-        targets: (N,), class numbers.
+        targets: (N,), class indices.
         n_bins: bins between 0 and 1.
 
     Raises:
@@ -71,7 +71,7 @@ def calibration_of(probs: Tensor, targets: Tensor, n_bins: int = 15) -> Calibrat
     _check("probs", probs, targets)
     probs, targets = probs.detach().cpu().double(), targets.cpu().long()
     if not bool(((probs.sum(1) - 1).abs() < 1e-2).all()):
-        raise UsageError("probs: rows that do not sum to 1", fix="Give probabilities, raw.softmax(1), not raw outputs.")
+        raise UsageError("probs: rows that do not sum to 1", fix="Pass probabilities, raw.softmax(1), not raw outputs.")
     top, preds = probs.max(1)
     confidence, right = top.numpy(), (preds == targets).numpy().astype(float)
     edges = np.linspace(0, 1, n_bins + 1)
@@ -94,17 +94,17 @@ def calibration_of(probs: Tensor, targets: Tensor, n_bins: int = 15) -> Calibrat
 
 
 def fit_temperature(raw: Tensor, targets: Tensor) -> float:
-    """The temperature T for which softmax(raw / T) has the least mean negative log likelihood (Guo et al. 2017).
+    """The temperature T that minimizes the mean negative log likelihood of softmax(raw / T) (Guo et al. 2017).
 
     Dividing all outputs by one number changes how confident the predictions are, never which class is predicted. Fit it
-    on items the model was not trained on: of its training items it is rightly confident.
+    on items the model was not trained on: on its training items its confidence is justified.
 
     The loss is convex in 1 / T, so its slope changes sign once; that place is found by bisection. Between 0.05 and 20:
     outputs without a mistake are best at 0 and get 0.05, outputs worse than chance get 20.
 
     Args:
         raw: (N, C), before the softmax.
-        targets: (N,), class numbers.
+        targets: (N,), class indices.
 
     Returns:
         T; above 1 for an overconfident model.
@@ -143,9 +143,9 @@ def _check(name: str, outputs: Tensor, targets: Tensor) -> None:
         raise UsageError(f"{name}: the shapes", got=(tuple(outputs.shape), tuple(targets.shape)), expected=expected)
     if targets.ndim != 1 or targets.is_floating_point():
         got = (targets.dtype, tuple(targets.shape))
-        raise UsageError("targets", got=got, expected=f"class numbers of shape {(n,)}")
+        raise UsageError("targets", got=got, expected=f"class indices of shape {(n,)}")
     wrong = targets[(targets < 0) | (targets >= outputs.shape[1])]
     if len(wrong):
-        raise UsageError("targets", got=int(wrong[0]), expected=f"class numbers from 0 to {outputs.shape[1] - 1}")
+        raise UsageError("targets", got=int(wrong[0]), expected=f"class indices from 0 to {outputs.shape[1] - 1}")
     if not bool(outputs.isfinite().all()):
-        raise UsageError(f"{name}: numbers that are nan or infinite", fix="Look for the items that give them.")
+        raise UsageError(f"{name}: numbers that are nan or infinite", fix="Look for the items that cause them.")

@@ -25,14 +25,14 @@ __all__ = ["ClassificationInterpretation"]
 
 @dataclass(frozen=True, eq=False)  # tensors have no single truth value
 class ClassificationInterpretation(ProbabilisticInterpretation):
-    """Predictions of one class per item, made once, and the questions one asks of them.
+    """Predictions of one class per item, made once, with methods to analyze them.
 
     Attributes:
         probs: (N, C), rows sum to 1.
-        targets: (N,), int64 class numbers.
+        targets: (N,), int64 class indices.
         losses: (N,).
         classes: C names.
-        source: of the items: images, names, inputs and model, where there are any.
+        source: images, names and inputs of the items, and the model; any may be missing.
 
     Raises:
         UsageError: the shapes, the targets and the classes do not fit each other.
@@ -53,10 +53,10 @@ class ClassificationInterpretation(ProbabilisticInterpretation):
         self._check_losses(n)
         if self.targets.dtype != torch.int64 or self.targets.ndim != 1:
             got = (self.targets.dtype, tuple(self.targets.shape))
-            raise UsageError("targets", got=got, expected=f"class numbers, torch.int64 of shape {(n,)}")
+            raise UsageError("targets", got=got, expected=f"class indices, torch.int64 of shape {(n,)}")
         wrong = self.targets[(self.targets < 0) | (self.targets >= c)]
         if len(wrong):
-            raise UsageError("targets", got=int(wrong[0]), expected=f"class numbers from 0 to {c - 1}")
+            raise UsageError("targets", got=int(wrong[0]), expected=f"class indices from 0 to {c - 1}")
 
     @classmethod
     def from_learner(cls, learn: Predicts, ds_type: DatasetType = DatasetType.Valid) -> Self:
@@ -116,7 +116,7 @@ class ClassificationInterpretation(ProbabilisticInterpretation):
     def classification_report(self) -> "pd.DataFrame":
         """Columns precision, recall, f1-score, support; one row per class, then accuracy, macro avg, weighted avg.
 
-        What would be 0 of 0 is nan and left out of the averages: the precision of a class never predicted, the recall
+        0 / 0 is nan and left out of the averages: the precision of a class never predicted, the recall
         of a class without items. These are scikit-learn's numbers with `zero_division=np.nan`. In the row accuracy all
         three are the accuracy, which they are over all classes together.
         """
@@ -143,7 +143,7 @@ class ClassificationInterpretation(ProbabilisticInterpretation):
 
         return label_issues_table(self.probs, self.targets, self.classes, self.source.name)
 
-    def _are_there(self, c: int) -> Tensor:
+    def _items_of_class(self, c: int) -> Tensor:
         return self.targets == c
 
     def _prediction_columns(self, indices: Tensor) -> dict[str, Any]:

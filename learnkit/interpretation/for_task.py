@@ -31,7 +31,7 @@ def interpretation_for(learn: Predicts, ds_type: DatasetType = DatasetType.Valid
         if task is None or isinstance(task, kind.kind):
             return kind.from_learner(learn, ds_type)  # which refuses data without a task
     raise WrongTypeError(
-        "interpret: there is no interpretation of this task",
+        "interpret: no interpretation for this task",
         got=type(task).__name__,
         expected="Classification, MultiLabel, Regression or Segmentation",
         fix="Use learn.get_preds(with_loss=True).",

@@ -17,9 +17,9 @@ from learnkit.modes import eval_mode
 
 __all__ = ["grad_cam"]
 
-MAX_EXTRA_TOKENS = 16  # class, distillation and register tokens, which stand before those of the patches
-MIN_MAPS = 2  # of as many resolutions, where there are
-MIN_PLACES = 8  # places along the shorter side: where the last maps are coarser, the next finer ones are taken too
+MAX_EXTRA_TOKENS = 16  # class, distillation and register tokens, which precede those of the patches
+MIN_MAPS = 2  # of different resolutions, if there are as many
+MIN_PLACES = 8  # places along the shorter side: if the last maps are coarser, the next finer ones are used too
 NORMS = (nn.LayerNorm, nn.RMSNorm)
 MAX_STRETCH = 1.6  # of a map against its image: rounding makes 1 x 2 of 32 x 48 pixels at a stride of 32
 
@@ -32,12 +32,12 @@ def grad_cam(
     """Heat map of one image: gradient-weighted class activation mapping (Selvaraju et al. 2017).
 
     The channels of a layer's output are added up, each weighted by the mean over all places of the gradient of the
-    class's raw output, and what is below 0 is cut off. Layers that have places give (N, C, h, w), or (N, h, w, C) as
+    class's raw output, and what is below 0 is cut off. Layers that have places output (N, C, h, w), or (N, h, w, C) as
     swin does.
 
     One map is not enough. The last one may be as coarse as 2 x 2, and attention in shifted windows carries evidence
     from one place to another. So the last map of each resolution is taken, from the last layer back to ever finer ones:
-    2 maps at least, where there are, and more until one has 8 x 8 places; none as fine as the image itself. They are
+    at least 2 if they exist, and more until one has 8 x 8 places; none as fine as the image itself. They are
     drawn at the image's size, each divided by its highest value, and added. LayerCAM fuses the maps of several stages
     too (Jiang et al. 2021), by their maximum and with other weights. Where a resolution has layer norms, their maps are
     added to its last one: after attention the evidence may have moved on.
@@ -45,26 +45,26 @@ def grad_cam(
     The places of a vision transformer are tokens (N, L, C), class and register tokens first. What one of them adds
     depends on the attention it gets, which a mean over places would hide, and blocks of all depths mix them. There
     gradient and output are multiplied place by place (Draelos and Carin 2020), what is above 0 is added up over the
-    channels, as in LayerCAM, and then over all layer norms. Where the borders of the patches happen to lie sways such
-    a map. So it is the mean of three: of the image, and of it moved by a quarter of a patch towards either corner,
+    channels, as in LayerCAM, and then over all layer norms. The positions of the patches' borders affect such
+    a map. So it is the mean of three: of the image, and of it shifted by a quarter of a patch toward either corner,
     where what leaves at one side comes in at the other; the heat is moved back.
 
     A map shows where layers hold their evidence, which may be next to what it was made from.
 
-    The model is run in eval mode; its modes, its parameters and their gradients stay as they were.
+    The model is run in eval mode; its modes, its parameters and their gradients do not change.
 
     Args:
-        model: gives raw outputs (1, n classes).
+        model: returns raw outputs (1, n classes).
         x: one image as the model sees it, (1, channels, H, W), on its device.
         class_index: the class whose evidence is shown; None for the predicted one.
-        layer: the map of this layer alone, or of the layer of this name in the model ("0.7" for layer 7 of the body of
+        layer: only the map of this layer, or of the layer of this name in the model ("0.7" for layer 7 of the body of
             a cnn_learner).
 
     Returns:
-        float32 (H, W), from 0 to 1; all 0 when there is no evidence for the class.
+        float32 (H, W), from 0 to 1; all 0 without evidence for the class.
 
     Raises:
-        UsageError: inputs or outputs of another shape, no such class, or no layer that has places.
+        UsageError: inputs or outputs of the wrong shape, an unknown class, or no layer that has places.
     """
     if not isinstance(x, Tensor) or x.ndim != 4 or len(x) != 1 or not x.is_floating_point():
         got = (x.dtype, tuple(x.shape)) if isinstance(x, Tensor) else type(x).__name__
@@ -83,8 +83,8 @@ def grad_cam(
 def _seen(
     model: nn.Module, x: Tensor, class_index: int | None, chosen: nn.Module | None
 ) -> tuple[Tensor, int, tuple[int, int] | None]:
-    """The heat (H, W) of an image, the class it is of, and the height and width of a patch where places are tokens."""
-    # The input asks for gradients, so that frozen layers give them too; a copy, as a first layer may work in place.
+    """The heat (H, W) of an image, the class it is of, and the height and width of a patch if places are tokens."""
+    # The input asks for gradients, so that frozen layers have them too; a copy, as a first layer may work in place.
     with eval_mode(model), torch.inference_mode(False), torch.enable_grad():
         with _recorded(model) as outputs:
             raw = model(x.detach().clone().requires_grad_().clone())
@@ -126,7 +126,7 @@ class _Map:
 
 @contextmanager
 def _recorded(model: nn.Module) -> Iterator[list[tuple[nn.Module, Tensor]]]:
-    """The layers that have run inside, and what they gave, in the order in which they were done."""
+    """The layers that have run inside, and their outputs, in the order in which they finished."""
     outputs: list[tuple[nn.Module, Tensor]] = []
 
     def keep(module: nn.Module, _: object, output: object) -> None:
@@ -142,14 +142,14 @@ def _recorded(model: nn.Module) -> Iterator[list[tuple[nn.Module, Tensor]]]:
 
 
 def _checked_class(raw: object, class_index: int | None) -> int:
-    """The class whose output is explained: the one asked for, or that of the highest output."""
+    """The class whose output is explained: the requested one, or that of the highest output."""
     if not isinstance(raw, Tensor) or raw.ndim != 2 or len(raw) != 1:
         got = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
         raise UsageError("grad_cam: the output of the model", got=got, expected="(1, n classes)")
     n = raw.shape[1]
     if class_index is None:
         return int(raw[0].argmax())
-    return check_int("class_index", class_index, 0, n - 1, expected=f"a class number from 0 to {n - 1}")
+    return check_int("class_index", class_index, 0, n - 1, expected=f"a class index from 0 to {n - 1}")
 
 
 def _maps(outputs: list[tuple[nn.Module, Tensor]], size: tuple[int, ...]) -> list[_Map]:
@@ -191,7 +191,7 @@ def _channels_last(output: Tensor) -> Tensor:
 
 
 def _tokens(n: int, grids: list[tuple[int, int]]) -> AsMap | None:
-    """How n tokens lie in the last of the grids that they can have come from."""
+    """The arrangement of n tokens in the last of the grids that they can have come from."""
     for height, width in reversed(grids):
         extra = n - height * width
         if 0 <= extra <= MAX_EXTRA_TOKENS:
@@ -200,11 +200,11 @@ def _tokens(n: int, grids: list[tuple[int, int]]) -> AsMap | None:
 
 
 def _heats(maps: list[_Map], gradients: tuple[Tensor | None, ...], size: tuple[int, ...]) -> tuple[list[Tensor], bool]:
-    """The heats (h, w) to be added, and whether they are of tokens: of those there is one, else one a resolution.
+    """The heats (h, w) to be added, and whether they are of tokens: one for tokens, else one per resolution.
 
-    They begin with the last map of which places have a say in the score, one of the very last's shape if there is one.
+    They begin with the last map whose places affect the score, one of the very last's shape if there is one.
     Inside a block of layers there are outputs of other shapes, hidden layers, queries and keys; and where only a class
-    token reaches the head, no other token of the last block has a say.
+    token reaches the head, no other token of the last block affects the score.
     """
     last = maps[-1]
     pairs = [

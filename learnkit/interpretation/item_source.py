@@ -16,14 +16,14 @@ __all__ = ["ItemSource"]
 
 @dataclass(frozen=True)
 class ItemSource:
-    """What is known of the items besides predictions and targets; any of it may be missing.
+    """What is known about the items besides predictions and targets; any of it may be missing.
 
     Attributes:
-        image: gives item i as uint8 (H, W, 3).
-        name: gives the name of item i: its path, or its number.
-        input: gives item i as the model sees it, (1, ...), on the device.
-        model: what made the predictions, as it is now; nothing here changes it or its mode.
-        part: of the data, such as "validation set"; empty where that is not known.
+        image: returns item i as uint8 (H, W, 3).
+        name: returns the name of item i: its path, or its number.
+        input: returns item i as the model sees it, (1, ...), on the device.
+        model: made the predictions, maybe trained since; nothing here changes it or its mode.
+        part: part of the data, such as "validation set"; empty if unknown.
     """
 
     image: "Callable[[int], np.ndarray[Any, Any]] | None" = None
@@ -34,10 +34,10 @@ class ItemSource:
 
     @classmethod
     def from_learner(cls, learn: Predicts, ds_type: DatasetType) -> Self:
-        """The items of a part of a learner's data; they are read when they are asked for."""
+        """The items of a part of a learner's data; they are read on access."""
         dls = learn.dls
         return cls(
-            image=lambda i: dls.picture(ds_type, i),
+            image=lambda i: dls.image(ds_type, i),
             name=lambda i: dls.item_name(ds_type, i),
             input=lambda i: dls.one_input(ds_type, i),
             model=learn.model,

@@ -34,18 +34,18 @@ def no_labels(ds_type: DatasetType) -> UsageError:
 
 
 class Interpretation(ABC):
-    """Predictions over a part of the data, made once, and the questions one asks of them.
+    """Predictions over a part of the data, made once, with methods to analyze them.
 
     Each kind is a frozen dataclass that has these attributes and its own.
 
     Attributes:
         losses: (N,), the loss of each item.
-        targets: (N, ...), as the data gives them.
-        source: of the items: images, names, inputs and model, where there are any.
+        targets: (N, ...), as in the data.
+        source: images, names and inputs of the items, and the model; any may be missing.
     """
 
     kind: ClassVar[type]  # of task
-    caption: ClassVar[str] = "loss"  # what the titles of plot_top_losses say
+    caption: ClassVar[str] = "loss"  # what the titles of plot_top_losses contain
 
     losses: Tensor
     targets: Tensor
@@ -80,11 +80,11 @@ class Interpretation(ABC):
 
     @classmethod
     def _task(cls, learn: Predicts) -> Any:
-        """The learner's task, which has to be of the kind that is interpreted here."""
+        """The learner's task, if it is of the kind interpreted here."""
         task = learn.dls.task
         if task is None:
             raise UsageError(
-                "interpret: the data does not specify its classes", fix="Give the bunch classes= or task=."
+                "interpret: the data does not specify its classes", fix="Pass the bunch classes= or task=."
             )
         if not isinstance(task, cls.kind):
             got = type(task).__name__
@@ -106,7 +106,7 @@ class Interpretation(ABC):
                 raise
             raise no_labels(ds_type) from error
         bad = preds[:, None].flatten(1).isnan().any(1).nonzero()[:, 0].tolist()
-        if bad:  # nan is the highest of numbers to argmax, and the lowest to a threshold
+        if bad:  # nan is the highest number to argmax, and the lowest to a threshold
             warn(
                 f"interpret: the predictions of {len(bad)} of {len(preds)} items are nan, the first of them item"
                 f" {bad[0]}, and cannot be interpreted. Look at these items, or at the weights of the model."
@@ -128,7 +128,7 @@ class Interpretation(ABC):
     def top_losses_table(self, k: int | None = None, largest: bool = True) -> "pd.DataFrame":
         """One row per item, that with the largest (or smallest) loss first; all of them without k.
 
-        Columns: item (its number in the data set), path, prediction, target, loss, and what the kind of task adds.
+        Columns: item (its index in the data set), path, prediction, target, loss, and those of the task.
 
         Raises:
             UsageError: k is not between 1 and the number of items.
@@ -171,7 +171,7 @@ class Interpretation(ABC):
         """Write one HTML page that shows all of this, and return its path.
 
         Args:
-            path: of the file.
+            path: path of the file.
             learn: the learner, for its settings and its history.
 
         Raises:
@@ -190,7 +190,7 @@ class Interpretation(ABC):
         if self.losses.shape != (n,):
             raise UsageError("losses: the shape", got=tuple(self.losses.shape), expected=f"{(n,)}: one per item")
         if not n:
-            raise UsageError(f"{type(self).__name__}: there are no items to interpret")
+            raise UsageError(f"{type(self).__name__}: no items to interpret")
 
     def _repr_html_(self) -> str:
         return facts(type(self).__name__, {"items": f"{len(self.losses):,}", **self.main_numbers()})

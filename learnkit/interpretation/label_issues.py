@@ -19,7 +19,7 @@ def rank_label_issues(probs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """How suspicious the label of each item is, after confident learning (Northcutt, Jiang, Chuang 2021).
 
     The score is the normalized margin: by how much the best of the other classes beats the label. Another class is
-    suggested where the model is confident of it: its probability is at least the mean that it has over the items that
+    suggested if the model is confident of it: its probability is at least its mean over the items that
     have its label. So a class the model is never confident of does not lose its items to the others.
 
     The probabilities must be those of a model that was not trained on these items: of the validation set, or of folds
@@ -27,11 +27,11 @@ def rank_label_issues(probs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         probs: (N, C), rows sum to 1.
-        targets: (N,), the labels as class numbers.
+        targets: (N,), the labels as class indices.
 
     Returns:
         (scores, suggestions): float64 (N,) in [-1, 1], the higher the more suspicious; int64 (N,), the most probable of
-        the classes the model is confident of, the label itself where it is confident of none.
+        the classes the model is confident of, or the label itself without one.
 
     Raises:
         UsageError: shapes or targets that do not fit each other, or fewer than two classes.
@@ -48,7 +48,7 @@ def rank_label_issues(probs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     probs, targets = probs.detach().cpu().double(), targets.cpu().long()
     wrong = targets[(targets < 0) | (targets >= c)]
     if len(wrong):
-        raise UsageError("targets", got=int(wrong[0]), expected=f"class numbers from 0 to {c - 1}")
+        raise UsageError("targets", got=int(wrong[0]), expected=f"class indices from 0 to {c - 1}")
     labels = targets[:, None]
     own = probs.gather(1, labels)[:, 0]
     scores = probs.scatter(1, labels, -torch.inf).amax(1) - own
@@ -62,12 +62,12 @@ def rank_label_issues(probs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 def label_issues_table(
     probs: Tensor, targets: Tensor, classes: Sequence[str], name: Callable[[int], str] | None = None
 ) -> "pd.DataFrame":
-    """All items, the most suspicious first: item (its number), path, label, suggestion, score.
+    """All items, the most suspicious first: item (its index), path, label, suggestion, score.
 
     Args:
         probs, targets: as for `rank_label_issues`, of items the model was not trained on.
         classes: C names.
-        name: gives the name of item i; None for its number.
+        name: returns the name of item i; None for its index.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""What a multi-label model gets right and wrong: missed and invented classes."""
+"""What a multi-label model gets right and wrong: missed classes and spurious ones (false positives)."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -29,7 +29,7 @@ CHUNK = 65536  # items whose pairs are counted at a time: float32 counts them ex
 
 @dataclass(frozen=True, eq=False)  # tensors have no single truth value
 class MultiLabelInterpretation(ProbabilisticInterpretation):
-    """Predictions of any number of classes per item, made once, and the questions one asks of them.
+    """Predictions of any number of classes per item, made once, with methods to analyze them.
 
     Attributes:
         probs: (N, C), each from 0 to 1.
@@ -37,14 +37,14 @@ class MultiLabelInterpretation(ProbabilisticInterpretation):
         losses: (N,).
         classes: C names.
         threshold: an item has the classes whose probability is above it; one number, or one per class.
-        source: of the items: images, names, inputs and model, where there are any.
+        source: images, names and inputs of the items, and the model; any may be missing.
 
     Raises:
         UsageError: the shapes, the targets, the threshold and the classes do not fit each other.
     """
 
     kind: ClassVar[type] = MultiLabel
-    caption: ClassVar[str] = "actual classes, those missed, those invented, loss"
+    caption: ClassVar[str] = "actual, missed and spurious classes, loss"
 
     probs: Tensor
     targets: Tensor
@@ -85,7 +85,7 @@ class MultiLabelInterpretation(ProbabilisticInterpretation):
         """Exact matches, F1 over all classes and in the mean, the classes confused most often."""
         averages = self.classification_report()["f1-score"].iloc[len(self.classes) :]  # a class may have their names
         micro, macro = averages.iloc[:2]
-        pairs = [f"{missed} missed, {invented} invented: {n}" for missed, invented, n in self.most_confused()[:3]]
+        pairs = [f"{missed} missed, {spurious} spurious: {n}" for missed, spurious, n in self.most_confused()[:3]]
         return {
             "task": f"any of {len(self.classes)} classes",
             "all classes right": f"{(self.preds == self._truth).all(1).double().mean():.4f}",
@@ -97,22 +97,22 @@ class MultiLabelInterpretation(ProbabilisticInterpretation):
         }
 
     def confusion_table(self) -> "pd.DataFrame":
-        """One row per class, columns tn, fp (invented), fn (missed), tp: how many items."""
+        """One row per class, columns tn, fp (spurious), fn (missed), tp: how many items."""
         import pandas as pd
 
-        right, invented, missed = self._counts(0)
-        neither = len(self.targets) - right - invented - missed
-        columns = {"tn": neither, "fp": invented, "fn": missed, "tp": right}
+        right, spurious, missed = self._counts(0)
+        neither = len(self.targets) - right - spurious - missed
+        columns = {"tn": neither, "fp": spurious, "fn": missed, "tp": right}
         return pd.DataFrame({name: counts.numpy() for name, counts in columns.items()}, list(self.classes))
 
     def plot_confusion(self) -> "Figure":
-        """Items of each class found, missed and invented; of many classes the thirty of most mistakes."""
+        """Items of each class found, missed and spurious; for many classes the thirty with the most mistakes."""
         from learnkit.plots.evaluation import label_bars
 
         return label_bars(self.classes, *(counts.numpy() for counts in self._counts(0)))
 
     def most_confused(self, min_val: int = 1) -> list[tuple[str, str, int]]:
-        """(missed, invented, times): pairs of a class missed and one invented in the same item, most often first."""
+        """(missed, spurious, times): pairs of a missed and a spurious class of one item, the most frequent first."""
         pairs = torch.zeros(len(self.classes), len(self.classes), dtype=torch.float64)
         for start in range(0, len(self.targets), CHUNK):
             chosen, truth = self.preds[start : start + CHUNK], self._truth[start : start + CHUNK]
@@ -122,7 +122,7 @@ class MultiLabelInterpretation(ProbabilisticInterpretation):
     def classification_report(self) -> "pd.DataFrame":
         """Columns precision, recall, f1-score, support; one row per class, then micro, macro, weighted and samples avg.
 
-        What would be 0 of 0 is nan and left out of the averages, as with scikit-learn's `zero_division=np.nan`.
+        0 / 0 is nan and left out of the averages, as with scikit-learn's `zero_division=np.nan`.
         """
         import pandas as pd
 
@@ -131,7 +131,7 @@ class MultiLabelInterpretation(ProbabilisticInterpretation):
         return pd.concat([table, of_items.assign(support=table["support"].iloc[-1])])
 
     def fit_thresholds(self, metric: str = "f1") -> tuple[float, ...]:
-        """The threshold of each class that gives the best F score ("f1", "f2", ...) on these items.
+        """The threshold of each class with the best F score ("f1", "f2", ...) on these items.
 
         A class without items keeps its threshold. Use them with `dataclasses.replace(interp, threshold=...)`.
 
@@ -146,11 +146,11 @@ class MultiLabelInterpretation(ProbabilisticInterpretation):
         return self.targets > 0.5
 
     def _counts(self, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Right, invented and missed predictions of each class (dim 0) or item (dim 1)."""
+        """Right, spurious and missed predictions of each class (dim 0) or item (dim 1)."""
         chosen, truth = self.preds, self._truth
         return (chosen & truth).sum(dim), (chosen & ~truth).sum(dim), (truth & ~chosen).sum(dim)
 
-    def _are_there(self, c: int) -> Tensor:
+    def _items_of_class(self, c: int) -> Tensor:
         return self.targets[:, c] > 0.5
 
     def _prediction_columns(self, indices: Tensor) -> dict[str, Any]:
@@ -161,15 +161,15 @@ class MultiLabelInterpretation(ProbabilisticInterpretation):
         chosen, truth = self.preds[indices], self._truth[indices]
         return {
             "missed": self._named(truth & ~chosen),
-            "invented": self._named(chosen & ~truth),
+            "spurious": self._named(chosen & ~truth),
             "probabilities": self.probs[indices].double().tolist(),
         }
 
     def _title(self, i: int, loss: float) -> tuple[str, bool]:
         chosen, truth = self.preds[i], self._truth[i]
-        actual, missed, invented = self._named(torch.stack([truth, truth & ~chosen, chosen & ~truth]))
+        actual, missed, spurious = self._named(torch.stack([truth, truth & ~chosen, chosen & ~truth]))
         lines = [shortened(actual, MAX_NAMED) or "(none)"]
-        for what, names in (("missed", missed), ("invented", invented)):
+        for what, names in (("missed", missed), ("spurious", spurious)):
             lines += [f"{what} {shortened(names, MAX_NAMED)}"] if names else []
         return "\n".join([*lines, f"loss {loss:.2f}"]), torch.equal(chosen, truth)
 

@@ -1,4 +1,4 @@
-"""Names of items and of parts of the data, and the numbers items are asked for by."""
+"""Names of items and of parts of the data, and item indices."""
 
 import operator
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ PARTS = {
 
 
 def plain_number(number: Any) -> Any:
-    """An integer of a tensor or of NumPy, as tables and `top_losses` give them, as an int; all else as it is."""
+    """An integer of a tensor or of NumPy, as tables and `top_losses` return them, as an int; all else unchanged."""
     try:
         return number if isinstance(number, bool) else operator.index(number)
     except TypeError:
@@ -31,7 +31,7 @@ def plain_number(number: Any) -> Any:
 
 
 def named_items(items: Sequence[int], name: Name | None) -> "pd.Series[Any]":
-    """The names of these items, their numbers without `name`, as a column: a path need not be valid UTF-8."""
+    """The names of these items, their indices without `name`, as a column: a path need not be valid UTF-8."""
     import pandas as pd
 
     return pd.Series([str(i) if name is None else name(i) for i in items], dtype=object)

@@ -39,7 +39,7 @@ class ProbabilisticInterpretation(Interpretation):
         """Precision, recall, F1 and items of each class and over all."""
 
     @abstractmethod
-    def _are_there(self, c: int) -> Tensor:
+    def _items_of_class(self, c: int) -> Tensor:
         """Which items are of class c, bool (N,)."""
 
     def roc_curves(self) -> dict[str, ROCCurve]:
@@ -51,14 +51,14 @@ class ProbabilisticInterpretation(Interpretation):
         return {self.classes[c]: curve for c, curve in self._curves(pr_curve)}
 
     def plot_roc(self) -> "Figure":
-        """The ROC curves; of more than ten classes their mean and the five of the smallest area."""
+        """The ROC curves; for more than ten classes their mean and the five of the smallest area."""
         from learnkit.plots.evaluation import ranking_curves
 
         lines = [(self.classes[c], curve.fpr, curve.tpr, curve.area) for c, curve in self._curves(roc_curve)]
         return ranking_curves(lines, "false positive rate", "true positive rate", "AUC", has_diagonal=True)
 
     def plot_pr(self) -> "Figure":
-        """The precision-recall curves; of more than ten classes their mean and the five of the smallest area."""
+        """The precision-recall curves; for more than ten classes their mean and the five of the smallest area."""
         from learnkit.plots.evaluation import ranking_curves
 
         curves = self._curves(pr_curve)
@@ -69,25 +69,25 @@ class ProbabilisticInterpretation(Interpretation):
         """Where in item i the model sees a class: float32 (H, W) in [0, 1], of the size the model sees it.
 
         Args:
-            i: the number of the item.
+            i: the index of the item.
             class_index: the class; None for the most probable one.
 
         Raises:
-            UsageError: there is no such item or class, or this was not made from a learner.
+            UsageError: i or class_index is out of range, or this was not made from a learner.
         """
         from learnkit.interpretation.grad_cam import grad_cam
 
         i, class_index = self._checked(i), plain_number(class_index)
         model, input_of = self.source.model, self.source.input
         if model is None or input_of is None:
-            raise UsageError("grad_cam: there is no model here", fix="Make the interpretation with learn.interpret().")
+            raise UsageError("grad_cam: no model here", fix="Make the interpretation with learn.interpret().")
         return grad_cam(model, input_of(i), class_index)
 
     def plot_grad_cam(self, i: int, class_index: int | None = None) -> "Figure":
         """Item i, and next to it where the model sees a class: the most probable one without `class_index`.
 
         Raises:
-            UsageError: there is no such item or class, no image of it, or this was not made from a learner.
+            UsageError: i or class_index is out of range, no image of it, or this was not made from a learner.
         """
         from learnkit.plots.images import heat_map_figure
 
@@ -97,14 +97,14 @@ class ProbabilisticInterpretation(Interpretation):
         return heat_map_figure(self._image(i), heat, f"{self.classes[c]}, p {self.probs[i, c]:.2f}")
 
     def _without_items(self) -> dict[str, object]:
-        """The classes without items as a main number; nothing where there are none."""
-        missing = [name for c, name in enumerate(self.classes) if not self._are_there(c).any()]
+        """The classes without items as a main number; empty if all have items."""
+        missing = [name for c, name in enumerate(self.classes) if not self._items_of_class(c).any()]
         more = f" ({len(missing)} of {len(self.classes)})" if len(missing) > MAX_NAMED else ""
         return {"classes without items": shortened(missing, MAX_NAMED) + more} if missing else {}
 
     def _curves(self, curve_of: Callable[[Any, Any], Any]) -> Iterator[tuple[int, Any]]:
         for c in range(len(self.classes)):
-            yield c, curve_of(self.probs[:, c].float().numpy(), self._are_there(c).numpy())
+            yield c, curve_of(self.probs[:, c].float().numpy(), self._items_of_class(c).numpy())
 
     def _check_probs(self, n: int) -> None:
         expected = (n, len(self.classes))
@@ -113,5 +113,5 @@ class ProbabilisticInterpretation(Interpretation):
                 "probs: the shape",
                 got=tuple(self.probs.shape),
                 expected=f"{expected}: {expected[0]} items, {expected[1]} classes",
-                fix="Give the model one output per class, and the data every class there is.",
+                fix="Let the model have one output per class, and the data name every class.",
             )

@@ -22,14 +22,14 @@ __all__ = ["RegressionInterpretation"]
 
 @dataclass(frozen=True, eq=False)  # tensors have no single truth value
 class RegressionInterpretation(Interpretation):
-    """Predictions of numbers, made once, and the questions one asks of them.
+    """Predictions of numbers, made once, with methods to analyze them.
 
     Attributes:
         preds: (N, n).
         targets: (N, n).
         losses: (N,).
         names: n names.
-        source: of the items: images, names, inputs and model, where there are any.
+        source: images, names and inputs of the items, and the model; any may be missing.
 
     Raises:
         UsageError: the shapes and the names do not fit each other.
@@ -76,9 +76,9 @@ class RegressionInterpretation(Interpretation):
         return {"task": f"numbers: {', '.join(self.names)}", "mean loss": f"{self.losses.double().mean():.4g}", **texts}
 
     def regression_report(self) -> "pd.DataFrame":
-        """One row per name, columns mae, rmse, r2, bias (mean of prediction less target), n (items).
+        """One row per name, columns mae, rmse, r2, bias (mean of prediction minus target), n (items).
 
-        r2, the share of the targets' variance that is explained, is nan where the targets are all the same.
+        r2, the share of the targets' variance that is explained, is nan if the targets are all the same.
         """
         import pandas as pd
 
@@ -96,7 +96,7 @@ class RegressionInterpretation(Interpretation):
 
     @property
     def residuals(self) -> Tensor:
-        """Predictions less targets, float64 (N, n)."""
+        """Predictions minus targets, float64 (N, n)."""
         return self.preds.double() - self.targets.double()
 
     def plot_predictions(self) -> "Figure":
@@ -112,14 +112,14 @@ class RegressionInterpretation(Interpretation):
         return residual_histograms(self.residuals.numpy(), self.names)
 
     def _prediction_columns(self, indices: Tensor) -> dict[str, Any]:
-        """A number each, or a tuple of them where there are several names."""
+        """One number per item, or a tuple for several names."""
         parts = {"prediction": self.preds[indices], "target": self.targets[indices]}
         if len(self.names) == 1:
             return {name: part[:, 0].double().numpy() for name, part in parts.items()}
         return {name: list(map(tuple, part.tolist())) for name, part in parts.items()}
 
     def _details(self, indices: Tensor) -> dict[str, Any]:
-        """Of several names, each one's own columns: prediction_x, target_x, prediction_y, ..."""
+        """For several names, columns for each: prediction_x, target_x, prediction_y, ..."""
         columns = {}
         for place, name in enumerate(self.names if len(self.names) > 1 else ()):
             columns[f"prediction_{name}"] = self.preds[indices, place].double().numpy()

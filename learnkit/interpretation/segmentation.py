@@ -1,4 +1,4 @@
-"""What a model of masks gets right and wrong, pixel by pixel: IoU of each class, confusions, where the errors lie."""
+"""What a segmentation model gets right and wrong, pixel by pixel: IoU per class, confusions, errors per image."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -28,18 +28,18 @@ MAX_NAMED = 3  # classes of a mask in the table
 
 @dataclass(frozen=True, eq=False)  # tensors have no single truth value
 class SegmentationInterpretation(Interpretation):
-    """Predicted masks, made once, and the questions one asks of them; probabilities are not kept.
+    """Predicted masks, made once, with methods to analyze them; probabilities are not kept.
 
     Attributes:
         preds: (N, H, W), uint8, the most probable class of each pixel.
-        targets: (N, H, W), uint8 class numbers.
+        targets: (N, H, W), uint8 class indices.
         losses: (N,), the mean over the pixels of an item that are not ignored.
         classes: C names.
         ignored: the target of pixels that do not count; it may be one of the classes, which then is not measured.
-        source: of the items: images, names, inputs and model, where there are any.
+        source: images, names and inputs of the items, and the model; any may be missing.
 
     Raises:
-        UsageError: shapes that do not fit each other, or numbers that are of no class.
+        UsageError: shapes that do not fit each other, or numbers that are not class indices.
     """
 
     kind: ClassVar[type] = Segmentation
@@ -63,11 +63,11 @@ class SegmentationInterpretation(Interpretation):
             known = {*range(len(self.classes)), *([self.ignored] if name == "targets" else [])}
             wrong = [number for number in found if number not in known]
             if wrong:
-                raise UsageError(name, got=wrong[0], expected=f"class numbers from 0 to {len(self.classes) - 1}")
+                raise UsageError(name, got=wrong[0], expected=f"class indices from 0 to {len(self.classes) - 1}")
 
     @classmethod
     def from_learner(cls, learn: Predicts, ds_type: DatasetType = DatasetType.Valid) -> Self:
-        """Predict a part of the learner's data, batch by batch: of each only the masks and losses are kept.
+        """Predict a part of the learner's data, batch by batch: only the masks and losses are kept.
 
         Raises:
             WrongTypeError: the data's task is not one class per pixel.
@@ -77,7 +77,7 @@ class SegmentationInterpretation(Interpretation):
         try:
             batches = [
                 (preds, targets.to(torch.uint8), losses)
-                for preds, targets, losses in learn.predict_iter(ds_type, activ=_class_numbers, with_loss=True)
+                for preds, targets, losses in learn.predict_iter(ds_type, activ=_class_indices, with_loss=True)
             ]
         except DataError as error:
             if any(targets is not None for _, targets in learn.predict_iter(ds_type, n_batch=1)):
@@ -122,8 +122,8 @@ class SegmentationInterpretation(Interpretation):
     def iou(self) -> "pd.DataFrame":
         """One row per class, and their mean: iou, dice, precision, recall, pixels (of the target), over all items.
 
-        A class neither in the targets nor predicted has nan, as the ignored class has; the mean leaves them out. So it
-        does a precision without predictions and a recall without targets.
+        A class neither in the targets nor predicted has nan, like the ignored class; the mean leaves them
+        out, as well as a precision without predictions and a recall without targets.
         """
         import pandas as pd
 
@@ -162,7 +162,7 @@ class SegmentationInterpretation(Interpretation):
         """Image, target, prediction and errors of item i.
 
         Raises:
-            UsageError: there is no such item, or it has no image.
+            UsageError: i is out of range, or the item has no image.
         """
         return self._rows_of([self._checked(i)])
 
@@ -214,7 +214,7 @@ class SegmentationInterpretation(Interpretation):
         return torch.bincount(target * n + pred, minlength=n * n).view(n, n)
 
     def _worst(self, counts: Tensor) -> tuple[str, float]:
-        """The class of the least IoU among those in the target of an item; "" where all of it is ignored."""
+        """The class with the lowest IoU among those in the target of an item; "" if all of it is ignored."""
         wanted, right = counts.sum(1), counts.diagonal()
         if not int(wanted.sum()):
             return "", float("nan")
@@ -230,11 +230,11 @@ class SegmentationInterpretation(Interpretation):
         return ", ".join(self.classes[number] for number in order if counts[number])
 
 
-def _class_numbers(raw: Tensor) -> Tensor:
+def _class_indices(raw: Tensor) -> Tensor:
     """The most probable class of each pixel, uint8 (N, H, W), of raw outputs (N, C, H, W)."""
     return raw.argmax(1).to(torch.uint8)
 
 
 def _accuracy(counts: Tensor) -> float:
-    """Share of the counted pixels that are right; nan where all are ignored."""
+    """Share of the counted pixels that are right; nan if all are ignored."""
     return float(counts.diagonal().sum() / counts.sum())

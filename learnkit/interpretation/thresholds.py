@@ -16,16 +16,16 @@ __all__ = ["beta_of", "fit_thresholds"]
 def fit_thresholds(
     probs: Tensor, targets: Tensor, beta: float = 1.0, default: float | tuple[float, ...] = 0.5
 ) -> tuple[float, ...]:
-    """One threshold per class; no other gives a higher F-beta here. An item has a class if it is strictly above it.
+    """One threshold per class; no other has a higher F-beta here. An item has a class if it is strictly above it.
 
-    Every distinct probability is tried. The threshold lies halfway to the next lower one; of several that are as good,
+    Every distinct probability is tried. The threshold is halfway to the next lower one; of several equally good ones,
     the highest is taken.
 
     Args:
         probs: (N, C).
         targets: (N, C), 0 or 1.
         beta: how many times as important recall is as precision.
-        default: for a class without items, about which nothing is known here; one number, or one per class.
+        default: for a class without items, which this data cannot determine; one number, or one per class.
 
     Raises:
         UsageError: shapes that do not match, a probability that is nan, or a beta that is not a number above 0.
@@ -63,11 +63,11 @@ def beta_of(metric: str) -> float:
 
 
 def _best(scores: npt.NDArray[np.float32], is_there: npt.NDArray[np.bool_], beta: float, default: float) -> float:
-    distinct, found, invented = ranked_counts(scores, is_there)
-    usable = distinct > 0  # no threshold, 0 or more, lies below a probability of 0
+    distinct, found, spurious = ranked_counts(scores, is_there)
+    usable = distinct > 0  # no threshold, 0 or more, is below a probability of 0
     if not found[usable].any():
         return default
-    f_score = (1 + beta**2) * found / (beta**2 * found[-1] + found + invented)
+    f_score = (1 + beta**2) * found / (beta**2 * found[-1] + found + spurious)
     best = int(np.argmax(np.where(usable, f_score, -1)))
     upper, lower = distinct[best], distinct[best + 1] if best + 1 < len(distinct) else 0.0
     middle = float(np.float32((upper + lower) / 2))  # as exact as the probabilities it is compared with

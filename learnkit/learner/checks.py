@@ -25,7 +25,7 @@ def check_epochs(epochs: Any) -> int:
     """The number of epochs; warns about 0.
 
     Raises:
-        UsageError: not an integer of 0 or more.
+        UsageError: not an integer, 0 or more.
     """
     check_int("epochs", epochs, 0, expected="an integer, 1 or more")
     if epochs == 0:
@@ -55,7 +55,7 @@ def check_outputs(model: nn.Module, input_shape: tuple[int, ...] | None, n_out: 
     first batch will show.
 
     Raises:
-        UsageError: the model has another number of outputs than the data has classes.
+        UsageError: the number of outputs is not the number of classes.
     """
     if input_shape is None or n_out is None:
         return
@@ -71,8 +71,8 @@ def check_outputs(model: nn.Module, input_shape: tuple[int, ...] | None, n_out: 
 def check_metrics(metrics: Sequence[Metric], dls: DataBunch, loss_func: Loss) -> None:
     """Refuse learnkit's metrics of one task on the data of another, which would fail after an epoch or mean nothing.
 
-    Not checked are custom functions, metric objects and tasks, losses with another activation than the task's, and
-    targets of another shape than the task's (a mask instead of a class number).
+    Not checked are custom functions, metric objects and tasks, losses with an activation other than the task's, and
+    targets of a shape other than the task's (a mask instead of a class index).
 
     Raises:
         UsageError: naming the metric, the task, and the metrics that fit it.

@@ -32,9 +32,9 @@ def fingerprint(
 
     Args:
         dls: the data.
-        state: of a fit that has not started.
-        callbacks: of the fit.
-        arguments: of the fit.
+        state: state of a fit that has not started.
+        callbacks: callbacks of the fit.
+        arguments: arguments of the fit.
     """
     found = {name: _text(value) for name, value in arguments.items()} | _of_data(dls)
     found["batch size"] = _text(dls.batch_size)

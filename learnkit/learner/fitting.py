@@ -161,7 +161,7 @@ def fine_tune_starts(
     for name, value in (("base_lr", base_lr), ("lr_mult", lr_mult)):
         if not is_positive(value):
             raise UsageError(name, got=value, expected="a finite number above 0")
-    OneCycle(None, div_factor=div, pct_start=pct_start)  # refuses what would only fail after the first stage
+    OneCycle(None, div_factor=div, pct_start=pct_start)  # raises for what would only fail after the first stage
     resume, start = options.get("resume"), options.get("start_epoch", 0)
     if resume not in (None, "auto"):
         raise UsageError("resume", got=resume, expected="'auto' or None: each stage has its own checkpoint")

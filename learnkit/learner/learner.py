@@ -75,7 +75,7 @@ Source = Part | Iterable[Any]  # a part of the data, or any loader of batches
 class Learner:
     """Trains a model on a DataBunch, predicts with it, explains it, and saves it to disk.
 
-    Predictions leave no trace: modes, gradients and random generators are restored.
+    Predictions have no side effects: modes, gradients and random generators are restored.
 
     Args:
         dls: the data.
@@ -97,12 +97,12 @@ class Learner:
 
     Attributes:
         spec: how a factory built the model, so that `load_learner` can build it again; None for a custom model.
-        fit_callbacks: those of the last fit alone.
+        fit_callbacks: only those of the last fit.
         counter: the seed, and the epochs and fits so far.
 
     Raises:
         UsageError: arguments that cannot work together, such as a model whose outputs are not the data's classes, or
-            a metric of another task than the data's.
+            a metric that does not fit the data's task.
     """
 
     spec: BackboneSpec | None = None
@@ -158,7 +158,7 @@ class Learner:
 
     @property
     def seed(self) -> int:
-        """All randomness of every fit is a function of it."""
+        """The seed of all randomness of every fit."""
         return self.counter.seed
 
     @seed.setter
@@ -223,7 +223,7 @@ class Learner:
             wd: weight decay, None for the learner's.
             callbacks: for this fit only.
             start_epoch: skip the epochs before this one, and their part of a schedule.
-            checkpoint_every: save the state of the fit every so many optimizer steps (50) or so often ("5min"), and at
+            checkpoint_every: save the state of the fit every N optimizer steps (50) or at an interval ("5min"), and at
                 the end of each epoch.
             resume: "auto" to continue from the checkpoint of this fit if there is one, or the path of a checkpoint. On
                 the CPU the result is bit-equal to an uninterrupted fit; a completed fit does not run again.
@@ -266,7 +266,7 @@ class Learner:
         self, n_cycles: int, cycle_len: int, lr_max: LearningRate = DEFAULT_LR, cycle_mult: int = 2,
         **options: Unpack[FitOptions],
     ) -> None:  # fmt: skip
-        """Train in cycles, each from `lr_max` along a cosine to 0, each `cycle_mult` times as long as the one before.
+        """Train in cycles, each from `lr_max` along a cosine to 0, each `cycle_mult` times as long as the previous one.
 
         The first lasts `cycle_len` epochs; `fit` has the options. Loshchilov, Hutter: SGDR, 2017.
         """
@@ -290,7 +290,7 @@ class Learner:
             lr_mult: the rate of the head divided by that of the first group.
             pct_start: the share of the second stage in which the rate rises.
             div: the second stage starts at its peak / `div`.
-            **options: of `fit`, for both stages; each stage is a fit of its own. `start_epoch` counts over
+            **options: of `fit`, for both stages; each stage is a separate fit. `start_epoch` counts over
                 `freeze_epochs + epochs`; `resume` is None or "auto", and a completed stage does not run again.
 
         Raises:
@@ -310,7 +310,7 @@ class Learner:
     ) -> Suggestions:
         """Try increasing learning rates on `num_it` batches; `recorder.plot()` draws the curve.
 
-        Leaves no trace but the curve: weights, optimizer, random generators and history are restored. Returns four
+        Only the curve is kept: weights, optimizer, random generators and history are restored. Returns four
         suggestions read from the curve: (valley, steep, minimum, slide).
         """
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
@@ -436,7 +436,7 @@ class Learner:
             activ: replaces the activation of the loss; called with the raw outputs.
             with_loss: return the loss of each item too, shape (N,).
             n_batch: read at most this many batches.
-            out: where to write the predictions: a float tensor or array (N, ...), memory-mapped files welcome.
+            out: where to write the predictions: a float tensor or array (N, ...), for example memory-mapped.
 
         Returns:
             preds (N, ...) after the activation; targets (N, ...), None without labels; losses (N,) if requested.
@@ -454,7 +454,7 @@ class Learner:
     ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
         """(preds, targets[, losses]) batch by batch, as `get_preds` would gather them; only one batch is in memory.
 
-        Between two batches the iterator may be dropped, and the model trained. Worker processes are its own.
+        Between two batches the iterator may be dropped, and the model trained. It has its own workers.
         """
         loader, activation = with_own_workers(self._loader(ds_type)), self._activation(activ)
         loss = self._item_loss(with_loss)
@@ -478,18 +478,18 @@ class Learner:
     def write_preds(self, file: PathLike, ds_type: Source = DatasetType.Valid, *, safe: bool = True) -> Path:
         """Write a table of predictions, one row per item in the order of the data set.
 
-        Columns: `input`, the path or the number of the item; `label`, several joined by ";"; `p_` and the name of a
+        Columns: `input`, the path or index of the item; `label`, several joined by ";"; `p_` and the name of a
         class, its probability; `target`, as `label`, if there are labels. For a regression `label_` and `target_` and
         the name of a number.
 
         Args:
-            file: ends in .csv or .parquet (with the extra "parquet"); it is written whole or not at all.
+            file: ends in .csv or .parquet (with the extra "parquet"); it is written completely or not at all.
             ds_type: a part of the data, or any loader.
             safe: in CSV, put an apostrophe before text that a spreadsheet would run as a formula.
 
         Raises:
-            UsageError: another kind of file, masks, which cannot be tabulated, or a missing package.
-            DataError: there are no items.
+            UsageError: any other file type, masks, which cannot be tabulated, or a missing package.
+            DataError: no items.
         """
         path, loader = check_table(file, self.dls.task), self._loader(ds_type)
         if isinstance(loader, ImageLoader) and loader.order.shuffle:
@@ -535,14 +535,14 @@ class Learner:
 
     def _task(self, what: str) -> Task:
         if self.dls.task is None:
-            raise UsageError(f"{what}: the data has no task", fix="Give the bunch classes= or task=.")
+            raise UsageError(f"{what}: the data has no task", fix="Pass the bunch classes= or task=.")
         return self.dls.task
 
     def _item_loss(self, is_wanted: bool) -> PerItemLoss | None:
         return partial(per_item_loss, self.loss_func) if is_wanted else None
 
     def _loader(self, source: Source, what: str = "ds_type") -> Any:
-        """A loader as it is; a part of the data, and the training loader, which shuffles, in the order of the items."""
+        """A loader unchanged; for a part of the data, or the training loader, one in the order of the items."""
         if source is self.dls.train_dl:
             source = DatasetType.Train
         if isinstance(source, str) or not isinstance(source, Iterable):
@@ -564,7 +564,7 @@ class Learner:
 
     def report(self, path: PathLike, ds_type: Part = DatasetType.Valid) -> Path:
         """Write a self-contained HTML page with settings, curves, results and images; returns its path."""
-        file = named_file("path", path)  # before everything is predicted
+        file = named_file("path", path)  # before predicting everything
         interp: Interpretation = self.interpret(ds_type)
         return interp.report(file, learn=self)
 
@@ -599,16 +599,16 @@ class Learner:
         """Write one file that `load_learner` reads, or one for other programs; returns its path.
 
         Args:
-            file: the path; the suffix of the format is added where it is missing.
+            file: the path; the suffix of the format is added if it is missing.
             to: "lk" for `load_learner`: weights, classes, preprocessing, thresholds and temperature, no code. "onnx" or
                 "pt2" for other programs, with a description next to the file.
-            card: for "lk", what a reader should know, in your words.
+            card: for "lk", a description, in your words.
             preprocessing: for the others, take images (N, H, W, C) in uint8 at their size, and normalize them inside.
             activation: for the others, end in probabilities; otherwise in raw outputs.
 
         Raises:
             UsageError: an option of another format, a custom task, a state dict with more than tensors.
-            ExportError: a model that cannot be exported to other programs, or whose export returns other numbers.
+            ExportError: a model that cannot be exported to other programs, or whose export returns different numbers.
         """
         return export(file, self._export_spec(card), to, preprocessing=preprocessing, activation=activation)
 

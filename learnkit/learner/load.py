@@ -41,12 +41,12 @@ def load_learner(
     """A learner for predictions, from what `learn.export` or `learn.push_to_hub` wrote.
 
     Nothing in the file is run, imported or unpickled. It has no data: use `predict`, and `get_preds` over
-    `learn.dls.test_dl_from(files)`. To continue training, give it data: `learn.dls = ...`.
+    `learn.dls.test_dl_from(files)`. To continue training, set its data: `learn.dls = ...`.
 
     Args:
         file: a file, a folder of `push_to_hub`, or "hf-hub:USER/NAME" (or "hf-hub:USER/NAME@REVISION") to download one.
         model: for weights of a custom model: an instance, or a function that takes the manifest and returns one.
-        sha256: of the whole file (of model.safetensors in a folder), from somewhere you trust; compared first.
+        sha256: digest of the whole file (of model.safetensors in a folder), from a trusted source; compared first.
         device: where to predict; None for the default one.
         reader: for data whose images were read by a custom function.
         activation: for a learner with a custom activation.
@@ -54,8 +54,8 @@ def load_learner(
     Raises:
         MissingFileError: no such file.
         UnsafeFileError: a pickle, or another file that would run code.
-        CorruptFileError: damaged, cut short, or changed.
-        MissingModelError: a custom model, reader or activation is needed; a network that is not known.
+        CorruptFileError: damaged, truncated, or changed.
+        MissingModelError: a custom model, reader or activation is needed; an unknown network.
         VersionError: a later learnkit is needed.
         UsageError: `model` does not fit the weights.
         DownloadError: the hub cannot be reached.
@@ -73,7 +73,7 @@ def load_learner(
 
 
 def _data(spec: ExportSpec, file: Path, device: torch.device | str | None) -> DataBunch:
-    """A bunch without items that prepares inputs as the model was trained on them."""
+    """A bunch without items that prepares inputs as in training."""
     if spec.preprocess is None:
         loader = _NoData(file) if spec.input_shape is None else _NoTensors(file, spec.input_shape)
         return DataBunch(loader, loader, task=spec.task, device=device, path=file.parent)
@@ -96,7 +96,7 @@ def _data(spec: ExportSpec, file: Path, device: torch.device | str | None) -> Da
 
 
 class _NoData:
-    """The training and validation data of a learner from a file: raises when it is asked for batches."""
+    """The training and validation data of a learner from a file: raises when batches are requested."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -116,7 +116,7 @@ class _NoData:
 
 
 class _NoTensors(_NoData, TensorLoader):
-    """The same where the shape of one input is known."""
+    """The same, if the shape of one input is known."""
 
     def __init__(self, file: Path, shape: tuple[int, ...]) -> None:
         TensorLoader.__init__(self, (torch.empty(1, *shape, device="meta"),), BatchOrder(0, BATCH, shuffle=False))

@@ -21,7 +21,7 @@ __all__ = ["CheckpointEvery", "Resume", "ResumePlan", "RunCounter", "plan_fit"]
 
 CheckpointEvery = int | str | None
 Resume = Literal["auto"] | PathLike | None
-MAX_SHOWN = 5  # differences named in an error
+MAX_SHOWN = 5  # differences in an error message
 
 
 @dataclass
@@ -64,9 +64,9 @@ def plan_fit(
 
     Args:
         dls: the data.
-        state: of the fit.
-        callbacks: of the fit.
-        arguments: of the fit.
+        state: state of the fit.
+        callbacks: callbacks of the fit.
+        arguments: arguments of the fit.
         counter: the learner's; it is not changed.
         every: when a checkpoint is due; None to write none.
         resume: "auto" to continue if there is a checkpoint, a path to continue from that one, None to start over.
@@ -102,12 +102,12 @@ def plan_fit(
                 remove_checkpoints(folder)
     writer = None if every is None else CheckpointWriter(folders / f"fit-{counter.n_fits}")
     if writer is not None and saved is not None and where == writer.folder:
-        writer.spare(saved["file"])
+        writer.protect(saved["file"])
     return ResumePlan(Checkpoints(writer, interval, about, saved), counter)
 
 
 def _found(folder: Path, resume: Resume) -> tuple[dict[str, Any] | None, Path]:
-    """The checkpoint to continue from, and where it was looked for."""
+    """The checkpoint to continue from, and where it was found or expected."""
     if resume is None or resume == "auto":
         return (None if resume is None else read_checkpoint(folder)), folder
     if not isinstance(resume, str | os.PathLike):
@@ -133,7 +133,7 @@ def _compare(saved: dict[str, Any], about: dict[str, Any], where: Path) -> None:
 
 
 def _continue(state: TrainState, saved: dict[str, Any], epoch: int) -> None:
-    """Move the state to where the fit was interrupted, `epoch` epochs into the life of its learner."""
+    """Move the state to where the fit was interrupted; `epoch` counts over all fits of the learner."""
     at = saved["at"]
     if at["batch"] and not _has_position(state.train_dl):
         warn(

@@ -74,7 +74,7 @@ def cnn_learner(
         concat_pool: concatenate maximum and average pooling; otherwise average only.
         in_chans: channels of the input; None for those of the data. For 1 the pretrained planes of the first
             convolution are summed, for others repeated in turn and scaled by 3 / in_chans.
-        weights: instead of the default ones: a file, a state dict, a torchvision weights entry or its name
+        weights: overrides the default ones: a file, a state dict, a torchvision weights entry or its name
             ("IMAGENET1K_V2"), or the tag of timm's ("a1_in1k").
         **learner_kwargs: passed to Learner.
 

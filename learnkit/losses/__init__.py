@@ -1,4 +1,4 @@
-"""Losses of overlap, focus and flattened tensors, weights for them, and for any loss its activation and its value per
+"""Losses of overlap, focus and flattened tensors, class weights, and for any loss its activation and its value per
 item."""
 
 from learnkit.losses.activations import activation_of, identity, softmax

@@ -1,4 +1,4 @@
-"""The activation that belongs to a loss: from raw outputs to the numbers a user reads."""
+"""The activation that belongs to a loss: from raw outputs to predictions."""
 
 import functools
 import inspect
@@ -29,7 +29,7 @@ def softmax(raw: Tensor) -> Tensor:
     return torch.softmax(raw, dim=1)
 
 
-# torch's losses whose inputs are raw outputs alone; a subclass has the activation of its base.
+# torch's losses whose only inputs are raw outputs; a subclass has the activation of its base.
 CLASSES: list[tuple[type[nn.Module], Activation]] = [
     (nn.CrossEntropyLoss, softmax),
     (nn.NLLLoss, torch.exp),
@@ -67,7 +67,7 @@ FUNCTIONS: list[tuple[Callable[..., Any], Activation]] = [
 
 
 def activation_of(loss_func: Loss) -> Activation | None:
-    """The activation that belongs to this loss, None when it is not known.
+    """The activation that belongs to this loss; None if unknown.
 
     A loss's own `activation` attribute comes first. Otherwise torch's losses are known by type, torch's
     functional losses by themselves, also inside a `functools.partial`.
@@ -95,7 +95,7 @@ def activation_of(loss_func: Loss) -> Activation | None:
         return _of_poisson(loss_func.log_input)
     if loss_func is F.poisson_nll_loss:
         return _of_poisson(True)
-    if inspect.isclass(loss_func):  # a class where an instance was meant computes no loss
+    if inspect.isclass(loss_func):  # a class instead of an instance computes no loss
         return None
     of_class = (activation for kind, activation in CLASSES if isinstance(loss_func, kind))
     of_function = (activation for function, activation in FUNCTIONS if loss_func is function)

@@ -12,12 +12,12 @@ __all__ = ["BCEWithLogitsLossFlat", "CrossEntropyLossFlat", "L1LossFlat", "MSELo
 
 
 class CrossEntropyLossFlat(nn.CrossEntropyLoss):
-    """Cross entropy of raw scores with classes on any axis, (N, C, ...) or (N, ..., C), and class numbers (N, ...).
+    """Cross entropy of raw scores with classes on any axis, (N, C, ...) or (N, ..., C), and class indices (N, ...).
 
     Args:
         axis: where the classes are, not 0.
-        weight: of each class, (C,); the mean is then divided by the sum of the targets' weights.
-        ignore_index: targets of this number do not count, nor in the mean.
+        weight: weight of each class, (C,); the mean is then divided by the sum of the targets' weights.
+        ignore_index: targets of this number do not count, not even in the mean.
         label_smoothing: this share of each target is spread evenly over all classes.
         reduction: "mean", "sum", or "none" for the shape of the targets.
 

@@ -1,4 +1,4 @@
-"""The focal loss: cross entropy that gives easy elements less weight."""
+"""The focal loss: cross entropy with less weight on easy elements."""
 
 import torch
 import torch.nn.functional as F
@@ -20,14 +20,14 @@ class FocalLoss(ScoreLoss):
 
     Binary: scores (N,), (N, 1, ...), or with `binary=True` any shape, and 0/1 targets of that shape. Targets between 0
     and 1 mix the two losses in this proportion.
-    Classes: scores (N, C, ...) with class numbers (N, ...).
+    Classes: scores (N, C, ...) with class indices (N, ...).
 
     Args:
         alpha: weights. Binary: `alpha` for the targets 1 and `1 - alpha` for the targets 0, at most 1; one number, or
-            one per label, (C,). Classes: one per class, (C,), or a number that scales them all. None weighs nothing.
+            one per label, (C,). Classes: one per class, (C,), or a number that scales them all. None for no weights.
         gamma: how strongly easy elements are damped; 0 is (binary) cross entropy.
         reduction: over all elements: "mean", "sum", or "none" for the shape of the targets (binary: of the scores).
-            The mean is divided by the number of elements also when there are weights, where torch's
+            The mean is divided by the number of elements even with weights, whereas torch's
             `CrossEntropyLoss` divides by the sum of the weights.
         binary: see `ScoreLoss`; several labels (N, C) need it.
 

@@ -30,7 +30,7 @@ class DiceLoss(ScoreLoss):
 
     Binary masks: scores (N, 1, ...), with 0/1 targets (N, 1, ...) or (N, ...); probabilities by sigmoid; with
     `binary=True` scores of any shape (N, ...), all those of an item counting as one mask.
-    Classes: scores (N, C, ...) with class numbers (N, ...); probabilities by softmax over axis 1; the coefficient of
+    Classes: scores (N, C, ...) with class indices (N, ...); probabilities by softmax over axis 1; the coefficient of
     each class is taken and averaged over all C, also those that are not in the image.
 
     The overlap is computed per item, so small objects count as much as large ones, and the mean over items does not

@@ -1,4 +1,4 @@
-"""The loss of each item, from a loss that gives one number for a whole batch."""
+"""The loss of each item, from a loss that returns one number for a whole batch."""
 
 import copy
 import functools
@@ -47,7 +47,7 @@ def per_item_loss(loss_func: Loss, preds: Tensor, targets: Tensor) -> Tensor:
 
 
 def _reduction(loss_func: Loss) -> str | None:
-    """How this loss makes one number of many; None when it has no such setting."""
+    """The reduction of this loss; None if it has no such setting."""
     if isinstance(loss_func, nn.Module):
         reduction = getattr(loss_func, "reduction", None)
     else:
@@ -90,7 +90,7 @@ def _one_by_one(loss_func: Loss, preds: Tensor, targets: Tensor) -> Tensor:
     name = getattr(loss_func, "__name__", type(loss_func).__name__)
     warn(
         f"{name} has no reduction='none', so it is called once per item, which is slow; "
-        "give it a keyword (a module: an attribute) `reduction`"
+        "add a keyword (for a module, an attribute) `reduction`"
     )
     losses = [loss_func(preds[i : i + 1], targets[i : i + 1]) for i in range(len(preds))]
     return torch.stack([torch.as_tensor(loss, device=preds.device).float().mean() for loss in losses])

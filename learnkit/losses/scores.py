@@ -13,7 +13,7 @@ REDUCTIONS = ("mean", "none", "sum")
 
 
 def full_precision(raw: Tensor) -> Tensor:
-    """Raw outputs in float32, or in float64 where they are that: sums of many pixels need it."""
+    """Raw outputs in float32, or float64 if they are: sums of many pixels need the precision."""
     return raw if raw.dtype == torch.float64 else raw.float()
 
 
@@ -21,7 +21,7 @@ def like_preds(name: str, preds: Tensor, targets: Tensor) -> Tensor:
     """The targets in the shape and dtype of the outputs; axes of size 1 may be missing on either side.
 
     Raises:
-        UsageError: sizes that differ, such as (N, 3) and (N,): they would be broadcast, which is never meant.
+        UsageError: sizes that differ, such as (N, 3) and (N,): they would be broadcast by mistake.
 
     >>> like_preds("a loss", torch.zeros(2, 1), torch.tensor([0, 1])).tolist()
     [[0.0], [1.0]]
@@ -32,7 +32,7 @@ def like_preds(name: str, preds: Tensor, targets: Tensor) -> Tensor:
 
 
 def as_classes(name: str, preds: Tensor, targets: Tensor, axis: int = 1, hint: str = "") -> Tensor:
-    """The targets as class numbers, int64, in the shape of the outputs less their axis of classes.
+    """The targets as class indices, int64, in the shape of the outputs without their axis of classes.
 
     Raises:
         UsageError: no such axis, sizes that differ, or targets that are not integers.
@@ -41,12 +41,12 @@ def as_classes(name: str, preds: Tensor, targets: Tensor, axis: int = 1, hint: s
         raise _do_not_match(name, preds, targets, f"outputs with classes on axis {axis}, (N, C, ...)", hint)
     wanted = preds.shape[: axis % preds.ndim] + preds.shape[axis % preds.ndim + 1 :]
     if _sizes(wanted) != _sizes(targets.shape):
-        raise _do_not_match(name, preds, targets, f"class numbers of {tuple(wanted)}", hint)
+        raise _do_not_match(name, preds, targets, f"class indices of {tuple(wanted)}", hint)
     if targets.is_floating_point() or targets.is_complex():
         raise UsageError(
             f"{name}: the targets of outputs {tuple(preds.shape)}",
             got=targets.dtype,
-            expected=f"integer class numbers of {tuple(wanted)}",
+            expected=f"integer class indices of {tuple(wanted)}",
             fix="Use targets.long().",
         )
     return targets.reshape(wanted).long()
@@ -90,12 +90,12 @@ class ScoreLoss(nn.Module):
     """A loss of raw scores that are either binary or scores of classes.
 
     One score per item or pixel, (N,) or (N, 1, ...), is always binary: the targets are 0 or 1. More scores on axis 1,
-    (N, C, ...), are of classes that exclude each other: the targets are class numbers (N, ...).
+    (N, C, ...), are of classes that exclude each other: the targets are class indices (N, ...).
 
     Args:
         reduction: "mean" or "sum" over what the subclass specifies, "none" for the single values.
         binary: every score is binary, whatever the shape: several labels (N, C), or masks without an axis of channels
-            (N, H, W). Needed since the shape of the scores alone decides which activation `get_preds` uses, and these
+            (N, H, W). Needed since only the shape of the scores decides which activation `get_preds` uses, and these
             look like classes.
 
     Raises:
@@ -109,15 +109,15 @@ class ScoreLoss(nn.Module):
         self.first_targets = FirstTargets()
 
     def activation(self, raw: Tensor) -> Tensor:
-        """The probabilities the loss is of: sigmoid of binary scores, else softmax over axis 1."""
+        """The probabilities in the loss: sigmoid of binary scores, else softmax over axis 1."""
         return torch.sigmoid(raw) if self.is_binary(raw) else softmax(raw)
 
     def is_binary(self, raw: Tensor) -> bool:
-        """Whether each of these scores is of a yes or no."""
+        """Whether these scores are binary."""
         return self.binary or raw.ndim < 2 or raw.shape[1] == 1
 
     def matched(self, raw: Tensor, targets: Tensor, ignore_index: int | None = None) -> Tensor:
-        """The targets as the scores need them: 0/1 in their shape and dtype, or class numbers without axis 1.
+        """The targets as the scores need them: 0/1 in their shape and dtype, or class indices without axis 1.
 
         Raises:
             UsageError: shapes that do not fit each other; values out of range in the first batch.
@@ -128,7 +128,7 @@ class ScoreLoss(nn.Module):
             highest = 1
         else:
             same = _sizes(raw.shape) == _sizes(targets.shape)
-            hint = "If every score is of a label of its own, pass binary=True." if same else ""
+            hint = "If every score belongs to a separate label, pass binary=True." if same else ""
             matched = as_classes(name, raw, targets, hint=hint)
             highest = raw.shape[1] - 1
         self.first_targets.check(name, raw, matched, highest, ignore_index)

@@ -13,11 +13,11 @@ __all__ = ["balanced_pos_weights", "balanced_weights"]
 def balanced_weights(targets: Tensor | Sequence[int], n_classes: int) -> Tensor:
     """Class weights, inverse to how often the classes occur: n / (classes that occur * items of the class).
 
-    As scikit-learn's "balanced" (King and Zeng, Logistic regression in rare events data, 2001). The weighted
+    Like scikit-learn's "balanced" (King and Zeng, Logistic regression in rare events data, 2001). The weighted
     items of every class add up to the same, and all of them to the number of items.
 
     Args:
-        targets: class numbers of the training set, any shape: (N,) of images, (N, H, W) of pixels.
+        targets: class indices of the training set, any shape: (N,) of images, (N, H, W) of pixels.
         n_classes: how many classes there are.
 
     Returns:
@@ -25,13 +25,13 @@ def balanced_weights(targets: Tensor | Sequence[int], n_classes: int) -> Tensor:
         without items has weight 0, with a warning.
 
     Raises:
-        UsageError: no targets, or targets that are not class numbers.
+        UsageError: no targets, or targets that are not class indices.
 
     >>> balanced_weights([0, 0, 0, 1], 2).tolist()
     [0.6666666865348816, 2.0]
     """
     numbers = torch.as_tensor(targets).cpu()
-    expected = f"class numbers from 0 to {n_classes - 1}"
+    expected = f"class indices from 0 to {n_classes - 1}"
     if numbers.numel() == 0:
         raise UsageError("targets: the shape", got=tuple(numbers.shape), expected="at least one target")
     if numbers.is_floating_point() or numbers.is_complex():
@@ -53,10 +53,10 @@ def balanced_pos_weights(targets: Tensor) -> Tensor:
 
     Returns:
         float32 (C,), on the CPU, for `BCEWithLogitsLoss(pos_weight=...)`. A label that is never 1 has weight 1 (there
-        is nothing to weigh); one that is always 1 has weight 0. Both with a warning.
+        is nothing to weight); one that is always 1 has weight 0. Both with a warning.
 
     Raises:
-        UsageError: targets of another shape, without items, or with other values.
+        UsageError: targets of the wrong shape, without items, or with other values.
 
     >>> balanced_pos_weights(torch.tensor([[1, 0], [0, 1], [0, 1]])).tolist()
     [2.0, 0.5]
@@ -66,8 +66,8 @@ def balanced_pos_weights(targets: Tensor) -> Tensor:
         raise UsageError("targets: the shape", got=tuple(labels.shape), expected="(N, C), N at least 1")
     others = labels[(labels != 0) & (labels != 1)]
     if len(others):
-        fix = "For class numbers use balanced_weights."
-        raise UsageError("targets", got=others[0].item(), expected="0 and 1 alone", fix=fix)
+        fix = "For class indices use balanced_weights."
+        raise UsageError("targets", got=others[0].item(), expected="only 0 and 1", fix=fix)
     positives = labels.double().sum(0)
     negatives = len(labels) - positives
     _warn_of(positives == 0, "labels {} are never 1; their pos_weight is 1")

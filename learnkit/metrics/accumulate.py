@@ -1,6 +1,6 @@
-"""Accumulators: what a metric keeps of the batches it has seen, a few tensors on the device of the model.
+"""Accumulators: what a metric keeps of its batches, a few tensors on the device of the model.
 
-`update` never waits for the device, `merge` adds what another accumulator holds (of another process, say), and
+`update` never waits for the device, `merge` adds what another accumulator holds (for example of another process), and
 `compute` reads everything, on the CPU and in double precision.
 """
 
@@ -16,7 +16,7 @@ class Accumulator(Protocol):
     """What is kept of the batches. Merging the parts of a set, in any order, is the same as updating with all of it."""
 
     def reset(self) -> None:
-        """Forget every batch."""
+        """Drop all batches."""
         ...
 
     def update(self, *parts: Tensor) -> None:
@@ -24,7 +24,7 @@ class Accumulator(Protocol):
         ...
 
     def merge(self, other: Any) -> None:
-        """Add what an accumulator of the same kind holds, which stays as it is."""
+        """Add the content of an accumulator of the same kind, which does not change."""
         ...
 
     def compute(self) -> tuple[Tensor, ...]:
@@ -153,5 +153,5 @@ def mean(total: Tensor, count: Tensor) -> float:
 
 
 def precise(tensor: Tensor) -> Tensor:
-    """In double precision, where the device has it: in single precision large outputs become equal probabilities."""
+    """In double precision if the device supports it: in single precision large outputs become equal probabilities."""
     return tensor.to(torch.float32 if tensor.device.type == "mps" else torch.float64)

@@ -1,4 +1,4 @@
-"""The metrics that learnkit computes itself: batches are prepared and accumulated, and read at the end."""
+"""The metrics that learnkit computes itself: batches are prepared and accumulated, and read once at the end."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from learnkit.metrics.accumulate import Accumulator, Range
 __all__ = ["CLASSES", "LABELS", "MASKS", "NUMBERS", "AccumulatedMetric", "Batch", "Check", "Targets"]
 
 Targets: TypeAlias = Literal["class", "label", "labels", "mask", "numbers"]
-"""Per item: a class number, one yes/no, a yes/no for each of several labels, a class number per pixel, numbers."""
+"""Per item: a class index, one yes/no, a yes/no for each of several labels, a class index per pixel, numbers."""
 
 # What metrics take. Pixels have classes as items have; the overlap of masks means nothing for items.
 CLASSES: tuple[Targets, ...] = ("class", "label", "mask")
@@ -30,7 +30,7 @@ class Batch(NamedTuple):
 
 
 Check: TypeAlias = Callable[[float, float, int], None]
-"""Raises a UsageError for a lowest or highest target that is out of range, given the number of outputs."""
+"""Raises a UsageError for a lowest or highest target that is out of range for the number of outputs."""
 
 
 class AccumulatedMetric:
@@ -41,9 +41,9 @@ class AccumulatedMetric:
         prepare: raw outputs and targets of a batch as the accumulator takes them.
         accumulator: keeps the batches.
         finish: from what was kept to one number.
-        takes: the targets it is meant for.
-        higher_is_better: which way is up.
-        check: of the range of the targets, once they are read.
+        takes: the targets it is for.
+        higher_is_better: the direction.
+        check: check of the range of the targets, once they are read.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """Metrics of one class per item, made by name or with settings.
 
-All take raw outputs: (N, C) or (N, C, ...) for C classes with targets (N,) or (N, ...) of class numbers, or one output
+All take raw outputs: (N, C) or (N, C, ...) for C classes with targets (N,) or (N, ...) of class indices, or one output
 per item, (N,) or (N, 1, ...), for yes/no. With two outputs both classes are classes; average="binary" takes class 1.
 """
 
@@ -97,7 +97,7 @@ def kappa(*, weights: str | None = None, name: str | None = None) -> Accumulated
     """Cohen's kappa: agreement beyond chance (Cohen, 1960); nan when all items and predictions are of one class.
 
     Args:
-        weights: None, or "linear" or "quadratic" where classes are in order and near misses count less.
+        weights: None, or "linear" or "quadratic" if classes are ordered and near misses count less.
         name: its column in the history; "kappa" unless given.
 
     Raises:

@@ -76,7 +76,7 @@ def class_counts(
             items, "micro" adds all counts first, "binary" takes class 1 of two.
         threshold: for one output per item, and for "binary".
         ignore_index: targets of this number do not count, nor does the class of this number.
-        takes: the targets it is meant for.
+        takes: the targets it is for.
 
     Raises:
         UsageError: an unknown average, or a threshold that is not between 0 and 1.
@@ -117,7 +117,7 @@ def label_counts(name: str, formula: Formula, average: str = "macro", threshold:
 
 
 def label_predictions(preds: Tensor, targets: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Predicted and actual labels, bool (M, C) each, and the targets whose values are to be checked."""
+    """Predicted and actual labels, bool (M, C) each, and the targets whose values are checked."""
     scores, actual, checked = label_rows(preds, targets)
     return precise(scores).sigmoid() > threshold, actual, checked
 
@@ -135,7 +135,7 @@ def class_tally(made: ClassRows) -> Tensor:
 
 
 def tally(numbers: Tensor, counted: Tensor, n: int) -> Tensor:
-    """How often each number from 0 to n - 1 is among those that count, (n,); bincount would make the device wait."""
+    """How often each number from 0 to n - 1 occurs among those that count, (n,); bincount would synchronize."""
     return torch.zeros(n, dtype=torch.long, device=numbers.device).index_add_(0, numbers, counted.long())
 
 

@@ -99,7 +99,7 @@ def mean_area(curve: Curve, scores: npt.NDArray[Any], actual: npt.NDArray[np.boo
 def ranked_counts(
     scores: npt.NDArray[Any], actual: npt.NDArray[np.bool_]
 ) -> tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """(scores, true positives, false positives) at each distinct score, falling: of the items at or above it.
+    """(scores, true positives, false positives) of the items at or above each distinct score, falling.
 
     Raises:
         UsageError: shapes that do not fit each other, or a score that is nan.

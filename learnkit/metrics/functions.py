@@ -34,7 +34,7 @@ def accuracy(preds: Tensor, targets: Tensor, ignore_index: int | None = None) ->
 
     Args:
         preds: raw outputs or probabilities, (N, C, ...), classes on axis 1.
-        targets: class numbers, (N,) or (N, ...).
+        targets: class indices, (N,) or (N, ...).
         ignore_index: targets of this number do not count.
 
     Raises:
@@ -147,7 +147,7 @@ def _check_classes(preds: Tensor, targets: Tensor) -> None:
             fix="For one output per item use accuracy_multi.",
         )
     if targets.numel() * preds.shape[1] != preds.numel():
-        expected = f"one class number for each of the {preds.numel() // preds.shape[1]} predictions"
+        expected = f"one class index for each of the {preds.numel() // preds.shape[1]} predictions"
         fix = "For targets of one yes/no per class use accuracy_multi."
         raise UsageError("targets", got=tuple(targets.shape), expected=expected, fix=fix)
 
@@ -193,8 +193,8 @@ class NamedMetric:
     Args:
         function: what a user may also pass or call, (preds, targets) -> scalar.
         elements: what is averaged over the whole set, (preds, targets) -> (values, which of them count).
-        takes: the targets it is meant for.
-        higher_is_better: which way is up.
+        takes: the targets it is for.
+        higher_is_better: the direction.
         finish: applied to that average.
     """
 

@@ -48,7 +48,7 @@ class Metric(Protocol):
         ...
 
     def reset(self) -> None:
-        """Forget all batches."""
+        """Drop all batches."""
         ...
 
     def update(self, preds: Any, targets: Any) -> None:
@@ -63,12 +63,12 @@ class Metric(Protocol):
         ...
 
     def compute(self) -> float:
-        """The number over all batches since the last reset; nan without any."""
+        """The number over all batches since the last reset; nan without batches."""
         ...
 
 
 def make_metrics(spec: MetricSpec) -> list[Metric]:
-    """Metrics from what a user writes.
+    """Metrics from names, functions and objects.
 
     Args:
         spec: one of, or a list of: a name in `METRICS` or `FACTORIES`, or the function of that name; a
@@ -92,7 +92,7 @@ def make_metrics(spec: MetricSpec) -> list[Metric]:
         if name in TAKEN:
             raise UsageError("metrics", got=name, expected="a name that is not a column of the history")
         if names.count(name) > 1:
-            fix = f"Leave one {name!r} out, or give a function another __name__, an object another `name`."
+            fix = f"Leave one {name!r} out, or change the __name__ of a function, the `name` of an object."
             raise UsageError("metrics", got=names, expected="different names", fix=fix)
     return metrics
 
@@ -126,12 +126,12 @@ def _make(part: object) -> Metric:
 
 
 def targets_of(metric: Metric) -> tuple[Targets, ...] | None:
-    """The targets that a metric of learnkit is meant for; None for custom functions and objects."""
+    """The targets that a metric of learnkit is for; None for custom functions and objects."""
     return metric.takes if isinstance(metric, AccumulatedMetric) else None
 
 
 def metrics_for(targets: Targets) -> list[str]:
-    """The names of the metrics that are meant for these targets."""
+    """The names of the metrics for these targets."""
     names = [name for name, named in METRICS.items() if targets in named.takes]
     return names + [name for name, factory in FACTORIES.items() if targets in factory().takes]
 
@@ -149,7 +149,7 @@ def _element_metric(name: str, named: NamedMetric, *args: Any, **keywords: Any) 
 
 
 def top_k(k: int = 5, *, name: str | None = None) -> AccumulatedMetric:
-    """The metric `top_k_accuracy` for this k, called "top_3_accuracy" for 3 unless it is given a name.
+    """The metric `top_k_accuracy` for this k, named "top_3_accuracy" for 3 unless `name` is passed.
 
     Raises:
         UsageError: k below 1; at the first batch, k above the number of classes.
@@ -193,7 +193,7 @@ class FunctionMetric:
 
 
 class ObjectMetric:
-    """An object that accumulates by itself, with update(preds, targets), compute() and reset()."""
+    """An object that accumulates batches, with update(preds, targets), compute() and reset()."""
 
     def __init__(self, metric: Any) -> None:
         self.name = _name(metric)

@@ -17,7 +17,7 @@ RATES = ("precision", "recall", "f1-score")
 
 
 def rates(tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
-    """Precision, recall and F1, float64 (M, 3), of M classes or items; nan where there is nothing to divide by.
+    """Precision, recall and F1, float64 (M, 3), of M classes or items; nan for 0 / 0.
 
     Args:
         tp: (M,), true positives.
@@ -29,9 +29,9 @@ def rates(tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
 
 
 def mean_of(values: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Weighted means (3,) of the rows of (M, 3), each over what is not nan; nan where nothing is left.
+    """Weighted means (3,) of the rows of (M, 3), each over the values that are not nan; nan without any.
 
-    Where only rows of weight 0 are left, it is their mean, as in scikit-learn.
+    If only rows of weight 0 are left, it is their mean, as in scikit-learn.
     """
     known = ~values.isnan()
     each = (known if weights is None else known * weights[:, None]).double()

@@ -50,7 +50,7 @@ def r2(*, name: str | None = None) -> AccumulatedMetric:
 
 
 def explained_variance(*, name: str | None = None) -> AccumulatedMetric:
-    """1 - variance of the errors by variance of the targets: `r2` without the error they have in common."""
+    """1 - variance of the errors by variance of the targets: `r2` without the mean error."""
 
     def of_columns(n: Tensor, means: Tensor, products: Tensor) -> Tensor:
         return _explained(products[ERRORS, ERRORS], products[TARGETS, TARGETS])
@@ -59,7 +59,7 @@ def explained_variance(*, name: str | None = None) -> AccumulatedMetric:
 
 
 def pearson(*, name: str | None = None) -> AccumulatedMetric:
-    """Pearson's correlation of outputs and targets; nan where one of them is constant."""
+    """Pearson's correlation of outputs and targets; nan if one of them is constant."""
 
     def of_columns(n: Tensor, means: Tensor, products: Tensor) -> Tensor:
         spread = (products[PREDS, PREDS] * products[TARGETS, TARGETS]).sqrt()
@@ -69,7 +69,7 @@ def pearson(*, name: str | None = None) -> AccumulatedMetric:
 
 
 def spearman(*, name: str | None = None) -> AccumulatedMetric:
-    """Pearson's correlation of the ranks of outputs and targets; 0 where one of them is constant.
+    """Pearson's correlation of the ranks of outputs and targets; 0 if one of them is constant.
 
     Every number is kept until the end.
     """
@@ -91,7 +91,7 @@ def spearman(*, name: str | None = None) -> AccumulatedMetric:
 
 
 def _of_moments(name: str, of_columns: Callable[[Tensor, Tensor, Tensor], Tensor]) -> AccumulatedMetric:
-    """The mean over columns of what follows from the moments of outputs, targets and errors."""
+    """The mean over columns of a function of the moments of outputs, targets and errors."""
 
     def prepare(preds: Tensor, targets: Tensor) -> Batch:
         preds, targets = map(precise, number_rows(preds, targets))
@@ -110,7 +110,7 @@ def _explained(errors: Tensor, deviations: Tensor) -> Tensor:
 
 
 def _ranks(columns: Tensor) -> Tensor:
-    """Places in order, (N, K); equal numbers share the mean of theirs."""
+    """Ranks, (N, K); equal numbers share their mean rank."""
     ranks = []
     for column in columns.double().numpy().T:
         _, place, counts = np.unique(column, return_inverse=True, return_counts=True)

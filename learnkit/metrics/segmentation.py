@@ -1,6 +1,6 @@
 """Metrics of masks over all pixels of the set, made by name or with settings.
 
-All take raw outputs (N, C, ...) and masks of class numbers, (N, ...), or one output per pixel for yes/no.
+All take raw outputs (N, C, ...) and masks of class indices, (N, ...), or one output per pixel for yes/no.
 """
 
 from torch import Tensor
@@ -36,7 +36,7 @@ def iou(*, average: str = "macro", ignore_index: int | None = None, name: str | 
 def foreground_accuracy(
     *, background: int = 0, ignore_index: int | None = None, name: str | None = None
 ) -> AccumulatedMetric:
-    """Share of the pixels that are not background whose class is right.
+    """Share of the pixels other than background whose class is right.
 
     Args:
         background: class whose pixels do not count.

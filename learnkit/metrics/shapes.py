@@ -28,11 +28,11 @@ class ClassRows(NamedTuple):
     actual: Tensor  # int64 (M,)
     counted: Tensor  # bool (M,), which of them count
     n_outputs: int
-    checked: Tensor  # (M,), the targets as given, 0 where they do not count
+    checked: Tensor  # (M,), the original targets, 0 if they do not count
 
     @property
     def n_classes(self) -> int:
-        """One output is of two classes, no and yes."""
+        """A single output is a choice of two classes, no and yes."""
         return max(self.n_outputs, 2)
 
 
@@ -41,7 +41,7 @@ class LabelRows(NamedTuple):
 
     scores: Tensor  # raw outputs, (M, C)
     actual: Tensor  # bool (M, C)
-    checked: Tensor  # (M, C), the targets as given
+    checked: Tensor  # (M, C), the original targets
 
 
 def class_rows(
@@ -51,7 +51,7 @@ def class_rows(
 
     Args:
         preds: raw outputs, (N, C, ...) for C classes, (N,) or (N, 1, ...) for one yes/no.
-        targets: class numbers, (N,) or (N, ...).
+        targets: class indices, (N,) or (N, ...).
         threshold: yes means a probability strictly above it; for one output only.
         ignore_index: targets of this number do not count.
         second: make one of two outputs, the yes/no of class 1.
@@ -87,7 +87,7 @@ def class_scores(preds: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_classes(low: float, high: float, n_outputs: int) -> None:
-    """Refuse targets that are not class numbers for this number of outputs, from their lowest and highest."""
+    """Refuse targets that are not class indices for this number of outputs, from their lowest and highest."""
     _check_range(low, high, max(n_outputs - 1, 1))
 
 
@@ -106,7 +106,7 @@ def label_rows(preds: Tensor, targets: Tensor) -> LabelRows:
             "targets",
             got=tuple(targets.shape),
             expected=f"the shape of the predictions, {tuple(preds.shape)}, with a yes/no per label, (N, C)",
-            fix="For one class number per item use the metric without _multi.",
+            fix="For one class index per item use the metric without _multi.",
         )
     flat = rows(_plain(targets))
     return LabelRows(rows(preds), flat > 0.5, flat)
@@ -147,11 +147,11 @@ def _count_outputs(preds: Tensor, targets: Tensor) -> int:
         raise UsageError(
             "targets",
             got=tuple(targets.shape),
-            expected=f"one class number per item of predictions {tuple(preds.shape)}, classes on axis 1",
+            expected=f"one class index per item of predictions {tuple(preds.shape)}, classes on axis 1",
             fix="For targets of one yes/no per class use a metric that ends in _multi.",
         )
     if n_outputs > 1 and targets.is_floating_point():
-        raise UsageError("targets", got=targets.dtype, expected="class numbers, integers", fix="Pass targets.long().")
+        raise UsageError("targets", got=targets.dtype, expected="class indices, integers", fix="Pass targets.long().")
     return n_outputs
 
 
@@ -165,7 +165,7 @@ def _second(preds: Tensor, n_outputs: int) -> Tensor:
 def _check_range(low: float, high: float, highest: int) -> None:
     for end in (low, high):
         if not 0 <= end <= highest:
-            fix = "Targets that do not count are left out with ignore_index=, where the metric has it."
+            fix = "Targets that do not count are left out with ignore_index=, if the metric has it."
             raise UsageError("targets", got=end, expected=f"0 to {highest}", fix=fix)
 
 

@@ -31,7 +31,7 @@ class Architecture:
         name: the name of the torchvision builder.
         cut: how many children make the body, as in `children[:cut]`, or a function(network) -> body.
         splits: children of the body at which the second, third... layer group begins; the head is one more.
-        min_side: height and width in pixels of the smallest image that gives a feature map.
+        min_side: height and width in pixels of the smallest image that yields a feature map.
         pooled: the body outputs one value per channel (N, C, 1, 1), so the head has nothing to pool.
     """
 
@@ -99,7 +99,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def find_architecture(base_arch: Architecture | str | Callable[..., Any]) -> Architecture:
-    """The architecture itself, or the one of this name or torchvision builder (`torchvision.models.resnet18`).
+    """The architecture itself, or the one with this name or torchvision builder (`torchvision.models.resnet18`).
 
     Raises:
         UsageError: not in the table; the message lists the nearest names.

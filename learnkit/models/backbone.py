@@ -108,7 +108,7 @@ def load_pretrained(backbone: Backbone, in_chans: int, weights: Weights | None) 
 
 
 def _state(backbone: Backbone, in_chans: int, weights: Weights) -> dict[str, Tensor]:
-    """The tensors that `weights` stands for, under the names of the network."""
+    """The tensors of `weights`, under the names of the network."""
     is_tag = isinstance(weights, str) and backbone.timm is not None and not Path(weights).suffix
     if is_tag and backbone.timm is not None:
         return timm_state(backbone.timm, "" if weights == "DEFAULT" else str(weights), in_chans)

@@ -82,7 +82,7 @@ def _default_cut(module: nn.Module) -> int:
     if pooling[-1] == 0:
         raise UsageError(f"no layers before the last child of {name} that contains a pooling layer; {fix}")
     dropped = [layer for layer in layers[pooling[-1] + 1 :] if any(isinstance(m, _ConvNd) for m in layer.modules())]
-    if dropped:  # it pools in its stem and later by a function: most of the network would be dropped silently
+    if dropped:  # pooling in the stem and later by a function: most of the network would be dropped silently
         raise UsageError(f"{name} has convolutions after its last pooling layer, which the default cut drops; {fix}")
     return pooling[-1]
 
@@ -99,7 +99,7 @@ def count_features(
     Args:
         body: takes images (N, in_chans, H, W), returns features (N, C, h, w).
         in_chans: channels of the image.
-        name: of the network the body was cut from, for errors.
+        name: network the body was cut from, for errors.
         size: (height, width) to try first.
 
     Raises:

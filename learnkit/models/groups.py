@@ -35,7 +35,7 @@ def split_groups(model: nn.Module, split_on: SplitOn) -> list[nn.Module]:
     wrong = _misplaced(model, groups)
     if wrong and all(isinstance(part, nn.Module) for part in parts):
         split = _split_at(model, parts)
-        if list(split[0].children()):  # there are layers before the first of them, so they were meant as starts
+        if list(split[0].children()):  # layers precede the first of them, so they are starts of groups
             groups, wrong = split, _misplaced(model, split)
     if wrong:
         raise UsageError(
@@ -86,7 +86,7 @@ def _split_at(model: nn.Module, starts: list[nn.Module]) -> list[nn.Module]:
 
 
 def _pieces(module: nn.Module, starts: set[int]) -> Iterator[tuple[bool, nn.Module]]:
-    """The largest parts of `module` with no start of a group inside, each with whether a group begins at it."""
+    """The largest parts of `module` without the start of a group inside, and whether a group begins at each."""
     begins = id(module) in starts
     if not any(id(inner) in starts for inner in module.modules() if inner is not module):
         yield begins, module

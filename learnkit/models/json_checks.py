@@ -1,4 +1,4 @@
-"""Checks of JSON values that anybody may have written; what is refused is shortened, as it may be of any size."""
+"""Checks of untrusted JSON values; errors shorten them, since they may be of any size."""
 
 import reprlib
 from collections.abc import Collection

@@ -9,7 +9,7 @@ __all__ = ["append_layer", "find_layer", "replace_layer"]
 
 
 def find_layer(model: nn.Module, name: str) -> nn.Module:
-    """The layer of that dotted name, as `model.named_modules()` gives it ("fc", "classifier.6", "layer1.0.conv1").
+    """The layer of that dotted name, as `model.named_modules()` returns it ("fc", "classifier.6", "layer1.0.conv1").
 
     Raises:
         UsageError: no layer of that name; the message lists the nearest.

@@ -17,13 +17,13 @@ def built_on_meta(build: Callable[[], nn.Module]) -> nn.Module:
     try:
         with preserve_rng(), torch.device("meta"):
             return build()
-    except NotImplementedError:  # it reads numbers of tensors it makes, as regnet does for its widths
+    except NotImplementedError:  # it reads values of tensors it creates, as regnet does for its widths
         with preserve_rng(), _WeightsOnMeta():
             return build()
 
 
 class _WeightsOnMeta(TorchFunctionMode):
-    """Creates layers' weights on the meta device, and leaves alone small tensors that are computed."""
+    """Creates layers' weights on the meta device, but not small computed tensors."""
 
     _MAKERS = frozenset({torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn})
 

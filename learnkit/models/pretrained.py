@@ -17,7 +17,7 @@ __all__ = ["Weights", "find_weights", "load_body", "plain_names"]
 
 Weights: TypeAlias = PathLike | Mapping[str, Tensor] | Any  # Any: a member of a torchvision weights enum
 
-# How torchvision's own files call layers that have other names since: of densenet, and of vit.
+# The names in torchvision's files of layers that were renamed since: of densenet, and of vit.
 _OLD_NAMES = (
     (re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)"), r"\1"),
     (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
@@ -26,12 +26,12 @@ _OLD_NAMES = (
 
 
 def find_weights(weights: Weights, name: str | None) -> dict[str, Tensor]:
-    """The tensors that `weights` stands for, by name, on the CPU.
+    """The tensors of `weights`, by name, on the CPU.
 
     Args:
         weights: a path; a state dict; a member of a torchvision weights enum, or its name ("DEFAULT",
             "IMAGENET1K_V1"), which is fetched once and then read from torch's cache (TORCH_HOME).
-        name: of the network in torchvision, None for any other.
+        name: name of the network in torchvision; None for any other.
 
     Raises:
         DownloadError: not in the cache, and cannot be fetched.

@@ -15,7 +15,7 @@ _TOLERANCE = 0.02  # of pixels in [0, 1]: statistics of two samples of ImageNet 
 
 
 class PretrainedCfg(NamedTuple):
-    """How the images were preprocessed that weights were trained on."""
+    """The preprocessing of the images that weights were trained on."""
 
     mean: tuple[float, ...]  # of each channel, pixels in [0, 1]
     std: tuple[float, ...]

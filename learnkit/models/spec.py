@@ -1,7 +1,7 @@
-"""BackboneSpec: the arguments that shape a network, how it is built from them, and how an export writes them down.
+"""BackboneSpec: the arguments that shape a network, how it is built from them, and their form in an export.
 
 Names in a file are looked up in learnkit's own table and in timm's register of models. Nothing is imported or looked up
-by a name that a file gives.
+by a name from a file.
 """
 
 import re
@@ -27,7 +27,7 @@ from learnkit.models.unet import Unet
 
 __all__ = ["BackboneSpec", "BuiltModel"]
 
-HEADS = ("concat_pool", "avg_pool", "unet")  # what a file may call them
+HEADS = ("concat_pool", "avg_pool", "unet")  # their names in a file
 
 MAX_SIDE = 4096  # pixels of images that a network out of a file is built for
 MAX_WIDTH = 1_000_000  # units of one of its layers
@@ -104,10 +104,10 @@ class BackboneSpec:
             pretrained: load the default weights of torchvision or timm; without effect for a custom nn.Module.
             weights: a path, a state dict, torchvision weights ("IMAGENET1K_V2") or the tag of timm's ("a1_in1k");
                 takes precedence over `pretrained`.
-            custom_head: used as is in place of the head, (N, C, H, W) -> (N, n_out); not for a U-Net.
+            custom_head: used instead of the head, (N, C, H, W) -> (N, n_out); not for a U-Net.
             split_on: layer groups, see `split_groups`. Known architectures have three (the body in two parts, the
                 head; squeezenet has four), others two (body, head).
-            init: of the head, see `init_weights`; not for a U-Net.
+            init: initialization of the head, see `init_weights`; not for a U-Net.
 
         Raises:
             UsageError: an unknown architecture, images too small for it, a cut that leaves no features, weights of
@@ -149,7 +149,7 @@ class BackboneSpec:
     def _unet(self, backbone: Backbone, weights: Weights | None, split_on: SplitOn | None) -> BuiltModel:
         if backbone.pooled:
             raise UsageError(
-                f"unet: {backbone.label} gives one value per channel, not a feature map",
+                f"unet: {backbone.label} outputs one value per channel, not a feature map",
                 fix="Choose a convolutional network.",
             )
         check_in_chans(backbone.body, self.in_chans)
@@ -167,7 +167,7 @@ class BackboneSpec:
         return _outline(self.on_meta()) == _outline(model)
 
     def portable(self) -> "BackboneSpec | None":
-        """The same with names and plain numbers alone; None where only the user's code can build the network."""
+        """The same with only names and plain numbers; None if only the user's code can build the network."""
         arch = self.base_arch
         if isinstance(arch, nn.Module) or not (self.cut is None or is_int(self.cut)):
             return None
@@ -214,16 +214,16 @@ class BackboneSpec:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "BackboneSpec":
-        """The spec that `to_json` wrote, from a file that anybody may have written.
+        """The spec that `to_json` wrote, from an untrusted file.
 
-        Every error has what, got and expected, and nothing about the file: its name is for the caller to add.
+        Every error has what, got and expected, but not the file: the caller adds its name.
 
         Args:
-            fields: with the objects "arch" and "head"; others are not looked at.
+            fields: with the objects "arch" and "head"; others are ignored.
 
         Raises:
             MissingModelError: an architecture or fields that this version does not know.
-            CorruptFileError: values of another type, or out of bounds.
+            CorruptFileError: values of the wrong type, or out of bounds.
             UsageError: timm is not installed.
         """
         arch, head = json_object("arch", fields.get("arch")), json_object("head", fields.get("head"))
@@ -268,7 +268,7 @@ def _known_name(arch: dict[str, Any]) -> str:
     name, source = arch.get("name"), arch.get("source")
     check_json("arch source", source, "one of registry, timm", is_right=source in ("registry", "timm"))
     is_text = isinstance(name, str) and len(name) <= 200
-    name = str(check_json("arch name", name, "a text of at most 200 characters", is_right=is_text))
+    name = str(check_json("arch name", name, "a string of at most 200 characters", is_right=is_text))
     is_name = re.fullmatch(r"[A-Za-z0-9_]{1,100}", name) is not None
     if source == "timm":
         if is_name and is_timm_model(name):

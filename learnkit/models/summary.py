@@ -113,7 +113,7 @@ def _checked(input_shape: Sequence[int]) -> tuple[int, ...]:
 
 @contextmanager
 def _recording(model: nn.Module, outputs: dict[str, Tensor]) -> Iterator[None]:
-    """Record the outputs (as shapes) of layers without layers inside, or with parameters of their own."""
+    """Record the output shapes of layers without layers inside, or with their own parameters."""
 
     def record(name: str) -> Any:
         def hook(layer: nn.Module, inputs: Any, output: Any) -> None:

@@ -31,7 +31,7 @@ PREFIX = "timm/"
 
 
 class TimmBody(nn.Module):
-    """The features (N, C, H, W) of a timm network; (N, C, 1, 1) for one with tokens, which pools them in its own way.
+    """The features (N, C, H, W) of a timm network; (N, C, 1, 1) for one with tokens, pooled as the network does.
 
     Args:
         network: without a classifier.
@@ -77,7 +77,7 @@ def is_timm_name(base_arch: object) -> bool:
 
 
 def is_timm_model(name: str) -> bool:
-    """Whether timm has a network of this name, given without "timm/" and without a tag.
+    """Whether timm has a network of this name, without "timm/" and tag.
 
     Raises:
         UsageError: timm is not installed.

@@ -52,7 +52,7 @@ def swin_body(network: nn.Module) -> nn.Module:
 
 
 def inception_body(network: nn.Module) -> nn.Module:
-    """All of googlenet or inception_v3 but the auxiliary heads and the classifier."""
+    """All of googlenet or inception_v3 except the auxiliary heads and the classifier."""
     children = [child for name, child in network.named_children() if name not in _NOT_IN_THE_BODY]
     return nn.Sequential(ScaleInput(), *children)
 
@@ -87,7 +87,7 @@ class ScaleInput(nn.Module):
 class ImageTokens(nn.Module):
     """The first part of torchvision's VisionTransformer: images (N, channels, H, W) to tokens (N, 1 + patches, C).
 
-    The class token comes first. For images of another size than the network was built for, the positions are resized.
+    The class token comes first. For image sizes other than that of the network, the positions are resized.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -116,7 +116,7 @@ class ClassToken(nn.Module):
 def resized_positions(positions: Tensor, height: int, width: int) -> Tensor:
     """Positions (1, 1 + side * side, C) of a square of patches for height x width of them: (1, 1 + height * width, C).
 
-    That of the class token, which comes first, stays; the others are interpolated (Dosovitskiy et al. 2020, 3.2).
+    That of the class token, the first, does not change; the others are interpolated (Dosovitskiy et al. 2020, 3.2).
     """
     n_patches = positions.shape[1] - 1
     side = round(n_patches**0.5)

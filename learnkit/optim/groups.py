@@ -25,7 +25,7 @@ def spread_rates(lr: LearningRate, n_groups: int) -> list[float]:
         n_groups: how many layer groups there are.
 
     Raises:
-        UsageError: a rate that is not a finite positive number, an empty slice, or a list of another length.
+        UsageError: a rate that is not a finite positive number, an empty slice, or a list of the wrong length.
 
     >>> [f"{rate:.0e}" for rate in spread_rates(slice(1e-5, 1e-3), 3)]
     ['1e-05', '1e-04', '1e-03']
@@ -68,7 +68,7 @@ def spread_decay(wd: float | Sequence[float], n_groups: int) -> list[float]:
     """One weight decay per layer group; a number is the same for all.
 
     Raises:
-        UsageError: a decay that is negative or not finite, or a list of another length than the groups.
+        UsageError: a decay that is negative or not finite, or a list whose length is not that of the groups.
     """
     decays = list(wd) if isinstance(wd, Sequence) else [wd] * n_groups
     if len(decays) != n_groups or not all(is_number(decay) and 0 <= decay < math.inf for decay in decays):
@@ -131,4 +131,4 @@ def freeze_groups(groups: Sequence[nn.Module], n: int, *, train_bn: bool = True)
                 parameter.requires_grad_(trains)
     for parameter in chain.from_iterable(group.parameters() for group in groups[:first]):
         if not parameter.requires_grad:
-            parameter.grad = None  # a stale gradient would be stepped on
+            parameter.grad = None  # the optimizer would use a stale gradient

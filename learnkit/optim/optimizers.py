@@ -38,9 +38,9 @@ def make_optimizer(opt_func: str | OptimizerFactory, groups: list[dict[str, Any]
     """The optimizer over these parameter groups.
 
     Args:
-        opt_func: a name in OPTIMIZERS, or a factory called with the groups (and `lr=` where it takes one).
-        groups: what `parameter_groups` gives.
-        lr: the rate an optimizer must be made with; every fit sets its own.
+        opt_func: a name in OPTIMIZERS, or a factory called with the groups (and `lr=` if it takes one).
+        groups: the result of `parameter_groups`.
+        lr: the initial rate; every fit sets its own.
 
     Raises:
         UsageError: no parameters, an unknown name, or a factory that does not return a torch optimizer.
@@ -82,20 +82,20 @@ class Settings:
 
 
 def set_learning_rates(optimizer: Optimizer, rates: Sequence[float]) -> None:
-    """Give each torch group the rate of its layer group."""
+    """Set the rate of each torch group to that of its layer group."""
     for group in optimizer.param_groups:
         group["lr"] = rates[group["layer_group"]]
 
 
 def set_decay(optimizer: Optimizer, decays: Sequence[float]) -> None:
-    """Give each torch group that decays the weight decay of its layer group, and the others none."""
+    """Set the weight decay of each torch group to that of its layer group, or to 0 if it does not decay."""
     for group in optimizer.param_groups:
         if "weight_decay" in group:
             group["weight_decay"] = decays[group["layer_group"]] if group["decays"] else 0.0
 
 
 def momentum_of(optimizer: Optimizer) -> float | None:
-    """The momentum of the last group: `momentum`, or the first of Adam's `betas`; None when there is neither."""
+    """The momentum of the last group: `momentum`, or the first of Adam's `betas`; None if there is neither."""
     group = optimizer.param_groups[-1]
     if "momentum" in group:
         return float(group["momentum"])

@@ -1,4 +1,4 @@
-"""Schedules: pure functions of progress in [0, 1]; they know no optimizer, epoch or step."""
+"""Schedules: pure functions of progress in [0, 1]; they do not depend on an optimizer, epoch or step."""
 
 import math
 from collections.abc import Callable
@@ -112,7 +112,7 @@ def flat_cos(peak: float, *, flat: float = 0.75, div_final: float = 1e5) -> Sche
 
 
 def sgdr(peak: float, n_cycles: int, *, cycle_mult: float = 2.0, floor: float = 0.0) -> Schedule:
-    """Half a cosine from `peak` to `floor`, `n_cycles` times, each `cycle_mult` times as long as the one before.
+    """Half a cosine from `peak` to `floor`, `n_cycles` times, each `cycle_mult` times as long as the previous one.
 
     Loshchilov, Hutter: SGDR, 2017.
 
@@ -143,7 +143,7 @@ def one_cycle(peak: float, *, warm_up: float = 0.25, div: float = 25.0, div_fina
 
 
 def one_cycle_momentum(high: float, low: float, *, warm_up: float = 0.25) -> Schedule:
-    """The mirror of `one_cycle`: from `high` down to `low` while the rate rises, and back.
+    """The mirror image of `one_cycle`: from `high` down to `low` while the rate rises, and back.
 
     >>> [round(one_cycle_momentum(0.95, 0.85)(k / 8), 6) for k in range(4)]
     [0.95, 0.9, 0.85, 0.856699]

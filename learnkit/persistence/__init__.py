@@ -1,4 +1,4 @@
-"""Files that can be trusted: weights written whole and read without running anything."""
+"""Files that can be trusted: weights written completely and read without running anything."""
 
 from learnkit.persistence.weights import load_weights, save_weights
 

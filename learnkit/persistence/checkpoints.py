@@ -19,7 +19,7 @@ FORMAT, SCHEMA = "learnkit checkpoint", 1
 
 
 class CheckpointWriter:
-    """Writes the checkpoints of one fit as `last.ckpt` in a folder, and keeps the one before as `last.prev.ckpt`.
+    """Writes the checkpoints of one fit as `last.ckpt` in a folder, and keeps the previous one as `last.prev.ckpt`.
 
     A thread writes one file at a time, from a copy, while the fit continues. It replaces the older one when it is
     complete and on the disk. One that cannot be written (on a full disk) is reported by a warning, and the older ones
@@ -41,7 +41,7 @@ class CheckpointWriter:
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
 
-    def spare(self, file: str) -> None:
+    def protect(self, file: str) -> None:
         """Keep the checkpoint of this name, the newest that is complete: a damaged one must not replace it."""
         if file == BEFORE and (self.folder / LAST).exists():
             os.replace(self.folder / LAST, self.folder / DAMAGED)
@@ -52,7 +52,7 @@ class CheckpointWriter:
         return self._thread is not None and self._thread.is_alive()
 
     def submit(self, content: dict[str, Any]) -> None:
-        """Copy the content, and start to write it when the one before is written.
+        """Copy the content, and start to write it when the previous one is written.
 
         Raises:
             UsageError: something that is not a plain value, named in the message.
@@ -79,7 +79,7 @@ class CheckpointWriter:
 
 
 def read_checkpoint(where: Path) -> dict[str, Any] | None:
-    """The newest complete checkpoint, with the name of its file under "file"; None if there is none at all.
+    """The newest complete checkpoint, with the name of its file under "file"; None without checkpoints.
 
     A file is complete if the checksum (CRC-32) of each of its parts is right.
 
@@ -87,13 +87,13 @@ def read_checkpoint(where: Path) -> dict[str, Any] | None:
         where: a folder of CheckpointWriter, or a file.
 
     Warns:
-        LearnkitWarning: the last one is damaged, and the one before is used.
+        LearnkitWarning: the last one is damaged, and the previous one is used.
 
     Raises:
         MissingFileError: no such file.
-        CorruptFileError: damaged, and the one before too, or there is none.
+        CorruptFileError: damaged, without a complete previous one.
         UnsafeFileError: a file that would run code.
-        UsageError: another kind of file, or one of a later version.
+        UsageError: any other kind of file, or one of a later version.
     """
     if where.is_file() or where.suffix == ".ckpt":
         files = [where, where.with_name(BEFORE)] if where.name == LAST else [where]

@@ -25,15 +25,15 @@ def export(
     """Write a model as one file; see `Learner.export`.
 
     Args:
-        file: the path; the suffix of the format is added where it is missing.
-        spec: the model and what it means.
+        file: the path; the suffix of the format is added if it is missing.
+        spec: the model and its metadata.
         to: "lk" for `load_learner`, "onnx", or "pt2" for torch.export's format, which runs code when it is opened.
-        preprocessing: for the others, take images (N, H, W, C) in uint8 at their size, and normalize them inside.
-        activation: for the others, end in what a user reads (probabilities, with the temperature), not in raw outputs.
+        preprocessing: for the others: take images (N, H, W, C) in uint8 at their size, and normalize them inside.
+        activation: for the others: return predictions (probabilities, with the temperature), not raw outputs.
 
     Raises:
         UsageError: another format, an option of another format, a file without a name.
-        ExportError: a model that other programs cannot be given; nothing is written.
+        ExportError: a model that cannot be exported to other programs; nothing is written.
     """
     path = named_file("file", file)
     check_choice("to", to, ("lk", *WRITERS))
@@ -42,7 +42,7 @@ def export(
             option = "preprocessing=True" if preprocessing else "activation=False"
             raise UsageError(
                 f'export: {option} belongs to to="onnx" and to="pt2"',
-                fix='Leave it out: a file for load_learner (to="lk") has the preprocessing and the activation anyway.',
+                fix='Leave it out: a file for load_learner (to="lk") always has the preprocessing and the activation.',
             )
         path = _lk_path(path)
         write_export(path, spec)

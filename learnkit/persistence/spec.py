@@ -1,4 +1,4 @@
-"""What any exported model is: the network with what goes in, what comes out, and what both mean."""
+"""An exported model: the network with its inputs, its outputs, and their meaning."""
 
 import hashlib
 import math
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["CUSTOM_LOSS", "ExportSpec", "loss_name", "training_facts"]
 
 MAX_CARD = 100_000  # characters
-CUSTOM_LOSS = "own:"  # before the name of a loss that the task does not have anyway
+CUSTOM_LOSS = "own:"  # prefix for a loss that is not the task's default
 LOSSES = {
     "CrossEntropyLoss": "cross_entropy",
     "BCEWithLogitsLoss": "bce_with_logits",
@@ -37,23 +37,23 @@ LOSSES = {
 
 @dataclass(frozen=True)
 class ExportSpec:
-    """A model and all that a program that runs it must know. A learner makes one, every writer takes one.
+    """A model and everything needed to run it. A learner makes one, every writer takes one.
 
     Args:
-        model: only read: its mode, weights, gradients and device stay as they are.
-        input_shape: of one input as the model sees it, without the batch: (C, H, W) for images; None if not known.
-        task: what the outputs mean; None when that is not known.
+        model: only read: its mode, weights, gradients and device do not change.
+        input_shape: shape of one input as the model sees it, without the batch: (C, H, W) for images; None if unknown.
+        task: what the outputs mean; None if unknown.
         preprocess: how images are prepared; None for other data.
-        dtype: of the inputs as the model sees them.
-        activation: from raw outputs to what a user reads; None for raw outputs.
+        dtype: dtype of the inputs as the model sees them.
+        activation: from raw outputs to predictions; None for raw outputs.
         temperature: the raw outputs are divided by it before the activation.
         backbone: how the model was built; None for a custom model.
         loss_name: see `loss_name`.
         training: see `training_facts`.
-        card: what a reader should know, in the user's words.
+        card: a description in the user's words.
 
     Raises:
-        UsageError: a temperature that is not above 0, or a card that is not a text or too long.
+        UsageError: a temperature that is not above 0, or a card that is not a string or too long.
     """
 
     model: nn.Module
@@ -70,7 +70,7 @@ class ExportSpec:
 
     def __post_init__(self) -> None:
         check_number("temperature", self.temperature, "(0, inf)", expected="a finite number above 0")
-        expected = f"a text of at most {MAX_CARD:,} characters"
+        expected = f"a string of at most {MAX_CARD:,} characters"
         if not isinstance(self.card, str):
             raise UsageError("card", got=self.card, expected=expected)
         if len(self.card) > MAX_CARD:
@@ -94,7 +94,7 @@ class ExportSpec:
             dls: its data.
             loss: what it was trained with.
             epochs: how many it was trained for.
-            rows: of the history.
+            rows: rows of the history.
             **rest: further fields.
         """
         images = cast(ImageDataBunch, dls) if dls.preprocess is not None else None
@@ -112,7 +112,7 @@ class ExportSpec:
 
 
 def loss_name(loss: Any, task: Task | None) -> str:
-    """The name of the loss that a task has anyway; for another one "own:" and the name of its class, as a label."""
+    """The name of the default loss of a task; for any other "own:" and the name of its class, as a label."""
     usual = task.loss() if task else None
     names = ("reduction", "label_smoothing", "ignore_index", "weight", "pos_weight")
     is_usual = isinstance(usual, type(loss)) and all(  # the usual one may be a subclass of torch's
@@ -130,9 +130,9 @@ def training_facts(
 
     Args:
         epochs: trained so far.
-        rows: of the history.
+        rows: rows of the history.
         samples: the table of images; None for other data.
-        folder: of the data, which the digest leaves out of the paths.
+        folder: folder of the data; the digest uses paths relative to it.
     """
     last = rows[-1] if rows else {}
     numbers = {str(name): float(value) for name, value in last.items() if isinstance(value, int | float)}

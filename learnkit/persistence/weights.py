@@ -22,7 +22,7 @@ MAX_LISTED = 5  # differences in one error
 
 
 def check_name(name: str) -> str:
-    """A file name given by a user, refused when it could lead to another folder.
+    """A file name from a user, refused if it could lead to another folder.
 
     Raises:
         UsageError: anything but 1 to 100 letters, digits, dots, dashes and underscores, or only dots.
@@ -30,7 +30,7 @@ def check_name(name: str) -> str:
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", name) or not name.strip("."):
         raise UsageError(
             "file name", got=name, expected="1 to 100 letters, digits, '.', '_' and '-'",
-            fix="Give a plain name, or an absolute path.",
+            fix="Pass a plain name, or an absolute path.",
         )  # fmt: skip
     return name
 
@@ -38,7 +38,7 @@ def check_name(name: str) -> str:
 def weights_path(file: PathLike, folder: Path) -> Path:
     """The path of a file: in `folder`, unless it is absolute; .pth is added to a bare name.
 
-    A Path (not a str) of an existing file is returned as it is, so `load(save(name))` works.
+    A Path (not a str) of an existing file is returned unchanged, so `load(save(name))` works.
     """
     path = Path(file)
     if isinstance(file, Path) and os.path.isfile(path):
@@ -79,7 +79,7 @@ def load_weights(path: Path, model: nn.Module, *, strict: bool = True) -> dict[s
         MissingFileError: no such file; the message lists what is there.
         UnsafeFileError: a pickle that would run code.
         CorruptFileError: a damaged file.
-        UsageError: tensors of another shape, or (strict) other names.
+        UsageError: tensors of the wrong shape, or (strict) unknown or missing names.
     """
     content = read_file(path)
     optimizer = None

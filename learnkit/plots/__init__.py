@@ -1,4 +1,4 @@
-"""Plots: numbers in, a figure out; matplotlib is imported when something is drawn."""
+"""Plots: from numbers to figures; matplotlib is imported when something is drawn."""
 
 from learnkit.plots.curves import loss_curves, lr_curve, metric_curves, schedule_curves
 from learnkit.plots.evaluation import confusion_matrix

@@ -24,14 +24,14 @@ def activation_curves(of_modules: Mapping[str, Sequence[tuple[int, float, float,
         of_modules: by module name, (batch, mean, deviation, share) of each batch.
 
     Raises:
-        UsageError: there are no modules.
+        UsageError: no modules.
     """
     import matplotlib
 
     from learnkit.plots.figure import new_figure
 
     if not of_modules:
-        raise UsageError("activation_curves: there is nothing to draw", fix="Fit with this callback first.")
+        raise UsageError("activation_curves: nothing to draw", fix="Fit with this callback first.")
     figure = new_figure(12, 3.8)
     shades = matplotlib.colormaps["viridis_r"](np.linspace(0.1, 1, len(of_modules)))
     for place, label in enumerate(("mean", "standard deviation", "share near zero"), 1):

@@ -46,7 +46,7 @@ def epoch_curves(train: Sequence[float], valid: Sequence[float]) -> "Figure":
 
 
 def lr_curve(lrs: Sequence[float], losses: Sequence[float], suggestions: Mapping[str, tuple[float, float]]) -> "Figure":
-    """Loss against learning rate, the rate on a log scale; suggestions, name -> (rate, loss), are ever wider rings."""
+    """Loss against learning rate, the rate on a log scale; suggestions, name -> (rate, loss), as growing rings."""
     from learnkit.plots.figure import BLUE, new_figure
 
     figure = new_figure(7, 4)
@@ -80,12 +80,12 @@ def metric_curves(history: Mapping[str, Sequence[float]]) -> "Figure":
     """One panel per metric, epoch by epoch.
 
     Raises:
-        UsageError: there are no metrics.
+        UsageError: no metrics.
     """
     from learnkit.plots.figure import BLUE, new_figure
 
     if not history:
-        raise UsageError("metric_curves: there are no metrics to draw")
+        raise UsageError("metric_curves: no metrics to draw")
     columns = min(3, len(history))
     rows = -(-len(history) // columns)
     figure = new_figure(max(5, 4 * columns), 3.2 * rows)

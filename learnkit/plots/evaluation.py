@@ -18,8 +18,8 @@ __all__ = ["confusion_matrix", "label_bars", "predicted_against_actual", "rankin
 Floats: TypeAlias = npt.NDArray[np.float64]
 Line: TypeAlias = tuple[str, Floats, Floats, float]  # name, x rising, y, area
 
-# Okabe and Ito's colors, but for the yellow; from the eighth line on they come again, dashed.
-LOOKS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+# Okabe and Ito's colors, without the yellow; from the eighth line on they are repeated, dashed.
+LINE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MAX_LINES = 10
 N_WORST = 5
 MAX_POINTS = 1000  # of a line: more are not seen
@@ -34,7 +34,7 @@ DARK = 0.72  # the shade of Blues above which white is easier to read than black
 def ranking_curves(
     lines: Iterable[Line], xlabel: str, ylabel: str, area_name: str, *, has_diagonal: bool = False
 ) -> "Figure":
-    """One curve per class; of more than ten their mean and the five of the smallest area.
+    """One curve per class; for more than ten their mean and the five of the smallest area.
 
     A class whose area is nan is left out, and named in the title.
 
@@ -67,7 +67,7 @@ def ranking_curves(
         axes.plot(*_mean_line(kept), color="black", linewidth=3, label=label)
     for number, (name, x, y, area) in enumerate(drawn):
         axes.plot(
-            x, y, color=LOOKS[number % len(LOOKS)], linestyle="--" if number >= len(LOOKS) else "-",
+            x, y, color=LINE_COLORS[number % len(LINE_COLORS)], linestyle="--" if number >= len(LINE_COLORS) else "-",
             linewidth=1.6, label=f"{label_text(name)} ({area_name} {area:.3f})",
         )  # fmt: skip
     if kept:
@@ -130,28 +130,28 @@ def _write_numbers(
 
 
 def label_bars(
-    classes: Sequence[str], found: npt.NDArray[np.int64], invented: npt.NDArray[np.int64], missed: npt.NDArray[np.int64]
+    classes: Sequence[str], found: npt.NDArray[np.int64], spurious: npt.NDArray[np.int64], missed: npt.NDArray[np.int64]
 ) -> "Figure":
-    """One bar per class: items found, then missed, and to the left of 0 those it was invented for.
+    """One bar per class: items found, then missed, and to the left of 0 those for which it is spurious.
 
     Args:
-        classes: C names; of more than thirty, those of the most mistakes are shown.
+        classes: C names; of more than thirty, those with the most mistakes are shown.
         found: (C,).
-        invented: (C,).
+        spurious: (C,).
         missed: (C,).
     """
     from learnkit.plots.figure import BLUE, ORANGE, new_figure
 
     chosen = np.arange(len(classes))
     if len(classes) > MAX_BARS:
-        chosen = np.sort(np.argsort(-(invented + missed), kind="stable")[:MAX_BARS])
+        chosen = np.sort(np.argsort(-(spurious + missed), kind="stable")[:MAX_BARS])
     figure = new_figure(7, 1.4 + 0.26 * len(chosen))
     axes = panel(figure, "items", "")
     axes.set_axisbelow(True)
     places = np.arange(len(chosen))
     axes.barh(places, found[chosen], color=BLUE, label="found")
     axes.barh(places, missed[chosen], left=found[chosen], color="#9AC6E0", label="missed")
-    axes.barh(places, -invented[chosen], color=ORANGE, label="invented")
+    axes.barh(places, -spurious[chosen], color=ORANGE, label="spurious")
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(places, [label_text(classes[c]) for c in chosen.tolist()], fontsize=8)
     axes.invert_yaxis()
@@ -193,12 +193,12 @@ def residual_histograms(residuals: Floats, names: Sequence[str]) -> "Figure":
     """One panel per name: how often predictions are off by how much; a line at their mean.
 
     Args:
-        residuals: (N, n), predicted less actual.
+        residuals: (N, n), predicted minus actual.
         names: n names.
     """
     from learnkit.plots.figure import BLUE, ORANGE
 
-    figure, panels = _panels(names, "predicted less actual", "items")
+    figure, panels = _panels(names, "predicted minus actual", "items")
     for place, axes in enumerate(panels):
         known = residuals[:, place][np.isfinite(residuals[:, place])]
         axes.set_axisbelow(True)
@@ -214,7 +214,7 @@ def _panels(names: Sequence[str], xlabel: str, ylabel: str) -> tuple["Figure", l
     from learnkit.plots.figure import new_figure
 
     if not names:
-        raise UsageError("there are no numbers to draw")
+        raise UsageError("no numbers to draw")
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
     figure = new_figure(max(5, 4 * columns), 4 * rows)

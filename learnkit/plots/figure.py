@@ -1,4 +1,4 @@
-"""A matplotlib figure that needs no pyplot: nothing global, nothing to close, shown once by a notebook."""
+"""A matplotlib figure without pyplot: nothing global, nothing to close, shown once by a notebook."""
 
 import io
 

@@ -15,7 +15,7 @@ from learnkit.text import ellipsized
 if TYPE_CHECKING:
     from learnkit.plots.figure import Figure
 
-__all__ = ["heat_map_figure", "image_grid", "label_text", "without_math"]
+__all__ = ["escape_math", "heat_map_figure", "image_grid", "label_text"]
 
 MAX_LINE = 26  # characters above an image
 MAX_LABEL = 24  # characters of a name next to a row
@@ -38,12 +38,12 @@ def image_grid(
         legend: names of the class colors below the images; an empty one is left out.
 
     Raises:
-        UsageError: there are no images.
+        UsageError: no images.
     """
     from learnkit.plots.figure import new_figure
 
     if not len(images):
-        raise UsageError("image_grid: there are no images to draw")
+        raise UsageError("image_grid: no images to draw")
     columns = columns or math.ceil(len(images) ** 0.5)
     rows = -(-len(images) // columns)
     wrapped = ["\n".join(textwrap.fill(line, MAX_LINE) for line in title.split("\n")) for title in titles]
@@ -53,7 +53,7 @@ def image_grid(
         axes = figure.add_subplot(rows, columns, place + 1)
         axes.imshow(image, interpolation="nearest")
         axes.set_axis_off()
-        axes.set_title(without_math(title), fontsize=9, color=title_colors[place] if title_colors else "black")
+        axes.set_title(escape_math(title), fontsize=9, color=title_colors[place] if title_colors else "black")
     if any(legend):
         _draw_legend(figure, legend)
     return figure
@@ -74,10 +74,10 @@ def _draw_legend(figure: "Figure", names: Sequence[str]) -> None:
 
 
 def label_text(name: str) -> str:
-    """A name that leaves room for what it stands next to."""
-    return without_math(ellipsized(name, MAX_LABEL))
+    """A name shortened to leave room for what is next to it."""
+    return escape_math(ellipsized(name, MAX_LABEL))
 
 
-def without_math(text: str) -> str:
-    """Text that matplotlib draws as it is: it would set what stands between two dollars as a formula."""
+def escape_math(text: str) -> str:
+    """Text that matplotlib draws unchanged: it would render text between two dollar signs as a formula."""
     return text.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""What is laid over images: heat maps, masks with one color per class, and where a predicted mask is wrong."""
+"""Overlays of images: heat maps, masks with one color per class, and where a predicted mask is wrong."""
 
 import colorsys
 
@@ -9,8 +9,8 @@ from learnkit.errors import UsageError
 
 __all__ = ["class_colors", "heat_map_over", "mistakes_over", "overlaid"]
 
-HEAT_COLORS = "inferno"  # rises in lightness all along, so that it can be read without seeing hues
-MAX_HEAT_OPACITY = 0.7  # where the heat is 1; where it is 0 the image stays as it is
+HEAT_COLORS = "inferno"  # rises monotonically in lightness, so that it can be read without seeing hues
+MAX_HEAT_OPACITY = 0.7  # where the heat is 1; where it is 0 the image does not change
 MASK_OPACITY = 0.55
 TURN = 0.61803398875  # of the hue circle from a class to the next: neighbors differ, and it never repeats
 
@@ -24,7 +24,7 @@ def heat_map_over(image: npt.NDArray[np.uint8], heat: npt.NDArray[np.floating]) 
     """An image, uint8 (H, W, 3), with its heat map, (H, W) from 0 to 1: the hotter, the brighter and more opaque.
 
     Raises:
-        UsageError: a heat map of another size than the image.
+        UsageError: a heat map whose size is not that of the image.
     """
     import matplotlib
 
@@ -49,7 +49,7 @@ def class_colors(n: int) -> npt.NDArray[np.uint8]:
 def overlaid(
     image: npt.NDArray[np.uint8], mask: npt.NDArray[np.integer], ignored: int | None = None
 ) -> npt.NDArray[np.uint8]:
-    """An image, uint8 (H, W, 3), with the colors of its class numbers, (H, W); ignored pixels stay as they are."""
+    """An image, uint8 (H, W, 3), with the colors of its class indices, (H, W); ignored pixels do not change."""
     colors = class_colors(int(mask.max(initial=0)) + 1)[mask]
     mixed = np.rint(image * (1 - MASK_OPACITY) + colors * MASK_OPACITY).astype(np.uint8)
     return mixed if ignored is None else np.where((mask == ignored)[..., None], image, mixed)
@@ -61,9 +61,9 @@ def mistakes_over(
     target: npt.NDArray[np.integer],
     ignored: int | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """An image, uint8 (H, W, 3), faint and gray where its class numbers (H, W) are right, vermilion where wrong.
+    """An image, uint8 (H, W, 3), faint and gray where its class indices (H, W) are right, vermilion where wrong.
 
-    Pixels whose target is `ignored` are all of one gray.
+    Pixels whose target is `ignored` are a uniform gray.
     """
     gray = image.mean(2, keepdims=True)
     faint = gray * (1 - FAINT) + 255 * FAINT

@@ -1,4 +1,4 @@
-"""Reliability diagrams: how often predictions are right, against how sure they are."""
+"""Reliability diagrams: how often predictions are right, by confidence."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ def reliability_diagram(
 
     Args:
         lower, upper: edges of the bins, (B,).
-        confidence, accuracy: means of each bin, (B,), nan where it has no items.
+        confidence, accuracy: means of each bin, (B,), nan without items.
         n: items in each bin, (B,).
         ece: expected calibration error, written above.
     """

@@ -24,7 +24,7 @@ def batches_of_epoch(state: TrainState, start: int = 0) -> Iterator[Any]:
     """The training batches, their order fixed by (seed, epoch); a last batch of one item is dropped before batch norm.
 
     Args:
-        state: of the fit.
+        state: state of the fit.
         start: skip this many batches. learnkit's loaders do not read them, a stateful loader has skipped them when its
             state was loaded, and those of other loaders are read and dropped.
     """
@@ -47,7 +47,7 @@ def batches_of_epoch(state: TrainState, start: int = 0) -> Iterator[Any]:
 
 def _trainable(state: TrainState, batches: Iterator[Any], start: int) -> Iterator[Any]:
     has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in state.model.modules())
-    size = (getattr(state.train_dl, "batch_size", None) or 2) if start else 0  # of the batch before
+    size = (getattr(state.train_dl, "batch_size", None) or 2) if start else 0  # of the previous batch
     is_empty = not start
     for batch in batches:
         is_empty = False
@@ -58,7 +58,7 @@ def _trainable(state: TrainState, batches: Iterator[Any], start: int) -> Iterato
             continue
         yield batch
     if is_empty:
-        raise DataError("train_dl gave no batches", fix="Check the training set, and drop_last against its size.")
+        raise DataError("train_dl yielded no batches", fix="Check the training set, and drop_last against its size.")
 
 
 def split_batch(batch: Any, part: str) -> tuple[tuple[Any, ...], Any]:
@@ -85,7 +85,7 @@ def count_items(batch: Any) -> int:
 
 
 def slice_batch(values: Any, start: int, stop: int, n: int) -> Any:
-    """Items `start` to `stop` of inputs or targets of n items; what does not hold one entry per item is unchanged.
+    """Items `start` to `stop` of inputs or targets of n items; anything without one entry per item is unchanged.
 
     >>> import torch
     >>> slice_batch((torch.arange(4), {"names": list("abcd"), "scale": 2.0}), 1, 3, 4)

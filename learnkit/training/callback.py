@@ -31,7 +31,7 @@ class Callback:
           before_epoch
             before_batch        inputs and targets are on the device; change them here
             after_pred          state.preds is set
-            after_loss          state.loss is set; the backward pass starts from what you leave there
+            after_loss          state.loss is set; the backward pass starts from it; change it here
             after_backward      gradients are computed
             after_step          the optimizer has stepped (unless float16 gradients overflowed)
             after_batch

@@ -32,7 +32,7 @@ class Interval:
 
     @classmethod
     def of(cls, every: Any) -> Self:
-        """The interval that 50, "5min", "30s" or "1h" stands for.
+        """Parse 50, "5min", "30s" or "1h".
 
         Raises:
             UsageError: anything else.
@@ -70,7 +70,7 @@ class Checkpoints:
     Args:
         writer: writes them; None to write none.
         interval: when one is due.
-        about: which fit it is, a part of every checkpoint.
+        about: identifies the fit; part of every checkpoint.
         saved: the checkpoint to continue from; None for a fit that starts.
     """
 
@@ -90,7 +90,7 @@ class Checkpoints:
         self._step = 0  # at the last checkpoint
         self._time = 0.0
         self._done = 0  # batches of this epoch, up to the last step
-        self._unsaved: dict[str, dict[str, Any]] = {}  # of callbacks without a state_dict: what they held at the start
+        self._unsaved: dict[str, dict[str, Any]] = {}  # of callbacks without a state_dict, as they were at the start
 
     def __enter__(self) -> Self:
         if self._writer is not None:
@@ -135,7 +135,7 @@ class Checkpoints:
         """The same batches; writes a checkpoint if a signal has killed the loader's workers too."""
         try:
             yield from batches
-        except Exception:  # of the loader: those of the loop do not come here
+        except Exception:  # of the loader: those of the loop are not raised here
             if self._signals.noted and self._done:
                 self.after_batch(state, callbacks, watch)
             raise

@@ -18,7 +18,7 @@ def interrupts_noted(state: TrainState, n_recorded: Callable[[], int]) -> Iterat
     """Run a fit; a note on Ctrl-C reports where it was and what is kept.
 
     Args:
-        state: of the fit.
+        state: state of the fit.
         n_recorded: returns the number of epochs in the history.
     """
     try:
@@ -69,5 +69,5 @@ def _lone_item(error: BaseException) -> UsageError | None:
         return None
     return UsageError(
         f"batch norm cannot train on a batch of one item ({error})",
-        fix="Use bs=2 or more, or a norm that looks at each item alone, such as nn.GroupNorm.",
+        fix="Use bs=2 or more, or a norm that normalizes each item separately, such as nn.GroupNorm.",
     )

@@ -1,4 +1,4 @@
-"""The training loop: fit, train_epoch, train_batch, validate. It knows no learner and no concrete callback."""
+"""The training loop: fit, train_epoch, train_batch, validate. It does not depend on learners or concrete callbacks."""
 
 from contextlib import suppress
 from functools import partial
@@ -44,7 +44,7 @@ def fit(state: TrainState, callbacks: CallbackList, checkpoints: Checkpoints | N
 
 
 def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch, checkpoints: Checkpoints) -> None:
-    """Train on every batch of the training loader once, or on those an interrupted fit has left."""
+    """Train on every batch of the training loader once, or on those that an interrupted fit did not reach."""
     state.model.train()
     start = state.start_batch if state.continues else 0
     state.batch = max(start - 1, 0)
@@ -63,7 +63,7 @@ def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch, ch
                 if state.compute.accumulate is None:
                     state.compute.zero_grad(state.optimizer)
             checkpoints.after_batch(state, callbacks, watch)
-        if state.compute.n_gathered:  # a last group of batches that is short of a whole one
+        if state.compute.n_gathered:  # an incomplete last group of batches
             with suppress(SkipBatch):
                 take_step(state, callbacks)
     except SkipEpoch:
@@ -134,7 +134,7 @@ def validate(state: TrainState, callbacks: CallbackList) -> None:
             metric.update(state.preds, state.targets)
         callbacks.notify(Callback.after_validate_batch, state)
     if not losses:
-        raise DataError("valid_dl gave no batches", fix="Check the validation set; it must hold at least one item.")
+        raise DataError("valid_dl yielded no batches", fix="Check the validation set; it must hold at least one item.")
     weights = torch.tensor(sizes, dtype=torch.float64)
     mean = (torch.stack(losses).cpu().double() * weights).sum() / weights.sum()
     if not mean.isfinite():

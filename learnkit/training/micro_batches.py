@@ -55,7 +55,7 @@ def _run_each(
     loss, preds = torch.zeros((), device=state.compute.device), []
     for number, start in enumerate(range(0, n, size)):
         state.inputs, state.targets = (slice_batch(values, start, start + size, n) for values in whole)
-        # The first part draws what the whole batch would, each of the others something else.
+        # The first part has the random numbers of the whole batch, each of the others its own.
         first = state.epoch_seed + state.batch
         state.compute.reseed(derive(first, Stream.STEP, number) if number else first)
         forward_backward()

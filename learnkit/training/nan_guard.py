@@ -11,7 +11,7 @@ from learnkit.training.state import TrainState
 
 __all__ = ["LossWatch", "WeightsBackup", "as_loss", "tensors_of"]
 
-FLUSH_EVERY = 50  # batches between two reads on a device where a read waits for its queue
+FLUSH_EVERY = 50  # batches between two reads, on a device where reading waits for queued work
 
 
 class WeightsBackup:
@@ -66,7 +66,7 @@ class LossWatch:
         self._sync_is_free = state.compute.sync_is_free
 
     def check(self, state: TrainState) -> None:
-        """Check `state.loss` now where reading it is free, otherwise with the next flush."""
+        """Check `state.loss` now if reading it is free, otherwise with the next flush."""
         if state.loss.dim():
             raise UsageError(
                 "loss_func", got=tuple(state.loss.shape), expected="a tensor of shape (), the mean over the batch",

@@ -36,7 +36,7 @@ _OF_VALIDATION = {"model.eval()", "before_validate", "after_validate_batch", "af
 
 
 class Outline(str):
-    """A string that is shown as it is, also where a console or a notebook shows values."""
+    """A string that consoles and notebooks show unchanged, without quotes."""
 
     def __repr__(self) -> str:
         return str(self)
@@ -48,8 +48,8 @@ def outline(callbacks: CallbackList, names: dict[str, str], *, validates: bool =
     Hooks that no callback defines are omitted.
 
     Args:
-        callbacks: of the fit.
-        names: the texts for epochs, batches, valid_batches, model, loss, optimizer and metrics.
+        callbacks: callbacks of the fit.
+        names: the strings for epochs, batches, valid_batches, model, loss, optimizer and metrics.
         validates: whether an epoch ends with a validation.
     """
     lines: list[tuple[str, str]] = []

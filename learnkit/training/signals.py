@@ -16,8 +16,8 @@ PREEMPTED = 128 + signal.SIGTERM  # the exit status of a process ended by SIGTER
 class Signals:
     """SIGTERM and Ctrl-C are noted, to be polled by the loop; a second one acts at once.
 
-    Only in the main thread, and only where Python's default handlers are in place: custom handlers and ignored signals
-    are left alone.
+    Only in the main thread, and only if Python's default handlers are installed: custom handlers and ignored signals
+    are not changed.
 
     Attributes:
         noted: the signal received; None before that.
@@ -48,7 +48,7 @@ class Signals:
             self.leave()
 
     def _let_step_end(self) -> None:
-        """Stop torch from raising, at whatever line runs, that workers died: the signal may have killed them too."""
+        """Stop torch from raising at an arbitrary line that workers died: the signal may have killed them too."""
         handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
         if getattr(handler, "__module__", "") == REPORTS_DEAD_WORKERS:
             self._kept[signal.SIGCHLD] = handler

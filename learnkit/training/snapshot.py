@@ -28,9 +28,9 @@ class StatefulLoader(Protocol):
 
 
 class Copies:
-    """Copies nested values as plain types, tensors on the CPU; each call reuses the memory of the one before.
+    """Copies nested values as plain types, tensors on the CPU; each call reuses the memory of the previous one.
 
-    So each call overwrites what the last one returned. Copying into existing memory is several times faster than into
+    So each call overwrites the result of the last one. Copying into existing memory is several times faster than into
     new memory.
 
     >>> Copies().take({"lr": np.float64(0.5), "path": PurePath("a"), "seen": {3}})
@@ -48,7 +48,7 @@ class Copies:
             where: the name of the value in errors.
 
         Raises:
-            UsageError: a value of another type.
+            UsageError: a value of any other type.
         """
         if isinstance(value, Tensor):
             return self._copy(value.detach(), where)

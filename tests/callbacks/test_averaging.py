@@ -231,7 +231,7 @@ def test_swa_is_the_plain_mean(blobs: tuple[Tensor, ...]) -> None:
     torch.testing.assert_close(learn.model[0].weight.detach().double(), expected, rtol=0, atol=1e-6)
 
 
-def test_swa_leaves_modes_and_training_alone(blobs: tuple[Tensor, ...]) -> None:
+def test_swa_does_not_change_modes_or_training(blobs: tuple[Tensor, ...]) -> None:
     averaged, plain = learner(blobs, norm=True), learner(blobs, norm=True)
     averaged.fit(3, LR, callbacks=SWA(0))
     plain.fit(3, LR)

@@ -71,7 +71,7 @@ def test_a_non_finite_loss_ends_the_fit_without_an_error(value: float, blobs: tu
         assert torch.equal(now, then)
 
 
-def test_the_learner_can_be_used_again_and_without_it_there_is_an_error(blobs: tuple[Tensor, ...]) -> None:
+def test_the_learner_stays_usable_and_without_the_callback_it_is_an_error(blobs: tuple[Tensor, ...]) -> None:
     learn = learner(blobs)
     learn.fit(2, 1e-2, callbacks=[TerminateOnNaN(), Breaks(math.nan)])
     learn.fit(1, 1e-2)
@@ -90,7 +90,7 @@ def test_another_callback_cannot_continue_the_fit(blobs: tuple[Tensor, ...]) -> 
     assert (counts.batches, counts.validations) == (8 + 3, 1)
 
 
-def test_where_losses_are_read_late_the_weights_are_restored_too(
+def test_weights_are_restored_even_if_losses_are_read_late(
     blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Compute, "sync_is_free", property(lambda compute: False))
@@ -139,7 +139,7 @@ def test_short_valid_limits_the_validation_too(n_valid: int, options: dict[str, 
     assert (counts.batches, counts.valid_batches) == (2, n_seen)
 
 
-def test_the_learners_own_loader_is_left_alone(blobs: tuple[Tensor, ...]) -> None:
+def test_the_learners_loader_is_not_changed(blobs: tuple[Tensor, ...]) -> None:
     learn = learner(blobs)
     before = learn.dls.valid_dl
     learn.fit(1, 1e-2, callbacks=StopAfterNBatches(1))

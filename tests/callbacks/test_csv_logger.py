@@ -137,7 +137,7 @@ def test_two_files_may_be_written_in_one_fit(blobs: tuple[Tensor, ...], tmp_path
     assert (tmp_path / "models" / "a.csv").read_bytes() == (tmp_path / "models" / "b.csv").read_bytes()
 
 
-def test_a_resumed_fit_rewrites_what_was_there_before_and_its_own_lines(
+def test_a_resumed_fit_rewrites_the_earlier_content_and_its_own_lines(
     blobs: tuple[Tensor, ...], tmp_path: Path
 ) -> None:
     file = tmp_path / "models" / "history.csv"

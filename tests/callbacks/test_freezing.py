@@ -37,7 +37,7 @@ def test_without_it_they_move(blobs: tuple[Tensor, ...]) -> None:
     assert moved(learn) == [True, True]
 
 
-def test_layers_that_train_are_left_alone(blobs: tuple[Tensor, ...]) -> None:
+def test_trained_layers_are_not_changed(blobs: tuple[Tensor, ...]) -> None:
     unfrozen, training_norms = learner(blobs, train_bn=False), learner(blobs)
     training_norms.freeze()  # with train_bn the norm layers of a frozen body are still trained
     for learn in (unfrozen, training_norms):

@@ -32,7 +32,7 @@ def learner(blobs: tuple[Tensor, ...], opt_func: Any = "adamw") -> Learner:
     return linear_learner(blobs, model, groups=list(model), opt_func=opt_func)
 
 
-def test_a_number_a_line_and_a_schedule_one_after_the_other(blobs: tuple[Tensor, ...]) -> None:
+def test_a_number_a_line_and_a_schedule_in_sequence(blobs: tuple[Tensor, ...]) -> None:
     learn = learner(blobs)
     phases = [
         TrainingPhase(0.25, lr=0.5, mom=0.8),
@@ -40,7 +40,7 @@ def test_a_number_a_line_and_a_schedule_one_after_the_other(blobs: tuple[Tensor,
         TrainingPhase(0.25, lr=(1.0, 0.01), mom=(0.95, 0.85), anneal=exponential),
         TrainingPhase(0.25, lr=cosine(0.1, 0.0), mom=lambda progress: progress / 2),
     ]
-    learn.fit(4, 1e-3, callbacks=GeneralScheduler(phases))  # 4 batches a phase
+    learn.fit(4, 1e-3, callbacks=GeneralScheduler(phases))  # 4 batches per phase
     half_cosine = [0.1 * (1 + math.cos(math.pi * k / 4)) / 2 for k in range(4)]
     assert learn.recorder.lrs == pytest.approx(
         [0.5] * 4 + [0, 0.25, 0.5, 0.75] + [10.0 ** (-k / 2) for k in range(4)] + half_cosine
@@ -82,7 +82,7 @@ def test_a_mapping_of_functions_of_progress_is_one_phase(blobs: tuple[Tensor, ..
         ),
     ],
 )  # fmt: skip
-def test_the_schedules_of_the_library_are_those_others_run(
+def test_the_schedules_of_the_library_match_those_of_torch(
     schedule: Callable[[float], float], n_epochs: int, rates: list[float], blobs: tuple[Tensor, ...]
 ) -> None:
     learn = learner(blobs)
@@ -99,7 +99,7 @@ def test_the_other_groups_keep_the_ratios_of_the_rates_of_the_fit(blobs: tuple[T
     torch.testing.assert_close(torch.tensor(spy.rates), expected)
 
 
-def test_an_optimizer_without_momentum_has_its_rate_scheduled_only(blobs: tuple[Tensor, ...]) -> None:
+def test_only_the_rate_is_scheduled_for_an_optimizer_without_momentum(blobs: tuple[Tensor, ...]) -> None:
     learn = learner(blobs, torch.optim.Adagrad)
     learn.fit(1, callbacks=GeneralScheduler({"lr": 0.5}))
     assert learn.recorder.lrs == [0.5] * 4
@@ -137,12 +137,12 @@ def test_invalid_phases_are_refused(phases: Any, match: str) -> None:
         ("mom", -0.1),
     ],
 )
-def test_invalid_numbers_are_refused_where_they_are_written(name: str, setting: Any) -> None:
+def test_invalid_numbers_are_refused_at_construction(name: str, setting: Any) -> None:
     with refused(name, got=setting):
         TrainingPhase(1.0, **{name: setting})
 
 
-def test_ends_that_the_annealing_cannot_join_are_refused_where_they_are_written() -> None:
+def test_ends_that_the_annealing_cannot_join_are_refused_at_construction() -> None:
     with pytest.raises(UsageError, match="exponential: got"):
         TrainingPhase(1.0, lr=(0.1, 0.0), anneal=exponential)
     TrainingPhase(1.0, lr=0, mom=0)

@@ -98,7 +98,7 @@ def test_stored_outputs_are_detached_whatever_form_they_have(blobs: tuple[Tensor
     assert (first.requires_grad, second.requires_grad, preds.requires_grad) == (False, False, True)
 
 
-def test_modules_may_be_given_by_name(blobs: tuple[Tensor, ...]) -> None:
+def test_modules_may_be_passed_by_name(blobs: tuple[Tensor, ...]) -> None:
     hooks = Hooks(["1", ""])
     learner(blobs).fit(1, callbacks=hooks)
     assert list(hooks.values) == ["1", ""]
@@ -166,7 +166,7 @@ def test_statistics_of_a_fit_are_those_of_the_forward_passes(blobs: tuple[Tensor
         assert row.tolist() == np.histogram(a, bins=8, range=(0, 10))[0].tolist()
 
 
-def test_every_so_many_batches_from_the_start_of_each_fit(blobs: tuple[Tensor, ...]) -> None:
+def test_every_n_batches_from_the_start_of_each_fit(blobs: tuple[Tensor, ...]) -> None:
     learn, stats = learner(blobs), ActivationStats(["2"], every_batches=3)
     learn.fit(2, callbacks=stats)
     assert stats.stats["batch"].tolist() == [0, 3, 6]

@@ -74,7 +74,7 @@ def test_a_curve_of_too_few_points_is_refused() -> None:
 
 
 class Slope(nn.Module):
-    """Its losses are given."""
+    """Its losses are predefined."""
 
     def __init__(self, losses: list[float]) -> None:
         super().__init__()

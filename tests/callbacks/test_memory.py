@@ -54,10 +54,10 @@ def test_the_peak_is_that_of_the_process() -> None:
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     peak = process_peak()
     assert peak is not None
-    assert peak > 0.9 * int(status["VmHWM"].split()[0]) * 1024  # the two are counted a little apart
+    assert peak > 0.9 * int(status["VmHWM"].split()[0]) * 1024  # measured at slightly different times
 
 
-def test_where_the_system_does_not_report_it_there_is_no_column(
+def test_the_column_is_missing_if_the_system_does_not_report_it(
     blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows

@@ -1,4 +1,4 @@
-"""Micro-batches: a batch in parts gives the step of the whole batch."""
+"""Micro-batches: a batch in parts takes the step of the whole batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -84,7 +84,7 @@ def test_it_warns_and_splits_later_batches_the_same_way() -> None:
     assert learn.model.seen[: 2 + 4 + 4 + 3] == [8, 4, *[2] * 4, *[2] * 4, 2, 2, 1]
 
 
-def test_it_starts_with_the_given_size() -> None:
+def test_it_starts_with_the_size_passed() -> None:
     learn = learner(4)
     learn.fit(1, callbacks=MicroBatches(4))
     assert learn.model.seen[:6] == [4, 4, 4, 4, 4, 1]
@@ -102,7 +102,7 @@ def test_a_resumed_fit_continues_with_parts_of_the_same_size() -> None:
     assert resumed.model.seen[:4] == [2, 2, 2, 2]
 
 
-def test_hooks_and_what_they_see() -> None:
+def test_which_hooks_run_once_per_part() -> None:
     class Counts(Callback):
         def __init__(self) -> None:
             self.calls: list[str] = []

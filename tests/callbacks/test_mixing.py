@@ -53,7 +53,7 @@ def test_an_item_keeps_half_of_itself_or_more() -> None:
     assert shares.mean().item() == pytest.approx(0.75, abs=0.01)  # max(u, 1 - u) of a uniform u
 
 
-def test_boxes_lie_in_the_image_and_vary() -> None:
+def test_boxes_are_within_the_image_and_vary() -> None:
     torch.manual_seed(0)
     boxes = [draw_box(10, 20, 1.0) for _ in range(2000)]
     assert all(0 <= box.top <= box.bottom <= 10 and 0 <= box.left <= box.right <= 20 for box in boxes)
@@ -159,7 +159,7 @@ def test_only_training_batches_are_mixed(mixing: Any) -> None:
 
 
 @pytest.mark.parametrize("mixing", [MixUp, CutMix])
-def test_equal_seeds_mix_alike(mixing: Any) -> None:
+def test_equal_seeds_mix_equally(mixing: Any) -> None:
     one, other, plain = on_images(), on_images(), on_images()
     torch.rand(7)
     one.fit(2, 0.1, callbacks=mixing())

@@ -62,13 +62,13 @@ def test_groups_keep_their_ratio_at_every_step(blobs: tuple[Tensor, ...]) -> Non
      ("moms", (0.9, True)), ("pct_start", 1.5), ("pct_start", -0.1), ("div_factor", 0), ("div_factor", math.inf),
      ("final_div", -1), ("final_div", True)],
 )  # fmt: skip
-def test_invalid_arguments_are_refused_where_they_are_written(name: str, value: Any) -> None:
+def test_invalid_arguments_are_refused_at_construction(name: str, value: Any) -> None:
     with refused(name, got=value):
         OneCycle(0.1, **{name: value})
 
 
 @pytest.mark.parametrize("lr_max", [math.nan, slice(None), -1])
-def test_an_invalid_peak_is_refused_where_it_is_written(lr_max: Any) -> None:
+def test_an_invalid_peak_is_refused_at_construction(lr_max: Any) -> None:
     with refused("lr"):
         OneCycle(lr_max)
 

@@ -69,7 +69,7 @@ def test_a_fit_equals_the_loop_by_hand(gives: str, blobs: tuple[Tensor, ...]) ->
     assert learn.history["valid_loss"].iloc[-1] == pytest.approx(valid, abs=1e-6)  # without penalties
 
 
-def test_nothing_stays_in_the_model(blobs: tuple[Tensor, ...]) -> None:
+def test_nothing_remains_in_the_model(blobs: tuple[Tensor, ...]) -> None:
     learn = learner(blobs)
     with pytest.raises(ZeroDivisionError):
         learn.fit(1, callbacks=[RNNRegularizer(), acting(after_backward=raising(ZeroDivisionError()))])

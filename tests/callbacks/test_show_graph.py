@@ -12,7 +12,7 @@ from tests.doubles import linear_learner
 
 
 class Shown:
-    """Stands for IPython's display and its handle: the figures of each display, in order."""
+    """Replaces IPython's display and its handle: the figures of each display, in order."""
 
     def __init__(self) -> None:
         self.displays: list[list[Any]] = []

@@ -24,7 +24,7 @@ from tests.doubles import acting, refused
 
 Make = Callable[[Optimizer], Any]
 
-N_BATCHES = 4  # 64 items, 16 a batch
+N_BATCHES = 4  # 64 items, 16 per batch
 RATES = (0.02, 0.1)
 
 

@@ -1,4 +1,4 @@
-"""Trackers: rows of a fit in the real packages, offline, skipped if not installed, and in stand-ins for these."""
+"""Trackers: rows of a fit in the real packages, offline, skipped if not installed, and with fakes."""
 
 import sys
 from pathlib import Path
@@ -60,7 +60,7 @@ def test_without_the_package_the_error_says_how_to_install_it(
 
 
 class Package:
-    """Stands for the module mlflow: the calls it gets, and the active run."""
+    """Replaces the module mlflow: the calls it gets, and the active run."""
 
     def __init__(self, active: str | None = None) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -138,7 +138,7 @@ def test_a_resumed_fit_continues_its_mlflow_run(blobs: tuple[Tensor, ...], packa
 
 
 class WandBPackage:
-    """Stands for the module wandb: the runs it started, each with its calls."""
+    """Replaces the module wandb: the runs it started, each with its calls."""
 
     def __init__(self) -> None:
         self.run: Any = None

@@ -48,7 +48,7 @@ def test_nothing_runs_without_trust(kind: str, tmp_path: Path, convert_file: Con
     carry(kind, file, {"weight": Bomb(marker)})
     code, out, err = convert_file(file, tmp_path / "w.safetensors")
     assert (code, out) == (2, "")
-    assert f"opening {file} would run any code in it" in err
+    assert f"opening {file} would run the code in it" in err
     assert "--i-trust-this-file" in err
     assert not marker.exists()
     assert os.listdir(tmp_path) == ["w.pth"]
@@ -79,7 +79,7 @@ def test_a_legacy_file_is_converted_in_another_process(
     assert os.listdir(out_file.parent) == ["w.safetensors"]
 
 
-# A custom module that a file needs; it reports what it sees.
+# A custom module that a file needs; it reports its environment.
 LIBRARY = """
 import json, os, sys
 from torch import nn
@@ -125,7 +125,7 @@ def test_the_other_process_has_its_own_folder_and_sees_no_secrets(
     assert not Path(seen["folder"]).exists()
 
 
-def test_a_broken_file_gives_one_line_and_leaves_no_files(tmp_path: Path, convert_file: Convert) -> None:
+def test_a_broken_file_prints_one_line_and_leaves_no_files(tmp_path: Path, convert_file: Convert) -> None:
     (tmp_path / "w.pkl").write_bytes(pickle.dumps({"a": "x" * 1000})[:500])
     code, out, err = convert_file("w.pkl", "w.safetensors", "--i-trust-this-file")
     assert (code, out) == (1, "")
@@ -142,7 +142,7 @@ def test_a_file_that_takes_too_long_is_refused(tmp_path: Path, convert_file: Con
     assert os.listdir(tmp_path) == ["w.pkl"]
 
 
-# Results of the other process, from a stand-in for it: (exit code, result, stderr) -> part of the error.
+# Results of the other process, from a fake: (exit code, result, stderr) -> part of the error.
 @pytest.mark.parametrize(
     ("code", "result", "words", "expected"),
     [

@@ -39,7 +39,7 @@ def pets(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def damaged(pets: Path) -> Path:
-    """The same, one of them truncated and one a text."""
+    """The same, one of them truncated and one a text file."""
     whole = (pets / "ant/1.png").read_bytes()
     (pets / "ant/1.png").write_bytes(whole[: len(whole) // 2])
     (pets / "bee/0.png").write_text("<html>404</html>")
@@ -138,7 +138,7 @@ def test_moving_overwrites_nothing(damaged: Path, verify: Verify, tmp_path: Path
     assert files_below(tmp_path) == before
 
 
-def test_a_file_reached_through_a_link_out_of_the_folder_is_not_moved(
+def test_a_file_reached_through_a_link_outside_the_folder_is_not_moved(
     pets: Path, verify: Verify, tmp_path: Path
 ) -> None:
     (tmp_path / "others").mkdir()

@@ -387,7 +387,7 @@ def test_unlabeled_and_empty_parts(images: Path, tmp_path: Path) -> None:
         ImageDataBunch.from_lists(tmp_path, names, labels, test="test", **SMALL)
 
 
-def test_without_a_size_what_cannot_be_read_does_not_count(images: Path) -> None:
+def test_without_a_size_unreadable_files_do_not_count(images: Path) -> None:
     spoil(images)
     labels = [str(number % 2) for number in range(20)]
     with pytest.warns(LearnkitWarning, match="3 of 20"):

@@ -28,7 +28,7 @@ def test_integers_are_classes() -> None:
     assert (len(dls.train_ds), len(dls.valid_ds), dls.test_ds) == (12, 5, None)
 
 
-def test_arrays_are_taken_like_tensors() -> None:
+def test_arrays_are_accepted_like_tensors() -> None:
     dls = DataBunch.from_tensors(X.numpy(), Y.numpy(), X.numpy(), Y.numpy(), bs=12)  # type: ignore[arg-type]
     x, y = dls.one_batch(DatasetType.Valid)
     assert torch.equal(x, X)
@@ -56,7 +56,7 @@ def test_training_items_in_order_come_from_the_fix_loader() -> None:
     assert torch.equal(torch.cat([x for (x,) in dls.ordered_dl(DatasetType.Test)]), X[:3])
 
 
-def test_a_part_that_is_not_there_is_reported() -> None:
+def test_a_missing_part_is_reported() -> None:
     dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
     with refused("this bunch has no test set", fix="Make it with one, or pass a loader instead."):
         dls.ordered_dl(DatasetType.Test)
@@ -86,7 +86,7 @@ def test_unlabeled_items_make_a_loader() -> None:
 def test_there_is_nothing_to_draw() -> None:
     dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
     assert dls.preprocess is None
-    for use in (dls.show_batch, lambda: dls.picture(DatasetType.Valid, 0)):
+    for use in (dls.show_batch, lambda: dls.image(DatasetType.Valid, 0)):
         with refused("this bunch holds no images to draw", fix="Use an ImageDataBunch."):
             use()
     with refused("this bunch holds no images to augment", fix="Use an ImageDataBunch."):
@@ -111,7 +111,7 @@ def test_datasets_know_their_classes() -> None:
         DataBunch.from_datasets(Named(X, Y), Named(X, Y), Named(X[:0], Y[:0]), bs=5)
 
 
-def test_loaders_are_used_as_they_are() -> None:
+def test_loaders_are_used_unchanged() -> None:
     batches = [(X[:6], Y[:6]), (X[6:], Y[6:])]
     dls = DataBunch.from_loaders(batches, batches, classes=["a", "b", "c"])
     assert dls.train_dl is batches
@@ -150,7 +150,7 @@ def test_a_batch_size_that_cannot_work_is_refused(bs: Any) -> None:
         DataBunch.from_tensors(X, Y, X, Y, bs=bs)
 
 
-def test_making_and_looking_leaves_the_global_generators_alone() -> None:
+def test_creating_and_inspecting_does_not_change_the_global_generators() -> None:
     before, of_numpy = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index, union-attr]
     dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
     dls.one_batch()
@@ -159,7 +159,7 @@ def test_making_and_looking_leaves_the_global_generators_alone() -> None:
     assert (of_numpy == np.random.get_state()[1]).all()  # type: ignore[index]
 
 
-def test_the_shape_of_an_input_is_known_where_no_batch_must_be_drawn() -> None:
+def test_the_shape_of_an_input_is_known_if_it_needs_no_batch() -> None:
     class Noisy(TensorDataset):
         def __getitem__(self, index: int) -> tuple[Tensor, ...]:
             torch.rand(1)

@@ -24,14 +24,14 @@ SHA256 = hashlib.sha256(BODY).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one body under every name, as badly as its attributes ask for."""
+    """Serves one body under every name, with the faults that its attributes request."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.body = BODY
-        self.cut_after: int | None = None  # bytes of an answer, whatever was declared
+        self.cut_after: int | None = None  # bytes of a response, whatever was declared
         self.redirect: str | None = None
         self.declares_length = True
         self.ranges = "right"  # or "ignored", "wrong", "refused", "shorter"
@@ -87,7 +87,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def cut(server: Server, folder: Path, after: int = 40_000) -> Path:
-    """The part that a cut connection leaves."""
+    """The part left by a broken connection."""
     server.cut_after = after
     with pytest.raises(DownloadError, match=r"cut after .* of 76,800 bytes; they are kept in .*\.part.*Call again"):
         download(server.url(), folder)
@@ -396,7 +396,7 @@ def test_a_compressed_file_that_is_not_an_archive_stays_a_file(server: Server, t
 
 def test_a_damaged_archive_leaves_no_folder(server: Server, tmp_path: Path) -> None:
     server.body = tar_gz(cat=os.urandom(5000))[:2000]
-    with pytest.raises(CorruptFileError, match=r"pets\.tgz is .*cut short"):
+    with pytest.raises(CorruptFileError, match=r"pets\.tgz is .*truncated"):
         download(server.url("pets.tgz"), tmp_path)
     assert names(tmp_path) == ["pets.tgz"]
 

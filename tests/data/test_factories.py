@@ -143,7 +143,7 @@ def test_suffix_folder_delimiter_and_no_header(root: Path) -> None:
     assert len(dls.samples) == 10
 
 
-def test_further_columns_are_kept_but_a_split_not_asked_for(root: Path) -> None:
+def test_further_columns_are_kept_except_an_unrequested_split(root: Path) -> None:
     extra = {"label": KINDS, "age": list(range(20, 30)), "split": ["x"] * 10}
     dls = csv(root, extra)
     assert dls.samples.columns.tolist() == ["input", "target", "split", "name", "label", "age"]
@@ -154,7 +154,7 @@ def test_further_columns_are_kept_but_a_split_not_asked_for(root: Path) -> None:
     assert grouped.samples.groupby("split")["age"].nunique().to_dict() == {"train": 1, "valid": 1}
 
 
-def test_rows_of_a_split_stand_in_the_order_of_predictions(root: Path) -> None:
+def test_rows_of_a_split_are_in_the_order_of_predictions(root: Path) -> None:
     dls = csv(root, {"label": KINDS}, valid_pct=0.5, seed=3)
     for part, split in ((DatasetType.Valid, "valid"), (DatasetType.Train, "train")):
         rows = dls.samples.query("split == @split")
@@ -263,7 +263,7 @@ def test_every_keyword_is_shown_by_every_factory() -> None:
         assert all(shown[key].default == default for key, default in shared.items() if key not in own), name
 
 
-def test_columns_of_the_users_that_have_the_tables_names_are_kept(root: Path) -> None:
+def test_user_columns_with_reserved_names_are_kept(root: Path) -> None:
     samples = csv(root, {"label": KINDS, "input": range(10), "target": list("abcdefghij")}, label_col="label").samples
     numbers_in_names = [int(Path(file).stem) for file in samples["input"]]
     assert samples["input_"].tolist() == numbers_in_names

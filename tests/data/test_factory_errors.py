@@ -52,13 +52,13 @@ def with_name(root: Path, name: str, **options: Any) -> ImageDataBunch:
 
 
 @pytest.mark.parametrize("way", ["up", "absolute", "link", "folder"])
-def test_names_that_lead_out_are_refused_unless_allowed(way: str, root: Path) -> None:
+def test_names_outside_the_folder_are_refused_unless_allowed(way: str, root: Path) -> None:
     secret = root.parent / "secret.png"
     Image.new("L", (8, 8), 255).save(secret)
     (root / "link.png").symlink_to(secret)
     (root / "folder").symlink_to(root.parent)
     name = {"up": "../secret.png", "absolute": str(secret), "link": "link.png", "folder": "folder/secret.png"}[way]
-    with pytest.raises(UnsafeFileError, match=r"1 names lead out of .*\(row 3\).*allow_outside=True"):
+    with pytest.raises(UnsafeFileError, match=r"1 names point outside .*\(row 3\).*allow_outside=True"):
         with_name(root, name)
     dls = with_name(root, name, allow_outside=True)
     assert dls.prepare(dls.samples.query("name == @name")["input"].item()).max() == 1
@@ -107,7 +107,7 @@ def test_a_file_in_both_sets_is_refused_and_one_listed_twice_reported(root: Path
     with pytest.raises(DataError, match=r"1 files are in the training set and in another one.*0\.png.*allow_leak=True"):
         csv(root, {**columns, "v": in_both}, valid_col="v")
     assert len(csv(root, {**columns, "v": in_both}, valid_col="v", allow_leak=True).samples) == 10
-    with pytest.warns(LearnkitWarning, match=r"1 rows name a file that their split has already.*0\.png' \(row 9\)"):
+    with pytest.warns(LearnkitWarning, match=r"1 rows repeat a file of their split.*0\.png' \(row 9\)"):
         csv(root, {**columns, "v": twice}, valid_col="v")
 
 

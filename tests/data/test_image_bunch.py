@@ -34,7 +34,7 @@ def test_classes_sizes_and_the_table(class_folder: Path) -> None:
     )
 
 
-def test_the_rows_of_a_split_stand_in_the_order_of_its_loader(class_folder: Path) -> None:
+def test_the_rows_of_a_split_are_in_the_order_of_its_loader(class_folder: Path) -> None:
     dls = bunch(class_folder, valid_pct=0.5, normalize=None)
     for part, split in ((DatasetType.Train, "train"), (DatasetType.Valid, "valid")):
         rows = dls.samples[dls.samples["split"] == split]
@@ -85,7 +85,7 @@ def test_a_method_of_resizing_that_cannot_work_is_refused(class_folder: Path) ->
 def test_gray_images_have_one_channel(class_folder: Path) -> None:
     dls = bunch(class_folder, channels=1)
     assert dls.one_batch()[0].shape == (8, 1, 16, 16)
-    assert dls.picture(DatasetType.Valid, 0).shape == (16, 16, 3)
+    assert dls.image(DatasetType.Valid, 0).shape == (16, 16, 3)
 
 
 def seen(dls: ImageDataBunch, seed: int, epoch: int) -> torch.Tensor:
@@ -125,7 +125,7 @@ def test_the_global_generators_are_left_alone(class_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("content", [b"", b"no picture", None])
+@pytest.mark.parametrize("content", [b"", b"not an image", None])
 def test_a_bad_image_is_named_with_its_class_and_number(
     class_folder: Path, content: bytes | None, workers: int
 ) -> None:
@@ -156,7 +156,7 @@ def test_a_test_folder_is_a_part_like_the_others(class_folder: Path) -> None:
 def test_images_to_look_at(class_folder: Path, tmp_path: Path) -> None:
     dls = bunch(class_folder, augment=False, size=24)
     path = dls.valid_ds.inputs[0]
-    assert np.array_equal(dls.picture(DatasetType.Valid, 0), np.asarray(Image.open(path)))
+    assert np.array_equal(dls.image(DatasetType.Valid, 0), np.asarray(Image.open(path)))
     figure = dls.show_batch(rows=2)
     assert len(figure.axes) == 4
     assert {axes.get_title() for axes in figure.axes} <= {"blue", "green", "red"}

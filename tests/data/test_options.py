@@ -90,7 +90,7 @@ def test_a_size_of_more_pixels_than_are_read_is_refused() -> None:
 def test_a_factory_shows_its_own_arguments_and_all_keywords() -> None:
     @takes_options
     def factory(path: str, seed: int = 3, **options: Unpack[ImageOptions]) -> None:
-        """Has a seed of its own."""
+        """Has its own seed."""
 
     shown = inspect.signature(factory).parameters
     assert [*shown][:2] == ["path", "seed"]

@@ -1,4 +1,4 @@
-"""The factories on real data sets as they are; only where REAL_DATA names the folder that holds them."""
+"""The factories on unchanged real data sets; only if REAL_DATA names their folder."""
 
 import os
 from pathlib import Path
@@ -62,7 +62,7 @@ def test_camvid_with_masks() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.filterwarnings("ignore:1 rows name a file")
+@pytest.mark.filterwarnings("ignore:1 rows repeat a file")
 def test_hostile_images_are_skipped_or_named() -> None:
     files = get_image_files(ROOT / "hostile_images")
     labels = ["ab"[i % 2] for i in range(len(files))]

@@ -25,13 +25,13 @@ def saved(path: Path, pixels: npt.ArrayLike) -> Path:
     return path
 
 
-def test_gray_levels_are_class_numbers(tmp_path: Path) -> None:
+def test_gray_levels_are_class_indices(tmp_path: Path) -> None:
     read = Segmentation(NAMES).read(saved(tmp_path / "m.png", NUMBERS))
     np.testing.assert_array_equal(read, NUMBERS)
     assert read.dtype == np.uint8
 
 
-def test_palette_numbers_are_class_numbers(tmp_path: Path) -> None:
+def test_palette_numbers_are_class_indices(tmp_path: Path) -> None:
     image = Image.fromarray(NUMBERS)
     image.putpalette([90, 0, 0, 0, 90, 0, 0, 0, 90])
     image.save(tmp_path / "m.png")
@@ -97,7 +97,7 @@ def test_unknown_values_are_refused(tmp_path: Path, pixels: list[list[int]], ign
 
 
 @pytest.mark.parametrize("value", [0.5, -1.0, float("nan")])
-def test_values_that_are_not_class_numbers_are_not_truncated(tmp_path: Path, value: float) -> None:
+def test_values_that_are_not_class_indices_are_not_truncated(tmp_path: Path, value: float) -> None:
     with pytest.raises(DataError, match=r"m\.tiff: pixel values"):
         Segmentation(["a", "b"]).read(saved(tmp_path / "m.tiff", np.array([[0, value]], dtype=np.float32)))
     if value == -1:

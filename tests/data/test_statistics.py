@@ -59,7 +59,7 @@ def test_of_many_files_evenly_spaced_ones_are_measured(
     assert len(set(np.diff(seen))) == 1
 
 
-def test_given_numbers_are_taken_one_per_channel() -> None:
+def test_numbers_are_accepted_one_per_channel() -> None:
     assert normalize_by(None, [], RGB) is None
     given = ((0.1, 0.2, 0.3), [1, 2, 3])
     assert normalize_by(given, [], RGB) == Normalize((0.1, 0.2, 0.3), (1.0, 2.0, 3.0))

@@ -1,4 +1,4 @@
-"""Unpacking: what comes out, and that nothing comes out of an archive that is hostile or damaged."""
+"""Unpacking: the result, and that nothing is written from a hostile or damaged archive."""
 
 import errno
 import gzip
@@ -210,7 +210,7 @@ def test_a_nul_in_a_name_of_a_zip_file_is_refused(spot: Path) -> None:
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_a_zip_file_that_cannot_be_read_in_pieces_is_refused(spot: Path, method: int) -> None:
-    """A few compressed bytes of such a member can become gigabytes in memory before any is counted."""
+    """A few compressed bytes of this member can become gigabytes in memory before any is counted."""
     with zipfile.ZipFile(spot / "x.zip", "w", method) as archive:
         archive.writestr("a", b"x")
     refusal(spot / "x.zip", UnsafeFileError, "'a' is compressed by a method")
@@ -242,7 +242,7 @@ def test_a_bomb_is_refused(spot: Path, monkeypatch: pytest.MonkeyPatch, make: Ca
     refusal(archive, UnsafeFileError, "at most 2,999,999 bytes", max_bytes=2_999_999)
 
 
-def test_three_gigabytes_out_of_three_megabytes_are_refused(spot: Path) -> None:
+def test_three_gigabytes_from_three_megabytes_are_refused(spot: Path) -> None:
     """By the default limits; what is declared is enough to refuse."""
     archive = zipped(spot / "x.zip", ("noise", os.urandom(3_000_000)), ("zeros", bytes(3_000)))
     size, lie = (3_000).to_bytes(4, "little"), (3_000_000_000).to_bytes(4, "little")
@@ -252,9 +252,7 @@ def test_three_gigabytes_out_of_three_megabytes_are_refused(spot: Path) -> None:
 
 
 @pytest.mark.parametrize("declared", [10, 10**12])
-def test_what_is_declared_and_what_comes_out_are_both_counted(
-    spot: Path, monkeypatch: pytest.MonkeyPatch, declared: int
-) -> None:
+def test_declared_and_actual_sizes_are_both_counted(spot: Path, monkeypatch: pytest.MonkeyPatch, declared: int) -> None:
     real = archives._zip_members
 
     def misstated(file: object) -> object:
@@ -276,7 +274,7 @@ def test_a_zip_file_that_declares_another_size_is_refused(spot: Path, declared: 
 
 
 def test_holes_of_a_sparse_file_are_counted(spot: Path) -> None:
-    """GNU tar stores only what is not zero: here nothing of 5 GB."""
+    """GNU tar stores only nonzero segments: here none of 5 GB."""
     info, _ = entry("hole", kind=tarfile.GNUTYPE_SPARSE)
     header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
     header[386:398] = header[398:410] = b"00000000000\0"  # one segment of no bytes
@@ -323,7 +321,7 @@ def test_a_truncated_archive_is_refused(spot: Path, suffix: str, share: float) -
         archive = tar(spot / f"x{suffix}", *(entry(*pair) for pair in contents), mode=f"w:{suffix[5:]}")
     whole = archive.read_bytes()
     archive.write_bytes(whole[: int(len(whole) * share)])
-    refusal(archive, CorruptFileError, "damaged or cut short .*Delete it, and download or copy it again")
+    refusal(archive, CorruptFileError, "damaged or truncated .*Delete it, and download or copy it again")
 
 
 def test_a_tar_file_cut_between_two_members_is_refused(spot: Path) -> None:

@@ -1,4 +1,4 @@
-"""The example runs from start to end and leaves what it says it leaves."""
+"""The example runs from start to end and writes the files it announces."""
 
 import csv
 import subprocess
@@ -20,7 +20,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     assert "epoch 0" in done.stdout
     assert "after loading digits.pth into a new learner" in done.stdout
-    assert "digits.lk, loaded without executing code, says" in done.stdout
+    assert "digits.lk, loaded without executing code, predicts" in done.stdout
     return folder
 
 
@@ -42,9 +42,9 @@ def test_its_report_works_in_a_browser(out: Path, browser: Any) -> None:
     report = out / "report.html"
     assert report.stat().st_size < 5_000_000
     page = browser.new_page()
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
     page.goto(report.as_uri())
     buttons = page.locator(".matrix button")
     shown = 0
@@ -62,5 +62,5 @@ def test_its_report_works_in_a_browser(out: Path, browser: Any) -> None:
     headings = page.locator("h2").all_inner_texts()
     wanted = ["Confusion matrix", "Top losses", "By class", "Calibration", "Curves", "Data problems", "Run settings"]
     assert headings == wanted
-    assert not said
+    assert not messages
     page.close()

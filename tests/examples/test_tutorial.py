@@ -21,7 +21,7 @@ def render() -> ModuleType:
     return module
 
 
-def test_the_page_shows_the_cells_as_they_are_now(render: ModuleType) -> None:
+def test_the_page_shows_the_current_cells(render: ModuleType) -> None:
     page = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
     position = 0
     for is_text, body in render.cells((ROOT / "examples" / "tutorial.py").read_text(encoding="utf-8")):
@@ -39,7 +39,7 @@ def test_every_figure_of_the_page_is_there() -> None:
     assert all((docs / "images" / name).stat().st_size > 1000 for name in linked)
 
 
-def test_cells_are_texts_and_code(render: ModuleType) -> None:
+def test_cells_are_markdown_and_code(render: ModuleType) -> None:
     source = "# %% [markdown]\n# # Title\n#\n# a `# %%` b\n\n# %%\nx = 1\nx + 1\n"
     assert render.cells(source) == [(True, "# Title\n\na `# %%` b"), (False, "x = 1\nx + 1")]
 

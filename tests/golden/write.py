@@ -1,6 +1,6 @@
 """Writes the golden files of a schema before its first release: `python -m tests.golden.write tests/golden/schemaN`.
 
-After that they are never written again: they stand for the files that users have.
+After that they are never written again: they represent the files of users.
 """
 
 import json

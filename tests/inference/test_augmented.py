@@ -16,7 +16,7 @@ from tests.doubles import linear_learner, refused
 
 
 class Corner(nn.Module):
-    """Sees only the left column, so that a mirrored image gets another prediction."""
+    """Sees only the left column, so that a mirrored image gets a different prediction."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ def probs_of(learn: Learner, x: Tensor) -> Tensor:
 
 
 def test_a_certain_mirror_by_hand(class_folder: Path) -> None:
-    """If every image is mirrored, all passes are alike: 0.25 plain + 0.75 mirrored."""
+    """If every image is mirrored, all passes are equal: 0.25 plain + 0.75 mirrored."""
     learn = image_learner(class_folder, [Flip(p=1.0)])
     x = plain_inputs(learn)
     plain, mirrored = probs_of(learn, x), probs_of(learn, x.flip(3))

@@ -41,7 +41,7 @@ def test_outputs_targets_and_losses_are_gathered_in_order() -> None:
     assert losses.tolist() == [0, 1, 4, 9, 16]  # of the raw outputs
 
 
-def test_a_stream_gives_the_same_batch_by_batch() -> None:
+def test_a_stream_yields_the_same_batch_by_batch() -> None:
     batches = list(predict_stream(nn.Identity(), loader(), CPU, lambda x: -x, n_batch=2))
     assert [batch[0].tolist() for batch in batches] == [(-X[:2]).tolist(), (-X[2:4]).tolist()]
     assert [batch[2] for batch in batches] == [None, None]

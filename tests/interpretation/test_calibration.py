@@ -1,4 +1,4 @@
-"""Calibration against torchmetrics and hand computation, and temperatures that are known beforehand."""
+"""Calibration against torchmetrics and hand computation, and temperatures known in advance."""
 
 import math
 
@@ -100,13 +100,13 @@ def test_outputs_worse_than_chance_get_the_highest_temperature() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_half_precision_and_huge_outputs_are_taken(dtype: torch.dtype) -> None:
+def test_half_precision_and_huge_outputs_are_accepted(dtype: torch.dtype) -> None:
     raw, targets = torch.tensor([[300.0, 0.0]] * 4, dtype=dtype), torch.tensor([0, 0, 0, 1])
     assert fit_temperature(raw, targets) == MAX_TEMPERATURE  # best would be 300 / log(3)
     assert fit_temperature(raw / 100, targets) == pytest.approx(3 / math.log(3), rel=0.01)
 
 
-def test_what_needs_gradients_is_taken() -> None:
+def test_tensors_that_need_gradients_are_accepted() -> None:
     raw, targets = sampled(50)
     assert fit_temperature(raw.requires_grad_(), targets) > 0
     assert calibration_of(raw.softmax(1), targets).n == 50

@@ -117,7 +117,7 @@ def test_the_images_of_the_top_losses_are_those_of_their_items(learn: Learner) -
     interp = learn.interpret()
     figure = interp.plot_top_losses(4)
     for axes, loss, i in zip(figure.axes, *(part.tolist() for part in interp.top_losses(4)), strict=True):
-        assert np.array_equal(axes.get_images()[0].get_array(), learn.dls.picture(DatasetType.Valid, i))
+        assert np.array_equal(axes.get_images()[0].get_array(), learn.dls.image(DatasetType.Valid, i))
         actual, predicted = interp.classes[interp.targets[i]], interp.classes[interp.preds[i]]
         p = interp.probs[i, interp.targets[i]].item()
         assert axes.get_title() == f"{actual} / {predicted}\nloss {loss:.2f}, p {p:.2f}"
@@ -152,7 +152,7 @@ def test_an_item_predicted_right_is_marked_by_its_color() -> None:
     assert (wrong.title.get_color(), right.title.get_color()) == ("#B3471B", "#0072B2")
 
 
-def test_more_images_than_there_are_items_shows_them_all(learn: Learner) -> None:
+def test_more_images_than_items_shows_them_all(learn: Learner) -> None:
     assert len(learn.interpret().plot_top_losses(99).axes) == 12
 
 
@@ -213,7 +213,7 @@ def test_the_report_is_that_of_scikit_learn(targets: list[int], preds: list[int]
     assert table.loc["accuracy"].tolist() == pytest.approx([accuracy] * 3 + [len(targets)])
 
 
-def test_of_items_all_wrong_of_one_class_no_precision_is_known() -> None:
+def test_precision_is_nan_if_all_items_are_wrong_and_of_one_class() -> None:
     table = interpretation_of([0, 0], [1, 1]).classification_report()
     assert table.loc["a"].tolist()[1:] == [0, 0, 2]
     assert np.isnan(table["precision"]["a"])
@@ -221,15 +221,15 @@ def test_of_items_all_wrong_of_one_class_no_precision_is_known() -> None:
     assert table["precision"]["weighted avg"] == expected["weighted avg"]["precision"] == 0
 
 
-def test_of_many_classes_without_items_ten_are_named() -> None:
+def test_ten_of_many_classes_without_items_are_listed() -> None:
     names = tuple(f"c{number}" for number in range(1000))
     interp = ClassificationInterpretation(torch.full((1, 1000), 1e-3), torch.tensor([0]), torch.ones(1), names)
     expected = ", ".join([*names[1:11], "… (999 of 1000)"])
     assert interp.main_numbers()["classes without items"] == expected
 
 
-def test_an_interpretation_of_nothing_is_refused() -> None:
-    with refused("ClassificationInterpretation: there are no items to interpret"):
+def test_an_interpretation_without_items_is_refused() -> None:
+    with refused("ClassificationInterpretation: no items to interpret"):
         ClassificationInterpretation(torch.ones(0, 2), torch.ones(0, dtype=torch.int64), torch.ones(0), ("a", "b"))
 
 

@@ -47,7 +47,7 @@ def test_a_task_without_an_interpretation_is_refused() -> None:
     learn = learner_of(Custom(("a", "b")), torch.tensor([0, 1, 0, 1]), 2)
     assert type(interpretation_for(learn)) is ClassificationInterpretation  # a subclass counts as its base
     learn.dls.task = object()  # type: ignore[assignment]
-    with refused("interpret: there is no interpretation of this task", WrongTypeError, got="object"):
+    with refused("interpret: no interpretation for this task", WrongTypeError, got="object"):
         interpretation_for(learn)
     learn.dls.task = None
     with refused("interpret: the data does not specify its classes"):

@@ -24,7 +24,7 @@ def squares(n: int, size: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Images of noise (n, 3, size, size), classes, and where the square begins.
 
     Class 0, 1 or 2 has a square of that color, a quarter as wide as the image; class 3 has none. So the evidence for
-    a color can only be the square: without class 3, one of three could be recognized by what is not there.
+    a color can only be the square: without class 3, one of three could be recognized by the absence of the others.
     """
     random = torch.Generator().manual_seed(seed)
     x = 0.6 * torch.rand(n, 3, size, size, generator=random)
@@ -115,7 +115,7 @@ FAMILIES: dict[str, Callable[[], nn.Module]] = {
     "vit": vit,
     "timm vit": timm_vit,
     "timm swin": timm_swin,
-}  # each with a last map of 8 x 8 for 64 x 64 pixels, but for the whole resnet18, where it is 2 x 2
+}  # each with a last map of 8 x 8 for 64 x 64 pixels, except for the whole resnet18, where it is 2 x 2
 
 
 @pytest.mark.slow
@@ -262,7 +262,7 @@ class Mean(nn.Module):
 
 
 def halving(n: int) -> nn.Sequential:
-    """n layers, each of half the places of the one before, and a head."""
+    """n layers, each with half the places of the previous one, and a head."""
     torch.manual_seed(0)
     layers = [nn.Conv2d(4 if i else 3, 4, 3, 2, 1) for i in range(n)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
@@ -296,7 +296,7 @@ def test_the_map_of_a_layer_before_the_last_is_weighted_by_its_mean_gradient(tak
     assert grad_cam(model, x, 1, layer=str(taken)) == pytest.approx((heat / heat.max()).numpy(), abs=1e-6)
 
 
-def test_a_map_as_fine_as_the_image_is_not_taken() -> None:
+def test_a_map_as_fine_as_the_image_is_not_used() -> None:
     model, x = halving(1), torch.randn(1, 3, 32, 32)
     assert np.array_equal(grad_cam(nn.Sequential(nn.Identity(), *model), x), grad_cam(model, x))
 
@@ -337,7 +337,7 @@ def test_it_works_in_any_gradient_mode_and_with_frozen_layers(mode: Callable[[],
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_no_trace_is_left(fails: bool) -> None:
+def test_there_are_no_side_effects(fails: bool) -> None:
     torch.manual_seed(0)
     model = small_cnn()
     model[0].requires_grad_(False)
@@ -367,7 +367,7 @@ def test_inputs_outputs_and_layers_of_another_kind_are_refused() -> None:
     with refused("x", got=(torch.uint8, (1, 3, 8, 12))):
         grad_cam(model, x.to(torch.uint8))
     for number in (2, -1, True, 0.0):
-        with refused("class_index", got=number, expected="a class number from 0 to 1"):
+        with refused("class_index", got=number, expected="a class index from 0 to 1"):
             grad_cam(model, x, number)  # type: ignore[arg-type]
     with refused("grad_cam: the output of the model", got=(1, 4, 4, 6)):
         grad_cam(model[:2], x)

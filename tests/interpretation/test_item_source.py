@@ -22,7 +22,7 @@ def learn(class_folder: Path) -> Learner:
 
 
 @pytest.mark.parametrize("part", [DatasetType.Valid, DatasetType.Train])
-def test_an_input_is_what_the_model_is_given(learn: Learner, part: DatasetType) -> None:
+def test_an_input_is_what_the_model_gets(learn: Learner, part: DatasetType) -> None:
     interp = learn.interpret(part)
     assert interp.source.input is not None
     assert interp.source.model is learn.model
@@ -57,7 +57,7 @@ def test_images_and_names_are_those_of_the_part(learn: Learner) -> None:
         source = ItemSource.from_learner(learn, ds_type)
         assert source.image is not None
         assert source.name is not None
-        assert np.array_equal(source.image(5), learn.dls.picture(ds_type, 5))
+        assert np.array_equal(source.image(5), learn.dls.image(ds_type, 5))
         assert source.name(5) == learn.dls.item_name(ds_type, 5)
 
 

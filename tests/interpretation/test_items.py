@@ -40,7 +40,7 @@ def test_losses_of_the_table_can_be_computed_again(learn: Learner) -> None:
         assert row["loss"] == pytest.approx(-np.log(p_target), abs=1e-6)
 
 
-def test_without_names_the_name_of_an_item_is_its_number() -> None:
+def test_without_names_an_item_is_named_by_its_index() -> None:
     interp = ClassificationInterpretation(torch.eye(2), torch.tensor([0, 1]), torch.tensor([1.0, 2.0]), ("a", "b"))
     assert interp.top_losses_table()["path"].tolist() == ["1", "0"]
     assert interp.top_losses_table(1, largest=False)["path"].tolist() == ["0"]
@@ -54,7 +54,7 @@ def test_an_item_whose_loss_is_nan_comes_first() -> None:
     assert interp.top_losses(2)[1].tolist() == [1, 2]
 
 
-def test_asking_leaves_the_model_as_it_is(learn: Learner) -> None:
+def test_asking_does_not_change_the_model(learn: Learner) -> None:
     learn.model.train()
     learn.model[0].eval()
     before = {name: value.clone() for name, value in learn.model.state_dict().items()}
@@ -72,7 +72,7 @@ def test_a_page_is_written(learn: Learner, tmp_path: Path) -> None:
     assert "accuracy" in path.read_text(encoding="utf-8")
 
 
-def test_items_are_asked_for_as_tables_and_top_losses_give_them(learn: Learner) -> None:
+def test_items_are_accepted_as_returned_by_tables_and_top_losses(learn: Learner) -> None:
     interp = ClassificationInterpretation.from_learner(learn)
     _, indices = interp.top_losses(1)
     i = int(indices[0])

@@ -44,7 +44,7 @@ def test_the_score_is_the_margin_of_the_best_other_class() -> None:
     assert scores.tolist() == pytest.approx([0.15 - 0.8, 0.6 - 0.3, 0.7 - 0.1])
 
 
-def test_a_class_is_suggested_where_it_is_as_probable_as_it_is_for_its_own_items() -> None:
+def test_a_class_is_suggested_if_it_is_as_probable_as_for_its_own_items() -> None:
     probs = torch.tensor([[0.9, 0.1], [0.3, 0.7], [0.4, 0.6], [0.2, 0.8], [0.4, 0.6]])
     # The means are 0.6 of class 0 (0.9 and 0.3) and 2 / 3 of class 1 (0.6, 0.8, 0.6).
     _, suggestions = rank_label_issues(probs, torch.tensor([0, 0, 1, 1, 1]))

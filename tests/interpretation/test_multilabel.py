@@ -53,7 +53,7 @@ def test_the_counts_are_those_of_scikit_learn() -> None:
     assert (table.sum(axis=1) == 60).all()
 
 
-def test_a_missed_class_is_paired_with_those_invented_in_the_same_item() -> None:
+def test_missed_classes_are_paired_with_spurious_ones_of_the_same_item() -> None:
     truth = torch.tensor([[1, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]]).float()
     chosen = torch.tensor([[0, 1, 0], [0, 1, 1], [0, 1, 0], [1, 0, 0], [0, 0, 1]]).float()
     interp = MultiLabelInterpretation(chosen, truth, torch.zeros(5), ("a", "b", "c"))
@@ -61,7 +61,7 @@ def test_a_missed_class_is_paired_with_those_invented_in_the_same_item() -> None
     assert interp.most_confused(min_val=2) == [("a", "b", 2)]
 
 
-def test_the_table_of_the_top_losses_says_what_is_missed_and_invented() -> None:
+def test_the_table_of_top_losses_has_missed_and_spurious_classes() -> None:
     truth = torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
     probs = torch.tensor([[0.25, 0.75], [0.125, 0.25], [1.0, 0.0]])
     losses = torch.tensor([3.0, 1.0, 2.0])
@@ -69,9 +69,9 @@ def test_the_table_of_the_top_losses_says_what_is_missed_and_invented() -> None:
     assert interp.top_losses_table().to_dict("records") == [
         {
             "item": item, "path": f"{item}.png", "prediction": prediction, "target": target, "loss": loss,
-            "missed": missed, "invented": invented, "probabilities": probs[item].tolist(),
+            "missed": missed, "spurious": spurious, "probabilities": probs[item].tolist(),
         }
-        for item, prediction, target, loss, missed, invented in [
+        for item, prediction, target, loss, missed, spurious in [
             (0, ("b",), ("a",), 3.0, ("a",), ("b",)),
             (2, ("a",), ("a", "b"), 2.0, ("b",), ()),
             (1, (), (), 1.0, (), ()),
@@ -174,7 +174,7 @@ def test_everything_can_be_drawn(learn: Learner) -> None:
         figure.canvas.draw()
 
 
-def test_above_an_image_stands_what_is_there_missed_and_invented() -> None:
+def test_titles_have_actual_missed_and_spurious_classes() -> None:
     truth, chosen = torch.tensor([[1, 1, 0], [0, 0, 0]]).float(), torch.tensor([[1, 0, 1], [0, 0, 0]]).float()
     interp = MultiLabelInterpretation(
         chosen,
@@ -184,21 +184,21 @@ def test_above_an_image_stands_what_is_there_missed_and_invented() -> None:
         source=ItemSource(lambda i: np.zeros((4, 4, 3), np.uint8)),
     )
     wrong, right = interp.plot_top_losses(2).axes
-    assert wrong.get_title() == "a, b\nmissed b\ninvented c\nloss 2.00"
+    assert wrong.get_title() == "a, b\nmissed b\nspurious c\nloss 2.00"
     assert right.get_title() == "(none)\nloss 1.00"
     assert (wrong.title.get_color(), right.title.get_color()) == ("#B3471B", "#0072B2")
 
 
-def test_bars_hold_what_was_found_missed_and_invented() -> None:
+def test_bars_count_found_missed_and_spurious_classes() -> None:
     interp = interpretation()
     axes, table = interp.plot_confusion().axes[0], interp.confusion_table()
     widths = [[bar.get_width() for bar in bars] for bars in axes.containers]
     assert widths == [table["tp"].tolist(), table["fn"].tolist(), (-table["fp"]).tolist()]
 
 
-def test_of_many_classes_those_of_most_mistakes_are_drawn() -> None:
+def test_for_many_classes_those_with_the_most_mistakes_are_drawn() -> None:
     truth = torch.zeros(40, 40)
-    chosen = torch.tril(torch.ones(40, 40))  # class c is invented 40 - c times
+    chosen = torch.tril(torch.ones(40, 40))  # class c is spurious 40 - c times
     interp = MultiLabelInterpretation(chosen, truth, torch.zeros(40), tuple(map(str, range(40))))
     axes = interp.plot_confusion().axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == [str(c) for c in range(30)]
@@ -208,7 +208,7 @@ def test_a_notebook_shows_the_main_numbers_escaped() -> None:
     truth = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     interp = MultiLabelInterpretation(truth.flip(1), truth, torch.zeros(2), ("<b>", "x"))
     html = interp._repr_html_()
-    assert "&lt;b&gt; missed, x invented: 1" in html
+    assert "&lt;b&gt; missed, x spurious: 1" in html
     assert "<b>" not in html
     assert "0.0000" in html
 
@@ -228,7 +228,7 @@ def test_other_tasks_and_sets_without_labels_are_refused() -> None:
         MultiLabelInterpretation.from_learner(Learner(single, nn.Linear(2, 2)))
 
 
-def test_many_items_are_counted_and_drawn_at_once() -> None:
+def test_many_items_are_counted_and_drawn_quickly() -> None:
     random = torch.Generator().manual_seed(0)
     probs = torch.rand(30_000, 10, generator=random)
     truth: Tensor = (torch.rand(30_000, 10, generator=random) < probs).float()
@@ -239,7 +239,7 @@ def test_many_items_are_counted_and_drawn_at_once() -> None:
     interp.plot_roc().canvas.draw()
 
 
-def test_a_class_may_be_called_as_a_row_of_the_report() -> None:
+def test_a_class_may_have_the_name_of_a_row_of_the_report() -> None:
     interp = interpretation()
     names = ("micro avg", "macro avg", *interp.classes[2:])
     renamed = dataclasses.replace(interp, classes=names).main_numbers()

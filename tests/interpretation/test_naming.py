@@ -1,4 +1,4 @@
-"""Names of items and the numbers they are asked for by."""
+"""Names of items, and item indices."""
 
 import os
 from typing import Any
@@ -19,17 +19,17 @@ def test_integers_of_any_kind_become_plain(number: Any) -> None:
 
 
 @pytest.mark.parametrize("other", [True, 3.0, "3", None, torch.tensor(3.0)])
-def test_anything_else_stays_as_it_is(other: Any) -> None:
+def test_anything_else_is_unchanged(other: Any) -> None:
     assert plain_number(other) is other
 
 
-def test_items_without_a_name_are_called_by_their_number() -> None:
+def test_items_without_a_name_are_named_by_their_index() -> None:
     assert named_items([3, 1], None).tolist() == ["3", "1"]
     assert named_items([3, 1], lambda i: f"{i}.png").tolist() == ["3.png", "1.png"]
     assert named_items([], None).dtype == object
 
 
-def test_names_that_are_not_utf8_stand_in_the_tables() -> None:
+def test_names_that_are_not_utf8_are_in_the_tables() -> None:
     name = os.fsdecode(b"caf\xe9.png")
     probs = torch.tensor([[0.9, 0.1], [0.2, 0.8]])
     interp = ClassificationInterpretation(

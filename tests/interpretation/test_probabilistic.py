@@ -1,4 +1,4 @@
-"""Curves and heat maps of models that give a probability for each class."""
+"""Curves and heat maps of models with a probability for each class."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def test_every_curve_of_a_few_classes_is_drawn_with_its_area() -> None:
     assert np.array_equal(line.get_xydata(), np.stack([pr.recall, pr.precision], 1)[::-1])
 
 
-def test_of_many_classes_the_mean_and_the_worst_are_drawn() -> None:
+def test_many_classes_are_drawn_as_their_mean_and_the_worst() -> None:
     random = torch.Generator().manual_seed(0)
     targets = torch.arange(30).repeat(5)
     logits = torch.randn(150, 31, generator=random)
@@ -78,14 +78,14 @@ def test_a_heat_map_is_of_the_size_of_the_input(class_folder: Path) -> None:
     assert (heat.shape, heat.dtype) == ((16, 16), np.float32)
     assert 0 <= heat.min() <= heat.max() <= 1
     plain, hot = interp.plot_grad_cam(2, class_index=1).axes
-    assert np.array_equal(plain.get_images()[0].get_array(), dls.picture(DatasetType.Valid, 2))
+    assert np.array_equal(plain.get_images()[0].get_array(), dls.image(DatasetType.Valid, 2))
     assert hot.get_title() == f"green, p {interp.probs[2, 1]:.2f}"
     with refused("i", got=12):
         interp.grad_cam(12)
 
 
 def test_without_a_model_there_is_no_heat_map() -> None:
-    with refused("grad_cam: there is no model here"):
+    with refused("grad_cam: no model here"):
         interpretation().grad_cam(0)
 
 

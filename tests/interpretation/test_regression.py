@@ -35,7 +35,7 @@ def test_the_report_is_that_of_scikit_learn() -> None:
         assert table["n"][name] == 50
 
 
-def test_of_targets_that_are_all_the_same_nothing_is_explained() -> None:
+def test_r2_is_nan_for_constant_targets() -> None:
     interp = RegressionInterpretation(torch.tensor([[1.0], [3.0]]), torch.ones(2, 1), torch.zeros(2))
     row = interp.regression_report().loc["value"]
     assert np.isnan(row["r2"])

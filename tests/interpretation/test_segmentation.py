@@ -25,7 +25,7 @@ CODES = ("sky", "road", "car", "bike")
 
 
 def interpretation(ignored: int | None = None, n: int = 5, n_classes: int = 4) -> SegmentationInterpretation:
-    """Random masks (n, 6, 8); of class 3 there is nothing where only 3 classes are drawn."""
+    """Random masks (n, 6, 8); without class 3 if only 3 classes are drawn."""
     random = torch.Generator().manual_seed(0)
     preds, targets = (torch.randint(0, n_classes, (n, 6, 8), generator=random).to(torch.uint8) for _ in range(2))
     if ignored is not None:
@@ -72,7 +72,7 @@ def test_an_ignored_class_is_not_measured() -> None:
     assert table["iou"]["mean"] == pytest.approx(expected.item())
 
 
-def test_a_class_that_is_nowhere_has_no_iou() -> None:
+def test_a_class_that_does_not_occur_has_no_iou() -> None:
     table = interpretation(n_classes=3).iou()
     assert math.isnan(table["iou"]["bike"])
     assert table["iou"]["mean"] == pytest.approx(np.mean(table["iou"].tolist()[:3]))
@@ -94,7 +94,7 @@ def test_most_confused_classes_are_counted_in_pixels() -> None:
     assert interp.most_confused(min_val=2) == [("a", "b", 2), ("b", "c", 2)]
 
 
-def test_the_table_of_top_losses_says_how_much_is_right_and_which_class_is_worst() -> None:
+def test_the_table_of_top_losses_has_accuracy_and_worst_class() -> None:
     preds = torch.tensor([[[0, 0, 1, 1]], [[0, 0, 0, 0]], [[1, 1, 1, 1]]], dtype=torch.uint8)
     targets = torch.tensor([[[0, 0, 0, 1]], [[0, 0, 0, 0]], [[255, 255, 255, 255]]], dtype=torch.uint8)
     interp = SegmentationInterpretation(
@@ -145,7 +145,7 @@ def test_a_wrong_number_of_images_is_refused(k: object) -> None:
         interpretation().plot_top_losses(k)  # type: ignore[arg-type]
 
 
-def test_an_item_that_is_not_there_or_has_no_image_is_refused() -> None:
+def test_an_unknown_item_or_one_without_image_is_refused() -> None:
     with refused("i", got=5):
         interpretation().plot_errors(5)
     masks = torch.zeros(1, 2, 2, dtype=torch.uint8)
@@ -170,7 +170,7 @@ def test_inconsistent_numbers_are_refused(
         SegmentationInterpretation(preds.byte(), targets.byte(), losses, CODES, 255)
 
 
-def test_class_numbers_of_another_type_are_refused() -> None:
+def test_class_indices_of_another_type_are_refused() -> None:
     masks = torch.zeros(1, 2, 2, dtype=torch.int64)
     with refused("preds: the type", got=torch.int64):
         SegmentationInterpretation(masks, masks, torch.zeros(1), CODES)
@@ -240,14 +240,14 @@ def test_it_writes_a_report(tmp_path: Path, learn: Learner) -> None:
     assert "IoU" in Path(page).read_text(encoding="utf-8")
 
 
-def test_a_class_may_be_called_mean() -> None:
+def test_a_class_may_be_named_mean() -> None:
     interp = interpretation()
     renamed = dataclasses.replace(interp, classes=("mean", *CODES[1:]))
     assert renamed.iou().to_numpy().tolist() == interp.iou().to_numpy().tolist()
     assert renamed.main_numbers() == interp.main_numbers()
 
 
-def test_of_a_mask_that_is_all_ignored_nothing_is_counted() -> None:
+def test_nothing_is_counted_for_a_fully_ignored_mask() -> None:
     interp = interpretation(ignored=255)
     interp.targets[0] = 255
     assert interp.plot_errors(0).axes[3].get_title() == "all ignored"

@@ -19,7 +19,7 @@ def f_score(probs: Tensor, targets: Tensor, threshold: float, beta: float) -> fl
     return (1 + beta**2) * precision * recall / (beta**2 * precision + recall)
 
 
-def labelled(n: int, levels: int, seed: int) -> tuple[Tensor, Tensor]:
+def labeled(n: int, levels: int, seed: int) -> tuple[Tensor, Tensor]:
     random = torch.Generator().manual_seed(seed)
     targets = (torch.rand(n, 3, generator=random) < torch.tensor([0.5, 0.2, 0.05])).float()
     targets[0] = 1
@@ -29,8 +29,8 @@ def labelled(n: int, levels: int, seed: int) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("beta", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("levels", [4, 20, 10**6])
-def test_no_other_threshold_gives_a_higher_f_score(beta: float, levels: int) -> None:
-    probs, targets = labelled(60, levels, seed=levels)
+def test_no_other_threshold_has_a_higher_f_score(beta: float, levels: int) -> None:
+    probs, targets = labeled(60, levels, seed=levels)
     thresholds = fit_thresholds(probs, targets, beta)
     for c, threshold in enumerate(thresholds):
         tried = [0.0, *probs[:, c].unique().tolist(), *np.linspace(0, 0.999, 101).tolist()]
@@ -39,13 +39,13 @@ def test_no_other_threshold_gives_a_higher_f_score(beta: float, levels: int) -> 
         assert 0 <= threshold < 1
 
 
-def test_the_threshold_lies_halfway_between_two_probabilities() -> None:
+def test_the_threshold_is_halfway_between_two_probabilities() -> None:
     probs, targets = torch.tensor([[0.75], [0.5], [0.25]]), torch.tensor([[1.0], [0.0], [0.0]])
     assert fit_thresholds(probs, targets) == (0.625,)
     assert fit_thresholds(probs, torch.ones(3, 1)) == (0.125,)
 
 
-def test_probabilities_next_to_each_other_are_still_distinguished() -> None:
+def test_adjacent_probabilities_are_distinguished() -> None:
     lower = torch.tensor(0.5)
     for _ in range(4):  # the middle is rounded up and down in turn
         upper = torch.nextafter(lower, torch.tensor(1.0))

@@ -21,7 +21,7 @@ from tests.doubles import refused
 
 
 def too_certain() -> Learner:
-    """A model whose raw outputs are four times what they should be: labels are drawn from softmax(x)."""
+    """A model whose raw outputs are four times too large: labels are drawn from softmax(x)."""
     random = torch.Generator().manual_seed(0)
     x = torch.randn(4000, 3, generator=random) * 1.5
     y = torch.multinomial(x.softmax(1), 1, generator=random)[:, 0]
@@ -31,7 +31,7 @@ def too_certain() -> Learner:
     return learn
 
 
-def labelled(n: int = 400) -> Learner:
+def labeled(n: int = 400) -> Learner:
     """Probabilities that are right in their order, but all below one half for the second label."""
     random = torch.Generator().manual_seed(0)
     x = torch.randn(n, 2, generator=random)
@@ -57,7 +57,7 @@ def test_calibrate_finds_the_temperature_and_keeps_every_prediction() -> None:
 
 
 def test_calibrate_is_for_one_class_per_item() -> None:
-    learn = labelled()
+    learn = labeled()
     with refused("calibrate: the task of the data", WrongTypeError, got=learn.dls.task, expected="Classification"):
         learn.calibrate()
 
@@ -68,8 +68,8 @@ def f1(learn: Learner, preds: Tensor, targets: Tensor) -> list[float]:
     return [float(score) for score in f1_score(targets.numpy(), chosen.numpy(), average=None, zero_division=0)]
 
 
-def test_thresholds_that_are_fitted_make_f1_better_and_are_used_by_predict() -> None:
-    learn = labelled()
+def test_fitted_thresholds_improve_f1_and_are_used_by_predict() -> None:
+    learn = labeled()
     preds, targets = learn.get_preds()
     before = f1(learn, preds, targets)
     thresholds = learn.fit_thresholds()
@@ -82,7 +82,7 @@ def test_thresholds_that_are_fitted_make_f1_better_and_are_used_by_predict() -> 
 
 
 def test_exports_keep_temperature_and_thresholds(tmp_path: Path) -> None:
-    certain, several = too_certain(), labelled()
+    certain, several = too_certain(), labeled()
     certain.calibrate()
     several.fit_thresholds()
     for learn, item in ((certain, torch.tensor([0.1, 0.2, 0.3])), (several, torch.tensor([-3.0, 3.0]))):
@@ -99,7 +99,7 @@ def test_interpret_fits_the_task(tmp_path: Path) -> None:
     numbers = Learner(DataBunch.from_tensors(x, y, x, y, task=Regression(), bs=5), nn.Linear(2, 1), seed=0)
     kinds = {
         ClassificationInterpretation: too_certain(),
-        MultiLabelInterpretation: labelled(),
+        MultiLabelInterpretation: labeled(),
         RegressionInterpretation: numbers,
     }
     for kind, learn in kinds.items():

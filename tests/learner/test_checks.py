@@ -145,7 +145,7 @@ class Own(Classification):
 
 
 class Gathering:
-    """An object as torchmetrics has them, of the name of one of learnkit's."""
+    """An object like those of torchmetrics, with the name of one of learnkit's."""
 
     name = "rmse"
     takes = ("numbers",)

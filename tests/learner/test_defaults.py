@@ -65,7 +65,7 @@ RAW = torch.tensor([[0.5, -2.0]])
     ("task", "loss", "passed", "expected"),
     [
         (None, nn.CrossEntropyLoss(), None, RAW.softmax(1)),  # of the loss
-        (None, nn.NLLLoss(), None, RAW.exp()),  # of the loss, another than that of the task
+        (None, nn.NLLLoss(), None, RAW.exp()),  # of the loss, which differs from that of the task
         (None, own, None, RAW.softmax(1)),  # of the task, as this loss has none
         (MultiLabel(("a", "b")), own, None, RAW.sigmoid()),
         (Regression(("a", "b")), own, None, RAW),

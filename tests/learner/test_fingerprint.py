@@ -35,7 +35,7 @@ def test_it_names_every_part(blobs: Blobs) -> None:
     assert found["metrics"] == "accuracy"
 
 
-def test_two_fits_alike_have_one_and_others_do_not(blobs: Blobs) -> None:
+def test_equal_fits_have_equal_fingerprints_and_others_do_not(blobs: Blobs) -> None:
     first = prints(linear_learner(blobs))
     assert differences(first, prints(linear_learner(blobs))) == []
     frozen = linear_learner(blobs)
@@ -89,7 +89,7 @@ class Stream:
         (Stream(), "Stream"),
     ],
 )
-def test_loaders_are_known_by_what_they_tell(loader: Any, text: str) -> None:
+def test_loaders_are_identified_by_their_attributes(loader: Any, text: str) -> None:
     dls = DataBunch.from_loaders(loader, None, classes=["a", "b"])
     found = prints(Learner(dls, nn.Linear(2, 2), seed=0))
     assert found["data: training"].startswith(text)
@@ -114,7 +114,7 @@ def test_callbacks_that_only_report_do_not_count(blobs: Blobs) -> None:
     assert environment(state, [EarlyStopping(), CSVLogger(), learn.recorder])["callbacks"] == "EarlyStopping"
 
 
-def test_the_environment_is_reported_apart(blobs: Blobs) -> None:
+def test_the_environment_is_reported_separately(blobs: Blobs) -> None:
     state = linear_learner(blobs)._fit_state(1, 1e-2, 0.0, 0)
     found = environment(state, [acting(label="Mine")])
     assert (found["threads"], found["device"], found["callbacks"]) == ("1", "cpu", "Mine")
@@ -133,7 +133,7 @@ def own_loss(preds: Tensor, targets: Tensor) -> Tensor:
         (nn.CrossEntropyLoss(label_smoothing=0.5), "CrossEntropyLoss()"),
     ],
 )
-def test_a_loss_is_known_by_its_name_or_its_text(loss: Any, text: str, blobs: Blobs) -> None:
+def test_a_loss_is_identified_by_its_name_or_repr(loss: Any, text: str, blobs: Blobs) -> None:
     found = prints(linear_learner(blobs, loss_func=loss))
     assert text in found["loss"]
     assert " at 0x" not in found["loss"]
@@ -149,7 +149,7 @@ def of_images(folder: Path, **options: Any) -> dict[str, str]:
     return prints(Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), seed=0))
 
 
-def test_of_images_the_table_and_the_settings_count_but_not_where_they_are(class_folder: Path) -> None:
+def test_image_data_is_compared_by_table_and_settings_but_not_location(class_folder: Path) -> None:
     first = of_images(class_folder)
     assert first["data: train items"].startswith("24, names and labels ")
     assert of_images(class_folder, cache="memory") == first  # a cache changes no number

@@ -57,7 +57,7 @@ def test_a_schedule_does_not_leak_into_the_next_fit(learn: Learner) -> None:
     assert [group["weight_decay"] for group in learn.opt.param_groups] == [0.5, 0.0]
 
 
-def test_fit_one_cycle_gives_the_rates_and_momenta_of_the_policy(learn: Learner) -> None:
+def test_fit_one_cycle_has_the_rates_and_momenta_of_the_policy(learn: Learner) -> None:
     learn.fit_one_cycle(2, 1e-2)  # 8 batches in all
     rates = [0.0004, 0.0052, 0.01, 0.00933013, 0.00750002, 0.00500005, 0.00250007, 0.000669966]
     moms = [0.95, 0.9, 0.85, 0.856699, 0.875, 0.9, 0.925, 0.943301]
@@ -110,7 +110,7 @@ def test_weight_decay_that_cannot_work_is_refused(wd: Any, learn: Learner) -> No
         learn.fit(1, wd=wd)
 
 
-def test_a_number_of_outputs_unlike_the_classes_is_refused_at_once(dls: DataBunch) -> None:
+def test_a_wrong_number_of_outputs_is_refused_immediately(dls: DataBunch) -> None:
     with pytest.raises(ValueError, match=r"returns 3 outputs per item, the data has 2 classes \(0, 1\)"):
         Learner(dls, network(3))
 
@@ -265,7 +265,7 @@ def test_an_unknown_monitor_is_refused_before_anything_is_trained(learn: Learner
     assert learn.epoch == 0  # the next fit is as if this one had never been asked for
 
 
-def test_a_callback_is_removed_by_itself_or_by_its_class(learn: Learner) -> None:
+def test_a_callback_is_removed_by_instance_or_class(learn: Learner) -> None:
     stop, save = EarlyStopping(), SaveModel()
     learn.add_cb(stop, save)
     assert learn.remove_cb(stop).callbacks == [save]

@@ -222,7 +222,7 @@ def test_a_second_thread_may_not_train_the_same_learner(blobs: Blobs) -> None:
     assert len(learn.history) == 1
     with pytest.raises(KeyboardInterrupt):
         learn.fit(1, callbacks=acting(before_fit=lambda state: (_ for _ in ()).throw(KeyboardInterrupt)))
-    other = threading.Thread(target=learn.fit, args=(1,))  # the fit of before has ended, also by an error
+    other = threading.Thread(target=learn.fit, args=(1,))  # the previous fit has ended, also by an error
     other.start()
     other.join()
     assert len(learn.history) == 2
@@ -252,7 +252,7 @@ def test_a_prediction_has_names(blobs: Blobs) -> None:
     assert torch.equal(served.probs, probs)
 
 
-def test_a_prediction_and_all_predictions_take_one_road(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predict_and_get_preds_share_one_path(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under another precision of the compute, predict follows get_preds."""
     from learnkit.device import Compute
 

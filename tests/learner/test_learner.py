@@ -42,7 +42,7 @@ def by_hand(learn: Learner, x: Tensor) -> Tensor:
         return learn.model(x)  # type: ignore[no-any-return]
 
 
-def test_validate_gives_loss_and_metrics_over_the_whole_set(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+def test_validate_returns_loss_and_metrics_over_the_whole_set(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
     raw = by_hand(learn, blobs[2])
     accuracy = (raw.argmax(1) == blobs[3]).double().mean().item()
     expected = [F.cross_entropy(raw, blobs[3]).item(), accuracy, 1 - accuracy]
@@ -80,7 +80,7 @@ def test_losses_are_those_of_the_items_and_their_mean_is_that_of_validate(
     assert losses.mean().item() == pytest.approx(learn.validate()[0], abs=1e-6)
 
 
-def test_an_unlabelled_set_has_no_targets_and_no_losses(learn: Learner) -> None:
+def test_an_unlabeled_set_has_no_targets_and_no_losses(learn: Learner) -> None:
     preds, targets = learn.get_preds(DatasetType.Test)
     assert preds.shape == (32, 2)
     assert targets is None
@@ -113,14 +113,14 @@ def test_predictions_can_be_written_into_an_array(learn: Learner, tmp_path: Path
         learn.get_preds(out=torch.empty(31, 2))
 
 
-def test_predict_gives_label_index_and_probabilities(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+def test_predict_returns_label_index_and_probabilities(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
     label, index, probs = learn.predict(blobs[2][0])
     expected = by_hand(learn, blobs[2][:1]).softmax(1)[0]
     torch.testing.assert_close(probs, expected)
     assert (label, index.item()) == (str(expected.argmax().item()), expected.argmax().item())
 
 
-def test_predictions_leave_no_trace(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+def test_predictions_have_no_side_effects(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
     learn.model.train()
     learn.model[3].eval()  # type: ignore[index, operator]
     weights = {name: value.clone() for name, value in learn.model.state_dict().items()}
@@ -217,7 +217,7 @@ def test_names_that_lead_elsewhere_are_refused(name: str, learn: Learner) -> Non
         learn.save(name)
 
 
-def test_an_absolute_path_is_taken_as_it_is(learn: Learner, tmp_path: Path) -> None:
+def test_an_absolute_path_is_used_unchanged(learn: Learner, tmp_path: Path) -> None:
     assert learn.save(tmp_path / "there.pth") == tmp_path / "there.pth"
     learn.load(tmp_path / "there.pth")
 
@@ -260,7 +260,7 @@ def test_the_best_weights_are_restored_after_the_fit(blobs: tuple[Tensor, ...]) 
     learn = Learner(DataBunch.from_tensors(*blobs, bs=10), network(), opt_func="sgd", seed=0)
     learn.fit(1, 1e-2, callbacks=SaveModel())
     best = learn.history["valid_loss"].min()
-    learn.fit(3, 50.0, callbacks=SaveModel(name="second"))  # far too fast: it gets worse
+    learn.fit(3, 50.0, callbacks=SaveModel(name="second"))  # far too high a rate: it gets worse
     assert learn.validate()[0] == pytest.approx(learn.history["valid_loss"].iloc[1:].min(), rel=1e-5)
     learn.load("bestmodel")
     assert learn.validate()[0] == pytest.approx(best, rel=1e-5)

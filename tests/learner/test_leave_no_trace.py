@@ -27,7 +27,7 @@ def test_between_two_batches_the_model_is_the_users(learn: Learner) -> None:
     learn.fit(1)  # half read, then left
 
 
-def test_an_error_leaves_gradients_and_modes_as_they_were(learn: Learner) -> None:
+def test_an_error_does_not_change_gradients_and_modes(learn: Learner) -> None:
     with pytest.raises(UsageError, match="out") as caught:
         learn.get_preds(out=torch.empty(32, 3))
     assert torch.is_grad_enabled(), "while the traceback is still held"

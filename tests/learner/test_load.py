@@ -95,7 +95,7 @@ def in_a_fresh_process(file: Path, twin: Path, images: list[str]) -> dict[str, A
 
 
 @pytest.mark.slow
-def test_a_fresh_process_predicts_the_same_and_runs_nothing_of_the_file(
+def test_a_new_process_predicts_the_same_and_runs_nothing_from_the_file(
     learn: Learner, class_folder: Path, tmp_path: Path
 ) -> None:
     images = [str(path) for path in sorted(class_folder.glob("valid/*/*.png"))][:6]
@@ -125,7 +125,7 @@ def test_an_image_can_be_a_path_a_pil_image_bytes_or_an_array(
     assert not loaded.model.training
 
 
-def test_exporting_leaves_the_learner_as_it_is_and_gives_the_same_bytes(learn: Learner, tmp_path: Path) -> None:
+def test_exporting_does_not_change_the_learner_and_is_deterministic(learn: Learner, tmp_path: Path) -> None:
     modes = [module.training for module in learn.model.modules()]
     random_before = torch.get_rng_state()
     first, second = learn.export(tmp_path / "a.lk"), learn.export(tmp_path / "sub" / "b")
@@ -196,7 +196,7 @@ def test_a_model_changed_after_it_was_built_is_a_custom_one(learn: Learner, tmp_
     learn.model[1][-1] = nn.Sequential(nn.Tanh(), learn.model[1][-1])  # type: ignore[index, operator]
     with pytest.warns(LearnkitWarning, match="is no longer the squeezenet1_1 that was built"):
         file = learn.export(tmp_path / "m.lk")
-    with pytest.raises(MissingModelError, match="weights for your own model 'Sequential'"):
+    with pytest.raises(MissingModelError, match="weights for your custom model 'Sequential'"):
         load_learner(file)
     load_learner(file, model=learn.model, device="cpu")
 
@@ -337,7 +337,7 @@ def test_weights_of_learn_save_are_not_an_export(learn: Learner) -> None:
         load_learner(learn.save("m"))
 
 
-def test_a_forged_file_makes_no_learner_that_breaks_later(learn: Learner, blobs: Any, tmp_path: Path) -> None:
+def test_a_forged_file_never_loads_as_a_learner_that_fails_later(learn: Learner, blobs: Any, tmp_path: Path) -> None:
     file = learn.export(tmp_path / "m.lk")
     for classes in (["a"], ["a", "b"], [str(number) for number in range(1000)]):
         with pytest.raises(CorruptFileError, match=r"outputs of the network: got 3|only class 'a'"):
@@ -347,7 +347,7 @@ def test_a_forged_file_makes_no_learner_that_breaks_later(learn: Learner, blobs:
         load_learner(forged(file, lambda content: content.update(task="none", decode="none", transforms=steps)))
     file = Learner(DataBunch.from_tensors(*blobs, device="cpu"), nn.Linear(2, 2)).export(tmp_path / "m.lk")
     huge = forged(file, lambda content: content["transforms"][0]["args"].update(shape=[1 << 20, 1 << 10]))
-    with pytest.raises(UsageError, match="expected the shape of one input"):  # and no such input is ever made
+    with pytest.raises(UsageError, match="expected the shape of one input"):  # and no input of that shape is made
         load_learner(huge, model=nn.Linear(2, 2), device="cpu").predict(torch.zeros(2))
 
 
@@ -414,8 +414,8 @@ def test_a_learner_hands_its_options_on(learn: Learner, tmp_path: Path, options:
 
 
 @pytest.mark.parametrize("card", [b"text", "x" * 100_001])
-def test_a_card_of_the_hub_is_a_text_that_is_not_too_long(learn: Learner, tmp_path: Path, card: Any) -> None:
-    with refused("card", expected="a text of at most 100,000 characters"):
+def test_a_card_of_the_hub_is_a_string_of_limited_length(learn: Learner, tmp_path: Path, card: Any) -> None:
+    with refused("card", expected="a string of at most 100,000 characters"):
         learn.push_to_hub(tmp_path / "repo", card=card)
     assert not (tmp_path / "repo").exists()
 
@@ -436,7 +436,7 @@ def test_a_learner_for_other_programs(learn: Learner, blobs: Any, tmp_path: Path
     assert (facts["input"]["type"], facts["output"]["activation"]) == ("float64", "identity")
 
 
-def test_data_that_only_a_batch_would_describe_is_not_exported_for_others(tmp_path: Path) -> None:
+def test_data_with_an_unknown_input_shape_is_not_exported_for_other_programs(tmp_path: Path) -> None:
     batch = (torch.zeros(4, 2), torch.tensor([0, 1, 0, 1]))
     dls = DataBunch.from_loaders(Batches(batch), Batches(batch), classes=["a", "b"])
     learn = Learner(dls, nn.Linear(2, 2))
@@ -462,6 +462,6 @@ class Batches:
         return len(self.batches)
 
 
-def test_a_name_too_long_is_not_there(tmp_path: Path) -> None:
+def test_a_name_that_is_too_long_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="no file"):
         load_learner(tmp_path / ("x" * 400 + ".lk"))

@@ -39,7 +39,7 @@ def assert_same(first: list[Tensor], second: list[Tensor]) -> None:
 @pytest.mark.parametrize(
     "options", [{}, {"callbacks": MixedPrecision("bf16")}, {"callbacks": EarlyStopping("accuracy")}]
 )
-def test_a_fit_after_lr_find_gives_the_same_bits(options: dict[str, Any], blobs: tuple[Tensor, ...]) -> None:
+def test_a_fit_after_lr_find_has_the_same_bits(options: dict[str, Any], blobs: tuple[Tensor, ...]) -> None:
     plain, found = learner(blobs, **copy.deepcopy(options)), learner(blobs, **options)
     found.lr_find()
     plain.fit(3, 1e-2)
@@ -61,7 +61,7 @@ def test_lr_find_between_two_fits_changes_nothing(blobs: tuple[Tensor, ...]) -> 
     assert_same(bits(plain), bits(found))
 
 
-def test_global_generators_modes_and_files_stay_as_they_were(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
+def test_global_generators_modes_and_files_do_not_change(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
     learn = learner(blobs, callbacks=SaveModel())
     learn.model[3].eval()  # type: ignore[index, operator]
     torch.manual_seed(1)
@@ -127,7 +127,7 @@ def test_a_loader_of_three_batches_is_repeated(blobs: tuple[Tensor, ...]) -> Non
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_an_interrupt_or_an_error_leaves_no_trace_either(error: type[BaseException], blobs: tuple[Tensor, ...]) -> None:
+def test_an_interrupt_or_an_error_has_no_side_effects(error: type[BaseException], blobs: tuple[Tensor, ...]) -> None:
     plain, broken = learner(blobs), learner(blobs)
     calls = 0
 

@@ -1,4 +1,4 @@
-"""Policies: the rates of every step against the figures fastai gives, and against formulas."""
+"""Policies: the rates of every step against fastai's figures, and against formulas."""
 
 import math
 from typing import Any

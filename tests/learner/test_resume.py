@@ -36,7 +36,7 @@ def interrupted(blobs: Blobs) -> Any:
     return learn
 
 
-def test_nothing_is_planned_where_nothing_is_asked_for(blobs: Blobs) -> None:
+def test_nothing_is_planned_unless_requested(blobs: Blobs) -> None:
     learn = linear_learner(blobs)
     (checkpoints, counter), state = plan(learn)
     assert counter is learn.counter
@@ -78,7 +78,7 @@ def test_a_drawn_seed_is_taken_from_the_checkpoint_and_a_passed_one_is_compared(
         plan(linear_learner(blobs, seed=1), resume="auto")
 
 
-def test_a_named_checkpoint_must_be_there(blobs: Blobs) -> None:
+def test_a_named_checkpoint_must_exist(blobs: Blobs) -> None:
     assert not plan(linear_learner(blobs), resume="auto")[1].resumed
     Path("empty").mkdir()
     with pytest.raises(MissingFileError, match="no checkpoint in empty"):
@@ -154,7 +154,7 @@ def test_an_epoch_whose_position_is_lost_starts_again(blobs: Blobs) -> None:
     assert planned.counter.epoch == 0
 
 
-def test_a_damaged_checkpoint_does_not_replace_the_one_before_it(interrupted: Any, blobs: Blobs) -> None:
+def test_a_damaged_checkpoint_does_not_replace_the_previous_one(interrupted: Any, blobs: Blobs) -> None:
     folder = FOLDER / "fit-1"
     last = folder / "last.ckpt"
     last.write_bytes(last.read_bytes()[:100])

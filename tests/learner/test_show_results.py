@@ -78,7 +78,7 @@ def test_numbers(tmp_path: Path) -> None:
     assert set(title_colors(figure)) == {"black"}
 
 
-def test_without_labels_predictions_stand_alone(tmp_path: Path) -> None:
+def test_without_labels_only_predictions_are_shown(tmp_path: Path) -> None:
     dls = bunch(tmp_path, ["ant", "bee"] * 4)
     dls.test_dl = dls.test_dl_from([tmp_path / "6.png", tmp_path / "1.png"])
     learn = Learner(dls, Outputs(torch.tensor([[2.0, 0], [0, 2]])), seed=0)
@@ -101,7 +101,7 @@ def scenes(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_masks_stand_side_by_side(scenes: Path) -> None:
+def test_masks_are_side_by_side(scenes: Path) -> None:
     dls = ImageDataBunch.from_folder_masks(
         scenes,
         "images",

@@ -86,12 +86,12 @@ def test_from_scratch_nothing_is_frozen(ten_classes: DataBunch) -> None:
     assert len(trainable(learn.model)) == 68
 
 
-def test_the_given_weights_are_in_the_body(ten_classes: DataBunch, state: dict[str, torch.Tensor]) -> None:
+def test_the_passed_weights_are_in_the_body(ten_classes: DataBunch, state: dict[str, torch.Tensor]) -> None:
     learn = cnn_learner(ten_classes, torchvision.models.resnet18, weights=state)
     assert torch.equal(learn.model[0][0].weight, state["conv1.weight"])  # type: ignore[index]
 
 
-def test_equal_seeds_give_equal_weights_and_restore_the_generator(ten_classes: DataBunch) -> None:
+def test_equal_seeds_yield_equal_weights_and_restore_the_generator(ten_classes: DataBunch) -> None:
     before = torch.get_rng_state()
     first = cnn_learner(ten_classes, resnet18, pretrained=False, seed=3).model.state_dict()
     assert torch.equal(before, torch.get_rng_state())
@@ -186,7 +186,7 @@ HALF = (0.5, 0.5, 0.5)
         ((HALF, HALF), r"resnet18 were trained on images of mean \(0\.485.* normalized by mean \(0\.5, 0\.5, 0\.5\)"),
     ],
 )
-def test_data_normalized_differently_from_the_weights_is_warned_about(
+def test_a_warning_for_data_normalized_differently_from_the_weights(
     class_folder: Path, state: dict[str, torch.Tensor], normalize: object, text: str
 ) -> None:
     dls = ImageDataBunch.from_folder(class_folder, size=32, bs=8, normalize=normalize, num_workers=0)  # type: ignore[arg-type]
@@ -204,7 +204,7 @@ def test_gray_data_is_compared_with_the_means_over_the_channels(
     torch.testing.assert_close(learn.model[0][0].weight, state["conv1.weight"].sum(1, keepdim=True))  # type: ignore[index]
 
 
-def test_with_the_statistics_of_the_warning_there_is_none(class_folder: Path) -> None:
+def test_the_statistics_of_the_warning_avoid_it(class_folder: Path) -> None:
     timm = pytest.importorskip("timm")
     state = timm.create_model("tf_efficientnet_lite0").state_dict()
     dls = ImageDataBunch.from_folder(class_folder, size=32, bs=8, num_workers=0)

@@ -1,4 +1,4 @@
-"""Predictions written to CSV and Parquet: what is in the cells, and that half a file is never there."""
+"""Predictions written to CSV and Parquet: what is in the cells, and that no partial file is ever visible."""
 
 import csv
 import os
@@ -42,7 +42,7 @@ def test_classes(file: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(table[["p_ant", "p_bee", "p_fly"]].to_numpy(), expected, rtol=1e-6)
 
 
-def test_classes_may_be_called_as_the_columns_are(tmp_path: Path) -> None:
+def test_classes_may_have_the_names_of_columns(tmp_path: Path) -> None:
     names = ["input", "label", "target"]
     path = learner(torch.tensor([0, 1, 2, 1, 1]), classes=names).write_preds(tmp_path / "p.csv")
     table = pd.read_csv(path)

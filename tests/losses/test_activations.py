@@ -81,7 +81,7 @@ class Focal(nn.CrossEntropyLoss):
     """A subclass has the activation of its base."""
 
 
-def test_a_losss_own_activation_goes_first() -> None:
+def test_a_losss_own_activation_takes_precedence() -> None:
     own = Dice()
     assert activation_of(own) == own.activation
     loss = nn.CrossEntropyLoss()

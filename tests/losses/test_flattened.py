@@ -27,7 +27,7 @@ def pixels(n: int = 3) -> tuple[Tensor, Tensor]:
     return torch.randn(n, 4, 2, 5), torch.randint(4, (n, 2, 5))
 
 
-def test_the_numbers_fastai_gives_with_and_without_label_smoothing() -> None:
+def test_fastais_numbers_with_and_without_label_smoothing() -> None:
     preds, targets = torch.tensor([[2.0, 0, -1], [0, 1, 0]]), torch.tensor([0, 2])
     smoothed = CrossEntropyLossFlat(label_smoothing=0.1)(preds, targets)
     assert smoothed.item() == pytest.approx(0.9273, abs=5e-5)
@@ -56,7 +56,7 @@ def test_classes_may_be_on_any_axis(axis: int) -> None:
     torch.testing.assert_close(activation(moved).movedim(axis, 1), preds.softmax(1))
 
 
-def test_class_numbers_may_have_an_axis_of_size_1_and_any_integer_dtype() -> None:
+def test_class_indices_may_have_an_axis_of_size_1_and_any_integer_dtype() -> None:
     preds, targets = pixels()
     for given in (targets[:, None], targets.to(torch.uint8), targets[..., None].int()):
         torch.testing.assert_close(CrossEntropyLossFlat()(preds, given), F.cross_entropy(preds, targets))
@@ -110,7 +110,7 @@ def test_the_losses_of_items_make_up_the_loss(kind: Any, shape: tuple[int, ...],
 @pytest.mark.parametrize("axis", [1, -1])
 @pytest.mark.parametrize("with_axis", [False, True])
 @pytest.mark.parametrize("settings", [{}, {"label_smoothing": 0.1}, {"ignore_index": 0}, {"reduction": "sum"}])
-def test_cross_entropy_of_each_item_is_that_of_the_item_alone(
+def test_cross_entropy_per_item_equals_that_of_a_batch_of_it(
     settings: dict[str, Any], with_axis: bool, axis: int
 ) -> None:
     preds, targets = pixels(5)
@@ -131,7 +131,7 @@ def test_the_activations_are_those_of_torchs_losses() -> None:
 
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("kind", [CrossEntropyLossFlat, BCEWithLogitsLossFlat, MSELossFlat, L1LossFlat])
-def test_gradients_are_finite_however_sure_the_scores(kind: Any, bf16: bool) -> None:
+def test_gradients_are_finite_for_extreme_scores(kind: Any, bf16: bool) -> None:
     preds, targets = pixels()
     targets = targets if kind is CrossEntropyLossFlat else (preds > 0.5).long()
     preds = (preds.sign() * 100).to(torch.bfloat16 if bf16 else torch.float32).requires_grad_()
@@ -168,8 +168,8 @@ def test_nothing_is_broadcast(kind: Any, preds: Any, targets: Any) -> None:
 @pytest.mark.parametrize(
     ("axis", "preds", "targets", "expected"),
     [
-        (1, (4, 3, 5), (4, 3), "class numbers of (4, 5)"),
-        (-1, (4, 5, 3), (4, 3), "class numbers of (4, 5)"),
+        (1, (4, 3, 5), (4, 3), "class indices of (4, 5)"),
+        (-1, (4, 5, 3), (4, 3), "class indices of (4, 5)"),
         (1, (4,), (4,), "outputs with classes on axis 1, (N, C, ...)"),
         (0, (4, 3), (3,), "outputs with classes on axis 0, (N, C, ...)"),
         (-2, (4, 3), (3,), "outputs with classes on axis -2, (N, C, ...)"),
@@ -182,8 +182,8 @@ def test_classes_that_do_not_fit_are_refused(axis: int, preds: Any, targets: Any
         CrossEntropyLossFlat(axis)(torch.zeros(preds), torch.zeros(targets).long())
 
 
-def test_class_numbers_must_be_integers() -> None:
-    with pytest.raises(UsageError, match=r"got torch.float32, expected integer class numbers of \(4,\)\. .*long"):
+def test_class_indices_must_be_integers() -> None:
+    with pytest.raises(UsageError, match=r"got torch.float32, expected integer class indices of \(4,\)\. .*long"):
         CrossEntropyLossFlat()(torch.zeros(4, 3), torch.zeros(4))
 
 

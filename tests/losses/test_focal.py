@@ -39,7 +39,7 @@ def pixels(n: int = 4) -> tuple[Tensor, Tensor]:
 CASES = [(binary_scores, False), (labels, True), (classes, False), (pixels, False)]
 
 
-def test_the_number_fastai_gives() -> None:
+def test_fastais_number() -> None:
     preds, targets = torch.tensor([[2.0, 0, -1], [0, 1, 0]]), torch.tensor([0, 2])
     assert FocalLoss(gamma=2)(preds, targets).item() == pytest.approx(0.4838, abs=5e-5)
 
@@ -82,7 +82,7 @@ def test_without_focus_it_is_cross_entropy(case: Any, binary: bool, reduction: s
 
 
 def published(scores: Tensor, truth: Tensor, alpha: float = 0.8, gamma: float = 2) -> Tensor:
-    """The formula often seen: the mean cross entropy of the batch is focused as if it were one element's."""
+    """A common formula: the mean cross entropy of the batch is focused as if it were one element's."""
     probs = torch.sigmoid(scores).view(-1)
     bce = F.binary_cross_entropy(probs, truth.view(-1).float(), reduction="mean")
     return alpha * (1 - torch.exp(-bce)) ** gamma * bce
@@ -91,12 +91,12 @@ def published(scores: Tensor, truth: Tensor, alpha: float = 0.8, gamma: float = 
 @pytest.mark.parametrize("target", [0, 1])
 def test_a_batch_of_one_element_agrees_with_the_published_formula(target: int) -> None:
     preds, targets = torch.tensor([[0.7]]), torch.tensor([[target]])
-    alpha = 0.8 if target else 0.2  # there it weighs both alike
+    alpha = 0.8 if target else 0.2  # there it weights both equally
     torch.testing.assert_close(FocalLoss(alpha)(preds, targets), published(preds, targets))
 
 
 def test_a_larger_batch_does_not() -> None:
-    preds, targets = torch.tensor([9.0, 9, 9, -9]), torch.ones(4)  # three easy ones, and one that is all wrong
+    preds, targets = torch.tensor([9.0, 9, 9, -9]), torch.ones(4)  # three easy ones, and one that is completely wrong
     assert FocalLoss()(preds, targets).item() == pytest.approx(9 / 4, rel=1e-3)
     assert published(preds, targets, alpha=1).item() < 9 / 4 * 0.9
 
@@ -169,7 +169,7 @@ def test_the_activation_is_a_sigmoid_of_binary_scores_and_a_softmax_of_classes()
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize(("case", "binary"), CASES)
-def test_gradients_are_finite_however_sure_the_scores(case: Any, binary: bool, bf16: bool, gamma: float) -> None:
+def test_gradients_are_finite_for_extreme_scores(case: Any, binary: bool, bf16: bool, gamma: float) -> None:
     preds, targets = case(16)
     preds = (preds.sign() * 100).to(torch.bfloat16 if bf16 else torch.float32).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
@@ -193,8 +193,8 @@ def test_gradients_are_the_slopes_of_the_loss(case: Any, binary: bool, gamma: fl
 @pytest.mark.parametrize(
     ("preds", "targets", "expected"),
     [
-        ((4, 3), (5,), "class numbers of (4,)"),
-        ((4, 3), (4, 3), "class numbers of (4,)"),
+        ((4, 3), (5,), "class indices of (4,)"),
+        ((4, 3), (4, 3), "class indices of (4,)"),
         ((4, 1), (4, 3), "targets of (4, 1)"),
         ((4,), (1, 4), "targets of (4,)"),
     ],
@@ -205,7 +205,7 @@ def test_shapes_that_do_not_fit_are_refused(preds: Any, targets: Any, expected: 
 
 
 def test_targets_of_several_labels_are_refused_with_what_to_pass() -> None:
-    with pytest.raises(UsageError, match=r"expected class numbers of \(4,\)\. .* pass binary=True\."):
+    with pytest.raises(UsageError, match=r"expected class indices of \(4,\)\. .* pass binary=True\."):
         FocalLoss()(torch.zeros(4, 3), torch.zeros(4, 3))
 
 

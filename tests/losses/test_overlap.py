@@ -68,7 +68,7 @@ def test_classes_by_hand() -> None:
 
 
 def published(kind: Any, scores: Tensor, truth: Tensor) -> Tensor:
-    """The formula often seen: all pixels of the batch in one sum, 1 added above and below."""
+    """A common formula: all pixels of the batch in one sum, 1 added above and below."""
     probs, truth = torch.sigmoid(scores).view(-1), truth.view(-1).float()
     both = (probs * truth).sum()
     dice = 1 - (2.0 * both + 1) / (probs.sum() + truth.sum() + 1)
@@ -132,7 +132,7 @@ def test_a_perfect_mask_has_no_loss(kind: Any, n_classes: int) -> None:
 
 @pytest.mark.parametrize("kind", [DiceLoss, IoULoss])
 @pytest.mark.parametrize("n_classes", [1, 2, 3])
-def test_a_mask_that_is_all_wrong_has_a_loss_near_1(kind: Any, n_classes: int) -> None:
+def test_a_completely_wrong_mask_has_a_loss_near_1(kind: Any, n_classes: int) -> None:
     targets = torch.randint(max(n_classes, 2), (2, 64, 64))
     preds = (1 - targets[:, None] * 2) * 100.0 if n_classes == 1 else sure(targets, n_classes, right=False)
     assert kind()(preds, targets).item() == pytest.approx(1, abs=2e-3)
@@ -153,7 +153,7 @@ def test_ignored_pixels_are_as_good_as_cut_off(kind: Any, ignored: int) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_item_of_which_all_is_ignored_has_no_loss_and_no_gradient(kind: Any) -> None:
+def test_a_fully_ignored_item_has_no_loss_and_no_gradient(kind: Any) -> None:
     preds, targets = classes()
     targets[0] = 255
     preds.requires_grad_()
@@ -166,7 +166,7 @@ def test_an_item_of_which_all_is_ignored_has_no_loss_and_no_gradient(kind: Any) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_soft_target_lies_between(kind: Any) -> None:
+def test_a_soft_target_is_between(kind: Any) -> None:
     preds, targets = binary_masks()
     soft = targets * 0.8 + 0.1
     torch.testing.assert_close(kind(per_batch=True)(preds, soft), published(kind, preds, soft))
@@ -175,7 +175,7 @@ def test_a_soft_target_lies_between(kind: Any) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", [binary_masks, classes])
 @pytest.mark.parametrize("settings", [{}, {"reduction": "sum"}, {"ignore_index": 0}])
-def test_the_loss_of_each_item_is_that_of_the_item_alone(kind: Any, case: Any, settings: dict[str, Any]) -> None:
+def test_the_loss_of_each_item_equals_that_of_a_batch_of_it(kind: Any, case: Any, settings: dict[str, Any]) -> None:
     loss, (preds, targets) = kind(**settings), case(5)
     losses = per_item_loss(loss, preds, targets)
     alone = torch.stack([loss(preds[i : i + 1], targets[i : i + 1]) for i in range(5)])
@@ -208,7 +208,7 @@ def test_the_activation_is_a_sigmoid_for_one_output_and_softmax_for_classes(kind
 @pytest.mark.parametrize("case", [binary_masks, classes])
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("per_batch", [False, True])
-def test_gradients_are_finite_however_sure_the_scores(kind: Any, case: Any, bf16: bool, per_batch: bool) -> None:
+def test_gradients_are_finite_for_extreme_scores(kind: Any, case: Any, bf16: bool, per_batch: bool) -> None:
     preds, targets = case(2)
     preds = (preds.sign() * 100).to(torch.bfloat16 if bf16 else torch.float32).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
@@ -232,12 +232,12 @@ def test_gradients_are_the_slopes_of_the_loss(kind: Any, case: Any, settings: di
 SHAPES = [
     ((2, 1, 4, 5), (2, 5, 4), "targets of (2, 1, 4, 5)", ""),
     ((2, 1, 4, 5), (3, 4, 5), "targets of (2, 1, 4, 5)", ""),
-    ((2, 3, 4, 5), (2, 5, 4), "class numbers of (2, 4, 5)", ""),
+    ((2, 3, 4, 5), (2, 5, 4), "class indices of (2, 4, 5)", ""),
     (
         (2, 3, 4, 5),
         (2, 3, 4, 5),
-        "class numbers of (2, 4, 5)",
-        "If every score is of a label of its own, pass binary=True.",
+        "class indices of (2, 4, 5)",
+        "If every score belongs to a separate label, pass binary=True.",
     ),
     ((), (3,), "targets of ()", ""),
 ]
@@ -251,10 +251,10 @@ def test_shapes_that_do_not_fit_are_refused(kind: Any, preds: Any, targets: Any,
         kind()(torch.zeros(preds), torch.zeros(targets, dtype=torch.long))
 
 
-def test_class_numbers_must_be_integers() -> None:
+def test_class_indices_must_be_integers() -> None:
     preds, targets = classes()
     what = "DiceLoss: the targets of outputs (3, 3, 4, 5)"
-    with refused(what, got=torch.float32, expected="integer class numbers of (3, 4, 5)"):
+    with refused(what, got=torch.float32, expected="integer class indices of (3, 4, 5)"):
         DiceLoss()(preds, targets.float())
 
 

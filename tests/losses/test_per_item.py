@@ -17,7 +17,7 @@ SIZES = [1, 7, 32]
 
 
 def one_by_one(loss_func: Any, preds: Tensor, targets: Tensor) -> Tensor:
-    """By the other road: the loss of each item alone."""
+    """The other way: the loss of each item by itself."""
     return torch.stack([loss_func(preds[i : i + 1], targets[i : i + 1]) for i in range(len(preds))])
 
 
@@ -54,7 +54,7 @@ def cases(n: int) -> list[tuple[Any, Tensor, Tensor]]:
 
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("case", range(len(cases(1))))
-def test_each_items_loss_is_the_loss_of_the_item_alone(case: int, n: int) -> None:
+def test_each_items_loss_equals_that_of_a_batch_of_it(case: int, n: int) -> None:
     loss_func, preds, targets = cases(n)[case]
     losses = per_item_loss(loss_func, preds, targets)
     assert losses.shape == (n,)
@@ -130,13 +130,13 @@ def test_any_other_loss_is_called_once_per_item_with_one_warning(loss_func: Any,
     torch.testing.assert_close(losses, (preds - targets).square().mean(1))
 
 
-def test_a_loss_that_gives_a_plain_number_works_too() -> None:
+def test_a_loss_that_returns_a_plain_number_works_too() -> None:
     with pytest.warns(LearnkitWarning):
         losses = per_item_loss(lambda p, t: float((p - t).sum()), torch.ones(3, 1), torch.zeros(3, 1))
     assert losses.tolist() == [1, 1, 1]
 
 
-def test_torchs_losses_give_no_warning() -> None:
+def test_torchs_losses_do_not_warn() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         losses = per_item_loss(F.l1_loss, torch.ones(2, 3), torch.zeros(2, 3))

@@ -37,7 +37,7 @@ def test_targets_take_the_shape_and_dtype_of_the_outputs() -> None:
 
 
 @pytest.mark.parametrize("axis", [1, 2, -1, -2])
-def test_class_numbers_have_the_shape_of_the_outputs_without_their_classes(axis: int) -> None:
+def test_class_indices_have_the_shape_of_the_outputs_without_their_classes(axis: int) -> None:
     preds = torch.zeros(4, 5, 5)
     classes = as_classes("loss", preds, torch.ones(4, 1, 5, dtype=torch.uint8), axis)
     assert classes.shape == (4, 5)
@@ -46,7 +46,7 @@ def test_class_numbers_have_the_shape_of_the_outputs_without_their_classes(axis:
 
 def test_only_the_first_targets_are_looked_at() -> None:
     preds, first = torch.zeros(2, 3), FirstTargets()
-    first.check("loss", preds, torch.empty(0), 2)  # nothing to see
+    first.check("loss", preds, torch.empty(0), 2)  # nothing to check
     first.check("loss", preds, torch.tensor([0, 2]), 2)
     first.check("loss", preds, torch.tensor([0, 3]), 2)
 

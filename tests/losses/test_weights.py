@@ -56,7 +56,7 @@ def test_targets_may_be_a_list_an_array_or_pixels(targets: Any) -> None:
         ([], "targets: the shape", (0,)),
     ],
 )
-def test_targets_that_are_not_class_numbers_are_refused(targets: Any, what: str, got: Any) -> None:
+def test_targets_that_are_not_class_indices_are_refused(targets: Any, what: str, got: Any) -> None:
     with refused(what, got=got):
         balanced_weights(targets, 3)
 
@@ -69,7 +69,7 @@ def test_weights_of_labels_are_negatives_over_positives(dtype: torch.dtype) -> N
     torch.testing.assert_close(weights, torch.tensor([3.0, 1 / 3]))
 
 
-def test_with_them_both_values_of_a_label_weigh_the_same() -> None:
+def test_the_weights_balance_both_values_of_a_label() -> None:
     torch.manual_seed(0)
     targets = (torch.rand(50, 3) < torch.tensor([0.1, 0.5, 0.9])).float()
 
@@ -101,8 +101,8 @@ def test_labels_that_are_never_or_always_1_are_reported() -> None:
     [
         (torch.tensor([0, 1]), r"targets: the shape: got \(2,\), expected \(N, C\)"),
         (torch.zeros(0, 3), r"targets: the shape: got \(0, 3\)"),
-        (torch.tensor([[0, 2]]), r"targets: got 2, expected 0 and 1 alone\. For class numbers use balanced_weights"),
-        (torch.tensor([[0.0, float("nan")]]), r"targets: got nan, expected 0 and 1 alone"),
+        (torch.tensor([[0, 2]]), r"targets: got 2, expected only 0 and 1\. For class indices use balanced_weights"),
+        (torch.tensor([[0.0, float("nan")]]), r"targets: got nan, expected only 0 and 1"),
     ],
 )
 def test_targets_that_are_not_labels_are_refused(targets: Tensor, message: str) -> None:

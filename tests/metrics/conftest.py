@@ -1,4 +1,4 @@
-"""What the tests of whole-set metrics have in common."""
+"""Shared by the tests of whole-set metrics."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Accumulators: parts merged in any order are the whole, and what is merged stays as it is."""
+"""Accumulators: parts merged in any order are the whole, and what is merged does not change."""
 
 import itertools
 import math
@@ -34,14 +34,14 @@ def test_parts_merged_in_any_order_are_the_whole(kind: Callable[[], Accumulator]
     merged = kind()
     for number in order:
         merged.merge(parts[number])
-    merged.merge(kind())  # one that has seen nothing
+    merged.merge(kind())  # one without batches
     whole = fed(kind, torch.cat([shards()[number] for number in order]))
     for got, expected in zip(merged.compute(), whole.compute(), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_merged_or_given_stays_as_it_is(kind: Callable[[], Accumulator]) -> None:
+def test_what_is_merged_or_returned_does_not_change(kind: Callable[[], Accumulator]) -> None:
     first, second, third = shards()
     other, mine = fed(kind, first), kind()
     before = [part.clone() for part in other.compute()]
@@ -84,7 +84,7 @@ def test_deviations_of_what_is_constant_are_zero() -> None:
     assert moments.compute()[2].item() == 0
 
 
-def test_a_range_has_the_lowest_and_the_highest_of_all_batches() -> None:
+def test_a_range_has_the_minimum_and_maximum_of_all_batches() -> None:
     ends = Range()
     for batch in ([3, 5], [], [4], [2, 4], [7]):
         ends.update(torch.tensor(batch, dtype=torch.long))
@@ -97,7 +97,7 @@ def test_a_range_of_nothing_has_no_ends() -> None:
     assert Range().compute() == ()
 
 
-def test_kept_is_in_the_order_of_the_batches_and_a_copy() -> None:
+def test_kept_values_are_a_copy_in_the_order_of_the_batches() -> None:
     kept, batch = Kept(), torch.arange(4)
     kept.update(batch[:2], batch[2:])
     batch += 10

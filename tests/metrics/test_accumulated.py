@@ -28,7 +28,7 @@ from learnkit.metrics.accumulated import AccumulatedMetric
 from learnkit.metrics.metric import targets_of
 from tests.doubles import refused
 
-# Every name, and settings that take another way through the code.
+# Every name, and settings with a different path through the code.
 SPECS: list[Any] = [
     *METRICS,
     *FACTORIES,
@@ -46,7 +46,7 @@ UNEVEN = [1, 23, 2, 15]
 
 
 def made(spec: Any) -> AccumulatedMetric:
-    """A metric that has seen nothing and shares nothing with others."""
+    """A metric without batches that shares nothing with others."""
     (metric,) = make_metrics(spec)
     assert isinstance(metric, AccumulatedMetric)
     return copy.deepcopy(metric)
@@ -158,7 +158,7 @@ def test_no_batch_needs_values_at_all(metric: AccumulatedMetric) -> None:
     metric.merge(other)
 
 
-def test_what_is_kept_has_no_graph_and_no_share_in_the_batch(metric: AccumulatedMetric) -> None:
+def test_kept_values_hold_neither_the_graph_nor_the_batch(metric: AccumulatedMetric) -> None:
     preds, targets = batch_for(metric)
     metric.update(preds.requires_grad_(), targets)
     kept = tensors_of(metric)
@@ -168,7 +168,7 @@ def test_what_is_kept_has_no_graph_and_no_share_in_the_batch(metric: Accumulated
 
 
 @pytest.mark.parametrize("name", [*METRICS, *FACTORIES])
-def test_what_is_kept_does_not_grow_but_for_ranks(name: str) -> None:
+def test_the_state_does_not_grow_except_for_ranks(name: str) -> None:
     metric = made(name)
     sizes = []
     for _ in range(3):
@@ -185,7 +185,7 @@ def tensors_of(metric: AccumulatedMetric) -> list[Tensor]:
     return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
 
-def test_without_torchmetrics_every_name_gives_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_name_works_without_torchmetrics(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchmetrics", None)  # an import of it fails
     for name in [*METRICS, *FACTORIES]:
         assert math.isfinite(of_whole(made(name)))
@@ -252,7 +252,7 @@ OF_NUMBERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.filterwarnings("ignore:Metric .* will save all targets:UserWarning")
 @pytest.mark.parametrize("name", [*MULTICLASS, *MULTILABEL, *OF_NUMBERS])
-def test_torchmetrics_gives_the_same(name: str) -> None:
+def test_torchmetrics_returns_the_same(name: str) -> None:
     torchmetrics = pytest.importorskip("torchmetrics")
     if name in OF_NUMBERS:
         kind, settings = OF_NUMBERS[name]

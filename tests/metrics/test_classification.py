@@ -144,7 +144,7 @@ def test_kappa_can_count_near_misses_less(check: Check, weights: str) -> None:
 
 
 def test_precision_is_of_the_whole_set_not_a_mean_over_batches() -> None:
-    """3 of 4 right yes in one batch and 0 of 1 in the next are 3 of 5, not the .5 that weighting batches gives."""
+    """3 of 4 right yes in one batch and 0 of 1 in the next are 3 of 5, not the .5 of weighting batches."""
     (metric,) = make_metrics("precision")
     metric.update(torch.ones(4), torch.tensor([1, 1, 1, 0]))
     metric.update(torch.tensor([1.0, -1.0]), torch.tensor([0, 1]))
@@ -205,7 +205,7 @@ def test_areas_of_outputs_that_are_nan_are_nan(name: str, preds: Tensor) -> None
     assert math.isnan(metric.compute())
 
 
-def test_large_outputs_stay_apart() -> None:
+def test_large_outputs_remain_distinct() -> None:
     """In single precision their probabilities would all be 1."""
     (metric,) = make_metrics("auroc")
     metric.update(torch.tensor([20.0, 24.0, 28.0, 32.0]), torch.tensor([0, 0, 1, 1]))

@@ -49,7 +49,7 @@ def test_the_tally_is_that_of_the_confusion_matrix() -> None:
     ]
 
 
-def test_a_metric_is_called_and_taken_as_it_is_made() -> None:
+def test_settings_are_accepted_with_and_without_a_call() -> None:
     for make in (class_counts, label_counts):
         metric = make("some", precision_of)
         assert metric.name == "some"

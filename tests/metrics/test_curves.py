@@ -48,7 +48,7 @@ def test_the_area_is_the_share_of_pairs_in_the_right_order_ties_counting_half() 
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_without_items_of_the_class_or_others_there_is_no_area(there: bool) -> None:
+def test_the_area_is_nan_without_items_of_the_class_or_others(there: bool) -> None:
     scores, actual = np.array([0.2, 0.8]), np.array([there, there])
     curve = roc_curve(scores, actual)
     assert np.isnan(curve.area)

@@ -103,7 +103,7 @@ def test_one_output_per_item_has_no_classes(shape: tuple[int, ...]) -> None:
 
 def test_targets_that_do_not_belong_to_the_outputs_are_refused() -> None:
     for metric in (accuracy, error_rate, top_k_accuracy, perplexity):
-        with refused("targets", got=(7, 3), expected="one class number for each of the 7 predictions"):
+        with refused("targets", got=(7, 3), expected="one class index for each of the 7 predictions"):
             metric(torch.zeros(7, 3), torch.zeros(7, 3))
 
 
@@ -119,7 +119,7 @@ def test_elements_that_do_not_belong_together_are_refused(metric: Any) -> None:
         metric(torch.zeros(7, 3), torch.zeros(7, 2))
 
 
-def test_the_table_names_each_function_and_which_way_is_up() -> None:
+def test_the_table_names_each_function_and_its_direction() -> None:
     assert {name: named.function.__name__ for name, named in METRICS.items()} == {name: name for name in METRICS}
     up = {name for name, named in METRICS.items() if named.higher_is_better}
     assert up == {"accuracy", "accuracy_multi", "top_k_accuracy"}

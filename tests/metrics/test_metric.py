@@ -112,7 +112,7 @@ def test_the_root_is_taken_of_the_whole_sets_mean() -> None:
     assert over(one("rmse"), preds, targets, 1) == math.sqrt(3)
 
 
-def test_a_named_metrics_function_gives_the_same_metric_as_its_name(scores: tuple[Tensor, Tensor]) -> None:
+def test_the_function_and_the_name_of_a_metric_are_equivalent(scores: tuple[Tensor, Tensor]) -> None:
     by_function = one(accuracy)
     assert (by_function.name, by_function.higher_is_better) == ("accuracy", True)
     assert over(by_function, *scores, 7) == over(one("accuracy"), *scores, 32)
@@ -182,7 +182,7 @@ def test_an_object_accumulates_by_itself(scores: tuple[Tensor, Tensor], bs: int)
     expected = sklearn_metrics.f1_score(targets, preds.argmax(1), average="macro")
     assert (metric.name, metric.higher_is_better) == ("f1_score", True)
     assert over(metric, preds, targets, bs) == pytest.approx(expected)
-    assert over(metric, preds, targets, bs) == pytest.approx(expected)  # reset forgets
+    assert over(metric, preds, targets, bs) == pytest.approx(expected)  # reset drops them
 
 
 def test_after_a_reset_an_object_is_nan_until_the_next_batch(scores: tuple[Tensor, Tensor]) -> None:
@@ -212,7 +212,7 @@ def test_shards_of_objects_and_functions_merged_are_the_whole(
         shard = make()
         shard.update(preds, targets)
         merged.merge(shard)
-        merged.merge(make())  # one that has seen nothing
+        merged.merge(make())  # one without batches
     assert merged.compute() == pytest.approx(over(make(), *scores, N), rel=1e-7)
 
 
@@ -264,7 +264,7 @@ def test_a_module_that_is_called_is_a_function(numbers: tuple[Tensor, Tensor]) -
 
 
 @pytest.mark.parametrize("spec", ["accuracy", share_above, F1Score()])
-def test_over_nothing_a_metric_is_nan(spec: Any) -> None:
+def test_a_metric_without_batches_is_nan(spec: Any) -> None:
     assert math.isnan(one(spec).compute())
 
 
@@ -322,7 +322,7 @@ def test_the_same_name_twice_is_refused(spec: Any, name: str) -> None:
         make_metrics(spec)
 
 
-def test_a_function_that_gives_more_than_one_number_is_refused() -> None:
+def test_a_function_that_returns_several_numbers_is_refused() -> None:
     def per_item(preds: Tensor, targets: Tensor) -> Tensor:
         return preds.mean(1)
 

@@ -40,7 +40,7 @@ BY_NAME: dict[str, Callable[[Any, Any], float]] = {
 }
 
 
-def labelled(c: int = C) -> Set:
+def labeled(c: int = C) -> Set:
     """Raw outputs and 0 or 1, (83, c) each; every item has a label."""
     draw = torch.Generator().manual_seed(0)
     targets = (torch.rand(N, c, generator=draw) > 0.6).float()
@@ -51,14 +51,14 @@ def labelled(c: int = C) -> Set:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bool])
 @pytest.mark.parametrize("name", BY_NAME)
 def test_names_are_scikit_learns(check: Check, name: str, dtype: torch.dtype) -> None:
-    preds, targets = labelled()
+    preds, targets = labeled()
     expected = BY_NAME[name](targets.int().numpy(), preds.double().sigmoid().numpy())
     check(name, preds, targets.to(dtype), expected)
 
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_one_label_is_a_yes_or_no(check: Check, name: str) -> None:
-    preds, targets = labelled()
+    preds, targets = labeled()
     y, p = targets[:, 1].int().numpy(), preds[:, 1].double().sigmoid().numpy()
     of_one: dict[str, float] = {
         "precision_multi": sk.precision_score(y, p > 0.5),
@@ -73,7 +73,7 @@ def test_one_label_is_a_yes_or_no(check: Check, name: str) -> None:
 @pytest.mark.parametrize("threshold", [0.3, 0.5])
 @pytest.mark.parametrize("average", ["macro", "micro", "weighted", "samples"])
 def test_average_and_threshold_can_be_chosen(check: Check, average: str, threshold: float) -> None:
-    preds, targets = labelled()
+    preds, targets = labeled()
     y, p = targets.int().numpy(), (preds.double().sigmoid() > threshold).numpy()
     s: dict[str, Any] = {"average": average, "threshold": threshold}
     how: dict[str, Any] = {"average": average, "zero_division": 0}
@@ -89,7 +89,7 @@ def test_average_and_threshold_can_be_chosen(check: Check, average: str, thresho
 
 @pytest.mark.parametrize("average", ["macro", "micro", "weighted"])
 def test_areas_can_be_averaged_in_three_ways(check: Check, average: str) -> None:
-    preds, targets = labelled()
+    preds, targets = labeled()
     y, p = targets.int().numpy(), preds.double().sigmoid().numpy()
     check(auroc_multi(average=average), preds, targets, sk.roc_auc_score(y, p, average=average))
     check(average_precision_multi(average=average), preds, targets, sk.average_precision_score(y, p, average=average))
@@ -97,14 +97,14 @@ def test_areas_can_be_averaged_in_three_ways(check: Check, average: str) -> None
 
 @pytest.mark.parametrize("name", [name for name in BY_NAME if name not in ("accuracy_multi", "hamming_multi")])
 def test_a_label_without_items_does_not_count(check: Check, name: str) -> None:
-    preds, targets = labelled()
+    preds, targets = labeled()
     rest = BY_NAME[name](targets[:, 1:].int().numpy(), preds[:, 1:].double().sigmoid().numpy())
     preds[:, 0], targets[:, 0] = -9 + preds[:, 0] / 10, 0
     check(name, preds, targets, rest)
 
 
 def test_a_label_predicted_but_without_items_counts_as_wrong(check: Check) -> None:
-    preds, targets = labelled()
+    preds, targets = labeled()
     targets[:, 0] = 0
     assert (preds[:, 0] > 0).any()
     y, p = targets.int().numpy(), (preds > 0).numpy()
@@ -132,7 +132,7 @@ def _mean_of_items(y: Any, p: Any) -> float:
     return float((both[either > 0] / either[either > 0]).mean())
 
 
-def test_large_outputs_stay_apart() -> None:
+def test_large_outputs_remain_distinct() -> None:
     """Their probabilities would all be 1, even in double precision."""
     (metric,) = make_metrics("auroc_multi")
     metric.update(torch.tensor([[40.0], [50.0], [60.0], [70.0]]), torch.tensor([[0], [0], [1], [1]]))

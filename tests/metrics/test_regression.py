@@ -18,7 +18,7 @@ Check = Callable[[Any, Tensor, Tensor, float], None]
 
 
 def ranks(values: Any) -> Any:
-    """Places in order, from 1; equal values share the mean of theirs."""
+    """Ranks from 1; equal values share their mean rank."""
     ordered = np.sort(values)
     return (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right") + 1) / 2
 
@@ -89,7 +89,7 @@ def test_constant_targets_are_met_or_not(check: Check, offset: float, value: flo
 
 
 @pytest.mark.parametrize("name", ["r2", "pearson"])
-def test_of_a_single_item_there_is_no_correlation(name: str) -> None:
+def test_a_single_item_has_no_correlation(name: str) -> None:
     (metric,) = make_metrics(name)
     metric.update(torch.ones(1, 1), torch.zeros(1))
     assert math.isnan(metric.compute())

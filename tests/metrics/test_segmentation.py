@@ -16,7 +16,7 @@ Check = Callable[[Any, Tensor, Tensor, float], None]
 
 
 def masks(n_classes: int = 4) -> tuple[Tensor, Tensor]:
-    """Raw outputs (40, C, 6, 5) and class numbers (40, 6, 5)."""
+    """Raw outputs (40, C, 6, 5) and class indices (40, 6, 5)."""
     draw = torch.Generator().manual_seed(0)
     targets = torch.randint(n_classes, (40, 6, 5), generator=draw)
     preds = torch.randn(40, n_classes, 6, 5, generator=draw)
@@ -72,7 +72,7 @@ def test_one_output_per_pixel_is_foreground_or_not(check: Check) -> None:
 
 
 def test_dice_is_not_a_mean_over_images(check: Check) -> None:
-    """One image all right, one of a single pixel missed: 2 * 3 / (3 + 4), not the mean of 1 and 0."""
+    """One image completely right, one with a single pixel missed: 2 * 3 / (3 + 4), not the mean of 1 and 0."""
     preds = torch.tensor([[[1.0, 1.0, 1.0]], [[-1.0, -1.0, -1.0]]])
     targets = torch.tensor([[1, 1, 1], [1, 0, 0]])
     check("dice", preds, targets, 6 / 7)

@@ -32,7 +32,7 @@ def test_pixels_that_do_not_count_are_marked() -> None:
     assert (made.n_outputs, made.n_classes) == (3, 3)
 
 
-def test_class_numbers_out_of_range_stay_for_the_check_alone() -> None:
+def test_class_indices_out_of_range_are_kept_for_the_check_only() -> None:
     made = class_rows(torch.eye(3), torch.tensor([-1, 1, 7]))
     assert made.actual.tolist() == [0, 1, 2]
     assert made.checked.tolist() == [-1, 1, 7]
@@ -84,7 +84,7 @@ def test_numbers_are_rows_of_the_same_shape(
     ("low", "high", "n_outputs", "got"),
     [(-1, 2, 3, -1), (0, 3, 3, 3), (0, 2, 1, 2), (0, 2, 2, 2)],
 )
-def test_class_numbers_end_below_the_number_of_classes(low: int, high: int, n_outputs: int, got: int) -> None:
+def test_class_indices_end_below_the_number_of_classes(low: int, high: int, n_outputs: int, got: int) -> None:
     with refused("targets", got=got, expected=f"0 to {max(n_outputs, 2) - 1}"):
         check_classes(low, high, n_outputs)
     check_classes(0, max(n_outputs, 2) - 1, n_outputs)

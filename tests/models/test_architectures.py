@@ -20,7 +20,7 @@ FAMILY = [
 ]  # fmt: skip
 
 
-def test_the_table_holds_all_that_torchvision_classifies_with_but_maxvit() -> None:
+def test_the_table_has_all_classifiers_of_torchvision_except_maxvit() -> None:
     assert sorted([*ARCHITECTURES, "maxvit_t"]) == torchvision.models.list_models(module=torchvision.models)
 
 
@@ -85,13 +85,13 @@ def test_networks_that_would_warn_about_their_init_do_not(name: str) -> None:
         ARCHITECTURES[name]()  # a warning would be an error here
 
 
-def test_the_public_names_are_sorted_and_there() -> None:
+def test_the_public_names_are_sorted_and_exist() -> None:
     assert learnkit.models.__all__ == sorted(learnkit.models.__all__)
     assert all(hasattr(learnkit.models, name) for name in learnkit.models.__all__)
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_an_architecture_is_found_by_itself_its_name_and_torchvisions_builder(name: str) -> None:
+def test_an_architecture_is_found_by_instance_name_and_torchvision_builder(name: str) -> None:
     found = [find_architecture(given) for given in (ARCHITECTURES[name], name, getattr(torchvision.models, name))]
     assert found == [ARCHITECTURES[name]] * 3
 

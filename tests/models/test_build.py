@@ -90,7 +90,7 @@ def test_an_unknown_base_is_refused(base: object, text: str) -> None:
 def test_a_cut_is_used() -> None:
     cnn = build_cnn("resnet18", 4, pretrained=False, cut=-4)
     assert len(cnn.model[0]) == 6
-    assert cnn.model[1][2].num_features == 256  # layer2 gives 128
+    assert cnn.model[1][2].num_features == 256  # layer2 outputs 128
     assert cnn.groups == [cnn.model[0], cnn.model[1]]
 
 
@@ -157,7 +157,7 @@ def test_weights_take_precedence_over_pretrained_in_every_form(trained: State, n
     assert same_body(cnn.model[0], trained)
 
 
-def test_the_body_with_loaded_weights_gives_torchvisions_outputs(trained: State, no_fetch: None) -> None:
+def test_the_body_with_loaded_weights_has_torchvisions_outputs(trained: State, no_fetch: None) -> None:
     whole = torchvision.models.resnet18()
     whole.load_state_dict(trained)
     cnn = build_cnn("resnet18", 3, weights=trained)

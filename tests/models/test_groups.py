@@ -51,7 +51,7 @@ def test_the_order_of_the_starts_does_not_matter() -> None:
 
 
 class Token(nn.Module):
-    """Has a parameter of its own next to its layers, as a vision transformer does."""
+    """Has its own parameter next to its layers, as a vision transformer does."""
 
     def __init__(self) -> None:
         super().__init__()

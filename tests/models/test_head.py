@@ -32,7 +32,7 @@ def test_the_number_of_parameters_of_the_default_head() -> None:
     assert n_params(create_head(512, 10)) == (1024 + 1024) + (524288 + 512) + (512 + 512) + (5120 + 10) == 533002
 
 
-def test_concat_pool_gives_maxima_then_averages() -> None:
+def test_concat_pool_returns_maxima_then_averages() -> None:
     x = torch.arange(12.0).view(1, 3, 2, 2)
     assert AdaptiveConcatPool2d()(x).flatten().tolist() == [3, 7, 11, 1.5, 5.5, 9.5]
     assert AdaptiveConcatPool2d(2)(x).shape == (1, 6, 2, 2)
@@ -61,7 +61,7 @@ def test_bn_final_ends_with_a_slow_batch_norm() -> None:
         ((0.1, 0.2, 0.3), (20, 10), [0.1, 0.2, 0.3]),
     ],
 )
-def test_one_dropout_is_halved_before_hidden_layers_and_a_list_is_used_as_it_is(
+def test_one_dropout_is_halved_before_hidden_layers_and_a_list_is_used_unchanged(
     ps: Any, lin_ftrs: Any, expected: list[float]
 ) -> None:
     assert dropouts(create_head(8, 2, ps=ps, lin_ftrs=lin_ftrs)) == expected
@@ -148,7 +148,7 @@ def test_the_head_learns_two_classes_and_changes_every_parameter() -> None:
     assert not any(torch.equal(old, new) for old, new in zip(before, head.parameters(), strict=True))
 
 
-def test_the_head_computes_what_is_written_out_by_hand() -> None:
+def test_the_head_equals_one_written_by_hand() -> None:
     torch.manual_seed(0)
     head = create_head(3, 2, lin_ftrs=[5], bn_final=True).eval()
     for tensor in head.state_dict().values():

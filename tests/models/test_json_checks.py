@@ -52,6 +52,6 @@ def test_unknown_keys_are_refused_and_missing_ones_are_not() -> None:
 @pytest.mark.parametrize("value", ["x" * 10_000, 10**400, list(range(10_000)), {str(n): n for n in range(1000)}])
 def test_large_values_are_shortened_in_the_error(value: object) -> None:
     with pytest.raises(CorruptFileError) as caught:
-        check_json("name", value, "a text", is_right=False)
+        check_json("name", value, "a string", is_right=False)
     assert isinstance(caught.value.got, str)
     assert len(caught.value.message) < 200

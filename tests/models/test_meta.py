@@ -31,7 +31,7 @@ class ReadsNumbers(nn.Linear):
         self.register_buffer("one", torch.tensor([1.0]))
 
 
-def test_a_network_that_reads_numbers_while_it_is_built_has_its_weights_on_meta() -> None:
+def test_a_network_that_reads_values_while_it_is_built_has_its_weights_on_meta() -> None:
     before = torch.get_rng_state()
     network = built_on_meta(ReadsNumbers)
     assert {name: tensor.is_meta for name, tensor in network.state_dict().items()} == {

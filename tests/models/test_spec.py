@@ -53,7 +53,7 @@ def test_the_fields_of_the_json() -> None:
     ("part", "field", "value", "what", "expected"),
     [
         ("arch", "source", "pickle", "arch source", "one of registry, timm"),
-        ("arch", "name", "X" * 201, "arch name", "a text of at most 200 characters"),
+        ("arch", "name", "X" * 201, "arch name", "a string of at most 200 characters"),
         ("arch", "config", None, "config", "an object"),
         ("config", "in_ch", 0, "config in_ch", "an integer from 1 to 10000"),
         ("config", "in_ch", 10_001, "config in_ch", "an integer from 1 to 10000"),

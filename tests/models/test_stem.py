@@ -12,7 +12,7 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, bias=False), nn.ReLU()), nn.Conv2d(8, 4, 1))
 
 
-def test_one_channel_gives_the_outputs_of_the_gray_image_in_color() -> None:
+def test_one_channel_has_the_outputs_of_the_gray_image_in_color() -> None:
     net = network()
     gray = torch.rand(2, 1, 9, 9)
     expected = net(gray.expand(-1, 3, -1, -1))
@@ -29,7 +29,7 @@ def test_more_channels_repeat_the_planes_scaled(in_chans: int) -> None:
         torch.testing.assert_close(adapted[:, plane], weight[:, plane % 3] * 3 / in_chans)
 
 
-def test_six_channels_of_a_repeated_image_give_the_outputs_of_three() -> None:
+def test_six_channels_of_a_repeated_image_have_the_outputs_of_three() -> None:
     net = network()
     x = torch.rand(2, 3, 9, 9)
     expected = net(x)
@@ -44,7 +44,7 @@ def test_the_same_number_of_channels_changes_nothing() -> None:
     assert net[0][0].weight is weight
 
 
-def test_from_scratch_the_weights_are_drawn_again_and_the_rest_stays() -> None:
+def test_from_scratch_only_the_weights_are_drawn_again() -> None:
     net = network()
     net[0][0].weight.requires_grad_(False)
     torch.manual_seed(0)

@@ -71,7 +71,7 @@ def test_resized_positions_keep_the_class_token_and_a_constant_grid() -> None:
     torch.testing.assert_close(resized[0, 1:], torch.full((10, 2), 3.0))
 
 
-def test_resized_positions_keep_rows_and_columns_apart() -> None:
+def test_resized_positions_do_not_swap_rows_and_columns() -> None:
     rows = torch.arange(4.0)[:, None].expand(4, 4)
     positions = torch.cat([torch.zeros(1, 1, 1), rows.reshape(1, 16, 1)], dim=1)
     grid = resized_positions(positions, 2, 3)[0, 1:, 0].view(2, 3)

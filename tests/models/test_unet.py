@@ -18,7 +18,7 @@ BACKBONES = ["resnet18", "vgg11_bn", "alexnet", "squeezenet1_1", "densenet121", 
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_every_convolutional_backbone_gives_outputs_for_every_pixel(name: str) -> None:
+def test_every_convolutional_backbone_has_outputs_for_every_pixel(name: str) -> None:
     model, groups = build_unet(name, 5, pretrained=False)
     with eval_mode(model):
         for height, width in ((64, 64), (72, 91)):
@@ -28,7 +28,7 @@ def test_every_convolutional_backbone_gives_outputs_for_every_pixel(name: str) -
     assert parts == {id(parameter) for parameter in model.parameters()}
 
 
-def test_of_a_resnet_the_feature_maps_of_all_sizes_are_used() -> None:
+def test_the_feature_maps_of_all_sizes_of_a_resnet_are_used() -> None:
     model, groups = build_unet("resnet18", 2, pretrained=False)
     assert model._names == ["", "6", "5", "4", "2"]  # the stages, and the first block before it is pooled
     assert [block.norm.num_features for block in model.decoder[:-1]] == [256, 128, 64, 64, 3]
@@ -89,7 +89,7 @@ def decoded(state: dict[str, Tensor], out: Tensor, skips: list[Tensor]) -> Tenso
     return torch.einsum("oc,nchw->nohw", weight, out) + bias.view(-1, 1, 1)
 
 
-def test_the_decoder_computes_what_is_written_out_by_hand() -> None:
+def test_the_decoder_equals_one_written_by_hand() -> None:
     torch.manual_seed(0)
     model = Unet(downsampling_body(), 4)
     for name, tensor in model.state_dict().items():  # statistics and scales that are not 0 and 1

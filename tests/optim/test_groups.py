@@ -62,7 +62,7 @@ def test_decay_of_groups() -> None:
 
 @pytest.fixture
 def groups() -> list[nn.Module]:
-    """resnet18 in three groups, with the head of ten classes that cnn_learner gives it."""
+    """resnet18 in three groups, with the head of cnn_learner for ten classes."""
     body = nn.Sequential(*list(torchvision.models.resnet18().children())[:-2])
     norm = nn.BatchNorm1d
     head = nn.Sequential(norm(1024), nn.Linear(1024, 512), norm(512), nn.Linear(512, 10))

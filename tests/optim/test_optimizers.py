@@ -1,4 +1,4 @@
-"""Optimizers by name are torch's own; factories are called as they can be."""
+"""Optimizers by name are torch's own; factories are called with the arguments they accept."""
 
 from functools import partial
 from typing import Any

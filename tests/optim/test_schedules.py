@@ -25,7 +25,7 @@ from learnkit.optim.schedules import (
 from tests.doubles import refused
 
 
-def test_every_schedule_begins_and_ends_where_it_says() -> None:
+def test_every_schedule_has_its_start_and_end() -> None:
     for make in (linear, cosine, exponential, polynomial):
         assert make(0.5, 4.0)(0.0) == pytest.approx(0.5)
         assert make(0.5, 4.0)(1.0) == pytest.approx(4.0)
@@ -59,7 +59,7 @@ def test_a_cycle_may_have_one_half_only(warm_up: float) -> None:
 
 
 def rates_of(make: type[lr_scheduler.LRScheduler], n: int, **settings: Any) -> list[float]:
-    """What a scheduler of torch makes of a rate of 1, step by step."""
+    """The rates of a scheduler of torch from a rate of 1, step by step."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
     scheduler = make(optimizer, **settings)
     rates = []

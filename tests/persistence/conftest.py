@@ -1,4 +1,4 @@
-"""What the tests of exports have in common: a small network, its export, and files forged with right checksums."""
+"""Shared by the tests of exports: a small network, its export, and files forged with correct checksums."""
 
 import copy
 import json
@@ -29,14 +29,14 @@ class MyNet(nn.Sequential):
 
 
 def manifest_in(path: Path) -> dict[str, Any]:
-    """The manifest in an export, found as docs/export.md says."""
+    """The manifest in an export, found as docs/export.md describes."""
     content = path.read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     return json.loads(header["__metadata__"]["learnkit"])  # type: ignore[no-any-return]
 
 
 def forged(file: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
-    """A copy whose manifest says what the test wants, with every checksum right, as an attacker would make it."""
+    """A copy with a forged manifest and correct checksums, as an attacker would make it."""
     manifest = copy.deepcopy(manifest_in(file))
     change(manifest)
     path = file.with_name("forged.lk")
@@ -46,7 +46,7 @@ def forged(file: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
 
 @pytest.fixture
 def net() -> nn.Module:
-    """A custom network with weights and statistics that no other has."""
+    """A custom network with unique weights and statistics."""
     torch.manual_seed(0)
     net = MyNet()
     net(torch.randn(16, 4))
@@ -76,5 +76,5 @@ def forge(lk: Path) -> Forge:
 
 @pytest.fixture
 def squeeze() -> BackboneSpec:
-    """The network of learnkit's table that is built soonest."""
+    """The network of learnkit's table that is built fastest."""
     return BackboneSpec("squeezenet1_1", 3, lin_ftrs=())

@@ -70,7 +70,7 @@ def test_a_change_after_submit_does_not_reach_the_file(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("function", ["fsync", "replace"])
-def test_what_cannot_be_written_is_reported_and_changes_nothing(
+def test_a_checkpoint_that_cannot_be_written_is_reported_and_changes_nothing(
     function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = written(tmp_path, 2)
@@ -122,7 +122,7 @@ def test_the_one_before_replaces_a_file_cut_short(share: float, tmp_path: Path) 
     assert found["step"] == 0
 
 
-def test_where_both_are_damaged_the_error_says_what_to_do(tmp_path: Path) -> None:
+def test_if_both_are_damaged_the_error_states_what_to_do(tmp_path: Path) -> None:
     written(tmp_path, 2)
     for name in ("last.ckpt", "last.prev.ckpt"):
         os.truncate(tmp_path / name, 100)

@@ -38,7 +38,7 @@ def test_raw_outputs_have_no_activation(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["onnx", "pt2"])
-def test_learnkits_own_format_does_not_take_the_name_of_another(tmp_path: Path, suffix: str) -> None:
+def test_learnkits_format_refuses_the_suffix_of_another(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(UsageError, match=rf'm\.{suffix}.* add to="{suffix}"'):
         export(tmp_path / f"m.{suffix}", SPEC)
     assert list(tmp_path.iterdir()) == []

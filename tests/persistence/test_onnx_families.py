@@ -23,7 +23,7 @@ FAMILIES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "size"), FAMILIES.items())
-def test_a_family_gives_the_same_numbers_in_onnxruntime(name: str, size: int, tmp_path: Path) -> None:
+def test_every_family_returns_the_same_numbers_in_onnxruntime(name: str, size: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build_cnn(name, 5, pretrained=False, image_size=(size, size)).model.eval()
     preprocess = Preprocess(Resize((size, size)), Normalize(*IMAGENET))

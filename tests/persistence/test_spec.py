@@ -24,8 +24,8 @@ def test_a_temperature_is_above_zero(temperature: Any) -> None:
 
 
 @pytest.mark.parametrize("card", [None, 3, b"text", "x" * 100_001])
-def test_a_card_is_a_text_that_is_not_too_long(card: Any) -> None:
-    with refused("card", expected="a text of at most 100,000 characters"):
+def test_a_card_is_a_string_of_limited_length(card: Any) -> None:
+    with refused("card", expected="a string of at most 100,000 characters"):
         ExportSpec(nn.Linear(2, 2), (2,), card=card)
     ExportSpec(nn.Linear(2, 2), (2,), card="x" * 100_000)
 

@@ -53,7 +53,7 @@ def on_gpu(file: Path) -> Path:
     with zipfile.ZipFile(file) as old:
         members = {name: old.read(name) for name in old.namelist()}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as new:
-        for name, content in members.items():  # a text in a pickle: X, its length, its letters
+        for name, content in members.items():  # a string in a pickle: X, its length, its letters
             new.writestr(name, content.replace(b"X\x03\0\0\0cpu", b"X\x06\0\0\0cuda:0"))
     return file
 
@@ -194,7 +194,7 @@ NO_STATES: list[object] = [5, "x", [1], {}, *({"state": {}, "param_groups": grou
 
 
 @pytest.mark.parametrize("optimizer", [*NO_STATES, {"state": 1, "param_groups": []}])
-def test_what_is_not_the_state_of_an_optimizer_changes_nothing(tmp_path: Path, optimizer: object) -> None:
+def test_an_invalid_optimizer_state_changes_nothing(tmp_path: Path, optimizer: object) -> None:
     net, other = model(), model()
     before = net.state_dict()["0.weight"].clone()
     torch.save({"model": other.state_dict(), "opt": optimizer}, tmp_path / "a.pth")
@@ -204,13 +204,13 @@ def test_what_is_not_the_state_of_an_optimizer_changes_nothing(tmp_path: Path, o
 
 
 @pytest.mark.parametrize("name", [0, ("0.weight",)])
-def test_names_that_are_not_texts_are_refused(tmp_path: Path, name: object) -> None:
+def test_names_that_are_not_strings_are_refused(tmp_path: Path, name: object) -> None:
     torch.save({name: torch.zeros(2)}, tmp_path / "a.pth")
     with pytest.raises(UsageError, match="tensors by name"):
         load_weights(tmp_path / "a.pth", model())
 
 
-def test_a_tensor_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+def test_a_duplicate_tensor_is_refused(tmp_path: Path) -> None:
     state = model().state_dict()
     torch.save({**state, "module.0.weight": state["0.weight"] + 1}, tmp_path / "a.pth")
     with pytest.raises(UsageError, match="there twice"):
@@ -218,7 +218,7 @@ def test_a_tensor_that_is_there_twice_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile])
-def test_wrappers_leave_no_trace(tmp_path: Path, wrap: Callable[[nn.Module], nn.Module]) -> None:
+def test_wrappers_do_not_change_names(tmp_path: Path, wrap: Callable[[nn.Module], nn.Module]) -> None:
     net, other = model(), model()
     save_weights(tmp_path / "a.pth", wrap(net))
     assert torch.load(tmp_path / "a.pth", weights_only=True).keys() == net.state_dict().keys()

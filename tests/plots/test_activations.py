@@ -34,7 +34,7 @@ def test_many_modules_have_no_legend(n: int, legends: int) -> None:
 
 
 def test_no_modules_are_refused() -> None:
-    with refused("activation_curves: there is nothing to draw", fix="Fit with this callback first."):
+    with refused("activation_curves: nothing to draw", fix="Fit with this callback first."):
         activation_curves({})
 
 

@@ -32,7 +32,7 @@ def test_losses_that_became_infinite_or_nan_can_still_be_drawn(bad: float) -> No
     assert loss_curves([bad], [bad], [])._repr_png_().startswith(b"\x89PNG")
 
 
-def test_training_and_validation_are_told_apart_by_the_legend_and_by_color() -> None:
+def test_training_and_validation_are_distinguished_by_legend_and_color() -> None:
     axes = loss_curves([1.0, 2.0], [1.0, 1.5], [(2, 1.5)]).axes[0]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["training, smoothed", "validation"]
     raw, smoothed, valid = axes.lines
@@ -64,7 +64,7 @@ def test_rates_are_on_a_log_scale_with_their_suggestions() -> None:
     assert lr_curve([1e-3, 1e-2], [1, 2], {}).axes[0].get_legend() is None
 
 
-def test_every_suggestion_is_drawn_however_many_there_are() -> None:
+def test_any_number_of_suggestions_is_drawn() -> None:
     axes = lr_curve([1e-3, 1e-2], [1, 2], dict.fromkeys("abcdef", (0.001, 1))).axes[0]
     assert len(axes.lines) == 1 + 6
 
@@ -98,7 +98,7 @@ def test_each_metric_has_a_panel() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 7])
-def test_panels_of_metrics_stand_three_in_a_row(n: int) -> None:
+def test_panels_of_metrics_are_in_rows_of_three(n: int) -> None:
     spec = metric_curves({f"m{k}": [0.1] for k in range(n)}).axes[0].get_subplotspec()
     assert spec is not None
     assert (spec.get_gridspec().ncols, spec.get_gridspec().nrows) == (min(3, n), -(-n // 3))
@@ -115,5 +115,5 @@ def test_ticks_of_epochs_are_integers(draw: Any, n_epochs: int) -> None:
 
 
 def test_no_metrics_are_refused() -> None:
-    with refused("metric_curves: there are no metrics to draw"):
+    with refused("metric_curves: no metrics to draw"):
         metric_curves({})

@@ -34,7 +34,7 @@ def test_any_number_of_classes_can_be_drawn(n: int, ticks: int) -> None:
     figure.canvas.draw()
 
 
-def test_the_title_says_whether_cells_are_counts_or_shares() -> None:
+def test_the_title_states_whether_cells_are_counts_or_shares() -> None:
     titles = [confusion_matrix(np.eye(2, dtype=np.int64), "ab", share).get_suptitle() for share in (False, True)]
     assert titles == ["Confusion matrix", "Confusion matrix, share of each actual class"]
 
@@ -57,16 +57,16 @@ def test_numbers_can_be_read_on_every_shade() -> None:
 
 
 def test_a_long_class_name_keeps_its_beginning() -> None:
-    names = ["german_shorthaired_pointer_dog", "a name that goes on and on and on", "cat"]
+    names = ["german_shorthaired_pointer_dog", "a very long name of a single class", "cat"]
     axes = confusion_matrix(np.eye(3, dtype=np.int64), names).axes[0]
     shown = [label.get_text() for label in axes.get_yticklabels()]
-    assert shown == ["german_shorthaired_poin…", "a name that goes on and…", "cat"]
+    assert shown == ["german_shorthaired_poin…", "a very long name of a s…", "cat"]
 
 
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("n", [2, 5, 40])
 @pytest.mark.parametrize("name", ["c", "german_shorthaired_pointer_dog"])
-def test_every_text_of_a_confusion_matrix_lies_inside_the_figure(n: int, name: str, normalize: bool) -> None:
+def test_all_text_of_a_confusion_matrix_is_inside_the_figure(n: int, name: str, normalize: bool) -> None:
     figure = confusion_matrix(np.eye(n, dtype=np.int64), [name] * n, normalize)
     assert isinstance(figure.canvas, FigureCanvasAgg)
     figure.canvas.draw()
@@ -88,17 +88,17 @@ STAIRS = np.array([0.0, 0.5, 1.0]), np.array([0.0, 1.0, 1.0])
 
 
 @pytest.mark.parametrize(("n", "drawn"), [(7, 7), (8, 8), (10, 10), (11, 6)])
-def test_of_more_than_ten_classes_the_mean_and_five_are_drawn(n: int, drawn: int) -> None:
+def test_more_than_ten_classes_are_drawn_as_their_mean_and_five(n: int, drawn: int) -> None:
     figure = ranking_curves([(f"class {c}", *STAIRS, 0.5 + c / 100) for c in range(n)], "x", "y", "AUC")
     lines = figure.axes[0].get_lines()
     assert len(lines) == drawn
     looks = {(line.get_color(), line.get_linestyle()) for line in lines}
-    assert len(looks) == drawn  # no two look alike
+    assert len(looks) == drawn  # all look different
     if n > 10:
         assert np.allclose(lines[0].get_ydata(), np.interp(lines[0].get_xdata(), *STAIRS))
 
 
-def test_only_asked_for_chance_is_drawn() -> None:
+def test_chance_is_drawn_on_request() -> None:
     labels = [
         [
             line.get_label()
@@ -116,7 +116,7 @@ def test_classes_without_an_area_are_named(n: int, names: str) -> None:
     assert title.endswith(f"{n} of {n + 1}, {names}")
 
 
-def test_no_curve_at_all_is_an_empty_figure() -> None:
+def test_without_curves_the_figure_is_empty() -> None:
     figure = ranking_curves([("a", *STAIRS, np.nan)], "x", "y", "AUC")
     figure.canvas.draw()
     assert (len(figure.axes[0].lines), figure.legends) == (0, [])
@@ -125,8 +125,8 @@ def test_no_curve_at_all_is_an_empty_figure() -> None:
 @pytest.mark.parametrize("n", [30, 31])
 def test_bars_of_the_classes_with_the_most_mistakes(n: int) -> None:
     found, missed = np.full(n, 2), np.zeros(n, dtype=np.int64)
-    invented = np.arange(n)  # class 0 has none
-    axes = label_bars([f"class {c}" for c in range(n)], found, invented, missed).axes[0]
+    spurious = np.arange(n)  # class 0 has none
+    axes = label_bars([f"class {c}" for c in range(n)], found, spurious, missed).axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names == [f"class {c}" for c in range(n - 30, n)]
     assert axes.get_title() == ("" if n == 30 else "the 30 of 31 classes with the most mistakes")
@@ -142,7 +142,7 @@ def test_missed_items_begin_where_found_ones_end() -> None:
 
 
 @pytest.mark.parametrize("n", [5000, 5001])
-def test_dots_or_shades_stand_for_all_items(n: int) -> None:
+def test_dots_or_shades_represent_all_items(n: int) -> None:
     actual = np.random.default_rng(0).normal(size=(n, 1))
     axes = predicted_against_actual(actual, actual + 1, ["x"]).axes[0]
     drawn = axes.collections[0]
@@ -163,7 +163,7 @@ def test_residuals_have_lines_at_zero_and_at_their_mean() -> None:
 
 
 def test_numbers_without_a_name_are_refused() -> None:
-    with refused("there are no numbers to draw"):
+    with refused("no numbers to draw"):
         residual_histograms(np.zeros((3, 0)), [])
 
 

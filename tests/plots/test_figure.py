@@ -20,5 +20,5 @@ def test_drawing_needs_no_pyplot() -> None:
     assert done.stdout.strip() == "drawn", done.stderr
 
 
-def test_a_figure_has_the_size_that_is_asked_for() -> None:
+def test_a_figure_has_the_requested_size() -> None:
     assert new_figure(3, 2).get_size_inches().tolist() == [3, 2]

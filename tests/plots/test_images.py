@@ -9,7 +9,7 @@ from learnkit.plots.overlays import class_colors
 from tests.doubles import refused
 
 
-def test_titles_stay_over_their_own_image() -> None:
+def test_titles_stay_above_their_images() -> None:
     title = "german_shorthaired_pointer / soft_coated_wheaten_terrier\nloss 1.23, p 0.04"
     figure = image_grid([np.zeros((8, 8, 3), np.uint8)] * 6, [title] * 6)
     assert isinstance(figure.canvas, FigureCanvasAgg)
@@ -30,7 +30,7 @@ def test_images_fill_a_grid_that_is_no_higher_than_wide(n: int, columns: int) ->
     assert spec.get_gridspec().ncols == columns
 
 
-def test_images_stand_under_their_titles() -> None:
+def test_images_are_below_their_titles() -> None:
     images = [np.full((4, 4, 3), value, np.uint8) for value in (0, 100, 200)]
     figure = image_grid(images, ["a", "b $x$ $y$", "a long title that is wrapped at some place"], columns=2)
     assert len(figure.axes) == 3
@@ -57,11 +57,11 @@ def test_the_legend_names_the_colors_of_the_classes() -> None:
 
 
 def test_no_images_are_refused() -> None:
-    with refused("image_grid: there are no images to draw"):
+    with refused("image_grid: no images to draw"):
         image_grid([], [])
 
 
-def test_rows_have_room_for_the_title_of_the_most_lines() -> None:
+def test_rows_have_room_for_the_longest_title() -> None:
     images = [np.zeros((4, 4, 3), np.uint8)] * 2
     low, high = (image_grid(images, ["a", title]).get_figheight() for title in ("a", "a\nb\nc"))
     assert high - low == pytest.approx(2 * 0.17)

@@ -11,7 +11,7 @@ def image(height: int = 4, width: int = 6) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def test_without_heat_an_image_stays_as_it_is() -> None:
+def test_without_heat_an_image_does_not_change() -> None:
     assert np.array_equal(heat_map_over(image(), np.zeros((4, 6))), image())
 
 
@@ -35,7 +35,7 @@ def test_the_figure_shows_the_image_and_the_map() -> None:
     assert over.get_title() == "cat, p 0.93"
 
 
-def test_mistakes_are_vermilion_what_is_right_faint_and_what_is_ignored_gray() -> None:
+def test_wrong_pixels_are_vermilion_right_ones_faint_and_ignored_ones_gray() -> None:
     target = np.zeros((4, 6), np.uint8)
     target[0], target[1] = 1, 255
     drawn = mistakes_over(image(), np.zeros((4, 6), np.uint8), target, ignored=255).astype(int)
@@ -47,7 +47,7 @@ def test_mistakes_are_vermilion_what_is_right_faint_and_what_is_ignored_gray() -
     assert (np.ptp(drawn[2:], axis=2) == 0).all()
 
 
-def test_a_wrong_pixel_is_told_from_a_right_one_on_any_image() -> None:
+def test_wrong_pixels_are_distinguishable_from_right_ones_on_any_image() -> None:
     for value in (0, 128, 255):
         both = mistakes_over(np.full((1, 2, 3), value, np.uint8), np.array([[0, 1]]), np.array([[0, 0]])).astype(int)
         assert np.abs(both[0, 0] - both[0, 1]).sum() > 100

@@ -52,11 +52,11 @@ def refused() -> Refusal:
     """Expect a LearnkitError that is also this built-in error; its one-line message contains all of these parts."""
 
     @contextmanager
-    def expect(builtin: type[BaseException], *told: str) -> Iterator[Any]:
+    def expect(builtin: type[BaseException], *parts: str) -> Iterator[Any]:
         with pytest.raises(LearnkitError) as caught:
             yield caught
         assert isinstance(caught.value, builtin)
-        for part in told:
+        for part in parts:
             assert part in str(caught.value)
         assert "\n" not in str(caught.value)
 

@@ -169,7 +169,7 @@ def trial(name: str, root: Path, random: random.Random, max_kills: int) -> dict[
         status = wait(process)
         if status == 0 and kills:
             break
-        if status == 0:  # done before it could be killed: once more
+        if status == 0:  # done before it could be killed: try again
             empty(broken)
             continue
         log = (broken / "log.txt").read_text()
@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=1, help="per configuration")
     parser.add_argument("--kills", type=int, default=2, help="at most, per trial")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="configurations with this in their name")
+    parser.add_argument("--only", default="", help="configurations whose name contains this")
     args = parser.parse_args()
     torch.set_num_threads(1)
     os.environ["LEARNKIT_PROGRESS"] = "off"

@@ -1,4 +1,4 @@
-"""Attacks: files that run code, names that lead elsewhere, bogus images. Nothing runs, nothing is written.
+"""Attacks: files that run code, names that point elsewhere, bogus images. Nothing runs, nothing is written.
 
 Where each attack is tested:
 
@@ -147,7 +147,7 @@ def resume(learn: Learner, file: Path) -> None:
 
 
 def resume_folder(learn: Learner, file: Path) -> None:
-    """The carrier in place of the checkpoint that the fit itself would write."""
+    """The carrier instead of the checkpoint that the fit would write."""
     learn.fit(1, checkpoint_every=1)
     written = [path for path in (learn.path / learn.model_dir).rglob("*") if path.is_file()]
     assert written

@@ -67,13 +67,13 @@ def test_not_an_image_in_any_file(tree: Tree, refused: Refusal) -> None:
         file.write_text("not an image")
     with (
         pytest.warns(UserWarning, match="12 of 12 items"),
-        refused(ValueError, "not one of 12 files can be read", ".png"),
+        refused(ValueError, "none of the 12 files can be read", ".png"),
     ):
         ImageDataBunch.from_folder(root, on_error="skip", size=8)
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "parts"),
     [
         ({"normalize": 3}, "normalize: got 3"),
         ({"normalize": (["a"] * 3, [1] * 3)}, "a mean and a std for each of 3 channels"),
@@ -85,8 +85,8 @@ def test_not_an_image_in_any_file(tree: Tree, refused: Refusal) -> None:
         ({"bs": 0}, "bs: got 0"),
     ],
 )
-def test_invalid_image_settings(options: dict[str, Any], told: str, tree: Tree, refused: Refusal) -> None:
-    with refused(ValueError, told):
+def test_invalid_image_settings(options: dict[str, Any], parts: str, tree: Tree, refused: Refusal) -> None:
+    with refused(ValueError, parts):
         ImageDataBunch.from_folder(tree(), **{"size": 8, "bs": 2, **options})
 
 
@@ -100,15 +100,15 @@ def test_invalid_tables_and_codes(tmp_path: Path, refused: Refusal) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "parts"),
     [
         ({"loss_func": "ce"}, "loss_func: got 'ce', expected a function or a module"),
         ({"loss_func": nn.CrossEntropyLoss}, "such as nn.CrossEntropyLoss()"),
         ({"seed": "one"}, "seed: got 'one', expected an integer"),
     ],
 )
-def test_invalid_learner_settings(options: dict[str, Any], told: str, numbers: DataBunch, refused: Refusal) -> None:
-    with refused(ValueError, told):
+def test_invalid_learner_settings(options: dict[str, Any], parts: str, numbers: DataBunch, refused: Refusal) -> None:
+    with refused(ValueError, parts):
         Learner(numbers, nn.Linear(2, 2), **options)
 
 

@@ -31,7 +31,7 @@ def test_empty_folder(tmp_path: Path, refused: Refusal) -> None:
 
 def test_missing_path(tree: Tree, tmp_path: Path, refused: Refusal) -> None:
     tree()
-    with refused(FileNotFoundError, f"{tmp_path}/image/x", f"the nearest there is, {tmp_path}, holds images"):
+    with refused(FileNotFoundError, f"{tmp_path}/image/x", f"the nearest existing one, {tmp_path}, contains images"):
         ImageDataBunch.from_folder(tmp_path / "image" / "x", **SMALL)
 
 
@@ -96,7 +96,7 @@ def test_last_batch_of_one_before_batch_norm() -> None:
     assert model.sizes == {True: [0, 4, 4, 4, 4], False: [0, 4, 4, 1, 4, 4, 1]}
 
 
-def spoilt(root: Path, content: bytes) -> Path:
+def damaged(root: Path, content: bytes) -> Path:
     file = root / "train" / "ant" / "1.png"
     file.write_bytes(content)
     return file
@@ -104,7 +104,7 @@ def spoilt(root: Path, content: bytes) -> Path:
 
 def test_not_an_image(tree: Tree, flat: Callable[..., nn.Module], refused: Refusal) -> None:
     root = tree()
-    file = spoilt(root, b"this is a text")
+    file = damaged(root, b"this is text")
     dls = ImageDataBunch.from_folder(root, **SMALL)
     model = flat(dls)
     with refused(OSError, f"{file} (class ant, row 1)", "cannot be read", "learnkit verify DIR") as caught:
@@ -119,14 +119,14 @@ def test_not_an_image(tree: Tree, flat: Callable[..., nn.Module], refused: Refus
 def test_truncated_image(tree: Tree, refused: Refusal) -> None:
     root = tree()
     whole = (root / "train" / "ant" / "1.png").read_bytes()
-    file = spoilt(root, whole[: len(whole) // 2])
+    file = damaged(root, whole[: len(whole) // 2])
     with refused(OSError, f"{file} (class ant, row 1)", "truncated"):
         list(ImageDataBunch.from_folder(root, **SMALL).fix_dl)
 
 
 def test_empty_file(tree: Tree, refused: Refusal) -> None:
     root = tree()
-    file = spoilt(root, b"")
+    file = damaged(root, b"")
     with refused(OSError, f"{file} (class ant, row 1)", "the file is empty"):
         list(ImageDataBunch.from_folder(root, **SMALL).fix_dl)
 
@@ -144,7 +144,7 @@ def test_image_mode_is_converted_to_rgb(tree: Tree) -> None:
     turned[0x0112] = 3  # upside down
     gray.rotate(180).save(folder / "4.png", exif=turned)
     gray.convert("1", dither=Image.Dither.NONE).save(folder / "5.png")
-    gray.convert("CMYK").save(folder / "6.png", format="TIFF")  # what it is, is read off its bytes
+    gray.convert("CMYK").save(folder / "6.png", format="TIFF")  # the format is detected from its bytes
     dls = ImageDataBunch.from_folder(root, **{**SMALL, "normalize": None, "bs": 7})
     x, _ = next(iter(dls.fix_dl))
     assert x.shape == (7, 3, 16, 16)
@@ -183,8 +183,8 @@ def test_mask_size_mismatch(tmp_path: Path, refused: Refusal) -> None:
 
 
 def test_unknown_mask_values(tmp_path: Path, refused: Refusal) -> None:
-    told = (f"{tmp_path}/masks/train/0.png", "{0, 1, 255}", "2 codes", "ignore_index=255")
-    with refused(ValueError, *told):
+    parts = (f"{tmp_path}/masks/train/0.png", "{0, 1, 255}", "2 codes", "ignore_index=255")
+    with refused(ValueError, *parts):
         masked(tmp_path, value=255)
     shutil.rmtree(tmp_path / "images")
     shutil.rmtree(tmp_path / "masks")
@@ -193,7 +193,7 @@ def test_unknown_mask_values(tmp_path: Path, refused: Refusal) -> None:
 
 @pytest.fixture
 def table(tree: Tree) -> Callable[..., ImageDataBunch]:
-    """Make a bunch of a CSV file with the columns a (names) and b (labels): six files, but for what is given."""
+    """Make a bunch of a CSV file with the columns a (names) and b (labels): six files, except for the given options."""
     root = tree()
     names = [f"train/{label}/{i}.png" for label in ("ant", "bee") for i in range(3)]
 
@@ -241,7 +241,7 @@ def test_leak_of_one_file(table: Callable[..., ImageDataBunch], refused: Refusal
         table(names, **leaks)
     assert len(table(names, allow_leak=True, **leaks).train_ds) == 4
     valid = ["valid/ant/0.png", "valid/bee/0.png"]
-    with pytest.warns(LearnkitWarning, match=r"1 rows name a file that their split has already, first '.*' \(row 4\)"):
+    with pytest.warns(LearnkitWarning, match=r"1 rows repeat a file of their split, first '.*' \(row 4\)"):
         table([*names[:5], *valid], extra={"v": [0, 0, 0, 0, 0, 1, 1]}, valid_col="v")
 
 

@@ -116,10 +116,10 @@ def test_backbone_that_cannot_be_cut(tree: Tree, refused: Refusal) -> None:
 
 @pytest.mark.parametrize("metric", ["acuracy", 3, [None], nn.CrossEntropyLoss])
 def test_unknown_metric(metric: Any, learner: Make, refused: Refusal) -> None:
-    told = (
+    parts = (
         ("accuracy",) if metric == "acuracy" else ("expected a", "Pass ") if metric is not nn.CrossEntropyLoss else ()
     )
-    with refused(ValueError, "metrics: got", *told):
+    with refused(ValueError, "metrics: got", *parts):
         learner(metrics=metric)
 
 
@@ -158,8 +158,8 @@ def test_unusable_weights_of_other_classes(learner: Make, refused: Refusal) -> N
     x, y = torch.zeros(9, 2), torch.arange(9) % 3
     three = learner(nn.Linear(2, 3), dls=DataBunch.from_tensors(x, y, x, y, bs=3))
     before = weights(three.model)
-    told = ("weight (2, 2) in the file, (3, 2) in the model", "bias (2,) in the file, (3,) in the model")
-    with refused(ValueError, "two.pth does not fit", *told, "Different classes"):
+    parts = ("weight (2, 2) in the file, (3, 2) in the model", "bias (2,) in the file, (3,) in the model")
+    with refused(ValueError, "two.pth does not fit", *parts, "Different classes"):
         three.load("two")
     assert equal(before, weights(three.model))
 
@@ -182,8 +182,8 @@ def test_non_finite_loss(numbers: DataBunch, learner: Make, refused: Refusal) ->
 
     learn = learner()
     before = weights(learn.model)
-    told = ("loss nan at epoch 0 batch 3 (lr 0.1)", "input finite? yes", "last finite", "weights restored")
-    with refused(ArithmeticError, *told) as caught:
+    parts = ("loss nan at epoch 0 batch 3 (lr 0.1)", "input finite? yes", "last finite", "weights restored")
+    with refused(ArithmeticError, *parts) as caught:
         learn.fit(1, 0.1, callbacks=Explodes())
     assert isinstance(caught.value, NonFiniteLossError)
     assert equal(before, weights(learn.model))

@@ -25,7 +25,7 @@ Refusal = Callable[..., AbstractContextManager[Any]]
 FullDisk = Callable[[int], AbstractContextManager[None]]
 
 # torch reports a dead worker by raising from a signal handler, wherever the main thread happens to be: within a weak
-# reference's callback Python can only report that it ignores the error. The loader notices the death by itself.
+# reference's callback Python can only report that it ignores the error. The loader detects the death independently.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
@@ -113,7 +113,7 @@ def test_ctrl_c_in_a_fit(hook: str, learner: Make) -> None:
     assert len(learn.get_preds()[0]) == 36
 
 
-def test_ctrl_c_in_lr_find_leaves_no_trace(learner: Make) -> None:
+def test_ctrl_c_in_lr_find_has_no_side_effects(learner: Make) -> None:
     learn = learner()
     learn.fit(1)
     model, optimizer, random = weights(learn.model), learn.opt, torch.get_rng_state()
@@ -214,11 +214,11 @@ def children() -> set[int | None]:
     return {child.pid for child in multiprocessing.active_children()}
 
 
-@pytest.mark.parametrize(("do", "told"), [(kill, "died by signal 9 (SIGKILL)"), (leave, "ended with exit code 3")])
-def test_dead_worker(do: Callable[[], None], told: str, refused: Refusal) -> None:
+@pytest.mark.parametrize(("do", "parts"), [(kill, "died by signal 9 (SIGKILL)"), (leave, "ended with exit code 3")])
+def test_dead_worker(do: Callable[[], None], parts: str, refused: Refusal) -> None:
     before, start = children(), time.monotonic()
     learn = with_workers(do)
-    with refused(RuntimeError, "worker ", "(pid ", told, "num_workers") as caught:
+    with refused(RuntimeError, "worker ", "(pid ", parts, "num_workers") as caught:
         learn.fit(1)
     assert type(caught.value).__name__ == "WorkerError"
     assert time.monotonic() - start < 10

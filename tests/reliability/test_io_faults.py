@@ -78,7 +78,7 @@ def test_an_image_that_changes_after_listing(
 
 
 @pytest.mark.parametrize("fault", FAULTS[1:3] + FAULTS[4:], ids=lambda fault: fault.__name__)
-def test_such_an_image_is_found_and_can_be_skipped(fault: Callable[[Path], None], tree: Tree) -> None:
+def test_unreadable_images_are_found_and_can_be_skipped(fault: Callable[[Path], None], tree: Tree) -> None:
     root = tree()
     fault(root / "train" / "bee" / "2.png")
     found = verify_images(root, min_side=1)
@@ -138,7 +138,7 @@ def test_weights_truncated_while_being_read(learner: Callable[..., Learner], mon
         return read(file, **options)
 
     monkeypatch.setattr(torch, "load", cut)
-    with pytest.raises(CorruptFileError, match="damaged or cut short"):
+    with pytest.raises(CorruptFileError, match="damaged or truncated"):
         read_file(path)
 
 

@@ -25,16 +25,16 @@ KILLS = Path(__file__).with_name("kills.py")
 
 def test_fits_killed_at_random_end_like_uninterrupted_ones() -> None:
     chosen = ["--only", "everything, 0 workers"]
-    told = subprocess.run([sys.executable, str(KILLS), "--kills", "4", *chosen], capture_output=True, text=True)
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert int(told.stdout.splitlines()[-1].split()[0]) > 0
+    done = subprocess.run([sys.executable, str(KILLS), "--kills", "4", *chosen], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(done.stdout.splitlines()[-1].split()[0]) > 0
 
 
 @pytest.mark.slow
 def test_every_configuration_survives_kills() -> None:
-    told = subprocess.run([sys.executable, str(KILLS), "--trials", "3"], capture_output=True, text=True)
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert int(told.stdout.splitlines()[-1].split()[0]) >= 50
+    done = subprocess.run([sys.executable, str(KILLS), "--trials", "3"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(done.stdout.splitlines()[-1].split()[0]) >= 50
 
 
 @pytest.mark.parametrize("at", range(3, 12))

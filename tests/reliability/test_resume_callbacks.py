@@ -26,9 +26,9 @@ def test_callback_state_that_is_lost_is_reported_once(make: Make) -> None:
         def after_batch(self, state: Any) -> None:
             self.n += 1
 
-    with pytest.warns(LearnkitWarning, match=r"Counts has no state_dict, so its attributes \(n\)") as told:
+    with pytest.warns(LearnkitWarning, match=r"Counts has no state_dict, so its attributes \(n\)") as caught:
         make().fit(2, 1e-2, callbacks=Counts(), checkpoint_every=1)
-    assert len(told) == 1
+    assert len(caught) == 1
 
 
 def test_state_that_cannot_be_saved_is_refused_by_name(make: Make) -> None:

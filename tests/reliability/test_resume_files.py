@@ -103,9 +103,9 @@ def test_a_full_disk_neither_stops_a_fit_nor_harms_its_checkpoint(
         kept.append((checkpoint_folder(learn) / "last.ckpt").read_bytes())
         until_the_end.enter_context(full_disk(2000))
 
-    with until_the_end, pytest.warns(LearnkitWarning, match="training continues without a new checkpoint in") as told:
+    with until_the_end, pytest.warns(LearnkitWarning, match="training continues without a new checkpoint in") as caught:
         learn.fit(3, 1e-2, callbacks=act_at(5, fill), checkpoint_every=2)
-    assert len(told) > 1
+    assert len(caught) > 1
     assert len(learn.history) == 3
     assert (checkpoint_folder(learn) / "last.ckpt").read_bytes() == kept[0]
     assert sorted(file.name for file in checkpoint_folder(learn).iterdir()) == ["last.ckpt", "last.prev.ckpt"]

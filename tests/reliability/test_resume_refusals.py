@@ -1,4 +1,4 @@
-"""Checkpoints of other fits are refused with both values, and so are arguments that make no sense."""
+"""Checkpoints of other fits are refused with both values, and so are invalid arguments."""
 
 from collections.abc import Callable
 from functools import partial

@@ -132,7 +132,7 @@ def test_without_checkpoints_ctrl_c_is_unchanged(make: Make, act_at: ActAt) -> N
     assert handlers == [signal.default_int_handler]
 
 
-def test_a_custom_handler_is_left_alone(make: Make, act_at: ActAt) -> None:
+def test_a_custom_handler_is_not_changed(make: Make, act_at: ActAt) -> None:
     seen: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
     try:

@@ -1,4 +1,4 @@
-"""The table of bad inputs in docs/reliability.md names the tests that there are."""
+"""The table of bad inputs in docs/reliability.md names existing tests."""
 
 import ast
 import re

@@ -195,7 +195,7 @@ def test_a_clock_that_jumps(display: Any, learner: Make, monkeypatch: pytest.Mon
         now[0] = -now[0] * 1.5 if abs(now[0]) < 1e15 else 1e9
         return now[0]
 
-    monkeypatch.setattr(time, "time", jump)  # the wall clock is set forth and back at every look
+    monkeypatch.setattr(time, "time", jump)  # the wall clock jumps at every reading
     learn = learner()
     learn.fit(3, callbacks=[Progress(display), CSVLogger(), SaveModel()])
     assert (learn.history["time"] >= 0).all()
@@ -215,7 +215,7 @@ class Changed(torch.utils.data.Dataset[Any]):
         return self.change(torch.zeros(2)), i % 2
 
 
-def test_unpicklable_data_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, refused: Refusal) -> None:
+def test_unpicklable_data_is_refused_immediately(monkeypatch: pytest.MonkeyPatch, refused: Refusal) -> None:
     monkeypatch.setattr("multiprocessing.get_start_method", lambda: "spawn")
     with refused(ValueError, "num_workers=1: the data cannot be sent to a process", "lambda", "num_workers=0"):
         DataBunch.from_datasets(Changed(), Changed(), bs=4, num_workers=1, classes=["a", "b"])

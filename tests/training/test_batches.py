@@ -1,4 +1,4 @@
-"""Batches: taken apart, sliced, and those of an epoch."""
+"""Batches: split, sliced, and those of an epoch."""
 
 from typing import Any, NamedTuple
 
@@ -39,7 +39,7 @@ def test_a_batch_without_a_target_is_refused(batch: Any, named: str) -> None:
         (({"x": torch.zeros(4), "scale": 2.0}, torch.zeros(9)), 4),
         ({}, 0),
         (([1, 2],), 2),
-        ((2.0, torch.zeros(9)), 1),  # a number stands for one item
+        ((2.0, torch.zeros(9)), 1),  # a number counts as one item
         (7, 1),
     ],
 )
@@ -47,7 +47,7 @@ def test_items_are_counted_by_the_first_entry(batch: Any, n: int) -> None:
     assert count_items(batch) == n
 
 
-def test_what_holds_one_entry_per_item_is_sliced_and_the_rest_is_kept() -> None:
+def test_values_with_one_entry_per_item_are_sliced_and_others_kept() -> None:
     rows, other, zero = torch.arange(8).view(4, 2), torch.arange(3), torch.tensor(5)
     assert slice_batch(rows, 1, 3, 4).tolist() == [[2, 3], [4, 5]]
     assert slice_batch(other, 1, 3, 4) is other
@@ -109,14 +109,14 @@ class HasState(Seeded):
     ("loader", "start", "seeds", "batches"),
     [
         (SkipsByItself, 0, [(7, 5, 0)], ["a", "b", "c"]),
-        (SkipsByItself, 2, [(7, 5, 2)], ["a", "b", "c"]),  # this one ignores its promise; nobody skips for it
+        (SkipsByItself, 2, [(7, 5, 2)], ["a", "b", "c"]),  # this one ignores its state; nothing else skips for it
         (SkipsNothing, 0, [(7, 5)], ["a", "b", "c"]),
         (SkipsNothing, 2, [(7, 5)], ["c"]),
         (HasState, 2, [], ["a", "b", "c"]),  # it is where its state put it
         (Seeded, 1, [], ["b", "c"]),
     ],
 )
-def test_batches_before_the_start_are_skipped_by_whoever_can(
+def test_batches_before_the_start_are_skipped_by_the_loader_if_it_can(
     loader: type[Seeded], start: int, seeds: list[Any], batches: list[str]
 ) -> None:
     made = loader()
@@ -125,7 +125,7 @@ def test_batches_before_the_start_are_skipped_by_whoever_can(
 
 
 def test_an_epoch_without_batches_is_refused_but_not_the_rest_of_one() -> None:
-    with pytest.raises(DataError, match="train_dl gave no batches"):
+    with pytest.raises(DataError, match="train_dl yielded no batches"):
         list(batches_of_epoch(state([])))
     assert list(batches_of_epoch(state([[1, 2]]), 1)) == []
 

@@ -196,7 +196,7 @@ def test_a_callback_has_no_state_to_save_by_default() -> None:
     assert probe.seen == []
 
 
-def test_of_several_interrupts_in_a_hook_the_first_counts() -> None:
+def test_the_first_of_several_interrupts_in_a_hook_counts() -> None:
     def stop(label: str) -> Callback:
         return acting(label=label, after_step=raising(StopFit(label)))
 

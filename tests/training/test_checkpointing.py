@@ -95,7 +95,7 @@ def test_without_a_writer_a_fit_is_the_same_and_nothing_is_saved() -> None:
         (Interval(seconds=0.0), [(0, 1, False), (0, 2, False), (0, 3, False), (0, 4, False), (1, 0, False)]),
     ],
 )
-def test_one_is_taken_when_it_is_due_and_at_the_end_of_epochs_and_fits(
+def test_checkpoints_are_taken_when_due_and_at_the_end_of_epochs_and_fits(
     interval: Interval, places: list[tuple[int, int, bool]]
 ) -> None:
     writer = Kept()
@@ -104,14 +104,14 @@ def test_one_is_taken_when_it_is_due_and_at_the_end_of_epochs_and_fits(
     assert all(one["which"] == "this" for one in writer.contents)
 
 
-def test_the_end_of_an_epoch_is_left_out_while_one_is_being_written() -> None:
+def test_no_checkpoint_at_the_end_of_an_epoch_while_one_is_being_written() -> None:
     writer = Kept()
     writer.is_busy = True
     fit(state(), CallbackList(), Checkpoints(writer))
     assert writer.places == [(2, 0, True)]
 
 
-def test_none_is_taken_between_batches_whose_gradients_are_gathered() -> None:
+def test_no_checkpoint_is_taken_between_accumulated_batches() -> None:
     writer = Kept()
     running = state(n_epochs=1)
     running.compute.accumulate = 12  # three batches per step, and one at the end
@@ -210,7 +210,7 @@ def test_a_signal_ends_the_fit_after_the_running_step_with_a_checkpoint() -> Non
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_a_signal_also_writes_when_the_loader_dies_of_it() -> None:
+def test_a_signal_writes_a_checkpoint_even_if_it_kills_the_loader() -> None:
     class Dies:
         def __iter__(self) -> Iterator[Any]:
             yield from batches(2)
@@ -223,7 +223,7 @@ def test_a_signal_also_writes_when_the_loader_dies_of_it() -> None:
     assert writer.places == [(0, 2, False)]
 
 
-def test_an_error_of_a_loader_is_raised_as_it_is() -> None:
+def test_an_error_of_a_loader_is_raised_unchanged() -> None:
     class Dies:
         def __iter__(self) -> Iterator[Any]:
             yield from batches(2)
@@ -250,5 +250,5 @@ def test_a_callback_that_changes_without_a_state_dict_is_reported_once() -> None
     assert len(caught) == 1
 
 
-def test_nothing_is_reported_where_nothing_is_written() -> None:
+def test_without_a_writer_nothing_is_reported() -> None:
     fit(state(), CallbackList([Counts()]), Checkpoints())

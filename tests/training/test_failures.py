@@ -1,4 +1,4 @@
-"""Failures from below the model become errors that say what to do; all others stay as they are."""
+"""Failures from below the model become errors with advice; all others are unchanged."""
 
 from typing import Any
 
@@ -81,7 +81,7 @@ def test_the_memory_that_the_allocator_keeps_is_released(monkeypatch: pytest.Mon
     assert released == [torch.device("cpu")]
 
 
-def test_an_error_without_a_text_is_named_by_its_type() -> None:
+def test_an_error_without_a_message_is_named_by_its_type() -> None:
     with pytest.raises(OutOfMemoryError, match=r"\(MemoryError\)"), explained(state()):
         raise MemoryError
 
@@ -97,7 +97,7 @@ def test_one_item_before_batch_norm_is_explained() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("mine"), RuntimeError("mine"), KeyboardInterrupt()])
-def test_other_errors_are_raised_as_they_are(error: BaseException) -> None:
+def test_other_errors_are_raised_unchanged(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught, explained(state(Tensor())):
         raise error
     assert caught.value is error

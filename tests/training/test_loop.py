@@ -72,7 +72,7 @@ def test_training_is_in_train_mode_and_validation_in_eval_mode() -> None:
     assert keep.modes == [True, True, False] * 2
 
 
-def test_progress_goes_evenly_from_zero_towards_one() -> None:
+def test_progress_goes_evenly_from_zero_toward_one() -> None:
     keep = Keep()
     fit(state(n_epochs=2), CallbackList([keep]))
     assert keep.progress == [0, 0.25, 0.5, 0.75]
@@ -169,9 +169,9 @@ def test_a_model_may_take_several_inputs() -> None:
 
 
 def test_loaders_without_batches_are_refused() -> None:
-    with pytest.raises(DataError, match="train_dl gave no batches"):
+    with pytest.raises(DataError, match="train_dl yielded no batches"):
         fit(state(train_dl=[]), CallbackList())
-    with pytest.raises(DataError, match="valid_dl gave no batches"):
+    with pytest.raises(DataError, match="valid_dl yielded no batches"):
         fit(state(valid_dl=[]), CallbackList())
 
 
@@ -260,7 +260,7 @@ def test_a_nan_loss_names_its_batch_and_restores_the_weights() -> None:
     assert torch.equal(model.weight, start)
 
 
-def test_on_a_device_that_is_not_read_freely_it_is_found_later_and_named_right(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_synchronizes_reports_the_right_batch_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Compute, "sync_is_free", property(lambda self: False))
     for every, batch in ((2, 1), (50, 2)):
         monkeypatch.setattr(nan_guard, "FLUSH_EVERY", every)
@@ -297,7 +297,7 @@ def steps_by_hand(model: nn.Module, data: list[tuple[Tensor, Tensor]]) -> nn.Mod
 
 
 @pytest.mark.parametrize("hook", ["before_batch", "after_loss", "after_backward"])
-def test_a_skipped_batch_leaves_nothing_to_the_next_step(hook: str) -> None:
+def test_a_skipped_batch_does_not_affect_the_next_step(hook: str) -> None:
     data = batches(4, 4, 4)
     running = state(train_dl=data)
     expected = steps_by_hand(running.model, [data[0], data[2]])
@@ -307,7 +307,7 @@ def test_a_skipped_batch_leaves_nothing_to_the_next_step(hook: str) -> None:
 
 
 @pytest.mark.parametrize("hook", ["before_batch", "after_loss", "after_backward"])
-def test_a_skipped_epoch_leaves_nothing_to_the_next_one(hook: str) -> None:
+def test_a_skipped_epoch_does_not_affect_the_next_one(hook: str) -> None:
     data = batches(4, 4, 4)
     running = state(train_dl=data, n_epochs=2, valid_dl=data)
     expected = steps_by_hand(running.model, [data[0], *data])

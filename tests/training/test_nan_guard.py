@@ -71,7 +71,7 @@ def test_a_loss_that_is_not_a_scalar_is_refused() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_where_reading_is_free_a_loss_is_read_at_once(value: float) -> None:
+def test_a_loss_is_read_immediately_if_reading_is_free(value: float) -> None:
     running, watch = state(), LossWatch()
     watch.start_epoch(running)
     checked(watch, running, 0, 0.5)
@@ -103,17 +103,17 @@ def test_the_error_names_the_checkpoint_of_a_fit_resumed_within_its_epoch() -> N
 
 
 @pytest.mark.parametrize(
-    ("inputs", "answer"),
+    ("inputs", "finite"),
     [
         ((torch.ones(2), torch.tensor([1])), "yes"),
         ((torch.ones(2), torch.tensor([math.inf])), "no"),
         (("text",), "yes"),
     ],
 )
-def test_the_error_reports_whether_the_inputs_are_finite(inputs: Any, answer: str) -> None:
+def test_the_error_reports_whether_the_inputs_are_finite(inputs: Any, finite: str) -> None:
     running, watch = state(inputs=inputs), LossWatch()
     watch.start_epoch(running)
-    with pytest.raises(NonFiniteLossError, match=rf"input finite\? {answer};"):
+    with pytest.raises(NonFiniteLossError, match=rf"input finite\? {finite};"):
         checked(watch, running, 0, math.nan)
 
 

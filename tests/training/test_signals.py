@@ -31,7 +31,7 @@ def test_a_signal_is_noted_and_handlers_are_restored(number: signal.Signals) -> 
     assert [signal.getsignal(one) for one in BOTH] == before
 
 
-def test_leaving_is_by_the_way_of_the_signal() -> None:
+def test_the_process_ends_as_the_signal_would_end_it() -> None:
     signals = Signals()
     signals.noted = signal.SIGTERM
     with pytest.raises(SystemExit) as caught:
@@ -42,7 +42,7 @@ def test_leaving_is_by_the_way_of_the_signal() -> None:
         signals.leave()
 
 
-def test_a_second_signal_acts_at_once() -> None:
+def test_a_second_signal_acts_immediately() -> None:
     signals = Signals()
     with signals.defer():
         signal.raise_signal(signal.SIGINT)

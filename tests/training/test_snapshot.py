@@ -66,7 +66,7 @@ def test_other_values_are_refused_by_name(value: Any, match: str) -> None:
         Copies().take(value)
 
 
-def test_memory_is_used_again_where_it_fits() -> None:
+def test_memory_is_reused_if_it_fits() -> None:
     copies = Copies()
     first = copies.take({"w": torch.ones(3, requires_grad=True)})["w"]
     second = copies.take({"w": torch.zeros(3)})["w"]
@@ -85,7 +85,7 @@ def test_every_type_of_tensor_is_copied(dtype: torch.dtype) -> None:
     assert torch.equal(found, tensor)
 
 
-def test_places_whose_names_look_alike_have_a_copy_each() -> None:
+def test_places_with_similar_names_have_separate_copies() -> None:
     value = {"a.b": torch.tensor(1), "a": {"b": torch.tensor(2)}, "1": torch.tensor(3), 1: torch.tensor(4)}
     assert Copies().take(value) == {"a.b": torch.tensor(1), "a": {"b": torch.tensor(2)}, "1": torch.tensor(3), 1: 4}
 

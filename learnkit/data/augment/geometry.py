@@ -20,7 +20,7 @@ Symmetry: TypeAlias = tuple[bool, bool, bool]  # transposed, mirrored left-right
 
 @runtime_checkable
 class Geometric(Protocol):
-    """A transform given by where in the input each point of the output is sampled."""
+    """A transform defined by the input point at which each output point is sampled."""
 
     n_numbers: ClassVar[int]
 
@@ -29,8 +29,8 @@ class Geometric(Protocol):
 
         Args:
             numbers: uniform in [0, 1), float32 (N, n_numbers), on the CPU.
-            height: of the image, pixels.
-            width: of the image, pixels.
+            height: height of the image, pixels.
+            width: width of the image, pixels.
 
         Returns:
             float64 (N, 3, 3).

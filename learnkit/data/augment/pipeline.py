@@ -120,7 +120,7 @@ class Augmentation:
             else:
                 for transform, numbers in zip(transforms, drawn, strict=True):
                     x = transform.apply(x, numbers)
-            in_place = kind is not None and (in_place or x is not before)  # nobody else has a new tensor
+            in_place = kind is not None and (in_place or x is not before)  # no one else holds a new tensor
         return x, masks
 
 
@@ -210,7 +210,7 @@ def apply_to_item(
 
 
 def _call_with_masks(fn: Callable[..., Any], x: Tensor, masks: Tensor | None) -> tuple[Any, Tensor | None]:
-    """What `fn` returns for x, and for the masks if it is of torchvision v2; plain tensors."""
+    """What `fn` returns for x, and for the masks if it is of torchvision v2, as plain tensors."""
     if masks is None or not _is_v2(fn):
         return _as_tensor(fn(x)), masks
     from torchvision import tv_tensors

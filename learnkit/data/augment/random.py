@@ -1,4 +1,4 @@
-"""What the transforms of a batch share: random variables made of uniform numbers, floats, chunks that fit the cache."""
+"""What the transforms of a batch share: random variables from uniform numbers, floats, chunks that fit the cache."""
 
 import math
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def log_ratio(u: Tensor, max_change: float) -> Tensor:
 
 
 def to_float(x: Tensor) -> Tensor:
-    """A uint8 batch as float32 in [0, 1]; floats are returned as they are."""
+    """A uint8 batch as float32 in [0, 1]; floats are returned unchanged."""
     return x.float().div_(255) if x.dtype == torch.uint8 else x
 
 

@@ -127,7 +127,7 @@ def content_key(files: Iterable[str], *how: object) -> str:
 
 
 class _Unreadable(Exception):
-    """Wraps an error of decoding, to tell it from an error of writing."""
+    """Wraps a decoding error, to distinguish it from a write error."""
 
     def __init__(self, cause: Exception) -> None:
         self.cause = cause
@@ -156,7 +156,7 @@ def _build_on_disk(file: Path, n: int, decode: Callable[[int], Arrays]) -> Store
 
 
 def _open_existing(file: Path) -> Store | None:
-    """The complete store in this file; None if there is none."""
+    """The store in this file; None if it is missing or incomplete."""
     try:
         return _open_store(file)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
@@ -201,7 +201,7 @@ def _decode_all(n: int, decode: Callable[[int], Arrays]) -> Iterator[Arrays]:
         for start in range(0, n, CHUNK):
             try:
                 yield from threads.map(decode, range(start, min(n, start + CHUNK)))
-            except OSError as error:  # of an image, not of the file of the cache
+            except OSError as error:  # of reading an image, not of writing the cache
                 raise _Unreadable(error) from error
 
 

@@ -79,7 +79,7 @@ class RandomResizedCrop:
 def crop_and_resize(pixels: npt.NDArray[Any], view: View) -> npt.NDArray[Any]:
     """A view with an integer box of an image (H, W, C), uint8 or float32; several times as fast as Pillow.
 
-    The filter is the same, but pixels outside of the box are not used, as they are by Pillow.
+    The filter is the same, but pixels outside the box are not used, unlike in Pillow.
     """
     left, top, right, bottom = map(int, view.box)
     crop = torch.from_numpy(np.array(pixels[top:bottom, left:right]))

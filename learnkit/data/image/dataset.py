@@ -60,7 +60,7 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
             if self.item_stage[0].size != preprocess.resize.size:
                 raise UsageError("RandomResizedCrop", got=self.item_stage[0].size,
                                  expected=f"the size of the bunch, {preprocess.resize.size}",
-                                 fix="Give it that size.")  # fmt: skip
+                                 fix="Create it with that size.")  # fmt: skip
             self.bound = Bounded(preprocess.resize.size)
         self.store: Store | None = None
 

@@ -115,12 +115,12 @@ class Preprocess:
             source: as for `item`.
             mask: the path of a mask.
             task: a Segmentation, which reads the mask.
-            bound: instead of the final size, one for random crops.
+            bound: replaces the final size: downscaling for random crops.
             where: description of the item for errors.
 
         Raises:
             ImageError: an image or a mask that cannot be read.
-            DataError: a mask of another size than its image, or with pixel values without a class.
+            DataError: a mask whose size is not that of its image, or with pixel values without a class.
         """
         image = self._to_image(source, where)
         height, width = shape_of(image)
@@ -139,7 +139,7 @@ class Preprocess:
         return pixels, view.extract(numbers, nearest=True, fill=0 if task.ignored is None else task.ignored)
 
     def scale(self, batch: Tensor) -> Tensor:
-        """A uint8 batch as float32 in [0, 1]; floats are returned as they are."""
+        """A uint8 batch as float32 in [0, 1]; floats are returned unchanged."""
         return to_float(batch)
 
     def batch(self, batch: Tensor, *, in_place: bool = False) -> Tensor:

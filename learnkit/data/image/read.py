@@ -29,8 +29,8 @@ __all__ = [
 ]
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # none of those that run another program
-ORIENTATION = 0x0112  # the EXIF tag of how the camera was held
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # no format for which Pillow runs another program
+ORIENTATION = 0x0112  # the EXIF tag of the camera's orientation
 MAX_PIXELS = 100_000_000  # checked before decoding: a small file can hold a huge image
 REMEDY = "Remove or replace the file; `learnkit verify DIR` or verify_images(folder) lists all such files."
 
@@ -120,7 +120,7 @@ def _open(source: Any, where: str) -> "Iterator[ImageFile]":
     except (LearnkitError, MemoryError):
         raise
     except FileNotFoundError as error:
-        raise ImageError(f"{named} is not there", fix="Check whether it was moved or deleted.") from error
+        raise ImageError(f"{named} does not exist", fix="Check whether it was moved or deleted.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         fewer = f"an image of at most {MAX_PIXELS:,} pixels"
         raise ImageError(f"{named} is too large ({error})", expected=fewer, fix="Shrink it.") from error
@@ -167,7 +167,7 @@ def full_depth(source: Any) -> "npt.NDArray[np.float32]":
     """A reader for `reader=`: gray of 16 bits or floats as float32 (H, W, 1) in [0, 1], without loss of precision.
 
     Raises:
-        ImageError: as for `open_image`, or floats outside of [0, 1].
+        ImageError: as for `open_image`, or floats outside [0, 1].
     """
     pixels = open_mask(source)
     largest = 1 if np.issubdtype(pixels.dtype, np.floating) else 255 if pixels.dtype == np.uint8 else 65535

@@ -41,14 +41,14 @@ def check_batch_size(bs: Any, n_train: int) -> int:
     """
     size = check_int("bs", bs, 1)
     if n_train == 0:
-        raise DataError("the training set is empty", fix="Give it at least one item.")
+        raise DataError("the training set is empty", fix="Add at least one item.")
     if size > n_train:
         warn(f"bs={size} is more than the {n_train} training items; bs={n_train} is used")
     return min(size, n_train)
 
 
 def default_workers(n_train: int, device: torch.device) -> int:
-    """How many processes read images: none for few, half the cores where the CPU trains, all (at most 8) elsewhere."""
+    """How many processes read images: none for few, half the cores if the CPU trains, all (at most 8) elsewhere."""
     if n_train < FEW_IMAGES:
         return 0
     return min(8, usable_cpus() // 2 if device.type == "cpu" else usable_cpus())
@@ -96,7 +96,7 @@ class DatasetLoader:
         self.device = device
         self.batch_size = order.batch_size
         self.n_items = order.n_items
-        self._random = torch.Generator()  # for the workers' seeds, so that the global generator stays out of it
+        self._random = torch.Generator()  # for the workers' seeds, so that the global generator is not used
         self._loader = torch_loader(
             SeededItems(dataset), DrawnOrder(order), device, num_workers, self._random, collate_fn=collate
         )
@@ -142,7 +142,7 @@ class ImageLoader:
         """These images in their order, each changed at random as `training` changes its own.
 
         Raises:
-            UsageError: `training` augments nothing.
+            UsageError: `training` has no augmentation.
         """
         own, stage = self.dataset, training.dataset.item_stage
         if training.augmentation is None and not stage:
@@ -165,7 +165,7 @@ class ImageLoader:
 
     @property
     def preprocess(self) -> Preprocess:
-        """What the images go through, but for augmentation."""
+        """The preprocessing of the images, without augmentation."""
         return self.dataset.preprocess
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:

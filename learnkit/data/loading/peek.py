@@ -1,4 +1,4 @@
-"""Looking into data without training on it: its items in order, its first item, one item, what its targets mean."""
+"""Inspecting data without training on it: its items in order, its first item, one item, what its targets mean."""
 
 from collections.abc import Sequence, Sized
 from typing import Any
@@ -65,19 +65,19 @@ def in_order(loader: Any) -> Any:
 
 
 def checked_item(i: int, n: int) -> int:
-    """i, which has to be the number of one of n items.
+    """i, if it is the index of one of n items.
 
     Raises:
-        UsageError: it is not.
+        UsageError: i is out of range.
     """
-    return check_int("i", i, 0, n - 1, expected=f"the number of an item, from 0 to {n - 1}")
+    return check_int("i", i, 0, n - 1, expected=f"an item index from 0 to {n - 1}")
 
 
 def input_of(loader: Any, i: int) -> Any:
     """Input i of a loader in order, as a batch of one; a loader that only yields batches is iterated up to it.
 
     Raises:
-        UsageError: there is no such item.
+        UsageError: i is out of range.
     """
     if isinstance(loader, TensorLoader):
         number = checked_item(i, loader.n_items)
@@ -87,7 +87,7 @@ def input_of(loader: Any, i: int) -> Any:
         return loader.preprocess.batch(pixels[None].to(loader.device))
     if isinstance(loader, DatasetLoader):
         return _input(default_collate([loader.dataset[checked_item(i, loader.n_items)]]))
-    is_plain = isinstance(loader, DataLoader) and loader.batch_size is not None  # without a batch sampler of its own
+    is_plain = isinstance(loader, DataLoader) and loader.batch_size is not None  # without a batch sampler
     if is_plain and isinstance(loader.sampler, SequentialSampler):
         return _input(loader.collate_fn([loader.dataset[checked_item(i, len(loader.sampler))]]))
     seen = 0
@@ -96,11 +96,11 @@ def input_of(loader: Any, i: int) -> Any:
         if isinstance(i, int) and seen <= i < seen + len(x):
             return x[i - seen : i - seen + 1]
         seen += len(x)
-    raise UsageError("i", got=i, expected=f"the number of an item, from 0 to {seen - 1}")
+    raise UsageError("i", got=i, expected=f"an item index from 0 to {seen - 1}")
 
 
 def name_of(loader: Any, i: int) -> str:
-    """What item i of a loader in order is called: the path of an image, the number of any other item."""
+    """The name of item i of a loader in order: the path of an image, the index of any other item."""
     return str(loader.dataset.inputs[i]) if isinstance(loader, ImageLoader) else str(i)
 
 

@@ -24,12 +24,12 @@ class BatchOrder(Sampler[list[int]]):
     Without `seed_epoch`, every iteration takes the next epoch of the order's own seed.
 
     Args:
-        n_items: how many there are.
-        batch_size: items in a batch.
-        shuffle: draw them again in each epoch.
-        seed: of the draw.
-        sampling: how often which item is drawn; None for each once.
-        changes: items are changed at random, as in training; None for where they are shuffled.
+        n_items: number of items.
+        batch_size: items per batch.
+        shuffle: draw a new order in each epoch.
+        seed: seed of the draw.
+        sampling: how often each item is drawn; None for once.
+        changes: augment items as in training; None to do so if they are shuffled.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class BalancedSampling:
     all have come once.
 
     Args:
-        targets: class numbers, int64 (N,).
+        targets: class indices, int64 (N,).
     """
 
     def __init__(self, targets: Tensor) -> None:

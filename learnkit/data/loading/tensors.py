@@ -29,7 +29,7 @@ def check_parts(
 
     Args:
         parts: (x, y) of each set: x (N, ...), y as the task's loss takes it. The test set may lack y, or both.
-        task: what the targets mean; None for class numbers.
+        task: what the targets mean; None for class indices.
         classes: names of the classes; None for their numbers.
 
     Raises:
@@ -55,7 +55,7 @@ def one_item(item: Any, like: Tensor | None, device: torch.device) -> Tensor:
     if x.shape != like.shape[1:]:
         raise UsageError("item", got=tuple(x.shape), expected=f"the shape of one input, {tuple(like.shape[1:])}")
     if x.is_floating_point() and not like.is_floating_point():
-        raise WrongTypeError("item", got=x.dtype, expected=f"integers, as the data, which is {like.dtype}")
+        raise WrongTypeError("item", got=x.dtype, expected=f"integers, like the data ({like.dtype})")
     return x.to(like.dtype)[None]
 
 
@@ -76,11 +76,9 @@ def _paired(name: str, x: Any, y: Any, device: torch.device) -> Part:
         raise DataError(f"{name}: got no {'inputs' if x is None else 'targets'}", expected="inputs and targets")
     tensors = tuple(_tensor(name, part, device) for part in (x, y) if part is not None)
     if len(tensors) == 2 and len(tensors[0]) != len(tensors[1]):
-        raise DataError(
-            f"{name}: got {len(tensors[0])} inputs and {len(tensors[1])} targets", expected="as many of both"
-        )
+        raise DataError(f"{name}: got {len(tensors[0])} inputs and {len(tensors[1])} targets", expected="equally many")
     if not len(tensors[0]):
-        raise DataError(f"the {name} set is empty", fix="Give it at least one item, or leave it out.")
+        raise DataError(f"the {name} set is empty", fix="Add at least one item, or leave it out.")
     return tensors
 
 
@@ -100,7 +98,7 @@ def _task_of(y_train: Tensor, y_valid: Tensor, classes: Sequence[str] | None) ->
 
 
 def _with_targets(task: Task, name: str, tensors: Part) -> Part:
-    """With targets as the task's loss takes them; those of a custom task are left as they are."""
+    """With targets as the task's loss takes them; those of a custom task are unchanged."""
     x, *targets = tensors
     return (x, *(_targets(task, name, y) for y in targets))
 
@@ -115,11 +113,11 @@ def _targets(task: Task, name: str, y: Tensor) -> Tensor:
         expected = f"{n} finite numbers per item" if isinstance(task, Regression) else f"{n} numbers of 0 or 1 per item"
     elif isinstance(task, Classification):
         y = y if are_floats else y.long()
-        fits, expected = not are_floats or y.shape == (len(y), n), f"class numbers from 0 to {n - 1}"
+        fits, expected = not are_floats or y.shape == (len(y), n), f"class indices from 0 to {n - 1}"
         fine = (y >= 0) & ((y <= 1) if are_floats else (y < n))
     elif isinstance(task, Segmentation):
         y = y if y.dtype == torch.uint8 else y.long()
-        fits, expected = y.ndim == 3 and not are_floats, f"class numbers from 0 to {n - 1}, (N, height, width)"
+        fits, expected = y.ndim == 3 and not are_floats, f"class indices from 0 to {n - 1}, (N, height, width)"
         fine = (y >= 0) & (y < n) | (y == (-1 if task.ignored is None else task.ignored))
     else:
         return y
@@ -144,7 +142,7 @@ def _warn_missing_classes(task: Task, y_train: Tensor, y_valid: Tensor) -> None:
 
 
 def _tensor(name: str, values: Any, device: torch.device) -> Tensor:
-    """Tensors as they are; NumPy's default, float64, in torch's default type."""
+    """Tensors unchanged; NumPy's default, float64, as torch's default type."""
     try:
         tensor = torch.as_tensor(values)
     except (RuntimeError, TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What torch's DataLoader keeps private: the processes behind it. No other module touches these names.
+"""What torch's DataLoader keeps private: its worker processes. No other module uses these names.
 
 torch's own way to end workers waits for a lock that a dead one may hold, and then hangs.
 """
@@ -18,12 +18,12 @@ def workers_of(loader: Any) -> Sequence[BaseProcess]:
 
 
 def state_without_workers(state: dict[str, Any]) -> dict[str, Any]:
-    """The attributes of a DataLoader without its workers, which no other process can have."""
+    """The attributes of a DataLoader without its workers, which cannot be sent to another process."""
     return {**state, "_iterator": None}
 
 
 def forget_workers(loader: Any) -> None:
-    """Let the next iteration of a DataLoader start workers of its own."""
+    """Let the next iteration of a DataLoader start new workers."""
     loader._iterator = None
 
 

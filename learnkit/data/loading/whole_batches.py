@@ -1,4 +1,4 @@
-"""Datasets asked for a whole batch, with the coordinates that its randomness is drawn by."""
+"""Datasets that return whole batches, seeded by the coordinates of each batch."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +16,13 @@ __all__ = ["Failure", "SeededItems", "WholeBatches", "collate", "identity_collat
 
 @dataclass(frozen=True)
 class Failure:
-    """What a batch is when it cannot be read: the error, to be raised in the main process with all of its parts."""
+    """Replaces a batch that cannot be read: the error, to be raised in the main process with all of its parts."""
 
     error: LearnkitError
 
 
 class WholeBatches(Dataset[Any]):
-    """An image dataset asked for a batch at a time."""
+    """An image dataset that returns a batch at a time."""
 
     def __init__(self, dataset: ImageDataset) -> None:
         self.dataset = dataset
@@ -38,10 +38,10 @@ class WholeBatches(Dataset[Any]):
 
 
 class SeededItems(Dataset[Any]):
-    """Any dataset, whose training items draw from Python's, NumPy's and torch's global generators by their coordinates.
+    """Any dataset; Python's, NumPy's and torch's global generators are seeded by the coordinates of each training item.
 
     So an item that is augmented with any library is the same for any number of workers and after a restart, and the
-    caller's generators are not moved.
+    caller's generators do not change.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -67,10 +67,10 @@ class SeededItems(Dataset[Any]):
 
 
 def collate(items: Any) -> Any:
-    """torch's collation of items; a failure stays what it is."""
+    """torch's collation of items; a failure is passed on."""
     return items if isinstance(items, Failure) else default_collate(items)
 
 
 def identity_collate(batch: Any) -> Any:
-    """What stands for torch's collation where a dataset gives whole batches."""
+    """Replaces torch's collation for a dataset that returns whole batches."""
     return batch

@@ -13,7 +13,7 @@ from learnkit.errors import LearnkitError, WorkerError
 
 __all__ = ["ignore_sigint", "supervised", "worker_error"]
 
-WAIT = 1.0  # seconds in which a process whose connection broke is seen to have ended
+WAIT = 1.0  # seconds to wait for the end of a process whose connection broke
 
 
 class _Lost(NamedTuple):
@@ -32,7 +32,7 @@ class _Lost(NamedTuple):
 
 
 def ignore_sigint(number: int) -> None:
-    """Called in each worker: Ctrl-C, which a terminal sends to all of them, is for the main process to act on."""
+    """Called in each worker: Ctrl-C, which a terminal sends to all of them, is handled by the main process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -61,7 +61,7 @@ def supervised(loader: "DataLoader[Any]") -> Iterator[Any]:
 
 
 def worker_error(error: BaseException, *loaders: Any) -> WorkerError | None:
-    """What to raise instead of `error` where a worker of one of the loaders died; None where none did.
+    """What to raise instead of `error` if a worker of one of the loaders died; None if none did.
 
     torch reports a dead worker in two ways: by a broken connection where its batch is awaited, or by a RuntimeError
     wherever the main thread happens to be.

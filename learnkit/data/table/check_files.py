@@ -31,7 +31,7 @@ def check_files(samples: "pd.DataFrame", *, allow_leak: bool, ignore_missing: bo
     Args:
         samples: columns input and split.
         allow_leak: accept files in several splits.
-        ignore_missing: leave missing files to what reads them.
+        ignore_missing: do not check for missing files.
 
     Raises:
         MissingFileError: missing files, with the first of their rows.
@@ -59,7 +59,7 @@ def check_files(samples: "pd.DataFrame", *, allow_leak: bool, ignore_missing: bo
         )
     repeated = samples.index[samples.assign(input=real).duplicated(["input", "split"])].tolist()
     if repeated:
-        warn(f"{len(repeated)} rows name a file that their split has already, first {rows_text(samples, repeated)}")
+        warn(f"{len(repeated)} rows repeat a file of their split, first {rows_text(samples, repeated)}")
 
 
 def unreadable(samples: "pd.DataFrame", preprocess: Preprocess, task: object) -> "pd.DataFrame":
@@ -144,7 +144,7 @@ def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentat
 
 
 def _real_paths(files: "pd.Series[str]") -> "pd.Series[Any]":
-    """The files with their links resolved; a folder is resolved once however many files it holds."""
+    """The files with their links resolved; each folder is resolved once."""
     import pandas as pd
 
     folders: dict[str, str] = {}

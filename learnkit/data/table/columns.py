@@ -1,4 +1,4 @@
-"""The columns of a table from outside: one by its name or place, and the groups that one names."""
+"""The columns of an external table: one by name or position, and the groups in one."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,14 @@ __all__ = ["column_of", "group_numbers"]
 
 
 def column_of(samples: "pd.DataFrame", column: str | int) -> "pd.Series[Any]":
-    """A column by its name, or by its place.
+    """A column by name or position.
 
     Raises:
-        DataError: there is no such column, or more than one.
+        DataError: no column of this name, or several.
     """
     if column in samples.columns:
         if (samples.columns == column).sum() > 1:
-            raise DataError(f"several columns are called {column!r}", fix="Rename them, or give the number of one.")
+            raise DataError(f"several columns are called {column!r}", fix="Rename them, or pass the position of one.")
         return samples[column]
     if is_int(column) and -len(samples.columns) <= int(column) < samples.shape[1]:
         return samples.iloc[:, int(column)]

@@ -1,4 +1,4 @@
-"""Seeded draws of rows and of groups: a permutation, an order by class, groups that give every class its share."""
+"""Seeded draws of rows and groups: a permutation, an order by class, groups that preserve the share of every class."""
 
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["by_class", "choose_groups", "class_counts", "permutation"]
 
 N_PARTS = 10  # of the range of numbers, each of which counts as a class
-MAX_EXHAUSTIVE = 12  # groups of which all choices are compared: 4,094
-MAX_EXCHANGED = 300  # groups of which pairs are exchanged; of more, one at a time is fine enough
+MAX_EXHAUSTIVE = 12  # groups up to which all 4,094 choices are compared
+MAX_EXCHANGED = 300  # groups up to which pairs are exchanged; for more, single moves are enough
 N_STARTS = 10  # of the search, for up to as many groups
 MAX_PASSES = 10
 
@@ -39,14 +39,14 @@ def _class_key(target: Any) -> Hashable:
 
 
 def class_counts(targets: "pd.Series[Any]", groups: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float64]:
-    """How many items of each class (of several labels: of each label) every group has, and last how many in all.
+    """How many items of each class (or of each label) every group has, and the total in the last column.
 
-    Of numbers, each tenth of their range counts as a class.
+    For numbers, each tenth of their range counts as a class.
 
     Args:
         targets: one per row.
         groups: the group of each row, from 0.
-        seed: of the order among equal numbers.
+        seed: seed of the order among equal numbers.
 
     Returns:
         (n_groups, n_classes + 1).
@@ -61,7 +61,7 @@ def class_counts(targets: "pd.Series[Any]", groups: npt.NDArray[np.int64], seed:
         labels = [set(map(str, one)) if isinstance(one, list | set | np.ndarray) else {one} for one in targets]
         rows = np.repeat(np.arange(n), [len(one) for one in labels])
         codes = pd.factorize(pd.Series([label for one in labels for label in one], dtype=object))[0]
-    counts = np.zeros((groups.max() + 1, codes.max(initial=-1) + 2))  # of a missing label, in the last column alone
+    counts = np.zeros((groups.max() + 1, codes.max(initial=-1) + 2))  # a missing label counts only in the last column
     np.add.at(counts, (groups[rows], codes), 1)
     counts[:, -1] = np.bincount(groups)
     return counts
@@ -71,15 +71,15 @@ def choose_groups(counts: npt.NDArray[np.float64], share: float, seed: int) -> n
     """Groups that together hold a share of every class, and of all rows, as near to `share` as possible.
 
     Minimized is the sum of the squared differences between the shares and `share`; no class is chosen whole if that
-    can be avoided. Up to 12 groups, the best of all choices is found. Of more, groups are taken in a drawn order as
+    can be avoided. Up to 12 groups, the best of all choices is found. With more, groups are taken in a random order as
     long as each brings the shares nearer, as scikit-learn's StratifiedGroupKFold deals groups out, then moved and
     exchanged until no move helps (the local search of Kernighan and Lin, 1970, for cutting a graph in two); the best
     of ten such searches is taken.
 
     Args:
-        counts: (n_groups, n_classes + 1), as `class_counts` gives them; at least two groups.
+        counts: (n_groups, n_classes + 1), as `class_counts` returns them; at least two groups.
         share: in (0, 1).
-        seed: of the orders; among equally good choices it decides.
+        seed: seed of the orders; it selects among equally good choices.
     """
     n = len(counts)
     if n <= MAX_EXHAUSTIVE:
@@ -124,7 +124,7 @@ def _local_search(counts: npt.NDArray[np.float64], share: float) -> npt.NDArray[
             results = np.concatenate([moved[None], moved - sign * counts[others]])
             costs = _cost(results, totals, share)
             best = int(costs.argmin())
-            if costs[best] < cost - 1e-9:  # not by rounding alone
+            if costs[best] < cost - 1e-9:  # by more than rounding
                 held, cost = results[best], float(costs[best])
                 chosen[[group, *others[best - 1 : best]]] ^= True
         if cost >= 0.99 * before:

@@ -19,7 +19,9 @@ def existing_folder(path: PathLike) -> Path:
         return folder
     there = nearest_folder(folder)
     names = sorted(entry.name for entry in there.iterdir() if not entry.name.startswith("."))[:10]
-    raise MissingFileError(f"no folder {folder}; the nearest there is, {there}, holds {', '.join(names) or 'nothing'}")
+    raise MissingFileError(
+        f"no folder {folder}; the nearest existing one, {there}, contains {', '.join(names) or 'nothing'}"
+    )
 
 
 def get_image_files(path: PathLike, recurse: bool = True) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Cross-validation: bunches of which each validates on another part, and predictions restored to the table's order."""
+"""Cross-validation: bunches that each validate on a different part, and predictions in the table's order."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -80,7 +80,7 @@ def fold_numbers(
         k: number of folds.
         stratify: spread every class evenly; ignored with `group`.
         group: a column; rows of a group share a fold.
-        seed: of the draw.
+        seed: seed of the draw.
 
     Raises:
         UsageError: k below 2.

@@ -52,7 +52,7 @@ def read_table(file: Path, delimiter: str | None, header: Any, *, empty_is_none:
         ) from error
     except pd.errors.ParserError as error:
         raise DataError(
-            f"{file} cannot be read as a table ({str(error).strip()})", fix="Give delimiter= or header=None."
+            f"{file} cannot be read as a table ({str(error).strip()})", fix="Pass delimiter= or header=None."
         ) from error
     if not len(table):
         raise DataError(f"{file} has 0 rows", expected="one per file")
@@ -84,11 +84,11 @@ def frame_samples(
         label_delim: what separates several labels in a cell.
         suffix: what to add to the names.
         as_numbers: several label columns are numbers, even if all are 0 or 1.
-        allow_outside: let names lead out of `path`.
+        allow_outside: let names point outside `path`.
 
     Raises:
         DataError: no rows, no such column, or no name in a row.
-        UnsafeFileError: names that lead out of `path`.
+        UnsafeFileError: names that point outside `path`.
     """
     import pandas as pd
 
@@ -118,13 +118,13 @@ def list_samples(path: PathLike, fnames: Iterable[PathLike], labels: Iterable[An
     """Names, absolute or relative to `path`, and their labels.
 
     Raises:
-        DataError: none, or not as many of both.
+        DataError: no names, or not as many labels as names.
     """
     import pandas as pd
 
     inputs, targets = _paths(path, fnames), list(labels)
     if len(inputs) != len(targets):
-        raise DataError(f"got {len(inputs)} names and {len(targets)} labels", expected="as many of both")
+        raise DataError(f"got {len(inputs)} names and {len(targets)} labels", expected="equally many")
     samples = pd.DataFrame({"input": inputs}, dtype=object)  # names need not be valid UTF-8
     samples["target"] = pd.Series(targets, dtype=object if any(isinstance(t, list | tuple) for t in targets) else None)
     return samples
@@ -202,7 +202,7 @@ def _labels_in(cell: str, delimiter: str) -> list[str]:
 
 
 def _check_inside(samples: "pd.DataFrame", root: Path) -> None:
-    """Names from a table are not trusted: none may lead out of its folder."""
+    """Names from a table are not trusted: none may point outside its folder."""
     real_root = os.path.realpath(root)
     folders: dict[str, bool] = {}
     outside = []
@@ -216,6 +216,6 @@ def _check_inside(samples: "pd.DataFrame", root: Path) -> None:
             outside.append(row)
     if outside:
         raise UnsafeFileError(
-            f"{len(outside)} names lead out of {root}, first {rows_text(samples, outside)}",
+            f"{len(outside)} names point outside {root}, first {rows_text(samples, outside)}",
             fix="Correct them, or pass allow_outside=True if you trust the table.",
         )

@@ -31,7 +31,7 @@ def label_samples(
         samples: columns input, target (missing in an unlabeled test set only) and split.
         task: a task, or "classification", "multilabel" or "regression".
         classes: the order of the classes; None for sorted.
-        names: of the numbers of a regression.
+        names: names of the regression targets.
 
     Raises:
         DataError: missing labels, fewer than two classes, or a class that only the validation set has.
@@ -131,7 +131,7 @@ def _texts(label: Any, row: Any) -> list[str]:
     if isinstance(label, str):
         raise DataError(
             f"row {row}: label", got=label, expected="a list of labels",
-            fix="Pass label_delim= to take labels apart, or [label].",
+            fix="Pass label_delim= to split labels, or [label].",
         )  # fmt: skip
     names = sorted(label, key=str) if isinstance(label, set) else np.atleast_1d(label).tolist()
     if not all(map(_is_label, names)):
@@ -140,7 +140,7 @@ def _texts(label: Any, row: Any) -> list[str]:
 
 
 def _objects(values: list[Any]) -> Any:
-    """A one-dimensional array of these objects, however much they look like rows of a matrix."""
+    """A one-dimensional array of these objects, even if they look like rows of a matrix."""
     array = np.empty(len(values), dtype=object)
     for i, value in enumerate(values):
         array[i] = value
@@ -174,7 +174,7 @@ def _classes(labels: Labels, given: Sequence[str] | None, order: Sequence[Any] |
 
 
 def _multilabel_classes(labels: Labels, given: Sequence[str] | None) -> tuple[str, ...]:
-    """The labels of training and validation in order, or those given; rare ones may be in validation alone."""
+    """The labels of training and validation in order, or those passed; rare ones may be only in validation."""
     train, valid = (Counter(name for row in labels.get(split, ()) for name in row) for split in ("train", "valid"))
     known = tuple(sorted(train | valid)) if given is None else _given(given, train | valid)
     if not known:
@@ -198,7 +198,7 @@ def warn_missing_classes(known: Sequence[str], train: "Counter[str]", valid: "Co
         text = f"no training item of class {_some(untrained)}: it cannot be learned"
         warn(text)
     if valid and (missing := [name for name in known if name in train and name not in valid]):
-        text = f"no validation item of class {_some(missing)}: nothing is measured on it"
+        text = f"no validation item of class {_some(missing)}: it is not measured"
         warn(text)
 
 

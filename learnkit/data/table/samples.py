@@ -1,4 +1,4 @@
-"""The table of samples: one row per item, with its path, its target, its split and whatever else is known of it."""
+"""The table of samples: one row per item, with its path, its target, its split and any other columns."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any

@@ -58,9 +58,9 @@ class RandomSplit:
 
 @dataclass(frozen=True)
 class StratifiedSplit:
-    """Every class (of several labels: every combination; of numbers: every part of their range) gives the same share.
+    """The same share of every class (or combination of labels, or part of the range of numbers).
 
-    The count of a class is at most one off its exact share.
+    The count of a class differs from its exact share by at most one.
     """
 
     valid_pct: float = 0.2
@@ -96,7 +96,7 @@ class GroupSplit:
         wanted, taken = self.valid_pct * len(samples), 0
         chosen: list[int] = []
         for group in permutation(len(sizes), self.seed).tolist():
-            # A group is taken as long as it brings the count nearer to what is wanted, and one is left to train on.
+            # A group is taken while it brings the count nearer to the target, and one is left to train on.
             if len(chosen) < len(sizes) - 1 and abs(taken + sizes[group] - wanted) < wanted - taken:
                 chosen.append(group)
                 taken += sizes[group]
@@ -105,10 +105,10 @@ class GroupSplit:
 
 @dataclass(frozen=True)
 class StratifiedGroupSplit:
-    """Whole groups, named by a column, are on one side, chosen so that every class gives the same share of its rows.
+    """Whole groups, named by a column, are on one side, chosen to take the same share of every class.
 
     The shares are as even as the groups allow: see `learnkit.data.table.draws.choose_groups`, which describes the
-    algorithm. Of several labels per item, each label counts; of numbers, each part of their range.
+    algorithm. With several labels per item, each label counts; for numbers, each part of their range.
     """
 
     column: str
@@ -127,7 +127,7 @@ class StratifiedGroupSplit:
 
 @dataclass(frozen=True)
 class ColumnSplit:
-    """A column decides: True/False (or 1/0) for validation, or the names train, valid (val) and test."""
+    """By a column: True/False (or 1/0) for validation, or the names train, valid (val) and test."""
 
     column: str | int
 
@@ -137,7 +137,7 @@ class ColumnSplit:
 
 @dataclass(frozen=True)
 class FolderSplit:
-    """The folders of a file decide: below `valid` for validation, below `test` (if there is one) for the test."""
+    """By folder: files below `valid` are for validation, those below `test` (if it exists) for the test."""
 
     valid: str = "valid"
     test: str | None = "test"
@@ -174,7 +174,7 @@ class FileListSplit:
         if missing:
             raise DataError(
                 f"{len(missing)} of the files listed for validation are not in the data, first {missing[:5]}",
-                fix="Give names as they are on disk, with their suffix.",
+                fix="Use the names on disk, with their suffix.",
             )
         return chosen
 
@@ -192,7 +192,7 @@ def split_names(samples: "pd.DataFrame", split: Split) -> list[str]:
     """ "train", "valid" or "test" for every row.
 
     Raises:
-        DataError: a result that is neither, naming the row, or no rows to train or to validate on.
+        DataError: any other result (the message names the row), or no rows to train or to validate on.
     """
     result = split(samples)
     if not isinstance(result, Iterable):

@@ -1,4 +1,4 @@
-"""Summary of a data set: counts, imbalance, sizes, and what was left out."""
+"""Summary of a data set: counts, imbalance, sizes, and the rows left out."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ class DataSummary:
             a regression, count, mean, minimum and maximum of each number.
         sizes: minimum, median and maximum height and width of the files, in pixels.
         imbalance: training items of the most frequent class per item of the rarest; None without classes.
-        skipped: what was left out, and why.
-        shape: of what the model sees, (channels, height, width).
+        skipped: the rows left out, and why.
+        shape: shape of the model's inputs, (channels, height, width).
     """
 
     counts: "pd.DataFrame"
@@ -99,7 +99,7 @@ def _sizes(samples: "pd.DataFrame") -> "pd.DataFrame":
     for file in samples["input"].iloc[:: max(1, len(samples) // MAX_MEASURED)]:
         try:
             sizes.append(read_size(file))
-        except ImageError:  # what only a reader reads
+        except ImageError:  # only a custom reader can read it
             continue
     table = pd.DataFrame(sizes, columns=["height", "width"])
     return table.agg(["min", "median", "max"]) if len(table) else table

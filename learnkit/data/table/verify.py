@@ -95,11 +95,11 @@ def verify_images(
 
 
 class _Facts(NamedTuple):
-    """What is kept of one file: never its pixels."""
+    """What is kept about one file, never its pixels."""
 
     width: int = 0
     height: int = 0
-    digest: str = ""  # empty where no other file has as many bytes
+    digest: str = ""  # empty if no other file has the same size
     error: str = ""  # why it cannot be read
 
 
@@ -111,7 +111,7 @@ def _look(file: Path, channels: int, repeated: set[int]) -> _Facts:
         return _Facts(width, height, sha256_of(file) if _n_bytes(file) in repeated else "")
     except ImageError as error:
         return _Facts(error=str(error))
-    except Exception as error:  # whatever else damaged bytes or a vanishing file can raise
+    except Exception as error:  # damaged bytes or a vanishing file can raise anything
         return _Facts(error=f"{file} cannot be read ({type(error).__name__}: {error})")
 
 
@@ -123,7 +123,7 @@ def _n_bytes(file: Path) -> int:
 
 
 def _own_problems(item: _Facts, min_side: int, max_aspect: float) -> Iterator[tuple[str, str]]:
-    """(problem, detail) of a file looked at alone."""
+    """(problem, detail) of a file by itself."""
     if item.error:
         yield "unreadable", item.error
         return
@@ -135,7 +135,7 @@ def _own_problems(item: _Facts, min_side: int, max_aspect: float) -> Iterator[tu
 
 
 def _copy_problems(names: Sequence[str]) -> Iterator[Problem]:
-    """The problems of files of one content, given in order."""
+    """The problems of files with the same content, in order."""
     splits: dict[str, dict[str, str]] = {}  # split: class: its first file, in the order they are met
     for name in names:
         split, label = _split_and_class(name)
@@ -152,7 +152,7 @@ def _copy_problems(names: Sequence[str]) -> Iterator[Problem]:
 
 
 def _split_and_class(name: str) -> tuple[str, str]:
-    """Of a relative path; "" for the split outside all split folders, and for a file in no class folder."""
+    """(split, class) of a relative path; "" outside all split folders, or without a class folder."""
     folders = name.split("/")[:-1]
     at = next((place for place, folder in enumerate(folders) if folder in SPLIT_NAMES), None)
     if at is None:

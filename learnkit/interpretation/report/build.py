@@ -1,4 +1,4 @@
-"""From an interpretation, and the learner behind it, to what a report shows."""
+"""From an interpretation and its learner to the content of a report."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import LearnkitError, UsageError, WrongTypeError
 from learnkit.interpretation.learners import Trained
 from learnkit.interpretation.report.content import Bin, ImageOf, Matrix, Number, Reliability, ReportContent, Table
+from learnkit.interpretation.report.formatting import class_text, percent_text, short_text, value_text
 from learnkit.interpretation.report.predictions import MAX_TOP_LOSSES, ClassifiedItems, heat_of, listed_items
 from learnkit.interpretation.report.problems import counted, problems_of
 from learnkit.interpretation.report.protocols import (
@@ -21,8 +22,7 @@ from learnkit.interpretation.report.protocols import (
     ReportedNumbers,
 )
 from learnkit.interpretation.report.run import charts_of, history_of, run_of, settings_of
-from learnkit.interpretation.report.selection import MAX_ITEMS, room, shown_cells
-from learnkit.interpretation.report.texts import class_text, percent_text, short_text, value_text
+from learnkit.interpretation.report.selection import MAX_ITEMS, items_per_cell, shown_cells
 from learnkit.text import ellipsized
 
 __all__ = ["content_of"]
@@ -32,11 +32,11 @@ MAX_NAME = 40  # characters of a class in a sentence
 
 
 def content_of(interp: Reported, *, learn: Trained | None = None) -> ReportContent:
-    """What there is to show about a model.
+    """The content of a report about a model.
 
     Args:
         interp: an interpretation of classification, several labels, regression or segmentation.
-        learn: the learner behind it, for run settings, curves and what is odd about the data; left out without one.
+        learn: its learner, for run settings, curves and problems of the data; left out without one.
 
     Raises:
         WrongTypeError: `interp` is not an interpretation, or `learn` not a learner.
@@ -131,7 +131,7 @@ KINDS: dict[type, Gather] = {
 
 
 def _items_of(interp: Reported) -> str:
-    """How many items, and of which part of the data where that is known."""
+    """How many items, and of which part of the data if known."""
     items = counted(len(interp.losses), "item")
     return f"{items} of the {interp.source.part}" if interp.source.part else items
 
@@ -147,13 +147,13 @@ def _matrix(interp: ReportedClasses, item: ClassifiedItems) -> Matrix:
         if cells[where[i]] in members:
             members[cells[where[i]]].append(i)
     losses = interp.losses.tolist()
-    places_for = room({cell: [losses[i] for i in found] for cell, found in members.items()}, MAX_ITEMS)
+    places_for = items_per_cell({cell: [losses[i] for i in found] for cell, found in members.items()}, MAX_ITEMS)
     items = {cell: tuple(item(i) for i in found[: places_for[cell]]) for cell, found in members.items()}
     return Matrix(tuple(map(str, interp.classes)), counts, items)
 
 
 def _image_of(interp: Reported) -> ImageOf | None:
-    """The images, None where reading the first one shows that there are none."""
+    """The images; None if the first one cannot be read because the items have none."""
     image = interp.source.image
     if image is None:
         return None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from learnkit.interpretation.report.content import Chart, Line, Reliability
-from learnkit.interpretation.report.texts import number_text, printed, tick_text
+from learnkit.interpretation.report.formatting import number_text, printed, tick_text
 
 __all__ = ["legend_of", "line_chart", "reliability_chart", "ticks"]
 
@@ -53,13 +53,13 @@ def legend_of(chart: Chart) -> dict[str, int]:
 
 
 def line_chart(chart: Chart) -> Markup:
-    """Lines over their axes; nan and infinity leave gaps. Nothing where there is nothing else."""
+    """Lines over their axes; nan and infinity leave gaps. Empty without finite numbers."""
     xs = [x for line in chart.lines for x in line.xs]
     ys = [y for line in chart.lines for y in line.ys if math.isfinite(y)]
     if not xs or not ys:
         return EMPTY
     low, high = min(ys), max(ys)
-    low = 0.0 if 0 < low < 0.4 * high else low  # near enough to zero to stand on it
+    low = 0.0 if 0 < low < 0.4 * high else low  # near enough to zero to start there
     strong = [y for line in chart.lines if line.look == "strong" for y in line.ys if math.isfinite(y)]
     high = min(high, 1.5 * max(strong)) if strong and max(strong) > 0 else high  # one wild batch must not flatten it
     y_ticks = ticks(low, high)
@@ -76,7 +76,7 @@ def line_chart(chart: Chart) -> Markup:
 def reliability_chart(reliability: Reliability) -> Markup:
     """Accuracy by confidence as bars, the diagonal they should touch, and below how many predictions there are.
 
-    The fewer predictions a bar stands for, the paler it is.
+    The fewer predictions a bar represents, the paler it is.
     """
     floor, strip = HEIGHT - BOTTOM - 44, 34
     frame = Frame((0.0, 1.0), (0.0, 1.0), floor)
@@ -114,14 +114,14 @@ def reliability_chart(reliability: Reliability) -> Markup:
     return _svg(label, frame.grid(steps, steps) + EMPTY.join(bars) + diagonal + _unit("confidence") + counts)
 
 
-def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers from at or below `low` to at or above `high`, about `most` of them.
+def ticks(low: float, high: float, n: int = 5) -> list[float]:
+    """Round numbers from at or below `low` to at or above `high`, about `n` of them.
 
     >>> ticks(0, 0.93)
     [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     """
     low, high = _apart((low, high))
-    rough = (high - low) / most
+    rough = (high - low) / n
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

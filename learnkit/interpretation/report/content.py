@@ -124,9 +124,9 @@ class Item:
     """A predicted item.
 
     Attributes:
-        number: of the item in its set.
+        number: index of the item in its set.
         probabilities: (class, probability) of the most probable classes.
-        is_right: None where there is no right or wrong.
+        is_right: None if it is neither right nor wrong.
         heat: where the model looked, float (H, W) in [0, 1].
         overlay: an image next to the item's own, uint8 (H, W, 3).
         overlay_shows: what that is.
@@ -148,7 +148,7 @@ class Item:
 class Matrix:
     """How often each class was predicted as each, by (actual, predicted); and items of each cell, the worst first.
 
-    Cells without items are not in `counts`. `items` holds a part of them where there are too many to show.
+    Cells without items are not in `counts`. `items` holds a part of them if there are too many to show.
     """
 
     classes: tuple[str, ...]
@@ -196,7 +196,7 @@ class Reliability:
 
 @dataclass(frozen=True)
 class Suspect:
-    """An item that may be labeled wrongly; the higher its score, the more suspicious it is."""
+    """An item that may be mislabeled; the higher its score, the more suspicious it is."""
 
     item: Item
     label: str
@@ -206,7 +206,7 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Problems:
-    """What is odd about the data: sentences, suspicious labels, files left out as (name, why), items by class."""
+    """Problems of the data: sentences, suspicious labels, files left out as (name, why), items by class."""
 
     notes: tuple[str, ...] = ()
     suspects: tuple[Suspect, ...] = ()
@@ -217,7 +217,7 @@ class Problems:
 
 @dataclass(frozen=True)
 class ReportContent:
-    """Everything the page shows, section by section; `image` gives item i as uint8 (H, W, 3)."""
+    """Everything the page shows, section by section; `image` returns item i as uint8 (H, W, 3)."""
 
     title: str
     subtitle: str = ""

@@ -10,8 +10,8 @@ from torch import Tensor
 from learnkit.data.tasks import MultiLabel
 from learnkit.errors import LearnkitError
 from learnkit.interpretation.report.content import ImageOf, Item
+from learnkit.interpretation.report.formatting import class_text, file_text, value_text
 from learnkit.interpretation.report.protocols import Reported, ReportedClasses
-from learnkit.interpretation.report.texts import class_text, file_text, value_text
 
 __all__ = ["MAX_TOP_LOSSES", "ClassifiedItems", "heat_of", "listed_items"]
 

@@ -1,4 +1,4 @@
-"""What is odd about the data: labels, files, and how the classes are spread."""
+"""Problems of the data: labels, files, and the distribution of the classes."""
 
 import math
 from typing import TYPE_CHECKING, cast
@@ -27,7 +27,7 @@ IMBALANCED = 3.0  # largest / smallest class from which it is reported
 def problems_of(interp: Reported, learn: Trained | None) -> Problems | None:
     """Suspicious labels of the interpretation; files left out and classes of the learner's data.
 
-    None where nothing could be looked at.
+    None if nothing could be checked.
     """
     suspects = _suspects(cast(ReportedClasses, interp)) if interp.kind is Classification else None
     dls = image_bunch(learn.dls) if learn is not None else None
@@ -48,7 +48,7 @@ def problems_of(interp: Reported, learn: Trained | None) -> Problems | None:
     if not notes and not suspects:
         looked_for = ["no suspicious label"] if suspects is not None else []
         looked_for += ["no file left out", *(["no class without items"] if n_classes else [])]
-        notes.append(f"Nothing odd was found: {', '.join(looked_for)}.")
+        notes.append(f"No problems were found: {', '.join(looked_for)}.")
     counts = _counts(summary.counts, n_classes)
     return Problems((*notes, *learned), suspects or (), skipped, len(summary.skipped), counts)
 

@@ -33,7 +33,7 @@ class Reported(Protocol):
 
 
 class ReportedScores(Reported, Protocol):
-    """One of a probability for each class."""
+    """One with a probability for each class."""
 
     @property
     def probs(self) -> Tensor: ...
@@ -53,17 +53,17 @@ class ReportedScores(Reported, Protocol):
 
 
 class ReportedClasses(ReportedScores, Protocol):
-    """One of a class per item."""
+    """One with one class per item."""
 
     def calibration(self) -> Calibration: ...
 
 
 class ReportedLabels(ReportedScores, Protocol):
-    """One of any number of classes per item."""
+    """One with any number of classes per item."""
 
 
 class ReportedNumbers(Reported, Protocol):
-    """One of numbers."""
+    """One of a regression."""
 
     @property
     def names(self) -> tuple[str, ...]: ...
@@ -72,7 +72,7 @@ class ReportedNumbers(Reported, Protocol):
 
 
 class ReportedMasks(Reported, Protocol):
-    """One of masks."""
+    """One of a segmentation."""
 
     @property
     def classes(self) -> tuple[str, ...]: ...

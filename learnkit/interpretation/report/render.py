@@ -9,10 +9,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from learnkit.atomic_files import named_file, write_atomically
-from learnkit.interpretation.report import texts
+from learnkit.interpretation.report import formatting
 from learnkit.interpretation.report.charts import legend_of, line_chart, reliability_chart
 from learnkit.interpretation.report.content import Column, ReportContent, Table
-from learnkit.interpretation.report.selection import MAX_CLASSES, confused_cells, fewer, shown_cells
+from learnkit.interpretation.report.selection import MAX_CLASSES, confused_cells, limit_items, shown_cells
 from learnkit.interpretation.report.thumbnails import LEVELS, Thumbnails
 from learnkit.text import ellipsized
 from learnkit.types import PathLike
@@ -27,10 +27,10 @@ MAX_TITLE = 300  # characters of a name in a tooltip
 def write_report(path: PathLike, content: ReportContent) -> Path:
     """Write a page that any browser of 2024 or later shows, offline and without scripts.
 
-    Images get smaller, and then fewer, until the page is below 4.8 MB. The same content gives the same bytes.
+    Images get smaller, and then fewer, until the page is below 4.8 MB. The same content is written as the same bytes.
 
     Args:
-        path: of the file; a folder above it is made.
+        path: path of the file; a folder above it is made.
         content: what to show, from `content_of`.
 
     Raises:
@@ -49,7 +49,7 @@ def write_report(path: PathLike, content: ReportContent) -> Path:
 
 def page_of(content: ReportContent, thumbnails: Thumbnails) -> str:
     """The whole page, with images of the size and number of `thumbnails.level`."""
-    matrix = content.matrix and fewer(content.matrix, thumbnails.level.count)
+    matrix = content.matrix and limit_items(content.matrix, thumbnails.level.count)
     confused = confused_cells(matrix.counts) if matrix else []
     cells = shown_cells(len(matrix.classes), matrix.counts) if matrix else []
     page = _template().render(
@@ -90,13 +90,13 @@ def _template() -> Template:
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=texts.printed,
+        finalize=formatting.printed,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
         loader=PackageLoader(__package__, "."),
     )
-    environment.filters |= {name: getattr(texts, name) for name in texts.__all__}
+    environment.filters |= {name: getattr(formatting, name) for name in formatting.__all__}
     environment.filters |= {"shorten": _shortened, "clamp": _clamped, "is_nan": math.isnan, "sqrt": math.sqrt}
     environment.globals |= {
         "css": Markup(files(__package__).joinpath("report.css").read_text(encoding="utf-8")),
@@ -105,15 +105,15 @@ def _template() -> Template:
         "reliability_chart": reliability_chart,
         "shown_columns": _shown_columns,
         "sort_places": sort_places,
-        "share_text": texts.share_text,
+        "share_text": formatting.share_text,
         "max_title": MAX_TITLE,
     }
     return environment.get_template("report.html.j2")
 
 
-def _shortened(text: str, longest: int) -> str:
+def _shortened(text: str, max_length: int) -> str:
     """The start and the end of a long name: the end of a file name distinguishes it most."""
-    return ellipsized(text, longest, longest // 2)
+    return ellipsized(text, max_length, max_length // 2)
 
 
 def _clamped(share: float) -> float:

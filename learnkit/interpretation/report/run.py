@@ -58,7 +58,7 @@ def settings_of(learn: Trained) -> tuple[Facts, ...]:
 
 
 def charts_of(learn: Trained) -> tuple[Chart, ...]:
-    """Losses by batch, metrics by epoch, learning rate and momentum by batch; those there are numbers for."""
+    """Losses by batch, metrics by epoch, learning rate and momentum by batch; those with numbers."""
     recorder = learn.recorder
     if not recorder.losses:
         return ()
@@ -90,7 +90,7 @@ def charts_of(learn: Trained) -> tuple[Chart, ...]:
 
 
 def history_of(learn: Trained) -> Table | None:
-    """The history, one row per epoch, counted from 0 as everywhere."""
+    """The history, one row per epoch, counted from 0."""
     rows = learn.recorder.rows
     if not rows:
         return None

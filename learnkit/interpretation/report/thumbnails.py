@@ -27,7 +27,7 @@ HEAT = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 2
 
 @dataclass(frozen=True)
 class Level:
-    """How much room the small images may take: the longer side, the quality of WEBP, and how many there are."""
+    """The size of the small images: the longer side, the quality of WEBP, and how many there are."""
 
     side: int
     quality: int
@@ -40,7 +40,7 @@ LEVELS = (Level(112, 75), Level(96, 65), Level(96, 45), Level(80, 40), Level(64,
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """What an `<img>` needs; `is_tiny` where its pixels should be seen."""
+    """What an `<img>` needs; `is_tiny` if its pixels should be visible."""
 
     uri: str
     width: int
@@ -53,8 +53,8 @@ class Thumbnails:
     """Thumbnails of the items' images; each is read once, whatever the sizes it is shown at.
 
     Attributes:
-        image: gives item i as uint8 (H, W, 3); None where the items have no images.
-        level: of the small ones.
+        image: returns item i as uint8 (H, W, 3); None if the items have no images.
+        level: size and number of the small ones.
     """
 
     image: Callable[[int], npt.NDArray[Any]] | None
@@ -63,15 +63,15 @@ class Thumbnails:
     _encoded: dict[tuple[int, int, int], str] = field(default_factory=dict)
 
     def small(self, number: int) -> Thumbnail | None:
-        """An item's image in a list; None where it cannot be read."""
+        """An item's image in a list; None if it cannot be read."""
         return self._shown(number, self.level.side, self.level.quality)
 
     def large(self, number: int) -> Thumbnail | None:
-        """An item's image in a gallery; None where it cannot be read."""
+        """An item's image in a gallery; None if it cannot be read."""
         return self._shown(number, MAX_SIDE, QUALITY)
 
     def heat(self, number: int, heat: npt.NDArray[np.float32]) -> Thumbnail | None:
-        """An item's image under its heat map, in a gallery; None where it cannot be read."""
+        """An item's image under its heat map, in a gallery; None if it cannot be read."""
         found = self._read(number)
         return None if found is None else self.of(heated(np.asarray(found[0]), heat))
 
@@ -94,7 +94,7 @@ class Thumbnails:
         if number not in self._small:
             self._small[number] = None
             if self.image is not None:
-                with contextlib.suppress(DataError, OSError):  # gone or damaged since: the rest is still worth having
+                with contextlib.suppress(DataError, OSError):  # removed or damaged since: the others are still shown
                     self._small[number] = _reduced(self.image(number))
         return self._small[number]
 

@@ -29,7 +29,7 @@ __all__ = [
     "write_with_description",
 ]
 
-TOLERANCE = 1e-4  # of the largest output where that is above 1
+TOLERANCE = 1e-4  # of the largest output if that is above 1
 BATCH_SIZES = (1, N_INPUTS)
 
 
@@ -55,7 +55,7 @@ def export_graph(network: nn.Module, inputs: Tensor) -> ExportedProgram:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Suppress what torch's exporters print, log and warn about their own parts: a caller can do nothing about it."""
+    """Suppress what torch's exporters print, log and warn about their internals: a caller can do nothing about it."""
     own = r"torch\.|onnx\.|onnxscript|onnx_ir|copyreg"
     logged = logging.root.manager.disable
     logging.disable(max(logged, logging.WARNING))
@@ -74,13 +74,13 @@ def check_parity(network: nn.Module, run: Callable[[Tensor], Tensor], inputs: Te
     Args:
         network: the eager model, in eval mode.
         run: the export: inputs (N, ...) -> outputs (N, ...).
-        inputs: of the export.
+        inputs: inputs of the export.
 
     Returns:
         What was compared, and the largest absolute difference.
 
     Raises:
-        ExportError: the export fails, or returns other shapes or numbers.
+        ExportError: the export fails, or returns different shapes or numbers.
     """
     difference = largest = 0.0
     for n in BATCH_SIZES:
@@ -97,7 +97,7 @@ def check_parity(network: nn.Module, run: Callable[[Tensor], Tensor], inputs: Te
         if found.shape != expected.shape:
             raise ExportError(
                 f"the exported model's output for a batch of {n}", got=tuple(found.shape),
-                expected=f"{tuple(expected.shape)}, as that of the model",
+                expected=f"{tuple(expected.shape)}, as the model's",
             )  # fmt: skip
         found, expected = found.double(), expected.double()
         gap = (found - expected).where(found != expected, 0).abs().max().item()  # infinite in both is the same
@@ -144,6 +144,6 @@ def write_with_description(path: Path, content: bytes, facts: dict[str, Any]) ->
     try:
         write_atomically(description_path(path), write)
     except BaseException:
-        if is_written:  # without its description it is worth nothing
+        if is_written:  # useless without its description
             path.unlink(missing_ok=True)
         raise

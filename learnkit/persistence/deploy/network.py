@@ -1,4 +1,4 @@
-"""The network that other programs are given: preprocessing, model, temperature and activation in one module."""
+"""The network in exports for other programs: preprocessing, model, temperature and activation in one module."""
 
 import copy
 from typing import Any
@@ -21,7 +21,7 @@ def check_inputs(spec: ExportSpec, *, preprocessing: bool) -> None:
     """Refuse a model whose inputs cannot be described.
 
     Raises:
-        UsageError: the shape of an input is not known, or `preprocessing` without images.
+        UsageError: the shape of an input is unknown, or `preprocessing` without images.
     """
     if spec.input_shape is None:
         raise UsageError(
@@ -54,7 +54,7 @@ def network_of(spec: ExportSpec, *, preprocessing: bool = False) -> tuple[nn.Mod
     except Exception as error:
         raise ExportError(
             f"the model fails on inputs of shape {('batch', *inputs.shape[1:])} on the CPU ({cause_of(error)})",
-            fix="Only a model that runs by itself on one batch can be exported.",
+            fix="Only a model that runs on a single batch can be exported.",
         ) from error
     if not isinstance(output, Tensor) or output.ndim < 1 or len(output) != N_INPUTS:
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -66,7 +66,7 @@ def network_of(spec: ExportSpec, *, preprocessing: bool = False) -> tuple[nn.Mod
 
 
 def example_inputs(spec: ExportSpec, *, preprocessing: bool = False) -> Tensor:
-    """Inputs of the exported file, drawn and always the same: normal floats, any pixels, or zeros and ones."""
+    """Inputs of the exported file, always the same random ones: normal floats, pixels, or zeros and ones."""
     shape, generator = spec.input_shape or (), torch.Generator().manual_seed(0)
     if preprocessing:
         channels, height, width = shape
@@ -124,13 +124,13 @@ class _Network(nn.Module):
 
 
 def _copy(network: _Network) -> _Network:
-    """A copy without gradients that shares the parameters where they are on the CPU; buffers are its own."""
+    """A copy without gradients that shares parameters on the CPU; buffers are copied."""
     known: dict[int, Any] = {}
     for parameter in network.parameters():
         known[id(parameter)] = nn.Parameter(parameter.detach().cpu(), requires_grad=False)
     for buffer in network.buffers():
         known[id(buffer)] = buffer.detach().cpu().clone()
-    known[id(network.preprocess)] = network.preprocess  # its reader may be anything, and is not called
+    known[id(network.preprocess)] = network.preprocess  # its reader may be any function, and is not called
     return copy.deepcopy(network, known)
 
 

@@ -28,13 +28,13 @@ def export_onnx(path: Path, spec: ExportSpec, *, preprocessing: bool = False) ->
     the description: task, classes, decode, input, output, preprocessing and transforms, those with parts as JSON.
 
     Args:
-        path: of the file.
+        path: path of the file.
         spec: the model.
         preprocessing: take images (N, H, W, C) in uint8, already at their size, and normalize them inside.
 
     Raises:
         UsageError: onnx, onnxscript or onnxruntime is not installed; inputs as `check_inputs` refuses them.
-        ExportError: a model of more than 2 GB or without a form in ONNX, or an export with other numbers; nothing is
+        ExportError: a model above 2 GB or without an ONNX equivalent, or an export with different numbers; nothing is
             written.
     """
     try:

@@ -19,13 +19,13 @@ def export_pt2(path: Path, spec: ExportSpec, *, preprocessing: bool = False) -> 
     The description is in the file too, as its extra file "learnkit.json".
 
     Args:
-        path: of the file.
+        path: path of the file.
         spec: the model.
         preprocessing: take images (N, H, W, C) in uint8, already at their size, and normalize them inside.
 
     Raises:
         UsageError: inputs as `check_inputs` refuses them.
-        ExportError: a model that cannot be captured, or whose graph returns other numbers; nothing is written.
+        ExportError: a model that cannot be captured, or whose graph returns different numbers; nothing is written.
     """
     check_inputs(spec, preprocessing=preprocessing)
     inputs = example_inputs(spec, preprocessing=preprocessing)

@@ -26,7 +26,7 @@ from learnkit.persistence.lk.manifest import new_manifest, parse, seal, validate
 from learnkit.persistence.lk.tensors import DTYPES, Table, plain_tensors, tensors_sha256
 from learnkit.persistence.spec import ExportSpec
 from learnkit.persistence.weights import plain_model
-from learnkit.safe_load import MAX_TENSORS, code_in
+from learnkit.safe_load import MAX_TENSORS, code_kind
 
 __all__ = ["Export", "open_export", "pack", "write_export"]
 
@@ -48,20 +48,20 @@ class Export:
         """The weights, each in its own memory on the CPU.
 
         Raises:
-            CorruptFileError: they are not the ones that were written.
+            CorruptFileError: they are not those that were written.
         """
         try:
             tensors = {name: self.reader.get_tensor(name) for name in self.table}
         except SafetensorError as error:
             raise _incomplete(self.path, str(error)) from error
-        wanted = Fields(self.manifest, "the manifest", self.path).part("weights").text("sha256", 64)
+        wanted = Fields(self.manifest, "the manifest", self.path).part("weights").string("sha256", 64)
         if tensors_sha256(tensors) != wanted:
             raise _incomplete(self.path, "the checksum of its weights is wrong")
         return tensors
 
 
 def write_export(path: Path, spec: ExportSpec) -> JsonObject:
-    """Write a model and its manifest, and return the manifest. The same model gives the same bytes.
+    """Write a model and its manifest, and return the manifest. The same model is written as the same bytes.
 
     Raises:
         UsageError: a custom task, a state dict with more than plain tensors, or more than `open_export` reads.
@@ -95,17 +95,17 @@ def pack(manifest: JsonObject, model: nn.Module) -> bytes:
 
 @contextmanager
 def open_export(path: Path, sha256: str | None = None) -> Iterator[Export]:
-    """Read and verify all of a file of `write_export` but its weights, which `Export.tensors` verifies.
+    """Read and verify a file of `write_export` except its weights, which `Export.tensors` verifies.
 
     Args:
         path: the file.
-        sha256: of the whole file, from somewhere trusted: compared before anything else.
+        sha256: digest of the whole file, from a trusted source: compared before anything else.
 
     Raises:
         MissingFileError: no such file; the message lists the exports that are there.
         UnsafeFileError: a pickle, or another file that runs code when it is opened.
         CorruptFileError: not the file that was written.
-        VersionError: a file for later readers.
+        VersionError: a file for later versions.
     """
     if not os.path.isfile(path):  # False for a name too long, too
         folder = nearest_folder(path)
@@ -164,10 +164,10 @@ def _header_text(file: BufferedReader, path: Path) -> bytes:
 def _refuse_other(path: Path, size: int, *, could_be_cut: bool) -> None:
     if not size:
         raise CorruptFileError(f"{path} is empty", fix=EXPORT_AGAIN)
-    if kind := code_in(path):
+    if kind := code_kind(path):
         raise UnsafeFileError(
             f"{path} is {kind}; learnkit does not run code from files",
-            fix="Load weights with learn.load, and export again with learn.export where you trust the file.",
+            fix="Load weights with learn.load, and export again with learn.export if you trust the file.",
         )
     if could_be_cut:
         raise _incomplete(path, "the file seems truncated")

@@ -87,7 +87,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _timm_config(manifest: JsonObject) -> dict[str, Any]:
-    """What timm and the pages of the hub read in a config."""
+    """The keys of a config that timm and the pages of the hub read."""
     args = {step["name"]: step["args"] for step in manifest["transforms"]}
     config: dict[str, Any] = {
         "architecture": manifest["arch"]["name"],

@@ -1,4 +1,4 @@
-"""Reading fields of a JSON object that anybody may have written: every value of a known kind, within bounds."""
+"""Reading fields of an untrusted JSON object: every value of a known type, within bounds."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -13,11 +13,11 @@ __all__ = ["EXPORT_AGAIN", "Fields", "JsonObject", "brief", "corrupt"]
 JsonObject: TypeAlias = dict[str, Any]
 
 EXPORT_AGAIN = "Export again or copy it again."
-MAX_SHOWN = 100  # characters of a text in an error
+MAX_SHOWN = 100  # characters of a string in an error
 
 
 def brief(value: object) -> object:
-    """A value of unknown size as an error shows it: long texts cut, of lists and objects the type.
+    """A value of unknown size for an error message: long strings truncated, lists and objects by type.
 
     >>> brief("x" * 1000)[-5:], brief([0] * 1000), brief(0.5)
     ('xx...', 'list', 0.5)
@@ -38,12 +38,12 @@ class Fields:
     """One object of a manifest.
 
     Args:
-        content: what JSON gave.
-        where: what errors call the object.
+        content: the parsed JSON.
+        where: the name of the object in errors.
         path: the file.
 
     Raises:
-        CorruptFileError: `content`, or a field asked for, is not what is expected.
+        CorruptFileError: `content`, or a requested field, is not what is expected.
     """
 
     def __init__(self, content: Any, where: str, path: Path | str) -> None:
@@ -91,13 +91,13 @@ class Fields:
         )
         return tuple(map(float, values))
 
-    def text(self, name: str, max_length: int = 200, default: str | None = None) -> str:
-        """A text."""
-        expected = f"a text of at most {max_length} characters"
+    def string(self, name: str, max_length: int = 200, default: str | None = None) -> str:
+        """A string."""
+        expected = f"a string of at most {max_length} characters"
         return str(self.value(name, lambda v: isinstance(v, str) and len(v) <= max_length, expected, default))
 
-    def texts(self, name: str, max_n: int, max_length: int = 1000) -> tuple[str, ...]:
-        """Different texts."""
+    def strings(self, name: str, max_n: int, max_length: int = 1000) -> tuple[str, ...]:
+        """Different strings."""
         values = self.value(
             name,
             lambda v: (
@@ -106,7 +106,7 @@ class Fields:
                 and all(isinstance(one, str) and len(one) <= max_length for one in v)
                 and len(set(v)) == len(v)
             ),
-            f"at most {max_n:,} different texts of at most {max_length} characters",
+            f"at most {max_n:,} different strings of at most {max_length} characters",
         )
         return tuple(values)
 
@@ -116,14 +116,14 @@ class Fields:
         return str(self.value(name, lambda v: isinstance(v, str) and v in words, f"one of {', '.join(words)}"))
 
     def part(self, name: str, known: Iterable[str] | None = None) -> "Fields":
-        """An object within; with `known`, only with these fields."""
+        """A nested object; with `known`, only with these fields."""
         inner = Fields(self.content.get(name), name, self.path)
         if known is not None:
             inner.only(known)
         return inner
 
     def only(self, known: Iterable[str]) -> None:
-        """Refuse further fields: to ignore them could change the meaning of the others.
+        """Refuse further fields: ignoring them could change the meaning of the others.
 
         Raises:
             MissingModelError: there are some.

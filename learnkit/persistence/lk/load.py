@@ -1,4 +1,4 @@
-"""From an export back to a model and what it means; nothing in the file is run or imported."""
+"""From an export back to a model and its metadata; nothing in the file is run or imported."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ from learnkit.types import Activation
 __all__ = ["GivenModel", "load_model", "network_on_meta", "read_export"]
 
 GivenModel: TypeAlias = nn.Module | Callable[[JsonObject], nn.Module]
-ROOM = 1 << 28  # bytes that buffers outside the file may take, or four times the file where that is more
+ROOM = 1 << 28  # bytes that buffers outside the file may take, or four times the file if that is more
 MAX_LISTED = 5  # differences in one error
 
 
@@ -41,10 +41,10 @@ def read_export(
         inputs = inputs_from_json(export.manifest, path, reader)
         activation = activation_from_json(export.manifest, path, activation)
         fields = Fields(export.manifest, "the manifest", path)
-        temperature, loss_name = fields.number("temperature", 1e-6, 1e6, 1.0), fields.part("loss").text("name")
+        temperature, loss_name = fields.number("temperature", 1e-6, 1e6, 1.0), fields.part("loss").string("name")
         backbone = backbone_from_json(export.manifest, path) if model is None else None
         if backbone is not None and task is not None and backbone.n_out != task.n_out:
-            raise corrupt(path, "outputs of the network", got=backbone.n_out, expected=f"{task.n_out}, as its task has")
+            raise corrupt(path, "outputs of the network", got=backbone.n_out, expected=f"{task.n_out}, like its task")
         return ExportSpec(
             load_model(export, backbone, model),
             inputs.shape,
@@ -61,21 +61,21 @@ def load_model(export: Export, backbone: BackboneSpec | None, model: GivenModel 
     """The model of an export, with its weights, on the CPU and in eval mode.
 
     Args:
-        export: an open one.
+        export: an open export.
         backbone: how it is built; None for a custom model.
         model: a custom one: an instance, whose weights are overwritten, or a function of the manifest that makes one.
 
     Raises:
         MissingModelError: a custom model, and no `model`.
-        CorruptFileError: weights of other names or shapes than those of the backbone, or damaged.
-        UsageError: weights of other names or shapes than those of `model`.
+        CorruptFileError: weights whose names or shapes are not those of the backbone, or damaged.
+        UsageError: weights whose names or shapes are not those of `model`.
     """
     if model is not None:
         return _fill(export, model).eval()
     if backbone is None:
-        label = _label(Fields(export.manifest, "the manifest", export.path).part("arch").text("name"))
+        label = _label(Fields(export.manifest, "the manifest", export.path).part("arch").string("name"))
         raise MissingModelError(
-            f"{export.path}: this file holds weights for your own model {label!r}; "
+            f"{export.path}: this file holds weights for your custom model {label!r}; "
             f"pass load_learner({export.path.name!r}, model={label}(...)). Nothing was imported."
         )
     network = network_on_meta(backbone, export.path)
@@ -122,7 +122,7 @@ def _fill(export: Export, given: GivenModel) -> nn.Module:
 
 
 def network_on_meta(backbone: BackboneSpec, path: Path) -> nn.Module:
-    """The network without memory.
+    """The network on the meta device.
 
     Raises:
         CorruptFileError: nothing can be built from these arguments.
@@ -131,14 +131,14 @@ def network_on_meta(backbone: BackboneSpec, path: Path) -> nn.Module:
         return backbone.on_meta()
     except (LearnkitError, RuntimeError, ValueError, TypeError, AssertionError, IndexError, OverflowError) as error:
         raise CorruptFileError(
-            f"{path}: {backbone.name} cannot be built as the manifest says ({brief(str(error))})", fix=EXPORT_AGAIN
+            f"{path}: {backbone.name} cannot be built from the manifest ({brief(str(error))})", fix=EXPORT_AGAIN
         ) from error
 
 
 def _mismatches(network: nn.Module, table: Table, *, keeps_type: bool) -> str:
     """What differs between a network and a table, the first five; "" for nothing.
 
-    Floats may be of another precision than the network's unless it keeps its own types.
+    The precision of floats may differ unless the network keeps its own types.
     """
     try:
         own = table_of(network.state_dict())

@@ -1,4 +1,4 @@
-"""The manifest of an export: JSON with everything about a model but its weights, and with its own checksum."""
+"""The manifest of an export: JSON with everything about a model except its weights, and with its own checksum."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ def new_manifest(spec: ExportSpec) -> JsonObject:
         LearnkitWarning: the model was changed since it was built, so `load_learner` will need it.
     """
     model, backbone = plain_model(spec.model), spec.backbone
-    table_of(model.state_dict())  # refuses what no file can hold before a warning about changed layers
+    table_of(model.state_dict())  # raises for what no file can hold, before a warning about changed layers
     if backbone is not None and not backbone.matches(model):
         warn(
             f"the model is no longer the {backbone.name} that was built: its layers were changed. The export holds its "
@@ -113,14 +113,14 @@ def _dump(content: JsonObject) -> str:
 
 
 def parse(text: str | bytes, where: str) -> Any:
-    """JSON from anybody: every name once in an object, no NaN, not too deep, not of too many parts.
+    """Untrusted JSON: every name once in an object, no NaN, not too deep, not too many parts.
 
     Args:
         text: the JSON.
-        where: what errors call it, with the name of the file.
+        where: its name in errors, with that of the file.
 
     Raises:
-        CorruptFileError: it is not.
+        CorruptFileError: any other text.
     """
     try:
         text = text if isinstance(text, str) else text.decode()
@@ -143,16 +143,16 @@ def _refuse_constant(word: str) -> None:
 
 
 def validate(content: Any, path: Path | str) -> JsonObject:
-    """A parsed manifest that this learnkit can read and that is as it was written.
+    """A parsed manifest, if this learnkit can read it and it is unchanged.
 
     Raises:
-        VersionError: only a later learnkit reads it correctly.
+        VersionError: it needs a later learnkit.
         CorruptFileError: not a manifest, or changed since.
     """
     fields = Fields(content, "the manifest", path)
     fields.value("format", lambda value: value == FORMAT, repr(FORMAT))
     fields.integer("schema", 1, 1_000_000)
-    written_by = fields.part("versions").text("learnkit", default="unknown")
+    written_by = fields.part("versions").string("learnkit", default="unknown")
     update = f"Update: pip install -U learnkit (to {written_by} or later)."
     min_reader = fields.integer("min_reader", 1, 1_000_000)
     if min_reader > READER:
@@ -160,7 +160,7 @@ def validate(content: Any, path: Path | str) -> JsonObject:
             f"{path} was written by learnkit {written_by}; its min_reader", got=min_reader,
             expected=f"at most {READER}, the schema that this learnkit reads", fix=update,
         )  # fmt: skip
-    if unknown := [name for name in fields.texts("requires", 100) if name not in KNOWN_FEATURES]:
+    if unknown := [name for name in fields.strings("requires", 100) if name not in KNOWN_FEATURES]:
         raise VersionError(
             f"{path} requires features that this learnkit lacks: {brief(', '.join(unknown))}", fix=update
         )

@@ -1,6 +1,6 @@
 """The parts of a manifest about a model: how it is built, how its inputs are prepared, its activation; and back.
 
-Each is one of a few kinds known here by name; the arguments are plain values within bounds.
+Each is one of a few known kinds, by name; the arguments are plain values within bounds.
 """
 
 import math
@@ -67,7 +67,7 @@ def backbone_from_json(manifest: JsonObject, path: Path | str) -> BackboneSpec |
     """Back from `backbone_to_json`; None for a custom model.
 
     Raises:
-        MissingModelError: an architecture or fields that are not known.
+        MissingModelError: an unknown architecture or unknown fields.
         CorruptFileError: values out of bounds.
         UsageError: timm is not installed.
     """
@@ -78,7 +78,7 @@ def backbone_from_json(manifest: JsonObject, path: Path | str) -> BackboneSpec |
         return BackboneSpec.from_json(manifest)
     except MissingModelError as error:
         package = "timm" if arch.content["source"] == "timm" else "learnkit"
-        version = Fields(manifest.get("versions"), "versions", path).text(package, default="unknown")
+        version = Fields(manifest.get("versions"), "versions", path).string(package, default="unknown")
         raise MissingModelError(
             f"{path}: {error.what}", got=brief(error.got), expected=f"{error.expected}. Nothing was imported",
             fix=f"The file was written with {package} {version}; or pass model= with a custom network.",
@@ -90,14 +90,14 @@ def backbone_from_json(manifest: JsonObject, path: Path | str) -> BackboneSpec |
 
 
 class Inputs(NamedTuple):
-    """What the model takes: images prepared so, or tensors of this shape (None if not known)."""
+    """The inputs of the model: images prepared by this, or tensors of this shape (None if unknown)."""
 
     preprocess: Preprocess | None
     shape: tuple[int, ...] | None
 
 
 def inputs_to_json(preprocess: Preprocess | None, shape: tuple[int, ...] | None) -> list[JsonObject]:
-    """The part `transforms`: in order, what is done to an input; the shape counts for other data than images."""
+    """The part `transforms`: in order, what is done to an input; the shape is used for data other than images."""
     if preprocess is None:
         return [{"name": "tensor", "args": {"shape": None if shape is None else list(shape)}}]
     resize, normalize, reader = preprocess.resize, preprocess.normalize, preprocess.reader
@@ -117,7 +117,7 @@ def inputs_from_json(manifest: JsonObject, path: Path | str, reader: Reader | No
     """Back from `inputs_to_json`.
 
     Raises:
-        MissingModelError: a transform that is not known; images read by a custom function, and no `reader`.
+        MissingModelError: an unknown transform; images read by a custom function, and no `reader`.
         CorruptFileError: values out of bounds, or transforms in another order.
     """
     steps = manifest.get("transforms")
@@ -126,7 +126,7 @@ def inputs_from_json(manifest: JsonObject, path: Path | str, reader: Reader | No
     parts = [Fields(step, f"transforms[{number}]", path) for number, step in enumerate(steps)]
     for part in parts:
         part.only(("name", "args"))
-    names = [part.text("name") for part in parts]
+    names = [part.string("name") for part in parts]
     if unknown := [name for name in names if name not in ("tensor", "resize", "to_tensor", "normalize")]:
         raise MissingModelError(
             f"{path} has the transform {unknown[0]!r}, which this learnkit does not know. Nothing was imported",
@@ -185,7 +185,7 @@ def _reader(pixels: Fields, given: Reader | None) -> Reader | None:
 
 
 def activation_to_json(activation: Any, n_out: int) -> str:
-    """What a manifest calls the activation of `n_out` outputs: "custom" for one that is not known."""
+    """The name in a manifest of the activation of `n_out` outputs: "custom" for an unknown one."""
     if activation is None:
         return "identity"
     if isinstance(activation, nn.Identity | nn.Sigmoid):
@@ -204,8 +204,8 @@ def activation_from_json(manifest: JsonObject, path: Path | str, given: Activati
     """Back from `activation_to_json`.
 
     Raises:
-        MissingModelError: a custom activation, and none is given.
-        CorruptFileError: one that is not known.
+        MissingModelError: a custom activation, without `activation`.
+        CorruptFileError: an unknown one.
     """
     name = Fields(manifest, "the manifest", path).part("loss").choice("activation", (*ACTIVATIONS, "custom"))
     if given is not None:

@@ -1,4 +1,4 @@
-"""Tasks as the parts of a manifest that say what outputs mean, and back."""
+"""Tasks as the parts of a manifest that define the meaning of outputs, and back."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ MAX_CLASSES = 1_000_000
 
 
 def task_to_json(task: Task | None) -> JsonObject:
-    """The parts `task`, `classes`, `decode` and, where there is more to know, `task_args`.
+    """The parts `task`, `classes`, `decode` and, for further arguments, `task_args`.
 
     Raises:
         UsageError: a custom task.
@@ -52,17 +52,17 @@ def task_from_json(manifest: JsonObject, path: Path | str) -> Task | None:
     """Back from `task_to_json`.
 
     Raises:
-        MissingModelError: a task that is not known.
+        MissingModelError: an unknown task.
         CorruptFileError: values out of bounds.
     """
     fields = Fields(manifest, "the manifest", path)
-    name = fields.text("task")
+    name = fields.string("task")
     if name not in _TASKS:
         raise MissingModelError(
             f"{path} is for the task {name!r}, which this learnkit does not know", fix="Update learnkit."
         )
     try:
-        return _TASKS[name](fields, fields.texts("classes", MAX_CLASSES))
+        return _TASKS[name](fields, fields.strings("classes", MAX_CLASSES))
     except (DataError, UsageError) as error:
         raise corrupt(path, f"the manifest {name}: {error}") from error
 
@@ -73,7 +73,7 @@ def _classification(fields: Fields, classes: tuple[str, ...]) -> Task:
 
 
 def _multilabel(fields: Fields, classes: tuple[str, ...]) -> Task:
-    decode = fields.text("decode", 40 * len(classes) + 100)
+    decode = fields.string("decode", 40 * len(classes) + 100)
     kind, _, numbers = decode.partition(":")
     try:
         each = tuple(map(float, numbers.split(",")))
@@ -88,7 +88,7 @@ def _multilabel(fields: Fields, classes: tuple[str, ...]) -> Task:
 
 def _regression(fields: Fields, classes: tuple[str, ...]) -> Task:
     fields.choice("decode", ("none",))
-    return Regression(fields.part("task_args", ("names",)).texts("names", MAX_CLASSES))
+    return Regression(fields.part("task_args", ("names",)).strings("names", MAX_CLASSES))
 
 
 def _segmentation(fields: Fields, classes: tuple[str, ...]) -> Task:

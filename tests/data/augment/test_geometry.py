@@ -59,7 +59,7 @@ def test_dihedral_keeps_the_shape_of_images_that_are_not_square() -> None:
     assert sorted(found) == list(range(4))
 
 
-def test_dihedral_leaves_items_alone_that_it_does_not_draw() -> None:
+def test_dihedral_does_not_change_items_that_are_not_drawn() -> None:
     x = batch(2)
     assert torch.equal(moved_by(Dihedral(0.5), x, (0.5, 0.99), (0.5, 0.4)), x)
 
@@ -109,7 +109,7 @@ def test_an_affine_warp_is_that_of_torch(mode: Any, size: tuple[int, int]) -> No
     assert is_alike.float().mean() > 0.99  # halfway between two pixels the nearest may be either
 
 
-def test_a_perspective_samples_where_the_homography_says() -> None:
+def test_a_perspective_samples_at_the_points_of_the_homography() -> None:
     ramp = torch.linspace(-1 + 1 / 64, 1 - 1 / 64, 64)
     x = torch.stack(torch.meshgrid(ramp, ramp, indexing="ij"))[None].flip(1)  # channel 0 is x, channel 1 is y
     matrix = Warp(0.4).matrices(numbers((0.0, 0.2, 0.9)), 64, 64)

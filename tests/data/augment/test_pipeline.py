@@ -101,7 +101,7 @@ def test_adjacent_geometric_transforms_resample_once(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(pipeline, "warp", counted)
     out = apply(sure, x)
     assert counted.n == 1
-    one_by_one = x  # resampled four times: the same but for the blur, away from the borders
+    one_by_one = x  # resampled four times: the same except for the blur, away from the borders
     for name in ("Rotate", "Zoom", "Warp", "Flip"):
         one_by_one = warp(one_by_one, drawn[name])
     smooth = torch.nn.functional.avg_pool2d(x, 15, 1, 7)
@@ -155,7 +155,7 @@ def test_masks_move_with_their_images(transforms: list[Any], dtype: torch.dtype)
     assert moved.shape == masks.shape
     assert not torch.equal(moved, masks)
     seen = torch.where(out.amax(1) > 0.5, out.argmax(1) + 1, 0)
-    assert (seen == moved).float().mean() > 0.97  # all but points on a border between two regions
+    assert (seen == moved).float().mean() > 0.97  # all except points on a border between two regions
 
 
 def test_any_callable_may_be_in_the_list_and_the_global_generator_is_restored() -> None:

@@ -1,4 +1,4 @@
-"""Random variables made of uniform numbers, floats of a batch, and chunks of it."""
+"""Random variables from uniform numbers, a batch as floats, and its chunks."""
 
 import pytest
 import torch

@@ -149,7 +149,7 @@ def test_masks_move_with_their_images(files: list[str], form: str, method: Metho
 
 
 def test_a_crop_creates_no_new_values_of_a_mask(files: list[str], tmp_path: Path) -> None:
-    """Between the classes 0 and 2 lies a 1."""
+    """Interpolating between the classes 0 and 2 would yield a 1."""
     checkers = np.indices((60, 80)).sum(0) % 2 * 2
     Image.fromarray(checkers.astype(np.uint8)).save(tmp_path / "checkers.png")
     task, stage = Segmentation(["a", "b", "c"]), [RandomResizedCrop((16, 16))]

@@ -210,7 +210,7 @@ def test_a_folder_a_pipe_and_links_to_nothing_are_named(tmp_path: Path) -> None:
     (tmp_path / "dangling.png").symlink_to(tmp_path / "gone.png")
     for name, why in [
         ("folder", "cannot be read"), ("pipe", "not a regular file"), ("round", "cannot be read"),
-        ("dangling", "is not there"),
+        ("dangling", "does not exist"),
     ]:  # fmt: skip
         for read in (open_image, open_mask, read_size, full_depth):
             with pytest.raises(ImageError, match=rf"{name}\.png .*{why}|{name}\.png {why}"):
@@ -251,7 +251,7 @@ def test_formats_that_run_another_program_are_not_read(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"gone\.png is not there"):
+    with pytest.raises(ImageError, match=r"gone\.png does not exist"):
         open_image(tmp_path / "gone.png")
 
 

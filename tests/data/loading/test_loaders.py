@@ -52,7 +52,7 @@ def test_without_shuffling_everything_comes_in_order(make: Any) -> None:
 
 
 @pytest.mark.parametrize("make", LOADERS)
-def test_shuffled_the_last_short_batch_is_left_out_and_nothing_comes_twice(make: Any) -> None:
+def test_shuffling_leaves_out_the_last_short_batch_and_repeats_nothing(make: Any) -> None:
     loader = make()
     batches = list(loader)
     assert [len(x) for x, _ in batches] == [4, 4]
@@ -85,7 +85,7 @@ def test_all_loaders_agree_on_the_order() -> None:
 
 
 @pytest.mark.parametrize("make", LOADERS)
-def test_gone_through_by_hand_each_time_is_the_next_epoch(make: Any) -> None:
+def test_each_iteration_without_a_learner_is_the_next_epoch(make: Any) -> None:
     loader = make(n=40)
     first, second = numbers(loader), numbers(loader)
     assert first != second
@@ -94,7 +94,7 @@ def test_gone_through_by_hand_each_time_is_the_next_epoch(make: Any) -> None:
 
 
 @pytest.mark.parametrize("make", LOADERS)
-def test_the_callers_generators_are_left_alone(make: Any) -> None:
+def test_the_callers_generators_do_not_change(make: Any) -> None:
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # type: ignore[index, union-attr]
     loader = make()
     loader.seed_epoch(0, 0)
@@ -105,7 +105,7 @@ def test_the_callers_generators_are_left_alone(make: Any) -> None:
     assert (before[2] == np.random.get_state()[1]).all()  # type: ignore[index]
 
 
-def test_a_model_that_writes_into_its_input_does_not_reach_the_data() -> None:
+def test_a_model_that_writes_into_its_input_does_not_change_the_data() -> None:
     for shuffle in (True, False):
         loader = tensor_loader(shuffle=shuffle)
         for x, _ in loader:
@@ -124,7 +124,7 @@ class Colliding(torch.utils.data.Dataset[tuple[Tensor, int]]):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_error_in_a_dataset_keeps_its_type_and_text(workers: int) -> None:
+def test_an_error_in_a_dataset_keeps_its_type_and_message(workers: int) -> None:
     loader = DatasetLoader(Colliding(), BatchOrder(6, 2, shuffle=False), CPU, workers)
     with pytest.raises(DataError, match="item 3 is bad"):
         list(loader)
@@ -196,7 +196,7 @@ def test_an_epoch_can_begin_at_any_batch(make: Any) -> None:
         assert rest(start) == whole[4 * start :]
 
 
-def test_the_epoch_after_one_that_began_late_is_whole() -> None:
+def test_the_epoch_after_one_that_started_late_is_complete() -> None:
     loader = tensor_loader(40)
     loader.seed_epoch(3, 1, 5)
     numbers(loader)
@@ -218,7 +218,7 @@ def test_after_an_epoch_bunch_and_learner_can_be_copied_and_pickled(workers: int
         for dls in (copied.dls, copy.deepcopy(learn.dls), pickle.loads(pickle.dumps(learn.dls))):
             assert torch.equal(torch.cat([x for x, _ in dls.fix_dl]), data.tensors[0])
         assert torch.equal(copied.get_preds()[0], learn.get_preds()[0])
-    learn.fit(1)  # its own workers are still there
+    learn.fit(1)  # its workers are still alive
 
 
 def image_bunch(folder: Path, **options: Any) -> ImageDataBunch:
@@ -288,7 +288,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-def test_workers_that_are_started_again_give_the_same_batches(class_folder: Path, tmp_path: Path) -> None:
+def test_restarted_workers_yield_the_same_batches(class_folder: Path, tmp_path: Path) -> None:
     script = tmp_path / "spawned.py"
     script.write_text(SPAWNED)
     done = subprocess.run([sys.executable, script, class_folder], capture_output=True, text=True, check=False)

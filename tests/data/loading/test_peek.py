@@ -1,4 +1,4 @@
-"""Looking into loaders: their items in order, and one input as it stands in its batch."""
+"""Looking into loaders: their items in order, and one input unchanged from its batch."""
 
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ def test_an_input_is_the_row_of_its_batch(name: str) -> None:
         for i in (0, 3, 4, 10):
             assert torch.equal(dls.one_input(part, i), rows[i : i + 1])
         for wrong in (11, -1):
-            with refused("i", got=wrong, expected="the number of an item, from 0 to 10"):
+            with refused("i", got=wrong, expected="an item index from 0 to 10"):
                 dls.one_input(part, wrong)
 
 
@@ -127,7 +127,7 @@ def test_a_image_is_normalized_and_not_augmented(class_folder: Path) -> None:
                 dls.one_input(part, wrong)  # type: ignore[arg-type]
 
 
-def test_the_size_of_a_loader_is_shown_as_far_as_it_is_known() -> None:
+def test_the_known_size_of_a_loader_is_shown() -> None:
     assert size_of(DataLoader(DATA, 3)) == "7 items in batches of 3"
     assert size_of(DataLoader(DATA, batch_size=None)) == "7 items"
     assert size_of([1, 2]) == "list"

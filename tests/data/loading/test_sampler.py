@@ -137,7 +137,7 @@ def test_a_regression_has_no_classes_to_balance() -> None:
         make_sampling("balanced", [1.0, 2.0], Regression())
 
 
-def test_without_coordinates_the_epochs_of_the_own_seed_follow_each_other() -> None:
+def test_without_coordinates_the_epochs_of_the_orders_seed_follow() -> None:
     def epoch(number: int) -> list[list[int]]:
         order = BatchOrder(20, 4, shuffle=True, seed=7)
         order.seed_epoch(7, number)

@@ -16,12 +16,12 @@ from tests.doubles import refused
 X, Y = torch.arange(24.0).view(12, 2), torch.tensor([0, 1, 2] * 4)
 
 
-def test_given_classes_name_the_numbers() -> None:
+def test_passed_classes_name_the_indices() -> None:
     with pytest.warns(LearnkitWarning, match="no training item of class d: it cannot be learned"):
         dls = DataBunch.from_tensors(X, Y, X, Y, bs=4, classes=["a", "b", "c", "d"])
     assert dls.classes == ["a", "b", "c", "d"]
     with pytest.raises(
-        DataError, match=r"train: 4 targets, first that of item 2: got \[2\], expected class numbers .* 1"
+        DataError, match=r"train: 4 targets, first that of item 2: got \[2\], expected class indices .* 1"
     ):
         DataBunch.from_tensors(X, Y, X, Y, bs=4, classes=["a", "b"])
     with pytest.raises(DataError, match=r"train: 4 targets, first that of item 0: got \[-1\]"):
@@ -35,7 +35,7 @@ def test_a_class_only_in_validation_is_counted_and_reported() -> None:
 
 
 def test_a_class_without_validation_items_is_reported() -> None:
-    with pytest.warns(LearnkitWarning, match="no validation item of class 2: nothing is measured on it"):
+    with pytest.warns(LearnkitWarning, match="no validation item of class 2: it is not measured"):
         DataBunch.from_tensors(X, Y, X[:2], Y[:2], bs=4)
 
 
@@ -56,10 +56,10 @@ NAN = torch.where(torch.arange(12) == 3, torch.nan, 1.0)
         (NUMBERS, torch.ones(12, 2), r"train: targets of shape \(12, 2\) .* expected 1 finite numbers"),
         (MultiLabel(("a", "b")), torch.ones(12, 3), r"shape \(12, 3\) .* expected 2 numbers of 0 or 1"),
         (MultiLabel(("a", "b")), torch.full((12, 2), 5), r"12 targets, first that of item 0: got \[5.0, 5.0\]"),
-        (Classification(("a", "b")), Y, r"first that of item 2: got \[2\], expected class numbers from 0 to 1"),
+        (Classification(("a", "b")), Y, r"first that of item 2: got \[2\], expected class indices from 0 to 1"),
         (Classification(("a", "b")), Y.float(), r"shape \(12,\) and type torch.float32"),
-        (Segmentation(["a", "b"]), torch.full((12, 2, 2), 7), r"item 0: got \[7, 7, 7\], expected class numbers .* 1"),
-        (Segmentation(["a", "b"], 255), torch.full((12, 2, 2), 254), "expected class numbers"),
+        (Segmentation(["a", "b"]), torch.full((12, 2, 2), 7), r"item 0: got \[7, 7, 7\], expected class indices .* 1"),
+        (Segmentation(["a", "b"], 255), torch.full((12, 2, 2), 254), "expected class indices"),
         (Segmentation(["a", "b"]), torch.ones(12, 2, 2), r"shape \(12, 2, 2\) and type torch.float32"),
         (Segmentation(["a", "b"]), torch.ones(12, 2).long(), r"shape \(12, 2\) and type torch.int64"),
         ("regression", Y.float(), "task: got 'regression', expected a task object"),
@@ -132,7 +132,7 @@ def test_one_item_becomes_a_batch_of_one() -> None:
 @pytest.mark.parametrize(
     "item", [X[3].double(), X[3].double().numpy(), X[3].long(), X[3].int().numpy(), [6.0, 7.0], (6, 7)]
 )
-def test_one_item_is_taken_in_the_type_of_the_data(item: Any) -> None:
+def test_one_item_is_converted_to_the_type_of_the_data(item: Any) -> None:
     dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
     assert dls.prepare(item).dtype == torch.float32
     assert torch.equal(dls.prepare(item), X[3:4])
@@ -147,7 +147,7 @@ def test_an_item_that_is_not_numbers_is_refused(item: Any) -> None:
         learn.predict(item)
 
 
-def test_one_item_with_fractions_is_not_made_whole() -> None:
+def test_one_item_with_fractions_is_not_rounded() -> None:
     x = X.long()
     dls = DataBunch.from_tensors(x, Y, x, Y, bs=4)
     assert torch.equal(dls.prepare(x[3].to(torch.uint8)), x[3:4])

@@ -76,7 +76,7 @@ def test_workers_are_known_ended_and_started_again() -> None:
     end_workers(loader, timeout=5.0)
 
 
-def test_ending_what_has_no_workers_does_nothing() -> None:
+def test_ending_a_loader_without_workers_does_nothing() -> None:
     loader: DataLoader[Any] = DataLoader(Sleepy(), 1)
     for none in (loader, [1, 2], None):
         end_workers(none, timeout=0.0)

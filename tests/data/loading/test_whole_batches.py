@@ -1,4 +1,4 @@
-"""Datasets asked for whole batches: a batch that cannot be read becomes a value that keeps its error whole."""
+"""Datasets asked for whole batches: a batch that cannot be read becomes a value that keeps the complete error."""
 
 import pickle
 import random

@@ -1,4 +1,4 @@
-"""Processes that read data: their errors arrive whole, and a dead one is named."""
+"""Processes that read data: their errors arrive complete, and a dead one is named."""
 
 import os
 from pathlib import Path

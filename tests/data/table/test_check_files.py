@@ -81,7 +81,7 @@ def test_what_can_be_read_is_not_reported(tmp_path: Path) -> None:
     assert unreadable(table(save_images(tmp_path, 3)), PREPROCESS, None).empty
     samples = masked(tmp_path, 3)
     assert unreadable(samples, PREPROCESS, TASK).empty
-    samples["target"] = [samples["target"][0], None, float("nan")]  # of a test set there are no masks
+    samples["target"] = [samples["target"][0], None, float("nan")]  # a test set has no masks
     assert unreadable(samples, PREPROCESS, TASK).empty
 
 
@@ -212,5 +212,5 @@ def test_a_file_in_validation_and_test_is_not_a_leak(tmp_path: Path) -> None:
 def test_a_file_twice_in_a_split_is_reported(tmp_path: Path, allow_leak: bool) -> None:
     names: list[Any] = ["cat/a.png", *links(tmp_path)]
     samples = rows(tmp_path, *((name, "train") for name in names))
-    with pytest.warns(LearnkitWarning, match=r"^3 rows name a file that their split has already, first .*\(row 1\)"):
+    with pytest.warns(LearnkitWarning, match=r"^3 rows repeat a file of their split, first .*\(row 1\)"):
         check_files(samples, allow_leak=allow_leak)

@@ -1,4 +1,4 @@
-"""Columns of a table from outside: by name, by position, and the groups that one names."""
+"""Columns of an external table: by name, by position, and the groups in one."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def test_a_column_is_known_by_its_name_or_its_position(column: Any, values: list
 
 
 @pytest.mark.parametrize("column", ["kinds", 3, -4, True, 1.5])
-def test_other_columns_are_refused_with_those_there_are(column: Any) -> None:
+def test_unknown_columns_are_refused_with_the_existing_ones(column: Any) -> None:
     with refused(f"no column {column!r}; columns are name, kind, 7", DataError):
         column_of(TABLE, column)
 

@@ -1,4 +1,4 @@
-"""Draws of groups: the best choice of a few, a good one of many, each class in its share."""
+"""Draws of groups: the best choice of a few, a good one of many, each class with its share."""
 
 import itertools
 from typing import Any
@@ -38,7 +38,7 @@ def distance(counts: Counts, chosen: Any, share: float) -> tuple[int, float]:
 
 
 def nearest(counts: Counts, share: float) -> tuple[int, float]:
-    """The least distance of all choices that leave a group on each side."""
+    """The smallest distance of all choices with a group on each side."""
     choices = itertools.product([False, True], repeat=len(counts))
     return min(distance(counts, choice, share) for choice in choices if 0 < sum(choice) < len(counts))
 

@@ -66,10 +66,12 @@ def test_the_order_of_the_file_system_does_not_matter(tmp_path: Path, monkeypatc
 
 def test_a_missing_folder_names_the_nearest_there_is(tmp_path: Path) -> None:
     tree(tmp_path, "pets/cat/a.png")
-    with pytest.raises(MissingFileError, match=r"no folder .*/pest/x; the nearest there is, .* holds pets") as caught:
+    with pytest.raises(
+        MissingFileError, match=r"no folder .*/pest/x; the nearest existing one, .* contains pets"
+    ) as caught:
         existing_folder(tmp_path / "pest" / "x")
     assert isinstance(caught.value, FileNotFoundError)
-    with pytest.raises(MissingFileError, match=r"no folder .*a\.png; the nearest there is, .*cat, holds a\.png"):
+    with pytest.raises(MissingFileError, match=r"no folder .*a\.png; the nearest existing one, .*cat, contains a\.png"):
         existing_folder(tmp_path / "pets" / "cat" / "a.png")
     assert existing_folder(str(tmp_path)) == tmp_path
 

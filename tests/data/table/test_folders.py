@@ -123,7 +123,7 @@ def test_a_missing_validation_folder_points_to_valid_pct(tmp_path: Path) -> None
 
 def test_a_missing_path_is_reported(tmp_path: Path) -> None:
     for call in (lambda path: table(path), lambda path: held_out_samples(path)):
-        with pytest.raises(MissingFileError, match=r"no folder .*pest; the nearest there is"):
+        with pytest.raises(MissingFileError, match=r"no folder .*pest; the nearest existing one"):
             call(tmp_path / "pest")
 
 

@@ -84,7 +84,7 @@ def test_the_test_set_is_in_all_folds(tmp_path: Path, table: pd.DataFrame) -> No
 
 
 def test_rows_left_out_stay_out_of_every_fold(tmp_path: Path, table: pd.DataFrame) -> None:
-    (tmp_path / "3.png").write_bytes(b"no picture")
+    (tmp_path / "3.png").write_bytes(b"not an image")
     with pytest.warns(LearnkitWarning, match="1 of 20 items cannot be read"):
         dls = bunch(tmp_path, table, on_error="skip")
     folds = dls.folds(3)

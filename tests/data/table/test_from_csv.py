@@ -35,7 +35,7 @@ def test_a_table_is_read_as_it_stands(tmp_path: Path) -> None:
     assert read(tmp_path / "a.tsv", "name\tlabel\nx\t1\n").to_dict("list") == {"name": ["x"], "label": [1]}
 
 
-def test_only_an_empty_cell_is_missing_where_labels_may_be_spelt_like_it(tmp_path: Path) -> None:
+def test_only_an_empty_cell_is_missing_if_labels_look_like_missing_values(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("name,label\nx,NA\ny,\nz,None\n")
     for empty_is_none, missing in ((True, [False, True, False]), (False, [True, True, True])):
         table = read_table(tmp_path / "a.csv", None, "infer", empty_is_none=empty_is_none)
@@ -127,11 +127,11 @@ def test_columns_of_text_are_labels_unless_empty(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "a/../../secret.png", "file:///etc/passwd", "http://x/a.png"])
-def test_names_that_lead_out_are_refused_with_their_rows(name: str, tmp_path: Path) -> None:
+def test_names_outside_the_folder_are_refused_with_their_rows(name: str, tmp_path: Path) -> None:
     root = tmp_path / "data"
     (root / "a").mkdir(parents=True)
     table = pd.DataFrame({"name": ["a.png", name, "b.png", name], "kind": list("xyxy")})
-    with pytest.raises(UnsafeFileError, match=rf"^2 names lead out of .*{re.escape(name)}' \(row 1\), .*\(row 3\)"):
+    with pytest.raises(UnsafeFileError, match=rf"^2 names point outside .*{re.escape(name)}' \(row 1\), .*\(row 3\)"):
         samples_of(root, table)
     assert samples_of(root, table, allow_outside=True)["input"][1] == f"{root}/{name}"
 
@@ -141,7 +141,7 @@ def test_absolute_names_must_be_inside(tmp_path: Path) -> None:
     root.mkdir()
     (tmp_path / "database").mkdir()
     outside = pd.DataFrame({"name": [str(tmp_path / "database" / "x.png")], "kind": ["x"]})
-    with pytest.raises(UnsafeFileError, match=r"1 names lead out of .*database/x\.png' \(row 0\)"):
+    with pytest.raises(UnsafeFileError, match=r"1 names point outside .*database/x\.png' \(row 0\)"):
         samples_of(root, outside)
     assert samples_of(root, outside, allow_outside=True)["input"].tolist() == outside["name"].tolist()
     inside = pd.DataFrame({"name": [str(root / "x.png")], "kind": ["x"]})
@@ -158,15 +158,15 @@ def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
     (root / "inside.png").symlink_to(root / "folder" / ".." / "data" / "y.png")
     for name in ("link.png", "folder/x.png", "folder/none.png"):
         table = pd.DataFrame({"name": ["y.png", name], "kind": list("xy")})
-        with pytest.raises(UnsafeFileError, match=r"1 names lead out of .*\(row 1\)"):
+        with pytest.raises(UnsafeFileError, match=r"1 names point outside .*\(row 1\)"):
             samples_of(root, table)
         assert names(root, table, allow_outside=True) == ["y.png", name]
     assert names(root, pd.DataFrame({"name": ["inside.png"], "kind": ["x"]})) == ["inside.png"]
-    (tmp_path / "alias").symlink_to(root)  # the user's own link to the data is no way out
+    (tmp_path / "alias").symlink_to(root)  # a link of the user to the data is allowed
     assert names(tmp_path / "alias", pd.DataFrame({"name": ["y.png"], "kind": ["x"]})) == ["y.png"]
 
 
-def test_a_folder_may_be_left_as_long_as_the_data_is_not(tmp_path: Path) -> None:
+def test_names_may_leave_the_image_folder_but_not_the_data(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     table = pd.DataFrame({"name": ["../other/a.png"], "kind": ["x"]})
     (tmp_path / "other").mkdir()

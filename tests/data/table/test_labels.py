@@ -44,7 +44,7 @@ def test_integers_are_classes_in_their_order(dtype: Any) -> None:
     assert labels == ["10", "9", "2", "10", "2", "9", "10"]
 
 
-def test_names_of_test_folders_leave_the_order_of_numbers_alone() -> None:
+def test_names_of_test_folders_do_not_change_the_order_of_numbers() -> None:
     labels, task = labeled(table([10, 9, 2], [2, 9, 10], ["10", "2"]))
     assert task.classes == ("2", "9", "10")
     assert labels[-2:] == ["10", "2"]
@@ -80,7 +80,7 @@ def test_a_class_only_in_the_test_set_is_refused() -> None:
 
 
 def test_a_class_missing_in_validation_is_reported() -> None:
-    with pytest.warns(LearnkitWarning, match="^no validation item of class b, d: nothing is measured on it"):
+    with pytest.warns(LearnkitWarning, match="^no validation item of class b, d: it is not measured"):
         assert labeled(table(list("abcd"), ["a", "c"]))[1].classes == ("a", "b", "c", "d")
     with pytest.warns(LearnkitWarning, match="no validation item of class b"):
         assert labeled(table([["a"], ["b"]], [["a"], []]))[1] == MultiLabel(("a", "b"))
@@ -134,7 +134,7 @@ def test_a_task_for_several_labels_keeps_its_threshold_and_order() -> None:
     )
 
 
-def test_several_labels_must_be_lists_and_somewhere_there() -> None:
+def test_several_labels_must_be_lists_that_are_not_all_empty() -> None:
     with refused("row 0: label", DataError, got="sun sea", expected="a list of labels"):
         labeled(table(["sun sea", "sun"], ["sun"]), "multilabel")
     with pytest.raises(DataError, match="no labels: every row is empty"):

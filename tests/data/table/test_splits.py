@@ -155,7 +155,7 @@ def test_groups_are_never_divided() -> None:
         chosen = GroupSplit("camera", 0.25, seed)(table("a" * 90, camera=groups))
         assert not set(groups[chosen]) & set(groups[~chosen])
         assert 0 < chosen.sum() < 90
-        assert abs(chosen.sum() - 0.25 * 90) <= np.bincount(groups).max() / 2  # a smaller group would have come nearer
+        assert abs(chosen.sum() - 0.25 * 90) <= np.bincount(groups).max() / 2  # a smaller group would be nearer
 
 
 def test_a_huge_group_is_trained_on() -> None:
@@ -196,7 +196,7 @@ def off(samples: pd.DataFrame, chosen: Any, share: float) -> float:
     return float(sum((part - share) ** 2 for part in [*parts, np.mean(chosen)]))
 
 
-def test_stratified_groups_are_never_divided_and_every_class_gives_its_share() -> None:
+def test_stratified_groups_are_never_divided_and_preserve_class_shares() -> None:
     for seed in range(20):
         samples = grouped(seed)
         chosen = StratifiedGroupSplit("camera", 0.2, seed)(samples)
@@ -246,7 +246,7 @@ def test_a_column_defines_the_split_in_many_ways(values: list[Any]) -> None:
     assert split_names(table("aab", kind=values), ColumnSplit("kind")) == ["valid", "train", "train"]
 
 
-def test_a_column_may_name_the_test_set_and_be_given_by_number() -> None:
+def test_a_column_may_name_the_test_set_and_be_passed_by_position() -> None:
     samples = table("aab", kind=["val", "train", "test"])
     assert split_names(samples, ColumnSplit("kind")) == ["valid", "train", "test"]
     assert split_names(samples, ColumnSplit(1)) == ["valid", "train", "test"]
@@ -272,7 +272,7 @@ def test_a_value_that_is_not_a_split_is_reported_with_its_row(value: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    ("answer", "text"),
+    ("result", "text"),
     [
         ([True, False], r"split: got '2 results', expected one per row, 3 in all"),
         (None, r"split: got None, expected one result per row, 3 in all"),
@@ -281,9 +281,9 @@ def test_a_value_that_is_not_a_split_is_reported_with_its_row(value: Any) -> Non
         (["test"] * 3, "no row is left to train on"),
     ],
 )
-def test_a_function_must_decide_every_row_and_fill_both_sides(answer: Any, text: str) -> None:
+def test_a_function_must_decide_every_row_and_fill_both_sides(result: Any, text: str) -> None:
     with pytest.raises(DataError, match=text):
-        split_names(table("abc"), lambda samples: answer)
+        split_names(table("abc"), lambda samples: result)
 
 
 def test_a_function_of_the_table_splits() -> None:

@@ -1,4 +1,4 @@
-"""Summaries of data sets, as they are shown."""
+"""Summaries of data sets, as displayed."""
 
 from pathlib import Path
 
@@ -16,6 +16,6 @@ def test_a_class_of_any_name_is_shown_and_does_no_harm(sign: str, class_folder: 
         summary = ImageDataBunch.from_folder(class_folder, size=16, bs=4, on_error="skip").summary()
     html = summary._repr_html_()
     shown = {"\u202e": r"\u202e", "\x1b": r"\x1b", "<b>": "&lt;b&gt;"}[sign]
-    assert html.count(f"red{shown}der") >= 2  # among the counts, and in what was left out
+    assert html.count(f"red{shown}der") >= 2  # in the counts, and in the rows left out
     assert sign not in html
     assert sign == "<b>" or sign not in str(summary)

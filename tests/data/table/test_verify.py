@@ -18,7 +18,7 @@ from tests.doubles import refused
 
 
 def save_image(path: Path, seed: int = 0, size: tuple[int, int] = (32, 24)) -> Path:
-    """Noise of its own for every seed; two bitmaps of one size have equally many bytes."""
+    """Different noise for every seed; two bitmaps of one size have equally many bytes."""
     width, height = size
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -94,10 +94,10 @@ def test_links_to_nothing_and_to_themselves_are_unreadable(tmp_path: Path) -> No
     (tmp_path / "gone.png").symlink_to("nowhere.png")
     (tmp_path / "self.png").symlink_to("self.png")
     assert found(tmp_path) == [("gone.png", "unreadable"), ("self.png", "unreadable")]
-    assert "gone.png is not there" in rows(tmp_path)[0][2]
+    assert "gone.png does not exist" in rows(tmp_path)[0][2]
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     ((name, problem, detail),) = rows(tmp_path)
@@ -111,7 +111,7 @@ def test_a_file_that_may_not_be_read_is_unreadable(tmp_path: Path) -> None:
     assert found(tmp_path) == [("a.png", "unreadable")]
 
 
-def test_a_decoder_that_breaks_down_on_one_file_does_not_lose_the_report(
+def test_a_decoder_that_crashes_on_one_file_does_not_lose_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_image(tmp_path / "a.png")
@@ -131,7 +131,7 @@ def test_a_decoder_that_breaks_down_on_one_file_does_not_lose_the_report(
 def test_duplicates_name_the_first_of_them(tmp_path: Path) -> None:
     train = tmp_path / "train" / "cat"
     copied(save_image(train / "b.bmp"), train / "a.bmp", train / "c.bmp")
-    save_image(train / "other.bmp", seed=1)  # as many bytes, other content
+    save_image(train / "other.bmp", seed=1)  # as many bytes, different content
     assert rows(tmp_path) == [
         ("train/cat/b.bmp", "duplicate", "train/cat/a.bmp"),
         ("train/cat/c.bmp", "duplicate", "train/cat/a.bmp"),
@@ -277,7 +277,7 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     save_image(tmp_path / "pets" / "a.png")
-    with pytest.raises(MissingFileError, match=r"no folder .*pats.* holds pets"):
+    with pytest.raises(MissingFileError, match=r"no folder .*pats.* contains pets"):
         verify_images(tmp_path / "pats")
     with pytest.raises(MissingFileError, match=r"no folder .*a\.png"):
         verify_images(tmp_path / "pets" / "a.png")

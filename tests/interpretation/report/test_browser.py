@@ -14,7 +14,7 @@ def file(interpret: Callable[..., Any], report: Callable[[Any], Path]) -> Path:
 
 
 class Visit:
-    """A page, what it logged and what it requested."""
+    """A page, its log and its requests."""
 
     def __init__(self, browser: Any, file: Path, **options: Any) -> None:
         self.context = browser.new_context(**options)
@@ -110,7 +110,7 @@ def test_the_matrix_can_be_skipped(visit: Callable[..., Visit], file: Path) -> N
 
 
 def rows_in_order(page: Any) -> list[list[str]]:
-    """The cells of the rows as they are seen from top to bottom."""
+    """The cells of the rows in their visible order."""
     found: list[list[str]] = page.evaluate(
         """[...document.querySelectorAll('.sortable .rows tr')]
         .sort((a, b) => a.getBoundingClientRect().y - b.getBoundingClientRect().y)
@@ -162,7 +162,7 @@ def test_a_script_put_into_the_page_would_not_run(visit: Callable[..., Visit], f
     assert all("Content Security Policy" in line for line in seen.logged)
 
 
-def test_hostile_names_stay_text(
+def test_hostile_names_are_text(
     visit: Callable[..., Visit], interpret: Callable[..., Any], report: Callable[[Any], Path], hostile: tuple[str, ...]
 ) -> None:
     seen = visit(report(interpret(80, hostile, lambda i: f"folder/{hostile[i % len(hostile)]}")))
@@ -192,7 +192,7 @@ def test_the_page_never_scrolls_sideways(visit: Callable[..., Visit], file: Path
 
 
 def contrast(page: Any, selector: str) -> float:
-    """Of the text of an element on what is behind it, by WCAG 2; a color is read back from a canvas as it is seen."""
+    """The contrast of an element's text on its background, by WCAG 2; colors are read back from a canvas."""
     ratio: float = page.evaluate(
         """selector => {
             const seen = (colors) => {
@@ -223,7 +223,7 @@ TEXTS = (
 def test_text_can_be_read_in_light_and_dark(visit: Callable[..., Visit], file: Path, scheme: str) -> None:
     page = visit(file, color_scheme=scheme).page
     strongest = "document.querySelectorAll('.matrix button').forEach(cell => cell.style.setProperty('--s', 1))"
-    page.evaluate(strongest)  # as where all of a class is taken for another
+    page.evaluate(strongest)  # as if a whole class is taken for another
     low = {text: round(contrast(page, text), 2) for text in TEXTS}
     assert {text: ratio for text, ratio in low.items() if ratio < 4.5} == {}
 
@@ -254,7 +254,7 @@ def test_everything_has_a_name(visit: Callable[..., Visit], file: Path) -> None:
     assert set(targets) <= set(ids)
 
 
-def test_headings_leave_no_level_out(visit: Callable[..., Visit], file: Path) -> None:
+def test_headings_skip_no_level(visit: Callable[..., Visit], file: Path) -> None:
     page = visit(file).page
     levels = page.evaluate("[...document.querySelectorAll('h1, h2, h3, h4')].map(heading => +heading.tagName[1])")
     assert levels[0] == 1
@@ -302,7 +302,7 @@ def test_the_legend_has_the_colors_of_the_cells(
     assert [round(shade**2 * 100) for shade in shades] == [int(share.strip("%")) for share in shares]
 
 
-def test_numbers_stand_above_their_bars(visit: Callable[..., Visit], file: Path) -> None:
+def test_numbers_are_above_their_bars(visit: Callable[..., Visit], file: Path) -> None:
     page = visit(file).page
     for selector in (".share", ".chance"):
         height = page.evaluate(

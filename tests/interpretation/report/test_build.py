@@ -52,7 +52,7 @@ def test_data_without_images(blobs: Any) -> None:
     assert content.image is None
     text = text_of(content)
     assert "<img " not in text
-    assert "see the items behind it" in text
+    assert "see its items" in text
     assert content.top_losses[0].name == f"item {content.top_losses[0].number}"
     facts = {name: text for group in content.settings for name, text in group.rows}
     assert facts["training"] == "64 items"
@@ -152,7 +152,7 @@ def test_one_mistake_in_thousands_is_not_all_right() -> None:
     assert (accuracy.value, errors.value) == (">99.9%", "1")
 
 
-def test_one_of_a_kind_is_counted_as_one() -> None:
+def test_a_single_thing_is_counted_in_the_singular() -> None:
     interp = ClassificationInterpretation(torch.eye(2)[:1], torch.tensor([1]), torch.ones(1), ("a", "b"))
     content = content_of(interp)
     assert content.subtitle == "1 item, 2 classes"

@@ -1,4 +1,4 @@
-"""Charts: lines and bars lie where their numbers are."""
+"""Charts: lines and bars are at their numbers."""
 
 import math
 import re
@@ -8,7 +8,7 @@ import pytest
 
 from learnkit.interpretation.report.charts import legend_of, line_chart, reliability_chart, ticks
 from learnkit.interpretation.report.content import Bin, Chart, Line, Reliability
-from learnkit.interpretation.report.texts import tick_text
+from learnkit.interpretation.report.formatting import tick_text
 
 
 @pytest.mark.parametrize("ends", [(0, 1), (-3, 7), (0.001, 0.0012), (5, 5), (0, 0), (1e6, 3e6), (-1e-9, 1e-9)])
@@ -24,7 +24,7 @@ def test_ticks_are_round_and_hold_the_ends(ends: tuple[float, float]) -> None:
 @pytest.mark.parametrize(
     "ends", [(0.998, 0.9995), (2.6012, 2.6018), (1_000_100, 1_000_500), (1.25e9, 1.5e9), (-1e-9, 1e-9)]
 )
-def test_ticks_say_what_they_are(ends: tuple[float, float]) -> None:
+def test_ticks_are_labeled_with_their_values(ends: tuple[float, float]) -> None:
     for value in ticks(*ends):
         text = tick_text(value)
         assert float(text.replace(",", "")) == value
@@ -88,10 +88,10 @@ def test_the_gap_reaches_from_the_accuracy_to_the_confidence() -> None:
         tuple(map(float, found))
         for found in re.findall(r'y="([\d.]+)" width="[\d.]+" height="([\d.]+)" class="gap"', svg)
     ]
-    said = [float(y) for y in re.findall(r'y1="([\d.]+)" y2="[\d.]+" class="confidence"', svg)]
+    confidences = [float(y) for y in re.findall(r'y1="([\d.]+)" y2="[\d.]+" class="confidence"', svg)]
     bars = [float(y) for y in re.findall(r'y="([\d.]+)" width="[\d.]+" height="[\d.]+" class="bar"', svg)]
-    assert gaps[0] == pytest.approx((bars[0], said[0] - bars[0]))
-    assert gaps[1] == pytest.approx((said[1], bars[1] - said[1]))
+    assert gaps[0] == pytest.approx((bars[0], confidences[0] - bars[0]))
+    assert gaps[1] == pytest.approx((confidences[1], bars[1] - confidences[1]))
 
 
 def test_lines_have_the_colors_of_the_legend() -> None:
@@ -117,7 +117,7 @@ def test_the_chart_is_described() -> None:
 
 
 @pytest.mark.parametrize(("ys", "lowest"), [((0.3, 1.0), "0"), ((0.5, 1.0), "0.5"), ((-1.0, 1.0), "-1")])
-def test_a_chart_near_zero_stands_on_it(ys: tuple[float, float], lowest: str) -> None:
+def test_a_chart_near_zero_starts_at_zero(ys: tuple[float, float], lowest: str) -> None:
     svg = line_chart(Chart("a", "x", "y", (Line("a", (0.0, 1.0), ys),)))
     assert re.findall(r'text-anchor="end" class="tick">([^<]+)<', svg)[0] == lowest
 

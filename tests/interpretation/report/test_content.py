@@ -22,7 +22,7 @@ def test_a_table_of_a_frame_has_shares_counts_and_totals() -> None:
 
 
 @pytest.mark.parametrize("n", [1000, 1001])
-def test_of_very_many_rows_those_of_the_lowest_share_are_kept(n: int) -> None:
+def test_of_too_many_rows_those_with_the_lowest_share_are_kept(n: int) -> None:
     rows = frame(n)
     rows.iloc[0, 0] = math.nan  # unknown is not lowest
     table = Table.of_frame("class", rows, n)

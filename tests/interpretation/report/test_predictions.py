@@ -58,7 +58,7 @@ def test_top_losses_are_twenty_four(interpret: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("name", "shown"), [("a/b/c.png", "b/c.png"), ("a\\b\\c.png", "b/c.png"), ("c.png", "c.png"), ("12", "item 12")]
 )
-def test_an_item_is_called_by_its_file_and_folder(name: str, shown: str) -> None:
+def test_an_item_is_named_by_its_file_and_folder(name: str, shown: str) -> None:
     interp = ClassificationInterpretation(
         torch.eye(2), torch.tensor([0, 1]), torch.zeros(2), ("a", "b"), ItemSource(name=lambda i: name)
     )

@@ -1,4 +1,4 @@
-"""What is odd about the data: labels, files, and how the classes are spread."""
+"""Problems of the data: labels, files, and the distribution of the classes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -80,7 +80,7 @@ def test_a_class_named_as_a_sum_is_a_class(class_folder: Path, net: Net) -> None
     assert [name for name, _ in problems.counts.totals] == ["(all)"]
 
 
-def test_nothing_is_reported_about_what_was_not_looked_for(class_folder: Path, net: Net) -> None:
+def test_only_checked_problems_are_reported(class_folder: Path, net: Net) -> None:
     files = sorted((class_folder / "train").rglob("*.png"))
     dls = ImageDataBunch.from_lists(
         class_folder, files, [float(len(file.name)) for file in files], task="regression",
@@ -89,7 +89,7 @@ def test_nothing_is_reported_about_what_was_not_looked_for(class_folder: Path, n
     learn = Learner(dls, net(1), seed=0)
     problems = content_of(learn.interpret(), learn=learn).problems
     assert problems is not None
-    assert problems.notes == ("Nothing odd was found: no file left out.",)
+    assert problems.notes == ("No problems were found: no file left out.",)
     assert problems.counts is None
 
 
@@ -110,7 +110,7 @@ def test_an_imbalance_is_reported_from_three_times_on(class_folder: Path, net: N
     assert note in " ".join(problems.notes)
 
 
-def test_suspects_of_classes_that_are_numbers_are_introduced() -> None:
+def test_suspects_with_numeric_class_names_are_introduced() -> None:
     probs = torch.tensor([[0.95, 0.05], [0.99, 0.01], [0.1, 0.9], [0.98, 0.02]])
     interp = ClassificationInterpretation(probs, torch.tensor([0, 0, 1, 1]), torch.ones(4), ("7", "9"))
     problems = content_of(interp).problems

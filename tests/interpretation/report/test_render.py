@@ -99,7 +99,7 @@ def test_hostile_names_add_no_tag_and_no_attribute(interpret: Interpret, hostile
 
 
 def everywhere(text: str) -> ReportContent:
-    """A report that shows a text in every place where there can be one from outside."""
+    """A report that shows a string in every place that can contain an external one."""
     item = Item(0, f"{text}/{text}", text, text, 1.0, ((text, 0.5),), False, overlay=np.zeros((2, 2, 3), np.uint8))
     table = Table(text, (Column(text), Column(text, is_share=True)), ((text, (1.0, 0.5)),), ((text, (1.0, 0.5)),), text)
     return ReportContent(
@@ -112,7 +112,7 @@ def everywhere(text: str) -> ReportContent:
     )  # fmt: skip
 
 
-def test_no_text_from_outside_is_markup_or_template_anywhere(hostile: tuple[str, ...]) -> None:
+def test_untrusted_text_is_never_markup_or_template(hostile: tuple[str, ...]) -> None:
     plain = Outline(page_of(everywhere("plain"), Thumbnails(None)))
     assert sum("plain" in word for word in plain.words) > 40
     for name in hostile:
@@ -156,7 +156,7 @@ def test_the_policy_lets_nothing_be_fetched_or_run(interpret: Interpret) -> None
     assert "@import" not in style
 
 
-def test_the_same_interpretation_gives_the_same_bytes(interpret: Interpret, tmp_path: Path) -> None:
+def test_the_same_interpretation_is_written_as_the_same_bytes(interpret: Interpret, tmp_path: Path) -> None:
     first, second = (write_report(tmp_path / name, content_of(interpret(20))) for name in ("a.html", "b.html"))
     assert first.read_bytes() == second.read_bytes()
 
@@ -198,7 +198,7 @@ def test_images_give_way_before_the_page_grows(
     assert write_report(tmp_path / "half.html", content).stat().st_size <= full // 2
 
 
-def test_a_cell_says_how_many_of_its_items_it_shows(interpret: Interpret) -> None:
+def test_a_cell_states_how_many_of_its_items_it_shows(interpret: Interpret) -> None:
     text = text_of(interpret(1500, ("a", "b"), image=None))
     shown = re.findall(r"Showing (\d+) of ([\d,]+) items", text)
     assert sum(part.count("<figure>") for part in opened_parts(text)) == 1000
@@ -273,13 +273,13 @@ def test_many_classes_are_listed_as_pairs(interpret: Interpret) -> None:
     assert 'class="matrix' in text_of(interpret(600, tuple(f"class {k}" for k in range(40)), image=None))
 
 
-def test_only_what_there_is_has_a_section() -> None:
+def test_only_existing_content_has_a_section() -> None:
     empty = page_of(ReportContent("Nothing"), Thumbnails(None))
     assert sections(empty) == []
     assert "<h1>" in empty
 
 
-def test_the_report_replaces_an_older_one_whole(interpret: Interpret, tmp_path: Path) -> None:
+def test_the_report_replaces_an_older_one_completely(interpret: Interpret, tmp_path: Path) -> None:
     file = tmp_path / "new" / "report.html"
     content = content_of(interpret(6))
     assert write_report(str(file), content) == file
@@ -342,7 +342,7 @@ def test_probabilities_below_half_a_percent_are_left_out_of_small_captions() -> 
     assert "dropped" not in page
 
 
-def test_classes_that_are_numbers_are_introduced_where_they_stand_in_a_sentence() -> None:
+def test_numeric_class_names_are_introduced_in_sentences() -> None:
     item = Item(0, "a.png", "x", "y", 1.0)
     page = page_of(ReportContent("a", matrix=Matrix(("9", "cat"), {(0, 1): 1}, {(0, 1): (item,)})), Thumbnails(None))
     assert page.count('>class 9</bdi> taken for <bdi class="name">cat<') == 2
@@ -350,7 +350,7 @@ def test_classes_that_are_numbers_are_introduced_where_they_stand_in_a_sentence(
     assert page.count(">9</bdi></span></th>") == page.count('<th scope="row"><bdi class="name">9</bdi></th>') == 1
 
 
-def test_cells_of_the_matrix_are_as_strong_as_their_share() -> None:
+def test_cells_of_the_matrix_are_shaded_by_their_share() -> None:
     counts = {(0, 0): 75, (0, 1): 25, (1, 1): 4}
     page = page_of(ReportContent("a", matrix=Matrix(("x", "y"), counts, {})), Thumbnails(None))
     cells = re.findall(r'popovertarget="cell-(\d)-(\d)" class="(\w+)" style="--s:([\d.]+)"', page)
@@ -358,7 +358,7 @@ def test_cells_of_the_matrix_are_as_strong_as_their_share() -> None:
     assert re.findall(r'class="sum">(\d+)<', page) == ["100", "4"]
 
 
-def test_what_is_confused_most_often_comes_first_and_eight_are_named() -> None:
+def test_the_most_confused_pairs_come_first_and_eight_are_listed() -> None:
     counts = {(0, k): k for k in range(1, 11)}
     matrix = Matrix(tuple("abcdefghijk"), counts, {})
     page = page_of(ReportContent("a", matrix=matrix), Thumbnails(None))

@@ -61,7 +61,7 @@ def test_the_level_makes_small_thumbnails_smaller_and_leaves_large_ones(photo: C
     assert before[1] == after[1]
 
 
-def test_an_image_that_cannot_be_read_is_asked_for_once() -> None:
+def test_an_unreadable_image_is_read_only_once() -> None:
     asked: list[int] = []
 
     def image(i: int) -> Any:

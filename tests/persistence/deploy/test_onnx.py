@@ -147,7 +147,7 @@ def test_one_valid_file_without_paths_of_the_machine(exported: Path) -> None:
     assert str(Path(__file__).parents[2]).encode() not in content
 
 
-def test_several_labels_of_a_compiled_model_that_stays_as_it_is(tmp_path: Path, capfd: Any, monkeypatch: Any) -> None:
+def test_a_compiled_multilabel_model_is_not_changed(tmp_path: Path, capfd: Any, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Dropout(0.9), nn.Linear(4, 2)).train()

@@ -154,4 +154,4 @@ def test_the_network_runs_once_for_its_output_and_once_per_comparison(tmp_path: 
             return super().forward(input)
 
     export(tmp_path / "m.pt2", ExportSpec(Counting(2, 2), (2,)), "pt2")
-    assert Counting.sizes == [8, 1, 8]  # what it gives, then the comparison of each size
+    assert Counting.sizes == [8, 1, 8]  # its output, then the comparison of each size

@@ -1,4 +1,4 @@
-"""The file: safetensors opens it, and learnkit refuses whatever is damaged, too much, or of another kind."""
+"""The file: safetensors opens it, and learnkit refuses files that are damaged, too large, or of any other kind."""
 
 import copy
 import hashlib
@@ -73,7 +73,7 @@ def test_what_was_written_is_read(lk: Path, net: nn.Module) -> None:
     assert all(torch.equal(found[name], state[name]) for name in state)
 
 
-def test_the_same_content_gives_the_same_bytes(tmp_path: Path, spec: ExportSpec, lk: Path) -> None:
+def test_the_same_content_is_written_as_the_same_bytes(tmp_path: Path, spec: ExportSpec, lk: Path) -> None:
     manifest = write_export(tmp_path / "again.lk", spec)
     assert (tmp_path / "again.lk").read_bytes() == lk.read_bytes()
     assert manifest["classes"] == ["ant", "bee", "cat"]
@@ -138,7 +138,7 @@ def test_a_header_that_would_be_refused_is_not_written(
         write_export(tmp_path / "m.lk", spec)
 
 
-def test_every_file_cut_short_is_reported_as_such(lk: Path) -> None:
+def test_every_truncated_file_is_reported_as_truncated(lk: Path) -> None:
     content = lk.read_bytes()
     for size in [*range(0, 16), *range(16, len(content), 7), len(content) - 1]:
         lk.write_bytes(content[:size])
@@ -195,7 +195,7 @@ def test_cuts_and_repeats_at_random_are_found(lk: Path) -> None:
 
 
 def test_the_tensors_of_two_exports_cannot_be_exchanged(lk: Path, tmp_path: Path) -> None:
-    """Two tensors of one shape and type under each other's names: the same bytes, another network."""
+    """Two tensors of one shape and type under each other's names: the same bytes, a different network."""
     header, data = split(lk.read_bytes())
     header["1.weight"], header["1.bias"] = header["1.bias"], header["1.weight"]
     lk.write_bytes(joined(header, data))
@@ -261,7 +261,7 @@ def test_a_row_with_further_fields_is_refused(lk: Path) -> None:
         read(lk)
 
 
-def test_a_name_that_is_there_twice_is_refused(lk: Path) -> None:
+def test_a_duplicate_name_is_refused(lk: Path) -> None:
     header, data = split(lk.read_bytes())
     row = f'"0.bias": {json.dumps(header["0.bias"])}'
     manifest = f'"learnkit": {json.dumps(header["__metadata__"]["learnkit"])}'
@@ -305,7 +305,7 @@ def carriers(folder: Path) -> dict[str, bytes]:
     torch.jit.save(torch.jit.script(nn.Linear(2, 2)), folder / "script.pt")  # type: ignore[no-untyped-call]
     (folder / "pickle").unlink()
     found |= {path.name: path.read_bytes() for path in folder.iterdir()}
-    found["long.pkl"] = b"(" + b"I1\n" * 700_000  # of protocol 0, and longer than is looked at
+    found["long.pkl"] = b"(" + b"I1\n" * 700_000  # of protocol 0, and longer than the part inspected
     found["short.pkl"] = pickle.dumps(None, 0)
     return found
 

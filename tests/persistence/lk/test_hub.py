@@ -31,7 +31,7 @@ def folder(tmp_path: Path, spec: ExportSpec) -> Path:
 
 @contextmanager
 def hub_that(monkeypatch: pytest.MonkeyPatch, **functions: Any) -> Iterator[None]:
-    """huggingface_hub with other functions: no test asks the network."""
+    """huggingface_hub with fake functions: no test uses the network."""
     hub = pytest.importorskip("huggingface_hub")
     with monkeypatch.context() as patch:
         for name, function in functions.items():

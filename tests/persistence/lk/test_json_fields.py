@@ -1,4 +1,4 @@
-"""Fields of a JSON object from anybody: types, bounds, and errors of a bounded length."""
+"""Fields of an untrusted JSON object: types, bounds, and errors of a bounded length."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,11 +23,11 @@ def fields(**content: Any) -> Fields:
         (lambda f: f.number("x", 0, 5), [0, 5, 2.5], [-0.1, 5.1, float("nan"), float("inf"), True, "2", None, 10**400]),
         (lambda f: f.integers("x", (1, 2), 0, 9), [[0], [9, 3]], [[], [1, 2, 3], [10], [-1], [1.0], [True], 3, "12"]),
         (lambda f: f.numbers("x", 2, -1, 1), [[-1, 1], [0.5, 0]], [[0], [0, 0, 0], [0, 1.1], [0, None], {"a": 1}]),
-        (lambda f: f.text("x", 3), ["", "abc"], ["abcd", 3, None, ["a"]]),
-        (lambda f: f.texts("x", 2, 3), [[], ["a", "abc"]], [["a", "a"], ["a", "b", "c"], ["abcd"], [3], "ab", None]),
+        (lambda f: f.string("x", 3), ["", "abc"], ["abcd", 3, None, ["a"]]),
+        (lambda f: f.strings("x", 2, 3), [[], ["a", "abc"]], [["a", "a"], ["a", "b", "c"], ["abcd"], [3], "ab", None]),
         (lambda f: f.choice("x", ("a", "b")), ["a", "b"], ["c", "", "ab", None, ["a"], 1]),
     ],
-    ids=["integer", "number", "integers", "numbers", "text", "texts", "choice"],
+    ids=["integer", "number", "integers", "numbers", "string", "strings", "choice"],
 )
 def test_values_within_bounds_are_read_and_others_refused(read: Read, right: list[Any], wrong: list[Any]) -> None:
     for value in right:
@@ -45,8 +45,8 @@ def test_values_within_bounds_are_read_and_others_refused(read: Read, right: lis
 def test_a_default_replaces_only_a_missing_field() -> None:
     assert fields().integer("x", 1, 5, default=3) == 3
     assert fields().number("x", 1, 5, default=1.5) == 1.5
-    assert fields().text("x", default="none") == "none"
-    for read in (lambda f: f.integer("x", 1, 5, default=3), lambda f: f.text("x", default="none")):
+    assert fields().string("x", default="none") == "none"
+    for read in (lambda f: f.integer("x", 1, 5, default=3), lambda f: f.string("x", default="none")):
         with pytest.raises(CorruptFileError):
             read(fields(x=None))
 
@@ -56,7 +56,7 @@ def test_a_number_is_read_as_a_float() -> None:
     assert [type(value) for value in fields(x=[1, 2]).numbers("x", 2, 0, 5)] == [float, float]
 
 
-def test_an_object_within_is_named_by_its_own_name() -> None:
+def test_a_nested_object_is_named() -> None:
     assert fields(inner={"x": 1}).part("inner", ("x",)).integer("x", 0, 1) == 1
     with refused("m.lk: inner", CorruptFileError, got="list"):
         fields(inner=[]).part("inner")

@@ -1,4 +1,4 @@
-"""Models out of exports: custom ones, tied tensors, other precisions, and a spec as it was before."""
+"""Models from exports: custom ones, tied tensors, other precisions, and an unchanged spec."""
 
 import re
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def test_a_spec_is_read_as_it_was_written(write: Write, squeeze: BackboneSpec) -
     assert (found.activation, found.temperature, found.loss_name) == (softmax, 1.5, "own:Focal")
 
 
-def test_a_custom_activation_and_reader_are_those_given(write: Write, net: nn.Module) -> None:
+def test_a_custom_activation_and_reader_are_those_passed(write: Write, net: nn.Module) -> None:
     path = write(activation=torch.tanh)
     with pytest.raises(MissingModelError, match=r"Pass it: load_learner\(file, activation="):
         read_export(path, type(net)())
@@ -85,7 +85,7 @@ def test_something_else_is_not_a_model(lk: Path, model: object) -> None:
     assert (caught.value.what, caught.value.got) == ("model", model)
 
 
-def test_a_model_of_other_shapes_is_refused_and_not_changed(lk: Path) -> None:
+def test_a_model_with_different_shapes_is_refused_and_not_changed(lk: Path) -> None:
     other = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2), nn.Linear(1, 1))
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
     text = "does not fit the given model: 4.weight is missing in the file; 4.bias is missing in the file; "
@@ -99,7 +99,7 @@ def test_the_first_five_differences_are_listed(lk: Path) -> None:
         load(lk, nn.Module())
 
 
-def test_damaged_weights_do_not_change_a_given_model(lk: Path, net: nn.Module) -> None:
+def test_damaged_weights_do_not_change_a_passed_model(lk: Path, net: nn.Module) -> None:
     content = lk.read_bytes()
     lk.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     given = type(net)()
@@ -127,12 +127,14 @@ def test_weights_of_another_network_are_refused(write: Write, squeeze: BackboneS
     assert error.value.fix.startswith("It was written with learnkit ")
 
 
-def test_a_network_and_a_task_of_other_numbers_of_outputs_are_refused(write: Write, squeeze: BackboneSpec) -> None:
+def test_a_network_and_a_task_with_different_numbers_of_outputs_are_refused(
+    write: Write, squeeze: BackboneSpec
+) -> None:
     path = forged(write(model=squeeze.build().model, backbone=squeeze), lambda m: m["classes"].append("dog"))
     with pytest.raises(CorruptFileError) as caught:
         load(path)
     assert (caught.value.what, caught.value.got) == (f"{path}: outputs of the network", 3)
-    assert caught.value.expected == "4, as its task has"
+    assert caught.value.expected == "4, like its task"
 
 
 def test_a_model_with_more_tensors_than_its_architecture_is_a_custom_one(write: Write, squeeze: BackboneSpec) -> None:
@@ -140,7 +142,7 @@ def test_a_model_with_more_tensors_than_its_architecture_is_a_custom_one(write: 
     model.register_buffer("extra", torch.zeros(1))
     with pytest.warns(LearnkitWarning, match="the model is no longer the squeezenet1_1 that was built"):
         path = write(model=model, backbone=squeeze)
-    with pytest.raises(MissingModelError, match="weights for your own model 'Sequential'"):
+    with pytest.raises(MissingModelError, match="weights for your custom model 'Sequential'"):
         load(path)
     parts = squeeze.to_json()
     with pytest.raises(CorruptFileError, match="'extra' is not in the model"):
@@ -197,14 +199,14 @@ def test_buffers_beyond_the_room_are_refused(
 
 def test_arguments_that_build_nothing_are_refused(write: Write, squeeze: BackboneSpec) -> None:
     path = write(model=squeeze.build().model, backbone=squeeze)
-    with pytest.raises(CorruptFileError, match=r"cannot be built as the manifest says|in the model"):
+    with pytest.raises(CorruptFileError, match=r"cannot be built from the manifest|in the model"):
         load(forged(path, lambda manifest: manifest["arch"]["config"].update(in_ch=5)))
-    with pytest.raises(CorruptFileError, match="cannot be built as the manifest says"):
+    with pytest.raises(CorruptFileError, match="cannot be built from the manifest"):
         load(forged(path, lambda manifest: manifest["arch"]["config"].update(cut=900)))
 
 
 def test_a_label_cannot_write_into_the_message(forge: Forge) -> None:
-    with pytest.raises(MissingModelError, match=r"your own model 'osx1b\.systemrmrf'; pass"):
+    with pytest.raises(MissingModelError, match=r"your custom model 'osx1b\.systemrmrf'; pass"):
         load(forge(lambda manifest: manifest["arch"].update(name="os\\x1b.system('rm -rf')\n")))
 
 
@@ -213,6 +215,6 @@ def test_without_a_model_the_weights_of_a_custom_network_are_refused(forge: Forg
     with pytest.raises(MissingModelError) as error:
         load(path)
     assert str(error.value) == (
-        f"{path}: this file holds weights for your own model 'MyNet'; "
+        f"{path}: this file holds weights for your custom model 'MyNet'; "
         "pass load_learner('forged.lk', model=MyNet(...)). Nothing was imported."
     )

@@ -1,4 +1,4 @@
-"""Networks of every family, through a file: the same layers and the same outputs."""
+"""Networks of every family, saved and loaded: the same layers and the same outputs."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def outputs(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def comes_back(spec: BackboneSpec, path: Path, side: int) -> None:
-    """Through a file, the network gives the very same numbers."""
+    """Loaded from a file, the network returns the same numbers."""
     torch.manual_seed(1)
     model = spec.build().model
     for tensor in model.state_dict().values():

@@ -1,4 +1,4 @@
-"""The manifest: what it must say, what it must not, and forgeries whose checksums are right."""
+"""The manifest: what it must and must not contain, and forgeries with correct checksums."""
 
 import copy
 import hashlib
@@ -42,7 +42,7 @@ def load(path: Path, model: nn.Module | None) -> nn.Module:
 
 
 def on_meta(content: dict[str, Any]) -> nn.Module | None:
-    """The network that a manifest names, without memory."""
+    """The network of a manifest, on the meta device."""
     spec = backbone_from_json(content, "x")
     return None if spec is None else network_on_meta(spec, Path("x"))
 
@@ -96,7 +96,7 @@ def test_a_forged_value_is_refused_by_name(
         (sets("arch", "module", to="os"), "arch has fields that this learnkit does not know: module. Nothing was imp"),
     ],
 )
-def test_what_this_learnkit_does_not_know_is_not_guessed(forge: Forge, change: Change, text: str) -> None:
+def test_unknown_values_are_refused(forge: Forge, change: Change, text: str) -> None:
     with pytest.raises(MissingModelError, match=re.escape(text)):
         load(forge(change), None)
 
@@ -107,7 +107,7 @@ def test_a_forged_checksum_of_the_weights_is_refused(forge: Forge, net: nn.Modul
         load(forge(sets("weights", "sha256", to=sha256)), type(net)())
 
 
-def test_a_file_for_later_readers_is_refused_with_the_version_to_get(forge: Forge) -> None:
+def test_a_file_for_later_versions_is_refused_with_the_version_to_install(forge: Forge) -> None:
     path = forge(lambda content: content.update(min_reader=2, versions={"learnkit": "9.9"}))
     with refused(f"{path} was written by learnkit 9.9; its min_reader", VersionError, got=2):
         load(path, None)
@@ -116,7 +116,7 @@ def test_a_file_for_later_readers_is_refused_with_the_version_to_get(forge: Forg
         load(path, None)
 
 
-def test_the_manifest_has_all_there_is_to_know_but_the_weights(spec: ExportSpec) -> None:
+def test_the_manifest_has_everything_except_the_weights(spec: ExportSpec) -> None:
     content = new_manifest(replace(spec, card="my words", temperature=2, training={"epochs": 3, "metrics": {}}))
     assert content == {
         "format": "learnkit", "schema": 1, "min_reader": 1, "requires": [],
@@ -334,7 +334,9 @@ for name in sys.argv[2:]:
 """
 
 
-def test_bombs_are_refused_at_once_and_take_no_memory(tmp_path: Path, spec: ExportSpec, squeeze: BackboneSpec) -> None:
+def test_bombs_are_refused_immediately_without_using_memory(
+    tmp_path: Path, spec: ExportSpec, squeeze: BackboneSpec
+) -> None:
     good = tmp_path / "good"
     write_export(good, replace(spec, model=squeeze.build().model, backbone=squeeze))
     content = good.read_bytes()

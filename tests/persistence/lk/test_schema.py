@@ -55,7 +55,7 @@ def test_preprocessing_comes_back_to_the_last_digit(inputs: Inputs) -> None:
     assert inputs_from_json({"transforms": as_json(inputs_to_json(*inputs))}, "x", None) == inputs
 
 
-def test_a_custom_reader_has_to_be_given() -> None:
+def test_a_custom_reader_must_be_passed() -> None:
     inputs = Inputs(Preprocess(Resize((8, 8)), None, 5, own_reader), None)
     content = {"transforms": as_json(inputs_to_json(*inputs))}
     assert "own_reader" not in str(content)
@@ -166,14 +166,14 @@ def test_no_activation_is_the_identity() -> None:
     assert activation_to_json(None, 3) == "identity"
 
 
-def test_a_custom_activation_has_to_be_given() -> None:
+def test_a_custom_activation_must_be_passed() -> None:
     content = {"loss": {"activation": "custom"}}
     with pytest.raises(MissingModelError, match=r"Pass it: load_learner\(file, activation=\.\.\.\)"):
         activation_from_json(content, "x", None)
     assert activation_from_json(content, Path("x"), own_activation) is own_activation
 
 
-def test_a_step_with_more_than_a_name_and_arguments_is_refused() -> None:
+def test_a_transform_with_more_than_a_name_and_arguments_is_refused() -> None:
     steps = inputs_to_json(None, (4,))
     with pytest.raises(MissingModelError, match=r"transforms\[0\] has fields .*: class\."):
         inputs_from_json({"transforms": [steps[0] | {"class": "os.system"}]}, "x.lk", None)

@@ -1,4 +1,4 @@
-"""Names and numbers as the page writes them."""
+"""Formats names and numbers for the page."""
 
 import math
 from typing import Any
@@ -36,7 +36,7 @@ def plain(text: str) -> str:
 
 
 def printed(value: Any) -> Any:
-    """What the page writes for a value: plain text; markup and numbers as they are."""
+    """A value on the page: plain text; markup and numbers are unchanged."""
     return plain(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
@@ -77,7 +77,7 @@ def tick_text(value: float) -> str:
 
 
 def probability_text(probability: float) -> str:
-    """A probability in percent, with a decimal where it is small.
+    """A probability in percent, with a decimal if it is small.
 
     >>> [probability_text(value) for value in (0.874, 0.0042, 0.0001, 0)]
     ['87%', '0.4%', '<0.1%', '0%']
@@ -88,7 +88,7 @@ def probability_text(probability: float) -> str:
 
 
 def share_text(part: int, whole: int) -> str:
-    """A share in percent: 0.4%, 12%, and 0% or 100% for nothing and all alone.
+    """A share in percent: 0.4%, 12%; 0% and 100% are exact.
 
     >>> [share_text(n, 10_000) for n in (0, 4, 40, 1200, 9990, 9996, 10_000)]
     ['0%', '<0.1%', '0.4%', '12%', '99.9%', '>99.9%', '100%']
@@ -112,7 +112,7 @@ def cell_text(value: float, column: Column) -> str:
 
 
 def percent_text(part: int, whole: int) -> str:
-    """A share in percent with a decimal; only nothing and all are 0.0% and 100.0%.
+    """A share in percent with a decimal; 0.0% and 100.0% are exact.
 
     >>> [percent_text(n, 10_000) for n in (0, 1, 1234, 9999, 10_000)]
     ['0.0%', '<0.1%', '12.3%', '>99.9%', '100.0%']
@@ -122,7 +122,7 @@ def percent_text(part: int, whole: int) -> str:
 
 
 def short_text(value: float) -> str:
-    """Three digits, an en dash for what is not finite.
+    """Three digits, an en dash for a number that is not finite.
 
     >>> short_text(0.12345), short_text(float("inf"))
     ('0.123', '–')
@@ -145,7 +145,7 @@ def value_text(value: Any) -> str:
 
 
 def file_text(name: str) -> str:
-    """The last two parts of a path, as the folder often is the class; of an item without one, its number.
+    """The last two parts of a path, as the folder often is the class; for an item without one, its index.
 
     >>> file_text("data/cat/1.png"), file_text("7")
     ('cat/1.png', 'item 7')
