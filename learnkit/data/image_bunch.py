@@ -175,8 +175,8 @@ class ImageDataBunch(DataBunch):
     def from_lists(
         cls, path: PathLike, fnames: Iterable[PathLike], labels: Iterable[Any], **options: Unpack[ImageOptions]
     ) -> Self:
-        """Files, absolute or relative to `path`, and a label for each: the text or number of a class, a list of labels,
-        or (with task="regression") numbers.
+        """Files (absolute, relative to `path`, or from `get_image_files(path)`) and a label for each: the text or
+        number of a class, a list of labels, or (with task="regression") numbers.
         """
         return cls.from_samples(list_samples(path, fnames, labels), path, **options)
 

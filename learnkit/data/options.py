@@ -1,13 +1,14 @@
 """The keywords that every factory of an ImageDataBunch takes."""
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar, cast
 
 import torch
 
-from learnkit.checks import check_choice, check_int, is_int
+from learnkit.checks import check_choice, check_int, is_int, nearest
 from learnkit.data.image.cache import Kind
 from learnkit.data.image.preprocess import Reader
 from learnkit.data.image.read import MAX_PIXELS
@@ -15,7 +16,7 @@ from learnkit.data.image.resize import Interpolation, Method
 from learnkit.data.statistics import Statistics
 from learnkit.data.table.splits import RandomSplit, Split
 from learnkit.data.tasks import Task
-from learnkit.errors import UsageError
+from learnkit.errors import UsageError, WrongTypeError
 from learnkit.types import PathLike
 
 __all__ = [
@@ -146,7 +147,10 @@ class ImageOptions(FolderOptions, total=False):
 
 
 def takes_options(factory: Factory) -> Factory:
-    """A factory with **options shows each of them, with its default, to `help` and to notebooks."""
+    """A factory with **options shows each of them, with its default, to `help` and to notebooks.
+
+    A keyword that is not one of them is a WrongTypeError with the nearest.
+    """
     own = inspect.signature(factory)
     named = [one for one in own.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
     known = {one.name for one in named}
@@ -155,5 +159,16 @@ def takes_options(factory: Factory) -> Factory:
         for field in fields(ImageSettings)
         if field.name not in known
     ]
-    factory.__signature__ = own.replace(parameters=[*named, *shared])  # type: ignore[attr-defined]
-    return factory
+    signature = own.replace(parameters=[*named, *shared])
+
+    @functools.wraps(factory)
+    def checked(*args: Any, **options: Any) -> Any:
+        for name in options:
+            if name not in signature.parameters:
+                fix = f"Nearest: {nearest(name, [*signature.parameters][1:])}."
+                what = f"{factory.__name__}: the keyword"
+                raise WrongTypeError(what, got=name, expected="one that help() lists", fix=fix)
+        return factory(*args, **options)
+
+    checked.__signature__ = signature  # type: ignore[attr-defined]
+    return cast(Factory, checked)

@@ -13,7 +13,7 @@ from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import UsageError, warn
 from learnkit.losses.activations import activation_of
-from learnkit.metrics.accumulated import Targets
+from learnkit.metrics.accumulated import AccumulatedMetric, Targets
 from learnkit.metrics.metric import Metric, metrics_for, targets_of
 from learnkit.modes import eval_mode
 from learnkit.types import Loss
@@ -69,7 +69,7 @@ def check_outputs(model: nn.Module, input_shape: tuple[int, ...] | None, n_out: 
 
 
 def check_metrics(metrics: Sequence[Metric], dls: DataBunch, loss_func: Loss) -> None:
-    """Refuse learnkit's metrics of one task on the data of another, which would fail after an epoch or mean nothing.
+    """Refuse learnkit's metrics that would fail after an epoch or mean nothing: of another task, or of more classes.
 
     Not checked are custom functions, metric objects and tasks, losses with an activation other than the task's, and
     targets of a shape other than the task's (a mask instead of a class index).
@@ -82,7 +82,11 @@ def check_metrics(metrics: Sequence[Metric], dls: DataBunch, loss_func: Loss) ->
     if task is None or targets is None:
         return
     unfit = [metric.name for metric in metrics if targets not in (targets_of(metric) or (targets,))]
-    if not unfit or activation_of(loss_func) is not activation_of(task.loss()):
+    if activation_of(loss_func) is not activation_of(task.loss()):
+        return
+    if not unfit:
+        if targets == "class":
+            _check_settings(metrics, task.n_out)
         return
     if dls.preprocess is not None or _n_axes(first_target(dls.train_dl)) in n_axes:
         raise UsageError(
@@ -91,6 +95,14 @@ def check_metrics(metrics: Sequence[Metric], dls: DataBunch, loss_func: Loss) ->
             expected=f"a metric that fits the data's task, {type(task).__name__}: {', '.join(metrics_for(targets))}",
             fix="A custom function (preds, targets) is accepted for any task.",
         )
+
+
+def _check_settings(metrics: Sequence[Metric], n_classes: int) -> None:
+    """Give learnkit's metrics one item: k of 5 with three classes, or weights for four, would fail after an epoch."""
+    for metric in metrics:
+        if isinstance(metric, AccumulatedMetric):
+            metric.update(torch.zeros(1, n_classes), torch.zeros(1, dtype=torch.int64))
+            metric.reset()
 
 
 def _targets_of(task: Task | None) -> tuple[Targets | None, tuple[int, ...]]:

@@ -57,6 +57,8 @@ class ModelSummary:
     def __str__(self) -> str:
         return "\n".join([*_aligned(_cells(self.rows)), *self._totals()])
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         head, *body = _cells(self.rows)
         lines = [f"<tr>{''.join(f'<th>{cell}</th>' for cell in head)}</tr>"]

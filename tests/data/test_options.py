@@ -7,7 +7,9 @@ from typing import Any, Unpack
 import numpy as np
 import pytest
 
+from learnkit import ImageDataBunch
 from learnkit.data.options import BasicOptions, FolderOptions, ImageOptions, ImageSettings, takes_options
+from learnkit.errors import WrongTypeError
 from learnkit.splits import RandomSplit, StratifiedSplit
 from tests.doubles import refused
 
@@ -98,3 +100,13 @@ def test_a_factory_shows_its_own_arguments_and_all_keywords() -> None:
     assert set(shown) == {"path"} | {field.name for field in fields(ImageSettings)}
     assert shown["size"].kind is inspect.Parameter.KEYWORD_ONLY
     assert (shown["size"].default, shown["bs"].default, shown["cache"].default) == (224, 64, None)
+
+
+@pytest.mark.parametrize("factory", ["from_folder", "from_csv", "from_samples", "single_from_classes"])
+def test_a_misspelled_keyword_is_refused_with_the_nearest(factory: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        getattr(ImageDataBunch, factory)(sise=32)
+    assert isinstance(caught.value, WrongTypeError)
+    assert caught.value.what == f"{factory}: the keyword"
+    assert caught.value.got == "sise"
+    assert caught.value.fix.startswith("Nearest: size")

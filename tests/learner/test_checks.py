@@ -226,3 +226,17 @@ def test_targets_known_only_from_a_batch_are_left_to_the_metric() -> None:
     loader: Any = DataLoader(TensorDataset(x, y), batch_size=6, collate_fn=lambda items: (x[:6], y[:6]))
     dls = DataBunch.from_loaders(loader, loader, classes=list("abcdef"), device="cpu")
     assert [metric.name for metric in Learner(dls, nn.Linear(6, 6), metrics="dice").metrics] == ["dice"]
+
+
+@pytest.mark.parametrize("metric", ["top_k_accuracy", top_k(4)])
+def test_a_k_of_more_classes_than_there_are_is_refused_when_the_learner_is_made(metric: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        Learner(bunch(rows(), torch.arange(12) % 3), nn.Linear(6, 3), metrics=["accuracy", metric])
+    assert caught.value.what.endswith("k")
+    assert caught.value.expected == "between 1 and the 3 classes"
+
+
+def test_checking_metrics_leaves_no_item_in_them() -> None:
+    metric = top_k(2)
+    again(classes(), metric)
+    assert math.isnan(metric.compute())

@@ -45,6 +45,11 @@ def test_frozen_layers_are_marked() -> None:
     assert [line.split()[-1] for line in str(summary).splitlines()[2:4]] == ["no", "yes"]
 
 
+def test_an_interactive_session_shows_the_text() -> None:
+    summary = model_summary(small(), (3, 8, 8))
+    assert repr(summary) == str(summary)
+
+
 def test_the_totals_of_resnet18_are_the_known_ones() -> None:
     summary = model_summary(torchvision.models.resnet18(), (3, 64, 64))
     assert summary.n_params == 11_689_512 == sum(row.n_params for row in summary.rows)

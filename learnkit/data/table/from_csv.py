@@ -115,27 +115,21 @@ def frame_samples(
 
 
 def list_samples(path: PathLike, fnames: Iterable[PathLike], labels: Iterable[Any]) -> "pd.DataFrame":
-    """Names, absolute or relative to `path`, and their labels.
+    """Names (absolute, relative to `path`, or from `get_image_files(path)`) and their labels.
 
     Raises:
         DataError: no names, or not as many labels as names.
     """
-    import pandas as pd
-
     inputs, targets = _paths(path, fnames), list(labels)
     if len(inputs) != len(targets):
-        raise DataError(f"got {len(inputs)} names and {len(targets)} labels", expected="equally many")
-    samples = pd.DataFrame({"input": inputs}, dtype=object)  # names need not be valid UTF-8
-    samples["target"] = pd.Series(targets, dtype=object if any(isinstance(t, list | tuple) for t in targets) else None)
-    return samples
+        raise DataError(f"got {len(inputs)} names and {len(targets)} labels", expected="as many labels as names")
+    return _table(inputs, targets)
 
 
 def named_samples(path: PathLike, fnames: Iterable[PathLike] | None, label: Callable[[str], Any]) -> "pd.DataFrame":
     """Files labeled by a function of their whole POSIX path; `fnames` None for all images below `path`."""
-    if fnames is None:
-        fnames = get_image_files(path)
-    files = _paths(path, fnames)
-    return list_samples(path, files, [label(Path(file).as_posix()) for file in files])
+    files = _paths(path, get_image_files(path) if fnames is None else fnames)
+    return _table(files, [label(Path(file).as_posix()) for file in files])
 
 
 def pattern_label(pattern: str | re.Pattern[str]) -> Callable[[str], str]:
@@ -165,12 +159,27 @@ def pattern_label(pattern: str | re.Pattern[str]) -> Callable[[str], str]:
     return label
 
 
+def _table(inputs: list[str], targets: list[Any]) -> "pd.DataFrame":
+    import pandas as pd
+
+    samples = pd.DataFrame({"input": inputs}, dtype=object)  # names need not be valid UTF-8
+    samples["target"] = pd.Series(targets, dtype=object if any(isinstance(t, list | tuple) for t in targets) else None)
+    return samples
+
+
 def _paths(path: PathLike, fnames: Iterable[PathLike]) -> list[str]:
     root = existing_folder(path)
-    files = [str(root / name) for name in fnames]
+    files = [_path(root, name) for name in fnames]
     if not files:
         raise DataError(f"0 files under {root}", expected="at least 2, one for training and one for validation")
     return files
+
+
+def _path(root: Path, name: PathLike) -> str:
+    joined = root / name
+    if not root.is_absolute() and Path(name).is_relative_to(root) and not os.path.exists(joined):
+        return str(name)  # from get_image_files, which begins with the root
+    return str(joined)
 
 
 def _targets(
