@@ -13,6 +13,7 @@ from learnkit.errors import UsageError, WrongTypeError
 __all__ = [
     "check_choice",
     "check_int",
+    "check_keywords",
     "check_kind",
     "check_number",
     "is_int",
@@ -106,6 +107,22 @@ def check_kind(what: str, got: object, kind: Any, expected: str) -> None:
     """
     if not isinstance(got, kind):
         raise WrongTypeError(what, got=got, expected=expected)
+
+
+def check_keywords(function: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Refuse keywords that a function does not have.
+
+    Raises:
+        WrongTypeError: naming the function, the first such keyword, and the nearest there are.
+
+    >>> check_keywords("fit_one_cycle", ["resune"], ["resume", "wd"])
+    Traceback (most recent call last):
+    learnkit.errors.WrongTypeError: fit_one_cycle: keyword: got 'resune', expected one that help() lists. Nearest: resume.
+    """
+    for name in given:
+        if name not in known:
+            fix = f"Nearest: {nearest(name, known, n=3)}."
+            raise WrongTypeError(f"{function}: keyword", got=name, expected="one that help() lists", fix=fix)
 
 
 def missing_extra(package: str, extra: str) -> UsageError:

@@ -9,6 +9,7 @@ import pytest
 from learnkit.checks import (
     check_choice,
     check_int,
+    check_keywords,
     check_kind,
     check_number,
     is_int,
@@ -114,3 +115,9 @@ def test_an_extra_that_is_missing_is_named() -> None:
     error = missing_extra("pyarrow", "parquet")
     assert "pyarrow" in error.what
     assert '"learnkit[parquet]"' in error.fix
+
+
+def test_keywords_that_are_not_there_are_refused_with_the_nearest() -> None:
+    check_keywords("fit", ["wd", "resume"], ["resume", "wd"])
+    with refused("fit: keyword", WrongTypeError, got="resune", fix="Nearest: resume, wd."):
+        check_keywords("fit", ["wd", "resune"], ["resume", "wd"])

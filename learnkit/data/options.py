@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict, TypeVar, cast
 
 import torch
 
-from learnkit.checks import check_choice, check_int, is_int, nearest
+from learnkit.checks import check_choice, check_int, check_keywords, is_int
 from learnkit.data.image.cache import Kind
 from learnkit.data.image.preprocess import Reader
 from learnkit.data.image.read import MAX_PIXELS
@@ -16,7 +16,7 @@ from learnkit.data.image.resize import Interpolation, Method
 from learnkit.data.statistics import Statistics
 from learnkit.data.table.splits import RandomSplit, Split
 from learnkit.data.tasks import Task
-from learnkit.errors import UsageError, WrongTypeError
+from learnkit.errors import UsageError
 from learnkit.types import PathLike
 
 __all__ = [
@@ -163,11 +163,7 @@ def takes_options(factory: Factory) -> Factory:
 
     @functools.wraps(factory)
     def checked(*args: Any, **options: Any) -> Any:
-        for name in options:
-            if name not in signature.parameters:
-                fix = f"Nearest: {nearest(name, [*signature.parameters][1:])}."
-                what = f"{factory.__name__}: the keyword"
-                raise WrongTypeError(what, got=name, expected="one that help() lists", fix=fix)
+        check_keywords(factory.__name__, options, [*signature.parameters][1:])
         return factory(*args, **options)
 
     checked.__signature__ = signature  # type: ignore[attr-defined]

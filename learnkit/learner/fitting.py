@@ -12,8 +12,8 @@ from learnkit.callbacks.lr_finder import LRFinder
 from learnkit.callbacks.one_cycle import OneCycle
 from learnkit.callbacks.progress import Progress
 from learnkit.callbacks.recorder import Recorder
-from learnkit.checks import check_int
-from learnkit.errors import UsageError, WrongTypeError, warn
+from learnkit.checks import check_int, check_keywords
+from learnkit.errors import UsageError, warn
 from learnkit.learner.checks import check_start
 from learnkit.learner.resume import CheckpointEvery, Resume, ResumePlan
 from learnkit.optim.groups import is_positive, spread_decay
@@ -136,15 +136,8 @@ def with_schedule(policy: str, schedule: Callback, options: FitOptions) -> FitOp
     Raises:
         WrongTypeError: an argument that neither the policy nor `fit` has.
     """
-    check_options(policy, options)
+    check_keywords(policy, options, FitOptions.__annotations__)
     return {**options, "callbacks": [schedule, *as_list(options.get("callbacks", ()))]}
-
-
-def check_options(policy: str, options: FitOptions) -> None:
-    """Refuse keywords that are not options of a fit, under the name of the method that got them."""
-    for name in options.keys() - FitOptions.__annotations__.keys():
-        expected = f"its own arguments, {', '.join(FitOptions.__annotations__)}"
-        raise WrongTypeError(f"{policy}: argument", got=name, expected=expected)
 
 
 def fine_tune_starts(
@@ -155,7 +148,7 @@ def fine_tune_starts(
     Raises:
         UsageError: arguments that cannot work, before anything is trained.
     """
-    check_options("fine_tune", options)
+    check_keywords("fine_tune", options, FitOptions.__annotations__)
     check_int("epochs", epochs, 0)
     check_int("freeze_epochs", freeze_epochs, 0)
     for name, value in (("base_lr", base_lr), ("lr_mult", lr_mult)):

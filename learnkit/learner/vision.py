@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.callbacks import Callback
-from learnkit.checks import check_int, check_kind
+from learnkit.checks import check_int, check_keywords, check_kind
 from learnkit.data.bunch import DataBunch
 from learnkit.data.segmentation import Segmentation
 from learnkit.errors import UsageError, warn
@@ -186,6 +186,7 @@ def _learner(
     custom_head: nn.Module | None = None,
     **build: Any,
 ) -> Learner:
+    check_keywords(f"{spec.kind}_learner", options, LearnerOptions.__annotations__)  # before anything is fetched
     with _seeded(options.get("seed")):
         model, groups = spec.build(pretrained=pretrained, weights=weights, custom_head=custom_head, **build)
     is_trained = pretrained or weights is not None

@@ -107,6 +107,6 @@ def test_a_misspelled_keyword_is_refused_with_the_nearest(factory: str) -> None:
     with pytest.raises(TypeError) as caught:
         getattr(ImageDataBunch, factory)(sise=32)
     assert isinstance(caught.value, WrongTypeError)
-    assert caught.value.what == f"{factory}: the keyword"
+    assert caught.value.what == f"{factory}: keyword"
     assert caught.value.got == "sise"
     assert caught.value.fix.startswith("Nearest: size")

@@ -96,7 +96,7 @@ def test_every_policy_takes_every_option_of_a_fit(policy: str, blobs: Blobs) -> 
 @pytest.mark.parametrize("policy", ["fit_one_cycle", "fit_flat_cos", "fit_sgdr", "fine_tune"])
 def test_an_argument_that_no_fit_has_is_refused_under_the_name_of_the_policy(policy: str, blobs: Blobs) -> None:
     learn = grouped(blobs)
-    with refused(f"{policy}: argument", WrongTypeError, got="rate"):
+    with refused(f"{policy}: keyword", WrongTypeError, got="rate"):
         POLICIES[policy](learn, rate=1e-3)
     assert all(parameter.requires_grad for parameter in learn.model.parameters())
 

@@ -11,7 +11,7 @@ import torchvision
 from torch import nn
 
 from learnkit import DataBunch, ImageDataBunch, Learner, Segmentation, cnn_learner, unet_learner
-from learnkit.errors import DownloadError, LearnkitWarning, UsageError
+from learnkit.errors import DownloadError, LearnkitWarning, UsageError, WrongTypeError
 from learnkit.learner.vision import LearnerOptions
 from learnkit.models import BackboneSpec, create_head, resnet18
 from tests.doubles import refused
@@ -268,6 +268,17 @@ def test_a_unet_for_labels_and_a_classifier_for_masks_are_refused(ten_classes: D
         unet_learner(ten_classes, "resnet18", pretrained=False)
     with pytest.raises(UsageError, match="masks, one class per pixel"):
         cnn_learner(masks, "resnet18", pretrained=False)
+
+
+def test_a_misspelled_keyword_is_refused_before_weights_are_fetched(
+    ten_classes: DataBunch, masks: DataBunch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[Any] = []
+    monkeypatch.setattr("learnkit.models.spec.BackboneSpec.build", lambda *args, **options: fetched.append(args))
+    for make, dls in ((cnn_learner, ten_classes), (unet_learner, masks)):
+        with refused(f"{make.__name__}: keyword", WrongTypeError, got="metric"):
+            make(dls, resnet18, metric="accuracy")  # type: ignore[operator]
+    assert fetched == []
 
 
 def test_channels_that_contradict_the_data_are_refused(ten_classes: DataBunch) -> None:
