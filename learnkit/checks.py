@@ -115,9 +115,9 @@ def check_keywords(function: str, given: Iterable[str], known: Collection[str]) 
     Raises:
         WrongTypeError: naming the function, the first such keyword, and the nearest there are.
 
-    >>> check_keywords("fit_one_cycle", ["resune"], ["resume", "wd"])
+    >>> check_keywords("fit", ["resune"], ["resume"])
     Traceback (most recent call last):
-    learnkit.errors.WrongTypeError: fit_one_cycle: keyword: got 'resune', expected one that help() lists. Nearest: resume.
+    learnkit.errors.WrongTypeError: fit: keyword: got 'resune', expected one that help() lists. Nearest: resume.
     """
     for name in given:
         if name not in known:
