@@ -10,7 +10,7 @@ TESTED_ELSEWHERE = {
     "__main__.py": "cli/test_main.py",
     "interpretation/learners.py": "interpretation/test_items.py",  # protocols, nothing that runs
     "interpretation/report/protocols.py": "interpretation/report/test_build.py",  # likewise
-    "interpretation/report/texts.py": "interpretation/report/test_render.py",
+    "interpretation/report/formatting.py": "interpretation/report/test_render.py",
     "schedules.py": "test_public_api.py",  # names from other modules, nothing else
     "splits.py": "test_public_api.py",
     "transforms.py": "test_public_api.py",
