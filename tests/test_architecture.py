@@ -1,6 +1,7 @@
 """The architecture: the floors, and what no file may contain. Every check is itself checked."""
 
 import ast
+import functools
 from collections.abc import Callable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -45,6 +46,7 @@ MAX_BODY = 15  # lines of a method of the facade, its docstring left out
 Rule = Callable[[ast.AST], bool]
 
 
+@functools.cache
 def parsed(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"), str(file))
 
