@@ -42,13 +42,13 @@ class Sums:
         self.sums: tuple[Tensor, ...] = ()
 
     def update(self, *parts: Tensor) -> None:
-        if self.sums:  # never in place: the tensors may be another accumulator's
-            parts = tuple(mine + part.to(mine.device) for mine, part in zip(self.sums, parts, strict=True))
-        self.sums = parts
+        # Never in place: the tensors may be another accumulator's.
+        self.sums = tuple(map(torch.add, self.sums, parts)) if self.sums else parts
 
     def merge(self, other: "Sums") -> None:
         if other.sums:
-            self.update(*other.sums)
+            device = (self.sums or other.sums)[0].device
+            self.update(*(part.to(device) for part in other.sums))
 
     def compute(self) -> tuple[Tensor, ...]:
         return tuple(part.cpu().double() for part in self.sums)
@@ -65,7 +65,7 @@ class Range:
 
     def update(self, values: Tensor) -> None:
         if values.numel():
-            self._add(values.amin(), values.amax())
+            self._add(*values.aminmax())
 
     def merge(self, other: "Range") -> None:
         if other.ends is not None:
@@ -142,9 +142,10 @@ class Moments:
 
 def total_and_count(values: Tensor, counted: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Sum and number of the values that count, by default all: what `Sums` needs for a mean."""
+    values = values if values.dtype == torch.bool else precise(values)  # a sum of booleans is an integer, so exact
     if counted is None:
-        return precise(values).sum(), torch.full((), values.numel(), device=values.device)
-    return precise(values).where(counted, 0).sum(), counted.sum()
+        return values.sum(), torch.full((), values.numel(), device=values.device)
+    return values.where(counted, torch.zeros_like(values)).sum(), counted.sum()
 
 
 def mean(total: Tensor, count: Tensor) -> float:

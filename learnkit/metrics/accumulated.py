@@ -73,15 +73,15 @@ class AccumulatedMetric:
         self._n_outputs = None
 
     def update(self, preds: Tensor, targets: Tensor) -> None:
-        with self._named():
-            for what, value in (("preds", preds), ("targets", targets)):
-                if not isinstance(value, Tensor):
-                    raise UsageError(what, got=type(value).__name__, expected="one tensor")
+        try:
+            _check_tensors(preds, targets)
             batch = self._prepare(preds.detach(), targets.detach())
             self._expect(batch.n_outputs)
-            self._accumulator.update(*batch.parts)
-            if batch.targets is not None:
-                self._range.update(batch.targets)
+        except UsageError as error:  # not `_named`, which would cost more than a small batch
+            raise error.prefixed(f"metric {self.name}") from None
+        self._accumulator.update(*batch.parts)
+        if batch.targets is not None:
+            self._range.update(batch.targets)
 
     def merge(self, other: "AccumulatedMetric") -> None:
         """Add the batches that a metric of the same name and settings has seen, perhaps in another process."""
@@ -114,3 +114,9 @@ class AccumulatedMetric:
             yield
         except UsageError as error:
             raise error.prefixed(f"metric {self.name}") from None
+
+
+def _check_tensors(preds: object, targets: object) -> None:
+    for what, value in (("preds", preds), ("targets", targets)):
+        if not isinstance(value, Tensor):
+            raise UsageError(what, got=type(value).__name__, expected="one tensor")
