@@ -131,8 +131,13 @@ class Checkpoints:
 
     def batches(
         self, batches: Iterable[Any], state: TrainState, callbacks: Iterable[Callback], watch: LossWatch
-    ) -> Iterator[Any]:
+    ) -> Iterable[Any]:
         """The same batches; writes a checkpoint if a signal has killed the loader's workers too."""
+        return batches if self._writer is None else self._guarded(batches, state, callbacks, watch)
+
+    def _guarded(
+        self, batches: Iterable[Any], state: TrainState, callbacks: Iterable[Callback], watch: LossWatch
+    ) -> Iterator[Any]:
         try:
             yield from batches
         except Exception:  # of the loader: those of the loop are not raised here
@@ -142,7 +147,7 @@ class Checkpoints:
 
     def after_batch(self, state: TrainState, callbacks: Iterable[Callback], watch: LossWatch) -> None:
         """Write a checkpoint if it is due or the process is asked to exit, but none between two accumulated batches."""
-        if state.compute.n_gathered:
+        if self._writer is None or state.compute.n_gathered:
             return
         self._done = state.batch + 1
         is_due = state.step - self._step >= self._interval.steps or (
