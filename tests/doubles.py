@@ -1,9 +1,11 @@
 """Small stand-ins that many tests need: models, learners, callbacks, a pickle that runs code."""
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -76,6 +78,16 @@ def refused(what: str, kind: type[LearnkitError] = UsageError, **parts: object) 
         "what": what,
         **parts,
     }
+
+
+def script_module(path: Path) -> ModuleType:
+    """A script outside the package, run as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class Bomb:

@@ -1,11 +1,12 @@
 """Generated pages are up to date."""
 
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tests.doubles import script_module
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -13,12 +14,7 @@ DOCS = ROOT / "docs"
 
 @pytest.fixture(scope="module")
 def floors() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("draw_floors", DOCS / "draw_floors.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_module(DOCS / "draw_floors.py")
 
 
 def test_every_package_is_drawn_above_what_it_imports(floors: ModuleType) -> None:

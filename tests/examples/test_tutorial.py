@@ -1,6 +1,5 @@
 """The tutorial's page is its script, run; what renders it runs cells as a notebook does."""
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -8,17 +7,14 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from tests.doubles import script_module
+
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def render() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("render_tutorial", ROOT / "examples" / "render_tutorial.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_module(ROOT / "examples" / "render_tutorial.py")
 
 
 def test_the_page_shows_the_current_cells(render: ModuleType) -> None:

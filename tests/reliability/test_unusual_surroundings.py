@@ -235,4 +235,6 @@ def test_an_image_may_change_its_size(tree: Tree, flat: Callable[..., nn.Module]
     root = tree()
     dls = ImageDataBunch.from_folder(root, **SMALL)
     Image.new("L", (3, 900)).save(root / "train" / "bee" / "2.png")
-    Learner(dls, flat(dls)).fit(1)
+    learn = Learner(dls, flat(dls))
+    learn.fit(1)
+    assert len(learn.history) == 1
