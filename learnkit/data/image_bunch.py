@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
 import numpy as np
 from torch import Tensor
@@ -31,7 +31,7 @@ from learnkit.types import PathLike
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ImageDataBunch"]
+__all__ = ["ImageDataBunch", "as_image_bunch"]
 
 
 class ImageDataBunch(DataBunch):
@@ -370,3 +370,8 @@ class ImageDataBunch(DataBunch):
         bunch = type(self).from_samples(samples, self.path, names=self._names, **options)
         bunch.skipped = self.skipped
         return bunch
+
+
+def as_image_bunch(dls: DataBunch) -> ImageDataBunch | None:
+    """The bunch if it holds images, which have a `preprocess`; None for other data."""
+    return cast(ImageDataBunch, dls) if dls.preprocess is not None else None

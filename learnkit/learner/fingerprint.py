@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from learnkit.callbacks.monitor import Monitor
 from learnkit.callbacks.recorder import Recorder
 from learnkit.data.bunch import DataBunch
+from learnkit.data.image_bunch import as_image_bunch
 from learnkit.persistence.lk.manifest import versions
 from learnkit.text import name_of
 from learnkit.training.callback import Callback, Order
@@ -91,13 +92,14 @@ def _text(value: Any) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
-def _of_data(dls: Any) -> dict[str, str]:
+def _of_data(dls: DataBunch) -> dict[str, str]:
     found = {"data: classes": ", ".join(dls.classes)}
-    if dls.preprocess is not None:
-        found |= {f"data: {name}": text for name, text in _of_table(dls).items()}
-        for name in dls.settings.__dataclass_fields__.keys() - COVERED_ELSEWHERE - {"bs", "allow_leak", "valid_pct"}:
-            found[f"data: {name}="] = _text(getattr(dls.settings, name))
-        found["data: sampler="] = _of_sampler(dls.settings.sampler)
+    if (images := as_image_bunch(dls)) is not None:
+        settings = images.settings
+        found |= {f"data: {name}": text for name, text in _of_table(images).items()}
+        for name in settings.__dataclass_fields__.keys() - COVERED_ELSEWHERE - {"bs", "allow_leak", "valid_pct"}:
+            found[f"data: {name}="] = _text(getattr(settings, name))
+        found["data: sampler="] = _of_sampler(settings.sampler)
         return found
     for name, loader in (("training", dls.train_dl), ("validation", dls.valid_dl)):
         found[f"data: {name}"] = _of_loader(loader)

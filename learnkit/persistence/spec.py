@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from learnkit.checks import check_number
 from learnkit.data.bunch import DataBunch
 from learnkit.data.image.preprocess import Preprocess
-from learnkit.data.image_bunch import ImageDataBunch
+from learnkit.data.image_bunch import as_image_bunch
 from learnkit.data.loading.peek import first_input
 from learnkit.data.tasks import Task
 from learnkit.errors import UsageError
@@ -97,7 +97,7 @@ class ExportSpec:
             rows: rows of the history.
             **rest: further fields.
         """
-        images = cast(ImageDataBunch, dls) if dls.preprocess is not None else None
+        images = as_image_bunch(dls)
         first = first_input(dls.train_dl) if images is None else None
         return cls(
             model,

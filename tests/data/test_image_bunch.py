@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from learnkit import DatasetType, ImageDataBunch, LearnkitWarning
+from learnkit import DataBunch, DatasetType, ImageDataBunch, LearnkitWarning
 from learnkit.data.augment.geometry import Flip
+from learnkit.data.image_bunch import as_image_bunch
 from learnkit.errors import DataError, ImageError
 from tests.doubles import refused
 
@@ -165,3 +166,10 @@ def test_images_to_look_at(class_folder: Path, tmp_path: Path) -> None:
     assert np.asarray(shown).mean((0, 1)).argmax() == color
     with refused("rows", got=0):
         dls.show_batch(rows=0)
+
+
+def test_only_a_bunch_of_images_is_an_image_bunch(class_folder: Path) -> None:
+    dls = ImageDataBunch.from_folder(class_folder, size=8, bs=4)
+    assert as_image_bunch(dls) is dls
+    x, y = torch.zeros(4, 2), torch.arange(4) % 2
+    assert as_image_bunch(DataBunch.from_tensors(x, y, x, y, bs=2)) is None

@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING, cast
 
+from learnkit.data.image_bunch import as_image_bunch
 from learnkit.data.tasks import Classification
 from learnkit.interpretation.label_issues import rank_label_issues
 from learnkit.interpretation.learners import Trained
@@ -10,7 +11,6 @@ from learnkit.interpretation.naming import TRAINING
 from learnkit.interpretation.report.content import Column, Problems, Suspect, Table
 from learnkit.interpretation.report.predictions import ClassifiedItems
 from learnkit.interpretation.report.protocols import Reported, ReportedClasses
-from learnkit.interpretation.report.run import image_bunch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ def problems_of(interp: Reported, learn: Trained | None) -> Problems | None:
     None if nothing could be checked.
     """
     suspects = _suspects(cast(ReportedClasses, interp)) if interp.kind is Classification else None
-    dls = image_bunch(learn.dls) if learn is not None else None
+    dls = as_image_bunch(learn.dls) if learn is not None else None
     if suspects is None and dls is None:
         return None
     learned = [LEARNED] if suspects is not None and interp.source.part == TRAINING else []

@@ -5,17 +5,17 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence, Sized
 from datetime import date
-from typing import Any, cast
+from typing import Any
 
 import torch
 
 from learnkit.data.bunch import DataBunch
-from learnkit.data.image_bunch import ImageDataBunch
+from learnkit.data.image_bunch import as_image_bunch
 from learnkit.interpretation.learners import Trained
 from learnkit.interpretation.report.content import Chart, Column, Facts, Line, Table
 from learnkit.text import name_of
 
-__all__ = ["charts_of", "history_of", "image_bunch", "run_of", "settings_of"]
+__all__ = ["charts_of", "history_of", "run_of", "settings_of"]
 
 NOT_METRICS = {"epoch", "train_loss", "valid_loss", "time"}  # columns of the history
 
@@ -100,11 +100,6 @@ def history_of(learn: Trained) -> Table | None:
     return Table("epoch", columns, made)
 
 
-def image_bunch(dls: DataBunch) -> ImageDataBunch | None:
-    """The bunch, if it is one of images."""
-    return cast(ImageDataBunch, dls) if dls.preprocess is not None else None
-
-
 def _model_of(learn: Trained) -> str:
     """The architecture that a factory built, else the class of the model."""
     return learn.spec.name if learn.spec is not None else name_of(learn.model)
@@ -112,7 +107,7 @@ def _model_of(learn: Trained) -> str:
 
 def _data_set(dls: DataBunch) -> str:
     """The name of the folder of images; "" for other data."""
-    return dls.path.resolve().name if image_bunch(dls) is not None else ""
+    return dls.path.resolve().name if as_image_bunch(dls) is not None else ""
 
 
 def _data(dls: DataBunch) -> list[tuple[str, str]]:
@@ -120,7 +115,7 @@ def _data(dls: DataBunch) -> list[tuple[str, str]]:
     rows = [("data set", _data_set(dls)), ("bunch", type(dls).__name__)]
     rows += [(name, f"{len(part):,} items") for name, part in parts if isinstance(part, Sized)]
     rows += [("classes", f"{len(dls.classes):,}" if dls.classes else ""), ("batch size", str(dls.batch_size or ""))]
-    images = image_bunch(dls)
+    images = as_image_bunch(dls)
     if images is not None:
         resize, normalize = images.preprocess.resize, images.preprocess.normalize
         rows.append(("images", f"{resize.size[0]} × {resize.size[1]}, {resize.method}, {resize.interpolation}"))
