@@ -1,7 +1,7 @@
 """Devices and precisions: where batches are moved to, and how forward, backward and step run there."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from learnkit.checks import check_choice
 from learnkit.errors import UsageError
 from learnkit.seeds import preserve_all_rng, preserve_rng, rng_state, set_rng_state
+from learnkit.tree import leaves, map_tensors
 
 __all__ = [
     "BF16",
@@ -85,18 +86,8 @@ def usable_cpus() -> int:
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """The batch with every tensor in it on `device`, also inside tuples, lists and dicts."""
-    if isinstance(batch, Tensor):
-        return batch if batch.device == device else batch.to(device, non_blocking=True)
-    if type(batch) is tuple:  # the usual batch, (x, y)
-        return tuple([to_device(value, device) for value in batch])
-    if isinstance(batch, Mapping):
-        return {key: to_device(value, device) for key, value in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):  # a named tuple
-        return type(batch)(*(to_device(value, device) for value in batch))
-    if isinstance(batch, tuple | list):
-        return type(batch)([to_device(value, device) for value in batch])
-    return batch
+    """The batch with every tensor in it on `device`, whatever structure holds them; see `learnkit.tree`."""
+    return map_tensors(lambda t: t if t.device == device else t.to(device, non_blocking=True), batch)
 
 
 def on_device(batches: Iterable[Any], device: torch.device) -> Iterator[Any]:
@@ -121,11 +112,9 @@ def on_device(batches: Iterable[Any], device: torch.device) -> Iterator[Any]:
 
 def _record_stream(batch: Any, stream: torch.cuda.Stream) -> None:
     """Tell the allocator that this stream uses the tensors, which were allocated in another one."""
-    if isinstance(batch, Tensor):
-        batch.record_stream(stream)
-    elif isinstance(batch, tuple | list | Mapping):
-        for part in batch.values() if isinstance(batch, Mapping) else batch:
-            _record_stream(part, stream)
+    for leaf in leaves(batch):
+        if isinstance(leaf, Tensor):
+            leaf.record_stream(stream)
 
 
 @dataclass(slots=True)
@@ -178,9 +167,7 @@ class Compute:
         """Outputs of a forward pass under autocast as float32, for a loss in full precision."""
         if self.precision == "fp32":
             return preds
-        if isinstance(preds, tuple | list):
-            return type(preds)(self.full(p) for p in preds)
-        return preds.float() if isinstance(preds, Tensor) and preds.is_floating_point() else preds
+        return map_tensors(lambda t: t.float() if t.is_floating_point() else t, preds)
 
     def backward(self, loss: Tensor, n_items: int = 1) -> None:
         """Accumulate the gradients of the loss, a mean over `n_items`; scaled up for float16."""

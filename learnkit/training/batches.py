@@ -1,18 +1,19 @@
-"""Batches: those of an epoch in their order; a batch's inputs and targets, its size, and slices of it."""
+"""Batches: those of an epoch in their order, and a batch's inputs and targets."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor, nn
+from torch import nn
 
 from learnkit.errors import DataError, warn
 from learnkit.seeds import Stream, derive
 from learnkit.training.snapshot import StatefulLoader
 from learnkit.training.state import TrainState
+from learnkit.tree import count_items
 
-__all__ = ["batches_of_epoch", "count_items", "slice_batch", "split_batch"]
+__all__ = ["batches_of_epoch", "n_items", "split_batch"]
 
 
 @runtime_checkable
@@ -51,7 +52,7 @@ def _trainable(state: TrainState, batches: Iterator[Any], start: int) -> Iterato
     is_empty = not start
     for batch in batches:
         is_empty = False
-        before, size = size, count_items(batch) if has_batch_norm else 0
+        before, size = size, n_items(batch) if has_batch_norm else 0
         if size == 1 and before > 1:
             if state.epoch == 0:
                 warn("the last batch holds one item and is dropped: batch norm cannot train on it")
@@ -76,30 +77,7 @@ def split_batch(batch: Any, part: str) -> tuple[tuple[Any, ...], Any]:
     )  # fmt: skip
 
 
-def count_items(batch: Any) -> int:
-    """The number of items, read from the first entry of a batch or of its inputs."""
-    first = batch[0] if isinstance(batch, tuple | list) and len(batch) else batch
-    if isinstance(first, Mapping):
-        first = next(iter(first.values()), ())
-    return len(first) if hasattr(first, "__len__") else 1
-
-
-def slice_batch(values: Any, start: int, stop: int, n: int) -> Any:
-    """Items `start` to `stop` of inputs or targets of n items; anything without one entry per item is unchanged.
-
-    >>> import torch
-    >>> slice_batch((torch.arange(4), {"names": list("abcd"), "scale": 2.0}), 1, 3, 4)
-    (tensor([1, 2]), {'names': ['b', 'c'], 'scale': 2.0})
-    """
-    if isinstance(values, Tensor):
-        return values[start:stop] if values.ndim and len(values) == n else values
-    if isinstance(values, Mapping):
-        return {key: slice_batch(value, start, stop, n) for key, value in values.items()}
-    if isinstance(values, tuple) and hasattr(values, "_fields"):  # a named tuple
-        return type(values)(*(slice_batch(value, start, stop, n) for value in values))
-    if isinstance(values, tuple | list):
-        are_columns = any(isinstance(value, Tensor) and value.shape[:1] == (n,) for value in values)
-        if isinstance(values, list) and len(values) == n and not are_columns:
-            return values[start:stop]
-        return type(values)([slice_batch(value, start, stop, n) for value in values])
-    return values
+def n_items(batch: Any) -> int:
+    """The number of items in a batch: by its target, the last entry, if there is one."""
+    is_labeled = isinstance(batch, tuple | list) and len(batch) > 1
+    return count_items(batch[-1], batch[:-1]) if is_labeled else count_items(batch)

@@ -10,12 +10,13 @@ from torch import Tensor
 from learnkit.device import to_device
 from learnkit.errors import DataError, Interrupt, SkipBatch, SkipEpoch, StopFit, warn
 from learnkit.seeds import Stream, derive
-from learnkit.training.batches import batches_of_epoch, count_items, split_batch
+from learnkit.training.batches import batches_of_epoch, split_batch
 from learnkit.training.callback import Callback, CallbackList
 from learnkit.training.checkpointing import Checkpoints
 from learnkit.training.micro_batches import run_micro_batches
 from learnkit.training.nan_guard import LossWatch, as_loss
 from learnkit.training.state import TrainState
+from learnkit.tree import count_items
 
 __all__ = ["fit", "forward_backward", "take_step", "train_batch", "train_epoch", "validate"]
 
@@ -101,7 +102,7 @@ def forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWatc
         with suppress(Interrupt):
             callbacks.notify(Callback.after_batch, state)  # so that the batch is recorded
         raise
-    compute.backward(state.loss, 1 if compute.accumulate is None else count_items(state.inputs))
+    compute.backward(state.loss, 1 if compute.accumulate is None else count_items(state.targets, state.inputs))
     callbacks.notify(Callback.after_backward, state)
 
 
@@ -129,7 +130,7 @@ def validate(state: TrainState, callbacks: CallbackList) -> None:
         state.preds = compute.full(state.preds)
         state.loss = as_loss(state.loss_func(state.preds, state.targets))
         losses.append(state.loss)
-        sizes.append(count_items(state.inputs))
+        sizes.append(count_items(state.targets, state.inputs))
         for metric in state.metrics:
             metric.update(state.preds, state.targets)
         callbacks.notify(Callback.after_validate_batch, state)

@@ -9,8 +9,8 @@ from torch import Tensor
 from learnkit.device_memory import empty_cache, is_out_of_memory
 from learnkit.errors import warn
 from learnkit.seeds import Stream, derive
-from learnkit.training.batches import count_items, slice_batch
 from learnkit.training.state import TrainState
+from learnkit.tree import concatenate, count_items, cut, map_tensors
 
 __all__ = ["run_micro_batches"]
 
@@ -29,7 +29,7 @@ def run_micro_batches(state: TrainState, forward_backward: Callable[[], None]) -
         Exception: the error of the device when not even a single item fits into memory.
     """
     compute, whole = state.compute, (state.inputs, state.targets)
-    n = count_items(state.inputs)
+    n = count_items(state.targets, state.inputs)
     try:
         while True:
             size = min(compute.part or n, n)
@@ -54,13 +54,13 @@ def _run_each(
 ) -> None:
     loss, preds = torch.zeros((), device=state.compute.device), []
     for number, start in enumerate(range(0, n, size)):
-        state.inputs, state.targets = (slice_batch(values, start, start + size, n) for values in whole)
+        state.inputs, state.targets = (cut(values, start, start + size, n) for values in whole)
         # The first part has the random numbers of the whole batch, each of the others its own.
         first = state.epoch_seed + state.batch
         state.compute.reseed(derive(first, Stream.STEP, number) if number else first)
         forward_backward()
-        loss += state.loss.detach() * (count_items(state.inputs) / n)
-        preds.append(state.preds.detach() if isinstance(state.preds, Tensor) else state.preds)
+        loss += state.loss.detach() * (count_items(state.targets, state.inputs) / n)
+        preds.append(map_tensors(Tensor.detach, state.preds))
     state.loss = loss
     state.loss_value = loss.item() if state.compute.sync_is_free else None
-    state.preds = torch.cat(preds) if all(isinstance(part, Tensor) for part in preds) else preds
+    state.preds = concatenate(preds)

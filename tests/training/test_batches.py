@@ -1,20 +1,15 @@
-"""Batches: split, sliced, and those of an epoch."""
+"""Batches: split, counted, and those of an epoch."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from learnkit.device import Compute
 from learnkit.errors import DataError
-from learnkit.training.batches import batches_of_epoch, count_items, slice_batch, split_batch
+from learnkit.training.batches import batches_of_epoch, n_items, split_batch
 from learnkit.training.state import TrainState
-
-
-class Pair(NamedTuple):
-    image: Tensor
-    weight: Tensor
 
 
 @pytest.mark.parametrize("kind", [tuple, list])
@@ -35,38 +30,15 @@ def test_a_batch_without_a_target_is_refused(batch: Any, named: str) -> None:
     ("batch", "n"),
     [
         (torch.zeros(3, 2), 3),
-        ((torch.zeros(3, 2), torch.zeros(5)), 3),
-        (({"x": torch.zeros(4), "scale": 2.0}, torch.zeros(9)), 4),
-        ({}, 0),
-        (([1, 2],), 2),
-        ((2.0, torch.zeros(9)), 1),  # a number counts as one item
-        (7, 1),
+        ((torch.zeros(3, 2),), 3),
+        ((torch.zeros(6, 2), torch.zeros(3)), 3),  # six views of three items
+        (((torch.zeros(3, 2), torch.zeros(3, 2)), torch.zeros(3)), 3),
+        ((2.0, torch.zeros(9)), 9),
+        ([torch.zeros(4, 2), {"boxes": [1, 2]}], 4),
     ],
 )
-def test_items_are_counted_by_the_first_entry(batch: Any, n: int) -> None:
-    assert count_items(batch) == n
-
-
-def test_values_with_one_entry_per_item_are_sliced_and_others_kept() -> None:
-    rows, other, zero = torch.arange(8).view(4, 2), torch.arange(3), torch.tensor(5)
-    assert slice_batch(rows, 1, 3, 4).tolist() == [[2, 3], [4, 5]]
-    assert slice_batch(other, 1, 3, 4) is other
-    assert slice_batch(zero, 1, 3, 4) is zero
-    assert slice_batch("abcd", 1, 3, 4) == "abcd"
-    assert slice_batch(list("abcd"), 1, 3, 4) == ["b", "c"]
-    assert slice_batch(list("abc"), 1, 3, 4) == list("abc")
-    columns = slice_batch([rows, rows[:, 0], 1, 2], 1, 3, 4)  # four columns, not four items
-    assert [columns[0].tolist(), columns[1].tolist(), *columns[2:]] == [[[2, 3], [4, 5]], [2, 4], 1, 2]
-    nested = slice_batch({"a": (rows, {"b": list("abcd")})}, 0, 1, 4)
-    assert nested["a"][0].tolist() == [[0, 1]]
-    assert nested["a"][1] == {"b": ["a"]}
-
-
-def test_a_named_tuple_stays_one() -> None:
-    pair = slice_batch(Pair(torch.arange(4), torch.ones(1)), 1, 3, 4)
-    assert isinstance(pair, Pair)
-    assert pair.image.tolist() == [1, 2]
-    assert pair.weight.tolist() == [1.0]
+def test_the_items_of_a_batch_are_counted_by_its_target(batch: Any, n: int) -> None:
+    assert n_items(batch) == n
 
 
 def state(loader: Any, model: nn.Module | None = None, **options: Any) -> TrainState:

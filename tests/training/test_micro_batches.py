@@ -131,15 +131,17 @@ def test_what_no_smaller_part_can_help_is_raised(error: Exception) -> None:
     assert running.compute.accumulate is None
 
 
-def test_outputs_that_are_not_tensors_are_kept_by_part() -> None:
+def test_outputs_of_any_structure_are_those_of_the_whole_batch() -> None:
     running = state()
+    whole = running.inputs[0]
 
     def several() -> None:
-        running.preds, running.loss = {"n": len(running.inputs[0])}, torch.zeros(())
+        running.preds, running.loss = {"twice": (2 * running.inputs[0], None)}, torch.zeros(())
 
     run_micro_batches(running, several)
     found: Any = running.preds
-    assert found == [{"n": 4}, {"n": 4}, {"n": 2}]
+    assert torch.equal(found["twice"][0], 2 * whole)
+    assert found["twice"][1] is None
 
 
 def test_elsewhere_the_loss_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
