@@ -43,6 +43,7 @@ ACROSS_MODULES = {
     "test_architecture.py": "rules over the syntax tree of all modules",
     "test_documents.py": "README and docs",
     "test_every_callback.py": "every callback in the same situations",
+    "test_figures.py": "every method that draws",
     "test_facts.py": "facts about training that users rely on",
     "test_import.py": "importing has no side effects",
     "test_mirror.py": "this",

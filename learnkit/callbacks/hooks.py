@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from learnkit.plots.layout import FigSize
+
 __all__ = ["NEAR_ZERO", "ActivationStats", "Hooks", "activation_stats"]
 
 NEAR_ZERO = 0.05  # largest absolute value that counts as near zero
@@ -192,7 +194,7 @@ class ActivationStats(Hooks):
             raise UsageError("module", got=module, expected=f"one of: {known}" if known else "a fit before")
         return [batch for batch, _ in rows], torch.tensor([counts for _, counts in rows])
 
-    def plot_stats(self) -> "Figure":
+    def plot_stats(self, figsize: "FigSize" = None) -> "Figure":
         """Mean, standard deviation and fraction near zero of every module, batch by batch.
 
         Raises:
@@ -203,9 +205,9 @@ class ActivationStats(Hooks):
         of_modules: dict[str, list[tuple[int, float, float, float]]] = {}
         for batch, name, numbers in self._read():
             of_modules.setdefault(name, []).append((batch, numbers[0], numbers[1], numbers[2]))
-        return activation_curves(of_modules)
+        return activation_curves(of_modules, figsize)
 
-    def plot_histogram(self, module: str) -> "Figure":
+    def plot_histogram(self, module: str, figsize: "FigSize" = None) -> "Figure":
         """The histograms of one module, one column per batch; darker for higher counts, on a log scale.
 
         Raises:
@@ -214,4 +216,4 @@ class ActivationStats(Hooks):
         from learnkit.plots.activations import activation_histogram
 
         batches, counts = self.histogram(module)
-        return activation_histogram(batches, counts.numpy(), MAX_ACTIVATION)
+        return activation_histogram(batches, counts.numpy(), MAX_ACTIVATION, figsize)

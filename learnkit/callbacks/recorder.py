@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ from learnkit.training.state import TrainState
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from learnkit.plots.layout import FigSize, Panels
 
 __all__ = ["LRCurve", "Recorder", "Smoothed", "Suggestions"]
 
@@ -158,7 +160,9 @@ class Recorder(Callback):
         history.insert(len(history.columns) - 1, "time", history.pop("time"))  # last, even if metrics were added later
         return history.astype({"epoch": int})
 
-    def plot(self, skip_start: int = 10, skip_end: int = 5, suggestion: bool = True) -> "Figure":
+    def plot(
+        self, skip_start: int = 10, skip_end: int = 5, suggestion: bool = True, figsize: "FigSize" = None
+    ) -> "Figure":
         """Loss against learning rate in the last `lr_find`, with its suggestions.
 
         Raises:
@@ -175,9 +179,9 @@ class Recorder(Callback):
             name: (lr, loss_at[min(lrs, key=lambda known, lr=lr: abs(known - lr))])  # type: ignore[misc]
             for name, lr in self.lr_curve.suggestions._asdict().items()
         }
-        return lr_curve(lrs[skip_start:end], losses[skip_start:end], marks if suggestion else {})
+        return lr_curve(lrs[skip_start:end], losses[skip_start:end], marks if suggestion else {}, figsize)
 
-    def plot_losses(self) -> "Figure":
+    def plot_losses(self, figsize: "FigSize" = None) -> "Figure":
         """The training loss of every batch, its smoothed curve, and the validation loss of every epoch."""
         from learnkit.plots import loss_curves
 
@@ -185,17 +189,17 @@ class Recorder(Callback):
         valid = [
             (end, row["valid_loss"]) for end, row in zip(self.epoch_ends, self.rows, strict=True) if "valid_loss" in row
         ]
-        return loss_curves(self.losses, self.smooth_losses, valid)
+        return loss_curves(self.losses, self.smooth_losses, valid, figsize)
 
-    def plot_lr(self) -> "Figure":
+    def plot_lr(self, figsize: "FigSize" = None) -> "Figure":
         """The learning rate and the momentum of every batch."""
         from learnkit.plots import schedule_curves
 
         self._require_batches("plot_lr")
-        return schedule_curves(self.lrs, None if all(m != m for m in self.moms) else self.moms)
+        return schedule_curves(self.lrs, None if all(m != m for m in self.moms) else self.moms, figsize)
 
-    def plot_metrics(self) -> "Figure":
-        """Every metric per epoch.
+    def plot_metrics(self, **layout: "Unpack[Panels]") -> "Figure":
+        """Every metric per epoch; `layout` takes figsize, nrows and ncols.
 
         Raises:
             UsageError: no epoch with a metric has been recorded.
@@ -207,7 +211,7 @@ class Recorder(Callback):
         if not names or not len(history):
             raise UsageError("recorder.plot_metrics: no metric recorded yet", fix="Pass metrics='accuracy' and fit.")
         columns: Mapping[str, list[float]] = {str(name): [float(v) for v in history[name]] for name in names}
-        return metric_curves(columns)
+        return metric_curves(columns, **layout)
 
     def _require_batches(self, plot: str) -> None:
         if not self.losses:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learnkit.checks import check_int
 from learnkit.data.image.draw import draw_items, drawable
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.loading.loaders import DatasetLoader, ImageLoader, TensorLoader, check_batch_size
@@ -24,6 +23,8 @@ from learnkit.types import DatasetType
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from learnkit.plots.layout import FigSize
 
 __all__ = ["DataBunch"]
 
@@ -267,14 +268,30 @@ class DataBunch:
         pixels, *_ = self.ordered_dl(ds_type).dataset[i]
         return drawable(preprocess.scale(pixels[None]))[0]
 
-    def show_batch(self, rows: int = 3) -> "Figure":
-        """rows x rows training images as the model sees them, augmented, with their targets."""
+    def show_batch(
+        self, rows: int = 3, ds_type: DatasetType | str = DatasetType.Train, *, nrows: int | None = None,
+        ncols: int | None = None, max_n: int | None = None, figsize: "FigSize" = None,
+    ) -> "Figure":  # fmt: skip
+        """Images of a part as the model sees them, those for training augmented, with their targets.
+
+        Args:
+            rows: rows x rows images, unless nrows, ncols or max_n say otherwise.
+            ds_type: the part: its first batch.
+            nrows, ncols: images below and beside each other.
+            max_n: at most this many images.
+            figsize: width and height in inches.
+
+        Raises:
+            UsageError: no such part, no images, or numbers that are not above 0.
+        """
+        from learnkit.plots.layout import grid_of
+
         preprocess = self._image_preprocess("draw")
-        check_int("rows", rows, 1)
-        x, y = (part[: rows * rows].cpu() for part in self.one_batch())
+        grid = grid_of(rows, nrows, ncols, max_n)
+        x, *y = (part[: grid.n].cpu() for part in self.one_batch(ds_type))
         x = x if preprocess.normalize is None else preprocess.normalize.undo(x)
         assert self.task is not None
-        return draw_items(x, y, self.task, columns=min(rows, len(x)))
+        return draw_items(x, y[0] if y else None, self.task, min(grid.columns, len(x)), figsize)
 
     def _image_preprocess(self, use: str) -> Preprocess:
         if self.preprocess is None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from learnkit.plots.layout import FigSize
+
 __all__ = ["MAX_TEMPERATURE", "MIN_TEMPERATURE", "Calibration", "calibration_of", "fit_temperature"]
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0  # the range searched: items without a mistake would be best at 0
@@ -40,12 +42,12 @@ class Calibration:
     n: int
     bins: "pd.DataFrame"
 
-    def plot(self) -> "Figure":
+    def plot(self, figsize: "FigSize" = None) -> "Figure":
         """The reliability diagram: accuracy against confidence, and the number of items per confidence."""
         from learnkit.plots.reliability import reliability_diagram
 
         columns = [self.bins[name].to_numpy(float) for name in ("lower", "upper", "confidence", "accuracy", "n")]
-        return reliability_diagram(*columns, ece=self.ece)
+        return reliability_diagram(*columns, ece=self.ece, figsize=figsize)
 
 
 def calibration_of(probs: Tensor, targets: Tensor, n_bins: int = 15) -> Calibration:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from learnkit.interpretation.calibration import Calibration
+    from learnkit.plots.layout import FigSize
 
 __all__ = ["ClassificationInterpretation"]
 
@@ -103,11 +104,11 @@ class ClassificationInterpretation(ProbabilisticInterpretation):
         counts = torch.bincount(self.targets * n + self.preds, minlength=n * n).view(n, n)
         return counts.double() / counts.sum(1, keepdim=True) if normalize else counts
 
-    def plot_confusion_matrix(self, normalize: bool = False) -> "Figure":
+    def plot_confusion_matrix(self, normalize: bool = False, figsize: "FigSize" = None) -> "Figure":
         """The confusion matrix, as counts or as shares of each actual class."""
         from learnkit.plots import confusion_matrix
 
-        return confusion_matrix(self.confusion_matrix().numpy(), self.classes, normalize)
+        return confusion_matrix(self.confusion_matrix().numpy(), self.classes, normalize, figsize)
 
     def most_confused(self, min_val: int = 1) -> list[tuple[str, str, int]]:
         """(actual, predicted, times) of the classes taken for another at least `min_val` times, most often first."""
@@ -130,9 +131,9 @@ class ClassificationInterpretation(ProbabilisticInterpretation):
 
         return calibration_of(self.probs, self.targets, n_bins)
 
-    def plot_calibration(self, n_bins: int = 15) -> "Figure":
+    def plot_calibration(self, n_bins: int = 15, figsize: "FigSize" = None) -> "Figure":
         """The reliability diagram: accuracy against confidence."""
-        return self.calibration(n_bins).plot()
+        return self.calibration(n_bins).plot(figsize)
 
     def label_issues(self) -> "pd.DataFrame":
         """All items, those whose label is most suspicious first: item, path, label, suggestion, score.

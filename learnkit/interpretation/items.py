@@ -1,8 +1,9 @@
 """What every interpretation shares: its items, their losses, and the items the model finds hardest."""
 
+import math
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, SupportsIndex
+from typing import TYPE_CHECKING, Any, ClassVar, Self, SupportsIndex, Unpack
 
 import numpy as np
 from torch import Tensor
@@ -21,6 +22,8 @@ from learnkit.types import DatasetType, PathLike
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from learnkit.plots.layout import Panels
 
 __all__ = ["Interpretation", "no_labels"]
 
@@ -147,22 +150,29 @@ class Interpretation(ABC):
             }
         )
 
-    def plot_top_losses(self, k: int, largest: bool = True) -> "Figure":
+    def plot_top_losses(self, k: int, largest: bool = True, **layout: "Unpack[Panels]") -> "Figure":
         """The k images with the largest (or smallest) losses; all of them when there are fewer.
 
-        Where a prediction is right or wrong, its title is blue or rust-red.
+        Where a prediction is right or wrong, its title is blue or rust-red. `layout` takes nrows, ncols and figsize,
+        in inches.
 
         Raises:
             UsageError: k is not an integer above 0, or the items have no images.
         """
         from learnkit.plots import image_grid
+        from learnkit.plots.layout import shape_of
 
         check_int("k", k, 1)
+        shape = shape_of(k, layout.get("nrows"), layout.get("ncols"), widest=math.ceil(k**0.5))
         losses, indices = (part.tolist() for part in self.top_losses(min(k, len(self.losses)), largest))
         images = [self._image(i) for i in indices]
         titles = [self._title(i, loss) for i, loss in zip(indices, losses, strict=True)]
         figure = image_grid(
-            images, [title for title, _ in titles], title_colors=[COLORS[is_right] for _, is_right in titles]
+            images,
+            [title for title, _ in titles],
+            min(shape[1], len(images)),
+            [COLORS[is_right] for _, is_right in titles],
+            figsize=layout.get("figsize"),
         )
         figure.suptitle(self.caption, fontsize=10)
         return figure

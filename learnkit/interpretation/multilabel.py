@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from learnkit.plots.layout import FigSize
+
 __all__ = ["MultiLabelInterpretation"]
 
 MAX_NAMED = 5  # classes above an image
@@ -105,11 +107,12 @@ class MultiLabelInterpretation(ProbabilisticInterpretation):
         columns = {"tn": neither, "fp": spurious, "fn": missed, "tp": right}
         return pd.DataFrame({name: counts.numpy() for name, counts in columns.items()}, list(self.classes))
 
-    def plot_confusion(self) -> "Figure":
+    def plot_confusion(self, figsize: "FigSize" = None) -> "Figure":
         """Items of each class found, missed and spurious; for many classes the thirty with the most mistakes."""
         from learnkit.plots.evaluation import label_bars
 
-        return label_bars(self.classes, *(counts.numpy() for counts in self._counts(0)))
+        found, spurious, missed = (counts.numpy() for counts in self._counts(0))
+        return label_bars(self.classes, found, spurious, missed, figsize)
 
     def most_confused(self, min_val: int = 1) -> list[tuple[str, str, int]]:
         """(missed, spurious, times): pairs of a missed and a spurious class of one item, the most frequent first."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from learnkit.plots.layout import FigSize
+
 __all__ = ["ProbabilisticInterpretation"]
 
 MAX_NAMED = 10  # classes without items
@@ -50,20 +52,22 @@ class ProbabilisticInterpretation(Interpretation):
         """The precision-recall curve of each class against all others; its area is nan without items of the class."""
         return {self.classes[c]: curve for c, curve in self._curves(pr_curve)}
 
-    def plot_roc(self) -> "Figure":
+    def plot_roc(self, figsize: "FigSize" = None) -> "Figure":
         """The ROC curves; for more than ten classes their mean and the five of the smallest area."""
         from learnkit.plots.evaluation import ranking_curves
 
         lines = [(self.classes[c], curve.fpr, curve.tpr, curve.area) for c, curve in self._curves(roc_curve)]
-        return ranking_curves(lines, "false positive rate", "true positive rate", "AUC", has_diagonal=True)
+        return ranking_curves(
+            lines, "false positive rate", "true positive rate", "AUC", has_diagonal=True, figsize=figsize
+        )
 
-    def plot_pr(self) -> "Figure":
+    def plot_pr(self, figsize: "FigSize" = None) -> "Figure":
         """The precision-recall curves; for more than ten classes their mean and the five of the smallest area."""
         from learnkit.plots.evaluation import ranking_curves
 
         curves = self._curves(pr_curve)
         lines = [(self.classes[c], curve.recall[::-1], curve.precision[::-1], curve.area) for c, curve in curves]
-        return ranking_curves(lines, "recall", "precision", "AP")
+        return ranking_curves(lines, "recall", "precision", "AP", figsize=figsize)
 
     def grad_cam(self, i: int, class_index: int | None = None) -> npt.NDArray[np.float32]:
         """Where in item i the model sees a class: float32 (H, W) in [0, 1], of the size the model sees it.
@@ -83,7 +87,7 @@ class ProbabilisticInterpretation(Interpretation):
             raise UsageError("grad_cam: no model here", fix="Make the interpretation with learn.interpret().")
         return grad_cam(model, input_of(i), class_index)
 
-    def plot_grad_cam(self, i: int, class_index: int | None = None) -> "Figure":
+    def plot_grad_cam(self, i: int, class_index: int | None = None, figsize: "FigSize" = None) -> "Figure":
         """Item i, and next to it where the model sees a class: the most probable one without `class_index`.
 
         Raises:
@@ -94,7 +98,7 @@ class ProbabilisticInterpretation(Interpretation):
         i, class_index = self._checked(i), plain_number(class_index)
         heat = self.grad_cam(i, class_index)
         c = int(self.probs[i].argmax()) if class_index is None else class_index
-        return heat_map_figure(self._image(i), heat, f"{self.classes[c]}, p {self.probs[i, c]:.2f}")
+        return heat_map_figure(self._image(i), heat, f"{self.classes[c]}, p {self.probs[i, c]:.2f}", figsize)
 
     def _without_items(self) -> dict[str, object]:
         """The classes without items as a main number; empty if all have items."""

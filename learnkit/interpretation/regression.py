@@ -1,7 +1,7 @@
 """How far off a model of numbers is: errors by name, the items of the largest losses, residuals."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ from learnkit.types import DatasetType
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from learnkit.plots.layout import Panels
 
 __all__ = ["RegressionInterpretation"]
 
@@ -99,17 +101,19 @@ class RegressionInterpretation(Interpretation):
         """Predictions minus targets, float64 (N, n)."""
         return self.preds.double() - self.targets.double()
 
-    def plot_predictions(self) -> "Figure":
+    def plot_predictions(self, **layout: "Unpack[Panels]") -> "Figure":
         """Predicted against actual, one panel per name; a line where they are equal."""
         from learnkit.plots.evaluation import predicted_against_actual
 
-        return predicted_against_actual(self.targets.double().numpy(), self.preds.double().numpy(), self.names)
+        return predicted_against_actual(
+            self.targets.double().numpy(), self.preds.double().numpy(), self.names, **layout
+        )
 
-    def plot_residuals(self) -> "Figure":
+    def plot_residuals(self, **layout: "Unpack[Panels]") -> "Figure":
         """How often the prediction is off by how much, one panel per name."""
         from learnkit.plots.evaluation import residual_histograms
 
-        return residual_histograms(self.residuals.numpy(), self.names)
+        return residual_histograms(self.residuals.numpy(), self.names, **layout)
 
     def _prediction_columns(self, indices: Tensor) -> dict[str, Any]:
         """One number per item, or a tuple for several names."""

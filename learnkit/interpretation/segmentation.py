@@ -1,7 +1,7 @@
 """What a segmentation model gets right and wrong, pixel by pixel: IoU per class, confusions, errors per image."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from learnkit.types import DatasetType
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from learnkit.plots.layout import FigSize, Panels
 
 __all__ = ["SegmentationInterpretation"]
 
@@ -109,11 +111,11 @@ class SegmentationInterpretation(Interpretation):
             counts += self._counts(i)
         return counts
 
-    def plot_confusion_matrix(self, normalize: bool = True) -> "Figure":
+    def plot_confusion_matrix(self, normalize: bool = True, figsize: "FigSize" = None) -> "Figure":
         """The confusion matrix of the pixels, as shares of each actual class or as counts."""
         from learnkit.plots import confusion_matrix
 
-        return confusion_matrix(self.confusion_matrix().numpy(), self.classes, normalize)
+        return confusion_matrix(self.confusion_matrix().numpy(), self.classes, normalize, figsize)
 
     def most_confused(self, min_val: int = 1) -> list[tuple[str, str, int]]:
         """(actual, predicted, pixels) of the classes taken for another in `min_val` pixels or more, most first."""
@@ -146,27 +148,31 @@ class SegmentationInterpretation(Interpretation):
         table["pixels"] = [*counts.sum(1).tolist(), int(counts.sum())]
         return table
 
-    def plot_top_losses(self, k: int, largest: bool = True) -> "Figure":
+    def plot_top_losses(self, k: int, largest: bool = True, **layout: "Unpack[Panels]") -> "Figure":
         """One row per item, that with the largest (or smallest) loss first: image, target, prediction, errors.
 
-        All of them when there are fewer than k. Errors are vermilion, ignored pixels gray.
+        All of them when there are fewer than k. Errors are vermilion, ignored pixels gray. `layout` takes figsize, and
+        nrows and ncols of items.
 
         Raises:
             UsageError: k is not an integer above 0, or the items have no images.
         """
+        from learnkit.plots.layout import shape_of
+
         check_int("k", k, 1)
         _, indices = self.top_losses(min(k, len(self.losses)), largest)
-        return self._rows_of(indices.tolist())
+        _, columns = shape_of(k, layout.get("nrows"), layout.get("ncols"), widest=1)
+        return self._rows_of(indices.tolist(), layout.get("figsize"), columns)
 
-    def plot_errors(self, i: int) -> "Figure":
+    def plot_errors(self, i: int, figsize: "FigSize" = None) -> "Figure":
         """Image, target, prediction and errors of item i.
 
         Raises:
             UsageError: i is out of range, or the item has no image.
         """
-        return self._rows_of([self._checked(i)])
+        return self._rows_of([self._checked(i)], figsize)
 
-    def _rows_of(self, items: list[int]) -> "Figure":
+    def _rows_of(self, items: list[int], figsize: "FigSize", columns: int = 1) -> "Figure":
         from learnkit.plots import image_grid, overlaid
 
         images, titles = [], []
@@ -176,7 +182,7 @@ class SegmentationInterpretation(Interpretation):
             titles += [f"loss {self.losses[i]:.3g}", "target", "prediction", self._summary(i)]
         shown = np.unique(torch.stack([self.targets[items], self.preds[items]]).numpy())
         names = [name if number in shown and number != self.ignored else "" for number, name in enumerate(self.classes)]
-        return image_grid(images, titles, columns=4, legend=names)
+        return image_grid(images, titles, columns=4 * columns, legend=names, figsize=figsize)
 
     def error_image(self, i: int) -> "np.ndarray[Any, Any]":
         """The image of item i with its errors laid over it, uint8 (H, W, 3)."""

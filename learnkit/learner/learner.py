@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from learnkit.plots.figure import Figure
+    from learnkit.plots.layout import FigSize
 
 __all__ = ["Learner"]
 
@@ -525,10 +526,16 @@ class Learner:
         loader, compute, task = self._loader(ds_type), self._compute(), self.dls.task
         return predict_with_dropout(self.model, loader, compute, self._activation(), task, n=n, seed=self.seed)
 
-    def show_results(self, ds_type: Part = DatasetType.Valid, rows: int = 3) -> "Figure":
+    def show_results(
+        self, ds_type: Part = DatasetType.Valid, rows: int = 3, *, nrows: int | None = None,
+        ncols: int | None = None, max_n: int | None = None, figsize: "FigSize" = None,
+    ) -> "Figure":  # fmt: skip
         """rows x rows images, evenly spaced, with targets and predictions; only predictions without labels."""
         part = DatasetType.of(ds_type)
-        return show_predictions(self.model, self.dls, part, self._compute(), self._activation(), rows)
+        from learnkit.plots.layout import grid_of
+
+        grid = grid_of(rows, nrows, ncols, max_n)
+        return show_predictions(self.model, self.dls, part, self._compute(), self._activation(), grid, figsize)
 
     def _activation(self, chosen: Activation | None = None) -> Activation:
         return scaled(self.activation, self._temperature) if chosen is None else chosen

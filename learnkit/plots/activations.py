@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from learnkit.errors import UsageError
 from learnkit.plots.curves import panel
+from learnkit.plots.layout import FigSize
 
 if TYPE_CHECKING:
     from learnkit.plots.figure import Figure
@@ -17,7 +18,9 @@ __all__ = ["activation_curves", "activation_histogram"]
 MAX_NAMED = 12  # modules up to which each has a name in the legend
 
 
-def activation_curves(of_modules: Mapping[str, Sequence[tuple[int, float, float, float]]]) -> "Figure":
+def activation_curves(
+    of_modules: Mapping[str, Sequence[tuple[int, float, float, float]]], figsize: FigSize = None
+) -> "Figure":
     """Three panels with one line per module, the first lightest: mean, standard deviation and share near zero.
 
     Args:
@@ -32,7 +35,7 @@ def activation_curves(of_modules: Mapping[str, Sequence[tuple[int, float, float,
 
     if not of_modules:
         raise UsageError("activation_curves: nothing to draw", fix="Fit with this callback first.")
-    figure = new_figure(12, 3.8)
+    figure = new_figure(12, 3.8, figsize)
     shades = matplotlib.colormaps["viridis_r"](np.linspace(0.1, 1, len(of_modules)))
     for place, label in enumerate(("mean", "standard deviation", "share near zero"), 1):
         axes = panel(figure, "batches", label, (1, 3, place))
@@ -45,7 +48,9 @@ def activation_curves(of_modules: Mapping[str, Sequence[tuple[int, float, float,
     return figure
 
 
-def activation_histogram(batches: Sequence[int], counts: npt.NDArray[np.float32], highest: float) -> "Figure":
+def activation_histogram(
+    batches: Sequence[int], counts: npt.NDArray[np.float32], highest: float, figsize: FigSize = None
+) -> "Figure":
     """One column per batch, from 0 at the bottom to `highest`; the darker, the more numbers, on a log scale.
 
     Args:
@@ -55,7 +60,7 @@ def activation_histogram(batches: Sequence[int], counts: npt.NDArray[np.float32]
     """
     from learnkit.plots.figure import new_figure
 
-    figure = new_figure(7, 4)
+    figure = new_figure(7, 4, figsize)
     axes = panel(figure, "batches", "activation")
     axes.grid(False)
     step = batches[1] - batches[0] if len(batches) > 1 else 1

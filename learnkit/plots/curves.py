@@ -3,9 +3,10 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from learnkit.errors import UsageError
+from learnkit.plots.layout import FigSize, Panels, shape_of
 
 if TYPE_CHECKING:
     from learnkit.plots.figure import Figure
@@ -13,11 +14,13 @@ if TYPE_CHECKING:
 __all__ = ["epoch_curves", "loss_curves", "lr_curve", "metric_curves", "panel", "schedule_curves"]
 
 
-def loss_curves(train: Sequence[float], smoothed: Sequence[float], valid: Sequence[tuple[int, float]]) -> "Figure":
+def loss_curves(
+    train: Sequence[float], smoothed: Sequence[float], valid: Sequence[tuple[int, float]], figsize: FigSize = None
+) -> "Figure":
     """The training loss of each batch, thin and smoothed, and the validation loss at (batches seen, loss)."""
     from learnkit.plots.figure import BLUE, ORANGE, new_figure
 
-    figure = new_figure(7, 4)
+    figure = new_figure(7, 4, figsize)
     axes = panel(figure, "batches", "loss")
     batches = range(1, len(train) + 1)
     axes.plot(batches, train, color=BLUE, alpha=0.25, linewidth=0.8)
@@ -31,11 +34,11 @@ def loss_curves(train: Sequence[float], smoothed: Sequence[float], valid: Sequen
     return figure
 
 
-def epoch_curves(train: Sequence[float], valid: Sequence[float]) -> "Figure":
+def epoch_curves(train: Sequence[float], valid: Sequence[float], figsize: FigSize = None) -> "Figure":
     """The training and the validation loss of each epoch, numbered from 0; `valid` may be empty."""
     from learnkit.plots.figure import BLUE, ORANGE, new_figure
 
-    figure = new_figure(7, 4)
+    figure = new_figure(7, 4, figsize)
     axes = panel(figure, "epoch", "loss")
     for losses, color, label in ((train, BLUE, "training"), (valid, ORANGE, "validation")):
         if len(losses):
@@ -45,11 +48,16 @@ def epoch_curves(train: Sequence[float], valid: Sequence[float]) -> "Figure":
     return figure
 
 
-def lr_curve(lrs: Sequence[float], losses: Sequence[float], suggestions: Mapping[str, tuple[float, float]]) -> "Figure":
+def lr_curve(
+    lrs: Sequence[float],
+    losses: Sequence[float],
+    suggestions: Mapping[str, tuple[float, float]],
+    figsize: FigSize = None,
+) -> "Figure":
     """Loss against learning rate, the rate on a log scale; suggestions, name -> (rate, loss), as growing rings."""
     from learnkit.plots.figure import BLUE, new_figure
 
-    figure = new_figure(7, 4)
+    figure = new_figure(7, 4, figsize)
     axes = panel(figure, "learning rate", "smoothed loss")
     axes.set_xscale("log")
     axes.plot(lrs, losses, color=BLUE, linewidth=2)
@@ -62,11 +70,11 @@ def lr_curve(lrs: Sequence[float], losses: Sequence[float], suggestions: Mapping
     return figure
 
 
-def schedule_curves(lrs: Sequence[float], momenta: Sequence[float] | None) -> "Figure":
+def schedule_curves(lrs: Sequence[float], momenta: Sequence[float] | None, figsize: FigSize = None) -> "Figure":
     """The learning rate of each batch, and the momentum next to it when there is one."""
     from learnkit.plots.figure import BLUE, ORANGE, new_figure
 
-    figure = new_figure(10 if momenta is not None else 6, 3.5)
+    figure = new_figure(10 if momenta is not None else 6, 3.5, figsize)
     columns = 1 if momenta is None else 2
     axes = panel(figure, "batches", "learning rate", (1, columns, 1))
     axes.plot(range(1, len(lrs) + 1), lrs, color=BLUE, linewidth=2)
@@ -76,7 +84,7 @@ def schedule_curves(lrs: Sequence[float], momenta: Sequence[float] | None) -> "F
     return figure
 
 
-def metric_curves(history: Mapping[str, Sequence[float]]) -> "Figure":
+def metric_curves(history: Mapping[str, Sequence[float]], **layout: Unpack[Panels]) -> "Figure":
     """One panel per metric, epoch by epoch.
 
     Raises:
@@ -86,9 +94,8 @@ def metric_curves(history: Mapping[str, Sequence[float]]) -> "Figure":
 
     if not history:
         raise UsageError("metric_curves: no metrics to draw")
-    columns = min(3, len(history))
-    rows = -(-len(history) // columns)
-    figure = new_figure(max(5, 4 * columns), 3.2 * rows)
+    rows, columns = shape_of(len(history), layout.get("nrows"), layout.get("ncols"))
+    figure = new_figure(max(5, 4 * columns), 3.2 * rows, layout.get("figsize"))
     for place, (name, values) in enumerate(history.items(), 1):
         axes = panel(figure, "epoch", name, (rows, columns, place))
         axes.plot(range(len(values)), values, color=BLUE, linewidth=2, marker="o", markersize=4)

@@ -1,7 +1,7 @@
 """How good predictions are: confusion matrix, ROC and precision-recall curves, counts by label, residuals."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +9,7 @@ import numpy.typing as npt
 from learnkit.errors import UsageError
 from learnkit.plots.curves import panel
 from learnkit.plots.images import label_text
+from learnkit.plots.layout import FigSize, Panels, shape_of
 
 if TYPE_CHECKING:
     from learnkit.plots.figure import Figure
@@ -32,7 +33,13 @@ DARK = 0.72  # the shade of Blues above which white is easier to read than black
 
 
 def ranking_curves(
-    lines: Iterable[Line], xlabel: str, ylabel: str, area_name: str, *, has_diagonal: bool = False
+    lines: Iterable[Line],
+    xlabel: str,
+    ylabel: str,
+    area_name: str,
+    *,
+    has_diagonal: bool = False,
+    figsize: FigSize = None,
 ) -> "Figure":
     """One curve per class; for more than ten their mean and the five of the smallest area.
 
@@ -44,6 +51,7 @@ def ranking_curves(
         ylabel: what y is.
         area_name: what the area is called in the legend.
         has_diagonal: draw the line of random guessing.
+        figsize: width and height in inches.
     """
     from learnkit.plots.figure import new_figure
 
@@ -54,7 +62,7 @@ def ranking_curves(
             missing.append(name)
         else:
             kept.append((name, *_thinned(x, y), area))
-    figure = new_figure(6.4, 5.6)
+    figure = new_figure(6.4, 5.6, figsize)
     axes = panel(figure, xlabel, ylabel)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     if has_diagonal:
@@ -80,13 +88,16 @@ def ranking_curves(
     return figure
 
 
-def confusion_matrix(counts: npt.NDArray[np.int64], classes: Sequence[str], normalize: bool = False) -> "Figure":
+def confusion_matrix(
+    counts: npt.NDArray[np.int64], classes: Sequence[str], normalize: bool = False, figsize: FigSize = None
+) -> "Figure":
     """Rows are the actual classes, columns the predicted ones; the shade of a cell is its share of the row.
 
     Args:
         counts: (C, C).
         classes: C names.
         normalize: show shares of each row; a row without items stays empty.
+        figsize: width and height in inches; None for one that fits the classes.
     """
     from learnkit.plots.figure import new_figure
 
@@ -96,7 +107,7 @@ def confusion_matrix(counts: npt.NDArray[np.int64], classes: Sequence[str], norm
     names = [label_text(name) for name in classes]
     longest = max(map(len, names))
     side = min(14.0, max(4.5, 1.6 + 0.42 * n + 0.075 * longest))
-    figure = new_figure(side, side)
+    figure = new_figure(side, side, figsize)
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     step = -(-n // MAX_TICKS)
@@ -130,7 +141,11 @@ def _write_numbers(
 
 
 def label_bars(
-    classes: Sequence[str], found: npt.NDArray[np.int64], spurious: npt.NDArray[np.int64], missed: npt.NDArray[np.int64]
+    classes: Sequence[str],
+    found: npt.NDArray[np.int64],
+    spurious: npt.NDArray[np.int64],
+    missed: npt.NDArray[np.int64],
+    figsize: FigSize = None,
 ) -> "Figure":
     """One bar per class: items found, then missed, and to the left of 0 those for which it is spurious.
 
@@ -139,13 +154,14 @@ def label_bars(
         found: (C,).
         spurious: (C,).
         missed: (C,).
+        figsize: width and height in inches.
     """
     from learnkit.plots.figure import BLUE, ORANGE, new_figure
 
     chosen = np.arange(len(classes))
     if len(classes) > MAX_BARS:
         chosen = np.sort(np.argsort(-(spurious + missed), kind="stable")[:MAX_BARS])
-    figure = new_figure(7, 1.4 + 0.26 * len(chosen))
+    figure = new_figure(7, 1.4 + 0.26 * len(chosen), figsize)
     axes = panel(figure, "items", "")
     axes.set_axisbelow(True)
     places = np.arange(len(chosen))
@@ -163,17 +179,20 @@ def label_bars(
     return figure
 
 
-def predicted_against_actual(actual: Floats, predicted: Floats, names: Sequence[str]) -> "Figure":
+def predicted_against_actual(
+    actual: Floats, predicted: Floats, names: Sequence[str], **layout: Unpack[Panels]
+) -> "Figure":
     """One panel per name: one dot per item, or shades for how many; a line where both agree.
 
     Args:
         actual: (N, n).
         predicted: (N, n).
         names: n names.
+        **layout: figsize, nrows, ncols.
     """
     from learnkit.plots.figure import BLUE, ORANGE
 
-    figure, panels = _panels(names, "actual", "predicted")
+    figure, panels = _panels(names, "actual", "predicted", **layout)
     for place, axes in enumerate(panels):
         x, y = actual[:, place], predicted[:, place]
         is_known = np.isfinite(x) & np.isfinite(y)
@@ -189,16 +208,17 @@ def predicted_against_actual(actual: Floats, predicted: Floats, names: Sequence[
     return figure
 
 
-def residual_histograms(residuals: Floats, names: Sequence[str]) -> "Figure":
+def residual_histograms(residuals: Floats, names: Sequence[str], **layout: Unpack[Panels]) -> "Figure":
     """One panel per name: how often predictions are off by how much; a line at their mean.
 
     Args:
         residuals: (N, n), predicted minus actual.
         names: n names.
+        **layout: figsize, nrows, ncols.
     """
     from learnkit.plots.figure import BLUE, ORANGE
 
-    figure, panels = _panels(names, "predicted minus actual", "items")
+    figure, panels = _panels(names, "predicted minus actual", "items", **layout)
     for place, axes in enumerate(panels):
         known = residuals[:, place][np.isfinite(residuals[:, place])]
         axes.set_axisbelow(True)
@@ -210,14 +230,13 @@ def residual_histograms(residuals: Floats, names: Sequence[str]) -> "Figure":
     return figure
 
 
-def _panels(names: Sequence[str], xlabel: str, ylabel: str) -> tuple["Figure", list[Any]]:
+def _panels(names: Sequence[str], xlabel: str, ylabel: str, **layout: Unpack[Panels]) -> tuple["Figure", list[Any]]:
     from learnkit.plots.figure import new_figure
 
     if not names:
         raise UsageError("no numbers to draw")
-    columns = min(3, len(names))
-    rows = -(-len(names) // columns)
-    figure = new_figure(max(5, 4 * columns), 4 * rows)
+    rows, columns = shape_of(len(names), layout.get("nrows"), layout.get("ncols"))
+    figure = new_figure(max(5, 4 * columns), 4 * rows, layout.get("figsize"))
     panels = [panel(figure, xlabel, ylabel, (rows, columns, place)) for place in range(1, len(names) + 1)]
     for axes, name in zip(panels, names, strict=True):
         axes.set_title(label_text(name), fontsize=10)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from learnkit.errors import UsageError
+from learnkit.plots.layout import FigSize
 from learnkit.plots.overlays import class_colors, heat_map_over
 from learnkit.text import ellipsized
 
@@ -27,6 +28,7 @@ def image_grid(
     columns: int | None = None,
     title_colors: Sequence[str] | None = None,
     legend: Sequence[str] = (),
+    figsize: FigSize = None,
 ) -> "Figure":
     """Images, uint8 (H, W, 3), each with its title above it; long lines of a title are wrapped.
 
@@ -36,6 +38,7 @@ def image_grid(
         columns: images in a row; None for about as many as rows.
         title_colors: one per title.
         legend: names of the class colors below the images; an empty one is left out.
+        figsize: width and height in inches; None for one that fits.
 
     Raises:
         UsageError: no images.
@@ -48,7 +51,7 @@ def image_grid(
     rows = -(-len(images) // columns)
     wrapped = ["\n".join(textwrap.fill(line, MAX_LINE) for line in title.split("\n")) for title in titles]
     lines = max(title.count("\n") + 1 for title in wrapped)
-    figure = new_figure(max(4, 2.3 * columns), rows * (2.1 + 0.17 * lines))
+    figure = new_figure(max(4, 2.3 * columns), rows * (2.1 + 0.17 * lines), figsize)
     for place, (image, title) in enumerate(zip(images, wrapped, strict=True)):
         axes = figure.add_subplot(rows, columns, place + 1)
         axes.imshow(image, interpolation="nearest")
@@ -59,9 +62,11 @@ def image_grid(
     return figure
 
 
-def heat_map_figure(image: npt.NDArray[np.uint8], heat: npt.NDArray[np.floating], title: str) -> "Figure":
+def heat_map_figure(
+    image: npt.NDArray[np.uint8], heat: npt.NDArray[np.floating], title: str, figsize: FigSize = None
+) -> "Figure":
     """An image, and next to it the same with its heat map and a title such as "cat, p 0.93"."""
-    return image_grid([image, heat_map_over(image, heat)], ["", title], columns=2)
+    return image_grid([image, heat_map_over(image, heat)], ["", title], columns=2, figsize=figsize)
 
 
 def _draw_legend(figure: "Figure", names: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from learnkit.plots.curves import panel
+from learnkit.plots.layout import FigSize
 
 if TYPE_CHECKING:
     from learnkit.plots.figure import Figure
@@ -18,7 +19,14 @@ MIN_OPACITY = 0.2  # of the bar of a bin that has hardly any items
 
 
 def reliability_diagram(
-    lower: Column, upper: Column, confidence: Column, accuracy: Column, n: Column, *, ece: float
+    lower: Column,
+    upper: Column,
+    confidence: Column,
+    accuracy: Column,
+    n: Column,
+    *,
+    ece: float,
+    figsize: FigSize = None,
 ) -> "Figure":
     """Accuracy of each bin of confidence, the gap to perfect calibration, and below it the share of items a bin holds.
 
@@ -34,7 +42,7 @@ def reliability_diagram(
 
     from learnkit.plots.figure import BLUE, GRID, ORANGE, new_figure
 
-    figure = new_figure(5, 6)
+    figure = new_figure(5, 6, figsize)
     upper_axes = panel(figure, "", "accuracy", (2, 1, 1))
     lower_axes = panel(figure, "confidence", "share of items", (2, 1, 2))
     upper_axes.get_gridspec().set_height_ratios((3, 1))

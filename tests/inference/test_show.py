@@ -12,13 +12,14 @@ from learnkit import DatasetType, ImageDataBunch
 from learnkit.device import Compute
 from learnkit.errors import DataError
 from learnkit.inference import show
+from learnkit.plots.layout import grid_of
 from tests.doubles import linear_learner, refused
 
 CPU = Compute(torch.device("cpu"))
 
 
 def shown(dls: Any, rows: Any, model: nn.Module | None = None) -> Any:
-    return show.show_predictions(model or nn.Flatten(), dls, DatasetType.Valid, CPU, nn.Identity(), rows)
+    return show.show_predictions(model or nn.Flatten(), dls, DatasetType.Valid, CPU, nn.Identity(), grid_of(rows))
 
 
 @pytest.mark.parametrize(("rows", "items"), [(1, [0]), (2, [0, 4, 7, 11]), (9, list(range(12)))])
@@ -28,7 +29,7 @@ def test_items_are_evenly_spaced(
     dls = ImageDataBunch.from_folder(class_folder, size=8, bs=5, normalize=None, num_workers=0)
     drawn: dict[str, Any] = {}
 
-    def draw(images: Any, preds: Tensor, targets: Tensor, task: Any, *, columns: int) -> str:
+    def draw(images: Any, preds: Tensor, targets: Tensor, task: Any, columns: int, figsize: None) -> str:
         drawn.update(preds=preds, targets=targets, columns=columns, n=len(images))
         return "figure"
 
@@ -44,7 +45,7 @@ def test_what_cannot_be_shown_is_refused(blobs: tuple[Tensor, ...]) -> None:
     dls = linear_learner(blobs).dls
     for rows in (0, -1, 1.5, True):
         with refused("rows", got=rows):
-            shown(dls, rows)
+            linear_learner(blobs).show_results(rows=rows)
     dls.task = None
     with refused("show_results: the data has no task"):
         shown(dls, 1)

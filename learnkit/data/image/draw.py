@@ -13,6 +13,7 @@ from learnkit.data.tasks import Classification, MultiLabel, Task
 
 if TYPE_CHECKING:
     from learnkit.plots.figure import Figure
+    from learnkit.plots.layout import FigSize
 
 __all__ = ["RIGHT", "WRONG", "draw_items", "draw_results", "drawable"]
 
@@ -26,19 +27,26 @@ def drawable(x: Tensor) -> list[npt.NDArray[np.uint8]]:
     return list(pixels.mul(255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
 
 
-def draw_items(x: Tensor, y: Any, task: Task, columns: int) -> "Figure":
-    """Images float (N, C, H, W) in [0, 1] titled with their targets; masks are overlaid, with a legend."""
+def draw_items(x: Tensor, y: Any, task: Task, columns: int, figsize: "FigSize" = None) -> "Figure":
+    """Images float (N, C, H, W) in [0, 1] titled with their targets, if any; masks are overlaid, with a legend."""
     from learnkit.plots import image_grid
 
     images, names = drawable(x), []
+    if y is None:
+        return image_grid(images, [""] * len(images), columns=columns, figsize=figsize)
     if isinstance(task, Segmentation):
         masks = [mask.numpy() for mask in y]
         images, names = _overlay(images, masks, task), _legend(masks, task)
-    return image_grid(images, [task.text(target) for target in y], columns=columns, legend=names)
+    return image_grid(images, [task.text(target) for target in y], columns=columns, legend=names, figsize=figsize)
 
 
 def draw_results(
-    images: Sequence[npt.NDArray[np.uint8]], preds: Tensor, targets: Tensor | None, task: Task, columns: int
+    images: Sequence[npt.NDArray[np.uint8]],
+    preds: Tensor,
+    targets: Tensor | None,
+    task: Task,
+    columns: int,
+    figsize: "FigSize" = None,
 ) -> "Figure":
     """Images titled target / prediction, or with the true mask next to the predicted one.
 
@@ -48,6 +56,7 @@ def draw_results(
         targets: encoded targets (N, ...); None to draw predictions only.
         task: decodes both; titles of classes are blue if the prediction is right, rust-red if it is wrong.
         columns: images per row.
+        figsize: width and height in inches.
     """
     from learnkit.plots import image_grid
 
@@ -66,7 +75,7 @@ def draw_results(
         if isinstance(task, Classification | MultiLabel):
             hits = [bool((index == target).all()) for index, target in zip(indices, targets, strict=True)]
             colors = [RIGHT if is_hit else WRONG for is_hit in hits]
-    figure = image_grid(images, titles, columns=columns, title_colors=colors, legend=names)
+    figure = image_grid(images, titles, columns=columns, title_colors=colors, legend=names, figsize=figsize)
     figure.suptitle("prediction" if targets is None else "target / prediction", fontsize=10)
     return figure
 
