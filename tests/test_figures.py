@@ -113,7 +113,7 @@ def calls(learn: Learner) -> dict[str, Callable[..., Any]]:
         stats = learn.fit_callbacks[0]
         assert isinstance(stats, ActivationStats)
         found["plot_stats"] = stats.plot_stats
-        found["plot_histogram"] = lambda **layout: stats.plot_histogram(stats.stats()["module"].iloc[0], **layout)
+        found["plot_histogram"] = lambda **layout: stats.plot_histogram(stats.stats["module"].iloc[0], **layout)
     return found
 
 

@@ -49,7 +49,7 @@ def reliability_diagram(
     held = n > 0
     middle, width = ((lower + upper) / 2)[held], (upper - lower)[held]
     weights = MIN_OPACITY + (1 - MIN_OPACITY) * n[held] / max(1.0, n.max(initial=0))
-    shades = [(BLUE, weight) for weight in weights.tolist()]
+    shades = [(BLUE, min(weight, 1.0)) for weight in weights.tolist()]  # rounding may exceed 1
     upper_axes.bar(middle, accuracy[held], width, color=shades, edgecolor="white", linewidth=0.5)
     gaps = (confidence - accuracy)[held]
     look: dict[str, Any] = {"facecolor": ORANGE, "edgecolor": ORANGE, "alpha": 0.35, "hatch": "//"}
