@@ -54,19 +54,24 @@ def lr_curve(
     suggestions: Mapping[str, tuple[float, float]],
     figsize: FigSize = None,
 ) -> "Figure":
-    """Loss against learning rate, the rate on a log scale; suggestions, name -> (rate, loss), as growing rings."""
+    """Loss against learning rate, the rate on a log scale; suggestions, name -> (rate, loss), as growing shapes.
+
+    So each is seen where several are at one place.
+    """
     from learnkit.plots.figure import BLUE, new_figure
 
     figure = new_figure(7, 4, figsize)
     axes = panel(figure, "learning rate", "smoothed loss")
     axes.set_xscale("log")
     axes.plot(lrs, losses, color=BLUE, linewidth=2)
-    colors = itertools.cycle(("#D55E00", "#009E73", "#CC79A7", "#E69F00"))
-    for place, ((name, (lr, loss)), color) in enumerate(zip(suggestions.items(), colors, strict=False)):
-        ring = {"markersize": 7 + 6 * place, "markerfacecolor": "none" if place else color, "markeredgewidth": 2}
-        axes.plot([lr], [loss], "o", color=color, linestyle="none", label=f"{name} {lr:.2g}", **ring)
+    marks = itertools.cycle((("#D55E00", "o", 5), ("#009E73", "D", 10), ("#CC79A7", "s", 15), ("#000000", "o", 22)))
+    for (name, (lr, loss)), (color, shape, size) in zip(suggestions.items(), marks, strict=False):
+        look = {"marker": shape, "markerfacecolor": "none" if size > 5 else color, "markeredgewidth": 1.8}
+        axes.plot([lr], [loss], color=color, linestyle="none", markersize=size, label=f"{name} {lr:.2g}", **look)
     if suggestions:
-        axes.legend(frameon=False)
+        legend = axes.legend(frameon=False)
+        for handle in legend.legend_handles:
+            handle.set_markersize(7)  # as large as the text, whatever the size of the mark
     return figure
 
 

@@ -23,12 +23,14 @@ Line: TypeAlias = tuple[str, Floats, Floats, float]  # name, x rising, y, area
 LINE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MAX_LINES = 10
 N_WORST = 5
+NO_ITEMS = "#EEEEEE"  # the row of a class without items
 MAX_POINTS = 1000  # of a line: more are not seen
 MAX_BARS = 30
 MAX_DOTS = 5000
 MAX_NAMED = 3
 MAX_NUMBERED = 25  # classes up to which the cells of a confusion matrix hold their numbers
 MAX_TICKS = 60
+SCALE_WIDTH = 1.3  # inches of the color scale of a confusion matrix
 DARK = 0.72  # the shade of Blues above which white is easier to read than black
 
 
@@ -93,6 +95,8 @@ def confusion_matrix(
 ) -> "Figure":
     """Rows are the actual classes, columns the predicted ones; the shade of a cell is its share of the row.
 
+    The row of a class without items is gray.
+
     Args:
         counts: (C, C).
         classes: C names.
@@ -107,9 +111,14 @@ def confusion_matrix(
     names = [label_text(name) for name in classes]
     longest = max(map(len, names))
     side = min(14.0, max(4.5, 1.6 + 0.42 * n + 0.075 * longest))
-    figure = new_figure(side, side, figsize)
+    figure = new_figure(side + SCALE_WIDTH, side, figsize)
     axes = figure.add_subplot()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    shades = axes.imshow(np.ma.masked_array(shares, np.repeat(sums == 0, n, 1)), cmap="Blues", vmin=0, vmax=1)
+    axes.set_facecolor(NO_ITEMS)
+    scale = figure.colorbar(shades, ax=axes, shrink=0.6, ticks=(0, 0.5, 1))
+    scale.set_label("share of the actual class", fontsize=8)
+    scale.ax.tick_params(labelsize=8)
+    scale.outline.set_visible(False)
     step = -(-n // MAX_TICKS)
     small = 9 if n <= MAX_NUMBERED else 7
     axes.set_xticks(range(0, n, step), names[::step], rotation=90 if longest > 2 else 0, fontsize=small)

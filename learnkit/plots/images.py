@@ -16,9 +16,11 @@ from learnkit.text import ellipsized
 if TYPE_CHECKING:
     from learnkit.plots.figure import Figure
 
-__all__ = ["escape_math", "heat_map_figure", "image_grid", "label_text"]
+__all__ = ["escape_math", "heat_map_figure", "image_grid", "label_text", "wrapped_line"]
 
 MAX_LINE = 26  # characters above an image
+MAX_LINES = 3  # that one line of a title may take when it is wrapped
+BREAK = "\u200b"  # where a name may be broken: a space of no width
 MAX_LABEL = 24  # characters of a name next to a row
 
 
@@ -30,7 +32,7 @@ def image_grid(
     legend: Sequence[str] = (),
     figsize: FigSize = None,
 ) -> "Figure":
-    """Images, uint8 (H, W, 3), each with its title above it; long lines of a title are wrapped.
+    """Images, uint8 (H, W, 3), each with its title above it; long lines are wrapped, and cut after the third.
 
     Args:
         images: of any sizes.
@@ -49,7 +51,7 @@ def image_grid(
         raise UsageError("image_grid: no images to draw")
     columns = columns or math.ceil(len(images) ** 0.5)
     rows = -(-len(images) // columns)
-    wrapped = ["\n".join(textwrap.fill(line, MAX_LINE) for line in title.split("\n")) for title in titles]
+    wrapped = ["\n".join(map(wrapped_line, title.split("\n"))) for title in titles]
     lines = max(title.count("\n") + 1 for title in wrapped)
     figure = new_figure(max(4, 2.3 * columns), rows * (2.1 + 0.17 * lines), figsize)
     for place, (image, title) in enumerate(zip(images, wrapped, strict=True)):
@@ -67,6 +69,18 @@ def heat_map_figure(
 ) -> "Figure":
     """An image, and next to it the same with its heat map and a title such as "cat, p 0.93"."""
     return image_grid([image, heat_map_over(image, heat)], ["", title], columns=2, figsize=figsize)
+
+
+def wrapped_line(line: str) -> str:
+    """A line of a title in at most three, each as wide as an image; broken at spaces, or after underscores.
+
+    >>> print(wrapped_line("german_shorthaired_pointer / cat"))
+    german_shorthaired_
+    pointer / cat
+    """
+    breakable = line.replace("_", f"_{BREAK} ")
+    lines = textwrap.wrap(breakable, MAX_LINE, max_lines=MAX_LINES, placeholder="…")
+    return "\n".join(lines).replace(f"_{BREAK} ", "_").replace(BREAK, "")
 
 
 def _draw_legend(figure: "Figure", names: Sequence[str]) -> None:

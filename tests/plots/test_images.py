@@ -5,6 +5,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from learnkit.plots import image_grid
+from learnkit.plots.images import wrapped_line
 from learnkit.plots.overlays import class_colors
 from tests.doubles import refused
 
@@ -65,3 +66,25 @@ def test_rows_have_room_for_the_longest_title() -> None:
     images = [np.zeros((4, 4, 3), np.uint8)] * 2
     low, high = (image_grid(images, ["a", title]).get_figheight() for title in ("a", "a\nb\nc"))
     assert high - low == pytest.approx(2 * 0.17)
+
+
+@pytest.mark.parametrize(
+    ("line", "lines"),
+    [
+        ("cat", ["cat"]),
+        ("german_shorthaired_pointer / cat", ["german_shorthaired_", "pointer / cat"]),
+        ("; ".join(f"label {i}" for i in range(30)), 3),
+        ("_".join("abcdefghijk" for _ in range(30)), 3),
+        ("x" * 200, 3),
+        ("__init__ _x", ["__init__ _x"]),
+        ("", []),
+    ],
+)
+def test_a_title_takes_three_lines_at_most(line: str, lines: list[str] | int) -> None:
+    wrapped = wrapped_line(line).splitlines()
+    assert wrapped == lines or len(wrapped) == lines
+    assert all(len(part) <= 26 for part in wrapped)
+    if isinstance(lines, int):
+        assert wrapped[-1].endswith("…")
+    else:
+        assert "".join(wrapped).replace(" ", "") == line.replace(" ", "")

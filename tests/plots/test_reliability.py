@@ -42,3 +42,10 @@ def test_bars_of_few_items_are_pale() -> None:
     assert opacities == pytest.approx([0.208, 0.6, 1.0])
     (one,) = reliability_diagram(*[column[:1]] * 4, np.array([0.0]), ece=0.0).axes[0].containers[:1]
     assert len(one) == 0
+
+
+@pytest.mark.parametrize("n", range(1, 40))
+def test_the_fullest_bin_is_drawn_whatever_its_size(n: int) -> None:
+    column = np.array([0.5, 1.0])
+    figure = reliability_diagram(column - 0.5, column, column, column, np.array([n, n / 3]), ece=0.0)
+    assert figure.axes[0].containers[0][0].get_facecolor()[3] == 1

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["RIGHT", "WRONG", "draw_items", "draw_results", "drawable"]
 
 RIGHT, WRONG = "#0072B2", "#B3471B"
+MAX_TITLE = 48  # characters of target and prediction in one line
 GAP = 4  # white pixels between the two masks of an item
 
 
@@ -71,13 +72,18 @@ def draw_results(
             shown, masks = [_side_by_side(*pair) for pair in pairs], true + masks
         images, names, titles = shown, _legend(masks, task), [""] * len(shown)
     elif targets is not None:
-        titles = [f"{task.text(target)} / {title}" for target, title in zip(targets, titles, strict=True)]
+        titles = [_both(task.text(target), title) for target, title in zip(targets, titles, strict=True)]
         if isinstance(task, Classification | MultiLabel):
             hits = [bool((index == target).all()) for index, target in zip(indices, targets, strict=True)]
             colors = [RIGHT if is_hit else WRONG for is_hit in hits]
     figure = image_grid(images, titles, columns=columns, title_colors=colors, legend=names, figsize=figsize)
     figure.suptitle("prediction" if targets is None else "target / prediction", fontsize=10)
     return figure
+
+
+def _both(target: str, prediction: str) -> str:
+    """Target / prediction, long ones on lines of their own."""
+    return f"{target} / {prediction}" if len(target) + len(prediction) < MAX_TITLE else f"{target} /\n{prediction}"
 
 
 def _overlay(
