@@ -3,6 +3,7 @@
 from learnkit import callbacks, errors, losses, metrics, models, schedules, splits, transforms
 from learnkit.data.bunch import DataBunch
 from learnkit.data.download import download
+from learnkit.data.download_images import download_images
 from learnkit.data.image_bunch import ImageDataBunch
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.files import get_image_files
@@ -28,6 +29,7 @@ __all__ = [
     "DataBunch",
     "DatasetType",
     "download",
+    "download_images",
     "get_image_files",
     "ImageDataBunch",
     "Learner",

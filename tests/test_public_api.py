@@ -23,6 +23,7 @@ EXPECTED = [
     "DataBunch",
     "DatasetType",
     "download",
+    "download_images",
     "get_image_files",
     "ImageDataBunch",
     "Learner",

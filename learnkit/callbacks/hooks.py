@@ -194,7 +194,7 @@ class ActivationStats(Hooks):
             raise UsageError("module", got=module, expected=f"one of: {known}" if known else "a fit before")
         return [batch for batch, _ in rows], torch.tensor([counts for _, counts in rows])
 
-    def plot_stats(self, figsize: "FigSize" = None) -> "Figure":
+    def plot_stats(self, *, figsize: "FigSize" = None) -> "Figure":
         """Mean, standard deviation and fraction near zero of every module, batch by batch.
 
         Raises:
@@ -207,7 +207,7 @@ class ActivationStats(Hooks):
             of_modules.setdefault(name, []).append((batch, numbers[0], numbers[1], numbers[2]))
         return activation_curves(of_modules, figsize)
 
-    def plot_histogram(self, module: str, figsize: "FigSize" = None) -> "Figure":
+    def plot_histogram(self, module: str, *, figsize: "FigSize" = None) -> "Figure":
         """The histograms of one module, one column per batch; darker for higher counts, on a log scale.
 
         Raises:

@@ -161,7 +161,7 @@ class Recorder(Callback):
         return history.astype({"epoch": int})
 
     def plot(
-        self, skip_start: int = 10, skip_end: int = 5, suggestion: bool = True, figsize: "FigSize" = None
+        self, skip_start: int = 10, skip_end: int = 5, suggestion: bool = True, *, figsize: "FigSize" = None
     ) -> "Figure":
         """Loss against learning rate in the last `lr_find`, with its suggestions.
 
@@ -181,7 +181,7 @@ class Recorder(Callback):
         }
         return lr_curve(lrs[skip_start:end], losses[skip_start:end], marks if suggestion else {}, figsize)
 
-    def plot_losses(self, figsize: "FigSize" = None) -> "Figure":
+    def plot_losses(self, *, figsize: "FigSize" = None) -> "Figure":
         """The training loss of every batch, its smoothed curve, and the validation loss of every epoch."""
         from learnkit.plots import loss_curves
 
@@ -191,7 +191,7 @@ class Recorder(Callback):
         ]
         return loss_curves(self.losses, self.smooth_losses, valid, figsize)
 
-    def plot_lr(self, figsize: "FigSize" = None) -> "Figure":
+    def plot_lr(self, *, figsize: "FigSize" = None) -> "Figure":
         """The learning rate and the momentum of every batch."""
         from learnkit.plots import schedule_curves
 

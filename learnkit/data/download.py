@@ -9,14 +9,14 @@ from typing import IO
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
-from learnkit.atomic_files import make_folder, sha256_of
+from learnkit.atomic_files import make_folder, sha256_of, write_atomically
 from learnkit.checks import check_int
 from learnkit.data.home import home
 from learnkit.data.unpack import ARCHIVE_SUFFIXES, unpack_safely
 from learnkit.errors import DownloadError, UsageError
 from learnkit.types import PathLike
 
-__all__ = ["download"]
+__all__ = ["check_address", "download", "fetch"]
 
 CHUNK = 2**20
 TIMEOUT = 60  # seconds without a byte
@@ -53,7 +53,8 @@ def download(
         the folder of an unpacked archive; the file otherwise.
 
     Raises:
-        UsageError: an argument that cannot work, or a folder unpacked from an archive whose hash is not `sha256`.
+        UsageError: an argument that cannot work, a folder unpacked from an archive whose hash is not `sha256`, or a
+            file of this name that was fetched from another address.
         DownloadError: no connection, an error of the server, a redirect away from https, a file that is too large,
             truncated, or has the wrong sha256.
         UnsafeFileError, CorruptFileError: an archive that `unpack_safely` refuses.
@@ -70,6 +71,7 @@ def download(
     file = folder / name
     suffix = next((end for end in ARCHIVE_SUFFIXES if name.lower().endswith(end)), "")
     unpacked = folder / name[: -len(suffix)] if unpack and suffix else None
+    _check_origin(url, file, digest, unpacked)
     if unpacked is not None and unpacked.is_dir() and not file.exists():
         return unpacked
     if file.is_dir():
@@ -84,16 +86,51 @@ def download(
         )
     if is_other or not file.exists():
         make_folder(folder)
-        _fetch(url, file, digest, max_bytes)
+        part = file.with_name(f"{name}.part")
+        if _address_of(part) not in (None, url):  # what an interrupted call left of another file
+            part.unlink(missing_ok=True)
+        write_atomically(_origin(part), lambda out: out.write(url.encode()))
+        fetch(url, file, digest, max_bytes)
+        os.replace(_origin(part), _origin(file))
     if unpacked is None or unpacked.is_dir():
         return unpacked or file
     return unpack_safely(file, unpacked, max_bytes=max_unpacked)
 
 
-def _file_name(url: str) -> str:
+def check_address(url: str) -> str:
+    """An address that `download` fetches.
+
+    Raises:
+        UsageError: not https (or http to this machine), or other than printable ASCII characters.
+    """
     if not isinstance(url, str) or not _ADDRESS.fullmatch(url):
         raise UsageError("url", got=url, expected="an https address of printable ASCII characters, without a password")
-    name = urlsplit(url).path.rpartition("/")[2]
+    return url
+
+
+def _origin(file: Path) -> Path:
+    """Where the address of a fetched file is kept."""
+    return file.with_name(f".{file.name}.url")
+
+
+def _check_origin(url: str, file: Path, digest: str | None, unpacked: Path | None) -> None:
+    """Refuse a file of the same name from another address, unless its hash shows which it is."""
+    known = _address_of(file)
+    is_there = file.exists() or (unpacked is not None and unpacked.exists())
+    if is_there and known not in (None, url) and digest is None:
+        raise UsageError(
+            f"{file} is that of {known}, not of {url}", fix="Pass another dest, or the sha256 of the file."
+        )
+
+
+def _address_of(file: Path) -> str | None:
+    """The address a file or a part was fetched from; None if that is not known."""
+    origin = _origin(file)
+    return origin.read_text("utf-8", "replace") if origin.is_file() else None
+
+
+def _file_name(url: str) -> str:
+    name = urlsplit(check_address(url)).path.rpartition("/")[2]
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"url {url!r}: its last part is not a plain file name",
@@ -102,7 +139,12 @@ def _file_name(url: str) -> str:
     return name
 
 
-def _fetch(url: str, file: Path, digest: str | None, max_bytes: int) -> None:
+def fetch(url: str, file: Path, digest: str | None, max_bytes: int) -> None:
+    """Fetch an address into a file, which is there only when it is complete and has this sha256.
+
+    Raises:
+        DownloadError: see `download`.
+    """
     part = file.with_name(f"{file.name}.part")
     if part.is_symlink():
         part.unlink()  # never write through a foreign link

@@ -42,7 +42,7 @@ class Calibration:
     n: int
     bins: "pd.DataFrame"
 
-    def plot(self, figsize: "FigSize" = None) -> "Figure":
+    def plot(self, *, figsize: "FigSize" = None) -> "Figure":
         """The reliability diagram: accuracy against confidence, and the number of items per confidence."""
         from learnkit.plots.reliability import reliability_diagram
 

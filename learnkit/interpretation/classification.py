@@ -104,7 +104,7 @@ class ClassificationInterpretation(ProbabilisticInterpretation):
         counts = torch.bincount(self.targets * n + self.preds, minlength=n * n).view(n, n)
         return counts.double() / counts.sum(1, keepdim=True) if normalize else counts
 
-    def plot_confusion_matrix(self, normalize: bool = False, figsize: "FigSize" = None) -> "Figure":
+    def plot_confusion_matrix(self, normalize: bool = False, *, figsize: "FigSize" = None) -> "Figure":
         """The confusion matrix, as counts or as shares of each actual class."""
         from learnkit.plots import confusion_matrix
 
@@ -131,9 +131,9 @@ class ClassificationInterpretation(ProbabilisticInterpretation):
 
         return calibration_of(self.probs, self.targets, n_bins)
 
-    def plot_calibration(self, n_bins: int = 15, figsize: "FigSize" = None) -> "Figure":
+    def plot_calibration(self, n_bins: int = 15, *, figsize: "FigSize" = None) -> "Figure":
         """The reliability diagram: accuracy against confidence."""
-        return self.calibration(n_bins).plot(figsize)
+        return self.calibration(n_bins).plot(figsize=figsize)
 
     def label_issues(self) -> "pd.DataFrame":
         """All items, those whose label is most suspicious first: item, path, label, suggestion, score.

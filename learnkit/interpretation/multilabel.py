@@ -107,7 +107,7 @@ class MultiLabelInterpretation(ProbabilisticInterpretation):
         columns = {"tn": neither, "fp": spurious, "fn": missed, "tp": right}
         return pd.DataFrame({name: counts.numpy() for name, counts in columns.items()}, list(self.classes))
 
-    def plot_confusion(self, figsize: "FigSize" = None) -> "Figure":
+    def plot_confusion(self, *, figsize: "FigSize" = None) -> "Figure":
         """Items of each class found, missed and spurious; for many classes the thirty with the most mistakes."""
         from learnkit.plots.evaluation import label_bars
 

@@ -52,7 +52,7 @@ class ProbabilisticInterpretation(Interpretation):
         """The precision-recall curve of each class against all others; its area is nan without items of the class."""
         return {self.classes[c]: curve for c, curve in self._curves(pr_curve)}
 
-    def plot_roc(self, figsize: "FigSize" = None) -> "Figure":
+    def plot_roc(self, *, figsize: "FigSize" = None) -> "Figure":
         """The ROC curves; for more than ten classes their mean and the five of the smallest area."""
         from learnkit.plots.evaluation import ranking_curves
 
@@ -61,7 +61,7 @@ class ProbabilisticInterpretation(Interpretation):
             lines, "false positive rate", "true positive rate", "AUC", has_diagonal=True, figsize=figsize
         )
 
-    def plot_pr(self, figsize: "FigSize" = None) -> "Figure":
+    def plot_pr(self, *, figsize: "FigSize" = None) -> "Figure":
         """The precision-recall curves; for more than ten classes their mean and the five of the smallest area."""
         from learnkit.plots.evaluation import ranking_curves
 
@@ -87,7 +87,7 @@ class ProbabilisticInterpretation(Interpretation):
             raise UsageError("grad_cam: no model here", fix="Make the interpretation with learn.interpret().")
         return grad_cam(model, input_of(i), class_index)
 
-    def plot_grad_cam(self, i: int, class_index: int | None = None, figsize: "FigSize" = None) -> "Figure":
+    def plot_grad_cam(self, i: int, class_index: int | None = None, *, figsize: "FigSize" = None) -> "Figure":
         """Item i, and next to it where the model sees a class: the most probable one without `class_index`.
 
         Raises:

@@ -111,7 +111,7 @@ class SegmentationInterpretation(Interpretation):
             counts += self._counts(i)
         return counts
 
-    def plot_confusion_matrix(self, normalize: bool = True, figsize: "FigSize" = None) -> "Figure":
+    def plot_confusion_matrix(self, normalize: bool = True, *, figsize: "FigSize" = None) -> "Figure":
         """The confusion matrix of the pixels, as shares of each actual class or as counts."""
         from learnkit.plots import confusion_matrix
 
@@ -164,7 +164,7 @@ class SegmentationInterpretation(Interpretation):
         _, columns = shape_of(k, layout.get("nrows"), layout.get("ncols"), widest=1)
         return self._rows_of(indices.tolist(), layout.get("figsize"), columns)
 
-    def plot_errors(self, i: int, figsize: "FigSize" = None) -> "Figure":
+    def plot_errors(self, i: int, *, figsize: "FigSize" = None) -> "Figure":
         """Image, target, prediction and errors of item i.
 
         Raises:

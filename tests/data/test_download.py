@@ -95,12 +95,13 @@ def cut(server: Server, folder: Path, after: int = 40_000) -> Path:
     server.asked.clear()
     part = folder / "data.bin.part"
     assert part.read_bytes() == BODY[:after]
-    assert list(folder.iterdir()) == [part]
+    assert names(folder) == [part.name]
     return part
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    """The files in a folder, without those that keep their addresses."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".url")
 
 
 def tar_gz(**files: bytes) -> bytes:
@@ -420,3 +421,28 @@ def test_the_folder_of_another_archive_is_not_taken_for_the_new_one(server: Serv
     (tmp_path / "pets").rename(tmp_path / "old")
     folder = download(server.url("pets.tgz"), tmp_path, sha256=sha256)
     assert (folder / "cat").read_bytes() == b"meow"
+
+
+def test_a_file_of_the_same_name_from_another_address_is_refused(server: Server, tmp_path: Path) -> None:
+    first = download(server.url(), tmp_path)
+    other = server.url().replace("/some/", "/other/")
+    with pytest.raises(UsageError, match=r"data\.bin is that of .*/some/data\.bin, not of .*/other/data\.bin"):
+        download(other, tmp_path)
+    assert download(server.url(), tmp_path) == first
+    assert download(other, tmp_path / "other") == tmp_path / "other" / "data.bin"
+    assert download(other, tmp_path, sha256=SHA256) == first  # the same content
+
+
+def test_an_archive_of_the_same_name_from_another_address_is_refused(server: Server, tmp_path: Path) -> None:
+    server.body = tar_gz(a=b"1")
+    download(server.url("set.tar.gz"), tmp_path)
+    (tmp_path / "set.tar.gz").unlink()
+    with pytest.raises(UsageError, match="another dest"):
+        download(server.url("set.tar.gz").replace("/some/", "/other/"), tmp_path)
+
+
+def test_a_part_of_another_address_is_not_continued(server: Server, tmp_path: Path) -> None:
+    cut(server, tmp_path)
+    file = download(server.url().replace("/some/", "/other/"), tmp_path)
+    assert file.read_bytes() == BODY
+    assert server.asked == [None]  # from its beginning
