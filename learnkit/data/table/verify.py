@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from learnkit.atomic_files import sha256_of
-from learnkit.checks import check_int, is_int, is_number
+from learnkit.checks import check_int, check_kind, is_int, is_number
 from learnkit.data.image.read import EXTENSIONS, open_image
 from learnkit.data.table.files import existing_folder, get_image_files
+from learnkit.data.table.shrink import shrink_file
 from learnkit.data.table.splits import SPLIT_NAMES
 from learnkit.device import usable_cpus
-from learnkit.errors import DataError, ImageError, UsageError
+from learnkit.errors import DataError, ImageError, UsageError, WriteError
 from learnkit.types import PathLike
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ def verify_images(
     max_aspect: float = 5.0,
     channels: int = 3,
     num_threads: int | None = None,
+    delete: bool = False,
+    max_size: int | None = None,
 ) -> "pd.DataFrame":
-    """Every problem of the images below a folder. Nothing is changed, moved or deleted.
+    """Every problem of the images below a folder. Nothing is changed or deleted unless `delete` or `max_size` asks.
 
     The split of a file is the first folder on its way down that is named train, valid, val (which counts as valid) or
     test; all files outside such folders make one more split. Its class is the first folder below the split's folder,
@@ -47,6 +50,7 @@ def verify_images(
     - leak: the same content in two splits, reported once per pair of splits, for the later of the first file in each.
       Detail: the earlier one.
     - tiny: the shorter side is below `min_side`. Detail: width x height of the upright image.
+    - large, with `max_size`: the longer side is above it. Detail: the size it had, and has now or why not.
     - extreme aspect: longer side / shorter side is above `max_aspect`. Detail: that ratio.
 
     Args:
@@ -55,6 +59,10 @@ def verify_images(
         max_aspect: 1 or more; `math.inf` finds no aspect extreme.
         channels: 3 or 1, as the images will be opened in training.
         num_threads: how many images are decoded at a time; by default one for each CPU this process may use.
+        delete: delete the unreadable files, and no others; their detail begins with "deleted". A link is deleted, not
+            what it leads to.
+        max_size: shrink images whose longer side is above this many pixels to it, upright, in their own format; None
+            leaves all as they are. Files that links lead to are not written.
 
     Returns:
         columns path (relative to the folder, with /), problem and detail, all str, sorted by path and problem; no rows
@@ -68,7 +76,7 @@ def verify_images(
     import pandas as pd
     from PIL import Image
 
-    _check_arguments(min_side, max_aspect, channels, num_threads)
+    _check_arguments(min_side, max_aspect, channels, num_threads, delete, max_size)
     root = existing_folder(path)
     files = get_image_files(root)
     if not files:
@@ -79,7 +87,8 @@ def verify_images(
     sizes = Counter(map(_n_bytes, files))
     repeated = {n_bytes for n_bytes, count in sizes.items() if count > 1}
     with ThreadPoolExecutor(num_threads or usable_cpus()) as pool:
-        seen = list(pool.map(partial(_look, channels=channels, repeated=repeated), files))
+        look = partial(_look, channels=channels, repeated=repeated, delete=delete, max_size=max_size)
+        seen = list(pool.map(look, files))
 
     problems: list[Problem] = []
     copies: dict[str, list[str]] = {}  # digest: the files of that content, in order
@@ -101,18 +110,39 @@ class _Facts(NamedTuple):
     height: int = 0
     digest: str = ""  # empty if no other file has the same size
     error: str = ""  # why it cannot be read
+    shrunk: str = ""  # from which size to which
 
 
-def _look(file: Path, channels: int, repeated: set[int]) -> _Facts:
+def _look(file: Path, channels: int, repeated: set[int], delete: bool, max_size: int | None) -> _Facts:
     try:
         if file.exists() and not file.is_file():  # opening a pipe would block forever
             raise ImageError(f"{file} is not a regular file", fix="Remove or replace it.")
         width, height = open_image(file, channels).size
-        return _Facts(width, height, sha256_of(file) if _n_bytes(file) in repeated else "")
+        digest = sha256_of(file) if _n_bytes(file) in repeated else ""  # of the file as it was: copies stay copies
+        is_large = max_size is not None and max(width, height) > max_size
+        return _Facts(width, height, digest, shrunk=_shrunk(file, width, height, max_size or 0) if is_large else "")
+    except WriteError:
+        raise
     except ImageError as error:
-        return _Facts(error=str(error))
+        why = str(error)
     except Exception as error:  # damaged bytes or a vanishing file can raise anything
-        return _Facts(error=f"{file} cannot be read ({type(error).__name__}: {error})")
+        why = f"{file} cannot be read ({type(error).__name__}: {error})"
+    if delete and (file.is_file() or file.is_symlink()):
+        file.unlink()
+        why = f"deleted: {why}"
+    return _Facts(error=why)
+
+
+def _shrunk(file: Path, width: int, height: int, max_size: int) -> str:
+    """Shrink a file, and say from which size to which, or why not."""
+    before = f"{width} x {height} pixels"
+    if file.is_symlink():
+        return f"{before}, not shrunk: a link"
+    try:
+        width, height = shrink_file(file, max_size)
+    except ImageError as error:
+        return f"{before}, not shrunk: {error.what}"
+    return f"{before}, now {width} x {height}"
 
 
 def _n_bytes(file: Path) -> int:
@@ -128,6 +158,8 @@ def _own_problems(item: _Facts, min_side: int, max_aspect: float) -> Iterator[tu
         yield "unreadable", item.error
         return
     shorter, longer = sorted((item.width, item.height))
+    if item.shrunk:
+        yield "large", item.shrunk
     if shorter < min_side:
         yield "tiny", f"{item.width} x {item.height} pixels"
     if longer / shorter > max_aspect:
@@ -160,7 +192,9 @@ def _split_and_class(name: str) -> tuple[str, str]:
     return SPLIT_NAMES[folders[at]], folders[at + 1] if folders[at + 1 :] else ""
 
 
-def _check_arguments(min_side: Any, max_aspect: Any, channels: Any, num_threads: Any) -> None:
+def _check_arguments(
+    min_side: Any, max_aspect: Any, channels: Any, num_threads: Any, delete: Any, max_size: Any
+) -> None:
     check_int("min_side", min_side, 1)
     if not is_number(max_aspect) or not max_aspect >= 1:  # nan is not; inf is
         raise UsageError("max_aspect", got=max_aspect, expected="longer / shorter side, a number of 1 or more")
@@ -168,3 +202,6 @@ def _check_arguments(min_side: Any, max_aspect: Any, channels: Any, num_threads:
         raise UsageError("channels", got=channels, expected="3 or 1")
     if num_threads is not None:
         check_int("num_threads", num_threads, 1, expected="an integer, 1 or more, or None")
+    check_kind("delete", delete, bool, "True or False")
+    if max_size is not None:
+        check_int("max_size", max_size, 1, expected="pixels, 1 or more, or None")

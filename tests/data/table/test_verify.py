@@ -13,7 +13,7 @@ from PIL import Image
 
 from learnkit.data.image.read import open_image
 from learnkit.data.table.verify import verify_images
-from learnkit.errors import DataError, MissingFileError
+from learnkit.errors import DataError, LearnkitError, MissingFileError
 from tests.doubles import refused
 
 
@@ -296,3 +296,72 @@ def test_arguments_out_of_range_are_refused(tmp_path: Path, argument: str, value
     save_image(tmp_path / "a.png")
     with refused(argument, got=value):
         verify_images(tmp_path, **{argument: value})  # type: ignore[arg-type]
+
+
+def test_only_files_that_cannot_be_read_are_deleted_and_only_on_request(tmp_path: Path) -> None:
+    save_image(tmp_path / "a.png", size=(8, 8))
+    copied(tmp_path / "a.png", tmp_path / "b.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
+    (tmp_path / "notes.txt").write_text("kept")
+    assert ("cut.png", "unreadable") in found(tmp_path)
+    assert (tmp_path / "cut.png").exists()
+    detail = {path: detail for path, problem, detail in rows(tmp_path, delete=True) if problem == "unreadable"}
+    assert list(detail) == ["cut.png"]
+    assert detail["cut.png"].startswith("deleted: ")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.png", "b.png", "notes.txt"]
+    assert "unreadable" not in dict(found(tmp_path)).values()
+
+
+def test_a_link_is_deleted_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "broken.bin").write_bytes(b"no image")
+    save_image(tmp_path / "data" / "a.png")
+    (tmp_path / "data" / "b.png").symlink_to(tmp_path / "kept" / "broken.bin")
+    verify_images(tmp_path / "data", delete=True)
+    assert not (tmp_path / "data" / "b.png").is_symlink()
+    assert (tmp_path / "kept" / "broken.bin").exists()
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "bmp", "webp", "tif", "gif"])
+def test_large_images_are_shrunk_in_their_own_format(kind: str, tmp_path: Path) -> None:
+    file = save_image(tmp_path / f"a.{kind}", size=(200, 100))
+    small = save_image(tmp_path / f"b.{kind}", size=(50, 40)).read_bytes()
+    assert rows(tmp_path, max_size=50) == [(f"a.{kind}", "large", "200 x 100 pixels, now 50 x 25")]
+    with Image.open(file) as image:
+        assert (image.size, image.format) == ((50, 25), {"jpg": "JPEG", "tif": "TIFF"}.get(kind, kind.upper()))
+    assert (tmp_path / f"b.{kind}").read_bytes() == small
+    assert rows(tmp_path, max_size=50) == []
+
+
+def test_a_shrunk_image_keeps_its_place_its_transparency_and_its_palette(tmp_path: Path) -> None:
+    turned = Image.fromarray(np.zeros((40, 80, 3), np.uint8))
+    turned.putpixel((0, 0), (255, 0, 0))
+    exif = turned.getexif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    Image.new("RGBA", (80, 40), (0, 255, 0, 100)).save(tmp_path / "clear.png")
+    mask = Image.fromarray(np.repeat(np.arange(4, dtype=np.uint8), 200).reshape(4, 200)).convert("P")
+    mask.resize((200, 100), Image.Resampling.NEAREST).save(tmp_path / "mask.png")
+    verify_images(tmp_path, max_size=40, max_aspect=math.inf, min_side=1)
+    assert open_image(tmp_path / "turned.jpg").size == (20, 40)
+    with Image.open(tmp_path / "clear.png") as image:
+        assert (image.mode, image.getpixel((0, 0))) == ("RGBA", (0, 255, 0, 100))
+    with Image.open(tmp_path / "mask.png") as image:
+        assert set(np.unique(np.asarray(image))) <= {0, 1, 2, 3}
+
+
+def test_an_animation_is_left_as_it_is(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (200, 100), color) for color in ("red", "green", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    before = (tmp_path / "a.gif").read_bytes()
+    [(_, problem, detail)] = rows(tmp_path, max_size=50, delete=True)
+    assert problem == "large"
+    assert "not shrunk: several frames" in detail
+    assert (tmp_path / "a.gif").read_bytes() == before
+
+
+@pytest.mark.parametrize(("name", "value"), [("delete", 1), ("delete", "yes"), ("max_size", 0), ("max_size", 1.5)])
+def test_what_changes_files_is_asked_for_plainly(name: str, value: Any, tmp_path: Path) -> None:
+    save_image(tmp_path / "a.png")
+    with pytest.raises(LearnkitError, match=name):
+        verify_images(tmp_path, **{name: value})
