@@ -136,7 +136,10 @@ class ClassificationInterpretation(ProbabilisticInterpretation):
         return self.calibration(n_bins).plot(figsize=figsize)
 
     def label_issues(self) -> "pd.DataFrame":
-        """All items, those whose label is most suspicious first: item, path, label, suggestion, score.
+        """All items, those whose label is most suspicious first: item, path, label, suggestion, score, is_issue.
+
+        As many as are probably wrong, by confident learning, have True in `is_issue`. Written to a CSV file and edited,
+        the table goes into `dls.relabel`; the rows to leave out go into `dls.drop`.
 
         Only a model that has not seen these labels can doubt them: use the validation set, or folds.
         """

@@ -12,7 +12,7 @@ from learnkit.interpretation.naming import named_items
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["label_issues_table", "rank_label_issues"]
+__all__ = ["count_label_issues", "label_issues_table", "rank_label_issues"]
 
 
 def rank_label_issues(probs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,17 +52,51 @@ def rank_label_issues(probs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     labels = targets[:, None]
     own = probs.gather(1, labels)[:, 0]
     scores = probs.scatter(1, labels, -torch.inf).amax(1) - own
+    confident, suggestions = _confident(probs, targets)
+    return scores, torch.where(confident, suggestions, targets)
+
+
+def _confident(probs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether the model is confident of any class of an item, bool (N,), and of which most, int64 (N,)."""
+    probs, c = probs.detach().cpu().double(), probs.shape[1]
+    own = probs.gather(1, targets[:, None])[:, 0]
     sums = torch.zeros(c, dtype=torch.float64).index_add_(0, targets, own)
     thresholds = sums / torch.bincount(targets, minlength=c)  # nan for a class without items: never suggested
-    confident = probs.where(probs >= thresholds, -torch.inf)
-    best, suggestions = confident.max(1)
-    return scores, torch.where(best > -torch.inf, suggestions, targets)
+    best, classes = probs.where(probs >= thresholds, -torch.inf).max(1)
+    return best > -torch.inf, classes
+
+
+def count_label_issues(probs: Tensor, targets: Tensor) -> int:
+    """How many labels are probably wrong: the joint of given and true labels, off its diagonal.
+
+    The confident joint counts, for each label, the items that the model is confident belong to each class. Each row is
+    scaled to the number of items with that label, because items that fit no class confidently are not counted
+    (Northcutt, Jiang, Chuang 2021, equation 3).
+
+    Args:
+        probs, targets: as for `rank_label_issues`.
+
+    >>> probs = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.9, 0.1]])
+    >>> count_label_issues(probs, torch.tensor([0, 0, 1, 1]))
+    1
+    """
+    targets = targets.cpu().long()
+    if not len(targets):
+        return 0
+    confident, suggestions = _confident(probs, targets)
+    c = probs.shape[1]
+    joint = torch.bincount(targets[confident] * c + suggestions[confident], minlength=c * c).view(c, c).double()
+    held = torch.bincount(targets, minlength=c).double()
+    off = joint.sum(1) - joint.diagonal()
+    return round(float((held * off / joint.sum(1)).nan_to_num().sum()))
 
 
 def label_issues_table(
     probs: Tensor, targets: Tensor, classes: Sequence[str], name: Callable[[int], str] | None = None
 ) -> "pd.DataFrame":
-    """All items, the most suspicious first: item (its index), path, label, suggestion, score.
+    """All items, the most suspicious first: item (its index), path, label, suggestion, score, is_issue.
+
+    The first `count_label_issues` of them, those that are probably wrong, have True in `is_issue`.
 
     Args:
         probs, targets: as for `rank_label_issues`, of items the model was not trained on.
@@ -72,6 +106,7 @@ def label_issues_table(
     import pandas as pd
 
     scores, suggestions = rank_label_issues(probs, targets)
+    n_issues = count_label_issues(probs, targets)
     order = scores.argsort(descending=True, stable=True).tolist()
     return pd.DataFrame(
         {
@@ -80,5 +115,6 @@ def label_issues_table(
             "label": [classes[int(targets[i])] for i in order],
             "suggestion": [classes[int(suggestions[i])] for i in order],
             "score": scores[order].numpy(),
+            "is_issue": [place < n_issues for place in range(len(order))],
         },
     )

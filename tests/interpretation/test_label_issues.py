@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 from torch import Tensor
 
-from learnkit.interpretation.label_issues import label_issues_table, rank_label_issues
+from learnkit.interpretation.label_issues import count_label_issues, label_issues_table, rank_label_issues
 from tests.doubles import refused
 
 
@@ -75,7 +75,7 @@ def test_the_table_has_the_most_suspicious_item_first() -> None:
     probs = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.95, 0.05], [0.1, 0.9]])
     targets = torch.tensor([0, 1, 1, 1])
     table = label_issues_table(probs, targets, ["cat", "dog"], lambda i: f"{i}.png")
-    assert list(table.columns) == ["item", "path", "label", "suggestion", "score"]
+    assert list(table.columns) == ["item", "path", "label", "suggestion", "score", "is_issue"]
     assert table.iloc[0][["item", "path", "label", "suggestion"]].tolist() == [2, "2.png", "dog", "cat"]
     assert sorted(table["item"]) == [0, 1, 2, 3]
     assert table["score"].is_monotonic_decreasing
@@ -98,3 +98,40 @@ def test_a_set_without_items_has_an_empty_table() -> None:
 def test_inconsistent_numbers_are_refused(probs: Tensor, targets: Tensor, what: str, got: object) -> None:
     with refused(what, got=got):
         rank_label_issues(probs, targets)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.2])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_planted_labels_are_counted_with_the_items_the_model_is_wrong_about(seed: int, share: float) -> None:
+    probs, labels, is_wrong, right = planted(seed, share)
+    mistaken = ~is_wrong & (probs.numpy().argmax(1) != right)
+    assert 0.8 * is_wrong.sum() <= count_label_issues(probs, labels) <= is_wrong.sum() + mistaken.sum() + 20
+
+
+def test_the_count_follows_the_paper_step_by_step() -> None:
+    probs, labels, _, _ = planted(3, 0.1, imbalanced=True)
+    p, y, classes = probs.numpy(), labels.numpy(), range(10)
+    thresholds = [p[y == c, c].mean() for c in classes]
+    joint = np.zeros((10, 10))
+    for row, label in zip(p, y, strict=True):
+        sure = [c for c in classes if row[c] >= thresholds[c]]
+        if sure:
+            joint[label, max(sure, key=lambda c: row[c])] += 1
+    share = joint / joint.sum(1, keepdims=True) * np.bincount(y)[:, None] / len(y)
+    assert count_label_issues(probs, labels) == round((share.sum() - np.trace(share)) * len(y))
+
+
+def test_the_count_is_the_joint_of_labels_and_classes_off_its_diagonal() -> None:
+    # Means: 0.6 of class 0 over items 0 to 3, 0.75 of class 1 over items 4 and 5.
+    probs = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.65, 0.35], [0.25, 0.75], [0.35, 0.65], [0.15, 0.85]])
+    targets = torch.tensor([0, 0, 0, 0, 1, 1])
+    # Confident of class 0: items 0, 1, 2; of class 1: items 3 and 5; of none: item 4. Rows (3, 1) of 4 and (0, 1) of 2.
+    assert count_label_issues(probs, targets) == 1
+
+
+def test_the_table_marks_as_many_as_are_counted() -> None:
+    probs, labels, _, _ = planted(0)
+    table = label_issues_table(probs, labels, [str(i) for i in range(10)])
+    n = count_label_issues(probs, labels)
+    assert table["is_issue"].tolist() == [True] * n + [False] * (len(labels) - n)
+    assert count_label_issues(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64)) == 0
