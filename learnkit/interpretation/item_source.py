@@ -2,16 +2,26 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from torch import Tensor, nn
 
+from learnkit.data.image.draw import drawable
 from learnkit.interpretation.learners import Predicts
 from learnkit.interpretation.naming import PARTS, Name
+from learnkit.modes import eval_mode
 from learnkit.types import DatasetType
 
-__all__ = ["ItemSource"]
+__all__ = ["ItemSource", "NewImage"]
+
+
+class NewImage(NamedTuple):
+    """An image that is not in the data: as the model sees it (1, C, H, W), as uint8 (H, W, 3), activated outputs."""
+
+    x: Tensor
+    image: "np.ndarray[Any, Any]"
+    probs: Tensor
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,7 @@ class ItemSource:
         input: returns item i as the model sees it, (1, ...), on the device.
         model: made the predictions, maybe trained since; nothing here changes it or its mode.
         part: part of the data, such as "validation set"; empty if unknown.
+        new: returns a new image, as `learn.predict` takes it.
     """
 
     image: "Callable[[int], np.ndarray[Any, Any]] | None" = None
@@ -31,6 +42,7 @@ class ItemSource:
     input: Callable[[int], Tensor] | None = None
     model: nn.Module | None = None
     part: str = ""
+    new: "Callable[[Any], NewImage] | None" = None
 
     @classmethod
     def from_learner(cls, learn: Predicts, ds_type: DatasetType) -> Self:
@@ -42,4 +54,13 @@ class ItemSource:
             input=lambda i: dls.one_input(ds_type, i),
             model=learn.model,
             part=PARTS.get(ds_type, "") if isinstance(ds_type, int) else "",
+            new=lambda item: _new_image(learn, item),
         )
+
+
+def _new_image(learn: Predicts, item: Any) -> NewImage:
+    x, preprocess = learn.dls.prepare(item), learn.dls.preprocess
+    normalize = None if preprocess is None else preprocess.normalize
+    with eval_mode(learn.model):
+        probs = learn.activate(learn.model(x))[0].cpu()
+    return NewImage(x, drawable(x if normalize is None else normalize.undo(x))[0], probs)

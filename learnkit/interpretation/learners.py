@@ -28,6 +28,9 @@ class Predicts(Protocol):
     def get_preds(self, ds_type: Any, /, *, with_loss: bool = ..., n_batch: int | None = ...) -> tuple[Any, ...]:
         """(preds, targets[, losses]) of a part of the data, in its order."""
 
+    def activate(self, raw: Tensor, /) -> Tensor:
+        """Predictions of raw outputs."""
+
     def predict_iter(
         self,
         ds_type: Any,

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from learnkit.errors import UsageError
+from learnkit.interpretation.item_source import NewImage
 from learnkit.interpretation.items import Interpretation
 from learnkit.interpretation.naming import plain_number
 from learnkit.metrics.curves import PRCurve, ROCCurve, pr_curve, roc_curve
@@ -69,36 +70,44 @@ class ProbabilisticInterpretation(Interpretation):
         lines = [(self.classes[c], curve.recall[::-1], curve.precision[::-1], curve.area) for c, curve in curves]
         return ranking_curves(lines, "recall", "precision", "AP", figsize=figsize)
 
-    def grad_cam(self, i: int, class_index: int | None = None) -> npt.NDArray[np.float32]:
-        """Where in item i the model sees a class: float32 (H, W) in [0, 1], of the size the model sees it.
+    def grad_cam(self, item: Any, class_index: int | None = None) -> npt.NDArray[np.float32]:
+        """Where in an item the model sees a class: float32 (H, W) in [0, 1], of the size the model sees it.
 
         Args:
-            i: the index of the item.
+            item: the index of an item; or a new image, as `learn.predict` takes it: a path, PIL image, array.
             class_index: the class; None for the most probable one.
 
         Raises:
-            UsageError: i or class_index is out of range, or this was not made from a learner.
+            UsageError: an index that is out of range, or this was not made from a learner.
+            ImageError: an image that cannot be read.
         """
-        from learnkit.interpretation.grad_cam import grad_cam
+        return self._heat(item, self._new(item), class_index)
 
-        i, class_index = self._checked(i), plain_number(class_index)
-        model, input_of = self.source.model, self.source.input
-        if model is None or input_of is None:
-            raise UsageError("grad_cam: no model here", fix="Make the interpretation with learn.interpret().")
-        return grad_cam(model, input_of(i), class_index)
-
-    def plot_grad_cam(self, i: int, class_index: int | None = None, *, figsize: "FigSize" = None) -> "Figure":
-        """Item i, and next to it where the model sees a class: the most probable one without `class_index`.
-
-        Raises:
-            UsageError: i or class_index is out of range, no image of it, or this was not made from a learner.
-        """
+    def plot_grad_cam(self, item: Any, class_index: int | None = None, *, figsize: "FigSize" = None) -> "Figure":
+        """An item, and next to it where the model sees a class; arguments and errors as for `grad_cam`."""
         from learnkit.plots.images import heat_map_figure
 
-        i, class_index = self._checked(i), plain_number(class_index)
-        heat = self.grad_cam(i, class_index)
-        c = int(self.probs[i].argmax()) if class_index is None else class_index
-        return heat_map_figure(self._image(i), heat, f"{self.classes[c]}, p {self.probs[i, c]:.2f}", figsize)
+        new = self._new(item)
+        heat = self._heat(item, new, class_index)
+        i = self._checked(item) if new is None else -1
+        image, probs = (self._image(i), self.probs[i]) if new is None else (new.image, new.probs)
+        c = int(probs.argmax()) if class_index is None else plain_number(class_index)
+        return heat_map_figure(image, heat, f"{self.classes[c]}, p {probs[c]:.2f}", figsize)
+
+    def _new(self, item: Any) -> NewImage | None:
+        """An image that is not in the data; None for the index of one that is."""
+        if self.source.model is None or self.source.new is None:
+            raise UsageError("grad_cam: no model here", fix="Make the interpretation with learn.interpret().")
+        is_index = isinstance(plain_number(item), int | float) or getattr(item, "ndim", 1) == 0
+        return None if is_index else self.source.new(item)
+
+    def _heat(self, item: Any, new: NewImage | None, class_index: int | None) -> npt.NDArray[np.float32]:
+        from learnkit.interpretation.grad_cam import grad_cam
+
+        assert self.source.model is not None
+        assert self.source.input is not None
+        x = self.source.input(self._checked(item)) if new is None else new.x
+        return grad_cam(self.source.model, x, plain_number(class_index))
 
     def _without_items(self) -> dict[str, object]:
         """The classes without items as a main number; empty if all have items."""

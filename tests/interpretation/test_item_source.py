@@ -62,4 +62,4 @@ def test_images_and_names_are_those_of_the_part(learn: Learner) -> None:
 
 
 def test_without_a_learner_nothing_is_known() -> None:
-    assert ItemSource() == ItemSource(None, None, None, None, "")
+    assert ItemSource() == ItemSource(None, None, None, None, "", None)

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import sklearn.metrics
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
 from learnkit import ClassificationInterpretation, DatasetType, ImageDataBunch, Learner
+from learnkit.errors import ImageError
 from tests.doubles import refused
 
 
@@ -82,6 +84,23 @@ def test_a_heat_map_is_of_the_size_of_the_input(class_folder: Path) -> None:
     assert hot.get_title() == f"green, p {interp.probs[2, 1]:.2f}"
     with refused("i", got=12):
         interp.grad_cam(12)
+
+
+def test_a_new_image_has_a_heat_map_too(class_folder: Path) -> None:
+    dls = ImageDataBunch.from_folder(class_folder, size=16, bs=5, num_workers=0)
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    learn = Learner(dls, net, seed=0)
+    interp = ClassificationInterpretation.from_learner(learn)
+    file = dls.samples.query("split == 'valid'")["input"].iloc[2]
+    for new in (file, Path(file), Image.open(file)):
+        np.testing.assert_allclose(interp.grad_cam(new, class_index=1), interp.grad_cam(2, class_index=1), atol=1e-5)
+        plain, hot = interp.plot_grad_cam(new).axes
+        assert np.array_equal(plain.get_images()[0].get_array(), dls.image(DatasetType.Valid, 2))
+        label, _, probs = learn.predict(new)
+        assert hot.get_title() == f"{label}, p {probs.max():.2f}"
+    with pytest.raises(ImageError):
+        interp.grad_cam("missing.png")
 
 
 def test_without_a_model_there_is_no_heat_map() -> None:

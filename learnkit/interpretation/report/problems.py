@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, cast
 
 from learnkit.data.image_bunch import as_image_bunch
 from learnkit.data.tasks import Classification
-from learnkit.interpretation.label_issues import rank_label_issues
+from learnkit.interpretation.label_issues import count_label_issues, rank_label_issues
 from learnkit.interpretation.learners import Trained
 from learnkit.interpretation.naming import TRAINING
 from learnkit.interpretation.report.content import Column, Problems, Suspect, Table
@@ -34,6 +34,8 @@ def problems_of(interp: Reported, learn: Trained | None) -> Problems | None:
     if suspects is None and dls is None:
         return None
     learned = [LEARNED] if suspects is not None and interp.source.part == TRAINING else []
+    if suspects:
+        learned.insert(0, _estimate(cast(ReportedClasses, interp)))
     if dls is None:
         return Problems((*([] if suspects else ["No label looks suspicious."]), *learned), suspects or ())
     summary = dls.summary()
@@ -69,6 +71,11 @@ def _suspects(interp: ReportedClasses) -> tuple[Suspect, ...] | None:
         )
         for i in suspicious[:MAX_SUSPECTS]
     )
+
+
+def _estimate(interp: ReportedClasses) -> str:
+    n = count_label_issues(interp.probs, interp.targets)
+    return f"About {n:,} of {counted(len(interp.targets), 'label')} are probably wrong, by confident learning."
 
 
 def _imbalance(imbalance: float | None) -> list[str]:
