@@ -23,8 +23,10 @@ Interrupt                                        raised by callbacks to control 
 └── SkipBatch                                    continue with the next batch
 """
 
+import linecache
 import sys
 import warnings
+from types import FrameType
 from typing import Self, TypeVar
 
 from learnkit.text import printable
@@ -61,6 +63,8 @@ _LIBRARIES = {__name__.partition(".")[0], "concurrent", "contextlib", "threading
 class LearnkitError(Exception):
     """What was got, where, what was expected, and what to do.
 
+    A note below the message names the user's line, so that a traceback ends with it.
+
     Attributes:
         what: the argument or thing that is wrong; a full sentence if there are no other parts.
         got: the offending value, shown by `repr`; None when not given.
@@ -85,6 +89,10 @@ class LearnkitError(Exception):
         self.got = None if got is _NOTHING else got
         self.message = message = printable(message)
         super().__init__(message)
+        frame, _ = _user_frame()
+        if frame is not None:
+            line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+            self.add_note(f"at {frame.f_code.co_filename}, line {frame.f_lineno}{line and f': {line}'}")
 
     def prefixed(self, where: str) -> Self:
         """The same error, its `what` and message beginning with where it happened.
@@ -198,7 +206,17 @@ class SkipBatch(Interrupt):
 
 def warn(message: str) -> None:
     """Issue a LearnkitWarning that points to the user's line: the innermost caller outside learnkit and torch."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES:
+    warnings.warn(LearnkitWarning(message), stacklevel=_user_frame()[1])
+
+
+def _user_frame() -> tuple[FrameType | None, int]:
+    """The innermost frame outside learnkit and torch, None in a process without one; and how far it is from a caller.
+
+    The distance is the `stacklevel` of `warnings.warn` in the function that calls this.
+    """
+    frame, level = sys._getframe(1), 1
+    while frame.f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES:
+        if frame.f_back is None:
+            return None, level
         frame, level = frame.f_back, level + 1
-    warnings.warn(LearnkitWarning(message), stacklevel=level)
+    return frame, level

@@ -2,6 +2,9 @@
 
 import inspect
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +66,11 @@ def test_a_warning_points_at_the_line_of_the_user() -> None:
     with pytest.warns(LearnkitWarning, match="classes") as caught:
         balanced_weights([0, 0], 2)
     assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_a_traceback_ends_with_the_line_of_the_user(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("from learnkit import DatasetType\n\n\nDatasetType.of('vaild')  # here\n")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-2].endswith("Did you mean 'valid'?")
+    assert done.stderr.splitlines()[-1] == f"at {script}, line 4: DatasetType.of('vaild')  # here"
