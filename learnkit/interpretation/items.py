@@ -131,13 +131,16 @@ class Interpretation(ABC):
     def top_losses_table(self, k: int | None = None, largest: bool = True) -> "pd.DataFrame":
         """One row per item, that with the largest (or smallest) loss first; all of them without k.
 
-        Columns: item (its index in the data set), path, prediction, target, loss, and those of the task.
+        Columns: item (its index in the data set), path, prediction, target, loss, and those of the task. All items when
+        there are fewer than k.
 
         Raises:
-            UsageError: k is not between 1 and the number of items.
+            UsageError: k is not an integer above 0.
         """
         import pandas as pd
 
+        if k is not None:
+            k = min(check_int("k", k, 1), len(self.losses))
         losses, indices = self.top_losses(k, largest)
         items = indices.tolist()
         return pd.DataFrame(

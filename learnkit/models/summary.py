@@ -165,8 +165,7 @@ def _row(name: str, layer: nn.Module, output: Tensor) -> LayerRow:
 def _cells(rows: Sequence[LayerRow]) -> list[list[str]]:
     table = [["name", "layer", "output", "parameters", "trainable"]]
     for row in rows:
-        trainable = "" if not row.n_params else "yes" if row.n_trainable == row.n_params else "no"
-        table.append([row.name, row.layer, row.output, f"{row.n_params:,}", trainable])
+        table.append([row.name, row.layer, row.output, f"{row.n_params:,}", f"{row.n_trainable:,}"])
     return table
 
 

@@ -36,13 +36,13 @@ def test_sizes_are_for_one_item() -> None:
     assert summary.params_mb == pytest.approx((250 * 4 + 8 * 4 + 8) / 1e6)  # and the batch norm's buffers
 
 
-def test_frozen_layers_are_marked() -> None:
+def test_the_trainable_parameters_of_each_layer_are_counted() -> None:
     model = small()
     model[0].requires_grad_(False)
     summary = model_summary(model, (3, 8, 8))
     assert (summary.n_params, summary.n_trainable) == (250, 138)
     assert "of them trainable 138, frozen 112" in str(summary)
-    assert [line.split()[-1] for line in str(summary).splitlines()[2:4]] == ["no", "yes"]
+    assert [line.split()[-1] for line in str(summary).splitlines()[2:4]] == ["0", "8"]  # of 112 and of 8
 
 
 def test_an_interactive_session_shows_the_text() -> None:
