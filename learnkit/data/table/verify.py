@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from learnkit.atomic_files import sha256_of
 from learnkit.checks import check_int, is_int, is_number
+from learnkit.data.image.depth import Depth, check_depth
 from learnkit.data.image.read import EXTENSIONS, open_image
+from learnkit.data.image.resize import shape_of
 from learnkit.data.table.files import existing_folder, get_image_files
 from learnkit.data.table.splits import SPLIT_NAMES
 from learnkit.device import usable_cpus
@@ -32,6 +34,7 @@ def verify_images(
     max_aspect: float = 5.0,
     channels: int = 3,
     num_threads: int | None = None,
+    depth: Depth | None = None,
 ) -> "pd.DataFrame":
     """Every problem of the images below a folder. Nothing is changed, moved or deleted.
 
@@ -55,6 +58,7 @@ def verify_images(
         max_aspect: 1 or more; `math.inf` finds no aspect extreme.
         channels: 3 or 1, as the images will be opened in training.
         num_threads: how many images are decoded at a time; by default one for each CPU this process may use.
+        depth: what black and white are, as `depth=` of the bunch; None for the whole range of uint8 or uint16.
 
     Returns:
         columns path (relative to the folder, with /), problem and detail, all str, sorted by path and problem; no rows
@@ -79,7 +83,7 @@ def verify_images(
     sizes = Counter(map(_n_bytes, files))
     repeated = {n_bytes for n_bytes, count in sizes.items() if count > 1}
     with ThreadPoolExecutor(num_threads or usable_cpus()) as pool:
-        seen = list(pool.map(partial(_look, channels=channels, repeated=repeated), files))
+        seen = list(pool.map(partial(_look, channels=channels, depth=check_depth(depth), repeated=repeated), files))
 
     problems: list[Problem] = []
     copies: dict[str, list[str]] = {}  # digest: the files of that content, in order
@@ -103,11 +107,11 @@ class _Facts(NamedTuple):
     error: str = ""  # why it cannot be read
 
 
-def _look(file: Path, channels: int, repeated: set[int]) -> _Facts:
+def _look(file: Path, channels: int, depth: Depth | None, repeated: set[int]) -> _Facts:
     try:
         if file.exists() and not file.is_file():  # opening a pipe would block forever
             raise ImageError(f"{file} is not a regular file", fix="Remove or replace it.")
-        width, height = open_image(file, channels).size
+        height, width = shape_of(open_image(file, channels, depth=depth))
         return _Facts(width, height, sha256_of(file) if _n_bytes(file) in repeated else "")
     except ImageError as error:
         return _Facts(error=str(error))

@@ -117,10 +117,10 @@ def test_a_decoder_that_crashes_on_one_file_does_not_lose_the_report(
     save_image(tmp_path / "a.png")
     save_image(tmp_path / "b.png", seed=1, size=(8, 8))
 
-    def breaks_down(source: Path, channels: int) -> Image.Image:
+    def breaks_down(source: Path, channels: int, **options: Any) -> Any:
         if source.name == "a.png":
             raise TypeError("a tag of the wrong kind")
-        return open_image(source, channels)
+        return open_image(source, channels, **options)
 
     monkeypatch.setattr("learnkit.data.table.verify.open_image", breaks_down)
     (first, second) = rows(tmp_path)
