@@ -1,7 +1,6 @@
 """Opening one image safely: supported formats, limits, and conversion of every mode to RGB or gray."""
 
 import functools
-import importlib
 import os
 import stat
 import struct
@@ -213,9 +212,7 @@ def _formats() -> list[tuple[Callable[..., "ImageFile"], Callable[[bytes], bool 
     """How a file of each format is opened, and whether its first bytes are of that format."""
     from PIL import Image
 
-    Image.preinit()
-    for plugin in ("TiffImagePlugin", "WebPImagePlugin"):
-        importlib.import_module(f"PIL.{plugin}")  # which registers the format
+    Image.init()
     return [Image.OPEN[name] for name in FORMATS]
 
 
