@@ -131,6 +131,11 @@ class Preprocess:
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
         if not isinstance(task, Segmentation) or mask is None:
             return (pixels,)
+        if task.fill is None and bound is None and self.resize.method == "pad":
+            raise UsageError(
+                "resize='pad' adds borders to the masks, whose class is not known",
+                fix="Pass ignore_index= or border=, the name of a class, or another resize=.",
+            )
         numbers = task.read(mask, where)
         if numbers.shape != (height, width):
             raise DataError(
@@ -138,7 +143,7 @@ class Preprocess:
                 f"{width} x {height}",
                 fix="Pass a mask of the size of its image.",
             )
-        return pixels, view.extract(numbers, nearest=True, fill=0 if task.ignored is None else task.ignored)
+        return pixels, view.extract(numbers, nearest=True, fill=task.fill or 0)
 
     def scale(self, batch: Tensor) -> Tensor:
         """A uint8 batch as float32 in [0, 1]; floats are returned unchanged."""

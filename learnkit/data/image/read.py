@@ -97,21 +97,28 @@ def array_pixels(pixels: "npt.NDArray[Any]", channels: int, depth: Depth | None)
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
-def open_mask(source: Any, *, colors: bool = False, where: str = "") -> "npt.NDArray[Any]":
-    """The pixel values of a mask, (H, W): gray levels or palette indices; with `colors`, uint8 (H, W, 3).
+def open_mask(source: Any, *, colors: bool = False, soft: bool = False, where: str = "") -> "npt.NDArray[Any]":
+    """The pixel values of a mask, (H, W): gray levels or palette indices; bool for 1 bit.
 
-    A mask of 1 bit is returned as bool.
+    Args:
+        source: a path, or a file object.
+        colors: return uint8 (H, W, 3).
+        soft: return how light the pixels are, also those of a palette or of colors.
+        where: description of the item for errors.
 
     Raises:
         ImageError: as for `open_image`, a mask in colors without `colors`, or one whose transparency means something.
     """
     with _load(source, where) as image:
-        return _mask_pixels(exif_transposed(image), colors, f"the mask {source}{where}")
+        mask = exif_transposed(image)
+        if soft and mask.mode != "1" and not mask.mode.startswith(("I", "F")):
+            _check_alpha(mask, f"the mask {source}{where}")
+            return np.asarray(mask.convert("L"))
+        return _mask_pixels(mask, colors, f"the mask {source}{where}")
 
 
 def _mask_pixels(mask: "Image", colors: bool, named: str) -> "npt.NDArray[Any]":
-    if mask.mode in ("RGBA", "LA", "PA"):
-        _check_alpha(np.asarray(mask.convert("RGBA")), named)
+    _check_alpha(mask, named)
     if colors:
         return np.asarray(mask.convert("RGB"))
     pixels = np.asarray(mask)
@@ -129,8 +136,11 @@ def _mask_pixels(mask: "Image", colors: bool, named: str) -> "npt.NDArray[Any]":
     return gray
 
 
-def _check_alpha(rgba: "npt.NDArray[np.uint8]", named: str) -> None:
+def _check_alpha(mask: "Image", named: str) -> None:
     """Refuse a mask in which pixels of one color differ in transparency: that would be lost."""
+    if mask.mode not in ("RGBA", "LA", "PA"):
+        return
+    rgba = np.asarray(mask.convert("RGBA"))
     colors = rgba.astype(np.int64) @ (1 << 16, 1 << 8, 1, 0)
     both = (colors << 8) | rgba[..., 3]
     if len(np.unique(both)) > len(np.unique(colors)):

@@ -143,7 +143,7 @@ def warn_if_dark(samples: "pd.DataFrame", preprocess: Preprocess) -> None:
 
 
 def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentation) -> None:
-    """Masks have the size of their image and only pixel values with a class; up to 200 are checked.
+    """Masks are other files than their images, have their size, and only pixel values with a class; up to 200 are read.
 
     Raises:
         DataError: naming the first mask that does not fit, or a training row without one.
@@ -152,6 +152,14 @@ def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentat
     if len(missing):
         raise DataError(f"{len(missing)} rows have no mask, first {rows_text(samples, missing.index)}")
     labeled = samples[samples["target"].notna()]
+    are_files = labeled[["input", "target"]].map(lambda value: isinstance(value, str | os.PathLike)).all(axis=1)
+    inputs, masks = (_real_paths(labeled.loc[are_files, name].map(os.fspath)) for name in ("input", "target"))
+    same = labeled[are_files][(inputs == masks).to_numpy()]
+    if len(same):
+        raise DataError(
+            f"{len(same)} images are their own masks, first {rows_text(samples, same.index)}",
+            fix="Correct what masks= returns, or the column of the masks.",
+        )
     some = labeled.iloc[:: max(1, math.ceil(len(labeled) / MAX_MASKS))]
 
     def look(row: tuple[int, str, str]) -> None:

@@ -200,6 +200,8 @@ def activation_to_json(activation: Any, n_out: int) -> str:
     owner, function = getattr(activation, "__self__", None), getattr(activation, "__func__", activation)
     if function is ScoreLoss.activation and isinstance(owner, ScoreLoss):
         return "sigmoid" if owner.binary or n_out == 1 else "softmax"
+    if function is Segmentation.activation and isinstance(owner, Segmentation) and owner.binary:
+        return "sigmoid"
     if function is CrossEntropyLossFlat.activation and isinstance(owner, CrossEntropyLossFlat):
         return "softmax" if owner.axis == 1 else "custom"
     return next((name for name, same in _SAME.items() if any(function is one for one in same)), "custom")

@@ -201,14 +201,32 @@ def test_a_failing_reader_is_named_with_the_file(tmp_path: Path) -> None:
             many(5).item(str(tmp_path / name), " (row 3)")
 
 
-@pytest.mark.parametrize(("ignore_index", "border"), [(None, 0), (255, 255), (1, 1)])
-def test_padded_pixels_are_ignored_where_pixels_can_be(tmp_path: Path, ignore_index: int | None, border: int) -> None:
+@pytest.mark.parametrize(
+    ("settings", "border"),
+    [
+        ({"ignore_index": 255}, 255), ({"ignore_index": 1}, 1), ({"ignore_index": [7, 9]}, 255),
+        ({"border": "b"}, 1), ({"border": "a", "ignore_index": 255}, 0), ({"border": "b", "binary": True}, 1),
+    ],
+)  # fmt: skip
+def test_padded_pixels_are_what_was_declared(tmp_path: Path, settings: Any, border: int) -> None:
     mask = str(tmp_path / "m.png")
     Image.new("L", (4, 8), 0).save(mask)
-    task = Segmentation(["a", "b"], ignore_index)
+    task = Segmentation(["a", "b"], **settings)
     image, numbers = Preprocess(Resize((8, 8), "pad"), None).decode(Image.new("RGB", (4, 8), "white"), mask, task=task)
     assert image[0, :, 0].tolist() == [0, 0, 255, 255, 255, 255, 0, 0]
     assert numbers[0].tolist() == [border, border, 0, 0, 0, 0, border, border]
+
+
+def test_padded_masks_without_a_class_for_the_border_are_refused(tmp_path: Path) -> None:
+    Image.new("L", (4, 8), 0).save(tmp_path / "m.png")
+    for method in ("crop", "squish", "pad"):
+        preprocess = Preprocess(Resize((8, 8), method), None)  # type: ignore[arg-type]
+        item, mask, task = Image.new("RGB", (4, 8)), str(tmp_path / "m.png"), Segmentation(["a", "b"])
+        if method == "pad":
+            with pytest.raises(UsageError, match=r"ignore_index= or border="):
+                preprocess.decode(item, mask, task=task)
+        else:
+            assert not preprocess.decode(item, mask, task=task)[1].any()
 
 
 def file_only(channels: int) -> Preprocess:

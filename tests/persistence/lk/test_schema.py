@@ -150,6 +150,7 @@ def own_activation(raw: Tensor) -> Tensor:
         (softmax, 3, "softmax"),
         (Classification(("a", "b")).activation, 2, "softmax"),
         (Segmentation(("a", "b")).activation, 2, "softmax"),
+        (Segmentation(("a", "b"), binary=True).activation, 1, "sigmoid"),
         (MultiLabel(("a", "b")).activation, 2, "sigmoid"),
         (Regression().activation, 1, "identity"),
         (CrossEntropyLossFlat().activation, 3, "softmax"),
