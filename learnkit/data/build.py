@@ -131,8 +131,9 @@ def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -
         datasets[name] = ImageDataset(
             part["input"].tolist(), labels, table.task, preprocess, item_stage=changes, rows=part.index.tolist()
         )
-        if settings.cache is not None:
-            datasets[name].keep(settings.cache)
+    if settings.cache is not None:
+        for dataset in datasets.values():
+            dataset.keep(settings.cache, datasets.values())
 
     def loader(split: str, order: BatchOrder) -> ImageLoader:
         change = augmentation if order.shuffle else None

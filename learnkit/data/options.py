@@ -58,7 +58,8 @@ class ImageSettings:
         bs: items per batch.
         sampler: "balanced" draws every class equally often; or a weight for each training item.
         num_workers: processes that read images; None for as many as suit the machine.
-        cache: keep decoded images in "memory" or on "disk"; None to read them again in every epoch.
+        cache: keep decoded images in "memory" or on "disk", where all splits and folds of a set share them and
+            `learnkit.clear_cache` deletes them; None to read them again in every epoch.
         on_error: "raise" stops at a file that cannot be read; "skip" reads every file once at the start, leaves out
             those that cannot be read and lists them in `skipped`.
         allow_leak: accept a file that is in the training set and in another one.
