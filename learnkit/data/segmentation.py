@@ -145,7 +145,7 @@ class Segmentation:
 
     def loss(self) -> nn.Module:
         if self.binary:
-            return nn.BCEWithLogitsLoss() if self.ignored is None else BCEWithLogitsLossFlat(ignore_index=self.ignored)
+            return BCEWithLogitsLossFlat(ignore_index=self.ignored)
         return nn.CrossEntropyLoss(ignore_index=-100 if self.ignored is None else self.ignored)
 
     def activation(self, raw: Tensor) -> Tensor:
