@@ -9,13 +9,14 @@ import numpy.typing as npt
 from learnkit.checks import is_int, is_number
 from learnkit.errors import ImageError, UsageError
 
-__all__ = ["BITS", "Depth", "check_depth", "to_depth"]
+__all__ = ["BITS", "DECLARE", "Depth", "check_depth", "to_depth"]
 
 Depth: TypeAlias = int | tuple[float, float]
 """Bits of whole numbers, white being 2**bits - 1; or the values of black and white."""
 
 BITS = (8, 10, 12, 14, 16)
 LARGEST = 1e30
+DECLARE = "Declare the range of all images: depth=12 for 12 bits, or depth=(black, white)."
 EXPECTED = "8, 10, 12, 14 or 16 bits, or (black, white) in pixel values"
 
 
@@ -56,9 +57,10 @@ def to_depth(
     kind, size = pixels.dtype.kind, pixels.dtype.itemsize
     has_range = pixels.dtype in (np.uint8, np.uint16) or (kind == "f" and not is_file)
     if kind not in "uif" or (depth is None and not has_range):
-        fix = "Declare the range of all images: depth=12 for 12 bits, or depth=(black, white)."
         expected = "uint8, uint16 or floats in [0, 1]"
-        raise ImageError(f"{where}: dtype", got=str(pixels.dtype), expected=expected, fix=fix if kind in "uif" else "")
+        raise ImageError(
+            f"{where}: dtype", got=str(pixels.dtype), expected=expected, fix=DECLARE if kind in "uif" else ""
+        )
     if isinstance(depth, int) and (kind == "f" or (size == 1 and depth > 8)):
         got = "floats" if kind == "f" else "8-bit pixels"
         raise ImageError(

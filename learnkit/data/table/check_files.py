@@ -103,7 +103,7 @@ def common_size(
 
     def look(file: str) -> tuple[int, int] | None:
         try:
-            return read_size(file) if reader is None else shape_of(read_with(reader, file))
+            return read_size(file) if reader is None else _size_read(reader, file)
         except ImageError:
             if not ignore_unreadable:
                 raise
@@ -121,6 +121,14 @@ def common_size(
         more = f", and {len(counts) - MAX_SHOWN} more" if len(counts) > MAX_SHOWN else ""
         raise DataError(f"size=None, but sizes differ: {', '.join(sizes)}{more}", fix="Pass size=.")
     return counts[0][0]
+
+
+def _size_read(reader: Reader, file: str) -> tuple[int, int]:
+    pixels = read_with(reader, file)
+    if pixels.ndim not in (2, 3):
+        got = f"{pixels.dtype} {pixels.shape}"
+        raise ImageError(f"{file}: the reader returned", got=got, expected="an array (H, W, channels)")
+    return shape_of(pixels)
 
 
 def warn_if_dark(samples: "pd.DataFrame", preprocess: Preprocess) -> None:

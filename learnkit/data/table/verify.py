@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from learnkit.atomic_files import sha256_of
 from learnkit.checks import check_int, is_int, is_number
-from learnkit.data.image.depth import Depth, check_depth
+from learnkit.data.image.depth import DECLARE, Depth, check_depth
 from learnkit.data.image.read import EXTENSIONS, open_image
 from learnkit.data.image.resize import shape_of
 from learnkit.data.table.files import existing_folder, get_image_files
@@ -44,6 +44,7 @@ def verify_images(
     compared.
 
     - unreadable: it cannot be opened as training would open it. Detail: why.
+    - undeclared depth: a good file of floats or 32-bit numbers, which training reads with depth= only.
     - duplicate: the same content as an earlier file, by path, of its split. Detail: the first such file.
     - conflict: the same content as an earlier file of its split in another class folder, so one label is wrong; it is
       then not a duplicate. Detail: that file.
@@ -105,6 +106,7 @@ class _Facts(NamedTuple):
     height: int = 0
     digest: str = ""  # empty if no other file has the same size
     error: str = ""  # why it cannot be read
+    lacks_depth: bool = False  # it can, once a depth is declared
 
 
 def _look(file: Path, channels: int, depth: Depth | None, repeated: set[int]) -> _Facts:
@@ -114,7 +116,7 @@ def _look(file: Path, channels: int, depth: Depth | None, repeated: set[int]) ->
         height, width = shape_of(open_image(file, channels, depth=depth))
         return _Facts(width, height, sha256_of(file) if _n_bytes(file) in repeated else "")
     except ImageError as error:
-        return _Facts(error=str(error))
+        return _Facts(error=str(error), lacks_depth=error.fix == DECLARE)
     except Exception as error:  # damaged bytes or a vanishing file can raise anything
         return _Facts(error=f"{file} cannot be read ({type(error).__name__}: {error})")
 
@@ -129,7 +131,7 @@ def _n_bytes(file: Path) -> int:
 def _own_problems(item: _Facts, min_side: int, max_aspect: float) -> Iterator[tuple[str, str]]:
     """(problem, detail) of a file by itself."""
     if item.error:
-        yield "unreadable", item.error
+        yield ("undeclared depth" if item.lacks_depth else "unreadable"), item.error
         return
     shorter, longer = sorted((item.width, item.height))
     if shorter < min_side:

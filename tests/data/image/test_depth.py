@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image, TiffImagePlugin
+from torch import nn
 
-from learnkit import ImageDataBunch
+from learnkit import ImageDataBunch, Learner, load_learner
 from learnkit.data.image.depth import BITS, check_depth, to_depth
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.image.resize import Resize
@@ -192,6 +193,22 @@ def test_files_that_would_look_black_are_warned_about(tmp_path: Path, brightest:
         dls = ImageDataBunch.from_lists(tmp_path, files, ["a", "b"] * 4, depth=depth, **options)
         assert dls.one_batch()[0].max().item() == pytest.approx(brightest / (2**depth - 1), abs=1e-6)
         assert torch.equal(dls.prepare(Path(files[0]).read_bytes()), dls.prepare(files[0]))
+
+
+def test_a_learner_predicts_the_same_of_every_form(tmp_path: Path) -> None:
+    """And so does the learner from its export, and the loader of its data."""
+    files = image_files(tmp_path, 4095)
+    for number, file in enumerate(files):
+        Image.fromarray(np.roll(ramp(np.uint16, 0, 4095), number)).save(file)
+    dls = ImageDataBunch.from_lists(tmp_path, files, ["a", "b"] * 4, channels=1, depth=12, normalize="data", **OPTIONS)
+    learn = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(24, 2)), seed=0)
+    loaded = load_learner(learn.export(tmp_path / "m.lk"), model=nn.Sequential(nn.Flatten(), nn.Linear(24, 2)))
+    assert loaded.dls.preprocess.depth == 12
+    for row, file in enumerate(dls.samples.input[dls.samples.split == "valid"]):
+        pixels = np.asarray(Image.open(file))
+        for item in (file, Path(file).read_bytes(), Image.open(file), pixels, torch.from_numpy(pixels.copy())[None]):
+            for one in (learn, loaded):
+                torch.testing.assert_close(one.predict(item)[2], learn.get_preds()[0][row])
 
 
 def test_files_of_sixteen_bits_are_not_warned_about(tmp_path: Path) -> None:
