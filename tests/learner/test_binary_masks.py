@@ -189,6 +189,19 @@ def test_two_outputs_do_not_fit(folder: Path) -> None:
         Learner(cars(folder), nn.Conv2d(3, 2, 1))
 
 
+def white_above(level: int) -> Any:
+    return lambda file: np.asarray(Image.open(file)) > level
+
+
+@pytest.mark.parametrize(
+    "settings", [{"threshold": 0.3}, {"mask_reader": white_above(99)}, {"border": "ground", "resize": "pad"}]
+)
+def test_every_setting_of_masks_is_one_of_the_factory(folder: Path, settings: Any) -> None:
+    for (x, y), (_, expected) in zip(cars(folder, **settings).valid_dl, cars(folder).valid_dl, strict=True):
+        assert torch.equal(y, expected)
+        assert len(x) == len(y)
+
+
 def test_settings_stand_beside_codes_or_in_the_task(folder: Path) -> None:
     task = Segmentation(CODES, binary=True)
     for extra in ({"codes": CODES}, {"binary": True}, {"ignore_index": 7}, {"threshold": 0.5}, {"border": "car"}):

@@ -86,7 +86,10 @@ def _range(pixels: "npt.NDArray[Any]", depth: Depth | None, bits: int | None) ->
 
 
 def _check_range(pixels: "npt.NDArray[Any]", low: float, high: float, where: str) -> None:
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+    least, most = pixels.min(), pixels.max()
+    if low <= least and most <= high:  # false for nan
+        return
+    if pixels.dtype.kind == "f" and not np.isfinite([least, most]).all():
         wrong = ~np.isfinite(pixels)
         row, column = np.argwhere(wrong)[0][:2].tolist()
         n = int(np.isnan(pixels).sum())
@@ -95,10 +98,8 @@ def _check_range(pixels: "npt.NDArray[Any]", low: float, high: float, where: str
             f"{where}: {kind}, the first at row {row}, column {column}",
             fix="Fill them before, or in a reader= of your own.",
         )
-    least, most = pixels.min(initial=pixels.flat[0]), pixels.max(initial=pixels.flat[0])
-    if least < low or most > high:
-        kind = "floats" if pixels.dtype.kind == "f" else "pixels"
-        raise ImageError(
-            f"{where}: range of {kind}", got=(least.item(), most.item()), expected=f"[{low:.10g}, {high:.10g}]",
-            fix="Pass the depth= of all images, or clip them in a reader= of your own.",
-        )  # fmt: skip
+    kind = "floats" if pixels.dtype.kind == "f" else "pixels"
+    raise ImageError(
+        f"{where}: range of {kind}", got=(least.item(), most.item()), expected=f"[{low:.10g}, {high:.10g}]",
+        fix="Pass the depth= of all images, or clip them in a reader= of your own.",
+    )  # fmt: skip

@@ -103,8 +103,11 @@ class Preprocess:
     def item(self, source: Any, where: str = "") -> Tensor:
         """The resized image, uint8 (C, H, W), of a path, PIL image, bytes, array (H, W[, C]) or tensor (C, H, W).
 
+        With a `reader`: of a path, or of an array as the reader returns it; then and with a `depth` it may be float32.
+
         Raises:
-            ImageError: an image that cannot be read.
+            ImageError: an image that cannot be read, or whose range of pixels is not known.
+            UsageError: a PIL image or bytes, which a `reader` of files cannot read.
         """
         return hwc_to_chw(self.decode(source, where=where)[0])
 
