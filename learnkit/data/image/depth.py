@@ -16,7 +16,7 @@ Depth: TypeAlias = int | tuple[float, float]
 
 BITS = (8, 10, 12, 14, 16)
 LARGEST = 1e30
-DECLARE = "Declare the range of all images: depth=12 for 12 bits, or depth=(black, white)."
+DECLARE = "Declare the range of all images: depth="
 EXPECTED = "8, 10, 12, 14 or 16 bits, or (black, white) in pixel values"
 
 
@@ -57,10 +57,9 @@ def to_depth(
     kind, size = pixels.dtype.kind, pixels.dtype.itemsize
     has_range = pixels.dtype in (np.uint8, np.uint16) or (kind == "f" and not is_file)
     if kind not in "uif" or (depth is None and not has_range):
-        expected = "uint8, uint16 or floats in [0, 1]"
-        raise ImageError(
-            f"{where}: dtype", got=str(pixels.dtype), expected=expected, fix=DECLARE if kind in "uif" else ""
-        )
+        expected = "8 or 16 bits, or a declared range" if is_file else "uint8, uint16 or floats in [0, 1]"
+        fix = f"{DECLARE}{'(0, 1)' if kind == 'f' else '12 for 12 bits'}, or depth=(black, white)."
+        raise ImageError(f"{where}: dtype", got=str(pixels.dtype), expected=expected, fix=fix if kind in "uif" else "")
     if isinstance(depth, int) and (kind == "f" or (size == 1 and depth > 8)):
         got = "floats" if kind == "f" else "8-bit pixels"
         raise ImageError(

@@ -116,7 +116,7 @@ def _look(file: Path, channels: int, depth: Depth | None, repeated: set[int]) ->
         height, width = shape_of(open_image(file, channels, depth=depth))
         return _Facts(width, height, sha256_of(file) if _n_bytes(file) in repeated else "")
     except ImageError as error:
-        return _Facts(error=str(error), lacks_depth=error.fix == DECLARE)
+        return _Facts(error=str(error), lacks_depth=error.fix.startswith(DECLARE))
     except Exception as error:  # damaged bytes or a vanishing file can raise anything
         return _Facts(error=f"{file} cannot be read ({type(error).__name__}: {error})")
 

@@ -90,8 +90,12 @@ def test_files_of_numbers_without_a_range_of_their_own_are_refused(
     tmp_path: Path, form: str, dtype: Any, brightest: float
 ) -> None:
     item = FORMS[form](ramp(dtype, 0, brightest), tmp_path)
-    with pytest.raises(ImageError, match=r"Declare the range of all images: depth="):
+    advice = r"depth=\(0, 1\), or depth=\(black, white\)" if dtype == np.float32 else r"depth=12 for 12 bits, or depth="
+    with pytest.raises(ImageError, match=rf"a declared range\. Declare the range of all images: {advice}"):
         Preprocess(Resize(SIZE), None, 1).item(item)
+    Preprocess(Resize(SIZE), None, 1, depth=(0, brightest)).item(item)
+    if brightest <= 1 or dtype == np.int32:
+        Preprocess(Resize(SIZE), None, 1, depth=(0, 1) if dtype == np.float32 else 16).item(item)
 
 
 @pytest.mark.parametrize("form", FORMS)
