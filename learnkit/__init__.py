@@ -4,6 +4,7 @@ from learnkit import callbacks, errors, losses, metrics, models, schedules, spli
 from learnkit.data.bunch import DataBunch
 from learnkit.data.download import download
 from learnkit.data.download_images import download_images
+from learnkit.data.image.clear_cache import clear_cache
 from learnkit.data.image_bunch import ImageDataBunch
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.files import get_image_files
@@ -25,6 +26,7 @@ __all__ = [
     "Callback",
     "Classification",
     "ClassificationInterpretation",
+    "clear_cache",
     "cnn_learner",
     "DataBunch",
     "DatasetType",

@@ -19,6 +19,7 @@ EXPECTED = [
     "Callback",
     "Classification",
     "ClassificationInterpretation",
+    "clear_cache",
     "cnn_learner",
     "DataBunch",
     "DatasetType",

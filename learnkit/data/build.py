@@ -18,7 +18,7 @@ from learnkit.data.loading.sampler import BatchOrder, make_sampling
 from learnkit.data.options import ImageSettings
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.statistics import normalize_by
-from learnkit.data.table.check_files import check_files, check_masks, common_size, unreadable
+from learnkit.data.table.check_files import check_files, check_masks, common_size, unreadable, warn_if_dark
 from learnkit.data.table.files import existing_folder
 from learnkit.data.table.folders import held_out_samples
 from learnkit.data.table.labels import label_samples
@@ -95,6 +95,7 @@ def build_table(samples: "pd.DataFrame", settings: ImageSettings, path: Path, na
         if len(skipped) == len(samples):
             raise DataError(f"none of the {len(samples)} files can be read: {skipped['error'].iloc[0]}")
         samples = samples.drop(skipped.index)
+    warn_if_dark(samples, bare)
     if isinstance(settings.task, Segmentation):
         task: Task = settings.task
         check_masks(samples, bare, settings.task)
@@ -130,8 +131,9 @@ def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -
         datasets[name] = ImageDataset(
             part["input"].tolist(), labels, table.task, preprocess, item_stage=changes, rows=part.index.tolist()
         )
-        if settings.cache is not None:
-            datasets[name].keep(settings.cache)
+    if settings.cache is not None:
+        for dataset in datasets.values():
+            dataset.keep(settings.cache, datasets.values())
 
     def loader(split: str, order: BatchOrder) -> ImageLoader:
         change = augmentation if order.shuffle else None
@@ -174,7 +176,7 @@ def empty_loaders(table: Table, settings: ImageSettings, device: torch.device) -
 
 def _preprocess(settings: ImageSettings, sides: tuple[int, int]) -> Preprocess:
     resize = Resize(sides, settings.resize, settings.interpolation)
-    return Preprocess(resize, None, settings.channels, settings.reader)
+    return Preprocess(resize, None, settings.channels, settings.reader, settings.depth)
 
 
 def _with_test(samples: "pd.DataFrame", folder: Path) -> "pd.DataFrame":

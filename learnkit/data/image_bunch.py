@@ -16,7 +16,7 @@ from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.loading.loaders import ImageLoader
 from learnkit.data.loading.sampler import BatchOrder
 from learnkit.data.options import BasicOptions, FolderOptions, ImageOptions, ImageSettings, takes_options
-from learnkit.data.segmentation import Segmentation
+from learnkit.data.segmentation import MaskReader, Segmentation
 from learnkit.data.table.columns import column_of
 from learnkit.data.table.folders import folder_samples, mask_samples
 from learnkit.data.table.folds import Folds, fold_numbers
@@ -218,8 +218,12 @@ class ImageDataBunch(DataBunch):
         masks: Callable[[Path], PathLike] | None = None,
         codes: Sequence[str] | Mapping[Any, str] | None = None,
         *,
-        ignore_index: int | None = None,
+        ignore_index: Any = None,
         valid: str = "valid",
+        binary: bool = False,
+        threshold: float | None = None,
+        border: str | None = None,
+        mask_reader: MaskReader | None = None,
         **options: Unpack[ImageOptions],
     ) -> Self:
         """Images and a mask for each, for segmentation.
@@ -229,9 +233,9 @@ class ImageDataBunch(DataBunch):
             images: the folder of the images, with folders train and valid (or val) in it; or, with `valid_pct` or
                 `split`, without.
             masks: path of an image -> path of its mask, next to the image's or relative to `path`.
-            codes: the names of the classes, pixel value 0 the first; or {pixel value: name}, as in {0: "ground",
-                255: "building"}.
-            ignore_index: the value of pixels that are neither trained on nor measured.
+            codes, ignore_index, binary, threshold, border, mask_reader: see `Segmentation`: the names of the classes,
+                pixel value 0 the first, or {pixel value: name}; the value of pixels that are neither trained on nor
+                measured; one output for two classes; soft masks; the class of padding; a reader of masks.
             valid: the folder of the validation images in `images`.
             **options: see `learnkit.data.options.ImageSettings`; `task` is a Segmentation of `codes`.
 
@@ -242,10 +246,15 @@ class ImageDataBunch(DataBunch):
         task: Task | str | None = options.get("task")
         if masks is None or not callable(masks):
             raise UsageError("masks", got=masks, expected="a function: path of an image -> path of its mask")
-        if not isinstance(task, Segmentation):
-            if codes is None or task is not None:
-                raise UsageError("codes", got=codes, expected="names of the classes, or {pixel value: name}")
-            task = Segmentation(codes, ignore_index)
+        given = [codes, ignore_index, binary or None, threshold, border, mask_reader]
+        if task is not None and (not isinstance(task, Segmentation) or any(one is not None for one in given)):
+            raise UsageError("task", got=task, expected="a Segmentation, and no codes= beside it, or None")
+        if task is None and codes is None:
+            raise UsageError("codes", got=codes, expected="names of the classes, or {pixel value: name}")
+        if task is None and codes is not None:
+            task = Segmentation(
+                codes, ignore_index, binary=binary, threshold=threshold, border=border, mask_reader=mask_reader
+            )
         by_folder = ImageSettings(**options).splitter is None
         samples = mask_samples(path, images, masks, valid, by_folder=by_folder)
         options["task"] = task

@@ -10,6 +10,7 @@ import torch
 
 from learnkit.checks import check_choice, check_int, check_keywords, is_int
 from learnkit.data.image.cache import Kind
+from learnkit.data.image.depth import Depth, check_depth
 from learnkit.data.image.preprocess import Reader
 from learnkit.data.image.read import MAX_PIXELS
 from learnkit.data.image.resize import Interpolation, Method
@@ -48,13 +49,17 @@ class ImageSettings:
         interpolation: between pixels, "bilinear", or "bicubic" as some pretrained weights want it.
         channels: 3 for RGB, 1 for gray, any number with a `reader`.
         reader: reads a file instead of Pillow: path -> array (H, W, channels), uint8, uint16 or floats in [0, 1].
+        depth: what black and white are in the pixel values of all images, files, arrays and what the reader returns
+            alike: 8, 10, 12, 14 or 16 bits, or (black, white); None for the whole range of uint8 or uint16. Needed for
+            files of floats and of 32-bit numbers, and for 12 bits in files of 16.
         augment: True for the default, "light", "strong", "trivial", False for none, or a list of transforms.
         normalize: "imagenet" for its statistics, "data" for those of (up to 1,000 of) the training images, (mean, std)
             or None.
         bs: items per batch.
         sampler: "balanced" draws every class equally often; or a weight for each training item.
         num_workers: processes that read images; None for as many as suit the machine.
-        cache: keep decoded images in "memory" or on "disk"; None to read them again in every epoch.
+        cache: keep decoded images in "memory" or on "disk", where all splits and folds of a set share them and
+            `learnkit.clear_cache` deletes them; None to read them again in every epoch.
         on_error: "raise" stops at a file that cannot be read; "skip" reads every file once at the start, leaves out
             those that cannot be read and lists them in `skipped`.
         allow_leak: accept a file that is in the training set and in another one.
@@ -72,6 +77,7 @@ class ImageSettings:
     interpolation: Interpolation = "bilinear"
     channels: int = 3
     reader: Reader | None = None
+    depth: Depth | None = None
     augment: bool | str | Sequence[Any] = True
     normalize: Statistics = "imagenet"
     bs: int = 64
@@ -89,6 +95,7 @@ class ImageSettings:
             raise UsageError("split", got=self.split, expected="a function of the table, or None with valid_pct=")
         object.__setattr__(self, "seed", check_int("seed", self.seed))
         check_int("bs", self.bs, 1)
+        object.__setattr__(self, "depth", check_depth(self.depth))
         if self.reader is not None and not callable(self.reader):
             raise UsageError("reader", got=self.reader, expected="a function: path -> array (H, W, channels)")
 
@@ -123,6 +130,7 @@ class BasicOptions(TypedDict, total=False):
     interpolation: Interpolation
     channels: int
     reader: Reader | None
+    depth: Depth | None
     augment: bool | str | Sequence[Any]
     normalize: Statistics
     bs: int

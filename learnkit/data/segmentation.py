@@ -1,6 +1,6 @@
 """Segmentation: a class for every pixel, read from a mask file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,62 +10,98 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from learnkit.checks import is_int
-from learnkit.data.image.read import open_mask
-from learnkit.errors import DataError, UsageError
+from learnkit.checks import check_number, nearest
+from learnkit.data.image.mask_values import IGNORED, Pixel, codes_of, dark_or_light, ignored_values, to_classes
+from learnkit.data.image.read import open_mask, read_with
+from learnkit.errors import ImageError, UsageError
+from learnkit.losses.flattened import BCEWithLogitsLossFlat
 from learnkit.metrics.functions import accuracy
+from learnkit.metrics.segmentation import dice, iou
 
-__all__ = ["Segmentation"]
+__all__ = ["MaskReader", "Segmentation", "as_targets", "lost_reader"]
 
-IGNORED = 255  # the target of ignored pixels without a class
-Pixel = int | tuple[int, int, int]
+MaskReader = Callable[[str], "npt.NDArray[Any]"]  # path -> (H, W) numbers, or (H, W, 3) colors
 
 
 class Segmentation:
     """One class per pixel; targets are class indices (N, H, W), uint8 in the workers, int64 on the device.
 
+    With `binary`, a model has one output (N, 1, H, W), the raw score of the second class, and targets are float
+    (N, 1, H, W), 0 or 1 (or that of ignored pixels, 255), as BCEWithLogitsLoss takes them.
+
     Args:
         codes: the names of the classes, starting with pixel value 0; or {pixel value: name}, where a value is a number
-            (a palette index too) or, in color masks, (red, green, blue).
-        ignore_index: the pixel value, a number or a color as in `codes`, of pixels left out of loss and metrics. It may
-            be one of `codes`, which then keeps its output.
+            (a palette index too) or, in color masks, (red, green, blue). Values of the same name are one class:
+            {0: "ground", 1: "car", 2: "car"}.
+        ignore_index: the pixel value, a number or a color as in `codes`, or a list of several, of pixels left out of
+            loss and metrics. It may be a class of `codes`, which then keeps its output.
+        binary: one output for two classes.
+        threshold: for soft masks and JPEG: gray above this share of white is the second of two classes.
+        border: the class of what resize="pad" adds; None for `ignore_index`.
+        mask_reader: reads a mask instead of Pillow: path -> (H, W) pixel values, or (H, W, 3) colors.
 
     Raises:
-        UsageError: no or more than 255 names, duplicate names, or an invalid pixel value.
+        UsageError: no or more than 255 names, duplicate names in a list, an invalid pixel value, or arguments that
+            cannot work together.
     """
 
-    def __init__(self, codes: Sequence[str] | Mapping[Any, str], ignore_index: Pixel | None = None) -> None:
-        if not isinstance(codes, Mapping | Sequence):
-            raise UsageError("codes", got=codes, expected="names of the classes, or {pixel value: name}")
-        table = dict(codes) if isinstance(codes, Mapping) else dict(enumerate(codes))
-        self.classes = tuple(str(name) for name in table.values())
-        self.values: tuple[Pixel, ...] = tuple(table)
-        if isinstance(codes, str) or not 1 <= len(table) <= IGNORED or len(set(self.classes)) < len(table):
-            raise UsageError("codes", got=codes, expected=f"1 to {IGNORED} different names, or {{pixel value: name}}")
-        if not all(_is_pixel_value(value) for value in self.values) or len({type(value) for value in self.values}) > 1:
-            raise UsageError(
-                "codes", got=list(table), expected="pixel values from 0 to 65535, or all (red, green, blue)"
-            )
-        if ignore_index is not None and not (
-            _is_pixel_value(ignore_index) and type(ignore_index) is type(self.values[0])
-        ):
-            raise UsageError("ignore_index", got=ignore_index, expected="a pixel value as in codes, or None")
-        self.codes = table
-        self.ignore_index = ignore_index
+    def __init__(
+        self,
+        codes: Sequence[str] | Mapping[Any, str],
+        ignore_index: Any = None,
+        *,
+        binary: bool = False,
+        threshold: float | None = None,
+        border: str | None = None,
+        mask_reader: MaskReader | None = None,
+    ) -> None:
+        self.codes = codes_of(codes)
+        self.classes = tuple(dict.fromkeys(self.codes.values()))
+        self.values: tuple[Pixel, ...] = tuple(self.codes)
+        self.ignored_values = ignored_values(ignore_index, self.codes)
+        few = self.ignored_values[0] if len(self.ignored_values) == 1 else self.ignored_values
+        self.ignore_index = few if self.ignored_values else None
+        self.binary, self.threshold, self.border, self.mask_reader = binary, threshold, border, mask_reader
+        self._check_settings()
+        self._numbers = {value: self.classes.index(name) for value, name in self.codes.items()}
+        ignored = IGNORED if self.ignored is None else self.ignored
+        self._numbers |= {value: ignored for value in self.ignored_values if value not in self.codes}
+
+    def _check_settings(self) -> None:
+        if self.binary and len(self.classes) != 2:
+            raise UsageError("binary=True: the classes", got=list(self.classes), expected="two, the background first")
+        if self.binary and self.ignored is not None and self.ignored != IGNORED:
+            raise UsageError("ignore_index", got=self.ignore_index, expected="a value without a class if binary=True")
+        if self.threshold is not None:
+            check_number("threshold", self.threshold, "(0, 1)", expected="a share of white between 0 and 1")
+            if len(self.codes) != 2 or isinstance(self.values[0], tuple) or self.ignored_values:
+                expected = "two gray levels as codes and no ignore_index with it"
+                raise UsageError("threshold", got=self.threshold, expected=expected)
+        if self.border is not None and self.border not in self.classes:
+            near = nearest(str(self.border), self.classes)
+            raise UsageError("border", got=self.border, expected=f"one of the classes: {near}")
+        if self.mask_reader is not None and not callable(self.mask_reader):
+            raise UsageError("mask_reader", got=self.mask_reader, expected="a function: path -> array (H, W)")
 
     @property
     def n_out(self) -> int:
-        return len(self.classes)
+        return 1 if self.binary else len(self.classes)
 
     @property
     def ignored(self) -> int | None:
         """The target of ignored pixels; None without `ignore_index`."""
-        if self.ignore_index is None:
-            return None
-        return self.values.index(self.ignore_index) if self.ignore_index in self.values else IGNORED
+        own = [self.classes.index(self.codes[value]) for value in self.ignored_values if value in self.codes]
+        return None if not self.ignored_values else own[0] if own else IGNORED
+
+    @property
+    def fill(self) -> int | None:
+        """The target of pixels that show nothing of the image; None if none was declared."""
+        return self.ignored if self.border is None else self.classes.index(self.border)
 
     @property
     def metrics(self) -> tuple[Any, ...]:
+        if self.binary:
+            return dice(ignore_index=self.ignored), iou(ignore_index=self.ignored)
         return (partial(accuracy, ignore_index=self.ignored),)
 
     def read(self, file: str | Path, where: str = "") -> npt.NDArray[np.uint8]:
@@ -75,47 +111,60 @@ class Segmentation:
             ImageError: a file that cannot be read.
             DataError: pixel values without a class.
         """
-        pixels = open_mask(file, colors=isinstance(self.values[0], tuple), where=where)
-        is_gray = pixels.ndim == 2
-        if not is_gray:
-            pixels = pixels.astype(np.int64) @ (65536, 256, 1)
-        table = {_packed(value): number for number, value in enumerate(self.values)}
-        if self.ignored == IGNORED and self.ignore_index is not None:
-            table[_packed(self.ignore_index)] = IGNORED
-        is_identity = list(table) == list(table.values()) and pixels.dtype.kind == "u"
-        if is_identity and int(pixels.max(initial=0)) < self.n_out:
-            return pixels.astype(np.uint8)
-        found, inverse = np.unique(pixels, return_inverse=True)
-        if any(value not in table for value in found.tolist()):
-            values = [value if is_gray else (value >> 16, value >> 8 & 255, value & 255) for value in found.tolist()]
-            unknown = [shown for shown, value in zip(values, found.tolist(), strict=True) if value not in table]
-            raise DataError(
-                f"{file}{where}: pixel values {{{', '.join(map(str, values[:20]))}}}",
-                expected=f"those of the {len(self.codes)} codes: {', '.join(map(str, list(self.codes)[:20]))}",
-                fix=f"Add {unknown[0]} to codes, map values with codes={{value: name}}, or pass "
-                f"ignore_index={unknown[0]}.",
+        pixels, named = self._pixels(file, where), f"{file}{where}"
+        if self.threshold is not None:
+            return dark_or_light(pixels, self.threshold, self._numbers, named)
+        return to_classes(pixels, self._numbers, named, self.classes)
+
+    def _pixels(self, file: str | Path, where: str) -> npt.NDArray[Any]:
+        """The pixel values in a mask file, (H, W) or (H, W, 3)."""
+        colors = isinstance(self.values[0], tuple)
+        if self.mask_reader is None:
+            return open_mask(file, colors=colors, soft=self.threshold is not None, where=where)
+        pixels = read_with(self.mask_reader, file, where)
+        pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+        is_right = pixels.ndim == 3 and pixels.shape[2] == 3 if colors else pixels.ndim == 2
+        if not is_right or pixels.dtype.kind not in "buif":
+            expected = f"numbers (H, W{', 3' if colors else ''})"
+            raise ImageError(
+                f"{file}{where}: mask_reader returned", got=f"{pixels.dtype} {pixels.shape}", expected=expected
             )
-        numbers = np.array([table[value] for value in found.tolist()], dtype=np.uint8)
-        return numbers[inverse].reshape(pixels.shape)
+        return pixels
 
     def encode(self, label: Any) -> Tensor:
         """Class indices (H, W) of a mask file, or of an array of class indices."""
         return torch.from_numpy(self.read(label)) if isinstance(label, str | Path) else torch.as_tensor(label)
 
+    def targets(self, masks: Tensor) -> Tensor:
+        """Masks of class indices, (N, H, W), as the loss takes them."""
+        return masks[:, None].float() if self.binary else masks.long()
+
+    def indices(self, targets: Tensor) -> Tensor:
+        """Class indices (N, H, W), int64, of targets as the loss takes them."""
+        return targets.long().reshape(len(targets), *targets.shape[-2:])
+
     def loss(self) -> nn.Module:
+        if self.binary:
+            return BCEWithLogitsLossFlat(ignore_index=self.ignored)
         return nn.CrossEntropyLoss(ignore_index=-100 if self.ignored is None else self.ignored)
 
     def activation(self, raw: Tensor) -> Tensor:
-        return raw.softmax(1)
+        return raw.sigmoid() if self.binary else raw.softmax(1)
+
+    def predicted(self, activated: Tensor) -> Tensor:
+        """Class indices (N, H, W), int64, of activated outputs (N, n_out, H, W)."""
+        if not self.binary:
+            return activated.argmax(1)
+        return (activated > 0.5).long().reshape(len(activated), *activated.shape[-2:])
 
     def decode(self, activated: Tensor) -> tuple[npt.NDArray[np.int64], Tensor]:
-        """(class indices as an array (H, W), the same as a tensor) of (C, H, W)."""
-        index = activated.argmax(0)
+        """(class indices as an array (H, W), the same as a tensor) of (n_out, H, W)."""
+        index = self.predicted(activated[None])[0]
         return index.numpy(), index
 
     def text(self, target: Tensor) -> str:
         """The classes of the image, up to three, the largest first."""
-        counts = torch.bincount(target.reshape(-1).long())[: self.n_out]
+        counts = torch.bincount(target.reshape(-1).long())[: len(self.classes)]
         order = counts.argsort(descending=True, stable=True).tolist()
         return ", ".join(self.classes[number] for number in order[:3] if counts[number])
 
@@ -126,17 +175,27 @@ class Segmentation:
         return hash(self._key())
 
     def __repr__(self) -> str:
-        return f"Segmentation({self.codes!r}, ignore_index={self.ignore_index})"
+        options = {"binary": self.binary or None, "threshold": self.threshold, "border": self.border}
+        further = "".join(f", {name}={value!r}" for name, value in options.items() if value is not None)
+        return f"Segmentation({self.codes!r}, ignore_index={self.ignore_index}{further})"
 
     def _key(self) -> tuple[object, ...]:
-        return self.classes, self.values, self.ignore_index  # ordered: the order of the codes is that of the outputs
+        settings = self.binary, self.threshold, self.border, self.mask_reader
+        return self.classes, frozenset(self._numbers.items()), frozenset(self.ignored_values), settings
 
 
-def _is_pixel_value(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return len(value) == 3 and all(isinstance(part, int) and 0 <= part <= 255 for part in value)
-    return isinstance(value, int) and is_int(value) and 0 <= value <= 65535  # NumPy's integers have other types
+def lost_reader(file: str) -> npt.NDArray[Any]:
+    """The mask reader of an export whose masks were read by a function.
+
+    Raises:
+        ImageError: always.
+    """
+    raise ImageError(
+        f"{file}: masks were read by a function, which an export does not hold",
+        fix="Set learn.dls with data of Segmentation(codes, mask_reader=...); predictions do not need it.",
+    )
 
 
-def _packed(value: Pixel) -> int:
-    return value if isinstance(value, int) else value[0] * 65536 + value[1] * 256 + value[2]
+def as_targets(task: Any, masks: Tensor) -> Tensor:
+    """Masks of class indices (N, H, W) as the loss of their task takes them."""
+    return task.targets(masks) if isinstance(task, Segmentation) else masks.long()

@@ -113,8 +113,8 @@ class _Spread:
 
 def _entropy_of(task: Task | None) -> Activation | None:
     """The entropy of each prediction, in nats; None for tasks without probabilities."""
-    if isinstance(task, Classification | Segmentation):
+    if isinstance(task, Classification) or (isinstance(task, Segmentation) and not task.binary):
         return lambda probs: torch.special.entr(probs).sum(1)
-    if isinstance(task, MultiLabel):  # classes are independent
+    if isinstance(task, MultiLabel | Segmentation):  # classes are independent
         return lambda probs: (torch.special.entr(probs) + torch.special.entr(1 - probs)).sum(1)
     return None

@@ -15,7 +15,7 @@ from learnkit.interpretation.items import Interpretation, no_labels
 from learnkit.interpretation.learners import Predicts
 from learnkit.metrics.counts import f_of, jaccard_of, precision_of, recall_of
 from learnkit.metrics.rates import most_frequent_pairs
-from learnkit.types import DatasetType
+from learnkit.types import Activation, DatasetType
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,8 +78,8 @@ class SegmentationInterpretation(Interpretation):
         task = cls._task(learn)
         try:
             batches = [
-                (preds, targets.to(torch.uint8), losses)
-                for preds, targets, losses in learn.predict_iter(ds_type, activ=_class_indices, with_loss=True)
+                (preds, task.indices(targets).to(torch.uint8), losses)
+                for preds, targets, losses in learn.predict_iter(ds_type, activ=_predicted_by(task), with_loss=True)
             ]
         except DataError as error:
             if any(targets is not None for _, targets in learn.predict_iter(ds_type, n_batch=1)):
@@ -236,9 +236,9 @@ class SegmentationInterpretation(Interpretation):
         return ", ".join(self.classes[number] for number in order if counts[number])
 
 
-def _class_indices(raw: Tensor) -> Tensor:
-    """The most probable class of each pixel, uint8 (N, H, W), of raw outputs (N, C, H, W)."""
-    return raw.argmax(1).to(torch.uint8)
+def _predicted_by(task: Segmentation) -> Activation:
+    """From raw outputs (N, n_out, H, W) to the class of each pixel, uint8 (N, H, W)."""
+    return lambda raw: task.predicted(raw.sigmoid() if task.binary else raw).to(torch.uint8)
 
 
 def _accuracy(counts: Tensor) -> float:

@@ -86,6 +86,7 @@ def _data(spec: ExportSpec, file: Path, device: torch.device | str | None) -> Da
         interpolation=resize.interpolation,
         channels=spec.preprocess.channels,
         reader=spec.preprocess.reader,
+        depth=spec.preprocess.depth,
         normalize=None if normalize is None else (normalize.mean, normalize.std),
         bs=BATCH,
         device=device,

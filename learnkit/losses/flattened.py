@@ -5,6 +5,7 @@ with (N,), which torch would refuse or, worse, broadcast to (N, N). Not reduced,
 """
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from learnkit.losses.scores import FirstTargets, as_classes, full_precision, like_preds
 
@@ -59,22 +60,46 @@ class CrossEntropyLossFlat(nn.CrossEntropyLoss):
 class BCEWithLogitsLossFlat(nn.BCEWithLogitsLoss):
     """Binary cross entropy of raw scores and targets from 0 to 1 of the same size, integers and bools too.
 
-    Arguments as for torch's `BCEWithLogitsLoss`; `weight` and `pos_weight` must fit the shape of the scores.
+    Args:
+        weight, pos_weight, reduction: as for torch's `BCEWithLogitsLoss`; weights must fit the shape of the scores.
+        ignore_index: targets of this number do not count, not even in the mean.
 
     Raises:
         UsageError: when called, sizes that differ, or in the first batch targets out of range.
     """
 
-    def __init__(self, weight: Tensor | None = None, pos_weight: Tensor | None = None, reduction: str = "mean") -> None:
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        pos_weight: Tensor | None = None,
+        reduction: str = "mean",
+        *,
+        ignore_index: int | None = None,
+    ) -> None:
         super().__init__(weight, pos_weight=pos_weight, reduction=reduction)
+        self.ignore_index = ignore_index
         self.first_targets = FirstTargets()
+        if ignore_index is not None:
+            self.divisor = self._count
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss: shape () or, not reduced, that of the scores."""
         raw = full_precision(input)
         targets = like_preds(type(self).__name__, raw, target)
-        self.first_targets.check(type(self).__name__, raw, targets, 1)
-        return super().forward(raw, targets)
+        self.first_targets.check(type(self).__name__, raw, targets, 1, self.ignore_index)
+        if self.ignore_index is None:
+            return super().forward(raw, targets)
+        counted = targets.ne(self.ignore_index)
+        losses = F.binary_cross_entropy_with_logits(
+            raw, targets.where(counted, 0), self.weight, pos_weight=self.pos_weight, reduction="none"
+        ).where(counted, 0)
+        if self.reduction == "none":
+            return losses
+        return losses.sum() / (self._count(targets) if self.reduction == "mean" else 1)
+
+    def _count(self, targets: Tensor) -> Tensor:
+        """What the mean is divided by: how many targets count."""
+        return targets.ne(-1 if self.ignore_index is None else self.ignore_index).sum()
 
 
 class MSELossFlat(nn.MSELoss):

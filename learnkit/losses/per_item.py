@@ -80,7 +80,7 @@ def _one_per_item(losses: Tensor, targets: Tensor, reduction: str, ignore_index:
     if reduction in _SUMMED:
         return summed
     parts = losses[0].numel()
-    if isinstance(ignore_index, int) and targets.shape == losses.shape and not targets.is_floating_point():
+    if isinstance(ignore_index, int) and targets.shape == losses.shape:
         counted = (targets != ignore_index).reshape(n, -1).sum(dim=1)
         return summed / counted.clamp(min=1)  # an item that is ignored altogether has loss 0
     return summed / parts

@@ -33,7 +33,7 @@ def accuracy(preds: Tensor, targets: Tensor, ignore_index: int | None = None) ->
     """Share of items (or pixels) whose largest output is the target's class.
 
     Args:
-        preds: raw outputs or probabilities, (N, C, ...), classes on axis 1.
+        preds: raw outputs or probabilities, (N, C, ...), classes on axis 1; raw outputs (N, 1, H, W) of binary masks.
         targets: class indices, (N,) or (N, ...).
         ignore_index: targets of this number do not count.
 
@@ -114,9 +114,13 @@ def _exp(mean: float) -> float:
 
 def _hits(preds: Tensor, targets: Tensor, ignore_index: int | None = None) -> Elements:
     """Whether each prediction is right."""
-    _check_classes(preds, targets)
     flat = targets.flatten()
-    hits = preds.argmax(dim=1).flatten() == flat
+    if preds.ndim > 2 and preds.shape[1] == 1:
+        _check_elements(preds, targets)
+        hits = (preds.sigmoid() > 0.5).flatten() == flat
+    else:
+        _check_classes(preds, targets)
+        hits = preds.argmax(dim=1).flatten() == flat
     return hits, None if ignore_index is None else flat != ignore_index
 
 

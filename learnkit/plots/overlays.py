@@ -12,7 +12,8 @@ __all__ = ["class_colors", "heat_map_over", "mistakes_over", "overlaid"]
 HEAT_COLORS = "inferno"  # rises monotonically in lightness, so that it can be read without seeing hues
 MAX_HEAT_OPACITY = 0.7  # where the heat is 1; where it is 0 the image does not change
 MASK_OPACITY = 0.55
-TURN = 0.61803398875  # of the hue circle from a class to the next: neighbors differ, and it never repeats
+HUES = 12  # different ones before they come again, between those before and less saturated
+HUE_STEP = 5  # from a class to the next, in twelfths of the hue circle: neighbors differ
 
 WRONG = (213, 94, 0)  # vermilion of Okabe and Ito, which color-blind readers can distinguish from gray
 IGNORED = (128, 128, 128)
@@ -37,13 +38,18 @@ def heat_map_over(image: npt.NDArray[np.uint8], heat: npt.NDArray[np.floating]) 
 
 
 def class_colors(n: int) -> npt.NDArray[np.uint8]:
-    """n colors, uint8 (n, 3); the first ones do not depend on n."""
-    shades = [
-        colorsys.hsv_to_rgb((number * TURN) % 1, 0.85 if number % 2 else 0.65, 0.95 if number % 3 else 0.75)
-        for number in range(n)
-    ]
-    colors: npt.NDArray[np.uint8] = np.rint(np.array(shades).reshape(n, 3) * 255).astype(np.uint8)
+    """n colors, uint8 (n, 3), the first 12 of 12 hues; the first ones do not depend on n."""
+    shades = np.array([_shade(number) for number in range(n)])
+    colors: npt.NDArray[np.uint8] = np.rint(shades.reshape(n, 3) * 255).astype(np.uint8)
     return colors
+
+
+def _shade(number: int) -> tuple[float, float, float]:
+    """Red, green and blue of a class; hues that are neighbors on the circle differ in lightness too."""
+    turn, place = divmod(number, HUES)
+    hue = place * HUE_STEP % HUES
+    between = int(f"{turn:08b}"[::-1], 2) / 256  # 0, 1/2, 1/4, 3/4 of a step, ...: the van der Corput sequence
+    return colorsys.hsv_to_rgb((hue + between) / HUES, (0.9, 0.45)[turn % 2], (0.95, 0.65)[(hue + turn) % 2])
 
 
 def overlaid(

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.image.resize import Resize
@@ -178,6 +179,138 @@ def test_tasks_are_equal_if_they_give_equal_numbers() -> None:
         assert task != other
     again = pickle.loads(pickle.dumps(task))
     assert (again, again.ignored, repr(again)) == (task, 255, repr(task))
+
+
+def binary(**settings: Any) -> Segmentation:
+    return Segmentation(["ground", "car"], binary=True, **settings)
+
+
+def test_binary_masks_have_one_output_and_float_targets() -> None:
+    task = binary()
+    masks = torch.tensor([[[0, 1, 1]], [[1, 0, 0]]], dtype=torch.uint8)
+    targets = task.targets(masks)
+    assert (task.n_out, task.classes) == (1, ("ground", "car"))
+    assert (targets.dtype, targets.shape) == (torch.float32, (2, 1, 1, 3))
+    assert torch.equal(task.indices(targets), masks.long())
+    raw = torch.tensor([[[[-1.0, 2.0, 0.0]]], [[[3.0, -0.1, 0.1]]]])
+    probs = task.activation(raw)
+    torch.testing.assert_close(probs, raw.sigmoid())
+    assert task.predicted(probs).tolist() == [[[0, 1, 0]], [[1, 0, 1]]]  # a half is not above a half
+    array, index = task.decode(probs[0])
+    assert array.tolist() == index.tolist() == [[0, 1, 0]]
+    torch.testing.assert_close(task.loss()(raw, targets), F.binary_cross_entropy_with_logits(raw, targets))
+    assert task.text(targets[0]) == "car, ground"
+
+
+def test_the_loss_of_binary_masks_leaves_ignored_pixels_out() -> None:
+    raw = torch.randn(2, 1, 3, 4, generator=torch.Generator().manual_seed(0))
+    masks = torch.arange(24).reshape(2, 3, 4).remainder(2).to(torch.uint8)
+    masks[0, :2] = 255
+    loss = binary(ignore_index=9).loss()(raw, binary().targets(masks))
+    counted = masks != 255
+    by_hand = F.binary_cross_entropy_with_logits(raw[:, 0][counted], masks[counted].float())
+    torch.testing.assert_close(loss, by_hand)
+
+
+def test_metrics_of_binary_masks_are_those_of_the_second_class() -> None:
+    raw, masks = torch.tensor([[[[3.0, 3.0, -3.0, -3.0, 3.0]]]]), torch.tensor([[[1, 0, 1, 0, 255]]])
+    for metric, expected in zip(binary(ignore_index=255).metrics, (2 / 4, 1 / 3), strict=True):
+        metric.update(raw, binary().targets(masks))
+        assert metric.compute() == pytest.approx(expected)  # one right, one too many, one missing
+
+
+@pytest.mark.parametrize("where", ["file", "reader"])
+def test_several_values_are_one_class_and_several_are_ignored(tmp_path: Path, where: str) -> None:
+    pixels = np.array([[0, 1, 2, 250, 255]], dtype=np.uint8)
+    reader = None if where == "file" else (lambda file: np.load(file))
+    path = tmp_path / "m.png"
+    if reader is None:
+        saved(path, pixels)
+    else:
+        with open(path, "wb") as file:
+            np.save(file, pixels)
+    task = Segmentation({0: "sky", 1: "car", 2: "car"}, ignore_index=[250, 255], mask_reader=reader)
+    assert task.read(path).tolist() == [[0, 1, 1, 255, 255]]
+    assert (task.classes, task.n_out, task.ignored, task.ignore_index) == (("sky", "car"), 2, 255, (250, 255))
+    void = Segmentation({0: "sky", 1: "void", 2: "void"}, ignore_index=[1, 2, 250, 255], mask_reader=reader)
+    assert (void.read(path).tolist(), void.ignored) == ([[0, 1, 1, 1, 1]], 1)
+
+
+def test_soft_masks_and_jpeg_have_a_threshold(tmp_path: Path) -> None:
+    hard = np.zeros((16, 16), np.uint8)
+    hard[4:12, 4:12] = 255
+    for name, mode in (("m.jpg", "L"), ("c.jpg", "RGB"), ("m.png", "L"), ("bits.png", "1"), ("p.png", "P")):
+        Image.fromarray(hard).convert(mode).save(tmp_path / name)
+        task = Segmentation(["ground", "car"], threshold=0.5)
+        np.testing.assert_array_equal(task.read(tmp_path / name), hard == 255)
+    wide = saved(tmp_path / "wide.png", hard.astype(np.uint16) * 257)
+    np.testing.assert_array_equal(Segmentation({0: "a", 255: "b"}, threshold=0.5).read(wide), hard == 255)
+    rgba = np.zeros((16, 16, 4), np.uint8)
+    rgba[..., 3] = hard
+    with pytest.raises(ImageError, match="transparency"):
+        Segmentation(["ground", "car"], threshold=0.5).read(saved(tmp_path / "alpha.png", rgba))
+
+
+@pytest.mark.parametrize(
+    ("codes", "returned", "is_right"),
+    [
+        (["a", "b"], np.ones((2, 3), np.uint8), True), (["a", "b"], np.ones((2, 3, 1), np.int64), True),
+        (["a", "b"], np.ones((2, 3), bool), True), (["a", "b"], torch.ones(2, 3), True),
+        (["a", "b"], np.ones((2, 3, 3), np.uint8), False), (["a", "b"], np.ones(3, np.uint8), False),
+        (["a", "b"], None, False), (["a", "b"], np.full((2, 3), "b"), False),
+        ({(0, 0, 0): "a", (1, 1, 1): "b"}, np.ones((2, 3, 3), np.uint8), True),
+        ({(0, 0, 0): "a", (1, 1, 1): "b"}, np.ones((2, 3), np.uint8), False),
+    ],
+)  # fmt: skip
+def test_a_mask_reader_returns_numbers_or_colors(codes: Any, returned: Any, is_right: bool) -> None:
+    task = Segmentation(codes, mask_reader=lambda file: returned)
+    if is_right:
+        assert task.read("m.h5").tolist() == [[1] * 3] * 2
+    else:
+        with pytest.raises(ImageError, match=r"m\.h5 \(row 3\): mask_reader returned"):
+            task.read("m.h5", " (row 3)")
+
+
+def test_a_mask_reader_that_fails_names_the_file() -> None:
+    def fails(file: str) -> Any:
+        raise KeyError("mask")
+
+    with pytest.raises(ImageError, match=r"m\.h5 \(row 3\): the reader failed \(KeyError: 'mask'\)"):
+        Segmentation(NAMES, mask_reader=fails).read("m.h5", " (row 3)")
+
+
+@pytest.mark.parametrize(
+    ("settings", "fill"),
+    [
+        ({}, None), ({"ignore_index": 9}, 255), ({"ignore_index": 2}, 2), ({"border": "tree"}, 1),
+        ({"border": "sky", "ignore_index": 9}, 0),
+    ],
+)  # fmt: skip
+def test_what_shows_nothing_of_the_image_is_ignored_or_of_the_border(settings: Any, fill: int | None) -> None:
+    assert Segmentation(NAMES, **settings).fill == fill
+
+
+@pytest.mark.parametrize(
+    ("codes", "settings", "named"),
+    [
+        (NAMES, {"binary": True}, "binary=True: the classes"), (["a"], {"binary": True}, "binary=True: the classes"),
+        (["a", "b"], {"binary": True, "ignore_index": 1}, "ignore_index"), (NAMES, {"threshold": 0.5}, "threshold"),
+        (["a", "b"], {"threshold": 128}, "threshold"), (["a", "b"], {"threshold": 0.5, "ignore_index": 9}, "threshold"),
+        ({(0, 0, 0): "a", (1, 1, 1): "b"}, {"threshold": 0.5}, "threshold"), (NAMES, {"border": "Sky"}, "border"),
+        (NAMES, {"border": 0}, "border"), (NAMES, {"mask_reader": "cv2"}, "mask_reader"),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_work_together_are_refused(codes: Any, settings: Any, named: str) -> None:
+    with refused(named):
+        Segmentation(codes, **settings)
+
+
+def test_every_setting_makes_another_task() -> None:
+    settings: list[Any] = [{}, {"binary": True}, {"threshold": 0.5}, {"border": "a"}, {"mask_reader": np.load}]
+    tasks = [Segmentation(["a", "b"], **one) for one in settings]
+    assert len(set(tasks)) == len(tasks)
+    assert [eval(repr(task)) for task in tasks[:4]] == tasks[:4]
+    assert pickle.loads(pickle.dumps(tasks)) == tasks
 
 
 @pytest.mark.parametrize(

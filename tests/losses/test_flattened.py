@@ -56,6 +56,41 @@ def test_classes_may_be_on_any_axis(axis: int) -> None:
     torch.testing.assert_close(activation(moved).movedim(axis, 1), preds.softmax(1))
 
 
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("as_type", [torch.Tensor.float, torch.Tensor.long])
+@pytest.mark.parametrize("axis", [True, False])
+@pytest.mark.parametrize("pos_weight", [None, torch.tensor(3.0)])
+def test_binary_pixels_that_are_ignored_do_not_count(
+    reduction: str, as_type: Any, axis: bool, pos_weight: Tensor | None
+) -> None:
+    preds = torch.randn(3, 1, 2, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    targets = torch.arange(30).reshape(3, 2, 5) % 2
+    targets[0, 0], targets[2] = 255, 255  # half of the first item, all of the last
+    loss = BCEWithLogitsLossFlat(pos_weight=pos_weight, reduction=reduction, ignore_index=255)
+    found = loss(preds, as_type(targets[:, None] if axis else targets))
+    counted = targets != 255
+    each = F.binary_cross_entropy_with_logits(
+        preds[:, 0][counted], targets[counted].float(), pos_weight=pos_weight, reduction="none"
+    )
+    if reduction == "none":
+        assert found.shape == preds.shape
+        torch.testing.assert_close(found[:, 0][counted], each)
+        assert found[:, 0][~counted].unique().tolist() == [0]
+    else:
+        torch.testing.assert_close(found, each.mean() if reduction == "mean" else each.sum())
+    found.sum().backward()
+    assert preds.grad is not None
+    assert preds.grad.isfinite().all()
+    assert preds.grad[:, 0][~counted].unique().tolist() == [0]
+
+
+def test_the_mean_of_binary_pixels_says_what_it_is_divided_by() -> None:
+    """Without ignored ones it is divided by the items, as the losses of torch."""
+    targets = torch.tensor([[0.0, 1.0, 255.0], [255.0, 255.0, 1.0]])
+    assert BCEWithLogitsLossFlat(ignore_index=255).divisor(targets).item() == 3
+    assert not hasattr(BCEWithLogitsLossFlat(), "divisor")
+
+
 def test_class_indices_may_have_an_axis_of_size_1_and_any_integer_dtype() -> None:
     preds, targets = pixels()
     for given in (targets[:, None], targets.to(torch.uint8), targets[..., None].int()):

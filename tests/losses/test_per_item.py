@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learnkit.errors import LearnkitWarning
+from learnkit.losses.flattened import BCEWithLogitsLossFlat
 from learnkit.losses.per_item import per_item_loss
 from tests.doubles import refused
 
@@ -141,6 +142,15 @@ def test_torchs_losses_do_not_warn() -> None:
         warnings.simplefilter("error")
         losses = per_item_loss(F.l1_loss, torch.ones(2, 3), torch.zeros(2, 3))
     assert losses.tolist() == [1, 1]
+
+
+def test_binary_pixels_that_are_ignored_do_not_count_in_the_loss_of_their_item() -> None:
+    preds, targets = torch.randn(3, 1, 2, 2), torch.tensor([0.0, 1, 1, 0]).reshape(1, 1, 2, 2).repeat(3, 1, 1, 1)
+    targets[1, 0, 0], targets[2] = 255, 255
+    losses = per_item_loss(BCEWithLogitsLossFlat(ignore_index=255), preds, targets)
+    first = F.binary_cross_entropy_with_logits(preds[0], targets[0])
+    second = F.binary_cross_entropy_with_logits(preds[1, 0, 1], targets[1, 0, 1])
+    torch.testing.assert_close(losses, torch.stack([first, second, torch.zeros(())]))
 
 
 def test_no_items_have_no_losses() -> None:

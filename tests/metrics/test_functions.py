@@ -10,6 +10,7 @@ from sklearn import metrics as sklearn_metrics
 from torch import Tensor
 
 import learnkit.metrics
+from learnkit.errors import UsageError
 from learnkit.metrics.functions import (
     METRICS,
     accuracy,
@@ -87,6 +88,20 @@ def test_accuracy_counts_pixels_one_by_one() -> None:
     expected = np.mean(preds.argmax(1).numpy() == targets.numpy())
     assert accuracy(preds, targets).item() == pytest.approx(expected, abs=1e-6)
     assert top_k_accuracy(preds, targets, k=1).item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("axis", [True, False])
+def test_accuracy_of_binary_masks(axis: bool) -> None:
+    preds, targets = torch.randn(2, 1, 5, 3), torch.randint(2, (2, 5, 3)).float()
+    targets[0, 0] = 255
+    counted = targets != 255
+    expected = np.mean((preds[:, 0] > 0)[counted].numpy() == targets[counted].bool().numpy())
+    shaped = targets[:, None] if axis else targets
+    assert accuracy(preds, shaped, ignore_index=255).item() == pytest.approx(expected, abs=1e-6)
+    right = (preds[:, 0] > 0) == targets
+    assert error_rate(preds, shaped).item() == pytest.approx(1 - right.float().mean().item(), abs=1e-6)
+    with pytest.raises(UsageError):
+        accuracy(preds, targets[:, :2])
 
 
 def test_targets_in_a_column_are_flattened(scores: tuple[Tensor, Tensor]) -> None:

@@ -1,6 +1,9 @@
 """Heat maps, masks and mistakes laid over images."""
 
+import colorsys
+
 import numpy as np
+import pytest
 
 from learnkit.plots.images import heat_map_figure
 from learnkit.plots.overlays import class_colors, heat_map_over, mistakes_over, overlaid
@@ -66,6 +69,13 @@ def test_a_mask_is_mixed_from_the_image_and_the_colors_of_its_classes() -> None:
     ignoring = overlaid(image(), mask, ignored=1)
     assert np.array_equal(ignoring[mask == 1], image()[mask == 1])
     assert np.array_equal(ignoring[mask != 1], overlaid(image(), mask)[mask != 1])
+
+
+@pytest.mark.parametrize(("n", "degrees"), [(12, 25), (24, 12)])
+def test_hues_of_classes_do_not_come_again(n: int, degrees: float) -> None:
+    hues = sorted(360 * colorsys.rgb_to_hsv(*(color / 255))[0] for color in class_colors(n))
+    gaps = np.diff([*hues, hues[0] + 360])
+    assert gaps.min() > degrees
 
 
 def test_colors_of_classes_differ_and_do_not_depend_on_their_number() -> None:

@@ -7,6 +7,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -168,6 +169,8 @@ def _open_store(file: Path) -> Store:
         offsets, shapes, dtypes = table["offsets"], table["shapes"], table["dtypes"].tolist()
     if os.path.getsize(file) != offsets[-1]:
         raise ValueError(f"{file} is incomplete")
+    with suppress(OSError):
+        os.utime(file.with_suffix(".npz"))  # `clear_cache` keeps what was used last
     return Store(np.memmap(file, np.uint8, "r"), offsets, shapes, dtypes, file)
 
 

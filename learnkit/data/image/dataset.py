@@ -1,6 +1,7 @@
 """The dataset of images: pixels and targets of the samples, one by one or in batches."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from learnkit.data.augment.pipeline import apply_to_item
 from learnkit.data.image.cache import ONE_TYPE, Kind, Store, build_store, content_key
 from learnkit.data.image.crops import Bounded, RandomResizedCrop, crop_and_resize
 from learnkit.data.image.preprocess import Preprocess, hwc_to_chw
+from learnkit.data.image.store_part import StorePart
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Task
 from learnkit.errors import DataError, ImageError, UsageError
@@ -62,7 +64,7 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
                                  expected=f"the size of the bunch, {preprocess.resize.size}",
                                  fix="Create it with that size.")  # fmt: skip
             self.bound = Bounded(preprocess.resize.size)
-        self.store: Store | None = None
+        self.store: Store | StorePart | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -107,20 +109,41 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
             return batch, torch.from_numpy(masks)
         return (batch,) if self.targets is None else (batch, self.targets[torch.as_tensor(indices)])
 
-    def keep(self, kind: Kind) -> None:
+    def keep(self, kind: Kind, splits: Iterable["ImageDataset"] = ()) -> None:
         """Decode all items once and keep them, in memory or on disk.
+
+        Args:
+            kind: "memory" or "disk".
+            splits: all splits of the set, this one too, read alike: on disk they share a store, whichever item is in
+                which of them; none for a store of this split alone.
 
         Raises:
             UsageError: an unknown kind, or a disk cache with a custom reader.
             ImageError: an image that cannot be read.
         """
-        if kind == "disk" and self.preprocess.reader is not None:
+        if kind != "disk":
+            self.store = build_store(kind, len(self), lambda index: self.decode(index, self.bound), key="")
+            return
+        reads_masks = isinstance(self.task, Segmentation) and self.task.mask_reader is not None
+        if self.preprocess.reader is not None or reads_masks:
             raise UsageError("cache='disk' cannot notice that a reader changed", fix="Use cache='memory'.")
-        key = ""  # not used in memory
-        if kind == "disk":
-            files = [*self.inputs, *(self.masks or ())]
-            key = content_key(files, self.preprocess.without_normalize(), self.bound, self.task if self.masks else None)
-        self.store = build_store(kind, len(self), lambda index: self.decode(index, self.bound), key)
+        alike = [split for split in splits if (split.masks is None) == (self.masks is None)] or [self]
+        homes = {pair: (split, i) for split in alike for i, pair in enumerate(split._pairs())}
+        pairs = sorted(homes)
+
+        def decode(place: int) -> tuple[npt.NDArray[Any], ...]:
+            split, index = homes[pairs[place]]
+            return split.decode(index, self.bound)
+
+        task = self.task if self.masks else None
+        key = content_key(chain.from_iterable(pairs), self.preprocess.without_normalize(), self.bound, task)
+        store, places = build_store(kind, len(pairs), decode, key), {pair: i for i, pair in enumerate(pairs)}
+        self.store = None if store is None else StorePart(store, [places[pair] for pair in self._pairs()])
+
+    def _pairs(self) -> list[tuple[str, ...]]:
+        """The files of each item: its image, and its mask if there is one."""
+        files = zip(self.inputs, self.masks, strict=True) if self.masks is not None else zip(self.inputs, strict=True)
+        return [tuple(map(str, pair)) for pair in files]
 
     def load(self, index: int) -> tuple[npt.NDArray[Any], ...]:
         """What `decode` returns, from the cache if there is one."""

@@ -36,7 +36,7 @@ def draw_items(x: Tensor, y: Any, task: Task, columns: int, figsize: "FigSize" =
     if y is None:
         return image_grid(images, [""] * len(images), columns=columns, figsize=figsize)
     if isinstance(task, Segmentation):
-        masks = [mask.numpy() for mask in y]
+        masks = list(task.indices(y).numpy())
         images, names = _overlay(images, masks, task), _legend(masks, task)
     return image_grid(images, [task.text(target) for target in y], columns=columns, legend=names, figsize=figsize)
 
@@ -67,7 +67,7 @@ def draw_results(
         masks = [index.numpy() for index in indices]
         shown = _overlay(images, masks, task)
         if targets is not None:
-            true = [target.numpy() for target in targets]
+            true = list(task.indices(targets).numpy())
             pairs = zip(_overlay(images, true, task), shown, strict=True)
             shown, masks = [_side_by_side(*pair) for pair in pairs], true + masks
         images, names, titles = shown, _legend(masks, task), [""] * len(shown)
@@ -97,7 +97,7 @@ def _overlay(
 def _legend(masks: Sequence[npt.NDArray[Any]], task: Segmentation) -> list[str]:
     """The names of the classes in the masks, "" for the others."""
     present = np.unique(np.stack(masks))
-    return [task.classes[number] if number in present else "" for number in range(task.n_out)]
+    return [task.classes[number] if number in present else "" for number in range(len(task.classes))]
 
 
 def _side_by_side(left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -2,10 +2,9 @@
 
 import io
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +14,11 @@ from torch import Tensor
 from learnkit.checks import check_int
 from learnkit.data.augment.random import to_float
 from learnkit.data.image.crops import Bounded
-from learnkit.data.image.read import exif_transposed, open_image, to_mode
+from learnkit.data.image.depth import Depth, check_depth, to_depth
+from learnkit.data.image.read import array_pixels, open_image, read_with, to_pixels
 from learnkit.data.image.resize import ImageLike, Resize, shape_of
 from learnkit.data.segmentation import Segmentation
 from learnkit.errors import DataError, ImageError, UsageError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 __all__ = ["IMAGENET", "Normalize", "Preprocess", "Reader", "hwc_to_chw"]
 
@@ -79,14 +76,19 @@ class Preprocess:
         channels: 3 for RGB, 1 for gray; other numbers need a `reader`.
         reader: reads a file instead of Pillow: path -> (H, W, C), uint8, uint16, or floats in [0, 1]. uint16 and floats
             become float32, and are never rounded to 8 bits.
+        depth: what black and white are in all images, files, arrays and what the reader returns alike: bits (8, 10,
+            12, 14 or 16), or (black, white) in pixel values; None for the whole range of uint8 or uint16. With more
+            than 8 bits or a range, images are float32.
     """
 
     resize: Resize
     normalize: Normalize | None
     channels: int = 3
     reader: Reader | None = None
+    depth: Depth | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "depth", check_depth(self.depth))
         check_int("channels", self.channels, 1, expected="a number of channels, 1 or more")
         if self.channels not in (1, 3) and self.reader is None:
             raise UsageError(
@@ -101,8 +103,11 @@ class Preprocess:
     def item(self, source: Any, where: str = "") -> Tensor:
         """The resized image, uint8 (C, H, W), of a path, PIL image, bytes, array (H, W[, C]) or tensor (C, H, W).
 
+        With a `reader`: of a path, or of an array as the reader returns it; then and with a `depth` it may be float32.
+
         Raises:
-            ImageError: an image that cannot be read.
+            ImageError: an image that cannot be read, or whose range of pixels is not known.
+            UsageError: a PIL image or bytes, which a `reader` of files cannot read.
         """
         return hwc_to_chw(self.decode(source, where=where)[0])
 
@@ -129,6 +134,11 @@ class Preprocess:
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
         if not isinstance(task, Segmentation) or mask is None:
             return (pixels,)
+        if task.fill is None and bound is None and self.resize.method == "pad":
+            raise UsageError(
+                "resize='pad' adds borders to the masks, whose class is not known",
+                fix="Pass ignore_index= or border=, the name of a class, or another resize=.",
+            )
         numbers = task.read(mask, where)
         if numbers.shape != (height, width):
             raise DataError(
@@ -136,7 +146,7 @@ class Preprocess:
                 f"{width} x {height}",
                 fix="Pass a mask of the size of its image.",
             )
-        return pixels, view.extract(numbers, nearest=True, fill=0 if task.ignored is None else task.ignored)
+        return pixels, view.extract(numbers, nearest=True, fill=task.fill or 0)
 
     def scale(self, batch: Tensor) -> Tensor:
         """A uint8 batch as float32 in [0, 1]; floats are returned unchanged."""
@@ -153,48 +163,34 @@ class Preprocess:
     def _to_image(self, source: Any, where: str) -> ImageLike:
         from PIL import Image
 
-        if isinstance(source, Image.Image):
-            return self._to_channels(exif_transposed(source))
-        if isinstance(source, bytes | bytearray | memoryview):
-            return self._to_channels(open_image(io.BytesIO(source), 1 if self.channels == 1 else 3, where=where))
+        if isinstance(source, Image.Image | bytes | bytearray | memoryview):
+            if self.reader is not None:
+                raise UsageError(
+                    f"item{where}: these images are read by the reader, which takes a file",
+                    got=f"{'an image of Pillow' if isinstance(source, Image.Image) else 'bytes'}",
+                    expected="the path of a file, or an array as the reader returns it",
+                )
+            if isinstance(source, Image.Image):
+                return to_pixels(source, self.channels, self.depth, f"the given image{where}")
+            return open_image(io.BytesIO(source), self.channels, where=where, depth=self.depth)
         if isinstance(source, Tensor):
             source = source.detach().cpu().numpy()
             source = np.moveaxis(source, 0, -1) if source.ndim == 3 else source
         if isinstance(source, np.ndarray):
             if self.reader is None:
-                return self._to_channels(Image.fromarray(_to_uint8(source)))
+                pixels = to_depth(_check_image_array(source), self.depth, f"the given array{where}")
+                return array_pixels(pixels, self.channels, self.depth)
             return self._check_pixels(source, f"the given array{where}")
         if self.reader is None:
-            return open_image(source, self.channels, where=where)
-        try:
-            pixels = self.reader(os.fspath(source))
-        except (OSError, ValueError, EOFError) as error:
-            named = f"{source}{where}"
-            raise ImageError(f"{named}: the reader failed ({error})", fix="Remove or replace the file.") from error
-        return self._check_pixels(pixels, f"{source}{where}")
+            return open_image(source, self.channels, where=where, depth=self.depth)
+        return self._check_pixels(read_with(self.reader, source, where), f"{source}{where}")
 
-    def _to_channels(self, image: "Image") -> ImageLike:
-        if self.channels in (1, 3):
-            return to_mode(image, self.channels)
-        return self._check_pixels(np.asarray(image), "the given image")
-
-    def _check_pixels(self, read: Any, where: str) -> "npt.NDArray[Any]":
-        """An array from a reader or a user as uint8 or float32 (H, W, channels)."""
-        pixels: npt.NDArray[Any] = np.asarray(read)
-        pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    def _check_pixels(self, read: "npt.NDArray[Any]", where: str) -> "npt.NDArray[Any]":
+        """An array from a reader, or as it would return it, as uint8 or float32 (H, W, channels)."""
+        pixels = read[..., None] if read.ndim == 2 else read
         if pixels.ndim != 3 or pixels.shape[2] != self.channels or not pixels.size:
             raise ImageError(f"{where}: shape", got=pixels.shape, expected=f"(H, W, {self.channels})")
-        if pixels.dtype == np.uint16:
-            return pixels.astype(np.float32) / np.float32(65535)
-        if np.issubdtype(pixels.dtype, np.floating):
-            if not (pixels.min() >= 0 and pixels.max() <= 1):
-                raise ImageError(
-                    f"{where}: range of floats", got=(float(pixels.min()), float(pixels.max())), expected="[0, 1]"
-                )
-            return pixels.astype(np.float32)
-        if pixels.dtype != np.uint8:
-            raise ImageError(f"{where}: dtype", got=str(pixels.dtype), expected="uint8, uint16 or floats in [0, 1]")
-        return pixels
+        return to_depth(pixels, self.depth, where)
 
 
 def hwc_to_chw(pixels: "npt.NDArray[Any]") -> Tensor:
@@ -202,20 +198,10 @@ def hwc_to_chw(pixels: "npt.NDArray[Any]") -> Tensor:
     return torch.from_numpy(np.array(np.moveaxis(pixels, 2, 0), order="C"))
 
 
-def _to_uint8(pixels: "npt.NDArray[Any]") -> "npt.NDArray[Any]":
+def _check_image_array(pixels: "npt.NDArray[Any]") -> "npt.NDArray[Any]":
+    """An array (H, W) or (H, W, 3 or 4) as it is, (H, W, 1) as (H, W)."""
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (2, 3, 4)) or not pixels.size:
         raise UsageError("image array", got=pixels.shape, expected="(H, W), (H, W, 3) or (H, W, 4); tensors (C, H, W)")
-    if np.issubdtype(pixels.dtype, np.floating):
-        if not (pixels.min(initial=0) >= 0 and pixels.max(initial=0) <= 1):
-            raise UsageError(
-                "image array", got=f"floats from {pixels.min():.3g} to {pixels.max():.3g}", expected="floats in [0, 1]",
-                fix="Pass uint8 pixels, or undo the normalization.",
-            )  # fmt: skip
-        pixels = np.rint(pixels * 255).astype(np.uint8)
-    elif pixels.dtype == np.uint16:
-        pixels = np.rint(pixels / 257).astype(np.uint8)
-    if pixels.dtype != np.uint8:
-        raise UsageError("image array", got=str(pixels.dtype), expected="uint8, uint16, or floats in [0, 1]")
     return pixels

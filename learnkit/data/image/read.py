@@ -1,14 +1,20 @@
 """Opening one image safely: supported formats, limits, and conversion of every mode to RGB or gray."""
 
+import functools
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+import struct
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from learnkit.data.image.depth import Depth, to_depth
+from learnkit.data.image.resize import ImageLike
 from learnkit.errors import ImageError, LearnkitError
 from learnkit.types import PathLike
 
@@ -20,61 +26,128 @@ __all__ = [
     "EXTENSIONS",
     "MAX_PIXELS",
     "REMEDY",
+    "array_pixels",
     "exif_transposed",
     "full_depth",
+    "is_sixteen_bit",
     "open_image",
     "open_mask",
     "read_size",
-    "to_mode",
+    "read_with",
+    "to_pixels",
 ]
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # no format for which Pillow runs another program
 ORIENTATION = 0x0112  # the EXIF tag of the camera's orientation
+BITS_PER_SAMPLE = 258  # the tag of TIFF
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's gray
 MAX_PIXELS = 100_000_000  # checked before decoding: a small file can hold a huge image
+WARNED_PIXELS = 89_000_000  # Pillow warns of more, in words of its own
 REMEDY = "Remove or replace the file; `learnkit verify DIR` or verify_images(folder) lists all such files."
 
+_one_at_a_time = threading.Lock()  # filters of warnings are those of all threads
 
-def open_image(source: Any, channels: int = 3, *, where: str = "") -> "Image":
+
+def open_image(source: Any, channels: int = 3, *, where: str = "", depth: Depth | None = None) -> ImageLike:
     """An upright RGB (or, with one channel, gray) image; the first frame of an animation.
 
     Args:
         source: a path, or a file object.
         channels: 3 or 1.
         where: description of the item for errors: its class and row.
+        depth: what was declared for the set; see `to_depth`.
+
+    Returns:
+        a Pillow image; with a depth other than 8 bits, float32 (H, W) or (H, W, 3) in [0, 1].
 
     Raises:
-        ImageError: not an image, damaged, of an unsupported format, or of more than 100 million pixels.
+        ImageError: not an image, damaged, of an unsupported format, of more than 100 million pixels, or of pixels
+            whose range is not known.
     """
     with _load(source, where) as image:
-        return to_mode(exif_transposed(image), channels)
+        return to_pixels(image, channels, depth, f"{_named(source)}{where}")
 
 
-def open_mask(source: Any, *, colors: bool = False, where: str = "") -> "npt.NDArray[Any]":
-    """The pixel values of a mask, (H, W): gray levels or palette indices; with `colors`, uint8 (H, W, 3).
+def to_pixels(image: "Image", channels: int, depth: Depth | None, where: str) -> ImageLike:
+    """What `open_image` returns, of an image that is open already."""
+    bits = _bits(image)
+    image = exif_transposed(image)
+    is_wide = image.mode.startswith(("I", "F"))
+    if not is_wide and depth in (None, 8):
+        return _to_mode(image, channels)
+    pixels = np.asarray(image if is_wide else _to_mode(image, channels))
+    pixels = to_depth(pixels, depth, where, bits=bits, is_file=True)
+    return array_pixels(pixels, channels, depth)
+
+
+def array_pixels(pixels: "npt.NDArray[Any]", channels: int, depth: Depth | None) -> ImageLike:
+    """Pixels from `to_depth`, (H, W) or (H, W, 2, 3 or 4), with 3 or 1 channels; as `open_image` returns them."""
+    from PIL import Image
+
+    if depth is None and pixels.dtype != np.uint8:
+        pixels = np.rint(pixels * 255).astype(np.uint8)
+    if pixels.dtype == np.uint8:
+        return _to_mode(Image.fromarray(pixels), channels)
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    if pixels.shape[2] in (2, 4):
+        pixels = pixels[..., :-1] * pixels[..., -1:] + (1 - pixels[..., -1:])  # white behind what is transparent
+    if channels == 1:
+        return pixels[..., 0] if pixels.shape[2] == 1 else pixels @ np.array(LUMA, dtype=np.float32)
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+
+
+def open_mask(source: Any, *, colors: bool = False, soft: bool = False, where: str = "") -> "npt.NDArray[Any]":
+    """The pixel values of a mask, (H, W): gray levels or palette indices; bool for 1 bit.
+
+    Args:
+        source: a path, or a file object.
+        colors: return uint8 (H, W, 3).
+        soft: return how light the pixels are, also those of a palette or of colors.
+        where: description of the item for errors.
 
     Raises:
-        ImageError: as for `open_image`, or a mask in colors without `colors`.
+        ImageError: as for `open_image`, a mask in colors without `colors`, or one whose transparency means something.
     """
     with _load(source, where) as image:
         mask = exif_transposed(image)
-        if colors:
-            return np.asarray(mask.convert("RGB"))
-        if mask.mode == "1":
-            return np.asarray(mask, dtype=np.uint8)
-        pixels = np.asarray(mask)
-    if pixels.ndim == 3:
-        gray = pixels[..., 0]
-        if (
-            mask.mode not in ("RGB", "RGBA", "LA")
-            or (pixels[..., : 1 if mask.mode == "LA" else 3] != gray[..., None]).any()
-        ):
-            raise ImageError(
-                f"the mask {source}{where} is in colors ({mask.mode})", expected="one number per pixel",
-                fix="Map colors with codes={(red, green, blue): name}.",
-            )  # fmt: skip
-        pixels = gray
-    return pixels
+        if soft and mask.mode != "1" and not mask.mode.startswith(("I", "F")):
+            _check_alpha(mask, f"the mask {source}{where}")
+            return np.asarray(mask.convert("L"))
+        return _mask_pixels(mask, colors, f"the mask {source}{where}")
+
+
+def _mask_pixels(mask: "Image", colors: bool, named: str) -> "npt.NDArray[Any]":
+    _check_alpha(mask, named)
+    if colors:
+        return np.asarray(mask.convert("RGB"))
+    pixels = np.asarray(mask)
+    if pixels.ndim == 2:
+        return pixels
+    gray: npt.NDArray[Any] = pixels[..., 0]
+    if (
+        mask.mode not in ("RGB", "RGBA", "LA")
+        or (pixels[..., : 1 if mask.mode == "LA" else 3] != gray[..., None]).any()
+    ):
+        raise ImageError(
+            f"{named} is in colors ({mask.mode})", expected="one number per pixel",
+            fix="Map colors with codes={(red, green, blue): name}.",
+        )  # fmt: skip
+    return gray
+
+
+def _check_alpha(mask: "Image", named: str) -> None:
+    """Refuse a mask in which pixels of one color differ in transparency: that would be lost."""
+    if mask.mode not in ("RGBA", "LA", "PA"):
+        return
+    rgba = np.asarray(mask.convert("RGBA"))
+    colors = rgba.astype(np.int64) @ (1 << 16, 1 << 8, 1, 0)
+    both = (colors << 8) | rgba[..., 3]
+    if len(np.unique(both)) > len(np.unique(colors)):
+        raise ImageError(
+            f"{named} has pixels that differ only in transparency (alpha)", expected="classes as gray levels or colors",
+            fix="Save the alpha channel as a mask of its own, or pass mask_reader=.",
+        )  # fmt: skip
 
 
 def read_size(source: PathLike) -> tuple[int, int]:
@@ -89,11 +162,23 @@ def read_size(source: PathLike) -> tuple[int, int]:
     return (width, height) if is_rotated else (height, width)
 
 
+def is_sixteen_bit(source: PathLike) -> bool:
+    """Whether a file says that it is gray of 16 bits; cameras and scanners store 10, 12 or 14 bits in such files.
+
+    Raises:
+        ImageError: a file that is not an image.
+    """
+    with _open(source, "") as image:
+        return image.mode.startswith("I;16") and _bits(image) in (None, 16)
+
+
 @contextmanager
 def _load(source: Any, where: str) -> "Iterator[Image]":
     with _open(source, where) as image:
-        if image.format == "TIFF":
-            image.filename = ""  # prevents memory-mapping, by which Pillow garbles uncompressed TIFFs that it rotates
+        if image.width * image.height > WARNED_PIXELS:  # some formats check again when they decode
+            with _one_at_a_time, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                image.load()
         image.load()
         yield image
 
@@ -104,7 +189,7 @@ def _open(source: Any, where: str) -> "Iterator[ImageFile]":
     from PIL import Image
 
     is_path = isinstance(source, str | os.PathLike)
-    named = f"{source}{where}" if is_path else f"the given bytes{where}"
+    named = f"{_named(source)}{where}"
     try:
         if is_path:
             status = os.stat(source)
@@ -112,7 +197,7 @@ def _open(source: Any, where: str) -> "Iterator[ImageFile]":
                 raise OSError("not a regular file")
             if not status.st_size:
                 raise OSError("the file is empty")
-        with Image.open(source, formats=FORMATS) as image:
+        with open(source, "rb") if is_path else nullcontext(source) as file, _identified(file, named) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise Image.DecompressionBombError(f"{width} x {height} pixels")
@@ -128,6 +213,56 @@ def _open(source: Any, where: str) -> "Iterator[ImageFile]":
         raise ImageError(f"{named} cannot be read as an image ({error})", fix=REMEDY) from error
 
 
+def _named(source: Any) -> str:
+    return str(source) if isinstance(source, str | os.PathLike) else "the given bytes"
+
+
+@functools.cache
+def _formats() -> list[tuple[Callable[..., "ImageFile"], Callable[[bytes], bool | str] | None]]:
+    """How a file of each format is opened, and whether its first bytes are of that format."""
+    from PIL import Image
+
+    Image.init()
+    return [Image.OPEN[name] for name in FORMATS]
+
+
+def _identified(file: Any, named: str) -> "ImageFile":
+    """As Pillow's `Image.open`, whose own limit of pixels is another one and warns."""
+    from PIL import UnidentifiedImageError
+
+    file.seek(0)
+    start = file.read(16)
+    for factory, accept in _formats():
+        if accept is None or accept(start) is True:
+            file.seek(0)
+            try:
+                return factory(file, "")  # without a name, by which it would be mapped into memory
+            except (SyntaxError, IndexError, TypeError, struct.error):  # another format
+                continue
+    raise UnidentifiedImageError(f"cannot identify image file {named!r}")
+
+
+def read_with(reader: Callable[[str], Any], file: Any, where: str = "") -> "npt.NDArray[Any]":
+    """The array that a function of the user reads from a file.
+
+    Raises:
+        ImageError: the function fails, however it does so.
+    """
+    try:
+        return np.asarray(reader(os.fspath(file)))
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:
+        shown = f"{type(error).__name__}: {error}"
+        raise ImageError(f"{file}{where}: the reader failed ({shown})", fix="Remove or replace the file.") from error
+
+
+def _bits(image: "Image") -> int | None:
+    """The bits of a pixel, where a TIFF says so."""
+    stated: Any = image.tag_v2.get(BITS_PER_SAMPLE) if hasattr(image, "tag_v2") else None
+    return int(stated[0]) if stated else None
+
+
 def exif_transposed(image: "Image") -> "Image":
     """The image rotated as its EXIF orientation specifies; without one, the image itself."""
     from PIL import ImageOps
@@ -135,43 +270,29 @@ def exif_transposed(image: "Image") -> "Image":
     return ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image
 
 
-def to_mode(image: "Image", channels: int) -> "Image":
-    """Any Pillow mode as RGB or L: transparency is blended with white, 16-bit and float gray are scaled to 8 bits."""
+def _to_mode(image: "Image", channels: int) -> "Image":
+    """Any Pillow mode of 8 bits as RGB or L; transparency is blended with white."""
     from PIL import Image
 
     mode = "RGB" if channels == 3 else "L"
     is_transparent = "A" in image.getbands() or "transparency" in image.info
     if image.mode == mode and not is_transparent:
         return image
-    if image.mode.startswith(("I", "F")):
-        image = _to_eight_bits(image)
-    elif is_transparent:
+    if is_transparent:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert(mode)
 
 
-def _to_eight_bits(image: "Image") -> "Image":
-    """Gray of more than 8 bits, scaled; Pillow's own conversion would clip everything above 255 to white."""
-    from PIL import Image
-
-    pixels = np.asarray(image, dtype=np.float64)
-    if image.mode == "F" and pixels.max(initial=0) <= 1 and pixels.min(initial=0) >= 0:
-        pixels = pixels * 255
-    elif image.mode.startswith("I;16") or pixels.max(initial=0) > 255:
-        pixels = pixels / 257  # 65535 -> 255
-    return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
-
-
 def full_depth(source: Any) -> "npt.NDArray[np.float32]":
-    """A reader for `reader=`: gray of 16 bits or floats as float32 (H, W, 1) in [0, 1], without loss of precision.
+    """A reader for `reader=`: gray of 8 or 16 bits or floats in [0, 1], as float32 (H, W, 1), not rounded to 8 bits.
 
     Raises:
-        ImageError: as for `open_image`, or floats outside [0, 1].
+        ImageError: as for `open_image`, floats outside [0, 1], or 32-bit numbers.
     """
-    pixels = open_mask(source)
-    largest = 1 if np.issubdtype(pixels.dtype, np.floating) else 255 if pixels.dtype == np.uint8 else 65535
-    scaled = pixels.astype(np.float32) / np.float32(largest)
-    if scaled.min(initial=0) < 0 or scaled.max(initial=0) > 1:
-        raise ImageError(f"{source}: values from {scaled.min():.4g} to {scaled.max():.4g}", expected="in [0, 1]")
-    return scaled[..., None]
+    with _load(source, "") as image:
+        bits = _bits(image)
+        pixels = _mask_pixels(exif_transposed(image), False, str(source))
+    pixels = pixels * np.uint8(255) if pixels.dtype == bool else pixels
+    scaled: npt.NDArray[np.float32] = to_depth(pixels, None, str(source), bits=bits)[..., None].astype(np.float32)
+    return scaled / np.float32(255) if pixels.dtype == np.uint8 else scaled

@@ -18,6 +18,7 @@ from learnkit.data.loading.sampler import BatchOrder, DrawnOrder
 from learnkit.data.loading.torch_internals import state_without_workers
 from learnkit.data.loading.whole_batches import SeededItems, WholeBatches, collate, identity_collate
 from learnkit.data.loading.workers import ignore_sigint, supervised
+from learnkit.data.segmentation import as_targets
 from learnkit.device import copies_from_pinned, on_device, usable_cpus
 from learnkit.errors import DataError, UsageError, warn
 from learnkit.seeds import Stream, derive
@@ -175,7 +176,7 @@ class ImageLoader:
                 numbers = torch.tensor(draw.numbers)
                 pixels, masks = self.augmentation(pixels, draw.seed, draw.epoch, numbers, masks, in_place=True)
             x = self.preprocess.batch(pixels, in_place=True)
-            yield (x, *targets) if masks is None else (x, masks.long())
+            yield (x, *targets) if masks is None else (x, as_targets(self.dataset.task, masks))
 
 
 class _Loader(DataLoader[Any]):

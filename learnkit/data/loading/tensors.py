@@ -115,6 +115,10 @@ def _targets(task: Task, name: str, y: Tensor) -> Tensor:
         y = y if are_floats else y.long()
         fits, expected = not are_floats or y.shape == (len(y), n), f"class indices from 0 to {n - 1}"
         fine = (y >= 0) & ((y <= 1) if are_floats else (y < n))
+    elif isinstance(task, Segmentation) and task.binary:
+        y = y[:, None].float() if y.ndim == 3 else y.float()
+        fits, expected = y.ndim == 4 and y.shape[1] == 1, "0 or 1 for each pixel, (N, height, width)"
+        fine = (y == 0) | (y == 1) | (y == (-1 if task.ignored is None else task.ignored))
     elif isinstance(task, Segmentation):
         y = y if y.dtype == torch.uint8 else y.long()
         fits, expected = y.ndim == 3 and not are_floats, f"class indices from 0 to {n - 1}, (N, height, width)"

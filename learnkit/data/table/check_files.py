@@ -6,10 +6,9 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from learnkit.data.image.depth import BITS
 from learnkit.data.image.preprocess import Preprocess, Reader
-from learnkit.data.image.read import read_size
+from learnkit.data.image.read import is_sixteen_bit, open_mask, read_size, read_with
 from learnkit.data.image.resize import shape_of
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.samples import rows_text
@@ -19,9 +18,10 @@ from learnkit.errors import DataError, ImageError, MissingFileError, warn
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["check_files", "check_masks", "common_size", "unreadable"]
+__all__ = ["check_files", "check_masks", "common_size", "unreadable", "warn_if_dark"]
 
 MAX_MASKS = 200  # evenly spaced; the others are checked when they are read
+MAX_LOOKED_AT = 20  # images whose brightest pixel is looked at
 MAX_SHOWN = 5
 
 
@@ -103,7 +103,7 @@ def common_size(
 
     def look(file: str) -> tuple[int, int] | None:
         try:
-            return read_size(file) if reader is None else shape_of(np.asarray(reader(file)))
+            return read_size(file) if reader is None else _size_read(reader, file)
         except ImageError:
             if not ignore_unreadable:
                 raise
@@ -123,8 +123,35 @@ def common_size(
     return counts[0][0]
 
 
+def _size_read(reader: Reader, file: str) -> tuple[int, int]:
+    pixels = read_with(reader, file)
+    if pixels.ndim not in (2, 3):
+        got = f"{pixels.dtype} {pixels.shape}"
+        raise ImageError(f"{file}: the reader returned", got=got, expected="an array (H, W, channels)")
+    return shape_of(pixels)
+
+
+def warn_if_dark(samples: "pd.DataFrame", preprocess: Preprocess) -> None:
+    """Warn about files of 16 bits none of which uses the upper ones, without a declared depth."""
+    if preprocess.depth is not None or preprocess.reader is not None or samples.empty:
+        return
+    files = samples["input"].iloc[:: max(1, len(samples) // MAX_LOOKED_AT)].tolist()
+    try:
+        if not is_sixteen_bit(files[0]):
+            return
+        brightest = max(int(open_mask(file).max(initial=0)) for file in files)
+    except ImageError:  # it is named where the file is needed
+        return
+    bits = next((bits for bits in BITS if brightest < 2**bits), 16)
+    if bits < 16:
+        warn(
+            f"the brightest pixel of {len(files)} images of 16 bits is {brightest}, so they look almost black: pass "
+            f"depth={bits} if they hold {bits} bits, depth=16 if they are right"
+        )
+
+
 def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentation) -> None:
-    """Masks have the size of their image and only pixel values with a class; up to 200 are checked.
+    """Masks are other files than their images, have their size, and only pixel values with a class; up to 200 are read.
 
     Raises:
         DataError: naming the first mask that does not fit, or a training row without one.
@@ -133,6 +160,14 @@ def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentat
     if len(missing):
         raise DataError(f"{len(missing)} rows have no mask, first {rows_text(samples, missing.index)}")
     labeled = samples[samples["target"].notna()]
+    are_files = labeled[["input", "target"]].map(lambda value: isinstance(value, str | os.PathLike)).all(axis=1)
+    inputs, masks = (_real_paths(labeled.loc[are_files, name].map(os.fspath)) for name in ("input", "target"))
+    same = labeled[are_files][(inputs == masks).to_numpy()]
+    if len(same):
+        raise DataError(
+            f"{len(same)} images are their own masks, first {rows_text(samples, same.index)}",
+            fix="Correct what masks= returns, or the column of the masks.",
+        )
     some = labeled.iloc[:: max(1, math.ceil(len(labeled) / MAX_MASKS))]
 
     def look(row: tuple[int, str, str]) -> None:

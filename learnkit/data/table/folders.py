@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from learnkit.data.image.read import EXTENSIONS
 from learnkit.data.table.files import existing_folder, get_image_files
-from learnkit.errors import DataError, MissingFileError, UsageError
+from learnkit.data.table.masks import masks_of
+from learnkit.errors import DataError
 from learnkit.types import PathLike
 
 if TYPE_CHECKING:
@@ -87,14 +88,9 @@ def mask_samples(
     files = get_image_files(folder)
     if not files:
         raise _nothing(folder, "", "Check the path.")
-    targets = [_mask_of(masks, file, root) for file in files]
-    without = [f"{file} -> {mask}" for file, mask in zip(files, targets, strict=True) if not mask.is_file()]
-    if without:
-        raise MissingFileError(
-            f"{len(without)} of {len(files)} images have no mask, first {', '.join(without[:3])}",
-            fix="Correct what masks= returns.",
-        )
-    pairs = [(str(file), str(mask)) for file, mask in zip(files, targets, strict=True)]
+    found = masks_of(files, masks, root)
+    files = list(found)
+    pairs = [(str(file), str(mask)) for file, mask in found.items()]
     samples = pd.DataFrame(pairs, columns=["input", "target"], dtype=object)
     if not by_folder:
         return samples
@@ -106,13 +102,6 @@ def mask_samples(
             fix="Pass valid_pct=0.2 to take a fifth at random.",
         )  # fmt: skip
     return samples.assign(split=["valid" if top == valid else "test" if top == "test" else "train" for top in tops])
-
-
-def _mask_of(masks: Callable[[Path], PathLike], file: Path, root: Path) -> Path:
-    found = masks(file)
-    if not isinstance(found, str | Path):
-        raise UsageError(f"masks: for {file}", got=found, expected="the path of its mask")
-    return Path(found) if Path(found).is_relative_to(root) else root / found  # as the image is, or relative to the root
 
 
 def _valid_folder(root: Path, valid: str) -> str:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from learnkit.atomic_files import sha256_of
 from learnkit.checks import check_int, check_kind, is_int, is_number
+from learnkit.data.image.depth import DECLARE, Depth, check_depth
 from learnkit.data.image.read import EXTENSIONS, open_image
+from learnkit.data.image.resize import shape_of
 from learnkit.data.table.files import existing_folder, get_image_files
 from learnkit.data.table.shrink import shrink_file
 from learnkit.data.table.splits import SPLIT_NAMES
@@ -35,6 +37,7 @@ def verify_images(
     num_threads: int | None = None,
     delete: bool = False,
     max_size: int | None = None,
+    depth: Depth | None = None,
 ) -> "pd.DataFrame":
     """Every problem of the images below a folder. Nothing is changed or deleted unless `delete` or `max_size` asks.
 
@@ -44,6 +47,7 @@ def verify_images(
     compared.
 
     - unreadable: it cannot be opened as training would open it. Detail: why.
+    - undeclared depth: a good file of floats or 32-bit numbers, which training reads with depth= only.
     - duplicate: the same content as an earlier file, by path, of its split. Detail: the first such file.
     - conflict: the same content as an earlier file of its split in another class folder, so one label is wrong; it is
       then not a duplicate. Detail: that file.
@@ -63,6 +67,7 @@ def verify_images(
             what it leads to.
         max_size: shrink images whose longer side is above this many pixels to it, upright, in their own format; None
             leaves all as they are. Files that links lead to are not written.
+        depth: what black and white are, as `depth=` of the bunch; None for the whole range of uint8 or uint16.
 
     Returns:
         columns path (relative to the folder, with /), problem and detail, all str, sorted by path and problem; no rows
@@ -87,7 +92,9 @@ def verify_images(
     sizes = Counter(map(_n_bytes, files))
     repeated = {n_bytes for n_bytes, count in sizes.items() if count > 1}
     with ThreadPoolExecutor(num_threads or usable_cpus()) as pool:
-        look = partial(_look, channels=channels, repeated=repeated, delete=delete, max_size=max_size)
+        look = partial(
+            _look, channels=channels, depth=check_depth(depth), repeated=repeated, delete=delete, max_size=max_size
+        )
         seen = list(pool.map(look, files))
 
     problems: list[Problem] = []
@@ -111,19 +118,24 @@ class _Facts(NamedTuple):
     digest: str = ""  # empty if no other file has the same size
     error: str = ""  # why it cannot be read
     shrunk: str = ""  # from which size to which
+    lacks_depth: bool = False  # it can, once a depth is declared
 
 
-def _look(file: Path, channels: int, repeated: set[int], delete: bool, max_size: int | None) -> _Facts:
+def _look(
+    file: Path, channels: int, depth: Depth | None, repeated: set[int], delete: bool, max_size: int | None
+) -> _Facts:
     try:
         if file.exists() and not file.is_file():  # opening a pipe would block forever
             raise ImageError(f"{file} is not a regular file", fix="Remove or replace it.")
-        width, height = open_image(file, channels).size
+        height, width = shape_of(open_image(file, channels, depth=depth))
         digest = sha256_of(file) if _n_bytes(file) in repeated else ""  # of the file as it was: copies stay copies
         is_large = max_size is not None and max(width, height) > max_size
         return _Facts(width, height, digest, shrunk=_shrunk(file, width, height, max_size or 0) if is_large else "")
     except WriteError:
         raise
     except ImageError as error:
+        if error.fix.startswith(DECLARE):
+            return _Facts(error=str(error), lacks_depth=True)
         why = str(error)
     except Exception as error:  # damaged bytes or a vanishing file can raise anything
         why = f"{file} cannot be read ({type(error).__name__}: {error})"
@@ -155,7 +167,7 @@ def _n_bytes(file: Path) -> int:
 def _own_problems(item: _Facts, min_side: int, max_aspect: float) -> Iterator[tuple[str, str]]:
     """(problem, detail) of a file by itself."""
     if item.error:
-        yield "unreadable", item.error
+        yield ("undeclared depth" if item.lacks_depth else "unreadable"), item.error
         return
     shorter, longer = sorted((item.width, item.height))
     if item.shrunk:

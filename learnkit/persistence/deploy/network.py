@@ -31,6 +31,11 @@ def check_inputs(spec: ExportSpec, *, preprocessing: bool) -> None:
         raise UsageError(
             "preprocessing=True requires image data", fix="Export without it, and feed what the model sees."
         )
+    if preprocessing and spec.preprocess is not None and spec.preprocess.depth not in (None, 8):
+        raise UsageError(
+            "preprocessing=True takes images of 8 bits; the depth of this data", got=spec.preprocess.depth,
+            fix="Export without it, and feed what the model sees.",
+        )  # fmt: skip
 
 
 def network_of(spec: ExportSpec, *, preprocessing: bool = False) -> tuple[nn.Module, Tensor]:

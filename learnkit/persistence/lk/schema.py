@@ -102,10 +102,13 @@ def inputs_to_json(preprocess: Preprocess | None, shape: tuple[int, ...] | None)
         return [{"name": "tensor", "args": {"shape": None if shape is None else list(shape)}}]
     resize, normalize, reader = preprocess.resize, preprocess.normalize, preprocess.reader
     known = next((name for name, own in READERS.items() if own is reader), None if reader is None else "custom")
+    pixels: JsonObject = {"channels": preprocess.channels, "reader": known}
+    if preprocess.depth is not None:
+        pixels["depth"] = list(preprocess.depth) if isinstance(preprocess.depth, tuple) else preprocess.depth
     size = {"size": list(resize.size), "method": resize.method, "interpolation": resize.interpolation}
     steps: list[JsonObject] = [
         {"name": "resize", "args": size},
-        {"name": "to_tensor", "args": {"channels": preprocess.channels, "reader": known}},
+        {"name": "to_tensor", "args": pixels},
     ]
     if normalize is not None:
         statistics = {"mean": list(map(float, normalize.mean)), "std": list(map(float, normalize.std))}
@@ -136,11 +139,13 @@ def inputs_from_json(manifest: JsonObject, path: Path | str, reader: Reader | No
         return Inputs(None, _tensor_shape(parts[0]))
     if names not in (["resize", "to_tensor"], ["resize", "to_tensor", "normalize"]):
         raise corrupt(path, "the manifest transforms", got=names, expected="resize, to_tensor and perhaps normalize")
-    resize, pixels = _resize(parts[0]), parts[1].part("args", ("channels", "reader"))
+    resize, pixels = _resize(parts[0]), parts[1].part("args", ("channels", "reader", "depth"))
     channels = pixels.integer("channels", 1, MAX_CHANNELS)
     normalize = _normalize(parts[2], channels) if len(parts) == 3 else None
     try:
-        return Inputs(Preprocess(resize, normalize, channels, _reader(pixels, reader)), None)
+        return Inputs(
+            Preprocess(resize, normalize, channels, _reader(pixels, reader), pixels.content.get("depth")), None
+        )
     except UsageError as error:
         raise corrupt(path, f"the manifest transforms: {error}") from error
 
@@ -195,6 +200,8 @@ def activation_to_json(activation: Any, n_out: int) -> str:
     owner, function = getattr(activation, "__self__", None), getattr(activation, "__func__", activation)
     if function is ScoreLoss.activation and isinstance(owner, ScoreLoss):
         return "sigmoid" if owner.binary or n_out == 1 else "softmax"
+    if function is Segmentation.activation and isinstance(owner, Segmentation) and owner.binary:
+        return "sigmoid"
     if function is CrossEntropyLossFlat.activation and isinstance(owner, CrossEntropyLossFlat):
         return "softmax" if owner.axis == 1 else "custom"
     return next((name for name, same in _SAME.items() if any(function is one for one in same)), "custom")

@@ -51,7 +51,7 @@ def dataset(files: list[str], form: str = "plain", size: int = 16, method: Metho
     preprocess = Preprocess(Resize((size, size), method), None)
     if "masks" in form:
         masks = [os.path.join(os.path.dirname(file), f"mask-{os.path.basename(file)}") for file in files]
-        return ImageDataset(files, masks, Segmentation(["low", "high"]), preprocess, item_stage=stage)
+        return ImageDataset(files, masks, Segmentation(["low", "high"], border="low"), preprocess, item_stage=stage)
     labels = ["ant" if i % 2 else "bee" for i in range(len(files))]
     return ImageDataset(files, labels, Classification(("ant", "bee")), preprocess, item_stage=stage)
 

@@ -17,7 +17,7 @@ from learnkit.data.image.preprocess import Normalize, Preprocess
 from learnkit.data.image.read import full_depth
 from learnkit.data.image.resize import Resize
 from learnkit.data.segmentation import Segmentation
-from learnkit.errors import ImageError
+from learnkit.errors import ImageError, UsageError
 from tests.doubles import refused
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision documents them
@@ -110,14 +110,18 @@ def test_bytes_may_be_of_any_format() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad",
-    [
-        np.zeros((4, 4, 7), np.uint8), np.zeros(5, np.uint8), np.full((4, 4), 3.0), np.full((4, 4), np.nan),
-        np.zeros((4, 4), bool), np.zeros((4, 4), np.int64), np.zeros((0, 4), np.uint8), torch.zeros(3, 4, 0),
-    ],
-)  # fmt: skip
+    "bad", [np.zeros((4, 4, 7), np.uint8), np.zeros(5, np.uint8), np.zeros((0, 4), np.uint8), torch.zeros(3, 4, 0)]
+)
 def test_arrays_that_are_not_images_are_refused(bad: object) -> None:
     with refused("image array"):
+        Preprocess(Resize((8, 8)), None).item(bad)
+
+
+@pytest.mark.parametrize(
+    "bad", [np.full((4, 4), 3.0), np.full((4, 4), np.nan), np.zeros((4, 4), bool), np.zeros((4, 4), np.int64)]
+)
+def test_arrays_of_unknown_range_are_refused(bad: object) -> None:
+    with pytest.raises(ImageError, match=r"the given array: (dtype|range of floats|16 pixels are nan)"):
         Preprocess(Resize((8, 8)), None).item(bad)
 
 
@@ -185,7 +189,7 @@ def test_invalid_arrays_of_a_reader_are_named_with_the_file(
 
 
 def test_nan_of_a_reader_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"wrong\.npy: range of floats: got \(nan, nan\), expected \[0, 1\]"):
+    with pytest.raises(ImageError, match=r"wrong\.npy: 320 pixels are nan, the first at row 0, column 0"):
         many(5).item(saved(tmp_path / "wrong.npy", np.full((8, 8, 5), np.nan)))
 
 
@@ -197,14 +201,46 @@ def test_a_failing_reader_is_named_with_the_file(tmp_path: Path) -> None:
             many(5).item(str(tmp_path / name), " (row 3)")
 
 
-@pytest.mark.parametrize(("ignore_index", "border"), [(None, 0), (255, 255), (1, 1)])
-def test_padded_pixels_are_ignored_where_pixels_can_be(tmp_path: Path, ignore_index: int | None, border: int) -> None:
+@pytest.mark.parametrize(
+    ("settings", "border"),
+    [
+        ({"ignore_index": 255}, 255), ({"ignore_index": 1}, 1), ({"ignore_index": [7, 9]}, 255),
+        ({"border": "b"}, 1), ({"border": "a", "ignore_index": 255}, 0), ({"border": "b", "binary": True}, 1),
+    ],
+)  # fmt: skip
+def test_padded_pixels_are_what_was_declared(tmp_path: Path, settings: Any, border: int) -> None:
     mask = str(tmp_path / "m.png")
     Image.new("L", (4, 8), 0).save(mask)
-    task = Segmentation(["a", "b"], ignore_index)
+    task = Segmentation(["a", "b"], **settings)
     image, numbers = Preprocess(Resize((8, 8), "pad"), None).decode(Image.new("RGB", (4, 8), "white"), mask, task=task)
     assert image[0, :, 0].tolist() == [0, 0, 255, 255, 255, 255, 0, 0]
     assert numbers[0].tolist() == [border, border, 0, 0, 0, 0, border, border]
+
+
+def test_padded_masks_without_a_class_for_the_border_are_refused(tmp_path: Path) -> None:
+    Image.new("L", (4, 8), 0).save(tmp_path / "m.png")
+    for method in ("crop", "squish", "pad"):
+        preprocess = Preprocess(Resize((8, 8), method), None)  # type: ignore[arg-type]
+        item, mask, task = Image.new("RGB", (4, 8)), str(tmp_path / "m.png"), Segmentation(["a", "b"])
+        if method == "pad":
+            with pytest.raises(UsageError, match=r"ignore_index= or border="):
+                preprocess.decode(item, mask, task=task)
+        else:
+            assert not preprocess.decode(item, mask, task=task)[1].any()
+
+
+def file_only(channels: int) -> Preprocess:
+    return Preprocess(Resize((8, 8)), None, channels, reader=lambda file: noise(8, 8, channels))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+@pytest.mark.parametrize("item", [b"bytes", bytearray(b"bytes"), memoryview(b"bytes"), Image.new("RGB", (8, 8))])
+def test_items_that_would_go_around_the_reader_are_refused(item: object, channels: int) -> None:
+    """What the message advises works."""
+    with pytest.raises(UsageError, match=r"path of a file, or an array as the reader returns it"):
+        file_only(channels).item(item)
+    expected = file_only(channels).item("a path")
+    assert torch.equal(file_only(channels).item(noise(8, 8, channels)), expected)
 
 
 def test_a_batch_of_floats_is_overwritten_only_in_place() -> None:

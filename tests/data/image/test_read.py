@@ -1,6 +1,9 @@
 """Opening one image: conversion of every mode to RGB or gray, and errors that name the file."""
 
 import os
+import pickle
+import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +12,8 @@ import pytest
 from PIL import Image, ImageFile
 
 from learnkit.data.image import read as module
-from learnkit.data.image.read import full_depth, open_image, open_mask, read_size
-from learnkit.errors import DataError, ImageError
+from learnkit.data.image.read import full_depth, open_image, open_mask, read_size, read_with
+from learnkit.errors import DataError, ImageError, UsageError
 
 UPRIGHT = np.arange(3 * 5, dtype=np.uint8).reshape(3, 5) * 16
 STORED = {  # what a camera writes for UPRIGHT under each EXIF orientation
@@ -66,12 +69,6 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
     pixels = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
     opened = open_image(saved(tmp_path / "a.png", Image.fromarray(pixels)))
     assert [pixel(opened, x) for x in range(4)] == [(0, 0, 0), (1, 1, 1), (128, 128, 128), (255, 255, 255)]
-
-
-def test_floats_up_to_one_are_scaled(tmp_path: Path) -> None:
-    pixels = np.array([[0.0, 0.5, 1.0]], dtype=np.float32)
-    opened = open_image(saved(tmp_path / "a.tiff", Image.fromarray(pixels)), channels=1)
-    assert [pixel(opened, x) for x in range(3)] == [0, 128, 255]
 
 
 def test_lossy_formats_keep_a_flat_color(tmp_path: Path) -> None:
@@ -130,18 +127,6 @@ def test_sixteen_bits_are_scaled_by_the_full_range(tmp_path: Path, name: str, le
     image = Image.fromarray(np.array([[257 * level for level in levels], [100] * len(levels)], dtype=np.uint16))
     opened = np.asarray(open_image(saved(tmp_path / name, image), channels=1))
     assert opened.tolist() == [list(levels), [0] * len(levels)]
-
-
-@pytest.mark.parametrize("dtype", [np.int32, np.float32])
-def test_levels_above_255_are_scaled_as_sixteen_bits(tmp_path: Path, dtype: Any) -> None:
-    pixels = np.array([[0, 257, 32896, 65535]], dtype=dtype)
-    opened = open_image(saved(tmp_path / "a.tiff", Image.fromarray(pixels)), channels=1)
-    assert np.asarray(opened).tolist() == [[0, 1, 128, 255]]
-
-
-def test_floats_above_one_are_levels(tmp_path: Path) -> None:
-    path = saved(tmp_path / "a.tiff", Image.fromarray(np.array([[0, 77.4, 255]], dtype=np.float32)))
-    assert np.asarray(open_image(path, channels=1)).tolist() == [[0, 77, 255]]
 
 
 def test_cmyk_pixels_become_rgb(tmp_path: Path) -> None:
@@ -243,6 +228,41 @@ def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
         open_image(path)
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.tiff"])
+def test_an_image_below_the_limit_has_no_warning_of_another_one(tmp_path: Path, name: str) -> None:
+    """Pillow warns from 89 million pixels on; warnings are errors here."""
+    path = saved(tmp_path / name, Image.new("1", (10_000, 9_900)))
+    assert read_size(path) == (9_900, 10_000)
+    assert open_mask(path).shape == (9_900, 10_000)
+
+
+def failing(error: Exception) -> Any:
+    def read(file: str) -> Any:
+        raise error
+
+    return read
+
+
+ERRORS = [
+    ValueError("x"), KeyError("arr_0"), RuntimeError("cv2.error"), zipfile.BadZipFile("no zip"), struct.error("unpack"),
+    pickle.UnpicklingError("x"), AttributeError("no PixelData"), TypeError("NoneType"), IndexError(), AssertionError(),
+    UsageError("depth"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_every_error_of_a_reader_names_the_file(error: Exception) -> None:
+    with pytest.raises(ImageError, match=rf"a\.h5 \(row 3\): the reader failed \({type(error).__name__}") as caught:
+        read_with(failing(error), Path("a.h5"), " (row 3)")
+    assert caught.value.__cause__ is error
+
+
+def test_a_reader_that_stops_the_program_is_not_stopped() -> None:
+    for error in (KeyboardInterrupt(), MemoryError()):
+        with pytest.raises(type(error)):
+            read_with(failing(error), "a.h5")  # type: ignore[arg-type]
+
+
 def test_formats_that_run_another_program_are_not_read(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.new("RGB", (4, 4)).save(path, format="EPS")
@@ -274,6 +294,25 @@ def test_the_numbers_of_a_mask_are_kept(tmp_path: Path) -> None:
     assert seen[0].tolist() == [[9, 8, 7], [6, 5, 4]]
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+@pytest.mark.parametrize("colors", [True, False])
+@pytest.mark.parametrize("gray", [0, 9])
+def test_a_mask_in_the_alpha_channel_is_refused(tmp_path: Path, mode: str, colors: bool, gray: int) -> None:
+    """All gray levels are one, or two pixels of one level differ in transparency."""
+    levels, alpha = np.array([[0, 0, gray]], np.uint8), np.array([[0, 255, 255]], np.uint8)
+    bands = [Image.fromarray(levels)] * (len(mode) - 1) + [Image.fromarray(alpha)]
+    path = saved(tmp_path / "m.png", Image.merge(mode, bands))
+    with pytest.raises(ImageError, match=r"m\.png \(row 3\) has pixels that differ only in transparency"):
+        open_mask(path, colors=colors, where=" (row 3)")
+
+
+@pytest.mark.parametrize("alpha", [[[0, 255]], [[255, 255]], [[7, 7]]])
+def test_a_transparency_that_says_nothing_new_is_left_out(tmp_path: Path, alpha: list[list[int]]) -> None:
+    levels = np.array([[0, 1]], np.uint8)
+    image = Image.merge("LA", [Image.fromarray(levels), Image.fromarray(np.array(alpha, np.uint8))])
+    assert open_mask(saved(tmp_path / "m.png", image)).tolist() == [[0, 1]]
+
+
 def test_a_mask_in_colors_is_refused_where_numbers_are_expected(tmp_path: Path) -> None:
     path = saved(tmp_path / "m.png", Image.new("RGB", (2, 2), (1, 2, 3)))
     with pytest.raises(ImageError, match=r"m\.png \(row 3\) is in colors \(RGB\)"):
@@ -293,5 +332,5 @@ def test_full_depth_keeps_every_bit(tmp_path: Path) -> None:
 
 def test_full_depth_refuses_floats_outside_of_0_to_1(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.tiff", Image.fromarray(np.array([[0, 1.5]], dtype=np.float32)))
-    with pytest.raises(ImageError, match=r"a\.tiff: values from 0 to 1\.5: expected in \[0, 1\]"):
+    with pytest.raises(ImageError, match=r"a\.tiff: range of floats: got \(0\.0, 1\.5\), expected \[0, 1\]"):
         full_depth(path)

@@ -3,12 +3,14 @@
 import warnings
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from learnkit import ImageDataBunch
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.image.resize import Resize
 from learnkit.data.segmentation import Segmentation
@@ -168,6 +170,38 @@ def test_at_most_200_masks_are_looked_at(monkeypatch: pytest.MonkeyPatch, n: int
     assert min(n, 100) <= len(seen) <= 200
     assert len(set(steps)) == 1
     assert n - int(seen[-1]) <= steps[0]
+
+
+def failing_reader(error: Exception) -> Any:
+    def read(file: str) -> Any:
+        if file.endswith("3.png"):
+            raise error
+        return np.zeros((16, 16, 3), np.uint8)
+
+    return read
+
+
+@pytest.mark.parametrize("size", [16, None])
+@pytest.mark.parametrize(
+    "error", [KeyError("arr_0"), RuntimeError("cv2.error"), BadZipFile("no zip"), AttributeError("no PixelData")]
+)
+def test_files_that_a_reader_fails_on_are_named_or_skipped(tmp_path: Path, error: Exception, size: int | None) -> None:
+    tree(tmp_path, *(f"{number}.png" for number in range(8)))
+    files, labels = [tmp_path / f"{number}.png" for number in range(8)], ["a", "b", "a", "b", "a", "a", "b", "b"]
+    options: Any = {"reader": failing_reader(error), "size": size, "bs": 2, "augment": False, "device": "cpu"}
+    options["split"] = lambda table: [number > 4 for number in range(8)]
+    with pytest.warns(LearnkitWarning, match=rf"1 of 8 items cannot be read.*(?s:.)*3\.png.*{type(error).__name__}"):
+        dls = ImageDataBunch.from_lists(tmp_path, files, labels, on_error="skip", **options)
+    assert (len(dls.samples), len(dls.skipped)) == (7, 1)
+    with pytest.raises(ImageError, match=r"3\.png.*the reader failed"):
+        list(ImageDataBunch.from_lists(tmp_path, files, labels, **options).fix_dl)
+
+
+@pytest.mark.parametrize("returned", [None, 3, np.zeros(5), "pixels"])
+def test_a_reader_that_returns_no_image_is_named_when_sizes_are_compared(returned: Any) -> None:
+    samples = pd.DataFrame({"input": ["a.h5"]})
+    with pytest.raises(ImageError, match=r"a\.h5: the reader returned"):
+        common_size(samples, lambda file: returned)
 
 
 def test_missing_files_are_counted_and_their_rows_named(tmp_path: Path) -> None:

@@ -111,16 +111,28 @@ def test_a_file_that_may_not_be_read_is_unreadable(tmp_path: Path) -> None:
     assert found(tmp_path) == [("a.png", "unreadable")]
 
 
+def test_a_file_whose_range_is_unknown_is_not_damaged(tmp_path: Path) -> None:
+    Image.fromarray(np.linspace(0, 300, 400, dtype=np.float32).reshape(20, 20)).save(tmp_path / "a.tif")
+    ((name, problem, detail),) = rows(tmp_path)
+    assert (name, problem) == ("a.tif", "undeclared depth")
+    assert "depth=(black, white)" in detail
+    assert rows(tmp_path, depth=(0, 300)) == []
+    ((_, problem, detail),) = rows(tmp_path, depth=(0, 200))
+    assert (problem, "range of floats" in detail) == ("unreadable", True)
+    with refused("depth", got=11):
+        rows(tmp_path, depth=11)
+
+
 def test_a_decoder_that_crashes_on_one_file_does_not_lose_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_image(tmp_path / "a.png")
     save_image(tmp_path / "b.png", seed=1, size=(8, 8))
 
-    def breaks_down(source: Path, channels: int) -> Image.Image:
+    def breaks_down(source: Path, channels: int, **options: Any) -> Any:
         if source.name == "a.png":
             raise TypeError("a tag of the wrong kind")
-        return open_image(source, channels)
+        return open_image(source, channels, **options)
 
     monkeypatch.setattr("learnkit.data.table.verify.open_image", breaks_down)
     (first, second) = rows(tmp_path)

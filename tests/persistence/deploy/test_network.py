@@ -1,5 +1,6 @@
 """The network that other programs are given: a copy that changes nothing, its inputs and its description."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -94,6 +95,12 @@ def test_preprocessing_inside_needs_images_and_inputs_a_shape() -> None:
     check_inputs(ExportSpec(nn.Linear(2, 2), (2,)), preprocessing=False)
     with refused("preprocessing=True requires image data"):
         check_inputs(ExportSpec(nn.Linear(2, 2), (2,)), preprocessing=True)
+    for depth in (12, (0.0, 1.0)):
+        deep = ExportSpec(network(), (3, 6, 8), TASK, replace(PREPROCESS, depth=depth))
+        check_inputs(deep, preprocessing=False)
+        with refused("preprocessing=True takes images of 8 bits; the depth of this data", got=depth):
+            check_inputs(deep, preprocessing=True)
+    check_inputs(ExportSpec(network(), (3, 6, 8), TASK, replace(PREPROCESS, depth=8)), preprocessing=True)
     with refused("export: the data does not specify the shape of an input"):
         check_inputs(ExportSpec(nn.Linear(2, 2), None), preprocessing=False)
 

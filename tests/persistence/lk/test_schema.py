@@ -44,6 +44,8 @@ INPUTS = [
     Inputs(Preprocess(Resize((32, 48), "pad", "bicubic"), Normalize((0.1, 1 / 3, 0.5), (0.2, 0.3, 1e-3))), None),
     Inputs(Preprocess(Resize((8, 8)), None, channels=1, reader=full_depth), None),
     Inputs(Preprocess(Resize((8, 8), "squish"), None), None),
+    Inputs(Preprocess(Resize((8, 8)), None, channels=1, depth=12), None),
+    Inputs(Preprocess(Resize((8, 8)), None, depth=(-1000.0, 400.5)), None),
     Inputs(None, (3, 4)),
     Inputs(None, ()),
     Inputs(None, None),
@@ -71,6 +73,19 @@ def steps_of(height: object = 8, width: object = 8, channels: object = 3, **norm
         {"name": "to_tensor", "args": {"channels": channels, "reader": None}},
         {"name": "normalize", "args": {"mean": [0.5] * 3, "std": [0.5] * 3, **normalize}},
     ]
+
+
+def test_without_a_depth_nothing_is_added_that_an_earlier_learnkit_would_refuse() -> None:
+    (_, to_tensor) = inputs_to_json(Preprocess(Resize((8, 8)), None), None)
+    assert to_tensor["args"] == {"channels": 3, "reader": None}
+
+
+@pytest.mark.parametrize("depth", ["12", 11, True, [1], [1, 0], [0, "1"], {"bits": 12}, 10**400])
+def test_a_depth_that_is_none_is_refused(depth: object) -> None:
+    steps = steps_of()
+    steps[1]["args"]["depth"] = depth
+    with pytest.raises(CorruptFileError, match="depth"):
+        inputs_from_json({"transforms": steps}, "x", None)
 
 
 def test_sizes_up_to_their_bounds_are_read() -> None:
@@ -135,6 +150,7 @@ def own_activation(raw: Tensor) -> Tensor:
         (softmax, 3, "softmax"),
         (Classification(("a", "b")).activation, 2, "softmax"),
         (Segmentation(("a", "b")).activation, 2, "softmax"),
+        (Segmentation(("a", "b"), binary=True).activation, 1, "sigmoid"),
         (MultiLabel(("a", "b")).activation, 2, "sigmoid"),
         (Regression().activation, 1, "identity"),
         (CrossEntropyLossFlat().activation, 3, "softmax"),

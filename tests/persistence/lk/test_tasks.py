@@ -3,11 +3,12 @@
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from learnkit import Classification, MultiLabel, Regression, Segmentation
 from learnkit.data.tasks import Task
-from learnkit.errors import CorruptFileError, MissingModelError
+from learnkit.errors import CorruptFileError, ImageError, MissingModelError
 from learnkit.persistence.lk.tasks import task_from_json, task_to_json
 from tests.doubles import refused
 
@@ -25,6 +26,10 @@ TASKS: list[Task | None] = [
     Segmentation(("sky", "road")),
     Segmentation({0: "ground", 255: "building"}, ignore_index=7),
     Segmentation({(0, 0, 0): "void", (128, 64, 3): "road"}, ignore_index=(0, 0, 0)),
+    Segmentation({0: "ground", 1: "car", 2: "car", 9: "ground"}, ignore_index=[250, 255]),
+    Segmentation({(0, 0, 0): "ground", (1, 1, 1): "car", (2, 2, 2): "car"}, ignore_index=[(3, 3, 3), (4, 4, 4)]),
+    Segmentation(("ground", "car"), binary=True, threshold=0.25, border="ground"),
+    Segmentation(("ground", "car"), 255, binary=True),
     None,
 ]
 
@@ -34,6 +39,34 @@ def test_a_task_comes_back(task: Task | None) -> None:
     again = task_from_json(as_json(task_to_json(task)), "x")
     assert again == task
     assert type(again) is type(task)
+
+
+def test_only_what_is_new_needs_a_later_learnkit() -> None:
+    """An earlier one refuses parts of task_args that it does not know."""
+    assert task_to_json(Segmentation({0: "a", 255: "b"}, 7))["task_args"] == {"values": [0, 255], "ignore_index": 7}
+
+
+def test_masks_read_by_a_function_cannot_be_read_after_loading() -> None:
+    content = as_json(task_to_json(Segmentation(("a", "b"), mask_reader=lambda file: np.zeros((2, 2)))))
+    again = task_from_json(content, "x")
+    assert isinstance(again, Segmentation)
+    with pytest.raises(ImageError, match=r"m\.png: masks were read by a function, which an export does not hold"):
+        again.read("m.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("more_values", 3), ("more_values", [3]), ("more_values", [[3, 2]]), ("more_values", [[3, -1]]),
+        ("more_values", [["3", 1]]), ("more_ignored", 3), ("more_ignored", [255, 255]), ("binary", 1),
+        ("threshold", "x"), ("threshold", 2), ("border", "sky"), ("own_reader", "np.load"),
+    ],
+)  # fmt: skip
+def test_parts_of_masks_that_are_none_are_refused(name: str, value: object) -> None:
+    content = as_json(task_to_json(Segmentation(("a", "b"), 255)))
+    content["task_args"][name] = value
+    with pytest.raises(CorruptFileError):
+        task_from_json(content, "x")
 
 
 def test_the_order_of_codes_stays_that_of_the_outputs() -> None:
