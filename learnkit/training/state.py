@@ -1,6 +1,6 @@
 """TrainState, the state of one fit: what is trained, the position, and the current batch."""
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ class TrainState:
         resumed: whether this fit continues from a checkpoint, so `load_state_dict` of its callbacks will be called.
         is_done: whether the checkpoint is that of a finished fit.
         rates: the learning rates requested for this fit, one per layer group from the input to the head.
+        output: picks the one of the model's outputs that loss and metrics see; None for all of them.
+        metric_output: picks the one that only the metrics see, from `preds`.
         seed: all randomness of the fit is a function of it, the epoch and the batch.
         epoch_offset: epochs of earlier fits; `epoch_offset + epoch` never repeats in the life of a learner.
         folder: where callbacks write files.
@@ -38,8 +40,8 @@ class TrainState:
         epochs_begun: epochs of this fit whose training has started.
         inputs: the model's arguments, a tuple.
         targets: what the loss compares the outputs with.
-        preds: the model's raw output, float32.
-        loss: mean over the batch, shape ().
+        preds: the model's raw output, float32; with `output`, the chosen one of several.
+        loss: of the batch, shape (): a mean, unless the loss function adds up.
         valid: results of the last validation: "valid_loss" and one number per metric.
         row: the record of the last epoch, as the table shows it; set by the recorder.
         columns: additional numbers of an epoch's row, by name: a callback names them in `before_fit` (as nan) and
@@ -62,6 +64,8 @@ class TrainState:
     resumed: bool = False
     is_done: bool = False
     rates: list[float] = field(default_factory=list)
+    output: Callable[[Any], Any] | None = None
+    metric_output: Callable[[Any], Any] | None = None
     seed: int = 0
     epoch_offset: int = 0
     folder: Path = field(default_factory=Path)
