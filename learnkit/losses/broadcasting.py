@@ -22,7 +22,9 @@ PAIRED = {
 
 
 @contextmanager
-def no_broadcasting(what: str, preds: Any, targets: Any) -> Iterator[None]:
+def no_broadcasting(
+    what: str, preds: Any, targets: Any, hint: str = "Compare targets.view_as(outputs)."
+) -> Iterator[None]:
     """Refuse, inside, every operation that would broadcast outputs against targets.
 
     It watches what a loss or a metric does, so that one that reshapes them first may take any shapes. Watching costs
@@ -32,6 +34,7 @@ def no_broadcasting(what: str, preds: Any, targets: Any) -> Iterator[None]:
         what: the loss or metric that is called inside, for the error.
         preds: the outputs it is called with, any structure.
         targets: its targets, likewise.
+        hint: what to do if both have as many elements.
 
     Raises:
         UsageError: inside, naming both shapes.
@@ -41,7 +44,7 @@ def no_broadcasting(what: str, preds: Any, targets: Any) -> Iterator[None]:
     ...     (preds.flatten() - targets).abs().mean()
     tensor(0.)
     """
-    with _Watch(what, _shapes(preds), _shapes(targets)):
+    with _Watch(what, _shapes(preds), _shapes(targets), hint):
         yield
 
 
@@ -50,9 +53,9 @@ def _shapes(tree: Any) -> set[torch.Size]:
 
 
 class _Watch(TorchFunctionMode):
-    def __init__(self, what: str, preds: set[torch.Size], targets: set[torch.Size]) -> None:
+    def __init__(self, what: str, preds: set[torch.Size], targets: set[torch.Size], hint: str) -> None:
         super().__init__()
-        self.what, self.preds, self.targets = what, preds, targets
+        self.what, self.preds, self.targets, self.hint = what, preds, targets, hint
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -78,11 +81,10 @@ class _Watch(TorchFunctionMode):
                     raise self._error(one, other)
 
     def _error(self, preds: torch.Size, targets: torch.Size) -> UsageError:
-        reshape = "Compare targets.view_as(outputs), as learnkit.losses.MSELossFlat() and L1LossFlat() do."
         return UsageError(
             f"{self.what}: outputs {tuple(preds)} and targets {tuple(targets)} would be broadcast against each other",
             expected="one shape",
-            fix=reshape if preds.numel() == targets.numel() else "Give the targets the shape of the outputs.",
+            fix=self.hint if preds.numel() == targets.numel() else "Give the targets the shape of the outputs.",
         )
 
 

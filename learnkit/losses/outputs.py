@@ -7,8 +7,12 @@ from typing import Any
 from torch import Tensor
 
 from learnkit.errors import UsageError
+from learnkit.losses.activations import activation_of
+from learnkit.types import Loss
 
-__all__ = ["OneOutput", "from_outputs", "names_of"]
+__all__ = ["OneOutput", "OutputKey", "from_outputs", "names_of", "takes_one_output"]
+
+OutputKey = str | int | Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class OneOutput:
     [1.0, 1.0]
     """
 
-    key: str | int | Callable[[Any], Any]
+    key: OutputKey
 
     def __post_init__(self) -> None:
         if isinstance(self.key, bool) or not (isinstance(self.key, str | int) or callable(self.key)):
@@ -72,6 +76,11 @@ def from_outputs(outputs: Any, targets: Any) -> Tensor:
             fix="Give the model the targets as an input: batches (inputs..., targets, targets).",
         )
     return loss.reshape(()) if loss.numel() == 1 else loss
+
+
+def takes_one_output(loss_func: Loss) -> bool:
+    """Whether a loss takes one tensor: torch's and learnkit's do, and others with an `activation`."""
+    return activation_of(loss_func) is not None
 
 
 def names_of(outputs: Any) -> str:

@@ -1,5 +1,6 @@
 """The loss of each item, from a loss that returns one number for a whole batch."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,10 +9,11 @@ from torch import Tensor
 from learnkit.errors import UsageError, warn
 from learnkit.losses.outputs import from_outputs
 from learnkit.losses.reduction import divisor, reduction_of, setting, unreduced
+from learnkit.modes import undisturbed
 from learnkit.tree import count_items, cut
 from learnkit.types import Loss
 
-__all__ = ["item_costs", "per_item_loss"]
+__all__ = ["item_costs", "loss_of_items", "per_item_loss"]
 
 _SUMMED = {"sum", "batchmean"}  # reductions that add up the parts of an item; the others average them
 
@@ -42,6 +44,12 @@ def per_item_loss(loss_func: Loss, preds: Any, targets: Any) -> Tensor:
     if losses is None:
         return _one_by_one(loss_func, preds, targets, n)
     return _one_per_item(losses, targets, reduction_of(loss_func), setting(loss_func, "ignore_index"))
+
+
+def loss_of_items(loss_func: Loss, output: Callable[[Any], Any] | None, raw: Any, targets: Any) -> Tensor:
+    """`per_item_loss` of the output that `output` picks, in eval mode; modes and buffers of the loss are kept."""
+    with undisturbed(loss_func):
+        return per_item_loss(loss_func, raw if output is None else output(raw), targets)
 
 
 def item_costs(loss_func: Loss, preds: Any, targets: Any) -> tuple[Tensor, Tensor | int]:
@@ -89,7 +97,7 @@ def _one_per_item(losses: Tensor, targets: Any, reduction: str | None, ignore_in
     parts = losses[0].numel()
     is_index = isinstance(targets, Tensor) and targets.shape == losses.shape and not targets.is_floating_point()
     if isinstance(ignore_index, int) and is_index:
-        counted = (targets != ignore_index).reshape(n, -1).sum(dim=1)
+        counted: Tensor = (targets != ignore_index).reshape(n, -1).sum(dim=1)
         return summed / counted.clamp(min=1)  # an item that is ignored altogether has loss 0
     return summed / parts
 
@@ -100,5 +108,5 @@ def _one_by_one(loss_func: Loss, preds: Any, targets: Any, n: int) -> Tensor:
         f"{name} has no reduction='none', so it is called once per item, which is slow; "
         "add a keyword (for a module, an attribute) `reduction`"
     )
-    losses = [loss_func(cut(preds, i, i + 1, n), cut(targets, i, i + 1, n)) for i in range(n)]
+    losses: list[Any] = [loss_func(cut(preds, i, i + 1, n), cut(targets, i, i + 1, n)) for i in range(n)]
     return torch.stack([torch.as_tensor(loss).float().mean() for loss in losses])

@@ -67,9 +67,10 @@ def divisor(loss_func: Loss, targets: Any, inputs: Any = ()) -> Tensor | int | N
     if not _weighs_classes(loss_func) or not isinstance(targets, Tensor) or targets.is_floating_point():
         return count_items(targets, inputs)
     classes = targets.long()
-    counted = classes != setting(loss_func, "ignore_index")
+    counted: Tensor = classes != setting(loss_func, "ignore_index")
     weight: Tensor | None = setting(loss_func, "weight")
-    return counted.sum().float() if weight is None else (weight[torch.where(counted, classes, 0)] * counted).sum()
+    weights: Tensor = counted.float() if weight is None else weight[torch.where(counted, classes, 0)] * counted
+    return weights.sum()
 
 
 def total_loss(losses: Sequence[Tensor], divisors: Sequence[Tensor | int | None]) -> Tensor:

@@ -5,9 +5,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from learnkit.errors import UsageError
-from learnkit.losses.activations import activation_of
 from learnkit.losses.broadcasting import no_broadcasting
-from learnkit.losses.outputs import names_of
+from learnkit.losses.outputs import names_of, takes_one_output
 from learnkit.training.nan_guard import as_loss
 from learnkit.training.state import TrainState
 
@@ -18,24 +17,18 @@ def first_loss(state: TrainState) -> Tensor:
     """The loss of the first batch.
 
     Raises:
-        UsageError: several outputs for a loss of one, outputs and targets that would be broadcast, or a loss that is
-            not one number.
-        WrongTypeError: a loss that is not a tensor.
+        UsageError: several outputs for a loss of one, outputs and targets that would be broadcast, or what `as_loss`
+            refuses.
     """
     name = name_of_loss(state.loss_func)
-    if not isinstance(state.preds, Tensor) and activation_of(state.loss_func) is not None:
+    if not isinstance(state.preds, Tensor) and takes_one_output(state.loss_func):
         raise UsageError(
             f"the model returns {names_of(state.preds)}, and {name} takes one tensor",
             fix="Pass the learner output=, the name or index of the one to use, or a loss_func of all of them.",
         )
-    with no_broadcasting(name, state.preds, state.targets):
-        loss = as_loss(state.loss_func(state.preds, state.targets))
-    if loss.dim():
-        raise UsageError(
-            "loss_func", got=tuple(loss.shape), expected="a tensor of shape (), the mean over the batch",
-            fix="Average it, for example with reduction='mean'.",
-        )  # fmt: skip
-    return loss
+    hint = "Compare targets.view_as(outputs), as learnkit.losses.MSELossFlat() and L1LossFlat() do."
+    with no_broadcasting(name, state.preds, state.targets, hint):
+        return as_loss(state.loss_func(state.preds, state.targets))
 
 
 def name_of_loss(loss_func: Any) -> str:

@@ -118,11 +118,11 @@ def forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWatc
 
 
 def outputs_of(state: TrainState) -> Any:
-    """The model's outputs for `state.inputs`, in float32: all of them, or the one that the loss sees."""
+    """The model's outputs for `state.inputs`, in float32: all of them, or the one that the loss takes."""
     with state.compute.autocast():
         outputs = state.model(*state.inputs)
     outputs = state.compute.full(outputs)
-    return outputs if state.output is None else state.output(outputs)
+    return state.output(outputs) if state.loss_takes_one and state.output is not None else outputs
 
 
 def take_step(state: TrainState, callbacks: CallbackList) -> None:
@@ -163,7 +163,7 @@ def validate(state: TrainState, callbacks: CallbackList) -> None:
 
 
 def _update_metrics(state: TrainState, *, is_first: bool) -> None:
-    preds = state.preds if state.metric_output is None else state.metric_output(state.preds)
+    preds = state.preds if state.output is None else state.output(state.preds)
     for metric in state.metrics:
         with no_broadcasting(f"metric {metric.name}", preds, state.targets) if is_first else nullcontext():
             metric.update(preds, state.targets)

@@ -65,6 +65,7 @@ def _run_each(
 ) -> None:
     loss, preds = torch.zeros((), device=state.compute.device), []
     inputs, targets = whole
+    sizes = [min(size, n - start) for start in range(0, n, size)]
     for number, start in enumerate(range(0, n, size)):
         state.inputs = tuple(cut(x, start, start + size, n) for x in inputs)
         state.targets = cut(targets, start, start + size, n)
@@ -77,4 +78,4 @@ def _run_each(
         preds.append(map_tensors(Tensor.detach, state.preds))
     state.loss = loss
     state.loss_value = loss.item() if state.compute.sync_is_free else None
-    state.preds = concatenate(preds)
+    state.preds = concatenate(preds, sizes)

@@ -41,9 +41,15 @@ def as_loss(loss: Any) -> Tensor:
 
     Raises:
         WrongTypeError: it is not a tensor.
+        UsageError: it is not one number.
     """
     if not isinstance(loss, Tensor):
         raise WrongTypeError("loss_func", got=loss, expected="a loss that is a tensor", fix="Leave .item() out.")
+    if loss.dim():
+        raise UsageError(
+            "loss_func", got=tuple(loss.shape), expected="a tensor of shape (), the mean over the batch",
+            fix="Average it, for example with reduction='mean'.",
+        )  # fmt: skip
     return loss
 
 
@@ -76,11 +82,7 @@ class LossWatch:
     def check(self, state: TrainState) -> None:
         """Check `state.loss` now if reading it is free, otherwise with the next flush."""
         self.is_new = False
-        if state.loss.dim():
-            raise UsageError(
-                "loss_func", got=tuple(state.loss.shape), expected="a tensor of shape (), the mean over the batch",
-                fix="Average it, for example with reduction='mean'.",
-            )  # fmt: skip
+        as_loss(state.loss)  # a callback may have set it
         if self._sync_is_free:
             value = state.loss.item()
             if not math.isfinite(value):
