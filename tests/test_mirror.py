@@ -30,6 +30,7 @@ ACROSS_MODULES = {
     "learner/test_fit.py": "Learner.fit",
     "learner/test_golden_files.py": "exports of released versions",
     "learner/test_leave_no_trace.py": "what predicting must not change",
+    "learner/test_losses.py": "every kind of loss in fit, validate, get_preds, accumulation, micro-batches and MixUp",
     "learner/test_lr_find.py": "Learner.lr_find",
     "learner/test_policies.py": "fit_one_cycle, fit_flat_cos, fit_sgdr, fine_tune",
     "learner/test_predictions.py": "Learner.get_preds, predict_iter, predict, validate",

@@ -61,9 +61,13 @@ def item_costs(loss_func: Loss, preds: Any, targets: Any) -> tuple[Tensor, Tenso
     weight = divisor(loss_func, targets)
     losses = _unreduced(loss_func, preds, targets, n)
     if losses is None:
-        return _one_by_one(loss_func, preds, targets, n), n if isinstance(weight, Tensor) else weight or 1
+        losses = _one_by_one(loss_func, preds, targets, n)
+        if not isinstance(weight, Tensor):
+            return losses, 1 if weight is None else weight
+        weights = torch.stack([torch.as_tensor(divisor(loss_func, cut(targets, i, i + 1, n))) for i in range(n)])
+        return torch.where(weights > 0, losses * weights, 0), weight
     parts = losses.reshape(n, -1)
-    if weight is None or isinstance(weight, Tensor):
+    if not isinstance(weight, int):
         return parts.sum(1), 1 if weight is None else weight
     return parts.sum(1) if reduction_of(loss_func) in _SUMMED else parts.mean(1), n
 
