@@ -33,5 +33,5 @@ def first_loss(state: TrainState) -> Tensor:
 
 def name_of_loss(loss_func: Any) -> str:
     """What to call a loss in an error: `CrossEntropyLoss`, `cross_entropy`."""
-    function = getattr(loss_func, "func", loss_func)  # of a partial
-    return type(loss_func).__name__ if isinstance(loss_func, nn.Module) else getattr(function, "__name__", "loss_func")
+    inner = getattr(loss_func, "func", loss_func)  # of a partial
+    return type(inner).__name__ if isinstance(inner, nn.Module) else getattr(inner, "__name__", "loss_func")

@@ -324,6 +324,42 @@ def test_a_metric_that_would_be_broadcast_is_refused_by_name(blobs: tuple[Tensor
     assert len(learn.validate(metrics="mae")) == 2
 
 
+# Losses as tutorials print them: both sides flattened, one number for the whole batch
+
+
+def flat_dice(preds: Tensor, targets: Tensor) -> Tensor:
+    p, t = preds.sigmoid().view(-1), targets.view(-1)
+    return 1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)
+
+
+def flat_iou(preds: Tensor, targets: Tensor) -> Tensor:
+    p, t = preds.sigmoid().view(-1), targets.view(-1)
+    return 1 - ((p * t).sum() + 1) / ((p + t).sum() - (p * t).sum() + 1)
+
+
+def flat_dice_and_entropy(preds: Tensor, targets: Tensor) -> Tensor:
+    return flat_dice(preds, targets) + F.binary_cross_entropy(preds.sigmoid().view(-1), targets.view(-1))
+
+
+def flat_focal(preds: Tensor, targets: Tensor) -> Tensor:
+    entropy = F.binary_cross_entropy(preds.sigmoid().view(-1), targets.view(-1))
+    return 0.8 * (1 - torch.exp(-entropy)) ** 2 * entropy
+
+
+@pytest.mark.parametrize("shape", [(N, 1, 4, 6), (N, 4, 6)])
+@pytest.mark.parametrize("loss_func", [flat_dice, flat_iou, flat_dice_and_entropy, flat_focal])
+def test_losses_of_flattened_masks_run_as_they_are(loss_func: Any, shape: tuple[int, ...]) -> None:
+    x, y = torch.rand(N, 3, 4, 6, generator=numbers()), (torch.rand(shape, generator=numbers()) > 0.5).float()
+    batches = [(x, y)]
+    torch.manual_seed(0)
+    net = nn.Conv2d(3, 1, 3, padding=1)
+    expected = loss_func(net(x), y).item()
+    learn = Learner(DataBunch.from_loaders(batches, batches, device="cpu"), net, loss_func=loss_func, seed=0)
+    assert learn.validate()[0] == pytest.approx(expected)
+    learn.fit(1, 1e-2)
+    assert learn.recorder.losses == [pytest.approx(expected)]
+
+
 # The modes and the state of a loss
 
 
