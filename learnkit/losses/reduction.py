@@ -10,7 +10,10 @@ import copy
 import functools
 import inspect
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from types import MappingProxyType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +23,9 @@ from learnkit.tree import count_items, leaves
 from learnkit.types import Loss
 
 __all__ = ["can_ignore", "divisor", "empty_as_zero", "reduction_of", "setting", "total_loss", "unreduced"]
+
+# Parameters of functions seen before: reading a signature takes longer than many a loss.
+_KNOWN: WeakKeyDictionary[Loss, Mapping[str, inspect.Parameter]] = WeakKeyDictionary()
 
 
 def setting(loss_func: Loss, name: str) -> Any:
@@ -117,6 +123,13 @@ def _weighs_classes(loss_func: Loss) -> bool:
 
 def _parameters(loss_func: Loss) -> Mapping[str, inspect.Parameter]:
     try:
-        return inspect.signature(loss_func).parameters
+        return _KNOWN[loss_func]
+    except (KeyError, TypeError):  # TypeError: what cannot be referred to weakly
+        pass
+    try:
+        found = inspect.signature(loss_func).parameters
     except (TypeError, ValueError):  # a built-in function without a signature
-        return {}
+        found = MappingProxyType({})
+    with suppress(TypeError):
+        _KNOWN[loss_func] = found
+    return found

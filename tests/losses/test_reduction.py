@@ -1,6 +1,8 @@
 """What a loss divides by, and how the losses of batches add up; tests/learner/test_losses.py compares with torch."""
 
 import functools
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -148,3 +150,14 @@ def test_what_can_be_told_to_ignore_targets() -> None:
     can = [nn.CrossEntropyLoss(ignore_index=0), functools.partial(F.nll_loss, ignore_index=255), Divides()]
     assert [can_ignore(loss) for loss in can] == [True] * 3
     assert [can_ignore(loss) for loss in (nn.CrossEntropyLoss(), F.cross_entropy, nn.MSELoss(), own)] == [False] * 4
+
+
+def test_functions_seen_before_are_not_kept_alive() -> None:
+    def own_loss(preds: Tensor, targets: Tensor, reduction: str = "sum") -> Tensor:
+        return preds.sum()
+
+    alive = weakref.ref(own_loss)
+    assert [reduction_of(own_loss), reduction_of(own_loss)] == ["sum", "sum"]
+    del own_loss
+    gc.collect()
+    assert alive() is None
