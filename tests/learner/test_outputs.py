@@ -311,3 +311,14 @@ def test_items_weigh_alike_in_batches_of_any_structure(
     preds, found = accumulated.get_preds()
     assert torch.equal(chosen(found), y)
     torch.testing.assert_close(preds, whole.get_preds()[0])
+
+
+def test_a_temperature_divides_every_output_before_the_activation(blobs: tuple[Tensor, ...]) -> None:
+    def activation(outputs: Any) -> Tensor:
+        return outputs["logits"].softmax(1)  # type: ignore[no-any-return]
+
+    learn = learner(blobs, lambda raw: {"logits": raw, "n": torch.tensor(3)}, activation=activation)
+    learn.temperature = 2.0
+    theirs = learner(blobs)
+    theirs.temperature = 2.0
+    assert torch.equal(learn.get_preds()[0], theirs.get_preds()[0])
