@@ -92,7 +92,7 @@ class LossWatch:
                 self._stop(state, value, state.batch)
             self._last_finite = value
             return
-        if self._guards_empty or state.compute.whole is not None:
+        if self._guards_empty or state.compute.adds_up:
             _set_empty_to_zero(state)
         self._unread.append(state.loss.detach())
         if len(self._unread) >= FLUSH_EVERY:

@@ -179,6 +179,19 @@ def test_accumulated_batches_take_the_step_of_the_whole_set(loss_func: Any, data
 
 
 @of_every_loss
+def test_where_reading_waits_for_the_device_too(
+    loss_func: Any, data: Callable[[], Set], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("learnkit.device.Compute.sync_is_free", property(lambda self: False))
+    loss, gradient = of_the_whole_set(loss_func, data())
+    learn = learner(loss_func, data(), 7)
+    torch.testing.assert_close(step_of(learn, GradientAccumulation(N)), gradient, rtol=1e-4, atol=1e-5)
+    learn = learner(loss_func, data(), N)
+    torch.testing.assert_close(step_of(learn, MicroBatches(7)), gradient, rtol=1e-4, atol=1e-5)
+    assert learn.recorder.losses == [pytest.approx(loss.item(), rel=1e-5)]
+
+
+@of_every_loss
 @pytest.mark.parametrize("size", [1, 7])
 def test_parts_of_a_batch_take_its_step_and_have_its_loss(loss_func: Any, data: Callable[[], Set], size: int) -> None:
     loss, gradient = of_the_whole_set(loss_func, data())
