@@ -127,7 +127,9 @@ class Compute:
         clip_norm: the global gradient norm above which gradients are scaled down; None for no clipping.
         accumulate: number of items whose gradients are accumulated before a step; None for a step per batch.
         part: the maximum number of items in one forward and backward pass; None for whole batches.
+        whole: what the mean of the whole batch is divided by, while a batch is trained on in parts; else None.
         n_gathered: items accumulated since the last step.
+        weight_gathered: what the mean over these items is divided by.
         n_skipped: steps skipped because float16 gradients overflowed.
     """
 
@@ -136,7 +138,9 @@ class Compute:
     clip_norm: float | None = None
     accumulate: int | None = None
     part: int | None = None
+    whole: Tensor | float | None = None
     n_gathered: int = 0
+    weight_gathered: Tensor | float = 0.0
     n_skipped: int = 0
     _scaler: torch.amp.GradScaler | None = None
 
@@ -169,11 +173,20 @@ class Compute:
             return preds
         return map_tensors(lambda t: t.float() if t.is_floating_point() else t, preds)
 
-    def backward(self, loss: Tensor, n_items: int = 1) -> None:
-        """Accumulate the gradients of the loss, a mean over `n_items`; scaled up for float16."""
+    def backward(self, loss: Tensor, n_items: int = 1, weight: Tensor | float | None = None) -> None:
+        """Accumulate the gradients of a loss; scaled up for float16.
+
+        Args:
+            loss: of a batch, or of a part of one, shape ().
+            n_items: its number of items, which count toward the next step.
+            weight: what this mean was divided by, see `learnkit.losses.reduction`, so that the means of several batches
+                or parts add up to one; None for a sum.
+        """
         self.n_gathered += n_items
-        if self.accumulate is not None:
-            loss = loss * (n_items / self.accumulate)
+        total = self.accumulate if self.whole is None else self.whole
+        if total is not None and weight is not None:
+            loss = loss * (weight / total)
+            self.weight_gathered = self.weight_gathered + weight
         if self._scaler is None:
             loss.backward()  # type: ignore[no-untyped-call]
         else:
@@ -187,9 +200,8 @@ class Compute:
         """
         if self._scaler is not None:
             self._scaler.unscale_(optimizer)
-        if self.accumulate is not None and self.n_gathered != self.accumulate:
-            gradients = [p.grad for p in model.parameters() if p.grad is not None]
-            torch._foreach_mul_(gradients, self.accumulate / self.n_gathered)  # an incomplete group
+        if self.accumulate is not None:
+            self._divide_by_what_was_gathered(self.accumulate, optimizer)
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), self.clip_norm)
         taken = True
@@ -201,14 +213,29 @@ class Compute:
             self._scaler.update()
             taken = self._scaler.get_scale() >= scale
             self.n_skipped += not taken
-        optimizer.zero_grad()
-        self.n_gathered = 0
+        self.zero_grad(optimizer)
         return taken
+
+    def _divide_by_what_was_gathered(self, assumed: int, optimizer: Optimizer) -> None:
+        """Divide by the weight of the batches, which were divided by `assumed` before it was known."""
+        weight = self.weight_gathered
+        if isinstance(weight, Tensor):  # not read: the device would have to wait; 0 if no target counted
+            weight = weight.float().clamp(min=torch.finfo(torch.float32).tiny)
+        elif weight in (0, assumed):
+            return
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if gradients:
+            torch._foreach_mul_(gradients, assumed / weight)
 
     def zero_grad(self, optimizer: Optimizer) -> None:
         """Drop the accumulated gradients."""
         optimizer.zero_grad()
-        self.n_gathered = 0
+        self.n_gathered, self.weight_gathered = 0, 0.0
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the next gradients are added to those of other batches or parts."""
+        return self.accumulate is not None or self.whole is not None
 
     @property
     def is_due(self) -> bool:

@@ -167,7 +167,7 @@ def accumulated(compute: Compute, sizes: tuple[int, ...]) -> tuple[list[bool], T
     items = iter(torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0]))
     for size in sizes:
         x = torch.stack([next(items) for _ in range(size)])[:, None]
-        compute.backward(weight(x).mean(), size)
+        compute.backward(weight(x).mean(), size, size)
         due.append(compute.is_due)
     compute.step(torch.optim.SGD(weight.parameters(), 1.0), weight)
     assert compute.n_gathered == 0
@@ -187,9 +187,9 @@ def test_accumulated_gradients_are_the_mean_over_all_items() -> None:
 def test_dropped_gradients_do_not_count() -> None:
     compute, layer = Compute(CPU, accumulate=4), nn.Linear(1, 1)
     optimizer = torch.optim.SGD(layer.parameters(), 1.0)
-    compute.backward(layer(torch.ones(3, 1)).mean(), 3)
+    compute.backward(layer(torch.ones(3, 1)).mean(), 3, 3)
     compute.zero_grad(optimizer)
-    assert (compute.n_gathered, layer.weight.grad) == (0, None)
+    assert (compute.n_gathered, compute.weight_gathered, layer.weight.grad) == (0, 0, None)
 
 
 def test_the_state_is_that_of_the_scaler_and_the_skipped_steps() -> None:

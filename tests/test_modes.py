@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from learnkit.modes import eval_mode, preserve_modes
+from learnkit.modes import eval_mode, preserve_modes, together, undisturbed
 
 Mode = Callable[[nn.Module], AbstractContextManager[None]]
 
@@ -62,3 +62,33 @@ def test_a_model_in_eval_mode_stays_there(model: nn.Sequential) -> None:
     with eval_mode(model):
         pass
     assert not any(modes(model))
+
+
+def test_an_undisturbed_module_keeps_its_modes_and_its_buffers(model: nn.Sequential) -> None:
+    def fails() -> None:
+        with undisturbed(model):
+            assert not any(modes(model))
+            assert not torch.is_grad_enabled()
+            model[1].running_mean += 1
+            raise KeyboardInterrupt
+
+    before = modes(model)
+    with pytest.raises(KeyboardInterrupt):
+        fails()
+    assert modes(model) == before
+    assert not model[1].running_mean.any()
+
+
+def test_a_function_has_nothing_to_disturb() -> None:
+    with undisturbed(nn.functional.mse_loss):
+        assert torch.is_grad_enabled()
+
+
+def test_modules_together_are_one(model: nn.Sequential) -> None:
+    other = nn.Linear(2, 1)
+    both = together(model, nn.functional.mse_loss, None, other)
+    assert len(list(both.parameters())) == len(list(model.parameters())) + 2
+    both.eval()
+    assert not other.training
+    assert not any(modes(model))
+    assert not list(together(nn.functional.mse_loss).parameters())

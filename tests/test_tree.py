@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from learnkit.errors import DataError
 from learnkit.tree import concatenate, count_items, cut, leaves, map_tensors
 
 
@@ -105,6 +106,16 @@ def test_a_mapping_that_cannot_be_written_to_becomes_a_dict() -> None:
         ((torch.tensor(7),), 1),
         (({},), 1),
         (([],), 0),
+        ((("cat", "dog"), (torch.zeros(2, 3),)), 2),
+        (((torch.tensor(1.0), torch.tensor(1)),), 1),  # two numbers of one batch
+        (([torch.zeros(5, 4), torch.zeros(1, 4)],), 2),  # one tensor per item
+        (
+            ([{"boxes": torch.zeros(1, 4)}] * 3, ([torch.zeros(3, 8, 8), torch.zeros(3, 9, 9), torch.zeros(3, 7, 7)],)),
+            3,
+        ),
+        (([torch.zeros(6), torch.zeros(6)], (torch.zeros(6, 2),)), 6),  # two columns
+        (([torch.zeros(6, 4)] * 2, (torch.zeros(2, 3, 8, 8),)), 2),  # six boxes of each of two images
+        ((torch.zeros(3), ([torch.zeros(9, 2), torch.zeros(9, 2)],)), 3),
     ],
 )
 def test_items_are_counted_by_the_first_structure_that_has_any(trees: tuple[Any, ...], n: int) -> None:
@@ -121,6 +132,31 @@ def test_leaves_with_one_entry_per_item_are_cut_and_others_kept() -> None:
     assert cut(list("abc"), 1, 3, 4) == list("abc")
     columns = cut([ROWS, ROWS[:, 0], 1, 2], 1, 3, 4)  # four columns, not four items
     assert [columns[0].tolist(), columns[1].tolist(), *columns[2:]] == [[[2, 3], [4, 5]], [2, 4], 1, 2]
+
+
+def test_a_list_of_one_tensor_per_item_is_cut_and_joined_as_such() -> None:
+    images = [torch.zeros(3, 8, 8), torch.zeros(3, 9, 9), torch.zeros(3, 7, 7), torch.zeros(3, 5, 5)]
+    boxes = [{"boxes": torch.zeros(n, 4)} for n in (4, 1, 0, 2)]  # the first has as many as there are items
+    for items in (images, boxes):
+        parts = [cut(items, start, start + 2, 4) for start in (0, 2)]
+        assert parts == [items[:2], items[2:]]
+        assert concatenate(parts, [2, 2]) == items
+        assert concatenate([cut(items, start, start + 1, 4) for start in range(4)], [1] * 4) == items
+
+
+def test_names_in_a_tuple_are_joined_as_those_in_a_list() -> None:
+    assert concatenate([("a", "b"), ("c",)], [2, 1]) == ("a", "b", "c")
+    assert concatenate([{"id": ["a", "b"]}, {"id": ["c"]}], [2, 1]) == {"id": ["a", "b", "c"]}
+
+
+@pytest.mark.parametrize("part", [torch.zeros(2), {"a": torch.zeros(2, 3)}, (torch.zeros(2), torch.zeros(2, 1))])
+def test_a_list_that_may_hold_columns_or_items_is_refused(part: Any) -> None:
+    with pytest.raises(DataError, match="a list of 2 tensors of 2 rows each, in a batch of 2 items"):
+        cut([part, part], 0, 1, 2)
+    assert count_items(cut((part, part), 0, 1, 2)) == 1  # as the error advises
+    assert count_items(cut({"a": part, "b": part}, 0, 1, 2)) == 1
+    assert len(cut([part, part, part], 0, 1, 2)) == 3  # columns, in another size
+    assert cut([part], 0, 1, 1) == [cut(part, 0, 1, 1)]
 
 
 def test_names_and_numbers_are_joined_too() -> None:

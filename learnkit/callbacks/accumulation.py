@@ -10,10 +10,10 @@ __all__ = ["GradientAccumulation"]
 class GradientAccumulation(Callback):
     """Step once the gradients of `n_items` items are accumulated, and at the end of an epoch.
 
-    The gradient is the mean over these items, so a step equals that of one large batch, also for a short last group
-    and batches of different sizes. The exceptions are items that depend on each other or have different weights in the
-    mean: batch norm in training mode normalizes each batch separately, and a loss with class weights or `ignore_index`
-    divides by the sum of weights of each batch.
+    The gradient is that of one large batch, also for a short last group and batches of different sizes: the mean over
+    all items, with class weights and `ignore_index` too, or their sum for a loss with `reduction="sum"` (see
+    `learnkit.losses.reduction`). The exceptions are items that depend on each other: batch norm in training mode
+    normalizes each batch separately, and `DiceLoss(per_batch=True)` takes the overlap of each.
 
     Schedules advance and gradients are clipped once per step. `lr_find` measures single batches.
 

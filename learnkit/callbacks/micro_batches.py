@@ -18,9 +18,9 @@ class MicroBatches(Callback):
     """Train on each batch in as many parts as memory requires, with one step per batch.
 
     When memory runs out, the batch is run again in halves, quarters and so on, with a warning, and later batches are
-    split the same way. The gradient, the recorded loss and the steps are those of the whole batches, up to rounding;
-    except, as with `GradientAccumulation`, for a loss with class weights or `ignore_index`. `after_pred`, `after_loss`
-    and `after_backward` run once per part, the other hooks once per batch.
+    split the same way. The gradient, the recorded loss and the steps are those of the whole batches, up to rounding,
+    with class weights, `ignore_index` and sums too (see `learnkit.losses.reduction`). `after_pred`, `after_loss` and
+    `after_backward` run once per part, the other hooks once per batch.
 
     Args:
         size: the initial maximum of items per part; None for whole batches.

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from learnkit.checks import check_number
 from learnkit.errors import UsageError
-from learnkit.losses.per_item import per_item_loss
+from learnkit.losses.outputs import from_outputs
+from learnkit.losses.per_item import item_costs
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
+from learnkit.tree import leaves, map_tensors
 from learnkit.types import Loss
 
 __all__ = ["Box", "CutMix", "MixUp", "cutmix", "draw_box", "draw_shares", "mixed_loss", "mixup"]
@@ -79,22 +81,29 @@ def cutmix(x: Tensor, order: Tensor, box: Box) -> Tensor:
     return mixed
 
 
-def mixed_loss(loss_func: Loss, preds: Tensor, targets: Tensor, order: Tensor, shares: Tensor) -> Tensor:
-    """The mean over the items of `share * loss(target) + (1 - share) * loss(target of the other)`, shape ().
+def mixed_loss(
+    loss_func: Loss, preds: Any, targets: Tensor, order: Tensor, shares: Tensor, own: Tensor | None = None
+) -> Tensor:
+    """The loss of a batch, each item compared with its target and, in the other share, with that of another item, ().
+
+    `share * cost(target) + (1 - share) * cost(target of the other)`, added up over the items and divided as the loss
+    itself divides, by their number or by the weights of the targets. With shares of 1 it is the loss itself.
 
     Args:
         loss_func: any loss with a single share; with one share per item see `per_item_loss`: losses that return only
             one number per batch are called once per item, with a warning.
-        preds: (N, ...).
+        preds: (N, ...), or a structure of such tensors.
         targets: those of the items themselves: class indices (N,), several labels or numbers (N, C).
-        order: (N,) int64, the index of the item each is mixed with.
+        order: (N,) int64, the index of the item each is mixed with: a permutation.
         shares: the weight of each item itself, (N,) or ().
+        own: loss_func(preds, targets), if it is known.
     """
+    own = loss_func(preds, targets) if own is None else own
     if not shares.dim():
-        return shares * loss_func(preds, targets) + (1 - shares) * loss_func(preds, targets[order])
-    own = per_item_loss(loss_func, preds, targets)
-    other = per_item_loss(loss_func, preds, targets[order])
-    return (shares * own + (1 - shares) * other).mean()
+        return shares * own + (1 - shares) * loss_func(preds, targets[order])
+    costs, weight = item_costs(loss_func, preds, targets)
+    others, _ = item_costs(loss_func, preds, targets[order])
+    return own + ((1 - shares) * (others - costs)).sum() / weight
 
 
 class _Mixing(Callback, ABC):
@@ -107,6 +116,13 @@ class _Mixing(Callback, ABC):
     def __init__(self, alpha: float) -> None:
         self.alpha = float(check_number("alpha", alpha, "(0, inf)"))
         self._mixed: tuple[Tensor, Tensor] | None = None  # order and shares of the current batch
+
+    def before_fit(self, state: TrainState) -> None:
+        if state.loss_func is from_outputs:
+            raise UsageError(
+                f"{type(self).__name__} with loss_func=from_outputs: the loss is computed inside the model",
+                fix="Leave it out, or pass a loss_func of outputs and targets.",
+            )
 
     def before_batch(self, state: TrainState) -> None:
         self._mixed = None
@@ -123,7 +139,7 @@ class _Mixing(Callback, ABC):
 
     def after_loss(self, state: TrainState) -> None:
         if self._mixed is not None:
-            state.loss = mixed_loss(state.loss_func, state.preds, state.targets, *self._mixed)
+            state.loss = mixed_loss(state.loss_func, state.preds, state.targets, *self._mixed, own=state.loss)
             self._mixed = None
 
     def after_fit(self, state: TrainState) -> None:
@@ -149,7 +165,7 @@ class MixUp(_Mixing):
 
     def _mix(self, inputs: tuple[Tensor, ...], order: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         shares = draw_shares(len(order), self.alpha).to(order.device, non_blocking=True)
-        return tuple(mixup(x, order, shares) for x in inputs), shares
+        return map_tensors(lambda x: mixup(x, order, shares), inputs), shares
 
 
 class CutMix(_Mixing):
@@ -170,16 +186,17 @@ class CutMix(_Mixing):
         super().__init__(alpha)
 
     def _mix(self, inputs: tuple[Tensor, ...], order: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        sizes = {tuple(x.shape[2:]) for x in inputs}
-        if len(sizes) != 1 or any(x.dim() != 4 for x in inputs):
+        shapes = [tuple(x.shape) for x in leaves(inputs)]
+        sizes = {shape[2:] for shape in shapes}
+        if len(sizes) != 1 or any(len(shape) != 4 for shape in shapes):
             raise UsageError(
-                "CutMix: the inputs", got=[tuple(x.shape) for x in inputs],
+                "CutMix: the inputs", got=shapes,
                 expected="images (N, C, H, W) of one size", fix="Use MixUp for other inputs.",
             )  # fmt: skip
         height, width = sizes.pop()
         box = draw_box(height, width, self.alpha)
         cut = (box.bottom - box.top) * (box.right - box.left) / (height * width)
-        return tuple(cutmix(x, order, box) for x in inputs), torch.tensor(1 - cut)
+        return map_tensors(lambda x: cutmix(x, order, box), inputs), torch.tensor(1 - cut)
 
 
 def _check(name: str, inputs: tuple[Any, ...], targets: Any) -> None:
@@ -190,7 +207,7 @@ def _check(name: str, inputs: tuple[Any, ...], targets: Any) -> None:
             expected="a tensor of one or two dimensions: classes (N,), labels or numbers (N, C)",
             fix="Leave it out for masks and other targets with spatial dimensions.",
         )
-    for x in inputs:
+    for x in leaves(inputs):
         if not isinstance(x, Tensor) or not x.is_floating_point():
             raise UsageError(
                 f"{name}: an input of the model",

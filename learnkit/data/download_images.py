@@ -97,7 +97,7 @@ def _fetched(url: str, stem: str, folder: Path, max_bytes: int) -> tuple[str, Pa
     try:
         fetch(check_address(url), raw, None, max_bytes)
         suffix = _suffix_of(raw)
-        open_image(raw, 3).load()
+        open_image(raw, 3)
         file = folder / f"{stem}{suffix}"
         os.replace(raw, file)
     except (LearnkitError, OSError) as error:

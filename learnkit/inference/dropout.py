@@ -13,7 +13,7 @@ from learnkit.data.tasks import Classification, MultiLabel, Task
 from learnkit.device import Compute
 from learnkit.errors import DataError, UsageError
 from learnkit.inference.predictions import activated, count_rows, raw_outputs, read_batches
-from learnkit.inference.rows import Rows
+from learnkit.inference.rows import Gathered, Rows
 from learnkit.modes import preserve_modes
 from learnkit.seeds import Stream, derive
 from learnkit.types import Activation
@@ -30,14 +30,14 @@ class DropoutPreds(NamedTuple):
         entropy: (N, ...) in nats, of the mean: the total uncertainty; None if outputs are not probabilities.
         mutual_information: (N, ...) in nats, the part of the entropy due to uncertain weights, which more data can
             reduce; 0 if all passes agree. BALD: Houlsby et al., Bayesian active learning, 2011.
-        targets: (N, ...); None without labels.
+        targets: (N, ...), or a structure of such tensors; None without labels.
     """
 
     mean: Tensor
     std: Tensor
     entropy: Tensor | None
     mutual_information: Tensor | None
-    targets: Tensor | None
+    targets: Any
 
 
 def predict_with_dropout(
@@ -68,9 +68,8 @@ def predict_with_dropout(
             fix="Train one with dropout, such as cnn_learner(dls, arch, ps=0.5).",
         )
     entropy_of, n_rows = _entropy_of(task), count_rows(loader)
-    means, stds, entropies, information, all_targets = (
-        Rows(name, n_rows) for name in ("means", *DropoutPreds._fields[1:])
-    )
+    means, stds, entropies, information = (Rows(name, n_rows) for name in ("means", *DropoutPreds._fields[1:-1]))
+    all_targets = Gathered(Rows("targets", n_rows))
     with preserve_modes(model), torch.no_grad(), compute.preserve_rng(every=True):
         model.eval()
         for module in dropouts:
@@ -86,7 +85,7 @@ def predict_with_dropout(
                 entropies.add(entropy_of(spread.mean))
                 information.add((entropy_of(spread.mean) - spread.entropy).clamp(min=0))
             if targets is not None:
-                all_targets.add(targets)
+                all_targets.add(targets, len(spread.mean))
     mean, std = means.result(), stds.result()
     if mean is None or std is None:
         raise DataError("this set has no items to predict")

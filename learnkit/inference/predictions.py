@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any
 
@@ -15,9 +16,11 @@ from learnkit.data.loading.loaders import DatasetLoader, ImageLoader, TensorLoad
 from learnkit.data.loading.torch_internals import forget_workers
 from learnkit.device import Compute, to_device
 from learnkit.errors import DataError, UsageError
-from learnkit.inference.rows import Rows, as_rows
+from learnkit.inference.rows import Gathered, Rows, as_rows
+from learnkit.losses.broadcasting import no_broadcasting
 from learnkit.modes import eval_mode
 from learnkit.seeds import rng_state, set_rng_state
+from learnkit.tree import leaves, map_tensors
 from learnkit.types import Activation
 
 __all__ = [
@@ -33,12 +36,13 @@ __all__ = [
 ]
 
 PerItemLoss = Callable[[Any, Any], Tensor]  # (raw outputs, targets) -> (N,)
-Predictions = tuple[Tensor, Tensor | None, Tensor | None]  # outputs, targets and losses of a batch or a data set
+# Of a batch or a data set: outputs, targets (one tensor, or a structure of them) and losses.
+Predictions = tuple[Tensor, Any, Tensor | None]
 
 
 def read_batches(
     loader: Iterable[Any], compute: Compute, n_batch: int | None = None
-) -> Iterator[tuple[Sequence[Any], Tensor | None]]:
+) -> Iterator[tuple[Sequence[Any], Any]]:
     """(inputs, targets or None) batch by batch, on the compute's device.
 
     Args:
@@ -48,7 +52,7 @@ def read_batches(
 
     Raises:
         UsageError: n_batch is not an integer above 0.
-        DataError: targets that are not one tensor.
+        DataError: targets without a tensor, such as names.
     """
     if n_batch is not None:
         check_int("n_batch", n_batch, 1)
@@ -56,23 +60,20 @@ def read_batches(
         batch = to_device(batch, compute.device)
         if not isinstance(batch, tuple | list):
             batch = (batch,)
-        yield (batch[:-1], _one_tensor(batch[-1])) if len(batch) > 1 else (batch, None)
+        yield (batch[:-1], _as_targets(batch[-1])) if len(batch) > 1 else (batch, None)
 
 
-def _one_tensor(targets: Any) -> Tensor | None:
-    """The targets of a batch as one tensor."""
-    if targets is None or isinstance(targets, Tensor):
+def _as_targets(targets: Any) -> Any:
+    """The targets of a batch as a tensor, or as they are if they are a structure of tensors."""
+    if targets is None or any(isinstance(leaf, Tensor) for leaf in leaves(targets)):
         return targets
-    are_several = isinstance(targets, tuple | list) and any(isinstance(part, Tensor) for part in targets)
     try:
-        if not are_several:
-            return torch.as_tensor(targets)
-    except (TypeError, ValueError, RuntimeError):  # names, a dict
-        pass
-    raise DataError(
-        "targets, the last element of a batch", got=type(targets).__name__, expected="one tensor",
-        fix="Use a loader of (inputs..., targets), or of (inputs,) without labels.",
-    )  # fmt: skip
+        return torch.as_tensor(targets)
+    except (TypeError, ValueError, RuntimeError) as error:  # names
+        raise DataError(
+            "targets, the last element of a batch", got=type(targets).__name__, expected="tensors",
+            fix="Use a loader of (inputs..., targets), or of (inputs,) without labels.",
+        ) from error  # fmt: skip
 
 
 def raw_outputs(model: nn.Module, inputs: Sequence[Any], compute: Compute) -> Any:
@@ -97,7 +98,7 @@ def activated(activation: Activation, outputs: Any) -> Tensor:
     if not isinstance(result, Tensor):
         raise UsageError(
             "the model's outputs, activated", got=type(outputs).__name__, expected="one tensor",
-            fix="Pass the learner activation=, a function such as lambda outputs: outputs[0].softmax(1).",
+            fix="Pass the learner output=, the name or index of one, or an activation= that makes one of them.",
         )  # fmt: skip
     return result
 
@@ -129,7 +130,7 @@ def predict_stream(
         if batch is None:
             return
         outputs, targets, losses = batch
-        yield outputs.cpu(), None if targets is None else targets.cpu(), None if losses is None else losses.cpu()
+        yield outputs.cpu(), map_tensors(Tensor.cpu, targets), None if losses is None else losses.cpu()
 
 
 def predict_loader(
@@ -163,12 +164,12 @@ def predict_loader(
     n_rows = count_rows(loader, n_batch)
     rows = Rows("outputs", n_rows, None if out is None else as_rows(out, n_rows))
     is_fresh = isinstance(loader, DataLoader | TensorLoader | DatasetLoader | ImageLoader)
-    target_rows, loss_rows = Rows("targets", n_rows, at_once=not is_fresh), Rows("losses", n_rows)
+    target_rows, loss_rows = Gathered(Rows("targets", n_rows, at_once=not is_fresh)), Rows("losses", n_rows)
     with eval_mode(model), compute.preserve_rng(every=True):
         for outputs, targets, losses in _predict_batches(model, loader, compute, activation, loss, n_batch):
             rows.add(outputs)
             if targets is not None:
-                target_rows.add(targets)
+                target_rows.add(targets, len(outputs))
             if losses is not None:
                 loss_rows.add(losses)
         preds = rows.result()
@@ -185,14 +186,15 @@ def _predict_batches(
     loss: PerItemLoss | None,
     n_batch: int | None,
 ) -> Iterator[Predictions]:
-    for inputs, targets in read_batches(loader, compute, n_batch):
+    for number, (inputs, targets) in enumerate(read_batches(loader, compute, n_batch)):
         outputs = raw_outputs(model, inputs, compute)
-        if loss is not None and targets is None:
-            raise DataError("with_loss=True, but this set has no labels", fix="Leave with_loss out.")
-        if loss is not None and not isinstance(outputs, Tensor):
-            kind = type(outputs).__name__
-            raise UsageError("with_loss: the model's outputs", got=kind, expected="one tensor", fix="Leave it out.")
-        yield activated(activation, outputs), targets, None if loss is None else loss(outputs, targets)
+        losses = None
+        if loss is not None:
+            if targets is None:
+                raise DataError("with_loss=True, but this set has no labels", fix="Leave with_loss out.")
+            with nullcontext() if number else no_broadcasting("loss_func", outputs, targets):
+                losses = loss(outputs, targets)
+        yield activated(activation, outputs), targets, losses
 
 
 def with_own_workers(loader: Any) -> Any:

@@ -15,9 +15,10 @@ from learnkit.data.tasks import Task
 from learnkit.device import Compute
 from learnkit.errors import UsageError
 from learnkit.inference.predictions import activated, raw_outputs
+from learnkit.tree import map_tensors
 from learnkit.types import Activation
 
-__all__ = ["Prediction", "Predictor", "decode_outputs", "predict_batch", "scaled"]
+__all__ = ["Prediction", "Predictor", "decode_outputs", "of_output", "predict_batch", "scaled"]
 
 
 class Prediction(NamedTuple):
@@ -39,8 +40,17 @@ def scaled(activation: Activation, temperature: float) -> Activation:
     return activation if temperature == 1 else partial(_at, temperature, activation)
 
 
-def _at(temperature: float, activation: Activation, raw: Tensor) -> Tensor:
-    return activation(raw / temperature)
+def _at(temperature: float, activation: Activation, raw: Any) -> Tensor:
+    return activation(map_tensors(lambda t: t / temperature if t.is_floating_point() else t, raw))
+
+
+def of_output(output: Callable[[Any], Any] | None, activation: Activation) -> Activation:
+    """The activation of the output that `output` picks of all; None for a model with a single one."""
+    return activation if output is None else partial(_of, output, activation)
+
+
+def _of(output: Callable[[Any], Any], activation: Activation, raw: Any) -> Tensor:
+    return activation(output(raw))
 
 
 def decode_outputs(activated: Tensor, task: Task) -> list[Prediction]:

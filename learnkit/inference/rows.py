@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from learnkit.errors import DataError, UsageError
+from learnkit.tree import concatenate, map_tensors
 
-__all__ = ["Rows", "as_rows"]
+__all__ = ["Gathered", "Rows", "as_rows"]
 
 MAX_BUFFER = 1 << 20  # bytes of small batches that are written together
 MAX_PARTS = 16  # more of them would fragment the heap
@@ -124,3 +125,24 @@ class Rows:
         if n > len(self._all) or self._all.shape[1:] != self._shape:
             wanted = f"room for rows of shape {tuple(self._shape or ())}, at least {n} of them"
             raise UsageError("out", got=tuple(self._all.shape), expected=wanted)
+
+
+class Gathered:
+    """Rows of tensors as `Rows` gathers them, or of structures of tensors (tuples, dicts), joined at the end."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._trees: list[Any] = []
+        self._sizes: list[int] = []
+
+    def add(self, batch: Any, n: int) -> None:
+        """Add the n rows of a batch; see `Rows.add`."""
+        if isinstance(batch, Tensor):
+            self._rows.add(batch)
+        else:
+            self._trees.append(map_tensors(lambda tensor: tensor.to("cpu", copy=True), batch))
+            self._sizes.append(n)
+
+    def result(self) -> Any:
+        """All rows, in the structure of a batch; None if there are none."""
+        return concatenate(self._trees, self._sizes) if self._trees else self._rows.result()

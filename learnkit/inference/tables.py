@@ -78,6 +78,9 @@ def _columns(predictions: Iterable[Predictions], inputs: Sequence[str] | None, t
     """The columns of each batch. All except three with fixed names have a prefix, so names are unique."""
     numbers = count()
     for preds, targets, _ in predictions:
+        if targets is not None and not isinstance(targets, Tensor):
+            got = type(targets).__name__
+            raise UsageError("write_preds: targets", got=got, expected="one tensor", fix="Use get_preds.")
         if preds.ndim > 2 or preds.shape[1:].numel() != task.n_out:
             raise UsageError("write_preds: outputs", got=tuple(preds.shape), expected=f"(N, {task.n_out})")
         rows = [next(numbers) for _ in range(len(preds))]

@@ -108,6 +108,8 @@ class Interpretation(ABC):
             if learn.get_preds(ds_type, n_batch=1)[1] is not None:
                 raise
             raise no_labels(ds_type) from error
+        if not isinstance(targets, Tensor):
+            raise UsageError("interpret: the targets", got=type(targets).__name__, expected="one tensor")
         bad = preds[:, None].flatten(1).isnan().any(1).nonzero()[:, 0].tolist()
         if bad:  # nan is the highest number to argmax, and the lowest to a threshold
             warn(

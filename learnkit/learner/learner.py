@@ -25,7 +25,7 @@ from learnkit.errors import UsageError
 from learnkit.inference.augmented import predict_augmented
 from learnkit.inference.dropout import DropoutPreds, predict_with_dropout
 from learnkit.inference.predictions import PerItemLoss, predict_loader, predict_stream, with_own_workers
-from learnkit.inference.predictor import Prediction, Predictor, predict_batch, scaled
+from learnkit.inference.predictor import Prediction, Predictor, of_output, predict_batch, scaled
 from learnkit.inference.show import show_predictions
 from learnkit.inference.tables import check_table, write_table
 from learnkit.interpretation.calibration import fit_temperature
@@ -39,11 +39,12 @@ from learnkit.learner.defaults import chosen_activation, chosen_decay, chosen_lo
 from learnkit.learner.describe import fit_outline, learner_facts
 from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, OneThread, with_schedule
 from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fit
-from learnkit.losses.per_item import per_item_loss
+from learnkit.losses.outputs import OneOutput, OutputKey, takes_one_output
+from learnkit.losses.per_item import loss_of_items
 from learnkit.metrics.metric import make_metrics
 from learnkit.models.spec import BackboneSpec
 from learnkit.models.summary import ModelSummary, model_summary
-from learnkit.modes import eval_mode
+from learnkit.modes import eval_mode, together
 from learnkit.optim.groups import check_groups, freeze_groups, parameter_groups, spread_rates
 from learnkit.optim.optimizers import OptimizerFactory, Settings, make_optimizer
 from learnkit.optim.schedules import flat_cos, sgdr
@@ -95,6 +96,8 @@ class Learner:
         groups: layer groups from the input to the head, each parameter in exactly one; None for a single group.
         activation: maps raw outputs to predictions; None for the one of the loss.
         class_weights: "balanced", or one number per class, for the loss of the task; see `weighted_loss`.
+        output: of a model that returns several: the name, the index, or a function, of the one that is the prediction.
+            Metrics, activation and the losses of torch and learnkit see only this one; a loss of your own sees all.
 
     Attributes:
         spec: how a factory built the model, so that `load_learner` can build it again; None for a custom model.
@@ -129,6 +132,7 @@ class Learner:
         groups: Sequence[nn.Module] | None = None,
         activation: Activation | None = None,
         class_weights: ClassWeights | None = None,
+        output: OutputKey | None = None,
     ) -> None:
         check_kind("dls", dls, DataBunch, "a DataBunch, such as DataBunch.from_loaders(train_dl, valid_dl)")
         check_kind("model", model, nn.Module, "an nn.Module; cnn_learner accepts names of architectures")
@@ -136,6 +140,7 @@ class Learner:
         self.dls, self.model = dls, model.to(dls.device)
         self.loss_func = chosen_loss(dls, loss_func, class_weights)
         self.activation = chosen_activation(dls, self.loss_func, activation)
+        self.output = None if output is None else OneOutput(output)
         self.metrics = make_metrics(dls.task.metrics if metrics == "default" and dls.task else metrics)
         check_metrics(self.metrics, dls, self.loss_func)
         self.recorder = Recorder()
@@ -317,7 +322,7 @@ class Learner:
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
         running = CallbackList([finder, *(callback for callback in self.callbacks if callback.in_lr_find)])
         check_trainable(self.model)
-        with self._training.only(), dry_run(self.model, self.dls.train_dl):
+        with self._training.only(), dry_run(together(self.model, self.loss_func), self.dls.train_dl):
             state = self._state(self._new_optimizer(), rates=self.lr_range(end_lr))
             fitting.set_rates(state.optimizer, state.rates, self.wd)
             state.seed = derive(self.seed, Stream.LR_FIND)
@@ -362,6 +367,7 @@ class Learner:
             metrics=self.metrics,
             compute=self._compute(),
             rates=list(rates),
+            output=self.output,
             seed=self.seed,
             epoch_offset=self.epoch,
             folder=self.path / self.model_dir,
@@ -538,7 +544,8 @@ class Learner:
         return show_predictions(self.model, self.dls, part, self._compute(), self._activation(), grid, figsize)
 
     def _activation(self, chosen: Activation | None = None) -> Activation:
-        return scaled(self.activation, self._temperature) if chosen is None else chosen
+        activation = scaled(self.activation, self._temperature) if chosen is None else chosen
+        return of_output(self.output, activation)
 
     def _task(self, what: str) -> Task:
         if self.dls.task is None:
@@ -546,7 +553,8 @@ class Learner:
         return self.dls.task
 
     def _item_loss(self, is_wanted: bool) -> PerItemLoss | None:
-        return partial(per_item_loss, self.loss_func) if is_wanted else None
+        output = self.output if takes_one_output(self.loss_func) else None
+        return partial(loss_of_items, self.loss_func, output) if is_wanted else None
 
     def _loader(self, source: Source, what: str = "ds_type") -> Any:
         """A loader unchanged; for a part of the data, or the training loader, one in the order of the items."""

@@ -14,6 +14,7 @@ from learnkit.data.segmentation import Segmentation
 from learnkit.errors import UsageError, warn
 from learnkit.learner.class_weights import ClassWeights
 from learnkit.learner.learner import Learner
+from learnkit.losses.outputs import OutputKey
 from learnkit.models.architectures import torchvision_name
 from learnkit.models.pretrained_cfg import get_pretrained_cfg, has_pretrained_cfg
 from learnkit.models.spec import BackboneSpec
@@ -39,6 +40,7 @@ class LearnerOptions(TypedDict, total=False):
     seed: int | None
     activation: Activation | None
     class_weights: ClassWeights | None
+    output: OutputKey | None
 
 
 def cnn_learner(

@@ -4,6 +4,7 @@ item."""
 from learnkit.losses.activations import activation_of, identity, softmax
 from learnkit.losses.flattened import BCEWithLogitsLossFlat, CrossEntropyLossFlat, L1LossFlat, MSELossFlat
 from learnkit.losses.focal import FocalLoss
+from learnkit.losses.outputs import from_outputs
 from learnkit.losses.overlap import DiceBCELoss, DiceLoss, IoULoss
 from learnkit.losses.per_item import per_item_loss
 from learnkit.losses.weights import balanced_pos_weights, balanced_weights
@@ -20,6 +21,7 @@ __all__ = [
     "activation_of",
     "balanced_pos_weights",
     "balanced_weights",
+    "from_outputs",
     "identity",
     "per_item_loss",
     "softmax",

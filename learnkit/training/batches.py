@@ -79,5 +79,6 @@ def split_batch(batch: Any, part: str) -> tuple[tuple[Any, ...], Any]:
 
 def n_items(batch: Any) -> int:
     """The number of items in a batch: by its target, the last entry, if there is one."""
-    is_labeled = isinstance(batch, tuple | list) and len(batch) > 1
-    return count_items(batch[-1], batch[:-1]) if is_labeled else count_items(batch)
+    if not isinstance(batch, tuple | list):
+        return count_items(batch)
+    return count_items(batch[-1], tuple(batch[:-1])) if len(batch) > 1 else count_items(tuple(batch))

@@ -1,6 +1,6 @@
 """The training loop: fit, train_epoch, train_batch, validate. It does not depend on learners or concrete callbacks."""
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -8,11 +8,15 @@ import torch
 from torch import Tensor
 
 from learnkit.device import to_device
-from learnkit.errors import DataError, Interrupt, SkipBatch, SkipEpoch, StopFit, warn
+from learnkit.errors import DataError, Interrupt, SkipBatch, SkipEpoch, StopFit, UsageError, warn
+from learnkit.losses.broadcasting import no_broadcasting
+from learnkit.losses.reduction import divisor, total_loss
+from learnkit.modes import together, undisturbed
 from learnkit.seeds import Stream, derive
 from learnkit.training.batches import batches_of_epoch, split_batch
 from learnkit.training.callback import Callback, CallbackList
 from learnkit.training.checkpointing import Checkpoints
+from learnkit.training.first_loss import first_loss
 from learnkit.training.micro_batches import run_micro_batches
 from learnkit.training.nan_guard import LossWatch, as_loss
 from learnkit.training.state import TrainState
@@ -46,7 +50,7 @@ def fit(state: TrainState, callbacks: CallbackList, checkpoints: Checkpoints | N
 
 def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch, checkpoints: Checkpoints) -> None:
     """Train on every batch of the training loader once, or on those that an interrupted fit did not reach."""
-    state.model.train()
+    together(state.model, state.loss_func).train()
     start = state.start_batch if state.continues else 0
     state.batch = max(start - 1, 0)
     state.epochs_begun += 1
@@ -90,11 +94,9 @@ def train_batch(state: TrainState, batch: Any, callbacks: CallbackList, watch: L
 def forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWatch) -> None:
     """Forward and backward pass of `state.inputs`; gradients are added to those gathered."""
     compute = state.compute
-    with compute.autocast():
-        state.preds = state.model(*state.inputs)
-    state.preds = compute.full(state.preds)
+    state.preds = outputs_of(state)
     callbacks.notify(Callback.after_pred, state)
-    state.loss = as_loss(state.loss_func(state.preds, state.targets))
+    state.loss = first_loss(state) if watch.is_new else as_loss(state.loss_func(state.preds, state.targets))
     callbacks.notify(Callback.after_loss, state)
     try:
         watch.check(state)
@@ -102,8 +104,25 @@ def forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWatc
         with suppress(Interrupt):
             callbacks.notify(Callback.after_batch, state)  # so that the batch is recorded
         raise
-    compute.backward(state.loss, 1 if compute.accumulate is None else count_items(state.targets, state.inputs))
+    if not state.loss.requires_grad:
+        raise UsageError(
+            "loss_func: its result does not depend on the parameters that are trained",
+            fix="Leave out what has no gradient: argmax, comparisons, .detach(), .item(), torch.no_grad().",
+        )
+    if compute.adds_up:
+        n, weight = count_items(state.targets, state.inputs), divisor(state.loss_func, state.targets, state.inputs)
+        compute.backward(state.loss, n, weight)
+    else:
+        compute.backward(state.loss)
     callbacks.notify(Callback.after_backward, state)
+
+
+def outputs_of(state: TrainState) -> Any:
+    """The model's outputs for `state.inputs`, in float32: all of them, or the one that the loss takes."""
+    with state.compute.autocast():
+        outputs = state.model(*state.inputs)
+    outputs = state.compute.full(outputs)
+    return state.output(outputs) if state.loss_takes_one and state.output is not None else outputs
 
 
 def take_step(state: TrainState, callbacks: CallbackList) -> None:
@@ -115,32 +134,36 @@ def take_step(state: TrainState, callbacks: CallbackList) -> None:
 
 @torch.no_grad()
 def validate(state: TrainState, callbacks: CallbackList) -> None:
-    """Loss and metrics over the whole validation loader, each item with the same weight, into `state.valid`."""
+    """Loss and metrics over the whole validation loader, whatever its batches, into `state.valid`."""
     compute = state.compute
     state.model.eval()
     for metric in state.metrics:
         metric.reset()
     callbacks.notify(Callback.before_validate, state)
     losses: list[Tensor] = []
-    sizes: list[int] = []
-    for batch in state.valid_dl or ():
-        state.inputs, state.targets = split_batch(to_device(batch, compute.device), "validation")
-        with compute.autocast():
-            state.preds = state.model(*state.inputs)
-        state.preds = compute.full(state.preds)
-        state.loss = as_loss(state.loss_func(state.preds, state.targets))
-        losses.append(state.loss)
-        sizes.append(count_items(state.targets, state.inputs))
-        for metric in state.metrics:
-            metric.update(state.preds, state.targets)
-        callbacks.notify(Callback.after_validate_batch, state)
+    weights: list[Tensor | int | None] = []
+    with undisturbed(state.loss_func):
+        for batch in state.valid_dl or ():
+            state.inputs, state.targets = split_batch(to_device(batch, compute.device), "validation")
+            state.preds = outputs_of(state)
+            state.loss = as_loss(state.loss_func(state.preds, state.targets)) if losses else first_loss(state)
+            weights.append(divisor(state.loss_func, state.targets, state.inputs))
+            _update_metrics(state, is_first=not losses)
+            losses.append(state.loss)
+            callbacks.notify(Callback.after_validate_batch, state)
     if not losses:
         raise DataError("valid_dl yielded no batches", fix="Check the validation set; it must hold at least one item.")
-    weights = torch.tensor(sizes, dtype=torch.float64)
-    mean = (torch.stack(losses).cpu().double() * weights).sum() / weights.sum()
+    mean = total_loss(losses, weights)
     if not mean.isfinite():
         warn(
             f"the validation loss of epoch {state.epoch} is {mean.item()}: check for nan or infinite inputs and outputs"
         )
     state.valid = {"valid_loss": mean.item(), **{metric.name: float(metric.compute()) for metric in state.metrics}}
     callbacks.notify(Callback.after_validate, state)
+
+
+def _update_metrics(state: TrainState, *, is_first: bool) -> None:
+    preds = state.preds if state.output is None else state.output(state.preds)
+    for metric in state.metrics:
+        with no_broadcasting(f"metric {metric.name}", preds, state.targets) if is_first else nullcontext():
+            metric.update(preds, state.targets)

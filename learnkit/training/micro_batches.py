@@ -8,6 +8,7 @@ from torch import Tensor
 
 from learnkit.device_memory import empty_cache, is_out_of_memory
 from learnkit.errors import warn
+from learnkit.losses.reduction import divisor
 from learnkit.seeds import Stream, derive
 from learnkit.training.state import TrainState
 from learnkit.tree import concatenate, count_items, cut, map_tensors
@@ -18,8 +19,9 @@ __all__ = ["run_micro_batches"]
 def run_micro_batches(state: TrainState, forward_backward: Callable[[], None]) -> None:
     """Forward and backward pass of a batch, at most `compute.part` items at a time.
 
-    Each part is weighted by its number of items, so the gradients, the loss and the outputs left in `state` are those
-    of the whole batch. Running out of memory halves `compute.part` and restarts the batch.
+    Each part is weighted by what its mean is divided by (see `learnkit.losses.reduction`), and sums are added up, so
+    the gradients, the loss and the outputs left in `state` are those of the whole batch. Running out of memory halves
+    `compute.part` and restarts the batch.
 
     Args:
         state: holds the whole batch.
@@ -30,12 +32,16 @@ def run_micro_batches(state: TrainState, forward_backward: Callable[[], None]) -
     """
     compute, whole = state.compute, (state.inputs, state.targets)
     n = count_items(state.targets, state.inputs)
+    weight = divisor(state.loss_func, state.targets, state.inputs)
+    total: Tensor | float = 1.0 if weight is None else weight
+    if isinstance(total, Tensor):
+        total = total.clamp(min=torch.finfo(total.dtype).tiny)  # 0 if no target counts
     try:
         while True:
             size = min(compute.part or n, n)
-            compute.accumulate = n
+            compute.whole = total
             try:
-                return _run_each(state, forward_backward, whole, n, size)
+                return _run_each(state, forward_backward, whole, n, size, total)
             except Exception as error:
                 if not is_out_of_memory(error) or size == 1:
                     raise
@@ -46,21 +52,30 @@ def run_micro_batches(state: TrainState, forward_backward: Callable[[], None]) -
             warn(f"a batch of {n} items does not fit into memory; continuing with micro-batches of {compute.part}")
     finally:
         state.inputs, state.targets = whole
-        compute.accumulate = None
+        compute.whole = None
 
 
 def _run_each(
-    state: TrainState, forward_backward: Callable[[], None], whole: tuple[Any, Any], n: int, size: int
+    state: TrainState,
+    forward_backward: Callable[[], None],
+    whole: tuple[tuple[Any, ...], Any],
+    n: int,
+    size: int,
+    total: Tensor | float,
 ) -> None:
     loss, preds = torch.zeros((), device=state.compute.device), []
+    inputs, targets = whole
+    sizes = [min(size, n - start) for start in range(0, n, size)]
     for number, start in enumerate(range(0, n, size)):
-        state.inputs, state.targets = (cut(values, start, start + size, n) for values in whole)
+        state.inputs = tuple(cut(x, start, start + size, n) for x in inputs)
+        state.targets = cut(targets, start, start + size, n)
         # The first part has the random numbers of the whole batch, each of the others its own.
         first = state.epoch_seed + state.batch
         state.compute.reseed(derive(first, Stream.STEP, number) if number else first)
         forward_backward()
-        loss += state.loss.detach() * (count_items(state.targets, state.inputs) / n)
+        part = divisor(state.loss_func, state.targets, state.inputs)
+        loss += state.loss.detach() if part is None else state.loss.detach() * (part / total)
         preds.append(map_tensors(Tensor.detach, state.preds))
     state.loss = loss
     state.loss_value = loss.item() if state.compute.sync_is_free else None
-    state.preds = concatenate(preds)
+    state.preds = concatenate(preds, sizes)

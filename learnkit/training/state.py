@@ -1,6 +1,6 @@
 """TrainState, the state of one fit: what is trained, the position, and the current batch."""
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from learnkit.device import Compute
 from learnkit.errors import UsageError
+from learnkit.losses.outputs import takes_one_output
 from learnkit.metrics.metric import Metric
 from learnkit.types import Loss
 
@@ -28,6 +29,7 @@ class TrainState:
         resumed: whether this fit continues from a checkpoint, so `load_state_dict` of its callbacks will be called.
         is_done: whether the checkpoint is that of a finished fit.
         rates: the learning rates requested for this fit, one per layer group from the input to the head.
+        output: picks the one of the model's outputs that is the prediction; None for a model with one output.
         seed: all randomness of the fit is a function of it, the epoch and the batch.
         epoch_offset: epochs of earlier fits; `epoch_offset + epoch` never repeats in the life of a learner.
         folder: where callbacks write files.
@@ -38,8 +40,8 @@ class TrainState:
         epochs_begun: epochs of this fit whose training has started.
         inputs: the model's arguments, a tuple.
         targets: what the loss compares the outputs with.
-        preds: the model's raw output, float32.
-        loss: mean over the batch, shape ().
+        preds: the model's raw outputs, float32: all that the loss function takes.
+        loss: of the batch, shape (): a mean, unless the loss function adds up.
         valid: results of the last validation: "valid_loss" and one number per metric.
         row: the record of the last epoch, as the table shows it; set by the recorder.
         columns: additional numbers of an epoch's row, by name: a callback names them in `before_fit` (as nan) and
@@ -62,6 +64,7 @@ class TrainState:
     resumed: bool = False
     is_done: bool = False
     rates: list[float] = field(default_factory=list)
+    output: Callable[[Any], Any] | None = None
     seed: int = 0
     epoch_offset: int = 0
     folder: Path = field(default_factory=Path)
@@ -84,10 +87,12 @@ class TrainState:
     columns: dict[str, float] = field(default_factory=dict)
     stop_reason: str = ""
     failed: bool = False
+    loss_takes_one: bool = field(init=False)  # of several outputs; metrics always do
     n_batches: int | None = field(init=False)  # in an epoch; None for a loader without a length
 
     def __post_init__(self) -> None:
         self.n_batches = loader_length(self.train_dl)
+        self.loss_takes_one = self.output is not None and takes_one_output(self.loss_func)
 
     @property
     def progress(self) -> float:

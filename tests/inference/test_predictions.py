@@ -55,9 +55,9 @@ def test_batches_may_lack_targets_or_be_single_tensors() -> None:
     assert targets.tolist() == [1, 2]
 
 
-@pytest.mark.parametrize("targets", [("a", "b"), (Y, Y), {"y": Y}])
-def test_targets_that_are_not_one_tensor_are_refused(targets: Any) -> None:
-    with refused("targets, the last element of a batch", DataError, got=type(targets).__name__, expected="one tensor"):
+@pytest.mark.parametrize("targets", [("a", "b"), {"y": "a"}])
+def test_targets_without_a_tensor_are_refused(targets: Any) -> None:
+    with refused("targets, the last element of a batch", DataError, got=type(targets).__name__, expected="tensors"):
         list(read_batches([(X, targets)], CPU))
 
 
@@ -76,16 +76,32 @@ def test_several_outputs_need_an_activation_that_makes_one_tensor() -> None:
         activated(lambda outputs: outputs.softmex(1), X)
 
 
-def test_a_loss_needs_targets_and_one_output() -> None:
+def test_a_loss_needs_targets() -> None:
     with pytest.raises(DataError, match="with_loss=True, but this set has no labels"):
         predict_loader(nn.Identity(), [X], CPU, nn.Identity(), loss=squared_error)
 
+
+@pytest.mark.parametrize("kind", [tuple, dict])
+def test_targets_and_outputs_of_losses_may_be_structures(kind: Any) -> None:
     class Two(nn.Module):
         def forward(self, x: Tensor) -> Any:
-            return x, x
+            return x, 2 * x
 
-    with refused("with_loss: the model's outputs", got="tuple"):
-        predict_loader(Two(), [(X, Y)], CPU, lambda outputs: outputs[0], loss=squared_error)
+    def both(targets: Tensor) -> Any:
+        return kind(a=targets, b=-targets) if kind is dict else (targets, -targets)
+
+    def loss(outputs: Any, targets: Any) -> Tensor:
+        assert isinstance(targets, kind)
+        return outputs[1][:, 0]
+
+    batches = [(X[:3], both(Y[:3])), (X[3:], both(Y[3:]))]
+    preds, targets, losses = predict_loader(Two(), batches, CPU, lambda outputs: outputs[0], loss=loss)
+    assert torch.equal(preds, X)
+    assert losses is not None
+    assert torch.equal(losses, 2 * X[:, 0])
+    one, other = targets.values() if kind is dict else targets
+    assert torch.equal(one, Y)
+    assert torch.equal(other, -Y)
 
 
 def test_an_empty_loader_is_refused() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from learnkit.device import Compute
 from learnkit.errors import DataError, UsageError
 from learnkit.inference.predictions import predict_loader
-from learnkit.inference.rows import Rows, as_rows
+from learnkit.inference.rows import Gathered, Rows, as_rows
 from tests.doubles import refused
 
 
@@ -127,3 +127,24 @@ def test_targets_may_come_in_a_reused_buffer() -> None:
         assert targets is not None
         assert targets.tolist() == [0, 0, 1, 1, 2, 2]
         assert len(preds) == 6
+
+
+def test_structures_are_gathered_as_they_are() -> None:
+    gathered = Gathered(Rows("targets", None))
+    buffer = torch.zeros(2, 3)
+    for number in range(3):
+        buffer.fill_(number)  # reused by the loader
+        gathered.add({"numbers": buffer, "names": [f"{number}a", f"{number}b"], "scale": 2.0}, 2)
+    found = gathered.result()
+    assert found["numbers"][:, 0].tolist() == [0, 0, 1, 1, 2, 2]
+    assert found["names"] == ["0a", "0b", "1a", "1b", "2a", "2b"]
+    assert found["scale"] == 2.0
+
+
+def test_single_tensors_are_gathered_as_rows() -> None:
+    rows = Rows("targets", 4)
+    gathered = Gathered(rows)
+    assert gathered.result() is None
+    gathered.add(torch.arange(3), 3)
+    gathered.add(torch.arange(1), 1)
+    assert gathered.result().tolist() == [0, 1, 2, 0]

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from learnkit import DataBunch, DatasetType, Learner
 from learnkit.errors import DataError, UsageError
+from learnkit.tree import cut, leaves
 from tests.doubles import refused
 
 
@@ -132,14 +133,24 @@ def test_a_part_of_the_data_may_be_named(learn: Learner, name: Any, part: Datase
         assert learn.calibrate(name) == learn.calibrate(part)
 
 
-@pytest.mark.parametrize(
-    "targets", [("a.jpg", "b.jpg"), (torch.zeros(2), torch.ones(2)), [torch.zeros(1)] * 2, {"y": torch.zeros(2)}]
-)
-def test_targets_that_are_not_one_tensor_are_refused(learn: Learner, blobs: tuple[Tensor, ...], targets: Any) -> None:
+@pytest.mark.parametrize("targets", [("a.jpg", "b.jpg"), {"y": "a.jpg"}])
+def test_targets_without_a_tensor_are_refused(learn: Learner, blobs: tuple[Tensor, ...], targets: Any) -> None:
     with refused("targets, the last element of a batch", DataError, got=type(targets).__name__):
         learn.get_preds([(blobs[2][:2], targets)])
     assert learn.get_preds([(blobs[2][:2], None)])[1] is None
     assert learn.get_preds([(blobs[2][:2], [0, 1])])[1].tolist() == [0, 1]
+
+
+def test_several_targets_are_returned_as_the_batches_hold_them(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+    x, y = blobs[2][:3], blobs[3][:3]
+    for columns in ((y, -y), {"y": y, "other": -y}):
+        batches = [(x[i : i + 2], cut(columns, i, i + 2, 3)) for i in (0, 2)]
+        _, targets = learn.get_preds(batches)
+        assert type(targets) is type(columns)
+        assert [tensor.tolist() for tensor in leaves(targets)] == [y.tolist(), (-y).tolist()]
+    boxes = [torch.zeros(3, 4), torch.ones(1, 4), torch.full((5, 4), 2.0)]  # of each item
+    _, targets = learn.get_preds([(x[:2], boxes[:2]), (x[2:], boxes[2:])])
+    assert [tuple(each.shape) for each in targets] == [(3, 4), (1, 4), (5, 4)]
 
 
 @pytest.mark.parametrize("kind", [tuple, list, dict])
@@ -160,8 +171,6 @@ def test_a_model_of_several_outputs_needs_an_activation_that_makes_one_of_them(
     for ask in asked:
         with pytest.raises(UsageError, match=f"the model's outputs, activated: got '{kind.__name__}'"):
             ask()
-    with pytest.raises(UsageError, match="with_loss"):
-        learn.get_preds(with_loss=True, activ=lambda outputs: outputs[0])
     learn.activation = lambda outputs: outputs[0].softmax(1)
     preds, _ = learn.get_preds()
     torch.testing.assert_close(learn.predict(blobs[2][0])[2], preds[0])

@@ -29,7 +29,7 @@ class OnRoom:
             raise torch.OutOfMemoryError("out of memory")
         state.preds = state.model(*state.inputs)
         state.loss = F.cross_entropy(state.preds, state.targets)
-        state.compute.backward(state.loss, len(state.inputs[0]))
+        state.compute.backward(state.loss, len(state.inputs[0]), len(state.inputs[0]))
 
 
 def state(n: int = 10, part: int | None = 4) -> TrainState:
