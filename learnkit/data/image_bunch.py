@@ -29,7 +29,7 @@ from learnkit.data.table.labels import kind_named
 from learnkit.data.table.splits import ColumnSplit
 from learnkit.data.table.summary import DataSummary, summarize
 from learnkit.data.table.weights import WEIGHTS
-from learnkit.data.tasks import Classification, Regression, Task
+from learnkit.data.tasks import Classification, Task
 from learnkit.device import resolve_device
 from learnkit.errors import DataError, UsageError, WrongTypeError
 from learnkit.types import PathLike
@@ -407,7 +407,7 @@ class ImageDataBunch(DataBunch):
         """A bunch like this one in which some files have other labels, of the same classes.
 
         Args:
-            table: a DataFrame or a CSV file: the files in a column input or path, their labels in target or label, as in
+            table: a DataFrame or a CSV file: files in a column input or path, their labels in target or label, as in
                 `samples` and in `label_issues()`.
             label_delim: what separates several labels in a cell.
 

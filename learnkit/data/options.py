@@ -9,11 +9,11 @@ from typing import Any, Literal, TypedDict, TypeVar, cast
 import torch
 
 from learnkit.checks import check_choice, check_int, check_keywords, is_int, is_number
+from learnkit.data.classes import Classes
 from learnkit.data.image.cache import Kind
 from learnkit.data.image.preprocess import Reader
 from learnkit.data.image.read import MAX_PIXELS
 from learnkit.data.image.resize import Interpolation, Method
-from learnkit.data.classes import Classes
 from learnkit.data.statistics import Statistics
 from learnkit.data.table.files import checked_suffixes
 from learnkit.data.table.label_values import plain

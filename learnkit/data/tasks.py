@@ -106,8 +106,9 @@ class MultiLabel:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", Classes(self.classes))
-        if not isinstance(self.threshold, str) and hasattr(self.threshold, "__len__"):  # of NumPy or torch, too
-            object.__setattr__(self, "threshold", tuple(map(float, self.threshold)))
+        each: Any = self.threshold.tolist() if hasattr(self.threshold, "tolist") else self.threshold
+        if isinstance(each, list):  # of NumPy or torch, or from a file without tuples
+            object.__setattr__(self, "threshold", tuple(each))
         each = self.threshold if isinstance(self.threshold, tuple) else (self.threshold,)
         if isinstance(self.threshold, tuple) and len(each) != len(self.classes):
             expected = f"one number, or {len(self.classes)}: one per class"

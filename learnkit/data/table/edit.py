@@ -27,7 +27,7 @@ MAX_SHOWN = 5
 
 
 def relabeled(
-    samples: "pd.DataFrame", table: Any, root: Path, delimiter: str | None, kind: str
+    samples: "pd.DataFrame", table: Any, root: Path, delimiter: str | None, kind: str | None
 ) -> "pd.DataFrame":
     """The table with other targets for the files that another table names.
 

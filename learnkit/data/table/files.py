@@ -14,10 +14,10 @@ from learnkit.types import PathLike
 __all__ = ["checked_suffixes", "existing_folder", "get_image_files", "no_images"]
 
 # Of images and arrays that are read by a plugin of Pillow or by a reader, never by default.
-OTHER_SUFFIXES = frozenset(
-    ".apng .avif .cr2 .dcm .dng .exr .h5 .hdr .heic .heif .j2k .jfif .jp2 .jpe .jxl .mat .mha .nef .nii .npy .npz .pgm "
-    ".ppm .psd .tga".split()
-)
+OTHER_SUFFIXES = {
+    ".apng", ".avif", ".cr2", ".dcm", ".dng", ".exr", ".h5", ".hdr", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpe",
+    ".jxl", ".mat", ".mha", ".nef", ".nii", ".npy", ".npz", ".pgm", ".ppm", ".psd", ".tga",
+}  # fmt: skip
 MAX_SHOWN = 5
 
 
@@ -100,7 +100,9 @@ def no_images(root: Path, suffixes: Sequence[str] | None = None, layout: str = "
         fix: what to do if there are files of these suffixes somewhere else.
     """
     wanted = sorted(EXTENSIONS if suffixes is None else checked_suffixes(suffixes))
-    kinds = Counter(entry.suffix.lower() for entry in root.rglob("*") if entry.is_file()) if root.is_dir() else Counter()
+    kinds = (
+        Counter(entry.suffix.lower() for entry in root.rglob("*") if entry.is_file()) if root.is_dir() else Counter()
+    )
     others = Counter({suffix: n for suffix, n in kinds.items() if suffix in OTHER_SUFFIXES | {""}})
     where = "in a class folder" if layout else "of these kinds"
     if others and not kinds.keys() & set(wanted):

@@ -80,6 +80,6 @@ def report_unlabeled(samples: "pd.DataFrame") -> None:
     missing = test.index[test["target"].isna().to_numpy()]
     if 0 < len(missing) < len(test):
         warn(
-            f"{len(missing)} of {len(test)} test items have no label, first {rows_text(samples, missing)}: the test set "
-            "is only predicted, not measured; dls.drop(rows) leaves them out"
+            f"{len(missing)} of {len(test)} test items have no label, first {rows_text(samples, missing)}: the test "
+            "set is only predicted, not measured; dls.drop(rows) leaves them out"
         )

@@ -107,9 +107,7 @@ def _are_numbers(cells: Sequence[Sequence[Any]]) -> bool:
     return all(not is_label(cell) or not math.isnan(_number(cell)) for column in cells for cell in column)
 
 
-def _check_flags(
-    names: Sequence[str], cells: Sequence[Sequence[Any]], flags: Sequence[Sequence[bool | None]]
-) -> None:
+def _check_flags(names: Sequence[str], cells: Sequence[Sequence[Any]], flags: Sequence[Sequence[bool | None]]) -> None:
     for name, column, said in zip(names, cells, flags, strict=True):
         rows = [row for row, flag in enumerate(said) if flag is None]
         if not rows:

@@ -108,8 +108,8 @@ def multi_hot_names(labels: Sequence[Any], classes: Sequence[str] | None) -> lis
         return None
     if classes is None or len(classes) != n:
         raise UsageError(
-            f"labels are rows of {n} numbers that are 0 or 1", got=f"classes={None if classes is None else list(classes)}",
-            expected=f"the names of {n} classes, one for each place of a row",
+            f"classes of labels that are rows of {n} numbers, 0 or 1", got=None if classes is None else list(classes),
+            expected=f"{n} names, one for each place of a row",
             fix="Pass classes=[...], or task='regression' for numbers.",
         )  # fmt: skip
     return [[name for name, is_there in zip(classes, label, strict=True) if is_there] for label in labels]
@@ -176,7 +176,7 @@ def _refuse_shares(labels: Sequence[Any], rows: Sequence[Any]) -> None:
 def _numbers(label: Any, row: Any) -> tuple[float, ...]:
     cell = label.tolist() if hasattr(label, "tolist") else label  # a tensor
     parts = cell if isinstance(cell, list | tuple) else [cell]
-    numbers = [number_in(part) if isinstance(part, str) else part for part in parts]
+    numbers: list[Any] = [number_in(part) if isinstance(part, str) else part for part in parts]
     if not all(isinstance(number, bool | int | float) for number in numbers):
         fix = "Several numbers in a cell need label_delim=, and a decimal point, not a comma."
         raise DataError(f"row {row}: label", got=label, expected="a number, or several", fix=fix)

@@ -224,20 +224,18 @@ def _check_test(found: set[str], known: Sequence[str]) -> None:
         )  # fmt: skip
 
 
-def _report(
-    known: Sequence[str], given: Sequence[str] | None, train: "Counter[str]", valid: "Counter[str]"
-) -> None:
+def _report(known: Sequence[str], given: Sequence[str] | None, train: "Counter[str]", valid: "Counter[str]") -> None:
     """Warn about classes that look alike, and those that cannot be learned or measured."""
     alike = [" / ".join(map(repr, group)) for group in look_alikes(known)] if given is None else []
     if alike:
         warn(f"classes that look alike: {_some(alike)}; normalize_labels=True makes each of them one class")
-    warn_missing_classes(known, train, valid)
+    warn_missing_classes(known, train, valid, "; classes= without it leaves it out")
 
 
-def warn_missing_classes(known: Sequence[str], train: "Counter[str]", valid: "Counter[str]") -> None:
+def warn_missing_classes(known: Sequence[str], train: "Counter[str]", valid: "Counter[str]", remedy: str = "") -> None:
     """Warn about classes without training items, and about those without validation items."""
     if untrained := [name for name in known if name not in train]:
-        text = f"no training item of class {_some(untrained)}: it cannot be learned"
+        text = f"no training item of class {_some(untrained)}: it cannot be learned{remedy}"
         warn(text)
     if valid and (missing := [name for name in known if name in train and name not in valid]):
         text = f"no validation item of class {_some(missing)}: it is not measured"

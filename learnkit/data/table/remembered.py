@@ -45,7 +45,7 @@ def resolve_task(samples: "pd.DataFrame", task: Task | str | None, classes: Any)
     Raises:
         UsageError: a table of masks without a task.
     """
-    facts = samples.attrs.get(KEY)
+    facts: Any = samples.attrs.get(KEY, {})
     kind = facts.get("task") if isinstance(facts, dict) else None
     if task is None and kind == "masks":
         raise UsageError("task", got=None, expected="a Segmentation: the targets of this table are masks",

@@ -159,7 +159,7 @@ class FolderSplit:
     test: str | None = "test"
 
     def __call__(self, samples: "pd.DataFrame") -> list[str]:
-        folders = [os.path.dirname(file) for file in samples["input"]]
+        folders = [os.path.dirname(os.path.abspath(file)) for file in samples["input"]]
         root = os.path.commonpath(folders) if folders else ""
         found = {folder: self._split(Path(os.path.relpath(folder, root)).parts) for folder in set(folders)}
         return [found[folder] for folder in folders]

@@ -35,10 +35,10 @@ def verify_images(
 ) -> "pd.DataFrame":
     """Every problem of the images below a folder. Nothing is changed, moved or deleted.
 
-    The split of a file is the folder directly below `path`, or below the one folder there, if that is a split as
+    The split of a file is the folder directly below `path`, or below the only folder there, if that is a split as
     `learnkit.data.table.split_folders` finds it; all files outside such folders make one more split. Its class is the
-    first folder below the split's folder, or below `path`. Contents are compared byte by byte, through their sha256; a file that cannot be read is not
-    compared.
+    first folder below the split's folder, or below `path`. Contents are compared byte by byte, through their sha256; a
+    file that cannot be read is not compared.
 
     - unreadable: it cannot be opened as training would open it. Detail: why.
     - duplicate: the same content as an earlier file, by path, of its split. Detail: the first such file.

@@ -64,4 +64,4 @@ def sampler_of(train: "pd.DataFrame", sampler: Any) -> Any:
             f"{train.index[missing].tolist()[:5]}",
             fix="Give a weight for every row of the table: folds train on those that were validated on.",
         )  # fmt: skip
-    return weights
+    return np.array(weights)  # pandas' own cannot be written to

@@ -4,11 +4,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from PIL import Image
 
-from learnkit.data.table.folders import folder_samples, held_out_samples, mask_samples
+from learnkit.data.table.folders import folder_samples, mask_samples
 from learnkit.errors import DataError, MissingFileError
 from tests.doubles import refused
 
@@ -122,29 +121,8 @@ def test_a_missing_validation_folder_points_to_valid_pct(tmp_path: Path) -> None
 
 
 def test_a_missing_path_is_reported(tmp_path: Path) -> None:
-    for call in (lambda path: table(path), lambda path: held_out_samples(path)):
-        with pytest.raises(MissingFileError, match=r"no folder .*pest; the nearest existing one"):
-            call(tmp_path / "pest")
-
-
-def held_out(root: Path, *classes: str) -> list[tuple[str, str | None]]:
-    samples = held_out_samples(root, classes)
-    assert samples["split"].tolist() == ["test"] * len(samples)
-    labels = [None if pd.isna(label) else label for label in samples["target"]]
-    return list(zip([Path(name).relative_to(root).as_posix() for name in samples["input"]], labels, strict=True))
-
-
-def test_a_test_folder_is_labeled_if_all_its_folders_are_classes(tmp_path: Path) -> None:
-    tree(tmp_path, "dog/x.png", "cat/deep/y.png")
-    assert held_out(tmp_path, "cat", "dog", "emu") == [("cat/deep/y.png", "cat"), ("dog/x.png", "dog")]
-    assert held_out(tmp_path, "cat") == [("cat/deep/y.png", None), ("dog/x.png", None)]
-    save_image(tmp_path / "z.png")
-    assert [label for _, label in held_out(tmp_path, "cat", "dog")] == [None] * 3
-
-
-def test_an_empty_test_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no images"):
-        held_out_samples(tmp_path)
+    with pytest.raises(MissingFileError, match=r"no folder .*pest; the nearest existing one"):
+        table(tmp_path / "pest")
 
 
 def mask_of(file: Path) -> Path:
