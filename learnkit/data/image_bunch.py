@@ -25,7 +25,7 @@ from learnkit.data.table.folds import Folds, fold_numbers
 from learnkit.data.table.from_csv import frame_samples, read_table
 from learnkit.data.table.from_lists import list_samples, named_samples, pattern_label
 from learnkit.data.table.label_columns import FALSE_VALUES, TRUE_VALUES, Column, column_list
-from learnkit.data.table.labels import kind_named
+from learnkit.data.table.labels import name_change, task_kind
 from learnkit.data.table.splits import ColumnSplit
 from learnkit.data.table.summary import DataSummary, summarize
 from learnkit.data.table.weights import WEIGHTS
@@ -140,7 +140,7 @@ class ImageDataBunch(DataBunch):
             DataError: no rows, no such column, missing labels (with their rows).
             UnsafeFileError: names that point outside `path`, with their rows.
         """
-        kind = _kind(options.get("task"))
+        kind = task_kind(options.get("task"))
         table = read_table(
             Path(path) / csv_labels,
             delimiter,
@@ -191,7 +191,7 @@ class ImageDataBunch(DataBunch):
             name: Any = column_of(df, valid_col).name
             options["split"] = ColumnSplit(name)
         samples = frame_samples(
-            path, df, folder, fn_col, label_col, label_delim, suffix, kind=_kind(options.get("task")),
+            path, df, folder, fn_col, label_col, label_delim, suffix, kind=task_kind(options.get("task")),
             true_values=true_values, false_values=false_values, allow_outside=allow_outside,
         )  # fmt: skip
         if options.get("split") is None and valid_col is None:
@@ -388,7 +388,7 @@ class ImageDataBunch(DataBunch):
 
         Args:
             k: number of folds.
-            stratify: spread every class evenly over the folds.
+            stratify: spread every class evenly over the folds, as far as groups allow.
             group: a column of `samples`; its groups (patients, cameras) stay together.
             seed: seed of the draw.
         """
@@ -412,11 +412,10 @@ class ImageDataBunch(DataBunch):
             label_delim: what separates several labels in a cell.
 
         Raises:
-            DataError: a file that is not in `samples`, or a missing label.
-            UsageError: a label that is no class.
+            DataError: a file that is not in `samples`, a missing label, or one that is no class.
         """
-        kind = _kind(self.task)
-        return self._again(relabeled(self._samples, table, self.path, label_delim, kind))
+        change = name_change(self.settings.normalize_labels)
+        return self._again(relabeled(self._samples, table, self.path, self.task, label_delim, change))
 
     def drop(self, rows: Any) -> Self:
         """A bunch like this one without some rows.
@@ -435,17 +434,13 @@ class ImageDataBunch(DataBunch):
         sampler = self.settings.sampler if isinstance(self.settings.sampler, str | None) else WEIGHTS
         settings = replace(
             self.settings, valid_pct=None if "valid" in set(samples["split"]) else 0, split=None, test=None,
-            task=self.task, classes=None, sampler=sampler, on_error="raise",
+            task=self.task, classes=None, normalize_labels=False, sampler=sampler, on_error="raise",
         )  # fmt: skip
         options: ImageOptions = {name: getattr(settings, name) for name in settings.__dataclass_fields__}  # type: ignore[assignment]
         bunch = type(self).from_samples(samples, self.path, names=self._names, **options)
         bunch.skipped = self.skipped
+        bunch.settings = replace(settings, normalize_labels=self.settings.normalize_labels)
         return bunch
-
-
-def _kind(task: Task | str | None) -> str | None:
-    """ "masks", or what `kind_named` says."""
-    return "masks" if isinstance(task, Segmentation) else kind_named(task)
 
 
 def as_image_bunch(dls: DataBunch) -> ImageDataBunch | None:

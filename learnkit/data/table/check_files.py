@@ -41,9 +41,11 @@ def check_files(samples: "pd.DataFrame", *, allow_leak: bool, ignore_missing: bo
     if not ignore_missing:
         missing = [row for row, name in zip(samples.index, names, strict=True) if not os.path.exists(name)]
         if missing:
+            fix = "Check path, folder= and suffix=; on_error='skip' leaves them out."
+            if os.sep != "\\" and any("\\" in samples["input"][row] for row in missing):
+                fix = r"Backslashes do not separate folders here: df[column].str.replace('\\', '/') writes slashes."
             raise MissingFileError(
-                f"{len(missing)} of {len(names)} files are missing, first {rows_text(samples, missing)}",
-                fix="Check path, folder= and suffix=; on_error='skip' leaves them out.",
+                f"{len(missing)} of {len(names)} files are missing, first {rows_text(samples, missing)}", fix=fix
             )
     real = _real_paths(samples["input"])
     twice = real.duplicated(keep=False)

@@ -1,19 +1,20 @@
 """Changing a table of samples: other labels for some files, or fewer rows."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from learnkit.checks import check_kind, is_int
+from learnkit.checks import check_kind, is_int, nearest
 from learnkit.data.table.columns import column_of
 from learnkit.data.table.from_csv import read_table
 from learnkit.data.table.label_columns import targets_in
-from learnkit.data.table.label_values import is_label, plain
-from learnkit.data.table.labels import with_targets
+from learnkit.data.table.label_values import class_names, is_label, plain, several_names
+from learnkit.data.table.labels import task_kind, with_targets
 from learnkit.data.table.samples import absolute, file_name
+from learnkit.data.tasks import MultiLabel, Task
 from learnkit.errors import DataError, UsageError
 from learnkit.types import PathLike
 
@@ -27,20 +28,28 @@ MAX_SHOWN = 5
 
 
 def relabeled(
-    samples: "pd.DataFrame", table: Any, root: Path, delimiter: str | None, kind: str | None
+    samples: "pd.DataFrame",
+    table: Any,
+    root: Path,
+    task: Task | None,
+    delimiter: str | None = None,
+    change: Callable[[str], str] | None = None,
 ) -> "pd.DataFrame":
     """The table with other targets for the files that another table names.
 
     Args:
         samples: columns input and target.
         table: a DataFrame or a CSV file, with a column of files, input or path, and one of labels, target or label.
-        root: what relative names of files are relative to.
+        root: what relative names of files, masks included, are relative to.
+        task: what the labels mean; their classes stay.
         delimiter: what separates several labels in a cell.
-        kind: of the task: "classification", "multilabel" or "regression".
+        change: how labels are normalized.
 
     Raises:
-        DataError: no such columns, a file that is not in `samples` or has two labels, or a missing label.
+        DataError: no such columns, a file that is not in `samples` or has two labels, or a label that is missing or no
+            class.
     """
+    kind = task_kind(task)
     if not hasattr(table, "columns"):
         check_kind("table", table, str | os.PathLike, "a DataFrame or the path of a CSV file")
         table = read_table(Path(table), None, "infer", empty_is_none=False, text_columns=(*FILES, *LABELS))
@@ -49,6 +58,10 @@ def relabeled(
     targets = targets_in(table, labels, delimiter, kind)
     if missing := [row for row, target in enumerate(targets) if not is_label(target)]:
         raise DataError(f"column {labels!r}: no label in rows {missing[:MAX_SHOWN]}", fix="Drop a row with dls.drop.")
+    if kind == "masks":
+        targets = [absolute(os.path.join(root, target)) for target in targets]
+    elif kind in ("classification", "multilabel"):
+        targets = _class_targets(targets, task, change)
     new: dict[str, Any] = {}
     for name, target in zip(names, targets, strict=True):
         if name in new and new[name] != target:
@@ -86,6 +99,19 @@ def dropped(samples: "pd.DataFrame", rows: Any, root: Path) -> "pd.DataFrame":
     files = {_name(root, file, place) for place, file in enumerate(given)}
     _check_known(files, samples)
     return samples[~samples["input"].isin(files)]
+
+
+def _class_targets(targets: Sequence[Any], task: Any, change: Callable[[str], str] | None) -> list[Any]:
+    """The names of classes that the targets are, or lists of names."""
+    several = isinstance(task, MultiLabel)
+    names: Sequence[Any] = (several_names if several else class_names)(targets, range(len(targets)), change)
+    for row, name in enumerate(names):
+        if unknown := set(name if several else [name]) - set(task.classes):
+            raise DataError(
+                f"row {row}: label", got=min(unknown), expected=f"one of {nearest(min(unknown), task.classes)}, ...",
+                fix="ImageDataBunch.from_samples(table, classes=[...]) takes other classes.",
+            )  # fmt: skip
+    return list(names)
 
 
 def _column_among(table: "pd.DataFrame", names: Sequence[str]) -> str:

@@ -13,11 +13,12 @@ from learnkit.types import PathLike
 
 __all__ = ["checked_suffixes", "existing_folder", "get_image_files", "no_images"]
 
-# Of images and arrays that are read by a plugin of Pillow or by a reader, never by default.
-OTHER_SUFFIXES = {
-    ".apng", ".avif", ".cr2", ".dcm", ".dng", ".exr", ".h5", ".hdr", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpe",
-    ".jxl", ".mat", ".mha", ".nef", ".nii", ".npy", ".npz", ".pgm", ".ppm", ".psd", ".tga",
+# Of pictures and of arrays that a plugin of Pillow or a reader reads, never read by default.
+PICTURES = {
+    ".apng", ".avif", ".cr2", ".dcm", ".dng", ".exr", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpe", ".jxl", ".nef",
+    ".pgm", ".ppm", ".psd", ".tga",
 }  # fmt: skip
+ARRAYS = {".h5", ".hdr", ".mat", ".mha", ".nii", ".npy", ".npz"}
 MAX_SHOWN = 5
 
 
@@ -38,7 +39,7 @@ def get_image_files(path: PathLike, recurse: bool = True, *, suffixes: Sequence[
     """Every image below a folder, sorted by path, whatever order the file system lists them in.
 
     Hidden files and folders are left out; links to folders are followed, each real folder once. A warning counts files
-    whose suffix is that of an image which is not read by default, such as .heic or .npy.
+    whose suffix is that of a picture which is not read by default, such as .heic.
 
     Args:
         path: the folder.
@@ -68,7 +69,7 @@ def get_image_files(path: PathLike, recurse: bool = True, *, suffixes: Sequence[
                 continue
             if suffix in wanted:
                 found.append(Path(where, name))
-            elif suffix in OTHER_SUFFIXES:
+            elif suffix in PICTURES:
                 left_out[suffix] += 1
     if left_out and found and suffixes is None:
         warn(f"files in {folder} that are not read: {_counts(left_out)}; suffixes= names the kinds to read")
@@ -103,7 +104,7 @@ def no_images(root: Path, suffixes: Sequence[str] | None = None, layout: str = "
     kinds = (
         Counter(entry.suffix.lower() for entry in root.rglob("*") if entry.is_file()) if root.is_dir() else Counter()
     )
-    others = Counter({suffix: n for suffix, n in kinds.items() if suffix in OTHER_SUFFIXES | {""}})
+    others = Counter({suffix: n for suffix, n in kinds.items() if suffix in PICTURES | ARRAYS | {""}})
     where = "in a class folder" if layout else "of these kinds"
     if others and not kinds.keys() & set(wanted):
         given = [suffix for suffix, _ in others.most_common(MAX_SHOWN)]

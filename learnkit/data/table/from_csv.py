@@ -54,8 +54,8 @@ def read_table(
     if empty_is_none:
         options |= {"keep_default_na": False, "na_values": [""]}
     try:
-        names = list(pd.read_csv(file, nrows=0 if header == "infer" else 1, **options).columns)
-        if header == "infer" and images is not None:
+        names = list(pd.read_csv(file, nrows=1, **options).columns)
+        if header in ("infer", 0) and images is not None:
             _check_header(file, names, *images)
         found = [name for column in text_columns if (name := _name(names, column)) is not None]
         table: pd.DataFrame = pd.read_csv(file, dtype=dict.fromkeys(found, str), **options)

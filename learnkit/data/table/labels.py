@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from learnkit.checks import nearest
-from learnkit.data.classes import Classes, in_order, look_alikes, normal_form
+from learnkit.data.classes import Classes, check_same_classes, in_order, look_alikes, normal_form
+from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.label_values import (
     class_names,
     could_be_values,
@@ -23,7 +24,7 @@ from learnkit.text import printable
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Normalize", "kind_named", "label_samples", "name_change", "warn_missing_classes", "with_targets"]
+__all__ = ["Normalize", "label_samples", "name_change", "task_kind", "warn_missing_classes", "with_targets"]
 
 TASKS = ("classification", "multilabel", "regression")
 Normalize = bool | Callable[[str], str]
@@ -111,17 +112,19 @@ def _given_classes(
     task: Task | str | None, classes: Sequence[str] | None, change: Callable[[str], str] | None
 ) -> tuple[str, ...] | None:
     """The classes that the caller named."""
-    if task is not None and not isinstance(task, str):
-        return tuple(task.classes)
-    if classes is None:
-        return None
-    names = Classes(classes)
-    return names if change is None else Classes(map(change, names))
+    names = None if classes is None else Classes(classes if change is None else map(change, Classes(classes)))
+    if task is None or isinstance(task, str):
+        return names
+    if names is not None:
+        check_same_classes(task.classes, names, "task=", "classes=", "Pass one of the two.")
+    return tuple(task.classes)
 
 
 def _kind(raw: Sequence[Any], task: Task | str | None, given: Sequence[str] | None) -> str:
     """ "classification", "multilabel" or "regression"."""
-    kind = kind_named(task)
+    kind = task_kind(task)
+    if kind == "masks":
+        raise UsageError("task", got=task, expected="Classification, MultiLabel or Regression for labels like these")
     if kind is None:
         if multi_hot_names(raw, given) is not None:
             return "multilabel"
@@ -138,8 +141,8 @@ def _kind(raw: Sequence[Any], task: Task | str | None, given: Sequence[str] | No
     return kind
 
 
-def kind_named(task: Task | str | None) -> str | None:
-    """ "classification", "multilabel" or "regression" for a task or its name; None for None.
+def task_kind(task: Task | str | None) -> str | None:
+    """ "classification", "multilabel", "regression" or "masks" for a task or its name; None for None.
 
     Raises:
         UsageError: another task or name.
@@ -151,7 +154,8 @@ def kind_named(task: Task | str | None) -> str | None:
             raise UsageError("task", got=task, expected=f"a task, or one of {', '.join(TASKS)}",
                              fix=f"Nearest: {nearest(task, TASKS, 1)}.")  # fmt: skip
         return task
-    for kind, name in ((Classification, TASKS[0]), (MultiLabel, TASKS[1]), (Regression, TASKS[2])):
+    named = ((Classification, TASKS[0]), (MultiLabel, TASKS[1]), (Regression, TASKS[2]), (Segmentation, "masks"))
+    for kind, name in named:
         if isinstance(task, kind):
             return name
     raise UsageError("task", got=task, expected="Classification, MultiLabel or Regression for labels like these")
