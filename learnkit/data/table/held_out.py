@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from learnkit.data.classes import normal_form
 from learnkit.data.table.files import existing_folder, get_image_files, no_images
+from learnkit.data.table.label_values import is_label
 from learnkit.data.table.labels import with_targets
 from learnkit.data.table.samples import absolute, rows_text
 from learnkit.data.tasks import Classification, MultiLabel, Task
@@ -58,7 +59,7 @@ def label_held_out(
     targets, other = samples["target"].tolist(), Counter[str]()
     found: dict[int, str] = {}
     for place, (file, split) in enumerate(zip(samples["input"], samples["split"], strict=True)):
-        if split == "test" and targets[place] is None and Path(file).is_relative_to(root):
+        if split == "test" and not is_label(targets[place]) and Path(file).is_relative_to(root):
             top, *rest = Path(file).relative_to(root).parts
             name = change(top) if change else top
             if rest and name in task.classes:

@@ -5,11 +5,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from learnkit.data.table.from_csv import frame_samples, read_table
-from learnkit.errors import DataError, MissingFileError, UnsafeFileError
+from learnkit.errors import DataError, MissingFileError, UnsafeFileError, UsageError
 
 
 def read(file: Path, text: str | bytes, delimiter: str | None = None, header: Any = "infer") -> pd.DataFrame:
@@ -149,3 +150,68 @@ def test_names_may_leave_the_image_folder_but_not_the_data(tmp_path: Path) -> No
 def test_a_nul_character_is_refused_with_its_row(tmp_path: Path) -> None:
     with pytest.raises(UnsafeFileError, match=r"row 1: a NUL character in the name '.*b\\x00\.png'"):
         samples_of(tmp_path, pd.DataFrame({"name": ["a.png", "b\0.png"], "kind": list("xy")}))
+
+
+@pytest.mark.parametrize("columns", [["id", "label"], [0, 1], [-3, -2], [np.int64(0), np.int64(1)]])
+@pytest.mark.parametrize("text", ["0001,007", "12e10,1e5", "1_000,NaN1", "+5,-0"])
+def test_columns_of_names_and_labels_are_text_as_it_stands(columns: list[Any], text: str, tmp_path: Path) -> None:
+    name, label = text.split(",")
+    (tmp_path / "a.csv").write_text(f"id,label,age\n{text},07\n{text},08\n")
+    table = read_table(tmp_path / "a.csv", None, "infer", empty_is_none=False, text_columns=columns)
+    assert table.to_dict("list") == {"id": [name] * 2, "label": [label] * 2, "age": [7, 8]}
+    (tmp_path / "b.csv").write_text(f"{text}\n{text}\n")
+    bare = read_table(tmp_path / "b.csv", None, None, empty_is_none=False, text_columns=[0, 1, 7, "x"])
+    assert bare.to_numpy().tolist() == [[name, label]] * 2
+
+
+@pytest.mark.parametrize(("name", "fn_col"), [("a.png", 0), ("b.JPG", 0), ("a", 0), ("a.png", "name"), ("a.png", -2)])
+def test_a_first_line_that_names_an_image_is_no_header(name: str, fn_col: Any, tmp_path: Path) -> None:
+    (tmp_path / "img").mkdir()
+    (tmp_path / "img" / "a.png").write_bytes(b"")
+    suffix = "" if "." in name else ".png"
+    (tmp_path / "a.csv").write_text(f"{name},cat\nc,dog\n")
+    with pytest.raises(DataError, match=rf"the first line names an image, '{name}': .*header=None"):
+        read_table(tmp_path / "a.csv", None, "infer", empty_is_none=False, images=(tmp_path / "img", fn_col, suffix))
+    assert len(read_table(tmp_path / "a.csv", None, None, empty_is_none=False, images=(tmp_path, 0, ""))) == 2
+    (tmp_path / "a.csv").write_text(f"name,label\n{name},cat\n")
+    assert len(read_table(tmp_path / "a.csv", None, 0, empty_is_none=False, images=(tmp_path / "img", 0, suffix))) == 1
+
+
+def test_an_index_column_is_seen_where_it_is_taken_for_names_or_labels(tmp_path: Path) -> None:
+    pd.DataFrame({"name": ["a.png", "b.png"], "kind": ["x", "y"]}).to_csv(tmp_path / "a.csv")
+    table = pd.read_csv(tmp_path / "a.csv")
+    for columns in ({}, {"fn_col": "name", "label_col": 0}):
+        with pytest.raises(UsageError, match=r"first column has no name and numbers the rows.*by name, of name, kind"):
+            samples_of(tmp_path, table, **columns)
+    assert samples_of(tmp_path, table, fn_col=1, label_col=2)["target"].tolist() == ["x", "y"]
+    assert names(tmp_path, table.assign(**{"Unnamed: 0": ["5", "7"]})) == ["5", "7"]
+
+
+@pytest.mark.parametrize(("name", "text"), [(b"a.png", "a.png"), (Path("a.png"), "a.png"), (12.0, "12"), (7, "7")])
+def test_names_may_be_bytes_paths_and_whole_numbers(name: Any, text: str, tmp_path: Path) -> None:
+    table = pd.DataFrame({"name": pd.Series([name], dtype=object), "kind": ["x"]})
+    assert names(tmp_path, table) == [text]
+
+
+@pytest.mark.parametrize("name", [1.5, ["a"], {"a": 1}])
+def test_other_names_are_refused_with_their_row(name: Any, tmp_path: Path) -> None:
+    table = pd.DataFrame({"name": pd.Series(["a.png", name], dtype=object), "kind": ["x", "y"]})
+    with pytest.raises(DataError, match="row 1: name of type"):
+        samples_of(tmp_path, table)
+
+
+def test_masks_named_in_a_table_are_relative_to_the_path_and_held_inside(tmp_path: Path) -> None:
+    table = pd.DataFrame({"name": ["a.png", "b.png"], "mask": ["masks/a.png", "masks/b.png"]})
+    samples = samples_of(tmp_path, table, folder="img", kind="masks")
+    assert samples["target"].tolist() == [f"{tmp_path}/masks/a.png", f"{tmp_path}/masks/b.png"]
+    outside = table.assign(mask=["masks/a.png", "../b.png"])
+    with pytest.raises(UnsafeFileError, match=r"1 names point outside .*b\.png' \(row 1\)"):
+        samples_of(tmp_path, outside, kind="masks")
+    assert len(samples_of(tmp_path, outside, kind="masks", allow_outside=True)) == 2
+
+
+def test_a_table_remembers_its_classes_only_for_the_same_labels(tmp_path: Path) -> None:
+    table = pd.DataFrame({"input": ["a.png"], "target": ["x"], "kind": ["y"]})
+    table.attrs = {"learnkit": {"task": "classification", "classes": ["x", "z"]}, "mine": 1}
+    assert samples_of(tmp_path, table, fn_col="input", label_col="target").attrs == table.attrs
+    assert samples_of(tmp_path, table, fn_col="input", label_col="kind").attrs == {"mine": 1}

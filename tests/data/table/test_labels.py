@@ -146,7 +146,7 @@ def test_floats_need_a_task(dtype: Any) -> None:
     with pytest.raises(UsageError, match=r"are numbers, which could be values or classes.*task='regression'"):
         labeled(samples)
     assert labeled(samples, "regression") == ([1.0, 2.5, 1.0], Regression())
-    with pytest.raises(DataError, match="row 1: label of type float: got 2.5, expected text, a whole number"):
+    with pytest.raises(DataError, match=r"row 1: label of type float: got 2\.5, expected text, a whole number"):
         labeled(samples, "classification")
     assert labeled(table([1.0, 2.0], [1.0, 2.0], dtype=dtype), "classification") == (
         ["1", "2", "1", "2"],
