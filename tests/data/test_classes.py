@@ -1,5 +1,7 @@
 """Classes: names in order, compared wherever two lists meet."""
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -97,3 +99,10 @@ def test_names_that_differ_by_case_spaces_or_unicode_form_look_alike(other: str)
 @pytest.mark.parametrize("other", ["cafe", "cafés", "ca fé", "café_"])
 def test_other_names_do_not_look_alike(other: str) -> None:
     assert look_alikes(["café", other]) == []
+
+
+def test_classes_are_copied_and_pickled_as_they_are() -> None:
+    classes = Classes(["b", "a"])
+    for other in (copy.deepcopy(classes), pickle.loads(pickle.dumps(classes))):
+        assert other == classes
+        assert type(other) is Classes

@@ -41,11 +41,9 @@ def check_files(samples: "pd.DataFrame", *, allow_leak: bool, ignore_missing: bo
     if not ignore_missing:
         missing = [row for row, name in zip(samples.index, names, strict=True) if not os.path.exists(name)]
         if missing:
-            fix = "Check path, folder= and suffix=; on_error='skip' leaves them out."
-            if os.sep != "\\" and any("\\" in samples["input"][row] for row in missing):
-                fix = r"Backslashes do not separate folders here: df[column].str.replace('\\', '/') writes slashes."
             raise MissingFileError(
-                f"{len(missing)} of {len(names)} files are missing, first {rows_text(samples, missing)}", fix=fix
+                f"{len(missing)} of {len(names)} files are missing, first {rows_text(samples, missing)}",
+                fix=_remedy(samples["input"][missing[0]]),
             )
     real = _real_paths(samples["input"])
     twice = real.duplicated(keep=False)
@@ -143,6 +141,21 @@ def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentat
 
     with ThreadPoolExecutor(usable_cpus()) as threads:
         list(threads.map(look, zip(some.index, some["input"], some["target"], strict=True)))
+
+
+def _remedy(missing: str) -> str:
+    """What to do about a missing file, by what is there in its place."""
+    if "\\" in missing and os.sep != "\\":
+        return r"Backslashes do not separate folders here: df[column].str.replace('\\', '/') writes slashes."
+    folder, name = os.path.split(missing)
+    there = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    for other in there:
+        if other.lower() == name.lower():
+            return f"There is {other!r}: upper and lower case differ."
+        stem, suffix = os.path.splitext(other)
+        if suffix and stem == name:
+            return f"There is {other!r}: pass suffix={suffix!r}."
+    return "Check path, folder= and suffix=; on_error='skip' leaves them out."
 
 
 def _real_paths(files: "pd.Series[str]") -> "pd.Series[Any]":

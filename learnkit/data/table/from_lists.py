@@ -2,15 +2,14 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from learnkit.checks import check_kind
 from learnkit.data.table.files import existing_folder, get_image_files, no_images
 from learnkit.data.table.samples import file_name
 from learnkit.data.table.split_folders import held_out
-from learnkit.errors import DataError, LearnkitError, UsageError
+from learnkit.errors import DataError, LearnkitError, UsageError, WrongTypeError
 from learnkit.types import PathLike
 
 if TYPE_CHECKING:
@@ -26,7 +25,8 @@ def list_samples(path: PathLike, fnames: Iterable[PathLike], labels: Iterable[An
         DataError: no names, or not as many labels as names.
     """
     inputs = _paths(existing_folder(path), fnames)
-    check_kind("labels", labels, Iterable, "one label for each name")
+    if isinstance(labels, str | bytes | Mapping | Set) or not isinstance(labels, Iterable):
+        raise WrongTypeError("labels", got=labels, expected="a list: one label for each name, in their order")
     targets = labels.tolist() if hasattr(labels, "tolist") else list(labels)  # an array, a tensor, a Series
     if len(inputs) != len(targets):
         raise DataError(f"got {len(inputs)} names and {len(targets)} labels", expected="as many labels as names")
@@ -119,9 +119,8 @@ def _table(inputs: list[str], targets: list[Any]) -> "pd.DataFrame":
 
 
 def _paths(root: Path, fnames: Iterable[PathLike]) -> list[str]:
-    check_kind("fnames", fnames, Iterable, "a list of names")
-    if isinstance(fnames, str | bytes | os.PathLike):
-        raise UsageError("fnames", got=fnames, expected="a list of names")
+    if isinstance(fnames, str | bytes | Mapping | Set) or not isinstance(fnames, Iterable):
+        raise WrongTypeError("fnames", got=fnames, expected="a list of names")
     files = [_path(root, file_name(name, row)) for row, name in enumerate(fnames)]
     if not files:
         raise DataError(f"0 files under {root}", expected="at least 2, one for training and one for validation")

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from learnkit.data.table.from_lists import list_samples, named_samples, pattern_label
-from learnkit.errors import DataError, LearnkitError, MissingFileError, UsageError
+from learnkit.errors import DataError, MissingFileError, UsageError, WrongTypeError
+from tests.doubles import refused
 
 
 def test_names_and_labels_stand_in_their_order(tmp_path: Path) -> None:
@@ -79,12 +80,13 @@ def test_labels_may_be_an_array(labels: Any, tmp_path: Path) -> None:
 
 
 def test_what_is_no_list_is_refused(tmp_path: Path) -> None:
-    for names in ("a.png", b"a.png", tmp_path / "a.png"):
-        with pytest.raises(LearnkitError, match="fnames"):
-            list_samples(tmp_path, names, ["x"])  # type: ignore[arg-type]
-    for names, labels in (([3], ["x"]), (["a"], 3), (3, ["x"])):
-        with pytest.raises(LearnkitError):
-            list_samples(tmp_path, names, labels)  # type: ignore[arg-type]
+    for wrong in ("a.png", b"a.png", {"a.png"}, {"a.png": "x"}, 3, None):
+        with refused("fnames", WrongTypeError, got=wrong, expected="a list of names"):
+            list_samples(tmp_path, wrong, ["x"])  # type: ignore[arg-type]
+        with refused("labels", WrongTypeError, got=wrong):
+            list_samples(tmp_path, ["a.png"], wrong)  # type: ignore[arg-type]
+    with refused("input of row 0", DataError, got=3):
+        list_samples(tmp_path, [3], ["x"])  # type: ignore[list-item]
 
 
 def tree(root: Path, *names: str) -> Path:
