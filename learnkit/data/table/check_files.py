@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from learnkit.data.image.preprocess import Preprocess, Reader
-from learnkit.data.image.read import read_size
+from learnkit.data.image.read import EXTENSIONS, read_size
 from learnkit.data.image.resize import shape_of
 from learnkit.data.segmentation import Segmentation
+from learnkit.data.table.files import ARRAYS, PICTURES
 from learnkit.data.table.samples import rows_text
 from learnkit.device import usable_cpus
 from learnkit.errors import DataError, ImageError, MissingFileError, warn
@@ -153,7 +154,7 @@ def _remedy(missing: str) -> str:
         if other.lower() == name.lower():
             return f"There is {other!r}: upper and lower case differ."
         stem, suffix = os.path.splitext(other)
-        if suffix and stem == name:
+        if stem == name and suffix.lower() in EXTENSIONS | PICTURES | ARRAYS:
             return f"There is {other!r}: pass suffix={suffix!r}."
     return "Check path, folder= and suffix=; on_error='skip' leaves them out."
 

@@ -11,7 +11,7 @@ from learnkit.data.image.read import EXTENSIONS
 from learnkit.errors import DataError, MissingFileError, UsageError, warn
 from learnkit.types import PathLike
 
-__all__ = ["checked_suffixes", "existing_folder", "get_image_files", "no_images"]
+__all__ = ["ARRAYS", "PICTURES", "checked_suffixes", "existing_folder", "get_image_files", "no_images"]
 
 # Of pictures and of arrays that a plugin of Pillow or a reader reads, never read by default.
 PICTURES = {

@@ -129,9 +129,11 @@ def _kind(raw: Sequence[Any], task: Task | str | None, given: Sequence[str] | No
         if multi_hot_names(raw, given) is not None:
             return "multilabel"
         if could_be_values(raw):
+            several = "; several labels an item are text, or 0 and 1 with a name for each in classes= or columns."
+            each = ", or task='classification' if each number is a class."
             raise UsageError(
                 f"labels like {raw[0]!r} are numbers, which could be values or classes",
-                fix="Pass task='regression', or task='classification' if each number is a class.",
+                fix=f"Pass task='regression'{several if is_several(raw[0]) else each}",
             )
         return "multilabel" if any(map(is_several, raw)) else "classification"
     if kind == "classification" and any(map(is_several, raw)):
