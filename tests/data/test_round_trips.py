@@ -204,6 +204,8 @@ def test_rows_and_labels_are_corrected(root: Path) -> None:
     fewer = better.drop(issues["path"])
     assert set(outputs(fewer)) == set(NAMES) - {"02.png"}
     assert outputs(dls)["02.png"] == 0  # the first bunch is unchanged
+    with pytest.raises(DataError, match="no row is left to validate on"):
+        dls.drop(dls.valid_ds.inputs)
     for made in (better, fewer):
         assert (made.task, made.batch_size, made.input_shape) == (dls.task, 4, dls.input_shape)
         assert made.settings.sampler == "balanced"
