@@ -434,7 +434,8 @@ class ImageDataBunch(DataBunch):
         sampler = self.settings.sampler if isinstance(self.settings.sampler, str | None) else WEIGHTS
         has_valid = self.valid_dl is not None or "valid" in set(samples["split"])
         settings = replace(
-            self.settings, valid_pct=None if has_valid else 0, split=None, test=None, task=self.task, classes=None, normalize_labels=False, sampler=sampler, on_error="raise",
+            self.settings, valid_pct=None if has_valid else 0, split=None, test=None, task=self.task, classes=None,
+            normalize_labels=False, sampler=sampler, on_error="raise",
         )  # fmt: skip
         options: ImageOptions = {name: getattr(settings, name) for name in settings.__dataclass_fields__}  # type: ignore[assignment]
         bunch = type(self).from_samples(samples, self.path, names=self._names, **options)
