@@ -19,13 +19,14 @@ from learnkit.data.options import ImageSettings
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.statistics import normalize_by
 from learnkit.data.table.check_files import check_files, check_masks, common_size, unreadable, warn_if_dark
-from learnkit.data.table.files import existing_folder
-from learnkit.data.table.folders import held_out_samples
-from learnkit.data.table.labels import label_samples
-from learnkit.data.table.samples import in_order, split_samples
-from learnkit.data.table.splits import ColumnSplit, RandomSplit
+from learnkit.data.table.held_out import held_out_samples, label_held_out, report_unlabeled
+from learnkit.data.table.labels import label_samples, name_change
+from learnkit.data.table.remembered import remember, resolve_task
+from learnkit.data.table.samples import checked_samples, in_order, split_samples
+from learnkit.data.table.splits import ColumnSplit, NoValidation, RandomSplit
+from learnkit.data.table.weights import sampler_of, with_weights
 from learnkit.data.tasks import Task
-from learnkit.errors import DataError, UsageError, WrongTypeError
+from learnkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,7 @@ class ImageLoaders(NamedTuple):
     """The loaders of a bunch, in the order of its arguments."""
 
     train: ImageLoader
-    valid: ImageLoader
+    valid: ImageLoader | None
     test: ImageLoader | None
     fix: ImageLoader
 
@@ -74,17 +75,15 @@ def build_table(samples: "pd.DataFrame", settings: ImageSettings, path: Path, na
         DataError: labels or files that cannot be used.
         UsageError: an argument that cannot work.
     """
-    if not hasattr(samples, "columns"):
-        raise WrongTypeError("samples", got=samples, expected="a DataFrame with the columns input and target")
-    if missing := {"input", "target"} - set(samples.columns):
-        raise DataError(f"no column {sorted(missing)[0]!r}; columns are {', '.join(map(str, samples.columns))}")
+    samples = checked_samples(samples, are_masks=isinstance(settings.task, Segmentation))
+    task = resolve_task(samples, settings.task, settings.classes)
     split = settings.splitter
     if split is None:
         split = ColumnSplit("split") if "split" in samples else RandomSplit(DEFAULT_SHARE, settings.seed)
-    samples = split_samples(samples, split)
+    samples = with_weights(split_samples(samples, split), settings.sampler)
     if settings.test is not None:
         check_kind("test", settings.test, str | os.PathLike, "the path of a folder")
-        samples = _with_test(samples, path / settings.test)
+        samples = _with_test(samples, path / settings.test, settings.suffixes)
     skips = settings.on_error == "skip"
     check_files(samples, allow_leak=settings.allow_leak, ignore_missing=skips)
     sides = settings.sides or common_size(samples, settings.reader, ignore_unreadable=skips)
@@ -96,12 +95,16 @@ def build_table(samples: "pd.DataFrame", settings: ImageSettings, path: Path, na
             raise DataError(f"none of the {len(samples)} files can be read: {skipped['error'].iloc[0]}")
         samples = samples.drop(skipped.index)
     warn_if_dark(samples, bare)
-    if isinstance(settings.task, Segmentation):
-        task: Task = settings.task
-        check_masks(samples, bare, settings.task)
+    if isinstance(task, Segmentation):
+        check_masks(samples, bare, task)
+        meaning: Task = task
     else:
-        samples, task = label_samples(samples, settings.task, settings.classes, names)
-    return Table(in_order(samples), task, bare, skipped.reset_index(drop=True))
+        change = name_change(settings.normalize_labels)
+        samples, meaning = label_samples(samples, task, settings.classes, names, change)
+        if settings.test is not None:
+            samples = label_held_out(samples, path / settings.test, meaning, change)
+    report_unlabeled(samples)
+    return Table(remember(in_order(samples), meaning), meaning, bare, skipped.reset_index(drop=True))
 
 
 def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -> ImageLoaders:
@@ -113,7 +116,7 @@ def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -
         ImageError: an image that cannot be read, if all are read (for a cache, or to measure them).
     """
     parts = {str(name): part for name, part in table.samples.groupby("split")}
-    for name in ("train", "valid"):
+    for name in ("train",) if isinstance(settings.splitter, NoValidation) else ("train", "valid"):
         if name not in parts:
             raise DataError(f"no row of the table is left in split {name!r}", got=sorted(parts))
     train = parts["train"]
@@ -123,10 +126,10 @@ def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -
     item_stage, augmentation = resolve_augment(settings.augment, table.preprocess.resize.size)
     normalize = normalize_by(settings.normalize, train["input"].tolist(), table.preprocess)
     preprocess = replace(table.preprocess, normalize=normalize)
-    sampling = make_sampling(settings.sampler, train["target"].tolist(), table.task)
+    sampling = make_sampling(sampler_of(train, settings.sampler), train["target"].tolist(), table.task)
     datasets = {}
     for name, part in parts.items():
-        labels = None if part["target"].isna().all() else part["target"].tolist()
+        labels = None if part["target"].isna().any() else part["target"].tolist()  # of a test set
         changes = item_stage if name == "train" else ()
         datasets[name] = ImageDataset(
             part["input"].tolist(), labels, table.task, preprocess, item_stage=changes, rows=part.index.tolist()
@@ -143,8 +146,8 @@ def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -
         return loader(split, BatchOrder(len(datasets[split]), bs, shuffle=False))
 
     drawn = BatchOrder(len(train), bs, shuffle=True, seed=settings.seed, sampling=sampling)
-    test = ordered("test") if "test" in parts else None
-    return ImageLoaders(loader("train", drawn), ordered("valid"), test, ordered("train"))
+    valid, test = (ordered(name) if name in parts else None for name in ("valid", "test"))
+    return ImageLoaders(loader("train", drawn), valid, test, ordered("train"))
 
 
 def empty_table(task: Task, settings: ImageSettings) -> Table:
@@ -179,8 +182,10 @@ def _preprocess(settings: ImageSettings, sides: tuple[int, int]) -> Preprocess:
     return Preprocess(resize, None, settings.channels, settings.reader, settings.depth)
 
 
-def _with_test(samples: "pd.DataFrame", folder: Path) -> "pd.DataFrame":
+def _with_test(samples: "pd.DataFrame", folder: Path, suffixes: Sequence[str] | None) -> "pd.DataFrame":
+    """The table with the rows of a test folder, and what it remembers."""
     import pandas as pd
 
-    labels = {str(label) for label in samples["target"] if isinstance(label, str | int)}
-    return pd.concat([samples, held_out_samples(existing_folder(folder), labels)], ignore_index=True)
+    whole = pd.concat([samples, held_out_samples(folder, suffixes)], ignore_index=True)
+    whole.attrs = samples.attrs
+    return whole

@@ -1,12 +1,16 @@
 """Classes: the names of a model's outputs in their order, compared wherever two lists of them meet."""
 
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, Self
 
 from learnkit.errors import DataError, UsageError
 from learnkit.text import shortened
 
-__all__ = ["Classes", "check_same_classes", "label_text"]
+__all__ = ["Classes", "check_same_classes", "in_order", "label_text", "look_alikes", "normal_form"]
+
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 class Classes(tuple[str, ...]):
@@ -58,6 +62,39 @@ def label_text(label: Any, what: str = "label") -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     raise DataError(f"{what} of type {type(label).__name__}", got=label, expected="text, a whole number or a boolean")
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """The names sorted; by value if all of them are whole numbers.
+
+    >>> in_order(["10", "9"]), in_order(["10", "9", "cat"])
+    (('9', '10'), ('10', '9', 'cat'))
+    """
+    texts = list(names)
+    if all(map(_WHOLE.fullmatch, texts)):
+        return tuple(sorted(texts, key=lambda text: (int(text), text)))
+    return tuple(sorted(texts))
+
+
+def normal_form(name: str) -> str:
+    """The name in lower case, with single spaces, in one form of Unicode (NFKC).
+
+    >>> normal_form(" Golden  Retriever")
+    'golden retriever'
+    """
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def look_alikes(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """Names that differ only by case, spaces or their form of Unicode, grouped.
+
+    >>> look_alikes(["cat", "Cat", "dog"])
+    [('cat', 'Cat')]
+    """
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(normal_form(name), []).append(name)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
 def check_same_classes(ours: Sequence[str], theirs: Sequence[str], our_name: str, their_name: str, fix: str) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from learnkit.data.build import ImageLoaders, Table, build_loaders, build_table, empty_loaders, empty_table
 from learnkit.data.bunch import DataBunch
+from learnkit.data.classes import Classes
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.loading.loaders import ImageLoader
@@ -18,12 +19,17 @@ from learnkit.data.loading.sampler import BatchOrder
 from learnkit.data.options import BasicOptions, FolderOptions, ImageOptions, ImageSettings, takes_options
 from learnkit.data.segmentation import MaskReader, Segmentation
 from learnkit.data.table.columns import column_of
+from learnkit.data.table.edit import dropped, relabeled
 from learnkit.data.table.folders import folder_samples, mask_samples
 from learnkit.data.table.folds import Folds, fold_numbers
-from learnkit.data.table.from_csv import Column, frame_samples, list_samples, named_samples, pattern_label, read_table
+from learnkit.data.table.from_csv import frame_samples, read_table
+from learnkit.data.table.from_lists import list_samples, named_samples, pattern_label
+from learnkit.data.table.label_columns import FALSE_VALUES, TRUE_VALUES, Column, column_list
+from learnkit.data.table.labels import name_change, task_kind
 from learnkit.data.table.splits import ColumnSplit
 from learnkit.data.table.summary import DataSummary, summarize
-from learnkit.data.tasks import Classification, Regression, Task
+from learnkit.data.table.weights import WEIGHTS
+from learnkit.data.tasks import Classification, Task
 from learnkit.device import resolve_device
 from learnkit.errors import DataError, UsageError, WrongTypeError
 from learnkit.types import PathLike
@@ -59,7 +65,7 @@ class ImageDataBunch(DataBunch):
         cls,
         path: PathLike,
         train: str = "train",
-        valid: str = "valid",
+        valid: str | None = "valid",
         test: str | None = None,
         **options: Unpack[FolderOptions],
     ) -> Self:
@@ -67,10 +73,12 @@ class ImageDataBunch(DataBunch):
 
         Args:
             path: holds train/<class>/... and valid/<class>/..., or, with `valid_pct` or `split`, <class>/... directly.
-            train: the folder of the training images.
-            valid: the folder of the validation images; "val" is used if there is no "valid".
+            train: the folder of the training images; "training" is used if there is no "train".
+            valid: the folder of the validation images; "val" or "validation" is used if there is no "valid". None to
+                train without a validation set.
             test: the folder of the test images, labeled (test/<class>/...) or not (test/...). With `valid_pct`, a
-                folder test stays out of training whether it is named or not.
+                folder test stays out of training whether it is named or not. A folder train or valid is then a split
+                where it stands beside another one and holds class folders, else a class.
             **options: see `learnkit.data.options.ImageSettings`.
 
         Raises:
@@ -78,8 +86,13 @@ class ImageDataBunch(DataBunch):
             DataError: no images, one class, a class without training images.
             UsageError: an argument that cannot work.
         """
-        by_folder = ImageSettings(**options).splitter is None
-        samples = folder_samples(path, train, valid, test, by_folder=by_folder)
+        settings = ImageSettings(**options)
+        by_folder = settings.splitter is None
+        samples = folder_samples(
+            path, train, valid, test, by_folder=by_folder, suffixes=settings.suffixes, classes=settings.classes or ()
+        )
+        if by_folder and valid is None:
+            options["valid_pct"] = 0
         return cls.from_samples(samples, path, test=test, **options)
 
     @classmethod
@@ -97,6 +110,8 @@ class ImageDataBunch(DataBunch):
         *,
         delimiter: str | None = None,
         header: Any = "infer",
+        true_values: Sequence[str] = TRUE_VALUES,
+        false_values: Sequence[str] = FALSE_VALUES,
         allow_outside: bool = False,
         **options: Unpack[ImageOptions],
     ) -> Self:
@@ -106,14 +121,17 @@ class ImageDataBunch(DataBunch):
             path: holds the CSV file; the names in it are relative to this.
             csv_labels: the CSV file.
             folder: below `path`, where the images are.
-            fn_col: the column of the names, by name or number.
-            label_col: the column of the labels. Several columns of 0 and 1 are yes/no per class; of other numbers, a
-                regression (with task="regression").
+            fn_col: the column of the names, by name or number. Names and labels are read as they stand: 0001 is not 1.
+            label_col: the column of the labels. Several columns of yes and no, in every row, are a class each; of other
+                numbers, a regression (with task="regression"); of text, labels. With a Segmentation task, the paths of
+                the masks, relative to `path`.
             valid_col: a column that is true for validation, or names the split: train, valid (val), test.
             label_delim: what separates several labels in a cell; an empty cell is an item without labels.
             suffix: what to add to the names, such as ".jpg".
             delimiter: what separates the columns; None for a comma (a tab in .tsv).
-            header: None for a file without column names.
+            header: None for a file without column names; a first line that names an image is refused without it.
+            true_values: what means yes in several columns of labels, in any case.
+            false_values: what means no.
             allow_outside: let names point outside `path`.
             **options: see `learnkit.data.options.ImageSettings`.
 
@@ -122,7 +140,15 @@ class ImageDataBunch(DataBunch):
             DataError: no rows, no such column, missing labels (with their rows).
             UnsafeFileError: names that point outside `path`, with their rows.
         """
-        table = read_table(Path(path) / csv_labels, delimiter, header, empty_is_none=label_delim is not None)
+        kind = task_kind(options.get("task"))
+        table = read_table(
+            Path(path) / csv_labels,
+            delimiter,
+            header,
+            empty_is_none=label_delim is not None,
+            text_columns=[fn_col, *([] if kind == "regression" and label_delim is None else column_list(label_col))],
+            images=(Path(path) / folder, fn_col, suffix),
+        )
         return cls.from_df(
             path,
             table,
@@ -132,6 +158,8 @@ class ImageDataBunch(DataBunch):
             valid_col,
             label_delim,
             suffix,
+            true_values=true_values,
+            false_values=false_values,
             allow_outside=allow_outside,
             **options,
         )
@@ -149,6 +177,8 @@ class ImageDataBunch(DataBunch):
         label_delim: str | None = None,
         suffix: str = "",
         *,
+        true_values: Sequence[str] = TRUE_VALUES,
+        false_values: Sequence[str] = FALSE_VALUES,
         allow_outside: bool = False,
         **options: Unpack[ImageOptions],
     ) -> Self:
@@ -160,14 +190,14 @@ class ImageDataBunch(DataBunch):
                 raise UsageError("valid_col", got=valid_col, expected="None with valid_pct or split")
             name: Any = column_of(df, valid_col).name
             options["split"] = ColumnSplit(name)
-        task = options.get("task")
-        as_numbers = task == "regression" or isinstance(task, Regression)
         samples = frame_samples(
-            path, df, folder, fn_col, label_col, label_delim, suffix, as_numbers=as_numbers, allow_outside=allow_outside
-        )
+            path, df, folder, fn_col, label_col, label_delim, suffix, kind=task_kind(options.get("task")),
+            true_values=true_values, false_values=false_values, allow_outside=allow_outside,
+        )  # fmt: skip
         if options.get("split") is None and valid_col is None:
             samples = samples.drop(columns="split", errors="ignore")  # a column of that name that was not requested
-        names = [] if isinstance(label_col, str | int) else [str(column_of(df, column).name) for column in label_col]
+        labels = [] if isinstance(label_col, str | int) else column_list(label_col)
+        names = [str(column_of(df, column).name) for column in labels]
         return cls.from_samples(samples, path, names=names, **options)
 
     @classmethod
@@ -189,11 +219,13 @@ class ImageDataBunch(DataBunch):
         func: Callable[[str], Any],
         **options: Unpack[ImageOptions],
     ) -> Self:
-        """Files labeled by a function of their whole POSIX path; `fnames` None for all images below `path`.
+        """Files labeled by a function of their whole POSIX path; `fnames` None for all images below `path` but those in
+        a folder test.
 
         The function is called here, once per file, so it need not be picklable.
         """
-        return cls.from_samples(named_samples(path, fnames, func), path, **options)
+        samples = named_samples(path, fnames, func, options.get("test"), options.get("suffixes"))
+        return cls.from_samples(samples, path, **options)
 
     from_path_func = from_name_func
 
@@ -219,7 +251,7 @@ class ImageDataBunch(DataBunch):
         codes: Sequence[str] | Mapping[Any, str] | None = None,
         *,
         ignore_index: Any = None,
-        valid: str = "valid",
+        valid: str | None = "valid",
         binary: bool = False,
         threshold: float | None = None,
         border: str | None = None,
@@ -230,13 +262,13 @@ class ImageDataBunch(DataBunch):
 
         Args:
             path: holds the folder of the images.
-            images: the folder of the images, with folders train and valid (or val) in it; or, with `valid_pct` or
-                `split`, without.
+            images: the folder of the images, with folders train and valid (or val, validation) in it, and maybe test;
+                or, with `valid_pct` or `split`, without. A folder test is then left out, as by `from_folder`.
             masks: path of an image -> path of its mask, next to the image's or relative to `path`.
             codes, ignore_index, binary, threshold, border, mask_reader: see `Segmentation`: the names of the classes,
                 pixel value 0 the first, or {pixel value: name}; the value of pixels that are neither trained on nor
                 measured; one output for two classes; soft masks; the class of padding; a reader of masks.
-            valid: the folder of the validation images in `images`.
+            valid: the folder of the validation images in `images`; None to train without a validation set.
             **options: see `learnkit.data.options.ImageSettings`; `task` is a Segmentation of `codes`.
 
         Raises:
@@ -255,8 +287,14 @@ class ImageDataBunch(DataBunch):
             task = Segmentation(
                 codes, ignore_index, binary=binary, threshold=threshold, border=border, mask_reader=mask_reader
             )
-        by_folder = ImageSettings(**options).splitter is None
-        samples = mask_samples(path, images, masks, valid, by_folder=by_folder)
+        settings = ImageSettings(**options)
+        by_folder = settings.splitter is None
+        test = None if settings.test is None else str(settings.test)
+        samples = mask_samples(
+            path, images, masks, valid, by_folder=by_folder, test=test, suffixes=settings.suffixes
+        )  # fmt: skip
+        if by_folder and valid is None:
+            options["valid_pct"] = 0
         options["task"] = task
         return cls.from_samples(samples, path, **options)
 
@@ -267,7 +305,7 @@ class ImageDataBunch(DataBunch):
 
         normalize="data" cannot be measured here; give (mean, std).
         """
-        task = Classification(tuple(str(name) for name in classes))
+        task = Classification(Classes(classes))
         return cls.empty(Path(path), task, ImageSettings(**options))
 
     @classmethod
@@ -283,7 +321,8 @@ class ImageDataBunch(DataBunch):
         """From a table with the columns input (paths), target and, optionally, split: the last step of every factory.
 
         So a table can be looked at, filtered, relabeled and used again:
-        `ImageDataBunch.from_samples(dls.samples[keep])`.
+        `ImageDataBunch.from_samples(dls.samples[keep])`. A table from `samples` remembers its task and its classes (in
+        `samples.attrs`), so these are the same and in the same order, unless `task` or `classes` say otherwise.
 
         Args:
             samples: one row per item; further columns are kept.
@@ -319,9 +358,10 @@ class ImageDataBunch(DataBunch):
 
     @property
     def samples(self) -> "pd.DataFrame":
-        """One row per image: input (path), target, split, and the columns of the table it came from.
+        """One row per image: input (absolute path), target, split, and the columns of the table it came from.
 
-        The rows of a split are in the order of its `get_preds`.
+        Targets are the names of classes, lists of them, or numbers; the rows of a split are in the order of its
+        `get_preds`. `attrs` holds the task and its classes.
         """
         return self._samples
 
@@ -357,7 +397,7 @@ class ImageDataBunch(DataBunch):
 
         Args:
             k: number of folds.
-            stratify: spread every class evenly over the folds.
+            stratify: spread every class evenly over the folds, as far as groups allow.
             group: a column of `samples`; its groups (patients, cameras) stay together.
             seed: seed of the draw.
         """
@@ -372,12 +412,44 @@ class ImageDataBunch(DataBunch):
 
         return Folds(rows, numbers, lambda number: self._again(split_at(number)))
 
+    def relabel(self, table: "PathLike | pd.DataFrame", *, label_delim: str | None = None) -> Self:
+        """A bunch like this one in which some files have other labels, of the same classes.
+
+        Args:
+            table: a DataFrame or a CSV file: files in a column input or path, their labels in target or label, as in
+                `samples` and in `label_issues()`.
+            label_delim: what separates several labels in a cell.
+
+        Raises:
+            DataError: a file that is not in `samples`, a missing label, or one that is no class.
+        """
+        change = name_change(self.settings.normalize_labels)
+        return self._again(relabeled(self._samples, table, self.path, self.task, label_delim, change))
+
+    def drop(self, rows: Any) -> Self:
+        """A bunch like this one without some rows.
+
+        Args:
+            rows: files, such as `issues["path"]`; or numbers of rows of `samples`; or True or False for each of them.
+
+        Raises:
+            DataError: a file that is not in `samples`.
+            UsageError: a number out of range.
+        """
+        return self._again(dropped(self._samples, rows, self.path))
+
     def _again(self, samples: "pd.DataFrame") -> Self:
         """A bunch of a modified table, otherwise like this one."""
-        settings = replace(self.settings, valid_pct=None, split=None, test=None, task=self.task, on_error="raise")
+        sampler = self.settings.sampler if isinstance(self.settings.sampler, str | None) else WEIGHTS
+        has_valid = self.valid_dl is not None or "valid" in set(samples["split"])
+        settings = replace(
+            self.settings, valid_pct=None if has_valid else 0, split=None, test=None, task=self.task, classes=None,
+            normalize_labels=False, sampler=sampler, on_error="raise",
+        )  # fmt: skip
         options: ImageOptions = {name: getattr(settings, name) for name in settings.__dataclass_fields__}  # type: ignore[assignment]
         bunch = type(self).from_samples(samples, self.path, names=self._names, **options)
         bunch.skipped = self.skipped
+        bunch.settings = replace(settings, normalize_labels=self.settings.normalize_labels)
         return bunch
 
 

@@ -8,14 +8,18 @@ from typing import Any, Literal, TypedDict, TypeVar, cast
 
 import torch
 
-from learnkit.checks import check_choice, check_int, check_keywords, is_int
+from learnkit.checks import check_choice, check_int, check_keywords, is_int, is_number
+from learnkit.data.classes import Classes
 from learnkit.data.image.cache import Kind
 from learnkit.data.image.depth import Depth, check_depth
 from learnkit.data.image.preprocess import Reader
 from learnkit.data.image.read import MAX_PIXELS
 from learnkit.data.image.resize import Interpolation, Method
 from learnkit.data.statistics import Statistics
-from learnkit.data.table.splits import RandomSplit, Split
+from learnkit.data.table.files import checked_suffixes
+from learnkit.data.table.label_values import plain
+from learnkit.data.table.labels import Normalize
+from learnkit.data.table.splits import NoValidation, RandomSplit, Split
 from learnkit.data.tasks import Task
 from learnkit.errors import UsageError
 from learnkit.types import PathLike
@@ -36,14 +40,20 @@ class ImageSettings:
     """How a table of samples becomes batches.
 
     Args:
-        valid_pct: take this share of the rows at random for validation.
+        valid_pct: take this share of the rows at random for validation; 0 for no validation set.
         split: how to split instead: one of `learnkit.splits` (stratified, by group, by column, by file list,
             by folder), or a function of the table that returns True (validation) or False, or a split's name, for each
             row.
         seed: seed of the random split, and of the training order when no learner seeds it.
-        test: a folder of test images, in one folder per class or without labels.
-        classes: the order of the classes; None for sorted.
+        test: a folder of test images, in one folder per class or without labels. Images in a folder that is no class
+            have no label, which a warning says; a set of which some have none is predicted, not measured.
+        classes: the order of the classes; None for sorted, whole numbers by value. Labels that are rows of 0 and 1 need
+            it: a name for each place.
         task: what the labels mean: a task, or "classification", "multilabel" or "regression"; None to infer it.
+        normalize_labels: True to merge labels that differ by case, spaces or Unicode form, in lower case; or a
+            function: label -> label.
+        suffixes: what the names of images in a folder end with, such as [".npy"], "" for no suffix; None for .jpg,
+            .jpeg, .png, .webp, .bmp, .gif, .tif and .tiff.
         size: size of the images in pixels, a side or (height, width); None if all files have the same size already.
         resize: "crop" keeps the center, "squish" changes the aspect ratio, "pad" adds borders.
         interpolation: between pixels, "bilinear", or "bicubic" as some pretrained weights want it.
@@ -56,7 +66,8 @@ class ImageSettings:
         normalize: "imagenet" for its statistics, "data" for those of (up to 1,000 of) the training images, (mean, std)
             or None.
         bs: items per batch.
-        sampler: "balanced" draws every class equally often; or a weight for each training item.
+        sampler: "balanced" draws every class equally often; or a weight for each training item, or for each row of the
+            table, which becomes its column sampler_weight; or the name of a column of weights.
         num_workers: processes that read images; None for as many as suit the machine.
         cache: keep decoded images in "memory" or on "disk", where all splits and folds of a set share them and
             `learnkit.clear_cache` deletes them; None to read them again in every epoch.
@@ -72,6 +83,8 @@ class ImageSettings:
     test: PathLike | None = None
     classes: Sequence[str] | None = None
     task: Task | str | None = None
+    normalize_labels: Normalize = False
+    suffixes: Sequence[str] | None = None
     size: int | tuple[int, int] | None = 224
     resize: Method = "crop"
     interpolation: Interpolation = "bilinear"
@@ -91,6 +104,12 @@ class ImageSettings:
     def __post_init__(self) -> None:
         check_choice("on_error", self.on_error, ("raise", "skip"))
         check_choice("cache", self.cache, ("memory", "disk", None))
+        if self.classes is not None:
+            object.__setattr__(self, "classes", Classes(self.classes))
+        if self.suffixes is not None:
+            object.__setattr__(self, "suffixes", checked_suffixes(self.suffixes))
+        if not isinstance(self.normalize_labels, bool) and not callable(self.normalize_labels):
+            raise UsageError("normalize_labels", got=self.normalize_labels, expected="True, False, or a function")
         if self.split is not None and (self.valid_pct is not None or not callable(self.split)):
             raise UsageError("split", got=self.split, expected="a function of the table, or None with valid_pct=")
         object.__setattr__(self, "seed", check_int("seed", self.seed))
@@ -102,14 +121,19 @@ class ImageSettings:
     @property
     def splitter(self) -> Split | None:
         """How to split, by `split` or `valid_pct`; None if neither is given."""
-        return self.split if self.valid_pct is None else RandomSplit(self.valid_pct, self.seed)
+        if self.valid_pct is None:
+            return self.split
+        if is_number(self.valid_pct) and self.valid_pct == 0:
+            return NoValidation()
+        return RandomSplit(self.valid_pct, self.seed)
 
     @property
     def sides(self) -> tuple[int, int] | None:
         """(height, width) of the images; None for that of the files."""
         if self.size is None:
             return None
-        sides = tuple(self.size) if isinstance(self.size, tuple | list) else (self.size, self.size)
+        both = plain(self.size)  # of NumPy, too
+        sides = tuple(both) if isinstance(both, tuple | list) else (both, both)
         if len(sides) != 2 or not all(is_int(side) and side >= 1 for side in sides):
             raise UsageError("size", got=self.size, expected="pixels, a side or (height, width)")
         height, width = map(int, sides)
@@ -125,6 +149,8 @@ class BasicOptions(TypedDict, total=False):
     split: Split | None
     seed: int
     task: Task | str | None
+    normalize_labels: Normalize
+    suffixes: Sequence[str] | None
     size: int | tuple[int, int] | None
     resize: Method
     interpolation: Interpolation

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.checks import is_number, nearest
+from learnkit.data.classes import Classes, label_text
 from learnkit.errors import DataError, UsageError
 from learnkit.losses.flattened import MSELossFlat
 
@@ -50,32 +51,31 @@ class Classification:
     """One class per item; targets are int64 class indices (N,).
 
     Raises:
-        DataError: fewer than two classes, or duplicates.
+        DataError: fewer than two classes.
+        UsageError: classes that are no list of different names.
     """
 
     classes: tuple[str, ...]
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", Classes(self.classes))
         if len(self.classes) < 2:
             raise DataError(
                 f"only class {self.classes[0]!r}" if self.classes else "no classes",
                 expected="two or more",
                 fix="Add a class; for several labels per item, or numbers, pass another task (task=).",
             )
-        if len(set(self.classes)) < len(self.classes):
-            raise DataError("classes", got=list(self.classes), expected="each class once")
 
     @property
     def n_out(self) -> int:
         return len(self.classes)
 
     def encode(self, label: Any) -> Tensor:
-        if str(label) not in self.classes:
-            raise DataError(
-                "label", got=label, expected=f"one of the classes: {nearest(str(label), self.classes)}, ..."
-            )
-        return torch.tensor(self.classes.index(str(label)))
+        name = label_text(label)
+        if name not in self.classes:
+            raise DataError("label", got=label, expected=f"one of the classes: {nearest(name, self.classes)}, ...")
+        return torch.tensor(self.classes.index(name))
 
     def loss(self) -> nn.Module:
         return nn.CrossEntropyLoss()
@@ -105,8 +105,10 @@ class MultiLabel:
     metrics: ClassVar[tuple[str, ...]] = ("accuracy_multi",)
 
     def __post_init__(self) -> None:
-        if isinstance(self.threshold, list):  # from a file without tuples
-            object.__setattr__(self, "threshold", tuple(self.threshold))
+        object.__setattr__(self, "classes", Classes(self.classes))
+        each: Any = self.threshold.tolist() if hasattr(self.threshold, "tolist") else self.threshold
+        if isinstance(each, list):  # of NumPy or torch, or from a file without tuples
+            object.__setattr__(self, "threshold", tuple(each))
         each = self.threshold if isinstance(self.threshold, tuple) else (self.threshold,)
         if isinstance(self.threshold, tuple) and len(each) != len(self.classes):
             expected = f"one number, or {len(self.classes)}: one per class"
@@ -156,6 +158,11 @@ class Regression:
 
     names: tuple[str, ...] = ("value",)
     metrics: ClassVar[tuple[str, ...]] = ("rmse", "mae")
+
+    def __post_init__(self) -> None:
+        if isinstance(self.names, str):
+            raise UsageError("names", got=self.names, expected="a tuple of names, one for each number")
+        object.__setattr__(self, "names", tuple(map(str, self.names)))
 
     @property
     def classes(self) -> tuple[str, ...]:

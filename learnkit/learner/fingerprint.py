@@ -14,6 +14,7 @@ from learnkit.callbacks.monitor import Monitor
 from learnkit.callbacks.recorder import Recorder
 from learnkit.data.bunch import DataBunch
 from learnkit.data.image_bunch import as_image_bunch
+from learnkit.data.table.weights import sampler_of
 from learnkit.persistence.lk.manifest import versions
 from learnkit.text import name_of
 from learnkit.training.callback import Callback, Order
@@ -23,7 +24,8 @@ from learnkit.training.state import TrainState, loader_length
 __all__ = ["differences", "environment", "fingerprint"]
 
 MAX_HASHED = 1 << 26  # bytes of a tensor; of a larger one, evenly spaced rows
-COVERED_ELSEWHERE = {"classes", "device", "num_workers", "cache", "on_error", "split", "task", "test", "sampler"}
+COVERED_ELSEWHERE = {"classes", "device", "num_workers", "cache", "on_error", "split", "task", "test", "sampler",
+                     "normalize_labels", "suffixes"}  # fmt: skip
 
 
 def fingerprint(
@@ -99,7 +101,7 @@ def _of_data(dls: DataBunch) -> dict[str, str]:
         found |= {f"data: {name}": text for name, text in _of_table(images).items()}
         for name in settings.__dataclass_fields__.keys() - COVERED_ELSEWHERE - {"bs", "allow_leak", "valid_pct"}:
             found[f"data: {name}="] = _text(getattr(settings, name))
-        found["data: sampler="] = _of_sampler(settings.sampler)
+        found["data: sampler="] = _of_sampler(sampler_of(images.samples.query("split == 'train'"), settings.sampler))
         return found
     for name, loader in (("training", dls.train_dl), ("validation", dls.valid_dl)):
         found[f"data: {name}"] = _of_loader(loader)

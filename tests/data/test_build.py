@@ -315,9 +315,11 @@ def test_a_summary_counts_and_measures(class_folder: Path) -> None:
 def test_a_table_can_be_changed_and_used_again(class_folder: Path) -> None:
     dls = ImageDataBunch.from_folder(class_folder, **SMALL)
     kept = dls.samples[dls.samples["target"] != "red"]
-    again = ImageDataBunch.from_samples(kept, class_folder, **SMALL)
-    assert again.classes == ["blue", "green"]
+    with pytest.warns(LearnkitWarning, match="no training item of class red: .*; classes= without it leaves it out"):
+        again = ImageDataBunch.from_samples(kept, class_folder, **SMALL)
+    assert again.classes == ["blue", "green", "red"]
     assert len(again.samples) == 24
+    assert ImageDataBunch.from_samples(kept, classes=["blue", "green"], **SMALL).classes == ["blue", "green"]
     with pytest.raises(DataError, match="no column 'input'"):
         ImageDataBunch.from_samples(pd.DataFrame({"target": [1]}))
 

@@ -1,12 +1,14 @@
 """Classes: names in order, compared wherever two lists meet."""
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from learnkit.data.classes import Classes, check_same_classes, label_text
+from learnkit.data.classes import Classes, check_same_classes, in_order, label_text, look_alikes, normal_form
 from learnkit.errors import DataError, LearnkitError, UsageError
 
 
@@ -68,3 +70,39 @@ def test_two_lists_are_compared_by_name_and_order() -> None:
 def test_both_kinds_of_refusal_are_builtin_errors_too() -> None:
     assert issubclass(UsageError, ValueError)
     assert issubclass(DataError, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["b", "a"], ("a", "b")),
+        (["10", "9", "-1", "2"], ("-1", "2", "9", "10")),
+        (["010", "9"], ("9", "010")),
+        (["1", "01"], ("01", "1")),
+        (["10", "9", "x"], ("10", "9", "x")),
+        (["1.5", "10", "9"], ("1.5", "10", "9")),
+        (["²", "1"], ("1", "²")),
+        (["9" * 5000, "1" * 5001], ("1" * 5001, "9" * 5000)),
+        ([], ()),
+    ],
+)
+def test_names_are_sorted_as_text_and_whole_numbers_by_value(names: list[str], expected: tuple[str, ...]) -> None:
+    assert in_order(names) == in_order(reversed(names)) == expected
+
+
+@pytest.mark.parametrize("other", ["Cafe\u0301", " café", "CAFÉ", "café ", "caf\u00e9\u00a0", "\uff43\uff41\uff46é"])
+def test_names_that_differ_by_case_spaces_or_unicode_form_look_alike(other: str) -> None:
+    assert look_alikes(["café", "tea", other]) == [("café", other)]
+    assert normal_form(other) == normal_form("café") == "café"
+
+
+@pytest.mark.parametrize("other", ["cafe", "cafés", "ca fé", "café_"])
+def test_other_names_do_not_look_alike(other: str) -> None:
+    assert look_alikes(["café", other]) == []
+
+
+def test_classes_are_copied_and_pickled_as_they_are() -> None:
+    classes = Classes(["b", "a"])
+    for other in (copy.deepcopy(classes), pickle.loads(pickle.dumps(classes))):
+        assert other == classes
+        assert type(other) is Classes

@@ -9,6 +9,7 @@ import pytest
 
 from learnkit import ImageDataBunch
 from learnkit.data.options import BasicOptions, FolderOptions, ImageOptions, ImageSettings, takes_options
+from learnkit.data.table.splits import NoValidation
 from learnkit.errors import WrongTypeError
 from learnkit.splits import RandomSplit, StratifiedSplit
 from tests.doubles import refused
@@ -39,6 +40,12 @@ def test_every_setting_is_described() -> None:
         ("bs", True),
         ("bs", 8.0),
         ("reader", "pillow"),
+        ("classes", {"a", "b"}),
+        ("classes", {"a": 0}),
+        ("classes", "ab"),
+        ("suffixes", []),
+        ("suffixes", 3),
+        ("normalize_labels", "lower"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(what: str, value: Any) -> None:
@@ -53,6 +60,7 @@ def test_a_split_and_a_share_exclude_each_other() -> None:
     assert ImageSettings(split=split).splitter is split
     assert ImageSettings(valid_pct=0.3, seed=7).splitter == RandomSplit(0.3, 7)
     assert ImageSettings().splitter is None
+    assert ImageSettings(valid_pct=0).splitter == NoValidation()
 
 
 @pytest.mark.parametrize("seed", [7, np.int64(7)])
@@ -68,6 +76,8 @@ def test_a_seed_is_a_plain_integer(seed: Any) -> None:
         ([8, 12], (8, 12)),
         (1, (1, 1)),
         (np.int64(4), (4, 4)),
+        (np.array([8, 12]), (8, 12)),
+        (tuple(np.array([16, 24]) // 2), (8, 12)),
         (10_000, (10_000, 10_000)),
         (None, None),
     ],
@@ -110,3 +120,10 @@ def test_a_misspelled_keyword_is_refused_with_the_nearest(factory: str) -> None:
     assert caught.value.what == f"{factory}: keyword"
     assert caught.value.got == "sise"
     assert caught.value.fix.startswith("Nearest: size")
+
+
+def test_classes_and_suffixes_may_be_arrays_and_lists() -> None:
+    for classes in (["a", "b"], ("a", "b"), np.array(["a", "b"]), iter("ab"), np.array([b"a", b"b"])):
+        assert ImageSettings(classes=classes).classes == ("a", "b")
+    assert ImageSettings(classes=np.array([0, 1])).classes == ("0", "1")
+    assert ImageSettings(suffixes=["NPY", ".tif"]).suffixes == (".npy", ".tif")

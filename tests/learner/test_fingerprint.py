@@ -149,6 +149,18 @@ def of_images(folder: Path, **options: Any) -> dict[str, str]:
     return prints(Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), seed=0))
 
 
+def test_weights_in_a_column_are_compared_by_their_numbers(class_folder: Path) -> None:
+    def weighted(weight: float) -> dict[str, str]:
+        dls = ImageDataBunch.from_folder(class_folder, num_workers=0, size=8, bs=8)
+        table = dls.samples.assign(w=[weight] + [1.0] * (len(dls.samples) - 1))
+        again = ImageDataBunch.from_samples(table, class_folder, num_workers=0, size=8, bs=8, sampler="w")
+        return prints(Learner(again, nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), seed=0))
+
+    assert weighted(2.0) == weighted(2.0)
+    (found,) = differences(weighted(2.0), weighted(3.0))
+    assert found.startswith("data: sampler=: weights ")
+
+
 def test_image_data_is_compared_by_table_and_settings_but_not_location(class_folder: Path) -> None:
     first = of_images(class_folder)
     assert first["data: train items"].startswith("24, names and labels ")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from learnkit.data.image.depth import BITS
 from learnkit.data.image.preprocess import Preprocess, Reader
-from learnkit.data.image.read import is_sixteen_bit, open_mask, read_size, read_with
+from learnkit.data.image.read import EXTENSIONS, is_sixteen_bit, open_mask, read_size, read_with
 from learnkit.data.image.resize import shape_of
 from learnkit.data.segmentation import Segmentation
+from learnkit.data.table.files import ARRAYS, PICTURES
 from learnkit.data.table.samples import rows_text
 from learnkit.device import usable_cpus
 from learnkit.errors import DataError, ImageError, MissingFileError, warn
@@ -43,7 +44,7 @@ def check_files(samples: "pd.DataFrame", *, allow_leak: bool, ignore_missing: bo
         if missing:
             raise MissingFileError(
                 f"{len(missing)} of {len(names)} files are missing, first {rows_text(samples, missing)}",
-                fix="Check path, folder= and suffix=; on_error='skip' leaves them out.",
+                fix=_remedy(samples["input"][missing[0]]),
             )
     real = _real_paths(samples["input"])
     twice = real.duplicated(keep=False)
@@ -176,6 +177,21 @@ def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentat
 
     with ThreadPoolExecutor(usable_cpus()) as threads:
         list(threads.map(look, zip(some.index, some["input"], some["target"], strict=True)))
+
+
+def _remedy(missing: str) -> str:
+    """What to do about a missing file, by what is there in its place."""
+    if "\\" in missing and os.sep != "\\":
+        return r"Backslashes do not separate folders here: df[column].str.replace('\\', '/') writes slashes."
+    folder, name = os.path.split(missing)
+    there = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    for other in there:
+        if other.lower() == name.lower():
+            return f"There is {other!r}: upper and lower case differ."
+        stem, suffix = os.path.splitext(other)
+        if stem == name and suffix.lower() in EXTENSIONS | PICTURES | ARRAYS:
+            return f"There is {other!r}: pass suffix={suffix!r}."
+    return "Check path, folder= and suffix=; on_error='skip' leaves them out."
 
 
 def _real_paths(files: "pd.Series[str]") -> "pd.Series[Any]":

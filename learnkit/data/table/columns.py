@@ -26,7 +26,10 @@ def column_of(samples: "pd.DataFrame", column: str | int) -> "pd.Series[Any]":
         return samples[column]
     if is_int(column) and -len(samples.columns) <= int(column) < samples.shape[1]:
         return samples.iloc[:, int(column)]
-    raise DataError(f"no column {column!r}; columns are {', '.join(map(str, samples.columns))}")
+    names = ", ".join(map(str, samples.columns))
+    separator = next((text for text in ";\t|," if samples.shape[1] == 1 and text in names), None)
+    fix = f"The file is separated by {separator!r}: read it with that delimiter." if separator else ""
+    raise DataError(f"no column {column!r}; columns are {names}", fix=fix)
 
 
 def group_numbers(samples: "pd.DataFrame", column: str) -> npt.NDArray[np.int64]:

@@ -10,7 +10,7 @@ import torch
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["by_class", "choose_groups", "class_counts", "permutation"]
+__all__ = ["by_class", "choose_groups", "class_counts", "class_numbers", "permutation"]
 
 N_PARTS = 10  # of the range of numbers, each of which counts as a class
 MAX_EXHAUSTIVE = 12  # groups up to which all 4,094 choices are compared
@@ -27,10 +27,15 @@ def permutation(n: int, seed: int) -> npt.NDArray[np.int64]:
 def by_class(targets: "pd.Series[Any]", seed: int) -> npt.NDArray[np.int64]:
     """Row numbers sorted by target, in random order among equals."""
     shuffled = permutation(len(targets), seed)
+    return shuffled[np.argsort(class_numbers(targets)[shuffled], kind="stable")]
+
+
+def class_numbers(targets: "pd.Series[Any]") -> npt.NDArray[np.int64]:
+    """The number of each row's class, combination of labels or value, in their order."""
     keys = [_class_key(value) for value in targets]
     in_order = sorted(set(keys), key=lambda key: (str(type(key)), str(key) if key is None else key))
     ranks = {key: rank for rank, key in enumerate(in_order)}
-    return shuffled[np.argsort([ranks[keys[row]] for row in shuffled], kind="stable")]
+    return np.array([ranks[key] for key in keys], dtype=np.int64)
 
 
 def _class_key(target: Any) -> Hashable:

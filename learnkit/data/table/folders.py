@@ -1,32 +1,44 @@
 """Tables of samples from trees of folders: one folder per class, or images next to their masks."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from learnkit.data.image.read import EXTENSIONS
-from learnkit.data.table.files import existing_folder, get_image_files
+from learnkit.data.table.files import existing_folder, get_image_files, no_images
 from learnkit.data.table.masks import masks_of
-from learnkit.errors import DataError
+from learnkit.data.table.split_folders import held_out, split_folders, split_named
+from learnkit.errors import DataError, warn
 from learnkit.types import PathLike
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["folder_samples", "held_out_samples", "mask_samples"]
+__all__ = ["folder_samples", "mask_samples"]
 
-SPLIT_NAMES = {"train", "valid", "val"}  # folders that name a split, never a class
+RANDOM = "Pass valid_pct=0.2 to take a fifth at random, or valid=None to train without a validation set."
 
 
-def folder_samples(path: PathLike, train: str, valid: str, test: str | None, *, by_folder: bool) -> "pd.DataFrame":
+def folder_samples(
+    path: PathLike,
+    train: str,
+    valid: str | None,
+    test: str | None,
+    *,
+    by_folder: bool,
+    suffixes: Sequence[str] | None = None,
+    classes: Iterable[str] = (),
+) -> "pd.DataFrame":
     """Samples of a tree of class folders; the label is the first folder below the split's.
 
     Args:
         path: holds train/<class>/... and valid/<class>/..., or, not `by_folder`, <class>/... directly.
-        train: the folder of the training images.
-        valid: the folder of the validation images; "val" is used if there is no "valid".
+        train: the folder of the training images; "training" is used if there is no "train".
+        valid: the folder of the validation images; "val" or "validation" is used if there is no "valid". None for no
+            validation set.
         test: the folder of the test images, which are left out.
         by_folder: the folders define the splits; otherwise all images are used, in whatever folder.
+        suffixes: as for `get_image_files`.
+        classes: names that are classes, even if they are those of splits.
 
     Returns:
         columns input (str), target (str) and, `by_folder`, split; sorted by path within a split.
@@ -39,105 +51,122 @@ def folder_samples(path: PathLike, train: str, valid: str, test: str | None, *, 
 
     root = existing_folder(path)
     if not by_folder:
-        items = _labeled(root, {"test", test or "test"}, strip=SPLIT_NAMES | {train, valid})
-        if not items:
-            raise _nothing(root, "CLASS", "Labels in file names or in a table are for from_name_re and from_csv.")
+        items = _of_all_splits(root, train, valid, test, suffixes, classes)
         return pd.DataFrame(items, columns=["input", "target"], dtype=object)  # names need not be valid UTF-8
-    valid = _valid_folder(root, valid)
+    folders = {"train": _folder_of(root, train)} | ({} if valid is None else {"valid": _folder_of(root, valid)})
     rows: list[tuple[str, str, str]] = []
-    for name, folder in (("train", train), ("valid", valid)):
-        rows += [(file, label, name) for file, label in _labeled(root / folder, set())]
-    _require(root, {name for _, _, name in rows}, train, valid)
-    return pd.DataFrame(rows, columns=["input", "target", "split"], dtype=object)
-
-
-def held_out_samples(folder: PathLike, classes: Iterable[str] = ()) -> "pd.DataFrame":
-    """The images of a test folder, labeled by their folders if each of these is a class."""
-    import pandas as pd
-
-    root = existing_folder(folder)
-    files = get_image_files(root)
-    if not files:
-        raise _nothing(root, "", "Check the path.")
-    tops = [file.relative_to(root).parts[0] for file in files]
-    is_labeled = set(tops) <= set(classes)
-    rows = [(str(file), top if is_labeled else None, "test") for file, top in zip(files, tops, strict=True)]
+    for split, name in folders.items():
+        rows += [(file, label, split) for file, label in _labeled(root / name, suffixes)]
+    found = {split for _, _, split in rows}
+    if "train" not in found:
+        fix = "Class folders directly below the path need valid_pct=0.2."
+        raise no_images(root, suffixes, f"{folders['train']}/<class>", fix)
+    if "valid" in folders and "valid" not in found:
+        where = root / folders["valid"]
+        raise DataError(f"no images under {where}", expected=f"{where}/<class>/...", fix=RANDOM)
     return pd.DataFrame(rows, columns=["input", "target", "split"], dtype=object)
 
 
 def mask_samples(
-    path: PathLike, images: str, masks: Callable[[Path], PathLike], valid: str, *, by_folder: bool
+    path: PathLike,
+    images: str,
+    masks: Callable[[Path], PathLike],
+    valid: str | None,
+    *,
+    by_folder: bool,
+    test: str | None = None,
+    suffixes: Sequence[str] | None = None,
 ) -> "pd.DataFrame":
     """Samples of images and their masks; the target is the path of the mask.
 
     Args:
         path: holds the folder of the images.
-        images: the folder of the images; `by_folder`, it has folders train and `valid` (or val), and may have test.
+        images: the folder of the images; `by_folder`, it has folders train and `valid` (or one of their other names),
+            and may have test; a warning names any other. Otherwise all its images but those in test are used.
         masks: path of an image -> path of its mask, next to the image's or relative to `path`.
-        valid: the folder of the validation images.
+        valid: the folder of the validation images; None for no validation set.
         by_folder: the folders define the splits.
+        test: another folder that is left out, if not `by_folder`.
+        suffixes: as for `get_image_files`.
 
     Raises:
         MissingFileError: no such folder, or images without a mask.
-        DataError: no images.
+        DataError: no images, or no training or validation folder.
     """
     import pandas as pd
 
     root = existing_folder(path)
     folder = existing_folder(root / images)
-    files = get_image_files(folder)
-    if not files:
-        raise _nothing(folder, "", "Check the path.")
-    found = masks_of(files, masks, root)
-    files = list(found)
-    pairs = [(str(file), str(mask)) for file, mask in found.items()]
-    samples = pd.DataFrame(pairs, columns=["input", "target"], dtype=object)
-    if not by_folder:
-        return samples
-    valid = _valid_folder(folder, valid)
-    tops = [file.relative_to(folder).parts[0] for file in files]
-    if valid not in tops:
-        raise DataError(
-            f"no images under {folder / valid}", expected=f"{folder / 'train'}/... and {folder / valid}/...",
-            fix="Pass valid_pct=0.2 to take a fifth at random.",
-        )  # fmt: skip
-    return samples.assign(split=["valid" if top == valid else "test" if top == "test" else "train" for top in tops])
+    files = get_image_files(folder, suffixes=suffixes)
+    tops = [file.relative_to(folder).parts[0] if file.parent != folder else "." for file in files]
+    if by_folder:
+        split_at = _mask_splits(folder, set(tops), valid)
+    else:
+        out = held_out(file.relative_to(folder).parts for file in files)
+        split_at = {top: "all" for top in tops if top not in out and (folder / top) != root / (test or ".")}
+    used = [(file, split_at[top]) for file, top in zip(files, tops, strict=True) if top in split_at]
+    if not used:
+        raise no_images(folder, suffixes)
+    found = masks_of([file for file, _ in used], masks, root)
+    rows = [(str(file), str(found[file]), split) for file, split in used if file in found]
+    samples = pd.DataFrame(rows, columns=["input", "target", "split"], dtype=object)
+    return samples if by_folder else samples.drop(columns="split")
 
 
-def _valid_folder(root: Path, valid: str) -> str:
-    return "val" if valid == "valid" and not (root / valid).is_dir() and (root / "val").is_dir() else valid
+def _mask_splits(folder: Path, tops: set[str], valid: str | None) -> dict[str, str]:
+    """{folder of images: its split}; a warning names the folders that are none."""
+    wanted = {"train": _folder_of(folder, "train")} | ({} if valid is None else {"valid": _folder_of(folder, valid)})
+    for name in wanted.values():
+        if name not in tops:
+            raise DataError(
+                f"no images under {folder / name}",
+                expected=" and ".join(f"{folder / one}/..." for one in wanted.values()), fix=RANDOM,
+            )  # fmt: skip
+    splits = {name: split for split, name in wanted.items()}
+    splits |= {top: "test" for top in tops if split_named(top) == "test" and top not in splits}
+    if others := sorted(tops - splits.keys()):
+        warn(f"images in {folder} that are in no folder of a split are left out: {', '.join(map(repr, others[:10]))}")
+    return splits
 
 
-def _labeled(folder: Path, left_out: set[str], strip: Iterable[str] = ()) -> list[tuple[str, str]]:
-    """(file, label) of every image in a class folder below `folder`."""
+def _folder_of(root: Path, name: str) -> str:
+    """The folder of a split: the one named or, for a default name, one that is called so in another way."""
+    if name not in ("train", "valid") or (root / name).is_dir():
+        return name
+    there = sorted(entry.name for entry in root.iterdir() if split_named(entry.name) == name and entry.is_dir())
+    return there[0] if there else name
+
+
+def _of_all_splits(
+    root: Path,
+    train: str,
+    valid: str | None,
+    test: str | None,
+    suffixes: Sequence[str] | None,
+    classes: Iterable[str],
+) -> list[tuple[str, str]]:
+    """(file, label) of every image that is not held out, whatever its split."""
+    files = get_image_files(root, suffixes=suffixes)
+    own = {train: "train", valid or "valid": "valid", test or "test": "test"}
+    named = {folder: split for folder, split in own.items() if split_named(folder) != split}
+    named |= {} if test is None else {test: "test"}
+    parts = [file.relative_to(root).parts for file in files]
+    found = split_folders(parts, named, classes=classes)
+    found.explain(root)
     items = []
-    for file in get_image_files(folder) if folder.is_dir() else []:
-        parts = file.relative_to(folder).parts[:-1]
-        if parts and parts[0] in left_out:
-            continue
-        if parts and parts[0] in set(strip):
-            parts = parts[1:]
-        if parts:
-            items.append((str(file), parts[0]))
+    for file, (*folders, _) in zip(files, parts, strict=True):
+        split = found.splits.get(folders[0]) if folders else None
+        if split != "test" and not (folders and folders[0] in found.left_out):
+            labels = folders[1:] if split else folders
+            items += [(str(file), labels[0])] if labels else []
+    if not items:
+        fix = "Labels in file names or in a table are for from_name_re and from_csv."
+        raise no_images(root, suffixes, "<class>", fix)
     return items
 
 
-def _require(root: Path, splits: set[str], train: str, valid: str) -> None:
-    if "train" not in splits:
-        raise _nothing(root, f"{train}/CLASS", "Class folders directly below the path need valid_pct=0.2.")
-    if "valid" not in splits:
-        raise DataError(
-            f"no images under {root / valid}", expected=f"{root / valid}/<class>/...",
-            fix="Pass valid_pct=0.2 to take a fifth at random.",
-        )  # fmt: skip
-
-
-def _nothing(root: Path, layout: str, fix: str) -> DataError:
-    kinds = " ".join(sorted(EXTENSIONS))
-    n_files = sum(1 for entry in root.rglob("*") if entry.is_file()) if root.is_dir() else 0
-    where = "in a class folder" if layout else "of these kinds"
-    return DataError(
-        f"no images ({kinds}) under {root}: found {n_files} files, none of them an image {where}",
-        expected=f"{root}/{layout.replace('CLASS', '<class>')}/..." if layout else f"images below {root}",
-        fix=fix,
-    )
+def _labeled(folder: Path, suffixes: Sequence[str] | None) -> list[tuple[str, str]]:
+    """(file, label) of every image in a class folder below `folder`."""
+    files = get_image_files(folder, suffixes=suffixes) if folder.is_dir() else []
+    parts = [file.relative_to(folder).parts for file in files]
+    return [(str(file), part[0]) for file, part in zip(files, parts, strict=True) if len(part) > 1]

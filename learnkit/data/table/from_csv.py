@@ -1,13 +1,17 @@
-"""Tables of samples from lists: a CSV file, a DataFrame, names with labels, or names that contain their label."""
+"""Tables of samples from a table of the user: a CSV file or a DataFrame."""
 
 import os
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
+from learnkit.checks import is_int
+from learnkit.data.classes import label_text
+from learnkit.data.image.read import EXTENSIONS
 from learnkit.data.table.columns import column_of
-from learnkit.data.table.files import existing_folder, get_image_files
+from learnkit.data.table.files import existing_folder
+from learnkit.data.table.label_columns import FALSE_VALUES, TRUE_VALUES, Column, column_list, targets_in
+from learnkit.data.table.remembered import forget
 from learnkit.data.table.samples import rows_text
 from learnkit.errors import DataError, MissingFileError, UnsafeFileError, UsageError
 from learnkit.types import PathLike
@@ -15,34 +19,46 @@ from learnkit.types import PathLike
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Column", "frame_samples", "list_samples", "named_samples", "pattern_label", "read_table"]
-
-Column: TypeAlias = str | int
+__all__ = ["frame_samples", "read_table"]
 
 
-def read_table(file: Path, delimiter: str | None, header: Any, *, empty_is_none: bool) -> "pd.DataFrame":
+def read_table(
+    file: Path,
+    delimiter: str | None,
+    header: Any,
+    *,
+    empty_is_none: bool,
+    text_columns: Sequence[Column] = (),
+    images: tuple[Path, Column, str] | None = None,
+) -> "pd.DataFrame":
     """A CSV file, unchanged.
 
     Args:
         file: the CSV file.
         delimiter: what separates its columns; None for a tab in .tsv and a comma elsewhere.
-        header: as for pandas.read_csv: "infer", or None for a file without names.
+        header: as for pandas.read_csv: "infer" for a first line of names, or None for a file without.
         empty_is_none: read only empty cells as missing, so that "NA" or "None" can be a label.
+        text_columns: columns that are read as text, by name or number: "0001" is not 1. No such column is no error.
+        images: (folder, column, suffix) of the files that the table names, to notice a first line that is no header.
 
     Raises:
         MissingFileError: no such file.
-        DataError: no rows, or not a table.
+        DataError: no rows, not a table, or a first line that names an image.
     """
     import pandas as pd
 
     if not file.is_file():
         there = sorted(entry.name for entry in file.parent.glob("*.csv")) if file.parent.is_dir() else []
         raise MissingFileError(f"no file {file}", fix=f"CSV files there: {', '.join(there) or 'none'}.")
-    missing: dict[str, Any] = {"keep_default_na": False, "na_values": [""]} if empty_is_none else {}
+    options: dict[str, Any] = {"sep": delimiter or ("\t" if file.suffix == ".tsv" else ","), "header": header}
+    if empty_is_none:
+        options |= {"keep_default_na": False, "na_values": [""]}
     try:
-        table: pd.DataFrame = pd.read_csv(
-            file, sep=delimiter or ("\t" if file.suffix == ".tsv" else ","), header=header, **missing
-        )
+        names = list(pd.read_csv(file, nrows=1, **options).columns)
+        if header in ("infer", 0) and images is not None:
+            _check_header(file, names, *images)
+        found = [name for column in text_columns if (name := _name(names, column)) is not None]
+        table: pd.DataFrame = pd.read_csv(file, dtype=dict.fromkeys(found, str), **options)
     except pd.errors.EmptyDataError as error:
         raise DataError(f"{file} has 0 rows", expected="one per file") from error
     except UnicodeDecodeError as error:
@@ -68,8 +84,10 @@ def frame_samples(
     label_delim: str | None,
     suffix: str,
     *,
-    as_numbers: bool,
+    kind: str | None,
     allow_outside: bool,
+    true_values: Sequence[str] = TRUE_VALUES,
+    false_values: Sequence[str] = FALSE_VALUES,
 ) -> "pd.DataFrame":
     """A user's table with the columns input (paths) and target added, its rows numbered from 0.
 
@@ -80,14 +98,15 @@ def frame_samples(
         table: one row per image.
         folder: below `path`, where the images are.
         fn_col: the column of the names, by name or number.
-        label_col: the column of the labels, or several.
+        label_col: the column of the labels, or several; of the paths of masks, with the kind "masks".
         label_delim: what separates several labels in a cell.
         suffix: what to add to the names.
-        as_numbers: several label columns are numbers, even if all are 0 or 1.
+        kind: "classification", "multilabel", "regression" or "masks"; None if the task is not known.
         allow_outside: let names point outside `path`.
+        true_values, false_values: what means yes and no in several columns of labels.
 
     Raises:
-        DataError: no rows, no such column, or no name in a row.
+        DataError: no rows, no such column, an index in the place of the names, or no name in a row.
         UnsafeFileError: names that point outside `path`.
     """
     import pandas as pd
@@ -96,126 +115,77 @@ def frame_samples(
     if not len(table):
         raise DataError("the table has 0 rows", expected="one per file")
     table = table.reset_index(drop=True)
-    names = column_of(table, fn_col)
+    columns = [column_of(table, one) for one in (fn_col, *column_list(label_col))]
+    _check_index(table, [str(column.name) for column in columns])
+    names = columns[0]
     nameless = names.isna() | (names.astype(str) == "")
     if nameless.any():
         raise DataError(f"column {fn_col!r}: no name in rows {names.index[nameless].tolist()[:5]}")
-    targets = _targets(table, label_col, label_delim, as_numbers=as_numbers)
-    inputs = [os.path.join(root, folder, f"{name}{suffix}") for name in names]
-    used = [
-        column_of(table, one).name
-        for one in (fn_col, *([label_col] if isinstance(label_col, str | int) else label_col))
-    ]
+    inputs = [os.path.join(root, folder, f"{_file_name(name, row)}{suffix}") for row, name in enumerate(names)]
+    targets = targets_in(
+        table, label_col, label_delim, kind, true_values=true_values, false_values=false_values
+    )  # fmt: skip
+    if kind == "masks":
+        targets = [os.path.join(root, mask) if isinstance(mask, str) else mask for mask in targets]
+    used = [column.name for column in columns]
     own = {name: f"{name}_" for name in ("input", "target") if name in table.columns and name not in used}
-    as_they_are = pd.Series(inputs, index=table.index, dtype=object)  # names need not be valid UTF-8
-    samples = table.rename(columns=own).assign(input=as_they_are, target=targets)
+    added = {name: pd.Series(values, dtype=object) for name, values in (("input", inputs), ("target", targets))}
+    samples = table.rename(columns=own).assign(**added)  # names need not be valid UTF-8
     if not allow_outside:
-        _check_inside(samples, root)
-    return samples
+        _check_inside(samples["input"], root)
+        if kind == "masks":
+            _check_inside(samples["target"].dropna(), root)
+    return samples if used[1:] == ["target"] else forget(samples)
 
 
-def list_samples(path: PathLike, fnames: Iterable[PathLike], labels: Iterable[Any]) -> "pd.DataFrame":
-    """Names (absolute, relative to `path`, or from `get_image_files(path)`) and their labels.
-
-    Raises:
-        DataError: no names, or not as many labels as names.
-    """
-    inputs, targets = _paths(path, fnames), list(labels)
-    if len(inputs) != len(targets):
-        raise DataError(f"got {len(inputs)} names and {len(targets)} labels", expected="as many labels as names")
-    return _table(inputs, targets)
+def _name(names: Sequence[Any], column: Any) -> Any:
+    """The name of a column given by name or number; None if there is none."""
+    if column in names:
+        return column
+    return names[int(column)] if is_int(column) and -len(names) <= int(column) < len(names) else None
 
 
-def named_samples(path: PathLike, fnames: Iterable[PathLike] | None, label: Callable[[str], Any]) -> "pd.DataFrame":
-    """Files labeled by a function of their whole POSIX path; `fnames` None for all images below `path`."""
-    files = _paths(path, get_image_files(path) if fnames is None else fnames)
-    return _table(files, [label(Path(file).as_posix()) for file in files])
-
-
-def pattern_label(pattern: str | re.Pattern[str]) -> Callable[[str], str]:
-    """A label function: group 1 of a regular expression found in the path.
-
-    Raises:
-        UsageError: not a regular expression, or one without a group.
-
-    >>> pattern_label(r"/([^/]+)_\\d+.jpg$")("images/great_pyrenees_173.jpg")
-    'great_pyrenees'
-    """
-    try:
-        compiled = re.compile(pattern)
-    except (re.error, TypeError) as error:
-        raise UsageError("pat", got=pattern, expected=f"a regular expression ({error})") from error
-    if not compiled.groups:
-        raise UsageError("pat", got=compiled.pattern, expected="a group in parentheses around the label")
-
-    def label(path: str) -> str:
-        match = compiled.search(path)
-        if match is None:
+def _check_header(file: Path, names: Sequence[Any], folder: Path, fn_col: Column, suffix: str) -> None:
+    """A first line whose cell in the column of names is itself that of an image is no header."""
+    if isinstance(fn_col, str) and fn_col in names:
+        return
+    cells = names if isinstance(fn_col, str) else [_name(names, fn_col)]
+    for cell in map(str, cells):
+        if os.path.isfile(folder / f"{cell}{suffix}") or os.path.splitext(cell)[1].lower() in EXTENSIONS:
             raise DataError(
-                f"the pattern {compiled.pattern!r} is not found in {path!r}", fix="The whole path is searched."
-            )
-        return match.group(1)
-
-    return label
+                f"{file}: the first line names an image, {cell!r}", expected="the names of the columns",
+                fix="Pass header=None for a file without them.",
+            )  # fmt: skip
 
 
-def _table(inputs: list[str], targets: list[Any]) -> "pd.DataFrame":
-    import pandas as pd
-
-    samples = pd.DataFrame({"input": inputs}, dtype=object)  # names need not be valid UTF-8
-    samples["target"] = pd.Series(targets, dtype=object if any(isinstance(t, list | tuple) for t in targets) else None)
-    return samples
-
-
-def _paths(path: PathLike, fnames: Iterable[PathLike]) -> list[str]:
-    root = existing_folder(path)
-    files = [_path(root, name) for name in fnames]
-    if not files:
-        raise DataError(f"0 files under {root}", expected="at least 2, one for training and one for validation")
-    return files
+def _check_index(table: "pd.DataFrame", used: Sequence[str]) -> None:
+    """The column without a name that DataFrame.to_csv writes numbers the rows: it holds no files and no labels."""
+    first = str(table.columns[0])
+    if not first.startswith("Unnamed: 0") or first not in used:
+        return
+    if table.iloc[:, 0].astype(str).tolist() == [str(row) for row in range(len(table))]:
+        raise UsageError(
+            "the first column has no name and numbers the rows", expected="names of files, and labels",
+            fix=f"Pass fn_col= and label_col= by name, of {', '.join(map(str, table.columns[1:]))}; "
+            "to_csv(index=False) leaves it out.",
+        )  # fmt: skip
 
 
-def _path(root: Path, name: PathLike) -> str:
-    joined = root / name
-    if not root.is_absolute() and Path(name).is_relative_to(root) and not os.path.exists(joined):
-        return str(name)  # from get_image_files, which begins with the root
-    return str(joined)
+def _file_name(name: Any, row: int) -> str:
+    if isinstance(name, bytes | os.PathLike):
+        return os.fsdecode(name)
+    try:
+        return label_text(name, "name")
+    except DataError as error:
+        raise error.prefixed(f"row {row}") from error
 
 
-def _targets(
-    table: "pd.DataFrame", label_col: Column | Sequence[Column], label_delim: str | None, *, as_numbers: bool
-) -> Any:
-    import pandas as pd
-
-    if isinstance(label_col, str | int):
-        column = column_of(table, label_col)
-        if label_delim is None:
-            return column
-        split = [[] if pd.isna(cell) else _labels_in(str(cell), label_delim) for cell in column]
-        return pd.Series(split, index=table.index, dtype=object)
-    parts = table[[column_of(table, one).name for one in label_col]]
-    if label_delim is not None:
-        raise UsageError("label_delim", got=label_delim, expected="None with several label columns")
-    if all(kind.kind in "biuf" for kind in parts.dtypes):
-        if not as_numbers and parts.isin([0, 1]).all(axis=None):  # one column per class, yes or no
-            rows = [[name for name, is_there in zip(parts, row, strict=True) if is_there] for row in parts.values]
-            return pd.Series([list(map(str, row)) for row in rows], index=table.index, dtype=object)
-        numbers = [tuple(map(float, row)) for row in parts.values]
-        return pd.Series(numbers, index=table.index, dtype=object)
-    texts = [[str(cell) for cell in row if not pd.isna(cell)] for row in parts.values]
-    return pd.Series(texts, index=table.index, dtype=object)
-
-
-def _labels_in(cell: str, delimiter: str) -> list[str]:
-    return list(dict.fromkeys(label.strip() for label in cell.split(delimiter) if label.strip()))
-
-
-def _check_inside(samples: "pd.DataFrame", root: Path) -> None:
+def _check_inside(files: "pd.Series[str]", root: Path) -> None:
     """Names from a table are not trusted: none may point outside its folder."""
     real_root = os.path.realpath(root)
     folders: dict[str, bool] = {}
     outside = []
-    for row, name in zip(samples.index, samples["input"], strict=True):
+    for row, name in files.items():
         if "\0" in name:
             raise UnsafeFileError(f"row {row}: a NUL character in the name {name!r}")
         where = os.path.realpath(name) if os.path.islink(name) else os.path.dirname(name)
@@ -225,6 +195,6 @@ def _check_inside(samples: "pd.DataFrame", root: Path) -> None:
             outside.append(row)
     if outside:
         raise UnsafeFileError(
-            f"{len(outside)} names point outside {root}, first {rows_text(samples, outside)}",
+            f"{len(outside)} names point outside {root}, first {rows_text(files.to_frame('input'), outside)}",
             fix="Correct them, or pass allow_outside=True if you trust the table.",
         )

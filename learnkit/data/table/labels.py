@@ -1,12 +1,22 @@
 """What the labels of a table mean: the task they are for, its classes, and the labels as that task takes them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from learnkit.checks import nearest
+from learnkit.data.classes import Classes, check_same_classes, in_order, look_alikes, normal_form
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.table.label_values import (
+    class_names,
+    could_be_values,
+    is_label,
+    is_several,
+    multi_hot_names,
+    number_rows,
+    plain,
+    several_names,
+)
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import DataError, UsageError, warn
 from learnkit.text import printable
@@ -14,188 +24,224 @@ from learnkit.text import printable
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["label_samples", "warn_missing_classes"]
+__all__ = ["Normalize", "label_samples", "name_change", "task_kind", "warn_missing_classes", "with_targets"]
 
 TASKS = ("classification", "multilabel", "regression")
+Normalize = bool | Callable[[str], str]
 Labels = dict[str, list[Any]]  # those of each split
 
 
 def label_samples(
-    samples: "pd.DataFrame", task: Task | str | None, classes: Sequence[str] | None, names: Sequence[str] = ()
+    samples: "pd.DataFrame",
+    task: Task | str | None,
+    classes: Sequence[str] | None,
+    names: Sequence[str] = (),
+    change: Callable[[str], str] | None = None,
 ) -> tuple["pd.DataFrame", Task]:
     """The table with its targets as the task takes them (str, list of str, float or tuple of floats), and the task.
 
-    Without `task`, labels that are lists or sets are a MultiLabel task, all others but floats a Classification.
+    Without `task`, labels that are lists or sets are a MultiLabel task, all others but floats a Classification. Rows of
+    0 and 1 are a MultiLabel task of the classes given.
 
     Args:
-        samples: columns input, target (missing in an unlabeled test set only) and split.
+        samples: columns input, target (missing in a test set only) and split.
         task: a task, or "classification", "multilabel" or "regression".
-        classes: the order of the classes; None for sorted.
+        classes: the order of the classes; None for sorted, numbers by value.
         names: names of the regression targets.
+        change: what to do with each label: see `name_change`.
 
     Raises:
-        DataError: missing labels, fewer than two classes, or a class that only the validation set has.
-        UsageError: floats without a task, or an unknown one.
+        DataError: missing labels or labels of another type, with their rows; fewer than two classes, or a class that
+            only the validation set has.
+        UsageError: floats without a task, rows of 0 and 1 without classes, several labels for a classification, or an
+            unknown task.
     """
-    is_labeled = samples["target"].map(_is_label)
-    _check_missing(samples, is_labeled)
-    labeled = samples[is_labeled]
-    raw = labeled["target"]
-    kind = _kind(raw, task)
-    samples = samples.assign(target=samples["target"].astype(object))
+    targets: list[Any] = [plain(target) if is_label(target) else None for target in samples["target"]]
+    splits = samples["split"].tolist()
+    _check_missing(samples, targets, splits)
+    places = [place for place, target in enumerate(targets) if target is not None]
+    raw, rows = [targets[place] for place in places], [samples.index[place] for place in places]
+    given = _given_classes(task, classes, change)
+    kind = _kind(raw, task, given)
+    found: Sequence[Any]
     if kind == "regression":
-        rows = [_numbers(label, row) for row, label in raw.items()]
-        width = {len(row) for row in rows}
-        if len(width) > 1:
-            raise DataError("labels", got=f"rows of {sorted(width)} numbers", expected="as many in every row")
-        samples.loc[is_labeled, "target"] = _objects([row[0] if len(row) == 1 else row for row in rows])
-        n = width.pop()
-        task = task if isinstance(task, Regression) else Regression(_names(names, n))
-        if task.n_out != n:
-            raise DataError("labels", got=f"{n} numbers per item", expected=f"{task.n_out}: {', '.join(task.names)}")
-        return samples, task
-    given = tuple(task.classes) if not isinstance(task, str) and task is not None else classes
-    if kind == "multilabel":
-        samples.loc[is_labeled, "target"] = _objects([_texts(label, row) for row, label in raw.items()])
-        known = _multilabel_classes(_per_split(samples[is_labeled]), given)
-        return samples, task if isinstance(task, MultiLabel) else MultiLabel(known)
-    samples.loc[is_labeled, "target"] = _objects([str(label) for label in raw])
-    own = raw[labeled["split"] != "test"]  # those of a test folder are names of folders
-    order = sorted(set(own)) if all(isinstance(label, int | np.integer) for label in own) else None
-    known = _classes(_per_split(samples[is_labeled]), given, order)
-    return samples, task if isinstance(task, Classification) else Classification(known)
+        numbers = number_rows(raw, rows)
+        task = _regression(numbers, task, names)
+        found = [row[0] if len(row) == 1 else row for row in numbers]
+    elif kind == "multilabel":
+        found = multi_hot_names(raw, given) or several_names(raw, rows, change)
+        known = _multilabel_classes(_per_split(found, places, splits), given)
+        task = task if isinstance(task, MultiLabel) else MultiLabel(known)
+    else:
+        found = class_names(raw, rows, change)
+        known = _classes(_per_split(found, places, splits), given)
+        task = task if isinstance(task, Classification) else Classification(known)
+    for place, target in zip(places, found, strict=True):
+        targets[place] = target
+    return with_targets(samples, targets), task
 
 
-def _is_label(value: Any) -> bool:
-    """True for a label, such as an empty list; False for None, NaN and blank strings."""
+def name_change(normalize: Normalize) -> Callable[[str], str] | None:
+    """What `normalize_labels=` does to a label: a function of its text, True for `normal_form`, or nothing."""
+    return normal_form if normalize is True else normalize or None
+
+
+def with_targets(samples: "pd.DataFrame", targets: Sequence[Any]) -> "pd.DataFrame":
+    """The table with these targets, one per row, lists and tuples included."""
     import pandas as pd
 
-    if isinstance(value, str):
-        return bool(value.strip(" "))
-    return isinstance(value, list | tuple | set | np.ndarray) or not pd.isna(value)
+    return samples.assign(target=pd.Series(targets, index=samples.index, dtype=object))
 
 
-def _check_missing(samples: "pd.DataFrame", is_labeled: "pd.Series[bool]") -> None:
-    is_test = samples["split"] == "test"
-    missing = ~is_labeled & (~is_test | bool(is_labeled[is_test].any()))
-    if missing.any():
+def _check_missing(samples: "pd.DataFrame", targets: Sequence[Any], splits: Sequence[str]) -> None:
+    missing = [
+        place
+        for place, (target, split) in enumerate(zip(targets, splits, strict=True))
+        if target is None and split != "test"
+    ]
+    if missing:
         rows = samples.index[missing].tolist()
         raise DataError(
-            f"{len(rows)} rows have no label, first rows {rows[:5]} ({samples['input'][rows[0]]})",
+            f"{len(rows)} rows have no label, first rows {rows[:5]} ({samples['input'].iloc[missing[0]]})",
             fix="Fill or drop them; a label spelled NA or None needs pd.read_csv(..., keep_default_na=False) and "
             "from_df.",
         )
 
 
-def _kind(raw: "pd.Series[Any]", task: Task | str | None) -> str:
+def _given_classes(
+    task: Task | str | None, classes: Sequence[str] | None, change: Callable[[str], str] | None
+) -> tuple[str, ...] | None:
+    """The classes that the caller named."""
+    names = None if classes is None else Classes(classes if change is None else map(change, Classes(classes)))
+    if task is None or isinstance(task, str):
+        return names
+    if names is not None:
+        check_same_classes(task.classes, names, "task=", "classes=", "Pass one of the two.")
+    return tuple(task.classes)
+
+
+def _kind(raw: Sequence[Any], task: Task | str | None, given: Sequence[str] | None) -> str:
     """ "classification", "multilabel" or "regression"."""
+    kind = task_kind(task)
+    if kind == "masks":
+        raise UsageError("task", got=task, expected="Classification, MultiLabel or Regression for labels like these")
+    if kind is None:
+        if multi_hot_names(raw, given) is not None:
+            return "multilabel"
+        if could_be_values(raw):
+            several = "; several labels an item are text, or 0 and 1 with a name for each in classes= or columns."
+            each = ", or task='classification' if each number is a class."
+            raise UsageError(
+                f"labels like {raw[0]!r} are numbers, which could be values or classes",
+                fix=f"Pass task='regression'{several if is_several(raw[0]) else each}",
+            )
+        return "multilabel" if any(map(is_several, raw)) else "classification"
+    if kind == "classification" and any(map(is_several, raw)):
+        label = next(filter(is_several, raw))
+        fix = "Pass task='multilabel' for several labels an item, or one label an item."
+        raise UsageError("task", got=task, expected=f"'multilabel' for labels that are lists, as {label!r}", fix=fix)
+    return kind
+
+
+def task_kind(task: Task | str | None) -> str | None:
+    """ "classification", "multilabel", "regression" or "masks" for a task or its name; None for None.
+
+    Raises:
+        UsageError: another task or name.
+    """
+    if task is None:
+        return None
     if isinstance(task, str):
         if task not in TASKS:
             raise UsageError("task", got=task, expected=f"a task, or one of {', '.join(TASKS)}",
                              fix=f"Nearest: {nearest(task, TASKS, 1)}.")  # fmt: skip
         return task
-    for kind, name in ((Classification, TASKS[0]), (MultiLabel, TASKS[1]), (Regression, TASKS[2])):
+    named = ((Classification, TASKS[0]), (MultiLabel, TASKS[1]), (Regression, TASKS[2]), (Segmentation, "masks"))
+    for kind, name in named:
         if isinstance(task, kind):
             return name
-    if task is not None:
-        raise UsageError("task", got=task, expected="Classification, MultiLabel or Regression for labels like these")
-    if any(isinstance(label, float | np.floating) or _is_numbers(label) for label in raw):
-        raise UsageError(
-            f"labels like {raw.tolist()[0]!r} are numbers, which could be values or classes",
-            fix="Pass task='regression', or task='classification' if each number is a class.",
-        )
-    return TASKS[1] if any(isinstance(label, list | tuple | set | np.ndarray) for label in raw) else TASKS[0]
+    raise UsageError("task", got=task, expected="Classification, MultiLabel or Regression for labels like these")
 
 
-def _is_numbers(label: Any) -> bool:
-    return isinstance(label, list | tuple | np.ndarray) and any(isinstance(x, float | np.floating) for x in label)
-
-
-def _numbers(label: Any, row: Any) -> tuple[float, ...]:
-    try:
-        numbers = tuple(float(value) for value in np.atleast_1d(label))
-    except (TypeError, ValueError) as error:
-        raise DataError(f"row {row}: label", got=label, expected="a number, or several") from error
-    if not np.isfinite(numbers).all():
-        raise DataError(f"row {row}: label", got=label, expected="finite numbers", fix="Fill or drop the row.")
-    return numbers
-
-
-def _names(names: Sequence[str], n: int) -> tuple[str, ...]:
+def _regression(numbers: Sequence[tuple[float, ...]], task: Task | str | None, names: Sequence[str]) -> Regression:
+    widths = sorted({len(row) for row in numbers})
+    if len(widths) != 1:
+        raise DataError("labels", got=f"rows of {widths} numbers", expected="as many in every row")
+    n = widths[0]
+    if isinstance(task, Regression):
+        if task.n_out != n:
+            raise DataError("labels", got=f"{n} numbers per item", expected=f"{task.n_out}: {', '.join(task.names)}")
+        return task
     if len(names) == n:
-        return tuple(names)
-    return ("value",) if n == 1 else tuple(f"value {i}" for i in range(n))
+        return Regression(tuple(names))
+    return Regression(("value",) if n == 1 else tuple(f"value {i}" for i in range(n)))
 
 
-def _texts(label: Any, row: Any) -> list[str]:
-    if isinstance(label, str):
-        raise DataError(
-            f"row {row}: label", got=label, expected="a list of labels",
-            fix="Pass label_delim= to split labels, or [label].",
-        )  # fmt: skip
-    names = sorted(label, key=str) if isinstance(label, set) else np.atleast_1d(label).tolist()
-    if not all(map(_is_label, names)):
-        raise DataError(f"row {row}: label", got=label, expected="no missing label among several")
-    return list(map(str, names))
+def _per_split(found: Sequence[Any], places: Sequence[int], splits: Sequence[str]) -> Labels:
+    labels: Labels = {}
+    for place, label in zip(places, found, strict=True):
+        labels.setdefault(splits[place], []).append(label)
+    return labels
 
 
-def _objects(values: list[Any]) -> Any:
-    """A one-dimensional array of these objects, even if they look like rows of a matrix."""
-    array = np.empty(len(values), dtype=object)
-    for i, value in enumerate(values):
-        array[i] = value
-    return array
-
-
-def _per_split(samples: "pd.DataFrame") -> Labels:
-    return {str(split): part["target"].tolist() for split, part in samples.groupby("split")}
-
-
-def _classes(labels: Labels, given: Sequence[str] | None, order: Sequence[Any] | None) -> tuple[str, ...]:
+def _classes(labels: Labels, given: Sequence[str] | None) -> tuple[str, ...]:
     """The classes of the training set in order, or those given."""
     train, valid = Counter(labels.get("train", ())), Counter(labels.get("valid", ()))
-    if given is None:
-        known = tuple(name for name in map(str, order) if name in train) if order else tuple(sorted(train))
-    else:
-        known = _given(given, train)
+    known = in_order(train) if given is None else _covering(given, train)
     unknown_classes = [
         f"{name!r} ({count} {'file' if count == 1 else 'files'})" for name, count in valid.items() if name not in known
     ]
     if unknown_classes:
         raise DataError(
             f"{', '.join(sorted(unknown_classes))} of the validation set is not in train",
-            fix="Move or rename them, or split so that every class is trained on (another seed, StratifiedSplit).",
+            fix="Move or rename them, or split so that every class is trained on: "
+            "split=StratifiedSplit(keep_in_train=True) keeps an item of every class in train.",
         )
-    unknown = sorted(set(labels.get("test", ())) - set(known))
-    if unknown:
-        raise DataError(f"class {unknown[0]!r} of the test set is not in train", expected=", ".join(known[:10]))
-    warn_missing_classes(known, train, valid)
+    _check_test(set(labels.get("test", ())), known)
+    _report(known, given, train, valid)
     return known
 
 
 def _multilabel_classes(labels: Labels, given: Sequence[str] | None) -> tuple[str, ...]:
     """The labels of training and validation in order, or those passed; rare ones may be only in validation."""
     train, valid = (Counter(name for row in labels.get(split, ()) for name in row) for split in ("train", "valid"))
-    known = tuple(sorted(train | valid)) if given is None else _given(given, train | valid)
+    known = in_order(train | valid) if given is None else _covering(given, train | valid)
     if not known:
         raise DataError("no labels: every row is empty", fix="Check label_col and label_delim.")
-    warn_missing_classes(known, train, valid)
+    _check_test({name for row in labels.get("test", ()) for name in row}, known)
+    _report(known, given, train, valid)
     return known
 
 
-def _given(given: Sequence[str], found: "Counter[str]") -> tuple[str, ...]:
-    known = tuple(str(name) for name in given)
-    if len(set(known)) < len(known):
-        raise UsageError("classes", got=list(given), expected="each class once")
-    if unknown := sorted(found.keys() - set(known)):
-        raise UsageError("classes", got=list(given), expected=f"all labels of the training set, also {unknown[0]!r}")
-    return known
+def _covering(given: Sequence[str], found: "Counter[str]") -> tuple[str, ...]:
+    if unknown := sorted(found.keys() - set(given)):
+        raise UsageError(
+            "classes", got=list(given), expected=f"all labels of the training set, also {unknown[0]!r}",
+            fix="Pass classes= with all of them; a table from dls.samples remembers those it had.",
+        )  # fmt: skip
+    return tuple(given)
 
 
-def warn_missing_classes(known: Sequence[str], train: "Counter[str]", valid: "Counter[str]") -> None:
+def _check_test(found: set[str], known: Sequence[str]) -> None:
+    if unknown := sorted(found - set(known)):
+        raise DataError(
+            f"class {unknown[0]!r} of the test set is not in train", expected=", ".join(known[:10]),
+            fix="Rename the label, or leave it empty: an item without one is only predicted.",
+        )  # fmt: skip
+
+
+def _report(known: Sequence[str], given: Sequence[str] | None, train: "Counter[str]", valid: "Counter[str]") -> None:
+    """Warn about classes that look alike, and those that cannot be learned or measured."""
+    alike = [" / ".join(map(repr, group)) for group in look_alikes(known)] if given is None else []
+    if alike:
+        warn(f"classes that look alike: {_some(alike)}; normalize_labels=True makes each of them one class")
+    warn_missing_classes(known, train, valid, "; classes= without it leaves it out")
+
+
+def warn_missing_classes(known: Sequence[str], train: "Counter[str]", valid: "Counter[str]", remedy: str = "") -> None:
     """Warn about classes without training items, and about those without validation items."""
     if untrained := [name for name in known if name not in train]:
-        text = f"no training item of class {_some(untrained)}: it cannot be learned"
+        text = f"no training item of class {_some(untrained)}: it cannot be learned{remedy}"
         warn(text)
     if valid and (missing := [name for name in known if name in train and name not in valid]):
         text = f"no validation item of class {_some(missing)}: it is not measured"

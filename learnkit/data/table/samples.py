@@ -1,28 +1,82 @@
 """The table of samples: one row per item, with its path, its target, its split and any other columns."""
 
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from learnkit.data.table.splits import Split, split_names
+from learnkit.data.table.columns import column_of
+from learnkit.data.table.label_values import plain
+from learnkit.data.table.splits import Split, split_names, split_of
+from learnkit.errors import DataError, WrongTypeError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SPLITS", "in_order", "rows_text", "split_samples"]
+__all__ = ["SPLITS", "absolute", "checked_samples", "file_name", "in_order", "rows_text", "split_samples"]
 
 SPLITS = ("train", "valid", "test")
 MAX_SHOWN = 5  # rows named in an error
 
 
+def checked_samples(samples: Any, *, are_masks: bool = False) -> "pd.DataFrame":
+    """A user's table, its rows numbered from 0, its paths absolute text and its targets plain Python.
+
+    Args:
+        samples: columns input and target, and maybe split; of any index and types.
+        are_masks: the targets are paths.
+
+    Raises:
+        WrongTypeError: not a DataFrame.
+        DataError: a column that is missing or there twice, no rows, or an input that is no path.
+    """
+    import pandas as pd
+
+    if not hasattr(samples, "columns"):
+        raise WrongTypeError("samples", got=samples, expected="a DataFrame with the columns input and target")
+    inputs, targets = column_of(samples, "input").tolist(), column_of(samples, "target").tolist()
+    if not inputs:
+        raise DataError("the table has 0 rows", expected="one per file")
+    columns = {
+        "input": [absolute(file_name(name, row)) for row, name in enumerate(inputs)],
+        "target": [absolute(target) if are_masks and isinstance(target, str) else plain(target) for target in targets],
+    }
+    if "split" in samples.columns:
+        columns["split"] = column_of(samples, "split").tolist()
+    table: pd.DataFrame = samples.reset_index(drop=True)
+    return table.assign(**{name: pd.Series(values, dtype=object) for name, values in columns.items()})
+
+
+def file_name(name: Any, row: int) -> str:
+    """The path or name of a file as text; bytes are decoded as the system does.
+
+    Raises:
+        DataError: anything else, with its row.
+    """
+    if isinstance(name, str):
+        return str(name)
+    if isinstance(name, bytes | os.PathLike):
+        return os.fsdecode(name)
+    raise DataError(
+        f"input of row {row}", got=name, expected="the path of a file",
+        fix="Items that are not files go into DataBunch.from_datasets.",
+    )  # fmt: skip
+
+
+def absolute(path: str) -> str:
+    """The path from the root of the file system, so that a change of the working directory does not matter."""
+    return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
+
+
 def split_samples(samples: "pd.DataFrame", split: Split) -> "pd.DataFrame":
     """The table with a column `split`; rows that are in the test set already (column `split` is "test") stay there."""
-    is_test = samples["split"] == "test" if "split" in samples else None
-    if is_test is None or not is_test.any():
-        return samples.assign(split=split_names(samples, split))
-    rest = samples[~is_test]
-    samples = samples.copy()
-    samples.loc[~is_test, "split"] = split_names(rest, split)
-    return samples
+    import pandas as pd
+
+    there = samples["split"].tolist() if "split" in samples else [None] * len(samples)
+    is_test = [isinstance(name, str) and split_of(name) == "test" for name in there]
+    rest = samples[[not one for one in is_test]] if any(is_test) else samples
+    names = iter(split_names(rest, split))
+    splits = ["test" if one else next(names) for one in is_test]
+    return samples.assign(split=pd.Series(splits, index=samples.index, dtype=object))
 
 
 def in_order(samples: "pd.DataFrame") -> "pd.DataFrame":

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from learnkit.checks import is_number
 from learnkit.data.table.columns import column_of, group_numbers
-from learnkit.data.table.draws import by_class, choose_groups, class_counts, permutation
+from learnkit.data.table.draws import by_class, choose_groups, class_counts, class_numbers, permutation
+from learnkit.data.table.split_folders import split_named
 from learnkit.errors import DataError, MissingFileError, UsageError
 from learnkit.types import PathLike
 
@@ -20,22 +21,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "SPLIT_NAMES",
     "ColumnSplit",
     "FileListSplit",
     "FolderSplit",
     "GroupSplit",
+    "NoValidation",
     "RandomSplit",
     "Split",
     "StratifiedGroupSplit",
     "StratifiedSplit",
     "split_names",
+    "split_of",
 ]  # fmt: skip
 
 # table -> per row True (validation) or False, or the name of a split
 Split: TypeAlias = Callable[["pd.DataFrame"], Any]
-SPLIT_NAMES = {"train": "train", "training": "train", "valid": "valid", "val": "valid", "validation": "valid",
-               "test": "test"}  # fmt: skip
 _TRUTHS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
@@ -61,10 +61,16 @@ class StratifiedSplit:
     """The same share of every class (or combination of labels, or part of the range of numbers).
 
     The count of a class differs from its exact share by at most one.
+
+    Args:
+        valid_pct: the share for validation.
+        seed: seed of the draw.
+        keep_in_train: keep at least one item of every class for training; a class of one item is then not validated.
     """
 
     valid_pct: float = 0.2
     seed: int = 42
+    keep_in_train: bool = False
 
     def __post_init__(self) -> None:
         _check_share(self.valid_pct)
@@ -75,7 +81,13 @@ class StratifiedSplit:
         # Evenly spaced picks out of a list sorted by class take an even share of every class.
         steps = np.arange(1, n + 1) * n_valid // n > np.arange(n) * n_valid // n
         chosen = np.zeros(n, dtype=bool)
-        chosen[by_class(samples["target"], self.seed)] = steps
+        order = by_class(samples["target"], self.seed)
+        chosen[order] = steps
+        if self.keep_in_train:
+            numbers = class_numbers(samples["target"])
+            whole = ~np.isin(numbers, numbers[~chosen])
+            first = order[np.unique(numbers[order], return_index=True)[1]]  # of each class
+            chosen[first[whole[first]]] = False
         return chosen
 
 
@@ -137,17 +149,37 @@ class ColumnSplit:
 
 @dataclass(frozen=True)
 class FolderSplit:
-    """By folder: files below `valid` are for validation, those below `test` (if it exists) for the test."""
+    """By folder: files below `valid` are for validation, those below `test` (if it exists) for the test.
+
+    Looked at are the folders below the one that holds all files; the first that names a split counts. "val" and
+    "validation" are "valid", if that is the name.
+    """
 
     valid: str = "valid"
     test: str | None = "test"
 
     def __call__(self, samples: "pd.DataFrame") -> list[str]:
-        names = []
-        for file in samples["input"]:
-            parts = Path(file).parts[:-1]
-            names.append("valid" if self.valid in parts else "test" if self.test in parts else "train")
-        return names
+        folders = [os.path.dirname(os.path.abspath(file)) for file in samples["input"]]
+        root = os.path.commonpath(folders) if folders else ""
+        found = {folder: self._split(Path(os.path.relpath(folder, root)).parts) for folder in set(folders)}
+        return [found[folder] for folder in folders]
+
+    def _split(self, folders: Iterable[str]) -> str:
+        for folder in folders:
+            if folder in (self.valid, self.test):
+                return "valid" if folder == self.valid else "test"
+            named = split_named(folder)
+            if named == self.valid or (named == "train" and split_named(self.valid)):
+                return str(named)
+        return "train"
+
+
+@dataclass(frozen=True)
+class NoValidation:
+    """Every row is for training."""
+
+    def __call__(self, samples: "pd.DataFrame") -> list[str]:
+        return ["train"] * len(samples)
 
 
 @dataclass(frozen=True)
@@ -202,16 +234,29 @@ def split_names(samples: "pd.DataFrame", split: Split) -> list[str]:
         raise DataError("split", got=f"{len(given)} results", expected=f"one per row, {len(samples)} in all")
     names: list[str] = []
     for index, value in zip(samples.index, given, strict=True):
-        name = _named(value)
+        name = split_of(value)
         if name is None:
             raise DataError(
                 f"split: row {index}", got=value, expected="True or False, 1 or 0, or one of train, valid, val, test"
             )
         names.append(name)
-    for name, use in (("train", "train on"), ("valid", "validate on")):
+    needed = ("train",) if isinstance(split, NoValidation) else ("train", "valid")
+    for name in needed:
         if name not in names:
-            raise DataError(f"split {split}: no row is left to {use}", got=dict(Counter(names)))
+            use = "train on" if name == "train" else "validate on"
+            fix = "" if name == "train" else "valid_pct=0 trains without a validation set."
+            raise DataError(f"split {split}: no row is left to {use}", got=dict(Counter(names)), fix=fix)
     return names
+
+
+def split_of(value: Any) -> str | None:
+    """The split that a cell names: True or 1 for validation, False or 0 for training, or a name of a split."""
+    if isinstance(value, bool | np.bool_):
+        return "valid" if value else "train"
+    text = str(value).strip().lower()
+    if text in _TRUTHS:
+        return "valid" if _TRUTHS[text] else "train"
+    return split_named(text)
 
 
 def _check_share(valid_pct: Any) -> None:
@@ -232,15 +277,6 @@ def _n_valid(n: int, valid_pct: float) -> int:
     if n < 2:
         raise DataError("valid_pct", got=f"{n} items", expected="at least 2, one for training and one for validation")
     return max(1, int(valid_pct * n))
-
-
-def _named(value: Any) -> str | None:
-    if isinstance(value, bool | np.bool_):
-        return "valid" if value else "train"
-    text = str(value).strip().lower()
-    if text in _TRUTHS:
-        return "valid" if _TRUTHS[text] else "train"
-    return SPLIT_NAMES.get(text)
 
 
 def _ends(file: str, parts: tuple[str, ...]) -> bool:

@@ -1,7 +1,7 @@
 """A report on a folder of images before training: what cannot be read, is duplicated, leaks or is oddly shaped."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import combinations
@@ -15,7 +15,7 @@ from learnkit.data.image.read import EXTENSIONS, open_image
 from learnkit.data.image.resize import shape_of
 from learnkit.data.table.files import existing_folder, get_image_files
 from learnkit.data.table.shrink import shrink_file
-from learnkit.data.table.splits import SPLIT_NAMES
+from learnkit.data.table.split_folders import split_folders
 from learnkit.device import usable_cpus
 from learnkit.errors import DataError, ImageError, UsageError, WriteError
 from learnkit.types import PathLike
@@ -41,10 +41,10 @@ def verify_images(
 ) -> "pd.DataFrame":
     """Every problem of the images below a folder. Nothing is changed or deleted unless `delete` or `max_size` asks.
 
-    The split of a file is the first folder on its way down that is named train, valid, val (which counts as valid) or
-    test; all files outside such folders make one more split. Its class is the first folder below the split's folder,
-    or below `path`. Contents are compared byte by byte, through their sha256; a file that cannot be read is not
-    compared.
+    The split of a file is the folder directly below `path`, or below the only folder there, if that is a split as
+    `learnkit.data.table.split_folders` finds it; all files outside such folders make one more split. Its class is the
+    first folder below the split's folder, or below `path`. Contents are compared byte by byte, through their sha256; a
+    file that cannot be read is not compared.
 
     - unreadable: it cannot be opened as training would open it. Detail: why.
     - undeclared depth: a good file of floats or 32-bit numbers, which training reads with depth= only.
@@ -104,8 +104,9 @@ def verify_images(
         problems += [(name, problem, detail) for problem, detail in _own_problems(item, min_side, max_aspect)]
         if item.digest:
             copies.setdefault(item.digest, []).append(name)
+    where = _places(file.relative_to(root).parts for file in files)
     for names in copies.values():
-        problems += _copy_problems(names)
+        problems += _copy_problems(names, where)
     columns = ["path", "problem", "detail"]
     return pd.DataFrame(sorted(problems), columns=columns, dtype=object)  # a file's name need not be valid UTF-8
 
@@ -178,11 +179,11 @@ def _own_problems(item: _Facts, min_side: int, max_aspect: float) -> Iterator[tu
         yield "extreme aspect", f"{longer / shorter:.1f}"
 
 
-def _copy_problems(names: Sequence[str]) -> Iterator[Problem]:
-    """The problems of files with the same content, in order."""
+def _copy_problems(names: Sequence[str], where: Mapping[str, tuple[str, str]]) -> Iterator[Problem]:
+    """The problems of files with the same content, in order; `where` is the split and the class of each."""
     splits: dict[str, dict[str, str]] = {}  # split: class: its first file, in the order they are met
     for name in names:
-        split, label = _split_and_class(name)
+        split, label = where[name]
         firsts = splits.setdefault(split, {})
         clash = next((first for other, first in firsts.items() if label and other and other != label), None)
         if clash is not None:
@@ -195,13 +196,19 @@ def _copy_problems(names: Sequence[str]) -> Iterator[Problem]:
         yield later, "leak", earlier
 
 
-def _split_and_class(name: str) -> tuple[str, str]:
-    """(split, class) of a relative path; "" outside all split folders, or without a class folder."""
-    folders = name.split("/")[:-1]
-    at = next((place for place, folder in enumerate(folders) if folder in SPLIT_NAMES), None)
-    if at is None:
-        return "", folders[0] if folders else ""
-    return SPLIT_NAMES[folders[at]], folders[at + 1] if folders[at + 1 :] else ""
+def _places(files: Iterable[tuple[str, ...]]) -> dict[str, tuple[str, str]]:
+    """{relative path: (split, class)}; "" outside all split folders, or without a class folder."""
+    parts = list(files)
+    splits, depth = split_folders(parts).splits, 0
+    if not splits and len({part[0] for part in parts}) == 1:
+        splits, depth = split_folders(part[1:] for part in parts if len(part) > 1).splits, 1
+    places = {}
+    for part in parts:
+        *folders, _ = part
+        split = splits.get(folders[depth], "") if folders[depth:] else ""
+        below = folders[depth + 1 :] if split else folders
+        places["/".join(part)] = split, below[0] if below else ""
+    return places
 
 
 def _check_arguments(

@@ -248,3 +248,22 @@ def test_a_file_twice_in_a_split_is_reported(tmp_path: Path, allow_leak: bool) -
     samples = rows(tmp_path, *((name, "train") for name in names))
     with pytest.warns(LearnkitWarning, match=r"^3 rows repeat a file of their split, first .*\(row 1\)"):
         check_files(samples, allow_leak=allow_leak)
+
+
+@pytest.mark.parametrize(
+    ("there", "name", "fix"),
+    [
+        ("a/1.png", r"a\1.png", r"df[column].str.replace('\\', '/') writes slashes"),
+        ("1.PNG", "1.png", "There is '1.PNG': upper and lower case differ."),
+        ("1.jpeg", "1", "There is '1.jpeg': pass suffix='.jpeg'."),
+        ("2.png", "1.png", "Check path, folder= and suffix="),
+        ("2.png", "b/1.png", "Check path, folder= and suffix="),
+    ],
+)
+def test_a_missing_file_comes_with_what_is_there(there: str, name: str, fix: str, tmp_path: Path) -> None:
+    (tmp_path / there).parent.mkdir(exist_ok=True)
+    (tmp_path / there).write_bytes(b"")
+    samples = pd.DataFrame({"input": [f"{tmp_path}/{name}"], "split": ["train"]})
+    with pytest.raises(MissingFileError) as caught:
+        check_files(samples, allow_leak=False)
+    assert fix in caught.value.fix

@@ -38,3 +38,14 @@ def test_groups_are_numbered_as_they_appear() -> None:
     assert group_numbers(TABLE, "kind").tolist() == [0, 1, 0]
     with refused("column 'camera': no group in rows [1, 2]", DataError):
         group_numbers(TABLE.assign(camera=["x", None, float("nan")]), "camera")
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|", ","])
+def test_a_table_that_was_read_as_one_column_says_what_separates_it(separator: str) -> None:
+    table = pd.DataFrame({f"name{separator}label": [f"a.png{separator}x"]})
+    with pytest.raises(DataError) as caught:
+        column_of(table, 1)
+    assert caught.value.fix == f"The file is separated by {separator!r}: read it with that delimiter."
+    with pytest.raises(DataError) as caught:
+        column_of(table.assign(more=1), 7)
+    assert not caught.value.fix

@@ -1,15 +1,17 @@
 """Finding image files below a folder."""
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from learnkit import get_image_files
-from learnkit.data.table.files import existing_folder
-from learnkit.errors import MissingFileError, WrongTypeError
+from learnkit import LearnkitWarning, get_image_files
+from learnkit.data.table.files import checked_suffixes, existing_folder, no_images
+from learnkit.errors import DataError, MissingFileError, WrongTypeError
+from tests.doubles import refused
 
 
 def save_image(path: Path, color: str = "red") -> Path:
@@ -89,3 +91,49 @@ def test_a_folder_without_images_has_none_and_a_missing_one_is_refused(tmp_path:
         get_image_files(tmp_path / "pets")
     with pytest.raises(WrongTypeError):
         get_image_files(3)  # type: ignore[arg-type]
+
+
+KINDS = ["heic", "avif", "jfif", "tif", "dcm", "npy", ""]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("written", ["{}", ".{}", ".{}x"])
+def test_suffixes_name_the_files_to_find_in_any_case(kind: str, written: str, tmp_path: Path) -> None:
+    names = [f"a.{kind}".rstrip("."), f"b.{kind.upper()}".rstrip("."), "c.png", "d.txt"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    suffix = written.format(kind) if kind else ""
+    found = [file.name for file in get_image_files(tmp_path, suffixes=[suffix])]
+    assert found == ([] if suffix.endswith("x") else names[:2])
+    both = [file.name for file in get_image_files(tmp_path, suffixes=(kind.upper(), ".PNG"))]
+    assert both == names[:3]
+
+
+@pytest.mark.parametrize("suffixes", [[], 3, [3], [None]])
+def test_suffixes_that_are_no_text_are_refused(suffixes: Any, tmp_path: Path) -> None:
+    with refused("suffixes", got=suffixes):
+        get_image_files(tmp_path, suffixes=suffixes)
+    assert checked_suffixes("NPY") == (".npy",)
+
+
+def test_pictures_that_are_left_out_are_counted(tmp_path: Path) -> None:
+    for name in ("a.png", "b.heic", "c.HEIC", "d.avif", "e.txt", "f.npy"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.warns(LearnkitWarning, match=r"files in .* that are not read: 2 \.heic, 1 \.avif; suffixes="):
+        assert len(get_image_files(tmp_path)) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(get_image_files(tmp_path, suffixes=[".png"])) == 1
+
+
+@pytest.mark.parametrize("kind", ["heic", "avif", "jfif", "dcm", "npy", ""])
+def test_a_folder_without_images_says_what_there_is(kind: str, tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.{kind}".rstrip(".")).write_bytes(b"")
+    suffix = f".{kind}" if kind else ""
+    with pytest.raises(DataError) as caught:
+        raise no_images(tmp_path)
+    assert f"There are 3 {suffix or 'without a suffix'}: suffixes={[suffix]} reads them" in caught.value.fix
+    assert len(get_image_files(tmp_path, suffixes=[suffix])) == 3  # the advice is true
+    (tmp_path / "x.png").write_bytes(b"")
+    assert "suffixes=" not in no_images(tmp_path, layout="train/<class>", fix="Look.").fix

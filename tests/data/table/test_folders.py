@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from PIL import Image
 
-from learnkit.data.table.folders import folder_samples, held_out_samples, mask_samples
+from learnkit import LearnkitWarning
+from learnkit.data.table.folders import folder_samples, mask_samples
 from learnkit.errors import DataError, MissingFileError
 from tests.doubles import refused
 
@@ -122,29 +122,8 @@ def test_a_missing_validation_folder_points_to_valid_pct(tmp_path: Path) -> None
 
 
 def test_a_missing_path_is_reported(tmp_path: Path) -> None:
-    for call in (lambda path: table(path), lambda path: held_out_samples(path)):
-        with pytest.raises(MissingFileError, match=r"no folder .*pest; the nearest existing one"):
-            call(tmp_path / "pest")
-
-
-def held_out(root: Path, *classes: str) -> list[tuple[str, str | None]]:
-    samples = held_out_samples(root, classes)
-    assert samples["split"].tolist() == ["test"] * len(samples)
-    labels = [None if pd.isna(label) else label for label in samples["target"]]
-    return list(zip([Path(name).relative_to(root).as_posix() for name in samples["input"]], labels, strict=True))
-
-
-def test_a_test_folder_is_labeled_if_all_its_folders_are_classes(tmp_path: Path) -> None:
-    tree(tmp_path, "dog/x.png", "cat/deep/y.png")
-    assert held_out(tmp_path, "cat", "dog", "emu") == [("cat/deep/y.png", "cat"), ("dog/x.png", "dog")]
-    assert held_out(tmp_path, "cat") == [("cat/deep/y.png", None), ("dog/x.png", None)]
-    save_image(tmp_path / "z.png")
-    assert [label for _, label in held_out(tmp_path, "cat", "dog")] == [None] * 3
-
-
-def test_an_empty_test_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no images"):
-        held_out_samples(tmp_path)
+    with pytest.raises(MissingFileError, match=r"no folder .*pest; the nearest existing one"):
+        table(tmp_path / "pest")
 
 
 def mask_of(file: Path) -> Path:
@@ -200,3 +179,66 @@ def test_masks_need_images_and_a_validation_folder(tmp_path: Path) -> None:
     tree(tmp_path, "images/train/a.png", "masks/a_mask.png")
     with pytest.raises(DataError, match=r"no images under .*images/valid.*valid_pct=0\.2"):
         mask_samples(tmp_path, "images", mask_of, "valid", by_folder=True)
+
+
+@pytest.mark.parametrize("train", ["train", "training", "Train"])
+@pytest.mark.parametrize("valid", ["valid", "val", "validation", "Validation"])
+def test_splits_have_several_names(train: str, valid: str, tmp_path: Path) -> None:
+    tree(tmp_path, f"{train}/cat/a.png", f"{valid}/cat/b.png", "images/train/x.png")
+    assert [(label, split) for _, label, split in table(tmp_path)] == [("cat", "train"), ("cat", "valid")]
+    tree(tmp_path, f"scenes/{train}/a.png", f"scenes/{valid}/b.png", "scenes/Test/c.png", "masks/m.png")
+    masks = mask_samples(tmp_path, "scenes", lambda file: "masks/m.png", "valid", by_folder=True)
+    assert sorted(zip(masks["input"].map(lambda name: Path(name).stem), masks["split"], strict=True)) == [
+        ("a", "train"),
+        ("b", "valid"),
+        ("c", "test"),
+    ]
+
+
+def test_a_tree_without_a_validation_set(tmp_path: Path) -> None:
+    tree(tmp_path, "train/cat/a.png", "valid/cat/b.png", "scenes/train/a.png", "masks/m.png")
+    samples = folder_samples(tmp_path, "train", None, None, by_folder=True)
+    assert samples["split"].tolist() == ["train"]
+    masks = mask_samples(tmp_path, "scenes", lambda file: "masks/m.png", None, by_folder=True)
+    assert masks["split"].tolist() == ["train"]
+
+
+@pytest.mark.parametrize("name", ["train", "val", "validation"])
+def test_a_class_called_like_a_split_is_a_class(name: str, tmp_path: Path) -> None:
+    tree(tmp_path, "bus/1.png", "car/2.png", f"{name}/3.png")
+    assert sorted(label for _, label in table(tmp_path, by_folder=False)) == sorted(["bus", "car", name])
+
+
+def test_a_class_called_test_is_named_by_classes(tmp_path: Path) -> None:
+    tree(tmp_path, "bus/1.png", "car/2.png", "test/3.png")
+    with pytest.warns(LearnkitWarning, match="the folder 'test' of .* is taken as a test set and left out; classes="):
+        assert [label for _, label in table(tmp_path, by_folder=False)] == ["bus", "car"]
+    every = folder_samples(tmp_path, "train", "valid", None, by_folder=False, classes=["bus", "car", "test"])
+    assert every["target"].tolist() == ["bus", "car", "test"]
+    assert [label for _, label in table(tmp_path, test="test", by_folder=False)] == ["bus", "car"]
+
+
+def test_images_of_masks_outside_the_split_folders_are_left_out_with_a_word(tmp_path: Path) -> None:
+    tree(tmp_path, "images/train/a.png", "images/valid/b.png", "images/old/c.png", "images/d.png", "masks/m.png")
+    with pytest.warns(LearnkitWarning, match=r"left out: '\.', 'old'"):
+        samples = mask_samples(tmp_path, "images", lambda file: "masks/m.png", "valid", by_folder=True)
+    assert [Path(name).stem for name in samples["input"]] == ["a", "b"]
+
+
+@pytest.mark.parametrize("test", [None, "test", "images/later"])
+def test_test_images_stay_out_of_a_split_of_all_masks(test: str | None, tmp_path: Path) -> None:
+    tree(tmp_path, "images/train/a.png", "images/test/b.png", "images/later/c.png", "images/d.png", "masks/m.png")
+    samples = mask_samples(tmp_path, "images", lambda file: "masks/m.png", "valid", by_folder=False, test=test)
+    assert [Path(name).stem for name in samples["input"]] == ["d", *(["c"] if test != "images/later" else []), "a"]
+
+
+def test_suffixes_name_the_images(tmp_path: Path) -> None:
+    for name in ("train/cat/a.npy", "valid/cat/b.NPY", "images/train/c.npy", "images/valid/d.npy", "masks/m.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    kinds = [".npy"]
+    assert len(folder_samples(tmp_path, "train", "valid", None, by_folder=True, suffixes=kinds)) == 2
+    masks = mask_samples(tmp_path, "images", lambda file: "masks/m.png", "valid", by_folder=True, suffixes=kinds)
+    assert len(masks) == 2
+    with pytest.raises(DataError, match=r"There are \d \.npy, 1 \.png|suffixes="):
+        folder_samples(tmp_path / "train", "train", "valid", None, by_folder=False)

@@ -228,3 +228,38 @@ def test_more_folds_than_rows_or_groups_are_refused() -> None:
         fold_numbers(numbered("abcd"), 5, stratify=True, group=None, seed=0)
     with refused("3 folds", DataError, got="2 groups"):
         fold_numbers(numbered("abcd", camera=[1, 1, 2, 2]), 3, stratify=True, group="camera", seed=0)
+
+
+def test_groups_are_dealt_out_so_that_classes_are_even() -> None:
+    model_selection = pytest.importorskip("sklearn.model_selection")
+
+    def uneven(samples: pd.DataFrame, folds: Any) -> float:
+        """How far the folds' shares of every class are from one in five, squared."""
+        shares = pd.crosstab(folds, samples["target"], normalize="columns").to_numpy()
+        return float(((shares - 0.2) ** 2).sum())
+
+    ours, theirs, alone = [], [], []
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        cameras, leaning = random.integers(0, 30, 300), random.integers(0, 3, 30)
+        targets = np.where(random.random(300) < 0.7, leaning[cameras], random.integers(0, 3, 300))
+        samples = numbered(map(str, targets), camera=cameras)
+        folds = fold_numbers(samples, 5, stratify=True, group="camera", seed=seed)
+        assert all(len(set(folds[cameras == camera])) == 1 for camera in set(cameras))
+        assert set(folds) == set(range(5))
+        ours.append(uneven(samples, folds))
+        alone.append(uneven(samples, fold_numbers(samples, 5, stratify=False, group="camera", seed=seed)))
+        split = model_selection.StratifiedGroupKFold(5, shuffle=True, random_state=seed)
+        reference = np.empty(300, dtype=int)
+        for number, (_, valid) in enumerate(split.split(samples, samples["target"], cameras)):
+            reference[valid] = number
+        theirs.append(uneven(samples, reference))
+    assert np.mean(ours) < 0.5 * np.mean(alone)
+    assert np.mean(ours) < 1.5 * np.mean(theirs)
+
+
+@pytest.mark.parametrize("stratify", [True, False])
+def test_as_many_groups_as_folds_fill_every_fold(stratify: bool) -> None:
+    samples = numbered("aaaaabbbbc", camera=[0] * 5 + [1] * 4 + [2])
+    folds = fold_numbers(samples, 3, stratify=stratify, group="camera", seed=0)
+    assert sorted(np.bincount(folds)) == [1, 4, 5]

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from learnkit.data.table.from_csv import frame_samples, list_samples, named_samples, pattern_label, read_table
+from learnkit.data.table.from_csv import frame_samples, read_table
 from learnkit.errors import DataError, MissingFileError, UnsafeFileError, UsageError
-from tests.doubles import refused
 
 
 def read(file: Path, text: str | bytes, delimiter: str | None = None, header: Any = "infer") -> pd.DataFrame:
@@ -20,7 +19,7 @@ def read(file: Path, text: str | bytes, delimiter: str | None = None, header: An
 
 
 def samples_of(root: Path, table: pd.DataFrame, **options: Any) -> pd.DataFrame:
-    arguments = {"folder": "", "fn_col": 0, "label_col": 1, "label_delim": None, "suffix": "", "as_numbers": False,
+    arguments = {"folder": "", "fn_col": 0, "label_col": 1, "label_delim": None, "suffix": "", "kind": None,
                  "allow_outside": False, **options}  # fmt: skip
     return frame_samples(root, table, **arguments)
 
@@ -99,33 +98,6 @@ def test_rows_without_a_name_are_refused(missing: Any, tmp_path: Path) -> None:
         samples_of(tmp_path, pd.DataFrame({"name": ["a", missing, "b", missing], "kind": list("xyxy")}), fn_col="name")
 
 
-def test_several_labels_in_a_cell(tmp_path: Path) -> None:
-    table = pd.DataFrame({"name": list("abcde"), "tags": ["sun sea", "", None, " sea  sun sea ", 3]})
-    targets = samples_of(tmp_path, table, label_delim=" ")["target"].tolist()
-    assert targets == [["sun", "sea"], [], [], ["sea", "sun"], ["3"]]
-    with refused("label_delim", got=" ", expected="None with several label columns"):
-        samples_of(tmp_path, table.assign(more="x"), label_col=["tags", "more"], label_delim=" ")
-
-
-@pytest.mark.parametrize("kind", [int, float, bool])
-def test_columns_of_yes_and_no_are_labels(kind: type, tmp_path: Path) -> None:
-    table = pd.DataFrame({"name": list("abc"), "sea": [1, 0, 0], "sun": [1, 1, 0]}).astype({"sea": kind, "sun": kind})
-    for columns in (["sea", "sun"], [1, 2], (-2, "sun")):
-        assert samples_of(tmp_path, table, label_col=columns)["target"].tolist() == [["sea", "sun"], ["sun"], []]
-
-
-def test_columns_of_numbers_are_numbers(tmp_path: Path) -> None:
-    table = pd.DataFrame({"name": list("ab"), "x": [0.5, 1], "y": [3, 4], "left": [0, 1], "right": [1, 1]})
-    assert samples_of(tmp_path, table, label_col=["x", "y"])["target"].tolist() == [(0.5, 3.0), (1.0, 4.0)]
-    numbers = samples_of(tmp_path, table, label_col=["left", "right"], as_numbers=True)["target"].tolist()
-    assert numbers == [(0.0, 1.0), (1.0, 1.0)]
-
-
-def test_columns_of_text_are_labels_unless_empty(tmp_path: Path) -> None:
-    table = pd.DataFrame({"name": list("ab"), "first": ["sun", "sea"], "second": [None, "boat"]})
-    assert samples_of(tmp_path, table, label_col=[1, 2])["target"].tolist() == [["sun"], ["sea", "boat"]]
-
-
 @pytest.mark.parametrize("name", ["../secret.png", "a/../../secret.png", "file:///etc/passwd", "http://x/a.png"])
 def test_names_outside_the_folder_are_refused_with_their_rows(name: str, tmp_path: Path) -> None:
     root = tmp_path / "data"
@@ -180,52 +152,66 @@ def test_a_nul_character_is_refused_with_its_row(tmp_path: Path) -> None:
         samples_of(tmp_path, pd.DataFrame({"name": ["a.png", "b\0.png"], "kind": list("xy")}))
 
 
-def test_names_and_labels_stand_in_their_order(tmp_path: Path) -> None:
-    files: list[str | Path] = ["b.png", Path("a.png"), tmp_path / "c.png"]
-    samples = list_samples(tmp_path, iter(files), iter([2, 1, 2]))
-    assert samples["input"].tolist() == [str(tmp_path / name) for name in ("b.png", "a.png", "c.png")]
-    assert samples["target"].tolist() == [2, 1, 2]
-    lists = list_samples(tmp_path, ["a", "b"], [["x"], ["x", "y"]])
-    assert lists["target"].tolist() == [["x"], ["x", "y"]]
-    assert list_samples(tmp_path, ["a", "b"], np.array([0.5, 1.5]))["target"].tolist() == [0.5, 1.5]
+@pytest.mark.parametrize("columns", [["id", "label"], [0, 1], [-3, -2], [np.int64(0), np.int64(1)]])
+@pytest.mark.parametrize("text", ["0001,007", "12e10,1e5", "1_000,NaN1", "+5,-0"])
+def test_columns_of_names_and_labels_are_text_as_it_stands(columns: list[Any], text: str, tmp_path: Path) -> None:
+    name, label = text.split(",")
+    (tmp_path / "a.csv").write_text(f"id,label,age\n{text},07\n{text},08\n")
+    table = read_table(tmp_path / "a.csv", None, "infer", empty_is_none=False, text_columns=columns)
+    assert table.to_dict("list") == {"id": [name] * 2, "label": [label] * 2, "age": [7, 8]}
+    (tmp_path / "b.csv").write_text(f"{text}\n{text}\n")
+    bare = read_table(tmp_path / "b.csv", None, None, empty_is_none=False, text_columns=[0, 1, 7, "x"])
+    assert bare.to_numpy().tolist() == [[name, label]] * 2
 
 
-def test_lists_of_unequal_length_or_without_items_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="got 2 names and 3 labels"):
-        list_samples(tmp_path, ["a", "b"], [1, 2, 3])
-    with pytest.raises(DataError, match="0 files under"):
-        list_samples(tmp_path, [], [])
-    with pytest.raises(MissingFileError, match="no folder"):
-        list_samples(tmp_path / "none", ["a"], [1])
+@pytest.mark.parametrize(("name", "fn_col"), [("a.png", 0), ("b.JPG", 0), ("a", 0), ("a.png", "name"), ("a.png", -2)])
+def test_a_first_line_that_names_an_image_is_no_header(name: str, fn_col: Any, tmp_path: Path) -> None:
+    (tmp_path / "img").mkdir()
+    (tmp_path / "img" / "a.png").write_bytes(b"")
+    suffix = "" if "." in name else ".png"
+    (tmp_path / "a.csv").write_text(f"{name},cat\nc,dog\n")
+    with pytest.raises(DataError, match=rf"the first line names an image, '{name}': .*header=None"):
+        read_table(tmp_path / "a.csv", None, "infer", empty_is_none=False, images=(tmp_path / "img", fn_col, suffix))
+    assert len(read_table(tmp_path / "a.csv", None, None, empty_is_none=False, images=(tmp_path, 0, ""))) == 2
+    (tmp_path / "a.csv").write_text(f"name,label\n{name},cat\n")
+    assert len(read_table(tmp_path / "a.csv", None, 0, empty_is_none=False, images=(tmp_path / "img", 0, suffix))) == 1
 
 
-def test_a_function_labels_whole_paths(tmp_path: Path) -> None:
-    for name in ("b/2.png", "a/1.png"):
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).write_bytes(b"")
-    seen: list[str] = []
-
-    def label(path: str) -> str:
-        seen.append(path)
-        return Path(path).parent.name
-
-    assert named_samples(tmp_path, None, label)["target"].tolist() == ["a", "b"]
-    assert seen == [f"{tmp_path.as_posix()}/a/1.png", f"{tmp_path.as_posix()}/b/2.png"]
-    assert named_samples(tmp_path, ["z/9.png"], label)["target"].tolist() == ["z"]
-    with pytest.raises(DataError, match="0 files under"):
-        named_samples(tmp_path, [], label)
+def test_an_index_column_is_seen_where_it_is_taken_for_names_or_labels(tmp_path: Path) -> None:
+    pd.DataFrame({"name": ["a.png", "b.png"], "kind": ["x", "y"]}).to_csv(tmp_path / "a.csv")
+    table = pd.read_csv(tmp_path / "a.csv")
+    for columns in ({}, {"fn_col": "name", "label_col": 0}):
+        with pytest.raises(UsageError, match=r"first column has no name and numbers the rows.*by name, of name, kind"):
+            samples_of(tmp_path, table, **columns)
+    assert samples_of(tmp_path, table, fn_col=1, label_col=2)["target"].tolist() == ["x", "y"]
+    assert names(tmp_path, table.assign(**{"Unnamed: 0": ["5", "7"]})) == ["5", "7"]
 
 
-def test_a_pattern_labels_by_its_first_group() -> None:
-    for pattern in (r"/([^/]+)_\d+\.jpg$", re.compile(r"/(\w+?)_(\d+)\.jpg$")):
-        assert pattern_label(pattern)("pets/american_bulldog_12.jpg") == "american_bulldog"
-    with pytest.raises(DataError, match=r"pattern .* is not found in 'pets/x\.png'"):
-        pattern_label(r"_(\d+)\.jpg")("pets/x.png")
+@pytest.mark.parametrize(("name", "text"), [(b"a.png", "a.png"), (Path("a.png"), "a.png"), (12.0, "12"), (7, "7")])
+def test_names_may_be_bytes_paths_and_whole_numbers(name: Any, text: str, tmp_path: Path) -> None:
+    table = pd.DataFrame({"name": pd.Series([name], dtype=object), "kind": ["x"]})
+    assert names(tmp_path, table) == [text]
 
 
-@pytest.mark.parametrize(
-    ("pattern", "text"), [("(", "a regular expression"), (3, "a regular expression"), ("a+", "a group in parentheses")]
-)
-def test_patterns_that_cannot_work_are_refused(pattern: Any, text: str) -> None:
-    with pytest.raises(UsageError, match=f"pat: got .*{text}"):
-        pattern_label(pattern)
+@pytest.mark.parametrize("name", [1.5, ["a"], {"a": 1}])
+def test_other_names_are_refused_with_their_row(name: Any, tmp_path: Path) -> None:
+    table = pd.DataFrame({"name": pd.Series(["a.png", name], dtype=object), "kind": ["x", "y"]})
+    with pytest.raises(DataError, match="row 1: name of type"):
+        samples_of(tmp_path, table)
+
+
+def test_masks_named_in_a_table_are_relative_to_the_path_and_held_inside(tmp_path: Path) -> None:
+    table = pd.DataFrame({"name": ["a.png", "b.png"], "mask": ["masks/a.png", "masks/b.png"]})
+    samples = samples_of(tmp_path, table, folder="img", kind="masks")
+    assert samples["target"].tolist() == [f"{tmp_path}/masks/a.png", f"{tmp_path}/masks/b.png"]
+    outside = table.assign(mask=["masks/a.png", "../b.png"])
+    with pytest.raises(UnsafeFileError, match=r"1 names point outside .*b\.png' \(row 1\)"):
+        samples_of(tmp_path, outside, kind="masks")
+    assert len(samples_of(tmp_path, outside, kind="masks", allow_outside=True)) == 2
+
+
+def test_a_table_remembers_its_classes_only_for_the_same_labels(tmp_path: Path) -> None:
+    table = pd.DataFrame({"input": ["a.png"], "target": ["x"], "kind": ["y"]})
+    table.attrs = {"learnkit": {"task": "classification", "classes": ["x", "z"]}, "mine": 1}
+    assert samples_of(tmp_path, table, fn_col="input", label_col="target").attrs == table.attrs
+    assert samples_of(tmp_path, table, fn_col="input", label_col="kind").attrs == {"mine": 1}

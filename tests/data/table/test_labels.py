@@ -110,8 +110,7 @@ def test_a_test_set_is_labeled_or_not() -> None:
     assert task == Classification(("a", "b"))
     assert labels == ["a", "b", "a", "b", None, None]
     assert labeled(table([1.5, 2], [3], [None]), "regression")[0] == [1.5, 2.0, 3.0, None]
-    with pytest.raises(DataError, match=r"1 rows have no label, first rows \[5\]"):
-        labeled(table(["a", "b"], ["a", "b"], ["a", None]))
+    assert labeled(table(["a", "b"], ["a", "b"], ["a", None]))[0] == ["a", "b", "a", "b", "a", None]
 
 
 @pytest.mark.parametrize(
@@ -147,8 +146,12 @@ def test_floats_need_a_task(dtype: Any) -> None:
     with pytest.raises(UsageError, match=r"are numbers, which could be values or classes.*task='regression'"):
         labeled(samples)
     assert labeled(samples, "regression") == ([1.0, 2.5, 1.0], Regression())
-    with pytest.warns(LearnkitWarning, match="no validation item of class"):
-        assert labeled(samples, "classification")[1] == Classification(("1.0", "2.5"))
+    with pytest.raises(DataError, match=r"row 1: label of type float: got 2\.5, expected text, a whole number"):
+        labeled(samples, "classification")
+    assert labeled(table([1.0, 2.0], [1.0, 2.0], dtype=dtype), "classification") == (
+        ["1", "2", "1", "2"],
+        Classification(("1", "2")),
+    )
 
 
 def test_tuples_of_floats_need_a_task_and_names() -> None:

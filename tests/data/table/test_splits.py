@@ -15,6 +15,7 @@ from learnkit.data.table.splits import (
     FileListSplit,
     FolderSplit,
     GroupSplit,
+    NoValidation,
     RandomSplit,
     StratifiedGroupSplit,
     StratifiedSplit,
@@ -309,3 +310,39 @@ def test_listed_files_are_for_validation(tmp_path: Path) -> None:
         FileListSplit(["3.jpg", "2.jpg", "x/1.jpg"])(samples)
     with pytest.raises(MissingFileError, match=r"no file .*none\.txt"):
         FileListSplit(tmp_path / "none.txt")(samples)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.5, 0.9])
+@pytest.mark.parametrize("as_lists", [False, True])
+def test_every_class_may_keep_an_item_in_training(share: float, as_lists: bool) -> None:
+    for seed in range(5):
+        names = ["new"] * 12 + [f"whale {i}" for i in range(12)] + ["pair"] * 2 + letters(20, seed)
+        samples = table([[name] for name in names] if as_lists else names)
+        plain = StratifiedSplit(share, seed)(samples)
+        kept = StratifiedSplit(share, seed, keep_in_train=True)(samples)
+        trained = {name for name, is_valid in zip(names, kept, strict=True) if not is_valid}
+        assert trained == set(names)
+        assert not (kept & ~plain).any()
+        for name in set(names):
+            of_class = np.array(names) == name
+            n_valid = plain[of_class].sum()
+            assert kept[of_class].sum() == (n_valid if n_valid < of_class.sum() else n_valid - 1)
+
+
+@pytest.mark.parametrize("root", ["/valid/data", "/test", "/train/x", "/"])
+def test_folders_above_the_data_are_no_splits(root: str) -> None:
+    samples = table("aabb")
+    names = ["train/a/1.jpg", "train/test/2.jpg", "Validation/b/3.jpg", "val/b/4.jpg"]
+    samples["input"] = [f"{root.rstrip('/')}/{name}" for name in names]
+    assert split_names(samples, FolderSplit()) == ["train", "train", "valid", "valid"]
+    samples["input"] = [
+        f"{root.rstrip('/')}/{name}" for name in ("train/2023/1.jpg", "train/2024/2.jpg", "b/3.jpg", "test/4.jpg")
+    ]
+    assert split_names(samples, FolderSplit("2024")) == ["train", "valid", "train", "test"]
+
+
+def test_no_validation_is_said_and_never_an_accident() -> None:
+    samples = table("ab")
+    assert split_names(samples, NoValidation()) == ["train", "train"]
+    with pytest.raises(DataError, match=r"no row is left to validate on: .*valid_pct=0 trains without"):
+        split_names(samples, lambda samples: [False, False])

@@ -377,3 +377,17 @@ def test_what_changes_files_is_asked_for_plainly(name: str, value: Any, tmp_path
     save_image(tmp_path / "a.png")
     with pytest.raises(LearnkitError, match=name):
         verify_images(tmp_path, **{name: value})
+
+
+@pytest.mark.parametrize("name", ["train", "val", "valid"])
+def test_a_class_called_like_a_split_is_a_class(name: str, tmp_path: Path) -> None:
+    source = save_image(tmp_path / "bus" / "a.png")
+    save_image(tmp_path / "car" / "b.png", 1)
+    copied(source, tmp_path / name / "c.png")
+    assert found(tmp_path) == [(f"{name}/c.png", "conflict")]
+
+
+@pytest.mark.parametrize(("train", "valid"), [("training", "validation"), ("Train", "VAL")])
+def test_splits_have_their_other_names(train: str, valid: str, tmp_path: Path) -> None:
+    copied(save_image(tmp_path / train / "cat" / "a.png"), tmp_path / valid / "cat" / "b.png")
+    assert {problem for _, problem in found(tmp_path)} == {"leak"}

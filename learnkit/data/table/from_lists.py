@@ -1,0 +1,134 @@
+"""Tables of samples from lists: names with labels, or names that contain their label."""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from learnkit.data.table.files import existing_folder, get_image_files, no_images
+from learnkit.data.table.samples import file_name
+from learnkit.data.table.split_folders import held_out
+from learnkit.errors import DataError, LearnkitError, UsageError, WrongTypeError
+from learnkit.types import PathLike
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["list_samples", "named_samples", "pattern_label"]
+
+
+def list_samples(path: PathLike, fnames: Iterable[PathLike], labels: Iterable[Any]) -> "pd.DataFrame":
+    """Names (absolute, relative to `path`, or from `get_image_files(path)`) and their labels.
+
+    Raises:
+        DataError: no names, or not as many labels as names.
+    """
+    inputs = _paths(existing_folder(path), fnames)
+    if isinstance(labels, str | bytes | Mapping | Set) or not isinstance(labels, Iterable):
+        raise WrongTypeError("labels", got=labels, expected="a list: one label for each name, in their order")
+    targets = labels.tolist() if hasattr(labels, "tolist") else list(labels)  # an array, a tensor, a Series
+    if len(inputs) != len(targets):
+        raise DataError(f"got {len(inputs)} names and {len(targets)} labels", expected="as many labels as names")
+    return _table(inputs, targets)
+
+
+def named_samples(
+    path: PathLike,
+    fnames: Iterable[PathLike] | None,
+    label: Callable[[str], Any],
+    test: PathLike | None = None,
+    suffixes: Sequence[str] | None = None,
+) -> "pd.DataFrame":
+    """Files labeled by a function of their whole POSIX path.
+
+    Args:
+        path: the names are relative to this.
+        fnames: the files; None for all images below `path` but those in a folder test, or in the one named by `test`.
+        label: path -> label.
+        test: the test folder, relative to `path`.
+        suffixes: as for `get_image_files`, with `fnames` None.
+
+    Raises:
+        DataError: no files, or a file whose label cannot be made.
+        UsageError: a label that contains the path of the data.
+    """
+    root = existing_folder(path)
+    files = _images(root, test, suffixes) if fnames is None else _paths(root, fnames)
+    return _table(files, [_label(label, Path(file).as_posix(), root) for file in files])
+
+
+def pattern_label(pattern: str | re.Pattern[str]) -> Callable[[str], str]:
+    """A label function: group 1 of a regular expression found in the path.
+
+    Raises:
+        UsageError: not a regular expression, or one without a group.
+
+    >>> pattern_label(r"/([^/]+)_\\d+.jpg$")("images/great_pyrenees_173.jpg")
+    'great_pyrenees'
+    """
+    try:
+        compiled = re.compile(pattern)
+    except (re.error, TypeError) as error:
+        raise UsageError("pat", got=pattern, expected=f"a regular expression ({error})") from error
+    if not compiled.groups:
+        raise UsageError("pat", got=compiled.pattern, expected="a group in parentheses around the label")
+
+    def label(path: str) -> str:
+        match = compiled.search(path)
+        if match is None:
+            raise DataError(
+                f"the pattern {compiled.pattern!r} is not found in {path!r}", fix="The whole path is searched."
+            )
+        return match.group(1)
+
+    return label
+
+
+def _label(label: Callable[[str], Any], file: str, root: Path) -> Any:
+    try:
+        found = label(file)
+    except LearnkitError:
+        raise
+    except Exception as error:  # of the user's function
+        raise DataError(f"the label of {file}: the function failed with {type(error).__name__} ({error})") from error
+    start = file.find(found) if isinstance(found, str) and "/" in found else -1
+    if 0 <= start < len(root.as_posix()) and root.as_posix() != ".":
+        raise UsageError(
+            f"the label of {file}", got=found, expected=f"a name, not a part of the path of {root}",
+            fix=r"A group that leaves out slashes, as in r'([^/]+)_\d+\.jpg$', keeps to the name of the file.",
+        )  # fmt: skip
+    return found
+
+
+def _images(root: Path, test: PathLike | None, suffixes: Sequence[str] | None) -> list[str]:
+    files = get_image_files(root, suffixes=suffixes)
+    out = {root / name for name in held_out(file.relative_to(root).parts for file in files)}
+    out |= set() if test is None else {root / test}
+    used = [str(file) for file in files if not out & set(file.parents)]
+    if not used:
+        raise no_images(root, suffixes)
+    return used
+
+
+def _table(inputs: list[str], targets: list[Any]) -> "pd.DataFrame":
+    import pandas as pd
+
+    columns = {"input": inputs, "target": targets}  # names need not be valid UTF-8
+    return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
+
+
+def _paths(root: Path, fnames: Iterable[PathLike]) -> list[str]:
+    if isinstance(fnames, str | bytes | Mapping | Set) or not isinstance(fnames, Iterable):
+        raise WrongTypeError("fnames", got=fnames, expected="a list of names")
+    files = [_path(root, file_name(name, row)) for row, name in enumerate(fnames)]
+    if not files:
+        raise DataError(f"0 files under {root}", expected="at least 2, one for training and one for validation")
+    return files
+
+
+def _path(root: Path, name: str) -> str:
+    joined = root / name
+    if not root.is_absolute() and Path(name).is_relative_to(root) and not os.path.exists(joined):
+        return name  # from get_image_files, which begins with the root
+    return str(joined)

@@ -1,0 +1,185 @@
+"""What a label may be: text, a whole number, a boolean, a list of these, or a row of 0 and 1."""
+
+import ast
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from learnkit.data.classes import label_text
+from learnkit.errors import DataError, UsageError
+
+__all__ = ["class_names", "could_be_values", "is_label", "is_several", "multi_hot_names", "number_in", "number_rows",
+           "plain", "several_names"]  # fmt: skip
+
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+SOFT = "Labels are 0 or 1. Pass task='regression' to train on the numbers themselves."
+NAME = Callable[[str], str]
+
+
+def plain(value: Any) -> Any:
+    """A label without NumPy or torch around it: their scalars are Python's, an array is a list; others are unchanged.
+
+    >>> plain(np.int64(3)), plain(np.array(["a", "b"]))
+    (3, ['a', 'b'])
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a tensor of one number
+        return value.item()
+    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+
+
+def is_several(label: Any) -> bool:
+    """Whether a label is a list of labels or of numbers."""
+    return isinstance(label, list | tuple | set | frozenset)
+
+
+def is_label(value: Any) -> bool:
+    """True for a label, such as an empty list; False for None, NaN and blank strings."""
+    import pandas as pd
+
+    if isinstance(value, str):
+        return bool(value.strip(" "))
+    return not pd.api.types.is_scalar(value) or not pd.isna(value)
+
+
+def number_in(text: str) -> float | None:
+    """The number that a text is; None for any other text.
+
+    >>> number_in(" -1.5e3"), number_in("1_000"), number_in("nan")
+    (-1500.0, None, None)
+    """
+    return float(text) if _NUMBER.fullmatch(text.strip()) else None
+
+
+def class_names(labels: Sequence[Any], rows: Sequence[Any], change: NAME | None = None) -> list[str]:
+    """The name of the class of each label.
+
+    Raises:
+        DataError: a label of another type, a share, or a list that was written as text, with its row.
+    """
+    known: dict[tuple[type, Any], str] = {}
+    names = []
+    for label, row in zip(labels, rows, strict=True):
+        key = (type(label), label) if isinstance(label, str | int | float) else None
+        if key is None or key not in known:
+            name = _name(label, row, change)
+            if key is None:
+                names.append(name)
+                continue
+            known[key] = name
+        names.append(known[key])
+    return names
+
+
+def several_names(labels: Sequence[Any], rows: Sequence[Any], change: NAME | None = None) -> list[list[str]]:
+    """The names of the classes of each item.
+
+    Raises:
+        DataError: a label that is no list, or that holds something other than labels, with its row.
+    """
+    names = []
+    for label, row in zip(labels, rows, strict=True):
+        if not is_several(label):
+            fix = "Pass label_delim= to split text, or [label]."
+            raise DataError(f"row {row}: label", got=label, expected="a list of labels", fix=fix)
+        parts = sorted(label, key=str) if isinstance(label, set | frozenset) else list(label)
+        if not all(map(is_label, parts)):
+            raise DataError(f"row {row}: label", got=label, expected="no missing label among several")
+        names.append([_name(part, row, change) for part in parts])
+    _refuse_shares(labels, rows)
+    return names
+
+
+def multi_hot_names(labels: Sequence[Any], classes: Sequence[str] | None) -> list[list[str]] | None:
+    """The names of the classes of each item, if the labels are rows of 0 and 1 of equal length; None if they are not.
+
+    Raises:
+        UsageError: there is not one name for each place of a row.
+    """
+    if not labels or not all(isinstance(label, list | tuple) and label for label in labels):
+        return None
+    n = len(labels[0])
+    if any(len(label) != n or not all(_is_bit(one) for one in label) for label in labels):
+        return None
+    if classes is None or len(classes) != n:
+        raise UsageError(
+            f"classes of labels that are rows of {n} numbers, 0 or 1", got=None if classes is None else list(classes),
+            expected=f"{n} names, one for each place of a row",
+            fix="Pass classes=[...], or task='regression' for numbers.",
+        )  # fmt: skip
+    return [[name for name, is_there in zip(classes, label, strict=True) if is_there] for label in labels]
+
+
+def number_rows(labels: Sequence[Any], rows: Sequence[Any]) -> list[tuple[float, ...]]:
+    """The numbers of each item.
+
+    Raises:
+        DataError: text that is no number, or a number that is not finite, with its row.
+    """
+    return [_numbers(label, row) for label, row in zip(labels, rows, strict=True)]
+
+
+def could_be_values(labels: Sequence[Any]) -> bool:
+    """Whether labels could be values to predict as well as classes: floats, or text that is numbers, not all whole."""
+    texts = [label for label in labels if isinstance(label, str)]
+    if texts and len(texts) == len(labels) and all(number_in(text) is not None for text in texts):
+        return not all(_WHOLE.fullmatch(text.strip()) for text in texts)
+    parts = (part for label in labels for part in (label if is_several(label) else [label]))
+    return any(isinstance(part, float) for part in parts)
+
+
+def _is_bit(value: Any) -> bool:
+    return isinstance(value, bool | int | float) and value in (0, 1)
+
+
+def _name(label: Any, row: Any, change: NAME | None) -> str:
+    try:
+        name = label_text(label)
+    except DataError as error:
+        text = f"row {row}: {error.what}"
+        fix = SOFT if isinstance(label, float) else error.fix
+        raise DataError(text, got=label, expected=error.expected, fix=fix) from error
+    if name[:1] in ("[", "(", "{") and _is_written_list(name):
+        raise DataError(
+            f"row {row}: label", got=name, expected="a label, not the text of a list",
+            fix="Write lists to a table as text with a delimiter, ';'.join(labels), and read it with label_delim=';'.",
+        )  # fmt: skip
+    if change is None:
+        return name
+    changed = change(name)
+    if not isinstance(changed, str):
+        raise UsageError(f"normalize_labels: for {name!r}", got=changed, expected="text")
+    return changed
+
+
+def _is_written_list(text: str) -> bool:
+    try:
+        return isinstance(ast.literal_eval(text), list | tuple | set | dict)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return False
+
+
+def _refuse_shares(labels: Sequence[Any], rows: Sequence[Any]) -> None:
+    """Rows of -1, 0 and 1 say yes, no and uncertain: they are no labels."""
+    values = {part for label in labels for part in label if isinstance(part, int | float)}
+    is_table = len({len(label) for label in labels}) == 1 and not any(isinstance(p, str) for p in labels[0])
+    if -1 in values and values <= {-1, 0, 1} and is_table:
+        row, label = next((row, label) for row, label in zip(rows, labels, strict=True) if -1 in label)
+        raise DataError(f"row {row}: label", got=label, expected="0 or 1 for each class, no -1", fix=SOFT)
+
+
+def _numbers(label: Any, row: Any) -> tuple[float, ...]:
+    cell = label.tolist() if hasattr(label, "tolist") else label  # a tensor
+    parts = cell if isinstance(cell, list | tuple) else [cell]
+    numbers: list[Any] = [number_in(part) if isinstance(part, str) else part for part in parts]
+    if not all(isinstance(number, bool | int | float) for number in numbers):
+        fix = "Several numbers in a cell need label_delim=, and a decimal point, not a comma."
+        raise DataError(f"row {row}: label", got=label, expected="a number, or several", fix=fix)
+    if not all(map(math.isfinite, numbers)):
+        raise DataError(f"row {row}: label", got=label, expected="finite numbers", fix="Fill or drop the row.")
+    return tuple(map(float, numbers))

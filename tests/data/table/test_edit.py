@@ -1,0 +1,109 @@
+"""Other labels for some files, and fewer rows: in every way a table or a selection is written."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.table.edit import dropped, relabeled
+from learnkit.data.tasks import Classification, MultiLabel, Regression
+from learnkit.errors import DataError
+from tests.doubles import refused
+
+ROOT = Path("/data")
+ANIMALS = Classification(("cat", "dog"))
+
+
+def samples(*targets: Any) -> pd.DataFrame:
+    table = pd.DataFrame({"input": [f"/data/{name}.png" for name in "abcd"], "split": ["train"] * 4})
+    return table.assign(target=pd.Series(targets or ["cat", "dog", "cat", "dog"], dtype=object))
+
+
+def changed(table: Any, task: Any = ANIMALS, *targets: Any, **options: Any) -> list[Any]:
+    return relabeled(samples(*targets), table, ROOT, task, **options)["target"].tolist()
+
+
+@pytest.mark.parametrize("files", ["input", "path"])
+@pytest.mark.parametrize("labels", ["target", "label"])
+@pytest.mark.parametrize("name", ["/data/b.png", "b.png", Path("b.png"), b"b.png"])
+def test_the_files_of_a_table_have_its_labels(files: str, labels: str, name: Any) -> None:
+    assert changed(pd.DataFrame({files: [name], labels: ["cat"], "score": [1]})) == ["cat", "cat", "cat", "dog"]
+
+
+def test_a_csv_file_is_a_table(tmp_path: Path) -> None:
+    issues = pd.DataFrame({"item": [1], "path": ["/data/b.png"], "label": ["001"], "suggestion": ["x"]})
+    issues.to_csv(tmp_path / "issues.csv")
+    task = Classification(("001", "1"))
+    assert changed(tmp_path / "issues.csv", task, "1", "1", "1", "1") == ["1", "001", "1", "1"]
+    assert changed(str(tmp_path / "issues.csv"), task, "1", "1", "1", "1")[1] == "001"
+
+
+def test_labels_are_those_of_the_task() -> None:
+    several = MultiLabel(("sun", "sea"))
+    table = pd.DataFrame({"path": ["a.png", "b.png"], "label": ["sun; sea", ""]})
+    assert changed(table, several, [], [], [], [], delimiter=";")[:2] == [["sun", "sea"], []]
+    numbers = pd.DataFrame({"path": ["a.png"], "label": ["2.5"]})
+    assert changed(numbers, Regression(), 1.0, 1.0, 1.0, 1.0) == ["2.5", 1.0, 1.0, 1.0]  # read as a number later
+    masks = pd.DataFrame({"path": ["a.png"], "label": ["masks/a.png"]})
+    assert changed(masks, Segmentation(["x", "y"]))[0] == "/data/masks/a.png"
+    assert changed(pd.DataFrame({"path": ["b.png"], "label": ["CAT"]}), change=str.lower)[1] == "cat"
+
+
+def test_labels_that_cannot_work_are_refused() -> None:
+    def table(*rows: tuple[str, Any]) -> pd.DataFrame:
+        return pd.DataFrame(rows, columns=["path", "label"])
+
+    with refused("row 1: label", DataError, got="cow", expected="one of cat, dog, ..."):
+        changed(table(("a.png", "dog"), ("b.png", "cow")))
+    with pytest.raises(DataError, match=r"column 'label': no label in rows \[0\]"):
+        changed(table(("a.png", None)))
+    with pytest.raises(DataError, match=r"/data/a\.png has two labels: got \['cat', 'dog'\]"):
+        changed(table(("a.png", "cat"), ("/data/a.png", "dog")))
+    with pytest.raises(DataError, match=r"1 files are not in the table of samples, first \['/data/e\.png'\]"):
+        changed(table(("e.png", "cat")))
+    with pytest.raises(DataError, match="no column 'target' or 'label'; columns are path, kind"):
+        changed(pd.DataFrame({"path": ["a.png"], "kind": ["cat"]}))
+    with refused("row 0: label", DataError, got="sun", expected="a list of labels"):
+        changed(table(("a.png", "sun")), MultiLabel(("sun", "sea")))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [1, 3],
+        (3, 1),
+        {1, 3},
+        range(1, 4, 2),
+        np.array([1, 3]),
+        torch.tensor([1, 3]),
+        pd.Series([1, 3]),
+        pd.Index([1, 3]),
+        [False, True, False, True],
+        np.array([False, True, False, True]),
+        pd.Series([False, True, False, True], index=[3, 2, 1, 0]),
+        ["b.png", "/data/d.png"],
+        pd.Series(["/data/b.png", "/data/d.png"]),
+        [Path("/data/b.png"), b"d.png"],
+    ],
+)
+def test_rows_are_left_out_however_they_are_named(rows: Any) -> None:
+    assert dropped(samples(), rows, ROOT)["input"].tolist() == ["/data/a.png", "/data/c.png"]
+
+
+def test_nothing_is_left_out_by_an_empty_list() -> None:
+    assert len(dropped(samples(), [], ROOT)) == 4
+
+
+@pytest.mark.parametrize("rows", [[4], [-1], [True, False], "b.png", 3, None])
+def test_rows_that_cannot_be_meant_are_refused(rows: Any) -> None:
+    with refused("rows"):
+        dropped(samples(), rows, ROOT)
+
+
+def test_files_that_are_not_there_are_refused() -> None:
+    with pytest.raises(DataError, match=r"1 files are not in the table of samples, first \['/data/z\.png'\]"):
+        dropped(samples(), ["a.png", "z.png"], ROOT)

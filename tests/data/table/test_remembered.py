@@ -1,0 +1,77 @@
+"""A table remembers its task and its classes through what pandas does to it, and other labels are not mistaken."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.table.remembered import forget, remember, resolve_task
+from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
+from tests.doubles import refused
+
+TASKS: list[Task] = [
+    Classification(("low", "mid", "high")),
+    MultiLabel(("sun", "sea")),
+    MultiLabel(("sun", "sea"), (0.2, 0.7)),
+    Regression(("y", "x")),
+]
+CHANGES: list[Callable[[pd.DataFrame], pd.DataFrame]] = [
+    lambda table: table,
+    lambda table: table[table["n"] > 1],
+    lambda table: table.query("n < 3").reset_index(drop=True),
+    lambda table: table.sample(frac=1, random_state=0),
+    lambda table: table.sort_values("n", ascending=False).copy(),
+    lambda table: table.assign(n=0).drop(columns="n"),
+]
+
+
+def table() -> pd.DataFrame:
+    return pd.DataFrame({"input": list("abcd"), "n": range(4)})
+
+
+@pytest.mark.parametrize("task", TASKS, ids=str)
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_task_stays_with_the_table(task: Task, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    samples = change(remember(table(), task))
+    assert resolve_task(samples, None, None) == task
+    json.dumps(samples.attrs)  # as Parquet files hold them
+
+
+@pytest.mark.parametrize(
+    ("task", "classes", "expected"),
+    [
+        ("classification", None, TASKS[0]),
+        (None, ["high", "low", "mid"], "classification"),
+        ("regression", None, "regression"),
+        ("multilabel", ["a"], "multilabel"),
+        (Classification(("a", "b")), None, Classification(("a", "b"))),
+    ],
+)
+def test_what_is_given_counts_more(task: Any, classes: Any, expected: Any) -> None:
+    assert resolve_task(remember(table(), TASKS[0]), task, classes) == expected
+
+
+def test_a_table_that_remembers_nothing() -> None:
+    assert resolve_task(table(), None, None) is None
+    assert resolve_task(forget(remember(table(), TASKS[0])), None, None) is None
+    strange = table()
+    strange.attrs = {"learnkit": "x", "mine": 1}
+    assert resolve_task(strange, None, None) is None
+    assert forget(strange).attrs == {"mine": 1}
+
+
+def test_masks_need_their_task() -> None:
+    masks = remember(table(), Segmentation(["a", "b"]))
+    with refused("task", got=None):
+        resolve_task(masks, None, None)
+    task = Segmentation(["a", "b"])
+    assert resolve_task(masks, task, None) is task
+
+
+def test_the_table_given_is_not_changed() -> None:
+    before = table()
+    remember(before, TASKS[0])
+    assert before.attrs == {}
