@@ -35,12 +35,11 @@ from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.learner import fitting
 from learnkit.learner.checks import check_epochs, check_metrics, check_outputs, check_start, check_trainable
 from learnkit.learner.class_weights import ClassWeights
-from learnkit.learner.defaults import chosen_activation, chosen_decay, chosen_loss
+from learnkit.learner.defaults import chosen_activation, chosen_decay, chosen_loss, chosen_metrics
 from learnkit.learner.describe import fit_outline, learner_facts
 from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, OneThread, with_schedule
 from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fit
 from learnkit.losses.per_item import per_item_loss
-from learnkit.metrics.metric import make_metrics
 from learnkit.models.spec import BackboneSpec
 from learnkit.models.summary import ModelSummary, model_summary
 from learnkit.modes import eval_mode
@@ -135,7 +134,7 @@ class Learner:
         self.dls, self.model = dls, model.to(dls.device)
         self.loss_func = chosen_loss(dls, loss_func, class_weights)
         self.activation = chosen_activation(dls, self.loss_func, activation)
-        self.metrics = make_metrics(dls.task.metrics if metrics == "default" and dls.task else metrics)
+        self.metrics = chosen_metrics(dls, metrics)
         check_metrics(self.metrics, dls, self.loss_func)
         self.recorder = Recorder()
         self.callbacks: list[Callback] = []
@@ -419,7 +418,7 @@ class Learner:
         """[loss, *metrics] over a part of the data or any loader, None for the validation set; calls no hooks."""
         state = self._state()
         state.valid_dl = self._loader(DatasetType.Valid if dl is None else dl, "dl")
-        state.metrics = self.metrics if metrics is None else make_metrics(metrics)
+        state.metrics = self.metrics if metrics is None else chosen_metrics(self.dls, metrics)
         with eval_mode(self.model), state.compute.preserve_rng(every=True):
             loop.validate(state, CallbackList())
         return list(state.valid.values())

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from learnkit.device import to_device
 from learnkit.errors import DataError, Interrupt, SkipBatch, SkipEpoch, StopFit, warn
+from learnkit.metrics.metric import results
 from learnkit.seeds import Stream, derive
 from learnkit.training.batches import batches_of_epoch, split_batch
 from learnkit.training.callback import Callback, CallbackList
@@ -142,5 +143,7 @@ def validate(state: TrainState, callbacks: CallbackList) -> None:
         warn(
             f"the validation loss of epoch {state.epoch} is {mean.item()}: check for nan or infinite inputs and outputs"
         )
-    state.valid = {"valid_loss": mean.item(), **{metric.name: float(metric.compute()) for metric in state.metrics}}
+    state.valid = {"valid_loss": mean.item()}
+    for metric in state.metrics:
+        state.valid |= results(metric)
     callbacks.notify(Callback.after_validate, state)

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from learnkit.device import Compute
 from learnkit.errors import UsageError
-from learnkit.metrics.metric import Metric
+from learnkit.metrics.metric import Metric, columns
 from learnkit.types import Loss
 
 __all__ = ["NO_OPTIMIZER", "TrainState"]
@@ -123,7 +123,7 @@ class TrainState:
     @property
     def record_names(self) -> list[str]:
         """The columns of each epoch's row, in the order of the table; known before the first epoch."""
-        validated = ["valid_loss", *(metric.name for metric in self.metrics)]
+        validated = ["valid_loss", *(name for metric in self.metrics for name in columns(metric))]
         return ["train_loss", *(validated if self.valid_dl is not None else []), *self.columns]
 
 
