@@ -12,7 +12,8 @@ from learnkit.callbacks.lr_finder import LRFinder
 from learnkit.callbacks.one_cycle import OneCycle
 from learnkit.callbacks.progress import Progress
 from learnkit.callbacks.recorder import Recorder
-from learnkit.checks import check_int, check_keywords
+from learnkit.callbacks.train_metrics import TrainMetrics
+from learnkit.checks import check_int, check_keywords, check_kind
 from learnkit.errors import UsageError, warn
 from learnkit.learner.checks import check_start
 from learnkit.learner.resume import CheckpointEvery, Resume, ResumePlan
@@ -53,6 +54,11 @@ class FitOptions(TypedDict, total=False):
     start_epoch: int
     checkpoint_every: CheckpointEvery
     resume: Resume
+    max_steps: int | None
+    max_time: str | None
+    validate_every: int | str | None
+    limit_batches: int | None
+    train_metrics: bool
 
 
 class OneThread:
@@ -85,11 +91,18 @@ def as_list(callbacks: Callbacks) -> list[Callback]:
     return list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
 
 
-def running_callbacks(recorder: Recorder, own: Sequence[Callback], chosen: Callbacks) -> CallbackList:
-    """The callbacks of a fit: the recorder, a progress bar unless there is one, the learner's own, the fit's."""
+def running_callbacks(
+    recorder: Recorder, own: Sequence[Callback], chosen: Callbacks, train_metrics: bool = False
+) -> CallbackList:
+    """The callbacks of a fit: the recorder, a progress bar unless there is one, the learner's own, the fit's.
+
+    With `train_metrics` those of the training set too, unless a callback measures them.
+    """
     others = [*own, *as_list(chosen)]
-    shows = any(isinstance(callback, Progress) for callback in others)
-    return CallbackList([recorder, *([] if shows else [Progress()]), *others])
+    shows, measures = (any(isinstance(c, kind) for c in others) for kind in (Progress, TrainMetrics))
+    check_kind("train_metrics", train_metrics, bool, "True or False")
+    added = [*([] if shows else [Progress()]), *([TrainMetrics()] if train_metrics and not measures else [])]
+    return CallbackList([recorder, *added, *others])
 
 
 def set_rates(optimizer: Optimizer, rates: list[float], wd: float | Sequence[float]) -> None:

@@ -55,6 +55,7 @@ from learnkit.text import facts
 from learnkit.training import loop
 from learnkit.training.callback import Callback, CallbackList
 from learnkit.training.dry_run import dry_run
+from learnkit.training.limits import Limits
 from learnkit.training.outline import Outline
 from learnkit.training.state import NO_OPTIMIZER, TrainState
 from learnkit.types import Activation, DatasetType, LearningRate, Loss, PathLike
@@ -106,6 +107,7 @@ class Learner:
 
     spec: BackboneSpec | None = None
     _temperature = 1.0
+    _stages_done = 0  # of the call that is running, such as fine_tune
 
     # Made of
 
@@ -212,6 +214,8 @@ class Learner:
     def fit(
         self, epochs: int, lr: LearningRate = DEFAULT_LR, wd: Decay = None, callbacks: Callbacks = (), *,
         start_epoch: int = 0, checkpoint_every: CheckpointEvery = None, resume: Resume = None,
+        max_steps: int | None = None, max_time: str | None = None, validate_every: int | str | None = None,
+        limit_batches: int | None = None, train_metrics: bool = False,
     ) -> None:  # fmt: skip
         """Train for `epochs`, each followed by a validation.
 
@@ -226,6 +230,12 @@ class Learner:
                 the end of each epoch.
             resume: "auto" to continue from the checkpoint of this fit if there is one, or the path of a checkpoint. On
                 the CPU the result is bit-equal to an uninterrupted fit; a completed fit does not run again.
+            max_steps: end after this many optimizer steps, if that is before the last epoch; schedules are as long.
+            max_time: end after this time ("2h", "30min"), which schedules do not know; time before a resume counts.
+            validate_every: optimizer steps (500) between two validations, besides those at the end of each epoch; or
+                "2 epochs", and at the end of the fit. Monitors look at each validation.
+            limit_batches: the most batches of an epoch, and of a validation, for a trial; schedules are as long.
+            train_metrics: record the metrics of the training batches too, as columns train_NAME; see `TrainMetrics`.
 
         Raises:
             UsageError: before training: arguments that cannot work, a checkpoint of another fit, another thread's fit.
@@ -235,12 +245,14 @@ class Learner:
             return
         check_start(start_epoch, epochs)
         check_trainable(self.model)
+        limits = Limits.of(max_steps, max_time, validate_every, limit_batches)
         with self._training.only():
             wd = self.wd if wd is None else wd
             state = self._fit_state(epochs, lr, wd, start_epoch)
-            running = fitting.running_callbacks(self.recorder, self.callbacks, callbacks)
+            state.limit(limits)
+            running = fitting.running_callbacks(self.recorder, self.callbacks, callbacks, train_metrics)
             self.fit_callbacks = fitting.as_list(callbacks)
-            given = {"epochs": epochs, "lr": state.rates, "wd": wd, "start_epoch": start_epoch}
+            given = {"epochs": epochs, "lr": state.rates, "wd": wd, "start_epoch": start_epoch, **limits.given}
             plan = plan_fit(self.dls, state, running, given, self.counter, checkpoint_every, resume)
             self.counter = plan.counter
             fitting.run_fit(state, running, plan, self.recorder)
@@ -289,7 +301,8 @@ class Learner:
             lr_mult: the rate of the head divided by that of the first group.
             pct_start: the share of the second stage in which the rate rises.
             div: the second stage starts at its peak / `div`.
-            **options: of `fit`, for both stages; each stage is a separate fit. `start_epoch` counts over
+            **options: of `fit`, for both stages; each stage is a separate fit with its own `max_steps` and `max_time`,
+                but SaveModel keeps the best of both, and CSVLogger goes on in its file. `start_epoch` counts over
                 `freeze_epochs + epochs`; `resume` is None or "auto", and a completed stage does not run again.
 
         Raises:
@@ -301,8 +314,11 @@ class Learner:
             options["start_epoch"] = starts[0]
             self.fit_one_cycle(freeze_epochs, slice(None, base_lr), pct_start=0.99, **options)
         self.unfreeze()
-        options["start_epoch"], half = starts[1], base_lr / 2
-        self.fit_one_cycle(epochs, slice(half / lr_mult, half), pct_start=pct_start, div_factor=div, **options)
+        options["start_epoch"], half, self._stages_done = starts[1], base_lr / 2, 1
+        try:
+            self.fit_one_cycle(epochs, slice(half / lr_mult, half), pct_start=pct_start, div_factor=div, **options)
+        finally:
+            self._stages_done = 0
 
     def lr_find(
         self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True
@@ -346,7 +362,8 @@ class Learner:
     def _fit_state(self, epochs: int, lr: LearningRate, wd: float | Sequence[float], start_epoch: int) -> TrainState:
         state = self._state(self._ready_optimizer(), rates=self.lr_range(lr))
         fitting.set_rates(state.optimizer, state.rates, wd)
-        state.n_epochs, state.start_epoch = epochs, start_epoch
+        state.n_epochs, state.start_epoch, state.first_epoch = epochs, start_epoch, start_epoch
+        state.calls_before = self._stages_done
         state.epoch_offset = self.epoch - start_epoch
         return state
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from learnkit.checks import check_int, check_kind, check_number
 from learnkit.errors import UsageError
+from learnkit.metrics.accumulate import precise
 from learnkit.metrics.accumulated import LABELS, NUMBERS, Targets
 from learnkit.metrics.shapes import check_ignored, check_threshold
 
@@ -77,17 +78,17 @@ def accuracy_multi(preds: Tensor, targets: Tensor, threshold: float = 0.5, sigmo
 
 def mse(preds: Tensor, targets: Tensor) -> Tensor:
     """Mean of the squared differences of all elements; (N,) and (N, 1) go together."""
-    return _mean(*_squares(preds, targets))
+    return _like(preds, _mean(*_squares(preds, targets)))
 
 
 def mae(preds: Tensor, targets: Tensor) -> Tensor:
     """Mean of the absolute differences of all elements; (N,) and (N, 1) go together."""
-    return _mean(*_distances(preds, targets))
+    return _like(preds, _mean(*_distances(preds, targets)))
 
 
 def rmse(preds: Tensor, targets: Tensor) -> Tensor:
     """Square root of `mse`. As a metric it is the root of the whole set's mean, not a mean of roots."""
-    return _mean(*_squares(preds, targets)).sqrt()
+    return _like(preds, _mean(*_squares(preds, targets)).sqrt())
 
 
 def perplexity(preds: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
@@ -101,6 +102,11 @@ def perplexity(preds: Tensor, targets: Tensor, ignore_index: int = -100) -> Tens
 def _mean(values: Tensor, counted: Tensor | None) -> Tensor:
     values = values.to(torch.promote_types(values.dtype, torch.float32))
     return values.mean() if counted is None else values.where(counted, 0).sum() / counted.sum()
+
+
+def _like(preds: Tensor, value: Tensor) -> Tensor:
+    """In the precision of the predictions, single at least."""
+    return value.to(torch.promote_types(preds.dtype, torch.float32))
 
 
 def _cross_entropies(preds: Tensor, targets: Tensor, ignore_index: int = -100) -> Elements:
@@ -159,7 +165,7 @@ def _check_classes(preds: Tensor, targets: Tensor) -> None:
 
 def _label_hits(preds: Tensor, targets: Tensor, threshold: float = 0.5, sigmoid: bool = True) -> Elements:
     _check_elements(preds, targets)
-    probs = preds.sigmoid() if sigmoid else preds
+    probs = precise(preds).sigmoid() if sigmoid else preds
     return (probs > threshold).flatten() == (targets > 0.5).flatten(), None
 
 
@@ -173,8 +179,7 @@ def _distances(preds: Tensor, targets: Tensor) -> Elements:
 
 def _differences(preds: Tensor, targets: Tensor) -> Tensor:
     _check_elements(preds, targets)  # (N, 1) minus (N,) would be (N, N)
-    dtype = torch.promote_types(torch.promote_types(preds.dtype, targets.dtype), torch.float32)
-    return preds.flatten().to(dtype) - targets.flatten().to(dtype)
+    return precise(preds.flatten()) - precise(targets.flatten())  # squares of float32 overflow from 2e19 on
 
 
 def _check_elements(preds: Tensor, targets: Tensor) -> None:
