@@ -57,9 +57,14 @@ class Limits:
         return cls(**parts)
 
     @property
+    def counts_steps(self) -> bool:
+        """Whether validations are due within epochs."""
+        return self.validate_every.steps < float("inf")
+
+    @property
     def act_within_epochs(self) -> bool:
         """Whether anything may happen between two batches."""
-        return self.max_steps is not None or self.max_time is not None or self.validate_every.steps < float("inf")
+        return self.max_steps is not None or self.max_time is not None or self.counts_steps
 
 
 class FirstBatches:

@@ -34,6 +34,7 @@ class TrainState:
         epoch_offset: epochs of earlier fits; `epoch_offset + epoch` never repeats in the life of a learner.
         folder: where callbacks write files.
         limits: what ends the fit before its last epoch, and how often it validates.
+        epochs_before: epochs in the record before this fit, set by the recorder.
         calls_before: fits of the same call before this one, such as the first stage of `fine_tune`.
         stops_on_nan: whether a non-finite loss ends the fit quietly; otherwise it is an error.
         epoch: the current epoch of this fit, from 0.
@@ -73,6 +74,7 @@ class TrainState:
     epoch_offset: int = 0
     folder: Path = field(default_factory=Path)
     limits: Limits = field(default_factory=Limits)
+    epochs_before: int = 0
     calls_before: int = 0
     stops_on_nan: bool = False
     epoch_seed: int = 0  # the generators of batch n of the running epoch are seeded with this + n
@@ -148,6 +150,11 @@ class TrainState:
             return self.n_epochs
         steps = -(-self.n_batches // self.batches_per_step)
         return min(self.n_epochs, self.first_epoch - (-self.limits.max_steps // steps))
+
+    @property
+    def epoch_number(self) -> int:
+        """The number that the running epoch will have in the record, which counts over all fits."""
+        return int(self.row["epoch"]) + 1 if self.row else self.epochs_before
 
     @property
     def continues(self) -> bool:
