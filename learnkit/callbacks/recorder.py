@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LRCurve", "Recorder", "Smoothed", "Suggestions"]
 
+MAX_UNREAD = 512  # losses as single tensors, each a block of the accelerator's memory
 PER_BATCH = ("losses", "smooth_losses", "lrs", "moms")
 
 
@@ -96,12 +97,13 @@ class Recorder(Callback):
         self.validations: list[dict[str, float]] = []
         self.lr_curve: LRCurve | None = None
         self._smoothed = Smoothed()
-        self._unread: list[Tensor] = []
+        self._unread: list[Tensor] = []  # losses on the device, shape ()
+        self._joined: list[Tensor] = []  # earlier ones, (MAX_UNREAD,) each
         self._epoch_start = 0.0
 
     def before_fit(self, state: TrainState) -> None:
         self._smoothed = Smoothed()
-        self._unread = []
+        self._unread, self._joined = [], []
         state.epochs_before = len(self.rows)
 
     def before_epoch(self, state: TrainState) -> None:
@@ -110,6 +112,9 @@ class Recorder(Callback):
     def after_batch(self, state: TrainState) -> None:
         if state.loss_value is None:
             self._unread.append(state.loss.detach())  # on the device: reading it would synchronize
+            if len(self._unread) == MAX_UNREAD:
+                self._joined.append(torch.stack(self._unread))
+                self._unread = []
         else:
             self._keep(state.loss_value)
         self.lrs.append(state.optimizer.param_groups[-1]["lr"])
@@ -142,17 +147,18 @@ class Recorder(Callback):
         return {**lists, **rest, "seconds": seconds}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        self._unread = []
+        self._unread, self._joined = [], []
         for name in PER_BATCH:
             setattr(self, name, saved[name].tolist())
-        self.rows, self.epoch_ends, self.validations = saved["rows"], saved["epoch_ends"], saved["validations"]
+        self.rows, self.epoch_ends, self.validations = saved["rows"], saved["epoch_ends"], saved.get("validations", [])
         self._smoothed.load_state_dict(saved["smoothed"])
         self._epoch_start = time.perf_counter() - saved["seconds"]
 
     def _read(self) -> None:
-        if self._unread:
-            values = torch.stack(self._unread).float().tolist()
-            self._unread = []
+        if self._unread or self._joined:
+            unread = torch.stack(self._unread) if self._unread else self._joined.pop()
+            values = torch.cat([*self._joined, unread]).float().tolist()
+            self._unread, self._joined = [], []
             for value in values:
                 self._keep(value)
 

@@ -1,6 +1,7 @@
 """Fitting: what fit, lr_find and the policies of a learner need."""
 
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import get_ident
@@ -31,6 +32,7 @@ __all__ = [
     "FitOptions",
     "OneThread",
     "as_list",
+    "check_options",
     "fine_tune_starts",
     "load_optimizer",
     "run_fit",
@@ -143,13 +145,23 @@ def load_optimizer(optimizer: Optimizer, saved: dict[str, Any] | None, path: Pat
         warn(f"{message}; the optimizer is reset")
 
 
-def with_schedule(policy: str, schedule: Callback, options: FitOptions) -> FitOptions:
+def check_options(policy: Callable[..., None], options: FitOptions) -> None:
+    """Refuse options that neither the policy, a method of the learner, nor `fit` has.
+
+    Raises:
+        WrongTypeError: naming the policy, the option, and the nearest arguments there are.
+    """
+    own = [name for name in inspect.signature(policy).parameters if name != "options"]
+    check_keywords(policy.__name__, options, [*own, *FitOptions.__annotations__])
+
+
+def with_schedule(policy: Callable[..., None], schedule: Callback, options: FitOptions) -> FitOptions:
     """The options of a fit, with a schedule before its callbacks.
 
     Raises:
         WrongTypeError: an argument that neither the policy nor `fit` has.
     """
-    check_keywords(policy, options, FitOptions.__annotations__)
+    check_options(policy, options)
     return {**options, "callbacks": [schedule, *as_list(options.get("callbacks", ()))]}
 
 
@@ -161,7 +173,6 @@ def fine_tune_starts(
     Raises:
         UsageError: arguments that cannot work, before anything is trained.
     """
-    check_keywords("fine_tune", options, FitOptions.__annotations__)
     check_int("epochs", epochs, 0)
     check_int("freeze_epochs", freeze_epochs, 0)
     for name, value in (("base_lr", base_lr), ("lr_mult", lr_mult)):

@@ -263,7 +263,7 @@ class Learner:
     ) -> None:  # fmt: skip
         """Train with one cycle of learning rates that peaks at `max_lr`; see `OneCycle`, and `fit` for the options."""
         cycle = OneCycle(None, moms, div_factor, pct_start, final_div)
-        self.fit(epochs, max_lr, **with_schedule("fit_one_cycle", cycle, options))
+        self.fit(epochs, max_lr, **with_schedule(self.fit_one_cycle, cycle, options))
 
     def fit_flat_cos(
         self, epochs: int, lr: LearningRate = DEFAULT_LR, div_final: float = 1e5, pct_start: float = 0.75,
@@ -271,7 +271,7 @@ class Learner:
     ) -> None:  # fmt: skip
         """Train at `lr` for `pct_start` of the fit, then along a cosine to `lr / div_final`; `fit` has the options."""
         schedule = GeneralScheduler({"lr": flat_cos(self.lr_range(lr)[-1], flat=pct_start, div_final=div_final)})
-        self.fit(epochs, lr, **with_schedule("fit_flat_cos", schedule, options))
+        self.fit(epochs, lr, **with_schedule(self.fit_flat_cos, schedule, options))
 
     def fit_sgdr(
         self, n_cycles: int, cycle_len: int, lr_max: LearningRate = DEFAULT_LR, cycle_mult: int = 2,
@@ -285,7 +285,7 @@ class Learner:
             check_int(name, value, 1)
         epochs = sum(cycle_len * cycle_mult**cycle for cycle in range(n_cycles))
         schedule = GeneralScheduler({"lr": sgdr(self.lr_range(lr_max)[-1], n_cycles, cycle_mult=cycle_mult)})
-        self.fit(epochs, lr_max, **with_schedule("fit_sgdr", schedule, options))
+        self.fit(epochs, lr_max, **with_schedule(self.fit_sgdr, schedule, options))
 
     def fine_tune(
         self, epochs: int, base_lr: float = 2e-3, freeze_epochs: int = 1, lr_mult: float = 100.0,
@@ -308,6 +308,7 @@ class Learner:
         Raises:
             UsageError: arguments that cannot work, before anything is trained.
         """
+        fitting.check_options(self.fine_tune, options)
         starts = fitting.fine_tune_starts(epochs, base_lr, freeze_epochs, lr_mult, pct_start, div, options)
         self.freeze()
         if starts[0] < freeze_epochs:

@@ -96,7 +96,7 @@ def perplexity(preds: Tensor, targets: Tensor, ignore_index: int = -100) -> Tens
 
     Arguments as for `accuracy`, the outputs raw.
     """
-    return _mean(*_cross_entropies(preds, targets, ignore_index)).exp()
+    return _like(preds, _mean(*_cross_entropies(preds, targets, ignore_index)).exp())
 
 
 def _mean(values: Tensor, counted: Tensor | None) -> Tensor:
@@ -110,11 +110,10 @@ def _like(preds: Tensor, value: Tensor) -> Tensor:
 
 
 def _cross_entropies(preds: Tensor, targets: Tensor, ignore_index: int = -100) -> Elements:
-    """One for each target, in single precision at least."""
+    """One for each target, in double precision."""
     _check_classes(preds, targets)
     targets = targets.reshape(preds[:, 0].shape)
-    preds = preds.to(torch.promote_types(preds.dtype, torch.float32))
-    values = F.cross_entropy(preds, targets, ignore_index=ignore_index, reduction="none")
+    values = F.cross_entropy(precise(preds), targets, ignore_index=ignore_index, reduction="none")
     return values, targets != ignore_index
 
 
