@@ -75,7 +75,8 @@ def f_beta(
     name: str | None = None,
 ) -> AccumulatedMetric:
     """Harmonic mean of precision and recall, recall `beta` times as important; other arguments as for `precision`."""
-    return class_counts(name or _named(f"f{beta:g}", average), f_of(beta), average, threshold, ignore_index)
+    formula = f_of(beta)
+    return class_counts(name or _named(f"f{beta:g}", average), formula, average, threshold, ignore_index)
 
 
 def f1(

@@ -61,7 +61,8 @@ def f_beta_multi(
     beta: float = 1.0, *, average: str | None = "macro", threshold: float = 0.5, name: str | None = None
 ) -> AccumulatedMetric:
     """Harmonic mean of precision and recall, recall `beta` times as important; others as for `precision_multi`."""
-    return label_counts(name or _named(f"f{beta:g}", average), f_of(beta), average, threshold)
+    formula = f_of(beta)
+    return label_counts(name or _named(f"f{beta:g}", average), formula, average, threshold)
 
 
 def f1_multi(*, average: str | None = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
