@@ -73,6 +73,7 @@ class SaveModel(MonitoringCallback):
             check_kind(what, value, bool, "True or False")
         self.with_opt, self.last, self.keep_best = with_opt, last, keep_best
         self._best: list[tuple[float, str]] = []  # value and file of the best results, the best first
+        self._written: list[str] = []  # files that stay, so no other is written over them
         self._has_failed = False
         self._last_step, self._last_time = 0, 0.0
 
@@ -84,7 +85,8 @@ class SaveModel(MonitoringCallback):
         goes_on = self.keep_best or state.calls_before > 0
         if self.every == "improvement" or self.monitor.name != "valid_loss":
             self.monitor.start(state, keep_best=goes_on)
-        self._best = self._best if goes_on else []
+        if not goes_on:
+            self._best, self._written = [], []
         self._has_failed = False
         self._last_step, self._last_time = state.step, time.monotonic()
         known = {"epoch", "step", *state.record_names}
@@ -118,7 +120,7 @@ class SaveModel(MonitoringCallback):
         if not is_better:
             return
         mark = f"_step{state.step}" if state.is_mid_epoch else f"_{_epoch(state)}"
-        file = self._file(state, "" if self.top_k == 1 else mark)
+        file = self._file(state, "" if self.top_k == 1 and not self._fields else mark)
         if self._save(state, file):
             self._keep(state, value, file)
 
@@ -136,15 +138,17 @@ class SaveModel(MonitoringCallback):
         for _, displaced in self._best[self.top_k :]:
             (state.folder / displaced).unlink(missing_ok=True)
         del self._best[self.top_k :]
+        self._written = [name for _, name in self._best] if self.top_k > 1 else []
 
     def _file(self, state: TrainState, mark: str) -> str:
-        """The name of a file: the pattern filled in, otherwise the name with a mark."""
+        """The name of a file: the pattern filled in, if that is not the name of another; otherwise with a mark."""
         if not self._fields:
             stem, suffix = _split(self.name)
             return f"{stem}{mark}{suffix}"
         row = dict.fromkeys(state.record_names, math.nan) | state.row | state.valid
         stem, suffix = _split(self.name.format(**{**row, "epoch": _epoch(state), "step": state.step}))
-        return f"{stem}{suffix}"
+        file = f"{stem}{suffix}"
+        return f"{stem}{mark}{suffix}" if file in self._written else file
 
     def _save(self, state: TrainState, file: str) -> bool:
         """Whether the weights are written."""
@@ -155,15 +159,18 @@ class SaveModel(MonitoringCallback):
             kept = "the last saved file is unchanged" if self._best else "nothing has been saved yet"
             warn(f"{self.label}: {error} Training continues; {kept}.")
             return False
+        if self.every != "improvement":
+            self._written.append(file)
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.monitor.best, "files": self._best, "last_step": self._last_step}
+        best = {"best": self.monitor.best, "files": self._best}
+        return {**best, "written": self._written, "last_step": self._last_step}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         self.monitor.best = saved["best"]
         self._best = [(value, file) for value, file in saved["files"]]
-        self._last_step = saved["last_step"]
+        self._written, self._last_step = list(saved["written"]), saved["last_step"]
 
     def after_fit(self, state: TrainState) -> None:
         if self.every != "improvement":
