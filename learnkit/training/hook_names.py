@@ -3,6 +3,7 @@
 import difflib
 import inspect
 from collections.abc import Collection, Mapping
+from functools import partialmethod
 from typing import Any
 
 from learnkit.errors import WrongTypeError
@@ -147,7 +148,7 @@ def _check_call(cls: type, name: str, value: Any) -> None:
 
 
 def _is_method(value: Any) -> bool:
-    return callable(value) or isinstance(value, staticmethod | classmethod)
+    return callable(value) or isinstance(value, staticmethod | classmethod | partialmethod)
 
 
 def _taken(hook: str) -> str:

@@ -66,11 +66,17 @@ def _reached(state: TrainState) -> str:
 
 
 def validates(state: TrainState) -> bool:
-    """Whether the epoch that has been trained ends with a validation; if not, its results are nan in the record."""
+    """Whether the epoch that has been trained ends with a validation.
+
+    If not, its results are nan in the record, or those of a validation at its last step.
+    """
     is_last = state.epoch + 1 == state.n_epochs
     if not is_last and not state.stop_reason:
         state.stop_reason = _reached(state)  # once: the time goes on
     if state.valid_dl is None:
+        return False
+    if state.stop_reason and 0 < state.step == state.validated_step:
+        state.model.eval()  # as a validation leaves it: the one within the epoch is of the same weights
         return False
     every = state.limits.validate_every.epochs
     if math.isinf(every) or (state.epoch + 1) % every == 0 or is_last or state.stop_reason:
