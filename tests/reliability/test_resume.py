@@ -230,6 +230,8 @@ def test_the_best_of_a_completed_stage_is_known_after_a_resume(make: Make, crash
 class Second(Callback):
     """Another callback, but only in the second stage of a call."""
 
+    order = 99
+
     def __init__(self, inner: Callback) -> None:
         self.inner = inner
 
