@@ -125,6 +125,8 @@ class Compute:
         device: the device of model and batches.
         precision: "fp32", "fp16" (with gradient scaling) or "bf16"; weights stay float32.
         clip_norm: the global gradient norm above which gradients are scaled down; None for no clipping.
+        norm_type: the p of that norm.
+        clip_value: the absolute value at which each number of the gradients is cut; None for no cutting.
         accumulate: number of items whose gradients are accumulated before a step; None for a step per batch.
         part: the maximum number of items in one forward and backward pass; None for whole batches.
         whole: what the mean of the whole batch is divided by, while a batch is trained on in parts; else None.
@@ -136,6 +138,8 @@ class Compute:
     device: torch.device = field(default_factory=default_device)
     precision: Precision = "fp32"
     clip_norm: float | None = None
+    norm_type: float = 2.0
+    clip_value: float | None = None
     accumulate: int | None = None
     part: int | None = None
     whole: Tensor | float | None = None
@@ -203,7 +207,9 @@ class Compute:
         if self.accumulate is not None:
             self._divide_by_what_was_gathered(self.accumulate, optimizer)
         if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), self.clip_norm)
+            nn.utils.clip_grad_norm_(model.parameters(), self.clip_norm, self.norm_type)
+        if self.clip_value is not None:
+            nn.utils.clip_grad_value_(model.parameters(), self.clip_value)
         taken = True
         if self._scaler is None:
             optimizer.step()

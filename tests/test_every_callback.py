@@ -39,6 +39,7 @@ EVERY_CALLBACK: dict[str, Maker[[], Callback]] = {
     "SWA": lambda: callbacks.SWA(),
     "TensorBoard": lambda: callbacks.TensorBoard(),
     "TerminateOnNaN": lambda: callbacks.TerminateOnNaN(),
+    "TrainMetrics": lambda: callbacks.TrainMetrics(),
     "TorchScheduler": lambda: callbacks.TorchScheduler(lambda epoch: 0.1**epoch),
 }
 

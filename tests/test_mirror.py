@@ -40,6 +40,7 @@ ACROSS_MODULES = {
     "learner/test_real_training.py": "training reaches what it should",
     "learner/test_show_results.py": "Learner.show_results",
     "learner/test_write_preds.py": "Learner.write_preds",
+    "metrics/test_every_metric.py": "every metric equals scikit-learn's, whatever the numbers",
     "models/test_families.py": "every family of networks is built, frozen and trained",
     "models/test_lite0.py": "a published network with its own weights",
     "persistence/lk/test_load_networks.py": "networks of every family through a file",

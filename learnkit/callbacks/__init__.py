@@ -23,6 +23,7 @@ from learnkit.callbacks.show_graph import ShowGraph
 from learnkit.callbacks.tensorboard import TensorBoard
 from learnkit.callbacks.torch_scheduler import TorchScheduler
 from learnkit.callbacks.trackers import MLflow, WandB
+from learnkit.callbacks.train_metrics import TrainMetrics
 from learnkit.training.callback import Callback, Order
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "TensorBoard",
     "TerminateOnNaN",
     "TorchScheduler",
+    "TrainMetrics",
     "TrainingPhase",
     "WandB",
 ]

@@ -86,6 +86,9 @@ class _Averaging(Callback, ABC):
     def before_epoch(self, state: TrainState) -> None:
         self._restore(state)
 
+    def before_batch(self, state: TrainState) -> None:
+        self._restore(state)  # after a validation within the epoch
+
     def before_validate(self, state: TrainState) -> None:
         self._swap_in(state)
 
@@ -209,6 +212,7 @@ class SWA(_Averaging):
         self._last_epoch = -1
 
     def before_batch(self, state: TrainState) -> None:
+        super().before_batch(state)
         if self._rates and self._counts(state):
             set_learning_rates(state.optimizer, self._rates)
 
@@ -221,7 +225,8 @@ class SWA(_Averaging):
             ]
 
     def before_validate(self, state: TrainState) -> None:
-        self._add_epoch(state)
+        if not state.is_mid_epoch:
+            self._add_epoch(state)
         super().before_validate(state)
 
     def after_epoch(self, state: TrainState) -> None:
@@ -248,7 +253,7 @@ class SWA(_Averaging):
             self._update(state)
 
     def _counts(self, state: TrainState) -> bool:
-        return state.epoch + 1 > self.start * state.n_epochs
+        return state.epoch + 1 > self.start * state.planned_epochs
 
     def _new_average(self, model: nn.Module) -> AveragedModel:
         return AveragedModel(model)

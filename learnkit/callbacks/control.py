@@ -1,12 +1,11 @@
 """Ending a fit early: at a non-finite loss, or after a few batches."""
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import Any, ClassVar
 
 from learnkit.checks import check_int
 from learnkit.errors import SkipEpoch, StopFit
 from learnkit.training.callback import Callback, Order
+from learnkit.training.limits import FirstBatches
 from learnkit.training.state import TrainState
 
 __all__ = ["StopAfterNBatches", "TerminateOnNaN"]
@@ -45,7 +44,7 @@ class StopAfterNBatches(Callback):
     def before_fit(self, state: TrainState) -> None:
         self.seen = 0
         if self.short_valid and state.valid_dl is not None:
-            state.valid_dl = _FirstBatches(state.valid_dl, self.n_batches)
+            state.valid_dl = FirstBatches(state.valid_dl, self.n_batches)
 
     def after_batch(self, state: TrainState) -> None:
         self.seen += 1
@@ -61,14 +60,3 @@ class StopAfterNBatches(Callback):
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         self.seen = saved["seen"]
-
-
-class _FirstBatches:
-    """The first batches of a loader."""
-
-    def __init__(self, loader: Iterable[Any], n: int) -> None:
-        self._loader = loader
-        self._n = n
-
-    def __iter__(self) -> Iterator[Any]:
-        return islice(self._loader, self._n)

@@ -4,30 +4,33 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from learnkit.callbacks.monitor import Monitor
+from learnkit.callbacks.monitor import Mode, Monitor, MonitoringCallback
 from learnkit.checks import check_int, check_number
-from learnkit.training.callback import Callback, Order
+from learnkit.training.callback import Order
 from learnkit.training.state import TrainState
 
 __all__ = ["ReduceLROnPlateau"]
 
 
-class ReduceLROnPlateau(Callback):
+class ReduceLROnPlateau(MonitoringCallback):
     """Divide the learning rates by `factor` after `patience` epochs in a row without improvement, then wait again.
 
     The rate of each layer group is divided separately, so their ratios stay the same until one reaches `min_lr`. The
-    first epoch is the baseline: with `patience=1` and a constant result, the rates fall after the second epoch and
-    after each later one.
+    first epoch is the one to beat: with `patience=1` and a constant result, the rates fall after the second epoch and
+    after each later one. With `validate_every` of `fit`, validations are counted instead of epochs.
 
     Args:
-        monitor: "train_loss", "valid_loss" or the name of a metric; the metric defines which direction is better.
+        monitor: "train_loss", "valid_loss" or a column of a metric.
         patience: number of epochs without improvement after which the rates fall; 1 for the first.
         factor: divisor of the rates, above 1.
         min_delta: the minimum change that counts as an improvement.
         min_lr: lower bound of the rates.
+        mode: "min" if lower is better, "max" if higher is; None for the direction of the metric, or of a name that
+            says it (loss, error, mae, ...).
+        baseline: the value to beat at first; None for any.
 
     Raises:
-        UsageError: invalid arguments; in a fit: an unknown monitor.
+        UsageError: invalid arguments; in a fit: an unknown monitor, or one whose direction is not known.
     """
 
     order = Order.RECORD + 5  # after the row is recorded, and before anything is saved
@@ -40,8 +43,11 @@ class ReduceLROnPlateau(Callback):
         factor: float = 10.0,
         min_delta: float = 0.0,
         min_lr: float = 0.0,
+        *,
+        mode: Mode = None,
+        baseline: float | None = None,
     ) -> None:
-        self.monitor = Monitor(monitor, min_delta)
+        self.monitor = Monitor(monitor, min_delta, mode=mode, baseline=baseline)
         self.patience = check_int("patience", patience, 1)
         self.factor = check_number("factor", factor, "(1, inf)", expected="a number above 1, to divide the rates by")
         self.min_lr = check_number("min_lr", min_lr, "[0, inf)")
@@ -53,8 +59,8 @@ class ReduceLROnPlateau(Callback):
         self.waited = 0
         self._optimizer = state.optimizer
 
-    def after_epoch(self, state: TrainState) -> None:
-        self.waited = 0 if self.monitor.improves(state) else self.waited + 1
+    def _look(self, state: TrainState, value: float) -> None:
+        self.waited = 0 if self.monitor.improves(state, value) else self.waited + 1
         if self.waited >= self.patience:
             self.waited = 0
             self._set([min(rate, max(rate / self.factor, self.min_lr)) for rate in self._rates()])

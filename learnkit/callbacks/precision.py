@@ -1,7 +1,8 @@
 """Switches of the loop: mixed precision and gradient clipping."""
 
-from learnkit.checks import check_number
+from learnkit.checks import check_number, is_number
 from learnkit.device import Compute, Precision
+from learnkit.errors import UsageError
 from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
 
@@ -29,16 +30,32 @@ class MixedPrecision(Callback):
 
 
 class GradientClipping(Callback):
-    """Scale the gradients down when their global norm is above `max_norm` (Pascanu et al., 2013).
+    """Scale the gradients down when their global norm is above `max_norm` (Pascanu et al., 2013), or cut each number.
 
     Args:
         max_norm: the maximum norm over all parameters together, after unscaling.
+        norm_type: the p of the norm, 1 or more; infinity (`math.inf`) for the largest absolute number.
+        clip_value: instead, cut each number of the gradients at this absolute value; `max_norm` must not be passed.
+
+    Raises:
+        UsageError: invalid arguments, or both ways of clipping.
     """
 
     in_lr_find = True
 
-    def __init__(self, max_norm: float = 1.0) -> None:
-        self.max_norm = float(check_number("max_norm", max_norm, "(0, inf)"))
+    def __init__(
+        self, max_norm: float | None = None, *, norm_type: float = 2.0, clip_value: float | None = None
+    ) -> None:
+        if clip_value is not None and max_norm is not None:
+            raise UsageError("max_norm", got=max_norm, expected="one of max_norm and clip_value", fix="Leave one out.")
+        if not (is_number(norm_type) and norm_type >= 1):
+            raise UsageError("norm_type", got=norm_type, expected="a number of 1 or more, or math.inf")
+        self.max_norm = float(check_number("max_norm", 1.0 if max_norm is None else max_norm, "(0, inf)"))
+        self.norm_type = float(norm_type)
+        self.clip_value = None if clip_value is None else float(check_number("clip_value", clip_value, "(0, inf)"))
 
     def before_fit(self, state: TrainState) -> None:
-        state.compute.clip_norm = self.max_norm
+        if self.clip_value is None:
+            state.compute.clip_norm, state.compute.norm_type = self.max_norm, self.norm_type
+        else:
+            state.compute.clip_value = self.clip_value

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 from learnkit.checks import check_choice
 from learnkit.training.callback import Callback, Order
+from learnkit.training.interval import Interval
 from learnkit.training.state import TrainState
 
 __all__ = ["Progress", "format_row", "in_notebook"]
@@ -22,20 +23,26 @@ class Progress(Callback):
     Args:
         display: "bar" (fastprogress), "plain" (one line per epoch), "off", or "auto": a bar in a terminal or
             notebook, plain lines elsewhere. The environment variable LEARNKIT_PROGRESS overrides "auto".
+        every: in plain lines, the optimizer steps (100) or the time ("30s") between two lines with the loss of the
+            batch; None for none within an epoch.
     """
 
     order = Order.REPORT
 
-    def __init__(self, display: Display = "auto") -> None:
+    def __init__(self, display: Display = "auto", every: int | str | None = None) -> None:
         self.display = check_choice("display", display, DISPLAYS)
+        self.every = Interval() if every is None else Interval.of(every, "every")
+        self._last_step, self._last_time = 0, 0.0  # of the last line
         self._epochs: Any = None  # fastprogress's master bar
         self._batches: Any = None
         self._next_update = 0.0
-        self._is_plain = False
+        self._is_plain = self._shows_loss = False
 
     def before_fit(self, state: TrainState) -> None:
         mode = resolve_display(self.display)
         self._is_plain = mode == "plain"
+        self._shows_loss = self._is_plain and self.every != Interval()
+        self._last_step, self._last_time = state.step, time.monotonic()
         if state.resumed and mode != "off":
             where = f"epoch {state.start_epoch}, batch {state.start_batch}"
             print(f"resumed at {where}, after {state.step} optimizer steps", file=sys.stderr, flush=True)
@@ -43,7 +50,7 @@ class Progress(Callback):
         if mode == "bar":
             from fastprogress.fastprogress import master_bar
 
-            self._epochs = master_bar(range(state.n_epochs))
+            self._epochs = master_bar(range(state.planned_epochs))
             self._epochs.update(0)
             self._epochs.write(["epoch", *state.record_names, "time"], table=True)
 
@@ -58,11 +65,27 @@ class Progress(Callback):
         self._next_update = time.monotonic() + UPDATE_SECONDS
 
     def after_batch(self, state: TrainState) -> None:
+        if self._shows_loss:
+            self._show_loss(state)
         if self._epochs is None or time.monotonic() < self._next_update:
             return
         self._batches.comment = f"loss {state.loss.item():.4f}"
         self._batches.update(state.batch + 1)
         self._next_update = time.monotonic() + UPDATE_SECONDS
+
+    def _show_loss(self, state: TrainState) -> None:
+        now = time.monotonic()
+        is_due = state.step - self._last_step >= self.every.steps or now - self._last_time >= self.every.seconds
+        if is_due:
+            self._last_step, self._last_time = state.step, now
+            batch = f"{state.batch + 1}/{state.n_batches or '?'}"
+            print(f"epoch {state.epoch_number}  batch {batch}  loss {state.loss.item():.6f}", flush=True)
+
+    def after_validate(self, state: TrainState) -> None:
+        if state.is_mid_epoch and (self._is_plain or self._epochs is not None):
+            at = {"epoch": state.epoch_number, "step": state.step}
+            line = "  ".join(f"{name} {text}" for name, text in format_row({**at, **state.valid}))
+            print(line, flush=True) if self._is_plain else self._epochs.write(line)
 
     def after_epoch(self, state: TrainState) -> None:
         if self._epochs is not None:
@@ -76,7 +99,7 @@ class Progress(Callback):
     def after_fit(self, state: TrainState) -> None:
         if state.stop_reason and (self._is_plain or self._epochs is not None):
             print(f"stopped: {state.stop_reason}", file=sys.stderr, flush=True)
-        if self._epochs is not None and state.epoch + 1 < state.n_epochs:
+        if self._epochs is not None and state.epoch + 1 < state.planned_epochs:
             self._epochs.on_iter_end()  # the bar of a fit that ended early is unfinished
         self._epochs = self._batches = None
 
@@ -107,7 +130,7 @@ def format_row(row: dict[str, float]) -> list[tuple[str, str]]:
     """
     texts = []
     for name, value in row.items():
-        if name == "epoch":
+        if name in ("epoch", "step"):
             text = f"{value:.0f}"
         elif name == "time":
             minutes, seconds = divmod(round(value), 60)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LRCurve", "Recorder", "Smoothed", "Suggestions"]
 
+MAX_UNREAD = 512  # losses as single tensors, each a block of the accelerator's memory
 PER_BATCH = ("losses", "smooth_losses", "lrs", "moms")
 
 
@@ -81,6 +82,8 @@ class Recorder(Callback):
         rows: one mapping per epoch: epoch, train_loss (the smoothed loss at the end of the epoch), valid_loss, the
             metrics, the columns of other callbacks, time in seconds.
         epoch_ends: for each row, the number of training batches so far.
+        validations: results of the validations within epochs (`validate_every=500`), one mapping each: epoch, step of
+            its fit, train_loss, valid_loss and the metrics.
         lr_curve: the curve of the last `lr_find`; None before it.
     """
 
@@ -93,14 +96,17 @@ class Recorder(Callback):
         self.moms: list[float] = []
         self.rows: list[dict[str, float]] = []
         self.epoch_ends: list[int] = []
+        self.validations: list[dict[str, float]] = []
         self.lr_curve: LRCurve | None = None
         self._smoothed = Smoothed()
-        self._unread: list[Tensor] = []
+        self._unread: list[Tensor] = []  # losses on the device, shape ()
+        self._joined: list[Tensor] = []  # earlier ones, (MAX_UNREAD,) each
         self._epoch_start = 0.0
 
     def before_fit(self, state: TrainState) -> None:
         self._smoothed = Smoothed()
-        self._unread = []
+        self._unread, self._joined = [], []
+        state.epochs_before = len(self.rows)
 
     def before_epoch(self, state: TrainState) -> None:
         self._epoch_start = time.perf_counter()
@@ -108,11 +114,20 @@ class Recorder(Callback):
     def after_batch(self, state: TrainState) -> None:
         if state.loss_value is None:
             self._unread.append(state.loss.detach())  # on the device: reading it would synchronize
+            if len(self._unread) == MAX_UNREAD:
+                self._joined.append(torch.stack(self._unread))
+                self._unread = []
         else:
             self._keep(state.loss_value)
         self.lrs.append(state.optimizer.param_groups[-1]["lr"])
         momentum = momentum_of(state.optimizer)
         self.moms.append(float("nan") if momentum is None else momentum)
+
+    def after_validate(self, state: TrainState) -> None:
+        if state.is_mid_epoch:
+            self._read()
+            at = {"epoch": len(self.rows), "step": state.step, "train_loss": self._smoothed.value}
+            self.validations.append({**at, **state.valid})
 
     def after_epoch(self, state: TrainState) -> None:
         self._read()
@@ -129,21 +144,23 @@ class Recorder(Callback):
         self._read()
         lists = {name: torch.tensor(getattr(self, name), dtype=torch.float64) for name in PER_BATCH}
         seconds = time.perf_counter() - self._epoch_start
-        rest = {"rows": self.rows, "epoch_ends": self.epoch_ends, "smoothed": self._smoothed.state_dict()}
+        rest = {"rows": self.rows, "epoch_ends": self.epoch_ends, "validations": self.validations}
+        rest["smoothed"] = self._smoothed.state_dict()
         return {**lists, **rest, "seconds": seconds}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        self._unread = []
+        self._unread, self._joined = [], []
         for name in PER_BATCH:
             setattr(self, name, saved[name].tolist())
-        self.rows, self.epoch_ends = saved["rows"], saved["epoch_ends"]
+        self.rows, self.epoch_ends, self.validations = saved["rows"], saved["epoch_ends"], saved.get("validations", [])
         self._smoothed.load_state_dict(saved["smoothed"])
         self._epoch_start = time.perf_counter() - saved["seconds"]
 
     def _read(self) -> None:
-        if self._unread:
-            values = torch.stack(self._unread).float().tolist()
-            self._unread = []
+        if self._unread or self._joined:
+            unread = torch.stack(self._unread) if self._unread else self._joined.pop()
+            values = torch.cat([*self._joined, unread]).float().tolist()
+            self._unread, self._joined = [], []
             for value in values:
                 self._keep(value)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, TypeGuard
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
-from learnkit.callbacks.monitor import Monitor
+from learnkit.callbacks.monitor import Monitor, direction
 from learnkit.checks import check_choice
 from learnkit.errors import UsageError
 from learnkit.optim.optimizers import set_learning_rates
@@ -95,10 +95,10 @@ class TorchScheduler(Callback):
         self._steps_seen = self._last_step = state.step
 
     def _check_plateau(self, scheduler: ReduceLROnPlateau, state: TrainState) -> None:
-        self.monitor.start(state)
+        self.monitor.start(state, mode="max" if scheduler.mode == "max" else "min")
         if self.every != "epoch":
             raise UsageError("every", got=self.every, expected="'epoch' for ReduceLROnPlateau, which needs the results")
-        higher = {metric.name: metric.higher_is_better for metric in state.metrics}.get(self.monitor.name, False)
+        higher = direction(self.monitor.name, state)
         if higher is not None and scheduler.mode != (mode := "max" if higher else "min"):
             raise UsageError(
                 "ReduceLROnPlateau: mode", got=scheduler.mode, expected=f"{mode!r} for {self.monitor.name}"
@@ -124,7 +124,9 @@ class TorchScheduler(Callback):
     def after_epoch(self, state: TrainState) -> None:
         self._update_due(state)
         if isinstance(self._scheduler, ReduceLROnPlateau):
-            self._step_if_due(state.row[self.monitor.name])
+            value = self.monitor.value(state)  # None in an epoch without validation
+            if value is not None:
+                self._step_if_due(value)
 
     def _update_due(self, state: TrainState) -> None:
         self._is_due = self._is_due or state.step != self._steps_seen

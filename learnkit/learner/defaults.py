@@ -1,4 +1,4 @@
-"""What a learner uses when nothing is passed: the loss, the activation and the weight decay."""
+"""What a learner uses when nothing is passed: the loss, the activation, the metrics and the weight decay."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,10 +10,11 @@ from learnkit.data.bunch import DataBunch
 from learnkit.errors import UsageError
 from learnkit.learner.class_weights import ClassWeights, weighted_loss
 from learnkit.losses.activations import activation_of
+from learnkit.metrics.metric import Metric, MetricSpec, make_metrics
 from learnkit.optim.optimizers import OptimizerFactory
 from learnkit.types import Activation, Loss
 
-__all__ = ["chosen_activation", "chosen_decay", "chosen_loss"]
+__all__ = ["chosen_activation", "chosen_decay", "chosen_loss", "chosen_metrics"]
 
 
 def chosen_loss(dls: DataBunch, loss_func: Loss | None, class_weights: ClassWeights | None) -> Loss:
@@ -43,6 +44,17 @@ def chosen_activation(dls: DataBunch, loss_func: Loss, activation: Activation | 
     check_kind("activation", activation, Callable | None, "a function of the outputs, or None")
     of_task = dls.task.activation if dls.task else None
     return activation or activation_of(loss_func) or of_task or nn.Identity()
+
+
+def chosen_metrics(dls: DataBunch, metrics: MetricSpec) -> list[Metric]:
+    """The metrics passed, or those of the data's task for "default", with the data's classes and its ignored targets.
+
+    Raises:
+        UsageError, WrongTypeError: as `make_metrics`.
+    """
+    is_default = isinstance(metrics, str) and metrics == "default"  # torchmetrics' objects are not compared by ==
+    spec = dls.task.metrics if is_default and dls.task else metrics
+    return make_metrics(spec, classes=dls.classes, ignore_index=getattr(dls.task, "ignored", None))
 
 
 def chosen_decay(opt_func: str | OptimizerFactory, wd: float) -> float:

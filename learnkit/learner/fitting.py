@@ -1,6 +1,7 @@
 """Fitting: what fit, lr_find and the policies of a learner need."""
 
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import get_ident
@@ -12,7 +13,8 @@ from learnkit.callbacks.lr_finder import LRFinder
 from learnkit.callbacks.one_cycle import OneCycle
 from learnkit.callbacks.progress import Progress
 from learnkit.callbacks.recorder import Recorder
-from learnkit.checks import check_int, check_keywords
+from learnkit.callbacks.train_metrics import TrainMetrics
+from learnkit.checks import check_int, check_keywords, check_kind
 from learnkit.errors import UsageError, warn
 from learnkit.learner.checks import check_start
 from learnkit.learner.resume import CheckpointEvery, Resume, ResumePlan
@@ -30,6 +32,7 @@ __all__ = [
     "FitOptions",
     "OneThread",
     "as_list",
+    "check_options",
     "fine_tune_starts",
     "load_optimizer",
     "run_fit",
@@ -53,6 +56,11 @@ class FitOptions(TypedDict, total=False):
     start_epoch: int
     checkpoint_every: CheckpointEvery
     resume: Resume
+    max_steps: int | None
+    max_time: str | None
+    validate_every: int | str | None
+    limit_batches: int | None
+    train_metrics: bool
 
 
 class OneThread:
@@ -85,11 +93,18 @@ def as_list(callbacks: Callbacks) -> list[Callback]:
     return list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
 
 
-def running_callbacks(recorder: Recorder, own: Sequence[Callback], chosen: Callbacks) -> CallbackList:
-    """The callbacks of a fit: the recorder, a progress bar unless there is one, the learner's own, the fit's."""
+def running_callbacks(
+    recorder: Recorder, own: Sequence[Callback], chosen: Callbacks, train_metrics: bool = False
+) -> CallbackList:
+    """The callbacks of a fit: the recorder, a progress bar unless there is one, the learner's own, the fit's.
+
+    With `train_metrics` those of the training set too, unless a callback measures them.
+    """
     others = [*own, *as_list(chosen)]
-    shows = any(isinstance(callback, Progress) for callback in others)
-    return CallbackList([recorder, *([] if shows else [Progress()]), *others])
+    shows, measures = (any(isinstance(c, kind) for c in others) for kind in (Progress, TrainMetrics))
+    check_kind("train_metrics", train_metrics, bool, "True or False")
+    added = [*([] if shows else [Progress()]), *([TrainMetrics()] if train_metrics and not measures else [])]
+    return CallbackList([recorder, *added, *others])
 
 
 def set_rates(optimizer: Optimizer, rates: list[float], wd: float | Sequence[float]) -> None:
@@ -130,13 +145,23 @@ def load_optimizer(optimizer: Optimizer, saved: dict[str, Any] | None, path: Pat
         warn(f"{message}; the optimizer is reset")
 
 
-def with_schedule(policy: str, schedule: Callback, options: FitOptions) -> FitOptions:
+def check_options(policy: Callable[..., None], options: FitOptions) -> None:
+    """Refuse options that neither the policy, a method of the learner, nor `fit` has.
+
+    Raises:
+        WrongTypeError: naming the policy, the option, and the nearest arguments there are.
+    """
+    own = [name for name in inspect.signature(policy).parameters if name != "options"]
+    check_keywords(policy.__name__, options, [*own, *FitOptions.__annotations__])
+
+
+def with_schedule(policy: Callable[..., None], schedule: Callback, options: FitOptions) -> FitOptions:
     """The options of a fit, with a schedule before its callbacks.
 
     Raises:
         WrongTypeError: an argument that neither the policy nor `fit` has.
     """
-    check_keywords(policy, options, FitOptions.__annotations__)
+    check_options(policy, options)
     return {**options, "callbacks": [schedule, *as_list(options.get("callbacks", ()))]}
 
 
@@ -148,7 +173,6 @@ def fine_tune_starts(
     Raises:
         UsageError: arguments that cannot work, before anything is trained.
     """
-    check_keywords("fine_tune", options, FitOptions.__annotations__)
     check_int("epochs", epochs, 0)
     check_int("freeze_epochs", freeze_epochs, 0)
     for name, value in (("base_lr", base_lr), ("lr_mult", lr_mult)):

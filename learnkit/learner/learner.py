@@ -35,13 +35,12 @@ from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.learner import fitting
 from learnkit.learner.checks import check_epochs, check_metrics, check_outputs, check_start, check_trainable
 from learnkit.learner.class_weights import ClassWeights
-from learnkit.learner.defaults import chosen_activation, chosen_decay, chosen_loss
+from learnkit.learner.defaults import chosen_activation, chosen_decay, chosen_loss, chosen_metrics
 from learnkit.learner.describe import fit_outline, learner_facts
 from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, OneThread, with_schedule
 from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fit
 from learnkit.losses.outputs import OneOutput, OutputKey, takes_one_output
 from learnkit.losses.per_item import loss_of_items
-from learnkit.metrics.metric import make_metrics
 from learnkit.models.spec import BackboneSpec
 from learnkit.models.summary import ModelSummary, model_summary
 from learnkit.modes import eval_mode, together
@@ -57,6 +56,7 @@ from learnkit.text import facts
 from learnkit.training import loop
 from learnkit.training.callback import Callback, CallbackList
 from learnkit.training.dry_run import dry_run
+from learnkit.training.limits import Limits
 from learnkit.training.outline import Outline
 from learnkit.training.state import NO_OPTIMIZER, TrainState
 from learnkit.types import Activation, DatasetType, LearningRate, Loss, PathLike
@@ -111,6 +111,7 @@ class Learner:
 
     spec: BackboneSpec | None = None
     _temperature = 1.0
+    _stages_done = 0  # of the call that is running, such as fine_tune
 
     # Made of
 
@@ -141,7 +142,7 @@ class Learner:
         self.loss_func = chosen_loss(dls, loss_func, class_weights)
         self.activation = chosen_activation(dls, self.loss_func, activation)
         self.output = None if output is None else OneOutput(output)
-        self.metrics = make_metrics(dls.task.metrics if metrics == "default" and dls.task else metrics)
+        self.metrics = chosen_metrics(dls, metrics)
         check_metrics(self.metrics, dls, self.loss_func)
         self.recorder = Recorder()
         self.callbacks: list[Callback] = []
@@ -219,6 +220,8 @@ class Learner:
     def fit(
         self, epochs: int, lr: LearningRate = DEFAULT_LR, wd: Decay = None, callbacks: Callbacks = (), *,
         start_epoch: int = 0, checkpoint_every: CheckpointEvery = None, resume: Resume = None,
+        max_steps: int | None = None, max_time: str | None = None, validate_every: int | str | None = None,
+        limit_batches: int | None = None, train_metrics: bool = False,
     ) -> None:  # fmt: skip
         """Train for `epochs`, each followed by a validation.
 
@@ -233,6 +236,12 @@ class Learner:
                 the end of each epoch.
             resume: "auto" to continue from the checkpoint of this fit if there is one, or the path of a checkpoint. On
                 the CPU the result is bit-equal to an uninterrupted fit; a completed fit does not run again.
+            max_steps: end after this many optimizer steps, if that is before the last epoch; schedules are as long.
+            max_time: end after this time ("2h", "30min"), which schedules do not know; time before a resume counts.
+            validate_every: optimizer steps (500) between two validations, besides those at the end of each epoch; or
+                "2 epochs", and at the end of the fit. Monitors look at each validation.
+            limit_batches: the most batches of an epoch, and of a validation, for a trial; schedules are as long.
+            train_metrics: record the metrics of the training batches too, as columns train_NAME; see `TrainMetrics`.
 
         Raises:
             UsageError: before training: arguments that cannot work, a checkpoint of another fit, another thread's fit.
@@ -242,12 +251,14 @@ class Learner:
             return
         check_start(start_epoch, epochs)
         check_trainable(self.model)
+        limits = Limits.of(max_steps, max_time, validate_every, limit_batches)
         with self._training.only():
             wd = self.wd if wd is None else wd
             state = self._fit_state(epochs, lr, wd, start_epoch)
-            running = fitting.running_callbacks(self.recorder, self.callbacks, callbacks)
+            state.limit(limits)
+            running = fitting.running_callbacks(self.recorder, self.callbacks, callbacks, train_metrics)
             self.fit_callbacks = fitting.as_list(callbacks)
-            given = {"epochs": epochs, "lr": state.rates, "wd": wd, "start_epoch": start_epoch}
+            given = {"epochs": epochs, "lr": state.rates, "wd": wd, "start_epoch": start_epoch, **limits.given}
             plan = plan_fit(self.dls, state, running, given, self.counter, checkpoint_every, resume)
             self.counter = plan.counter
             fitting.run_fit(state, running, plan, self.recorder)
@@ -258,7 +269,7 @@ class Learner:
     ) -> None:  # fmt: skip
         """Train with one cycle of learning rates that peaks at `max_lr`; see `OneCycle`, and `fit` for the options."""
         cycle = OneCycle(None, moms, div_factor, pct_start, final_div)
-        self.fit(epochs, max_lr, **with_schedule("fit_one_cycle", cycle, options))
+        self.fit(epochs, max_lr, **with_schedule(self.fit_one_cycle, cycle, options))
 
     def fit_flat_cos(
         self, epochs: int, lr: LearningRate = DEFAULT_LR, div_final: float = 1e5, pct_start: float = 0.75,
@@ -266,7 +277,7 @@ class Learner:
     ) -> None:  # fmt: skip
         """Train at `lr` for `pct_start` of the fit, then along a cosine to `lr / div_final`; `fit` has the options."""
         schedule = GeneralScheduler({"lr": flat_cos(self.lr_range(lr)[-1], flat=pct_start, div_final=div_final)})
-        self.fit(epochs, lr, **with_schedule("fit_flat_cos", schedule, options))
+        self.fit(epochs, lr, **with_schedule(self.fit_flat_cos, schedule, options))
 
     def fit_sgdr(
         self, n_cycles: int, cycle_len: int, lr_max: LearningRate = DEFAULT_LR, cycle_mult: int = 2,
@@ -280,7 +291,7 @@ class Learner:
             check_int(name, value, 1)
         epochs = sum(cycle_len * cycle_mult**cycle for cycle in range(n_cycles))
         schedule = GeneralScheduler({"lr": sgdr(self.lr_range(lr_max)[-1], n_cycles, cycle_mult=cycle_mult)})
-        self.fit(epochs, lr_max, **with_schedule("fit_sgdr", schedule, options))
+        self.fit(epochs, lr_max, **with_schedule(self.fit_sgdr, schedule, options))
 
     def fine_tune(
         self, epochs: int, base_lr: float = 2e-3, freeze_epochs: int = 1, lr_mult: float = 100.0,
@@ -296,20 +307,25 @@ class Learner:
             lr_mult: the rate of the head divided by that of the first group.
             pct_start: the share of the second stage in which the rate rises.
             div: the second stage starts at its peak / `div`.
-            **options: of `fit`, for both stages; each stage is a separate fit. `start_epoch` counts over
+            **options: of `fit`, for both stages; each stage is a separate fit with its own `max_steps` and `max_time`,
+                but SaveModel keeps the best of both, and CSVLogger goes on in its file. `start_epoch` counts over
                 `freeze_epochs + epochs`; `resume` is None or "auto", and a completed stage does not run again.
 
         Raises:
             UsageError: arguments that cannot work, before anything is trained.
         """
+        fitting.check_options(self.fine_tune, options)
         starts = fitting.fine_tune_starts(epochs, base_lr, freeze_epochs, lr_mult, pct_start, div, options)
         self.freeze()
         if starts[0] < freeze_epochs:
             options["start_epoch"] = starts[0]
             self.fit_one_cycle(freeze_epochs, slice(None, base_lr), pct_start=0.99, **options)
         self.unfreeze()
-        options["start_epoch"], half = starts[1], base_lr / 2
-        self.fit_one_cycle(epochs, slice(half / lr_mult, half), pct_start=pct_start, div_factor=div, **options)
+        options["start_epoch"], half, self._stages_done = starts[1], base_lr / 2, 1
+        try:
+            self.fit_one_cycle(epochs, slice(half / lr_mult, half), pct_start=pct_start, div_factor=div, **options)
+        finally:
+            self._stages_done = 0
 
     def lr_find(
         self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True
@@ -353,7 +369,8 @@ class Learner:
     def _fit_state(self, epochs: int, lr: LearningRate, wd: float | Sequence[float], start_epoch: int) -> TrainState:
         state = self._state(self._ready_optimizer(), rates=self.lr_range(lr))
         fitting.set_rates(state.optimizer, state.rates, wd)
-        state.n_epochs, state.start_epoch = epochs, start_epoch
+        state.n_epochs, state.start_epoch, state.first_epoch = epochs, start_epoch, start_epoch
+        state.calls_before = self._stages_done
         state.epoch_offset = self.epoch - start_epoch
         return state
 
@@ -426,7 +443,7 @@ class Learner:
         """[loss, *metrics] over a part of the data or any loader, None for the validation set; calls no hooks."""
         state = self._state()
         state.valid_dl = self._loader(DatasetType.Valid if dl is None else dl, "dl")
-        state.metrics = self.metrics if metrics is None else make_metrics(metrics)
+        state.metrics = self.metrics if metrics is None else chosen_metrics(self.dls, metrics)
         with eval_mode(self.model), state.compute.preserve_rng(every=True):
             loop.validate(state, CallbackList())
         return list(state.valid.values())

@@ -12,7 +12,8 @@ from learnkit.errors import MissingFileError, UsageError, warn
 from learnkit.learner.fingerprint import differences, environment, fingerprint
 from learnkit.persistence.checkpoints import CheckpointWriter, read_checkpoint, remove_checkpoints
 from learnkit.training.callback import CallbackList
-from learnkit.training.checkpointing import Checkpoints, Interval
+from learnkit.training.checkpointing import Checkpoints
+from learnkit.training.interval import Interval
 from learnkit.training.snapshot import StatefulLoader, restore, seek
 from learnkit.training.state import TrainState, loader_length
 from learnkit.types import PathLike

@@ -1,15 +1,17 @@
 """The metrics that learnkit computes itself: batches are prepared and accumulated, and read once at the end."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from torch import Tensor
 
+from learnkit.checks import check_kind
 from learnkit.errors import UsageError
 from learnkit.metrics.accumulate import Accumulator, Range
 
-__all__ = ["CLASSES", "LABELS", "MASKS", "NUMBERS", "AccumulatedMetric", "Batch", "Check", "Targets"]
+__all__ = ["CLASSES", "LABELS", "MASKS", "NUMBERS", "AccumulatedMetric", "Batch", "Check", "Targets", "of_classes"]
 
 Targets: TypeAlias = Literal["class", "label", "labels", "mask", "numbers"]
 """Per item: a class index, one yes/no, a yes/no for each of several labels, a class index per pixel, numbers."""
@@ -34,16 +36,20 @@ Check: TypeAlias = Callable[[float, float, int], None]
 
 
 class AccumulatedMetric:
-    """A number over a whole set, whatever the batches; `update` never waits for the device.
+    """A number over a whole set, whatever the batches, or one per class; `update` never waits for the device.
 
     Args:
         name: its column in the history.
         prepare: raw outputs and targets of a batch as the accumulator takes them.
         accumulator: keeps the batches.
-        finish: from what was kept to one number.
+        finish: from what was kept to one number, or one per class.
         takes: the targets it is for.
         higher_is_better: the direction.
         check: check of the range of the targets, once they are read.
+        is_per_class: whether there is one number per class.
+
+    Attributes:
+        classes: their names, which a metric with a number per class needs for its columns.
     """
 
     def __init__(
@@ -51,13 +57,17 @@ class AccumulatedMetric:
         name: str,
         prepare: Callable[[Tensor, Tensor], Batch],
         accumulator: Accumulator,
-        finish: Callable[..., float],
+        finish: Callable[..., float | Sequence[float]],
         *,
         takes: tuple[Targets, ...],
         higher_is_better: bool = True,
         check: Check | None = None,
+        is_per_class: bool = False,
     ) -> None:
+        check_kind("name", name, str, "text, the column of the metric")
         self.name = name
+        self.is_per_class = is_per_class
+        self.classes: tuple[str, ...] = ()
         self.takes = takes
         self.higher_is_better = higher_is_better
         self._prepare = prepare
@@ -66,6 +76,14 @@ class AccumulatedMetric:
         self._check = check
         self._range = Range()
         self._n_outputs: int | None = None  # None before the first batch
+
+    def __repr__(self) -> str:
+        return self.name
+
+    @property
+    def columns(self) -> list[str]:
+        """Its columns in the history."""
+        return [f"{self.name}_{label}" for label in self.classes] if self.is_per_class else [self.name]
 
     def reset(self) -> None:
         self._accumulator.reset()
@@ -92,15 +110,27 @@ class AccumulatedMetric:
         self._accumulator.merge(other._accumulator)
         self._range.merge(other._range)
 
-    def compute(self) -> float:
+    def compute(self) -> float | dict[str, float]:
         if self._n_outputs is None:
-            return float("nan")
+            return dict.fromkeys(self.columns, math.nan) if self.is_per_class else math.nan
         ends = self._range.compute()
         if self._check is not None and ends:
             low, high = (end.item() for end in ends)
             with self._named():
                 self._check(low, high, self._n_outputs)
-        return float(self._finish(*self._accumulator.compute()))
+        found = self._finish(*self._accumulator.compute())
+        if isinstance(found, Sequence):
+            with self._named():
+                return of_classes(self.name, self.classes, found)
+        return float(found)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was kept of the batches since the last reset."""
+        return {"kept": vars(self._accumulator), "range": self._range.ends, "n_outputs": self._n_outputs}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        vars(self._accumulator).update(saved["kept"])
+        self._range.ends, self._n_outputs = saved["range"], saved["n_outputs"]
 
     def _expect(self, n_outputs: int) -> None:
         if self._n_outputs not in (None, n_outputs):
@@ -116,7 +146,21 @@ class AccumulatedMetric:
             raise error.prefixed(f"metric {self.name}") from None
 
 
+def of_classes(name: str, classes: Sequence[str], values: Sequence[float]) -> dict[str, float]:
+    """One number per class, by column; classes without names are numbered.
+
+    Raises:
+        UsageError: another number of classes than there are names.
+    """
+    if classes and len(classes) != len(values):
+        raise UsageError(
+            "average: None", got=f"{len(values)} numbers", expected=f"one for each of {len(classes)} classes"
+        )
+    return {f"{name}_{label}": value for label, value in zip(classes or range(len(values)), values, strict=True)}
+
+
 def _check_tensors(preds: object, targets: object) -> None:
     for what, value in (("preds", preds), ("targets", targets)):
         if not isinstance(value, Tensor):
-            raise UsageError(what, got=type(value).__name__, expected="one tensor")
+            fix = "For several, pass a function (preds, targets) that takes its parts."
+            raise UsageError(what, got=type(value).__name__, expected="one tensor", fix=fix)

@@ -6,7 +6,6 @@ per item, (N,) or (N, 1, ...), for yes/no. With two outputs both classes are cla
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,8 +21,8 @@ from learnkit.metrics.counts import (
     recall_of,
     tally,
 )
-from learnkit.metrics.curves import Curve, mean_area, pr_curve, roc_curve
-from learnkit.metrics.shapes import ClassRows, check_classes, class_rows, class_scores
+from learnkit.metrics.curves import Curve, areas, mean_area, pr_curve, roc_curve
+from learnkit.metrics.shapes import ClassRows, check_classes, check_ignored, class_rows, class_scores, ordered
 
 __all__ = [
     "auroc",
@@ -41,63 +40,82 @@ __all__ = [
 ]
 
 
-def precision(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
+def precision(
+    *, average: str | None = "macro", threshold: float = 0.5, ignore_index: int | None = None, name: str | None = None
+) -> AccumulatedMetric:
     """Share of the predictions of a class that are right.
 
     Args:
         average: "macro", the mean over classes, leaving out those without items and predictions; "weighted" by the
-            items of each class; "micro", all predictions together; "binary", class 1 of two outputs.
+            items of each class; "micro", all predictions together; "binary", class 1 of two outputs; None, one
+            number and one column per class, nan without either.
         threshold: probability above which one output per item (or "binary") means yes.
+        ignore_index: items (or pixels) of this number do not count, nor does the class of this number.
         name: its column in the history; "precision", with another average "precision_micro", unless given.
 
     Raises:
         UsageError: an unknown average, or a threshold that is not between 0 and 1.
     """
-    return class_counts(name or _named("precision", average), precision_of, average, threshold)
+    return class_counts(name or _named("precision", average), precision_of, average, threshold, ignore_index)
 
 
-def recall(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
+def recall(
+    *, average: str | None = "macro", threshold: float = 0.5, ignore_index: int | None = None, name: str | None = None
+) -> AccumulatedMetric:
     """Share of the items of a class that are found; arguments as for `precision`."""
-    return class_counts(name or _named("recall", average), recall_of, average, threshold)
+    return class_counts(name or _named("recall", average), recall_of, average, threshold, ignore_index)
 
 
 def f_beta(
-    beta: float = 1.0, *, average: str = "macro", threshold: float = 0.5, name: str | None = None
+    beta: float = 1.0,
+    *,
+    average: str | None = "macro",
+    threshold: float = 0.5,
+    ignore_index: int | None = None,
+    name: str | None = None,
 ) -> AccumulatedMetric:
     """Harmonic mean of precision and recall, recall `beta` times as important; other arguments as for `precision`."""
-    return class_counts(name or _named(f"f{beta:g}", average), f_of(beta), average, threshold)
+    formula = f_of(beta)
+    return class_counts(name or _named(f"f{beta:g}", average), formula, average, threshold, ignore_index)
 
 
-def f1(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
+def f1(
+    *, average: str | None = "macro", threshold: float = 0.5, ignore_index: int | None = None, name: str | None = None
+) -> AccumulatedMetric:
     """`f_beta` for beta 1."""
-    return f_beta(1.0, average=average, threshold=threshold, name=name)
+    return f_beta(1.0, average=average, threshold=threshold, ignore_index=ignore_index, name=name)
 
 
-def f2(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
+def f2(
+    *, average: str | None = "macro", threshold: float = 0.5, ignore_index: int | None = None, name: str | None = None
+) -> AccumulatedMetric:
     """`f_beta` for beta 2."""
-    return f_beta(2.0, average=average, threshold=threshold, name=name)
+    return f_beta(2.0, average=average, threshold=threshold, ignore_index=ignore_index, name=name)
 
 
-def jaccard(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
+def jaccard(
+    *, average: str | None = "macro", threshold: float = 0.5, ignore_index: int | None = None, name: str | None = None
+) -> AccumulatedMetric:
     """Right predictions of a class by items that are or are predicted to be of it; arguments as for `precision`."""
-    return class_counts(name or _named("jaccard", average), jaccard_of, average, threshold)
+    return class_counts(name or _named("jaccard", average), jaccard_of, average, threshold, ignore_index)
 
 
-def balanced_accuracy(*, name: str | None = None) -> AccumulatedMetric:
-    """Mean of the recalls of the classes that have items."""
+def balanced_accuracy(*, ignore_index: int | None = None, name: str | None = None) -> AccumulatedMetric:
+    """Mean of the recalls of the classes that have items; those of `ignore_index` do not count."""
 
     def finish(counts: Tensor) -> float:
         right, _, actual = counts[:, counts[2] > 0]
         return float((right / actual).mean())
 
-    return _of_classes(name or "balanced_accuracy", class_tally, finish)
+    return _of_classes(name or "balanced_accuracy", class_tally, finish, ignore_index)
 
 
-def kappa(*, weights: str | None = None, name: str | None = None) -> AccumulatedMetric:
+def kappa(*, weights: str | None = None, ignore_index: int | None = None, name: str | None = None) -> AccumulatedMetric:
     """Cohen's kappa: agreement beyond chance (Cohen, 1960); nan when all items and predictions are of one class.
 
     Args:
         weights: None, or "linear" or "quadratic" if classes are ordered and near misses count less.
+        ignore_index: items of this number do not count.
         name: its column in the history; "kappa" unless given.
 
     Raises:
@@ -116,11 +134,14 @@ def kappa(*, weights: str | None = None, name: str | None = None) -> Accumulated
         by_chance = table.sum(dim=1)[:, None] * table.sum(dim=0) / table.sum()
         return float(1 - (cost * table).sum() / (cost * by_chance).sum())
 
-    return _of_classes(name or "kappa", table, finish)
+    return _of_classes(name or "kappa", table, finish, ignore_index)
 
 
-def mcc(*, name: str | None = None) -> AccumulatedMetric:
-    """Matthews' correlation of predictions and targets (Gorodkin, 2004); 0 when all of either are the same."""
+def mcc(*, ignore_index: int | None = None, name: str | None = None) -> AccumulatedMetric:
+    """Matthews' correlation of predictions and targets (Gorodkin, 2004); 0 when all of either are the same.
+
+    Items of `ignore_index` do not count.
+    """
 
     def finish(counts: Tensor) -> float:
         right, predicted, actual = counts
@@ -130,66 +151,89 @@ def mcc(*, name: str | None = None) -> AccumulatedMetric:
         spread = (n**2 - actual @ actual) * (n**2 - predicted @ predicted)
         return float((n * right.sum() - actual @ predicted) / spread.sqrt()) if spread > 0 else 0.0
 
-    return _of_classes(name or "mcc", class_tally, finish)
+    return _of_classes(name or "mcc", class_tally, finish, ignore_index)
 
 
-def hamming(*, name: str | None = None) -> AccumulatedMetric:
-    """Share of predictions that are wrong, for one class per item the error rate."""
+def hamming(*, ignore_index: int | None = None, name: str | None = None) -> AccumulatedMetric:
+    """Share of predictions that are wrong, for one class per item the error rate; but for items of `ignore_index`."""
+    check_ignored(ignore_index)
 
     def prepare(preds: Tensor, targets: Tensor) -> Batch:
-        made = class_rows(preds, targets)
-        return Batch(total_and_count(made.predicted != made.actual), made.n_outputs, made.checked)
+        made = class_rows(preds, targets, ignore_index=ignore_index)
+        wrong = total_and_count(made.predicted != made.actual, made.counted)
+        return Batch(wrong, made.n_outputs, made.checked)
 
     return AccumulatedMetric(
         name or "hamming", prepare, Sums(), mean, takes=CLASSES, higher_is_better=False, check=check_classes
     )
 
 
-def auroc(*, average: str = "macro", name: str | None = None) -> AccumulatedMetric:
+def auroc(
+    *, average: str | None = "macro", ignore_index: int | None = None, name: str | None = None
+) -> AccumulatedMetric:
     """Area under the ROC curve of each class against the others, exact; every output is kept until the end.
 
     Args:
-        average: "macro", the mean over the classes that have items (nan with only one), or "weighted" by their items.
+        average: "macro", the mean over the classes that have items (nan with only one), or "weighted" by their items;
+            None, one number and one column per class.
+        ignore_index: items of this number do not count.
         name: its column in the history; "auroc" unless given.
 
     Raises:
         UsageError: another average.
     """
-    return _of_curves(name or _named("auroc", average), roc_curve, average)
+    return _of_curves(name or _named("auroc", average), roc_curve, average, ignore_index)
 
 
-def average_precision(*, average: str = "macro", name: str | None = None) -> AccumulatedMetric:
+def average_precision(
+    *, average: str | None = "macro", ignore_index: int | None = None, name: str | None = None
+) -> AccumulatedMetric:
     """Average precision of each class against the others, exact; arguments as for `auroc`."""
-    return _of_curves(name or _named("average_precision", average), pr_curve, average)
+    return _of_curves(name or _named("average_precision", average), pr_curve, average, ignore_index)
 
 
 def _of_classes(
-    name: str, count: Callable[[ClassRows], Tensor], finish: Callable[[Tensor], float]
+    name: str, count: Callable[[ClassRows], Tensor], finish: Callable[[Tensor], float], ignore_index: int | None
 ) -> AccumulatedMetric:
     """From counts of classes; one output per item is two classes."""
+    check_ignored(ignore_index)
 
     def prepare(preds: Tensor, targets: Tensor) -> Batch:
-        made = class_rows(preds, targets)
+        made = class_rows(preds, targets, ignore_index=ignore_index)
         return Batch((count(made),), made.n_outputs, made.checked)
 
     return AccumulatedMetric(name, prepare, Sums(), finish, takes=CLASSES, check=check_classes)
 
 
-def _of_curves(name: str, curve: Curve, average: str) -> AccumulatedMetric:
-    check_choice("average", average, ("macro", "weighted"))
+def _of_curves(name: str, curve: Curve, average: str | None, ignore_index: int | None) -> AccumulatedMetric:
+    check_choice("average", average, ("macro", "weighted", None))
+    check_ignored(ignore_index)
 
     def prepare(preds: Tensor, targets: Tensor) -> Batch:
         scores, actual = class_scores(preds, targets)
-        return Batch((scores, actual), scores.shape[1], actual)
+        if ignore_index is None:
+            return Batch((scores, actual), scores.shape[1], actual)
+        counted = actual != ignore_index
+        return Batch((scores, actual, counted), scores.shape[1], actual.where(counted, 0))
 
-    def finish(scores: Tensor, actual: Tensor) -> float:
+    def finish(scores: Tensor, actual: Tensor, counted: Tensor | None = None) -> float | list[float]:
+        if counted is not None:
+            scores, actual = scores[counted], actual[counted]
         if scores.shape[1] == 1:  # probabilities are in the same order as the outputs
-            return mean_area(curve, scores.double().numpy(), (actual > 0.5).numpy()[:, None], average)
-        of_class = actual.numpy()[:, None] == np.arange(scores.shape[1])
-        return mean_area(curve, scores.double().softmax(dim=1).numpy(), of_class, average)
+            scores, actual = scores.double(), (actual > 0.5).long()
+            if average is not None:
+                return mean_area(curve, scores.numpy(), actual.bool().numpy()[:, None], average)
+            of_class, ranks = actual[:, None] == torch.arange(2), torch.cat([-scores, scores], dim=1)
+            return areas(curve, ranks.numpy(), of_class.numpy())
+        of_class, ranks = actual[:, None] == torch.arange(scores.shape[1]), ordered(scores)
+        if average is None:
+            return areas(curve, ranks.numpy(), of_class.numpy())
+        return mean_area(curve, ranks.numpy(), of_class.numpy(), average)
 
-    return AccumulatedMetric(name, prepare, Kept(), finish, takes=CLASSES, check=check_classes)
+    return AccumulatedMetric(
+        name, prepare, Kept(), finish, takes=CLASSES, check=check_classes, is_per_class=average is None
+    )
 
 
-def _named(name: str, average: str) -> str:
-    return name if average == "macro" else f"{name}_{average}"
+def _named(name: str, average: str | None) -> str:
+    return name if average in ("macro", None) else f"{name}_{average}"

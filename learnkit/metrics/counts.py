@@ -10,11 +10,18 @@ from torch import Tensor
 from learnkit.checks import check_choice, check_number
 from learnkit.metrics.accumulate import Sums, precise, total_and_count
 from learnkit.metrics.accumulated import CLASSES, LABELS, AccumulatedMetric, Batch, Targets
-from learnkit.metrics.shapes import ClassRows, check_classes, check_labels, class_rows, label_rows
+from learnkit.metrics.shapes import (
+    ClassRows,
+    check_classes,
+    check_ignored,
+    check_labels,
+    check_threshold,
+    class_rows,
+    label_rows,
+)
 
 __all__ = [
     "Formula",
-    "check_threshold",
     "class_counts",
     "class_tally",
     "f_of",
@@ -29,8 +36,8 @@ __all__ = [
 Formula: TypeAlias = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Numerator and denominator from the true positives, false positives and false negatives of each class, (C,) each."""
 
-CLASS_AVERAGES = ("macro", "micro", "weighted", "binary")
-LABEL_AVERAGES = ("macro", "micro", "weighted", "samples")
+CLASS_AVERAGES = ("macro", "micro", "weighted", "binary", None)
+LABEL_AVERAGES = ("macro", "micro", "weighted", "samples", None)
 
 
 def precision_of(tp: Tensor, fp: Tensor, fn: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,7 +69,7 @@ def f_of(beta: float) -> Formula:
 def class_counts(
     name: str,
     formula: Formula,
-    average: str = "macro",
+    average: str | None = "macro",
     threshold: float = 0.5,
     ignore_index: int | None = None,
     takes: tuple[Targets, ...] = CLASSES,
@@ -73,7 +80,7 @@ def class_counts(
         name: its column in the history.
         formula: from counts to the number of a class.
         average: "macro" counts classes the same, leaving out those without items and predictions, "weighted" by their
-            items, "micro" adds all counts first, "binary" takes class 1 of two.
+            items, "micro" adds all counts first, "binary" takes class 1 of two, None is one number per class.
         threshold: for one output per item, and for "binary".
         ignore_index: targets of this number do not count, nor does the class of this number.
         takes: the targets it is for.
@@ -83,18 +90,23 @@ def class_counts(
     """
     check_choice("average", average, CLASS_AVERAGES)
     check_threshold(threshold)
+    check_ignored(ignore_index)
 
     def prepare(preds: Tensor, targets: Tensor) -> Batch:
         made = class_rows(preds, targets, threshold=threshold, ignore_index=ignore_index, second=average == "binary")
         counts = class_tally(made)
-        counts = counts[:, 1:] if made.n_outputs == 1 else counts  # of yes and no, yes
+        counts = counts[:, 1:] if made.n_outputs == 1 and average is not None else counts  # of yes and no, yes
         return Batch((counts, made.counted.sum()), made.n_outputs, made.checked)
 
     finish = partial(_average, formula, average, ignore_index)
-    return AccumulatedMetric(name, prepare, Sums(), finish, takes=takes, check=check_classes)
+    return AccumulatedMetric(
+        name, prepare, Sums(), finish, takes=takes, check=check_classes, is_per_class=average is None
+    )
 
 
-def label_counts(name: str, formula: Formula, average: str = "macro", threshold: float = 0.5) -> AccumulatedMetric:
+def label_counts(
+    name: str, formula: Formula, average: str | None = "macro", threshold: float = 0.5
+) -> AccumulatedMetric:
     """The metric of this formula for any number of labels per item; arguments as for `class_counts`.
 
     Average "samples" is the mean over items of the number of each item's labels, leaving out items without a label
@@ -113,18 +125,15 @@ def label_counts(name: str, formula: Formula, average: str = "macro", threshold:
         return Batch((counts, n), predicted.shape[1], checked)
 
     finish = _mean_of_samples if average == "samples" else partial(_average, formula, average, None)
-    return AccumulatedMetric(name, prepare, Sums(), finish, takes=LABELS, check=check_labels)
+    return AccumulatedMetric(
+        name, prepare, Sums(), finish, takes=LABELS, check=check_labels, is_per_class=average is None
+    )
 
 
 def label_predictions(preds: Tensor, targets: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
     """Predicted and actual labels, bool (M, C) each, and the targets whose values are checked."""
     scores, actual, checked = label_rows(preds, targets)
     return precise(scores).sigmoid() > threshold, actual, checked
-
-
-def check_threshold(threshold: float) -> None:
-    """Raise a UsageError for what is not a probability between 0 and 1."""
-    check_number("threshold", threshold, "(0, 1)", expected="a probability between 0 and 1")
 
 
 def class_tally(made: ClassRows) -> Tensor:
@@ -139,8 +148,16 @@ def tally(numbers: Tensor, counted: Tensor, n: int) -> Tensor:
     return torch.zeros(n, dtype=torch.long, device=numbers.device).index_add_(0, numbers, counted.long())
 
 
-def _average(formula: Formula, average: str, ignore_index: int | None, counts: Tensor, n: Tensor) -> float:
-    """One number from how often each class is right, predicted and actual, (3, C); nan if no target counts."""
+def _average(
+    formula: Formula, average: str | None, ignore_index: int | None, counts: Tensor, n: Tensor
+) -> float | list[float]:
+    """One number from how often each class is right, predicted and actual, (3, C); nan if no target counts.
+
+    For average None one per class; nan for a class that is ignored, or has neither items nor predictions.
+    """
+    if average is None:
+        scores, exist = _scores(formula, counts)
+        return scores.where(exist & (torch.arange(len(scores)) != ignore_index), torch.nan).tolist()
     if not n:
         return float("nan")
     if ignore_index is not None and counts.shape[1] > 1:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from learnkit.errors import UsageError
 
-__all__ = ["Curve", "PRCurve", "ROCCurve", "mean_area", "pr_curve", "ranked_counts", "roc_curve"]
+__all__ = ["Curve", "PRCurve", "ROCCurve", "areas", "mean_area", "pr_curve", "ranked_counts", "roc_curve"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -79,6 +79,13 @@ def pr_curve(scores: npt.NDArray[Any], actual: npt.NDArray[np.bool_]) -> PRCurve
 Curve: TypeAlias = Callable[[npt.NDArray[Any], npt.NDArray[np.bool_]], ROCCurve | PRCurve]
 
 
+def areas(curve: Curve, scores: npt.NDArray[Any], actual: npt.NDArray[np.bool_]) -> list[float]:
+    """The areas of C classes, from scores and whether each item is of the class, (N, C) each; nan if a score is nan."""
+    if not len(scores) or np.isnan(scores).any():
+        return [float("nan")] * scores.shape[1]
+    return [float(curve(scores[:, c], actual[:, c]).area) for c in range(scores.shape[1])]
+
+
 def mean_area(curve: Curve, scores: npt.NDArray[Any], actual: npt.NDArray[np.bool_], average: str) -> float:
     """Mean of the areas of C classes, over those that have an area; nan when none has, or a score is nan.
 
@@ -88,12 +95,10 @@ def mean_area(curve: Curve, scores: npt.NDArray[Any], actual: npt.NDArray[np.boo
         actual: (N, C), whether the item is of the class.
         average: "weighted" by the items of each class; any other counts classes the same.
     """
-    if not len(scores) or np.isnan(scores).any():
-        return float("nan")
-    areas = np.array([curve(scores[:, c], actual[:, c]).area for c in range(scores.shape[1])])
-    weights = actual.sum(axis=0) if average == "weighted" else np.ones(len(areas))
-    known = ~np.isnan(areas)
-    return float(np.average(areas[known], weights=weights[known])) if known.any() else float("nan")
+    of_class = np.array(areas(curve, scores, actual))
+    weights = actual.sum(axis=0) if average == "weighted" else np.ones(len(of_class))
+    known = ~np.isnan(of_class)
+    return float(np.average(of_class[known], weights=weights[known])) if known.any() else float("nan")
 
 
 def ranked_counts(

@@ -9,14 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from learnkit.checks import check_int, check_kind, check_number
 from learnkit.errors import UsageError
+from learnkit.metrics.accumulate import precise
 from learnkit.metrics.accumulated import LABELS, NUMBERS, Targets
+from learnkit.metrics.shapes import check_ignored, check_threshold
 
 __all__ = [
     "METRICS",
     "NamedMetric",
     "accuracy",
     "accuracy_multi",
+    "check_settings",
     "error_rate",
     "mae",
     "mse",
@@ -46,14 +50,14 @@ def accuracy(preds: Tensor, targets: Tensor, ignore_index: int | None = None) ->
     return _mean(*_hits(preds, targets, ignore_index))
 
 
-def error_rate(preds: Tensor, targets: Tensor) -> Tensor:
+def error_rate(preds: Tensor, targets: Tensor, ignore_index: int | None = None) -> Tensor:
     """1 - accuracy; arguments as there."""
-    return _mean(*_misses(preds, targets))
+    return _mean(*_misses(preds, targets, ignore_index))
 
 
-def top_k_accuracy(preds: Tensor, targets: Tensor, k: int = 5) -> Tensor:
-    """Share of items whose class is among the `k` largest outputs; arguments as for `accuracy`."""
-    return _mean(*_top_k_hits(preds, targets, k))
+def top_k_accuracy(preds: Tensor, targets: Tensor, k: int = 5, ignore_index: int | None = None) -> Tensor:
+    """Share of items whose class is among the `k` largest outputs; other arguments as for `accuracy`."""
+    return _mean(*_top_k_hits(preds, targets, k, ignore_index))
 
 
 def accuracy_multi(preds: Tensor, targets: Tensor, threshold: float = 0.5, sigmoid: bool = True) -> Tensor:
@@ -63,27 +67,28 @@ def accuracy_multi(preds: Tensor, targets: Tensor, threshold: float = 0.5, sigmo
         preds: raw outputs, (N, C).
         targets: 0 or 1, (N, C).
         threshold: yes means strictly above it.
-        sigmoid: turn raw outputs into probabilities first.
+        sigmoid: turn raw outputs into probabilities first; without it the threshold may be any number.
 
     Raises:
-        UsageError: shapes that differ.
+        UsageError: shapes that differ, or a threshold for probabilities that is not between 0 and 1.
     """
+    check_settings(threshold=threshold, sigmoid=sigmoid)
     return _mean(*_label_hits(preds, targets, threshold, sigmoid))
 
 
 def mse(preds: Tensor, targets: Tensor) -> Tensor:
     """Mean of the squared differences of all elements; (N,) and (N, 1) go together."""
-    return _mean(*_squares(preds, targets))
+    return _like(preds, _mean(*_squares(preds, targets)))
 
 
 def mae(preds: Tensor, targets: Tensor) -> Tensor:
     """Mean of the absolute differences of all elements; (N,) and (N, 1) go together."""
-    return _mean(*_distances(preds, targets))
+    return _like(preds, _mean(*_distances(preds, targets)))
 
 
 def rmse(preds: Tensor, targets: Tensor) -> Tensor:
     """Square root of `mse`. As a metric it is the root of the whole set's mean, not a mean of roots."""
-    return _mean(*_squares(preds, targets)).sqrt()
+    return _like(preds, _mean(*_squares(preds, targets)).sqrt())
 
 
 def perplexity(preds: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
@@ -91,7 +96,7 @@ def perplexity(preds: Tensor, targets: Tensor, ignore_index: int = -100) -> Tens
 
     Arguments as for `accuracy`, the outputs raw.
     """
-    return _mean(*_cross_entropies(preds, targets, ignore_index)).exp()
+    return _like(preds, _mean(*_cross_entropies(preds, targets, ignore_index)).exp())
 
 
 def _mean(values: Tensor, counted: Tensor | None) -> Tensor:
@@ -99,12 +104,16 @@ def _mean(values: Tensor, counted: Tensor | None) -> Tensor:
     return values.mean() if counted is None else values.where(counted, 0).sum() / counted.sum()
 
 
+def _like(preds: Tensor, value: Tensor) -> Tensor:
+    """In the precision of the predictions, single at least."""
+    return value.to(torch.promote_types(preds.dtype, torch.float32))
+
+
 def _cross_entropies(preds: Tensor, targets: Tensor, ignore_index: int = -100) -> Elements:
-    """One for each target, in single precision at least."""
+    """One for each target, in double precision."""
     _check_classes(preds, targets)
     targets = targets.reshape(preds[:, 0].shape)
-    preds = preds.to(torch.promote_types(preds.dtype, torch.float32))
-    values = F.cross_entropy(preds, targets, ignore_index=ignore_index, reduction="none")
+    values = F.cross_entropy(precise(preds), targets, ignore_index=ignore_index, reduction="none")
     return values, targets != ignore_index
 
 
@@ -124,12 +133,12 @@ def _hits(preds: Tensor, targets: Tensor, ignore_index: int | None = None) -> El
     return hits, None if ignore_index is None else flat != ignore_index
 
 
-def _misses(preds: Tensor, targets: Tensor) -> Elements:
-    hits, counted = _hits(preds, targets)
+def _misses(preds: Tensor, targets: Tensor, ignore_index: int | None = None) -> Elements:
+    hits, counted = _hits(preds, targets, ignore_index)
     return ~hits, counted
 
 
-def _top_k_hits(preds: Tensor, targets: Tensor, k: int = 5) -> Elements:
+def _top_k_hits(preds: Tensor, targets: Tensor, k: int = 5, ignore_index: int | None = None) -> Elements:
     _check_classes(preds, targets)
     if not 1 <= k <= preds.shape[1]:
         raise UsageError(
@@ -139,7 +148,8 @@ def _top_k_hits(preds: Tensor, targets: Tensor, k: int = 5) -> Elements:
             fix="Pass for example metrics=learnkit.metrics.top_k(2).",
         )
     best = preds.topk(k, dim=1).indices  # (N, k, ...)
-    return (best == targets.reshape(best[:, :1].shape)).any(dim=1).flatten(), None
+    hits = (best == targets.reshape(best[:, :1].shape)).any(dim=1).flatten()
+    return hits, None if ignore_index is None else targets.flatten() != ignore_index
 
 
 def _check_classes(preds: Tensor, targets: Tensor) -> None:
@@ -158,7 +168,7 @@ def _check_classes(preds: Tensor, targets: Tensor) -> None:
 
 def _label_hits(preds: Tensor, targets: Tensor, threshold: float = 0.5, sigmoid: bool = True) -> Elements:
     _check_elements(preds, targets)
-    probs = preds.sigmoid() if sigmoid else preds
+    probs = precise(preds).sigmoid() if sigmoid else preds
     return (probs > threshold).flatten() == (targets > 0.5).flatten(), None
 
 
@@ -172,8 +182,7 @@ def _distances(preds: Tensor, targets: Tensor) -> Elements:
 
 def _differences(preds: Tensor, targets: Tensor) -> Tensor:
     _check_elements(preds, targets)  # (N, 1) minus (N,) would be (N, N)
-    dtype = torch.promote_types(torch.promote_types(preds.dtype, targets.dtype), torch.float32)
-    return preds.flatten().to(dtype) - targets.flatten().to(dtype)
+    return precise(preds.flatten()) - precise(targets.flatten())  # squares of float32 overflow from 2e19 on
 
 
 def _check_elements(preds: Tensor, targets: Tensor) -> None:
@@ -188,6 +197,14 @@ def _check_elements(preds: Tensor, targets: Tensor) -> None:
 
 def _squeezed(tensor: Tensor) -> list[int]:
     return [size for size in tensor.shape if size != 1]
+
+
+def check_settings(k: int = 5, threshold: float = 0.5, sigmoid: bool = True, ignore_index: int | None = None) -> None:
+    """Refuse settings of these functions that are out of range, before there is a batch."""
+    check_int("k", k, 1)
+    check_kind("sigmoid", sigmoid, bool, "True or False")
+    check_number("threshold", threshold) if not sigmoid else check_threshold(threshold)
+    check_ignored(ignore_index)
 
 
 @dataclass(frozen=True)

@@ -2,27 +2,29 @@
 
 import functools
 import inspect
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
-import torch
 from torch import Tensor, nn
 
-from learnkit.checks import check_int, nearest
-from learnkit.errors import UsageError
-from learnkit.metrics.accumulate import Sums, mean, precise, total_and_count
+from learnkit.checks import check_int, check_keywords, nearest
+from learnkit.errors import UsageError, WrongTypeError
+from learnkit.metrics.accumulate import Sums, mean, total_and_count
 from learnkit.metrics.accumulated import AccumulatedMetric, Batch, Targets
+from learnkit.metrics.classification import f_beta
 from learnkit.metrics.factories import FACTORIES
-from learnkit.metrics.functions import METRICS, NamedMetric
+from learnkit.metrics.functions import METRICS, NamedMetric, check_settings
+from learnkit.metrics.multilabel import f_beta_multi
+from learnkit.metrics.shapes import check_ignored
+from learnkit.metrics.wrapped import BATCH, FunctionMetric, ObjectMetric, own_name
 
 __all__ = [
-    "FunctionMetric",
     "Metric",
     "MetricSpec",
-    "ObjectMetric",
+    "columns",
     "make_metrics",
     "metrics_for",
+    "results",
     "targets_of",
     "top_k",
 ]
@@ -62,32 +64,42 @@ class Metric(Protocol):
         """
         ...
 
-    def compute(self) -> float:
-        """The number over all batches since the last reset; nan without batches."""
+    def compute(self) -> float | dict[str, float]:
+        """The number over all batches since the last reset, or several by column; nan without batches.
+
+        A metric of several numbers names them in a property `columns`.
+        """
         ...
 
 
-def make_metrics(spec: MetricSpec) -> list[Metric]:
+def make_metrics(
+    spec: MetricSpec, *, classes: Sequence[str] | None = None, ignore_index: int | None = None
+) -> list[Metric]:
     """Metrics from names, functions and objects.
 
     Args:
-        spec: one of, or a list of: a name in `METRICS` or `FACTORIES`, or the function of that name; a
-            function(preds, targets) that returns one number per batch, which is averaged over items; an object with
-            update, compute and reset, like those of torchmetrics. The `higher_is_better` of a function or an object,
-            and the `name` of an object, are kept.
+        spec: one of, or a list of: a name in `METRICS` or `FACTORIES`, or the function of that name, also as a
+            `functools.partial`; a function(preds, targets) that returns one number per batch, which is averaged over
+            items, or a total and its weight; an object with update, compute and reset, like those of torchmetrics; a
+            MetricCollection of torchmetrics. The `higher_is_better` of a function or an object, the `__name__` of a
+            function or a partial, and the `name` of an object, are kept.
+        classes: the data's, which name the columns of a metric with a number per class; None to number them.
+        ignore_index: of the data; metrics passed by name or as a function leave its targets out, unless they have
+            an `ignore_index` of their own.
 
     Raises:
         UsageError: an unknown name (the nearest are listed), a class instead of an object, something that cannot be
-            called, or the same name twice.
+            called, a setting out of range, two metrics with the same name, or a number per class without classes.
+        WrongTypeError: a function that cannot be called with (preds, targets), or a keyword it does not have.
 
-    >>> [metric.name for metric in make_metrics(["accuracy", torch.nn.functional.cross_entropy])]
-    ['accuracy', 'cross_entropy']
+    >>> make_metrics(["accuracy", nn.functional.cross_entropy])
+    [accuracy, cross_entropy]
     """
-    if spec is None:
-        return []
-    parts = spec if isinstance(spec, list | tuple) else [spec]
-    metrics = [_make(part) for part in parts]
-    names = [metric.name for metric in metrics]
+    metrics = [_make(part, name, ignore_index) for part, name in _parts(spec)]
+    if classes is not None:
+        for metric in metrics:
+            _name_classes(metric, classes)
+    names = [name for metric in metrics for name in columns(metric)]
     for name in names:
         if name in TAKEN:
             raise UsageError("metrics", got=name, expected="a name that is not a column of the history")
@@ -97,32 +109,85 @@ def make_metrics(spec: MetricSpec) -> list[Metric]:
     return metrics
 
 
-def _make(part: object) -> Metric:
+def columns(metric: Metric) -> list[str]:
+    """The columns of a metric in the history: its name, or one for each of several numbers."""
+    return list(getattr(metric, "columns", [metric.name]))
+
+
+def results(metric: Metric) -> dict[str, float]:
+    """The numbers of a metric by column."""
+    found = metric.compute()
+    return found if isinstance(found, dict) else {metric.name: float(found)}
+
+
+def _parts(spec: MetricSpec) -> Iterator[tuple[Any, str]]:
+    """Each metric, and the name a MetricCollection gives it, else ""."""
+    for part in () if spec is None else spec if isinstance(spec, list | tuple) else (spec,):
+        if isinstance(part, nn.ModuleDict) and _accumulates(part):
+            yield from ((member, str(name)) for name, member in part.items())
+        else:
+            yield part, ""
+
+
+def _make(part: Any, name: str, ignore_index: int | None) -> Metric:
     if isinstance(part, AccumulatedMetric | FunctionMetric | ObjectMetric):
         return part
     if isinstance(part, str):
-        if part in FACTORIES:
-            return FACTORIES[part]()
-        if part not in METRICS:
+        if part not in METRICS and part not in FACTORIES:
             fix = f"Nearest: {nearest(part, [*METRICS, *FACTORIES])}."
             raise UsageError("metrics", got=part, expected="a known metric, a function or an object", fix=fix)
-        return _element_metric(part, METRICS[part])
+        return _make(METRICS[part].function if part in METRICS else FACTORIES[part], name, ignore_index)
     if inspect.isclass(part):
         fix = f"Pass {part.__name__}(...)."
         raise UsageError("metrics", got=part.__name__, expected="an instance, not a class", fix=fix)
-    if all(callable(getattr(part, method, None)) for method in ("update", "compute", "reset")):
-        return ObjectMetric(part)
+    if _accumulates(part):
+        return ObjectMetric(part, name)
     if not callable(part):
         expected = "a name, a function(preds, targets) or an object with update, compute and reset"
         raise UsageError("metrics", got=part, expected=expected, fix="Pass for example metrics='accuracy'.")
     function = part.func if isinstance(part, functools.partial) else part
-    if function in FACTORIES.values():  # f1 means f1()
-        return _make(part())
-    for name, named in METRICS.items():
+    for known, named in METRICS.items():
         if function is named.function:  # the same numbers by function as by name: rmse is not a mean over batches
-            args, keywords = (part.args, part.keywords) if isinstance(part, functools.partial) else ((), {})
-            return _element_metric(name, named, *args, **keywords)
+            return _element_metric(name or _given_name(part) or known, named, **_settings(part, known, ignore_index))
+    if any(function is factory for factory in (*FACTORIES.values(), *UNNAMED)):  # f1 means f1()
+        settings = _settings(part, function.__name__, ignore_index)
+        return function(**({"name": _given_name(part) or None} | settings))  # type: ignore[no-any-return]
     return FunctionMetric(part)
+
+
+def _accumulates(part: Any) -> bool:
+    return all(callable(getattr(part, method, None)) for method in ("update", "compute", "reset"))
+
+
+def _given_name(part: Any) -> str:
+    """The name that a user gave a partial."""
+    return own_name(part) if isinstance(part, functools.partial) else ""
+
+
+def _settings(part: Any, name: str, ignore_index: int | None) -> dict[str, Any]:
+    """The keywords of a partial of one of learnkit's functions, and the data's `ignore_index` if it takes one.
+
+    Raises:
+        WrongTypeError: an argument without a name, or a keyword that the function does not have.
+    """
+    is_partial = isinstance(part, functools.partial)
+    parameters = inspect.signature(part.func if is_partial else part).parameters
+    known = [setting for setting in parameters if setting not in BATCH]
+    given: dict[str, Any] = dict(part.keywords) if is_partial else {}
+    if is_partial and part.args:
+        expected = f"settings by name: partial({name}, {', '.join(f'{setting}=...' for setting in known)})"
+        raise WrongTypeError(f"metric {name}", got=part.args, expected=expected)
+    check_keywords(f"metric {name}", given, known)
+    return {"ignore_index": ignore_index, **given} if ignore_index is not None and "ignore_index" in known else given
+
+
+def _name_classes(metric: Metric, classes: Sequence[str]) -> None:
+    """Tell a metric with a number per class the names of its columns."""
+    if isinstance(metric, AccumulatedMetric | ObjectMetric) and metric.is_per_class:
+        if not classes:
+            fix = "Give the data classes=, or average over them: average='macro'."
+            raise UsageError(f"metric {metric.name}: average", expected="data with classes for average=None", fix=fix)
+        metric.classes = tuple(classes)
 
 
 def targets_of(metric: Metric) -> tuple[Targets, ...] | None:
@@ -136,11 +201,15 @@ def metrics_for(targets: Targets) -> list[str]:
     return names + [name for name, factory in FACTORIES.items() if targets in factory().takes]
 
 
-def _element_metric(name: str, named: NamedMetric, *args: Any, **keywords: Any) -> AccumulatedMetric:
+def _element_metric(name: str, named: NamedMetric, **settings: Any) -> AccumulatedMetric:
     """The mean of a named metric's elements over the whole set."""
+    try:
+        check_settings(**settings)
+    except UsageError as error:
+        raise error.prefixed(f"metric {name}") from None
 
     def prepare(preds: Tensor, targets: Tensor) -> Batch:
-        return Batch(total_and_count(*named.elements(preds, targets, *args, **keywords)))
+        return Batch(total_and_count(*named.elements(preds, targets, **settings)))
 
     def finish(total: Tensor, count: Tensor) -> float:
         return named.finish(mean(total, count))
@@ -148,115 +217,17 @@ def _element_metric(name: str, named: NamedMetric, *args: Any, **keywords: Any) 
     return AccumulatedMetric(name, prepare, Sums(), finish, takes=named.takes, higher_is_better=named.higher_is_better)
 
 
-def top_k(k: int = 5, *, name: str | None = None) -> AccumulatedMetric:
+def top_k(k: int = 5, *, ignore_index: int | None = None, name: str | None = None) -> AccumulatedMetric:
     """The metric `top_k_accuracy` for this k, named "top_3_accuracy" for 3 unless `name` is passed.
+
+    Targets of `ignore_index` do not count.
 
     Raises:
         UsageError: k below 1; at the first batch, k above the number of classes.
     """
     check_int("top_k: k", k, 1)
-    return _element_metric(name or f"top_{k}_accuracy", METRICS["top_k_accuracy"], k=k)
+    check_ignored(ignore_index)
+    return _element_metric(name or f"top_{k}_accuracy", METRICS["top_k_accuracy"], k=k, ignore_index=ignore_index)
 
 
-class FunctionMetric:
-    """A function(preds, targets) -> number for a batch, averaged over the items of a set."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        inner = function
-        while isinstance(inner, functools.partial):
-            inner = inner.func
-        self.name = _name(inner)
-        self.higher_is_better: bool | None = _direction(inner) if _direction(function) is None else _direction(function)
-        self._function = function
-        self.reset()
-
-    def reset(self) -> None:
-        self._sums = Sums()  # of value times items, and of items
-
-    def update(self, preds: Any, targets: Any) -> None:
-        with torch.no_grad():
-            value = self._function(preds, targets)
-        if not isinstance(value, Tensor | int | float) and not hasattr(value, "__float__"):
-            raise UsageError(
-                f"metric {self.name}", got=value, expected="a number per batch", fix="Return a scalar tensor."
-            )
-        value = value.detach() if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
-        value = precise(_scalar(value, self.name))
-        size = len(preds[0] if isinstance(preds, tuple | list) else preds)
-        self._sums.update(value * size, torch.full_like(value, size))
-
-    def merge(self, other: "FunctionMetric") -> None:
-        self._sums.merge(other._sums)
-
-    def compute(self) -> float:
-        return mean(*self._sums.compute()) if self._sums.sums else float("nan")
-
-
-class ObjectMetric:
-    """An object that accumulates batches, with update(preds, targets), compute() and reset()."""
-
-    def __init__(self, metric: Any) -> None:
-        self.name = _name(metric)
-        self.higher_is_better: bool | None = _direction(metric)
-        self._metric = metric
-        self._n_updates = 0
-
-    def reset(self) -> None:
-        self._metric.reset()
-        self._n_updates = 0
-
-    def update(self, preds: Any, targets: Any) -> None:
-        if self._n_updates == 0 and isinstance(self._metric, nn.Module) and isinstance(preds, Tensor):
-            self._metric.to(preds.device)
-        self._metric.update(preds, targets)
-        self._n_updates += 1
-
-    def merge(self, other: "ObjectMetric") -> None:
-        """Through the object's own `merge`, or torchmetrics' `merge_state`.
-
-        Raises:
-            UsageError: it has neither.
-        """
-        if not other._n_updates:
-            return
-        merge = getattr(self._metric, "merge", None) or getattr(self._metric, "merge_state", None)
-        if merge is None:
-            expected = "an object with merge(other), to combine several processes"
-            raise UsageError(f"metric {self.name}", got=type(self._metric).__name__, expected=expected)
-        merge(other._metric)
-        self._n_updates += other._n_updates
-
-    def compute(self) -> float:
-        if not self._n_updates:
-            return float("nan")
-        value = self._metric.compute()
-        if isinstance(value, Tensor):
-            value = _scalar(value, self.name)
-        elif not hasattr(value, "__float__"):
-            fix = "Pass the parts of a collection as a list of metrics."
-            raise UsageError(f"metric {self.name}", got=value, expected="one number", fix=fix)
-        return float(value)
-
-
-def _scalar(value: Tensor, name: str) -> Tensor:
-    if value.numel() != 1:
-        fix = "Average it, for a torchmetrics object with average='macro'."
-        raise UsageError(f"metric {name}", got=tuple(value.shape), expected="one number, shape ()", fix=fix)
-    return value.reshape(())
-
-
-def _name(metric: Any) -> str:
-    """`confusion` for a function, `f1_score` for an F1Score object, or the object's own name."""
-    own = getattr(metric, "name", None)
-    if isinstance(own, str) and own:
-        return own
-    if isinstance(getattr(metric, "__name__", None), str):
-        return str(metric.__name__)
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(metric).__name__)
-    return spaced.lower()
-
-
-def _direction(metric: Any) -> bool | None:
-    """`higher_is_better` of a metric that has it."""
-    value = getattr(metric, "higher_is_better", None)
-    return value if isinstance(value, bool) else None
+UNNAMED = (f_beta, f_beta_multi, top_k)  # makers whose metric has a name of its own

@@ -9,7 +9,6 @@ from learnkit.checks import check_choice
 from learnkit.metrics.accumulate import Kept, Sums, mean, total_and_count
 from learnkit.metrics.accumulated import LABELS, AccumulatedMetric, Batch
 from learnkit.metrics.counts import (
-    check_threshold,
     f_of,
     jaccard_of,
     label_counts,
@@ -17,8 +16,8 @@ from learnkit.metrics.counts import (
     precision_of,
     recall_of,
 )
-from learnkit.metrics.curves import Curve, mean_area, pr_curve, roc_curve
-from learnkit.metrics.shapes import check_labels, label_rows
+from learnkit.metrics.curves import Curve, areas, mean_area, pr_curve, roc_curve
+from learnkit.metrics.shapes import check_labels, check_threshold, label_rows
 
 __all__ = [
     "auroc_multi",
@@ -33,13 +32,15 @@ __all__ = [
 ]
 
 
-def precision_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
+def precision_multi(
+    *, average: str | None = "macro", threshold: float = 0.5, name: str | None = None
+) -> AccumulatedMetric:
     """Share of the predictions of a label that are right.
 
     Args:
         average: "macro", the mean over labels, leaving out those without items and predictions; "weighted" by the items
             of each label; "micro", all predictions together; "samples", the mean over items, leaving out those without
-            a label that are predicted to have none.
+            a label that are predicted to have none; None, one number and one column per label, nan without either.
         threshold: probability above which an output means yes.
         name: its column in the history; "precision_multi", or for example "precision_multi_micro", unless given.
 
@@ -49,29 +50,34 @@ def precision_multi(*, average: str = "macro", threshold: float = 0.5, name: str
     return label_counts(name or _named("precision", average), precision_of, average, threshold)
 
 
-def recall_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
+def recall_multi(
+    *, average: str | None = "macro", threshold: float = 0.5, name: str | None = None
+) -> AccumulatedMetric:
     """Share of the items of a label that are found; arguments as for `precision_multi`."""
     return label_counts(name or _named("recall", average), recall_of, average, threshold)
 
 
 def f_beta_multi(
-    beta: float = 1.0, *, average: str = "macro", threshold: float = 0.5, name: str | None = None
+    beta: float = 1.0, *, average: str | None = "macro", threshold: float = 0.5, name: str | None = None
 ) -> AccumulatedMetric:
     """Harmonic mean of precision and recall, recall `beta` times as important; others as for `precision_multi`."""
-    return label_counts(name or _named(f"f{beta:g}", average), f_of(beta), average, threshold)
+    formula = f_of(beta)
+    return label_counts(name or _named(f"f{beta:g}", average), formula, average, threshold)
 
 
-def f1_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
+def f1_multi(*, average: str | None = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
     """`f_beta_multi` for beta 1."""
     return f_beta_multi(1.0, average=average, threshold=threshold, name=name)
 
 
-def f2_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
+def f2_multi(*, average: str | None = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
     """`f_beta_multi` for beta 2."""
     return f_beta_multi(2.0, average=average, threshold=threshold, name=name)
 
 
-def jaccard_multi(*, average: str = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
+def jaccard_multi(
+    *, average: str | None = "macro", threshold: float = 0.5, name: str | None = None
+) -> AccumulatedMetric:
     """Right predictions of a label by items that have it or are predicted to; arguments as for `precision_multi`."""
     return label_counts(name or _named("jaccard", average), jaccard_of, average, threshold)
 
@@ -89,12 +95,13 @@ def hamming_multi(*, threshold: float = 0.5, name: str | None = None) -> Accumul
     )
 
 
-def auroc_multi(*, average: str = "macro", name: str | None = None) -> AccumulatedMetric:
+def auroc_multi(*, average: str | None = "macro", name: str | None = None) -> AccumulatedMetric:
     """Area under the ROC curve of each label, exact; every output is kept until the end.
 
     Args:
         average: "macro", the mean over the labels that some items have and some do not (nan without such labels);
-            "weighted" by the items of each label; "micro", the outputs of all labels ranked together.
+            "weighted" by the items of each label; "micro", the outputs of all labels ranked together; None, one number
+            and one column per label.
         name: its column in the history; "auroc_multi" unless given.
 
     Raises:
@@ -103,24 +110,28 @@ def auroc_multi(*, average: str = "macro", name: str | None = None) -> Accumulat
     return _of_curves(name or _named("auroc", average), roc_curve, average)
 
 
-def average_precision_multi(*, average: str = "macro", name: str | None = None) -> AccumulatedMetric:
+def average_precision_multi(*, average: str | None = "macro", name: str | None = None) -> AccumulatedMetric:
     """Average precision of each label that some items have, exact; arguments as for `auroc_multi`."""
     return _of_curves(name or _named("average_precision", average), pr_curve, average)
 
 
-def _of_curves(name: str, curve: Curve, average: str) -> AccumulatedMetric:
-    check_choice("average", average, ("macro", "weighted", "micro"))
+def _of_curves(name: str, curve: Curve, average: str | None) -> AccumulatedMetric:
+    check_choice("average", average, ("macro", "weighted", "micro", None))
 
     def prepare(preds: Tensor, targets: Tensor) -> Batch:
         scores, actual, checked = label_rows(preds, targets)
         return Batch((scores, actual), scores.shape[1], checked)
 
-    def finish(scores: Tensor, actual: Tensor) -> float:
+    def finish(scores: Tensor, actual: Tensor) -> float | list[float]:
+        if average is None:
+            return areas(curve, scores.double().numpy(), actual.numpy())
         shape = (-1, 1) if average == "micro" else scores.shape
         return mean_area(curve, scores.double().reshape(shape).numpy(), actual.reshape(shape).numpy(), average)
 
-    return AccumulatedMetric(name, prepare, Kept(), finish, takes=LABELS, check=check_labels)
+    return AccumulatedMetric(
+        name, prepare, Kept(), finish, takes=LABELS, check=check_labels, is_per_class=average is None
+    )
 
 
-def _named(name: str, average: str) -> str:
-    return f"{name}_multi" if average == "macro" else f"{name}_multi_{average}"
+def _named(name: str, average: str | None) -> str:
+    return f"{name}_multi" if average in ("macro", None) else f"{name}_multi_{average}"

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from learnkit.checks import check_int, check_number
 from learnkit.errors import UsageError
 from learnkit.metrics.accumulate import precise
 
@@ -12,11 +13,14 @@ __all__ = [
     "ClassRows",
     "LabelRows",
     "check_classes",
+    "check_ignored",
     "check_labels",
+    "check_threshold",
     "class_rows",
     "class_scores",
     "label_rows",
     "number_rows",
+    "ordered",
     "rows",
 ]
 
@@ -77,7 +81,7 @@ def class_rows(
 
 
 def class_scores(preds: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Raw outputs (M, C), and targets (M,); C is 1 for one yes/no.
+    """Raw outputs (M, C), and targets (M,), those that do not count included; C is 1 for one yes/no.
 
     Raises:
         UsageError: shapes that do not fit each other.
@@ -86,9 +90,35 @@ def class_scores(preds: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return preds.reshape(-1, 1) if n_outputs == 1 else rows(preds), _plain(targets).flatten()
 
 
+def ordered(scores: Tensor) -> Tensor:
+    """Numbers in the order of the softmax probabilities of each class, float64 (M, C) from raw outputs (M, C).
+
+    The probabilities themselves, but where rounding would make different ones equal, near 1 or 0:
+    there 1 + log(p / (1 - p)), and log(p).
+    """
+    scores = scores.double()
+    scores = scores - scores.max(dim=1, keepdim=True).values
+    probs = scores.softmax(dim=1)
+    best = torch.zeros_like(probs, dtype=torch.bool).scatter_(1, scores.argmax(dim=1, keepdim=True), True)
+    odds_of_best = -scores.masked_fill(best, -torch.inf).logsumexp(dim=1, keepdim=True)
+    logs = scores.log_softmax(dim=1)
+    return torch.where(probs > 1 - 1e-6, 1 + odds_of_best, torch.where(probs < 1e-300, logs, probs))
+
+
 def check_classes(low: float, high: float, n_outputs: int) -> None:
     """Refuse targets that are not class indices for this number of outputs, from their lowest and highest."""
     _check_range(low, high, max(n_outputs - 1, 1))
+
+
+def check_threshold(threshold: float) -> None:
+    """Raise a UsageError for what is not a probability between 0 and 1."""
+    check_number("threshold", threshold, "(0, 1)", expected="a probability between 0 and 1")
+
+
+def check_ignored(ignore_index: int | None) -> None:
+    """Raise a UsageError for what is neither an integer nor None."""
+    if ignore_index is not None:
+        check_int("ignore_index", ignore_index, expected="an integer, or None")
 
 
 def label_rows(preds: Tensor, targets: Tensor) -> LabelRows:

@@ -43,7 +43,8 @@ def batches_of_epoch(state: TrainState, start: int = 0) -> Iterator[Any]:
     batches = iter(loader)
     for _ in islice(batches, n_read):
         pass
-    return _trainable(state, batches, start)
+    trainable, limit = _trainable(state, batches, start), state.limits.max_batches
+    return trainable if limit is None else islice(trainable, max(limit - start, 0))
 
 
 def _trainable(state: TrainState, batches: Iterator[Any], start: int) -> Iterator[Any]:

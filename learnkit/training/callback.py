@@ -1,14 +1,14 @@
 """Callbacks: the hooks of the training loop, the order they run in, and how the loop calls them."""
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from typing import Any, ClassVar, TypeAlias
 
-from learnkit.errors import Interrupt, UsageError, WrongTypeError
+from learnkit.errors import Interrupt, UsageError
+from learnkit.training.hook_names import check_hooks, check_mixed_in
 from learnkit.training.state import TrainState
 
-__all__ = ["Callback", "CallbackList", "Hook", "Order"]
+__all__ = ["Callback", "CallbackList", "Hook", "Order", "defines"]
 
 
 class Order(IntEnum):
@@ -41,7 +41,8 @@ class Callback:
           after_epoch           state.row is set, by the recorder
         after_fit               always, also after an error or Ctrl-C
 
-    A method whose name looks like a misspelled hook is a TypeError when the class is defined. To steer the loop, raise
+    A method whose name is that of a hook of another library (fastai, Keras, Lightning) or looks like a misspelled one,
+    and a hook that cannot be called with the state, is a TypeError when the class is defined. To steer the loop, raise
     StopFit, SkipEpoch or SkipBatch; the other callbacks of that hook still run. State that a resumed fit needs goes
     through `state_dict` and `load_state_dict`.
     """
@@ -52,16 +53,10 @@ class Callback:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in vars(cls):
-            if name.startswith("_") or name in vars(Callback):
-                continue
-            near = difflib.get_close_matches(name, HOOKS, n=1, cutoff=0.85)
-            if near or name.startswith(("before_", "after_")):
-                same_moment = [hook for hook in HOOKS if hook.partition("_")[2] == name.partition("_")[2]]
-                meant = [*same_moment, *near, *difflib.get_close_matches(name, HOOKS, n=1, cutoff=0.0)][0]
-                raise WrongTypeError(
-                    f"{cls.__name__}.{name} is not a hook of the training loop; did you mean {meant!r}?"
-                )
+        for base in cls.__mro__:
+            if not issubclass(base, Callback):
+                check_mixed_in(cls, base, HOOKS)
+        check_hooks(cls, HOOKS, known=vars(Callback))
 
     @property
     def label(self) -> str:
@@ -116,7 +111,7 @@ class CallbackList:
             labels[callback.label] = callback
         self._check_conflicts()
         self._bound: dict[Hook, tuple[tuple[Callback, Callable[[TrainState], None]], ...]] = {
-            base: tuple((c, getattr(c, name)) for c in self._callbacks if getattr(type(c), name) is not base)
+            base: tuple((c, getattr(c, name)) for c in self._callbacks if defines(c, name, base))
             for name, base in HOOKS.items()
         }
 
@@ -170,6 +165,11 @@ class CallbackList:
             if during is None:
                 raise failure
             during.add_note(f"then a callback's after_fit failed too: {failure!r}")
+
+
+def defines(callback: Callback, name: str, base: Hook) -> bool:
+    """Whether its class has this hook, or the object itself (`callback.after_epoch = function`)."""
+    return getattr(type(callback), name) is not base or name in getattr(callback, "__dict__", ())
 
 
 def _checked(callback: object) -> Callback:

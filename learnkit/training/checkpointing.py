@@ -1,50 +1,22 @@
 """Checkpoints: when the state of a fit is saved, and how a fit continues from one."""
 
-import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from torch import Tensor
 
-from learnkit.checks import is_int
-from learnkit.errors import UsageError, warn
+from learnkit.errors import warn
 from learnkit.training.callback import Callback
+from learnkit.training.interval import Interval
 from learnkit.training.nan_guard import LossWatch
 from learnkit.training.signals import Signals
 from learnkit.training.snapshot import restore, snapshot
 from learnkit.training.state import TrainState
 
-__all__ = ["Checkpoints", "Interval", "Writer"]
-
-SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A number of optimizer steps or of seconds; the other is infinite."""
-
-    steps: float = float("inf")
-    seconds: float = float("inf")
-
-    @classmethod
-    def of(cls, every: Any) -> Self:
-        """Parse 50, "5min", "30s" or "1h".
-
-        Raises:
-            UsageError: anything else.
-        """
-        if is_int(every) and every > 0:
-            return cls(steps=every)
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h)", every.strip()) if isinstance(every, str) else None
-        if found and float(found[1]) > 0:
-            return cls(seconds=float(found[1]) * SECONDS[found[2]])
-        raise UsageError(
-            "checkpoint_every", got=every, expected="a number of steps, 1 or more, or a time such as '5min'"
-        )
+__all__ = ["Checkpoints", "Writer"]
 
 
 class Writer(Protocol):

@@ -1,5 +1,6 @@
 """The training loop: fit, train_epoch, train_batch, validate. It does not depend on learners or concrete callbacks."""
 
+import time
 from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from learnkit.device import to_device
 from learnkit.errors import DataError, Interrupt, SkipBatch, SkipEpoch, StopFit, UsageError, warn
 from learnkit.losses.broadcasting import no_broadcasting
 from learnkit.losses.reduction import divisor, total_loss
+from learnkit.metrics.metric import results
 from learnkit.modes import together, undisturbed
 from learnkit.seeds import Stream, derive
 from learnkit.training.batches import batches_of_epoch, split_batch
@@ -20,6 +22,7 @@ from learnkit.training.first_loss import first_loss
 from learnkit.training.micro_batches import run_micro_batches
 from learnkit.training.nan_guard import LossWatch, as_loss
 from learnkit.training.state import TrainState
+from learnkit.training.stopping import stop_if_noted, validates, watched
 from learnkit.tree import count_items
 
 __all__ = ["fit", "forward_backward", "take_step", "train_batch", "train_epoch", "validate"]
@@ -32,11 +35,13 @@ def fit(state: TrainState, callbacks: CallbackList, checkpoints: Checkpoints | N
         try:
             callbacks.notify(Callback.before_fit, state)
             checkpoints.begin(state, callbacks)
+            state.began += time.monotonic()
             for state.epoch in range(state.start_epoch, state.n_epochs):
                 train_epoch(state, callbacks, watch, checkpoints)
-                if state.valid_dl is not None:
+                if validates(state):
                     validate(state, callbacks)
                 callbacks.notify(Callback.after_epoch, state)
+                stop_if_noted(state)
                 checkpoints.after_epoch(state, callbacks)
         except StopFit as stop:
             state.stop_reason = str(stop) or "stopped by a callback"
@@ -58,7 +63,7 @@ def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch, ch
     watch.start_epoch(state)
     callbacks.notify(Callback.before_epoch, state)
     checkpoints.begin_epoch(state, callbacks)
-    batches = batches_of_epoch(state, start)
+    batches = watched(batches_of_epoch(state, start), state, partial(validate, state, callbacks))
     checkpoints.begin_batches(state)
     try:
         for state.batch, batch in enumerate(checkpoints.batches(batches, state, callbacks, watch), start):
@@ -158,7 +163,10 @@ def validate(state: TrainState, callbacks: CallbackList) -> None:
         warn(
             f"the validation loss of epoch {state.epoch} is {mean.item()}: check for nan or infinite inputs and outputs"
         )
-    state.valid = {"valid_loss": mean.item(), **{metric.name: float(metric.compute()) for metric in state.metrics}}
+    state.valid = {"valid_loss": mean.item()}
+    for metric in state.metrics:
+        state.valid |= results(metric)
+    state.validated_step = state.step
     callbacks.notify(Callback.after_validate, state)
 
 

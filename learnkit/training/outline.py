@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from learnkit.training.callback import HOOKS, Callback, CallbackList
+from learnkit.training.callback import HOOKS, Callback, CallbackList, defines
 
 __all__ = ["Outline", "outline"]
 
@@ -67,4 +67,4 @@ def outline(callbacks: CallbackList, names: dict[str, str], *, validates: bool =
 
 def acting_in(hook: str, callbacks: Iterable[Callback]) -> list[str]:
     """The labels of the callbacks that define a hook, in the order they run in."""
-    return [callback.label for callback in callbacks if getattr(type(callback), hook) is not HOOKS[hook]]
+    return [callback.label for callback in callbacks if defines(callback, hook, HOOKS[hook])]

@@ -1,5 +1,6 @@
 """Snapshots: the whole state of a fit between two optimizer steps, as plain values and tensors, taken and restored."""
 
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
@@ -98,7 +99,14 @@ def snapshot(state: TrainState, callbacks: Iterable[Callback], epoch: int, batch
     tensors = tensors_of(state.model)
     extra = {name: value for name, value in state.model.state_dict().items() if name.endswith(EXTRA)}
     return {
-        "at": {"epoch": epoch, "batch": batch, "step": state.step, "epochs_begun": state.epochs_begun},
+        "at": {
+            "epoch": epoch,
+            "batch": batch,
+            "step": state.step,
+            "epochs_begun": state.epochs_begun,
+            "validated_step": state.validated_step,
+            "seconds": time.monotonic() - state.began,
+        },
         "model": tensors,
         "extra": extra,
         "loss": tensors_of(state.loss_func) if isinstance(state.loss_func, nn.Module) else {},
@@ -117,6 +125,7 @@ def seek(state: TrainState, saved: dict[str, Any]) -> None:
     _restore_weights(state, saved)
     at = saved["at"]
     state.start_epoch, state.start_batch, state.step = at["epoch"], at["batch"], at["step"]
+    state.validated_step, state.began = at.get("validated_step", 0), -at.get("seconds", 0.0)
     state.epochs_begun = at["epochs_begun"] - (at["batch"] > 0)  # the running epoch will be counted again
     state.epoch = min(state.start_epoch, state.n_epochs - 1)
     state.resumed, state.is_done = True, saved["is_finished"]

@@ -11,7 +11,8 @@ from torch.optim import Optimizer
 from learnkit.device import Compute
 from learnkit.errors import UsageError
 from learnkit.losses.outputs import takes_one_output
-from learnkit.metrics.metric import Metric
+from learnkit.metrics.metric import Metric, columns
+from learnkit.training.limits import FirstBatches, Limits
 from learnkit.types import Loss
 
 __all__ = ["NO_OPTIMIZER", "TrainState"]
@@ -25,6 +26,7 @@ class TrainState:
 
     Attributes:
         start_epoch: the epoch this fit starts with; schedules start there too.
+        first_epoch: the epoch the fit started with, also when it continues from a checkpoint.
         start_batch: batches of that epoch an interrupted fit has already done.
         resumed: whether this fit continues from a checkpoint, so `load_state_dict` of its callbacks will be called.
         is_done: whether the checkpoint is that of a finished fit.
@@ -33,10 +35,15 @@ class TrainState:
         seed: all randomness of the fit is a function of it, the epoch and the batch.
         epoch_offset: epochs of earlier fits; `epoch_offset + epoch` never repeats in the life of a learner.
         folder: where callbacks write files.
+        limits: what ends the fit before its last epoch, and how often it validates.
+        epochs_before: epochs in the record before this fit, set by the recorder.
+        calls_before: fits of the same call before this one, such as the first stage of `fine_tune`.
         stops_on_nan: whether a non-finite loss ends the fit quietly; otherwise it is an error.
         epoch: the current epoch of this fit, from 0.
         batch: the current batch of this epoch, from 0.
         step: optimizer steps taken in this fit.
+        validated_step: the step at the last validation.
+        is_mid_epoch: whether the validation that runs is one between two batches, not that of the end of the epoch.
         epochs_begun: epochs of this fit whose training has started.
         inputs: the model's arguments, a tuple.
         targets: what the loss compares the outputs with.
@@ -60,6 +67,7 @@ class TrainState:
     compute: Compute = field(default_factory=Compute)
     n_epochs: int = 1
     start_epoch: int = 0
+    first_epoch: int = 0
     start_batch: int = 0
     resumed: bool = False
     is_done: bool = False
@@ -68,6 +76,9 @@ class TrainState:
     seed: int = 0
     epoch_offset: int = 0
     folder: Path = field(default_factory=Path)
+    limits: Limits = field(default_factory=Limits)
+    epochs_before: int = 0
+    calls_before: int = 0
     stops_on_nan: bool = False
     epoch_seed: int = 0  # the generators of batch n of the running epoch are seeded with this + n
     # The position.
@@ -75,6 +86,9 @@ class TrainState:
     batch: int = 0
     step: int = 0
     epochs_begun: int = 0
+    validated_step: int = 0
+    is_mid_epoch: bool = False
+    began: float = 0.0  # of the monotonic clock; earlier for a fit that was interrupted
     # The current batch: set by the loop, editable by callbacks.
     inputs: tuple[Any, ...] = ()
     targets: Any = None
@@ -94,23 +108,58 @@ class TrainState:
         self.n_batches = loader_length(self.train_dl)
         self.loss_takes_one = self.output is not None and takes_one_output(self.loss_func)
 
+    def limit(self, limits: Limits) -> None:
+        """Set the limits of a fit that has not started; a loader without a length is taken to reach `limit_batches`.
+
+        Raises:
+            UsageError: `validate_every` without a validation set.
+        """
+        self.limits = limits
+        if self.valid_dl is None and "validate_every" in limits.given:
+            got = limits.given["validate_every"]
+            raise UsageError("validate_every", got=got, expected="None, as there is no validation set")
+        if limits.max_batches is not None:
+            known = loader_length(self.train_dl)
+            self.n_batches = limits.max_batches if known is None else min(known, limits.max_batches)
+            self.valid_dl = None if self.valid_dl is None else FirstBatches(self.valid_dl, limits.max_batches)
+
     @property
     def progress(self) -> float:
         """The share of this fit that is done before the current batch, in [0, 1).
 
-        With gradient accumulation, all batches of one step have the progress of the first one.
+        With gradient accumulation, all batches of one step have the progress of the first one. A fit with `max_steps`
+        is as long as these; `max_time` is not known in steps, so it cuts a schedule short.
 
         Raises:
-            UsageError: the training loader has no length.
+            UsageError: the training loader has no length, and the fit no `max_steps`.
         """
+        max_steps = self.limits.max_steps
         if self.n_batches is None:
-            raise UsageError(
-                "train_dl has no length, so progress cannot be computed",
-                fix="Give the loader a __len__, or train without a schedule.",
-            )
+            if max_steps is None:
+                raise UsageError(
+                    "train_dl has no length, so progress cannot be computed",
+                    fix="Give the loader a __len__, pass max_steps=, or train without a schedule.",
+                )
+            return min(self.step, max_steps - 1) / max_steps
         n = self.batches_per_step
         steps = -(-self.n_batches // n)
-        return (self.epoch * steps + self.batch // n) / (self.n_epochs * steps)
+        done, total = self.epoch * steps + self.batch // n, self.n_epochs * steps
+        if max_steps is not None:
+            total = min(total, self.first_epoch * steps + max_steps)
+        return min(done, total - 1) / total  # more batches than steps: float16 overflows skip some
+
+    @property
+    def planned_epochs(self) -> int:
+        """The epochs of this fit, the last perhaps incomplete: fewer than `n_epochs` if `max_steps` ends it before."""
+        if self.limits.max_steps is None or self.n_batches is None:
+            return self.n_epochs
+        steps = -(-self.n_batches // self.batches_per_step)
+        return min(self.n_epochs, self.first_epoch - (-self.limits.max_steps // steps))
+
+    @property
+    def epoch_number(self) -> int:
+        """The number that the running epoch will have in the record, which counts over all fits."""
+        return int(self.row["epoch"]) + 1 if self.row else self.epochs_before
 
     @property
     def continues(self) -> bool:
@@ -128,7 +177,7 @@ class TrainState:
     @property
     def record_names(self) -> list[str]:
         """The columns of each epoch's row, in the order of the table; known before the first epoch."""
-        validated = ["valid_loss", *(metric.name for metric in self.metrics)]
+        validated = ["valid_loss", *(name for metric in self.metrics for name in columns(metric))]
         return ["train_loss", *(validated if self.valid_dl is not None else []), *self.columns]
 
 

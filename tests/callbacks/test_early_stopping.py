@@ -1,10 +1,12 @@
 """Early stopping: when a fit ends."""
 
+import math
 from typing import Any
 
 import pytest
 
 from learnkit.callbacks.early_stopping import EarlyStopping
+from learnkit.errors import WrongTypeError
 from tests.callbacks.scripted import Scripted, run
 from tests.doubles import refused
 
@@ -55,3 +57,51 @@ def test_its_state_continues_the_wait() -> None:
 def test_an_invalid_patience_is_refused(patience: Any) -> None:
     with refused("patience", got=patience):
         EarlyStopping(patience=patience)
+
+
+def epochs_run(values: list[float], **settings: Any) -> int:
+    return run(Scripted(values), EarlyStopping("scripted", **settings)).epoch + 1
+
+
+def test_it_stops_as_soon_as_the_threshold_is_reached() -> None:
+    assert epochs_run([5, 4, 3, 2, 1], threshold=3) == 3
+    assert epochs_run([5, 4, 3, 2, 1], threshold=2.5) == 4
+    state = run(Scripted([1, 2, 3], higher_is_better=True), EarlyStopping("scripted", threshold=2))
+    assert (state.epoch, state.stop_reason) == (1, "scripted has reached 2")
+
+
+def test_it_stops_at_a_value_that_is_not_finite_if_asked() -> None:
+    for value in (math.nan, math.inf):
+        assert epochs_run([5, value, 4, 3], check_finite=True, patience=9) == 2
+        assert epochs_run([5, value, 4, 3], patience=9) == 4
+
+
+def test_epochs_before_the_start_are_not_looked_at() -> None:
+    assert epochs_run([1, 2, 3, 3, 9]) == 2
+    assert epochs_run([1, 2, 3, 3, 9], start_from_epoch=2) == 4
+    with refused("start_from_epoch", got=5, expected="below the 5 epochs"):
+        epochs_run([1, 2, 3, 3, 9], start_from_epoch=5)
+
+
+def test_it_never_stops_before_the_fewest_epochs() -> None:
+    for fewest, expected in [(0, 2), (2, 2), (3, 3), (4, 4), (9, 5)]:
+        assert epochs_run([1, 2, 3, 4, 5], min_epochs=fewest) == expected
+    assert epochs_run([1, 2, 3, 0, 5, 6], min_epochs=4) == 5  # it has improved meanwhile
+
+
+def test_the_value_must_beat_the_baseline() -> None:
+    assert epochs_run([5, 4, 3, 2, 1], baseline=4.5, patience=2) == 5
+    assert epochs_run([5, 4, 3, 2, 1], baseline=1.0, patience=2) == 2
+
+
+INVALID: list[tuple[str, object]] = [
+    ("threshold", math.nan), ("threshold", "1"), ("start_from_epoch", -1), ("min_epochs", 1.5), ("min_epochs", -1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("what", "value"), INVALID)
+def test_invalid_settings_are_refused(what: str, value: Any) -> None:
+    with refused(what, got=value):
+        EarlyStopping(**{what: value})
+    with refused("check_finite", WrongTypeError, got=1):
+        EarlyStopping(check_finite=1)  # type: ignore[arg-type]

@@ -36,7 +36,7 @@ def test_the_column_is_known_before_the_first_epoch(blobs: tuple[Tensor, ...], c
     names: list[str] = []
 
     watch = acting(before_fit=lambda state: names.extend(state.record_names), order=99)
-    learner(blobs).fit(1, callbacks=[PeakMemory(), EarlyStopping("cpu_peak"), Progress("plain"), watch])
+    learner(blobs).fit(1, callbacks=[PeakMemory(), EarlyStopping("cpu_peak", mode="min"), Progress("plain"), watch])
     assert names == ["train_loss", "valid_loss", "accuracy", "cpu_peak"]
     assert "cpu_peak" in capsys.readouterr().out
 

@@ -1,21 +1,30 @@
 """Monitors: which column, which direction, and by how much."""
 
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from learnkit.callbacks import Callback, EarlyStopping, ReduceLROnPlateau, SaveModel
-from learnkit.callbacks.monitor import Monitor
+from learnkit.callbacks.monitor import Mode, Monitor
+from learnkit.training.limits import Limits
 from learnkit.training.state import TrainState
 from tests.callbacks.scripted import Scripted, run
 from tests.doubles import acting, refused
 
 
 def improvements(
-    values: list[float], name: str = "scripted", higher: bool | None = False, delta: float = 0
+    values: list[float],
+    name: str = "scripted",
+    higher: bool | None = False,
+    delta: float = 0,
+    mode: Mode = None,
+    baseline: float | None = None,
 ) -> list[bool]:
     """For each epoch, whether the monitor sees an improvement."""
-    monitor, seen = Monitor(name, delta), list[bool]()
+    monitor, seen = Monitor(name, delta, mode=mode, baseline=baseline), list[bool]()
     watch = acting(before_fit=monitor.start, after_epoch=lambda state: seen.append(monitor.improves(state)), order=99)
     run(Scripted(values, higher, name), watch)
     return seen
@@ -43,13 +52,99 @@ def test_an_improvement_beats_the_best_by_more_than_min_delta(
         ("any", False, False),
         ("my_loss", None, False),
         ("my_error", None, False),
-        ("score", None, True),
+        ("mae_years", None, False),
+        ("valRMSE", None, False),
+        ("MAPE", None, False),
+        ("cross_entropy", None, False),
+        ("accuracy_of_cats", None, True),
+        ("top5_acc", None, True),
+        ("score", True, True),
+        ("my_loss", True, True),  # the metric says so
     ],
 )
 def test_the_metric_or_its_name_defines_the_direction(
     name: str, higher_is_better: bool | None, rising_is_better: bool
 ) -> None:
     assert improvements([1, 2, 3], name, higher_is_better) == [True, rising_is_better, rising_is_better]
+
+
+UNKNOWN = [
+    "score",
+    "neg_mse",
+    "loss_reduction",
+    "accuracy_loss",
+    "error_free",
+    "glossy",
+    "macro",
+    "distance",
+    "log_prob",
+]
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+@pytest.mark.parametrize("make", [EarlyStopping, SaveModel, ReduceLROnPlateau])
+def test_a_direction_that_nobody_knows_is_refused_before_anything_runs(name: str, make: type[Callback]) -> None:
+    metric = Scripted([1, 2, 3], None, name)
+    with refused("monitor", got=name, fix="Pass mode='min' or mode='max', or set higher_is_better of the metric."):
+        run(metric, make(name))  # type: ignore[call-arg]
+    assert metric.n == -1
+
+
+@pytest.mark.parametrize("make", [EarlyStopping, SaveModel, ReduceLROnPlateau])
+def test_the_advice_of_that_error_is_true(make: Callable[..., Callback], tmp_path: Path) -> None:
+    for mode in ("min", "max"):
+        run(Scripted([1, 2, 3], None, "score"), make("score", mode=mode), folder=tmp_path)
+    for higher in (True, False):
+        run(Scripted([1, 2, 3], higher, "score"), make("score"), folder=tmp_path)
+
+
+@pytest.mark.parametrize("higher", [True, False, None])
+def test_a_mode_goes_before_what_the_metric_or_its_name_says(higher: bool | None) -> None:
+    for name in ("score", "my_loss", "accuracy"):
+        assert improvements([1, 2, 3], name, higher, mode="max") == [True, True, True]
+        assert improvements([1, 2, 3], name, higher, mode="min") == [True, False, False]
+
+
+def test_the_first_value_must_beat_the_baseline() -> None:
+    assert improvements([3, 2, 1.8, 1], baseline=2) == [False, False, True, True]
+    assert improvements([3, 1.8, 1], baseline=2, delta=0.5) == [False, False, True]
+    assert improvements([1, 3], higher=True, baseline=2) == [False, True]
+    for baseline in (math.nan, "2", math.inf):
+        with refused("baseline"):
+            Monitor("valid_loss", baseline=baseline)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["auto", "lower", 1, True])
+def test_another_mode_is_refused(mode: Any) -> None:
+    for make in (EarlyStopping, SaveModel, ReduceLROnPlateau, Monitor):
+        with refused("mode", expected="'min', 'max' or None"):
+            make("valid_loss", mode=mode)
+
+
+def test_columns_of_training_metrics_have_the_direction_of_the_metric() -> None:
+    metric = Scripted([1, 2, 3], True, "score")
+    monitor, seen = Monitor("train_score"), list[bool]()
+    values = iter([1.0, 2.0, 1.5])
+    fake = acting(
+        label="Columns",
+        before_fit=lambda state: state.columns.update(train_score=math.nan),
+        after_epoch=lambda state: state.columns.update(train_score=next(values)),
+        order=1,
+    )
+    watch = acting(before_fit=monitor.start, after_epoch=lambda state: seen.append(monitor.improves(state)), order=99)
+    run(metric, fake, watch)
+    assert seen == [True, True, False]
+
+
+def test_an_epoch_without_validation_is_not_looked_at() -> None:
+    monitor, seen = Monitor("scripted"), list[float | None]()
+
+    def look(state: TrainState) -> None:
+        seen.append(monitor.value(state))
+
+    limit = acting(label="Limit", before_fit=lambda state: state.limit(Limits.of(validate_every="2 epochs")))
+    run(Scripted([3, 2, 1, 0, 7]), limit, acting(before_fit=monitor.start, after_epoch=look, order=99))
+    assert seen == [None, 3, None, 2, 1]  # and at the end of the fit
 
 
 def test_the_best_value_is_kept_until_the_next_fit() -> None:

@@ -1,5 +1,6 @@
 """MixedPrecision and GradientClipping in a fit; tests/test_reference.py compares their results with plain PyTorch."""
 
+import math
 from typing import Any
 
 import pytest
@@ -50,6 +51,38 @@ def test_gradients_are_scaled_down_to_the_norm(blobs: tuple[Tensor, ...]) -> Non
     assert [after for _, after in norms] == [before for before, _ in norms], "the next fit does not clip"
 
 
+@pytest.mark.parametrize(
+    ("clipping", "clip"),
+    [
+        (GradientClipping(0.1), lambda ps: nn.utils.clip_grad_norm_(ps, 0.1)),
+        (GradientClipping(0.1, norm_type=1), lambda ps: nn.utils.clip_grad_norm_(ps, 0.1, 1)),
+        (GradientClipping(0.1, norm_type=3.5), lambda ps: nn.utils.clip_grad_norm_(ps, 0.1, 3.5)),
+        (GradientClipping(0.1, norm_type=math.inf), lambda ps: nn.utils.clip_grad_norm_(ps, 0.1, math.inf)),
+        (GradientClipping(clip_value=0.05), lambda ps: nn.utils.clip_grad_value_(ps, 0.05)),
+    ],
+)
+def test_gradients_are_clipped_as_torch_does(clipping: Any, clip: Any, blobs: Any) -> None:
+    learn, expected, found = linear_learner(blobs, opt_func="sgd", wd=0), list[Tensor](), list[Tensor]()
+    step = learn._ready_optimizer().step
+
+    def watched(*args: Any, **options: Any) -> Any:
+        found.extend(p.grad.clone() for p in learn.model.parameters() if p.grad is not None)
+        return step(*args, **options)
+
+    def unclipped(state: Any) -> None:
+        copies = [nn.Parameter(p.detach().clone()) for p in state.model.parameters()]
+        for copy, parameter in zip(copies, state.model.parameters(), strict=True):
+            copy.grad = parameter.grad.clone()
+        clip(copies)
+        expected.extend(copy.grad for copy in copies if copy.grad is not None)
+
+    learn.opt.step = watched  # type: ignore[union-attr, method-assign]
+    learn.fit(1, callbacks=[clipping, acting(after_backward=unclipped)])
+    assert len(found) == len(expected) == 4 * 2
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_the_default_norm_is_one(blobs: tuple[Tensor, ...]) -> None:
     learn = linear_learner(blobs, opt_func="sgd", wd=0)
     model = nn.Linear(2, 2)
@@ -72,6 +105,14 @@ def test_the_default_norm_is_one(blobs: tuple[Tensor, ...]) -> None:
 
 
 def test_invalid_arguments_are_refused() -> None:
+    for value in (0, -1, float("inf"), True, "1"):
+        with refused("clip_value", got=value):
+            GradientClipping(clip_value=value)  # type: ignore[arg-type]
+    for norm_type in (0, 0.5, -1, True, "2"):
+        with refused("norm_type", got=norm_type):
+            GradientClipping(1.0, norm_type=norm_type)  # type: ignore[arg-type]
+    with refused("max_norm", got=1.0, expected="one of max_norm and clip_value"):
+        GradientClipping(1.0, clip_value=1.0)
     for norm in (0, -1, float("nan"), float("inf"), True, "1"):
         with refused("max_norm", got=norm) if norm == norm else refused("max_norm"):  # nan is not equal to itself
             GradientClipping(norm)  # type: ignore[arg-type]

@@ -145,3 +145,64 @@ def test_a_notebook_gets_one_table_and_one_figure() -> None:
     shown = [line.split() for line in done.stdout.splitlines()]
     assert sum(kind == "text/html" and is_table == "True" for kind, _, is_table in shown) == 1
     assert [int(size) > 5000 for kind, size, _ in shown if kind == "image/png"] == [True]
+
+
+def lines_of(progress: Progress, blobs: tuple[Tensor, ...], capsys: Any, epochs: int = 2, **options: Any) -> list[str]:
+    losses: list[float] = []
+    learn = linear_learner(blobs)
+    learn.fit(epochs, 1e-2, callbacks=[progress, acting(after_batch=lambda state: losses.append(state.loss.item()))])
+    out: str = capsys.readouterr().out
+    for number, loss in enumerate(losses):
+        out = out.replace(f"  loss {loss:.6f}", f"  loss of batch {number}")
+    return out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("every", "batches"), [(2, [1, 3, 5, 7]), ("3 steps", [2, 5]), (4, [3, 7]), (100, []), ("1h", []), (None, [])]
+)
+def test_plain_lines_show_the_loss_every_few_steps(
+    every: Any, batches: list[int], blobs: tuple[Tensor, ...], capsys: Any
+) -> None:
+    lines = lines_of(Progress("plain", every=every), blobs, capsys)
+    shown = [line for line in lines if "train_loss" not in line]
+    assert shown == [f"epoch {n // 4}  batch {n % 4 + 1}/4  loss of batch {n}" for n in batches]
+    assert len(lines) == len(batches) + 2
+
+
+def test_plain_lines_show_the_loss_at_intervals_of_time(blobs: tuple[Tensor, ...], capsys: Any) -> None:
+    assert len(lines_of(Progress("plain", every="0.000001s"), blobs, capsys)) == 8 + 2
+    assert lines_of(Progress("off", every=1), blobs, capsys) == []
+
+
+@pytest.mark.parametrize("every", [0, -1, "often", "2 epochs", 1.5])
+def test_another_interval_is_refused(every: Any) -> None:
+    with refused("every", got=every):
+        Progress(every=every)
+
+
+def test_epochs_are_numbered_alike_in_all_lines(blobs: tuple[Tensor, ...], capsys: Any) -> None:
+    learn = linear_learner(blobs)
+    for _ in range(2):
+        learn.fit(2, 1e-2, callbacks=Progress("plain", every=4), validate_every=3)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == [str(n) for n in range(4) for _ in range(3)]
+    assert sum("step" in line and "valid_loss" in line for line in lines) == 4
+
+
+@pytest.mark.parametrize("limits", [{"max_steps": 6}, {"max_steps": 4}, {"max_steps": 12}, {"limit_batches": 2}])
+def test_the_bar_is_as_long_as_the_fit(
+    limits: dict[str, int], blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fastprogress import fastprogress
+
+    totals: list[int] = []
+
+    class Bar(fastprogress.ConsoleMasterBar):  # type: ignore[misc]
+        def __init__(self, epochs: Any) -> None:
+            totals.append(len(epochs))
+            super().__init__(epochs)
+
+    monkeypatch.setattr(fastprogress, "master_bar", Bar)
+    learn = linear_learner(blobs)
+    learn.fit(3, callbacks=Progress("bar"), validate_every=1, **limits)
+    assert totals == [len(learn.history)]

@@ -124,3 +124,16 @@ def test_a_suggestion_is_marked_at_the_nearest_recorded_rate() -> None:
     recorder.lr_curve = LRCurve(rates, tuple(float(k) for k in range(30)), Suggestions(between, *rates[20:23]))
     mark = recorder.plot().axes[0].lines[1]
     assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (between, 14.0)
+
+
+def test_losses_that_wait_on_the_device_are_joined(blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learnkit.callbacks.recorder.MAX_UNREAD", 3)
+    plain, late, waiting = linear_learner(blobs), linear_learner(blobs), list[int]()
+    plain.fit(2, 0.1)
+    drop = acting(label="Drop", after_loss=lambda state: setattr(state, "loss_value", None), order=99)
+    watch = acting(after_batch=lambda state: waiting.append(len(late.recorder._unread)), order=99)
+    forget = acting(label="Forget", after_batch=lambda state: setattr(state, "loss_value", None), order=1)
+    late.fit(2, 0.1, callbacks=[drop, forget, watch])
+    assert late.recorder.losses == plain.recorder.losses
+    assert max(waiting) < 3
+    assert waiting[:3] == [1, 2, 0]

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from learnkit import DataBunch, MultiLabel, Regression
+from learnkit import DataBunch, MultiLabel, Regression, Segmentation
 from learnkit.errors import UsageError, WrongTypeError
-from learnkit.learner.defaults import chosen_activation, chosen_decay, chosen_loss
+from learnkit.learner.defaults import chosen_activation, chosen_decay, chosen_loss, chosen_metrics
+from learnkit.metrics import FACTORIES, accuracy
+from learnkit.metrics.metric import columns, metrics_for
 from tests.doubles import Blobs, refused
 
 
@@ -102,3 +104,29 @@ def test_what_is_not_an_activation_is_refused(dls: DataBunch) -> None:
 )
 def test_a_decay_set_in_the_factory_takes_precedence(opt_func: Any, decay: float) -> None:
     assert chosen_decay(opt_func, 0.5) == decay
+
+
+def test_the_metrics_are_those_passed_or_the_tasks(blobs: Blobs) -> None:
+    torchmetrics = pytest.importorskip("torchmetrics")
+    dls = DataBunch.from_tensors(*blobs)
+    for spec, names in [("default", ["accuracy"]), ((), []), (None, []), ("f1", ["f1"]), (accuracy, ["accuracy"])]:
+        assert [metric.name for metric in chosen_metrics(dls, spec)] == names
+    one = torchmetrics.F1Score(task="multiclass", num_classes=2)  # its == is another metric, which is true
+    for spec in (one, [one], torchmetrics.MetricCollection({"multiclass_f1_score": one})):
+        assert [metric.name for metric in chosen_metrics(dls, spec)] == ["multiclass_f1_score"]
+
+
+def test_metrics_know_the_datas_classes_and_ignored_pixels() -> None:
+    x, masks = torch.rand(4, 3, 2, 2), torch.tensor([[[0, 255], [1, 1]]] * 4)
+    task = Segmentation(["sky", "road"], ignore_index=255)
+    dls = DataBunch.from_tensors(x, masks, x, masks, bs=2, task=task)
+    preds = torch.stack([1 - masks.clamp(max=1), masks.clamp(max=1)], dim=1).float()  # right where a pixel counts
+    for spec in ("default", *metrics_for("mask"), *(FACTORIES[name] for name in ("dice", "iou", "f1"))):
+        if spec == "top_k_accuracy":
+            continue  # its five are more than the two classes
+        (metric,) = chosen_metrics(dls, spec)
+        metric.update(preds * 50, masks)
+        perfect = 1.0 if metric.higher_is_better or metric.name == "perplexity" else 0.0
+        assert metric.compute() == pytest.approx(perfect), metric.name
+    (metric,) = chosen_metrics(dls, FACTORIES["iou"](average=None, ignore_index=255))
+    assert columns(metric) == ["iou_sky", "iou_road"]

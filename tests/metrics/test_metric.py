@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from sklearn import metrics as sklearn_metrics
 from torch import Tensor, nn
 
-from learnkit.errors import UsageError
-from learnkit.metrics import accuracy, rmse, top_k_accuracy
+from learnkit.errors import UsageError, WrongTypeError
+from learnkit.metrics import FACTORIES, accuracy, f_beta, f_beta_multi, rmse, top_k, top_k_accuracy
 from learnkit.metrics.functions import METRICS
-from learnkit.metrics.metric import Metric, make_metrics
+from learnkit.metrics.metric import Metric, columns, make_metrics, results
 from tests.doubles import refused
 
 N, C = 83, 6
@@ -355,3 +355,152 @@ def test_a_column_of_the_history_is_not_a_name_for_a_metric() -> None:
 
     with refused("metrics", got="valid_loss"):
         make_metrics(valid_loss)
+
+
+# One object, partials, names, ignored targets, numbers per class.
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        ("accuracy", "accuracy"),
+        (accuracy, "accuracy"),
+        (functools.partial(accuracy, ignore_index=3), "accuracy"),
+        (functools.partial(functools.partial(accuracy), ignore_index=3), "accuracy"),
+        (FACTORIES["f1"], "f1"),
+        (functools.partial(FACTORIES["f1"], average="micro"), "f1_micro"),
+        (f_beta, "f1"),
+        (functools.partial(f_beta, beta=0.5), "f0.5"),
+        (functools.partial(f_beta_multi, beta=2), "f2_multi"),
+        (functools.partial(top_k, k=2), "top_2_accuracy"),
+        (functools.partial(top_k_accuracy, k=2), "top_k_accuracy"),
+    ],
+)
+def test_a_name_a_function_and_a_partial_are_that_metric(spec: Any, name: str) -> None:
+    for given in (spec, [spec], (spec,)):
+        assert repr(make_metrics(given)) == f"[{name}]"
+
+
+@pytest.mark.parametrize("function", [accuracy, FACTORIES["f1"], F.cross_entropy, f_beta])
+def test_a_partial_keeps_its_name(function: Any) -> None:
+    mine = functools.partial(function)
+    mine.__name__ = "mine"  # type: ignore[attr-defined]
+    assert one(mine).name == "mine"
+    assert [metric.name for metric in make_metrics([function, mine])][1] == "mine"
+
+
+WRONG_KEYWORDS = {**{name: named.function for name, named in METRICS.items()}, **FACTORIES, "f_beta": f_beta}
+
+
+@pytest.mark.parametrize("name", WRONG_KEYWORDS)
+def test_a_wrong_keyword_is_refused_by_name_before_a_batch(name: str) -> None:
+    with pytest.raises(WrongTypeError, match=f"metric {name}: keyword: got 'thresh'"):
+        make_metrics(functools.partial(WRONG_KEYWORDS[name], thresh=0.2))
+    with pytest.raises(WrongTypeError, match=rf"metric {name}: got \(3,\), expected settings by name"):
+        make_metrics(functools.partial(WRONG_KEYWORDS[name], 3))
+
+
+OUT_OF_RANGE: list[tuple[Any, dict[str, Any]]] = [
+    (METRICS["accuracy_multi"].function, {"threshold": 0}),
+    (METRICS["accuracy_multi"].function, {"threshold": 1.5}),
+    (METRICS["accuracy_multi"].function, {"threshold": math.nan}),
+    (METRICS["accuracy_multi"].function, {"sigmoid": "no"}),
+    (METRICS["accuracy_multi"].function, {"sigmoid": False, "threshold": math.inf}),
+    *[(top_k_accuracy, {"k": k}) for k in (0, -1, 2.0, True)],
+    *[(top_k, {"k": k}) for k in (0, 1.5)],
+    *[(f_beta, {"beta": beta}) for beta in (0, -1, math.inf, "2")],
+    *[(f_beta_multi, {"beta": beta}) for beta in (0, math.nan)],
+    *[(FACTORIES[name], {"threshold": 2}) for name in ("f1", "precision", "recall_multi", "hamming_multi", "jaccard")],
+    *[(FACTORIES[name], {"average": "mean"}) for name in ("f1", "auroc", "recall_multi", "auroc_multi", "dice")],
+    *[(FACTORIES[name], {"ignore_index": 1.0}) for name in ("f1", "auroc", "kappa", "hamming", "iou")],
+    (accuracy, {"ignore_index": "void"}),
+    (FACTORIES["kappa"], {"weights": "cubic"}),
+    (FACTORIES["foreground_accuracy"], {"background": None}),
+]
+
+
+@pytest.mark.parametrize(("function", "settings"), OUT_OF_RANGE)
+def test_a_setting_out_of_range_is_refused_before_a_batch(function: Any, settings: dict[str, Any]) -> None:
+    with pytest.raises((UsageError, WrongTypeError), match=next(reversed(settings))):
+        make_metrics(functools.partial(function, **settings))
+
+
+def test_a_threshold_for_outputs_that_are_no_probabilities_may_be_any_number() -> None:
+    metric = one(functools.partial(METRICS["accuracy_multi"].function, threshold=-3.0, sigmoid=False))
+    metric.update(torch.tensor([[-4.0, -2.0]]), torch.tensor([[0, 1]]))
+    assert metric.compute() == 1.0
+
+
+@pytest.mark.parametrize("wrap", [lambda metric: metric, lambda metric: [metric], lambda metric: (metric,)])
+def test_one_object_of_torchmetrics_is_that_metric(wrap: Callable[[Any], Any]) -> None:
+    torchmetrics = pytest.importorskip("torchmetrics")
+    metric = one(wrap(torchmetrics.F1Score(task="multiclass", num_classes=3)))
+    assert (metric.name, metric.higher_is_better) == ("multiclass_f1_score", True)
+
+
+def test_a_collection_of_torchmetrics_is_its_metrics_by_their_names(scores: tuple[Tensor, Tensor]) -> None:
+    torchmetrics = pytest.importorskip("torchmetrics")
+    parts = {
+        "f": torchmetrics.F1Score(task="multiclass", num_classes=C),
+        "distance": torchmetrics.HammingDistance(task="multiclass", num_classes=C),
+    }
+    metrics = make_metrics([torchmetrics.MetricCollection(parts, prefix="my_"), "accuracy"])
+    assert {metric.name: metric.higher_is_better for metric in metrics} == {
+        "my_f": True, "my_distance": False, "accuracy": True,
+    }  # fmt: skip
+    whole = torchmetrics.MetricCollection(parts, prefix="my_").clone()
+    whole.reset()
+    for x, y in zip(*(part.split(7) for part in scores), strict=True):
+        whole.update(x, y)
+        for metric in metrics:
+            metric.update(x, y)
+    expected = {name: float(value) for name, value in whole.compute().items()}
+    assert {metric.name: metric.compute() for metric in metrics[:2]} == pytest.approx(expected)
+
+
+def test_a_number_per_class_needs_classes() -> None:
+    with pytest.raises(UsageError, match="metric f1: average: expected data with classes"):
+        make_metrics(FACTORIES["f1"](average=None), classes=[])
+    with pytest.raises(UsageError, match="different names"):
+        make_metrics(["accuracy", FACTORIES["f1"](average=None), Named("f1_b")], classes=["a", "b"])
+
+
+def test_a_metric_of_its_own_may_have_several_columns() -> None:
+    class Quantiles:
+        name = "quantiles"
+        higher_is_better = None
+        columns = ("low", "high")
+
+    assert columns(Quantiles()) == ["low", "high"]  # type: ignore[arg-type]
+    assert columns(one("accuracy")) == ["accuracy"]
+
+
+class Named:
+    """A metric that only has a name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def reset(self) -> None: ...
+    def update(self, preds: Any, targets: Any) -> None: ...
+
+    def compute(self) -> float:
+        return 0.0
+
+
+def test_results_are_by_column() -> None:
+    assert results(one(Named("zero"))) == {}.fromkeys(["zero"], pytest.approx(math.nan, nan_ok=True))
+    metric = one(FACTORIES["recall"](average=None))
+    metric.update(torch.eye(3), torch.tensor([0, 1, 1]))
+    assert results(metric) == pytest.approx({"recall_0": 1.0, "recall_1": 0.5, "recall_2": 0.0})
+
+
+def test_ignored_targets_are_the_datas_unless_a_metric_has_its_own() -> None:
+    preds, targets = torch.eye(3)[[0, 1, 2, 0]], torch.tensor([0, 1, 1, 255])
+    for spec, expected in [
+        ("accuracy", 2 / 3), (accuracy, 2 / 3), ("error_rate", 1 / 3), (functools.partial(accuracy), 2 / 3),
+        (functools.partial(accuracy, ignore_index=1), 1 / 2), ("hamming", 1 / 3), (FACTORIES["hamming"], 1 / 3),
+    ]:  # fmt: skip
+        (metric,) = make_metrics(spec, ignore_index=255)
+        metric.update(preds, targets)
+        assert metric.compute() == pytest.approx(expected)

@@ -175,3 +175,66 @@ def test_moved_data_is_the_same_data(class_folder: Path, make: Make, crash_at: C
     (moved / "train" / "blue" / "0.png").rename(moved / "train" / "blue" / "new.png")
     with pytest.raises(UsageError, match=r"data: train items: 24, names and labels \w+ there, 24, names and labels"):
         learner(moved).fit(2, 1e-2, resume="auto")
+
+
+LIMITS: list[dict[str, Any]] = [
+    {"max_steps": 7}, {"max_steps": 8}, {"validate_every": 1}, {"validate_every": 3}, {"validate_every": "2 epochs"},
+    {"limit_batches": 3}, {"max_time": "1h"}, {"train_metrics": True},
+    {"max_steps": 10, "validate_every": 2, "limit_batches": 3, "train_metrics": True},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("limits", LIMITS, ids=str)
+def test_a_limited_fit_resumes_from_any_batch(
+    limits: dict[str, Any], make: Make, crash_at: CrashAt, everything: Everything
+) -> None:
+    def script(learn: Learner, *callbacks: Callback, **options: Any) -> Learner:
+        parts = [SaveModel(), EarlyStopping(patience=4), EMA(0.5), *callbacks]
+        learn.fit_one_cycle(3, 1e-2, callbacks=parts, **limits, **options)
+        return learn
+
+    whole = script(make(folder="whole"))
+    for at in (2, 5, 6):
+        with pytest.raises(ZeroDivisionError):
+            script(make(folder=f"run-{at}"), crash_at(at), checkpoint_every=1)
+        again = script(make(folder=f"run-{at}", init=1), checkpoint_every=1, resume="auto")
+        assert repr(everything(again)) == repr(everything(whole))  # nan is not equal to itself
+        assert again.recorder.validations == whole.recorder.validations
+
+
+@pytest.mark.parametrize("limits", LIMITS[:6], ids=str)
+def test_a_fit_with_other_limits_is_another_fit(limits: dict[str, Any], make: Make, crash_at: CrashAt) -> None:
+    with pytest.raises(ZeroDivisionError):
+        make().fit(3, 1e-2, callbacks=crash_at(2), checkpoint_every=1, **limits)
+    name = next(iter(limits))
+    with pytest.raises(UsageError, match=f"belongs to another fit: {name}: .* there, none here"):
+        make().fit(3, 1e-2, resume="auto")
+
+
+def test_the_best_of_a_completed_stage_is_known_after_a_resume(make: Make, crash_at: CrashAt) -> None:
+    """The second stage is worse throughout, so the weights of the first are loaded at the end."""
+
+    def script(learn: Learner, *callbacks: Callback, **options: Any) -> Learner:
+        learn.split([learn.model[0], learn.model[3]])  # type: ignore[index]
+        learn.fine_tune(2, 1e3, callbacks=[SaveModel(mode="max"), *callbacks], **options)
+        return learn
+
+    whole = script(make(folder="whole"))
+    with pytest.raises(ZeroDivisionError):
+        script(make(), Second(crash_at(2)), checkpoint_every=1)
+    again = script(make(init=1), checkpoint_every=1, resume="auto")
+    weights = [learn.model.state_dict().values() for learn in (whole, again)]
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+class Second(Callback):
+    """Another callback, but only in the second stage of a call."""
+
+    order = 99
+
+    def __init__(self, inner: Callback) -> None:
+        self.inner = inner
+
+    def after_batch(self, state: Any) -> None:
+        if state.calls_before:
+            self.inner.after_batch(state)

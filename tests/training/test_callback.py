@@ -71,7 +71,7 @@ def test_callbacks_run_by_their_order_and_ties_keep_the_list() -> None:
     ("name", "meant"),
     [
         ("after_bacth", "after_batch"),
-        ("before_step", "after_step"),
+        ("before_step", "after_backward"),
         ("befor_fit", "before_fit"),
         ("after_validation", "after_validate"),
     ],

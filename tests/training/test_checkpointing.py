@@ -14,30 +14,12 @@ from learnkit import Callback, LearnkitWarning
 from learnkit.device import Compute
 from learnkit.errors import NonFiniteLossError
 from learnkit.training.callback import CallbackList
-from learnkit.training.checkpointing import Checkpoints, Interval
+from learnkit.training.checkpointing import Checkpoints
+from learnkit.training.interval import Interval
 from learnkit.training.loop import fit
 from learnkit.training.snapshot import Copies, seek
 from learnkit.training.state import TrainState
-from tests.doubles import acting, raising, refused
-
-
-@pytest.mark.parametrize(
-    ("every", "interval"),
-    [
-        (50, Interval(steps=50)),
-        ("30s", Interval(seconds=30)),
-        ("5min", Interval(seconds=300)),
-        (" 1.5 h ", Interval(seconds=5400)),
-    ],
-)
-def test_an_interval_is_a_number_of_steps_or_a_time(every: Any, interval: Interval) -> None:
-    assert Interval.of(every) == interval
-
-
-@pytest.mark.parametrize("every", [0, -1, True, 2.5, "0s", "0.0min", "often", "5", "5 min.", None])
-def test_another_interval_is_refused(every: Any) -> None:
-    with refused("checkpoint_every", got=every):
-        Interval.of(every)
+from tests.doubles import acting, raising
 
 
 class Kept:
