@@ -179,8 +179,20 @@ class Compute:
         else:
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
-    def step(self, optimizer: Optimizer, model: nn.Module) -> bool:
-        """Clip the gradients of the model, take one optimizer step, drop the gradients.
+    def unscaled(self, optimizer: Optimizer) -> AbstractContextManager[None]:
+        """Inside, the gradients are those of the loss: in float16 they are scaled up before and after."""
+        return _NO_AUTOCAST if self._scaler is None else self._unscaled(optimizer, self._scaler.get_scale())
+
+    @contextmanager
+    def _unscaled(self, optimizer: Optimizer, scale: float) -> Iterator[None]:
+        _multiply_gradients(optimizer, 1 / scale)  # exact: scales are powers of two
+        try:
+            yield
+        finally:
+            _multiply_gradients(optimizer, scale)
+
+    def step(self, optimizer: Optimizer) -> bool:
+        """Clip the gradients, take one optimizer step, drop the gradients.
 
         Returns:
             False if the step was skipped because of an overflow in float16.
@@ -188,10 +200,9 @@ class Compute:
         if self._scaler is not None:
             self._scaler.unscale_(optimizer)
         if self.accumulate is not None and self.n_gathered != self.accumulate:
-            gradients = [p.grad for p in model.parameters() if p.grad is not None]
-            torch._foreach_mul_(gradients, self.accumulate / self.n_gathered)  # an incomplete group
+            _multiply_gradients(optimizer, self.accumulate / self.n_gathered)  # an incomplete group
         if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), self.clip_norm)
+            nn.utils.clip_grad_norm_(_parameters(optimizer), self.clip_norm)
         taken = True
         if self._scaler is None:
             optimizer.step()
@@ -265,3 +276,12 @@ class Compute:
                 yield
             finally:
                 module.set_rng_state(state)
+
+
+def _multiply_gradients(optimizer: Optimizer, factor: float) -> None:
+    if gradients := [p.grad for p in _parameters(optimizer) if p.grad is not None]:
+        torch._foreach_mul_(gradients, factor)
+
+
+def _parameters(optimizer: Optimizer) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

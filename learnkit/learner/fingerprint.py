@@ -17,8 +17,8 @@ from learnkit.data.image_bunch import as_image_bunch
 from learnkit.persistence.lk.manifest import versions
 from learnkit.text import name_of
 from learnkit.training.callback import Callback, Order
-from learnkit.training.nan_guard import tensors_of
 from learnkit.training.state import TrainState, loader_length
+from learnkit.training.weights import tensors_of
 
 __all__ = ["differences", "environment", "fingerprint"]
 

@@ -37,16 +37,20 @@ from learnkit.learner.checks import check_epochs, check_metrics, check_outputs, 
 from learnkit.learner.class_weights import ClassWeights
 from learnkit.learner.defaults import chosen_activation, chosen_decay, chosen_loss
 from learnkit.learner.describe import fit_outline, learner_facts
-from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, OneThread, with_schedule
+from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, OneCall, OneThread, with_schedule
 from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fit
 from learnkit.losses.per_item import per_item_loss
 from learnkit.metrics.metric import make_metrics
+from learnkit.models.groups import SplitOn, group_numbers, regrouped, split_groups
 from learnkit.models.spec import BackboneSpec
 from learnkit.models.summary import ModelSummary, model_summary
 from learnkit.modes import eval_mode
-from learnkit.optim.groups import check_groups, freeze_groups, parameter_groups, spread_rates
-from learnkit.optim.optimizers import OptimizerFactory, Settings, make_optimizer
+from learnkit.optim.adapters import held_by_adapters
+from learnkit.optim.build import build_optimizer, holds_trained
+from learnkit.optim.groups import check_groups, freeze_groups, spread_rates
+from learnkit.optim.optimizers import OptimizerFactory, decay_of
 from learnkit.optim.schedules import flat_cos, sgdr
+from learnkit.optim.settings import Settings
 from learnkit.persistence.export import ExportFormat, export
 from learnkit.persistence.lk.hub import upload, write_folder
 from learnkit.persistence.spec import ExportSpec
@@ -81,11 +85,14 @@ class Learner:
         dls: the data.
         model: any module; it is moved to the data's device.
         loss_func: (preds, targets) -> mean loss, shape (); None for the default of the data's task.
-        opt_func: "adamw", "adam", "sgd", "rmsprop", or a factory called with groups (and `lr=` if it has one).
+        opt_func: "adamw", "adam", "sgd", "rmsprop", or a factory called with groups (and `lr=` if it has one). A rate
+            that it fixes is the default of every fit; of groups that it makes itself, fits keep the ratios of rates.
         metrics: a name ("accuracy"), a function (preds, targets), a torchmetrics object, or a list of these; "default"
             for those of the data's task.
         callbacks: run in every fit, before the callbacks of the fit.
-        wd: weight decay of parameters with two dimensions or more; a functools.partial as `opt_func` may override it.
+        wd: weight decay of parameters with two dimensions or more, except those that the model exempts (timm's
+            `no_weight_decay`); None for that of `opt_func`: 0.01 for "adamw", 0 for the other names. One that a factory
+            fixes is kept.
         wd_bn_bias: decay biases and norm layers too.
         train_bn: keep training the norm layers of frozen groups.
         path: the parent of `model_dir`; None for the data's path.
@@ -119,7 +126,7 @@ class Learner:
         opt_func: str | OptimizerFactory = "adamw",
         metrics: Any = (),
         callbacks: Callback | Sequence[Callback] = (),
-        wd: float = 0.01,
+        wd: float | None = None,
         wd_bn_bias: bool = False,
         train_bn: bool = True,
         path: PathLike | None = None,
@@ -141,14 +148,18 @@ class Learner:
         self.callbacks: list[Callback] = []
         self.fit_callbacks: list[Callback] = []
         self.add_cb(*fitting.as_list(callbacks))
-        self.opt_func, self.wd, self.wd_bn_bias = opt_func, chosen_decay(opt_func, wd), wd_bn_bias
+        self.opt_func, self.wd_bn_bias = opt_func, wd_bn_bias
+        self.wd = wd
         self.train_bn = train_bn
         self.path, self.model_dir = dls.path if path is None else Path(path), Path(model_dir)
         seed_is_drawn, seed = seed is None, seed_from_global_rng() if seed is None else check_int("seed", seed)
         self.counter = RunCounter(seed, seed_is_drawn=seed_is_drawn)
-        self._training = OneThread()
+        self._training, self._call = OneThread(), OneCall()
         self.opt: Optimizer | None = None
+        self._frozen: list[nn.Parameter] = []  # by layer group, not by the user
         self.split(groups or [self.model])
+        if any(True for _ in self.model.parameters()):
+            self._new_optimizer()  # refuses one that could not train
 
     def __repr__(self) -> str:
         return "\n".join([type(self).__name__, *(f"  {name}: {value}" for name, value in learner_facts(self).items())])
@@ -164,6 +175,15 @@ class Learner:
     @seed.setter
     def seed(self, value: int) -> None:
         self.counter.seed = check_int("seed", value)
+
+    @property
+    def wd(self) -> float | None:
+        """The weight decay of a fit without its own; None for that of a custom `opt_func`."""
+        return chosen_decay(self.opt_func, self._wd)
+
+    @wd.setter
+    def wd(self, value: float | None) -> None:
+        self._wd = value
 
     @property
     def epoch(self) -> int:
@@ -213,6 +233,7 @@ class Learner:
     def fit(
         self, epochs: int, lr: LearningRate = DEFAULT_LR, wd: Decay = None, callbacks: Callbacks = (), *,
         start_epoch: int = 0, checkpoint_every: CheckpointEvery = None, resume: Resume = None,
+        keep_fits: int | None = None,
     ) -> None:  # fmt: skip
         """Train for `epochs`, each followed by a validation.
 
@@ -227,6 +248,8 @@ class Learner:
                 the end of each epoch.
             resume: "auto" to continue from the checkpoint of this fit if there is one, or the path of a checkpoint. On
                 the CPU the result is bit-equal to an uninterrupted fit; a completed fit does not run again.
+            keep_fits: how many completed fits keep their checkpoint on disk, one file each; None for the last fit of
+                every call. Of the others a note remains that they are done.
 
         Raises:
             UsageError: before training: arguments that cannot work, a checkpoint of another fit, another thread's fit.
@@ -236,15 +259,14 @@ class Learner:
             return
         check_start(start_epoch, epochs)
         check_trainable(self.model)
-        with self._training.only():
-            wd = self.wd if wd is None else wd
+        with self._training.only(), self._call.running():
             state = self._fit_state(epochs, lr, wd, start_epoch)
-            running = fitting.running_callbacks(self.recorder, self.callbacks, callbacks)
+            running = fitting.running_callbacks(self.recorder, self.callbacks, callbacks, state.optimizer)
             self.fit_callbacks = fitting.as_list(callbacks)
-            given = {"epochs": epochs, "lr": state.rates, "wd": wd, "start_epoch": start_epoch}
-            plan = plan_fit(self.dls, state, running, given, self.counter, checkpoint_every, resume)
+            given = {"epochs": epochs, "lr": state.rates, "wd": decay_of(state.optimizer), "start_epoch": start_epoch}
+            plan = plan_fit(self.dls, state, running, given, self.counter, checkpoint_every, resume, keep_fits)
             self.counter = plan.counter
-            fitting.run_fit(state, running, plan, self.recorder)
+            fitting.run_fit(state, running, plan, self.recorder, self._call)
 
     def fit_one_cycle(
         self, epochs: int, max_lr: LearningRate = DEFAULT_LR, moms: Sequence[float] = (0.95, 0.85),
@@ -297,13 +319,14 @@ class Learner:
             UsageError: arguments that cannot work, before anything is trained.
         """
         starts = fitting.fine_tune_starts(epochs, base_lr, freeze_epochs, lr_mult, pct_start, div, options)
-        self.freeze()
-        if starts[0] < freeze_epochs:
-            options["start_epoch"] = starts[0]
-            self.fit_one_cycle(freeze_epochs, slice(None, base_lr), pct_start=0.99, **options)
-        self.unfreeze()
-        options["start_epoch"], half = starts[1], base_lr / 2
-        self.fit_one_cycle(epochs, slice(half / lr_mult, half), pct_start=pct_start, div_factor=div, **options)
+        with self._call.running():
+            self.freeze()
+            if starts[0] < freeze_epochs:
+                options["start_epoch"] = starts[0]
+                self.fit_one_cycle(freeze_epochs, slice(None, base_lr), pct_start=0.99, **options)
+            self.unfreeze()
+            options["start_epoch"], half, self._call.epochs = starts[1], base_lr / 2, freeze_epochs
+            self.fit_one_cycle(epochs, slice(half / lr_mult, half), pct_start=pct_start, div_factor=div, **options)
 
     def lr_find(
         self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True
@@ -314,41 +337,51 @@ class Learner:
         suggestions read from the curve: (valley, steep, minimum, slide).
         """
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
-        running = CallbackList([finder, *(callback for callback in self.callbacks if callback.in_lr_find)])
         check_trainable(self.model)
-        with self._training.only(), dry_run(self.model, self.dls.train_dl):
-            state = self._state(self._new_optimizer(), rates=self.lr_range(end_lr))
-            fitting.set_rates(state.optimizer, state.rates, self.wd)
+        with self._training.only(), dry_run(fitting.trained_modules(self.model, self.loss_func), self.dls.train_dl):
+            optimizer, settings = self._new_optimizer()
+            running = fitting.lr_find_callbacks(finder, self.callbacks, optimizer)
+            state = self._state(optimizer, rates=settings.spread(end_lr))
+            fitting.set_rates(optimizer, settings, state.rates, self._wd)
             state.seed = derive(self.seed, Stream.LR_FIND)
             fitting.run_lr_find(state, running, finder)
+            settings.restore(optimizer)  # an opt_func may return the same one again
         self.recorder.lr_curve = finder.curve()
         return self.recorder.lr_curve.suggestions
 
     def show_training(self, epochs: int = 1, callbacks: Callbacks = ()) -> Outline:
         """The steps of `fit(epochs, callbacks=callbacks)` as text, with the callbacks of each hook in order."""
-        running = fitting.running_callbacks(self.recorder, self.callbacks, callbacks)
-        return fit_outline(self, epochs, running, self._ready_optimizer())
+        optimizer, _ = self._ready_optimizer()
+        running = fitting.running_callbacks(self.recorder, self.callbacks, callbacks, optimizer)
+        return fit_outline(self, epochs, running, optimizer)
 
     def _compute(self) -> Compute:
         return Compute(self.dls.device)
 
-    def _new_optimizer(self) -> Optimizer:
-        groups = parameter_groups(self.groups, decay_norm_and_bias=self.wd_bn_bias)
-        return make_optimizer(self.opt_func, groups, lr=DEFAULT_LR.stop)
+    def _new_optimizer(self, before: Optimizer | None = None) -> tuple[Optimizer, Settings]:
+        """An optimizer of what the model and the loss consist of now; parameters also in `before` keep their state."""
+        self.groups = regrouped(self.groups, self.model, self._group_numbers)
+        rate = DEFAULT_LR.stop
+        optimizer = build_optimizer(
+            self.opt_func, self.model, self.groups, self.loss_func,
+            lr=rate, decay_norm_and_bias=self.wd_bn_bias, before=before,
+        )  # fmt: skip
+        return optimizer, Settings(optimizer, self.opt_func, passed=rate, n_groups=len(self.groups))
 
-    def _ready_optimizer(self) -> Optimizer:
+    def _ready_optimizer(self) -> tuple[Optimizer, Settings]:
         """The learner's optimizer with its initial settings: no schedule leaks into the next fit."""
-        if self.opt is None:
-            self.opt = self._new_optimizer()
-            self._settings = Settings(self.opt)
+        if self.opt is None or not holds_trained(self.opt, self.model, self.loss_func):
+            self.opt, self._settings = self._new_optimizer(self.opt)
         self._settings.restore(self.opt)
-        return self.opt
+        return self.opt, self._settings
 
-    def _fit_state(self, epochs: int, lr: LearningRate, wd: float | Sequence[float], start_epoch: int) -> TrainState:
-        state = self._state(self._ready_optimizer(), rates=self.lr_range(lr))
-        fitting.set_rates(state.optimizer, state.rates, wd)
+    def _fit_state(self, epochs: int, lr: LearningRate, wd: Decay, start_epoch: int) -> TrainState:
+        optimizer, settings = self._ready_optimizer()
+        state = self._state(optimizer, rates=fitting.chosen_rates(settings, lr))
+        fitting.set_rates(optimizer, settings, state.rates, self._wd, wd)
         state.n_epochs, state.start_epoch = epochs, start_epoch
         state.epoch_offset = self.epoch - start_epoch
+        state.continues_call, state.epochs_before = self._call.n_fits > 0, self._call.epochs
         return state
 
     def _state(self, optimizer: Optimizer = NO_OPTIMIZER, rates: Sequence[float] = ()) -> TrainState:
@@ -368,9 +401,16 @@ class Learner:
 
     # Groups
 
-    def split(self, groups: Sequence[nn.Module]) -> Self:
-        """Set the layer groups, from the input to the head, and reset the optimizer."""
-        self.groups = check_groups(self.model, groups)
+    def split(self, groups: SplitOn) -> Self:
+        """Set the layer groups, from the input to the head, and reset the optimizer.
+
+        Args:
+            groups: modules that together hold every parameter once, or a function(model) as `cnn_learner`'s `split_on`:
+                `lambda model: [model[1]]` begins the second group at model[1].
+        """
+        is_function = callable(groups) and not isinstance(groups, nn.Module)
+        self.groups = split_groups(self.model, groups) if is_function else check_groups(self.model, groups)
+        self._group_numbers = group_numbers(self.groups, self.model)
         self.opt = None
         return self
 
@@ -381,7 +421,9 @@ class Learner:
                 f"freeze: this model has {len(self.groups)} layer group, so nothing would be left to train",
                 fix="Pass groups= with two or more, or use learn.split([...]).",
             )
-        freeze_groups(self.groups, n, train_bn=self.train_bn)
+        self.groups = regrouped(self.groups, self.model, self._group_numbers)
+        held = held_by_adapters(self.model, self._frozen)
+        self._frozen = freeze_groups(self.groups, n, train_bn=self.train_bn, held=held)
         self.opt = None
         return self
 
@@ -390,12 +432,14 @@ class Learner:
         return self.freeze_to(-1)
 
     def unfreeze(self) -> Self:
-        """Train every layer group."""
+        """Train every layer group; what an adapter (LoRA, PEFT) has frozen stays frozen."""
         return self.freeze_to(0)
 
     def lr_range(self, lr: LearningRate) -> list[float]:
         """One rate per layer group, as `fit` reads `lr`."""
-        return spread_rates(lr, len(self.groups))
+        if isinstance(self.opt_func, str):
+            return spread_rates(lr, len(self.groups))
+        return fitting.chosen_rates(self._ready_optimizer()[1], lr, tell=False)
 
     # Predictions
 
@@ -626,14 +670,17 @@ class Learner:
         )  # fmt: skip
 
     def save(self, file: PathLike, return_path: bool = False, with_opt: bool = True) -> Path:
-        """Write the weights (and the optimizer's state) to `path/model_dir/file.pth`; always returns the path."""
+        """Write the weights to `path/model_dir/file.pth`; always returns the path.
+
+        With the optimizer's state (`with_opt`) the parameters of a loss are written too.
+        """
         path = weights_path(file, self.path / self.model_dir)
-        save_weights(path, self.model, self._ready_optimizer() if with_opt else None)
+        save_weights(path, self.model, *((self._ready_optimizer()[0], self.loss_func) if with_opt else ()))
         return path
 
     def load(
         self, file: PathLike, device: torch.device | str | None = None, strict: bool = True,
-        with_opt: bool | None = None,
+        with_opt: bool | None = None, *, skip_mismatched: bool = False,
     ) -> Self:  # fmt: skip
         """Read what `save` wrote, or any state dict; see `load_weights` for what is refused.
 
@@ -642,9 +689,12 @@ class Learner:
             device: accepted for fastai compatibility; ignored.
             strict: refuse missing or unexpected tensors.
             with_opt: True to require the optimizer's state, False to ignore it, None to use it if it is there and fits.
+            skip_mismatched: keep the model's own tensors, with a warning, where the file has others of that name or
+                none, such as a head of more classes; the optimizer's state is then not used.
         """
         path = weights_path(file, self.path / self.model_dir)
-        saved = load_weights(path, self.model, strict=strict)
-        if with_opt is not False and (saved is not None or with_opt):
-            fitting.load_optimizer(self._ready_optimizer(), saved, path, required=bool(with_opt))
+        loss = self.loss_func if with_opt is not False else None
+        saved = load_weights(path, self.model, strict=strict, skip_mismatched=skip_mismatched, loss=loss)
+        if with_opt or (with_opt is None and saved is not None and not skip_mismatched):
+            fitting.load_optimizer(self._ready_optimizer()[0], saved, path, required=bool(with_opt))
         return self

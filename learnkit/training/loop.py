@@ -69,7 +69,7 @@ def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch, ch
                 take_step(state, callbacks)
     except SkipEpoch:
         state.compute.zero_grad(state.optimizer)
-    watch.flush(state)
+    watch.end_epoch(state)
 
 
 def train_batch(state: TrainState, batch: Any, callbacks: CallbackList, watch: LossWatch) -> None:
@@ -103,12 +103,14 @@ def forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWatc
             callbacks.notify(Callback.after_batch, state)  # so that the batch is recorded
         raise
     compute.backward(state.loss, 1 if compute.accumulate is None else count_items(state.targets, state.inputs))
-    callbacks.notify(Callback.after_backward, state)
+    if callbacks.act_in(Callback.after_backward):
+        with compute.unscaled(state.optimizer):
+            callbacks.notify(Callback.after_backward, state)
 
 
 def take_step(state: TrainState, callbacks: CallbackList) -> None:
     """One optimizer step with the gradients gathered."""
-    if state.compute.step(state.optimizer, state.model):
+    if state.compute.step(state.optimizer):
         state.step += 1
     callbacks.notify(Callback.after_step, state)
 

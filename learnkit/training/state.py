@@ -31,6 +31,10 @@ class TrainState:
         seed: all randomness of the fit is a function of it, the epoch and the batch.
         epoch_offset: epochs of earlier fits; `epoch_offset + epoch` never repeats in the life of a learner.
         folder: where callbacks write files.
+        continues_call: whether an earlier fit of the same call precedes this one: `fine_tune` is two fits. Callbacks then
+            go on with what they keep of a fit.
+        epochs_before: epochs of the earlier fits of the same call, 0 for its first one.
+        is_trial: whether nothing that is trained is kept, as in `lr_find`.
         stops_on_nan: whether a non-finite loss ends the fit quietly; otherwise it is an error.
         epoch: the current epoch of this fit, from 0.
         batch: the current batch of this epoch, from 0.
@@ -46,6 +50,7 @@ class TrainState:
             sets them before the recorder's `after_epoch`.
         stop_reason: why the fit ended early, "" if it did not.
         failed: whether the fit is ending with an error or Ctrl-C, for `after_fit`.
+        restored: whether the weights of before were restored because the training became nan or infinite.
     """
 
     # What is trained, and on what: fixed for one fit.
@@ -65,6 +70,9 @@ class TrainState:
     seed: int = 0
     epoch_offset: int = 0
     folder: Path = field(default_factory=Path)
+    continues_call: bool = False
+    epochs_before: int = 0
+    is_trial: bool = False
     stops_on_nan: bool = False
     epoch_seed: int = 0  # the generators of batch n of the running epoch are seeded with this + n
     # The position.
@@ -84,6 +92,7 @@ class TrainState:
     columns: dict[str, float] = field(default_factory=dict)
     stop_reason: str = ""
     failed: bool = False
+    restored: bool = False
     n_batches: int | None = field(init=False)  # in an epoch; None for a loader without a length
 
     def __post_init__(self) -> None:
