@@ -17,7 +17,7 @@ class SaveModel(Callback):
     """Write the weights to the learner's model folder whenever the monitored result improves, or every epoch.
 
     With `every="improvement"` the best weights are loaded when the fit ends, even if it is stopped or interrupted, but
-    only if this fit wrote them, never from a file of an earlier run. If a file cannot be written (on a full disk),
+    only if this call wrote them (`fine_tune` is two fits), never from a file of an earlier run. If a file cannot be written (on a full disk),
     training continues with a warning.
 
     Args:
@@ -42,6 +42,7 @@ class SaveModel(Callback):
         self.name = check_name(name)
         self.with_opt = with_opt
         self.written: Path | None = None
+        self._has_written = False  # also by the part of this call that an earlier process ran
         self._has_failed = False
         self._folder: Path | None = None
 
@@ -50,14 +51,20 @@ class SaveModel(Callback):
         return f"SaveModel({self.name!r})"
 
     def before_fit(self, state: TrainState) -> None:
+        best = self.monitor.best
         self.monitor.start(state)
-        self.written, self._has_failed = None, False
+        if state.continues_call:  # the best of the whole call counts
+            self.monitor.best = best
+        else:
+            self.written, self._has_written, self._has_failed = None, False, False
         self._folder = state.folder
+        if self._has_written:
+            self.written = state.folder / f"{self.name}.pth"
 
     def after_epoch(self, state: TrainState) -> None:
         improved = self.monitor.improves(state)
         if self.every == "epoch":
-            self._save(state, f"{self.name}_{state.epoch}")
+            self._save(state, f"{self.name}_{state.epochs_before + state.epoch}")
         elif improved:
             self._save(state, self.name)
 
@@ -70,14 +77,15 @@ class SaveModel(Callback):
             kept = "the last saved file is unchanged" if self.written else "nothing has been saved yet"
             warn(f"{self.label}: {error} Training continues; {kept}.")
         else:
-            self.written = path
+            self.written, self._has_written = path, True
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.monitor.best, "has_written": self.written is not None}
+        return {"best": self.monitor.best, "has_written": self._has_written}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         self.monitor.best = saved["best"]
-        self.written = self._folder / f"{self.name}.pth" if saved["has_written"] and self._folder else None
+        self._has_written = saved["has_written"]
+        self.written = self._folder / f"{self.name}.pth" if self._has_written and self._folder else None
 
     def after_fit(self, state: TrainState) -> None:
         if self.every == "epoch":
