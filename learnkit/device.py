@@ -191,7 +191,7 @@ class Compute:
         finally:
             _multiply_gradients(optimizer, scale)
 
-    def step(self, optimizer: Optimizer) -> bool:
+    def step(self, optimizer: Optimizer, model: nn.Module) -> bool:
         """Clip the gradients, take one optimizer step, drop the gradients.
 
         Returns:
@@ -202,7 +202,8 @@ class Compute:
         if self.accumulate is not None and self.n_gathered != self.accumulate:
             _multiply_gradients(optimizer, self.accumulate / self.n_gathered)  # an incomplete group
         if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(_parameters(optimizer), self.clip_norm)
+            parameters = {id(p): p for p in (*model.parameters(), *_parameters(optimizer))}  # those of the loss last
+            nn.utils.clip_grad_norm_(parameters.values(), self.clip_norm)
         taken = True
         if self._scaler is None:
             optimizer.step()

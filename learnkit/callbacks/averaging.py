@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_avg_fn
 
 from learnkit.checks import check_int, check_number
 from learnkit.device import to_device
@@ -110,7 +110,7 @@ class _Averaging(Callback, ABC):
 
     @abstractmethod
     def _mean(self) -> Any:
-        """torch's function that adds weights to an average in place: (average, weights, number of updates so far)."""
+        """torch's function that adds weights to an average in place: (average, weights, count of updates)."""
 
     @torch.no_grad()
     def _update(self, state: TrainState) -> None:
@@ -128,7 +128,7 @@ class _Averaging(Callback, ABC):
             else:
                 mean.copy_(tensor)
         if means:
-            self._mean()(means, weights, self._n_averaged)
+            self._mean()(means, weights, torch.tensor(self._n_averaged, device=means[0].device))
         self._n_averaged += 1
 
     def _swap_in(self, state: TrainState) -> None:
@@ -277,7 +277,13 @@ class SWA(_Averaging):
         return state.epoch + 1 > self.start * state.n_epochs
 
     def _mean(self) -> Any:
-        return get_swa_multi_avg_fn()  # type: ignore[no-untyped-call]
+        mean = get_swa_avg_fn()  # type: ignore[no-untyped-call]
+
+        def add(means: list[Tensor], weights: list[Tensor], n: Tensor) -> None:
+            for average, weight in zip(means, weights, strict=True):
+                average.copy_(mean(average, weight, n))
+
+        return add
 
     def _complete(self, state: TrainState) -> None:
         device = state.compute.device

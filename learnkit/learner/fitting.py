@@ -197,11 +197,8 @@ def run_lr_find(state: TrainState, running: CallbackList, finder: LRFinder) -> N
     """Train on as many batches as the finder needs, without validation."""
     state.valid_dl, state.is_trial = None, True
     state.n_epochs = -(-finder.num_it // state.n_batches) if state.n_batches else finder.num_it
-    try:
-        with explained(state):
-            loop.fit(state, running)
-    finally:
-        state.optimizer.state.clear()
+    with explained(state):
+        loop.fit(state, running)
 
 
 def load_optimizer(optimizer: Optimizer, saved: dict[str, Any] | None, path: Path, *, required: bool) -> None:

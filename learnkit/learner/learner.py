@@ -42,6 +42,7 @@ from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fi
 from learnkit.losses.per_item import per_item_loss
 from learnkit.metrics.metric import make_metrics
 from learnkit.models.groups import SplitOn, group_numbers, regrouped, split_groups
+from learnkit.models.lazy import initialize_lazy
 from learnkit.models.spec import BackboneSpec
 from learnkit.models.summary import ModelSummary, model_summary
 from learnkit.modes import eval_mode
@@ -138,6 +139,7 @@ class Learner:
     ) -> None:
         check_kind("dls", dls, DataBunch, "a DataBunch, such as DataBunch.from_loaders(train_dl, valid_dl)")
         check_kind("model", model, nn.Module, "an nn.Module; cnn_learner accepts names of architectures")
+        initialize_lazy(model, dls.input_shape, dls.device)
         check_outputs(model, dls.input_shape, dls.task.n_out if dls.task else None, dls.classes)
         self.dls, self.model = dls, model.to(dls.device)
         self.loss_func = chosen_loss(dls, loss_func, class_weights)
@@ -266,7 +268,11 @@ class Learner:
             given = {"epochs": epochs, "lr": state.rates, "wd": decay_of(state.optimizer), "start_epoch": start_epoch}
             plan = plan_fit(self.dls, state, running, given, self.counter, checkpoint_every, resume, keep_fits)
             self.counter = plan.counter
-            fitting.run_fit(state, running, plan, self.recorder, self._call)
+            try:
+                fitting.run_fit(state, running, plan, self.recorder, self._call)
+            finally:
+                if state.restored:
+                    self.opt = None
 
     def fit_one_cycle(
         self, epochs: int, max_lr: LearningRate = DEFAULT_LR, moms: Sequence[float] = (0.95, 0.85),
@@ -345,13 +351,12 @@ class Learner:
             fitting.set_rates(optimizer, settings, state.rates, self._wd)
             state.seed = derive(self.seed, Stream.LR_FIND)
             fitting.run_lr_find(state, running, finder)
-            settings.restore(optimizer)  # an opt_func may return the same one again
         self.recorder.lr_curve = finder.curve()
         return self.recorder.lr_curve.suggestions
 
     def show_training(self, epochs: int = 1, callbacks: Callbacks = ()) -> Outline:
         """The steps of `fit(epochs, callbacks=callbacks)` as text, with the callbacks of each hook in order."""
-        optimizer, _ = self._ready_optimizer()
+        optimizer = self._ready_optimizer()
         running = fitting.running_callbacks(self.recorder, self.callbacks, callbacks, optimizer)
         return fit_outline(self, epochs, running, optimizer)
 
@@ -366,19 +371,21 @@ class Learner:
             self.opt_func, self.model, self.groups, self.loss_func,
             lr=rate, decay_norm_and_bias=self.wd_bn_bias, before=before,
         )  # fmt: skip
+        if optimizer is self.opt:
+            raise UsageError("opt_func returned the same optimizer again", fix="Make a new one in each call.")
         return optimizer, Settings(optimizer, self.opt_func, passed=rate, n_groups=len(self.groups))
 
-    def _ready_optimizer(self) -> tuple[Optimizer, Settings]:
+    def _ready_optimizer(self) -> Optimizer:
         """The learner's optimizer with its initial settings: no schedule leaks into the next fit."""
         if self.opt is None or not holds_trained(self.opt, self.model, self.loss_func):
             self.opt, self._settings = self._new_optimizer(self.opt)
         self._settings.restore(self.opt)
-        return self.opt, self._settings
+        return self.opt
 
     def _fit_state(self, epochs: int, lr: LearningRate, wd: Decay, start_epoch: int) -> TrainState:
-        optimizer, settings = self._ready_optimizer()
-        state = self._state(optimizer, rates=fitting.chosen_rates(settings, lr))
-        fitting.set_rates(optimizer, settings, state.rates, self._wd, wd)
+        optimizer = self._ready_optimizer()
+        state = self._state(optimizer, rates=fitting.chosen_rates(self._settings, lr))
+        fitting.set_rates(optimizer, self._settings, state.rates, self._wd, wd)
         state.n_epochs, state.start_epoch = epochs, start_epoch
         state.epoch_offset = self.epoch - start_epoch
         state.continues_call, state.epochs_before = self._call.n_fits > 0, self._call.epochs
@@ -439,7 +446,8 @@ class Learner:
         """One rate per layer group, as `fit` reads `lr`."""
         if isinstance(self.opt_func, str):
             return spread_rates(lr, len(self.groups))
-        return fitting.chosen_rates(self._ready_optimizer()[1], lr, tell=False)
+        self._ready_optimizer()
+        return fitting.chosen_rates(self._settings, lr, tell=False)
 
     # Predictions
 
@@ -675,7 +683,7 @@ class Learner:
         With the optimizer's state (`with_opt`) the parameters of a loss are written too.
         """
         path = weights_path(file, self.path / self.model_dir)
-        save_weights(path, self.model, *((self._ready_optimizer()[0], self.loss_func) if with_opt else ()))
+        save_weights(path, self.model, *((self._ready_optimizer(), self.loss_func) if with_opt else ()))
         return path
 
     def load(
@@ -696,5 +704,5 @@ class Learner:
         loss = self.loss_func if with_opt is not False else None
         saved = load_weights(path, self.model, strict=strict, skip_mismatched=skip_mismatched, loss=loss)
         if with_opt or (with_opt is None and saved is not None and not skip_mismatched):
-            fitting.load_optimizer(self._ready_optimizer()[0], saved, path, required=bool(with_opt))
+            fitting.load_optimizer(self._ready_optimizer(), saved, path, required=bool(with_opt))
         return self

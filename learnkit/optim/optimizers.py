@@ -67,7 +67,7 @@ def make_optimizer(opt_func: str | OptimizerFactory, groups: list[dict[str, Any]
         ) from error
     if not isinstance(optimizer, Optimizer):
         raise UsageError("opt_func", got=optimizer, expected="a factory that returns a torch.optim.Optimizer")
-    if optimizer.state:
+    if any(float(state.get("step", 1)) for state in optimizer.state.values()):  # Adagrad begins with states of step 0
         raise UsageError(
             f"opt_func returned a {name_of(optimizer)} that has trained before", fix="Make a new one in each call."
         )

@@ -1,5 +1,6 @@
 """Weights on disk: written completely or not at all, read without running anything, compared before they are loaded."""
 
+import copy
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -194,10 +195,17 @@ def _needs_replacing(own: Tensor, name: str, matched: Mapping[str, Any]) -> bool
     return name in matched and not is_lazy(own) and 0 in own.stride() and own.numel() > 1
 
 
-def _loads_itself(model: nn.Module, name: str) -> bool:
-    """Whether the layer of this tensor decides what fits: a lazy one, or an observer of quantization."""
-    layer = model.get_submodule(name.rpartition(".")[0])
-    return type(layer)._load_from_state_dict is not nn.Module._load_from_state_dict or is_lazy(tensors_of(model)[name])
+def _takes_its_shape(model: nn.Module, name: str, value: Tensor) -> bool:
+    """Whether the layer of this tensor accepts a value of another shape, as observers of quantization do."""
+    path, _, last = name.rpartition(".")
+    layer = model.get_submodule(path)
+    if type(layer)._load_from_state_dict is nn.Module._load_from_state_dict:
+        return False
+    try:
+        copy.deepcopy(layer).load_state_dict({last: value}, strict=False)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _match(
@@ -216,7 +224,8 @@ def _match(
     differing = {
         name: f"{name} {tuple(weights[name].shape)} in the file, {tuple(tensor.shape)} in the model"
         for name, tensor in shared.items()
-        if not is_lazy(tensor) and weights[name].shape != tensor.shape and not _loads_itself(model, name)
+        if not (is_lazy(tensor) or weights[name].shape == tensor.shape)
+        and not _takes_its_shape(model, name, weights[name])
     }
     differing |= {
         name: f"{name} {weights[name].dtype} in the file, {tensor.dtype} in the model"

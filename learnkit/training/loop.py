@@ -110,7 +110,7 @@ def forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWatc
 
 def take_step(state: TrainState, callbacks: CallbackList) -> None:
     """One optimizer step with the gradients gathered."""
-    if state.compute.step(state.optimizer):
+    if state.compute.step(state.optimizer, state.model):
         state.step += 1
     callbacks.notify(Callback.after_step, state)
 

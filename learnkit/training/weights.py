@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["EXTRA", "WeightsBackup", "extra_state", "set_tensors", "tensors_of"]
+__all__ = ["EXTRA", "WeightsBackup", "copied", "extra_state", "set_tensors", "tensors_of"]
 
 EXTRA = "_extra_state"  # torch's name for what a module keeps besides tensors
 
@@ -46,6 +46,12 @@ def set_tensors(model: nn.Module, values: Mapping[str, Tensor]) -> None:
 
 def _shares_memory(tensor: Tensor) -> bool:
     return any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A deep copy, also of a model that holds computed tensors, as weight norm, pruning and stored outputs do."""
+    computed = (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor))
+    return copy.deepcopy(model, {id(value): value.detach().clone() for value in computed if not value.is_leaf})
 
 
 class WeightsBackup:

