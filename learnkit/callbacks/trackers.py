@@ -46,7 +46,8 @@ class WandB(Callback):
             self._id = str(self.run.id)
         else:
             self.run = self._wandb.run
-        self.run.config.update({name: value for name, value in self._settings.items() if name not in self.run.config})
+        known = self.run.config.keys()
+        self.run.config.update({name: value for name, value in self._settings.items() if name not in known})
 
     def after_epoch(self, state: TrainState) -> None:
         if self.run is None:
