@@ -13,8 +13,8 @@ __all__ = ["GradientClipping", "MixedPrecision"]
 class MixedPrecision(Callback):
     """Run the forward passes of a fit in half precision; weights and loss stay in float32.
 
-    Micikevicius et al.: Mixed precision training, 2018. The scale of float16 gradients is kept from one fit to the next;
-    the callbacks' `after_backward` gets the gradients without it.
+    Micikevicius et al.: Mixed precision training, 2018. The scale of float16 gradients is kept from one fit to the
+    next; in `after_backward` callbacks get the gradients without it.
 
     Args:
         precision: "fp16" (gradients are scaled, overflowing steps are skipped), "bf16", or "auto": bf16 if the

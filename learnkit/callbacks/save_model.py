@@ -17,8 +17,8 @@ class SaveModel(Callback):
     """Write the weights to the learner's model folder whenever the monitored result improves, or every epoch.
 
     With `every="improvement"` the best weights are loaded when the fit ends, even if it is stopped or interrupted, but
-    only if this call wrote them (`fine_tune` is two fits), never from a file of an earlier run. If a file cannot be written (on a full disk),
-    training continues with a warning.
+    only if this call wrote them (`fine_tune` is two fits), never from a file of an earlier run. If a file cannot be
+    written (on a full disk), training continues with a warning.
 
     Args:
         monitor: "train_loss", "valid_loss" or the name of a metric; the metric defines which direction is better.

@@ -27,8 +27,9 @@ SUFFIX = ".fit"  # of the event files written here
 class TensorBoard(Callback):
     """Write a run that `tensorboard --logdir logs` shows.
 
-    Scalars: batch/loss and batch/lr_<group> (one per layer group) every few batches, epoch/<column> every epoch. Nothing
-    is served or sent. The fits of one call, such as `fine_tune`, are one run; so are all fits of a callback with a name.
+    Scalars: batch/loss and batch/lr_<group> (one per layer group) every few batches, epoch/<column> every epoch.
+    Nothing is served or sent. The fits of one call, such as `fine_tune`, are one run; so are all fits of a callback
+    with a name.
 
     Args:
         log_dir: the folder of the runs.
@@ -75,7 +76,9 @@ class TensorBoard(Callback):
         if state.batch == 0 and self.images and isinstance(x, Tensor) and x.ndim == 4:
             low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
             images = ((x - low) / (high - low).clamp(min=1e-8))[: self.images]
-            self._open.add_images("images", images[:, :3] if x.shape[1] >= 3 else images[:, :1], state.epoch_offset + state.epoch)
+            self._open.add_images(
+                "images", images[:, :3] if x.shape[1] >= 3 else images[:, :1], state.epoch_offset + state.epoch
+            )
         if self.graph and not self._n_batches and not state.resumed:
             self._write_graph(state)
 

@@ -159,6 +159,7 @@ class Learner:
         self._training, self._call = OneThread(), OneCall()
         self.opt: Optimizer | None = None
         self._frozen: list[nn.Parameter] = []  # by layer group, not by the user
+        self._group_numbers: dict[str, int] = {}  # of each parameter, by name
         self.split(groups or [self.model])
         if any(True for _ in self.model.parameters()):
             self._new_optimizer()  # refuses one that could not train
@@ -415,8 +416,9 @@ class Learner:
             groups: modules that together hold every parameter once, or a function(model) as `cnn_learner`'s `split_on`:
                 `lambda model: [model[1]]` begins the second group at model[1].
         """
-        is_function = callable(groups) and not isinstance(groups, nn.Module)
-        self.groups = split_groups(self.model, groups) if is_function else check_groups(self.model, groups)
+        if callable(groups) and not isinstance(groups, nn.Module):
+            groups = split_groups(self.model, groups)
+        self.groups: list[nn.Module] = check_groups(self.model, groups)
         self._group_numbers = group_numbers(self.groups, self.model)
         self.opt = None
         return self

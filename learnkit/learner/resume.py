@@ -61,7 +61,7 @@ class ResumePlan(NamedTuple):
     keep_fits: int | None = None
 
     def remove_done(self, n_before: int) -> None:
-        """Remove the checkpoints that are not needed when this fit is done; `n_before` fits of the same call precede it.
+        """Remove the checkpoints that are not needed when this fit, after `n_before` of the same call, is done.
 
         Kept is one file for the last fit of every call, or of the last `keep_fits` fits.
         """
@@ -138,8 +138,8 @@ def plan_fit(
     writer = None if every is None else CheckpointWriter(_of_fit(folders, counter.n_fits))
     if writer is not None and saved is not None and where == writer.folder:
         writer.protect(saved["file"])
-    folder = None if writer is None else folders
-    return ResumePlan(Checkpoints(writer, interval, about, saved), counter, folder, keep_fits)
+    checkpoints = Checkpoints(writer, interval, about, saved)
+    return ResumePlan(checkpoints, counter, None if writer is None else folders, keep_fits)
 
 
 def _of_fit(folders: Path, number: int) -> Path:

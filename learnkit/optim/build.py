@@ -84,7 +84,8 @@ def _check_members(optimizer: Optimizer, model: nn.Module, extra: Sequence[nn.Pa
     if missing := [names[key] for key in trained if key not in held]:
         more = f" and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else ""
         raise UsageError(
-            f"opt_func: parameters that want gradients are in none of its groups: {', '.join(missing[:MAX_NAMED])}{more}",
+            "opt_func: parameters that want gradients are in none of its groups: "
+            f"{', '.join(missing[:MAX_NAMED])}{more}",
             fix="Add them to one, or freeze them with requires_grad_(False).",
         )
     if held - names.keys() - {id(parameter) for parameter in extra}:

@@ -40,7 +40,9 @@ class Settings:
         self._ratios = [rate / as_made[-1] if as_made[-1] else 1.0 for rate in as_made]
         is_fixed = not passes_rate(opt_func) or any(group["lr"] != passed for group in groups)
         self.rates = as_made if is_fixed else None
-        is_default = self.has_own_groups or _default(optimizer, "weight_decay") == optimizer.defaults.get("weight_decay")
+        is_default = self.has_own_groups or _default(optimizer, "weight_decay") == optimizer.defaults.get(
+            "weight_decay"
+        )
         in_partial = isinstance(opt_func, partial) and "weight_decay" in opt_func.keywords
         self.fixes_decay = in_partial or self.has_own_groups or not (isinstance(opt_func, str) or is_default)
 

@@ -183,7 +183,9 @@ def _match_loss(path: Path, saved: object, loss: object) -> dict[str, Tensor]:
 
 def _load(path: Path, model: nn.Module, matched: dict[str, Any]) -> None:
     """Load what matches; buffers that torch cannot write into are replaced."""
-    shared = {name: matched.pop(name) for name, own in tensors_of(model).items() if _needs_replacing(own, name, matched)}
+    shared = {
+        name: matched.pop(name) for name, own in tensors_of(model).items() if _needs_replacing(own, name, matched)
+    }
     try:
         model.load_state_dict(matched, strict=False)
     except RuntimeError as error:  # of a layer that loads itself

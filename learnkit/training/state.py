@@ -31,8 +31,8 @@ class TrainState:
         seed: all randomness of the fit is a function of it, the epoch and the batch.
         epoch_offset: epochs of earlier fits; `epoch_offset + epoch` never repeats in the life of a learner.
         folder: where callbacks write files.
-        continues_call: whether an earlier fit of the same call precedes this one: `fine_tune` is two fits. Callbacks then
-            go on with what they keep of a fit.
+        continues_call: whether an earlier fit of the same call precedes this one: `fine_tune` is two fits. Callbacks
+            then go on with what they keep of a fit.
         epochs_before: epochs of the earlier fits of the same call, 0 for its first one.
         is_trial: whether nothing that is trained is kept, as in `lr_find`.
         stops_on_nan: whether a non-finite loss ends the fit quietly; otherwise it is an error.

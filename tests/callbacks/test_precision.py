@@ -91,7 +91,8 @@ class Large(nn.Linear):
 def test_the_scale_of_float16_is_kept_from_one_fit_to_the_next_but_not_from_lr_find(blobs: tuple[Tensor, ...]) -> None:
     scales: list[tuple[float, int]] = []
     watch = acting(after_fit=lambda state: scales.append((state.compute._scaler.get_scale(), state.compute.n_skipped)))
-    learn = linear_learner((blobs[0] * 10, *blobs[1:]), Large(2, 2), callbacks=MixedPrecision("fp16"))
+    hard = (blobs[0] * 10, torch.arange(64) // 2 % 2, *blobs[2:])
+    learn = linear_learner(hard, Large(2, 2), callbacks=MixedPrecision("fp16"))
     learn.fit(4, 1e-6, callbacks=watch)
     learn.lr_find(num_it=8)
     learn.fit(1, 1e-6, callbacks=watch)

@@ -232,9 +232,7 @@ def test_the_users_parameters_are_kept(blobs: tuple[Tensor, ...], package: Packa
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_later_fits_go_on_in_the_same_wandb_run(
-    together: bool, blobs: tuple[Tensor, ...], wandb: WandBPackage
-) -> None:
+def test_later_fits_go_on_in_the_same_wandb_run(together: bool, blobs: tuple[Tensor, ...], wandb: WandBPackage) -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     learn, tracker = linear_learner(blobs, model, groups=[model[0], model[1]]), WandB("tests")
     if together:
@@ -247,9 +245,7 @@ def test_later_fits_go_on_in_the_same_wandb_run(
     assert [*first.calls, *again.calls] == [learn.recorder.rows[0], "finish", learn.recorder.rows[1], "finish"]
 
 
-def test_the_second_stage_of_a_call_goes_on_in_the_same_mlflow_run(
-    blobs: tuple[Tensor, ...], package: Package
-) -> None:
+def test_the_second_stage_of_a_call_goes_on_in_the_same_mlflow_run(blobs: tuple[Tensor, ...], package: Package) -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     linear_learner(blobs, model, groups=[model[0], model[1]]).fine_tune(1, callbacks=MLflow(run_name="one"))
     starts = [call for call in package.calls if call[0] == "start_run"]

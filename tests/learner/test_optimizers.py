@@ -62,26 +62,28 @@ def of_timm(name: str) -> Any:
     return lambda model: lambda _, lr: optim.create_optimizer_v2(model, name, lr=lr, weight_decay=0.05)
 
 
+def always(opt_func: Any) -> Any:
+    return lambda model: opt_func
+
+
+of_torch = torch.optim
+CLASSES = [
+    *(of_torch.Adadelta, of_torch.Adafactor, of_torch.Adagrad, of_torch.Adam, of_torch.Adamax, of_torch.AdamW),
+    *(of_torch.ASGD, of_torch.NAdam, of_torch.RAdam, of_torch.RMSprop, of_torch.Rprop, of_torch.SGD),
+]
 OPTIMIZERS: dict[str, Callable[[nn.Sequential], Any]] = {
-    **{name: lambda model, name=name: name for name in ("adamw", "adam", "sgd", "rmsprop")},  # type: ignore[misc]
-    **{
-        kind.__name__: lambda model, kind=kind: kind  # type: ignore[misc]
-        for kind in (
-            torch.optim.Adadelta, torch.optim.Adafactor, torch.optim.Adagrad, torch.optim.Adam, torch.optim.Adamax,
-            torch.optim.AdamW, torch.optim.ASGD, torch.optim.NAdam, torch.optim.RAdam, torch.optim.RMSprop,
-            torch.optim.Rprop, torch.optim.SGD,
-        )
-    },  # fmt: skip
-    "partial": lambda model: partial(SGD, momentum=0.9, nesterov=True),
-    "partial with a rate": lambda model: partial(AdamW, lr=1e-2, weight_decay=0.1),
-    "lambda": lambda model: lambda groups, lr: SGD(groups, lr=lr, momentum=0.9),
-    "lambda without a rate": lambda model: lambda groups: AdamW(groups, lr=1e-2),
-    "one list": lambda model: lambda groups: SGD([p for group in groups for p in group["params"]], lr=1e-2),
+    **{name: always(name) for name in ("adamw", "adam", "sgd", "rmsprop")},
+    **{kind.__name__: always(kind) for kind in CLASSES},
+    "partial": always(partial(SGD, momentum=0.9, nesterov=True)),
+    "partial with a rate": always(partial(AdamW, lr=1e-2, weight_decay=0.1)),
+    "lambda": always(lambda groups, lr: SGD(groups, lr=lr, momentum=0.9)),
+    "lambda without a rate": always(lambda groups: AdamW(groups, lr=1e-2)),
+    "one list": always(lambda groups: SGD([p for group in groups for p in group["params"]], lr=1e-2)),
     "layer-wise": layer_wise,
     "timm": lambda model: of_timm("adamw")(model),
     "timm's muon": lambda model: of_timm("muon")(model),  # with AdamW for what is no matrix
-    "schedule-free": lambda model: ScheduleFree,
-}  # fmt: skip
+    "schedule-free": always(ScheduleFree),
+}
 
 
 def network() -> nn.Sequential:
@@ -254,7 +256,9 @@ def test_a_rate_fixed_in_the_factory_is_the_default_and_another_is_told_of(blobs
     assert learn.recorder.lrs[:4] == [0.05] * 4
     assert max(learn.recorder.lrs[4:]) == pytest.approx(0.05)
     assert learn.lr_range(0.1) == [0.1]
-    with pytest.warns(LearnkitWarning, match=r"trains at 0.01, as passed, not at the rate that opt_func fixes \(0.05\)"):
+    with pytest.warns(
+        LearnkitWarning, match=r"trains at 0.01, as passed, not at the rate that opt_func fixes \(0.05\)"
+    ):
         learn.fit(1, 0.01)
 
 
@@ -432,7 +436,7 @@ def test_a_factory_that_returns_the_same_optimizer_again_is_refused(same: bool, 
     learn = learner(blobs, lambda _: lambda groups: made if same else SGD(groups, 0.1), model=model)
     learn.fit(1)
     if same:
-        with pytest.raises(UsageError, match="the same optimizer again. Make a new one in each call"):
+        with pytest.raises(UsageError, match=r"the same optimizer again\. Make a new one in each call"):
             learn.lr_find(num_it=8)
     else:
         learn.lr_find(num_it=8)

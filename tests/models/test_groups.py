@@ -119,7 +119,9 @@ def test_something_else_is_refused(split_on: object) -> None:
 # After layers were replaced
 
 
-def regroup(net: nn.Module, change: object, starts: list[int]) -> tuple[list[nn.Module], list[nn.Module], dict[str, int]]:
+def regroup(
+    net: nn.Module, change: object, starts: list[int]
+) -> tuple[list[nn.Module], list[nn.Module], dict[str, int]]:
     """The groups before and after a change of the model, and the number of each parameter's group after it."""
     groups = split_groups(net, lambda model: [model[n] for n in starts])
     numbers = group_numbers(groups, net)
@@ -148,7 +150,9 @@ def test_a_replaced_layer_joins_the_group_of_its_name() -> None:
     ("place", "expected"), [("0", {0}), ("1.0", {1}), ("1", {1}), ("2", {2})], ids=["first", "inner", "block", "head"]
 )
 def test_new_names_join_the_group_of_their_relatives(place: str, expected: set[int]) -> None:
-    _, _, numbers = regroup(deep(), lambda net: net.get_submodule(place).register_module("lora", nn.Linear(2, 2)), [1, 2])
+    _, _, numbers = regroup(
+        deep(), lambda net: net.get_submodule(place).register_module("lora", nn.Linear(2, 2)), [1, 2]
+    )
     assert {number for name, number in numbers.items() if ".lora." in name} == expected
 
 

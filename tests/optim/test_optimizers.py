@@ -137,7 +137,9 @@ def test_an_optimizer_that_needs_a_closure_is_refused(make: Any) -> None:
     ],
 )
 def test_a_factory_that_fails_is_refused_with_its_reason(make: Any, reason: str) -> None:
-    with pytest.raises(UsageError, match=rf"opt_func: \w+ cannot be made over the parameters of this model \(.*{reason}"):
+    with pytest.raises(
+        UsageError, match=rf"opt_func: \w+ cannot be made over the parameters of this model \(.*{reason}"
+    ):
         make_optimizer(make, groups(), 0.1)
 
 
@@ -148,7 +150,7 @@ def test_an_optimizer_that_is_made_or_has_trained_is_refused() -> None:
     assert make_optimizer(lambda groups: made, groups(), 0.1) is made
     made.param_groups[0]["params"][0].grad = torch.ones(2, 2)
     made.step()
-    with pytest.raises(UsageError, match="SGD that has trained before.*Make a new one in each call"):
+    with pytest.raises(UsageError, match=r"SGD that has trained before.*Make a new one in each call"):
         make_optimizer(lambda groups: made, groups(), 0.1)
 
 

@@ -346,7 +346,7 @@ def test_a_head_of_another_size_is_skipped_on_request(strict: bool, tmp_path: Pa
 @pytest.mark.parametrize("other", [nn.ModuleDict({"fc": nn.Linear(2, 3)}), nn.Sequential(nn.Linear(7, 7))])
 def test_a_file_of_which_nothing_fits_is_refused(other: nn.Module, options: dict[str, bool], tmp_path: Path) -> None:
     save_weights(tmp_path / "a.pth", other)
-    with pytest.raises(UsageError, match="does not fit this model.*another architecture"):
+    with pytest.raises(UsageError, match=r"does not fit this model.*another architecture"):
         load_weights(tmp_path / "a.pth", two(2), **options)
 
 
@@ -375,5 +375,5 @@ def test_a_state_for_other_parameters_is_refused() -> None:
     check_optimizer_state(first, first.state_dict())
     with pytest.raises(ValueError, match=r"exp_avg \(2, 3\) there, for a parameter \(3, 2\) here"):
         check_optimizer_state(second, first.state_dict())
-    with pytest.raises(ValueError, match="that of another optimizer than SGD, with the settings .*betas"):
+    with pytest.raises(ValueError, match=r"that of another optimizer than SGD, with the settings .*betas"):
         check_optimizer_state(torch.optim.SGD(second.param_groups[0]["params"]), first.state_dict())

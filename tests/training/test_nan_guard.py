@@ -142,7 +142,9 @@ def test_weights_that_the_last_step_made_nan_are_restored_at_the_end_of_the_epoc
     watch.end_epoch(running)
     with torch.no_grad():
         running.model[0].weight[0, 0] = math.nan
-    expected = "weights nan or infinite after epoch 0 batch 0 .*; last finite loss 1.5; weights restored to those at the"
+    expected = (
+        "weights nan or infinite after epoch 0 batch 0 .*; last finite loss 1.5; weights restored to those at the"
+    )
     with pytest.raises(StopFit if quiet else NonFiniteLossError, match=expected):
         watch.end_epoch(running)
     assert torch.equal(running.model[0].weight, kept)
