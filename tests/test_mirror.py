@@ -31,6 +31,7 @@ ACROSS_MODULES = {
     "learner/test_golden_files.py": "exports of released versions",
     "learner/test_leave_no_trace.py": "what predicting must not change",
     "learner/test_lr_find.py": "Learner.lr_find",
+    "learner/test_optimizers.py": "every kind of optimizer in a learner, and layers that change between fits",
     "learner/test_policies.py": "fit_one_cycle, fit_flat_cos, fit_sgdr, fine_tune",
     "learner/test_predictions.py": "Learner.get_preds, predict_iter, predict, validate",
     "learner/test_real_training.py": "training reaches what it should",

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from learnkit import DataBunch, Learner, LearnkitWarning
-from learnkit.errors import UsageError
+from learnkit.callbacks import TerminateOnNaN
+from learnkit.errors import NonFiniteLossError, UsageError
 from learnkit.models import replace_layer
 from tests.doubles import Blobs, acting, raising
 
@@ -440,3 +441,73 @@ def test_a_factory_that_returns_the_same_optimizer_again_is_refused(same: bool, 
             learn.lr_find(num_it=8)
     else:
         learn.lr_find(num_it=8)
+
+
+# Adapters
+
+
+def test_unfreezing_leaves_frozen_what_an_adapter_froze(blobs: Blobs) -> None:
+    model = network()
+    learn = learner(blobs, model=model, groups=[model[:4], model[4]])
+    lora(learn)
+    trains = [parameter.requires_grad for parameter in model.parameters()]
+    learn.fine_tune(1)
+    assert [parameter.requires_grad for parameter in model.parameters()] == trains
+    assert not all(trains)
+    base = learn.model[2].base.weight.detach().clone()  # type: ignore[index, union-attr]
+    learn.unfreeze().fit(1, 0.1)
+    assert torch.equal(base, learn.model[2].base.weight)  # type: ignore[index, union-attr]
+
+
+def test_unfreezing_trains_what_was_frozen_by_hand(blobs: Blobs) -> None:
+    learn = learner(blobs)
+    learn.model[0].requires_grad_(False)  # type: ignore[index]
+    learn.unfreeze()
+    assert all(parameter.requires_grad for parameter in learn.model.parameters())
+
+
+# Layers that take their shape from data
+
+
+def quantizing() -> nn.Module:
+    quantization = pytest.importorskip("torch.ao.quantization")
+    model = nn.Sequential(quantization.QuantStub(), *network(), quantization.DeQuantStub()).train()
+    model.qconfig = quantization.get_default_qat_qconfig("x86")
+    return quantization.prepare_qat(model)  # type: ignore[no-any-return]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore:.*:UserWarning")
+@pytest.mark.parametrize("make", [lambda: nn.Sequential(nn.LazyLinear(4), nn.LazyLinear(2)), quantizing])
+def test_layers_that_take_their_shape_are_found_trained_restored_and_saved(make: Any, blobs: Blobs) -> None:
+    learn = learner(blobs, model=make())
+    learn.lr_find(num_it=8)
+    poison = acting(after_pred=lambda state: state.batch == 2 and setattr(state, "preds", state.preds * float("nan")))
+    learn.fit(1, 1e-3, callbacks=[poison, TerminateOnNaN()])
+    learn.fit(1, 1e-3)
+    again = learner(blobs, model=make()).load(learn.save("here").absolute())
+    assert again.validate() == pytest.approx(learn.validate())
+
+
+# The last gradient of a fit
+
+
+@pytest.mark.parametrize("valid", [True, False])
+@pytest.mark.parametrize("quiet", [True, False])
+def test_weights_that_the_last_gradient_made_nan_are_restored(quiet: bool, valid: bool, blobs: Blobs) -> None:
+    learn, starts = learner(blobs), list[list[Tensor]]()
+    if not valid:
+        learn.dls.valid_dl = None  # type: ignore[assignment]
+
+    def spoil(state: Any) -> None:
+        if (state.epoch, state.batch) == (1, 3):
+            state.model[0].weight.grad.fill_(float("nan"))
+
+    watch = acting(before_epoch=lambda state: starts.append(weights(learn)), after_backward=spoil)
+    if quiet:
+        learn.fit(2, 1e-2, callbacks=[watch, TerminateOnNaN()])
+    else:
+        with pytest.raises(NonFiniteLossError, match="weights nan or infinite after epoch 1 batch 3"):
+            learn.fit(2, 1e-2, callbacks=watch)
+    assert all(map(torch.equal, weights(learn), starts[1]))
+    assert len(learn.history) == 1
+    learn.fit(1)
