@@ -41,7 +41,7 @@ from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, O
 from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fit
 from learnkit.losses.per_item import per_item_loss
 from learnkit.metrics.metric import make_metrics
-from learnkit.models.groups import SplitOn, group_numbers, regrouped, split_groups
+from learnkit.models.groups import SplitFunction, group_numbers, regrouped, split_groups
 from learnkit.models.lazy import initialize_lazy
 from learnkit.models.spec import BackboneSpec
 from learnkit.models.summary import ModelSummary, model_summary
@@ -159,6 +159,7 @@ class Learner:
         self._training, self._call = OneThread(), OneCall()
         self.opt: Optimizer | None = None
         self._frozen: list[nn.Parameter] = []  # by layer group, not by the user
+        self.groups: list[nn.Module] = []
         self._group_numbers: dict[str, int] = {}  # of each parameter, by name
         self.split(groups or [self.model])
         if any(True for _ in self.model.parameters()):
@@ -269,11 +270,7 @@ class Learner:
             given = {"epochs": epochs, "lr": state.rates, "wd": decay_of(state.optimizer), "start_epoch": start_epoch}
             plan = plan_fit(self.dls, state, running, given, self.counter, checkpoint_every, resume, keep_fits)
             self.counter = plan.counter
-            try:
-                fitting.run_fit(state, running, plan, self.recorder, self._call)
-            finally:
-                if state.restored:
-                    self.opt = None
+            fitting.run_fit(state, running, plan, self.recorder, self._call)
 
     def fit_one_cycle(
         self, epochs: int, max_lr: LearningRate = DEFAULT_LR, moms: Sequence[float] = (0.95, 0.85),
@@ -409,16 +406,14 @@ class Learner:
 
     # Groups
 
-    def split(self, groups: SplitOn) -> Self:
+    def split(self, groups: Sequence[nn.Module] | SplitFunction) -> Self:
         """Set the layer groups, from the input to the head, and reset the optimizer.
 
         Args:
             groups: modules that together hold every parameter once, or a function(model) as `cnn_learner`'s `split_on`:
                 `lambda model: [model[1]]` begins the second group at model[1].
         """
-        if callable(groups) and not isinstance(groups, nn.Module):
-            groups = split_groups(self.model, groups)
-        self.groups: list[nn.Module] = check_groups(self.model, groups)
+        self.groups = check_groups(self.model, split_groups(self.model, groups) if callable(groups) else groups)
         self._group_numbers = group_numbers(self.groups, self.model)
         self.opt = None
         return self

@@ -52,12 +52,12 @@ class RunCounter:
 class ResumePlan(NamedTuple):
     """How a fit runs: what saves and restores it, and the learner's counter at its start.
 
-    `folder` holds the checkpoints of all fits, if this one writes any; `keep_fits` of those done keep theirs.
+    `writer` writes its checkpoints, if it has any; `keep_fits` of the fits that are done keep theirs.
     """
 
     checkpoints: Checkpoints
     counter: RunCounter
-    folder: Path | None = None
+    writer: CheckpointWriter | None = None
     keep_fits: int | None = None
 
     def remove_done(self, n_before: int) -> None:
@@ -65,15 +65,15 @@ class ResumePlan(NamedTuple):
 
         Kept is one file for the last fit of every call, or of the last `keep_fits` fits.
         """
-        if self.folder is None:
+        if self.writer is None or not self.writer.has_saved:
             return
-        done = self.counter.n_fits
-        leave_last(_of_fit(self.folder, done))
+        folders, done = self.writer.folder.parent, self.counter.n_fits
+        leave_last(self.writer.folder)
         for number in range(done - n_before, done):
-            mark_done(_of_fit(self.folder, number), is_followed=True)
+            mark_done(_of_fit(folders, number), is_followed=True)
         if self.keep_fits is not None:
             for number in range(done - self.keep_fits + 1):
-                mark_done(_of_fit(self.folder, number), is_followed=False)
+                mark_done(_of_fit(folders, number), is_followed=False)
 
 
 def plan_fit(
@@ -139,7 +139,7 @@ def plan_fit(
     if writer is not None and saved is not None and where == writer.folder:
         writer.protect(saved["file"])
     checkpoints = Checkpoints(writer, interval, about, saved)
-    return ResumePlan(checkpoints, counter, None if writer is None else folders, keep_fits)
+    return ResumePlan(checkpoints, counter, writer, keep_fits)
 
 
 def _of_fit(folders: Path, number: int) -> Path:

@@ -8,9 +8,10 @@ from torch import nn
 
 from learnkit.errors import UsageError
 
-__all__ = ["SplitOn", "group_numbers", "regrouped", "split_groups"]
+__all__ = ["SplitFunction", "SplitOn", "group_numbers", "regrouped", "split_groups"]
 
-SplitOn: TypeAlias = Callable[[nn.Module], Sequence[Any]] | Sequence[Any]
+SplitFunction: TypeAlias = Callable[[nn.Module], Sequence[Any]]
+SplitOn: TypeAlias = SplitFunction | Sequence[Any]
 
 
 def split_groups(model: nn.Module, split_on: SplitOn) -> list[nn.Module]:

@@ -4,6 +4,7 @@ import inspect
 from functools import partial
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 
 from learnkit.optim.groups import spread_rates
@@ -33,6 +34,7 @@ class Settings:
     def __init__(self, optimizer: Optimizer, opt_func: str | OptimizerFactory, *, passed: float, n_groups: int) -> None:
         groups = optimizer.param_groups
         self._groups = [{key: group[key] for key in RESTORED if key in group} for group in groups]
+        self._state = {parameter: _copied(state) for parameter, state in optimizer.state.items()}  # as Adagrad has
         self.has_own_groups = any("is_own" in group for group in groups)
         rate_of = {group["layer_group"]: _rate(group) for group in reversed(groups)}
         self._n_groups = max(rate_of) + 1 if self.has_own_groups else n_groups
@@ -47,7 +49,12 @@ class Settings:
         self.fixes_decay = in_partial or self.has_own_groups or not (isinstance(opt_func, str) or is_default)
 
     def restore(self, optimizer: Optimizer) -> None:
-        """Undo what a schedule or a file changed, so that it does not leak into the next fit."""
+        """Undo what a schedule or a file changed, so that it does not leak into the next fit.
+
+        A state that was dropped after a nan begins again, if the optimizer was made with one.
+        """
+        if not optimizer.state:
+            optimizer.state.update({parameter: _copied(state) for parameter, state in self._state.items()})
         for group, settings in zip(optimizer.param_groups, self._groups, strict=True):
             group.update(settings)
 
@@ -60,6 +67,10 @@ class Settings:
         if not self.has_own_groups or isinstance(lr, list | tuple):
             return spread_rates(lr, self._n_groups)
         return [spread_rates(lr, 1)[-1] * ratio for ratio in self._ratios]
+
+
+def _copied(state: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items()}
 
 
 def _rate(group: dict[str, Any]) -> float:

@@ -29,12 +29,16 @@ class CheckpointWriter:
     Args:
         folder: created; unfinished files of killed processes in it are removed.
 
+    Attributes:
+        has_saved: whether the last one is on the disk.
+
     Raises:
         WriteError: the folder cannot be created.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.has_saved = False
         make_folder(folder)
         for file in partial_files(folder / LAST):
             file.unlink(missing_ok=True)
@@ -67,7 +71,7 @@ class CheckpointWriter:
         """Wait until the last one is written; warn if it could not be."""
         if self._thread is not None:
             self._thread.join()
-            self._thread = None
+            self._thread, self.has_saved = None, self._error is None
         error, self._error = self._error, None
         if error is not None:
             warn(f"training continues without a new checkpoint in {self.folder}, the older ones are unchanged: {error}")

@@ -185,7 +185,7 @@ def test_the_best_weights_of_both_stages_are_kept(blobs: tuple[Tensor, ...], tmp
     def spoil(state: Any) -> None:
         if state.continues_call:
             with torch.no_grad():
-                state.model[4].weight.neg_()
+                state.model[4].bias.copy_(torch.tensor([100.0, -100.0]))
 
     learn.fine_tune(2, freeze_epochs=2, callbacks=[SaveModel(), acting(before_validate=spoil)])
     losses = learn.history["valid_loss"]

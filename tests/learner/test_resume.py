@@ -43,7 +43,7 @@ def test_nothing_is_planned_unless_requested(blobs: Blobs) -> None:
     assert planned.counter is learn.counter
     assert (state.resumed, state.start_epoch) == (False, 0)
     assert planned.checkpoints._writer is None
-    assert planned.folder is None
+    assert planned.writer is None
     assert not FOLDER.exists()
 
 
