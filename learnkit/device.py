@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from learnkit.checks import check_choice
 from learnkit.errors import UsageError
+from learnkit.gradients import clip_gradients, multiply_gradients
 from learnkit.seeds import preserve_all_rng, preserve_rng, rng_state, set_rng_state
 from learnkit.tree import leaves, map_tensors
 
@@ -196,8 +197,20 @@ class Compute:
         else:
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
+    def unscaled(self, optimizer: Optimizer) -> AbstractContextManager[None]:
+        """Inside, the gradients are those of the loss: in float16 they are scaled up before and after."""
+        return _NO_AUTOCAST if self._scaler is None else self._unscaled(optimizer, self._scaler.get_scale())
+
+    @contextmanager
+    def _unscaled(self, optimizer: Optimizer, scale: float) -> Iterator[None]:
+        multiply_gradients(optimizer, 1 / scale)  # exact: scales are powers of two
+        try:
+            yield
+        finally:
+            multiply_gradients(optimizer, scale)
+
     def step(self, optimizer: Optimizer, model: nn.Module) -> bool:
-        """Clip the gradients of the model, take one optimizer step, drop the gradients.
+        """Clip the gradients, take one optimizer step, drop the gradients.
 
         Returns:
             False if the step was skipped because of an overflow in float16.
@@ -206,10 +219,7 @@ class Compute:
             self._scaler.unscale_(optimizer)
         if self.accumulate is not None:
             self._divide_by_what_was_gathered(self.accumulate, optimizer)
-        if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), self.clip_norm, self.norm_type)
-        if self.clip_value is not None:
-            nn.utils.clip_grad_value_(model.parameters(), self.clip_value)
+        clip_gradients(optimizer, model, self.clip_norm, self.norm_type, self.clip_value)
         taken = True
         if self._scaler is None:
             optimizer.step()
@@ -229,9 +239,7 @@ class Compute:
             weight = weight.float().clamp(min=torch.finfo(torch.float32).tiny)
         elif weight in (0, assumed):
             return
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        if gradients:
-            torch._foreach_mul_(gradients, assumed / weight)
+        multiply_gradients(optimizer, assumed / weight)
 
     def zero_grad(self, optimizer: Optimizer) -> None:
         """Drop the accumulated gradients."""

@@ -15,7 +15,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 FLOORS = [
     {"text"},
     {"errors"},
-    {"checks", "modes", "seeds", "tree", "types"},
+    {"checks", "gradients", "modes", "seeds", "tree", "types"},
     {"atomic_files", "device", "device_memory", "distributed", "plots", "safe_load"},
     {"losses", "metrics", "models", "optim"},
     {"data"},

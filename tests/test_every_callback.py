@@ -160,8 +160,11 @@ def comparable(value: Any) -> Any:
     if isinstance(value, Tensor):
         return repr(value.tolist())
     if isinstance(value, dict):
-        return {key: comparable(part) for key, part in value.items() if key not in ("time", "seconds", "cpu_peak")}
+        return {key: comparable(part) for key, part in value.items() if key not in UNLIKE}
     return [comparable(part) for part in value] if isinstance(value, list | tuple) else repr(value)
+
+
+UNLIKE = ("time", "seconds", "cpu_peak", "name")  # from run to run, and the name of the run
 
 
 @pytest.mark.parametrize("place", [("before_batch", 1, 2), ("before_validate", 1, 3), ("before_epoch", 2, 0)])

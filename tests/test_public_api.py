@@ -48,7 +48,7 @@ ROOT = Path(__file__).parents[1]
 # The promise, written as the function it is. What is not promised may be added, by keyword and with a default.
 PROMISED: dict[str, Callable[..., Any]] = {
     "learnkit.Learner.__init__":
-        lambda self, dls, model, *, loss_func=None, opt_func="adamw", metrics=(), callbacks=(), wd=0.01, train_bn=True,
+        lambda self, dls, model, *, loss_func=None, opt_func="adamw", metrics=(), callbacks=(), wd=None, train_bn=True,
         path=None, model_dir="models", seed=None: None,
     "learnkit.Learner.fit":
         lambda self, epochs, lr=slice(None, 3e-3), wd=None, callbacks=(), *, checkpoint_every=None, resume=None: None,

@@ -1,14 +1,13 @@
-"""Weights averaged over a fit: EMA and SWA, based on torch's AveragedModel."""
+"""Weights averaged over a fit: EMA and SWA, with torch's functions for the averages."""
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_avg_fn
 
 from learnkit.checks import check_int, check_number
 from learnkit.device import to_device
@@ -18,6 +17,7 @@ from learnkit.optim.optimizers import set_learning_rates
 from learnkit.training.batches import batches_of_epoch, split_batch
 from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
+from learnkit.training.weights import set_tensors, tensors_of
 from learnkit.types import LearningRate
 
 __all__ = ["EMA", "SWA", "update_batch_norm"]
@@ -70,14 +70,16 @@ class _Averaging(Callback, ABC):
     """Keeps an average of the weights, which the model holds from each validation to the next epoch."""
 
     sets = frozenset({"the weights that are validated"})
+    averages_buffers: ClassVar[bool]  # those of floating point; others are copied
 
     def __init__(self) -> None:
         self._model: nn.Module | None = None
         self._reset()
 
     def _reset(self) -> None:
-        self._average: AveragedModel | None = None
-        self._trained: dict[str, Any] | None = None  # weights, while the model holds the average
+        self._average: dict[str, Tensor] = {}  # parameters and buffers by name; empty before the first update
+        self._n_averaged = 0
+        self._trained: dict[str, Tensor] = {}  # the same, while the model holds the average
 
     def before_fit(self, state: TrainState) -> None:
         self._reset()
@@ -93,7 +95,7 @@ class _Averaging(Callback, ABC):
         self._swap_in(state)
 
     def after_fit(self, state: TrainState) -> None:
-        if state.failed:
+        if state.failed or state.restored:
             self._restore(state)
         else:
             self._swap_in(state)
@@ -102,32 +104,43 @@ class _Averaging(Callback, ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """The average, and the trained weights while the model holds the average; otherwise empty dicts."""
-        average = {} if self._average is None else dict(self._average.state_dict())
-        return {"average": average, "own": dict(self._trained or {})}
+        return {"average": self._average, "n_averaged": self._n_averaged, "own": self._trained}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        self._trained = saved["own"] or None
-        if saved["average"] and self._model is not None:
-            self._average = self._new_average(self._model)
-            self._average.load_state_dict(saved["average"])
+        self._trained, self._n_averaged = saved["own"], saved["n_averaged"]
+        own = {} if self._model is None else tensors_of(self._model)
+        self._average = {name: mean.to(own[name].device) for name, mean in saved["average"].items() if name in own}
 
     @abstractmethod
-    def _new_average(self, model: nn.Module) -> AveragedModel:
-        """An average that starts from these weights."""
+    def _mean(self) -> Any:
+        """torch's function that adds weights to an average in place: (average, weights, count of updates)."""
 
+    @torch.no_grad()
     def _update(self, state: TrainState) -> None:
         """Add the model's weights to the average."""
-        if self._average is None:
-            self._average = self._new_average(state.model)
-        self._average.update_parameters(state.model)
+        parameters = dict(state.model.named_parameters())
+        means: list[Tensor] = []
+        weights: list[Tensor] = []
+        for name, tensor in tensors_of(state.model).items():
+            mean = self._average.get(name)
+            if mean is None or mean.shape != tensor.shape:  # some buffers take their shape in the first forward pass
+                self._average[name] = tensor.detach().clone()
+            elif name in parameters or (self.averages_buffers and tensor.is_floating_point()):
+                means.append(mean)
+                weights.append(tensor.detach())
+            else:
+                mean.copy_(tensor)
+        if means:
+            self._mean()(means, weights, torch.tensor(self._n_averaged, device=means[0].device))
+        self._n_averaged += 1
 
     def _swap_in(self, state: TrainState) -> None:
         """Load the average, if there is one, into the model."""
-        if self._average is None or self._trained is not None:
+        if not self._average or self._trained:
             return
-        self._trained = copy.deepcopy(state.model.state_dict())
+        self._trained = {name: tensor.detach().clone() for name, tensor in tensors_of(state.model).items()}
         try:
-            state.model.load_state_dict(self._average.module.state_dict())
+            set_tensors(state.model, self._average)
             self._complete(state)
         except BaseException:
             self._restore(state)
@@ -138,9 +151,9 @@ class _Averaging(Callback, ABC):
 
     def _restore(self, state: TrainState) -> None:
         """Load the trained weights back into the model."""
-        if self._trained is not None:
-            state.model.load_state_dict(self._trained)
-            self._trained = None  # only now: an interrupt before this line leads here again
+        if self._trained:
+            set_tensors(state.model, self._trained)
+            self._trained = {}  # only now: an interrupt before this line leads here again
 
 
 class EMA(_Averaging):
@@ -149,19 +162,29 @@ class EMA(_Averaging):
     The average starts as the weights after the first step; after each further step it is
     `decay * average + (1 - decay) * weights`, for both parameters and buffers (the statistics of batch norm). From each
     validation to the next epoch the model holds the average, so results, saved weights and final weights are those of
-    the average. After an error or Ctrl-C the model holds its trained weights.
+    the average. After an error or Ctrl-C the model holds its trained weights, after a nan those that were restored.
+    Buffers of integers are those of the last step.
 
     Each fit starts a new average.
 
     Args:
         decay: the average covers about 1 / (1 - decay) updates; a fit should have several times as many.
         every_steps: optimizer steps between two updates.
+        start_step: the first optimizer step whose weights count, from 1; before it nothing is averaged.
+        warm_up: let the decay rise to its value, as min(decay, (1 + n) / (10 + n)) after n updates: early weights are
+            forgotten sooner.
     """
 
-    def __init__(self, decay: float = 0.999, every_steps: int = 1) -> None:
+    averages_buffers = True
+
+    def __init__(
+        self, decay: float = 0.999, every_steps: int = 1, *, start_step: int = 1, warm_up: bool = False
+    ) -> None:
         super().__init__()
         self.decay = check_number("decay", decay, "[0, 1)")
         self.every_steps = check_int("every_steps", every_steps, 1)
+        self.start_step = check_int("start_step", start_step, 1)
+        self.warm_up = warm_up
         self._last_step = 0
 
     def before_epoch(self, state: TrainState) -> None:
@@ -171,12 +194,13 @@ class EMA(_Averaging):
     def after_step(self, state: TrainState) -> None:
         taken = state.step != self._last_step  # float16 overflow skips the step
         self._last_step = state.step
-        if taken and state.step % self.every_steps == 0:
+        if taken and state.step >= self.start_step and state.step % self.every_steps == 0:
             self._update(state)
 
-    def _new_average(self, model: nn.Module) -> AveragedModel:
-        mean = get_ema_multi_avg_fn(self.decay)  # type: ignore[no-untyped-call]
-        return AveragedModel(model, multi_avg_fn=mean, use_buffers=True)
+    def _mean(self) -> Any:
+        n = self._n_averaged
+        decay = min(self.decay, (1 + n) / (10 + n)) if self.warm_up else self.decay
+        return get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
 
 
 class SWA(_Averaging):
@@ -194,6 +218,8 @@ class SWA(_Averaging):
         lr: a constant learning rate for the averaged epochs (a number, a slice or one per group, as for `fit`), which
             overrides the schedule; None keeps the schedule.
     """
+
+    averages_buffers = False
 
     def __init__(self, start: float = 0.75, lr: LearningRate | None = None) -> None:
         check_number("start", start, "[0, 1)", expected="a fraction of the fit, in [0, 1)")
@@ -255,8 +281,14 @@ class SWA(_Averaging):
     def _counts(self, state: TrainState) -> bool:
         return state.epoch + 1 > self.start * state.planned_epochs
 
-    def _new_average(self, model: nn.Module) -> AveragedModel:
-        return AveragedModel(model)
+    def _mean(self) -> Any:
+        mean = get_swa_avg_fn()  # type: ignore[no-untyped-call]
+
+        def add(means: list[Tensor], weights: list[Tensor], n: Tensor) -> None:
+            for average, weight in zip(means, weights, strict=True):
+                average.copy_(mean(average, weight, n))
+
+        return add
 
     def _complete(self, state: TrainState) -> None:
         device = state.compute.device

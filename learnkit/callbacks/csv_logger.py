@@ -25,8 +25,8 @@ class CSVLogger(Callback):
 
     Args:
         filename: the file; relative paths start at the learner's model folder and must stay in it. Folders are created.
-        append: whether to continue an existing file; if not, every fit overwrites it, but not the second stage of
-            `fine_tune` the first.
+        append: whether to continue an existing file; if not, every call of the learner overwrites it: both stages of
+            `fine_tune` are in it.
 
     Raises:
         UsageError: a relative path outside the model folder, or one without a file name.
@@ -56,7 +56,7 @@ class CSVLogger(Callback):
         if state.resumed and self.path.exists():
             return  # `load_state_dict` knows which lines belong to this fit
         header = [spreadsheet_safe(name) for name in _columns(state)]
-        if (self.append or state.calls_before) and self.path.exists() and self.path.stat().st_size:
+        if (self.append or state.continues_call) and self.path.exists() and self.path.stat().st_size:
             self._check(header)
             self._begin = self.path.stat().st_size
         else:

@@ -22,8 +22,8 @@ class SaveModel(MonitoringCallback):
     """Write the weights to the learner's model folder whenever the monitored result improves, or at intervals.
 
     With `every="improvement"` the best weights are loaded when the fit ends, even if it is stopped or interrupted, but
-    only if this fit wrote them, never from a file of an earlier run. Both stages of `fine_tune` are one run. If a file
-    cannot be written (on a full disk), training continues with a warning.
+    only if this call wrote them (`fine_tune` is two fits), never from a file of an earlier run. If a file cannot be
+    written (on a full disk), training continues with a warning.
 
     Args:
         monitor: "train_loss", "valid_loss" or a column of a metric.
@@ -82,7 +82,7 @@ class SaveModel(MonitoringCallback):
         return f"SaveModel({self.name!r})"
 
     def before_fit(self, state: TrainState) -> None:
-        goes_on = self.keep_best or state.calls_before > 0
+        goes_on = self.keep_best or state.continues_call
         if self.every == "improvement" or self.monitor.name != "valid_loss":
             self.monitor.start(state, keep_best=goes_on)
         if not goes_on:

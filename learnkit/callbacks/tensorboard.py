@@ -1,6 +1,7 @@
 """TensorBoard: losses, rates, images, histograms and the graph of a fit, as event files."""
 
 import os
+import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,9 @@ SUFFIX = ".fit"  # of the event files written here
 class TensorBoard(Callback):
     """Write a run that `tensorboard --logdir logs` shows.
 
-    Scalars: batch/loss and batch/lr_<group> every few batches, epoch/<column> every epoch. Nothing is served or sent.
+    Scalars: batch/loss and batch/lr_<group> (one per layer group) every few batches, epoch/<column> every epoch.
+    Nothing is served or sent. The fits of one call, such as `fine_tune`, are one run; so are all fits of a callback
+    with a name.
 
     Args:
         log_dir: the folder of the runs.
@@ -61,8 +64,10 @@ class TensorBoard(Callback):
 
     def before_fit(self, state: TrainState) -> None:
         _summary_writer()
-        self.folder = self.log_dir / (self.name or _next_name(self.log_dir))
-        self._n_batches, self._in_fit = 0, True
+        if self.folder is None or not (state.continues_call or self.name):
+            self.folder = self.log_dir / (self.name or _next_name(self.log_dir))
+            self._n_batches = 0
+        self._in_fit = True
         if not state.resumed:  # a resumed fit continues in its own folder, which `load_state_dict` gets
             self._writer = self._open
 
@@ -71,8 +76,10 @@ class TensorBoard(Callback):
         if state.batch == 0 and self.images and isinstance(x, Tensor) and x.ndim == 4:
             low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
             images = ((x - low) / (high - low).clamp(min=1e-8))[: self.images]
-            self._open.add_images("images", images[:, :3] if x.shape[1] >= 3 else images[:, :1], state.epoch)
-        if state.batch == 0 and state.epoch == 0 and self.graph:
+            self._open.add_images(
+                "images", images[:, :3] if x.shape[1] >= 3 else images[:, :1], state.epoch_offset + state.epoch
+            )
+        if self.graph and not self._n_batches and not state.resumed:
             self._write_graph(state)
 
     def after_batch(self, state: TrainState) -> None:
@@ -80,8 +87,8 @@ class TensorBoard(Callback):
         if self._n_batches % self.every_batches and self._n_batches > 1:
             return
         self._open.add_scalar("batch/loss", state.loss.item(), self._n_batches)
-        rates = [parameters["lr"] for parameters in state.optimizer.param_groups]
-        for group, rate in enumerate(rates):
+        rates = {group["layer_group"]: group["lr"] for group in state.optimizer.param_groups}
+        for group, rate in rates.items():
             self._open.add_scalar(f"batch/lr_{group}", rate, self._n_batches)
 
     def after_epoch(self, state: TrainState) -> None:
@@ -99,9 +106,11 @@ class TensorBoard(Callback):
         self._in_fit = False
 
     def state_dict(self) -> dict[str, Any]:
-        """The name of the run, its number of batches, and its files with their sizes; empty outside a fit."""
-        if not self._in_fit or self.folder is None:
+        """The name of the run, its number of batches and, in a fit, its files with their sizes."""
+        if self.folder is None:
             return {}
+        if not self._in_fit:
+            return {"name": self.folder.name, "n_batches": self._n_batches}
         if self._writer is not None:
             self._writer.flush()
         sizes = {file.name: file.stat().st_size for file in self._files()}
@@ -111,7 +120,7 @@ class TensorBoard(Callback):
         """Remove what was written after the checkpoint, so that nothing is shown twice."""
         self.folder = self.log_dir / check_name(saved["name"])
         self._n_batches = saved["n_batches"]
-        for file in self._files():
+        for file in self._files() if "files" in saved else ():
             if file.name not in saved["files"]:
                 file.unlink()
             elif file.stat().st_size > saved["files"][file.name]:
@@ -124,8 +133,15 @@ class TensorBoard(Callback):
     @property
     def _open(self) -> "SummaryWriter":
         if self._writer is None:
+            self._wait_for_a_later_name()
             self._writer = _summary_writer()(str(self.folder), filename_suffix=SUFFIX)
         return self._writer
+
+    def _wait_for_a_later_name(self) -> None:
+        """Files are read in the order of their names, which begin with the second they were opened in."""
+        newest = max((int(file.name.split(".")[3]) for file in self._files()), default=0)
+        if newest >= int(time.time()):
+            time.sleep(min(newest + 1 - time.time(), 1))
 
     def _write_graph(self, state: TrainState) -> None:
         """Write the graph; the model, its batch norm and the random generators do not change."""

@@ -1,6 +1,5 @@
 """A predictor for serving: predictions for single items or small batches, from any number of threads."""
 
-import copy
 import os
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -15,6 +14,7 @@ from learnkit.data.tasks import Task
 from learnkit.device import Compute
 from learnkit.errors import UsageError
 from learnkit.inference.predictions import activated, raw_outputs
+from learnkit.training.weights import copied
 from learnkit.tree import map_tensors
 from learnkit.types import Activation
 
@@ -83,7 +83,7 @@ class Predictor:
         self, model: nn.Module, prepare: Callable[[Any], Tensor], activate: Activation, task: Task, *, bs: int = 64
     ) -> None:
         check_int("bs", bs, 1)
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.model = copied(model).eval().requires_grad_(False)
         self.prepare = prepare
         self.activate = activate
         self.task = task

@@ -1,5 +1,6 @@
 """What a learner uses when nothing is passed: the loss, the activation, the metrics and the weight decay."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 
@@ -11,7 +12,7 @@ from learnkit.errors import UsageError
 from learnkit.learner.class_weights import ClassWeights, weighted_loss
 from learnkit.losses.activations import activation_of
 from learnkit.metrics.metric import Metric, MetricSpec, make_metrics
-from learnkit.optim.optimizers import OptimizerFactory
+from learnkit.optim.optimizers import OPTIMIZERS, OptimizerFactory
 from learnkit.types import Activation, Loss
 
 __all__ = ["chosen_activation", "chosen_decay", "chosen_loss", "chosen_metrics"]
@@ -57,7 +58,13 @@ def chosen_metrics(dls: DataBunch, metrics: MetricSpec) -> list[Metric]:
     return make_metrics(spec, classes=dls.classes, ignore_index=getattr(dls.task, "ignored", None))
 
 
-def chosen_decay(opt_func: str | OptimizerFactory, wd: float) -> float:
-    """A `weight_decay` set in the factory by functools.partial, otherwise the one passed."""
-    fixed = opt_func.keywords.get("weight_decay") if isinstance(opt_func, partial) else None
-    return wd if fixed is None else fixed
+def chosen_decay(opt_func: str | OptimizerFactory, wd: float | None) -> float | None:
+    """A weight decay fixed in `opt_func`, otherwise the one passed, otherwise that of `opt_func`; None if unknown."""
+    factory = OPTIMIZERS.get(opt_func.lower(), opt_func) if isinstance(opt_func, str) else opt_func
+    fixed = factory.keywords.get("weight_decay") if isinstance(factory, partial) else None
+    if fixed is not None and (wd is None or factory is opt_func):
+        return float(fixed)
+    if wd is not None or not callable(factory):
+        return wd
+    default = inspect.signature(factory).parameters.get("weight_decay")
+    return None if default is None or default.default is default.empty else float(default.default)

@@ -32,7 +32,7 @@ class Described(Protocol):
     metrics: list[Metric]
     callbacks: list[Callback]
     groups: list[nn.Module]
-    wd: float
+    wd: float | None
     recorder: Recorder
 
     @property
@@ -70,7 +70,7 @@ def learner_facts(learn: Described) -> dict[str, object]:
         "metrics": ", ".join(metric.name for metric in learn.metrics) or "none",
         "callbacks": ", ".join(callback.label for callback in learn.callbacks) or "none",
         "layer groups": f"{len(learn.groups)}, trained: {_trained_groups(learn.groups)}",
-        "weight decay": learn.wd,
+        "weight decay": "that of opt_func" if learn.wd is None else learn.wd,
         "seed": learn.seed,
         "epochs trained": len(learn.recorder.rows),
     }

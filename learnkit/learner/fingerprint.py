@@ -18,8 +18,8 @@ from learnkit.data.table.weights import sampler_of
 from learnkit.persistence.lk.manifest import versions
 from learnkit.text import name_of
 from learnkit.training.callback import Callback, Order
-from learnkit.training.nan_guard import tensors_of
 from learnkit.training.state import TrainState, loader_length
+from learnkit.training.weights import tensors_of
 
 __all__ = ["differences", "environment", "fingerprint"]
 

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from learnkit.callbacks.lr_finder import LRFinder
 from learnkit.callbacks.one_cycle import OneCycle
+from learnkit.callbacks.optimizer_modes import OptimizerModes, has_modes
 from learnkit.callbacks.progress import Progress
 from learnkit.callbacks.recorder import Recorder
 from learnkit.callbacks.train_metrics import TrainMetrics
@@ -19,22 +20,28 @@ from learnkit.errors import UsageError, warn
 from learnkit.learner.checks import check_start
 from learnkit.learner.resume import CheckpointEvery, Resume, ResumePlan
 from learnkit.optim.groups import is_positive, spread_decay
-from learnkit.optim.optimizers import set_decay, set_learning_rates
+from learnkit.optim.optimizers import decay_of, set_decay, set_learning_rates
+from learnkit.optim.settings import Settings
+from learnkit.persistence.weights import check_optimizer_state
 from learnkit.training import loop
 from learnkit.training.callback import Callback, CallbackList
 from learnkit.training.failures import explained, interrupts_noted
 from learnkit.training.state import TrainState
+from learnkit.types import LearningRate
 
 __all__ = [
     "DEFAULT_LR",
     "Callbacks",
     "Decay",
     "FitOptions",
+    "OneCall",
     "OneThread",
     "as_list",
     "check_options",
+    "chosen_rates",
     "fine_tune_starts",
     "load_optimizer",
+    "lr_find_callbacks",
     "run_fit",
     "run_lr_find",
     "running_callbacks",
@@ -61,6 +68,29 @@ class FitOptions(TypedDict, total=False):
     validate_every: int | str | None
     limit_batches: int | None
     train_metrics: bool
+    keep_fits: int | None
+
+
+class OneCall:
+    """Counts the fits of one call of a learner: `fine_tune` is two.
+
+    Attributes:
+        n_fits: fits of the running call that are done.
+    """
+
+    def __init__(self) -> None:
+        self.n_fits = self._depth = 0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """A call inside; one within another is a part of it."""
+        if not self._depth:
+            self.n_fits = 0
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
 
 
 class OneThread:
@@ -94,7 +124,7 @@ def as_list(callbacks: Callbacks) -> list[Callback]:
 
 
 def running_callbacks(
-    recorder: Recorder, own: Sequence[Callback], chosen: Callbacks, train_metrics: bool = False
+    recorder: Recorder, own: Sequence[Callback], chosen: Callbacks, optimizer: Optimizer, train_metrics: bool = False
 ) -> CallbackList:
     """The callbacks of a fit: the recorder, a progress bar unless there is one, the learner's own, the fit's.
 
@@ -104,16 +134,58 @@ def running_callbacks(
     shows, measures = (any(isinstance(c, kind) for c in others) for kind in (Progress, TrainMetrics))
     check_kind("train_metrics", train_metrics, bool, "True or False")
     added = [*([] if shows else [Progress()]), *([TrainMetrics()] if train_metrics and not measures else [])]
-    return CallbackList([recorder, *added, *others])
+    return CallbackList([recorder, *added, *others, *_modes(optimizer)])
 
 
-def set_rates(optimizer: Optimizer, rates: list[float], wd: float | Sequence[float]) -> None:
-    """Set the learning rate and the weight decay of each layer group."""
+def lr_find_callbacks(finder: LRFinder, own: Sequence[Callback], optimizer: Optimizer) -> CallbackList:
+    """The callbacks of `lr_find`: the finder, and those of the learner that change how a batch is trained."""
+    return CallbackList([finder, *(callback for callback in own if callback.in_lr_find), *_modes(optimizer)])
+
+
+def _modes(optimizer: Optimizer) -> list[Callback]:
+    return [OptimizerModes()] if has_modes(optimizer) else []
+
+
+def chosen_rates(settings: Settings, lr: LearningRate, *, tell: bool = True) -> list[float]:
+    """One rate per group: those passed; the ones that the optimizer was made with, if it fixes them and none are.
+
+    Warns:
+        LearnkitWarning: other rates are passed than the optimizer was made with.
+    """
+    if settings.rates is not None and lr is DEFAULT_LR:
+        return settings.rates
+    rates = settings.spread(lr)
+    if tell and settings.rates is not None and rates != settings.rates:
+        shown = ", ".join(f"{rate:.3g}" for rate in sorted(set(settings.rates)))
+        warn(f"lr: this fit trains at {rates[-1]:.3g}, as passed, not at the rate that opt_func fixes ({shown})")
+    return rates
+
+
+def set_rates(
+    optimizer: Optimizer, settings: Settings, rates: list[float], own_wd: float | None, wd: Decay = None
+) -> None:
+    """Set the learning rate and the weight decay of each group.
+
+    Args:
+        optimizer: it has the settings it was made with.
+        settings: those.
+        rates: one per group.
+        own_wd: the learner's decay; not used if the optimizer was made with a fixed one.
+        wd: the fit's decay, before all others; None for none.
+
+    Warns:
+        LearnkitWarning: the learner's decay is not used.
+    """
     set_learning_rates(optimizer, rates)
-    set_decay(optimizer, spread_decay(wd, len(rates)))
+    if wd is None and own_wd is not None:
+        if not settings.fixes_decay:
+            wd = own_wd
+        elif own_wd != decay_of(optimizer):
+            warn(f"wd={own_wd} is not used: opt_func fixes a weight decay of {decay_of(optimizer)}")
+    set_decay(optimizer, None if wd is None else spread_decay(wd, len(rates)))
 
 
-def run_fit(state: TrainState, running: CallbackList, plan: ResumePlan, recorder: Recorder) -> None:
+def run_fit(state: TrainState, running: CallbackList, plan: ResumePlan, recorder: Recorder, call: OneCall) -> None:
     """Train as planned; the plan's counter moves on by the epochs started and, at the end, by one fit."""
     try:
         with interrupts_noted(state, lambda: len(recorder.rows)), explained(state):
@@ -121,12 +193,14 @@ def run_fit(state: TrainState, running: CallbackList, plan: ResumePlan, recorder
                 loop.fit(state, running, plan.checkpoints)
     finally:
         plan.counter.epoch += state.epochs_begun
+    plan.remove_done(call.n_fits)
     plan.counter.n_fits += 1
+    call.n_fits += 1
 
 
 def run_lr_find(state: TrainState, running: CallbackList, finder: LRFinder) -> None:
     """Train on as many batches as the finder needs, without validation."""
-    state.valid_dl = None
+    state.valid_dl, state.is_trial = None, True
     state.n_epochs = -(-finder.num_it // state.n_batches) if state.n_batches else finder.num_it
     with explained(state):
         loop.fit(state, running)
@@ -137,6 +211,7 @@ def load_optimizer(optimizer: Optimizer, saved: dict[str, Any] | None, path: Pat
     try:
         if saved is None:
             raise ValueError("the file holds only weights")
+        check_optimizer_state(optimizer, saved)
         optimizer.load_state_dict(saved)
     except (ValueError, KeyError, RuntimeError) as error:
         message = f"{path}: no optimizer state to load ({error})"

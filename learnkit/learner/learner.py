@@ -37,16 +37,21 @@ from learnkit.learner.checks import check_epochs, check_metrics, check_outputs, 
 from learnkit.learner.class_weights import ClassWeights
 from learnkit.learner.defaults import chosen_activation, chosen_decay, chosen_loss, chosen_metrics
 from learnkit.learner.describe import fit_outline, learner_facts
-from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, OneThread, with_schedule
+from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, OneCall, OneThread, with_schedule
 from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fit
 from learnkit.losses.outputs import OneOutput, OutputKey, takes_one_output
 from learnkit.losses.per_item import loss_of_items
+from learnkit.models.groups import SplitFunction, group_numbers, regrouped, split_groups
+from learnkit.models.lazy import initialize_lazy
 from learnkit.models.spec import BackboneSpec
 from learnkit.models.summary import ModelSummary, model_summary
 from learnkit.modes import eval_mode, together
-from learnkit.optim.groups import check_groups, freeze_groups, parameter_groups, spread_rates
-from learnkit.optim.optimizers import OptimizerFactory, Settings, make_optimizer
+from learnkit.optim.adapters import held_by_adapters
+from learnkit.optim.build import build_optimizer, holds_trained
+from learnkit.optim.groups import check_groups, freeze_groups, spread_rates
+from learnkit.optim.optimizers import OptimizerFactory, decay_of
 from learnkit.optim.schedules import flat_cos, sgdr
+from learnkit.optim.settings import Settings
 from learnkit.persistence.export import ExportFormat, export
 from learnkit.persistence.lk.hub import upload, write_folder
 from learnkit.persistence.spec import ExportSpec
@@ -83,11 +88,14 @@ class Learner:
         dls: the data.
         model: any module; it is moved to the data's device.
         loss_func: (preds, targets) -> mean loss, shape (); None for the default of the data's task.
-        opt_func: "adamw", "adam", "sgd", "rmsprop", or a factory called with groups (and `lr=` if it has one).
+        opt_func: "adamw", "adam", "sgd", "rmsprop", or a factory called with groups (and `lr=` if it has one). A rate
+            that it fixes is the default of every fit; of groups that it makes itself, fits keep the ratios of rates.
         metrics: a name ("accuracy"), a function (preds, targets), a torchmetrics object, or a list of these; "default"
             for those of the data's task.
         callbacks: run in every fit, before the callbacks of the fit.
-        wd: weight decay of parameters with two dimensions or more; a functools.partial as `opt_func` may override it.
+        wd: weight decay of parameters with two dimensions or more, except those that the model exempts (timm's
+            `no_weight_decay`); None for that of `opt_func`: 0.01 for "adamw", 0 for the other names. One that a factory
+            fixes is kept.
         wd_bn_bias: decay biases and norm layers too.
         train_bn: keep training the norm layers of frozen groups.
         path: the parent of `model_dir`; None for the data's path.
@@ -111,7 +119,6 @@ class Learner:
 
     spec: BackboneSpec | None = None
     _temperature = 1.0
-    _stages_done = 0  # of the call that is running, such as fine_tune
 
     # Made of
 
@@ -124,7 +131,7 @@ class Learner:
         opt_func: str | OptimizerFactory = "adamw",
         metrics: Any = (),
         callbacks: Callback | Sequence[Callback] = (),
-        wd: float = 0.01,
+        wd: float | None = None,
         wd_bn_bias: bool = False,
         train_bn: bool = True,
         path: PathLike | None = None,
@@ -137,6 +144,7 @@ class Learner:
     ) -> None:
         check_kind("dls", dls, DataBunch, "a DataBunch, such as DataBunch.from_loaders(train_dl, valid_dl)")
         check_kind("model", model, nn.Module, "an nn.Module; cnn_learner accepts names of architectures")
+        initialize_lazy(model, dls.input_shape, dls.device)
         check_outputs(model, dls.input_shape, dls.task.n_out if dls.task else None, dls.classes)
         self.dls, self.model = dls, model.to(dls.device)
         self.loss_func = chosen_loss(dls, loss_func, class_weights)
@@ -148,14 +156,20 @@ class Learner:
         self.callbacks: list[Callback] = []
         self.fit_callbacks: list[Callback] = []
         self.add_cb(*fitting.as_list(callbacks))
-        self.opt_func, self.wd, self.wd_bn_bias = opt_func, chosen_decay(opt_func, wd), wd_bn_bias
+        self.opt_func, self.wd_bn_bias = opt_func, wd_bn_bias
+        self.wd = wd
         self.train_bn = train_bn
         self.path, self.model_dir = dls.path if path is None else Path(path), Path(model_dir)
         seed_is_drawn, seed = seed is None, seed_from_global_rng() if seed is None else check_int("seed", seed)
         self.counter = RunCounter(seed, seed_is_drawn=seed_is_drawn)
-        self._training = OneThread()
+        self._training, self._call = OneThread(), OneCall()
         self.opt: Optimizer | None = None
+        self._frozen: list[nn.Parameter] = []  # by layer group, not by the user
+        self.groups: list[nn.Module] = []
+        self._group_numbers: dict[str, int] = {}  # of each parameter, by name
         self.split(groups or [self.model])
+        if any(True for _ in self.model.parameters()):
+            self._new_optimizer()  # refuses one that could not train
 
     def __repr__(self) -> str:
         return "\n".join([type(self).__name__, *(f"  {name}: {value}" for name, value in learner_facts(self).items())])
@@ -171,6 +185,15 @@ class Learner:
     @seed.setter
     def seed(self, value: int) -> None:
         self.counter.seed = check_int("seed", value)
+
+    @property
+    def wd(self) -> float | None:
+        """The weight decay of a fit without its own; None for that of a custom `opt_func`."""
+        return chosen_decay(self.opt_func, self._wd)
+
+    @wd.setter
+    def wd(self, value: float | None) -> None:
+        self._wd = value
 
     @property
     def epoch(self) -> int:
@@ -222,6 +245,7 @@ class Learner:
         start_epoch: int = 0, checkpoint_every: CheckpointEvery = None, resume: Resume = None,
         max_steps: int | None = None, max_time: str | None = None, validate_every: int | str | None = None,
         limit_batches: int | None = None, train_metrics: bool = False,
+        keep_fits: int | None = None,
     ) -> None:  # fmt: skip
         """Train for `epochs`, each followed by a validation.
 
@@ -242,6 +266,8 @@ class Learner:
                 "2 epochs", and at the end of the fit. Monitors look at each validation.
             limit_batches: the most batches of an epoch, and of a validation, for a trial; schedules are as long.
             train_metrics: record the metrics of the training batches too, as columns train_NAME; see `TrainMetrics`.
+            keep_fits: how many completed fits keep their checkpoint on disk, one file each; None for the last fit of
+                every call. Of the others a note remains that they are done.
 
         Raises:
             UsageError: before training: arguments that cannot work, a checkpoint of another fit, another thread's fit.
@@ -252,16 +278,18 @@ class Learner:
         check_start(start_epoch, epochs)
         check_trainable(self.model)
         limits = Limits.of(max_steps, max_time, validate_every, limit_batches)
-        with self._training.only():
-            wd = self.wd if wd is None else wd
+        with self._training.only(), self._call.running():
             state = self._fit_state(epochs, lr, wd, start_epoch)
             state.limit(limits)
-            running = fitting.running_callbacks(self.recorder, self.callbacks, callbacks, train_metrics)
+            running = fitting.running_callbacks(
+                self.recorder, self.callbacks, callbacks, state.optimizer, train_metrics
+            )
             self.fit_callbacks = fitting.as_list(callbacks)
-            given = {"epochs": epochs, "lr": state.rates, "wd": wd, "start_epoch": start_epoch, **limits.given}
-            plan = plan_fit(self.dls, state, running, given, self.counter, checkpoint_every, resume)
+            decay = decay_of(state.optimizer)
+            given = {"epochs": epochs, "lr": state.rates, "wd": decay, "start_epoch": start_epoch, **limits.given}
+            plan = plan_fit(self.dls, state, running, given, self.counter, checkpoint_every, resume, keep_fits)
             self.counter = plan.counter
-            fitting.run_fit(state, running, plan, self.recorder)
+            fitting.run_fit(state, running, plan, self.recorder, self._call)
 
     def fit_one_cycle(
         self, epochs: int, max_lr: LearningRate = DEFAULT_LR, moms: Sequence[float] = (0.95, 0.85),
@@ -316,16 +344,14 @@ class Learner:
         """
         fitting.check_options(self.fine_tune, options)
         starts = fitting.fine_tune_starts(epochs, base_lr, freeze_epochs, lr_mult, pct_start, div, options)
-        self.freeze()
-        if starts[0] < freeze_epochs:
-            options["start_epoch"] = starts[0]
-            self.fit_one_cycle(freeze_epochs, slice(None, base_lr), pct_start=0.99, **options)
-        self.unfreeze()
-        options["start_epoch"], half, self._stages_done = starts[1], base_lr / 2, 1
-        try:
+        with self._call.running():
+            self.freeze()
+            if starts[0] < freeze_epochs:
+                options["start_epoch"] = starts[0]
+                self.fit_one_cycle(freeze_epochs, slice(None, base_lr), pct_start=0.99, **options)
+            self.unfreeze()
+            options["start_epoch"], half = starts[1], base_lr / 2
             self.fit_one_cycle(epochs, slice(half / lr_mult, half), pct_start=pct_start, div_factor=div, **options)
-        finally:
-            self._stages_done = 0
 
     def lr_find(
         self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True
@@ -336,11 +362,12 @@ class Learner:
         suggestions read from the curve: (valley, steep, minimum, slide).
         """
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
-        running = CallbackList([finder, *(callback for callback in self.callbacks if callback.in_lr_find)])
         check_trainable(self.model)
         with self._training.only(), dry_run(together(self.model, self.loss_func), self.dls.train_dl):
-            state = self._state(self._new_optimizer(), rates=self.lr_range(end_lr))
-            fitting.set_rates(state.optimizer, state.rates, self.wd)
+            optimizer, settings = self._new_optimizer()
+            running = fitting.lr_find_callbacks(finder, self.callbacks, optimizer)
+            state = self._state(optimizer, rates=settings.spread(end_lr))
+            fitting.set_rates(optimizer, settings, state.rates, self._wd)
             state.seed = derive(self.seed, Stream.LR_FIND)
             fitting.run_lr_find(state, running, finder)
         self.recorder.lr_curve = finder.curve()
@@ -348,30 +375,39 @@ class Learner:
 
     def show_training(self, epochs: int = 1, callbacks: Callbacks = ()) -> Outline:
         """The steps of `fit(epochs, callbacks=callbacks)` as text, with the callbacks of each hook in order."""
-        running = fitting.running_callbacks(self.recorder, self.callbacks, callbacks)
-        return fit_outline(self, epochs, running, self._ready_optimizer())
+        optimizer = self._ready_optimizer()
+        running = fitting.running_callbacks(self.recorder, self.callbacks, callbacks, optimizer)
+        return fit_outline(self, epochs, running, optimizer)
 
     def _compute(self) -> Compute:
         return Compute(self.dls.device)
 
-    def _new_optimizer(self) -> Optimizer:
-        groups = parameter_groups(self.groups, decay_norm_and_bias=self.wd_bn_bias)
-        return make_optimizer(self.opt_func, groups, lr=DEFAULT_LR.stop)
+    def _new_optimizer(self, before: Optimizer | None = None) -> tuple[Optimizer, Settings]:
+        """An optimizer of what the model and the loss consist of now; parameters also in `before` keep their state."""
+        self.groups = regrouped(self.groups, self.model, self._group_numbers)
+        rate = DEFAULT_LR.stop
+        optimizer = build_optimizer(
+            self.opt_func, self.model, self.groups, self.loss_func,
+            lr=rate, decay_norm_and_bias=self.wd_bn_bias, before=before,
+        )  # fmt: skip
+        if optimizer is self.opt:
+            raise UsageError("opt_func returned the same optimizer again", fix="Make a new one in each call.")
+        return optimizer, Settings(optimizer, self.opt_func, passed=rate, n_groups=len(self.groups))
 
     def _ready_optimizer(self) -> Optimizer:
         """The learner's optimizer with its initial settings: no schedule leaks into the next fit."""
-        if self.opt is None:
-            self.opt = self._new_optimizer()
-            self._settings = Settings(self.opt)
+        if self.opt is None or not holds_trained(self.opt, self.model, self.loss_func):
+            self.opt, self._settings = self._new_optimizer(self.opt)
         self._settings.restore(self.opt)
         return self.opt
 
-    def _fit_state(self, epochs: int, lr: LearningRate, wd: float | Sequence[float], start_epoch: int) -> TrainState:
-        state = self._state(self._ready_optimizer(), rates=self.lr_range(lr))
-        fitting.set_rates(state.optimizer, state.rates, wd)
+    def _fit_state(self, epochs: int, lr: LearningRate, wd: Decay, start_epoch: int) -> TrainState:
+        optimizer = self._ready_optimizer()
+        state = self._state(optimizer, rates=fitting.chosen_rates(self._settings, lr))
+        fitting.set_rates(optimizer, self._settings, state.rates, self._wd, wd)
         state.n_epochs, state.start_epoch, state.first_epoch = epochs, start_epoch, start_epoch
-        state.calls_before = self._stages_done
         state.epoch_offset = self.epoch - start_epoch
+        state.continues_call = self._call.n_fits > 0
         return state
 
     def _state(self, optimizer: Optimizer = NO_OPTIMIZER, rates: Sequence[float] = ()) -> TrainState:
@@ -392,9 +428,15 @@ class Learner:
 
     # Groups
 
-    def split(self, groups: Sequence[nn.Module]) -> Self:
-        """Set the layer groups, from the input to the head, and reset the optimizer."""
-        self.groups = check_groups(self.model, groups)
+    def split(self, groups: Sequence[nn.Module] | SplitFunction) -> Self:
+        """Set the layer groups, from the input to the head, and reset the optimizer.
+
+        Args:
+            groups: modules that together hold every parameter once, or a function(model) as `cnn_learner`'s `split_on`:
+                `lambda model: [model[1]]` begins the second group at model[1].
+        """
+        self.groups = check_groups(self.model, split_groups(self.model, groups) if callable(groups) else groups)
+        self._group_numbers = group_numbers(self.groups, self.model)
         self.opt = None
         return self
 
@@ -405,7 +447,9 @@ class Learner:
                 f"freeze: this model has {len(self.groups)} layer group, so nothing would be left to train",
                 fix="Pass groups= with two or more, or use learn.split([...]).",
             )
-        freeze_groups(self.groups, n, train_bn=self.train_bn)
+        self.groups = regrouped(self.groups, self.model, self._group_numbers)
+        held = held_by_adapters(self.model, self._frozen)
+        self._frozen = freeze_groups(self.groups, n, train_bn=self.train_bn, held=held)
         self.opt = None
         return self
 
@@ -414,12 +458,15 @@ class Learner:
         return self.freeze_to(-1)
 
     def unfreeze(self) -> Self:
-        """Train every layer group."""
+        """Train every layer group; what an adapter (LoRA, PEFT) has frozen stays frozen."""
         return self.freeze_to(0)
 
     def lr_range(self, lr: LearningRate) -> list[float]:
         """One rate per layer group, as `fit` reads `lr`."""
-        return spread_rates(lr, len(self.groups))
+        if isinstance(self.opt_func, str):
+            return spread_rates(lr, len(self.groups))
+        self._ready_optimizer()
+        return fitting.chosen_rates(self._settings, lr, tell=False)
 
     # Predictions
 
@@ -658,14 +705,17 @@ class Learner:
         )  # fmt: skip
 
     def save(self, file: PathLike, return_path: bool = False, with_opt: bool = True) -> Path:
-        """Write the weights (and the optimizer's state) to `path/model_dir/file.pth`; always returns the path."""
+        """Write the weights to `path/model_dir/file.pth`; always returns the path.
+
+        With the optimizer's state (`with_opt`) the parameters of a loss are written too.
+        """
         path = weights_path(file, self.path / self.model_dir)
-        save_weights(path, self.model, self._ready_optimizer() if with_opt else None)
+        save_weights(path, self.model, *((self._ready_optimizer(), self.loss_func) if with_opt else ()))
         return path
 
     def load(
         self, file: PathLike, device: torch.device | str | None = None, strict: bool = True,
-        with_opt: bool | None = None,
+        with_opt: bool | None = None, *, skip_mismatched: bool = False,
     ) -> Self:  # fmt: skip
         """Read what `save` wrote, or any state dict; see `load_weights` for what is refused.
 
@@ -674,9 +724,12 @@ class Learner:
             device: accepted for fastai compatibility; ignored.
             strict: refuse missing or unexpected tensors.
             with_opt: True to require the optimizer's state, False to ignore it, None to use it if it is there and fits.
+            skip_mismatched: keep the model's own tensors, with a warning, where the file has others of that name or
+                none, such as a head of more classes; the optimizer's state is then not used.
         """
         path = weights_path(file, self.path / self.model_dir)
-        saved = load_weights(path, self.model, strict=strict)
-        if with_opt is not False and (saved is not None or with_opt):
+        loss = self.loss_func if with_opt is not False else None
+        saved = load_weights(path, self.model, strict=strict, skip_mismatched=skip_mismatched, loss=loss)
+        if with_opt or (with_opt is None and saved is not None and not skip_mismatched):
             fitting.load_optimizer(self._ready_optimizer(), saved, path, required=bool(with_opt))
         return self

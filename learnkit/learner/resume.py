@@ -7,10 +7,18 @@ from typing import Any, Literal, NamedTuple
 
 from torch.utils.data import IterableDataset
 
+from learnkit.checks import check_int
 from learnkit.data.bunch import DataBunch
 from learnkit.errors import MissingFileError, UsageError, warn
 from learnkit.learner.fingerprint import differences, environment, fingerprint
-from learnkit.persistence.checkpoints import CheckpointWriter, read_checkpoint, remove_checkpoints
+from learnkit.persistence.checkpoints import (
+    CheckpointWriter,
+    is_marker,
+    leave_last,
+    mark_done,
+    read_checkpoint,
+    remove_checkpoints,
+)
 from learnkit.training.callback import CallbackList
 from learnkit.training.checkpointing import Checkpoints
 from learnkit.training.interval import Interval
@@ -43,10 +51,30 @@ class RunCounter:
 
 
 class ResumePlan(NamedTuple):
-    """How a fit runs: what saves and restores it, and the learner's counter at its start."""
+    """How a fit runs: what saves and restores it, and the learner's counter at its start.
+
+    `writer` writes its checkpoints, if it has any; `keep_fits` of the fits that are done keep theirs.
+    """
 
     checkpoints: Checkpoints
     counter: RunCounter
+    writer: CheckpointWriter | None = None
+    keep_fits: int | None = None
+
+    def remove_done(self, n_before: int) -> None:
+        """Remove the checkpoints that are not needed when this fit, after `n_before` of the same call, is done.
+
+        Kept is one file for the last fit of every call, or of the last `keep_fits` fits.
+        """
+        if self.writer is None or not self.writer.has_saved:
+            return
+        folders, done = self.writer.folder.parent, self.counter.n_fits
+        leave_last(self.writer.folder)
+        for number in range(done - n_before, done):
+            mark_done(_of_fit(folders, number), is_followed=True)
+        if self.keep_fits is not None:
+            for number in range(done - self.keep_fits + 1):
+                mark_done(_of_fit(folders, number), is_followed=False)
 
 
 def plan_fit(
@@ -57,6 +85,7 @@ def plan_fit(
     counter: RunCounter,
     every: CheckpointEvery,
     resume: Resume,
+    keep_fits: int | None = None,
 ) -> ResumePlan:
     """Plan the checkpoints of a fit, and how it continues from one.
 
@@ -71,16 +100,19 @@ def plan_fit(
         counter: the learner's; it is not changed.
         every: when a checkpoint is due; None to write none.
         resume: "auto" to continue if there is a checkpoint, a path to continue from that one, None to start over.
+        keep_fits: how many fits that are done keep their checkpoint; None for the last one of every call.
 
     Raises:
         UsageError: the checkpoint belongs to another fit; the error names the differences, with both values.
         MissingFileError, CorruptFileError, UnsafeFileError: as `read_checkpoint`.
     """
+    if keep_fits is not None:
+        check_int("keep_fits", keep_fits, 1)
     if every is None and resume is None:
         return ResumePlan(Checkpoints(), counter)
     interval = Interval() if every is None else Interval.of(every)
     folders = state.folder / "checkpoints"
-    saved, where = _found(folders / f"fit-{counter.n_fits}", resume)
+    saved, where = _found(_of_fit(folders, counter.n_fits), resume)
     if saved is not None and counter.seed_is_drawn:
         state.seed = saved["learner"]["seed"]
     about = {
@@ -94,17 +126,34 @@ def plan_fit(
         counter = replace(counter, seed=at_start["seed"], epoch=at_start["epoch"], n_fits=at_start["fit"])
         _continue(state, saved, counter.epoch)
         if state.is_done:
-            with state.compute.preserve_rng():
-                restore(state, callbacks, saved)
+            if is_marker(saved):
+                _tell_not_kept(saved, counter.n_fits)
+            else:
+                with state.compute.preserve_rng():
+                    restore(state, callbacks, saved)
             return ResumePlan(Checkpoints(), counter)
     elif every is not None:
         for folder in folders.glob("fit-*"):
             if folder.name[4:].isdigit() and int(folder.name[4:]) >= counter.n_fits:
                 remove_checkpoints(folder)
-    writer = None if every is None else CheckpointWriter(folders / f"fit-{counter.n_fits}")
+    writer = None if every is None else CheckpointWriter(_of_fit(folders, counter.n_fits))
     if writer is not None and saved is not None and where == writer.folder:
         writer.protect(saved["file"])
-    return ResumePlan(Checkpoints(writer, interval, about, saved), counter)
+    checkpoints = Checkpoints(writer, interval, about, saved)
+    return ResumePlan(checkpoints, counter, writer, keep_fits)
+
+
+def _of_fit(folders: Path, number: int) -> Path:
+    return folders / f"fit-{number}"
+
+
+def _tell_not_kept(saved: dict[str, Any], number: int) -> None:
+    """Warn about a fit that is done and whose weights are gone, unless the next fit of the same call has them."""
+    if not saved["is_followed"]:
+        warn(
+            f"resume: fit {number} is done, but keep_fits= did not keep its checkpoint, so these are not the weights "
+            "at its end"
+        )
 
 
 def _found(folder: Path, resume: Resume) -> tuple[dict[str, Any] | None, Path]:

@@ -32,7 +32,7 @@ class LearnerOptions(TypedDict, total=False):
     opt_func: str | OptimizerFactory
     metrics: Any
     callbacks: Callback | Sequence[Callback]
-    wd: float
+    wd: float | None
     wd_bn_bias: bool
     train_bn: bool
     path: PathLike | None

@@ -1,16 +1,17 @@
 """Layer groups: parts of a model, from input to head, with their own learning rates, frozen or not."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from torch import nn
 
 from learnkit.errors import UsageError
 
-__all__ = ["SplitOn", "split_groups"]
+__all__ = ["SplitFunction", "SplitOn", "group_numbers", "regrouped", "split_groups"]
 
-SplitOn: TypeAlias = Callable[[nn.Module], Sequence[Any]] | Sequence[Any]
+SplitFunction: TypeAlias = Callable[[nn.Module], Sequence[Any]]
+SplitOn: TypeAlias = SplitFunction | Sequence[Any]
 
 
 def split_groups(model: nn.Module, split_on: SplitOn) -> list[nn.Module]:
@@ -99,3 +100,79 @@ def _pieces(module: nn.Module, starts: set[int]) -> Iterator[tuple[bool, nn.Modu
         for child_begins, piece in _pieces(child, starts):
             yield begins or child_begins, piece
             begins = False
+
+
+def group_numbers(groups: Sequence[nn.Module], model: nn.Module) -> dict[str, int]:
+    """The number of the layer group of each parameter of a model, by name; those in no group are left out."""
+    numbers = {id(parameter): number for number, group in enumerate(groups) for parameter in group.parameters()}
+    return {name: numbers[id(p)] for name, p in model.named_parameters() if id(p) in numbers}
+
+
+def regrouped(groups: Sequence[nn.Module], model: nn.Module, before: Mapping[str, int]) -> list[nn.Module]:
+    """The layer groups after layers of the model were replaced, added or removed, or the model was.
+
+    A parameter that is in no group joins the group that held its name before; one with a new name joins that of its
+    nearest relatives by name (`layer4.1.conv1.lora_A` that of `layer4.1.conv1`), the last one of several.
+
+    Args:
+        groups: the layer groups until now; returned unchanged if they hold the model.
+        model: the whole network.
+        before: `group_numbers` when the groups were set.
+
+    Raises:
+        UsageError: several groups, and another model without a name in common.
+    """
+    own = dict(model.named_parameters())
+    held = {id(parameter) for group in groups for parameter in group.parameters()}
+    if held == {id(parameter) for parameter in own.values()}:
+        return list(groups)
+    if len(groups) == 1:
+        return [model]
+    known = group_numbers(groups, model)
+    before = {**before, **known}
+    if own and not before.keys() & own.keys():
+        raise UsageError(
+            f"this model has none of the parameters that the {len(groups)} layer groups hold",
+            fix="Set its groups: learn.split(lambda model: [model[1]]) begins the second group at model[1].",
+        )
+    placed = {id(p): known.get(name, _nearest_group(name, before, len(groups))) for name, p in own.items()}
+    parts = _gathered(model, placed, len(groups))
+    return [_unless_changed(old, made) for old, made in zip(groups, parts, strict=True)]
+
+
+def _nearest_group(name: str, numbers: Mapping[str, int], n_groups: int) -> int:
+    """The group of a name, or the last group of the names that share most of its path."""
+    if name in numbers:
+        return numbers[name]
+    path = name
+    while path:
+        path = path.rpartition(".")[0]
+        if related := [number for other, number in numbers.items() if path and other.startswith(f"{path}.")]:
+            return max(related)
+    return n_groups - 1
+
+
+def _gathered(model: nn.Module, placed: Mapping[int, int], n_groups: int) -> list[nn.Module]:
+    """Groups of the largest parts of the model whose parameters are all placed in one of them."""
+    parts: list[list[nn.Module]] = [[] for _ in range(n_groups)]
+
+    def gather(module: nn.Module) -> None:
+        numbers = {placed[id(parameter)] for parameter in module.parameters()}
+        if len(numbers) == 1:
+            parts[numbers.pop()].append(module)
+            return
+        for number in sorted(numbers):
+            direct = [p for p in module.parameters(recurse=False) if placed[id(p)] == number]
+            if direct:
+                parts[number].append(nn.ParameterList(direct))
+        for child in module.children():
+            gather(child)
+
+    gather(model)
+    return [part[0] if len(part) == 1 else nn.Sequential(*part) for part in parts]
+
+
+def _unless_changed(old: nn.Module, new: nn.Module) -> nn.Module:
+    """The old group if it holds the same parameters."""
+    is_same = {id(parameter) for parameter in old.parameters()} == {id(parameter) for parameter in new.parameters()}
+    return old if is_same else new

@@ -32,8 +32,8 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
 def replace_layer(model: nn.Module, name: str, layer: nn.Module) -> nn.Module:
     """Replace the layer called `name` by `layer`, and return the old one.
 
-    The model is changed in place. An optimizer or Learner created before still holds the old layer: change the network
-    first.
+    The model is changed in place. A Learner created before trains the new layer from its next fit on; an optimizer of
+    your own still holds the old one.
 
     Raises:
         UsageError: no layer of that name, or `layer` is not an nn.Module.

@@ -1,5 +1,6 @@
 """Optimizers, layer groups and schedules."""
 
+from learnkit.optim.build import build_optimizer
 from learnkit.optim.groups import freeze_groups, parameter_groups, spread_rates
 from learnkit.optim.optimizers import OPTIMIZERS, make_optimizer
 from learnkit.optim.schedules import (
@@ -18,6 +19,7 @@ from learnkit.optim.schedules import (
 __all__ = [
     "OPTIMIZERS",
     "Schedule",
+    "build_optimizer",
     "constant",
     "cosine",
     "exponential",

@@ -1,7 +1,7 @@
 """Layer groups: their learning rates, their weight decay, and which of them train."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import chain
 from typing import Any
 
@@ -11,9 +11,18 @@ from learnkit.checks import check_int, is_number
 from learnkit.errors import UsageError
 from learnkit.types import LearningRate
 
-__all__ = ["check_groups", "freeze_groups", "is_positive", "parameter_groups", "spread_decay", "spread_rates"]
+__all__ = [
+    "check_groups",
+    "freeze_groups",
+    "is_positive",
+    "parameter_groups",
+    "spread_decay",
+    "spread_rates",
+    "undecayed",
+]
 
 NORM_LAYERS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+EXEMPTS = ("_no_weight_decay", "no_weight_decay")  # attributes of parameters that never decay
 
 
 def spread_rates(lr: LearningRate, n_groups: int) -> list[float]:
@@ -91,32 +100,67 @@ def check_groups(model: nn.Module, groups: Sequence[nn.Module]) -> list[nn.Modul
     return list(groups)
 
 
-def parameter_groups(groups: Sequence[nn.Module], *, decay_norm_and_bias: bool = False) -> list[dict[str, Any]]:
+def parameter_groups(
+    groups: Sequence[nn.Module],
+    loss: Sequence[nn.Parameter] = (),
+    *,
+    decay_norm_and_bias: bool = False,
+    undecayed: Container[int] = (),
+) -> list[dict[str, Any]]:
     """Groups for a torch optimizer: per layer group the weights that decay, then those that do not.
 
     Parameters of one dimension (biases, the scale and shift of norm layers) do not decay by default. Each torch group
     keeps its `layer_group` number and whether it `decays`; empty ones are left out.
+
+    Args:
+        groups: the layer groups, from the input side to the head.
+        loss: parameters of the loss; they have torch groups of their own, and the rate of the last layer group.
+        decay_norm_and_bias: decay parameters of one dimension too.
+        undecayed: the ids of parameters that never decay; see `undecayed`.
     """
+
+    def decays(parameter: nn.Parameter) -> bool:
+        return id(parameter) not in undecayed and (decay_norm_and_bias or parameter.ndim > 1)
+
     made: list[dict[str, Any]] = []
-    for number, group in enumerate(groups):
-        weights = list(group.parameters())
-        decaying = [p for p in weights if decay_norm_and_bias or p.ndim > 1]
-        exempt = [p for p in weights if not (decay_norm_and_bias or p.ndim > 1)]
+    of_layers = [(number, list(group.parameters())) for number, group in enumerate(groups)]
+    for number, weights in (*of_layers, (len(groups) - 1, list(loss))):
         made += [
-            {"params": params, "layer_group": number, "decays": decays}
-            for params, decays in ((decaying, True), (exempt, False))
-            if params
+            {"params": params, "layer_group": number, "decays": is_decaying}
+            for is_decaying in (True, False)
+            if (params := [p for p in weights if decays(p) == is_decaying])
         ]
     return made
 
 
-def freeze_groups(groups: Sequence[nn.Module], n: int, *, train_bn: bool = True) -> None:
+def undecayed(model: nn.Module) -> set[int]:
+    """The ids of the parameters that a model exempts from weight decay.
+
+    By the conventions of the field: a method `no_weight_decay()` of a module (timm), which returns names of parameters
+    within it, and an attribute `_no_weight_decay` (or `no_weight_decay`) of a parameter.
+    """
+    exempt = {id(p) for p in model.parameters() if any(getattr(p, name, False) for name in EXEMPTS)}
+    for module in model.modules():
+        listed = getattr(module, "no_weight_decay", None)
+        if callable(listed):
+            parameters = dict(module.named_parameters())
+            exempt |= {id(parameters[name]) for name in listed() if name in parameters}
+    return exempt
+
+
+def freeze_groups(
+    groups: Sequence[nn.Module], n: int, *, train_bn: bool = True, held: Container[int] = ()
+) -> list[nn.Parameter]:
     """Train only groups[n:]; with `train_bn` also the norm layers of the frozen groups.
 
     Args:
         groups: the layer groups, from the input side to the head.
         n: how many to freeze; a negative number counts from the end, as an index does.
         train_bn: whether norm layers stay trainable.
+        held: the ids of parameters that stay frozen whatever n is; see `held_by_adapters`.
+
+    Returns:
+        The parameters that are frozen by this.
 
     Raises:
         UsageError: n is not an integer, or beyond the number of groups.
@@ -124,11 +168,15 @@ def freeze_groups(groups: Sequence[nn.Module], n: int, *, train_bn: bool = True)
     expected = f"an integer from {-len(groups)} to {len(groups)}, the number of layer groups"
     check_int("freeze_to", n, -len(groups), len(groups), expected=expected)
     first = n + len(groups) if n < 0 else n
+    frozen = []
     for number, group in enumerate(groups):
         for module in group.modules():
             trains = number >= first or (train_bn and isinstance(module, NORM_LAYERS))
             for parameter in module.parameters(recurse=False):
-                parameter.requires_grad_(trains)
+                parameter.requires_grad_(trains and id(parameter) not in held)
+                if not trains:
+                    frozen.append(parameter)
     for parameter in chain.from_iterable(group.parameters() for group in groups[:first]):
         if not parameter.requires_grad:
             parameter.grad = None  # the optimizer would use a stale gradient
+    return [parameter for parameter in frozen if id(parameter) not in held]

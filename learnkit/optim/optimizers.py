@@ -10,13 +10,15 @@ from torch.optim import Optimizer
 
 from learnkit.checks import nearest
 from learnkit.errors import UsageError
+from learnkit.text import name_of
 
 __all__ = [
     "OPTIMIZERS",
     "OptimizerFactory",
-    "Settings",
+    "decay_of",
     "make_optimizer",
     "momentum_of",
+    "passes_rate",
     "set_decay",
     "set_learning_rates",
     "set_momentum",
@@ -25,17 +27,22 @@ __all__ = [
 OptimizerFactory: TypeAlias = Callable[..., Optimizer]
 
 # adamw: Loshchilov, Hutter: Decoupled weight decay regularization, 2019, with moments for fast training;
-# the others are torch's classes with torch's defaults.
+# the others are torch's classes with torch's defaults: without weight decay.
 OPTIMIZERS: dict[str, OptimizerFactory] = {
-    "adamw": partial(torch.optim.AdamW, betas=(0.9, 0.99), eps=1e-5),
+    "adamw": partial(torch.optim.AdamW, betas=(0.9, 0.99), eps=1e-5, weight_decay=0.01),
     "adam": torch.optim.Adam,
     "sgd": torch.optim.SGD,
     "rmsprop": torch.optim.RMSprop,
 }
+BAD_FACTORY = (ValueError, TypeError, AssertionError, NotImplementedError, RuntimeError)  # of torch's constructors
 
 
 def make_optimizer(opt_func: str | OptimizerFactory, groups: list[dict[str, Any]], lr: float) -> Optimizer:
-    """The optimizer over these parameter groups.
+    """The optimizer over these parameter groups, or over groups that a factory makes itself.
+
+    Each of its parameter groups has a number, `layer_group`, that rates are set by, and whether it `decays`: those of
+    `parameter_groups`; a factory's own groups (`is_own`) are numbered in order, and those without weight decay beside
+    others with some do not decay.
 
     Args:
         opt_func: a name in OPTIMIZERS, or a factory called with the groups (and `lr=` if it takes one).
@@ -43,25 +50,63 @@ def make_optimizer(opt_func: str | OptimizerFactory, groups: list[dict[str, Any]
         lr: the initial rate; every fit sets its own.
 
     Raises:
-        UsageError: no parameters, an unknown name, or a factory that does not return a torch optimizer.
+        UsageError: no parameters, an unknown name, a factory that fails or does not return a torch optimizer, or an
+            optimizer whose steps need a closure.
     """
     if not groups:
         raise UsageError("the model has no parameters, so there is nothing to train")
-    if isinstance(opt_func, str):
-        if opt_func.lower() not in OPTIMIZERS:
-            raise UsageError("opt_func", got=opt_func, expected=f"one of {nearest(opt_func, OPTIMIZERS)}, or a factory")
-        factory = OPTIMIZERS[opt_func.lower()]
-    elif callable(opt_func):
-        factory = opt_func
-    else:
-        raise UsageError("opt_func", got=opt_func, expected="a name like 'adamw', or a factory of torch optimizers")
-    optimizer = factory(groups, lr=lr) if _takes_lr(factory) else factory(groups)
+    factory = _factory(opt_func)
+    try:
+        optimizer = factory(groups, lr=lr) if passes_rate(factory) else factory(groups)
+    except BAD_FACTORY as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(
+            f"opt_func: {name_of(factory)} cannot be made over the parameters of this model ({error})",
+            fix="opt_func is called with a list of parameter groups, and with lr= if it takes it.",
+        ) from error
     if not isinstance(optimizer, Optimizer):
         raise UsageError("opt_func", got=optimizer, expected="a factory that returns a torch.optim.Optimizer")
+    if any(float(state.get("step", 1)) for state in optimizer.state.values()):  # Adagrad begins with states of step 0
+        raise UsageError(
+            f"opt_func returned a {name_of(optimizer)} that has trained before", fix="Make a new one in each call."
+        )
+    if _needs_closure(optimizer):
+        raise UsageError(
+            f"opt_func: a step of {name_of(optimizer)} computes the loss several times (by a closure), and fit "
+            "computes it once",
+            fix="Use an optimizer whose step() needs no closure, such as 'adamw'.",
+        )
+    if not all("layer_group" in group for group in optimizer.param_groups):
+        some_decay = any(group.get("weight_decay") for group in optimizer.param_groups)
+        for number, group in enumerate(optimizer.param_groups):
+            group["layer_group"] = number
+            group["decays"] = not some_decay or bool(group.get("weight_decay"))
+            group["is_own"] = True
     return optimizer
 
 
-def _takes_lr(factory: OptimizerFactory) -> bool:
+def _factory(opt_func: object) -> OptimizerFactory:
+    if isinstance(opt_func, str):
+        if opt_func.lower() not in OPTIMIZERS:
+            raise UsageError("opt_func", got=opt_func, expected=f"one of {nearest(opt_func, OPTIMIZERS)}, or a factory")
+        return OPTIMIZERS[opt_func.lower()]
+    if isinstance(opt_func, Optimizer):
+        raise UsageError(
+            "opt_func", got=f"an optimizer that is already made, {name_of(opt_func)}",
+            expected="a function that makes one",
+            fix="Pass functools.partial(torch.optim.SGD, momentum=0.9), or a function of the parameter groups.",
+        )  # fmt: skip
+    if callable(opt_func):
+        return opt_func
+    raise UsageError("opt_func", got=opt_func, expected="a name like 'adamw', or a factory of torch optimizers")
+
+
+def passes_rate(opt_func: str | OptimizerFactory) -> bool:
+    """Whether a factory is called with `lr=`: it takes one, and no functools.partial fixes it."""
+    factory = _factory(opt_func)
+    if isinstance(factory, partial) and "lr" in factory.keywords:
+        return False
     try:
         parameters = inspect.signature(factory).parameters
     except (TypeError, ValueError):  # a builtin without a signature
@@ -69,16 +114,25 @@ def _takes_lr(factory: OptimizerFactory) -> bool:
     return "lr" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
-class Settings:
-    """The hyper-parameters an optimizer was made with, to start every fit from the same ones."""
+def _needs_closure(optimizer: Optimizer) -> bool:
+    """Whether `step` works only with a closure, as it does for LBFGS and SAM."""
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        return True
+    if hasattr(optimizer, "first_step") and hasattr(optimizer, "second_step"):  # the usual SAM
+        return True
+    return type(optimizer).__module__.partition(".")[0] not in ("torch", "timm") and _fails_without(optimizer)
 
-    def __init__(self, optimizer: Optimizer) -> None:
-        self._groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
 
-    def restore(self, optimizer: Optimizer) -> None:
-        """Undo what a schedule changed, so that it does not leak into the next fit."""
-        for group, settings in zip(optimizer.param_groups, self._groups, strict=True):
-            group.update(settings)
+def _fails_without(optimizer: Optimizer) -> bool:
+    """Whether a step of another optimizer of this class fails, and the error asks for a closure."""
+    parameter = torch.nn.Parameter(torch.zeros(2, 2))
+    parameter.grad = torch.zeros(2, 2)
+    try:
+        type(optimizer)([parameter], **optimizer.defaults).step()
+    except Exception as error:  # of any class of optimizers: only the word counts
+        return "closure" in str(error)
+    return False
 
 
 def set_learning_rates(optimizer: Optimizer, rates: Sequence[float]) -> None:
@@ -87,11 +141,22 @@ def set_learning_rates(optimizer: Optimizer, rates: Sequence[float]) -> None:
         group["lr"] = rates[group["layer_group"]]
 
 
-def set_decay(optimizer: Optimizer, decays: Sequence[float]) -> None:
-    """Set the weight decay of each torch group to that of its layer group, or to 0 if it does not decay."""
+def set_decay(optimizer: Optimizer, decays: Sequence[float] | None) -> None:
+    """Set the weight decay of each torch group to that of its layer group, or to 0 if it does not decay.
+
+    None leaves those that decay as they are.
+    """
     for group in optimizer.param_groups:
-        if "weight_decay" in group:
-            group["weight_decay"] = decays[group["layer_group"]] if group["decays"] else 0.0
+        if "weight_decay" in group and not group["decays"]:
+            group["weight_decay"] = 0.0
+        elif "weight_decay" in group and decays is not None:
+            group["weight_decay"] = decays[group["layer_group"]]
+
+
+def decay_of(optimizer: Optimizer) -> float | list[float]:
+    """The weight decay of the groups that decay: one number if it is the same for all, else one per group."""
+    decays = [group.get("weight_decay", 0.0) for group in optimizer.param_groups if group["decays"]]
+    return decays if len(set(decays)) > 1 else (decays or [0.0])[0]
 
 
 def momentum_of(optimizer: Optimizer) -> float | None:
@@ -106,6 +171,15 @@ def set_momentum(optimizer: Optimizer, value: float) -> None:
     """Set every group's `momentum`, or the first of its `betas`."""
     for group in optimizer.param_groups:
         if "momentum" in group:
+            if value and not group["momentum"]:
+                _add_buffers(optimizer, group["params"])
             group["momentum"] = value
         elif "betas" in group:
             group["betas"] = (value, *group["betas"][1:])
+
+
+def _add_buffers(optimizer: Optimizer, parameters: Sequence[torch.Tensor]) -> None:
+    """Momentum at rest for parameters that were stepped without: RMSprop does not expect that it begins later."""
+    for parameter in parameters:
+        if state := optimizer.state.get(parameter):
+            state.setdefault("momentum_buffer", torch.zeros_like(parameter))

@@ -8,14 +8,15 @@ from typing import Any
 import torch
 
 from learnkit.atomic_files import make_folder, partial_files, write_atomically
-from learnkit.errors import CorruptFileError, MissingFileError, UsageError, warn
+from learnkit.errors import CorruptFileError, LearnkitError, MissingFileError, UsageError, warn
 from learnkit.safe_load import read_file
 from learnkit.training.snapshot import Copies
 
-__all__ = ["CheckpointWriter", "read_checkpoint", "remove_checkpoints"]
+__all__ = ["CheckpointWriter", "is_marker", "leave_last", "mark_done", "read_checkpoint", "remove_checkpoints"]
 
 LAST, BEFORE, DAMAGED = "last.ckpt", "last.prev.ckpt", "last.damaged.ckpt"
 FORMAT, SCHEMA = "learnkit checkpoint", 1
+NOTED = ("format", "schema", "identity", "surroundings", "learner", "at", "is_finished")
 
 
 class CheckpointWriter:
@@ -28,12 +29,16 @@ class CheckpointWriter:
     Args:
         folder: created; unfinished files of killed processes in it are removed.
 
+    Attributes:
+        has_saved: whether the last one is on the disk.
+
     Raises:
         WriteError: the folder cannot be created.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.has_saved = False
         make_folder(folder)
         for file in partial_files(folder / LAST):
             file.unlink(missing_ok=True)
@@ -66,7 +71,7 @@ class CheckpointWriter:
         """Wait until the last one is written; warn if it could not be."""
         if self._thread is not None:
             self._thread.join()
-            self._thread = None
+            self._thread, self.has_saved = None, self._error is None
         error, self._error = self._error, None
         if error is not None:
             warn(f"training continues without a new checkpoint in {self.folder}, the older ones are unchanged: {error}")
@@ -130,6 +135,34 @@ def _validate(content: object, file: Path) -> dict[str, Any]:
             fix="Resume with the version of learnkit that wrote it.",
         )  # fmt: skip
     return content
+
+
+def leave_last(folder: Path) -> None:
+    """Remove the checkpoint before the last one, when the last one is that of a fit that is done."""
+    if (folder / LAST).is_file():
+        (folder / BEFORE).unlink(missing_ok=True)
+
+
+def mark_done(folder: Path, *, is_followed: bool) -> None:
+    """Replace the checkpoint of a fit that is done by a note that it is: what identifies it, without its weights.
+
+    A fit that is not done, a damaged checkpoint and a folder without one are unchanged. With `is_followed` another fit
+    of the same call goes on from its weights.
+    """
+    try:
+        saved = read_checkpoint(folder)
+    except LearnkitError:
+        return
+    if saved is None or not saved["is_finished"] or is_marker(saved):
+        return
+    note = {name: value for name, value in saved.items() if name in NOTED} | {"is_followed": is_followed}
+    write_atomically(folder / LAST, lambda file: torch.save(note, file))
+    leave_last(folder)
+
+
+def is_marker(saved: dict[str, Any]) -> bool:
+    """Whether a checkpoint is the note of `mark_done`."""
+    return "model" not in saved
 
 
 def remove_checkpoints(folder: Path) -> None:

@@ -1,23 +1,30 @@
 """Weights on disk: written completely or not at all, read without running anything, compared before they are loaded."""
 
+import copy
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from learnkit.atomic_files import write_atomically
 from learnkit.errors import UsageError, warn
 from learnkit.safe_load import plain_name, read_file, tensors_only
+from learnkit.text import name_of
+from learnkit.training.weights import EXTRA, extra_state, set_tensors, tensors_of
 from learnkit.types import PathLike
 
-__all__ = ["check_name", "load_weights", "plain_model", "save_weights", "weights_path"]
+__all__ = ["check_name", "check_optimizer_state", "load_weights", "plain_model", "save_weights", "weights_path"]
 
 CONVERT = "`learnkit convert FILE OUT.safetensors` extracts the weights from a checkpoint."
+OTHER_MODEL = "Different classes, or another architecture? Build the model it was saved from."
+OTHER_HEAD = f"{OTHER_MODEL} learn.load(..., skip_mismatched=True) loads the tensors that fit."
+CLASS = "class"  # of an optimizer, in its state
 MAX_LISTED = 5  # differences in one error
 
 
@@ -60,42 +67,99 @@ def plain_model(model: nn.Module) -> nn.Module:
         model = inner
 
 
-def save_weights(path: Path, model: nn.Module, optimizer: Optimizer | None = None) -> None:
-    """Write the state dict of the model itself, or {"model": ..., "opt": ...} when an optimizer is given."""
+def save_weights(path: Path, model: nn.Module, optimizer: Optimizer | None = None, loss: object = None) -> None:
+    """Write the state dict of the model itself; with an optimizer {"model": ..., "opt": ...}.
+
+    The parameters of a loss, if it has any, are added as "loss", and the class of the optimizer to its state.
+    """
     weights = plain_model(model).state_dict()
-    content = weights if optimizer is None else {"model": weights, "opt": optimizer.state_dict()}
-    write_atomically(path, lambda file: torch.save(content, file))
+    content: dict[str, Any] = dict(weights)
+    if optimizer is not None:
+        content = {"model": weights, "opt": {**optimizer.state_dict(), CLASS: name_of(optimizer)}}
+        if _has_parameters(loss):
+            content["loss"] = loss.state_dict()
+    write_atomically(path, lambda file: torch.save(content if optimizer is not None else weights, file))
 
 
-def load_weights(path: Path, model: nn.Module, *, strict: bool = True) -> dict[str, Any] | None:
+def load_weights(
+    path: Path, model: nn.Module, *, strict: bool = True, skip_mismatched: bool = False, loss: object = None
+) -> dict[str, Any] | None:
     """Load the weights of a file into the model, and return the optimizer state it holds, if any.
 
     Args:
         path: a file of `save_weights`, or any bare state dict.
         model: its weights are changed in place, all or none.
         strict: refuse a file with missing or unexpected tensors; otherwise warn about them and skip them.
+        skip_mismatched: skip tensors of another shape too, with a warning.
+        loss: its parameters are loaded too, from a file that holds the optimizer's state.
 
     Raises:
         MissingFileError: no such file; the message lists what is there.
         UnsafeFileError: a pickle that would run code.
         CorruptFileError: a damaged file.
-        UsageError: tensors of the wrong shape, or (strict) unknown or missing names.
+        UsageError: tensors of the wrong shape, or (strict) unknown or missing names; nothing that fits.
     """
     content = read_file(path)
-    optimizer = None
+    optimizer, of_loss = None, None
     weights = content
-    if isinstance(content, Mapping) and content.keys() == {"model", "opt"}:
-        weights, optimizer = content["model"], content["opt"]
-    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
+    if isinstance(content, Mapping) and {"model", "opt"} <= content.keys() <= {"model", "opt", "loss"}:
+        weights, optimizer, of_loss = content["model"], content["opt"], content.get("loss")
+    model = plain_model(model)
+    if not isinstance(weights, Mapping) or not all(
+        isinstance(value, Tensor) or _is_extra(name) for name, value in weights.items()
+    ):
         raise UsageError(
             f"{path} holds no state dict", expected="tensors by name, as learn.save writes them", fix=CONVERT
         )
     if optimizer is not None and not _is_optimizer_state(optimizer):
         raise UsageError(f'{path}: its "opt" is not the state of an optimizer', fix=CONVERT)
-    model = plain_model(model)
-    matched = _match(path, tensors_only(weights, str(path)), model, strict)
-    model.load_state_dict(matched, strict=False)
+    tensors = tensors_only({name: value for name, value in weights.items() if not _is_extra(name)}, str(path))
+    matched = _match(path, tensors, model, strict, skip_mismatched)
+    matched_loss = _match_loss(path, of_loss, loss) if optimizer is not None else {}
+    extra = {name: value for name, value in weights.items() if _is_extra(name)}
+    known = extra_state(model)
+    extra = {plain: value for name, value in extra.items() if (plain := plain_name(name, known)) in known}
+    _load(path, model, {**matched, **extra})
+    if isinstance(loss, nn.Module):
+        set_tensors(loss, matched_loss)
     return optimizer
+
+
+def check_optimizer_state(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+    """Refuse the state of another optimizer, or of one over other parameters.
+
+    Raises:
+        ValueError: naming both optimizers, or what differs.
+    """
+    written, own = saved.get(CLASS), name_of(optimizer)
+    keys, own_keys = (_setting_names(groups) for groups in (saved["param_groups"], optimizer.param_groups))
+    if written is not None and written != own:
+        raise ValueError(f"it is that of {written}, and the learner's is {own}")
+    if written is None and ("betas" in keys) != ("betas" in own_keys):
+        raise ValueError(f"it is that of another optimizer than {own}, with the settings {', '.join(sorted(keys))}")
+    numbered = [number for group in saved["param_groups"] for number in group["params"]]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, parameter in zip(numbered, parameters, strict=False):
+        for name, value in saved["state"].get(number, {}).items():
+            if isinstance(value, Tensor) and value.ndim and not _broadcasts(value.shape, parameter.shape):
+                raise ValueError(f"{name} {tuple(value.shape)} there, for a parameter {tuple(parameter.shape)} here")
+
+
+def _setting_names(groups: Sequence[Mapping[str, Any]]) -> set[str]:
+    return {name for group in groups for name in group if name != "params"}
+
+
+def _broadcasts(shape: Sequence[int], wanted: Sequence[int]) -> bool:
+    """Whether a state has the shape of its parameter, or that of a row or column of it, or another number of axes."""
+    return len(shape) != len(wanted) or all(n in (m, 1) for n, m in zip(shape, wanted, strict=True))
+
+
+def _has_parameters(loss: object) -> TypeGuard[nn.Module]:
+    return isinstance(loss, nn.Module) and any(True for _ in loss.parameters())
+
+
+def _is_extra(name: object) -> bool:
+    return isinstance(name, str) and (name == EXTRA or name.endswith(f".{EXTRA}"))
 
 
 def _is_optimizer_state(content: object) -> bool:
@@ -107,9 +171,50 @@ def _is_optimizer_state(content: object) -> bool:
     return all(isinstance(group, dict) and isinstance(group.get("params"), list) for group in groups)
 
 
-def _match(path: Path, weights: dict[str, Tensor], model: nn.Module, strict: bool) -> dict[str, Tensor]:
+def _match_loss(path: Path, saved: object, loss: object) -> dict[str, Tensor]:
+    """The parameters and buffers of a loss in a file; a loss without parameters has none."""
+    if not _has_parameters(loss):
+        return {}
+    if saved is None:
+        warn(f"{path} holds no parameters of the loss; those of {name_of(loss)} keep their values")
+        return {}
+    return _match(path, tensors_only(saved, f"{path}: the loss"), loss, strict=True)
+
+
+def _load(path: Path, model: nn.Module, matched: dict[str, Any]) -> None:
+    """Load what matches; buffers that torch cannot write into are replaced."""
+    shared = {
+        name: matched.pop(name) for name, own in tensors_of(model).items() if _needs_replacing(own, name, matched)
+    }
+    try:
+        model.load_state_dict(matched, strict=False)
+    except RuntimeError as error:  # of a layer that loads itself
+        raise UsageError(f"{path} does not fit this model: {str(error).splitlines()[-1].strip()}") from error
+    set_tensors(model, shared)
+
+
+def _needs_replacing(own: Tensor, name: str, matched: Mapping[str, Any]) -> bool:
+    return name in matched and not is_lazy(own) and 0 in own.stride() and own.numel() > 1
+
+
+def _takes_its_shape(model: nn.Module, name: str, value: Tensor) -> bool:
+    """Whether the layer of this tensor accepts a value of another shape, as observers of quantization do."""
+    path, _, last = name.rpartition(".")
+    layer = model.get_submodule(path)
+    if type(layer)._load_from_state_dict is nn.Module._load_from_state_dict:
+        return False
+    try:
+        copy.deepcopy(layer).load_state_dict({last: value}, strict=False)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _match(
+    path: Path, weights: dict[str, Tensor], model: nn.Module, strict: bool, skip_mismatched: bool = False
+) -> dict[str, Tensor]:
     """The tensors of the file that the model has; other shapes, or (strict) other names, are refused."""
-    own = model.state_dict()
+    own = {name: tensor for name, tensor in model.state_dict().items() if not _is_extra(name)}
     plain = {plain_name(name, own): tensor for name, tensor in weights.items()}
     if len(plain) < len(weights):
         raise UsageError(
@@ -117,26 +222,30 @@ def _match(path: Path, weights: dict[str, Tensor], model: nn.Module, strict: boo
             fix="Save the state dict of one model.",
         )
     weights = plain
-    shapes = [
-        f"{name} {tuple(weights[name].shape)} in the file, {tuple(tensor.shape)} in the model"
-        for name, tensor in own.items()
-        if name in weights and weights[name].shape != tensor.shape
-    ]
-    shapes += [
-        f"{name} {weights[name].dtype} in the file, {tensor.dtype} in the model"
-        for name, tensor in own.items()
-        if name in weights and tensor.is_floating_point() and not weights[name].is_floating_point()
-    ]
+    shared = {name: tensor for name, tensor in own.items() if name in weights}
+    differing = {
+        name: f"{name} {tuple(weights[name].shape)} in the file, {tuple(tensor.shape)} in the model"
+        for name, tensor in shared.items()
+        if not (is_lazy(tensor) or weights[name].shape == tensor.shape)
+        and not _takes_its_shape(model, name, weights[name])
+    }
+    differing |= {
+        name: f"{name} {weights[name].dtype} in the file, {tensor.dtype} in the model"
+        for name, tensor in shared.items()
+        if tensor.is_floating_point() and not weights[name].is_floating_point()
+    }
     missing = [f"{name} not in the file" for name in own if name not in weights]
     unexpected = [f"{name} not in the model" for name in weights if name not in own]
     names = [*missing, *unexpected]
-    if shapes or (strict and names):
-        differing = [*shapes, *(names if strict else [])]
+    refused = [*([] if skip_mismatched else differing.values()), *(names if strict and not skip_mismatched else [])]
+    if refused or (own and shared.keys() <= differing.keys()):
+        listed = [*differing.values(), *names]
+        shown = refused or listed
         raise UsageError(
-            f"{path} does not fit this model: {'; '.join(differing[:MAX_LISTED])}"
-            + (f"; and {len(differing) - MAX_LISTED} more" if len(differing) > MAX_LISTED else ""),
-            fix="Different classes, or another architecture? Build the model it was saved from.",
+            f"{path} does not fit this model: {'; '.join(shown[:MAX_LISTED])}"
+            + (f"; and {len(shown) - MAX_LISTED} more" if len(shown) > MAX_LISTED else ""),
+            fix=OTHER_HEAD if refused and shared.keys() > differing.keys() else OTHER_MODEL,
         )
-    if names:
-        warn(f"{path}: {'; '.join(names[:MAX_LISTED])}; those keep their values")
-    return {name: tensor for name, tensor in weights.items() if name in own}
+    if told := [*differing.values(), *names]:
+        warn(f"{path}: {'; '.join(told[:MAX_LISTED])}; those keep their values")
+    return {name: tensor for name, tensor in weights.items() if name in own and name not in differing}

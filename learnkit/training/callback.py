@@ -130,6 +130,10 @@ class CallbackList:
     def __iter__(self) -> Iterator[Callback]:
         return iter(self._callbacks)
 
+    def act_in(self, hook: Hook) -> bool:
+        """Whether any callback defines this hook."""
+        return bool(self._bound[hook])
+
     def notify(self, hook: Hook, state: TrainState) -> None:
         """Run one hook, named by the method itself: `notify(Callback.after_loss, state)`.
 
@@ -146,7 +150,10 @@ class CallbackList:
                 _note(error, callback, hook, state)
                 raise
         if interrupt is not None:
-            raise interrupt
+            try:
+                raise interrupt
+            finally:
+                del interrupt  # its traceback holds this frame: a cycle would keep the model alive
 
     def finish(self, state: TrainState, during: BaseException | None = None) -> None:
         """Run `after_fit` of every callback, also when one of them fails.

@@ -9,7 +9,7 @@ from torch import nn
 
 from learnkit.modes import preserve_modes
 from learnkit.seeds import preserve_all_rng
-from learnkit.training.nan_guard import WeightsBackup
+from learnkit.training.weights import WeightsBackup
 
 __all__ = ["dry_run"]
 

@@ -78,7 +78,7 @@ def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch, ch
                 take_step(state, callbacks)
     except SkipEpoch:
         state.compute.zero_grad(state.optimizer)
-    watch.flush(state)
+    watch.end_epoch(state)
 
 
 def train_batch(state: TrainState, batch: Any, callbacks: CallbackList, watch: LossWatch) -> None:
@@ -119,7 +119,9 @@ def forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWatc
         compute.backward(state.loss, n, weight)
     else:
         compute.backward(state.loss)
-    callbacks.notify(Callback.after_backward, state)
+    if callbacks.act_in(Callback.after_backward):
+        with compute.unscaled(state.optimizer):
+            callbacks.notify(Callback.after_backward, state)
 
 
 def outputs_of(state: TrainState) -> Any:

@@ -8,32 +8,13 @@ from torch import Tensor, nn
 
 from learnkit.errors import NonFiniteLossError, StopFit, UsageError, WrongTypeError
 from learnkit.losses.reduction import can_ignore, divisor, empty_as_zero
-from learnkit.modes import together
 from learnkit.training.state import TrainState
+from learnkit.training.weights import WeightsBackup
 from learnkit.tree import leaves
 
-__all__ = ["LossWatch", "WeightsBackup", "as_loss", "tensors_of"]
+__all__ = ["LossWatch", "as_loss"]
 
 FLUSH_EVERY = 50  # batches between two reads, on a device where reading waits for queued work
-
-
-class WeightsBackup:
-    """A copy of a module's parameters and buffers, to restore them in place."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._copies = {name: tensor.detach().clone() for name, tensor in tensors_of(model).items()}
-
-    @torch.no_grad()
-    def restore(self, model: nn.Module) -> None:
-        """Set the model's parameters and buffers to the copy, and drop the gradients."""
-        for name, tensor in tensors_of(model).items():
-            tensor.copy_(self._copies[name])
-        model.zero_grad(set_to_none=True)
-
-
-def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name, also those missing from the state dict."""
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def as_loss(loss: Any) -> Tensor:
@@ -59,14 +40,14 @@ class LossWatch:
     The loss of a batch in which no target counts, which torch makes nan, is 0 and has no gradients.
 
     On the CPU every loss is read before its backward pass; elsewhere fifty at a time, so that nothing waits for the
-    device. Restored are the weights from the start of the epoch, or those of the checkpoint when the fit was resumed
-    within this epoch.
+    device. The weights are read at the end of each epoch, after its last step. Restored are the weights from the start
+    of the epoch, or those of the checkpoint when the fit was resumed within this epoch.
     """
 
     def __init__(self) -> None:
         self._unread: list[Tensor] = []
         self._last_finite = math.nan
-        self._good: WeightsBackup | None = None
+        self._good: list[tuple[nn.Module, WeightsBackup]] = []
         self._good_since = ""
         self._sync_is_free = False
         self._guards_empty = False
@@ -74,7 +55,8 @@ class LossWatch:
 
     def start_epoch(self, state: TrainState) -> None:
         """Copy the weights this epoch starts from."""
-        self._good = WeightsBackup(together(state.model, state.loss_func))
+        modules = (state.model, state.loss_func)
+        self._good = [(module, WeightsBackup(module)) for module in modules if isinstance(module, nn.Module)]
         self._good_since = "of the checkpoint" if state.continues else "at the start of the epoch"
         self._sync_is_free = state.compute.sync_is_free
         self._guards_empty = not self._sync_is_free and can_ignore(state.loss_func)
@@ -109,17 +91,27 @@ class LossWatch:
                 self._stop(state, value, state.batch - len(values) + 1 + back)
             self._last_finite = value
 
+    def end_epoch(self, state: TrainState) -> None:
+        """Check the losses not yet read, and the weights after the last step of the epoch."""
+        self.flush(state)
+        trained = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
+        if trained and not torch.stack([parameter.detach().isfinite().all() for parameter in trained]).all():
+            self._restore(state, f"weights nan or infinite after epoch {state.epoch} batch {state.batch}")
+
     def _stop(self, state: TrainState, value: float, batch: int) -> None:
         finite = "unknown" if batch != state.batch else "yes" if _is_finite(state.inputs) else "no"
+        self._restore(state, f"loss {value} at epoch {state.epoch} batch {batch}", f"; input finite? {finite}")
+
+    def _restore(self, state: TrainState, what: str, about: str = "") -> None:
         rates = sorted({group["lr"] for group in state.optimizer.param_groups})
-        if self._good is not None:
-            self._good.restore(together(state.model, state.loss_func))
-            state.optimizer.state.clear()
+        for module, weights in self._good:
+            weights.restore(module)
+        state.optimizer.state.clear()
+        state.restored = True
         self._unread.clear()
         message = (
-            f"loss {value} at epoch {state.epoch} batch {batch} (lr {', '.join(f'{rate:.3g}' for rate in rates)}); "
-            f"input finite? {finite}; last finite loss {self._last_finite:.4g}; "
-            f"weights restored to those {self._good_since}"
+            f"{what} (lr {', '.join(f'{rate:.3g}' for rate in rates)}){about}; "
+            f"last finite loss {self._last_finite:.4g}; weights restored to those {self._good_since}"
         )
         if state.stops_on_nan:
             raise StopFit(message)

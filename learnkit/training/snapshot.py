@@ -12,12 +12,10 @@ from torch import Tensor, nn
 
 from learnkit.errors import UsageError
 from learnkit.training.callback import Callback
-from learnkit.training.nan_guard import tensors_of
 from learnkit.training.state import TrainState
+from learnkit.training.weights import extra_state, set_tensors, tensors_of
 
 __all__ = ["Copies", "StatefulLoader", "restore", "seek", "snapshot"]
-
-EXTRA = "_extra_state"  # torch's name for what a module keeps besides tensors
 
 
 @runtime_checkable
@@ -97,7 +95,6 @@ def _key(key: Any, where: str) -> Any:
 def snapshot(state: TrainState, callbacks: Iterable[Callback], epoch: int, batch: int) -> dict[str, Any]:
     """Everything a fit needs to continue from batch `batch` of epoch `epoch`; tensors are not copied."""
     tensors = tensors_of(state.model)
-    extra = {name: value for name, value in state.model.state_dict().items() if name.endswith(EXTRA)}
     return {
         "at": {
             "epoch": epoch,
@@ -108,7 +105,7 @@ def snapshot(state: TrainState, callbacks: Iterable[Callback], epoch: int, batch
             "seconds": time.monotonic() - state.began,
         },
         "model": tensors,
-        "extra": extra,
+        "extra": extra_state(state.model),
         "loss": tensors_of(state.loss_func) if isinstance(state.loss_func, nn.Module) else {},
         "trains": {name: parameter.requires_grad for name, parameter in state.model.named_parameters()},
         "optimizer": state.optimizer.state_dict(),
@@ -122,7 +119,8 @@ def snapshot(state: TrainState, callbacks: Iterable[Callback], epoch: int, batch
 
 def seek(state: TrainState, saved: dict[str, Any]) -> None:
     """Move a fit that has not started to where another was interrupted: its weights, its epoch and its batch."""
-    _restore_weights(state, saved)
+    if "model" in saved:  # not in the note of a fit that is done
+        _restore_weights(state, saved)
     at = saved["at"]
     state.start_epoch, state.start_batch, state.step = at["epoch"], at["batch"], at["step"]
     state.validated_step, state.began = at.get("validated_step", 0), -at.get("seconds", 0.0)
@@ -161,12 +159,10 @@ def restore(state: TrainState, callbacks: Iterable[Callback], saved: dict[str, A
     state.compute.set_rng_state(saved["rng"])
 
 
-@torch.no_grad()
 def _restore_weights(state: TrainState, saved: dict[str, Any]) -> None:
     for module, kept in ((state.model, saved["model"]), (state.loss_func, saved["loss"])):
         if isinstance(module, nn.Module):
-            for name, tensor in tensors_of(module).items():
-                tensor.copy_(kept[name])
+            set_tensors(module, kept)
     if saved["extra"]:
         state.model.load_state_dict(saved["extra"], strict=False)
     for name, parameter in state.model.named_parameters():

@@ -37,7 +37,9 @@ class TrainState:
         folder: where callbacks write files.
         limits: what ends the fit before its last epoch, and how often it validates.
         epochs_before: epochs in the record before this fit, set by the recorder.
-        calls_before: fits of the same call before this one, such as the first stage of `fine_tune`.
+        continues_call: whether an earlier fit of the same call precedes this one: `fine_tune` is two fits. Callbacks
+            then go on with what they keep of a fit.
+        is_trial: whether nothing that is trained is kept, as in `lr_find`.
         stops_on_nan: whether a non-finite loss ends the fit quietly; otherwise it is an error.
         epoch: the current epoch of this fit, from 0.
         batch: the current batch of this epoch, from 0.
@@ -55,6 +57,7 @@ class TrainState:
             sets them before the recorder's `after_epoch`.
         stop_reason: why the fit ended early, "" if it did not.
         failed: whether the fit is ending with an error or Ctrl-C, for `after_fit`.
+        restored: whether the weights of before were restored because the training became nan or infinite.
     """
 
     # What is trained, and on what: fixed for one fit.
@@ -78,7 +81,8 @@ class TrainState:
     folder: Path = field(default_factory=Path)
     limits: Limits = field(default_factory=Limits)
     epochs_before: int = 0
-    calls_before: int = 0
+    continues_call: bool = False
+    is_trial: bool = False
     stops_on_nan: bool = False
     epoch_seed: int = 0  # the generators of batch n of the running epoch are seeded with this + n
     # The position.
@@ -102,6 +106,7 @@ class TrainState:
     stop_reason: str = ""
     failed: bool = False
     loss_takes_one: bool = field(init=False)  # of several outputs; metrics always do
+    restored: bool = False
     n_batches: int | None = field(init=False)  # in an epoch; None for a loader without a length
 
     def __post_init__(self) -> None:

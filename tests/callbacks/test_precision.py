@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from learnkit.callbacks.accumulation import GradientAccumulation
+from learnkit.callbacks.micro_batches import MicroBatches
 from learnkit.callbacks.precision import GradientClipping, MixedPrecision
 from tests.doubles import acting, linear_learner, refused
 
@@ -118,3 +120,47 @@ def test_invalid_arguments_are_refused() -> None:
             GradientClipping(norm)  # type: ignore[arg-type]
     with refused("precision", got="half"):
         MixedPrecision("half")  # type: ignore[arg-type]
+
+
+class Large(nn.Linear):
+    """Its gradients overflow at the initial scale of 65536."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * 30
+
+
+def test_the_scale_of_float16_is_kept_from_one_fit_to_the_next_but_not_from_lr_find(blobs: tuple[Tensor, ...]) -> None:
+    scales: list[tuple[float, int]] = []
+    watch = acting(after_fit=lambda state: scales.append((state.compute._scaler.get_scale(), state.compute.n_skipped)))
+    hard = (blobs[0] * 10, torch.arange(64) // 2 % 2, *blobs[2:])
+    learn = linear_learner(hard, Large(2, 2), callbacks=MixedPrecision("fp16"))
+    learn.fit(4, 1e-6, callbacks=watch)
+    learn.lr_find(num_it=8)
+    learn.fit(1, 1e-6, callbacks=watch)
+    (first, n_skipped), second = scales
+    assert n_skipped > 2
+    assert second == (first, 0)
+
+
+@pytest.mark.parametrize("callbacks", [[], [GradientAccumulation(32)], [MicroBatches(8)]])
+def test_hooks_see_the_gradients_of_the_loss(callbacks: list[Any], blobs: tuple[Tensor, ...]) -> None:
+    seen: dict[str, list[Tensor]] = {}
+    for precision in ("fp32", "fp16"):
+        gradients = seen.setdefault(precision, [])
+        watch = acting(after_backward=lambda state, kept=gradients: kept.append(state.model.weight.grad.clone()))
+        small = (blobs[0] / 100, *blobs[1:])  # so that nothing overflows
+        linear_learner(small).fit(1, 1e-3, callbacks=[MixedPrecision(precision), *callbacks, watch])  # type: ignore[arg-type]
+    assert len(seen["fp16"]) == len(seen["fp32"]) >= 4
+    torch.testing.assert_close(seen["fp16"], seen["fp32"], rtol=0.02, atol=1e-5)
+
+
+def test_what_a_hook_does_to_the_gradients_counts_in_float16(blobs: tuple[Tensor, ...]) -> None:
+    moved: dict[str, Tensor] = {}
+    for precision in ("fp32", "fp16"):
+        learn = linear_learner(blobs, opt_func="sgd")
+        before = learn.model.weight.detach().clone()
+        clip = acting(after_backward=lambda state: state.model.weight.grad.clamp_(-0.5, 0.5))
+        learn.fit(1, 0.1, callbacks=[MixedPrecision(precision), clip])  # type: ignore[arg-type]
+        moved[precision] = learn.model.weight.detach() - before
+    torch.testing.assert_close(moved["fp16"], moved["fp32"], rtol=0.02, atol=1e-3)
+    assert moved["fp32"].abs().max() > 0

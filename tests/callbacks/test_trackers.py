@@ -6,7 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from learnkit.callbacks.trackers import MLflow, WandB
 from learnkit.errors import UsageError
@@ -65,6 +66,7 @@ class Package:
     def __init__(self, active: str | None = None) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.active = active
+        self.params: dict[str, dict[str, Any]] = {}  # of each run
         self.new_ids = iter(["first", "second"])
 
     def active_run(self) -> Any:
@@ -78,7 +80,13 @@ class Package:
         self.active = None
         self.calls.append(("end_run",))
 
+    def get_run(self, run_id: str) -> Any:
+        return SimpleNamespace(data=SimpleNamespace(params=self.params.setdefault(run_id, {})))
+
     def log_params(self, params: dict[str, Any]) -> None:
+        known = self.params.setdefault(str(self.active), {})
+        assert not known.keys() & params.keys(), "mlflow refuses another value"
+        known |= params
         self.calls.append(("log_params", params))
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
@@ -149,7 +157,7 @@ class WandBPackage:
         self.run = SimpleNamespace(
             id=options.get("id", f"run-{len(self.runs)}"),
             options=options, calls=calls, log=calls.append, finish=self.finish,
-            config=SimpleNamespace(update=lambda settings, allow_val_change: calls.append(settings)),
+            config=dict(options.get("config", {})),
         )  # fmt: skip
         self.runs.append(self.run)
         return self.run
@@ -171,7 +179,8 @@ def test_wandb_gets_settings_rows_and_an_end(blobs: tuple[Tensor, ...], wandb: W
     learn.fit(2, 1e-2, callbacks=WandB("tests", name="one"))
     (run,) = wandb.runs
     assert run.options == {"project": "tests", "name": "one"}
-    assert run.calls == [SETTINGS, *learn.recorder.rows, "finish"]
+    assert run.config == SETTINGS
+    assert run.calls == [*learn.recorder.rows, "finish"]
 
 
 def test_an_active_wandb_run_is_used_and_stays_open(blobs: tuple[Tensor, ...], wandb: WandBPackage) -> None:
@@ -180,7 +189,8 @@ def test_an_active_wandb_run_is_used_and_stays_open(blobs: tuple[Tensor, ...], w
     learn.fit(2, 1e-2, callbacks=WandB())
     assert wandb.runs == [mine]
     assert wandb.run is mine
-    assert mine.calls == [SETTINGS, *learn.recorder.rows]
+    assert mine.config == SETTINGS
+    assert mine.calls == learn.recorder.rows
 
 
 def test_a_wandb_run_ends_after_an_error(blobs: tuple[Tensor, ...], wandb: WandBPackage) -> None:
@@ -203,3 +213,58 @@ def test_a_resumed_fit_continues_its_wandb_run(is_mine: bool, blobs: tuple[Tenso
         _, again = wandb.runs
         assert again.options == {"project": None, "name": "one", "id": "run-0", "resume": "allow"}
     assert [row["epoch"] for row in wandb.runs[-1].calls if isinstance(row, dict) and "epoch" in row][-1] == 1
+
+
+@pytest.mark.parametrize("is_mine", [False, True])
+def test_the_users_config_is_kept(is_mine: bool, blobs: tuple[Tensor, ...], wandb: WandBPackage) -> None:
+    own = {"lr": "mine", "seed": None}
+    if is_mine:
+        wandb.init(config=own)
+    linear_learner(blobs).fit(2, 1e-2, callbacks=WandB() if is_mine else WandB(config=own))
+    (run,) = wandb.runs
+    assert run.config == {**SETTINGS, **own}
+
+
+def test_the_users_parameters_are_kept(blobs: tuple[Tensor, ...], package: Package) -> None:
+    package.active, package.params["mine"] = "mine", {"lr": "mine"}
+    linear_learner(blobs).fit(2, 1e-2, callbacks=MLflow())
+    assert package.params["mine"] == {**SETTINGS, "lr": "mine"}
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_later_fits_go_on_in_the_same_wandb_run(together: bool, blobs: tuple[Tensor, ...], wandb: WandBPackage) -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    learn, tracker = linear_learner(blobs, model, groups=[model[0], model[1]]), WandB("tests")
+    if together:
+        learn.fine_tune(1, callbacks=tracker)
+    else:
+        for _ in range(2):
+            learn.fit(1, callbacks=tracker)
+    first, again = wandb.runs
+    assert again.options == {"project": "tests", "id": first.id, "resume": "allow"}
+    assert [*first.calls, *again.calls] == [learn.recorder.rows[0], "finish", learn.recorder.rows[1], "finish"]
+
+
+def test_the_second_stage_of_a_call_goes_on_in_the_same_mlflow_run(blobs: tuple[Tensor, ...], package: Package) -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    linear_learner(blobs, model, groups=[model[0], model[1]]).fine_tune(1, callbacks=MLflow(run_name="one"))
+    starts = [call for call in package.calls if call[0] == "start_run"]
+    assert starts == [("start_run", "first", {"run_name": "one"}), ("start_run", "first", {})]
+    assert [call[2] for call in package.calls if call[0] == "log_metrics"] == [0, 1]
+
+
+def test_the_run_of_a_stage_that_an_earlier_process_completed_is_used(
+    blobs: tuple[Tensor, ...], wandb: WandBPackage
+) -> None:
+    def learner() -> Any:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        return linear_learner(blobs, model, groups=[model[0], model[1]])
+
+    crash = acting(before_fit=lambda state: state.continues_call and 1 / 0, order=99)
+    with pytest.raises(ZeroDivisionError):
+        learner().fine_tune(1, callbacks=[WandB(), crash], checkpoint_every=1)
+    again = learner()
+    again.fine_tune(1, callbacks=WandB(), checkpoint_every=1, resume="auto")
+    assert wandb.runs[-1].options == {"project": None, "id": "run-0", "resume": "allow"}
+    assert [row["epoch"] for row in wandb.runs[-1].calls[:-1]] == [1]

@@ -236,10 +236,16 @@ def test_a_callback_may_look_for_a_rate_within_a_fit(blobs: Blobs) -> None:
 
 
 def test_a_validation_makes_no_optimizer(blobs: Blobs) -> None:
-    def refuse(groups: Any) -> Any:
-        raise AssertionError("an optimizer was made")
+    made: list[Any] = []
 
-    assert len(linear_learner(blobs, opt_func=refuse).validate()) == 1
+    def make(groups: Any) -> torch.optim.Optimizer:
+        made.append(groups)
+        return torch.optim.SGD(groups)
+
+    learn = linear_learner(blobs, opt_func=make)
+    made.clear()  # one is made with the learner, to check it
+    assert len(learn.validate()) == 1
+    assert made == []
 
 
 def test_a_prediction_has_names(blobs: Blobs) -> None:

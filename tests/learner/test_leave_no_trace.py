@@ -1,6 +1,8 @@
 """Predictions leave no trace: modes, gradients, generators, the optimizer's rates, and loaders that others read."""
 
+import gc
 import random
+import weakref
 from typing import Any
 
 import numpy as np
@@ -10,9 +12,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from learnkit import DataBunch, DatasetType, Learner
+from learnkit.callbacks import EMA, EarlyStopping, MixedPrecision, SaveModel, StopAfterNBatches
 from learnkit.errors import DataError, UsageError
 from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
+from tests.doubles import Blobs, linear_learner
 
 
 def test_between_two_batches_the_model_is_the_users(learn: Learner) -> None:
@@ -134,3 +138,29 @@ def test_a_stream_whose_loader_has_workers_may_be_interrupted(
         assert torch.equal(torch.cat([part for _, part in parts]), targets)
         next(learn.predict_iter())  # and left
         assert torch.equal(learn.get_preds()[0], expected)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda learn: learn.fit(2, 1e-2),
+        lambda learn: learn.lr_find(num_it=8),
+        lambda learn: learn.fit(9, 5.0, callbacks=EarlyStopping()),
+        lambda learn: learn.fit(2, 1e-2, callbacks=StopAfterNBatches(2)),
+        lambda learn: learn.fit(2, 1e-2, callbacks=[EMA(0.5), SaveModel(), MixedPrecision("fp16")]),
+        lambda learn: learn.validate(),
+    ],
+    ids=["fit", "lr_find", "EarlyStopping", "StopAfterNBatches", "callbacks", "validate"],
+)
+def test_a_learner_that_is_deleted_frees_its_model_at_once(act: Any, blobs: Blobs) -> None:
+    act(linear_learner(blobs))  # what is made once is made
+    gc.collect()
+    gc.disable()
+    try:
+        learn = linear_learner(blobs)
+        act(learn)
+        model = weakref.ref(learn.model)
+        del learn
+        assert model() is None
+    finally:
+        gc.enable()

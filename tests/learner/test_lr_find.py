@@ -151,7 +151,7 @@ def test_a_loss_that_becomes_nan_ends_the_run_and_leaves_finite_weights(blobs: t
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 8), nn.Linear(8, 2))
     start = copy.deepcopy(model)
-    learn = Learner(DataBunch.from_tensors(x * 1e10, y, xv, yv, bs=8), model, opt_func="sgd", seed=0)
+    learn = Learner(DataBunch.from_tensors(x * 1e10, y, xv, yv, bs=8), model, opt_func="sgd", wd=0.01, seed=0)
     learn.lr_find(start_lr=1e-20, end_lr=1e10, num_it=60, stop_div=False)
     assert learn.recorder.lr_curve is not None
     assert len(learn.recorder.lr_curve.lrs) < 60

@@ -1,6 +1,7 @@
 """Policies: the rates of every step against fastai's figures, and against formulas."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from learnkit import Callback, DataBunch, Learner
-from learnkit.callbacks import OneCycle
+from learnkit.callbacks import CSVLogger, OneCycle, SaveModel
 from learnkit.callbacks.general_scheduler import GeneralScheduler
 from learnkit.errors import UsageError
+from tests.doubles import acting
 
 
 class Rates(Callback):
@@ -150,3 +152,54 @@ def test_channels_last_changes_the_layout_alone() -> None:
     assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(learn.get_preds()[0], before)
     learn.fit(1)
+
+
+# Two fits of one call
+
+
+def test_fine_tuning_is_one_call_of_two_fits(blobs: tuple[Tensor, ...]) -> None:
+    seen: list[tuple[bool, int]] = []
+    watch = acting(before_epoch=lambda state: seen.append((state.continues_call, state.epoch)))
+    learn = learner(blobs, 2)
+    learn.fine_tune(2, freeze_epochs=3, callbacks=watch)
+    assert seen == [(False, 0), (False, 1), (False, 2), (True, 0), (True, 1)]
+    seen.clear()
+    learn.fit(1, callbacks=watch)
+    learn.fine_tune(2, start_epoch=1, callbacks=watch)
+    assert seen == [(False, 0), (False, 0), (False, 1)], "the frozen stage was skipped"
+
+
+def test_a_call_that_failed_does_not_go_on_in_the_next(blobs: tuple[Tensor, ...]) -> None:
+    learn, seen = learner(blobs, 2), list[bool]()
+    crash = acting(before_batch=lambda state: state.continues_call and 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        learn.fine_tune(1, callbacks=crash)
+    learn.fit(1, callbacks=acting(before_fit=lambda state: seen.append(state.continues_call)))
+    assert seen == [False]
+
+
+def test_the_best_weights_of_both_stages_are_kept(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
+    learn = learner(blobs, 2)
+    learn.path = tmp_path
+
+    def spoil(state: Any) -> None:
+        if state.continues_call:
+            with torch.no_grad():
+                state.model[4].bias.copy_(torch.tensor([100.0, -100.0]))
+
+    learn.fine_tune(2, freeze_epochs=2, callbacks=[SaveModel(), acting(before_validate=spoil)])
+    losses = learn.history["valid_loss"]
+    assert losses.idxmin() < 2, "the second stage was worse"
+    assert learn.validate()[0] == pytest.approx(losses.min())
+
+
+def test_files_of_epochs_are_numbered_over_both_stages(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
+    learn = learner(blobs, 2)
+    learn.path = tmp_path
+    learn.fine_tune(2, freeze_epochs=2, callbacks=[SaveModel(every="epoch"), CSVLogger()])
+    names = sorted(path.name for path in (tmp_path / "models").iterdir())
+    assert names == [*(f"bestmodel_{epoch}.pth" for epoch in range(4)), "history.csv"]
+    lines = (tmp_path / "models" / "history.csv").read_text().splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["epoch", "0", "1", "2", "3"]
+    learn.fit(1, callbacks=CSVLogger())
+    assert len((tmp_path / "models" / "history.csv").read_text().splitlines()) == 2, "another call starts over"

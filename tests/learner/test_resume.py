@@ -11,6 +11,7 @@ import torch
 from learnkit import DataBunch, Learner, LearnkitWarning
 from learnkit.errors import MissingFileError, UsageError
 from learnkit.learner.resume import MAX_SHOWN, ResumePlan, RunCounter, plan_fit
+from learnkit.persistence.checkpoints import is_marker
 from learnkit.training.callback import CallbackList
 from learnkit.training.state import TrainState
 from tests.doubles import Blobs, acting, linear_learner, noisy_net, raising, refused
@@ -38,10 +39,11 @@ def interrupted(blobs: Blobs) -> Any:
 
 def test_nothing_is_planned_unless_requested(blobs: Blobs) -> None:
     learn = linear_learner(blobs)
-    (checkpoints, counter), state = plan(learn)
-    assert counter is learn.counter
+    planned, state = plan(learn)
+    assert planned.counter is learn.counter
     assert (state.resumed, state.start_epoch) == (False, 0)
-    assert checkpoints._writer is None
+    assert planned.checkpoints._writer is None
+    assert planned.writer is None
     assert not FOLDER.exists()
 
 
@@ -166,3 +168,71 @@ def test_a_damaged_checkpoint_does_not_replace_the_previous_one(interrupted: Any
     with pytest.warns(LearnkitWarning, match="last"):
         plan(learn, every=1, resume="auto")
     assert not last.exists()
+
+
+# Checkpoints of fits that are done
+
+
+def body_and_head(blobs: Blobs) -> Learner:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Linear(4, 2))
+    return linear_learner(blobs, model, groups=[model[0], model[1]])
+
+
+def kept() -> dict[str, list[str]]:
+    """The files of each fit; "note" for one without weights."""
+    return {
+        folder.name: ["note" if file.stat().st_size < 10_000 and is_marker(torch.load(file)) else file.name]
+        for folder in sorted(FOLDER.iterdir())
+        for file in folder.iterdir()
+    }
+
+
+def test_one_file_is_kept_for_the_last_fit_of_a_call(blobs: Blobs) -> None:
+    learn = body_and_head(blobs)
+    learn.fine_tune(1, checkpoint_every=1)
+    assert kept() == {"fit-0": ["note"], "fit-1": ["last.ckpt"]}
+    learn.fit(1, 1e-3, checkpoint_every=1)
+    assert kept() == {"fit-0": ["note"], "fit-1": ["last.ckpt"], "fit-2": ["last.ckpt"]}
+
+
+def test_a_call_that_is_done_does_not_run_again(blobs: Blobs) -> None:
+    learn, again = body_and_head(blobs), body_and_head(blobs)
+    batches: list[int] = []
+    for each in (learn, again):
+        for _ in range(2):
+            each.fine_tune(
+                1, checkpoint_every=1, resume="auto", callbacks=acting(after_batch=lambda s: batches.append(s.batch))
+            )
+    assert len(batches) == 4 * 4
+    assert learn.counter == again.counter
+    assert all(map(torch.equal, learn.model.parameters(), again.model.parameters()))
+    assert learn.recorder.rows == again.recorder.rows
+
+
+def test_another_first_stage_is_refused_although_its_weights_are_gone(blobs: Blobs) -> None:
+    body_and_head(blobs).fine_tune(1, checkpoint_every=1)
+    with pytest.raises(UsageError, match=r"fit-0 belongs to another fit: lr: \[.*0.002\] there, \[.*0.004\] here"):
+        body_and_head(blobs).fine_tune(1, 4e-3, checkpoint_every=1, resume="auto")
+
+
+@pytest.mark.parametrize("keep_fits", [1, 2])
+def test_the_last_fits_are_kept_on_request_and_a_missing_one_is_told_of(keep_fits: int, blobs: Blobs) -> None:
+    learn = linear_learner(blobs)
+    for _ in range(4):
+        learn.fit(1, 1e-3, checkpoint_every=1, keep_fits=keep_fits)
+    assert kept() == {f"fit-{n}": ["last.ckpt" if n >= 4 - keep_fits else "note"] for n in range(4)}
+    again = linear_learner(blobs)
+    for n in range(4):
+        if n < 4 - keep_fits:
+            with pytest.warns(LearnkitWarning, match=rf"fit {n} is done, but keep_fits= did not keep its checkpoint"):
+                again.fit(1, 1e-3, resume="auto")
+        else:
+            again.fit(1, 1e-3, resume="auto")
+    assert torch.equal(again.model.weight, learn.model.weight)
+
+
+@pytest.mark.parametrize("keep_fits", [0, -1, 1.5, True, "all"])
+def test_an_invalid_number_of_fits_to_keep_is_refused(keep_fits: Any, blobs: Blobs) -> None:
+    with refused("keep_fits", got=keep_fits):
+        linear_learner(blobs).fit(1, keep_fits=keep_fits)

@@ -11,7 +11,7 @@ from learnkit.errors import UsageError
 from learnkit.optim.groups import parameter_groups
 from learnkit.optim.optimizers import (
     OPTIMIZERS,
-    Settings,
+    decay_of,
     make_optimizer,
     momentum_of,
     set_decay,
@@ -28,10 +28,10 @@ def groups() -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("name", "kind", "settings"),
     [
-        ("adamw", torch.optim.AdamW, {"betas": (0.9, 0.99), "eps": 1e-5}),
-        ("adam", torch.optim.Adam, {"betas": (0.9, 0.999), "eps": 1e-8}),
-        ("sgd", torch.optim.SGD, {"momentum": 0}),
-        ("rmsprop", torch.optim.RMSprop, {"alpha": 0.99}),
+        ("adamw", torch.optim.AdamW, {"betas": (0.9, 0.99), "eps": 1e-5, "weight_decay": 0.01}),
+        ("adam", torch.optim.Adam, {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0}),
+        ("sgd", torch.optim.SGD, {"momentum": 0, "weight_decay": 0}),
+        ("rmsprop", torch.optim.RMSprop, {"alpha": 0.99, "weight_decay": 0}),
     ],
 )
 def test_names_are_torchs_classes(name: str, kind: type, settings: dict[str, Any]) -> None:
@@ -92,14 +92,100 @@ def test_momentum_has_one_name_for_all() -> None:
     assert momentum_of(make_optimizer(torch.optim.Adagrad, groups(), 0.1)) is None
 
 
-def test_settings_are_restored() -> None:
+def test_the_decay_of_groups_that_decay() -> None:
     made = make_optimizer("adamw", groups(), 0.1)
-    settings = Settings(made)
-    set_momentum(made, 0.5)
-    set_learning_rates(made, [1.0, 2.0])
-    settings.restore(made)
-    assert momentum_of(made) == 0.9
-    assert [group["lr"] for group in made.param_groups] == [0.1] * 4
+    assert decay_of(made) == 0.01
+    set_decay(made, [0.25, 0.25])
+    assert decay_of(made) == 0.25
+    set_decay(made, [0.5, 0.25])
+    assert decay_of(made) == [0.5, 0.25]
+    set_decay(made, None)
+    assert [group["weight_decay"] for group in made.param_groups] == [0.5, 0.0, 0.25, 0.0]
+    assert decay_of(make_optimizer("rmsprop", groups(), 0.1)) == 0.0
+
+
+class SAM(torch.optim.SGD):
+    """Asks for a closure when it steps, as published ones do."""
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        assert closure is not None, "Sharpness Aware Minimization requires closure, but it was not provided"
+
+
+class TwoSteps(torch.optim.SGD):
+    def first_step(self) -> None: ...
+    def second_step(self) -> None: ...
+
+
+def flat(make: Any) -> Any:
+    """A factory over all parameters in one list."""
+    return lambda groups, lr: make([p for group in groups for p in group["params"]], lr=lr)
+
+
+@pytest.mark.parametrize("make", [flat(torch.optim.LBFGS), SAM, partial(SAM, momentum=0.9), TwoSteps])
+def test_an_optimizer_that_needs_a_closure_is_refused(make: Any) -> None:
+    with pytest.raises(UsageError, match=r"a step of \w+ computes the loss several times .* such as 'adamw'"):
+        make_optimizer(make, groups(), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (torch.optim.Muon, "Muon only supports 2D parameters"),
+        (torch.optim.LBFGS, "LBFGS doesn't support per-parameter options"),
+        (partial(torch.optim.SGD, momentun=0.9), "unexpected keyword argument 'momentun'"),
+        (partial(torch.optim.SGD, momentum=-1), "Invalid momentum value: -1"),
+    ],
+)
+def test_a_factory_that_fails_is_refused_with_its_reason(make: Any, reason: str) -> None:
+    with pytest.raises(
+        UsageError, match=rf"opt_func: \w+ cannot be made over the parameters of this model \(.*{reason}"
+    ):
+        make_optimizer(make, groups(), 0.1)
+
+
+def test_an_optimizer_that_is_made_or_has_trained_is_refused() -> None:
+    made = torch.optim.SGD(groups(), 0.1, momentum=0.9)
+    with refused("opt_func", got="an optimizer that is already made, SGD"):
+        make_optimizer(made, groups(), 0.1)  # type: ignore[arg-type]
+    assert make_optimizer(lambda groups: made, groups(), 0.1) is made
+    made.param_groups[0]["params"][0].grad = torch.ones(2, 2)
+    made.step()
+    with pytest.raises(UsageError, match=r"SGD that has trained before.*Make a new one in each call"):
+        make_optimizer(lambda groups: made, groups(), 0.1)
+
+
+def test_groups_of_a_factory_are_numbered_and_those_without_decay_beside_others_do_not_decay() -> None:
+    first, second, third = (list(nn.Linear(2, 2).parameters()) for _ in range(3))
+    own = [{"params": first, "weight_decay": 0.1}, {"params": second, "weight_decay": 0.0}, {"params": third}]
+    made = make_optimizer(lambda groups: torch.optim.SGD(own, weight_decay=0.2), groups(), 0.1)
+    assert [(g["layer_group"], g["decays"], g["is_own"]) for g in made.param_groups] == [
+        (0, True, True),
+        (1, False, True),
+        (2, True, True),
+    ]
+    made = make_optimizer(lambda groups: torch.optim.SGD([{"params": first}]), groups(), 0.1)
+    assert made.param_groups[0]["decays"]
+
+
+@pytest.mark.parametrize("name", ["sgd", "rmsprop"])
+def test_momentum_may_begin_after_steps_without(name: str) -> None:
+    made = make_optimizer(name, groups(), 0.1)
+    for momentum in (0.0, 0.5, 0.5, 0.0, 0.9):
+        set_momentum(made, momentum)
+        for group in made.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = torch.ones_like(parameter)
+        made.step()
+    assert all(torch.isfinite(p).all() for group in made.param_groups for p in group["params"])
+    if name == "rmsprop":  # one step with gradients of 1: its mean square is 0.01, so a step is 10 times the rate
+        parameter = nn.Parameter(torch.zeros(1))
+        made = make_optimizer(name, [{"params": [parameter], "layer_group": 0, "decays": False}], 0.1)
+        parameter.grad = torch.ones(1)
+        made.step()
+        assert parameter.item() == pytest.approx(-1.0, rel=1e-4)
+        set_momentum(made, 0.5)
+        made.step()  # the buffer starts at rest: 0.5 * 0 + 1 / sqrt(0.0199)
+        assert parameter.item() == pytest.approx(-1.0 - 0.1 / 0.0199**0.5, rel=1e-4)
 
 
 def test_weight_decay_is_decoupled_in_the_default_optimizer() -> None:

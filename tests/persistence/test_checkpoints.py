@@ -10,7 +10,14 @@ import pytest
 import torch
 
 from learnkit.errors import CorruptFileError, LearnkitWarning, MissingFileError
-from learnkit.persistence.checkpoints import CheckpointWriter, read_checkpoint, remove_checkpoints
+from learnkit.persistence.checkpoints import (
+    CheckpointWriter,
+    is_marker,
+    leave_last,
+    mark_done,
+    read_checkpoint,
+    remove_checkpoints,
+)
 from tests.doubles import refused
 
 
@@ -142,3 +149,49 @@ def test_only_checkpoints_are_removed(tmp_path: Path) -> None:
     remove_checkpoints(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["mine.ckpt"]
     remove_checkpoints(tmp_path / "nowhere")
+
+
+# Of fits that are done
+
+
+def done(folder: Path, *, is_finished: bool = True) -> None:
+    """Three checkpoints of a fit, of which the last two are kept."""
+    writer = CheckpointWriter(folder)
+    for step in range(3):
+        about = {"identity": {"epochs": "3"}, "surroundings": {}, "learner": {"seed": 0}, "at": {"step": step}}
+        writer.submit({**about, "model": {"weight": torch.ones(1000)}, "is_finished": is_finished and step == 2})
+    writer.finish()
+
+
+def test_one_file_is_left(tmp_path: Path) -> None:
+    done(tmp_path)
+    leave_last(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+    leave_last(tmp_path / "nothing there")
+
+
+def test_a_note_remains_of_a_fit_that_is_done(tmp_path: Path) -> None:
+    done(tmp_path)
+    mark_done(tmp_path, is_followed=True)
+    (file,) = tmp_path.iterdir()
+    assert file.stat().st_size < 2500
+    found = read_checkpoint(tmp_path)
+    assert found is not None
+    assert is_marker(found)
+    assert found["identity"] == {"epochs": "3"}
+    assert (found["is_finished"], found["is_followed"], found["at"]) == (True, True, {"step": 2})
+    mark_done(tmp_path, is_followed=False)
+    assert read_checkpoint(tmp_path) == found
+
+
+def test_a_fit_that_is_not_done_is_kept(tmp_path: Path) -> None:
+    done(tmp_path, is_finished=False)
+    mark_done(tmp_path, is_followed=True)
+    found = read_checkpoint(tmp_path)
+    assert found is not None
+    assert not is_marker(found)
+    mark_done(tmp_path / "nothing there", is_followed=True)
+    (tmp_path / "last.ckpt").write_bytes(b"PK\x03\x04")
+    (tmp_path / "last.prev.ckpt").write_bytes(b"PK\x03\x04")
+    mark_done(tmp_path, is_followed=True)
+    assert (tmp_path / "last.ckpt").read_bytes() == b"PK\x03\x04"

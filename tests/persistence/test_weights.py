@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,14 @@ from torch import Tensor, nn
 
 from learnkit import LearnkitWarning
 from learnkit.errors import MissingFileError, UnsafeFileError, UsageError
-from learnkit.persistence.weights import check_name, load_weights, plain_model, save_weights, weights_path
+from learnkit.persistence.weights import (
+    check_name,
+    check_optimizer_state,
+    load_weights,
+    plain_model,
+    save_weights,
+    weights_path,
+)
 from tests.doubles import refused
 
 
@@ -249,3 +257,123 @@ def test_at_most_five_differences_are_listed(tmp_path: Path) -> None:
         load_weights(tmp_path / "five.pth", nn.Identity())
     with pytest.raises(UsageError, match=r"n4 not in the model; and 1 more\. Different classes"):
         load_weights(tmp_path / "six.pth", nn.Identity())
+
+
+# What a model may hold besides plain tensors
+
+
+class Counts(nn.Module):
+    def __init__(self, calls: int = 0) -> None:
+        super().__init__()
+        self.layer, self.calls = nn.Linear(2, 2), calls
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"calls": self.calls}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.calls = state["calls"]
+
+
+class Expanded(nn.Module):
+    def __init__(self, value: float = 1.0) -> None:
+        super().__init__()
+        self.register_buffer("position", torch.full((1, 2), value).expand(3, 2))
+
+
+class TakesShape(nn.Module):
+    """As an observer of quantization: its buffer has the shape that it sees, or that a file holds."""
+
+    def __init__(self, n: int = 0) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.arange(float(n)))
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        self.seen = torch.empty_like(state_dict[prefix + "seen"])
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def test_the_extra_state_of_modules_is_saved_and_loaded(tmp_path: Path) -> None:
+    written, read = nn.Sequential(Counts(3)), nn.Sequential(Counts())
+    save_weights(tmp_path / "a.pth", written, torch.optim.SGD(written.parameters()))
+    load_weights(tmp_path / "a.pth", read)
+    assert read[0].calls == 3
+    assert equal(read[0].layer, written[0].layer)
+
+
+def test_a_buffer_with_shared_memory_is_loaded(tmp_path: Path) -> None:
+    for value in (1.0, 2.0):
+        save_weights(tmp_path / "a.pth", nn.Sequential(nn.Linear(2, 2), Expanded(value)))
+        read = nn.Sequential(nn.Linear(2, 2), Expanded())
+        load_weights(tmp_path / "a.pth", read)
+        assert torch.equal(read[1].position, torch.full((3, 2), value))
+
+
+def test_a_layer_may_take_the_shape_of_what_it_loads(tmp_path: Path) -> None:
+    save_weights(tmp_path / "a.pth", nn.Sequential(nn.Linear(2, 2), TakesShape(3)))
+    read = nn.Sequential(nn.Linear(2, 2), TakesShape())
+    load_weights(tmp_path / "a.pth", read)
+    assert read[1].seen.tolist() == [0, 1, 2]
+
+
+def test_lazy_layers_are_loaded(tmp_path: Path) -> None:
+    written, read = nn.Sequential(nn.Linear(4, 3)), nn.Sequential(nn.LazyLinear(3))
+    save_weights(tmp_path / "a.pth", written)
+    load_weights(tmp_path / "a.pth", read)
+    assert equal(written, read)
+
+
+# What fits, and nothing else
+
+
+def two(n: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(2, 3), nn.Linear(3, n))
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_head_of_another_size_is_skipped_on_request(strict: bool, tmp_path: Path) -> None:
+    written, read = two(5), two(2)
+    save_weights(tmp_path / "a.pth", written)
+    head = read[1].weight.detach().clone()
+    with pytest.raises(UsageError, match=r"1.weight \(5, 3\) in the file.*learn.load\(..., skip_mismatched=True\)"):
+        load_weights(tmp_path / "a.pth", read, strict=strict)
+    with pytest.warns(LearnkitWarning, match=r"1.weight \(5, 3\) in the file, \(2, 3\) in the model; .* keep their"):
+        load_weights(tmp_path / "a.pth", read, strict=strict, skip_mismatched=True)
+    assert equal(read[0], written[0])
+    assert torch.equal(read[1].weight, head)
+
+
+@pytest.mark.parametrize("options", [{"strict": False}, {"skip_mismatched": True}])
+@pytest.mark.parametrize("other", [nn.ModuleDict({"fc": nn.Linear(2, 3)}), nn.Sequential(nn.Linear(7, 7))])
+def test_a_file_of_which_nothing_fits_is_refused(other: nn.Module, options: dict[str, bool], tmp_path: Path) -> None:
+    save_weights(tmp_path / "a.pth", other)
+    with pytest.raises(UsageError, match=r"does not fit this model.*another architecture"):
+        load_weights(tmp_path / "a.pth", two(2), **options)
+
+
+# The parameters of a loss, and the class of an optimizer
+
+
+def test_the_parameters_of_a_loss_belong_to_a_file_with_the_optimizers_state(tmp_path: Path) -> None:
+    model, loss, read = two(2), nn.Linear(1, 1), nn.Linear(1, 1)
+    optimizer = torch.optim.SGD([*model.parameters(), *loss.parameters()])
+    save_weights(tmp_path / "a.pth", model, optimizer, loss)
+    content = torch.load(tmp_path / "a.pth", weights_only=True)
+    assert content.keys() == {"model", "opt", "loss"}
+    assert content["opt"]["class"] == "SGD"
+    load_weights(tmp_path / "a.pth", two(2), loss=read)
+    assert equal(loss, read)
+    save_weights(tmp_path / "b.pth", model, None, loss)
+    assert torch.load(tmp_path / "b.pth", weights_only=True).keys() == model.state_dict().keys()
+    with pytest.raises(UsageError, match=r"weight \(1, 1\) in the file, \(1, 1, 1\) in the model"):
+        load_weights(tmp_path / "a.pth", two(2), loss=nn.Bilinear(1, 1, 1))
+
+
+def test_a_state_for_other_parameters_is_refused() -> None:
+    first, second = (torch.optim.Adam([nn.Parameter(torch.ones(shape))]) for shape in ((2, 3), (3, 2)))
+    first.param_groups[0]["params"][0].grad = torch.ones(2, 3)
+    first.step()
+    check_optimizer_state(first, first.state_dict())
+    with pytest.raises(ValueError, match=r"exp_avg \(2, 3\) there, for a parameter \(3, 2\) here"):
+        check_optimizer_state(second, first.state_dict())
+    with pytest.raises(ValueError, match=r"that of another optimizer than SGD, with the settings .*betas"):
+        check_optimizer_state(torch.optim.SGD(second.param_groups[0]["params"]), first.state_dict())

@@ -236,5 +236,5 @@ class Second(Callback):
         self.inner = inner
 
     def after_batch(self, state: Any) -> None:
-        if state.calls_before:
+        if state.continues_call:
             self.inner.after_batch(state)

@@ -138,7 +138,7 @@ def test_partial_files_of_a_killed_process_are_removed(
     (where / ".last.ckpt.0123456789abcdef.partial").write_bytes(b"half")
     (where / "notes.txt").write_text("mine")
     make().fit(3, 1e-2, checkpoint_every=3, resume="auto")
-    assert sorted(file.name for file in where.iterdir()) == ["last.ckpt", "last.prev.ckpt", "notes.txt"]
+    assert sorted(file.name for file in where.iterdir()) == ["last.ckpt", "notes.txt"]
 
 
 def test_callback_files_continue_without_duplicate_rows(make: Make, crash_at: CrashAt) -> None:

@@ -1,5 +1,7 @@
 """Hooks, their order, and what happens when one of them fails."""
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -203,3 +205,30 @@ def test_the_first_of_several_interrupts_in_a_hook_counts() -> None:
     running = state()
     fit(running, CallbackList([stop("First"), stop("Second")]))
     assert running.stop_reason == "First"
+
+
+def test_an_interrupt_leaves_no_cycle_that_keeps_the_state_alive() -> None:
+    """The traceback of an exception holds the frames that it passed, and with them the model."""
+    gc.collect()
+    gc.disable()
+    try:
+        for interrupt in (StopFit("enough"), SkipEpoch(), SkipBatch()):
+            running = state()
+            alive = weakref.ref(running.model)
+
+            def stop(_: Any, raised: Exception = interrupt) -> None:
+                raise raised
+
+            with pytest.raises(type(interrupt)):
+                CallbackList([acting(after_batch=stop)]).notify(Callback.after_batch, running)
+            interrupt.__traceback__ = None
+            del running
+            assert alive() is None, interrupt
+    finally:
+        gc.enable()
+
+
+def test_which_hooks_have_callbacks() -> None:
+    callbacks = CallbackList([acting(after_backward=lambda state: None)])
+    assert callbacks.act_in(Callback.after_backward)
+    assert not callbacks.act_in(Callback.after_step)

@@ -10,7 +10,7 @@ from torch import nn
 from learnkit.device import Compute
 from learnkit.errors import NonFiniteLossError, StopFit, WrongTypeError
 from learnkit.training import nan_guard
-from learnkit.training.nan_guard import LossWatch, WeightsBackup, as_loss, tensors_of
+from learnkit.training.nan_guard import LossWatch, as_loss
 from learnkit.training.state import TrainState
 from tests.doubles import refused
 
@@ -37,23 +37,6 @@ def checked(watch: LossWatch, running: TrainState, batch: int, loss: float) -> N
 def unread(monkeypatch: pytest.MonkeyPatch) -> None:
     """A device on which reading waits."""
     monkeypatch.setattr(Compute, "sync_is_free", property(lambda self: False))
-
-
-def test_a_backup_holds_parameters_and_all_buffers_and_restores_in_place() -> None:
-    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    model.register_buffer("hidden", torch.ones(1), persistent=False)
-    assert tensors_of(model).keys() == {*model.state_dict(), "hidden"}
-    kept = {name: tensor.clone() for name, tensor in tensors_of(model).items()}
-    places = [tensor.data_ptr() for tensor in tensors_of(model).values()]
-    backup = WeightsBackup(model)
-    model(torch.randn(4, 2)).sum().backward()
-    with torch.no_grad():
-        for tensor in tensors_of(model).values():
-            tensor.add_(1)
-    backup.restore(model)
-    assert all(torch.equal(kept[name], tensor) for name, tensor in tensors_of(model).items())
-    assert [tensor.data_ptr() for tensor in tensors_of(model).values()] == places
-    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_a_loss_is_a_tensor() -> None:
@@ -144,3 +127,37 @@ def test_a_flush_reads_the_rest(unread: None) -> None:
     checked(watch, running, 1, math.inf)
     with pytest.raises(NonFiniteLossError, match="loss inf at epoch 0 batch 1"):
         watch.flush(running)
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_weights_that_the_last_step_made_nan_are_restored_at_the_end_of_the_epoch(quiet: bool) -> None:
+    running, watch = state(stops_on_nan=quiet), LossWatch()
+    running.model[0].bias.requires_grad_(False)
+    watch.start_epoch(running)
+    kept = running.model[0].weight.detach().clone()
+    checked(watch, running, 0, 1.5)
+    watch.end_epoch(running)
+    with torch.no_grad():
+        running.model[0].bias.fill_(math.inf)  # frozen, so no step made it
+    watch.end_epoch(running)
+    with torch.no_grad():
+        running.model[0].weight[0, 0] = math.nan
+    expected = (
+        "weights nan or infinite after epoch 0 batch 0 .*; last finite loss 1.5; weights restored to those at the"
+    )
+    with pytest.raises(StopFit if quiet else NonFiniteLossError, match=expected):
+        watch.end_epoch(running)
+    assert torch.equal(running.model[0].weight, kept)
+    assert running.restored
+
+
+def test_the_parameters_of_the_loss_are_restored_too() -> None:
+    running, watch = state(), LossWatch()
+    running.loss_func = nn.Linear(1, 1)
+    kept = running.loss_func.weight.detach().clone()
+    watch.start_epoch(running)
+    with torch.no_grad():
+        running.loss_func.weight.add_(1)
+    with pytest.raises(NonFiniteLossError):
+        checked(watch, running, 0, math.nan)
+    assert torch.equal(running.loss_func.weight, kept)

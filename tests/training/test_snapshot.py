@@ -13,9 +13,9 @@ from torch import nn
 from learnkit import Callback
 from learnkit.device import Compute
 from learnkit.errors import UsageError
-from learnkit.training.nan_guard import tensors_of
 from learnkit.training.snapshot import Copies, restore, seek, snapshot
 from learnkit.training.state import TrainState
+from learnkit.training.weights import tensors_of
 
 
 class Level(IntEnum):

@@ -1,0 +1,83 @@
+"""The hyper-parameters that an optimizer was made with: where every fit starts from, and how rates are spread."""
+
+import inspect
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from learnkit.optim.groups import spread_rates
+from learnkit.optim.optimizers import OptimizerFactory, passes_rate
+from learnkit.types import LearningRate
+
+__all__ = ["Settings"]
+
+RESTORED = ("lr", "weight_decay", "momentum", "betas", "layer_group", "decays", "is_own")
+
+
+class Settings:
+    """The hyper-parameters an optimizer was made with, to start every fit from the same ones.
+
+    Args:
+        optimizer: as it was made.
+        opt_func: what made it.
+        passed: the learning rate that `opt_func` was called with if it takes one.
+        n_groups: the number of layer groups.
+
+    Attributes:
+        rates: the learning rates that `opt_func` fixes, one per group; None if it fixes none.
+        fixes_decay: whether `opt_func` fixes the weight decay.
+        has_own_groups: whether `opt_func` made the groups, so that fits keep the ratios of their rates.
+    """
+
+    def __init__(self, optimizer: Optimizer, opt_func: str | OptimizerFactory, *, passed: float, n_groups: int) -> None:
+        groups = optimizer.param_groups
+        self._groups = [{key: group[key] for key in RESTORED if key in group} for group in groups]
+        self._state = {parameter: _copied(state) for parameter, state in optimizer.state.items()}  # as Adagrad has
+        self.has_own_groups = any("is_own" in group for group in groups)
+        rate_of = {group["layer_group"]: _rate(group) for group in reversed(groups)}
+        self._n_groups = max(rate_of) + 1 if self.has_own_groups else n_groups
+        as_made = [rate_of.get(number, _rate(groups[-1])) for number in range(self._n_groups)]
+        self._ratios = [rate / as_made[-1] if as_made[-1] else 1.0 for rate in as_made]
+        is_fixed = not passes_rate(opt_func) or any(group["lr"] != passed for group in groups)
+        self.rates = as_made if is_fixed else None
+        is_default = self.has_own_groups or _default(optimizer, "weight_decay") == optimizer.defaults.get(
+            "weight_decay"
+        )
+        in_partial = isinstance(opt_func, partial) and "weight_decay" in opt_func.keywords
+        self.fixes_decay = in_partial or self.has_own_groups or not (isinstance(opt_func, str) or is_default)
+
+    def restore(self, optimizer: Optimizer) -> None:
+        """Undo what a schedule or a file changed, so that it does not leak into the next fit.
+
+        A state that was dropped after a nan begins again, if the optimizer was made with one.
+        """
+        if not optimizer.state:
+            optimizer.state.update({parameter: _copied(state) for parameter, state in self._state.items()})
+        for group, settings in zip(optimizer.param_groups, self._groups, strict=True):
+            group.update(settings)
+
+    def spread(self, lr: LearningRate) -> list[float]:
+        """One learning rate per group, as `spread_rates`.
+
+        Groups that `opt_func` made keep the ratios of their rates: a number is the rate of the last one, and so is the
+        end of a slice.
+        """
+        if not self.has_own_groups or isinstance(lr, list | tuple):
+            return spread_rates(lr, self._n_groups)
+        return [spread_rates(lr, 1)[-1] * ratio for ratio in self._ratios]
+
+
+def _copied(state: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items()}
+
+
+def _rate(group: dict[str, Any]) -> float:
+    """The rate of a group as it was made; `lr_scale` is timm's factor of a layer."""
+    return float(group["lr"] * group.get("lr_scale", 1.0))
+
+
+def _default(optimizer: Optimizer, name: str) -> Any:
+    found = inspect.signature(type(optimizer).__init__).parameters.get(name)
+    return None if found is None else found.default

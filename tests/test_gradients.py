@@ -1,0 +1,45 @@
+"""Gradients of all that an optimizer trains; tests/test_device.py has the steps."""
+
+import pytest
+import torch
+from torch import nn
+
+from learnkit.gradients import clip_gradients, multiply_gradients
+
+
+def trained() -> tuple[nn.Linear, nn.Parameter, torch.optim.SGD]:
+    """A model and a parameter of its loss, with gradients (3, 4) and (12)."""
+    model, own = nn.Linear(2, 1, bias=False), nn.Parameter(torch.ones(1))
+    model.weight.grad, own.grad = torch.tensor([[3.0, 4.0]]), torch.tensor([12.0])
+    return model, own, torch.optim.SGD([{"params": model.parameters()}, {"params": [own]}], 0.1)
+
+
+@pytest.mark.parametrize("factor", [0.5, torch.tensor(0.5)])
+def test_every_gradient_is_multiplied(factor: torch.Tensor | float) -> None:
+    model, own, optimizer = trained()
+    optimizer.add_param_group({"params": [nn.Parameter(torch.ones(2))]})  # without a gradient
+    multiply_gradients(optimizer, factor)
+    assert model.weight.grad is not None
+    assert own.grad is not None
+    assert (model.weight.grad.tolist(), own.grad.tolist()) == ([[1.5, 2.0]], [6.0])
+
+
+@pytest.mark.parametrize(
+    ("norm", "kind", "value", "expected"),
+    [
+        (None, 2.0, None, [3, 4, 12]),
+        (6.5, 2.0, None, [1.5, 2, 6]),  # of 13
+        (100.0, 2.0, None, [3, 4, 12]),
+        (6.0, float("inf"), None, [1.5, 2, 6]),  # of 12
+        (None, 2.0, 3.5, [3, 3.5, 3.5]),
+        (6.5, 2.0, 1.75, [1.5, 1.75, 1.75]),
+    ],
+)
+def test_the_model_and_the_loss_are_clipped_together(
+    norm: float | None, kind: float, value: float | None, expected: list[float]
+) -> None:
+    model, own, optimizer = trained()
+    clip_gradients(optimizer, model, norm, kind, value)
+    assert model.weight.grad is not None
+    assert own.grad is not None
+    assert [*model.weight.grad[0].tolist(), own.grad.item()] == pytest.approx(expected, rel=1e-5)
