@@ -41,6 +41,7 @@ from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, O
 from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fit
 from learnkit.losses.per_item import per_item_loss
 from learnkit.metrics.metric import make_metrics
+from learnkit.models.layout import use_channels_last
 from learnkit.models.spec import BackboneSpec
 from learnkit.models.summary import ModelSummary, model_summary
 from learnkit.modes import eval_mode
@@ -188,8 +189,11 @@ class Learner:
         return self
 
     def to_channels_last(self) -> Self:
-        """Store the model's weights in channels-last memory format, usually fastest for convolutions."""
-        self.model.to(memory_format=torch.channels_last)
+        """Store weights and inputs in channels-last memory format, usually fastest for convolutions on a GPU.
+
+        Without it, batches are contiguous (N, C, H, W), so that a network may use `x.view`.
+        """
+        use_channels_last(self.model)
         return self
 
     def compile(self, **options: Any) -> Self:

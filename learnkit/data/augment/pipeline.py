@@ -174,7 +174,7 @@ def _call_on_batch(transform: Any, x: Tensor, masks: Tensor | None, seed: int) -
         out, masks = _call_with_masks(fn, x, masks)
     if not isinstance(out, Tensor) or out.ndim != 4 or len(out) != len(x) or not out.is_floating_point():
         raise UsageError(f"augment: {fn!r} returned", got=_describe(out), expected=f"floats ({len(x)}, C, H, W)")
-    return out, masks
+    return out.contiguous(), masks
 
 
 def apply_to_item(

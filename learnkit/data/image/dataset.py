@@ -75,12 +75,13 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         return (hwc_to_chw(pixels),) if self.targets is None else (hwc_to_chw(pixels), self.targets[index])
 
     def batch(self, indices: Sequence[int], seed: int | None = None, epoch: int = 0) -> tuple[Tensor, ...]:
-        """(pixels (N, C, H, W), targets), or (pixels,) without labels; with a seed, the item stage is applied.
+        """(pixels (N, C, H, W), contiguous, targets), or (pixels,) without labels; with a seed, the item stage is applied.
 
         The random numbers of an item depend only on (seed, epoch, its index).
         """
         transforms = self.item_stage if seed is not None else []
-        rows = self.store.rows(indices) if self.store is not None and not transforms and self.bound is None else None
+        kept = self.store.rows(indices) if self.store is not None and not transforms and self.bound is None else None
+        rows = None if kept is None else np.ascontiguousarray(np.moveaxis(kept, 3, 1))
         masks: npt.NDArray[Any] | None = None
         if rows is None:
             for place, index in enumerate(indices):
@@ -89,7 +90,8 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
                 else:
                     pixels, *mask = self.load(index) if self.bound is None else self.decode(index, None)
                 if rows is None:
-                    rows = np.empty((len(indices), *pixels.shape), dtype=pixels.dtype)
+                    height, width, channels = pixels.shape
+                    rows = np.empty((len(indices), channels, height, width), dtype=pixels.dtype)
                     masks = np.empty((len(indices), *mask[0].shape), dtype=mask[0].dtype) if mask else None
                 if pixels.dtype != rows.dtype:
                     raise DataError(
@@ -98,11 +100,11 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
                         expected=f"{rows.dtype}, as of the others",
                         fix=ONE_TYPE,
                     )
-                rows[place] = pixels
+                rows[place] = np.moveaxis(pixels, 2, 0)
                 if masks is not None:
                     masks[place] = mask[0]
         assert rows is not None, "a batch has items"
-        batch = torch.from_numpy(rows).permute(0, 3, 1, 2)
+        batch = torch.from_numpy(rows)
         if masks is not None:
             return batch, torch.from_numpy(masks)
         return (batch,) if self.targets is None else (batch, self.targets[torch.as_tensor(indices)])
