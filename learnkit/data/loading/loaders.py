@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from learnkit.checks import check_int
 from learnkit.data.augment.pipeline import Augmentation
+from learnkit.data.augment.targets import moving_targets
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.loading.sampler import BatchOrder, DrawnOrder
@@ -170,12 +171,12 @@ class ImageLoader:
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         for draw, (pixels, *targets) in on_device(supervised(self._loader), self.device):
-            masks = targets[0] if self.dataset.masks is not None and targets else None
+            moving = moving_targets(self.dataset.task, targets[0]) if targets else None
             if self.augmentation is not None:
                 numbers = torch.tensor(draw.numbers)
-                pixels, masks = self.augmentation(pixels, draw.seed, draw.epoch, numbers, masks, in_place=True)
+                pixels, moving = self.augmentation(pixels, draw.seed, draw.epoch, numbers, moving, in_place=True)
             x = self.preprocess.batch(pixels, in_place=True)
-            yield (x, *targets) if masks is None else (x, masks.long())
+            yield (x, *targets) if moving is None else (x, moving.targets)
 
 
 class _Loader(DataLoader[Any]):
