@@ -18,7 +18,7 @@ from learnkit.metrics.points import point_distance
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Points", "label_points"]
+__all__ = ["Points", "as_points", "label_points"]
 
 Pairs = Iterable[tuple[str, str]]
 SIDES = ("left", "right")

@@ -6,6 +6,7 @@ from learnkit.losses.flattened import BCEWithLogitsLossFlat, CrossEntropyLossFla
 from learnkit.losses.focal import FocalLoss
 from learnkit.losses.overlap import DiceBCELoss, DiceLoss, IoULoss
 from learnkit.losses.per_item import per_item_loss
+from learnkit.losses.points import PointsLoss
 from learnkit.losses.weights import balanced_pos_weights, balanced_weights
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "IoULoss",
     "L1LossFlat",
     "MSELossFlat",
+    "PointsLoss",
     "activation_of",
     "balanced_pos_weights",
     "balanced_weights",

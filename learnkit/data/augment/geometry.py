@@ -12,19 +12,7 @@ from learnkit.checks import check_choice, check_number
 from learnkit.data.augment.random import chunks, happens, signed
 from learnkit.errors import UsageError
 
-__all__ = [
-    "Dihedral",
-    "Flip",
-    "FlipVertical",
-    "Geometric",
-    "Mode",
-    "Padding",
-    "Rotate",
-    "Warp",
-    "Zoom",
-    "padding_of",
-    "warp",
-]
+__all__ = ["Dihedral", "Flip", "FlipVertical", "Geometric", "Padding", "Rotate", "Warp", "Zoom", "padding_of", "warp"]
 
 Mode = Literal["bilinear", "nearest"]
 Padding = Literal["reflection", "border", "zeros"]

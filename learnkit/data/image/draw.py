@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Task
 
@@ -34,6 +35,8 @@ def draw_items(x: Tensor, y: Any, task: Task, columns: int) -> "Figure":
     if isinstance(task, Segmentation):
         masks = [mask.numpy() for mask in y]
         images, names = _overlay(images, masks, task), _legend(masks, task)
+    if isinstance(task, Points):
+        images = _with_points(images, y)
     return image_grid(images, [task.text(target) for target in y], columns=columns, legend=names)
 
 
@@ -61,6 +64,9 @@ def draw_results(
             pairs = zip(_overlay(images, true, task), shown, strict=True)
             shown, masks = [_side_by_side(*pair) for pair in pairs], true + masks
         images, names, titles = shown, _legend(masks, task), [""] * len(shown)
+    elif isinstance(task, Points):
+        images = _with_points(images, targets, torch.stack(indices))
+        titles = titles if targets is None else [_distance(task, *pair) for pair in zip(indices, targets, strict=True)]
     elif targets is not None:
         titles = [f"{task.text(target)} / {title}" for target, title in zip(targets, titles, strict=True)]
         if isinstance(task, Classification | MultiLabel):
@@ -69,6 +75,26 @@ def draw_results(
     figure = image_grid(images, titles, columns=columns, title_colors=colors, legend=names)
     figure.suptitle("prediction" if targets is None else "target / prediction", fontsize=10)
     return figure
+
+
+def _with_points(
+    images: Sequence[npt.NDArray[np.uint8]], targets: Tensor | None, preds: Tensor | None = None
+) -> list[npt.NDArray[np.uint8]]:
+    """Images with their true points in blue and the predicted ones in orange."""
+    from learnkit.plots.points import PREDICTED, TRUE, points_over
+
+    parts = [(part, color) for part, color in ((targets, TRUE), (preds, PREDICTED)) if part is not None]
+    return [
+        points_over(image, [(part[i].cpu().numpy(), color) for part, color in parts]) for i, image in enumerate(images)
+    ]
+
+
+def _distance(task: Points, pred: Tensor, target: Tensor) -> str:
+    """How far predicted points are off, as a title."""
+    metric = task.metrics[0]
+    metric.update(pred[None], target[None])
+    distance = metric.compute()
+    return "no known points" if distance != distance else f"{distance:.3g} px off"
 
 
 def _overlay(
