@@ -156,7 +156,7 @@ class Points:
 
 def as_points(raw: Tensor) -> Tensor:
     """Outputs (N, 2 P) as points (N, P, 2)."""
-    return raw.reshape(len(raw), -1, 2)
+    return raw.reshape(raw.shape[0], -1, 2)
 
 
 def label_points(samples: "pd.DataFrame", task: Points) -> "pd.DataFrame":

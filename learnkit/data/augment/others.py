@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from learnkit.data.augment.targets import Masks, Moving
 from learnkit.errors import LearnkitError, UsageError
+from learnkit.text import ellipsized
 
-__all__ = ["Albumentations", "OnBatch", "OnItem", "call", "check_can_move", "describe", "library_of"]
+__all__ = ["Albumentations", "OnBatch", "OnItem", "call", "check_can_move", "describe", "library_of", "shown"]
 
 Library = Literal["torchvision v1", "torchvision v2", "albumentations", None]
 PREFIXES: tuple[tuple[str, Library], ...] = (
@@ -106,13 +107,14 @@ def check_can_move(fn: Any, noun: str) -> None:
     both = library == "torchvision v2" or (library == "albumentations" and noun == "masks")
     if moves is False or both or (moves is True and library is None):
         return
-    fix = "Say what it does: OnItem(fn, moves=False) if pixels stay where they are, moves=True if it takes both."
+    kind = "OnItem" if isinstance(fn, OnItem) else "OnBatch"
+    fix = f"Say what it does: {kind}(fn, moves=False) if pixels stay where they are, moves=True if it takes both."
     if library == "torchvision v1":
         name = type(inner).__name__
         fix = f"Use that of torchvision.transforms.v2, which moves both, or OnItem({name}(...), moves=False)."
     if library == "albumentations":
         fix = "Use learnkit's transforms, or Albumentations(..., moves=False) if pixels stay where they are."
-    raise UsageError(f"augment: {inner!r} may move pixels, and the {noun} would have to move with them", fix=fix)
+    raise UsageError(f"augment: {shown(inner)} may move pixels, and the {noun} would have to move with them", fix=fix)
 
 
 def call(fn: Any, x: Tensor, moving: Moving | None) -> tuple[Any, Moving | None]:
@@ -146,7 +148,7 @@ def _call(fn: Any, inner: Callable[..., Any], x: Tensor, moving: Moving | None) 
     except Exception as error:  # what a user's function may raise is open
         lines = str(error).splitlines() or [""]
         raise UsageError(
-            f"augment: {inner!r} failed ({type(error).__name__}: {lines[0][:200]})",
+            f"augment: {shown(inner)} failed ({type(error).__name__}: {lines[0][:200]})",
             expected=f"a function of {describe(x)}{'' if moving is None else f' and its {moving.noun}'}",
             fix=_advice(library, f"{error}", inner),
         ) from error
@@ -171,7 +173,9 @@ def _call_albumentations(inner: Any, x: Tensor, moving: Moving | None) -> tuple[
         given["mask"] = moving.shifted().numpy().astype(np.uint16)
     out = inner(**given)
     if not isinstance(out, dict) or not out.keys() >= given.keys():
-        raise UsageError(f"augment: {inner!r} returned", got=type(out).__name__, expected=f"a dict of {list(given)}")
+        raise UsageError(
+            f"augment: {shown(inner)} returned", got=type(out).__name__, expected=f"a dict of {list(given)}"
+        )
     image = _as_image(out["image"])
     if not isinstance(moving, Masks):
         return image, moving
@@ -196,7 +200,7 @@ def _advice(library: Library, message: str, inner: Any) -> str:
 
 def _two(out: Any, inner: object) -> tuple[Any, Any]:
     if not isinstance(out, tuple | list) or len(out) != 2:
-        raise UsageError(f"augment: {inner!r} returned", got=describe(out), expected="an image and its targets")
+        raise UsageError(f"augment: {shown(inner)} returned", got=describe(out), expected="an image and its targets")
     return out[0], out[1]
 
 
@@ -207,6 +211,11 @@ def _sides(x: Any) -> tuple[int, int]:
 
 def _plain(out: Any) -> Any:
     return out.as_subclass(Tensor) if isinstance(out, Tensor) else out
+
+
+def shown(fn: object) -> str:
+    """A transform in one line."""
+    return ellipsized(" ".join(repr(fn).split()), 80)
 
 
 def describe(out: Any) -> str:

@@ -73,7 +73,8 @@ def draw_results(
             hits = [bool((index == target).all()) for index, target in zip(indices, targets, strict=True)]
             colors = [RIGHT if is_hit else WRONG for is_hit in hits]
     figure = image_grid(images, titles, columns=columns, title_colors=colors, legend=names)
-    figure.suptitle("prediction" if targets is None else "target / prediction", fontsize=10)
+    both = "blue: target, orange: prediction" if isinstance(task, Points) else "target / prediction"
+    figure.suptitle("prediction" if targets is None else both, fontsize=10)
     return figure
 
 

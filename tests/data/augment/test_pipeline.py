@@ -1,7 +1,6 @@
 """Augmentation: what `augment=` means, one resampling, random numbers per item, and masks that move along."""
 
 import random
-import sys
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from learnkit.data.augment import pipeline
@@ -21,7 +19,6 @@ from learnkit.data.augment.others import OnBatch, OnItem
 from learnkit.data.augment.pipeline import Augmentation, apply_to_item
 from learnkit.data.augment.targets import Masks
 from learnkit.errors import UsageError
-from tests.doubles import refused
 
 DEFAULT = [Flip(), Rotate(), Zoom(), Warp(), Brightness(), Contrast()]
 EVERY = [*DEFAULT, Saturation(), Hue(), RandomErasing(), FlipVertical(), Dihedral()]
