@@ -121,7 +121,9 @@ def test_what_says_that_pixels_stay_leaves_the_targets(moving: Any) -> None:
         assert same is moving
 
 
-@pytest.mark.parametrize("fn", [OnItem(flip_both, moves=True), v2.RandomHorizontalFlip(1.0), OnItem(v2.RandomHorizontalFlip(1.0))])  # fmt: skip
+@pytest.mark.parametrize(
+    "fn", [OnItem(flip_both, moves=True), v2.RandomHorizontalFlip(1.0), OnItem(v2.RandomHorizontalFlip(1.0))]
+)
 def test_what_takes_both_moves_both(fn: Any) -> None:
     out, masks = apply_to_item(fn, image(), Masks(MASK), 0)
     assert torch.equal(out, image().flip(-1))
@@ -166,7 +168,7 @@ def test_albumentations_moves_image_and_mask_as_arrays() -> None:
 def test_what_a_moved_mask_uncovers_is_ignored(fn: Any, ignored: int | None) -> None:
     mask = torch.full((16, 16), 3, dtype=torch.uint8)
     if ignored is None:
-        with pytest.raises(UsageError, match="uncovers pixels that have no class.*ignore_index"):
+        with pytest.raises(UsageError, match=r"uncovers pixels that have no class.*ignore_index"):
             apply_to_item(fn, torch.full((3, 16, 16), 7, dtype=torch.uint8), Masks(mask), 5)
         return
     out, moved = apply_to_item(fn, torch.full((3, 16, 16), 7, dtype=torch.uint8), Masks(mask, ignored), 5)

@@ -35,6 +35,7 @@ from learnkit.transforms import (
 from tests.doubles import refused
 
 DEFAULT = [Flip(), Rotate(), Zoom(), Warp(), Brightness(), Contrast()]
+LAST = [FlipVertical()]
 MASKS, POINTS = Segmentation(["low", "high"]), Points(["nose"])
 
 
@@ -104,10 +105,10 @@ def test_the_default_list_is_that_of_true_and_new_each_time() -> None:
         (lambda d: d - Flip, DEFAULT[1:]),
         (lambda d: d - [Flip, Contrast], DEFAULT[1:5]),
         (lambda d: d.without(Warp, Zoom), [DEFAULT[0], DEFAULT[1], DEFAULT[4], DEFAULT[5]]),
-        (lambda d: d + [Dihedral()], [*DEFAULT, Dihedral()]),
+        (lambda d: d + LAST, [*DEFAULT, FlipVertical()]),
         (lambda d: d - Flip + (Dihedral(), Hue()), [*DEFAULT[1:], Dihedral(), Hue()]),
         (lambda d: d.replace(Rotate(45)), [DEFAULT[0], Rotate(45), *DEFAULT[2:]]),
-        (lambda d: (d + [FlipVertical()]) - Flip, [*DEFAULT[1:], FlipVertical()]),  # a subclass stays
+        (lambda d: d + LAST - Flip, [*DEFAULT[1:], FlipVertical()]),  # a subclass stays
         (lambda d: d[:2] - Flip, [Rotate()]),
     ],
 )  # fmt: skip
@@ -185,7 +186,7 @@ def test_a_black_border_of_masks_needs_a_target_of_ignored_pixels() -> None:
         Zoom(1, 0.5, padding_mode="zeros"),
         Presize(9, padding_mode="zeros"),
     ):
-        with pytest.raises(UsageError, match="uncovers pixels that have no class.*ignore_index"):
+        with pytest.raises(UsageError, match=r"uncovers pixels that have no class.*ignore_index"):
             resolve_augment([transform], (8, 8), 3, MASKS)
         assert resolve_augment([transform], (8, 8), 3, Segmentation(["low", "high"], 255))[1] is not None
         assert resolve_augment([transform], (8, 8))[1] is not None
@@ -203,7 +204,7 @@ def test_names_of_left_and_right_need_swaps_where_images_are_mirrored() -> None:
 @pytest.mark.parametrize(
     ("augment", "moves"),
     [
-        (False, False), (True, True), ("light", True), ("strong", True), ([Brightness(), Hue(), RandomErasing()], False),
+        (False, False), (True, True), ("light", True), ("strong", True), ([Hue(), RandomErasing()], False),
         ([Zoom()], True), ([RandomResizedCrop((8, 8))], True), ([Presize(9)], True), ([torch.sqrt], True),
         ([OnBatch(torch.sqrt, moves=False)], False), ([OnItem(torch.clone)], True), ([v2.ColorJitter()], True),
         ([OnItem(v2.ColorJitter(), moves=False)], False)
