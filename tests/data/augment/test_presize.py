@@ -59,10 +59,10 @@ def test_a_rotation_after_it_shows_what_is_beside_the_crop() -> None:
         steps = x[:, 0].diff(dim=2).flatten(1)
         return int((steps.std(1) < 0.05 * steps.mean(1).abs()).sum())
 
-    presized, _ = Augmentation([Presize(64, 0.1), turn], (16, 16))(ramp, 0, 0, torch.arange(60))
+    presized, _ = Augmentation([Presize(64, 0.05), turn], (16, 16))(ramp, 0, 0, torch.arange(60))
     alone, _ = Augmentation([turn])(ramp, 0, 0, torch.arange(60))
     assert presized.shape == (60, 1, 16, 16)
-    assert n_planes(presized) > 30
+    assert n_planes(presized) > 25
     assert n_planes(alone) < 10  # turned by a few degrees
 
 
