@@ -15,14 +15,14 @@ def test_points_are_where_they_belong_and_missing_ones_are_not_drawn() -> None:
     for color, center in ((TRUE, (24.5, 149.5)), (PREDICTED, (74.5, 49.5))):
         found = np.argwhere((drawn == color).all(2))
         np.testing.assert_allclose(found.mean(0), center, atol=0.5)
-        assert 20 < len(found) < 100
+        assert 10 < len(found) < 100
 
 
 def test_later_points_are_on_top() -> None:
     both = [(np.zeros((1, 2)), TRUE), (np.zeros((1, 2)), PREDICTED)]
     drawn = points_over(np.zeros((200, 200, 3), np.uint8), both)
     assert tuple(drawn[99, 99]) == PREDICTED
-    assert not (drawn == TRUE).all(2).any()
+    assert (drawn == TRUE).all(2).any()  # around it
 
 
 def test_a_large_image_keeps_its_size() -> None:

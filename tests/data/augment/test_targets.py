@@ -58,7 +58,8 @@ def test_points_move_with_their_pixels(transforms: list[Any]) -> None:
     "fn",
     [
         v2.RandomHorizontalFlip(1.0), v2.RandomVerticalFlip(1.0), v2.RandomRotation(30), v2.RandomPerspective(0.3, 1.0),
-        OnItem(v2.Compose([v2.RandomAffine(20, (0.1, 0.1)), v2.ColorJitter(0.1)])), v2.RandomResizedCrop(SIDE, (0.7, 1.0)),
+        OnItem(v2.Compose([v2.RandomAffine(20, (0.1, 0.1)), v2.ColorJitter(0.1)])),
+        v2.RandomResizedCrop(SIDE, (0.7, 1.0)),
     ],
 )  # fmt: skip
 def test_torchvision_moves_points_with_their_pixels(fn: Any) -> None:
@@ -81,12 +82,9 @@ def test_points_swap_in_a_mirror_image(name: str, mirrors: bool) -> None:
     expected = expected[[1, 0, 2]] if mirrors else expected
     moved = moving_targets(task, points[None]).warped(matrix, "reflection", (8, 8))
     torch.testing.assert_close(moved.values[0], expected)
-    flips = [
-        *([v2.RandomHorizontalFlip(1.0)] if across < 0 else []),
-        *([v2.RandomVerticalFlip(1.0)] if down < 0 else []),
-    ]
+    flips = v2.Compose([v2.RandomHorizontalFlip(float(across < 0)), v2.RandomVerticalFlip(float(down < 0))])
     pixels = torch.zeros(3, 8, 8, dtype=torch.uint8)
-    _, moved = apply_to_item(v2.Compose([v2.Identity(), *flips]), pixels, moving_targets(task, points), 0)
+    _, moved = apply_to_item(flips, pixels, moving_targets(task, points), 0)
     torch.testing.assert_close(moved.values, expected)
 
 
