@@ -209,7 +209,8 @@ class DataBunch:
         if ds_type == DatasetType.Single:
             raise UsageError("ds_type", got=ds_type, expected="Train, Valid, Test or Fix", fix="Use learn.predict.")
         if loader is None:
-            raise UsageError(f"this bunch has no {ds_type.name.lower()} set", fix="Make it with one, or pass a loader.")
+            fix = "Make it with one, or pass a loader instead."
+            raise UsageError(f"this bunch has no {ds_type.name.lower()} set", fix=fix)
         return in_order(loader)
 
     def one_batch(self, ds_type: DatasetType | str = DatasetType.Train) -> tuple[Any, ...]:
@@ -231,8 +232,7 @@ class DataBunch:
         """One item as a batch of one on the device, as the model sees it.
 
         Raises:
-            UsageError: a shape other than that of the inputs, for data in memory.
-            WrongTypeError: not numbers.
+            UsageError, WrongTypeError: a shape other than that of the inputs, for data in memory; not numbers.
         """
         return one_item(item, getattr(self.train_dl, "tensors", (None,))[0], self.device)
 

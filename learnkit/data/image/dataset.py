@@ -176,7 +176,7 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         if pixels.shape[:2] != size:
             raise UsageError(
                 f"augment: size of the images after {transforms}", got=pixels.shape[:2],
-                expected=f"the size before, {size}",
+                expected=f"the size of {'Presize' if isinstance(first, Presize) else 'the bunch'}, {size}",
             )  # fmt: skip
         return (pixels,) if moving is None else (pixels, moving.values.numpy())
 
