@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.harness import Case, compare, report
-from learnkit.data.augment.pipeline import Augmentation, resolve_augment
+from learnkit.data.augment.pipeline import Augmentation
+from learnkit.data.augment.presets import resolve_augment
 
 LEARNKIT, FASTAI, TORCHVISION = "learnkit, augment=True", "fastai, aug_transforms()", "torchvision v2, one by one"
 

@@ -1,11 +1,13 @@
 """learnkit: five lines to a trained vision model, plain PyTorch's speed, and files you can trust."""
 
 from learnkit import callbacks, errors, losses, metrics, models, schedules, splits, transforms
+from learnkit.data.augment.presets import get_transforms
 from learnkit.data.bunch import DataBunch
 from learnkit.data.download import download
 from learnkit.data.download_images import download_images
 from learnkit.data.image.clear_cache import clear_cache
 from learnkit.data.image_bunch import ImageDataBunch
+from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.files import get_image_files
 from learnkit.data.table.verify import verify_images
@@ -13,6 +15,7 @@ from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import LearnkitError, LearnkitWarning
 from learnkit.interpretation.classification import ClassificationInterpretation
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
+from learnkit.interpretation.points import PointsInterpretation
 from learnkit.interpretation.regression import RegressionInterpretation
 from learnkit.interpretation.segmentation import SegmentationInterpretation
 from learnkit.learner.learner import Learner
@@ -33,6 +36,7 @@ __all__ = [
     "download",
     "download_images",
     "get_image_files",
+    "get_transforms",
     "ImageDataBunch",
     "Learner",
     "LearnkitError",
@@ -40,6 +44,8 @@ __all__ = [
     "load_learner",
     "MultiLabel",
     "MultiLabelInterpretation",
+    "Points",
+    "PointsInterpretation",
     "Regression",
     "RegressionInterpretation",
     "Segmentation",

@@ -3,6 +3,7 @@
 from learnkit.data.bunch import DataBunch
 from learnkit.data.download import download
 from learnkit.data.image_bunch import ImageDataBunch
+from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.files import get_image_files
 from learnkit.data.table.verify import verify_images
@@ -13,6 +14,7 @@ __all__ = [
     "DataBunch",
     "ImageDataBunch",
     "MultiLabel",
+    "Points",
     "Regression",
     "Segmentation",
     "Task",

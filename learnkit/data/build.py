@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from learnkit.checks import check_kind
-from learnkit.data.augment.pipeline import resolve_augment
+from learnkit.data.augment.presets import resolve_augment
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.image.resize import Resize
 from learnkit.data.loading.loaders import ImageLoader, check_batch_size, default_workers
 from learnkit.data.loading.sampler import BatchOrder, make_sampling
 from learnkit.data.options import ImageSettings
+from learnkit.data.places import check_places
+from learnkit.data.points import Points, label_points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.statistics import normalize_by
 from learnkit.data.table.check_files import check_files, check_masks, common_size, unreadable, warn_if_dark
@@ -98,6 +100,8 @@ def build_table(samples: "pd.DataFrame", settings: ImageSettings, path: Path, na
     if isinstance(task, Segmentation):
         check_masks(samples, bare, task)
         meaning: Task = task
+    elif isinstance(task, Points):
+        samples, meaning = label_points(samples, task), replace(task, size=bare.resize.size)
     else:
         change = name_change(settings.normalize_labels)
         samples, meaning = label_samples(samples, task, settings.classes, names, change)
@@ -123,7 +127,9 @@ def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -
     bs = check_batch_size(settings.bs, len(train))
     workers = default_workers(len(train), device) if settings.num_workers is None else settings.num_workers
     workers = 0 if settings.cache is not None and settings.num_workers is None else workers
-    item_stage, augmentation = resolve_augment(settings.augment, table.preprocess.resize.size)
+    size, channels = table.preprocess.resize.size, table.preprocess.channels
+    check_places(table.task, train["input"].tolist(), train["target"].tolist(), table.preprocess, settings.augment)
+    item_stage, augmentation = resolve_augment(settings.augment, size, channels, table.task)
     normalize = normalize_by(settings.normalize, train["input"].tolist(), table.preprocess)
     preprocess = replace(table.preprocess, normalize=normalize)
     sampling = make_sampling(sampler_of(train, settings.sampler), train["target"].tolist(), table.task)
@@ -162,6 +168,7 @@ def empty_table(task: Task, settings: ImageSettings) -> Table:
         raise UsageError("size", got=None, expected="pixels: there are no files to measure")
     if settings.normalize == "data":
         raise UsageError("normalize", got="data", expected="(mean, std): there are no files to measure")
+    task = replace(task, size=settings.sides) if isinstance(task, Points) else task
     samples = pd.DataFrame(columns=["input", "target", "split"])
     return Table(samples, task, _preprocess(settings, settings.sides), samples.assign(error=[]))
 

@@ -143,18 +143,15 @@ class DataBunch:
         task: Task | None = None,
         device: torch.device | str | None = None,
     ) -> Self:
-        """Anything that yields batches (x, y) in every iteration: torch DataLoaders, lists, custom loaders.
-
-        The loaders are used unchanged; their batches are moved to the device.
+        """Loaders used unchanged: anything that yields batches (x, y) in every iteration; they go to the device.
 
         Raises:
             UsageError: an iterator, which would be exhausted after one epoch.
         """
         for name, loader in (("train_dl", train_dl), ("valid_dl", valid_dl), ("test_dl", test_dl)):
             if isinstance(loader, Iterator):
-                raise UsageError(
-                    f"{name} is an iterator, exhausted after one epoch", got=loader, fix="Pass a list or a DataLoader."
-                )
+                fix = "Pass a list or a DataLoader."
+                raise UsageError(f"{name} is an iterator, exhausted after one epoch", got=loader, fix=fix)
             if loader is not None and not isinstance(loader, Iterable):
                 raise UsageError(name, got=loader, expected="something that yields batches (x, y) when iterated")
         named = classes or getattr(getattr(train_dl, "dataset", None), "classes", None)
@@ -213,8 +210,8 @@ class DataBunch:
         if ds_type == DatasetType.Single:
             raise UsageError("ds_type", got=ds_type, expected="Train, Valid, Test or Fix", fix="Use learn.predict.")
         if loader is None:
-            part = ds_type.name.lower()
-            raise UsageError(f"this bunch has no {part} set", fix="Make it with one, or pass a loader instead.")
+            fix = "Make it with one, or pass a loader instead."
+            raise UsageError(f"this bunch has no {ds_type.name.lower()} set", fix=fix)
         return in_order(loader)
 
     def one_batch(self, ds_type: DatasetType | str = DatasetType.Train) -> tuple[Any, ...]:
@@ -236,10 +233,13 @@ class DataBunch:
         """One item as a batch of one on the device, as the model sees it.
 
         Raises:
-            UsageError: a shape other than that of the inputs, for data in memory.
-            WrongTypeError: not numbers.
+            UsageError, WrongTypeError: a shape other than that of the inputs, for data in memory; not numbers.
         """
         return one_item(item, getattr(self.train_dl, "tensors", (None,))[0], self.device)
+
+    def task_of(self, item: Any) -> Task | None:
+        """The task, as it decodes the prediction for this item: key points are in pixels of its own image."""
+        return self.task
 
     def one_input(self, ds_type: DatasetType | str, i: int) -> Tensor:
         """Item i of a part as the model sees it, as a batch of one on the device.

@@ -1,5 +1,6 @@
 """ImageDataBunch: images and their targets, from anything on disk, through one table of samples."""
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -9,14 +10,17 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 import numpy as np
 from torch import Tensor
 
+from learnkit.checks import check_int
 from learnkit.data.build import ImageLoaders, Table, build_loaders, build_table, empty_loaders, empty_table
 from learnkit.data.bunch import DataBunch
 from learnkit.data.classes import Classes
 from learnkit.data.image.dataset import ImageDataset
+from learnkit.data.image.draw import draw_items
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.loading.loaders import ImageLoader
 from learnkit.data.loading.sampler import BatchOrder
 from learnkit.data.options import BasicOptions, FolderOptions, ImageOptions, ImageSettings, takes_options
+from learnkit.data.points import Points
 from learnkit.data.segmentation import MaskReader, Segmentation
 from learnkit.data.table.columns import column_of
 from learnkit.data.table.edit import dropped, relabeled
@@ -36,6 +40,7 @@ from learnkit.types import PathLike
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 __all__ = ["ImageDataBunch", "as_image_bunch"]
 
@@ -381,6 +386,28 @@ class ImageDataBunch(DataBunch):
         """
         return self.preprocess.batch(self.preprocess.item(item)[None].to(self.device))
 
+    def show_augmented(self, i: int = 0, n: int = 9, figsize: tuple[float, float] | None = None) -> "Figure":
+        """Training image i as the first n epochs change it, with its target.
+
+        Args:
+            i: the item, in the order of `samples`.
+            n: number of epochs.
+            figsize: width and height in inches.
+
+        Raises:
+            UsageError: i or n out of range, or a bunch that does not augment.
+        """
+        x, y = self.train_dl.augmented(i, check_int("n", n, 1))
+        normalize = self.preprocess.normalize
+        assert self.task is not None
+        figure = draw_items(x if normalize is None else normalize.undo(x), y, self.task, columns=math.ceil(n**0.5))
+        if figsize is not None:
+            figure.set_size_inches(*figsize)
+        return figure
+
+    def task_of(self, item: Any) -> Task | None:
+        return self.task.of(self.preprocess.view(item)) if isinstance(self.task, Points) else self.task
+
     def test_dl_from(self, items: Sequence[Any]) -> ImageLoader:
         """A loader of unlabeled image files, in their order."""
         if not len(items):
@@ -402,7 +429,7 @@ class ImageDataBunch(DataBunch):
             seed: seed of the draw.
         """
         rows = self._samples[self._samples["split"] != "test"]
-        stratify = stratify and not isinstance(self.task, Segmentation)
+        stratify = stratify and not isinstance(self.task, Segmentation | Points)
         numbers = fold_numbers(rows, k, stratify=stratify, group=group, seed=seed)
 
         def split_at(number: int) -> "pd.DataFrame":

@@ -18,7 +18,7 @@ from learnkit.losses.flattened import BCEWithLogitsLossFlat
 from learnkit.metrics.functions import accuracy
 from learnkit.metrics.segmentation import dice, iou
 
-__all__ = ["MaskReader", "Segmentation", "as_targets", "lost_reader"]
+__all__ = ["MaskReader", "Segmentation", "lost_reader"]
 
 MaskReader = Callable[[str], "npt.NDArray[Any]"]  # path -> (H, W) numbers, or (H, W, 3) colors
 
@@ -194,8 +194,3 @@ def lost_reader(file: str) -> npt.NDArray[Any]:
         f"{file}: masks were read by a function, which an export does not hold",
         fix="Set learn.dls with data of Segmentation(codes, mask_reader=...); predictions do not need it.",
     )
-
-
-def as_targets(task: Any, masks: Tensor) -> Tensor:
-    """Masks of class indices (N, H, W) as the loss of their task takes them."""
-    return task.targets(masks) if isinstance(task, Segmentation) else masks.long()

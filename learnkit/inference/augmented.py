@@ -3,8 +3,8 @@
 from torch import nn
 
 from learnkit.checks import check_int, check_number
+from learnkit.data.augment.targets import moving_noun
 from learnkit.data.bunch import DataBunch
-from learnkit.data.segmentation import Segmentation
 from learnkit.device import Compute
 from learnkit.errors import UsageError
 from learnkit.inference.predictions import PerItemLoss, Predictions, predict_loader, predict_stream
@@ -43,12 +43,13 @@ def predict_augmented(
         loss: losses per item from raw outputs and targets.
 
     Raises:
-        UsageError: invalid n or beta; data without an augmentation; masks, which would have to be transformed back.
+        UsageError: invalid n or beta; data without an augmentation; masks or key points, which would have to be
+            transformed back.
     """
     check_int("n", n, 1)
     check_number("beta", beta, "[0, 1]")
-    if isinstance(dls.task, Segmentation):
-        raise UsageError("tta: masks of augmented images would have to be transformed back", fix="Use get_preds.")
+    if (noun := moving_noun(dls.task)) is not None:
+        raise UsageError(f"tta: {noun} of augmented images would have to be transformed back", fix="Use get_preds.")
     augmented = dls.augmented_dl(ds_type)
     preds, targets, losses = predict_loader(model, dls.ordered_dl(ds_type), compute, activation, loss=loss)
     preds.mul_(beta)

@@ -1,7 +1,7 @@
 """A predictor for serving: predictions for single items or small batches, from any number of threads."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
@@ -77,10 +77,18 @@ class Predictor:
         activate: the activation of raw outputs (N, ...).
         task: decodes the outputs.
         bs: maximum number of items per forward pass.
+        task_of: the task for one item, where it depends on the item.
     """
 
     def __init__(
-        self, model: nn.Module, prepare: Callable[[Any], Tensor], activate: Activation, task: Task, *, bs: int = 64
+        self,
+        model: nn.Module,
+        prepare: Callable[[Any], Tensor],
+        activate: Activation,
+        task: Task,
+        *,
+        bs: int = 64,
+        task_of: Callable[[Any], Task | None] | None = None,
     ) -> None:
         check_int("bs", bs, 1)
         self.model = copied(model).eval().requires_grad_(False)
@@ -88,6 +96,7 @@ class Predictor:
         self.activate = activate
         self.task = task
         self.bs = bs
+        self.task_of = task_of
 
     def predict(self, item: Any) -> Prediction:
         """(label, index, activated outputs) of one item, in any form `prepare` accepts.
@@ -95,7 +104,7 @@ class Predictor:
         Raises:
             ImageError: an image that cannot be read.
         """
-        return self._predict(self.prepare(item))[0]
+        return self._predict([item], self.prepare(item))[0]
 
     def predict_batch(self, items: Iterable[Any]) -> list[Prediction]:
         """The same for several items, `bs` of them in one forward pass.
@@ -110,13 +119,18 @@ class Predictor:
             )
         predictions: list[Prediction] = []
         remaining = iter(items)
-        while prepared := [self.prepare(item) for item in islice(remaining, self.bs)]:
+        while batch := list(islice(remaining, self.bs)):
+            prepared = [self.prepare(item) for item in batch]
             shapes = {tuple(x.shape[1:]) for x in prepared}
             if len(shapes) > 1:
                 raise UsageError("items: shapes", got=sorted(shapes), expected="one shape", fix="Use predict.")
-            predictions += self._predict(torch.cat(prepared))
+            predictions += self._predict(batch, torch.cat(prepared))
         return predictions
 
-    def _predict(self, x: Tensor) -> list[Prediction]:
+    def _predict(self, items: Sequence[Any], x: Tensor) -> list[Prediction]:
         with torch.no_grad():  # inference mode would return tensors that cannot be modified in place
-            return decode_outputs(activated(self.activate, self.model(x)).cpu(), self.task)
+            outputs = activated(self.activate, self.model(x)).cpu()
+        if self.task_of is None:
+            return decode_outputs(outputs, self.task)
+        tasks = [self.task_of(item) or self.task for item in items]
+        return [Prediction(*task.decode(row), row) for task, row in zip(tasks, outputs.unbind(), strict=True)]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from learnkit.atomic_files import write_atomically
 from learnkit.checks import missing_extra
+from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import MultiLabel, Regression, Task
 from learnkit.errors import DataError, UsageError
@@ -35,6 +36,9 @@ def check_table(file: PathLike, task: Task | None) -> Path:
         raise UsageError("file", got=str(file), expected="a name that ends in .csv or .parquet")
     if task is None:
         raise UsageError("write_preds: the data has no task", fix="Pass the bunch task=.")
+    if isinstance(task, Points):
+        fix = "Use get_preds, or predict for pixels of each image."
+        raise UsageError("write_preds: key points are relative to what is seen of each image", fix=fix)
     if isinstance(task, Segmentation):
         raise UsageError("write_preds: masks cannot be tabulated", fix="Use predict_iter, or get_preds(out=).")
     if path.suffix.lower() == ".parquet":

@@ -5,6 +5,7 @@ from learnkit.interpretation.classification import ClassificationInterpretation
 from learnkit.interpretation.items import Interpretation
 from learnkit.interpretation.learners import Predicts
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
+from learnkit.interpretation.points import PointsInterpretation
 from learnkit.interpretation.regression import RegressionInterpretation
 from learnkit.interpretation.segmentation import SegmentationInterpretation
 from learnkit.types import DatasetType
@@ -15,6 +16,7 @@ KINDS: tuple[type[Interpretation], ...] = (
     ClassificationInterpretation,
     MultiLabelInterpretation,
     RegressionInterpretation,
+    PointsInterpretation,
     SegmentationInterpretation,
 )
 
@@ -33,6 +35,6 @@ def interpretation_for(learn: Predicts, ds_type: DatasetType = DatasetType.Valid
     raise WrongTypeError(
         "interpret: no interpretation for this task",
         got=type(task).__name__,
-        expected="Classification, MultiLabel, Regression or Segmentation",
+        expected="Classification, MultiLabel, Regression, Points or Segmentation",
         fix="Use learn.get_preds(with_loss=True).",
     )

@@ -85,13 +85,13 @@ class RegressionInterpretation(Interpretation):
         import pandas as pd
 
         errors, targets = self.residuals, self.targets.double()
-        spread = (targets - targets.mean(0)).square().sum(0)
-        explained = 1 - errors.square().sum(0) / spread
+        spread = (targets - targets.nanmean(0)).square().nansum(0)
+        explained = 1 - errors.square().nansum(0) / spread
         columns = {
-            "mae": errors.abs().mean(0),
-            "rmse": errors.square().mean(0).sqrt(),
+            "mae": errors.abs().nanmean(0),
+            "rmse": errors.square().nanmean(0).sqrt(),
             "r2": torch.where(spread > 0, explained, torch.nan),
-            "bias": errors.mean(0),
+            "bias": errors.nanmean(0),
         }
         table = pd.DataFrame({name: values.numpy() for name, values in columns.items()}, list(self.names))
         return table.assign(n=len(self.losses))

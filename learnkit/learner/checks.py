@@ -9,6 +9,7 @@ from torch import nn
 from learnkit.checks import check_int
 from learnkit.data.bunch import DataBunch
 from learnkit.data.loading.peek import first_target
+from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import UsageError, warn
@@ -89,10 +90,11 @@ def check_metrics(metrics: Sequence[Metric], dls: DataBunch, loss_func: Loss) ->
             _check_settings(metrics, task.n_out)
         return
     if dls.preprocess is not None or _n_axes(first_target(dls.train_dl)) in n_axes:
+        known = metrics_for(targets) or ["learnkit.metrics.point_distance(size)"]
         raise UsageError(
             "metrics",
             got=unfit[0],
-            expected=f"a metric that fits the data's task, {type(task).__name__}: {', '.join(metrics_for(targets))}",
+            expected=f"a metric that fits the data's task, {type(task).__name__}: {', '.join(known)}",
             fix="A custom function (preds, targets) is accepted for any task.",
         )
 
@@ -114,6 +116,9 @@ def _targets_of(task: Task | None) -> tuple[Targets | None, tuple[int, ...]]:
     if type(task) is Regression:
         return "numbers", (0, 1)
     return ("mask", (2, 3)) if type(task) is Segmentation else (None, ())
+    if type(task) is Points:
+        return "points", (2,)
+    return ("mask", (2,)) if type(task) is Segmentation else (None, ())
 
 
 def _n_axes(target: Any) -> int | None:

@@ -42,6 +42,7 @@ from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fi
 from learnkit.losses.outputs import OneOutput, OutputKey, takes_one_output
 from learnkit.losses.per_item import loss_of_items
 from learnkit.models.groups import SplitFunction, group_numbers, regrouped, split_groups
+from learnkit.models.layout import use_channels_last
 from learnkit.models.lazy import initialize_lazy
 from learnkit.models.spec import BackboneSpec
 from learnkit.models.summary import ModelSummary, model_summary
@@ -218,8 +219,11 @@ class Learner:
         return self
 
     def to_channels_last(self) -> Self:
-        """Store the model's weights in channels-last memory format, usually fastest for convolutions."""
-        self.model.to(memory_format=torch.channels_last)
+        """Store weights and inputs in channels-last memory format, usually fastest for convolutions on a GPU.
+
+        Without it, batches are contiguous (N, C, H, W), so that a network may use `x.view`.
+        """
+        use_channels_last(self.model)
         return self
 
     def compile(self, **options: Any) -> Self:
@@ -536,7 +540,7 @@ class Learner:
         """(label, index, probs) of one item: a path, PIL image, array, tensor or encoded bytes."""
         task, x, compute = self._task("predict"), self.dls.prepare(item), self._compute()
         with eval_mode(self.model), compute.preserve_rng():
-            return predict_batch(self.model, x, compute, self._activation(), task)[0]
+            return predict_batch(self.model, x, compute, self._activation(), self.dls.task_of(item) or task)[0]
 
     def pred_batch(self, ds_type: Source = DatasetType.Valid) -> Tensor:
         """Activated outputs of the first batch, shape (batch size, ...), on the CPU."""
@@ -544,7 +548,8 @@ class Learner:
 
     def predictor(self, bs: int = 64) -> Predictor:
         """For serving: a copy of the model that predicts single items from any number of threads, `bs` at a time."""
-        return Predictor(self.model, self.dls.prepare, self._activation(), self._task("predictor"), bs=bs)
+        task = self._task("predictor")
+        return Predictor(self.model, self.dls.prepare, self._activation(), task, bs=bs, task_of=self.dls.task_of)
 
     def write_preds(self, file: PathLike, ds_type: Source = DatasetType.Valid, *, safe: bool = True) -> Path:
         """Write a table of predictions, one row per item in the order of the data set.
@@ -580,7 +585,7 @@ class Learner:
         activation. The draws depend only on `learn.seed`, the pass and the item. Losses are averaged the same way.
 
         Raises:
-            UsageError: the data holds no images, has no augmentation, or has masks as targets.
+            UsageError: the data holds no images, has no augmentation, or has masks or key points as targets.
         """
         part, activation, loss = DatasetType.of(ds_type), self._activation(activ), self._item_loss(with_loss)
         preds = predict_augmented(

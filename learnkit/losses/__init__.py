@@ -7,6 +7,7 @@ from learnkit.losses.focal import FocalLoss
 from learnkit.losses.outputs import from_outputs
 from learnkit.losses.overlap import DiceBCELoss, DiceLoss, IoULoss
 from learnkit.losses.per_item import per_item_loss
+from learnkit.losses.points import PointsLoss
 from learnkit.losses.weights import balanced_pos_weights, balanced_weights
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "IoULoss",
     "L1LossFlat",
     "MSELossFlat",
+    "PointsLoss",
     "activation_of",
     "balanced_pos_weights",
     "balanced_weights",

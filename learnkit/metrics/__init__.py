@@ -38,6 +38,7 @@ from learnkit.metrics.multilabel import (
     precision_multi,
     recall_multi,
 )
+from learnkit.metrics.points import point_distance
 from learnkit.metrics.regression import explained_variance, msle, pearson, r2, spearman
 from learnkit.metrics.segmentation import dice, foreground_accuracy, iou
 
@@ -75,6 +76,7 @@ __all__ = [
     "msle",
     "pearson",
     "perplexity",
+    "point_distance",
     "precision",
     "precision_multi",
     "r2",

@@ -12,15 +12,17 @@ from learnkit.errors import UsageError
 from learnkit.metrics.accumulate import Accumulator, Range
 
 __all__ = ["CLASSES", "LABELS", "MASKS", "NUMBERS", "AccumulatedMetric", "Batch", "Check", "Targets", "of_classes"]
+__all__ = ["CLASSES", "LABELS", "MASKS", "NUMBERS", "POINTS", "AccumulatedMetric", "Batch", "Check", "Targets"]
 
-Targets: TypeAlias = Literal["class", "label", "labels", "mask", "numbers"]
-"""Per item: a class index, one yes/no, a yes/no for each of several labels, a class index per pixel, numbers."""
+Targets: TypeAlias = Literal["class", "label", "labels", "mask", "numbers", "points"]
+"""Per item: a class index, one yes/no, yes/no for each of several labels, a class index per pixel, numbers, places."""
 
 # What metrics take. Pixels have classes as items have; the overlap of masks means nothing for items.
 CLASSES: tuple[Targets, ...] = ("class", "label", "mask")
 LABELS: tuple[Targets, ...] = ("label", "labels")
 NUMBERS: tuple[Targets, ...] = ("numbers",)
 MASKS: tuple[Targets, ...] = ("mask",)
+POINTS: tuple[Targets, ...] = ("points",)
 
 
 class Batch(NamedTuple):

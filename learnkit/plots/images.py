@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["escape_math", "heat_map_figure", "image_grid", "label_text", "wrapped_line"]
 
+MAX_WIDE = 3.2  # of an image: wider ones are drawn smaller
 MAX_LINE = 26  # characters above an image
 MAX_LINES = 3  # that one line of a title may take when it is wrapped
 BREAK = "\u200b"  # where a name may be broken: a space of no width
@@ -53,7 +54,8 @@ def image_grid(
     rows = -(-len(images) // columns)
     wrapped = ["\n".join(map(wrapped_line, title.split("\n"))) for title in titles]
     lines = max(title.count("\n") + 1 for title in wrapped)
-    figure = new_figure(max(4, 2.3 * columns), rows * (2.1 + 0.17 * lines), figsize)
+    wide = min(MAX_WIDE, max(1.0, *(image.shape[1] / image.shape[0] for image in images)))
+    figure = new_figure(max(4, 2.3 * columns * wide), rows * (2.1 + 0.17 * lines), figsize)
     for place, (image, title) in enumerate(zip(images, wrapped, strict=True)):
         axes = figure.add_subplot(rows, columns, place + 1)
         axes.imshow(image, interpolation="nearest")

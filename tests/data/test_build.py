@@ -177,7 +177,7 @@ def test_a_class_for_every_pixel(scenes: Path) -> None:
 @pytest.mark.parametrize("cache", [None, "memory"])
 def test_masks_move_with_their_images(scenes: Path, augment: Any, cache: Any) -> None:
     if isinstance(augment, str):
-        from learnkit.data.augment.pipeline import resolve_augment
+        from learnkit.data.augment.presets import resolve_augment
 
         items, batch = resolve_augment("strong", (16, 16))
         assert batch is not None

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from learnkit import DataBunch, DatasetType, ImageDataBunch, LearnkitWarning
-from learnkit.data.augment.geometry import Flip
+from learnkit.data.augment.geometry import Flip, Rotate
 from learnkit.data.image_bunch import as_image_bunch
-from learnkit.errors import DataError, ImageError
+from learnkit.errors import DataError, ImageError, UsageError
 from tests.doubles import refused
 
 
@@ -173,3 +173,26 @@ def test_only_a_bunch_of_images_is_an_image_bunch(class_folder: Path) -> None:
     assert as_image_bunch(dls) is dls
     x, y = torch.zeros(4, 2), torch.arange(4) % 2
     assert as_image_bunch(DataBunch.from_tensors(x, y, x, y, bs=2)) is None
+
+
+def test_show_augmented_draws_one_image_as_the_epochs_change_it(class_folder: Path) -> None:
+    dls = ImageDataBunch.from_folder(class_folder, size=16, bs=4, augment=[Flip(), Rotate(45, p=1.0)])
+    figure = dls.show_augmented(5, n=4, figsize=(3, 2))
+    drawn = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
+    assert (len(drawn), tuple(figure.get_size_inches())) == (4, (3, 2))
+    assert {axes.get_title() for axes in figure.axes} == {dls.samples["target"][5]}
+    for epoch, image in enumerate(drawn):  # those that training sees
+        dls.train_dl.seed_epoch(42, epoch)
+        assert any(np.abs(seen - image.astype(int)).max() <= 1 for seen in pixels_of_epoch(dls))
+    assert not np.array_equal(drawn[0], drawn[1])
+    for options, what in (({"i": 24}, "i"), ({"i": -1}, "i"), ({"n": 0}, "n")):
+        with refused(what):
+            dls.show_augmented(**options)
+    with pytest.raises(UsageError, match="does not augment"):
+        ImageDataBunch.from_folder(class_folder, size=16, bs=4, augment=False).show_augmented()
+
+
+def pixels_of_epoch(dls: ImageDataBunch) -> list[Any]:
+    """All images of an epoch, uint8 (H, W, 3)."""
+    x = torch.cat([x for x, _ in dls.train_dl])
+    return list((dls.preprocess.normalize.undo(x) * 255).round().permute(0, 2, 3, 1).numpy().astype(int))

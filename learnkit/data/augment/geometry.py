@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from learnkit.checks import check_number
+from learnkit.checks import check_choice, check_number
 from learnkit.data.augment.random import chunks, happens, signed
 from learnkit.errors import UsageError
 
-__all__ = ["Dihedral", "Flip", "FlipVertical", "Geometric", "Mode", "Rotate", "Warp", "Zoom", "warp"]
+__all__ = ["Dihedral", "Flip", "FlipVertical", "Geometric", "Padding", "Rotate", "Warp", "Zoom", "padding_of", "warp"]
 
 Mode = Literal["bilinear", "nearest"]
+Padding = Literal["reflection", "border", "zeros"]
 Symmetry: TypeAlias = tuple[bool, bool, bool]  # transposed, mirrored left-right, mirrored up-down
 
 
@@ -26,6 +27,8 @@ class Geometric(Protocol):
 
     def matrices(self, numbers: Tensor, height: int, width: int) -> Tensor:
         """Homographies from output to input points, x right and y down, both in [-1, 1].
+
+        A transform may have a `padding_mode`, what is seen beyond the border: "reflection" unless it says otherwise.
 
         Args:
             numbers: uniform in [0, 1), float32 (N, n_numbers), on the CPU.
@@ -99,16 +102,19 @@ class Rotate:
     Args:
         max_degrees: the largest angle in either direction; the angle is uniform.
         p: probability of changing an item.
+        padding_mode: what is seen beyond the border: "reflection", "border" (its pixels repeated) or "zeros" (black;
+            in masks, ignored pixels).
     """
 
     n_numbers: ClassVar[int] = 2
 
     max_degrees: float = 10.0
     p: float = 0.75
+    padding_mode: Padding = "reflection"
 
     def __post_init__(self) -> None:
         check_number("max_degrees", self.max_degrees, "[0, 180]")
-        check_number("p", self.p, "[0, 1]")
+        _check_common(self.p, self.padding_mode)
 
     def matrices(self, numbers: Tensor, height: int, width: int) -> Tensor:
         degrees = torch.where(happens(numbers[:, 0], self.p), signed(numbers[:, 1].double()) * self.max_degrees, 0.0)
@@ -123,8 +129,9 @@ class Zoom:
 
     Args:
         max_zoom: the largest magnification; 2 shows the middle half of each side.
-        min_zoom: the smallest; below 1 the image shrinks and its mirrored borders show.
+        min_zoom: the smallest; below 1 the image shrinks, and what is beyond its border shows.
         p: probability of changing an item.
+        padding_mode: as for Rotate.
     """
 
     n_numbers: ClassVar[int] = 2
@@ -132,13 +139,14 @@ class Zoom:
     max_zoom: float = 1.1
     min_zoom: float = 1.0
     p: float = 0.75
+    padding_mode: Padding = "reflection"
 
     def __post_init__(self) -> None:
         check_number("max_zoom", self.max_zoom, "[0.01, 100]")
         check_number("min_zoom", self.min_zoom, "[0.01, 100]")
         if self.min_zoom > self.max_zoom:
             raise UsageError("max_zoom, min_zoom", got=(self.max_zoom, self.min_zoom), expected="max_zoom >= min_zoom")
-        check_number("p", self.p, "[0, 1]")
+        _check_common(self.p, self.padding_mode)
 
     def matrices(self, numbers: Tensor, height: int, width: int) -> Tensor:
         zoom = self.min_zoom + numbers[:, 1].double() * (self.max_zoom - self.min_zoom)
@@ -153,21 +161,33 @@ class Warp:
     Args:
         max_tilt: the largest tilt, as a fraction of the image: 0.2 brings an edge up to a tenth nearer or farther.
         p: probability of changing an item.
+        padding_mode: as for Rotate.
     """
 
     n_numbers: ClassVar[int] = 3
 
     max_tilt: float = 0.2
     p: float = 0.75
+    padding_mode: Padding = "reflection"
 
     def __post_init__(self) -> None:
         check_number("max_tilt", self.max_tilt, "[0, 1)")
-        check_number("p", self.p, "[0, 1]")
+        _check_common(self.p, self.padding_mode)
 
     def matrices(self, numbers: Tensor, height: int, width: int) -> Tensor:
         tilt = signed(numbers[:, 1:].double()) * self.max_tilt / 2
         across, down = torch.where(happens(numbers[:, :1], self.p), tilt, 0.0).T
         return _identities_with(numbers, {(2, 0): across, (2, 1): down})
+
+
+def padding_of(transform: Any) -> Padding:
+    """What a geometric transform shows beyond the border of an image."""
+    return getattr(transform, "padding_mode", "reflection")
+
+
+def _check_common(p: float, padding_mode: str) -> None:
+    check_number("p", p, "[0, 1]")
+    check_choice("padding_mode", padding_mode, ("reflection", "border", "zeros"))
 
 
 def _identities_with(numbers: Tensor, cells: dict[tuple[int, int], Tensor]) -> Tensor:
@@ -178,8 +198,16 @@ def _identities_with(numbers: Tensor, cells: dict[tuple[int, int], Tensor]) -> T
     return matrices
 
 
-def warp(x: Tensor, matrices: Tensor, mode: Mode = "bilinear", *, in_place: bool = False) -> Tensor:
-    """Resample a batch once, with mirrored borders.
+def warp(
+    x: Tensor,
+    matrices: Tensor,
+    mode: Mode = "bilinear",
+    *,
+    padding: Padding = "reflection",
+    size: tuple[int, int] | None = None,
+    in_place: bool = False,
+) -> Tensor:
+    """Resample a batch once.
 
     Flips and quarter turns are exact: their pixels are moved without interpolation.
 
@@ -187,11 +215,18 @@ def warp(x: Tensor, matrices: Tensor, mode: Mode = "bilinear", *, in_place: bool
         x: float (N, C, H, W), contiguous or channels_last; of any dtype if all matrices are flips or quarter turns.
         matrices: (N, 3, 3) homographies from output to input points, both in [-1, 1], on the CPU.
         mode: interpolation; "nearest" creates no new values.
-        in_place: overwrite x.
+        padding: what is seen beyond the border.
+        size: height and width of the output; None for those of x.
+        in_place: overwrite x, if the size stays.
 
     Returns:
         a new tensor, or x itself if nothing moves.
     """
+    if size is not None and size != x.shape[-2:]:
+        out = x.new_empty(*x.shape[:2], *size)
+        for part in chunks(x):
+            out[part] = _resample(x[part], matrices[part], mode, padding, size)
+        return out
     kinds = _find_symmetries(matrices, is_square=x.shape[-1] == x.shape[-2])
     if not any(kind is None or any(kind) for kind in kinds):
         return x
@@ -200,7 +235,7 @@ def warp(x: Tensor, matrices: Tensor, mode: Mode = "bilinear", *, in_place: bool
     exact = [(rows, _apply_symmetry(x[rows], kind)) for rows, kind in groups]
     for part in chunks(x):
         if None in kinds[part]:
-            out[part] = _resample(x[part], matrices[part], mode)
+            out[part] = _resample(x[part], matrices[part], mode, padding, (x.shape[-2], x.shape[-1]))
     for rows, moved in exact:
         out[rows] = moved
     return out
@@ -239,17 +274,16 @@ def _apply_symmetry(x: Tensor, kind: Symmetry) -> Tensor:
     return x.transpose(-1, -2) if is_transposed else x
 
 
-def _resample(x: Tensor, matrices: Tensor, mode: Mode) -> Tensor:
-    return F.grid_sample(x, _sampling_grid(x, matrices), mode=mode, padding_mode="reflection", align_corners=False)
+def _resample(x: Tensor, matrices: Tensor, mode: Mode, padding: Padding, size: tuple[int, int]) -> Tensor:
+    return F.grid_sample(x, _sampling_grid(x, matrices, *size), mode=mode, padding_mode=padding, align_corners=False)
 
 
-def _sampling_grid(x: Tensor, matrices: Tensor) -> Tensor:
-    """Where each output pixel is sampled, (N, H, W, 2), as `grid_sample` takes it.
+def _sampling_grid(x: Tensor, matrices: Tensor, height: int, width: int) -> Tensor:
+    """Where each of height x width output pixels is sampled, (N, H, W, 2), as `grid_sample` takes it.
 
     Before the division, a homography is the sum of a term of the column and a term of the row: cheaper than a matrix
     product per point.
     """
-    height, width = x.shape[-2:]
     across = torch.linspace(-1 + 1 / width, 1 - 1 / width, width, device=x.device)
     down = torch.linspace(-1 + 1 / height, 1 - 1 / height, height, device=x.device)
     is_affine = bool((matrices[:, 2] == torch.tensor([0.0, 0.0, 1.0])).all())

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
+from learnkit.checks import check_number, is_int, is_number
 from learnkit.data.image.resize import View
 from learnkit.errors import UsageError
 from learnkit.seeds import Stream, uniforms
@@ -50,13 +51,21 @@ class RandomResizedCrop:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
     def __post_init__(self) -> None:
-        if not 0 < self.min_scale <= self.max_scale <= 1:
+        size: Any = self.size
+        if not isinstance(size, tuple | list) or len(size) != 2 or not all(is_int(side) and side >= 1 for side in size):
+            raise UsageError("RandomResizedCrop: size", got=size, expected="(height, width) in pixels")
+        object.__setattr__(self, "size", (int(size[0]), int(size[1])))
+        check_number("min_scale", self.min_scale, "(0, 1]")
+        check_number("max_scale", self.max_scale, "(0, 1]")
+        if self.min_scale > self.max_scale:
             raise UsageError(
                 "min_scale, max_scale",
                 got=(self.min_scale, self.max_scale),
                 expected="fractions in (0, 1], the smaller first",
             )
-        if not 0 < self.ratio[0] <= self.ratio[1]:
+        ratio: Any = self.ratio
+        is_pair = isinstance(ratio, tuple | list) and len(ratio) == 2 and all(map(is_number, ratio))
+        if not is_pair or not 0 < ratio[0] <= ratio[1] < math.inf:
             raise UsageError("ratio", got=self.ratio, expected="(smallest, largest) width / height, above 0")
 
     def view(self, height: int, width: int, seed: int, epoch: int, index: int) -> View:

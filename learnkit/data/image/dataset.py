@@ -1,6 +1,7 @@
 """The dataset of images: pixels and targets of the samples, one by one or in batches."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -11,10 +12,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from learnkit.data.augment.pipeline import apply_to_item
+from learnkit.data.augment.presize import Presize
+from learnkit.data.augment.targets import moving_targets
 from learnkit.data.image.cache import ONE_TYPE, Kind, Store, build_store, content_key
+from learnkit.data.image.coordinates import to_pixels, to_view, visible
 from learnkit.data.image.crops import Bounded, RandomResizedCrop, crop_and_resize
 from learnkit.data.image.preprocess import Preprocess, hwc_to_chw
+from learnkit.data.image.resize import Resize, View
 from learnkit.data.image.store_part import StorePart
+from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Task
 from learnkit.errors import DataError, ImageError, UsageError
@@ -31,7 +37,7 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         labels: one per path, masks for segmentation; None for a set without labels.
         task: encodes labels as targets.
         preprocess: reads and resizes images.
-        item_stage: transforms of single training images: a RandomResizedCrop (first), callables.
+        item_stage: transforms of single training images: a RandomResizedCrop or a Presize (first), callables.
         rows: the row of each item in the table of samples, for errors; None for 0, 1, ...
     """
 
@@ -50,14 +56,16 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         self.task = task
         self.preprocess = preprocess
         self.rows = range(len(self.inputs)) if rows is None else list(rows)
-        self.masks = self.labels if isinstance(task, Segmentation) else None
+        self.masks = self.labels if isinstance(task, Segmentation | Points) else None  # what moves with the images
         self.targets = None
         if self.labels is not None and self.masks is None and task is not None and self.labels:
             self.targets = _encode_all(task, self.labels)
         self.item_stage = list(item_stage)
-        self.bound: Bounded | None = None
+        self.bound: Bounded | Resize | None = None
         if any(isinstance(transform, RandomResizedCrop) for transform in self.item_stage[1:]):
             raise UsageError("augment", got=self.item_stage, expected="RandomResizedCrop first, and once")
+        if self.item_stage and isinstance(self.item_stage[0], Presize):
+            self.bound = replace(preprocess.resize, size=self.item_stage[0].sides)
         if self.item_stage and isinstance(self.item_stage[0], RandomResizedCrop):
             if self.item_stage[0].size != preprocess.resize.size:
                 raise UsageError("RandomResizedCrop", got=self.item_stage[0].size,
@@ -79,10 +87,13 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
     def batch(self, indices: Sequence[int], seed: int | None = None, epoch: int = 0) -> tuple[Tensor, ...]:
         """(pixels (N, C, H, W), targets), or (pixels,) without labels; with a seed, the item stage is applied.
 
+        Pixels are contiguous.
+
         The random numbers of an item depend only on (seed, epoch, its index).
         """
         transforms = self.item_stage if seed is not None else []
-        rows = self.store.rows(indices) if self.store is not None and not transforms and self.bound is None else None
+        kept = self.store.rows(indices) if self.store is not None and not transforms and self.bound is None else None
+        rows = None if kept is None else np.ascontiguousarray(np.moveaxis(kept, 3, 1))
         masks: npt.NDArray[Any] | None = None
         if rows is None:
             for place, index in enumerate(indices):
@@ -91,7 +102,8 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
                 else:
                     pixels, *mask = self.load(index) if self.bound is None else self.decode(index, None)
                 if rows is None:
-                    rows = np.empty((len(indices), *pixels.shape), dtype=pixels.dtype)
+                    height, width, channels = pixels.shape
+                    rows = np.empty((len(indices), channels, height, width), dtype=pixels.dtype)
                     masks = np.empty((len(indices), *mask[0].shape), dtype=mask[0].dtype) if mask else None
                 if pixels.dtype != rows.dtype:
                     raise DataError(
@@ -100,11 +112,11 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
                         expected=f"{rows.dtype}, as of the others",
                         fix=ONE_TYPE,
                     )
-                rows[place] = pixels
+                rows[place] = np.moveaxis(pixels, 2, 0)
                 if masks is not None:
                     masks[place] = mask[0]
         assert rows is not None, "a batch has items"
-        batch = torch.from_numpy(rows).permute(0, 3, 1, 2)
+        batch = torch.from_numpy(rows)
         if masks is not None:
             return batch, torch.from_numpy(masks)
         return (batch,) if self.targets is None else (batch, self.targets[torch.as_tensor(indices)])
@@ -135,13 +147,16 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
             split, index = homes[pairs[place]]
             return split.decode(index, self.bound)
 
+        reads = isinstance(self.task, Segmentation) and self.masks is not None
+        files = chain.from_iterable(pairs) if reads else [pair[0] for pair in pairs]
+        points = [pair[1:] for pair in pairs] if isinstance(self.task, Points) else None
         task = self.task if self.masks else None
-        key = content_key(chain.from_iterable(pairs), self.preprocess.without_normalize(), self.bound, task)
+        key = content_key(files, self.preprocess.without_normalize(), self.bound, task, points)
         store, places = build_store(kind, len(pairs), decode, key), {pair: i for i, pair in enumerate(pairs)}
         self.store = None if store is None else StorePart(store, [places[pair] for pair in self._pairs()])
 
     def _pairs(self) -> list[tuple[str, ...]]:
-        """The files of each item: its image, and its mask if there is one."""
+        """The file of each item, and that of its mask, or its key points, if there are any."""
         files = zip(self.inputs, self.masks, strict=True) if self.masks is not None else zip(self.inputs, strict=True)
         return [tuple(map(str, pair)) for pair in files]
 
@@ -149,8 +164,8 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         """What `decode` returns, from the cache if there is one."""
         return self.decode(index, self.bound) if self.store is None else self.store[index]
 
-    def decode(self, index: int, bound: Bounded | None) -> tuple[npt.NDArray[Any], ...]:
-        """The image (H, W, C), and its mask (H, W) if there is one, read from their files.
+    def decode(self, index: int, bound: Bounded | Resize | None) -> tuple[npt.NDArray[Any], ...]:
+        """The image (H, W, C), and its mask (H, W) or its key points (P, 2) in [-1, 1] if there are any.
 
         Raises:
             ImageError: an image that cannot be read; the error names its file, class and row.
@@ -165,24 +180,35 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
 
     def _augmented(self, index: int, seed: int, epoch: int) -> tuple[npt.NDArray[Any], ...]:
         pixels, *mask = self.load(index)
-        transforms = self.item_stage
-        if isinstance(transforms[0], RandomResizedCrop):
+        first, *transforms = self.item_stage
+        size = self.preprocess.resize.size
+        if isinstance(first, RandomResizedCrop):
             height, width = pixels.shape[:2]
-            view = transforms[0].view(height, width, seed, epoch, index)
-            pixels, mask = crop_and_resize(pixels, view), [view.extract(one, nearest=True) for one in mask]
-            transforms = transforms[1:]
+            view = first.view(height, width, seed, epoch, index)
+            pixels, mask = crop_and_resize(pixels, view), [self._cropped(one, view, height, width) for one in mask]
+        elif isinstance(first, Presize):
+            size = first.sides
+        else:
+            transforms = self.item_stage
         if not transforms:
             return (pixels, *mask)
-        image, numbers = hwc_to_chw(pixels), torch.from_numpy(np.array(mask[0])) if mask else None
+        moving = moving_targets(self.task, torch.from_numpy(np.array(mask[0]))) if mask else None
+        image = hwc_to_chw(pixels)
         for place, transform in enumerate(transforms):
-            image, numbers = apply_to_item(transform, image, numbers, derive(seed, Stream.ITEM, epoch, index, place))
+            image, moving = apply_to_item(transform, image, moving, derive(seed, Stream.ITEM, epoch, index, place))
         pixels = image.permute(1, 2, 0).numpy()
-        if pixels.shape[:2] != self.preprocess.resize.size:
+        if pixels.shape[:2] != size:
             raise UsageError(
                 f"augment: size of the images after {transforms}", got=pixels.shape[:2],
-                expected=f"the size of the bunch, {self.preprocess.resize.size}",
+                expected=f"the size of {'Presize' if isinstance(first, Presize) else 'the bunch'}, {size}",
             )  # fmt: skip
-        return (pixels,) if numbers is None else (pixels, numbers.numpy())
+        return (pixels,) if moving is None else (pixels, moving.values.numpy())
+
+    def _cropped(self, target: npt.NDArray[Any], view: View, height: int, width: int) -> npt.NDArray[Any]:
+        """The mask or the key points of an image of this size in a view of it."""
+        if isinstance(self.task, Points):
+            return visible(to_view(to_pixels(target, height, width), view)).astype(np.float32)
+        return view.extract(target, nearest=True)
 
 
 def _encode_all(task: Task, labels: Sequence[Any]) -> Tensor:

@@ -1,6 +1,6 @@
 """Figures of items: images with their targets as titles, and masks as overlays."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Task
 
@@ -29,7 +30,7 @@ def drawable(x: Tensor) -> list[npt.NDArray[np.uint8]]:
 
 
 def draw_items(x: Tensor, y: Any, task: Task, columns: int, figsize: "FigSize" = None) -> "Figure":
-    """Images float (N, C, H, W) in [0, 1] titled with their targets, if any; masks are overlaid, with a legend."""
+    """Images float (N, C, H, W) in [0, 1] titled with their targets, if any; masks lie over a second copy."""
     from learnkit.plots import image_grid
 
     images, names = drawable(x), []
@@ -37,7 +38,10 @@ def draw_items(x: Tensor, y: Any, task: Task, columns: int, figsize: "FigSize" =
         return image_grid(images, [""] * len(images), columns=columns, figsize=figsize)
     if isinstance(task, Segmentation):
         masks = list(task.indices(y).numpy())
-        images, names = _overlay(images, masks, task), _legend(masks, task)
+        pairs = zip(images, _overlay(images, masks, task), strict=True)
+        images, names = [_side_by_side(*pair) for pair in pairs], _legend(masks, task)
+    elif isinstance(task, Points):
+        images = _with_points(images, y)
     return image_grid(images, [task.text(target) for target in y], columns=columns, legend=names, figsize=figsize)
 
 
@@ -49,7 +53,7 @@ def draw_results(
     columns: int,
     figsize: "FigSize" = None,
 ) -> "Figure":
-    """Images titled target / prediction, or with the true mask next to the predicted one.
+    """Images titled target / prediction, or next to the true mask and the predicted one.
 
     Args:
         images: N images, uint8 (H, W, 3).
@@ -68,22 +72,50 @@ def draw_results(
         shown = _overlay(images, masks, task)
         if targets is not None:
             true = list(task.indices(targets).numpy())
-            pairs = zip(_overlay(images, true, task), shown, strict=True)
-            shown, masks = [_side_by_side(*pair) for pair in pairs], true + masks
-        images, names, titles = shown, _legend(masks, task), [""] * len(shown)
+            parts: Iterable[tuple[Any, ...]] = zip(images, _overlay(images, true, task), shown, strict=True)
+            masks = true + masks
+        else:
+            parts = zip(images, shown, strict=True)
+        images, titles = [_side_by_side(*part) for part in parts], [""] * len(shown)
+        names = _legend(masks, task)
+    elif isinstance(task, Points):
+        images = _with_points(images, targets, torch.stack(indices))
+        titles = titles if targets is None else [_distance(task, *pair) for pair in zip(indices, targets, strict=True)]
     elif targets is not None:
         titles = [_both(task.text(target), title) for target, title in zip(targets, titles, strict=True)]
         if isinstance(task, Classification | MultiLabel):
             hits = [bool((index == target).all()) for index, target in zip(indices, targets, strict=True)]
             colors = [RIGHT if is_hit else WRONG for is_hit in hits]
     figure = image_grid(images, titles, columns=columns, title_colors=colors, legend=names, figsize=figsize)
-    figure.suptitle("prediction" if targets is None else "target / prediction", fontsize=10)
+    both = "blue: target, orange: prediction" if isinstance(task, Points) else "target / prediction"
+    both = "image, target, prediction" if isinstance(task, Segmentation) else both
+    figure.suptitle("prediction" if targets is None else both, fontsize=10)
     return figure
 
 
 def _both(target: str, prediction: str) -> str:
     """Target / prediction, long ones on lines of their own."""
     return f"{target} / {prediction}" if len(target) + len(prediction) < MAX_TITLE else f"{target} /\n{prediction}"
+
+
+def _with_points(
+    images: Sequence[npt.NDArray[np.uint8]], targets: Tensor | None, preds: Tensor | None = None
+) -> list[npt.NDArray[np.uint8]]:
+    """Images with their true points in blue and the predicted ones in orange."""
+    from learnkit.plots.points import PREDICTED, TRUE, points_over
+
+    parts = [(part, color) for part, color in ((targets, TRUE), (preds, PREDICTED)) if part is not None]
+    return [
+        points_over(image, [(part[i].cpu().numpy(), color) for part, color in parts]) for i, image in enumerate(images)
+    ]
+
+
+def _distance(task: Points, pred: Tensor, target: Tensor) -> str:
+    """How far predicted points are off, as a title."""
+    metric = task.metrics[0]
+    metric.update(pred[None], target[None])
+    distance = metric.compute()
+    return "no known points" if distance != distance else f"{distance:.3g} px off"
 
 
 def _overlay(
@@ -100,6 +132,7 @@ def _legend(masks: Sequence[npt.NDArray[Any]], task: Segmentation) -> list[str]:
     return [task.classes[number] if number in present else "" for number in range(len(task.classes))]
 
 
-def _side_by_side(left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    gap = np.full((left.shape[0], GAP, 3), 255, dtype=np.uint8)
-    return np.concatenate([left, gap, right], axis=1)
+def _side_by_side(*images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    gap = np.full((images[0].shape[0], GAP, 3), 255, dtype=np.uint8)
+    parts = [part for image in images for part in (gap, image)]
+    return np.concatenate(parts[1:], axis=1)

@@ -16,7 +16,8 @@ from learnkit.data.augment.random import to_float
 from learnkit.data.image.crops import Bounded
 from learnkit.data.image.depth import Depth, check_depth, to_depth
 from learnkit.data.image.read import array_pixels, open_image, read_with, to_pixels
-from learnkit.data.image.resize import ImageLike, Resize, shape_of
+from learnkit.data.image.resize import ImageLike, Resize, View, shape_of
+from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.errors import DataError, ImageError, UsageError
 
@@ -112,14 +113,14 @@ class Preprocess:
         return hwc_to_chw(self.decode(source, where=where)[0])
 
     def decode(
-        self, source: Any, mask: Any = None, *, task: Any = None, bound: Bounded | None = None, where: str = ""
+        self, source: Any, mask: Any = None, *, task: Any = None, bound: Bounded | Resize | None = None, where: str = ""
     ) -> tuple["npt.NDArray[Any]", ...]:
-        """The resized image (H, W, C) and, if there is one, its mask (H, W).
+        """The resized image (H, W, C) and, if there is one, its mask (H, W) or its key points (P, 2).
 
         Args:
             source: as for `item`.
-            mask: the path of a mask.
-            task: a Segmentation, which reads the mask.
+            mask: the path of a mask, or the key points.
+            task: a Segmentation, which reads the mask, or Points.
             bound: replaces the final size: downscaling for random crops.
             where: description of the item for errors.
 
@@ -132,6 +133,8 @@ class Preprocess:
         view = (bound or self.resize).view(height, width)
         pixels = view.extract(image)
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+        if isinstance(task, Points) and mask is not None:
+            return pixels, task.place(mask, view)
         if not isinstance(task, Segmentation) or mask is None:
             return (pixels,)
         if task.fill is None and bound is None and self.resize.method == "pad":
@@ -147,6 +150,14 @@ class Preprocess:
                 fix="Pass a mask of the size of its image.",
             )
         return pixels, view.extract(numbers, nearest=True, fill=task.fill or 0)
+
+    def sides(self, source: Any) -> tuple[int, int]:
+        """(height, width) of an image in any form that `item` takes, before it is resized."""
+        return shape_of(self._to_image(source, ""))
+
+    def view(self, source: Any) -> View:
+        """What is seen of an image in any form that `item` takes."""
+        return self.resize.view(*self.sides(source))
 
     def scale(self, batch: Tensor) -> Tensor:
         """A uint8 batch as float32 in [0, 1]; floats are returned unchanged."""

@@ -12,14 +12,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from learnkit.checks import check_int
 from learnkit.data.augment.pipeline import Augmentation
+from learnkit.data.augment.targets import moving_targets
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
-from learnkit.data.loading.sampler import BatchOrder, DrawnOrder
+from learnkit.data.loading.sampler import BatchOrder, Draw, DrawnOrder
 from learnkit.data.loading.torch_internals import state_without_workers
 from learnkit.data.loading.whole_batches import SeededItems, WholeBatches, collate, identity_collate
 from learnkit.data.loading.workers import ignore_sigint, supervised
-from learnkit.data.segmentation import as_targets
-from learnkit.device import copies_from_pinned, on_device, usable_cpus
+from learnkit.device import copies_from_pinned, on_device, to_device, usable_cpus
 from learnkit.errors import DataError, UsageError, warn
 from learnkit.seeds import Stream, derive
 
@@ -145,9 +145,7 @@ class ImageLoader:
         Raises:
             UsageError: `training` has no augmentation.
         """
-        own, stage = self.dataset, training.dataset.item_stage
-        if training.augmentation is None and not stage:
-            raise UsageError("this bunch does not augment its images", fix="Make it with augment=True.")
+        own, stage = self.dataset, training._item_stage()
         dataset = ImageDataset(own.inputs, own.labels, own.task, own.preprocess, item_stage=stage, rows=own.rows)
         if dataset.bound == own.bound:  # what is kept is what this one would decode
             dataset.store = own.store
@@ -155,6 +153,26 @@ class ImageLoader:
         return ImageLoader(
             dataset, order, self.device, augmentation=training.augmentation, num_workers=self.num_workers
         )
+
+    def augmented(self, i: int, n: int) -> tuple[Tensor, Tensor]:
+        """Item i as the first n epochs change it, and its targets, on the CPU.
+
+        Raises:
+            UsageError: i is out of range, or there is no augmentation.
+        """
+        self._item_stage()
+        i = check_int("i", i, 0, self.n_items - 1, expected=f"an item index from 0 to {self.n_items - 1}")
+        draws = [Draw([i], self.order.seed, epoch, True) for epoch in range(n)]
+        batches = (to_device(self.dataset.batch([i], draw.seed, draw.epoch), self.device) for draw in draws)
+        changed = [self._prepared(*pair) for pair in zip(draws, batches, strict=True)]
+        x, y = (torch.cat(parts).cpu() for parts in zip(*changed, strict=True))
+        return x, y
+
+    def _item_stage(self) -> list[Any]:
+        stage = self.dataset.item_stage
+        if self.augmentation is None and not stage:
+            raise UsageError("this bunch does not augment its images", fix="Make it with augment=True.")
+        return stage
 
     def __len__(self) -> int:
         return len(self.order)
@@ -170,13 +188,18 @@ class ImageLoader:
         return self.dataset.preprocess
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        for draw, (pixels, *targets) in on_device(supervised(self._loader), self.device):
-            masks = targets[0] if self.dataset.masks is not None and targets else None
-            if self.augmentation is not None:
-                numbers = torch.tensor(draw.numbers)
-                pixels, masks = self.augmentation(pixels, draw.seed, draw.epoch, numbers, masks, in_place=True)
-            x = self.preprocess.batch(pixels, in_place=True)
-            yield (x, *targets) if masks is None else (x, as_targets(self.dataset.task, masks))
+        for draw, batch in on_device(supervised(self._loader), self.device):
+            yield self._prepared(draw, batch)
+
+    def _prepared(self, draw: Draw, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """A batch of the dataset as the model sees it."""
+        pixels, *targets = batch
+        moving = moving_targets(self.dataset.task, targets[0]) if targets else None
+        if self.augmentation is not None:
+            numbers = torch.tensor(draw.numbers)
+            pixels, moving = self.augmentation(pixels, draw.seed, draw.epoch, numbers, moving, in_place=True)
+        x = self.preprocess.batch(pixels, in_place=True)
+        return (x, *targets) if moving is None else (x, moving.targets)
 
 
 class _Loader(DataLoader[Any]):

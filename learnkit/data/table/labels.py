@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from learnkit.checks import nearest
 from learnkit.data.classes import Classes, check_same_classes, in_order, look_alikes, normal_form
+from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.label_values import (
     class_names,
@@ -156,8 +157,8 @@ def task_kind(task: Task | str | None) -> str | None:
             raise UsageError("task", got=task, expected=f"a task, or one of {', '.join(TASKS)}",
                              fix=f"Nearest: {nearest(task, TASKS, 1)}.")  # fmt: skip
         return task
-    named = ((Classification, TASKS[0]), (MultiLabel, TASKS[1]), (Regression, TASKS[2]), (Segmentation, "masks"))
-    for kind, name in named:
+    named = ((Classification, TASKS[0]), (MultiLabel, TASKS[1]), (Regression | Points, TASKS[2]))
+    for kind, name in (*named, (Segmentation, "masks")):
         if isinstance(task, kind):
             return name
     raise UsageError("task", got=task, expected="Classification, MultiLabel or Regression for labels like these")

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import LearnkitError, UsageError, WrongTypeError
@@ -35,7 +36,7 @@ def content_of(interp: Reported, *, learn: Trained | None = None) -> ReportConte
     """The content of a report about a model.
 
     Args:
-        interp: an interpretation of classification, several labels, regression or segmentation.
+        interp: an interpretation of classification, several labels, regression, key points or segmentation.
         learn: its learner, for run settings, curves and problems of the data; left out without one.
 
     Raises:
@@ -111,6 +112,10 @@ def _regression(interp: ReportedNumbers, image: ImageOf | None) -> dict[str, Any
     }
 
 
+def _points(interp: ReportedNumbers, image: ImageOf | None) -> dict[str, Any]:
+    return {**_regression(interp, image), "title": "Key point report"}
+
+
 def _segmentation(interp: ReportedMasks, image: ImageOf | None) -> dict[str, Any]:
     return {
         "title": "Segmentation report",
@@ -126,6 +131,7 @@ KINDS: dict[type, Gather] = {
     Classification: _classification,
     MultiLabel: _multilabel,
     Regression: _regression,
+    Points: _points,
     Segmentation: _segmentation,
 }
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from learnkit.data.image.preprocess import Normalize, Preprocess, Reader
 from learnkit.data.image.read import MAX_PIXELS, full_depth
 from learnkit.data.image.resize import Resize
+from learnkit.data.points import Points, as_points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import LearnkitError, MissingModelError, UsageError
@@ -44,12 +45,14 @@ ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": torch.sigmoid,
     "exp": torch.exp,
     "identity": identity,
+    "points": as_points,
 }
 _SAME: dict[str, Sequence[Any]] = {
     "softmax": (softmax, Classification.activation, Segmentation.activation),
     "sigmoid": (torch.sigmoid, F.sigmoid, Tensor.sigmoid, MultiLabel.activation),
     "exp": (torch.exp, Tensor.exp),
     "identity": (identity, Regression.activation),
+    "points": (as_points, Points.activation),
 }
 
 

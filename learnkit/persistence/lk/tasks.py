@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from learnkit.data.image.mask_values import Pixel
+from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation, lost_reader
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import DataError, MissingModelError, UsageError
@@ -25,12 +26,12 @@ def task_to_json(task: Task | None) -> JsonObject:
     """
     kinds: dict[type, str] = {
         Classification: "classification", MultiLabel: "multilabel", Regression: "regression",
-        Segmentation: "segmentation", type(None): "none",
+        Segmentation: "segmentation", Points: "points", type(None): "none",
     }  # fmt: skip
     if type(task) not in kinds:
         raise UsageError(
             "task of the data", got=type(task).__name__,
-            expected="Classification, MultiLabel, Regression or Segmentation",
+            expected="Classification, MultiLabel, Regression, Points or Segmentation",
             fix="Set learn.dls.task to the nearest of them before.",
         )  # fmt: skip
     content: JsonObject = {"task": kinds[type(task)], "classes": list(task.classes) if task else [], "decode": "none"}
@@ -41,6 +42,9 @@ def task_to_json(task: Task | None) -> JsonObject:
         content["decode"] = f"threshold:{','.join(repr(float(one)) for one in each)}"
     if isinstance(task, Regression):
         content["task_args"] = {"names": list(task.names)}
+    if isinstance(task, Points):
+        swaps = None if task.swaps is None else [list(pair) for pair in task.swaps]
+        content["task_args"] = {"names": list(task.point_names), "swaps": swaps}
     if isinstance(task, Segmentation):
         content["task_args"] = _masks_to_json(task)
     return content
@@ -111,6 +115,19 @@ def _regression(fields: Fields, classes: tuple[str, ...]) -> Task:
     return Regression(fields.part("task_args", ("names",)).strings("names", MAX_CLASSES))
 
 
+def _points(fields: Fields, classes: tuple[str, ...]) -> Task:
+    fields.choice("decode", ("none",))
+    args = fields.part("task_args", ("names", "swaps"))
+    pairs = args.value(
+        "swaps", lambda v: v is None or (isinstance(v, list) and all(map(_is_pair, v))), "pairs of names"
+    )
+    return Points(args.strings("names", MAX_CLASSES), pairs)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(name, str) for name in value)
+
+
 def _segmentation(fields: Fields, classes: tuple[str, ...]) -> Task:
     args = fields.part("task_args", ("values", "ignore_index", *_MASK_PARTS))
     fields.choice("decode", ("argmax", "threshold:0.5"))
@@ -162,5 +179,5 @@ def _none(fields: Fields, classes: tuple[str, ...]) -> Task | None:
 
 _TASKS: dict[str, Callable[[Fields, tuple[str, ...]], Task | None]] = {
     "classification": _classification, "multilabel": _multilabel, "regression": _regression,
-    "segmentation": _segmentation, "none": _none,
+    "segmentation": _segmentation, "points": _points, "none": _none,
 }  # fmt: skip

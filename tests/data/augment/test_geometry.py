@@ -8,7 +8,18 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from learnkit.data.augment.geometry import Dihedral, Flip, FlipVertical, Geometric, Rotate, Warp, Zoom, warp
+from learnkit.data.augment.geometry import (
+    Dihedral,
+    Flip,
+    FlipVertical,
+    Geometric,
+    Padding,
+    Rotate,
+    Warp,
+    Zoom,
+    padding_of,
+    warp,
+)
 from tests.doubles import refused
 
 LAST = 1 - 2**-24  # the largest uniform number
@@ -119,10 +130,29 @@ def test_a_perspective_samples_at_the_points_of_the_homography() -> None:
         np.testing.assert_allclose(out[0, :, row, column], expected, atol=1e-5)
 
 
-def test_borders_are_mirrored() -> None:
+@pytest.mark.parametrize(
+    ("padding", "expected"), [("reflection", [2, 3, 3, 2]), ("border", [2, 3, 3, 3]), ("zeros", [2, 3, 0, 0])]
+)
+def test_beyond_the_border(padding: Padding, expected: list[int]) -> None:
     x = torch.arange(4.0).view(1, 1, 1, 4)
     shifted = torch.tensor([[[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]])  # by two pixels
-    assert warp(x, shifted).flatten().tolist() == [2, 3, 3, 2]
+    assert warp(x, shifted, padding=padding).flatten().tolist() == expected
+
+
+def test_borders_are_mirrored_unless_said_otherwise() -> None:
+    x = torch.arange(4.0).view(1, 1, 1, 4)
+    shifted = torch.tensor([[[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]])
+    assert torch.equal(warp(x, shifted), warp(x, shifted, padding="reflection"))
+    assert [padding_of(one) for one in (Flip(), Rotate(), Zoom(padding_mode="zeros"))] == ["reflection"] * 2 + ["zeros"]
+
+
+@pytest.mark.parametrize("size", [(8, 8), (5, 20)])
+def test_a_warp_to_another_size_is_that_of_torch(size: tuple[int, int]) -> None:
+    x, matrices = batch(6, 12, 12), some_matrices(6)
+    matrices[:, 2, :2] = 0
+    grid = F.affine_grid(matrices[:, :2].float(), [6, 3, *size], align_corners=False)
+    expected = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+    torch.testing.assert_close(warp(x, matrices, size=size), expected, atol=1e-4, rtol=0)
 
 
 def test_nothing_to_do_is_nothing_done() -> None:
@@ -223,6 +253,7 @@ def test_large_images_are_moved_in_chunks_like_small_ones() -> None:
         (lambda: Rotate(-1), "max_degrees"), (lambda: Rotate("10"), "max_degrees"),  # type: ignore[arg-type]
         (lambda: Zoom(0.5), "max_zoom, min_zoom"), (lambda: Zoom(2, 0), "min_zoom"),
         (lambda: Zoom(float("inf")), "max_zoom"), (lambda: Warp(1.0), "max_tilt"), (lambda: Warp(p=True), "p"),
+        (lambda: Rotate(padding_mode="mirror"), "padding_mode"), (lambda: Warp(padding_mode=0), "padding_mode"),  # type: ignore[arg-type]
     ],
 )  # fmt: skip
 def test_invalid_arguments_are_refused(make: Any, name: str) -> None:

@@ -1,7 +1,6 @@
 """Augmentation: what `augment=` means, one resampling, random numbers per item, and masks that move along."""
 
 import random
-import sys
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -10,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from learnkit.data.augment import pipeline
 from learnkit.data.augment.color import Brightness, Contrast, Hue, Saturation
 from learnkit.data.augment.erasing import RandomErasing
 from learnkit.data.augment.geometry import Dihedral, Flip, FlipVertical, Rotate, Warp, Zoom, warp
-from learnkit.data.augment.pipeline import Augmentation, OnBatch, OnItem, apply_to_item, resolve_augment
+from learnkit.data.augment.others import OnBatch, OnItem
+from learnkit.data.augment.pipeline import Augmentation, apply_to_item
+from learnkit.data.augment.targets import Masks
 from learnkit.errors import UsageError
-from tests.doubles import refused
 
 DEFAULT = [Flip(), Rotate(), Zoom(), Warp(), Brightness(), Contrast()]
 EVERY = [*DEFAULT, Saturation(), Hue(), RandomErasing(), FlipVertical(), Dihedral()]
@@ -33,6 +32,12 @@ def apply(transforms: list[Any], x: Tensor, seed: int = 0, epoch: int = 0, start
     out, masks = Augmentation(transforms)(x, seed, epoch, torch.arange(start, start + len(x)))
     assert masks is None
     return out
+
+
+def with_masks(transforms: list[Any], x: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    out, moved = Augmentation(transforms)(x, 0, 0, torch.arange(len(x)), Masks(masks))
+    assert isinstance(moved, Masks)
+    return out, moved.values
 
 
 def test_half_of_the_items_are_flipped() -> None:
@@ -148,8 +153,7 @@ def test_masks_move_with_their_images(transforms: list[Any], dtype: torch.dtype)
     masks = ((x > 20).int() + 2 * (y > 30).int()).to(dtype).repeat(16, 1, 1)  # four regions
     images = torch.stack([masks == 1, masks == 2, masks == 3], 1).float() * 0.98 + 0.01
     given = masks.clone()
-    out, moved = Augmentation(transforms)(images, 0, 0, torch.arange(16), masks)
-    assert moved is not None
+    out, moved = with_masks(transforms, images, masks)
     assert torch.equal(masks, given)
     assert moved.dtype == dtype
     assert moved.shape == masks.shape
@@ -199,26 +203,6 @@ def test_what_a_callable_returned_is_not_overwritten_later() -> None:
     assert not torch.equal(flipped, kept[0])
 
 
-def test_a_plain_callable_is_refused_with_masks() -> None:
-    masks = torch.zeros(4, 16, 16, dtype=torch.int64)
-    with pytest.raises(UsageError, match=r"may move pixels.*Wrap it in OnBatch"):
-        Augmentation([torch.flip])(batch(), 0, 0, torch.arange(4), masks)
-    out, same = Augmentation([OnBatch(torch.sqrt)])(batch(), 0, 0, torch.arange(4), masks)
-    assert torch.equal(out, batch().sqrt())
-    assert same is masks
-
-
-def test_torchvision_on_a_batch_moves_images_and_masks() -> None:
-    x = batch()
-    masks = (x[:, 0] * 10).long()
-    out, moved = Augmentation([OnBatch(v2.RandomHorizontalFlip(1.0))])(x, 0, 0, torch.arange(4), masks)
-    assert moved is not None
-    assert (type(out), type(moved)) == (Tensor, Tensor)
-    assert torch.equal(out, x.flip(-1))
-    assert torch.equal(moved, masks.flip(-1))
-    assert torch.equal(apply([OnBatch(v2.RandomHorizontalFlip(1.0))], x), x.flip(-1))
-
-
 @pytest.mark.parametrize("wrong", [lambda x: None, lambda x: x[:2], lambda x: x[0], lambda x: (x * 255).byte()])
 def test_a_callable_that_does_not_return_a_batch_is_named(wrong: Callable[[Tensor], Any]) -> None:
     with pytest.raises(
@@ -229,29 +213,6 @@ def test_a_callable_that_does_not_return_a_batch_is_named(wrong: Callable[[Tenso
 
 def image() -> Tensor:
     return (batch(1)[0] * 255).byte()
-
-
-def test_torchvision_gets_an_item_as_tv_tensors() -> None:
-    seen = []
-
-    def looking(x: Tensor) -> Tensor:
-        seen.append(x)
-        return x
-
-    mask = torch.arange(256).view(16, 16)
-    out, same = apply_to_item(OnItem(looking), image(), mask, 0)
-    assert isinstance(seen[0], tv_tensors.Image)
-    assert type(out) is Tensor
-    assert torch.equal(out, image())
-    assert same is mask
-    flipped, flipped_mask = apply_to_item(v2.RandomHorizontalFlip(1.0), image(), mask, 0)
-    assert torch.equal(flipped, image().flip(-1))
-    assert flipped_mask is not None
-    assert type(flipped_mask) is Tensor
-    assert torch.equal(flipped_mask, mask.flip(-1))
-    without = apply_to_item(v2.RandomVerticalFlip(1.0), image(), None, 0)
-    assert torch.equal(without[0], image().flip(-2))
-    assert without[1] is None
 
 
 def test_an_item_transform_draws_from_its_seed_and_the_generators_are_restored() -> None:
@@ -289,74 +250,3 @@ def test_an_item_is_a_copy_that_may_be_overwritten() -> None:
 def test_an_item_transform_that_does_not_return_an_image_is_named(fn: Any, got: str) -> None:
     with pytest.raises(UsageError, match=rf"(?s)augment: .* returned: got .?{got}.*expected torch.uint8 \(3, H, W\)"):
         apply_to_item(OnItem(fn), image(), None, 0)
-
-
-def test_an_image_of_another_size_than_its_mask_is_refused() -> None:
-    mask = torch.zeros(16, 16, dtype=torch.uint8)
-    with pytest.raises(UsageError, match=r"returned a mask: got .*\(16, 16\).*expected \(8, 16\)"):
-        apply_to_item(lambda x: x[:, :8], image(), mask, 0)
-    cropped, of_mask = apply_to_item(v2.CenterCrop(8), image(), mask, 0)
-    assert cropped.shape == (3, 8, 8)
-    assert of_mask is not None
-    assert of_mask.shape == (8, 8)
-
-
-def test_true_false_and_presets() -> None:
-    for nothing in (False, None, [], ()):
-        assert resolve_augment(nothing, (8, 8)) == ([], None)
-    assert listed(True) == ([], DEFAULT)
-    assert listed("light") == ([], [Flip(), Brightness(0.1), Contrast(0.1)])
-    per_item, per_batch = listed("trivial")
-    assert per_batch == [Flip()]
-    assert [type(item.fn).__name__ for item in per_item] == ["TrivialAugmentWide"]
-    per_item, per_batch = listed("strong")
-    moves = [Flip(), Rotate(15), Zoom(1.2), Warp()]
-    assert per_batch == [*moves, Brightness(0.3), Contrast(0.3), Saturation(), Hue(), RandomErasing()]
-    assert [(item.size, item.min_scale) for item in per_item] == [((8, 9), 0.35)]
-
-
-def listed(augment: Any) -> tuple[list[Any], list[Any]]:
-    per_item, augmentation = resolve_augment(augment, (8, 9))
-    return per_item, [] if augmentation is None else augmentation.transforms
-
-
-def test_a_list_is_split_into_item_and_batch_transforms() -> None:
-    torchvision_v2 = v2.Compose([v2.RandomHorizontalFlip(), v2.RandomAdjustSharpness(2)])
-    on_item, on_batch = OnItem(torch.clone), OnBatch(v2.RandomErasing())
-    given = [Rotate(), torchvision_v2, torch.sqrt, on_item, on_batch, Hue()]
-    assert listed(given) == ([torchvision_v2, on_item], [Rotate(), torch.sqrt, on_batch, Hue()])
-    assert listed((on_item,)) == ([on_item], [])
-
-
-def test_torchvision_is_not_imported_to_check_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torchvision", None)  # importing it is an error now
-    assert listed([Flip(), abs]) == ([], [Flip(), abs])
-    assert listed(True) == ([], DEFAULT)
-
-
-@pytest.mark.parametrize(
-    ("bad", "got", "fix"),
-    [
-        ("strnog", "strnog", "The nearest is 'strong'."), (3, 3, ""), ([3], 3, ""),
-        (Flip(), Flip(), "Put it into a list."), ([Flip], Flip, "Pass an instance: Flip()."),
-        ({"flip": True}, {"flip": True}, ""),
-    ],
-)  # fmt: skip
-def test_anything_else_is_refused(bad: Any, got: Any, fix: str) -> None:
-    with refused(
-        "augment", got=got, expected="True, False, 'light', 'strong', 'trivial', or a list of transforms", fix=fix
-    ):
-        resolve_augment(bad, (8, 8))
-
-
-def test_the_nearest_transforms_to_a_misspelled_name_are_suggested() -> None:
-    with pytest.raises(UsageError) as caught:
-        resolve_augment(["Rotat"], (8, 8))
-    assert (caught.value.got, caught.value.fix.startswith("The nearest transforms are Rotate")) == ("Rotat", True)
-
-
-@pytest.mark.parametrize("kind", [OnBatch, OnItem])
-def test_only_callables_are_wrapped(kind: Any) -> None:
-    for wrong in (3, v2.RandomHorizontalFlip):
-        with refused(kind.__name__, got=wrong):
-            kind(wrong)

@@ -112,14 +112,21 @@ def test_a_crop_is_resized_as_by_pillow(shape: tuple[int, int], dtype: Any) -> N
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"min_scale": 0}, "min_scale, max_scale"), ({"min_scale": 0.5, "max_scale": 0.4}, "min_scale, max_scale"),
-        ({"max_scale": 1.1}, "min_scale, max_scale"), ({"min_scale": math.nan}, "min_scale, max_scale"),
+        ({"min_scale": 0}, "min_scale"), ({"min_scale": "x"}, "min_scale"),
+        ({"min_scale": 0.5, "max_scale": 0.4}, "min_scale, max_scale"),
+        ({"max_scale": 1.1}, "max_scale"), ({"min_scale": math.nan}, "min_scale"), ({"ratio": 1}, "ratio"),
         ({"ratio": (0, 1)}, "ratio"), ({"ratio": (2, 1)}, "ratio"), ({"ratio": (math.nan, 1)}, "ratio"),
     ],
 )  # fmt: skip
 def test_invalid_limits_are_refused(options: dict[str, Any], named: str) -> None:
     with refused(named):
         RandomResizedCrop((32, 32), **options)
+
+
+@pytest.mark.parametrize("size", [8, (8,), (8, 0), "88", (8.0, 8.0)])
+def test_an_invalid_size_is_refused(size: Any) -> None:
+    with refused("RandomResizedCrop: size", got=size):
+        RandomResizedCrop(size)
 
 
 @pytest.mark.parametrize(

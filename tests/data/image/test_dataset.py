@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from learnkit.data.augment.pipeline import OnItem
+from learnkit.data.augment.others import OnItem
 from learnkit.data.home import home
 from learnkit.data.image.cache import Kind
 from learnkit.data.image.crops import RandomResizedCrop

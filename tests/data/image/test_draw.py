@@ -74,7 +74,8 @@ def test_masks_of_items_are_overlaid_with_a_legend_of_the_classes_that_occur() -
     masks[1, 0] = 255
     figure = draw_items(images(2), masks, REGIONS, columns=1)
     for image, plain, mask in zip(shown(figure), drawable(images(2)), masks.numpy(), strict=True):
-        np.testing.assert_array_equal(image, overlaid(plain, mask, 255))
+        np.testing.assert_array_equal(image[:, :8], plain)  # bare
+        np.testing.assert_array_equal(image[:, -8:], overlaid(plain, mask, 255))
     assert legend(figure) == ["sky", "road"]
     assert columns(figure) == 1
 
@@ -120,9 +121,11 @@ def test_the_true_mask_is_drawn_next_to_the_predicted_one(has_targets: bool) -> 
     (image,) = shown(figure)
     predicted = overlaid(arrays(1)[0], numbers[0].numpy(), 255)
     np.testing.assert_array_equal(image[:, -8:], predicted)
-    assert image.shape == (6, 16 + GAP if has_targets else 8, 3)
+    np.testing.assert_array_equal(image[:, :8], arrays(1)[0])  # bare
+    assert image.shape == (6, 24 + 2 * GAP if has_targets else 16 + GAP, 3)
     if has_targets:
-        np.testing.assert_array_equal(image[:, :8], overlaid(arrays(1)[0], np.zeros((6, 8), np.int64), 255))
-        assert (image[:, 8:-8] == 255).all()
+        target = image[:, 8 + GAP : 16 + GAP]
+        np.testing.assert_array_equal(target, overlaid(arrays(1)[0], np.zeros((6, 8), np.int64), 255))
+    assert (image[:, 8 : 8 + GAP] == 255).all()
     assert legend(figure) == (["sky", "tree", "road"] if has_targets else ["tree", "road"])
     assert titles(figure) == [""]

@@ -99,7 +99,7 @@ def test_the_advice_is_that_for_the_kind_of_mask() -> None:
         to_classes(soft, {0: 0, 255: 1}, "m.JPG (row 3)", NAMES)
     with pytest.raises(DataError, match=r"Add 3 to codes.* threshold=0\.5"):
         to_classes(soft, {0: 0, 255: 1}, "m.png (row 3)", NAMES)
-    with pytest.raises(DataError, match=r"save masks as PNG\.$"):
+    with pytest.raises(DataError, match=r"save masks as PNG\.(\n|$)"):
         to_classes(soft, {0: 0, 255: 1, 9: 2}, "m.jpeg", [*NAMES, "car"])
 
 

@@ -16,7 +16,7 @@ from torch.utils.data import TensorDataset
 
 from learnkit import DataBunch, ImageDataBunch, Learner, LearnkitWarning
 from learnkit.data.augment.geometry import Flip
-from learnkit.data.augment.pipeline import OnItem
+from learnkit.data.augment.others import OnItem
 from learnkit.data.loading.loaders import DatasetLoader, TensorLoader, check_batch_size, default_workers
 from learnkit.data.loading.sampler import BatchOrder
 from learnkit.errors import DataError
@@ -266,7 +266,7 @@ import multiprocessing, sys, torch
 from torchvision.transforms import v2
 from learnkit import ImageDataBunch
 from learnkit.errors import UsageError
-from learnkit.data.augment.pipeline import OnItem
+from learnkit.data.augment.others import OnItem
 
 def batches(workers, **options):
     dls = ImageDataBunch.from_name_func(
