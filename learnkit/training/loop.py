@@ -123,7 +123,7 @@ def validate(state: TrainState, callbacks: CallbackList) -> None:
     callbacks.notify(Callback.before_validate, state)
     losses: list[Tensor] = []
     sizes: list[int] = []
-    for batch in state.valid_dl or ():
+    for batch in () if state.valid_dl is None else state.valid_dl:
         state.inputs, state.targets = split_batch(to_device(batch, compute.device), "validation")
         with compute.autocast():
             state.preds = state.model(*state.inputs)

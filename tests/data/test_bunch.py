@@ -79,7 +79,7 @@ def test_a_part_is_known_by_its_name(name: str, part: int) -> None:
 def test_unlabeled_items_make_a_loader() -> None:
     dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
     assert torch.equal(torch.cat([x for (x,) in dls.test_dl_from(list(X[:6]))]), X[:6])
-    with refused("the test set is empty", DataError):
+    with refused("items: got none", DataError):
         dls.test_dl_from([])
 
 
@@ -87,9 +87,9 @@ def test_there_is_nothing_to_draw() -> None:
     dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
     assert dls.preprocess is None
     for use in (dls.show_batch, lambda: dls.image(DatasetType.Valid, 0)):
-        with refused("this bunch holds no images to draw", fix="Use an ImageDataBunch."):
+        with refused("this bunch holds no images to draw", fix="Use an ImageDataBunch: from_datasets takes datasets of images."):
             use()
-    with refused("this bunch holds no images to augment", fix="Use an ImageDataBunch."):
+    with refused("this bunch holds no images to augment", fix="Use an ImageDataBunch: from_datasets takes datasets of images."):
         dls.augmented_dl("valid")
     assert dls.item_name(DatasetType.Valid, 3) == "3"
 

@@ -16,7 +16,7 @@ from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.image.resize import Resize
 from learnkit.data.loading.sampler import Draw
-from learnkit.data.loading.whole_batches import Failure, SeededItems, WholeBatches, collate, identity_collate
+from learnkit.data.loading.whole_batches import Collate, Failure, SeededItems, WholeBatches, identity_collate
 from learnkit.errors import ImageError, UsageError
 
 PREPROCESS = Preprocess(Resize((4, 4)), None)
@@ -119,6 +119,6 @@ def test_the_global_generators_are_restored(kind: type[Drawing]) -> None:
 
 def test_items_are_collated_as_torch_does_and_a_failure_is_not() -> None:
     items = [(torch.tensor([1.0]), 3), (torch.tensor([2.0]), 4)]
-    assert str(collate(items)) == str(default_collate(items))
+    assert str(Collate(default_collate)(items)) == str(default_collate(items))
     failure = Failure(UsageError("x"))
-    assert collate(failure) is failure
+    assert Collate(default_collate)(failure) is failure

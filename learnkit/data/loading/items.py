@@ -1,0 +1,55 @@
+"""Items of a user: several of them, where one alone would be taken apart."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from learnkit.errors import DataError, UsageError
+
+__all__ = ["several"]
+
+
+def several(items: Any, *, are_images: bool = False) -> list[Any]:
+    """The items as a list: of any iterable, a generator included, or of the column `input` of a DataFrame.
+
+    Args:
+        items: what a user passed.
+        are_images: an array or tensor of up to three axes is one image.
+
+    Raises:
+        UsageError: one item: a path, text, bytes, an image; a DataFrame without the column, or a dict.
+        DataError: no items.
+    """
+    one = _as_one(items, are_images=are_images)
+    if one:
+        raise UsageError(f"items: got {one}", expected="several items, such as a list", fix=_remedy(items))
+    if hasattr(items, "columns"):
+        if "input" not in items.columns:
+            columns = ", ".join(map(str, items.columns))
+            raise UsageError(
+                f"items: got a table with the columns {columns}", expected="a column input",
+                fix="Pass the column of the items: df[name].",
+            )  # fmt: skip
+        items = items["input"]
+    listed = list(items)
+    if not listed:
+        raise DataError("items: got none", expected="at least one item")
+    return listed
+
+
+def _as_one(items: Any, *, are_images: bool) -> str:
+    """What one item alone is; "" for several."""
+    if isinstance(items, str | os.PathLike):
+        return f"the folder {str(items)!r}" if os.path.isdir(items) else f"one name, {str(items)!r}"
+    if isinstance(items, bytes | bytearray | memoryview | Mapping) or not isinstance(items, Iterable):
+        return f"one {type(items).__name__}"
+    n_axes = getattr(items, "ndim", None)
+    if n_axes == 0 or (are_images and n_axes in (2, 3) and not hasattr(items, "columns")):
+        return f"one {type(items).__name__} of {n_axes} axes"
+    return ""
+
+
+def _remedy(items: Any) -> str:
+    is_folder = isinstance(items, str | os.PathLike) and Path(items).is_dir()
+    return "Pass get_image_files(folder)." if is_folder else "Pass [item], or use learn.predict(item)."
