@@ -23,7 +23,7 @@ from learnkit.data.table.files import existing_folder
 from learnkit.data.table.folders import held_out_samples
 from learnkit.data.table.labels import label_samples
 from learnkit.data.table.samples import in_order, split_samples
-from learnkit.data.table.splits import ColumnSplit, RandomSplit
+from learnkit.data.table.splits import ColumnSplit, NoValidation, RandomSplit
 from learnkit.data.tasks import Task
 from learnkit.errors import DataError, UsageError, WrongTypeError
 
@@ -55,7 +55,7 @@ class ImageLoaders(NamedTuple):
     """The loaders of a bunch, in the order of its arguments."""
 
     train: ImageLoader
-    valid: ImageLoader
+    valid: ImageLoader | None
     test: ImageLoader | None
     fix: ImageLoader
 
@@ -112,7 +112,7 @@ def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -
         ImageError: an image that cannot be read, if all are read (for a cache, or to measure them).
     """
     parts = {str(name): part for name, part in table.samples.groupby("split")}
-    for name in ("train", "valid"):
+    for name in ("train",) if isinstance(settings.splitter, NoValidation) else ("train", "valid"):
         if name not in parts:
             raise DataError(f"no row of the table is left in split {name!r}", got=sorted(parts))
     train = parts["train"]
@@ -141,8 +141,8 @@ def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -
         return loader(split, BatchOrder(len(datasets[split]), bs, shuffle=False))
 
     drawn = BatchOrder(len(train), bs, shuffle=True, seed=settings.seed, sampling=sampling)
-    test = ordered("test") if "test" in parts else None
-    return ImageLoaders(loader("train", drawn), ordered("valid"), test, ordered("train"))
+    valid, test = (ordered(name) if name in parts else None for name in ("valid", "test"))
+    return ImageLoaders(loader("train", drawn), valid, test, ordered("train"))
 
 
 def empty_table(task: Task, settings: ImageSettings) -> Table:

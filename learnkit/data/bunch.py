@@ -13,7 +13,7 @@ from learnkit.data.image.draw import draw_items, drawable
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.loading.dict_batches import chosen_keys, keyed
 from learnkit.data.loading.from_datasets import check_inputs, check_loader, dataset_loaders
-from learnkit.data.loading.items import several
+from learnkit.data.loading.items import listed
 from learnkit.data.loading.loaders import ImageLoader, TensorLoader, check_batch_size
 from learnkit.data.loading.sampler import BatchOrder
 from learnkit.data.loading.targets import known_task
@@ -173,7 +173,7 @@ class DataBunch(Parts):
             UsageError: one item alone, or an item of another shape.
             DataError: no items.
         """
-        x = torch.cat([self.prepare(item) for item in several(items)])
+        x = torch.cat([self.prepare(item) for item in listed(items)])
         return TensorLoader((x,), BatchOrder(len(x), self.batch_size or 64, shuffle=False))
 
     def prepare(self, item: Any) -> Tensor:

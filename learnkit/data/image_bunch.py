@@ -15,17 +15,20 @@ from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.loading.loaders import ImageLoader
 from learnkit.data.loading.sampler import BatchOrder
+from learnkit.data.loading.targets import known_classes
 from learnkit.data.options import BasicOptions, FolderOptions, ImageOptions, ImageSettings, takes_options
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.columns import column_of
 from learnkit.data.table.folders import folder_samples, mask_samples
 from learnkit.data.table.folds import Folds, fold_numbers
 from learnkit.data.table.from_csv import Column, frame_samples, list_samples, named_samples, pattern_label, read_table
+from learnkit.data.table.from_datasets import image_samples
+from learnkit.data.table.held_images import WithImages, test_sources, with_held_images
 from learnkit.data.table.splits import ColumnSplit
 from learnkit.data.table.summary import DataSummary, summarize
 from learnkit.data.tasks import Classification, Regression, Task
 from learnkit.device import resolve_device
-from learnkit.errors import DataError, UsageError, WrongTypeError
+from learnkit.errors import UsageError, WrongTypeError
 from learnkit.types import PathLike
 
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ class ImageDataBunch(DataBunch):
     preprocess: Preprocess
     skipped: "pd.DataFrame"
     settings: ImageSettings
+    _fixed = DataBunch._fixed | {"settings"}
     _samples: "pd.DataFrame"
     _names: Sequence[str]
 
@@ -152,7 +156,10 @@ class ImageDataBunch(DataBunch):
         allow_outside: bool = False,
         **options: Unpack[ImageOptions],
     ) -> Self:
-        """Images named in a DataFrame, whose columns are kept in `samples`; arguments as for `from_csv`."""
+        """Images named in a DataFrame, whose columns are kept in `samples`; arguments as for `from_csv`.
+
+        The column `fn_col` may hold images instead of names: PIL, encoded bytes, arrays (H, W[, C]) or tensors.
+        """
         if not hasattr(df, "columns"):
             raise WrongTypeError("df", got=type(df).__name__, expected="a DataFrame", fix="Call from_df(path, df).")
         if valid_col is not None:
@@ -162,13 +169,60 @@ class ImageDataBunch(DataBunch):
             options["split"] = ColumnSplit(name)
         task = options.get("task")
         as_numbers = task == "regression" or isinstance(task, Regression)
+        table = WithImages(df, column_of(df, fn_col).name)
         samples = frame_samples(
-            path, df, folder, fn_col, label_col, label_delim, suffix, as_numbers=as_numbers, allow_outside=allow_outside
+            path,
+            table.named,
+            folder,
+            fn_col,
+            label_col,
+            label_delim,
+            suffix,
+            as_numbers=as_numbers,
+            allow_outside=allow_outside,
         )
+        samples = table.restored(samples)
         if options.get("split") is None and valid_col is None:
             samples = samples.drop(columns="split", errors="ignore")  # a column of that name that was not requested
         names = [] if isinstance(label_col, str | int) else [str(column_of(df, column).name) for column in label_col]
         return cls.from_samples(samples, path, names=names, **options)
+
+    @classmethod
+    @takes_options
+    def from_datasets(  # type: ignore[override]
+        cls, train: Any, valid: Any = None, test: Any = None, path: PathLike = ".", **options: Unpack[FolderOptions]
+    ) -> Self:
+        """Images of datasets of (image, label), such as those of torchvision, a Subset, or a list of pairs.
+
+        An image is PIL, an array (H, W, C), a uint8 tensor (C, H, W) or encoded bytes; the datasets have no transform
+        that makes float tensors. Labels that are whole numbers are indices into the classes, which are those that the
+        datasets name (`dataset.classes`), or else `classes=`; without either, each number is the name of a class.
+
+        Args:
+            train: the training items.
+            valid: those to validate on; None to take `valid_pct` or `split` of the training items, or else to train
+                without a validation set.
+            test: those to predict: (image, label), or images alone.
+            path: where a learner writes its files.
+            **options: see `learnkit.data.options.ImageSettings`.
+
+        Raises:
+            DataError: an empty set, items of another form, or datasets with different classes.
+            UsageError: an argument that cannot work.
+        """
+        sets = {"train": train, "valid": valid, "test": test}
+        task = options.get("task")
+        is_regression = task == "regression" or isinstance(task, Regression)
+        given = options.get("classes") or getattr(task, "classes", None)
+        classes = None if is_regression else known_classes(given or None, sets)
+        is_split = options.get("split") is not None or options.get("valid_pct") is not None
+        if valid is not None and is_split:
+            raise UsageError("valid", got=valid, expected="None with valid_pct or split")
+        if valid is None and not is_split:
+            options["valid_pct"] = 0
+        if classes is not None and task in (None, "classification", "multilabel"):
+            options["classes"] = classes
+        return cls.from_samples(image_samples(sets, classes), path, **options)
 
     @classmethod
     @takes_options
@@ -271,13 +325,13 @@ class ImageDataBunch(DataBunch):
         names: Sequence[str] = (),
         **options: Unpack[ImageOptions],
     ) -> Self:
-        """From a table with the columns input (paths), target and, optionally, split: the last step of every factory.
+        """From a table with the columns input, target and, optionally, split: the last step of every factory.
 
         So a table can be looked at, filtered, relabeled and used again:
         `ImageDataBunch.from_samples(dls.samples[keep])`.
 
         Args:
-            samples: one row per item; further columns are kept.
+            samples: one row per item; its input is a path, or an image as `from_df` takes it; further columns are kept.
             path: where a learner writes its files; `test` is relative to it.
             names: names of the regression targets.
             **options: see `learnkit.data.options.ImageSettings`. Without `split` or `valid_pct`, the column split
@@ -289,6 +343,7 @@ class ImageDataBunch(DataBunch):
             UsageError: an argument that cannot work.
         """
         settings = ImageSettings(**options)
+        samples = with_held_images(samples)
         table = build_table(samples, settings, Path(path), names)
         device = resolve_device(settings.device)
         return cls._of(table, build_loaders(table, settings, device), settings, Path(path), names)
@@ -332,11 +387,19 @@ class ImageDataBunch(DataBunch):
         """
         return self.preprocess.batch(self.preprocess.item(item)[None].to(self.device))
 
-    def test_dl_from(self, items: Sequence[Any]) -> ImageLoader:
-        """A loader of unlabeled image files, in their order."""
-        if not len(items):
-            raise DataError("the test set is empty", expected="at least one file")
-        dataset = ImageDataset([str(item) for item in items], None, None, self.preprocess)
+    def test_dl_from(self, items: Iterable[Any]) -> ImageLoader:
+        """A loader of unlabeled images, in their order.
+
+        Args:
+            items: paths (relative ones to the working directory, or to the `path` of the bunch), PIL images, encoded
+                bytes, arrays (H, W[, C]) or tensors (C, H, W), mixed; or a DataFrame with a column input of these.
+
+        Raises:
+            UsageError: one path, one folder or one image.
+            MissingFileError: files that are not there.
+            DataError: no items.
+        """
+        dataset = ImageDataset(test_sources(items, self.path), None, None, self.preprocess)
         return ImageLoader(dataset, BatchOrder(len(dataset), self.batch_size or 64, shuffle=False), self.device)
 
     def summary(self) -> DataSummary:
@@ -365,7 +428,15 @@ class ImageDataBunch(DataBunch):
 
     def _again(self, samples: "pd.DataFrame") -> Self:
         """A bunch of a modified table, otherwise like this one."""
-        settings = replace(self.settings, valid_pct=None, split=None, test=None, task=self.task, on_error="raise")
+        settings = replace(
+            self.settings,
+            valid_pct=None,
+            split=None,
+            test=None,
+            task=self.task,
+            on_error="raise",
+            bs=self.batch_size or self.settings.bs,
+        )
         options: ImageOptions = {name: getattr(settings, name) for name in settings.__dataclass_fields__}  # type: ignore[assignment]
         bunch = type(self).from_samples(samples, self.path, names=self._names, **options)
         bunch.skipped = self.skipped

@@ -8,13 +8,13 @@ from typing import Any, Literal, TypedDict, TypeVar, cast
 
 import torch
 
-from learnkit.checks import check_choice, check_int, check_keywords, is_int
+from learnkit.checks import check_choice, check_int, check_keywords, is_int, is_number
 from learnkit.data.image.cache import Kind
 from learnkit.data.image.preprocess import Reader
 from learnkit.data.image.read import MAX_PIXELS
 from learnkit.data.image.resize import Interpolation, Method
 from learnkit.data.statistics import Statistics
-from learnkit.data.table.splits import RandomSplit, Split
+from learnkit.data.table.splits import NoValidation, RandomSplit, Split
 from learnkit.data.tasks import Task
 from learnkit.errors import UsageError
 from learnkit.types import PathLike
@@ -35,7 +35,7 @@ class ImageSettings:
     """How a table of samples becomes batches.
 
     Args:
-        valid_pct: take this share of the rows at random for validation.
+        valid_pct: take this share of the rows at random for validation; 0 for no validation set.
         split: how to split instead: one of `learnkit.splits` (stratified, by group, by column, by file list,
             by folder), or a function of the table that returns True (validation) or False, or a split's name, for each
             row.
@@ -95,7 +95,11 @@ class ImageSettings:
     @property
     def splitter(self) -> Split | None:
         """How to split, by `split` or `valid_pct`; None if neither is given."""
-        return self.split if self.valid_pct is None else RandomSplit(self.valid_pct, self.seed)
+        if self.valid_pct is None:
+            return self.split
+        if is_number(self.valid_pct) and self.valid_pct == 0:
+            return NoValidation()
+        return RandomSplit(self.valid_pct, self.seed)
 
     @property
     def sides(self) -> tuple[int, int] | None:

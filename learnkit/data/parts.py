@@ -10,6 +10,7 @@ from torch import Tensor
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.loading.loaders import OrderedLoader
 from learnkit.data.loading.peek import first_input, in_order, input_of, name_of, size_of
+from learnkit.data.loading.targets import SET_NAMES
 from learnkit.data.tasks import Task
 from learnkit.device import resolve_device, to_device
 from learnkit.errors import DataError, UsageError
@@ -114,7 +115,7 @@ class Parts:
         if ds_type == DatasetType.Single:
             raise UsageError("ds_type", got=ds_type, expected="Train, Valid, Test or Fix", fix="Use learn.predict.")
         if loader is None:
-            part = {DatasetType.Valid: "validation"}.get(ds_type, ds_type.name.lower())
+            part = SET_NAMES.get(ds_type.name.lower(), "test")
             raise UsageError(f"this bunch has no {part} set", fix="Make it with one, or pass a loader instead.")
         return in_order(loader)
 
@@ -141,7 +142,12 @@ class Parts:
     def __repr__(self) -> str:
         parts = (("train", self.train_ds), ("valid", self.valid_ds), ("test", self.test_ds))
         sizes = [f"{name} {len(part):,}" for name, part in parts if isinstance(part, Sized)]
-        return f"{type(self).__name__}({', '.join(sizes)}; {len(self.classes)} classes; batches of {self.batch_size})"
+        facts = [
+            *([", ".join(sizes)] if sizes else []),
+            f"{len(self.classes)} classes",
+            f"batches of {self.batch_size}",
+        ]
+        return f"{type(self).__name__}({'; '.join(facts)})"
 
     def _repr_html_(self) -> str:
         sets = (("training", self.train_dl), ("validation", self.valid_dl), ("test", self.test_dl))

@@ -1,23 +1,22 @@
 """A predictor for serving: predictions for single items or small batches, from any number of threads."""
 
 import copy
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from learnkit.checks import check_int
+from learnkit.data.loading.items import several
 from learnkit.data.tasks import Task
 from learnkit.device import Compute
-from learnkit.errors import UsageError
+from learnkit.errors import LearnkitError
 from learnkit.inference.predictions import activated, raw_outputs
 from learnkit.types import Activation
 
-__all__ = ["Prediction", "Predictor", "decode_outputs", "predict_batch", "scaled"]
+__all__ = ["Prediction", "Predictor", "decode_outputs", "predict_batch", "prepared_batches", "scaled"]
 
 
 class Prediction(NamedTuple):
@@ -55,6 +54,35 @@ def predict_batch(
     return decode_outputs(activated(activation, raw_outputs(model, (x,), compute)).cpu(), task)
 
 
+def prepared_batches(
+    items: Any, prepare: Callable[[Any], Tensor], bs: int, *, are_images: bool = False
+) -> Iterator[Tensor]:
+    """Items of a user as inputs of the model, up to `bs` at a time; items of different shapes in different batches.
+
+    Args:
+        items: several, each in a form that `prepare` accepts.
+        prepare: turns an item into an input (1, ...).
+        bs: the largest batch.
+        are_images: an array or tensor of up to three axes is one item.
+
+    Raises:
+        UsageError: a single item.
+        LearnkitError: an item that cannot be prepared; the error begins with its number.
+    """
+    batch: list[Tensor] = []
+    for number, item in enumerate(several(items, are_images=are_images)):
+        try:
+            x = prepare(item)
+        except LearnkitError as error:
+            raise error.prefixed(f"item {number}") from error
+        if batch and (len(batch) == bs or x.shape != batch[0].shape):
+            yield torch.cat(batch)
+            batch = []
+        batch.append(x)
+    if batch:
+        yield torch.cat(batch)
+
+
 class Predictor:
     """Predictions for single items, safe to share between threads.
 
@@ -67,10 +95,18 @@ class Predictor:
         activate: the activation of raw outputs (N, ...).
         task: decodes the outputs.
         bs: maximum number of items per forward pass.
+        are_images: an array or tensor of up to three axes is one item.
     """
 
     def __init__(
-        self, model: nn.Module, prepare: Callable[[Any], Tensor], activate: Activation, task: Task, *, bs: int = 64
+        self,
+        model: nn.Module,
+        prepare: Callable[[Any], Tensor],
+        activate: Activation,
+        task: Task,
+        *,
+        bs: int = 64,
+        are_images: bool = False,
     ) -> None:
         check_int("bs", bs, 1)
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
@@ -78,6 +114,7 @@ class Predictor:
         self.activate = activate
         self.task = task
         self.bs = bs
+        self.are_images = are_images
 
     def predict(self, item: Any) -> Prediction:
         """(label, index, activated outputs) of one item, in any form `prepare` accepts.
@@ -92,20 +129,10 @@ class Predictor:
 
         Raises:
             ImageError: an image that cannot be read.
-            UsageError: a single item, or items of different shapes.
+            UsageError: a single item.
         """
-        if isinstance(items, str | bytes | os.PathLike) or not isinstance(items, Iterable):
-            raise UsageError(
-                "items", got=type(items).__name__, expected="several items, such as a list", fix="Use predict."
-            )
-        predictions: list[Prediction] = []
-        remaining = iter(items)
-        while prepared := [self.prepare(item) for item in islice(remaining, self.bs)]:
-            shapes = {tuple(x.shape[1:]) for x in prepared}
-            if len(shapes) > 1:
-                raise UsageError("items: shapes", got=sorted(shapes), expected="one shape", fix="Use predict.")
-            predictions += self._predict(torch.cat(prepared))
-        return predictions
+        batches = prepared_batches(items, self.prepare, self.bs, are_images=self.are_images)
+        return [prediction for x in batches for prediction in self._predict(x)]
 
     def _predict(self, x: Tensor) -> list[Prediction]:
         with torch.no_grad():  # inference mode would return tensors that cannot be modified in place

@@ -1,6 +1,7 @@
 """The dataset of images: pixels and targets of the samples, one by one or in batches."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ from learnkit.data.augment.pipeline import apply_to_item
 from learnkit.data.image.cache import ONE_TYPE, Kind, Store, build_store, content_key
 from learnkit.data.image.crops import Bounded, RandomResizedCrop, crop_and_resize
 from learnkit.data.image.preprocess import Preprocess, hwc_to_chw
+from learnkit.data.image.sources import HeldImage, Source, opened
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Task
 from learnkit.errors import DataError, ImageError, UsageError
-from learnkit.seeds import Stream, derive
+from learnkit.seeds import Stream, derive, preserve_all_rng, seed_all
 
 __all__ = ["ImageDataset"]
 
@@ -25,7 +27,7 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
     """Images read from disk or from a cache on access.
 
     Args:
-        inputs: paths.
+        inputs: paths, or held images.
         labels: one per path, masks for segmentation; None for a set without labels.
         task: encodes labels as targets.
         preprocess: reads and resizes images.
@@ -35,7 +37,7 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
 
     def __init__(
         self,
-        inputs: Sequence[str],
+        inputs: Sequence[Source],
         labels: Sequence[Any] | None,
         task: Task | None,
         preprocess: Preprocess,
@@ -44,10 +46,12 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         rows: Sequence[int] | None = None,
     ) -> None:
         self.inputs = list(inputs)
+        self.names = [str(one) for one in self.inputs]
         self.labels = None if labels is None else list(labels)
         self.task = task
         self.preprocess = preprocess
         self.rows = range(len(self.inputs)) if rows is None else list(rows)
+        self.holds_images = any(isinstance(one, HeldImage) for one in self.inputs)
         self.masks = self.labels if isinstance(task, Segmentation) else None
         self.targets = None
         if self.labels is not None and self.masks is None and task is not None and self.labels:
@@ -77,13 +81,20 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
     def batch(self, indices: Sequence[int], seed: int | None = None, epoch: int = 0) -> tuple[Tensor, ...]:
         """(pixels (N, C, H, W), targets), or (pixels,) without labels; with a seed, the item stage is applied.
 
-        The random numbers of an item depend only on (seed, epoch, its index).
+        The random numbers of an item depend only on (seed, epoch, its index). So do those that a dataset of images
+        draws from the global generators, which do not change.
         """
+        with preserve_all_rng() if self.holds_images else nullcontext():
+            return self._batch(indices, seed, epoch)
+
+    def _batch(self, indices: Sequence[int], seed: int | None, epoch: int) -> tuple[Tensor, ...]:
         transforms = self.item_stage if seed is not None else []
         rows = self.store.rows(indices) if self.store is not None and not transforms and self.bound is None else None
         masks: npt.NDArray[Any] | None = None
         if rows is None:
             for place, index in enumerate(indices):
+                if self.holds_images and seed is not None:
+                    seed_all(derive(seed, Stream.ITEM, epoch, index))
                 if transforms and seed is not None:
                     pixels, *mask = self._augmented(index, seed, epoch)
                 else:
@@ -93,7 +104,7 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
                     masks = np.empty((len(indices), *mask[0].shape), dtype=mask[0].dtype) if mask else None
                 if pixels.dtype != rows.dtype:
                     raise DataError(
-                        f"dtype of {self.inputs[index]}",
+                        f"dtype of {self.names[index]}",
                         got=str(pixels.dtype),
                         expected=f"{rows.dtype}, as of the others",
                         fix=ONE_TYPE,
@@ -111,14 +122,16 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         """Decode all items once and keep them, in memory or on disk.
 
         Raises:
-            UsageError: an unknown kind, or a disk cache with a custom reader.
+            UsageError: an unknown kind, or a disk cache with a custom reader, or of images without files.
             ImageError: an image that cannot be read.
         """
         if kind == "disk" and self.preprocess.reader is not None:
             raise UsageError("cache='disk' cannot notice that a reader changed", fix="Use cache='memory'.")
         key = ""  # not used in memory
         if kind == "disk":
-            files = [*self.inputs, *(self.masks or ())]
+            files = [*self.names, *(self.masks or ())]
+            if self.holds_images:
+                raise UsageError("cache='disk' is of files, and these images have none", fix="Use cache='memory'.")
             key = content_key(files, self.preprocess.without_normalize(), self.bound, self.task if self.masks else None)
         self.store = build_store(kind, len(self), lambda index: self.decode(index, self.bound), key)
 
@@ -136,9 +149,11 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         label = "" if self.labels is None or self.masks is not None else f"class {self.labels[index]}, "
         where = f" ({label}row {self.rows[index]})"
         try:
-            return self.preprocess.decode(self.inputs[index], mask, task=self.task, bound=bound, where=where)
+            source = opened(self.inputs[index])
+            where = where if source is self.inputs[index] else f", {self.names[index]}{where}"
+            return self.preprocess.decode(source, mask, task=self.task, bound=bound, where=where)
         except MemoryError as error:
-            raise ImageError(f"{self.inputs[index]}{where} does not fit in memory") from error
+            raise ImageError(f"{self.names[index]}{where} does not fit in memory") from error
 
     def _augmented(self, index: int, seed: int, epoch: int) -> tuple[npt.NDArray[Any], ...]:
         pixels, *mask = self.load(index)

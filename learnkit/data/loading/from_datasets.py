@@ -12,7 +12,7 @@ from learnkit.data.loading.dict_batches import Keys, Picking
 from learnkit.data.loading.loaders import DatasetLoader, StreamLoader, check_batch_size
 from learnkit.data.loading.peek import first_part
 from learnkit.data.loading.sampler import BatchOrder
-from learnkit.data.loading.targets import TargetCheck, check_dataset
+from learnkit.data.loading.targets import SET_NAMES, TargetCheck, check_dataset
 from learnkit.data.tasks import Task
 from learnkit.errors import DataError, UsageError, WrongTypeError, warn
 
@@ -94,8 +94,7 @@ def check_set(name: str, dataset: Any) -> None:
             fix="Loaders of batches go to from_loaders.",
         )
     if not len(dataset):
-        which = "training" if name == "train" else name
-        raise DataError(f"the {which} set is empty", fix="Add at least one item, or leave it out.")
+        raise DataError(f"the {SET_NAMES.get(name, name)} set is empty", fix="Add at least one item, or leave it out.")
 
 
 def check_loader(name: str, loader: Any) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 from learnkit.errors import DataError, UsageError
 
-__all__ = ["several"]
+__all__ = ["listed", "several"]
 
 
-def several(items: Any, *, are_images: bool = False) -> list[Any]:
-    """The items as a list: of any iterable, a generator included, or of the column `input` of a DataFrame.
+def several(items: Any, *, are_images: bool = False) -> Iterable[Any]:
+    """The items of any iterable, a generator included, or of the column `input` of a DataFrame.
 
     Args:
         items: what a user passed.
@@ -19,7 +19,6 @@ def several(items: Any, *, are_images: bool = False) -> list[Any]:
 
     Raises:
         UsageError: one item: a path, text, bytes, an image; a DataFrame without the column, or a dict.
-        DataError: no items.
     """
     one = _as_one(items, are_images=are_images)
     if one:
@@ -32,10 +31,19 @@ def several(items: Any, *, are_images: bool = False) -> list[Any]:
                 fix="Pass the column of the items: df[name].",
             )  # fmt: skip
         items = items["input"]
-    listed = list(items)
-    if not listed:
+    return items  # type: ignore[no-any-return]
+
+
+def listed(items: Any, *, are_images: bool = False) -> list[Any]:
+    """The same as a list.
+
+    Raises:
+        DataError: no items.
+    """
+    found = list(several(items, are_images=are_images))
+    if not found:
         raise DataError("items: got none", expected="at least one item")
-    return listed
+    return found
 
 
 def _as_one(items: Any, *, are_images: bool) -> str:
@@ -52,4 +60,4 @@ def _as_one(items: Any, *, are_images: bool) -> str:
 
 def _remedy(items: Any) -> str:
     is_folder = isinstance(items, str | os.PathLike) and Path(items).is_dir()
-    return "Pass get_image_files(folder)." if is_folder else "Pass [item], or use learn.predict(item)."
+    return "Pass get_image_files(folder)." if is_folder else "Pass [item], or use predict."

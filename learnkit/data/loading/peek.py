@@ -108,7 +108,7 @@ def input_of(loader: Any, i: int) -> Any:
 
 def name_of(loader: Any, i: int) -> str:
     """The name of item i of a loader in order: the path of an image, the index of any other item."""
-    return str(loader.dataset.inputs[i]) if isinstance(loader, ImageLoader) else str(i)
+    return loader.dataset.names[i] if isinstance(loader, ImageLoader) else str(i)
 
 
 def size_of(loader: Any) -> str:
@@ -134,7 +134,10 @@ def first_target(loader: Any) -> Any:
 
 def _first(loader: Any, position: int) -> Any:
     if isinstance(loader, TensorLoader):
-        return loader.tensors[position][0] if position < len(loader.tensors) else None
+        if position >= len(loader.tensors):
+            return None
+        rows = loader.tensors[position]
+        return rows[0] if len(rows) else rows.new_empty(rows.shape[1:])  # without items, the shape is still known
     if isinstance(loader, list | tuple):  # of batches
         batch = loader[0] if len(loader) else ()
         part = batch[position] if isinstance(batch, tuple | list) and position < len(batch) else None

@@ -13,6 +13,7 @@ from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import DataError, UsageError
 
 __all__ = [
+    "SET_NAMES",
     "TargetCheck",
     "check_dataset",
     "checked_targets",
@@ -22,6 +23,7 @@ __all__ = [
     "listed_targets",
 ]
 
+SET_NAMES = {"train": "training", "valid": "validation"}
 SAME_ORDER = "A number would mean another class in each: number the classes of all sets alike."
 
 
@@ -69,7 +71,7 @@ def known_classes(given: Iterable[Any] | None, sets: Mapping[str, Any]) -> Class
     Raises:
         DataError: two datasets with different classes, or the same classes given in another order.
     """
-    named = {f"the {name} set": classes_of(dataset) for name, dataset in sets.items()}
+    named = {f"the {SET_NAMES.get(name, name)} set": classes_of(dataset) for name, dataset in sets.items()}
     known = [(name, classes) for name, classes in named.items() if classes]
     for name, classes in known[1:]:
         check_same_classes(known[0][1], classes, known[0][0], name, SAME_ORDER)

@@ -25,6 +25,7 @@ __all__ = [
     "FileListSplit",
     "FolderSplit",
     "GroupSplit",
+    "NoValidation",
     "RandomSplit",
     "Split",
     "StratifiedGroupSplit",
@@ -145,9 +146,16 @@ class FolderSplit:
     def __call__(self, samples: "pd.DataFrame") -> list[str]:
         names = []
         for file in samples["input"]:
-            parts = Path(file).parts[:-1]
+            parts = Path(str(file)).parts[:-1]
             names.append("valid" if self.valid in parts else "test" if self.test in parts else "train")
         return names
+
+
+class NoValidation:
+    """Every row is for training."""
+
+    def __call__(self, samples: "pd.DataFrame") -> list[str]:
+        return ["train"] * len(samples)
 
 
 @dataclass(frozen=True)
@@ -163,7 +171,7 @@ class FileListSplit:
     def __call__(self, samples: "pd.DataFrame") -> npt.NDArray[np.bool_]:
         rows_of: dict[str, list[int]] = {}
         for row, file in enumerate(samples["input"]):
-            rows_of.setdefault(Path(file).name, []).append(row)
+            rows_of.setdefault(Path(str(file)).name, []).append(row)
         chosen = np.zeros(len(samples), dtype=bool)
         missing = []
         for name in self._names():
@@ -208,9 +216,12 @@ def split_names(samples: "pd.DataFrame", split: Split) -> list[str]:
                 f"split: row {index}", got=value, expected="True or False, 1 or 0, or one of train, valid, val, test"
             )
         names.append(name)
-    for name, use in (("train", "train on"), ("valid", "validate on")):
+    needed = ("train",) if isinstance(split, NoValidation) else ("train", "valid")
+    for name in needed:
         if name not in names:
-            raise DataError(f"split {split}: no row is left to {use}", got=dict(Counter(names)))
+            use = "train on" if name == "train" else "validate on"
+            fix = "" if name == "train" else "valid_pct=0 trains without a validation set."
+            raise DataError(f"split {split}: no row is left to {use}", got=dict(Counter(names)), fix=fix)
     return names
 
 
