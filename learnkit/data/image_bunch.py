@@ -15,7 +15,6 @@ from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.loading.loaders import ImageLoader
 from learnkit.data.loading.sampler import BatchOrder
-from learnkit.data.loading.targets import known_classes
 from learnkit.data.options import BasicOptions, FolderOptions, ImageOptions, ImageSettings, takes_options
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.columns import column_of
@@ -56,6 +55,12 @@ class ImageDataBunch(DataBunch):
     _fixed = DataBunch._fixed | {"settings"}
     _samples: "pd.DataFrame"
     _names: Sequence[str]
+
+    def __init__(self, *loaders: Any, preprocess: Preprocess | None = None, **options: Any) -> None:
+        if preprocess is None:
+            raise UsageError("ImageDataBunch: tensors and loaders hold no images to prepare",
+                             fix="Use DataBunch, or ImageDataBunch.from_datasets.")  # fmt: skip
+        super().__init__(*loaders, preprocess=preprocess, **options)
 
     @classmethod
     @takes_options
@@ -211,18 +216,16 @@ class ImageDataBunch(DataBunch):
             UsageError: an argument that cannot work.
         """
         sets = {"train": train, "valid": valid, "test": test}
-        task = options.get("task")
-        is_regression = task == "regression" or isinstance(task, Regression)
-        given = options.get("classes") or getattr(task, "classes", None)
-        classes = None if is_regression else known_classes(given or None, sets)
         is_split = options.get("split") is not None or options.get("valid_pct") is not None
         if valid is not None and is_split:
-            raise UsageError("valid", got=valid, expected="None with valid_pct or split")
+            raise UsageError("valid", got=type(valid).__name__, expected="None with valid_pct or split")
         if valid is None and not is_split:
             options["valid_pct"] = 0
-        if classes is not None and task in (None, "classification", "multilabel"):
+        task, given = options.get("task"), options.get("classes")
+        samples, classes = image_samples(sets, given, task)
+        if classes is not None and not hasattr(task, "n_out"):
             options["classes"] = classes
-        return cls.from_samples(image_samples(sets, classes), path, **options)
+        return cls.from_samples(samples, path, **options)
 
     @classmethod
     @takes_options

@@ -66,7 +66,7 @@ class Parts:
     def batch_size(self, bs: int) -> None:
         loaders = [one for one in (self.train_dl, self.fix_dl, self.valid_dl, self.test_dl) if one is not None]
         if not all(isinstance(loader, OrderedLoader) for loader in loaders):
-            raise UsageError("dls.batch_size cannot be changed", got=bs, fix="Make loaders of that batch size.")
+            raise UsageError("dls.batch_size cannot be changed", got=bs, fix="Make the bunch, or its loaders, with it.")
         for loader in loaders:
             loader.batch_size = bs if loader is self.train_dl else self.train_dl.batch_size
 

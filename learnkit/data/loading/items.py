@@ -60,4 +60,6 @@ def _as_one(items: Any, *, are_images: bool) -> str:
 
 def _remedy(items: Any) -> str:
     is_folder = isinstance(items, str | os.PathLike) and Path(items).is_dir()
-    return "Pass get_image_files(folder)." if is_folder else "Pass [item], or use predict."
+    if is_folder:
+        return "Pass get_image_files(folder)."
+    return "Pass [item], or list(items) of several." if hasattr(items, "ndim") else "Pass [item], or use predict."

@@ -195,7 +195,13 @@ class StreamLoader:
         self.batch_size = check_int("bs", bs, 1)
         self._random = torch.Generator()
         self._loader = torch_loader(
-            dataset, device, num_workers, self._random, batch_size=bs, drop_last=drop_last, collate_fn=collate_fn
+            dataset,
+            device,
+            num_workers,
+            self._random,
+            batch_size=bs,
+            drop_last=drop_last,
+            collate_fn=Collate(collate_fn),
         )
 
     def __len__(self) -> int:

@@ -79,7 +79,7 @@ def known_classes(given: Iterable[Any] | None, sets: Mapping[str, Any]) -> Class
         return known[0][1] if known else None
     names = Classes(given)
     if known and sorted(names) == sorted(known[0][1]):
-        check_same_classes(known[0][1], names, known[0][0], "classes=", "Leave classes= out.")
+        check_same_classes(known[0][1], names, known[0][0], "the argument classes", "Leave classes= out.")
     return names or None
 
 

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.loading.sampler import Draw
-from learnkit.errors import LearnkitError
+from learnkit.errors import DataError, LearnkitError
 from learnkit.seeds import Stream, derive, preserve_all_rng, seed_all
 
 __all__ = ["Collate", "Failure", "SeededItems", "WholeBatches", "identity_collate"]
@@ -68,13 +68,25 @@ class SeededItems(Dataset[Any]):
 
 
 class Collate:
-    """Makes a batch of a list of items; a failure is passed on."""
+    """Makes a batch of a list of items; a failure, also to make it, is passed on."""
 
     def __init__(self, collate_fn: Callable[[Any], Any]) -> None:
         self.collate_fn = collate_fn
 
     def __call__(self, items: Any) -> Any:
-        return items if isinstance(items, Failure) else self.collate_fn(items)
+        if isinstance(items, Failure):
+            return items
+        try:
+            return self.collate_fn(items)
+        except LearnkitError as error:
+            return Failure(error)
+        except (TypeError, RuntimeError, ValueError) as error:  # of other types or shapes
+            return Failure(
+                DataError(
+                    f"items cannot be made a batch ({str(error).splitlines()[0]})",
+                    fix="Return tensors or numbers of one shape from the dataset, or pass collate_fn=.",
+                )
+            )
 
 
 def identity_collate(batch: Any) -> Any:

@@ -10,7 +10,8 @@ from torch.utils.data import IterableDataset, Subset
 from learnkit.data.classes import Classes
 from learnkit.data.image.sources import HeldImage, is_image
 from learnkit.data.loading.from_datasets import check_set
-from learnkit.data.loading.targets import SET_NAMES, listed_targets
+from learnkit.data.loading.targets import SET_NAMES, known_classes, listed_targets
+from learnkit.data.tasks import Regression, Task
 from learnkit.errors import DataError, ImageError, LearnkitError, WrongTypeError
 
 if TYPE_CHECKING:
@@ -21,23 +22,29 @@ __all__ = ["image_samples"]
 N_COMPARED = 10  # items whose label is compared with the one the dataset lists
 
 
-def image_samples(sets: Mapping[str, Any], classes: Classes | None) -> "pd.DataFrame":
-    """One row per item of "train", "valid" and "test" (None for none), with the columns input, target and split.
+def image_samples(
+    sets: Mapping[str, Any], classes: Sequence[str] | None, task: Task | str | None
+) -> "tuple[pd.DataFrame, Classes | None]":
+    """A table with one row per item and the columns input, target and split; and the classes, None if unknown.
 
     An item is (image, label), in a test set also an image alone; an image is PIL, an array (H, W, C), a uint8 tensor
     (C, H, W) or encoded bytes. The images of an ImageFolder are its files.
 
     Args:
-        sets: map-style datasets by split.
-        classes: what labels that are whole numbers are the indices of; None to keep the numbers as names.
+        sets: map-style datasets as "train", "valid" and "test"; None for none.
+        classes: names of the labels that are whole numbers; None for those that the task or the datasets name, and
+            without any for the numbers themselves. A regression has none.
+        task: what the labels mean, or None.
 
     Raises:
         WrongTypeError: something that is not a map-style dataset.
-        DataError: an empty set, items of another form, or an index without a class.
+        DataError: an empty set, items of another form, sets with different classes, or an index without a class.
         ImageError: an item that cannot be read for its label.
     """
     import pandas as pd
 
+    is_regression = task == "regression" or isinstance(task, Regression)
+    known = None if is_regression else known_classes(classes or getattr(task, "classes", None) or None, sets)
     tables = []
     for split, dataset in sets.items():
         if dataset is None and split != "train":
@@ -49,10 +56,10 @@ def image_samples(sets: Mapping[str, Any], classes: Classes | None) -> "pd.DataF
                 fix="DataBunch.from_datasets takes one whose items are tensors.",
             )  # fmt: skip
         is_labeled = _check_item(split, _item(dataset, 0))
-        labels = [_named(label, classes, split, i) for i, label in enumerate(_labels(dataset))] if is_labeled else None
+        labels = [_named(label, known, split, i) for i, label in enumerate(_labels(dataset))] if is_labeled else None
         columns = {"input": _sources(dataset, split), "target": labels or [None] * len(dataset)}
         tables.append(pd.DataFrame(columns, dtype=object).assign(split=split))
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables, ignore_index=True), known
 
 
 def _check_item(split: str, item: Any) -> bool:
