@@ -80,7 +80,7 @@ class Collate:
             return self.collate_fn(items)
         except LearnkitError as error:
             return Failure(error)
-        except (TypeError, RuntimeError, ValueError) as error:  # of other types or shapes
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:  # of other types or shapes
             return Failure(
                 DataError(
                     f"items cannot be made a batch ({str(error).splitlines()[0]})",

@@ -90,7 +90,7 @@ def test_what_is_no_dict_is_refused() -> None:
     assert chosen_keys(None, None) is None
     with pytest.raises(UsageError, match="inputs: got None"):
         chosen_keys(None, "label")
-    with pytest.raises(DataError, match="a batch is a list. Leave inputs= and target= out"):
+    with pytest.raises(DataError, match=r"a batch is a list. Leave inputs= and target= out"):
         DataBunch.from_loaders([[X, Y]], inputs="x", target="label").one_batch()
 
 

@@ -24,7 +24,7 @@ SEVERAL: dict[str, Callable[[list[int]], Any]] = {
 @pytest.mark.parametrize("form", SEVERAL.values(), ids=SEVERAL)
 def test_items_come_in_every_form(form: Callable[[list[int]], Any]) -> None:
     assert [int(one) for one in listed(form([3, 1, 2]))] == [3, 1, 2]
-    with pytest.raises(DataError, match="items: got none, expected at least one item|items: got none"):
+    with pytest.raises(DataError, match="items: got none"):
         listed(form([]))
 
 
@@ -56,5 +56,5 @@ def test_a_folder_is_named_with_what_lists_it(tmp_path: Path) -> None:
 
 
 def test_a_table_needs_the_column() -> None:
-    with pytest.raises(UsageError, match=r"a table with the columns name, label: expected a column input. .*df\[name\]"):
+    with pytest.raises(UsageError, match=r"a table with the columns name, label: expected a column input. .*df"):
         several(pd.DataFrame({"name": ["a"], "label": [0]}))

@@ -64,7 +64,7 @@ def test_given_classes_may_rename_those_of_the_dataset_but_not_reorder_them() ->
     sets = {"train": Named(["cat", "dog"])}
     assert known_classes(["Katze", "Hund"], sets) == ("Katze", "Hund")
     assert known_classes(["cat", "dog"], sets) == ("cat", "dog")
-    with pytest.raises(DataError, match="in another order: dog, cat; those of the training set are cat, dog. Leave"):
+    with pytest.raises(DataError, match=r"in another order: dog, cat; those of the training set are cat, dog. Leave"):
         known_classes(["dog", "cat"], sets)
     with pytest.raises(DataError, match="in another order"):
         known_task(Classification(("dog", "cat")), None, sets)
@@ -151,11 +151,11 @@ REFUSED = {
 
 @pytest.mark.parametrize(("task", "y"), REFUSED.values(), ids=REFUSED)
 def test_targets_that_do_not_fit_are_refused_wherever_they_come_from(task: Any, y: Any) -> None:
-    with pytest.raises(DataError, match="train: .*targets"):
+    with pytest.raises(DataError, match=r"train: .*targets"):
         checked_targets(task, "train", y)
-    with pytest.raises(DataError, match="train: .*targets"):
+    with pytest.raises(DataError, match=r"train: .*targets"):
         TargetCheck(task, "train")((torch.zeros(2, 3), y))
-    with pytest.raises(DataError, match="train: .*targets"):
+    with pytest.raises(DataError, match=r"train: .*targets"):
         check_dataset(task, "train", [(torch.zeros(3), label) for label in y])
 
 
