@@ -22,7 +22,7 @@ from learnkit.data.table.folders import folder_samples, mask_samples
 from learnkit.data.table.folds import Folds, fold_numbers
 from learnkit.data.table.from_csv import Column, frame_samples, list_samples, named_samples, pattern_label, read_table
 from learnkit.data.table.from_datasets import image_samples
-from learnkit.data.table.held_images import WithImages, test_sources, with_held_images
+from learnkit.data.table.held_images import WithImages, item_sources, with_held_images
 from learnkit.data.table.splits import ColumnSplit
 from learnkit.data.table.summary import DataSummary, summarize
 from learnkit.data.tasks import Classification, Regression, Task
@@ -402,7 +402,7 @@ class ImageDataBunch(DataBunch):
             MissingFileError: files that are not there.
             DataError: no items.
         """
-        dataset = ImageDataset(test_sources(items, self.path), None, None, self.preprocess)
+        dataset = ImageDataset(item_sources(items, self.path), None, None, self.preprocess)
         return ImageLoader(dataset, BatchOrder(len(dataset), self.batch_size or 64, shuffle=False), self.device)
 
     def summary(self) -> DataSummary:

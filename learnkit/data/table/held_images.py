@@ -12,7 +12,7 @@ from learnkit.errors import DataError, MissingFileError, UsageError, WrongTypeEr
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["WithImages", "test_sources", "with_held_images"]
+__all__ = ["WithImages", "item_sources", "with_held_images"]
 
 MAX_SHOWN = 5
 
@@ -51,7 +51,7 @@ def with_held_images(samples: Any) -> Any:
     return _with_inputs(samples, held(values, "input"))
 
 
-def test_sources(items: Iterable[Any], folder: Path) -> list[Source]:
+def item_sources(items: Iterable[Any], folder: Path) -> list[Source]:
     """Where each image of a user comes from.
 
     Args:
