@@ -20,6 +20,7 @@ TESTED_ELSEWHERE = {
 ACROSS_MODULES = {
     "data/test_factories.py": "the factories of ImageDataBunch, one way of labeling each",
     "data/test_factory_errors.py": "what the factories refuse",
+    "data/test_images_without_files.py": "images of datasets, DataFrames and lists",
     "data/test_real_sets.py": "real data sets, where an environment variable points to them",
     "data/test_warnings.py": "warnings of the factories point at the caller's line",
     "examples/test_digits.py": "the example runs",
