@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, default_collate
 
 from learnkit.checks import check_int
 from learnkit.data.loading.dict_batches import Keys, Picking
@@ -60,9 +60,11 @@ def dataset_loaders(
     for name, dataset in sets.items():
         if dataset is not None or name == "train":
             check_set(name, dataset)
-            check_dataset(task, name, dataset)
-            check_inputs(name, first_part(dataset, 0))
+            if collate_fn is default_collate:  # an own one may make anything of the items
+                check_dataset(task, name, dataset)
     train = sets["train"]
+    if collate_fn is default_collate:
+        check_inputs("train", first_part(train, 0))
     bs = check_int("bs", bs, 1) if isinstance(train, IterableDataset) else check_batch_size(bs, len(train))
 
     def loader(name: str, *, shuffle: bool = False) -> Any:

@@ -82,13 +82,13 @@ def item_sources(items: Iterable[Any], folder: Path) -> list[Source]:
 
 
 def _found(name: Any, folder: Path) -> str:
-    """A path as text, below `folder` if it is there and not in the working directory."""
-    path, below = os.fspath(name), os.path.join(folder, name)
-    if os.path.isabs(path) or not os.path.exists(below):
-        return str(path)
+    """The absolute path, below `folder` if it is there and not in the working directory."""
+    path, below = os.path.abspath(name), os.path.abspath(os.path.join(folder, name))
+    if path == below or not os.path.exists(below):
+        return path
     if os.path.exists(path) and not os.path.samefile(path, below):
         raise UsageError(
-            f"{path!r} is in the working directory and in {folder}", fix="Pass the whole path of the one you mean."
+            f"{str(name)!r} is in the working directory and in {folder}", fix="Pass the whole path of the one you mean."
         )
     return below
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
@@ -104,6 +105,22 @@ def test_own_collation(blobs: tuple[Tensor, ...]) -> None:
         dls = DataBunch.from_datasets(dataset, dataset, bs=4, classes=["a", "b", "c"], collate_fn=collate)
         assert torch.equal(torch.cat([x for x, _ in dls.valid_dl]), X * 2)
         assert torch.equal(dls.one_input("valid", 5), X[5:6] * 2)
+
+
+def test_own_collation_may_make_anything_of_the_items() -> None:
+    items = [(Image.new("RGB", (2, 2), (i, i, i)), name) for i, name in enumerate(["a", "b", "c"] * 2)]
+
+    def collate(batch: list[Any]) -> tuple[Tensor, Tensor]:
+        pixels = torch.tensor([image.getpixel((0, 0)) for image, _ in batch])
+        return pixels, torch.tensor([ord(name) - ord("a") for _, name in batch])
+
+    dls = DataBunch.from_datasets(items, items, bs=3, classes=["a", "b", "c"], collate_fn=collate)
+    x, y = dls.one_batch("valid")
+    assert (x[:, 0].tolist(), y.tolist()) == ([0, 1, 2], [0, 1, 2])
+    with pytest.raises(DataError, match="items are PIL images"):
+        DataBunch.from_datasets([(image, 0) for image, _ in items], bs=3)
+    with pytest.raises(DataError, match=r"train: targets: got \['a', 'b', 'c'\], expected numbers"):
+        DataBunch.from_datasets([(torch.ones(2), name) for _, name in items], bs=3, classes=["a", "b", "c"])
 
 
 def test_ragged_items_need_it() -> None:

@@ -78,11 +78,11 @@ def test_relative_paths_are_those_of_one_place(tmp_path: Path, monkeypatch: pyte
         folder.mkdir(exist_ok=True)
         gray(0).save(folder / name)
     monkeypatch.chdir(here)
-    assert item_sources(["h.png", "t.png"], there) == ["h.png", str(there / "t.png")]
+    assert item_sources(["h.png", "t.png"], there) == [str(here / "h.png"), str(there / "t.png")]
     with pytest.raises(UsageError, match=r"'both.png' is in the working directory and in .*there"):
         item_sources(["both.png"], there)
     assert item_sources(["both.png"], here) == [str(here / "both.png")]
-    with pytest.raises(MissingFileError, match=r"2 of 3 files are missing, first \['x.png', 'y.png'\]"):
+    with pytest.raises(MissingFileError, match=r"2 of 3 files are missing, first \['.*x.png', '.*y.png'\]"):
         item_sources(["x.png", "t.png", "y.png"], there)
 
 
