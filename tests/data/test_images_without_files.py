@@ -286,3 +286,33 @@ def test_a_plain_bunch_of_images_says_where_they_belong(files: dict[str, list[st
     ):
         with pytest.warns(LearnkitWarning, match="inputs are uint8 of shape .*ImageDataBunch.from_datasets"):
             make()
+
+
+def test_a_test_loader_takes_every_form_mixed(files: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    dls = of_files(files, size=16, bs=4)
+    names = files["valid"][:5]
+    items = [form_of(kind, name) for name in names for kind in ("PIL", "bytes", "array", "tensor")] + names
+    expected = torch.cat([dls.prepare(item) for item in items])
+    for given in (items, iter(items), pd.Series(items), pd.DataFrame({"input": pd.Series(items), "other": 1})):
+        assert torch.equal(torch.cat([x for (x,) in dls.test_dl_from(given)]), expected)
+    monkeypatch.chdir(Path(names[0]).parent)
+    relative = dls.test_dl_from([Path(names[0]).name])
+    monkeypatch.chdir("/")
+    assert torch.equal(next(iter(relative))[0], dls.prepare(names[0]))
+    assert dls.test_dl_from(dls.samples.iloc[30:]).dataset.names == dls.samples["input"].iloc[30:].tolist()
+    learn = Learner(dls, net(), seed=0)
+    preds, targets = learn.get_preds(dls.test_dl_from(items))
+    assert targets is None
+    torch.testing.assert_close(preds, torch.stack([one.probs for one in learn.predict_many(items, bs=7)]))
+    held = SOURCES["pairs of array"](files, size=16, bs=4)
+    held.test_dl = held.test_dl_from(held.samples[held.samples["split"] == "valid"])
+    assert torch.equal(Learner(held, net(), seed=0).get_preds("test")[0], Learner(dls, net(), seed=0).get_preds()[0])
+
+
+@pytest.mark.parametrize("number", [np.int64, np.uint8, np.int32])
+def test_sizes_may_be_numpys_integers(files: dict[str, list[str]], number: Any) -> None:
+    for size in (number(12), (number(12), number(12)), [number(12), 12]):
+        dls = of_files(files, size=size, bs=number(4))
+        assert dls.one_batch()[0].shape == (4, 3, 12, 12)
+    dls.batch_size = number(2)
+    assert len(dls.one_batch()[0]) == 2

@@ -83,7 +83,8 @@ def item_sources(items: Iterable[Any], folder: Path) -> list[Source]:
 
 def _found(name: Any, folder: Path) -> str:
     """The absolute path, below `folder` if it is there and not in the working directory."""
-    path, below = os.path.abspath(name), os.path.abspath(os.path.join(folder, name))
+    path: str = os.path.abspath(name)
+    below = os.path.abspath(os.path.join(folder, name))
     if path == below or not os.path.exists(below):
         return path
     if os.path.exists(path) and not os.path.samefile(path, below):
