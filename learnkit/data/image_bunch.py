@@ -52,7 +52,6 @@ class ImageDataBunch(DataBunch):
     preprocess: Preprocess
     skipped: "pd.DataFrame"
     settings: ImageSettings
-    _fixed = DataBunch._fixed | {"settings"}
     _samples: "pd.DataFrame"
     _names: Sequence[str]
 
