@@ -191,7 +191,9 @@ def test_the_batch_size_of_other_loaders_is_refused(name: str) -> None:
 
 
 FIXED = {
-    "device": lambda dls: setattr(dls, "device", "cpu"), "preprocess": lambda dls: setattr(dls, "preprocess", None), "dataset": lambda dls: setattr(dls.train_dl, "dataset", []),
+    "device": lambda dls: setattr(dls, "device", "cpu"),
+    "preprocess": lambda dls: setattr(dls, "preprocess", None),
+    "dataset": lambda dls: setattr(dls.train_dl, "dataset", []),
     "num_workers": lambda dls: setattr(dls.train_dl, "num_workers", 2),
     "n_items": lambda dls: setattr(dls.valid_dl, "n_items", 2), "order": lambda dls: setattr(dls.valid_dl, "order", 2),
     "augmentation": lambda dls: setattr(dls.train_dl, "augmentation", None),
