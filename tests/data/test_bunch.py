@@ -79,7 +79,7 @@ def test_a_part_is_known_by_its_name(name: str, part: int) -> None:
 def test_unlabeled_items_make_a_loader() -> None:
     dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
     assert torch.equal(torch.cat([x for (x,) in dls.test_dl_from(list(X[:6]))]), X[:6])
-    with refused("items: got none", DataError):
+    with refused("the test set is empty", DataError):
         dls.test_dl_from([])
 
 

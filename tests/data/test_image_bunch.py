@@ -142,7 +142,7 @@ def test_unlabeled_files_make_a_loader(class_folder: Path) -> None:
     files = dls.valid_ds.inputs[:5]
     x = torch.cat([x for (x,) in dls.test_dl_from(files)])
     assert torch.equal(x, torch.cat([dls.prepare(file) for file in files]))
-    with refused("items: got none", DataError):
+    with refused("the test set is empty", DataError):
         dls.test_dl_from([])
 
 

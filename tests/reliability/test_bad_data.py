@@ -263,7 +263,7 @@ def test_invalid_valid_pct(share: Any, tree: Tree, refused: Refusal) -> None:
 def test_empty_test_set(tree: Tree, learner: Callable[..., Learner], refused: Refusal) -> None:
     root = tree()
     dls = ImageDataBunch.from_folder(root, **SMALL)
-    with refused(ValueError, "items: got none"):
+    with refused(ValueError, "the test set is empty"):
         dls.test_dl_from([])
     (root / "test").mkdir()
     with refused(ValueError, "no images", f"{root}/test"):

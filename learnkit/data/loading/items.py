@@ -35,14 +35,14 @@ def several(items: Any, *, are_images: bool = False) -> Iterable[Any]:
 
 
 def listed(items: Any, *, are_images: bool = False) -> list[Any]:
-    """The same as a list.
+    """The items of a test set as a list.
 
     Raises:
         DataError: no items.
     """
     found = list(several(items, are_images=are_images))
     if not found:
-        raise DataError("items: got none", expected="at least one item")
+        raise DataError("the test set is empty", expected="at least one item")
     return found
 
 
