@@ -96,5 +96,5 @@ REFUSED: dict[str, tuple[Any, type[LearnkitError]]] = {
 
 @pytest.mark.parametrize(("items", "kind"), REFUSED.values(), ids=REFUSED)
 def test_what_is_not_several_images_is_refused(items: Any, kind: type[LearnkitError], tmp_path: Path) -> None:
-    with pytest.raises(kind, match="item|the test set is empty"):
+    with pytest.raises(kind, match=r"item|the test set is empty"):
         item_sources(items, tmp_path)
