@@ -22,6 +22,7 @@ ACROSS_MODULES = {
     "data/test_factory_errors.py": "what the factories refuse",
     "data/test_round_trips.py": "tables of samples used again, and bunches made from them",
     "data/test_layout.py": "batches in the layout that networks and losses of plain PyTorch expect",
+    "data/test_images_without_files.py": "images of datasets, DataFrames and lists",
     "data/test_real_sets.py": "real data sets, where an environment variable points to them",
     "data/test_warnings.py": "warnings of the factories point at the caller's line",
     "examples/test_digits.py": "the example runs",

@@ -1,23 +1,26 @@
 """The DataBunch: training, validation and test data as loaders, and what their targets mean."""
 
-from collections.abc import Iterable, Iterator, Sequence, Sized
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from learnkit.data.image.draw import draw_items, drawable
 from learnkit.data.image.preprocess import Preprocess
-from learnkit.data.loading.loaders import DatasetLoader, ImageLoader, TensorLoader, check_batch_size
-from learnkit.data.loading.peek import checked_task, first_input, in_order, input_of, name_of, named_task, size_of
+from learnkit.data.loading.dict_batches import chosen_keys, keyed
+from learnkit.data.loading.from_datasets import check_inputs, check_loader, dataset_loaders
+from learnkit.data.loading.items import listed
+from learnkit.data.loading.loaders import ImageLoader, TensorLoader, check_batch_size
 from learnkit.data.loading.sampler import BatchOrder
+from learnkit.data.loading.targets import known_task
 from learnkit.data.loading.tensors import check_parts, one_item, tensor_samples
+from learnkit.data.parts import Parts
 from learnkit.data.tasks import Task
-from learnkit.device import resolve_device, to_device
-from learnkit.errors import DataError, UsageError
-from learnkit.text import facts, shortened
+from learnkit.device import resolve_device
+from learnkit.errors import UsageError
 from learnkit.types import DatasetType
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["DataBunch"]
 
 
-class DataBunch:
+class DataBunch(Parts):
     """Data ready to train on; made by `from_tensors`, `from_datasets`, `from_loaders` or the factories for images.
 
     Attributes:
@@ -38,41 +41,18 @@ class DataBunch:
         test_dl: test batches, (x,) without labels; None without a test set.
         fix_dl: the training items in order, all of them, not augmented.
         task: what the targets mean; None if unknown.
-        device: where batches go.
+        device: where batches go. It cannot be changed.
         path: where a learner writes its files.
-        preprocess: what images go through on their way to the model; None for other data.
-        batch_size: items in a training batch; None for a loader that does not have one.
+        preprocess: what images go through on their way to the model; None for other data. It cannot be changed.
     """
-
-    def __init__(
-        self,
-        train_dl: Iterable[Any],
-        valid_dl: Iterable[Any] | None,
-        test_dl: Iterable[Any] | None = None,
-        fix_dl: Iterable[Any] | None = None,
-        *,
-        task: Task | None = None,
-        device: torch.device | str | None = None,
-        path: Path | None = None,
-        preprocess: Preprocess | None = None,
-    ) -> None:
-        self.train_dl: Any = train_dl
-        self.valid_dl: Any = valid_dl
-        self.test_dl: Any = test_dl
-        self.fix_dl: Any = train_dl if fix_dl is None else fix_dl
-        self.task = task
-        self.device = resolve_device(device)
-        self.path = path or Path()
-        self.preprocess = preprocess
-        self.batch_size: int | None = getattr(train_dl, "batch_size", None)
 
     @classmethod
     def from_tensors(
         cls,
         x_train: Tensor,
         y_train: Tensor,
-        x_valid: Tensor,
-        y_valid: Tensor,
+        x_valid: Tensor | None = None,
+        y_valid: Tensor | None = None,
         x_test: Tensor | None = None,
         y_test: Tensor | None = None,
         *,
@@ -82,7 +62,7 @@ class DataBunch:
         classes: Sequence[str] | None = None,
         device: torch.device | str | None = None,
     ) -> Self:
-        """Data in memory: inputs (N, ...), targets (N,) or (N, ...).
+        """Data in memory: inputs (N, ...), targets (N,) or (N, ...); without a validation set if there is none.
 
         Integers of shape (N,) are class indices; other targets need `task`. NumPy arrays are accepted too; float64
         becomes torch's default type.
@@ -95,19 +75,20 @@ class DataBunch:
         where = resolve_device(device)
         parts = ((x_train, y_train), (x_valid, y_valid), (x_test, y_test))
         meaning, train, valid, test = check_parts(parts, task, classes, where)
+        check_inputs("train", train[0][0])
         bs = check_batch_size(bs, len(train[0]))
 
         def loader(tensors: tuple[Tensor, ...], *, shuffle: bool = False) -> TensorLoader:
             return TensorLoader(tensors, BatchOrder(len(tensors[0]), bs, shuffle=shuffle, seed=seed))
 
-        test_dl = None if test is None else loader(test)
-        return cls(loader(train, shuffle=True), loader(valid), test_dl, loader(train), task=meaning, device=where)
+        valid_dl, test_dl = (None if part is None else loader(part) for part in (valid, test))
+        return cls(loader(train, shuffle=True), valid_dl, test_dl, loader(train), task=meaning, device=where)
 
     @classmethod
     def from_datasets(
         cls,
         train: Any,
-        valid: Any,
+        valid: Any = None,
         test: Any = None,
         *,
         bs: int = 64,
@@ -115,78 +96,68 @@ class DataBunch:
         seed: int = 42,
         classes: Sequence[str] | None = None,
         num_workers: int = 0,
+        collate_fn: Callable[[Any], Any] = default_collate,
+        inputs: str | Sequence[str] | None = None,
+        target: str | None = None,
         device: torch.device | str | None = None,
     ) -> Self:
-        """Any map-style torch datasets of (x, y); `classes` is taken from the training set when it has them."""
-        where = resolve_device(device)
-        bs = check_batch_size(bs, len(train))
-        for name, part in (("valid", valid), ("test", test)):
-            if part is not None and len(part) == 0:
-                raise DataError(f"the {name} set is empty", fix="Add at least one item, or leave it out.")
+        """Any torch datasets of (x, y), map-style or IterableDatasets; x is what the model gets.
 
-        def loader(dataset: Any, *, shuffle: bool = False) -> DatasetLoader:
-            order = BatchOrder(len(dataset), bs, shuffle=shuffle, seed=seed)
-            return DatasetLoader(dataset, order, where, num_workers)
+        `ImageDataBunch.from_datasets` takes datasets of images.
 
-        valid_dl, test_dl = (None if part is None else loader(part) for part in (valid, test))
-        task = checked_task(task) or named_task(classes or getattr(train, "classes", None))
-        return cls(loader(train, shuffle=True), valid_dl, test_dl, loader(train), task=task, device=where)
+        Args:
+            train: the training items.
+            valid: those to validate on; None to train without.
+            test: those to predict, (x,) without labels.
+            bs: items per batch.
+            task: what the targets mean; None for class indices if there are classes.
+            seed: seed of the training order.
+            classes: names of the class indices; None for those the datasets name (`dataset.classes`).
+            num_workers: processes that read items.
+            collate_fn: makes a batch of a list of items.
+            inputs: for items that are dicts, the keys of the model's inputs, in the order of its arguments.
+            target: for items that are dicts, the key of the target.
+            device: where batches go.
+
+        Raises:
+            DataError: an empty set, sets with different classes, or targets that do not fit the task. The targets of
+                datasets that do not list them are checked in the first batch.
+        """
+        where, keys = resolve_device(device), chosen_keys(inputs, target)
+        sets = {"train": train, "valid": valid, "test": test}
+        task = known_task(task, classes, sets)
+        loaders = dataset_loaders(sets, task, where, collate_fn, keys, bs=bs, seed=seed, num_workers=num_workers)
+        return cls(*loaders, task=task, device=where)
 
     @classmethod
     def from_loaders(
         cls,
         train_dl: Iterable[Any],
-        valid_dl: Iterable[Any] | None,
+        valid_dl: Iterable[Any] | None = None,
         test_dl: Iterable[Any] | None = None,
         *,
         classes: Sequence[str] | None = None,
         task: Task | None = None,
+        inputs: str | Sequence[str] | None = None,
+        target: str | None = None,
         device: torch.device | str | None = None,
     ) -> Self:
-        """Loaders used unchanged: anything that yields batches (x, y) in every iteration; they go to the device.
+        """Anything that yields batches (x, y) in every iteration: torch DataLoaders, lists, custom loaders.
+
+        The loaders are used unchanged, with or without a length; their batches are moved to the device. With `inputs`
+        and `target`, batches that are dicts become (inputs..., target).
 
         Raises:
             UsageError: an iterator, which would be exhausted after one epoch.
+            DataError: datasets with different classes.
         """
-        for name, loader in (("train_dl", train_dl), ("valid_dl", valid_dl), ("test_dl", test_dl)):
-            if isinstance(loader, Iterator):
-                fix = "Pass a list or a DataLoader."
-                raise UsageError(f"{name} is an iterator, exhausted after one epoch", got=loader, fix=fix)
-            if loader is not None and not isinstance(loader, Iterable):
-                raise UsageError(name, got=loader, expected="something that yields batches (x, y) when iterated")
-        named = classes or getattr(getattr(train_dl, "dataset", None), "classes", None)
-        return cls(train_dl, valid_dl, test_dl, task=checked_task(task) or named_task(named), device=device)
-
-    @property
-    def train_ds(self) -> Any:
-        """The dataset of `train_dl`; None for a loader without one."""
-        return getattr(self.train_dl, "dataset", None)
-
-    @property
-    def valid_ds(self) -> Any:
-        """The dataset of `valid_dl`."""
-        return getattr(self.valid_dl, "dataset", None)
-
-    @property
-    def test_ds(self) -> Any:
-        """The dataset of `test_dl`."""
-        return getattr(self.test_dl, "dataset", None)
-
-    @property
-    def classes(self) -> list[str]:
-        """The class names in the order of the outputs, maybe empty."""
-        return list(self.task.classes) if self.task else []
-
-    @property
-    def c(self) -> int:
-        """How many outputs a model needs; 0 if unknown."""
-        return self.task.n_out if self.task else 0
-
-    @property
-    def input_shape(self) -> tuple[int, ...] | None:
-        """The shape of one input; None if it takes a batch to find out."""
-        first = first_input(self.train_dl)
-        return tuple(first.shape) if isinstance(first, Tensor) else None
+        loaders, keys = {"train": train_dl, "valid": valid_dl, "test": test_dl}, chosen_keys(inputs, target)
+        for name, loader in loaders.items():
+            if loader is not None or name == "train":
+                check_loader(f"{name}_dl", loader)
+        sets = {name: getattr(loader, "dataset", None) for name, loader in loaders.items()}
+        ready = (keyed(loader, keys, needs_target=name != "test") for name, loader in loaders.items())
+        return cls(*ready, task=known_task(task, classes, sets), device=device)
 
     @property
     def samples(self) -> "pd.DataFrame":
@@ -196,38 +167,15 @@ class DataBunch:
         parts = {"train": self.fix_dl, "valid": self.valid_dl, "test": self.test_dl}
         return tensor_samples({split: loader.tensors for split, loader in parts.items() if loader is not None})
 
-    def ordered_dl(self, ds_type: DatasetType | str) -> Any:
-        """The loader of a part of the data in the order of its items, all of them, not augmented.
-
-        Args:
-            ds_type: a DatasetType, or its name: "train", "valid", "test".
+    def test_dl_from(self, items: Iterable[Any]) -> Any:
+        """A loader of unlabeled items, in their order; each as `prepare` takes it.
 
         Raises:
-            UsageError: the bunch does not have this part.
+            UsageError: one item alone, or an item of another shape.
+            DataError: no items.
         """
-        ds_type = DatasetType.of(ds_type)
-        loader = {DatasetType.Valid: self.valid_dl, DatasetType.Test: self.test_dl}.get(ds_type, self.fix_dl)
-        if ds_type == DatasetType.Single:
-            raise UsageError("ds_type", got=ds_type, expected="Train, Valid, Test or Fix", fix="Use learn.predict.")
-        if loader is None:
-            fix = "Make it with one, or pass a loader instead."
-            raise UsageError(f"this bunch has no {ds_type.name.lower()} set", fix=fix)
-        return in_order(loader)
-
-    def one_batch(self, ds_type: DatasetType | str = DatasetType.Train) -> tuple[Any, ...]:
-        """The first batch of a part, as the model sees it: (x, y), on the device."""
-        ds_type = DatasetType.of(ds_type)
-        loader = self.train_dl if ds_type == DatasetType.Train else self.ordered_dl(ds_type)
-        for batch in loader:
-            return tuple(to_device(batch, self.device))
-        raise DataError(f"the {ds_type.name.lower()} loader yields no batches")
-
-    def test_dl_from(self, items: Any) -> Any:
-        """A loader of unlabeled items, in their order."""
-        if not len(items):
-            raise DataError("the test set is empty", expected="at least one item")
-        x = torch.stack([torch.as_tensor(item) for item in items]) if not isinstance(items, Tensor) else items
-        return TensorLoader((x.to(self.device),), BatchOrder(len(x), self.batch_size or 64, shuffle=False))
+        x = torch.cat([self.prepare(item) for item in listed(items)])
+        return TensorLoader((x,), BatchOrder(len(x), self.batch_size or 64, shuffle=False))
 
     def prepare(self, item: Any) -> Tensor:
         """One item as a batch of one on the device, as the model sees it.
@@ -236,22 +184,6 @@ class DataBunch:
             UsageError, WrongTypeError: a shape other than that of the inputs, for data in memory; not numbers.
         """
         return one_item(item, getattr(self.train_dl, "tensors", (None,))[0], self.device)
-
-    def task_of(self, item: Any) -> Task | None:
-        """The task, as it decodes the prediction for this item: key points are in pixels of its own image."""
-        return self.task
-
-    def one_input(self, ds_type: DatasetType | str, i: int) -> Tensor:
-        """Item i of a part as the model sees it, as a batch of one on the device.
-
-        Raises:
-            UsageError: i is out of range.
-        """
-        return to_device(input_of(self.ordered_dl(ds_type), i), self.device)  # type: ignore[no-any-return]
-
-    def item_name(self, ds_type: DatasetType | str, i: int) -> str:
-        """The name of an item: the path of an image, the index of any other item."""
-        return name_of(self.ordered_dl(ds_type), i)
 
     def augmented_dl(self, ds_type: DatasetType | str) -> ImageLoader:
         """The images of a part in their order, augmented as in training; `seed_epoch` selects the random numbers.
@@ -295,23 +227,6 @@ class DataBunch:
 
     def _image_preprocess(self, use: str) -> Preprocess:
         if self.preprocess is None:
-            raise UsageError(f"this bunch holds no images to {use}", fix="Use an ImageDataBunch.")
+            fix = "Use an ImageDataBunch: from_datasets takes datasets of images."
+            raise UsageError(f"this bunch holds no images to {use}", fix=fix)
         return self.preprocess
-
-    def __repr__(self) -> str:
-        parts = (("train", self.train_ds), ("valid", self.valid_ds), ("test", self.test_ds))
-        sizes = [f"{name} {len(part):,}" for name, part in parts if isinstance(part, Sized)]
-        return f"{type(self).__name__}({', '.join(sizes)}; {len(self.classes)} classes; batches of {self.batch_size})"
-
-    def _repr_html_(self) -> str:
-        sets = (("training", self.train_dl), ("validation", self.valid_dl), ("test", self.test_dl))
-        return facts(
-            type(self).__name__,
-            {
-                **{f"{name} set": size_of(loader) for name, loader in sets if loader is not None},
-                "task": type(self.task).__name__ if self.task else "not known",
-                "classes": f"{len(self.classes)}: {shortened(self.classes)}" if self.classes else "none",
-                "input": "not known" if self.input_shape is None else " x ".join(map(str, self.input_shape)),
-                "device": self.device,
-            },
-        )

@@ -27,7 +27,9 @@ from learnkit.data.table.edit import dropped, relabeled
 from learnkit.data.table.folders import folder_samples, mask_samples
 from learnkit.data.table.folds import Folds, fold_numbers
 from learnkit.data.table.from_csv import frame_samples, read_table
+from learnkit.data.table.from_datasets import image_samples
 from learnkit.data.table.from_lists import list_samples, named_samples, pattern_label
+from learnkit.data.table.held_images import WithImages, item_sources, with_held_images
 from learnkit.data.table.label_columns import FALSE_VALUES, TRUE_VALUES, Column, column_list
 from learnkit.data.table.labels import name_change, task_kind
 from learnkit.data.table.splits import ColumnSplit
@@ -35,7 +37,7 @@ from learnkit.data.table.summary import DataSummary, summarize
 from learnkit.data.table.weights import WEIGHTS
 from learnkit.data.tasks import Classification, Task
 from learnkit.device import resolve_device
-from learnkit.errors import DataError, UsageError, WrongTypeError
+from learnkit.errors import UsageError, WrongTypeError
 from learnkit.types import PathLike
 
 if TYPE_CHECKING:
@@ -63,6 +65,12 @@ class ImageDataBunch(DataBunch):
     settings: ImageSettings
     _samples: "pd.DataFrame"
     _names: Sequence[str]
+
+    def __init__(self, *loaders: Any, preprocess: Preprocess | None = None, **options: Any) -> None:
+        if preprocess is None:
+            raise UsageError("ImageDataBunch: tensors and loaders hold no images to prepare",
+                             fix="Use DataBunch, or ImageDataBunch.from_datasets.")  # fmt: skip
+        super().__init__(*loaders, preprocess=preprocess, **options)
 
     @classmethod
     @takes_options
@@ -187,7 +195,10 @@ class ImageDataBunch(DataBunch):
         allow_outside: bool = False,
         **options: Unpack[ImageOptions],
     ) -> Self:
-        """Images named in a DataFrame, whose columns are kept in `samples`; arguments as for `from_csv`."""
+        """Images named in a DataFrame, whose columns are kept in `samples`; arguments as for `from_csv`.
+
+        The column `fn_col` may hold images instead of names: PIL, encoded bytes, arrays (H, W[, C]) or tensors.
+        """
         if not hasattr(df, "columns"):
             raise WrongTypeError("df", got=type(df).__name__, expected="a DataFrame", fix="Call from_df(path, df).")
         if valid_col is not None:
@@ -195,15 +206,52 @@ class ImageDataBunch(DataBunch):
                 raise UsageError("valid_col", got=valid_col, expected="None with valid_pct or split")
             name: Any = column_of(df, valid_col).name
             options["split"] = ColumnSplit(name)
+        table = WithImages(df, column_of(df, fn_col).name)
         samples = frame_samples(
-            path, df, folder, fn_col, label_col, label_delim, suffix, kind=task_kind(options.get("task")),
+            path, table.named, folder, fn_col, label_col, label_delim, suffix, kind=task_kind(options.get("task")),
             true_values=true_values, false_values=false_values, allow_outside=allow_outside,
         )  # fmt: skip
+        samples = table.restored(samples)
         if options.get("split") is None and valid_col is None:
             samples = samples.drop(columns="split", errors="ignore")  # a column of that name that was not requested
         labels = [] if isinstance(label_col, str | int) else column_list(label_col)
         names = [str(column_of(df, column).name) for column in labels]
         return cls.from_samples(samples, path, names=names, **options)
+
+    @classmethod
+    @takes_options
+    def from_datasets(  # type: ignore[override]
+        cls, train: Any, valid: Any = None, test: Any = None, path: PathLike = ".", **options: Unpack[FolderOptions]
+    ) -> Self:
+        """Images of datasets of (image, label), such as those of torchvision, a Subset, or a list of pairs.
+
+        An image is PIL, an array (H, W, C), a uint8 tensor (C, H, W) or encoded bytes; the datasets have no transform
+        that makes float tensors. Labels that are whole numbers are indices into the classes, which are those that the
+        datasets name (`dataset.classes`), or else `classes=`; without either, each number is the name of a class.
+
+        Args:
+            train: the training items.
+            valid: those to validate on; None to take `valid_pct` or `split` of the training items, or else to train
+                without a validation set.
+            test: those to predict: (image, label), or images alone.
+            path: where a learner writes its files.
+            **options: see `learnkit.data.options.ImageSettings`.
+
+        Raises:
+            DataError: an empty set, items of another form, or datasets with different classes.
+            UsageError: an argument that cannot work.
+        """
+        sets = {"train": train, "valid": valid, "test": test}
+        is_split = options.get("split") is not None or options.get("valid_pct") is not None
+        if valid is not None and is_split:
+            raise UsageError("valid", got=type(valid).__name__, expected="None with valid_pct or split")
+        if valid is None and not is_split:
+            options["valid_pct"] = 0
+        task, given = options.get("task"), options.get("classes")
+        samples, classes = image_samples(sets, given, task)
+        if classes is not None and not hasattr(task, "n_out"):
+            options["classes"] = classes
+        return cls.from_samples(samples, path, **options)
 
     @classmethod
     @takes_options
@@ -323,14 +371,14 @@ class ImageDataBunch(DataBunch):
         names: Sequence[str] = (),
         **options: Unpack[ImageOptions],
     ) -> Self:
-        """From a table with the columns input (paths), target and, optionally, split: the last step of every factory.
+        """From a table with the columns input, target and, optionally, split: the last step of every factory.
 
         So a table can be looked at, filtered, relabeled and used again:
         `ImageDataBunch.from_samples(dls.samples[keep])`. A table from `samples` remembers its task and its classes (in
         `samples.attrs`), so these are the same and in the same order, unless `task` or `classes` say otherwise.
 
         Args:
-            samples: one row per item; further columns are kept.
+            samples: one row per item; its input is a path, or an image as `from_df` takes it; further columns are kept.
             path: where a learner writes its files; `test` is relative to it.
             names: names of the regression targets.
             **options: see `learnkit.data.options.ImageSettings`. Without `split` or `valid_pct`, the column split
@@ -342,6 +390,7 @@ class ImageDataBunch(DataBunch):
             UsageError: an argument that cannot work.
         """
         settings = ImageSettings(**options)
+        samples = with_held_images(samples)
         table = build_table(samples, settings, Path(path), names)
         device = resolve_device(settings.device)
         return cls._of(table, build_loaders(table, settings, device), settings, Path(path), names)
@@ -408,11 +457,19 @@ class ImageDataBunch(DataBunch):
     def task_of(self, item: Any) -> Task | None:
         return self.task.of(self.preprocess.view(item)) if isinstance(self.task, Points) else self.task
 
-    def test_dl_from(self, items: Sequence[Any]) -> ImageLoader:
-        """A loader of unlabeled image files, in their order."""
-        if not len(items):
-            raise DataError("the test set is empty", expected="at least one file")
-        dataset = ImageDataset([str(item) for item in items], None, None, self.preprocess)
+    def test_dl_from(self, items: Iterable[Any]) -> ImageLoader:
+        """A loader of unlabeled images, in their order.
+
+        Args:
+            items: paths (relative ones to the working directory, or to the `path` of the bunch), PIL images, encoded
+                bytes, arrays (H, W[, C]) or tensors (C, H, W), mixed; or a DataFrame with a column input of these.
+
+        Raises:
+            UsageError: one path, one folder or one image.
+            MissingFileError: files that are not there.
+            DataError: no items.
+        """
+        dataset = ImageDataset(item_sources(items, self.path), None, None, self.preprocess)
         return ImageLoader(dataset, BatchOrder(len(dataset), self.batch_size or 64, shuffle=False), self.device)
 
     def summary(self) -> DataSummary:
@@ -471,7 +528,7 @@ class ImageDataBunch(DataBunch):
         has_valid = self.valid_dl is not None or "valid" in set(samples["split"])
         settings = replace(
             self.settings, valid_pct=None if has_valid else 0, split=None, test=None, task=self.task, classes=None,
-            normalize_labels=False, sampler=sampler, on_error="raise",
+            normalize_labels=False, sampler=sampler, on_error="raise", bs=self.batch_size or self.settings.bs,
         )  # fmt: skip
         options: ImageOptions = {name: getattr(settings, name) for name in settings.__dataclass_fields__}  # type: ignore[assignment]
         bunch = type(self).from_samples(samples, self.path, names=self._names, **options)

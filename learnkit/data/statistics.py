@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from learnkit.data.image.preprocess import IMAGENET, Normalize, Preprocess
+from learnkit.data.image.sources import Source, opened
 from learnkit.errors import UsageError
 
 __all__ = ["Statistics", "measure", "normalize_by"]
@@ -15,13 +16,13 @@ Statistics = Literal["imagenet", "data"] | tuple[Sequence[float], Sequence[float
 MAX_MEASURED = 1000  # images, evenly spaced
 
 
-def normalize_by(statistics: Statistics, files: Sequence[str], preprocess: Preprocess) -> Normalize | None:
+def normalize_by(statistics: Statistics, files: Sequence[Source], preprocess: Preprocess) -> Normalize | None:
     """The statistics that `normalize=` requests.
 
     Args:
         statistics: "imagenet" (for other channels than 3, the mean of its three), "data" to measure the files, (mean,
             std) with one number per channel, or None.
-        files: those of the training set.
+        files: those of the training set, or its held images.
         preprocess: how they are read.
 
     Raises:
@@ -50,13 +51,13 @@ def normalize_by(statistics: Statistics, files: Sequence[str], preprocess: Prepr
     return Normalize(*given)
 
 
-def measure(files: Sequence[str], preprocess: Preprocess) -> Normalize:
+def measure(files: Sequence[Source], preprocess: Preprocess) -> Normalize:
     """Mean and standard deviation per channel over all pixels of up to 1,000 evenly spaced files."""
     step = max(1, len(files) // MAX_MEASURED)
     total, squares = torch.zeros(preprocess.channels).double(), torch.zeros(preprocess.channels).double()
     n = 0
     for file in files[::step]:
-        x = preprocess.scale(preprocess.item(file)).double()
+        x = preprocess.scale(preprocess.item(opened(file))).double()
         total, squares, n = total + x.sum((1, 2)), squares + (x * x).sum((1, 2)), n + x[0].numel()
     mean = total / n
     std = (squares / n - mean**2).clamp(min=1e-8).sqrt()

@@ -1,24 +1,23 @@
 """A predictor for serving: predictions for single items or small batches, from any number of threads."""
 
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from learnkit.checks import check_int
+from learnkit.data.loading.items import several
 from learnkit.data.tasks import Task
 from learnkit.device import Compute
-from learnkit.errors import UsageError
+from learnkit.errors import LearnkitError
 from learnkit.inference.predictions import activated, raw_outputs
 from learnkit.training.weights import copied
 from learnkit.tree import map_tensors
 from learnkit.types import Activation
 
-__all__ = ["Prediction", "Predictor", "decode_outputs", "of_output", "predict_batch", "scaled"]
+__all__ = ["Prediction", "Predictor", "decode_outputs", "of_output", "predict_batch", "prepared_batches", "scaled"]
 
 
 class Prediction(NamedTuple):
@@ -53,16 +52,54 @@ def _of(output: Callable[[Any], Any], activation: Activation, raw: Any) -> Tenso
     return activation(output(raw))
 
 
-def decode_outputs(activated: Tensor, task: Task) -> list[Prediction]:
-    """The prediction of each row of activated outputs (N, ...)."""
-    return [Prediction(*task.decode(row), row) for row in activated.unbind()]
+def decode_outputs(activated: Tensor, tasks: Task | Sequence[Task]) -> list[Prediction]:
+    """The prediction of each row of activated outputs (N, ...); `tasks` is one, or one per row."""
+    of_rows = tasks if isinstance(tasks, Sequence) else [tasks] * len(activated)
+    return [Prediction(*task.decode(row), row) for task, row in zip(of_rows, activated.unbind(), strict=True)]
 
 
 def predict_batch(
-    model: nn.Module, x: Tensor, compute: Compute, activation: Activation, task: Task
+    model: nn.Module, x: Tensor, compute: Compute, activation: Activation, tasks: Task | Sequence[Task]
 ) -> list[Prediction]:
-    """The prediction of each item of a batch (N, ...), on the CPU; modes and gradients are the caller's."""
-    return decode_outputs(activated(activation, raw_outputs(model, (x,), compute)).cpu(), task)
+    """The prediction of each item of a batch (N, ...), on the CPU; modes and gradients are the caller's.
+
+    Args:
+        tasks: decodes the outputs; one, or one per item.
+    """
+    return decode_outputs(activated(activation, raw_outputs(model, (x,), compute)).cpu(), tasks)
+
+
+def prepared_batches(
+    items: Any, prepare: Callable[[Any], Tensor], bs: int, *, are_images: bool = False
+) -> Iterator[tuple[list[Any], Tensor]]:
+    """Items of a user, and these as inputs of the model, up to `bs` at a time, those of a batch of one shape.
+
+    Args:
+        items: several, each in a form that `prepare` accepts.
+        prepare: turns an item into an input (1, ...).
+        bs: the largest batch.
+        are_images: an array or tensor of up to three axes is one item.
+
+    Raises:
+        UsageError: a single item.
+        LearnkitError: an item that cannot be prepared; the error begins with its number.
+    """
+    batch: list[tuple[Any, Tensor]] = []
+    for number, item in enumerate(several(items, are_images=are_images)):
+        try:
+            x = prepare(item)
+        except LearnkitError as error:
+            raise error.prefixed(f"item {number}") from error
+        if batch and (len(batch) == bs or x.shape != batch[0][1].shape):
+            yield _joined(batch)
+            batch = []
+        batch.append((item, x))
+    if batch:
+        yield _joined(batch)
+
+
+def _joined(batch: list[tuple[Any, Tensor]]) -> tuple[list[Any], Tensor]:
+    return [item for item, _ in batch], torch.cat([x for _, x in batch])
 
 
 class Predictor:
@@ -78,6 +115,7 @@ class Predictor:
         task: decodes the outputs.
         bs: maximum number of items per forward pass.
         task_of: the task for one item, where it depends on the item.
+        are_images: an array or tensor of up to three axes is one item.
     """
 
     def __init__(
@@ -89,6 +127,7 @@ class Predictor:
         *,
         bs: int = 64,
         task_of: Callable[[Any], Task | None] | None = None,
+        are_images: bool = False,
     ) -> None:
         check_int("bs", bs, 1)
         self.model = copied(model).eval().requires_grad_(False)
@@ -97,6 +136,7 @@ class Predictor:
         self.task = task
         self.bs = bs
         self.task_of = task_of
+        self.are_images = are_images
 
     def predict(self, item: Any) -> Prediction:
         """(label, index, activated outputs) of one item, in any form `prepare` accepts.
@@ -111,26 +151,14 @@ class Predictor:
 
         Raises:
             ImageError: an image that cannot be read.
-            UsageError: a single item, or items of different shapes.
+            UsageError: a single item.
         """
-        if isinstance(items, str | bytes | os.PathLike) or not isinstance(items, Iterable):
-            raise UsageError(
-                "items", got=type(items).__name__, expected="several items, such as a list", fix="Use predict."
-            )
-        predictions: list[Prediction] = []
-        remaining = iter(items)
-        while batch := list(islice(remaining, self.bs)):
-            prepared = [self.prepare(item) for item in batch]
-            shapes = {tuple(x.shape[1:]) for x in prepared}
-            if len(shapes) > 1:
-                raise UsageError("items: shapes", got=sorted(shapes), expected="one shape", fix="Use predict.")
-            predictions += self._predict(batch, torch.cat(prepared))
-        return predictions
+        batches = prepared_batches(items, self.prepare, self.bs, are_images=self.are_images)
+        return [prediction for batch, x in batches for prediction in self._predict(batch, x)]
 
     def _predict(self, items: Sequence[Any], x: Tensor) -> list[Prediction]:
         with torch.no_grad():  # inference mode would return tensors that cannot be modified in place
             outputs = activated(self.activate, self.model(x)).cpu()
-        if self.task_of is None:
-            return decode_outputs(outputs, self.task)
-        tasks = [self.task_of(item) or self.task for item in items]
-        return [Prediction(*task.decode(row), row) for task, row in zip(tasks, outputs.unbind(), strict=True)]
+        task_of = self.task_of
+        tasks = self.task if task_of is None else [task_of(item) or self.task for item in items]
+        return decode_outputs(outputs, tasks)

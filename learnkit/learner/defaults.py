@@ -26,7 +26,7 @@ def chosen_loss(dls: DataBunch, loss_func: Loss | None, class_weights: ClassWeig
     """
     if loss_func is None:
         if dls.task is None:
-            raise UsageError("the data has no task, so no default loss", fix="Pass loss_func=.")
+            raise UsageError("the data has no task, so no default loss", fix="Pass loss_func=, or the bunch classes=.")
         return (dls.task.loss() if class_weights is None else weighted_loss(dls, class_weights)).to(dls.device)
     if class_weights is not None:
         raise UsageError("class_weights", got=class_weights, expected="None when loss_func= is passed")

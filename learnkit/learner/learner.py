@@ -25,7 +25,7 @@ from learnkit.errors import UsageError
 from learnkit.inference.augmented import predict_augmented
 from learnkit.inference.dropout import DropoutPreds, predict_with_dropout
 from learnkit.inference.predictions import PerItemLoss, predict_loader, predict_stream, with_own_workers
-from learnkit.inference.predictor import Prediction, Predictor, of_output, predict_batch, scaled
+from learnkit.inference.predictor import Prediction, Predictor, of_output, predict_batch, prepared_batches, scaled
 from learnkit.inference.show import show_predictions
 from learnkit.inference.tables import check_table, write_table
 from learnkit.interpretation.calibration import fit_temperature
@@ -542,14 +542,35 @@ class Learner:
         with eval_mode(self.model), compute.preserve_rng():
             return predict_batch(self.model, x, compute, self._activation(), self.dls.task_of(item) or task)[0]
 
+    def predict_many(self, items: Iterable[Any], bs: int = 64) -> list[Prediction]:
+        """The prediction of each item, in forms that `predict` takes, in batches of `bs`; images may differ in size.
+
+        Raises:
+            UsageError: a single item, such as one path.
+            ImageError: an image that cannot be read; the message begins with its number.
+        """
+        task, compute, activation = self._task("predict_many"), self._compute(), self._activation()
+        are_images = self.dls.preprocess is not None
+        batches = prepared_batches(items, self.dls.prepare, check_int("bs", bs, 1), are_images=are_images)
+        with eval_mode(self.model), compute.preserve_rng():
+            return [
+                prediction
+                for batch, x in batches
+                for prediction in predict_batch(
+                    self.model, x, compute, activation, [self.dls.task_of(item) or task for item in batch]
+                )
+            ]
+
     def pred_batch(self, ds_type: Source = DatasetType.Valid) -> Tensor:
         """Activated outputs of the first batch, shape (batch size, ...), on the CPU."""
         return self.get_preds(ds_type, n_batch=1)[0]  # type: ignore[no-any-return]
 
     def predictor(self, bs: int = 64) -> Predictor:
         """For serving: a copy of the model that predicts single items from any number of threads, `bs` at a time."""
-        task = self._task("predictor")
-        return Predictor(self.model, self.dls.prepare, self._activation(), task, bs=bs, task_of=self.dls.task_of)
+        return Predictor(
+            self.model, self.dls.prepare, self._activation(), self._task("predictor"), bs=bs,
+            task_of=self.dls.task_of, are_images=self.dls.preprocess is not None,
+        )  # fmt: skip
 
     def write_preds(self, file: PathLike, ds_type: Source = DatasetType.Valid, *, safe: bool = True) -> Path:
         """Write a table of predictions, one row per item in the order of the data set.
@@ -570,7 +591,7 @@ class Learner:
         path, loader = check_table(file, self.dls.task), self._loader(ds_type)
         if isinstance(loader, ImageLoader) and loader.order.shuffle:
             raise UsageError("write_preds: a shuffled loader cannot name its images", fix="Pass one in order.")
-        inputs = loader.dataset.inputs if isinstance(loader, ImageLoader) else None
+        inputs = loader.dataset.names if isinstance(loader, ImageLoader) else None
         preds = predict_stream(self.model, loader, self._compute(), self._activation())
         write_table(path, preds, inputs, self._task("write_preds"), safe=safe)
         return path

@@ -120,8 +120,8 @@ class _NoTensors(_NoData, TensorLoader):
     """The same, if the shape of one input is known."""
 
     def __init__(self, file: Path, shape: tuple[int, ...]) -> None:
-        TensorLoader.__init__(self, (torch.empty(1, *shape, device="meta"),), BatchOrder(0, BATCH, shuffle=False))
-        _NoData.__init__(self, file)
+        TensorLoader.__init__(self, (torch.empty(0, *shape, device="meta"),), BatchOrder(0, BATCH, shuffle=False))
+        self.file = file
 
 
 class _MissingLoss:

@@ -147,7 +147,7 @@ def _samples_sha256(samples: "pd.DataFrame", folder: Path) -> str:
     """The SHA-256 of the names of the files, relative to the folder, with their targets and splits."""
     digest = hashlib.sha256()
     for item, target, split in samples[["input", "target", "split"]].itertuples(index=False):
-        path = Path(item)
+        path = Path(str(item))
         name = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
         digest.update(f"{name.as_posix()}\t{_portable(target, folder)}\t{split}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()

@@ -150,7 +150,7 @@ def validate(state: TrainState, callbacks: CallbackList) -> None:
     losses: list[Tensor] = []
     weights: list[Tensor | int | None] = []
     with undisturbed(state.loss_func):
-        for batch in state.valid_dl or ():
+        for batch in () if state.valid_dl is None else state.valid_dl:
             state.inputs, state.targets = split_batch(to_device(batch, compute.device), "validation")
             state.preds = outputs_of(state)
             state.loss = as_loss(state.loss_func(state.preds, state.targets)) if losses else first_loss(state)

@@ -87,9 +87,13 @@ def test_there_is_nothing_to_draw() -> None:
     dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
     assert dls.preprocess is None
     for use in (dls.show_batch, lambda: dls.image(DatasetType.Valid, 0)):
-        with refused("this bunch holds no images to draw", fix="Use an ImageDataBunch."):
+        with refused(
+            "this bunch holds no images to draw", fix="Use an ImageDataBunch: from_datasets takes datasets of images."
+        ):
             use()
-    with refused("this bunch holds no images to augment", fix="Use an ImageDataBunch."):
+    with refused(
+        "this bunch holds no images to augment", fix="Use an ImageDataBunch: from_datasets takes datasets of images."
+    ):
         dls.augmented_dl("valid")
     assert dls.item_name(DatasetType.Valid, 3) == "3"
 

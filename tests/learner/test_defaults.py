@@ -48,8 +48,8 @@ def test_without_a_task_a_loss_is_needed() -> None:
 
 
 def test_a_loss_is_moved_to_the_data(blobs: Blobs) -> None:
-    dls = DataBunch.from_tensors(*blobs, bs=16)
-    dls.device = torch.device("meta")
+    batches = [(blobs.x_train, blobs.y_train)]
+    dls = DataBunch.from_loaders(batches, batches, classes=["a", "b"], device="meta")
     loss: Any = chosen_loss(dls, nn.CrossEntropyLoss(weight=torch.ones(2)), None)
     assert loss.weight.device.type == "meta"
     weighted: Any = chosen_loss(dls, None, [1.0, 3.0])

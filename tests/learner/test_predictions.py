@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from learnkit import DataBunch, DatasetType, Learner
-from learnkit.errors import DataError, UsageError
+from learnkit import DataBunch, DatasetType, ImageDataBunch, Learner
+from learnkit.errors import DataError, ImageError, UsageError
 from learnkit.tree import cut, leaves
 from tests.doubles import refused
 
@@ -244,3 +245,70 @@ def test_an_invalid_temperature_is_refused(learn: Learner, value: Any) -> None:
     with pytest.raises(UsageError, match="temperature"):
         learn.temperature = value
     assert learn.temperature == 1.0
+
+
+class Sizes(nn.Module):
+    """Keeps the sizes of the batches it gets; flattens images of any size to their mean color."""
+
+    def __init__(self, n_in: int = 3) -> None:
+        super().__init__()
+        self.net, self.sizes = nn.Linear(n_in, 3), []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.sizes.append(len(x))
+        out: Tensor = self.net(x.flatten(2).mean(2) if x.ndim > 2 else x)
+        return out
+
+
+def test_many_items_are_predicted_as_each_alone_in_batches(class_folder: Path) -> None:
+    dls = ImageDataBunch.from_folder(class_folder, size=16, bs=4)
+    learn = Learner(dls, Sizes(), seed=0)
+    path = dls.samples["input"].tolist()
+    image = Image.open(path[3])
+    items = [
+        *path[:4], Path(path[4]), image, np.asarray(image), Path(path[5]).read_bytes(), Image.new("L", (40, 9)),
+        np.zeros((9, 50, 3), np.uint8), torch.zeros(3, 7, 7, dtype=torch.uint8),
+    ]  # fmt: skip
+    expected = [learn.predict(item) for item in items]
+    for given in (items, iter(items)):
+        learn.model.sizes.clear()  # type: ignore[operator, union-attr]
+        found = learn.predict_many(given, bs=4)
+        assert learn.model.sizes == [4, 4, 3]
+        assert [(one.label, one.index) for one in found] == [(one.label, one.index) for one in expected]
+        for one, alone in zip(found, expected, strict=True):
+            torch.testing.assert_close(one.probs, alone.probs)
+    assert learn.predict_many([]) == []
+    assert len(learn.predict_many(dls.samples)) == len(path)
+    with pytest.raises(ImageError, match="item 2: "):
+        learn.predict_many([path[0], path[1], b"no image", path[2]])
+    for one in (path[0], Path(path[0]), image, np.asarray(image), torch.zeros(3, 4, 4), class_folder):
+        with pytest.raises(UsageError, match="items: got "):
+            learn.predict_many(one)
+    with pytest.raises(UsageError, match="bs: got 0"):
+        learn.predict_many(items, bs=0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x, y: DataBunch.from_tensors(x, y, x, y, bs=4, classes=["a", "b", "c"]),
+        lambda x, y: DataBunch.from_datasets(TensorDataset(x, y), bs=4, classes=["a", "b", "c"]),
+    ],
+)
+def test_many_tensors_are_predicted_alike(make: Any) -> None:
+    x, y = torch.randn(9, 5), torch.tensor([0, 1, 2] * 3)
+    learn = Learner(make(x, y), Sizes(5), seed=0)
+    expected = torch.stack([learn.predict(row).probs for row in x])
+    for items in (x, list(x), x.numpy(), iter(x), x.tolist()):
+        torch.testing.assert_close(torch.stack([one.probs for one in learn.predict_many(items, bs=4)]), expected)
+
+
+def test_items_of_other_shapes_are_predicted_in_batches_of_their_own() -> None:
+    dls = DataBunch.from_loaders([(torch.zeros(2, 3, 4, 4), torch.tensor([0, 1]))], classes=["a", "b", "c"])
+    learn = Learner(dls, Sizes(), seed=0)
+    items = [torch.rand(3, 4, 4), torch.rand(3, 4, 4), torch.rand(3, 5, 4), torch.rand(3, 4, 4)]
+    learn.model.sizes.clear()  # type: ignore[operator, union-attr]
+    found = learn.predict_many(items)
+    assert learn.model.sizes == [2, 1, 1]
+    for one, item in zip(found, items, strict=True):
+        torch.testing.assert_close(one.probs, learn.predict(item).probs)

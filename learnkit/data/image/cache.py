@@ -8,11 +8,14 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from multiprocessing.context import get_spawning_popen
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from learnkit.atomic_files import write_atomically
 from learnkit.data.home import home
@@ -52,6 +55,7 @@ class Store:
         self.data, self.offsets, self.shapes, self.file = data, offsets, shapes, file
         self.dtypes = [np.dtype(name) for name in dtypes]
         self._rows = self._same_shape()
+        self._shared: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -81,7 +85,27 @@ class Store:
     def __reduce__(self) -> tuple[Any, ...]:
         if self.file is not None:
             return _open_store, (self.file,)  # a worker maps the file instead of receiving its bytes
-        return Store, (self.data, self.offsets, self.shapes, [dtype.str for dtype in self.dtypes])
+        data = self._in_shared_memory() if get_spawning_popen() is not None else self.data
+        return _in_memory, (data, self.offsets, self.shapes, [dtype.str for dtype in self.dtypes])
+
+    def _in_shared_memory(self) -> "Tensor | npt.NDArray[np.uint8]":
+        """The bytes, moved to memory that spawned workers map instead of receiving a copy each.
+
+        Where shared memory is too small, as it is in many containers, workers do receive copies.
+        """
+        if self._shared is None:
+            try:
+                self._shared = torch.empty(len(self.data), dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
+            except RuntimeError:
+                return self.data
+            self._shared.numpy()[:] = self.data
+            self.data = self._shared.numpy()
+            self._rows = self._same_shape()
+        return self._shared
+
+
+def _in_memory(data: "Tensor | npt.NDArray[np.uint8]", *index: Any) -> Store:
+    return Store(data.numpy() if isinstance(data, Tensor) else data, *index)
 
 
 def build_store(kind: Kind, n: int, decode: Callable[[int], Arrays], key: str) -> Store | None:

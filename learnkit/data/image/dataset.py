@@ -1,6 +1,7 @@
 """The dataset of images: pixels and targets of the samples, one by one or in batches."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -19,12 +20,13 @@ from learnkit.data.image.coordinates import to_pixels, to_view, visible
 from learnkit.data.image.crops import Bounded, RandomResizedCrop, crop_and_resize
 from learnkit.data.image.preprocess import Preprocess, hwc_to_chw
 from learnkit.data.image.resize import Resize, View
+from learnkit.data.image.sources import HeldImage, Source, opened
 from learnkit.data.image.store_part import StorePart
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Task
 from learnkit.errors import DataError, ImageError, UsageError
-from learnkit.seeds import Stream, derive
+from learnkit.seeds import Stream, derive, preserve_all_rng, seed_all
 
 __all__ = ["ImageDataset"]
 
@@ -33,7 +35,7 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
     """Images read from disk or from a cache on access.
 
     Args:
-        inputs: paths.
+        inputs: paths, or held images.
         labels: one per path, masks for segmentation; None for a set without labels.
         task: encodes labels as targets.
         preprocess: reads and resizes images.
@@ -43,7 +45,7 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
 
     def __init__(
         self,
-        inputs: Sequence[str],
+        inputs: Sequence[Source],
         labels: Sequence[Any] | None,
         task: Task | None,
         preprocess: Preprocess,
@@ -52,11 +54,13 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         rows: Sequence[int] | None = None,
     ) -> None:
         self.inputs = list(inputs)
+        self.names = [str(one) for one in self.inputs]
         self.labels = None if labels is None else list(labels)
         self.task = task
         self.preprocess = preprocess
         self.rows = range(len(self.inputs)) if rows is None else list(rows)
         self.masks = self.labels if isinstance(task, Segmentation | Points) else None  # what moves with the images
+        self.holds_images = any(isinstance(one, HeldImage) for one in self.inputs)
         self.targets = None
         if self.labels is not None and self.masks is None and task is not None and self.labels:
             self.targets = _encode_all(task, self.labels)
@@ -89,14 +93,21 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
 
         Pixels are contiguous.
 
-        The random numbers of an item depend only on (seed, epoch, its index).
+        The random numbers of an item depend only on (seed, epoch, its index). So do those that a dataset of images
+        draws from the global generators, which do not change.
         """
+        with preserve_all_rng() if self.holds_images else nullcontext():
+            return self._batch(indices, seed, epoch)
+
+    def _batch(self, indices: Sequence[int], seed: int | None, epoch: int) -> tuple[Tensor, ...]:
         transforms = self.item_stage if seed is not None else []
         kept = self.store.rows(indices) if self.store is not None and not transforms and self.bound is None else None
         rows = None if kept is None else np.ascontiguousarray(np.moveaxis(kept, 3, 1))
         masks: npt.NDArray[Any] | None = None
         if rows is None:
             for place, index in enumerate(indices):
+                if self.holds_images and seed is not None:
+                    seed_all(derive(seed, Stream.ITEM, epoch, index))
                 if transforms and seed is not None:
                     pixels, *mask = self._augmented(index, seed, epoch)
                 else:
@@ -107,7 +118,7 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
                     masks = np.empty((len(indices), *mask[0].shape), dtype=mask[0].dtype) if mask else None
                 if pixels.dtype != rows.dtype:
                     raise DataError(
-                        f"dtype of {self.inputs[index]}",
+                        f"dtype of {self.names[index]}",
                         got=str(pixels.dtype),
                         expected=f"{rows.dtype}, as of the others",
                         fix=ONE_TYPE,
@@ -130,7 +141,7 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
                 which of them; none for a store of this split alone.
 
         Raises:
-            UsageError: an unknown kind, or a disk cache with a custom reader.
+            UsageError: an unknown kind, or a disk cache with a custom reader, or of images without files.
             ImageError: an image that cannot be read.
         """
         if kind != "disk":
@@ -139,6 +150,8 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         reads_masks = isinstance(self.task, Segmentation) and self.task.mask_reader is not None
         if self.preprocess.reader is not None or reads_masks:
             raise UsageError("cache='disk' cannot notice that a reader changed", fix="Use cache='memory'.")
+        if self.holds_images:
+            raise UsageError("cache='disk' is of files, and these images have none", fix="Use cache='memory'.")
         alike = [split for split in splits if (split.masks is None) == (self.masks is None)] or [self]
         homes = {pair: (split, i) for split in alike for i, pair in enumerate(split._pairs())}
         pairs = sorted(homes)
@@ -174,9 +187,11 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         label = "" if self.labels is None or self.masks is not None else f"class {self.labels[index]}, "
         where = f" ({label}row {self.rows[index]})"
         try:
-            return self.preprocess.decode(self.inputs[index], mask, task=self.task, bound=bound, where=where)
+            source = opened(self.inputs[index])
+            where = where if source is self.inputs[index] else f", {self.names[index]}{where}"
+            return self.preprocess.decode(source, mask, task=self.task, bound=bound, where=where)
         except MemoryError as error:
-            raise ImageError(f"{self.inputs[index]}{where} does not fit in memory") from error
+            raise ImageError(f"{self.names[index]}{where} does not fit in memory") from error
 
     def _augmented(self, index: int, seed: int, epoch: int) -> tuple[npt.NDArray[Any], ...]:
         pixels, *mask = self.load(index)

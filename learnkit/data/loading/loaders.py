@@ -1,14 +1,11 @@
 """Loaders: batches as the model sees them, the same for any number of workers."""
 
-import multiprocessing
-import pickle
-from collections.abc import Iterator
-from multiprocessing.reduction import ForkingPickler
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import TensorDataset, default_collate
 
 from learnkit.checks import check_int
 from learnkit.data.augment.pipeline import Augmentation
@@ -16,16 +13,18 @@ from learnkit.data.augment.targets import moving_targets
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.loading.sampler import BatchOrder, Draw, DrawnOrder
-from learnkit.data.loading.torch_internals import state_without_workers
-from learnkit.data.loading.whole_batches import SeededItems, WholeBatches, collate, identity_collate
-from learnkit.data.loading.workers import ignore_sigint, supervised
-from learnkit.device import copies_from_pinned, on_device, to_device, usable_cpus
+from learnkit.data.loading.targets import TargetCheck
+from learnkit.data.loading.torch_loader import torch_loader
+from learnkit.data.loading.whole_batches import Collate, SeededItems, WholeBatches, identity_collate
+from learnkit.data.loading.workers import supervised
+from learnkit.device import on_device, to_device, usable_cpus
 from learnkit.errors import DataError, UsageError, warn
 from learnkit.seeds import Stream, derive
 
 __all__ = [
     "DatasetLoader",
     "ImageLoader",
+    "OrderedLoader",
     "TensorLoader",
     "check_batch_size",
     "default_workers",
@@ -55,20 +54,38 @@ def default_workers(n_train: int, device: torch.device) -> int:
     return min(8, usable_cpus() // 2 if device.type == "cpu" else usable_cpus())
 
 
-class TensorLoader:
-    """Batches cut straight out of tensors in memory; the tensors are on the device already.
+class OrderedLoader:
+    """What learnkit's loaders of items with numbers have in common; only their batch size can be changed.
 
     Args:
-        tensors: (x, y), or (x,) without labels; equal first dimensions.
-        order: which rows make which batch.
+        dataset: the items.
+        order: which of them make which batch.
     """
 
-    def __init__(self, tensors: tuple[Tensor, ...], order: BatchOrder) -> None:
-        self.tensors = tensors
+    dataset: Any
+
+    def __init__(self, dataset: Any, order: BatchOrder) -> None:
+        self.dataset = dataset
         self.order = order
-        self.dataset = torch.utils.data.TensorDataset(*tensors)
-        self.batch_size = order.batch_size
         self.n_items = order.n_items
+        self._random = torch.Generator()  # for the workers' seeds, so that the global generator is not used
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in vars(self) and not name.startswith("_"):
+            raise UsageError(
+                f"the {name} of a loader cannot be changed", fix="Make another bunch; only batch_size can be set."
+            )
+        super().__setattr__(name, value)
+
+    @property
+    def batch_size(self) -> int:
+        """Items per batch, from the next iteration on."""
+        return self.order.batch_size
+
+    @batch_size.setter
+    def batch_size(self, bs: int) -> None:
+        size = check_int("batch_size", bs, 1)
+        self.order.batch_size = check_batch_size(size, self.n_items) if self.order.shuffle else size
 
     def __len__(self) -> int:
         return len(self.order)
@@ -76,6 +93,22 @@ class TensorLoader:
     def seed_epoch(self, seed: int, epoch: int, start: int = 0) -> None:
         """The next iteration is this epoch of this seed, from batch `start` on."""
         self.order.seed_epoch(seed, epoch, start)
+        self._random.manual_seed(derive(seed, Stream.ORDER, epoch, 1))
+
+
+class TensorLoader(OrderedLoader):
+    """Batches cut straight out of tensors in memory; the tensors are on the device already.
+
+    Args:
+        tensors: (x, y), or (x,) without labels; equal first dimensions.
+        order: which rows make which batch.
+    """
+
+    dataset: TensorDataset
+
+    def __init__(self, tensors: tuple[Tensor, ...], order: BatchOrder) -> None:
+        super().__init__(TensorDataset(*tensors), order)
+        self.tensors = tensors
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         if not self.order.shuffle and not self.order.start:
@@ -88,35 +121,46 @@ class TensorLoader:
             yield tuple(tensor[rows] for tensor in self.tensors)
 
 
-class DatasetLoader:
-    """Batches of any map-style dataset, on the device."""
+class DatasetLoader(OrderedLoader):
+    """Batches of any map-style dataset, on the device.
 
-    def __init__(self, dataset: Dataset[Any], order: BatchOrder, device: torch.device, num_workers: int = 0) -> None:
-        self.dataset = dataset
-        self.order = order
+    Args:
+        dataset: anything with a length and items by number.
+        order: which items make which batch.
+        device: where batches go.
+        num_workers: processes that read items.
+        collate_fn: makes a batch of a list of items.
+        check: is given every batch, and returns it as a tuple.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        order: BatchOrder,
+        device: torch.device,
+        num_workers: int = 0,
+        *,
+        collate_fn: Callable[[Any], Any] = default_collate,
+        check: TargetCheck | None = None,
+    ) -> None:
+        super().__init__(dataset, order)
         self.device = device
-        self.batch_size = order.batch_size
-        self.n_items = order.n_items
-        self._random = torch.Generator()  # for the workers' seeds, so that the global generator is not used
+        self.collate_fn = collate_fn
+        self.check = check or TargetCheck(None, "")
         self._loader = torch_loader(
-            SeededItems(dataset), DrawnOrder(order), device, num_workers, self._random, collate_fn=collate
-        )
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def seed_epoch(self, seed: int, epoch: int, start: int = 0) -> None:
-        """The next iteration is this epoch of this seed, from batch `start` on."""
-        self.order.seed_epoch(seed, epoch, start)
-        self._random.manual_seed(derive(seed, Stream.ORDER, epoch, 1))
+            SeededItems(dataset), device, num_workers, self._random,
+            batch_sampler=DrawnOrder(order), collate_fn=Collate(collate_fn),
+        )  # fmt: skip
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         for batch in on_device(supervised(self._loader), self.device):
-            yield tuple(batch) if isinstance(batch, tuple | list) else (batch,)  # a dataset without labels
+            yield self.check(batch)
 
 
-class ImageLoader:
+class ImageLoader(OrderedLoader):
     """Images decoded to uint8 by the workers; on the device augmented as a batch (when training) and normalized."""
+
+    dataset: ImageDataset
 
     def __init__(
         self,
@@ -127,17 +171,14 @@ class ImageLoader:
         augmentation: Augmentation | None = None,
         num_workers: int = 0,
     ) -> None:
-        self.dataset = dataset
+        super().__init__(dataset, order)
         self.augmentation = augmentation
         self.device = device
-        self.batch_size = order.batch_size
-        self.n_items = order.n_items
-        self.order = order
         self.num_workers = num_workers
-        self._random = torch.Generator()
         self._loader = torch_loader(
-            WholeBatches(dataset), DrawnOrder(order), device, num_workers, self._random, collate_fn=identity_collate
-        )
+            WholeBatches(dataset), device, num_workers, self._random,
+            batch_sampler=DrawnOrder(order), collate_fn=identity_collate,
+        )  # fmt: skip
 
     def augmented_as(self, training: "ImageLoader") -> "ImageLoader":
         """These images in their order, each changed at random as `training` changes its own.
@@ -174,14 +215,6 @@ class ImageLoader:
             raise UsageError("this bunch does not augment its images", fix="Make it with augment=True.")
         return stage
 
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def seed_epoch(self, seed: int, epoch: int, start: int = 0) -> None:
-        """The next iteration is this epoch of this seed, from batch `start` on."""
-        self.order.seed_epoch(seed, epoch, start)
-        self._random.manual_seed(derive(seed, Stream.ORDER, epoch, 1))
-
     @property
     def preprocess(self) -> Preprocess:
         """The preprocessing of the images, without augmentation."""
@@ -200,44 +233,3 @@ class ImageLoader:
             pixels, moving = self.augmentation(pixels, draw.seed, draw.epoch, numbers, moving, in_place=True)
         x = self.preprocess.batch(pixels, in_place=True)
         return (x, *targets) if moving is None else (x, moving.targets)
-
-
-class _Loader(DataLoader[Any]):
-    """Is copied and pickled without its workers."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return state_without_workers(self.__dict__)
-
-
-def torch_loader(
-    dataset: Dataset[Any],
-    order: Sampler[Any],
-    device: torch.device,
-    num_workers: int,
-    random: torch.Generator,
-    **options: Any,
-) -> "DataLoader[Any]":
-    """torch's loader with persistent workers.
-
-    Raises:
-        UsageError: a number of workers that cannot work, or a dataset that cannot be pickled for spawned workers.
-    """
-    num_workers = check_int("num_workers", num_workers, 0)
-    if num_workers and multiprocessing.get_start_method() != "fork":
-        try:
-            ForkingPickler.dumps(dataset)
-        except (pickle.PicklingError, TypeError, AttributeError) as error:
-            raise UsageError(
-                f"num_workers={num_workers}: the data cannot be sent to a process ({error})",
-                fix="Define functions you pass (reader, augment) at the top level of a module, or use num_workers=0.",
-            ) from error
-    return _Loader(
-        dataset,
-        batch_sampler=order,
-        num_workers=num_workers,
-        persistent_workers=num_workers > 0,
-        pin_memory=copies_from_pinned(device),
-        generator=random,
-        worker_init_fn=ignore_sigint,
-        **options,
-    )

@@ -1,4 +1,4 @@
-"""Inspecting data without training on it: its items in order, its first item, one item, what its targets mean."""
+"""Inspecting data without training on it: its items in order, its first item, one item."""
 
 from collections.abc import Sequence, Sized
 from typing import Any
@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
+    IterableDataset,
     RandomSampler,
     SequentialSampler,
     SubsetRandomSampler,
@@ -16,20 +17,20 @@ from torch.utils.data import (
 )
 
 from learnkit.checks import check_int
+from learnkit.data.loading.dict_batches import KeyedLoader
 from learnkit.data.loading.loaders import DatasetLoader, ImageLoader, TensorLoader
-from learnkit.data.tasks import Classification, Task
 from learnkit.errors import UsageError
 from learnkit.seeds import preserve_all_rng
 
 __all__ = [
     "checked_item",
-    "checked_task",
     "first_input",
+    "first_part",
     "first_target",
     "in_order",
     "input_of",
     "name_of",
-    "named_task",
+    "size_of",
 ]
 
 
@@ -39,13 +40,19 @@ def in_order(loader: Any) -> Any:
     Items are those of the dataset, or for a SubsetRandomSampler those of its indices, in their order. A loader that is
     not torch's, or whose sampler is not, is taken to be in order.
     """
+    if isinstance(loader, KeyedLoader):
+        return loader.of(in_order(loader.loader))
     if not isinstance(loader, DataLoader):
         return loader
     batches = loader.batch_sampler
     if type(batches) is not BatchSampler:
         return loader
     sampler = batches.sampler
-    if isinstance(sampler, RandomSampler | WeightedRandomSampler):
+    if isinstance(loader.dataset, IterableDataset):
+        if not batches.drop_last:
+            return loader
+        items = None
+    elif isinstance(sampler, RandomSampler | WeightedRandomSampler):
         items = None
     elif isinstance(sampler, SubsetRandomSampler):
         items = list(sampler.indices)
@@ -86,7 +93,7 @@ def input_of(loader: Any, i: int) -> Any:
         pixels, *_ = loader.dataset[checked_item(i, loader.n_items)]
         return loader.preprocess.batch(pixels[None].to(loader.device))
     if isinstance(loader, DatasetLoader):
-        return _input(default_collate([loader.dataset[checked_item(i, loader.n_items)]]))
+        return _input(loader.collate_fn([loader.dataset[checked_item(i, loader.n_items)]]))
     is_plain = isinstance(loader, DataLoader) and loader.batch_size is not None  # without a batch sampler
     if is_plain and isinstance(loader.sampler, SequentialSampler):
         return _input(loader.collate_fn([loader.dataset[checked_item(i, len(loader.sampler))]]))
@@ -101,7 +108,7 @@ def input_of(loader: Any, i: int) -> Any:
 
 def name_of(loader: Any, i: int) -> str:
     """The name of item i of a loader in order: the path of an image, the index of any other item."""
-    return str(loader.dataset.inputs[i]) if isinstance(loader, ImageLoader) else str(i)
+    return loader.dataset.names[i] if isinstance(loader, ImageLoader) else str(i)
 
 
 def size_of(loader: Any) -> str:
@@ -127,36 +134,22 @@ def first_target(loader: Any) -> Any:
 
 def _first(loader: Any, position: int) -> Any:
     if isinstance(loader, TensorLoader):
-        return loader.tensors[position][0] if position < len(loader.tensors) else None
+        if position >= len(loader.tensors):
+            return None
+        rows = loader.tensors[position]
+        return rows[0] if len(rows) else rows.new_empty(rows.shape[1:])  # without items, the shape is still known
     if isinstance(loader, list | tuple):  # of batches
-        batch = loader[0] if loader else ()
+        batch = loader[0] if len(loader) else ()
         part = batch[position] if isinstance(batch, tuple | list) and position < len(batch) else None
         return part[0] if isinstance(part, Sequence | Tensor | np.ndarray) and len(part) else None
-    dataset: Any = getattr(loader, "dataset", None)
     collates_plainly = getattr(loader, "collate_fn", default_collate) is default_collate
-    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__") and collates_plainly):
+    return first_part(getattr(loader, "dataset", None), position) if collates_plainly else None
+
+
+def first_part(dataset: Any, position: int) -> Any:
+    """One part of the first item of a map-style dataset, 0 for its input; None for other datasets and items."""
+    if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
         return None
     with preserve_all_rng():  # looking must not advance what a dataset draws from
         item = dataset[0] if len(dataset) else None
     return item[position] if isinstance(item, tuple | list) and position < len(item) else None
-
-
-def checked_task(task: Any) -> Task | None:
-    """A task, or None.
-
-    Raises:
-        UsageError: something else, such as its name.
-    """
-    if task is not None and not hasattr(task, "n_out"):
-        raise UsageError(
-            "task",
-            got=task,
-            expected="a task object",
-            fix="Pass Regression(), MultiLabel(classes) or Classification(classes).",
-        )
-    return task  # type: ignore[no-any-return]
-
-
-def named_task(classes: Sequence[Any] | None) -> Task | None:
-    """A classification of these classes, None without any."""
-    return Classification(tuple(str(name) for name in classes)) if classes else None

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learnkit.data.loading.peek import checked_task
-from learnkit.data.segmentation import Segmentation
+from learnkit.data.classes import Classes
+from learnkit.data.loading.targets import checked_targets, checked_task
 from learnkit.data.table.labels import warn_missing_classes
-from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
+from learnkit.data.tasks import Classification, Task
 from learnkit.errors import DataError, UsageError, WrongTypeError
 
 if TYPE_CHECKING:
@@ -24,11 +24,12 @@ Part = tuple[Tensor, ...]  # (x, y), or (x,)
 
 def check_parts(
     parts: Sequence[tuple[Any, Any]], task: Task | None, classes: Sequence[str] | None, device: torch.device
-) -> tuple[Task, Part, Part, Part | None]:
+) -> tuple[Task, Part, Part | None, Part | None]:
     """What the targets mean, and training, validation and test set as tensors on the device.
 
     Args:
-        parts: (x, y) of each set: x (N, ...), y as the task's loss takes it. The test set may lack y, or both.
+        parts: (x, y) of each set: x (N, ...), y as the task's loss takes it. The test set may lack y; validation and
+            test may lack both.
         task: what the targets mean; None for class indices.
         classes: names of the classes; None for their numbers.
 
@@ -39,11 +40,15 @@ def check_parts(
     Warns:
         LearnkitWarning: a class without training items, or without validation items.
     """
-    train, valid = _paired("train", *parts[0], device), _paired("valid", *parts[1], device)
-    test = None if all(part is None for part in parts[2]) else _paired("test", *parts[2], device)
-    meaning = checked_task(task) or _task_of(train[1], valid[1], classes)
-    train, valid = _with_targets(meaning, "train", train), _with_targets(meaning, "valid", valid)
-    _warn_missing_classes(meaning, train[1], valid[1])
+    train = _paired("train", *parts[0], device)
+    valid, test = (
+        None if x is None and y is None else _paired(name, x, y, device)
+        for name, (x, y) in zip(("valid", "test"), parts[1:], strict=True)
+    )
+    meaning = checked_task(task) or _task_of(train[1], None if valid is None else valid[1], classes)
+    train = _with_targets(meaning, "train", train)
+    valid = valid and _with_targets(meaning, "valid", valid)
+    _warn_missing_classes(meaning, train[1], None if valid is None else valid[1])
     return meaning, train, valid, test and _with_targets(meaning, "test", test)
 
 
@@ -82,7 +87,7 @@ def _paired(name: str, x: Any, y: Any, device: torch.device) -> Part:
     return tensors
 
 
-def _task_of(y_train: Tensor, y_valid: Tensor, classes: Sequence[str] | None) -> Task:
+def _task_of(y_train: Tensor, y_valid: Tensor | None, classes: Sequence[str] | None) -> Task:
     """The task that integers of shape (N,) mean: a classification, of "0" to the largest unless classes are given.
 
     Raises:
@@ -93,56 +98,35 @@ def _task_of(y_train: Tensor, y_valid: Tensor, classes: Sequence[str] | None) ->
             f"targets of type {y_train.dtype} and shape {tuple(y_train.shape)} need a task",
             fix="Pass task=Regression((...names...)) or task=MultiLabel(classes) for float labels.",
         )
-    largest = int(max(y_train.max(), y_valid.max()))
-    return Classification(tuple(str(i) for i in range(largest + 1)) if classes is None else tuple(classes))
+    if classes is not None:
+        return Classification(tuple(Classes(classes)))
+    largest = int(max(y.max() for y in (y_train, y_valid) if y is not None))
+    return Classification(tuple(str(i) for i in range(largest + 1)))
 
 
 def _with_targets(task: Task, name: str, tensors: Part) -> Part:
     """With targets as the task's loss takes them; those of a custom task are unchanged."""
     x, *targets = tensors
-    return (x, *(_targets(task, name, y) for y in targets))
+    return (x, *(checked_targets(task, name, y) for y in targets))
 
 
-def _targets(task: Task, name: str, y: Tensor) -> Tensor:
-    n = task.n_out
-    given, are_floats = y.dtype, y.is_floating_point()
-    if isinstance(task, Regression | MultiLabel):
-        y = y if are_floats else y.to(torch.get_default_dtype())
-        fits = y.ndim == n == 1 or (y.ndim > 1 and y.shape[1] == n)
-        fine = y.isfinite() if isinstance(task, Regression) else (y >= 0) & (y <= 1)
-        expected = f"{n} finite numbers per item" if isinstance(task, Regression) else f"{n} numbers of 0 or 1 per item"
-    elif isinstance(task, Classification):
-        y = y if are_floats else y.long()
-        fits, expected = not are_floats or y.shape == (len(y), n), f"class indices from 0 to {n - 1}"
-        fine = (y >= 0) & ((y <= 1) if are_floats else (y < n))
-    elif isinstance(task, Segmentation) and task.binary:
-        y = y[:, None].float() if y.ndim == 3 else y.float()
-        fits, expected = y.ndim == 4 and y.shape[1] == 1, "0 or 1 for each pixel, (N, height, width)"
-        fine = (y == 0) | (y == 1) | (y == (-1 if task.ignored is None else task.ignored))
-    elif isinstance(task, Segmentation):
-        y = y if y.dtype == torch.uint8 else y.long()
-        fits, expected = y.ndim == 3 and not are_floats, f"class indices from 0 to {n - 1}, (N, height, width)"
-        fine = (y >= 0) & (y < n) | (y == (-1 if task.ignored is None else task.ignored))
-    else:
-        return y
-    if not fits:
-        raise DataError(f"{name}: targets of shape {tuple(y.shape)} and type {given}", expected=expected)
-    wrong = (~fine).reshape(len(y), -1).any(1).nonzero()[:, 0].tolist()
-    if wrong:
-        strange = y[wrong[0]][~fine[wrong[0]]][:3].tolist()
-        raise DataError(f"{name}: {len(wrong)} targets, first that of item {wrong[0]}", got=strange, expected=expected)
-    return y
+def _warn_missing_classes(task: Task, *targets: Tensor | None) -> None:
+    """Warn about classes without training items, and about those without validation items.
 
-
-def _warn_missing_classes(task: Task, y_train: Tensor, y_valid: Tensor) -> None:
-    """Warn about classes without training items, and about those without validation items."""
-    if not isinstance(task, Classification) or y_train.is_floating_point() or y_valid.is_floating_point():
+    Args:
+        task: only those of a classification are counted.
+        targets: those of training and validation; None without a validation set.
+    """
+    if not isinstance(task, Classification) or any(y is not None and y.is_floating_point() for y in targets):
         return
-    train, valid = (
-        Counter(dict(zip(task.classes, torch.bincount(y.flatten(), minlength=task.n_out).tolist(), strict=True)))
-        for y in (y_train, y_valid)
+    counts = (
+        Counter()
+        if y is None
+        else Counter(dict(zip(task.classes, torch.bincount(y.flatten(), minlength=task.n_out).tolist(), strict=True)))
+        for y in targets
     )
-    warn_missing_classes(task.classes, +train, +valid)
+    train, valid = (+count for count in counts)
+    warn_missing_classes(task.classes, train, valid)
 
 
 def _tensor(name: str, values: Any, device: torch.device) -> Tensor:

@@ -1,17 +1,18 @@
 """Datasets that return whole batches, seeded by the coordinates of each batch."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.loading.sampler import Draw
-from learnkit.errors import LearnkitError
+from learnkit.errors import DataError, LearnkitError
 from learnkit.seeds import Stream, derive, preserve_all_rng, seed_all
 
-__all__ = ["Failure", "SeededItems", "WholeBatches", "collate", "identity_collate"]
+__all__ = ["Collate", "Failure", "SeededItems", "WholeBatches", "identity_collate"]
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,26 @@ class SeededItems(Dataset[Any]):
         return self.dataset[number]
 
 
-def collate(items: Any) -> Any:
-    """torch's collation of items; a failure is passed on."""
-    return items if isinstance(items, Failure) else default_collate(items)
+class Collate:
+    """Makes a batch of a list of items; a failure, also to make it, is passed on."""
+
+    def __init__(self, collate_fn: Callable[[Any], Any]) -> None:
+        self.collate_fn = collate_fn
+
+    def __call__(self, items: Any) -> Any:
+        if isinstance(items, Failure):
+            return items
+        try:
+            return self.collate_fn(items)
+        except LearnkitError as error:
+            return Failure(error)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:  # of other types or shapes
+            return Failure(
+                DataError(
+                    f"items cannot be made a batch ({str(error).splitlines()[0]})",
+                    fix="Return tensors or numbers of one shape from the dataset, or pass collate_fn=.",
+                )
+            )
 
 
 def identity_collate(batch: Any) -> Any:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from learnkit.data.image.depth import BITS
 from learnkit.data.image.preprocess import Preprocess, Reader
-from learnkit.data.image.read import EXTENSIONS, is_sixteen_bit, open_mask, read_size, read_with
+from learnkit.data.image.read import EXTENSIONS, is_sixteen_bit, open_mask, read_with
 from learnkit.data.image.resize import shape_of
+from learnkit.data.image.sources import HeldImage, image_size, opened
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.files import ARRAYS, PICTURES
 from learnkit.data.table.samples import rows_text
@@ -40,7 +41,11 @@ def check_files(samples: "pd.DataFrame", *, allow_leak: bool, ignore_missing: bo
     """
     names = samples["input"].tolist()
     if not ignore_missing:
-        missing = [row for row, name in zip(samples.index, names, strict=True) if not os.path.exists(name)]
+        missing = [
+            row
+            for row, name in zip(samples.index, names, strict=True)
+            if not isinstance(name, HeldImage) and not os.path.exists(name)
+        ]
         if missing:
             raise MissingFileError(
                 f"{len(missing)} of {len(names)} files are missing, first {rows_text(samples, missing)}",
@@ -50,7 +55,7 @@ def check_files(samples: "pd.DataFrame", *, allow_leak: bool, ignore_missing: bo
     twice = real.duplicated(keep=False)
     if not twice.any():
         return
-    per_file = samples["split"].groupby(real).agg(set)
+    per_file = samples["split"].groupby(real, sort=False).agg(set)
     leaks = per_file[per_file.map(lambda splits: "train" in splits and len(splits) > 1)]
     if len(leaks) and not allow_leak:
         rows = samples.index[real == leaks.index[0]].tolist()
@@ -70,7 +75,7 @@ def unreadable(samples: "pd.DataFrame", preprocess: Preprocess, task: object) ->
         file, target = row
         mask = target if isinstance(task, Segmentation) and isinstance(target, str | os.PathLike) else None
         try:
-            preprocess.decode(file, mask, task=task)
+            preprocess.decode(opened(file), mask, task=task)
         except DataError as error:
             return str(error)
         return None
@@ -104,7 +109,7 @@ def common_size(
 
     def look(file: str) -> tuple[int, int] | None:
         try:
-            return read_size(file) if reader is None else _size_read(reader, file)
+            return image_size(file) if reader is None or isinstance(file, HeldImage) else _size_read(reader, file)
         except ImageError:
             if not ignore_unreadable:
                 raise
@@ -173,7 +178,7 @@ def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentat
 
     def look(row: tuple[int, str, str]) -> None:
         number, file, mask = row
-        preprocess.decode(file, mask, task=task, where=f" (row {number})")
+        preprocess.decode(opened(file), mask, task=task, where=f" (row {number})")
 
     with ThreadPoolExecutor(usable_cpus()) as threads:
         list(threads.map(look, zip(some.index, some["input"], some["target"], strict=True)))
@@ -200,7 +205,9 @@ def _real_paths(files: "pd.Series[str]") -> "pd.Series[Any]":
 
     folders: dict[str, str] = {}
 
-    def real(file: str) -> str:
+    def real(file: Any) -> Any:
+        if isinstance(file, HeldImage):
+            return file
         if os.path.islink(file):
             return os.path.realpath(file)
         folder, name = os.path.split(file)

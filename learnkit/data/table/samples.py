@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from learnkit.data.image.sources import HeldImage
 from learnkit.data.table.columns import column_of
 from learnkit.data.table.label_values import plain
 from learnkit.data.table.splits import Split, split_names, split_of
@@ -37,7 +38,9 @@ def checked_samples(samples: Any, *, are_masks: bool = False) -> "pd.DataFrame":
     if not inputs:
         raise DataError("the table has 0 rows", expected="one per file")
     columns = {
-        "input": [absolute(file_name(name, row)) for row, name in enumerate(inputs)],
+        "input": [
+            name if isinstance(name, HeldImage) else absolute(file_name(name, row)) for row, name in enumerate(inputs)
+        ],
         "target": [absolute(target) if are_masks and isinstance(target, str) else plain(target) for target in targets],
     }
     if "split" in samples.columns:

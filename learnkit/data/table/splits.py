@@ -159,7 +159,7 @@ class FolderSplit:
     test: str | None = "test"
 
     def __call__(self, samples: "pd.DataFrame") -> list[str]:
-        folders = [os.path.dirname(os.path.abspath(file)) for file in samples["input"]]
+        folders = [os.path.dirname(os.path.abspath(str(file))) for file in samples["input"]]
         root = os.path.commonpath(folders) if folders else ""
         found = {folder: self._split(Path(os.path.relpath(folder, root)).parts) for folder in set(folders)}
         return [found[folder] for folder in folders]
@@ -195,7 +195,7 @@ class FileListSplit:
     def __call__(self, samples: "pd.DataFrame") -> npt.NDArray[np.bool_]:
         rows_of: dict[str, list[int]] = {}
         for row, file in enumerate(samples["input"]):
-            rows_of.setdefault(Path(file).name, []).append(row)
+            rows_of.setdefault(Path(str(file)).name, []).append(row)
         chosen = np.zeros(len(samples), dtype=bool)
         missing = []
         for name in self._names():

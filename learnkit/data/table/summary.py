@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from learnkit.data.image.preprocess import Preprocess
-from learnkit.data.image.read import read_size
+from learnkit.data.image.sources import image_size
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import MultiLabel, Regression, Task
 from learnkit.errors import ImageError
@@ -98,7 +98,7 @@ def _sizes(samples: "pd.DataFrame") -> "pd.DataFrame":
     sizes = []
     for file in samples["input"].iloc[:: max(1, len(samples) // MAX_MEASURED)]:
         try:
-            sizes.append(read_size(file))
+            sizes.append(image_size(file))
         except ImageError:  # only a custom reader can read it
             continue
     table = pd.DataFrame(sizes, columns=["height", "width"])

@@ -6,7 +6,8 @@ import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing.context import set_spawning_popen
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from torch import Tensor
 
 from learnkit.data.home import home
 from learnkit.data.image import cache
@@ -252,3 +254,49 @@ def test_a_key_depends_on_the_files_their_content_and_how_they_are_decoded(tmp_p
     one.unlink()
     others.add(content_key(files, "how"))
     assert len(others - {key}) == 6
+
+
+class Sent:
+    """The number of an open file, as a spawned process gets it."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def detach(self) -> int:
+        return self.fd
+
+
+SPAWNING = SimpleNamespace(duplicate_for_child=os.dup, DupFd=Sent)  # what multiprocessing asks while it spawns
+
+
+@pytest.fixture
+def spawning() -> Iterator[None]:
+    set_spawning_popen(SPAWNING)
+    yield
+    set_spawning_popen(None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere torch shares memory by another name")
+def test_spawned_workers_map_the_same_memory(spawning: None) -> None:
+    store = build_store("memory", 3, lambda i: (np.full((20, 20, 3), i, np.uint8),), "")
+    assert store is not None
+    expected = [store[i][0].copy() for i in range(3)]
+    sent = ForkingPickler.dumps(store)
+    assert len(sent) < 3 * 20 * 20 * 3  # a handle, not the pixels
+    there = pickle.loads(sent)
+    again = pickle.loads(ForkingPickler.dumps(store))
+    for one in (store, there, again):
+        assert all(np.array_equal(one[i][0], expected[i]) for i in range(3))
+        assert np.array_equal(one.rows([2, 0]), [expected[2], expected[0]])
+    there.data[0] = 99
+    assert store.data[0] == again.data[0] == 99
+
+
+def test_without_room_for_shared_memory_a_copy_is_sent(spawning: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Tensor) -> Tensor:
+        raise RuntimeError("unable to allocate shared memory")
+
+    monkeypatch.setattr(Tensor, "share_memory_", refuse)
+    store = build_store("memory", 2, lambda i: (np.full((20, 20, 3), i, np.uint8),), "")
+    there = pickle.loads(ForkingPickler.dumps(store))
+    assert there[1][0].tolist() == np.full((20, 20, 3), 1).tolist()

@@ -12,12 +12,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from learnkit import DataBunch
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.image.resize import Resize
 from learnkit.data.loading.sampler import Draw
-from learnkit.data.loading.whole_batches import Failure, SeededItems, WholeBatches, collate, identity_collate
-from learnkit.errors import ImageError, UsageError
+from learnkit.data.loading.whole_batches import Collate, Failure, SeededItems, WholeBatches, identity_collate
+from learnkit.errors import DataError, ImageError, UsageError
 
 PREPROCESS = Preprocess(Resize((4, 4)), None)
 
@@ -119,6 +120,19 @@ def test_the_global_generators_are_restored(kind: type[Drawing]) -> None:
 
 def test_items_are_collated_as_torch_does_and_a_failure_is_not() -> None:
     items = [(torch.tensor([1.0]), 3), (torch.tensor([2.0]), 4)]
-    assert str(collate(items)) == str(default_collate(items))
+    assert str(Collate(default_collate)(items)) == str(default_collate(items))
     failure = Failure(UsageError("x"))
-    assert collate(failure) is failure
+    assert Collate(default_collate)(failure) is failure
+
+
+@pytest.mark.parametrize(
+    "items", [[torch.ones(2), torch.ones(3)], [object(), object()], [{"a": 1}, {"b": 1}], [np.array("a"), 1]]
+)
+def test_items_that_make_no_batch_are_an_error_of_the_data(items: list[Any]) -> None:
+    found = Collate(default_collate)(items)
+    assert isinstance(found, Failure)
+    assert "items cannot be made a batch" in found.error.what
+    assert "collate_fn=" in found.error.fix
+    dls = DataBunch.from_datasets([(one, 0) for one in items], bs=2)
+    with pytest.raises(DataError, match="items cannot be made a batch"):
+        dls.one_batch("train")

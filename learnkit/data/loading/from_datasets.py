@@ -1,0 +1,135 @@
+"""From datasets of a user to loaders: each is checked before anything is trained."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset, default_collate
+
+from learnkit.checks import check_int
+from learnkit.data.loading.dict_batches import Keys, Picking
+from learnkit.data.loading.loaders import DatasetLoader, check_batch_size
+from learnkit.data.loading.peek import first_part
+from learnkit.data.loading.sampler import BatchOrder
+from learnkit.data.loading.stream_loader import StreamLoader
+from learnkit.data.loading.targets import SET_NAMES, TargetCheck, check_dataset
+from learnkit.data.tasks import Task
+from learnkit.errors import DataError, UsageError, WrongTypeError, warn
+
+__all__ = ["Loaders", "check_inputs", "check_loader", "check_set", "dataset_loaders"]
+
+IMAGES = "ImageDataBunch.from_datasets resizes, augments and normalizes images"
+
+
+class Loaders(NamedTuple):
+    """The loaders of a bunch, in the order of its arguments."""
+
+    train: Any
+    valid: Any
+    test: Any
+    fix: Any
+
+
+def dataset_loaders(
+    sets: Mapping[str, Any],
+    task: Task | None,
+    device: torch.device,
+    collate_fn: Callable[[Any], Any],
+    keys: Keys | None,
+    *,
+    bs: int,
+    seed: int,
+    num_workers: int,
+) -> Loaders:
+    """Loaders of datasets.
+
+    Args:
+        sets: "train", "valid" and "test": map-style datasets or IterableDatasets; None for none.
+        task: what the targets mean, which are checked; None if unknown.
+        device: where batches go.
+        collate_fn: makes a batch of a list of items.
+        keys: the inputs and the target of items that are dicts; None for tuples.
+        bs: items per batch.
+        seed: seed of the training order.
+        num_workers: processes that read items.
+
+    Raises:
+        WrongTypeError: something that is not a dataset.
+        DataError: an empty set, targets that do not fit the task, or inputs that are not numbers.
+    """
+    for name, dataset in sets.items():
+        if dataset is not None or name == "train":
+            check_set(name, dataset)
+            if collate_fn is default_collate:  # an own one may make anything of the items
+                check_dataset(task, name, dataset)
+    train = sets["train"]
+    if collate_fn is default_collate:
+        check_inputs("train", first_part(train, 0))
+    bs = check_int("bs", bs, 1) if isinstance(train, IterableDataset) else check_batch_size(bs, len(train))
+
+    def loader(name: str, *, shuffle: bool = False) -> Any:
+        dataset, check = sets[name], TargetCheck(task, name)
+        if dataset is None:
+            return None
+        collate = collate_fn if keys is None else Picking(collate_fn, keys, needs_target=name != "test")
+        if isinstance(dataset, IterableDataset):
+            return StreamLoader(dataset, bs, device, num_workers, collate_fn=collate, check=check, drop_last=shuffle)
+        order = BatchOrder(len(dataset), bs, shuffle=shuffle, seed=seed)
+        return DatasetLoader(dataset, order, device, num_workers, collate_fn=collate, check=check)
+
+    return Loaders(loader("train", shuffle=True), loader("valid"), loader("test"), loader("train"))
+
+
+def check_set(name: str, dataset: Any) -> None:
+    """Refuse what is not a dataset, or has no items.
+
+    Raises:
+        WrongTypeError: neither items by number and a length, nor an IterableDataset.
+        DataError: no items.
+    """
+    if isinstance(dataset, IterableDataset):
+        return
+    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")) or isinstance(dataset, str | Mapping):
+        raise WrongTypeError(
+            f"{name}: got {type(dataset).__name__}",
+            expected="a dataset: with __getitem__ and __len__, or an IterableDataset",
+            fix="Loaders of batches go to from_loaders.",
+        )
+    if not len(dataset):
+        raise DataError(f"the {SET_NAMES.get(name, name)} set is empty", fix="Add at least one item, or leave it out.")
+
+
+def check_loader(name: str, loader: Any) -> None:
+    """Refuse what does not yield batches in every epoch.
+
+    Raises:
+        UsageError: an iterator, which would be exhausted after one epoch, or something that cannot be iterated.
+    """
+    if isinstance(loader, Iterator):
+        raise UsageError(
+            f"{name} is an iterator, exhausted after one epoch", got=loader, fix="Pass a list or a DataLoader."
+        )
+    if not isinstance(loader, Iterable):
+        raise UsageError(name, got=loader, expected="something that yields batches (x, y) when iterated")
+
+
+def check_inputs(name: str, x: Any) -> None:
+    """Refuse images as inputs of a bunch that does not prepare images; warn about pixels.
+
+    Args:
+        name: of the set, for errors.
+        x: one input, or None if unknown.
+
+    Raises:
+        DataError: a PIL image.
+    """
+    from PIL import Image
+
+    if isinstance(x, Image.Image):
+        raise DataError(
+            f"{name}: items are PIL images", expected="tensors or arrays",
+            fix=f"{IMAGES}; a DataBunch needs a transform of the dataset that makes tensors.",
+        )  # fmt: skip
+    if isinstance(x, Tensor) and x.dtype == torch.uint8 and x.ndim == 3 and x.shape[0] in (1, 3):
+        warn(f"{name}: inputs are uint8 of shape {tuple(x.shape)}, which the model gets as they are; {IMAGES}")
