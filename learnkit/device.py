@@ -129,6 +129,7 @@ class Compute:
         part: the maximum number of items in one forward and backward pass; None for whole batches.
         n_gathered: items accumulated since the last step.
         n_skipped: steps skipped because float16 gradients overflowed.
+        leaves_rng: whether the global generators are those of a fit in another thread, so not to be touched.
     """
 
     device: torch.device = field(default_factory=default_device)
@@ -138,6 +139,7 @@ class Compute:
     part: int | None = None
     n_gathered: int = 0
     n_skipped: int = 0
+    leaves_rng: bool = False
     _scaler: torch.amp.GradScaler | None = None
 
     def use(self, precision: Precision) -> None:
@@ -255,6 +257,9 @@ class Compute:
     @contextmanager
     def preserve_rng(self, *, every: bool = False) -> Iterator[None]:
         """Restore torch's generators afterwards, also after an error; with `every`, NumPy's and Python's too."""
+        if self.leaves_rng:
+            yield
+            return
         with preserve_all_rng() if every else preserve_rng():
             if self.device.type == "cpu":
                 yield

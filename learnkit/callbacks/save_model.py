@@ -64,7 +64,7 @@ class SaveModel(Callback):
     def _save(self, state: TrainState, name: str) -> None:
         path = state.folder / f"{name}.pth"
         try:
-            save_weights(path, state.model, state.optimizer if self.with_opt else None)
+            save_weights(path, state.model, state.optimizer if self.with_opt else None, classes=state.classes)
         except WriteError as error:
             self._has_failed = True
             kept = "the last saved file is unchanged" if self.written else "nothing has been saved yet"

@@ -1,7 +1,8 @@
-"""What a learner uses when nothing is passed: the loss, the activation and the weight decay."""
+"""What a learner uses when nothing is passed: the loss, the activation, the metrics and the weight decay."""
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -10,10 +11,11 @@ from learnkit.data.bunch import DataBunch
 from learnkit.errors import UsageError
 from learnkit.learner.class_weights import ClassWeights, weighted_loss
 from learnkit.losses.activations import activation_of
+from learnkit.metrics.metric import Metric, make_metrics
 from learnkit.optim.optimizers import OptimizerFactory
 from learnkit.types import Activation, Loss
 
-__all__ = ["chosen_activation", "chosen_decay", "chosen_loss"]
+__all__ = ["chosen_activation", "chosen_decay", "chosen_loss", "chosen_metrics", "is_default"]
 
 
 def chosen_loss(dls: DataBunch, loss_func: Loss | None, class_weights: ClassWeights | None) -> Loss:
@@ -34,15 +36,33 @@ def chosen_loss(dls: DataBunch, loss_func: Loss | None, class_weights: ClassWeig
     return loss_func.to(dls.device) if isinstance(loss_func, nn.Module) else loss_func
 
 
-def chosen_activation(dls: DataBunch, loss_func: Loss, activation: Activation | None) -> Activation:
-    """The activation passed, or that of the loss, or that of the data's task; otherwise the identity.
+def chosen_activation(
+    dls: DataBunch, loss_func: Loss, activation: Activation | None, before: Activation | None = None
+) -> Activation:
+    """The activation passed, or that of the loss; of a loss that has none, the one before, or that of the data's task.
+
+    Without any of these, the identity.
 
     Raises:
         WrongTypeError: an activation that is not a function.
     """
     check_kind("activation", activation, Callable | None, "a function of the outputs, or None")
     of_task = dls.task.activation if dls.task else None
-    return activation or activation_of(loss_func) or of_task or nn.Identity()
+    return activation or activation_of(loss_func) or before or of_task or nn.Identity()
+
+
+def is_default(metrics: Any) -> bool:
+    """Whether the metrics of the data's task are asked for."""
+    return isinstance(metrics, str) and metrics == "default"
+
+
+def chosen_metrics(dls: DataBunch, metrics: Any) -> list[Metric]:
+    """The metrics passed; for "default" those of the data's task.
+
+    Raises:
+        UsageError: as `make_metrics`.
+    """
+    return make_metrics(dls.task.metrics if is_default(metrics) and dls.task else metrics)
 
 
 def chosen_decay(opt_func: str | OptimizerFactory, wd: float) -> float:

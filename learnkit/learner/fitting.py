@@ -1,9 +1,7 @@
 """Fitting: what fit, lr_find and the policies of a learner need."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from threading import get_ident
 from typing import Any, TypedDict
 
 from torch.optim import Optimizer
@@ -28,7 +26,6 @@ __all__ = [
     "Callbacks",
     "Decay",
     "FitOptions",
-    "OneThread",
     "as_list",
     "fine_tune_starts",
     "load_optimizer",
@@ -53,31 +50,6 @@ class FitOptions(TypedDict, total=False):
     start_epoch: int
     checkpoint_every: CheckpointEvery
     resume: Resume
-
-
-class OneThread:
-    """Lets one thread at a time train a learner: two would share its model, optimizer and history."""
-
-    def __init__(self) -> None:
-        self._thread: int | None = None
-
-    @contextmanager
-    def only(self) -> Iterator[None]:
-        """Train inside.
-
-        Raises:
-            UsageError: another thread is training.
-        """
-        before, current = self._thread, get_ident()
-        if before not in (None, current):
-            raise UsageError(
-                "this learner is being trained by another thread", fix="Wait for it, or make a learner per thread."
-            )
-        self._thread = current
-        try:
-            yield
-        finally:
-            self._thread = before
 
 
 def as_list(callbacks: Callbacks) -> list[Callback]:

@@ -1,6 +1,8 @@
 """The Learner: trains a model, predicts with it, explains it, and saves it to disk."""
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,14 +17,13 @@ from learnkit.callbacks.general_scheduler import GeneralScheduler
 from learnkit.callbacks.lr_finder import LRFinder, Suggestions
 from learnkit.callbacks.one_cycle import OneCycle
 from learnkit.callbacks.precision import MixedPrecision
-from learnkit.callbacks.recorder import Recorder
-from learnkit.checks import check_int, check_kind, check_number
+from learnkit.checks import check_int, check_kind
 from learnkit.data.bunch import DataBunch
 from learnkit.data.loading.loaders import ImageLoader
 from learnkit.data.tasks import Classification, MultiLabel, Task
 from learnkit.device import BF16, FP16, Compute
 from learnkit.errors import UsageError
-from learnkit.inference.augmented import predict_augmented
+from learnkit.inference.augmented import augmented_pair, predict_augmented
 from learnkit.inference.dropout import DropoutPreds, predict_with_dropout
 from learnkit.inference.predictions import PerItemLoss, predict_loader, predict_stream, with_own_workers
 from learnkit.inference.predictor import Prediction, Predictor, predict_batch, scaled
@@ -33,15 +34,15 @@ from learnkit.interpretation.for_task import interpretation_for
 from learnkit.interpretation.items import Interpretation
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.learner import fitting
-from learnkit.learner.checks import check_epochs, check_metrics, check_outputs, check_start, check_trainable
+from learnkit.learner.checks import check_epochs, check_start, check_trainable
 from learnkit.learner.class_weights import ClassWeights
-from learnkit.learner.defaults import chosen_activation, chosen_decay, chosen_loss
 from learnkit.learner.describe import fit_outline, learner_facts
-from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, OneThread, with_schedule
+from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, with_schedule
+from learnkit.learner.parts import Parts
 from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fit
+from learnkit.learner.running import apart, twin
 from learnkit.losses.per_item import per_item_loss
 from learnkit.metrics.metric import make_metrics
-from learnkit.models.spec import BackboneSpec
 from learnkit.models.summary import ModelSummary, model_summary
 from learnkit.modes import eval_mode
 from learnkit.optim.groups import check_groups, freeze_groups, parameter_groups, spread_rates
@@ -72,7 +73,7 @@ Part = DatasetType | Literal["train", "valid", "test"]
 Source = Part | Iterable[Any]  # a part of the data, or any loader of batches
 
 
-class Learner:
+class Learner(Parts):
     """Trains a model on a DataBunch, predicts with it, explains it, and saves it to disk.
 
     Predictions have no side effects: modes, gradients and random generators are restored.
@@ -88,7 +89,7 @@ class Learner:
         wd: weight decay of parameters with two dimensions or more; a functools.partial as `opt_func` may override it.
         wd_bn_bias: decay biases and norm layers too.
         train_bn: keep training the norm layers of frozen groups.
-        path: the parent of `model_dir`; None for the data's path.
+        path: the parent of `model_dir`; None for the working directory.
         model_dir: the folder for weights.
         seed: order, augmentation and dropout of every fit are a function of it; None draws one, see `learn.seed`.
         groups: layer groups from the input to the head, each parameter in exactly one; None for a single group.
@@ -104,9 +105,6 @@ class Learner:
         UsageError: arguments that cannot work together, such as a model whose outputs are not the data's classes, or
             a metric that does not fit the data's task.
     """
-
-    spec: BackboneSpec | None = None
-    _temperature = 1.0
 
     # Made of
 
@@ -129,25 +127,18 @@ class Learner:
         activation: Activation | None = None,
         class_weights: ClassWeights | None = None,
     ) -> None:
-        check_kind("dls", dls, DataBunch, "a DataBunch, such as DataBunch.from_loaders(train_dl, valid_dl)")
-        check_kind("model", model, nn.Module, "an nn.Module; cnn_learner accepts names of architectures")
-        check_outputs(model, dls.input_shape, dls.task.n_out if dls.task else None, dls.classes)
-        self.dls, self.model = dls, model.to(dls.device)
-        self.loss_func = chosen_loss(dls, loss_func, class_weights)
-        self.activation = chosen_activation(dls, self.loss_func, activation)
-        self.metrics = make_metrics(dls.task.metrics if metrics == "default" and dls.task else metrics)
-        check_metrics(self.metrics, dls, self.loss_func)
-        self.recorder = Recorder()
-        self.callbacks: list[Callback] = []
+        super().__init__()
+        self._take(
+            dls=dls, model=model, loss_func=loss_func, activation=activation, class_weights=class_weights,
+            metrics=metrics,
+        )  # fmt: skip
         self.fit_callbacks: list[Callback] = []
-        self.add_cb(*fitting.as_list(callbacks))
-        self.opt_func, self.wd, self.wd_bn_bias = opt_func, chosen_decay(opt_func, wd), wd_bn_bias
+        self.callbacks = fitting.as_list(callbacks)
+        self.opt_func, self.wd, self.wd_bn_bias = opt_func, wd, wd_bn_bias
         self.train_bn = train_bn
-        self.path, self.model_dir = dls.path if path is None else Path(path), Path(model_dir)
+        self.path, self.model_dir = Path() if path is None else Path(path), Path(model_dir)
         seed_is_drawn, seed = seed is None, seed_from_global_rng() if seed is None else check_int("seed", seed)
         self.counter = RunCounter(seed, seed_is_drawn=seed_is_drawn)
-        self._training = OneThread()
-        self.opt: Optimizer | None = None
         self.split(groups or [self.model])
 
     def __repr__(self) -> str:
@@ -177,8 +168,7 @@ class Learner:
 
     def add_cb(self, *callbacks: Callback) -> Self:
         """Run these callbacks in every fit from now on."""
-        CallbackList([self.recorder, *self.callbacks, *callbacks])  # refuses callbacks that cannot run together
-        self.callbacks += callbacks
+        self.callbacks = [*self.callbacks, *callbacks]
         return self
 
     def remove_cb(self, callback: Callback | type[Callback]) -> Self:
@@ -236,7 +226,7 @@ class Learner:
             return
         check_start(start_epoch, epochs)
         check_trainable(self.model)
-        with self._training.only():
+        with self._running.only():
             wd = self.wd if wd is None else wd
             state = self._fit_state(epochs, lr, wd, start_epoch)
             running = fitting.running_callbacks(self.recorder, self.callbacks, callbacks)
@@ -316,7 +306,7 @@ class Learner:
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
         running = CallbackList([finder, *(callback for callback in self.callbacks if callback.in_lr_find)])
         check_trainable(self.model)
-        with self._training.only(), dry_run(self.model, self.dls.train_dl):
+        with self._running.only(within=True), dry_run(self.model, self.dls.train_dl):
             state = self._state(self._new_optimizer(), rates=self.lr_range(end_lr))
             fitting.set_rates(state.optimizer, state.rates, self.wd)
             state.seed = derive(self.seed, Stream.LR_FIND)
@@ -327,7 +317,7 @@ class Learner:
     def show_training(self, epochs: int = 1, callbacks: Callbacks = ()) -> Outline:
         """The steps of `fit(epochs, callbacks=callbacks)` as text, with the callbacks of each hook in order."""
         running = fitting.running_callbacks(self.recorder, self.callbacks, callbacks)
-        return fit_outline(self, epochs, running, self._ready_optimizer())
+        return fit_outline(self, epochs, running, self._kept_optimizer())
 
     def _compute(self) -> Compute:
         return Compute(self.dls.device)
@@ -343,6 +333,10 @@ class Learner:
             self._settings = Settings(self.opt)
         self._settings.restore(self.opt)
         return self.opt
+
+    def _kept_optimizer(self) -> Optimizer:
+        """The optimizer as it is, so that a running fit does not notice; made if there is none."""
+        return self._ready_optimizer() if self.opt is None else self.opt
 
     def _fit_state(self, epochs: int, lr: LearningRate, wd: float | Sequence[float], start_epoch: int) -> TrainState:
         state = self._state(self._ready_optimizer(), rates=self.lr_range(lr))
@@ -364,6 +358,7 @@ class Learner:
             seed=self.seed,
             epoch_offset=self.epoch,
             folder=self.path / self.model_dir,
+            classes=self.dls.classes,
         )
 
     # Groups
@@ -399,29 +394,21 @@ class Learner:
 
     # Predictions
 
-    @property
-    def temperature(self) -> float:
-        """Divides raw outputs before the activation: above 1 for less confident predictions. Losses ignore it.
-
-        Guo et al., On calibration of modern neural networks, 2017.
-        """
-        return self._temperature
-
-    @temperature.setter
-    def temperature(self, value: float) -> None:
-        self._temperature = check_number("temperature", value, "(0, inf)", expected="a finite number above 0")
-
     def activate(self, raw: Tensor) -> Tensor:
         """Predictions from raw outputs (N, ...): activation(raw / temperature)."""
-        return self._activation()(raw)
+        return self._scaled()(raw)
 
     def validate(self, dl: Source | None = None, metrics: Any = None) -> list[float]:
         """[loss, *metrics] over a part of the data or any loader, None for the validation set; calls no hooks."""
         state = self._state()
         state.valid_dl = self._loader(DatasetType.Valid if dl is None else dl, "dl")
-        state.metrics = self.metrics if metrics is None else make_metrics(metrics)
-        with eval_mode(self.model), state.compute.preserve_rng(every=True):
-            loop.validate(state, CallbackList())
+        if metrics is not None:
+            state.metrics = make_metrics(metrics)
+        elif self._running.is_on:
+            state.metrics = copy.deepcopy(self.metrics)  # a callback may be in the middle of a validation
+        with self._answering() as (state.model, state.compute):
+            with eval_mode(state.model), state.compute.preserve_rng(every=True):
+                loop.validate(state, CallbackList())
         return list(state.valid.values())
 
     def get_preds(
@@ -444,8 +431,9 @@ class Learner:
         Raises:
             DataError, UsageError: as `predict_loader`.
         """
-        loader, activation, loss = self._loader(ds_type), self._activation(activ), self._item_loss(with_loss)
-        preds = predict_loader(self.model, loader, self._compute(), activation, loss=loss, n_batch=n_batch, out=out)
+        loader, activation, loss = self._loader(ds_type), self._scaled(activ), self._item_loss(with_loss)
+        with self._answering() as (model, compute):
+            preds = predict_loader(model, loader, compute, activation, loss=loss, n_batch=n_batch, out=out)
         return preds if with_loss else preds[:2]
 
     def predict_iter(
@@ -456,16 +444,18 @@ class Learner:
 
         Between two batches the iterator may be dropped, and the model trained. It has its own workers.
         """
-        loader, activation = with_own_workers(self._loader(ds_type)), self._activation(activ)
+        loader, activation = with_own_workers(self._loader(ds_type)), self._scaled(activ)
         loss = self._item_loss(with_loss)
-        stream = predict_stream(self.model, loader, self._compute(), activation, loss=loss, n_batch=n_batch)
-        return stream if with_loss else (preds[:2] for preds in stream)
+        with self._answering() as (model, compute):
+            stream = predict_stream(model, loader, compute, activation, loss=loss, n_batch=n_batch)
+        taken = self._running.in_turn(stream, beside=compute.leaves_rng)
+        return taken if with_loss else (preds[:2] for preds in taken)
 
     def predict(self, item: Any) -> Prediction:
         """(label, index, probs) of one item: a path, PIL image, array, tensor or encoded bytes."""
-        task, x, compute = self._task("predict"), self.dls.prepare(item), self._compute()
-        with eval_mode(self.model), compute.preserve_rng():
-            return predict_batch(self.model, x, compute, self._activation(), task)[0]
+        task, x = self._task("predict"), self.dls.prepare(item)
+        with self._answering() as (model, compute), eval_mode(model), compute.preserve_rng():
+            return predict_batch(model, x, compute, self._scaled(), task)[0]
 
     def pred_batch(self, ds_type: Source = DatasetType.Valid) -> Tensor:
         """Activated outputs of the first batch, shape (batch size, ...), on the CPU."""
@@ -473,7 +463,8 @@ class Learner:
 
     def predictor(self, bs: int = 64) -> Predictor:
         """For serving: a copy of the model that predicts single items from any number of threads, `bs` at a time."""
-        return Predictor(self.model, self.dls.prepare, self._activation(), self._task("predictor"), bs=bs)
+        with self._answering() as (model, _):
+            return Predictor(model, self.dls.prepare, self._scaled(), self._task("predictor"), bs=bs)
 
     def write_preds(self, file: PathLike, ds_type: Source = DatasetType.Valid, *, safe: bool = True) -> Path:
         """Write a table of predictions, one row per item in the order of the data set.
@@ -495,15 +486,18 @@ class Learner:
         if isinstance(loader, ImageLoader) and loader.order.shuffle:
             raise UsageError("write_preds: a shuffled loader cannot name its images", fix="Pass one in order.")
         inputs = loader.dataset.inputs if isinstance(loader, ImageLoader) else None
-        preds = predict_stream(self.model, loader, self._compute(), self._activation())
-        write_table(path, preds, inputs, self._task("write_preds"), safe=safe)
+        with self._answering() as (model, compute):
+            preds = predict_stream(model, loader, compute, self._scaled())
+            write_table(path, preds, inputs, self._task("write_preds"), safe=safe)
         return path
 
     def tta(
-        self, ds_type: Part = DatasetType.Valid, n: int = 4, beta: float = 0.25, with_loss: bool = False,
-        activ: Activation | None = None,
+        self, ds_type: Part | Sequence[Any] | ImageLoader = DatasetType.Valid, n: int = 4, beta: float = 0.25,
+        with_loss: bool = False, activ: Activation | None = None,
     ) -> tuple[Any, ...]:  # fmt: skip
         """Test-time augmentation: (preds, targets[, losses]) as `get_preds`, averaged over augmented images.
+
+        `ds_type` is a part of the data, a list of new images as `dls.test_dl_from` takes them, or its loader.
 
         beta * (plain predictions) + (1 - beta) * (mean of n passes with the training augmentation), after the
         activation. The draws depend only on `learn.seed`, the pass and the item. Losses are averaged the same way.
@@ -511,10 +505,12 @@ class Learner:
         Raises:
             UsageError: the data holds no images, has no augmentation, or has masks as targets.
         """
-        part, activation, loss = DatasetType.of(ds_type), self._activation(activ), self._item_loss(with_loss)
-        preds = predict_augmented(
-            self.model, self.dls, part, self._compute(), activation, n=n, beta=beta, seed=self.seed, loss=loss
-        )
+        plain, augmented = augmented_pair(self.dls, ds_type)
+        loader, activation, loss = self._loader(plain), self._scaled(activ), self._item_loss(with_loss)
+        with self._answering() as (model, compute):
+            preds = predict_augmented(
+                model, loader, augmented, compute, activation, n=n, beta=beta, seed=self.seed, loss=loss
+            )
         return preds if with_loss else preds[:2]
 
     def mc_dropout(self, ds_type: Source = DatasetType.Valid, n: int = 10) -> DropoutPreds:
@@ -522,15 +518,25 @@ class Learner:
 
         What is dropped depends only on `learn.seed`. See `DropoutPreds` and `predict_with_dropout`.
         """
-        loader, compute, task = self._loader(ds_type), self._compute(), self.dls.task
-        return predict_with_dropout(self.model, loader, compute, self._activation(), task, n=n, seed=self.seed)
+        loader, task = self._loader(ds_type), self.dls.task
+        with self._answering() as (model, compute):
+            return predict_with_dropout(model, loader, compute, self._scaled(), task, n=n, seed=self.seed)
 
     def show_results(self, ds_type: Part = DatasetType.Valid, rows: int = 3) -> "Figure":
         """rows x rows images, evenly spaced, with targets and predictions; only predictions without labels."""
         part = DatasetType.of(ds_type)
-        return show_predictions(self.model, self.dls, part, self._compute(), self._activation(), rows)
+        with self._answering() as (model, compute):
+            return show_predictions(model, self.dls, part, compute, self._scaled(), rows)
 
-    def _activation(self, chosen: Activation | None = None) -> Activation:
+    @contextmanager
+    def _answering(self) -> Iterator[tuple[nn.Module, Compute]]:
+        """The model and the compute for predictions; beside the fit of another thread, such that it notices nothing."""
+        with self._running.answering() as beside:
+            compute = self._compute()
+            compute.leaves_rng = beside
+            yield twin(self.model) if beside else self.model, compute
+
+    def _scaled(self, chosen: Activation | None = None) -> Activation:
         return scaled(self.activation, self._temperature) if chosen is None else chosen
 
     def _task(self, what: str) -> Task:
@@ -546,8 +552,8 @@ class Learner:
         if source is self.dls.train_dl:
             source = DatasetType.Train
         if isinstance(source, str) or not isinstance(source, Iterable):
-            return self.dls.ordered_dl(DatasetType.of(source, what))
-        return source
+            source = self.dls.ordered_dl(DatasetType.of(source, what))
+        return apart(source) if self._running.is_on else source
 
     # Understanding
 
@@ -556,7 +562,8 @@ class Learner:
         shape = self.dls.input_shape
         if shape is None:
             raise UsageError("summary: the shape of an input is unknown", fix="Use model_summary.")
-        return model_summary(self.model, shape)
+        with self._answering() as (model, _):
+            return model_summary(model, shape)
 
     def interpret(self, ds_type: Part = DatasetType.Valid) -> Any:
         """Top losses, confusion matrix and more over a part of the data: the Interpretation for its task."""
@@ -587,6 +594,8 @@ class Learner:
         interp = MultiLabelInterpretation.from_learner(self, DatasetType.of(ds_type))
         thresholds = interp.fit_thresholds(metric)
         assert isinstance(self.dls.task, MultiLabel)  # checked by from_learner
+        if self._given_threshold is None:
+            self._given_threshold = self.dls.task.threshold
         self.dls.task = replace(self.dls.task, threshold=thresholds)
         return thresholds
 
@@ -626,16 +635,17 @@ class Learner:
         )  # fmt: skip
 
     def save(self, file: PathLike, return_path: bool = False, with_opt: bool = True) -> Path:
-        """Write the weights (and the optimizer's state) to `path/model_dir/file.pth`; always returns the path."""
+        """Write weights, classes (and the optimizer's state) to `path/model_dir/file.pth`; always returns the path."""
         path = weights_path(file, self.path / self.model_dir)
-        save_weights(path, self.model, self._ready_optimizer() if with_opt else None)
+        opt = self._kept_optimizer() if with_opt and any(True for _ in self.model.parameters()) else None
+        save_weights(path, self.model, opt, classes=self.dls.classes)
         return path
 
     def load(
         self, file: PathLike, device: torch.device | str | None = None, strict: bool = True,
         with_opt: bool | None = None,
     ) -> Self:  # fmt: skip
-        """Read what `save` wrote, or any state dict; see `load_weights` for what is refused.
+        """Read what `save` wrote, or any state dict; see `load_weights` for what is refused, such as other classes.
 
         Args:
             file: a name in the model folder, or an absolute path.
@@ -644,7 +654,10 @@ class Learner:
             with_opt: True to require the optimizer's state, False to ignore it, None to use it if it is there and fits.
         """
         path = weights_path(file, self.path / self.model_dir)
-        saved = load_weights(path, self.model, strict=strict)
+        saved = load_weights(path, self.model, strict=strict, classes=self.dls.classes)
         if with_opt is not False and (saved is not None or with_opt):
-            fitting.load_optimizer(self._ready_optimizer(), saved, path, required=bool(with_opt))
+            opt = self._kept_optimizer()
+            settings = Settings(opt)
+            fitting.load_optimizer(opt, saved, path, required=bool(with_opt))
+            settings.restore(opt)  # the rates of a running fit stay
         return self

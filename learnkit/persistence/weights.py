@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from learnkit.atomic_files import write_atomically
+from learnkit.data.classes import check_same_classes
 from learnkit.errors import UsageError, warn
 from learnkit.safe_load import plain_name, read_file, tensors_only
 from learnkit.types import PathLike
@@ -60,22 +61,33 @@ def plain_model(model: nn.Module) -> nn.Module:
         model = inner
 
 
-def save_weights(path: Path, model: nn.Module, optimizer: Optimizer | None = None) -> None:
-    """Write the state dict of the model itself, or {"model": ..., "opt": ...} when an optimizer is given."""
+def save_weights(
+    path: Path, model: nn.Module, optimizer: Optimizer | None = None, *, classes: Sequence[str] = ()
+) -> None:
+    """Write {"model": state dict of the model itself, "opt": that of the optimizer, "classes": their names}.
+
+    What is not given is left out; without both, the file is the bare state dict.
+    """
     weights = plain_model(model).state_dict()
-    content = weights if optimizer is None else {"model": weights, "opt": optimizer.state_dict()}
+    others = {} if optimizer is None else {"opt": optimizer.state_dict()}
+    others |= {"classes": list(classes)} if classes else {}
+    content = {"model": weights, **others} if others else weights
     write_atomically(path, lambda file: torch.save(content, file))
 
 
-def load_weights(path: Path, model: nn.Module, *, strict: bool = True) -> dict[str, Any] | None:
+def load_weights(
+    path: Path, model: nn.Module, *, strict: bool = True, classes: Sequence[str] = ()
+) -> dict[str, Any] | None:
     """Load the weights of a file into the model, and return the optimizer state it holds, if any.
 
     Args:
         path: a file of `save_weights`, or any bare state dict.
         model: its weights are changed in place, all or none.
         strict: refuse a file with missing or unexpected tensors; otherwise warn about them and skip them.
+        classes: those of the model's outputs; compared with the file's, if both are known.
 
     Raises:
+        DataError: a file for other classes, or for the same in another order.
         MissingFileError: no such file; the message lists what is there.
         UnsafeFileError: a pickle that would run code.
         CorruptFileError: a damaged file.
@@ -84,14 +96,20 @@ def load_weights(path: Path, model: nn.Module, *, strict: bool = True) -> dict[s
     content = read_file(path)
     optimizer = None
     weights = content
-    if isinstance(content, Mapping) and content.keys() == {"model", "opt"}:
-        weights, optimizer = content["model"], content["opt"]
+    named: Any = []
+    if isinstance(content, Mapping) and {"model"} < content.keys() <= {"model", "opt", "classes"}:
+        weights, optimizer, named = content["model"], content.get("opt"), content.get("classes", [])
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UsageError(
             f"{path} holds no state dict", expected="tensors by name, as learn.save writes them", fix=CONVERT
         )
     if optimizer is not None and not _is_optimizer_state(optimizer):
         raise UsageError(f'{path}: its "opt" is not the state of an optimizer', fix=CONVERT)
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise UsageError(f'{path}: its "classes" are no list of names', fix=CONVERT)
+    if classes and named:
+        fix = f"Make the data with classes={named!r}, or load into a learner with these."
+        check_same_classes(classes, named, "this learner", str(path), fix)
     model = plain_model(model)
     matched = _match(path, tensors_only(weights, str(path)), model, strict)
     model.load_state_dict(matched, strict=False)

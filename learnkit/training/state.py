@@ -31,6 +31,7 @@ class TrainState:
         seed: all randomness of the fit is a function of it, the epoch and the batch.
         epoch_offset: epochs of earlier fits; `epoch_offset + epoch` never repeats in the life of a learner.
         folder: where callbacks write files.
+        classes: the names of the model's outputs; empty if they have none.
         stops_on_nan: whether a non-finite loss ends the fit quietly; otherwise it is an error.
         epoch: the current epoch of this fit, from 0.
         batch: the current batch of this epoch, from 0.
@@ -65,6 +66,7 @@ class TrainState:
     seed: int = 0
     epoch_offset: int = 0
     folder: Path = field(default_factory=Path)
+    classes: Sequence[str] = ()
     stops_on_nan: bool = False
     epoch_seed: int = 0  # the generators of batch n of the running epoch are seeded with this + n
     # The position.
