@@ -56,7 +56,9 @@ def check_trainable(model: nn.Module) -> None:
     """Refuse a model without trainable parameters."""
     parameters = list(model.parameters())
     if not parameters:
-        raise UsageError("the model has no parameters, so there is nothing to train", fix="It can validate and predict.")
+        raise UsageError(
+            "the model has no parameters, so there is nothing to train", fix="It can validate and predict."
+        )
     if not any(parameter.requires_grad for parameter in parameters):
         raise UsageError("the model has no trainable parameters", fix="Call learn.unfreeze().")
 

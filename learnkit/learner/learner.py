@@ -17,7 +17,7 @@ from learnkit.callbacks.general_scheduler import GeneralScheduler
 from learnkit.callbacks.lr_finder import LRFinder, Suggestions
 from learnkit.callbacks.one_cycle import OneCycle
 from learnkit.callbacks.precision import MixedPrecision
-from learnkit.checks import check_int, check_kind
+from learnkit.checks import check_int, check_kind, checks_keywords
 from learnkit.data.bunch import DataBunch
 from learnkit.data.loading.loaders import ImageLoader
 from learnkit.data.tasks import Classification, MultiLabel, Task
@@ -36,6 +36,7 @@ from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.learner import fitting
 from learnkit.learner.checks import check_epochs, check_start, check_trainable
 from learnkit.learner.class_weights import ClassWeights
+from learnkit.learner.defaults import is_default
 from learnkit.learner.describe import fit_outline, learner_facts
 from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, with_schedule
 from learnkit.learner.parts import Parts
@@ -43,15 +44,17 @@ from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fi
 from learnkit.learner.running import apart, twin
 from learnkit.losses.per_item import per_item_loss
 from learnkit.metrics.metric import make_metrics
+from learnkit.models.groups import SplitOn, split_groups
 from learnkit.models.summary import ModelSummary, model_summary
 from learnkit.modes import eval_mode
-from learnkit.optim.groups import check_groups, freeze_groups, parameter_groups, spread_rates
+from learnkit.optim.groups import freeze_groups, parameter_groups, spread_rates
 from learnkit.optim.optimizers import OptimizerFactory, Settings, make_optimizer
 from learnkit.optim.schedules import flat_cos, sgdr
 from learnkit.persistence.export import ExportFormat, export
 from learnkit.persistence.lk.hub import upload, write_folder
+from learnkit.persistence.setup import TrainingSetup
 from learnkit.persistence.spec import ExportSpec
-from learnkit.persistence.weights import load_weights, save_weights, weights_path
+from learnkit.persistence.weights import load_weights, plain_model, save_weights, weights_path
 from learnkit.seeds import Stream, derive, seed_from_global_rng
 from learnkit.text import facts
 from learnkit.training import loop
@@ -92,7 +95,8 @@ class Learner(Parts):
         path: the parent of `model_dir`; None for the working directory.
         model_dir: the folder for weights.
         seed: order, augmentation and dropout of every fit are a function of it; None draws one, see `learn.seed`.
-        groups: layer groups from the input to the head, each parameter in exactly one; None for a single group.
+        groups: layer groups from the input to the head, each parameter in exactly one, in any form of `split`; None for
+            a single group.
         activation: maps raw outputs to predictions; None for the one of the loss.
         class_weights: "balanced", or one number per class, for the loss of the task; see `weighted_loss`.
 
@@ -108,6 +112,7 @@ class Learner(Parts):
 
     # Made of
 
+    @checks_keywords
     def __init__(
         self,
         dls: DataBunch,
@@ -123,7 +128,7 @@ class Learner(Parts):
         path: PathLike | None = None,
         model_dir: PathLike = "models",
         seed: int | None = None,
-        groups: Sequence[nn.Module] | None = None,
+        groups: SplitOn | None = None,
         activation: Activation | None = None,
         class_weights: ClassWeights | None = None,
     ) -> None:
@@ -139,7 +144,7 @@ class Learner(Parts):
         self.path, self.model_dir = Path() if path is None else Path(path), Path(model_dir)
         seed_is_drawn, seed = seed is None, seed_from_global_rng() if seed is None else check_int("seed", seed)
         self.counter = RunCounter(seed, seed_is_drawn=seed_is_drawn)
-        self.split(groups or [self.model])
+        self.split([self.model] if groups is None else groups)
 
     def __repr__(self) -> str:
         return "\n".join([type(self).__name__, *(f"  {name}: {value}" for name, value in learner_facts(self).items())])
@@ -198,8 +203,13 @@ class Learner(Parts):
         """Train in bfloat16 from now on."""
         return self.remove_cb(MixedPrecision).add_cb(MixedPrecision(BF16))
 
+    def to_fp32(self) -> Self:
+        """Train in float32 from now on, as at first."""
+        return self.remove_cb(MixedPrecision)
+
     # Training
 
+    @checks_keywords
     def fit(
         self, epochs: int, lr: LearningRate = DEFAULT_LR, wd: Decay = None, callbacks: Callbacks = (), *,
         start_epoch: int = 0, checkpoint_every: CheckpointEvery = None, resume: Resume = None,
@@ -236,6 +246,7 @@ class Learner(Parts):
             self.counter = plan.counter
             fitting.run_fit(state, running, plan, self.recorder)
 
+    @checks_keywords
     def fit_one_cycle(
         self, epochs: int, max_lr: LearningRate = DEFAULT_LR, moms: Sequence[float] = (0.95, 0.85),
         div_factor: float = 25.0, pct_start: float = 0.25, final_div: float = 1e5, **options: Unpack[FitOptions],
@@ -244,6 +255,7 @@ class Learner(Parts):
         cycle = OneCycle(None, moms, div_factor, pct_start, final_div)
         self.fit(epochs, max_lr, **with_schedule("fit_one_cycle", cycle, options))
 
+    @checks_keywords
     def fit_flat_cos(
         self, epochs: int, lr: LearningRate = DEFAULT_LR, div_final: float = 1e5, pct_start: float = 0.75,
         **options: Unpack[FitOptions],
@@ -252,6 +264,7 @@ class Learner(Parts):
         schedule = GeneralScheduler({"lr": flat_cos(self.lr_range(lr)[-1], flat=pct_start, div_final=div_final)})
         self.fit(epochs, lr, **with_schedule("fit_flat_cos", schedule, options))
 
+    @checks_keywords
     def fit_sgdr(
         self, n_cycles: int, cycle_len: int, lr_max: LearningRate = DEFAULT_LR, cycle_mult: int = 2,
         **options: Unpack[FitOptions],
@@ -266,6 +279,7 @@ class Learner(Parts):
         schedule = GeneralScheduler({"lr": sgdr(self.lr_range(lr_max)[-1], n_cycles, cycle_mult=cycle_mult)})
         self.fit(epochs, lr_max, **with_schedule("fit_sgdr", schedule, options))
 
+    @checks_keywords
     def fine_tune(
         self, epochs: int, base_lr: float = 2e-3, freeze_epochs: int = 1, lr_mult: float = 100.0,
         pct_start: float = 0.3, div: float = 5.0, **options: Unpack[FitOptions],
@@ -295,6 +309,7 @@ class Learner(Parts):
         options["start_epoch"], half = starts[1], base_lr / 2
         self.fit_one_cycle(epochs, slice(half / lr_mult, half), pct_start=pct_start, div_factor=div, **options)
 
+    @checks_keywords
     def lr_find(
         self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True
     ) -> Suggestions:
@@ -363,9 +378,17 @@ class Learner(Parts):
 
     # Groups
 
-    def split(self, groups: Sequence[nn.Module]) -> Self:
-        """Set the layer groups, from the input to the head, and reset the optimizer."""
-        self.groups = check_groups(self.model, groups)
+    def split(self, groups: SplitOn) -> Self:
+        """Set the layer groups, from the input to the head, and reset the optimizer.
+
+        Args:
+            groups: the groups, each a module or a list of modules; the modules at which the second, third... group
+                begins; or a function of the model that returns one of these: `lambda m: (m[0][6], m[1])`.
+
+        Raises:
+            UsageError: a parameter in no group or in two, or a module that is not in the model.
+        """
+        self.groups = split_groups(self.model, groups)
         self.opt = None
         return self
 
@@ -398,6 +421,7 @@ class Learner(Parts):
         """Predictions from raw outputs (N, ...): activation(raw / temperature)."""
         return self._scaled()(raw)
 
+    @checks_keywords
     def validate(self, dl: Source | None = None, metrics: Any = None) -> list[float]:
         """[loss, *metrics] over a part of the data or any loader, None for the validation set; calls no hooks."""
         state = self._state()
@@ -406,11 +430,12 @@ class Learner(Parts):
             state.metrics = make_metrics(metrics)
         elif self._running.is_on:
             state.metrics = copy.deepcopy(self.metrics)  # a callback may be in the middle of a validation
-        with self._answering() as (state.model, state.compute):
-            with eval_mode(state.model), state.compute.preserve_rng(every=True):
-                loop.validate(state, CallbackList())
+        with self._answering() as (model, compute), eval_mode(model), compute.preserve_rng(every=True):
+            state.model, state.compute = model, compute
+            loop.validate(state, CallbackList())
         return list(state.valid.values())
 
+    @checks_keywords
     def get_preds(
         self, ds_type: Source = DatasetType.Valid, activ: Activation | None = None, with_loss: bool = False,
         n_batch: int | None = None, out: "Tensor | np.ndarray[Any, Any] | None" = None,
@@ -436,6 +461,7 @@ class Learner(Parts):
             preds = predict_loader(model, loader, compute, activation, loss=loss, n_batch=n_batch, out=out)
         return preds if with_loss else preds[:2]
 
+    @checks_keywords
     def predict_iter(
         self, ds_type: Source = DatasetType.Valid, activ: Activation | None = None, with_loss: bool = False,
         n_batch: int | None = None,
@@ -466,6 +492,7 @@ class Learner(Parts):
         with self._answering() as (model, _):
             return Predictor(model, self.dls.prepare, self._scaled(), self._task("predictor"), bs=bs)
 
+    @checks_keywords
     def write_preds(self, file: PathLike, ds_type: Source = DatasetType.Valid, *, safe: bool = True) -> Path:
         """Write a table of predictions, one row per item in the order of the data set.
 
@@ -491,6 +518,7 @@ class Learner(Parts):
             write_table(path, preds, inputs, self._task("write_preds"), safe=safe)
         return path
 
+    @checks_keywords
     def tta(
         self, ds_type: Part | Sequence[Any] | ImageLoader = DatasetType.Valid, n: int = 4, beta: float = 0.25,
         with_loss: bool = False, activ: Activation | None = None,
@@ -601,6 +629,7 @@ class Learner(Parts):
 
     # Files
 
+    @checks_keywords
     def export(
         self, file: PathLike, to: ExportFormat = "lk", *, card: str = "", preprocessing: bool = False,
         activation: bool = True,
@@ -631,9 +660,19 @@ class Learner(Parts):
     def _export_spec(self, card: str = "") -> ExportSpec:
         return ExportSpec.of(
             self.model, self.dls, activation=self.activation, temperature=self.temperature, backbone=self.spec,
-            loss=self.loss_func, epochs=self.epoch, rows=self.recorder.rows, card=card,
+            loss=self.loss_func, epochs=self.epoch, rows=self.recorder.rows, card=card, setup=self._setup(),
         )  # fmt: skip
 
+    def _setup(self) -> TrainingSetup:
+        metrics = self._given["metrics"]
+        if is_default(metrics):
+            metrics = self.dls.task.metrics if self.dls.task else ()
+        return TrainingSetup.of(
+            plain_model(self.model), self.groups, metrics=metrics, optimizer=self.opt_func, wd=self.wd,
+            wd_bn_bias=self.wd_bn_bias, train_bn=self.train_bn,
+        )  # fmt: skip
+
+    @checks_keywords
     def save(self, file: PathLike, return_path: bool = False, with_opt: bool = True) -> Path:
         """Write weights, classes (and the optimizer's state) to `path/model_dir/file.pth`; always returns the path."""
         path = weights_path(file, self.path / self.model_dir)
@@ -641,6 +680,7 @@ class Learner(Parts):
         save_weights(path, self.model, opt, classes=self.dls.classes)
         return path
 
+    @checks_keywords
     def load(
         self, file: PathLike, device: torch.device | str | None = None, strict: bool = True,
         with_opt: bool | None = None,

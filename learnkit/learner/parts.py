@@ -92,7 +92,7 @@ class Parts:
         if has_moved and self.opt is not None:
             self.opt.load_state_dict(self.opt.state_dict())  # moves it to the parameters
         if self._lost:
-            warn(f"the export does not hold {' and '.join(self._lost)}: set what you need, learn.metrics for example")
+            warn(f"the exported learner also had {', '.join(self._lost)}, which its file cannot hold: set it again")
             self._lost = ()
 
     def _keep_thresholds(self, before: Any) -> None:

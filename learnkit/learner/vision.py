@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.callbacks import Callback
-from learnkit.checks import check_int, check_keywords, check_kind
+from learnkit.checks import check_int, check_kind, checks_keywords
 from learnkit.data.bunch import DataBunch
 from learnkit.data.segmentation import Segmentation
 from learnkit.errors import UsageError, warn
@@ -41,6 +41,7 @@ class LearnerOptions(TypedDict, total=False):
     class_weights: ClassWeights | None
 
 
+@checks_keywords
 def cnn_learner(
     dls: DataBunch,
     base_arch: Any,
@@ -119,6 +120,7 @@ def cnn_learner(
     )
 
 
+@checks_keywords
 def unet_learner(
     dls: DataBunch,
     base_arch: Any,
@@ -186,7 +188,6 @@ def _learner(
     custom_head: nn.Module | None = None,
     **build: Any,
 ) -> Learner:
-    check_keywords(f"{spec.kind}_learner", options, LearnerOptions.__annotations__)  # before anything is fetched
     with _seeded(options.get("seed")):
         model, groups = spec.build(pretrained=pretrained, weights=weights, custom_head=custom_head, **build)
     is_trained = pretrained or weights is not None

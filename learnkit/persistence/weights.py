@@ -69,7 +69,7 @@ def save_weights(
     What is not given is left out; without both, the file is the bare state dict.
     """
     weights = plain_model(model).state_dict()
-    others = {} if optimizer is None else {"opt": optimizer.state_dict()}
+    others: dict[str, Any] = {} if optimizer is None else {"opt": optimizer.state_dict()}
     others |= {"classes": list(classes)} if classes else {}
     content = {"model": weights, **others} if others else weights
     write_atomically(path, lambda file: torch.save(content, file))

@@ -13,6 +13,7 @@ from learnkit.models.spec import BackboneSpec
 from learnkit.persistence.lk.file import Export, open_export
 from learnkit.persistence.lk.json_fields import EXPORT_AGAIN, Fields, JsonObject, brief, corrupt
 from learnkit.persistence.lk.schema import activation_from_json, backbone_from_json, inputs_from_json
+from learnkit.persistence.lk.setup import setup_from_json
 from learnkit.persistence.lk.tasks import task_from_json
 from learnkit.persistence.lk.tensors import Table, dtype_name, table_of
 from learnkit.persistence.spec import ExportSpec
@@ -45,8 +46,9 @@ def read_export(
         backbone = backbone_from_json(export.manifest, path) if model is None else None
         if backbone is not None and task is not None and backbone.n_out != task.n_out:
             raise corrupt(path, "outputs of the network", got=backbone.n_out, expected=f"{task.n_out}, like its task")
+        network = load_model(export, backbone, model)
         return ExportSpec(
-            load_model(export, backbone, model),
+            network,
             inputs.shape,
             task,
             inputs.preprocess,
@@ -54,6 +56,7 @@ def read_export(
             temperature=temperature,
             backbone=backbone,
             loss_name=loss_name,
+            setup=setup_from_json(export.manifest, path, plain_model(network)),
         )
 
 
