@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from learnkit.atomic_files import named_file
-from learnkit.checks import check_int
+from learnkit.checks import check_int, check_kind
 from learnkit.data.image.draw import RIGHT, WRONG
 from learnkit.data.loading.peek import checked_item
 from learnkit.errors import DataError, UsageError, WrongTypeError, warn
@@ -185,6 +185,16 @@ class Interpretation(ABC):
 
     def _checked(self, i: SupportsIndex) -> int:
         return checked_item(plain_number(i), len(self.losses))
+
+    def _check_kinds(self) -> None:
+        """Refuse parts of the wrong type, such as a learner, before their shapes are compared."""
+        made = f"{type(self).__name__}.from_learner(learn)"
+        for name in ("probs", "preds", "targets", "losses"):
+            if name in vars(self):
+                check_kind(name, vars(self)[name], Tensor, f"a tensor; {made} makes all parts of a learner")
+        for name in ("classes", "names"):
+            if name in vars(self):
+                check_kind(name, vars(self)[name], tuple | list, f"a tuple of names; {made} makes all parts")
 
     def _check_losses(self, n: int) -> None:
         if self.losses.shape != (n,):

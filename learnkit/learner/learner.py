@@ -232,7 +232,7 @@ class Learner(Parts):
             UsageError: before training: arguments that cannot work, a checkpoint of another fit, another thread's fit.
             NonFiniteLossError: the loss became nan or infinite; the weights are those at the start of that epoch.
         """
-        if not check_epochs(epochs):
+        if not (epochs := check_epochs(epochs)):
             return
         check_start(start_epoch, epochs)
         check_trainable(self.model)
@@ -548,6 +548,8 @@ class Learner(Parts):
         """
         loader, task = self._loader(ds_type), self.dls.task
         with self._answering() as (model, compute):
+            if compute.leaves_rng:
+                raise UsageError("mc_dropout: it draws from the generators of the running fit", fix="Wait for the fit.")
             return predict_with_dropout(model, loader, compute, self._scaled(), task, n=n, seed=self.seed)
 
     def show_results(self, ds_type: Part = DatasetType.Valid, rows: int = 3) -> "Figure":

@@ -1,5 +1,6 @@
 """Tensors in memory: inputs with their targets, checked against what these mean."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,10 @@ def check_parts(
 
 def one_item(item: Any, like: Tensor | None, device: torch.device) -> Tensor:
     """One input (...) as a batch of one (1, ...) on the device, of the shape and type of those in `like`, if given."""
+    if isinstance(item, str | bytes | os.PathLike):
+        raise WrongTypeError(
+            "item", got=item, expected="numbers, as this data is tensors", fix="Files are read by an ImageDataBunch."
+        )
     x = _tensor("item", item, device)
     if like is None:
         return x[None]

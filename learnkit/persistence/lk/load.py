@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from learnkit.data.image.preprocess import Reader
 from learnkit.errors import CorruptFileError, LearnkitError, MissingModelError, UsageError, WrongTypeError
@@ -141,14 +142,15 @@ def network_on_meta(backbone: BackboneSpec, path: Path) -> nn.Module:
 def _mismatches(network: nn.Module, table: Table, *, keeps_type: bool) -> str:
     """What differs between a network and a table, the first five; "" for nothing.
 
-    The precision of floats may differ unless the network keeps its own types.
+    The precision of floats may differ unless the network keeps its own types. Lazy layers take the shapes of the file.
     """
+    state = network.state_dict()
     try:
-        own = table_of(network.state_dict())
+        own = table_of({name: tensor for name, tensor in state.items() if not is_lazy(tensor)})
     except UsageError as error:
         return str(error)
-    wrong = [f"{name} is missing in the file" for name in own if name not in table]
-    wrong += [f"{brief(name)!r} is not in the model" for name in table if name not in own]
+    wrong = [f"{name} is missing in the file" for name in state if name not in table]
+    wrong += [f"{brief(name)!r} is not in the model" for name in table if name not in state]
     for name, (shape, dtype) in own.items():
         found_shape, found = table.get(name, (shape, dtype))
         if found_shape != shape:
