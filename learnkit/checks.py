@@ -18,6 +18,7 @@ __all__ = [
     "check_keywords",
     "check_kind",
     "check_number",
+    "check_partial",
     "checks_keywords",
     "is_int",
     "is_number",
@@ -168,6 +169,28 @@ def checks_keywords(function: Callable[P, T]) -> Callable[P, T]:
 
 def _options(unpacked: Any) -> Iterable[str]:
     return [name for typed_dict in get_args(unpacked) for name in typed_dict.__annotations__]
+
+
+def check_partial(what: str, got: object) -> None:
+    """Refuse a functools.partial with arguments that its function does not have; anything else is not checked.
+
+    >>> check_partial("f", functools.partial(math.dist, r=2))
+    Traceback (most recent call last):
+    learnkit.errors.WrongTypeError: f: partial of dist with r=2: got an unexpected keyword argument 'r'. It takes p, q.
+    """
+    if not isinstance(got, functools.partial):
+        return
+    try:
+        own = inspect.signature(got.func)
+    except (TypeError, ValueError):  # a builtin without a signature
+        return
+    try:
+        own.bind_partial(*got.args, **got.keywords)
+    except TypeError as error:
+        name = getattr(got.func, "__name__", type(got.func).__name__)
+        given = ", ".join([*map(repr, got.args), *(f"{key}={value!r}" for key, value in got.keywords.items())])
+        fix = f"It takes {', '.join(list(own.parameters)[:20])}."
+        raise WrongTypeError(f"{what}: partial of {name} with {given}: {error}", fix=fix) from error
 
 
 def missing_extra(package: str, extra: str) -> UsageError:

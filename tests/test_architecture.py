@@ -40,7 +40,7 @@ MAY_IMPORT = "models/registry.py"  # the one file that may import by a name, if 
 MAY_COLLECT = "distributed.py"  # the one file that may send pickled objects between processes, if there is one
 
 # One class each: the facade, and every way to images.
-MAX_LINES = {"learnkit.learner.learner": 650, "learnkit.data.image_bunch": 420}
+MAX_LINES = {"learnkit.learner.learner": 720, "learnkit.data.image_bunch": 420}
 MAX_BODY = 15  # lines of a method of the facade, its docstring left out
 
 Rule = Callable[[ast.AST], bool]

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from learnkit.atomic_files import named_file
-from learnkit.checks import check_int, check_kind
+from learnkit.checks import check_int
 from learnkit.data.image.draw import RIGHT, WRONG
 from learnkit.data.loading.peek import checked_item
 from learnkit.errors import DataError, UsageError, WrongTypeError, warn
@@ -189,12 +189,13 @@ class Interpretation(ABC):
     def _check_kinds(self) -> None:
         """Refuse parts of the wrong type, such as a learner, before their shapes are compared."""
         made = f"{type(self).__name__}.from_learner(learn)"
-        for name in ("probs", "preds", "targets", "losses"):
-            if name in vars(self):
-                check_kind(name, vars(self)[name], Tensor, f"a tensor; {made} makes all parts of a learner")
-        for name in ("classes", "names"):
-            if name in vars(self):
-                check_kind(name, vars(self)[name], tuple | list, f"a tuple of names; {made} makes all parts")
+        for name, part in vars(self).items():
+            is_tensor = name in ("probs", "preds", "targets", "losses")
+            if (is_tensor and not isinstance(part, Tensor)) or (
+                name in ("classes", "names") and not isinstance(part, tuple | list)
+            ):
+                expected = "a tensor" if is_tensor else "a tuple of names"
+                raise WrongTypeError(name, got=type(part).__name__, expected=expected, fix=f"{made} makes all parts.")
 
     def _check_losses(self, n: int) -> None:
         if self.losses.shape != (n,):

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from learnkit.checks import check_kind
+from learnkit.checks import check_kind, check_partial
 from learnkit.data.bunch import DataBunch
 from learnkit.errors import UsageError
 from learnkit.learner.class_weights import ClassWeights, weighted_loss
@@ -33,6 +33,7 @@ def chosen_loss(dls: DataBunch, loss_func: Loss | None, class_weights: ClassWeig
     if isinstance(loss_func, type) or not callable(loss_func):
         expected = "a function or a module of (outputs, targets), such as nn.CrossEntropyLoss()"
         raise UsageError("loss_func", got=loss_func, expected=expected)
+    check_partial("loss_func", loss_func)
     return loss_func.to(dls.device) if isinstance(loss_func, nn.Module) else loss_func
 
 
@@ -47,6 +48,7 @@ def chosen_activation(
         WrongTypeError: an activation that is not a function.
     """
     check_kind("activation", activation, Callable | None, "a function of the outputs, or None")
+    check_partial("activation", activation)
     of_task = dls.task.activation if dls.task else None
     return activation or activation_of(loss_func) or before or of_task or nn.Identity()
 

@@ -10,10 +10,10 @@ from torch import nn
 from torch.optim import Optimizer
 
 from learnkit.callbacks.recorder import Recorder
-from learnkit.checks import check_kind, check_number
+from learnkit.checks import OTHER_NAMES, check_kind, check_number, check_partial
 from learnkit.data.bunch import DataBunch
 from learnkit.data.tasks import MultiLabel
-from learnkit.errors import warn
+from learnkit.errors import WrongTypeError, warn
 from learnkit.learner.checks import check_metrics, check_outputs, check_same_meaning
 from learnkit.learner.defaults import chosen_activation, chosen_decay, chosen_loss, chosen_metrics, is_default
 from learnkit.learner.lazy import give_sizes
@@ -50,6 +50,17 @@ class Parts:
         self.recorder = Recorder()
         self._running = Running()
         self._given: dict[str, Any] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse the names of other libraries, which would be stored and never read.
+
+        Raises:
+            WrongTypeError: with our name.
+        """
+        ours = [other for other in OTHER_NAMES.get(name, ()) if hasattr(type(self), other)]
+        if ours and not hasattr(type(self), name):
+            raise WrongTypeError(f"a learner has no {name}", fix=f"Set learn.{ours[0]}.")
+        super().__setattr__(name, value)
 
     def _take(self, **changed: Any) -> None:
         """Check the parts together, with these changed, and take them; after an error nothing has changed."""
@@ -180,6 +191,7 @@ class Parts:
         self._running.refuse("opt_func")
         if not callable(opt_func):
             check_kind("opt_func", opt_func, str, "a name like 'adamw', or a factory of torch optimizers")
+        check_partial("opt_func", opt_func)
         self._opt_func, self.opt = opt_func, None
 
     @property

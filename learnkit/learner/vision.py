@@ -57,6 +57,7 @@ def cnn_learner(
     concat_pool: bool = True,
     in_chans: int | None = None,
     weights: PathLike | Mapping[str, Tensor] | Any | None = None,
+    *,
     y_range: tuple[float, float] | None = None,
     **learner_kwargs: Unpack[LearnerOptions],
 ) -> Learner:
