@@ -141,7 +141,7 @@ class Learner(Parts):
         self.callbacks = fitting.as_list(callbacks)
         self.opt_func, self.wd, self.wd_bn_bias = opt_func, wd, wd_bn_bias
         self.train_bn = train_bn
-        self.path, self.model_dir = Path() if path is None else Path(path), Path(model_dir)
+        self.path, self.model_dir = "." if path is None else path, model_dir
         seed_is_drawn, seed = seed is None, seed_from_global_rng() if seed is None else check_int("seed", seed)
         self.counter = RunCounter(seed, seed_is_drawn=seed_is_drawn)
         self.split([self.model] if groups is None else groups)
