@@ -129,13 +129,9 @@ class _NoData:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.dataset = TensorDataset(torch.empty(0))
+        self.dataset = _NoItems(self._error())
 
     def __len__(self) -> int:
-        raise self._error()
-
-    @property
-    def augmentation(self) -> Any:
         raise self._error()
 
     def augmented_as(self, training: Any) -> Any:
@@ -149,6 +145,18 @@ class _NoData:
             f"the learner loaded from {self.file} has no data, it can only predict",
             fix="Give it data to train or validate on: learn.dls = ...",
         )
+
+
+class _NoItems(TensorDataset):
+    """An empty dataset without an augmentation to ask for."""
+
+    def __init__(self, error: UsageError) -> None:
+        super().__init__(torch.empty(0))
+        self._error = error
+
+    @property
+    def item_stage(self) -> Any:
+        raise self._error
 
 
 class _NoTensors(_NoData, TensorLoader):

@@ -122,7 +122,7 @@ def freeze_groups(groups: Sequence[nn.Module], n: int, *, train_bn: bool = True)
         UsageError: n is not an integer, or beyond the number of groups.
     """
     expected = f"an integer from {-len(groups)} to {len(groups)}, the number of layer groups"
-    check_int("freeze_to", n, -len(groups), len(groups), expected=expected)
+    n = check_int("freeze_to", n, -len(groups), len(groups), expected=expected)
     first = n + len(groups) if n < 0 else n
     for number, group in enumerate(groups):
         for module in group.modules():

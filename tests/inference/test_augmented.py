@@ -168,7 +168,7 @@ def test_new_images_need_images_an_augmentation_and_an_order(class_folder: Path,
         learn.tta(shuffled)
     loaded = load_learner(learn.export("m.lk"), model=Corner())
     for source in ("valid", [file]):
-        with pytest.raises(UsageError, match="no data, it can only predict.*learn.dls ="):
+        with pytest.raises(UsageError, match=r"no data, it can only predict.*learn\.dls ="):
             loaded.tta(source)
     loaded.dls = learn.dls  # as advised
     assert loaded.tta([file])[0].shape == (1, 3)

@@ -79,10 +79,7 @@ def test_what_the_constructor_refuses_is_refused_later_and_changes_nothing(name:
     learn.fit(1)
     before = parts_of(learn)
     with pytest.raises(LearnkitError) as late:
-        if name == "groups":
-            learn.split(value)
-        else:
-            setattr(learn, name, value)
+        learn.split(value) if name == "groups" else setattr(learn, name, value)
     assert type(late.value) is type(early.value)
     if "object at" not in str(early.value) and " at 0x" not in str(early.value):
         assert str(late.value) == str(early.value)
@@ -318,7 +315,7 @@ def test_an_activation_that_was_passed_stays_until_it_is_taken_back() -> None:
 )  # fmt: skip
 def test_nothing_that_a_fit_would_not_notice_is_set_while_it_runs(name: str, value: Any) -> None:
     learn = learner()
-    with pytest.raises(UsageError, match="while a fit is running. Set it before or after the fit"):
+    with pytest.raises(UsageError, match=r"while a fit is running\. Set it before or after the fit"):
         learn.fit(1, callbacks=acting(after_batch=lambda state: setattr(learn, name, value)))
     setattr(learn, name, value)
 

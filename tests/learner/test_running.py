@@ -160,9 +160,7 @@ def test_predictions_of_several_threads_are_those_of_one(blobs: Blobs) -> None:
     expected = learn.get_preds()[0]
     learn.model.train()
     found: list[Tensor] = []
-    threads = [
-        threading.Thread(target=lambda: found.extend(learn.get_preds()[0] for _ in range(20))) for _ in range(4)
-    ]
+    threads = [threading.Thread(target=lambda: found.extend(learn.get_preds()[0] for _ in range(20))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

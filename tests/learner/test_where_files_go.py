@@ -64,7 +64,7 @@ def test_weights_and_records_are_below_models_of_the_working_directory(class_fol
 
 
 def test_another_place_can_be_chosen_and_set_later(class_folder: Path, tmp_path: Path) -> None:
-    dls = learner(class_folder).dls
+    dls = ImageDataBunch.from_folder(class_folder, size=32, bs=8, num_workers=0)
     learn = cnn_learner(dls, "squeezenet1_1", pretrained=False, path=tmp_path / "runs", model_dir="w", seed=0)
     assert learn.save("a", with_opt=False) == tmp_path / "runs" / "w" / "a.pth"
     learn.path = tmp_path / "others"

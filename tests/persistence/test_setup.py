@@ -31,7 +31,6 @@ def layered() -> nn.Sequential:
     return nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), nn.ReLU(), nn.Conv2d(4, 2, 1))
 
 
-
 CASES: list[tuple[nn.Module, Any]] = [
     (layered(), lambda m: [m]),
     (layered(), lambda m: [m[0], m[2]]),
@@ -87,9 +86,7 @@ METRICS: list[tuple[Any, tuple[str, ...], tuple[str, ...]]] = [
 
 
 @pytest.mark.parametrize(("metrics", "names", "lost"), METRICS)
-def test_metrics_by_name_are_kept_and_others_named(
-    metrics: Any, names: tuple[str, ...], lost: tuple[str, ...]
-) -> None:
+def test_metrics_by_name_are_kept_and_others_named(metrics: Any, names: tuple[str, ...], lost: tuple[str, ...]) -> None:
     setup = TrainingSetup.of(layered(), [layered()], metrics=metrics, optimizer="adamw")
     assert (setup.metrics, setup.lost) == (names, lost)
 
