@@ -73,7 +73,9 @@ class Predictor:
         self, model: nn.Module, prepare: Callable[[Any], Tensor], activate: Activation, task: Task, *, bs: int = 64
     ) -> None:
         check_int("bs", bs, 1)
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.model = copy.deepcopy(model).eval()
+        for parameter in self.model.parameters():  # a ScriptModule has no requires_grad_ of its own
+            parameter.requires_grad_(False)
         self.prepare = prepare
         self.activate = activate
         self.task = task

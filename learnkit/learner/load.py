@@ -129,7 +129,7 @@ class _NoData:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.dataset = _NoItems(self._error())
+        self.dataset: Any = _NoItems(self._error())
 
     def __len__(self) -> int:
         raise self._error()
