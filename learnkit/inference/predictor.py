@@ -74,8 +74,9 @@ class Predictor:
     ) -> None:
         check_int("bs", bs, 1)
         self.model = copy.deepcopy(model).eval()
-        for parameter in self.model.parameters():  # a ScriptModule has no requires_grad_ of its own
-            parameter.requires_grad_(False)
+        for parameter in self.model.parameters():
+            if parameter.is_leaf:  # those of a copied ScriptModule are not
+                parameter.requires_grad_(False)
         self.prepare = prepare
         self.activate = activate
         self.task = task
