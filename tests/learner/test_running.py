@@ -142,6 +142,47 @@ def test_answers_of_another_thread_in_the_middle_of_a_pass_leave_the_fit_bit_equ
     assert len(found) == 8
 
 
+class Paused:
+    """Two batches; between them it waits until the fit has gone on to the middle of its next batch."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self.batches = [(blobs[2][:16], blobs[3][:16]), (blobs[2][16:], blobs[3][16:])]
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def __iter__(self) -> Any:
+        yield self.batches[0]
+        self.begun.set()
+        assert self.go_on.wait(60)
+        yield self.batches[1]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda learn, loader: learn.get_preds(loader), lambda learn, loader: learn.validate(loader),
+        lambda learn, loader: list(learn.predict_iter(loader)),
+    ],
+)  # fmt: skip
+def test_an_answer_that_lasts_while_a_fit_goes_on_leaves_it_bit_equal(answer: Any, blobs: Blobs) -> None:
+    loader, found, threads = Paused(blobs), [], []
+
+    def prepare(learn: Learner) -> None:
+        def act() -> None:
+            if not threads:
+                threads.append(threading.Thread(target=lambda: found.append(answer(learn, loader))))
+                threads[0].start()
+                assert loader.begun.wait(60)
+            elif not loader.go_on.is_set():
+                loader.go_on.set()
+                threads[0].join(60)
+
+        learn.model[3].act = act  # type: ignore[index]
+
+    asked = fitted(blobs, prepare=prepare)
+    assert trace(asked) == trace(fitted(blobs))
+    assert len(found) == 1
+
+
 def test_an_answer_beside_a_fit_is_in_eval_mode(blobs: Blobs) -> None:
     found: list[Any] = []
 
