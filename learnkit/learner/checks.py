@@ -55,12 +55,9 @@ def check_start(start_epoch: Any, epochs: int) -> int:
 def check_trainable(model: nn.Module) -> None:
     """Refuse a model without trainable parameters."""
     parameters = list(model.parameters())
-    if not parameters:
-        raise UsageError(
-            "the model has no parameters, so there is nothing to train", fix="It can validate and predict."
-        )
     if not any(parameter.requires_grad for parameter in parameters):
-        raise UsageError("the model has no trainable parameters", fix="Call learn.unfreeze().")
+        fix = "Call learn.unfreeze()." if parameters else "A model without parameters can validate and predict."
+        raise UsageError("the model has no trainable parameters", fix=fix)
 
 
 def check_outputs(model: nn.Module, input_shape: tuple[int, ...] | None, n_out: int | None, classes: list[str]) -> None:

@@ -1,7 +1,7 @@
 """The Learner: trains a model, predicts with it, explains it, and saves it to disk."""
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -44,10 +44,10 @@ from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fi
 from learnkit.learner.running import apart, twin
 from learnkit.losses.per_item import per_item_loss
 from learnkit.metrics.metric import make_metrics
-from learnkit.models.groups import SplitOn, split_groups
+from learnkit.models.groups import split_groups
 from learnkit.models.summary import ModelSummary, model_summary
 from learnkit.modes import eval_mode
-from learnkit.optim.groups import freeze_groups, parameter_groups, spread_rates
+from learnkit.optim.groups import check_groups, freeze_groups, parameter_groups, spread_rates
 from learnkit.optim.optimizers import OptimizerFactory, Settings, make_optimizer
 from learnkit.optim.schedules import flat_cos, sgdr
 from learnkit.persistence.export import ExportFormat, export
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
 __all__ = ["Learner"]
 
 Part = DatasetType | Literal["train", "valid", "test"]
+Groups = Iterable[nn.Module] | Callable[[nn.Module], Sequence[Any]]
 Source = Part | Iterable[Any]  # a part of the data, or any loader of batches
 
 
@@ -95,8 +96,8 @@ class Learner(Parts):
         path: the parent of `model_dir`; None for the working directory.
         model_dir: the folder for weights.
         seed: order, augmentation and dropout of every fit are a function of it; None draws one, see `learn.seed`.
-        groups: layer groups from the input to the head, each parameter in exactly one, in any form of `split`; None for
-            a single group.
+        groups: layer groups from the input to the head, each parameter in exactly one, or a function as in `split`;
+            None for a single group.
         activation: maps raw outputs to predictions; None for the one of the loss.
         class_weights: "balanced", or one number per class, for the loss of the task; see `weighted_loss`.
 
@@ -128,7 +129,7 @@ class Learner(Parts):
         path: PathLike | None = None,
         model_dir: PathLike = "models",
         seed: int | None = None,
-        groups: SplitOn | None = None,
+        groups: Groups | None = None,
         activation: Activation | None = None,
         class_weights: ClassWeights | None = None,
     ) -> None:
@@ -321,7 +322,7 @@ class Learner(Parts):
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
         running = CallbackList([finder, *(callback for callback in self.callbacks if callback.in_lr_find)])
         check_trainable(self.model)
-        with self._running.only(within=True), dry_run(self.model, self.dls.train_dl):
+        with self._running.only(), dry_run(self.model, self.dls.train_dl):
             state = self._state(self._new_optimizer(), rates=self.lr_range(end_lr))
             fitting.set_rates(state.optimizer, state.rates, self.wd)
             state.seed = derive(self.seed, Stream.LR_FIND)
@@ -378,17 +379,20 @@ class Learner(Parts):
 
     # Groups
 
-    def split(self, groups: SplitOn) -> Self:
+    def split(self, groups: Groups) -> Self:
         """Set the layer groups, from the input to the head, and reset the optimizer.
 
         Args:
-            groups: the groups, each a module or a list of modules; the modules at which the second, third... group
-                begins; or a function of the model that returns one of these: `lambda m: (m[0][6], m[1])`.
+            groups: modules that together hold each parameter once; or a function of the model that returns these, or
+                the modules at which the second, third... group begins: `lambda m: (m[0][6], m[1])`.
 
         Raises:
             UsageError: a parameter in no group or in two, or a module that is not in the model.
         """
-        self.groups = split_groups(self.model, groups)
+        if isinstance(groups, Iterable):
+            self.groups = check_groups(self.model, groups)
+        else:
+            self.groups = split_groups(self.model, groups)
         self.opt = None
         return self
 

@@ -37,14 +37,11 @@ class Running:
         return self._thread is not None
 
     @contextmanager
-    def only(self, *, within: bool = False) -> Iterator[None]:
-        """Train inside, once the answers that other threads have begun are given.
-
-        Args:
-            within: whether this may be called by a callback of a running fit.
+    def only(self) -> Iterator[None]:
+        """Train inside, once the answers that other threads have begun are given; a callback may train too.
 
         Raises:
-            UsageError: another thread is training, or this one is.
+            UsageError: another thread is training.
         """
         current = get_ident()
         with self._answers:
@@ -52,11 +49,6 @@ class Running:
             if before not in (None, current):
                 raise UsageError(
                     "this learner is being trained by another thread", fix="Wait for it, or make a learner per thread."
-                )
-            if before is not None and not within:
-                raise UsageError(
-                    "this learner is being trained: a callback cannot start another fit",
-                    fix="Call fit after this one has ended, or train another learner.",
                 )
             self._thread = current
         try:

@@ -490,7 +490,7 @@ def trained_alike(one: Learner, other: Learner) -> bool:
         ({"metrics": "default", "wd_bn_bias": True, "train_bn": False}, lambda learn: learn.freeze_to(1)),
         ({}, lambda learn: learn.split(lambda model: [model[0][3], model[0][8], model[1]])),
         ({}, lambda learn: learn.split([learn.model])),
-        ({"wd": 0}, lambda learn: learn.split([[learn.model[0][0], learn.model[1]], learn.model[0][1:]])),
+        ({"wd": 0}, lambda learn: learn.split(lambda m: [[m[0][0], m[1]], m[0][1:]])),
     ],
 )
 def test_a_loaded_learner_with_data_goes_on_like_the_exported_one(

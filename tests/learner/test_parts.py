@@ -65,6 +65,7 @@ BAD: list[tuple[str, Any]] = [
     ("opt_func", 3), ("opt_func", partial(torch.optim.AdamW, weigth_decay=1)),
     ("wd", -1), ("wd", "high"), ("wd", float("nan")), ("wd_bn_bias", 1), ("train_bn", None),
     ("path", 3), ("model_dir", None), ("seed", 1.5), ("groups", lambda model: 3), ("groups", [nn.Linear(4, 3)]),
+    ("groups", [3]), ("groups", 3), ("groups", "head"),
 ]  # fmt: skip
 
 
