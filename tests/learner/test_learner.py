@@ -311,5 +311,5 @@ def test_a_model_without_parameters_does_all_but_train(blobs: tuple[Tensor, ...]
 
 def test_the_path_of_an_image_is_no_item_of_other_data(learn: Learner) -> None:
     for item in ("cat.jpg", Path("cat.jpg"), b"JPEG"):
-        with pytest.raises(WrongTypeError, match=r"this data is tensors\. Files are read by an ImageDataBunch"):
+        with pytest.raises(WrongTypeError, match="This data is tensors; files are read by an ImageDataBunch"):
             learn.predict(item)

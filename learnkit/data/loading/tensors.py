@@ -52,8 +52,9 @@ def one_item(item: Any, like: Tensor | None, device: torch.device) -> Tensor:
     """One input (...) as a batch of one (1, ...) on the device, of the shape and type of those in `like`, if given."""
     if isinstance(item, str | bytes | os.PathLike):
         raise WrongTypeError(
-            "item", got=item, expected="numbers, as this data is tensors", fix="Files are read by an ImageDataBunch."
-        )
+            f"item: got {type(item).__name__} ({item!r})", expected="numbers",
+            fix="This data is tensors; files are read by an ImageDataBunch.",
+        )  # fmt: skip
     x = _tensor("item", item, device)
     if like is None:
         return x[None]
