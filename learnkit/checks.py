@@ -1,12 +1,14 @@
 """Checks of arguments: a valid value is returned, an invalid one is refused by name."""
 
 import difflib
+import functools
+import inspect
 import math
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, ParamSpec, TypeGuard, TypeVar, get_args
 
 from learnkit.errors import UsageError, WrongTypeError
 
@@ -16,6 +18,8 @@ __all__ = [
     "check_keywords",
     "check_kind",
     "check_number",
+    "check_partial",
+    "checks_keywords",
     "is_int",
     "is_number",
     "missing_extra",
@@ -24,6 +28,25 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+P = ParamSpec("P")
+
+# Keywords of other libraries, and what they are called here.
+OTHER_NAMES = {
+    "callback_fns": ("callbacks",),
+    "cbs": ("callbacks",),
+    "criterion": ("loss_func",),
+    "data": ("dls",),
+    "learning_rate": ("lr", "max_lr"),
+    "loss": ("loss_func",),
+    "loss_fn": ("loss_func",),
+    "lr": ("max_lr", "base_lr", "lr_max"),
+    "lr_max": ("max_lr", "lr"),
+    "max_lr": ("lr", "lr_max", "base_lr"),
+    "n_epoch": ("epochs",),
+    "optimizer": ("opt_func",),
+    "splitter": ("split_on", "groups"),
+    "weight_decay": ("wd",),
+}
 
 
 def is_int(value: object) -> TypeGuard[int]:
@@ -121,8 +144,53 @@ def check_keywords(function: str, given: Iterable[str], known: Collection[str]) 
     """
     for name in given:
         if name not in known:
-            fix = f"Nearest: {nearest(name, known, n=3)}."
+            ours = [other for other in OTHER_NAMES.get(name, ()) if other in known]
+            fix = f"Here it is {ours[0]}=." if ours else f"Nearest: {nearest(name, known, n=3)}."
             raise WrongTypeError(f"{function}: keyword", got=name, expected="one that help() lists", fix=fix)
+
+
+def checks_keywords(function: Callable[P, T]) -> Callable[P, T]:
+    """A decorator: keywords that a function does not have are refused by `check_keywords`, in its name.
+
+    The keywords of `**options: Unpack[Options]` are those of the TypedDict Options.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    known = [one.name for one in parameters if one.kind is not one.VAR_KEYWORD and one.name != "self"]
+    known += [name for one in parameters if one.kind is one.VAR_KEYWORD for name in _options(one.annotation)]
+    called = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **keywords: P.kwargs) -> T:
+        check_keywords(called, keywords, known)
+        return function(*args, **keywords)
+
+    return checked
+
+
+def _options(unpacked: Any) -> Iterable[str]:
+    return [name for typed_dict in get_args(unpacked) for name in typed_dict.__annotations__]
+
+
+def check_partial(what: str, got: object) -> None:
+    """Refuse a functools.partial with arguments that its function does not have; anything else is not checked.
+
+    >>> check_partial("f", functools.partial(math.dist, r=2))
+    Traceback (most recent call last):
+    learnkit.errors.WrongTypeError: f: partial of dist with r=2: got an unexpected keyword argument 'r'. It takes p, q.
+    """
+    if not isinstance(got, functools.partial):
+        return
+    try:
+        own = inspect.signature(got.func)
+    except (TypeError, ValueError):  # a builtin without a signature
+        return
+    try:
+        own.bind_partial(*got.args, **got.keywords)
+    except TypeError as error:
+        name = getattr(got.func, "__name__", type(got.func).__name__)
+        given = ", ".join([*map(repr, got.args), *(f"{key}={value!r}" for key, value in got.keywords.items())])
+        fix = f"It takes {', '.join(list(own.parameters)[:20])}."
+        raise WrongTypeError(f"{what}: partial of {name} with {given}: {error}", fix=fix) from error
 
 
 def missing_extra(package: str, extra: str) -> UsageError:

@@ -134,6 +134,7 @@ class Compute:
         n_gathered: items accumulated since the last step.
         weight_gathered: what the mean over these items is divided by.
         n_skipped: steps skipped because float16 gradients overflowed.
+        leaves_rng: whether the global generators are those of a fit in another thread, so not to be touched.
     """
 
     device: torch.device = field(default_factory=default_device)
@@ -147,6 +148,7 @@ class Compute:
     n_gathered: int = 0
     weight_gathered: Tensor | float = 0.0
     n_skipped: int = 0
+    leaves_rng: bool = False
     _scaler: torch.amp.GradScaler | None = None
 
     def use(self, precision: Precision) -> None:
@@ -296,6 +298,9 @@ class Compute:
     @contextmanager
     def preserve_rng(self, *, every: bool = False) -> Iterator[None]:
         """Restore torch's generators afterwards, also after an error; with `every`, NumPy's and Python's too."""
+        if self.leaves_rng:
+            yield
+            return
         with preserve_all_rng() if every else preserve_rng():
             if self.device.type == "cpu":
                 yield

@@ -1,7 +1,8 @@
 """Forward hooks during a fit, and statistics of activations."""
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ HookFunction = Callable[[nn.Module, Any, Any], Any]
 
 
 class Hooks(Callback):
-    """Calls a function with the outputs of modules during a fit; the hooks are always removed afterwards.
+    """Calls a function with the outputs of modules, during a fit or inside `on`; then the hooks are removed.
 
     The function is called in every forward pass, also in validation (`module.training` distinguishes them). Its return
     value is stored in `values` and does not change the output.
@@ -51,9 +52,25 @@ class Hooks(Callback):
         self.values: dict[str, Any] = {}
         self._handles: list[RemovableHandle] = []
 
+    @contextmanager
+    def on(self, model: nn.Module) -> Iterator[Self]:
+        """Call the function inside, without a fit: `with Hooks(["0"]).on(learn.model) as hooks: learn.get_preds()`.
+
+        Raises:
+            UsageError: a module that is not in the model.
+        """
+        self._attach(model)
+        try:
+            yield self
+        finally:
+            self._detach()
+
     def before_fit(self, state: TrainState) -> None:
+        self._attach(state.model)
+
+    def _attach(self, model: nn.Module) -> None:
         self.values = {}
-        for name, module in _modules_by_name(state.model, self.modules).items():
+        for name, module in _modules_by_name(model, self.modules).items():
             self._handles.append(module.register_forward_hook(self._hook(name)))
 
     def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -67,6 +84,9 @@ class Hooks(Callback):
         self.values[name] = self.fn(module, inputs, output)
 
     def after_fit(self, state: TrainState) -> None:
+        self._detach()
+
+    def _detach(self) -> None:
         while self._handles:
             self._handles.pop().remove()
 
@@ -129,6 +149,16 @@ class ActivationStats(Hooks):
         self.every_batches = check_int("every_batches", every_batches, 1)
         self.n_bins = check_int("n_bins", n_bins, 1)
         self._reset()
+
+    @contextmanager
+    def on(self, model: nn.Module) -> Iterator[Self]:
+        """Batches are counted in a fit only.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError("ActivationStats counts the batches of a fit", fix="Pass it to fit, or use Hooks(...).on.")
+        yield self
 
     def _reset(self) -> None:
         self._is_recording = False

@@ -153,7 +153,8 @@ class SaveModel(MonitoringCallback):
     def _save(self, state: TrainState, file: str) -> bool:
         """Whether the weights are written."""
         try:
-            save_weights(state.folder / file, state.model, state.optimizer if self.with_opt else None)
+            own = (state.optimizer, state.loss_func) if self.with_opt else ()
+            save_weights(state.folder / file, state.model, *own, classes=state.classes)
         except WriteError as error:
             self._has_failed = True
             kept = "the last saved file is unchanged" if self._best else "nothing has been saved yet"

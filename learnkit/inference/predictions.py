@@ -121,6 +121,8 @@ def predict_stream(
     every = not isinstance(loader, TensorLoader | DatasetLoader | ImageLoader)  # these use only torch's generators
     read: Callable[[], Any] = rng_state if every else torch.get_rng_state
     put: Callable[[Any], None] = set_rng_state if every else torch.set_rng_state
+    if compute.leaves_rng:
+        read, put = (lambda: None), (lambda state: None)
     state = read()
     while True:
         with eval_mode(model), compute.preserve_rng(every=every):

@@ -130,7 +130,10 @@ class Predictor:
         are_images: bool = False,
     ) -> None:
         check_int("bs", bs, 1)
-        self.model = copied(model).eval().requires_grad_(False)
+        self.model = copied(model).eval()
+        for parameter in self.model.parameters():
+            if parameter.is_leaf:  # those of a copied ScriptModule are not
+                parameter.requires_grad_(False)
         self.prepare = prepare
         self.activate = activate
         self.task = task

@@ -49,6 +49,7 @@ class ClassificationInterpretation(ProbabilisticInterpretation):
     source: ItemSource = field(default=ItemSource(), repr=False)
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         n, c = len(self.targets), len(self.classes)
         self._check_probs(n)
         self._check_losses(n)

@@ -201,6 +201,17 @@ class Interpretation(ABC):
     def _checked(self, i: SupportsIndex) -> int:
         return checked_item(plain_number(i), len(self.losses))
 
+    def _check_kinds(self) -> None:
+        """Refuse parts of the wrong type, such as a learner, before their shapes are compared."""
+        made = f"{type(self).__name__}.from_learner(learn)"
+        for name, part in vars(self).items():
+            is_tensor = name in ("probs", "preds", "targets", "losses")
+            if (is_tensor and not isinstance(part, Tensor)) or (
+                name in ("classes", "names") and not isinstance(part, tuple | list)
+            ):
+                expected = "a tensor" if is_tensor else "a tuple of names"
+                raise WrongTypeError(name, got=type(part).__name__, expected=expected, fix=f"{made} makes all parts.")
+
     def _check_losses(self, n: int) -> None:
         if self.losses.shape != (n,):
             raise UsageError("losses: the shape", got=tuple(self.losses.shape), expected=f"{(n,)}: one per item")

@@ -47,6 +47,7 @@ class RegressionInterpretation(Interpretation):
     source: ItemSource = field(default=ItemSource(), repr=False)
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         n = len(self.losses)
         self._check_losses(n)
         for name, part in (("preds", self.preds), ("targets", self.targets)):

@@ -54,6 +54,7 @@ class SegmentationInterpretation(Interpretation):
     source: ItemSource = field(default=ItemSource(), repr=False)
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         if self.preds.ndim != 3 or self.preds.shape != self.targets.shape:
             shapes = (tuple(self.preds.shape), tuple(self.targets.shape))
             raise UsageError("preds and targets: the shapes", got=shapes, expected="(N, H, W) of both")

@@ -8,6 +8,7 @@ from torch import nn
 
 from learnkit.checks import check_int
 from learnkit.data.bunch import DataBunch
+from learnkit.data.classes import check_same_classes
 from learnkit.data.loading.peek import first_target
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
@@ -19,7 +20,16 @@ from learnkit.metrics.metric import Metric, metrics_for, targets_of
 from learnkit.modes import eval_mode
 from learnkit.types import Loss
 
-__all__ = ["check_epochs", "check_metrics", "check_outputs", "check_start", "check_trainable"]
+__all__ = [
+    "check_epochs",
+    "check_metrics",
+    "check_outputs",
+    "check_same_meaning",
+    "check_start",
+    "check_trainable",
+]
+
+NEW_LEARNER = "For another task make another learner: Learner(dls, model)."
 
 
 def check_epochs(epochs: Any) -> int:
@@ -28,7 +38,7 @@ def check_epochs(epochs: Any) -> int:
     Raises:
         UsageError: not an integer, 0 or more.
     """
-    check_int("epochs", epochs, 0, expected="an integer, 1 or more")
+    check_int("epochs", epochs, 0, expected="an integer, 0 or more")
     if epochs == 0:
         warn("fit of 0 epochs: nothing to do")
     return int(epochs)
@@ -45,8 +55,10 @@ def check_start(start_epoch: Any, epochs: int) -> int:
 
 def check_trainable(model: nn.Module) -> None:
     """Refuse a model without trainable parameters."""
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise UsageError("the model has no trainable parameters", fix="Call learn.unfreeze().")
+    parameters = list(model.parameters())
+    if not any(parameter.requires_grad for parameter in parameters):
+        fix = "Call learn.unfreeze()." if parameters else "A model without parameters can validate and predict."
+        raise UsageError("the model has no trainable parameters", fix=fix)
 
 
 def check_outputs(model: nn.Module, input_shape: tuple[int, ...] | None, n_out: int | None, classes: list[str]) -> None:
@@ -67,6 +79,30 @@ def check_outputs(model: nn.Module, input_shape: tuple[int, ...] | None, n_out: 
             f"the model returns {given} outputs per item, the data has {what}",
             fix=f"End the model with {n_out} outputs, or use cnn_learner, which does.",
         )
+
+
+def check_same_meaning(before: Task | None, now: Task | None) -> None:
+    """Refuse data whose targets mean something else than a model's outputs: another task, or other classes.
+
+    Not compared is data whose meaning was not known before.
+
+    Raises:
+        UsageError: another task, or none.
+        DataError: other classes or names of numbers, or the same in another order.
+    """
+    if before is None:
+        return
+    kinds = (Classification, MultiLabel, Regression, Segmentation)
+    if now is None or not isinstance(now, next((kind for kind in kinds if isinstance(before, kind)), object)):
+        raise UsageError(
+            "dls: the task of the data", got=None if now is None else type(now).__name__,
+            expected=f"{type(before).__name__}, that of the model's outputs",
+            fix="Pass the bunch classes= or task=." if now is None else NEW_LEARNER,
+        )  # fmt: skip
+    fix = f"Pass the bunch classes={list(before.classes)!r} if it has these. {NEW_LEARNER}"
+    check_same_classes(before.classes, now.classes, "the model's outputs", "the new data", fix)
+    if isinstance(before, Regression) and isinstance(now, Regression) and before.n_out == now.n_out > 1:
+        check_same_classes(before.names, now.names, "the model's outputs", "the new data", f"Name them. {NEW_LEARNER}")
 
 
 def check_metrics(metrics: Sequence[Metric], dls: DataBunch, loss_func: Loss) -> None:

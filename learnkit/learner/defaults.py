@@ -3,10 +3,11 @@
 import inspect
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch import nn
 
-from learnkit.checks import check_kind
+from learnkit.checks import check_kind, check_partial
 from learnkit.data.bunch import DataBunch
 from learnkit.errors import UsageError
 from learnkit.learner.class_weights import ClassWeights, weighted_loss
@@ -15,7 +16,7 @@ from learnkit.metrics.metric import Metric, MetricSpec, make_metrics
 from learnkit.optim.optimizers import OPTIMIZERS, OptimizerFactory
 from learnkit.types import Activation, Loss
 
-__all__ = ["chosen_activation", "chosen_decay", "chosen_loss", "chosen_metrics"]
+__all__ = ["chosen_activation", "chosen_decay", "chosen_loss", "chosen_metrics", "is_default"]
 
 
 def chosen_loss(dls: DataBunch, loss_func: Loss | None, class_weights: ClassWeights | None) -> Loss:
@@ -33,18 +34,29 @@ def chosen_loss(dls: DataBunch, loss_func: Loss | None, class_weights: ClassWeig
     if isinstance(loss_func, type) or not callable(loss_func):
         expected = "a function or a module of (outputs, targets), such as nn.CrossEntropyLoss()"
         raise UsageError("loss_func", got=loss_func, expected=expected)
+    check_partial("loss_func", loss_func)
     return loss_func.to(dls.device) if isinstance(loss_func, nn.Module) else loss_func
 
 
-def chosen_activation(dls: DataBunch, loss_func: Loss, activation: Activation | None) -> Activation:
-    """The activation passed, or that of the loss, or that of the data's task; otherwise the identity.
+def chosen_activation(
+    dls: DataBunch, loss_func: Loss, activation: Activation | None, before: Activation | None = None
+) -> Activation:
+    """The activation passed, or that of the loss; of a loss that has none, the one before, or that of the data's task.
+
+    Without any of these, the identity.
 
     Raises:
         WrongTypeError: an activation that is not a function.
     """
     check_kind("activation", activation, Callable | None, "a function of the outputs, or None")
+    check_partial("activation", activation)
     of_task = dls.task.activation if dls.task else None
-    return activation or activation_of(loss_func) or of_task or nn.Identity()
+    return activation or activation_of(loss_func) or before or of_task or nn.Identity()
+
+
+def is_default(metrics: Any) -> bool:
+    """Whether the metrics of the data's task are asked for."""
+    return isinstance(metrics, str) and metrics == "default"
 
 
 def chosen_metrics(dls: DataBunch, metrics: MetricSpec) -> list[Metric]:
@@ -53,8 +65,7 @@ def chosen_metrics(dls: DataBunch, metrics: MetricSpec) -> list[Metric]:
     Raises:
         UsageError, WrongTypeError: as `make_metrics`.
     """
-    is_default = isinstance(metrics, str) and metrics == "default"  # torchmetrics' objects are not compared by ==
-    spec = dls.task.metrics if is_default and dls.task else metrics
+    spec = dls.task.metrics if is_default(metrics) and dls.task else metrics
     return make_metrics(spec, classes=dls.classes, ignore_index=getattr(dls.task, "ignored", None))
 
 

@@ -1,10 +1,8 @@
 """Fitting: what fit, lr_find and the policies of a learner need."""
 
-import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import get_ident
 from typing import Any, TypedDict
 
 from torch.optim import Optimizer
@@ -15,7 +13,7 @@ from learnkit.callbacks.optimizer_modes import OptimizerModes, has_modes
 from learnkit.callbacks.progress import Progress
 from learnkit.callbacks.recorder import Recorder
 from learnkit.callbacks.train_metrics import TrainMetrics
-from learnkit.checks import check_int, check_keywords, check_kind
+from learnkit.checks import check_int, check_kind
 from learnkit.errors import UsageError, warn
 from learnkit.learner.checks import check_start
 from learnkit.learner.resume import CheckpointEvery, Resume, ResumePlan
@@ -35,9 +33,7 @@ __all__ = [
     "Decay",
     "FitOptions",
     "OneCall",
-    "OneThread",
     "as_list",
-    "check_options",
     "chosen_rates",
     "fine_tune_starts",
     "load_optimizer",
@@ -91,31 +87,6 @@ class OneCall:
             yield
         finally:
             self._depth -= 1
-
-
-class OneThread:
-    """Lets one thread at a time train a learner: two would share its model, optimizer and history."""
-
-    def __init__(self) -> None:
-        self._thread: int | None = None
-
-    @contextmanager
-    def only(self) -> Iterator[None]:
-        """Train inside.
-
-        Raises:
-            UsageError: another thread is training.
-        """
-        before, current = self._thread, get_ident()
-        if before not in (None, current):
-            raise UsageError(
-                "this learner is being trained by another thread", fix="Wait for it, or make a learner per thread."
-            )
-        self._thread = current
-        try:
-            yield
-        finally:
-            self._thread = before
 
 
 def as_list(callbacks: Callbacks) -> list[Callback]:
@@ -212,7 +183,10 @@ def load_optimizer(optimizer: Optimizer, saved: dict[str, Any] | None, path: Pat
         if saved is None:
             raise ValueError("the file holds only weights")
         check_optimizer_state(optimizer, saved)
+        own = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
         optimizer.load_state_dict(saved)
+        for group, settings in zip(optimizer.param_groups, own, strict=True):
+            group.update(settings)  # the rates of a running fit stay
     except (ValueError, KeyError, RuntimeError) as error:
         message = f"{path}: no optimizer state to load ({error})"
         if required:
@@ -220,23 +194,8 @@ def load_optimizer(optimizer: Optimizer, saved: dict[str, Any] | None, path: Pat
         warn(f"{message}; the optimizer is reset")
 
 
-def check_options(policy: Callable[..., None], options: FitOptions) -> None:
-    """Refuse options that neither the policy, a method of the learner, nor `fit` has.
-
-    Raises:
-        WrongTypeError: naming the policy, the option, and the nearest arguments there are.
-    """
-    own = [name for name in inspect.signature(policy).parameters if name != "options"]
-    check_keywords(policy.__name__, options, [*own, *FitOptions.__annotations__])
-
-
-def with_schedule(policy: Callable[..., None], schedule: Callback, options: FitOptions) -> FitOptions:
-    """The options of a fit, with a schedule before its callbacks.
-
-    Raises:
-        WrongTypeError: an argument that neither the policy nor `fit` has.
-    """
-    check_options(policy, options)
+def with_schedule(schedule: Callback, options: FitOptions) -> FitOptions:
+    """The options of a fit, with a schedule before its callbacks."""
     return {**options, "callbacks": [schedule, *as_list(options.get("callbacks", ()))]}
 
 

@@ -1,6 +1,8 @@
 """The Learner: trains a model, predicts with it, explains it, and saves it to disk."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,14 +17,13 @@ from learnkit.callbacks.general_scheduler import GeneralScheduler
 from learnkit.callbacks.lr_finder import LRFinder, Suggestions
 from learnkit.callbacks.one_cycle import OneCycle
 from learnkit.callbacks.precision import MixedPrecision
-from learnkit.callbacks.recorder import Recorder
-from learnkit.checks import check_int, check_kind, check_number
+from learnkit.checks import check_int, check_kind, checks_keywords
 from learnkit.data.bunch import DataBunch
 from learnkit.data.loading.loaders import ImageLoader
 from learnkit.data.tasks import Classification, MultiLabel, Task
 from learnkit.device import BF16, FP16, Compute
 from learnkit.errors import UsageError
-from learnkit.inference.augmented import predict_augmented
+from learnkit.inference.augmented import augmented_pair, predict_augmented
 from learnkit.inference.dropout import DropoutPreds, predict_with_dropout
 from learnkit.inference.predictions import PerItemLoss, predict_loader, predict_stream, with_own_workers
 from learnkit.inference.predictor import Prediction, Predictor, of_output, predict_batch, prepared_batches, scaled
@@ -33,18 +34,18 @@ from learnkit.interpretation.for_task import interpretation_for
 from learnkit.interpretation.items import Interpretation
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.learner import fitting
-from learnkit.learner.checks import check_epochs, check_metrics, check_outputs, check_start, check_trainable
+from learnkit.learner.checks import check_epochs, check_start, check_trainable
 from learnkit.learner.class_weights import ClassWeights
-from learnkit.learner.defaults import chosen_activation, chosen_decay, chosen_loss, chosen_metrics
+from learnkit.learner.defaults import chosen_metrics, is_default
 from learnkit.learner.describe import fit_outline, learner_facts
-from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, OneCall, OneThread, with_schedule
+from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, OneCall, with_schedule
+from learnkit.learner.parts import Parts
 from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fit
+from learnkit.learner.running import apart, twin
 from learnkit.losses.outputs import OneOutput, OutputKey, takes_one_output
 from learnkit.losses.per_item import loss_of_items
-from learnkit.models.groups import SplitFunction, group_numbers, regrouped, split_groups
+from learnkit.models.groups import group_numbers, regrouped, split_groups
 from learnkit.models.layout import use_channels_last
-from learnkit.models.lazy import initialize_lazy
-from learnkit.models.spec import BackboneSpec
 from learnkit.models.summary import ModelSummary, model_summary
 from learnkit.modes import eval_mode, together
 from learnkit.optim.adapters import held_by_adapters
@@ -55,8 +56,9 @@ from learnkit.optim.schedules import flat_cos, sgdr
 from learnkit.optim.settings import Settings
 from learnkit.persistence.export import ExportFormat, export
 from learnkit.persistence.lk.hub import upload, write_folder
+from learnkit.persistence.setup import TrainingSetup
 from learnkit.persistence.spec import ExportSpec
-from learnkit.persistence.weights import load_weights, save_weights, weights_path
+from learnkit.persistence.weights import load_weights, plain_model, save_weights, weights_path
 from learnkit.seeds import Stream, derive, seed_from_global_rng
 from learnkit.text import facts
 from learnkit.training import loop
@@ -77,10 +79,11 @@ if TYPE_CHECKING:
 __all__ = ["Learner"]
 
 Part = DatasetType | Literal["train", "valid", "test"]
+Groups = Iterable[nn.Module] | Callable[[nn.Module], Sequence[Any]]
 Source = Part | Iterable[Any]  # a part of the data, or any loader of batches
 
 
-class Learner:
+class Learner(Parts):
     """Trains a model on a DataBunch, predicts with it, explains it, and saves it to disk.
 
     Predictions have no side effects: modes, gradients and random generators are restored.
@@ -99,10 +102,11 @@ class Learner:
             fixes is kept.
         wd_bn_bias: decay biases and norm layers too.
         train_bn: keep training the norm layers of frozen groups.
-        path: the parent of `model_dir`; None for the data's path.
+        path: the parent of `model_dir`; None for the working directory.
         model_dir: the folder for weights.
         seed: order, augmentation and dropout of every fit are a function of it; None draws one, see `learn.seed`.
-        groups: layer groups from the input to the head, each parameter in exactly one; None for a single group.
+        groups: layer groups from the input to the head, each parameter in exactly one, or a function as in `split`;
+            None for a single group.
         activation: maps raw outputs to predictions; None for the one of the loss.
         class_weights: "balanced", or one number per class, for the loss of the task; see `weighted_loss`.
         output: of a model that returns several: the name, the index, or a function, of the one that is the prediction.
@@ -118,11 +122,9 @@ class Learner:
             a metric that does not fit the data's task.
     """
 
-    spec: BackboneSpec | None = None
-    _temperature = 1.0
-
     # Made of
 
+    @checks_keywords
     def __init__(
         self,
         dls: DataBunch,
@@ -138,37 +140,26 @@ class Learner:
         path: PathLike | None = None,
         model_dir: PathLike = "models",
         seed: int | None = None,
-        groups: Sequence[nn.Module] | None = None,
+        groups: Groups | None = None,
         activation: Activation | None = None,
         class_weights: ClassWeights | None = None,
         output: OutputKey | None = None,
     ) -> None:
-        check_kind("dls", dls, DataBunch, "a DataBunch, such as DataBunch.from_loaders(train_dl, valid_dl)")
-        check_kind("model", model, nn.Module, "an nn.Module; cnn_learner accepts names of architectures")
-        initialize_lazy(model, dls.input_shape, dls.device)
-        check_outputs(model, dls.input_shape, dls.task.n_out if dls.task else None, dls.classes)
-        self.dls, self.model = dls, model.to(dls.device)
-        self.loss_func = chosen_loss(dls, loss_func, class_weights)
-        self.activation = chosen_activation(dls, self.loss_func, activation)
+        super().__init__()
         self.output = None if output is None else OneOutput(output)
-        self.metrics = chosen_metrics(dls, metrics)
-        check_metrics(self.metrics, dls, self.loss_func)
-        self.recorder = Recorder()
-        self.callbacks: list[Callback] = []
+        self._take(
+            dls=dls, model=model, loss_func=loss_func, activation=activation, class_weights=class_weights,
+            metrics=metrics,
+        )  # fmt: skip
         self.fit_callbacks: list[Callback] = []
-        self.add_cb(*fitting.as_list(callbacks))
-        self.opt_func, self.wd_bn_bias = opt_func, wd_bn_bias
-        self.wd = wd
+        self.callbacks = fitting.as_list(callbacks)
+        self.opt_func, self.wd, self.wd_bn_bias = opt_func, wd, wd_bn_bias
         self.train_bn = train_bn
-        self.path, self.model_dir = dls.path if path is None else Path(path), Path(model_dir)
+        self.path, self.model_dir = "." if path is None else path, model_dir
         seed_is_drawn, seed = seed is None, seed_from_global_rng() if seed is None else check_int("seed", seed)
         self.counter = RunCounter(seed, seed_is_drawn=seed_is_drawn)
-        self._training, self._call = OneThread(), OneCall()
-        self.opt: Optimizer | None = None
-        self._frozen: list[nn.Parameter] = []  # by layer group, not by the user
-        self.groups: list[nn.Module] = []
-        self._group_numbers: dict[str, int] = {}  # of each parameter, by name
-        self.split(groups or [self.model])
+        self._call = OneCall()
+        self.split([self.model] if groups is None else groups)
         if any(True for _ in self.model.parameters()):
             self._new_optimizer()  # refuses one that could not train
 
@@ -188,15 +179,6 @@ class Learner:
         self.counter.seed = check_int("seed", value)
 
     @property
-    def wd(self) -> float | None:
-        """The weight decay of a fit without its own; None for that of a custom `opt_func`."""
-        return chosen_decay(self.opt_func, self._wd)
-
-    @wd.setter
-    def wd(self, value: float | None) -> None:
-        self._wd = value
-
-    @property
     def epoch(self) -> int:
         """Epochs started in all fits so far."""
         return self.counter.epoch
@@ -208,8 +190,7 @@ class Learner:
 
     def add_cb(self, *callbacks: Callback) -> Self:
         """Run these callbacks in every fit from now on."""
-        CallbackList([self.recorder, *self.callbacks, *callbacks])  # refuses callbacks that cannot run together
-        self.callbacks += callbacks
+        self.callbacks = [*self.callbacks, *callbacks]
         return self
 
     def remove_cb(self, callback: Callback | type[Callback]) -> Self:
@@ -242,8 +223,13 @@ class Learner:
         """Train in bfloat16 from now on."""
         return self.remove_cb(MixedPrecision).add_cb(MixedPrecision(BF16))
 
+    def to_fp32(self) -> Self:
+        """Train in float32 from now on, as at first."""
+        return self.remove_cb(MixedPrecision)
+
     # Training
 
+    @checks_keywords
     def fit(
         self, epochs: int, lr: LearningRate = DEFAULT_LR, wd: Decay = None, callbacks: Callbacks = (), *,
         start_epoch: int = 0, checkpoint_every: CheckpointEvery = None, resume: Resume = None,
@@ -277,12 +263,12 @@ class Learner:
             UsageError: before training: arguments that cannot work, a checkpoint of another fit, another thread's fit.
             NonFiniteLossError: the loss became nan or infinite; the weights are those at the start of that epoch.
         """
-        if not check_epochs(epochs):
+        if not (epochs := check_epochs(epochs)):
             return
         check_start(start_epoch, epochs)
         check_trainable(self.model)
         limits = Limits.of(max_steps, max_time, validate_every, limit_batches)
-        with self._training.only(), self._call.running():
+        with self._running.only(), self._call.running():
             state = self._fit_state(epochs, lr, wd, start_epoch)
             state.limit(limits)
             running = fitting.running_callbacks(
@@ -295,22 +281,25 @@ class Learner:
             self.counter = plan.counter
             fitting.run_fit(state, running, plan, self.recorder, self._call)
 
+    @checks_keywords
     def fit_one_cycle(
         self, epochs: int, max_lr: LearningRate = DEFAULT_LR, moms: Sequence[float] = (0.95, 0.85),
         div_factor: float = 25.0, pct_start: float = 0.25, final_div: float = 1e5, **options: Unpack[FitOptions],
     ) -> None:  # fmt: skip
         """Train with one cycle of learning rates that peaks at `max_lr`; see `OneCycle`, and `fit` for the options."""
         cycle = OneCycle(None, moms, div_factor, pct_start, final_div)
-        self.fit(epochs, max_lr, **with_schedule(self.fit_one_cycle, cycle, options))
+        self.fit(epochs, max_lr, **with_schedule(cycle, options))
 
+    @checks_keywords
     def fit_flat_cos(
         self, epochs: int, lr: LearningRate = DEFAULT_LR, div_final: float = 1e5, pct_start: float = 0.75,
         **options: Unpack[FitOptions],
     ) -> None:  # fmt: skip
         """Train at `lr` for `pct_start` of the fit, then along a cosine to `lr / div_final`; `fit` has the options."""
         schedule = GeneralScheduler({"lr": flat_cos(self.lr_range(lr)[-1], flat=pct_start, div_final=div_final)})
-        self.fit(epochs, lr, **with_schedule(self.fit_flat_cos, schedule, options))
+        self.fit(epochs, lr, **with_schedule(schedule, options))
 
+    @checks_keywords
     def fit_sgdr(
         self, n_cycles: int, cycle_len: int, lr_max: LearningRate = DEFAULT_LR, cycle_mult: int = 2,
         **options: Unpack[FitOptions],
@@ -323,8 +312,9 @@ class Learner:
             check_int(name, value, 1)
         epochs = sum(cycle_len * cycle_mult**cycle for cycle in range(n_cycles))
         schedule = GeneralScheduler({"lr": sgdr(self.lr_range(lr_max)[-1], n_cycles, cycle_mult=cycle_mult)})
-        self.fit(epochs, lr_max, **with_schedule(self.fit_sgdr, schedule, options))
+        self.fit(epochs, lr_max, **with_schedule(schedule, options))
 
+    @checks_keywords
     def fine_tune(
         self, epochs: int, base_lr: float = 2e-3, freeze_epochs: int = 1, lr_mult: float = 100.0,
         pct_start: float = 0.3, div: float = 5.0, **options: Unpack[FitOptions],
@@ -346,7 +336,6 @@ class Learner:
         Raises:
             UsageError: arguments that cannot work, before anything is trained.
         """
-        fitting.check_options(self.fine_tune, options)
         starts = fitting.fine_tune_starts(epochs, base_lr, freeze_epochs, lr_mult, pct_start, div, options)
         with self._call.running():
             self.freeze()
@@ -357,6 +346,7 @@ class Learner:
             options["start_epoch"], half = starts[1], base_lr / 2
             self.fit_one_cycle(epochs, slice(half / lr_mult, half), pct_start=pct_start, div_factor=div, **options)
 
+    @checks_keywords
     def lr_find(
         self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True
     ) -> Suggestions:
@@ -367,7 +357,7 @@ class Learner:
         """
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
         check_trainable(self.model)
-        with self._training.only(), dry_run(together(self.model, self.loss_func), self.dls.train_dl):
+        with self._running.only(), dry_run(together(self.model, self.loss_func), self.dls.train_dl):
             optimizer, settings = self._new_optimizer()
             running = fitting.lr_find_callbacks(finder, self.callbacks, optimizer)
             state = self._state(optimizer, rates=settings.spread(end_lr))
@@ -379,7 +369,7 @@ class Learner:
 
     def show_training(self, epochs: int = 1, callbacks: Callbacks = ()) -> Outline:
         """The steps of `fit(epochs, callbacks=callbacks)` as text, with the callbacks of each hook in order."""
-        optimizer = self._ready_optimizer()
+        optimizer = self._kept_optimizer()
         running = fitting.running_callbacks(self.recorder, self.callbacks, callbacks, optimizer)
         return fit_outline(self, epochs, running, optimizer)
 
@@ -405,6 +395,10 @@ class Learner:
         self._settings.restore(self.opt)
         return self.opt
 
+    def _kept_optimizer(self) -> Optimizer:
+        """The optimizer as it is, so that a running fit does not notice; made if there is none."""
+        return self._ready_optimizer() if self.opt is None else self.opt
+
     def _fit_state(self, epochs: int, lr: LearningRate, wd: Decay, start_epoch: int) -> TrainState:
         optimizer = self._ready_optimizer()
         state = self._state(optimizer, rates=fitting.chosen_rates(self._settings, lr))
@@ -428,18 +422,25 @@ class Learner:
             seed=self.seed,
             epoch_offset=self.epoch,
             folder=self.path / self.model_dir,
+            classes=self.dls.classes,
         )
 
     # Groups
 
-    def split(self, groups: Sequence[nn.Module] | SplitFunction) -> Self:
+    def split(self, groups: Groups) -> Self:
         """Set the layer groups, from the input to the head, and reset the optimizer.
 
         Args:
-            groups: modules that together hold every parameter once, or a function(model) as `cnn_learner`'s `split_on`:
-                `lambda model: [model[1]]` begins the second group at model[1].
+            groups: modules that together hold each parameter once; or a function of the model that returns these, or
+                the modules at which the second, third... group begins: `lambda m: (m[0][6], m[1])`.
+
+        Raises:
+            UsageError: a parameter in no group or in two, or a module that is not in the model.
         """
-        self.groups = check_groups(self.model, split_groups(self.model, groups) if callable(groups) else groups)
+        if isinstance(groups, Iterable):
+            self.groups = check_groups(self.model, groups)
+        else:
+            self.groups = split_groups(self.model, groups)
         self._group_numbers = group_numbers(self.groups, self.model)
         self.opt = None
         return self
@@ -474,31 +475,25 @@ class Learner:
 
     # Predictions
 
-    @property
-    def temperature(self) -> float:
-        """Divides raw outputs before the activation: above 1 for less confident predictions. Losses ignore it.
-
-        Guo et al., On calibration of modern neural networks, 2017.
-        """
-        return self._temperature
-
-    @temperature.setter
-    def temperature(self, value: float) -> None:
-        self._temperature = check_number("temperature", value, "(0, inf)", expected="a finite number above 0")
-
     def activate(self, raw: Tensor) -> Tensor:
         """Predictions from raw outputs (N, ...): activation(raw / temperature)."""
-        return self._activation()(raw)
+        return self._scaled()(raw)
 
+    @checks_keywords
     def validate(self, dl: Source | None = None, metrics: Any = None) -> list[float]:
         """[loss, *metrics] over a part of the data or any loader, None for the validation set; calls no hooks."""
         state = self._state()
         state.valid_dl = self._loader(DatasetType.Valid if dl is None else dl, "dl")
-        state.metrics = self.metrics if metrics is None else chosen_metrics(self.dls, metrics)
-        with eval_mode(self.model), state.compute.preserve_rng(every=True):
+        if metrics is not None:
+            state.metrics = chosen_metrics(self.dls, metrics)
+        elif self._running.is_on:
+            state.metrics = copy.deepcopy(self.metrics)  # a callback may be in the middle of a validation
+        with self._answering() as (model, compute), eval_mode(model), compute.preserve_rng(every=True):
+            state.model, state.compute = model, compute
             loop.validate(state, CallbackList())
         return list(state.valid.values())
 
+    @checks_keywords
     def get_preds(
         self, ds_type: Source = DatasetType.Valid, activ: Activation | None = None, with_loss: bool = False,
         n_batch: int | None = None, out: "Tensor | np.ndarray[Any, Any] | None" = None,
@@ -519,10 +514,12 @@ class Learner:
         Raises:
             DataError, UsageError: as `predict_loader`.
         """
-        loader, activation, loss = self._loader(ds_type), self._activation(activ), self._item_loss(with_loss)
-        preds = predict_loader(self.model, loader, self._compute(), activation, loss=loss, n_batch=n_batch, out=out)
+        loader, activation, loss = self._loader(ds_type), self._scaled(activ), self._item_loss(with_loss)
+        with self._answering() as (model, compute):
+            preds = predict_loader(model, loader, compute, activation, loss=loss, n_batch=n_batch, out=out)
         return preds if with_loss else preds[:2]
 
+    @checks_keywords
     def predict_iter(
         self, ds_type: Source = DatasetType.Valid, activ: Activation | None = None, with_loss: bool = False,
         n_batch: int | None = None,
@@ -531,16 +528,18 @@ class Learner:
 
         Between two batches the iterator may be dropped, and the model trained. It has its own workers.
         """
-        loader, activation = with_own_workers(self._loader(ds_type)), self._activation(activ)
+        loader, activation = with_own_workers(self._loader(ds_type)), self._scaled(activ)
         loss = self._item_loss(with_loss)
-        stream = predict_stream(self.model, loader, self._compute(), activation, loss=loss, n_batch=n_batch)
-        return stream if with_loss else (preds[:2] for preds in stream)
+        with self._answering() as (model, compute):
+            stream = predict_stream(model, loader, compute, activation, loss=loss, n_batch=n_batch)
+        taken = self._running.in_turn(stream, beside=compute.leaves_rng)
+        return taken if with_loss else (preds[:2] for preds in taken)
 
     def predict(self, item: Any) -> Prediction:
         """(label, index, probs) of one item: a path, PIL image, array, tensor or encoded bytes."""
-        task, x, compute = self._task("predict"), self.dls.prepare(item), self._compute()
-        with eval_mode(self.model), compute.preserve_rng():
-            return predict_batch(self.model, x, compute, self._activation(), self.dls.task_of(item) or task)[0]
+        task, x = self._task("predict"), self.dls.prepare(item)
+        with self._answering() as (model, compute), eval_mode(model), compute.preserve_rng():
+            return predict_batch(model, x, compute, self._scaled(), self.dls.task_of(item) or task)[0]
 
     def predict_many(self, items: Iterable[Any], bs: int = 64) -> list[Prediction]:
         """The prediction of each item, in forms that `predict` takes, in batches of `bs`; images may differ in size.
@@ -549,17 +548,14 @@ class Learner:
             UsageError: a single item, such as one path.
             ImageError: an image that cannot be read; the message begins with its number.
         """
-        task, compute, activation = self._task("predict_many"), self._compute(), self._activation()
-        are_images = self.dls.preprocess is not None
+        task, are_images = self._task("predict_many"), self.dls.preprocess is not None
         batches = prepared_batches(items, self.dls.prepare, check_int("bs", bs, 1), are_images=are_images)
-        with eval_mode(self.model), compute.preserve_rng():
-            return [
-                prediction
-                for batch, x in batches
-                for prediction in predict_batch(
-                    self.model, x, compute, activation, [self.dls.task_of(item) or task for item in batch]
-                )
-            ]
+        found: list[Prediction] = []
+        with self._answering() as (model, compute), eval_mode(model), compute.preserve_rng():
+            for batch, x in batches:
+                tasks = [self.dls.task_of(item) or task for item in batch]
+                found += predict_batch(model, x, compute, self._scaled(), tasks)
+        return found
 
     def pred_batch(self, ds_type: Source = DatasetType.Valid) -> Tensor:
         """Activated outputs of the first batch, shape (batch size, ...), on the CPU."""
@@ -567,11 +563,13 @@ class Learner:
 
     def predictor(self, bs: int = 64) -> Predictor:
         """For serving: a copy of the model that predicts single items from any number of threads, `bs` at a time."""
-        return Predictor(
-            self.model, self.dls.prepare, self._activation(), self._task("predictor"), bs=bs,
-            task_of=self.dls.task_of, are_images=self.dls.preprocess is not None,
-        )  # fmt: skip
+        with self._answering() as (model, _):
+            return Predictor(
+                model, self.dls.prepare, self._scaled(), self._task("predictor"), bs=bs,
+                task_of=self.dls.task_of, are_images=self.dls.preprocess is not None,
+            )  # fmt: skip
 
+    @checks_keywords
     def write_preds(self, file: PathLike, ds_type: Source = DatasetType.Valid, *, safe: bool = True) -> Path:
         """Write a table of predictions, one row per item in the order of the data set.
 
@@ -592,15 +590,19 @@ class Learner:
         if isinstance(loader, ImageLoader) and loader.order.shuffle:
             raise UsageError("write_preds: a shuffled loader cannot name its images", fix="Pass one in order.")
         inputs = loader.dataset.names if isinstance(loader, ImageLoader) else None
-        preds = predict_stream(self.model, loader, self._compute(), self._activation())
-        write_table(path, preds, inputs, self._task("write_preds"), safe=safe)
+        with self._answering() as (model, compute):
+            preds = predict_stream(model, loader, compute, self._scaled())
+            write_table(path, preds, inputs, self._task("write_preds"), safe=safe)
         return path
 
+    @checks_keywords
     def tta(
-        self, ds_type: Part = DatasetType.Valid, n: int = 4, beta: float = 0.25, with_loss: bool = False,
-        activ: Activation | None = None,
+        self, ds_type: Part | Sequence[Any] | ImageLoader = DatasetType.Valid, n: int = 4, beta: float = 0.25,
+        with_loss: bool = False, activ: Activation | None = None,
     ) -> tuple[Any, ...]:  # fmt: skip
         """Test-time augmentation: (preds, targets[, losses]) as `get_preds`, averaged over augmented images.
+
+        `ds_type` is a part of the data, a list of new images as `dls.test_dl_from` takes them, or its loader.
 
         beta * (plain predictions) + (1 - beta) * (mean of n passes with the training augmentation), after the
         activation. The draws depend only on `learn.seed`, the pass and the item. Losses are averaged the same way.
@@ -608,10 +610,12 @@ class Learner:
         Raises:
             UsageError: the data holds no images, has no augmentation, or has masks or key points as targets.
         """
-        part, activation, loss = DatasetType.of(ds_type), self._activation(activ), self._item_loss(with_loss)
-        preds = predict_augmented(
-            self.model, self.dls, part, self._compute(), activation, n=n, beta=beta, seed=self.seed, loss=loss
-        )
+        plain, augmented = augmented_pair(self.dls, ds_type)
+        loader, activation, loss = self._loader(plain), self._scaled(activ), self._item_loss(with_loss)
+        with self._answering() as (model, compute):
+            preds = predict_augmented(
+                model, loader, augmented, compute, activation, n=n, beta=beta, seed=self.seed, loss=loss
+            )
         return preds if with_loss else preds[:2]
 
     def mc_dropout(self, ds_type: Source = DatasetType.Valid, n: int = 10) -> DropoutPreds:
@@ -619,21 +623,32 @@ class Learner:
 
         What is dropped depends only on `learn.seed`. See `DropoutPreds` and `predict_with_dropout`.
         """
-        loader, compute, task = self._loader(ds_type), self._compute(), self.dls.task
-        return predict_with_dropout(self.model, loader, compute, self._activation(), task, n=n, seed=self.seed)
+        loader, task = self._loader(ds_type), self.dls.task
+        with self._answering() as (model, compute):
+            if compute.leaves_rng:
+                raise UsageError("mc_dropout: it draws from the generators of the running fit", fix="Wait for the fit.")
+            return predict_with_dropout(model, loader, compute, self._scaled(), task, n=n, seed=self.seed)
 
     def show_results(
         self, ds_type: Part = DatasetType.Valid, rows: int = 3, *, nrows: int | None = None,
         ncols: int | None = None, max_n: int | None = None, figsize: "FigSize" = None,
     ) -> "Figure":  # fmt: skip
         """rows x rows images, evenly spaced, with targets and predictions; only predictions without labels."""
-        part = DatasetType.of(ds_type)
         from learnkit.plots.layout import grid_of
 
-        grid = grid_of(rows, nrows, ncols, max_n)
-        return show_predictions(self.model, self.dls, part, self._compute(), self._activation(), grid, figsize)
+        part, grid = DatasetType.of(ds_type), grid_of(rows, nrows, ncols, max_n)
+        with self._answering() as (model, compute):
+            return show_predictions(model, self.dls, part, compute, self._scaled(), grid, figsize)
 
-    def _activation(self, chosen: Activation | None = None) -> Activation:
+    @contextmanager
+    def _answering(self) -> Iterator[tuple[nn.Module, Compute]]:
+        """The model and the compute for predictions; beside the fit of another thread, such that it notices nothing."""
+        with self._running.answering() as beside:
+            compute = self._compute()
+            compute.leaves_rng = beside
+            yield twin(self.model) if beside else self.model, compute
+
+    def _scaled(self, chosen: Activation | None = None) -> Activation:
         activation = scaled(self.activation, self._temperature) if chosen is None else chosen
         return of_output(self.output, activation)
 
@@ -651,8 +666,8 @@ class Learner:
         if source is self.dls.train_dl:
             source = DatasetType.Train
         if isinstance(source, str) or not isinstance(source, Iterable):
-            return self.dls.ordered_dl(DatasetType.of(source, what))
-        return source
+            source = self.dls.ordered_dl(DatasetType.of(source, what))
+        return apart(source) if self._running.is_on else source
 
     # Understanding
 
@@ -661,7 +676,8 @@ class Learner:
         shape = self.dls.input_shape
         if shape is None:
             raise UsageError("summary: the shape of an input is unknown", fix="Use model_summary.")
-        return model_summary(self.model, shape)
+        with self._answering() as (model, _):
+            return model_summary(model, shape)
 
     def interpret(self, ds_type: Part = DatasetType.Valid) -> Any:
         """Top losses, confusion matrix and more over a part of the data: the Interpretation for its task."""
@@ -692,11 +708,14 @@ class Learner:
         interp = MultiLabelInterpretation.from_learner(self, DatasetType.of(ds_type))
         thresholds = interp.fit_thresholds(metric)
         assert isinstance(self.dls.task, MultiLabel)  # checked by from_learner
+        if self._given_threshold is None:
+            self._given_threshold = self.dls.task.threshold
         self.dls.task = replace(self.dls.task, threshold=thresholds)
         return thresholds
 
     # Files
 
+    @checks_keywords
     def export(
         self, file: PathLike, to: ExportFormat = "lk", *, card: str = "", preprocessing: bool = False,
         activation: bool = True,
@@ -727,23 +746,36 @@ class Learner:
     def _export_spec(self, card: str = "") -> ExportSpec:
         return ExportSpec.of(
             self.model, self.dls, activation=self.activation, temperature=self.temperature, backbone=self.spec,
-            loss=self.loss_func, epochs=self.epoch, rows=self.recorder.rows, card=card,
+            loss=self.loss_func, epochs=self.epoch, rows=self.recorder.rows, card=card, setup=self._setup(),
         )  # fmt: skip
 
+    def _setup(self) -> TrainingSetup:
+        metrics = self._given["metrics"]
+        if is_default(metrics):
+            metrics = self.dls.task.metrics if self.dls.task else ()
+        return TrainingSetup.of(
+            plain_model(self.model), self.groups, metrics=metrics, optimizer=self.opt_func, wd=self.wd,
+            wd_bn_bias=self.wd_bn_bias, train_bn=self.train_bn,
+        )  # fmt: skip
+
+    @checks_keywords
     def save(self, file: PathLike, return_path: bool = False, with_opt: bool = True) -> Path:
         """Write the weights to `path/model_dir/file.pth`; always returns the path.
 
         With the optimizer's state (`with_opt`) the parameters of a loss are written too.
         """
         path = weights_path(file, self.path / self.model_dir)
-        save_weights(path, self.model, *((self._ready_optimizer(), self.loss_func) if with_opt else ()))
+        is_trained = with_opt and any(True for _ in self.model.parameters())
+        own = (self._kept_optimizer(), self.loss_func) if is_trained else ()
+        save_weights(path, self.model, *own, classes=self.dls.classes)
         return path
 
+    @checks_keywords
     def load(
         self, file: PathLike, device: torch.device | str | None = None, strict: bool = True,
         with_opt: bool | None = None, *, skip_mismatched: bool = False,
     ) -> Self:  # fmt: skip
-        """Read what `save` wrote, or any state dict; see `load_weights` for what is refused.
+        """Read what `save` wrote, or any state dict; see `load_weights` for what is refused, such as other classes.
 
         Args:
             file: a name in the model folder, or an absolute path.
@@ -755,7 +787,9 @@ class Learner:
         """
         path = weights_path(file, self.path / self.model_dir)
         loss = self.loss_func if with_opt is not False else None
-        saved = load_weights(path, self.model, strict=strict, skip_mismatched=skip_mismatched, loss=loss)
+        saved = load_weights(
+            path, self.model, strict=strict, skip_mismatched=skip_mismatched, loss=loss, classes=self.dls.classes
+        )
         if with_opt or (with_opt is None and saved is not None and not skip_mismatched):
-            fitting.load_optimizer(self._ready_optimizer(), saved, path, required=bool(with_opt))
+            fitting.load_optimizer(self._kept_optimizer(), saved, path, required=bool(with_opt))
         return self

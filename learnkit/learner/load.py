@@ -15,11 +15,15 @@ from learnkit.data.image_bunch import ImageDataBunch
 from learnkit.data.loading.loaders import TensorLoader
 from learnkit.data.loading.sampler import BatchOrder
 from learnkit.data.options import ImageSettings
+from learnkit.data.tasks import Task
 from learnkit.errors import CorruptFileError, UsageError
 from learnkit.learner.learner import Learner
+from learnkit.losses.activations import activation_of
 from learnkit.persistence.lk.hub import WEIGHTS, download
 from learnkit.persistence.lk.json_fields import EXPORT_AGAIN
 from learnkit.persistence.lk.load import GivenModel, read_export
+from learnkit.persistence.lk.schema import activation_to_json
+from learnkit.persistence.setup import groups_at
 from learnkit.persistence.spec import CUSTOM_LOSS, ExportSpec
 from learnkit.types import Activation, PathLike
 
@@ -41,7 +45,8 @@ def load_learner(
     """A learner for predictions, from what `learn.export` or `learn.push_to_hub` wrote.
 
     Nothing in the file is run, imported or unpickled. It has no data: use `predict`, and `get_preds` over
-    `learn.dls.test_dl_from(files)`. To continue training, set its data: `learn.dls = ...`.
+    `learn.dls.test_dl_from(files)`. To continue training with its layer groups, metrics and decay, set data of the same
+    classes: `learn.dls = ...`.
 
     Args:
         file: a file, a folder of `push_to_hub`, or "hf-hub:USER/NAME" (or "hf-hub:USER/NAME@REVISION") to download one.
@@ -64,12 +69,36 @@ def load_learner(
     path = download(named.removeprefix(HUB)) if named.startswith(HUB) else Path(file)
     opened = path / WEIGHTS if os.path.isdir(path) else path
     spec = read_export(opened, model, sha256, reader=reader, activation=activation)
-    dls = _data(spec, path, device)
-    is_known = spec.task is not None and not spec.loss_name.startswith(CUSTOM_LOSS)
-    loss_func = None if is_known else _MissingLoss(spec.loss_name.removeprefix(CUSTOM_LOSS))
-    learn = Learner(dls, spec.model, loss_func=loss_func, activation=spec.activation)
+    learn = _learner(_data(spec, path, device), spec, activation)
     learn.temperature, learn.spec = spec.temperature, spec.backbone
     return learn
+
+
+def _learner(dls: DataBunch, spec: ExportSpec, activation: Activation | None) -> Learner:
+    """A learner like the exported one, as far as the file holds it."""
+    loss_func = None
+    if spec.task is None or spec.loss_name.startswith(CUSTOM_LOSS):
+        loss_func = _MissingLoss(spec.loss_name.removeprefix(CUSTOM_LOSS), spec.activation)
+    elif not _is_usual(spec.activation, spec.task):
+        activation = spec.activation
+    if spec.setup is None:  # written by an earlier learnkit
+        return Learner(dls, spec.model, loss_func=loss_func, activation=activation)
+    setup = spec.setup
+    learn = Learner(
+        dls, spec.model, loss_func=loss_func, activation=activation, metrics=list(setup.metrics),
+        groups=groups_at(spec.model, setup.groups), opt_func=setup.optimizer or "adamw", wd=setup.wd,
+        wd_bn_bias=setup.wd_bn_bias, train_bn=setup.train_bn,
+    )  # fmt: skip
+    for parameter, is_trained in zip(spec.model.parameters(), setup.trained, strict=True):
+        parameter.requires_grad_(is_trained)
+    learn._lost = setup.lost
+    return learn
+
+
+def _is_usual(activation: Activation | None, task: Task) -> bool:
+    """Whether this is the activation of the task's loss."""
+    usual = activation_of(task.loss()) or task.activation
+    return activation_to_json(activation, task.n_out) == activation_to_json(usual, task.n_out)
 
 
 def _data(spec: ExportSpec, file: Path, device: torch.device | str | None) -> DataBunch:
@@ -101,9 +130,12 @@ class _NoData:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.dataset = TensorDataset(torch.empty(0))
+        self.dataset: Any = _NoItems(self._error())
 
     def __len__(self) -> int:
+        raise self._error()
+
+    def augmented_as(self, training: Any) -> Any:
         raise self._error()
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
@@ -116,6 +148,18 @@ class _NoData:
         )
 
 
+class _NoItems(TensorDataset):
+    """An empty dataset without an augmentation to ask for."""
+
+    def __init__(self, error: UsageError) -> None:
+        super().__init__(torch.empty(0))
+        self._error = error
+
+    @property
+    def item_stage(self) -> Any:
+        raise self._error
+
+
 class _NoTensors(_NoData, TensorLoader):
     """The same, if the shape of one input is known."""
 
@@ -125,10 +169,10 @@ class _NoTensors(_NoData, TensorLoader):
 
 
 class _MissingLoss:
-    """Replaces a loss that is not in the file: raises when it is called."""
+    """Replaces a loss that is not in the file, except for its activation: raises when it is called."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, activation: Activation | None) -> None:
+        self.name, self.activation = name, activation
 
     def __call__(self, preds: Any, targets: Any) -> Tensor:
         raise UsageError(f"the loss {self.name!r} is not in the export", fix="Set learn.loss_func to it.")

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.callbacks import Callback
-from learnkit.checks import check_int, check_keywords, check_kind
+from learnkit.checks import check_int, check_kind, checks_keywords
 from learnkit.data.bunch import DataBunch
 from learnkit.data.segmentation import Segmentation
+from learnkit.data.tasks import Regression
 from learnkit.errors import UsageError, warn
 from learnkit.learner.class_weights import ClassWeights
 from learnkit.learner.learner import Learner
@@ -43,6 +44,7 @@ class LearnerOptions(TypedDict, total=False):
     output: OutputKey | None
 
 
+@checks_keywords
 def cnn_learner(
     dls: DataBunch,
     base_arch: Any,
@@ -57,6 +59,8 @@ def cnn_learner(
     concat_pool: bool = True,
     in_chans: int | None = None,
     weights: PathLike | Mapping[str, Tensor] | Any | None = None,
+    *,
+    y_range: tuple[float, float] | None = None,
     **learner_kwargs: Unpack[LearnerOptions],
 ) -> Learner:
     """A learner with a backbone cut before its pooling, and a new head for the data's classes.
@@ -78,6 +82,7 @@ def cnn_learner(
             convolution are summed, for others repeated in turn and scaled by 3 / in_chans.
         weights: overrides the default ones: a file, a state dict, a torchvision weights entry or its name
             ("IMAGENET1K_V2"), or the tag of timm's ("a1_in1k").
+        y_range: of a regression: all predictions are between these two numbers, see `learnkit.models.SigmoidRange`.
         **learner_kwargs: passed to Learner.
 
     Returns:
@@ -97,6 +102,9 @@ def cnn_learner(
         raise UsageError("cnn_learner: the data has no number of outputs", fix="Pass classes= to the bunch.")
     if isinstance(dls.task, Segmentation):
         raise UsageError("cnn_learner: this data has masks, one class per pixel", fix="Use unet_learner.")
+    if y_range is not None and not (isinstance(dls.task, Regression) and custom_head is None):
+        expected = "None, except for a regression with learnkit's head"
+        raise UsageError("y_range", got=y_range, expected=expected, fix="A custom_head can end in SigmoidRange.")
     in_chans, image_size = _input_shape(dls, in_chans)
     spec = BackboneSpec(
         base_arch,
@@ -108,6 +116,7 @@ def cnn_learner(
         ps=ps,
         concat_pool=concat_pool,
         bn_final=bn_final,
+        y_range=y_range,
     )
     return _learner(
         dls,
@@ -121,6 +130,7 @@ def cnn_learner(
     )
 
 
+@checks_keywords
 def unet_learner(
     dls: DataBunch,
     base_arch: Any,
@@ -188,7 +198,6 @@ def _learner(
     custom_head: nn.Module | None = None,
     **build: Any,
 ) -> Learner:
-    check_keywords(f"{spec.kind}_learner", options, LearnerOptions.__annotations__)  # before anything is fetched
     with _seeded(options.get("seed")):
         model, groups = spec.build(pretrained=pretrained, weights=weights, custom_head=custom_head, **build)
     is_trained = pretrained or weights is not None

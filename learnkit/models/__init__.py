@@ -5,7 +5,7 @@ from learnkit.models.backbone import BaseArch
 from learnkit.models.build import build_cnn, build_unet
 from learnkit.models.cut import Cut, count_features, create_body
 from learnkit.models.groups import SplitOn, split_groups
-from learnkit.models.head import AdaptiveConcatPool2d, Init, create_head, init_weights
+from learnkit.models.head import AdaptiveConcatPool2d, Init, SigmoidRange, create_head, init_weights
 from learnkit.models.layers import append_layer, find_layer, replace_layer
 from learnkit.models.pretrained import Weights
 from learnkit.models.pretrained_cfg import PretrainedCfg, get_pretrained_cfg
@@ -105,6 +105,7 @@ __all__ = [  # noqa: RUF022 - plain sorted() order
     "Init",
     "ModelSummary",
     "PretrainedCfg",
+    "SigmoidRange",
     "SplitOn",
     "Unet",
     "Weights",

@@ -1,8 +1,10 @@
 """The head after a body: pooling, then batch norm, dropout and linear layers down to the outputs."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
@@ -10,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 from learnkit.checks import check_int, is_number, nearest
 from learnkit.errors import UsageError
 
-__all__ = ["INITS", "AdaptiveConcatPool2d", "Init", "create_head", "init_weights"]
+__all__ = ["INITS", "AdaptiveConcatPool2d", "Init", "SigmoidRange", "check_range", "create_head", "init_weights"]
 
 Init: TypeAlias = str | Callable[[Tensor], Any] | None
 
@@ -43,6 +45,38 @@ class AdaptiveConcatPool2d(nn.Module):
         return torch.cat([self.max(x), self.avg(x)], dim=1)
 
 
+class SigmoidRange(nn.Module):
+    """low + (high - low) * sigmoid(x): numbers between two others, as the last layer of a regression.
+
+    >>> SigmoidRange(0, 5)(torch.zeros(1)).item()
+    2.5
+    """
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.low, self.high = check_range("low, high", (low, high))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(x) * (self.high - self.low) + self.low
+
+    def extra_repr(self) -> str:
+        return f"{self.low:g}, {self.high:g}"
+
+
+def check_range(what: str, got: Any) -> tuple[float, float]:
+    """Two finite numbers, the lower one first, as floats; tuples, lists and arrays of two are accepted.
+
+    Raises:
+        UsageError: anything else.
+    """
+    ends = got.tolist() if isinstance(got, np.ndarray | Tensor) else got
+    if isinstance(ends, list | tuple) and len(ends) == 2:
+        low, high = ends
+        if is_number(low) and is_number(high) and -math.inf < low < high < math.inf:
+            return float(low), float(high)
+    raise UsageError(what, got=got, expected="two finite numbers, the lower one first, such as (0, 5)")
+
+
 def create_head(
     n_features: int,
     n_out: int,
@@ -51,6 +85,7 @@ def create_head(
     ps: float | Sequence[float] = 0.5,
     concat_pool: bool = True,
     bn_final: bool = False,
+    y_range: tuple[float, float] | None = None,
     init: Init = "kaiming_normal_",
 ) -> nn.Sequential:
     """The layers from features (N, n_features, H, W) to raw outputs (N, n_out).
@@ -65,6 +100,7 @@ def create_head(
         ps: dropout before each linear layer, in [0, 1). A number p is halved before all layers but the last.
         concat_pool: maximum and average pooling; otherwise average only.
         bn_final: end with a batch norm of momentum 0.01.
+        y_range: end with a sigmoid between these two numbers, see `SigmoidRange`.
         init: see `init_weights`.
 
     Raises:
@@ -83,6 +119,8 @@ def create_head(
     layers.pop()  # no ReLU on the outputs
     if bn_final:
         layers.append(nn.BatchNorm1d(widths[-1], momentum=0.01))
+    if y_range is not None:
+        layers.append(SigmoidRange(*check_range("y_range", y_range)))
     head = nn.Sequential(*layers)
     init_weights(head, init)
     return head
@@ -115,7 +153,7 @@ def _find_init(init: Init) -> Callable[[Tensor], Any] | None:
 
 
 def _dropouts(ps: object, n_linear: int) -> list[float]:
-    if isinstance(ps, list | tuple):
+    if isinstance(ps, list | tuple | np.ndarray):
         shares = list(ps)
         if len(shares) != n_linear:
             raise UsageError(
@@ -129,10 +167,10 @@ def _dropouts(ps: object, n_linear: int) -> list[float]:
     for p in shares:
         if not is_number(p) or not 0 <= p < 1:
             raise UsageError("ps", got=ps, expected="shares in [0, 1)", fix="Pass ps=0.5, or 0 for no dropout.")
-    return shares
+    return [float(p) for p in shares]
 
 
 def _widths(lin_ftrs: object) -> list[int]:
-    if not isinstance(lin_ftrs, list | tuple):
+    if not isinstance(lin_ftrs, list | tuple | np.ndarray):
         raise UsageError("lin_ftrs", got=lin_ftrs, expected="a list of widths", fix="Pass lin_ftrs=[512].")
     return [check_int("lin_ftrs", width, 1) for width in lin_ftrs]

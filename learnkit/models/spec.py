@@ -17,7 +17,7 @@ from learnkit.models.architectures import ARCHITECTURES, Architecture, torchvisi
 from learnkit.models.backbone import Backbone, BaseArch, find_backbone, load_pretrained
 from learnkit.models.cut import Cut, count_features
 from learnkit.models.groups import SplitOn, split_groups
-from learnkit.models.head import Init, create_head
+from learnkit.models.head import Init, check_range, create_head
 from learnkit.models.json_checks import check_json, json_int, json_ints, json_object, only_keys
 from learnkit.models.meta import built_on_meta
 from learnkit.models.pretrained import Weights
@@ -57,7 +57,7 @@ class BackboneSpec:
             for 1 channel, else repeated and scaled by 3 / in_chans; from scratch it is drawn at random.
         cut: where the body ends, see `create_body`; None for the default cut of the architecture.
         image_size: (height, width) of the images, for networks that accept only some sizes.
-        lin_ftrs, ps, concat_pool, bn_final: the head, see `create_head`.
+        lin_ftrs, ps, concat_pool, bn_final, y_range: the head, see `create_head`.
 
     >>> BackboneSpec("resnet18", 10).build().model[1][-1]
     Linear(in_features=512, out_features=10, bias=True)
@@ -73,9 +73,12 @@ class BackboneSpec:
     ps: float | Sequence[float] = 0.5
     concat_pool: bool = True
     bn_final: bool = False
+    y_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, ("cnn", "unet"))
+        if self.y_range is not None:
+            object.__setattr__(self, "y_range", check_range("y_range", self.y_range))
 
     @property
     def source(self) -> str:
@@ -143,6 +146,7 @@ class BackboneSpec:
             ps=self.ps,
             concat_pool=self.concat_pool and not backbone.pooled,
             bn_final=self.bn_final,
+            y_range=self.y_range,
             init=init,
         )
 
@@ -184,7 +188,7 @@ class BackboneSpec:
         if self.kind == "unet":
             return plain
         lin_ftrs = (512,) if self.lin_ftrs is None else tuple(map(int, self.lin_ftrs))
-        ps = tuple(map(float, self.ps)) if isinstance(self.ps, Sequence) else float(self.ps)
+        ps = float(self.ps) if is_number(self.ps) else tuple(map(float, self.ps))  # type: ignore[arg-type]
         return replace(plain, lin_ftrs=lin_ftrs, ps=ps)
 
     def to_json(self) -> dict[str, Any]:
@@ -210,6 +214,7 @@ class BackboneSpec:
                 "bn_final": spec.bn_final,
                 "n_out": spec.n_out,
             }
+            head |= {} if spec.y_range is None else {"y_range": list(spec.y_range)}
         return {"arch": {"source": spec.source, "name": spec.name.removeprefix(PREFIX), "config": config}, "head": head}
 
     @classmethod
@@ -245,12 +250,13 @@ class BackboneSpec:
         if kind == "unet":
             only_keys("head", head, {"kind", "n_out"})
             return replace(spec, kind=kind)
-        only_keys("head", head, {"kind", "hidden", "dropout", "bn_final", "n_out"})
+        only_keys("head", head, {"kind", "hidden", "dropout", "bn_final", "n_out", "y_range"})
         hidden = json_ints("head hidden", head.get("hidden"), range(MAX_HIDDEN + 1), MAX_WIDTH)
         bn_final = head.get("bn_final")
         bn_final = check_json("head bn_final", bn_final, "true or false", is_right=isinstance(bn_final, bool))
-        ps = _dropout(head.get("dropout"), len(hidden) + 1)
-        return replace(spec, lin_ftrs=hidden, ps=ps, concat_pool=kind == "concat_pool", bn_final=bn_final)
+        ps, y_range = _dropout(head.get("dropout"), len(hidden) + 1), _range(head.get("y_range"))
+        is_concat = kind == "concat_pool"
+        return replace(spec, lin_ftrs=hidden, ps=ps, concat_pool=is_concat, bn_final=bn_final, y_range=y_range)
 
 
 def _default_groups(backbone: Backbone, head: nn.Module) -> list[nn.Module]:
@@ -284,3 +290,11 @@ def _dropout(got: Any, n_linear: int) -> float | tuple[float, ...]:
     is_right = len(shares) == n_linear and all(is_number(p) and 0 <= p <= 1 for p in shares)
     check_json("head dropout", got, f"a number from 0 to 1, or a list of {n_linear}", is_right=is_right)
     return tuple(map(float, got)) if isinstance(got, list) else float(got)
+
+
+def _range(got: Any) -> tuple[float, float] | None:
+    if got is None:
+        return None
+    is_right = isinstance(got, list) and len(got) == 2 and all(map(is_number, got)) and -1e30 < got[0] < got[1] < 1e30
+    low, high = check_json("head y_range", got, "two numbers, the lower one first", is_right=is_right)
+    return float(low), float(high)

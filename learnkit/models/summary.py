@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -105,7 +106,8 @@ def model_summary(model: nn.Module, input_shape: Sequence[int]) -> ModelSummary:
 
 
 def _checked(input_shape: Sequence[int]) -> tuple[int, ...]:
-    shape = tuple(input_shape) if isinstance(input_shape, Sequence) and not isinstance(input_shape, str) else ()
+    are_sides = isinstance(input_shape, Sequence | np.ndarray) and not isinstance(input_shape, str)
+    shape = tuple(input_shape) if are_sides else ()
     if not shape or any(not is_int(side) or side < 1 for side in shape):
         raise UsageError(
             "input_shape", got=input_shape, expected="the shape of one item", fix="Pass for example (3, 224, 224)."

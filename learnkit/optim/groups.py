@@ -1,7 +1,7 @@
 """Layer groups: their learning rates, their weight decay, and which of them train."""
 
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -85,19 +85,23 @@ def spread_decay(wd: float | Sequence[float], n_groups: int) -> list[float]:
     return [float(decay) for decay in decays]
 
 
-def check_groups(model: nn.Module, groups: Sequence[nn.Module]) -> list[nn.Module]:
+def check_groups(model: nn.Module, groups: Any) -> list[nn.Module]:
     """The layer groups of a model, if they hold each of its parameters exactly once.
 
     Raises:
-        UsageError: a parameter in no group, in two, or in a group but not in the model.
+        UsageError: something else than modules; a parameter in no group, in two, or in a group but not in the model.
     """
+    modules: list[nn.Module] = list(groups) if isinstance(groups, Iterable) else [groups]
+    if strange := [group for group in modules if not isinstance(group, nn.Module)]:
+        expected = "modules; or pass a function of the model that returns these, or where groups begin"
+        raise UsageError("layer groups", got=strange[0], expected=expected)
     names = {id(p): name for name, p in model.named_parameters()}
-    held = [id(p) for group in groups for p in group.parameters()]
+    held = [id(p) for group in modules for p in group.parameters()]
     missing = sorted(names[i] for i in names.keys() - set(held))
     if missing or len(held) != len(names):
         got = f"without {', '.join(missing[:5])}" if missing else "with a parameter in two groups, or of another model"
         raise UsageError("layer groups", got=got, expected="each of the model's parameters in exactly one group")
-    return list(groups)
+    return modules
 
 
 def parameter_groups(
@@ -166,7 +170,7 @@ def freeze_groups(
         UsageError: n is not an integer, or beyond the number of groups.
     """
     expected = f"an integer from {-len(groups)} to {len(groups)}, the number of layer groups"
-    check_int("freeze_to", n, -len(groups), len(groups), expected=expected)
+    n = check_int("freeze_to", n, -len(groups), len(groups), expected=expected)
     first = n + len(groups) if n < 0 else n
     frozen = []
     for number, group in enumerate(groups):

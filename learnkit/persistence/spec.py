@@ -18,6 +18,7 @@ from learnkit.data.loading.peek import first_input
 from learnkit.data.tasks import Task
 from learnkit.errors import UsageError
 from learnkit.models.spec import BackboneSpec
+from learnkit.persistence.setup import TrainingSetup
 from learnkit.types import Activation
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class ExportSpec:
         loss_name: see `loss_name`.
         training: see `training_facts`.
         card: a description in the user's words.
+        setup: how a learner trained it; None if it did not.
 
     Raises:
         UsageError: a temperature that is not above 0, or a card that is not a string or too long.
@@ -67,6 +69,7 @@ class ExportSpec:
     loss_name: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
     card: str = ""
+    setup: TrainingSetup | None = None
 
     def __post_init__(self) -> None:
         check_number("temperature", self.temperature, "(0, inf)", expected="a finite number above 0")

@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from learnkit.atomic_files import write_atomically
+from learnkit.data.classes import check_same_classes
 from learnkit.errors import UsageError, warn
 from learnkit.safe_load import plain_name, read_file, tensors_only
 from learnkit.text import name_of
@@ -24,6 +25,7 @@ __all__ = ["check_name", "check_optimizer_state", "load_weights", "plain_model",
 CONVERT = "`learnkit convert FILE OUT.safetensors` extracts the weights from a checkpoint."
 OTHER_MODEL = "Different classes, or another architecture? Build the model it was saved from."
 OTHER_HEAD = f"{OTHER_MODEL} learn.load(..., skip_mismatched=True) loads the tensors that fit."
+CLASSES = "classes"  # in the metadata of a state dict
 CLASS = "class"  # of an optimizer, in its state
 MAX_LISTED = 5  # differences in one error
 
@@ -67,22 +69,38 @@ def plain_model(model: nn.Module) -> nn.Module:
         model = inner
 
 
-def save_weights(path: Path, model: nn.Module, optimizer: Optimizer | None = None, loss: object = None) -> None:
+def save_weights(
+    path: Path,
+    model: nn.Module,
+    optimizer: Optimizer | None = None,
+    loss: object = None,
+    *,
+    classes: Sequence[str] = (),
+) -> None:
     """Write the state dict of the model itself; with an optimizer {"model": ..., "opt": ...}.
 
-    The parameters of a loss, if it has any, are added as "loss", and the class of the optimizer to its state.
+    The parameters of a loss, if it has any, are added as "loss", and the class of the optimizer to its state. The names
+    of the classes are in the metadata of the state dict, which torch ignores.
     """
-    weights = plain_model(model).state_dict()
-    content: dict[str, Any] = dict(weights)
+    weights: Any = plain_model(model).state_dict()
+    if classes:
+        weights._metadata.setdefault("", {})[CLASSES] = list(classes)
+    content = weights
     if optimizer is not None:
         content = {"model": weights, "opt": {**optimizer.state_dict(), CLASS: name_of(optimizer)}}
         if _has_parameters(loss):
             content["loss"] = loss.state_dict()
-    write_atomically(path, lambda file: torch.save(content if optimizer is not None else weights, file))
+    write_atomically(path, lambda file: torch.save(content, file))
 
 
 def load_weights(
-    path: Path, model: nn.Module, *, strict: bool = True, skip_mismatched: bool = False, loss: object = None
+    path: Path,
+    model: nn.Module,
+    *,
+    strict: bool = True,
+    skip_mismatched: bool = False,
+    loss: object = None,
+    classes: Sequence[str] = (),
 ) -> dict[str, Any] | None:
     """Load the weights of a file into the model, and return the optimizer state it holds, if any.
 
@@ -92,8 +110,11 @@ def load_weights(
         strict: refuse a file with missing or unexpected tensors; otherwise warn about them and skip them.
         skip_mismatched: skip tensors of another shape too, with a warning.
         loss: its parameters are loaded too, from a file that holds the optimizer's state.
+        classes: those of the model's outputs; compared with the file's, if both are known, unless a head of another
+            size may be skipped.
 
     Raises:
+        DataError: a file for other classes, or for the same in another order.
         MissingFileError: no such file; the message lists what is there.
         UnsafeFileError: a pickle that would run code.
         CorruptFileError: a damaged file.
@@ -113,6 +134,10 @@ def load_weights(
         )
     if optimizer is not None and not _is_optimizer_state(optimizer):
         raise UsageError(f'{path}: its "opt" is not the state of an optimizer', fix=CONVERT)
+    named = _classes_of(path, weights)
+    if classes and named and not skip_mismatched:
+        fix = f"Make the data with classes={named!r}, or load into a learner with these."
+        check_same_classes(classes, named, "this learner", str(path), fix)
     tensors = tensors_only({name: value for name, value in weights.items() if not _is_extra(name)}, str(path))
     matched = _match(path, tensors, model, strict, skip_mismatched)
     matched_loss = _match_loss(path, of_loss, loss) if optimizer is not None else {}
@@ -123,6 +148,16 @@ def load_weights(
     if isinstance(loss, nn.Module):
         set_tensors(loss, matched_loss)
     return optimizer
+
+
+def _classes_of(path: Path, weights: Any) -> list[str]:
+    """The classes in the metadata of a state dict; empty if there are none."""
+    metadata = getattr(weights, "_metadata", None)
+    own = metadata.get("", {}) if isinstance(metadata, Mapping) else {}
+    named = own.get(CLASSES, []) if isinstance(own, Mapping) else []
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise UsageError(f"{path}: its classes are no list of names", fix=CONVERT)
+    return named
 
 
 def check_optimizer_state(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:

@@ -40,6 +40,7 @@ class TrainState:
         continues_call: whether an earlier fit of the same call precedes this one: `fine_tune` is two fits. Callbacks
             then go on with what they keep of a fit.
         is_trial: whether nothing that is trained is kept, as in `lr_find`.
+        classes: the names of the model's outputs; empty if they have none.
         stops_on_nan: whether a non-finite loss ends the fit quietly; otherwise it is an error.
         epoch: the current epoch of this fit, from 0.
         batch: the current batch of this epoch, from 0.
@@ -83,6 +84,7 @@ class TrainState:
     epochs_before: int = 0
     continues_call: bool = False
     is_trial: bool = False
+    classes: Sequence[str] = ()
     stops_on_nan: bool = False
     epoch_seed: int = 0  # the generators of batch n of the running epoch are seeded with this + n
     # The position.

@@ -236,3 +236,24 @@ def test_one_batch_and_many_modules_can_be_drawn() -> None:
     one = activation_histogram([0], np.ones((1, 4), dtype=np.float32), 10)
     one.canvas.draw()
     assert one.axes[0].get_images()[0].get_extent() == [-0.5, 0.5, 0, 10]
+
+
+def test_hooks_for_passes_outside_a_fit(blobs: tuple[Tensor, ...]) -> None:
+    learn = learner(blobs)
+    with Hooks(["0", learn.model[2]]).on(learn.model) as hooks:  # type: ignore[index]
+        raw, _ = learn.get_preds(activ=nn.Identity(), n_batch=1)
+        assert hooks_in(learn) == 2
+    assert hooks_in(learn) == 0
+    assert torch.equal(hooks.values["2"], raw)
+    torch.testing.assert_close(hooks.values["0"], learn.model[0](blobs[2][: len(raw)]).detach())  # type: ignore[index]
+    with pytest.raises(KeyError), hooks.on(learn.model):
+        raise KeyError
+    assert hooks_in(learn) == 0, "also after an error"
+    with pytest.raises(UsageError, match="modules"), Hooks(["9"]).on(learn.model):
+        pass
+    learn.fit(1, callbacks=hooks)
+
+
+def test_statistics_are_those_of_a_fit(blobs: tuple[Tensor, ...]) -> None:
+    with pytest.raises(UsageError, match="use Hooks"), ActivationStats().on(learner(blobs).model):
+        pass

@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from learnkit import DataBunch, DatasetType, ImageDataBunch, Learner, Segmentation
-from learnkit.device import Compute
+from learnkit import DataBunch, DatasetType, ImageDataBunch, Learner, Segmentation, load_learner
 from learnkit.errors import UsageError
-from learnkit.inference.augmented import predict_augmented
+from learnkit.inference.augmented import augmented_pair
 from learnkit.transforms import Flip, RandomResizedCrop
 from tests.doubles import linear_learner, refused
 
@@ -124,9 +123,8 @@ def test_data_that_cannot_be_augmented_is_refused(class_folder: Path, blobs: tup
         image_learner(class_folder, False).tta()
     with pytest.raises(UsageError, match="no images to augment"):
         linear_learner(blobs).tta()
-    learn = image_learner(class_folder, True)
     with pytest.raises(UsageError, match="ds_type: got"):
-        learn.tta(learn.dls.valid_dl)
+        image_learner(class_folder, True).tta("vlaid")
 
 
 @pytest.mark.parametrize(
@@ -140,6 +138,37 @@ def test_invalid_arguments_are_refused(name: str, value: Any, class_folder: Path
 def test_masks_are_refused(blobs: tuple[Tensor, ...]) -> None:
     dls = DataBunch.from_tensors(*blobs)
     dls.task = Segmentation(("ground", "box"))
-    compute = Compute(torch.device("cpu"))
     with refused("tta: masks of augmented images would have to be transformed back", fix="Use get_preds."):
-        predict_augmented(nn.Identity(), dls, DatasetType.Valid, compute, nn.Identity(), n=1, beta=0.5, seed=0)
+        augmented_pair(dls, DatasetType.Valid)
+
+
+@pytest.mark.parametrize("form", ["paths", "texts", "tuple", "loader", "loader of the part"])
+def test_new_images_are_averaged_like_those_of_the_data(form: str, class_folder: Path) -> None:
+    learn = image_learner(class_folder, [Flip(p=0.5)])
+    files = [Path(file) for file in learn.dls.samples.query("split == 'valid'")["input"]]
+    forms: dict[str, Any] = {
+        "paths": lambda: files, "texts": lambda: [str(file) for file in files], "tuple": lambda: tuple(files),
+        "loader": lambda: learn.dls.test_dl_from(files), "loader of the part": lambda: learn.dls.valid_dl,
+    }  # fmt: skip
+    preds, targets = learn.tta(forms[form]())
+    assert torch.equal(preds, learn.tta()[0])
+    assert targets is None or form == "loader of the part"
+
+
+def test_new_images_need_images_an_augmentation_and_an_order(class_folder: Path, blobs: tuple[Tensor, ...]) -> None:
+    file = next(class_folder.rglob("*.png"))
+    with pytest.raises(UsageError, match="does not augment"):
+        image_learner(class_folder, False).tta([file])
+    with pytest.raises(UsageError, match="no images to augment"):
+        linear_learner(blobs).tta([blobs[0][0]])
+    learn = image_learner(class_folder, True)
+    assert torch.equal(learn.tta(learn.dls.train_dl)[0], learn.tta("train")[0]), "the training loader is that part"
+    shuffled = image_learner(class_folder, True).dls.train_dl
+    with pytest.raises(UsageError, match="shuffled"):
+        learn.tta(shuffled)
+    loaded = load_learner(learn.export("m.lk"), model=Corner())
+    for source in ("valid", [file]):
+        with pytest.raises(UsageError, match=r"no data, it can only predict.*learn\.dls ="):
+            loaded.tta(source)
+    loaded.dls = learn.dls  # as advised
+    assert loaded.tta([file])[0].shape == (1, 3)

@@ -1,6 +1,7 @@
 """Serving: predictions for single items, equal to those of the model, from any number of threads."""
 
 import pickle
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -131,3 +132,13 @@ def test_invalid_arguments_are_refused(learn: Learner, blobs: tuple[Tensor, ...]
     learn.dls.task = None
     with pytest.raises(UsageError, match="predictor"):
         learn.predictor()
+
+
+def test_a_scripted_model_is_served_too(blobs: tuple[Tensor, ...]) -> None:
+    torch.manual_seed(0)
+    plain = nn.Linear(2, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated
+        learn = Learner(DataBunch.from_tensors(*blobs), torch.jit.script(plain), seed=0)
+        predicted = learn.predictor().predict(blobs[2][0])
+    assert torch.equal(predicted.probs, plain(blobs[2][:1]).softmax(1)[0])

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -274,3 +275,74 @@ def test_predict_and_get_preds_share_one_path(blobs: Blobs, monkeypatch: pytest.
     rough: Tensor = learn.predict(blobs[2][0]).probs
     assert torch.equal(rough, learn.get_preds([(blobs[2][:1],)])[0][0])
     assert not torch.equal(rough, full)
+
+
+CALLS: dict[str, tuple[Any, ...]] = {
+    "fit": (1,), "fit_one_cycle": (1,), "fit_flat_cos": (1,), "fit_sgdr": (1, 1), "fine_tune": (1,), "lr_find": (),
+    "validate": (), "get_preds": (), "predict_iter": (), "tta": (), "save": ("a",), "load": ("a",), "export": ("a",),
+    "write_preds": ("a.csv",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_misspelt_keyword_is_refused_in_the_name_that_was_called(name: str, blobs: Blobs) -> None:
+    learn = grouped(blobs)
+    with pytest.raises(WrongTypeError, match=f"^{name}: keyword: got 'calbacks', expected one that help"):
+        getattr(learn, name)(*CALLS[name], calbacks=())
+    assert learn.history.empty
+
+
+@pytest.mark.parametrize(
+    ("policy", "keyword", "ours"),
+    [
+        ("fit_one_cycle", "lr_max", "max_lr"), ("fit_one_cycle", "cbs", "callbacks"), ("fit", "max_lr", "lr"),
+        ("fit_one_cycle", "callback_fns", "callbacks"), ("fit", "n_epoch", "epochs"), ("fit_sgdr", "max_lr", "lr_max"),
+        ("fine_tune", "cbs", "callbacks"), ("fine_tune", "lr", "base_lr"), ("fit_flat_cos", "lr_max", "lr"),
+    ],
+)  # fmt: skip
+def test_keywords_of_other_libraries_are_refused_with_ours(policy: str, keyword: str, ours: str, blobs: Blobs) -> None:
+    learn = grouped(blobs)
+    cycles = {"cycle_len": 1} if policy == "fit_sgdr" else {}
+    with pytest.raises(WrongTypeError, match=rf"{policy}: keyword: got '{keyword}'.*Here it is {ours}=\."):
+        getattr(learn, policy)(1, **cycles, **{keyword: 1e-3})
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        lambda m: (m[0], m[2], m[4]), lambda m: [m[2], m[4]], lambda m: [[m[0], m[2]], m[4]],
+        lambda m: [m[:2], m[2:4], m[4:]],
+    ],
+)  # fmt: skip
+def test_groups_are_split_by_a_function_of_the_model(groups: Any, blobs: Blobs) -> None:
+    learn = linear_learner(blobs, grouped(blobs).model)
+    assert learn.split(groups) is learn
+    made = linear_learner(blobs, learn.model, groups=groups)
+    held = [[[id(p) for p in group.parameters()] for group in one.groups] for one in (learn, made)]
+    assert held[0] == held[1]
+    assert sum(map(len, held[0])) == 6
+    learn.fine_tune(1)
+
+
+def test_the_precision_goes_back(blobs: Blobs) -> None:
+    learn = linear_learner(blobs)
+    assert learn.to_bf16().to_fp32().callbacks == []
+    learn.fit(1)
+
+
+@pytest.mark.parametrize("epochs", [-1, 1.5, "3", None, True])
+def test_epochs_are_numbers_from_0(epochs: Any, blobs: Blobs) -> None:
+    with pytest.raises(UsageError, match=r"epochs: got .*, expected an integer, 0 or more"):
+        linear_learner(blobs).fit(epochs)
+
+
+def test_numbers_of_numpy_are_numbers(blobs: Blobs) -> None:
+    ours, theirs = grouped(blobs), grouped(blobs)
+    ours.fine_tune(2, 1e-2, freeze_epochs=1)
+    theirs.fine_tune(np.int64(2), np.float64(1e-2), freeze_epochs=np.int32(1))  # type: ignore[arg-type]
+    ours.freeze_to(1)
+    theirs.freeze_to(np.int64(1))  # type: ignore[arg-type]
+    ours.fit(1, checkpoint_every=2)
+    theirs.fit(np.int64(1), checkpoint_every=2, resume="auto")  # type: ignore[arg-type]
+    assert len(theirs.history) == len(ours.history), "the same fit to a checkpoint"
+    assert torch.equal(ours.get_preds()[0], theirs.get_preds()[0])

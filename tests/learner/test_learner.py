@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from learnkit import DataBunch, DatasetType, ImageDataBunch, Learner, LearnkitWarning
 from learnkit.callbacks import SaveModel
-from learnkit.errors import CorruptFileError, MissingFileError, UnsafeFileError, UsageError
+from learnkit.errors import CorruptFileError, DataError, MissingFileError, UnsafeFileError, UsageError, WrongTypeError
 
 
 def network(n_in: int = 2, n_out: int = 2) -> nn.Module:
@@ -187,7 +187,7 @@ def test_probabilities_follow_the_loss(loss: Any, activate: Any, blobs: tuple[Te
 def test_weights_and_optimizer_are_restored(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
     path = learn.save("stage-1")
     assert path == learn.path / "models" / "stage-1.pth"
-    assert set(torch.load(path, weights_only=True)) == {"model", "opt"}
+    assert set(torch.load(path, weights_only=True)) == {"model", "opt", "classes"}
     other = Learner(learn.dls, network(), seed=0).load("stage-1")
     other.counter.epoch = learn.epoch
     learn.fit(1, 1e-2)
@@ -196,9 +196,11 @@ def test_weights_and_optimizer_are_restored(learn: Learner, blobs: tuple[Tensor,
         assert torch.equal(ours, theirs)
 
 
-def test_without_the_optimizer_the_file_is_a_bare_state_dict(learn: Learner) -> None:
-    path = learn.save("bare", with_opt=False)
-    assert set(torch.load(path, weights_only=True)) == set(learn.model.state_dict())
+def test_without_the_optimizer_the_file_holds_the_weights_and_the_classes(learn: Learner) -> None:
+    content = torch.load(learn.save("bare", with_opt=False), weights_only=True)
+    assert set(content) == {"model", "classes"}
+    assert content["classes"] == ["0", "1"]
+    assert set(content["model"]) == set(learn.model.state_dict())
     with pytest.raises(UsageError, match="no optimizer state"):
         learn.load("bare", with_opt=True)
     learn.load("bare")
@@ -264,3 +266,50 @@ def test_the_best_weights_are_restored_after_the_fit(blobs: tuple[Tensor, ...]) 
     assert learn.validate()[0] == pytest.approx(learn.history["valid_loss"].iloc[1:].min(), rel=1e-5)
     learn.load("bestmodel")
     assert learn.validate()[0] == pytest.approx(best, rel=1e-5)
+
+
+@pytest.mark.parametrize("classes", [["1", "0"], ["0", "2"]])
+@pytest.mark.parametrize("with_opt", [True, False])
+def test_weights_of_other_classes_are_not_loaded(
+    classes: list[str], with_opt: bool, learn: Learner, blobs: tuple[Tensor, ...]
+) -> None:
+    learn.save("a", with_opt=with_opt)
+    learn.fit(1, callbacks=SaveModel(name="best"))
+    other = Learner(DataBunch.from_tensors(*blobs, classes=classes), network())
+    before = {name: value.clone() for name, value in other.model.state_dict().items()}
+    for name in ("a", "best"):
+        with pytest.raises(
+            DataError, match=rf"{name}\.pth are .*: 0, 1; .* {', '.join(classes)}\..*classes=\['0', '1'\]"
+        ):
+            other.load(name)
+    assert all(torch.equal(before[name], value) for name, value in other.model.state_dict().items())
+    Learner(DataBunch.from_tensors(*blobs, classes=["0", "1"]), network()).load("a")  # as advised
+
+
+def test_plain_state_dicts_are_loaded_whatever_the_classes(learn: Learner, tmp_path: Path) -> None:
+    torch.save(learn.model.state_dict(), tmp_path / "plain.pth")
+    torch.save({"model": learn.model.state_dict(), "opt": learn.opt.state_dict()}, tmp_path / "old.pth")  # type: ignore[union-attr]
+    for name in ("plain.pth", "old.pth"):
+        other = Learner(learn.dls, network()).load(tmp_path / name)
+        assert torch.equal(other.get_preds()[0], learn.get_preds()[0])
+
+
+def test_a_model_without_parameters_does_all_but_train(blobs: tuple[Tensor, ...]) -> None:
+    class Baseline(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([-x[:, 0], x[:, 0]], 1)
+
+    learn = Learner(DataBunch.from_tensors(*blobs), Baseline(), metrics="accuracy")
+    assert learn.validate()[1] == ((blobs[2][:, 0] > 0) == blobs[3]).double().mean().item()
+    learn.predict(blobs[0][0]), learn.get_preds(), learn.interpret(), learn.save("a"), learn.export("a"), repr(learn)
+    for train in (lambda: learn.fit(1), learn.lr_find):
+        with pytest.raises(
+            UsageError, match=r"no trainable parameters\. A model without parameters can validate and predict"
+        ):
+            train()
+
+
+def test_the_path_of_an_image_is_no_item_of_other_data(learn: Learner) -> None:
+    for item in ("cat.jpg", Path("cat.jpg"), b"JPEG"):
+        with pytest.raises(WrongTypeError, match="This data is tensors; files are read by an ImageDataBunch"):
+            learn.predict(item)

@@ -123,9 +123,9 @@ def test_a_stream_whose_loader_has_workers_may_be_interrupted(
     learn: Learner, blobs: tuple[Tensor, ...], keeps: bool
 ) -> None:
     valid = TensorDataset(blobs[2], blobs[3])
-    bunches = [DataBunch.from_datasets(valid, valid, bs=8, classes=["a", "b"], num_workers=1)]
+    bunches = [DataBunch.from_datasets(valid, valid, bs=8, classes=["0", "1"], num_workers=1)]
     loaders = [DataLoader(valid, 8, num_workers=1, persistent_workers=keeps)]
-    bunches += [DataBunch.from_loaders(loaders[0], loaders[0], classes=["a", "b"])]
+    bunches += [DataBunch.from_loaders(loaders[0], loaders[0], classes=["0", "1"])]
     for dls in bunches:
         learn.dls = dls
         expected, targets = learn.get_preds()

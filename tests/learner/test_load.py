@@ -465,3 +465,116 @@ class Batches:
 def test_a_name_that_is_too_long_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="no file"):
         load_learner(tmp_path / ("x" * 400 + ".lk"))
+
+
+# Training goes on
+
+
+def own_metric(preds: Tensor, targets: Tensor) -> Tensor:
+    """A custom metric."""
+    return preds.sum() * 0
+
+
+def trained_alike(one: Learner, other: Learner) -> bool:
+    for learn in (one, other):
+        learn.counter.seed, learn.counter.epoch, learn.opt = 3, 0, None
+        learn.fit_one_cycle(1, slice(1e-4, 1e-2))
+    return all(torch.equal(a, b) for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "change"),
+    [
+        ({"metrics": "accuracy"}, lambda learn: learn),
+        ({"metrics": ["accuracy", "f1"], "opt_func": "sgd", "wd": 0.5}, lambda learn: learn.freeze()),
+        ({"metrics": "default", "wd_bn_bias": True, "train_bn": False}, lambda learn: learn.freeze_to(1)),
+        ({}, lambda learn: learn.split(lambda model: [model[0][3], model[0][8], model[1]])),
+        ({}, lambda learn: learn.split([learn.model])),
+        ({"wd": 0}, lambda learn: learn.split(lambda m: [[m[0][0], m[1]], m[0][1:]])),
+    ],
+)
+def test_a_loaded_learner_with_data_goes_on_like_the_exported_one(
+    options: dict[str, Any], change: Any, dls: ImageDataBunch, tmp_path: Path
+) -> None:
+    learn = cnn_learner(dls, "squeezenet1_1", pretrained=False, lin_ftrs=[], seed=0, **options)
+    change(learn)
+    loaded = load_learner(learn.export(tmp_path / "m.lk"), device="cpu")
+    loaded.dls = dls
+    rate = slice(1e-5, 1e-3)
+    assert loaded.lr_range(rate) == learn.lr_range(rate)
+    assert [metric.name for metric in loaded.metrics] == [metric.name for metric in learn.metrics]
+    names = ("wd", "wd_bn_bias", "train_bn", "opt_func")
+    assert [getattr(loaded, name) for name in names] == [getattr(learn, name) for name in names]
+    assert [p.requires_grad for p in loaded.model.parameters()] == [p.requires_grad for p in learn.model.parameters()]
+    assert trained_alike(loaded, learn)
+    assert loaded.validate() == pytest.approx(learn.validate())
+
+
+def test_what_a_file_cannot_hold_is_said_once_there_is_data(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
+    dls = DataBunch.from_tensors(*blobs)
+    learn = Learner(dls, nn.Linear(2, 2), metrics=["accuracy", own_metric], opt_func=torch.optim.NAdam)
+    loaded = load_learner(learn.export(tmp_path / "m.lk"), model=nn.Linear(2, 2))
+    loaded.predict(blobs[0][0])
+    with pytest.warns(LearnkitWarning, match="also had metrics own_metric, opt_func NAdam"):
+        loaded.dls = dls
+    loaded.dls = dls  # once
+    loaded.metrics, loaded.opt_func = ["accuracy", own_metric], torch.optim.NAdam  # as advised
+    loaded.fit(1)
+
+
+@pytest.mark.parametrize("classes", [["1", "0"], ["0", "2"], ["b", "a"]])
+def test_a_loaded_learner_takes_no_data_of_other_classes(
+    classes: list[str], blobs: tuple[Tensor, ...], tmp_path: Path
+) -> None:
+    learn = Learner(DataBunch.from_tensors(*blobs), nn.Linear(2, 2))
+    loaded = load_learner(learn.export(tmp_path / "m.lk"), model=nn.Linear(2, 2))
+    with pytest.raises(LearnkitError, match=f"classes of the new data are .*: {', '.join(classes)}; .* are 0, 1"):
+        loaded.dls = DataBunch.from_tensors(*blobs, classes=classes)
+
+
+def test_fitted_thresholds_of_a_file_stay_with_new_data(tmp_path: Path) -> None:
+    x = torch.randn(32, 2, generator=torch.Generator().manual_seed(0))
+    y = (x > 0.5).float()
+
+    def bunch() -> DataBunch:
+        return DataBunch.from_tensors(x, y, x, y, bs=8, task=MultiLabel(("a", "b")))
+
+    learn = Learner(bunch(), nn.Linear(2, 2), seed=0)
+    thresholds = learn.fit_thresholds()
+    loaded = load_learner(learn.export(tmp_path / "m.lk"), model=nn.Linear(2, 2))
+    loaded.dls = bunch()
+    assert loaded.dls.task.threshold == thresholds  # type: ignore[union-attr]
+
+
+def test_a_missing_loss_gives_its_activation_until_another_is_set(blobs: tuple[Tensor, ...], tmp_path: Path) -> None:
+    dls = DataBunch.from_tensors(*blobs)
+    learn = Learner(dls, nn.Linear(2, 2), loss_func=nn.BCEWithLogitsLoss())
+    loaded = load_learner(learn.export(tmp_path / "m.lk"), model=nn.Linear(2, 2))
+    loaded.dls = dls
+    assert loaded.activation is torch.sigmoid
+    with pytest.raises(UsageError, match=r"Set learn\.loss_func to it"):
+        loaded.fit(1)
+    loaded.loss_func = nn.CrossEntropyLoss()
+    torch.testing.assert_close(loaded.predict(blobs[0][0]).probs.sum(), torch.tensor(1.0))
+    loaded.fit(1)
+
+
+def test_a_file_of_an_earlier_version_has_one_group(learn: Learner, tmp_path: Path) -> None:
+    def without(manifest: dict[str, Any]) -> None:
+        del manifest["learner"]
+
+    loaded = load_learner(forged(learn.export(tmp_path / "m.lk"), without))
+    assert len(loaded.groups) == 1
+
+
+def test_a_bounded_regression_comes_back_with_its_bounds(class_folder: Path, tmp_path: Path) -> None:
+    dls = ImageDataBunch.from_name_func(
+        class_folder, None, lambda path: 5.0 * ("red" in path), task="regression", size=32, bs=8, num_workers=0
+    )
+    learn = cnn_learner(dls, "squeezenet1_1", pretrained=False, lin_ftrs=[], y_range=(-0.5, 5.5), seed=0)
+    learn.fit(1, 1e-5)
+    preds, _ = learn.get_preds()
+    assert ((preds > -0.5) & (preds < 5.5)).all()
+    loaded = load_learner(learn.export(tmp_path / "m.lk"), device="cpu")
+    file = next(class_folder.rglob("*.png"))
+    torch.testing.assert_close(loaded.predict(file).probs, learn.predict(file).probs)

@@ -10,7 +10,7 @@ import torch
 import torchvision
 from torch import nn
 
-from learnkit import DataBunch, ImageDataBunch, Learner, Segmentation, cnn_learner, unet_learner
+from learnkit import DataBunch, ImageDataBunch, Learner, Regression, Segmentation, cnn_learner, unet_learner
 from learnkit.errors import DownloadError, LearnkitWarning, UsageError, WrongTypeError
 from learnkit.learner.vision import LearnerOptions
 from learnkit.models import BackboneSpec, create_head, resnet18
@@ -294,3 +294,29 @@ def test_cnn_learner_has_every_option_of_a_spec_of_its_head_and_of_the_learner()
     assert set(inspect.signature(create_head).parameters) - {"n_features", "n_out"} <= of_spec | of_build
     of_learner = set(inspect.signature(Learner).parameters) - {"dls", "model", "groups"}
     assert set(LearnerOptions.__annotations__) == of_learner
+
+
+@pytest.mark.parametrize("given", ["cutt", "pretraind", "lin_ftr", "metric", "weigths"])
+def test_keywords_of_its_own_are_among_the_nearest(given: str, ten_classes: DataBunch) -> None:
+    nearest = {
+        "cutt": "cut",
+        "pretraind": "pretrained",
+        "lin_ftr": "lin_ftrs",
+        "metric": "metrics",
+        "weigths": "weights",
+    }
+    with pytest.raises(WrongTypeError, match=f"^cnn_learner: keyword: got '{given}'.*Nearest: {nearest[given]}"):
+        cnn_learner(ten_classes, "resnet18", **{given: None})
+
+
+def test_a_range_is_for_regressions_with_our_head(ten_classes: DataBunch) -> None:
+    x, y = torch.zeros(8, 3, 32, 32), torch.arange(8.0)
+    numbers = DataBunch.from_tensors(x, y, x, y, bs=4, task=Regression())
+    learn = cnn_learner(numbers, "squeezenet1_1", pretrained=False, y_range=(0, 8))
+    raw = learn.model(x)
+    assert ((raw > 0) & (raw < 8)).all()
+    for dls, head in ((ten_classes, None), (numbers, nn.Linear(512, 1))):
+        with refused("y_range", got=(0, 8)):
+            cnn_learner(dls, "squeezenet1_1", pretrained=False, y_range=(0, 8), custom_head=head)
+    with refused("y_range", got=(8, 0)):
+        cnn_learner(numbers, "squeezenet1_1", pretrained=False, y_range=(8, 0))

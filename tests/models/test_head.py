@@ -1,13 +1,15 @@
 """The head: its layers, sizes, dropouts and initial weights."""
 
+import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from learnkit.errors import UsageError
-from learnkit.models.head import AdaptiveConcatPool2d, create_head, init_weights
+from learnkit.models.head import AdaptiveConcatPool2d, SigmoidRange, check_range, create_head, init_weights
 from tests.doubles import refused
 
 
@@ -167,3 +169,25 @@ def test_the_head_equals_one_written_by_hand() -> None:
     out = (normalized(out, 2) @ state["4.weight"].T + state["4.bias"]).clamp(min=0)
     out = normalized(normalized(out, 6) @ state["8.weight"].T + state["8.bias"], 9)
     torch.testing.assert_close(head(x), out)
+
+
+def test_a_range_bounds_the_outputs_by_a_sigmoid() -> None:
+    torch.manual_seed(0)
+    free, bounded = create_head(3, 2, ps=0), create_head(3, 2, ps=0, y_range=(-2, 6))
+    bounded.load_state_dict(free.state_dict())
+    x = 100 * torch.randn(8, 3, 2, 2)
+    torch.testing.assert_close(bounded(x), -2 + 8 / (1 + torch.exp(-free(x))))
+    assert SigmoidRange(0, 5)(torch.tensor([-1e9, 0.0, 1e9])).tolist() == [0.0, 2.5, 5.0]
+
+
+@pytest.mark.parametrize(
+    "ends", [(1, 0), (0, 0), (0,), (0, 1, 2), 3, "01", (0, math.inf), (math.nan, 1), (0, True), None]
+)
+def test_a_range_is_two_numbers_in_order(ends: Any) -> None:
+    with refused("y_range", got=ends, expected="two finite numbers, the lower one first, such as (0, 5)"):
+        check_range("y_range", ends)
+
+
+@pytest.mark.parametrize("ends", [(0, 5), [0, 5], np.array([0, 5]), torch.tensor([0.0, 5.0]), (np.float32(0), 5)])
+def test_a_range_in_any_form(ends: Any) -> None:
+    assert check_range("y_range", ends) == (0.0, 5.0)

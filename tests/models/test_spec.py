@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 
 from learnkit.errors import CorruptFileError, MissingModelError
-from learnkit.models import Architecture, BackboneSpec, build_cnn, build_unet, resnet18
+from learnkit.models import Architecture, BackboneSpec, SigmoidRange, build_cnn, build_unet, resnet18
 from tests.doubles import refused
 
 SPECS = [
@@ -76,6 +76,10 @@ def test_the_fields_of_the_json() -> None:
         ("head", "dropout", float("nan"), "head dropout", "a number from 0 to 1, or a list of 3"),
         ("head", "dropout", 10**400, "head dropout", "a number from 0 to 1, or a list of 3"),
         ("head", "bn_final", 1, "head bn_final", "true or false"),
+        *(
+            ("head", "y_range", wrong, "head y_range", "two numbers, the lower one first")
+            for wrong in (3, [0], [1, 0], [0, 0], [0, True], ["0", "1"], [float("nan"), 1], [0, 10**400], [0, 1, 2])
+        ),
     ],
 )
 def test_json_out_of_bounds_is_refused(part: str, field: str, value: object, what: str, expected: str) -> None:
@@ -179,3 +183,25 @@ def test_a_model_with_a_tensor_of_another_shape_or_name_does_not_match() -> None
     model[1][-1].bias = bias
     model.register_buffer("extra", torch.zeros(1))
     assert not spec.matches(model)
+
+
+def test_a_range_comes_back_from_json_and_is_built() -> None:
+    spec = BackboneSpec("squeezenet1_1", 2, y_range=(-1, 5))
+    assert spec.to_json()["head"]["y_range"] == [-1.0, 5.0]
+    again = BackboneSpec.from_json(spec.to_json())
+    assert again == spec.portable()
+    model = again.build().model
+    assert isinstance(model[1][-1], SigmoidRange)
+    assert spec.matches(model)
+    assert not BackboneSpec("squeezenet1_1", 2).matches(model)
+    assert not BackboneSpec("squeezenet1_1", 2, y_range=(-1, 6)).matches(model)
+    assert "y_range" not in BackboneSpec("squeezenet1_1", 2).to_json()["head"], "earlier versions read these"
+
+
+@pytest.mark.parametrize("ps", [np.array([0.5, 0.25, 0.5]), [np.float32(0.5), 0.25, 0.5], (0.5, 0.25, 0.5)])
+def test_arrays_are_taken_as_lists(ps: Any) -> None:
+    spec = BackboneSpec("squeezenet1_1", np.int64(2), lin_ftrs=np.array([8, 4]), ps=ps, y_range=np.array([0, 1]))  # type: ignore[arg-type]
+    plain = BackboneSpec("squeezenet1_1", 2, lin_ftrs=(8, 4), ps=(0.5, 0.25, 0.5), y_range=(0.0, 1.0))
+    assert spec.portable() == plain
+    assert spec.to_json() == plain.to_json()
+    assert plain.matches(spec.build().model)

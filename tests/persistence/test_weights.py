@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from learnkit import LearnkitWarning
-from learnkit.errors import MissingFileError, UnsafeFileError, UsageError
+from learnkit.errors import DataError, MissingFileError, UnsafeFileError, UsageError
 from learnkit.persistence.weights import (
     check_name,
     check_optimizer_state,
@@ -89,6 +89,29 @@ def test_what_is_saved_holds_only_plain_values(with_opt: bool, tmp_path: Path) -
     save_weights(tmp_path / "a.pth", net, torch.optim.SGD(net.parameters(), 0.1, momentum=0.9) if with_opt else None)
     content = torch.load(tmp_path / "a.pth", weights_only=True)
     assert content.keys() == ({"model", "opt"} if with_opt else net.state_dict().keys())
+
+
+@pytest.mark.parametrize("with_opt", [False, True])
+def test_classes_are_saved_beside_the_weights_and_compared(with_opt: bool, tmp_path: Path) -> None:
+    net, file = model(), tmp_path / "a.pth"
+    save_weights(file, net, torch.optim.SGD(net.parameters(), 0.1) if with_opt else None, classes=("cat", "dog"))
+    assert torch.load(file, weights_only=True)["classes"] == ["cat", "dog"]
+    other = model()
+    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    for classes, kind in ((("dog", "cat"), "in another order"), (("cat", "ant"), "others"), (("cat",), "others")):
+        with pytest.raises(DataError, match=rf"a\.pth are {kind}: cat, dog; .* {', '.join(classes)}\."):
+            load_weights(file, other, classes=classes)
+    assert all(torch.equal(before[name], tensor) for name, tensor in other.state_dict().items()), "nothing is loaded"
+    for classes in (("cat", "dog"), ()):  # the same, or not known
+        assert (load_weights(file, other, classes=classes) is not None) == with_opt
+    assert equal(net, other)
+
+
+@pytest.mark.parametrize("classes", [3, "cat", [3], [None], {"cat": 1}])
+def test_classes_that_are_no_names_are_refused(classes: Any, tmp_path: Path) -> None:
+    torch.save({"model": model().state_dict(), "classes": classes}, tmp_path / "a.pth")
+    with pytest.raises(UsageError, match='its "classes" are no list of names'):
+        load_weights(tmp_path / "a.pth", model(), classes=["a"])
 
 
 @pytest.mark.parametrize("wrapped", [False, True])

@@ -1,5 +1,6 @@
 """Tensors in memory: inputs with their targets, checked against what these mean."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,11 @@ def check_parts(
 
 def one_item(item: Any, like: Tensor | None, device: torch.device) -> Tensor:
     """One input (...) as a batch of one (1, ...) on the device, of the shape and type of those in `like`, if given."""
+    if isinstance(item, str | bytes | os.PathLike):
+        raise WrongTypeError(
+            f"item: got {type(item).__name__} ({item!r})", expected="numbers",
+            fix="This data is tensors; files are read by an ImageDataBunch.",
+        )  # fmt: skip
     x = _tensor("item", item, device)
     if like is None:
         return x[None]

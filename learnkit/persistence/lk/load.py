@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from learnkit.data.image.preprocess import Reader
 from learnkit.errors import CorruptFileError, LearnkitError, MissingModelError, UsageError, WrongTypeError
@@ -13,6 +14,7 @@ from learnkit.models.spec import BackboneSpec
 from learnkit.persistence.lk.file import Export, open_export
 from learnkit.persistence.lk.json_fields import EXPORT_AGAIN, Fields, JsonObject, brief, corrupt
 from learnkit.persistence.lk.schema import activation_from_json, backbone_from_json, inputs_from_json
+from learnkit.persistence.lk.setup import setup_from_json
 from learnkit.persistence.lk.tasks import task_from_json
 from learnkit.persistence.lk.tensors import Table, dtype_name, table_of
 from learnkit.persistence.spec import ExportSpec
@@ -45,8 +47,9 @@ def read_export(
         backbone = backbone_from_json(export.manifest, path) if model is None else None
         if backbone is not None and task is not None and backbone.n_out != task.n_out:
             raise corrupt(path, "outputs of the network", got=backbone.n_out, expected=f"{task.n_out}, like its task")
+        network = load_model(export, backbone, model)
         return ExportSpec(
-            load_model(export, backbone, model),
+            network,
             inputs.shape,
             task,
             inputs.preprocess,
@@ -54,6 +57,7 @@ def read_export(
             temperature=temperature,
             backbone=backbone,
             loss_name=loss_name,
+            setup=setup_from_json(export.manifest, path, plain_model(network)),
         )
 
 
@@ -138,14 +142,15 @@ def network_on_meta(backbone: BackboneSpec, path: Path) -> nn.Module:
 def _mismatches(network: nn.Module, table: Table, *, keeps_type: bool) -> str:
     """What differs between a network and a table, the first five; "" for nothing.
 
-    The precision of floats may differ unless the network keeps its own types.
+    The precision of floats may differ unless the network keeps its own types. Lazy layers take the shapes of the file.
     """
+    state = network.state_dict()
     try:
-        own = table_of(network.state_dict())
+        own = table_of({name: tensor for name, tensor in state.items() if not is_lazy(tensor)})
     except UsageError as error:
         return str(error)
-    wrong = [f"{name} is missing in the file" for name in own if name not in table]
-    wrong += [f"{brief(name)!r} is not in the model" for name in table if name not in own]
+    wrong = [f"{name} is missing in the file" for name in state if name not in table]
+    wrong += [f"{brief(name)!r} is not in the model" for name in table if name not in state]
     for name, (shape, dtype) in own.items():
         found_shape, found = table.get(name, (shape, dtype))
         if found_shape != shape:

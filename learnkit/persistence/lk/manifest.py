@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from learnkit.data.image.read import full_depth
 from learnkit.errors import CorruptFileError, UsageError, VersionError, warn
@@ -21,6 +22,7 @@ from learnkit.persistence.lk.schema import (
     inputs_from_json,
     inputs_to_json,
 )
+from learnkit.persistence.lk.setup import setup_from_json, setup_to_json
 from learnkit.persistence.lk.tasks import task_from_json, task_to_json
 from learnkit.persistence.lk.tensors import table_of
 from learnkit.persistence.spec import ExportSpec
@@ -65,19 +67,21 @@ def new_manifest(spec: ExportSpec) -> JsonObject:
         "temperature": float(spec.temperature),
         "versions": versions(*(["timm"] if backbone is not None and backbone.source == "timm" else [])),
         "training": dict(spec.training),
+        **setup_to_json(spec.setup),
         "card": spec.card,
     }
-    _check_readable(manifest)
+    _check_readable(manifest, model)
     return manifest
 
 
-def _check_readable(manifest: JsonObject) -> None:
+def _check_readable(manifest: JsonObject, model: nn.Module) -> None:
     """Nothing is written that would be refused when it is read."""
     try:
         task_from_json(manifest, "export")
         inputs_from_json(manifest, "export", full_depth)
         backbone_from_json(manifest, "export")
         activation_from_json(manifest, "export", identity)
+        setup_from_json(manifest, "export", model)
     except CorruptFileError as error:
         raise UsageError(f"this learner is beyond what an export can hold: {error.message}") from error
 
