@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from learnkit.checks import check_choice
 from learnkit.errors import UsageError
-from learnkit.gradients import clip_gradients, multiply_gradients
+from learnkit.gradients import clip_gradients, divided, reweigh
 from learnkit.seeds import preserve_all_rng, preserve_rng, rng_state, set_rng_state
 from learnkit.tree import leaves, map_tensors
 
@@ -201,15 +201,7 @@ class Compute:
 
     def unscaled(self, optimizer: Optimizer) -> AbstractContextManager[None]:
         """Inside, the gradients are those of the loss: in float16 they are scaled up before and after."""
-        return _NO_AUTOCAST if self._scaler is None else self._unscaled(optimizer, self._scaler.get_scale())
-
-    @contextmanager
-    def _unscaled(self, optimizer: Optimizer, scale: float) -> Iterator[None]:
-        multiply_gradients(optimizer, 1 / scale)  # exact: scales are powers of two
-        try:
-            yield
-        finally:
-            multiply_gradients(optimizer, scale)
+        return _NO_AUTOCAST if self._scaler is None else divided(optimizer, self._scaler.get_scale())
 
     def step(self, optimizer: Optimizer, model: nn.Module) -> bool:
         """Clip the gradients, take one optimizer step, drop the gradients.
@@ -220,7 +212,7 @@ class Compute:
         if self._scaler is not None:
             self._scaler.unscale_(optimizer)
         if self.accumulate is not None:
-            self._divide_by_what_was_gathered(self.accumulate, optimizer)
+            reweigh(optimizer, self.accumulate, self.weight_gathered)
         clip_gradients(optimizer, model, self.clip_norm, self.norm_type, self.clip_value)
         taken = True
         if self._scaler is None:
@@ -233,15 +225,6 @@ class Compute:
             self.n_skipped += not taken
         self.zero_grad(optimizer)
         return taken
-
-    def _divide_by_what_was_gathered(self, assumed: int, optimizer: Optimizer) -> None:
-        """Divide by the weight of the batches, which were divided by `assumed` before it was known."""
-        weight = self.weight_gathered
-        if isinstance(weight, Tensor):  # not read: the device would have to wait; 0 if no target counted
-            weight = weight.float().clamp(min=torch.finfo(torch.float32).tiny)
-        elif weight in (0, assumed):
-            return
-        multiply_gradients(optimizer, assumed / weight)
 
     def zero_grad(self, optimizer: Optimizer) -> None:
         """Drop the accumulated gradients."""

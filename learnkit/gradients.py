@@ -1,15 +1,37 @@
 """Gradients of all that an optimizer trains: multiplied, clipped."""
 
-from torch import Tensor, _foreach_mul_, nn
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-__all__ = ["clip_gradients", "multiply_gradients"]
+__all__ = ["clip_gradients", "divided", "multiply_gradients", "reweigh"]
 
 
 def multiply_gradients(optimizer: Optimizer, factor: Tensor | float) -> None:
     """Multiply every gradient by a number, in place."""
     if gradients := [p.grad for p in _parameters(optimizer) if p.grad is not None]:
-        _foreach_mul_(gradients, factor)
+        torch._foreach_mul_(gradients, factor)
+
+
+@contextmanager
+def divided(optimizer: Optimizer, scale: float) -> Iterator[None]:
+    """Inside, the gradients are divided by `scale`, a power of two, so that they are the same again afterwards."""
+    multiply_gradients(optimizer, 1 / scale)
+    try:
+        yield
+    finally:
+        multiply_gradients(optimizer, scale)
+
+
+def reweigh(optimizer: Optimizer, assumed: float, weight: Tensor | float) -> None:
+    """Divide gradients by the weight of their batches, after they were divided by `assumed` before it was known."""
+    if isinstance(weight, Tensor):  # not read: the device would have to wait; 0 if no target counted
+        multiply_gradients(optimizer, assumed / weight.float().clamp(min=torch.finfo(torch.float32).tiny))
+    elif weight not in (0, assumed):
+        multiply_gradients(optimizer, assumed / weight)
 
 
 def clip_gradients(

@@ -40,7 +40,7 @@ MAY_IMPORT = "models/registry.py"  # the one file that may import by a name, if 
 MAY_COLLECT = "distributed.py"  # the one file that may send pickled objects between processes, if there is one
 
 # One class each: the facade, and every way to images.
-MAX_LINES = {"learnkit.learner.learner": 720, "learnkit.data.image_bunch": 460, "learnkit.data.bunch": 320}
+MAX_LINES = {"learnkit.learner.learner": 650, "learnkit.data.image_bunch": 420}
 MAX_BODY = 15  # lines of a method of the facade, its docstring left out
 
 Rule = Callable[[ast.AST], bool]
@@ -248,7 +248,8 @@ def test_modules_are_at_most_300_lines_long_except_for_two_classes() -> None:
 
 
 def test_the_facade_delegates() -> None:
-    methods = [node for node in ast.walk(parsed(ROOT / "learner" / "learner.py")) if isinstance(node, ast.FunctionDef)]
+    files = [ROOT / "learner" / name for name in ("learner.py", "answers.py")]
+    methods = [node for file in files for node in ast.walk(parsed(file)) if isinstance(node, ast.FunctionDef)]
     assert methods
     assert [method.name for method in methods if method.name != "__init__" and body_lines(method) > MAX_BODY] == []
 

@@ -8,9 +8,12 @@ CODE = TESTS.parent / "learnkit"
 # Modules without a test file of their path, and where they are tested.
 TESTED_ELSEWHERE = {
     "__main__.py": "cli/test_main.py",
+    "data/loading/stream_loader.py": "data/loading/test_from_datasets.py",
+    "data/image_table.py": "data/test_round_trips.py",
     "interpretation/learners.py": "interpretation/test_items.py",  # protocols, nothing that runs
     "interpretation/report/protocols.py": "interpretation/report/test_build.py",  # likewise
     "interpretation/report/formatting.py": "interpretation/report/test_render.py",
+    "learner/answers.py": "learner/test_predictions.py",
     "schedules.py": "test_public_api.py",  # names from other modules, nothing else
     "splits.py": "test_public_api.py",
     "transforms.py": "test_public_api.py",

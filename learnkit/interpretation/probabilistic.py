@@ -70,27 +70,27 @@ class ProbabilisticInterpretation(Interpretation):
         lines = [(self.classes[c], curve.recall[::-1], curve.precision[::-1], curve.area) for c, curve in curves]
         return ranking_curves(lines, "recall", "precision", "AP", figsize=figsize)
 
-    def grad_cam(self, item: Any, class_index: int | None = None) -> npt.NDArray[np.float32]:
+    def grad_cam(self, i: Any, class_index: int | None = None) -> npt.NDArray[np.float32]:
         """Where in an item the model sees a class: float32 (H, W) in [0, 1], of the size the model sees it.
 
         Args:
-            item: the index of an item; or a new image, as `learn.predict` takes it: a path, PIL image, array.
+            i: the index of an item; or a new image, as `learn.predict` takes it: a path, PIL image, array.
             class_index: the class; None for the most probable one.
 
         Raises:
             UsageError: an index that is out of range, or this was not made from a learner.
             ImageError: an image that cannot be read.
         """
-        return self._heat(item, self._new(item), class_index)
+        return self._heat(i, self._new(i), class_index)
 
-    def plot_grad_cam(self, item: Any, class_index: int | None = None, *, figsize: "FigSize" = None) -> "Figure":
+    def plot_grad_cam(self, i: Any, class_index: int | None = None, *, figsize: "FigSize" = None) -> "Figure":
         """An item, and next to it where the model sees a class; arguments and errors as for `grad_cam`."""
         from learnkit.plots.images import heat_map_figure
 
-        new = self._new(item)
-        heat = self._heat(item, new, class_index)
-        i = self._checked(item) if new is None else -1
-        image, probs = (self._image(i), self.probs[i]) if new is None else (new.image, new.probs)
+        new = self._new(i)
+        heat = self._heat(i, new, class_index)
+        image = self._image(self._checked(i)) if new is None else new.image
+        probs = self.probs[self._checked(i)] if new is None else new.probs
         c = int(probs.argmax()) if class_index is None else plain_number(class_index)
         return heat_map_figure(image, heat, f"{self.classes[c]}, p {probs[c]:.2f}", figsize)
 

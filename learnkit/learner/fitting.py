@@ -95,13 +95,12 @@ def as_list(callbacks: Callbacks) -> list[Callback]:
 
 
 def running_callbacks(
-    recorder: Recorder, own: Sequence[Callback], chosen: Callbacks, optimizer: Optimizer, train_metrics: bool = False
+    recorder: Recorder, others: Sequence[Callback], optimizer: Optimizer, train_metrics: bool = False
 ) -> CallbackList:
-    """The callbacks of a fit: the recorder, a progress bar unless there is one, the learner's own, the fit's.
+    """The callbacks of a fit: the recorder, a progress bar unless there is one, and the others.
 
     With `train_metrics` those of the training set too, unless a callback measures them.
     """
-    others = [*own, *as_list(chosen)]
     shows, measures = (any(isinstance(c, kind) for c in others) for kind in (Progress, TrainMetrics))
     check_kind("train_metrics", train_metrics, bool, "True or False")
     added = [*([] if shows else [Progress()]), *([TrainMetrics()] if train_metrics and not measures else [])]

@@ -1,15 +1,12 @@
 """The Learner: trains a model, predicts with it, explains it, and saves it to disk."""
 
-import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from learnkit.atomic_files import named_file
@@ -19,39 +16,30 @@ from learnkit.callbacks.one_cycle import OneCycle
 from learnkit.callbacks.precision import MixedPrecision
 from learnkit.checks import check_int, check_kind, checks_keywords
 from learnkit.data.bunch import DataBunch
-from learnkit.data.loading.loaders import ImageLoader
-from learnkit.data.tasks import Classification, MultiLabel, Task
-from learnkit.device import BF16, FP16, Compute
+from learnkit.data.tasks import Classification, MultiLabel
+from learnkit.device import BF16, FP16
 from learnkit.errors import UsageError
-from learnkit.inference.augmented import augmented_pair, predict_augmented
-from learnkit.inference.dropout import DropoutPreds, predict_with_dropout
-from learnkit.inference.predictions import PerItemLoss, predict_loader, predict_stream, with_own_workers
-from learnkit.inference.predictor import Prediction, Predictor, of_output, predict_batch, prepared_batches, scaled
-from learnkit.inference.show import show_predictions
-from learnkit.inference.tables import check_table, write_table
 from learnkit.interpretation.calibration import fit_temperature
 from learnkit.interpretation.for_task import interpretation_for
 from learnkit.interpretation.items import Interpretation
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.learner import fitting
+from learnkit.learner.answers import Answers, Part
 from learnkit.learner.checks import check_epochs, check_start, check_trainable
 from learnkit.learner.class_weights import ClassWeights
-from learnkit.learner.defaults import chosen_metrics, is_default
+from learnkit.learner.defaults import is_default
 from learnkit.learner.describe import fit_outline, learner_facts
 from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, OneCall, with_schedule
-from learnkit.learner.parts import Parts
 from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fit
-from learnkit.learner.running import apart, twin
-from learnkit.losses.outputs import OneOutput, OutputKey, takes_one_output
-from learnkit.losses.per_item import loss_of_items
+from learnkit.losses.outputs import OneOutput, OutputKey
 from learnkit.models.groups import group_numbers, regrouped, split_groups
 from learnkit.models.layout import use_channels_last
 from learnkit.models.summary import ModelSummary, model_summary
-from learnkit.modes import eval_mode, together
+from learnkit.modes import together
 from learnkit.optim.adapters import held_by_adapters
 from learnkit.optim.build import build_optimizer, holds_trained
 from learnkit.optim.groups import check_groups, freeze_groups, spread_rates
-from learnkit.optim.optimizers import OptimizerFactory, decay_of
+from learnkit.optim.optimizers import OptimizerFactory
 from learnkit.optim.schedules import flat_cos, sgdr
 from learnkit.optim.settings import Settings
 from learnkit.persistence.export import ExportFormat, export
@@ -61,29 +49,23 @@ from learnkit.persistence.spec import ExportSpec
 from learnkit.persistence.weights import load_weights, plain_model, save_weights, weights_path
 from learnkit.seeds import Stream, derive, seed_from_global_rng
 from learnkit.text import facts
-from learnkit.training import loop
-from learnkit.training.callback import Callback, CallbackList
+from learnkit.training.callback import Callback
 from learnkit.training.dry_run import dry_run
 from learnkit.training.limits import Limits
 from learnkit.training.outline import Outline
-from learnkit.training.state import NO_OPTIMIZER, TrainState
+from learnkit.training.state import TrainState
 from learnkit.types import Activation, DatasetType, LearningRate, Loss, PathLike
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
-    from learnkit.plots.figure import Figure
-    from learnkit.plots.layout import FigSize
 
 __all__ = ["Learner"]
 
-Part = DatasetType | Literal["train", "valid", "test"]
 Groups = Iterable[nn.Module] | Callable[[nn.Module], Sequence[Any]]
-Source = Part | Iterable[Any]  # a part of the data, or any loader of batches
 
 
-class Learner(Parts):
+class Learner(Answers):
     """Trains a model on a DataBunch, predicts with it, explains it, and saves it to disk.
 
     Predictions have no side effects: modes, gradients and random generators are restored.
@@ -271,12 +253,10 @@ class Learner(Parts):
         with self._running.only(), self._call.running():
             state = self._fit_state(epochs, lr, wd, start_epoch)
             state.limit(limits)
-            running = fitting.running_callbacks(
-                self.recorder, self.callbacks, callbacks, state.optimizer, train_metrics
-            )
             self.fit_callbacks = fitting.as_list(callbacks)
-            decay = decay_of(state.optimizer)
-            given = {"epochs": epochs, "lr": state.rates, "wd": decay, "start_epoch": start_epoch, **limits.given}
+            others = [*self.callbacks, *self.fit_callbacks]
+            running = fitting.running_callbacks(self.recorder, others, state.optimizer, train_metrics)
+            given = {"epochs": epochs, "lr": state.rates, "start_epoch": start_epoch, **limits.given}
             plan = plan_fit(self.dls, state, running, given, self.counter, checkpoint_every, resume, keep_fits)
             self.counter = plan.counter
             fitting.run_fit(state, running, plan, self.recorder, self._call)
@@ -370,11 +350,8 @@ class Learner(Parts):
     def show_training(self, epochs: int = 1, callbacks: Callbacks = ()) -> Outline:
         """The steps of `fit(epochs, callbacks=callbacks)` as text, with the callbacks of each hook in order."""
         optimizer = self._kept_optimizer()
-        running = fitting.running_callbacks(self.recorder, self.callbacks, callbacks, optimizer)
+        running = fitting.running_callbacks(self.recorder, [*self.callbacks, *fitting.as_list(callbacks)], optimizer)
         return fit_outline(self, epochs, running, optimizer)
-
-    def _compute(self) -> Compute:
-        return Compute(self.dls.device)
 
     def _new_optimizer(self, before: Optimizer | None = None) -> tuple[Optimizer, Settings]:
         """An optimizer of what the model and the loss consist of now; parameters also in `before` keep their state."""
@@ -407,23 +384,6 @@ class Learner(Parts):
         state.epoch_offset = self.epoch - start_epoch
         state.continues_call = self._call.n_fits > 0
         return state
-
-    def _state(self, optimizer: Optimizer = NO_OPTIMIZER, rates: Sequence[float] = ()) -> TrainState:
-        return TrainState(
-            model=self.model,
-            optimizer=optimizer,
-            loss_func=self.loss_func,
-            train_dl=self.dls.train_dl,
-            valid_dl=self.dls.valid_dl,
-            metrics=self.metrics,
-            compute=self._compute(),
-            rates=list(rates),
-            output=self.output,
-            seed=self.seed,
-            epoch_offset=self.epoch,
-            folder=self.path / self.model_dir,
-            classes=self.dls.classes,
-        )
 
     # Groups
 
@@ -472,202 +432,6 @@ class Learner(Parts):
             return spread_rates(lr, len(self.groups))
         self._ready_optimizer()
         return fitting.chosen_rates(self._settings, lr, tell=False)
-
-    # Predictions
-
-    def activate(self, raw: Tensor) -> Tensor:
-        """Predictions from raw outputs (N, ...): activation(raw / temperature)."""
-        return self._scaled()(raw)
-
-    @checks_keywords
-    def validate(self, dl: Source | None = None, metrics: Any = None) -> list[float]:
-        """[loss, *metrics] over a part of the data or any loader, None for the validation set; calls no hooks."""
-        state = self._state()
-        state.valid_dl = self._loader(DatasetType.Valid if dl is None else dl, "dl")
-        if metrics is not None:
-            state.metrics = chosen_metrics(self.dls, metrics)
-        elif self._running.is_on:
-            state.metrics = copy.deepcopy(self.metrics)  # a callback may be in the middle of a validation
-        with self._answering() as (model, compute), eval_mode(model), compute.preserve_rng(every=True):
-            state.model, state.compute = model, compute
-            loop.validate(state, CallbackList())
-        return list(state.valid.values())
-
-    @checks_keywords
-    def get_preds(
-        self, ds_type: Source = DatasetType.Valid, activ: Activation | None = None, with_loss: bool = False,
-        n_batch: int | None = None, out: "Tensor | np.ndarray[Any, Any] | None" = None,
-    ) -> tuple[Any, ...]:  # fmt: skip
-        """(preds, targets[, losses]) in the order of the data set, on the CPU.
-
-        Args:
-            ds_type: a part of the data ("train", "valid", "test" or a DatasetType), or any loader, whose order is kept;
-                `dls.train_dl` means the training part.
-            activ: replaces the activation of the loss; called with the raw outputs.
-            with_loss: return the loss of each item too, shape (N,).
-            n_batch: read at most this many batches.
-            out: where to write the predictions: a float tensor or array (N, ...), for example memory-mapped.
-
-        Returns:
-            preds (N, ...) after the activation; targets (N, ...), None without labels; losses (N,) if requested.
-
-        Raises:
-            DataError, UsageError: as `predict_loader`.
-        """
-        loader, activation, loss = self._loader(ds_type), self._scaled(activ), self._item_loss(with_loss)
-        with self._answering() as (model, compute):
-            preds = predict_loader(model, loader, compute, activation, loss=loss, n_batch=n_batch, out=out)
-        return preds if with_loss else preds[:2]
-
-    @checks_keywords
-    def predict_iter(
-        self, ds_type: Source = DatasetType.Valid, activ: Activation | None = None, with_loss: bool = False,
-        n_batch: int | None = None,
-    ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
-        """(preds, targets[, losses]) batch by batch, as `get_preds` would gather them; only one batch is in memory.
-
-        Between two batches the iterator may be dropped, and the model trained. It has its own workers.
-        """
-        loader, activation = with_own_workers(self._loader(ds_type)), self._scaled(activ)
-        loss = self._item_loss(with_loss)
-        with self._answering() as (model, compute):
-            stream = predict_stream(model, loader, compute, activation, loss=loss, n_batch=n_batch)
-        taken = self._running.in_turn(stream, beside=compute.leaves_rng)
-        return taken if with_loss else (preds[:2] for preds in taken)
-
-    def predict(self, item: Any) -> Prediction:
-        """(label, index, probs) of one item: a path, PIL image, array, tensor or encoded bytes."""
-        task, x = self._task("predict"), self.dls.prepare(item)
-        with self._answering() as (model, compute), eval_mode(model), compute.preserve_rng():
-            return predict_batch(model, x, compute, self._scaled(), self.dls.task_of(item) or task)[0]
-
-    def predict_many(self, items: Iterable[Any], bs: int = 64) -> list[Prediction]:
-        """The prediction of each item, in forms that `predict` takes, in batches of `bs`; images may differ in size.
-
-        Raises:
-            UsageError: a single item, such as one path.
-            ImageError: an image that cannot be read; the message begins with its number.
-        """
-        task, are_images = self._task("predict_many"), self.dls.preprocess is not None
-        batches = prepared_batches(items, self.dls.prepare, check_int("bs", bs, 1), are_images=are_images)
-        found: list[Prediction] = []
-        with self._answering() as (model, compute), eval_mode(model), compute.preserve_rng():
-            for batch, x in batches:
-                tasks = [self.dls.task_of(item) or task for item in batch]
-                found += predict_batch(model, x, compute, self._scaled(), tasks)
-        return found
-
-    def pred_batch(self, ds_type: Source = DatasetType.Valid) -> Tensor:
-        """Activated outputs of the first batch, shape (batch size, ...), on the CPU."""
-        return self.get_preds(ds_type, n_batch=1)[0]  # type: ignore[no-any-return]
-
-    def predictor(self, bs: int = 64) -> Predictor:
-        """For serving: a copy of the model that predicts single items from any number of threads, `bs` at a time."""
-        with self._answering() as (model, _):
-            return Predictor(
-                model, self.dls.prepare, self._scaled(), self._task("predictor"), bs=bs,
-                task_of=self.dls.task_of, are_images=self.dls.preprocess is not None,
-            )  # fmt: skip
-
-    @checks_keywords
-    def write_preds(self, file: PathLike, ds_type: Source = DatasetType.Valid, *, safe: bool = True) -> Path:
-        """Write a table of predictions, one row per item in the order of the data set.
-
-        Columns: `input`, the path or index of the item; `label`, several joined by ";"; `p_` and the name of a
-        class, its probability; `target`, as `label`, if there are labels. For a regression `label_` and `target_` and
-        the name of a number.
-
-        Args:
-            file: ends in .csv or .parquet (with the extra "parquet"); it is written completely or not at all.
-            ds_type: a part of the data, or any loader.
-            safe: in CSV, put an apostrophe before text that a spreadsheet would run as a formula.
-
-        Raises:
-            UsageError: any other file type, masks, which cannot be tabulated, or a missing package.
-            DataError: no items.
-        """
-        path, loader = check_table(file, self.dls.task), self._loader(ds_type)
-        if isinstance(loader, ImageLoader) and loader.order.shuffle:
-            raise UsageError("write_preds: a shuffled loader cannot name its images", fix="Pass one in order.")
-        inputs = loader.dataset.names if isinstance(loader, ImageLoader) else None
-        with self._answering() as (model, compute):
-            preds = predict_stream(model, loader, compute, self._scaled())
-            write_table(path, preds, inputs, self._task("write_preds"), safe=safe)
-        return path
-
-    @checks_keywords
-    def tta(
-        self, ds_type: Part | Sequence[Any] | ImageLoader = DatasetType.Valid, n: int = 4, beta: float = 0.25,
-        with_loss: bool = False, activ: Activation | None = None,
-    ) -> tuple[Any, ...]:  # fmt: skip
-        """Test-time augmentation: (preds, targets[, losses]) as `get_preds`, averaged over augmented images.
-
-        `ds_type` is a part of the data, a list of new images as `dls.test_dl_from` takes them, or its loader.
-
-        beta * (plain predictions) + (1 - beta) * (mean of n passes with the training augmentation), after the
-        activation. The draws depend only on `learn.seed`, the pass and the item. Losses are averaged the same way.
-
-        Raises:
-            UsageError: the data holds no images, has no augmentation, or has masks or key points as targets.
-        """
-        plain, augmented = augmented_pair(self.dls, ds_type)
-        loader, activation, loss = self._loader(plain), self._scaled(activ), self._item_loss(with_loss)
-        with self._answering() as (model, compute):
-            preds = predict_augmented(
-                model, loader, augmented, compute, activation, n=n, beta=beta, seed=self.seed, loss=loss
-            )
-        return preds if with_loss else preds[:2]
-
-    def mc_dropout(self, ds_type: Source = DatasetType.Valid, n: int = 10) -> DropoutPreds:
-        """(mean, std, entropy, mutual_information, targets) of n passes with dropout on and batch norm in eval mode.
-
-        What is dropped depends only on `learn.seed`. See `DropoutPreds` and `predict_with_dropout`.
-        """
-        loader, task = self._loader(ds_type), self.dls.task
-        with self._answering() as (model, compute):
-            if compute.leaves_rng:
-                raise UsageError("mc_dropout: it draws from the generators of the running fit", fix="Wait for the fit.")
-            return predict_with_dropout(model, loader, compute, self._scaled(), task, n=n, seed=self.seed)
-
-    def show_results(
-        self, ds_type: Part = DatasetType.Valid, rows: int = 3, *, nrows: int | None = None,
-        ncols: int | None = None, max_n: int | None = None, figsize: "FigSize" = None,
-    ) -> "Figure":  # fmt: skip
-        """rows x rows images, evenly spaced, with targets and predictions; only predictions without labels."""
-        from learnkit.plots.layout import grid_of
-
-        part, grid = DatasetType.of(ds_type), grid_of(rows, nrows, ncols, max_n)
-        with self._answering() as (model, compute):
-            return show_predictions(model, self.dls, part, compute, self._scaled(), grid, figsize)
-
-    @contextmanager
-    def _answering(self) -> Iterator[tuple[nn.Module, Compute]]:
-        """The model and the compute for predictions; beside the fit of another thread, such that it notices nothing."""
-        with self._running.answering() as beside:
-            compute = self._compute()
-            compute.leaves_rng = beside
-            yield twin(self.model) if beside else self.model, compute
-
-    def _scaled(self, chosen: Activation | None = None) -> Activation:
-        activation = scaled(self.activation, self._temperature) if chosen is None else chosen
-        return of_output(self.output, activation)
-
-    def _task(self, what: str) -> Task:
-        if self.dls.task is None:
-            raise UsageError(f"{what}: the data has no task", fix="Pass the bunch classes= or task=.")
-        return self.dls.task
-
-    def _item_loss(self, is_wanted: bool) -> PerItemLoss | None:
-        output = self.output if takes_one_output(self.loss_func) else None
-        return partial(loss_of_items, self.loss_func, output) if is_wanted else None
-
-    def _loader(self, source: Source, what: str = "ds_type") -> Any:
-        """A loader unchanged; for a part of the data, or the training loader, one in the order of the items."""
-        if source is self.dls.train_dl:
-            source = DatasetType.Train
-        if isinstance(source, str) or not isinstance(source, Iterable):
-            source = self.dls.ordered_dl(DatasetType.of(source, what))
-        return apart(source) if self._running.is_on else source
 
     # Understanding
 

@@ -11,6 +11,7 @@ from learnkit.checks import check_int
 from learnkit.data.bunch import DataBunch
 from learnkit.errors import MissingFileError, UsageError, warn
 from learnkit.learner.fingerprint import differences, environment, fingerprint
+from learnkit.optim.optimizers import decay_of
 from learnkit.persistence.checkpoints import (
     CheckpointWriter,
     is_marker,
@@ -96,7 +97,7 @@ def plan_fit(
         dls: the data.
         state: state of the fit.
         callbacks: callbacks of the fit.
-        arguments: arguments of the fit.
+        arguments: arguments of the fit, but for the weight decay, which is the optimizer's.
         counter: the learner's; it is not changed.
         every: when a checkpoint is due; None to write none.
         resume: "auto" to continue if there is a checkpoint, a path to continue from that one, None to start over.
@@ -115,8 +116,9 @@ def plan_fit(
     saved, where = _found(_of_fit(folders, counter.n_fits), resume)
     if saved is not None and counter.seed_is_drawn:
         state.seed = saved["learner"]["seed"]
+    own = {"wd": decay_of(state.optimizer)}
     about = {
-        "identity": fingerprint(dls, state, callbacks, {**arguments, "seed": state.seed}),
+        "identity": fingerprint(dls, state, callbacks, {**arguments, **own, "seed": state.seed}),
         "surroundings": environment(state, callbacks),
         "learner": {"seed": state.seed, "epoch": counter.epoch, "fit": counter.n_fits},
     }

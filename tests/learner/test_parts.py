@@ -69,7 +69,9 @@ BAD: list[tuple[str, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "value"), BAD, ids=[f"{name}={value!r}"[:40] for name, value in BAD])
+@pytest.mark.parametrize(
+    ("name", "value"), BAD, ids=[f"{name}-{type(value).__name__}-{i}" for i, (name, value) in enumerate(BAD)]
+)
 def test_what_the_constructor_refuses_is_refused_later_and_changes_nothing(name: str, value: Any) -> None:
     given = {"dls": bunch(), "model": net(), "metrics": "accuracy", "temperature": None} | {name: value}
     given.pop("temperature")
@@ -107,7 +109,11 @@ GOOD: list[tuple[str, Any, Callable[[Learner], Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "found"), GOOD, ids=[f"{name}={value!r}"[:40] for name, value, _ in GOOD])
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    GOOD,
+    ids=[f"{name}-{type(value).__name__}-{i}" for i, (name, value, _) in enumerate(GOOD)],
+)
 def test_what_is_set_later_is_what_the_constructor_takes(
     name: str, value: Any, found: Callable[[Learner], Any]
 ) -> None:
