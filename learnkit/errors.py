@@ -90,7 +90,7 @@ class LearnkitError(Exception):
         self.message = message = printable(message)
         super().__init__(message)
         frame, _ = _user_frame()
-        if frame is not None:
+        if frame is not None and not frame.f_code.co_filename.startswith("<"):  # typed in, not in a file
             line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
             self.add_note(f"at {frame.f_code.co_filename}, line {frame.f_lineno}{line and f': {line}'}")
 
@@ -215,8 +215,14 @@ def _user_frame() -> tuple[FrameType | None, int]:
     The distance is the `stacklevel` of `warnings.warn` in the function that calls this.
     """
     frame, level = sys._getframe(1), 1
-    while frame.f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES:
+    while _is_inside(frame):
         if frame.f_back is None:
             return None, level
         frame, level = frame.f_back, level + 1
     return frame, level
+
+
+def _is_inside(frame: FrameType) -> bool:
+    """Whether the code is learnkit's or torch's; an example in a docstring is a user's, whatever module it is in."""
+    is_library = frame.f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES
+    return is_library and not frame.f_code.co_filename.startswith("<doctest")

@@ -151,10 +151,9 @@ def _targets_of(task: Task | None) -> tuple[Targets | None, tuple[int, ...]]:
         return ("labels" if task.n_out > 1 else "label"), (1,)
     if type(task) is Regression:
         return "numbers", (0, 1)
-    return ("mask", (2, 3)) if type(task) is Segmentation else (None, ())
     if type(task) is Points:
         return "points", (2,)
-    return ("mask", (2,)) if type(task) is Segmentation else (None, ())
+    return ("mask", (2, 3)) if type(task) is Segmentation else (None, ())
 
 
 def _n_axes(target: Any) -> int | None:

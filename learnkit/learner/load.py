@@ -138,6 +138,9 @@ class _NoData:
     def augmented_as(self, training: Any) -> Any:
         raise self._error()
 
+    def _item_stage(self) -> Any:
+        raise self._error()
+
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         raise self._error()
 

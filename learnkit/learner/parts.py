@@ -13,13 +13,13 @@ from learnkit.callbacks.recorder import Recorder
 from learnkit.checks import OTHER_NAMES, check_kind, check_number, check_partial
 from learnkit.data.bunch import DataBunch
 from learnkit.data.tasks import MultiLabel
-from learnkit.errors import WrongTypeError, warn
+from learnkit.errors import UsageError, WrongTypeError, warn
 from learnkit.learner.checks import check_metrics, check_outputs, check_same_meaning
 from learnkit.learner.defaults import chosen_activation, chosen_decay, chosen_loss, chosen_metrics, is_default
 from learnkit.learner.lazy import give_sizes
 from learnkit.learner.running import Running
 from learnkit.metrics.metric import Metric
-from learnkit.models.groups import group_numbers
+from learnkit.models.groups import group_numbers, regrouped
 from learnkit.models.spec import BackboneSpec
 from learnkit.optim.optimizers import OptimizerFactory
 from learnkit.training.callback import Callback, CallbackList
@@ -124,7 +124,7 @@ class Parts:
 
     @property
     def model(self) -> nn.Module:
-        """The model. Around another one that holds all its parameters, the layer groups and the optimizer are kept."""
+        """The model. The layer groups are kept where parameters have the same names, the optimizer if the model is inside."""
         return self._model
 
     @model.setter
@@ -133,7 +133,12 @@ class Parts:
         self._take(model=model)
         if own and {id(parameter) for parameter in model.parameters()} >= set(own):
             return
-        self.groups, self.opt, self.spec = [model], None, None
+        try:
+            self.groups = regrouped(self.groups, model, self._group_numbers)
+        except UsageError:  # not a parameter of the same name
+            warn(f"the {len(self.groups)} layer groups were those of another model: this one has one, see learn.split")
+            self.groups = [model]
+        self.opt, self.spec = None, None
         self._group_numbers, self._frozen = group_numbers(self.groups, model), []
         if self._temperature != 1:
             warn(f"the temperature {self._temperature:g} was that of another model: it is 1 again")

@@ -195,7 +195,9 @@ def test_masks_over_images_are_drawn(scenes: Path) -> None:
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ground", "box"]
     assert {axes.get_title() for axes in figure.axes} == {"ground, box"}
     shown = np.asarray(figure.axes[0].get_images()[0].get_array())
-    assert len(np.unique(shown.reshape(-1, 3), axis=0)) == 2  # one color for the box, one for the ground
+    half = shown[:, -24:]
+    assert len(np.unique(half.reshape(-1, 3), axis=0)) == 2  # one color for the box, one for the ground
+    assert len(np.unique(shown[:, :24].reshape(-1, 3), axis=0)) == 2  # the bare image
 
 
 def test_mask_and_image_of_different_sizes_are_named(scenes: Path) -> None:

@@ -210,7 +210,7 @@ def test_what_would_change_nothing_is_refused(name: str, class_folder: Path) -> 
 def test_what_is_set_acts(tmp_path: Path) -> None:
     dls = BUNCHES["tensors"](True)
     dls.path = str(tmp_path)  # type: ignore[assignment]
-    assert Learner(dls, nn.Linear(2, 2)).path == tmp_path
+    assert dls.path == tmp_path
     dls.train_dl = DataLoader(TensorDataset(X[:6], Y[:6]), 3)
     learn = Learner(dls, nn.Linear(2, 2))
     learn.fit(1)

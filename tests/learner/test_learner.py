@@ -187,7 +187,7 @@ def test_probabilities_follow_the_loss(loss: Any, activate: Any, blobs: tuple[Te
 def test_weights_and_optimizer_are_restored(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
     path = learn.save("stage-1")
     assert path == learn.path / "models" / "stage-1.pth"
-    assert set(torch.load(path, weights_only=True)) == {"model", "opt", "classes"}
+    assert set(torch.load(path, weights_only=True)) == {"model", "opt"}
     other = Learner(learn.dls, network(), seed=0).load("stage-1")
     other.counter.epoch = learn.epoch
     learn.fit(1, 1e-2)
@@ -196,11 +196,9 @@ def test_weights_and_optimizer_are_restored(learn: Learner, blobs: tuple[Tensor,
         assert torch.equal(ours, theirs)
 
 
-def test_without_the_optimizer_the_file_holds_the_weights_and_the_classes(learn: Learner) -> None:
+def test_without_the_optimizer_the_file_is_a_bare_state_dict(learn: Learner) -> None:
     content = torch.load(learn.save("bare", with_opt=False), weights_only=True)
-    assert set(content) == {"model", "classes"}
-    assert content["classes"] == ["0", "1"]
-    assert set(content["model"]) == set(learn.model.state_dict())
+    assert set(content) == set(learn.model.state_dict())
     with pytest.raises(UsageError, match="no optimizer state"):
         learn.load("bare", with_opt=True)
     learn.load("bare")

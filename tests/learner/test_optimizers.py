@@ -1,5 +1,6 @@
 """Every kind of optimizer in every way a learner uses one; and layers that change between fits."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -235,8 +236,20 @@ def test_what_stays_keeps_its_moments(blobs: Blobs) -> None:
 def test_another_network_needs_groups_of_its_own(blobs: Blobs) -> None:
     model = network()
     learn = learner(blobs, model=model, groups=[model[:2], model[2:]])
-    learn.model = nn.ModuleDict({"other": nn.Linear(2, 2)})
-    learn.model.forward = lambda x: learn.model["other"](x)  # type: ignore[index, assignment]
+    with pytest.warns(LearnkitWarning, match=r"the 2 layer groups were those of another model.*learn\.split"):
+        learn.model = nn.Sequential(OrderedDict(other=nn.Linear(2, 2)))
+    before = learn.model[0].weight.detach().clone()
+    learn.fit(1)
+    assert learn.groups == [learn.model]
+    assert not torch.equal(learn.model[0].weight, before)
+
+
+def test_a_network_whose_parameters_are_all_new_needs_groups_of_its_own(blobs: Blobs) -> None:
+    model = network()
+    learn = learner(blobs, model=model, groups=[model[:2], model[2:]])
+    while len(model):
+        del model[0]
+    model.add_module("other", nn.Linear(2, 2))
     with pytest.raises(UsageError, match=r"none of the parameters that the 2 layer groups hold.*learn\.split"):
         learn.fit(1)
     learn.split([learn.model]).fit(1)

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from learnkit import DataBunch, DatasetType, ImageDataBunch, Learner
-from learnkit.data.image.draw import RIGHT, WRONG
+from learnkit.data.image.draw import GAP, RIGHT, WRONG
 from learnkit.errors import DataError, UsageError
 from learnkit.plots.overlays import class_colors, overlaid
 from tests.doubles import refused
@@ -118,15 +118,16 @@ def test_masks_are_side_by_side(scenes: Path) -> None:
     drawn = np.asarray(figure.axes[0].images[0].get_array())
     dark, true, predicted = np.full((8, 8, 3), 20, np.uint8), np.zeros((8, 8), int), np.zeros((8, 8), int)
     true[:, :4], predicted[2:5] = 1, 1
-    np.testing.assert_array_equal(drawn[:, :8], overlaid(dark, true))
-    np.testing.assert_array_equal(drawn[:, -8:], overlaid(dark, predicted))
-    assert (drawn[:, 8:-8] == 255).all()
+    image, target, prediction = drawn[:, :8], drawn[:, 8 + GAP : 16 + GAP], drawn[:, -8:]
+    np.testing.assert_array_equal(image, dark)
+    np.testing.assert_array_equal(target, overlaid(dark, true))
+    np.testing.assert_array_equal(prediction, overlaid(dark, predicted))
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["ground", "box"]
     np.testing.assert_allclose(legend.get_patches()[1].get_facecolor()[:3], class_colors(2)[1] / 255)
     dls.test_dl = dls.test_dl_from(dls.valid_ds.inputs)
     alone = np.asarray(shown(learn, ds_type=DatasetType.Test).axes[0].images[0].get_array())
-    np.testing.assert_array_equal(alone, overlaid(dark, predicted))
+    np.testing.assert_array_equal(alone[:, -8:], overlaid(dark, predicted))
 
 
 def test_what_cannot_be_shown_is_refused(tmp_path: Path, blobs: tuple[Tensor, ...]) -> None:
