@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy as loss_func
 
 from learnkit import DataBunch, Learner, LearnkitWarning
 from learnkit.callbacks.tensorboard import TensorBoard
-from learnkit.errors import UsageError
+from learnkit.errors import UsageError, WriteError
 from tests.doubles import acting, linear_learner, raising, refused
 
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
@@ -213,3 +213,9 @@ def test_the_second_stage_of_a_killed_call_goes_on_in_the_run(blobs: tuple[Tenso
     again.fine_tune(1, callbacks=board, checkpoint_every=1, resume="auto")
     assert board.folder == Path("logs/fit-000")
     assert [event.step for event in read(board.folder).Scalars("batch/loss")] == list(range(1, 9))
+
+
+def test_a_folder_that_cannot_be_made_is_a_write_error(blobs: tuple[Tensor, ...]) -> None:
+    Path("file").write_text("")
+    with pytest.raises(WriteError, match="file/logs could not be written"):
+        learner(blobs).fit(1, callbacks=TensorBoard("file/logs"))

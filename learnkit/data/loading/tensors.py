@@ -25,13 +25,13 @@ Part = tuple[Tensor, ...]  # (x, y), or (x,)
 
 def check_parts(
     parts: Sequence[tuple[Any, Any]], task: Task | None, classes: Sequence[str] | None, device: torch.device
-) -> tuple[Task, Part, Part | None, Part | None]:
-    """What the targets mean, and training, validation and test set as tensors on the device.
+) -> tuple[Task | None, Part, Part | None, Part | None]:
+    """What the targets mean, if that is known, and training, validation and test set as tensors on the device.
 
     Args:
         parts: (x, y) of each set: x (N, ...), y as the task's loss takes it. The test set may lack y; validation and
             test may lack both.
-        task: what the targets mean; None for class indices.
+        task: what the targets mean; None for class indices, and for targets of three axes or more, such as images.
         classes: names of the classes; None for their numbers.
 
     Raises:
@@ -93,12 +93,16 @@ def _paired(name: str, x: Any, y: Any, device: torch.device) -> Part:
     return tensors
 
 
-def _task_of(y_train: Tensor, y_valid: Tensor | None, classes: Sequence[str] | None) -> Task:
+def _task_of(y_train: Tensor, y_valid: Tensor | None, classes: Sequence[str] | None) -> Task | None:
     """The task that integers of shape (N,) mean: a classification, of "0" to the largest unless classes are given.
+
+    None for floats of three axes or more, as an autoencoder has: no task is for these, and a learner asks for a loss.
 
     Raises:
         UsageError: other targets, whose meaning is unknown.
     """
+    if y_train.is_floating_point() and y_train.ndim > 2 and classes is None:
+        return None
     if y_train.is_floating_point() or y_train.ndim != 1:
         raise UsageError(
             f"targets of type {y_train.dtype} and shape {tuple(y_train.shape)} need a task",
@@ -110,13 +114,15 @@ def _task_of(y_train: Tensor, y_valid: Tensor | None, classes: Sequence[str] | N
     return Classification(tuple(str(i) for i in range(largest + 1)))
 
 
-def _with_targets(task: Task, name: str, tensors: Part) -> Part:
-    """With targets as the task's loss takes them; those of a custom task are unchanged."""
+def _with_targets(task: Task | None, name: str, tensors: Part) -> Part:
+    """With targets as the task's loss takes them; those of a custom task, or of none, are unchanged."""
     x, *targets = tensors
+    if task is None:
+        return tensors
     return (x, *(checked_targets(task, name, y) for y in targets))
 
 
-def _warn_missing_classes(task: Task, *targets: Tensor | None) -> None:
+def _warn_missing_classes(task: Task | None, *targets: Tensor | None) -> None:
     """Warn about classes without training items, and about those without validation items.
 
     Args:

@@ -153,3 +153,16 @@ def test_one_item_with_fractions_is_not_rounded() -> None:
     assert torch.equal(dls.prepare(x[3].to(torch.uint8)), x[3:4])
     with refused("item", WrongTypeError, got=torch.float32):
         dls.prepare(X[3] + 0.5)
+
+
+def test_an_autoencoder_has_no_task_and_asks_for_a_loss() -> None:
+    x = torch.rand(12, 1, 4, 4)
+    dls = DataBunch.from_tensors(x, x, x[:4], x[:4], bs=4)
+    assert dls.task is None
+    with pytest.raises(UsageError, match=r"no default loss.*loss_func="):
+        Learner(dls, nn.Identity())
+    learn = Learner(dls, nn.Conv2d(1, 1, 1), loss_func=nn.MSELoss(), seed=0)
+    before = learn.validate()[0]
+    learn.fit(3, 1e-1)
+    assert learn.validate()[0] < before
+    assert learn.get_preds()[0].shape == (4, 1, 4, 4)
