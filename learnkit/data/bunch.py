@@ -64,9 +64,9 @@ class DataBunch(Parts):
     ) -> Self:
         """Data in memory: inputs (N, ...), targets (N,) or (N, ...); without a validation set if there is none.
 
-        Integers of shape (N,) are class indices; other targets need `task`, except for floats of three axes or more, such
-        as the images of an autoencoder, whose learner needs `loss_func`. NumPy arrays are accepted too; float64
-        becomes torch's default type.
+        Integers of shape (N,) are class indices; other targets need `task`, except floats of three axes or more, such
+        as the images of an autoencoder: its learner needs `loss_func`. NumPy arrays are accepted too; float64 becomes
+        torch's default type.
 
         Raises:
             UsageError: a batch size that cannot work, or float targets without a task.
