@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import secrets
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -42,7 +41,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], *, keep: 
     Raises:
         WriteError: the folder cannot be created, the disk is full, or writing is not allowed.
     """
-    partial = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.partial")
+    partial = path.with_name(f".{path.name[:100]}.{os.urandom(8).hex()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "xb") as file:  # x: never write to a file or link that is already there

@@ -1,10 +1,10 @@
 """Untrusted text, made safe for a terminal, a notebook or a spreadsheet."""
 
+import functools
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
-__all__ = ["ellipsized", "facts", "name_of", "printable", "shortened", "spreadsheet_safe"]
+__all__ = ["counted", "ellipsized", "facts", "name_of", "printable", "shortened", "spreadsheet_safe"]
 
 MAX_NAME = 40  # characters of a name in a list
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # how spreadsheets recognize a formula
@@ -64,15 +64,28 @@ def shortened(names: Sequence[str], max_names: int = 10) -> str:
     return ", ".join([*shown, "…"] if len(names) > max_names else shown)
 
 
-def name_of(thing: object) -> str:
-    """The name of a function or a class, or of the class of any other object.
+def counted(n: int, one: str, several: str = "") -> str:
+    """A number and what it counts, `several` being the plural where another letter s does not make it.
 
-    >>> name_of(len), name_of(1.5)
-    ('len', 'float')
+    >>> counted(1, "row"), counted(2, "row"), counted(2, "file is", "files are")
+    ('1 row', '2 rows', '2 files are')
     """
+    return f"{n} {one if n == 1 else several or one + 's'}"
+
+
+def name_of(thing: object) -> str:
+    """The name of a function or a class, of what a partial calls, or of the class of any other object.
+
+    >>> name_of(len), name_of(functools.partial(len)), name_of(1.5)
+    ('len', 'len', 'float')
+    """
+    while isinstance(thing, functools.partial) and not hasattr(thing, "__name__"):
+        thing = thing.func
     return str(getattr(thing, "__name__", type(thing).__name__))
 
 
 def _text(value: object) -> str:
     """Escaped, on one line, and without characters that reverse the text around them."""
+    from html import escape
+
     return escape("".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value)))

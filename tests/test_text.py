@@ -1,13 +1,15 @@
 """Untrusted text: plain on one line, safe in a spreadsheet, escaped in the HTML of notebooks."""
 
+import functools
 from html.parser import HTMLParser
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from learnkit import DataBunch, Learner
-from learnkit.text import facts, printable, shortened, spreadsheet_safe
+from learnkit.text import facts, name_of, printable, shortened, spreadsheet_safe
 
 HOSTILE = '<img src=x onerror="alert(1)">'
 
@@ -119,3 +121,17 @@ def test_a_learner_shows_which_groups_are_trained() -> None:
     for parameter in learn.model.parameters():
         parameter.requires_grad_(False)
     assert "layer groups: 1, trained: none" in repr(learn)
+
+
+@pytest.mark.parametrize(
+    ("thing", "name"),
+    [
+        (F.cross_entropy, "cross_entropy"),
+        (nn.Linear(1, 1), "Linear"),
+        (nn.Linear, "Linear"),
+        (functools.partial(F.mse_loss, reduction="sum"), "mse_loss"),
+        (functools.partial(functools.partial(nn.MSELoss())), "MSELoss"),
+    ],
+)
+def test_a_thing_is_named_after_itself_or_its_class(thing: object, name: str) -> None:
+    assert name_of(thing) == name

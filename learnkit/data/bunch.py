@@ -17,7 +17,7 @@ from learnkit.data.loading.loaders import ImageLoader, TensorLoader, check_batch
 from learnkit.data.loading.sampler import BatchOrder
 from learnkit.data.loading.targets import known_task
 from learnkit.data.loading.tensors import check_parts, one_item, tensor_samples
-from learnkit.data.parts import Parts
+from learnkit.data.parts import DataParts
 from learnkit.data.tasks import Task
 from learnkit.device import resolve_device
 from learnkit.errors import UsageError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["DataBunch"]
 
 
-class DataBunch(Parts):
+class DataBunch(DataParts):
     """Data ready to train on; made by `from_tensors`, `from_datasets`, `from_loaders` or the factories for images.
 
     Attributes:

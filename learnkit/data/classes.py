@@ -8,7 +8,7 @@ from typing import Any, Self
 from learnkit.errors import DataError, UsageError
 from learnkit.text import shortened
 
-__all__ = ["Classes", "check_same_classes", "in_order", "label_text", "look_alikes", "normal_form"]
+__all__ = ["Classes", "check_same_classes", "label_text", "look_alikes", "normal_form", "sorted_names"]
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 
@@ -64,10 +64,10 @@ def label_text(label: Any, what: str = "label") -> str:
     raise DataError(f"{what} of type {type(label).__name__}", got=label, expected="text, a whole number or a boolean")
 
 
-def in_order(names: Iterable[str]) -> tuple[str, ...]:
+def sorted_names(names: Iterable[str]) -> tuple[str, ...]:
     """The names sorted; by value if all of them are whole numbers.
 
-    >>> in_order(["10", "9"]), in_order(["10", "9", "cat"])
+    >>> sorted_names(["10", "9"]), sorted_names(["10", "9", "cat"])
     (('9', '10'), ('10', '9', 'cat'))
     """
     texts = list(names)

@@ -17,10 +17,10 @@ from learnkit.errors import DataError, UsageError
 from learnkit.text import facts, shortened
 from learnkit.types import DatasetType
 
-__all__ = ["Parts"]
+__all__ = ["DataParts"]
 
 
-class Parts:
+class DataParts:
     """Loaders of a data set, asked for their items and batches; how they are made is up to a subclass."""
 
     _fixed: ClassVar[frozenset[str]] = frozenset({"device", "preprocess"})

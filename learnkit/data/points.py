@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.checks import is_int, nearest
-from learnkit.data.image.coordinates import from_view, to_pixels, to_view
+from learnkit.data.image.coordinates import from_view, in_pixels, to_view
 from learnkit.data.image.resize import View
 from learnkit.errors import DataError, UsageError
 from learnkit.losses.points import PointsLoss
@@ -142,7 +142,7 @@ class Points:
     def text(self, target: Tensor) -> str:
         """The points, in pixels of what the model sees; how many are known if there are more than two."""
         points = target.reshape(-1, 2).double().cpu().numpy()
-        shown = points if self.size is None else to_pixels(points, *self.size)
+        shown = points if self.size is None else in_pixels(points, *self.size)
         if len(shown) > 2:
             n_known = int(np.isfinite(points).all(1).sum())
             return f"{n_known} of {len(points)} points" if n_known < len(points) else f"{n_known} points"

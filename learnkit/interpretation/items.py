@@ -165,10 +165,10 @@ class Interpretation(ABC):
             UsageError: k is not an integer above 0, or the items have no images.
         """
         from learnkit.plots import image_grid
-        from learnkit.plots.layout import shape_of
+        from learnkit.plots.layout import grid_shape
 
         check_int("k", k, 1)
-        shape = shape_of(k, layout.get("nrows"), layout.get("ncols"), widest=math.ceil(k**0.5))
+        shape = grid_shape(k, layout.get("nrows"), layout.get("ncols"), widest=math.ceil(k**0.5))
         losses, indices = (part.tolist() for part in self.top_losses(min(k, len(self.losses)), largest))
         images = [self._image(i) for i in indices]
         titles = [self._title(i, loss) for i, loss in zip(indices, losses, strict=True)]

@@ -158,11 +158,11 @@ class SegmentationInterpretation(Interpretation):
         Raises:
             UsageError: k is not an integer above 0, or the items have no images.
         """
-        from learnkit.plots.layout import shape_of
+        from learnkit.plots.layout import grid_shape
 
         check_int("k", k, 1)
         _, indices = self.top_losses(min(k, len(self.losses)), largest)
-        _, columns = shape_of(k, layout.get("nrows"), layout.get("ncols"), widest=1)
+        _, columns = grid_shape(k, layout.get("nrows"), layout.get("ncols"), widest=1)
         return self._rows_of(indices.tolist(), layout.get("figsize"), columns)
 
     def plot_errors(self, i: int, *, figsize: "FigSize" = None) -> "Figure":

@@ -22,7 +22,7 @@ from learnkit.inference.predictor import Prediction, Predictor, of_output, predi
 from learnkit.inference.show import show_predictions
 from learnkit.inference.tables import check_table, write_table
 from learnkit.learner.defaults import chosen_metrics
-from learnkit.learner.parts import Parts
+from learnkit.learner.parts import LearnerParts
 from learnkit.learner.resume import RunCounter
 from learnkit.learner.running import apart, twin
 from learnkit.losses.outputs import OneOutput, takes_one_output
@@ -45,7 +45,7 @@ Part = DatasetType | Literal["train", "valid", "test"]
 Source = Part | Iterable[Any]  # a part of the data, or any loader of batches
 
 
-class Answers(Parts):
+class Answers(LearnerParts):
     """Results and predictions of a learner's model; its modes, gradients and random generators stay as they are.
 
     Beside a fit of another thread they use a copy of its modules, see `learnkit.learner.running`.

@@ -10,17 +10,13 @@ from learnkit.callbacks.recorder import Recorder
 from learnkit.data.bunch import DataBunch
 from learnkit.learner.checks import check_epochs
 from learnkit.metrics.metric import Metric
+from learnkit.text import name_of
 from learnkit.training.callback import Callback, CallbackList
 from learnkit.training.outline import Outline, outline
 from learnkit.training.state import loader_length
 from learnkit.types import Loss
 
-__all__ = ["fit_outline", "learner_facts", "name_of"]
-
-
-def name_of(thing: Any) -> str:
-    """The name of a function or class, otherwise of the object's class."""
-    return str(getattr(thing, "__name__", type(thing).__name__))
+__all__ = ["fit_outline", "learner_facts"]
 
 
 class Described(Protocol):

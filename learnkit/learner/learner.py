@@ -43,7 +43,6 @@ from learnkit.optim.optimizers import OptimizerFactory
 from learnkit.optim.schedules import flat_cos, sgdr
 from learnkit.optim.settings import Settings
 from learnkit.persistence.export import ExportFormat, export
-from learnkit.persistence.lk.hub import upload, write_folder
 from learnkit.persistence.setup import TrainingSetup
 from learnkit.persistence.spec import ExportSpec
 from learnkit.persistence.weights import load_weights, plain_model, save_weights, weights_path
@@ -502,6 +501,8 @@ class Learner(Answers):
 
     def push_to_hub(self, folder: PathLike, repo_id: str | None = None, *, card: str = "") -> Path:
         """Write the export into a folder for the Hugging Face hub; upload it only if `repo_id` is given."""
+        from learnkit.persistence.lk.hub import upload, write_folder
+
         write_folder(Path(folder), self._export_spec(card))
         if repo_id is not None:
             upload(Path(folder), repo_id)

@@ -19,7 +19,6 @@ from learnkit.data.tasks import Task
 from learnkit.errors import CorruptFileError, UsageError
 from learnkit.learner.learner import Learner
 from learnkit.losses.activations import activation_of
-from learnkit.persistence.lk.hub import WEIGHTS, download
 from learnkit.persistence.lk.json_fields import EXPORT_AGAIN
 from learnkit.persistence.lk.load import GivenModel, read_export
 from learnkit.persistence.lk.schema import activation_to_json
@@ -65,6 +64,8 @@ def load_learner(
         UsageError: `model` does not fit the weights.
         DownloadError: the hub cannot be reached.
     """
+    from learnkit.persistence.lk.hub import WEIGHTS, download
+
     named = str(file)
     path = download(named.removeprefix(HUB)) if named.startswith(HUB) else Path(file)
     opened = path / WEIGHTS if os.path.isdir(path) else path

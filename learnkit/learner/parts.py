@@ -25,10 +25,10 @@ from learnkit.optim.optimizers import OptimizerFactory
 from learnkit.training.callback import Callback, CallbackList
 from learnkit.types import Activation, Loss, PathLike
 
-__all__ = ["Parts"]
+__all__ = ["LearnerParts"]
 
 
-class Parts:
+class LearnerParts:
     """What a learner is made of; `Learner` describes the arguments.
 
     An attribute that is set later is compared with the others as in the constructor; what does not fit is refused, and

@@ -7,8 +7,6 @@ from typing import Literal, TypeAlias
 from learnkit.atomic_files import named_file
 from learnkit.checks import check_choice
 from learnkit.errors import UsageError
-from learnkit.persistence.deploy.onnx import export_onnx
-from learnkit.persistence.deploy.pt2 import export_pt2
 from learnkit.persistence.lk.file import write_export
 from learnkit.persistence.spec import ExportSpec
 from learnkit.types import PathLike
@@ -16,7 +14,7 @@ from learnkit.types import PathLike
 __all__ = ["ExportFormat", "export"]
 
 ExportFormat: TypeAlias = Literal["lk", "onnx", "pt2"]
-WRITERS = {"onnx": export_onnx, "pt2": export_pt2}  # for other programs, with a description next to the file
+OTHERS = ("onnx", "pt2")  # for other programs, with a description next to the file
 
 
 def export(
@@ -36,7 +34,7 @@ def export(
         ExportError: a model that cannot be exported to other programs; nothing is written.
     """
     path = named_file("file", file)
-    check_choice("to", to, ("lk", *WRITERS))
+    check_choice("to", to, ("lk", *OTHERS))
     if to == "lk":
         if preprocessing or not activation:
             option = "preprocessing=True" if preprocessing else "activation=False"
@@ -50,12 +48,19 @@ def export(
     if spec.card:
         raise UsageError('export: card= belongs to to="lk"', fix=f"Leave it out: a file for {to} has no place for it.")
     path = path if path.suffix == f".{to}" else path.with_name(f"{path.name}.{to}")
-    WRITERS[to](path, spec if activation else replace(spec, activation=None), preprocessing=preprocessing)
+    _write_other(path, spec if activation else replace(spec, activation=None), to, preprocessing=preprocessing)
     return path
 
 
+def _write_other(path: Path, spec: ExportSpec, to: str, *, preprocessing: bool) -> None:
+    from learnkit.persistence.deploy.onnx import export_onnx
+    from learnkit.persistence.deploy.pt2 import export_pt2
+
+    (export_onnx if to == "onnx" else export_pt2)(path, spec, preprocessing=preprocessing)
+
+
 def _lk_path(path: Path) -> Path:
-    if path.suffix.removeprefix(".") in WRITERS:
+    if path.suffix.removeprefix(".") in OTHERS:
         raise UsageError(
             f"export: learnkit's own format under the name {path.name}",
             fix=f'For {path.suffix[1:].upper()} add to="{path.suffix[1:]}"; otherwise let the name end in .lk.',

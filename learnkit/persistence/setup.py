@@ -1,6 +1,5 @@
 """How a learner trained its model: layer groups, what is frozen, metrics, optimizer and decay, in plain values."""
 
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -71,8 +70,7 @@ def _is_text(part: Any, name: str) -> bool:
 def _label(part: Any) -> str:
     """The name of what was passed, shortened."""
     own = getattr(part, "name", None)
-    inner = part.func if isinstance(part, functools.partial) else part
-    return (own if isinstance(own, str) else name_of(inner))[:100]
+    return (own if isinstance(own, str) else name_of(part))[:100]
 
 
 def groups_at(model: nn.Module, numbers: Sequence[int]) -> list[nn.Module]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from learnkit.errors import UsageError
-from learnkit.plots.layout import FigSize, Panels, shape_of
+from learnkit.plots.layout import FigSize, Panels, grid_shape
 
 if TYPE_CHECKING:
     from learnkit.plots.figure import Figure
@@ -99,7 +99,7 @@ def metric_curves(history: Mapping[str, Sequence[float]], **layout: Unpack[Panel
 
     if not history:
         raise UsageError("metric_curves: no metrics to draw")
-    rows, columns = shape_of(len(history), layout.get("nrows"), layout.get("ncols"))
+    rows, columns = grid_shape(len(history), layout.get("nrows"), layout.get("ncols"))
     figure = new_figure(max(5, 4 * columns), 3.2 * rows, layout.get("figsize"))
     for place, (name, values) in enumerate(history.items(), 1):
         axes = panel(figure, "epoch", name, (rows, columns, place))

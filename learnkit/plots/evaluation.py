@@ -9,7 +9,7 @@ import numpy.typing as npt
 from learnkit.errors import UsageError
 from learnkit.plots.curves import panel
 from learnkit.plots.images import label_text
-from learnkit.plots.layout import FigSize, Panels, shape_of
+from learnkit.plots.layout import FigSize, Panels, grid_shape
 
 if TYPE_CHECKING:
     from learnkit.plots.figure import Figure
@@ -244,7 +244,7 @@ def _panels(names: Sequence[str], xlabel: str, ylabel: str, **layout: Unpack[Pan
 
     if not names:
         raise UsageError("no numbers to draw")
-    rows, columns = shape_of(len(names), layout.get("nrows"), layout.get("ncols"))
+    rows, columns = grid_shape(len(names), layout.get("nrows"), layout.get("ncols"))
     figure = new_figure(max(5, 4 * columns), 4 * rows, layout.get("figsize"))
     panels = [panel(figure, xlabel, ylabel, (rows, columns, place)) for place in range(1, len(names) + 1)]
     for axes, name in zip(panels, names, strict=True):

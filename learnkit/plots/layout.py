@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeAlias, TypedDict
 from learnkit.checks import check_int, is_number
 from learnkit.errors import UsageError
 
-__all__ = ["FigSize", "Grid", "Panels", "check_figsize", "grid_of", "shape_of"]
+__all__ = ["FigSize", "Grid", "Panels", "check_figsize", "grid_of", "grid_shape"]
 
 FigSize: TypeAlias = tuple[float, float] | None  # width and height in inches; None for one that fits
 
@@ -69,7 +69,7 @@ def grid_of(rows: int = 3, nrows: int | None = None, ncols: int | None = None, m
     return Grid(int(n if max_n is None else min(n, max_n)), int(columns))
 
 
-def shape_of(n: int, nrows: int | None = None, ncols: int | None = None, widest: int = 3) -> tuple[int, int]:
+def grid_shape(n: int, nrows: int | None = None, ncols: int | None = None, widest: int = 3) -> tuple[int, int]:
     """(rows, columns) for n panels: those given, or at most `widest` in a row.
 
     Raises:

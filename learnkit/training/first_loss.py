@@ -1,16 +1,15 @@
 """The first loss of a fit and of a validation: computed under watch, so that what cannot work is refused at once."""
 
-from typing import Any
-
-from torch import Tensor, nn
+from torch import Tensor
 
 from learnkit.errors import UsageError
 from learnkit.losses.broadcasting import no_broadcasting
 from learnkit.losses.outputs import names_of, takes_one_output
+from learnkit.text import name_of
 from learnkit.training.nan_guard import as_loss
 from learnkit.training.state import TrainState
 
-__all__ = ["first_loss", "name_of_loss"]
+__all__ = ["first_loss"]
 
 
 def first_loss(state: TrainState) -> Tensor:
@@ -20,7 +19,7 @@ def first_loss(state: TrainState) -> Tensor:
         UsageError: several outputs for a loss of one, outputs and targets that would be broadcast, or what `as_loss`
             refuses.
     """
-    name = name_of_loss(state.loss_func)
+    name = name_of(state.loss_func)
     if not isinstance(state.preds, Tensor) and takes_one_output(state.loss_func):
         raise UsageError(
             f"the model returns {names_of(state.preds)}, and {name} takes one tensor",
@@ -29,9 +28,3 @@ def first_loss(state: TrainState) -> Tensor:
     hint = "Compare targets.view_as(outputs), as learnkit.losses.MSELossFlat() and L1LossFlat() do."
     with no_broadcasting(name, state.preds, state.targets, hint):
         return as_loss(state.loss_func(state.preds, state.targets))
-
-
-def name_of_loss(loss_func: Any) -> str:
-    """What to call a loss in an error: `CrossEntropyLoss`, `cross_entropy`."""
-    inner = getattr(loss_func, "func", loss_func)  # of a partial
-    return type(inner).__name__ if isinstance(inner, nn.Module) else getattr(inner, "__name__", "loss_func")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from learnkit.data.classes import Classes, check_same_classes, in_order, label_text, look_alikes, normal_form
+from learnkit.data.classes import Classes, check_same_classes, sorted_names, label_text, look_alikes, normal_form
 from learnkit.errors import DataError, LearnkitError, UsageError
 
 
@@ -87,7 +87,7 @@ def test_both_kinds_of_refusal_are_builtin_errors_too() -> None:
     ],
 )
 def test_names_are_sorted_as_text_and_whole_numbers_by_value(names: list[str], expected: tuple[str, ...]) -> None:
-    assert in_order(names) == in_order(reversed(names)) == expected
+    assert sorted_names(names) == sorted_names(reversed(names)) == expected
 
 
 @pytest.mark.parametrize("other", ["Cafe\u0301", " café", "CAFÉ", "café ", "caf\u00e9\u00a0", "\uff43\uff41\uff46é"])

@@ -1,6 +1,5 @@
 """Descriptions of a learner: its repr, its table in a notebook, the outline of a fit."""
 
-from functools import partial
 
 import pytest
 from torch import nn
@@ -8,21 +7,8 @@ from torch.nn import functional as F
 
 from learnkit import Learner
 from learnkit.callbacks import EarlyStopping
-from learnkit.learner.describe import learner_facts, name_of
+from learnkit.learner.describe import learner_facts
 from tests.doubles import Blobs, linear_learner, refused
-
-
-@pytest.mark.parametrize(
-    ("thing", "name"),
-    [
-        (F.cross_entropy, "cross_entropy"),
-        (nn.Linear(1, 1), "Linear"),
-        (nn.Linear, "Linear"),
-        (partial(print), "partial"),
-    ],
-)
-def test_a_thing_is_named_after_itself_or_its_class(thing: object, name: str) -> None:
-    assert name_of(thing) == name
 
 
 def grouped(blobs: Blobs) -> Learner:

@@ -7,7 +7,7 @@ import pytest
 
 from learnkit.errors import UsageError
 from learnkit.plots.figure import new_figure
-from learnkit.plots.layout import Grid, check_figsize, grid_of, shape_of
+from learnkit.plots.layout import Grid, check_figsize, grid_of, grid_shape
 from tests.doubles import refused
 
 
@@ -43,12 +43,12 @@ def test_numbers_that_are_no_counts_are_refused_by_name(name: str, value: Any) -
     [(2, {}, (1, 2)), (7, {}, (3, 3)), (7, {"ncols": 2}, (4, 2)), (7, {"nrows": 2}, (2, 4)), (1, {"ncols": 3}, (1, 3))],
 )
 def test_panels_have_a_place_each(n: int, given: dict[str, int], shape: tuple[int, int]) -> None:
-    assert shape_of(n, **given) == shape
+    assert grid_shape(n, **given) == shape
 
 
 def test_too_few_places_are_refused() -> None:
     with pytest.raises(UsageError, match="expected places for 5 panels"):
-        shape_of(5, 2, 2)
+        grid_shape(5, 2, 2)
 
 
 def test_a_size_is_two_numbers_of_inches() -> None:

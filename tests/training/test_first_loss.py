@@ -1,6 +1,5 @@
 """The first loss of a fit; tests/learner/test_losses.py and test_outputs.py refuse the rest."""
 
-import functools
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from torch.nn import functional as F
 
 from learnkit.device import Compute
 from learnkit.errors import UsageError, WrongTypeError
-from learnkit.training.first_loss import first_loss, name_of_loss
+from learnkit.training.first_loss import first_loss
 from learnkit.training.state import TrainState
 
 
@@ -41,8 +40,3 @@ def test_only_a_tensor_of_one_number_is_a_loss() -> None:
         first_loss(state(lambda p, t: 1.0, preds, preds))
     with pytest.raises(UsageError, match=r"loss_func: got \(2, 2\)"):
         first_loss(state(nn.MSELoss(reduction="none"), preds, preds))
-
-
-def test_a_loss_has_the_name_a_user_knows() -> None:
-    named = [nn.MSELoss(), F.mse_loss, functools.partial(F.mse_loss, reduction="sum"), functools.partial(nn.MSELoss())]
-    assert [name_of_loss(loss) for loss in named] == ["MSELoss", "mse_loss", "mse_loss", "MSELoss"]

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from learnkit.data.image.resize import View
 
-__all__ = ["from_view", "to_pixels", "to_view", "visible"]
+__all__ = ["from_view", "in_pixels", "to_view", "visible"]
 
 Points = npt.NDArray[np.floating[Any]]
 
@@ -31,7 +31,7 @@ def from_view(points: Points, view: View) -> Points:
     return ((points + 1) / 2 * canvas - padding) / scale + origin - 0.5
 
 
-def to_pixels(points: Points, height: int, width: int) -> Points:
+def in_pixels(points: Points, height: int, width: int) -> Points:
     """Points (..., 2) in [-1, 1] of an image of this size in its pixels."""
     return from_view(points, View((0, 0, width, height), (height, width)))
 

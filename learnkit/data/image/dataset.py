@@ -16,7 +16,7 @@ from learnkit.data.augment.pipeline import apply_to_item
 from learnkit.data.augment.presize import Presize
 from learnkit.data.augment.targets import moving_targets
 from learnkit.data.image.cache import ONE_TYPE, Kind, Store, build_store, content_key
-from learnkit.data.image.coordinates import to_pixels, to_view, visible
+from learnkit.data.image.coordinates import in_pixels, to_view, visible
 from learnkit.data.image.crops import Bounded, RandomResizedCrop, crop_and_resize
 from learnkit.data.image.preprocess import Preprocess, hwc_to_chw
 from learnkit.data.image.resize import Resize, View
@@ -222,7 +222,7 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
     def _cropped(self, target: npt.NDArray[Any], view: View, height: int, width: int) -> npt.NDArray[Any]:
         """The mask or the key points of an image of this size in a view of it."""
         if isinstance(self.task, Points):
-            return visible(to_view(to_pixels(target, height, width), view)).astype(np.float32)
+            return visible(to_view(in_pixels(target, height, width), view)).astype(np.float32)
         return view.extract(target, nearest=True)
 
 

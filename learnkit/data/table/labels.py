@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from learnkit.checks import nearest
-from learnkit.data.classes import Classes, check_same_classes, in_order, look_alikes, normal_form
+from learnkit.data.classes import Classes, check_same_classes, sorted_names, look_alikes, normal_form
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.label_values import (
@@ -188,7 +188,7 @@ def _per_split(found: Sequence[Any], places: Sequence[int], splits: Sequence[str
 def _classes(labels: Labels, given: Sequence[str] | None) -> tuple[str, ...]:
     """The classes of the training set in order, or those given."""
     train, valid = Counter(labels.get("train", ())), Counter(labels.get("valid", ()))
-    known = in_order(train) if given is None else _covering(given, train)
+    known = sorted_names(train) if given is None else _covering(given, train)
     unknown_classes = [
         f"{name!r} ({count} {'file' if count == 1 else 'files'})" for name, count in valid.items() if name not in known
     ]
@@ -206,7 +206,7 @@ def _classes(labels: Labels, given: Sequence[str] | None) -> tuple[str, ...]:
 def _multilabel_classes(labels: Labels, given: Sequence[str] | None) -> tuple[str, ...]:
     """The labels of training and validation in order, or those passed; rare ones may be only in validation."""
     train, valid = (Counter(name for row in labels.get(split, ()) for name in row) for split in ("train", "valid"))
-    known = in_order(train | valid) if given is None else _covering(given, train | valid)
+    known = sorted_names(train | valid) if given is None else _covering(given, train | valid)
     if not known:
         raise DataError("no labels: every row is empty", fix="Check label_col and label_delim.")
     _check_test({name for row in labels.get("test", ()) for name in row}, known)

@@ -5,6 +5,7 @@ pandas keeps `attrs` when a table is filtered, sorted or copied, and loses them 
 
 from typing import TYPE_CHECKING, Any
 
+from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import UsageError
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["forget", "remember", "resolve_task"]
 
 KEY = "learnkit"
-KINDS: dict[str, type[Any]] = {"classification": Classification, "multilabel": MultiLabel, "regression": Regression}
+KINDS: dict[str, type[Any]] = {"classification": Classification, "multilabel": MultiLabel,
+                                "regression": Regression, "points": Points}  # fmt: skip
 
 
 def remember(samples: "pd.DataFrame", task: Task) -> "pd.DataFrame":
@@ -23,6 +25,8 @@ def remember(samples: "pd.DataFrame", task: Task) -> "pd.DataFrame":
     facts: dict[str, Any] = {"task": next((name for name, kind in KINDS.items() if isinstance(task, kind)), "masks")}
     if isinstance(task, Regression):
         facts["names"] = list(task.names)
+    elif isinstance(task, Points):
+        facts |= {"names": list(task.point_names), "swaps": None if task.swaps is None else list(map(list, task.swaps))}
     elif not isinstance(task, Segmentation):
         facts["classes"] = list(task.classes)
     if isinstance(task, MultiLabel):

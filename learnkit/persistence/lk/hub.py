@@ -3,7 +3,6 @@
 model.safetensors is the export itself; config.json has the keys that timm reads.
 """
 
-import html
 import json
 import re
 from pathlib import Path
@@ -136,5 +135,7 @@ def _card(manifest: JsonObject) -> str:
 
 def _escape(text: str) -> str:
     """Text that Markdown and HTML show unchanged, on one line."""
+    from html import escape
+
     marked = re.sub(r"([\\`*_{}\[\]()#+!|~-])", r"\\\1", printable(" ".join(text.split())))
-    return html.escape(marked)
+    return escape(marked)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from learnkit.data.image.coordinates import from_view, to_pixels, to_view, visible
+from learnkit.data.image.coordinates import from_view, in_pixels, to_view, visible
 from learnkit.data.image.resize import Resize, View
 
 METHODS: tuple[Any, ...] = ("crop", "squish", "pad")
@@ -33,7 +33,7 @@ def test_a_bright_pixel_is_where_its_coordinates_say(method: Any, height: int, w
     image[y - 1 : y + 2, x - 1 : x + 2] = 255
     view = Resize((50, 60), method).view(height, width)
     seen = view.extract(image).astype(float)
-    across, down = to_pixels(to_view(np.array([x, y], dtype=float), view), 50, 60)
+    across, down = in_pixels(to_view(np.array([x, y], dtype=float), view), 50, 60)
     center = [(seen.sum(axis) * np.arange(n)).sum() / seen.sum() for axis, n in ((0, 60), (1, 50))]
     assert [across, down] == pytest.approx(center, abs=0.3)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.remembered import forget, remember, resolve_task
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
@@ -17,6 +18,8 @@ TASKS: list[Task] = [
     MultiLabel(("sun", "sea")),
     MultiLabel(("sun", "sea"), (0.2, 0.7)),
     Regression(("y", "x")),
+    Points(["left eye", "right eye"], swaps=[("left eye", "right eye")]),
+    Points(2),
 ]
 CHANGES: list[Callable[[pd.DataFrame], pd.DataFrame]] = [
     lambda table: table,
