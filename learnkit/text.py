@@ -65,12 +65,13 @@ def shortened(names: Sequence[str], max_names: int = 10) -> str:
 
 
 def counted(n: int, one: str, several: str = "") -> str:
-    """A number and what it counts, `several` being the plural where another letter s does not make it.
+    """A number and what it counts; `several` is the plural, where no ending makes it.
 
-    >>> counted(1, "row"), counted(2, "row"), counted(2, "file is", "files are")
-    ('1 row', '2 rows', '2 files are')
+    >>> counted(1, "row"), counted(1000, "class"), counted(2, "file is", "files are")
+    ('1 row', '1,000 classes', '2 files are')
     """
-    return f"{n} {one if n == 1 else several or one + 's'}"
+    plural = several or one + ("es" if one.endswith("s") else "s")
+    return f"{n:,} {one if n == 1 else plural}"
 
 
 def name_of(thing: object) -> str:

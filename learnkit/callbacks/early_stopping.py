@@ -6,6 +6,7 @@ from typing import Any
 from learnkit.callbacks.monitor import Mode, Monitor, MonitoringCallback
 from learnkit.checks import check_int, check_kind, check_number
 from learnkit.errors import StopFit, UsageError
+from learnkit.text import counted
 from learnkit.training.callback import Order
 from learnkit.training.state import TrainState
 
@@ -81,8 +82,8 @@ class EarlyStopping(MonitoringCallback):
             return f"{name} has reached {self.threshold}"
         if self.waited < self.patience:
             return ""
-        looks = "validation" if state.limits.counts_steps else "epoch"
-        return f"{name} has not improved for {self.waited} {looks}{'' if self.waited == 1 else 's'}"
+        looks = counted(self.waited, "validation" if state.limits.counts_steps else "epoch")
+        return f"{name} has not improved for {looks}"
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.monitor.best, "waited": self.waited}

@@ -14,6 +14,7 @@ from learnkit.data.image.resize import View
 from learnkit.errors import DataError, UsageError
 from learnkit.losses.points import PointsLoss
 from learnkit.metrics.points import point_distance
+from learnkit.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +106,7 @@ class Points:
             DataError: not two numbers for each point, or an infinite one.
         """
         n = len(self.point_names)
-        expected = f"x and y of {n} {'point' if n == 1 else 'points'}: {', '.join(self.point_names[:5])}"
+        expected = f"x and y of {counted(n, 'point')}: {', '.join(self.point_names[:5])}"
         try:
             numbers = np.array(label, dtype=np.float32)
         except (TypeError, ValueError) as error:

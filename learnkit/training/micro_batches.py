@@ -10,6 +10,7 @@ from learnkit.device_memory import empty_cache, is_out_of_memory
 from learnkit.errors import warn
 from learnkit.losses.reduction import divisor
 from learnkit.seeds import Stream, derive
+from learnkit.text import counted
 from learnkit.training.state import TrainState
 from learnkit.tree import concatenate, count_items, cut, map_tensors
 
@@ -49,7 +50,8 @@ def run_micro_batches(state: TrainState, forward_backward: Callable[[], None]) -
             compute.zero_grad(state.optimizer)
             empty_cache(compute.device)
             compute.part = (size + 1) // 2
-            warn(f"a batch of {n} items does not fit into memory; continuing with micro-batches of {compute.part}")
+            items = counted(n, "item")
+            warn(f"a batch of {items} does not fit into memory; continuing with micro-batches of {compute.part}")
     finally:
         state.inputs, state.targets = whole
         compute.whole = None

@@ -403,7 +403,7 @@ def test_without_a_size_unreadable_files_do_not_count(images: Path) -> None:
 def test_a_training_image_without_a_mask_is_named(scenes: Path) -> None:
     table = scene_bunch(scenes).samples
     table.loc[2, "target"] = None
-    with pytest.raises(DataError, match=r"1 rows have no mask, first .*\(row 2\)"):
+    with pytest.raises(DataError, match=r"1 row has no mask, first .*\(row 2\)"):
         ImageDataBunch.from_samples(table, task=scene_bunch(scenes).task, **SMALL)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from learnkit.data.classes import Classes, check_same_classes, sorted_names, label_text, look_alikes, normal_form
+from learnkit.data.classes import Classes, check_same_classes, label_text, look_alikes, normal_form, sorted_names
 from learnkit.errors import DataError, LearnkitError, UsageError
 
 

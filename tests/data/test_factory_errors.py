@@ -58,7 +58,7 @@ def test_names_outside_the_folder_are_refused_unless_allowed(way: str, root: Pat
     (root / "link.png").symlink_to(secret)
     (root / "folder").symlink_to(root.parent)
     name = {"up": "../secret.png", "absolute": str(secret), "link": "link.png", "folder": "folder/secret.png"}[way]
-    with pytest.raises(UnsafeFileError, match=r"1 names point outside .*\(row 3\).*allow_outside=True"):
+    with pytest.raises(UnsafeFileError, match=r"1 name points outside .*\(row 3\).*allow_outside=True"):
         with_name(root, name)
     dls = with_name(root, name, allow_outside=True)
     assert dls.prepare(dls.samples.query("name == @name")["input"].item()).max() == 1
@@ -80,7 +80,7 @@ def test_bad_tables_are_refused(root: Path) -> None:
         csv(root, {"label": KINDS}, label_col="kind")
     with pytest.raises(DataError, match=r"2 rows have no label, first rows \[1, 7\]"):
         csv(root, {"label": [None if i in (1, 7) else kind for i, kind in enumerate(KINDS)]})
-    with pytest.raises(DataError, match=r"1 rows have no label, first rows \[4\]"):
+    with pytest.raises(DataError, match=r"1 row has no label, first rows \[4\]"):
         csv(root, {"x": [None if i == 4 else i / 2 for i in range(10)]}, task="regression")
     (root / "labels.csv").write_text("name,label\n")
     with pytest.raises(DataError, match="has 0 rows"):
@@ -104,10 +104,10 @@ def test_shares_that_cannot_work_are_refused(share: float, root: Path) -> None:
 def test_a_file_in_both_sets_is_refused_and_one_listed_twice_reported(root: Path) -> None:
     columns = {"name": [f"{i % 9}.png" for i in range(10)], "label": ["cat", "dog"] * 5}
     in_both, twice = [0] * 5 + [1] * 5, [1] + [0] * 8 + [1]
-    with pytest.raises(DataError, match=r"1 files are in the training set and in another one.*0\.png.*allow_leak=True"):
+    with pytest.raises(DataError, match=r"1 file is in the training set and in another one.*0\.png.*allow_leak=True"):
         csv(root, {**columns, "v": in_both}, valid_col="v")
     assert len(csv(root, {**columns, "v": in_both}, valid_col="v", allow_leak=True).samples) == 10
-    with pytest.warns(LearnkitWarning, match=r"1 rows repeat a file of their split.*0\.png' \(row 9\)"):
+    with pytest.warns(LearnkitWarning, match=r"1 row repeats a file of the split.*0\.png' \(row 9\)"):
         csv(root, {**columns, "v": twice}, valid_col="v")
 
 

@@ -62,7 +62,7 @@ def test_camvid_with_masks() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.filterwarnings("ignore:1 rows repeat a file")
+@pytest.mark.filterwarnings("ignore:1 row repeats a file")
 def test_hostile_images_are_skipped_or_named() -> None:
     files = get_image_files(ROOT / "hostile_images")
     labels = ["ab"[i % 2] for i in range(len(files))]

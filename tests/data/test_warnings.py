@@ -98,7 +98,7 @@ def test_repeated_rows_are_reported_at_the_call(class_folder: Path) -> None:
     files, labels = all_paths(class_folder)
     valid = np.array([Path(file).parts[-3] == "valid" for file in files])
     files[1] = files[0]
-    with warns_here("1 rows repeat a file"):
+    with warns_here("1 row repeats a file"):
         ImageDataBunch.from_lists(class_folder, files, labels, split=lambda samples: valid, **SMALL)
 
 

@@ -1,9 +1,7 @@
 """Descriptions of a learner: its repr, its table in a notebook, the outline of a fit."""
 
-
 import pytest
 from torch import nn
-from torch.nn import functional as F
 
 from learnkit import Learner
 from learnkit.callbacks import EarlyStopping

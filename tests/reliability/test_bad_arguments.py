@@ -57,7 +57,7 @@ def test_one_class_through_every_factory(refused: Refusal) -> None:
 def test_missing_labels_include_blank_strings(label: str, tree: Tree, refused: Refusal) -> None:
     root = tree()
     files = sorted(root.rglob("*.png"))
-    with refused(ValueError, "1 rows have no label, first rows [2]"):
+    with refused(ValueError, "1 row has no label, first rows [2]"):
         ImageDataBunch.from_lists(root, files, ["a", "b", label, *"ab" * 4, "a"])
 
 

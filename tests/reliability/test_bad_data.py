@@ -241,7 +241,7 @@ def test_leak_of_one_file(table: Callable[..., ImageDataBunch], refused: Refusal
         table(names, **leaks)
     assert len(table(names, allow_leak=True, **leaks).train_ds) == 4
     valid = ["valid/ant/0.png", "valid/bee/0.png"]
-    with pytest.warns(LearnkitWarning, match=r"1 rows repeat a file of their split, first '.*' \(row 4\)"):
+    with pytest.warns(LearnkitWarning, match=r"1 row repeats a file of the split, first '.*' \(row 4\)"):
         table([*names[:5], *valid], extra={"v": [0, 0, 0, 0, 0, 1, 1]}, valid_col="v")
 
 
@@ -250,7 +250,7 @@ def test_leak_of_one_file_under_two_names(
 ) -> None:
     os.symlink(tmp_path / "images/train/ant/0.png", tmp_path / "images/valid/ant/again.png")
     names = [f"train/{label}/{i}.png" for label in ("ant", "bee") for i in range(2)]
-    with refused(ValueError, "1 files are in the training set and in another one"):
+    with refused(ValueError, "1 file is in the training set and in another one"):
         table([*names, "valid/ant/again.png", "valid/bee/0.png"], extra={"v": [0] * 4 + [1] * 2}, valid_col="v")
 
 

@@ -60,7 +60,7 @@ OOM = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nS
             "a batch of 6 items of shape (2,), () does not",
             "GradientAccumulation(6)",
         ),
-        ((torch.zeros(1, 2),), "a batch of 1 items", "use a smaller model"),
+        ((torch.zeros(1, 2),), "a batch of 1 item", "use a smaller model"),
         (("text", torch.tensor(3.0)), "a batch of this size does not", "use a smaller model"),
     ],
 )

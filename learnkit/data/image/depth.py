@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from learnkit.checks import is_int, is_number
 from learnkit.errors import ImageError, UsageError
+from learnkit.text import counted
 
 __all__ = ["BITS", "DECLARE", "Depth", "check_depth", "to_depth"]
 
@@ -92,9 +93,10 @@ def _check_range(pixels: "npt.NDArray[Any]", low: float, high: float, where: str
         wrong = ~np.isfinite(pixels)
         row, column = np.argwhere(wrong)[0][:2].tolist()
         n = int(np.isnan(pixels).sum())
-        kind = f"{n} pixels are nan" if n else f"{int(wrong.sum())} pixels are infinite"
+        kind = "nan" if n else "infinite"
+        n_wrong = counted(n or int(wrong.sum()), f"pixel is {kind}", f"pixels are {kind}")
         raise ImageError(
-            f"{where}: {kind}, the first at row {row}, column {column}",
+            f"{where}: {n_wrong}, the first at row {row}, column {column}",
             fix="Fill them before, or in a reader= of your own.",
         )
     kind = "floats" if pixels.dtype.kind == "f" else "pixels"

@@ -11,6 +11,7 @@ from learnkit.data.classes import Classes, check_same_classes
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import DataError, UsageError
+from learnkit.text import counted
 
 __all__ = [
     "SET_NAMES",
@@ -154,7 +155,8 @@ def checked_targets(task: Task, name: str, y: Any) -> Any:
         y = y if are_floats else y.to(torch.get_default_dtype())
         fits = y.ndim == n == 1 or (y.ndim > 1 and y.shape[1] == n)
         fine = y.isfinite() if isinstance(task, Regression) else (y >= 0) & (y <= 1)
-        expected = f"{n} finite numbers per item" if isinstance(task, Regression) else f"{n} numbers of 0 or 1 per item"
+        of = "" if isinstance(task, Regression) else " of 0 or 1"
+        expected = f"{counted(n, 'number' if of else 'finite number')}{of} per item"
     elif isinstance(task, Classification):
         y = y if are_floats else y.long()
         fits = y.shape == (len(y), n) if are_floats else y.shape != (len(y), 1)
@@ -175,7 +177,9 @@ def checked_targets(task: Task, name: str, y: Any) -> Any:
     wrong = (~fine).reshape(len(y), -1).any(1).nonzero()[:, 0].tolist()
     if wrong:
         strange = y[wrong[0]][~fine[wrong[0]]][:3].tolist()
-        raise DataError(f"{name}: {len(wrong)} targets, first that of item {wrong[0]}", got=strange, expected=expected)
+        raise DataError(
+            f"{name}: {counted(len(wrong), 'target')}, first that of item {wrong[0]}", got=strange, expected=expected
+        )
     return y
 
 

@@ -16,6 +16,7 @@ from learnkit.data.table.files import ARRAYS, PICTURES
 from learnkit.data.table.samples import rows_text
 from learnkit.device import usable_cpus
 from learnkit.errors import DataError, ImageError, MissingFileError, warn
+from learnkit.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,12 +61,16 @@ def check_files(samples: "pd.DataFrame", *, allow_leak: bool, ignore_missing: bo
     if len(leaks) and not allow_leak:
         rows = samples.index[real == leaks.index[0]].tolist()
         raise DataError(
-            f"{len(leaks)} files are in the training set and in another one, first {leaks.index[0]} (rows {rows})",
+            f"{counted(len(leaks), 'file is', 'files are')} in the training set and in another one, "
+            f"first {leaks.index[0]} (rows {rows})",
             fix="Remove them from one of the two; allow_leak=True accepts results that are too good.",
         )
     repeated = samples.index[samples.assign(input=real).duplicated(["input", "split"])].tolist()
     if repeated:
-        warn(f"{len(repeated)} rows repeat a file of their split, first {rows_text(samples, repeated)}")
+        warn(
+            f"{counted(len(repeated), 'row repeats', 'rows repeat')} a file of the split, "
+            f"first {rows_text(samples, repeated)}"
+        )
 
 
 def unreadable(samples: "pd.DataFrame", preprocess: Preprocess, task: object) -> "pd.DataFrame":
@@ -164,14 +169,17 @@ def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentat
     """
     missing = samples[samples["target"].isna() & (samples["split"] != "test")]
     if len(missing):
-        raise DataError(f"{len(missing)} rows have no mask, first {rows_text(samples, missing.index)}")
+        raise DataError(
+            f"{counted(len(missing), 'row has', 'rows have')} no mask, first {rows_text(samples, missing.index)}"
+        )
     labeled = samples[samples["target"].notna()]
     are_files = labeled[["input", "target"]].map(lambda value: isinstance(value, str | os.PathLike)).all(axis=1)
     inputs, masks = (_real_paths(labeled.loc[are_files, name].map(os.fspath)) for name in ("input", "target"))
     same = labeled[are_files][(inputs == masks).to_numpy()]
     if len(same):
         raise DataError(
-            f"{len(same)} images are their own masks, first {rows_text(samples, same.index)}",
+            f"{counted(len(same), 'image is its own mask', 'images are their own masks')}, "
+            f"first {rows_text(samples, same.index)}",
             fix="Correct what masks= returns, or the column of the masks.",
         )
     some = labeled.iloc[:: max(1, math.ceil(len(labeled) / MAX_MASKS))]

@@ -16,6 +16,7 @@ from learnkit.data.table.labels import task_kind, with_targets
 from learnkit.data.table.samples import absolute, file_name
 from learnkit.data.tasks import MultiLabel, Task
 from learnkit.errors import DataError, UsageError
+from learnkit.text import counted
 from learnkit.types import PathLike
 
 if TYPE_CHECKING:
@@ -130,6 +131,6 @@ def _check_known(files: Any, samples: "pd.DataFrame") -> None:
     known = set(samples["input"])
     if unknown := [file for file in files if file not in known]:
         raise DataError(
-            f"{len(unknown)} files are not in the table of samples, first {unknown[:MAX_SHOWN]}",
+            f"{counted(len(unknown), 'file is', 'files are')} not in the table of samples, first {unknown[:MAX_SHOWN]}",
             fix="Use the names of dls.samples['input'], or names relative to dls.path.",
         )

@@ -14,6 +14,7 @@ from learnkit.data.table.label_columns import FALSE_VALUES, TRUE_VALUES, Column,
 from learnkit.data.table.remembered import forget
 from learnkit.data.table.samples import rows_text
 from learnkit.errors import DataError, MissingFileError, UnsafeFileError, UsageError
+from learnkit.text import counted
 from learnkit.types import PathLike
 
 if TYPE_CHECKING:
@@ -195,6 +196,7 @@ def _check_inside(files: "pd.Series[str]", root: Path) -> None:
             outside.append(row)
     if outside:
         raise UnsafeFileError(
-            f"{len(outside)} names point outside {root}, first {rows_text(files.to_frame('input'), outside)}",
+            f"{counted(len(outside), 'name points', 'names point')} outside {root}, "
+            f"first {rows_text(files.to_frame('input'), outside)}",
             fix="Correct them, or pass allow_outside=True if you trust the table.",
         )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from learnkit.checks import nearest
-from learnkit.data.classes import Classes, check_same_classes, sorted_names, look_alikes, normal_form
+from learnkit.data.classes import Classes, check_same_classes, look_alikes, normal_form, sorted_names
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.label_values import (
@@ -20,7 +20,7 @@ from learnkit.data.table.label_values import (
 )
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import DataError, UsageError, warn
-from learnkit.text import printable
+from learnkit.text import counted, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +103,8 @@ def _check_missing(samples: "pd.DataFrame", targets: Sequence[Any], splits: Sequ
     if missing:
         rows = samples.index[missing].tolist()
         raise DataError(
-            f"{len(rows)} rows have no label, first rows {rows[:5]} ({samples['input'].iloc[missing[0]]})",
+            f"{counted(len(rows), 'row has', 'rows have')} no label, "
+            f"first rows {rows[:5]} ({samples['input'].iloc[missing[0]]})",
             fix="Fill or drop them; a label spelled NA or None needs pd.read_csv(..., keep_default_na=False) and "
             "from_df.",
         )
@@ -171,7 +172,9 @@ def _regression(numbers: Sequence[tuple[float, ...]], task: Task | str | None, n
     n = widths[0]
     if isinstance(task, Regression):
         if task.n_out != n:
-            raise DataError("labels", got=f"{n} numbers per item", expected=f"{task.n_out}: {', '.join(task.names)}")
+            raise DataError(
+                "labels", got=f"{counted(n, 'number')} per item", expected=f"{task.n_out}: {', '.join(task.names)}"
+            )
         return task
     if len(names) == n:
         return Regression(tuple(names))
@@ -189,9 +192,7 @@ def _classes(labels: Labels, given: Sequence[str] | None) -> tuple[str, ...]:
     """The classes of the training set in order, or those given."""
     train, valid = Counter(labels.get("train", ())), Counter(labels.get("valid", ()))
     known = sorted_names(train) if given is None else _covering(given, train)
-    unknown_classes = [
-        f"{name!r} ({count} {'file' if count == 1 else 'files'})" for name, count in valid.items() if name not in known
-    ]
+    unknown_classes = [f"{name!r} ({counted(count, 'file')})" for name, count in valid.items() if name not in known]
     if unknown_classes:
         raise DataError(
             f"{', '.join(sorted(unknown_classes))} of the validation set is not in train",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from learnkit.errors import LearnkitError, MissingFileError, UsageError, warn
+from learnkit.text import counted
 from learnkit.types import PathLike
 
 __all__ = ["masks_of"]
@@ -28,7 +29,8 @@ def masks_of(files: Sequence[Path], masks: Callable[[Path], PathLike], root: Pat
     images = {file: mask for file, mask in found.items() if os.path.normpath(file) not in are_masks}
     if len(images) < len(files):
         first = next(file for file in files if file not in images)
-        warn(f"{len(files) - len(images)} images are masks of others and are left out, first {first}")
+        masks_among = counted(len(files) - len(images), "image is a mask of another", "images are masks of others")
+        warn(f"{masks_among} and left out, first {first}")
     pairs: dict[Path, Path] = {}
     for file, mask in images.items():
         if isinstance(mask, LearnkitError):

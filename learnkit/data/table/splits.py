@@ -15,6 +15,7 @@ from learnkit.data.table.columns import column_of, group_numbers
 from learnkit.data.table.draws import by_class, choose_groups, class_counts, class_numbers, permutation
 from learnkit.data.table.split_folders import split_named
 from learnkit.errors import DataError, MissingFileError, UsageError
+from learnkit.text import counted
 from learnkit.types import PathLike
 
 if TYPE_CHECKING:
@@ -275,7 +276,9 @@ def _groups(samples: "pd.DataFrame", column: str) -> npt.NDArray[np.int64]:
 
 def _n_valid(n: int, valid_pct: float) -> int:
     if n < 2:
-        raise DataError("valid_pct", got=f"{n} items", expected="at least 2, one for training and one for validation")
+        raise DataError(
+            "valid_pct", got=counted(n, "item"), expected="at least 2, one for training and one for validation"
+        )
     return max(1, int(valid_pct * n))
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from learnkit.errors import DataError, UsageError
+from learnkit.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,8 +61,8 @@ def sampler_of(train: "pd.DataFrame", sampler: Any) -> Any:
     weights = pd.to_numeric(train[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     if len(missing := np.flatnonzero(np.isnan(weights))):
         raise DataError(
-            f"sampler: {len(missing)} training rows have no number in column {name!r}, first rows "
-            f"{train.index[missing].tolist()[:5]}",
+            f"sampler: {counted(len(missing), 'training row has', 'training rows have')} no number in column {name!r}, "
+            f"first rows {train.index[missing].tolist()[:5]}",
             fix="Give a weight for every row of the table: folds train on those that were validated on.",
         )  # fmt: skip
     return np.array(weights)  # pandas' own cannot be written to

@@ -14,7 +14,7 @@ from learnkit.interpretation.learners import Trained
 from learnkit.interpretation.report.content import Bin, ImageOf, Matrix, Number, Reliability, ReportContent, Table
 from learnkit.interpretation.report.formatting import class_text, percent_text, short_text, value_text
 from learnkit.interpretation.report.predictions import MAX_TOP_LOSSES, ClassifiedItems, heat_of, listed_items
-from learnkit.interpretation.report.problems import counted, problems_of
+from learnkit.interpretation.report.problems import problems_of
 from learnkit.interpretation.report.protocols import (
     Reported,
     ReportedClasses,
@@ -24,7 +24,7 @@ from learnkit.interpretation.report.protocols import (
 )
 from learnkit.interpretation.report.run import charts_of, history_of, run_of, settings_of
 from learnkit.interpretation.report.selection import MAX_ITEMS, items_per_cell, shown_cells
-from learnkit.text import ellipsized
+from learnkit.text import counted, ellipsized
 
 __all__ = ["content_of"]
 

@@ -11,11 +11,12 @@ from learnkit.interpretation.naming import TRAINING
 from learnkit.interpretation.report.content import Column, Problems, Suspect, Table
 from learnkit.interpretation.report.predictions import ClassifiedItems
 from learnkit.interpretation.report.protocols import Reported, ReportedClasses
+from learnkit.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["counted", "problems_of"]
+__all__ = ["problems_of"]
 
 MAX_SUSPECTS = 20
 MAX_SKIPPED = 50
@@ -93,9 +94,8 @@ def _missing(counts: "pd.DataFrame") -> list[str]:
         if not empty or len(empty) == len(counts):
             continue
         more = f" and {len(empty) - MAX_NAMED} more" if len(empty) > MAX_NAMED else ""
-        are = "class has" if len(empty) == 1 else "classes have"
         listed = ", ".join(f"“{name[:40]}”" for name in empty[:MAX_NAMED])
-        notes.append(f"{len(empty)} {are} no item in {split}: {listed}{more}.")
+        notes.append(f"{counted(len(empty), 'class has', 'classes have')} no item in {split}: {listed}{more}.")
     return notes
 
 
@@ -107,11 +107,6 @@ def _counts(counts: "pd.DataFrame", n_classes: int) -> Table | None:
     )
     columns = tuple(Column(str(split), 0) for split in counts.columns)
     return Table("class", columns, rows[:n_classes], rows[n_classes:])
-
-
-def counted(n: int, what: str) -> str:
-    """A number of things: 1 item, 2 classes."""
-    return f"{n:,} {what}{'' if n == 1 else 'es' if what.endswith('s') else 's'}"
 
 
 def _tail(path: str) -> str:

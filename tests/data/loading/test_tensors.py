@@ -52,8 +52,8 @@ NAN = torch.where(torch.arange(12) == 3, torch.nan, 1.0)
 @pytest.mark.parametrize(
     ("task", "targets", "match"),
     [
-        (NUMBERS, NAN, r"train: 1 targets, first that of item 3: got \[nan\], expected 1 finite numbers"),
-        (NUMBERS, torch.ones(12, 2), r"train: targets of shape \(12, 2\) .* expected 1 finite numbers"),
+        (NUMBERS, NAN, r"train: 1 target, first that of item 3: got \[nan\], expected 1 finite number"),
+        (NUMBERS, torch.ones(12, 2), r"train: targets of shape \(12, 2\) .* expected 1 finite number"),
         (MultiLabel(("a", "b")), torch.ones(12, 3), r"shape \(12, 3\) .* expected 2 numbers of 0 or 1"),
         (MultiLabel(("a", "b")), torch.full((12, 2), 5), r"12 targets, first that of item 0: got \[5.0, 5.0\]"),
         (Classification(("a", "b")), Y, r"first that of item 2: got \[2\], expected class indices from 0 to 1"),

@@ -219,7 +219,7 @@ def test_missing_files_are_counted_and_their_rows_named(tmp_path: Path) -> None:
 def test_a_file_in_training_and_elsewhere_is_refused(tmp_path: Path, other: str) -> None:
     tree(tmp_path, "a.png", "b.png")
     samples = rows(tmp_path, ("b.png", "train"), ("a.png", "train"), ("a.png", other))
-    with pytest.raises(DataError, match=r"^1 files are in the training set and in another one.*a\.png \(rows \[1, 2\]"):
+    with pytest.raises(DataError, match=r"^1 file is in the training set and in another one.*a\.png \(rows \[1, 2\]"):
         check_files(samples, allow_leak=False)
     check_files(samples, allow_leak=True)
 
@@ -246,7 +246,7 @@ def test_a_file_in_validation_and_test_is_not_a_leak(tmp_path: Path) -> None:
 def test_a_file_twice_in_a_split_is_reported(tmp_path: Path, allow_leak: bool) -> None:
     names: list[Any] = ["cat/a.png", *links(tmp_path)]
     samples = rows(tmp_path, *((name, "train") for name in names))
-    with pytest.warns(LearnkitWarning, match=r"^3 rows repeat a file of their split, first .*\(row 1\)"):
+    with pytest.warns(LearnkitWarning, match=r"^3 rows repeat a file of the split, first .*\(row 1\)"):
         check_files(samples, allow_leak=allow_leak)
 
 

@@ -63,7 +63,7 @@ def test_labels_that_cannot_work_are_refused() -> None:
         changed(table(("a.png", None)))
     with pytest.raises(DataError, match=r"/data/a\.png has two labels: got \['cat', 'dog'\]"):
         changed(table(("a.png", "cat"), ("/data/a.png", "dog")))
-    with pytest.raises(DataError, match=r"1 files are not in the table of samples, first \['/data/e\.png'\]"):
+    with pytest.raises(DataError, match=r"1 file is not in the table of samples, first \['/data/e\.png'\]"):
         changed(table(("e.png", "cat")))
     with pytest.raises(DataError, match="no column 'target' or 'label'; columns are path, kind"):
         changed(pd.DataFrame({"path": ["a.png"], "kind": ["cat"]}))
@@ -105,5 +105,5 @@ def test_rows_that_cannot_be_meant_are_refused(rows: Any) -> None:
 
 
 def test_files_that_are_not_there_are_refused() -> None:
-    with pytest.raises(DataError, match=r"1 files are not in the table of samples, first \['/data/z\.png'\]"):
+    with pytest.raises(DataError, match=r"1 file is not in the table of samples, first \['/data/z\.png'\]"):
         dropped(samples(), ["a.png", "z.png"], ROOT)

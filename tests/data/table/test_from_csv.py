@@ -113,7 +113,7 @@ def test_absolute_names_must_be_inside(tmp_path: Path) -> None:
     root.mkdir()
     (tmp_path / "database").mkdir()
     outside = pd.DataFrame({"name": [str(tmp_path / "database" / "x.png")], "kind": ["x"]})
-    with pytest.raises(UnsafeFileError, match=r"1 names point outside .*database/x\.png' \(row 0\)"):
+    with pytest.raises(UnsafeFileError, match=r"1 name points outside .*database/x\.png' \(row 0\)"):
         samples_of(root, outside)
     assert samples_of(root, outside, allow_outside=True)["input"].tolist() == outside["name"].tolist()
     inside = pd.DataFrame({"name": [str(root / "x.png")], "kind": ["x"]})
@@ -130,7 +130,7 @@ def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
     (root / "inside.png").symlink_to(root / "folder" / ".." / "data" / "y.png")
     for name in ("link.png", "folder/x.png", "folder/none.png"):
         table = pd.DataFrame({"name": ["y.png", name], "kind": list("xy")})
-        with pytest.raises(UnsafeFileError, match=r"1 names point outside .*\(row 1\)"):
+        with pytest.raises(UnsafeFileError, match=r"1 name points outside .*\(row 1\)"):
             samples_of(root, table)
         assert names(root, table, allow_outside=True) == ["y.png", name]
     assert names(root, pd.DataFrame({"name": ["inside.png"], "kind": ["x"]})) == ["inside.png"]
@@ -205,7 +205,7 @@ def test_masks_named_in_a_table_are_relative_to_the_path_and_held_inside(tmp_pat
     samples = samples_of(tmp_path, table, folder="img", kind="masks")
     assert samples["target"].tolist() == [f"{tmp_path}/masks/a.png", f"{tmp_path}/masks/b.png"]
     outside = table.assign(mask=["masks/a.png", "../b.png"])
-    with pytest.raises(UnsafeFileError, match=r"1 names point outside .*b\.png' \(row 1\)"):
+    with pytest.raises(UnsafeFileError, match=r"1 name points outside .*b\.png' \(row 1\)"):
         samples_of(tmp_path, outside, kind="masks")
     assert len(samples_of(tmp_path, outside, kind="masks", allow_outside=True)) == 2
 

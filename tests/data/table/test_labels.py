@@ -173,7 +173,7 @@ def test_tuples_of_floats_need_a_task_and_names() -> None:
         ([(1.0, 2.0), (1.0, float("nan"))], "regression", r"row 1: label: got \(1.0, nan\), expected finite numbers"),
         ([1.0, "tall"], "regression", "row 1: label: got 'tall', expected a number, or several"),
         ([(1.0, 2.0), (1.0,)], "regression", r"rows of \[1, 2\] numbers', expected as many in every row"),
-        ([1.0, 2.0], Regression(("x", "y")), "got '1 numbers per item', expected 2: x, y"),
+        ([1.0, 2.0], Regression(("x", "y")), "got '1 number per item', expected 2: x, y"),
     ],
 )
 def test_numbers_that_cannot_work_are_refused(labels: list[Any], task: Any, text: str) -> None:

@@ -98,7 +98,7 @@ def test_a_share_that_cannot_work_is_refused(share: Any, split: Any) -> None:
 
 @pytest.mark.parametrize("split", [RandomSplit(), StratifiedSplit()])
 def test_one_row_cannot_be_split(split: Any) -> None:
-    with refused("valid_pct", DataError, got="1 items"):
+    with refused("valid_pct", DataError, got="1 item"):
         split(table("a"))
 
 

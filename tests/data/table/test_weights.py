@@ -54,5 +54,5 @@ def test_the_training_rows_take_theirs() -> None:
 def test_a_training_row_without_a_weight_is_refused(missing: Any) -> None:
     samples = table().astype({"age": object})
     samples.loc[1, "age"] = missing
-    with pytest.raises(DataError, match=r"1 training rows have no number in column 'age', first rows \[1\]"):
+    with pytest.raises(DataError, match=r"1 training row has no number in column 'age', first rows \[1\]"):
         sampler_of(samples, "age")
