@@ -1,6 +1,5 @@
 """From a table of samples and settings to the loaders of an ImageDataBunch."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from learnkit.checks import check_kind
 from learnkit.data.augment.presets import resolve_augment
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
@@ -84,7 +82,6 @@ def build_table(samples: "pd.DataFrame", settings: ImageSettings, path: Path, na
         split = ColumnSplit("split") if "split" in samples else RandomSplit(DEFAULT_SHARE, settings.seed)
     samples = with_weights(split_samples(samples, split), settings.sampler)
     if settings.test is not None:
-        check_kind("test", settings.test, str | os.PathLike, "the path of a folder")
         samples = _with_test(samples, path / settings.test, settings.suffixes)
     skips = settings.on_error == "skip"
     check_files(samples, allow_leak=settings.allow_leak, ignore_missing=skips)

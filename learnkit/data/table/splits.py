@@ -3,18 +3,18 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from learnkit.checks import is_number
+from learnkit.checks import is_int, is_number
 from learnkit.data.table.columns import column_of, group_numbers
-from learnkit.data.table.draws import by_class, choose_groups, class_counts, class_numbers, permutation
+from learnkit.data.table.draws import by_class, check_seed, choose_groups, class_counts, class_numbers, permutation
 from learnkit.data.table.split_folders import split_named
-from learnkit.errors import DataError, MissingFileError, UsageError
+from learnkit.errors import DataError, LearnkitError, MissingFileError, UsageError
 from learnkit.types import PathLike
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class RandomSplit:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        _check_share(self.valid_pct)
+        _check_draw(self.valid_pct, self.seed)
 
     def __call__(self, samples: "pd.DataFrame") -> npt.NDArray[np.bool_]:
         n = len(samples)
@@ -73,7 +73,7 @@ class StratifiedSplit:
     keep_in_train: bool = False
 
     def __post_init__(self) -> None:
-        _check_share(self.valid_pct)
+        _check_draw(self.valid_pct, self.seed)
 
     def __call__(self, samples: "pd.DataFrame") -> npt.NDArray[np.bool_]:
         n = len(samples)
@@ -100,7 +100,7 @@ class GroupSplit:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        _check_share(self.valid_pct)
+        _check_draw(self.valid_pct, self.seed)
 
     def __call__(self, samples: "pd.DataFrame") -> npt.NDArray[np.bool_]:
         groups = _groups(samples, self.column)
@@ -128,7 +128,7 @@ class StratifiedGroupSplit:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        _check_share(self.valid_pct)
+        _check_draw(self.valid_pct, self.seed)
 
     def __call__(self, samples: "pd.DataFrame") -> npt.NDArray[np.bool_]:
         groups = _groups(samples, self.column)
@@ -226,12 +226,11 @@ def split_names(samples: "pd.DataFrame", split: Split) -> list[str]:
     Raises:
         DataError: any other result (the message names the row), or no rows to train or to validate on.
     """
-    result = split(samples)
-    if not isinstance(result, Iterable):
-        raise DataError("split", got=result, expected=f"one result per row, {len(samples)} in all")
-    given = list(result)
+    given = _results(samples, split)
     if len(given) != len(samples):
-        raise DataError("split", got=f"{len(given)} results", expected=f"one per row, {len(samples)} in all")
+        fix = "" if not all(map(is_int, given)) else "Numbers of rows become np.isin(np.arange(len(table)), numbers)."
+        expected = f"one per row, {len(samples)} in all"
+        raise DataError(f"{_called(split)}", got=f"{len(given)} results", expected=expected, fix=fix)
     names: list[str] = []
     for index, value in zip(samples.index, given, strict=True):
         name = split_of(value)
@@ -244,9 +243,41 @@ def split_names(samples: "pd.DataFrame", split: Split) -> list[str]:
     for name in needed:
         if name not in names:
             use = "train on" if name == "train" else "validate on"
-            fix = "" if name == "train" else "valid_pct=0 trains without a validation set."
-            raise DataError(f"split {split}: no row is left to {use}", got=dict(Counter(names)), fix=fix)
+            fix = "" if name == "train" else "To train without a validation set, pass valid_pct=0 instead."
+            raise DataError(f"{_called(split)}: no row is left to {use}", got=dict(Counter(names)), fix=fix)
     return names
+
+
+def _results(samples: "pd.DataFrame", split: Split) -> list[Any]:
+    """What a split says of each row, by place.
+
+    Raises:
+        UsageError: a function that fails, or that sorts its table.
+        DataError: no results, or a Series whose rows are in another order.
+    """
+    import pandas as pd
+
+    table = samples.copy()  # a function may change it
+    try:
+        result = split(table)
+    except LearnkitError:
+        raise
+    except Exception as error:  # of the user's function
+        raise UsageError(f"split: the function failed with {type(error).__name__} ({error})") from error
+    if not isinstance(result, Iterable) or hasattr(result, "columns"):
+        raise DataError("split", got=result, expected=f"one result per row, {len(samples)} in all")
+    for one in (table.index, result.index if isinstance(result, pd.Series) else table.index):
+        if not one.equals(samples.index) and sorted(one) == sorted(samples.index):
+            raise UsageError(
+                "split: the results are in another order than the rows", expected="one per row, in their order",
+                fix="Leave the table's order as it is, or sort the results: result.sort_index().",
+            )  # fmt: skip
+    return list(result.tolist() if hasattr(result, "tolist") else result)
+
+
+def _called(split: Split) -> str:
+    """What a split is called in errors: a function's address says nothing."""
+    return f"split {split}" if is_dataclass(split) else "split"
 
 
 def split_of(value: Any) -> str | None:
@@ -259,7 +290,8 @@ def split_of(value: Any) -> str | None:
     return split_named(text)
 
 
-def _check_share(valid_pct: Any) -> None:
+def _check_draw(valid_pct: Any, seed: Any) -> None:
+    check_seed(seed)
     if not is_number(valid_pct) or not 0 < valid_pct < 1:
         raise UsageError(
             "valid_pct", got=valid_pct, expected="a share in (0, 1)", fix="Pass for example valid_pct=0.2."
