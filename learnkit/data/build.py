@@ -21,7 +21,7 @@ from learnkit.data.statistics import normalize_by
 from learnkit.data.table.check_files import check_files, check_masks, common_size, unreadable, warn_if_dark
 from learnkit.data.table.held_out import held_out_samples, label_held_out, report_unlabeled
 from learnkit.data.table.labels import label_samples, name_change
-from learnkit.data.table.remembered import remember, resolve_task
+from learnkit.data.table.remembered import is_without_validation, remember, resolve_task
 from learnkit.data.table.samples import checked_samples, in_order, split_samples
 from learnkit.data.table.splits import ColumnSplit, NoValidation, RandomSplit
 from learnkit.data.table.weights import sampler_of, with_weights
@@ -44,12 +44,14 @@ class Table(NamedTuple):
         task: what the targets mean.
         preprocess: from a file to pixels, not yet normalized.
         skipped: the rows left out, with a column `error`.
+        has_valid: whether there is to be a validation set.
     """
 
     samples: "pd.DataFrame"
     task: Task
     preprocess: Preprocess
     skipped: "pd.DataFrame"
+    has_valid: bool = True
 
 
 class ImageLoaders(NamedTuple):
@@ -76,10 +78,12 @@ def build_table(samples: "pd.DataFrame", settings: ImageSettings, path: Path, na
         UsageError: an argument that cannot work.
     """
     samples = checked_samples(samples, are_masks=isinstance(settings.task, Segmentation))
-    task = resolve_task(samples, settings.task, settings.classes)
+    change = name_change(settings.normalize_labels)
+    task = resolve_task(samples, settings.task, settings.classes, change)
     split = settings.splitter
     if split is None:
         split = ColumnSplit("split") if "split" in samples else RandomSplit(DEFAULT_SHARE, settings.seed)
+        split = NoValidation() if is_without_validation(samples) else split
     samples = with_weights(split_samples(samples, split), settings.sampler)
     if settings.test is not None:
         samples = _with_test(samples, path / settings.test, settings.suffixes)
@@ -100,12 +104,13 @@ def build_table(samples: "pd.DataFrame", settings: ImageSettings, path: Path, na
     elif isinstance(task, Points):
         samples, meaning = label_points(samples, task), replace(task, size=bare.resize.size)
     else:
-        change = name_change(settings.normalize_labels)
         samples, meaning = label_samples(samples, task, settings.classes, names, change)
         if settings.test is not None:
             samples = label_held_out(samples, path / settings.test, meaning, change)
     report_unlabeled(samples)
-    return Table(remember(in_order(samples), meaning), meaning, bare, skipped.reset_index(drop=True))
+    has_valid = not isinstance(split, NoValidation)
+    samples = remember(in_order(samples), meaning, has_valid=has_valid)
+    return Table(samples, meaning, bare, skipped.reset_index(drop=True), has_valid)
 
 
 def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -> ImageLoaders:
@@ -117,7 +122,7 @@ def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -
         ImageError: an image that cannot be read, if all are read (for a cache, or to measure them).
     """
     parts = {str(name): part for name, part in table.samples.groupby("split")}
-    for name in ("train",) if isinstance(settings.splitter, NoValidation) else ("train", "valid"):
+    for name in ("train", "valid") if table.has_valid else ("train",):
         if name not in parts:
             raise DataError(f"no row of the table is left in split {name!r}", got=sorted(parts))
     train = parts["train"]

@@ -217,9 +217,8 @@ class ImageTable(DataBunch):
     def _again(self, samples: "pd.DataFrame") -> Self:
         """A bunch of a modified table, otherwise like this one."""
         sampler = self.settings.sampler if isinstance(self.settings.sampler, str | None) else WEIGHTS
-        has_valid = self.valid_dl is not None or "valid" in set(samples["split"])
         settings = replace(
-            self.settings, valid_pct=None if has_valid else 0, split=None, test=None, task=self.task, classes=None,
+            self.settings, valid_pct=None, split=None, test=None, task=self.task, classes=None,
             normalize_labels=False, sampler=sampler, on_error="raise", bs=self.batch_size or self.settings.bs,
         )  # fmt: skip
         options: ImageOptions = {name: getattr(settings, name) for name in settings.__dataclass_fields__}  # type: ignore[assignment]

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from learnkit.checks import is_int
-from learnkit.data.classes import label_text
+from learnkit.data.classes import in_order, label_text
 from learnkit.data.image.read import EXTENSIONS
 from learnkit.data.table.columns import column_of
 from learnkit.data.table.files import existing_folder
-from learnkit.data.table.label_columns import FALSE_VALUES, TRUE_VALUES, Column, column_list, targets_in
-from learnkit.data.table.remembered import forget
+from learnkit.data.table.label_columns import FALSE_VALUES, TRUE_VALUES, Column, column_list, labels_in
+from learnkit.data.table.remembered import forget, remember
 from learnkit.data.table.samples import rows_text
+from learnkit.data.tasks import MultiLabel
 from learnkit.errors import DataError, MissingFileError, UnsafeFileError, UsageError
 from learnkit.types import PathLike
 
@@ -91,6 +92,8 @@ def frame_samples(
 ) -> "pd.DataFrame":
     """A user's table with the columns input (paths) and target added, its rows numbered from 0.
 
+    Where each of several columns is a class, the table remembers them all, also one that no item has.
+
     Other columns of these names are kept as input_ and target_.
 
     Args:
@@ -122,7 +125,7 @@ def frame_samples(
     if nameless.any():
         raise DataError(f"column {fn_col!r}: no name in rows {names.index[nameless].tolist()[:5]}")
     inputs = [os.path.join(root, folder, f"{_file_name(name, row)}{suffix}") for row, name in enumerate(names)]
-    targets = targets_in(
+    targets, classes = labels_in(
         table, label_col, label_delim, kind, true_values=true_values, false_values=false_values
     )  # fmt: skip
     if kind == "masks":
@@ -135,6 +138,8 @@ def frame_samples(
         _check_inside(samples["input"], root)
         if kind == "masks":
             _check_inside(samples["target"].dropna(), root)
+    if classes is not None:
+        return remember(samples, MultiLabel(in_order(dict.fromkeys(classes))))
     return samples if used[1:] == ["target"] else forget(samples)
 
 

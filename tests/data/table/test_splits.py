@@ -351,7 +351,7 @@ def test_no_validation_is_said_and_never_an_accident() -> None:
 @pytest.mark.parametrize("kind", [RandomSplit, StratifiedSplit])
 @pytest.mark.parametrize("seed", ["a", 1.5, None, 2**70])
 def test_a_seed_that_torch_does_not_take_is_refused(kind: Any, seed: Any) -> None:
-    with pytest.raises(UsageError, match="seed: got .*expected an integer of 64 bits"):
+    with pytest.raises(UsageError, match=r"seed: got .*expected an integer of 64 bits"):
         kind(seed=seed)
     kind(seed=np.int64(-3))(table("aabb"))
 
