@@ -1,9 +1,9 @@
 """From a table of samples and settings to the loaders of an ImageDataBunch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -63,7 +63,13 @@ class ImageLoaders(NamedTuple):
     fix: ImageLoader
 
 
-def build_table(samples: "pd.DataFrame", settings: ImageSettings, path: Path, names: Sequence[str]) -> Table:
+def build_table(
+    samples: "pd.DataFrame",
+    settings: ImageSettings,
+    path: Path,
+    names: Sequence[str],
+    label: Callable[[str], Any] | None = None,
+) -> Table:
     """Split a table, check its files and labels, and sort it.
 
     Args:
@@ -71,6 +77,7 @@ def build_table(samples: "pd.DataFrame", settings: ImageSettings, path: Path, na
         settings: how to do it.
         path: `test` is relative to it.
         names: names of the regression targets.
+        label: the function that labels files by their path, for the test folder.
 
     Raises:
         MissingFileError: files that are not there.
@@ -106,7 +113,7 @@ def build_table(samples: "pd.DataFrame", settings: ImageSettings, path: Path, na
     else:
         samples, meaning = label_samples(samples, task, settings.classes, names, change)
         if settings.test is not None:
-            samples = label_held_out(samples, path / settings.test, meaning, change)
+            samples = label_held_out(samples, path / settings.test, meaning, change, label)
     report_unlabeled(samples)
     has_valid = not isinstance(split, NoValidation)
     samples = remember(in_order(samples), meaning, has_valid=has_valid)

@@ -245,10 +245,11 @@ class ImageDataBunch(ImageTable):
         """Files labeled by a function of their whole POSIX path; `fnames` None for all images below `path` but those in
         a folder test.
 
-        The function is called here, once per file, so it need not be picklable.
+        The function is called here, once per file, so it need not be picklable. The images of `test` are labeled by it
+        too; those for which it fails, or returns no class, have no label.
         """
         samples = named_samples(path, fnames, func, options.get("test"), options.get("suffixes"))
-        return cls.from_samples(samples, path, **options)
+        return cls._from_table(samples, path, (), func, **options)
 
     from_path_func = from_name_func
 
