@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.label_values import normalized
-from learnkit.data.table.splits import split_of
+from learnkit.data.table.split_results import split_of
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import UsageError
 

@@ -10,16 +10,15 @@ import pandas as pd
 import pytest
 import torch
 
+from learnkit.data.table.split_results import split_names
 from learnkit.data.table.splits import (
     ColumnSplit,
     FileListSplit,
     FolderSplit,
     GroupSplit,
-    NoValidation,
     RandomSplit,
     StratifiedGroupSplit,
     StratifiedSplit,
-    split_names,
 )
 from learnkit.errors import DataError, MissingFileError, UsageError
 from tests.doubles import refused
@@ -341,46 +340,9 @@ def test_folders_above_the_data_are_no_splits(root: str) -> None:
     assert split_names(samples, FolderSplit("2024")) == ["train", "valid", "train", "test"]
 
 
-def test_no_validation_is_said_and_never_an_accident() -> None:
-    samples = table("ab")
-    assert split_names(samples, NoValidation()) == ["train", "train"]
-    with pytest.raises(DataError, match=r"^split: no row is left to validate on: .*pass valid_pct=0 instead"):
-        split_names(samples, lambda samples: [False, False])
-
-
 @pytest.mark.parametrize("kind", [RandomSplit, StratifiedSplit])
 @pytest.mark.parametrize("seed", ["a", 1.5, None, 2**70])
 def test_a_seed_that_torch_does_not_take_is_refused(kind: Any, seed: Any) -> None:
     with pytest.raises(UsageError, match=r"seed: got .*expected an integer of 64 bits"):
         kind(seed=seed)
     kind(seed=np.int64(-3))(table("aabb"))
-
-
-def test_results_are_those_of_the_rows_in_their_order() -> None:
-    samples = table("abab")
-    for same in (torch.tensor, np.array, pd.Series, tuple, iter):
-        assert split_names(samples, lambda _, same=same: same([True, False, False, True]))[::3] == ["valid", "valid"]
-    with pytest.raises(UsageError, match="in another order than the rows"):
-        split_names(samples, lambda table: (table["target"] == "a").sort_values())
-
-    def sorts(table: pd.DataFrame) -> list[bool]:
-        table["target"] = table["target"].str.upper()
-        table.index = table.index[::-1]
-        return (table["target"] == "A").tolist()
-
-    with pytest.raises(UsageError, match="in another order than the rows"):
-        split_names(samples, sorts)
-    assert samples["target"].tolist() == list("abab")  # the function had a copy
-    assert split_names(samples, lambda table: pd.Series([True, False] * 2, index=list("wxyz")))[0] == "valid"
-
-
-def test_a_function_that_fails_or_returns_something_else_is_named() -> None:
-    with pytest.raises(UsageError, match=r"split: the function failed with KeyError \('patient'\)"):
-        split_names(table("ab"), lambda samples: samples["patient"])
-    with pytest.raises(DataError, match=r"split: got '2 results'.*np.isin\(np.arange\(len\(table\)\), numbers\)"):
-        split_names(table("abab"), lambda samples: [0, 3])
-    assert split_names(table("abab"), lambda table: np.isin(np.arange(len(table)), [0, 3])) == [
-        "valid", "train", "train", "valid",
-    ]  # fmt: skip
-    with pytest.raises(DataError, match="expected one result per row, 2 in all"):
-        split_names(table("ab"), lambda samples: samples)
