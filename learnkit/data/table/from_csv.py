@@ -159,7 +159,7 @@ def frame_samples(
 
 
 def without_split_columns(samples: "pd.DataFrame", *, is_split: bool) -> "pd.DataFrame":
-    """The table whose column `split`, which nobody asked for, is called split_; a warning says how to use it.
+    """The table without a column `split`, which nobody asked for; a warning says how to use it.
 
     Args:
         samples: a table of samples.
@@ -170,7 +170,7 @@ def without_split_columns(samples: "pd.DataFrame", *, is_split: bool) -> "pd.Dat
             found = {split_of(cell) for cell in samples[name].tolist()}
             if {"train", "valid"} <= found and None not in found:
                 warn(f"the column {name!r} names splits and is not used: valid_col={name!r} uses it")
-    return samples.rename(columns={"split": "split_"})
+    return samples.drop(columns="split", errors="ignore")
 
 
 def _name(names: Sequence[Any], column: Any) -> Any:

@@ -68,7 +68,7 @@ def label_held_out(
     ]
     files = [Path(samples["input"].iloc[place]) for place in places]
     if label is not None:
-        found = _fitting([_result(label, file) for file in files], files, task, change, "labels that are no class")
+        found = _fitting([_result(label, file) for file in files], task, change, "labels that are no class")
         if not all(target is None for target in found):
             return _with(samples, targets, places, found)
     if not isinstance(task, Classification | MultiLabel):
@@ -76,7 +76,7 @@ def label_held_out(
     tops = [file.relative_to(root).parts for file in files]
     several = isinstance(task, MultiLabel)
     names = [None if len(top) == 1 else [top[0]] if several else top[0] for top in tops]
-    return _with(samples, targets, places, _fitting(names, files, task, change, "folders that are no class"))
+    return _with(samples, targets, places, _fitting(names, task, change, "folders that are no class"))
 
 
 def _with(samples: "pd.DataFrame", targets: list[Any], places: list[int], found: list[Any]) -> "pd.DataFrame":
@@ -92,14 +92,12 @@ def _result(label: Callable[[str], Any], file: Path) -> Any:
         return None
 
 
-def _fitting(
-    raw: list[Any], files: list[Path], task: Task, change: Callable[[str], str] | None, kind: str
-) -> list[Any]:
+def _fitting(raw: list[Any], task: Task, change: Callable[[str], str] | None, kind: str) -> list[Any]:
     """The labels as the task takes them, None for those that it does not; a warning names these."""
     found = [_target(one, task, change) for one in raw]
     other = Counter(
-        str(file.parent) if one is None else str(one[0]) if isinstance(one, list) and len(one) == 1 else str(one)
-        for file, one, target in zip(files, raw, found, strict=True)
+        "(none)" if one is None else str(one[0]) if isinstance(one, list) and len(one) == 1 else str(one)
+        for one, target in zip(raw, found, strict=True)
         if target is None
     )
     forms = {normal_form(name) for name in task.classes}
