@@ -74,3 +74,13 @@ def test_a_traceback_ends_with_the_line_of_the_user(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-2].endswith("Did you mean 'valid'?")
     assert done.stderr.splitlines()[-1] == f"at {script}, line 4: DatasetType.of('vaild')  # here"
+
+
+def test_a_long_value_is_shortened_in_the_message_alone() -> None:
+    rows = [{"input": f"{i}.png", "target": "cat"} for i in range(1000)]
+    error = UsageError("samples", got=rows, expected="a DataFrame")
+    assert error.got == rows
+    assert len(str(error)) < 600
+    assert str(error).startswith("samples: got [{'input': '0.png'")
+    assert "'999.png'" not in str(error)
+    assert str(error).endswith("'target': 'cat'}], expected a DataFrame")

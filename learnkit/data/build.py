@@ -1,14 +1,12 @@
 """From a table of samples and settings to the loaders of an ImageDataBunch."""
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from learnkit.checks import check_kind
 from learnkit.data.augment.presets import resolve_augment
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
@@ -23,7 +21,7 @@ from learnkit.data.statistics import normalize_by
 from learnkit.data.table.check_files import check_files, check_masks, common_size, unreadable, warn_if_dark
 from learnkit.data.table.held_out import held_out_samples, label_held_out, report_unlabeled
 from learnkit.data.table.labels import label_samples, name_change
-from learnkit.data.table.remembered import remember, resolve_task
+from learnkit.data.table.remembered import is_without_validation, remember, resolve_task
 from learnkit.data.table.samples import checked_samples, in_order, split_samples
 from learnkit.data.table.splits import ColumnSplit, NoValidation, RandomSplit
 from learnkit.data.table.weights import sampler_of, with_weights
@@ -46,12 +44,14 @@ class Table(NamedTuple):
         task: what the targets mean.
         preprocess: from a file to pixels, not yet normalized.
         skipped: the rows left out, with a column `error`.
+        has_valid: whether there is to be a validation set.
     """
 
     samples: "pd.DataFrame"
     task: Task
     preprocess: Preprocess
     skipped: "pd.DataFrame"
+    has_valid: bool = True
 
 
 class ImageLoaders(NamedTuple):
@@ -63,7 +63,13 @@ class ImageLoaders(NamedTuple):
     fix: ImageLoader
 
 
-def build_table(samples: "pd.DataFrame", settings: ImageSettings, path: Path, names: Sequence[str]) -> Table:
+def build_table(
+    samples: "pd.DataFrame",
+    settings: ImageSettings,
+    path: Path,
+    names: Sequence[str],
+    label: Callable[[str], Any] | None = None,
+) -> Table:
     """Split a table, check its files and labels, and sort it.
 
     Args:
@@ -71,6 +77,7 @@ def build_table(samples: "pd.DataFrame", settings: ImageSettings, path: Path, na
         settings: how to do it.
         path: `test` is relative to it.
         names: names of the regression targets.
+        label: the function that labels files by their path, for the test folder.
 
     Raises:
         MissingFileError: files that are not there.
@@ -78,13 +85,14 @@ def build_table(samples: "pd.DataFrame", settings: ImageSettings, path: Path, na
         UsageError: an argument that cannot work.
     """
     samples = checked_samples(samples, are_masks=isinstance(settings.task, Segmentation))
-    task = resolve_task(samples, settings.task, settings.classes)
+    change = name_change(settings.normalize_labels)
+    task = resolve_task(samples, settings.task, settings.classes, change)
     split = settings.splitter
     if split is None:
         split = ColumnSplit("split") if "split" in samples else RandomSplit(DEFAULT_SHARE, settings.seed)
+        split = NoValidation() if is_without_validation(samples) else split
     samples = with_weights(split_samples(samples, split), settings.sampler)
     if settings.test is not None:
-        check_kind("test", settings.test, str | os.PathLike, "the path of a folder")
         samples = _with_test(samples, path / settings.test, settings.suffixes)
     skips = settings.on_error == "skip"
     check_files(samples, allow_leak=settings.allow_leak, ignore_missing=skips)
@@ -103,12 +111,13 @@ def build_table(samples: "pd.DataFrame", settings: ImageSettings, path: Path, na
     elif isinstance(task, Points):
         samples, meaning = label_points(samples, task), replace(task, size=bare.resize.size)
     else:
-        change = name_change(settings.normalize_labels)
         samples, meaning = label_samples(samples, task, settings.classes, names, change)
         if settings.test is not None:
-            samples = label_held_out(samples, path / settings.test, meaning, change)
+            samples = label_held_out(samples, path / settings.test, meaning, change, label)
     report_unlabeled(samples)
-    return Table(remember(in_order(samples), meaning), meaning, bare, skipped.reset_index(drop=True))
+    has_valid = not isinstance(split, NoValidation)
+    samples = remember(in_order(samples), meaning, has_valid=has_valid)
+    return Table(samples, meaning, bare, skipped.reset_index(drop=True), has_valid)
 
 
 def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -> ImageLoaders:
@@ -120,7 +129,7 @@ def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -
         ImageError: an image that cannot be read, if all are read (for a cache, or to measure them).
     """
     parts = {str(name): part for name, part in table.samples.groupby("split")}
-    for name in ("train",) if isinstance(settings.splitter, NoValidation) else ("train", "valid"):
+    for name in ("train", "valid") if table.has_valid else ("train",):
         if name not in parts:
             raise DataError(f"no row of the table is left in split {name!r}", got=sorted(parts))
     train = parts["train"]

@@ -16,7 +16,7 @@ from learnkit.data.unpack import ARCHIVE_SUFFIXES, unpack_safely
 from learnkit.errors import DownloadError, UsageError
 from learnkit.types import PathLike
 
-__all__ = ["check_address", "download", "fetch"]
+__all__ = ["address_of", "check_address", "download", "fetch", "origin"]
 
 CHUNK = 2**20
 TIMEOUT = 60  # seconds without a byte
@@ -87,11 +87,11 @@ def download(
     if is_other or not file.exists():
         make_folder(folder)
         part = file.with_name(f"{name}.part")
-        if _address_of(part) not in (None, url):  # what an interrupted call left of another file
+        if address_of(part) not in (None, url):  # what an interrupted call left of another file
             part.unlink(missing_ok=True)
-        write_atomically(_origin(part), lambda out: out.write(url.encode()))
+        write_atomically(origin(part), lambda out: out.write(url.encode()))
         fetch(url, file, digest, max_bytes)
-        os.replace(_origin(part), _origin(file))
+        os.replace(origin(part), origin(file))
     if unpacked is None or unpacked.is_dir():
         return unpacked or file
     return unpack_safely(file, unpacked, max_bytes=max_unpacked)
@@ -108,14 +108,14 @@ def check_address(url: str) -> str:
     return url
 
 
-def _origin(file: Path) -> Path:
+def origin(file: Path) -> Path:
     """Where the address of a fetched file is kept."""
     return file.with_name(f".{file.name}.url")
 
 
 def _check_origin(url: str, file: Path, digest: str | None, unpacked: Path | None) -> None:
     """Refuse a file of the same name from another address, unless its hash shows which it is."""
-    known = _address_of(file)
+    known = address_of(file)
     is_there = file.exists() or (unpacked is not None and unpacked.exists())
     if is_there and known not in (None, url) and digest is None:
         raise UsageError(
@@ -123,10 +123,10 @@ def _check_origin(url: str, file: Path, digest: str | None, unpacked: Path | Non
         )
 
 
-def _address_of(file: Path) -> str | None:
+def address_of(file: Path) -> str | None:
     """The address a file or a part was fetched from; None if that is not known."""
-    origin = _origin(file)
-    return origin.read_text("utf-8", "replace") if origin.is_file() else None
+    kept = origin(file)
+    return kept.read_text("utf-8", "replace") if kept.is_file() else None
 
 
 def _file_name(url: str) -> str:

@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from learnkit.atomic_files import make_folder
+from learnkit.atomic_files import make_folder, write_atomically
 from learnkit.checks import check_int
-from learnkit.data.download import check_address, fetch
+from learnkit.data.download import address_of, check_address, fetch, origin
 from learnkit.data.image.read import open_image
-from learnkit.errors import LearnkitError, UsageError
+from learnkit.errors import LearnkitError, MissingFileError, UsageError
 from learnkit.types import PathLike
 
 if TYPE_CHECKING:
@@ -34,12 +34,13 @@ def download_images(
     """Fetch images into a folder; one that cannot be fetched or read is left out and named in the table.
 
     Each file is opened before it is kept. Its suffix is that of its content. A file that is there already is not
-    fetched again.
+    fetched again; if it was fetched from another address, that is an error in its row.
 
     Args:
         urls: addresses, as `download` takes them, or a text file with one in each line.
         dest: the folder, made if it is not there.
-        names: names of the files, without suffix, one per address; None for numbers: 00000000, 00000001, ...
+        names: names of the files, one per address, without suffix, which is that of their content; None for numbers:
+            00000000, 00000001, ...
         max_pics: how many of the addresses to fetch; None for all.
         num_threads: how many are fetched at a time.
         max_bytes: a larger file is left out.
@@ -73,13 +74,19 @@ def _addresses(urls: PathLike | Iterable[str]) -> list[str]:
     if isinstance(urls, str | os.PathLike):
         if str(urls).startswith(("http:", "https:")):
             raise UsageError("urls", got=urls, expected="a list of addresses, or a text file of them")
-        lines = Path(urls).read_text(encoding="utf-8").splitlines()
+        if not os.path.isfile(urls):
+            raise MissingFileError(f"no file {urls} of addresses", fix="Pass a list of them, or a text file.")
+        lines = Path(urls).read_text(encoding="utf-8-sig").splitlines()
         return [line.strip() for line in lines if line.strip()]
+    if hasattr(urls, "columns") or not isinstance(urls, Iterable):
+        got = f"a {type(urls).__name__}"
+        raise UsageError("urls", got=got, expected="a list of addresses, a column of them, or a text file")
     return [str(url) for url in urls]
 
 
 def _checked(names: list[Any], n: int) -> list[str]:
-    stems = [str(name) for name in names]
+    ends = (*SUFFIXES.values(), ".jpeg")
+    stems = [next((name.removesuffix(end) for end in ends if name.endswith(end)), name) for name in map(str, names)]
     if len(stems) != n or len(set(stems)) < n:
         raise UsageError("names", got=f"{len(set(stems))} different", expected=f"{n}, one per address")
     for stem in stems:
@@ -92,13 +99,20 @@ def _fetched(url: str, stem: str, folder: Path, max_bytes: int) -> tuple[str, Pa
     """(address, file or None, why it failed)."""
     there = next((file for end in (*set(SUFFIXES.values()),) if (file := folder / f"{stem}{end}").is_file()), None)
     if there is not None:
-        return url, there, ""
+        known = address_of(there)
+        other = known not in (None, url)
+        return (
+            url,
+            None if other else there,
+            f"{there} is that of {known}: pass another dest, or names" if other else "",
+        )
     raw = folder / f".{stem}.download"
     try:
         fetch(check_address(url), raw, None, max_bytes)
         suffix = _suffix_of(raw)
         open_image(raw, 3)
         file = folder / f"{stem}{suffix}"
+        write_atomically(origin(file), lambda out: out.write(url.encode()))
         os.replace(raw, file)
     except (LearnkitError, OSError) as error:
         return url, None, str(error)

@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
 from learnkit.data.bunch import DataBunch
-from learnkit.data.classes import Classes
+from learnkit.data.classes import Classes, check_same_classes
 from learnkit.data.image_table import ImageTable
 from learnkit.data.options import BasicOptions, FolderOptions, ImageOptions, ImageSettings, takes_options
 from learnkit.data.segmentation import MaskReader, Segmentation
 from learnkit.data.table.columns import column_of
 from learnkit.data.table.folders import folder_samples, mask_samples
-from learnkit.data.table.from_csv import frame_samples, read_table
+from learnkit.data.table.from_csv import frame_samples, read_table, without_split_columns
 from learnkit.data.table.from_datasets import image_samples
 from learnkit.data.table.from_lists import list_samples, named_samples, pattern_label
 from learnkit.data.table.held_images import WithImages
 from learnkit.data.table.label_columns import FALSE_VALUES, TRUE_VALUES, Column, column_list
 from learnkit.data.table.labels import task_kind
 from learnkit.data.table.splits import ColumnSplit
-from learnkit.data.tasks import Classification, Task
+from learnkit.data.tasks import Classification, MultiLabel, Task
 from learnkit.errors import UsageError, WrongTypeError
 from learnkit.types import PathLike
 
@@ -183,7 +183,7 @@ class ImageDataBunch(ImageTable):
         )  # fmt: skip
         samples = table.restored(samples)
         if options.get("split") is None and valid_col is None:
-            samples = samples.drop(columns="split", errors="ignore")  # a column of that name that was not requested
+            samples = without_split_columns(samples, is_split=options.get("valid_pct") is not None)
         labels = [] if isinstance(label_col, str | int) else column_list(label_col)
         names = [str(column_of(df, column).name) for column in labels]
         return cls.from_samples(samples, path, names=names, **options)
@@ -245,10 +245,12 @@ class ImageDataBunch(ImageTable):
         """Files labeled by a function of their whole POSIX path; `fnames` None for all images below `path` but those in
         a folder test.
 
-        The function is called here, once per file, so it need not be picklable.
+        The function is called here, once per file, so it need not be picklable. The images of `test` are labeled by it
+        too; those for which it fails, or returns no class, have no label.
         """
-        samples = named_samples(path, fnames, func, options.get("test"), options.get("suffixes"))
-        return cls.from_samples(samples, path, **options)
+        settings = ImageSettings(**options)
+        samples = named_samples(path, fnames, func, settings.test, settings.suffixes)
+        return cls._from_table(samples, path, (), func, **options)
 
     from_path_func = from_name_func
 
@@ -326,10 +328,19 @@ class ImageDataBunch(ImageTable):
     def single_from_classes(cls, path: PathLike, classes: Sequence[str], **options: Unpack[BasicOptions]) -> Self:
         """A bunch without items, for predictions of a model that was trained elsewhere: `predict` and `test_dl_from`.
 
-        normalize="data" cannot be measured here; give (mean, std).
+        The task is a Classification of the classes, or with task="multilabel" a MultiLabel. normalize="data" cannot be
+        measured here; give (mean, std).
         """
-        task = Classification(Classes(classes))
-        return cls.empty(Path(path), task, ImageSettings(**options))
+        settings = ImageSettings(**options)
+        kinds: dict[str | None, type[Classification | MultiLabel]] = {
+            None: Classification, "classification": Classification, "multilabel": MultiLabel,
+        }  # fmt: skip
+        if isinstance(settings.task, str | None) and settings.task in kinds:
+            return cls.empty(Path(path), kinds[settings.task](Classes(classes)), settings)
+        if not isinstance(settings.task, Classification | MultiLabel):
+            raise UsageError("task", got=settings.task, expected="a task with classes: 'classification', 'multilabel'")
+        check_same_classes(settings.task.classes, Classes(classes), "task=", "classes", "Pass the same list.")
+        return cls.empty(Path(path), settings.task, settings)
 
 
 def as_image_bunch(dls: DataBunch) -> ImageDataBunch | None:

@@ -1,7 +1,7 @@
 """Images in a table of samples: the bunch that every factory of images ends in, and others made of its table."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -83,9 +83,21 @@ class ImageTable(DataBunch):
             DataError: labels or files that cannot be used; see the messages.
             UsageError: an argument that cannot work.
         """
+        return cls._from_table(samples, path, names, None, **options)
+
+    @classmethod
+    def _from_table(
+        cls,
+        samples: "pd.DataFrame",
+        path: PathLike,
+        names: Sequence[str],
+        label: Callable[[str], Any] | None,
+        **options: Unpack[ImageOptions],
+    ) -> Self:
+        """From a table of samples, as `from_samples`; a function labels the test folder as it did the other files."""
         settings = ImageSettings(**options)
         samples = with_held_images(samples)
-        table = build_table(samples, settings, Path(path), names)
+        table = build_table(samples, settings, Path(path), names, label)
         device = resolve_device(settings.device)
         return cls._of(table, build_loaders(table, settings, device), settings, Path(path), names)
 
@@ -217,9 +229,8 @@ class ImageTable(DataBunch):
     def _again(self, samples: "pd.DataFrame") -> Self:
         """A bunch of a modified table, otherwise like this one."""
         sampler = self.settings.sampler if isinstance(self.settings.sampler, str | None) else WEIGHTS
-        has_valid = self.valid_dl is not None or "valid" in set(samples["split"])
         settings = replace(
-            self.settings, valid_pct=None if has_valid else 0, split=None, test=None, task=self.task, classes=None,
+            self.settings, valid_pct=None, split=None, test=None, task=self.task, classes=None,
             normalize_labels=False, sampler=sampler, on_error="raise", bs=self.batch_size or self.settings.bs,
         )  # fmt: skip
         options: ImageOptions = {name: getattr(settings, name) for name in settings.__dataclass_fields__}  # type: ignore[assignment]

@@ -2,13 +2,14 @@
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypedDict, TypeVar, cast
 
 import torch
 
-from learnkit.checks import check_choice, check_int, check_keywords, is_int, is_number
+from learnkit.checks import check_choice, check_int, check_keywords, check_kind, is_int, is_number
 from learnkit.data.classes import Classes
 from learnkit.data.image.cache import Kind
 from learnkit.data.image.depth import Depth, check_depth
@@ -16,9 +17,10 @@ from learnkit.data.image.preprocess import Reader
 from learnkit.data.image.read import MAX_PIXELS
 from learnkit.data.image.resize import Interpolation, Method
 from learnkit.data.statistics import Statistics
+from learnkit.data.table.draws import check_seed
 from learnkit.data.table.files import checked_suffixes
 from learnkit.data.table.label_values import plain
-from learnkit.data.table.labels import Normalize
+from learnkit.data.table.labels import Normalize, task_kind
 from learnkit.data.table.splits import NoValidation, RandomSplit, Split
 from learnkit.data.tasks import Task
 from learnkit.errors import UsageError
@@ -112,7 +114,12 @@ class ImageSettings:
             raise UsageError("normalize_labels", got=self.normalize_labels, expected="True, False, or a function")
         if self.split is not None and (self.valid_pct is not None or not callable(self.split)):
             raise UsageError("split", got=self.split, expected="a function of the table, or None with valid_pct=")
-        object.__setattr__(self, "seed", check_int("seed", self.seed))
+        if isinstance(self.split, type):
+            raise UsageError("split", got=self.split, expected=f"an object: {self.split.__name__}(...)")
+        if self.test is not None:
+            check_kind("test", self.test, str | os.PathLike, "the path of a folder")
+        task_kind(self.task)
+        object.__setattr__(self, "seed", check_seed(self.seed))
         check_int("bs", self.bs, 1)
         object.__setattr__(self, "depth", check_depth(self.depth))
         if self.reader is not None and not callable(self.reader):

@@ -8,10 +8,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from PIL import Image
 
 from learnkit import download_images, get_image_files
+from learnkit.errors import MissingFileError, UsageError
 from tests.doubles import refused
 
 
@@ -67,7 +69,8 @@ def test_images_are_kept_and_failures_listed(base: str, tmp_path: Path) -> None:
     assert "404" in table["error"][5]
     assert "https" in table["error"][6]
     assert [file.name for file in get_image_files(tmp_path)] == ["00000000.png", "00000001.jpg", "00000002.gif"]
-    assert len(list((tmp_path / "cats").iterdir())) == 3  # nothing else is left
+    others = [file.name for file in (tmp_path / "cats").iterdir() if not file.name.endswith(".url")]
+    assert sorted(others) == ["00000000.png", "00000001.jpg", "00000002.gif"]  # nothing else is left
     assert table["path"][0].read_bytes() == FILES["/a/image.jpg"]
     assert table["path"][1].read_bytes() == FILES["/b/image.jpg"]
 
@@ -76,8 +79,31 @@ def test_what_is_there_is_not_fetched_again(base: str, tmp_path: Path) -> None:
     first = download_images([f"{base}/a/image.jpg"], tmp_path)
     again = download_images([f"{base}/a/image.jpg"], tmp_path)
     assert again.equals(first)
-    gone = download_images(["http://127.0.0.1:9/closed.png"], tmp_path)
-    assert gone["error"][0] == ""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(FILES, "/a/image.jpg", b"")  # nothing is asked of the server
+        assert download_images([f"{base}/a/image.jpg"], tmp_path).equals(first)
+
+
+def test_a_file_of_another_address_is_not_taken_for_this_one(base: str, tmp_path: Path) -> None:
+    download_images([f"{base}/a/image.jpg"], tmp_path)
+    other = download_images([f"{base}/b/image.jpg"], tmp_path)
+    assert other["path"][0] is None
+    assert f"00000000.png is that of {base}/a/image.jpg" in other["error"][0]
+    again = download_images([f"{base}/b/image.jpg"], tmp_path, names=["b.jpg"])
+    assert again["path"][0] == tmp_path / "b.jpg"
+    assert again["path"][0].read_bytes() == FILES["/b/image.jpg"]
+
+
+def test_addresses_that_are_no_list_are_refused(base: str, tmp_path: Path) -> None:
+    listed = tmp_path / "urls.txt"
+    listed.write_text(f"\ufeff{base}/a/image.jpg\n\n", encoding="utf-8")
+    assert download_images(listed, tmp_path / "cats")["error"].tolist() == [""]
+    for wrong in (tmp_path / "none.txt", tmp_path):
+        with pytest.raises(MissingFileError, match=r"no file .* of addresses"):
+            download_images(wrong, tmp_path)
+    for table in (pd.DataFrame({"url": [base]}), None, 3):
+        with pytest.raises(UsageError, match=r"urls: got .*expected a list of addresses"):
+            download_images(table, tmp_path)  # type: ignore[arg-type]
 
 
 def test_files_have_the_names_that_are_given(base: str, tmp_path: Path) -> None:

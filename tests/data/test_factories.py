@@ -13,11 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from learnkit import DatasetType, ImageDataBunch, get_image_files
+from learnkit import DatasetType, ImageDataBunch, LearnkitWarning, get_image_files
 from learnkit.data.options import ImageOptions, ImageSettings
 from learnkit.data.table.splits import FileListSplit, GroupSplit, StratifiedSplit
 from learnkit.data.tasks import Classification, MultiLabel, Regression
-from learnkit.errors import DataError, UsageError
+from learnkit.errors import DataError, UsageError, WrongTypeError
 from tests.doubles import refused
 
 SMALL: dict[str, Any] = {"size": 8, "bs": 2, "augment": False, "channels": 1, "normalize": None, "num_workers": 0}
@@ -287,3 +287,49 @@ def test_user_columns_with_reserved_names_are_kept(root: Path) -> None:
     numbers_in_names = [int(Path(file).stem) for file in samples["input"]]
     assert samples["input_"].tolist() == numbers_in_names
     assert samples["target_"].tolist() == ["abcdefghij"[number] for number in numbers_in_names]
+
+
+def test_a_bunch_without_items_has_the_task_it_is_told_and_says_that_it_is_empty(root: Path) -> None:
+    names = ["cat", "dog"]
+    tasks: list[tuple[Any, Any]] = [
+        ("classification", Classification(("cat", "dog"))),
+        ("multilabel", MultiLabel(("cat", "dog"))),
+        (MultiLabel(("cat", "dog"), 0.3), MultiLabel(("cat", "dog"), 0.3)),
+    ]
+    for task, expected in tasks:
+        assert ImageDataBunch.single_from_classes(root, names, task=task, **SMALL).task == expected
+    for task in ("regression", Regression()):
+        with pytest.raises(UsageError, match=r"task: got .*a task with classes"):
+            ImageDataBunch.single_from_classes(root, names, task=task, **SMALL)
+    with pytest.raises(DataError, match="the classes of classes are in another order"):
+        ImageDataBunch.single_from_classes(root, names, task=Classification(("dog", "cat")), **SMALL)
+    dls = ImageDataBunch.single_from_classes(root, names, **SMALL)
+    assert dls.summary().imbalance is None
+    assert str(dls.summary())
+    for ask in (dls.one_batch, dls.show_batch, lambda: dls.one_batch("valid")):
+        with pytest.raises(DataError, match="items"):
+            ask()
+
+
+def test_the_name_says_the_label_of_the_test_set_too(root: Path) -> None:
+    for number in (90, 91):
+        Image.new("L", (8, 8), 1).save(root / f"{number}.png")
+    (root / "test").mkdir()
+    for name in ("1.png", "2.png", "x.png"):
+        Image.new("L", (8, 8), 1).save(root / "test" / name)
+    for make in (
+        lambda: ImageDataBunch.from_name_re(root, None, r"(\d)\.png$", test="test", valid_pct=0, **SMALL),
+        lambda: ImageDataBunch.from_name_func(
+            root, None, lambda file: int(Path(file).stem) % 10, test="test", valid_pct=0, **SMALL
+        ),
+    ):
+        with pytest.warns(LearnkitWarning) as said:
+            dls = make()
+        assert "labels that are no class in the test set, their images stay without a label: '(none)' (1)" in str(
+            said[0]
+        )
+        assert dls.samples[dls.samples["split"] == "test"]["target"].tolist() == ["1", "2", None]
+        assert targets(dls.drop(["test/x.png"]), DatasetType.Test).tolist() == [1, 2]
+    for wrong in (5, ["test"]):
+        with refused("test", WrongTypeError, got=wrong):
+            ImageDataBunch.from_name_re(root, None, r"(\d)\.png$", test=wrong, **SMALL)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 import numpy as np
 import pytest
 
-from learnkit import ImageDataBunch
+from learnkit import Classification, ImageDataBunch
 from learnkit.data.options import BasicOptions, FolderOptions, ImageOptions, ImageSettings, takes_options
 from learnkit.data.table.splits import NoValidation
 from learnkit.errors import WrongTypeError
@@ -46,6 +46,10 @@ def test_every_setting_is_described() -> None:
         ("suffixes", []),
         ("suffixes", 3),
         ("normalize_labels", "lower"),
+        ("seed", 2**70),
+        ("split", RandomSplit),
+        ("task", Classification),
+        ("task", "multi-label"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(what: str, value: Any) -> None:
@@ -127,3 +131,9 @@ def test_classes_and_suffixes_may_be_arrays_and_lists() -> None:
         assert ImageSettings(classes=classes).classes == ("a", "b")
     assert ImageSettings(classes=np.array([0, 1])).classes == ("0", "1")
     assert ImageSettings(suffixes=["NPY", ".tif"]).suffixes == (".npy", ".tif")
+
+
+def test_a_test_set_is_a_folder() -> None:
+    for test in (5, ["test"], True):
+        with refused("test", WrongTypeError, got=test):
+            ImageSettings(test=test)  # type: ignore[arg-type]

@@ -279,9 +279,12 @@ def test_there_need_be_no_validation_set(root: Path) -> None:
         Learner(dls, net(2), metrics="accuracy").fit(1)
         assert len(dls.drop([0]).train_ds) == N - 1
         assert [len(fold.valid_ds) for fold in dls.folds(3)] == [8, 8, 8]
-        with pytest.raises(DataError, match=r"no row is left to validate on.*valid_pct=0 trains without"):
-            ImageDataBunch.from_samples(dls.samples, root, **SMALL)
-        assert ImageDataBunch.from_samples(dls.samples, root, valid_pct=0, **SMALL).valid_dl is None
+        assert ImageDataBunch.from_samples(dls.samples[1:], root, **SMALL).valid_dl is None  # the table remembers it
+    split = ImageDataBunch.from_lists(root, files, labels, valid_pct=0.25, **SMALL).samples
+    train = split[split["split"] == "train"]
+    with pytest.raises(DataError, match=r"no row is left to validate on.*pass valid_pct=0 instead"):
+        ImageDataBunch.from_samples(train, root, **SMALL)
+    assert ImageDataBunch.from_samples(train, root, valid_pct=0, **SMALL).valid_dl is None
 
 
 def test_a_class_of_one_item_is_named_and_the_remedy_works(root: Path) -> None:
@@ -298,3 +301,22 @@ def test_a_changed_working_directory_does_not_matter(root: Path, monkeypatch: py
     dls = ImageDataBunch.from_lists(root.name, NAMES, ["a", "b"] * (N // 2), **SMALL)
     monkeypatch.chdir("/")
     assert dls.one_batch()[0].shape == (2, 1, 8, 8)
+
+
+def test_each_column_of_yes_and_no_is_a_class_even_without_an_item(root: Path) -> None:
+    table = pd.DataFrame({"name": NAMES, "sea": [0, 1] * (N // 2), "fog": 0, "Sun": ["yes", "no"] * (N // 2)})
+    columns = ["sea", "fog", "Sun"]
+    with pytest.warns(LearnkitWarning, match="no training item of class fog.*classes= without it"):
+        dls = ImageDataBunch.from_df(root, table, label_col=columns, **SMALL)
+    assert dls.classes == ["Sun", "fog", "sea"]
+    with pytest.warns(LearnkitWarning, match="no training item of class fog"):
+        lower = ImageDataBunch.from_df(root, table, label_col=columns, normalize_labels=True, **SMALL)
+    assert lower.classes == ["sun", "fog", "sea"]
+    assert ImageDataBunch.from_df(root, table, label_col=columns, classes=["sea", "Sun"], **SMALL).c == 2
+
+
+def test_a_table_that_remembers_its_classes_can_be_normalized_later(root: Path) -> None:
+    with pytest.warns(LearnkitWarning, match="look alike.*normalize_labels=True"):
+        dls = bunch(root, ["Cat", "dog", "cat"] * 8)
+    again = ImageDataBunch.from_samples(dls.samples, root, normalize_labels=True, **SMALL)
+    assert again.classes == ["cat", "dog"]

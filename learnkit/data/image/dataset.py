@@ -126,7 +126,8 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
                 rows[place] = np.moveaxis(pixels, 2, 0)
                 if masks is not None:
                     masks[place] = mask[0]
-        assert rows is not None, "a batch has items"
+        if rows is None:
+            raise DataError("a batch without items", fix="The bunch has no items: learn.predict and test_dl_from do.")
         batch = torch.from_numpy(rows)
         if masks is not None:
             return batch, torch.from_numpy(masks)

@@ -11,7 +11,7 @@ from learnkit.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["column_of", "group_numbers"]
+__all__ = ["column_of", "group_numbers", "missing_column"]
 
 
 def column_of(samples: "pd.DataFrame", column: str | int) -> "pd.Series[Any]":
@@ -26,10 +26,19 @@ def column_of(samples: "pd.DataFrame", column: str | int) -> "pd.Series[Any]":
         return samples[column]
     if is_int(column) and -len(samples.columns) <= int(column) < samples.shape[1]:
         return samples.iloc[:, int(column)]
-    names = ", ".join(map(str, samples.columns))
-    separator = next((text for text in ";\t|," if samples.shape[1] == 1 and text in names), None)
-    fix = f"The file is separated by {separator!r}: read it with that delimiter." if separator else ""
-    raise DataError(f"no column {column!r}; columns are {names}", fix=fix)
+    raise missing_column(samples, column)
+
+
+def missing_column(samples: "pd.DataFrame", *columns: str | int) -> DataError:
+    """The error for a table that has none of these columns; a separator that was not split at is named."""
+    names = [str(name) for name in samples.columns]
+    shown = ", ".join(name if name == name.strip() else repr(name) for name in names)
+    separator = next((text for text in ";\t|," if len(names) == 1 and text in names[0]), None)
+    spaced = next((name for name in names if name.strip() in columns), None)
+    fix = f"There is {spaced!r}, with a space: pass that name, or correct the file." if spaced else ""
+    if separator is not None:
+        fix = f"The file is separated by {separator!r}: read it with that delimiter."
+    return DataError(f"no column {' or '.join(map(repr, columns))}; columns are {shown}", fix=fix)
 
 
 def group_numbers(samples: "pd.DataFrame", column: str) -> npt.NDArray[np.int64]:

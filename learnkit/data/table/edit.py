@@ -1,14 +1,15 @@
 """Changing a table of samples: other labels for some files, or fewer rows."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from learnkit.checks import check_kind, is_int, nearest
-from learnkit.data.table.columns import column_of
+from learnkit.data.image.sources import HeldImage
+from learnkit.data.table.columns import column_of, missing_column
 from learnkit.data.table.from_csv import read_table
 from learnkit.data.table.label_columns import targets_in
 from learnkit.data.table.label_values import class_names, is_label, plain, several_names
@@ -53,9 +54,10 @@ def relabeled(
     kind = task_kind(task)
     if not hasattr(table, "columns"):
         check_kind("table", table, str | os.PathLike, "a DataFrame or the path of a CSV file")
-        table = read_table(Path(table), None, "infer", empty_is_none=False, text_columns=(*FILES, *LABELS))
+        table = read_table(Path(table), None, "infer", empty_is_none=True, text_columns=(*FILES, *LABELS))
     files, labels = (_column_among(table, names) for names in (FILES, LABELS))
-    names = [_name(root, file, row) for row, file in enumerate(column_of(table, files).tolist())]
+    named = column_of(table, files).tolist()
+    names = _inputs(named, samples, root)
     targets = targets_in(table, labels, delimiter, kind)
     if missing := [row for row, target in enumerate(targets) if not is_label(target)]:
         raise DataError(f"column {labels!r}: no label in rows {missing[:MAX_SHOWN]}", fix="Drop a row with dls.drop.")
@@ -68,7 +70,6 @@ def relabeled(
         if name in new and new[name] != target:
             raise DataError(f"{name} has two labels", got=[new[name], target], expected="one row for each file")
         new[name] = target
-    _check_known(new, samples)
     old = zip(samples["input"], samples["target"], strict=True)
     return with_targets(samples, [new.get(file, target) for file, target in old])
 
@@ -78,17 +79,22 @@ def dropped(samples: "pd.DataFrame", rows: Any, root: Path) -> "pd.DataFrame":
 
     Args:
         samples: column input; rows numbered from 0.
-        rows: numbers of rows, True for each row to drop and False for each to keep, or files.
+        rows: numbers of rows, True for each row to drop and False for each to keep, or files and names of images.
         root: what relative names of files are relative to.
 
     Raises:
         UsageError: anything else, or a number out of range.
         DataError: a file that is not in the table.
     """
-    given = plain(rows.tolist() if hasattr(rows, "tolist") else rows)
-    if not isinstance(given, list | tuple | set | range):
-        raise UsageError("rows", got=rows, expected="a list of row numbers, of True and False, or of files")
-    given, n = list(given), len(samples)
+    is_table = hasattr(rows, "columns")
+    if is_table or isinstance(rows, str | bytes | os.PathLike | Mapping) or not isinstance(rows, Iterable):
+        got = f"a {type(rows).__name__}" if is_table else rows
+        raise UsageError("rows", got=got, expected="a list of row numbers, of True and False, or of files",
+                         fix='Of a table, pass a column of files, such as issues["path"].')  # fmt: skip
+    if getattr(rows, "name", None) == "item":
+        raise UsageError("rows", got="the column item", expected="files: an item's number counts its own set alone",
+                         fix='Pass issues["path"].')  # fmt: skip
+    given, n = list(plain(rows.tolist() if hasattr(rows, "tolist") else list(rows))), len(samples)
     if given and all(isinstance(row, bool) for row in given):
         if len(given) != n:
             raise UsageError("rows", got=f"{len(given)} of True and False", expected=f"{n}, one per row")
@@ -97,9 +103,7 @@ def dropped(samples: "pd.DataFrame", rows: Any, root: Path) -> "pd.DataFrame":
         if wrong := [row for row in given if not 0 <= row < n]:
             raise UsageError("rows", got=wrong[0], expected=f"row numbers from 0 to {n - 1}")
         return samples[~np.isin(np.arange(n), given)]
-    files = {_name(root, file, place) for place, file in enumerate(given)}
-    _check_known(files, samples)
-    return samples[~samples["input"].isin(files)]
+    return samples[~samples["input"].isin(set(_inputs(given, samples, root)))]
 
 
 def _class_targets(targets: Sequence[Any], task: Any, change: Callable[[str], str] | None) -> list[Any]:
@@ -116,21 +120,50 @@ def _class_targets(targets: Sequence[Any], task: Any, change: Callable[[str], st
 
 
 def _column_among(table: "pd.DataFrame", names: Sequence[str]) -> str:
-    found = next((name for name in names if name in table.columns), None)
-    if found is None:
-        expected = " or ".join(map(repr, names))
-        raise DataError(f"no column {expected}; columns are {', '.join(map(str, table.columns))}")
-    return found
+    """Which of the two names the table has.
+
+    Raises:
+        DataError: neither, or both with different labels: which were edited?
+    """
+    found = [name for name in names if name in table.columns]
+    if not found:
+        raise missing_column(table, *names)
+    if names == LABELS and len(found) > 1:
+        one, two = (column_of(table, name).tolist() for name in found)
+        for row, (ours, theirs) in enumerate(zip(one, two, strict=True)):
+            if str(ours) != str(theirs) and (is_label(ours) or is_label(theirs)):
+                raise DataError(
+                    f"the columns {found[0]!r} and {found[1]!r} differ in row {row}", got=[ours, theirs],
+                    expected="one of them", fix=f"Pass the table without the other: table.drop(columns={found[1]!r}).",
+                )  # fmt: skip
+    return found[0]
 
 
-def _name(root: Path, file: PathLike | bytes, row: int) -> str:
-    return absolute(os.path.join(root, file_name(file, row)))
+def _inputs(given: Sequence[Any], samples: "pd.DataFrame", root: Path) -> list[Any]:
+    """The input in `samples` of each file or name of an image.
 
-
-def _check_known(files: Any, samples: "pd.DataFrame") -> None:
-    known = set(samples["input"])
-    if unknown := [file for file in files if file not in known]:
+    Raises:
+        DataError: files that are not there, or a name of several images.
+    """
+    inputs = samples["input"].tolist()
+    held: dict[str, list[HeldImage]] = {}
+    for one in set(filter(lambda one: isinstance(one, HeldImage), inputs)):
+        held.setdefault(str(one), []).append(one)
+    known, found, unknown = set(inputs), [], []
+    for row, name in enumerate(given):
+        images = held.get(name, ()) if isinstance(name, str) else ()
+        if len(images) > 1:
+            raise DataError(f"{len(images)} images are called {name!r}", fix="Pass the rows by number.")
+        path = images[0] if images else name if isinstance(name, HeldImage) else _path(root, name, row)
+        found.append(path)
+        unknown += [] if path in known else [path]
+    if unknown:
         raise DataError(
             f"{counted(len(unknown), 'file is', 'files are')} not in the table of samples, first {unknown[:MAX_SHOWN]}",
             fix="Use the names of dls.samples['input'], or names relative to dls.path.",
         )
+    return found
+
+
+def _path(root: Path, file: PathLike | bytes, row: int) -> str:
+    return absolute(os.path.join(root, file_name(file, row)))

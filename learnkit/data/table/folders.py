@@ -1,9 +1,11 @@
 """Tables of samples from trees of folders: one folder per class, or images next to their masks."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from learnkit.checks import check_kind
 from learnkit.data.table.files import existing_folder, get_image_files, no_images
 from learnkit.data.table.masks import masks_of
 from learnkit.data.table.split_folders import held_out, split_folders, split_named
@@ -50,6 +52,9 @@ def folder_samples(
     import pandas as pd
 
     root = existing_folder(path)
+    for what, name in (("train", train), ("valid", valid), ("test", test)):
+        if name is not None or what == "train":
+            check_kind(what, name, str | os.PathLike, "the name of a folder")
     if not by_folder:
         items = _of_all_splits(root, train, valid, test, suffixes, classes)
         return pd.DataFrame(items, columns=["input", "target"], dtype=object)  # names need not be valid UTF-8

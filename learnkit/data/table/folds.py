@@ -1,17 +1,17 @@
 """Cross-validation: bunches that each validate on a different part, and predictions in the table's order."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from learnkit.checks import check_int
+from learnkit.checks import check_int, is_int
 from learnkit.data.table.columns import group_numbers
 from learnkit.data.table.draws import by_class, class_counts, permutation
-from learnkit.errors import DataError
+from learnkit.errors import DataError, WrongTypeError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,25 +48,33 @@ class Folds(Generic[Bunch]):
         return int(self.numbers.max()) + 1
 
     def __getitem__(self, number: int) -> Bunch:
+        if not is_int(number):
+            raise WrongTypeError("fold", got=number, expected=f"a number from 0 to {len(self) - 1}")
         if not -len(self) <= number < len(self):
-            raise IndexError(f"fold {number} of {len(self)}")
+            raise IndexError(f"fold {number} of {len(self)}")  # ends a loop over them
         return self._fold(number % len(self))
 
     def __iter__(self) -> Iterator[Bunch]:
         return (self._fold(number) for number in range(len(self)))
 
-    def in_order(self, parts: Sequence[Tensor]) -> Tensor:
+    def in_order(self, parts: Iterable[Tensor | npt.NDArray[Any]]) -> Tensor:
         """Values of each fold's validation set, (n_fold, ...), as one tensor (len(samples), ...) in the table's order.
 
         Raises:
-            DataError: not one tensor per fold, or of another length than the fold's validation set.
+            DataError: not one tensor per fold, of another length than the fold's validation set, or of other shapes.
         """
-        sizes = np.bincount(self.numbers).tolist()
-        if [len(part) for part in parts] != sizes:
-            raise DataError("folds", got=f"parts of {[len(part) for part in parts]} rows", expected=f"{sizes}")
-        whole = torch.empty(len(self.numbers), *parts[0].shape[1:], dtype=parts[0].dtype)
-        for number, part in enumerate(parts):
-            whole[torch.from_numpy(self.numbers == number)] = part.cpu()
+        given, sizes = list(parts), np.bincount(self.numbers).tolist()
+        if any(not hasattr(part, "shape") for part in given):
+            raise DataError("folds", got=type(given[0]).__name__, expected=f"{len(self)} tensors, one of each fold",
+                            fix="learn.get_preds() returns (predictions, targets): pass one of them.")  # fmt: skip
+        values = [torch.as_tensor(part).cpu() for part in given]
+        if [len(part) for part in values] != sizes:
+            raise DataError("folds", got=f"parts of {[len(part) for part in values]} rows", expected=f"{sizes}")
+        if len(shapes := {tuple(part.shape[1:]) for part in values}) > 1:
+            raise DataError("folds", got=f"items of the shapes {sorted(shapes)}", expected="one shape")
+        whole = torch.empty(len(self.numbers), *values[0].shape[1:], dtype=values[0].dtype)
+        for number, part in enumerate(values):
+            whole[torch.from_numpy(self.numbers == number)] = part
         return whole
 
 

@@ -1,26 +1,29 @@
 """Tables of samples from a table of the user: a CSV file or a DataFrame."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from learnkit.checks import is_int
-from learnkit.data.classes import label_text
+from learnkit.data.classes import in_order, label_text
 from learnkit.data.image.read import EXTENSIONS
 from learnkit.data.table.columns import column_of
 from learnkit.data.table.files import existing_folder
-from learnkit.data.table.label_columns import FALSE_VALUES, TRUE_VALUES, Column, column_list, targets_in
-from learnkit.data.table.remembered import forget
+from learnkit.data.table.label_columns import FALSE_VALUES, TRUE_VALUES, Column, column_list, labels_in
+from learnkit.data.table.remembered import forget, remember
 from learnkit.data.table.samples import rows_text
-from learnkit.errors import DataError, MissingFileError, UnsafeFileError, UsageError
+from learnkit.data.table.split_results import split_of
+from learnkit.data.tasks import MultiLabel
+from learnkit.errors import DataError, MissingFileError, UnsafeFileError, UsageError, warn
 from learnkit.text import counted
 from learnkit.types import PathLike
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["frame_samples", "read_table"]
+__all__ = ["frame_samples", "read_table", "without_split_columns"]
 
 
 def read_table(
@@ -44,22 +47,35 @@ def read_table(
 
     Raises:
         MissingFileError: no such file.
-        DataError: no rows, not a table, or a first line that names an image.
+        DataError: no rows, not a table, a first line that names an image, or rows longer than it.
+        UsageError: a header that is neither "infer" nor a line's number nor None.
     """
     import pandas as pd
+
+    if header not in ("infer", None) and not is_int(header):
+        fix = "Pass header=None for a file without names of columns." if header is False else ""
+        raise UsageError("header", got=header, expected='"infer", the number of a line, or None', fix=fix)
 
     if not file.is_file():
         there = sorted(entry.name for entry in file.parent.glob("*.csv")) if file.parent.is_dir() else []
         raise MissingFileError(f"no file {file}", fix=f"CSV files there: {', '.join(there) or 'none'}.")
-    options: dict[str, Any] = {"sep": delimiter or ("\t" if file.suffix == ".tsv" else ","), "header": header}
+    options: dict[str, Any] = {"sep": delimiter or ("\t" if file.suffix.lower() == ".tsv" else ","), "header": header}
+    options |= {"index_col": False}  # a row with one cell more than there are names would shift all of them
     if empty_is_none:
         options |= {"keep_default_na": False, "na_values": [""]}
     try:
-        names = list(pd.read_csv(file, nrows=1, **options).columns)
-        if header in ("infer", 0) and images is not None:
-            _check_header(file, names, *images)
-        found = [name for column in text_columns if (name := _name(names, column)) is not None]
-        table: pd.DataFrame = pd.read_csv(file, dtype=dict.fromkeys(found, str), **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            names = list(pd.read_csv(file, nrows=1, **options).columns)
+            if header in ("infer", 0) and images is not None:
+                _check_header(file, names, *images)
+            found = [name for column in text_columns if (name := _name(names, column)) is not None]
+            if twice := next((column for column in text_columns if {column, f"{column}.1"} <= set(names)), None):
+                raise DataError(f"{file}: several columns are called {twice!r}", fix="Rename them, or pass a number.")
+            table: pd.DataFrame = pd.read_csv(file, dtype=dict.fromkeys(found, str), **options)
+    except pd.errors.ParserWarning as error:
+        raise DataError(f"{file}: rows have more cells than the first line", expected="a name for each column",
+                        fix="Correct the first line, or pass header=None.") from error  # fmt: skip
     except pd.errors.EmptyDataError as error:
         raise DataError(f"{file} has 0 rows", expected="one per file") from error
     except UnicodeDecodeError as error:
@@ -92,6 +108,8 @@ def frame_samples(
 ) -> "pd.DataFrame":
     """A user's table with the columns input (paths) and target added, its rows numbered from 0.
 
+    Where each of several columns is a class, the table remembers them all, also one that no item has.
+
     Other columns of these names are kept as input_ and target_.
 
     Args:
@@ -123,7 +141,7 @@ def frame_samples(
     if nameless.any():
         raise DataError(f"column {fn_col!r}: no name in rows {names.index[nameless].tolist()[:5]}")
     inputs = [os.path.join(root, folder, f"{_file_name(name, row)}{suffix}") for row, name in enumerate(names)]
-    targets = targets_in(
+    targets, classes = labels_in(
         table, label_col, label_delim, kind, true_values=true_values, false_values=false_values
     )  # fmt: skip
     if kind == "masks":
@@ -136,7 +154,24 @@ def frame_samples(
         _check_inside(samples["input"], root)
         if kind == "masks":
             _check_inside(samples["target"].dropna(), root)
+    if classes is not None:
+        return remember(samples, MultiLabel(in_order(dict.fromkeys(classes))))
     return samples if used[1:] == ["target"] else forget(samples)
+
+
+def without_split_columns(samples: "pd.DataFrame", *, is_split: bool) -> "pd.DataFrame":
+    """The table without a column `split`, which nobody asked for; a warning says how to use it.
+
+    Args:
+        samples: a table of samples.
+        is_split: whether the rows are split in another way that the caller chose.
+    """
+    for name in ("split", "is_valid"):
+        if name in samples.columns and not is_split:
+            found = {split_of(cell) for cell in samples[name].tolist()}
+            if {"train", "valid"} <= found and None not in found:
+                warn(f"the column {name!r} names splits and is not used: valid_col={name!r} uses it")
+    return samples.drop(columns="split", errors="ignore")
 
 
 def _name(names: Sequence[Any], column: Any) -> Any:

@@ -51,8 +51,10 @@ def named_samples(
 
     Raises:
         DataError: no files, or a file whose label cannot be made.
-        UsageError: a label that contains the path of the data.
+        UsageError: not a function, or a label that contains the path of the data.
     """
+    if not callable(label):
+        raise UsageError("func", got=label, expected="a function: path of a file, as text -> label")
     root = existing_folder(path)
     files = _images(root, test, suffixes) if fnames is None else _paths(root, fnames)
     return _table(files, [_label(label, Path(file).as_posix(), root) for file in files])
@@ -71,6 +73,8 @@ def pattern_label(pattern: str | re.Pattern[str]) -> Callable[[str], str]:
         compiled = re.compile(pattern)
     except (re.error, TypeError) as error:
         raise UsageError("pat", got=pattern, expected=f"a regular expression ({error})") from error
+    if isinstance(compiled.pattern, bytes):
+        raise UsageError("pat", got=pattern, expected="a pattern of text, not of bytes")
     if not compiled.groups:
         raise UsageError("pat", got=compiled.pattern, expected="a group in parentheses around the label")
 
@@ -91,7 +95,10 @@ def _label(label: Callable[[str], Any], file: str, root: Path) -> Any:
     except LearnkitError:
         raise
     except Exception as error:  # of the user's function
-        raise DataError(f"the label of {file}: the function failed with {type(error).__name__} ({error})") from error
+        raise DataError(
+            f"the label of {file}: the function failed with {type(error).__name__} ({error})",
+            fix="It is called with the whole path as text: Path(file).parent.name is the name of the folder.",
+        ) from error
     start = file.find(found) if isinstance(found, str) and "/" in found else -1
     if 0 <= start < len(root.as_posix()) and root.as_posix() != ".":
         raise UsageError(

@@ -3,15 +3,15 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from learnkit.data.classes import normal_form
 from learnkit.data.table.files import existing_folder, get_image_files, no_images
-from learnkit.data.table.label_values import is_label
+from learnkit.data.table.label_values import class_names, is_label, number_rows, plain, several_names
 from learnkit.data.table.labels import with_targets
 from learnkit.data.table.samples import absolute, rows_text
 from learnkit.data.tasks import Classification, MultiLabel, Task
-from learnkit.errors import warn
+from learnkit.errors import DataError, warn
 from learnkit.text import printable
 from learnkit.types import PathLike
 
@@ -41,38 +41,87 @@ def held_out_samples(folder: PathLike, suffixes: Sequence[str] | None = None) ->
 
 
 def label_held_out(
-    samples: "pd.DataFrame", folder: Path, task: Task, change: Callable[[str], str] | None = None
+    samples: "pd.DataFrame",
+    folder: Path,
+    task: Task,
+    change: Callable[[str], str] | None = None,
+    label: Callable[[str], Any] | None = None,
 ) -> "pd.DataFrame":
-    """The table with the labels of the images of a test folder: the first folder of each, if any of them is a class.
+    """The table with the labels of the images of a test folder, if any of them has one that the task takes.
 
-    An image in another folder has no label; a warning names these folders.
+    An image without such a label has none; a warning counts them.
 
     Args:
         samples: the whole table; rows below `folder` have no target.
         folder: the test folder.
-        task: a Classification or a MultiLabel task; others have no class folders.
+        task: what the labels mean.
         change: how labels are normalized.
+        label: the function that labels files by their path. Without it, or if none of its labels is one of the task,
+            the label is the first folder of each.
     """
+    root = Path(absolute(str(folder)))
+    targets = samples["target"].tolist()
+    places = [
+        place
+        for place, (file, split) in enumerate(zip(samples["input"], samples["split"], strict=True))
+        if split == "test" and not is_label(targets[place]) and Path(file).is_relative_to(root)
+    ]
+    files = [Path(samples["input"].iloc[place]) for place in places]
+    if label is not None:
+        found = _fitting([_result(label, file) for file in files], task, change, "labels that are no class")
+        if not all(target is None for target in found):
+            return _with(samples, targets, places, found)
     if not isinstance(task, Classification | MultiLabel):
         return samples
-    root = Path(absolute(str(folder)))
-    targets, other = samples["target"].tolist(), Counter[str]()
-    found: dict[int, str] = {}
-    for place, (file, split) in enumerate(zip(samples["input"], samples["split"], strict=True)):
-        if split == "test" and not is_label(targets[place]) and Path(file).is_relative_to(root):
-            top, *rest = Path(file).relative_to(root).parts
-            name = change(top) if change else top
-            if rest and name in task.classes:
-                found[place] = name
-            else:
-                other[top if rest else "."] += 1
+    tops = [file.relative_to(root).parts for file in files]
+    several = isinstance(task, MultiLabel)
+    names = [None if len(top) == 1 else [top[0]] if several else top[0] for top in tops]
+    return _with(samples, targets, places, _fitting(names, task, change, "folders that are no class"))
+
+
+def _with(samples: "pd.DataFrame", targets: list[Any], places: list[int], found: list[Any]) -> "pd.DataFrame":
+    for place, target in zip(places, found, strict=True):
+        targets[place] = target
+    return with_targets(samples, targets) if places else samples
+
+
+def _result(label: Callable[[str], Any], file: Path) -> Any:
+    try:
+        return plain(label(file.as_posix()))
+    except Exception:  # of the user's function, which names of a test set need not fit
+        return None
+
+
+def _fitting(raw: list[Any], task: Task, change: Callable[[str], str] | None, kind: str) -> list[Any]:
+    """The labels as the task takes them, None for those that it does not; a warning names these."""
+    found = [_target(one, task, change) for one in raw]
+    other = Counter(
+        "(none)" if one is None else str(one[0]) if isinstance(one, list) and len(one) == 1 else str(one)
+        for one, target in zip(raw, found, strict=True)
+        if target is None
+    )
     forms = {normal_form(name) for name in task.classes}
-    if other and (found or any(normal_form(name) in forms for name in other)):
+    if other and (any(target is not None for target in found) or any(normal_form(name) in forms for name in other)):
         names = ", ".join(f"{printable(name)!r} ({count})" for name, count in list(other.items())[:MAX_SHOWN])
-        warn(f"folders of the test set {root} that are no class, their images stay without a label: {names}")
-    for place, name in found.items():
-        targets[place] = [name] if isinstance(task, MultiLabel) else name
-    return with_targets(samples, targets) if found else samples
+        warn(f"{kind} in the test set, their images stay without a label: {names}")
+    return found
+
+
+def _target(raw: Any, task: Task, change: Callable[[str], str] | None) -> Any:
+    """The label as the task takes it; None if it does not."""
+    if not is_label(raw):
+        return None
+    try:
+        if isinstance(task, Classification):
+            name = class_names([raw], [0], change)[0]
+            return name if name in task.classes else None
+        if isinstance(task, MultiLabel):
+            names = several_names([raw], [0], change)[0]
+            return names if set(names) <= set(task.classes) else None
+        numbers = number_rows([raw], [0])[0]
+    except DataError:
+        return None
+    return None if len(numbers) != task.n_out else numbers[0] if len(numbers) == 1 else numbers
 
 
 def report_unlabeled(samples: "pd.DataFrame") -> None:

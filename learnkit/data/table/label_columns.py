@@ -1,7 +1,7 @@
 """The labels in the columns of a table: one column, text with several labels, or one column for each class."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from learnkit.checks import is_int
@@ -13,11 +13,11 @@ from learnkit.errors import DataError, UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FALSE_VALUES", "TRUE_VALUES", "Column", "column_list", "targets_in"]
+__all__ = ["FALSE_VALUES", "TRUE_VALUES", "Column", "column_list", "labels_in", "targets_in"]
 
 Column: TypeAlias = str | int
-TRUE_VALUES = ("1", "true", "yes")
-FALSE_VALUES = ("0", "false", "no")
+TRUE_VALUES = ("1", "true", "yes", "t", "y")
+FALSE_VALUES = ("0", "false", "no", "f", "n")
 SOFT = "Labels are 0 or 1 in every row. Pass task='regression' to train on the numbers themselves."
 
 
@@ -25,12 +25,19 @@ def column_list(label_col: Any) -> list[Column]:
     """The columns that `label_col` names, one or several."""
     if isinstance(label_col, str) or is_int(label_col):
         return [label_col]
-    if not isinstance(label_col, Iterable) or not (columns := list(plain(label_col))):
+    if isinstance(label_col, Set) or not isinstance(label_col, Iterable) or not (columns := list(plain(label_col))):
         raise UsageError("label_col", got=label_col, expected="a column by name or number, or a list of them")
     return columns
 
 
 def targets_in(
+    table: "pd.DataFrame", label_col: Any, delimiter: str | None, kind: str | None, **truths: Any
+) -> list[Any]:
+    """The target of every row: see `labels_in`."""
+    return labels_in(table, label_col, delimiter, kind, **truths)[0]
+
+
+def labels_in(
     table: "pd.DataFrame",
     label_col: Any,
     delimiter: str | None,
@@ -38,8 +45,8 @@ def targets_in(
     *,
     true_values: Sequence[str] = TRUE_VALUES,
     false_values: Sequence[str] = FALSE_VALUES,
-) -> list[Any]:
-    """The target of every row.
+) -> tuple[list[Any], list[str] | None]:
+    """The target of every row, and the names of the columns if each is a class.
 
     One column is the label, or with `delimiter` a list of labels; several columns of yes and no, in whatever form, are
     a class each; several of numbers are numbers; several of text are labels, none where it is empty.
@@ -53,7 +60,7 @@ def targets_in(
         false_values: texts that mean no.
 
     Raises:
-        UsageError: an empty delimiter, or one for several columns.
+        UsageError: an empty delimiter, or one for several columns; values that mean yes and no, or are not text.
         DataError: no such column; several columns that are neither yes and no nor numbers nor text, with the row.
     """
     if delimiter is not None and (not isinstance(delimiter, str) or not delimiter):
@@ -63,30 +70,68 @@ def targets_in(
         raise UsageError("label_delim", got=delimiter, expected="None with several label columns")
     cells = [list(map(plain, column.tolist())) for column in columns]
     if delimiter is not None:
-        return [_numbers(cell, delimiter) if kind == "regression" else _labels(cell, delimiter) for cell in cells[0]]
+        return [
+            _numbers(cell, delimiter) if kind == "regression" else _labels(cell, delimiter) for cell in cells[0]
+        ], None
     if len(cells) == 1 and (kind != "multilabel" or isinstance(label_col, str) or is_int(label_col)):
-        return cells[0]
+        return cells[0], None
     if kind == "regression":
-        return list(zip(*cells, strict=True))
+        return list(zip(*cells, strict=True)), None
     names = [str(column.name) for column in columns]
-    truths = {text.strip().lower(): True for text in true_values}
-    truths |= {text.strip().lower(): False for text in false_values}
+    truths = _truths(true_values, false_values)
     flags = [[_flag(cell, truths) for cell in column] for column in cells]
     if _are_labels(flags) and not (len(cells) > 1 and _are_numbers(cells)):
-        return cells[0] if len(cells) == 1 else [list(filter(is_label, row)) for row in zip(*cells, strict=True)]
-    if kind is None and _are_numbers(cells) and not _are_flags(cells, flags):
-        return [tuple(map(_number, row)) for row in zip(*cells, strict=True)]
+        _refuse_two_words(cells)
+        rows = [list(filter(is_label, row)) for row in zip(*cells, strict=True)]
+        return cells[0] if len(cells) == 1 else rows, None
+    if kind is None and _are_numbers(cells) and not _are_flags(cells, flags) and not _are_shares(cells, flags):
+        return [tuple(map(_number, row)) for row in zip(*cells, strict=True)], None
     _check_flags(names, cells, flags)
-    return [[name for name, is_there in zip(names, row, strict=True) if is_there] for row in zip(*flags, strict=True)]
+    rows = [[name for name, is_there in zip(names, row, strict=True) if is_there] for row in zip(*flags, strict=True)]
+    return rows, names
+
+
+def _truths(true_values: Any, false_values: Any) -> dict[str, bool]:
+    """{text: whether it means yes}, in lower case."""
+    found: dict[str, bool] = {}
+    for what, values, meaning in (("true_values", true_values, True), ("false_values", false_values, False)):
+        texts = [values] if isinstance(values, str | int) else list(values)
+        for text in texts:
+            if not isinstance(text, str | int):
+                raise UsageError(what, got=values, expected="a list of text")
+            if found.setdefault(str(text).strip().lower(), meaning) != meaning:
+                raise UsageError(what, got=values, expected=f"other values than true_values, which have {text!r} too")
+    return found
 
 
 def _flag(cell: Any, truths: Mapping[str, bool]) -> bool | None:
     """What a cell says of its class; None if neither yes nor no."""
     if not is_label(cell):
         return truths.get("")
-    if isinstance(cell, str):
-        return truths.get(cell.strip().lower(), _flag(number_in(cell), truths))
-    return bool(cell) if isinstance(cell, bool | int | float) and cell in (0, 1) else None
+    text = cell.strip().lower() if isinstance(cell, str) else str(cell).lower()
+    if text in truths:
+        return truths[text]
+    number = number_in(cell) if isinstance(cell, str) else cell
+    if not isinstance(number, bool | int | float) or number != number // 1:
+        return None
+    return truths.get(str(int(number)), bool(number) if number in (0, 1) else None)
+
+
+def _refuse_two_words(cells: Sequence[Sequence[Any]]) -> None:
+    """Several columns of the same two words, such as present and absent: no item has a label twice."""
+    words = {str(cell) for column in cells for cell in column if is_label(cell)}
+    if len(words) == 2 and any(len(set(row)) < len(row) for row in zip(*cells, strict=True)):
+        one, two = sorted(words)
+        raise UsageError(
+            f"several label columns hold {one!r} and {two!r} alone", expected="yes and no, or labels",
+            fix=f"If these mean yes and no, pass true_values=[{two!r}], false_values=[{one!r}] or the reverse.",
+        )  # fmt: skip
+
+
+def _are_shares(cells: Sequence[Sequence[Any]], flags: Sequence[Sequence[bool | None]]) -> bool:
+    """Whether numbers look like 0 and 1 with an unknown (-1) or a share among them."""
+    numbers = [_number(cell) for column in cells for cell in column if is_label(cell)]
+    return all(-1 <= number <= 1 for number in numbers) and any(flag is not None for said in flags for flag in said)
 
 
 def _are_labels(flags: Sequence[Sequence[bool | None]]) -> bool:
@@ -129,7 +174,7 @@ def _number(cell: Any) -> float:
 
 def _labels(cell: Any, delimiter: str) -> list[str]:
     parts = label_text(cell).split(delimiter) if is_label(cell) else []
-    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _numbers(cell: Any, delimiter: str) -> Any:

@@ -11,12 +11,13 @@ import numpy as np
 from learnkit.data.classes import label_text
 from learnkit.errors import DataError, UsageError
 
-__all__ = ["class_names", "could_be_values", "is_label", "is_several", "multi_hot_names", "number_in", "number_rows",
-           "plain", "several_names"]  # fmt: skip
+__all__ = ["class_names", "could_be_values", "is_label", "is_several", "multi_hot_names", "normalized", "number_in",
+           "number_rows", "plain", "several_names"]  # fmt: skip
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 SOFT = "Labels are 0 or 1. Pass task='regression' to train on the numbers themselves."
+FRACTION = "Pass task='regression' to train on the numbers; a class is text, such as '0.5'."
 NAME = Callable[[str], str]
 
 
@@ -77,7 +78,7 @@ def class_names(labels: Sequence[Any], rows: Sequence[Any], change: NAME | None 
 
 
 def several_names(labels: Sequence[Any], rows: Sequence[Any], change: NAME | None = None) -> list[list[str]]:
-    """The names of the classes of each item.
+    """The names of the classes of each item, each once.
 
     Raises:
         DataError: a label that is no list, or that holds something other than labels, with its row.
@@ -90,13 +91,15 @@ def several_names(labels: Sequence[Any], rows: Sequence[Any], change: NAME | Non
         parts = sorted(label, key=str) if isinstance(label, set | frozenset) else list(label)
         if not all(map(is_label, parts)):
             raise DataError(f"row {row}: label", got=label, expected="no missing label among several")
-        names.append([_name(part, row, change) for part in parts])
+        names.append(list(dict.fromkeys(_name(part, row, change) for part in parts)))
     _refuse_shares(labels, rows)
     return names
 
 
 def multi_hot_names(labels: Sequence[Any], classes: Sequence[str] | None) -> list[list[str]] | None:
     """The names of the classes of each item, if the labels are rows of 0 and 1 of equal length; None if they are not.
+
+    The texts "0" and "1" are such numbers, unless they are the names of classes.
 
     Raises:
         UsageError: there is not one name for each place of a row.
@@ -106,13 +109,15 @@ def multi_hot_names(labels: Sequence[Any], classes: Sequence[str] | None) -> lis
     n = len(labels[0])
     if any(len(label) != n or not all(_is_bit(one) for one in label) for label in labels):
         return None
+    if isinstance(labels[0][0], str) and (n == 1 or (classes is not None and {"0", "1"} <= set(classes))):
+        return None
     if classes is None or len(classes) != n:
         raise UsageError(
             f"classes of labels that are rows of {n} numbers, 0 or 1", got=None if classes is None else list(classes),
             expected=f"{n} names, one for each place of a row",
             fix="Pass classes=[...], or task='regression' for numbers.",
         )  # fmt: skip
-    return [[name for name, is_there in zip(classes, label, strict=True) if is_there] for label in labels]
+    return [[name for name, is_there in zip(classes, label, strict=True) if int(is_there)] for label in labels]
 
 
 def number_rows(labels: Sequence[Any], rows: Sequence[Any]) -> list[tuple[float, ...]]:
@@ -134,7 +139,7 @@ def could_be_values(labels: Sequence[Any]) -> bool:
 
 
 def _is_bit(value: Any) -> bool:
-    return isinstance(value, bool | int | float) and value in (0, 1)
+    return value in ("0", "1") if isinstance(value, str) else isinstance(value, bool | int | float) and value in (0, 1)
 
 
 def _name(label: Any, row: Any, change: NAME | None) -> str:
@@ -142,7 +147,7 @@ def _name(label: Any, row: Any, change: NAME | None) -> str:
         name = label_text(label)
     except DataError as error:
         text = f"row {row}: {error.what}"
-        fix = SOFT if isinstance(label, float) else error.fix
+        fix = FRACTION if isinstance(label, float) else error.fix
         raise DataError(text, got=label, expected=error.expected, fix=fix) from error
     if name[:1] in ("[", "(", "{") and _is_written_list(name):
         raise DataError(
@@ -151,9 +156,21 @@ def _name(label: Any, row: Any, change: NAME | None) -> str:
         )  # fmt: skip
     if change is None:
         return name
-    changed = change(name)
-    if not isinstance(changed, str):
-        raise UsageError(f"normalize_labels: for {name!r}", got=changed, expected="text")
+    return normalized(name, change)
+
+
+def normalized(name: str, change: NAME) -> str:
+    """What `normalize_labels=` makes of a label.
+
+    Raises:
+        UsageError: the function fails, or returns something else than text, or no text.
+    """
+    try:
+        changed = change(name)
+    except Exception as error:  # of the user's function
+        raise UsageError(f"normalize_labels: it failed for {name!r} with {type(error).__name__} ({error})") from error
+    if not isinstance(changed, str) or not changed.strip():
+        raise UsageError(f"normalize_labels: for {name!r}", got=changed, expected="text that is not blank")
     return changed
 
 

@@ -14,6 +14,7 @@ from learnkit.data.table.label_values import (
     is_label,
     is_several,
     multi_hot_names,
+    normalized,
     number_rows,
     plain,
     several_names,
@@ -66,6 +67,8 @@ def label_samples(
     kind = _kind(raw, task, given)
     found: Sequence[Any]
     if kind == "regression":
+        if classes is not None:
+            raise UsageError("classes", got=list(classes), expected="None: a regression has no classes")
         numbers = number_rows(raw, rows)
         task = _regression(numbers, task, names)
         found = [row[0] if len(row) == 1 else row for row in numbers]
@@ -114,7 +117,9 @@ def _given_classes(
     task: Task | str | None, classes: Sequence[str] | None, change: Callable[[str], str] | None
 ) -> tuple[str, ...] | None:
     """The classes that the caller named."""
-    names = None if classes is None else Classes(classes if change is None else map(change, Classes(classes)))
+    names = None if classes is None else Classes(classes)
+    if names is not None and change is not None:
+        names = Classes(list(dict.fromkeys(normalized(name, change) for name in names)))
     if task is None or isinstance(task, str):
         return names
     if names is not None:
@@ -132,7 +137,8 @@ def _kind(raw: Sequence[Any], task: Task | str | None, given: Sequence[str] | No
             return "multilabel"
         if could_be_values(raw):
             several = "; several labels an item are text, or 0 and 1 with a name for each in classes= or columns."
-            each = ", or task='classification' if each number is a class."
+            each = ", or, if each number is a class, task='classification'"
+            each += "." if all(map(_is_whole, raw)) else " with labels that are text: df[column].astype(str)."
             raise UsageError(
                 f"labels like {raw[0]!r} are numbers, which could be values or classes",
                 fix=f"Pass task='regression'{several if is_several(raw[0]) else each}",
@@ -143,6 +149,10 @@ def _kind(raw: Sequence[Any], task: Task | str | None, given: Sequence[str] | No
         fix = "Pass task='multilabel' for several labels an item, or one label an item."
         raise UsageError("task", got=task, expected=f"'multilabel' for labels that are lists, as {label!r}", fix=fix)
     return kind
+
+
+def _is_whole(label: Any) -> bool:
+    return isinstance(label, str | int) or (isinstance(label, float) and label.is_integer())
 
 
 def task_kind(task: Task | str | None) -> str | None:
@@ -217,6 +227,9 @@ def _multilabel_classes(labels: Labels, given: Sequence[str] | None) -> tuple[st
 
 def _covering(given: Sequence[str], found: "Counter[str]") -> tuple[str, ...]:
     if unknown := sorted(found.keys() - set(given)):
+        if all(map(str.isdecimal, found)) and not set(given) & found.keys():
+            fix = "Labels that are numbers are named by them: pass [classes[i] for i in labels] to name them so."
+            raise UsageError("classes", got=list(given), expected=f"the labels, such as {unknown[0]!r}", fix=fix)
         raise UsageError(
             "classes", got=list(given), expected=f"all labels of the training set, also {unknown[0]!r}",
             fix="Pass classes= with all of them; a table from dls.samples remembers those it had.",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from learnkit.data.image.sources import HeldImage
 from learnkit.data.table.columns import column_of
 from learnkit.data.table.label_values import plain
-from learnkit.data.table.splits import Split, split_names, split_of
+from learnkit.data.table.split_results import split_names, split_of
+from learnkit.data.table.splits import Split
 from learnkit.errors import DataError, WrongTypeError
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """Splits: which rows of a table of samples are for validation, drawn by seeded private generators."""
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy.typing as npt
 
 from learnkit.checks import is_number
 from learnkit.data.table.columns import column_of, group_numbers
-from learnkit.data.table.draws import by_class, choose_groups, class_counts, class_numbers, permutation
+from learnkit.data.table.draws import by_class, check_seed, choose_groups, class_counts, class_numbers, permutation
 from learnkit.data.table.split_folders import split_named
 from learnkit.errors import DataError, MissingFileError, UsageError
 from learnkit.text import counted
@@ -31,13 +30,10 @@ __all__ = [
     "Split",
     "StratifiedGroupSplit",
     "StratifiedSplit",
-    "split_names",
-    "split_of",
 ]  # fmt: skip
 
 # table -> per row True (validation) or False, or the name of a split
 Split: TypeAlias = Callable[["pd.DataFrame"], Any]
-_TRUTHS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class RandomSplit:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        _check_share(self.valid_pct)
+        _check_draw(self.valid_pct, self.seed)
 
     def __call__(self, samples: "pd.DataFrame") -> npt.NDArray[np.bool_]:
         n = len(samples)
@@ -74,7 +70,7 @@ class StratifiedSplit:
     keep_in_train: bool = False
 
     def __post_init__(self) -> None:
-        _check_share(self.valid_pct)
+        _check_draw(self.valid_pct, self.seed)
 
     def __call__(self, samples: "pd.DataFrame") -> npt.NDArray[np.bool_]:
         n = len(samples)
@@ -101,7 +97,7 @@ class GroupSplit:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        _check_share(self.valid_pct)
+        _check_draw(self.valid_pct, self.seed)
 
     def __call__(self, samples: "pd.DataFrame") -> npt.NDArray[np.bool_]:
         groups = _groups(samples, self.column)
@@ -129,7 +125,7 @@ class StratifiedGroupSplit:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        _check_share(self.valid_pct)
+        _check_draw(self.valid_pct, self.seed)
 
     def __call__(self, samples: "pd.DataFrame") -> npt.NDArray[np.bool_]:
         groups = _groups(samples, self.column)
@@ -221,46 +217,8 @@ class FileListSplit:
         return [line.strip() for line in lines if line.strip()]
 
 
-def split_names(samples: "pd.DataFrame", split: Split) -> list[str]:
-    """ "train", "valid" or "test" for every row.
-
-    Raises:
-        DataError: any other result (the message names the row), or no rows to train or to validate on.
-    """
-    result = split(samples)
-    if not isinstance(result, Iterable):
-        raise DataError("split", got=result, expected=f"one result per row, {len(samples)} in all")
-    given = list(result)
-    if len(given) != len(samples):
-        raise DataError("split", got=f"{len(given)} results", expected=f"one per row, {len(samples)} in all")
-    names: list[str] = []
-    for index, value in zip(samples.index, given, strict=True):
-        name = split_of(value)
-        if name is None:
-            raise DataError(
-                f"split: row {index}", got=value, expected="True or False, 1 or 0, or one of train, valid, val, test"
-            )
-        names.append(name)
-    needed = ("train",) if isinstance(split, NoValidation) else ("train", "valid")
-    for name in needed:
-        if name not in names:
-            use = "train on" if name == "train" else "validate on"
-            fix = "" if name == "train" else "valid_pct=0 trains without a validation set."
-            raise DataError(f"split {split}: no row is left to {use}", got=dict(Counter(names)), fix=fix)
-    return names
-
-
-def split_of(value: Any) -> str | None:
-    """The split that a cell names: True or 1 for validation, False or 0 for training, or a name of a split."""
-    if isinstance(value, bool | np.bool_):
-        return "valid" if value else "train"
-    text = str(value).strip().lower()
-    if text in _TRUTHS:
-        return "valid" if _TRUTHS[text] else "train"
-    return split_named(text)
-
-
-def _check_share(valid_pct: Any) -> None:
+def _check_draw(valid_pct: Any, seed: Any) -> None:
+    check_seed(seed)
     if not is_number(valid_pct) or not 0 < valid_pct < 1:
         raise UsageError(
             "valid_pct", got=valid_pct, expected="a share in (0, 1)", fix="Pass for example valid_pct=0.2."

@@ -59,7 +59,7 @@ def summarize(
     """Summary of a table of samples whose targets are as the task takes them."""
     counts = _counts(samples, task)
     imbalance = None
-    if task is not None and task.classes and not isinstance(task, Segmentation):
+    if "train" in counts and task is not None and task.classes and not isinstance(task, Segmentation):
         per_class = counts["train"].drop(["(all)", "(no label)"], errors="ignore")
         imbalance = float(per_class.max() / per_class.min()) if per_class.min() > 0 else float("inf")
     shape = (preprocess.channels, *preprocess.resize.size)

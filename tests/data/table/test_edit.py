@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 import torch
 
+from learnkit.data.image.sources import HeldImage
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.edit import dropped, relabeled
 from learnkit.data.tasks import Classification, MultiLabel, Regression
-from learnkit.errors import DataError
+from learnkit.errors import DataError, UsageError
 from tests.doubles import refused
 
 ROOT = Path("/data")
@@ -107,3 +108,48 @@ def test_rows_that_cannot_be_meant_are_refused(rows: Any) -> None:
 def test_files_that_are_not_there_are_refused() -> None:
     with pytest.raises(DataError, match=r"1 file is not in the table of samples, first \['/data/z\.png'\]"):
         dropped(samples(), ["a.png", "z.png"], ROOT)
+
+
+def held(n: int = 3) -> list[HeldImage]:
+    images = [np.zeros((4, 4, 3), np.uint8)] * n
+    return [HeldImage(images, i, f"train[{i}]") for i in range(n)]
+
+
+def test_images_without_files_are_found_by_their_names(tmp_path: Path) -> None:
+    images = held()
+    table = pd.DataFrame({"input": [*images, "/data/a.png"], "target": ["cat"] * 4}, dtype=object)
+    issues = pd.DataFrame({"path": ["train[1]", "a.png"], "label": ["dog", "dog"], "score": [1, 0]})
+    issues.to_csv(tmp_path / "issues.csv")
+    for edited in (issues, tmp_path / "issues.csv", issues.assign(path=[images[1], "/data/a.png"])):
+        assert relabeled(table, edited, ROOT, ANIMALS)["target"].tolist() == ["cat", "dog", "cat", "dog"]
+    for rows in (["train[1]", "a.png"], [images[1], "a.png"], issues["path"], (name for name in issues["path"])):
+        assert dropped(table, rows, ROOT)["input"].tolist() == [images[0], images[2]]
+    twice = table.assign(input=[*images[:2], held()[1], "/data/a.png"])
+    with pytest.raises(DataError, match=r"2 images are called 'train\[1\]'. Pass the rows by number"):
+        dropped(twice, ["train[1]"], ROOT)
+    assert len(dropped(twice, [1, 2], ROOT)) == 2
+
+
+def test_two_columns_of_labels_are_refused_if_they_differ() -> None:
+    table = pd.DataFrame({"path": ["a.png"], "target": ["dog"], "label": ["dog"]})
+    assert changed(table)[0] == "dog"
+    with pytest.raises(DataError, match=r"'target' and 'label' differ in row 0: got \['dog', 'cat'\]"):
+        changed(table.assign(label="cat"))
+    assert changed(table.assign(label="cat").drop(columns="label"))[0] == "dog"
+    assert changed(table.assign(input="/data/b.png", path="sub/b.png"))[1] == "dog"  # input is what samples has
+
+
+def test_a_label_that_reads_as_missing_is_a_label(tmp_path: Path) -> None:
+    (tmp_path / "issues.csv").write_text("path,label\na.png,NA\n")
+    assert changed(tmp_path / "issues.csv", Classification(("NA", "US")), *["US"] * 4)[0] == "NA"
+    (tmp_path / "issues.csv").write_text("path;label\na.png;NA\n")
+    with pytest.raises(DataError, match="separated by ';'"):
+        changed(tmp_path / "issues.csv")
+
+
+def test_what_is_no_selection_of_rows_is_refused() -> None:
+    issues = pd.DataFrame({"item": [1], "path": ["a.png"]})
+    for rows in (issues, issues["item"], "a.png", {"a.png": 1}, None, 3):
+        with pytest.raises(UsageError, match=r'rows: got .*issues\["path"\]'):
+            dropped(samples(), rows, ROOT)
+    assert len(dropped(samples(), issues["path"], ROOT)) == 3

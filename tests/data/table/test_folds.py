@@ -12,7 +12,7 @@ from PIL import Image
 
 from learnkit import DatasetType, ImageDataBunch, LearnkitWarning
 from learnkit.data.table.folds import Folds, fold_numbers
-from learnkit.errors import DataError
+from learnkit.errors import DataError, WrongTypeError
 from tests.doubles import refused
 
 
@@ -263,3 +263,20 @@ def test_as_many_groups_as_folds_fill_every_fold(stratify: bool) -> None:
     samples = numbered("aaaaabbbbc", camera=[0] * 5 + [1] * 4 + [2])
     folds = fold_numbers(samples, 3, stratify=stratify, group="camera", seed=0)
     assert sorted(np.bincount(folds)) == [1, 4, 5]
+
+
+def test_parts_may_be_arrays_or_come_one_by_one_and_must_fit() -> None:
+    folds: Folds[int] = Folds(pd.DataFrame({"n": range(4)}), np.array([1, 0, 0, 1]), lambda number: number)
+    parts = [np.array([[1.0], [2.0]]), np.array([[0.0], [3.0]])]
+    expected = torch.tensor([[0.0], [1.0], [2.0], [3.0]], dtype=torch.float64)
+    for given in (parts, tuple(parts), iter(parts), [torch.from_numpy(part) for part in parts]):
+        assert torch.equal(folds.in_order(given), expected)
+    with pytest.raises(DataError, match=r"get_preds\(\) returns \(predictions, targets\): pass one of them"):
+        folds.in_order([(torch.ones(2), torch.ones(2))] * 2)  # type: ignore[list-item]
+    with pytest.raises(DataError, match=r"items of the shapes \[\(1,\), \(2,\)\]"):
+        folds.in_order([torch.ones(2, 1), torch.ones(2, 2)])
+    for wrong in ("a", slice(2), 0.0):
+        with pytest.raises(WrongTypeError, match=r"fold: got .*, expected a number from 0 to 1"):
+            folds[wrong]  # type: ignore[index]
+    assert folds[np.int64(-1)] == 1
+    assert list(folds) == [0, 1]

@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from learnkit.data.table.from_csv import frame_samples, read_table
+from learnkit import LearnkitWarning
+from learnkit.data.table.from_csv import frame_samples, read_table, without_split_columns
 from learnkit.errors import DataError, MissingFileError, UnsafeFileError, UsageError
 
 
@@ -215,3 +217,39 @@ def test_a_table_remembers_its_classes_only_for_the_same_labels(tmp_path: Path) 
     table.attrs = {"learnkit": {"task": "classification", "classes": ["x", "z"]}, "mine": 1}
     assert samples_of(tmp_path, table, fn_col="input", label_col="target").attrs == table.attrs
     assert samples_of(tmp_path, table, fn_col="input", label_col="kind").attrs == {"mine": 1}
+
+
+@pytest.mark.parametrize("row", ["a.png,cat,dog", "a.png,cat,dog\nb.png,cat", "0,a.png,cat"])
+def test_rows_that_are_longer_than_the_first_line_shift_nothing(row: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="rows have more cells than the first line"):
+        read(tmp_path / "a.csv", f"name,label\n{row}\n")
+    trailing = read(tmp_path / "a.csv", "name,label\na.png,cat,\nb.png,dog,\n")
+    assert trailing["name"].tolist() == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize("header", [True, False, "yes", [0, 1], 1.0])
+def test_a_header_is_a_line_or_none(header: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r'header: got .*expected "infer", the number of a line, or None'):
+        read(tmp_path / "a.csv", "name,label\na.png,cat\n", header=header)
+    assert list(read(tmp_path / "a.csv", "x,y\nname,label\na.png,cat\n", header=np.int64(1))) == ["name", "label"]
+
+
+def test_a_column_that_is_there_twice_is_asked_for_by_number(tmp_path: Path) -> None:
+    (tmp_path / "a.TSV").write_text("name\tlabel\tlabel\na.png\tcat\tdog\n")
+    with pytest.raises(DataError, match="several columns are called 'label'"):
+        read_table(tmp_path / "a.TSV", None, "infer", empty_is_none=False, text_columns=["name", "label"])
+    table = read_table(tmp_path / "a.TSV", None, "infer", empty_is_none=False, text_columns=[0, 2])
+    assert table.iloc[0].tolist() == ["a.png", "cat", "dog"]
+
+
+def test_a_column_of_splits_that_is_not_used_is_named() -> None:
+    table = pd.DataFrame({"input": ["a", "b"], "split": ["train", "valid"]})
+    with pytest.warns(LearnkitWarning, match=r"the column 'split' names splits and is not used: valid_col='split'"):
+        assert list(without_split_columns(table, is_split=False)) == ["input"]
+    with pytest.warns(LearnkitWarning, match="valid_col='is_valid' uses it"):
+        without_split_columns(table.assign(split=0, is_valid=[True, False]), is_split=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        without_split_columns(table, is_split=True)
+        for others in (["left", "right"], ["train", "train"], [0.5, None]):
+            without_split_columns(table.assign(split=others), is_split=False)

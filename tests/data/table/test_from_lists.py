@@ -157,3 +157,14 @@ def test_a_label_with_the_path_of_the_data_is_refused_and_the_advice_works(patte
 def test_labels_may_be_folders_below_the_data(tmp_path: Path) -> None:
     found = named_samples(tmp_path, ["birds/owl/1.png"], pattern_label(rf"{tmp_path}/(.*)/"))
     assert found["target"].tolist() == ["birds/owl"]
+
+
+def test_what_is_no_function_or_no_pattern_of_text_is_refused(tmp_path: Path) -> None:
+    for wrong in ("x", None, re.compile("(x)")):
+        with pytest.raises(UsageError, match=r"func: got .*expected a function"):
+            named_samples(tmp_path, ["a.png"], wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"pat: got .*a pattern of text, not of bytes"):
+        pattern_label(rb"(x)")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"called with the whole path as text: Path\(file\)\.parent\.name"):
+        named_samples(tmp_path, ["sub/a.png"], lambda file: file.parent.name)  # type: ignore[attr-defined]
+    assert named_samples(tmp_path, ["sub/a.png"], lambda file: Path(file).parent.name)["target"].tolist() == ["sub"]

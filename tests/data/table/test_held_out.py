@@ -22,8 +22,8 @@ def tree(root: Path, *names: str) -> Path:
     return root
 
 
-def labels(root: Path, task: Task, change: Any = None) -> dict[str, Any]:
-    samples = label_held_out(held_out_samples(root), root, task, change)
+def labels(root: Path, task: Task, change: Any = None, label: Any = None) -> dict[str, Any]:
+    samples = label_held_out(held_out_samples(root), root, task, change, label)
     assert samples["split"].tolist() == ["test"] * len(samples)
     names = [Path(name).relative_to(root).as_posix() for name in samples["input"]]
     return dict(zip(names, samples["target"].tolist(), strict=True))
@@ -42,14 +42,14 @@ def test_a_test_folder_is_labeled_by_its_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize("unknown", ["bird", "Cat", "cat ", "images"])
 def test_a_folder_that_is_no_class_is_named_and_the_others_keep_their_labels(unknown: str, tmp_path: Path) -> None:
     tree(tmp_path, "dog/x.png", f"{unknown}/y.png", f"{unknown}/z.png", "loose.png")
-    with pytest.warns(LearnkitWarning, match=rf"no class, .*'{unknown}' \(2\)"):
+    with pytest.warns(LearnkitWarning, match=rf"folders that are no class .*'{unknown}' \(2\)"):
         found = labels(tmp_path, ANIMALS)
     assert found == {"dog/x.png": "dog", f"{unknown}/y.png": None, f"{unknown}/z.png": None, "loose.png": None}
 
 
 def test_folders_that_only_look_like_classes_are_named(tmp_path: Path) -> None:
     tree(tmp_path, "Cat/x.png")
-    with pytest.warns(LearnkitWarning, match=r"no class, .*'Cat' \(1\)"):
+    with pytest.warns(LearnkitWarning, match=r"folders that are no class .*'Cat' \(1\)"):
         assert labels(tmp_path, ANIMALS) == {"Cat/x.png": None}
     assert labels(tmp_path, ANIMALS, normal_form) == {"Cat/x.png": "cat"}
 
@@ -84,3 +84,34 @@ def test_a_partly_labeled_test_set_is_reported() -> None:
         report_unlabeled(samples.iloc[:2])
         report_unlabeled(samples.iloc[:1])
         report_unlabeled(samples.iloc[[0, 2]])
+
+
+def by_name(file: str) -> str:
+    return Path(file).name.split("_")[0]
+
+
+LABELED_BY_NAME: list[tuple[Task, Any, Any]] = [
+    (ANIMALS, by_name, "cat"),
+    (MultiLabel(("cat", "dog", "cow")), lambda file: [by_name(file), "dog"], ["cat", "dog"]),
+    (Regression(), lambda file: int(Path(file).stem[-1]), 1.0),
+    (Regression(("a", "b")), lambda file: [Path(file).stem[-1], 2], (1.0, 2.0)),
+]
+
+
+@pytest.mark.parametrize(("task", "label", "expected"), LABELED_BY_NAME)
+def test_a_function_labels_the_test_set_as_it_did_the_others(
+    task: Task, label: Any, expected: Any, tmp_path: Path
+) -> None:
+    tree(tmp_path, "cat_1.png")
+    assert labels(tmp_path, task, None, label) == {"cat_1.png": expected}
+    tree(tmp_path, "x/x_y.png")
+    with pytest.warns(LearnkitWarning, match="labels that are no class in the test set, .*stay without a label"):
+        assert labels(tmp_path, task, None, label) == {"cat_1.png": expected, "x/x_y.png": None}
+
+
+def test_names_that_say_nothing_leave_the_folders_or_no_label(tmp_path: Path) -> None:
+    tree(tmp_path, "dog/x.png", "cat/y.png")
+    for label in (by_name, lambda file: file[10**6], lambda file: None, lambda file: {}):
+        assert labels(tmp_path, ANIMALS, None, label) == {"cat/y.png": "cat", "dog/x.png": "dog"}
+        assert labels(tmp_path, Regression(), None, label) == {"cat/y.png": None, "dog/x.png": None}
+    assert labels(tmp_path, ANIMALS, normal_form, lambda file: "CAT") == {"cat/y.png": "cat", "dog/x.png": "cat"}

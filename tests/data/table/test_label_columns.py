@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from learnkit.data.table.label_columns import column_list, targets_in
+from learnkit.data.table.label_columns import column_list, labels_in, targets_in
 from learnkit.errors import DataError, UsageError
 from tests.doubles import refused
 
@@ -61,10 +61,10 @@ def test_an_empty_cell_is_neither_and_is_refused_with_its_rows(yes: Any, no: Any
 def test_uncertain_and_soft_labels_are_refused_as_labels(cell: Any) -> None:
     table = flags(1, 0)
     table.loc[1, "sun"] = cell
-    for kind in ("multilabel", "classification"):
+    unknown = (None,) if -1 <= float(cell) <= 1 else ()  # a 2 may be a number to predict: that is asked about later
+    for kind in ("multilabel", "classification", *unknown):
         with pytest.raises(DataError, match=r"column 'sun': row 1: .*0 or 1 in every row\. Pass task='regression'"):
             targets_in(table, ["sea", "sun"], None, kind)
-    assert targets_in(table, ["sea", "sun"], None, None)[1] == (0.0, float(cell))  # asked about later
 
 
 @pytest.mark.parametrize("cells", [["0.3", "0.7", ".5"], [0.3, 0.7, 0.5], [3, 4, 5]])
@@ -106,7 +106,9 @@ def test_one_column_of_yes_and_no_is_a_class_if_that_is_said() -> None:
 
 def test_several_labels_in_a_cell() -> None:
     table = pd.DataFrame({"tags": ["sun sea", "", None, " sea  sun sea ", 3, 3.0]})
-    assert targets_in(table, "tags", " ", None) == [["sun", "sea"], [], [], ["sea", "sun"], ["3"], ["3"]]
+    assert targets_in(table, "tags", " ", None) == [
+        ["sun", "sea"], [], [], ["sea", "sun", "sea"], ["3"], ["3"],
+    ]  # fmt: skip
     with refused("label_delim", got=" ", expected="None with several label columns"):
         targets_in(table.assign(more="x"), ["tags", "more"], " ", None)
 
@@ -127,3 +129,32 @@ def test_no_number_in_a_cell_is_lost() -> None:
 def test_columns_that_cannot_be_meant_are_refused(label_col: Any) -> None:
     with pytest.raises(UsageError, match="label_col"):
         column_list(label_col)
+
+
+@pytest.mark.parametrize(("yes", "no"), [("T", "F"), ("y", "N"), ("True", "FALSE"), ("yes", "0"), (1.0, "no")])
+def test_usual_words_mean_yes_and_no(yes: Any, no: Any) -> None:
+    table = pd.DataFrame({"sea": [yes, no], "sun": [no, no], "fog": [no, no]}, dtype=object)
+    assert labels_in(table, ["sea", "sun", "fog"], None, None) == ([["sea"], []], ["sea", "sun", "fog"])
+
+
+def test_two_words_in_every_column_are_asked_about() -> None:
+    table = pd.DataFrame({"sea": ["present", "absent"], "sun": ["absent", "absent"]})
+    with pytest.raises(UsageError, match=r"pass true_values=\['present'\], false_values=\['absent'\]"):
+        targets_in(table, ["sea", "sun"], None, None)
+    words = {"true_values": ["Present"], "false_values": "absent"}
+    assert targets_in(table, ["sea", "sun"], None, None, **words) == [["sea"], []]
+    three = table.assign(sun=["cloud", None])
+    assert targets_in(three, ["sea", "sun"], None, None) == [["present", "cloud"], ["absent"]]
+    pair = pd.DataFrame({"one": ["cat", "dog"], "two": ["dog", None]})
+    assert targets_in(pair, ["one", "two"], None, None) == [["cat", "dog"], ["dog"]]
+
+
+def test_values_for_yes_and_no_may_be_numbers_and_are_never_both() -> None:
+    table = pd.DataFrame({"sea": [2, 1], "sun": ["1", "1.0"]}, dtype=object)
+    assert targets_in(table, ["sea", "sun"], None, None, true_values=[2], false_values=[1]) == [["sea"], []]
+    with pytest.raises(UsageError, match=r"false_values: .*other values than true_values, which have 'no' too"):
+        targets_in(table, ["sea", "sun"], None, None, true_values=["no"])
+    with pytest.raises(UsageError, match=r"true_values: .*expected a list of text"):
+        targets_in(table, ["sea", "sun"], None, None, true_values=[None])
+    with pytest.raises(UsageError, match="label_col"):
+        targets_in(table, {"sea", "sun"}, None, "regression")

@@ -12,6 +12,7 @@ from learnkit.data.table.label_values import (
     could_be_values,
     is_label,
     multi_hot_names,
+    normalized,
     number_in,
     number_rows,
     plain,
@@ -68,7 +69,7 @@ def test_classes_are_named_as_their_labels() -> None:
     labels = ["cat", 3, 3.0, True, b"dog", 1, np.str_("emu")]
     assert class_names(labels, range(7)) == ["cat", "3", "3", "True", "dog", "1", "emu"]
     assert class_names(["Cat ", "cat"], range(2), lambda text: text.strip().lower()) == ["cat", "cat"]
-    with refused("normalize_labels: for 'cat'", got=None, expected="text"):
+    with refused("normalize_labels: for 'cat'", got=None, expected="text that is not blank"):
         class_names(["cat"], [0], lambda text: None)  # type: ignore[arg-type, return-value]
 
 
@@ -113,7 +114,7 @@ def test_minus_one_is_no_label_but_uncertain(rows: Any) -> None:
 
 
 def test_numbers_of_classes_are_labels() -> None:
-    assert several_names([[3, 1], [2, 2]], [0, 1]) == [["3", "1"], ["2", "2"]]
+    assert several_names([[3, 1], [2, 2]], [0, 1]) == [["3", "1"], ["2"]]
 
 
 @pytest.mark.parametrize("kind", [int, float, bool])
@@ -127,7 +128,7 @@ def test_rows_of_0_and_1_are_classes_by_their_places(kind: type) -> None:
 
 
 @pytest.mark.parametrize(
-    "rows", [[], [[1, 0], [1]], [[2, 0], [1, 0]], [["1", "0"]], ["ab"], [1, 0], [[], []], [[0.5, 1]]]
+    "rows", [[], [[1, 0], [1]], [[2, 0], [1, 0]], [["1", "a"]], ["ab"], [1, 0], [[], []], [[0.5, 1]]]
 )
 def test_other_rows_are_not_places(rows: Any) -> None:
     assert multi_hot_names(rows, None) is None
@@ -165,3 +166,27 @@ def test_numbers_are_read_all_of_them(label: Any, numbers: tuple[float, ...]) ->
 def test_what_is_no_number_is_refused_with_its_row(label: Any) -> None:
     with refused("row 5: label", DataError, got=label):
         number_rows([label], [5])
+
+
+def test_each_label_of_an_item_counts_once() -> None:
+    assert several_names([["a", "b", "a"], ["Cat", "cat"]], [0, 1]) == [["a", "b"], ["Cat", "cat"]]
+    assert several_names([["Cat", "cat"]], [0], str.lower) == [["cat"]]
+
+
+def test_texts_of_0_and_1_are_a_row_of_them_unless_they_are_classes() -> None:
+    rows = [["0", "1"], ["1", "1"]]
+    assert multi_hot_names(rows, ("sun", "sea")) == [["sea"], ["sun", "sea"]]
+    with pytest.raises(UsageError, match="rows of 2 numbers, 0 or 1"):
+        multi_hot_names(rows, None)
+    assert multi_hot_names(rows, ("0", "1", "2")) is None
+    assert multi_hot_names([["0"], ["1"]], None) is None
+    assert multi_hot_names([["0", "1"], ["1"]], None) is None
+
+
+def test_a_function_that_normalizes_labels_returns_text() -> None:
+    assert normalized("Cat", str.lower) == "cat"
+    for wrong in (lambda name: None, lambda name: " ", lambda name: 3):
+        with pytest.raises(UsageError, match=r"normalize_labels: for 'Cat': got .*text that is not blank"):
+            normalized("Cat", wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"normalize_labels: it failed for 'Cat' with KeyError \('Cat'\)"):
+        normalized("Cat", {"cat": "cat"}.__getitem__)

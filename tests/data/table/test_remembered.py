@@ -9,7 +9,7 @@ import pytest
 
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
-from learnkit.data.table.remembered import forget, remember, resolve_task
+from learnkit.data.table.remembered import forget, is_without_validation, remember, resolve_task
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from tests.doubles import refused
 
@@ -78,3 +78,25 @@ def test_the_table_given_is_not_changed() -> None:
     before = table()
     remember(before, TASKS[0])
     assert before.attrs == {}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_that_there_is_no_validation_set_is_remembered(change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    samples = table().assign(split=["train", "train", "train", "test"])
+    assert is_without_validation(change(remember(samples, TASKS[0], has_valid=False)))
+    assert not is_without_validation(change(remember(samples, TASKS[0])))  # its rows for validation were left out
+    assert not is_without_validation(change(samples))
+    again = remember(samples, TASKS[0], has_valid=False).assign(split=["valid", "train", "train", "test"])
+    assert not is_without_validation(again)
+
+
+def test_classes_are_normalized_as_the_labels_are() -> None:
+    samples = remember(table(), MultiLabel(("Sun", "sea", "sun"), (0.1, 0.2, 0.3)))
+    assert resolve_task(samples, None, None, str.lower) == MultiLabel(("sun", "sea"))
+    assert resolve_task(remember(table(), TASKS[3]), None, None, str.lower) == TASKS[3]
+
+
+def test_facts_of_a_later_version_are_left_alone() -> None:
+    samples = remember(table(), TASKS[0])
+    samples.attrs["learnkit"]["later"] = 1
+    assert resolve_task(samples, None, None) == TASKS[0]

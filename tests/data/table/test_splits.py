@@ -10,18 +10,17 @@ import pandas as pd
 import pytest
 import torch
 
+from learnkit.data.table.split_results import split_names
 from learnkit.data.table.splits import (
     ColumnSplit,
     FileListSplit,
     FolderSplit,
     GroupSplit,
-    NoValidation,
     RandomSplit,
     StratifiedGroupSplit,
     StratifiedSplit,
-    split_names,
 )
-from learnkit.errors import DataError, MissingFileError
+from learnkit.errors import DataError, MissingFileError, UsageError
 from tests.doubles import refused
 
 SHARES = (0.05, 0.2, 0.33, 0.5, 0.8)
@@ -341,8 +340,9 @@ def test_folders_above_the_data_are_no_splits(root: str) -> None:
     assert split_names(samples, FolderSplit("2024")) == ["train", "valid", "train", "test"]
 
 
-def test_no_validation_is_said_and_never_an_accident() -> None:
-    samples = table("ab")
-    assert split_names(samples, NoValidation()) == ["train", "train"]
-    with pytest.raises(DataError, match=r"no row is left to validate on: .*valid_pct=0 trains without"):
-        split_names(samples, lambda samples: [False, False])
+@pytest.mark.parametrize("kind", [RandomSplit, StratifiedSplit])
+@pytest.mark.parametrize("seed", ["a", 1.5, None, 2**70])
+def test_a_seed_that_torch_does_not_take_is_refused(kind: Any, seed: Any) -> None:
+    with pytest.raises(UsageError, match=r"seed: got .*expected an integer of 64 bits"):
+        kind(seed=seed)
+    kind(seed=np.int64(-3))(table("aabb"))
