@@ -1,5 +1,6 @@
 """Untrusted text, made safe for a terminal, a notebook or a spreadsheet."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -65,11 +66,13 @@ def shortened(names: Sequence[str], max_names: int = 10) -> str:
 
 
 def name_of(thing: object) -> str:
-    """The name of a function or a class, or of the class of any other object.
+    """The name of a function or a class, or of the class of any other object; of a partial, that of its function.
 
-    >>> name_of(len), name_of(1.5)
-    ('len', 'float')
+    >>> name_of(len), name_of(1.5), name_of(functools.partial(len))
+    ('len', 'float', 'len')
     """
+    while isinstance(thing, functools.partial):
+        thing = thing.func
     return str(getattr(thing, "__name__", type(thing).__name__))
 
 

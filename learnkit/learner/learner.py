@@ -296,7 +296,7 @@ class Learner(Answers):
 
     @checks_keywords
     def fine_tune(
-        self, epochs: int, base_lr: float = 2e-3, freeze_epochs: int = 1, lr_mult: float = 100.0,
+        self, epochs: int, base_lr: float | None = None, freeze_epochs: int = 1, lr_mult: float = 100.0,
         pct_start: float = 0.3, div: float = 5.0, **options: Unpack[FitOptions],
     ) -> None:  # fmt: skip
         """Train the head with the body frozen, then everything, the first layers at much smaller rates.
@@ -304,7 +304,7 @@ class Learner(Answers):
         Args:
             epochs: with everything trained, in one cycle from half of `base_lr / lr_mult` (the first group) to half
                 of `base_lr` (the head).
-            base_lr: the rate of the head while the body is frozen.
+            base_lr: the rate of the head while the body is frozen; None for the one that `opt_func` fixes, or 2e-3.
             freeze_epochs: before that, of the head only, in one cycle that ends at its peak.
             lr_mult: the rate of the head divided by that of the first group.
             pct_start: the share of the second stage in which the rate rises.
@@ -316,6 +316,7 @@ class Learner(Answers):
         Raises:
             UsageError: arguments that cannot work, before anything is trained.
         """
+        base_lr = self._base_rate() if base_lr is None else base_lr
         starts = fitting.fine_tune_starts(epochs, base_lr, freeze_epochs, lr_mult, pct_start, div, options)
         with self._call.running():
             self.freeze()
@@ -378,7 +379,8 @@ class Learner(Answers):
 
     def _fit_state(self, epochs: int, lr: LearningRate, wd: Decay, start_epoch: int) -> TrainState:
         optimizer = self._ready_optimizer()
-        state = self._state(optimizer, rates=fitting.chosen_rates(self._settings, lr))
+        tell = not self._call.n_fits  # once a call
+        state = self._state(optimizer, rates=fitting.chosen_rates(self._settings, lr, tell=tell))
         fitting.set_rates(optimizer, self._settings, state.rates, self._wd, wd)
         state.n_epochs, state.start_epoch, state.first_epoch = epochs, start_epoch, start_epoch
         state.epoch_offset = self.epoch - start_epoch
@@ -432,6 +434,11 @@ class Learner(Answers):
             return spread_rates(lr, len(self.groups))
         self._ready_optimizer()
         return fitting.chosen_rates(self._settings, lr, tell=False)
+
+    def _base_rate(self) -> float:
+        """The rate of the head that `opt_func` fixes, or that of `fine_tune`."""
+        is_fixed = not isinstance(self.opt_func, str) and self._kept_optimizer() and self._settings.rates
+        return self._settings.rates[-1] if is_fixed else 2e-3
 
     # Understanding
 

@@ -21,7 +21,7 @@ from learnkit.learner.running import Running
 from learnkit.metrics.metric import Metric
 from learnkit.models.groups import group_numbers, regrouped
 from learnkit.models.spec import BackboneSpec
-from learnkit.optim.optimizers import OptimizerFactory
+from learnkit.optim.optimizers import OptimizerFactory, factory_of
 from learnkit.training.callback import Callback, CallbackList
 from learnkit.types import Activation, Loss, PathLike
 
@@ -124,7 +124,7 @@ class Parts:
 
     @property
     def model(self) -> nn.Module:
-        """The model. The layer groups are kept where parameters have the same names, the optimizer if the model is inside."""
+        """The model. Layer groups are kept where parameters have the same names, the optimizer if it is inside."""
         return self._model
 
     @model.setter
@@ -199,9 +199,7 @@ class Parts:
     @opt_func.setter
     def opt_func(self, opt_func: str | OptimizerFactory) -> None:
         self._running.refuse("opt_func")
-        if not callable(opt_func):
-            check_kind("opt_func", opt_func, str, "a name like 'adamw', or a factory of torch optimizers")
-        check_partial("opt_func", opt_func)
+        check_partial("opt_func", factory_of(opt_func))
         self._opt_func, self.opt = opt_func, None
 
     @property

@@ -1,6 +1,5 @@
 """How a learner trained its model: layer groups, what is frozen, metrics, optimizer and decay, in plain values."""
 
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -23,7 +22,7 @@ class TrainingSetup:
         trained: whether each of them is trained.
         metrics: names of learnkit's own.
         optimizer: the name of learnkit's own; None for the default.
-        wd: weight decay.
+        wd: weight decay; None for that of the optimizer.
         wd_bn_bias, train_bn: as in `Learner`.
         lost: what only code can make, by the attribute that sets it: "metrics my_metric".
     """
@@ -32,7 +31,7 @@ class TrainingSetup:
     trained: tuple[bool, ...]
     metrics: tuple[str, ...] = ()
     optimizer: str | None = None
-    wd: float = 0.0
+    wd: float | None = None
     wd_bn_bias: bool = False
     train_bn: bool = True
     lost: tuple[str, ...] = ()
@@ -71,8 +70,7 @@ def _is_text(part: Any, name: str) -> bool:
 def _label(part: Any) -> str:
     """The name of what was passed, shortened."""
     own = getattr(part, "name", None)
-    inner = part.func if isinstance(part, functools.partial) else part
-    return (own if isinstance(own, str) else name_of(inner))[:100]
+    return (own if isinstance(own, str) else name_of(part))[:100]
 
 
 def groups_at(model: nn.Module, numbers: Sequence[int]) -> list[nn.Module]:
