@@ -20,7 +20,7 @@ from learnkit.learner.resume import CheckpointEvery, Resume, ResumePlan
 from learnkit.optim.groups import is_positive, spread_decay
 from learnkit.optim.optimizers import decay_of, set_decay, set_learning_rates
 from learnkit.optim.settings import Settings
-from learnkit.persistence.weights import check_optimizer_state
+from learnkit.persistence.optimizer_state import check_optimizer_state
 from learnkit.text import name_of
 from learnkit.training import loop
 from learnkit.training.callback import Callback, CallbackList

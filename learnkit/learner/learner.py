@@ -30,6 +30,7 @@ from learnkit.learner.class_weights import ClassWeights
 from learnkit.learner.defaults import is_default
 from learnkit.learner.describe import fit_outline, learner_facts
 from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, OneCall, with_schedule
+from learnkit.learner.lazy import give_sizes
 from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fit
 from learnkit.losses.outputs import OneOutput, OutputKey
 from learnkit.models.groups import group_numbers, regrouped, split_groups
@@ -248,7 +249,7 @@ class Learner(Answers):
         if not (epochs := check_epochs(epochs)):
             return
         check_start(start_epoch, epochs)
-        check_trainable(self.model)
+        self._check_trainable()
         limits = Limits.of(max_steps, max_time, validate_every, limit_batches)
         with self._running.only(), self._call.running():
             state = self._fit_state(epochs, lr, wd, start_epoch)
@@ -337,7 +338,7 @@ class Learner(Answers):
         suggestions read from the curve: (valley, steep, minimum, slide).
         """
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
-        check_trainable(self.model)
+        self._check_trainable()
         with self._running.only(), dry_run(together(self.model, self.loss_func), self.dls.train_dl):
             optimizer, settings = self._new_optimizer()
             running = fitting.lr_find_callbacks(finder, self.callbacks, optimizer)
@@ -353,6 +354,10 @@ class Learner(Answers):
         optimizer = self._kept_optimizer()
         running = fitting.running_callbacks(self.recorder, [*self.callbacks, *fitting.as_list(callbacks)], optimizer)
         return fit_outline(self, epochs, running, optimizer)
+
+    def _check_trainable(self) -> None:
+        give_sizes(self.model, self.dls)  # of lazy layers that came in later
+        check_trainable(self.model)
 
     def _new_optimizer(self, before: Optimizer | None = None) -> tuple[Optimizer, Settings]:
         """An optimizer of what the model and the loss consist of now; parameters also in `before` keep their state."""
@@ -414,6 +419,7 @@ class Learner(Answers):
                 f"freeze: this model has {len(self.groups)} layer group, so nothing would be left to train",
                 fix="Pass groups= with two or more, or use learn.split([...]).",
             )
+        give_sizes(self.model, self.dls)
         self.groups = regrouped(self.groups, self.model, self._group_numbers)
         held = held_by_adapters(self.model, self._frozen)
         self._frozen = freeze_groups(self.groups, n, train_bn=self.train_bn, held=held)
@@ -437,8 +443,8 @@ class Learner(Answers):
 
     def _base_rate(self) -> float:
         """The rate of the head that `opt_func` fixes, or that of `fine_tune`."""
-        is_fixed = not isinstance(self.opt_func, str) and self._kept_optimizer() and self._settings.rates
-        return self._settings.rates[-1] if is_fixed else 2e-3
+        self._kept_optimizer()
+        return 2e-3 if self._settings.rates is None else self._settings.rates[-1]
 
     # Understanding
 
@@ -536,6 +542,7 @@ class Learner(Answers):
         With the optimizer's state (`with_opt`) the parameters of a loss are written too.
         """
         path = weights_path(file, self.path / self.model_dir)
+        give_sizes(self.model, self.dls)
         is_trained = with_opt and any(True for _ in self.model.parameters())
         own = (self._kept_optimizer(), self.loss_func) if is_trained else ()
         save_weights(path, self.model, *own, classes=self.dls.classes)
