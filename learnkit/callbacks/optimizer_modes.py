@@ -27,6 +27,9 @@ class OptimizerModes(Callback):
     def before_epoch(self, state: TrainState) -> None:
         _set(state, "train")
 
+    def before_batch(self, state: TrainState) -> None:
+        _set(state, "train")  # after a validation within the epoch
+
     def before_validate(self, state: TrainState) -> None:
         _set(state, "eval")
 

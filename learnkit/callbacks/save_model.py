@@ -177,7 +177,7 @@ class SaveModel(MonitoringCallback):
         if self.every != "improvement":
             return
         if self._best:
-            load_weights(state.folder / self._best[0][1], state.model)
+            load_weights(state.folder / self._best[0][1], state.model, is_own=True)
         elif state.row and not self._has_failed:
             warn(f"{self.monitor.name} never improved: nothing was saved as {self.name!r}, the last weights stay")
 

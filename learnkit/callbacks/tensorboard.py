@@ -1,5 +1,6 @@
 """TensorBoard: losses, rates, images, histograms and the graph of a fit, as event files."""
 
+import gc
 import os
 import time
 import warnings
@@ -154,6 +155,7 @@ class TensorBoard(Callback):
         except Exception as error:  # arbitrary models may fail in arbitrary ways when traced
             what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             warn(f"TensorBoard: this model cannot be traced, so its graph is not written ({what})")
+        gc.collect()  # torch's tracer leaves cycles, which would keep the model when the learner is gone
 
 
 def _summary_writer() -> "type[SummaryWriter]":

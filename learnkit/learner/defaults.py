@@ -13,7 +13,7 @@ from learnkit.errors import UsageError
 from learnkit.learner.class_weights import ClassWeights, weighted_loss
 from learnkit.losses.activations import activation_of
 from learnkit.metrics.metric import Metric, MetricSpec, make_metrics
-from learnkit.optim.optimizers import OPTIMIZERS, OptimizerFactory
+from learnkit.optim.optimizers import OptimizerFactory, factory_of
 from learnkit.types import Activation, Loss
 
 __all__ = ["chosen_activation", "chosen_decay", "chosen_loss", "chosen_metrics", "is_default"]
@@ -71,11 +71,11 @@ def chosen_metrics(dls: DataBunch, metrics: MetricSpec) -> list[Metric]:
 
 def chosen_decay(opt_func: str | OptimizerFactory, wd: float | None) -> float | None:
     """A weight decay fixed in `opt_func`, otherwise the one passed, otherwise that of `opt_func`; None if unknown."""
-    factory = OPTIMIZERS.get(opt_func.lower(), opt_func) if isinstance(opt_func, str) else opt_func
+    factory = factory_of(opt_func)
     fixed = factory.keywords.get("weight_decay") if isinstance(factory, partial) else None
     if fixed is not None and (wd is None or factory is opt_func):
         return float(fixed)
-    if wd is not None or not callable(factory):
+    if wd is not None:
         return wd
     default = inspect.signature(factory).parameters.get("weight_decay")
     return None if default is None or default.default is default.empty else float(default.default)

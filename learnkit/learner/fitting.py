@@ -20,7 +20,8 @@ from learnkit.learner.resume import CheckpointEvery, Resume, ResumePlan
 from learnkit.optim.groups import is_positive, spread_decay
 from learnkit.optim.optimizers import decay_of, set_decay, set_learning_rates
 from learnkit.optim.settings import Settings
-from learnkit.persistence.weights import check_optimizer_state
+from learnkit.persistence.optimizer_state import check_optimizer_state
+from learnkit.text import name_of
 from learnkit.training import loop
 from learnkit.training.callback import Callback, CallbackList
 from learnkit.training.failures import explained, interrupts_noted
@@ -120,14 +121,14 @@ def chosen_rates(settings: Settings, lr: LearningRate, *, tell: bool = True) -> 
     """One rate per group: those passed; the ones that the optimizer was made with, if it fixes them and none are.
 
     Warns:
-        LearnkitWarning: other rates are passed than the optimizer was made with.
+        LearnkitWarning: another rate of the last group is passed than the optimizer was made with.
     """
     if settings.rates is not None and lr is DEFAULT_LR:
         return settings.rates
     rates = settings.spread(lr)
-    if tell and settings.rates is not None and rates != settings.rates:
+    if tell and settings.rates is not None and rates[-1] != settings.rates[-1]:
         shown = ", ".join(f"{rate:.3g}" for rate in sorted(set(settings.rates)))
-        warn(f"lr: this fit trains at {rates[-1]:.3g}, as passed, not at the rate that opt_func fixes ({shown})")
+        warn(f"lr: this fit trains at {rates[-1]:.3g}, not at the rate that opt_func fixes ({shown})")
     return rates
 
 
@@ -144,7 +145,7 @@ def set_rates(
         wd: the fit's decay, before all others; None for none.
 
     Warns:
-        LearnkitWarning: the learner's decay is not used.
+        LearnkitWarning: a decay is not used, as the optimizer was made with a fixed one, or has none.
     """
     set_learning_rates(optimizer, rates)
     if wd is None and own_wd is not None:
@@ -152,7 +153,10 @@ def set_rates(
             wd = own_wd
         elif own_wd != decay_of(optimizer):
             warn(f"wd={own_wd} is not used: opt_func fixes a weight decay of {decay_of(optimizer)}")
-    set_decay(optimizer, None if wd is None else spread_decay(wd, len(rates)))
+    decays = None if wd is None else spread_decay(wd, len(rates))
+    if decays is not None and any(decays) and not any("weight_decay" in group for group in optimizer.param_groups):
+        warn(f"wd={wd} is not used: {name_of(optimizer)} has no weight decay")
+    set_decay(optimizer, decays)
 
 
 def run_fit(state: TrainState, running: CallbackList, plan: ResumePlan, recorder: Recorder, call: OneCall) -> None:

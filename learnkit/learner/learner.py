@@ -30,6 +30,7 @@ from learnkit.learner.class_weights import ClassWeights
 from learnkit.learner.defaults import is_default
 from learnkit.learner.describe import fit_outline, learner_facts
 from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, OneCall, with_schedule
+from learnkit.learner.lazy import give_sizes
 from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fit
 from learnkit.losses.outputs import OneOutput, OutputKey
 from learnkit.models.groups import group_numbers, regrouped, split_groups
@@ -247,7 +248,7 @@ class Learner(Answers):
         if not (epochs := check_epochs(epochs)):
             return
         check_start(start_epoch, epochs)
-        check_trainable(self.model)
+        self._check_trainable()
         limits = Limits.of(max_steps, max_time, validate_every, limit_batches)
         with self._running.only(), self._call.running():
             state = self._fit_state(epochs, lr, wd, start_epoch)
@@ -295,7 +296,7 @@ class Learner(Answers):
 
     @checks_keywords
     def fine_tune(
-        self, epochs: int, base_lr: float = 2e-3, freeze_epochs: int = 1, lr_mult: float = 100.0,
+        self, epochs: int, base_lr: float | None = None, freeze_epochs: int = 1, lr_mult: float = 100.0,
         pct_start: float = 0.3, div: float = 5.0, **options: Unpack[FitOptions],
     ) -> None:  # fmt: skip
         """Train the head with the body frozen, then everything, the first layers at much smaller rates.
@@ -303,7 +304,7 @@ class Learner(Answers):
         Args:
             epochs: with everything trained, in one cycle from half of `base_lr / lr_mult` (the first group) to half
                 of `base_lr` (the head).
-            base_lr: the rate of the head while the body is frozen.
+            base_lr: the rate of the head while the body is frozen; None for the one that `opt_func` fixes, or 2e-3.
             freeze_epochs: before that, of the head only, in one cycle that ends at its peak.
             lr_mult: the rate of the head divided by that of the first group.
             pct_start: the share of the second stage in which the rate rises.
@@ -315,6 +316,7 @@ class Learner(Answers):
         Raises:
             UsageError: arguments that cannot work, before anything is trained.
         """
+        base_lr = self._base_rate() if base_lr is None else base_lr
         starts = fitting.fine_tune_starts(epochs, base_lr, freeze_epochs, lr_mult, pct_start, div, options)
         with self._call.running():
             self.freeze()
@@ -335,7 +337,7 @@ class Learner(Answers):
         suggestions read from the curve: (valley, steep, minimum, slide).
         """
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
-        check_trainable(self.model)
+        self._check_trainable()
         with self._running.only(), dry_run(together(self.model, self.loss_func), self.dls.train_dl):
             optimizer, settings = self._new_optimizer()
             running = fitting.lr_find_callbacks(finder, self.callbacks, optimizer)
@@ -351,6 +353,10 @@ class Learner(Answers):
         optimizer = self._kept_optimizer()
         running = fitting.running_callbacks(self.recorder, [*self.callbacks, *fitting.as_list(callbacks)], optimizer)
         return fit_outline(self, epochs, running, optimizer)
+
+    def _check_trainable(self) -> None:
+        give_sizes(self.model, self.dls)  # of lazy layers that came in later
+        check_trainable(self.model)
 
     def _new_optimizer(self, before: Optimizer | None = None) -> tuple[Optimizer, Settings]:
         """An optimizer of what the model and the loss consist of now; parameters also in `before` keep their state."""
@@ -377,7 +383,8 @@ class Learner(Answers):
 
     def _fit_state(self, epochs: int, lr: LearningRate, wd: Decay, start_epoch: int) -> TrainState:
         optimizer = self._ready_optimizer()
-        state = self._state(optimizer, rates=fitting.chosen_rates(self._settings, lr))
+        tell = not self._call.n_fits  # once a call
+        state = self._state(optimizer, rates=fitting.chosen_rates(self._settings, lr, tell=tell))
         fitting.set_rates(optimizer, self._settings, state.rates, self._wd, wd)
         state.n_epochs, state.start_epoch, state.first_epoch = epochs, start_epoch, start_epoch
         state.epoch_offset = self.epoch - start_epoch
@@ -411,6 +418,7 @@ class Learner(Answers):
                 f"freeze: this model has {len(self.groups)} layer group, so nothing would be left to train",
                 fix="Pass groups= with two or more, or use learn.split([...]).",
             )
+        give_sizes(self.model, self.dls)
         self.groups = regrouped(self.groups, self.model, self._group_numbers)
         held = held_by_adapters(self.model, self._frozen)
         self._frozen = freeze_groups(self.groups, n, train_bn=self.train_bn, held=held)
@@ -431,6 +439,11 @@ class Learner(Answers):
             return spread_rates(lr, len(self.groups))
         self._ready_optimizer()
         return fitting.chosen_rates(self._settings, lr, tell=False)
+
+    def _base_rate(self) -> float:
+        """The rate of the head that `opt_func` fixes, or that of `fine_tune`."""
+        self._kept_optimizer()
+        return 2e-3 if self._settings.rates is None else self._settings.rates[-1]
 
     # Understanding
 
@@ -530,6 +543,7 @@ class Learner(Answers):
         With the optimizer's state (`with_opt`) the parameters of a loss are written too.
         """
         path = weights_path(file, self.path / self.model_dir)
+        give_sizes(self.model, self.dls)
         is_trained = with_opt and any(True for _ in self.model.parameters())
         own = (self._kept_optimizer(), self.loss_func) if is_trained else ()
         save_weights(path, self.model, *own, classes=self.dls.classes)

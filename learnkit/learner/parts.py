@@ -21,7 +21,7 @@ from learnkit.learner.running import Running
 from learnkit.metrics.metric import Metric
 from learnkit.models.groups import group_numbers, regrouped
 from learnkit.models.spec import BackboneSpec
-from learnkit.optim.optimizers import OptimizerFactory
+from learnkit.optim.optimizers import OptimizerFactory, factory_of
 from learnkit.training.callback import Callback, CallbackList
 from learnkit.types import Activation, Loss, PathLike
 
@@ -199,9 +199,7 @@ class LearnerParts:
     @opt_func.setter
     def opt_func(self, opt_func: str | OptimizerFactory) -> None:
         self._running.refuse("opt_func")
-        if not callable(opt_func):
-            check_kind("opt_func", opt_func, str, "a name like 'adamw', or a factory of torch optimizers")
-        check_partial("opt_func", opt_func)
+        check_partial("opt_func", factory_of(opt_func))
         self._opt_func, self.opt = opt_func, None
 
     @property

@@ -14,6 +14,7 @@ from learnkit.learner.fingerprint import differences, environment, fingerprint
 from learnkit.optim.optimizers import decay_of
 from learnkit.persistence.checkpoints import (
     CheckpointWriter,
+    holds_weights,
     is_marker,
     leave_last,
     mark_done,
@@ -74,7 +75,8 @@ class ResumePlan(NamedTuple):
         for number in range(done - n_before, done):
             mark_done(_of_fit(folders, number), is_followed=True)
         if self.keep_fits is not None:
-            for number in range(done - self.keep_fits + 1):
+            kept = [number for number in range(done) if holds_weights(_of_fit(folders, number))]
+            for number in kept[: max(len(kept) + 1 - self.keep_fits, 0)]:  # this one is kept too
                 mark_done(_of_fit(folders, number), is_followed=False)
 
 

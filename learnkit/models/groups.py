@@ -123,8 +123,8 @@ def regrouped(groups: Sequence[nn.Module], model: nn.Module, before: Mapping[str
         UsageError: several groups, and another model without a name in common.
     """
     own = dict(model.named_parameters())
-    held = {id(parameter) for group in groups for parameter in group.parameters()}
-    if held == {id(parameter) for parameter in own.values()}:
+    held = Counter(id(parameter) for group in groups for parameter in group.parameters())
+    if held == Counter(id(parameter) for parameter in own.values()):
         return list(groups)
     if len(groups) == 1:
         return [model]

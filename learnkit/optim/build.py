@@ -81,15 +81,15 @@ def _check_members(optimizer: Optimizer, model: nn.Module, extra: Sequence[nn.Pa
     names: dict[int, Any] = {id(parameter): name for name, parameter in model.named_parameters()}
     held = _held(optimizer)
     trained = [id(parameter) for parameter in model.parameters() if parameter.requires_grad]
+    if held - names.keys() - {id(parameter) for parameter in extra}:
+        raise UsageError(
+            "opt_func returned an optimizer over parameters of another model, or that were replaced",
+            fix="Use the parameter groups that it is called with.",
+        )
     if missing := [names[key] for key in trained if key not in held]:
         more = f" and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else ""
         raise UsageError(
             "opt_func: parameters that want gradients are in none of its groups: "
             f"{', '.join(missing[:MAX_NAMED])}{more}",
             fix="Add them to one, or freeze them with requires_grad_(False).",
-        )
-    if held - names.keys() - {id(parameter) for parameter in extra}:
-        raise UsageError(
-            "opt_func returned an optimizer over parameters of another model",
-            fix="Use the parameter groups that it is called with.",
         )

@@ -148,7 +148,7 @@ def undecayed(model: nn.Module) -> set[int]:
         listed = getattr(module, "no_weight_decay", None)
         if callable(listed):
             parameters = dict(module.named_parameters())
-            exempt |= {id(parameters[name]) for name in listed() if name in parameters}
+            exempt |= {id(parameters[name]) for name in listed() or () if name in parameters}
     return exempt
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "OPTIMIZERS",
     "OptimizerFactory",
     "decay_of",
+    "factory_of",
     "make_optimizer",
     "momentum_of",
     "passes_rate",
@@ -51,11 +52,14 @@ def make_optimizer(opt_func: str | OptimizerFactory, groups: list[dict[str, Any]
 
     Raises:
         UsageError: no parameters, an unknown name, a factory that fails or does not return a torch optimizer, or an
-            optimizer whose steps need a closure.
+            optimizer whose steps need a closure, or that has no rate.
     """
     if not groups:
         raise UsageError("the model has no parameters, so there is nothing to train")
-    factory = _factory(opt_func)
+    factory = factory_of(opt_func)
+    made_by = factory.func if isinstance(factory, partial) else factory
+    if isinstance(made_by, type) and issubclass(made_by, Optimizer):
+        _check_steps(made_by)
     try:
         optimizer = factory(groups, lr=lr) if passes_rate(factory) else factory(groups)
     except BAD_FACTORY as error:
@@ -71,11 +75,13 @@ def make_optimizer(opt_func: str | OptimizerFactory, groups: list[dict[str, Any]
         raise UsageError(
             f"opt_func returned a {name_of(optimizer)} that has trained before", fix="Make a new one in each call."
         )
-    if _needs_closure(optimizer):
+    _check_steps(type(optimizer))
+    if _fails_without_closure(optimizer):
+        raise _closure_error(name_of(optimizer))
+    if not all("lr" in group for group in optimizer.param_groups):
         raise UsageError(
-            f"opt_func: a step of {name_of(optimizer)} computes the loss several times (by a closure), and fit "
-            "computes it once",
-            fix="Use an optimizer whose step() needs no closure, such as 'adamw'.",
+            f"opt_func: {name_of(optimizer)} has groups without a rate, which every fit sets",
+            fix="Add lr to the defaults of the optimizer.",
         )
     if not all("layer_group" in group for group in optimizer.param_groups):
         some_decay = any(group.get("weight_decay") for group in optimizer.param_groups)
@@ -86,7 +92,12 @@ def make_optimizer(opt_func: str | OptimizerFactory, groups: list[dict[str, Any]
     return optimizer
 
 
-def _factory(opt_func: object) -> OptimizerFactory:
+def factory_of(opt_func: object) -> OptimizerFactory:
+    """The factory of a name, or the one passed.
+
+    Raises:
+        UsageError: an unknown name, or something that is no factory.
+    """
     if isinstance(opt_func, str):
         if opt_func.lower() not in OPTIMIZERS:
             raise UsageError("opt_func", got=opt_func, expected=f"one of {nearest(opt_func, OPTIMIZERS)}, or a factory")
@@ -104,7 +115,7 @@ def _factory(opt_func: object) -> OptimizerFactory:
 
 def passes_rate(opt_func: str | OptimizerFactory) -> bool:
     """Whether a factory is called with `lr=`: it takes one, and no functools.partial fixes it."""
-    factory = _factory(opt_func)
+    factory = factory_of(opt_func)
     if isinstance(factory, partial) and "lr" in factory.keywords:
         return False
     try:
@@ -114,25 +125,36 @@ def passes_rate(opt_func: str | OptimizerFactory) -> bool:
     return "lr" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
-def _needs_closure(optimizer: Optimizer) -> bool:
-    """Whether `step` works only with a closure, as it does for LBFGS and SAM."""
-    closure = inspect.signature(optimizer.step).parameters.get("closure")
-    if closure is not None and closure.default is closure.empty:
-        return True
-    if hasattr(optimizer, "first_step") and hasattr(optimizer, "second_step"):  # the usual SAM
-        return True
-    return type(optimizer).__module__.partition(".")[0] not in ("torch", "timm") and _fails_without(optimizer)
+def _check_steps(kind: type[Optimizer]) -> None:
+    """Refuse a class whose `step` works only with a closure, as that of LBFGS and SAM."""
+    closure = inspect.signature(kind.step).parameters.get("closure")
+    is_sam = hasattr(kind, "first_step") and hasattr(kind, "second_step")  # the usual one
+    if is_sam or (closure is not None and closure.default is closure.empty):
+        raise _closure_error(kind.__name__)
 
 
-def _fails_without(optimizer: Optimizer) -> bool:
-    """Whether a step of another optimizer of this class fails, and the error asks for a closure."""
+def _closure_error(name: str) -> UsageError:
+    return UsageError(
+        f"opt_func: a step of {name} computes the loss several times (by a closure), and fit computes it once",
+        fix="Use an optimizer whose step() needs no closure, such as 'adamw'.",
+    )
+
+
+def _fails_without_closure(optimizer: Optimizer) -> bool:
+    """Whether only with a closure another optimizer of this class takes a step."""
+    if type(optimizer).__module__.partition(".")[0] in ("torch", "timm"):
+        return False
+    return not _takes_step(optimizer) and _takes_step(optimizer, lambda: torch.zeros(()))
+
+
+def _takes_step(like: Optimizer, *closure: Any) -> bool:
     parameter = torch.nn.Parameter(torch.zeros(2, 2))
     parameter.grad = torch.zeros(2, 2)
     try:
-        type(optimizer)([parameter], **optimizer.defaults).step()
-    except Exception as error:  # of any class of optimizers: only the word counts
-        return "closure" in str(error)
-    return False
+        type(like)([parameter], **like.defaults).step(*closure)
+    except Exception:  # of any class of optimizers
+        return False
+    return True
 
 
 def set_learning_rates(optimizer: Optimizer, rates: Sequence[float]) -> None:

@@ -39,7 +39,8 @@ class Settings:
         rate_of = {group["layer_group"]: _rate(group) for group in reversed(groups)}
         self._n_groups = max(rate_of) + 1 if self.has_own_groups else n_groups
         as_made = [rate_of.get(number, _rate(groups[-1])) for number in range(self._n_groups)]
-        self._ratios = [rate / as_made[-1] if as_made[-1] else 1.0 for rate in as_made]
+        head = as_made[-1] or max(as_made)  # the last one that is not fixed at 0
+        self._ratios = [rate / head if head else 1.0 for rate in as_made]
         is_fixed = not passes_rate(opt_func) or any(group["lr"] != passed for group in groups)
         self.rates = as_made if is_fixed else None
         is_default = self.has_own_groups or _default(optimizer, "weight_decay") == optimizer.defaults.get(
@@ -62,7 +63,7 @@ class Settings:
         """One learning rate per group, as `spread_rates`.
 
         Groups that `opt_func` made keep the ratios of their rates: a number is the rate of the last one, and so is the
-        end of a slice.
+        end of a slice; of the largest one, if the last is made with a rate of 0.
         """
         if not self.has_own_groups or isinstance(lr, list | tuple):
             return spread_rates(lr, self._n_groups)

@@ -12,7 +12,15 @@ from learnkit.errors import CorruptFileError, LearnkitError, MissingFileError, U
 from learnkit.safe_load import read_file
 from learnkit.training.snapshot import Copies
 
-__all__ = ["CheckpointWriter", "is_marker", "leave_last", "mark_done", "read_checkpoint", "remove_checkpoints"]
+__all__ = [
+    "CheckpointWriter",
+    "holds_weights",
+    "is_marker",
+    "leave_last",
+    "mark_done",
+    "read_checkpoint",
+    "remove_checkpoints",
+]
 
 LAST, BEFORE, DAMAGED = "last.ckpt", "last.prev.ckpt", "last.damaged.ckpt"
 FORMAT, SCHEMA = "learnkit checkpoint", 1
@@ -149,15 +157,26 @@ def mark_done(folder: Path, *, is_followed: bool) -> None:
     A fit that is not done, a damaged checkpoint and a folder without one are unchanged. With `is_followed` another fit
     of the same call goes on from its weights.
     """
-    try:
-        saved = read_checkpoint(folder)
-    except LearnkitError:
-        return
-    if saved is None or not saved["is_finished"] or is_marker(saved):
+    saved = _finished(folder)
+    if saved is None:
         return
     note = {name: value for name, value in saved.items() if name in NOTED} | {"is_followed": is_followed}
     write_atomically(folder / LAST, lambda file: torch.save(note, file))
     leave_last(folder)
+
+
+def holds_weights(folder: Path) -> bool:
+    """Whether this is the folder of a fit that is done, with its weights."""
+    return _finished(folder) is not None
+
+
+def _finished(folder: Path) -> dict[str, Any] | None:
+    """The checkpoint of a fit that is done; None if there is none, it is damaged, or a note in its place."""
+    try:
+        saved = read_checkpoint(folder)
+    except LearnkitError:
+        return None
+    return None if saved is None or not saved["is_finished"] or is_marker(saved) else saved
 
 
 def is_marker(saved: dict[str, Any]) -> bool:

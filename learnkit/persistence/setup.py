@@ -22,7 +22,7 @@ class TrainingSetup:
         trained: whether each of them is trained.
         metrics: names of learnkit's own.
         optimizer: the name of learnkit's own; None for the default.
-        wd: weight decay.
+        wd: weight decay; None for that of the optimizer.
         wd_bn_bias, train_bn: as in `Learner`.
         lost: what only code can make, by the attribute that sets it: "metrics my_metric".
     """
@@ -31,7 +31,7 @@ class TrainingSetup:
     trained: tuple[bool, ...]
     metrics: tuple[str, ...] = ()
     optimizer: str | None = None
-    wd: float = 0.0
+    wd: float | None = None
     wd_bn_bias: bool = False
     train_bn: bool = True
     lost: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 import copy
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -15,18 +15,18 @@ from torch.optim import Optimizer
 from learnkit.atomic_files import write_atomically
 from learnkit.data.classes import check_same_classes
 from learnkit.errors import UsageError, warn
+from learnkit.persistence.optimizer_state import is_optimizer_state, optimizer_state
 from learnkit.safe_load import plain_name, read_file, tensors_only
-from learnkit.text import name_of
+from learnkit.text import name_of, shortened
 from learnkit.training.weights import EXTRA, extra_state, set_tensors, tensors_of
 from learnkit.types import PathLike
 
-__all__ = ["check_name", "check_optimizer_state", "load_weights", "plain_model", "save_weights", "weights_path"]
+__all__ = ["check_name", "load_weights", "plain_model", "save_weights", "weights_path"]
 
 CONVERT = "`learnkit convert FILE OUT.safetensors` extracts the weights from a checkpoint."
 OTHER_MODEL = "Different classes, or another architecture? Build the model it was saved from."
 OTHER_HEAD = f"{OTHER_MODEL} learn.load(..., skip_mismatched=True) loads the tensors that fit."
 CLASSES = "classes"  # in the metadata of a state dict
-CLASS = "class"  # of an optimizer, in its state
 MAX_LISTED = 5  # differences in one error
 
 
@@ -87,7 +87,7 @@ def save_weights(
         weights._metadata.setdefault("", {})[CLASSES] = list(classes)
     content = weights
     if optimizer is not None:
-        content = {"model": weights, "opt": {**optimizer.state_dict(), CLASS: name_of(optimizer)}}
+        content = {"model": weights, "opt": optimizer_state(optimizer)}
         if _has_parameters(loss):
             content["loss"] = loss.state_dict()
     write_atomically(path, lambda file: torch.save(content, file))
@@ -101,6 +101,7 @@ def load_weights(
     skip_mismatched: bool = False,
     loss: object = None,
     classes: Sequence[str] = (),
+    is_own: bool = False,
 ) -> dict[str, Any] | None:
     """Load the weights of a file into the model, and return the optimizer state it holds, if any.
 
@@ -110,8 +111,9 @@ def load_weights(
         strict: refuse a file with missing or unexpected tensors; otherwise warn about them and skip them.
         skip_mismatched: skip tensors of another shape too, with a warning.
         loss: its parameters are loaded too, from a file that holds the optimizer's state.
-        classes: those of the model's outputs; compared with the file's, if both are known, unless a head of another
-            size may be skipped.
+        classes: those of the model's outputs; compared with the file's, if both are known. With `skip_mismatched`
+            others are allowed, with a warning if the head is as large.
+        is_own: whether this model wrote the file, so that a buffer of another shape is one that has grown since.
 
     Raises:
         DataError: a file for other classes, or for the same in another order.
@@ -132,19 +134,19 @@ def load_weights(
         raise UsageError(
             f"{path} holds no state dict", expected="tensors by name, as learn.save writes them", fix=CONVERT
         )
-    if optimizer is not None and not _is_optimizer_state(optimizer):
+    if optimizer is not None and not is_optimizer_state(optimizer):
         raise UsageError(f'{path}: its "opt" is not the state of an optimizer', fix=CONVERT)
     named = _classes_of(path, weights)
-    if classes and named and not skip_mismatched:
-        fix = f"Make the data with classes={named!r}, or load into a learner with these."
-        check_same_classes(classes, named, "this learner", str(path), fix)
+    if classes and named:
+        _compare_classes(path, classes, named, skip_mismatched)
     tensors = tensors_only({name: value for name, value in weights.items() if not _is_extra(name)}, str(path))
-    matched = _match(path, tensors, model, strict, skip_mismatched)
+    grown = {name for name, _ in model.named_buffers()} if is_own else set()
+    matched = _match(path, tensors, model, strict, skip_mismatched, grown)
     matched_loss = _match_loss(path, of_loss, loss) if optimizer is not None else {}
     extra = {name: value for name, value in weights.items() if _is_extra(name)}
     known = extra_state(model)
     extra = {plain: value for name, value in extra.items() if (plain := plain_name(name, known)) in known}
-    _load(path, model, {**matched, **extra})
+    _load(path, model, {**matched, **extra}, grown)
     if isinstance(loss, nn.Module):
         set_tensors(loss, matched_loss)
     return optimizer
@@ -160,33 +162,16 @@ def _classes_of(path: Path, weights: Any) -> list[str]:
     return named
 
 
-def check_optimizer_state(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
-    """Refuse the state of another optimizer, or of one over other parameters.
-
-    Raises:
-        ValueError: naming both optimizers, or what differs.
-    """
-    written, own = saved.get(CLASS), name_of(optimizer)
-    keys, own_keys = (_setting_names(groups) for groups in (saved["param_groups"], optimizer.param_groups))
-    if written is not None and written != own:
-        raise ValueError(f"it is that of {written}, and the learner's is {own}")
-    if written is None and ("betas" in keys) != ("betas" in own_keys):
-        raise ValueError(f"it is that of another optimizer than {own}, with the settings {', '.join(sorted(keys))}")
-    numbered = [number for group in saved["param_groups"] for number in group["params"]]
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for number, parameter in zip(numbered, parameters, strict=False):
-        for name, value in saved["state"].get(number, {}).items():
-            if isinstance(value, Tensor) and value.ndim and not _broadcasts(value.shape, parameter.shape):
-                raise ValueError(f"{name} {tuple(value.shape)} there, for a parameter {tuple(parameter.shape)} here")
-
-
-def _setting_names(groups: Sequence[Mapping[str, Any]]) -> set[str]:
-    return {name for group in groups for name in group if name != "params"}
-
-
-def _broadcasts(shape: Sequence[int], wanted: Sequence[int]) -> bool:
-    """Whether a state has the shape of its parameter, or that of a row or column of it, or another number of axes."""
-    return len(shape) != len(wanted) or all(n in (m, 1) for n, m in zip(shape, wanted, strict=True))
+def _compare_classes(path: Path, ours: Sequence[str], theirs: Sequence[str], skip_mismatched: bool) -> None:
+    """Refuse a file for other classes; a new head may be trained for others, so skip_mismatched allows these."""
+    if skip_mismatched and sorted(ours) != sorted(theirs):
+        if len(ours) == len(theirs):
+            warn(f"{path}: its head was trained for {shortened(theirs, 10)}, here for {shortened(ours, 10)}: train it")
+        return
+    fix = f"Make the data with classes={list(theirs)!r}, or load into a learner with these."
+    if sorted(ours) != sorted(theirs):
+        fix += " To train a new head, load with skip_mismatched=True."
+    check_same_classes(ours, theirs, "this learner", str(path), fix)
 
 
 def _has_parameters(loss: object) -> TypeGuard[nn.Module]:
@@ -195,15 +180,6 @@ def _has_parameters(loss: object) -> TypeGuard[nn.Module]:
 
 def _is_extra(name: object) -> bool:
     return isinstance(name, str) and (name == EXTRA or name.endswith(f".{EXTRA}"))
-
-
-def _is_optimizer_state(content: object) -> bool:
-    if not isinstance(content, dict) or not isinstance(content.get("state"), dict):
-        return False
-    groups = content.get("param_groups")
-    if not isinstance(groups, list):
-        return False
-    return all(isinstance(group, dict) and isinstance(group.get("params"), list) for group in groups)
 
 
 def _match_loss(path: Path, saved: object, loss: object) -> dict[str, Tensor]:
@@ -216,10 +192,12 @@ def _match_loss(path: Path, saved: object, loss: object) -> dict[str, Tensor]:
     return _match(path, tensors_only(saved, f"{path}: the loss"), loss, strict=True)
 
 
-def _load(path: Path, model: nn.Module, matched: dict[str, Any]) -> None:
+def _load(path: Path, model: nn.Module, matched: dict[str, Any], grown: Container[str]) -> None:
     """Load what matches; buffers that torch cannot write into are replaced."""
     shared = {
-        name: matched.pop(name) for name, own in tensors_of(model).items() if _needs_replacing(own, name, matched)
+        name: matched.pop(name)
+        for name, own in tensors_of(model).items()
+        if _needs_replacing(own, name, matched, grown)
     }
     try:
         model.load_state_dict(matched, strict=False)
@@ -228,8 +206,10 @@ def _load(path: Path, model: nn.Module, matched: dict[str, Any]) -> None:
     set_tensors(model, shared)
 
 
-def _needs_replacing(own: Tensor, name: str, matched: Mapping[str, Any]) -> bool:
-    return name in matched and not is_lazy(own) and 0 in own.stride() and own.numel() > 1
+def _needs_replacing(own: Tensor, name: str, matched: Mapping[str, Any], grown: Container[str]) -> bool:
+    if name not in matched or is_lazy(own):
+        return False
+    return (0 in own.stride() and own.numel() > 1) or (name in grown and matched[name].shape != own.shape)
 
 
 def _takes_its_shape(model: nn.Module, name: str, value: Tensor) -> bool:
@@ -246,9 +226,17 @@ def _takes_its_shape(model: nn.Module, name: str, value: Tensor) -> bool:
 
 
 def _match(
-    path: Path, weights: dict[str, Tensor], model: nn.Module, strict: bool, skip_mismatched: bool = False
+    path: Path,
+    weights: dict[str, Tensor],
+    model: nn.Module,
+    strict: bool,
+    skip_mismatched: bool = False,
+    grown: Container[str] = (),
 ) -> dict[str, Tensor]:
-    """The tensors of the file that the model has; other shapes, or (strict) other names, are refused."""
+    """The tensors of the file that the model has; other shapes, or (strict) other names, are refused.
+
+    Those named in `grown` may have any shape.
+    """
     own = {name: tensor for name, tensor in model.state_dict().items() if not _is_extra(name)}
     plain = {plain_name(name, own): tensor for name, tensor in weights.items()}
     if len(plain) < len(weights):
@@ -261,7 +249,7 @@ def _match(
     differing = {
         name: f"{name} {tuple(weights[name].shape)} in the file, {tuple(tensor.shape)} in the model"
         for name, tensor in shared.items()
-        if not (is_lazy(tensor) or weights[name].shape == tensor.shape)
+        if not (is_lazy(tensor) or weights[name].shape == tensor.shape or name in grown)
         and not _takes_its_shape(model, name, weights[name])
     }
     differing |= {

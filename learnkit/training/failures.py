@@ -1,5 +1,6 @@
 """Translates low-level failures of a fit (a dead worker, running out of memory, Ctrl-C) into actionable errors."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -8,6 +9,7 @@ from torch import Tensor
 from learnkit.data.loading.workers import worker_error
 from learnkit.device_memory import empty_cache, is_out_of_memory
 from learnkit.errors import OutOfMemoryError, UsageError
+from learnkit.text import name_of
 from learnkit.training.state import TrainState
 
 __all__ = ["explained", "interrupts_noted"]
@@ -33,11 +35,19 @@ def interrupts_noted(state: TrainState, n_recorded: Callable[[], int]) -> Iterat
 
 @contextmanager
 def explained(state: TrainState) -> Iterator[None]:
-    """Train; a dead worker, running out of memory and a batch of one item before batch norm get an actionable error."""
+    """Train; a dead worker, running out of memory and a batch of one item before batch norm get an actionable error.
+
+    So do sparse gradients for an optimizer of dense ones, and the reverse.
+    """
     try:
         yield
     except Exception as error:
-        named = worker_error(error, state.train_dl, state.valid_dl) or _out_of_memory(error, state) or _lone_item(error)
+        named = (
+            worker_error(error, state.train_dl, state.valid_dl)
+            or _out_of_memory(error, state)
+            or _lone_item(error)
+            or _other_gradients(error, state)
+        )
         if named is not None:
             raise named from error
         raise
@@ -70,4 +80,16 @@ def _lone_item(error: BaseException) -> UsageError | None:
     return UsageError(
         f"batch norm cannot train on a batch of one item ({error})",
         fix="Use bs=2 or more, or a norm that normalizes each item separately, such as nn.GroupNorm.",
+    )
+
+
+def _other_gradients(error: BaseException, state: TrainState) -> UsageError | None:
+    """torch's errors for sparse and dense gradients are those of the first step."""
+    found = re.search(r"does not support (sparse|dense) gradients", str(error))
+    if not isinstance(error, RuntimeError) or found is None:
+        return None
+    is_sparse = found[1] == "sparse"
+    return UsageError(
+        f"opt_func: {name_of(state.optimizer)} cannot step with {found[1]} gradients, which this model has",
+        fix="Make its embeddings with sparse=False, or use 'sgd'." if is_sparse else "Use 'adam'.",
     )

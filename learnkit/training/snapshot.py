@@ -51,7 +51,7 @@ class Copies:
         """
         if isinstance(value, Tensor):
             return self._copy(value.detach(), where)
-        if value is None or type(value) in (bool, int, float, str):
+        if value is None or type(value) in (bool, int, float, str, torch.dtype):
             return value
         if isinstance(value, Mapping):
             return {_key(key, where): self.take(part, where + _step(key)) for key, part in value.items()}

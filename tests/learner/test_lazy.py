@@ -1,6 +1,7 @@
 """Lazy layers take their sizes from the data."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,6 +28,23 @@ def test_a_lazy_model_trains_is_saved_exported_and_loaded(blobs: Blobs, tmp_path
     assert torch.equal(linear_learner(blobs, lazy()).load("lazy").get_preds()[0], expected)
     loaded = load_learner(learn.export(tmp_path / "lazy.lk"), model=lazy())
     torch.testing.assert_close(loaded.predict(blobs[2][0]).probs, expected[0])
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda learn: learn.fit(1), lambda learn: learn.lr_find(num_it=6), lambda learn: learn.freeze_to(1),
+        lambda learn: learn.load(learn.save("lazy")), lambda learn: learn.validate(),
+    ],
+)  # fmt: skip
+def test_a_lazy_layer_that_comes_in_later_gets_its_sizes(act: Any, blobs: Blobs) -> None:
+    model = lazy()
+    learn = linear_learner(blobs, model, groups=lambda model: [model[3]])
+    learn.fit(1)
+    model[3] = nn.LazyLinear(2)
+    act(learn)
+    assert model[3].weight.shape == (2, 8)
+    learn.fit(1)
 
 
 def test_its_outputs_are_compared_with_the_classes(blobs: Blobs) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from learnkit import DataBunch, DatasetType, Learner
-from learnkit.callbacks import EMA, EarlyStopping, MixedPrecision, SaveModel, StopAfterNBatches
+from learnkit.callbacks import EMA, EarlyStopping, MixedPrecision, SaveModel, StopAfterNBatches, TensorBoard
 from learnkit.errors import DataError, UsageError
 from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
@@ -148,9 +148,10 @@ def test_a_stream_whose_loader_has_workers_may_be_interrupted(
         lambda learn: learn.fit(9, 5.0, callbacks=EarlyStopping()),
         lambda learn: learn.fit(2, 1e-2, callbacks=StopAfterNBatches(2)),
         lambda learn: learn.fit(2, 1e-2, callbacks=[EMA(0.5), SaveModel(), MixedPrecision("fp16")]),
+        lambda learn: learn.fit(1, callbacks=TensorBoard()),
         lambda learn: learn.validate(),
     ],
-    ids=["fit", "lr_find", "EarlyStopping", "StopAfterNBatches", "callbacks", "validate"],
+    ids=["fit", "lr_find", "EarlyStopping", "StopAfterNBatches", "callbacks", "TensorBoard", "validate"],
 )
 def test_a_learner_that_is_deleted_frees_its_model_at_once(act: Any, blobs: Blobs) -> None:
     act(linear_learner(blobs))  # what is made once is made

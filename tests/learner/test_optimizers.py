@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ CLASSES = [
     *(of_torch.ASGD, of_torch.NAdam, of_torch.RAdam, of_torch.RMSprop, of_torch.Rprop, of_torch.SGD),
 ]
 OPTIMIZERS: dict[str, Callable[[nn.Sequential], Any]] = {
-    **{name: always(name) for name in ("adamw", "adam", "sgd", "rmsprop")},
+    "adamw": always("adamw"),
     **{kind.__name__: always(kind) for kind in CLASSES},
     "partial": always(partial(SGD, momentum=0.9, nesterov=True)),
     "partial with a rate": always(partial(AdamW, lr=1e-2, weight_decay=0.1)),
@@ -112,7 +113,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:lr. this fit trains at:learnkit.
 
 
 @ways
-def test_every_optimizer_trains_schedules_finds_rates_and_validates(make: Any, blobs: Blobs) -> None:
+def test_every_optimizer_trains_schedules_finds_rates_validates_and_exports(make: Any, blobs: Blobs) -> None:
     learn = learner(blobs, make)
     before = weights(learn)
     learn.fit(1, 1e-2)
@@ -120,32 +121,23 @@ def test_every_optimizer_trains_schedules_finds_rates_and_validates(make: Any, b
     learn.fit_one_cycle(1, 1e-2)
     learn.lr_find(num_it=8)
     learn.freeze_to(0)
-    learn.fit_flat_cos(1)
     learn.fit(1)
     assert len(learn.validate()) == 1
     assert all(torch.isfinite(weight).all() for weight in weights(learn))
+    learn.export("here.lk")
 
 
 @ways
-def test_every_optimizer_is_saved_and_loaded(make: Any, blobs: Blobs) -> None:
-    learn, again = learner(blobs, make), learner(blobs, make)
-    learn.fit(1, 1e-2)
-    again.load(learn.save("here").absolute(), with_opt=True)
-    again.counter.epoch = learn.counter.epoch
-    for each in (learn, again):
-        each.fit(1, 1e-2)
-    assert all(map(torch.equal, weights(learn), weights(again)))
-
-
-@ways
-def test_a_fit_with_every_optimizer_is_resumed_to_the_bit(make: Any, blobs: Blobs, tmp_path: Path) -> None:
-    whole = learner(blobs, make, path=tmp_path / "whole")
+def test_every_optimizer_is_saved_loaded_and_resumed_to_the_bit(make: Any, blobs: Blobs, tmp_path: Path) -> None:
+    whole, killed, resumed = (learner(blobs, make, path=tmp_path / name) for name in ("whole", "part", "part"))
+    whole.fit(1, 1e-2)
+    for each in (killed, resumed):
+        each.load(whole.save("here").absolute(), with_opt=True)
+        each.counter.epoch, each.counter.n_fits = whole.counter.epoch, 1
     whole.fit_one_cycle(2, 1e-2)
-    killed = learner(blobs, make, path=tmp_path)
     crash = acting(before_batch=raising(ZeroDivisionError(), epoch=1, batch=2), order=99)
     with pytest.raises(ZeroDivisionError):
         killed.fit_one_cycle(2, 1e-2, callbacks=crash, checkpoint_every=1)
-    resumed = learner(blobs, make, path=tmp_path)
     resumed.fit_one_cycle(2, 1e-2, resume="auto")
     assert all(map(torch.equal, weights(whole), weights(resumed)))
 
@@ -182,13 +174,13 @@ CHANGES: dict[str, Callable[[Learner], Any]] = {
     "a layer added": lambda learn: learn.model.append(nn.Linear(2, 2)),  # type: ignore[operator]
     "weight_norm": lambda learn: parametrizations.weight_norm(learn.model[2]),  # type: ignore[index, arg-type]
     "assign": assigned,
+    "tied": lambda learn: setattr(learn.model[0], "bias", learn.model[2].bias),  # type: ignore[index, union-attr]
     "another model": other_model,
     "LoRA": lora,
 }
 
 
-@pytest.mark.parametrize("split", [False, True])
-@pytest.mark.parametrize("fitted", [False, True])
+@pytest.mark.parametrize(("fitted", "split"), [(False, True), (True, True), (True, False)])
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_what_comes_into_the_model_trains(change: Any, fitted: bool, split: bool, blobs: Blobs) -> None:
     model = network()
@@ -202,8 +194,7 @@ def test_what_comes_into_the_model_trains(change: Any, fitted: bool, split: bool
     assert learn.opt is not None
     held = [id(parameter) for group in learn.opt.param_groups for parameter in group["params"]]
     assert sorted(held) == sorted(map(id, learn.model.parameters()))
-    learn.lr_find(num_it=8)
-    learn.validate()
+    learn.lr_find(num_it=6)
 
 
 def test_a_new_layer_joins_the_group_of_the_old_one(blobs: Blobs) -> None:
@@ -270,10 +261,23 @@ def test_a_rate_fixed_in_the_factory_is_the_default_and_another_is_told_of(blobs
     assert learn.recorder.lrs[:4] == [0.05] * 4
     assert max(learn.recorder.lrs[4:]) == pytest.approx(0.05)
     assert learn.lr_range(0.1) == [0.1]
-    with pytest.warns(
-        LearnkitWarning, match=r"trains at 0.01, as passed, not at the rate that opt_func fixes \(0.05\)"
-    ):
+    with pytest.warns(LearnkitWarning, match=r"trains at 0.01, not at the rate that opt_func fixes \(0.05\)"):
         learn.fit(1, 0.01)
+
+
+@pytest.mark.filterwarnings("error:lr:learnkit.LearnkitWarning")
+@pytest.mark.parametrize(("base_lr", "peaks"), [(None, [0.05, 0.025]), (0.2, [0.2, 0.1])])
+def test_fine_tuning_starts_from_the_rate_that_a_factory_fixes(
+    base_lr: float | None, peaks: list[float], blobs: Blobs
+) -> None:
+    model = network()
+    learn = learner(blobs, lambda _: partial(SGD, lr=0.05), model=model, groups=[model[:4], model[4]])
+    with nullcontext() if base_lr is None else pytest.warns(LearnkitWarning, match="trains at 0.2, not at") as told:
+        learn.fine_tune(1, base_lr)
+    assert base_lr is None or len(told) == 1  # type: ignore[arg-type]
+    assert [max(learn.recorder.lrs[:4]), max(learn.recorder.lrs[4:])] == pytest.approx(
+        peaks, rel=0.2
+    )  # four points of a cycle
 
 
 @pytest.mark.parametrize(
@@ -305,6 +309,9 @@ def test_a_decay_that_is_not_used_is_told_of(blobs: Blobs) -> None:
     learn = learner(blobs, lambda model: lambda groups, lr: AdamW(groups, lr=lr, weight_decay=0.3), wd=0.1)
     with pytest.warns(LearnkitWarning, match=r"wd=0.1 is not used: opt_func fixes a weight decay of 0.3"):
         learn.fit(1, 1e-3)
+    learn = learner(blobs, lambda model: torch.optim.Rprop)
+    with pytest.warns(LearnkitWarning, match=r"wd=0.1 is not used: Rprop has no weight decay"):
+        learn.fit(1, 1e-3, wd=0.1)
 
 
 def test_groups_of_the_users_own_keep_rates_ratios_and_decay(blobs: Blobs) -> None:
@@ -343,7 +350,8 @@ def test_a_schedule_free_optimizer_trains_in_train_mode_and_is_evaluated_in_eval
         learn = learner(blobs, lambda model: ScheduleFree)
         if not valid:
             learn.dls.valid_dl = None  # type: ignore[assignment]
-        learn.fit(2, 0.1, callbacks=acting(**{name: note(name) for name in hooks}))
+        every = 3 if valid else None  # within epochs too
+        learn.fit(2, 0.1, callbacks=acting(**{name: note(name) for name in hooks}), validate_every=every)
     assert modes == {name: {name in ("before_batch", "after_batch")} for name in hooks}
 
 

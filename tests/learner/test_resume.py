@@ -232,6 +232,13 @@ def test_the_last_fits_are_kept_on_request_and_a_missing_one_is_told_of(keep_fit
     assert torch.equal(again.model.weight, learn.model.weight)
 
 
+def test_the_stages_of_one_call_do_not_use_up_what_is_kept(blobs: Blobs) -> None:
+    learn = body_and_head(blobs)
+    for _ in range(3):
+        learn.fine_tune(1, checkpoint_every=1, keep_fits=2)
+    assert kept() == {f"fit-{n}": ["last.ckpt" if n in (3, 5) else "note"] for n in range(6)}
+
+
 @pytest.mark.parametrize("keep_fits", [0, -1, 1.5, True, "all"])
 def test_an_invalid_number_of_fits_to_keep_is_refused(keep_fits: Any, blobs: Blobs) -> None:
     with refused("keep_fits", got=keep_fits):

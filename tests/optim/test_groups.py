@@ -6,7 +6,15 @@ import torch
 import torchvision
 from torch import nn
 
-from learnkit.optim.groups import check_groups, freeze_groups, is_positive, parameter_groups, spread_decay, spread_rates
+from learnkit.optim.groups import (
+    check_groups,
+    freeze_groups,
+    is_positive,
+    parameter_groups,
+    spread_decay,
+    spread_rates,
+    undecayed,
+)
 from tests.doubles import refused
 
 
@@ -128,3 +136,9 @@ def test_groups_hold_each_parameter_once() -> None:
     ):
         with refused("layer groups", got=got):
             check_groups(model, wrong)
+
+
+def test_a_model_may_exempt_nothing() -> None:
+    model = nn.Linear(2, 2)
+    model.no_weight_decay = lambda: None  # type: ignore[assignment]
+    assert undecayed(model) == set()

@@ -111,6 +111,11 @@ class SAM(torch.optim.SGD):
         assert closure is not None, "Sharpness Aware Minimization requires closure, but it was not provided"
 
 
+class Calls(torch.optim.SGD):
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        closure()
+
+
 class TwoSteps(torch.optim.SGD):
     def first_step(self) -> None: ...
     def second_step(self) -> None: ...
@@ -121,7 +126,10 @@ def flat(make: Any) -> Any:
     return lambda groups, lr: make([p for group in groups for p in group["params"]], lr=lr)
 
 
-@pytest.mark.parametrize("make", [flat(torch.optim.LBFGS), SAM, partial(SAM, momentum=0.9), TwoSteps])
+LBFGS = [torch.optim.LBFGS, partial(torch.optim.LBFGS, max_iter=5), flat(torch.optim.LBFGS)]
+
+
+@pytest.mark.parametrize("make", [*LBFGS, SAM, partial(SAM, momentum=0.9), Calls, TwoSteps])
 def test_an_optimizer_that_needs_a_closure_is_refused(make: Any) -> None:
     with pytest.raises(UsageError, match=r"a step of \w+ computes the loss several times .* such as 'adamw'"):
         make_optimizer(make, groups(), 0.1)
@@ -131,16 +139,26 @@ def test_an_optimizer_that_needs_a_closure_is_refused(make: Any) -> None:
     ("make", "reason"),
     [
         (torch.optim.Muon, "Muon only supports 2D parameters"),
-        (torch.optim.LBFGS, "LBFGS doesn't support per-parameter options"),
         (partial(torch.optim.SGD, momentun=0.9), "unexpected keyword argument 'momentun'"),
         (partial(torch.optim.SGD, momentum=-1), "Invalid momentum value: -1"),
     ],
 )
 def test_a_factory_that_fails_is_refused_with_its_reason(make: Any, reason: str) -> None:
     with pytest.raises(
-        UsageError, match=rf"opt_func: \w+ cannot be made over the parameters of this model \(.*{reason}"
+        UsageError, match=rf"opt_func: (Muon|SGD) cannot be made over the parameters of this model \(.*{reason}"
     ):
         make_optimizer(make, groups(), 0.1)
+
+
+def test_an_optimizer_without_a_rate_is_refused() -> None:
+    class Fixed(torch.optim.Optimizer):
+        def __init__(self, params: Any) -> None:
+            super().__init__(params, {})
+
+        def step(self, closure: Any = None) -> None: ...  # type: ignore[override]
+
+    with pytest.raises(UsageError, match=r"Fixed has groups without a rate.*Add lr to the defaults"):
+        make_optimizer(Fixed, groups(), 0.1)
 
 
 def test_an_optimizer_that_is_made_or_has_trained_is_refused() -> None:

@@ -92,6 +92,7 @@ def test_rates_are_spread_over_layer_groups() -> None:
     [
         (own({}, {}, {}), [1, 1, 1]),
         (own({"lr": 0.1}, {"lr": 0.4}, {"lr": 0.2}), [0.5, 2, 1]),
+        (own({"lr": 0.1}, {"lr": 0.4}, {"lr": 0.0}), [0.25, 1, 0]),
         (own({"lr_scale": 0.25}, {"lr_scale": 0.5}, {"lr_scale": 1.0}), [0.25, 0.5, 1]),
     ],
 )

@@ -96,6 +96,22 @@ def test_one_item_before_batch_norm_is_explained() -> None:
     assert isinstance(caught.value.__cause__, ValueError)
 
 
+@pytest.mark.parametrize(
+    ("make", "is_sparse", "fix"), [(torch.optim.AdamW, True, "sparse=False"), (torch.optim.SparseAdam, False, "'adam'")]
+)
+def test_gradients_that_an_optimizer_cannot_step_with_are_explained(make: Any, is_sparse: bool, fix: str) -> None:
+    layer, fit = nn.Embedding(3, 2, sparse=is_sparse), state()
+    fit.optimizer = make(layer.parameters(), lr=0.1)
+    kind = "sparse" if is_sparse else "dense"
+    layer(torch.tensor([1])).sum().backward()
+    with (
+        pytest.raises(UsageError, match=rf"opt_func: {make.__name__} cannot step with {kind} gradients") as caught,
+        explained(fit),
+    ):
+        fit.optimizer.step()
+    assert fix in caught.value.fix
+
+
 @pytest.mark.parametrize("error", [ValueError("mine"), RuntimeError("mine"), KeyboardInterrupt()])
 def test_other_errors_are_raised_unchanged(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught, explained(state(Tensor())):

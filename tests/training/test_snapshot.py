@@ -36,6 +36,7 @@ class Level(IntEnum):
         ({7}, [7]),
         (OrderedDict(a=(1, None)), {"a": (1, None)}),
         (torch.Size([2, 3]), (2, 3)),
+        (torch.bfloat16, torch.bfloat16),
         (True, True),
     ],
 )

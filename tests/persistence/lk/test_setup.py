@@ -15,6 +15,7 @@ SETUPS = [
     TrainingSetup((0, 0, 0, 0), (True,) * 4),
     TrainingSetup((0, 0, 1, 1), (False, True, True, True), ("accuracy", "f1"), "sgd", 0.5, True, False, ("metrics x",)),
     TrainingSetup((0, 1, 0, 1), (False, True, False, True), wd=0.01),
+    TrainingSetup((0, 0, 0, 0), (True,) * 4, wd=0.0),
 ]
 
 
