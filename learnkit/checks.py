@@ -19,12 +19,15 @@ __all__ = [
     "check_kind",
     "check_number",
     "check_partial",
+    "check_takes",
     "checks_keywords",
+    "checks_methods",
     "is_int",
     "is_number",
     "missing_extra",
     "nearest",
     "nearest_folder",
+    "plain",
 ]
 
 T = TypeVar("T")
@@ -32,17 +35,26 @@ P = ParamSpec("P")
 
 # Keywords of other libraries, and what they are called here.
 OTHER_NAMES = {
+    "callback": ("callbacks",),
     "callback_fns": ("callbacks",),
+    "cb": ("callbacks",),
     "cbs": ("callbacks",),
     "criterion": ("loss_func",),
     "data": ("dls",),
+    "databunch": ("dls",),
+    "dataloaders": ("dls",),
+    "layer_groups": ("groups",),
     "learning_rate": ("lr", "max_lr"),
     "loss": ("loss_func",),
     "loss_fn": ("loss_func",),
+    "loss_function": ("loss_func",),
     "lr": ("max_lr", "base_lr", "lr_max"),
     "lr_max": ("max_lr", "lr"),
     "max_lr": ("lr", "lr_max", "base_lr"),
+    "metric": ("metrics",),
     "n_epoch": ("epochs",),
+    "opt_fn": ("opt_func",),
+    "optim": ("opt_func",),
     "optimizer": ("opt_func",),
     "splitter": ("split_on", "groups"),
     "weight_decay": ("wd",),
@@ -57,6 +69,16 @@ def is_int(value: object) -> TypeGuard[int]:
 def is_number(value: object) -> TypeGuard[float]:
     """Whether a value is a real number, NumPy's included; True is not."""
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def plain(value: Any) -> Any:
+    """NumPy arrays and tensors as lists and numbers; anything else unchanged.
+
+    >>> import numpy as np
+    >>> plain(np.array([1, 2])), plain(np.array(0.5)), plain("a")
+    ([1, 2], 0.5, 'a')
+    """
+    return value.tolist() if callable(getattr(value, "tolist", None)) else value
 
 
 def check_int(what: str, got: Any, low: int | None = None, high: int | None = None, *, expected: str = "") -> int:
@@ -150,21 +172,37 @@ def check_keywords(function: str, given: Iterable[str], known: Collection[str]) 
 
 
 def checks_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """A decorator: keywords that a function does not have are refused by `check_keywords`, in its name.
+    """A decorator: arguments that a function does not take are refused in its name, keywords by `check_keywords`.
 
-    The keywords of `**options: Unpack[Options]` are those of the TypedDict Options.
+    The keywords of `**options: Unpack[Options]` are those of the TypedDict Options; other `**options` are not checked.
     """
-    parameters = inspect.signature(function).parameters.values()
+    signature = inspect.signature(function)
+    parameters = signature.parameters.values()
     known = [one.name for one in parameters if one.kind is not one.VAR_KEYWORD and one.name != "self"]
-    known += [name for one in parameters if one.kind is one.VAR_KEYWORD for name in _options(one.annotation)]
+    options = [one.annotation for one in parameters if one.kind is one.VAR_KEYWORD]
+    named = [name for annotation in options for name in _options(annotation)]
+    known += named
     called = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
 
     @functools.wraps(function)
     def checked(*args: P.args, **keywords: P.kwargs) -> T:
-        check_keywords(called, keywords, known)
+        if named or not options:
+            check_keywords(called, keywords, known)
+        try:
+            signature.bind(*args, **keywords)
+        except TypeError as error:
+            raise WrongTypeError(f"{called}: {error}", fix=f"It takes {', '.join(known)}.") from error
         return function(*args, **keywords)
 
     return checked
+
+
+def checks_methods(kind: type[T]) -> type[T]:
+    """A decorator: `checks_keywords` for the constructor and the public methods of a class that take arguments."""
+    for name, method in list(vars(kind).items()):
+        if inspect.isfunction(method) and (name == "__init__" or not name.startswith("_")):
+            setattr(kind, name, checks_keywords(method))
+    return kind
 
 
 def _options(unpacked: Any) -> Iterable[str]:
@@ -191,6 +229,26 @@ def check_partial(what: str, got: object) -> None:
         given = ", ".join([*map(repr, got.args), *(f"{key}={value!r}" for key, value in got.keywords.items())])
         fix = f"It takes {', '.join(list(own.parameters)[:20])}."
         raise WrongTypeError(f"{what}: partial of {name} with {given}: {error}", fix=fix) from error
+
+
+def check_takes(what: str, got: object, arguments: str) -> None:
+    """Refuse a function, or a module, that cannot be called with these arguments; builtins are not checked.
+
+    >>> check_takes("loss_func", lambda outputs: outputs.sum(), "(outputs, targets)")
+    Traceback (most recent call last):
+    learnkit.errors.WrongTypeError: loss_func: <lambda>(outputs) cannot be called with (outputs, targets): too many \
+positional arguments
+    """
+    called = getattr(got, "forward", got)
+    try:
+        signature = inspect.signature(called)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*arguments.split(","))
+    except TypeError as error:
+        name = getattr(got, "__name__", type(got).__name__)
+        raise WrongTypeError(f"{what}: {name}{signature} cannot be called with {arguments}: {error}") from error
 
 
 def missing_extra(package: str, extra: str) -> UsageError:

@@ -24,11 +24,14 @@ __all__ = [
     "check_epochs",
     "check_metrics",
     "check_outputs",
+    "check_same_inputs",
     "check_same_meaning",
     "check_start",
     "check_trainable",
+    "rounded",
 ]
 
+ALIKE = 0.05  # difference of two means or stds of the same kind of images
 NEW_LEARNER = "For another task make another learner: Learner(dls, model)."
 
 
@@ -105,6 +108,32 @@ def check_same_meaning(before: Task | None, now: Task | None) -> None:
         check_same_classes(before.names, now.names, "the model's outputs", "the new data", f"Name them. {NEW_LEARNER}")
 
 
+def check_same_inputs(before: DataBunch, now: DataBunch) -> None:
+    """Refuse images of another number of channels; their size may change.
+
+    Raises:
+        UsageError: the channels are not those that the model takes.
+
+    Warns:
+        LearnkitWarning: images that are normalized differently.
+    """
+    if before.preprocess is None or now.preprocess is None:
+        return
+    if before.preprocess.channels != now.preprocess.channels:
+        raise UsageError(
+            "dls: channels of the images", got=now.preprocess.channels, expected=f"{before.preprocess.channels}, "
+            "those that the model takes", fix=f"Make the data with channels={before.preprocess.channels}.",
+        )  # fmt: skip
+    trained, given = before.preprocess.mean_and_std, now.preprocess.mean_and_std
+    pairs = zip([*trained[0], *trained[1]], [*given[0], *given[1]], strict=True)
+    if any(abs(one - other) > ALIKE for one, other in pairs):
+        warn(
+            f"the model was trained on images normalized by mean {rounded(trained[0])} and std {rounded(trained[1])}, "
+            f"the new data is normalized by mean {rounded(given[0])} and std {rounded(given[1])}. Make the data with "
+            f"normalize=({rounded(trained[0])}, {rounded(trained[1])}), unless it is trained further."
+        )
+
+
 def check_metrics(metrics: Sequence[Metric], dls: DataBunch, loss_func: Loss) -> None:
     """Refuse learnkit's metrics that would fail after an epoch or mean nothing: of another task, or of more classes.
 
@@ -141,6 +170,11 @@ def _check_settings(metrics: Sequence[Metric], n_classes: int) -> None:
         if isinstance(metric, AccumulatedMetric):
             metric.update(torch.zeros(1, n_classes), torch.zeros(1, dtype=torch.int64))
             metric.reset()
+
+
+def rounded(values: Sequence[float]) -> tuple[float, ...]:
+    """Statistics for a message."""
+    return tuple(round(value, 3) for value in values)
 
 
 def _targets_of(task: Task | None) -> tuple[Targets | None, tuple[int, ...]]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from learnkit.checks import checks_keywords
 from learnkit.data.bunch import DataBunch
 from learnkit.data.image.preprocess import Reader
 from learnkit.data.image_bunch import ImageDataBunch
@@ -33,6 +34,7 @@ HUB = "hf-hub:"
 BATCH = 64
 
 
+@checks_keywords
 def load_learner(
     file: PathLike,
     model: GivenModel | None = None,

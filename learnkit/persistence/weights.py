@@ -138,7 +138,8 @@ def load_weights(
     if classes and named and not skip_mismatched:
         fix = f"Make the data with classes={named!r}, or load into a learner with these."
         check_same_classes(classes, named, "this learner", str(path), fix)
-    tensors = tensors_only({name: value for name, value in weights.items() if not _is_extra(name)}, str(path))
+    named_tensors = {name: value for name, value in weights.items() if not _is_extra(name)}
+    tensors = tensors_only(named_tensors, str(path)) if named_tensors else {}
     matched = _match(path, tensors, model, strict, skip_mismatched)
     matched_loss = _match_loss(path, of_loss, loss) if optimizer is not None else {}
     extra = {name: value for name, value in weights.items() if _is_extra(name)}
