@@ -35,6 +35,7 @@ P = ParamSpec("P")
 
 # Keywords of other libraries, and what they are called here.
 OTHER_NAMES = {
+    "batch_size": ("bs",),
     "callback": ("callbacks",),
     "callback_fns": ("callbacks",),
     "cb": ("callbacks",),
@@ -178,7 +179,7 @@ def checks_keywords(function: Callable[P, T]) -> Callable[P, T]:
     """
     signature = inspect.signature(function)
     parameters = signature.parameters.values()
-    known = [one.name for one in parameters if one.kind is not one.VAR_KEYWORD and one.name != "self"]
+    known = [one.name for one in parameters if one.kind is not one.VAR_KEYWORD and one.name not in ("self", "cls")]
     options = [one.annotation for one in parameters if one.kind is one.VAR_KEYWORD]
     named = [name for annotation in options for name in _options(annotation)]
     known += named
@@ -191,7 +192,10 @@ def checks_keywords(function: Callable[P, T]) -> Callable[P, T]:
         try:
             signature.bind(*args, **keywords)
         except TypeError as error:
-            raise WrongTypeError(f"{called}: {error}", fix=f"It takes {', '.join(known)}.") from error
+            by_name = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
+            placed = [name for name in known if name not in by_name]
+            fix = f"It takes {', '.join(placed)}{', and by name ' if by_name else ''}{', '.join(by_name)}."
+            raise WrongTypeError(f"{called}: {error}", fix=fix) from error
         return function(*args, **keywords)
 
     return checked

@@ -63,7 +63,7 @@ class Answers(Parts):
 
     def validate(self, dl: Source | None = None, metrics: Any = None) -> list[float]:
         """[loss, *metrics] over a part of the data or any loader, None for the validation set; calls no hooks."""
-        state = self._state()
+        state = self._state(train_dl=())
         state.valid_dl = self._loader(DatasetType.Valid if dl is None else dl, "dl")
         if metrics is not None:
             state.metrics = chosen_metrics(self.dls, metrics)
@@ -249,12 +249,14 @@ class Answers(Parts):
     def _compute(self) -> Compute:
         return Compute(self.dls.device)
 
-    def _state(self, optimizer: Optimizer = NO_OPTIMIZER, rates: Sequence[float] = ()) -> TrainState:
+    def _state(
+        self, optimizer: Optimizer = NO_OPTIMIZER, rates: Sequence[float] = (), train_dl: Iterable[Any] | None = None
+    ) -> TrainState:
         return TrainState(
             model=self.model,
             optimizer=optimizer,
             loss_func=self.loss_func,
-            train_dl=self.dls.train_dl,
+            train_dl=self.dls.train_dl if train_dl is None else train_dl,
             valid_dl=self.dls.valid_dl,
             metrics=list(self._ready_metrics()),
             compute=self._compute(),

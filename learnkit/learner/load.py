@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from learnkit.checks import checks_keywords
+from learnkit.checks import check_kind, checks_keywords
 from learnkit.data.bunch import DataBunch
 from learnkit.data.image.preprocess import Reader
 from learnkit.data.image_bunch import ImageDataBunch
@@ -67,6 +67,7 @@ def load_learner(
         UsageError: `model` does not fit the weights.
         DownloadError: the hub cannot be reached.
     """
+    check_kind("file", file, str | os.PathLike, "the path of an export")
     named = str(file)
     path = download(named.removeprefix(HUB)) if named.startswith(HUB) else Path(file)
     opened = path / WEIGHTS if os.path.isdir(path) else path

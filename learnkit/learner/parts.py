@@ -90,7 +90,7 @@ class Parts(Options):
     def dls(self, dls: DataBunch) -> None:
         check_kind("dls", dls, DataBunch, "a DataBunch, such as DataBunch.from_loaders(train_dl, valid_dl)")
         check_same_meaning(self._dls.task, dls.task)
-        check_same_inputs(self._dls, dls)
+        check_same_inputs(self._model, self._dls, dls)
         has_moved = dls.device != self._dls.device
         task = self._dls.task
         self._take(dls=dls)
@@ -206,7 +206,7 @@ class Parts(Options):
     def _ready_metrics(self) -> list[Metric]:
         """The metrics, and what was appended to the list of them since they were checked."""
         if tuple(self._metrics) != self._checked_metrics:
-            self.metrics = self._metrics
+            self._take(metrics=self._as_given(self._metrics))
         return self._metrics
 
     def _as_given(self, metrics: Any) -> Any:

@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from learnkit.atomic_files import write_atomically
+from learnkit.checks import check_kind
 from learnkit.data.classes import check_same_classes
 from learnkit.errors import UsageError, warn
 from learnkit.safe_load import plain_name, read_file, tensors_only
@@ -49,6 +50,7 @@ def weights_path(file: PathLike, folder: Path) -> Path:
 
     A Path (not a str) of an existing file is returned unchanged, so `load(save(name))` works.
     """
+    check_kind("file", file, str | os.PathLike, "a name, or a path")
     path = Path(file)
     if isinstance(file, Path) and os.path.isfile(path):
         return path
