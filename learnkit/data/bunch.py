@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from learnkit.checks import checks_keywords
+from learnkit.arguments import checks_keywords
 from learnkit.data.image.draw import draw_items, drawable
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.loading.dict_batches import chosen_keys, keyed

@@ -8,7 +8,8 @@ from typing import Any, Literal, TypedDict, TypeVar, cast
 
 import torch
 
-from learnkit.checks import check_choice, check_int, check_keywords, is_int, is_number
+from learnkit.arguments import check_keywords
+from learnkit.checks import check_choice, check_int, is_int, is_number
 from learnkit.data.classes import Classes
 from learnkit.data.image.cache import Kind
 from learnkit.data.image.depth import Depth, check_depth

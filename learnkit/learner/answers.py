@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from learnkit.checks import check_int, checks_methods
+from learnkit.arguments import checks_methods
+from learnkit.checks import check_int
 from learnkit.data.loading.loaders import ImageLoader
 from learnkit.data.tasks import Task
 from learnkit.device import Compute

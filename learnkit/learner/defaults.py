@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from learnkit.checks import check_kind, check_partial, check_takes
+from learnkit.arguments import check_partial, check_takes
+from learnkit.checks import check_kind
 from learnkit.data.bunch import DataBunch
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification

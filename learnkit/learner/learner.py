@@ -9,12 +9,13 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from learnkit.arguments import checks_methods
 from learnkit.atomic_files import named_file
 from learnkit.callbacks.general_scheduler import GeneralScheduler
 from learnkit.callbacks.lr_finder import LRFinder, Suggestions
 from learnkit.callbacks.one_cycle import OneCycle
 from learnkit.callbacks.precision import MixedPrecision
-from learnkit.checks import check_int, check_kind, checks_methods
+from learnkit.checks import check_int, check_kind
 from learnkit.data.bunch import DataBunch
 from learnkit.data.tasks import Classification, MultiLabel
 from learnkit.device import BF16, FP16

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from learnkit.checks import check_kind, checks_keywords
+from learnkit.arguments import checks_keywords
+from learnkit.checks import check_kind
 from learnkit.data.bunch import DataBunch
 from learnkit.data.image.preprocess import Reader
 from learnkit.data.image_bunch import ImageDataBunch

@@ -8,8 +8,9 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
+from learnkit.arguments import OTHER_NAMES, check_partial
 from learnkit.callbacks.recorder import Recorder
-from learnkit.checks import OTHER_NAMES, check_kind, check_number, check_partial
+from learnkit.checks import check_kind, check_number
 from learnkit.errors import UsageError, WrongTypeError
 from learnkit.learner.defaults import chosen_decay
 from learnkit.learner.running import Running

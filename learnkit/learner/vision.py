@@ -7,8 +7,9 @@ from typing import Any, TypedDict, Unpack
 import torch
 from torch import Tensor, nn
 
+from learnkit.arguments import checks_keywords
 from learnkit.callbacks import Callback
-from learnkit.checks import check_int, check_kind, checks_keywords
+from learnkit.checks import check_int, check_kind
 from learnkit.data.bunch import DataBunch
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Regression

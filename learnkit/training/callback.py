@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from typing import Any, ClassVar, TypeAlias
 
-from learnkit.checks import checks_keywords
+from learnkit.arguments import checks_keywords
 from learnkit.errors import Interrupt, UsageError
 from learnkit.training.hook_names import check_hooks, check_mixed_in
 from learnkit.training.state import TrainState

@@ -1,5 +1,7 @@
 """Layer groups: rates, decay, freezing, counted on a real network."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -128,3 +130,11 @@ def test_groups_hold_each_parameter_once() -> None:
     ):
         with refused("layer groups", got=got):
             check_groups(model, wrong)
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_arrays_and_tensors_are_rates_and_decays(kind: Any) -> None:
+    assert spread_rates(kind([0.25, 0.5]), 2) == spread_decay(kind([0.25, 0.5]), 2) == [0.25, 0.5]
+    assert spread_rates(kind(0.25), 2) == spread_decay(kind(0.25), 2) == [0.25, 0.25]
+    with refused("lr", expected="3 rates, one per layer group, not 2"):
+        spread_rates(kind([0.25, 0.5]), 3)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from learnkit import LearnkitWarning
-from learnkit.errors import DataError, MissingFileError, UnsafeFileError, UsageError
+from learnkit.errors import DataError, MissingFileError, UnsafeFileError, UsageError, WrongTypeError
 from learnkit.persistence.weights import (
     check_name,
     check_optimizer_state,
@@ -403,3 +403,16 @@ def test_a_state_for_other_parameters_is_refused() -> None:
         check_optimizer_state(second, first.state_dict())
     with pytest.raises(ValueError, match=r"that of another optimizer than SGD, with the settings .*betas"):
         check_optimizer_state(torch.optim.SGD(second.param_groups[0]["params"]), first.state_dict())
+
+
+def test_a_model_without_tensors_is_saved_and_loaded(tmp_path: Path) -> None:
+    save_weights(tmp_path / "a.pth", nn.Identity())
+    assert load_weights(tmp_path / "a.pth", nn.Identity()) is None
+    with pytest.raises(UsageError, match="weight not in the file"):
+        load_weights(tmp_path / "a.pth", nn.Linear(2, 2))
+
+
+def test_something_else_than_a_path_is_refused(tmp_path: Path) -> None:
+    for wrong in (None, 3, b"a"):
+        with refused("file", WrongTypeError, got=wrong, expected="a name, or a path"):
+            weights_path(wrong, tmp_path)  # type: ignore[arg-type]
