@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from learnkit.checks import nearest_folder
+from learnkit.checks import check_kind, nearest_folder
 from learnkit.errors import LearnkitError, UsageError, WriteError
 from learnkit.types import PathLike
 
@@ -19,8 +19,9 @@ def named_file(what: str, path: PathLike) -> Path:
     """The path of a file to write.
 
     Raises:
-        UsageError: naming the argument `what`: a path without a file name, such as "" or "/".
+        UsageError: naming the argument `what`: a path without a file name, such as "" or "/", or no path.
     """
+    check_kind(what, path, str | os.PathLike, "the path of a file")
     file = Path(path)
     if file.name in ("", ".."):
         raise UsageError(what, got=str(path), expected="the name of a file")

@@ -1,52 +1,29 @@
 """Checks of arguments: a valid value is returned, an invalid one is refused by name."""
 
 import difflib
-import functools
-import inspect
 import math
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ParamSpec, TypeGuard, TypeVar, get_args
+from typing import Any, TypeGuard, TypeVar
 
 from learnkit.errors import UsageError, WrongTypeError
 
 __all__ = [
     "check_choice",
     "check_int",
-    "check_keywords",
     "check_kind",
     "check_number",
-    "check_partial",
-    "checks_keywords",
     "is_int",
     "is_number",
     "missing_extra",
     "nearest",
     "nearest_folder",
+    "plain",
 ]
 
 T = TypeVar("T")
-P = ParamSpec("P")
-
-# Keywords of other libraries, and what they are called here.
-OTHER_NAMES = {
-    "callback_fns": ("callbacks",),
-    "cbs": ("callbacks",),
-    "criterion": ("loss_func",),
-    "data": ("dls",),
-    "learning_rate": ("lr", "max_lr"),
-    "loss": ("loss_func",),
-    "loss_fn": ("loss_func",),
-    "lr": ("max_lr", "base_lr", "lr_max"),
-    "lr_max": ("max_lr", "lr"),
-    "max_lr": ("lr", "lr_max", "base_lr"),
-    "n_epoch": ("epochs",),
-    "optimizer": ("opt_func",),
-    "splitter": ("split_on", "groups"),
-    "weight_decay": ("wd",),
-}
 
 
 def is_int(value: object) -> TypeGuard[int]:
@@ -57,6 +34,16 @@ def is_int(value: object) -> TypeGuard[int]:
 def is_number(value: object) -> TypeGuard[float]:
     """Whether a value is a real number, NumPy's included; True is not."""
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def plain(value: Any) -> Any:
+    """NumPy arrays and tensors as lists and numbers; anything else unchanged.
+
+    >>> import numpy as np
+    >>> plain(np.array([1, 2])), plain(np.array(0.5)), plain("a")
+    ([1, 2], 0.5, 'a')
+    """
+    return value.tolist() if callable(getattr(value, "tolist", None)) else value
 
 
 def check_int(what: str, got: Any, low: int | None = None, high: int | None = None, *, expected: str = "") -> int:
@@ -130,67 +117,6 @@ def check_kind(what: str, got: object, kind: Any, expected: str) -> None:
     """
     if not isinstance(got, kind):
         raise WrongTypeError(what, got=got, expected=expected)
-
-
-def check_keywords(function: str, given: Iterable[str], known: Collection[str]) -> None:
-    """Refuse keywords that a function does not have.
-
-    Raises:
-        WrongTypeError: naming the function, the first such keyword, and the nearest there are.
-
-    >>> check_keywords("fit", ["resune"], ["resume"])
-    Traceback (most recent call last):
-    learnkit.errors.WrongTypeError: fit: keyword: got 'resune', expected one that help() lists. Nearest: resume.
-    """
-    for name in given:
-        if name not in known:
-            ours = [other for other in OTHER_NAMES.get(name, ()) if other in known]
-            fix = f"Here it is {ours[0]}=." if ours else f"Nearest: {nearest(name, known, n=3)}."
-            raise WrongTypeError(f"{function}: keyword", got=name, expected="one that help() lists", fix=fix)
-
-
-def checks_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """A decorator: keywords that a function does not have are refused by `check_keywords`, in its name.
-
-    The keywords of `**options: Unpack[Options]` are those of the TypedDict Options.
-    """
-    parameters = inspect.signature(function).parameters.values()
-    known = [one.name for one in parameters if one.kind is not one.VAR_KEYWORD and one.name != "self"]
-    known += [name for one in parameters if one.kind is one.VAR_KEYWORD for name in _options(one.annotation)]
-    called = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
-
-    @functools.wraps(function)
-    def checked(*args: P.args, **keywords: P.kwargs) -> T:
-        check_keywords(called, keywords, known)
-        return function(*args, **keywords)
-
-    return checked
-
-
-def _options(unpacked: Any) -> Iterable[str]:
-    return [name for typed_dict in get_args(unpacked) for name in typed_dict.__annotations__]
-
-
-def check_partial(what: str, got: object) -> None:
-    """Refuse a functools.partial with arguments that its function does not have; anything else is not checked.
-
-    >>> check_partial("f", functools.partial(math.dist, r=2))
-    Traceback (most recent call last):
-    learnkit.errors.WrongTypeError: f: partial of dist with r=2: got an unexpected keyword argument 'r'. It takes p, q.
-    """
-    if not isinstance(got, functools.partial):
-        return
-    try:
-        own = inspect.signature(got.func)
-    except (TypeError, ValueError):  # a builtin without a signature
-        return
-    try:
-        own.bind_partial(*got.args, **got.keywords)
-    except TypeError as error:
-        name = getattr(got.func, "__name__", type(got.func).__name__)
-        given = ", ".join([*map(repr, got.args), *(f"{key}={value!r}" for key, value in got.keywords.items())])
-        fix = f"It takes {', '.join(list(own.parameters)[:20])}."
-        raise WrongTypeError(f"{what}: partial of {name} with {given}: {error}", fix=fix) from error
 
 
 def missing_extra(package: str, extra: str) -> UsageError:

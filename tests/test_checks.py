@@ -1,26 +1,12 @@
 """Checks of arguments: valid values are returned, invalid ones are refused by name."""
 
-import functools
-import inspect
 import math
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 import numpy as np
 import pytest
 
-from learnkit.checks import (
-    check_choice,
-    check_int,
-    check_keywords,
-    check_kind,
-    check_number,
-    check_partial,
-    checks_keywords,
-    is_int,
-    is_number,
-    missing_extra,
-    nearest,
-)
+from learnkit.checks import check_choice, check_int, check_kind, check_number, is_int, is_number, missing_extra, nearest
 from learnkit.errors import WrongTypeError
 from tests.doubles import refused
 
@@ -119,63 +105,3 @@ def test_an_extra_that_is_missing_is_named() -> None:
     error = missing_extra("pyarrow", "parquet")
     assert "pyarrow" in error.what
     assert '"learnkit[parquet]"' in error.fix
-
-
-def test_keywords_that_are_not_there_are_refused_with_the_nearest() -> None:
-    check_keywords("fit", ["wd", "resume"], ["resume", "wd"])
-    with refused("fit: keyword", WrongTypeError, got="resune", fix="Nearest: resume, wd."):
-        check_keywords("fit", ["wd", "resune"], ["resume", "wd"])
-
-
-class Options(TypedDict, total=False):
-    callbacks: Any
-    start_epoch: int
-
-
-class Trains:
-    @checks_keywords
-    def __init__(self, data: int, *, loss_func: Any = None) -> None:
-        self.data = data
-
-    @checks_keywords
-    def fit_slowly(self, epochs: int, max_lr: float = 1.0, **options: Unpack[Options]) -> tuple[Any, ...]:
-        """Slowly."""
-        return self.data, epochs, max_lr, options
-
-
-@pytest.mark.parametrize(
-    ("keyword", "fix"),
-    [
-        ("start_epoc", "Nearest: start_epoch"), ("epoch", "Nearest: epochs"), ("cbs", "Here it is callbacks=."),
-        ("callback_fns", "Here it is callbacks=."), ("lr_max", "Here it is max_lr=."), ("loss", "Nearest: "),
-    ],
-)  # fmt: skip
-def test_misspelt_keywords_are_refused_in_the_name_that_was_called(keyword: str, fix: str) -> None:
-    with pytest.raises(WrongTypeError, match=f"fit_slowly: keyword: got '{keyword}'.*{fix}"):
-        Trains(1).fit_slowly(1, **{keyword: 1})
-    with pytest.raises(WrongTypeError, match=r"Trains: keyword: got 'criterion'.*Here it is loss_func="):
-        Trains(1, criterion=1)  # type: ignore[call-arg]
-
-
-def test_right_keywords_arrive_and_the_signature_is_that_of_the_function() -> None:
-    assert Trains(data=3).fit_slowly(2, max_lr=0.5, callbacks=[]) == (3, 2, 0.5, {"callbacks": []})
-    assert list(inspect.signature(Trains.fit_slowly).parameters) == ["self", "epochs", "max_lr", "options"]
-    assert Trains.fit_slowly.__doc__ == "Slowly."
-
-
-def power(base: float, exponent: float = 2) -> float:
-    return base**exponent
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [functools.partial(power, exponnent=3), functools.partial(power, 1, 2, 3), functools.partial(power, 1, base=2)],
-)
-def test_partials_with_arguments_that_the_function_lacks_are_refused(wrong: Any) -> None:
-    with pytest.raises(WrongTypeError, match=r"f: partial of power with .* It takes base, exponent"):
-        check_partial("f", wrong)
-
-
-@pytest.mark.parametrize("fine", [functools.partial(power, exponent=3), functools.partial(max, 1, default=3), power, 3])
-def test_other_partials_and_other_things_are_not(fine: Any) -> None:
-    check_partial("f", fine)

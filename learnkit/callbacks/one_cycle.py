@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from learnkit.checks import check_number, is_number
+from learnkit.checks import check_number, is_number, plain
 from learnkit.errors import UsageError
 from learnkit.optim.groups import spread_rates
 from learnkit.optim.optimizers import momentum_of, set_learning_rates, set_momentum
@@ -36,6 +36,7 @@ class OneCycle(Callback):
         pct_start: float = 0.3,
         final_div: float | None = None,
     ) -> None:
+        lr_max, moms = plain(lr_max), plain(moms)
         if lr_max is not None and not isinstance(lr_max, list | tuple):
             spread_rates(lr_max, 1)  # raises early for nan and the like
         are_two = isinstance(moms, Sequence) and len(moms) == 2

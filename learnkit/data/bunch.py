@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from learnkit.arguments import checks_keywords
 from learnkit.data.image.draw import draw_items, drawable
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.loading.dict_batches import chosen_keys, keyed
@@ -47,6 +48,7 @@ class DataBunch(DataParts):
     """
 
     @classmethod
+    @checks_keywords
     def from_tensors(
         cls,
         x_train: Tensor,
@@ -86,6 +88,7 @@ class DataBunch(DataParts):
         return cls(loader(train, shuffle=True), valid_dl, test_dl, loader(train), task=meaning, device=where)
 
     @classmethod
+    @checks_keywords
     def from_datasets(
         cls,
         train: Any,
@@ -131,6 +134,7 @@ class DataBunch(DataParts):
         return cls(*loaders, task=task, device=where)
 
     @classmethod
+    @checks_keywords
     def from_loaders(
         cls,
         train_dl: Iterable[Any],

@@ -9,7 +9,8 @@ from typing import Any, Literal, TypedDict, TypeVar, cast
 
 import torch
 
-from learnkit.checks import check_choice, check_int, check_keywords, check_kind, is_int, is_number
+from learnkit.arguments import check_keywords
+from learnkit.checks import check_choice, check_int, check_kind, is_int, is_number
 from learnkit.data.classes import Classes
 from learnkit.data.image.cache import Kind
 from learnkit.data.image.depth import Depth, check_depth

@@ -20,6 +20,7 @@ from learnkit.inference.rows import Gathered, Rows, as_rows
 from learnkit.losses.broadcasting import no_broadcasting
 from learnkit.modes import eval_mode
 from learnkit.seeds import rng_state, set_rng_state
+from learnkit.text import name_of
 from learnkit.tree import leaves, map_tensors
 from learnkit.types import Activation
 
@@ -91,7 +92,12 @@ def activated(activation: Activation, outputs: Any) -> Tensor:
     """
     try:
         result = activation(outputs)
-    except (AttributeError, TypeError):
+    except (AttributeError, TypeError) as error:
+        if isinstance(outputs, Tensor) and isinstance(error, TypeError):
+            raise UsageError(
+                f"the activation {name_of(activation)} cannot be called with outputs {tuple(outputs.shape)} ({error})",
+                fix="Pass a function of the outputs alone, such as nn.Softmax(1).",
+            ) from error
         if isinstance(outputs, Tensor):
             raise
         result = None

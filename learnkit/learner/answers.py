@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from learnkit.checks import check_int, checks_keywords
+from learnkit.arguments import checks_methods
+from learnkit.checks import check_int
 from learnkit.data.loading.loaders import ImageLoader
 from learnkit.data.tasks import Task
 from learnkit.device import Compute
@@ -25,7 +26,7 @@ from learnkit.learner.defaults import chosen_metrics
 from learnkit.learner.parts import LearnerParts
 from learnkit.learner.resume import RunCounter
 from learnkit.learner.running import apart, twin
-from learnkit.losses.outputs import OneOutput, takes_one_output
+from learnkit.losses.outputs import takes_one_output
 from learnkit.losses.per_item import loss_of_items
 from learnkit.modes import eval_mode
 from learnkit.training import loop
@@ -45,38 +46,35 @@ Part = DatasetType | Literal["train", "valid", "test"]
 Source = Part | Iterable[Any]  # a part of the data, or any loader of batches
 
 
+@checks_methods
 class Answers(LearnerParts):
     """Results and predictions of a learner's model; its modes, gradients and random generators stay as they are.
 
     Beside a fit of another thread they use a copy of its modules, see `learnkit.learner.running`.
 
     Attributes:
-        output: picks the output that is the prediction; None for a model with a single one.
         counter: the seed, and the epochs and fits so far.
     """
 
-    output: OneOutput | None
     counter: RunCounter
 
     def activate(self, raw: Tensor) -> Tensor:
         """Predictions from raw outputs (N, ...): activation(raw / temperature)."""
         return self._scaled()(raw)
 
-    @checks_keywords
     def validate(self, dl: Source | None = None, metrics: Any = None) -> list[float]:
         """[loss, *metrics] over a part of the data or any loader, None for the validation set; calls no hooks."""
-        state = self._state()
+        state = self._state(train_dl=())
         state.valid_dl = self._loader(DatasetType.Valid if dl is None else dl, "dl")
         if metrics is not None:
             state.metrics = chosen_metrics(self.dls, metrics)
         elif self._running.is_on:
-            state.metrics = copy.deepcopy(self.metrics)  # a callback may be in the middle of a validation
+            state.metrics = copy.deepcopy(state.metrics)  # a callback may be in the middle of a validation
         with self._answering() as (model, compute), eval_mode(model), compute.preserve_rng(every=True):
             state.model, state.compute = model, compute
             loop.validate(state, CallbackList())
         return list(state.valid.values())
 
-    @checks_keywords
     def get_preds(
         self, ds_type: Source = DatasetType.Valid, activ: Activation | None = None, with_loss: bool = False,
         n_batch: int | None = None, out: "Tensor | np.ndarray[Any, Any] | None" = None,
@@ -102,7 +100,6 @@ class Answers(LearnerParts):
             preds = predict_loader(model, loader, compute, activation, loss=loss, n_batch=n_batch, out=out)
         return preds if with_loss else preds[:2]
 
-    @checks_keywords
     def predict_iter(
         self, ds_type: Source = DatasetType.Valid, activ: Activation | None = None, with_loss: bool = False,
         n_batch: int | None = None,
@@ -152,7 +149,6 @@ class Answers(LearnerParts):
                 task_of=self.dls.task_of, are_images=self.dls.preprocess is not None,
             )  # fmt: skip
 
-    @checks_keywords
     def write_preds(self, file: PathLike, ds_type: Source = DatasetType.Valid, *, safe: bool = True) -> Path:
         """Write a table of predictions, one row per item in the order of the data set.
 
@@ -178,7 +174,6 @@ class Answers(LearnerParts):
             write_table(path, preds, inputs, self._task("write_preds"), safe=safe)
         return path
 
-    @checks_keywords
     def tta(
         self, ds_type: Part | Sequence[Any] | ImageLoader = DatasetType.Valid, n: int = 4, beta: float = 0.25,
         with_loss: bool = False, activ: Activation | None = None,
@@ -255,14 +250,16 @@ class Answers(LearnerParts):
     def _compute(self) -> Compute:
         return Compute(self.dls.device)
 
-    def _state(self, optimizer: Optimizer = NO_OPTIMIZER, rates: Sequence[float] = ()) -> TrainState:
+    def _state(
+        self, optimizer: Optimizer = NO_OPTIMIZER, rates: Sequence[float] = (), train_dl: Iterable[Any] | None = None
+    ) -> TrainState:
         return TrainState(
             model=self.model,
             optimizer=optimizer,
             loss_func=self.loss_func,
-            train_dl=self.dls.train_dl,
+            train_dl=self.dls.train_dl if train_dl is None else train_dl,
             valid_dl=self.dls.valid_dl,
-            metrics=self.metrics,
+            metrics=list(self._ready_metrics()),
             compute=self._compute(),
             rates=list(rates),
             output=self.output,

@@ -18,17 +18,21 @@ from learnkit.losses.activations import activation_of
 from learnkit.metrics.accumulated import AccumulatedMetric, Targets
 from learnkit.metrics.metric import Metric, metrics_for, targets_of
 from learnkit.modes import eval_mode
+from learnkit.persistence.lk.schema import activation_to_json as kind_of
 from learnkit.types import Loss
 
 __all__ = [
     "check_epochs",
     "check_metrics",
     "check_outputs",
+    "check_same_inputs",
     "check_same_meaning",
     "check_start",
     "check_trainable",
+    "rounded",
 ]
 
+ALIKE = 0.05  # difference of two means or stds of the same kind of images
 NEW_LEARNER = "For another task make another learner: Learner(dls, model)."
 
 
@@ -74,10 +78,11 @@ def check_outputs(model: nn.Module, input_shape: tuple[int, ...] | None, n_out: 
         return
     given = _n_outputs(model, input_shape)
     if given is not None and given != n_out:
-        what = f"{n_out} classes ({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''})" if classes else n_out
+        named = f" ({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''})" if classes else ""
+        what = f"{n_out} classes{named}" if n_out == len(classes) else f"{n_out} for its targets{named}"
         raise UsageError(
             f"the model returns {given} outputs per item, the data has {what}",
-            fix=f"End the model with {n_out} outputs, or use cnn_learner, which does.",
+            fix=f"End the model with {n_out}, or use cnn_learner or unet_learner, which do.",
         )
 
 
@@ -105,6 +110,37 @@ def check_same_meaning(before: Task | None, now: Task | None) -> None:
         check_same_classes(before.names, now.names, "the model's outputs", "the new data", f"Name them. {NEW_LEARNER}")
 
 
+def check_same_inputs(model: nn.Module, before: DataBunch, now: DataBunch) -> None:
+    """Refuse images of another number of channels, and other inputs that the model does not run on.
+
+    The size of images may change. Nothing is refused if the model does not run on torch's meta device.
+
+    Raises:
+        UsageError: such inputs.
+
+    Warns:
+        LearnkitWarning: images that are normalized differently.
+    """
+    if before.preprocess is None or now.preprocess is None:
+        shape, known = now.input_shape, before.input_shape
+        if shape is not None and known is not None and _fails(model, shape) and not _fails(model, known):
+            raise UsageError("dls: the shape of an input", got=shape, expected=f"one that the model takes, as {known}")
+        return
+    if before.preprocess.channels != now.preprocess.channels:
+        raise UsageError(
+            "dls: channels of the images", got=now.preprocess.channels, expected=f"{before.preprocess.channels}, "
+            "those that the model takes", fix=f"Make the data with channels={before.preprocess.channels}.",
+        )  # fmt: skip
+    trained, given = before.preprocess.mean_and_std, now.preprocess.mean_and_std
+    pairs = zip([*trained[0], *trained[1]], [*given[0], *given[1]], strict=True)
+    if any(abs(one - other) > ALIKE for one, other in pairs):
+        warn(
+            f"the model was trained on images normalized by mean {rounded(trained[0])} and std {rounded(trained[1])}, "
+            f"the new data is normalized by mean {rounded(given[0])} and std {rounded(given[1])}. Make the data with "
+            f"normalize=({rounded(trained[0])}, {rounded(trained[1])}), unless it is trained further."
+        )
+
+
 def check_metrics(metrics: Sequence[Metric], dls: DataBunch, loss_func: Loss) -> None:
     """Refuse learnkit's metrics that would fail after an epoch or mean nothing: of another task, or of more classes.
 
@@ -119,7 +155,8 @@ def check_metrics(metrics: Sequence[Metric], dls: DataBunch, loss_func: Loss) ->
     if task is None or targets is None:
         return
     unfit = [metric.name for metric in metrics if targets not in (targets_of(metric) or (targets,))]
-    if activation_of(loss_func) is not activation_of(task.loss()):
+    own, usual = activation_of(loss_func), activation_of(task.loss())
+    if own is not usual and (own is None or kind_of(own, task.n_out) != kind_of(usual, task.n_out)):
         return
     if not unfit:
         if targets == "class":
@@ -143,6 +180,11 @@ def _check_settings(metrics: Sequence[Metric], n_classes: int) -> None:
             metric.reset()
 
 
+def rounded(values: Sequence[float]) -> tuple[float, ...]:
+    """Statistics for a message."""
+    return tuple(round(value, 3) for value in values)
+
+
 def _targets_of(task: Task | None) -> tuple[Targets | None, tuple[int, ...]]:
     """The kind of an item's target, and how many axes it has; None for a custom task."""
     if type(task) is Classification:
@@ -161,12 +203,25 @@ def _n_axes(target: Any) -> int | None:
 
 
 def _n_outputs(model: nn.Module, input_shape: tuple[int, ...]) -> int | None:
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    on_meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
     try:
-        with eval_mode(model):
-            output = torch.func.functional_call(model, on_meta, torch.empty(1, *input_shape, device="meta"))
+        output = _on_meta(model, input_shape)
     except Exception:  # arbitrary models may fail in arbitrary ways on the meta device
         return None
     per_item_or_pixel = isinstance(output, torch.Tensor) and output.ndim in (2, 4)
     return output.shape[1] if per_item_or_pixel else None
+
+
+def _fails(model: nn.Module, input_shape: tuple[int, ...]) -> bool:
+    try:
+        _on_meta(model, input_shape)
+    except Exception:
+        return True
+    return False
+
+
+def _on_meta(model: nn.Module, input_shape: tuple[int, ...]) -> Any:
+    """The outputs for one input, without data or arithmetic."""
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    on_meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
+    with eval_mode(model):
+        return torch.func.functional_call(model, on_meta, torch.empty(1, *input_shape, device="meta"))

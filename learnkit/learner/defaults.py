@@ -7,9 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from learnkit.checks import check_kind, check_partial
+from learnkit.arguments import check_partial, check_takes
+from learnkit.checks import check_kind
 from learnkit.data.bunch import DataBunch
-from learnkit.errors import UsageError
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.tasks import Classification
+from learnkit.errors import UsageError, WrongTypeError
 from learnkit.learner.class_weights import ClassWeights, weighted_loss
 from learnkit.losses.activations import activation_of
 from learnkit.metrics.metric import Metric, MetricSpec, make_metrics
@@ -35,6 +38,13 @@ def chosen_loss(dls: DataBunch, loss_func: Loss | None, class_weights: ClassWeig
         expected = "a function or a module of (outputs, targets), such as nn.CrossEntropyLoss()"
         raise UsageError("loss_func", got=loss_func, expected=expected)
     check_partial("loss_func", loss_func)
+    check_takes("loss_func", loss_func, "(outputs, targets)")
+    weight, n_out = getattr(loss_func, "weight", None), dls.task.n_out if dls.task else None
+    is_per_class = isinstance(loss_func, nn.CrossEntropyLoss | nn.NLLLoss) and isinstance(
+        dls.task, Classification | Segmentation
+    )
+    if is_per_class and weight is not None and len(weight) != n_out:
+        raise UsageError("loss_func: number of weights", got=len(weight), expected=f"{n_out}, one per class")
     return loss_func.to(dls.device) if isinstance(loss_func, nn.Module) else loss_func
 
 
@@ -48,8 +58,12 @@ def chosen_activation(
     Raises:
         WrongTypeError: an activation that is not a function.
     """
+    if isinstance(activation, type):
+        raise WrongTypeError("activation", got=activation, expected=f"an object, such as {activation.__name__}(...)")
     check_kind("activation", activation, Callable | None, "a function of the outputs, or None")
     check_partial("activation", activation)
+    if activation is not None:
+        check_takes("activation", activation, "(outputs)")
     of_task = dls.task.activation if dls.task else None
     return activation or activation_of(loss_func) or before or of_task or nn.Identity()
 

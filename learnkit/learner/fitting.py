@@ -16,6 +16,7 @@ from learnkit.callbacks.train_metrics import TrainMetrics
 from learnkit.checks import check_int, check_kind
 from learnkit.errors import UsageError, warn
 from learnkit.learner.checks import check_start
+from learnkit.learner.options import as_list
 from learnkit.learner.resume import CheckpointEvery, Resume, ResumePlan
 from learnkit.optim.groups import is_positive, spread_decay
 from learnkit.optim.optimizers import decay_of, set_decay, set_learning_rates
@@ -34,7 +35,6 @@ __all__ = [
     "Decay",
     "FitOptions",
     "OneCall",
-    "as_list",
     "chosen_rates",
     "fine_tune_starts",
     "load_optimizer",
@@ -49,7 +49,7 @@ __all__ = [
 DEFAULT_LR = slice(None, 3e-3)
 
 Decay = float | Sequence[float] | None
-Callbacks = Callback | Sequence[Callback]
+Callbacks = Callback | Sequence[Callback] | None
 
 
 class FitOptions(TypedDict, total=False):
@@ -88,11 +88,6 @@ class OneCall:
             yield
         finally:
             self._depth -= 1
-
-
-def as_list(callbacks: Callbacks) -> list[Callback]:
-    """One callback or several, as a list."""
-    return list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
 
 
 def running_callbacks(

@@ -1,6 +1,6 @@
 """The Learner: trains a model, predicts with it, explains it, and saves it to disk."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -9,12 +9,13 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from learnkit.arguments import checks_methods
 from learnkit.atomic_files import named_file
 from learnkit.callbacks.general_scheduler import GeneralScheduler
 from learnkit.callbacks.lr_finder import LRFinder, Suggestions
 from learnkit.callbacks.one_cycle import OneCycle
 from learnkit.callbacks.precision import MixedPrecision
-from learnkit.checks import check_int, check_kind, checks_keywords
+from learnkit.checks import check_int, check_kind
 from learnkit.data.bunch import DataBunch
 from learnkit.data.tasks import Classification, MultiLabel
 from learnkit.device import BF16, FP16
@@ -31,15 +32,17 @@ from learnkit.learner.defaults import is_default
 from learnkit.learner.describe import fit_outline, learner_facts
 from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, OneCall, with_schedule
 from learnkit.learner.lazy import give_sizes
+from learnkit.learner.options import as_list
+from learnkit.learner.parts import Groups
 from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fit
-from learnkit.losses.outputs import OneOutput, OutputKey
-from learnkit.models.groups import group_numbers, regrouped, split_groups
+from learnkit.losses.outputs import OutputKey
+from learnkit.models.groups import regrouped
 from learnkit.models.layout import use_channels_last
 from learnkit.models.summary import ModelSummary, model_summary
 from learnkit.modes import together
 from learnkit.optim.adapters import held_by_adapters
 from learnkit.optim.build import build_optimizer, holds_trained
-from learnkit.optim.groups import check_groups, freeze_groups, spread_rates
+from learnkit.optim.groups import freeze_groups, spread_rates
 from learnkit.optim.optimizers import OptimizerFactory
 from learnkit.optim.schedules import flat_cos, sgdr
 from learnkit.optim.settings import Settings
@@ -62,9 +65,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Learner"]
 
-Groups = Iterable[nn.Module] | Callable[[nn.Module], Sequence[Any]]
 
-
+@checks_methods
 class Learner(Answers):
     """Trains a model on a DataBunch, predicts with it, explains it, and saves it to disk.
 
@@ -106,7 +108,6 @@ class Learner(Answers):
 
     # Made of
 
-    @checks_keywords
     def __init__(
         self,
         dls: DataBunch,
@@ -128,22 +129,20 @@ class Learner(Answers):
         output: OutputKey | None = None,
     ) -> None:
         super().__init__()
-        self.output = None if output is None else OneOutput(output)
+        self.output = output
         self._take(
             dls=dls, model=model, loss_func=loss_func, activation=activation, class_weights=class_weights,
             metrics=metrics,
         )  # fmt: skip
         self.fit_callbacks: list[Callback] = []
-        self.callbacks = fitting.as_list(callbacks)
-        self.opt_func, self.wd, self.wd_bn_bias = opt_func, wd, wd_bn_bias
-        self.train_bn = train_bn
-        self.path, self.model_dir = "." if path is None else path, model_dir
+        self.callbacks = as_list(callbacks)
+        self.wd, self.wd_bn_bias, self.train_bn = wd, wd_bn_bias, train_bn
+        self.path, self.model_dir = path, model_dir
         seed_is_drawn, seed = seed is None, seed_from_global_rng() if seed is None else check_int("seed", seed)
         self.counter = RunCounter(seed, seed_is_drawn=seed_is_drawn)
         self._call = OneCall()
-        self.split([self.model] if groups is None else groups)
-        if any(True for _ in self.model.parameters()):
-            self._new_optimizer()  # refuses one that could not train
+        self.groups = [self.model] if groups is None else groups
+        self.opt_func = opt_func
 
     def __repr__(self) -> str:
         return "\n".join([type(self).__name__, *(f"  {name}: {value}" for name, value in learner_facts(self).items())])
@@ -177,6 +176,9 @@ class Learner(Answers):
 
     def remove_cb(self, callback: Callback | type[Callback]) -> Self:
         """Remove a callback, or all of a class."""
+        expected = "a callback of the learner, or the class of some"
+        is_class = isinstance(callback, type) and issubclass(callback, Callback)
+        check_kind("callback", callback, type if is_class else Callback, expected)
         kind = callback if isinstance(callback, type) else ()
         self.callbacks = [own for own in self.callbacks if own is not callback and not isinstance(own, kind)]
         return self
@@ -211,7 +213,6 @@ class Learner(Answers):
 
     # Training
 
-    @checks_keywords
     def fit(
         self, epochs: int, lr: LearningRate = DEFAULT_LR, wd: Decay = None, callbacks: Callbacks = (), *,
         start_epoch: int = 0, checkpoint_every: CheckpointEvery = None, resume: Resume = None,
@@ -247,13 +248,13 @@ class Learner(Answers):
         """
         if not (epochs := check_epochs(epochs)):
             return
-        check_start(start_epoch, epochs)
-        self._check_trainable()
+        start_epoch = check_start(start_epoch, epochs)
+        self._check_ready()
         limits = Limits.of(max_steps, max_time, validate_every, limit_batches)
         with self._running.only(), self._call.running():
             state = self._fit_state(epochs, lr, wd, start_epoch)
             state.limit(limits)
-            self.fit_callbacks = fitting.as_list(callbacks)
+            self.fit_callbacks = as_list(callbacks)
             others = [*self.callbacks, *self.fit_callbacks]
             running = fitting.running_callbacks(self.recorder, others, state.optimizer, train_metrics)
             given = {"epochs": epochs, "lr": state.rates, "start_epoch": start_epoch, **limits.given}
@@ -261,7 +262,6 @@ class Learner(Answers):
             self.counter = plan.counter
             fitting.run_fit(state, running, plan, self.recorder, self._call)
 
-    @checks_keywords
     def fit_one_cycle(
         self, epochs: int, max_lr: LearningRate = DEFAULT_LR, moms: Sequence[float] = (0.95, 0.85),
         div_factor: float = 25.0, pct_start: float = 0.25, final_div: float = 1e5, **options: Unpack[FitOptions],
@@ -270,7 +270,6 @@ class Learner(Answers):
         cycle = OneCycle(None, moms, div_factor, pct_start, final_div)
         self.fit(epochs, max_lr, **with_schedule(cycle, options))
 
-    @checks_keywords
     def fit_flat_cos(
         self, epochs: int, lr: LearningRate = DEFAULT_LR, div_final: float = 1e5, pct_start: float = 0.75,
         **options: Unpack[FitOptions],
@@ -279,7 +278,6 @@ class Learner(Answers):
         schedule = GeneralScheduler({"lr": flat_cos(self.lr_range(lr)[-1], flat=pct_start, div_final=div_final)})
         self.fit(epochs, lr, **with_schedule(schedule, options))
 
-    @checks_keywords
     def fit_sgdr(
         self, n_cycles: int, cycle_len: int, lr_max: LearningRate = DEFAULT_LR, cycle_mult: int = 2,
         **options: Unpack[FitOptions],
@@ -294,7 +292,6 @@ class Learner(Answers):
         schedule = GeneralScheduler({"lr": sgdr(self.lr_range(lr_max)[-1], n_cycles, cycle_mult=cycle_mult)})
         self.fit(epochs, lr_max, **with_schedule(schedule, options))
 
-    @checks_keywords
     def fine_tune(
         self, epochs: int, base_lr: float | None = None, freeze_epochs: int = 1, lr_mult: float = 100.0,
         pct_start: float = 0.3, div: float = 5.0, **options: Unpack[FitOptions],
@@ -327,7 +324,6 @@ class Learner(Answers):
             options["start_epoch"], half = starts[1], base_lr / 2
             self.fit_one_cycle(epochs, slice(half / lr_mult, half), pct_start=pct_start, div_factor=div, **options)
 
-    @checks_keywords
     def lr_find(
         self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True
     ) -> Suggestions:
@@ -337,7 +333,7 @@ class Learner(Answers):
         suggestions read from the curve: (valley, steep, minimum, slide).
         """
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
-        self._check_trainable()
+        self._check_ready()
         with self._running.only(), dry_run(together(self.model, self.loss_func), self.dls.train_dl):
             optimizer, settings = self._new_optimizer()
             running = fitting.lr_find_callbacks(finder, self.callbacks, optimizer)
@@ -351,31 +347,35 @@ class Learner(Answers):
     def show_training(self, epochs: int = 1, callbacks: Callbacks = ()) -> Outline:
         """The steps of `fit(epochs, callbacks=callbacks)` as text, with the callbacks of each hook in order."""
         optimizer = self._kept_optimizer()
-        running = fitting.running_callbacks(self.recorder, [*self.callbacks, *fitting.as_list(callbacks)], optimizer)
+        running = fitting.running_callbacks(self.recorder, [*self.callbacks, *as_list(callbacks)], optimizer)
         return fit_outline(self, epochs, running, optimizer)
 
-    def _check_trainable(self) -> None:
+    def _check_ready(self) -> None:
         give_sizes(self.model, self.dls)  # of lazy layers that came in later
         check_trainable(self.model)
+        self._ready_metrics()  # once a fit is running, none can be set
 
     def _new_optimizer(self, before: Optimizer | None = None) -> tuple[Optimizer, Settings]:
+        return self._made_by(self.opt_func, before)
+
+    def _made_by(self, opt_func: str | OptimizerFactory, before: Optimizer | None = None) -> tuple[Optimizer, Settings]:
         """An optimizer of what the model and the loss consist of now; parameters also in `before` keep their state."""
-        self.groups = regrouped(self.groups, self.model, self._group_numbers)
+        self._groups = regrouped(self._groups, self.model, self._group_numbers)
         rate = DEFAULT_LR.stop
         optimizer = build_optimizer(
-            self.opt_func, self.model, self.groups, self.loss_func,
+            opt_func, self.model, self.groups, self.loss_func,
             lr=rate, decay_norm_and_bias=self.wd_bn_bias, before=before,
         )  # fmt: skip
         if optimizer is self.opt:
             raise UsageError("opt_func returned the same optimizer again", fix="Make a new one in each call.")
-        return optimizer, Settings(optimizer, self.opt_func, passed=rate, n_groups=len(self.groups))
+        return optimizer, Settings(optimizer, opt_func, passed=rate, n_groups=len(self.groups))
 
     def _ready_optimizer(self) -> Optimizer:
         """The learner's optimizer with its initial settings: no schedule leaks into the next fit."""
-        if self.opt is None or not holds_trained(self.opt, self.model, self.loss_func):
-            self.opt, self._settings = self._new_optimizer(self.opt)
-        self._settings.restore(self.opt)
-        return self.opt
+        if self._opt is None or not holds_trained(self._opt, self.model, self.loss_func):
+            self._opt, self._settings = self._new_optimizer(self._opt)
+        self._settings.restore(self._opt)
+        return self._opt
 
     def _kept_optimizer(self) -> Optimizer:
         """The optimizer as it is, so that a running fit does not notice; made if there is none."""
@@ -403,26 +403,23 @@ class Learner(Answers):
         Raises:
             UsageError: a parameter in no group or in two, or a module that is not in the model.
         """
-        if isinstance(groups, Iterable):
-            self.groups = check_groups(self.model, groups)
-        else:
-            self.groups = split_groups(self.model, groups)
-        self._group_numbers = group_numbers(self.groups, self.model)
-        self.opt = None
+        self.groups = groups
         return self
 
     def freeze_to(self, n: int) -> Self:
         """Train only groups[n:] (and the norm layers of the others, with `train_bn`), and reset the optimizer."""
+        if not any(True for _ in self.model.parameters()):
+            check_trainable(self.model)
         if len(self.groups) < 2 and n:
             raise UsageError(
                 f"freeze: this model has {len(self.groups)} layer group, so nothing would be left to train",
                 fix="Pass groups= with two or more, or use learn.split([...]).",
             )
         give_sizes(self.model, self.dls)
-        self.groups = regrouped(self.groups, self.model, self._group_numbers)
+        self._groups = regrouped(self._groups, self.model, self._group_numbers)
         held = held_by_adapters(self.model, self._frozen)
         self._frozen = freeze_groups(self.groups, n, train_bn=self.train_bn, held=held)
-        self.opt = None
+        self._opt = None
         return self
 
     def freeze(self) -> Self:
@@ -484,14 +481,11 @@ class Learner(Answers):
         interp = MultiLabelInterpretation.from_learner(self, DatasetType.of(ds_type))
         thresholds = interp.fit_thresholds(metric)
         assert isinstance(self.dls.task, MultiLabel)  # checked by from_learner
-        if self._given_threshold is None:
-            self._given_threshold = self.dls.task.threshold
-        self.dls.task = replace(self.dls.task, threshold=thresholds)
+        self._set_task(replace(self.dls.task, threshold=thresholds))
         return thresholds
 
     # Files
 
-    @checks_keywords
     def export(
         self, file: PathLike, to: ExportFormat = "lk", *, card: str = "", preprocessing: bool = False,
         activation: bool = True,
@@ -536,7 +530,6 @@ class Learner(Answers):
             wd_bn_bias=self.wd_bn_bias, train_bn=self.train_bn,
         )  # fmt: skip
 
-    @checks_keywords
     def save(self, file: PathLike, return_path: bool = False, with_opt: bool = True) -> Path:
         """Write the weights to `path/model_dir/file.pth`; always returns the path.
 
@@ -549,7 +542,6 @@ class Learner(Answers):
         save_weights(path, self.model, *own, classes=self.dls.classes)
         return path
 
-    @checks_keywords
     def load(
         self, file: PathLike, device: torch.device | str | None = None, strict: bool = True,
         with_opt: bool | None = None, *, skip_mismatched: bool = False,

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from learnkit.arguments import checks_keywords
+from learnkit.checks import check_kind
 from learnkit.data.bunch import DataBunch
 from learnkit.data.image.preprocess import Reader
 from learnkit.data.image_bunch import ImageDataBunch
@@ -32,6 +34,7 @@ HUB = "hf-hub:"
 BATCH = 64
 
 
+@checks_keywords
 def load_learner(
     file: PathLike,
     model: GivenModel | None = None,
@@ -66,6 +69,7 @@ def load_learner(
     """
     from learnkit.persistence.lk.hub import WEIGHTS, download
 
+    check_kind("file", file, str | os.PathLike, "the path of an export")
     named = str(file)
     path = download(named.removeprefix(HUB)) if named.startswith(HUB) else Path(file)
     opened = path / WEIGHTS if os.path.isdir(path) else path

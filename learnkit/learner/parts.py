@@ -1,34 +1,35 @@
 """The parts of a learner: each is checked when it is set, by the same code in the constructor and later."""
 
-import os
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torch.optim import Optimizer
 
 from learnkit.callbacks.recorder import Recorder
-from learnkit.checks import OTHER_NAMES, check_kind, check_number, check_partial
+from learnkit.checks import check_kind
 from learnkit.data.bunch import DataBunch
-from learnkit.data.tasks import MultiLabel
-from learnkit.errors import UsageError, WrongTypeError, warn
-from learnkit.learner.checks import check_metrics, check_outputs, check_same_meaning
-from learnkit.learner.defaults import chosen_activation, chosen_decay, chosen_loss, chosen_metrics, is_default
+from learnkit.data.tasks import MultiLabel, Task
+from learnkit.errors import LearnkitError, UsageError, warn
+from learnkit.learner.checks import check_metrics, check_outputs, check_same_inputs, check_same_meaning
+from learnkit.learner.class_weights import ClassWeights
+from learnkit.learner.defaults import chosen_activation, chosen_loss, chosen_metrics, is_default
 from learnkit.learner.lazy import give_sizes
+from learnkit.learner.options import Options
 from learnkit.learner.running import Running
 from learnkit.metrics.metric import Metric
-from learnkit.models.groups import group_numbers, regrouped
+from learnkit.models.groups import group_numbers, regrouped, split_groups
 from learnkit.models.spec import BackboneSpec
-from learnkit.optim.optimizers import OptimizerFactory, factory_of
-from learnkit.training.callback import Callback, CallbackList
-from learnkit.types import Activation, Loss, PathLike
+from learnkit.optim.groups import check_groups
+from learnkit.types import Activation, Loss
 
-__all__ = ["LearnerParts"]
+__all__ = ["Groups", "LearnerParts"]
+
+Groups = Iterable[nn.Module] | Callable[[nn.Module], Sequence[Any]]
 
 
-class LearnerParts:
+class LearnerParts(Options):
     """What a learner is made of; `Learner` describes the arguments.
 
     An attribute that is set later is compared with the others as in the constructor; what does not fit is refused, and
@@ -36,35 +37,21 @@ class LearnerParts:
     """
 
     spec: BackboneSpec | None = None
-    opt: Optimizer | None = None
-    groups: list[nn.Module]
+    _groups: list[nn.Module]
     _dls: DataBunch
     _model: nn.Module
     _loss_func: Loss
     _activation: Activation | None = None
     _metrics: list[Metric]
     _group_numbers: dict[str, int]  # of each parameter, by name
-    _wd: float | None = None
-    _temperature = 1.0
-    _given_threshold: float | tuple[float, ...] | None = None  # of the data, before fit_thresholds
     _lost: Sequence[str] = ()  # what an export names and does not hold, said once there is data
 
     def __init__(self) -> None:
-        self.recorder = Recorder()
         self._running = Running()
+        self.recorder = Recorder()
+        self._callbacks = []
         self._given: dict[str, Any] = {}
         self._frozen: list[nn.Parameter] = []  # by layer group, not by the user
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse the names of other libraries, which would be stored and never read.
-
-        Raises:
-            WrongTypeError: with our name.
-        """
-        ours = [other for other in OTHER_NAMES.get(name, ()) if hasattr(type(self), other)]
-        if ours and not hasattr(type(self), name):
-            raise WrongTypeError(f"a learner has no {name}", fix=f"Set learn.{ours[0]}.")
-        super().__setattr__(name, value)
 
     def _take(self, **changed: Any) -> None:
         """Check the parts together, with these changed, and take them; after an error nothing has changed."""
@@ -84,8 +71,11 @@ class LearnerParts:
         if "metrics" in changed or ("dls" in changed and is_default(given["metrics"])):
             metrics = chosen_metrics(dls, given["metrics"])
         check_metrics(metrics, dls, loss)
-        self._given, self._dls, self._model = given, dls, model
-        self._loss_func, self._activation, self._metrics = loss, activation, metrics
+        if "dls" in changed:
+            self._dls = dls
+        self._given, self._model = given, model
+        self._loss_func, self._activation = loss, activation
+        self._metrics, self._checked_metrics = metrics, tuple(metrics)
 
     @property
     def dls(self) -> DataBunch:
@@ -100,25 +90,31 @@ class LearnerParts:
     def dls(self, dls: DataBunch) -> None:
         check_kind("dls", dls, DataBunch, "a DataBunch, such as DataBunch.from_loaders(train_dl, valid_dl)")
         check_same_meaning(self._dls.task, dls.task)
+        check_same_inputs(self._model, self._dls, dls)
         has_moved = dls.device != self._dls.device
         task = self._dls.task
         self._take(dls=dls)
         self._keep_thresholds(task)
-        if has_moved and self.opt is not None:
-            self.opt.load_state_dict(self.opt.state_dict())  # moves it to the parameters
+        if has_moved and self._opt is not None:
+            self._opt.load_state_dict(self._opt.state_dict())  # moves it to the parameters
         if self._lost:
             warn(f"the exported learner also had {', '.join(self._lost)}, which its file cannot hold: set it again")
             self._lost = ()
 
-    def _keep_thresholds(self, before: Any) -> None:
+    def _keep_thresholds(self, before: Task | None) -> None:
         """Thresholds of the model for new data that has the default one."""
         now = self._dls.task
         if not (isinstance(before, MultiLabel) and isinstance(now, MultiLabel)) or before.threshold == now.threshold:
             return
         if now.threshold == MultiLabel.threshold:
-            self._dls.task = replace(now, threshold=before.threshold)
+            self._set_task(replace(now, threshold=before.threshold))
         elif before.threshold != MultiLabel.threshold:
             warn(f"the thresholds are those of the new data, {now.threshold}, no longer {before.threshold}")
+
+    def _set_task(self, task: Task) -> None:
+        """Change what the outputs mean to this learner; others with the same data keep their meaning."""
+        self._dls = copy.copy(self._dls)
+        self._dls.task = task
 
     data = dls  # fastai's name
 
@@ -129,24 +125,37 @@ class LearnerParts:
 
     @model.setter
     def model(self, model: nn.Module) -> None:
-        own = [id(parameter) for group in self.groups for parameter in group.parameters()]
+        own = [id(parameter) for group in self._groups for parameter in group.parameters()]
         self._take(model=model)
         if own and {id(parameter) for parameter in model.parameters()} >= set(own):
             return
         try:
-            self.groups = regrouped(self.groups, model, self._group_numbers)
+            self._groups = regrouped(self._groups, model, self._group_numbers)
         except UsageError:  # not a parameter of the same name
-            warn(f"the {len(self.groups)} layer groups were those of another model: this one has one, see learn.split")
-            self.groups = [model]
-        self.opt, self.spec = None, None
-        self._group_numbers, self._frozen = group_numbers(self.groups, model), []
+            warn(f"the {len(self._groups)} layer groups were those of another model: this one has one, see learn.split")
+            self._groups = [model]
+        self._opt, self.spec = None, None
+        self._group_numbers, self._frozen = group_numbers(self._groups, model), []
         if self._temperature != 1:
             warn(f"the temperature {self._temperature:g} was that of another model: it is 1 again")
             self._temperature = 1.0
-        if self._given_threshold is not None and isinstance(self._dls.task, MultiLabel):
+        if self._dls is not self._given["dls"]:
             warn("the thresholds were fitted to another model: they are those of the data again")
-            self._dls.task = replace(self._dls.task, threshold=self._given_threshold)
-            self._given_threshold = None
+            self._dls = self._given["dls"]
+
+    @property
+    def groups(self) -> list[nn.Module]:
+        """The layer groups, from the input to the head; setting others resets the optimizer, see `split`."""
+        return self._groups
+
+    @groups.setter
+    def groups(self, groups: Groups) -> None:
+        if callable(groups) and not isinstance(groups, Iterable):
+            self._groups = split_groups(self._model, groups)
+        else:
+            self._groups = check_groups(self._model, groups)
+        self._group_numbers = group_numbers(self._groups, self._model)
+        self._opt = None
 
     @property
     def loss_func(self) -> Loss:
@@ -160,6 +169,15 @@ class LearnerParts:
             return
         self._take(loss_func=loss_func, class_weights=None)
         warn("class_weights= were those of the task's loss, they are not used with the new one")
+
+    @property
+    def class_weights(self) -> ClassWeights | None:
+        """Weights of the classes in the loss of the task; None for none."""
+        return self._given["class_weights"]  # type: ignore[no-any-return]
+
+    @class_weights.setter
+    def class_weights(self, weights: ClassWeights | None) -> None:
+        self._take(class_weights=weights)
 
     @property
     def activation(self) -> Activation:
@@ -178,94 +196,28 @@ class LearnerParts:
 
     @metrics.setter
     def metrics(self, metrics: Any) -> None:
-        self._take(metrics=metrics)
+        try:
+            self._take(metrics=self._as_given(metrics))
+        except LearnkitError:
+            if metrics is self._metrics:  # `learn.metrics += ...` has changed it
+                self._metrics[:] = self._checked_metrics
+            raise
 
-    @property
-    def callbacks(self) -> list[Callback]:
-        """Run in every fit."""
-        return self._callbacks
+    def _ready_metrics(self) -> list[Metric]:
+        """The metrics, and what was appended to the list of them since they were checked."""
+        if tuple(self._metrics) != self._checked_metrics:
+            self._take(metrics=self._as_given(self._metrics))
+        return self._metrics
 
-    @callbacks.setter
-    def callbacks(self, callbacks: Callback | Sequence[Callback]) -> None:
-        chosen = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
-        CallbackList([self.recorder, *chosen])  # refuses callbacks that cannot run together
-        self._callbacks = chosen
-
-    @property
-    def opt_func(self) -> str | OptimizerFactory:
-        """The optimizer's name or factory; another one starts without state."""
-        return self._opt_func
-
-    @opt_func.setter
-    def opt_func(self, opt_func: str | OptimizerFactory) -> None:
-        self._running.refuse("opt_func")
-        check_partial("opt_func", factory_of(opt_func))
-        self._opt_func, self.opt = opt_func, None
-
-    @property
-    def wd(self) -> float | None:
-        """The weight decay of a fit without its own; None for that of a custom `opt_func`."""
-        return chosen_decay(self._opt_func, self._wd)
-
-    @wd.setter
-    def wd(self, wd: float | None) -> None:
-        self._wd = None if wd is None else check_number("wd", wd, "[0, inf)", expected="a finite decay of 0 or more")
-
-    @property
-    def wd_bn_bias(self) -> bool:
-        """Whether biases and norm layers decay too; another setting resets the optimizer."""
-        return self._wd_bn_bias
-
-    @wd_bn_bias.setter
-    def wd_bn_bias(self, decays: bool) -> None:
-        self._running.refuse("wd_bn_bias")
-        self._wd_bn_bias, self.opt = _flag("wd_bn_bias", decays), None
-
-    @property
-    def train_bn(self) -> bool:
-        """Whether norm layers of frozen groups train; the next freeze, freeze_to or unfreeze asks."""
-        return self._train_bn
-
-    @train_bn.setter
-    def train_bn(self, trains: bool) -> None:
-        self._train_bn = _flag("train_bn", trains)
-
-    @property
-    def path(self) -> Path:
-        """The parent of `model_dir`."""
-        return self._path
-
-    @path.setter
-    def path(self, path: PathLike) -> None:
-        self._path = _folder("path", path)
-
-    @property
-    def model_dir(self) -> Path:
-        """The folder for weights, relative to `path`."""
-        return self._model_dir
-
-    @model_dir.setter
-    def model_dir(self, folder: PathLike) -> None:
-        self._model_dir = _folder("model_dir", folder)
-
-    @property
-    def temperature(self) -> float:
-        """Divides raw outputs before the activation: above 1 for less confident predictions. Losses ignore it.
-
-        Guo et al., On calibration of modern neural networks, 2017.
-        """
-        return self._temperature
-
-    @temperature.setter
-    def temperature(self, value: float) -> None:
-        self._temperature = check_number("temperature", value, "(0, inf)", expected="a finite number above 0")
-
-
-def _flag(what: str, value: bool) -> bool:
-    check_kind(what, value, bool, "True or False")
-    return value
-
-
-def _folder(what: str, path: PathLike) -> Path:
-    check_kind(what, path, str | os.PathLike, "the path of a folder")
-    return Path(path)
+    def _as_given(self, metrics: Any) -> Any:
+        """Names instead of the metrics that were made of them, so that an export can hold them."""
+        if not isinstance(metrics, list | tuple):
+            return metrics
+        before = self._given["metrics"]
+        if is_default(before) and self._dls.task:
+            before = self._dls.task.metrics
+        before = before if isinstance(before, list | tuple) else [before]
+        made = (
+            {} if len(before) != len(self._checked_metrics) else dict(zip(self._checked_metrics, before, strict=True))
+        )
+        return [next((part for own, part in made.items() if own is metric), metric) for metric in metrics]

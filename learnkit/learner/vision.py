@@ -7,12 +7,14 @@ from typing import Any, TypedDict, Unpack
 import torch
 from torch import Tensor, nn
 
+from learnkit.arguments import checks_keywords
 from learnkit.callbacks import Callback
-from learnkit.checks import check_int, check_kind, checks_keywords
+from learnkit.checks import check_int, check_kind
 from learnkit.data.bunch import DataBunch
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Regression
 from learnkit.errors import UsageError, warn
+from learnkit.learner.checks import rounded
 from learnkit.learner.class_weights import ClassWeights
 from learnkit.learner.learner import Learner
 from learnkit.losses.outputs import OutputKey
@@ -215,20 +217,14 @@ def _check_normalization(dls: DataBunch, base_arch: Any, weights: Any) -> None:
     if dls.preprocess is None or not has_pretrained_cfg(base_arch):
         return
     cfg = get_pretrained_cfg(base_arch, weights)
-    normalize = dls.preprocess.normalize
-    n = dls.preprocess.channels
-    mean, std = ((0.0,) * n, (1.0,) * n) if normalize is None else (normalize.mean, normalize.std)
+    mean, std = dls.preprocess.mean_and_std
     if cfg.agrees(mean, std):
         return
-    cfg_mean, cfg_std = cfg.statistics(n)
+    cfg_mean, cfg_std = cfg.statistics(dls.preprocess.channels)
     name = base_arch if isinstance(base_arch, str) else torchvision_name(base_arch)
     warn(
         f"the published weights of {name} were trained on images of mean {cfg_mean} and std {cfg_std}, "
-        f"this data is normalized by mean {_rounded(mean)} and std {_rounded(std)}. Make the data with "
+        f"this data is normalized by mean {rounded(mean)} and std {rounded(std)}. Make the data with "
         f"normalize=({cfg_mean}, {cfg_std}), interpolation={cfg.interpolation!r}, unless your weights were "
         "trained on data like this."
     )
-
-
-def _rounded(values: Sequence[float]) -> tuple[float, ...]:
-    return tuple(round(value, 3) for value in values)

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from learnkit.checks import is_int
 from learnkit.errors import UsageError
 from learnkit.losses.activations import activation_of
 from learnkit.types import Loss
@@ -33,7 +34,7 @@ class OneOutput:
     key: OutputKey
 
     def __post_init__(self) -> None:
-        if isinstance(self.key, bool) or not (isinstance(self.key, str | int) or callable(self.key)):
+        if not (is_int(self.key) or isinstance(self.key, str) or callable(self.key)):
             expected = "the name or the index of an output, or a function of all outputs"
             raise UsageError("output", got=self.key, expected=expected)
 

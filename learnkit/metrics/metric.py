@@ -7,7 +7,8 @@ from typing import Any, Protocol, TypeAlias
 
 from torch import Tensor, nn
 
-from learnkit.checks import check_int, check_keywords, nearest
+from learnkit.arguments import check_keywords
+from learnkit.checks import check_int, nearest
 from learnkit.errors import UsageError, WrongTypeError
 from learnkit.metrics.accumulate import Sums, mean, total_and_count
 from learnkit.metrics.accumulated import AccumulatedMetric, Batch, Targets

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learnkit.checks import check_keywords
+from learnkit.arguments import check_keywords
 from learnkit.errors import UsageError, WrongTypeError
 from learnkit.metrics.accumulate import Sums, mean, precise
 from learnkit.metrics.accumulated import of_classes

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from learnkit.checks import is_int
 from learnkit.errors import UsageError
@@ -132,13 +133,23 @@ def _recording(model: nn.Module, outputs: dict[str, Tensor]) -> Iterator[None]:
         for name, layer in model.named_modules()
         if not list(layer.children()) or list(layer.parameters(recurse=False))
     ]
-    handles = [layer.register_forward_hook(record(name)) for name, layer in shown]
+    handles = []
     try:
+        for name, layer in shown:
+            handles.append(_hooked(layer, record(name)))
         with preserve_rng(), eval_mode(model):
             yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _hooked(layer: nn.Module, hook: Any) -> RemovableHandle:
+    try:
+        return layer.register_forward_hook(hook)
+    except RuntimeError as error:  # a ScriptModule
+        fix = "Look at it before torch.jit.script."
+        raise UsageError(f"summary: {type(layer).__name__} does not show its outputs", fix=fix) from error
 
 
 def _run(model: nn.Module, shape: tuple[int, ...]) -> None:

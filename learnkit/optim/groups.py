@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from learnkit.checks import check_int, is_number
+from learnkit.checks import check_int, is_number, plain
 from learnkit.errors import UsageError
 from learnkit.types import LearningRate
 
@@ -41,6 +41,7 @@ def spread_rates(lr: LearningRate, n_groups: int) -> list[float]:
     >>> spread_rates(slice(None, 1e-3), 3)
     [0.0001, 0.0001, 0.001]
     """
+    lr = plain(lr)
     if isinstance(lr, slice):
         return _spread_slice(lr, n_groups)
     if isinstance(lr, Sequence) and not isinstance(lr, str):
@@ -79,6 +80,7 @@ def spread_decay(wd: float | Sequence[float], n_groups: int) -> list[float]:
     Raises:
         UsageError: a decay that is negative or not finite, or a list whose length is not that of the groups.
     """
+    wd = plain(wd)
     decays = list(wd) if isinstance(wd, Sequence) else [wd] * n_groups
     if len(decays) != n_groups or not all(is_number(decay) and 0 <= decay < math.inf for decay in decays):
         raise UsageError("wd", got=wd, expected=f"a finite decay of 0 or more, or {n_groups} of them")

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from learnkit.checks import plain
 from learnkit.optim.groups import spread_rates
 from learnkit.optim.optimizers import OptimizerFactory, passes_rate
 from learnkit.types import LearningRate
@@ -65,6 +66,7 @@ class Settings:
         Groups that `opt_func` made keep the ratios of their rates: a number is the rate of the last one, and so is the
         end of a slice; of the largest one, if the last is made with a rate of 0.
         """
+        lr = plain(lr)
         if not self.has_own_groups or isinstance(lr, list | tuple):
             return spread_rates(lr, self._n_groups)
         return [spread_rates(lr, 1)[-1] * ratio for ratio in self._ratios]

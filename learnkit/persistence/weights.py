@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from learnkit.atomic_files import write_atomically
+from learnkit.checks import check_kind
 from learnkit.data.classes import check_same_classes
 from learnkit.errors import UsageError, warn
 from learnkit.persistence.optimizer_state import is_optimizer_state, optimizer_state
@@ -49,6 +50,7 @@ def weights_path(file: PathLike, folder: Path) -> Path:
 
     A Path (not a str) of an existing file is returned unchanged, so `load(save(name))` works.
     """
+    check_kind("file", file, str | os.PathLike, "a name, or a path")
     path = Path(file)
     if isinstance(file, Path) and os.path.isfile(path):
         return path
@@ -139,7 +141,8 @@ def load_weights(
     named = _classes_of(path, weights)
     if classes and named:
         _compare_classes(path, classes, named, skip_mismatched)
-    tensors = tensors_only({name: value for name, value in weights.items() if not _is_extra(name)}, str(path))
+    named_tensors = {name: value for name, value in weights.items() if not _is_extra(name)}
+    tensors = tensors_only(named_tensors, str(path)) if named_tensors else {}
     grown = {name for name, _ in model.named_buffers()} if is_own else set()
     matched = _match(path, tensors, model, strict, skip_mismatched, grown)
     matched_loss = _match_loss(path, of_loss, loss) if optimizer is not None else {}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from typing import Any, ClassVar, TypeAlias
 
+from learnkit.arguments import checks_keywords
 from learnkit.errors import Interrupt, UsageError
 from learnkit.training.hook_names import check_hooks, check_mixed_in
 from learnkit.training.state import TrainState
@@ -57,6 +58,8 @@ class Callback:
             if not issubclass(base, Callback):
                 check_mixed_in(cls, base, HOOKS)
         check_hooks(cls, HOOKS, known=vars(Callback))
+        if "__init__" in vars(cls):
+            cls.__init__ = checks_keywords(cls.__init__)  # type: ignore[method-assign]
 
     @property
     def label(self) -> str:

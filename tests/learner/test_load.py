@@ -27,7 +27,14 @@ from learnkit import (
     load_learner,
     unet_learner,
 )
-from learnkit.errors import CorruptFileError, MissingFileError, MissingModelError, UnsafeFileError, UsageError
+from learnkit.errors import (
+    CorruptFileError,
+    DataError,
+    MissingFileError,
+    MissingModelError,
+    UnsafeFileError,
+    UsageError,
+)
 from learnkit.losses import FocalLoss
 from tests.doubles import refused
 from tests.persistence.conftest import forged, manifest_in
@@ -163,6 +170,13 @@ def test_a_loaded_learner_has_no_data_to_train_on(learn: Learner, dls: ImageData
     loaded.dls = dls
     loaded.fit(1, 1e-3)
     assert len(loaded.history) == 1
+
+
+def test_a_loaded_learner_validates_a_loader(learn: Learner, dls: ImageDataBunch, tmp_path: Path) -> None:
+    loaded = load_learner(learn.export(tmp_path / "a.lk"), device="cpu")
+    assert loaded.validate(dls.valid_dl) == pytest.approx(learn.validate(), abs=1e-5)
+    with pytest.raises(DataError, match="no items to count"):
+        loaded.dls.summary()  # type: ignore[attr-defined]
 
 
 def test_it_can_be_exported_again(learn: Learner, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from learnkit import Classification, DataBunch, Learner, LearnkitWarning, MultiLabel, Regression, Segmentation
+from learnkit import (
+    Classification,
+    DataBunch,
+    ImageDataBunch,
+    Learner,
+    LearnkitWarning,
+    MultiLabel,
+    Regression,
+    Segmentation,
+    load_learner,
+)
 from learnkit.callbacks import Progress
 from learnkit.data.tasks import Task
-from learnkit.errors import DataError, LearnkitError, UsageError, WrongTypeError
+from learnkit.errors import DataError, LearnkitError, UsageError
+from learnkit.losses import CrossEntropyLossFlat, FocalLoss
 from tests.doubles import Blobs, acting, linear_learner, refused
 
 NAMES = ("ant", "bee", "cat")
@@ -82,7 +94,7 @@ def test_what_the_constructor_refuses_is_refused_later_and_changes_nothing(name:
     learn.fit(1)
     before = parts_of(learn)
     with pytest.raises(LearnkitError) as late:
-        learn.split(value) if name == "groups" else setattr(learn, name, value)
+        setattr(learn, name, value)
     assert type(late.value) is type(early.value)
     if "object at" not in str(early.value) and " at 0x" not in str(early.value):
         assert str(late.value) == str(early.value)
@@ -220,6 +232,83 @@ def test_class_weights_are_dropped_with_a_word_by_another_loss() -> None:
     assert learn.loss_func.weight is None  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("loss", [FocalLoss(), CrossEntropyLossFlat(), nn.NLLLoss()])
+def test_metrics_are_compared_with_the_task_under_every_loss_of_it(loss: Any) -> None:
+    learn = learner(loss_func=loss)
+    own = isinstance(loss, nn.NLLLoss) and type(loss) is nn.NLLLoss  # its outputs are log-probabilities
+    with nullcontext() if own else pytest.raises(UsageError, match="fits the data's task"):
+        learn.metrics = "rmse"
+
+
+def test_inputs_that_the_model_does_not_take_are_refused_and_other_sizes_are_not() -> None:
+    def images(shape: tuple[int, ...]) -> DataBunch:
+        x, y = torch.rand(6, *shape), torch.arange(6) % 3
+        return DataBunch.from_tensors(x, y, x, y, bs=2, classes=NAMES, device="cpu")
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    learn = Learner(images((3, 8, 8)), model)
+    learn.dls = images((3, 12, 10))
+    with refused("dls: the shape of an input", got=(1, 8, 8)):
+        learn.dls = images((1, 8, 8))
+    assert learn.dls.input_shape == (3, 12, 10)
+
+
+def test_images_of_other_channels_are_refused_and_of_another_normalization_warned_of(class_folder: Path) -> None:
+    def images(**options: Any) -> ImageDataBunch:
+        return ImageDataBunch.from_folder(class_folder, size=16, bs=4, device="cpu", **options)
+
+    learn = Learner(images(), nn.Sequential(nn.Conv2d(3, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    learn.dls = images(normalize=((0.48, 0.46, 0.41), (0.23, 0.22, 0.22)))  # alike
+    with refused("dls: channels of the images", got=1, fix="Make the data with channels=3."):
+        learn.dls = images(channels=1)
+    with pytest.warns(
+        LearnkitWarning, match=r"normalized by mean \(0.48.*by mean \(0.0, 0.0, 0.0\).*normalize=\(\(0.48"
+    ):
+        learn.dls = images(normalize=None)
+
+
+# Metrics that are changed in place
+
+
+def test_metrics_appended_to_the_list_are_checked_before_they_measure() -> None:
+    learn = learner(metrics="accuracy")
+    learn.metrics.append("f1")  # type: ignore[arg-type]
+    learn.fit(1)
+    assert list(learn.recorder.rows[-1])[3:5] == ["accuracy", "f1"]
+    learn.metrics.append("rmse")  # type: ignore[arg-type]
+    for act in (lambda: learn.fit(1), learn.validate, learn.lr_find):
+        with pytest.raises(UsageError, match="fits the data's task"):
+            act()
+
+
+@pytest.mark.parametrize("given", ["default", "accuracy", ["accuracy"]])
+def test_metrics_that_are_added_leave_the_others_exportable_by_name(given: Any, tmp_path: Path) -> None:
+    learn = learner(metrics=given)
+    names = [metric.name for metric in learn.metrics]
+    learn.metrics += ["f1"]  # type: ignore[list-item]
+    with pytest.raises(UsageError):
+        learn.metrics += ["nothing"]  # type: ignore[list-item]
+    loaded = load_learner(learn.export(tmp_path / "a.lk"), model=net())
+    assert [metric.name for metric in loaded.metrics] == [metric.name for metric in learn.metrics] == [*names, "f1"]
+
+
+def test_class_weights_can_be_set() -> None:
+    learn = learner()
+    learn.class_weights = [1, 2, 3]
+    assert learn.loss_func.weight.tolist() == [1, 2, 3]  # type: ignore[union-attr]
+    learn.class_weights = None
+    assert learn.loss_func.weight is None  # type: ignore[union-attr]
+    with refused("class_weights", got=[1], expected="3 numbers of 0 or more, one per class"):
+        learn.class_weights = [1]
+
+
+def test_groups_can_be_set_as_split_takes_them() -> None:
+    learn = learner()
+    learn.groups = lambda model: [model[2]]  # type: ignore[assignment]
+    learn.fit(1, [1e-3, 1e-2])
+    assert len(learn.groups) == 2
+
+
 # What was fitted to the model
 
 
@@ -231,6 +320,16 @@ def test_fitted_thresholds_and_the_temperature_stay_with_other_data() -> None:
     learn.dls = bunch(MultiLabel(NAMES), bs=4)
     assert learn.dls.task.threshold == thresholds  # type: ignore[union-attr]
     assert learn.temperature == 2.0
+
+
+def test_fitted_thresholds_are_those_of_one_learner() -> None:
+    dls, fresh = bunch(MultiLabel(NAMES)), bunch(MultiLabel(NAMES))
+    learn, other = Learner(dls, net(), seed=0), Learner(dls, net(), seed=0)
+    thresholds = learn.fit_thresholds()
+    learn.metrics = "accuracy_multi"  # another part keeps them
+    learn.dls = fresh
+    assert learn.dls.task.threshold == thresholds  # type: ignore[union-attr]
+    assert all(one.task.threshold == 0.5 for one in (other.dls, dls, fresh))  # type: ignore[union-attr]
 
 
 def test_thresholds_that_new_data_brings_replace_others_with_a_word() -> None:
@@ -325,18 +424,3 @@ def test_nothing_that_a_fit_would_not_notice_is_set_while_it_runs(name: str, val
     with pytest.raises(UsageError, match=r"while a fit is running\. Set it before or after the fit"):
         learn.fit(1, callbacks=acting(after_batch=lambda state: setattr(learn, name, value)))
     setattr(learn, name, value)
-
-
-@pytest.mark.parametrize(
-    ("name", "ours"), [("loss", "loss_func"), ("loss_fn", "loss_func"), ("cbs", "callbacks"), ("optimizer", "opt_func")]
-)
-def test_names_of_other_libraries_are_not_set_in_vain(name: str, ours: str) -> None:
-    learn = learner()
-    with pytest.raises(WrongTypeError, match=f"Set learn.{ours}"):
-        setattr(learn, name, None)
-    learn.note = "mine"  # type: ignore[attr-defined]
-
-
-def test_a_part_of_another_kind_names_what_was_expected() -> None:
-    with refused("train_bn", WrongTypeError, got="no", expected="True or False"):
-        learner().train_bn = "no"  # type: ignore[assignment]

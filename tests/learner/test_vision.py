@@ -296,13 +296,13 @@ def test_cnn_learner_has_every_option_of_a_spec_of_its_head_and_of_the_learner()
     assert set(LearnerOptions.__annotations__) == of_learner
 
 
-@pytest.mark.parametrize("given", ["cutt", "pretraind", "lin_ftr", "metric", "weigths"])
+@pytest.mark.parametrize("given", ["cutt", "pretraind", "lin_ftr", "metrcs", "weigths"])
 def test_keywords_of_its_own_are_among_the_nearest(given: str, ten_classes: DataBunch) -> None:
     nearest = {
         "cutt": "cut",
         "pretraind": "pretrained",
         "lin_ftr": "lin_ftrs",
-        "metric": "metrics",
+        "metrcs": "metrics",
         "weigths": "weights",
     }
     with pytest.raises(WrongTypeError, match=f"^cnn_learner: keyword: got '{given}'.*Nearest: {nearest[given]}"):

@@ -105,3 +105,10 @@ def test_a_model_that_does_not_run_is_named() -> None:
         model_summary(model, (1, 8, 8))
     assert model.training
     assert not model[0]._forward_hooks
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+def test_a_scripted_model_says_that_it_shows_no_layers() -> None:
+    scripted = torch.jit.script(nn.Sequential(nn.Linear(2, 3)))
+    with pytest.raises(UsageError, match="does not show its outputs"):
+        model_summary(scripted, (2,))

@@ -1,5 +1,7 @@
 """Layer groups: rates, decay, freezing, counted on a real network."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -142,3 +144,11 @@ def test_a_model_may_exempt_nothing() -> None:
     model = nn.Linear(2, 2)
     model.no_weight_decay = lambda: None  # type: ignore[assignment]
     assert undecayed(model) == set()
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_arrays_and_tensors_are_rates_and_decays(kind: Any) -> None:
+    assert spread_rates(kind([0.25, 0.5]), 2) == spread_decay(kind([0.25, 0.5]), 2) == [0.25, 0.5]
+    assert spread_rates(kind(0.25), 2) == spread_decay(kind(0.25), 2) == [0.25, 0.25]
+    with refused("lr", expected="3 rates, one per layer group, not 2"):
+        spread_rates(kind([0.25, 0.5]), 3)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from learnkit import LearnkitWarning
-from learnkit.errors import DataError, MissingFileError, UnsafeFileError, UsageError
+from learnkit.errors import DataError, MissingFileError, UnsafeFileError, UsageError, WrongTypeError
 from learnkit.persistence.weights import (
     check_name,
     load_weights,
@@ -406,3 +406,16 @@ def test_the_parameters_of_a_loss_belong_to_a_file_with_the_optimizers_state(tmp
     assert torch.load(tmp_path / "b.pth", weights_only=True).keys() == model.state_dict().keys()
     with pytest.raises(UsageError, match=r"weight \(1, 1\) in the file, \(1, 1, 1\) in the model"):
         load_weights(tmp_path / "a.pth", two(2), loss=nn.Bilinear(1, 1, 1))
+
+
+def test_a_model_without_tensors_is_saved_and_loaded(tmp_path: Path) -> None:
+    save_weights(tmp_path / "a.pth", nn.Identity())
+    assert load_weights(tmp_path / "a.pth", nn.Identity()) is None
+    with pytest.raises(UsageError, match="weight not in the file"):
+        load_weights(tmp_path / "a.pth", nn.Linear(2, 2))
+
+
+def test_something_else_than_a_path_is_refused(tmp_path: Path) -> None:
+    for wrong in (None, 3, b"a"):
+        with refused("file", WrongTypeError, got=wrong, expected="a name, or a path"):
+            weights_path(wrong, tmp_path)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from learnkit.errors import LearnkitError, SkipBatch, SkipEpoch, StopFit, UsageError
+from learnkit.errors import LearnkitError, SkipBatch, SkipEpoch, StopFit, UsageError, WrongTypeError
 from learnkit.training.callback import HOOKS, Callback, CallbackList, Order
 from learnkit.training.loop import fit
 from learnkit.training.state import TrainState
@@ -232,3 +232,17 @@ def test_which_hooks_have_callbacks() -> None:
     callbacks = CallbackList([acting(after_backward=lambda state: None)])
     assert callbacks.act_in(Callback.after_backward)
     assert not callbacks.act_in(Callback.after_step)
+
+
+def test_misspelt_arguments_of_a_callback_are_refused_in_its_name() -> None:
+    class Own(Callback):
+        def __init__(self, rate: float = 1.0) -> None:
+            self.rate = rate
+
+    class Free(Callback):
+        def __init__(self, **options: object) -> None:
+            self.options = options
+
+    with pytest.raises(WrongTypeError, match=r"^Own: keyword: got 'rat'.*Nearest: rate"):
+        Own(rat=1)  # type: ignore[call-arg]
+    assert (Own(rate=2).rate, Free(any=1).options) == (2, {"any": 1})

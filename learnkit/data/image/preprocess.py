@@ -97,6 +97,13 @@ class Preprocess:
                 fix="Other channels need reader=, a function(path) -> array (H, W, channels).",
             )  # fmt: skip
 
+    @property
+    def mean_and_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """What images are normalized by, one number per channel; 0 and 1 without normalization."""
+        if self.normalize is None:
+            return (0.0,) * self.channels, (1.0,) * self.channels
+        return self.normalize.mean, self.normalize.std
+
     def without_normalize(self) -> "Preprocess":
         """This object without normalization."""
         return replace(self, normalize=None)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from learnkit.checks import is_int
-from learnkit.data.classes import in_order, label_text
+from learnkit.data.classes import label_text, sorted_names
 from learnkit.data.image.read import EXTENSIONS
 from learnkit.data.table.columns import column_of
 from learnkit.data.table.files import existing_folder
@@ -155,7 +155,7 @@ def frame_samples(
         if kind == "masks":
             _check_inside(samples["target"].dropna(), root)
     if classes is not None:
-        return remember(samples, MultiLabel(in_order(dict.fromkeys(classes))))
+        return remember(samples, MultiLabel(sorted_names(dict.fromkeys(classes))))
     return samples if used[1:] == ["target"] else forget(samples)
 
 

@@ -8,7 +8,7 @@ from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.image.sources import image_size
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import MultiLabel, Regression, Task
-from learnkit.errors import ImageError
+from learnkit.errors import DataError, ImageError
 from learnkit.text import printable
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def summarize(
     samples: "pd.DataFrame", task: Task | None, skipped: "pd.DataFrame", preprocess: Preprocess
 ) -> DataSummary:
     """Summary of a table of samples whose targets are as the task takes them."""
+    if samples.empty:
+        raise DataError("this bunch has no items to count")
     counts = _counts(samples, task)
     imbalance = None
     if "train" in counts and task is not None and task.classes and not isinstance(task, Segmentation):
