@@ -19,6 +19,7 @@ __all__ = [
     "check_kind",
     "check_number",
     "check_partial",
+    "check_sides",
     "checks_keywords",
     "is_int",
     "is_number",
@@ -32,10 +33,15 @@ P = ParamSpec("P")
 
 # Keywords of other libraries, and what they are called here.
 OTHER_NAMES = {
+    "batch_tfms": ("augment",),
     "callback_fns": ("callbacks",),
     "cbs": ("callbacks",),
     "criterion": ("loss_func",),
     "data": ("dls",),
+    "dl": ("ds_type",),
+    "ds_tfms": ("augment",),
+    "item_tfms": ("size",),
+    "label_func": ("func", "masks"),
     "learning_rate": ("lr", "max_lr"),
     "loss": ("loss_func",),
     "loss_fn": ("loss_func",),
@@ -45,6 +51,8 @@ OTHER_NAMES = {
     "n_epoch": ("epochs",),
     "optimizer": ("opt_func",),
     "splitter": ("split_on", "groups"),
+    "tfms": ("augment",),
+    "vocab": ("classes",),
     "weight_decay": ("wd",),
 }
 
@@ -130,6 +138,21 @@ def check_kind(what: str, got: object, kind: Any, expected: str) -> None:
     """
     if not isinstance(got, kind):
         raise WrongTypeError(what, got=got, expected=expected)
+
+
+def check_sides(what: str, got: Any) -> tuple[int, int]:
+    """(height, width) of an image, from one side or both.
+
+    Raises:
+        UsageError: naming the argument and what was got.
+
+    >>> check_sides("size", 224)
+    (224, 224)
+    """
+    sides = got if isinstance(got, tuple | list) else (got, got)
+    if len(sides) != 2 or not all(is_int(side) and side >= 1 for side in sides):
+        raise UsageError(what, got=got, expected="pixels, a side or (height, width)")
+    return int(sides[0]), int(sides[1])
 
 
 def check_keywords(function: str, given: Iterable[str], known: Collection[str]) -> None:

@@ -144,6 +144,22 @@ class Trains:
 
 
 @pytest.mark.parametrize(
+    ("keyword", "ours"),
+    [
+        ("ds_tfms", "augment"),
+        ("item_tfms", "size"),
+        ("batch_tfms", "augment"),
+        ("label_func", "func"),
+        ("vocab", "classes"),
+    ],
+)
+def test_the_keywords_of_fastai_are_refused_with_ours(keyword: str, ours: str) -> None:
+    known = ["path", "fnames", "func", "augment", "size", "classes", "ds_type"]
+    with refused("from_name_func: keyword", WrongTypeError, got=keyword, fix=f"Here it is {ours}=."):
+        check_keywords("from_name_func", [keyword], known)
+
+
+@pytest.mark.parametrize(
     ("keyword", "fix"),
     [
         ("start_epoc", "Nearest: start_epoch"), ("epoch", "Nearest: epochs"), ("cbs", "Here it is callbacks=."),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from learnkit.checks import checks_keywords
 from learnkit.data.image.draw import draw_items, drawable
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.loading.dict_batches import chosen_keys, keyed
@@ -200,6 +201,7 @@ class DataBunch(Parts):
         pixels, *_ = self.ordered_dl(ds_type).dataset[i]
         return drawable(preprocess.scale(pixels[None]))[0]
 
+    @checks_keywords
     def show_batch(
         self, rows: int = 3, ds_type: DatasetType | str = DatasetType.Train, *, nrows: int | None = None,
         ncols: int | None = None, max_n: int | None = None, figsize: "FigSize" = None,

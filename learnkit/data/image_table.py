@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 import numpy as np
 from torch import Tensor
 
-from learnkit.checks import check_int
+from learnkit.checks import check_int, checks_keywords
 from learnkit.data.build import ImageLoaders, Table, build_loaders, build_table, empty_loaders, empty_table
 from learnkit.data.bunch import DataBunch
 from learnkit.data.image.dataset import ImageDataset
@@ -129,6 +129,7 @@ class ImageTable(DataBunch):
         """
         return self.preprocess.batch(self.preprocess.item(item)[None].to(self.device))
 
+    @checks_keywords
     def show_augmented(self, i: int = 0, n: int = 9, figsize: "FigSize" = None) -> "Figure":
         """Training image i as the first n epochs change it, with its target.
 

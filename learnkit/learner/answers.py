@@ -212,6 +212,7 @@ class Answers(Parts):
                 raise UsageError("mc_dropout: it draws from the generators of the running fit", fix="Wait for the fit.")
             return predict_with_dropout(model, loader, compute, self._scaled(), task, n=n, seed=self.counter.seed)
 
+    @checks_keywords
     def show_results(
         self, ds_type: Part = DatasetType.Valid, rows: int = 3, *, nrows: int | None = None,
         ncols: int | None = None, max_n: int | None = None, figsize: "FigSize" = None,

@@ -48,7 +48,7 @@ __all__ = [
 DEFAULT_LR = slice(None, 3e-3)
 
 Decay = float | Sequence[float] | None
-Callbacks = Callback | Sequence[Callback]
+Callbacks = Callback | Sequence[Callback] | None
 
 
 class FitOptions(TypedDict, total=False):
@@ -90,7 +90,9 @@ class OneCall:
 
 
 def as_list(callbacks: Callbacks) -> list[Callback]:
-    """One callback or several, as a list."""
+    """One callback, several or none, as a list."""
+    if callbacks is None:
+        return []
     return list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
 
 

@@ -124,7 +124,7 @@ class Parts:
 
     @property
     def model(self) -> nn.Module:
-        """The model. The layer groups are kept where parameters have the same names, the optimizer if the model is inside."""
+        """The model. Layer groups are kept where names of parameters agree, the optimizer if the model is inside."""
         return self._model
 
     @model.setter
