@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learnkit.checks import check_int
+from learnkit.checks import check_int, checks_keywords
 from learnkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Calibration:
     n: int
     bins: "pd.DataFrame"
 
+    @checks_keywords
     def plot(self, *, figsize: "FigSize" = None) -> "Figure":
         """The reliability diagram: accuracy against confidence, and the number of items per confidence."""
         from learnkit.plots.reliability import reliability_diagram

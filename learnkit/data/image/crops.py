@@ -25,7 +25,7 @@ class Bounded:
 
     def view(self, height: int, width: int) -> View:
         """The view of an image of this size: all of it."""
-        scale = min(1.0, 2 * max(self.sides) / min(height, width))
+        scale = min(1.0, 2 * max(self.size) / min(height, width))
         return View((0, 0, width, height), (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
