@@ -16,6 +16,7 @@ P = ParamSpec("P")
 # Keywords of other libraries, and what they are called here.
 OTHER_NAMES = {
     "batch_size": ("bs",),
+    "batch_tfms": ("augment",),
     "callback": ("callbacks",),
     "callback_fns": ("callbacks",),
     "cb": ("callbacks",),
@@ -24,6 +25,9 @@ OTHER_NAMES = {
     "data": ("dls",),
     "databunch": ("dls",),
     "dataloaders": ("dls",),
+    "ds_tfms": ("augment",),
+    "item_tfms": ("size",),
+    "label_func": ("func", "masks"),
     "layer_groups": ("groups",),
     "learning_rate": ("lr", "max_lr"),
     "loss": ("loss_func",),
@@ -38,6 +42,8 @@ OTHER_NAMES = {
     "optim": ("opt_func",),
     "optimizer": ("opt_func",),
     "splitter": ("split_on", "groups"),
+    "tfms": ("augment",),
+    "vocab": ("classes",),
     "weight_decay": ("wd",),
 }
 

@@ -15,6 +15,7 @@ __all__ = [
     "check_int",
     "check_kind",
     "check_number",
+    "check_sides",
     "is_int",
     "is_number",
     "missing_extra",
@@ -117,6 +118,21 @@ def check_kind(what: str, got: object, kind: Any, expected: str) -> None:
     """
     if not isinstance(got, kind):
         raise WrongTypeError(what, got=got, expected=expected)
+
+
+def check_sides(what: str, got: Any) -> tuple[int, int]:
+    """(height, width) of an image, from one side or both.
+
+    Raises:
+        UsageError: naming the argument and what was got.
+
+    >>> check_sides("size", 224)
+    (224, 224)
+    """
+    sides = got if isinstance(got, tuple | list) else (got, got)
+    if len(sides) != 2 or not all(is_int(side) and side >= 1 for side in sides):
+        raise UsageError(what, got=got, expected="pixels, a side or (height, width)")
+    return int(sides[0]), int(sides[1])
 
 
 def missing_extra(package: str, extra: str) -> UsageError:

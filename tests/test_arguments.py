@@ -104,3 +104,19 @@ def test_missing_and_too_many_arguments_are_refused_in_the_name_that_was_called(
             wrong()
     assert (Kind().act(1, b=2), Kind().rest(any=1)) == (3, {"any": 1})
     assert not hasattr(Kind._own, "__wrapped__")
+
+
+@pytest.mark.parametrize(
+    ("keyword", "ours"),
+    [
+        ("ds_tfms", "augment"),
+        ("item_tfms", "size"),
+        ("batch_tfms", "augment"),
+        ("label_func", "func"),
+        ("vocab", "classes"),
+    ],
+)
+def test_the_keywords_of_fastai_are_refused_with_ours(keyword: str, ours: str) -> None:
+    known = ["path", "fnames", "func", "augment", "size", "classes", "ds_type"]
+    with refused("from_name_func: keyword", WrongTypeError, got=keyword, fix=f"Here it is {ours}=."):
+        check_keywords("from_name_func", [keyword], known)

@@ -14,6 +14,7 @@ from torch import nn
 import learnkit
 from learnkit import ImageDataBunch, Learner, callbacks
 from learnkit.callbacks import ActivationStats, Recorder
+from learnkit.errors import WrongTypeError
 from learnkit.interpretation.calibration import Calibration
 
 CLASSES = [
@@ -49,6 +50,13 @@ def test_every_method_that_draws_takes_a_size_and_a_grid(name: str) -> None:
     assert "figsize" in parameters or takes_layout
     if name.partition(".")[2] in SEVERAL:
         assert {"nrows", "ncols"} <= parameters.keys() or takes_layout
+
+
+@pytest.mark.parametrize("name", DRAWING)
+def test_a_misspelt_keyword_is_refused_and_never_ignored(name: str) -> None:
+    drawing = inspect.unwrap(DRAWING[name])
+    with pytest.raises(WrongTypeError, match=f"{drawing.__name__}: keyword: got 'figszie'.*figsize"):
+        DRAWING[name](None, figszie=(4, 3))
 
 
 def image_learner(folder: Path, task: Any = None) -> Learner:

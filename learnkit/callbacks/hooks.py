@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from learnkit.arguments import checks_keywords
 from learnkit.checks import check_int, nearest
 from learnkit.errors import UsageError
 from learnkit.training.callback import Callback
@@ -224,6 +225,7 @@ class ActivationStats(Hooks):
             raise UsageError("module", got=module, expected=f"one of: {known}" if known else "a fit before")
         return [batch for batch, _ in rows], torch.tensor([counts for _, counts in rows])
 
+    @checks_keywords
     def plot_stats(self, *, figsize: "FigSize" = None) -> "Figure":
         """Mean, standard deviation and fraction near zero of every module, batch by batch.
 
@@ -237,6 +239,7 @@ class ActivationStats(Hooks):
             of_modules.setdefault(name, []).append((batch, numbers[0], numbers[1], numbers[2]))
         return activation_curves(of_modules, figsize)
 
+    @checks_keywords
     def plot_histogram(self, module: str, *, figsize: "FigSize" = None) -> "Figure":
         """The histograms of one module, one column per batch; darker for higher counts, on a log scale.
 

@@ -62,7 +62,11 @@ class Monitor:
         """
         if self.name not in state.record_names:
             known = nearest(self.name, state.record_names, n=len(state.record_names))
-            raise UsageError("monitor", got=self.name, expected=f"one of {known}", fix="Or add it to metrics=.")
+            is_measured = state.valid_dl is not None
+            fix = (
+                "Or add it to metrics=." if is_measured else "Without a validation set only training results are known."
+            )
+            raise UsageError("monitor", got=self.name, expected=f"one of {known}", fix=fix)
         mode = mode or self.mode
         higher = direction(self.name, state) if mode is None else mode == "max"
         if higher is None:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 import torch
 from torch import Tensor
 
+from learnkit.arguments import checks_keywords
 from learnkit.errors import UsageError
 from learnkit.optim.optimizers import momentum_of
+from learnkit.plots.layout import FigSize, Panels
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from learnkit.plots.layout import FigSize, Panels
 
 __all__ = ["LRCurve", "Recorder", "Smoothed", "Suggestions"]
 
@@ -177,6 +178,7 @@ class Recorder(Callback):
         history.insert(len(history.columns) - 1, "time", history.pop("time"))  # last, even if metrics were added later
         return history.astype({"epoch": int})
 
+    @checks_keywords
     def plot(
         self, skip_start: int = 10, skip_end: int = 5, suggestion: bool = True, *, figsize: "FigSize" = None
     ) -> "Figure":
@@ -198,6 +200,7 @@ class Recorder(Callback):
         }
         return lr_curve(lrs[skip_start:end], losses[skip_start:end], marks if suggestion else {}, figsize)
 
+    @checks_keywords
     def plot_losses(self, *, figsize: "FigSize" = None) -> "Figure":
         """The training loss of every batch, its smoothed curve, and the validation loss of every epoch."""
         from learnkit.plots import loss_curves
@@ -208,6 +211,7 @@ class Recorder(Callback):
         ]
         return loss_curves(self.losses, self.smooth_losses, valid, figsize)
 
+    @checks_keywords
     def plot_lr(self, *, figsize: "FigSize" = None) -> "Figure":
         """The learning rate and the momentum of every batch."""
         from learnkit.plots import schedule_curves
@@ -215,7 +219,8 @@ class Recorder(Callback):
         self._require_batches("plot_lr")
         return schedule_curves(self.lrs, None if all(m != m for m in self.moms) else self.moms, figsize)
 
-    def plot_metrics(self, **layout: "Unpack[Panels]") -> "Figure":
+    @checks_keywords
+    def plot_metrics(self, **layout: Unpack[Panels]) -> "Figure":
         """Every metric per epoch; `layout` takes figsize, nrows and ncols.
 
         Raises:

@@ -205,6 +205,7 @@ class DataBunch(DataParts):
         pixels, *_ = self.ordered_dl(ds_type).dataset[i]
         return drawable(preprocess.scale(pixels[None]))[0]
 
+    @checks_keywords
     def show_batch(
         self, rows: int = 3, ds_type: DatasetType | str = DatasetType.Train, *, nrows: int | None = None,
         ncols: int | None = None, max_n: int | None = None, figsize: "FigSize" = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 import numpy as np
 from torch import Tensor
 
+from learnkit.arguments import checks_keywords
 from learnkit.checks import check_int
 from learnkit.data.build import ImageLoaders, Table, build_loaders, build_table, empty_loaders, empty_table
 from learnkit.data.bunch import DataBunch
@@ -141,6 +142,7 @@ class ImageTable(DataBunch):
         """
         return self.preprocess.batch(self.preprocess.item(item)[None].to(self.device))
 
+    @checks_keywords
     def show_augmented(self, i: int = 0, n: int = 9, figsize: "FigSize" = None) -> "Figure":
         """Training image i as the first n epochs change it, with its target.
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict, TypeVar, cast
 import torch
 
 from learnkit.arguments import check_keywords
-from learnkit.checks import check_choice, check_int, check_kind, is_int, is_number
+from learnkit.checks import check_choice, check_int, check_kind, check_sides, is_number
 from learnkit.data.classes import Classes
 from learnkit.data.image.cache import Kind
 from learnkit.data.image.depth import Depth, check_depth
@@ -140,11 +140,7 @@ class ImageSettings:
         """(height, width) of the images; None for that of the files."""
         if self.size is None:
             return None
-        both = plain(self.size)  # of NumPy, too
-        sides = tuple(both) if isinstance(both, tuple | list) else (both, both)
-        if len(sides) != 2 or not all(is_int(side) and side >= 1 for side in sides):
-            raise UsageError("size", got=self.size, expected="pixels, a side or (height, width)")
-        height, width = map(int, sides)
+        height, width = check_sides("size", plain(self.size))  # of NumPy, too
         if height * width > MAX_PIXELS:
             raise UsageError("size", got=self.size, expected=f"at most {MAX_PIXELS:,} pixels")
         return height, width

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learnkit.arguments import checks_keywords
 from learnkit.checks import check_int
 from learnkit.errors import UsageError
 
@@ -42,6 +43,7 @@ class Calibration:
     n: int
     bins: "pd.DataFrame"
 
+    @checks_keywords
     def plot(self, *, figsize: "FigSize" = None) -> "Figure":
         """The reliability diagram: accuracy against confidence, and the number of items per confidence."""
         from learnkit.plots.reliability import reliability_diagram

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from learnkit.arguments import checks_keywords
+from learnkit.checks import check_int
 from learnkit.data.tasks import Classification
 from learnkit.errors import UsageError
 from learnkit.interpretation.item_source import ItemSource
@@ -105,11 +107,17 @@ class ClassificationInterpretation(ProbabilisticInterpretation):
         counts = torch.bincount(self.targets * n + self.preds, minlength=n * n).view(n, n)
         return counts.double() / counts.sum(1, keepdim=True) if normalize else counts
 
-    def plot_confusion_matrix(self, normalize: bool = False, *, figsize: "FigSize" = None) -> "Figure":
-        """The confusion matrix, as counts or as shares of each actual class."""
+    @checks_keywords
+    def plot_confusion_matrix(
+        self, normalize: bool = False, *, figsize: "FigSize" = None, dpi: int | None = None
+    ) -> "Figure":
+        """The confusion matrix, as counts or as shares of each actual class; figsize in inches, dpi in dots an inch."""
         from learnkit.plots import confusion_matrix
 
-        return confusion_matrix(self.confusion_matrix().numpy(), self.classes, normalize, figsize)
+        figure = confusion_matrix(self.confusion_matrix().numpy(), self.classes, normalize, figsize)
+        if dpi is not None:
+            figure.set_dpi(check_int("dpi", dpi, 1))
+        return figure
 
     def most_confused(self, min_val: int = 1) -> list[tuple[str, str, int]]:
         """(actual, predicted, times) of the classes taken for another at least `min_val` times, most often first."""
@@ -132,6 +140,7 @@ class ClassificationInterpretation(ProbabilisticInterpretation):
 
         return calibration_of(self.probs, self.targets, n_bins)
 
+    @checks_keywords
     def plot_calibration(self, n_bins: int = 15, *, figsize: "FigSize" = None) -> "Figure":
         """The reliability diagram: accuracy against confidence."""
         return self.calibration(n_bins).plot(figsize=figsize)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, SupportsIndex, Unpack
 import numpy as np
 from torch import Tensor
 
+from learnkit.arguments import checks_keywords
 from learnkit.atomic_files import named_file
 from learnkit.checks import check_int
 from learnkit.data.image.draw import RIGHT, WRONG
@@ -16,6 +17,7 @@ from learnkit.errors import DataError, UsageError, WrongTypeError, warn
 from learnkit.interpretation.item_source import ItemSource
 from learnkit.interpretation.learners import Predicts, Trained
 from learnkit.interpretation.naming import named_items, plain_number
+from learnkit.plots.layout import Panels
 from learnkit.text import facts
 from learnkit.types import DatasetType, PathLike
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from learnkit.plots.layout import Panels
 
 __all__ = ["Interpretation", "no_labels"]
 
@@ -155,7 +156,8 @@ class Interpretation(ABC):
             }
         )
 
-    def plot_top_losses(self, k: int, largest: bool = True, **layout: "Unpack[Panels]") -> "Figure":
+    @checks_keywords
+    def plot_top_losses(self, k: int, largest: bool = True, **layout: Unpack[Panels]) -> "Figure":
         """The k images with the largest (or smallest) losses; all of them when there are fewer.
 
         Where a prediction is right or wrong, its title is blue or rust-red. `layout` takes nrows, ncols and figsize,

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learnkit.arguments import checks_keywords
 from learnkit.data.tasks import MultiLabel
 from learnkit.errors import UsageError
 from learnkit.interpretation.item_source import ItemSource
@@ -108,6 +109,7 @@ class MultiLabelInterpretation(ProbabilisticInterpretation):
         columns = {"tn": neither, "fp": spurious, "fn": missed, "tp": right}
         return pd.DataFrame({name: counts.numpy() for name, counts in columns.items()}, list(self.classes))
 
+    @checks_keywords
     def plot_confusion(self, *, figsize: "FigSize" = None) -> "Figure":
         """Items of each class found, missed and spurious; for many classes the thirty with the most mistakes."""
         from learnkit.plots.evaluation import label_bars

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from learnkit.arguments import checks_keywords
 from learnkit.errors import UsageError
 from learnkit.interpretation.item_source import NewImage
 from learnkit.interpretation.items import Interpretation
@@ -53,6 +54,7 @@ class ProbabilisticInterpretation(Interpretation):
         """The precision-recall curve of each class against all others; its area is nan without items of the class."""
         return {self.classes[c]: curve for c, curve in self._curves(pr_curve)}
 
+    @checks_keywords
     def plot_roc(self, *, figsize: "FigSize" = None) -> "Figure":
         """The ROC curves; for more than ten classes their mean and the five of the smallest area."""
         from learnkit.plots.evaluation import ranking_curves
@@ -62,6 +64,7 @@ class ProbabilisticInterpretation(Interpretation):
             lines, "false positive rate", "true positive rate", "AUC", has_diagonal=True, figsize=figsize
         )
 
+    @checks_keywords
     def plot_pr(self, *, figsize: "FigSize" = None) -> "Figure":
         """The precision-recall curves; for more than ten classes their mean and the five of the smallest area."""
         from learnkit.plots.evaluation import ranking_curves
@@ -83,6 +86,7 @@ class ProbabilisticInterpretation(Interpretation):
         """
         return self._heat(i, self._new(i), class_index)
 
+    @checks_keywords
     def plot_grad_cam(self, i: Any, class_index: int | None = None, *, figsize: "FigSize" = None) -> "Figure":
         """An item, and next to it where the model sees a class; arguments and errors as for `grad_cam`."""
         from learnkit.plots.images import heat_map_figure

@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 import torch
 from torch import Tensor
 
+from learnkit.arguments import checks_keywords
 from learnkit.data.tasks import Regression
 from learnkit.errors import UsageError
 from learnkit.interpretation.item_source import ItemSource
 from learnkit.interpretation.items import Interpretation
 from learnkit.interpretation.learners import Predicts
+from learnkit.plots.layout import Panels
 from learnkit.types import DatasetType
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from learnkit.plots.layout import Panels
 
 __all__ = ["RegressionInterpretation"]
 
@@ -102,7 +103,8 @@ class RegressionInterpretation(Interpretation):
         """Predictions minus targets, float64 (N, n)."""
         return self.preds.double() - self.targets.double()
 
-    def plot_predictions(self, **layout: "Unpack[Panels]") -> "Figure":
+    @checks_keywords
+    def plot_predictions(self, **layout: Unpack[Panels]) -> "Figure":
         """Predicted against actual, one panel per name; a line where they are equal."""
         from learnkit.plots.evaluation import predicted_against_actual
 
@@ -110,7 +112,8 @@ class RegressionInterpretation(Interpretation):
             self.targets.double().numpy(), self.preds.double().numpy(), self.names, **layout
         )
 
-    def plot_residuals(self, **layout: "Unpack[Panels]") -> "Figure":
+    @checks_keywords
+    def plot_residuals(self, **layout: Unpack[Panels]) -> "Figure":
         """How often the prediction is off by how much, one panel per name."""
         from learnkit.plots.evaluation import residual_histograms
 

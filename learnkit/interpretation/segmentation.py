@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learnkit.arguments import checks_keywords
 from learnkit.checks import check_int
 from learnkit.data.segmentation import Segmentation
 from learnkit.errors import DataError, UsageError
@@ -15,13 +16,13 @@ from learnkit.interpretation.items import Interpretation, no_labels
 from learnkit.interpretation.learners import Predicts
 from learnkit.metrics.counts import f_of, jaccard_of, precision_of, recall_of
 from learnkit.metrics.rates import most_frequent_pairs
+from learnkit.plots.layout import FigSize, Panels
 from learnkit.types import Activation, DatasetType
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from learnkit.plots.layout import FigSize, Panels
 
 __all__ = ["SegmentationInterpretation"]
 
@@ -112,6 +113,7 @@ class SegmentationInterpretation(Interpretation):
             counts += self._counts(i)
         return counts
 
+    @checks_keywords
     def plot_confusion_matrix(self, normalize: bool = True, *, figsize: "FigSize" = None) -> "Figure":
         """The confusion matrix of the pixels, as shares of each actual class or as counts."""
         from learnkit.plots import confusion_matrix
@@ -149,7 +151,8 @@ class SegmentationInterpretation(Interpretation):
         table["pixels"] = [*counts.sum(1).tolist(), int(counts.sum())]
         return table
 
-    def plot_top_losses(self, k: int, largest: bool = True, **layout: "Unpack[Panels]") -> "Figure":
+    @checks_keywords
+    def plot_top_losses(self, k: int, largest: bool = True, **layout: Unpack[Panels]) -> "Figure":
         """One row per item, that with the largest (or smallest) loss first: image, target, prediction, errors.
 
         All of them when there are fewer than k. Errors are vermilion, ignored pixels gray. `layout` takes figsize, and
@@ -165,6 +168,7 @@ class SegmentationInterpretation(Interpretation):
         _, columns = grid_shape(k, layout.get("nrows"), layout.get("ncols"), widest=1)
         return self._rows_of(indices.tolist(), layout.get("figsize"), columns)
 
+    @checks_keywords
     def plot_errors(self, i: int, *, figsize: "FigSize" = None) -> "Figure":
         """Image, target, prediction and errors of item i.
 

@@ -38,6 +38,7 @@ def explained(state: TrainState) -> Iterator[None]:
     """Train; a dead worker, running out of memory and a batch of one item before batch norm get an actionable error.
 
     So do sparse gradients for an optimizer of dense ones, and the reverse.
+    A shape that does not fit gets a note with that of the batch.
     """
     try:
         yield
@@ -50,6 +51,7 @@ def explained(state: TrainState) -> Iterator[None]:
         )
         if named is not None:
             raise named from error
+        _note_shapes(error, state)
         raise
 
 
@@ -71,6 +73,13 @@ def _out_of_memory(error: BaseException, state: TrainState) -> OutOfMemoryError 
         f"({(str(error) or type(error).__name__).splitlines()[0]})",
         fix=fix if bs > 1 else "Make the data with a smaller size=, or use a smaller model.",
     )
+
+
+def _note_shapes(error: Exception, state: TrainState) -> None:
+    """torch's error for a layer that does not fit reports the layer's shapes, not the batch's."""
+    shapes = [str(tuple(x.shape)) for x in state.inputs if isinstance(x, Tensor)]
+    if shapes and isinstance(error, RuntimeError) and any(word in str(error) for word in ("shape", "size", "channels")):
+        error.add_note(f"The inputs of epoch {state.epoch}, batch {state.batch}: shape {', '.join(shapes)}.")
 
 
 def _lone_item(error: BaseException) -> UsageError | None:

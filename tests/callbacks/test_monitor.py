@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
+from learnkit import DataBunch, Learner
 from learnkit.callbacks import Callback, EarlyStopping, ReduceLROnPlateau, SaveModel
 from learnkit.callbacks.monitor import Mode, Monitor
 from learnkit.training.limits import Limits
@@ -166,6 +169,13 @@ def test_an_unknown_name_is_refused_before_anything_runs(callback: Callback) -> 
     with refused("monitor", got="acuracy", expected="one of accuracy, train_loss, valid_loss"):
         run(metric, callback)
     assert metric.n == -1
+
+
+@pytest.mark.parametrize("callback", [EarlyStopping(), SaveModel(), ReduceLROnPlateau()])
+def test_results_of_a_validation_set_that_is_not_there_are_refused_in_those_words(callback: Callback) -> None:
+    dls = DataBunch.from_tensors(torch.zeros(4, 2), torch.tensor([0, 1, 0, 1]), classes=["a", "b"], bs=2)
+    with refused("monitor", got="valid_loss", expected="one of train_loss", fix="Without a validation set"):
+        Learner(dls, nn.Linear(2, 2), metrics="accuracy").fit(1, callbacks=callback)
 
 
 @pytest.mark.parametrize("min_delta", [-1, math.nan, "much"])

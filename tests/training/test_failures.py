@@ -117,3 +117,10 @@ def test_other_errors_are_raised_unchanged(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught, explained(state(Tensor())):
         raise error
     assert caught.value is error
+
+
+def test_a_layer_that_does_not_fit_is_told_the_shape_of_the_batch() -> None:
+    batch = torch.zeros(4, 3)
+    with pytest.raises(RuntimeError) as caught, explained(state(batch)):
+        nn.Linear(2, 2)(batch)
+    assert caught.value.__notes__ == ["The inputs of epoch 2, batch 5: shape (4, 3)."]

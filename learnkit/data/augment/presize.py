@@ -1,12 +1,12 @@
 """Presizing: training images are read larger than the model sees them, so that a warp has something to show."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from learnkit.checks import check_number, is_int
+from learnkit.checks import check_number, check_sides
 from learnkit.data.augment.geometry import Padding
 from learnkit.data.augment.random import signed
 from learnkit.errors import UsageError
@@ -36,17 +36,13 @@ class Presize:
     padding_mode: Padding = "reflection"
 
     def __post_init__(self) -> None:
-        sides: Any = self.size if isinstance(self.size, tuple | list) else (self.size, self.size)
-        if len(sides) != 2 or not all(is_int(side) and side >= 1 for side in sides):
-            raise UsageError("Presize: size", got=self.size, expected="pixels, a side or (height, width)")
+        check_sides("Presize: size", self.size)
         check_number("Presize: min_scale", self.min_scale, "(0, 1]")
 
     @property
     def sides(self) -> tuple[int, int]:
         """(height, width) of the training images before the crop."""
-        if isinstance(self.size, tuple | list):
-            return int(self.size[0]), int(self.size[1])
-        return int(self.size), int(self.size)
+        return check_sides("Presize: size", self.size)
 
     def check_fits(self, height: int, width: int) -> None:
         """Refuse a bunch whose images are larger.

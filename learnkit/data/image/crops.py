@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
-from learnkit.checks import check_number, is_int, is_number
+from learnkit.checks import check_number, check_sides, is_number
 from learnkit.data.image.resize import View
 from learnkit.errors import UsageError
 from learnkit.seeds import Stream, uniforms
@@ -37,7 +37,7 @@ class RandomResizedCrop:
     of `size` are downscaled to that first.
 
     Args:
-        size: height and width in pixels.
+        size: a side or (height, width) in pixels.
         min_scale, max_scale: limits of the area of the crop, as a fraction of the image; the area is uniform.
         ratio: the smallest and largest width / height of the crop, which is log-uniform.
     """
@@ -45,16 +45,13 @@ class RandomResizedCrop:
     is_item_stage: ClassVar[bool] = True
     n_numbers: ClassVar[int] = 2 * 10 + 2  # ten attempts at area and aspect ratio, and a position
 
-    size: tuple[int, int]
+    size: int | tuple[int, int]
     min_scale: float = 0.08
     max_scale: float = 1.0
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
     def __post_init__(self) -> None:
-        size: Any = self.size
-        if not isinstance(size, tuple | list) or len(size) != 2 or not all(is_int(side) and side >= 1 for side in size):
-            raise UsageError("RandomResizedCrop: size", got=size, expected="(height, width) in pixels")
-        object.__setattr__(self, "size", (int(size[0]), int(size[1])))
+        check_sides("RandomResizedCrop: size", self.size)
         check_number("min_scale", self.min_scale, "(0, 1]")
         check_number("max_scale", self.max_scale, "(0, 1]")
         if self.min_scale > self.max_scale:
@@ -67,6 +64,11 @@ class RandomResizedCrop:
         is_pair = isinstance(ratio, tuple | list) and len(ratio) == 2 and all(map(is_number, ratio))
         if not is_pair or not 0 < ratio[0] <= ratio[1] < math.inf:
             raise UsageError("ratio", got=self.ratio, expected="(smallest, largest) width / height, above 0")
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """(height, width) of the result."""
+        return check_sides("RandomResizedCrop: size", self.size)
 
     def view(self, height: int, width: int, seed: int, epoch: int, index: int) -> View:
         """The random view of an image of this size for these coordinates."""
@@ -82,7 +84,7 @@ class RandomResizedCrop:
             aspect = min(max(width / height, self.ratio[0]), self.ratio[1])
             wide, tall = max(1, min(width, round(height * aspect))), max(1, min(height, round(width / aspect)))
         left, top = int(numbers[20] * (width - wide + 1)), int(numbers[21] * (height - tall + 1))
-        return View((left, top, left + wide, top + tall), self.size)
+        return View((left, top, left + wide, top + tall), self.sides)
 
 
 def crop_and_resize(pixels: npt.NDArray[Any], view: View) -> npt.NDArray[Any]:

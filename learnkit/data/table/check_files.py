@@ -204,7 +204,7 @@ def _remedy(missing: str) -> str:
         stem, suffix = os.path.splitext(other)
         if stem == name and suffix.lower() in EXTENSIONS | PICTURES | ARRAYS:
             return f"There is {other!r}: pass suffix={suffix!r}."
-    return "Check path, folder= and suffix=; on_error='skip' leaves them out."
+    return "Check path, folder=, suffix= and the column, fn_col=; on_error='skip' leaves them out."
 
 
 def _real_paths(files: "pd.Series[str]") -> "pd.Series[Any]":

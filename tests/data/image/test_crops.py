@@ -123,10 +123,16 @@ def test_invalid_limits_are_refused(options: dict[str, Any], named: str) -> None
         RandomResizedCrop((32, 32), **options)
 
 
-@pytest.mark.parametrize("size", [8, (8,), (8, 0), "88", (8.0, 8.0)])
+@pytest.mark.parametrize("size", [0, True, (8,), (8, 0), "88", (8.0, 8.0)])
 def test_an_invalid_size_is_refused(size: Any) -> None:
     with refused("RandomResizedCrop: size", got=size):
         RandomResizedCrop(size)
+
+
+@pytest.mark.parametrize("size", [32, np.int64(32), (32, 32), [32, 32]])
+def test_one_side_is_that_of_a_square(size: Any) -> None:
+    view = RandomResizedCrop(size).view(50, 40, 0, 0, 0)
+    assert view == RandomResizedCrop((32, 32)).view(50, 40, 0, 0, 0)
 
 
 @pytest.mark.parametrize(

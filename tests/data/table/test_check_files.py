@@ -256,8 +256,8 @@ def test_a_file_twice_in_a_split_is_reported(tmp_path: Path, allow_leak: bool) -
         ("a/1.png", r"a\1.png", r"df[column].str.replace('\\', '/') writes slashes"),
         ("1.PNG", "1.png", "There is '1.PNG': upper and lower case differ."),
         ("1.jpeg", "1", "There is '1.jpeg': pass suffix='.jpeg'."),
-        ("2.png", "1.png", "Check path, folder= and suffix="),
-        ("2.png", "b/1.png", "Check path, folder= and suffix="),
+        ("2.png", "1.png", "Check path, folder=, suffix= and the column, fn_col="),
+        ("2.png", "b/1.png", "Check path, folder=, suffix= and the column, fn_col="),
     ],
 )
 def test_a_missing_file_comes_with_what_is_there(there: str, name: str, fix: str, tmp_path: Path) -> None:
