@@ -29,7 +29,7 @@ import warnings
 from types import FrameType
 from typing import Self, TypeVar
 
-from learnkit.text import printable
+from learnkit.text import ellipsized, printable
 
 __all__ = [
     "CorruptFileError",
@@ -56,6 +56,7 @@ __all__ = [
     "warn",
 ]
 
+MAX_GOT = 400  # characters of what was got: it may hold an image
 _NOTHING = object()
 _LIBRARIES = {__name__.partition(".")[0], "concurrent", "contextlib", "threading", "torch"}  # between a user and warn()
 
@@ -67,7 +68,7 @@ class LearnkitError(Exception):
 
     Attributes:
         what: the argument or thing that is wrong; a full sentence if there are no other parts.
-        got: the offending value, shown by `repr`; None when not given.
+        got: the offending value, shown by the start of its `repr`; None when not given.
         expected: what would be valid; "" when not given.
         fix: one sentence on what to do; "" when not given.
         message: all of it as one line of text.
@@ -80,7 +81,7 @@ class LearnkitError(Exception):
     """
 
     def __init__(self, what: str, *, got: object = _NOTHING, expected: str = "", fix: str = "") -> None:
-        parts = [] if got is _NOTHING else [f"got {got!r}"]
+        parts = [] if got is _NOTHING else [f"got {ellipsized(repr(got), MAX_GOT)}"]
         parts += [f"expected {expected}"] if expected else []
         message = f"{what}: {', '.join(parts)}" if parts else what
         if fix:

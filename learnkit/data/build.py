@@ -10,6 +10,7 @@ import torch
 
 from learnkit.checks import check_kind
 from learnkit.data.augment.presets import resolve_augment
+from learnkit.data.classes import check_same_classes
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.image.resize import Resize
@@ -27,7 +28,7 @@ from learnkit.data.table.remembered import remember, resolve_task
 from learnkit.data.table.samples import checked_samples, in_order, split_samples
 from learnkit.data.table.splits import ColumnSplit, NoValidation, RandomSplit
 from learnkit.data.table.weights import sampler_of, with_weights
-from learnkit.data.tasks import Task
+from learnkit.data.tasks import Regression, Task
 from learnkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def build_table(samples: "pd.DataFrame", settings: ImageSettings, path: Path, na
     """
     samples = checked_samples(samples, are_masks=isinstance(settings.task, Segmentation))
     task = resolve_task(samples, settings.task, settings.classes)
+    _check_classes(settings.classes, task)
     split = settings.splitter
     if split is None:
         split = ColumnSplit("split") if "split" in samples else RandomSplit(DEFAULT_SHARE, settings.seed)
@@ -109,6 +111,21 @@ def build_table(samples: "pd.DataFrame", settings: ImageSettings, path: Path, na
             samples = label_held_out(samples, path / settings.test, meaning, change)
     report_unlabeled(samples)
     return Table(remember(in_order(samples), meaning), meaning, bare, skipped.reset_index(drop=True))
+
+
+def _check_classes(classes: Sequence[str] | None, task: Task | str | None) -> None:
+    """Refuse `classes=` beside a task that has its own, or none.
+
+    Raises:
+        UsageError: naming the task.
+    """
+    if classes is None:
+        return
+    if isinstance(task, Segmentation):
+        check_same_classes(task.classes, classes, "task=", "classes=", "Pass those of the masks as codes only.")
+    elif task == "regression" or isinstance(task, Regression | Points):
+        what = "a regression" if task == "regression" else type(task).__name__
+        raise UsageError("classes", got=list(classes), expected=f"None: {what} has no classes")
 
 
 def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -> ImageLoaders:

@@ -187,6 +187,8 @@ def test_pictures_are_drawn(tmp_path: Path, dots: pd.DataFrame) -> None:
     [
         ([1, 2, 3, 4], [[1, 2], [3, 4]]), ([[1, 2], [3, 4]], [[1, 2], [3, 4]]), (list("1234"), [[1, 2], [3, 4]]),
         ((1, None, 3, 4), [[NAN, NAN], [3, 4]]), (np.array([[NAN, NAN], [3, 4.5]]), [[NAN, NAN], [3, 4.5]]),
+        (torch.tensor([1.0, 2, 3, 4]), [[1, 2], [3, 4]]),
+        ([torch.tensor([1, 2]), [3, torch.tensor(4)]], [[1, 2], [3, 4]]),
     ],
 )  # fmt: skip
 def test_labels(label: Any, expected: Any) -> None:

@@ -134,7 +134,7 @@ def frame_samples(
     if not allow_outside:
         _check_inside(samples["input"], root)
         if kind == "masks":
-            _check_inside(samples["target"].dropna(), root)
+            _check_inside(samples["target"][[isinstance(mask, str) for mask in targets]], root)
     return samples if used[1:] == ["target"] else forget(samples)
 
 
