@@ -17,7 +17,7 @@ from learnkit.data.image.resize import Resize
 from learnkit.data.loading.loaders import ImageLoader, check_batch_size, default_workers
 from learnkit.data.loading.sampler import BatchOrder, make_sampling
 from learnkit.data.options import ImageSettings
-from learnkit.data.places import check_places
+from learnkit.data.places import check_places, warn_if_elsewhere
 from learnkit.data.points import Points, label_points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.statistics import normalize_by
@@ -104,6 +104,7 @@ def build_table(samples: "pd.DataFrame", settings: ImageSettings, path: Path, na
         meaning: Task = task
     elif isinstance(task, Points):
         samples, meaning = label_points(samples, task), replace(task, size=bare.resize.size)
+        warn_if_elsewhere(samples[samples["split"] == "train"], bare)
     else:
         change = name_change(settings.normalize_labels)
         samples, meaning = label_samples(samples, task, settings.classes, names, change)
