@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from learnkit.data.augment.presets import resolve_augment
+from learnkit.data.classes import check_same_classes
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.image.resize import Resize
 from learnkit.data.loading.loaders import ImageLoader, check_batch_size, default_workers
 from learnkit.data.loading.sampler import BatchOrder, make_sampling
 from learnkit.data.options import ImageSettings
-from learnkit.data.places import check_places
+from learnkit.data.places import check_places, warn_if_elsewhere
 from learnkit.data.points import Points, label_points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.statistics import normalize_by
@@ -25,7 +26,7 @@ from learnkit.data.table.remembered import is_without_validation, remember, reso
 from learnkit.data.table.samples import checked_samples, in_order, split_samples
 from learnkit.data.table.splits import ColumnSplit, NoValidation, RandomSplit
 from learnkit.data.table.weights import sampler_of, with_weights
-from learnkit.data.tasks import Task
+from learnkit.data.tasks import Regression, Task
 from learnkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def build_table(
     samples = checked_samples(samples, are_masks=isinstance(settings.task, Segmentation))
     change = name_change(settings.normalize_labels)
     task = resolve_task(samples, settings.task, settings.classes, change)
+    _check_classes(settings.classes, task)
     split = settings.splitter
     if split is None:
         split = ColumnSplit("split") if "split" in samples else RandomSplit(DEFAULT_SHARE, settings.seed)
@@ -110,6 +112,7 @@ def build_table(
         meaning: Task = task
     elif isinstance(task, Points):
         samples, meaning = label_points(samples, task), replace(task, size=bare.resize.size)
+        warn_if_elsewhere(samples[samples["split"] == "train"], bare)
     else:
         samples, meaning = label_samples(samples, task, settings.classes, names, change)
         if settings.test is not None:
@@ -118,6 +121,21 @@ def build_table(
     has_valid = not isinstance(split, NoValidation)
     samples = remember(in_order(samples), meaning, has_valid=has_valid)
     return Table(samples, meaning, bare, skipped.reset_index(drop=True), has_valid)
+
+
+def _check_classes(classes: Sequence[str] | None, task: Task | str | None) -> None:
+    """Refuse `classes=` beside a task that has its own, or none.
+
+    Raises:
+        UsageError: naming the task.
+    """
+    if classes is None:
+        return
+    if isinstance(task, Segmentation):
+        check_same_classes(task.classes, classes, "task=", "classes=", "Pass those of the masks as codes only.")
+    elif task == "regression" or isinstance(task, Regression | Points):
+        what = "a regression" if task == "regression" else type(task).__name__
+        raise UsageError("classes", got=list(classes), expected=f"None: {what} has no classes")
 
 
 def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -> ImageLoaders:

@@ -1,17 +1,24 @@
-"""Numbers to predict that look like places in the image: an augmentation would move the image and not them."""
+"""Numbers to predict that look like places in the image but are none, and key points that do not."""
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from learnkit.data.augment.presets import may_move
 from learnkit.data.image.preprocess import Preprocess
+from learnkit.data.image.sources import image_size, opened
 from learnkit.data.tasks import Regression, Task
-from learnkit.errors import UsageError
+from learnkit.errors import ImageError, UsageError, warn
 
-__all__ = ["check_places", "look_like_places"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["check_places", "look_like_places", "warn_if_elsewhere"]
+
+MAX_LOOKED_AT = 20  # images whose size is compared with their points
+MARGIN = 0.1  # of a side: points that are hidden may be estimated to lie this far outside
 
 WORDS = {"left": "x", "right": "x", "col": "x", "column": "x", "top": "y", "bottom": "y", "row": "y"}
 AXIS = re.compile(r"(?:c|min|max)?([xy])(?:\d*|c|min|max)")  # x, x1, cx, xmin, minx
@@ -42,6 +49,34 @@ def check_places(
             f"the numbers of an item ({names}) look like places in the image, which augment= would move without them",
             fix="Pass task=Points(names), whose points move along, augment=[Brightness(), Contrast()], or, if they are "
             "no places, names that say what they are: task=Regression(names).",
+        )
+
+
+def warn_if_elsewhere(rows: "pd.DataFrame", preprocess: Preprocess) -> None:
+    """Warn about key points that lie outside their images, as those of x and y in the wrong order, and fractions.
+
+    Args:
+        rows: of the training set: columns input and target, as `label_points` returns it.
+        preprocess: reads images.
+    """
+    some = rows.iloc[:: max(1, -(-len(rows) // MAX_LOOKED_AT))]
+    points = np.array(rows["target"].tolist(), dtype=float)
+    if np.nanmax(points) <= 1 and np.nanmin(points) >= 0:
+        warn("the key points look like fractions of the images: pixels are expected, (0, 0) the center of the first")
+        return
+    outside = []
+    for row, source, target in zip(some.index, some["input"], some["target"], strict=True):
+        try:
+            height, width = preprocess.sides(opened(source)) if preprocess.reader else image_size(source)
+        except ImageError:  # it is named where the image is needed
+            continue
+        off = np.abs(np.array(target) / (width, height) - 0.5)
+        if (off > 0.5 + MARGIN).any():
+            outside.append(f"{source} (row {row}, {width} x {height}): {target}")
+    if outside:
+        warn(
+            f"{len(outside)} of {len(some)} training images have points outside them, first {outside[0]}; a label is "
+            "x and y of every point, in pixels of the original image"
         )
 
 

@@ -15,6 +15,7 @@ from learnkit.errors import DataError, UsageError
 from learnkit.losses.points import PointsLoss
 from learnkit.metrics.points import point_distance
 from learnkit.text import counted
+from learnkit.tree import map_tensors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +109,7 @@ class Points:
         n = len(self.point_names)
         expected = f"x and y of {counted(n, 'point')}: {', '.join(self.point_names[:5])}"
         try:
-            numbers = np.array(label, dtype=np.float32)
+            numbers = np.array(map_tensors(Tensor.tolist, label), dtype=np.float32)
         except (TypeError, ValueError) as error:
             raise DataError(where, got=label, expected=expected) from error
         if numbers.shape not in ((n, 2), (2 * n,)):

@@ -121,7 +121,7 @@ class Segmentation:
         colors = isinstance(self.values[0], tuple)
         if self.mask_reader is None:
             return open_mask(file, colors=colors, soft=self.threshold is not None, where=where)
-        pixels = read_with(self.mask_reader, file, where)
+        pixels = read_with(self.mask_reader, file, where, name="mask_reader")
         pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
         is_right = pixels.ndim == 3 and pixels.shape[2] == 3 if colors else pixels.ndim == 2
         if not is_right or pixels.dtype.kind not in "buif":

@@ -2,15 +2,19 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, count
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from learnkit.atomic_files import write_atomically
 from learnkit.checks import missing_extra
+from learnkit.data.image.coordinates import from_view
+from learnkit.data.image.resize import View
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import MultiLabel, Regression, Task
@@ -36,9 +40,6 @@ def check_table(file: PathLike, task: Task | None) -> Path:
         raise UsageError("file", got=str(file), expected="a name that ends in .csv or .parquet")
     if task is None:
         raise UsageError("write_preds: the data has no task", fix="Pass the bunch task=.")
-    if isinstance(task, Points):
-        fix = "Use get_preds, or predict for pixels of each image."
-        raise UsageError("write_preds: key points are relative to what is seen of each image", fix=fix)
     if isinstance(task, Segmentation):
         raise UsageError("write_preds: masks cannot be tabulated", fix="Use predict_iter, or get_preds(out=).")
     if path.suffix.lower() == ".parquet":
@@ -47,7 +48,13 @@ def check_table(file: PathLike, task: Task | None) -> Path:
 
 
 def write_table(
-    path: Path, predictions: Iterable[Predictions], inputs: Sequence[str] | None, task: Task, *, safe: bool
+    path: Path,
+    predictions: Iterable[Predictions],
+    inputs: Sequence[str] | None,
+    task: Task,
+    view_of: Callable[[int], View] | None = None,
+    *,
+    safe: bool,
 ) -> None:
     """Write one row per item, in their order; see `Learner.write_preds` for the columns.
 
@@ -58,13 +65,17 @@ def write_table(
         predictions: (activated outputs, targets or None, ...) batch by batch.
         inputs: the names of the items; None for their indices.
         task: defines the meaning of outputs and targets.
+        view_of: what is seen of the image of an item, for key points in its pixels.
         safe: CSV: put an apostrophe before text that a spreadsheet would run as a formula.
 
     Raises:
         DataError: no items.
-        UsageError: outputs that are not (N, outputs of the task).
+        UsageError: outputs that are not (N, outputs of the task), or key points without images.
     """
-    batches = _columns(predictions, inputs, task)
+    if isinstance(task, Points) and view_of is None:
+        raise UsageError("write_preds: a loader of your own does not say of what image key points are",
+                         fix="Use get_preds, or a part of the data.")  # fmt: skip
+    batches = _columns(predictions, inputs, task, view_of)
     first = next(batches, None)
     if first is None:
         raise DataError("this set has no items to predict")
@@ -78,18 +89,24 @@ def write_table(
     write_atomically(path, write)
 
 
-def _columns(predictions: Iterable[Predictions], inputs: Sequence[str] | None, task: Task) -> Iterator[Columns]:
+def _columns(
+    predictions: Iterable[Predictions], inputs: Sequence[str] | None, task: Task, view_of: Callable[[int], View] | None
+) -> Iterator[Columns]:
     """The columns of each batch. All except three with fixed names have a prefix, so names are unique."""
     numbers = count()
     for preds, targets, _ in predictions:
         if targets is not None and not isinstance(targets, Tensor):
             got = type(targets).__name__
             raise UsageError("write_preds: targets", got=got, expected="one tensor", fix="Use get_preds.")
-        if preds.ndim > 2 or preds.shape[1:].numel() != task.n_out:
+        if preds.ndim > (3 if isinstance(task, Points) else 2) or preds.shape[1:].numel() != task.n_out:
             raise UsageError("write_preds: outputs", got=tuple(preds.shape), expected=f"(N, {task.n_out})")
         rows = [next(numbers) for _ in range(len(preds))]
         columns: Columns = {"input": rows if inputs is None else [_utf8(inputs[row]) for row in rows]}
-        if isinstance(task, Regression):
+        if isinstance(task, Points) and view_of is not None:
+            views = [view_of(row) for row in rows]
+            columns |= _numbers("label_", task.columns, _in_pixels(preds, views))
+            columns |= {} if targets is None else _numbers("target_", task.columns, _in_pixels(targets, views))
+        elif isinstance(task, Regression):
             columns |= _numbers("label_", task.names, preds)
             columns |= {} if targets is None else _numbers("target_", task.names, targets)
         else:
@@ -102,6 +119,12 @@ def _columns(predictions: Iterable[Predictions], inputs: Sequence[str] | None, t
 def _numbers(prefix: str, names: Sequence[str], values: Tensor) -> Columns:
     columns = values.reshape(len(values), -1).float().numpy().T
     return {_utf8(f"{prefix}{name}"): column for name, column in zip(names, columns, strict=True)}
+
+
+def _in_pixels(points: Tensor, views: Sequence[View]) -> Tensor:
+    """Key points of items, (N, P, 2) in [-1, 1], in pixels of their images."""
+    own = zip(points.double().cpu().numpy(), views, strict=True)
+    return torch.from_numpy(np.stack([from_view(one.reshape(-1, 2), view) for one, view in own]))
 
 
 def _text(task: Task, encoded: Tensor) -> str:

@@ -154,7 +154,7 @@ class Answers(LearnerParts):
 
         Columns: `input`, the path or index of the item; `label`, several joined by ";"; `p_` and the name of a
         class, its probability; `target`, as `label`, if there are labels. For a regression `label_` and `target_` and
-        the name of a number.
+        the name of a number; for key points these are in pixels of each image.
 
         Args:
             file: ends in .csv or .parquet (with the extra "parquet"); it is written completely or not at all.
@@ -168,10 +168,11 @@ class Answers(LearnerParts):
         path, loader = check_table(file, self.dls.task), self._loader(ds_type)
         if isinstance(loader, ImageLoader) and loader.order.shuffle:
             raise UsageError("write_preds: a shuffled loader cannot name its images", fix="Pass one in order.")
-        inputs = loader.dataset.names if isinstance(loader, ImageLoader) else None
+        dataset = loader.dataset if isinstance(loader, ImageLoader) else None
+        inputs, view_of = (None, None) if dataset is None else (dataset.names, dataset.view)
         with self._answering() as (model, compute):
             preds = predict_stream(model, loader, compute, self._scaled())
-            write_table(path, preds, inputs, self._task("write_preds"), safe=safe)
+            write_table(path, preds, inputs, self._task("write_preds"), view_of, safe=safe)
         return path
 
     def tta(

@@ -55,7 +55,7 @@ def image_grid(
     wrapped = ["\n".join(map(wrapped_line, title.split("\n"))) for title in titles]
     lines = max(title.count("\n") + 1 for title in wrapped)
     wide = min(MAX_WIDE, max(1.0, *(image.shape[1] / image.shape[0] for image in images)))
-    figure = new_figure(max(4, 2.3 * columns * wide), rows * (2.1 + 0.17 * lines), figsize)
+    figure = new_figure(max(4, columns * (2.1 * wide + 0.2)), rows * (2.1 + 0.17 * lines), figsize)
     for place, (image, title) in enumerate(zip(images, wrapped, strict=True)):
         axes = figure.add_subplot(rows, columns, place + 1)
         axes.imshow(image, interpolation="nearest")

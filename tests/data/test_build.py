@@ -13,7 +13,16 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from learnkit import DatasetType, ImageDataBunch, Learner, LearnkitWarning, cnn_learner
+from learnkit import (
+    DatasetType,
+    ImageDataBunch,
+    Learner,
+    LearnkitWarning,
+    Points,
+    Regression,
+    Segmentation,
+    cnn_learner,
+)
 from learnkit.data.augment.geometry import Flip, Rotate
 from learnkit.data.image.crops import RandomResizedCrop
 from learnkit.errors import DataError, ImageError, MissingFileError, UsageError
@@ -417,3 +426,11 @@ def test_images_are_read_by_a_default_number_of_workers_but_from_a_cache(
     monkeypatch.setattr("learnkit.data.build.default_workers", lambda n_train, device: 2)
     dls = ImageDataBunch.from_folder(class_folder, size=16, bs=8, **options)
     assert (dls.train_dl.num_workers, dls.valid_dl.num_workers) == (workers, workers)
+
+
+@pytest.mark.parametrize("task", ["regression", Regression(["price"]), Points(1), Segmentation(["a", "b"])])
+def test_classes_beside_a_task_without_them_or_with_its_own_are_refused(images: Path, task: Any) -> None:
+    files = sorted(images.glob("*.png"))
+    labels = [files[0]] * len(files) if isinstance(task, Segmentation) else [[1.0, 2.0]] * len(files)
+    with pytest.raises((DataError, UsageError), match="classes"):
+        ImageDataBunch.from_lists(images, files, labels, task=task, classes=["x", "y"], size=8)

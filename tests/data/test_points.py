@@ -1,6 +1,8 @@
 """Key points, from labels in pixels of a file to predictions in pixels of a file."""
 
 import math
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,45 @@ def test_predictions_are_in_pixels_of_the_original_image(tmp_path: Path, dots: p
             np.testing.assert_allclose(other.label, label, atol=1e-3)
 
 
+@pytest.mark.parametrize("reader", [None, lambda file: np.asarray(Image.open(file))])
+def test_a_table_of_predictions_is_in_pixels_of_the_original_images(
+    tmp_path: Path, dots: pd.DataFrame, reader: Any
+) -> None:
+    learn = Learner(bunch(tmp_path, dots, resize="pad", reader=reader), Finds())
+    for part in ("train", "valid"):
+        table = pd.read_csv(learn.write_preds(tmp_path / "preds.csv", part))
+        assert list(table) == ["input", *(f"{kind}_{name} {axis}" for kind in ("label", "target") for name in NAMES
+                                          for axis in "xy")]  # fmt: skip
+        for row in table.itertuples(index=False):
+            expected = dots.set_index("file").loc[Path(row[0]).name].to_numpy(dtype=float)
+            np.testing.assert_allclose(np.array(row[5:], dtype=float), expected, atol=1e-3)
+            np.testing.assert_allclose(row[1:5], np.ravel(learn.predict(row[0]).label), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda label, width, height: [(x / width, y / height) for x, y in label], "look like fractions of the images"),
+        (lambda label, width, height: [(x + width, y) for x, y in label], "have points outside them, first .*row 0"),
+        (lambda label, width, height: [(x, -y) for x, y in label], "have points outside them, first .*row 0"),
+        (lambda label, width, height: [(-1, -1), (width, height)], None), (lambda label, width, height: label, None),
+        (lambda label, width, height: [(NAN, NAN), label[0]], None),
+    ],
+)  # fmt: skip
+def test_labels_that_are_hardly_pixels_have_a_warning(
+    tmp_path: Path, dots: pd.DataFrame, change: Any, message: str | None
+) -> None:
+    labels = []
+    for i, (_, *numbers) in enumerate(dots.itertuples(index=False)):
+        labels.append(change(np.array(numbers).reshape(2, 2).tolist(), *SIZES[i % 3][::-1]))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ImageDataBunch.from_lists(tmp_path, dots["file"], labels, task=Points(NAMES), **OPTIONS)
+    texts = [str(one.message) for one in caught]
+    assert len(texts) == (message is not None)
+    assert message is None or re.search(message, texts[0])
+
+
 def test_training_measures_the_distance_in_pixels_of_the_model(tmp_path: Path, dots: pd.DataFrame) -> None:
     learn = Learner(bunch(tmp_path, dots, augment=False), Finds(), metrics="default", seed=0)
     loss, distance = learn.validate()
@@ -145,8 +186,8 @@ def test_what_does_not_fit_key_points_is_refused(tmp_path: Path, dots: pd.DataFr
     learn = Learner(dls, Finds())
     with pytest.raises(UsageError, match="tta: key points of augmented images"):
         learn.tta()
-    with pytest.raises(UsageError, match="write_preds: key points"):
-        learn.write_preds(tmp_path / "preds.csv")
+    with pytest.raises(UsageError, match="of what image key points are"):
+        learn.write_preds(tmp_path / "preds.csv", [dls.one_batch("valid")])
     with pytest.raises(UsageError, match=r"fits the data's task, Points: learnkit\.metrics\.point_distance"):
         Learner(dls, Finds(), metrics="mae")
     with pytest.raises(UsageError, match="returns 3 outputs per item, the data has 4"):
@@ -187,6 +228,8 @@ def test_pictures_are_drawn(tmp_path: Path, dots: pd.DataFrame) -> None:
     [
         ([1, 2, 3, 4], [[1, 2], [3, 4]]), ([[1, 2], [3, 4]], [[1, 2], [3, 4]]), (list("1234"), [[1, 2], [3, 4]]),
         ((1, None, 3, 4), [[NAN, NAN], [3, 4]]), (np.array([[NAN, NAN], [3, 4.5]]), [[NAN, NAN], [3, 4.5]]),
+        (torch.tensor([1.0, 2, 3, 4]), [[1, 2], [3, 4]]),
+        ([torch.tensor([1, 2]), [3, torch.tensor(4)]], [[1, 2], [3, 4]]),
     ],
 )  # fmt: skip
 def test_labels(label: Any, expected: Any) -> None:

@@ -245,6 +245,16 @@ def test_soft_masks_and_jpeg_have_a_threshold(tmp_path: Path) -> None:
         np.testing.assert_array_equal(task.read(tmp_path / name), hard == 255)
     wide = saved(tmp_path / "wide.png", hard.astype(np.uint16) * 257)
     np.testing.assert_array_equal(Segmentation({0: "a", 255: "b"}, threshold=0.5).read(wide), hard == 255)
+    for pixels, is_right in (
+        (hard / 255, True), (hard == 255, True), (hard.astype(np.uint16) * 257, True), (hard.astype(np.int64), False),
+        (hard.astype(np.float32), False), (hard / -255, False), (hard * np.nan, False),
+    ):  # fmt: skip
+        task = Segmentation(["ground", "car"], threshold=0.5, mask_reader=lambda file, pixels=pixels: pixels)
+        if is_right:
+            np.testing.assert_array_equal(task.read("m.h5"), hard == 255)
+        else:
+            with pytest.raises(ImageError, match=r"m.h5: a mask for threshold=: got .*mask_reader="):
+                task.read("m.h5")
     rgba = np.zeros((16, 16, 4), np.uint8)
     rgba[..., 3] = hard
     with pytest.raises(ImageError, match="transparency"):
@@ -275,7 +285,7 @@ def test_a_mask_reader_that_fails_names_the_file() -> None:
     def fails(file: str) -> Any:
         raise KeyError("mask")
 
-    with pytest.raises(ImageError, match=r"m\.h5 \(row 3\): the reader failed \(KeyError: 'mask'\)"):
+    with pytest.raises(ImageError, match=r"m\.h5 \(row 3\): mask_reader failed \(KeyError: 'mask'\)"):
         Segmentation(NAMES, mask_reader=fails).read("m.h5", " (row 3)")
 
 

@@ -1,6 +1,6 @@
 """Functions and transforms of other libraries in `augment=`: how each is called, and whether it moves pixels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,7 +12,8 @@ from learnkit.data.augment.targets import Masks, Moving
 from learnkit.errors import LearnkitError, UsageError
 from learnkit.text import ellipsized
 
-__all__ = ["Albumentations", "OnBatch", "OnItem", "call", "check_can_move", "describe", "library_of", "shown"]
+__all__ = ["Albumentations", "OnBatch", "OnItem", "call", "check_can_move", "check_is_change", "describe", "library_of",
+           "shown"]  # fmt: skip
 
 Library = Literal["torchvision v1", "torchvision v2", "albumentations", None]
 PREFIXES: tuple[tuple[str, Library], ...] = (
@@ -20,6 +21,7 @@ PREFIXES: tuple[tuple[str, Library], ...] = (
     ("torchvision.transforms", "torchvision v1"),
     ("albumentations", "albumentations"),
 )
+OURS = ("learnkit", "torchvision", "albumentations")
 
 
 class _Wrapper:
@@ -79,18 +81,41 @@ class Albumentations(_Wrapper):
 
 def library_of(fn: Any) -> Library:
     """The library that a transform is of, if it moves or changes images in its own way; nothing is imported."""
-    if isinstance(fn, OnBatch | OnItem):
-        return library_of(fn.fn)
     if isinstance(fn, Albumentations):
         return "albumentations"
-    parts = list(fn.modules()) if isinstance(fn, nn.Sequential) else [fn]  # v1 is composed by either
+    return next((library for part in _parts(fn) if (library := _own_library(part)) is not None), None)
+
+
+def _own_library(fn: Any) -> Library:
+    modules = [kind.__module__ for kind in type(fn).__mro__]
     for prefix, library in PREFIXES:
-        for part in parts:
-            if any(
-                kind.__module__ == prefix or kind.__module__.startswith(f"{prefix}.") for kind in type(part).__mro__
-            ):
-                return library
+        if any(f"{module}.".startswith(f"{prefix}.") for module in modules):
+            return library
     return None
+
+
+def _parts(fn: Any) -> Iterator[Any]:
+    """A transform without its wrapper, and all those that a library composes it of."""
+    fn = fn.fn if isinstance(fn, _Wrapper) else fn
+    yield fn
+    is_sequence = isinstance(fn, nn.Sequential)
+    inner: Any = fn if is_sequence else getattr(fn, "transforms", ()) if _own_library(fn) is not None else ()
+    for part in inner if is_sequence or isinstance(inner, list | tuple | nn.ModuleList) else ():
+        yield from _parts(part)
+
+
+def check_is_change(fn: Any) -> None:
+    """Refuse what is no augmentation, normalization, and batches for a library of single images.
+
+    Raises:
+        UsageError: with what to do instead.
+    """
+    if any(type(part).__name__ == "Normalize" and type(part).__module__.startswith(OURS) for part in _parts(fn)):
+        fix = "Leave it out: normalize= of the bunch is for training, validation and prediction alike."
+        raise UsageError("augment: Normalize is no augmentation", fix=fix)
+    if isinstance(fn, OnBatch) and library_of(fn) == "albumentations":
+        fix = "Put it into the list without OnBatch."
+        raise UsageError(f"augment: {shown(fn.fn)} of albumentations is for single images", fix=fix)
 
 
 def check_can_move(fn: Any, noun: str) -> None:
@@ -104,10 +129,15 @@ def check_can_move(fn: Any, noun: str) -> None:
         UsageError: naming the transform and what to use instead.
     """
     moves, library, inner = getattr(fn, "moves", None), library_of(fn), getattr(fn, "fn", fn)
-    both = library == "torchvision v2" or (library == "albumentations" and noun == "masks")
+    if library == "torchvision v2":  # in which there may be others
+        of_v1 = [part for part in _parts(fn) if _own_library(part) == "torchvision v1"]
+        if of_v1:
+            library, inner = "torchvision v1", of_v1[0]
+    says = moves is not None if any(type(part).__name__ == "Lambda" for part in _parts(fn)) else True
+    both = (library == "torchvision v2" and says) or (library == "albumentations" and noun == "masks")
     if moves is False or both or (moves is True and library is None):
         return
-    kind = "OnItem" if isinstance(fn, OnItem) else "OnBatch"
+    kind = "OnItem" if isinstance(fn, OnItem) or (library is not None and not isinstance(fn, OnBatch)) else "OnBatch"
     fix = f"Say what it does: {kind}(fn, moves=False) if pixels stay where they are, moves=True if it takes both."
     if library == "torchvision v1":
         name = type(inner).__name__

@@ -17,7 +17,14 @@ from learnkit.data.augment.geometry import (
     Zoom,
     padding_of,
 )
-from learnkit.data.augment.others import Albumentations, OnBatch, OnItem, check_can_move, library_of
+from learnkit.data.augment.others import (
+    Albumentations,
+    OnBatch,
+    OnItem,
+    check_can_move,
+    check_is_change,
+    library_of,
+)
 from learnkit.data.augment.pipeline import Augmentation, draws_numbers
 from learnkit.data.augment.presize import Presize
 from learnkit.data.augment.targets import moving_noun
@@ -169,6 +176,7 @@ def resolve_augment(
     for transform in augment:
         if isinstance(transform, type) or not _is_transform(transform):
             raise _unknown_error(transform)
+        check_is_change(transform)
     _check_targets(augment, task)
     per_item = [transform for transform in augment if _is_item_stage(transform)]
     per_batch = [transform for transform in augment if not _is_item_stage(transform) or isinstance(transform, Presize)]
@@ -201,8 +209,8 @@ def _check_targets(transforms: Sequence[Any], task: Task | None) -> None:
         if not (draws_numbers(transform) or isinstance(transform, RandomResizedCrop)):
             check_can_move(transform, noun)
         is_black = isinstance(transform, Geometric) and padding_of(transform) == "zeros"
-        if is_black and isinstance(task, Segmentation) and task.ignored is None:
-            fix = "Give the task an ignore_index=, or use another padding_mode."
+        if is_black and isinstance(task, Segmentation) and task.fill is None:
+            fix = "Give the task an ignore_index= or border=, the name of a class, or use another padding_mode."
             raise UsageError(f"augment: {transform!r} uncovers pixels that have no class", fix=fix)
         if isinstance(task, Points) and not task.says_swaps and _may_move(transform):
             raise UsageError(
@@ -254,4 +262,5 @@ def _unknown_error(transform: Any) -> UsageError:
     if isinstance(transform, str):
         near = nearest(transform, NAMES, n=3)
         return UsageError("augment", got=transform, expected=EXPECTED, fix=f"The nearest transforms are {near}.")
-    return UsageError("augment", got=transform, expected=EXPECTED)
+    fix = "Join the lists: [*one, *another]." if isinstance(transform, list | tuple) else ""
+    return UsageError("augment", got=transform, expected=EXPECTED, fix=fix)

@@ -62,8 +62,9 @@ class Masks:
 
     Attributes:
         values: integers (..., H, W).
-        fill: the target of pixels without a class; None if all have one.
+        fill: the target of pixels that a transform uncovers; None if it is not known.
         encode: the masks as the loss takes them.
+        known: the targets that there are; () for any.
     """
 
     noun = "masks"
@@ -71,6 +72,7 @@ class Masks:
     values: Tensor
     fill: int | None = None
     encode: Callable[[Tensor], Tensor] = Tensor.long
+    known: Sequence[int] = ()
 
     def warped(self, matrices: Tensor, padding: Padding, size: tuple[int, int]) -> Self:
         numbers, fill = self.values[:, None].float(), 0
@@ -108,6 +110,9 @@ class Masks:
         shape = (*self.values.shape[:-2], height, width)
         if moved.is_floating_point() or moved.shape != shape:
             raise UsageError(f"augment: {fn!r} returned a mask", got=_kind(moved), expected=f"integers {shape}")
+        if self.known and not (are_known := torch.isin(moved, moved.new_tensor(self.known))).all():
+            got = sorted(set(moved[~are_known].tolist()))[:5]
+            raise UsageError(f"augment: {fn!r} returned a mask with", got=got, expected=f"the classes {self.known}")
         return replace(self, values=moved.to(self.values.dtype))
 
     def _uncovered(self, name: str) -> int:
@@ -115,7 +120,7 @@ class Masks:
         if self.fill is None:
             raise UsageError(
                 f"augment: {name} uncovers pixels that have no class",
-                fix="Give the task an ignore_index=, or use Rotate, Zoom and Warp, which mirror the border.",
+                fix="Give the task an ignore_index= or border=, or use Rotate, Zoom and Warp, which mirror the border.",
             )
         return self.fill
 
@@ -183,7 +188,8 @@ class MovingPoints:
 def moving_targets(task: Task | None, values: Tensor) -> Moving | None:
     """The targets of one image or of a batch, if they lie in the images."""
     if isinstance(task, Segmentation):
-        return Masks(values, task.fill, task.targets)
+        known = dict.fromkeys([*range(len(task.classes)), *([] if task.ignored is None else [task.ignored])])
+        return Masks(values, task.fill, task.targets, tuple(known))
     return MovingPoints(values, task.mirrored) if isinstance(task, Points) else None
 
 

@@ -20,7 +20,7 @@ from learnkit.data.image.coordinates import in_pixels, to_view, visible
 from learnkit.data.image.crops import Bounded, RandomResizedCrop, crop_and_resize
 from learnkit.data.image.preprocess import Preprocess, hwc_to_chw
 from learnkit.data.image.resize import Resize, View
-from learnkit.data.image.sources import HeldImage, Source, opened
+from learnkit.data.image.sources import HeldImage, Source, image_size, opened
 from learnkit.data.image.store_part import StorePart
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
@@ -173,6 +173,12 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         """The file of each item, and that of its mask, or its key points, if there are any."""
         files = zip(self.inputs, self.masks, strict=True) if self.masks is not None else zip(self.inputs, strict=True)
         return [tuple(map(str, pair)) for pair in files]
+
+    def view(self, index: int) -> View:
+        """What is seen of an item without augmentation, by the size of its image."""
+        source = self.inputs[index]
+        sides = image_size(source) if self.preprocess.reader is None else self.preprocess.sides(opened(source))
+        return self.preprocess.resize.view(*sides)
 
     def load(self, index: int) -> tuple[npt.NDArray[Any], ...]:
         """What `decode` returns, from the cache if there is one."""

@@ -65,7 +65,7 @@ def to_depth(
         got = "floats" if kind == "f" else "8-bit pixels"
         raise ImageError(
             f"{where}: depth={depth}", got=got, expected=f"whole numbers of {depth} bits",
-            fix="Leave the file out or convert it." if kind != "f" else f"Pass depth=(0, {2**depth - 1}) for floats.",
+            fix="Pass depth=(black, white), such as (0, 1)." if kind == "f" else "Leave the file out or convert it.",
         )  # fmt: skip
     if pixels.dtype == np.uint8 and depth in (None, 8):
         return pixels

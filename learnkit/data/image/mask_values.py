@@ -8,8 +8,7 @@ import numpy.typing as npt
 
 from learnkit.checks import is_int
 from learnkit.data.classes import label_text
-from learnkit.data.image.depth import to_depth
-from learnkit.errors import DataError, UsageError
+from learnkit.errors import DataError, ImageError, UsageError
 
 __all__ = ["IGNORED", "Color", "Pixel", "codes_of", "dark_or_light", "ignored_values", "to_classes"]
 
@@ -98,10 +97,18 @@ def to_classes(
 def dark_or_light(
     pixels: "npt.NDArray[Any]", threshold: float, numbers: Mapping[Pixel, int], named: str
 ) -> "npt.NDArray[np.uint8]":
-    """The class index of each pixel of a soft mask (H, W): light is above the threshold, a share of white."""
-    pixels = pixels * np.uint8(255) if pixels.dtype == bool else pixels
-    scaled = to_depth(pixels, None, named)
-    light = scaled > threshold * (255 if scaled.dtype == np.uint8 else 1)
+    """The class index of each pixel of a soft mask (H, W): light is above the threshold, a share of white.
+
+    Raises:
+        ImageError: pixels of which it is not known what is white.
+    """
+    white = {"u1": 255, "u2": 65535, "b1": 1}.get(pixels.dtype.str[1:], 1 if pixels.dtype.kind == "f" else 0)
+    if not white or not (pixels.min(initial=0) >= 0 and pixels.max(initial=0) <= white):
+        raise ImageError(
+            f"{named}: a mask for threshold=", got=f"{pixels.dtype} from {pixels.min()} to {pixels.max()}",
+            expected="uint8, uint16 or floats in [0, 1]", fix="Convert it in mask_reader=.",
+        )  # fmt: skip
+    light = pixels > threshold * white
     dark_class, light_class = (numbers[value] for value in sorted(numbers, key=_packed))
     return np.where(light, light_class, dark_class).astype(np.uint8)
 

@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,9 +18,10 @@ from learnkit.data.image.crops import Bounded
 from learnkit.data.image.depth import Depth, check_depth, to_depth
 from learnkit.data.image.read import array_pixels, open_image, read_with, to_pixels
 from learnkit.data.image.resize import ImageLike, Resize, View, shape_of
+from learnkit.data.image.sources import is_image
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
-from learnkit.errors import DataError, ImageError, UsageError
+from learnkit.errors import DataError, ImageError, UsageError, WrongTypeError
 
 __all__ = ["IMAGENET", "Normalize", "Preprocess", "Reader", "hwc_to_chw"]
 
@@ -181,6 +183,11 @@ class Preprocess:
     def _to_image(self, source: Any, where: str) -> ImageLike:
         from PIL import Image
 
+        is_file = isinstance(source, str | os.PathLike) or (self.reader is None and hasattr(source, "read"))
+        if not is_file and not is_image(source):
+            others = "" if self.reader else "PIL image, encoded bytes, "
+            expected = f"a path, {others}array (H, W[, C]) or tensor (C, H, W)"
+            raise WrongTypeError(f"item{where}", got=source, expected=expected)
         if isinstance(source, Image.Image | bytes | bytearray | memoryview):
             if self.reader is not None:
                 raise UsageError(

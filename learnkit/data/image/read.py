@@ -22,20 +22,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-__all__ = [
-    "EXTENSIONS",
-    "MAX_PIXELS",
-    "REMEDY",
-    "array_pixels",
-    "exif_transposed",
-    "full_depth",
-    "is_sixteen_bit",
-    "open_image",
-    "open_mask",
-    "read_size",
-    "read_with",
-    "to_pixels",
-]
+__all__ = ["EXTENSIONS", "MAX_PIXELS", "REMEDY", "array_pixels", "exif_transposed", "full_depth", "is_sixteen_bit",
+           "open_image", "open_mask", "read_size", "read_with", "to_pixels"]  # fmt: skip
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # no format for which Pillow runs another program
@@ -125,10 +113,8 @@ def _mask_pixels(mask: "Image", colors: bool, named: str) -> "npt.NDArray[Any]":
     if pixels.ndim == 2:
         return pixels
     gray: npt.NDArray[Any] = pixels[..., 0]
-    if (
-        mask.mode not in ("RGB", "RGBA", "LA")
-        or (pixels[..., : 1 if mask.mode == "LA" else 3] != gray[..., None]).any()
-    ):
+    n = 1 if mask.mode == "LA" else 3
+    if mask.mode not in ("RGB", "RGBA", "LA") or (pixels[..., :n] != gray[..., None]).any():
         raise ImageError(
             f"{named} is in colors ({mask.mode})", expected="one number per pixel",
             fix="Map colors with codes={(red, green, blue): name}.",
@@ -242,19 +228,26 @@ def _identified(file: Any, named: str) -> "ImageFile":
     raise UnidentifiedImageError(f"cannot identify image file {named!r}")
 
 
-def read_with(reader: Callable[[str], Any], file: Any, where: str = "") -> "npt.NDArray[Any]":
+def read_with(
+    reader: Callable[[str], Any], file: Any, where: str = "", *, name: str = "the reader"
+) -> "npt.NDArray[Any]":
     """The array that a function of the user reads from a file.
 
     Raises:
-        ImageError: the function fails, however it does so.
+        ImageError: the function fails, however it does so, or returns something else.
     """
     try:
-        return np.asarray(reader(os.fspath(file)))
+        read = reader(os.fspath(file))
+        pixels = np.asarray(read)
     except (ImageError, MemoryError):
         raise
     except Exception as error:
         shown = f"{type(error).__name__}: {error}"
-        raise ImageError(f"{file}{where}: the reader failed ({shown})", fix="Remove or replace the file.") from error
+        raise ImageError(f"{file}{where}: {name} failed ({shown})", fix="Remove or replace the file.") from error
+    if pixels.dtype.kind in "biufc":
+        return pixels
+    got = str(read.dtype) if isinstance(read, np.ndarray) else type(read).__name__
+    raise ImageError(f"{file}{where}: {name} returned", got=got, expected="an array of numbers")
 
 
 def _bits(image: "Image") -> int | None:

@@ -173,6 +173,12 @@ def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentat
             f"{counted(len(missing), 'row has', 'rows have')} no mask, first {rows_text(samples, missing.index)}"
         )
     labeled = samples[samples["target"].notna()]
+    others = [(row, mask) for row, mask in labeled["target"].items() if not isinstance(mask, str | os.PathLike)]
+    if others:
+        raise DataError(
+            f"the mask of row {others[0][0]}", got=others[0][1], expected="the path of a file",
+            fix="Save masks as PNG; mask_reader= of the Segmentation reads other files.",
+        )  # fmt: skip
     are_files = labeled[["input", "target"]].map(lambda value: isinstance(value, str | os.PathLike)).all(axis=1)
     inputs, masks = (_real_paths(labeled.loc[are_files, name].map(os.fspath)) for name in ("input", "target"))
     same = labeled[are_files][(inputs == masks).to_numpy()]

@@ -153,7 +153,7 @@ def frame_samples(
     if not allow_outside:
         _check_inside(samples["input"], root)
         if kind == "masks":
-            _check_inside(samples["target"].dropna(), root)
+            _check_inside(samples["target"][[isinstance(mask, str) for mask in targets]], root)
     if classes is not None:
         return remember(samples, MultiLabel(sorted_names(dict.fromkeys(classes))))
     return samples if used[1:] == ["target"] else forget(samples)

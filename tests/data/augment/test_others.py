@@ -12,14 +12,16 @@ from torchvision import transforms as v1
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from learnkit import ImageDataBunch, Points
+from learnkit import ImageDataBunch, Points, Segmentation
 from learnkit.data.augment.others import call, library_of
 from learnkit.data.augment.pipeline import Augmentation, apply_to_item
+from learnkit.data.augment.presets import resolve_augment
 from learnkit.data.augment.targets import Masks, MovingPoints
 from learnkit.errors import UsageError
-from learnkit.transforms import Albumentations, OnBatch, OnItem
+from learnkit.transforms import IMAGENET, Albumentations, Normalize, OnBatch, OnItem
 from tests.doubles import refused
 
+IMAGENET_NORMALIZE = Normalize(*IMAGENET)
 MASK = torch.arange(256).view(16, 16)
 POINTS = torch.tensor([[-0.5, 0.25], [0.875, -0.125]])
 
@@ -220,7 +222,7 @@ def test_a_transform_that_fails_is_named_with_what_to_do(fn: Any, message: str) 
         apply_to_item(fn, image(), None, 0)
 
 
-@pytest.mark.parametrize("fn", [v2.TrivialAugmentWide(), v2.Compose([v1.RandomHorizontalFlip(1.0)]), v2.AutoAugment()])
+@pytest.mark.parametrize("fn", [v2.TrivialAugmentWide(), v2.AutoAugment()])
 def test_a_transform_that_cannot_take_targets_is_named(fn: Any) -> None:
     with pytest.raises(UsageError, match=r"failed \(TypeError.*and its masks"):
         apply_to_item(fn, image(), Masks(MASK), 0)
@@ -233,11 +235,50 @@ def test_a_transform_that_cannot_take_targets_is_named(fn: Any) -> None:
         (lambda x, y: (x, None), "returned: got 'NoneType'"),
         (lambda x, y: (x[:, :8], y), r"returned a mask: .*expected integers \(8, 16\)"),
         (lambda x, y: (x, y.float()), "returned a mask: .*float32"),
+        (lambda x, y: (x, y + 256), r"returned a mask with: got \[256, 257, 258, 259, 260\], expected the classes"),
+        (lambda x, y: (x, y - 1), r"returned a mask with: got \[-1\]"),
     ],
 )
 def test_a_function_that_moves_both_returns_both(returned: Any, message: str) -> None:
     with pytest.raises(UsageError, match=f"(?s){message}"):
-        apply_to_item(OnItem(returned, moves=True), image(), Masks(MASK), 0)
+        apply_to_item(OnItem(returned, moves=True), image(), Masks(MASK, known=range(256)), 0)
+
+
+@pytest.mark.parametrize("task", [Segmentation(["a", "b"], 9), Points(1)])
+@pytest.mark.parametrize("wrap", [lambda fn: fn, OnItem, OnBatch, lambda fn: v2.Compose([fn])])
+@pytest.mark.parametrize(
+    ("fn", "fix"),
+    [
+        (v2.Lambda(fliplr), "moves=True if it takes both"),
+        (v2.Compose([v2.RandomApply([v2.Lambda(fliplr)])]), "moves=True if it takes both"),
+        (v1.RandomHorizontalFlip(), "Use that of torchvision.transforms.v2"),
+        (v2.Compose([v1.RandomHorizontalFlip()]), "Use that of torchvision.transforms.v2"),
+    ],
+)
+def test_what_a_composition_holds_may_not_move_targets_either(task: Any, wrap: Any, fn: Any, fix: str) -> None:
+    with pytest.raises(UsageError, match=fix):
+        resolve_augment([wrap(fn)], (16, 16), task=task)
+
+
+def test_a_function_inside_a_transform_of_torchvision_may_say_that_it_moves_both() -> None:
+    for moves, moved in ((True, MASK.flip(-1)), (False, MASK)):
+        fn = OnItem(v2.Lambda(fliplr), moves=moves)
+        out, after = apply_to_item(fn, image(), Masks(MASK), 0)
+        assert torch.equal(out, image().flip(-1))
+        assert torch.equal(after.values, moved)
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        IMAGENET_NORMALIZE, OnBatch(IMAGENET_NORMALIZE), v2.Normalize([0.5], [0.5]), v1.Normalize([0.5], [0.5]),
+        OnBatch(v2.Normalize([0.5], [0.5])), v1.Compose([v1.ColorJitter(), v1.Normalize([0.5], [0.5])]),
+        v2.Compose([v2.Compose([v2.Normalize([0.5], [0.5])])]), nn.Sequential(v2.Normalize([0.5], [0.5])),
+    ],
+)  # fmt: skip
+def test_normalizing_is_no_augmentation(fn: Any) -> None:
+    with refused("augment: Normalize is no augmentation"):
+        resolve_augment([fn], (16, 16))
 
 
 def test_what_runs_out_of_memory_keeps_its_error() -> None:
@@ -271,6 +312,8 @@ def test_only_callables_are_wrapped_and_moves_is_yes_or_no(kind: Any) -> None:
 def test_the_real_albumentations() -> None:
     albumentations = pytest.importorskip("albumentations")
     flip, turn = albumentations.HorizontalFlip(p=1), albumentations.Affine(rotate=(45, 45), p=1)
+    with pytest.raises(UsageError, match="of albumentations is for single images"):
+        resolve_augment([OnBatch(flip)], (16, 16))
     for fn in (flip, Albumentations(flip), albumentations.Compose([flip])):
         assert library_of(fn) == "albumentations"
         out, moved = apply_to_item(fn, image(), Masks(MASK.to(torch.uint8)), 0)

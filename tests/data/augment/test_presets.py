@@ -10,6 +10,7 @@ from torchvision.transforms import v2
 
 from learnkit import ImageDataBunch
 from learnkit.data.augment.presets import may_move, resolve_augment
+from learnkit.data.augment.targets import moving_targets
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.errors import UsageError
@@ -77,7 +78,7 @@ def test_torchvision_is_not_imported_to_check_a_list(monkeypatch: pytest.MonkeyP
     [
         ("strnog", "strnog", "The nearest is 'strong'."), (3, 3, ""), ([3], 3, ""),
         (Flip(), Flip(), "Put it into a list."), ([Flip], Flip, "Pass an instance: Flip()."),
-        ({"flip": True}, {"flip": True}, ""),
+        ({"flip": True}, {"flip": True}, ""), ([[Flip()], []], [Flip()], "Join the lists: [*one, *another]."),
     ],
 )  # fmt: skip
 def test_anything_else_is_refused(bad: Any, got: Any, fix: str) -> None:
@@ -186,10 +187,26 @@ def test_a_black_border_of_masks_needs_a_target_of_ignored_pixels() -> None:
         Zoom(1, 0.5, padding_mode="zeros"),
         Presize(9, padding_mode="zeros"),
     ):
-        with pytest.raises(UsageError, match=r"uncovers pixels that have no class.*ignore_index"):
+        with pytest.raises(UsageError, match=r"uncovers pixels that have no class.*ignore_index= or border="):
             resolve_augment([transform], (8, 8), 3, MASKS)
-        assert resolve_augment([transform], (8, 8), 3, Segmentation(["low", "high"], 255))[1] is not None
+        for declared in (Segmentation(["low", "high"], 255), Segmentation(["low", "high"], border="high")):
+            assert resolve_augment([transform], (8, 8), 3, declared)[1] is not None
         assert resolve_augment([transform], (8, 8))[1] is not None
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("settings", [{"border": "high"}, {"ignore_index": 255}, {"ignore_index": 9, "border": "low"}])
+def test_what_a_warp_uncovers_is_what_was_declared(settings: Any, binary: bool) -> None:
+    task = Segmentation(["low", "high"], binary=binary, **settings)
+    _, augmentation = resolve_augment([Zoom(0.5, 0.5, 1.0, "zeros")], (8, 8), 3, task)
+    assert augmentation is not None
+    masks = moving_targets(task, torch.zeros(1, 8, 8, dtype=torch.uint8))
+    _, moved = augmentation(torch.zeros(1, 3, 8, 8), 0, 0, torch.tensor([0]), masks)
+    assert moved is not None
+    assert task.fill == {"high": 1, "low": 0}.get(settings.get("border"), 255)
+    expected = torch.full((1, 8, 8), float(task.fill))
+    expected[:, 2:6, 2:6] = 0
+    assert torch.equal(moved.targets.reshape(1, 8, 8).float(), expected)
 
 
 def test_names_of_left_and_right_need_swaps_where_images_are_mirrored() -> None:

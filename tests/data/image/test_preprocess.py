@@ -17,7 +17,7 @@ from learnkit.data.image.preprocess import Normalize, Preprocess
 from learnkit.data.image.read import full_depth
 from learnkit.data.image.resize import Resize
 from learnkit.data.segmentation import Segmentation
-from learnkit.errors import ImageError, UsageError
+from learnkit.errors import ImageError, UsageError, WrongTypeError
 from tests.doubles import refused
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision documents them
@@ -227,6 +227,13 @@ def test_padded_masks_without_a_class_for_the_border_are_refused(tmp_path: Path)
                 preprocess.decode(item, mask, task=task)
         else:
             assert not preprocess.decode(item, mask, task=task)[1].any()
+
+
+@pytest.mark.parametrize("item", [None, 3, [[1, 2], [3, 4]], {"bytes": b"x"}, (1, 2), object])
+def test_what_is_no_image_is_refused_by_its_type(item: Any) -> None:
+    for preprocess in (Preprocess(Resize((8, 8)), None), file_only(3)):
+        with pytest.raises(WrongTypeError, match=r"item: got .*expected a path, "):
+            preprocess.item(item)
 
 
 def file_only(channels: int) -> Preprocess:

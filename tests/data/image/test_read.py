@@ -257,6 +257,12 @@ def test_every_error_of_a_reader_names_the_file(error: Exception) -> None:
     assert caught.value.__cause__ is error
 
 
+@pytest.mark.parametrize("returned", [None, "text", {"a": 1}, np.array([None]), np.array(["a"]), [object()]])
+def test_a_reader_that_returns_no_numbers_is_named_with_the_file(returned: Any) -> None:
+    with pytest.raises(ImageError, match=r"a\.h5 \(row 3\): the reader returned: got .*expected an array of numbers"):
+        read_with(lambda file: returned, Path("a.h5"), " (row 3)")
+
+
 def test_a_reader_that_stops_the_program_is_not_stopped() -> None:
     for error in (KeyboardInterrupt(), MemoryError()):
         with pytest.raises(type(error)):

@@ -154,6 +154,17 @@ def test_a_mask_that_does_not_fit_is_named_with_its_row(
         assert part in str(caught.value)
 
 
+@pytest.mark.parametrize("mask", [np.zeros((4, 6), np.uint8), [[0, 1]], 3, b"png"])
+def test_masks_are_files(tmp_path: Path, mask: Any) -> None:
+    samples = masked(tmp_path, 2)
+    samples["target"] = pd.Series([samples["target"][0], mask], dtype=object)
+    with pytest.raises(DataError, match=r"the mask of row 1: got .*expected the path of a file"):
+        check_masks(samples, PREPROCESS, TASK)
+    names = pd.DataFrame({"file": samples["input"], "mask": samples["target"]})
+    with pytest.raises(DataError, match="the mask of row 1"):
+        ImageDataBunch.from_df(tmp_path, names, task=TASK, size=8)
+
+
 @pytest.mark.parametrize("n", [199, 200, 201, 399, 400, 1000])
 def test_at_most_200_masks_are_looked_at(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
     seen: list[str] = []
