@@ -173,7 +173,7 @@ def validate(state: TrainState, callbacks: CallbackList) -> None:
 
 
 def _update_metrics(state: TrainState, *, is_first: bool) -> None:
-    preds = state.preds if state.output is None else state.output(state.preds)
+    preds = state.prediction
     for metric in state.metrics:
         with no_broadcasting(f"metric {metric.name}", preds, state.targets) if is_first else nullcontext():
             metric.update(preds, state.targets)
