@@ -134,7 +134,7 @@ class ObjectMetric:
         if isinstance(value, Tensor):
             value = _scalar(value, self.name)
         elif not hasattr(value, "__float__"):
-            fix = "Pass the parts of a collection as a list of metrics."
+            fix = "Pass metrics of one number each, or one of torchmetrics with average=None for a number per class."
             raise UsageError(f"metric {self.name}", got=value, expected="one number", fix=fix)
         return float(value)
 
