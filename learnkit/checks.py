@@ -5,7 +5,7 @@ import functools
 import inspect
 import math
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ParamSpec, TypeGuard, TypeVar, get_args
@@ -19,6 +19,7 @@ __all__ = [
     "check_kind",
     "check_number",
     "check_partial",
+    "check_takes",
     "checks_keywords",
     "is_int",
     "is_number",
@@ -191,6 +192,30 @@ def check_partial(what: str, got: object) -> None:
         given = ", ".join([*map(repr, got.args), *(f"{key}={value!r}" for key, value in got.keywords.items())])
         fix = f"It takes {', '.join(list(own.parameters)[:20])}."
         raise WrongTypeError(f"{what}: partial of {name} with {given}: {error}", fix=fix) from error
+
+
+def check_takes(what: str, name: str, function: Callable[..., Any], arguments: Sequence[str]) -> None:
+    """Refuse a function that cannot be called with these arguments, by place; what has no signature is not checked.
+
+    Args:
+        what: the argument that is checked.
+        name: of the function, in the error.
+        function: perhaps a partial.
+        arguments: their names.
+
+    Raises:
+        WrongTypeError: naming the argument that is missing or too many.
+    """
+    given = function if isinstance(function, functools.partial) else functools.partial(function)
+    try:
+        signature = inspect.signature(given.func)
+    except (TypeError, ValueError):  # some built-in functions have none
+        return
+    try:
+        signature.bind(*given.args, *arguments, **given.keywords)
+    except TypeError as error:
+        expected = f"a function to call with ({', '.join(arguments)}): {error}"
+        raise WrongTypeError(what, got=f"{name}{signature}", expected=expected) from None
 
 
 def missing_extra(package: str, extra: str) -> UsageError:

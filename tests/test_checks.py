@@ -15,6 +15,7 @@ from learnkit.checks import (
     check_kind,
     check_number,
     check_partial,
+    check_takes,
     checks_keywords,
     is_int,
     is_number,
@@ -179,3 +180,25 @@ def test_partials_with_arguments_that_the_function_lacks_are_refused(wrong: Any)
 @pytest.mark.parametrize("fine", [functools.partial(power, exponent=3), functools.partial(max, 1, default=3), power, 3])
 def test_other_partials_and_other_things_are_not(fine: Any) -> None:
     check_partial("f", fine)
+
+
+TAKES_TWO = [power, lambda a, b, *more, c=0, **rest: 0, functools.partial(lambda c, a, b: c, 1), max]
+
+
+@pytest.mark.parametrize("fine", TAKES_TWO)
+def test_functions_of_these_arguments_are_taken(fine: Any) -> None:
+    check_takes("f", "fine", fine, ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda a: 0, "too many positional arguments"),
+        (lambda a, b, c: 0, "missing a required argument: 'c'"),
+        (lambda *, a, b: 0, "too many positional arguments"),
+        (functools.partial(power, exponent=2), "multiple values for argument 'exponent'"),
+    ],
+)
+def test_functions_of_other_arguments_are_refused(wrong: Any, words: str) -> None:
+    with pytest.raises(WrongTypeError, match=rf"f: got 'g\(.*', expected a function to call with \(a, b\): {words}"):
+        check_takes("f", "g", wrong, ["a", "b"])

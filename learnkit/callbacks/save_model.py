@@ -19,11 +19,11 @@ WHOLE = ("epoch", "step")  # numbers without decimals
 
 
 class SaveModel(MonitoringCallback):
-    """Write the weights, those of the loss too, to the learner's model folder whenever the monitored result improves, or at intervals.
+    """Write the weights to the learner's model folder whenever the monitored result improves, or at intervals.
 
     With `every="improvement"` the best weights are loaded when the fit ends, even if it is stopped or interrupted, but
     only if this call wrote them (`fine_tune` is two fits), never from a file of an earlier run. If a file cannot be
-    written (on a full disk), training continues with a warning.
+    written (on a full disk), training continues with a warning. The parameters of a loss are weights too.
 
     Args:
         monitor: "train_loss", "valid_loss" or a column of a metric.

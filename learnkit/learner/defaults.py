@@ -7,13 +7,14 @@ from typing import Any
 
 from torch import nn
 
-from learnkit.checks import check_kind, check_partial
+from learnkit.checks import check_kind, check_partial, check_takes
 from learnkit.data.bunch import DataBunch
 from learnkit.errors import UsageError
 from learnkit.learner.class_weights import ClassWeights, weighted_loss
 from learnkit.losses.activations import activation_of
 from learnkit.metrics.metric import Metric, MetricSpec, make_metrics
 from learnkit.optim.optimizers import OPTIMIZERS, OptimizerFactory
+from learnkit.training.first_loss import name_of_loss
 from learnkit.types import Activation, Loss
 
 __all__ = ["chosen_activation", "chosen_decay", "chosen_loss", "chosen_metrics", "is_default"]
@@ -35,6 +36,8 @@ def chosen_loss(dls: DataBunch, loss_func: Loss | None, class_weights: ClassWeig
         expected = "a function or a module of (outputs, targets), such as nn.CrossEntropyLoss()"
         raise UsageError("loss_func", got=loss_func, expected=expected)
     check_partial("loss_func", loss_func)
+    called = loss_func.forward if isinstance(loss_func, nn.Module) else loss_func
+    check_takes("loss_func", name_of_loss(loss_func), called, ("preds", "targets"))
     return loss_func.to(dls.device) if isinstance(loss_func, nn.Module) else loss_func
 
 

@@ -77,9 +77,7 @@ def load_learner(
     return learn
 
 
-def _learner(
-    dls: DataBunch, spec: ExportSpec, activation: Activation | None, output: OutputKey | None
-) -> Learner:
+def _learner(dls: DataBunch, spec: ExportSpec, activation: Activation | None, output: OutputKey | None) -> Learner:
     """A learner like the exported one, as far as the file holds it."""
     loss_func = None
     if spec.task is None or spec.loss_name.startswith(CUSTOM_LOSS):

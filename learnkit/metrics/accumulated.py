@@ -11,8 +11,18 @@ from learnkit.checks import check_kind
 from learnkit.errors import UsageError
 from learnkit.metrics.accumulate import Accumulator, Range
 
-__all__ = ["CLASSES", "LABELS", "MASKS", "NUMBERS", "AccumulatedMetric", "Batch", "Check", "Targets", "of_classes"]
-__all__ = ["CLASSES", "LABELS", "MASKS", "NUMBERS", "POINTS", "AccumulatedMetric", "Batch", "Check", "Targets"]
+__all__ = [
+    "CLASSES",
+    "LABELS",
+    "MASKS",
+    "NUMBERS",
+    "POINTS",
+    "AccumulatedMetric",
+    "Batch",
+    "Check",
+    "Targets",
+    "of_classes",
+]
 
 Targets: TypeAlias = Literal["class", "label", "labels", "mask", "numbers", "points"]
 """Per item: a class index, one yes/no, yes/no for each of several labels, a class index per pixel, numbers, places."""

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learnkit.checks import check_keywords
-from learnkit.errors import UsageError, WrongTypeError
+from learnkit.checks import check_keywords, check_takes
+from learnkit.errors import UsageError
 from learnkit.metrics.accumulate import Sums, mean, precise
 from learnkit.metrics.accumulated import of_classes
 from learnkit.tree import count_items, leaves
@@ -149,22 +149,13 @@ def check_call(function: Callable[..., Any], name: str) -> None:
     Raises:
         WrongTypeError: naming the keyword that it does not have, or what it is called with.
     """
-    inner, args, keywords = function, (), {}
-    if isinstance(function, functools.partial):
-        inner, args, keywords = _inner(function), function.args, function.keywords
     try:
-        signature = inspect.signature(inner)
+        parameters = inspect.signature(_inner(function)).parameters
     except (TypeError, ValueError):  # some built-in functions have none
         return
-    kinds = {parameter.kind for parameter in signature.parameters.values()}
-    if inspect.Parameter.VAR_KEYWORD not in kinds:
-        check_keywords(f"metric {name}", keywords, list(signature.parameters))
-    try:
-        signature.bind(*args, None, None, **keywords)
-    except TypeError as error:
-        raise WrongTypeError(
-            f"metric {name}", got=f"{name}{signature}", expected=f"a function to call with (preds, targets): {error}"
-        ) from None
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        check_keywords(f"metric {name}", getattr(function, "keywords", {}), list(parameters))
+    check_takes(f"metric {name}", name, function, BATCH)
 
 
 def own_name(metric: Any) -> str:

@@ -101,7 +101,7 @@ def forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWatc
     compute = state.compute
     state.preds = outputs_of(state)
     callbacks.notify(Callback.after_pred, state)
-    state.loss = first_loss(state) if watch.is_new else as_loss(state.loss_func(state.preds, state.targets))
+    state.loss = first_loss(state) if watch.is_new else state.loss_func(state.preds, state.targets)
     callbacks.notify(Callback.after_loss, state)
     try:
         watch.check(state)

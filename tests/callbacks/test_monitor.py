@@ -174,7 +174,11 @@ def test_an_unknown_name_is_refused_before_anything_runs(callback: Callback) -> 
 @pytest.mark.parametrize(
     ("name", "valid", "advice"),
     [
-        ("valid_loss", False, "This fit has no validation set: monitor the training (such as 'train_accuracy', with tr"),
+        (
+            "valid_loss",
+            False,
+            "This fit has no validation set: monitor the training (such as 'train_accuracy', ",
+        ),
         ("accuracy", False, "This fit has no validation set"),
         ("train_accuracy", False, "Or pass train_metrics=True."),
         ("train_accuracy", True, "Or pass train_metrics=True."),
