@@ -213,7 +213,8 @@ class Compute:
             self._scaler.unscale_(optimizer)
         if self.accumulate is not None:
             reweigh(optimizer, self.accumulate, self.weight_gathered)
-        clip_gradients(optimizer, model, self.clip_norm, self.norm_type, self.clip_value)
+        if self.clip_norm is not None or self.clip_value is not None:
+            clip_gradients(optimizer, model, self.clip_norm, self.norm_type, self.clip_value)
         taken = True
         if self._scaler is None:
             optimizer.step()

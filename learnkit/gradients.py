@@ -38,8 +38,6 @@ def clip_gradients(
     optimizer: Optimizer, model: nn.Module, max_norm: float | None, norm_type: float, max_value: float | None
 ) -> None:
     """Scale the gradients down to a norm of all together, then cut each number to a value; None for neither."""
-    if max_norm is None and max_value is None:
-        return
     parameters = {id(p): p for p in (*model.parameters(), *_parameters(optimizer))}.values()  # those of the loss last
     if max_norm is not None:
         nn.utils.clip_grad_norm_(parameters, max_norm, norm_type)

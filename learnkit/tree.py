@@ -24,7 +24,7 @@ def map_tensors(change: Callable[[Tensor], Any], tree: Any) -> Any:
     if isinstance(tree, Tensor):
         return change(tree)
     if type(tree) is tuple:  # the usual batch, (x, y)
-        return tuple([map_tensors(change, part) for part in tree])
+        return tuple([change(part) if isinstance(part, Tensor) else map_tensors(change, part) for part in tree])
     parts = _parts(tree)
     return tree if parts is None else _rebuilt(tree, [map_tensors(change, part) for part in parts])
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from learnkit.callbacks.monitor import Mode, Monitor, MonitoringCallback
 from learnkit.checks import check_int, check_kind, check_number
-from learnkit.errors import StopFit, UsageError
+from learnkit.errors import StopFit
 from learnkit.text import counted
 from learnkit.training.callback import Order
 from learnkit.training.state import TrainState
@@ -27,7 +27,7 @@ class EarlyStopping(MonitoringCallback):
         baseline: the value to beat at first; None for any.
         threshold: stop as soon as the value is as good as this; None for never.
         check_finite: stop as soon as the value is nan or infinite.
-        start_from_epoch: epochs before this one are not looked at.
+        start_from_epoch: epochs of a fit before this one are not looked at; a fit of fewer is not stopped.
         min_epochs: never stop before this many epochs are trained.
 
     Raises:
@@ -61,10 +61,6 @@ class EarlyStopping(MonitoringCallback):
     def before_fit(self, state: TrainState) -> None:
         self.monitor.start(state)
         self.waited = 0
-        if self.start_from_epoch >= state.n_epochs:
-            raise UsageError(
-                "start_from_epoch", got=self.start_from_epoch, expected=f"below the {state.n_epochs} epochs"
-            )
 
     def _look(self, state: TrainState, value: float) -> None:
         if state.epoch < self.start_from_epoch:

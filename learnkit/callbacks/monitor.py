@@ -5,8 +5,10 @@ import re
 from abc import ABC, abstractmethod
 from typing import Literal
 
-from learnkit.checks import check_choice, check_number, nearest
+from learnkit.checks import check_choice, check_kind, check_number, nearest
 from learnkit.errors import UsageError
+from learnkit.metrics.factories import FACTORIES
+from learnkit.metrics.functions import METRICS
 from learnkit.metrics.metric import columns
 from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
@@ -35,6 +37,7 @@ class Monitor:
     """
 
     def __init__(self, name: str, min_delta: float = 0.0, *, mode: Mode = None, baseline: float | None = None) -> None:
+        check_kind("monitor", name, str, "the name of a column, such as 'valid_loss'")
         self.name = name
         self.min_delta = check_number("min_delta", min_delta, "[0, inf)")
         check_choice("mode", mode, ("min", "max", None))
@@ -62,11 +65,7 @@ class Monitor:
         """
         if self.name not in state.record_names:
             known = nearest(self.name, state.record_names, n=len(state.record_names))
-            is_measured = state.valid_dl is not None
-            fix = (
-                "Or add it to metrics=." if is_measured else "Without a validation set only training results are known."
-            )
-            raise UsageError("monitor", got=self.name, expected=f"one of {known}", fix=fix)
+            raise UsageError("monitor", got=self.name, expected=f"one of {known}", fix=_how_to_record(self.name, state))
         mode = mode or self.mode
         higher = direction(self.name, state) if mode is None else mode == "max"
         if higher is None:
@@ -121,6 +120,17 @@ class MonitoringCallback(Callback, ABC):
     @abstractmethod
     def _look(self, state: TrainState, value: float) -> None:
         """Act on a new value."""
+
+
+def _how_to_record(name: str, state: TrainState) -> str:
+    """What makes a fit record this column; "" if nothing is known to."""
+    measured = [column for metric in state.metrics for column in columns(metric)]
+    if name.removeprefix("train_") in measured and name.startswith("train_"):
+        return "Or pass train_metrics=True."
+    if state.valid_dl is None and name in ("valid_loss", *measured):
+        more = f" (such as 'train_{measured[0]}', with train_metrics=True)" if measured else ""
+        return f"This fit has no validation set: monitor the training{more}, or give the data one."
+    return "Or add it to metrics=." if state.valid_dl is not None and name in (*METRICS, *FACTORIES) else ""
 
 
 def direction(name: str, state: TrainState) -> bool | None:

@@ -23,7 +23,7 @@ class SaveModel(MonitoringCallback):
 
     With `every="improvement"` the best weights are loaded when the fit ends, even if it is stopped or interrupted, but
     only if this call wrote them (`fine_tune` is two fits), never from a file of an earlier run. If a file cannot be
-    written (on a full disk), training continues with a warning.
+    written (on a full disk), training continues with a warning. The parameters of a loss are weights too.
 
     Args:
         monitor: "train_loss", "valid_loss" or a column of a metric.
@@ -153,8 +153,8 @@ class SaveModel(MonitoringCallback):
     def _save(self, state: TrainState, file: str) -> bool:
         """Whether the weights are written."""
         try:
-            own = (state.optimizer, state.loss_func) if self.with_opt else ()
-            save_weights(state.folder / file, state.model, *own, classes=state.classes)
+            optimizer = state.optimizer if self.with_opt else None
+            save_weights(state.folder / file, state.model, optimizer, state.loss_func, classes=state.classes)
         except WriteError as error:
             self._has_failed = True
             kept = "the last saved file is unchanged" if self._best else "nothing has been saved yet"
@@ -177,7 +177,7 @@ class SaveModel(MonitoringCallback):
         if self.every != "improvement":
             return
         if self._best:
-            load_weights(state.folder / self._best[0][1], state.model, is_own=True)
+            load_weights(state.folder / self._best[0][1], state.model, loss=state.loss_func, is_own=True)
         elif state.row and not self._has_failed:
             warn(f"{self.monitor.name} never improved: nothing was saved as {self.name!r}, the last weights stay")
 
@@ -197,7 +197,7 @@ def _fields(name: str) -> list[str]:
         UsageError: a pattern that is broken, or would not make a plain file name.
     """
     if not isinstance(name, str) or "{" not in name:
-        check_name(name)
+        check_name(name, fix="The file is in the model folder: Learner(..., path=, model_dir=).")
         return []
     try:
         fields = [field for _, field, _, _ in string.Formatter().parse(name) if field is not None]

@@ -47,8 +47,9 @@ class TrainMetrics(Callback):
             metric.reset()
 
     def after_loss(self, state: TrainState) -> None:
+        preds = state.prediction
         for metric in self._metrics:
-            metric.update(state.preds, state.targets)
+            metric.update(preds, state.targets)
 
     def after_epoch(self, state: TrainState) -> None:
         for metric in self._metrics:

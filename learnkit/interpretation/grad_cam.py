@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,12 @@ AsMap = Callable[[Tensor], Tensor]  # (1, ...) -> (C, h, w)
 
 
 def grad_cam(
-    model: nn.Module, x: Tensor, class_index: int | None = None, layer: nn.Module | str | None = None
+    model: nn.Module,
+    x: Tensor,
+    class_index: int | None = None,
+    layer: nn.Module | str | None = None,
+    *,
+    output: Callable[[Any], Any] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Heat map of one image: gradient-weighted class activation mapping (Selvaraju et al. 2017).
 
@@ -54,11 +60,12 @@ def grad_cam(
     The model is run in eval mode; its modes, its parameters and their gradients do not change.
 
     Args:
-        model: returns raw outputs (1, n classes).
+        model: returns raw outputs (1, n classes), perhaps among others.
         x: one image as the model sees it, (1, channels, H, W), on its device.
         class_index: the class whose evidence is shown; None for the predicted one.
         layer: only the map of this layer, or of the layer of this name in the model ("0.7" for layer 7 of the body of
             a cnn_learner).
+        output: picks the raw outputs of the classes; None for a model without others.
 
     Returns:
         float32 (H, W), from 0 to 1; all 0 without evidence for the class.
@@ -70,24 +77,29 @@ def grad_cam(
         got = (x.dtype, tuple(x.shape)) if isinstance(x, Tensor) else type(x).__name__
         raise UsageError("x", got=got, expected="one image, float (1, channels, H, W)", fix="Use dls.one_input.")
     chosen = find_layer(model, layer) if isinstance(layer, str) else layer
-    heat, class_index, patch = _seen(model, x, class_index, chosen)
+    heat, class_index, patch = _seen(model, x, class_index, chosen, output)
     if patch is not None:
         for sign in (1, -1):
             step = [sign * max(1, side // 4) for side in patch]
-            moved, _, _ = _seen(model, x.roll(step, (2, 3)), class_index, chosen)
+            moved, _, _ = _seen(model, x.roll(step, (2, 3)), class_index, chosen, output)
             heat = heat + moved.roll([-size for size in step], (0, 1))
     shown: npt.NDArray[np.float32] = _to_one(heat).cpu().numpy()
     return shown
 
 
 def _seen(
-    model: nn.Module, x: Tensor, class_index: int | None, chosen: nn.Module | None
+    model: nn.Module,
+    x: Tensor,
+    class_index: int | None,
+    chosen: nn.Module | None,
+    output: Callable[[Any], Any] | None,
 ) -> tuple[Tensor, int, tuple[int, int] | None]:
     """The heat (H, W) of an image, the class it is of, and the height and width of a patch if places are tokens."""
     # The input asks for gradients, so that frozen layers have them too; a copy, as a first layer may work in place.
     with eval_mode(model), torch.inference_mode(False), torch.enable_grad():
         with _recorded(model) as outputs:
             raw = model(x.detach().clone().requires_grad_().clone())
+        raw = raw if output is None else output(raw)
         class_index = _checked_class(raw, class_index)
         maps = _maps(outputs, x.shape[2:])
         if chosen is not None:

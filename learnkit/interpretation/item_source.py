@@ -35,6 +35,7 @@ class ItemSource:
         model: made the predictions, maybe trained since; nothing here changes it or its mode.
         part: part of the data, such as "validation set"; empty if unknown.
         new: returns a new image, as `learn.predict` takes it.
+        output: picks the one of the model's outputs that is the prediction; None for a model of one.
     """
 
     image: "Callable[[int], np.ndarray[Any, Any]] | None" = None
@@ -43,6 +44,7 @@ class ItemSource:
     model: nn.Module | None = None
     part: str = ""
     new: "Callable[[Any], NewImage] | None" = None
+    output: Callable[[Any], Any] | None = None
 
     @classmethod
     def from_learner(cls, learn: Predicts, ds_type: DatasetType) -> Self:
@@ -53,6 +55,7 @@ class ItemSource:
             name=lambda i: dls.item_name(ds_type, i),
             input=lambda i: dls.one_input(ds_type, i),
             model=learn.model,
+            output=learn.output,
             part=PARTS.get(ds_type, "") if isinstance(ds_type, int) else "",
             new=lambda item: _new_image(learn, item),
         )

@@ -25,6 +25,9 @@ class Predicts(Protocol):
     @property
     def model(self) -> nn.Module: ...
 
+    @property
+    def output(self) -> Callable[[Any], Any] | None: ...
+
     def get_preds(self, ds_type: Any, /, *, with_loss: bool = ..., n_batch: int | None = ...) -> tuple[Any, ...]:
         """(preds, targets[, losses]) of a part of the data, in its order."""
 

@@ -111,7 +111,7 @@ class ProbabilisticInterpretation(Interpretation):
         assert self.source.model is not None
         assert self.source.input is not None
         x = self.source.input(self._checked(item)) if new is None else new.x
-        return grad_cam(self.source.model, x, plain_number(class_index))
+        return grad_cam(self.source.model, x, plain_number(class_index), output=self.source.output)
 
     def _without_items(self) -> dict[str, object]:
         """The classes without items as a main number; empty if all have items."""

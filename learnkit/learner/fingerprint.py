@@ -52,6 +52,8 @@ def fingerprint(
             found[f"optimizer: {name}"] = _text(value)
     has_text = isinstance(state.loss_func, nn.Module | partial)
     found["loss"] = _text(state.loss_func) if has_text else name_of(state.loss_func)
+    if state.output is not None:
+        found["output"] = _text(state.output)
     found["metrics"] = ", ".join(metric.name for metric in state.metrics) or "none"
     for part in (state.loss_func, *_affecting(callbacks)):
         for name, value in _settings(part).items():

@@ -519,6 +519,7 @@ class Learner(Answers):
         return ExportSpec.of(
             self.model, self.dls, activation=self.activation, temperature=self.temperature, backbone=self.spec,
             loss=self.loss_func, epochs=self.epoch, rows=self.recorder.rows, card=card, setup=self._setup(),
+            output=self.output,
         )  # fmt: skip
 
     def _setup(self) -> TrainingSetup:
@@ -533,13 +534,13 @@ class Learner(Answers):
     def save(self, file: PathLike, return_path: bool = False, with_opt: bool = True) -> Path:
         """Write the weights to `path/model_dir/file.pth`; always returns the path.
 
-        With the optimizer's state (`with_opt`) the parameters of a loss are written too.
+        The parameters of a loss, if it has any, are written too.
         """
         path = weights_path(file, self.path / self.model_dir)
         give_sizes(self.model, self.dls)
         is_trained = with_opt and any(True for _ in self.model.parameters())
-        own = (self._kept_optimizer(), self.loss_func) if is_trained else ()
-        save_weights(path, self.model, *own, classes=self.dls.classes)
+        optimizer = self._kept_optimizer() if is_trained else None
+        save_weights(path, self.model, optimizer, self.loss_func, classes=self.dls.classes)
         return path
 
     def load(
@@ -557,10 +558,10 @@ class Learner(Answers):
                 none, such as a head of more classes; the optimizer's state is then not used.
         """
         path = weights_path(file, self.path / self.model_dir)
-        loss = self.loss_func if with_opt is not False else None
         saved = load_weights(
-            path, self.model, strict=strict, skip_mismatched=skip_mismatched, loss=loss, classes=self.dls.classes
-        )
+            path, self.model, strict=strict, skip_mismatched=skip_mismatched, loss=self.loss_func,
+            classes=self.dls.classes,
+        )  # fmt: skip
         if with_opt or (with_opt is None and saved is not None and not skip_mismatched):
             fitting.load_optimizer(self._kept_optimizer(), saved, path, required=bool(with_opt))
         return self

@@ -21,6 +21,8 @@ from learnkit.data.tasks import Task
 from learnkit.errors import CorruptFileError, UsageError
 from learnkit.learner.learner import Learner
 from learnkit.losses.activations import activation_of
+from learnkit.losses.outputs import OutputKey
+from learnkit.persistence.lk.hub import WEIGHTS, download
 from learnkit.persistence.lk.json_fields import EXPORT_AGAIN
 from learnkit.persistence.lk.load import GivenModel, read_export
 from learnkit.persistence.lk.schema import activation_to_json
@@ -43,6 +45,7 @@ def load_learner(
     device: torch.device | str | None = None,
     reader: Reader | None = None,
     activation: Activation | None = None,
+    output: OutputKey | None = None,
 ) -> Learner:
     """A learner for predictions, from what `learn.export` or `learn.push_to_hub` wrote.
 
@@ -57,6 +60,7 @@ def load_learner(
         device: where to predict; None for the default one.
         reader: for data whose images were read by a custom function.
         activation: for a learner with a custom activation.
+        output: for a model of several outputs, the one that is the prediction; as for `Learner`.
 
     Raises:
         MissingFileError: no such file.
@@ -67,19 +71,18 @@ def load_learner(
         UsageError: `model` does not fit the weights.
         DownloadError: the hub cannot be reached.
     """
-    from learnkit.persistence.lk.hub import WEIGHTS, download
 
     check_kind("file", file, str | os.PathLike, "the path of an export")
     named = str(file)
     path = download(named.removeprefix(HUB)) if named.startswith(HUB) else Path(file)
     opened = path / WEIGHTS if os.path.isdir(path) else path
     spec = read_export(opened, model, sha256, reader=reader, activation=activation)
-    learn = _learner(_data(spec, path, device), spec, activation)
+    learn = _learner(_data(spec, path, device), spec, activation, output)
     learn.temperature, learn.spec = spec.temperature, spec.backbone
     return learn
 
 
-def _learner(dls: DataBunch, spec: ExportSpec, activation: Activation | None) -> Learner:
+def _learner(dls: DataBunch, spec: ExportSpec, activation: Activation | None, output: OutputKey | None) -> Learner:
     """A learner like the exported one, as far as the file holds it."""
     loss_func = None
     if spec.task is None or spec.loss_name.startswith(CUSTOM_LOSS):
@@ -87,12 +90,12 @@ def _learner(dls: DataBunch, spec: ExportSpec, activation: Activation | None) ->
     elif not _is_usual(spec.activation, spec.task):
         activation = spec.activation
     if spec.setup is None:  # written by an earlier learnkit
-        return Learner(dls, spec.model, loss_func=loss_func, activation=activation)
+        return Learner(dls, spec.model, loss_func=loss_func, activation=activation, output=output)
     setup = spec.setup
     learn = Learner(
         dls, spec.model, loss_func=loss_func, activation=activation, metrics=list(setup.metrics),
         groups=groups_at(spec.model, setup.groups), opt_func=setup.optimizer or "adamw", wd=setup.wd,
-        wd_bn_bias=setup.wd_bn_bias, train_bn=setup.train_bn,
+        wd_bn_bias=setup.wd_bn_bias, train_bn=setup.train_bn, output=output,
     )  # fmt: skip
     for parameter, is_trained in zip(spec.model.parameters(), setup.trained, strict=True):
         parameter.requires_grad_(is_trained)

@@ -27,8 +27,8 @@ def no_broadcasting(
 ) -> Iterator[None]:
     """Refuse, inside, every operation that would broadcast outputs against targets.
 
-    It watches what a loss or a metric does, so that one that reshapes them first may take any shapes. Watching costs
-    time: meant for the first batch.
+    It watches what a loss or a metric does with them and with what it computes from them, so that one that reshapes
+    them first may take any shapes. Watching costs time: meant for the first batch.
 
     Args:
         what: the loss or metric that is called inside, for the error.
@@ -44,28 +44,44 @@ def no_broadcasting(
     ...     (preds.flatten() - targets).abs().mean()
     tensor(0.)
     """
-    with _Watch(what, _shapes(preds), _shapes(targets), hint):
+    with _Watch(what, _Family(preds), _Family(targets), hint):
         yield
 
 
-def _shapes(tree: Any) -> set[torch.Size]:
-    return {leaf.shape for leaf in leaves(tree) if isinstance(leaf, Tensor)}
+class _Family:
+    """The tensors of a structure and all that are computed from them."""
+
+    def __init__(self, tree: Any) -> None:
+        tensors = [leaf for leaf in leaves(tree) if isinstance(leaf, Tensor)]
+        self.shapes = {tensor.shape for tensor in tensors}
+        self._members = {id(tensor): tensor for tensor in tensors}  # kept, so that no other gets their id
+
+    def __contains__(self, tensor: Tensor) -> bool:
+        """Whether it is one of them in its first shape."""
+        return tensor.shape in self.shapes and id(tensor) in self._members
+
+    def add(self, result: Tensor, given: list[Tensor]) -> None:
+        """Take in what was computed from members."""
+        if any(id(tensor) in self._members for tensor in given):
+            self._members[id(result)] = result
 
 
 class _Watch(TorchFunctionMode):
-    def __init__(self, what: str, preds: set[torch.Size], targets: set[torch.Size], hint: str) -> None:
+    def __init__(self, what: str, preds: _Family, targets: _Family, hint: str) -> None:
         super().__init__()
         self.what, self.preds, self.targets, self.hint = what, preds, targets, hint
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        given = [value.shape for value in (*args, *(kwargs or {}).values()) if isinstance(value, Tensor)]
+        given = [value for value in leaves((tuple(args), kwargs or {})) if isinstance(value, Tensor)]
         if func in PAIRED and len(given) > 1:
-            self._check_pair(*given[:2])
+            self._check_pair(given[0].shape, given[1].shape)
         result = func(*args, **(kwargs or {}))
         if isinstance(result, Tensor):
             self._check_result(given, result.shape)
+            self.preds.add(result, given)
+            self.targets.add(result, given)
         return result
 
     def _check_pair(self, one: torch.Size, other: torch.Size) -> None:
@@ -73,12 +89,12 @@ class _Watch(TorchFunctionMode):
         if one != other and 1 not in (one.numel(), other.numel()):
             raise self._error(one, other)
 
-    def _check_result(self, given: list[torch.Size], result: torch.Size) -> None:
+    def _check_result(self, given: list[Tensor], result: torch.Size) -> None:
         """Outputs and targets whose axes of items met another axis: each item was paired with every other."""
         for one in given:
             for other in given:
-                if one in self.preds and other in self.targets and _mixes_items(one, other, result):
-                    raise self._error(one, other)
+                if one in self.preds and other in self.targets and _mixes_items(one.shape, other.shape, result):
+                    raise self._error(one.shape, other.shape)
 
     def _error(self, preds: torch.Size, targets: torch.Size) -> UsageError:
         return UsageError(

@@ -123,7 +123,7 @@ def results(metric: Metric) -> dict[str, float]:
 
 def _parts(spec: MetricSpec) -> Iterator[tuple[Any, str]]:
     """Each metric, and the name a MetricCollection gives it, else ""."""
-    for part in () if spec is None else spec if isinstance(spec, list | tuple) else (spec,):
+    for part in () if spec is None else spec if isinstance(spec, list | tuple | nn.ModuleList) else (spec,):
         if isinstance(part, nn.ModuleDict) and _accumulates(part):
             yield from ((member, str(name)) for name, member in part.items())
         else:

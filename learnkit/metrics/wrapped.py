@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learnkit.arguments import check_keywords
-from learnkit.errors import UsageError, WrongTypeError
+from learnkit.arguments import check_keywords, check_takes
+from learnkit.errors import UsageError
 from learnkit.metrics.accumulate import Sums, mean, precise
 from learnkit.metrics.accumulated import of_classes
 from learnkit.tree import count_items, leaves
@@ -134,7 +134,7 @@ class ObjectMetric:
         if isinstance(value, Tensor):
             value = _scalar(value, self.name)
         elif not hasattr(value, "__float__"):
-            fix = "Pass the parts of a collection as a list of metrics."
+            fix = "Pass metrics of one number each, or one of torchmetrics with average=None for a number per class."
             raise UsageError(f"metric {self.name}", got=value, expected="one number", fix=fix)
         return float(value)
 
@@ -149,22 +149,13 @@ def check_call(function: Callable[..., Any], name: str) -> None:
     Raises:
         WrongTypeError: naming the keyword that it does not have, or what it is called with.
     """
-    inner, args, keywords = function, (), {}
-    if isinstance(function, functools.partial):
-        inner, args, keywords = _inner(function), function.args, function.keywords
     try:
-        signature = inspect.signature(inner)
+        parameters = inspect.signature(_inner(function)).parameters
     except (TypeError, ValueError):  # some built-in functions have none
         return
-    kinds = {parameter.kind for parameter in signature.parameters.values()}
-    if inspect.Parameter.VAR_KEYWORD not in kinds:
-        check_keywords(f"metric {name}", keywords, list(signature.parameters))
-    try:
-        signature.bind(*args, None, None, **keywords)
-    except TypeError as error:
-        raise WrongTypeError(
-            f"metric {name}", got=f"{name}{signature}", expected=f"a function to call with (preds, targets): {error}"
-        ) from None
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        check_keywords(f"metric {name}", getattr(function, "keywords", {}), list(parameters))
+    check_takes(f"metric {name}", function, f"({', '.join(BATCH)})")
 
 
 def own_name(metric: Any) -> str:

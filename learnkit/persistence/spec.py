@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -53,6 +53,7 @@ class ExportSpec:
         training: see `training_facts`.
         card: a description in the user's words.
         setup: how a learner trained it; None if it did not.
+        output: picks the one of several outputs that is the prediction; None for a model of one.
 
     Raises:
         UsageError: a temperature that is not above 0, or a card that is not a string or too long.
@@ -70,6 +71,7 @@ class ExportSpec:
     training: Mapping[str, Any] = field(default_factory=dict)
     card: str = ""
     setup: TrainingSetup | None = None
+    output: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
         check_number("temperature", self.temperature, "(0, inf)", expected="a finite number above 0")

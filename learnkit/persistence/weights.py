@@ -31,8 +31,8 @@ CLASSES = "classes"  # in the metadata of a state dict
 MAX_LISTED = 5  # differences in one error
 
 
-def check_name(name: str) -> str:
-    """A file name from a user, refused if it could lead to another folder.
+def check_name(name: str, fix: str = "Pass a plain name, or an absolute path.") -> str:
+    """A file name from a user, refused if it could lead to another folder; `fix` is the advice.
 
     Raises:
         UsageError: anything but 1 to 100 letters, digits, dots, dashes and underscores, or only dots.
@@ -40,7 +40,7 @@ def check_name(name: str) -> str:
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", name) or not name.strip("."):
         raise UsageError(
             "file name", got=name, expected="1 to 100 letters, digits, '.', '_' and '-'",
-            fix="Pass a plain name, or an absolute path.",
+            fix=fix,
         )  # fmt: skip
     return name
 
@@ -81,17 +81,18 @@ def save_weights(
 ) -> None:
     """Write the state dict of the model itself; with an optimizer {"model": ..., "opt": ...}.
 
-    The parameters of a loss, if it has any, are added as "loss", and the class of the optimizer to its state. The names
+    The state of a loss that has parameters is added as "loss", and the class of the optimizer to its state. The names
     of the classes are in the metadata of the state dict, which torch ignores.
     """
     weights: Any = plain_model(model).state_dict()
     if classes:
         weights._metadata.setdefault("", {})[CLASSES] = list(classes)
-    content = weights
+    more: dict[str, Any] = {}
     if optimizer is not None:
-        content = {"model": weights, "opt": optimizer_state(optimizer)}
-        if _has_parameters(loss):
-            content["loss"] = loss.state_dict()
+        more["opt"] = optimizer_state(optimizer)
+    if _has_parameters(loss):
+        more["loss"] = loss.state_dict()
+    content = {"model": weights, **more} if more else weights
     write_atomically(path, lambda file: torch.save(content, file))
 
 
@@ -112,7 +113,7 @@ def load_weights(
         model: its weights are changed in place, all or none.
         strict: refuse a file with missing or unexpected tensors; otherwise warn about them and skip them.
         skip_mismatched: skip tensors of another shape too, with a warning.
-        loss: its parameters are loaded too, from a file that holds the optimizer's state.
+        loss: its parameters are loaded too, if it has any; a file without them is taken, with a warning.
         classes: those of the model's outputs; compared with the file's, if both are known. With `skip_mismatched`
             others are allowed, with a warning if the head is as large.
         is_own: whether this model wrote the file, so that a buffer of another shape is one that has grown since.
@@ -127,8 +128,8 @@ def load_weights(
     content = read_file(path)
     optimizer, of_loss = None, None
     weights = content
-    if isinstance(content, Mapping) and {"model", "opt"} <= content.keys() <= {"model", "opt", "loss"}:
-        weights, optimizer, of_loss = content["model"], content["opt"], content.get("loss")
+    if isinstance(content, Mapping) and {"model"} < content.keys() <= {"model", "opt", "loss"}:
+        weights, optimizer, of_loss = content["model"], content.get("opt"), content.get("loss")
     model = plain_model(model)
     if not isinstance(weights, Mapping) or not all(
         isinstance(value, Tensor) or _is_extra(name) for name, value in weights.items()
@@ -145,7 +146,7 @@ def load_weights(
     tensors = tensors_only(named_tensors, str(path)) if named_tensors else {}
     grown = {name for name, _ in model.named_buffers()} if is_own else set()
     matched = _match(path, tensors, model, strict, skip_mismatched, grown)
-    matched_loss = _match_loss(path, of_loss, loss) if optimizer is not None else {}
+    matched_loss = _match_loss(path, of_loss, loss)
     extra = {name: value for name, value in weights.items() if _is_extra(name)}
     known = extra_state(model)
     extra = {plain: value for name, value in extra.items() if (plain := plain_name(name, known)) in known}

@@ -1,7 +1,7 @@
 """Batches: those of an epoch in their order, and a batch's inputs and targets."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
@@ -72,9 +72,11 @@ def split_batch(batch: Any, part: str) -> tuple[tuple[Any, ...], Any]:
     if isinstance(batch, tuple | list) and len(batch) > 1:
         return tuple(batch[:-1]), batch[-1]
     kind = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, tuple | list) else type(batch).__name__
+    fix = "This part of the data needs labels."
+    if isinstance(batch, Mapping):
+        fix = f"Name its entries: DataBunch.from_loaders(..., inputs=, target=), of {', '.join(map(str, batch))}."
     raise DataError(
-        f"a batch of the {part} loader is a {kind}", expected="a tuple (inputs..., targets)",
-        fix="This part of the data needs labels.",
+        f"a batch of the {part} loader is a {kind}", expected="a tuple (inputs..., targets)", fix=fix,
     )  # fmt: skip
 
 

@@ -1,8 +1,11 @@
 """The first loss of a fit and of a validation: computed under watch, so that what cannot work is refused at once."""
 
+from typing import Any
+
 from torch import Tensor
 
-from learnkit.errors import UsageError
+from learnkit.device_memory import is_out_of_memory
+from learnkit.errors import LearnkitError, UsageError
 from learnkit.losses.broadcasting import no_broadcasting
 from learnkit.losses.outputs import names_of, takes_one_output
 from learnkit.text import name_of
@@ -16,8 +19,8 @@ def first_loss(state: TrainState) -> Tensor:
     """The loss of the first batch.
 
     Raises:
-        UsageError: several outputs for a loss of one, outputs and targets that would be broadcast, or what `as_loss`
-            refuses.
+        UsageError: several outputs for a loss of one, outputs and targets that would be broadcast or that a loss of
+            torch refuses, or what `as_loss` refuses.
     """
     name = name_of(state.loss_func)
     if not isinstance(state.preds, Tensor) and takes_one_output(state.loss_func):
@@ -26,5 +29,18 @@ def first_loss(state: TrainState) -> Tensor:
             fix="Pass the learner output=, the name or index of the one to use, or a loss_func of all of them.",
         )
     hint = "Compare targets.view_as(outputs), as learnkit.losses.MSELossFlat() and L1LossFlat() do."
-    with no_broadcasting(name, state.preds, state.targets, hint):
-        return as_loss(state.loss_func(state.preds, state.targets))
+    try:
+        with no_broadcasting(name, state.preds, state.targets, hint):
+            return as_loss(state.loss_func(state.preds, state.targets))
+    except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError) as error:
+        is_of_torch = takes_one_output(state.loss_func) and not isinstance(error, LearnkitError)
+        if not is_of_torch or is_out_of_memory(error):  # a user's own loss fails at its own line
+            raise
+        got = f"outputs {_kind(state.preds)}, targets {_kind(state.targets)}"
+        fix = f"Make the targets as {name} takes them, in shape, type and range."
+        raise UsageError(f"{name}: {str(error).splitlines()[0]}", got=got, fix=fix) from error
+
+
+def _kind(tree: Any) -> str:
+    """The shape and type of a tensor, the kind of anything else."""
+    return f"{tuple(tree.shape)} {tree.dtype}" if isinstance(tree, Tensor) else names_of(tree)

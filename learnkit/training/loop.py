@@ -101,7 +101,7 @@ def forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWatc
     compute = state.compute
     state.preds = outputs_of(state)
     callbacks.notify(Callback.after_pred, state)
-    state.loss = first_loss(state) if watch.is_new else as_loss(state.loss_func(state.preds, state.targets))
+    state.loss = first_loss(state) if watch.is_new else state.loss_func(state.preds, state.targets)
     callbacks.notify(Callback.after_loss, state)
     try:
         watch.check(state)
@@ -173,7 +173,7 @@ def validate(state: TrainState, callbacks: CallbackList) -> None:
 
 
 def _update_metrics(state: TrainState, *, is_first: bool) -> None:
-    preds = state.preds if state.output is None else state.output(state.preds)
+    preds = state.prediction
     for metric in state.metrics:
         with no_broadcasting(f"metric {metric.name}", preds, state.targets) if is_first else nullcontext():
             metric.update(preds, state.targets)

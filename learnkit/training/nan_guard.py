@@ -25,7 +25,8 @@ def as_loss(loss: Any) -> Tensor:
         UsageError: it is not one number.
     """
     if not isinstance(loss, Tensor):
-        raise WrongTypeError("loss_func", got=loss, expected="a loss that is a tensor", fix="Leave .item() out.")
+        fix = "Leave .item() out." if hasattr(loss, "__float__") else "Return the loss alone."
+        raise WrongTypeError("loss_func", got=loss, expected="a loss that is a tensor", fix=fix)
     if loss.dim():
         raise UsageError(
             "loss_func", got=tuple(loss.shape), expected="a tensor of shape (), the mean over the batch",

@@ -131,6 +131,11 @@ class TrainState:
             self.valid_dl = None if self.valid_dl is None else FirstBatches(self.valid_dl, limits.max_batches)
 
     @property
+    def prediction(self) -> Any:
+        """The one of the outputs that is the prediction, which metrics take."""
+        return self.preds if self.output is None else self.output(self.preds)
+
+    @property
     def progress(self) -> float:
         """The share of this fit that is done before the current batch, in [0, 1).
 

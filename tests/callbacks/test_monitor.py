@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from torch import nn
 
 from learnkit import DataBunch, Learner
 from learnkit.callbacks import Callback, EarlyStopping, ReduceLROnPlateau, SaveModel
 from learnkit.callbacks.monitor import Mode, Monitor
+from learnkit.errors import UsageError, WrongTypeError
 from learnkit.training.limits import Limits
 from learnkit.training.state import TrainState
 from tests.callbacks.scripted import Scripted, run
-from tests.doubles import acting, refused
+from tests.doubles import Blobs, acting, refused
 
 
 def improvements(
@@ -171,11 +171,44 @@ def test_an_unknown_name_is_refused_before_anything_runs(callback: Callback) -> 
     assert metric.n == -1
 
 
-@pytest.mark.parametrize("callback", [EarlyStopping(), SaveModel(), ReduceLROnPlateau()])
-def test_results_of_a_validation_set_that_is_not_there_are_refused_in_those_words(callback: Callback) -> None:
-    dls = DataBunch.from_tensors(torch.zeros(4, 2), torch.tensor([0, 1, 0, 1]), classes=["a", "b"], bs=2)
-    with refused("monitor", got="valid_loss", expected="one of train_loss", fix="Without a validation set"):
-        Learner(dls, nn.Linear(2, 2), metrics="accuracy").fit(1, callbacks=callback)
+@pytest.mark.parametrize(
+    ("name", "valid", "advice"),
+    [
+        (
+            "valid_loss",
+            False,
+            "This fit has no validation set: monitor the training (such as 'train_accuracy', ",
+        ),
+        ("accuracy", False, "This fit has no validation set"),
+        ("train_accuracy", False, "Or pass train_metrics=True."),
+        ("train_accuracy", True, "Or pass train_metrics=True."),
+        ("f1", True, "Or add it to metrics=."),
+        ("f1", False, ""),
+        ("lr", True, ""),
+        ("val_loss", True, ""),
+    ],
+)
+def test_the_advice_about_an_unknown_name_works(name: str, valid: bool, advice: str, blobs: Blobs) -> None:
+    def fit(monitor: str, metrics: str = "accuracy", **options: Any) -> None:
+        dls = DataBunch.from_tensors(*blobs, bs=16)
+        dls = dls if valid else DataBunch.from_loaders(dls.train_dl, None, classes=dls.classes)
+        Learner(dls, nn.Linear(2, 2), metrics=metrics).fit(1, callbacks=EarlyStopping(monitor), **options)
+
+    with pytest.raises(UsageError, match="monitor: got") as caught:
+        fit(name)
+    assert caught.value.fix.startswith(advice)
+    assert bool(caught.value.fix) == bool(advice)
+    if "train_metrics" in advice:
+        fit("train_accuracy", train_metrics=True)
+    elif "add it" in advice:
+        fit(name, name)
+
+
+@pytest.mark.parametrize("name", [None, 3, len])
+def test_a_monitor_is_named(name: Any) -> None:
+    for kind in (EarlyStopping, SaveModel, ReduceLROnPlateau):
+        with refused("monitor", WrongTypeError):
+            kind(name)
 
 
 @pytest.mark.parametrize("min_delta", [-1, math.nan, "much"])

@@ -9,7 +9,7 @@ from torch import nn
 from learnkit import LearnkitWarning
 from learnkit.callbacks import CSVLogger, EarlyStopping
 from learnkit.callbacks.save_model import SaveModel
-from learnkit.errors import WrongTypeError
+from learnkit.errors import UsageError, WrongTypeError
 from learnkit.training.state import TrainState
 from tests.callbacks.scripted import Scripted, epoch_of, run
 from tests.doubles import Blobs, acting, linear_learner, raising, refused
@@ -34,6 +34,36 @@ def test_the_best_weights_are_loaded_after_a_stop_and_after_ctrl_c(tmp_path: Pat
     with pytest.raises(KeyboardInterrupt):
         run(Scripted([3, 1, 2]), SaveModel("scripted"), ctrl_c, folder=tmp_path)
     assert epoch_of(states[0].model.weight) == [1]
+
+
+class Tempered(nn.Module):
+    """A loss with a parameter of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, preds: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(preds * self.scale, targets)
+
+
+@pytest.mark.parametrize("with_opt", [True, False])
+def test_the_parameters_of_the_loss_are_those_of_the_best_weights(with_opt: bool, blobs: Blobs) -> None:
+    learn = linear_learner(blobs, loss_func=Tempered(), metrics="accuracy")
+    scales: list[float] = []
+    note = acting(after_epoch=lambda state: scales.append(state.loss_func.scale.item()), order=99)
+    learn.fit(3, 0.1, callbacks=[SaveModel("accuracy", mode="max", with_opt=with_opt), note])
+    best = int(learn.history["accuracy"].argmax())
+    assert best < 2
+    assert len(set(scales)) == 3
+    assert learn.loss_func.scale.item() == scales[best]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["/tmp/best", "../best", "a/{epoch}"])
+def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        SaveModel(name=name)
+    assert "absolute" not in str(caught.value)
 
 
 def test_a_file_of_an_earlier_run_is_not_loaded(tmp_path: Path) -> None:

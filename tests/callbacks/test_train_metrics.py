@@ -32,6 +32,23 @@ def test_they_are_of_the_outputs_the_loss_is_of(extra: Any, blobs: Blobs) -> Non
             assert found == pytest.approx(metric.compute(), rel=1e-6), metric.name
 
 
+class TwoOutputs(torch.nn.Linear):
+    def forward(self, input: Tensor) -> Any:
+        return {"logits": super().forward(input), "hidden": input}
+
+
+def test_of_several_outputs_they_take_the_one_that_is_the_prediction(blobs: Blobs) -> None:
+    def of_all(outputs: Any, targets: Tensor) -> Tensor:
+        return torch.nn.functional.cross_entropy(outputs["logits"], targets)
+
+    torch.manual_seed(0)
+    learn = linear_learner(blobs, TwoOutputs(2, 2), metrics=SPECS, loss_func=of_all, output="logits")
+    plain = linear_learner(blobs, metrics=SPECS, loss_func=torch.nn.CrossEntropyLoss())
+    for each in (learn, plain):
+        each.fit(1, 1e-2, train_metrics=True)
+    assert learn.history.drop(columns="time").equals(plain.history.drop(columns="time"))
+
+
 def test_results_of_the_validation_are_those_without_it(blobs: Blobs) -> None:
     plain, both = linear_learner(blobs, metrics=SPECS), linear_learner(blobs, metrics=SPECS)
     plain.fit(2, 1e-2)

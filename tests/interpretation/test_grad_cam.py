@@ -174,6 +174,22 @@ def test_after_a_mean_the_weights_are_those_of_the_linear_layer(class_index: int
     assert grad_cam(model, x, class_index) == pytest.approx((heat / heat.max()).numpy(), abs=1e-6)
 
 
+def test_of_several_outputs_it_explains_the_chosen_one() -> None:
+    model, x = pooled_cnn()
+
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = model
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return x.mean((1, 2, 3))[:, None], self.net(x)
+
+    assert np.array_equal(grad_cam(Both(), x, 1, output=lambda outputs: outputs[1]), grad_cam(model, x, 1))
+    with refused("grad_cam: the output of the model", got="tuple"):
+        grad_cam(Both(), x)
+
+
 def test_without_a_class_it_is_the_predicted_one() -> None:
     model, x = pooled_cnn()
     assert np.array_equal(grad_cam(model, x), grad_cam(model, x, int(model(x).argmax())))

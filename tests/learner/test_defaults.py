@@ -36,6 +36,17 @@ def test_what_is_not_a_loss_is_refused(loss: Any, dls: DataBunch) -> None:
         chosen_loss(dls, loss, None)
 
 
+class OfThree(nn.Module):
+    def forward(self, preds: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        return preds.mean()
+
+
+@pytest.mark.parametrize("loss", [lambda preds: preds.mean(), OfThree(), partial(F.mse_loss, target=torch.zeros(1))])
+def test_a_loss_that_cannot_be_called_is_refused(loss: Any, blobs: Blobs) -> None:
+    with pytest.raises(WrongTypeError, match=r"loss_func: got .* a function to call with \(preds, targets\)"):
+        chosen_loss(DataBunch.from_tensors(*blobs), loss, None)
+
+
 def test_weights_do_not_go_with_a_loss_that_is_passed(dls: DataBunch) -> None:
     with refused("class_weights", got="balanced", expected="None when loss_func= is passed"):
         chosen_loss(dls, F.cross_entropy, "balanced")

@@ -125,6 +125,12 @@ def own_loss(preds: Tensor, targets: Tensor) -> Tensor:
     return nn.functional.cross_entropy(preds, targets)
 
 
+def test_the_chosen_output_counts(blobs: Blobs) -> None:
+    first, second = (prints(linear_learner(blobs, output=key)) for key in ("logits", 1))
+    assert differences(first, second) == ["output: OneOutput(key='logits') there, OneOutput(key=1) here"]
+    assert "output" not in prints(linear_learner(blobs))
+
+
 @pytest.mark.parametrize(
     ("loss", "text"),
     [

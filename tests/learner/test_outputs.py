@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from learnkit import DataBunch, ImageDataBunch, Learner
+from learnkit import DataBunch, ImageDataBunch, Learner, load_learner
 from learnkit.callbacks import CutMix, GradientAccumulation, MicroBatches, MixedPrecision, MixUp
 from learnkit.errors import UsageError
 from learnkit.losses import from_outputs
@@ -152,6 +153,38 @@ def test_an_output_that_is_not_there_is_refused(key: Key, blobs: tuple[Tensor, .
         learn.fit(1)
     with refused("output", got=key, expected="one of those in a dict of logits"):
         learn.get_preds()
+
+
+class Images(nn.Module):
+    """A small network of images, whose outputs `make` puts into a structure."""
+
+    def __init__(self, make: Make) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 2)
+        self.make = make
+
+    def forward(self, x: Tensor) -> Any:
+        return self.make(self.head(self.body(x).relu().mean((2, 3))))
+
+
+@of_every_structure
+def test_heat_maps_and_loaded_learners_take_the_chosen_output(
+    make: Make, key: Key, class_folder: Path, tmp_path: Path
+) -> None:
+    dls = ImageDataBunch.from_folder(class_folder, valid_pct=0.5, size=16, bs=4, num_workers=0, seed=0)
+    n_out = len(dls.classes)
+    ours, theirs = Images(make), Images(plain)
+    for net in (ours, theirs):
+        torch.manual_seed(1)
+        net.head = nn.Linear(4, n_out)
+    learners = [Learner(dls, ours, output=key), Learner(dls, theirs)]
+    maps = [learn.interpret().grad_cam(0) for learn in learners]
+    assert np.array_equal(*maps)
+    image = dls.samples["input"][0]
+    file = learners[0].export(tmp_path / "a.lk")
+    loaded = load_learner(file, model=ours, output=key)
+    assert torch.equal(loaded.predict(image).probs, learners[1].predict(image).probs)
 
 
 @pytest.mark.parametrize("key", [1.5, True, ("a", "b")])

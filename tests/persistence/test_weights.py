@@ -393,7 +393,7 @@ def test_a_buffer_that_has_grown_since_is_replaced_in_the_model_that_wrote_the_f
 # The parameters of a loss, and the class of an optimizer
 
 
-def test_the_parameters_of_a_loss_belong_to_a_file_with_the_optimizers_state(tmp_path: Path) -> None:
+def test_the_parameters_of_a_loss_are_in_every_file(tmp_path: Path) -> None:
     model, loss, read = two(2), nn.Linear(1, 1), nn.Linear(1, 1)
     optimizer = torch.optim.SGD([*model.parameters(), *loss.parameters()])
     save_weights(tmp_path / "a.pth", model, optimizer, loss)
@@ -403,7 +403,12 @@ def test_the_parameters_of_a_loss_belong_to_a_file_with_the_optimizers_state(tmp
     load_weights(tmp_path / "a.pth", two(2), loss=read)
     assert equal(loss, read)
     save_weights(tmp_path / "b.pth", model, None, loss)
-    assert torch.load(tmp_path / "b.pth", weights_only=True).keys() == model.state_dict().keys()
+    assert torch.load(tmp_path / "b.pth", weights_only=True).keys() == {"model", "loss"}
+    again = nn.Linear(1, 1)
+    assert load_weights(tmp_path / "b.pth", two(2), loss=again) is None
+    assert equal(loss, again)
+    save_weights(tmp_path / "c.pth", model, None, nn.MSELoss())
+    assert torch.load(tmp_path / "c.pth", weights_only=True).keys() == model.state_dict().keys()
     with pytest.raises(UsageError, match=r"weight \(1, 1\) in the file, \(1, 1, 1\) in the model"):
         load_weights(tmp_path / "a.pth", two(2), loss=nn.Bilinear(1, 1, 1))
 

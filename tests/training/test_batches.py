@@ -26,6 +26,11 @@ def test_a_batch_without_a_target_is_refused(batch: Any, named: str) -> None:
         split_batch(batch, "train")
 
 
+def test_a_dict_needs_the_names_of_its_entries() -> None:
+    with pytest.raises(DataError, match=r"is a dict: .*from_loaders\(..., inputs=, target=\), of image, label"):
+        split_batch({"image": torch.zeros(2, 3), "label": torch.zeros(2)}, "train")
+
+
 @pytest.mark.parametrize(
     ("batch", "n"),
     [

@@ -118,7 +118,7 @@ class TensorLoader(OrderedLoader):
         device = self.tensors[0].device
         for numbers in self.order.begin():
             rows = numbers.to(device, non_blocking=True)
-            yield tuple(tensor[rows] for tensor in self.tensors)
+            yield tuple([tensor[rows] for tensor in self.tensors])
 
 
 class DatasetLoader(OrderedLoader):

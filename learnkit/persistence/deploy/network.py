@@ -65,7 +65,7 @@ def network_of(spec: ExportSpec, *, preprocessing: bool = False) -> tuple[nn.Mod
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ExportError(
             f"the model's output for {N_INPUTS} inputs", got=got, expected="one tensor with a row per input",
-            fix="Wrap it in a module whose forward returns the tensor that matters.",
+            fix="Pass the learner output=, the name or index of the one that matters.",
         )  # fmt: skip
     return network, output
 
@@ -117,6 +117,7 @@ class _Network(nn.Module):
         super().__init__()
         self.model = plain_model(spec.model)
         self.preprocess = spec.preprocess if preprocessing else None
+        self.output = spec.output
         self.activation = spec.activation
         self.temperature = spec.temperature
 
@@ -124,7 +125,8 @@ class _Network(nn.Module):
         x = input
         if self.preprocess is not None:
             x = self.preprocess.batch(x.permute(0, 3, 1, 2).contiguous())
-        raw: Tensor = self.model(x)
+        outputs = self.model(x)
+        raw: Tensor = outputs if self.output is None else self.output(outputs)
         return raw if self.activation is None else self.activation(raw / self.temperature)
 
 

@@ -10,7 +10,9 @@ from torch import nn
 from learnkit import Classification, MultiLabel
 from learnkit.data.image.preprocess import IMAGENET, Normalize, Preprocess
 from learnkit.data.image.resize import Resize
+from learnkit.errors import ExportError
 from learnkit.losses.focal import FocalLoss
+from learnkit.losses.outputs import OneOutput
 from learnkit.models.head import AdaptiveConcatPool2d
 from learnkit.persistence.deploy.network import cause_of, check_inputs, describe, example_inputs, network_of
 from learnkit.persistence.spec import ExportSpec
@@ -64,6 +66,19 @@ def test_the_output_is_that_of_the_model_at_its_temperature() -> None:
     torch.testing.assert_close(output, (model(example_inputs(spec)) / 2).softmax(1))
     _, raw = network_of(ExportSpec(model, (3,), TASK, temperature=2.0))
     torch.testing.assert_close(raw, model(example_inputs(spec)))
+
+
+class TwoOutputs(nn.Linear):
+    def forward(self, input: torch.Tensor) -> Any:
+        return {"hidden": input, "logits": super().forward(input)}
+
+
+def test_of_several_outputs_the_chosen_one_is_exported() -> None:
+    spec = ExportSpec(TwoOutputs(3, 2), (3,), TASK, output=OneOutput("logits"))
+    _, output = network_of(spec)
+    assert torch.equal(output, spec.model(example_inputs(spec))["logits"])
+    with pytest.raises(ExportError, match=r"got 'dict', expected one tensor .* output="):
+        network_of(replace(spec, output=None))
 
 
 def test_raw_outputs_have_no_temperature() -> None:
