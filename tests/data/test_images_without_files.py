@@ -106,6 +106,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "skipping": {"on_error": "skip"},
     "small batches": {"bs": 5},
 }
+OF_EVERY_SOURCE = ("plain", "gray", "own size", "cached")  # what reading has a part in
 
 
 def epoch(loader: Any) -> list[torch.Tensor]:
@@ -113,20 +114,18 @@ def epoch(loader: Any) -> list[torch.Tensor]:
     return [part for batch in loader for part in batch]
 
 
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_the_batches_are_those_of_the_files(files: dict[str, list[str]], options: dict[str, Any]) -> None:
-    options = {"size": 16, "bs": 8, **options}
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_batches_are_those_of_the_files(files: dict[str, list[str]], name: str) -> None:
+    options = {"size": 16, "bs": 8, **OPTIONS[name]}
     expected = of_files(files, **options)
-    for name, source in SOURCES.items():
-        if name != "dataset" and options.get("num_workers"):
-            continue
-        dls = source(files, **options)
+    for source in SOURCES if name in OF_EVERY_SOURCE else ("dataset",):
+        dls = SOURCES[source](files, **options)
         assert dls.classes == expected.classes == ["blue", "green", "red"]
         assert dls.samples["target"].tolist() == expected.samples["target"].tolist()
         for part in ("train_dl", "valid_dl", "fix_dl"):
             ours, theirs = epoch(getattr(dls, part)), epoch(getattr(expected, part))
             assert len(ours) == len(theirs)
-            assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True)), (name, part)
+            assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True)), (source, part)
 
 
 def net(seed: int = 0) -> nn.Module:
