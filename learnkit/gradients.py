@@ -29,7 +29,7 @@ def divided(optimizer: Optimizer, scale: float) -> Iterator[None]:
 def reweigh(optimizer: Optimizer, assumed: float, weight: Tensor | float) -> None:
     """Divide gradients by the weight of their batches, after they were divided by `assumed` before it was known."""
     if isinstance(weight, Tensor):  # not read: the device would have to wait; 0 if no target counted
-        multiply_gradients(optimizer, assumed / weight.float().clamp(min=torch.finfo(torch.float32).tiny))
+        multiply_gradients(optimizer, torch.where(weight == 0, 0.0, assumed / weight.float()))
     elif weight not in (0, assumed):
         multiply_gradients(optimizer, assumed / weight)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from learnkit.gradients import clip_gradients, multiply_gradients
+from learnkit.gradients import clip_gradients, divided, multiply_gradients, reweigh
 
 
 def trained() -> tuple[nn.Linear, nn.Parameter, torch.optim.SGD]:
@@ -22,6 +22,38 @@ def test_every_gradient_is_multiplied(factor: torch.Tensor | float) -> None:
     assert model.weight.grad is not None
     assert own.grad is not None
     assert (model.weight.grad.tolist(), own.grad.tolist()) == ([[1.5, 2.0]], [6.0])
+
+
+@pytest.mark.parametrize("as_tensor", [False, True])
+@pytest.mark.parametrize(
+    ("weight", "expected"), [(4, [3, 4, 12]), (2, [6, 8, 24]), (1, [12, 16, 48]), (8, [1.5, 2, 6])]
+)
+def test_gradients_divided_by_an_assumed_weight_are_divided_by_the_real_one(
+    as_tensor: bool, weight: float, expected: list[float]
+) -> None:
+    model, own, optimizer = trained()
+    reweigh(optimizer, 4, torch.tensor(weight) if as_tensor else weight)
+    assert model.weight.grad is not None
+    assert own.grad is not None
+    assert [*model.weight.grad[0].tolist(), own.grad.item()] == expected
+
+
+@pytest.mark.parametrize("weight", [0, torch.tensor(0), torch.tensor(0.0)])
+def test_gradients_of_no_weight_stay_zero(weight: torch.Tensor | float) -> None:
+    model, _, optimizer = trained()
+    multiply_gradients(optimizer, 0.0)
+    reweigh(optimizer, 4, weight)
+    assert model.weight.grad is not None
+    assert model.weight.grad.tolist() == [[0, 0]]
+
+
+def test_gradients_are_divided_inside_alone_also_after_an_error() -> None:
+    model, _, optimizer = trained()
+    with pytest.raises(KeyError), divided(optimizer, 4.0):  # noqa: PT012
+        assert model.weight.grad is not None
+        assert model.weight.grad.tolist() == [[0.75, 1]]
+        raise KeyError
+    assert model.weight.grad.tolist() == [[3, 4]]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Gradient accumulation: a step of several batches is the step of one large batch."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -86,6 +87,20 @@ def test_half_precision_too(precision: Any) -> None:
     ours = fitted([5, 5, 5, 5, 3], GradientAccumulation(10), *callbacks, opt="sgd")
     theirs = fitted([10, 10, 3], *callbacks, opt="sgd")
     torch.testing.assert_close(weights(ours), weights(theirs), atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("n_items", [2, 8, 16])
+def test_a_group_in_which_no_target_counts_changes_nothing(n_items: int) -> None:
+    x, y = torch.randn(32, 3), torch.full((32,), -100)
+    y[:16] = torch.arange(16) % 2
+    data = DataBunch.from_loaders(list(zip(x.split(2), y.split(2), strict=True)))
+    learn = Learner(data, model(), loss_func=nn.CrossEntropyLoss(), opt_func=torch.optim.SGD, wd=0.0, seed=0)
+    seen = [weights(learn)]
+    learn.fit(
+        1, 0.1, callbacks=[GradientAccumulation(n_items), acting(after_step=lambda _: seen.append(weights(learn)))]
+    )
+    changed = [not torch.equal(one, two) for one, two in pairwise(seen)]
+    assert changed == [True] * (16 // n_items) + [False] * (16 // n_items)
 
 
 def test_schedules_advance_once_per_step() -> None:

@@ -204,6 +204,9 @@ def test_every_setting_of_masks_is_one_of_the_factory(folder: Path, settings: An
 
 def test_settings_stand_beside_codes_or_in_the_task(folder: Path) -> None:
     task = Segmentation(CODES, binary=True)
+    options: dict[str, Any] = {"size": 16, "bs": 4, "valid_pct": 0.34, "task": task}
+    alone = ImageDataBunch.from_folder_masks(folder, "images", lambda file: f"masks/{file.name}", **options)
+    assert alone.task == cars(folder).task
     for extra in ({"codes": CODES}, {"binary": True}, {"ignore_index": 7}, {"threshold": 0.5}, {"border": "car"}):
         with pytest.raises(UsageError, match=r"task: .*no codes= beside it"):
             ImageDataBunch.from_folder_masks(folder, "images", lambda file: f"masks/{file.name}", task=task, **extra)

@@ -131,20 +131,23 @@ def test_a_hook_that_cannot_run_is_refused_when_the_class_is_made(kind: str, hoo
     assert isinstance(caught.value, LearnkitError)
 
 
-CAN_BE_CALLED: dict[str, Any] = {
-    "state": lambda self, state: None,
-    "another name": lambda me, s: None,
-    "a default": lambda self, state, verbose=False: None,
-    "any": lambda *args: None,
-    "static": staticmethod(lambda state: None),
-    "of the class": classmethod(lambda cls, state: None),
-    "partial": partialmethod(lambda self, n, state: None, 3),
+CAN_BE_CALLED: dict[str, Any] = {  # each made of what it calls
+    "state": lambda see: lambda self, state: see(state),
+    "another name": lambda see: lambda me, s: see(s),
+    "a default": lambda see: lambda self, state, verbose=False: see(state),
+    "any": lambda see: lambda *args: see(args[-1]),
+    "static": lambda see: staticmethod(lambda state: see(state)),
+    "of the class": lambda see: classmethod(lambda cls, state: see(state)),
+    "partial": lambda see: partialmethod(lambda self, n, state: see(state), 3),
 }
 
 
 @pytest.mark.parametrize("kind", CAN_BE_CALLED)
 def test_a_hook_that_can_run_is_called(kind: str, blobs: Blobs) -> None:
-    linear_learner(blobs).fit(1, callbacks=define("after_epoch", CAN_BE_CALLED[kind])())
+    epochs: list[int] = []
+    hook = CAN_BE_CALLED[kind](lambda state: epochs.append(state.epoch))
+    linear_learner(blobs).fit(2, callbacks=define("after_epoch", hook)())
+    assert epochs == [0, 1]
 
 
 def test_a_hook_that_is_set_on_the_object_is_called(blobs: Blobs) -> None:

@@ -123,6 +123,10 @@ def test_invalid_limits_are_refused(options: dict[str, Any], named: str) -> None
         RandomResizedCrop((32, 32), **options)
 
 
+def test_a_crop_may_be_one_pixel_high_or_wide() -> None:
+    assert [RandomResizedCrop(size).size for size in ((1, 1), [1, 9], (9, 1))] == [(1, 1), (1, 9), (9, 1)]
+
+
 @pytest.mark.parametrize("size", [0, True, (8,), (8, 0), "88", (8.0, 8.0)])
 def test_an_invalid_size_is_refused(size: Any) -> None:
     with refused("RandomResizedCrop: size", got=size):

@@ -220,7 +220,7 @@ def test_a_model_beyond_two_gigabytes_is_refused(tmp_path: Path, monkeypatch: An
 
 
 def test_what_torch_prints_and_warns_is_not_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any, logged: list[logging.LogRecord]
 ) -> None:
     real = torch.onnx.export
 
@@ -234,7 +234,7 @@ def test_what_torch_prints_and_warns_is_not_shown(
     monkeypatch.setattr(torch.onnx, "export", chatty)
     export(tmp_path / "x", ExportSpec(nn.Linear(2, 2), (2,)), "onnx")
     assert capfd.readouterr() == ("", "")
-    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert [record for record in logged if record.levelno >= logging.WARNING] == []
 
 
 class Eigenvalues(nn.Module):
