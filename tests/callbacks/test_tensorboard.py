@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy as loss_func
 
 from learnkit import DataBunch, Learner, LearnkitWarning
 from learnkit.callbacks.tensorboard import TensorBoard
-from learnkit.errors import UsageError
+from learnkit.errors import UsageError, WriteError
 from tests.doubles import acting, linear_learner, raising, refused
 
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
@@ -186,6 +186,12 @@ def test_files_are_read_in_the_order_they_were_opened(blobs: tuple[Tensor, ...])
     _, second = sorted(Path("logs/run").iterdir())
     assert first.name.split(".")[3] < second.name.split(".")[3]
     assert [event.step for event in read(Path("logs/run")).Scalars("batch/loss")] == list(range(1, 9))
+
+
+def test_a_folder_that_cannot_be_written_is_named(blobs: tuple[Tensor, ...]) -> None:
+    Path("file").touch()
+    with pytest.raises(WriteError, match=r"TensorBoard: file/logs/run cannot be written \(Not a directory\)"):
+        learner(blobs).fit(1, callbacks=TensorBoard("file/logs", "run"))
 
 
 @pytest.mark.parametrize("name", ["run", None])
