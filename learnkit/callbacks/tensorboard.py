@@ -11,7 +11,7 @@ from torch import Tensor
 
 from learnkit.atomic_files import make_folder
 from learnkit.checks import check_int, missing_extra
-from learnkit.errors import warn
+from learnkit.errors import WriteError, warn
 from learnkit.modes import eval_mode
 from learnkit.persistence.weights import check_name
 from learnkit.training.callback import Callback, Order
@@ -137,7 +137,10 @@ class TensorBoard(Callback):
     def _open(self) -> "SummaryWriter":
         if self._writer is None:
             self._wait_for_a_later_name()
-            self._writer = _summary_writer()(str(self.folder), filename_suffix=SUFFIX)
+            try:
+                self._writer = _summary_writer()(str(self.folder), filename_suffix=SUFFIX)
+            except OSError as error:
+                raise WriteError(f"TensorBoard: {self.folder} cannot be written ({error.strerror or error})") from error
         return self._writer
 
     def _wait_for_a_later_name(self) -> None:

@@ -188,6 +188,12 @@ def test_files_are_read_in_the_order_they_were_opened(blobs: tuple[Tensor, ...])
     assert [event.step for event in read(Path("logs/run")).Scalars("batch/loss")] == list(range(1, 9))
 
 
+def test_a_folder_that_cannot_be_written_is_named(blobs: tuple[Tensor, ...]) -> None:
+    Path("file").touch()
+    with pytest.raises(WriteError, match=r"TensorBoard: file/logs/run cannot be written \(Not a directory\)"):
+        learner(blobs).fit(1, callbacks=TensorBoard("file/logs", "run"))
+
+
 @pytest.mark.parametrize("name", ["run", None])
 def test_both_stages_of_a_call_are_one_run(name: str | None, blobs: tuple[Tensor, ...]) -> None:
     learn = learner(blobs)

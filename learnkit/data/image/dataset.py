@@ -71,7 +71,7 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         if self.item_stage and isinstance(self.item_stage[0], Presize):
             self.bound = replace(preprocess.resize, size=self.item_stage[0].sides)
         if self.item_stage and isinstance(self.item_stage[0], RandomResizedCrop):
-            if self.item_stage[0].size != preprocess.resize.size:
+            if self.item_stage[0].sides != preprocess.resize.size:
                 raise UsageError("RandomResizedCrop", got=self.item_stage[0].size,
                                  expected=f"the size of the bunch, {preprocess.resize.size}",
                                  fix="Create it with that size.")  # fmt: skip

@@ -47,7 +47,7 @@ def files(tmp_path: Path) -> list[str]:
 
 
 def dataset(files: list[str], form: str = "plain", size: int = 16, method: Method = "crop") -> ImageDataset:
-    stage = [RandomResizedCrop((size, size))] if "crop" in form else []
+    stage = [RandomResizedCrop(size)] if "crop" in form else []
     preprocess = Preprocess(Resize((size, size), method), None)
     if "masks" in form:
         masks = [os.path.join(os.path.dirname(file), f"mask-{os.path.basename(file)}") for file in files]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from learnkit import DataBunch, Learner, LearnkitWarning
 from learnkit.data.segmentation import Segmentation
@@ -101,6 +102,14 @@ def test_other_objects_than_data_are_refused() -> None:
             DataBunch.from_tensors(x, y, X, Y)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="test: got no inputs"):
         DataBunch.from_tensors(X, Y, X, Y, None, Y, bs=4)
+
+
+def test_targets_of_any_shape_train_by_the_way_that_the_error_names() -> None:
+    images = torch.rand(8, 3, 4, 4)
+    with pytest.raises(UsageError, match="from_datasets of a TensorDataset, and a loss_func="):
+        DataBunch.from_tensors(images, images)
+    dls = DataBunch.from_datasets(TensorDataset(images, images), bs=4)
+    Learner(dls, nn.Conv2d(3, 3, 1), loss_func=nn.MSELoss()).fit(1)
 
 
 def test_float_labels_need_a_task() -> None:
