@@ -72,7 +72,7 @@ class LearnerParts:
             self._running.refuse(name)
         given = {**self._given, **changed}
         dls, model = given["dls"], given["model"]
-        check_kind("dls", dls, DataBunch, "a DataBunch, such as DataBunch.from_loaders(train_dl, valid_dl)")
+        _check_bunch(dls)
         check_kind("model", model, nn.Module, "an nn.Module; cnn_learner accepts names of architectures")
         give_sizes(model.to(dls.device), dls)
         if "dls" in changed or "model" in changed:
@@ -98,7 +98,7 @@ class LearnerParts:
 
     @dls.setter
     def dls(self, dls: DataBunch) -> None:
-        check_kind("dls", dls, DataBunch, "a DataBunch, such as DataBunch.from_loaders(train_dl, valid_dl)")
+        _check_bunch(dls)
         check_same_meaning(self._dls.task, dls.task)
         has_moved = dls.device != self._dls.device
         task = self._dls.task
@@ -261,6 +261,10 @@ class LearnerParts:
     @temperature.setter
     def temperature(self, value: float) -> None:
         self._temperature = check_number("temperature", value, "(0, inf)", expected="a finite number above 0")
+
+
+def _check_bunch(dls: DataBunch) -> None:
+    check_kind("dls", dls, DataBunch, "a DataBunch, such as DataBunch.from_loaders(train_dl, valid_dl)")
 
 
 def _flag(what: str, value: bool) -> bool:

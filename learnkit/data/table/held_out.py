@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from learnkit.data.classes import normal_form
+from learnkit.data.table.columns import with_column
 from learnkit.data.table.files import existing_folder, get_image_files, no_images
 from learnkit.data.table.label_values import is_label
-from learnkit.data.table.labels import with_targets
 from learnkit.data.table.samples import absolute, rows_text
 from learnkit.data.tasks import Classification, MultiLabel, Task
 from learnkit.errors import warn
@@ -72,7 +72,7 @@ def label_held_out(
         warn(f"folders of the test set {root} that are no class, their images stay without a label: {names}")
     for place, name in found.items():
         targets[place] = [name] if isinstance(task, MultiLabel) else name
-    return with_targets(samples, targets) if found else samples
+    return with_column(samples, "target", targets) if found else samples
 
 
 def report_unlabeled(samples: "pd.DataFrame") -> None:

@@ -11,12 +11,22 @@ import numpy as np
 from learnkit.data.classes import label_text
 from learnkit.errors import DataError, UsageError
 
-__all__ = ["class_names", "could_be_values", "is_label", "is_several", "multi_hot_names", "number_in", "number_rows",
-           "plain", "several_names"]  # fmt: skip
+__all__ = [
+    "SOFT",
+    "class_names",
+    "could_be_values",
+    "is_label",
+    "is_several",
+    "multi_hot_names",
+    "number_in",
+    "number_rows",
+    "plain",
+    "several_names",
+]
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
-SOFT = "Labels are 0 or 1. Pass task='regression' to train on the numbers themselves."
+SOFT = "Labels are 0 or 1 in every row. Pass task='regression' to train on the numbers themselves."
 NAME = Callable[[str], str]
 
 
