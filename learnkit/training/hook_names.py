@@ -99,7 +99,7 @@ def check_hooks(cls: type, hooks: Mapping[str, Any], known: Collection[str]) -> 
 
 
 def check_mixed_in(cls: type, base: type, hooks: Mapping[str, Any]) -> None:
-    """The same for what a class of callbacks gets from a base class that is not a callback; names that are nearly those of hooks are fine there."""
+    """The same for what a class of callbacks gets from a base that is not a callback; a near miss is fine there."""
     for name, value in vars(base).items():
         if name in hooks:
             _check_call(cls, name, value)
