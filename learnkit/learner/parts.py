@@ -59,7 +59,7 @@ class LearnerParts(Options):
             self._running.refuse(name)
         given = {**self._given, **changed}
         dls, model = given["dls"], given["model"]
-        check_kind("dls", dls, DataBunch, "a DataBunch, such as DataBunch.from_loaders(train_dl, valid_dl)")
+        _check_bunch(dls)
         check_kind("model", model, nn.Module, "an nn.Module; cnn_learner accepts names of architectures")
         give_sizes(model.to(dls.device), dls)
         if "dls" in changed or "model" in changed:
@@ -88,7 +88,7 @@ class LearnerParts(Options):
 
     @dls.setter
     def dls(self, dls: DataBunch) -> None:
-        check_kind("dls", dls, DataBunch, "a DataBunch, such as DataBunch.from_loaders(train_dl, valid_dl)")
+        _check_bunch(dls)
         check_same_meaning(self._dls.task, dls.task)
         check_same_inputs(self._model, self._dls, dls)
         has_moved = dls.device != self._dls.device
@@ -221,3 +221,7 @@ class LearnerParts(Options):
             {} if len(before) != len(self._checked_metrics) else dict(zip(self._checked_metrics, before, strict=True))
         )
         return [next((part for own, part in made.items() if own is metric), metric) for metric in metrics]
+
+
+def _check_bunch(dls: DataBunch) -> None:
+    check_kind("dls", dls, DataBunch, "a DataBunch, such as DataBunch.from_loaders(train_dl, valid_dl)")

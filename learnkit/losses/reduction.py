@@ -2,7 +2,7 @@
 
 The loss of a set is the sum of what its targets cost over the sum of what they weigh. Most losses weigh every item
 alike. torch's cross entropy and `NLLLoss` divide by the weights of the targets' classes, and `ignore_index` weighs
-nothing. A loss with `reduction="sum"` is not divided at all. A loss of your own is taken to be a mean over the items,
+nothing. A loss with `reduction="sum"` is not divided at all. A custom loss is taken to be a mean over the items,
 unless it has an attribute `reduction = "sum"`, or a method `divisor(targets)` that returns what it divides by.
 """
 
@@ -94,7 +94,7 @@ def total_loss(losses: Sequence[Tensor], divisors: Sequence[Tensor | int | None]
 
 
 def can_ignore(loss_func: Loss) -> bool:
-    """Whether the loss was told to ignore targets, so that a batch may hold none that counts."""
+    """Whether the loss ignores some targets, so that a batch may hold none that counts."""
     index = setting(loss_func, "ignore_index")
     return callable(getattr(loss_func, "divisor", None)) or (_weighs_classes(loss_func) and index != -100)
 

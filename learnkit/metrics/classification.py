@@ -13,6 +13,7 @@ from learnkit.checks import check_choice
 from learnkit.metrics.accumulate import Kept, Sums, mean, total_and_count
 from learnkit.metrics.accumulated import CLASSES, AccumulatedMetric, Batch
 from learnkit.metrics.counts import (
+    averaged_name,
     class_counts,
     class_tally,
     f_of,
@@ -56,14 +57,14 @@ def precision(
     Raises:
         UsageError: an unknown average, or a threshold that is not between 0 and 1.
     """
-    return class_counts(name or _named("precision", average), precision_of, average, threshold, ignore_index)
+    return class_counts(name or averaged_name("precision", average), precision_of, average, threshold, ignore_index)
 
 
 def recall(
     *, average: str | None = "macro", threshold: float = 0.5, ignore_index: int | None = None, name: str | None = None
 ) -> AccumulatedMetric:
     """Share of the items of a class that are found; arguments as for `precision`."""
-    return class_counts(name or _named("recall", average), recall_of, average, threshold, ignore_index)
+    return class_counts(name or averaged_name("recall", average), recall_of, average, threshold, ignore_index)
 
 
 def f_beta(
@@ -76,7 +77,7 @@ def f_beta(
 ) -> AccumulatedMetric:
     """Harmonic mean of precision and recall, recall `beta` times as important; other arguments as for `precision`."""
     formula = f_of(beta)
-    return class_counts(name or _named(f"f{beta:g}", average), formula, average, threshold, ignore_index)
+    return class_counts(name or averaged_name(f"f{beta:g}", average), formula, average, threshold, ignore_index)
 
 
 def f1(
@@ -97,7 +98,7 @@ def jaccard(
     *, average: str | None = "macro", threshold: float = 0.5, ignore_index: int | None = None, name: str | None = None
 ) -> AccumulatedMetric:
     """Right predictions of a class by items that are or are predicted to be of it; arguments as for `precision`."""
-    return class_counts(name or _named("jaccard", average), jaccard_of, average, threshold, ignore_index)
+    return class_counts(name or averaged_name("jaccard", average), jaccard_of, average, threshold, ignore_index)
 
 
 def balanced_accuracy(*, ignore_index: int | None = None, name: str | None = None) -> AccumulatedMetric:
@@ -182,14 +183,14 @@ def auroc(
     Raises:
         UsageError: another average.
     """
-    return _of_curves(name or _named("auroc", average), roc_curve, average, ignore_index)
+    return _of_curves(name or averaged_name("auroc", average), roc_curve, average, ignore_index)
 
 
 def average_precision(
     *, average: str | None = "macro", ignore_index: int | None = None, name: str | None = None
 ) -> AccumulatedMetric:
     """Average precision of each class against the others, exact; arguments as for `auroc`."""
-    return _of_curves(name or _named("average_precision", average), pr_curve, average, ignore_index)
+    return _of_curves(name or averaged_name("average_precision", average), pr_curve, average, ignore_index)
 
 
 def _of_classes(
@@ -233,7 +234,3 @@ def _of_curves(name: str, curve: Curve, average: str | None, ignore_index: int |
     return AccumulatedMetric(
         name, prepare, Kept(), finish, takes=CLASSES, check=check_classes, is_per_class=average is None
     )
-
-
-def _named(name: str, average: str | None) -> str:
-    return name if average in ("macro", None) else f"{name}_{average}"

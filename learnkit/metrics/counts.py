@@ -22,6 +22,7 @@ from learnkit.metrics.shapes import (
 
 __all__ = [
     "Formula",
+    "averaged_name",
     "class_counts",
     "class_tally",
     "f_of",
@@ -64,6 +65,11 @@ def f_of(beta: float) -> Formula:
         return top, top + beta**2 * fn + fp
 
     return formula
+
+
+def averaged_name(name: str, average: str | None) -> str:
+    """The column of a metric: its name, and how it averages the classes unless that is "macro", or None."""
+    return name if average in ("macro", None) else f"{name}_{average}"
 
 
 def class_counts(

@@ -9,6 +9,7 @@ from learnkit.checks import check_choice
 from learnkit.metrics.accumulate import Kept, Sums, mean, total_and_count
 from learnkit.metrics.accumulated import LABELS, AccumulatedMetric, Batch
 from learnkit.metrics.counts import (
+    averaged_name,
     f_of,
     jaccard_of,
     label_counts,
@@ -47,14 +48,14 @@ def precision_multi(
     Raises:
         UsageError: an unknown average, or a threshold that is not between 0 and 1.
     """
-    return label_counts(name or _named("precision", average), precision_of, average, threshold)
+    return label_counts(name or averaged_name("precision_multi", average), precision_of, average, threshold)
 
 
 def recall_multi(
     *, average: str | None = "macro", threshold: float = 0.5, name: str | None = None
 ) -> AccumulatedMetric:
     """Share of the items of a label that are found; arguments as for `precision_multi`."""
-    return label_counts(name or _named("recall", average), recall_of, average, threshold)
+    return label_counts(name or averaged_name("recall_multi", average), recall_of, average, threshold)
 
 
 def f_beta_multi(
@@ -62,7 +63,7 @@ def f_beta_multi(
 ) -> AccumulatedMetric:
     """Harmonic mean of precision and recall, recall `beta` times as important; others as for `precision_multi`."""
     formula = f_of(beta)
-    return label_counts(name or _named(f"f{beta:g}", average), formula, average, threshold)
+    return label_counts(name or averaged_name(f"f{beta:g}_multi", average), formula, average, threshold)
 
 
 def f1_multi(*, average: str | None = "macro", threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
@@ -79,7 +80,7 @@ def jaccard_multi(
     *, average: str | None = "macro", threshold: float = 0.5, name: str | None = None
 ) -> AccumulatedMetric:
     """Right predictions of a label by items that have it or are predicted to; arguments as for `precision_multi`."""
-    return label_counts(name or _named("jaccard", average), jaccard_of, average, threshold)
+    return label_counts(name or averaged_name("jaccard_multi", average), jaccard_of, average, threshold)
 
 
 def hamming_multi(*, threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
@@ -107,12 +108,12 @@ def auroc_multi(*, average: str | None = "macro", name: str | None = None) -> Ac
     Raises:
         UsageError: another average.
     """
-    return _of_curves(name or _named("auroc", average), roc_curve, average)
+    return _of_curves(name or averaged_name("auroc_multi", average), roc_curve, average)
 
 
 def average_precision_multi(*, average: str | None = "macro", name: str | None = None) -> AccumulatedMetric:
     """Average precision of each label that some items have, exact; arguments as for `auroc_multi`."""
-    return _of_curves(name or _named("average_precision", average), pr_curve, average)
+    return _of_curves(name or averaged_name("average_precision_multi", average), pr_curve, average)
 
 
 def _of_curves(name: str, curve: Curve, average: str | None) -> AccumulatedMetric:
@@ -131,7 +132,3 @@ def _of_curves(name: str, curve: Curve, average: str | None) -> AccumulatedMetri
     return AccumulatedMetric(
         name, prepare, Kept(), finish, takes=LABELS, check=check_labels, is_per_class=average is None
     )
-
-
-def _named(name: str, average: str | None) -> str:
-    return f"{name}_multi" if average in ("macro", None) else f"{name}_multi_{average}"

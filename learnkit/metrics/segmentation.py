@@ -8,7 +8,7 @@ from torch import Tensor
 from learnkit.checks import check_int
 from learnkit.metrics.accumulate import Sums, mean, total_and_count
 from learnkit.metrics.accumulated import MASKS, AccumulatedMetric, Batch
-from learnkit.metrics.counts import class_counts, f_of, jaccard_of
+from learnkit.metrics.counts import averaged_name, class_counts, f_of, jaccard_of
 from learnkit.metrics.shapes import check_classes, check_ignored, class_rows
 
 __all__ = ["dice", "foreground_accuracy", "iou"]
@@ -29,14 +29,18 @@ def dice(
     Raises:
         UsageError: another average.
     """
-    return class_counts(name or _named("dice", average), f_of(1.0), average, ignore_index=ignore_index, takes=MASKS)
+    return class_counts(
+        name or averaged_name("dice", average), f_of(1.0), average, ignore_index=ignore_index, takes=MASKS
+    )
 
 
 def iou(
     *, average: str | None = "macro", ignore_index: int | None = None, name: str | None = None
 ) -> AccumulatedMetric:
     """Intersection over union of a class, its pixels counted over the whole set; arguments as for `dice`."""
-    return class_counts(name or _named("iou", average), jaccard_of, average, ignore_index=ignore_index, takes=MASKS)
+    return class_counts(
+        name or averaged_name("iou", average), jaccard_of, average, ignore_index=ignore_index, takes=MASKS
+    )
 
 
 def foreground_accuracy(
@@ -59,7 +63,3 @@ def foreground_accuracy(
         return Batch(total_and_count(made.predicted == made.actual, counted), made.n_outputs, made.checked)
 
     return AccumulatedMetric(name or "foreground_accuracy", prepare, Sums(), mean, takes=MASKS, check=check_classes)
-
-
-def _named(name: str, average: str | None) -> str:
-    return name if average in ("macro", None) else f"{name}_{average}"

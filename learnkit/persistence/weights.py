@@ -273,6 +273,6 @@ def _match(
             + (f"; and {len(shown) - MAX_LISTED} more" if len(shown) > MAX_LISTED else ""),
             fix=OTHER_HEAD if refused and shared.keys() > differing.keys() else OTHER_MODEL,
         )
-    if told := [*differing.values(), *names]:
-        warn(f"{path}: {'; '.join(told[:MAX_LISTED])}; those keep their values")
+    if differences := [*differing.values(), *names]:
+        warn(f"{path}: {'; '.join(differences[:MAX_LISTED])}; those keep their values")
     return {name: tensor for name, tensor in weights.items() if name in own and name not in differing}

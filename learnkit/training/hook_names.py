@@ -63,7 +63,7 @@ MISSING = {
 
 
 def hook_for(name: str) -> str:
-    """The hook of learnkit for a hook of another library; "" for a name that is none.
+    """The hook of learnkit for a hook of another library; "" for any other name.
 
     >>> hook_for("on_epoch_end"), hook_for("on_predict_batch_start"), hook_for("on_click")
     ('after_epoch', 'before_batch', '')
@@ -99,7 +99,7 @@ def check_hooks(cls: type, hooks: Mapping[str, Any], known: Collection[str]) -> 
 
 
 def check_mixed_in(cls: type, base: type, hooks: Mapping[str, Any]) -> None:
-    """The same for what a class of callbacks gets from a base class that is no callback; no name is too near there."""
+    """The same for what a class of callbacks gets from a base that is not a callback; a near miss is fine there."""
     for name, value in vars(base).items():
         if name in hooks:
             _check_call(cls, name, value)
@@ -130,7 +130,7 @@ def _check_misspelled(cls: type, name: str, hooks: Mapping[str, Any]) -> None:
 
 
 def _check_call(cls: type, name: str, value: Any) -> None:
-    """Refuse a hook that is no method, does not run when it is called, or cannot be called with the state."""
+    """Refuse a hook that is not a method, does not run when it is called, or cannot be called with the state."""
     where, fix = f"{cls.__name__}.{name}", f"Define {name}(self, state)."
     if not _is_method(value):
         raise WrongTypeError(where, got=value, expected="a method", fix=fix)

@@ -72,7 +72,7 @@ def validates(state: TrainState) -> bool:
     """
     is_last = state.epoch + 1 == state.n_epochs
     if not is_last and not state.stop_reason:
-        state.stop_reason = _reached(state)  # once: the time goes on
+        state.stop_reason = _reached(state)  # once, as time passes
     if state.valid_dl is None:
         return False
     if state.stop_reason and 0 < state.step == state.validated_step:

@@ -61,7 +61,7 @@ def dataset_loaders(
     for name, dataset in sets.items():
         if dataset is not None or name == "train":
             check_set(name, dataset)
-            if collate_fn is default_collate:  # an own one may make anything of the items
+            if collate_fn is default_collate:  # a custom one may make anything of the items
                 check_dataset(task, name, dataset)
     train = sets["train"]
     if collate_fn is default_collate:

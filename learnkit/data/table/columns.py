@@ -1,5 +1,6 @@
 """The columns of an external table: one by name or position, and the groups in one."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from learnkit.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["column_of", "group_numbers", "missing_column"]
+__all__ = ["column_of", "group_numbers", "missing_column", "with_column"]
 
 
 def column_of(samples: "pd.DataFrame", column: str | int) -> "pd.Series[Any]":
@@ -39,6 +40,13 @@ def missing_column(samples: "pd.DataFrame", *columns: str | int) -> DataError:
     if separator is not None:
         fix = f"The file is separated by {separator!r}: read it with that delimiter."
     return DataError(f"no column {' or '.join(map(repr, columns))}; columns are {shown}", fix=fix)
+
+
+def with_column(samples: "pd.DataFrame", name: str, values: Sequence[Any]) -> "pd.DataFrame":
+    """The table with a column of these objects, one per row; lists, tuples and images stay whole."""
+    import pandas as pd
+
+    return samples.assign(**{name: pd.Series(values, index=samples.index, dtype=object)})
 
 
 def group_numbers(samples: "pd.DataFrame", column: str) -> npt.NDArray[np.int64]:

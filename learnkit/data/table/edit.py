@@ -9,11 +9,11 @@ import numpy as np
 
 from learnkit.checks import check_kind, is_int, nearest
 from learnkit.data.image.sources import HeldImage
-from learnkit.data.table.columns import column_of, missing_column
+from learnkit.data.table.columns import column_of, missing_column, with_column
 from learnkit.data.table.from_csv import read_table
 from learnkit.data.table.label_columns import targets_in
 from learnkit.data.table.label_values import class_names, is_label, plain, several_names
-from learnkit.data.table.labels import task_kind, with_targets
+from learnkit.data.table.labels import task_kind
 from learnkit.data.table.samples import absolute, file_name
 from learnkit.data.tasks import MultiLabel, Task
 from learnkit.errors import DataError, UsageError
@@ -71,7 +71,7 @@ def relabeled(
             raise DataError(f"{name} has two labels", got=[new[name], target], expected="one row for each file")
         new[name] = target
     old = zip(samples["input"], samples["target"], strict=True)
-    return with_targets(samples, [new.get(file, target) for file, target in old])
+    return with_column(samples, "target", [new.get(file, target) for file, target in old])
 
 
 def dropped(samples: "pd.DataFrame", rows: Any, root: Path) -> "pd.DataFrame":

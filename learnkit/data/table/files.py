@@ -13,7 +13,7 @@ from learnkit.types import PathLike
 
 __all__ = ["ARRAYS", "PICTURES", "checked_suffixes", "existing_folder", "get_image_files", "no_images"]
 
-# Of pictures and of arrays that a plugin of Pillow or a reader reads, never read by default.
+# Of images and of arrays that a plugin of Pillow or a reader reads, never read by default.
 PICTURES = {
     ".apng", ".avif", ".cr2", ".dcm", ".dng", ".exr", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpe", ".jxl", ".nef",
     ".pgm", ".ppm", ".psd", ".tga",
@@ -39,7 +39,7 @@ def get_image_files(path: PathLike, recurse: bool = True, *, suffixes: Sequence[
     """Every image below a folder, sorted by path, whatever order the file system lists them in.
 
     Hidden files and folders are left out; links to folders are followed, each real folder once. A warning counts files
-    whose suffix is that of a picture which is not read by default, such as .heic.
+    whose suffix is that of an image which is not read by default, such as .heic.
 
     Args:
         path: the folder.

@@ -119,7 +119,7 @@ def mask_samples(
 
 
 def _mask_splits(folder: Path, tops: set[str], valid: str | None) -> dict[str, str]:
-    """{folder of images: its split}; a warning names the folders that are none."""
+    """{folder of images: its split}; a warning names the others."""
     wanted = {"train": _folder_of(folder, "train")} | ({} if valid is None else {"valid": _folder_of(folder, valid)})
     for name in wanted.values():
         if name not in tops:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from learnkit.data.image.sources import HeldImage, Source, held, is_image
 from learnkit.data.loading.items import listed
+from learnkit.data.table.columns import with_column
 from learnkit.errors import DataError, MissingFileError, UsageError, WrongTypeError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class WithImages:
 
     def restored(self, samples: "pd.DataFrame") -> "pd.DataFrame":
         """The table of samples made of `named`, its rows in the same order, with the images as its inputs."""
-        return samples if self.images is None else _with_inputs(samples, self.images)
+        return samples if self.images is None else with_column(samples, "input", self.images)
 
 
 def with_held_images(samples: Any) -> Any:
@@ -48,7 +49,7 @@ def with_held_images(samples: Any) -> Any:
     values = samples["input"].tolist()
     if not any(map(_is_held, values)):
         return samples
-    return _with_inputs(samples, held(values, "input"))
+    return with_column(samples, "input", held(values, "input"))
 
 
 def item_sources(items: Iterable[Any], folder: Path) -> list[Source]:
@@ -110,9 +111,3 @@ def _images_in(values: list[Any], column: str) -> list[Any] | None:
             got=values[others[0]], expected="an image in every row",
         )  # fmt: skip
     return held(values, column)
-
-
-def _with_inputs(samples: "pd.DataFrame", inputs: list[Any]) -> "pd.DataFrame":
-    import pandas as pd
-
-    return samples.assign(input=pd.Series(inputs, index=samples.index, dtype=object))

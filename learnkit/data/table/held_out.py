@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from learnkit.data.classes import normal_form
+from learnkit.data.table.columns import with_column
 from learnkit.data.table.files import existing_folder, get_image_files, no_images
 from learnkit.data.table.label_values import class_names, is_label, number_rows, plain, several_names
-from learnkit.data.table.labels import with_targets
 from learnkit.data.table.samples import absolute, rows_text
 from learnkit.data.tasks import Classification, MultiLabel, Task
 from learnkit.errors import DataError, warn
@@ -82,7 +82,7 @@ def label_held_out(
 def _with(samples: "pd.DataFrame", targets: list[Any], places: list[int], found: list[Any]) -> "pd.DataFrame":
     for place, target in zip(places, found, strict=True):
         targets[place] = target
-    return with_targets(samples, targets) if places else samples
+    return with_column(samples, "target", targets) if places else samples
 
 
 def _result(label: Callable[[str], Any], file: Path) -> Any:

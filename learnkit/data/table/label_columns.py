@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from learnkit.checks import is_int
 from learnkit.data.classes import label_text
 from learnkit.data.table.columns import column_of
-from learnkit.data.table.label_values import is_label, number_in, plain
+from learnkit.data.table.label_values import SOFT, is_label, number_in, plain
 from learnkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ __all__ = ["FALSE_VALUES", "TRUE_VALUES", "Column", "column_list", "labels_in", 
 Column: TypeAlias = str | int
 TRUE_VALUES = ("1", "true", "yes", "t", "y")
 FALSE_VALUES = ("0", "false", "no", "f", "n")
-SOFT = "Labels are 0 or 1 in every row. Pass task='regression' to train on the numbers themselves."
 
 
 def column_list(label_col: Any) -> list[Column]:

@@ -8,6 +8,7 @@ from learnkit.checks import nearest
 from learnkit.data.classes import Classes, check_same_classes, look_alikes, normal_form, sorted_names
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
+from learnkit.data.table.columns import with_column
 from learnkit.data.table.label_values import (
     class_names,
     could_be_values,
@@ -26,7 +27,7 @@ from learnkit.text import counted, printable
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Normalize", "label_samples", "name_change", "task_kind", "warn_missing_classes", "with_targets"]
+__all__ = ["Normalize", "label_samples", "name_change", "task_kind", "warn_missing_classes"]
 
 TASKS = ("classification", "multilabel", "regression")
 Normalize = bool | Callable[[str], str]
@@ -82,19 +83,12 @@ def label_samples(
         task = task if isinstance(task, Classification) else Classification(known)
     for place, target in zip(places, found, strict=True):
         targets[place] = target
-    return with_targets(samples, targets), task
+    return with_column(samples, "target", targets), task
 
 
 def name_change(normalize: Normalize) -> Callable[[str], str] | None:
     """What `normalize_labels=` does to a label: a function of its text, True for `normal_form`, or nothing."""
     return normal_form if normalize is True else normalize or None
-
-
-def with_targets(samples: "pd.DataFrame", targets: Sequence[Any]) -> "pd.DataFrame":
-    """The table with these targets, one per row, lists and tuples included."""
-    import pandas as pd
-
-    return samples.assign(target=pd.Series(targets, index=samples.index, dtype=object))
 
 
 def _check_missing(samples: "pd.DataFrame", targets: Sequence[Any], splits: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from learnkit.data.image.sources import HeldImage
-from learnkit.data.table.columns import column_of
+from learnkit.data.table.columns import column_of, with_column
 from learnkit.data.table.label_values import plain
 from learnkit.data.table.split_results import split_names, split_of
 from learnkit.data.table.splits import Split
@@ -73,14 +73,13 @@ def absolute(path: str) -> str:
 
 def split_samples(samples: "pd.DataFrame", split: Split) -> "pd.DataFrame":
     """The table with a column `split`; rows that are in the test set already (column `split` is "test") stay there."""
-    import pandas as pd
 
     there = samples["split"].tolist() if "split" in samples else [None] * len(samples)
     is_test = [isinstance(name, str) and split_of(name) == "test" for name in there]
     rest = samples[[not one for one in is_test]] if any(is_test) else samples
     names = iter(split_names(rest, split))
     splits = ["test" if one else next(names) for one in is_test]
-    return samples.assign(split=pd.Series(splits, index=samples.index, dtype=object))
+    return with_column(samples, "split", splits)
 
 
 def in_order(samples: "pd.DataFrame") -> "pd.DataFrame":

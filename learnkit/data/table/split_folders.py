@@ -17,7 +17,7 @@ class SplitFolders(NamedTuple):
 
     Attributes:
         splits: folder: "train", "valid" or "test".
-        left_out: folders beside them that are none.
+        left_out: other folders beside them.
         doubtful: folders that could as well have been the other, a split or a class.
     """
 
