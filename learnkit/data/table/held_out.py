@@ -68,7 +68,7 @@ def label_held_out(
     ]
     files = [Path(samples["input"].iloc[place]) for place in places]
     if label is not None:
-        found = _fitting([_result(label, file) for file in files], task, change, "labels that are no class")
+        found = _fitting([_result(label, file) for file in files], task, change, "labels")
         if not all(target is None for target in found):
             return _with(samples, targets, places, found)
     if not isinstance(task, Classification | MultiLabel):
@@ -76,7 +76,7 @@ def label_held_out(
     tops = [file.relative_to(root).parts for file in files]
     several = isinstance(task, MultiLabel)
     names = [None if len(top) == 1 else [top[0]] if several else top[0] for top in tops]
-    return _with(samples, targets, places, _fitting(names, task, change, "folders that are no class"))
+    return _with(samples, targets, places, _fitting(names, task, change, "folders"))
 
 
 def _with(samples: "pd.DataFrame", targets: list[Any], places: list[int], found: list[Any]) -> "pd.DataFrame":
@@ -103,7 +103,7 @@ def _fitting(raw: list[Any], task: Task, change: Callable[[str], str] | None, ki
     forms = {normal_form(name) for name in task.classes}
     if other and (any(target is not None for target in found) or any(normal_form(name) in forms for name in other)):
         names = ", ".join(f"{printable(name)!r} ({count})" for name, count in list(other.items())[:MAX_SHOWN])
-        warn(f"{kind} in the test set, their images stay without a label: {names}")
+        warn(f"{kind} of the test set that are no class, their images stay without a label: {names}")
     return found
 
 
