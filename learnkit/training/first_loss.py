@@ -38,7 +38,8 @@ def first_loss(state: TrainState) -> Tensor:
             raise
         got = f"outputs {_kind(state.preds)}, targets {_kind(state.targets)}"
         fix = f"Make the targets as {name} takes them, in shape, type and range."
-        raise UsageError(f"{name}: {str(error).splitlines()[0]}", got=got, fix=fix) from error
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        raise UsageError(f"{name}: {reason}", got=got, fix=fix) from error
 
 
 def _kind(tree: Any) -> str:
