@@ -22,7 +22,7 @@ from learnkit.training.first_loss import first_loss
 from learnkit.training.micro_batches import run_micro_batches
 from learnkit.training.nan_guard import LossWatch, as_loss
 from learnkit.training.state import TrainState
-from learnkit.training.stopping import stop_if_noted, validates, watched
+from learnkit.training.stopping import stop_if_noted, validate_if_due, validates, watched
 from learnkit.tree import count_items
 
 __all__ = ["fit", "forward_backward", "take_step", "train_batch", "train_epoch", "validate"]
@@ -63,8 +63,9 @@ def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch, ch
     watch.start_epoch(state)
     callbacks.notify(Callback.before_epoch, state)
     checkpoints.begin_epoch(state, callbacks)
-    batches = watched(batches_of_epoch(state, start), state, partial(validate, state, callbacks))
+    batches = watched(batches_of_epoch(state, start), state)
     checkpoints.begin_batches(state)
+    validate_now = partial(validate, state, callbacks)
     try:
         for state.batch, batch in enumerate(checkpoints.batches(batches, state, callbacks, watch), start):
             try:
@@ -72,7 +73,9 @@ def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch, ch
             except SkipBatch:
                 if state.compute.accumulate is None:
                     state.compute.zero_grad(state.optimizer)
-            checkpoints.after_batch(state, callbacks, watch)
+            validate_if_due(state, validate_now)
+            if not state.stop_reason:  # which no checkpoint holds
+                checkpoints.after_batch(state, callbacks, watch)
         if state.compute.n_gathered:  # an incomplete last group of batches
             with suppress(SkipBatch):
                 take_step(state, callbacks)

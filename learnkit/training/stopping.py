@@ -10,23 +10,21 @@ from learnkit.metrics.metric import columns
 from learnkit.modes import preserve_modes
 from learnkit.training.state import TrainState
 
-__all__ = ["stop_if_noted", "validates", "watched"]
+__all__ = ["stop_if_noted", "validate_if_due", "validates", "watched"]
 
 
-def watched(batches: Iterable[Any], state: TrainState, validate: Callable[[], None]) -> Iterable[Any]:
-    """The same batches, until a limit of the fit is reached; validates between two of them when that is due.
+def watched(batches: Iterable[Any], state: TrainState) -> Iterable[Any]:
+    """The same batches, until a limit of the fit is reached.
 
     Why the fit stops is noted, so that the epoch is validated and recorded as usual.
     """
-    return _watched(batches, state, validate) if state.limits.act_within_epochs else batches
+    return _watched(batches, state) if state.limits.act_within_epochs else batches
 
 
-def _watched(batches: Iterable[Any], state: TrainState, validate: Callable[[], None]) -> Iterator[Any]:
+def _watched(batches: Iterable[Any], state: TrainState) -> Iterator[Any]:
     yet_to_come = iter(batches)
     while True:
         is_end = state.batch + 1 == state.n_batches
-        if not is_end and _is_validation_due(state):
-            _validate_within(state, validate)
         if not is_end and not state.stop_reason:
             state.stop_reason = _reached(state)
         if state.stop_reason:
@@ -36,6 +34,12 @@ def _watched(batches: Iterable[Any], state: TrainState, validate: Callable[[], N
         except StopIteration:
             return
         yield batch
+
+
+def validate_if_due(state: TrainState, validate: Callable[[], None]) -> None:
+    """Validate between two batches of an epoch."""
+    if state.limits.counts_steps and state.batch + 1 != state.n_batches and _is_validation_due(state):
+        _validate_within(state, validate)
 
 
 def _is_validation_due(state: TrainState) -> bool:

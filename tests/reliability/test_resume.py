@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from learnkit import Callback, ImageDataBunch, Learner
-from learnkit.callbacks import EMA, CSVLogger, EarlyStopping, SaveModel
+from learnkit.callbacks import EMA, SWA, CSVLogger, EarlyStopping, SaveModel
 from learnkit.errors import MissingFileError, UsageError
 
 Make = Callable[..., Learner]
@@ -200,6 +200,20 @@ def test_a_limited_fit_resumes_from_any_batch(
         again = script(make(folder=f"run-{at}", init=1), checkpoint_every=1, resume="auto")
         assert repr(everything(again)) == repr(everything(whole))  # nan is not equal to itself
         assert again.recorder.validations == whole.recorder.validations
+
+
+def test_validations_that_read_the_training_set_resume_from_any_batch(
+    make: Make, crash_at: CrashAt, everything: Everything
+) -> None:
+    def script(learn: Learner, *callbacks: Callback, **options: Any) -> Learner:
+        learn.fit(2, 1e-2, callbacks=[SWA(0.0), *callbacks], validate_every=1, **options)
+        return learn
+
+    whole = script(make(folder="whole"))
+    with pytest.raises(ZeroDivisionError):
+        script(make(), crash_at(5), checkpoint_every=1)
+    again = script(make(init=1), checkpoint_every=1, resume="auto")
+    assert repr(everything(again)) == repr(everything(whole))
 
 
 @pytest.mark.parametrize("limits", LIMITS[:6], ids=str)
