@@ -62,7 +62,9 @@ class Monitor:
         """
         if self.name not in state.record_names:
             known = nearest(self.name, state.record_names, n=len(state.record_names))
-            fix = "Or add it to metrics=." if state.valid_dl is not None else "There is no validation set to measure on."
+            fix = (
+                "Or add it to metrics=." if state.valid_dl is not None else "There is no validation set to measure it."
+            )
             raise UsageError("monitor", got=self.name, expected=f"one of {known}", fix=fix)
         mode = mode or self.mode
         higher = direction(self.name, state) if mode is None else mode == "max"

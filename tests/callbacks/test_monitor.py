@@ -174,7 +174,9 @@ def test_an_unknown_name_is_refused_before_anything_runs(callback: Callback) -> 
 @pytest.mark.parametrize("callback", [EarlyStopping(), SaveModel(), ReduceLROnPlateau()])
 def test_results_of_a_validation_set_that_is_not_there_are_refused_in_those_words(callback: Callback) -> None:
     dls = DataBunch.from_tensors(torch.zeros(4, 2), torch.tensor([0, 1, 0, 1]), classes=["a", "b"], bs=2)
-    with refused("monitor", got="valid_loss", expected="one of train_loss", fix="There is no validation set to measure on."):
+    with refused(
+        "monitor", got="valid_loss", expected="one of train_loss", fix="There is no validation set to measure it."
+    ):
         Learner(dls, nn.Linear(2, 2), metrics="accuracy").fit(1, callbacks=callback)
 
 
