@@ -106,8 +106,8 @@ def _task_of(y_train: Tensor, y_valid: Tensor | None, classes: Sequence[str] | N
     if y_train.is_floating_point() or y_train.ndim != 1:
         raise UsageError(
             f"targets of type {y_train.dtype} and shape {tuple(y_train.shape)} need a task",
-            fix="Pass task=Regression((...names...)) or task=MultiLabel(classes) for float labels, of shape (N, n). "
-            "Any others train without a task: from_datasets of a TensorDataset, and a loss_func= for the learner.",
+            fix="Pass task=Regression((...names...)) or task=MultiLabel(classes) for float labels of shape (N, n). Any "
+            "others train without a task: from_datasets of a TensorDataset, and a loss_func= for the learner.",
         )
     if classes is not None:
         return Classification(tuple(Classes(classes)))
