@@ -185,6 +185,7 @@ def test_show_augmented_draws_one_image_as_the_epochs_change_it(class_folder: Pa
         dls.train_dl.seed_epoch(42, epoch)
         assert any(np.abs(seen - image.astype(int)).max() <= 1 for seen in pixels_of_epoch(dls))
     assert not np.array_equal(drawn[0], drawn[1])
+    assert len(dls.show_augmented(n=1).axes) == 1
     for options, what in (({"i": 24}, "i"), ({"i": -1}, "i"), ({"n": 0}, "n")):
         with refused(what):
             dls.show_augmented(**options)

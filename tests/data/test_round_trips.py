@@ -31,12 +31,21 @@ NAMES = [f"{i:02d}.png" for i in range(N)]
 EVERY_SECOND = [i % 2 == 1 for i in range(N)]
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
+def save_images(folder: Path) -> Path:
     """00.png to 23.png, each of one gray, ten times its number."""
     for i, name in enumerate(NAMES):
-        Image.new("L", (8, 8), 10 * i).save(tmp_path / name)
-    return tmp_path
+        Image.new("L", (8, 8), 10 * i).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return save_images(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def only_read(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_images(tmp_path_factory.mktemp("images"))
 
 
 def bunch(root: Path, labels: Any, **options: Any) -> ImageDataBunch:
@@ -85,11 +94,11 @@ USED_AGAIN: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = [
 @pytest.mark.parametrize(("labels", "options"), [one[1:] for one in LABELED], ids=[one[0] for one in LABELED])
 @pytest.mark.parametrize("change", [one[1] for one in USED_AGAIN], ids=[one[0] for one in USED_AGAIN])
 def test_a_table_that_is_used_again_means_the_same(
-    labels: Any, options: dict[str, Any], change: Callable[[pd.DataFrame], pd.DataFrame], root: Path
+    labels: Any, options: dict[str, Any], change: Callable[[pd.DataFrame], pd.DataFrame], only_read: Path
 ) -> None:
-    dls = bunch(root, labels, **options)
+    dls = bunch(only_read, labels, **options)
     table = change(dls.samples)
-    again = ImageDataBunch.from_samples(table, root, **SMALL)
+    again = ImageDataBunch.from_samples(table, only_read, **SMALL)
     assert again.task == dls.task
     assert again.classes == dls.classes
     assert outputs(again).items() <= outputs(dls).items()

@@ -56,6 +56,7 @@ def test_images_in_batches(class_folder: Path) -> None:
     dls = ImageDataBunch.from_folder(class_folder, size=16, bs=4, num_workers=0)
     model = nn.Sequential(nn.LazyConv2d(4, 3, stride=4), nn.Flatten(), nn.LazyLinear(3))
     Learner(dls, model, seed=0).fit(1)
+    assert (model[0].weight.shape, model[2].in_features) == ((4, 3, 3, 3), 4 * 4 * 4)
 
 
 def test_a_batch_that_does_not_fit_is_an_error_in_a_sentence(blobs: Blobs) -> None:

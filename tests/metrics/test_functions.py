@@ -1,5 +1,6 @@
 """Metrics as functions, against scikit-learn and torch."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -153,12 +154,20 @@ def test_perplexity_is_the_exponential_of_the_cross_entropy(scores: tuple[Tensor
     assert perplexity(torch.zeros(9, 4), torch.zeros(9).long()).item() == pytest.approx(4)  # as good as a guess of 4
 
 
-def test_accuracy_leaves_ignored_targets_out(scores: tuple[Tensor, Tensor]) -> None:
+@pytest.mark.parametrize(
+    ("function", "hits"),
+    [
+        (accuracy, lambda preds, y: preds.argmax(1) == y),
+        (error_rate, lambda preds, y: preds.argmax(1) != y),
+        (partial(top_k_accuracy, k=2), lambda preds, y: (preds.argsort(1)[:, -2:] == y[:, None]).any(1)),
+    ],
+)
+def test_ignored_targets_are_left_out(function: Any, hits: Any, scores: tuple[Tensor, Tensor]) -> None:
     preds, targets = scores
-    expected = np.mean(preds[5:].argmax(1).numpy() == targets[5:].numpy())
+    expected = np.mean(hits(preds[5:].numpy(), targets[5:].numpy()))
     targets[:5] = 255
-    assert accuracy(preds, targets, ignore_index=255).item() == pytest.approx(expected, abs=1e-6)
-    assert accuracy(preds[:5], targets[:5], ignore_index=255).isnan()
+    assert function(preds, targets, ignore_index=255).item() == pytest.approx(expected, abs=1e-6)
+    assert function(preds[:5], targets[:5], ignore_index=255).isnan()
 
 
 def test_perplexity_leaves_ignored_targets_out(scores: tuple[Tensor, Tensor]) -> None:
