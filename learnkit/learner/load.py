@@ -143,6 +143,9 @@ class _NoData:
     def __len__(self) -> int:
         raise self._error()
 
+    def augmented(self, i: int, n: int) -> Any:
+        raise self._error()
+
     def augmented_as(self, training: Any) -> Any:
         raise self._error()
 

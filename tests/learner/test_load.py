@@ -162,7 +162,8 @@ def test_the_manifest_of_a_learner(learn: Learner, tmp_path: Path) -> None:
 
 def test_a_loaded_learner_has_no_data_to_train_on(learn: Learner, dls: ImageDataBunch, tmp_path: Path) -> None:
     loaded = load_learner(learn.export(tmp_path / "m.lk"), device="cpu")
-    for use in (lambda: loaded.fit(1), loaded.lr_find, loaded.validate, loaded.get_preds, loaded.dls.show_batch):
+    learning = (lambda: loaded.fit(1), loaded.lr_find, loaded.validate, loaded.get_preds, loaded.tta, loaded.interpret)
+    for use in (*learning, loaded.dls.one_batch, loaded.dls.show_batch, loaded.dls.show_augmented):
         with pytest.raises(
             UsageError, match=r"loaded from .*m\.lk has no data, it can only predict\. Give it data to train"
         ):
