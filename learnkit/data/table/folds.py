@@ -124,11 +124,8 @@ def _dealt_out(counts: npt.NDArray[np.float64], k: int, seed: int) -> npt.NDArra
     order = shuffled[np.argsort(-counts[shuffled, -1], kind="stable")]
     shares = counts / np.maximum(counts.sum(0), 1)
     held, folds = np.zeros((k, counts.shape[1])), np.empty(len(counts), dtype=np.int64)
-    for n_dealt, group in enumerate(order):
-        overlap = held @ shares[group]
-        empty = held[:, -1] == 0
-        if empty.sum() == len(order) - n_dealt:  # one group is left for each empty fold
-            overlap[~empty] = np.inf
+    for group in order:
+        overlap = held @ shares[group]  # 0 with an empty fold: the first k groups go to a fold each
         least = np.flatnonzero(np.isclose(overlap, overlap.min()))
         fold = least[held[least, -1].argmin()]
         held[fold] += shares[group]
