@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from learnkit.atomic_files import make_folder
 from learnkit.checks import check_int, missing_extra
 from learnkit.errors import WriteError, warn
 from learnkit.modes import eval_mode
@@ -67,7 +66,6 @@ class TensorBoard(Callback):
     def before_fit(self, state: TrainState) -> None:
         _summary_writer()
         if self.folder is None or not (state.continues_call or self.name):
-            make_folder(self.log_dir)
             self.folder = self.log_dir / (self.name or _next_name(self.log_dir))
             self._n_batches = 0
         self._in_fit = True

@@ -219,9 +219,3 @@ def test_the_second_stage_of_a_killed_call_goes_on_in_the_run(blobs: tuple[Tenso
     again.fine_tune(1, callbacks=board, checkpoint_every=1, resume="auto")
     assert board.folder == Path("logs/fit-000")
     assert [event.step for event in read(board.folder).Scalars("batch/loss")] == list(range(1, 9))
-
-
-def test_a_folder_that_cannot_be_made_is_a_write_error(blobs: tuple[Tensor, ...]) -> None:
-    Path("file").write_text("")
-    with pytest.raises(WriteError, match="file/logs could not be written"):
-        learner(blobs).fit(1, callbacks=TensorBoard("file/logs"))

@@ -161,7 +161,7 @@ def test_labels_of_one_byte_are_counted_correctly() -> None:
         task, classes = Classification(tuple(f"class {i}" for i in range(30))), [f"class {i}" for i in range(30)]
 
     class Standin:
-        dls, model = Data(), nn.Identity()
+        dls, model, output = Data(), nn.Identity(), None
 
         def get_preds(self, ds_type: DatasetType, with_loss: bool) -> tuple[Tensor, Tensor, Tensor]:
             return torch.eye(30), torch.arange(30, dtype=torch.uint8), torch.zeros(30)

@@ -43,7 +43,7 @@ class OfThree(nn.Module):
 
 @pytest.mark.parametrize("loss", [lambda preds: preds.mean(), OfThree(), partial(F.mse_loss, target=torch.zeros(1))])
 def test_a_loss_that_cannot_be_called_is_refused(loss: Any, blobs: Blobs) -> None:
-    with pytest.raises(WrongTypeError, match=r"loss_func: got .* a function to call with \(preds, targets\)"):
+    with pytest.raises(WrongTypeError, match=r"loss_func: .* cannot be called with \(outputs, targets\)"):
         chosen_loss(DataBunch.from_tensors(*blobs), loss, None)
 
 

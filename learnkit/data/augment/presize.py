@@ -36,7 +36,9 @@ class Presize:
     padding_mode: Padding = "reflection"
 
     def __post_init__(self) -> None:
-        check_sides("Presize: size", self.size)
+        sides = check_sides("Presize: size", self.size)
+        if isinstance(self.size, list):
+            object.__setattr__(self, "size", sides)
         check_number("Presize: min_scale", self.min_scale, "(0, 1]")
 
     @property

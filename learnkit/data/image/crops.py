@@ -51,7 +51,9 @@ class RandomResizedCrop:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
     def __post_init__(self) -> None:
-        check_sides("RandomResizedCrop: size", self.size)
+        sides = check_sides("RandomResizedCrop: size", self.size)
+        if isinstance(self.size, list):
+            object.__setattr__(self, "size", sides)
         check_number("min_scale", self.min_scale, "(0, 1]")
         check_number("max_scale", self.max_scale, "(0, 1]")
         if self.min_scale > self.max_scale:

@@ -82,11 +82,14 @@ def resolve_task(
         return task
     if classes is not None:
         return str(kind)
-    known = {name: facts[name] for name in ("classes", "names", "threshold") if name in facts}
+    known = {name: facts[name] for name in ("classes", "names", "swaps", "threshold") if name in facts}
     if change is not None and "classes" in known:
         known["classes"] = list(dict.fromkeys(normalized(name, change) for name in known["classes"]))
         known.pop("threshold", None)
-    remembered: Task = KINDS[kind](
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
-    )
+    remembered: Task = KINDS[kind](**{name: _hashable(value) for name, value in known.items()})
     return remembered
+
+
+def _hashable(value: Any) -> Any:
+    """Lists, and lists in them, as the tuples of a task."""
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value

@@ -104,12 +104,26 @@ def test_other_objects_than_data_are_refused() -> None:
         DataBunch.from_tensors(X, Y, X, Y, None, Y, bs=4)
 
 
-def test_targets_of_any_shape_train_by_the_way_that_the_error_names() -> None:
+@pytest.mark.parametrize("targets", [torch.rand(8, 3, 4, 4), torch.rand(8, 4, 4)], ids=lambda targets: targets.ndim)
+def test_images_as_targets_train_with_a_loss_of_ones_own(targets: torch.Tensor) -> None:
     images = torch.rand(8, 3, 4, 4)
+    for dls in (
+        DataBunch.from_tensors(images, targets, bs=4),
+        DataBunch.from_datasets(TensorDataset(images, targets), bs=4),
+    ):
+        model = nn.Conv2d(3, 3, 1) if targets.ndim == 4 else nn.Sequential(nn.Conv2d(3, 1, 1), nn.Flatten(1, 2))
+        before = next(model.parameters()).detach().clone()
+        Learner(dls, model, loss_func=nn.MSELoss()).fit(1)
+        assert not torch.equal(before, next(model.parameters()))
+
+
+def test_other_targets_train_by_the_way_that_the_error_names() -> None:
+    images, boxes = torch.rand(8, 3, 4, 4), torch.zeros(8, 2, dtype=torch.long)
     with pytest.raises(UsageError, match="from_datasets of a TensorDataset, and a loss_func="):
-        DataBunch.from_tensors(images, images)
-    dls = DataBunch.from_datasets(TensorDataset(images, images), bs=4)
-    Learner(dls, nn.Conv2d(3, 3, 1), loss_func=nn.MSELoss()).fit(1)
+        DataBunch.from_tensors(images, boxes, bs=4)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
+    dls = DataBunch.from_datasets(TensorDataset(images, boxes), bs=4)
+    Learner(dls, model, loss_func=lambda outputs, targets: nn.functional.mse_loss(outputs, targets.float())).fit(1)
 
 
 def test_float_labels_need_a_task() -> None:

@@ -63,7 +63,7 @@ def test_uncertain_and_soft_labels_are_refused_as_labels(cell: Any) -> None:
     table.loc[1, "sun"] = cell
     unknown = (None,) if -1 <= float(cell) <= 1 else ()  # a 2 may be a number to predict: that is asked about later
     for kind in ("multilabel", "classification", *unknown):
-        with pytest.raises(DataError, match=r"column 'sun': row 1: .*0 or 1 in every row\. Pass task='regression'"):
+        with pytest.raises(DataError, match=r"column 'sun': row 1: .*Labels are 0 or 1\. Pass task='regression'"):
             targets_in(table, ["sea", "sun"], None, kind)
 
 

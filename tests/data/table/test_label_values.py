@@ -109,7 +109,7 @@ def test_one_label_is_no_list(label: Any) -> None:
 
 @pytest.mark.parametrize("rows", [[[1, 0, -1], [0, 1, 1]], [[1.0, -1.0], [0.0, 1.0]]])
 def test_minus_one_is_no_label_but_uncertain(rows: Any) -> None:
-    with pytest.raises(DataError, match=r"no -1\. Labels are 0 or 1 in every row\. Pass task='regression'"):
+    with pytest.raises(DataError, match=r"no -1\. Labels are 0 or 1\. Pass task='regression'"):
         several_names(rows, [0, 1])
 
 
