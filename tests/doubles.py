@@ -2,8 +2,10 @@
 
 import importlib.util
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -78,6 +80,19 @@ def refused(what: str, kind: type[LearnkitError] = UsageError, **parts: object) 
         "what": what,
         **parts,
     }
+
+
+@contextmanager
+def serving(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The server runs in a thread, and is asked without a proxy."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    with server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join()
 
 
 def script_module(path: Path) -> ModuleType:

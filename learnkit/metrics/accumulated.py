@@ -1,6 +1,5 @@
 """The metrics that learnkit computes itself: batches are prepared and accumulated, and read once at the end."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -10,6 +9,7 @@ from torch import Tensor
 from learnkit.checks import check_kind
 from learnkit.errors import UsageError
 from learnkit.metrics.accumulate import Accumulator, Range
+from learnkit.metrics.per_class import PerClass
 
 __all__ = [
     "CLASSES",
@@ -21,7 +21,6 @@ __all__ = [
     "Batch",
     "Check",
     "Targets",
-    "of_classes",
 ]
 
 Targets: TypeAlias = Literal["class", "label", "labels", "mask", "numbers", "points"]
@@ -47,7 +46,7 @@ Check: TypeAlias = Callable[[float, float, int], None]
 """Raises a UsageError for a lowest or highest target that is out of range for the number of outputs."""
 
 
-class AccumulatedMetric:
+class AccumulatedMetric(PerClass):
     """A number over a whole set, whatever the batches, or one per class; `update` never waits for the device.
 
     Args:
@@ -59,9 +58,6 @@ class AccumulatedMetric:
         higher_is_better: the direction.
         check: check of the range of the targets, once they are read.
         is_per_class: whether there is one number per class.
-
-    Attributes:
-        classes: their names, which a metric with a number per class needs for its columns.
     """
 
     def __init__(
@@ -77,9 +73,7 @@ class AccumulatedMetric:
         is_per_class: bool = False,
     ) -> None:
         check_kind("name", name, str, "text, the column of the metric")
-        self.name = name
-        self.is_per_class = is_per_class
-        self.classes: tuple[str, ...] = ()
+        super().__init__(name, is_per_class)
         self.takes = takes
         self.higher_is_better = higher_is_better
         self._prepare = prepare
@@ -88,14 +82,6 @@ class AccumulatedMetric:
         self._check = check
         self._range = Range()
         self._n_outputs: int | None = None  # None before the first batch
-
-    def __repr__(self) -> str:
-        return self.name
-
-    @property
-    def columns(self) -> list[str]:
-        """Its columns in the history."""
-        return [f"{self.name}_{label}" for label in self.classes] if self.is_per_class else [self.name]
 
     def reset(self) -> None:
         self._accumulator.reset()
@@ -124,7 +110,7 @@ class AccumulatedMetric:
 
     def compute(self) -> float | dict[str, float]:
         if self._n_outputs is None:
-            return dict.fromkeys(self.columns, math.nan) if self.is_per_class else math.nan
+            return self.without_batches()
         ends = self._range.compute()
         if self._check is not None and ends:
             low, high = (end.item() for end in ends)
@@ -132,8 +118,7 @@ class AccumulatedMetric:
                 self._check(low, high, self._n_outputs)
         found = self._finish(*self._accumulator.compute())
         if isinstance(found, Sequence):
-            with self._named():
-                return of_classes(self.name, self.classes, found)
+            return self.by_class(found)
         return float(found)
 
     def state_dict(self) -> dict[str, Any]:
@@ -156,19 +141,6 @@ class AccumulatedMetric:
             yield
         except UsageError as error:
             raise error.prefixed(f"metric {self.name}") from None
-
-
-def of_classes(name: str, classes: Sequence[str], values: Sequence[float]) -> dict[str, float]:
-    """One number per class, by column; classes without names are numbered.
-
-    Raises:
-        UsageError: another number of classes than there are names.
-    """
-    if classes and len(classes) != len(values):
-        raise UsageError(
-            "average: None", got=f"{len(values)} numbers", expected=f"one for each of {len(classes)} classes"
-        )
-    return {f"{name}_{label}": value for label, value in zip(classes or range(len(values)), values, strict=True)}
 
 
 def _check_tensors(preds: object, targets: object) -> None:

@@ -16,6 +16,7 @@ from learnkit.metrics.classification import f_beta
 from learnkit.metrics.factories import FACTORIES
 from learnkit.metrics.functions import METRICS, NamedMetric, check_settings
 from learnkit.metrics.multilabel import f_beta_multi
+from learnkit.metrics.per_class import PerClass
 from learnkit.metrics.shapes import check_ignored
 from learnkit.metrics.wrapped import BATCH, FunctionMetric, ObjectMetric, own_name
 
@@ -184,7 +185,7 @@ def _settings(part: Any, name: str, ignore_index: int | None) -> dict[str, Any]:
 
 def _name_classes(metric: Metric, classes: Sequence[str]) -> None:
     """Tell a metric with a number per class the names of its columns."""
-    if isinstance(metric, AccumulatedMetric | ObjectMetric) and metric.is_per_class:
+    if isinstance(metric, PerClass) and metric.is_per_class:
         if not classes:
             fix = "Give the data classes=, or average over them: average='macro'."
             raise UsageError(f"metric {metric.name}: average", expected="data with classes for average=None", fix=fix)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from learnkit.arguments import check_keywords, check_takes
 from learnkit.errors import UsageError
 from learnkit.metrics.accumulate import Sums, mean, precise
-from learnkit.metrics.accumulated import of_classes
+from learnkit.metrics.per_class import PerClass
 from learnkit.tree import count_items, leaves
 
 __all__ = ["BATCH", "FunctionMetric", "ObjectMetric", "check_call", "own_name"]
@@ -72,7 +72,7 @@ class FunctionMetric:
         self._sums.sums = saved["sums"]
 
 
-class ObjectMetric:
+class ObjectMetric(PerClass):
     """An object that accumulates batches, with update(preds, targets), compute() and reset().
 
     One of torchmetrics with `average=None` has a number and a column per class.
@@ -83,20 +83,10 @@ class ObjectMetric:
     """
 
     def __init__(self, metric: Any, name: str = "") -> None:
-        self.name = name or own_name(metric) or _from_class(metric)
+        super().__init__(name or own_name(metric) or _from_class(metric), _is_per_class(metric))
         self.higher_is_better: bool | None = _direction(metric)
-        self.is_per_class = _is_per_class(metric)
-        self.classes: tuple[str, ...] = ()
         self._metric = metric
         self._n_updates = 0
-
-    def __repr__(self) -> str:
-        return self.name
-
-    @property
-    def columns(self) -> list[str]:
-        """Its columns in the history."""
-        return [f"{self.name}_{label}" for label in self.classes] if self.is_per_class else [self.name]
 
     def reset(self) -> None:
         self._metric.reset()
@@ -127,10 +117,10 @@ class ObjectMetric:
 
     def compute(self) -> float | dict[str, float]:
         if not self._n_updates:
-            return dict.fromkeys(self.columns, float("nan")) if self.is_per_class else float("nan")
+            return self.without_batches()
         value = self._metric.compute()
         if self.is_per_class and isinstance(value, Tensor) and value.ndim == 1:
-            return of_classes(self.name, self.classes, value.double().tolist())
+            return self.by_class(value.double().tolist())
         if isinstance(value, Tensor):
             value = _scalar(value, self.name)
         elif not hasattr(value, "__float__"):

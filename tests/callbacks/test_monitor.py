@@ -95,10 +95,11 @@ def test_a_direction_that_nobody_knows_is_refused_before_anything_runs(name: str
 
 @pytest.mark.parametrize("make", [EarlyStopping, SaveModel, ReduceLROnPlateau])
 def test_the_advice_of_that_error_is_true(make: Callable[..., Callback], tmp_path: Path) -> None:
-    for mode in ("min", "max"):
-        run(Scripted([1, 2, 3], None, "score"), make("score", mode=mode), folder=tmp_path)
-    for higher in (True, False):
-        run(Scripted([1, 2, 3], higher, "score"), make("score"), folder=tmp_path)
+    metrics = [Scripted([1, 2, 3], higher, "score") for higher in (None, None, True, False)]
+    for metric, options in zip(metrics, ({"mode": "min"}, {"mode": "max"}, {}, {}), strict=True):
+        run(metric, make("score", **options), folder=tmp_path)
+    last_epochs = [1, 2, 2, 1] if make is EarlyStopping else [2, 2, 2, 2]  # of three: it stops where lower is better
+    assert [metric.n for metric in metrics] == last_epochs
 
 
 @pytest.mark.parametrize("higher", [True, False, None])

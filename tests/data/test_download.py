@@ -17,7 +17,7 @@ import pytest
 
 from learnkit.data.download import _SafeRedirects, download
 from learnkit.errors import CorruptFileError, DownloadError, UnsafeFileError, UsageError, WriteError
-from tests.doubles import refused
+from tests.doubles import refused, serving
 
 BODY = bytes(range(256)) * 300
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -76,14 +76,9 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    running = Server()
+    with serving(running, monkeypatch):
         yield running
-        running.shutdown()
-        thread.join()
 
 
 def cut(server: Server, folder: Path, after: int = 40_000) -> Path:

@@ -1,8 +1,6 @@
 """Images from a list of addresses: kept, named by their content, or listed with what went wrong."""
 
 import io
-import os
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,7 +12,7 @@ from PIL import Image
 
 from learnkit import download_images, get_image_files
 from learnkit.errors import MissingFileError, UsageError
-from tests.doubles import refused
+from tests.doubles import refused, serving
 
 
 def encoded(kind: str, value: int) -> bytes:
@@ -49,14 +47,9 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with serving(server, monkeypatch):
         yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 def test_images_are_kept_and_failures_listed(base: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import copy
 import math
 import signal
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -233,4 +234,6 @@ def test_a_callback_that_changes_without_a_state_dict_is_reported_once() -> None
 
 
 def test_without_a_writer_nothing_is_reported() -> None:
-    fit(state(), CallbackList([Counts()]), Checkpoints())
+    with warnings.catch_warnings(record=True) as caught:
+        fit(state(), CallbackList([Counts()]), Checkpoints())
+    assert caught == []

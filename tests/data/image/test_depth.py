@@ -1,6 +1,7 @@
 """Depth: one rule for what black and white are, whatever an image comes as."""
 
 import io
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -217,4 +218,6 @@ def test_a_learner_predicts_the_same_of_every_form(tmp_path: Path) -> None:
 
 def test_files_of_sixteen_bits_are_not_warned_about(tmp_path: Path) -> None:
     files = image_files(tmp_path, 16384)
-    ImageDataBunch.from_lists(tmp_path, files, ["a", "b"] * 4, **OPTIONS)
+    with warnings.catch_warnings(record=True) as caught:
+        ImageDataBunch.from_lists(tmp_path, files, ["a", "b"] * 4, **OPTIONS)
+    assert caught == []
