@@ -8,7 +8,6 @@ import numpy as np
 
 from learnkit.data.augment.presets import may_move
 from learnkit.data.image.preprocess import Preprocess
-from learnkit.data.image.sources import image_size, opened
 from learnkit.data.tasks import Regression, Task
 from learnkit.errors import ImageError, UsageError, warn
 
@@ -67,7 +66,7 @@ def warn_if_elsewhere(rows: "pd.DataFrame", preprocess: Preprocess) -> None:
     outside = []
     for row, source, target in zip(some.index, some["input"], some["target"], strict=True):
         try:
-            height, width = preprocess.sides(opened(source)) if preprocess.reader else image_size(source)
+            height, width = preprocess.sides(source)
         except ImageError:  # it is named where the image is needed
             continue
         off = np.abs(np.array(target) / (width, height) - 0.5)

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import Dataset, Subset
 from torchvision import datasets as tv
 
-from learnkit import DataBunch, ImageDataBunch, Learner, LearnkitWarning, load_learner
+from learnkit import DataBunch, ImageDataBunch, Learner, LearnkitWarning, Regression, load_learner
 from learnkit.callbacks import MixUp
 from learnkit.errors import DataError, ImageError, UsageError
 from learnkit.splits import StratifiedSplit
@@ -260,6 +260,16 @@ def test_several_labels_and_numbers(files: dict[str, list[str]]) -> None:
     numbers = [(image, np.float32(i)) for i, image in enumerate(images)]
     dls = ImageDataBunch.from_datasets(numbers, size=8, bs=4, task="regression")
     assert [y.item() for _, y in dls.fix_dl for y in y] == list(range(24))
+
+
+@pytest.mark.parametrize("form", ["array", "PIL", "bytes", "tensor"])
+def test_several_numbers_of_an_image_are_compared_with_its_size(form: str, files: dict[str, list[str]]) -> None:
+    images = [form_of(form, file) for file in files["train"]]
+    pairs = [(image, [30.0 + i, 170.0 - i]) for i, image in enumerate(images)]
+    dls = ImageDataBunch.from_datasets(pairs, size=8, bs=4, task=Regression(("age", "weight")))
+    assert dls.one_batch()[1].shape == (4, 2)
+    with pytest.raises(UsageError, match="look like places in the image"):
+        ImageDataBunch.from_datasets(pairs, size=8, bs=4, task=Regression(("x", "y")))
 
 
 PLAIN: dict[str, Callable[[], Any]] = {

@@ -20,7 +20,7 @@ from learnkit.data.image.coordinates import in_pixels, to_view, visible
 from learnkit.data.image.crops import Bounded, RandomResizedCrop, crop_and_resize
 from learnkit.data.image.preprocess import Preprocess, hwc_to_chw
 from learnkit.data.image.resize import Resize, View
-from learnkit.data.image.sources import HeldImage, Source, image_size, opened
+from learnkit.data.image.sources import HeldImage, Source, opened
 from learnkit.data.image.store_part import StorePart
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
@@ -176,9 +176,7 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
 
     def view(self, index: int) -> View:
         """What is seen of an item without augmentation, by the size of its image."""
-        source = self.inputs[index]
-        sides = image_size(source) if self.preprocess.reader is None else self.preprocess.sides(opened(source))
-        return self.preprocess.resize.view(*sides)
+        return self.preprocess.view(self.inputs[index])
 
     def load(self, index: int) -> tuple[npt.NDArray[Any], ...]:
         """What `decode` returns, from the cache if there is one."""

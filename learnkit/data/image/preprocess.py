@@ -18,7 +18,7 @@ from learnkit.data.image.crops import Bounded
 from learnkit.data.image.depth import Depth, check_depth, to_depth
 from learnkit.data.image.read import array_pixels, open_image, read_with, to_pixels
 from learnkit.data.image.resize import ImageLike, Resize, View, shape_of
-from learnkit.data.image.sources import is_image
+from learnkit.data.image.sources import image_size, is_image, opened
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.errors import DataError, ImageError, UsageError, WrongTypeError
@@ -161,8 +161,11 @@ class Preprocess:
         return pixels, view.extract(numbers, nearest=True, fill=task.fill or 0)
 
     def sides(self, source: Any) -> tuple[int, int]:
-        """(height, width) of an image in any form that `item` takes, before it is resized."""
-        return shape_of(self._to_image(source, ""))
+        """(height, width) of an image in any form that `item` takes, or held, before it is resized.
+
+        Only a `reader` has to read the whole image.
+        """
+        return image_size(source) if self.reader is None else shape_of(self._to_image(opened(source), ""))
 
     def view(self, source: Any) -> View:
         """What is seen of an image in any form that `item` takes."""

@@ -136,8 +136,8 @@ def _check_alpha(mask: "Image", named: str) -> None:
         )  # fmt: skip
 
 
-def read_size(source: PathLike) -> tuple[int, int]:
-    """(height, width) of an upright image, read from the header of its file.
+def read_size(source: Any) -> tuple[int, int]:
+    """(height, width) of an upright image, read from the header of its file: a path, or a file object.
 
     Raises:
         ImageError: a file that is not an image.

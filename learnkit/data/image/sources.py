@@ -100,10 +100,10 @@ def image_size(source: Any) -> tuple[int, int]:
     from PIL import Image
 
     image = opened(source)
-    if isinstance(image, str | os.PathLike):
-        return read_size(image)
     if isinstance(image, bytes | bytearray | memoryview):
-        return read_size(io.BytesIO(image))  # type: ignore[arg-type]
+        image = io.BytesIO(image)
+    if isinstance(image, str | os.PathLike) or hasattr(image, "read"):
+        return read_size(image)
     if isinstance(image, Image.Image):
         return shape_of(exif_transposed(image))
     shape: Sequence[int] = image.shape
