@@ -59,7 +59,7 @@ def test_targets_that_do_not_fit_are_refused_before_a_step(form: Any, task: Any,
         weights = model.weight.clone()
 
         def use(sets: Any = sets, model: Any = model, name: str = name) -> None:
-            learn = Learner(DataBunch.from_datasets(*sets, bs=6, task=task), model)
+            learn = Learner(DataBunch.from_datasets(*sets, bs=12, task=task), model)  # the first batch holds all
             learn.validate() if name == "valid" else learn.fit(1)
 
         with pytest.raises(DataError, match=f"{name}: .*targets"):
