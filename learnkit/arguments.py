@@ -7,8 +7,10 @@ from typing import Any, ParamSpec, TypeVar, get_args
 
 from learnkit.checks import nearest
 from learnkit.errors import WrongTypeError
+from learnkit.text import name_of
 
-__all__ = ["OTHER_NAMES", "check_keywords", "check_partial", "check_takes", "checks_keywords", "checks_methods"]
+__all__ = ["OTHER_NAMES", "check_keywords", "check_partial", "check_takes", "checks_keywords", "checks_methods",
+           "unwrapped"]  # fmt: skip
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -102,6 +104,13 @@ def checks_methods(kind: type[T]) -> type[T]:
     return kind
 
 
+def unwrapped(function: Any) -> Any:
+    """What a functools.partial calls, or one around it; anything else itself."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
 def _options(unpacked: Any) -> Iterable[str]:
     return [name for typed_dict in get_args(unpacked) for name in typed_dict.__annotations__]
 
@@ -123,10 +132,9 @@ def check_partial(what: str, got: object) -> None:
     try:
         own.bind_partial(*got.args, **got.keywords)
     except TypeError as error:
-        name = getattr(got.func, "__name__", type(got.func).__name__)
         given = ", ".join([*map(repr, got.args), *(f"{key}={value!r}" for key, value in got.keywords.items())])
         fix = f"It takes {', '.join(list(own.parameters)[:20])}."
-        raise WrongTypeError(f"{what}: partial of {name} with {given}: {error}", fix=fix) from error
+        raise WrongTypeError(f"{what}: partial of {name_of(got.func)} with {given}: {error}", fix=fix) from error
 
 
 def check_takes(what: str, got: object, arguments: str) -> None:
@@ -145,5 +153,4 @@ positional arguments
     try:
         signature.bind(*arguments.split(","))
     except TypeError as error:
-        name = getattr(got, "__name__", type(got).__name__)
-        raise WrongTypeError(f"{what}: {name}{signature} cannot be called with {arguments}: {error}") from error
+        raise WrongTypeError(f"{what}: {name_of(got)}{signature} cannot be called with {arguments}: {error}") from error

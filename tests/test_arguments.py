@@ -7,7 +7,7 @@ from typing import Any, TypedDict, Unpack
 import pytest
 from torch import nn
 
-from learnkit.arguments import check_keywords, check_partial, check_takes, checks_keywords, checks_methods
+from learnkit.arguments import check_keywords, check_partial, check_takes, checks_keywords, checks_methods, unwrapped
 from learnkit.errors import WrongTypeError
 from tests.doubles import refused
 
@@ -120,3 +120,12 @@ def test_the_keywords_of_fastai_are_refused_with_ours(keyword: str, ours: str) -
     known = ["path", "fnames", "func", "augment", "size", "classes", "ds_type"]
     with refused("from_name_func: keyword", WrongTypeError, got=keyword, fix=f"Here it is {ours}=."):
         check_keywords("from_name_func", [keyword], known)
+
+
+class Named(functools.partial):  # type: ignore[type-arg]
+    """functools.partial joins only those of its own class."""
+
+
+def test_what_a_partial_calls_is_found_through_others() -> None:
+    assert unwrapped(functools.partial(Named(max, default=0), key=len)) is max
+    assert unwrapped(max) is max

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import torch
 from torch import Tensor, nn
@@ -151,15 +151,13 @@ class ActivationStats(Hooks):
         self.n_bins = check_int("n_bins", n_bins, 1)
         self._reset()
 
-    @contextmanager
-    def on(self, model: nn.Module) -> Iterator[Self]:
+    def on(self, model: nn.Module) -> NoReturn:
         """Batches are counted in a fit only.
 
         Raises:
             UsageError: always.
         """
         raise UsageError("ActivationStats counts the batches of a fit", fix="Pass it to fit, or use Hooks(...).on.")
-        yield self
 
     def _reset(self) -> None:
         self._is_recording = False

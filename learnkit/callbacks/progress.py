@@ -75,8 +75,7 @@ class Progress(Callback):
 
     def _show_loss(self, state: TrainState) -> None:
         now = time.monotonic()
-        is_due = state.step - self._last_step >= self.every.steps or now - self._last_time >= self.every.seconds
-        if is_due:
+        if self.every.is_due(state.step - self._last_step, now - self._last_time):
             self._last_step, self._last_time = state.step, now
             batch = f"{state.batch + 1}/{state.n_batches or '?'}"
             print(f"epoch {state.epoch_number}  batch {batch}  loss {state.loss.item():.6f}", flush=True)

@@ -97,8 +97,7 @@ class SaveModel(MonitoringCallback):
     def after_batch(self, state: TrainState) -> None:
         if self._interval is None or state.step == self._last_step:
             return
-        seconds = time.monotonic() - self._last_time
-        if state.step - self._last_step >= self._interval.steps or seconds >= self._interval.seconds:
+        if self._interval.is_due(state.step - self._last_step, time.monotonic() - self._last_time):
             self._last_step, self._last_time = state.step, time.monotonic()
             self._save(state, self._file(state, f"_step{state.step}"))
 

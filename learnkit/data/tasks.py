@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from learnkit.checks import is_number, nearest
+from learnkit.checks import is_number, nearest, plain
 from learnkit.data.classes import Classes, label_text
 from learnkit.errors import DataError, UsageError
 from learnkit.losses.flattened import MSELossFlat
@@ -106,7 +106,7 @@ class MultiLabel:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", Classes(self.classes))
-        each: Any = self.threshold.tolist() if hasattr(self.threshold, "tolist") else self.threshold
+        each: Any = plain(self.threshold)
         if isinstance(each, list):  # of NumPy or torch, or from a file without tuples
             object.__setattr__(self, "threshold", tuple(each))
         each = self.threshold if isinstance(self.threshold, tuple) else (self.threshold,)

@@ -12,7 +12,7 @@ from learnkit.arguments import checks_keywords
 from learnkit.atomic_files import named_file
 from learnkit.checks import check_int
 from learnkit.data.image.draw import RIGHT, WRONG
-from learnkit.data.loading.peek import checked_item
+from learnkit.data.loading.items import checked_item
 from learnkit.errors import DataError, UsageError, WrongTypeError, warn
 from learnkit.interpretation.item_source import ItemSource
 from learnkit.interpretation.learners import Predicts, Trained

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learnkit.data.image.coordinates import in_pixels, of_pixels
 from learnkit.data.points import Points
 from learnkit.interpretation.item_source import ItemSource
 from learnkit.interpretation.learners import Predicts
@@ -52,11 +53,10 @@ class PointsInterpretation(RegressionInterpretation):
         """
         task = cls._task(learn)
         preds, targets, losses = cls._predicted(learn, ds_type)
-        height, width = size = task.size or (2, 2)
-        sides = torch.tensor([width, height], dtype=torch.float32)
+        size = task.size or (2, 2)
 
         def pixels(points: Tensor) -> Tensor:
-            return ((points.reshape(len(losses), -1, 2).float() + 1) / 2 * sides - 0.5).flatten(1)
+            return torch.from_numpy(in_pixels(points.reshape(len(losses), -1, 2).numpy(), *size)).float().flatten(1)
 
         source = ItemSource.from_learner(learn, ds_type)
         return cls(pixels(preds), pixels(targets), losses, task.columns, source, size)
@@ -79,9 +79,8 @@ class PointsInterpretation(RegressionInterpretation):
     def _image(self, i: int) -> "np.ndarray[Any, Any]":
         from learnkit.plots.points import PREDICTED, TRUE, points_over
 
-        height, width = self.size
         layers = [
-            ((part[i].reshape(-1, 2).numpy() + 0.5) * 2 / (width, height) - 1, color)
+            (of_pixels(part[i].reshape(-1, 2).numpy(), *self.size), color)
             for part, color in ((self.targets, TRUE), (self.preds, PREDICTED))
         ]
         return points_over(super()._image(i), layers)

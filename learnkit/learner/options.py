@@ -1,6 +1,7 @@
 """The options of a learner, each checked by itself when it is set: callbacks, optimizer, decay, folders."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ OF_FITS = {"lr", "max_lr", "lr_max", "base_lr", "epochs", "n_epoch", "moms", "lr
 OF_DATA = {"bs", "batch_size", "device", "classes", "train_dl", "valid_dl", "test_dl", "task", "input_shape"}
 
 
-class Options:
+class Options(ABC):
     """Options of a learner; `Learner` describes the arguments."""
 
     _model: nn.Module
@@ -178,9 +179,9 @@ class Options:
     def temperature(self, value: float) -> None:
         self._temperature = check_number("temperature", value, "(0, inf)", expected="a finite number above 0")
 
+    @abstractmethod
     def _made_by(self, opt_func: str | OptimizerFactory) -> Any:
         """What this makes for the model as it is now."""
-        raise NotImplementedError
 
 
 def as_list(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:

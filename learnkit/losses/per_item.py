@@ -10,6 +10,7 @@ from learnkit.errors import UsageError, warn
 from learnkit.losses.outputs import from_outputs
 from learnkit.losses.reduction import divisor, reduction_of, setting, unreduced
 from learnkit.modes import undisturbed
+from learnkit.text import name_of
 from learnkit.tree import count_items, cut
 from learnkit.types import Loss
 
@@ -107,9 +108,8 @@ def _one_per_item(losses: Tensor, targets: Any, reduction: str | None, ignore_in
 
 
 def _one_by_one(loss_func: Loss, preds: Any, targets: Any, n: int) -> Tensor:
-    name = getattr(loss_func, "__name__", type(loss_func).__name__)
     warn(
-        f"{name} has no reduction='none', so it is called once per item, which is slow; "
+        f"{name_of(loss_func)} has no reduction='none', so it is called once per item, which is slow; "
         "add a keyword (for a module, an attribute) `reduction`"
     )
     losses: list[Any] = [loss_func(cut(preds, i, i + 1, n), cut(targets, i, i + 1, n)) for i in range(n)]

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from learnkit.arguments import unwrapped
 from learnkit.tree import count_items, leaves
 from learnkit.types import Loss
 
@@ -115,8 +116,7 @@ def empty_as_zero(loss: Tensor, preds: Any, weight: Tensor) -> Tensor:
 
 def _weighs_classes(loss_func: Loss) -> bool:
     """Whether this is torch's cross entropy or negative log likelihood, or a subclass or a partial of it."""
-    while isinstance(loss_func, functools.partial):
-        loss_func = loss_func.func
+    loss_func = unwrapped(loss_func)
     is_function = loss_func is F.cross_entropy or loss_func is F.nll_loss
     return is_function or isinstance(loss_func, nn.CrossEntropyLoss | nn.NLLLoss)
 

@@ -1,6 +1,5 @@
 """A user's own metrics, functions of a batch and objects that accumulate batches, as metrics of a whole set."""
 
-import functools
 import inspect
 import re
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learnkit.arguments import check_keywords, check_takes
+from learnkit.arguments import check_keywords, check_takes, unwrapped
 from learnkit.errors import UsageError
 from learnkit.metrics.accumulate import Sums, mean, precise
 from learnkit.metrics.per_class import PerClass
@@ -28,7 +27,7 @@ class FunctionMetric:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        inner = _inner(function)
+        inner = unwrapped(function)
         self.name = own_name(function) or own_name(inner) or _from_class(inner)
         self.higher_is_better: bool | None = _direction(inner) if _direction(function) is None else _direction(function)
         check_call(function, self.name)
@@ -140,7 +139,7 @@ def check_call(function: Callable[..., Any], name: str) -> None:
         WrongTypeError: naming the keyword that it does not have, or what it is called with.
     """
     try:
-        parameters = inspect.signature(_inner(function)).parameters
+        parameters = inspect.signature(unwrapped(function)).parameters
     except (TypeError, ValueError):  # some built-in functions have none
         return
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -160,12 +159,6 @@ def _from_class(metric: Any) -> str:
     """`f1_score` for an F1Score object."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(metric).__name__)
     return spaced.lower()
-
-
-def _inner(function: Any) -> Any:
-    while isinstance(function, functools.partial):
-        function = function.func
-    return function
 
 
 def _scalar(value: Tensor, name: str) -> Tensor:

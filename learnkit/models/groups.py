@@ -8,7 +8,7 @@ from torch import nn
 
 from learnkit.errors import UsageError
 
-__all__ = ["SplitFunction", "SplitOn", "group_numbers", "regrouped", "split_groups"]
+__all__ = ["SplitFunction", "SplitOn", "group_numbers", "largest_parts", "regrouped", "split_groups"]
 
 SplitFunction: TypeAlias = Callable[[nn.Module], Sequence[Any]]
 SplitOn: TypeAlias = SplitFunction | Sequence[Any]
@@ -136,7 +136,7 @@ def regrouped(groups: Sequence[nn.Module], model: nn.Module, before: Mapping[str
             fix="Set its groups: learn.split(lambda model: [model[1]]) begins the second group at model[1].",
         )
     placed = {id(p): known.get(name, _nearest_group(name, before, len(groups))) for name, p in own.items()}
-    parts = _gathered(model, placed, len(groups))
+    parts = largest_parts(model, placed, len(groups))
     return [_unless_changed(old, made) for old, made in zip(groups, parts, strict=True)]
 
 
@@ -152,7 +152,7 @@ def _nearest_group(name: str, numbers: Mapping[str, int], n_groups: int) -> int:
     return n_groups - 1
 
 
-def _gathered(model: nn.Module, placed: Mapping[int, int], n_groups: int) -> list[nn.Module]:
+def largest_parts(model: nn.Module, placed: Mapping[int, int], n_groups: int) -> list[nn.Module]:
     """Groups of the largest parts of the model whose parameters are all placed in one of them."""
     parts: list[list[nn.Module]] = [[] for _ in range(n_groups)]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from learnkit.checks import check_int, is_number, nearest
+from learnkit.checks import check_int, is_number, nearest, plain
 from learnkit.errors import UsageError
 
 __all__ = ["INITS", "AdaptiveConcatPool2d", "Init", "SigmoidRange", "check_range", "create_head", "init_weights"]
@@ -69,7 +69,7 @@ def check_range(what: str, got: Any) -> tuple[float, float]:
     Raises:
         UsageError: anything else.
     """
-    ends = got.tolist() if isinstance(got, np.ndarray | Tensor) else got
+    ends = plain(got)
     if isinstance(ends, list | tuple) and len(ends) == 2:
         low, high = ends
         if is_number(low) and is_number(high) and -math.inf < low < high < math.inf:

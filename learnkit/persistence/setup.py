@@ -1,6 +1,6 @@
 """How a learner trained its model: layer groups, what is frozen, metrics, optimizer and decay, in plain values."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -8,6 +8,7 @@ from torch import nn
 
 from learnkit.metrics.factories import FACTORIES
 from learnkit.metrics.functions import METRICS
+from learnkit.models.groups import largest_parts
 from learnkit.text import name_of
 
 __all__ = ["TrainingSetup", "groups_at"]
@@ -77,18 +78,6 @@ def groups_at(model: nn.Module, numbers: Sequence[int]) -> list[nn.Module]:
     """Layer groups of a model from the number of each parameter, made of the largest modules that are in one group."""
     if len(set(numbers)) < 2:
         return [model]
-    number_of = {id(p): number for p, number in zip(model.parameters(), numbers, strict=True)}
-    return [nn.Sequential(*_parts(model, number_of, number)) for number in sorted(set(numbers))]
-
-
-def _parts(module: nn.Module, number_of: dict[int, int], number: int) -> Iterator[nn.Module]:
-    inside = [number_of[id(p)] == number for p in module.parameters()]
-    if not any(inside):
-        return
-    if all(inside):
-        yield module
-        return
-    if own := [p for p in module.parameters(recurse=False) if number_of[id(p)] == number]:
-        yield nn.ParameterList(own)
-    for child in module.children():
-        yield from _parts(child, number_of, number)
+    places = {number: place for place, number in enumerate(sorted(set(numbers)))}
+    placed = {id(p): places[number] for p, number in zip(model.parameters(), numbers, strict=True)}
+    return largest_parts(model, placed, len(places))

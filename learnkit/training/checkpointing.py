@@ -122,9 +122,7 @@ class Checkpoints:
         if self._writer is None or state.compute.n_gathered:
             return
         self._done = state.batch + 1
-        is_due = state.step - self._step >= self._interval.steps or (
-            time.monotonic() - self._time >= self._interval.seconds
-        )
+        is_due = self._interval.is_due(state.step - self._step, time.monotonic() - self._time)
         if is_due or self._signals.noted:
             watch.flush(state)  # never save weights after a non-finite loss
             self._write(state, callbacks, state.epoch, self._done)

@@ -47,6 +47,10 @@ class Interval:
         forms += ["epochs such as '2 epochs'"] if epochs else []
         raise UsageError(what, got=every, expected=f"{', '.join(forms[:-1])}, or {forms[-1]}")
 
+    def is_due(self, steps: float, seconds: float) -> bool:
+        """Whether it has passed, so many optimizer steps and seconds after the last time."""
+        return steps >= self.steps or seconds >= self.seconds
+
 
 def seconds_of(what: str, time: Any) -> float:
     """The seconds of a time such as "2h", "30min" or "90s".

@@ -47,3 +47,17 @@ def test_a_time_has_a_unit(time: str, seconds: float) -> None:
 def test_a_time_without_a_unit_is_refused(time: Any) -> None:
     with refused("max_time", got=time, expected="a time such as '2h', '30min' or '90s'"):
         seconds_of("max_time", time)
+
+
+@pytest.mark.parametrize(
+    ("interval", "steps", "seconds", "is_due"),
+    [
+        (Interval(steps=3), 2, 1e9, False),
+        (Interval(steps=3), 3, 0, True),
+        (Interval(seconds=30), 10**9, 29.9, False),
+        (Interval(seconds=30), 0, 30, True),
+        (Interval(), 10**9, 1e9, False),
+    ],
+)
+def test_it_is_due_after_as_many_steps_or_seconds(interval: Interval, steps: int, seconds: float, is_due: bool) -> None:
+    assert interval.is_due(steps, seconds) is is_due

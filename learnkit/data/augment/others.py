@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from learnkit.data.augment.targets import Masks, Moving
+from learnkit.data.augment.targets import Masks, Moving, describe
 from learnkit.errors import LearnkitError, UsageError
 from learnkit.text import ellipsized
 
-__all__ = ["Albumentations", "OnBatch", "OnItem", "call", "check_can_move", "check_is_change", "describe", "library_of",
+__all__ = ["Albumentations", "OnBatch", "OnItem", "call", "check_can_move", "check_is_change", "library_of",
            "shown"]  # fmt: skip
 
 Library = Literal["torchvision v1", "torchvision v2", "albumentations", None]
@@ -246,8 +246,3 @@ def _plain(out: Any) -> Any:
 def shown(fn: object) -> str:
     """A transform in one line."""
     return ellipsized(" ".join(repr(fn).split()), 80)
-
-
-def describe(out: Any) -> str:
-    """The type and shape of a tensor, or what else something is."""
-    return f"{out.dtype} {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__

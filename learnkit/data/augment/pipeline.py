@@ -10,10 +10,10 @@ from torch import Tensor
 
 from learnkit.data.augment.color import Tonal, adjust_logits
 from learnkit.data.augment.geometry import Geometric, padding_of, warp
-from learnkit.data.augment.others import OnBatch, call, describe
+from learnkit.data.augment.others import OnBatch, call
 from learnkit.data.augment.presize import Presize
 from learnkit.data.augment.random import to_float
-from learnkit.data.augment.targets import Moving
+from learnkit.data.augment.targets import Moving, describe
 from learnkit.errors import UsageError
 from learnkit.seeds import Stream, derive, preserve_all_rng, preserve_rng, seed_all, uniforms
 

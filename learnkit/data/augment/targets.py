@@ -13,7 +13,7 @@ from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Task
 from learnkit.errors import UsageError
 
-__all__ = ["Masks", "Moving", "MovingPoints", "moving_noun", "moving_targets"]
+__all__ = ["Masks", "Moving", "MovingPoints", "describe", "moving_noun", "moving_targets"]
 
 BASE = 256  # class k travels as BASE + k: any other value is what a transform of another library filled in
 
@@ -109,7 +109,7 @@ class Masks:
         moved = _plain(values, "a mask", fn)
         shape = (*self.values.shape[:-2], height, width)
         if moved.is_floating_point() or moved.shape != shape:
-            raise UsageError(f"augment: {fn!r} returned a mask", got=_kind(moved), expected=f"integers {shape}")
+            raise UsageError(f"augment: {fn!r} returned a mask", got=describe(moved), expected=f"integers {shape}")
         if self.known and not (are_known := torch.isin(moved, moved.new_tensor(self.known))).all():
             got = sorted(set(moved[~are_known].tolist()))[:5]
             raise UsageError(f"augment: {fn!r} returned a mask with", got=got, expected=f"the classes {self.known}")
@@ -174,7 +174,7 @@ class MovingPoints:
         moved = _plain(values, "key points", fn)
         if not moved.is_floating_point() or moved.shape != self.values.shape:
             expected = f"floats {tuple(self.values.shape)}"
-            raise UsageError(f"augment: {fn!r} returned key points", got=_kind(moved), expected=expected)
+            raise UsageError(f"augment: {fn!r} returned key points", got=describe(moved), expected=expected)
         return replace(self, values=moved.to(self.values.dtype))
 
     def _moved(self, values: Tensor, is_mirrored: Tensor) -> Self:
@@ -204,5 +204,6 @@ def _plain(moved: Any, what: str, fn: object) -> Tensor:
     return moved.as_subclass(Tensor)
 
 
-def _kind(tensor: Tensor) -> str:
-    return f"{tensor.dtype} {tuple(tensor.shape)}"
+def describe(out: Any) -> str:
+    """The type and shape of a tensor, or what else something is."""
+    return f"{out.dtype} {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from learnkit.data.image.resize import View
 
-__all__ = ["from_view", "in_pixels", "to_view", "visible"]
+__all__ = ["from_view", "in_pixels", "of_pixels", "to_view", "visible"]
 
 Points = npt.NDArray[np.floating[Any]]
 
@@ -34,6 +34,11 @@ def from_view(points: Points, view: View) -> Points:
 def in_pixels(points: Points, height: int, width: int) -> Points:
     """Points (..., 2) in [-1, 1] of an image of this size in its pixels."""
     return from_view(points, View((0, 0, width, height), (height, width)))
+
+
+def of_pixels(points: Points, height: int, width: int) -> Points:
+    """The inverse of `in_pixels`."""
+    return to_view(points, View((0, 0, width, height), (height, width)))
 
 
 def visible(points: Points) -> Points:

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from learnkit.checks import is_int
+from learnkit.checks import is_int, plain
 from learnkit.data.classes import label_text
 from learnkit.errors import DataError, ImageError, UsageError
 
@@ -29,7 +29,7 @@ def codes_of(codes: Any) -> dict[Pixel, str]:
         UsageError: neither; no or more than 255 classes; names twice in a list; invalid pixel values.
         DataError: a name that is no text.
     """
-    codes = codes.tolist() if hasattr(codes, "tolist") else codes
+    codes = plain(codes)
     if isinstance(codes, str | bytes) or not isinstance(codes, Mapping | Sequence):
         raise UsageError("codes", got=codes, expected="names of the classes, or {pixel value: name}")
     pairs = codes.items() if isinstance(codes, Mapping) else enumerate(codes)
@@ -53,7 +53,7 @@ def ignored_values(ignore_index: Any, codes: Mapping[Pixel, str]) -> tuple[Pixel
     """
     if ignore_index is None:
         return ()
-    ignore_index = ignore_index.tolist() if hasattr(ignore_index, "tolist") else ignore_index
+    ignore_index = plain(ignore_index)
     are_colors = isinstance(next(iter(codes)), tuple)
     is_one = (are_colors and _is_color(ignore_index)) or not isinstance(ignore_index, Iterable)
     given = [ignore_index] if is_one or isinstance(ignore_index, str | Mapping) else list(ignore_index)

@@ -1,13 +1,14 @@
-"""Items of a user: several of them, where one alone would be taken apart."""
+"""Items of a user: several of them, where one alone would be taken apart; the index of one."""
 
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from learnkit.checks import check_int
 from learnkit.errors import DataError, UsageError
 
-__all__ = ["listed", "several"]
+__all__ = ["checked_item", "listed", "several"]
 
 
 def several(items: Any, *, are_images: bool = False) -> Iterable[Any]:
@@ -44,6 +45,15 @@ def listed(items: Any, *, are_images: bool = False) -> list[Any]:
     if not found:
         raise DataError("the test set is empty", expected="at least one item")
     return found
+
+
+def checked_item(i: int, n: int) -> int:
+    """i, if it is the index of one of n items.
+
+    Raises:
+        UsageError: i is out of range.
+    """
+    return check_int("i", i, 0, n - 1, expected=f"an item index from 0 to {n - 1}")
 
 
 def _as_one(items: Any, *, are_images: bool) -> str:

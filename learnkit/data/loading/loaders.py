@@ -12,6 +12,7 @@ from learnkit.data.augment.pipeline import Augmentation
 from learnkit.data.augment.targets import moving_targets
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
+from learnkit.data.loading.items import checked_item
 from learnkit.data.loading.sampler import BatchOrder, Draw, DrawnOrder
 from learnkit.data.loading.targets import TargetCheck
 from learnkit.data.loading.torch_loader import torch_loader
@@ -202,7 +203,7 @@ class ImageLoader(OrderedLoader):
             UsageError: i is out of range, or there is no augmentation.
         """
         self._item_stage()
-        i = check_int("i", i, 0, self.n_items - 1, expected=f"an item index from 0 to {self.n_items - 1}")
+        i = checked_item(i, self.n_items)
         draws = [Draw([i], self.order.seed, epoch, True) for epoch in range(n)]
         batches = (to_device(self.dataset.batch([i], draw.seed, draw.epoch), self.device) for draw in draws)
         changed = [self._prepared(*pair) for pair in zip(draws, batches, strict=True)]

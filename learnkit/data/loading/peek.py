@@ -16,14 +16,13 @@ from torch.utils.data import (
     default_collate,
 )
 
-from learnkit.checks import check_int
 from learnkit.data.loading.dict_batches import KeyedLoader
+from learnkit.data.loading.items import checked_item
 from learnkit.data.loading.loaders import DatasetLoader, ImageLoader, TensorLoader
 from learnkit.errors import UsageError
 from learnkit.seeds import preserve_all_rng
 
 __all__ = [
-    "checked_item",
     "first_input",
     "first_part",
     "first_target",
@@ -69,15 +68,6 @@ def in_order(loader: Any) -> Any:
         pin_memory=loader.pin_memory,
         worker_init_fn=loader.worker_init_fn,
     )
-
-
-def checked_item(i: int, n: int) -> int:
-    """i, if it is the index of one of n items.
-
-    Raises:
-        UsageError: i is out of range.
-    """
-    return check_int("i", i, 0, n - 1, expected=f"an item index from 0 to {n - 1}")
 
 
 def input_of(loader: Any, i: int) -> Any:

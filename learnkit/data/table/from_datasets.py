@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from torch import Tensor
 from torch.utils.data import IterableDataset, Subset
 
+from learnkit.checks import plain
 from learnkit.data.classes import Classes
 from learnkit.data.image.sources import HeldImage, is_image
 from learnkit.data.loading.from_datasets import check_set
@@ -103,11 +103,11 @@ def _labels(dataset: Any) -> list[Any]:
     """The label of every item: as the dataset lists them, if that is what its items have, otherwise from the items."""
     listed = listed_targets(dataset)
     if listed is not None:
-        labels = listed.tolist() if isinstance(listed, Tensor) else [_plain(label) for label in listed]
+        labels = listed.tolist() if isinstance(listed, Tensor) else [plain(label) for label in listed]
         some = range(0, len(labels), max(1, len(labels) // N_COMPARED))
-        if all(_plain(dataset[i][1]) == labels[i] for i in some):
+        if all(plain(dataset[i][1]) == labels[i] for i in some):
             return labels
-    return [_plain(_item(dataset, i)[1]) for i in range(len(dataset))]
+    return [plain(_item(dataset, i)[1]) for i in range(len(dataset))]
 
 
 def _item(dataset: Any, i: int) -> Any:
@@ -117,11 +117,6 @@ def _item(dataset: Any, i: int) -> Any:
         raise
     except Exception as error:  # a dataset may fail in any way
         raise ImageError(f"item {i} of the dataset cannot be read ({type(error).__name__}: {error})") from error
-
-
-def _plain(label: Any) -> Any:
-    """A label without its library: numbers of NumPy and torch as Python's, arrays as lists."""
-    return label.tolist() if isinstance(label, Tensor | np.ndarray | np.generic) else label
 
 
 def _named(label: Any, classes: Classes | None, split: str, i: int) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from learnkit.data.image.coordinates import from_view, in_pixels, to_view, visible
+from learnkit.data.image.coordinates import from_view, in_pixels, of_pixels, to_view, visible
 from learnkit.data.image.resize import Resize, View
 
 METHODS: tuple[Any, ...] = ("crop", "squish", "pad")
@@ -48,3 +48,9 @@ def test_back_again(method: Any) -> None:
 def test_only_points_inside_are_visible() -> None:
     points = np.array([[0.5, -1], [1.01, 0], [0, np.nan]])
     np.testing.assert_equal(visible(points), [[0.5, -1], [np.nan, np.nan], [np.nan, np.nan]])
+
+
+def test_of_pixels_is_by_the_edges_of_the_image() -> None:
+    corners = np.array([[-0.5, -0.5], [3.5, 1.5], [1.5, 0.5]])  # left top, right bottom, center of 4 x 2 pixels
+    np.testing.assert_allclose(of_pixels(corners, 2, 4), [[-1, -1], [1, 1], [0, 0]])
+    np.testing.assert_allclose(in_pixels(of_pixels(corners, 2, 4), 2, 4), corners)
