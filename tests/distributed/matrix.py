@@ -1,4 +1,4 @@
-"""What one process and several must agree on: `python tests/distributed/matrix.py OUT NAMES...`, alone or by a launcher.
+"""What one process and several must agree on: `python tests/distributed/matrix.py OUT NAMES...`, by a launcher or not.
 
 Each case returns tensors and numbers by name, in float64; the first process writes them to OUT.
 """
@@ -234,7 +234,7 @@ def metrics() -> Found:
         "class": (Classification(tuple("abcdef")), x, torch.arange(n) % 6, net(6)),
         "label": (Classification(("a", "b")), x, torch.arange(n) % 2, net(2)),
         "labels": (MultiLabel(("a", "b", "c")), x, (torch.rand(n, 3) > 0.4).double(), net()),
-        "numbers": (Regression(("a", "b")), x, torch.rand(n, 2, dtype=torch.float64), nn.Sequential(net(2), nn.Sigmoid())),
+        "numbers": (Regression(("a", "b")), x, torch.rand(n, 2).double(), nn.Sequential(net(2), nn.Sigmoid())),
         "mask": (Segmentation(tuple("abcdef")), torch.randn(n, 1, 4, 4, dtype=torch.float64),
                  torch.randint(6, (n, 4, 4)), masks),
         "points": (Points(("a", "b")), x, torch.rand(n, 2, 2, dtype=torch.float64) * 2 - 1,

@@ -5,7 +5,7 @@ at most. So results do not depend on the number of processes, and none gets an i
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -73,8 +73,7 @@ def _of_ordered(loader: OrderedLoader) -> Iterator[Share]:
     loader.order.share(world.rank, world.size)
     first, at = True, 0
     sizes: list[int] = []
-    batches: Iterable[Any] = loader
-    for place, batch in enumerate(batches):
+    for place, batch in enumerate(loader):  # type: ignore[var-annotated, arg-type]
         if first:  # now the order knows where it starts
             first, size = False, loader.batch_size
             rest = loader.n_items - loader.order.start * size
