@@ -14,6 +14,8 @@ from learnkit.errors import warn
 
 __all__ = ["Parallel", "synchronized_batch_norm"]
 
+SYNCHRONIZES = "cuda"  # the type of device on which torch has synchronized batch norm
+
 
 class Parallel:
     """Runs a model in a fit of several processes.
@@ -107,7 +109,7 @@ def synchronized_batch_norm(model: nn.Module) -> Iterator[None]:
         yield
         return
     tensors = itertools.chain(model.parameters(), model.buffers())
-    if any(tensor.device.type != "cuda" for tensor in tensors):
+    if any(tensor.device.type != SYNCHRONIZES for tensor in tensors):
         warn(
             f"batch norm normalizes with the statistics of each process's share of a batch, a {world.size}th: torch "
             "synchronizes them on CUDA alone. Results differ from those of one process, most for small batches."

@@ -14,6 +14,7 @@ from learnkit.callbacks.progress import Progress
 from learnkit.callbacks.recorder import Recorder
 from learnkit.callbacks.train_metrics import TrainMetrics
 from learnkit.checks import check_int, check_kind
+from learnkit.distributed.parallel import synchronized_batch_norm
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError, warn
 from learnkit.learner.checks import check_start
@@ -162,7 +163,8 @@ def run_fit(state: TrainState, running: CallbackList, plan: ResumePlan, recorder
         with interrupts_noted(state, lambda: len(recorder.rows)), explained(state):
             _begin_together(state)
             if not state.is_done:
-                loop.fit(state, running, plan.checkpoints)
+                with synchronized_batch_norm(state.model):
+                    loop.fit(state, running, plan.checkpoints)
     finally:
         plan.counter.epoch += state.epochs_begun
     plan.remove_done(call.n_fits)
@@ -176,7 +178,8 @@ def run_lr_find(state: TrainState, running: CallbackList, finder: LRFinder) -> N
     state.n_epochs = -(-finder.num_it // state.n_batches) if state.n_batches else finder.num_it
     with explained(state):
         _begin_together(state)
-        loop.fit(state, running)
+        with synchronized_batch_norm(state.model):
+            loop.fit(state, running)
 
 
 def _begin_together(state: TrainState) -> None:

@@ -44,3 +44,9 @@ def finished(processes: list["subprocess.Popen[str]"], timeout: float = 300) -> 
     finally:
         for process in processes:
             process.kill()
+
+
+def run(size: int, *command: object, timeout: float = 600, **more: str) -> None:
+    """Run the processes, and show what one that fails has to say."""
+    for rank, (code, errors) in enumerate(finished(started(size, *map(str, command), **more), timeout)):
+        assert code == 0, f"process {rank} of {size} ended with {code}:\n{errors[-4000:]}"
