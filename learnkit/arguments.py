@@ -85,13 +85,19 @@ def checks_keywords(function: Callable[P, T]) -> Callable[P, T]:
         if named or not options:
             check_keywords(called, keywords, known)
         try:
+            return function(*args, **keywords)
+        except TypeError:
+            refuse_misfit(args, keywords)
+            raise
+
+    def refuse_misfit(args: Any, keywords: Any) -> None:
+        try:
             signature.bind(*args, **keywords)
         except TypeError as error:
             by_name = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
             placed = [name for name in known if name not in by_name]
             fix = f"It takes {', '.join(placed)}{', and by name ' if by_name else ''}{', '.join(by_name)}."
             raise WrongTypeError(f"{called}: {error}", fix=fix) from error
-        return function(*args, **keywords)
 
     return checked
 

@@ -1,7 +1,7 @@
 """Who uses a learner now: one thread may train it, and answers of others leave that fit as it is."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import RLock, get_ident
 from typing import Any, TypeVar
@@ -64,6 +64,13 @@ class Running:
                 yield False
                 return
         yield True
+
+    def answer(self, ask: Callable[[bool], Item]) -> Item:
+        """What a function returns that is called as `answering` runs its body; for short ones, as this is faster."""
+        with self._answers:
+            if self._thread in (None, get_ident()):
+                return ask(False)
+        return ask(True)
 
     def in_turn(self, items: Iterator[Item], *, beside: bool) -> Iterator[Item]:
         """The items of an iterator, each computed as an answer.
