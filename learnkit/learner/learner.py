@@ -266,9 +266,7 @@ class Learner(Answers):
             others, measures = [*self.callbacks, *self.fit_callbacks], options.get("train_metrics", False)
             running = fitting.running_callbacks(self.recorder, others, state.optimizer, measures)
             given = {"epochs": epochs, "lr": state.rates, "start_epoch": start_epoch, **limits.given}
-            plan = plan_fit(
-                self.dls, state, running, given | identity_of(features), self.counter, *fitting.saving_of(options)
-            )
+            plan = plan_fit(self.dls, state, running, given | identity_of(features), self.counter, *saving_of(options))
             self.counter = plan.counter
             fitting.run_fit(state, running, plan, self.recorder, self._call)
 
