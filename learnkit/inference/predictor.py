@@ -65,19 +65,13 @@ def decode_outputs(activated: Tensor, tasks: Task | Sequence[Task]) -> list[Pred
     """The prediction of each row of activated outputs (N, ...); `tasks` is one, or one per row."""
     rows = activated.unbind()
     of_rows = tasks if isinstance(tasks, Sequence) else [tasks] * len(rows)
-    return [decoded(row, task) for task, row in zip(of_rows, rows, strict=True)]
-
-
-def decoded(row: Tensor, task: Task) -> Prediction:
-    """The prediction that one row of activated outputs (...) means."""
-    label, index = task.decode(row)
-    return Prediction(label, index, row)
+    return [Prediction(*task.decode(row), row) for task, row in zip(of_rows, rows, strict=True)]
 
 
 def predict_one(model: nn.Module, x: Tensor, compute: Compute, activation: Activation, task: Task) -> Prediction:
     """The prediction of a batch of one item, on the CPU; modes and gradients are the caller's."""
     (row,) = activated(activation, raw_outputs(model, (x,), compute)).cpu().unbind()
-    return decoded(row, task)
+    return Prediction(*task.decode(row), row)
 
 
 def predict_batch(
@@ -171,7 +165,8 @@ class Predictor:
             ImageError: an image that cannot be read.
         """
         (row,) = self._outputs(self.prepare(item)).unbind()
-        return decoded(row, self.task if self.task_of is None else self.task_of(item) or self.task)
+        task = self.task if self.task_of is None else self.task_of(item) or self.task
+        return Prediction(*task.decode(row), row)
 
     def predict_batch(self, items: Iterable[Any]) -> list[Prediction]:
         """The same for several items, `bs` of them in one forward pass.

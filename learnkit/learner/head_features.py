@@ -51,6 +51,11 @@ class HeadFeatures:
     valid_dl: TensorLoader | None
     body: Sequence[Tensor]
 
+    def end(self, model: nn.Module) -> None:
+        """Leave the learner's model in the mode in which a fit ended; to be called after it."""
+        model.training = self.model.training
+        del self.model.train  # which holds its own module
+
 
 def identity_of(features: HeadFeatures | None) -> dict[str, str]:
     """What must be the same for a fit on features to continue."""
@@ -175,9 +180,17 @@ def _run(layers: Sequence[nn.Module], x: Any) -> Any:
 
 
 def _on_features(model: nn.Module, layers: Sequence[nn.Module]) -> nn.Module:
-    """The model with another forward pass: its end alone. All modules and tensors are shared with it."""
+    """The model with its end as forward pass, and the body always in eval mode; all modules and tensors are shared."""
+    model.eval()
     view = copy.copy(model)
-    vars(view).update(forward=partial(_run, layers), _compiled_call_impl=None)
+    vars(view).update(forward=partial(_run, layers), train=partial(_train, view, layers), _compiled_call_impl=None)
+    return view
+
+
+def _train(view: nn.Module, layers: Sequence[nn.Module], mode: bool = True) -> nn.Module:
+    for layer in layers:
+        layer.train(mode)
+    view.training = mode
     return view
 
 

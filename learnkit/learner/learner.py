@@ -298,7 +298,7 @@ class Learner(Answers):
             try:
                 self._fit(epochs, lr, options, features)
             finally:
-                self.model.training = features.model.training
+                features.end(self.model)
 
     def fit_one_cycle(
         self, epochs: int, max_lr: LearningRate = DEFAULT_LR, moms: Sequence[float] = (0.95, 0.85),

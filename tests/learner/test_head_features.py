@@ -12,11 +12,12 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler
 
 from learnkit import DataBunch, ImageDataBunch, Learner, MultiLabel, Regression, Segmentation, cnn_learner, unet_learner
-from learnkit.callbacks import EMA, BnFreeze, EarlyStopping, GradientAccumulation, MixUp, OneCycle, SaveModel
+from learnkit.callbacks import EMA, SWA, BnFreeze, EarlyStopping, GradientAccumulation, MixUp, OneCycle, SaveModel
 from learnkit.errors import UsageError
 from learnkit.learner import head_features as module
 from learnkit.learner.head_features import head_layers
 from tests.doubles import Blobs, acting, raising, refused
+from tests.test_every_callback import EVERY_CALLBACK
 
 
 class Body(nn.Module):
@@ -67,15 +68,22 @@ def tensors(learn: Learner) -> dict[str, Tensor]:
 
 def no_trace_of_features(learn: Learner) -> bool:
     """Neither a hook, nor another forward pass, nor another layer than before."""
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
-    parts = list(learn.model.modules())
-    return not any("forward" in vars(part) or any(getattr(part, name) for name in hooks) for part in parts)
+    kept = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
+    parts = [vars(part) for part in learn.model.modules()]
+    return not any({"forward", "train"} & part.keys() or any(part[name] for name in kept) for part in parts)
 
 
 @pytest.mark.parametrize(
-    ("options", "lr"), [({}, 1e-2), ({"callbacks": OneCycle}, slice(None, 1e-2)), ({"callbacks": EMA}, 1e-2),
-                        ({"callbacks": lambda: GradientAccumulation(24)}, 1e-2), ({"wd": 0.1}, [1e-3, 1e-2])],
-)  # fmt: skip
+    ("options", "lr"),
+    [
+        ({}, 1e-2),
+        ({"wd": 0.1}, [1e-3, 1e-2]),
+        ({"callbacks": OneCycle}, slice(None, 1e-2)),
+        ({"callbacks": EMA}, 1e-2),
+        ({"callbacks": lambda: SWA(0.3)}, 1e-2),
+        ({"callbacks": lambda: GradientAccumulation(24)}, 1e-2),
+    ],
+)
 def test_it_is_the_fit_of_a_frozen_learner(options: dict[str, Any], lr: Any) -> None:
     made = options.get("callbacks")
     plain, head = learner(), learner()
@@ -208,6 +216,39 @@ def test_a_checkpoint_of_another_body_or_of_a_whole_fit_is_refused(tmp_path: Pat
     stopped("fit")
     with pytest.raises(UsageError, match="belongs to another fit: fit_head: weights of the body"):
         learner(path=tmp_path).fit_head(3, 1e-2, resume="auto")
+
+
+IMPOSSIBLE = {"CutMix", "MixUp", "Recorder", "RNNRegularizer"}  # change inputs, are there already, need hidden states
+
+
+def probe(model: nn.Sequential) -> nn.Sequential:
+    """A head without batch norm and dropout, in float32."""
+    model[1] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    return model.float()
+
+
+@pytest.mark.parametrize("name", sorted(EVERY_CALLBACK.keys() - IMPOSSIBLE))
+def test_every_other_callback_runs_with_it(name: str, tmp_path: Path) -> None:
+    (x_train, y_train), (x_valid, y_valid) = images(50, 0), images(21, 1)
+    dls = DataBunch.from_tensors(x_train.float(), y_train, x_valid.float(), y_valid, bs=8, classes=["a", "b", "c"])
+    learn = Learner(dls, probe(network()), groups=lambda m: [m[0], m[1]], metrics="accuracy", seed=0, path=tmp_path)
+    before = tensors(learn)
+    learn.fit_head(2, 1e-2, callbacks=EVERY_CALLBACK[name]())
+    learn.fit_head(1, 1e-2)
+    assert len(learn.history) == 3
+    assert all(torch.equal(tensors(learn)[key], before[key]) for key in before if key.startswith("0."))
+    assert no_trace_of_features(learn)
+
+
+def test_the_body_is_in_eval_mode() -> None:
+    learn = learner()
+    learn.model.train()
+    modes = []
+    sees = acting(before_batch=lambda state: modes.append([part.training for part in state.model.modules()]))
+    learn.fit_head(1, 1e-2, callbacks=sees)
+    names = [name for name, _ in learn.model.named_modules()]
+    is_head = [name in ("", "1.2", "1.3", "1.4", "1.5", "1.6", "1.7") for name in names]  # from batch norm on
+    assert modes == [is_head] * 6
 
 
 # Models
