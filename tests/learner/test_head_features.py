@@ -365,6 +365,19 @@ def test_a_cnn_of_images_is_trained_on_what_validation_sees(class_folder: Path) 
 # Data
 
 
+def test_items_are_drawn_as_in_a_fit(class_folder: Path) -> None:
+    drawn: dict[str, list[list[int]]] = {}
+    for fit in ("fit", "fit_head"):
+        dls = ImageDataBunch.from_folder(class_folder, size=8, bs=2, num_workers=0, augment=False, sampler="balanced")
+        layers = [nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3)]
+        learn = Learner(dls, nn.Sequential(*layers), groups=lambda m: [m[0], m[3]], seed=0)
+        targets = drawn.setdefault(fit, [])
+        sees = acting(before_batch=lambda state, seen=targets: seen.append(state.targets.tolist()))  # type: ignore[misc]
+        getattr(learn, fit)(2, 1e-3, callbacks=sees)
+    assert drawn["fit"] == drawn["fit_head"]
+    assert len(drawn["fit"]) > 2
+
+
 @pytest.mark.parametrize(
     ("task", "y", "n_out"),
     [(MultiLabel(("a", "b")), torch.randint(2, (32, 2)).float(), 2), (Regression(), torch.rand(32, 1), 1)],
