@@ -82,7 +82,7 @@ def checks_keywords(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def checked(*args: P.args, **keywords: P.kwargs) -> T:
-        if named or not options:
+        if keywords and (named or not options):
             check_keywords(called, keywords, known)
         try:
             return function(*args, **keywords)
