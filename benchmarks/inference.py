@@ -14,6 +14,7 @@ from benchmarks.harness import Case, compare, report
 from learnkit import DataBunch, Learner
 
 SEED = 0
+SHAPES = {"resnet18": (3, 64, 64), "mlp": (784,), "mlp_100": (100,)}  # of one input
 
 
 def mlp(n_in: int, n_out: int) -> nn.Module:
@@ -23,12 +24,11 @@ def mlp(n_in: int, n_out: int) -> nn.Module:
 
 def network(name: str) -> nn.Module:
     torch.manual_seed(SEED)
-    return resnet18(num_classes=10) if name == "resnet18" else mlp(784, 10)
+    return resnet18(num_classes=10) if name == "resnet18" else mlp(*SHAPES[name], 10)
 
 
 def learner(name: str, n_items: int) -> Learner:
-    shape = (3, 64, 64) if name == "resnet18" else (784,)
-    x = torch.rand(n_items, *shape, generator=torch.Generator().manual_seed(SEED))
+    x = torch.rand(n_items, *SHAPES[name], generator=torch.Generator().manual_seed(SEED))
     y = torch.arange(n_items) % 10
     dls = DataBunch.from_tensors(x, y, x, y, bs=64, device="cpu")
     return Learner(dls, network(name), seed=SEED)
@@ -129,7 +129,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     os.environ["LEARNKIT_PROGRESS"] = "off"
-    for name, n_items, n_single in (("resnet18", 256, 60), ("mlp", 20_000, 3000)):
+    for name, n_items, n_single in (("resnet18", 256, 60), ("mlp", 20_000, 3000), ("mlp_100", 20_000, 3000)):
         learn = learner(name, n_items)
         base = "raw loop"
         cases = {

@@ -82,8 +82,15 @@ def checks_keywords(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def checked(*args: P.args, **keywords: P.kwargs) -> T:
-        if named or not options:
+        if keywords and (named or not options):
             check_keywords(called, keywords, known)
+        try:
+            return function(*args, **keywords)
+        except TypeError:
+            refuse_misfit(args, keywords)
+            raise
+
+    def refuse_misfit(args: Any, keywords: Any) -> None:
         try:
             signature.bind(*args, **keywords)
         except TypeError as error:
@@ -91,7 +98,6 @@ def checks_keywords(function: Callable[P, T]) -> Callable[P, T]:
             placed = [name for name in known if name not in by_name]
             fix = f"It takes {', '.join(placed)}{', and by name ' if by_name else ''}{', '.join(by_name)}."
             raise WrongTypeError(f"{called}: {error}", fix=fix) from error
-        return function(*args, **keywords)
 
     return checked
 

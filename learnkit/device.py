@@ -281,16 +281,16 @@ class Compute:
         if self.device.type != "cpu" and "device" in state:
             torch.get_device_module(self.device).set_rng_state(state["device"])
 
-    @contextmanager
-    def preserve_rng(self, *, every: bool = False) -> Iterator[None]:
+    def preserve_rng(self, *, every: bool = False) -> AbstractContextManager[None]:
         """Restore torch's generators afterwards, also after an error; with `every`, NumPy's and Python's too."""
         if self.leaves_rng:
-            yield
-            return
-        with preserve_all_rng() if every else preserve_rng():
-            if self.device.type == "cpu":
-                yield
-                return
+            return _NO_AUTOCAST
+        of_cpu = preserve_all_rng() if every else preserve_rng()
+        return of_cpu if self.device.type == "cpu" else self._with_own_rng(of_cpu)
+
+    @contextmanager
+    def _with_own_rng(self, of_cpu: AbstractContextManager[None]) -> Iterator[None]:
+        with of_cpu:
             module = torch.get_device_module(self.device)
             state = module.get_rng_state()
             try:

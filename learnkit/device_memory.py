@@ -1,10 +1,13 @@
 """Memory of a device: its peak, out-of-memory errors, and emptying the allocator's cache."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
-__all__ = ["empty_cache", "is_out_of_memory", "peak_memory", "reset_peak_memory"]
+__all__ = ["empty_cache", "free_memory", "is_out_of_memory", "peak_memory", "reset_peak_memory"]
+
+UNKNOWN = 1 << 62  # bytes
 
 
 def peak_memory(device: torch.device) -> int | None:
@@ -37,3 +40,18 @@ def empty_cache(device: torch.device) -> None:
     module: Any = None if device.type == "cpu" else torch.get_device_module(device)
     if hasattr(module, "empty_cache"):
         module.empty_cache()
+
+
+def free_memory(device: torch.device | None = None) -> int:
+    """Bytes that can be allocated on a device, None for the CPU: without swapping, as Linux reports.
+
+    Where that is not known, on other systems and backends, it is as good as unlimited.
+    """
+    module: Any = None if device is None or device.type == "cpu" else torch.get_device_module(device)
+    if module is not None:
+        return int(module.mem_get_info(device)[0]) if hasattr(module, "mem_get_info") else UNKNOWN
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return UNKNOWN
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), UNKNOWN)

@@ -54,6 +54,20 @@ def test_right_keywords_arrive_and_the_signature_is_that_of_the_function() -> No
     assert Trains.fit_slowly.__doc__ == "Slowly."
 
 
+def test_an_error_of_the_function_itself_is_not_one_of_its_call() -> None:
+    error = TypeError("got an unexpected keyword argument 'inner'")
+
+    @checks_keywords
+    def fails(given: int) -> None:
+        raise error
+
+    with pytest.raises(TypeError) as found:
+        fails(1)
+    assert found.value is error
+    with pytest.raises(WrongTypeError, match="fails: missing a required argument: 'given'"):
+        fails()  # type: ignore[call-arg]
+
+
 def power(base: float, exponent: float = 2) -> float:
     return base**exponent
 

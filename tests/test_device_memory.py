@@ -1,12 +1,14 @@
 """Memory of a device: on the CPU nothing is tracked, and errors of running out are recognized."""
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from learnkit.device_memory import empty_cache, is_out_of_memory, peak_memory, reset_peak_memory
+from learnkit.device_memory import empty_cache, free_memory, is_out_of_memory, peak_memory, reset_peak_memory
 
 CPU, ACCELERATOR = torch.device("cpu"), torch.device("cuda", 1)
 
@@ -64,3 +66,17 @@ def test_an_allocation_too_large_for_the_machine_is_recognized() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="only Linux says how much memory is free")
+def test_free_memory_is_less_than_the_machine_has() -> None:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for device in (None, torch.device("cpu")):
+        assert 1_000_000 < free_memory(device) < total
+
+
+def test_the_free_memory_of_an_accelerator_is_what_it_says_if_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    module_of(monkeypatch)
+    assert free_memory(ACCELERATOR) > 1 << 60
+    module_of(monkeypatch, mem_get_info=lambda device: (3, 7))
+    assert free_memory(ACCELERATOR) == 3

@@ -92,3 +92,24 @@ def test_modules_together_are_one(model: nn.Sequential) -> None:
     assert not other.training
     assert not any(modes(model))
     assert not list(together(nn.functional.mse_loss).parameters())
+
+
+def test_gradients_are_recorded_again_after_eval_mode(model: nn.Sequential) -> None:
+    model.append(model[0])  # a part may be there twice
+    for records in (True, False):
+        with torch.set_grad_enabled(records):
+            with eval_mode(model):
+                assert not torch.is_grad_enabled()
+                assert not any(modes(model))
+            assert torch.is_grad_enabled() == records
+    assert modes(model) == [True, True, False, True]
+
+
+def test_a_model_that_cannot_be_set_to_eval_mode_leaves_gradients_on() -> None:
+    class Refusing(nn.Module):
+        def train(self, mode: bool = True) -> "Refusing":
+            raise RuntimeError("no other mode")
+
+    with pytest.raises(RuntimeError, match="no other mode"), eval_mode(Refusing()):
+        raise AssertionError("not reached")
+    assert torch.is_grad_enabled()

@@ -188,7 +188,7 @@ class DataBunch(DataParts):
         Raises:
             UsageError, WrongTypeError: a shape other than that of the inputs, for data in memory; not numbers.
         """
-        return one_item(item, getattr(self.train_dl, "tensors", (None,))[0], self.device)
+        return one_item(item, getattr(self.train_dl, "item_form", None), self.device)
 
     def augmented_dl(self, ds_type: DatasetType | str) -> ImageLoader:
         """The images of a part in their order, augmented as in training; `seed_epoch` selects the random numbers.

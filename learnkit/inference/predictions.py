@@ -91,7 +91,7 @@ def _split(batch: Any, device: torch.device) -> tuple[Sequence[Any], Any]:
 
 def _as_targets(targets: Any) -> Any:
     """The targets of a batch as a tensor, or as they are if they are a structure of tensors."""
-    if targets is None or any(isinstance(leaf, Tensor) for leaf in leaves(targets)):
+    if targets is None or isinstance(targets, Tensor) or any(isinstance(leaf, Tensor) for leaf in leaves(targets)):
         return targets
     try:
         return torch.as_tensor(targets)

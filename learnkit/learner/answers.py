@@ -21,7 +21,15 @@ from learnkit.errors import UsageError
 from learnkit.inference.augmented import augmented_pair, predict_augmented
 from learnkit.inference.dropout import DropoutPreds, predict_with_dropout
 from learnkit.inference.predictions import PerItemLoss, predict_loader, predict_stream, with_own_workers
-from learnkit.inference.predictor import Prediction, Predictor, of_output, predict_batch, prepared_batches, scaled
+from learnkit.inference.predictor import (
+    Prediction,
+    Predictor,
+    of_output,
+    predict_batch,
+    predict_one,
+    prepared_batches,
+    scaled,
+)
 from learnkit.inference.show import show_predictions
 from learnkit.inference.tables import check_table, write_table
 from learnkit.learner.defaults import chosen_metrics
@@ -120,8 +128,12 @@ class Answers(LearnerParts):
     def predict(self, item: Any) -> Prediction:
         """(label, index, probs) of one item: a path, PIL image, array, tensor or encoded bytes."""
         task, x = self._task("predict"), self.dls.prepare(item)
-        with self._answering() as (model, compute), eval_mode(model), compute.preserve_rng():
-            return predict_batch(model, x, compute, self._scaled(), self.dls.task_of(item) or task)[0]
+        return self._running.answer(partial(self._predict_one, x, self.dls.task_of(item) or task))
+
+    def _predict_one(self, x: Tensor, task: Task, beside: bool) -> Prediction:
+        model, compute = self._means(beside)
+        with eval_mode(model), compute.preserve_rng():
+            return predict_one(model, x, compute, self._scaled(), task)
 
     def predict_many(self, items: Iterable[Any], bs: int = 64) -> list[Prediction]:
         """The prediction of each item, in forms that `predict` takes, in batches of `bs`; images may differ in size.
@@ -224,11 +236,13 @@ class Answers(LearnerParts):
     @contextmanager
     def _answering(self) -> Iterator[tuple[nn.Module, Compute]]:
         """The model and the compute for predictions; beside the fit of another thread, such that it notices nothing."""
-        with self._running.answering() as beside:
-            compute = self._compute()
-            compute.leaves_rng = beside
-            with world.alone() if beside else told():
-                yield twin(self.model) if beside else self.model, compute
+        with self._running.answering() as beside, world.alone() if beside else told():
+            yield self._means(beside)
+
+    def _means(self, beside: bool) -> tuple[nn.Module, Compute]:
+        compute = self._compute()
+        compute.leaves_rng = beside
+        return twin(self.model) if beside else self.model, compute
 
     def _scaled(self, chosen: Activation | None = None) -> Activation:
         activation = scaled(self.activation, self._temperature) if chosen is None else chosen

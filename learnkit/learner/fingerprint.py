@@ -22,7 +22,7 @@ from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState, loader_length
 from learnkit.training.weights import tensors_of
 
-__all__ = ["differences", "environment", "fingerprint"]
+__all__ = ["differences", "digest_of", "environment", "fingerprint"]
 
 MAX_HASHED = 1 << 26  # bytes of a tensor; of a larger one, evenly spaced rows
 COVERED_ELSEWHERE = {"classes", "device", "num_workers", "cache", "on_error", "split", "task", "test", "sampler",
@@ -71,6 +71,11 @@ def environment(state: TrainState, callbacks: Iterable[Callback]) -> dict[str, s
         "device": state.compute.device.type,
         "callbacks": ", ".join(callback.label for callback in _affecting(callbacks)),
     }
+
+
+def digest_of(tensors: Iterable[Tensor]) -> str:
+    """A short hash of the shapes, types and values of tensors."""
+    return _digest(*map(_bytes, tensors))
 
 
 def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
@@ -143,7 +148,7 @@ def _of_loader(loader: Any) -> str:
     dataset = getattr(loader, "dataset", None)
     tensors = getattr(dataset, "tensors", None)
     if tensors is not None and all(isinstance(tensor, Tensor) for tensor in tensors):
-        return f"{len(tensors[0])} items, {_digest(*(_bytes(tensor) for tensor in tensors))}"
+        return f"{len(tensors[0])} items, {digest_of(tensors)}"
     if dataset is not None and hasattr(dataset, "__len__"):
         targets = getattr(dataset, "targets", None)
         labels = f", labels {_digest(_text(list(targets)).encode())}" if isinstance(targets, list | tuple) else ""
@@ -155,7 +160,7 @@ def _of_loader(loader: Any) -> str:
 def _bytes(tensor: Tensor) -> bytes:
     """Shape, type and rows of a tensor."""
     step = max(1, tensor.nbytes // MAX_HASHED)
-    rows = tensor[::step].detach().cpu().contiguous()
+    rows = (tensor if tensor.ndim else tensor[None])[::step].detach().cpu().contiguous()
     return f"{tuple(tensor.shape)} {tensor.dtype}".encode() + rows.view(torch.uint8).numpy().tobytes()
 
 

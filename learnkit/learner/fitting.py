@@ -28,6 +28,7 @@ from learnkit.text import name_of
 from learnkit.training import loop
 from learnkit.training.callback import Callback, CallbackList
 from learnkit.training.failures import explained, interrupts_noted
+from learnkit.training.limits import Limits
 from learnkit.training.processes import spread_weights
 from learnkit.training.state import TrainState, loader_length
 from learnkit.types import LearningRate
@@ -40,11 +41,13 @@ __all__ = [
     "OneCall",
     "chosen_rates",
     "fine_tune_starts",
+    "limits_of",
     "load_optimizer",
     "lr_find_callbacks",
     "run_fit",
     "run_lr_find",
     "running_callbacks",
+    "saving_of",
     "set_rates",
     "with_schedule",
 ]
@@ -69,6 +72,17 @@ class FitOptions(TypedDict, total=False):
     limit_batches: int | None
     train_metrics: bool
     keep_fits: int | None
+
+
+def limits_of(options: FitOptions) -> Limits:
+    """The limits among the options of a fit."""
+    names = ("max_steps", "max_time", "validate_every", "limit_batches")
+    return Limits.of(**{name: options.get(name) for name in names})
+
+
+def saving_of(options: FitOptions) -> tuple[CheckpointEvery, Resume, int | None]:
+    """How a fit saves its state, and goes on from one."""
+    return options.get("checkpoint_every"), options.get("resume"), options.get("keep_fits")
 
 
 class OneCall:

@@ -31,7 +31,8 @@ from learnkit.learner.checks import check_epochs, check_start, check_trainable
 from learnkit.learner.class_weights import ClassWeights
 from learnkit.learner.defaults import is_default
 from learnkit.learner.describe import fit_outline, learner_facts
-from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, OneCall, with_schedule
+from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, OneCall, saving_of, with_schedule
+from learnkit.learner.head_features import HeadFeatures, check_head, head_features, identity_of, training_only
 from learnkit.learner.lazy import give_sizes
 from learnkit.learner.options import as_list
 from learnkit.learner.parts import Groups
@@ -55,7 +56,6 @@ from learnkit.seeds import Stream, derive, seed_from_global_rng
 from learnkit.text import facts
 from learnkit.training.callback import Callback
 from learnkit.training.dry_run import dry_run
-from learnkit.training.limits import Limits
 from learnkit.training.outline import Outline
 from learnkit.training.processes import spread_weights
 from learnkit.training.state import TrainState
@@ -250,21 +250,59 @@ class Learner(Answers):
             UsageError: before training: arguments that cannot work, a checkpoint of another fit, another thread's fit.
             NonFiniteLossError: the loss became nan or infinite; the weights are those at the start of that epoch.
         """
+        options = FitOptions(
+            wd=wd, callbacks=callbacks, start_epoch=start_epoch, checkpoint_every=checkpoint_every, resume=resume,
+            max_steps=max_steps, max_time=max_time, validate_every=validate_every, limit_batches=limit_batches,
+            train_metrics=train_metrics, keep_fits=keep_fits,
+        )  # fmt: skip
+        self._fit(epochs, lr, options)
+
+    def _fit(self, epochs: int, lr: LearningRate, options: FitOptions, features: HeadFeatures | None = None) -> None:
         if not (epochs := check_epochs(epochs)):
             return
-        start_epoch = check_start(start_epoch, epochs)
+        start_epoch = check_start(options.get("start_epoch", 0), epochs)
         self._check_ready()
-        limits = Limits.of(max_steps, max_time, validate_every, limit_batches)
+        limits = fitting.limits_of(options)
         with self._running.only(), self._call.running():
-            state = self._fit_state(epochs, lr, wd, start_epoch)
+            state = self._fit_state(epochs, lr, options.get("wd"), start_epoch, features)
             state.limit(limits)
-            self.fit_callbacks = as_list(callbacks)
-            others = [*self.callbacks, *self.fit_callbacks]
-            running = fitting.running_callbacks(self.recorder, others, state.optimizer, train_metrics)
+            self.fit_callbacks = as_list(options.get("callbacks"))
+            others, measures = [*self.callbacks, *self.fit_callbacks], options.get("train_metrics", False)
+            running = fitting.running_callbacks(self.recorder, others, state.optimizer, measures)
             given = {"epochs": epochs, "lr": state.rates, "start_epoch": start_epoch, **limits.given}
-            plan = plan_fit(self.dls, state, running, given, self.counter, checkpoint_every, resume, keep_fits)
+            plan = plan_fit(self.dls, state, running, given | identity_of(features), self.counter, *saving_of(options))
             self.counter = plan.counter
             fitting.run_fit(state, running, plan, self.recorder, self._call)
+
+    def fit_head(self, epochs: int, lr: LearningRate = DEFAULT_LR, **options: Unpack[FitOptions]) -> None:
+        """Train the last layer group alone, on the outputs of all before it, which are computed once and kept.
+
+        An epoch then costs only the head. The other layers are in eval mode for this fit, whether frozen or not: batch
+        norm normalizes by its running statistics, dropout is off. As each item is computed once, images are not
+        augmented: they are prepared as for validation. Everything else is as in `fit`: order, callbacks, metrics,
+        history, checkpoints.
+
+        Args:
+            epochs: number of passes over the training set.
+            lr: as of `fit`; the last of several is that of the head. For one cycle pass `callbacks=OneCycle(lr)`.
+            **options: of `fit`.
+
+        Raises:
+            UsageError: as `fit`; a single layer group, a group that is not the end of the model (a U-Net's), features
+                that do not fit into memory, a callback that changes inputs (MixUp), a loader without a length.
+        """
+        if not check_epochs(epochs):
+            return
+        check_head(self.groups, [*self.callbacks, *as_list(options.get("callbacks"))])
+        self._check_ready()
+        self._groups = regrouped(self._groups, self.model, self._group_numbers)
+        with self._running.only(), training_only(self.groups[-1], self.model):
+            check_trainable(self.model)
+            features = head_features(self.model, self.groups[-1], self.dls, self._compute())
+            try:
+                self._fit(epochs, lr, options, features)
+            finally:
+                features.end(self.model)
 
     def fit_one_cycle(
         self, epochs: int, max_lr: LearningRate = DEFAULT_LR, moms: Sequence[float] = (0.95, 0.85),
@@ -385,10 +423,15 @@ class Learner(Answers):
         """The optimizer as it is, so that a running fit does not notice; made if there is none."""
         return self._ready_optimizer() if self.opt is None else self.opt
 
-    def _fit_state(self, epochs: int, lr: LearningRate, wd: Decay, start_epoch: int) -> TrainState:
+    def _fit_state(
+        self, epochs: int, lr: LearningRate, wd: Decay, start_epoch: int, features: HeadFeatures | None = None
+    ) -> TrainState:
         optimizer = self._ready_optimizer()
         tell = not self._call.n_fits  # once a call
-        state = self._state(optimizer, rates=fitting.chosen_rates(self._settings, lr, tell=tell))
+        rates = fitting.chosen_rates(self._settings, lr, tell=tell)
+        state = self._state(optimizer, rates, None if features is None else features.train_dl)
+        if features is not None:
+            state.model, state.valid_dl = features.model, features.valid_dl
         fitting.set_rates(optimizer, self._settings, state.rates, self._wd, wd)
         state.n_epochs, state.start_epoch, state.first_epoch = epochs, start_epoch, start_epoch
         state.epoch_offset = self.epoch - start_epoch

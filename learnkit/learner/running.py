@@ -1,7 +1,7 @@
 """Who uses a learner now: one thread may train it, and answers of others leave that fit as it is."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import RLock, get_ident
 from typing import Any, TypeVar
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from learnkit.distributed.failures import told
+from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.inference.predictions import with_own_workers
 from learnkit.tree import leaves
@@ -65,6 +67,13 @@ class Running:
                 return
         yield True
 
+    def answer(self, ask: Callable[[bool], Item]) -> Item:
+        """What a function returns that is called as `answering` runs its body; for short ones, as this is faster."""
+        with self._answers:
+            if self._thread in (None, get_ident()):
+                return ask(False)
+        return ask(True)
+
     def in_turn(self, items: Iterator[Item], *, beside: bool) -> Iterator[Item]:
         """The items of an iterator, each computed as an answer.
 
@@ -78,7 +87,8 @@ class Running:
                     raise UsageError(
                         "another thread trains this learner since the iteration began", fix="Begin a new one."
                     )
-                item = next(items, end)
+                with world.alone() if beside else told():
+                    item = next(items, end)
             if item is end:
                 return
             yield item  # type: ignore[misc]

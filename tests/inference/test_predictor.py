@@ -142,3 +142,49 @@ def test_a_scripted_model_is_served_too(blobs: tuple[Tensor, ...]) -> None:
         learn = Learner(DataBunch.from_tensors(*blobs), torch.jit.script(plain), seed=0)
         predicted = learn.predictor().predict(blobs[2][0])
     assert torch.equal(predicted.probs, plain(blobs[2][:1]).softmax(1)[0])
+
+
+class Gated(nn.Module):
+    """Holds a tensor that is no parameter and requires a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(2, 2)
+        self.gate = torch.ones(2, requires_grad=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.net(x) * self.gate
+        return out
+
+
+def test_no_prediction_holds_a_graph(blobs: tuple[Tensor, ...]) -> None:
+    dls = DataBunch.from_tensors(*blobs, classes=["low", "high"])
+    item = blobs[2][0].clone().requires_grad_()
+    for network in (nn.Linear(2, 2), Gated()):
+        predictor = Learner(dls, network, seed=0).predictor()
+        with torch.no_grad():
+            expected = network(blobs[2][:1]).softmax(1)[0]
+        for prediction in (predictor.predict(item), predictor.predict(blobs[2][0]), predictor.predict_batch([item])[0]):
+            assert not prediction.probs.requires_grad
+            assert torch.equal(prediction.probs, expected)
+        assert torch.is_grad_enabled()
+        predictor.model.requires_grad_(True)  # by the user, later
+        assert not predictor.predict(blobs[2][0]).probs.requires_grad
+
+
+def test_a_model_that_returns_two_rows_for_one_item_is_an_error(blobs: tuple[Tensor, ...]) -> None:
+    twice = nn.Sequential(nn.Linear(2, 4), nn.Unflatten(1, (2, 2)), nn.Flatten(0, 1))
+    learn = Learner(DataBunch.from_tensors(*blobs), twice, seed=0)
+    for predict in (learn.predict, learn.predictor().predict):
+        with pytest.raises(ValueError, match="unpack"):
+            predict(blobs[2][0])
+
+
+def test_items_of_another_type_or_library_are_those_of_the_data(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+    predictor, x = learn.predictor(), blobs[2][0]
+    expected = predictor.predict(x).probs
+    for same in (x.double(), x.numpy(), x.tolist(), nn.Parameter(x.clone())):
+        assert torch.equal(predictor.predict(same).probs, expected)
+    for wrong in (x[None], x[:1]):
+        with refused("item", got=tuple(wrong.shape)):
+            predictor.predict(wrong)

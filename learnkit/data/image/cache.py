@@ -20,6 +20,7 @@ from torch import Tensor
 from learnkit.atomic_files import write_atomically
 from learnkit.data.home import home
 from learnkit.device import usable_cpus
+from learnkit.device_memory import free_memory
 from learnkit.errors import DataError, UsageError, WriteError, warn
 
 __all__ = ["ONE_TYPE", "Kind", "Store", "build_store", "content_key"]
@@ -160,7 +161,7 @@ class _Unreadable(Exception):
 
 def _build_in_memory(n: int, decode: Callable[[int], Arrays]) -> Store:
     sink = io.BytesIO()
-    index = _write_items(sink, n, decode, _free_memory())
+    index = _write_items(sink, n, decode, free_memory())
     return Store(np.frombuffer(sink.getbuffer(), np.uint8), *index)
 
 
@@ -230,12 +231,3 @@ def _decode_all(n: int, decode: Callable[[int], Arrays]) -> Iterator[Arrays]:
                 yield from threads.map(decode, range(start, min(n, start + CHUNK)))
             except OSError as error:  # of reading an image, not of writing the cache
                 raise _Unreadable(error) from error
-
-
-def _free_memory() -> int:
-    """Bytes available without swapping, as Linux reports; unlimited on other systems."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 1 << 62
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 1 << 62)

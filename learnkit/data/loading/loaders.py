@@ -15,6 +15,7 @@ from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.loading.items import checked_item
 from learnkit.data.loading.sampler import BatchOrder, Draw, DrawnOrder
 from learnkit.data.loading.targets import TargetCheck
+from learnkit.data.loading.tensors import ItemForm
 from learnkit.data.loading.torch_loader import torch_loader
 from learnkit.data.loading.whole_batches import Collate, SeededItems, WholeBatches, identity_collate
 from learnkit.data.loading.workers import supervised
@@ -116,6 +117,7 @@ class TensorLoader(OrderedLoader):
     def __init__(self, tensors: tuple[Tensor, ...], order: BatchOrder) -> None:
         super().__init__(TensorDataset(*tensors), order)
         self.tensors = tensors
+        self.item_form = ItemForm(tensors[0].shape[1:], tensors[0].dtype)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         if self.order.is_whole:

@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,9 +18,16 @@ from learnkit.errors import DataError, UsageError, WrongTypeError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["check_parts", "one_item", "tensor_samples"]
+__all__ = ["ItemForm", "check_parts", "one_item", "tensor_samples"]
 
 Part = tuple[Tensor, ...]  # (x, y), or (x,)
+
+
+class ItemForm(NamedTuple):
+    """What one input of data in memory looks like."""
+
+    shape: torch.Size
+    dtype: torch.dtype
 
 
 def check_parts(
@@ -53,21 +60,23 @@ def check_parts(
     return meaning, train, valid, test and _with_targets(meaning, "test", test)
 
 
-def one_item(item: Any, like: Tensor | None, device: torch.device) -> Tensor:
-    """One input (...) as a batch of one (1, ...) on the device, of the shape and type of those in `like`, if given."""
+def one_item(item: Any, form: ItemForm | None, device: torch.device) -> Tensor:
+    """One input (...) as a batch of one (1, ...) on the device, of the form of the data's, if that is known."""
+    if form and isinstance(item, Tensor) and (item.shape, item.dtype) == form and item.device == device:
+        return item[None]
     if isinstance(item, str | bytes | os.PathLike):
         raise WrongTypeError(
             f"item: got {type(item).__name__} ({item!r})", expected="numbers",
             fix="This data is tensors; files are read by an ImageDataBunch.",
         )  # fmt: skip
     x = _tensor("item", item, device)
-    if like is None:
+    if form is None:
         return x[None]
-    if x.shape != like.shape[1:]:
-        raise UsageError("item", got=tuple(x.shape), expected=f"the shape of one input, {tuple(like.shape[1:])}")
-    if x.is_floating_point() and not like.is_floating_point():
-        raise WrongTypeError("item", got=x.dtype, expected=f"integers, like the data ({like.dtype})")
-    return x.to(like.dtype)[None]
+    if x.shape != form.shape:
+        raise UsageError("item", got=tuple(x.shape), expected=f"the shape of one input, {tuple(form.shape)}")
+    if x.is_floating_point() and not form.dtype.is_floating_point:
+        raise WrongTypeError("item", got=x.dtype, expected=f"integers, like the data ({form.dtype})")
+    return x.to(form.dtype)[None]
 
 
 def tensor_samples(parts: Mapping[str, Part]) -> "pd.DataFrame":

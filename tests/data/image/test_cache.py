@@ -169,7 +169,7 @@ def test_too_little_room_on_disk_is_reported_and_leaves_nothing(monkeypatch: pyt
 
 def test_too_little_room_is_noticed_before_everything_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=500_000))
-    monkeypatch.setattr(cache, "_free_memory", lambda: 500_000)
+    monkeypatch.setattr(cache, "free_memory", lambda: 500_000)
     for kind in KINDS:
         decode = Counting("alike")  # 105 bytes each
         with pytest.warns(LearnkitWarning, match="files are read directly"):
@@ -178,15 +178,15 @@ def test_too_little_room_is_noticed_before_everything_is_decoded(monkeypatch: py
 
 
 def test_too_little_room_in_memory_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "_free_memory", lambda: 1000)
+    monkeypatch.setattr(cache, "free_memory", lambda: 1000)
     with pytest.warns(LearnkitWarning, match="memory cannot hold it .it needs"):
         assert build_store("memory", 20, Counting(), "key") is None
 
 
 def test_a_tenth_is_left_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "_free_memory", lambda: 2400)
+    monkeypatch.setattr(cache, "free_memory", lambda: 2400)
     assert build_store("memory", 20, Counting("alike"), "key") is not None  # 2100 bytes
-    monkeypatch.setattr(cache, "_free_memory", lambda: 2300)
+    monkeypatch.setattr(cache, "free_memory", lambda: 2300)
     with pytest.warns(LearnkitWarning):
         assert build_store("memory", 20, Counting("alike"), "key") is None
 
