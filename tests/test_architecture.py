@@ -15,7 +15,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 FLOORS = [
     {"text"},
     {"errors"},
-    {"checks", "gradients", "modes", "seeds", "tree", "types"},
+    {"accelerators", "checks", "gradients", "modes", "seeds", "tree", "types"},
     {"arguments"},
     {"atomic_files", "device", "device_memory", "distributed", "plots", "safe_load"},
     {"losses", "metrics", "models", "optim"},
@@ -120,6 +120,11 @@ def is_device_word(node: ast.AST) -> bool:
         case ast.ImportFrom(names=names) | ast.Import(names=names):
             return any(DEVICE_WORDS & set(alias.name.split(".")) for alias in names)
     return False
+
+
+def copies_without_waiting(node: ast.AST) -> bool:
+    """A copy between devices that may not have happened when the call returns."""
+    return isinstance(node, ast.Call) and any(k.arg == "non_blocking" for k in node.keywords)
 
 
 def is_unsafe(node: ast.AST) -> bool:
@@ -292,6 +297,10 @@ def test_only_the_device_module_knows_devices_and_precisions() -> None:
     assert offenders(is_device_word, [file for file in FILES if unit_of(file) != "device"]) == []
 
 
+def test_every_copy_that_is_not_waited_for_goes_through_to_device() -> None:
+    assert offenders(copies_without_waiting, [file for file in FILES if unit_of(file) != "device"]) == []
+
+
 def test_nothing_runs_code_from_a_file() -> None:
     assert offenders(is_unsafe, [file for file in FILES if file != ROOT / MAY_UNPICKLE]) == []
 
@@ -322,6 +331,7 @@ def test_no_error_is_swallowed() -> None:
 CAUGHT: dict[Rule, list[str]] = {
     is_star_import: ["from torch import *"],
     is_print: ["print('epoch')", "def f():\n    print()"],
+    copies_without_waiting: ["x.to(device, non_blocking=True)", "y.copy_(x, non_blocking=pinned)"],
     is_device_word: [
         "x.to('cuda')", "device = 'cuda:1'", "x.cuda()", "torch.cuda.empty_cache()", "precision == 'bf16'", "{'fp16'}",
         "torch.autocast('cpu')", "torch.amp.GradScaler()", "from torch.amp import autocast", "import torch.cuda",
@@ -353,6 +363,7 @@ CAUGHT: dict[Rule, list[str]] = {
 LET_THROUGH: dict[Rule, list[str]] = {
     is_star_import: ["from torch import nn"],
     is_print: ["self.print()", "pprint(x)"],
+    copies_without_waiting: ["x.to(device)", "to_device(x, device)"],
     is_device_word: ["'''Runs on cuda in bf16.'''", "compute.autocast()", "device.type == 'cpu'"],
     is_unsafe: ["torch.load(f, weights_only=True)", "model.eval()", "re.compile('a')", "json.load(f)",
         "subprocess.run(['ls'], shell=False)", "np.load(f, allow_pickle=False)", "np.load(f)",
