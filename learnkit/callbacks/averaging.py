@@ -95,7 +95,9 @@ class _Averaging(Callback, ABC):
         self._swap_in(state)
 
     def after_fit(self, state: TrainState) -> None:
-        if state.failed or state.restored:
+        if state.restored:
+            pass  # the weights of before a nan: neither the average nor what it replaced is without it
+        elif state.failed:
             self._restore(state)
         else:
             self._swap_in(state)

@@ -12,6 +12,7 @@ from learnkit.persistence.weights import check_name, load_weights, save_weights
 from learnkit.training.callback import Order
 from learnkit.training.interval import Interval
 from learnkit.training.state import TrainState
+from learnkit.training.weights import are_finite
 
 __all__ = ["SaveModel"]
 
@@ -150,7 +151,10 @@ class SaveModel(MonitoringCallback):
         return f"{stem}{mark}{suffix}" if file in self._written else file
 
     def _save(self, state: TrainState, file: str) -> bool:
-        """Whether the weights are written."""
+        """Whether the weights are written; never those that a nan has spoiled, even if its loss is not read yet."""
+        if not are_finite(state.model):
+            warn(f"{self.label}: the weights are nan or infinite after step {state.step}; they are not saved")
+            return False
         try:
             optimizer = state.optimizer if self.with_opt else None
             save_weights(state.folder / file, state.model, optimizer, state.loss_func, classes=state.classes)
