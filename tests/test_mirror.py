@@ -41,6 +41,7 @@ ACROSS_MODULES = {
     "learner/test_lr_find.py": "Learner.lr_find",
     "learner/test_outputs.py": "models of several outputs, and batches of any structure, in everything a learner does",
     "learner/test_optimizers.py": "every kind of optimizer in a learner, and layers that change between fits",
+    "learner/test_precision.py": "half precision in everything a learner does",
     "learner/test_policies.py": "fit_one_cycle, fit_flat_cos, fit_sgdr, fine_tune",
     "learner/test_predictions.py": "Learner.get_preds, predict_iter, predict, validate",
     "learner/test_real_training.py": "training reaches what it should",

@@ -116,6 +116,7 @@ class Predictor:
         bs: maximum number of items per forward pass.
         task_of: the task for one item, where it depends on the item.
         are_images: an array or tensor of up to three axes is one item.
+        compute: the precision of forward passes; None for that of the weights.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class Predictor:
         bs: int = 64,
         task_of: Callable[[Any], Task | None] | None = None,
         are_images: bool = False,
+        compute: Compute | None = None,
     ) -> None:
         check_int("bs", bs, 1)
         self.model = copied(model).eval()
@@ -140,6 +142,7 @@ class Predictor:
         self.bs = bs
         self.task_of = task_of
         self.are_images = are_images
+        self._compute = compute
 
     def predict(self, item: Any) -> Prediction:
         """(label, index, activated outputs) of one item, in any form `prepare` accepts.
@@ -161,7 +164,8 @@ class Predictor:
 
     def _predict(self, items: Sequence[Any], x: Tensor) -> list[Prediction]:
         with torch.no_grad():  # inference mode would return tensors that cannot be modified in place
-            outputs = activated(self.activate, self.model(x)).cpu()
+            raw = self.model(x) if self._compute is None else raw_outputs(self.model, (x,), self._compute)
+            outputs = activated(self.activate, raw).cpu()
         task_of = self.task_of
         tasks = self.task if task_of is None else [task_of(item) or self.task for item in items]
         return decode_outputs(outputs, tasks)
