@@ -85,7 +85,9 @@ def raw_outputs(model: nn.Module, inputs: Sequence[Any], compute: Compute) -> An
 
 
 def activated(activation: Activation, outputs: Any) -> Tensor:
-    """activation(outputs), (N, ...).
+    """activation(outputs), (N, ...), in memory of its own: the next call of a model may overwrite its outputs.
+
+    Models captured as CUDA graphs (`learn.compile(mode="reduce-overhead")`) and those that use `out=` do.
 
     Raises:
         UsageError: the model returns several outputs, and the activation does not turn them into one tensor.
@@ -106,7 +108,13 @@ def activated(activation: Activation, outputs: Any) -> Tensor:
             "the model's outputs, activated", got=type(outputs).__name__, expected="one tensor",
             fix="Pass the learner output=, the name or index of one, or an activation= that makes one of them.",
         )  # fmt: skip
-    return result
+    return result.clone() if _memory_of(result) & _memory_of(outputs) else result
+
+
+def _memory_of(outputs: Any) -> set[int]:
+    """Where the tensors of a structure are; sparse ones are never views of others."""
+    tensors = [leaf for leaf in leaves(outputs) if isinstance(leaf, Tensor) and leaf.layout == torch.strided]
+    return {tensor.untyped_storage().data_ptr() for tensor in tensors}
 
 
 def predict_stream(
