@@ -95,12 +95,10 @@ class _Averaging(Callback, ABC):
         self._swap_in(state)
 
     def after_fit(self, state: TrainState) -> None:
-        if state.restored:
-            pass  # the weights of before a nan: neither the average nor what it replaced is without it
-        elif state.failed:
-            self._restore(state)
-        else:
-            self._swap_in(state)
+        if (
+            not state.restored
+        ):  # otherwise the model holds the weights of before a nan, which the average is not without
+            (self._restore if state.failed else self._swap_in)(state)
         self._reset()
         self._model = None
 

@@ -108,13 +108,16 @@ def activated(activation: Activation, outputs: Any) -> Tensor:
             "the model's outputs, activated", got=type(outputs).__name__, expected="one tensor",
             fix="Pass the learner output=, the name or index of one, or an activation= that makes one of them.",
         )  # fmt: skip
-    return result.clone() if _memory_of(result) & _memory_of(outputs) else result
+    return result.clone() if _shares_memory(result, outputs) else result
 
 
-def _memory_of(outputs: Any) -> set[int]:
-    """Where the tensors of a structure are; sparse ones are never views of others."""
-    tensors = [leaf for leaf in leaves(outputs) if isinstance(leaf, Tensor) and leaf.layout == torch.strided]
-    return {tensor.untyped_storage().data_ptr() for tensor in tensors}
+def _shares_memory(result: Tensor, outputs: Any) -> bool:
+    """Whether the result is one of the outputs, or a view of one; sparse tensors are never views of others."""
+    if result is outputs or result.layout != torch.strided:
+        return result is outputs
+    if not isinstance(outputs, Tensor):
+        return any(isinstance(one, Tensor) and _shares_memory(result, one) for one in leaves(outputs))
+    return result.untyped_storage().data_ptr() == outputs.untyped_storage().data_ptr()
 
 
 def predict_stream(
