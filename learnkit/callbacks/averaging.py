@@ -95,9 +95,7 @@ class _Averaging(Callback, ABC):
         self._swap_in(state)
 
     def after_fit(self, state: TrainState) -> None:
-        if (
-            not state.restored
-        ):  # otherwise the model holds the weights of before a nan, which the average is not without
+        if not state.restored:  # otherwise the model holds the weights of before a nan
             (self._restore if state.failed else self._swap_in)(state)
         self._reset()
         self._model = None
