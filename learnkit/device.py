@@ -10,11 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from learnkit.accelerators import default_device, made_current, resolve_device
 from learnkit.checks import check_choice
-from learnkit.distributed.world import world
-from learnkit.errors import UsageError
 from learnkit.gradients import clip_gradients, divided, reweigh
-from learnkit.seeds import preserve_all_rng, preserve_rng, rng_state, set_rng_state
+from learnkit.seeds import (
+    device_rng_state,
+    preserve_all_rng,
+    preserve_rng,
+    rng_state,
+    seed_generators,
+    set_device_rng_state,
+    set_rng_state,
+)
 from learnkit.tree import leaves, map_tensors
 
 __all__ = [
@@ -23,6 +30,7 @@ __all__ = [
     "PRECISIONS",
     "Compute",
     "Precision",
+    "check_precision",
     "copies_from_pinned",
     "default_device",
     "on_device",
@@ -38,49 +46,19 @@ PRECISIONS: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float
 _NO_AUTOCAST = nullcontext()
 
 
-def default_device() -> torch.device:
-    """`LEARNKIT_DEVICE` if it is set, else the accelerator if there is one that works, else the CPU."""
-    world.begin()  # of several processes, each has an accelerator of its own
-    named = os.environ.get("LEARNKIT_DEVICE")
-    if named:
-        return resolve_device(named)
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if accelerator is None:
-        return torch.device("cpu")
-    try:
-        (torch.ones(2, device=accelerator) + 1).sum().item()
-    except RuntimeError:  # an accelerator without a working driver
-        return torch.device("cpu")
-    return accelerator
+def copies_from_pinned(device: torch.device) -> bool:
+    """Whether copies to this device are made from page-locked memory, and so need not be waited for."""
+    return device.type == "cuda"
 
 
-def resolve_device(device: str | torch.device | None) -> torch.device:
-    """The device of this name; None is the default one.
+def check_precision(precision: Precision) -> Precision:
+    """The precision, if it is one; no device is asked.
 
     Raises:
-        UsageError: a name unknown to torch, or a device that is not available.
+        UsageError: an unknown precision.
     """
-    if device is None:
-        return default_device()
-    try:
-        found = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise UsageError("device", got=device, expected="a device known to torch, such as 'cpu' or 'cuda:0'") from error
-    try:
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, ImportError) as error:
-        present = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        what = "the CPU" if present is None else f"the CPU and {torch.accelerator.device_count()} of {present.type}"
-        raise UsageError(
-            f"device {str(device)!r} cannot be used ({(str(error) or type(error).__name__).splitlines()[0]})",
-            expected=f"an available device; torch finds {what}",
-        ) from error
-    return found
-
-
-def copies_from_pinned(device: torch.device) -> bool:
-    """Whether copies to this device are faster from page-locked memory."""
-    return device.type == "cuda"
+    check_choice("precision", precision, ("auto", *PRECISIONS))
+    return precision
 
 
 def usable_cpus() -> int:
@@ -89,8 +67,20 @@ def usable_cpus() -> int:
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """The batch with every tensor in it on `device`, whatever structure holds them; see `learnkit.tree`."""
-    return map_tensors(lambda t: t if t.device == device else t.to(device, non_blocking=True), batch)
+    """The batch with every tensor in it on `device`, whatever structure holds them; see `learnkit.tree`.
+
+    Copies to CUDA do not wait for the device: they are made from page-locked memory. All others wait: elsewhere memory
+    may be read after it is freed (pytorch#189690), and on the CPU a tensor may be read before it has arrived.
+    """
+    return map_tensors(lambda t: t if t.device == device else _copy(t, device), batch)
+
+
+def _copy(tensor: Tensor, device: torch.device) -> Tensor:
+    if not copies_from_pinned(device) or tensor.device.type != "cpu" or tensor.layout != torch.strided:
+        return tensor.to(device)
+    if not tensor.is_pinned() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        tensor = tensor.pin_memory()  # torch's allocator keeps it until it is copied
+    return tensor.to(device, non_blocking=tensor.is_pinned())
 
 
 def on_device(batches: Iterable[Any], device: torch.device) -> Iterator[Any]:
@@ -153,6 +143,9 @@ class Compute:
     leaves_rng: bool = False
     _scaler: torch.amp.GradScaler | None = None
 
+    def __post_init__(self) -> None:
+        self.device = made_current(self.device)
+
     def use(self, precision: Precision) -> None:
         """Set the precision of later forward passes.
 
@@ -161,14 +154,16 @@ class Compute:
         Raises:
             UsageError: an unknown precision.
         """
-        check_choice("precision", precision, ("auto", *PRECISIONS))
+        check_precision(precision)
         self.precision = self._best_precision() if precision == "auto" else precision
         self._scaler = torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
 
     def _best_precision(self) -> Precision:
-        if self.device.type != "cuda":
+        module = None if self.device.type == "cpu" else torch.get_device_module(self.device)
+        is_supported = getattr(module, "is_bf16_supported", None)  # of the current device
+        if is_supported is None:
             return "fp32"
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        return "bf16" if is_supported(including_emulation=False) else "fp16"
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context manager of a forward pass."""
@@ -203,10 +198,17 @@ class Compute:
 
     def unscaled(self, optimizer: Optimizer) -> AbstractContextManager[None]:
         """Inside, the gradients are those of the loss: in float16 they are scaled up before and after."""
-        return _NO_AUTOCAST if self._scaler is None else divided(optimizer, self._scaler.get_scale())
+        return _NO_AUTOCAST if self._scaler is None else divided(optimizer, self._scale())
+
+    def _scale(self) -> Tensor:
+        """The scale of float16 gradients, on the device; `get_scale` would wait for it."""
+        assert self._scaler is not None
+        return self._scaler.scale(torch.ones((), device=self.device))
 
     def step(self, optimizer: Optimizer, model: nn.Module) -> bool:
         """Clip the gradients, take one optimizer step, drop the gradients.
+
+        Only float16 waits for the device: for its backward pass, as an overflow skips the step.
 
         Returns:
             False if the step was skipped because of an overflow in float16.
@@ -217,17 +219,20 @@ class Compute:
             reweigh(optimizer, self.accumulate, self.weight_gathered)
         if self.clip_norm is not None or self.clip_value is not None:
             clip_gradients(optimizer, model, self.clip_norm, self.norm_type, self.clip_value)
-        taken = True
-        if self._scaler is None:
+        taken = self._scaler is None or self._update_scale(self._scaler)
+        if taken:
             optimizer.step()
         else:
-            scale = self._scaler.get_scale()
-            self._scaler.step(optimizer)
-            self._scaler.update()
-            taken = self._scaler.get_scale() >= scale
-            self.n_skipped += not taken
+            self.n_skipped += 1
         self.zero_grad(optimizer)
         return taken
+
+    def _update_scale(self, scaler: torch.amp.GradScaler) -> bool:
+        """Set the scale for the next gradients; whether those that were unscaled are finite. The one wait of a step."""
+        before = self._scale()
+        scaler.update()  # lowers it after an overflow
+        after = self._scale()
+        return bool((after >= before) & (after > 0))
 
     def zero_grad(self, optimizer: Optimizer) -> None:
         """Drop the accumulated gradients."""
@@ -251,11 +256,7 @@ class Compute:
 
     def reseed(self, seed: int) -> None:
         """Seed the generators that dropout and mixing use: those of the CPU and of this device, no others."""
-        torch.default_generator.manual_seed(seed)
-        if self.device.type == "cuda":
-            torch.cuda.default_generators[self.device.index or 0].manual_seed(seed)
-        elif self.device.type == "mps":
-            torch.mps.manual_seed(seed)
+        seed_generators(seed, self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """What a fit changes: the scale of float16 gradients, and the number of skipped steps."""
@@ -269,17 +270,14 @@ class Compute:
             self._scaler.load_state_dict(saved["scaler"])
 
     def rng_state(self) -> dict[str, Any]:
-        """The states of the global generators: `learnkit.seeds.rng_state`, and that of this device."""
-        state = rng_state()
-        if self.device.type != "cpu":
-            state["device"] = torch.get_device_module(self.device).get_rng_state()
-        return state
+        """The states of the global generators: `learnkit.seeds.rng_state`, and that of this device by its type."""
+        own = device_rng_state(self.device)
+        return rng_state() if own is None else {**rng_state(), self.device.type: own}
 
     def set_rng_state(self, state: dict[str, Any]) -> None:
-        """Restore what `rng_state` returned; the state of a device only on a device."""
+        """Restore what `rng_state` returned; the state of a device only on one of the same type."""
         set_rng_state(state)
-        if self.device.type != "cpu" and "device" in state:
-            torch.get_device_module(self.device).set_rng_state(state["device"])
+        set_device_rng_state(state.get(self.device.type), self.device)
 
     def preserve_rng(self, *, every: bool = False) -> AbstractContextManager[None]:
         """Restore torch's generators afterwards, also after an error; with `every`, NumPy's and Python's too."""
@@ -291,9 +289,8 @@ class Compute:
     @contextmanager
     def _with_own_rng(self, of_cpu: AbstractContextManager[None]) -> Iterator[None]:
         with of_cpu:
-            module = torch.get_device_module(self.device)
-            state = module.get_rng_state()
+            state = device_rng_state(self.device)
             try:
                 yield
             finally:
-                module.set_rng_state(state)
+                set_device_rng_state(state, self.device)

@@ -1,5 +1,6 @@
 """Memory of a device: its peak, out-of-memory errors, and emptying the allocator's cache."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,13 @@ import torch
 __all__ = ["empty_cache", "free_memory", "is_out_of_memory", "peak_memory", "reset_peak_memory"]
 
 UNKNOWN = 1 << 62  # bytes
+
+MESSAGES = [
+    re.compile(r"\b(CUDA|HIP|XPU|MPS|MTIA|NPU)( driver| backend)?( error:)? out of memory"),
+    re.compile(r"\bCU[A-Z]+_(\w+_)?ALLOC(ATION)?_FAILED\b"),  # of cuBLAS, cuDNN, cuSOLVER, cuSPARSE, cuFFT
+    re.compile(r"\b(UR|ZE|PI)_(RESULT_)?ERROR_OUT_OF_(DEVICE|HOST)_MEMORY\b"),  # Intel's drivers
+    re.compile(r"DefaultCPUAllocator: (can't allocate memory|not enough memory)"),
+]
 
 
 def peak_memory(device: torch.device) -> int | None:
@@ -29,10 +37,13 @@ def _tracking_module(device: torch.device) -> Any:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that a device, or the machine, ran out of memory."""
+    """Whether an error means that a device, or the machine, ran out of memory.
+
+    torch has a class for what its allocators raise; drivers and libraries such as cuBLAS and cuDNN report by message.
+    """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's CPU allocator
+    return isinstance(error, RuntimeError) and any(found.search(str(error)) for found in MESSAGES)
 
 
 def empty_cache(device: torch.device) -> None:

@@ -17,7 +17,7 @@ def multiply_gradients(optimizer: Optimizer, factor: Tensor | float) -> None:
 
 
 @contextmanager
-def divided(optimizer: Optimizer, scale: float) -> Iterator[None]:
+def divided(optimizer: Optimizer, scale: Tensor | float) -> Iterator[None]:
     """Inside, the gradients are divided by `scale`, a power of two, so that they are the same again afterwards."""
     multiply_gradients(optimizer, 1 / scale)
     try:

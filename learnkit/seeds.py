@@ -15,16 +15,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 __all__ = [
     "Stream",
     "derive",
+    "device_rng_state",
     "generator",
     "preserve_all_rng",
     "preserve_rng",
     "rng_state",
     "seed_all",
     "seed_from_global_rng",
+    "seed_generators",
+    "set_device_rng_state",
     "set_rng_state",
     "uniforms",
 ]
@@ -32,6 +36,7 @@ __all__ = [
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _MIX_1, _MIX_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+WITHOUT_GENERATORS = ("cpu", "meta")  # of their own: that of the CPU is torch.default_generator
 
 
 class Stream(IntEnum):
@@ -101,6 +106,30 @@ def seed_all(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed torch's global generators of the CPU and of exactly this device; `torch.manual_seed` seeds all devices."""
+    torch.default_generator.manual_seed(seed)
+    if device.type in WITHOUT_GENERATORS:
+        return
+    module = torch.get_device_module(device)
+    generators = getattr(module, "default_generators", None)
+    if generators is None or device.index is None:
+        module.manual_seed(seed)  # that of the current device
+    else:
+        generators[device.index].manual_seed(seed)
+
+
+def device_rng_state(device: torch.device) -> Tensor | None:
+    """The state of exactly this device's global generator; None for the CPU, whose state is in `rng_state`."""
+    return None if device.type in WITHOUT_GENERATORS else torch.get_device_module(device).get_rng_state(device)
+
+
+def set_device_rng_state(state: Tensor | None, device: torch.device) -> None:
+    """Restore exactly this device's global generator to what `device_rng_state` returned; None changes nothing."""
+    if state is not None:
+        torch.get_device_module(device).set_rng_state(state, device)
 
 
 def rng_state() -> dict[str, Any]:

@@ -42,6 +42,14 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none, unless the tests themselves are tried out on the CPU."""
+    of_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if of_gpu and os.environ.get("GPU_TESTS_DEVICE") != "cpu" and not torch.cuda.is_available():
+        for item in of_gpu:
+            item.add_marker(pytest.mark.skip(reason="CUDA is not available"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def font_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """One matplotlib cache for the session: with a new home per test, every subprocess would list the fonts again."""

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from learnkit import Callback, DataBunch, Learner, LearnkitError, TrainState
 from learnkit.errors import UsageError
@@ -103,6 +104,58 @@ def script_module(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+class Accelerators:
+    """Lets torch report several accelerators of a kind, which are not there; what is made on them is on the CPU.
+
+    Attributes:
+        current: the index of the current one.
+        switches: every index that was made the current one.
+        generators: the global generator of each.
+        module: the backend's module, such as torch.xpu.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, kind: str, n: int = 2, *, current: int = 0) -> None:
+        self.current, self.switches = current, list[int]()
+        self.generators = [torch.Generator().manual_seed(100 + i) for i in range(n)]
+        self.module = SimpleNamespace(
+            default_generators=tuple(self.generators),
+            manual_seed=lambda seed: self.generators[self.current].manual_seed(seed),
+            get_rng_state=lambda device: self.generators[device.index].get_state(),
+            set_rng_state=lambda state, device: self.generators[device.index].set_state(state),
+        )
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(kind))
+        monkeypatch.setattr(torch.accelerator, "device_count", lambda: n)
+        monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: self.current)
+        monkeypatch.setattr(torch.accelerator, "set_device_index", self._switch)
+        monkeypatch.setattr(torch, "get_device_module", lambda device: self.module)
+        for name in ("empty", "ones"):
+            monkeypatch.setattr(torch, name, self._on_cpu(getattr(torch, name)))
+
+    def _switch(self, index: int) -> None:
+        self.current = index
+        self.switches.append(index)
+
+    def _on_cpu(self, make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda *args, **options: make(*args, **{**options, "device": "cpu"})
+
+
+class Ops(TorchDispatchMode):
+    """Notes what torch computes inside, also on devices that are not there (with torch's FakeTensorMode)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: list[tuple[str, dict[str, Any]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self._calls.append((str(func), kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+    def named(self, name: str) -> list[dict[str, Any]]:
+        """The keywords of every call of an operation, such as `_local_scalar_dense`, which reads a number."""
+        return [kwargs for called, kwargs in self._calls if called.split(".")[1] == name]
 
 
 class Bomb:

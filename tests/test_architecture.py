@@ -18,6 +18,7 @@ FLOORS = [
     {"checks", "gradients", "modes", "seeds", "tree", "types"},
     {"arguments"},
     {"atomic_files", "device_memory", "distributed", "plots", "safe_load"},
+    {"accelerators"},
     {"device"},
     {"losses", "metrics", "models", "optim"},
     {"data"},
@@ -40,6 +41,7 @@ RUNS_CODE = {"code.InteractiveConsole", "os.popen", "os.system", "runpy.run_modu
 RUNS_CODE |= {"torch.export.load", "torch.jit.load", "torch.package.PackageImporter"}
 MAY_UNPICKLE = "cli/unpickle.py"  # a separate process, for a file that the user trusts
 MAY_IMPORT = "models/registry.py"  # the one file that may import by a name, if there is one
+MAY_NOT_WAIT = {"device.py", "training/snapshot.py"}  # for a copy; the second waits once for those of a checkpoint
 MAY_COLLECT = "distributed.py"  # the one file that may send pickled objects between processes, if there is one
 
 # One class each: the facade, and every way to images.
@@ -122,6 +124,11 @@ def is_device_word(node: ast.AST) -> bool:
         case ast.ImportFrom(names=names) | ast.Import(names=names):
             return any(DEVICE_WORDS & set(alias.name.split(".")) for alias in names)
     return False
+
+
+def copies_without_waiting(node: ast.AST) -> bool:
+    """A copy between devices that may not have happened when the call returns."""
+    return isinstance(node, ast.Call) and any(k.arg == "non_blocking" for k in node.keywords)
 
 
 def is_unsafe(node: ast.AST) -> bool:
@@ -294,6 +301,11 @@ def test_only_the_lowest_floors_know_devices_and_precisions() -> None:
     assert offenders(is_device_word, [file for file in FILES if unit_of(file) not in KNOW_DEVICES]) == []
 
 
+def test_every_copy_that_is_not_waited_for_goes_through_to_device() -> None:
+    asking = [file for file in FILES if file.relative_to(ROOT).as_posix() not in MAY_NOT_WAIT]
+    assert offenders(copies_without_waiting, asking) == []
+
+
 def test_nothing_runs_code_from_a_file() -> None:
     assert offenders(is_unsafe, [file for file in FILES if file != ROOT / MAY_UNPICKLE]) == []
 
@@ -324,6 +336,7 @@ def test_no_error_is_swallowed() -> None:
 CAUGHT: dict[Rule, list[str]] = {
     is_star_import: ["from torch import *"],
     is_print: ["print('epoch')", "def f():\n    print()"],
+    copies_without_waiting: ["x.to(device, non_blocking=True)", "y.copy_(x, non_blocking=pinned)"],
     is_device_word: [
         "x.to('cuda')", "device = 'cuda:1'", "x.cuda()", "torch.cuda.empty_cache()", "precision == 'bf16'", "{'fp16'}",
         "torch.autocast('cpu')", "torch.amp.GradScaler()", "from torch.amp import autocast", "import torch.cuda",
@@ -355,6 +368,7 @@ CAUGHT: dict[Rule, list[str]] = {
 LET_THROUGH: dict[Rule, list[str]] = {
     is_star_import: ["from torch import nn"],
     is_print: ["self.print()", "pprint(x)"],
+    copies_without_waiting: ["x.to(device)", "to_device(x, device)"],
     is_device_word: ["'''Runs on cuda in bf16.'''", "compute.autocast()", "device.type == 'cpu'"],
     is_unsafe: ["torch.load(f, weights_only=True)", "model.eval()", "re.compile('a')", "json.load(f)",
         "subprocess.run(['ls'], shell=False)", "np.load(f, allow_pickle=False)", "np.load(f)",

@@ -9,53 +9,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from learnkit.device import (
-    Compute,
-    copies_from_pinned,
-    default_device,
-    on_device,
-    resolve_device,
-    to_device,
-    usable_cpus,
-)
-from learnkit.errors import UsageError
-from tests.doubles import refused
+from learnkit.device import Compute, copies_from_pinned, on_device, to_device, usable_cpus
+from tests.doubles import Accelerators, Ops, refused
 
 CPU = torch.device("cpu")
-
-
-def test_the_environment_variable_names_the_default_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LEARNKIT_DEVICE", "meta")
-    assert default_device() == torch.device("meta")
-    assert resolve_device(None) == torch.device("meta")
-    assert resolve_device("cpu") == CPU
-    monkeypatch.setenv("LEARNKIT_DEVICE", "gpu")
-    with refused("device", got="gpu"):
-        default_device()
-
-
-@pytest.mark.parametrize("name", ["cuda:99", "hpu:99"])  # torch knows both, the second by name alone
-def test_an_unavailable_device_is_refused_with_those_available(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    with pytest.raises(UsageError, match=f"device '{name}' cannot be used .* torch finds the CPU"):
-        resolve_device(name)
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
-    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
-    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
-    with pytest.raises(UsageError, match="torch finds the CPU and 2 of cuda"):
-        resolve_device(torch.device(name))
-
-
-def test_an_accelerator_that_does_not_work_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
-    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
-
-    def broken(*args: object, **kwargs: object) -> None:
-        raise RuntimeError("no driver")
-
-    monkeypatch.setattr(torch, "ones", broken)
-    assert default_device() == CPU
 
 
 def test_everything_in_a_batch_is_moved() -> None:
@@ -65,6 +24,44 @@ def test_everything_in_a_batch_is_moved() -> None:
     assert moved["x"][0].device.type == moved["x"][1][0].device.type == moved["pair"].a.device.type == "meta"
     assert (moved["x"][1][1], moved["pair"].b) == ("text", 3)
     assert not copies_from_pinned(CPU)
+
+
+@pytest.mark.parametrize(
+    ("device", "is_pinned", "is_running", "waits"),
+    [
+        ("cuda:0", True, True, False),
+        ("cuda:0", False, True, False),  # moved to page-locked memory first
+        ("cuda:0", False, False, True),
+        ("mps:0", True, True, True),
+        ("mps:0", False, True, True),
+        ("xpu:0", False, True, True),
+    ],
+)
+def test_only_copies_from_page_locked_memory_to_cuda_do_not_wait(
+    device: str, is_pinned: bool, is_running: bool, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned: list[Tensor] = []
+
+    def pin(self: Tensor) -> Tensor:
+        pinned.append(self)
+        return self
+
+    monkeypatch.setattr(Tensor, "is_pinned", lambda self: is_pinned or bool(pinned))
+    monkeypatch.setattr(Tensor, "pin_memory", pin)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: is_running)
+    with FakeTensorMode(), Ops() as ops:
+        (x,) = to_device((torch.empty(3),), torch.device(device))
+        assert x.device == torch.device(device)
+    (copy,) = ops.named("_to_copy")
+    assert copy.get("non_blocking", False) is not waits
+    assert len(pinned) == (device == "cuda:0" and is_running and not is_pinned)
+
+
+def test_copies_to_the_cpu_wait() -> None:
+    with FakeTensorMode(), Ops() as ops:
+        to_device(torch.empty(3, device="cuda:0"), CPU)
+        to_device(torch.empty(3, device="cuda:0"), torch.device("cuda:1"))
+    assert [copy.get("non_blocking", False) for copy in ops.named("_to_copy")] == [False, False]
 
 
 def test_a_batch_on_its_device_is_not_copied() -> None:
@@ -160,6 +157,49 @@ def test_float16_clips_after_unscaling() -> None:
     torch.testing.assert_close(stepped(compute)[1], torch.full((1, 2), 0.5 / 3**0.5))
 
 
+def test_float16_waits_once_a_step_and_the_others_never() -> None:
+    for precision, waits in (("fp32", 0), ("bf16", 0), ("fp16", 1)):
+        compute = Compute(CPU, clip_norm=0.5)
+        compute.use(precision)  # type: ignore[arg-type]
+        stepped(compute)  # the first one makes the scale
+        layer = nn.Linear(2, 1)
+        optimizer = torch.optim.SGD(layer.parameters(), 1.0)
+        with Ops() as ops:
+            with compute.autocast():
+                out = layer(torch.ones(1, 2))
+            compute.backward(compute.full(out).sum())
+            with compute.unscaled(optimizer):
+                pass
+            compute.step(optimizer, layer)
+        assert len(ops.named("_local_scalar_dense")) == waits, precision
+
+
+def test_the_scale_of_float16_halves_after_an_overflow_and_doubles_after_many_steps() -> None:
+    compute = Compute(CPU)
+    compute.use("fp16")
+    scales = []
+    for scale in (1.0, float("inf"), 1.0, float("nan")):
+        stepped(compute, scale)
+        scales.append(compute.state_dict()["scaler"]["scale"])
+    assert scales == [2**16, 2**15, 2**15, 2**14]
+    assert compute.n_skipped == 2
+    compute.load_state_dict({"scaler": {**compute.state_dict()["scaler"], "_growth_tracker": 1999}, "n_skipped": 2})
+    assert stepped(compute)[0]
+    assert compute.state_dict()["scaler"]["scale"] == 2**15
+
+
+def test_gradients_seen_by_callbacks_are_without_the_scale() -> None:
+    compute, layer = Compute(CPU), nn.Linear(2, 1, bias=False)
+    compute.use("fp16")
+    optimizer = torch.optim.SGD(layer.parameters(), 1.0)
+    compute.backward(layer(torch.tensor([[3.0, 5.0]])).sum())
+    scaled: Tensor = layer.weight.grad.clone()  # type: ignore[union-attr]
+    with compute.unscaled(optimizer):
+        assert layer.weight.grad.tolist() == [[3.0, 5.0]]  # type: ignore[union-attr]
+    assert torch.equal(layer.weight.grad, scaled)  # type: ignore[arg-type]
+    assert scaled.tolist() == [[3.0 * 2**16, 5.0 * 2**16]]
+
+
 def accumulated(compute: Compute, sizes: tuple[int, ...]) -> tuple[list[bool], Tensor]:
     """Whether a step was due after each batch of this many items, and how far the last step moved the weight."""
     weight = nn.Linear(1, 1, bias=False)
@@ -253,3 +293,38 @@ def test_generators_are_restored_after_an_error_too() -> None:
     with pytest.raises(ZeroDivisionError):
         fails()
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_generators_of_another_device_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Accelerators(monkeypatch, "cuda", n=3, current=0)
+    compute, first = Compute(torch.device("cuda:2")), machine.generators[0].get_state()
+    own = machine.generators[2].get_state()
+    with compute.preserve_rng():
+        compute.reseed(11)
+        assert machine.generators[2].initial_seed() == 11
+        saved = compute.rng_state()
+        drawn = torch.rand(2, generator=machine.generators[2])
+        compute.set_rng_state(saved)
+        assert torch.equal(drawn, torch.rand(2, generator=machine.generators[2]))
+    assert torch.equal(machine.generators[2].get_state(), own)
+    assert torch.equal(machine.generators[0].get_state(), first)
+    assert machine.switches == [2]  # what has no device of its own, as page-locked memory, belongs to this one too
+
+
+def test_a_device_without_an_index_is_resolved_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Accelerators(monkeypatch, "cuda", n=2, current=1)
+    compute = Compute(torch.device("cuda"))
+    assert compute.device == torch.device("cuda:1")
+    machine.current = 0
+    compute.reseed(5)
+    assert [one.initial_seed() for one in machine.generators] == [100, 5]
+
+
+def test_the_state_of_one_kind_of_device_is_not_restored_on_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Accelerators(monkeypatch, "cuda", n=1)
+    saved = Compute(torch.device("cuda:0")).rng_state()
+    Compute(CPU).set_rng_state(saved)
+    other = Accelerators(monkeypatch, "xpu", n=1)
+    other.generators[0].manual_seed(1)
+    Compute(torch.device("xpu:0")).set_rng_state(saved)
+    assert (machine.generators[0].initial_seed(), other.generators[0].initial_seed()) == (100, 1)

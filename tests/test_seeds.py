@@ -9,15 +9,19 @@ import torch
 from learnkit.seeds import (
     Stream,
     derive,
+    device_rng_state,
     generator,
     preserve_all_rng,
     preserve_rng,
     rng_state,
     seed_all,
     seed_from_global_rng,
+    seed_generators,
+    set_device_rng_state,
     set_rng_state,
     uniforms,
 )
+from tests.doubles import Accelerators
 
 # The first outputs of splitmix64.c (Vigna, https://prng.di.unimi.it/splitmix64.c), as Rosetta Code publishes them for
 # the seed 1234567 ("Pseudo-random numbers/Splitmix64"), and as generators that are seeded by it test it for the seed 0.
@@ -164,3 +168,44 @@ def test_torchs_generator_is_restored_after_an_error_too() -> None:
     with pytest.raises(KeyboardInterrupt):
         fails()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_only_the_generator_of_exactly_this_device_is_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, device = Accelerators(monkeypatch, "xpu", n=3), torch.device("xpu:1")
+    before = [one.get_state() for one in machine.generators]
+    with preserve_rng():
+        seed_generators(7, device)
+        assert torch.initial_seed() == 7
+    assert machine.generators[1].initial_seed() == 7
+    for i in (0, 2):
+        assert torch.equal(machine.generators[i].get_state(), before[i])
+
+
+def test_a_device_with_one_generator_is_seeded_through_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Accelerators(monkeypatch, "mps", n=1)
+    del machine.module.default_generators
+    with preserve_rng():
+        seed_generators(8, torch.device("mps:0"))
+    assert machine.generators[0].initial_seed() == 8
+
+
+def test_the_state_of_exactly_this_device_is_read_and_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, device = Accelerators(monkeypatch, "cuda", n=2), torch.device("cuda:1")
+    before = [one.get_state() for one in machine.generators]
+    state = device_rng_state(device)
+    for one in machine.generators:
+        one.manual_seed(0)
+    set_device_rng_state(state, device)
+    assert torch.equal(machine.generators[1].get_state(), before[1])
+    assert not torch.equal(machine.generators[0].get_state(), before[0])
+
+
+@pytest.mark.parametrize("name", ["cpu", "meta"])
+def test_a_device_without_generators_of_its_own_has_no_state(name: str) -> None:
+    before = torch.get_rng_state()
+    assert device_rng_state(torch.device(name)) is None
+    set_device_rng_state(None, torch.device(name))
+    assert torch.equal(torch.get_rng_state(), before)
+    with preserve_rng():
+        seed_generators(3, torch.device(name))
+        assert torch.initial_seed() == 3

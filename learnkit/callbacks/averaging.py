@@ -95,10 +95,8 @@ class _Averaging(Callback, ABC):
         self._swap_in(state)
 
     def after_fit(self, state: TrainState) -> None:
-        if state.failed or state.restored:
-            self._restore(state)
-        else:
-            self._swap_in(state)
+        if not state.restored:  # otherwise the model holds the weights of before a nan
+            (self._restore if state.failed else self._swap_in)(state)
         self._reset()
         self._model = None
 

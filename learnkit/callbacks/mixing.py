@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from learnkit.checks import check_number
+from learnkit.device import to_device
 from learnkit.errors import UsageError
 from learnkit.losses.outputs import from_outputs
 from learnkit.losses.per_item import item_costs
@@ -129,9 +130,9 @@ class _Mixing(Callback, ABC):
         _check(type(self).__name__, state.inputs, state.targets)
         n = len(state.targets)
         device = state.targets.device
-        order = torch.randperm(n).to(device, non_blocking=True)
+        order = to_device(torch.randperm(n), device)
         state.inputs, shares = self._mix(state.inputs, order)
-        self._mixed = order, shares.to(device, non_blocking=True)
+        self._mixed = order, to_device(shares, device)
 
     @abstractmethod
     def _mix(self, inputs: tuple[Tensor, ...], order: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -164,7 +165,7 @@ class MixUp(_Mixing):
         super().__init__(alpha)
 
     def _mix(self, inputs: tuple[Tensor, ...], order: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        shares = draw_shares(len(order), self.alpha).to(order.device, non_blocking=True)
+        shares = to_device(draw_shares(len(order), self.alpha), order.device)
         return map_tensors(lambda x: mixup(x, order, shares), inputs), shares
 
 

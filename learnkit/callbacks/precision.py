@@ -3,7 +3,7 @@
 from typing import Any
 
 from learnkit.checks import check_number, is_number
-from learnkit.device import Compute, Precision
+from learnkit.device import Precision, check_precision
 from learnkit.errors import UsageError
 from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
@@ -12,10 +12,15 @@ __all__ = ["GradientClipping", "MixedPrecision"]
 
 
 class MixedPrecision(Callback):
-    """Run the forward passes of a fit in half precision; weights and loss stay in float32.
+    """Run the forward passes in half precision; weights, outputs and loss stay in float32, and so do saved files.
 
-    Micikevicius et al.: Mixed precision training, 2018. The scale of float16 gradients is kept from one fit to the
-    next; in `after_backward` callbacks get the gradients without it.
+    Micikevicius et al.: Mixed precision training, 2018. As a callback of the learner (`learn.to_bf16()`) it holds for
+    all that the learner computes: fits, `validate`, `get_preds`, `predict` and the rest, so `validate` repeats the
+    recorded `valid_loss`. As a callback of one fit it holds for that fit alone. A loaded export starts in float32.
+
+    The scale of float16 gradients is kept from one fit to the next; in `after_backward` callbacks get the gradients
+    without it. In float16 each step waits for the device once: whether gradients overflowed decides if it counts, for
+    schedules and `after_step`. In bfloat16 and float32 nothing waits.
 
     Args:
         precision: "fp16" (gradients are scaled, overflowing steps are skipped), "bf16", or "auto": bf16 if the
@@ -25,8 +30,7 @@ class MixedPrecision(Callback):
     in_lr_find = True
 
     def __init__(self, precision: Precision = "auto") -> None:
-        Compute().use(precision)  # raises early for an unknown one
-        self.precision = precision
+        self.precision = check_precision(precision)
         self._compute: dict[str, Any] = {}  # the scale of the gradients, from one fit to the next
 
     def before_fit(self, state: TrainState) -> None:

@@ -15,6 +15,7 @@ from learnkit.training.callback import Order
 from learnkit.training.interval import Interval
 from learnkit.training.processes import spread_weights
 from learnkit.training.state import TrainState
+from learnkit.training.weights import are_finite
 
 __all__ = ["SaveModel"]
 
@@ -156,7 +157,10 @@ class SaveModel(MonitoringCallback):
         return f"{stem}{mark}{suffix}" if file in self._written else file
 
     def _save(self, state: TrainState, file: str) -> bool:
-        """Whether the weights are written; of several processes the first writes them."""
+        """Whether the weights are written: by the first of several processes; never those that a nan has spoiled."""
+        if not are_finite(state.model):  # its loss may not be read yet
+            warn(f"{self.label}: the weights are nan or infinite after step {state.step}; they are not saved")
+            return False
         has_failed = False
         try:
             optimizer = state.optimizer if self.with_opt else None

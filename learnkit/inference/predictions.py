@@ -110,7 +110,9 @@ def raw_outputs(model: nn.Module, inputs: Sequence[Any], compute: Compute) -> An
 
 
 def activated(activation: Activation, outputs: Any) -> Tensor:
-    """activation(outputs), (N, ...).
+    """activation(outputs), (N, ...), in memory of its own: the next call of a model may overwrite its outputs.
+
+    Models captured as CUDA graphs (`learn.compile(mode="reduce-overhead")`) and those that use `out=` do.
 
     Raises:
         UsageError: the model returns several outputs, and the activation does not turn them into one tensor.
@@ -131,7 +133,16 @@ def activated(activation: Activation, outputs: Any) -> Tensor:
             "the model's outputs, activated", got=type(outputs).__name__, expected="one tensor",
             fix="Pass the learner output=, the name or index of one, or an activation= that makes one of them.",
         )  # fmt: skip
-    return result
+    return result.clone() if _shares_memory(result, outputs) else result
+
+
+def _shares_memory(result: Tensor, outputs: Any) -> bool:
+    """Whether the result is one of the outputs, or a view of one; sparse tensors are never views of others."""
+    if result is outputs or result.layout != torch.strided:
+        return result is outputs
+    if not isinstance(outputs, Tensor):
+        return any(isinstance(one, Tensor) and _shares_memory(result, one) for one in leaves(outputs))
+    return result.untyped_storage().data_ptr() == outputs.untyped_storage().data_ptr()
 
 
 def predict_stream(

@@ -132,6 +132,7 @@ class Predictor:
         bs: maximum number of items per forward pass.
         task_of: the task for one item, where it depends on the item.
         are_images: an array or tensor of up to three axes is one item.
+        compute: the precision of forward passes; None for that of the weights.
     """
 
     def __init__(
@@ -144,6 +145,7 @@ class Predictor:
         bs: int = 64,
         task_of: Callable[[Any], Task | None] | None = None,
         are_images: bool = False,
+        compute: Compute | None = None,
     ) -> None:
         check_int("bs", bs, 1)
         self.model = copied(model).eval()
@@ -157,6 +159,7 @@ class Predictor:
         self.bs = bs
         self.task_of = task_of
         self.are_images = are_images
+        self._compute = compute
 
     def predict(self, item: Any) -> Prediction:
         """(label, index, activated outputs) of one item, in any form `prepare` accepts.
@@ -184,12 +187,15 @@ class Predictor:
         task_of = self.task_of
         return self.task if task_of is None else [task_of(item) or self.task for item in items]
 
+    def _run(self, x: Tensor) -> Any:
+        return self.model(x) if self._compute is None else raw_outputs(self.model, (x,), self._compute)
+
     def _outputs(self, x: Tensor) -> Tensor:
         """Activated outputs (N, ...) of a batch of inputs, on the CPU."""
         if x.requires_grad or not self._is_frozen:
             with torch.no_grad():  # inference mode would return tensors that cannot be modified in place
-                outputs = activated(self.activate, self.model(x))
+                outputs = activated(self.activate, self._run(x))
         else:  # nothing records a gradient, and switching that off takes a tenth of a small model's time
-            outputs = activated(self.activate, self.model(x))
+            outputs = activated(self.activate, self._run(x))
         outputs = outputs.detach() if outputs.requires_grad else outputs
         return outputs if outputs.is_cpu else outputs.cpu()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from learnkit.arguments import checks_methods
+from learnkit.callbacks.precision import MixedPrecision
 from learnkit.checks import check_int
 from learnkit.data.loading.loaders import ImageLoader
 from learnkit.data.tasks import Task
@@ -157,10 +158,10 @@ class Answers(LearnerParts):
 
     def predictor(self, bs: int = 64) -> Predictor:
         """For serving: a copy of the model that predicts single items from any number of threads, `bs` at a time."""
-        with self._answering() as (model, _):
+        with self._answering() as (model, compute):
             return Predictor(
                 model, self.dls.prepare, self._scaled(), self._task("predictor"), bs=bs,
-                task_of=self.dls.task_of, are_images=self.dls.preprocess is not None,
+                task_of=self.dls.task_of, are_images=self.dls.preprocess is not None, compute=compute,
             )  # fmt: skip
 
     def write_preds(self, file: PathLike, ds_type: Source = DatasetType.Valid, *, safe: bool = True) -> Path:
@@ -266,7 +267,12 @@ class Answers(LearnerParts):
         return apart(source) if self._running.is_on else source
 
     def _compute(self) -> Compute:
-        return Compute(self.dls.device)
+        """The device of the data, and the precision of the learner: that of its callback for it, if it has one."""
+        compute = Compute(self.dls.device)
+        for callback in self.callbacks:
+            if isinstance(callback, MixedPrecision):
+                compute.use(callback.precision)
+        return compute
 
     def _state(
         self, optimizer: Optimizer = NO_OPTIMIZER, rates: Sequence[float] = (), train_dl: Iterable[Any] | None = None

@@ -204,15 +204,15 @@ class Learner(Answers):
         return self
 
     def to_fp16(self) -> Self:
-        """Train in float16 with gradient scaling from now on."""
+        """Train (with gradient scaling), validate and predict in float16 from now on; weights stay in float32."""
         return self.remove_cb(MixedPrecision).add_cb(MixedPrecision(FP16))
 
     def to_bf16(self) -> Self:
-        """Train in bfloat16 from now on."""
+        """Train, validate and predict in bfloat16 from now on; weights stay in float32."""
         return self.remove_cb(MixedPrecision).add_cb(MixedPrecision(BF16))
 
     def to_fp32(self) -> Self:
-        """Train in float32 from now on, as at first."""
+        """Train, validate and predict in float32 from now on, as at first."""
         return self.remove_cb(MixedPrecision)
 
     # Training

@@ -76,7 +76,7 @@ def from_outputs(outputs: Any, targets: Any) -> Tensor:
             expected="the model to return one, as outputs.loss or outputs['loss']",
             fix="Give the model the targets as an input: batches (inputs..., targets, targets).",
         )
-    return loss.reshape(()) if loss.numel() == 1 else loss
+    return loss.reshape(()).clone() if loss.numel() == 1 else loss  # the model's next call may overwrite its outputs
 
 
 def takes_one_output(loss_func: Loss) -> bool:

@@ -178,10 +178,13 @@ class CallbackList:
             except BaseException as error:
                 _note(error, callback, Callback.after_fit, state)
                 failed.append(error)
+        if during is None and failed:
+            try:
+                raise failed[0]
+            finally:
+                failed.clear()  # as in `notify`
         for failure in failed:
-            if during is None:
-                raise failure
-            during.add_note(f"then a callback's after_fit failed too: {failure!r}")
+            during.add_note(f"then a callback's after_fit failed too: {failure!r}")  # type: ignore[union-attr]
 
 
 def _bound(callback: Callback, name: str) -> Callable[[TrainState], None]:

@@ -52,7 +52,10 @@ def explained(state: TrainState) -> Iterator[None]:
             or _other_gradients(error, state)
         )
         if named is not None:
-            raise named from error
+            try:
+                raise named from error
+            finally:
+                del named  # its traceback holds this frame: a cycle would keep the model alive
         _note_shapes(error, state)
         raise
 

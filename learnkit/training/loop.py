@@ -78,7 +78,7 @@ def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch, ch
             except SkipBatch:
                 if state.compute.accumulate is None:
                     state.compute.zero_grad(state.optimizer)
-            validate_if_due(state, validate_now)
+            validate_if_due(state, watch.check_weights, validate_now)
             if not state.stop_reason:  # which no checkpoint holds
                 checkpoints.after_batch(state, callbacks, watch)
         if state.compute.n_gathered:  # an incomplete last group of batches
@@ -86,7 +86,7 @@ def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch, ch
                 take_step(state, callbacks)
     except SkipEpoch:
         state.compute.zero_grad(state.optimizer)
-    watch.end_epoch(state)
+    watch.check_weights(state)
 
 
 def train_batch(state: TrainState, batch: Any, callbacks: CallbackList, watch: LossWatch) -> None:

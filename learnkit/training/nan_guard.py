@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from learnkit.errors import NonFiniteLossError, StopFit, UsageError, WrongTypeError
 from learnkit.losses.reduction import can_ignore, divisor, empty_as_zero
 from learnkit.training.state import TrainState
-from learnkit.training.weights import WeightsBackup
+from learnkit.training.weights import WeightsBackup, are_finite
 from learnkit.tree import leaves
 
 __all__ = ["LossWatch", "as_loss"]
@@ -41,12 +41,14 @@ class LossWatch:
     The loss of a batch in which no target counts, which torch makes nan, is 0 and has no gradients.
 
     On the CPU every loss is read before its backward pass; elsewhere fifty at a time, so that nothing waits for the
-    device. The weights are read at the end of each epoch, after its last step. Restored are the weights from the start
-    of the epoch, or those of the checkpoint when the fit was resumed within this epoch.
+    device, and before each checkpoint. The weights are read at the end of each epoch, after its last step, and before a
+    validation within it. Restored are the weights that the model held when the epoch began, or those of the checkpoint
+    when the fit was resumed within this epoch; callbacks that keep weights see it by `state.restored`.
     """
 
     def __init__(self) -> None:
         self._unread: list[Tensor] = []
+        self._batches: list[int] = []  # of these losses
         self._last_finite = math.nan
         self._good: list[tuple[nn.Module, WeightsBackup]] = []
         self._good_since = ""
@@ -78,6 +80,7 @@ class LossWatch:
         if self._guards_empty or state.compute.adds_up:
             _set_empty_to_zero(state)
         self._unread.append(state.loss.detach())
+        self._batches.append(state.batch)
         if len(self._unread) >= FLUSH_EVERY:
             self.flush(state)
 
@@ -85,18 +88,17 @@ class LossWatch:
         """Check the losses not yet read."""
         if not self._unread:
             return
-        values = torch.stack(self._unread).tolist()
-        self._unread.clear()
-        for back, value in enumerate(values):
+        values, batches = torch.stack(self._unread).tolist(), self._batches
+        self._unread, self._batches = [], []
+        for value, batch in zip(values, batches, strict=True):
             if not math.isfinite(value):
-                self._stop(state, value, state.batch - len(values) + 1 + back)
+                self._stop(state, value, batch)
             self._last_finite = value
 
-    def end_epoch(self, state: TrainState) -> None:
-        """Check the losses not yet read, and the weights after the last step of the epoch."""
+    def check_weights(self, state: TrainState) -> None:
+        """Check the losses not yet read, and the weights after the last step."""
         self.flush(state)
-        trained = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
-        if trained and not torch.stack([parameter.detach().isfinite().all() for parameter in trained]).all():
+        if not are_finite(state.model):
             self._restore(state, f"weights nan or infinite after epoch {state.epoch} batch {state.batch}")
 
     def _stop(self, state: TrainState, value: float, batch: int) -> None:
@@ -109,7 +111,7 @@ class LossWatch:
             weights.restore(module)
         state.optimizer.state.clear()
         state.restored = True
-        self._unread.clear()
+        self._unread, self._batches = [], []
         message = (
             f"{what} (lr {', '.join(f'{rate:.3g}' for rate in rates)}){about}; "
             f"last finite loss {self._last_finite:.4g}; weights restored to those {self._good_since}"

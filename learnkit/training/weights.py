@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["EXTRA", "WeightsBackup", "copied", "extra_state", "set_tensors", "tensors_of"]
+__all__ = ["EXTRA", "WeightsBackup", "are_finite", "copied", "extra_state", "set_tensors", "tensors_of"]
 
 EXTRA = "_extra_state"  # torch's name for what a module keeps besides tensors
 
@@ -24,6 +24,12 @@ def extra_state(model: nn.Module) -> dict[str, Any]:
         for name, module in model.named_modules()
         if type(module).get_extra_state is not nn.Module.get_extra_state
     }
+
+
+def are_finite(model: nn.Module) -> bool:
+    """Whether no number of the parameters that are trained is nan or infinite; reading it waits for the device."""
+    trained = [parameter.detach() for parameter in model.parameters() if parameter.requires_grad]
+    return not trained or bool(torch.stack([parameter.isfinite().all() for parameter in trained]).all())
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from learnkit.callbacks import GradientClipping, SaveModel, TerminateOnNaN
 from learnkit.callbacks.accumulation import GradientAccumulation
 from learnkit.callbacks.averaging import EMA, SWA, update_batch_norm
 from learnkit.device import Compute
-from learnkit.errors import StopFit, UsageError
+from learnkit.errors import NonFiniteLossError, StopFit, UsageError
 from learnkit.seeds import Stream, derive
 from tests.doubles import acting, linear_learner, raising, refused
 
@@ -433,6 +434,37 @@ def test_restored_weights_stay_after_a_nan(
     assert torch.isfinite(learn.model[0].weight).all()
     if epoch == 0:
         assert torch.equal(learn.model[0].weight, starts[0])
+
+
+@pytest.mark.parametrize("read_at_once", [True, False])
+@pytest.mark.parametrize("stops", [True, False])
+@pytest.mark.parametrize("at", [1, 2])  # the batch whose gradients overflow; after both a validation follows
+def test_no_average_with_a_nan_is_validated_or_kept(
+    at: int, stops: bool, read_at_once: bool, blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not read_at_once:
+        monkeypatch.setattr(Compute, "sync_is_free", property(lambda self: False))
+    starts: list[Tensor] = []
+    losses: list[float] = []
+
+    def overflow(state: Any) -> None:
+        if (state.epoch, state.batch) == (1, at):
+            state.model[0].weight.grad.fill_(float("inf"))
+
+    watch = acting(
+        after_epoch=lambda state: starts.append(state.model[0].weight.detach().clone()),
+        after_backward=overflow,
+        after_validate=lambda state: losses.append(state.valid["valid_loss"]),
+        order=99,
+    )
+    learn = learner(blobs)
+    average = EMA(0.5)
+    context = nullcontext() if stops else pytest.raises(NonFiniteLossError)
+    with context:
+        learn.fit(2, LR, callbacks=[average, watch, *([TerminateOnNaN()] if stops else [])], validate_every=2)
+    assert torch.equal(learn.model[0].weight, starts[0])
+    assert torch.isfinite(torch.tensor(losses)).all()
+    assert average.state_dict()["average"] == average.state_dict()["own"] == {}
 
 
 def test_nothing_is_averaged_before_the_start_step(blobs: tuple[Tensor, ...]) -> None:

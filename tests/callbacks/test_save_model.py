@@ -9,7 +9,8 @@ from torch import nn
 from learnkit import LearnkitWarning
 from learnkit.callbacks import CSVLogger, EarlyStopping
 from learnkit.callbacks.save_model import SaveModel
-from learnkit.errors import UsageError, WrongTypeError
+from learnkit.device import Compute
+from learnkit.errors import NonFiniteLossError, UsageError, WrongTypeError
 from learnkit.training.state import TrainState
 from tests.callbacks.scripted import Scripted, epoch_of, run
 from tests.doubles import Blobs, acting, linear_learner, raising, refused
@@ -287,3 +288,19 @@ def test_both_stages_of_fine_tune_have_one_best(
     table = (learn.path / learn.model_dir / "history.csv").read_text().splitlines()
     assert len(table) == 1 + len(values)  # the second stage goes on in the file of the first
     learn.fit(2, callbacks=SaveModel("scripted"))  # another call starts anew
+
+
+def test_weights_that_a_nan_has_spoiled_are_not_saved_before_it_is_read(
+    blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Compute, "sync_is_free", property(lambda self: False))
+
+    def overflow(state: TrainState) -> None:
+        if state.batch == 1:
+            state.model.weight.grad.fill_(float("inf"))  # type: ignore[operator, union-attr]
+
+    learn = linear_learner(blobs, path=tmp_path)
+    callbacks = [acting(after_backward=overflow), SaveModel(every=1, name="{step}")]
+    with pytest.raises(NonFiniteLossError), pytest.warns(LearnkitWarning, match="the weights are nan or infinite"):
+        learn.fit(1, 0.1, callbacks=callbacks)
+    assert [file.name for file in (tmp_path / "models").iterdir()] == ["1.pth"]

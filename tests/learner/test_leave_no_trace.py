@@ -3,6 +3,8 @@
 import gc
 import random
 import weakref
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,19 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from learnkit import DataBunch, DatasetType, Learner
-from learnkit.callbacks import EMA, EarlyStopping, MixedPrecision, SaveModel, StopAfterNBatches, TensorBoard
-from learnkit.errors import DataError, UsageError
+from learnkit.callbacks import (
+    EMA,
+    EarlyStopping,
+    MixedPrecision,
+    SaveModel,
+    StopAfterNBatches,
+    TensorBoard,
+    TerminateOnNaN,
+)
+from learnkit.errors import DataError, NonFiniteLossError, OutOfMemoryError, StopFit, UsageError
 from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
-from tests.doubles import Blobs, linear_learner
+from tests.doubles import Blobs, acting, linear_learner
 
 
 def test_between_two_batches_the_model_is_the_users(learn: Learner) -> None:
@@ -163,5 +173,67 @@ def test_a_learner_that_is_deleted_frees_its_model_at_once(act: Any, blobs: Blob
         model = weakref.ref(learn.model)
         del learn
         assert model() is None
+    finally:
+        gc.enable()
+
+
+def fails(error: Callable[[], BaseException]) -> Callable[[TrainState], None]:
+    """A hook that raises a new error: one that a test holds would keep the frames alive that it went through."""
+
+    def hook(state: TrainState) -> None:
+        raise error()
+
+    return hook
+
+
+def makes_nan(state: TrainState) -> None:
+    state.loss = state.loss * float("nan")
+
+
+@pytest.mark.parametrize(
+    "callbacks",
+    [
+        lambda: [],
+        lambda: [EarlyStopping(min_delta=1e9)],
+        lambda: [acting(after_batch=fails(StopFit))],
+        lambda: [acting(after_loss=makes_nan)],
+        lambda: [acting(after_loss=makes_nan), TerminateOnNaN()],
+        lambda: [acting(after_batch=fails(KeyboardInterrupt))],
+        lambda: [acting(after_fit=fails(ZeroDivisionError))],
+        lambda: [acting(after_backward=fails(lambda: torch.OutOfMemoryError("CUDA out of memory")))],
+    ],
+)
+def test_the_outputs_of_a_fit_are_freed_without_the_garbage_collector(
+    callbacks: Callable[[], list[Callback]], blobs: Blobs
+) -> None:
+    outputs: list[weakref.ref[Tensor]] = []
+    watch = acting(after_pred=lambda state: outputs.append(weakref.ref(state.preds)), label="Watch")
+    learn = linear_learner(blobs)
+    gc.disable()
+    try:
+        with suppress(NonFiniteLossError, KeyboardInterrupt, ZeroDivisionError, OutOfMemoryError):
+            learn.fit(3, 1e-3, callbacks=[watch, *callbacks()])
+        learn.lr_find(num_it=4)
+        assert outputs
+        assert not any(output() is not None for output in outputs)
+    finally:
+        gc.enable()
+
+
+def test_the_optimizer_of_lr_find_is_freed_without_the_garbage_collector(blobs: Blobs) -> None:
+    optimizers: list[weakref.ref[Any]] = []
+    learn = linear_learner(blobs)
+    make = learn._new_optimizer
+
+    def noted(*args: Any) -> Any:
+        optimizer, settings = make(*args)
+        optimizers.append(weakref.ref(optimizer))
+        return optimizer, settings
+
+    learn._new_optimizer = noted  # type: ignore[method-assign]
+    gc.disable()
+    try:
+        learn.lr_find(num_it=4)
+        assert [optimizer() for optimizer in optimizers] == [None]
     finally:
         gc.enable()

@@ -355,3 +355,67 @@ def test_a_temperature_divides_every_output_before_the_activation(blobs: tuple[T
     theirs = learner(blobs)
     theirs.temperature = 2.0
     assert torch.equal(learn.get_preds()[0], theirs.get_preds()[0])
+
+
+class Static(nn.Module):
+    """Returns the same memory at every call, as a network captured as a CUDA graph does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(2, 2)
+        self.buffers_of: dict[Any, Tensor] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        raw: Tensor = self.layer(x)
+        if torch.is_grad_enabled():
+            return raw
+        return self.buffers_of.setdefault((raw.device, len(x)), torch.empty_like(raw)).copy_(raw)
+
+
+@pytest.mark.parametrize(
+    "activation", [nn.Identity(), nn.Softmax(1), lambda raw: raw[:, 1:], lambda raw: raw.view(-1, 2)]
+)
+def test_outputs_that_the_next_call_overwrites_are_kept(activation: Any, blobs: tuple[Tensor, ...]) -> None:
+    dls = DataBunch.from_tensors(*blobs, bs=8, classes=["a", "b"], device="cpu")
+    learn = Learner(dls, Static(), activation=activation, seed=0)
+    expected = activation(learn.model.layer(blobs[2]).detach())
+    torch.testing.assert_close(learn.get_preds()[0], expected)
+    torch.testing.assert_close(torch.cat([preds for preds, _ in list(learn.predict_iter())]), expected)
+    out = torch.empty_like(expected)
+    learn.get_preds(out=out)
+    torch.testing.assert_close(out, expected)
+    found = [learn.predict(x).probs for x in blobs[2]]
+    torch.testing.assert_close(torch.stack(found), expected, atol=1e-5, rtol=1e-5)
+    predictor = learn.predictor()
+    found = [predictor.predict(x).probs for x in blobs[2]]
+    torch.testing.assert_close(torch.stack(found), expected, atol=1e-5, rtol=1e-5)
+
+
+class StaticLoss(Judges):
+    """Its loss is in the same memory at every call, in training too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("static", torch.zeros(()))
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Any:
+        outputs = super().forward(x, labels)
+        if labels is not None:
+            with torch.no_grad():
+                self.static.copy_(outputs["loss"])
+            outputs["loss"].data = self.static
+        return outputs
+
+
+@pytest.mark.parametrize("callbacks", [[], [MicroBatches(4)]])
+def test_losses_that_the_next_call_overwrites_are_kept(
+    callbacks: list[Any], blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("learnkit.device.Compute.sync_is_free", property(lambda self: False))
+    static, plain = judged(blobs, StaticLoss()), judged(blobs, Judges())
+    for learn in (static, plain):
+        learn.fit(1, 1e-2, callbacks=callbacks)
+    assert static.validate() == plain.validate()
+    assert static.recorder.losses == plain.recorder.losses
+    assert static.history["valid_loss"].tolist() == plain.history["valid_loss"].tolist()

@@ -144,6 +144,18 @@ def test_outputs_of_any_structure_are_those_of_the_whole_batch() -> None:
     assert found["twice"][1] is None
 
 
+def test_outputs_that_the_next_part_overwrites_are_kept() -> None:
+    running, buffer = state(part=2), torch.zeros(2, 1)
+    whole = running.inputs[0]
+
+    def static() -> None:
+        part = running.inputs[0]
+        running.preds, running.loss = buffer[: len(part)].copy_(part[:, :1]), torch.zeros(())
+
+    run_micro_batches(running, static)
+    assert torch.equal(running.preds, whole[:, :1])
+
+
 def test_elsewhere_the_loss_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Compute, "sync_is_free", property(lambda self: False))
     running = state()

@@ -119,6 +119,15 @@ def test_elsewhere_losses_are_read_together(unread: None, monkeypatch: pytest.Mo
     watch.flush(running)  # nothing is left unread
 
 
+def test_the_batch_is_named_although_others_were_skipped(unread: None) -> None:
+    running, watch = state(), LossWatch()
+    watch.start_epoch(running)
+    for batch, loss in ((0, 1.0), (3, math.nan), (4, 1.0), (4, 1.0)):  # the last one in two micro-batches
+        checked(watch, running, batch, loss)
+    with pytest.raises(NonFiniteLossError, match="loss nan at epoch 0 batch 3"):
+        watch.flush(running)
+
+
 def test_a_flush_reads_the_rest(unread: None) -> None:
     running, watch = state(), LossWatch()
     watch.start_epoch(running)
@@ -136,17 +145,17 @@ def test_weights_that_the_last_step_made_nan_are_restored_at_the_end_of_the_epoc
     watch.start_epoch(running)
     kept = running.model[0].weight.detach().clone()
     checked(watch, running, 0, 1.5)
-    watch.end_epoch(running)
+    watch.check_weights(running)
     with torch.no_grad():
         running.model[0].bias.fill_(math.inf)  # frozen, so no step made it
-    watch.end_epoch(running)
+    watch.check_weights(running)
     with torch.no_grad():
         running.model[0].weight[0, 0] = math.nan
     expected = (
         "weights nan or infinite after epoch 0 batch 0 .*; last finite loss 1.5; weights restored to those at the"
     )
     with pytest.raises(StopFit if quiet else NonFiniteLossError, match=expected):
-        watch.end_epoch(running)
+        watch.check_weights(running)
     assert torch.equal(running.model[0].weight, kept)
     assert running.restored
 

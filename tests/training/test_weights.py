@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from learnkit.training.weights import WeightsBackup, copied, extra_state, set_tensors, tensors_of
+from learnkit.training.weights import WeightsBackup, are_finite, copied, extra_state, set_tensors, tensors_of
 
 
 def test_a_backup_holds_parameters_and_all_buffers_and_restores_in_place() -> None:
@@ -27,6 +27,19 @@ def test_a_backup_holds_parameters_and_all_buffers_and_restores_in_place() -> No
     assert all(torch.equal(kept[name], tensor) for name, tensor in tensors_of(model).items())
     assert [tensor.data_ptr() for tensor in tensors_of(model).values()] == places
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_only_parameters_that_are_trained_have_to_be_finite(value: float) -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model.register_buffer("mask", torch.tensor([value]))
+    assert are_finite(model)
+    with torch.no_grad():
+        model[1].bias[1] = value
+    assert not are_finite(model)
+    model[1].bias.requires_grad_(False)
+    assert are_finite(model)
+    assert are_finite(nn.ReLU())
 
 
 class TakesShape(nn.Module):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from learnkit.checks import check_number
 from learnkit.data.augment.random import chunks, happens, log_ratio, signed
+from learnkit.device import to_device
 
 __all__ = ["Brightness", "Contrast", "Hue", "Saturation", "Tonal", "adjust_logits"]
 
@@ -146,7 +147,7 @@ def adjust_logits(x: Tensor, scale: Tensor, shift: Tensor, *, in_place: bool = F
         if not is_changed[part].any():
             torch.clamp(x[part], EPS, 1 - EPS, out=out[part])
             continue
-        factor, term = (line[part].to(x.device, non_blocking=True).view(-1, 1, 1, 1) for line in (scale, shift))
+        factor, term = (to_device(line[part], x.device).view(-1, 1, 1, 1) for line in (scale, shift))
         torch.logit(x[part], EPS, out=out[part]).mul_(factor).add_(term).sigmoid_()
     return out
 
@@ -156,7 +157,7 @@ def _mix_channels(x: Tensor, matrices: Tensor) -> Tensor:
     if x.shape[1] != 3:
         return x
     out = torch.empty_like(x)
-    matrices = matrices.to(x.device, non_blocking=True)
+    matrices = to_device(matrices, x.device)
     for part in chunks(x):
         out[part] = torch.bmm(matrices[part], x[part].flatten(2)).view_as(x[part]).clamp_(0, 1)
     return out

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from learnkit.checks import check_choice, check_number
 from learnkit.data.augment.random import happens, signed
+from learnkit.device import to_device
 
 __all__ = ["RandomErasing"]
 
@@ -49,7 +50,7 @@ class RandomErasing:
             top, left, height, width = self._rectangle(numbers[row].double(), *x.shape[-2:])
             hole = out[row, :, top : top + height, left : left + width]
             if self.fill == "noise":
-                hole.copy_(torch.rand(hole.shape, generator=_generator(numbers[row])), non_blocking=True)
+                hole.copy_(to_device(torch.rand(hole.shape, generator=_generator(numbers[row])), x.device))
             else:
                 hole.copy_(x[row].mean().expand_as(hole))
         return out

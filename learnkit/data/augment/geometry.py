@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from learnkit.checks import check_choice, check_number
 from learnkit.data.augment.random import chunks, happens, signed
+from learnkit.device import to_device
 from learnkit.errors import UsageError
 
 __all__ = ["Dihedral", "Flip", "FlipVertical", "Geometric", "Padding", "Rotate", "Warp", "Zoom", "padding_of", "warp"]
@@ -251,7 +252,7 @@ def _group_by_symmetry(
         return
     for kind in {kind for _, kind in moving}:
         rows = torch.tensor([i for i, other in moving if other == kind])
-        yield rows.to(x.device, non_blocking=True), kind
+        yield to_device(rows, x.device), kind
 
 
 def _find_symmetries(matrices: Tensor, is_square: bool) -> list[Symmetry | None]:
@@ -287,7 +288,7 @@ def _sampling_grid(x: Tensor, matrices: Tensor, height: int, width: int) -> Tens
     across = torch.linspace(-1 + 1 / width, 1 - 1 / width, width, device=x.device)
     down = torch.linspace(-1 + 1 / height, 1 - 1 / height, height, device=x.device)
     is_affine = bool((matrices[:, 2] == torch.tensor([0.0, 0.0, 1.0])).all())
-    m = (matrices[:, :2] if is_affine else matrices).to(x.device, x.dtype, non_blocking=True)[..., None]
+    m: Tensor = to_device((matrices[:, :2] if is_affine else matrices).to(x.dtype), x.device)[..., None]
     points = (m[:, :, 0] * across + m[:, :, 2])[:, :, None, :] + (m[:, :, 1] * down)[:, :, :, None]
     if not is_affine:
         points = points[:, :2].div_(points[:, 2:])

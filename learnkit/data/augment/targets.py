@@ -11,6 +11,7 @@ from learnkit.data.augment.geometry import Padding, warp
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Task
+from learnkit.device import to_device
 from learnkit.errors import UsageError
 
 __all__ = ["Masks", "Moving", "MovingPoints", "describe", "moving_noun", "moving_targets"]
@@ -146,9 +147,9 @@ class MovingPoints:
     def warped(self, matrices: Tensor, padding: Padding, size: tuple[int, int]) -> Self:
         values = self.values
         homogeneous = torch.cat([values, torch.ones_like(values[..., :1])], -1)
-        inverse = matrices.inverse().to(values.device, values.dtype, non_blocking=True)
+        inverse = to_device(matrices.inverse().to(values.dtype), values.device)
         moved = homogeneous @ inverse.mT
-        is_mirrored = (matrices.det() < 0).to(values.device, non_blocking=True)
+        is_mirrored = to_device(matrices.det() < 0, values.device)
         return self._moved(moved[..., :2] / moved[..., 2:], is_mirrored)
 
     def packed(self, height: int, width: int) -> Tensor:

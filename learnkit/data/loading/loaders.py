@@ -126,7 +126,7 @@ class TensorLoader(OrderedLoader):
             return
         device = self.tensors[0].device
         for numbers in self.order.begin():
-            rows = numbers.to(device, non_blocking=True)
+            rows = to_device(numbers, device)
             yield tuple([tensor[rows] for tensor in self.tensors])
 
 
