@@ -48,7 +48,7 @@ def test_a_stream_yields_the_same_batch_by_batch() -> None:
 
 
 def test_batches_may_lack_targets_or_be_single_tensors() -> None:
-    assert [(len(inputs), targets) for inputs, targets in read_batches([X, (X,), (X, None)], CPU)] == [(1, None)] * 3
+    assert [(len(read.inputs), read.targets) for read in read_batches([X, (X,), (X, None)], CPU)] == [(1, None)] * 3
     ((inputs, targets),) = read_batches([(X, X, [1, 2])], CPU)
     assert len(inputs) == 2
     assert targets is not None
