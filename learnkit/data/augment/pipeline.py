@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from learnkit.data.augment.color import Tonal, adjust_logits
-from learnkit.data.augment.geometry import Geometric, padding_of, warp
+from learnkit.data.augment.geometry import Geometric, padding_of
 from learnkit.data.augment.others import OnBatch, call
 from learnkit.data.augment.presize import Presize
 from learnkit.data.augment.random import to_float
 from learnkit.data.augment.targets import Moving, describe
+from learnkit.data.augment.warp import warp
 from learnkit.errors import UsageError
 from learnkit.seeds import Stream, derive, preserve_all_rng, preserve_rng, seed_all, uniforms
 

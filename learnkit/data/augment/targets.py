@@ -7,7 +7,8 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
-from learnkit.data.augment.geometry import Padding, warp
+from learnkit.data.augment.geometry import Padding
+from learnkit.data.augment.warp import warp
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Task

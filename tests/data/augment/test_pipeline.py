@@ -14,10 +14,11 @@ from torchvision.transforms import v2
 from learnkit.data.augment import pipeline
 from learnkit.data.augment.color import Brightness, Contrast, Hue, Saturation
 from learnkit.data.augment.erasing import RandomErasing
-from learnkit.data.augment.geometry import Dihedral, Flip, FlipVertical, Rotate, Warp, Zoom, warp
+from learnkit.data.augment.geometry import Dihedral, Flip, FlipVertical, Rotate, Warp, Zoom
 from learnkit.data.augment.others import OnBatch, OnItem
 from learnkit.data.augment.pipeline import Augmentation, apply_to_item
 from learnkit.data.augment.targets import Masks
+from learnkit.data.augment.warp import warp
 from learnkit.errors import UsageError
 
 DEFAULT = [Flip(), Rotate(), Zoom(), Warp(), Brightness(), Contrast()]

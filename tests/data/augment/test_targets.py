@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from learnkit.data.augment.geometry import warp
 from learnkit.data.augment.pipeline import Augmentation, apply_to_item
 from learnkit.data.augment.targets import Masks, MovingPoints, moving_noun, moving_targets
+from learnkit.data.augment.warp import warp
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Regression
