@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset, default_collate
 
 from learnkit.checks import check_int
-from learnkit.data.augment.pipeline import Augmentation
+from learnkit.data.augment.pipeline import Augmentation, Plan
 from learnkit.data.augment.targets import moving_targets
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
@@ -31,6 +31,7 @@ __all__ = [
     "default_workers",
 ]
 
+NOTHING = Augmentation([])
 FEW_IMAGES = 1000  # below this, starting workers takes longer than they save
 
 
@@ -177,7 +178,7 @@ class ImageLoader(OrderedLoader):
         self.device = device
         self.num_workers = num_workers
         self._loader = torch_loader(
-            WholeBatches(dataset), device, num_workers, self._random,
+            WholeBatches(dataset, augmentation or NOTHING), device, num_workers, self._random,
             batch_sampler=DrawnOrder(order), collate_fn=identity_collate,
         )  # fmt: skip
 
@@ -204,9 +205,9 @@ class ImageLoader(OrderedLoader):
         """
         self._item_stage()
         i = checked_item(i, self.n_items)
-        draws = [Draw([i], self.order.seed, epoch, True) for epoch in range(n)]
-        batches = (to_device(self.dataset.batch([i], draw.seed, draw.epoch), self.device) for draw in draws)
-        changed = [self._prepared(*pair) for pair in zip(draws, batches, strict=True)]
+        read = self._loader.dataset.__getitems__  # type: ignore[attr-defined]
+        batches = [to_device(read(Draw([i], self.order.seed, epoch, True)), self.device) for epoch in range(n)]
+        changed = [self._prepared(*batch) for batch in batches]
         x, y = (torch.cat(parts).cpu() for parts in zip(*changed, strict=True))
         return x, y
 
@@ -222,15 +223,13 @@ class ImageLoader(OrderedLoader):
         return self.dataset.preprocess
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        for draw, batch in on_device(supervised(self._loader), self.device):
-            yield self._prepared(draw, batch)
+        for plan, batch in on_device(supervised(self._loader), self.device):
+            yield self._prepared(plan, batch)
 
-    def _prepared(self, draw: Draw, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def _prepared(self, plan: Plan, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """A batch of the dataset as the model sees it."""
         pixels, *targets = batch
         moving = moving_targets(self.dataset.task, targets[0]) if targets else None
-        if self.augmentation is not None:
-            numbers = torch.tensor(draw.numbers)
-            pixels, moving = self.augmentation(pixels, draw.seed, draw.epoch, numbers, moving, in_place=True)
-        x = self.preprocess.batch(pixels, in_place=True)
+        change = self.augmentation or NOTHING
+        x, moving = change.apply(pixels, plan, moving, in_place=True, finish=self.preprocess.batch)
         return (x, *targets) if moving is None else (x, moving.targets)

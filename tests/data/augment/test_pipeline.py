@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from learnkit.data.augment import pipeline
+from learnkit.data.augment import steps
 from learnkit.data.augment.color import Brightness, Contrast, Hue, Saturation
 from learnkit.data.augment.erasing import RandomErasing
 from learnkit.data.augment.geometry import Dihedral, Flip, FlipVertical, Rotate, Warp, Zoom
@@ -69,8 +69,8 @@ def test_the_input_is_overwritten_only_if_allowed(layout: Any) -> None:
         assert torch.equal(x, before)
         torch.testing.assert_close(Augmentation(transforms)(x.clone(), 0, 0, indices, in_place=True)[0], out)
         assert out.is_contiguous(memory_format=layout)
-    mine = x.clone()
-    assert Augmentation(DEFAULT)(mine, 0, 0, indices, in_place=True)[0] is mine
+    large = batch(2, 600).contiguous(memory_format=layout)  # each item is a chunk
+    assert Augmentation(EVERY)(large, 0, 0, indices[:2], in_place=True)[0] is large
 
 
 def test_the_callers_generators_do_not_change() -> None:
@@ -103,8 +103,8 @@ def test_adjacent_geometric_transforms_resample_once(monkeypatch: pytest.MonkeyP
             return drawn[type(self).__name__]
 
         monkeypatch.setattr(type(transform), "matrices", matrices)
-    counted = Counted(warp)
-    monkeypatch.setattr(pipeline, "warp", counted)
+    counted = Counted(steps.move)
+    monkeypatch.setattr(steps, "move", counted)
     out = apply(sure, x)
     assert counted.n == 1
     one_by_one = x  # resampled four times: the same except for the blur, away from the borders
@@ -119,8 +119,8 @@ def test_adjacent_geometric_transforms_resample_once(monkeypatch: pytest.MonkeyP
 
 
 def test_adjacent_tonal_transforms_share_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    counted = Counted(pipeline.adjust_logits)
-    monkeypatch.setattr(pipeline, "adjust_logits", counted)
+    counted = Counted(steps.adjust_logits)
+    monkeypatch.setattr(steps, "adjust_logits", counted)
     x = torch.full((2, 1, 1, 1), 0.3)
     out = apply([Brightness(p=1), Contrast(p=1), Brightness(0.4, p=1)], x)
     assert counted.n == 1

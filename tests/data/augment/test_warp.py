@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from learnkit.data.augment import warp as module
 from learnkit.data.augment.geometry import Padding, Rotate, Warp
-from learnkit.data.augment.warp import warp
+from learnkit.data.augment.warp import Motion, warp, warped
 
 
 def batch(n: int = 4, height: int = 8, width: int = 8, channels: int = 3) -> torch.Tensor:
@@ -159,3 +160,16 @@ def test_large_images_are_moved_in_chunks_like_small_ones() -> None:
     grid = (taken[:, :2] / taken[:, 2:]).view(6, 2, 300, 310).permute(0, 2, 3, 1)
     expected = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
     torch.testing.assert_close(warp(x, matrices), expected, atol=2e-3, rtol=0)
+
+
+def test_an_accelerator_moves_symmetric_items_all_at_once_to_the_same_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, matrices = batch(10, 12, 12), some_matrices(10)
+    for i, (transposed, across, down) in enumerate([(a, b, c) for a in (0, 1) for b in (1, -1) for c in (1, -1)]):
+        cells = [[0, across, 0], [down, 0, 0]] if transposed else [[across, 0, 0], [0, down, 0]]
+        matrices[i] = torch.tensor([*cells, [0, 0, 1]], dtype=torch.float64)
+    expected, exact = warp(x, matrices), warp(x[:8], matrices[:8])
+    monkeypatch.setattr(module, "_with_symmetries_one_by_one", module._with_symmetries)
+    assert torch.equal(warped(x, Motion.of(matrices, x)), expected)
+    assert torch.equal(warp(x[:8], matrices[:8]), exact)
+    whole = (x[:8] * 255).byte()
+    assert torch.equal(warp(whole, matrices[:8]).float(), warp(whole.float(), matrices[:8]))
