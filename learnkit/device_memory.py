@@ -1,10 +1,13 @@
 """Memory of a device: its peak, out-of-memory errors, and emptying the allocator's cache."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
-__all__ = ["empty_cache", "is_out_of_memory", "peak_memory", "reset_peak_memory"]
+__all__ = ["empty_cache", "free_memory", "is_out_of_memory", "peak_memory", "reset_peak_memory"]
+
+UNKNOWN = 1 << 62  # more than any device has
 
 
 def peak_memory(device: torch.device) -> int | None:
@@ -18,6 +21,18 @@ def reset_peak_memory(device: torch.device) -> None:
     module = _tracking_module(device)
     if module is not None:
         module.reset_peak_memory_stats(device)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be allocated: on the CPU without swapping, as Linux reports; 2**62 where it is not known."""
+    if device.type != "cpu":
+        module: Any = getattr(torch, device.type, None)
+        return int(module.mem_get_info(device)[0]) if hasattr(module, "mem_get_info") else UNKNOWN
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return UNKNOWN
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), UNKNOWN)
 
 
 def _tracking_module(device: torch.device) -> Any:

@@ -1,12 +1,13 @@
 """Memory of a device: on the CPU nothing is tracked, and errors of running out are recognized."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from learnkit.device_memory import empty_cache, is_out_of_memory, peak_memory, reset_peak_memory
+from learnkit.device_memory import empty_cache, free_memory, is_out_of_memory, peak_memory, reset_peak_memory
 
 CPU, ACCELERATOR = torch.device("cpu"), torch.device("cuda", 1)
 
@@ -64,3 +65,19 @@ def test_an_allocation_too_large_for_the_machine_is_recognized() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
+
+
+def test_free_memory_is_that_of_the_machine_or_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 2**20 < free_memory(CPU) <= 2**62
+    asked = []
+
+    def mem_get_info(device: torch.device) -> tuple[int, int]:
+        asked.append(device)
+        return 300, 500
+
+    monkeypatch.setattr(getattr(torch, ACCELERATOR.type), "mem_get_info", mem_get_info)
+    assert free_memory(ACCELERATOR) == 300
+    assert asked == [ACCELERATOR]
+    assert free_memory(torch.device("meta")) == 2**62  # a backend that does not say
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "MemTotal: 9 kB\nMemAvailable:    7 kB\n")
+    assert free_memory(CPU) == 7 * 1024

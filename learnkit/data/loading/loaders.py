@@ -11,9 +11,11 @@ from learnkit.checks import check_int
 from learnkit.data.augment.pipeline import Augmentation, Plan
 from learnkit.data.augment.targets import moving_targets
 from learnkit.data.image.dataset import ImageDataset
+from learnkit.data.image.device_store import DeviceStore
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.loading.items import checked_item
 from learnkit.data.loading.sampler import BatchOrder, Draw, DrawnOrder
+from learnkit.data.loading.stored_batches import stored_batches
 from learnkit.data.loading.targets import TargetCheck
 from learnkit.data.loading.torch_loader import torch_loader
 from learnkit.data.loading.whole_batches import Collate, SeededItems, WholeBatches, identity_collate
@@ -160,7 +162,16 @@ class DatasetLoader(OrderedLoader):
 
 
 class ImageLoader(OrderedLoader):
-    """Images decoded to uint8 by the workers; on the device augmented as a batch (when training) and normalized."""
+    """Images decoded to uint8 by the workers; on the device augmented as a batch (when training) and normalized.
+
+    Args:
+        dataset: the images.
+        order: which of them make which batch.
+        device: where batches go.
+        augmentation: what is done to a batch; None for nothing.
+        num_workers: processes that decode.
+        store: the images on the device, decoded as for training; None to read them from the dataset.
+    """
 
     dataset: ImageDataset
 
@@ -172,9 +183,11 @@ class ImageLoader(OrderedLoader):
         *,
         augmentation: Augmentation | None = None,
         num_workers: int = 0,
+        store: DeviceStore | None = None,
     ) -> None:
         super().__init__(dataset, order)
         self.augmentation = augmentation
+        self.store = store
         self.device = device
         self.num_workers = num_workers
         self._loader = torch_loader(
@@ -190,11 +203,12 @@ class ImageLoader(OrderedLoader):
         """
         own, stage = self.dataset, training._item_stage()
         dataset = ImageDataset(own.inputs, own.labels, own.task, own.preprocess, item_stage=stage, rows=own.rows)
+        store = None
         if dataset.bound == own.bound:  # what is kept is what this one would decode
-            dataset.store = own.store
+            dataset.store, store = own.store, self.store
         order = BatchOrder(len(dataset), self.batch_size, shuffle=False, changes=True)
         return ImageLoader(
-            dataset, order, self.device, augmentation=training.augmentation, num_workers=self.num_workers
+            dataset, order, self.device, augmentation=training.augmentation, num_workers=self.num_workers, store=store
         )
 
     def augmented(self, i: int, n: int) -> tuple[Tensor, Tensor]:
@@ -223,8 +237,14 @@ class ImageLoader(OrderedLoader):
         return self.dataset.preprocess
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        for plan, batch in on_device(supervised(self._loader), self.device):
+        for plan, batch in self._batches():
             yield self._prepared(plan, batch)
+
+    def _batches(self) -> Iterator[tuple[Plan, tuple[Tensor, ...]]]:
+        """Each batch of the dataset on the device, with the plan of its augmentation."""
+        if self.store is None or (self.dataset.bound is not None and not self.order.changes):  # of another size
+            return on_device(supervised(self._loader), self.device)
+        return stored_batches(self.store, self.order, self.augmentation or NOTHING)
 
     def _prepared(self, plan: Plan, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """A batch of the dataset as the model sees it."""
