@@ -11,6 +11,7 @@ from torch import Tensor
 
 from learnkit.data.augment.others import call
 from learnkit.data.augment.random import chunks, to_float
+from learnkit.data.augment.recycling import empty
 from learnkit.data.augment.steps import Columns, Step, WarpStep, join
 from learnkit.data.augment.targets import Moving, describe
 from learnkit.errors import UsageError
@@ -168,5 +169,7 @@ def _size_after(step: Step, height: int, width: int) -> tuple[int, int]:
 
 def _empty_like(x: Tensor, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
     is_last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    if x.is_cpu and dtype == torch.float32 and not is_last:
+        return empty(*x.shape[:2], *size)
     layout = torch.channels_last if is_last else torch.contiguous_format
     return torch.empty(*x.shape[:2], *size, dtype=dtype, device=x.device, memory_format=layout)

