@@ -84,6 +84,13 @@ class Augmentation:
         table = first.columns(at, height, width) if isinstance(first, FusedPass) else torch.empty(len(at.indices), 0)
         return Plan(at, table.numpy(), table)
 
+    @property
+    def drawn_first(self) -> "Augmentation":
+        """The transforms that `plan` draws for, those before a function of the batch, which a worker need not have."""
+        first = self._passes[0]
+        n = sum(map(len, first.places)) if isinstance(first, FusedPass) else 0
+        return Augmentation(self.transforms[:n], self.size)
+
     @torch.no_grad()
     def apply(
         self,

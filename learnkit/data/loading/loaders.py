@@ -117,12 +117,13 @@ class TensorLoader(OrderedLoader):
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         if not self.order.shuffle and not self.order.start:
             for parts in zip(*(torch.split(tensor, self.batch_size) for tensor in self.tensors), strict=True):
-                yield tuple(part.clone() for part in parts)  # a model may write into its input
+                # new ones, as a model may write into its input; contiguous, as weights are
+                yield tuple(part.clone(memory_format=torch.contiguous_format) for part in parts)
             return
         device = self.tensors[0].device
         for numbers in self.order.begin():
             rows = numbers.to(device, non_blocking=True)
-            yield tuple([tensor[rows] for tensor in self.tensors])
+            yield tuple([tensor[rows].contiguous() for tensor in self.tensors])
 
 
 class DatasetLoader(OrderedLoader):
@@ -191,7 +192,7 @@ class ImageLoader(OrderedLoader):
         self.device = device
         self.num_workers = num_workers
         self._loader = torch_loader(
-            WholeBatches(dataset, augmentation or NOTHING), device, num_workers, self._random,
+            WholeBatches(dataset, (augmentation or NOTHING).drawn_first), device, num_workers, self._random,
             batch_sampler=DrawnOrder(order), collate_fn=identity_collate,
         )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Augmentation: what `augment=` means, one resampling, random numbers per item, and masks that move along."""
 
+import pickle
 import random
 from collections.abc import Callable
 from itertools import pairwise
@@ -251,3 +252,16 @@ def test_an_item_is_a_copy_that_may_be_overwritten() -> None:
 def test_an_item_transform_that_does_not_return_an_image_is_named(fn: Any, got: str) -> None:
     with pytest.raises(UsageError, match=rf"(?s)augment: .* returned: got .?{got}.*expected torch.uint8 \(3, H, W\)"):
         apply_to_item(OnItem(fn), image(), None, 0)
+
+
+def test_a_worker_draws_the_same_without_the_functions_of_a_batch() -> None:
+    def here(x: Tensor) -> Tensor:  # cannot be pickled
+        return x
+
+    for transforms in ([Flip(), Rotate(), here, Zoom()], [here, Flip()], [Flip(), Contrast()]):
+        whole = Augmentation(transforms)
+        sent = pickle.loads(pickle.dumps(whole.drawn_first))
+        x, at = batch(6), (3, 1, np.arange(6), 16, 16)
+        assert torch.equal(sent.plan(*at).table, whole.plan(*at).table)
+        out, _ = whole.apply(x, sent.plan(*at))
+        assert torch.equal(out, whole(x, 3, 1, torch.arange(6))[0])
