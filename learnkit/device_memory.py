@@ -58,8 +58,8 @@ def free_memory(device: torch.device | None = None) -> int:
 
     Where that is not known, on other systems and backends, it is as good as unlimited.
     """
-    module: Any = None if device is None or device.type == "cpu" else torch.get_device_module(device)
-    if module is not None:
+    if device is not None and device.type != "cpu":
+        module: Any = getattr(torch, device.type, None)
         return int(module.mem_get_info(device)[0]) if hasattr(module, "mem_get_info") else UNKNOWN
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()

@@ -13,7 +13,7 @@ LearnkitError
 ├── VersionError            ValueError           a file that needs a newer learnkit
 ├── DownloadError           OSError              a failed download
 ├── NonFiniteLossError      ArithmeticError      a loss that became nan or infinite
-├── OutOfMemoryError        MemoryError          a batch that does not fit into memory
+├── OutOfMemoryError        MemoryError          a batch, or a cached set, that does not fit into memory
 ├── WorkerError             RuntimeError         a data-loading process that died
 ├── ProcessError            RuntimeError         one of several training processes that failed or hangs
 └── WriteError              OSError              a file that could not be written completely

@@ -100,8 +100,17 @@ def test_free_memory_is_less_than_the_machine_has() -> None:
         assert 1_000_000 < free_memory(device) < total
 
 
-def test_the_free_memory_of_an_accelerator_is_what_it_says_if_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    module_of(monkeypatch)
-    assert free_memory(ACCELERATOR) > 1 << 60
-    module_of(monkeypatch, mem_get_info=lambda device: (3, 7))
-    assert free_memory(ACCELERATOR) == 3
+def test_free_memory_is_that_of_the_machine_or_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 2**20 < free_memory(CPU) <= 2**62
+    asked = []
+
+    def mem_get_info(device: torch.device) -> tuple[int, int]:
+        asked.append(device)
+        return 300, 500
+
+    monkeypatch.setattr(getattr(torch, ACCELERATOR.type), "mem_get_info", mem_get_info)
+    assert free_memory(ACCELERATOR) == 300
+    assert asked == [ACCELERATOR]
+    assert free_memory(torch.device("meta")) == 2**62  # a backend that does not say
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "MemTotal: 9 kB\nMemAvailable:    7 kB\n")
+    assert free_memory(CPU) == 7 * 1024

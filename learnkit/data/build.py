@@ -10,6 +10,7 @@ import torch
 from learnkit.data.augment.presets import resolve_augment
 from learnkit.data.classes import check_same_classes
 from learnkit.data.image.dataset import ImageDataset
+from learnkit.data.image.device_store import DeviceStore, check_item_stage, store_on_device
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.image.resize import Resize
 from learnkit.data.loading.loaders import ImageLoader, check_batch_size, default_workers
@@ -167,13 +168,17 @@ def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -
         datasets[name] = ImageDataset(
             part["input"].tolist(), labels, table.task, preprocess, item_stage=changes, rows=part.index.tolist()
         )
-    if settings.cache is not None:
+    stores: dict[str, DeviceStore] = {}
+    if settings.cache == "device":
+        check_item_stage(item_stage)
+        stores = {name: store_on_device(dataset, device) for name, dataset in datasets.items()}
+    elif settings.cache is not None:
         for dataset in datasets.values():
             dataset.keep(settings.cache, datasets.values())
 
     def loader(split: str, order: BatchOrder) -> ImageLoader:
-        change = augmentation if order.shuffle else None
-        return ImageLoader(datasets[split], order, device, augmentation=change, num_workers=workers)
+        change, store = augmentation if order.shuffle else None, stores.get(split)
+        return ImageLoader(datasets[split], order, device, augmentation=change, num_workers=workers, store=store)
 
     def ordered(split: str) -> ImageLoader:
         return loader(split, BatchOrder(len(datasets[split]), bs, shuffle=False))

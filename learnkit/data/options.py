@@ -5,14 +5,13 @@ import inspect
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypedDict, TypeVar, cast
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, cast
 
 import torch
 
 from learnkit.arguments import check_keywords
 from learnkit.checks import check_choice, check_int, check_kind, check_sides, is_number
 from learnkit.data.classes import Classes
-from learnkit.data.image.cache import Kind
 from learnkit.data.image.depth import Depth, check_depth
 from learnkit.data.image.preprocess import Reader
 from learnkit.data.image.read import MAX_PIXELS
@@ -35,6 +34,7 @@ __all__ = [
     "takes_options",
 ]
 
+Cache: TypeAlias = Literal["memory", "disk", "device"]
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 
@@ -73,7 +73,8 @@ class ImageSettings:
             table, which becomes its column sampler_weight; or the name of a column of weights.
         num_workers: processes that read images; None for as many as suit the machine.
         cache: keep decoded images in "memory" or on "disk", where all splits and folds of a set share them and
-            `learnkit.clear_cache` deletes them; None to read them again in every epoch.
+            `learnkit.clear_cache` deletes them; on the "device", from which batches are cut without a worker, for sets
+            that fit its memory; None to read them again in every epoch.
         on_error: "raise" stops at a file that cannot be read; "skip" reads every file once at the start, leaves out
             those that cannot be read and lists them in `skipped`.
         allow_leak: accept a file that is in the training set and in another one.
@@ -99,14 +100,14 @@ class ImageSettings:
     bs: int = 64
     sampler: Any = None
     num_workers: int | None = None
-    cache: Kind | None = None
+    cache: Cache | None = None
     on_error: Literal["raise", "skip"] = "raise"
     allow_leak: bool = False
     device: torch.device | str | None = None
 
     def __post_init__(self) -> None:
         check_choice("on_error", self.on_error, ("raise", "skip"))
-        check_choice("cache", self.cache, ("memory", "disk", None))
+        check_choice("cache", self.cache, ("memory", "disk", "device", None))
         if self.classes is not None:
             object.__setattr__(self, "classes", Classes(self.classes))
         if self.suffixes is not None:
@@ -166,7 +167,7 @@ class BasicOptions(TypedDict, total=False):
     bs: int
     sampler: Any
     num_workers: int | None
-    cache: Kind | None
+    cache: Cache | None
     on_error: Literal["raise", "skip"]
     allow_leak: bool
     device: torch.device | str | None

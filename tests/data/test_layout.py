@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from learnkit import DatasetType, ImageDataBunch, Learner
+from learnkit import DataBunch, DatasetType, ImageDataBunch, Learner
 from learnkit.transforms import Flip, OnItem, RandomResizedCrop
 
 PARTS = (DatasetType.Train, DatasetType.Valid, DatasetType.Fix)
@@ -40,8 +40,8 @@ def test_batches_are_contiguous_whatever_changes_them(class_folder: Path, augmen
 @pytest.mark.parametrize(
     "options",
     [
-        {"cache": "memory"}, {"cache": "memory", "augment": [RandomResizedCrop((16, 16))]}, {"channels": 1},
-        {"reader": floats}, {"num_workers": 1}, {"resize": "pad"}, {"resize": "squish"},
+        {"cache": "memory"}, {"cache": "device"}, {"cache": "memory", "augment": [RandomResizedCrop((16, 16))]},
+        {"channels": 1}, {"reader": floats}, {"num_workers": 1}, {"resize": "pad"}, {"resize": "squish"},
     ],
 )  # fmt: skip
 def test_batches_are_contiguous_wherever_they_come_from(class_folder: Path, options: dict[str, Any]) -> None:
@@ -54,8 +54,18 @@ def test_batches_are_contiguous_wherever_they_come_from(class_folder: Path, opti
     assert all(x.is_contiguous() for x in batches)
 
 
+@pytest.mark.parametrize("wrap", [torch.Tensor.numpy, torch.Tensor.clone])
+def test_batches_of_tensors_are_contiguous_whatever_the_layout_of_these(wrap: Any) -> None:
+    """Weights are contiguous: a batch in channels-last would have them converted in every forward pass."""
+    x = wrap(torch.rand(12, 4, 5, 3).permute(0, 3, 1, 2))  # as images read by other libraries are
+    dls = DataBunch.from_tensors(x, torch.arange(12) % 2, x, torch.arange(12) % 2, bs=4)
+    for part in PARTS:
+        assert dls.one_batch(part)[0].is_contiguous(), part
+    assert torch.equal(torch.cat([images for images, _ in dls.valid_dl]), torch.as_tensor(x))
+
+
 def test_a_layout_is_not_a_change_of_pixels(class_folder: Path) -> None:
-    for cache in (None, "memory"):
+    for cache in (None, "memory", "device"):
         dls = ImageDataBunch.from_folder(class_folder, size=24, bs=4, augment=False, normalize=None, cache=cache)
         x, _ = dls.one_batch("valid")
         pixels = np.asarray(Image.open(dls.samples.query("split == 'valid'")["input"].iloc[0]))

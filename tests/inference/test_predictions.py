@@ -49,7 +49,7 @@ def test_a_stream_yields_the_same_batch_by_batch() -> None:
 
 def test_batches_may_lack_targets_or_be_single_tensors() -> None:
     assert [(len(read.inputs), read.targets) for read in read_batches([X, (X,), (X, None)], CPU)] == [(1, None)] * 3
-    ((inputs, targets),) = read_batches([(X, X, [1, 2])], CPU)
+    ((inputs, targets, *_),) = read_batches([(X, X, [1, 2])], CPU)
     assert len(inputs) == 2
     assert targets is not None
     assert targets.tolist() == [1, 2]

@@ -1,25 +1,44 @@
 """The augmentation of a batch and of single images, in order, with random numbers that depend on the item alone."""
 
 from collections.abc import Sequence
-from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from learnkit.data.augment.color import Tonal, adjust_logits
-from learnkit.data.augment.geometry import Geometric, padding_of, warp
-from learnkit.data.augment.others import OnBatch, call
+from learnkit.data.augment.others import call
+from learnkit.data.augment.passes import CallPass, Coordinates, Finish, FusedPass
 from learnkit.data.augment.presize import Presize
-from learnkit.data.augment.random import to_float
+from learnkit.data.augment.steps import Columns, step_of
 from learnkit.data.augment.targets import Moving, describe
+from learnkit.device import to_device
 from learnkit.errors import UsageError
-from learnkit.seeds import Stream, derive, preserve_all_rng, preserve_rng, seed_all, uniforms
+from learnkit.seeds import preserve_all_rng, seed_all
 
-__all__ = ["Augmentation", "apply_to_item", "draws_numbers"]
+__all__ = ["Augmentation", "Plan", "apply_to_item", "draws_numbers"]
 
 FIX = "The bunch converts and normalizes: leave ToTensor, ToDtype and Normalize out."
+
+
+class Plan(NamedTuple):
+    """What an augmentation will do to a batch: drawn where the batch is read, and moved to the device with it.
+
+    Attributes:
+        at: what the random numbers depend on.
+        rows: float32 (N, n), in the memory of the host.
+        table: the same on the device.
+    """
+
+    at: Coordinates
+    rows: npt.NDArray[np.float32]
+    table: Tensor
+
+    def part(self, items: slice) -> "Plan":
+        """That of some of the items."""
+        at = self.at._replace(indices=self.at.indices[items])
+        return Plan(at, self.rows[items], self.table[items])
 
 
 class Augmentation:
@@ -31,20 +50,21 @@ class Augmentation:
 
     Args:
         transforms: those of geometry.py, color.py and erasing.py, or objects like them: with `n_numbers`, and
-            `matrices`, `coefficients` or `apply(x, numbers)`. Any other callable gets the float (N, C, H, W) batch in
-            [0, 1]; wrapped in OnBatch it may say whether it moves pixels.
+            `matrices`, `coefficients`, `mixes` or `apply(x, numbers)`. Any other callable gets the float (N, C, H, W)
+            batch in [0, 1]; wrapped in OnBatch it may say whether it moves pixels.
         size: (height, width) of what a Presize crops to.
     """
 
     def __init__(self, transforms: Sequence[Any], size: tuple[int, int] | None = None) -> None:
         self.transforms = list(transforms)
         self.size = size
+        crops = any(isinstance(transform, Presize) for transform in self.transforms)
+        self._passes = _make_passes(self.transforms, size if crops else None)
 
-    @torch.no_grad()
     def __call__(
         self, x: Tensor, seed: int, epoch: int, indices: Tensor, moving: Moving | None = None, *, in_place: bool = False
     ) -> tuple[Tensor, Moving | None]:
-        """The augmented batch.
+        """The batch augmented as `plan` draws and `apply` does it.
 
         Args:
             x: float32 (N, C, H, W) in [0, 1], or uint8; contiguous or channels_last.
@@ -53,6 +73,42 @@ class Augmentation:
             indices: dataset indices of the items, int64 (N,), on the CPU.
             moving: what moves with the images: masks, by nearest-neighbor interpolation, or key points.
             in_place: whether x may be overwritten, which saves time; use what is returned.
+        """
+        plan = self.plan(seed, epoch, indices.numpy(), x.shape[-2], x.shape[-1])
+        return self.apply(x, to_device(plan, x.device), moving, in_place=in_place)
+
+    def plan(self, seed: int, epoch: int, indices: npt.NDArray[np.int64], height: int, width: int) -> Plan:
+        """What will be done to the images of these indices, of this size; on the CPU."""
+        at = Coordinates(seed, epoch, np.atleast_1d(indices))
+        first = self._passes[0]
+        table = first.columns(at, height, width) if isinstance(first, FusedPass) else torch.empty(len(at.indices), 0)
+        return Plan(at, table.numpy(), table)
+
+    @property
+    def drawn_first(self) -> "Augmentation":
+        """The transforms that `plan` draws for, those before a function of the batch, which a worker need not have."""
+        first = self._passes[0]
+        n = sum(map(len, first.places)) if isinstance(first, FusedPass) else 0
+        return Augmentation(self.transforms[:n], self.size)
+
+    @torch.no_grad()
+    def apply(
+        self,
+        x: Tensor,
+        plan: Plan,
+        moving: Moving | None = None,
+        *,
+        in_place: bool = False,
+        finish: Finish | None = None,
+    ) -> tuple[Tensor, Moving | None]:
+        """The augmented batch.
+
+        Args:
+            x: float32 (N, C, H, W) in [0, 1], or uint8; contiguous or channels_last.
+            plan: what `plan` drew for it, on the device of x.
+            moving: what moves with the images: masks, by nearest-neighbor interpolation, or key points.
+            in_place: whether x may be overwritten, which saves time; use what is returned.
+            finish: changes the result last, chunk by chunk: normalization.
 
         Returns:
             x, and what moved with it; x stays uint8 if there are only flips and quarter turns.
@@ -60,88 +116,42 @@ class Augmentation:
         Raises:
             UsageError: something moves, and a callable may move pixels; or a callable does not return a batch.
         """
-        keys = indices.numpy()
-        for (kind, *padding), group in groupby(enumerate(self.transforms), key=lambda pair: _group_of(pair[1])):
-            places, transforms = zip(*group, strict=True)
-            if kind is OnBatch:
-                x = to_float(x)
-                for place, transform in zip(places, transforms, strict=True):
-                    first = derive(seed, Stream.AUGMENT, place, epoch, *np.atleast_1d(keys)[:1].tolist())
-                    x, moving = _call_on_batch(transform, x, moving, first)
+        *_, last = self._passes
+        for number, one in enumerate(self._passes):
+            if isinstance(one, CallPass):
+                x, moving = one.run(x, plan.at, moving)
                 in_place = False  # the callable may keep a reference to what it returned
                 continue
-            drawn = [
-                torch.from_numpy(
-                    uniforms(derive(seed, Stream.AUGMENT, place), Stream.AUGMENT, epoch, keys, t.n_numbers)
-                )
-                for place, t in zip(places, transforms, strict=True)
-            ]
-            before = x
-            if not all(getattr(transform, "is_symmetry", False) for transform in transforms):
-                x = to_float(x)
-            if kind is Geometric:
-                x, moving = self._warp(x, moving, transforms, drawn, padding[0], in_place=in_place)
-            elif kind is Tonal:
-                x = adjust_logits(x, *_compose(transforms, drawn), in_place=in_place)
-            else:
-                for transform, numbers in zip(transforms, drawn, strict=True):
-                    x = transform.apply(x, numbers)
-            in_place = kind is not None and (in_place or x is not before)  # no one else holds a new tensor
+            columns = Columns(plan.rows, plan.table)
+            if number:  # the size of its images is known only now
+                table = one.columns(plan.at, x.shape[-2], x.shape[-1])
+                columns = Columns(table.numpy(), to_device(table, x.device))
+            made, moving = one.run(x, columns, moving, in_place=in_place, finish=finish if one is last else None)
+            x, in_place = made, in_place or made is not x
+        if finish is not None and isinstance(last, CallPass):
+            x = finish(x, in_place=in_place, out=None)
         return x, moving
 
-    def _warp(
-        self,
-        x: Tensor,
-        moving: Moving | None,
-        transforms: Sequence[Geometric],
-        drawn: Sequence[Tensor],
-        padding: Any,
-        *,
-        in_place: bool,
-    ) -> tuple[Tensor, Moving | None]:
-        """One warp for adjacent transforms; their matrices map output to input points, so the last one comes first."""
-        crops = any(isinstance(transform, Presize) for transform in transforms)
-        size = self.size if crops and self.size is not None else (x.shape[-2], x.shape[-1])
-        total = torch.eye(3, dtype=torch.float64).repeat(len(x), 1, 1)
-        for transform, numbers in zip(transforms, drawn, strict=True):
-            total = total @ transform.matrices(numbers, *size).double()
-        moving = None if moving is None else moving.warped(total, padding, size)
-        return warp(x, total, padding=padding, size=size, in_place=in_place), moving
 
-
-def _group_of(transform: Any) -> tuple[Any, ...]:
-    """What adjacent transforms share: Geometric and a padding, Tonal, OnBatch for callables, None for others."""
-    if not draws_numbers(transform):
-        return (OnBatch,)
-    if isinstance(transform, Geometric):
-        return Geometric, padding_of(transform)
-    return (Tonal if isinstance(transform, Tonal) else None,)
+def _make_passes(transforms: Sequence[Any], crop: tuple[int, int] | None) -> list[FusedPass | CallPass]:
+    """The passes of a list of transforms; one without steps for an empty list."""
+    passes: list[FusedPass | CallPass] = []
+    for place, transform in enumerate(transforms):
+        step = step_of(transform, crop)
+        if step is None:
+            passes.append(CallPass(transform, place, draws_numbers(transform)))
+            continue
+        last = passes[-1] if passes else None
+        if not isinstance(last, FusedPass):
+            passes.append(last := FusedPass())
+        last.add(step, place)
+    return passes or [FusedPass()]
 
 
 def draws_numbers(transform: Any) -> bool:
     """Whether a transform is one of learnkit's, or like them: a function of an image and of random numbers."""
     can_apply = callable(getattr(transform, "apply", None)) and hasattr(transform, "n_numbers")
-    return can_apply or isinstance(transform, Geometric | Tonal)
-
-
-def _compose(transforms: Sequence[Tonal], drawn: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """(scale, shift), each (N,), of the transforms applied one after another: affine maps compose to an affine map."""
-    scale, shift = torch.ones(len(drawn[0])), torch.zeros(len(drawn[0]))
-    for transform, numbers in zip(transforms, drawn, strict=True):
-        factor, term = transform.coefficients(numbers)
-        scale, shift = factor * scale, factor * shift + term
-    return scale, shift
-
-
-def _call_on_batch(transform: Any, x: Tensor, moving: Moving | None, seed: int) -> tuple[Tensor, Moving | None]:
-    """Call a transform with torch's global generator seeded, and restore the generator."""
-    with preserve_rng():
-        torch.default_generator.manual_seed(seed)
-        out, moved = call(transform, x, moving)
-    if not isinstance(out, Tensor) or out.ndim != 4 or len(out) != len(x) or not out.is_floating_point():
-        fn = getattr(transform, "fn", transform)
-        raise UsageError(f"augment: {fn!r} returned", got=describe(out), expected=f"floats ({len(x)}, C, H, W)")
-    return out.contiguous(), moved
+    return can_apply or step_of(transform, None) is not None
 
 
 def apply_to_item(fn: Any, pixels: Tensor, moving: Moving | None, seed: int) -> tuple[Tensor, Moving | None]:

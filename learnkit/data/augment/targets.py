@@ -7,11 +7,12 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
-from learnkit.data.augment.geometry import Padding, warp
+from learnkit.data.augment.constants import constant
+from learnkit.data.augment.geometry import Padding
+from learnkit.data.augment.warp import Motion, warped
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Task
-from learnkit.device import to_device
 from learnkit.errors import UsageError
 
 __all__ = ["Masks", "Moving", "MovingPoints", "describe", "moving_noun", "moving_targets"]
@@ -36,8 +37,8 @@ class Moving(Protocol):
     def targets(self) -> Tensor:
         """The values as the loss takes them."""
 
-    def warped(self, matrices: Tensor, padding: Padding, size: tuple[int, int]) -> Self:
-        """Moved as `warp` moves their batch of images, whose new size is `size`."""
+    def warped(self, motion: Motion, padding: Padding, size: tuple[int, int]) -> Self:
+        """Moved as their batch of images is, whose new size is `size`."""
 
     def packed(self, height: int, width: int) -> Tensor:
         """What a transform of torchvision v2 takes and moves, for images of this size."""
@@ -75,11 +76,11 @@ class Masks:
     encode: Callable[[Tensor], Tensor] = Tensor.long
     known: Sequence[int] = ()
 
-    def warped(self, matrices: Tensor, padding: Padding, size: tuple[int, int]) -> Self:
+    def warped(self, motion: Motion, padding: Padding, size: tuple[int, int]) -> Self:
         numbers, fill = self.values[:, None].float(), 0
         if padding == "zeros":  # which grid_sample fills with 0
             fill = self._uncovered(f"padding_mode={padding!r}")
-        moved = warp(numbers - fill if fill else numbers, matrices, "nearest", padding=padding, size=size)[:, 0]
+        moved = warped(numbers - fill if fill else numbers, motion, "nearest", padding=padding, size=size)[:, 0]
         return replace(self, values=(moved + fill if fill else moved).to(self.values.dtype))
 
     @property
@@ -144,12 +145,15 @@ class MovingPoints:
     def targets(self) -> Tensor:
         return self.values
 
-    def warped(self, matrices: Tensor, padding: Padding, size: tuple[int, int]) -> Self:
+    def warped(self, motion: Motion, padding: Padding, size: tuple[int, int]) -> Self:
         values = self.values
         homogeneous = torch.cat([values, torch.ones_like(values[..., :1])], -1)
-        inverse = to_device(matrices.inverse().to(values.dtype), values.device)
-        moved = homogeneous @ inverse.mT
-        is_mirrored = to_device(matrices.det() < 0, values.device)
+        across, down, depth = motion.matrices.to(values.dtype).unbind(1)
+        inverse = torch.stack(  # times the determinant, which the division below removes
+            [torch.linalg.cross(down, depth), torch.linalg.cross(depth, across), torch.linalg.cross(across, down)], 1
+        )
+        moved = homogeneous @ inverse
+        is_mirrored = (across * inverse[:, 0]).sum(-1) < 0
         return self._moved(moved[..., :2] / moved[..., 2:], is_mirrored)
 
     def packed(self, height: int, width: int) -> Tensor:
@@ -181,7 +185,8 @@ class MovingPoints:
     def _moved(self, values: Tensor, is_mirrored: Tensor) -> Self:
         """With these values; points outside the image are missing, and those of a mirror image swap."""
         if self.swaps is not None:
-            values = torch.where(is_mirrored[..., None, None], values[..., list(self.swaps), :], values)
+            swapped = values.index_select(-2, constant(tuple(self.swaps), torch.int64, values.device))
+            values = torch.where(is_mirrored[..., None, None], swapped, values)
         is_outside = (values.abs() > 1).any(-1, keepdim=True)
         return replace(self, values=values.masked_fill(is_outside, torch.nan))
 

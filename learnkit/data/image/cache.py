@@ -23,7 +23,7 @@ from learnkit.device import usable_cpus
 from learnkit.device_memory import free_memory
 from learnkit.errors import DataError, UsageError, WriteError, warn
 
-__all__ = ["ONE_TYPE", "Kind", "Store", "build_store", "content_key"]
+__all__ = ["MIN_FREE", "ONE_TYPE", "Arrays", "Kind", "Store", "Unreadable", "build_store", "content_key", "decode_all"]
 
 Kind = Literal["memory", "disk"]
 Arrays = tuple[npt.NDArray[Any], ...]
@@ -128,7 +128,7 @@ def build_store(kind: Kind, n: int, decode: Callable[[int], Arrays], key: str) -
         return (
             _build_in_memory(n, decode) if kind == "memory" else _open_existing(file) or _build_on_disk(file, n, decode)
         )
-    except _Unreadable as error:
+    except Unreadable as error:
         raise error.cause from None
     except OSError as error:
         place = "memory" if kind == "memory" else str(file.parent)
@@ -152,8 +152,8 @@ def content_key(files: Iterable[str], *how: object) -> str:
     return digest.hexdigest()[:32]
 
 
-class _Unreadable(Exception):
-    """Wraps a decoding error, to distinguish it from a write error."""
+class Unreadable(Exception):
+    """Of `decode_all`; wraps a decoding error, to distinguish it from a write error."""
 
     def __init__(self, cause: Exception) -> None:
         self.cause = cause
@@ -208,7 +208,7 @@ def _write_items(sink: Any, n: int, decode: Callable[[int], Arrays], room: int) 
     sizes: list[int] = []
     shapes: list[list[tuple[int, ...]]] = []
     dtypes: list[str] = []
-    for arrays in _decode_all(n, decode):
+    for arrays in decode_all(n, decode):
         for array in arrays:
             sink.write(np.ascontiguousarray(array).data)
         sizes.append(sum(array.nbytes for array in arrays))
@@ -224,10 +224,15 @@ def _write_items(sink: Any, n: int, decode: Callable[[int], Arrays], room: int) 
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), np.array(shapes, dtype=np.int64), dtypes
 
 
-def _decode_all(n: int, decode: Callable[[int], Arrays]) -> Iterator[Arrays]:
+def decode_all(n: int, decode: Callable[[int], Arrays]) -> Iterator[Arrays]:
+    """The arrays of n items in their order, decoded by several threads.
+
+    Raises:
+        Unreadable: the cause is that of an item that cannot be read.
+    """
     with ThreadPoolExecutor(usable_cpus()) as threads:
         for start in range(0, n, CHUNK):
             try:
                 yield from threads.map(decode, range(start, min(n, start + CHUNK)))
             except OSError as error:  # of reading an image, not of writing the cache
-                raise _Unreadable(error) from error
+                raise Unreadable(error) from error

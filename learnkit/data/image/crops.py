@@ -1,10 +1,10 @@
 """Random crops of training images, each determined by seed, epoch and item."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional as F
@@ -74,7 +74,15 @@ class RandomResizedCrop:
 
     def view(self, height: int, width: int, seed: int, epoch: int, index: int) -> View:
         """The random view of an image of this size for these coordinates."""
-        numbers = uniforms(seed, Stream.CROP, epoch, [index], self.n_numbers)[0].tolist()
+        return self.view_of(height, width, self.draw(seed, epoch, [index])[0])
+
+    def draw(self, seed: int, epoch: int, indices: Sequence[int]) -> list[list[float]]:
+        """The numbers in [0, 1) that the view of each item depends on."""
+        drawn: list[list[float]] = uniforms(seed, Stream.CROP, epoch, indices, self.n_numbers).tolist()
+        return drawn
+
+    def view_of(self, height: int, width: int, numbers: Sequence[float]) -> View:
+        """The view of an image of this size, from what was drawn for it."""
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
         for u, v in zip(numbers[0:20:2], numbers[1:20:2], strict=True):
             area = height * width * (self.min_scale + u * (self.max_scale - self.min_scale))
@@ -95,7 +103,10 @@ def crop_and_resize(pixels: npt.NDArray[Any], view: View) -> npt.NDArray[Any]:
     The filter is the same, but pixels outside the box are not used, unlike in Pillow.
     """
     left, top, right, bottom = map(int, view.box)
-    crop = torch.from_numpy(np.array(pixels[top:bottom, left:right]))
+    part = pixels[top:bottom, left:right]
+    crop = torch.from_numpy(
+        part if part.flags.writeable else part.copy()
+    )  # as of a cache on disk, for which torch warns
     batch = crop[None].permute(0, 3, 1, 2)  # channels_last, which torch resizes fastest
     resized = F.interpolate(batch, view.shape, mode="bilinear", antialias=True)
     return resized[0].permute(1, 2, 0).numpy()

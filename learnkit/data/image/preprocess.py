@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from learnkit.checks import check_int
+from learnkit.data.augment.constants import constant
 from learnkit.data.augment.random import to_float
 from learnkit.data.image.crops import Bounded
 from learnkit.data.image.depth import Depth, check_depth, to_depth
@@ -50,23 +51,22 @@ class Normalize:
         """x, float (N, C, H, W) in [0, 1], normalized; a new tensor."""
         return self.normalize_(x.clone(memory_format=torch.preserve_format))
 
-    def normalize_(self, x: Tensor, scale: float = 1.0) -> Tensor:
-        """x, float (N, C, H, W) in [0, scale], normalized in place."""
-        factor = torch.tensor([1 / (std * scale) for std in self.std], dtype=x.dtype, device=x.device)
-        shift = torch.tensor([-mean / std for mean, std in zip(self.mean, self.std, strict=True)], dtype=x.dtype)
-        shift = shift.to(x.device)
-        if x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last):
+    def normalize_(self, x: Tensor, scale: float = 1.0, out: Tensor | None = None) -> Tensor:
+        """x, float (N, C, H, W) in [0, scale], normalized in place, or into `out`."""
+        factor = constant(tuple(1 / (std * scale) for std in self.std), x.dtype, x.device)
+        shift = constant(tuple(-mean / std for mean, std in zip(self.mean, self.std, strict=True)), x.dtype, x.device)
+        if out is None and x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last):
             rows, width = x.permute(0, 2, 3, 1).view(-1, x.shape[3] * x.shape[1]), x.shape[3]
-            torch.addcmul(shift.repeat(width), rows, factor.repeat(width), out=rows)  # long rows are faster
+            _scale_and_shift(rows, factor.repeat(width), shift.repeat(width), rows)  # long rows are faster
             return x
-        return torch.addcmul(shift[:, None, None], x, factor[:, None, None], out=x)
+        return _scale_and_shift(x, factor[:, None, None], shift[:, None, None], x if out is None else out)
 
     def undo(self, x: Tensor) -> Tensor:
         """The inverse: pixels in [0, 1]."""
         return (x * self._per_channel(self.std, x) + self._per_channel(self.mean, x)).clamp(0, 1)
 
     def _per_channel(self, values: Sequence[float], x: Tensor) -> Tensor:
-        return torch.tensor(values, dtype=x.dtype, device=x.device)[:, None, None]
+        return constant(tuple(values), x.dtype, x.device)[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -175,13 +175,19 @@ class Preprocess:
         """A uint8 batch as float32 in [0, 1]; floats are returned unchanged."""
         return to_float(batch)
 
-    def batch(self, batch: Tensor, *, in_place: bool = False) -> Tensor:
-        """A batch of items as normalized float32 (N, C, H, W); with `in_place`, a batch of floats is overwritten."""
+    def batch(self, batch: Tensor, *, in_place: bool = False, out: Tensor | None = None) -> Tensor:
+        """A batch of items as normalized float32 (N, C, H, W).
+
+        Args:
+            batch: uint8, or float32 in [0, 1].
+            in_place: whether a batch of floats may be overwritten.
+            out: a place for the result, which need not be used.
+        """
         if self.normalize is None:
             return self.scale(batch)
         if batch.dtype == torch.uint8:
-            return self.normalize.normalize_(batch.float(), 255)
-        return self.normalize.normalize_(batch) if in_place else self.normalize(batch)
+            return self.normalize.normalize_(batch.float() if out is None else out.copy_(batch), 255)
+        return self.normalize.normalize_(batch, out=out) if in_place or out is not None else self.normalize(batch)
 
     def _to_image(self, source: Any, where: str) -> ImageLike:
         from PIL import Image
@@ -219,6 +225,11 @@ class Preprocess:
         if pixels.ndim != 3 or pixels.shape[2] != self.channels or not pixels.size:
             raise ImageError(f"{where}: shape", got=pixels.shape, expected=f"(H, W, {self.channels})")
         return to_depth(pixels, self.depth, where)
+
+
+def _scale_and_shift(x: Tensor, factor: Tensor, shift: Tensor, out: Tensor) -> Tensor:
+    """factor * x + shift, written into `out`; on the CPU two passes are three times as fast as that of addcmul."""
+    return torch.mul(x, factor, out=out).add_(shift) if x.is_cpu else torch.addcmul(shift, x, factor, out=out)
 
 
 def hwc_to_chw(pixels: "npt.NDArray[Any]") -> Tensor:

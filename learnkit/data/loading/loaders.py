@@ -8,12 +8,14 @@ from torch import Tensor
 from torch.utils.data import TensorDataset, default_collate
 
 from learnkit.checks import check_int
-from learnkit.data.augment.pipeline import Augmentation
+from learnkit.data.augment.pipeline import Augmentation, Plan
 from learnkit.data.augment.targets import moving_targets
 from learnkit.data.image.dataset import ImageDataset
+from learnkit.data.image.device_store import DeviceStore
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.loading.items import checked_item
 from learnkit.data.loading.sampler import BatchOrder, Draw, DrawnOrder
+from learnkit.data.loading.stored_batches import stored_batches
 from learnkit.data.loading.targets import TargetCheck
 from learnkit.data.loading.tensors import ItemForm
 from learnkit.data.loading.torch_loader import torch_loader
@@ -33,6 +35,7 @@ __all__ = [
     "default_workers",
 ]
 
+NOTHING = Augmentation([])
 FEW_IMAGES = 1000  # below this, starting workers takes longer than they save
 
 
@@ -122,12 +125,13 @@ class TensorLoader(OrderedLoader):
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         if self.order.is_whole:
             for parts in zip(*(torch.split(tensor, self.batch_size) for tensor in self.tensors), strict=True):
-                yield tuple(part.clone() for part in parts)  # a model may write into its input
+                # new ones, as a model may write into its input; contiguous, as weights are
+                yield tuple(part.clone(memory_format=torch.contiguous_format) for part in parts)
             return
         device = self.tensors[0].device
         for numbers in self.order.begin():
             rows = to_device(numbers, device)
-            yield tuple([tensor[rows] for tensor in self.tensors])
+            yield tuple([tensor[rows].contiguous() for tensor in self.tensors])
 
 
 class DatasetLoader(OrderedLoader):
@@ -167,7 +171,16 @@ class DatasetLoader(OrderedLoader):
 
 
 class ImageLoader(OrderedLoader):
-    """Images decoded to uint8 by the workers; on the device augmented as a batch (when training) and normalized."""
+    """Images decoded to uint8 by the workers; on the device augmented as a batch (when training) and normalized.
+
+    Args:
+        dataset: the images.
+        order: which of them make which batch.
+        device: where batches go.
+        augmentation: what is done to a batch; None for nothing.
+        num_workers: processes that decode.
+        store: the images on the device, decoded as for training; None to read them from the dataset.
+    """
 
     dataset: ImageDataset
 
@@ -179,13 +192,15 @@ class ImageLoader(OrderedLoader):
         *,
         augmentation: Augmentation | None = None,
         num_workers: int = 0,
+        store: DeviceStore | None = None,
     ) -> None:
         super().__init__(dataset, order)
         self.augmentation = augmentation
+        self.store = store
         self.device = device
         self.num_workers = num_workers
         self._loader = torch_loader(
-            WholeBatches(dataset), device, num_workers, self._random,
+            WholeBatches(dataset, (augmentation or NOTHING).drawn_first), device, num_workers, self._random,
             batch_sampler=DrawnOrder(order), collate_fn=identity_collate,
         )  # fmt: skip
 
@@ -197,11 +212,12 @@ class ImageLoader(OrderedLoader):
         """
         own, stage = self.dataset, training._item_stage()
         dataset = ImageDataset(own.inputs, own.labels, own.task, own.preprocess, item_stage=stage, rows=own.rows)
+        store = None
         if dataset.bound == own.bound:  # what is kept is what this one would decode
-            dataset.store = own.store
+            dataset.store, store = own.store, self.store
         order = BatchOrder(len(dataset), self.batch_size, shuffle=False, changes=True)
         return ImageLoader(
-            dataset, order, self.device, augmentation=training.augmentation, num_workers=self.num_workers
+            dataset, order, self.device, augmentation=training.augmentation, num_workers=self.num_workers, store=store
         )
 
     def augmented(self, i: int, n: int) -> tuple[Tensor, Tensor]:
@@ -212,9 +228,9 @@ class ImageLoader(OrderedLoader):
         """
         self._item_stage()
         i = checked_item(i, self.n_items)
-        draws = [Draw([i], self.order.seed, epoch, True) for epoch in range(n)]
-        batches = (to_device(self.dataset.batch([i], draw.seed, draw.epoch), self.device) for draw in draws)
-        changed = [self._prepared(*pair) for pair in zip(draws, batches, strict=True)]
+        read = self._loader.dataset.__getitems__  # type: ignore[attr-defined]
+        batches = [to_device(read(Draw([i], self.order.seed, epoch, True)), self.device) for epoch in range(n)]
+        changed = [self._prepared(*batch) for batch in batches]
         x, y = (torch.cat(parts).cpu() for parts in zip(*changed, strict=True))
         return x, y
 
@@ -230,15 +246,19 @@ class ImageLoader(OrderedLoader):
         return self.dataset.preprocess
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        for draw, batch in on_device(supervised(self._loader), self.device):
-            yield self._prepared(draw, batch)
+        for plan, batch in self._batches():
+            yield self._prepared(plan, batch)
 
-    def _prepared(self, draw: Draw, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def _batches(self) -> Iterator[tuple[Plan, tuple[Tensor, ...]]]:
+        """Each batch of the dataset on the device, with the plan of its augmentation."""
+        if self.store is None or (self.dataset.bound is not None and not self.order.changes):  # of another size
+            return on_device(supervised(self._loader), self.device)
+        return stored_batches(self.store, self.order, self.augmentation or NOTHING)
+
+    def _prepared(self, plan: Plan, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """A batch of the dataset as the model sees it."""
         pixels, *targets = batch
         moving = moving_targets(self.dataset.task, targets[0]) if targets else None
-        if self.augmentation is not None:
-            numbers = torch.tensor(draw.numbers)
-            pixels, moving = self.augmentation(pixels, draw.seed, draw.epoch, numbers, moving, in_place=True)
-        x = self.preprocess.batch(pixels, in_place=True)
+        change = self.augmentation or NOTHING
+        x, moving = change.apply(pixels, plan, moving, in_place=True, finish=self.preprocess.batch)
         return (x, *targets) if moving is None else (x, moving.targets)

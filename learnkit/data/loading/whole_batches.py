@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from learnkit.data.augment.pipeline import Augmentation, Plan
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.loading.sampler import Draw
 from learnkit.errors import DataError, LearnkitError
@@ -23,19 +25,27 @@ class Failure:
 
 
 class WholeBatches(Dataset[Any]):
-    """An image dataset that returns a batch at a time."""
+    """An image dataset that returns a batch at a time, with the plan of its augmentation.
 
-    def __init__(self, dataset: ImageDataset) -> None:
+    Args:
+        dataset: the images.
+        augmentation: what will be done to the batch.
+    """
+
+    def __init__(self, dataset: ImageDataset, augmentation: Augmentation) -> None:
         self.dataset = dataset
+        self.augmentation = augmentation
 
     def __getitem__(self, index: int) -> Any:
         return self.dataset[index]
 
-    def __getitems__(self, draw: Draw) -> tuple[Draw, tuple[Tensor, ...]] | Failure:
+    def __getitems__(self, draw: Draw) -> tuple[Plan, tuple[Tensor, ...]] | Failure:
         try:
-            return draw, self.dataset.batch(draw.numbers, draw.seed if draw.is_training else None, draw.epoch)
+            batch = self.dataset.batch(draw.numbers, draw.seed if draw.is_training else None, draw.epoch)
         except LearnkitError as error:
             return Failure(error)
+        height, width = batch[0].shape[-2:]
+        return self.augmentation.plan(draw.seed, draw.epoch, np.array(draw.numbers), height, width), batch
 
 
 class SeededItems(Dataset[Any]):

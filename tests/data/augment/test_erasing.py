@@ -72,6 +72,16 @@ def test_gray_is_the_mean_of_the_image() -> None:
         torch.testing.assert_close(out[i][:, hole], x[i].mean().expand(3, int(hole.sum())))
 
 
+@pytest.mark.parametrize("fill", ["noise", "gray"])
+def test_an_accelerator_erases_all_items_at_once_the_same(fill: Any) -> None:
+    x = torch.rand(8, 3, 20, 25, generator=torch.Generator().manual_seed(0))
+    erasing = RandomErasing(p=0.7, fill=fill)
+    columns = erasing.columns(drawn(8), 20, 25)
+    one_by_one = erasing.erase(x, columns.numpy(), columns)
+    torch.testing.assert_close(erasing._erased(x, columns), one_by_one, atol=1e-6, rtol=0)
+    assert not torch.equal(one_by_one, x)
+
+
 def test_the_smallest_image_is_erased_whole() -> None:
     assert RandomErasing(p=1.0, fill="gray").apply(torch.ones(1, 1, 1, 1), drawn(1)).item() == 1
 

@@ -1,5 +1,6 @@
 """Augmentation: what `augment=` means, one resampling, random numbers per item, and masks that move along."""
 
+import pickle
 import random
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,13 +12,14 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from learnkit.data.augment import pipeline
+from learnkit.data.augment import steps
 from learnkit.data.augment.color import Brightness, Contrast, Hue, Saturation
 from learnkit.data.augment.erasing import RandomErasing
-from learnkit.data.augment.geometry import Dihedral, Flip, FlipVertical, Rotate, Warp, Zoom, warp
+from learnkit.data.augment.geometry import Dihedral, Flip, FlipVertical, Rotate, Warp, Zoom
 from learnkit.data.augment.others import OnBatch, OnItem
 from learnkit.data.augment.pipeline import Augmentation, apply_to_item
 from learnkit.data.augment.targets import Masks
+from learnkit.data.augment.warp import warp
 from learnkit.errors import UsageError
 
 DEFAULT = [Flip(), Rotate(), Zoom(), Warp(), Brightness(), Contrast()]
@@ -68,8 +70,8 @@ def test_the_input_is_overwritten_only_if_allowed(layout: Any) -> None:
         assert torch.equal(x, before)
         torch.testing.assert_close(Augmentation(transforms)(x.clone(), 0, 0, indices, in_place=True)[0], out)
         assert out.is_contiguous(memory_format=layout)
-    mine = x.clone()
-    assert Augmentation(DEFAULT)(mine, 0, 0, indices, in_place=True)[0] is mine
+    large = batch(2, 600).contiguous(memory_format=layout)  # each item is a chunk
+    assert Augmentation(EVERY)(large, 0, 0, indices[:2], in_place=True)[0] is large
 
 
 def test_the_callers_generators_do_not_change() -> None:
@@ -102,8 +104,8 @@ def test_adjacent_geometric_transforms_resample_once(monkeypatch: pytest.MonkeyP
             return drawn[type(self).__name__]
 
         monkeypatch.setattr(type(transform), "matrices", matrices)
-    counted = Counted(warp)
-    monkeypatch.setattr(pipeline, "warp", counted)
+    counted = Counted(steps.move)
+    monkeypatch.setattr(steps, "move", counted)
     out = apply(sure, x)
     assert counted.n == 1
     one_by_one = x  # resampled four times: the same except for the blur, away from the borders
@@ -118,8 +120,8 @@ def test_adjacent_geometric_transforms_resample_once(monkeypatch: pytest.MonkeyP
 
 
 def test_adjacent_tonal_transforms_share_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    counted = Counted(pipeline.adjust_logits)
-    monkeypatch.setattr(pipeline, "adjust_logits", counted)
+    counted = Counted(steps.adjust_logits)
+    monkeypatch.setattr(steps, "adjust_logits", counted)
     x = torch.full((2, 1, 1, 1), 0.3)
     out = apply([Brightness(p=1), Contrast(p=1), Brightness(0.4, p=1)], x)
     assert counted.n == 1
@@ -250,3 +252,16 @@ def test_an_item_is_a_copy_that_may_be_overwritten() -> None:
 def test_an_item_transform_that_does_not_return_an_image_is_named(fn: Any, got: str) -> None:
     with pytest.raises(UsageError, match=rf"(?s)augment: .* returned: got .?{got}.*expected torch.uint8 \(3, H, W\)"):
         apply_to_item(OnItem(fn), image(), None, 0)
+
+
+def test_a_worker_draws_the_same_without_the_functions_of_a_batch() -> None:
+    def here(x: Tensor) -> Tensor:  # cannot be pickled
+        return x
+
+    for transforms in ([Flip(), Rotate(), here, Zoom()], [here, Flip()], [Flip(), Contrast()]):
+        whole = Augmentation(transforms)
+        sent = pickle.loads(pickle.dumps(whole.drawn_first))
+        x, at = batch(6), (3, 1, np.arange(6), 16, 16)
+        assert torch.equal(sent.plan(*at).table, whole.plan(*at).table)
+        out, _ = whole.apply(x, sent.plan(*at))
+        assert torch.equal(out, whole(x, 3, 1, torch.arange(6))[0])

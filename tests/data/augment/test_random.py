@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from learnkit.data.augment import random
-from learnkit.data.augment.random import chunks, happens, log_ratio, signed, to_float
+from learnkit.data.augment.random import chunks, happens, log_ratio, noise, signed, to_float
 
 
 def test_an_event_happens_below_its_probability() -> None:
@@ -42,3 +42,25 @@ def test_chunks_fit_the_cache_and_have_an_item_per_thread(monkeypatch: pytest.Mo
     assert sizes(torch.zeros(4, 1, 20, 20)) == ([1] * 4 if n_threads == 1 else [3, 1])
     assert sizes(torch.zeros(0, 1, 4, 5)) == []
     assert sizes(torch.zeros(12, 1, 4, 5, device="meta")) == [12]  # an accelerator
+
+
+def test_noise_is_that_of_the_hash_it_is_named_after() -> None:
+    """lowbias32 by Python's own integers."""
+    keys, places = torch.tensor([[0.25, 0.5], [0.0, 2**-24]]), torch.tensor([[0, 1], [77, 10**6]], dtype=torch.int32)
+    made = noise(keys, places)
+    assert made.shape == (2, 2, 2)
+    for (high, low), row in zip([(2**22, 2**23), (0, 1)], made.flatten(1).tolist(), strict=True):
+        for place, number in zip(places.flatten().tolist(), row, strict=True):
+            z = (place * 0x9E3779B9 + ((high << 8) % 2**32 ^ low)) % 2**32
+            z = (z ^ z >> 16) * 0x7FEB352D % 2**32
+            z = (z ^ z >> 15) * 0x846CA68B % 2**32
+            assert number == ((z ^ z >> 16) >> 8) / 2**24
+
+
+def test_noise_is_uniform() -> None:
+    numbers = noise(torch.rand(2, 2, generator=torch.Generator().manual_seed(0)), torch.arange(10**5).int())
+    assert 0 <= numbers.min() < 0.001
+    assert 0.999 < numbers.max() < 1
+    assert (numbers.mean(1) - 0.5).abs().max() < 0.005
+    assert (numbers.var(1) * 12 - 1).abs().max() < 0.02
+    assert torch.corrcoef(numbers)[0, 1].abs() < 0.02

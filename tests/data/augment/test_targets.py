@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from learnkit.data.augment.geometry import warp
 from learnkit.data.augment.pipeline import Augmentation, apply_to_item
 from learnkit.data.augment.targets import Masks, MovingPoints, moving_noun, moving_targets
+from learnkit.data.augment.warp import Motion, warp
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Regression
 from learnkit.transforms import Dihedral, Flip, FlipVertical, OnItem, Rotate, Warp, Zoom, default_augment
 
 SIDE = 48
+IMAGE = torch.zeros(1, 1, 8, 8)
 NAN = math.nan
 
 
@@ -80,7 +81,7 @@ def test_points_swap_in_a_mirror_image(name: str, mirrors: bool) -> None:
     matrix = torch.diag(torch.tensor([across, down, 1.0])).double()[None]
     expected = points * torch.tensor([across, down])
     expected = expected[[1, 0, 2]] if mirrors else expected
-    moved = moving_targets(task, points[None]).warped(matrix, "reflection", (8, 8))
+    moved = moving_targets(task, points[None]).warped(Motion.of(matrix, IMAGE), "reflection", (8, 8))
     torch.testing.assert_close(moved.values[0], expected)
     flips = v2.Compose([v2.RandomHorizontalFlip(float(across < 0)), v2.RandomVerticalFlip(float(down < 0))])
     pixels = torch.zeros(3, 8, 8, dtype=torch.uint8)
@@ -91,7 +92,7 @@ def test_points_swap_in_a_mirror_image(name: str, mirrors: bool) -> None:
 def test_missing_points_and_those_that_leave_the_image_are_missing() -> None:
     points = torch.tensor([[[NAN, NAN], [0.9, 0.0], [0.3, 0.0]]])
     matrix = torch.diag(torch.tensor([0.5, 0.5, 1.0])).double()[None]  # twice as large
-    moved = MovingPoints(points).warped(matrix, "reflection", (8, 8)).values
+    moved = MovingPoints(points).warped(Motion.of(matrix, IMAGE), "reflection", (8, 8)).values
     np.testing.assert_allclose(moved[0].numpy(), [[NAN, NAN], [NAN, NAN], [0.6, 0.0]], rtol=1e-6)
     pixels = torch.zeros(3, 8, 8, dtype=torch.uint8)
     _, kept = apply_to_item(v2.ElasticTransform(1.0, 0.5), pixels, MovingPoints(points[0]), 0)
@@ -103,17 +104,17 @@ def test_missing_points_and_those_that_leave_the_image_are_missing() -> None:
 def test_a_black_border_of_a_mask_is_ignored(dtype: torch.dtype, ignored: int) -> None:
     masks = torch.full((1, 4, 4), 3, dtype=dtype)
     shifted = torch.tensor([[[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]])  # by two pixels
-    moved = Masks(masks, ignored).warped(shifted.double(), "zeros", (4, 4))
+    moved = Masks(masks, ignored).warped(Motion.of(shifted, IMAGE), "zeros", (4, 4))
     assert moved.values.tolist() == [[[3, 3, ignored, ignored]] * 4]
     assert (moved.values.dtype, moved.targets.dtype) == (dtype, torch.int64)
-    mirrored = Masks(masks, ignored).warped(shifted.double(), "reflection", (4, 4))
+    mirrored = Masks(masks, ignored).warped(Motion.of(shifted, IMAGE), "reflection", (4, 4))
     assert set(mirrored.values.unique().tolist()) == {3}
 
 
 def test_masks_are_warped_like_their_images() -> None:
     masks = torch.randint(0, 5, (3, 12, 12), generator=torch.Generator().manual_seed(0))
     matrices = Rotate(40, p=1.0).matrices(torch.rand(3, 2, generator=torch.Generator().manual_seed(0)), 12, 12)
-    moved = Masks(masks).warped(matrices, "border", (12, 12))
+    moved = Masks(masks).warped(Motion.of(matrices, IMAGE), "border", (12, 12))
     expected = warp(masks[:, None].float(), matrices, "nearest", padding="border")[:, 0].long()
     assert torch.equal(moved.values, expected)
 

@@ -11,15 +11,30 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import TensorDataset
 
-from learnkit import DataBunch, ImageDataBunch, Learner, LearnkitWarning
-from learnkit.data.augment.geometry import Flip
+from learnkit import DataBunch, ImageDataBunch, Learner, LearnkitWarning, Points
 from learnkit.data.augment.others import OnItem
 from learnkit.data.loading.loaders import DatasetLoader, TensorLoader, check_batch_size, default_workers
 from learnkit.data.loading.sampler import BatchOrder
 from learnkit.errors import DataError
+from learnkit.transforms import (
+    Brightness,
+    Contrast,
+    Dihedral,
+    Flip,
+    Hue,
+    Presize,
+    RandomErasing,
+    Rotate,
+    Saturation,
+    Warp,
+    Zoom,
+)  # fmt: skip
+from learnkit.tree import leaves
 from tests.doubles import refused
 
 CPU = torch.device("cpu")
@@ -295,3 +310,56 @@ def test_restarted_workers_yield_the_same_batches(class_folder: Path, tmp_path: 
     assert done.returncode == 0, done.stderr
     assert "the data cannot be sent to a process" in done.stdout
     assert "num_workers=0" in done.stdout
+
+
+class Copies(TorchDispatchMode):
+    """Counts operations that bring numbers from the CPU to the device meta, which stands in for an accelerator."""
+
+    n = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        devices = {leaf.device.type for leaf in leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        self.n += "cpu" in devices and any(one.device.type == "meta" for one in leaves(out) if isinstance(one, Tensor))
+        return out
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        True, "light", "strong", "trivial", [Flip()], [Dihedral()], [Rotate()], [Zoom()], [Warp()], [Brightness()],
+        [Contrast()], [Saturation()], [Hue()], [RandomErasing(1.0)], [RandomErasing(1.0, fill="gray")], [Presize(12)],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_drawn_for_a_batch_goes_to_the_device_in_one_copy(class_folder: Path, augment: Any) -> None:
+    """Nothing is read back: tensors of the device meta have no numbers to read."""
+    dls = ImageDataBunch.from_folder(class_folder, size=8, bs=2, augment=augment, device="meta", num_workers=0)
+    next(iter(dls.train_dl))  # the constants of normalization
+    with Copies() as counted:
+        batch = next(iter(dls.train_dl))
+    assert {part.device.type for part in batch} == {"meta"}
+    assert batch[0].shape == (2, 3, 8, 8)
+    assert counted.n <= 3  # pixels, targets, and what was drawn
+
+
+@pytest.mark.parametrize("part", ["train", "valid"])
+def test_points_and_masks_move_on_the_device_without_more_copies(tmp_path: Path, part: str) -> None:
+    names, points = [f"images/{i}.png" for i in range(4)], [[1, 2, 3, 4]] * 4
+    for kind, mode in (("images", "RGB"), ("masks", "L")):
+        (tmp_path / kind).mkdir()
+        for i in range(4):
+            Image.new(mode, (8, 8)).save(tmp_path / kind / f"{i}.png")
+    options: dict[str, Any] = {"size": 8, "bs": 2, "device": "meta", "valid_pct": 0.5}
+    task = Points(["left", "right"], swaps=[("left", "right")])
+    for dls in (
+        ImageDataBunch.from_lists(tmp_path, names, points, task=task, **options),
+        ImageDataBunch.from_folder_masks(
+            tmp_path, masks=lambda image: tmp_path / "masks" / image.name, codes=["a", "b"], **options
+        ),
+    ):
+        loader = dls.train_dl if part == "train" else dls.valid_dl
+        next(iter(loader))
+        with Copies() as counted:
+            next(iter(loader))
+        assert counted.n <= 3

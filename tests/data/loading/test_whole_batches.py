@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from learnkit import DataBunch
+from learnkit.data.augment.geometry import Flip, Rotate
+from learnkit.data.augment.pipeline import Augmentation
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.image.resize import Resize
@@ -34,11 +36,14 @@ def draw(*numbers: int, seed: int = 0, epoch: int = 0, is_training: bool = False
     return Draw(list(numbers), seed, epoch, is_training)
 
 
-def test_a_batch_of_images_comes_with_its_draw(tmp_path: Path) -> None:
-    dataset = WholeBatches(ImageDataset(images(tmp_path, 3), None, None, PREPROCESS))
-    found = dataset.__getitems__(draw(2, 0))
+def test_a_batch_of_images_comes_with_the_plan_of_its_augmentation(tmp_path: Path) -> None:
+    change = Augmentation([Flip(), Rotate()])
+    dataset = WholeBatches(ImageDataset(images(tmp_path, 3), None, None, PREPROCESS), change)
+    found = dataset.__getitems__(draw(2, 0, seed=5, epoch=1))
     assert not isinstance(found, Failure)
-    assert found[0] == draw(2, 0)
+    expected = change.plan(5, 1, np.array([2, 0]), 4, 4)
+    assert found[0].at.indices.tolist() == [2, 0]
+    assert torch.equal(found[0].table, expected.table)
     assert found[1][0][:, 0, 0, 0].tolist() == [2, 0]
     assert dataset[1][0][0, 0, 0] == 1
     assert identity_collate(found) is found
@@ -47,7 +52,7 @@ def test_a_batch_of_images_comes_with_its_draw(tmp_path: Path) -> None:
 def test_an_image_that_cannot_be_read_is_a_value(tmp_path: Path) -> None:
     files = images(tmp_path, 3)
     Path(files[1]).write_bytes(b"")
-    found = WholeBatches(ImageDataset(files, None, None, PREPROCESS)).__getitems__(draw(0, 1))
+    found = WholeBatches(ImageDataset(files, None, None, PREPROCESS), Augmentation([])).__getitems__(draw(0, 1))
     assert isinstance(found, Failure)
     assert isinstance(found.error, ImageError)
     assert files[1] in found.error.what
