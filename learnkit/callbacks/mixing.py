@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from learnkit.checks import check_number
+from learnkit.device import copies_from_pinned, to_device
 from learnkit.errors import UsageError
 from learnkit.losses.outputs import from_outputs
 from learnkit.losses.per_item import item_costs
@@ -77,7 +78,7 @@ def cutmix(x: Tensor, order: Tensor, box: Box) -> Tensor:
     """
     mixed = x.clone()
     rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
-    mixed[..., rows, columns] = x[order][..., rows, columns]
+    mixed[..., rows, columns] = x[..., rows, columns][order]  # only the box of each image is gathered
     return mixed
 
 
@@ -127,15 +128,13 @@ class _Mixing(Callback, ABC):
     def before_batch(self, state: TrainState) -> None:
         self._mixed = None
         _check(type(self).__name__, state.inputs, state.targets)
-        n = len(state.targets)
-        device = state.targets.device
-        order = torch.randperm(n).to(device, non_blocking=True)
+        order = _on_device(torch.randperm(len(state.targets)), state.targets.device)
         state.inputs, shares = self._mix(state.inputs, order)
-        self._mixed = order, shares.to(device, non_blocking=True)
+        self._mixed = order, shares
 
     @abstractmethod
     def _mix(self, inputs: tuple[Tensor, ...], order: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """The mixed inputs, and the weights of the items themselves, (N,) or ()."""
+        """The mixed inputs, and the weights of the items themselves: (N,) on their device, or () on the CPU."""
 
     def after_loss(self, state: TrainState) -> None:
         if self._mixed is not None:
@@ -164,7 +163,7 @@ class MixUp(_Mixing):
         super().__init__(alpha)
 
     def _mix(self, inputs: tuple[Tensor, ...], order: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        shares = draw_shares(len(order), self.alpha).to(order.device, non_blocking=True)
+        shares = _on_device(draw_shares(len(order), self.alpha), order.device)
         return map_tensors(lambda x: mixup(x, order, shares), inputs), shares
 
 
@@ -197,6 +196,12 @@ class CutMix(_Mixing):
         box = draw_box(height, width, self.alpha)
         cut = (box.bottom - box.top) * (box.right - box.left) / (height * width)
         return map_tensors(lambda x: cutmix(x, order, box), inputs), torch.tensor(1 - cut)
+
+
+def _on_device(drawn: Tensor, device: torch.device) -> Tensor:
+    """Numbers drawn on the CPU, copied without waiting for the device."""
+    pinned: Tensor = to_device(drawn.pin_memory() if copies_from_pinned(device) else drawn, device)
+    return pinned
 
 
 def _check(name: str, inputs: tuple[Any, ...], targets: Any) -> None:
