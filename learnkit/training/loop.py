@@ -14,6 +14,7 @@ from learnkit.losses.broadcasting import no_broadcasting
 from learnkit.losses.reduction import divisor, total_loss
 from learnkit.metrics.metric import results
 from learnkit.modes import together, undisturbed
+from learnkit.optim.fused import match_gradients
 from learnkit.seeds import Stream, derive
 from learnkit.training.batches import batches_of_epoch, split_batch
 from learnkit.training.callback import Callback, CallbackList
@@ -125,6 +126,7 @@ def forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWatc
     if callbacks.act_in(Callback.after_backward):
         with compute.unscaled(state.optimizer):
             callbacks.notify(Callback.after_backward, state)
+        match_gradients(state.optimizer)
 
 
 def outputs_of(state: TrainState) -> Any:
