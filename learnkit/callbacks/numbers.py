@@ -60,7 +60,9 @@ class Numbers(Sequence[float]):
         return float(self._blocks[block].tensor.expand(BLOCK)[place])
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Numbers | list) and len(self) == len(other) and list(self) == list(other)
+        if not isinstance(other, Numbers | list):
+            return NotImplemented
+        return len(self) == len(other) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]
 
