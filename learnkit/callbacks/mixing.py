@@ -15,7 +15,7 @@ from learnkit.checks import check_number
 from learnkit.device import copies_from_pinned, to_device
 from learnkit.errors import UsageError
 from learnkit.losses.outputs import from_outputs
-from learnkit.losses.per_item import item_costs
+from learnkit.losses.per_item import is_sum_of_items, item_costs
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
 from learnkit.tree import leaves, map_tensors
@@ -91,14 +91,19 @@ def mixed_loss(
     itself divides, by their number or by the weights of the targets. With shares of 1 it is the loss itself.
 
     Args:
-        loss_func: any loss with a single share; with one share per item see `per_item_loss`: losses that return only
-            one number per batch are called once per item, with a warning.
+        loss_func: any loss with a single share. With one share per item it is called twice if it is one of torch's and
+            `own` is not known, otherwise three times; losses that return only one number per batch are called once per
+            item, with a warning (see `per_item_loss`).
         preds: (N, ...), or a structure of such tensors.
         targets: those of the items themselves: class indices (N,), several labels or numbers (N, C).
         order: (N,) int64, the index of the item each is mixed with: a permutation.
         shares: the weight of each item itself, (N,) or ().
         own: loss_func(preds, targets), if it is known.
     """
+    if shares.dim() and own is None and is_sum_of_items(loss_func):
+        costs, weight = item_costs(loss_func, preds, targets)
+        others, _ = item_costs(loss_func, preds, targets[order])
+        return (shares * costs + (1 - shares) * others).sum() / weight
     own = loss_func(preds, targets) if own is None else own
     if not shares.dim():
         return shares * own + (1 - shares) * loss_func(preds, targets[order])
@@ -116,9 +121,11 @@ class _Mixing(Callback, ABC):
 
     def __init__(self, alpha: float) -> None:
         self.alpha = float(check_number("alpha", alpha, "(0, inf)"))
-        self._mixed: tuple[Tensor, Tensor] | None = None  # order and shares of the current batch
+        self._mixed: tuple[Tensor, Tensor] | None = None  # order and shares of the current batch, until its loss
+        self._loss_func: Loss = from_outputs
 
     def before_fit(self, state: TrainState) -> None:
+        self._loss_func = state.loss_func
         if state.loss_func is from_outputs:
             raise UsageError(
                 f"{type(self).__name__} with loss_func=from_outputs: the loss is computed inside the model",
@@ -131,18 +138,25 @@ class _Mixing(Callback, ABC):
         order = _on_device(torch.randperm(len(state.targets)), state.targets.device)
         state.inputs, shares = self._mix(state.inputs, order)
         self._mixed = order, shares
+        state.batch_loss = self._mix_loss
+
+    def _mix_loss(self, preds: Any, targets: Tensor, own: Tensor | None = None) -> Tensor:
+        assert self._mixed is not None
+        (order, shares), self._mixed = self._mixed, None
+        return mixed_loss(self._loss_func, preds, targets, order, shares, own)
 
     @abstractmethod
     def _mix(self, inputs: tuple[Tensor, ...], order: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """The mixed inputs, and the weights of the items themselves: (N,) on their device, or () on the CPU."""
 
     def after_loss(self, state: TrainState) -> None:
-        if self._mixed is not None:
-            state.loss = mixed_loss(state.loss_func, state.preds, state.targets, *self._mixed, own=state.loss)
-            self._mixed = None
+        state.batch_loss = None
+        if self._mixed is not None:  # the first loss of a fit is that of loss_func itself, to be checked
+            state.loss = self._mix_loss(state.preds, state.targets, state.loss)
 
     def after_fit(self, state: TrainState) -> None:
-        self._mixed = None
+        self._mixed = state.batch_loss = None
+        self._loss_func = from_outputs
 
 
 class MixUp(_Mixing):
