@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from learnkit.checks import check_choice
 from learnkit.errors import UsageError
-from learnkit.gradients import clip_gradients, divided, reweigh
+from learnkit.gradients import clip_gradients, divided, drop_gradients, reweigh
 from learnkit.seeds import preserve_all_rng, preserve_rng, rng_state, set_rng_state
 from learnkit.tree import leaves, map_tensors
 
@@ -229,7 +229,7 @@ class Compute:
 
     def zero_grad(self, optimizer: Optimizer) -> None:
         """Drop the accumulated gradients."""
-        optimizer.zero_grad()
+        drop_gradients(optimizer)
         self.n_gathered, self.weight_gathered = 0, 0.0
 
     @property

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-__all__ = ["is_sparse", "load_state", "match_gradients", "match_state", "takes_fused_steps"]
+__all__ = ["expect_momentum", "is_sparse", "load_state", "match_gradients", "match_state", "takes_fused_steps"]
 
 # Classes with fused steps, and whether these exist beyond the CPU; subclasses may step in another way.
 CLASSES: dict[type[Optimizer], bool] = {
@@ -65,8 +65,7 @@ def match_state(optimizer: Optimizer) -> None:
             for parameter in group["params"]:
                 state = optimizer.state.get(parameter, {})
                 state.update({name: _matched(name, value, parameter) for name, value in state.items()})
-    if type(optimizer) is torch.optim.SGD and begin_momentum not in optimizer._optimizer_step_pre_hooks.values():
-        optimizer.register_step_pre_hook(begin_momentum)
+    expect_momentum(optimizer)
 
 
 def _matched(name: str, value: Any, parameter: Tensor) -> Any:
@@ -90,11 +89,18 @@ def match_gradients(optimizer: Optimizer) -> None:
                     parameter.grad = torch.empty_like(parameter).copy_(gradient)
 
 
-def begin_momentum(optimizer: Optimizer, args: object, kwargs: object) -> None:
-    """Momentum at rest for parameters whose first gradient comes later than that of others in their group.
+def expect_momentum(optimizer: Optimizer) -> None:
+    """Let parameters of SGD with momentum have their first gradient later than others in their group.
 
-    torch's fused SGD begins all momenta of a group together.
+    torch's fused steps begin all momenta of a group together, and fail for those that come later.
     """
+    has_momentum = any(group.get("fused") and group.get("momentum") for group in optimizer.param_groups)
+    if has_momentum and _begin_momentum not in optimizer._optimizer_step_pre_hooks.values():
+        optimizer.register_step_pre_hook(_begin_momentum)
+
+
+def _begin_momentum(optimizer: Optimizer, args: object, kwargs: object) -> None:
+    """Momentum at rest for parameters with a first gradient, if others in their group have momentum."""
     for group in optimizer.param_groups:
         if group.get("fused") and group["momentum"]:
             stepped = [parameter for parameter in group["params"] if parameter.grad is not None]

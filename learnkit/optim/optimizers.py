@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from learnkit.checks import nearest
 from learnkit.errors import UsageError
-from learnkit.optim.fused import takes_fused_steps
+from learnkit.optim.fused import expect_momentum, takes_fused_steps
 from learnkit.text import name_of
 
 __all__ = [
@@ -204,6 +204,8 @@ def set_momentum(optimizer: Optimizer, value: float) -> None:
         if "momentum" in group:
             if value and not group["momentum"]:
                 _add_buffers(optimizer, group["params"])
+                group["momentum"] = value
+                expect_momentum(optimizer)
             group["momentum"] = value
         elif "betas" in group:
             group["betas"] = (value, *group["betas"][1:])

@@ -66,7 +66,7 @@ def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch, ch
     checkpoints.begin_epoch(state, callbacks)
     batches = watched(batches_of_epoch(state, start), state)
     checkpoints.begin_batches(state)
-    validate_now = partial(validate, state, callbacks)
+    validate_now = partial(validate, state, callbacks) if state.limits.counts_steps else None
     try:
         for state.batch, batch in enumerate(checkpoints.batches(batches, state, callbacks, watch), start):
             try:
@@ -74,7 +74,8 @@ def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch, ch
             except SkipBatch:
                 if state.compute.accumulate is None:
                     state.compute.zero_grad(state.optimizer)
-            validate_if_due(state, validate_now)
+            if validate_now is not None:
+                validate_if_due(state, validate_now)
             if not state.stop_reason:  # which no checkpoint holds
                 checkpoints.after_batch(state, callbacks, watch)
         if state.compute.n_gathered:  # an incomplete last group of batches
@@ -105,7 +106,8 @@ def forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWatc
     compute = state.compute
     state.preds = outputs_of(state)
     callbacks.notify(Callback.after_pred, state)
-    state.loss = first_loss(state) if watch.is_new else state.loss_func(state.preds, state.targets)
+    loss_func = state.batch_loss or state.loss_func
+    state.loss = first_loss(state) if watch.is_new else loss_func(state.preds, state.targets)
     callbacks.notify(Callback.after_loss, state)
     try:
         watch.check(state)
