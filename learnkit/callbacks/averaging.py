@@ -1,6 +1,7 @@
 """Weights averaged over a fit: EMA and SWA, computed as torch.optim.swa_utils does."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -32,8 +33,8 @@ def update_batch_norm(
 ) -> None:
     """Set the statistics of batch norm layers to the plain mean over batches, run through the model in train mode.
 
-    Returns the same result as `torch.optim.swa_utils.update_bn`, but supports several inputs and any precision, and
-    restores the settings of the layers after an error too.
+    Returns the same result as `torch.optim.swa_utils.update_bn`, but supports several inputs and any precision, does
+    not wait for the device once per layer and batch, and restores the settings of the layers after an error too.
 
     Args:
         model: keeps its modes.
@@ -49,18 +50,26 @@ def update_batch_norm(
     }
     if not momenta:
         return
+    calls: Counter[nn.Module] = Counter()
+
+    def set_share(module: Any, inputs: object) -> None:
+        calls[module] += 1
+        module.momentum = 1 / calls[module]  # the plain mean; for momentum=None torch reads the count from the device
+
+    hooks = [module.register_forward_pre_hook(set_share) for module in momenta]
     try:
-        with preserve_modes(model):
+        with preserve_modes(model), torch.compiler.set_stance("force_eager"):  # not compiled again for each share
             model.train()
             for module in kept:
                 module.eval()
             for module in momenta:
                 module.reset_running_stats()
-                module.momentum = None  # for torch: the plain mean
             for batch in inputs:
                 with context():
                     model(*batch)
     finally:
+        for hook in hooks:
+            hook.remove()
         for module, momentum in momenta.items():
             module.momentum = momentum
 
