@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from learnkit.accelerators import default_device, made_current, resolve_device
 from learnkit.checks import check_choice
-from learnkit.gradients import clip_gradients, divided, reweigh
+from learnkit.gradients import clip_gradients, divided, drop_gradients, reweigh
 from learnkit.seeds import (
     device_rng_state,
     preserve_all_rng,
@@ -236,7 +236,7 @@ class Compute:
 
     def zero_grad(self, optimizer: Optimizer) -> None:
         """Drop the accumulated gradients."""
-        optimizer.zero_grad()
+        drop_gradients(optimizer)
         self.n_gathered, self.weight_gathered = 0, 0.0
 
     @property

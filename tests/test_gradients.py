@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from learnkit.gradients import clip_gradients, divided, multiply_gradients, reweigh
+from learnkit.gradients import clip_gradients, divided, drop_gradients, multiply_gradients, reweigh
 
 
 def trained() -> tuple[nn.Linear, nn.Parameter, torch.optim.SGD]:
@@ -75,3 +75,19 @@ def test_the_model_and_the_loss_are_clipped_together(
     assert model.weight.grad is not None
     assert own.grad is not None
     assert [*model.weight.grad[0].tolist(), own.grad.item()] == pytest.approx(expected, rel=1e-5)
+
+
+def test_gradients_are_dropped_as_the_optimizer_does_it() -> None:
+    model, own, optimizer = trained()
+    drop_gradients(optimizer)
+    assert model.weight.grad is own.grad is None
+    dropped = list[str]()
+    optimizer.zero_grad = lambda set_to_none=True: dropped.append("its own")  # type: ignore[method-assign]
+    drop_gradients(optimizer)
+
+    class Own(torch.optim.SGD):
+        def zero_grad(self, set_to_none: bool = True) -> None:
+            dropped.append("of its class")
+
+    drop_gradients(Own([own], 0.1))
+    assert dropped == ["its own", "of its class"]

@@ -41,6 +41,7 @@ ACROSS_MODULES = {
     "gpu/test_waits.py": "nothing waits for a GPU within an epoch",
     "inference/test_memory.py": "the memory that predicting takes",
     "interpretation/report/test_browser.py": "the report in a real browser",
+    "training/test_device_waits.py": "no part of a fit, a validation or predictions waits for the device per batch",
     "learner/test_binary_masks.py": "masks of two classes and one output, from data to interpretation",
     "learner/test_calibrate.py": "Learner.calibrate and fit_thresholds",
     "learner/test_fit.py": "Learner.fit",

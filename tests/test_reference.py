@@ -72,8 +72,8 @@ def assert_same_weights(model: nn.Module, other: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("name", "by_hand"),
     [
-        ("adamw", lambda groups: torch.optim.AdamW(groups, LR, betas=(0.9, 0.99), eps=1e-5)),
-        ("adam", lambda groups: torch.optim.Adam(groups, LR)),
+        ("adamw", lambda groups: torch.optim.AdamW(groups, LR, betas=(0.9, 0.99), eps=1e-5, fused=True)),
+        ("adam", lambda groups: torch.optim.Adam(groups, LR, fused=True)),
         ("sgd", lambda groups: torch.optim.SGD(groups, LR)),
         ("rmsprop", lambda groups: torch.optim.RMSprop(groups, LR)),
     ],

@@ -1,13 +1,13 @@
-"""Weights averaged over a fit: EMA and SWA, with torch's functions for the averages."""
+"""Weights averaged over a fit: EMA and SWA, computed as torch.optim.swa_utils does."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_avg_fn
 
 from learnkit.checks import check_int, check_number
 from learnkit.device import to_device
@@ -33,8 +33,8 @@ def update_batch_norm(
 ) -> None:
     """Set the statistics of batch norm layers to the plain mean over batches, run through the model in train mode.
 
-    Returns the same result as `torch.optim.swa_utils.update_bn`, but supports several inputs and any precision, and
-    restores the settings of the layers after an error too.
+    Returns the same result as `torch.optim.swa_utils.update_bn`, but supports several inputs and any precision, does
+    not wait for the device once per layer and batch, and restores the settings of the layers after an error too.
 
     Args:
         model: keeps its modes.
@@ -50,18 +50,26 @@ def update_batch_norm(
     }
     if not momenta:
         return
+    calls: Counter[nn.Module] = Counter()
+
+    def set_share(module: Any, inputs: object) -> None:
+        calls[module] += 1
+        module.momentum = 1 / calls[module]  # the plain mean; for momentum=None torch reads the count from the device
+
+    hooks = [module.register_forward_pre_hook(set_share) for module in momenta]
     try:
-        with preserve_modes(model):
+        with preserve_modes(model), torch.compiler.set_stance("force_eager"):  # not compiled again for each share
             model.train()
             for module in kept:
                 module.eval()
             for module in momenta:
                 module.reset_running_stats()
-                module.momentum = None  # for torch: the plain mean
             for batch in inputs:
                 with context():
                     model(*batch)
     finally:
+        for hook in hooks:
+            hook.remove()
         for module, momentum in momenta.items():
             module.momentum = momentum
 
@@ -70,7 +78,6 @@ class _Averaging(Callback, ABC):
     """Keeps an average of the weights, which the model holds from each validation to the next epoch."""
 
     sets = frozenset({"the weights that are validated"})
-    averages_buffers: ClassVar[bool]  # those of floating point; others are copied
 
     def __init__(self) -> None:
         self._model: nn.Module | None = None
@@ -110,26 +117,30 @@ class _Averaging(Callback, ABC):
         self._average = {name: mean.to(own[name].device) for name, mean in saved["average"].items() if name in own}
 
     @abstractmethod
-    def _mean(self) -> Any:
-        """torch's function that adds weights to an average in place: (average, weights, count of updates)."""
+    def _averaged(self, model: nn.Module) -> dict[str, Tensor]:
+        """The tensors that are averaged, by name; the model's other parameters and buffers are copied."""
+
+    @abstractmethod
+    def _add(self, means: list[Tensor], weights: list[Tensor]) -> None:
+        """Add weights to an average of `_n_averaged` updates, in place."""
 
     @torch.no_grad()
     def _update(self, state: TrainState) -> None:
-        """Add the model's weights to the average."""
-        parameters = dict(state.model.named_parameters())
+        """Add the model's weights to the average; nothing waits for the device."""
+        averaged = self._averaged(state.model)
         means: list[Tensor] = []
         weights: list[Tensor] = []
         for name, tensor in tensors_of(state.model).items():
             mean = self._average.get(name)
             if mean is None or mean.shape != tensor.shape:  # some buffers take their shape in the first forward pass
                 self._average[name] = tensor.detach().clone()
-            elif name in parameters or (self.averages_buffers and tensor.is_floating_point()):
+            elif name in averaged and (tensor.is_floating_point() or tensor.is_complex()):
                 means.append(mean)
                 weights.append(tensor.detach())
             else:
                 mean.copy_(tensor)
         if means:
-            self._mean()(means, weights, torch.tensor(self._n_averaged, device=means[0].device))
+            self._add(means, weights)
         self._n_averaged += 1
 
     def _swap_in(self, state: TrainState) -> None:
@@ -173,8 +184,6 @@ class EMA(_Averaging):
             forgotten sooner.
     """
 
-    averages_buffers = True
-
     def __init__(
         self, decay: float = 0.999, every_steps: int = 1, *, start_step: int = 1, warm_up: bool = False
     ) -> None:
@@ -195,10 +204,13 @@ class EMA(_Averaging):
         if taken and state.step >= self.start_step and state.step % self.every_steps == 0:
             self._update(state)
 
-    def _mean(self) -> Any:
+    def _averaged(self, model: nn.Module) -> dict[str, Tensor]:
+        return tensors_of(model)
+
+    def _add(self, means: list[Tensor], weights: list[Tensor]) -> None:
         n = self._n_averaged
         decay = min(self.decay, (1 + n) / (10 + n)) if self.warm_up else self.decay
-        return get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        torch._foreach_lerp_(means, weights, 1 - decay)
 
 
 class SWA(_Averaging):
@@ -216,8 +228,6 @@ class SWA(_Averaging):
         lr: a constant learning rate for the averaged epochs (a number, a slice or one per group, as for `fit`), which
             overrides the schedule; None keeps the schedule.
     """
-
-    averages_buffers = False
 
     def __init__(self, start: float = 0.75, lr: LearningRate | None = None) -> None:
         check_number("start", start, "[0, 1)", expected="a fraction of the fit, in [0, 1)")
@@ -279,14 +289,13 @@ class SWA(_Averaging):
     def _counts(self, state: TrainState) -> bool:
         return state.epoch + 1 > self.start * state.planned_epochs
 
-    def _mean(self) -> Any:
-        mean = get_swa_avg_fn()  # type: ignore[no-untyped-call]
+    def _averaged(self, model: nn.Module) -> dict[str, Tensor]:
+        return dict(model.named_parameters())
 
-        def add(means: list[Tensor], weights: list[Tensor], n: Tensor) -> None:
-            for average, weight in zip(means, weights, strict=True):
-                average.copy_(mean(average, weight, n))
-
-        return add
+    def _add(self, means: list[Tensor], weights: list[Tensor]) -> None:
+        steps = torch._foreach_sub(weights, means)
+        torch._foreach_div_(steps, self._n_averaged + 1)
+        torch._foreach_add_(means, steps)
 
     def _complete(self, state: TrainState) -> None:
         device = state.compute.device

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from learnkit.checks import check_number
 from learnkit.device import to_device
+from learnkit.distributed.exchange import gathered
+from learnkit.distributed.world import span, world
 from learnkit.errors import UsageError
 from learnkit.losses.outputs import from_outputs
-from learnkit.losses.per_item import item_costs
+from learnkit.losses.per_item import is_sum_of_items, item_costs
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
 from learnkit.tree import leaves, map_tensors
@@ -78,12 +80,12 @@ def cutmix(x: Tensor, order: Tensor, box: Box) -> Tensor:
     """
     mixed = x.clone()
     rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
-    mixed[..., rows, columns] = x[order][..., rows, columns]
+    mixed[..., rows, columns] = x[..., rows, columns][order]  # only the box of each image is gathered
     return mixed
 
 
 def mixed_loss(
-    loss_func: Loss, preds: Any, targets: Tensor, order: Tensor, shares: Tensor, own: Tensor | None = None
+    loss_func: Loss, preds: Any, targets: Tensor, others: Tensor, shares: Tensor, own: Tensor | None = None
 ) -> Tensor:
     """The loss of a batch, each item compared with its target and, in the other share, with that of another item, ().
 
@@ -91,20 +93,46 @@ def mixed_loss(
     itself divides, by their number or by the weights of the targets. With shares of 1 it is the loss itself.
 
     Args:
-        loss_func: any loss with a single share; with one share per item see `per_item_loss`: losses that return only
-            one number per batch are called once per item, with a warning.
+        loss_func: any loss with a single share. With one share per item it is called twice if it is one of torch's and
+            `own` is not known, otherwise three times; losses that return only one number per batch are called once per
+            item, with a warning (see `per_item_loss`).
         preds: (N, ...), or a structure of such tensors.
         targets: those of the items themselves: class indices (N,), several labels or numbers (N, C).
-        order: (N,) int64, the index of the item each is mixed with: a permutation.
+        others: the targets of the items that each is mixed with.
         shares: the weight of each item itself, (N,) or ().
         own: loss_func(preds, targets), if it is known.
     """
+    if shares.dim() and own is None and is_sum_of_items(loss_func):
+        costs, weight = item_costs(loss_func, preds, targets)
+        other_costs, _ = item_costs(loss_func, preds, others)
+        return (shares * costs + (1 - shares) * other_costs).sum() / weight
     own = loss_func(preds, targets) if own is None else own
     if not shares.dim():
-        return shares * own + (1 - shares) * loss_func(preds, targets[order])
+        return shares * own + (1 - shares) * loss_func(preds, others)
     costs, weight = item_costs(loss_func, preds, targets)
-    others, _ = item_costs(loss_func, preds, targets[order])
-    return own + ((1 - shares) * (others - costs)).sum() / weight
+    other_costs, _ = item_costs(loss_func, preds, others)
+    return own + ((1 - shares) * (other_costs - costs)).sum() / weight
+
+
+def _of_all(state: TrainState) -> tuple[Any, Tensor]:
+    """Inputs and targets of the batch of all processes, in each of them: items are mixed as in one process."""
+    if state.share is None:
+        return state.inputs, state.targets
+    n = state.share.n
+
+    def of_all(rows: Tensor) -> Tensor:
+        return torch.cat(gathered(rows[:n])).to(rows.device)
+
+    return map_tensors(of_all, state.inputs), of_all(state.targets)
+
+
+def _own(state: TrainState, inputs: Any, *others: Tensor) -> tuple[Any, ...]:
+    """What is this process's of the batch of all; numbers without an axis are for all items."""
+    if state.share is None:
+        return inputs, *others
+    start, stop = span(state.share.total, world.rank, world.size)
+    rows = slice(start, stop) if start < stop else slice(1)
+    return map_tensors(lambda x: x[rows], inputs), *(part[rows] if part.dim() else part for part in others)
 
 
 class _Mixing(Callback, ABC):
@@ -116,9 +144,11 @@ class _Mixing(Callback, ABC):
 
     def __init__(self, alpha: float) -> None:
         self.alpha = float(check_number("alpha", alpha, "(0, inf)"))
-        self._mixed: tuple[Tensor, Tensor] | None = None  # order and shares of the current batch
+        self._mixed: Any = None  # the targets mixed in and the shares of the current batch, until its loss
+        self._loss_func: Loss = from_outputs
 
     def before_fit(self, state: TrainState) -> None:
+        self._loss_func = state.loss_func
         if state.loss_func is from_outputs:
             raise UsageError(
                 f"{type(self).__name__} with loss_func=from_outputs: the loss is computed inside the model",
@@ -128,23 +158,29 @@ class _Mixing(Callback, ABC):
     def before_batch(self, state: TrainState) -> None:
         self._mixed = None
         _check(type(self).__name__, state.inputs, state.targets)
-        n = len(state.targets)
-        device = state.targets.device
-        order = to_device(torch.randperm(n), device)
-        state.inputs, shares = self._mix(state.inputs, order)
-        self._mixed = order, to_device(shares, device)
+        inputs, targets = _of_all(state)
+        order = to_device(torch.randperm(len(targets)), targets.device)
+        inputs, shares = self._mix(inputs, order)
+        state.inputs, *self._mixed = _own(state, inputs, targets[order], shares)
+        state.batch_loss = self._mix_loss
+
+    def _mix_loss(self, preds: Any, targets: Tensor, own: Tensor | None = None) -> Tensor:
+        assert self._mixed is not None
+        (others, shares), self._mixed = self._mixed, None
+        return mixed_loss(self._loss_func, preds, targets, others, shares, own)
 
     @abstractmethod
     def _mix(self, inputs: tuple[Tensor, ...], order: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """The mixed inputs, and the weights of the items themselves, (N,) or ()."""
+        """The mixed inputs, and the weights of the items themselves: (N,) on their device, or () on the CPU."""
 
     def after_loss(self, state: TrainState) -> None:
-        if self._mixed is not None:
-            state.loss = mixed_loss(state.loss_func, state.preds, state.targets, *self._mixed, own=state.loss)
-            self._mixed = None
+        state.batch_loss = None
+        if self._mixed is not None:  # the first loss of a fit is that of loss_func itself, to be checked
+            state.loss = self._mix_loss(state.preds, state.targets, state.loss)
 
     def after_fit(self, state: TrainState) -> None:
-        self._mixed = None
+        self._mixed = state.batch_loss = None
+        self._loss_func = from_outputs
 
 
 class MixUp(_Mixing):

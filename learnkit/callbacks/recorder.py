@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from learnkit.arguments import checks_keywords
+from learnkit.callbacks.numbers import Numbers
 from learnkit.errors import UsageError
 from learnkit.optim.optimizers import momentum_of
 from learnkit.plots.layout import FigSize, Panels
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["LRCurve", "Recorder", "Smoothed", "Suggestions"]
 
 MAX_UNREAD = 512  # losses as single tensors, each a block of the accelerator's memory
-PER_BATCH = ("losses", "smooth_losses", "lrs", "moms")
+PER_BATCH = ("losses", "lrs", "moms")
 
 
 class Smoothed:
@@ -75,9 +76,10 @@ class LRCurve:
 class Recorder(Callback):
     """Records losses, rates and results; it belongs to the learner, and every fit adds to it.
 
+    A batch takes 20 bytes: 4 for its loss, 8 each for rate and momentum (fewer where they stay the same).
+
     Attributes:
         losses: the training loss of each batch, as the loss function returned it.
-        smooth_losses: the same, smoothed (see `Smoothed`), starting over in every fit.
         lrs: the learning rate of the last layer group in each batch.
         moms: the momentum in each batch (nan for an optimizer without it).
         rows: one mapping per epoch: epoch, train_loss (the smoothed loss at the end of the epoch), valid_loss, the
@@ -91,21 +93,22 @@ class Recorder(Callback):
     order = Order.RECORD
 
     def __init__(self) -> None:
-        self.losses: list[float] = []
-        self.smooth_losses: list[float] = []
-        self.lrs: list[float] = []
-        self.moms: list[float] = []
+        self.losses = Numbers()
+        self.lrs = Numbers()
+        self.moms = Numbers()
         self.rows: list[dict[str, float]] = []
         self.epoch_ends: list[int] = []
         self.validations: list[dict[str, float]] = []
         self.lr_curve: LRCurve | None = None
         self._smoothed = Smoothed()
+        self._starts: list[int] = []  # the first batch of each fit
         self._unread: list[Tensor] = []  # losses on the device, shape ()
         self._joined: list[Tensor] = []  # earlier ones, (MAX_UNREAD,) each
         self._epoch_start = 0.0
 
     def before_fit(self, state: TrainState) -> None:
         self._smoothed = Smoothed()
+        self._starts.append(len(self.losses))
         self._unread, self._joined = [], []
         state.epochs_before = len(self.rows)
 
@@ -141,19 +144,20 @@ class Recorder(Callback):
         self._read()  # also the losses of an interrupted epoch
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything except `lr_curve`; the lists of numbers as float64 tensors."""
+        """Everything except `lr_curve`."""
         self._read()
-        lists = {name: torch.tensor(getattr(self, name), dtype=torch.float64) for name in PER_BATCH}
+        numbers = {name: getattr(self, name).state_dict() for name in PER_BATCH}
         seconds = time.perf_counter() - self._epoch_start
         rest = {"rows": self.rows, "epoch_ends": self.epoch_ends, "validations": self.validations}
-        rest["smoothed"] = self._smoothed.state_dict()
-        return {**lists, **rest, "seconds": seconds}
+        rest |= {"smoothed": self._smoothed.state_dict(), "starts": self._starts}
+        return {**numbers, **rest, "seconds": seconds}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         self._unread, self._joined = [], []
         for name in PER_BATCH:
-            setattr(self, name, saved[name].tolist())
-        self.rows, self.epoch_ends, self.validations = saved["rows"], saved["epoch_ends"], saved.get("validations", [])
+            getattr(self, name).load_state_dict(saved[name])
+        self.rows, self.epoch_ends, self.validations = saved["rows"], saved["epoch_ends"], saved["validations"]
+        self._starts = saved["starts"]
         self._smoothed.load_state_dict(saved["smoothed"])
         self._epoch_start = time.perf_counter() - saved["seconds"]
 
@@ -167,7 +171,17 @@ class Recorder(Callback):
 
     def _keep(self, value: float) -> None:
         self.losses.append(value)
-        self.smooth_losses.append(self._smoothed.add(value))
+        self._smoothed.add(value)
+
+    @property
+    def smooth_losses(self) -> list[float]:
+        """`losses`, smoothed (see `Smoothed`), starting over in every fit; computed when asked for."""
+        starts, smoothed, found = set(self._starts), Smoothed(), list[float]()
+        for number, loss in enumerate(self.losses):
+            if number in starts:
+                smoothed = Smoothed()
+            found.append(smoothed.add(loss))
+        return found
 
     @property
     def history(self) -> "pd.DataFrame":
@@ -209,7 +223,7 @@ class Recorder(Callback):
         valid = [
             (end, row["valid_loss"]) for end, row in zip(self.epoch_ends, self.rows, strict=True) if "valid_loss" in row
         ]
-        return loss_curves(self.losses, self.smooth_losses, valid, figsize)
+        return loss_curves(list(self.losses), self.smooth_losses, valid, figsize)
 
     @checks_keywords
     def plot_lr(self, *, figsize: "FigSize" = None) -> "Figure":
@@ -217,7 +231,8 @@ class Recorder(Callback):
         from learnkit.plots import schedule_curves
 
         self._require_batches("plot_lr")
-        return schedule_curves(self.lrs, None if all(m != m for m in self.moms) else self.moms, figsize)
+        moms = list(self.moms)
+        return schedule_curves(list(self.lrs), None if all(m != m for m in moms) else moms, figsize)
 
     @checks_keywords
     def plot_metrics(self, **layout: Unpack[Panels]) -> "Figure":

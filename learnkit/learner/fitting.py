@@ -20,6 +20,7 @@ from learnkit.errors import UsageError, warn
 from learnkit.learner.checks import check_start
 from learnkit.learner.options import as_list
 from learnkit.learner.resume import CheckpointEvery, Resume, ResumePlan
+from learnkit.optim.fused import load_state
 from learnkit.optim.groups import is_positive, spread_decay
 from learnkit.optim.optimizers import decay_of, set_decay, set_learning_rates
 from learnkit.optim.settings import Settings
@@ -215,7 +216,7 @@ def load_optimizer(optimizer: Optimizer, saved: dict[str, Any] | None, path: Pat
             raise ValueError("the file holds only weights")
         check_optimizer_state(optimizer, saved)
         own = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-        optimizer.load_state_dict(saved)
+        load_state(optimizer, saved)
         for group, settings in zip(optimizer.param_groups, own, strict=True):
             group.update(settings)  # the rates of a running fit stay
     except (ValueError, KeyError, RuntimeError) as error:

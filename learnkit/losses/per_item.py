@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from learnkit.arguments import unwrapped
 from learnkit.errors import UsageError, warn
+from learnkit.losses.activations import CLASSES, FUNCTIONS
 from learnkit.losses.outputs import from_outputs
 from learnkit.losses.reduction import divisor, reduction_of, setting, unreduced
 from learnkit.modes import undisturbed
@@ -14,7 +16,7 @@ from learnkit.text import name_of
 from learnkit.tree import count_items, cut
 from learnkit.types import Loss
 
-__all__ = ["item_costs", "loss_of_items", "per_item_loss"]
+__all__ = ["is_sum_of_items", "item_costs", "loss_of_items", "per_item_loss"]
 
 _SUMMED = {"sum", "batchmean"}  # reductions that add up the parts of an item; the others average them
 
@@ -71,6 +73,17 @@ def item_costs(loss_func: Loss, preds: Any, targets: Any) -> tuple[Tensor, Tenso
     if not isinstance(weight, int):
         return parts.sum(1), 1 if weight is None else weight
     return parts.sum(1) if reduction_of(loss_func) in _SUMMED else parts.mean(1), n
+
+
+def is_sum_of_items(loss_func: Loss) -> bool:
+    """Whether the loss of a batch is the sum of its `item_costs` by their weight, as for torch's own losses.
+
+    >>> is_sum_of_items(torch.nn.MSELoss()), is_sum_of_items(torch.nn.KLDivLoss(reduction="batchmean"))
+    (True, False)
+    """
+    inner = unwrapped(loss_func)
+    is_of_torch = any(type(inner) is kind for kind, _ in CLASSES) or any(inner is function for function, _ in FUNCTIONS)
+    return is_of_torch and reduction_of(loss_func) in ("mean", "sum")
 
 
 def _checked_size(loss_func: Loss, preds: Any, targets: Any) -> int:

@@ -7,6 +7,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from learnkit.errors import UsageError
+from learnkit.optim.fused import is_sparse, match_state
 from learnkit.optim.groups import parameter_groups, undecayed
 from learnkit.optim.optimizers import OptimizerFactory, make_optimizer
 
@@ -46,7 +47,7 @@ def build_optimizer(
     layered = parameter_groups(
         groups, extra, decay_norm_and_bias=decay_norm_and_bias, undecayed=undecayed(model)
     )  # fmt: skip
-    optimizer = make_optimizer(opt_func, layered, lr)
+    optimizer = make_optimizer(opt_func, layered, lr, sparse=is_sparse(model))
     held = _held(optimizer)
     if added := [parameter for parameter in extra if id(parameter) not in held]:
         settings = {key: value for key, value in optimizer.param_groups[-1].items() if key not in ("params", "names")}
@@ -55,6 +56,7 @@ def build_optimizer(
     if before is not None:
         held = _held(optimizer)
         optimizer.state.update({p: state for p, state in before.state.items() if id(p) in held})
+    match_state(optimizer)
     return optimizer
 
 

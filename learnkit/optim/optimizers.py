@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from learnkit.checks import nearest
 from learnkit.errors import UsageError
+from learnkit.optim.fused import expect_momentum, takes_fused_steps
 from learnkit.text import name_of
 
 __all__ = [
@@ -38,7 +39,9 @@ OPTIMIZERS: dict[str, OptimizerFactory] = {
 BAD_FACTORY = (ValueError, TypeError, AssertionError, NotImplementedError, RuntimeError)  # of torch's constructors
 
 
-def make_optimizer(opt_func: str | OptimizerFactory, groups: list[dict[str, Any]], lr: float) -> Optimizer:
+def make_optimizer(
+    opt_func: str | OptimizerFactory, groups: list[dict[str, Any]], lr: float, *, sparse: bool = False
+) -> Optimizer:
     """The optimizer over these parameter groups, or over groups that a factory makes itself.
 
     Each of its parameter groups has a number, `layer_group`, that rates are set by, and whether it `decays`: those of
@@ -49,6 +52,8 @@ def make_optimizer(opt_func: str | OptimizerFactory, groups: list[dict[str, Any]
         opt_func: a name in OPTIMIZERS, or a factory called with the groups (and `lr=` if it takes one).
         groups: the result of `parameter_groups`.
         lr: the initial rate; every fit sets its own.
+        sparse: whether some gradients are sparse. Otherwise torch's own classes take fused steps where they can, see
+            `takes_fused_steps`.
 
     Raises:
         UsageError: no parameters, an unknown name, a factory that fails or does not return a torch optimizer, or an
@@ -60,8 +65,12 @@ def make_optimizer(opt_func: str | OptimizerFactory, groups: list[dict[str, Any]
     made_by = factory.func if isinstance(factory, partial) else factory
     if isinstance(made_by, type) and issubclass(made_by, Optimizer):
         _check_steps(made_by)
+    is_fused = not sparse and takes_fused_steps(factory, [p for group in groups for p in group["params"]])
+    settings: dict[str, Any] = {"fused": True} if is_fused else {}
+    if passes_rate(factory):
+        settings["lr"] = lr
     try:
-        optimizer = factory(groups, lr=lr) if passes_rate(factory) else factory(groups)
+        optimizer = factory(groups, **settings)
     except BAD_FACTORY as error:
         if isinstance(error, UsageError):
             raise
@@ -195,6 +204,8 @@ def set_momentum(optimizer: Optimizer, value: float) -> None:
         if "momentum" in group:
             if value and not group["momentum"]:
                 _add_buffers(optimizer, group["params"])
+                group["momentum"] = value
+                expect_momentum(optimizer)
             group["momentum"] = value
         elif "betas" in group:
             group["betas"] = (value, *group["betas"][1:])

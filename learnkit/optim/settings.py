@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from learnkit.checks import plain
+from learnkit.optim.fused import match_state
 from learnkit.optim.groups import spread_rates
 from learnkit.optim.optimizers import OptimizerFactory, passes_rate
 from learnkit.types import LearningRate
@@ -59,6 +60,7 @@ class Settings:
             optimizer.state.update({parameter: _copied(state) for parameter, state in self._state.items()})
         for group, settings in zip(optimizer.param_groups, self._groups, strict=True):
             group.update(settings)
+        match_state(optimizer)
 
     def spread(self, lr: LearningRate) -> list[float]:
         """One learning rate per group, as `spread_rates`.

@@ -10,6 +10,7 @@ import torch
 from learnkit.atomic_files import make_folder, partial_files, write_atomically
 from learnkit.distributed.world import world
 from learnkit.errors import CorruptFileError, LearnkitError, MissingFileError, UsageError, warn
+from learnkit.persistence.blocks import Blocks, read_blocks, remove_blocks
 from learnkit.safe_load import read_file
 from learnkit.training.snapshot import Copies
 
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 LAST, BEFORE, DAMAGED = "last.ckpt", "last.prev.ckpt", "last.damaged.ckpt"
-FORMAT, SCHEMA = "learnkit checkpoint", 1
+FORMAT, SCHEMA = "learnkit checkpoint", 2
 NOTED = ("format", "schema", "identity", "surroundings", "learner", "at", "is_finished")
 
 
@@ -35,7 +36,7 @@ class CheckpointWriter:
 
     A thread writes one file at a time, from a copy, while the fit continues. It replaces the older one when it is
     complete and on the disk. One that cannot be written (on a full disk) is reported by a warning, and the older ones
-    stay unchanged.
+    stay unchanged. What never changes again, as the numbers of a long fit, is written once, to files of its own.
 
     Args:
         folder: created; unfinished files of killed processes in it are removed.
@@ -53,7 +54,7 @@ class CheckpointWriter:
         make_folder(folder)
         for file in partial_files(folder / LAST):
             file.unlink(missing_ok=True)
-        self._copies = Copies()
+        self._copies, self._blocks = Copies(), Blocks(folder)
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
 
@@ -89,7 +90,8 @@ class CheckpointWriter:
 
     def _write(self, content: dict[str, Any]) -> None:
         try:
-            write_atomically(self.folder / LAST, lambda file: torch.save(content, file), keep=self.folder / BEFORE)
+            named = self._blocks.written(content)
+            write_atomically(self.folder / LAST, lambda file: torch.save(named, file), keep=self.folder / BEFORE)
         except Exception as error:  # reported from the training thread
             self._error = error
 
@@ -138,7 +140,7 @@ def read_checkpoint(where: Path) -> dict[str, Any] | None:
     damaged: CorruptFileError | None = None
     for file in files:
         try:
-            content = _validate(read_file(file), file)
+            content = read_blocks(_validate(read_file(file), file), file)
         except MissingFileError:
             continue
         except CorruptFileError as error:
@@ -184,6 +186,7 @@ def mark_done(folder: Path, *, is_followed: bool) -> None:
     note = {name: value for name, value in saved.items() if name in NOTED} | {"is_followed": is_followed}
     write_atomically(folder / LAST, lambda file: torch.save(note, file))
     leave_last(folder)
+    remove_blocks(folder)
 
 
 def holds_weights(folder: Path) -> bool:
@@ -209,3 +212,4 @@ def remove_checkpoints(folder: Path) -> None:
     """Remove the checkpoints in a folder of CheckpointWriter, and nothing else."""
     for file in (folder / LAST, folder / BEFORE, *partial_files(folder / LAST)):
         file.unlink(missing_ok=True)
+    remove_blocks(folder)

@@ -105,5 +105,5 @@ def _other_gradients(error: BaseException, state: TrainState) -> UsageError | No
     is_sparse = found[1] == "sparse"
     return UsageError(
         f"opt_func: {name_of(state.optimizer)} cannot step with {found[1]} gradients, which this model has",
-        fix="Make its embeddings with sparse=False, or use 'sgd'." if is_sparse else "Use 'adam'.",
+        fix="Make its embeddings with sparse=False, or use 'sgd' without fused steps." if is_sparse else "Use 'adam'.",
     )

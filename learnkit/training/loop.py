@@ -17,6 +17,7 @@ from learnkit.losses.broadcasting import no_broadcasting
 from learnkit.losses.reduction import divisor
 from learnkit.metrics.shared import observe, results_of_all
 from learnkit.modes import together, undisturbed
+from learnkit.optim.fused import match_gradients
 from learnkit.seeds import Stream, derive
 from learnkit.training.batches import batches_of_epoch, split_batch
 from learnkit.training.callback import Callback, CallbackList
@@ -70,7 +71,7 @@ def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch, ch
     checkpoints.begin_epoch(state, callbacks)
     batches = watched(batches_of_epoch(state, start), state)
     checkpoints.begin_batches(state)
-    validate_now = partial(validate, state, callbacks)
+    validate_now = partial(validate, state, callbacks) if state.limits.counts_steps else None
     try:
         for state.batch, batch in enumerate(checkpoints.batches(batches, state, callbacks, watch), start):
             try:
@@ -78,7 +79,8 @@ def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch, ch
             except SkipBatch:
                 if state.compute.accumulate is None:
                     state.compute.zero_grad(state.optimizer)
-            validate_if_due(state, watch.check_weights, validate_now)
+            if validate_now is not None:
+                validate_if_due(state, watch.check_weights, validate_now)
             if not state.stop_reason:  # which no checkpoint holds
                 checkpoints.after_batch(state, callbacks, watch)
         if state.compute.n_gathered:  # an incomplete last group of batches
@@ -124,7 +126,8 @@ def _forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWat
     compute = state.compute
     state.preds = outputs_of(state, state.parallel or state.model)
     callbacks.notify(Callback.after_pred, state)
-    state.loss = first_loss(state) if watch.is_new else state.loss_func(state.preds, state.targets)
+    loss_func = state.batch_loss or state.loss_func
+    state.loss = first_loss(state) if watch.is_new else loss_func(state.preds, state.targets)
     callbacks.notify(Callback.after_loss, state)
     loss = _checked_loss(state, callbacks, watch)
     if not loss.requires_grad:
@@ -144,6 +147,7 @@ def _forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWat
     if callbacks.act_in(Callback.after_backward):
         with compute.unscaled(state.optimizer):
             callbacks.notify(Callback.after_backward, state)
+        match_gradients(state.optimizer)
 
 
 def _checked_loss(state: TrainState, callbacks: CallbackList, watch: LossWatch) -> Tensor:

@@ -107,6 +107,7 @@ class TrainState:
     targets: Any = None
     preds: Any = None
     loss: Tensor = field(init=False)
+    batch_loss: Loss | None = None  # in place of loss_func, for this batch: of mixed targets
     loss_value: float | None = None  # of this batch, on a device where reading it is free
     # Results.
     valid: dict[str, float] = field(default_factory=dict)

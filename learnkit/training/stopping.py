@@ -41,7 +41,7 @@ def _watched(batches: Iterable[Any], state: TrainState) -> Iterator[Any]:
 
 def validate_if_due(state: TrainState, check: Callable[[TrainState], None], validate: Callable[[], None]) -> None:
     """Validate between two batches of an epoch, once `check` has found its losses and weights to be finite."""
-    if state.limits.counts_steps and state.batch + 1 != state.n_batches and _is_validation_due(state):
+    if state.batch + 1 != state.n_batches and _is_validation_due(state):
         check(state)
         _validate_within(state, validate)
 

@@ -1,5 +1,6 @@
 """MixUp and CutMix: batches and losses by hand, and fits against loops in plain PyTorch."""
 
+import functools
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from learnkit import DataBunch, Learner, LearnkitWarning, Regression
 from learnkit.callbacks.mixing import Box, CutMix, MixUp, cutmix, draw_box, draw_shares, mixed_loss, mixup
 from learnkit.errors import UsageError
+from learnkit.losses import CrossEntropyLossFlat, FocalLoss
 from learnkit.seeds import Stream, derive
 from tests.doubles import acting, linear_learner, raising, refused
 
@@ -80,7 +82,56 @@ def test_the_loss_is_mixed_item_by_item(loss_func: Any, preds: Tensor, targets: 
         + (1 - shares[i]) * loss_func(preds[i : i + 1], targets[order[i]][None])
         for i in range(n)
     ]
-    torch.testing.assert_close(mixed_loss(loss_func, preds, targets, order, shares), sum(parts) / n)
+    torch.testing.assert_close(mixed_loss(loss_func, preds, targets, targets[order], shares), sum(parts) / n)
+
+
+WEIGHTED = torch.tensor([1.0, 2.0, 4.0])
+
+
+@pytest.mark.parametrize(
+    "loss_func",
+    [
+        F.cross_entropy,
+        nn.CrossEntropyLoss(weight=WEIGHTED, label_smoothing=0.1),
+        nn.CrossEntropyLoss(ignore_index=1),
+        nn.CrossEntropyLoss(weight=WEIGHTED, ignore_index=1),
+        nn.CrossEntropyLoss(reduction="sum"),
+        functools.partial(F.cross_entropy, weight=WEIGHTED.double()),
+        nn.MultiMarginLoss(),
+        CrossEntropyLossFlat(ignore_index=1),
+        FocalLoss(),
+    ],
+)
+def test_the_mixed_loss_is_the_same_with_and_without_the_own_loss(loss_func: Any) -> None:
+    torch.manual_seed(0)
+    preds, targets = torch.randn(12, 3, dtype=torch.float64), torch.arange(12) % 3
+    loss_func = loss_func.double() if isinstance(loss_func, nn.Module) else loss_func
+    order, shares = torch.randperm(12), torch.rand(12, dtype=torch.float64)
+    found = []
+    for own in (None, loss_func):
+        leaf = preds.clone().requires_grad_()
+        loss = mixed_loss(loss_func, leaf, targets, targets[order], shares, None if own is None else own(leaf, targets))
+        loss.backward()
+        found += [loss.detach(), leaf.grad]
+    torch.testing.assert_close(found[0], found[2])
+    torch.testing.assert_close(found[1], found[3])
+
+
+@pytest.mark.parametrize(("mixing", "n_calls"), [(MixUp, 2), (CutMix, 2)])
+def test_a_loss_of_torch_is_computed_twice_per_mixed_batch(
+    mixing: Any, n_calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = list[int]()
+    forward = nn.CrossEntropyLoss.forward
+
+    def counted(self: nn.CrossEntropyLoss, preds: Tensor, targets: Tensor) -> Tensor:
+        calls[-1] += 1
+        return forward(self, preds, targets)
+
+    monkeypatch.setattr(nn.CrossEntropyLoss, "forward", counted)
+    learn = on_images(loss_func=nn.CrossEntropyLoss())
+    learn.fit(1, 0.1, callbacks=[mixing(), acting(before_batch=lambda state: calls.append(0))])
+    assert calls[1] == n_calls  # the first one is checked
 
 
 def mean_distance(preds: Tensor, targets: Tensor) -> Tensor:
@@ -90,9 +141,9 @@ def mean_distance(preds: Tensor, targets: Tensor) -> Tensor:
 def test_a_loss_of_whole_batches_is_called_once_per_item() -> None:
     preds, targets = torch.tensor([2.0, 0.0]), torch.tensor([1.0, -1.0])
     with pytest.warns(LearnkitWarning, match="once per item"):
-        mixed = mixed_loss(mean_distance, preds, targets, torch.tensor([1, 0]), torch.tensor([0.75, 0.5]))
+        mixed = mixed_loss(mean_distance, preds, targets, targets.flip(0), torch.tensor([0.75, 0.5]))
     assert mixed.item() == ((0.75 * 1 + 0.25 * 3) + (0.5 * 1 + 0.5 * 1)) / 2
-    one_share = mixed_loss(mean_distance, preds, targets, torch.tensor([1, 0]), torch.tensor(0.75))  # no warning
+    one_share = mixed_loss(mean_distance, preds, targets, targets.flip(0), torch.tensor(0.75))  # no warning
     assert one_share.item() == 0.75 * 1 + 0.25 * (3 + 1) / 2
 
 

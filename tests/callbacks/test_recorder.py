@@ -5,9 +5,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from learnkit.callbacks.numbers import BLOCK
 from learnkit.callbacks.recorder import LRCurve, Recorder, Smoothed, Suggestions
 from learnkit.errors import UsageError
 from learnkit.seeds import Stream, derive
+from learnkit.training.snapshot import Copies
 from tests.doubles import acting, linear_learner, raising
 
 
@@ -137,3 +139,35 @@ def test_losses_that_wait_on_the_device_are_joined(blobs: tuple[Tensor, ...], mo
     assert late.recorder.losses == plain.recorder.losses
     assert max(waiting) < 3
     assert waiting[:3] == [1, 2, 0]
+
+
+def test_a_long_record_goes_on_after_an_interruption(
+    blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("learnkit.callbacks.numbers.BLOCK", 3)
+    whole, killed, again = (linear_learner(blobs) for _ in range(3))
+    whole.fit(2, 0.1)
+    whole.fit(3, 0.1)
+    killed.fit(2, 0.1)
+    crash = acting(after_batch=raising(ZeroDivisionError(), epoch=1, batch=2), order=99)
+    with pytest.raises(ZeroDivisionError):
+        killed.fit(3, 0.1, callbacks=crash, checkpoint_every=1)
+    again.fit(2, 0.1)
+    again.fit(3, 0.1, checkpoint_every=1, resume="auto")
+    for name in ("losses", "smooth_losses", "lrs", "moms", "epoch_ends"):
+        assert getattr(again.recorder, name) == getattr(whole.recorder, name)
+    assert len(again.recorder.losses) == 20
+
+
+def test_a_checkpoint_takes_no_more_from_a_longer_record() -> None:
+    def copied(n: int) -> int:
+        """Bytes that a checkpoint copies of a record of n batches."""
+        recorder, copies = Recorder(), Copies()
+        for k in range(n):
+            recorder._keep(float(k))
+            recorder.lrs.append(1.0 / (k + 1))
+            recorder.moms.append(0.9)
+        copies.take(recorder.state_dict())
+        return sum(tensor.nbytes for tensor in copies._memory.values())
+
+    assert copied(2 * BLOCK + 5) == copied(5)

@@ -104,7 +104,11 @@ def by_hand(
     net, loss_func = model(), nn.CrossEntropyLoss()
     parameters = [(net[0].weight, 0), (net[0].bias, 0), (net[2].weight, 1), (net[2].bias, 1)]
     opt = torch.optim.AdamW(
-        [{"params": [p], "lr": RATES[layer]} for p, layer in parameters], betas=(0.9, 0.99), eps=1e-5, weight_decay=0.0
+        [{"params": [p], "lr": RATES[layer]} for p, layer in parameters],
+        betas=(0.9, 0.99),
+        eps=1e-5,
+        weight_decay=0.0,
+        fused=True,
     )
     scheduler = make(opt)
     rates, moms = [], []

@@ -114,7 +114,7 @@ def test_no_flipped_bit_gives_other_content(tmp_path: Path) -> None:
         assert found is not None
         assert found.pop("weights").tolist() == [0.0] * 1000
         assert found.pop("file") == "last.ckpt"
-        assert found == {"format": "learnkit checkpoint", "schema": 1, "step": 0, "nested": content(0)["nested"]}
+        assert found == {"format": "learnkit checkpoint", "schema": 2, "step": 0, "nested": content(0)["nested"]}
     assert n_refused > 75  # the others fell between the parts of the file
 
 
@@ -137,9 +137,10 @@ def test_if_both_are_damaged_the_error_states_what_to_do(tmp_path: Path) -> None
         read_checkpoint(tmp_path)
 
 
-def test_a_later_schema_is_refused(tmp_path: Path) -> None:
-    torch.save({"format": "learnkit checkpoint", "schema": 2}, tmp_path / "last.ckpt")
-    with refused(f"{tmp_path / 'last.ckpt'}: a checkpoint of schema", got=2, expected="1"):
+@pytest.mark.parametrize("schema", [1, 3])
+def test_another_schema_is_refused(schema: int, tmp_path: Path) -> None:
+    torch.save({"format": "learnkit checkpoint", "schema": schema}, tmp_path / "last.ckpt")
+    with refused(f"{tmp_path / 'last.ckpt'}: a checkpoint of schema", got=schema, expected="2"):
         read_checkpoint(tmp_path)
 
 

@@ -88,8 +88,8 @@ def outcome(learn: Learner) -> dict[str, Any]:
         "weights": digest(dict(learn.model.state_dict())),
         "moments": digest(learn.opt.state_dict()["state"]),
         "history": [[value for name, value in row.items() if name != "time"] for row in learn.recorder.rows],
-        "losses": digest([learn.recorder.losses, learn.recorder.smooth_losses, learn.recorder.epoch_ends]),
-        "rates": digest([learn.recorder.lrs, learn.recorder.moms]),
+        "losses": digest([list(learn.recorder.losses), learn.recorder.smooth_losses, learn.recorder.epoch_ends]),
+        "rates": digest([list(learn.recorder.lrs), list(learn.recorder.moms)]),
         "learner": [learn.seed, learn.epoch, learn.counter.n_fits],
     }
     if (file := Path("models/history.csv")).exists():

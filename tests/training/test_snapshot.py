@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from learnkit import Callback
 from learnkit.device import Compute
 from learnkit.errors import UsageError
-from learnkit.training.snapshot import Copies, restore, seek, snapshot
+from learnkit.training.snapshot import Copies, Finished, restore, seek, snapshot
 from learnkit.training.state import TrainState
 from learnkit.training.weights import tensors_of
 
@@ -89,6 +89,39 @@ def test_every_type_of_tensor_is_copied(dtype: torch.dtype) -> None:
 def test_places_with_similar_names_have_separate_copies() -> None:
     value = {"a.b": torch.tensor(1), "a": {"b": torch.tensor(2)}, "1": torch.tensor(3), 1: torch.tensor(4)}
     assert Copies().take(value) == {"a.b": torch.tensor(1), "a": {"b": torch.tensor(2)}, "1": torch.tensor(3), 1: 4}
+
+
+def test_what_is_finished_is_not_copied() -> None:
+    block = Finished(torch.ones(3))
+    assert Copies().take({"blocks": [block]})["blocks"][0] is block
+
+
+def test_copies_from_a_device_wait_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits, copied = list[torch.device](), list[bool]()
+    plain, copy = torch.empty_like, Tensor.copy_
+
+    def noting(self: Tensor, other: Tensor, non_blocking: bool = False) -> Tensor:
+        copied.append(non_blocking)
+        return copy(self, other)
+
+    class Stream:
+        def __init__(self, device: torch.device) -> None:
+            self.device = device
+
+        def synchronize(self) -> None:
+            assert len(copied) % 3 == 0  # after all of them
+            waits.append(self.device)
+
+    monkeypatch.setattr("learnkit.training.snapshot.copies_from_pinned", lambda device: True)
+    monkeypatch.setattr(torch, "empty_like", lambda tensor, device, pin_memory: plain(tensor))
+    monkeypatch.setattr(torch.accelerator, "current_stream", Stream)
+    monkeypatch.setattr(Tensor, "is_pinned", lambda self: True)
+    monkeypatch.setattr(Tensor, "copy_", noting)
+    copies = Copies()
+    for _ in range(2):
+        found = copies.take({"a": torch.ones(2), "b": [torch.zeros(3), torch.ones(1)]})
+    assert (copied, waits) == ([True] * 6, [torch.device("cpu")] * 2)
+    assert found["b"][0].tolist() == [0.0] * 3
 
 
 # A whole fit

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from learnkit import ClassificationInterpretation, DataBunch, ImageDataBunch, Learner, cnn_learner
+from learnkit.callbacks.numbers import Numbers
 from learnkit.interpretation.report import ReportContent, content_of
 from learnkit.interpretation.report.render import page_of
 from learnkit.interpretation.report.run import charts_of, history_of, run_of, settings_of
@@ -112,5 +113,5 @@ def test_epochs_without_validation_have_no_point(learn: Learner) -> None:
 
 
 def test_a_momentum_that_never_changes_is_not_drawn(learn: Learner) -> None:
-    learn.recorder.moms[:] = [0.9] * 6
+    learn.recorder.moms = Numbers([0.9] * 6)
     assert "Momentum" not in [chart.title for chart in charts_of(learn)]
