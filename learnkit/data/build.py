@@ -165,7 +165,7 @@ def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -
         labels = None if part["target"].isna().any() else part["target"].tolist()  # of a test set
         changes = item_stage if name == "train" else ()
         datasets[name] = ImageDataset(
-            part["input"].tolist(), labels, table.task, preprocess, item_stage=changes, rows=part.index.tolist()
+            part["input"].tolist(), labels, table.task, preprocess, item_stage=changes, rows=part.index.to_numpy()
         )
     if settings.cache is not None:
         for dataset in datasets.values():

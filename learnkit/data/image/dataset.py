@@ -51,16 +51,16 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         preprocess: Preprocess,
         *,
         item_stage: Sequence[Any] = (),
-        rows: Sequence[int] | None = None,
+        rows: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.inputs = list(inputs)
-        self.names = [str(one) for one in self.inputs]
+        self.holds_images = any(isinstance(one, HeldImage) for one in self.inputs)
+        self.names: Sequence[Any] = [str(one) for one in self.inputs] if self.holds_images else self.inputs
         self.labels = None if labels is None else list(labels)
         self.task = task
         self.preprocess = preprocess
-        self.rows = range(len(self.inputs)) if rows is None else list(rows)
+        self.rows = range(len(self.inputs)) if rows is None else rows
         self.masks = self.labels if isinstance(task, Segmentation | Points) else None  # what moves with the images
-        self.holds_images = any(isinstance(one, HeldImage) for one in self.inputs)
         self.targets = None
         if self.labels is not None and self.masks is None and task is not None and self.labels:
             self.targets = _encode_all(task, self.labels)
@@ -233,11 +233,13 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
 
 def _encode_all(task: Task, labels: Sequence[Any]) -> Tensor:
     """The targets of all labels (N, ...); equal labels are encoded once."""
-    known: dict[Any, Tensor] = {}
-    targets = []
+    places: dict[Any, int] = {}
+    different: list[Tensor] = []
+    numbers = []
     for label in labels:
         key = tuple(label) if isinstance(label, list) else label
-        if key not in known:
-            known[key] = task.encode(label)
-        targets.append(known[key])
-    return torch.stack(targets)
+        if key not in places:
+            places[key] = len(different)
+            different.append(task.encode(label))
+        numbers.append(places[key])
+    return torch.stack(different)[torch.tensor(numbers)]
