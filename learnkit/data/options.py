@@ -14,8 +14,8 @@ from learnkit.checks import check_choice, check_int, check_kind, check_sides, is
 from learnkit.data.classes import Classes
 from learnkit.data.image.cache import Kind
 from learnkit.data.image.depth import Depth, check_depth
+from learnkit.data.image.opening import MAX_PIXELS
 from learnkit.data.image.preprocess import Reader
-from learnkit.data.image.read import MAX_PIXELS
 from learnkit.data.image.resize import Interpolation, Method
 from learnkit.data.statistics import Statistics
 from learnkit.data.table.draws import check_seed

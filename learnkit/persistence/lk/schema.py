@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from learnkit.data.image.opening import MAX_PIXELS
 from learnkit.data.image.preprocess import Normalize, Preprocess, Reader
-from learnkit.data.image.read import MAX_PIXELS, full_depth
+from learnkit.data.image.read import full_depth
 from learnkit.data.image.resize import Resize
 from learnkit.data.points import Points, as_points
 from learnkit.data.segmentation import Segmentation
