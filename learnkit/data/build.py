@@ -213,7 +213,7 @@ def empty_loaders(table: Table, settings: ImageSettings, device: torch.device) -
 
 def _preprocess(settings: ImageSettings, sides: tuple[int, int]) -> Preprocess:
     resize = Resize(sides, settings.resize, settings.interpolation)
-    return Preprocess(resize, None, settings.channels, settings.reader, settings.depth)
+    return Preprocess(resize, None, settings.channels, settings.reader, settings.depth, settings.full_decode)
 
 
 def _with_test(samples: "pd.DataFrame", folder: Path, suffixes: Sequence[str] | None) -> "pd.DataFrame":

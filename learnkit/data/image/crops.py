@@ -21,6 +21,8 @@ __all__ = ["Bounded", "RandomResizedCrop", "crop_and_resize"]
 class Bounded:
     """Downscales images to what random crops need: a shorter side of at most twice the longer side of `size`."""
 
+    margin: ClassVar[int] = 1  # the result is twice the size that the model sees
+
     size: tuple[int, int]
 
     def view(self, height: int, width: int) -> View:

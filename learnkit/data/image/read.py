@@ -8,16 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from learnkit.data.image.depth import Depth, to_depth
+from learnkit.data.image.jpeg import JPEGS, Decoded, plain_pixels, shrunk
 from learnkit.data.image.opening import load, name_of_source, open_header
-from learnkit.data.image.resize import ImageLike
+from learnkit.data.image.resize import HowSeen, ImageLike
 from learnkit.errors import ImageError
 from learnkit.types import PathLike
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
 __all__ = ["EXTENSIONS", "array_pixels", "exif_transposed", "full_depth", "is_sixteen_bit",
-           "open_image", "open_mask", "read_size", "read_with", "to_pixels"]  # fmt: skip
+           "open_image", "open_mask", "read_image", "read_size", "read_with", "to_pixels"]  # fmt: skip
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 ORIENTATION = 0x0112  # the EXIF tag of the camera's orientation
@@ -41,9 +43,44 @@ def open_image(source: Any, channels: int = 3, *, where: str = "", depth: Depth 
         ImageError: not an image, damaged, of an unsupported format, of more than 100 million pixels, or of pixels
             whose range is not known.
     """
+    return read_image(source, channels, where=where, depth=depth).image
+
+
+def read_image(
+    source: Any,
+    channels: int = 3,
+    *,
+    where: str = "",
+    depth: Depth | None = None,
+    how: HowSeen | None = None,
+    in_full: bool = False,
+) -> Decoded:
+    """What `open_image` returns; of a JPEG, only as much as is needed.
+
+    Args:
+        source, channels, where, depth: as for `open_image`.
+        how: what will be seen of the image; None for the whole as a Pillow image.
+        in_full: never decode a JPEG at a smaller size.
+
+    Raises:
+        ImageError: as for `open_image`.
+    """
     with open_header(source, where) as image:
+        named = f"{name_of_source(source)}{where}"
+        found: Decoded | None = None
+        if how is not None and image.format in JPEGS:
+            orientation = image.getexif().get(ORIENTATION, 1)
+            size = _upright(image, orientation)
+            view = how.view(*size)
+            if not in_full and (factor := view.factor(how.margin)) > 1:
+                found = shrunk(image, size, factor, orientation)
+            elif view.is_whole(*size) and channels == 3 and depth in (None, 8) and orientation == 1:
+                pixels = plain_pixels(image)
+                if pixels is not None:
+                    return Decoded.whole(pixels)
         load(image)
-        return to_pixels(image, channels, depth, f"{name_of_source(source)}{where}")
+        upright = to_pixels(image, channels, depth, named)
+        return Decoded.whole(upright) if found is None else found._replace(image=upright)
 
 
 def to_pixels(image: "Image", channels: int, depth: Depth | None, where: str) -> ImageLike:
@@ -133,9 +170,11 @@ def read_size(source: Any) -> tuple[int, int]:
         ImageError: a file that is not an image.
     """
     with open_header(source, "") as image:
-        width, height = image.size
-        is_rotated = image.format != "TIFF" and image.getexif().get(ORIENTATION) in (5, 6, 7, 8)  # TIFFs are rotated
-    return (width, height) if is_rotated else (height, width)
+        return _upright(image, 1 if image.format == "TIFF" else image.getexif().get(ORIENTATION))  # TIFFs are rotated
+
+
+def _upright(image: "ImageFile", orientation: Any) -> tuple[int, int]:
+    return image.size if orientation in (5, 6, 7, 8) else image.size[::-1]
 
 
 def is_sixteen_bit(source: PathLike) -> bool:

@@ -109,6 +109,8 @@ def inputs_to_json(preprocess: Preprocess | None, shape: tuple[int, ...] | None)
     pixels: JsonObject = {"channels": preprocess.channels, "reader": known}
     if preprocess.depth is not None:
         pixels["depth"] = list(preprocess.depth) if isinstance(preprocess.depth, tuple) else preprocess.depth
+    if not preprocess.full_decode:
+        pixels["decode"] = "reduced"
     size = {"size": list(resize.size), "method": resize.method, "interpolation": resize.interpolation}
     steps: list[JsonObject] = [
         {"name": "resize", "args": size},
@@ -143,13 +145,12 @@ def inputs_from_json(manifest: JsonObject, path: Path | str, reader: Reader | No
         return Inputs(None, _tensor_shape(parts[0]))
     if names not in (["resize", "to_tensor"], ["resize", "to_tensor", "normalize"]):
         raise corrupt(path, "the manifest transforms", got=names, expected="resize, to_tensor and perhaps normalize")
-    resize, pixels = _resize(parts[0]), parts[1].part("args", ("channels", "reader", "depth"))
+    resize, pixels = _resize(parts[0]), parts[1].part("args", ("channels", "reader", "depth", "decode"))
     channels = pixels.integer("channels", 1, MAX_CHANNELS)
     normalize = _normalize(parts[2], channels) if len(parts) == 3 else None
     try:
-        return Inputs(
-            Preprocess(resize, normalize, channels, _reader(pixels, reader), pixels.content.get("depth")), None
-        )
+        own, depth = _reader(pixels, reader), pixels.content.get("depth")
+        return Inputs(Preprocess(resize, normalize, channels, own, depth, _decodes_in_full(pixels)), None)
     except UsageError as error:
         raise corrupt(path, f"the manifest transforms: {error}") from error
 
@@ -179,6 +180,11 @@ def _resize(step: Fields) -> Resize:
 def _normalize(step: Fields, channels: int) -> Normalize:
     args = step.part("args", ("mean", "std"))
     return Normalize(args.numbers("mean", channels, -1e6, 1e6), args.numbers("std", channels, 1e-6, 1e6))
+
+
+def _decodes_in_full(pixels: Fields) -> bool:
+    """Whether large JPEGs are decoded at their whole size, as they were before there was a choice."""
+    return "decode" not in pixels.content or pixels.choice("decode", ("full", "reduced")) == "full"
 
 
 def _reader(pixels: Fields, given: Reader | None) -> Reader | None:

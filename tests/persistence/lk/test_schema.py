@@ -46,6 +46,7 @@ INPUTS = [
     Inputs(Preprocess(Resize((8, 8), "squish"), None), None),
     Inputs(Preprocess(Resize((8, 8)), None, channels=1, depth=12), None),
     Inputs(Preprocess(Resize((8, 8)), None, depth=(-1000.0, 400.5)), None),
+    Inputs(Preprocess(Resize((8, 8)), None, full_decode=True), None),
     Inputs(None, (3, 4)),
     Inputs(None, ()),
     Inputs(None, None),
@@ -55,6 +56,17 @@ INPUTS = [
 @pytest.mark.parametrize("inputs", INPUTS)
 def test_preprocessing_comes_back_to_the_last_digit(inputs: Inputs) -> None:
     assert inputs_from_json({"transforms": as_json(inputs_to_json(*inputs))}, "x", None) == inputs
+
+
+def test_a_file_from_before_there_was_a_choice_decodes_in_full() -> None:
+    steps = as_json(inputs_to_json(Preprocess(Resize((8, 8)), None), None))
+    assert steps[1]["args"].pop("decode") == "reduced"
+    preprocess = inputs_from_json({"transforms": steps}, "x", None).preprocess
+    assert preprocess is not None
+    assert preprocess.full_decode
+    steps[1]["args"]["decode"] = "quarter"
+    with pytest.raises(CorruptFileError, match="decode"):
+        inputs_from_json({"transforms": steps}, "x", None)
 
 
 def test_a_custom_reader_must_be_passed() -> None:
