@@ -1,6 +1,7 @@
 """Random crops of training images, each determined by seed, epoch and item."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -76,7 +77,15 @@ class RandomResizedCrop:
 
     def view(self, height: int, width: int, seed: int, epoch: int, index: int) -> View:
         """The random view of an image of this size for these coordinates."""
-        numbers = uniforms(seed, Stream.CROP, epoch, [index], self.n_numbers)[0].tolist()
+        return self.drawn_view(height, width, self.draws(seed, epoch, [index])[0])
+
+    def draws(self, seed: int, epoch: int, indices: Sequence[int]) -> list[list[float]]:
+        """The numbers that decide the views of these items."""
+        drawn: list[list[float]] = uniforms(seed, Stream.CROP, epoch, indices, self.n_numbers).tolist()
+        return drawn
+
+    def drawn_view(self, height: int, width: int, numbers: Sequence[float]) -> View:
+        """The view of an image of this size for these numbers."""
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
         for u, v in zip(numbers[0:20:2], numbers[1:20:2], strict=True):
             area = height * width * (self.min_scale + u * (self.max_scale - self.min_scale))

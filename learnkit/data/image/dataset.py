@@ -104,12 +104,14 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         kept = self.store.rows(indices) if self.store is not None and not transforms and self.bound is None else None
         rows = None if kept is None else np.ascontiguousarray(np.moveaxis(kept, 3, 1))
         masks: npt.NDArray[Any] | None = None
+        crop = transforms[0] if transforms and isinstance(transforms[0], RandomResizedCrop) else None
+        draws = None if crop is None or seed is None else crop.draws(seed, epoch, indices)  # of all items at once
         if rows is None:
             for place, index in enumerate(indices):
                 if self.holds_images and seed is not None:
                     seed_all(derive(seed, Stream.ITEM, epoch, index))
                 if transforms and seed is not None:
-                    pixels, *mask = self._augmented(index, seed, epoch)
+                    pixels, *mask = self._augmented(index, seed, epoch, None if draws is None else draws[place])
                 else:
                     pixels, *mask = self.load(index) if self.bound is None else self.decode(index, None)
                 if rows is None:
@@ -198,13 +200,15 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         except MemoryError as error:
             raise ImageError(f"{self.names[index]}{where} does not fit in memory") from error
 
-    def _augmented(self, index: int, seed: int, epoch: int) -> tuple[npt.NDArray[Any], ...]:
+    def _augmented(
+        self, index: int, seed: int, epoch: int, draw: Sequence[float] | None
+    ) -> tuple[npt.NDArray[Any], ...]:
         pixels, *mask = self.load(index)
         first, *transforms = self.item_stage
         size = self.preprocess.resize.size
-        if isinstance(first, RandomResizedCrop):
+        if isinstance(first, RandomResizedCrop) and draw is not None:
             height, width = pixels.shape[:2]
-            view = first.view(height, width, seed, epoch, index)
+            view = first.drawn_view(height, width, draw)
             pixels, mask = crop_and_resize(pixels, view), [self._cropped(one, view, height, width) for one in mask]
         elif isinstance(first, Presize):
             size = first.sides
