@@ -33,6 +33,7 @@ __all__ = [
     "activation_to_json",
     "backbone_from_json",
     "backbone_to_json",
+    "decode_to_json",
     "inputs_from_json",
     "inputs_to_json",
 ]
@@ -109,8 +110,6 @@ def inputs_to_json(preprocess: Preprocess | None, shape: tuple[int, ...] | None)
     pixels: JsonObject = {"channels": preprocess.channels, "reader": known}
     if preprocess.depth is not None:
         pixels["depth"] = list(preprocess.depth) if isinstance(preprocess.depth, tuple) else preprocess.depth
-    if not preprocess.full_decode:
-        pixels["decode"] = "reduced"
     size = {"size": list(resize.size), "method": resize.method, "interpolation": resize.interpolation}
     steps: list[JsonObject] = [
         {"name": "resize", "args": size},
@@ -145,12 +144,12 @@ def inputs_from_json(manifest: JsonObject, path: Path | str, reader: Reader | No
         return Inputs(None, _tensor_shape(parts[0]))
     if names not in (["resize", "to_tensor"], ["resize", "to_tensor", "normalize"]):
         raise corrupt(path, "the manifest transforms", got=names, expected="resize, to_tensor and perhaps normalize")
-    resize, pixels = _resize(parts[0]), parts[1].part("args", ("channels", "reader", "depth", "decode"))
+    resize, pixels = _resize(parts[0]), parts[1].part("args", ("channels", "reader", "depth"))
     channels = pixels.integer("channels", 1, MAX_CHANNELS)
     normalize = _normalize(parts[2], channels) if len(parts) == 3 else None
     try:
         own, depth = _reader(pixels, reader), pixels.content.get("depth")
-        return Inputs(Preprocess(resize, normalize, channels, own, depth, _decodes_in_full(pixels)), None)
+        return Inputs(Preprocess(resize, normalize, channels, own, depth, _decodes_in_full(manifest, path)), None)
     except UsageError as error:
         raise corrupt(path, f"the manifest transforms: {error}") from error
 
@@ -182,9 +181,15 @@ def _normalize(step: Fields, channels: int) -> Normalize:
     return Normalize(args.numbers("mean", channels, -1e6, 1e6), args.numbers("std", channels, 1e-6, 1e6))
 
 
-def _decodes_in_full(pixels: Fields) -> bool:
-    """Whether large JPEGs are decoded at their whole size, as they were before there was a choice."""
-    return "decode" not in pixels.content or pixels.choice("decode", ("full", "reduced")) == "full"
+def decode_to_json(preprocess: Preprocess | None) -> JsonObject:
+    """How large JPEGs are decoded; an earlier learnkit passes over it, and decodes them in full."""
+    return {} if preprocess is None else {"decode": "full" if preprocess.full_decode else "reduced"}
+
+
+def _decodes_in_full(manifest: JsonObject, path: Path | str) -> bool:
+    """Back from `decode_to_json`: True of a file from before there was a choice."""
+    fields = Fields(manifest, "the manifest", path)
+    return "decode" not in manifest or fields.choice("decode", ("full", "reduced")) == "full"
 
 
 def _reader(pixels: Fields, given: Reader | None) -> Reader | None:
