@@ -11,7 +11,7 @@ from typing import IO
 
 from learnkit.atomic_files import write_atomically
 from learnkit.cli.output import print_line
-from learnkit.data.image.read import REMEDY
+from learnkit.data.image.opening import REMEDY
 from learnkit.data.table.files import existing_folder, get_image_files
 from learnkit.data.table.verify import verify_images
 from learnkit.errors import UsageError, WriteError

@@ -166,7 +166,7 @@ def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -
         labels = None if part["target"].isna().any() else part["target"].tolist()  # of a test set
         changes = item_stage if name == "train" else ()
         datasets[name] = ImageDataset(
-            part["input"].tolist(), labels, table.task, preprocess, item_stage=changes, rows=part.index.tolist()
+            part["input"].tolist(), labels, table.task, preprocess, item_stage=changes, rows=part.index.to_numpy()
         )
     stores: dict[str, DeviceStore] = {}
     if settings.cache == "device":
@@ -218,7 +218,7 @@ def empty_loaders(table: Table, settings: ImageSettings, device: torch.device) -
 
 def _preprocess(settings: ImageSettings, sides: tuple[int, int]) -> Preprocess:
     resize = Resize(sides, settings.resize, settings.interpolation)
-    return Preprocess(resize, None, settings.channels, settings.reader, settings.depth)
+    return Preprocess(resize, None, settings.channels, settings.reader, settings.depth, settings.full_decode)
 
 
 def _with_test(samples: "pd.DataFrame", folder: Path, suffixes: Sequence[str] | None) -> "pd.DataFrame":

@@ -13,8 +13,8 @@ from learnkit.arguments import check_keywords
 from learnkit.checks import check_choice, check_int, check_kind, check_sides, is_number
 from learnkit.data.classes import Classes
 from learnkit.data.image.depth import Depth, check_depth
+from learnkit.data.image.opening import MAX_PIXELS
 from learnkit.data.image.preprocess import Reader
-from learnkit.data.image.read import MAX_PIXELS
 from learnkit.data.image.resize import Interpolation, Method
 from learnkit.data.statistics import Statistics
 from learnkit.data.table.draws import check_seed
@@ -65,6 +65,8 @@ class ImageSettings:
         depth: what black and white are in the pixel values of all images, files, arrays and what the reader returns
             alike: 8, 10, 12, 14 or 16 bits, or (black, white); None for the whole range of uint8 or uint16. Needed for
             files of floats and of 32-bit numbers, and for 12 bits in files of 16.
+        full_decode: decode large JPEG files at their whole size. Otherwise they are decoded at a half, a quarter or an
+            eighth of it, where at least two pixels are left, in each direction, for each that the model sees.
         augment: True for the default, "light", "strong", "trivial", False for none, or a list of transforms.
         normalize: "imagenet" for its statistics, "data" for those of (up to 1,000 of) the training images, (mean, std)
             or None.
@@ -95,6 +97,7 @@ class ImageSettings:
     channels: int = 3
     reader: Reader | None = None
     depth: Depth | None = None
+    full_decode: bool = False
     augment: bool | str | Sequence[Any] = True
     normalize: Statistics = "imagenet"
     bs: int = 64
@@ -124,6 +127,7 @@ class ImageSettings:
         object.__setattr__(self, "seed", check_seed(self.seed))
         check_int("bs", self.bs, 1)
         object.__setattr__(self, "depth", check_depth(self.depth))
+        check_kind("full_decode", self.full_decode, bool, "True or False")
         if self.reader is not None and not callable(self.reader):
             raise UsageError("reader", got=self.reader, expected="a function: path -> array (H, W, channels)")
 
@@ -162,6 +166,7 @@ class BasicOptions(TypedDict, total=False):
     channels: int
     reader: Reader | None
     depth: Depth | None
+    full_decode: bool
     augment: bool | str | Sequence[Any]
     normalize: Statistics
     bs: int

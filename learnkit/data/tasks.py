@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -73,9 +74,13 @@ class Classification:
 
     def encode(self, label: Any) -> Tensor:
         name = label_text(label)
-        if name not in self.classes:
+        if name not in self._places:
             raise DataError("label", got=label, expected=f"one of the classes: {nearest(name, self.classes)}, ...")
-        return torch.tensor(self.classes.index(name))
+        return torch.tensor(self._places[name])
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.classes)}
 
     def loss(self) -> nn.Module:
         return nn.CrossEntropyLoss()
@@ -124,12 +129,16 @@ class MultiLabel:
     def encode(self, label: Any) -> Tensor:
         target = torch.zeros(len(self.classes))
         for name in label:
-            if name not in self.classes:
+            if name not in self._places:
                 raise DataError(
                     "label", got=name, expected=f"one of the classes: {nearest(str(name), self.classes)}, ..."
                 )
-            target[self.classes.index(name)] = 1
+            target[self._places[name]] = 1
         return target
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.classes)}
 
     def loss(self) -> nn.Module:
         return nn.BCEWithLogitsLoss()

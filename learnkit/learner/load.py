@@ -124,6 +124,7 @@ def _data(spec: ExportSpec, file: Path, device: torch.device | str | None) -> Da
         channels=spec.preprocess.channels,
         reader=spec.preprocess.reader,
         depth=spec.preprocess.depth,
+        full_decode=spec.preprocess.full_decode,
         normalize=None if normalize is None else (normalize.mean, normalize.std),
         bs=BATCH,
         device=device,

@@ -21,6 +21,8 @@ __all__ = ["Bounded", "RandomResizedCrop", "crop_and_resize"]
 class Bounded:
     """Downscales images to what random crops need: a shorter side of at most twice the longer side of `size`."""
 
+    margin: ClassVar[int] = 1  # the result is twice the size that the model sees
+
     size: tuple[int, int]
 
     def view(self, height: int, width: int) -> View:
@@ -74,15 +76,15 @@ class RandomResizedCrop:
 
     def view(self, height: int, width: int, seed: int, epoch: int, index: int) -> View:
         """The random view of an image of this size for these coordinates."""
-        return self.view_of(height, width, self.draw(seed, epoch, [index])[0])
+        return self.drawn_view(height, width, self.draws(seed, epoch, [index])[0])
 
-    def draw(self, seed: int, epoch: int, indices: Sequence[int]) -> list[list[float]]:
-        """The numbers in [0, 1) that the view of each item depends on."""
+    def draws(self, seed: int, epoch: int, indices: Sequence[int]) -> list[list[float]]:
+        """The numbers that decide the views of these items."""
         drawn: list[list[float]] = uniforms(seed, Stream.CROP, epoch, indices, self.n_numbers).tolist()
         return drawn
 
-    def view_of(self, height: int, width: int, numbers: Sequence[float]) -> View:
-        """The view of an image of this size, from what was drawn for it."""
+    def drawn_view(self, height: int, width: int, numbers: Sequence[float]) -> View:
+        """The view of an image of this size for these numbers."""
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
         for u, v in zip(numbers[0:20:2], numbers[1:20:2], strict=True):
             area = height * width * (self.min_scale + u * (self.max_scale - self.min_scale))

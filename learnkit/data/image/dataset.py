@@ -51,16 +51,16 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         preprocess: Preprocess,
         *,
         item_stage: Sequence[Any] = (),
-        rows: Sequence[int] | None = None,
+        rows: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.inputs = list(inputs)
-        self.names = [str(one) for one in self.inputs]
+        self.holds_images = any(isinstance(one, HeldImage) for one in self.inputs)
+        self.names: Sequence[Any] = [str(one) for one in self.inputs] if self.holds_images else self.inputs
         self.labels = None if labels is None else list(labels)
         self.task = task
         self.preprocess = preprocess
-        self.rows = range(len(self.inputs)) if rows is None else list(rows)
+        self.rows = range(len(self.inputs)) if rows is None else rows
         self.masks = self.labels if isinstance(task, Segmentation | Points) else None  # what moves with the images
-        self.holds_images = any(isinstance(one, HeldImage) for one in self.inputs)
         self.targets = None
         if self.labels is not None and self.masks is None and task is not None and self.labels:
             self.targets = _encode_all(task, self.labels)
@@ -104,14 +104,14 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         kept = self.store.rows(indices) if self.store is not None and not transforms and self.bound is None else None
         rows = None if kept is None else np.ascontiguousarray(np.moveaxis(kept, 3, 1))
         masks: npt.NDArray[Any] | None = None
-        is_cropped = seed is not None and transforms and isinstance(transforms[0], RandomResizedCrop)
-        drawn = transforms[0].draw(seed, epoch, indices) if is_cropped else None
+        crop = transforms[0] if transforms and isinstance(transforms[0], RandomResizedCrop) else None
+        draws = None if crop is None or seed is None else crop.draws(seed, epoch, indices)  # of all items at once
         if rows is None:
             for place, index in enumerate(indices):
                 if self.holds_images and seed is not None:
                     seed_all(derive(seed, Stream.ITEM, epoch, index))
                 if transforms and seed is not None:
-                    pixels, *mask = self._augmented(index, seed, epoch, drawn[place] if drawn else ())
+                    pixels, *mask = self._augmented(index, seed, epoch, None if draws is None else draws[place])
                 else:
                     pixels, *mask = self.load(index) if self.bound is None else self.decode(index, None)
                 if rows is None:
@@ -201,14 +201,15 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         except MemoryError as error:
             raise ImageError(f"{self.names[index]}{where} does not fit in memory") from error
 
-    def _augmented(self, index: int, seed: int, epoch: int, drawn: Sequence[float]) -> tuple[npt.NDArray[Any], ...]:
-        """An item after the item stage; `drawn` is what a RandomResizedCrop drew for it."""
+    def _augmented(
+        self, index: int, seed: int, epoch: int, draw: Sequence[float] | None
+    ) -> tuple[npt.NDArray[Any], ...]:
         pixels, *mask = self.load(index)
         first, *transforms = self.item_stage
         size = self.preprocess.resize.size
-        if isinstance(first, RandomResizedCrop):
+        if isinstance(first, RandomResizedCrop) and draw is not None:
             height, width = pixels.shape[:2]
-            view = first.view_of(height, width, drawn)
+            view = first.drawn_view(height, width, draw)
             pixels, mask = crop_and_resize(pixels, view), [self._cropped(one, view, height, width) for one in mask]
         elif isinstance(first, Presize):
             size = first.sides
@@ -237,11 +238,13 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
 
 def _encode_all(task: Task, labels: Sequence[Any]) -> Tensor:
     """The targets of all labels (N, ...); equal labels are encoded once."""
-    known: dict[Any, Tensor] = {}
-    targets = []
+    places: dict[Any, int] = {}
+    different: list[Tensor] = []
+    numbers = []
     for label in labels:
         key = tuple(label) if isinstance(label, list) else label
-        if key not in known:
-            known[key] = task.encode(label)
-        targets.append(known[key])
-    return torch.stack(targets)
+        if key not in places:
+            places[key] = len(different)
+            different.append(task.encode(label))
+        numbers.append(places[key])
+    return torch.stack(different)[torch.tensor(numbers)]

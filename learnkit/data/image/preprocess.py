@@ -12,13 +12,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from learnkit.checks import check_int
+from learnkit.checks import check_int, check_kind
 from learnkit.data.augment.constants import constant
 from learnkit.data.augment.random import to_float
 from learnkit.data.image.crops import Bounded
 from learnkit.data.image.depth import Depth, check_depth, to_depth
-from learnkit.data.image.read import array_pixels, open_image, read_with, to_pixels
-from learnkit.data.image.resize import ImageLike, Resize, View, shape_of
+from learnkit.data.image.jpeg import Decoded
+from learnkit.data.image.read import array_pixels, read_image, read_with, to_pixels
+from learnkit.data.image.resize import HowSeen, Resize, View
 from learnkit.data.image.sources import image_size, is_image, opened
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
@@ -82,6 +83,8 @@ class Preprocess:
         depth: what black and white are in all images, files, arrays and what the reader returns alike: bits (8, 10,
             12, 14 or 16), or (black, white) in pixel values; None for the whole range of uint8 or uint16. With more
             than 8 bits or a range, images are float32.
+        full_decode: decode large JPEG files at their whole size; otherwise at a half, a quarter or an eighth of it,
+            where at least two pixels are left, in each direction, for each that the model sees.
     """
 
     resize: Resize
@@ -89,8 +92,10 @@ class Preprocess:
     channels: int = 3
     reader: Reader | None = None
     depth: Depth | None = None
+    full_decode: bool = False
 
     def __post_init__(self) -> None:
+        check_kind("full_decode", self.full_decode, bool, "True or False")
         object.__setattr__(self, "depth", check_depth(self.depth))
         check_int("channels", self.channels, 1, expected="a number of channels, 1 or more")
         if self.channels not in (1, 3) and self.reader is None:
@@ -137,10 +142,11 @@ class Preprocess:
             ImageError: an image or a mask that cannot be read.
             DataError: a mask whose size is not that of its image, or with pixel values without a class.
         """
-        image = self._to_image(source, where)
-        height, width = shape_of(image)
-        view = (bound or self.resize).view(height, width)
-        pixels = view.extract(image)
+        how = bound or self.resize
+        decoded = self._to_image(source, where, how)
+        height, width = decoded.size
+        view = how.view(height, width)
+        pixels = decoded.extract(view)
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
         if isinstance(task, Points) and mask is not None:
             return pixels, task.place(mask, view)
@@ -165,7 +171,7 @@ class Preprocess:
 
         Only a `reader` has to read the whole image.
         """
-        return image_size(source) if self.reader is None else shape_of(self._to_image(opened(source), ""))
+        return image_size(source) if self.reader is None else self._to_image(opened(source), "", self.resize).size
 
     def view(self, source: Any) -> View:
         """What is seen of an image in any form that `item` takes."""
@@ -189,7 +195,7 @@ class Preprocess:
             return self.normalize.normalize_(batch.float() if out is None else out.copy_(batch), 255)
         return self.normalize.normalize_(batch, out=out) if in_place or out is not None else self.normalize(batch)
 
-    def _to_image(self, source: Any, where: str) -> ImageLike:
+    def _to_image(self, source: Any, where: str, how: HowSeen) -> Decoded:
         from PIL import Image
 
         is_file = isinstance(source, str | os.PathLike) or (self.reader is None and hasattr(source, "read"))
@@ -205,19 +211,22 @@ class Preprocess:
                     expected="the path of a file, or an array as the reader returns it",
                 )
             if isinstance(source, Image.Image):
-                return to_pixels(source, self.channels, self.depth, f"the given image{where}")
-            return open_image(io.BytesIO(source), self.channels, where=where, depth=self.depth)
+                return Decoded.whole(to_pixels(source, self.channels, self.depth, f"the given image{where}"))
+            return self._read(io.BytesIO(source), where, how)
         if isinstance(source, Tensor):
             source = source.detach().cpu().numpy()
             source = np.moveaxis(source, 0, -1) if source.ndim == 3 else source
         if isinstance(source, np.ndarray):
             if self.reader is None:
                 pixels = to_depth(_check_image_array(source), self.depth, f"the given array{where}")
-                return array_pixels(pixels, self.channels, self.depth)
-            return self._check_pixels(source, f"the given array{where}")
+                return Decoded.whole(array_pixels(pixels, self.channels, self.depth))
+            return Decoded.whole(self._check_pixels(source, f"the given array{where}"))
         if self.reader is None:
-            return open_image(source, self.channels, where=where, depth=self.depth)
-        return self._check_pixels(read_with(self.reader, source, where), f"{source}{where}")
+            return self._read(source, where, how)
+        return Decoded.whole(self._check_pixels(read_with(self.reader, source, where), f"{source}{where}"))
+
+    def _read(self, file: Any, where: str, how: HowSeen) -> Decoded:
+        return read_image(file, self.channels, where=where, depth=self.depth, how=how, in_full=self.full_decode)
 
     def _check_pixels(self, read: "npt.NDArray[Any]", where: str) -> "npt.NDArray[Any]":
         """An array from a reader, or as it would return it, as uint8 or float32 (H, W, channels)."""

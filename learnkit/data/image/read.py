@@ -1,40 +1,30 @@
-"""Opening one image safely: supported formats, limits, and conversion of every mode to RGB or gray."""
+"""Reading one image or mask: conversion of every mode to RGB or gray."""
 
-import functools
 import os
-import stat
-import struct
-import threading
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from learnkit.data.image.depth import Depth, to_depth
-from learnkit.data.image.resize import ImageLike
-from learnkit.errors import ImageError, LearnkitError
+from learnkit.data.image.jpeg import JPEGS, Decoded, plain_pixels, shrunk
+from learnkit.data.image.opening import load, name_of_source, open_header
+from learnkit.data.image.resize import HowSeen, ImageLike
+from learnkit.errors import ImageError
 from learnkit.types import PathLike
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-__all__ = ["EXTENSIONS", "MAX_PIXELS", "REMEDY", "array_pixels", "exif_transposed", "full_depth", "is_sixteen_bit",
-           "open_image", "open_mask", "read_size", "read_with", "to_pixels"]  # fmt: skip
+__all__ = ["EXTENSIONS", "array_pixels", "exif_transposed", "full_depth", "is_sixteen_bit",
+           "open_image", "open_mask", "read_image", "read_size", "read_with", "to_pixels"]  # fmt: skip
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # no format for which Pillow runs another program
 ORIENTATION = 0x0112  # the EXIF tag of the camera's orientation
 BITS_PER_SAMPLE = 258  # the tag of TIFF
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's gray
-MAX_PIXELS = 100_000_000  # checked before decoding: a small file can hold a huge image
-WARNED_PIXELS = 89_000_000  # Pillow warns of more, in words of its own
-REMEDY = "Remove or replace the file; `learnkit verify DIR` or verify_images(folder) lists all such files."
-
-_one_at_a_time = threading.Lock()  # filters of warnings are those of all threads
 
 
 def open_image(source: Any, channels: int = 3, *, where: str = "", depth: Depth | None = None) -> ImageLike:
@@ -53,8 +43,44 @@ def open_image(source: Any, channels: int = 3, *, where: str = "", depth: Depth 
         ImageError: not an image, damaged, of an unsupported format, of more than 100 million pixels, or of pixels
             whose range is not known.
     """
-    with _load(source, where) as image:
-        return to_pixels(image, channels, depth, f"{_named(source)}{where}")
+    return read_image(source, channels, where=where, depth=depth).image
+
+
+def read_image(
+    source: Any,
+    channels: int = 3,
+    *,
+    where: str = "",
+    depth: Depth | None = None,
+    how: HowSeen | None = None,
+    in_full: bool = False,
+) -> Decoded:
+    """What `open_image` returns; of a JPEG, only as much as is needed.
+
+    Args:
+        source, channels, where, depth: as for `open_image`.
+        how: what will be seen of the image; None for the whole as a Pillow image.
+        in_full: never decode a JPEG at a smaller size.
+
+    Raises:
+        ImageError: as for `open_image`.
+    """
+    with open_header(source, where) as image:
+        named = f"{name_of_source(source)}{where}"
+        found: Decoded | None = None
+        if how is not None and image.format in JPEGS:
+            orientation = image.getexif().get(ORIENTATION, 1)
+            size = _upright(image, orientation)
+            view = how.view(*size)
+            if not in_full and (factor := view.factor(how.margin)) > 1:
+                found = shrunk(image, size, factor, orientation)
+            elif view.is_whole(*size) and channels == 3 and depth in (None, 8) and orientation == 1:
+                pixels = plain_pixels(image)
+                if pixels is not None:
+                    return Decoded.whole(pixels)
+        load(image)
+        upright = to_pixels(image, channels, depth, named)
+        return Decoded.whole(upright) if found is None else found._replace(image=upright)
 
 
 def to_pixels(image: "Image", channels: int, depth: Depth | None, where: str) -> ImageLike:
@@ -97,7 +123,8 @@ def open_mask(source: Any, *, colors: bool = False, soft: bool = False, where: s
     Raises:
         ImageError: as for `open_image`, a mask in colors without `colors`, or one whose transparency means something.
     """
-    with _load(source, where) as image:
+    with open_header(source, where) as image:
+        load(image)
         mask = exif_transposed(image)
         if soft and mask.mode != "1" and not mask.mode.startswith(("I", "F")):
             _check_alpha(mask, f"the mask {source}{where}")
@@ -142,10 +169,12 @@ def read_size(source: Any) -> tuple[int, int]:
     Raises:
         ImageError: a file that is not an image.
     """
-    with _open(source, "") as image:
-        width, height = image.size
-        is_rotated = image.format != "TIFF" and image.getexif().get(ORIENTATION) in (5, 6, 7, 8)  # TIFFs are rotated
-    return (width, height) if is_rotated else (height, width)
+    with open_header(source, "") as image:
+        return _upright(image, 1 if image.format == "TIFF" else image.getexif().get(ORIENTATION))  # TIFFs are rotated
+
+
+def _upright(image: "ImageFile", orientation: Any) -> tuple[int, int]:
+    return image.size if orientation in (5, 6, 7, 8) else image.size[::-1]
 
 
 def is_sixteen_bit(source: PathLike) -> bool:
@@ -154,78 +183,8 @@ def is_sixteen_bit(source: PathLike) -> bool:
     Raises:
         ImageError: a file that is not an image.
     """
-    with _open(source, "") as image:
+    with open_header(source, "") as image:
         return image.mode.startswith("I;16") and _bits(image) in (None, 16)
-
-
-@contextmanager
-def _load(source: Any, where: str) -> "Iterator[Image]":
-    with _open(source, where) as image:
-        if image.width * image.height > WARNED_PIXELS:  # some formats check again when they decode
-            with _one_at_a_time, warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                image.load()
-        image.load()
-        yield image
-
-
-@contextmanager
-def _open(source: Any, where: str) -> "Iterator[ImageFile]":
-    """Read the header and check the size; all of Pillow's errors become an ImageError."""
-    from PIL import Image
-
-    is_path = isinstance(source, str | os.PathLike)
-    named = f"{_named(source)}{where}"
-    try:
-        if is_path:
-            status = os.stat(source)
-            if not stat.S_ISREG(status.st_mode):  # reading a pipe would block
-                raise OSError("not a regular file")
-            if not status.st_size:
-                raise OSError("the file is empty")
-        with open(source, "rb") if is_path else nullcontext(source) as file, _identified(file, named) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise Image.DecompressionBombError(f"{width} x {height} pixels")
-            yield image
-    except (LearnkitError, MemoryError):
-        raise
-    except FileNotFoundError as error:
-        raise ImageError(f"{named} does not exist", fix="Check whether it was moved or deleted.") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        fewer = f"an image of at most {MAX_PIXELS:,} pixels"
-        raise ImageError(f"{named} is too large ({error})", expected=fewer, fix="Shrink it.") from error
-    except Exception as error:  # Pillow has many ways to report a damaged file
-        raise ImageError(f"{named} cannot be read as an image ({error})", fix=REMEDY) from error
-
-
-def _named(source: Any) -> str:
-    return str(source) if isinstance(source, str | os.PathLike) else "the given bytes"
-
-
-@functools.cache
-def _formats() -> list[tuple[Callable[..., "ImageFile"], Callable[[bytes], bool | str] | None]]:
-    """How a file of each format is opened, and whether its first bytes are of that format."""
-    from PIL import Image
-
-    Image.init()
-    return [Image.OPEN[name] for name in FORMATS]
-
-
-def _identified(file: Any, named: str) -> "ImageFile":
-    """As Pillow's `Image.open`, whose own limit of pixels is another one and warns."""
-    from PIL import UnidentifiedImageError
-
-    file.seek(0)
-    start = file.read(16)
-    for factory, accept in _formats():
-        if accept is None or accept(start) is True:
-            file.seek(0)
-            try:
-                return factory(file, "")  # without a name, by which it would be mapped into memory
-            except (SyntaxError, IndexError, TypeError, struct.error):  # another format
-                continue
-    raise UnidentifiedImageError(f"cannot identify image file {named!r}")
 
 
 def read_with(
@@ -283,7 +242,8 @@ def full_depth(source: Any) -> "npt.NDArray[np.float32]":
     Raises:
         ImageError: as for `open_image`, floats outside [0, 1], or 32-bit numbers.
     """
-    with _load(source, "") as image:
+    with open_header(source, "") as image:
+        load(image)
         bits = _bits(image)
         pixels = _mask_pixels(exif_transposed(image), False, str(source))
     pixels = pixels * np.uint8(255) if pixels.dtype == bool else pixels

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from learnkit.checks import check_choice
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["ImageLike", "Interpolation", "Method", "Resize", "View", "shape_of"]
+__all__ = ["HowSeen", "ImageLike", "Interpolation", "Method", "Resize", "View", "shape_of"]
 
 Method = Literal["crop", "squish", "pad"]
 Interpolation = Literal["bilinear", "bicubic"]
@@ -28,10 +28,23 @@ class View(NamedTuple):
     size: tuple[int, int] | None = None  # of the canvas; None for `shape`
     interpolation: Interpolation = "bilinear"
 
+    def is_whole(self, height: int, width: int) -> bool:
+        """Whether this is an image of this size, pixel for pixel, maybe on a canvas."""
+        return self.box == (0, 0, width, height) and self.shape == (height, width)
+
+    def factor(self, margin: float) -> int:
+        """How many times smaller, 1, 2, 4 or 8, the image may be and its box have `margin` pixels a pixel of the view.
+
+        >>> View((0, 0, 4000, 3000), (224, 224)).factor(2), View((0, 0, 500, 375), (224, 224)).factor(2)
+        (4, 1)
+        """
+        left, top, right, bottom = self.box
+        most = min((bottom - top) / self.shape[0], (right - left) / self.shape[1]) / margin
+        return next((factor for factor in (8, 4, 2) if factor <= most), 1)
+
     def extract(self, image: ImageLike, *, nearest: bool = False, fill: int = 0) -> npt.NDArray[Any]:
         """The view of an image as an array (H, W[, C]); `nearest` creates no new values of a mask."""
-        height, width = shape_of(image)
-        if self.box == (0, 0, width, height) and self.shape == (height, width):
+        if self.is_whole(*shape_of(image)):
             pixels = np.asarray(image)
         else:
             pixels = _resize(image, self.box, self.shape, "nearest" if nearest else self.interpolation)
@@ -41,6 +54,15 @@ class View(NamedTuple):
         (top, left), (rows, columns) = self.padding, pixels.shape[:2]
         canvas[top : top + rows, left : left + columns] = pixels
         return canvas
+
+
+class HowSeen(Protocol):
+    """What is seen of images, by their size."""
+
+    margin: ClassVar[int]  # pixels, in each direction, that a large JPEG keeps for each one of the view
+
+    def view(self, height: int, width: int) -> View:
+        """The view of an image of this size."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +75,8 @@ class Resize:
             "pad" keeps both and adds black borders.
         interpolation: "bilinear" or "bicubic".
     """
+
+    margin: ClassVar[int] = 2
 
     size: tuple[int, int]
     method: Method = "crop"

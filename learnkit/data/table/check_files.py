@@ -4,7 +4,7 @@ import math
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from learnkit.data.image.depth import BITS
 from learnkit.data.image.preprocess import Preprocess, Reader
@@ -13,6 +13,7 @@ from learnkit.data.image.resize import shape_of
 from learnkit.data.image.sources import HeldImage, image_size, opened
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.files import ARRAYS, PICTURES
+from learnkit.data.table.listings import real_paths
 from learnkit.data.table.samples import rows_text
 from learnkit.device import usable_cpus
 from learnkit.errors import DataError, ImageError, MissingFileError, warn
@@ -40,22 +41,22 @@ def check_files(samples: "pd.DataFrame", *, allow_leak: bool, ignore_missing: bo
         MissingFileError: missing files, with the first of their rows.
         DataError: a file in training and in validation or test.
     """
+    import pandas as pd
+
     names = samples["input"].tolist()
-    if not ignore_missing:
-        missing = [
-            row
-            for row, name in zip(samples.index, names, strict=True)
-            if not isinstance(name, HeldImage) and not os.path.exists(name)
-        ]
-        if missing:
-            raise MissingFileError(
-                f"{len(missing)} of {len(names)} files are missing, first {rows_text(samples, missing)}",
-                fix=_remedy(samples["input"][missing[0]]),
-            )
-    real = _real_paths(samples["input"])
-    twice = real.duplicated(keep=False)
-    if not twice.any():
+    are_files = [place for place, name in enumerate(names) if not isinstance(name, HeldImage)]
+    found, gone = real_paths([names[place] for place in are_files])
+    if gone and not ignore_missing:
+        missing = samples.index[[are_files[one] for one in gone]]
+        raise MissingFileError(
+            f"{len(missing)} of {len(names)} files are missing, first {rows_text(samples, missing)}",
+            fix=_remedy(samples["input"][missing[0]]),
+        )
+    for place, file in zip(are_files, found, strict=True):
+        names[place] = file
+    if len(set(names)) == len(names):
         return
+    real = pd.Series(names, index=samples.index, dtype=object)
     per_file = samples["split"].groupby(real, sort=False).agg(set)
     leaks = per_file[per_file.map(lambda splits: "train" in splits and len(splits) > 1)]
     if len(leaks) and not allow_leak:
@@ -180,8 +181,9 @@ def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentat
             fix="Save masks as PNG; mask_reader= of the Segmentation reads other files.",
         )  # fmt: skip
     are_files = labeled[["input", "target"]].map(lambda value: isinstance(value, str | os.PathLike)).all(axis=1)
-    inputs, masks = (_real_paths(labeled.loc[are_files, name].map(os.fspath)) for name in ("input", "target"))
-    same = labeled[are_files][(inputs == masks).to_numpy()]
+    pairs = ([os.fspath(file) for file in labeled.loc[are_files, name]] for name in ("input", "target"))
+    inputs, masks = (real_paths(files)[0] for files in pairs)
+    same = labeled[are_files][[file == mask for file, mask in zip(inputs, masks, strict=True)]]
     if len(same):
         raise DataError(
             f"{counted(len(same), 'image is its own mask', 'images are their own masks')}, "
@@ -211,22 +213,3 @@ def _remedy(missing: str) -> str:
         if stem == name and suffix.lower() in EXTENSIONS | PICTURES | ARRAYS:
             return f"There is {other!r}: pass suffix={suffix!r}."
     return "Check path, folder=, suffix= and the column, fn_col=; on_error='skip' leaves them out."
-
-
-def _real_paths(files: "pd.Series[str]") -> "pd.Series[Any]":
-    """The files with their links resolved; each folder is resolved once."""
-    import pandas as pd
-
-    folders: dict[str, str] = {}
-
-    def real(file: Any) -> Any:
-        if isinstance(file, HeldImage):
-            return file
-        if os.path.islink(file):
-            return os.path.realpath(file)
-        folder, name = os.path.split(file)
-        if folder not in folders:
-            folders[folder] = os.path.realpath(folder)
-        return os.path.join(folders[folder], name)
-
-    return pd.Series([real(file) for file in files], index=files.index, dtype=object)

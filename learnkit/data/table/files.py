@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from learnkit.data.image.read import EXTENSIONS
 from learnkit.errors import DataError, MissingFileError, UsageError, warn
 from learnkit.types import PathLike
 
-__all__ = ["ARRAYS", "PICTURES", "checked_suffixes", "existing_folder", "get_image_files", "no_images"]
+__all__ = ["ARRAYS", "PICTURES", "checked_suffixes", "existing_folder", "get_image_files", "image_names", "no_images",
+           "text_below"]  # fmt: skip
 
 # Of images and of arrays that a plugin of Pillow or a reader reads, never read by default.
 PICTURES = {
@@ -52,8 +53,16 @@ def get_image_files(path: PathLike, recurse: bool = True, *, suffixes: Sequence[
         UsageError: suffixes that are no list of text.
     """
     folder = existing_folder(path)
+    return list(map(Path, text_below(folder, image_names(folder, recurse, suffixes=suffixes))))
+
+
+def image_names(folder: Path, recurse: bool = True, *, suffixes: Sequence[str] | None = None) -> list[str]:
+    """What `get_image_files` finds, each as text relative to the folder and with / between its parts.
+
+    Text takes a twentieth of the time of a Path.
+    """
     wanted = EXTENSIONS if suffixes is None else frozenset(checked_suffixes(suffixes))
-    found: list[Path] = []
+    found: list[str] = []
     left_out: Counter[str] = Counter()
     seen: set[str] = set()
     for where, folders, files in os.walk(folder, followlinks=True):
@@ -63,17 +72,31 @@ def get_image_files(path: PathLike, recurse: bool = True, *, suffixes: Sequence[
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if recurse and not name.startswith("."))
+        below = Path(where).relative_to(folder).as_posix()
+        start = "" if below == "." else f"{below}/"
         for name in files:
-            suffix = os.path.splitext(name)[1].lower()
-            if name.startswith("."):
+            if name[0] == ".":
                 continue
+            _, dot, end = name.rpartition(".")
+            suffix = f".{end.lower()}" if dot else ""
             if suffix in wanted:
-                found.append(Path(where, name))
+                found.append(start + name)
             elif suffix in PICTURES:
                 left_out[suffix] += 1
     if left_out and found and suffixes is None:
         warn(f"files in {folder} that are not read: {_counts(left_out)}; suffixes= names the kinds to read")
-    return sorted(found, key=lambda file: file.relative_to(folder).as_posix())
+    found.sort()
+    return found
+
+
+def text_below(folder: Path, names: Iterable[str]) -> list[str]:
+    """`str(folder / name)` of each name from `image_names`.
+
+    >>> text_below(Path("."), ["a.jpg"]), text_below(Path("/data"), ["cat/a.jpg"])
+    (['a.jpg'], ['/data/cat/a.jpg'])
+    """
+    start = "" if folder == Path() else os.path.join(folder, "")
+    return [start + name for name in names] if os.sep == "/" else [str(folder / name) for name in names]
 
 
 def checked_suffixes(suffixes: Any) -> tuple[str, ...]:

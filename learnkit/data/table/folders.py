@@ -1,12 +1,13 @@
 """Tables of samples from trees of folders: one folder per class, or images next to their masks."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from learnkit.checks import check_kind
-from learnkit.data.table.files import existing_folder, get_image_files, no_images
+from learnkit.data.table.columns import with_column
+from learnkit.data.table.files import existing_folder, image_names, no_images, text_below
 from learnkit.data.table.masks import masks_of
 from learnkit.data.table.split_folders import held_out, split_folders, split_named
 from learnkit.errors import DataError, warn
@@ -56,20 +57,25 @@ def folder_samples(
         if name is not None or what == "train":
             check_kind(what, name, str | os.PathLike, "the name of a folder")
     if not by_folder:
-        items = _of_all_splits(root, train, valid, test, suffixes, classes)
-        return pd.DataFrame(items, columns=["input", "target"], dtype=object)  # names need not be valid UTF-8
+        return _table(*_of_all_splits(root, train, valid, test, suffixes, classes))
     folders = {"train": _folder_of(root, train)} | ({} if valid is None else {"valid": _folder_of(root, valid)})
-    rows: list[tuple[str, str, str]] = []
-    for split, name in folders.items():
-        rows += [(file, label, split) for file, label in _labeled(root / name, suffixes)]
-    found = {split for _, _, split in rows}
+    parts = {split: _labeled(root / name, suffixes) for split, name in folders.items()}
+    found = {split for split, (files, _) in parts.items() if files}
     if "train" not in found:
         fix = "Class folders directly below the path need valid_pct=0.2."
         raise no_images(root, suffixes, f"{folders['train']}/<class>", fix)
     if "valid" in folders and "valid" not in found:
         where = root / folders["valid"]
         raise DataError(f"no images under {where}", expected=f"{where}/<class>/...", fix=RANDOM)
-    return pd.DataFrame(rows, columns=["input", "target", "split"], dtype=object)
+    tables = {split: _table(*part) for split, part in parts.items()}
+    whole = pd.concat(tables.values(), ignore_index=True)
+    return with_column(whole, "split", [split for split, table in tables.items() for _ in range(len(table))])
+
+
+def _table(files: list[str], labels: list[str]) -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.DataFrame({"input": files, "target": labels}, dtype=object)  # names need not be valid UTF-8
 
 
 def mask_samples(
@@ -102,12 +108,13 @@ def mask_samples(
 
     root = existing_folder(path)
     folder = existing_folder(root / images)
-    files = get_image_files(folder, suffixes=suffixes)
-    tops = [file.relative_to(folder).parts[0] if file.parent != folder else "." for file in files]
+    names = image_names(folder, suffixes=suffixes)
+    files = list(map(Path, text_below(folder, names)))
+    tops = [top if slash else "." for top, slash, _ in (name.partition("/") for name in names)]
     if by_folder:
         split_at = _mask_splits(folder, set(tops), valid)
     else:
-        out = held_out(file.relative_to(folder).parts for file in files)
+        out = held_out(set(tops) - {"."})
         split_at = {top: "all" for top in tops if top not in out and (folder / top) != root / (test or ".")}
     used = [(file, split_at[top]) for file, top in zip(files, tops, strict=True) if top in split_at]
     if not used:
@@ -149,29 +156,42 @@ def _of_all_splits(
     test: str | None,
     suffixes: Sequence[str] | None,
     classes: Iterable[str],
-) -> list[tuple[str, str]]:
-    """(file, label) of every image that is not held out, whatever its split."""
-    files = get_image_files(root, suffixes=suffixes)
+) -> tuple[list[str], list[str]]:
+    """The path and the label of every image that is not held out, whatever its split."""
+    names = image_names(root, suffixes=suffixes)
+    places = _places(names)
     own = {train: "train", valid or "valid": "valid", test or "test": "test"}
     named = {folder: split for folder, split in own.items() if split_named(folder) != split}
     named |= {} if test is None else {test: "test"}
-    parts = [file.relative_to(root).parts for file in files]
-    found = split_folders(parts, named, classes=classes)
+    found = split_folders(((*folders, "") for folders in places.values()), named, classes=classes)
     found.explain(root)
-    items = []
-    for file, (*folders, _) in zip(files, parts, strict=True):
+    label_at: dict[str, str] = {}
+    for place, folders in places.items():
         split = found.splits.get(folders[0]) if folders else None
-        if split != "test" and not (folders and folders[0] in found.left_out):
-            labels = folders[1:] if split else folders
-            items += [(str(file), labels[0])] if labels else []
-    if not items:
+        labels = folders[1:] if split else folders
+        if labels and split != "test" and folders[0] not in found.left_out:
+            label_at[place] = labels[0]
+    items = _labeled_at(root, names, label_at)
+    if not items[0]:
         fix = "Labels in file names or in a table are for from_name_re and from_csv."
         raise no_images(root, suffixes, "<class>", fix)
     return items
 
 
-def _labeled(folder: Path, suffixes: Sequence[str] | None) -> list[tuple[str, str]]:
-    """(file, label) of every image in a class folder below `folder`."""
-    files = get_image_files(folder, suffixes=suffixes) if folder.is_dir() else []
-    parts = [file.relative_to(folder).parts for file in files]
-    return [(str(file), part[0]) for file, part in zip(files, parts, strict=True) if len(part) > 1]
+def _labeled(folder: Path, suffixes: Sequence[str] | None) -> tuple[list[str], list[str]]:
+    """The path and the label of every image in a class folder below `folder`."""
+    names = image_names(folder, suffixes=suffixes) if folder.is_dir() else []
+    return _labeled_at(folder, names, {place: parts[0] for place, parts in _places(names).items() if parts})
+
+
+def _places(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """{folder of names from `image_names`: its parts}; there are far fewer than names."""
+    places = dict.fromkeys(name.rpartition("/")[0] for name in names)
+    return {place: tuple(place.split("/")) if place else () for place in places}
+
+
+def _labeled_at(root: Path, names: Sequence[str], label_at: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """The paths of the names whose folder has a label, and these labels; equal labels are one object."""
+    labels = [label_at.get(name.rpartition("/")[0]) for name in names]
+    used = [name for name, label in zip(names, labels, strict=True) if label is not None]
+    return text_below(root, used), [label for label in labels if label is not None]

@@ -140,7 +140,8 @@ def frame_samples(
     nameless = names.isna() | (names.astype(str) == "")
     if nameless.any():
         raise DataError(f"column {fn_col!r}: no name in rows {names.index[nameless].tolist()[:5]}")
-    inputs = [os.path.join(root, folder, f"{_file_name(name, row)}{suffix}") for row, name in enumerate(names)]
+    start = os.path.join(root, folder)
+    inputs = [os.path.join(start, f"{_file_name(name, row)}{suffix}") for row, name in enumerate(names)]
     targets, classes = labels_in(
         table, label_col, label_delim, kind, true_values=true_values, false_values=false_values
     )  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from learnkit.data.table.files import existing_folder, get_image_files, no_images
+from learnkit.data.table.files import existing_folder, image_names, no_images, text_below
 from learnkit.data.table.samples import file_name
 from learnkit.data.table.split_folders import held_out
 from learnkit.errors import DataError, LearnkitError, UsageError, WrongTypeError
@@ -57,7 +57,7 @@ def named_samples(
         raise UsageError("func", got=label, expected="a function: path of a file, as text -> label")
     root = existing_folder(path)
     files = _images(root, test, suffixes) if fnames is None else _paths(root, fnames)
-    return _table(files, [_label(label, Path(file).as_posix(), root) for file in files])
+    return _table(files, [_label(label, file.replace(os.sep, "/"), root) for file in files])
 
 
 def pattern_label(pattern: str | re.Pattern[str]) -> Callable[[str], str]:
@@ -109,13 +109,15 @@ def _label(label: Callable[[str], Any], file: str, root: Path) -> Any:
 
 
 def _images(root: Path, test: PathLike | None, suffixes: Sequence[str] | None) -> list[str]:
-    files = get_image_files(root, suffixes=suffixes)
-    out = {root / name for name in held_out(file.relative_to(root).parts for file in files)}
-    out |= set() if test is None else {root / test}
-    used = [str(file) for file in files if not out & set(file.parents)]
+    names = image_names(root, suffixes=suffixes)
+    out = held_out({name.partition("/")[0] for name in names if "/" in name})
+    if test is not None and (root / test).is_relative_to(root):
+        out.add((root / test).relative_to(root).as_posix())
+    starts = tuple(f"{folder}/" for folder in out - {"."})
+    used = [name for name in names if not name.startswith(starts)] if "." not in out else []
     if not used:
         raise no_images(root, suffixes)
-    return used
+    return text_below(root, used)
 
 
 def _table(inputs: list[str], targets: list[Any]) -> "pd.DataFrame":
@@ -128,14 +130,28 @@ def _table(inputs: list[str], targets: list[Any]) -> "pd.DataFrame":
 def _paths(root: Path, fnames: Iterable[PathLike]) -> list[str]:
     if isinstance(fnames, str | bytes | Mapping | Set) or not isinstance(fnames, Iterable):
         raise WrongTypeError("fnames", got=fnames, expected="a list of names")
-    files = [_path(root, file_name(name, row)) for row, name in enumerate(fnames)]
+    path_of = _Joined(root)
+    files = [path_of(file_name(name, row)) for row, name in enumerate(fnames)]
     if not files:
         raise DataError(f"0 files under {root}", expected="at least 2, one for training and one for validation")
     return files
 
 
-def _path(root: Path, name: str) -> str:
-    joined = root / name
-    if not root.is_absolute() and Path(name).is_relative_to(root) and not os.path.exists(joined):
-        return name  # from get_image_files, which begins with the root
-    return str(joined)
+class _Joined:
+    """The path of a name below a root, `str(root / name)`; each folder is joined once.
+
+    A name that begins with a relative root and is not there below it is from `get_image_files`, and unchanged.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._starts: dict[str, tuple[str, bool]] = {}  # folder of a name: its path, and whether it has the root
+
+    def __call__(self, name: str) -> str:
+        folder, last = os.path.split(name)
+        if folder not in self._starts:
+            is_below = not self.root.is_absolute() and Path(folder).is_relative_to(self.root)
+            self._starts[folder] = str(self.root / folder), is_below
+        start, is_below = self._starts[folder]
+        path = os.path.join(start, last) if last not in ("", ".") and start != "." else str(self.root / name)
+        return name if is_below and not os.path.exists(path) else path

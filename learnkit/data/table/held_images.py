@@ -47,7 +47,7 @@ def with_held_images(samples: Any) -> Any:
     if "input" not in getattr(samples, "columns", ()):
         return samples  # refused where tables are checked
     values = samples["input"].tolist()
-    if not any(map(_is_held, values)):
+    if not _any_held(values):
         return samples
     return with_column(samples, "input", held(values, "input"))
 
@@ -100,9 +100,13 @@ def _is_held(value: Any) -> bool:
     return is_image(value) and (not isinstance(value, bytes) or b"\0" in value)
 
 
+def _any_held(values: list[Any]) -> bool:
+    return any(_is_held(value) for value in values if type(value) is not str)
+
+
 def _images_in(values: list[Any], column: str) -> list[Any] | None:
     """The images of a column, each held; None for a column of names."""
-    if not any(map(_is_held, values)):
+    if not _any_held(values):
         return None
     others = [row for row, value in enumerate(values) if not _is_held(value)]
     if others:

@@ -1,5 +1,6 @@
 """The test set: a folder of images, labeled by its folders or not, and rows that have no label."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from learnkit.data.classes import normal_form
 from learnkit.data.table.columns import with_column
-from learnkit.data.table.files import existing_folder, get_image_files, no_images
+from learnkit.data.table.files import existing_folder, image_names, no_images, text_below
 from learnkit.data.table.label_values import class_names, is_label, number_rows, plain, several_names
 from learnkit.data.table.samples import absolute, rows_text
 from learnkit.data.tasks import Classification, MultiLabel, Task
@@ -33,11 +34,10 @@ def held_out_samples(folder: PathLike, suffixes: Sequence[str] | None = None) ->
     import pandas as pd
 
     root = existing_folder(folder)
-    files = get_image_files(root, suffixes=suffixes)
+    files = text_below(Path(absolute(str(root))), image_names(root, suffixes=suffixes))
     if not files:
         raise no_images(root, suffixes)
-    rows = [(absolute(str(file)), None, "test") for file in files]
-    return pd.DataFrame(rows, columns=["input", "target", "split"], dtype=object)
+    return pd.DataFrame({"input": files, "target": None, "split": "test"}, dtype=object)
 
 
 def label_held_out(
@@ -59,23 +59,23 @@ def label_held_out(
         label: the function that labels files by their path. Without it, or if none of its labels is one of the task,
             the label is the first folder of each.
     """
-    root = Path(absolute(str(folder)))
-    targets = samples["target"].tolist()
+    start = os.path.join(Path(absolute(str(folder))), "")
+    targets, inputs = samples["target"].tolist(), samples["input"].tolist()
     places = [
         place
-        for place, (file, split) in enumerate(zip(samples["input"], samples["split"], strict=True))
-        if split == "test" and not is_label(targets[place]) and Path(file).is_relative_to(root)
+        for place, split in enumerate(samples["split"].tolist())
+        if split == "test" and not is_label(targets[place]) and str(inputs[place]).startswith(start)
     ]
-    files = [Path(samples["input"].iloc[place]) for place in places]
+    files = [str(inputs[place]).replace(os.sep, "/") for place in places]
     if label is not None:
         found = _fitting([_result(label, file) for file in files], task, change, "labels")
         if not all(target is None for target in found):
             return _with(samples, targets, places, found)
     if not isinstance(task, Classification | MultiLabel):
         return samples
-    tops = [file.relative_to(root).parts for file in files]
     several = isinstance(task, MultiLabel)
-    names = [None if len(top) == 1 else [top[0]] if several else top[0] for top in tops]
+    tops = [file[len(start) :].partition("/") for file in files]
+    names = [None if not slash else [top] if several else top for top, slash, _ in tops]
     return _with(samples, targets, places, _fitting(names, task, change, "folders"))
 
 
@@ -85,9 +85,9 @@ def _with(samples: "pd.DataFrame", targets: list[Any], places: list[int], found:
     return with_column(samples, "target", targets) if places else samples
 
 
-def _result(label: Callable[[str], Any], file: Path) -> Any:
+def _result(label: Callable[[str], Any], file: str) -> Any:
     try:
-        return plain(label(file.as_posix()))
+        return plain(label(file))
     except Exception:  # of the user's function, which names of a test set need not fit
         return None
 

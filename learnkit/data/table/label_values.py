@@ -11,11 +11,12 @@ import numpy as np
 from learnkit.data.classes import label_text
 from learnkit.errors import DataError, UsageError
 
-__all__ = ["class_names", "could_be_values", "is_label", "is_several", "multi_hot_names", "normalized", "number_in",
-           "number_rows", "plain", "several_names"]  # fmt: skip
+__all__ = ["SEVERAL", "class_names", "could_be_values", "is_label", "is_several", "multi_hot_names", "normalized",
+           "number_in", "number_rows", "plain", "several_names"]  # fmt: skip
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
+SEVERAL = (list, tuple, set, frozenset)  # what a label of several is
 SOFT = "Labels are 0 or 1. Pass task='regression' to train on the numbers themselves."
 FRACTION = "Pass task='regression' to train on the numbers; a class is text, such as '0.5'."
 NAME = Callable[[str], str]
@@ -27,6 +28,8 @@ def plain(value: Any) -> Any:
     >>> plain(np.int64(3)), plain(np.array(["a", "b"]))
     (3, ['a', 'b'])
     """
+    if type(value) in (str, int, float, bool):  # nearly all of them
+        return value
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a tensor of one number
@@ -36,7 +39,7 @@ def plain(value: Any) -> Any:
 
 def is_several(label: Any) -> bool:
     """Whether a label is a list of labels or of numbers."""
-    return isinstance(label, list | tuple | set | frozenset)
+    return isinstance(label, SEVERAL)
 
 
 def is_label(value: Any) -> bool:
@@ -63,17 +66,16 @@ def class_names(labels: Sequence[Any], rows: Sequence[Any], change: NAME | None 
     Raises:
         DataError: a label of another type, a share, or a list that was written as text, with its row.
     """
-    known: dict[tuple[type, Any], str] = {}
+    known: dict[type, dict[Any, str]] = {str: {}, bool: {}, int: {}, float: {}}  # True is not 1
     names = []
     for label, row in zip(labels, rows, strict=True):
-        key = (type(label), label) if isinstance(label, str | int | float) else None
-        if key is None or key not in known:
-            name = _name(label, row, change)
-            if key is None:
-                names.append(name)
-                continue
-            known[key] = name
-        names.append(known[key])
+        same = known.get(type(label))
+        if same is None:
+            names.append(_name(label, row, change))
+            continue
+        if label not in same:
+            same[label] = _name(label, row, change)
+        names.append(same[label])
     return names
 
 
@@ -131,9 +133,10 @@ def number_rows(labels: Sequence[Any], rows: Sequence[Any]) -> list[tuple[float,
 
 def could_be_values(labels: Sequence[Any]) -> bool:
     """Whether labels could be values to predict as well as classes: floats, or text that is numbers, not all whole."""
-    texts = [label for label in labels if isinstance(label, str)]
-    if texts and len(texts) == len(labels) and all(number_in(text) is not None for text in texts):
-        return not all(_WHOLE.fullmatch(text.strip()) for text in texts)
+    texts = {label for label in labels if isinstance(label, str)}
+    if texts and all(isinstance(label, str) for label in labels):
+        are_numbers = all(number_in(text) is not None for text in texts)
+        return are_numbers and not all(_WHOLE.fullmatch(text.strip()) for text in texts)
     parts = (part for label in labels for part in (label if is_several(label) else [label]))
     return any(isinstance(part, float) for part in parts)
 

@@ -10,6 +10,7 @@ from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.columns import with_column
 from learnkit.data.table.label_values import (
+    SEVERAL,
     class_names,
     could_be_values,
     is_label,
@@ -59,11 +60,10 @@ def label_samples(
         UsageError: floats without a task, rows of 0 and 1 without classes, several labels for a classification, or an
             unknown task.
     """
-    targets: list[Any] = [plain(target) if is_label(target) else None for target in samples["target"]]
-    splits = samples["split"].tolist()
+    targets, splits = _present(samples["target"].tolist()), samples["split"].tolist()
     _check_missing(samples, targets, splits)
     places = [place for place, target in enumerate(targets) if target is not None]
-    raw, rows = [targets[place] for place in places], [samples.index[place] for place in places]
+    raw, rows = [targets[place] for place in places], samples.index[places].tolist()
     given = _given_classes(task, classes, change)
     kind = _kind(raw, task, given)
     found: Sequence[Any]
@@ -84,6 +84,14 @@ def label_samples(
     for place, target in zip(places, found, strict=True):
         targets[place] = target
     return with_column(samples, "target", targets), task
+
+
+def _present(targets: Sequence[Any]) -> list[Any]:
+    """The labels as Python has them, None for those that are missing."""
+    full = {text for text in {one for one in targets if type(one) is str} if is_label(text)}
+    return [
+        (one if one in full else None) if type(one) is str else plain(one) if is_label(one) else None for one in targets
+    ]
 
 
 def name_change(normalize: Normalize) -> Callable[[str], str] | None:
@@ -137,12 +145,16 @@ def _kind(raw: Sequence[Any], task: Task | str | None, given: Sequence[str] | No
                 f"labels like {raw[0]!r} are numbers, which could be values or classes",
                 fix=f"Pass task='regression'{several if is_several(raw[0]) else each}",
             )
-        return "multilabel" if any(map(is_several, raw)) else "classification"
-    if kind == "classification" and any(map(is_several, raw)):
+        return "multilabel" if _any_several(raw) else "classification"
+    if kind == "classification" and _any_several(raw):
         label = next(filter(is_several, raw))
         fix = "Pass task='multilabel' for several labels an item, or one label an item."
         raise UsageError("task", got=task, expected=f"'multilabel' for labels that are lists, as {label!r}", fix=fix)
     return kind
+
+
+def _any_several(raw: Sequence[Any]) -> bool:
+    return any(issubclass(kind, SEVERAL) for kind in set(map(type, raw)))
 
 
 def _is_whole(label: Any) -> bool:
@@ -196,7 +208,8 @@ def _classes(labels: Labels, given: Sequence[str] | None) -> tuple[str, ...]:
     """The classes of the training set in order, or those given."""
     train, valid = Counter(labels.get("train", ())), Counter(labels.get("valid", ()))
     known = sorted_names(train) if given is None else _covering(given, train)
-    unknown_classes = [f"{name!r} ({counted(count, 'file')})" for name, count in valid.items() if name not in known]
+    new = valid.keys() - set(known)
+    unknown_classes = [f"{name!r} ({counted(count, 'file')})" for name, count in valid.items() if name in new]
     if unknown_classes:
         raise DataError(
             f"{', '.join(sorted(unknown_classes))} of the validation set is not in train",

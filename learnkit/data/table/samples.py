@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from learnkit.data.image.sources import HeldImage
 from learnkit.data.table.columns import column_of, with_column
 from learnkit.data.table.label_values import plain
-from learnkit.data.table.split_results import split_names, split_of
+from learnkit.data.table.split_results import split_names, splits_of
 from learnkit.data.table.splits import Split
 from learnkit.errors import DataError, WrongTypeError
 
@@ -38,16 +38,24 @@ def checked_samples(samples: Any, *, are_masks: bool = False) -> "pd.DataFrame":
     inputs, targets = column_of(samples, "input").tolist(), column_of(samples, "target").tolist()
     if not inputs:
         raise DataError("the table has 0 rows", expected="one per file")
+    root = "/" if os.sep == "/" else None  # what all absolute paths begin with, where there is such a thing
     columns = {
         "input": [
-            name if isinstance(name, HeldImage) else absolute(file_name(name, row)) for row, name in enumerate(inputs)
+            name if type(name) is str and name[:1] == root else _absolute_input(name, row)
+            for row, name in enumerate(inputs)
         ],
-        "target": [absolute(target) if are_masks and isinstance(target, str) else plain(target) for target in targets],
+        "target": [target if type(target) is str else plain(target) for target in targets],
     }
+    if are_masks:
+        columns["target"] = [absolute(mask) if isinstance(mask, str) else mask for mask in columns["target"]]
     if "split" in samples.columns:
         columns["split"] = column_of(samples, "split").tolist()
     table: pd.DataFrame = samples.reset_index(drop=True)
     return table.assign(**{name: pd.Series(values, dtype=object) for name, values in columns.items()})
+
+
+def _absolute_input(name: Any, row: int) -> Any:
+    return name if isinstance(name, HeldImage) else absolute(file_name(name, row))
 
 
 def file_name(name: Any, row: int) -> str:
@@ -75,7 +83,7 @@ def split_samples(samples: "pd.DataFrame", split: Split) -> "pd.DataFrame":
     """The table with a column `split`; rows that are in the test set already (column `split` is "test") stay there."""
 
     there = samples["split"].tolist() if "split" in samples else [None] * len(samples)
-    is_test = [isinstance(name, str) and split_of(name) == "test" for name in there]
+    is_test = [name == "test" for name in splits_of([one if isinstance(one, str) else None for one in there])]
     rest = samples[[not one for one in is_test]] if any(is_test) else samples
     names = iter(split_names(rest, split))
     splits = ["test" if one else next(names) for one in is_test]

@@ -79,7 +79,6 @@ def split_folders(
     return SplitFolders(splits, (), tuple(sorted(doubtful)))
 
 
-def held_out(files: Iterable[tuple[str, ...]], test: str | None = None) -> set[str]:
-    """The folders directly below a root that hold test images: test, in any case, and the one that is named so."""
-    tops = {parts[0] for parts in files if len(parts) > 1}
-    return {top for top in tops if split_named(top) == "test" or top == test}
+def held_out(folders: Iterable[str]) -> set[str]:
+    """Those of the folders directly below a root that hold test images: test, in any case."""
+    return {folder for folder in folders if split_named(folder) == "test"}

@@ -1,7 +1,7 @@
 """What a split says of each row: read by place, and refused unless it names a split for every row."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from learnkit.errors import DataError, LearnkitError, UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["split_names", "split_of"]
+__all__ = ["split_names", "split_of", "splits_of"]
 
 _TRUTHS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
@@ -31,14 +31,14 @@ def split_names(samples: "pd.DataFrame", split: Split) -> list[str]:
         fix = "" if not all(map(is_int, given)) else "Numbers of rows become np.isin(np.arange(len(table)), numbers)."
         expected = f"one per row, {len(samples)} in all"
         raise DataError(f"{_called(split)}", got=f"{len(given)} results", expected=expected, fix=fix)
-    names: list[str] = []
-    for index, value in zip(samples.index, given, strict=True):
-        name = split_of(value)
-        if name is None:
-            raise DataError(
-                f"split: row {index}", got=value, expected="True or False, 1 or 0, or one of train, valid, val, test"
-            )
-        names.append(name)
+    found = splits_of(given)
+    names = [name for name in found if name is not None]
+    if len(names) < len(found):
+        place = found.index(None)
+        raise DataError(
+            f"split: row {samples.index[place]}", got=given[place],
+            expected="True or False, 1 or 0, or one of train, valid, val, test",
+        )  # fmt: skip
     needed = ("train",) if isinstance(split, NoValidation) else ("train", "valid")
     for name in needed:
         if name not in names:
@@ -78,6 +78,15 @@ def _results(samples: "pd.DataFrame", split: Split) -> list[Any]:
 def _called(split: Split) -> str:
     """What a split is called in errors: a function's address says nothing."""
     return f"split {split}" if is_dataclass(split) else "split"
+
+
+def splits_of(values: Sequence[Any]) -> list[str | None]:
+    """`split_of` each cell; equal cells are read once."""
+    try:
+        known = {value: split_of(value) for value in set(values)}  # True, 1 and 1.0 are one key, and say the same
+    except TypeError:  # a list is no split
+        return list(map(split_of, values))
+    return [known[value] for value in values]
 
 
 def split_of(value: Any) -> str | None:

@@ -191,13 +191,14 @@ class FileListSplit:
 
     def __call__(self, samples: "pd.DataFrame") -> npt.NDArray[np.bool_]:
         rows_of: dict[str, list[int]] = {}
-        for row, file in enumerate(samples["input"]):
-            rows_of.setdefault(Path(str(file)).name, []).append(row)
+        files = [str(file) for file in samples["input"].tolist()]
+        for row, file in enumerate(files):
+            rows_of.setdefault(os.path.basename(file), []).append(row)
         chosen = np.zeros(len(samples), dtype=bool)
         missing = []
         for name in self._names():
             parts = Path(name).parts
-            rows = [row for row in rows_of.get(Path(name).name, []) if _ends(samples["input"].iloc[row], parts)]
+            rows = [row for row in rows_of.get(Path(name).name, []) if Path(files[row]).parts[-len(parts) :] == parts]
             chosen[rows] = True
             missing += [] if rows else [name]
         if missing:
@@ -238,7 +239,3 @@ def _n_valid(n: int, valid_pct: float) -> int:
             "valid_pct", got=counted(n, "item"), expected="at least 2, one for training and one for validation"
         )
     return max(1, int(valid_pct * n))
-
-
-def _ends(file: str, parts: tuple[str, ...]) -> bool:
-    return Path(file).parts[-len(parts) :] == parts

@@ -119,6 +119,7 @@ def _data(dls: DataBunch) -> list[tuple[str, str]]:
     if images is not None:
         resize, normalize = images.preprocess.resize, images.preprocess.normalize
         rows.append(("images", f"{resize.size[0]} × {resize.size[1]}, {resize.method}, {resize.interpolation}"))
+        rows += [("JPEG files", "decoded in full")] if images.preprocess.full_decode else []
         if normalize is not None:
             pairs = zip(normalize.mean, normalize.std, strict=True)
             rows.append(("normalized by", ", ".join(f"{mean:.3g} ± {std:.3g}" for mean, std in pairs)))

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from learnkit.data.image.opening import MAX_PIXELS
 from learnkit.data.image.preprocess import Normalize, Preprocess, Reader
-from learnkit.data.image.read import MAX_PIXELS, full_depth
+from learnkit.data.image.read import full_depth
 from learnkit.data.image.resize import Resize
 from learnkit.data.points import Points, as_points
 from learnkit.data.segmentation import Segmentation
@@ -32,6 +33,7 @@ __all__ = [
     "activation_to_json",
     "backbone_from_json",
     "backbone_to_json",
+    "decode_to_json",
     "inputs_from_json",
     "inputs_to_json",
 ]
@@ -146,9 +148,8 @@ def inputs_from_json(manifest: JsonObject, path: Path | str, reader: Reader | No
     channels = pixels.integer("channels", 1, MAX_CHANNELS)
     normalize = _normalize(parts[2], channels) if len(parts) == 3 else None
     try:
-        return Inputs(
-            Preprocess(resize, normalize, channels, _reader(pixels, reader), pixels.content.get("depth")), None
-        )
+        own, depth = _reader(pixels, reader), pixels.content.get("depth")
+        return Inputs(Preprocess(resize, normalize, channels, own, depth, _decodes_in_full(manifest, path)), None)
     except UsageError as error:
         raise corrupt(path, f"the manifest transforms: {error}") from error
 
@@ -178,6 +179,17 @@ def _resize(step: Fields) -> Resize:
 def _normalize(step: Fields, channels: int) -> Normalize:
     args = step.part("args", ("mean", "std"))
     return Normalize(args.numbers("mean", channels, -1e6, 1e6), args.numbers("std", channels, 1e-6, 1e6))
+
+
+def decode_to_json(preprocess: Preprocess | None) -> JsonObject:
+    """How large JPEGs are decoded; an earlier learnkit passes over it, and decodes them in full."""
+    return {} if preprocess is None else {"decode": "full" if preprocess.full_decode else "reduced"}
+
+
+def _decodes_in_full(manifest: JsonObject, path: Path | str) -> bool:
+    """Back from `decode_to_json`: True of a file from before there was a choice."""
+    fields = Fields(manifest, "the manifest", path)
+    return "decode" not in manifest or fields.choice("decode", ("full", "reduced")) == "full"
 
 
 def _reader(pixels: Fields, given: Reader | None) -> Reader | None:

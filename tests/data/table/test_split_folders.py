@@ -66,6 +66,4 @@ def test_what_is_doubtful_is_explained() -> None:
 
 
 def test_test_folders_are_held_out_of_other_trees() -> None:
-    files = [tuple(name.split("/")) for name in ("test/1.png", "Test/2.png", "a/test/3.png", "test.png", "later/4.png")]
-    assert held_out(files) == {"test", "Test"}
-    assert held_out(files, "later") == {"test", "Test", "later"}
+    assert held_out(["test", "Test", "a", "testing", "later"]) == {"test", "Test"}

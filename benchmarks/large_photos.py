@@ -1,0 +1,111 @@
+"""Large JPEG files to batches without a model: learnkit against torchvision, for photos of 12 megapixels.
+
+Photos of 4032 x 3024 pixels, made here -> 224 pixels: the center, and a random resized crop; on one thread.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from benchmarks.harness import Case, compare, report
+from benchmarks.pipeline import SIZE, drained
+from learnkit import ImageDataBunch
+from learnkit.data.image.crops import RandomResizedCrop
+from learnkit.data.image.preprocess import IMAGENET
+
+SIDES = (4032, 3024)
+TORCHVISION = "torchvision v2 on PIL"
+
+
+def photo(seed: int) -> Image.Image:
+    """Noise of every scale, as strong as in photos of nature (falling with the frequency), shapes, and grain."""
+    width, height = SIDES
+    random = np.random.default_rng(seed)
+    pixels = np.zeros((height, width, 3), np.float32)
+    for k in range(2, 12):
+        noise = random.normal(0, 0.5**k, (2**k * 3 // 4, 2**k, 3)).astype(np.float32)
+        noise = 0.3 * noise + 0.7 * noise.mean(2, keepdims=True)
+        for channel in range(3):
+            large = Image.fromarray(noise[..., channel]).resize(SIDES, Image.Resampling.BICUBIC)
+            pixels[..., channel] += np.asarray(large)
+    pixels = 120 + 45 * pixels / pixels.std()
+    y, x = np.ogrid[:height, :width]
+    for _ in range(40):
+        across, down, radius = random.uniform(0, width), random.uniform(0, height), random.uniform(20, 500)
+        inside = (x - across) ** 2 + (y - down) ** 2 < radius**2
+        pixels[inside] = 0.5 * pixels[inside] + 0.5 * random.uniform(0, 255, 3)
+    pixels += random.normal(0, 6, (height, width, 1)).astype(np.float32)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def write_photos(folder: Path, n: int) -> float:
+    """n photos in two class folders; returns the megabytes of one of them."""
+    for number in range(n):
+        path = folder / ("cat", "dog")[number % 2] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        photo(number).save(path, quality=90)
+    return sum(file.stat().st_size for file in folder.rglob("*.jpg")) / n / 1e6
+
+
+def with_learnkit(folder: Path, *, crop: bool, full: bool) -> Case:
+    dls = ImageDataBunch.from_folder(
+        folder, valid_pct=0, size=SIZE, bs=4, num_workers=0, device="cpu", full_decode=full,
+        augment=[RandomResizedCrop((SIZE, SIZE))] if crop else False,
+    )  # fmt: skip
+    return lambda: drained(dls.train_dl)
+
+
+def with_torchvision(folder: Path, *, crop: bool) -> Case:
+    from torchvision import datasets
+    from torchvision.transforms import v2
+
+    place: list[Any] = [v2.RandomResizedCrop(SIZE)] if crop else [v2.Resize(SIZE), v2.CenterCrop(SIZE)]
+    to_float = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(*IMAGENET)]
+    dataset = datasets.ImageFolder(str(folder), v2.Compose([*place, *to_float]))
+    loader = DataLoader(dataset, 4, shuffle=True, drop_last=True)
+    return lambda: drained(loader)
+
+
+def differences(folder: Path) -> str:
+    """Mean and largest difference, in gray levels, of what the model sees from an image decoded in full."""
+    reduced, full = (
+        ImageDataBunch.from_folder(folder, valid_pct=0, size=SIZE, bs=4, device="cpu", full_decode=choice).preprocess
+        for choice in (False, True)
+    )
+    files = sorted(folder.rglob("*.jpg"))
+    apart = [(reduced.item(file).int() - full.item(file).int()).abs() for file in files]
+    return f"mean {torch.stack(apart).float().mean():.2f}, largest {max(int(one.max()) for one in apart)}"
+
+
+def main() -> None:
+    """Print a table for each way to 224 pixels and write it to results/."""
+    parser = argparse.ArgumentParser(description="Measure the pipeline from photos of 12 megapixels to batches.")
+    parser.add_argument("--n", type=int, default=8, help="number of photos")
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        size = write_photos(folder, args.n)
+        print(f"{args.n} photos of {size:.1f} MB; gray levels from decoding in full: {differences(folder)}\n")
+        for name, crop in (("the center", False), ("a random resized crop", True)):
+            cases: dict[str, Callable[[], Callable[[], object]]] = {
+                TORCHVISION: with_torchvision(folder, crop=crop),
+                "learnkit": with_learnkit(folder, crop=crop, full=False),
+                "learnkit, full_decode=True": with_learnkit(folder, crop=crop, full=True),
+                "A/A control": with_torchvision(folder, crop=crop),
+            }
+            rows = compare(cases, rounds=args.rounds)
+            title, file = f"JPEG of 12 megapixels to {name} of {SIZE} pixels", "crop" if crop else "center"
+            report(title, rows, TORCHVISION, name=f"large_photos_{file}", unit="ms per image", scale=1000 / args.n)
+
+
+if __name__ == "__main__":
+    main()
