@@ -5,13 +5,16 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
+from benchmarks.harness import Result, options
 from learnkit import DataBunch, Learner
 from learnkit.persistence.checkpoints import CheckpointWriter
+
+GOAL = 2.0  # percent of the time
 
 
 def timed_fit(every: int | None, args: argparse.Namespace) -> tuple[float, list[float], float]:
@@ -20,7 +23,7 @@ def timed_fit(every: int | None, args: argparse.Namespace) -> tuple[float, list[
 
     torch.manual_seed(0)
     n = args.steps * args.bs
-    x, y = torch.randn(n, 3, args.size, args.size), torch.randint(0, 10, (n,))
+    x, y = torch.randn(n, 3, args.size, args.size), torch.arange(n) % 10
     dls = DataBunch.from_tensors(x, y, x[: args.bs], y[: args.bs], bs=args.bs, device=args.device)
     waits: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -45,27 +48,23 @@ def _timed(submit: Callable[..., None], waits: list[float]) -> Callable[..., Non
     return timed
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--every", type=int, default=50)
-    parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--bs", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    args = parser.parse_args()
+def results(arguments: Sequence[str] | None = None) -> list[Result]:
+    """Print what was found."""
+    quick = {"rounds": 1, "steps": 5, "every": 4, "size": 32, "bs": 2}
+    args = options(__doc__, quick, arguments, rounds=3, steps=150, every=50, size=64, bs=16, threads=1, device="cpu")
     torch.set_num_threads(args.threads)
     os.environ["LEARNKIT_PROGRESS"] = "off"
-    plain, kept, ratios, shares, first, later = [], [], [], [], [], []
+    plain, kept, ratios, controls, shares, first, later = [], [], [], [], [], [], []
     for _ in range(args.rounds):
         seconds, _, _ = timed_fit(None, args)
         plain.append(seconds)
         seconds, waits, size = timed_fit(args.every, args)
         kept.append(seconds)
         ratios.append(kept[-1] / plain[-1])
+        seconds, _, _ = timed_fit(None, args)
+        controls.append(seconds / plain[-1])
         due = waits[: args.steps // args.every]  # not those at the end of the epoch and of the fit
-        shares.append(sum(due) / seconds)
+        shares.append(sum(due) / kept[-1])
         first.append(due[0])
         later += due[1:]
     median = statistics.median
@@ -77,7 +76,13 @@ def main() -> None:
     print(f"the fit paused for {100 * median(shares):.2f} % of its time: {1000 * median(first):.0f} ms for the first")
     if later:
         print(f"and {1000 * median(later):.0f} ms for each of the others")
+    task = f"ResNet-18, a checkpoint every {args.every} steps"
+    base, control = median(plain), median(controls)
+    return [
+        Result(f"{task}: the whole fit", median(kept), "s", None, "without", base, median(ratios), None, control),
+        Result(f"{task}: the pauses", 100 * median(shares), "% of the fit", GOAL),
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    results()
