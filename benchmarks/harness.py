@@ -46,13 +46,13 @@ class Result:
         task: what was measured.
         value: of learnkit, the median over the rounds.
         unit: of `value` and of `base`.
-        goal: what `ratio` should be at most, or `value` if there is no base; None without a goal.
+        goal: what the ratio of wall times should be at most, or `value` if there is no base; None without a goal.
         against: the name of the base.
         base: the median of the base.
-        ratio: the median over the rounds of learnkit's time over that of the base in the same round.
-        cpu_ratio: the same of CPU time, which other work on the machine changes less.
-        control: the same ratio of the base to itself; how far it is from 1 is the noise.
-        peers: the same ratio of others to the base.
+        ratio: the medians over the rounds of learnkit's wall and CPU time over those of the base in the same round;
+            other work on the machine changes CPU time less.
+        control: the same ratios of the base to itself; how far they are from 1 is the noise.
+        peers: the same ratios of others to the base.
     """
 
     task: str
@@ -61,16 +61,15 @@ class Result:
     goal: float | None = None
     against: str = ""
     base: float | None = None
-    ratio: float | None = None
-    cpu_ratio: float | None = None
-    control: float | None = None
-    peers: Mapping[str, float] = field(default_factory=dict)
+    ratio: tuple[float, float] | None = None
+    control: tuple[float, float] | None = None
+    peers: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def is_reached(self) -> bool | None:
         """Whether the goal is; None without one."""
-        found = self.value if self.against == "" else self.ratio
-        return None if self.goal is None or found is None else found <= self.goal
+        found = self.value if self.ratio is None else self.ratio[0]
+        return None if self.goal is None else found <= self.goal
 
 
 def options(
@@ -158,9 +157,8 @@ def result(
     its = named[base]
     present = {peer: case for peer, case in (peers or {}).items() if case in named and case != base}
     value, of_base = (statistics.median(named[case].wall) * scale for case in (ours, base))
-    ratio, cpu_ratio = named[ours].ratio(its)
-    of_control, others = named[control].ratio(its)[0], {peer: named[present[peer]].ratio(its)[0] for peer in present}
-    return Result(task, value, unit, goal, base, of_base, ratio, cpu_ratio, of_control, others)
+    others = {peer: named[case].ratio(its) for peer, case in present.items()}
+    return Result(task, value, unit, goal, base, of_base, named[ours].ratio(its), named[control].ratio(its), others)
 
 
 def measured(script: str, arguments: Sequence[str]) -> list[Result]:
@@ -170,18 +168,18 @@ def measured(script: str, arguments: Sequence[str]) -> list[Result]:
 
 
 def table(results: Sequence[Result]) -> str:
-    """Results as a Markdown table."""
+    """Results as a Markdown table; of two ratios the second is that of CPU times."""
     lines = [
-        "| task | learnkit | base | ratio | CPU ratio | A/A control | goal | peers' ratios |",
-        "|---|---|---|---|---|---|---|---|",
+        "| task | learnkit | base | ratio, CPU ratio | A/A control | goal | peers' ratios |",
+        "|---|---|---|---|---|---|---|",
     ]
     for one in results:
         base = "" if one.base is None else f"{one.base:.3g} {one.unit}: {one.against}"
-        ratios = ["" if n is None else f"{n:.3f}" for n in (one.ratio, one.cpu_ratio, one.control)]
-        unit = "" if one.against else f" {one.unit}"
+        ratios = ["" if pair is None else f"{pair[0]:.3f}, {pair[1]:.3f}" for pair in (one.ratio, one.control)]
+        unit = "" if one.ratio else f" {one.unit}"
         verdict = {None: "", True: " reached", False: " missed"}[one.is_reached]
         goal = "" if one.goal is None else f"≤ {one.goal:.3g}{unit}{verdict}"
-        peers = ", ".join(f"{name} {number:.2f}" for name, number in one.peers.items())
+        peers = "; ".join(f"{name} {wall:.2f}, {cpu:.2f}" for name, (wall, cpu) in one.peers.items())
         cells = [one.task, f"{one.value:.3g} {one.unit}", base, *ratios, goal, peers]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
