@@ -200,8 +200,8 @@ def report(title: str, rows: list[Row], base: str, *, name: str, unit: str = "s"
     for row in rows:
         wall, cpu = statistics.median(row.wall) * scale, statistics.median(row.cpu) * scale
         wall_ratio, cpu_ratio = row.ratio(its)
-        result = f"{row.result:.4f}" if isinstance(row.result, float) else row.result
-        lines.append(f"| {row.name} | {wall:.4g} | {cpu:.4g} | {wall_ratio:.3f} | {cpu_ratio:.3f} | {result} |")
+        shown = f"{row.result:.4f}" if isinstance(row.result, float) else row.result
+        lines.append(f"| {row.name} | {wall:.4g} | {cpu:.4g} | {wall_ratio:.3f} | {cpu_ratio:.3f} | {shown} |")
         medians = {"median_wall": wall, "median_cpu": cpu, "wall_ratio": wall_ratio, "cpu_ratio": cpu_ratio}
         summary.append({**asdict(row), **medians})
     RESULTS.mkdir(exist_ok=True)

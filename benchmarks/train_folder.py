@@ -21,7 +21,7 @@ from benchmarks.pipeline import write_photos
 from learnkit import ImageDataBunch, Learner
 from learnkit.transforms import IMAGENET, Flip
 
-SIZE, BS, LR, MOMENTUM, SEED = 64, 64, 0.05, 0.9, 0
+SIZE, LR, MOMENTUM, SEED = 64, 0.05, 0.9, 0
 BASE, CONTROL = "by hand", "by hand (A/A control)"
 GOALS = {"learnkit": 0.90, "learnkit, bf16 + channels last": 0.50}
 COMPUTES_BF16 = ("AVX512", "SVE")  # elsewhere torch emulates it, many times slower than float32
@@ -32,7 +32,7 @@ def network() -> nn.Module:
     return resnet18(num_classes=2)
 
 
-def loaders(folder: Path) -> tuple[DataLoader[Any], DataLoader[Any]]:
+def loaders(folder: Path, bs: int) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """The loaders of torchvision's own training scripts."""
     from torchvision import transforms
     from torchvision.datasets import ImageFolder
@@ -41,17 +41,17 @@ def loaders(folder: Path) -> tuple[DataLoader[Any], DataLoader[Any]]:
     resize = transforms.Resize((SIZE, SIZE))
     train = ImageFolder(str(folder / "train"), transforms.Compose([resize, transforms.RandomHorizontalFlip(), *end]))
     valid = ImageFolder(str(folder / "valid"), transforms.Compose([resize, *end]))
-    return DataLoader(train, BS, shuffle=True, drop_last=True), DataLoader(valid, BS)
+    return DataLoader(train, bs, shuffle=True, drop_last=True), DataLoader(valid, bs)
 
 
-def by_hand(folder: Path, *, bf16: bool = False) -> Case:
+def by_hand(folder: Path, bs: int, *, bf16: bool = False) -> Case:
     """With `bf16`, under autocast and in channels-last memory format."""
     layout = torch.channels_last if bf16 else torch.contiguous_format
 
     def make() -> Callable[[], float]:
         model = network().to(memory_format=layout)
         optimizer = torch.optim.SGD(model.parameters(), LR, MOMENTUM)
-        train_dl, valid_dl = loaders(folder)
+        train_dl, valid_dl = loaders(folder, bs)
 
         def run() -> float:
             model.train()
@@ -86,10 +86,10 @@ def prepared(batches: Iterable[Any], layout: torch.memory_format) -> Iterable[tu
     return ((x.contiguous(memory_format=layout), y) for x, y in batches)
 
 
-def with_learnkit(folder: Path, *, bf16: bool = False) -> Case:
+def with_learnkit(folder: Path, bs: int, *, bf16: bool = False) -> Case:
     def make() -> Callable[[], float]:
         dls = ImageDataBunch.from_folder(
-            folder, size=SIZE, bs=BS, resize="squish", augment=[Flip()], num_workers=0, device="cpu"
+            folder, size=SIZE, bs=bs, resize="squish", augment=[Flip()], num_workers=0, device="cpu"
         )
         sgd = {"opt_func": lambda groups, lr: torch.optim.SGD(groups, lr, MOMENTUM), "wd": 0.0}
         learn = Learner(dls, network(), metrics="accuracy", seed=SEED, **sgd)
@@ -107,8 +107,8 @@ def with_learnkit(folder: Path, *, bf16: bool = False) -> Case:
 
 def results(arguments: Sequence[str] | None = None) -> list[Result]:
     """Print a table and write it to results/."""
-    quick = {"rounds": 1, "warm_up": 0, "n": 64, "valid": 8}
-    args = options(__doc__, quick, arguments, rounds=3, warm_up=1, threads=1, n=512, valid=128, side=32)
+    quick = {"rounds": 1, "warm_up": 0, "n": 16, "valid": 4, "bs": 8}
+    args = options(__doc__, quick, arguments, rounds=3, warm_up=1, threads=1, n=512, valid=128, side=32, bs=64)
     torch.set_num_threads(args.threads)
     os.environ["LEARNKIT_PROGRESS"] = "off"
     with tempfile.TemporaryDirectory() as temporary:
@@ -116,13 +116,13 @@ def results(arguments: Sequence[str] | None = None) -> list[Result]:
         for split, n in (("train", args.n), ("valid", args.valid)):
             write_photos(folder / split, n, (args.side, args.side))
         cases = {
-            BASE: by_hand(folder),
-            "learnkit": with_learnkit(folder),
-            CONTROL: by_hand(folder),
+            BASE: by_hand(folder, args.bs),
+            "learnkit": with_learnkit(folder, args.bs),
+            CONTROL: by_hand(folder, args.bs),
         }
         if torch.backends.cpu.get_cpu_capability().startswith(COMPUTES_BF16):
-            cases["by hand, bf16 + channels last"] = by_hand(folder, bf16=True)
-            cases["learnkit, bf16 + channels last"] = with_learnkit(folder, bf16=True)
+            cases["by hand, bf16 + channels last"] = by_hand(folder, args.bs, bf16=True)
+            cases["learnkit, bf16 + channels last"] = with_learnkit(folder, args.bs, bf16=True)
         else:
             print("This CPU does not compute in bfloat16: those cases are left out.")
         rows = compare(cases, rounds=args.rounds, warm_up=args.warm_up)
