@@ -2,9 +2,11 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 PYTEST := $(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+FINDS_ALL = $(PYTHON) -c 'import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec, sys.argv[1:])))' \
+	fastprogress jinja2 matplotlib numpy pandas PIL pytest safetensors torch torchvision
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: demo test test-slow check bench clean
+.PHONY: demo test test-slow check bench gpu clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -22,14 +24,14 @@ check: .venv/dev.stamp ## style and types
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy --strict learnkit
 
-bench: .venv/dev.stamp ## loop, import, data, inference, checkpoints; results as JSON in benchmarks/results/
-	$(RUN) -m benchmarks.loop_overhead
-	$(RUN) -m benchmarks.import_time
-	$(RUN) -m benchmarks.augmentation
-	$(RUN) -m benchmarks.pipeline
-	$(RUN) -m benchmarks.decoders
-	$(RUN) -m benchmarks.inference
-	$(RUN) -m benchmarks.checkpoints
+bench: .venv/dev.stamp ## one table of all measurements, also in benchmarks/results/; ARGS="--quick" to see that it runs
+	$(RUN) -m benchmarks $(ARGS)
+
+# A GPU machine often has no network but the packages: those of PYTHON are used if all that is needed is there.
+gpu: ## the tests that need a GPU, then benchmarks/gpu.py; ARGS="--cifar DIR" for accuracies, too
+	@$(FINDS_ALL) || $(MAKE) .venv/dev.stamp
+	@run=$$($(FINDS_ALL) && echo $(PYTHON) || echo $(RUN)); \
+	$$run -m pytest -p no:cacheprovider -m gpu tests/gpu && $$run -m benchmarks.gpu $(ARGS)
 
 clean: ## all that these targets made
 	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache benchmarks/results

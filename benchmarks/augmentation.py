@@ -1,19 +1,20 @@
 """What augmenting a training batch costs: 64 images of 224 x 224, learnkit against fastai and torchvision."""
 
-import argparse
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.harness import Case, compare, report
+from benchmarks.harness import Case, Result, compare, options, report, result
 from learnkit.data.augment.pipeline import Augmentation
 from learnkit.data.augment.presets import resolve_augment
 
 LEARNKIT, FASTAI, TORCHVISION = "learnkit, augment=True", "fastai, aug_transforms()", "torchvision v2, one by one"
+IN_PLACE = f"{LEARNKIT}, in place"
+GOALS = {FASTAI: 0.15}
 
 
 def images(n: int, size: int) -> Tensor:
@@ -59,21 +60,17 @@ def with_torchvision(x: Tensor, n_batches: int) -> Case:
     return lambda: lambda: [float(torch.stack([transforms(one) for one in x]).mean()) for _ in range(n_batches)][-1]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--batches", type=int, default=2, help="in every round")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--bs", type=int, default=64)
-    parser.add_argument("--size", type=int, default=224)
-    args = parser.parse_args()
+def results(arguments: Sequence[str] | None = None) -> list[Result]:
+    """Print a table and write it to results/."""
+    quick = {"rounds": 1, "batches": 1, "bs": 4, "size": 64}
+    args = options(__doc__, quick, arguments, rounds=9, batches=2, threads=1, bs=64, size=224)
     torch.set_num_threads(args.threads)
     x, n = images(args.bs, args.size), args.batches
     by_pixel = x.contiguous(memory_format=torch.channels_last)  # the layout of decoded images
     no_tilt = [transform for transform in chosen(True, args.size).transforms if type(transform).__name__ != "Warp"]
     cases = {
         LEARNKIT: with_learnkit(True, x, n),
-        "learnkit, augment=True, in place": with_learnkit(True, x, n, in_place=True),
+        IN_PLACE: with_learnkit(True, x, n, in_place=True),
         "learnkit, augment=True, channels last": with_learnkit(True, by_pixel, n),
         "learnkit, without Warp": with_learnkit(no_tilt, x, n),
         'learnkit, augment="light"': with_learnkit("light", x, n),
@@ -83,13 +80,18 @@ def main() -> None:
     if importlib.util.find_spec("fastai"):
         base = FASTAI
         cases |= {FASTAI: with_fastai(x, n), "fastai, without warp": with_fastai(x, n, max_warp=0.0)}
-    cases[f"{base} (A/A control)"] = cases[base]
-    title = (
-        f"Augmenting {args.bs} x 3 x {args.size} x {args.size} floats, {args.threads} threads; the result is the mean"
-    )
+    control = f"{base} (A/A control)"
+    cases[control] = cases[base]
+    shape = f"{args.bs} × 3 × {args.size} × {args.size}"
     rows = compare(cases, rounds=args.rounds)
-    report(title, rows, base, name=f"augmentation_{args.threads}", unit="ms/batch", scale=1e3 / n)
+    title = f"Augmenting {shape} floats, {args.threads} threads; the result is the mean"
+    unit, scale = "ms/batch", 1e3 / n
+    report(title, rows, base, name=f"augmentation_{args.threads}", unit=unit, scale=scale)
+    return [
+        result(f"augmenting a batch, {shape}, as the loader calls it", rows, base, IN_PLACE, control,
+               unit=unit, scale=scale, goal=GOALS.get(base), peers={"torchvision v2": TORCHVISION}),
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    results()

@@ -1,83 +1,92 @@
 """What checkpoints cost: resnet18 with AdamW, one every 50 steps, against a fit without, in turn: A B A B."""
 
-import argparse
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.harness import Case, Result, compare, options, report, result
 from learnkit import DataBunch, Learner
 from learnkit.persistence.checkpoints import CheckpointWriter
 
+WITHOUT, WITH, CONTROL = "without", "with", "without (A/A control)"
+GOAL = 2.0  # percent of the time
 
-def timed_fit(every: int | None, args: argparse.Namespace) -> tuple[float, list[float], float]:
-    """Seconds of a fit; those it paused for each checkpoint; and megabytes per checkpoint."""
+
+def fitting(every: int | None, folder: Path, args: Namespace) -> Case:
+    """Work that fits for one epoch, and returns the megabytes of a checkpoint."""
     from torchvision.models import resnet18
 
-    torch.manual_seed(0)
-    n = args.steps * args.bs
-    x, y = torch.randn(n, 3, args.size, args.size), torch.randint(0, 10, (n,))
-    dls = DataBunch.from_tensors(x, y, x[: args.bs], y[: args.bs], bs=args.bs, device=args.device)
-    waits: list[float] = []
-    with tempfile.TemporaryDirectory() as folder:
+    def make() -> Callable[[], float]:
+        torch.manual_seed(0)
+        n = args.steps * args.bs
+        x, y = torch.randn(n, 3, args.size, args.size), torch.arange(n) % 10
+        dls = DataBunch.from_tensors(x, y, x[: args.bs], y[: args.bs], bs=args.bs, device=args.device)
         learn = Learner(dls, resnet18(num_classes=10), seed=0, path=folder)
         learn.fit(1, 1e-3, callbacks=[])  # warm: the optimizer's state is there, and its memory
-        kept = CheckpointWriter.submit, CheckpointWriter.finish
-        CheckpointWriter.submit = _timed(kept[0], waits)  # type: ignore[method-assign]
-        begin = time.perf_counter()
-        learn.fit(1, 1e-3, checkpoint_every=every)
-        seconds = time.perf_counter() - begin
-        CheckpointWriter.submit, CheckpointWriter.finish = kept  # type: ignore[method-assign]
-        files = [os.path.getsize(file) for file in learn.path.rglob("last.ckpt")]
-    return seconds, waits, sum(files) / 1e6
+
+        def run() -> float:
+            learn.fit(1, 1e-3, checkpoint_every=every)
+            return sum(os.path.getsize(file) for file in folder.rglob("last.ckpt")) / 1e6
+
+        return run
+
+    return make
 
 
-def _timed(submit: Callable[..., None], waits: list[float]) -> Callable[..., None]:
+@contextmanager
+def timed_pauses() -> Iterator[list[float]]:
+    """The seconds of every call by which a fit hands a checkpoint over to be written."""
+    pauses: list[float] = []
+    submit = CheckpointWriter.submit
+
     def timed(*given: Any) -> None:
         begin = time.perf_counter()
         submit(*given)
-        waits.append(time.perf_counter() - begin)
+        pauses.append(time.perf_counter() - begin)
 
-    return timed
+    CheckpointWriter.submit = timed  # type: ignore[method-assign]
+    try:
+        yield pauses
+    finally:
+        CheckpointWriter.submit = submit  # type: ignore[method-assign]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--every", type=int, default=50)
-    parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--bs", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    args = parser.parse_args()
+def results(arguments: Sequence[str] | None = None) -> list[Result]:
+    """Print a table and the pauses, and write the table to results/."""
+    quick = {"rounds": 1, "warm_up": 0, "steps": 5, "every": 4, "size": 32, "bs": 2}
+    args = options(
+        __doc__, quick, arguments, rounds=3, warm_up=0, steps=150, every=50, size=64, bs=16, threads=1, device="cpu"
+    )
     torch.set_num_threads(args.threads)
     os.environ["LEARNKIT_PROGRESS"] = "off"
-    plain, kept, ratios, shares, first, later = [], [], [], [], [], []
-    for _ in range(args.rounds):
-        seconds, _, _ = timed_fit(None, args)
-        plain.append(seconds)
-        seconds, waits, size = timed_fit(args.every, args)
-        kept.append(seconds)
-        ratios.append(kept[-1] / plain[-1])
-        due = waits[: args.steps // args.every]  # not those at the end of the epoch and of the fit
-        shares.append(sum(due) / seconds)
-        first.append(due[0])
-        later += due[1:]
-    median = statistics.median
-    print(
-        f"resnet18 at {args.size} px, batches of {args.bs}, {args.threads} threads, {args.device}, {args.steps} steps"
-    )
-    print(f"a checkpoint of {size:.0f} MB every {args.every} steps: {len(due)} per fit")
-    print(f"without {median(plain):.2f} s, with {median(kept):.2f} s, ratio round by round {median(ratios):.3f}")
-    print(f"the fit paused for {100 * median(shares):.2f} % of its time: {1000 * median(first):.0f} ms for the first")
-    if later:
-        print(f"and {1000 * median(later):.0f} ms for each of the others")
+    with tempfile.TemporaryDirectory() as temporary, timed_pauses() as pauses:
+        every = {WITHOUT: None, WITH: args.every, CONTROL: None}
+        cases = {name: fitting(n, Path(temporary) / name, args) for name, n in every.items()}
+        rows = compare(cases, rounds=args.rounds, warm_up=args.warm_up)
+    title = f"resnet18 at {args.size} px, batches of {args.bs}, {args.steps} steps, a checkpoint every {args.every}"
+    report(f"{title}; the result is its size in MB", rows, WITHOUT, name="checkpoints", unit="s")
+    per_fit, n_due = len(pauses) // (args.rounds + args.warm_up), args.steps // args.every
+    fits = [pauses[i : i + n_due] for i in range(0, len(pauses), per_fit)]  # not those at the end of the epoch, the fit
+    seconds = next(row for row in rows if row.name == WITH).wall
+    shares = [sum(due) / whole for due, whole in zip(fits[args.warm_up :], seconds, strict=True)]
+    share, first = 100 * statistics.median(shares), 1000 * statistics.median(due[0] for due in fits)
+    print(f"the fit paused for {share:.2f} % of its time: {first:.0f} ms for the first")
+    if later := [pause for due in fits for pause in due[1:]]:
+        print(f"and {1000 * statistics.median(later):.0f} ms for each of the others")
+    task = f"ResNet-18, a checkpoint every {args.every} steps"
+    return [
+        result(f"{task}: the whole fit", rows, WITHOUT, WITH, CONTROL, unit="s"),
+        Result(f"{task}: the pauses", share, "% of the fit", GOAL),
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    results()

@@ -1,9 +1,8 @@
 """JPEG decoders side by side: one file after the other on one thread, to RGB pixels in memory."""
 
-import argparse
 import importlib.util
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.harness import Case, compare, report
+from benchmarks.harness import Case, compare, options, report
 from benchmarks.pipeline import write_photos
 from learnkit.data.image.read import open_image
 
@@ -54,12 +53,9 @@ def decoders() -> dict[str, Callable[[Path], Any]]:
     return found
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print a table and write it to results/."""
-    parser = argparse.ArgumentParser(description="Measure JPEG decoders.")
-    parser.add_argument("--n", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=7)
-    args = parser.parse_args()
+    args = options(__doc__, {"n": 4, "rounds": 1}, arguments, n=200, rounds=7)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         write_photos(Path(folder), args.n)

@@ -1,11 +1,11 @@
 """What `import learnkit` costs over `import torch`, each in fresh processes."""
 
-import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.harness import Case, compare, report
+from benchmarks.harness import Case, Result, compare, options, report, result
 
 IMPORTS = {
     "python alone": "pass",
@@ -27,13 +27,15 @@ def importing(code: str) -> Case:
     return lambda: run
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
-    rows = compare({name: importing(code) for name, code in IMPORTS.items()}, rounds=rounds)
+def results(arguments: Sequence[str] | None = None) -> list[Result]:
+    """Print a table and write it to results/."""
+    args = options(__doc__, {"rounds": 1, "warm_up": 0}, arguments, rounds=7, warm_up=1)
+    cases = {name: importing(code) for name, code in IMPORTS.items()}
+    rows = compare(cases, rounds=args.rounds, warm_up=args.warm_up)
     report("Import time in fresh processes; the result is the number of modules", rows, "torch", name="import_time")
+    control = "torch (A/A control)"
+    return [result("import, in a fresh process", rows, "torch", "learnkit", control, unit="s", goal=1.1)]
 
 
 if __name__ == "__main__":
-    main()
+    results()

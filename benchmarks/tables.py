@@ -3,23 +3,23 @@
 100,000 files in 100 class folders: one small JPEG and links to it.
 """
 
-import argparse
 import gc
 import importlib.util
 import os
 import tempfile
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
 from PIL import Image
 
-from benchmarks.harness import Case, compare, report
+from benchmarks.harness import Case, Result, compare, options, report, result
 from learnkit import ImageDataBunch, get_image_files
 
-IMAGE_FOLDER = "torchvision's ImageFolder"
+IMAGE_FOLDER, CONTROL, OURS = "torchvision's ImageFolder", "A/A control", "learnkit: from_folder"
+MICROSECONDS, BYTES = 5.0, 300.0  # a file
 PATTERN = r"/([^/]+)/\d+\.jpg$"
 
 
@@ -51,8 +51,8 @@ def with_learnkit(make: Callable[[], ImageDataBunch]) -> Case:
     return lambda: lambda: len(make().samples)
 
 
-def bytes_per_file(root: Path, n: int) -> str:
-    """Memory that a bunch holds, and the most while it is made."""
+def bytes_per_file(root: Path, n: int) -> float:
+    """Memory that a bunch holds; prints the most while it is made, too."""
     ImageDataBunch.from_folder(root, valid_pct=0.2, device="cpu")  # what is imported on the way
     gc.collect()
     tracemalloc.start()
@@ -60,16 +60,15 @@ def bytes_per_file(root: Path, n: int) -> str:
     gc.collect()
     held, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    return f"{held / n:.0f} held, {most / n:.0f} at most, of a path of {len(dls.samples['input'].iloc[0])} characters"
+    length = len(dls.samples["input"].iloc[0])
+    print(f"bytes per file: {held / n:.0f} held, {most / n:.0f} at most, of a path of {length} characters")
+    return held / n
 
 
-def main() -> None:
+def results(arguments: Sequence[str] | None = None) -> list[Result]:
     """Print a table and write it to results/."""
-    parser = argparse.ArgumentParser(description="Measure how a bunch is made of a folder of files.")
-    parser.add_argument("--n", type=int, default=100_000)
-    parser.add_argument("--classes", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=5)
-    args = parser.parse_args()
+    quick = {"n": 200, "classes": 2, "rounds": 1, "warm_up": 0}
+    args = options(__doc__, quick, arguments, n=100_000, classes=100, rounds=5, warm_up=1)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary) / "files"
@@ -78,7 +77,7 @@ def main() -> None:
         table = pd.DataFrame({"name": names, "label": [name.partition("/")[0] for name in names]})
         table.to_csv(root / "labels.csv", index=False)
         made: dict[str, Callable[[], ImageDataBunch]] = {
-            "learnkit: from_folder": lambda: ImageDataBunch.from_folder(root, valid_pct=0.2, device="cpu"),
+            OURS: lambda: ImageDataBunch.from_folder(root, valid_pct=0.2, device="cpu"),
             "learnkit: from_name_re": lambda: ImageDataBunch.from_name_re(
                 root, None, PATTERN, valid_pct=0.2, device="cpu"
             ),
@@ -89,12 +88,19 @@ def main() -> None:
         cases |= {name: with_learnkit(make) for name, make in made.items()}
         if importlib.util.find_spec("fastai"):
             cases["fastai"] = lambda: lambda: with_fastai(root)
-        cases["A/A control"] = cases[IMAGE_FOLDER]
-        rows = compare(cases, rounds=args.rounds)
+        cases[CONTROL] = cases[IMAGE_FOLDER]
+        rows = compare(cases, rounds=args.rounds, warm_up=args.warm_up)
         title = f"{args.n:,} files to a bunch"
         report(title, rows, IMAGE_FOLDER, name="tables", unit="µs per file", scale=1e6 / args.n)
-        print(f"bytes per file: {bytes_per_file(root, args.n)}")
+        held = bytes_per_file(root, args.n)
+    task, unit, scale = f"from_folder of {args.n:,} files", "µs/file", 1e6 / args.n
+    found = result(task, rows, IMAGE_FOLDER, OURS, CONTROL, unit=unit, scale=scale, peers={"fastai": "fastai"})
+    return [
+        found,
+        Result(f"{task}, a file", found.value, "µs", MICROSECONDS),
+        Result(f"{task}, memory held", held, "bytes/file", BYTES),
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    results()
