@@ -9,7 +9,7 @@ from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation, lost_reader
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import DataError, MissingModelError, UsageError
-from learnkit.persistence.lk.json_fields import Fields, JsonObject, brief, corrupt
+from learnkit.json_fields import Fields, JsonObject, brief, corrupt
 
 __all__ = ["task_from_json", "task_to_json"]
 
