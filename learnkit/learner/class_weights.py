@@ -57,8 +57,9 @@ def _training_targets(dls: DataBunch) -> Tensor:
     loader: Any = dls.fix_dl
     if isinstance(loader, TensorLoader) and len(loader.tensors) > 1:
         return loader.tensors[1]
-    if isinstance(loader, ImageLoader) and loader.dataset.targets is not None:
+    if isinstance(loader, ImageLoader) and isinstance(loader.dataset.targets, Tensor):
         return loader.dataset.targets
     raise UsageError(
-        "class_weights='balanced': the targets of a custom loader are unknown", fix="Pass one number per class."
+        "class_weights='balanced': the targets of a custom loader, or of a stream, are unknown",
+        fix="Pass one number per class.",
     )

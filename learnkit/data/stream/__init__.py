@@ -1,0 +1,1 @@
+"""Streams of images: written by `pack`, read by number on the same path as files."""
