@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 from digits import write_digits  # next to this file
+from torch import nn
 
-from learnkit import Callback, ImageDataBunch, cnn_learner, pack
+from learnkit import Callback, ImageDataBunch, Learner, pack
 
 
 class KillAfter(Callback):
@@ -40,9 +41,14 @@ class KillAfter(Callback):
 
 def train(stream: Path, out: Path, epochs: int, n_batches: int, kill_after: int = 0) -> None:
     """Start a fit on the stream, or go on with it; the same in each of the processes."""
-    dls = ImageDataBunch.from_stream(stream, size=28, channels=1, bs=32, augment=False, path=out)
+    dls = ImageDataBunch.from_stream(stream, size=28, channels=1, bs=32)
     torch.manual_seed(0)
-    learn = cnn_learner(dls, "resnet18", pretrained=False, metrics="accuracy", seed=42)
+    model = nn.Sequential(
+        nn.Conv2d(1, 16, 3, 2), nn.ReLU(), nn.Conv2d(16, 32, 3, 2), nn.ReLU(), nn.Dropout2d(0.1), nn.Flatten(),
+        nn.LazyLinear(dls.c),
+    )  # fmt: skip
+    model(dls.one_batch()[0])
+    learn = Learner(dls, model, metrics="accuracy", path=out, seed=42)
     learn.fit(epochs, 2e-3, callbacks=KillAfter(kill_after), checkpoint_every=3, resume="auto", limit_batches=n_batches)
     weights = b"".join(value.numpy().tobytes() for value in learn.model.state_dict().values())
     print("weights", hashlib.sha256(weights).hexdigest()[:16])

@@ -148,7 +148,7 @@ def _opened(litdata: Any, url: str) -> Any:
     try:
         dataset = litdata.StreamingDataset(url)
         copy.copy(dataset)[0:0]
-    except (OSError, ValueError) as error:  # a folder that is not there, or holds no index
+    except Exception as error:  # a folder that is not there or holds no index, a URL without access, ...
         raise MissingFileError(
             f"no stream at {url} ({str(error).splitlines()[0]})",
             fix="learnkit.pack(images, folder) writes one, and so does litdata.optimize.",
