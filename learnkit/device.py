@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from learnkit.checks import check_choice
+from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.gradients import clip_gradients, divided, reweigh
 from learnkit.seeds import preserve_all_rng, preserve_rng, rng_state, set_rng_state
@@ -39,6 +40,7 @@ _NO_AUTOCAST = nullcontext()
 
 def default_device() -> torch.device:
     """`LEARNKIT_DEVICE` if it is set, else the accelerator if there is one that works, else the CPU."""
+    world.begin()  # of several processes, each has an accelerator of its own
     named = os.environ.get("LEARNKIT_DEVICE")
     if named:
         return resolve_device(named)

@@ -15,6 +15,7 @@ LearnkitError
 ├── NonFiniteLossError      ArithmeticError      a loss that became nan or infinite
 ├── OutOfMemoryError        MemoryError          a batch that does not fit into memory
 ├── WorkerError             RuntimeError         a data-loading process that died
+├── ProcessError            RuntimeError         one of several training processes that failed or hangs
 └── WriteError              OSError              a file that could not be written completely
 
 Interrupt                                        raised by callbacks to control the loop, never an error
@@ -44,6 +45,7 @@ __all__ = [
     "MissingModelError",
     "NonFiniteLossError",
     "OutOfMemoryError",
+    "ProcessError",
     "SkipBatch",
     "SkipEpoch",
     "StopFit",
@@ -176,6 +178,10 @@ class OutOfMemoryError(LearnkitError, MemoryError):
 
 class WorkerError(LearnkitError, RuntimeError):
     """A data-loading process that died."""
+
+
+class ProcessError(LearnkitError, RuntimeError):
+    """One of the processes that train together failed, or does not answer."""
 
 
 class WriteError(LearnkitError, OSError):

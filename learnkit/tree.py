@@ -16,7 +16,7 @@ from torch import Tensor
 
 from learnkit.errors import DataError
 
-__all__ = ["concatenate", "count_items", "cut", "leaves", "map_tensors"]
+__all__ = ["concatenate", "count_items", "cut", "items_of_batch", "leaves", "map_tensors"]
 
 
 def map_tensors(change: Callable[[Tensor], Any], tree: Any) -> Any:
@@ -62,6 +62,13 @@ def count_items(*trees: Any) -> int:
         return next((len(names) for tree in trees for names in _lists_of_leaves(tree)), 1)
     first, *others = counts
     return next((count for count in first if any(count in other for other in others)), first[0])
+
+
+def items_of_batch(batch: Any) -> int:
+    """The number of items in a batch: by its target, the last entry, if there is one."""
+    if not isinstance(batch, tuple | list):
+        return count_items(batch)
+    return count_items(batch[-1], tuple(batch[:-1])) if len(batch) > 1 else count_items(tuple(batch))
 
 
 def _possible_counts(tree: Any) -> list[int]:

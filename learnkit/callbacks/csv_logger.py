@@ -36,6 +36,7 @@ class CSVLogger(Callback):
     """
 
     order = Order.REPORT
+    is_for_one = True
 
     def __init__(self, filename: PathLike = "history.csv", append: bool = False) -> None:
         self.filename = Path(_checked(filename))

@@ -28,6 +28,7 @@ class Progress(Callback):
     """
 
     order = Order.REPORT
+    is_for_one = True
 
     def __init__(self, display: Display = "auto", every: int | str | None = None) -> None:
         self.display = check_choice("display", display, DISPLAYS)

@@ -7,10 +7,13 @@ from typing import Any
 
 from learnkit.callbacks.monitor import Mode, Monitor, MonitoringCallback
 from learnkit.checks import check_int, check_kind
+from learnkit.distributed.agreement import Agreement
+from learnkit.distributed.world import world
 from learnkit.errors import UsageError, WriteError, warn
 from learnkit.persistence.weights import check_name, load_weights, save_weights
 from learnkit.training.callback import Order
 from learnkit.training.interval import Interval
+from learnkit.training.processes import spread_weights
 from learnkit.training.state import TrainState
 
 __all__ = ["SaveModel"]
@@ -76,6 +79,7 @@ class SaveModel(MonitoringCallback):
         self._written: list[str] = []  # files that stay, so no other is written over them
         self._has_failed = False
         self._last_step, self._last_time = 0, 0.0
+        self._agreement = Agreement()
 
     @property
     def label(self) -> str:
@@ -97,7 +101,9 @@ class SaveModel(MonitoringCallback):
     def after_batch(self, state: TrainState) -> None:
         if self._interval is None or state.step == self._last_step:
             return
-        if self._interval.is_due(state.step - self._last_step, time.monotonic() - self._last_time):
+        is_late = self._interval.is_due(0, time.monotonic() - self._last_time)
+        is_late = bool(self._agreement.exchange(is_late and world.is_first)[0])
+        if is_late or self._interval.is_due(state.step - self._last_step, 0):
             self._last_step, self._last_time = state.step, time.monotonic()
             self._save(state, self._file(state, f"_step{state.step}"))
 
@@ -134,7 +140,7 @@ class SaveModel(MonitoringCallback):
         others = [(other, name) for other, name in self._best if name != file]
         place = sum(not self.monitor.beats(value, other) for other, _ in others) if self.top_k > 1 else 0
         self._best = [*others[:place], (value, file), *others[place:]]
-        for _, displaced in self._best[self.top_k :]:
+        for _, displaced in self._best[self.top_k :] if world.is_first else ():
             (state.folder / displaced).unlink(missing_ok=True)
         del self._best[self.top_k :]
         self._written = [name for _, name in self._best] if self.top_k > 1 else []
@@ -150,14 +156,18 @@ class SaveModel(MonitoringCallback):
         return f"{stem}{mark}{suffix}" if file in self._written else file
 
     def _save(self, state: TrainState, file: str) -> bool:
-        """Whether the weights are written."""
+        """Whether the weights are written; of several processes the first writes them."""
+        has_failed = False
         try:
             optimizer = state.optimizer if self.with_opt else None
-            save_weights(state.folder / file, state.model, optimizer, state.loss_func, classes=state.classes)
+            if world.is_first:
+                save_weights(state.folder / file, state.model, optimizer, state.loss_func, classes=state.classes)
         except WriteError as error:
-            self._has_failed = True
+            has_failed = True
             kept = "the last saved file is unchanged" if self._best else "nothing has been saved yet"
             warn(f"{self.label}: {error} Training continues; {kept}.")
+        if world.agreed(has_failed):
+            self._has_failed = True
             return False
         if self.every != "improvement":
             self._written.append(file)
@@ -176,7 +186,10 @@ class SaveModel(MonitoringCallback):
         if self.every != "improvement":
             return
         if self._best:
-            load_weights(state.folder / self._best[0][1], state.model, loss=state.loss_func, is_own=True)
+            if world.is_first:
+                load_weights(state.folder / self._best[0][1], state.model, loss=state.loss_func, is_own=True)
+            if not state.failed:  # else the others may be gone
+                spread_weights(state.model, state.loss_func)
         elif state.row and not self._has_failed:
             warn(f"{self.monitor.name} never improved: nothing was saved as {self.name!r}, the last weights stay")
 

@@ -16,6 +16,7 @@ class ShowGraph(Callback):
     """
 
     order = Order.REPORT
+    is_for_one = True
 
     def __init__(self) -> None:
         self._train: list[float] = []

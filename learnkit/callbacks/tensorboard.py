@@ -42,6 +42,7 @@ class TensorBoard(Callback):
     """
 
     order = Order.REPORT
+    is_for_one = True
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ class WandB(Callback):
     """
 
     order = Order.REPORT
+    is_for_one = True
 
     def __init__(self, project: str | None = None, **options: Any) -> None:
         self.options = {"project": project, **options}
@@ -81,6 +82,7 @@ class MLflow(Callback):
     """
 
     order = Order.REPORT
+    is_for_one = True
 
     def __init__(self, experiment: str | None = None, tracking_uri: str | None = None, **options: Any) -> None:
         self.experiment, self.tracking_uri, self.options = experiment, tracking_uri, options

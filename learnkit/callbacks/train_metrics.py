@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from learnkit.errors import UsageError, warn
-from learnkit.metrics.metric import Metric, columns, results
+from learnkit.metrics.metric import Metric, columns
+from learnkit.metrics.shared import observe, results_of_all
 from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
 from learnkit.tree import map_tensors
@@ -49,11 +50,11 @@ class TrainMetrics(Callback):
     def after_loss(self, state: TrainState) -> None:
         preds = state.prediction
         for metric in self._metrics:
-            metric.update(preds, state.targets)
+            observe(metric, preds, state.targets, 1 if state.share is None else state.share.n)
 
     def after_epoch(self, state: TrainState) -> None:
         for metric in self._metrics:
-            found = results(metric)
+            found = results_of_all(metric)
             if metric.name in self._unknown:
                 found = dict.fromkeys(found, math.nan)
             state.columns.update({f"train_{name}": value for name, value in found.items()})

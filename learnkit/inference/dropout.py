@@ -1,6 +1,6 @@
 """Monte Carlo dropout: the spread of predictions when dropout stays on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +11,8 @@ from learnkit.checks import check_int
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Task
 from learnkit.device import Compute
+from learnkit.distributed.exchange import together
+from learnkit.distributed.world import world
 from learnkit.errors import DataError, UsageError
 from learnkit.inference.predictions import activated, count_rows, raw_outputs, read_batches
 from learnkit.inference.rows import Gathered, Rows
@@ -74,11 +76,12 @@ def predict_with_dropout(
         model.eval()
         for module in dropouts:
             module.train()
-        for number, (inputs, targets) in enumerate(read_batches(loader, compute)):
+        for number, (inputs, targets) in enumerate(_whole_batches(loader, compute)):
             spread = _Spread(entropy_of)
-            for k in range(n):
+            for k in range(world.rank, n, world.size):
                 compute.reseed(derive(seed, Stream.STEP, number, k))
                 spread.add(activated(activation, raw_outputs(model, inputs, compute)))
+            spread = spread.of_all()
             means.add(spread.mean)
             stds.add((spread.squares / n).sqrt())
             if entropy_of is not None:
@@ -90,6 +93,17 @@ def predict_with_dropout(
     if mean is None or std is None:
         raise DataError("this set has no items to predict")
     return DropoutPreds(mean, std, entropies.result(), information.result(), all_targets.result())
+
+
+def _whole_batches(loader: Iterable[Any], compute: Compute) -> Iterator[tuple[Any, Any]]:
+    """Inputs and targets of whole batches in every process: these share out the passes."""
+    batches = read_batches(loader, compute)
+    while True:
+        with world.alone():
+            read = next(batches, None)
+        if read is None:
+            return
+        yield read.inputs, read.targets
 
 
 class _Spread:
@@ -108,6 +122,20 @@ class _Spread:
         if self._entropy_of is not None:
             entropy = self._entropy_of(outputs)
             self.entropy = self.entropy + (entropy - self.entropy) / self.n
+
+    def of_all(self) -> "_Spread":
+        """That of the passes of all processes (Chan, Golub, LeVeque, 1979)."""
+        if world.size == 1:
+            return self
+        whole = _Spread(self._entropy_of)
+        for count, mean, squares, entropy in together([torch.tensor(self.n), self.mean, self.squares, self.entropy]):
+            if n := int(count):
+                share, change = n / (whole.n + n), mean - whole.mean
+                whole.squares = whole.squares + squares + share * whole.n * change.square()
+                whole.mean = whole.mean + share * change
+                whole.entropy = whole.entropy + share * (entropy - whole.entropy)
+                whole.n += n
+        return whole
 
 
 def _entropy_of(task: Task | None) -> Activation | None:

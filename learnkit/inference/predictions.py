@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import nullcontext
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,9 +13,12 @@ from torch.utils.data import DataLoader
 
 from learnkit.checks import check_int
 from learnkit.data.loading.loaders import DatasetLoader, ImageLoader, TensorLoader
+from learnkit.data.loading.shares import shares
 from learnkit.data.loading.torch_internals import forget_workers
 from learnkit.device import Compute, to_device
+from learnkit.distributed.world import world
 from learnkit.errors import DataError, UsageError
+from learnkit.inference.processes import gathered_batch, gathered_set
 from learnkit.inference.rows import Gathered, Rows, as_rows
 from learnkit.losses.broadcasting import no_broadcasting
 from learnkit.modes import eval_mode
@@ -41,10 +44,24 @@ PerItemLoss = Callable[[Any, Any], Tensor]  # (raw outputs, targets) -> (N,)
 Predictions = tuple[Tensor, Any, Tensor | None]
 
 
-def read_batches(
-    loader: Iterable[Any], compute: Compute, n_batch: int | None = None
-) -> Iterator[tuple[Sequence[Any], Any]]:
-    """(inputs, targets or None) batch by batch, on the compute's device.
+class Read(NamedTuple):
+    """A batch, or this process's share of one.
+
+    Attributes:
+        inputs: of the model.
+        targets: None without labels.
+        start: the place of the first item in the set.
+        n: how many items count; None for all, 0 for an item that only keeps this process in step.
+    """
+
+    inputs: Sequence[Any]
+    targets: Any
+    start: int = 0
+    n: int | None = None
+
+
+def read_batches(loader: Iterable[Any], compute: Compute, n_batch: int | None = None) -> Iterator[Read]:
+    """Inputs and targets batch by batch, on the compute's device; in several processes this one's share of each.
 
     Args:
         loader: batches of (inputs..., targets) or (inputs,).
@@ -57,11 +74,19 @@ def read_batches(
     """
     if n_batch is not None:
         check_int("n_batch", n_batch, 1)
+    if world.size > 1:
+        for share in shares(loader, n_batch):
+            yield Read(*_split(share.batch, compute.device), share.start, share.n)
+        return
     for batch in loader if n_batch is None else islice(loader, n_batch):
-        batch = to_device(batch, compute.device)
-        if not isinstance(batch, tuple | list):
-            batch = (batch,)
-        yield (batch[:-1], _as_targets(batch[-1])) if len(batch) > 1 else (batch, None)
+        yield Read(*_split(batch, compute.device))
+
+
+def _split(batch: Any, device: torch.device) -> tuple[Sequence[Any], Any]:
+    batch = to_device(batch, device)
+    if not isinstance(batch, tuple | list):
+        batch = (batch,)
+    return (batch[:-1], _as_targets(batch[-1])) if len(batch) > 1 else (batch, None)
 
 
 def _as_targets(targets: Any) -> Any:
@@ -137,7 +162,8 @@ def predict_stream(
             state = read()
         if batch is None:
             return
-        outputs, targets, losses = batch
+        parts, n = batch[0], batch[1].n
+        outputs, targets, losses = (gathered_batch(part, n) for part in parts)
         yield outputs.cpu(), map_tensors(Tensor.cpu, targets), None if losses is None else losses.cpu()
 
 
@@ -170,11 +196,16 @@ def predict_loader(
         UsageError: an `out` that is not writable, not float, or of the wrong shape.
     """
     n_rows = count_rows(loader, n_batch)
-    rows = Rows("outputs", n_rows, None if out is None else as_rows(out, n_rows))
+    given = None if out is None else as_rows(out, n_rows)
+    if world.size > 1:
+        with eval_mode(model), compute.preserve_rng(every=True):
+            own = _predict_batches(model, loader, compute, activation, loss, n_batch)
+            return gathered_set(((parts, read.start, read.n or 0) for parts, read in own), given)
+    rows = Rows("outputs", n_rows, given)
     is_fresh = isinstance(loader, DataLoader | TensorLoader | DatasetLoader | ImageLoader)
     target_rows, loss_rows = Gathered(Rows("targets", n_rows, at_once=not is_fresh)), Rows("losses", n_rows)
     with eval_mode(model), compute.preserve_rng(every=True):
-        for outputs, targets, losses in _predict_batches(model, loader, compute, activation, loss, n_batch):
+        for (outputs, targets, losses), _ in _predict_batches(model, loader, compute, activation, loss, n_batch):
             rows.add(outputs)
             if targets is not None:
                 target_rows.add(targets, len(outputs))
@@ -193,16 +224,16 @@ def _predict_batches(
     activation: Activation,
     loss: PerItemLoss | None,
     n_batch: int | None,
-) -> Iterator[Predictions]:
-    for number, (inputs, targets) in enumerate(read_batches(loader, compute, n_batch)):
-        outputs = raw_outputs(model, inputs, compute)
+) -> Iterator[tuple[Predictions, Read]]:
+    for number, read in enumerate(read_batches(loader, compute, n_batch)):
+        targets, outputs = read.targets, raw_outputs(model, read.inputs, compute)
         losses = None
         if loss is not None:
             if targets is None:
                 raise DataError("with_loss=True, but this set has no labels", fix="Leave with_loss out.")
             with nullcontext() if number else no_broadcasting("loss_func", outputs, targets):
                 losses = loss(outputs, targets)
-        yield activated(activation, outputs), targets, losses
+        yield (activated(activation, outputs), targets, losses), read
 
 
 def with_own_workers(loader: Any) -> Any:

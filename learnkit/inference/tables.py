@@ -18,6 +18,7 @@ from learnkit.data.image.resize import View
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import MultiLabel, Regression, Task
+from learnkit.distributed.world import world
 from learnkit.errors import DataError, UsageError
 from learnkit.inference.predictions import Predictions
 from learnkit.text import spreadsheet_safe
@@ -86,7 +87,11 @@ def write_table(
         else:
             _write_parquet(file, first, batches)
 
-    write_atomically(path, write)
+    if world.is_first:
+        write_atomically(path, write)
+    else:  # the first process needs this one's predictions
+        for _ in batches:
+            pass
 
 
 def _columns(

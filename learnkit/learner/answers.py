@@ -15,6 +15,8 @@ from learnkit.checks import check_int
 from learnkit.data.loading.loaders import ImageLoader
 from learnkit.data.tasks import Task
 from learnkit.device import Compute
+from learnkit.distributed.failures import told
+from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.inference.augmented import augmented_pair, predict_augmented
 from learnkit.inference.dropout import DropoutPreds, predict_with_dropout
@@ -225,7 +227,8 @@ class Answers(LearnerParts):
         with self._running.answering() as beside:
             compute = self._compute()
             compute.leaves_rng = beside
-            yield twin(self.model) if beside else self.model, compute
+            with world.alone() if beside else told():
+                yield twin(self.model) if beside else self.model, compute
 
     def _scaled(self, chosen: Activation | None = None) -> Activation:
         activation = scaled(self.activation, self._temperature) if chosen is None else chosen

@@ -15,6 +15,7 @@ from learnkit.callbacks.recorder import Recorder
 from learnkit.data.bunch import DataBunch
 from learnkit.data.image_bunch import as_image_bunch
 from learnkit.data.table.weights import sampler_of
+from learnkit.distributed.world import world
 from learnkit.persistence.lk.manifest import versions
 from learnkit.text import name_of
 from learnkit.training.callback import Callback, Order
@@ -66,6 +67,7 @@ def environment(state: TrainState, callbacks: Iterable[Callback]) -> dict[str, s
     return {
         **versions(),
         "threads": str(torch.get_num_threads()),
+        "processes": str(world.size),
         "device": state.compute.device.type,
         "callbacks": ", ".join(callback.label for callback in _affecting(callbacks)),
     }

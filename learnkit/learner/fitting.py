@@ -14,6 +14,7 @@ from learnkit.callbacks.progress import Progress
 from learnkit.callbacks.recorder import Recorder
 from learnkit.callbacks.train_metrics import TrainMetrics
 from learnkit.checks import check_int, check_kind
+from learnkit.distributed.world import world
 from learnkit.errors import UsageError, warn
 from learnkit.learner.checks import check_start
 from learnkit.learner.options import as_list
@@ -26,7 +27,8 @@ from learnkit.text import name_of
 from learnkit.training import loop
 from learnkit.training.callback import Callback, CallbackList
 from learnkit.training.failures import explained, interrupts_noted
-from learnkit.training.state import TrainState
+from learnkit.training.processes import spread_weights
+from learnkit.training.state import TrainState, loader_length
 from learnkit.types import LearningRate
 
 __all__ = [
@@ -158,6 +160,7 @@ def run_fit(state: TrainState, running: CallbackList, plan: ResumePlan, recorder
     """Train as planned; the plan's counter moves on by the epochs started and, at the end, by one fit."""
     try:
         with interrupts_noted(state, lambda: len(recorder.rows)), explained(state):
+            _begin_together(state)
             if not state.is_done:
                 loop.fit(state, running, plan.checkpoints)
     finally:
@@ -172,7 +175,20 @@ def run_lr_find(state: TrainState, running: CallbackList, finder: LRFinder) -> N
     state.valid_dl, state.is_trial = None, True
     state.n_epochs = -(-finder.num_it // state.n_batches) if state.n_batches else finder.num_it
     with explained(state):
+        _begin_together(state)
         loop.fit(state, running)
+
+
+def _begin_together(state: TrainState) -> None:
+    """Let several processes begin with the same weights, on the same data."""
+    parameters = sum(parameter.numel() for parameter in state.model.parameters())
+    n_batches = -1 if state.n_batches is None else state.n_batches
+    n_validated = -1 if state.valid_dl is None else loader_length(state.valid_dl) or 0
+    world.check_same({
+        "epochs": state.n_epochs, "training batches": n_batches, "validation batches": n_validated,
+        "parameters": parameters, "metrics": len(state.metrics),
+    })  # fmt: skip
+    spread_weights(state.model, state.loss_func)
 
 
 def load_optimizer(optimizer: Optimizer, saved: dict[str, Any] | None, path: Path, *, required: bool) -> None:

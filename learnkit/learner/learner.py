@@ -19,6 +19,7 @@ from learnkit.checks import check_int, check_kind
 from learnkit.data.bunch import DataBunch
 from learnkit.data.tasks import Classification, MultiLabel
 from learnkit.device import BF16, FP16
+from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.interpretation.calibration import fit_temperature
 from learnkit.interpretation.for_task import interpretation_for
@@ -56,6 +57,7 @@ from learnkit.training.callback import Callback
 from learnkit.training.dry_run import dry_run
 from learnkit.training.limits import Limits
 from learnkit.training.outline import Outline
+from learnkit.training.processes import spread_weights
 from learnkit.training.state import TrainState
 from learnkit.types import Activation, DatasetType, LearningRate, Loss, PathLike
 
@@ -129,6 +131,7 @@ class Learner(Answers):
         output: OutputKey | None = None,
     ) -> None:
         super().__init__()
+        world.begin()
         self.output = output
         self._take(
             dls=dls, model=model, loss_func=loss_func, activation=activation, class_weights=class_weights,
@@ -139,7 +142,8 @@ class Learner(Answers):
         self.wd, self.wd_bn_bias, self.train_bn = wd, wd_bn_bias, train_bn
         self.path, self.model_dir = path, model_dir
         seed_is_drawn, seed = seed is None, seed_from_global_rng() if seed is None else check_int("seed", seed)
-        self.counter = RunCounter(seed, seed_is_drawn=seed_is_drawn)
+        self.counter = RunCounter(world.agreed(seed), seed_is_drawn=seed_is_drawn)
+        spread_weights(self.model, self.loss_func)
         self._call = OneCall()
         self.groups = [self.model] if groups is None else groups
         self.opt_func = opt_func
@@ -510,9 +514,10 @@ class Learner(Answers):
         """Write the export into a folder for the Hugging Face hub; upload it only if `repo_id` is given."""
         from learnkit.persistence.lk.hub import upload, write_folder
 
-        write_folder(Path(folder), self._export_spec(card))
-        if repo_id is not None:
-            upload(Path(folder), repo_id)
+        if world.is_first:
+            write_folder(Path(folder), self._export_spec(card))
+            if repo_id is not None:
+                upload(Path(folder), repo_id)
         return Path(folder)
 
     def _export_spec(self, card: str = "") -> ExportSpec:
@@ -540,7 +545,8 @@ class Learner(Answers):
         give_sizes(self.model, self.dls)
         is_trained = with_opt and any(True for _ in self.model.parameters())
         optimizer = self._kept_optimizer() if is_trained else None
-        save_weights(path, self.model, optimizer, self.loss_func, classes=self.dls.classes)
+        if world.is_first:
+            save_weights(path, self.model, optimizer, self.loss_func, classes=self.dls.classes)
         return path
 
     def load(
@@ -558,6 +564,7 @@ class Learner(Answers):
                 none, such as a head of more classes; the optimizer's state is then not used.
         """
         path = weights_path(file, self.path / self.model_dir)
+        world.wait()  # for the first process to have written it
         saved = load_weights(
             path, self.model, strict=strict, skip_mismatched=skip_mismatched, loss=self.loss_func,
             classes=self.dls.classes,

@@ -9,11 +9,13 @@ from torch.utils.data import IterableDataset
 
 from learnkit.checks import check_int
 from learnkit.data.bunch import DataBunch
+from learnkit.distributed.world import world
 from learnkit.errors import MissingFileError, UsageError, warn
 from learnkit.learner.fingerprint import differences, environment, fingerprint
 from learnkit.optim.optimizers import decay_of
 from learnkit.persistence.checkpoints import (
     CheckpointWriter,
+    checkpoint_writer,
     holds_weights,
     is_marker,
     leave_last,
@@ -116,6 +118,7 @@ def plan_fit(
     interval = Interval() if every is None else Interval.of(every)
     folders = state.folder / "checkpoints"
     saved, where = _found(_of_fit(folders, counter.n_fits), resume)
+    world.check_same({"the step of the checkpoint that they find": -1 if saved is None else saved["at"]["step"]})
     if saved is not None and counter.seed_is_drawn:
         state.seed = saved["learner"]["seed"]
     own = {"wd": decay_of(state.optimizer)}
@@ -136,11 +139,11 @@ def plan_fit(
                 with state.compute.preserve_rng():
                     restore(state, callbacks, saved)
             return ResumePlan(Checkpoints(), counter)
-    elif every is not None:
+    elif every is not None and world.is_first:
         for folder in folders.glob("fit-*"):
             if folder.name[4:].isdigit() and int(folder.name[4:]) >= counter.n_fits:
                 remove_checkpoints(folder)
-    writer = None if every is None else CheckpointWriter(_of_fit(folders, counter.n_fits))
+    writer = None if every is None else checkpoint_writer(_of_fit(folders, counter.n_fits))
     if writer is not None and saved is not None and where == writer.folder:
         writer.protect(saved["file"])
     checkpoints = Checkpoints(writer, interval, about, saved)

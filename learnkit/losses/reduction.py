@@ -23,7 +23,7 @@ from learnkit.arguments import unwrapped
 from learnkit.tree import count_items, leaves
 from learnkit.types import Loss
 
-__all__ = ["can_ignore", "divisor", "empty_as_zero", "reduction_of", "setting", "total_loss", "unreduced"]
+__all__ = ["can_ignore", "divisor", "empty_as_zero", "loss_sums", "reduction_of", "setting", "total_loss", "unreduced"]
 
 # Parameters of functions seen before: reading a signature takes longer than many a loss.
 _KNOWN: WeakKeyDictionary[Loss, Mapping[str, inspect.Parameter]] = WeakKeyDictionary()
@@ -87,11 +87,21 @@ def total_loss(losses: Sequence[Tensor], divisors: Sequence[Tensor | int | None]
         losses: one per batch, shape ().
         divisors: the divisor of each, see `divisor`.
     """
+    total, weight = loss_sums(losses, divisors)
+    return total / weight
+
+
+def loss_sums(losses: Sequence[Tensor], divisors: Sequence[Tensor | int | None]) -> tuple[Tensor, Tensor]:
+    """What the loss of a set is the ratio of, for some of its batches: both add up over parts of the set.
+
+    Returns:
+        What the targets cost, and what they weigh, float64 () on the CPU; for sums these are their sum and 1.
+    """
     values = torch.stack(list(losses)).detach().cpu().double()
-    if any(each is None for each in divisors):  # sums
-        return values.sum()
+    if any(each is None for each in divisors):
+        return values.sum(), torch.ones((), dtype=torch.float64)
     weights = torch.stack([torch.as_tensor(each) for each in divisors]).cpu().double()
-    return torch.where(weights > 0, values * weights, 0).sum() / weights.sum()
+    return torch.where(weights > 0, values * weights, 0).sum(), weights.sum()
 
 
 def can_ignore(loss_func: Loss) -> bool:

@@ -1,10 +1,11 @@
 """Accumulators: what a metric keeps of its batches, a few tensors on the device of the model.
 
-`update` never waits for the device, `merge` adds what another accumulator holds (for example of another process), and
+`update` never waits for the device, `add` adds what another accumulator holds (for example of another process), and
 `compute` reads everything, on the CPU and in double precision.
 """
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -23,8 +24,12 @@ class Accumulator(Protocol):
         """Add a batch."""
         ...
 
-    def merge(self, other: Any) -> None:
-        """Add the content of an accumulator of the same kind, which does not change."""
+    def tensors(self) -> list[Tensor]:
+        """The content; empty before the first batch."""
+        ...
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        """Add what `tensors` of an accumulator of the same kind returned, on any device."""
         ...
 
     def compute(self) -> tuple[Tensor, ...]:
@@ -45,10 +50,13 @@ class Sums:
         # Never in place: the tensors may be another accumulator's.
         self.sums = tuple(map(torch.add, self.sums, parts)) if self.sums else parts
 
-    def merge(self, other: "Sums") -> None:
-        if other.sums:
-            device = (self.sums or other.sums)[0].device
-            self.update(*(part.to(device) for part in other.sums))
+    def tensors(self) -> list[Tensor]:
+        return list(self.sums)
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        if tensors:
+            device = (self.sums or tensors)[0].device
+            self.update(*(part.to(device) for part in tensors))
 
     def compute(self) -> tuple[Tensor, ...]:
         return tuple(part.cpu().double() for part in self.sums)
@@ -67,9 +75,12 @@ class Range:
         if values.numel():
             self._add(*values.aminmax())
 
-    def merge(self, other: "Range") -> None:
-        if other.ends is not None:
-            self._add(*other.ends)
+    def tensors(self) -> list[Tensor]:
+        return list(self.ends or ())
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        if tensors:
+            self._add(*tensors)
 
     def _add(self, low: Tensor, high: Tensor) -> None:
         if self.ends is not None:
@@ -94,9 +105,13 @@ class Kept:
     def update(self, *parts: Tensor) -> None:
         self.batches.append(tuple(part.clone() for part in parts))  # a view would keep its whole batch alive
 
-    def merge(self, other: "Kept") -> None:
-        device = self.batches[0][0].device if self.batches else None
-        self.batches += [tuple(part.to(device) for part in batch) for batch in other.batches]
+    def tensors(self) -> list[Tensor]:
+        return [torch.cat(parts) for parts in zip(*self.batches, strict=True)]
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        if tensors:
+            device = self.batches[0][0].device if self.batches else None
+            self.batches.append(tuple(part.to(device) for part in tensors))
 
     def compute(self) -> tuple[Tensor, ...]:
         return tuple(torch.cat(parts).cpu() for parts in zip(*self.batches, strict=True))
@@ -123,9 +138,13 @@ class Moments:
         deviations = moved - means[:, None]
         self._add(values.shape[1], values[:, 0] + means, torch.einsum("vnk,wnk->vwk", deviations, deviations))
 
-    def merge(self, other: "Moments") -> None:
-        if other.n:
-            self._add(other.n, other.means, other.products)
+    def tensors(self) -> list[Tensor]:
+        return [torch.tensor(self.n), self.means, self.products] if self.n else []
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        if tensors:
+            n, means, products = tensors
+            self._add(int(n), means, products)
 
     def _add(self, n: int, means: Tensor, products: Tensor) -> None:
         if self.n:

@@ -1,12 +1,16 @@
 """The metrics that learnkit computes itself: batches are prepared and accumulated, and read once at the end."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
+import torch
 from torch import Tensor
 
 from learnkit.checks import check_kind
+from learnkit.distributed.exchange import gathered, together
+from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.metrics.accumulate import Accumulator, Range
 from learnkit.metrics.per_class import PerClass
@@ -105,8 +109,26 @@ class AccumulatedMetric(PerClass):
             return
         with self._named():
             self._expect(other._n_outputs)
-        self._accumulator.merge(other._accumulator)
-        self._range.merge(other._range)
+        self._accumulator.add(other._accumulator.tensors())
+        self._range.add(other._range.tensors())
+
+    def of_all(self) -> Self:
+        """The metric of the batches that all processes have seen; every process must call it."""
+        if world.size == 1:
+            return self
+        whole = copy.copy(self)
+        whole._accumulator, whole._range, whole._n_outputs = type(self._accumulator)(), Range(), None
+        parts = zip(
+            gathered(torch.tensor(self._n_outputs or 0)), together(self._accumulator.tensors()),
+            together(self._range.tensors()), strict=True,
+        )  # fmt: skip
+        for n_outputs, kept, ends in parts:
+            if n_outputs:
+                with self._named():
+                    whole._expect(int(n_outputs))
+            whole._accumulator.add(kept)
+            whole._range.add(ends)
+        return whole
 
     def compute(self) -> float | dict[str, float]:
         if self._n_outputs is None:

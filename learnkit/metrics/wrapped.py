@@ -58,7 +58,7 @@ class FunctionMetric:
         return precise(_scalar(value, self.name))
 
     def merge(self, other: "FunctionMetric") -> None:
-        self._sums.merge(other._sums)
+        self._sums.add(other._sums.tensors())
 
     def compute(self) -> float:
         return mean(*self._sums.compute()) if self._sums.sums else float("nan")
@@ -98,6 +98,11 @@ class ObjectMetric(PerClass):
                 self._metric.to(tensor.device)
         self._metric.update(preds, targets)
         self._n_updates += 1
+
+    def sees_all(self) -> None:
+        """Every process gives it the batches of all: one of torchmetrics does not put the processes together itself."""
+        if hasattr(self._metric, "distributed_available_fn"):
+            self._metric.distributed_available_fn = _never
 
     def merge(self, other: "ObjectMetric") -> None:
         """Through the object's own `merge`, or torchmetrics' `merge_state`.
@@ -159,6 +164,10 @@ def _from_class(metric: Any) -> str:
     """`f1_score` for an F1Score object."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(metric).__name__)
     return spaced.lower()
+
+
+def _never() -> bool:
+    return False
 
 
 def _scalar(value: Tensor, name: str) -> Tensor:

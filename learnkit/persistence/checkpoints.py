@@ -8,12 +8,15 @@ from typing import Any
 import torch
 
 from learnkit.atomic_files import make_folder, partial_files, write_atomically
+from learnkit.distributed.world import world
 from learnkit.errors import CorruptFileError, LearnkitError, MissingFileError, UsageError, warn
 from learnkit.safe_load import read_file
 from learnkit.training.snapshot import Copies
 
 __all__ = [
+    "Bystander",
     "CheckpointWriter",
+    "checkpoint_writer",
     "holds_weights",
     "is_marker",
     "leave_last",
@@ -89,6 +92,24 @@ class CheckpointWriter:
             write_atomically(self.folder / LAST, lambda file: torch.save(content, file), keep=self.folder / BEFORE)
         except Exception as error:  # reported from the training thread
             self._error = error
+
+
+class Bystander(CheckpointWriter):
+    """The writer of a process that leaves the files to the first one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.has_saved = folder, False
+
+    is_busy = False
+
+    def protect(self, file: str) -> None: ...
+    def submit(self, content: dict[str, Any]) -> None: ...
+    def finish(self) -> None: ...
+
+
+def checkpoint_writer(folder: Path) -> CheckpointWriter:
+    """What writes the checkpoints of a fit: of several processes, the first does."""
+    return CheckpointWriter(folder) if world.is_first else Bystander(folder)
 
 
 def read_checkpoint(where: Path) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 from learnkit.atomic_files import named_file
 from learnkit.checks import check_choice
+from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.persistence.lk.file import write_export
 from learnkit.persistence.spec import ExportSpec
@@ -43,12 +44,14 @@ def export(
                 fix='Leave it out: a file for load_learner (to="lk") always has the preprocessing and the activation.',
             )
         path = _lk_path(path)
-        write_export(path, spec)
+        if world.is_first:
+            write_export(path, spec)
         return path
     if spec.card:
         raise UsageError('export: card= belongs to to="lk"', fix=f"Leave it out: a file for {to} has no place for it.")
     path = path if path.suffix == f".{to}" else path.with_name(f"{path.name}.{to}")
-    _write_other(path, spec if activation else replace(spec, activation=None), to, preprocessing=preprocessing)
+    if world.is_first:
+        _write_other(path, spec if activation else replace(spec, activation=None), to, preprocessing=preprocessing)
     return path
 
 

@@ -7,13 +7,15 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
+from learnkit.data.loading.shares import Share, shares
+from learnkit.distributed.world import world
 from learnkit.errors import DataError, warn
 from learnkit.seeds import Stream, derive
 from learnkit.training.snapshot import StatefulLoader
 from learnkit.training.state import TrainState
-from learnkit.tree import count_items
+from learnkit.tree import items_of_batch
 
-__all__ = ["batches_of_epoch", "n_items", "split_batch"]
+__all__ = ["batches_of_epoch", "split_batch"]
 
 
 @runtime_checkable
@@ -23,6 +25,8 @@ class _Seeded(Protocol):
 
 def batches_of_epoch(state: TrainState, start: int = 0) -> Iterator[Any]:
     """The training batches, their order fixed by (seed, epoch); a last batch of one item is dropped before batch norm.
+
+    In several processes, this one's share of each, see `learnkit.data.loading.shares`.
 
     Args:
         state: state of the fit.
@@ -40,7 +44,7 @@ def batches_of_epoch(state: TrainState, start: int = 0) -> Iterator[Any]:
     elif set_epoch := getattr(getattr(loader, "sampler", None), "set_epoch", None):
         set_epoch(epoch)  # torch's DistributedSampler and the like
     state.compute.reseed(derive(state.seed, Stream.ORDER, epoch))  # for a loader that draws its order globally
-    batches = iter(loader)
+    batches = iter(loader) if world.size == 1 else shares(loader)
     for _ in islice(batches, n_read):
         pass
     trainable, limit = _trainable(state, batches, start), state.limits.max_batches
@@ -53,7 +57,7 @@ def _trainable(state: TrainState, batches: Iterator[Any], start: int) -> Iterato
     is_empty = not start
     for batch in batches:
         is_empty = False
-        before, size = size, n_items(batch) if has_batch_norm else 0
+        before, size = size, _size(batch) if has_batch_norm else 0
         if size == 1 and before > 1:
             if state.epoch == 0:
                 warn("the last batch holds one item and is dropped: batch norm cannot train on it")
@@ -61,6 +65,11 @@ def _trainable(state: TrainState, batches: Iterator[Any], start: int) -> Iterato
         yield batch
     if is_empty:
         raise DataError("train_dl yielded no batches", fix="Check the training set, and drop_last against its size.")
+
+
+def _size(batch: Any) -> int:
+    """The number of items; in several processes, of the smallest share, at least 1."""
+    return max(batch.total // world.size, 1) if isinstance(batch, Share) else items_of_batch(batch)
 
 
 def split_batch(batch: Any, part: str) -> tuple[tuple[Any, ...], Any]:
@@ -78,10 +87,3 @@ def split_batch(batch: Any, part: str) -> tuple[tuple[Any, ...], Any]:
     raise DataError(
         f"a batch of the {part} loader is a {kind}", expected="a tuple (inputs..., targets)", fix=fix,
     )  # fmt: skip
-
-
-def n_items(batch: Any) -> int:
-    """The number of items in a batch: by its target, the last entry, if there is one."""
-    if not isinstance(batch, tuple | list):
-        return count_items(batch)
-    return count_items(batch[-1], tuple(batch[:-1])) if len(batch) > 1 else count_items(tuple(batch))

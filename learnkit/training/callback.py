@@ -5,6 +5,7 @@ from enum import IntEnum
 from typing import Any, ClassVar, TypeAlias
 
 from learnkit.arguments import checks_keywords
+from learnkit.distributed.world import world
 from learnkit.errors import Interrupt, UsageError
 from learnkit.training.hook_names import check_hooks, check_mixed_in
 from learnkit.training.state import TrainState
@@ -50,6 +51,7 @@ class Callback:
 
     order: ClassVar[int] = Order.DEFAULT
     sets: ClassVar[frozenset[str]] = frozenset()  # what only one callback per fit may set, such as "lr"
+    is_for_one: ClassVar[bool] = False  # whether it writes or shows: of several processes, the first runs it alone
     in_lr_find: ClassVar[bool] = False  # whether it changes how a batch is trained, so lr_find runs it too
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -114,7 +116,7 @@ class CallbackList:
             labels[callback.label] = callback
         self._check_conflicts()
         self._bound: dict[Hook, tuple[tuple[Callback, Callable[[TrainState], None]], ...]] = {
-            base: tuple((c, getattr(c, name)) for c in self._callbacks if defines(c, name, base))
+            base: tuple((c, _bound(c, name)) for c in self.acting if defines(c, name, base))
             for name, base in HOOKS.items()
         }
 
@@ -132,6 +134,11 @@ class CallbackList:
 
     def __iter__(self) -> Iterator[Callback]:
         return iter(self._callbacks)
+
+    @property
+    def acting(self) -> Iterator[Callback]:
+        """Those that run in this process."""
+        return (c for c in self._callbacks if world.is_first or not c.is_for_one)
 
     def act_in(self, hook: Hook) -> bool:
         """Whether any callback defines this hook."""
@@ -175,6 +182,19 @@ class CallbackList:
             if during is None:
                 raise failure
             during.add_note(f"then a callback's after_fit failed too: {failure!r}")
+
+
+def _bound(callback: Callback, name: str) -> Callable[[TrainState], None]:
+    """A hook; what one process alone runs cannot wait for the others."""
+    method: Callable[[TrainState], None] = getattr(callback, name)
+    if not callback.is_for_one or world.size == 1:
+        return method
+
+    def alone(state: TrainState) -> None:
+        with world.alone():
+            method(state)
+
+    return alone
 
 
 def defines(callback: Callback, name: str, base: Hook) -> bool:

@@ -8,6 +8,8 @@ from typing import Any, Protocol, Self
 
 from torch import Tensor
 
+from learnkit.distributed.agreement import Agreement
+from learnkit.distributed.world import world
 from learnkit.errors import warn
 from learnkit.training.callback import Callback
 from learnkit.training.interval import Interval
@@ -37,7 +39,8 @@ class Checkpoints:
     """Saves a fit as it runs, and restores one that was interrupted; `Checkpoints()` does neither.
 
     A checkpoint is taken between two optimizer steps: when one is due, at the end of each epoch (unless one is being
-    written right now), when the fit ends, and when a signal asks the process to exit.
+    written right now), when the fit ends, and when a signal asks the process to exit. Of several processes the first
+    writes them; a signal to any of them ends all of them after the same step.
 
     Args:
         writer: writes them; None to write none.
@@ -58,7 +61,9 @@ class Checkpoints:
         self._about = about or {}
         self._saved = saved
         self._signals = Signals()
+        self._agreement = Agreement()
         self._deferred: AbstractContextManager[None] | None = None
+        self._leaves = False
         self._step = 0  # at the last checkpoint
         self._time = 0.0
         self._done = 0  # batches of this epoch, up to the last step
@@ -75,6 +80,9 @@ class Checkpoints:
             return
         try:
             self._writer.finish()
+            if error is None or self._leaves:
+                self._agreement.finish()
+                world.wait()  # the launcher ends the others when one has left
         finally:
             self._deferred.__exit__(None, None, None)
         if self._signals.noted and (error is None or isinstance(error, Exception)):
@@ -122,14 +130,20 @@ class Checkpoints:
         if self._writer is None or state.compute.n_gathered:
             return
         self._done = state.batch + 1
-        is_due = self._interval.is_due(state.step - self._step, time.monotonic() - self._time)
-        if is_due or self._signals.noted:
+        is_due = self._interval.is_due(state.step - self._step, 0)
+        passed = self._interval.is_due(0, time.monotonic() - self._time)
+        is_late, signal = self._agreement.exchange(passed and world.is_first, self._signals.noted or 0)
+        self._signals.hear(signal)
+        if is_due or is_late or self._signals.noted:
             watch.flush(state)  # never save weights after a non-finite loss
             self._write(state, callbacks, state.epoch, self._done)
 
     def after_epoch(self, state: TrainState, callbacks: Iterable[Callback]) -> None:
         """Write the checkpoint at the end of an epoch."""
-        if self._writer is not None and (self._signals.noted or not self._writer.is_busy):
+        if self._writer is None:
+            return
+        self._signals.hear(world.highest(self._signals.noted or 0))
+        if self._signals.noted or not world.agreed(self._writer.is_busy):
             self._write(state, callbacks, state.epoch + 1, 0)
 
     def after_fit(self, state: TrainState, callbacks: Iterable[Callback]) -> None:
@@ -146,6 +160,7 @@ class Checkpoints:
         self._writer.submit({**about, **snapshot(state, callbacks, epoch, batch)})
         self._step, self._time = state.step, time.monotonic()
         if self._signals.noted and not is_finished:
+            self._leaves = True
             self._signals.leave()
 
     def _warn_unsaved(self, callbacks: Iterable[Callback]) -> None:

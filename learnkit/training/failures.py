@@ -8,6 +8,7 @@ from torch import Tensor
 
 from learnkit.data.loading.workers import worker_error
 from learnkit.device_memory import empty_cache, is_out_of_memory
+from learnkit.distributed.failures import told
 from learnkit.errors import OutOfMemoryError, UsageError
 from learnkit.text import name_of
 from learnkit.training.state import TrainState
@@ -41,7 +42,8 @@ def explained(state: TrainState) -> Iterator[None]:
     A shape that does not fit gets a note with that of the batch.
     """
     try:
-        yield
+        with told(lambda: f"epoch {state.epoch}, batch {state.batch}"):
+            yield
     except Exception as error:
         named = (
             worker_error(error, state.train_dl, state.valid_dl)

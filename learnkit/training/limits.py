@@ -71,8 +71,8 @@ class FirstBatches:
     """The first batches of a loader."""
 
     def __init__(self, loader: Iterable[Any], n: int) -> None:
-        self._loader = loader
-        self._n = n
+        self.loader = loader
+        self.n = n
 
     def __iter__(self) -> Iterator[Any]:
-        return islice(self._loader, self._n)
+        return islice(self.loader, self.n)

@@ -1,6 +1,8 @@
 """The training loop: fit, train_epoch, train_batch, validate. It does not depend on learners or concrete callbacks."""
 
+import math
 import time
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any
@@ -9,10 +11,11 @@ import torch
 from torch import Tensor
 
 from learnkit.device import to_device
+from learnkit.distributed.world import world
 from learnkit.errors import DataError, Interrupt, SkipBatch, SkipEpoch, StopFit, UsageError, warn
 from learnkit.losses.broadcasting import no_broadcasting
-from learnkit.losses.reduction import divisor, total_loss
-from learnkit.metrics.metric import results
+from learnkit.losses.reduction import divisor
+from learnkit.metrics.shared import observe, results_of_all
 from learnkit.modes import together, undisturbed
 from learnkit.seeds import Stream, derive
 from learnkit.training.batches import batches_of_epoch, split_batch
@@ -21,6 +24,7 @@ from learnkit.training.checkpointing import Checkpoints
 from learnkit.training.first_loss import first_loss
 from learnkit.training.micro_batches import run_micro_batches
 from learnkit.training.nan_guard import LossWatch, as_loss
+from learnkit.training.processes import loss_of_set, own_batches, own_part, parallel, share_loss
 from learnkit.training.state import TrainState
 from learnkit.training.stopping import stop_if_noted, validate_if_due, validates, watched
 from learnkit.tree import count_items
@@ -31,6 +35,7 @@ __all__ = ["fit", "forward_backward", "take_step", "train_batch", "train_epoch",
 def fit(state: TrainState, callbacks: CallbackList, checkpoints: Checkpoints | None = None) -> None:
     """Train for `state.n_epochs`; `after_fit` always runs, and the caller's random generators are restored."""
     watch, checkpoints = LossWatch(), checkpoints or Checkpoints()
+    state.parallel = parallel(state)
     with state.compute.preserve_rng(), checkpoints:
         try:
             callbacks.notify(Callback.before_fit, state)
@@ -87,13 +92,20 @@ def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch, ch
 def train_batch(state: TrainState, batch: Any, callbacks: CallbackList, watch: LossWatch) -> None:
     """One forward and backward pass, and a step if one is due."""
     compute = state.compute
+    if state.parallel is not None:
+        state.share, batch = batch, batch.batch
+        state.parallel.refresh()
     state.inputs, state.targets = split_batch(to_device(batch, compute.device), "train")
     compute.reseed(state.epoch_seed + state.batch)
     callbacks.notify(Callback.before_batch, state)
+    if world.rank:  # other dropout for other items
+        compute.reseed(derive(state.epoch_seed + state.batch, Stream.STEP, world.rank))
     if compute.part is None:
         forward_backward(state, callbacks, watch)
     else:
         run_micro_batches(state, partial(forward_backward, state, callbacks, watch))
+        if state.share is not None:
+            watch.check(state)
     if compute.accumulate is None or compute.is_due:
         take_step(state, callbacks)
     callbacks.notify(Callback.after_batch, state)
@@ -101,42 +113,67 @@ def train_batch(state: TrainState, batch: Any, callbacks: CallbackList, watch: L
 
 def forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWatch) -> None:
     """Forward and backward pass of `state.inputs`; gradients are added to those gathered."""
+    if state.parallel is None:
+        _forward_backward(state, callbacks, watch)
+    else:
+        with state.parallel.averaging(not state.compute.adds_up):
+            _forward_backward(state, callbacks, watch)
+
+
+def _forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWatch) -> None:
     compute = state.compute
-    state.preds = outputs_of(state)
+    state.preds = outputs_of(state, state.parallel or state.model)
     callbacks.notify(Callback.after_pred, state)
     state.loss = first_loss(state) if watch.is_new else state.loss_func(state.preds, state.targets)
     callbacks.notify(Callback.after_loss, state)
+    loss = _checked_loss(state, callbacks, watch)
+    if not loss.requires_grad:
+        raise UsageError(
+            "loss_func: its result does not depend on the parameters that are trained",
+            fix="Leave out what has no gradient: argmax, comparisons, .detach(), .item(), torch.no_grad().",
+        )
+    if not compute.adds_up:
+        compute.backward(loss)
+        if state.parallel is not None:
+            state.parallel.finish()
+    elif state.share is None or compute.whole is not None:
+        n, weight = count_items(state.targets, state.inputs), divisor(state.loss_func, state.targets, state.inputs)
+        compute.backward(loss, n, weight)
+    else:
+        compute.backward(loss, state.share.total, state.share_weight)
+    if callbacks.act_in(Callback.after_backward):
+        with compute.unscaled(state.optimizer):
+            callbacks.notify(Callback.after_backward, state)
+
+
+def _checked_loss(state: TrainState, callbacks: CallbackList, watch: LossWatch) -> Tensor:
+    """What to go backward from; in several processes `state.loss` becomes that of the whole batch."""
+    loss: Tensor | None = None
+    if state.share is not None:
+        if state.compute.whole is not None:  # a part: `state.loss` is checked when the batch is complete
+            return own_part(state)
+        loss = share_loss(state)
     try:
         watch.check(state)
     except StopFit:
         with suppress(Interrupt):
             callbacks.notify(Callback.after_batch, state)  # so that the batch is recorded
         raise
-    if not state.loss.requires_grad:
-        raise UsageError(
-            "loss_func: its result does not depend on the parameters that are trained",
-            fix="Leave out what has no gradient: argmax, comparisons, .detach(), .item(), torch.no_grad().",
-        )
-    if compute.adds_up:
-        n, weight = count_items(state.targets, state.inputs), divisor(state.loss_func, state.targets, state.inputs)
-        compute.backward(state.loss, n, weight)
-    else:
-        compute.backward(state.loss)
-    if callbacks.act_in(Callback.after_backward):
-        with compute.unscaled(state.optimizer):
-            callbacks.notify(Callback.after_backward, state)
+    return state.loss if loss is None else loss
 
 
-def outputs_of(state: TrainState) -> Any:
+def outputs_of(state: TrainState, model: Callable[..., Any]) -> Any:
     """The model's outputs for `state.inputs`, in float32: all of them, or the one that the loss takes."""
     with state.compute.autocast():
-        outputs = state.model(*state.inputs)
+        outputs = model(*state.inputs)
     outputs = state.compute.full(outputs)
     return state.output(outputs) if state.loss_takes_one and state.output is not None else outputs
 
 
 def take_step(state: TrainState, callbacks: CallbackList) -> None:
     """One optimizer step with the gradients gathered."""
+    if state.parallel is not None:
+        state.parallel.finish()
     if state.compute.step(state.optimizer, state.model):
         state.step += 1
     callbacks.notify(Callback.after_step, state)
@@ -153,30 +190,29 @@ def validate(state: TrainState, callbacks: CallbackList) -> None:
     losses: list[Tensor] = []
     weights: list[Tensor | int | None] = []
     with undisturbed(state.loss_func):
-        for batch in () if state.valid_dl is None else state.valid_dl:
-            state.inputs, state.targets = split_batch(to_device(batch, compute.device), "validation")
-            state.preds = outputs_of(state)
+        for share in () if state.valid_dl is None else own_batches(state.valid_dl):
+            state.inputs, state.targets = split_batch(to_device(share.batch, compute.device), "validation")
+            state.preds = outputs_of(state, state.model)
             state.loss = as_loss(state.loss_func(state.preds, state.targets)) if losses else first_loss(state)
-            weights.append(divisor(state.loss_func, state.targets, state.inputs))
-            _update_metrics(state, is_first=not losses)
-            losses.append(state.loss)
-            callbacks.notify(Callback.after_validate_batch, state)
-    if not losses:
+            _update_metrics(state, share.n, is_first=not losses)
+            if share.n:
+                weights.append(divisor(state.loss_func, state.targets, state.inputs))
+                losses.append(state.loss)
+                callbacks.notify(Callback.after_validate_batch, state)
+    mean = loss_of_set(losses, weights)
+    if mean is None:
         raise DataError("valid_dl yielded no batches", fix="Check the validation set; it must hold at least one item.")
-    mean = total_loss(losses, weights)
-    if not mean.isfinite():
-        warn(
-            f"the validation loss of epoch {state.epoch} is {mean.item()}: check for nan or infinite inputs and outputs"
-        )
-    state.valid = {"valid_loss": mean.item()}
+    if not math.isfinite(mean):
+        warn(f"the validation loss of epoch {state.epoch} is {mean}: check for nan or infinite inputs and outputs")
+    state.valid = {"valid_loss": mean}
     for metric in state.metrics:
-        state.valid |= results(metric)
+        state.valid |= results_of_all(metric)
     state.validated_step = state.step
     callbacks.notify(Callback.after_validate, state)
 
 
-def _update_metrics(state: TrainState, *, is_first: bool) -> None:
+def _update_metrics(state: TrainState, n: int, *, is_first: bool) -> None:
     preds = state.prediction
     for metric in state.metrics:
         with no_broadcasting(f"metric {metric.name}", preds, state.targets) if is_first else nullcontext():
-            metric.update(preds, state.targets)
+            observe(metric, preds, state.targets, n)

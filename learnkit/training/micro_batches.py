@@ -6,11 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from learnkit.data.loading.shares import Share
 from learnkit.device_memory import empty_cache, is_out_of_memory
 from learnkit.errors import warn
 from learnkit.losses.reduction import divisor
+from learnkit.metrics.accumulate import precise
 from learnkit.seeds import Stream, derive
 from learnkit.text import counted
+from learnkit.training.processes import loss_of_all, weight_of_all
 from learnkit.training.state import TrainState
 from learnkit.tree import concatenate, count_items, cut, map_tensors
 
@@ -34,15 +37,21 @@ def run_micro_batches(state: TrainState, forward_backward: Callable[[], None]) -
     compute, whole = state.compute, (state.inputs, state.targets)
     n = count_items(state.targets, state.inputs)
     weight = divisor(state.loss_func, state.targets, state.inputs)
+    share = state.share
+    if share is not None:
+        weight = weight_of_all(weight, share)
     total: Tensor | float = 1.0 if weight is None else weight
     if isinstance(total, Tensor):
-        total = total.clamp(min=torch.finfo(total.dtype).tiny)  # 0 if no target counts
+        total = precise(total).clamp(min=torch.finfo(total.dtype).tiny)  # 0 if no target counts
     try:
         while True:
             size = min(compute.part or n, n)
             compute.whole = total
             try:
-                return _run_each(state, forward_backward, whole, n, size, total)
+                _run_each(state, forward_backward, whole, n, size, total)
+                if share is not None:
+                    _put_together(state, share, n)
+                return
             except Exception as error:
                 if not is_out_of_memory(error) or size == 1:
                     raise
@@ -57,6 +66,13 @@ def run_micro_batches(state: TrainState, forward_backward: Callable[[], None]) -
         compute.whole = None
 
 
+def _put_together(state: TrainState, share: Share, n: int) -> None:
+    """The loss and the number of items of the batch of all processes."""
+    state.loss = loss_of_all(state.loss, share)
+    state.loss_value = None
+    state.compute.n_gathered += share.total - n
+
+
 def _run_each(
     state: TrainState,
     forward_backward: Callable[[], None],
@@ -65,7 +81,8 @@ def _run_each(
     size: int,
     total: Tensor | float,
 ) -> None:
-    loss, preds = torch.zeros((), device=state.compute.device), []
+    loss: Any = 0.0
+    preds = []
     inputs, targets = whole
     sizes = [min(size, n - start) for start in range(0, n, size)]
     for number, start in enumerate(range(0, n, size)):
@@ -76,7 +93,7 @@ def _run_each(
         state.compute.reseed(derive(first, Stream.STEP, number) if number else first)
         forward_backward()
         part = divisor(state.loss_func, state.targets, state.inputs)
-        loss += state.loss.detach() if part is None else state.loss.detach() * (part / total)
+        loss = loss + (state.loss.detach() if part is None else state.loss.detach() * (part / total))
         preds.append(map_tensors(Tensor.detach, state.preds))
     state.loss = loss
     state.loss_value = loss.item() if state.compute.sync_is_free else None

@@ -123,6 +123,8 @@ class LossWatch:
 
 def _set_empty_to_zero(state: TrainState) -> Tensor:
     """Make the loss 0 if no target counts; returns the loss."""
+    if state.share is not None:  # it is so already, and the same in all processes
+        return state.loss
     weight = divisor(state.loss_func, state.targets, state.inputs)
     if isinstance(weight, Tensor):
         state.loss = empty_as_zero(state.loss, state.preds, weight)

@@ -2,14 +2,18 @@
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
+from learnkit.distributed.world import world
+
 __all__ = ["PREEMPTED", "Signals"]
 
 REPORTS_DEAD_WORKERS = "torch.utils.data._utils.signal_handling"
+REPEATS = 30.0  # seconds in which a launcher may pass on a signal that its processes have received already
 PREEMPTED = 128 + signal.SIGTERM  # the exit status of a process ended by SIGTERM: 143
 
 
@@ -26,6 +30,7 @@ class Signals:
     def __init__(self) -> None:
         self.noted: signal.Signals | None = None
         self._kept: dict[signal.Signals, Any] = {}  # the previous handlers
+        self._time = 0.0  # of the first signal
 
     @contextmanager
     def defer(self) -> Iterator[None]:
@@ -40,9 +45,15 @@ class Signals:
             while self._kept:
                 signal.signal(*self._kept.popitem())
 
+    def hear(self, number: int) -> None:
+        """Note a signal that another process received; 0 for none."""
+        if number and self.noted is None:
+            self.noted = signal.Signals(number)
+            self._let_step_end()
+
     def _note(self, number: int, frame: FrameType | None) -> None:
-        is_second = self.noted is not None
-        self.noted = signal.Signals(number)
+        is_second = self.noted is not None and (world.size == 1 or time.monotonic() - self._time > REPEATS)
+        self.noted, self._time = signal.Signals(number), self._time if self.noted else time.monotonic()
         self._let_step_end()
         if is_second:
             self.leave()

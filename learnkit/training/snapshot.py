@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
@@ -153,7 +154,7 @@ def restore(state: TrainState, callbacks: Iterable[Callback], saved: dict[str, A
     if not saved["at"]["batch"] and state.valid_dl is not None:
         state.model.eval()  # as a validation leaves it
     for callback in callbacks:
-        kept = saved["callbacks"].get(callback.label)
+        kept = saved["callbacks"].get(callback.label) if world.is_first or not callback.is_for_one else None
         if kept:
             callback.load_state_dict(kept)
     state.compute.set_rng_state(saved["rng"])

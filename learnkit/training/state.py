@@ -8,7 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from learnkit.data.loading.shares import Share
 from learnkit.device import Compute
+from learnkit.distributed.parallel import Parallel
 from learnkit.errors import UsageError
 from learnkit.losses.outputs import takes_one_output
 from learnkit.metrics.metric import Metric, columns
@@ -48,6 +50,8 @@ class TrainState:
         validated_step: the step at the last validation.
         is_mid_epoch: whether the validation that runs is one between two batches, not that of the end of the epoch.
         epochs_begun: epochs of this fit whose training has started.
+        parallel: of several processes: runs the model in training, and averages its gradients; None alone.
+        share: this process's share of the batch that is trained on; None alone.
         inputs: the model's arguments, a tuple.
         targets: what the loss compares the outputs with.
         preds: the model's raw outputs, float32: all that the loss function takes.
@@ -94,6 +98,9 @@ class TrainState:
     epochs_begun: int = 0
     validated_step: int = 0
     is_mid_epoch: bool = False
+    parallel: Parallel | None = None
+    share: Share | None = None
+    share_weight: Tensor | int | None = None  # what the loss of the whole batch is divided by
     began: float = 0.0  # of the monotonic clock; earlier for a fit that was interrupted
     # The current batch: set by the loop, editable by callbacks.
     inputs: tuple[Any, ...] = ()

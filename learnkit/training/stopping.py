@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from learnkit.distributed.agreement import Agreement
+from learnkit.distributed.world import world
 from learnkit.errors import StopFit
 from learnkit.metrics.metric import columns
 from learnkit.modes import preserve_modes
@@ -23,10 +25,11 @@ def watched(batches: Iterable[Any], state: TrainState) -> Iterable[Any]:
 
 def _watched(batches: Iterable[Any], state: TrainState) -> Iterator[Any]:
     yet_to_come = iter(batches)
+    clock = Agreement()
     while True:
         is_end = state.batch + 1 == state.n_batches
         if not is_end and not state.stop_reason:
-            state.stop_reason = _reached(state)
+            state.stop_reason = _reached(state, bool(clock.exchange(_is_late(state))[0]))
         if state.stop_reason:
             return
         try:
@@ -59,12 +62,18 @@ def _validate_within(state: TrainState, validate: Callable[[], None]) -> None:
         state.is_mid_epoch = False
 
 
-def _reached(state: TrainState) -> str:
+def _is_late(state: TrainState) -> bool:
+    """Whether the time of the fit is over by the clock of the first process."""
+    limit = state.limits.max_time
+    return limit is not None and world.is_first and time.monotonic() - state.began >= limit
+
+
+def _reached(state: TrainState, is_late: bool) -> str:
     """The limit of the fit that is reached, "" if none is."""
     limits = state.limits
     if limits.max_steps is not None and state.step >= limits.max_steps:
         return f"max_steps={limits.max_steps} reached"
-    if limits.max_time is not None and time.monotonic() - state.began >= limits.max_time:
+    if is_late:
         return f"max_time={limits.given['max_time']!r} reached"
     return ""
 
@@ -76,7 +85,7 @@ def validates(state: TrainState) -> bool:
     """
     is_last = state.epoch + 1 == state.n_epochs
     if not is_last and not state.stop_reason:
-        state.stop_reason = _reached(state)  # once, as time passes
+        state.stop_reason = _reached(state, bool(world.agreed(_is_late(state))))  # once, as time passes
     if state.valid_dl is None:
         return False
     if state.stop_reason and 0 < state.step == state.validated_step:

@@ -33,8 +33,8 @@ def test_parts_merged_in_any_order_are_the_whole(kind: Callable[[], Accumulator]
     parts = [fed(kind, shard) for shard in shards()]
     merged = kind()
     for number in order:
-        merged.merge(parts[number])
-    merged.merge(kind())  # one without batches
+        merged.add(parts[number].tensors())
+    merged.add(kind().tensors())  # one without batches
     whole = fed(kind, torch.cat([shards()[number] for number in order]))
     for got, expected in zip(merged.compute(), whole.compute(), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
@@ -45,9 +45,9 @@ def test_what_is_merged_or_returned_does_not_change(kind: Callable[[], Accumulat
     first, second, third = shards()
     other, mine = fed(kind, first), kind()
     before = [part.clone() for part in other.compute()]
-    mine.merge(other)
+    mine.add(other.tensors())
     mine.update(second.sum(0) if kind is Sums else second)
-    mine.merge(fed(kind, third))
+    mine.add(fed(kind, third).tensors())
     assert all(torch.equal(part, kept) for part, kept in zip(other.compute(), before, strict=True))
     assert torch.equal(first, shards()[0])
 
@@ -57,7 +57,7 @@ def test_reset_forgets(kind: Callable[[], Accumulator]) -> None:
     first, second, _ = shards()
     accumulator = fed(kind, first)
     accumulator.reset()
-    accumulator.merge(fed(kind, second))
+    accumulator.add(fed(kind, second).tensors())
     for got, expected in zip(accumulator.compute(), fed(kind, second).compute(), strict=True):
         assert torch.equal(got, expected)
 

@@ -8,8 +8,9 @@ from torch import nn
 
 from learnkit.device import Compute
 from learnkit.errors import DataError
-from learnkit.training.batches import batches_of_epoch, n_items, split_batch
+from learnkit.training.batches import batches_of_epoch, split_batch
 from learnkit.training.state import TrainState
+from learnkit.tree import items_of_batch
 
 
 @pytest.mark.parametrize("kind", [tuple, list])
@@ -43,7 +44,7 @@ def test_a_dict_needs_the_names_of_its_entries() -> None:
     ],
 )
 def test_the_items_of_a_batch_are_counted_by_its_target(batch: Any, n: int) -> None:
-    assert n_items(batch) == n
+    assert items_of_batch(batch) == n
 
 
 def state(loader: Any, model: nn.Module | None = None, **options: Any) -> TrainState:

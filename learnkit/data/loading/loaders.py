@@ -19,6 +19,7 @@ from learnkit.data.loading.torch_loader import torch_loader
 from learnkit.data.loading.whole_batches import Collate, SeededItems, WholeBatches, identity_collate
 from learnkit.data.loading.workers import supervised
 from learnkit.device import on_device, to_device, usable_cpus
+from learnkit.distributed.world import world
 from learnkit.errors import DataError, UsageError, warn
 from learnkit.seeds import Stream, derive
 
@@ -49,10 +50,15 @@ def check_batch_size(bs: Any, n_train: int) -> int:
 
 
 def default_workers(n_train: int, device: torch.device) -> int:
-    """How many processes read images: none for few, half the cores if the CPU trains, all (at most 8) elsewhere."""
+    """How many processes read images: none for few, half the cores if the CPU trains, all (at most 8) elsewhere.
+
+    Several processes that train on this machine share its cores.
+    """
     if n_train < FEW_IMAGES:
         return 0
-    return min(8, usable_cpus() // 2 if device.type == "cpu" else usable_cpus())
+    world.begin()
+    cores = usable_cpus() // world.local_size
+    return min(8, cores // 2 if device.type == "cpu" else cores)
 
 
 class OrderedLoader:
@@ -112,7 +118,7 @@ class TensorLoader(OrderedLoader):
         self.tensors = tensors
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        if not self.order.shuffle and not self.order.start:
+        if self.order.is_whole:
             for parts in zip(*(torch.split(tensor, self.batch_size) for tensor in self.tensors), strict=True):
                 yield tuple(part.clone() for part in parts)  # a model may write into its input
             return

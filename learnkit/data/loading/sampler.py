@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from learnkit.data.tasks import Classification, MultiLabel, Task
+from learnkit.distributed.world import span
 from learnkit.errors import UsageError
 from learnkit.seeds import Stream, generator
 
@@ -51,6 +52,7 @@ class BatchOrder(Sampler[list[int]]):
         self.epoch = -1
         self.start = 0
         self._is_set = False
+        self._share: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return self.n_items // self.batch_size if self.shuffle else -(-self.n_items // self.batch_size)
@@ -59,8 +61,24 @@ class BatchOrder(Sampler[list[int]]):
         """The next iteration is this epoch of this seed, from batch `start` on."""
         self.seed, self.epoch, self.start, self._is_set = seed, epoch, start, True
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the next iteration has all items in their order."""
+        return not self.shuffle and not self.start and self._share is None
+
+    def share(self, rank: int, size: int) -> None:
+        """The next iteration has this process's share of each batch, of `size` processes; see `learnkit.data.shares`.
+
+        A batch of which this one has no item is one of its first item, so that all processes make equally many.
+        """
+        self._share = rank, size
+
     def begin(self) -> tuple[Tensor, ...]:
         """The item numbers of each batch of the epoch that begins now."""
+        batches, share, self._share = self._batches(), self._share, None
+        return batches if share is None else tuple(batch[slice(*_own(len(batch), *share))] for batch in batches)
+
+    def _batches(self) -> tuple[Tensor, ...]:
         if not self._is_set:
             self.epoch, self.start = self.epoch + 1, 0
         self._is_set = False
@@ -73,6 +91,11 @@ class BatchOrder(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         for numbers in self.begin():
             yield numbers.tolist()
+
+
+def _own(n: int, rank: int, size: int) -> tuple[int, int]:
+    start, stop = span(n, rank, size)
+    return (start, stop) if start < stop else (0, 1)
 
 
 class Draw(NamedTuple):

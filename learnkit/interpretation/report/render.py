@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from learnkit.atomic_files import named_file, write_atomically
+from learnkit.distributed.world import world
 from learnkit.interpretation.report import formatting
 from learnkit.interpretation.report.charts import legend_of, line_chart, reliability_chart
 from learnkit.interpretation.report.content import Column, ReportContent, Table
@@ -43,7 +44,8 @@ def write_report(path: PathLike, content: ReportContent) -> Path:
         page = page_of(content, thumbnails).encode("utf-8", "replace")
         if len(page) <= MAX_PAGE:
             break
-    write_atomically(file, lambda opened: opened.write(page))
+    if world.is_first:
+        write_atomically(file, lambda opened: opened.write(page))
     return file
 
 

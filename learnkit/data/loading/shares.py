@@ -1,0 +1,144 @@
+"""This process's share of each batch, of several processes that train together; of every loader.
+
+The batches are those of one process: their order is drawn as there, and each is cut into pieces that differ by one item
+at most. So results do not depend on the number of processes, and none gets an item twice.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
+
+from learnkit.data.loading.loaders import OrderedLoader
+from learnkit.distributed.world import span, world
+from learnkit.errors import DataError, UsageError, warn
+from learnkit.tree import cut, items_of_batch
+
+__all__ = ["Share", "shares"]
+
+
+class Share(NamedTuple):
+    """A process's part of a batch.
+
+    Attributes:
+        batch: its items, at least one.
+        start: the place of the first of them in the set, in the order of the loader.
+        n: how many of them count: 0 for an item of another process, which only keeps this one in step.
+        total: items of all processes.
+    """
+
+    batch: Any
+    start: int
+    n: int
+    total: int
+
+
+def shares(loader: Any, limit: int | None = None) -> Iterator[Share]:
+    """This process's share of every batch, so that all processes get equally many.
+
+    Args:
+        loader: learnkit's loaders and torch's over a map-style dataset read only the share; of others each process
+            reads everything.
+        limit: the number of batches to read; None for all.
+
+    Raises:
+        UsageError: a loader that is shared out already, in a way that repeats or leaves out items.
+    """
+    found = _shares(loader)
+    return found if limit is None else islice(found, limit)
+
+
+def _shares(loader: Any) -> Iterator[Share]:
+    if isinstance(loader, OrderedLoader):
+        return _of_ordered(loader)
+    if isinstance(loader, DataLoader):
+        if isinstance(loader.sampler, DistributedSampler):
+            raise UsageError(
+                "a loader with a DistributedSampler shares its items out itself, and repeats or leaves out some",
+                fix="Pass one with a plain sampler, or shuffle=: learnkit shares out its batches.",
+            )
+        if loader.batch_sampler is not None and not isinstance(loader.dataset, IterableDataset):
+            return _of_torch(loader)
+    return _of_any(loader)
+
+
+def _of_ordered(loader: OrderedLoader) -> Iterator[Share]:
+    if loader.order.shuffle and loader.batch_size < world.size:
+        raise UsageError(
+            f"bs={loader.batch_size} is the batch of all processes together, and there are {world.size}",
+            expected=f"bs={world.size} or more",
+        )
+    loader.order.share(world.rank, world.size)
+    first, at = True, 0
+    sizes: list[int] = []
+    for place, batch in enumerate(loader):  # type: ignore[var-annotated, arg-type]
+        if first:  # now the order knows where it starts
+            first, size = False, loader.batch_size
+            rest = loader.n_items - loader.order.start * size
+            sizes = [min(size, rest - start) for start in range(0, rest, size)]
+        yield _share(batch, at, sizes[place])
+        at += sizes[place]
+
+
+def _share(batch: Any, at: int, total: int) -> Share:
+    start, stop = span(total, world.rank, world.size)
+    return Share(batch, at + start, stop - start, total)
+
+
+class _Cut:
+    """Cuts the batches of a sampler, and notes how many items each had."""
+
+    def __init__(self, sampler: Any) -> None:
+        self.sampler = sampler
+        self.sizes: deque[int] = deque()
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        self.sizes.clear()
+        for numbers in self.sampler:
+            whole = list(numbers)
+            start, stop = span(len(whole), world.rank, world.size)
+            self.sizes.append(len(whole))
+            yield whole[start:stop] or whole[:1]
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+
+def _of_torch(loader: "DataLoader[Any]") -> Iterator[Share]:
+    sampler = _Cut(loader.batch_sampler)
+    own: DataLoader[Any] = DataLoader(
+        loader.dataset, batch_sampler=sampler, num_workers=loader.num_workers, collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory, timeout=loader.timeout, worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context, generator=loader.generator,
+        prefetch_factor=loader.prefetch_factor,
+    )  # fmt: skip
+    at = 0
+    for batch in own:
+        total = sampler.sizes.popleft()
+        yield _share(batch, at, total)
+        at += total
+
+
+_TOLD: set[type] = set()
+
+
+def _of_any(loader: Any) -> Iterator[Share]:
+    if type(loader) not in _TOLD:
+        _TOLD.add(type(loader))
+        name = type(loader).__name__
+        warn(f"every process reads all of a {name}, and keeps its share; a DataLoader of a map-style dataset is cut")
+    at = 0
+    for batch in loader:
+        if not (total := items_of_batch(batch)):
+            raise DataError("a batch without items", fix="Leave it out.")
+        start, stop = span(total, world.rank, world.size)
+        yield _share(_cut(batch, *((start, stop) if start < stop else (0, 1)), total), at, total)
+        at += total
+
+
+def _cut(batch: Any, start: int, stop: int, total: int) -> Any:
+    if isinstance(batch, tuple | list):
+        return tuple(cut(part, start, stop, total) for part in batch)
+    return cut(batch, start, stop, total)

@@ -1,0 +1,124 @@
+"""Gradients averaged over the processes; the model itself stays as it is."""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from learnkit.distributed.world import world
+from learnkit.errors import warn
+
+__all__ = ["Parallel", "synchronized_batch_norm"]
+
+
+class Parallel:
+    """Runs a model in a fit of several processes.
+
+    The first pass goes through the model alone, its gradients are averaged afterwards, and what it has used decides how
+    `DistributedDataParallel` is made, which averages those of later passes while the backward pass runs.
+
+    Args:
+        model: has the same weights in every process.
+        others: parameters outside the model that are trained too, such as those of a loss.
+    """
+
+    def __init__(self, model: nn.Module, others: list[nn.Parameter]) -> None:
+        self._model = model
+        self._others = others
+        self._parallel: nn.parallel.DistributedDataParallel | None = None
+        self._trained: list[nn.Parameter] = []  # what it was made for
+        self._is_averaged = False  # the model's gradients
+        self._is_done = True  # with what the next step takes
+
+    def __call__(self, *inputs: Any) -> Any:
+        return (self._parallel or self._model)(*inputs)
+
+    def averaging(self, is_last: bool) -> AbstractContextManager[None]:
+        """Around a forward and a backward pass: gradients are averaged in it, if no other pass adds to them."""
+        self._is_averaged, self._is_done = is_last and self._parallel is not None, False
+        if self._parallel is None or is_last:
+            return nullcontext()
+        return self._parallel.no_sync()
+
+    def finish(self) -> None:
+        """Average what is left of the gradients since the last step; again it does nothing."""
+        if self._is_done:
+            return
+        self._is_done = True
+        if self._is_averaged:
+            self._average(self._others)
+            return
+        trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
+        all_used = self._average([*trained, *self._others])
+        if trained and self._parallel is None:
+            self._trained = trained
+            self._parallel = nn.parallel.DistributedDataParallel(self._model, find_unused_parameters=not all_used)
+
+    def refresh(self) -> None:
+        """Notice that other layers are trained than before; before each batch."""
+        if self._parallel is not None:
+            trained = (parameter for parameter in self._model.parameters() if parameter.requires_grad)
+            if any(a is not b for a, b in itertools.zip_longest(trained, self._trained)):
+                self._parallel = None
+
+    def _average(self, parameters: list[nn.Parameter]) -> bool:
+        """Of parameters with gradients in some process; returns whether each has some in every process."""
+        if not parameters:
+            return True
+        has_gradient = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int64)
+        ends = torch.stack([has_gradient, 1 - has_gradient])
+        dist.all_reduce(ends, dist.ReduceOp.MAX, group=world.group)
+        gradients: dict[Any, list[Tensor]] = {}
+        for parameter, is_used in zip(parameters, ends[0].tolist(), strict=True):
+            if is_used:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                key = parameter.grad.device, parameter.grad.dtype
+                gradients.setdefault(key, []).append(parameter.grad)
+        for same in gradients.values():
+            flat = torch.cat([gradient.reshape(-1) for gradient in same])
+            dist.all_reduce(flat)
+            flat /= world.size
+            parts = torch.split(flat, [gradient.numel() for gradient in same])
+            torch._foreach_copy_(same, [part.view_as(gradient) for part, gradient in zip(parts, same, strict=True)])
+        return not ends[1].any()
+
+
+@contextmanager
+def synchronized_batch_norm(model: nn.Module) -> Iterator[None]:
+    """Batch norm over the items of all processes inside, where torch has it: on CUDA.
+
+    The layers are replaced by others of the same parameters and buffers, and put back.
+
+    Warns:
+        LearnkitWarning: batch norm on another device, whose statistics are those of each process's share.
+    """
+    places = [
+        (parent, name, child)
+        for parent in model.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, nn.modules.batchnorm._BatchNorm) and not isinstance(child, nn.SyncBatchNorm)
+    ]
+    if world.size == 1 or not places:
+        yield
+        return
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    if any(tensor.device.type != "cuda" for tensor in tensors):
+        warn(
+            f"batch norm normalizes with the statistics of each process's share of a batch, a {world.size}th: torch "
+            "synchronizes them on CUDA alone. Results differ from those of one process, most for small batches."
+        )
+        yield
+        return
+    for parent, name, child in places:
+        synchronized = nn.SyncBatchNorm.convert_sync_batchnorm(child)  # type: ignore[no-untyped-call]
+        setattr(parent, name, synchronized.train(child.training))
+    try:
+        yield
+    finally:
+        for parent, name, child in places:
+            setattr(parent, name, child.train(getattr(parent, name).training))

@@ -1,0 +1,113 @@
+"""What a fit of several processes does together: one loss, one gradient, one result of a validation."""
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from learnkit.data.loading.shares import Share, shares
+from learnkit.distributed.parallel import Parallel
+from learnkit.distributed.world import world
+from learnkit.losses.reduction import divisor, empty_as_zero, loss_sums
+from learnkit.training.limits import FirstBatches
+from learnkit.training.state import TrainState
+from learnkit.training.weights import tensors_of
+
+__all__ = [
+    "loss_of_all",
+    "loss_of_set",
+    "own_batches",
+    "own_part",
+    "parallel",
+    "share_loss",
+    "spread_weights",
+    "weight_of_all",
+]
+
+
+def parallel(state: TrainState) -> Parallel | None:
+    """What averages the gradients of a fit; None for one process."""
+    if world.size == 1:
+        return None
+    of_loss = state.loss_func.parameters() if isinstance(state.loss_func, nn.Module) else ()
+    return Parallel(state.model, [parameter for parameter in of_loss if parameter.requires_grad])
+
+
+def spread_weights(*modules: Any) -> None:
+    """Give all processes the first one's parameters and buffers of these modules; other objects have none."""
+    if world.size > 1:
+        world.spread(
+            *(tensor for part in modules if isinstance(part, nn.Module) for tensor in tensors_of(part).values())
+        )
+
+
+def own_batches(loader: Any) -> Iterator[Share]:
+    """This process's share of every batch; alone, every batch."""
+    if isinstance(loader, FirstBatches):
+        return islice(own_batches(loader.loader), loader.n)
+    if world.size == 1:
+        return (Share(batch, 0, 1, 1) for batch in loader)
+    return shares(loader)
+
+
+def share_loss(state: TrainState) -> Tensor:
+    """Make `state.loss` that of the whole batch, and `state.share_weight` its divisor; nothing waits for the device.
+
+    Returns:
+        What to go backward from: its gradients, averaged over the processes, are those of the whole batch.
+    """
+    share = state.share
+    assert share is not None
+    weight = divisor(state.loss_func, state.targets, state.inputs)
+    loss = empty_as_zero(state.loss, state.preds, weight) if isinstance(weight, Tensor) else state.loss
+    counts = 1.0 if share.n else 0.0
+    own = torch.as_tensor(1.0 if weight is None else weight, dtype=torch.float64, device=loss.device) * counts
+    both = torch.stack([loss.detach().double() * own, own])
+    dist.all_reduce(both)
+    if weight is None:
+        state.loss, state.share_weight = both[0].to(loss.dtype), None
+        return loss * (counts * world.size)
+    total = both[1].clamp(min=torch.finfo(torch.float64).tiny)
+    state.loss = (both[0] / total).to(loss.dtype)
+    state.share_weight = both[1] if isinstance(weight, Tensor) else share.total
+    return loss * (own * world.size / total).to(loss.dtype)
+
+
+def own_part(state: TrainState) -> Tensor:
+    """What to go backward from for a part of this process's share, in a batch that is trained on in parts."""
+    assert state.share is not None
+    weight = divisor(state.loss_func, state.targets, state.inputs)
+    if isinstance(weight, Tensor):
+        state.loss = empty_as_zero(state.loss, state.preds, weight)
+    return state.loss * (world.size if state.share.n else 0)
+
+
+def weight_of_all(weight: Tensor | int | None, share: Share) -> Tensor | int | None:
+    """What the loss of a whole batch is divided by, from what that of this process's share is."""
+    if not isinstance(weight, Tensor):
+        return None if weight is None else share.total
+    total = weight.double() * bool(share.n)
+    dist.all_reduce(total)
+    return total
+
+
+def loss_of_all(loss: Tensor, share: Share) -> Tensor:
+    """The loss of a whole batch, from what each process's share adds to it."""
+    total = loss.detach().double() * bool(share.n)
+    dist.all_reduce(total)
+    return total.to(loss.dtype)
+
+
+def loss_of_set(losses: Sequence[Tensor], divisors: Sequence[Tensor | int | None]) -> float | None:
+    """The loss of a set from those of its batches in all processes; None if there was none."""
+    total, weight = (part.item() for part in loss_sums(losses, divisors)) if losses else (0.0, 0.0)
+    n, total, weight, n_sums = world.sums(len(losses), total, weight, any(each is None for each in divisors))
+    if not n:
+        return None
+    if n_sums:  # of sums: each process has a weight of 1
+        return total
+    return total / weight if weight else math.nan

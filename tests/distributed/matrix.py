@@ -1,0 +1,409 @@
+"""What one process and several must agree on: `python tests/distributed/matrix.py OUT NAMES...`, by a launcher or not.
+
+Each case returns tensors and numbers by name, in float64; the first process writes them to OUT.
+"""
+
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from learnkit import Callback, DataBunch, ImageDataBunch, Learner, TrainState
+from learnkit.callbacks import (
+    EMA,
+    SWA,
+    CutMix,
+    EarlyStopping,
+    GradientAccumulation,
+    GradientClipping,
+    MicroBatches,
+    MixUp,
+    OneCycle,
+    SaveModel,
+    TrainMetrics,
+)  # fmt: skip
+from learnkit.data.points import Points
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.tasks import Classification, MultiLabel, Regression
+from learnkit.distributed import world
+from learnkit.metrics.factories import FACTORIES
+from learnkit.metrics.functions import METRICS
+from learnkit.training.callback import Order
+
+Found = dict[str, Any]
+CASES: dict[str, Callable[[], Found]] = {}
+FOLDER = Path()  # the same in all processes
+
+
+HALVES = ("resume", "interrupted")  # cases that share a folder
+
+
+def case(function: Callable[[], Found]) -> Callable[[], Found]:
+    CASES[function.__name__] = function
+    return function
+
+
+def clouds(n_train: int = 50, n_valid: int = 23, n_classes: int = 3) -> list[Tensor]:
+    random = torch.Generator().manual_seed(0)
+    y = torch.arange(n_train + n_valid) % n_classes
+    x = torch.randn(len(y), 4, generator=random, dtype=torch.float64) + y[:, None]
+    return [x[:n_train], y[:n_train], x[n_train:], y[n_train:]]
+
+
+def net(n_out: int = 3, dropout: float = 0.0) -> nn.Sequential:
+    torch.manual_seed(1)
+    layers = [nn.Linear(4, 8), nn.Tanh(), *([nn.Dropout(dropout)] if dropout else []), nn.Linear(8, n_out)]
+    return nn.Sequential(*layers).double()
+
+
+def learner(bunch: DataBunch | None = None, model: nn.Module | None = None, **options: Any) -> Learner:
+    bunch = bunch or DataBunch.from_tensors(*clouds(), bs=8)
+    return Learner(bunch, model or net(), **{"seed": 3, "path": FOLDER, "metrics": "accuracy", **options})
+
+
+def trained(learn: Learner, epochs: int = 2, lr: float = 0.05, **options: Any) -> Found:
+    learn.fit(epochs, lr, **options)
+    history = learn.history.drop(columns="time")
+    losses = torch.tensor([float(loss) for loss in learn.recorder.losses], dtype=torch.float64)
+    return {"weights": weights(learn.model), "history": torch.from_numpy(history.to_numpy(float)), "losses": losses}
+
+
+def weights(model: nn.Module) -> Tensor:
+    return torch.cat([tensor.detach().double().flatten() for tensor in model.state_dict().values()])
+
+
+def answers(learn: Learner, part: Any = "valid") -> Found:
+    preds, targets, losses = learn.get_preds(part, with_loss=True)
+    return {"preds": preds, "targets": targets, "losses": losses, "valid": torch.tensor(learn.validate(part))}
+
+
+@case
+def fit() -> Found:
+    learn = learner()
+    return trained(learn) | {f"after {name}": value for name, value in answers(learn).items()}
+
+
+@case
+def uneven() -> Found:
+    """Batches of 7: no number of processes divides them."""
+    return trained(learner(DataBunch.from_tensors(*clouds(51, 22), bs=7)))
+
+
+@case
+def lr_find() -> Found:
+    learn = learner()
+    before = weights(learn.model)
+    found = learn.lr_find(num_it=20)
+    assert torch.equal(before, weights(learn.model))
+    curve = learn.recorder.lr_curve
+    return {"valley": found.valley, "losses": torch.tensor(curve.losses, dtype=torch.float64)}
+
+
+@case
+def few() -> Found:
+    """Fewer items than processes, down to one: some have no item of their own."""
+    found: Found = {}
+    for n in (1, 2, 4):
+        learn = learner(DataBunch.from_tensors(*clouds(12, n), bs=3))
+        learn.fit(1, 0.05)
+        found |= {f"{n}: {name}": value for name, value in answers(learn).items()}
+        preds = [part[0] for part in learn.predict_iter()]
+        found[f"{n}: iterated"] = torch.cat(preds)
+    return found
+
+
+@case
+def answers_of_all() -> Found:
+    learn = learner()
+    learn.fit(1, 0.05)
+    out = torch.zeros(23, 3, dtype=torch.float64)
+    learn.get_preds(out=out)
+    parts = list(learn.predict_iter("train", with_loss=True))
+    learn.write_preds(FOLDER / "preds.csv")
+    world.wait()
+    loader = DataLoader(TensorDataset(*clouds()[2:]), batch_size=5)
+    any_loader = [tuple(part[i : i + 5] for part in clouds()[2:]) for i in range(0, 23, 5)]
+    return {
+        **answers(learn), "out": out, "train": torch.cat([part[0] for part in parts]),
+        "sizes": [len(part[0]) for part in parts], "train losses": torch.cat([part[2] for part in parts]),
+        "table": (FOLDER / "preds.csv").read_text(), "first": learn.get_preds(n_batch=1)[0],
+        "one": learn.predict(clouds()[2][0]).probs, "of a loader": learn.get_preds(loader)[0],
+        "of any": learn.get_preds(any_loader)[0], "valid of any": torch.tensor(learn.validate(any_loader)),
+    }  # fmt: skip
+
+
+@case
+def loaders() -> Found:
+    """The user's own loaders: torch's, shuffled and in order, and a list of batches with a short last one."""
+    tensors = clouds()
+    train, valid = TensorDataset(*tensors[:2]), TensorDataset(*tensors[2:])
+    shuffled = DataBunch.from_loaders(DataLoader(train, 8, shuffle=True), DataLoader(valid, 8), classes=list("abc"))
+    batches = [(tensors[0][i : i + 7], tensors[1][i : i + 7]) for i in range(0, 50, 7)]  # the last one of 1
+    listed = DataBunch.from_loaders(batches, DataLoader(valid, 8), classes=list("abc"))
+    of_datasets = DataBunch.from_datasets(train, valid, bs=8, task=Classification(tuple("abc")))
+    bunches = {"shuffled": shuffled, "listed": listed, "datasets": of_datasets}
+    found = {name: trained(learner(bunch)) for name, bunch in bunches.items()}
+    return {f"{name} {key}": value for name, parts in found.items() for key, value in parts.items()}
+
+
+@case
+def callbacks() -> Found:
+    cases: dict[str, tuple[Any, dict[str, Any]]] = {
+        "EMA": (EMA(0.9), {}), "SWA": (SWA(start=0.3), {}), "SaveModel": (SaveModel("accuracy", name="best"), {}),
+        "EarlyStopping": (EarlyStopping(patience=1, min_delta=1.0), {}), "OneCycle": (OneCycle(0.1), {}),
+        "GradientClipping": (GradientClipping(0.05), {}), "accumulation": (GradientAccumulation(20), {}),
+        "MicroBatches": (MicroBatches(2), {}), "MixUp": (MixUp(0.4), {}), "TrainMetrics": (TrainMetrics(), {}),
+    }  # fmt: skip
+    found: Found = {}
+    for name, (callback, options) in cases.items():
+        learn = learner()
+        found |= {f"{name} {key}": value for key, value in trained(learn, 3, callbacks=callback, **options).items()}
+        found[f"{name} validated"] = torch.tensor(learn.validate())
+    return found
+
+
+@case
+def limits() -> Found:
+    found = trained(learner(), 3, max_steps=9, validate_every=4)
+    other = trained(learner(), 2, limit_batches=3, wd=0.1)
+    return {f"steps {key}": value for key, value in found.items()} | {f"batches {k}": v for k, v in other.items()}
+
+
+@case
+def losses() -> Found:
+    """Means that weigh targets, ignore some, or are sums; a loss with parameters; one whose model leaves layers out."""
+    weighted = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0, 0.5], dtype=torch.float64))
+    ignoring = nn.CrossEntropyLoss(ignore_index=1)
+    found: Found = {}
+    cases = {
+        "weighted": {"loss_func": weighted}, "ignoring": {"loss_func": ignoring},
+        "sum": {"loss_func": nn.CrossEntropyLoss(reduction="sum")}, "trained": {"loss_func": Scaled()},
+        "unused": {"model": PartlyUsed()},
+    }  # fmt: skip
+    for name, options in cases.items():
+        for how, extra in {
+            "": (),
+            " accumulated": (GradientAccumulation(16),),
+            " in parts": (MicroBatches(3),),
+        }.items():
+            learn = learner(**options)
+            lr = 0.005 if name == "sum" else 0.05
+            found |= {f"{name}{how} {k}": v for k, v in trained(learn, 2, lr, callbacks=list(extra)).items()}
+    return found
+
+
+class Scaled(nn.Module):
+    """A loss with a parameter of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones((), dtype=torch.float64))
+
+    def forward(self, preds: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(preds * self.scale, targets) + 0.1 * self.scale.square()
+
+
+class PartlyUsed(nn.Module):
+    """A layer that no batch uses, and one that only some items use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.unused, self.sometimes = net(), nn.Linear(2, 2).double(), nn.Linear(4, 3).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.net(x)
+        chosen = x[:, 0] > 2
+        return out.index_put((chosen,), self.sometimes(x[chosen]), accumulate=True) if chosen.any() else out
+
+
+@case
+def metrics() -> Found:
+    """Every metric by name, a function that is not a mean of items, and an object."""
+    torch.manual_seed(5)
+    n = 29
+    x = torch.randn(n, 4, dtype=torch.float64)
+    masks = nn.Conv2d(1, 6, 1).double()
+    tasks: dict[str, tuple[Any, Tensor, Tensor, nn.Module]] = {
+        "class": (Classification(tuple("abcdef")), x, torch.arange(n) % 6, net(6)),
+        "label": (Classification(("a", "b")), x, torch.arange(n) % 2, net(2)),
+        "labels": (MultiLabel(("a", "b", "c")), x, (torch.rand(n, 3) > 0.4).double(), net()),
+        "numbers": (Regression(("a", "b")), x, torch.rand(n, 2).double(), nn.Sequential(net(2), nn.Sigmoid())),
+        "mask": (Segmentation(tuple("abcdef")), torch.randn(n, 1, 4, 4, dtype=torch.float64),
+                 torch.randint(6, (n, 4, 4)), masks),
+        "points": (Points(("a", "b")), x, torch.rand(n, 2, 2, dtype=torch.float64) * 2 - 1,
+                   nn.Sequential(net(4), nn.Unflatten(1, (2, 2)))),
+    }  # fmt: skip
+    found: Found = {}
+    for kind, (task, inputs, targets, model) in tasks.items():
+        named = {name: known.takes for name, known in METRICS.items()}
+        named |= {name: factory().takes for name, factory in FACTORIES.items()}
+        for name in sorted(name for name, takes in named.items() if kind in takes):
+            bunch = DataBunch.from_tensors(inputs, targets, inputs, targets, bs=8, task=task)
+            try:
+                learn = learner(bunch, model, metrics=name)
+            except Exception as error:  # a metric of two classes for three
+                found[f"{kind} {name} refused"] = type(error).__name__
+                continue
+            learn.validate()
+            found[f"{kind} {name}"] = torch.tensor(learn.validate(), dtype=torch.float64)
+    own = learner(metrics=[largest_of_batch, Largest()])
+    found["own"] = torch.tensor(own.validate(), dtype=torch.float64)
+    return found
+
+
+def largest_of_batch(preds: Tensor, targets: Tensor) -> Tensor:
+    return preds.max()
+
+
+class Largest:
+    """An object whose result is no mean, and that cannot be merged."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.seen: list[Tensor] = []
+
+    def update(self, preds: Tensor, targets: Tensor) -> None:
+        self.seen.append(preds)
+
+    def compute(self) -> float:
+        return float(torch.cat(self.seen).std())
+
+
+@case
+def sampling() -> Found:
+    """A balanced sampler, of images, augmented, from files."""
+    dls = images(sampler="balanced")
+    return trained(Learner(dls, flat(), metrics="accuracy", seed=3, path=FOLDER), 2, 0.01)
+
+
+def images(**options: Any) -> ImageDataBunch:
+    folder = FOLDER / "images"
+    if world.is_first and not folder.exists():
+        random = np.random.default_rng(0)
+        for n, label in enumerate("abc"):
+            for split, count in (("train", 6 + n), ("valid", 3)):
+                (folder / split / label).mkdir(parents=True)
+                for i in range(count):
+                    pixels = random.integers(0, 100, (16, 20, 3)) + 50 * n
+                    Image.fromarray(pixels.astype(np.uint8)).save(folder / split / label / f"{i}.png")
+    world.wait()
+    return ImageDataBunch.from_folder(folder, size=12, bs=6, **options)
+
+
+class Doubled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.double()
+
+
+def flat() -> nn.Module:
+    torch.manual_seed(2)
+    return nn.Sequential(Doubled(), nn.Flatten(), nn.Linear(3 * 12 * 12, 3).double())
+
+
+@case
+def augmented() -> Found:
+    learn = Learner(images(), flat(), metrics="accuracy", seed=3, path=FOLDER)
+    found = trained(learn, 2, 0.01)
+    preds, targets, losses = learn.tta(n=2, with_loss=True)
+    report = learn.report(FOLDER / "report.html")
+    world.wait()
+    interp = learn.interpret()
+    values, indices = interp.top_losses(4)
+    return {
+        **found, "tta": preds, "tta targets": targets, "tta losses": losses, "report": report.stat().st_size > 10_000,
+        "confusion": torch.as_tensor(np.asarray(interp.confusion_matrix())), "top": values, "top indices": indices,
+    }  # fmt: skip
+
+
+@case
+def dropout() -> Found:
+    """Passes with dropout: shared out, each of all items."""
+    learn = learner(model=net(dropout=0.5))
+    found = learn.mc_dropout(n=5)
+    return {name: part for name, part in found._asdict().items() if part is not None}
+
+
+@case
+def segmentation() -> Found:
+    torch.manual_seed(6)
+    x, y = torch.randn(21, 1, 4, 4, dtype=torch.float64), torch.randint(3, (21, 4, 4))
+    y[3] = 255  # nothing of this item counts
+    task = Segmentation(("a", "b", "c"), ignore_index=255)
+    bunch = DataBunch.from_tensors(x, y, x, y, bs=5, task=task)
+    torch.manual_seed(7)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 1)).double()
+    learn = learner(bunch, model, metrics=["accuracy", "dice"])
+    found = trained(learn)
+    interp = learn.interpret()
+    return {**found, **answers(learn), "confusion": torch.as_tensor(np.asarray(interp.confusion_matrix()))}
+
+
+@case
+def cut_images() -> Found:
+    torch.manual_seed(8)
+    x, y = torch.randn(24, 1, 6, 6, dtype=torch.float64), torch.arange(24) % 3
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3)).double()
+    return trained(learner(DataBunch.from_tensors(x, y, x, y, bs=6), model), callbacks=CutMix())
+
+
+class Stops(Callback):
+    """Ends the process after this step as a signal would, without a word to the others."""
+
+    order = Order.REPORT  # so it is not part of what identifies a fit
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def after_batch(self, state: TrainState) -> None:
+        if state.step == self.step:
+            raise KeyboardInterrupt
+
+    def state_dict(self) -> Found:
+        return {}
+
+
+@case
+def resume() -> Found:
+    """The second half of a fit, whose first half may have run in another number of processes: FOLDER holds it."""
+    learn = learner(callbacks=[OneCycle(0.05), EMA(0.9)], opt_func="adam")
+    return trained(learn, 3, 0.05, resume="auto", checkpoint_every=2)
+
+
+@case
+def interrupted() -> Found:
+    """The first half of that fit."""
+    learn = learner(callbacks=[OneCycle(0.05), EMA(0.9)], opt_func="adam")
+    try:
+        learn.fit(3, 0.05, checkpoint_every=2, callbacks=Stops(9))
+    except KeyboardInterrupt:
+        return {"step": 9}
+    raise AssertionError("the fit was not interrupted")
+
+
+def main() -> None:
+    global FOLDER
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    out, names = Path(sys.argv[1]), sys.argv[2:]
+    world.begin()
+    found: Found = {}
+    for name in names or [name for name in CASES if name not in HALVES]:
+        FOLDER = out.parent / ("kept" if name in HALVES else f"{out.stem}-{name}")
+        if world.is_first:
+            FOLDER.mkdir(parents=True, exist_ok=True)
+        found[name] = CASES[name]()
+    if world.is_first:
+        torch.save(found, out)
+
+
+if __name__ == "__main__":
+    main()
