@@ -24,6 +24,7 @@ from learnkit.data.stream.index import PackIndex, add_to_index
 from learnkit.data.stream.items import StreamItems, require_litdata
 from learnkit.data.table.draws import check_seed
 from learnkit.device import usable_cpus
+from learnkit.distributed.world import world
 from learnkit.errors import DataError, ImageError, UsageError, WriteError, WrongTypeError
 from learnkit.types import PathLike
 
@@ -79,13 +80,19 @@ def pack(
         **options: for a folder, those of `ImageDataBunch.from_folder`, such as `valid_pct`.
 
     Raises:
-        UsageError: a folder that exists, options beside a bunch, or a `reader`, whose files are not images.
+        UsageError: a folder that exists, options beside a bunch, a `reader`, whose files are not images, or several
+            processes.
         ImageError: an image that cannot be read.
         WriteError: the disk is full, or writing is not allowed.
     """
     require_litdata()
     check_choice("on_error", on_error, ("raise", "skip"))
     seed = check_seed(seed)
+    world.begin()
+    if world.size > 1:
+        raise UsageError(
+            "pack", got=f"{world.size} processes", expected="one", fix="Pack in a script of its own, before training."
+        )
     target = Path(os.path.abspath(out))
     if target.exists():
         raise UsageError(

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from learnkit import Classification, ImageDataBunch, MultiLabel, Points, Segmentation, cnn_learner, pack
+from learnkit.data.loading.shares import shares
 from learnkit.errors import DataError, MissingFileError, UsageError
 from tests.data.stream.streams import written
 from tests.doubles import refused
@@ -222,6 +223,29 @@ def test_what_needs_a_table_is_refused(packed: Path) -> None:
             read()
     with pytest.raises(UsageError, match="or of a stream"):
         cnn_learner(dls, "resnet18", pretrained=False, class_weights="balanced")
+
+
+def test_litdatas_own_loader_is_refused_in_several_processes(packed: Path) -> None:
+    """It gives each process other items, of which a share would be a share of a share."""
+    import litdata
+
+    loader = litdata.StreamingDataLoader(litdata.StreamingDataset(str(packed / "train")), batch_size=4)
+    with pytest.raises(UsageError, match=r"shares its items out itself.*from_stream"):
+        next(shares(loader))
+
+
+def test_a_process_reads_its_share_of_each_batch(packed: Path) -> None:
+    dls = ImageDataBunch.from_stream(packed, size=16, bs=5)
+    dls.train_dl.seed_epoch(1, 2)
+    whole = list(dls.train_dl)
+    parts = []
+    for rank in range(2):
+        dls.train_dl.seed_epoch(1, 2)
+        dls.train_dl.order.share(rank, 2)
+        parts.append(list(dls.train_dl))
+    for batch, *pieces in zip(whole, *parts, strict=True):
+        assert [len(piece[1]) for piece in pieces] == [3, 2]
+        assert all(map(torch.equal, batch, map(torch.cat, zip(*pieces, strict=True))))
 
 
 def test_what_is_not_known_is_asked_for(plain: Path, packed: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from learnkit import ImageDataBunch, MultiLabel, Points, Segmentation, pack
 from learnkit.data.stream.items import StreamItems
+from learnkit.distributed.world import world
 from learnkit.errors import DataError, ImageError, UsageError, WrongTypeError
 from tests.doubles import refused
 
@@ -163,6 +164,12 @@ def test_what_cannot_be_packed_is_refused(class_folder: Path, tmp_path: Path) ->
     with pytest.raises(UsageError, match="a bunch with a reader"):
         pack(reads, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_several_processes_do_not_pack(class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(world), "size", 2)
+    with refused("pack"):
+        pack(class_folder, tmp_path / "out")
 
 
 def test_a_test_set_without_labels(class_folder: Path, tmp_path: Path) -> None:
