@@ -96,7 +96,7 @@ def test_two_tasks_of_submitit_on_this_machine(class_folder: Path, tmp_path: Pat
 def test_two_workers_of_ray(class_folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray.train", reason="Ray Train is not installed")
     command = [sys.executable, EXAMPLES / "ray_train.py", class_folder, "--out", tmp_path / "ray", *SMALL]
-    output = run(*command, folder=tmp_path, RAY_USAGE_STATS_ENABLED="0")
+    output = run(*command, folder=tmp_path, RAY_USAGE_STATS_ENABLED="0", RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S="300")
     line = next(line for line in output.splitlines() if line.startswith("done: "))
     metrics = ast.literal_eval(line.removeprefix("done: ").partition(", weights in ")[0])
     assert 0 < metrics["valid_loss"] < 20
