@@ -18,5 +18,5 @@ def test_the_example_ends_with_the_same_weights(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("packed 4,000 training images into ")
-    assert lines[-3:][0] == "killed"
+    assert "killed" in lines
     assert lines[-1] == "the same weights"
