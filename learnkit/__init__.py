@@ -9,6 +9,7 @@ from learnkit.data.image.clear_cache import clear_cache
 from learnkit.data.image_bunch import ImageDataBunch
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
+from learnkit.data.stream.pack import pack
 from learnkit.data.table.files import get_image_files
 from learnkit.data.table.verify import verify_images
 from learnkit.data.tasks import Classification, MultiLabel, Regression
@@ -44,6 +45,7 @@ __all__ = [
     "load_learner",
     "MultiLabel",
     "MultiLabelInterpretation",
+    "pack",
     "Points",
     "PointsInterpretation",
     "Regression",

@@ -16,7 +16,7 @@ FLOORS = [
     {"text"},
     {"errors"},
     {"checks", "gradients", "modes", "seeds", "tree", "types"},
-    {"arguments"},
+    {"arguments", "json_fields"},
     {"atomic_files", "device_memory", "distributed", "plots", "safe_load"},
     {"accelerators"},
     {"device"},

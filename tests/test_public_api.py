@@ -34,6 +34,7 @@ EXPECTED = [
     "load_learner",
     "MultiLabel",
     "MultiLabelInterpretation",
+    "pack",
     "Points",
     "PointsInterpretation",
     "Regression",

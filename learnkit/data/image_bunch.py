@@ -10,6 +10,8 @@ from learnkit.data.classes import Classes, check_same_classes
 from learnkit.data.image_table import ImageTable
 from learnkit.data.options import BasicOptions, FolderOptions, ImageOptions, ImageSettings, takes_options
 from learnkit.data.segmentation import MaskReader, Segmentation
+from learnkit.data.stream.build import check_settings, stream_loaders, stream_parts, stream_table
+from learnkit.data.stream.items import Key, open_streams
 from learnkit.data.table.columns import column_of
 from learnkit.data.table.folders import folder_samples, mask_samples
 from learnkit.data.table.from_csv import frame_samples, read_table, without_split_columns
@@ -20,6 +22,7 @@ from learnkit.data.table.label_columns import FALSE_VALUES, TRUE_VALUES, Column,
 from learnkit.data.table.labels import task_kind
 from learnkit.data.table.splits import ColumnSplit
 from learnkit.data.tasks import Classification, MultiLabel, Task
+from learnkit.device import resolve_device
 from learnkit.errors import UsageError, WrongTypeError
 from learnkit.types import PathLike
 
@@ -222,6 +225,52 @@ class ImageDataBunch(ImageTable):
         if classes is not None and not hasattr(task, "n_out"):
             options["classes"] = classes
         return cls.from_samples(samples, path, **options)
+
+    @classmethod
+    @takes_options
+    def from_stream(
+        cls,
+        train: Any,
+        valid: Any = None,
+        test: Any = None,
+        path: PathLike = ".",
+        *,
+        image: Key | None = None,
+        label: Key | None = None,
+        **options: Unpack[FolderOptions],
+    ) -> Self:
+        """Images of streams of litdata, in folders or at URLs (s3://, gs://, ...), on the same path as files.
+
+        Training batches are drawn chunk by chunk, by (seed, epoch): they do not depend on the number of workers, and
+        a fit that was killed goes on to the same bits. A stream has no table: `samples`, `folds` and what is made of
+        them are refused.
+
+        Args:
+            train: the folder or URL that `learnkit.pack` wrote, with its validation and test sets; or that of one
+                stream; or a litdata StreamingDataset.
+            valid: the stream to validate on, likewise; None to train without one.
+            test: that to predict, with labels or without.
+            path: where a learner writes its files.
+            image: the key (of a dict) or place (in a tuple) of the image in an item: PIL, encoded bytes, an array
+                (H, W[, C]) or a uint8 tensor (C, H, W). None for that of a packed stream, or else "image".
+            label: that of its label, likewise, or else "label": the name of a class, or its index into `classes`;
+                names, or a 0 or 1 for each class (task="multilabel"); numbers (task="regression" or Points); the bytes
+                of a mask's file (a Segmentation).
+            **options: see `learnkit.data.options.ImageSettings`. A packed stream knows its classes; others need
+                `classes` or `task`.
+
+        Raises:
+            MissingFileError: no stream there.
+            DataError: items without these parts, or labels that do not fit the task.
+            UsageError: an argument that cannot work, or the package litdata is not installed.
+        """
+        settings = ImageSettings(**options)
+        check_settings(settings)
+        streams = open_streams(train, valid, test)
+        parts = stream_parts(streams, image, label)
+        table = stream_table(streams, parts, settings)
+        loaders = stream_loaders(table, streams, parts, settings, resolve_device(settings.device))
+        return cls._of(table, loaders, settings, Path(path))
 
     @classmethod
     @takes_options

@@ -21,6 +21,7 @@ from learnkit.data.loading.sampler import BatchOrder
 from learnkit.data.options import ImageOptions, ImageSettings, takes_options
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
+from learnkit.data.stream.dataset import StreamDataset
 from learnkit.data.table.edit import dropped, relabeled
 from learnkit.data.table.folds import Folds, fold_numbers
 from learnkit.data.table.held_images import item_sources, with_held_images
@@ -123,8 +124,20 @@ class ImageTable(DataBunch):
 
         Targets are the names of classes, lists of them, or numbers; the rows of a split are in the order of its
         `get_preds`. `attrs` holds the task and its classes.
+
+        Raises:
+            UsageError: the images of a stream, whose items are known only once they are read.
         """
+        if self.is_stream:
+            raise UsageError(
+                "samples: a stream has no table of its items", fix="Make the bunch from files, and pack it again."
+            )
         return self._samples
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the training images are those of a stream, which has no table."""
+        return isinstance(self.train_ds, StreamDataset)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -180,7 +193,7 @@ class ImageTable(DataBunch):
 
     def summary(self) -> DataSummary:
         """Counts of every class in every split, sizes of the files, imbalance, and the rows left out."""
-        return summarize(self._samples, self.task, self.skipped, self.preprocess)
+        return summarize(self.samples, self.task, self.skipped, self.preprocess)
 
     def folds(self, k: int = 5, *, stratify: bool = True, group: str | None = None, seed: int = 42) -> Folds[Self]:
         """k bunches in which every row of training and validation is validated once; the test set is in all of them.
@@ -191,7 +204,7 @@ class ImageTable(DataBunch):
             group: a column of `samples`; its groups (patients, cameras) stay together.
             seed: seed of the draw.
         """
-        rows = self._samples[self._samples["split"] != "test"]
+        rows = self.samples[self.samples["split"] != "test"]
         stratify = stratify and not isinstance(self.task, Segmentation | Points)
         numbers = fold_numbers(rows, k, stratify=stratify, group=group, seed=seed)
 
@@ -214,7 +227,7 @@ class ImageTable(DataBunch):
             DataError: a file that is not in `samples`, a missing label, or one that is no class.
         """
         change = name_change(self.settings.normalize_labels)
-        return self._again(relabeled(self._samples, table, self.path, self.task, label_delim, change))
+        return self._again(relabeled(self.samples, table, self.path, self.task, label_delim, change))
 
     def drop(self, rows: Any) -> Self:
         """A bunch like this one without some rows.
@@ -226,7 +239,7 @@ class ImageTable(DataBunch):
             DataError: a file that is not in `samples`.
             UsageError: a number out of range.
         """
-        return self._again(dropped(self._samples, rows, self.path))
+        return self._again(dropped(self.samples, rows, self.path))
 
     def _again(self, samples: "pd.DataFrame") -> Self:
         """A bunch of a modified table, otherwise like this one."""

@@ -37,9 +37,9 @@ def weighted_loss(dls: DataBunch, class_weights: ClassWeights) -> nn.Module:
     if isinstance(class_weights, str):
         if class_weights != "balanced":
             raise UsageError("class_weights", got=class_weights, expected="'balanced', or one number per class")
+        targets = _training_targets(dls)
         if getattr(getattr(dls.train_dl, "order", None), "sampling", None) is not None:
             warn("class_weights='balanced' together with a sampler: rare classes are weighted twice")
-        targets = _training_targets(dls)
         if isinstance(task, MultiLabel):
             return nn.BCEWithLogitsLoss(pos_weight=balanced_pos_weights(targets))
         return nn.CrossEntropyLoss(weight=balanced_weights(targets, task.n_out))
@@ -57,8 +57,9 @@ def _training_targets(dls: DataBunch) -> Tensor:
     loader: Any = dls.fix_dl
     if isinstance(loader, TensorLoader) and len(loader.tensors) > 1:
         return loader.tensors[1]
-    if isinstance(loader, ImageLoader) and loader.dataset.targets is not None:
+    if isinstance(loader, ImageLoader) and isinstance(loader.dataset.targets, Tensor):
         return loader.dataset.targets
     raise UsageError(
-        "class_weights='balanced': the targets of a custom loader are unknown", fix="Pass one number per class."
+        "class_weights='balanced': the targets of a custom loader, or of a stream, are unknown",
+        fix="Pass one number per class.",
     )

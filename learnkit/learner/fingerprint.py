@@ -107,10 +107,13 @@ def _of_data(dls: DataBunch) -> dict[str, str]:
     found = {"data: classes": ", ".join(dls.classes)}
     if (images := as_image_bunch(dls)) is not None:
         settings = images.settings
-        found |= {f"data: {name}": text for name, text in _of_table(images).items()}
+        items = _of_streams(images) if images.is_stream else _of_table(images)
+        found |= {f"data: {name}": text for name, text in items.items()}
         for name in settings.__dataclass_fields__.keys() - COVERED_ELSEWHERE - {"bs", "allow_leak", "valid_pct"}:
             found[f"data: {name}="] = _text(getattr(settings, name))
-        found["data: sampler="] = _of_sampler(sampler_of(images.samples.query("split == 'train'"), settings.sampler))
+        if not images.is_stream:
+            train = images.samples.query("split == 'train'")
+            found["data: sampler="] = _of_sampler(sampler_of(train, settings.sampler))
         return found
     for name, loader in (("training", dls.train_dl), ("validation", dls.valid_dl)):
         found[f"data: {name}"] = _of_loader(loader)
@@ -133,6 +136,15 @@ def _of_table(dls: DataBunch) -> dict[str, str]:
         lines = [f"{str(name).removeprefix(start)}\t{str(target).removeprefix(start)}" for name, target in items]
         found[f"{split} items"] = f"{len(lines)}, names and labels {_digest(chr(10).join(lines).encode())}"
     return found
+
+
+def _of_streams(dls: DataBunch) -> dict[str, str]:
+    sets = {"train": dls.train_ds, "valid": dls.valid_ds, "test": dls.test_ds}
+    return {
+        f"{split} items": f"{len(part)}, chunks {_digest(part.items.about().encode())}"
+        for split, part in sets.items()
+        if part is not None
+    }
 
 
 def _folder_of(names: Sequence[str]) -> str:

@@ -19,11 +19,11 @@ from learnkit.data.loading.sampler import BatchOrder
 from learnkit.data.options import ImageSettings
 from learnkit.data.tasks import Task
 from learnkit.errors import CorruptFileError, UsageError
+from learnkit.json_fields import EXPORT_AGAIN
 from learnkit.learner.learner import Learner
 from learnkit.losses.activations import activation_of
 from learnkit.losses.outputs import OutputKey
 from learnkit.persistence.lk.hub import WEIGHTS, download
-from learnkit.persistence.lk.json_fields import EXPORT_AGAIN
 from learnkit.persistence.lk.load import GivenModel, read_export
 from learnkit.persistence.lk.schema import activation_to_json
 from learnkit.persistence.setup import groups_at

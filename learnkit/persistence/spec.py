@@ -111,7 +111,9 @@ class ExportSpec:
             preprocess=dls.preprocess,
             dtype=first.dtype if isinstance(first, Tensor) else torch.float32,
             loss_name=loss_name(loss, dls.task),
-            training=training_facts(epochs, rows, None if images is None else images.samples, dls.path),
+            training=training_facts(
+                epochs, rows, None if images is None or images.is_stream else images.samples, dls.path
+            ),
             **rest,
         )
 

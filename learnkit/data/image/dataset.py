@@ -1,10 +1,11 @@
 """The dataset of images: pixels and targets of the samples, one by one or in batches."""
 
+import copy
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -53,17 +54,23 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         item_stage: Sequence[Any] = (),
         rows: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> None:
-        self.inputs = list(inputs)
+        self.inputs: Sequence[Source] = list(inputs)
         self.holds_images = any(isinstance(one, HeldImage) for one in self.inputs)
         self.names: Sequence[Any] = [str(one) for one in self.inputs] if self.holds_images else self.inputs
-        self.labels = None if labels is None else list(labels)
+        self.labels: Sequence[Any] | None = None if labels is None else list(labels)
         self.task = task
         self.preprocess = preprocess
-        self.rows = range(len(self.inputs)) if rows is None else rows
-        self.masks = self.labels if isinstance(task, Segmentation | Points) else None  # what moves with the images
-        self.targets = None
+        self.rows: Sequence[int] | npt.NDArray[np.int64] = range(len(self.inputs)) if rows is None else rows
+        moves = isinstance(task, Segmentation | Points)
+        self.masks: Sequence[Any] | None = self.labels if moves else None  # what moves with the images
+        self.targets: Any = None  # a tensor (N, ...)
         if self.labels is not None and self.masks is None and task is not None and self.labels:
             self.targets = _encode_all(task, self.labels)
+        self.store: Store | StorePart | None = None
+        self._set_stage(item_stage)
+
+    def _set_stage(self, item_stage: Sequence[Any]) -> None:
+        preprocess = self.preprocess
         self.item_stage = list(item_stage)
         self.bound: Bounded | Resize | None = None
         if any(isinstance(transform, RandomResizedCrop) for transform in self.item_stage[1:]):
@@ -76,7 +83,13 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
                                  expected=f"the size of the bunch, {preprocess.resize.size}",
                                  fix="Create it with that size.")  # fmt: skip
             self.bound = Bounded(preprocess.resize.size)
-        self.store: Store | StorePart | None = None
+
+    def staged(self, item_stage: Sequence[Any]) -> Self:
+        """The same items with other transforms; what is kept of them stays if it is decoded alike."""
+        other = copy.copy(self)
+        other._set_stage(item_stage)
+        other.store = self.store if other.bound == self.bound else None
+        return other
 
     def __len__(self) -> int:
         return len(self.inputs)

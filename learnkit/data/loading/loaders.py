@@ -210,11 +210,9 @@ class ImageLoader(OrderedLoader):
         Raises:
             UsageError: `training` has no augmentation.
         """
-        own, stage = self.dataset, training._item_stage()
-        dataset = ImageDataset(own.inputs, own.labels, own.task, own.preprocess, item_stage=stage, rows=own.rows)
-        store = None
-        if dataset.bound == own.bound:  # what is kept is what this one would decode
-            dataset.store, store = own.store, self.store
+        dataset = self.dataset.staged(training._item_stage())
+        # what is kept is what this one would decode
+        store = self.store if dataset.bound == self.dataset.bound else None
         order = BatchOrder(len(dataset), self.batch_size, shuffle=False, changes=True)
         return ImageLoader(
             dataset, order, self.device, augmentation=training.augmentation, num_workers=self.num_workers, store=store

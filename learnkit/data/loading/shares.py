@@ -53,6 +53,11 @@ def shares(loader: Any, limit: int | None = None) -> Iterator[Share]:
 def _shares(loader: Any) -> Iterator[Share]:
     if isinstance(loader, OrderedLoader):
         return _of_ordered(loader)
+    if type(loader).__module__.partition(".")[0] == "litdata":
+        raise UsageError(
+            "litdata's loader shares its items out itself, each process another number of them",
+            fix="Pass the stream to ImageDataBunch.from_stream, or train in one process.",
+        )
     if isinstance(loader, DataLoader):
         if isinstance(loader.sampler, DistributedSampler):
             raise UsageError(

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from learnkit.data.task_json import task_to_json
 from learnkit.errors import ExportError, UsageError
 from learnkit.persistence.lk.schema import activation_to_json, inputs_to_json
-from learnkit.persistence.lk.tasks import task_to_json
 from learnkit.persistence.spec import ExportSpec
 from learnkit.persistence.weights import plain_model
 

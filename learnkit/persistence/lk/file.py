@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from learnkit.atomic_files import write_atomically
 from learnkit.checks import nearest_folder
 from learnkit.errors import CorruptFileError, MissingFileError, UnsafeFileError, UsageError
-from learnkit.persistence.lk.json_fields import EXPORT_AGAIN, Fields, JsonObject, brief, corrupt
+from learnkit.json_fields import EXPORT_AGAIN, Fields, JsonObject, brief, corrupt
 from learnkit.persistence.lk.manifest import new_manifest, parse, seal, validate
 from learnkit.persistence.lk.tensors import DTYPES, Table, plain_tensors, tensors_sha256
 from learnkit.persistence.spec import ExportSpec

@@ -11,8 +11,8 @@ from typing import Any
 from learnkit.atomic_files import write_atomically
 from learnkit.checks import missing_extra
 from learnkit.errors import DownloadError, UsageError
+from learnkit.json_fields import JsonObject
 from learnkit.persistence.lk.file import write_export
-from learnkit.persistence.lk.json_fields import JsonObject
 from learnkit.persistence.spec import ExportSpec
 from learnkit.text import printable
 

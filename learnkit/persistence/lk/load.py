@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from learnkit.data.image.preprocess import Reader
+from learnkit.data.task_json import task_from_json
 from learnkit.errors import CorruptFileError, LearnkitError, MissingModelError, UsageError, WrongTypeError
+from learnkit.json_fields import EXPORT_AGAIN, Fields, JsonObject, brief, corrupt
 from learnkit.models.spec import BackboneSpec
 from learnkit.persistence.lk.file import Export, open_export
-from learnkit.persistence.lk.json_fields import EXPORT_AGAIN, Fields, JsonObject, brief, corrupt
 from learnkit.persistence.lk.schema import activation_from_json, backbone_from_json, inputs_from_json
 from learnkit.persistence.lk.setup import setup_from_json
-from learnkit.persistence.lk.tasks import task_from_json
 from learnkit.persistence.lk.tensors import Table, dtype_name, table_of
 from learnkit.persistence.spec import ExportSpec
 from learnkit.persistence.weights import plain_model

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from learnkit.data.image.read import full_depth
+from learnkit.data.task_json import task_from_json, task_to_json
 from learnkit.errors import CorruptFileError, UsageError, VersionError, warn
+from learnkit.json_fields import EXPORT_AGAIN, Fields, JsonObject, brief, corrupt
 from learnkit.losses.activations import identity
-from learnkit.persistence.lk.json_fields import EXPORT_AGAIN, Fields, JsonObject, brief, corrupt
 from learnkit.persistence.lk.schema import (
     activation_from_json,
     activation_to_json,
@@ -24,7 +25,6 @@ from learnkit.persistence.lk.schema import (
     inputs_to_json,
 )
 from learnkit.persistence.lk.setup import setup_from_json, setup_to_json
-from learnkit.persistence.lk.tasks import task_from_json, task_to_json
 from learnkit.persistence.lk.tensors import table_of
 from learnkit.persistence.spec import ExportSpec
 from learnkit.persistence.weights import plain_model

@@ -20,11 +20,11 @@ from learnkit.data.points import Points, as_points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import LearnkitError, MissingModelError, UsageError
+from learnkit.json_fields import Fields, JsonObject, brief, corrupt
 from learnkit.losses.activations import identity, softmax
 from learnkit.losses.flattened import CrossEntropyLossFlat
 from learnkit.losses.scores import ScoreLoss
 from learnkit.models.spec import BackboneSpec
-from learnkit.persistence.lk.json_fields import Fields, JsonObject, brief, corrupt
 from learnkit.types import Activation
 
 __all__ = [

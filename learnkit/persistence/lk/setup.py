@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from learnkit.persistence.lk.json_fields import Fields, JsonObject, corrupt
+from learnkit.json_fields import Fields, JsonObject, corrupt
 from learnkit.persistence.setup import TrainingSetup
 
 __all__ = ["setup_from_json", "setup_to_json"]

@@ -281,3 +281,15 @@ def test_a_random_crop_has_the_size_of_the_bunch_and_comes_first(files: list[str
         ImageDataset(files, None, None, preprocess, item_stage=[RandomResizedCrop((8, 8))])
     with refused("augment", expected="RandomResizedCrop first, and once"):
         ImageDataset(files, None, None, preprocess, item_stage=[RandomResizedCrop((16, 16))] * 2)
+
+
+def test_other_transforms_of_the_same_items_keep_what_is_decoded_alike(files: list[str]) -> None:
+    plain = dataset(files)
+    plain.keep("memory")
+    cropped = plain.staged([RandomResizedCrop((16, 16))])
+    assert cropped.store is None  # a crop is taken from a larger image
+    assert torch.equal(cropped.batch([1, 0], 3, 4)[0], dataset(files, "crop").batch([1, 0], 3, 4)[0])
+    inverted = plain.staged([OnItem(lambda x: 255 - x)])
+    assert inverted.store is plain.store
+    assert torch.equal(inverted.batch([0], 3)[0], 255 - plain.batch([0])[0])
+    assert plain.item_stage == []

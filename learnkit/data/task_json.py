@@ -1,4 +1,4 @@
-"""Tasks as the parts of a manifest that define the meaning of outputs, and back."""
+"""Tasks as JSON, in the manifest of an export and in the index of a stream, and back."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation, lost_reader
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import DataError, MissingModelError, UsageError
-from learnkit.persistence.lk.json_fields import Fields, JsonObject, brief, corrupt
+from learnkit.json_fields import Fields, JsonObject, brief, corrupt
 
 __all__ = ["task_from_json", "task_to_json"]
 
@@ -72,14 +72,14 @@ def _as_json(value: Pixel) -> int | list[int]:
     return value if isinstance(value, int) else list(value)
 
 
-def task_from_json(manifest: JsonObject, path: Path | str) -> Task | None:
-    """Back from `task_to_json`.
+def task_from_json(manifest: JsonObject, path: Path | str, where: str = "the manifest") -> Task | None:
+    """Back from `task_to_json`; `where` is what the object is called in errors.
 
     Raises:
         MissingModelError: an unknown task.
         CorruptFileError: values out of bounds.
     """
-    fields = Fields(manifest, "the manifest", path)
+    fields = Fields(manifest, where, path)
     name = fields.string("task")
     if name not in _TASKS:
         raise MissingModelError(
@@ -88,7 +88,7 @@ def task_from_json(manifest: JsonObject, path: Path | str) -> Task | None:
     try:
         return _TASKS[name](fields, fields.strings("classes", MAX_CLASSES))
     except (DataError, UsageError) as error:
-        raise corrupt(path, f"the manifest {name}: {error}") from error
+        raise corrupt(path, f"{where} {name}: {error}") from error
 
 
 def _classification(fields: Fields, classes: tuple[str, ...]) -> Task:
@@ -105,7 +105,7 @@ def _multilabel(fields: Fields, classes: tuple[str, ...]) -> Task:
         each = ()
     if kind != "threshold" or len(each) not in (1, len(classes)):
         expected = "threshold: and one number, or one per class"
-        raise corrupt(fields.path, "the manifest decode", got=brief(decode), expected=expected)
+        raise corrupt(fields.path, f"{fields.where} decode", got=brief(decode), expected=expected)
     thresholds: Any = each[0] if len(each) == 1 else each
     return MultiLabel(classes, thresholds)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from learnkit.errors import CorruptFileError, MissingModelError
-from learnkit.persistence.lk.json_fields import Fields, brief, corrupt
+from learnkit.json_fields import Fields, brief, corrupt
 from tests.doubles import refused
 
 Read = Callable[[Fields], Any]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from learnkit import Classification, MultiLabel, Regression, Segmentation
+from learnkit.data.task_json import task_from_json, task_to_json
 from learnkit.data.tasks import Task
 from learnkit.errors import CorruptFileError, ImageError, MissingModelError
-from learnkit.persistence.lk.tasks import task_from_json, task_to_json
 from tests.doubles import refused
 
 
