@@ -84,29 +84,26 @@ def cutmix(x: Tensor, order: Tensor, box: Box) -> Tensor:
     return mixed
 
 
-def mixed_loss(
-    loss_func: Loss, preds: Any, targets: Tensor, others: Tensor, shares: Tensor, own: Tensor | None = None
-) -> Tensor:
+def mixed_loss(loss_func: Loss, preds: Any, targets: Tensor, others: Tensor, shares: Tensor) -> Tensor:
     """The loss of a batch, each item compared with its target and, in the other share, with that of another item, ().
 
     `share * cost(target) + (1 - share) * cost(target of the other)`, added up over the items and divided as the loss
     itself divides, by their number or by the weights of the targets. With shares of 1 it is the loss itself.
 
     Args:
-        loss_func: any loss with a single share. With one share per item it is called twice if it is one of torch's and
-            `own` is not known, otherwise three times; losses that return only one number per batch are called once per
-            item, with a warning (see `per_item_loss`).
+        loss_func: any loss with a single share. With one share per item it is called twice if it is one of torch's,
+            otherwise three times; losses that return only one number per batch are called once per item, with a
+            warning (see `per_item_loss`).
         preds: (N, ...), or a structure of such tensors.
         targets: those of the items themselves: class indices (N,), several labels or numbers (N, C).
         others: the targets of the items that each is mixed with.
         shares: the weight of each item itself, (N,) or ().
-        own: loss_func(preds, targets), if it is known.
     """
-    if shares.dim() and own is None and is_sum_of_items(loss_func):
+    if shares.dim() and is_sum_of_items(loss_func):
         costs, weight = item_costs(loss_func, preds, targets)
         other_costs, _ = item_costs(loss_func, preds, others)
         return (shares * costs + (1 - shares) * other_costs).sum() / weight
-    own = loss_func(preds, targets) if own is None else own
+    own: Tensor = loss_func(preds, targets)
     if not shares.dim():
         return shares * own + (1 - shares) * loss_func(preds, others)
     costs, weight = item_costs(loss_func, preds, targets)
@@ -164,10 +161,10 @@ class _Mixing(Callback, ABC):
         state.inputs, *self._mixed = _own(state, inputs, targets[order], shares)
         state.batch_loss = self._mix_loss
 
-    def _mix_loss(self, preds: Any, targets: Tensor, own: Tensor | None = None) -> Tensor:
+    def _mix_loss(self, preds: Any, targets: Tensor) -> Tensor:
         assert self._mixed is not None
         (others, shares), self._mixed = self._mixed, None
-        return mixed_loss(self._loss_func, preds, targets, others, shares, own)
+        return mixed_loss(self._loss_func, preds, targets, others, shares)
 
     @abstractmethod
     def _mix(self, inputs: tuple[Tensor, ...], order: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -176,7 +173,7 @@ class _Mixing(Callback, ABC):
     def after_loss(self, state: TrainState) -> None:
         state.batch_loss = None
         if self._mixed is not None:  # the first loss of a fit is that of loss_func itself, to be checked
-            state.loss = self._mix_loss(state.preds, state.targets, state.loss)
+            state.loss = self._mix_loss(state.preds, state.targets)
 
     def after_fit(self, state: TrainState) -> None:
         self._mixed = state.batch_loss = None

@@ -51,6 +51,7 @@ class Parallel:
         if self._is_done:
             return
         self._is_done = True
+        self._spread_statistics()
         if self._is_averaged:
             self._average(self._others)
             return
@@ -58,7 +59,18 @@ class Parallel:
         all_used = self._average([*trained, *self._others])
         if trained and self._parallel is None:
             self._trained = trained
-            self._parallel = nn.parallel.DistributedDataParallel(self._model, find_unused_parameters=not all_used)
+            self._parallel = nn.parallel.DistributedDataParallel(
+                self._model, find_unused_parameters=not all_used, broadcast_buffers=False
+            )
+
+    def _spread_statistics(self) -> None:
+        """What a forward pass leaves in buffers, such as running statistics: those of the first process, in all."""
+        layers = (m for m in self._model.modules() if not isinstance(m, nn.SyncBatchNorm))
+        kept = [b for layer in layers for b in layer.buffers(recurse=False) if b.is_floating_point()]
+        for same in _alike(kept):
+            flat = torch.cat([buffer.reshape(-1) for buffer in same])
+            dist.broadcast(flat, group_src=0)
+            _spread_over(flat, same)
 
     def refresh(self) -> None:
         """Notice that other layers are trained than before; before each batch."""
@@ -74,20 +86,31 @@ class Parallel:
         has_gradient = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int64)
         ends = torch.stack([has_gradient, 1 - has_gradient])
         dist.all_reduce(ends, dist.ReduceOp.MAX, group=world.group)
-        gradients: dict[Any, list[Tensor]] = {}
+        gradients = []
         for parameter, is_used in zip(parameters, ends[0].tolist(), strict=True):
             if is_used:
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
-                key = parameter.grad.device, parameter.grad.dtype
-                gradients.setdefault(key, []).append(parameter.grad)
-        for same in gradients.values():
+                gradients.append(parameter.grad)
+        for same in _alike(gradients):
             flat = torch.cat([gradient.reshape(-1) for gradient in same])
             dist.all_reduce(flat)
-            flat /= world.size
-            parts = torch.split(flat, [gradient.numel() for gradient in same])
-            torch._foreach_copy_(same, [part.view_as(gradient) for part, gradient in zip(parts, same, strict=True)])
+            _spread_over(flat.div_(world.size), same)
         return not ends[1].any()
+
+
+def _alike(tensors: list[Tensor]) -> list[list[Tensor]]:
+    """In groups of one device and type, which can be sent as one."""
+    groups: dict[Any, list[Tensor]] = {}
+    for tensor in tensors:
+        groups.setdefault((tensor.device, tensor.dtype), []).append(tensor)
+    return list(groups.values())
+
+
+def _spread_over(flat: Tensor, tensors: list[Tensor]) -> None:
+    """Write the numbers of all of them, one after another, back in place."""
+    parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+    torch._foreach_copy_(tensors, [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)])
 
 
 @contextmanager

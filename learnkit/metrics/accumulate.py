@@ -139,12 +139,13 @@ class Moments:
         self._add(values.shape[1], values[:, 0] + means, torch.einsum("vnk,wnk->vwk", deviations, deviations))
 
     def tensors(self) -> list[Tensor]:
-        return [torch.tensor(self.n), self.means, self.products] if self.n else []
+        # The number as a length: reading it from a tensor would wait for the device.
+        return [torch.empty(self.n, 0), self.means, self.products] if self.n else []
 
     def add(self, tensors: Sequence[Tensor]) -> None:
         if tensors:
             n, means, products = tensors
-            self._add(int(n), means, products)
+            self._add(len(n), means, products)
 
     def _add(self, n: int, means: Tensor, products: Tensor) -> None:
         if self.n:

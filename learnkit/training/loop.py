@@ -190,8 +190,6 @@ def validate(state: TrainState, callbacks: CallbackList) -> None:
     state.model.eval()
     for metric in state.metrics:
         metric.reset()
-    if state.parallel is not None:
-        world.spread(*state.model.buffers())  # batch norm that is not synchronized differs between the processes
     callbacks.notify(Callback.before_validate, state)
     losses: list[Tensor] = []
     weights: list[Tensor | int | None] = []

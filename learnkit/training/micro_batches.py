@@ -95,6 +95,6 @@ def _run_each(
         part = divisor(state.loss_func, state.targets, state.inputs)
         loss = loss + (state.loss.detach() if part is None else state.loss.detach() * (part / total))
         preds.append(map_tensors(lambda part: part.detach().clone(), state.preds))  # the next part may overwrite them
-    state.loss = loss
-    state.loss_value = loss.item() if state.compute.sync_is_free else None
+    state.loss = loss.to(state.loss.dtype)
+    state.loss_value = state.loss.item() if state.compute.sync_is_free else None
     state.preds = concatenate(preds, sizes)

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from learnkit import Callback, DataBunch, Learner
 from learnkit.callbacks import GradientClipping, SaveModel, TerminateOnNaN
 from learnkit.callbacks.accumulation import GradientAccumulation
-from learnkit.callbacks.averaging import EMA, SWA, update_batch_norm
+from learnkit.callbacks.averaging import EMA, SWA
 from learnkit.device import Compute
 from learnkit.errors import NonFiniteLossError, StopFit, UsageError
 from learnkit.seeds import Stream, derive
@@ -247,34 +247,6 @@ def test_layers_held_in_eval_mode_keep_their_statistics(blobs: tuple[Tensor, ...
     learn = learner(blobs, norm=True)
     learn.fit(2, LR, callbacks=[SWA(0), acting(before_epoch=lambda state: state.model[1].eval())])
     assert learn.model[1].running_mean.tolist() == [0.0] * 6
-
-
-def test_statistics_are_updated_for_models_with_several_inputs() -> None:
-    class Two(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm = nn.BatchNorm1d(1)
-
-        def forward(self, a: Tensor, b: Tensor) -> Tensor:
-            return self.norm(a + b)  # type: ignore[no-any-return]
-
-    model = Two().eval()
-    a, b = torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0], [4.0]])  # sums 1 and 7: mean 4, variance 18
-    update_batch_norm(model, [(a, b), (a, a)])  # sums 2 and 6: mean 4, variance 8
-    assert (model.norm.running_mean.item(), model.norm.running_var.item()) == (4.0, 13.0)
-    assert model.norm.num_batches_tracked == 2
-    assert (model.training, model.norm.training, model.norm.momentum) == (False, False, 0.1)
-
-
-def test_an_error_during_the_update_restores_the_settings() -> None:
-    def inputs() -> Any:
-        yield (torch.rand(4, 2),)
-        raise KeyboardInterrupt
-
-    model = nn.Sequential(nn.BatchNorm1d(2, momentum=0.3))
-    with pytest.raises(KeyboardInterrupt):
-        update_batch_norm(model, inputs())
-    assert model[0].momentum == 0.3
 
 
 def test_an_error_during_the_update_at_the_end_restores_the_trained_weights(

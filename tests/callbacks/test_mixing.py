@@ -1,6 +1,5 @@
 """MixUp and CutMix: batches and losses by hand, and fits against loops in plain PyTorch."""
 
-import functools
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from torch.nn import functional as F
 from learnkit import DataBunch, Learner, LearnkitWarning, Regression
 from learnkit.callbacks.mixing import Box, CutMix, MixUp, cutmix, draw_box, draw_shares, mixed_loss, mixup
 from learnkit.errors import UsageError
-from learnkit.losses import CrossEntropyLossFlat, FocalLoss
 from learnkit.seeds import Stream, derive
 from tests.doubles import acting, linear_learner, raising, refused
 
@@ -86,35 +84,6 @@ def test_the_loss_is_mixed_item_by_item(loss_func: Any, preds: Tensor, targets: 
 
 
 WEIGHTED = torch.tensor([1.0, 2.0, 4.0])
-
-
-@pytest.mark.parametrize(
-    "loss_func",
-    [
-        F.cross_entropy,
-        nn.CrossEntropyLoss(weight=WEIGHTED, label_smoothing=0.1),
-        nn.CrossEntropyLoss(ignore_index=1),
-        nn.CrossEntropyLoss(weight=WEIGHTED, ignore_index=1),
-        nn.CrossEntropyLoss(reduction="sum"),
-        functools.partial(F.cross_entropy, weight=WEIGHTED.double()),
-        nn.MultiMarginLoss(),
-        CrossEntropyLossFlat(ignore_index=1),
-        FocalLoss(),
-    ],
-)
-def test_the_mixed_loss_is_the_same_with_and_without_the_own_loss(loss_func: Any) -> None:
-    torch.manual_seed(0)
-    preds, targets = torch.randn(12, 3, dtype=torch.float64), torch.arange(12) % 3
-    loss_func = loss_func.double() if isinstance(loss_func, nn.Module) else loss_func
-    order, shares = torch.randperm(12), torch.rand(12, dtype=torch.float64)
-    found = []
-    for own in (None, loss_func):
-        leaf = preds.clone().requires_grad_()
-        loss = mixed_loss(loss_func, leaf, targets, targets[order], shares, None if own is None else own(leaf, targets))
-        loss.backward()
-        found += [loss.detach(), leaf.grad]
-    torch.testing.assert_close(found[0], found[2])
-    torch.testing.assert_close(found[1], found[3])
 
 
 @pytest.mark.parametrize(("mixing", "n_calls"), [(MixUp, 2), (CutMix, 2)])

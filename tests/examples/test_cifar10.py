@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from learnkit.data.augment.geometry import warp
+from learnkit.data.augment.warp import warp
 from tests.doubles import script_module
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cifar10.py"

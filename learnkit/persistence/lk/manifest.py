@@ -20,9 +20,9 @@ from learnkit.persistence.lk.schema import (
     activation_to_json,
     backbone_from_json,
     backbone_to_json,
-    decode_to_json,
     inputs_from_json,
     inputs_to_json,
+    jpeg_scale_to_json,
 )
 from learnkit.persistence.lk.setup import setup_from_json, setup_to_json
 from learnkit.persistence.lk.tensors import table_of
@@ -64,7 +64,7 @@ def new_manifest(spec: ExportSpec) -> JsonObject:
         **task_to_json(spec.task),
         **backbone_to_json(backbone, type(model).__name__, n_out),
         "transforms": inputs_to_json(spec.preprocess, spec.input_shape),
-        **decode_to_json(spec.preprocess),
+        **jpeg_scale_to_json(spec.preprocess),
         "loss": {"name": spec.loss_name, "activation": activation_to_json(spec.activation, n_out)},
         "temperature": float(spec.temperature),
         "versions": versions(*(["timm"] if backbone is not None and backbone.source == "timm" else [])),

@@ -33,9 +33,9 @@ __all__ = [
     "activation_to_json",
     "backbone_from_json",
     "backbone_to_json",
-    "decode_to_json",
     "inputs_from_json",
     "inputs_to_json",
+    "jpeg_scale_to_json",
 ]
 
 MAX_NUMBERS = 1 << 30  # in one input
@@ -181,15 +181,15 @@ def _normalize(step: Fields, channels: int) -> Normalize:
     return Normalize(args.numbers("mean", channels, -1e6, 1e6), args.numbers("std", channels, 1e-6, 1e6))
 
 
-def decode_to_json(preprocess: Preprocess | None) -> JsonObject:
+def jpeg_scale_to_json(preprocess: Preprocess | None) -> JsonObject:
     """How large JPEGs are decoded; an earlier learnkit passes over it, and decodes them in full."""
-    return {} if preprocess is None else {"decode": "full" if preprocess.full_decode else "reduced"}
+    return {} if preprocess is None else {"jpeg_scale": "full" if preprocess.full_decode else "reduced"}
 
 
 def _decodes_in_full(manifest: JsonObject, path: Path | str) -> bool:
-    """Back from `decode_to_json`: True of a file from before there was a choice."""
+    """Back from `jpeg_scale_to_json`: True of a file from before there was a choice."""
     fields = Fields(manifest, "the manifest", path)
-    return "decode" not in manifest or fields.choice("decode", ("full", "reduced")) == "full"
+    return "jpeg_scale" not in manifest or fields.choice("jpeg_scale", ("full", "reduced")) == "full"
 
 
 def _reader(pixels: Fields, given: Reader | None) -> Reader | None:

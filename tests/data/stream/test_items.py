@@ -36,9 +36,13 @@ def test_items_by_number(stream: Path) -> None:
 
 
 def test_a_remote_stream_is_copied_chunk_by_chunk(stream: Path, tmp_path: Path) -> None:
-    items = StreamItems(f"local:{stream}", "train")  # litdata treats it as it does a URL
+    import litdata
+
+    kept = tmp_path / "kept"
+    dataset = litdata.StreamingDataset(f"local:{stream}", cache_dir=str(kept))  # litdata treats it as it does a URL
+    items = StreamItems(dataset, "train")
     assert items[5]["label"] == 5
-    copies = [path.name for path in Path.home().rglob("chunk-*.bin")]
+    copies = [path.name for path in kept.rglob("chunk-*.bin")]
     assert copies == ["chunk-0-1.bin"]
     assert [items[i]["label"] for i in range(10)] == list(range(10))
 

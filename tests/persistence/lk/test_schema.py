@@ -26,9 +26,9 @@ from learnkit.persistence.lk.schema import (
     activation_to_json,
     backbone_from_json,
     backbone_to_json,
-    decode_to_json,
     inputs_from_json,
     inputs_to_json,
+    jpeg_scale_to_json,
 )
 from tests.doubles import refused
 
@@ -56,23 +56,23 @@ INPUTS = [
 
 @pytest.mark.parametrize("inputs", INPUTS)
 def test_preprocessing_comes_back_to_the_last_digit(inputs: Inputs) -> None:
-    manifest = {"transforms": as_json(inputs_to_json(*inputs)), **decode_to_json(inputs.preprocess)}
+    manifest = {"transforms": as_json(inputs_to_json(*inputs)), **jpeg_scale_to_json(inputs.preprocess)}
     assert inputs_from_json(manifest, "x", None) == inputs
 
 
 def test_a_file_from_before_there_was_a_choice_decodes_in_full() -> None:
-    assert decode_to_json(Preprocess(Resize((8, 8)), None)) == {"decode": "reduced"}
+    assert jpeg_scale_to_json(Preprocess(Resize((8, 8)), None)) == {"jpeg_scale": "reduced"}
     steps = as_json(inputs_to_json(Preprocess(Resize((8, 8)), None), None))
     preprocess = inputs_from_json({"transforms": steps}, "x", None).preprocess
     assert preprocess is not None
     assert preprocess.full_decode
-    with pytest.raises(CorruptFileError, match="decode"):
-        inputs_from_json({"transforms": steps, "decode": "quarter"}, "x", None)
+    with pytest.raises(CorruptFileError, match="jpeg_scale"):
+        inputs_from_json({"transforms": steps, "jpeg_scale": "quarter"}, "x", None)
 
 
 def test_a_custom_reader_must_be_passed() -> None:
     inputs = Inputs(Preprocess(Resize((8, 8)), None, 5, own_reader), None)
-    content = {"transforms": as_json(inputs_to_json(*inputs)), **decode_to_json(inputs.preprocess)}
+    content = {"transforms": as_json(inputs_to_json(*inputs)), **jpeg_scale_to_json(inputs.preprocess)}
     assert "own_reader" not in str(content)
     with pytest.raises(MissingModelError, match=r"read by a custom function. Pass it: load_learner\(file, reader="):
         inputs_from_json(content, "x", None)
