@@ -46,6 +46,7 @@ import sys
 import torch
 from torch import nn
 from learnkit import ImageDataBunch, Learner
+from learnkit.distributed import world
 
 torch.manual_seed(0)
 dls = ImageDataBunch.from_stream("packed", size=16, bs=8)
@@ -53,7 +54,8 @@ model = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.Tanh(), nn.Flatten(), nn.Linear(
 learn = Learner(dls, model, metrics="accuracy", path=sys.argv[1], seed=1)
 learn.fit(2, 1e-2)
 preds, targets = learn.get_preds("valid")
-print("outcome", learn.recorder.rows[-1]["valid_loss"], preds.double().sum().item(), targets.tolist())
+if world.is_first:
+    print("outcome", learn.recorder.rows[-1]["valid_loss"], preds.double().sum().item(), targets.tolist())
 """
 
 
