@@ -11,6 +11,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_avg_fn
 
 from learnkit.checks import check_int, check_number
 from learnkit.device import to_device
+from learnkit.distributed.sharded import placed
 from learnkit.modes import preserve_modes
 from learnkit.optim.groups import spread_rates
 from learnkit.optim.optimizers import set_learning_rates
@@ -109,7 +110,9 @@ class _Averaging(Callback, ABC):
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         self._trained, self._n_averaged = saved["own"], saved["n_averaged"]
         own = {} if self._model is None else tensors_of(self._model)
-        self._average = {name: mean.to(own[name].device) for name, mean in saved["average"].items() if name in own}
+        self._average = {
+            name: placed(mean.to(own[name].device), own[name]) for name, mean in saved["average"].items() if name in own
+        }
 
     @abstractmethod
     def _mean(self) -> Any:

@@ -2,14 +2,21 @@
 
 import re
 import time
+import traceback
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import Any
 
+import torch
+import torch.distributed as dist
+
+from learnkit.distributed.exchange import gathered
 from learnkit.distributed.world import world
 from learnkit.errors import ProcessError
 
-__all__ = ["told"]
+__all__ = ["fail_alike", "told"]
 
 # The messages of gloo and NCCL when a process is gone or late; torch has one class of error for some of them.
 _BROKEN = re.compile(
@@ -40,6 +47,22 @@ def told(where: Callable[[], str] = str) -> Iterator[None]:
             _tell("error", f"{type(error).__name__}: {error}")
             raise
         raise _named(error, where()) from error
+
+
+def fail_alike(error: BaseException) -> bool:
+    """Whether all processes fail with the same error at the same line, so that they can still work together.
+
+    Others than this one are waited for, but not long. Ctrl-C comes at any line.
+    """
+    if not isinstance(error, Exception) or isinstance(error, ProcessError) or _is_broken(error):
+        return False
+    lines = [(frame.name, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    mark = zlib.crc32(f"{type(error).__name__} {lines}".encode())
+    try:
+        dist.monitored_barrier(world.group, timeout=timedelta(seconds=PATIENCE))
+        return len({int(other) for other in gathered(torch.tensor(mark))}) == 1
+    except RuntimeError:
+        return False
 
 
 def _is_broken(error: BaseException) -> bool:

@@ -19,6 +19,7 @@ from learnkit.errors import UsageError, warn
 from learnkit.learner.checks import check_start
 from learnkit.learner.options import as_list
 from learnkit.learner.resume import CheckpointEvery, Resume, ResumePlan
+from learnkit.learner.sharded_fit import Around, Strategy
 from learnkit.optim.groups import is_positive, spread_decay
 from learnkit.optim.optimizers import decay_of, set_decay, set_learning_rates
 from learnkit.optim.settings import Settings
@@ -68,6 +69,7 @@ class FitOptions(TypedDict, total=False):
     limit_batches: int | None
     train_metrics: bool
     keep_fits: int | None
+    strategy: Strategy
 
 
 class OneCall:
@@ -156,13 +158,21 @@ def set_rates(
     set_decay(optimizer, decays)
 
 
-def run_fit(state: TrainState, running: CallbackList, plan: ResumePlan, recorder: Recorder, call: OneCall) -> None:
-    """Train as planned; the plan's counter moves on by the epochs started and, at the end, by one fit."""
+def run_fit(
+    state: TrainState,
+    running: CallbackList,
+    plan: ResumePlan,
+    recorder: Recorder,
+    call: OneCall,
+    around: Around,
+) -> None:
+    """Train as planned, inside of `around`; the plan's counter moves on by the epochs started and by this fit."""
     try:
         with interrupts_noted(state, lambda: len(recorder.rows)), explained(state):
             _begin_together(state)
             if not state.is_done:
-                loop.fit(state, running, plan.checkpoints)
+                with around(state):
+                    loop.fit(state, running, plan.checkpoints)
     finally:
         plan.counter.epoch += state.epochs_begun
     plan.remove_done(call.n_fits)

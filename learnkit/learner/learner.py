@@ -36,8 +36,9 @@ from learnkit.learner.lazy import give_sizes
 from learnkit.learner.options import as_list
 from learnkit.learner.parts import Groups
 from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fit
+from learnkit.learner.sharded_fit import Around, Strategy, in_strategy
 from learnkit.losses.outputs import OutputKey
-from learnkit.models.groups import regrouped
+from learnkit.models.groups import group_numbers, regrouped
 from learnkit.models.layout import use_channels_last
 from learnkit.models.summary import ModelSummary, model_summary
 from learnkit.modes import together
@@ -222,7 +223,7 @@ class Learner(Answers):
         start_epoch: int = 0, checkpoint_every: CheckpointEvery = None, resume: Resume = None,
         max_steps: int | None = None, max_time: str | None = None, validate_every: int | str | None = None,
         limit_batches: int | None = None, train_metrics: bool = False,
-        keep_fits: int | None = None,
+        keep_fits: int | None = None, strategy: Strategy = None,
     ) -> None:  # fmt: skip
         """Train for `epochs`, each followed by a validation.
 
@@ -245,6 +246,9 @@ class Learner(Answers):
             train_metrics: record the metrics of the training batches too, as columns train_NAME; see `TrainMetrics`.
             keep_fits: how many completed fits keep their checkpoint on disk, one file each; None for the last fit of
                 every call. Of the others a note remains that they are done.
+            strategy: of several processes: "ddp" (or None), each holds the whole model; "fsdp", they share out weights,
+                gradients and optimizer state. The results are the same, checkpoints go on with the other, and one
+                process trains alone with either. See docs/scaling.md.
 
         Raises:
             UsageError: before training: arguments that cannot work, a checkpoint of another fit, another thread's fit.
@@ -254,17 +258,17 @@ class Learner(Answers):
             return
         start_epoch = check_start(start_epoch, epochs)
         self._check_ready()
-        limits = Limits.of(max_steps, max_time, validate_every, limit_batches)
+        limits, around = Limits.of(max_steps, max_time, validate_every, limit_batches), self._in(strategy)
         with self._running.only(), self._call.running():
             state = self._fit_state(epochs, lr, wd, start_epoch)
             state.limit(limits)
             self.fit_callbacks = as_list(callbacks)
-            others = [*self.callbacks, *self.fit_callbacks]
-            running = fitting.running_callbacks(self.recorder, others, state.optimizer, train_metrics)
+            own = [*self.callbacks, *self.fit_callbacks]
+            running = fitting.running_callbacks(self.recorder, own, state.optimizer, train_metrics)
             given = {"epochs": epochs, "lr": state.rates, "start_epoch": start_epoch, **limits.given}
             plan = plan_fit(self.dls, state, running, given, self.counter, checkpoint_every, resume, keep_fits)
             self.counter = plan.counter
-            fitting.run_fit(state, running, plan, self.recorder, self._call)
+            fitting.run_fit(state, running, plan, self.recorder, self._call, around)
 
     def fit_one_cycle(
         self, epochs: int, max_lr: LearningRate = DEFAULT_LR, moms: Sequence[float] = (0.95, 0.85),
@@ -394,6 +398,18 @@ class Learner(Answers):
         state.epoch_offset = self.epoch - start_epoch
         state.continues_call = self._call.n_fits > 0
         return state
+
+    def _in(self, strategy: Strategy) -> Around:
+        """What is around a fit: what the processes do with the model."""
+
+        def made(copy: nn.Module) -> Optimizer:
+            groups = regrouped(self._groups, copy, group_numbers(self._groups, self._model))
+            return build_optimizer(
+                self.opt_func, copy, groups, self.loss_func,
+                lr=DEFAULT_LR.stop, decay_norm_and_bias=self.wd_bn_bias,
+            )  # fmt: skip
+
+        return in_strategy(strategy, self._running, made)
 
     # Groups
 

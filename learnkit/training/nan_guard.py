@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from learnkit.distributed.world import world
 from learnkit.errors import NonFiniteLossError, StopFit, UsageError, WrongTypeError
+from learnkit.gradients import local
 from learnkit.losses.reduction import can_ignore, divisor, empty_as_zero
 from learnkit.training.state import TrainState
 from learnkit.training.weights import WeightsBackup
@@ -95,8 +97,9 @@ class LossWatch:
     def end_epoch(self, state: TrainState) -> None:
         """Check the losses not yet read, and the weights after the last step of the epoch."""
         self.flush(state)
-        trained = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
-        if trained and not torch.stack([parameter.detach().isfinite().all() for parameter in trained]).all():
+        trained = [local(parameter) for parameter in state.model.parameters() if parameter.requires_grad]
+        is_bad = bool(trained) and not torch.stack([part.detach().isfinite().all() for part in trained]).all()
+        if is_bad if state.whole is None else world.highest(is_bad):
             self._restore(state, f"weights nan or infinite after epoch {state.epoch} batch {state.batch}")
 
     def _stop(self, state: TrainState, value: float, batch: int) -> None:

@@ -6,6 +6,7 @@ Each case returns tensors and numbers by name, in float64; the first process wri
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -353,6 +354,55 @@ def cut_images() -> Found:
     x, y = torch.randn(24, 1, 6, 6, dtype=torch.float64), torch.arange(24) % 3
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3)).double()
     return trained(learner(DataBunch.from_tensors(x, y, x, y, bs=6), model), callbacks=CutMix())
+
+
+class Mixed(nn.Module):
+    """What a sharded model may hold: blocks, a tied weight, a number, a direct parameter, and buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(9)
+        self.blocks = nn.ModuleList([nn.Sequential(nn.Linear(4, 4), nn.Tanh()) for _ in range(4)])
+        self.tied = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+        self.tied[1].weight = self.tied[0].weight
+        self.register_buffer("n_batches", torch.zeros((), dtype=torch.int64))
+        self.scale, self.shift = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(1))
+        self.head = nn.Linear(4, 3)
+        self.double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.n_batches += self.training
+        for block in (*self.blocks, *self.tied):
+            x = block(x) + x
+        out: Tensor = self.head(x * self.scale + self.shift)
+        return out
+
+
+@case
+def sharded() -> Found:
+    """Several processes share out the weights; the reference is the plain fit of one."""
+    cases: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
+        "plain": ((), {}, {}), "fused": ((), {"opt_func": partial(torch.optim.SGD, momentum=0.9, fused=True)}, {}),
+        "EMA": (EMA(0.9), {}, {}), "SWA": (SWA(start=0.3), {}, {}), "SaveModel": (SaveModel("accuracy"), {}, {}),
+        "OneCycle": (OneCycle(0.1), {}, {}), "clipped": (GradientClipping(0.05), {}, {}),
+        "cut": (GradientClipping(clip_value=0.01), {}, {}),
+        "accumulated": (GradientAccumulation(20), {"opt_func": "sgd"}, {}), "in parts": (MicroBatches(1), {}, {}),
+        "stopped": ((), {}, {"max_steps": 9, "validate_every": 4}),
+        "trained loss": ([GradientClipping(0.05), GradientAccumulation(16)], {"loss_func": Scaled()}, {}),
+        "mixed": ([EMA(0.9), GradientClipping(0.5)], {"model": Mixed(), "opt_func": "adam"}, {}),
+    }  # fmt: skip
+    found: Found = {}
+    for name, (callback, options, limits) in cases.items():
+        learn = learner(DataBunch.from_tensors(*clouds(51, 22), bs=7), **options)
+        run = trained(learn, 3, callbacks=callback, strategy="fsdp", **limits)
+        run |= {f"after {key}": value for key, value in answers(learn).items()}
+        run |= {f"again {key}": value for key, value in trained(learn, 1, strategy="fsdp").items()}
+        found |= {f"{name} {key}": value for key, value in run.items()}
+    learn = learner(model=net(), groups=lambda model: [model[0], model[2]])
+    learn.freeze()
+    found |= {f"frozen {key}": value for key, value in trained(learn, 2, strategy="fsdp").items()}
+    learn.unfreeze()
+    return found | {f"then {key}": value for key, value in trained(learn, 2, slice(0.01, 0.1), strategy="fsdp").items()}
 
 
 class Stops(Callback):
