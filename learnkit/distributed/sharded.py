@@ -56,6 +56,8 @@ class Sharded:
 @torch.no_grad()
 def spread_buffers(model: nn.Module) -> None:
     """Give all processes the first one's buffers."""
+    if world.size == 1:
+        return
     alike: dict[Any, list[Tensor]] = {}
     for buffer in model.buffers():
         if buffer.numel():
