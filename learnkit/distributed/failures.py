@@ -12,7 +12,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from learnkit.distributed.exchange import gathered
 from learnkit.distributed.world import world
 from learnkit.errors import ProcessError
 
@@ -57,12 +56,13 @@ def fail_alike(error: BaseException) -> bool:
     if not isinstance(error, Exception) or isinstance(error, ProcessError) or _is_broken(error):
         return False
     lines = [(frame.name, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    mark = zlib.crc32(f"{type(error).__name__} {lines}".encode())
+    mark = torch.tensor(zlib.crc32(f"{type(error).__name__} {lines}".encode()))
+    marks = [torch.empty_like(mark) for _ in range(world.size)]
     try:
-        dist.monitored_barrier(world.group, timeout=timedelta(seconds=PATIENCE))
-        return len({int(other) for other in gathered(torch.tensor(mark))}) == 1
+        dist.all_gather(marks, mark, group=world.group, async_op=True).wait(timedelta(seconds=PATIENCE))
     except RuntimeError:
         return False
+    return all(torch.equal(mark, other) for other in marks)
 
 
 def _is_broken(error: BaseException) -> bool:

@@ -53,6 +53,7 @@ def sharded(state: TrainState, make_optimizer: Callable[[nn.Module], Optimizer])
         except BaseException as error:
             if fail_alike(error):
                 gathered(state)
+            if state.kept_step == state.step:  # also of a fit that left with a checkpoint
                 state.kept_step = None
             else:
                 error.add_note(

@@ -4,6 +4,7 @@ Each case returns tensors and numbers by name, in float64; the first process wri
 """
 
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -430,6 +431,19 @@ class Asks(Callback):
         self.learn.predict(clouds()[2][0])
 
 
+class Signals(Callback):
+    """Sends the last process Ctrl-C at a step; 0 for never."""
+
+    order = Order.REPORT
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def after_batch(self, state: TrainState) -> None:
+        if state.step == self.step and world.rank == world.size - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
 class Weighs(Callback):
     """Counts the numbers that this process holds in a fit: of weights, and of what the optimizer keeps."""
 
@@ -482,6 +496,13 @@ def _check_apart() -> None:
     assert "the weights and the optimizer of step 0 of this fit: those of step 3" in interrupt.value.__notes__[-2]
     assert "weights, optimizer" not in interrupt.value.__notes__[-1]
     assert torch.equal(weights(learn.model), before)
+    with pytest.raises(KeyboardInterrupt) as interrupt:  # in one process; all leave after the same step
+        learn.fit(2, 0.05, checkpoint_every=100, callbacks=Signals(4), strategy="fsdp")
+    assert "weights, optimizer and history" in interrupt.value.__notes__[-1]
+    resumed, plain = learner(), learner()
+    resumed.fit(2, 0.05, checkpoint_every=100, resume="auto", callbacks=Signals(0), strategy="fsdp")
+    plain.fit(2, 0.05)
+    assert torch.allclose(weights(resumed.model), weights(plain.model), rtol=1e-9, atol=1e-9)
     with pytest.raises(UsageError, match="shared out over the processes"):
         learn.fit(1, 0.05, callbacks=Asks(learn), strategy="fsdp")
     model = net()

@@ -43,3 +43,27 @@ def test_a_failure_leaves_what_it_would_in_one_process(tmp_path: Path) -> None:
             assert code == 0, said
     one, two = (torch.load(tmp_path / f"{size}.pt", weights_only=True) for size in (1, 2))
     torch.testing.assert_close(two, one, rtol=1e-9, atol=1e-9, equal_nan=True)
+
+
+ONE_FAILS = """
+import sys
+sys.path.insert(0, {folder!r})
+import matrix
+from pathlib import Path
+from learnkit.distributed import world
+
+matrix.FOLDER = Path({out!r})
+learn = matrix.learner()
+fails = [matrix.Fails(3, ValueError("a bad file"))] if world.rank == 1 else []
+learn.fit(1, 0.05, callbacks=fails, strategy="fsdp")
+"""
+
+
+@pytest.mark.slow
+def test_a_failure_of_one_process_ends_all_and_says_what_is_kept(tmp_path: Path) -> None:
+    script = tmp_path / "one_fails.py"
+    script.write_text(ONE_FAILS.format(folder=str(Path(MATRIX).parent), out=str(tmp_path)), encoding="utf-8")
+    (code, said), (code_of_failed, said_by_failed) = finished(started(2, str(script)), timeout=120)
+    assert code == code_of_failed == 1
+    assert "process 1 failed: ValueError: a bad file" in said
+    assert "the learner has the weights and the optimizer of step 0 of this fit" in said_by_failed
