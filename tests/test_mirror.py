@@ -28,6 +28,8 @@ ACROSS_MODULES = {
     "data/test_images_without_files.py": "images of datasets, DataFrames and lists",
     "data/test_real_sets.py": "real data sets, where an environment variable points to them",
     "data/test_warnings.py": "warnings of the factories point at the caller's line",
+    "distributed/test_matrix.py": "several processes against one, every case of a script",
+    "distributed/test_faults.py": "an error, a hang, a signal and a kill in one of two processes",
     "examples/test_digits.py": "the example runs",
     "examples/test_tutorial.py": "the tutorial is its script",
     "inference/test_memory.py": "the memory that predicting takes",

@@ -63,7 +63,7 @@ class Checkpoints:
         self._signals = Signals()
         self._agreement = Agreement()
         self._deferred: AbstractContextManager[None] | None = None
-        self._leaves = False
+        self._leaves = False  # all processes know of the signal
         self._step = 0  # at the last checkpoint
         self._time = 0.0
         self._done = 0  # batches of this epoch, up to the last step
@@ -121,7 +121,7 @@ class Checkpoints:
         try:
             yield from batches
         except Exception:  # of the loader: those of the loop are not raised here
-            if self._signals.noted and self._done:
+            if self._signals.noted and self._done and world.size == 1:
                 self.after_batch(state, callbacks, watch)
             raise
 
@@ -133,8 +133,9 @@ class Checkpoints:
         is_due = self._interval.is_due(state.step - self._step, 0)
         passed = self._interval.is_due(0, time.monotonic() - self._time)
         is_late, signal = self._agreement.exchange(passed and world.is_first, self._signals.noted or 0)
+        self._leaves = bool(signal)
         self._signals.hear(signal)
-        if is_due or is_late or self._signals.noted:
+        if is_due or is_late or self._leaves:
             watch.flush(state)  # never save weights after a non-finite loss
             self._write(state, callbacks, state.epoch, self._done)
 
@@ -142,8 +143,10 @@ class Checkpoints:
         """Write the checkpoint at the end of an epoch."""
         if self._writer is None:
             return
-        self._signals.hear(world.highest(self._signals.noted or 0))
-        if self._signals.noted or not world.agreed(self._writer.is_busy):
+        signal = world.highest(self._signals.noted or 0)
+        self._leaves = bool(signal)
+        self._signals.hear(signal)
+        if self._leaves or not world.agreed(self._writer.is_busy):
             self._write(state, callbacks, state.epoch + 1, 0)
 
     def after_fit(self, state: TrainState, callbacks: Iterable[Callback]) -> None:
@@ -159,8 +162,7 @@ class Checkpoints:
         about = {**self._about, "is_finished": is_finished}
         self._writer.submit({**about, **snapshot(state, callbacks, epoch, batch)})
         self._step, self._time = state.step, time.monotonic()
-        if self._signals.noted and not is_finished:
-            self._leaves = True
+        if self._leaves and not is_finished:
             self._signals.leave()
 
     def _warn_unsaved(self, callbacks: Iterable[Callback]) -> None:
