@@ -12,6 +12,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_avg_fn
 from learnkit.checks import check_int, check_number
 from learnkit.device import to_device
 from learnkit.distributed.sharded import placed
+from learnkit.gradients import local
 from learnkit.modes import preserve_modes
 from learnkit.optim.groups import spread_rates
 from learnkit.optim.optimizers import set_learning_rates
@@ -129,8 +130,8 @@ class _Averaging(Callback, ABC):
             if mean is None or mean.shape != tensor.shape:  # some buffers take their shape in the first forward pass
                 self._average[name] = tensor.detach().clone()
             elif name in parameters or (self.averages_buffers and tensor.is_floating_point()):
-                means.append(mean)
-                weights.append(tensor.detach())
+                means.append(local(mean))
+                weights.append(local(tensor.detach()))
             else:
                 mean.copy_(tensor)
         if means:

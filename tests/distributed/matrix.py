@@ -371,12 +371,14 @@ class Mixed(nn.Module):
         self.tied = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
         self.tied[1].weight = self.tied[0].weight
         self.register_buffer("n_batches", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("numbers", torch.zeros(4))
         self.scale, self.shift = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(1))
         self.head = nn.Linear(4, 3)
         self.double()
 
     def forward(self, x: Tensor) -> Tensor:
         self.n_batches += self.training
+        self.numbers += self.training * torch.arange(4)
         for block in (*self.blocks, *self.tied):
             x = block(x) + x
         out: Tensor = self.head(x * self.scale + self.shift)
