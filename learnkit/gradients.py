@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-__all__ = ["clip_gradients", "divided", "drop_gradients", "multiply_gradients", "reweigh"]
+__all__ = ["clip_gradients", "divided", "drop_gradients", "local", "multiply_gradients", "reweigh"]
 
 
 def multiply_gradients(optimizer: Optimizer, factor: Tensor | float) -> None:
     """Multiply every gradient by a number, in place."""
-    if gradients := [p.grad for p in _parameters(optimizer) if p.grad is not None]:
+    if gradients := [local(p.grad) for p in _parameters(optimizer) if p.grad is not None]:
         torch._foreach_mul_(gradients, factor)
 
 
@@ -49,10 +49,33 @@ def clip_gradients(
 ) -> None:
     """Scale the gradients down to a norm of all together, then cut each number to a value; None for neither."""
     parameters = {id(p): p for p in (*model.parameters(), *_parameters(optimizer))}.values()  # those of the loss last
-    if max_norm is not None:
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    is_sharded = any(local(gradient) is not gradient for gradient in gradients)
+    if max_norm is not None and is_sharded:
+        _clip_sharded(gradients, max_norm, norm_type)
+    elif max_norm is not None:
         nn.utils.clip_grad_norm_(parameters, max_norm, norm_type)
-    if max_value is not None:
+    if max_value is not None and is_sharded:
+        for gradient in gradients:
+            local(gradient).clamp_(-max_value, max_value)
+    elif max_value is not None:
         nn.utils.clip_grad_value_(parameters, max_value)
+
+
+def _clip_sharded(gradients: list[Tensor], max_norm: float, norm_type: float) -> None:
+    """torch's `clip_grad_norm_`, which takes no mixture of gradients that are sharded and others."""
+    sharded = [gradient for gradient in gradients if local(gradient) is not gradient]
+    others = [gradient for gradient in gradients if local(gradient) is gradient]
+    norms = [nn.utils.get_total_norm(part, norm_type) for part in (sharded, others) if part]
+    norms = [norm.full_tensor() if hasattr(norm, "full_tensor") else norm for norm in norms]
+    norm = torch.linalg.vector_norm(torch.stack(norms), norm_type)
+    torch._foreach_mul_([local(gradient) for gradient in gradients], (max_norm / (norm + 1e-6)).clamp(max=1.0))
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This process's part of a sharded tensor (torch's DTensor); any other unchanged."""
+    part: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return part
 
 
 def _parameters(optimizer: Optimizer) -> list[nn.Parameter]:

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from learnkit.callbacks.batch_norm import update_batch_norm
 from learnkit.checks import check_int, check_number
 from learnkit.device import to_device
+from learnkit.distributed.sharded import placed
 from learnkit.distributed.world import world
+from learnkit.gradients import local
 from learnkit.optim.groups import spread_rates
 from learnkit.optim.optimizers import set_learning_rates
 from learnkit.training.batches import batches_of_epoch, split_batch
@@ -61,7 +63,9 @@ class _Averaging(Callback, ABC):
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         self._trained, self._n_averaged = saved["own"], saved["n_averaged"]
         own = {} if self._model is None else tensors_of(self._model)
-        self._average = {name: mean.to(own[name].device) for name, mean in saved["average"].items() if name in own}
+        self._average = {
+            name: placed(mean.to(own[name].device), own[name]) for name, mean in saved["average"].items() if name in own
+        }
 
     @abstractmethod
     def _averaged(self, model: nn.Module) -> dict[str, Tensor]:
@@ -82,8 +86,8 @@ class _Averaging(Callback, ABC):
             if mean is None or mean.shape != tensor.shape:  # some buffers take their shape in the first forward pass
                 self._average[name] = tensor.detach().clone()
             elif name in averaged and (tensor.is_floating_point() or tensor.is_complex()):
-                means.append(mean)
-                weights.append(tensor.detach())
+                means.append(local(mean))
+                weights.append(local(tensor.detach()))
             else:
                 mean.copy_(tensor)
         if means:

@@ -14,6 +14,7 @@ from learnkit.persistence.weights import check_name, load_weights, save_weights
 from learnkit.training.callback import Order
 from learnkit.training.interval import Interval
 from learnkit.training.processes import spread_weights
+from learnkit.training.sharding import gathered
 from learnkit.training.state import TrainState
 from learnkit.training.weights import are_finite
 
@@ -26,7 +27,8 @@ class SaveModel(MonitoringCallback):
     """Write the weights to the learner's model folder whenever the monitored result improves, or at intervals.
 
     With `every="improvement"` the best weights are loaded when the fit ends, even if it is stopped or interrupted, but
-    only if this call wrote them (`fine_tune` is two fits), never from a file of an earlier run. If a file cannot be
+    only if this call wrote them (`fine_tune` is two fits), never from a file of an earlier run; not after an error in a
+    fit with strategy="fsdp". If a file cannot be
     written (on a full disk), training continues with a warning. The parameters of a loss are weights too.
 
     Args:
@@ -162,10 +164,11 @@ class SaveModel(MonitoringCallback):
             warn(f"{self.label}: the weights are nan or infinite after step {state.step}; they are not saved")
             return False
         has_failed = False
+        model, optimizer = gathered(state)
         try:
-            optimizer = state.optimizer if self.with_opt else None
             if world.is_first:
-                save_weights(state.folder / file, state.model, optimizer, state.loss_func, classes=state.classes)
+                of_file = optimizer if self.with_opt else None
+                save_weights(state.folder / file, model, of_file, state.loss_func, classes=state.classes)
         except WriteError as error:
             has_failed = True
             kept = "the last saved file is unchanged" if self._best else "nothing has been saved yet"
@@ -187,13 +190,16 @@ class SaveModel(MonitoringCallback):
         self._written, self._last_step = list(saved["written"]), saved["last_step"]
 
     def after_fit(self, state: TrainState) -> None:
-        if self.every != "improvement":
+        if self.every != "improvement" or (state.failed and state.whole is not None):
             return
         if self._best:
+            model = (state.whole or state).model
             if world.is_first:
-                load_weights(state.folder / self._best[0][1], state.model, loss=state.loss_func, is_own=True)
+                load_weights(state.folder / self._best[0][1], model, loss=state.loss_func, is_own=True)
             if not state.failed:  # else the others may be gone
-                spread_weights(state.model, state.loss_func)
+                spread_weights(model, state.loss_func)
+                if state.whole is not None:
+                    state.whole.share_out(with_optimizer=False)
         elif state.row and not self._has_failed:
             warn(f"{self.monitor.name} never improved: nothing was saved as {self.name!r}, the last weights stay")
 

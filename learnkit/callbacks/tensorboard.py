@@ -70,6 +70,8 @@ class TensorBoard(Callback):
             self.folder = self.log_dir / (self.name or _next_name(self.log_dir))
             self._n_batches = 0
         self._in_fit = True
+        if self.histograms and state.whole is not None:
+            warn("TensorBoard: no histograms, as the weights of this fit are shared out over the processes")
         if not state.resumed:  # a resumed fit continues in its own folder, which `load_state_dict` gets
             self._writer = self._open
 
@@ -97,7 +99,7 @@ class TensorBoard(Callback):
         for column, value in state.row.items():
             if column != "epoch":
                 self._open.add_scalar(f"epoch/{column}", value, int(state.row["epoch"]))
-        if self.histograms:
+        if self.histograms and state.whole is None:
             for name, parameter in state.model.named_parameters():
                 self._open.add_histogram(name, parameter.detach(), int(state.row["epoch"]))
 
@@ -151,9 +153,12 @@ class TensorBoard(Callback):
     def _write_graph(self, state: TrainState) -> None:
         """Write the graph; the model, its batch norm and the random generators do not change."""
         try:
-            with eval_mode(state.model), state.compute.preserve_rng(), warnings.catch_warnings():
+            model = (state.whole or state).model
+            device = next(model.parameters()).device
+            inputs = tuple(x[:1].to(device) if isinstance(x, Tensor) else x for x in state.inputs)
+            with eval_mode(model), state.compute.preserve_rng(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the tracer, about what it cannot trace
-                self._open.add_graph(state.model, tuple(x[:1] if isinstance(x, Tensor) else x for x in state.inputs))
+                self._open.add_graph(model, inputs)
         except Exception as error:  # arbitrary models may fail in arbitrary ways when traced
             what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             warn(f"TensorBoard: this model cannot be traced, so its graph is not written ({what})")

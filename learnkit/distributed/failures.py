@@ -2,14 +2,20 @@
 
 import re
 import time
+import traceback
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import Any
+
+import torch
+import torch.distributed as dist
 
 from learnkit.distributed.world import world
 from learnkit.errors import ProcessError
 
-__all__ = ["told"]
+__all__ = ["fail_alike", "told"]
 
 # The messages of gloo and NCCL when a process is gone or late; torch has one class of error for some of them.
 _BROKEN = re.compile(
@@ -40,6 +46,23 @@ def told(where: Callable[[], str] = str) -> Iterator[None]:
             _tell("error", f"{type(error).__name__}: {error}")
             raise
         raise _named(error, where()) from error
+
+
+def fail_alike(error: BaseException) -> bool:
+    """Whether all processes fail with the same error at the same line, so that they can still work together.
+
+    Others than this one are waited for, but not long. Ctrl-C comes at any line.
+    """
+    if not isinstance(error, Exception) or isinstance(error, ProcessError) or _is_broken(error):
+        return False
+    lines = [(frame.name, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    mark = torch.tensor(zlib.crc32(f"{type(error).__name__} {lines}".encode()))
+    marks = [torch.empty_like(mark) for _ in range(world.size)]
+    try:
+        dist.all_gather(marks, mark, group=world.group, async_op=True).wait(timedelta(seconds=PATIENCE))
+    except RuntimeError:
+        return False
+    return all(torch.equal(mark, other) for other in marks)
 
 
 def _is_broken(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from learnkit.distributed.world import world
 from learnkit.errors import warn
 
-__all__ = ["Parallel", "synchronized_batch_norm"]
+__all__ = ["Parallel", "average_gradients", "synchronized_batch_norm"]
 
 SYNCHRONIZES = "cuda"  # the type of device on which torch has synchronized batch norm
 
@@ -53,10 +53,10 @@ class Parallel:
         self._is_done = True
         self._spread_statistics()
         if self._is_averaged:
-            self._average(self._others)
+            average_gradients(self._others)
             return
         trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
-        all_used = self._average([*trained, *self._others])
+        all_used = average_gradients([*trained, *self._others])
         if trained and self._parallel is None:
             self._trained = trained
             self._parallel = nn.parallel.DistributedDataParallel(
@@ -79,24 +79,25 @@ class Parallel:
             if any(a is not b for a, b in itertools.zip_longest(trained, self._trained)):
                 self._parallel = None
 
-    def _average(self, parameters: list[nn.Parameter]) -> bool:
-        """Of parameters with gradients in some process; returns whether each has some in every process."""
-        if not parameters:
-            return True
-        has_gradient = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int64)
-        ends = torch.stack([has_gradient, 1 - has_gradient])
-        dist.all_reduce(ends, dist.ReduceOp.MAX, group=world.group)
-        gradients = []
-        for parameter, is_used in zip(parameters, ends[0].tolist(), strict=True):
-            if is_used:
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-                gradients.append(parameter.grad)
-        for same in _alike(gradients):
-            flat = torch.cat([gradient.reshape(-1) for gradient in same])
-            dist.all_reduce(flat)
-            _spread_over(flat.div_(world.size), same)
-        return not ends[1].any()
+
+def average_gradients(parameters: list[nn.Parameter]) -> bool:
+    """Average those that some process has over all processes; returns whether each process has all of them."""
+    if not parameters:
+        return True
+    has_gradient = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int64)
+    ends = torch.stack([has_gradient, 1 - has_gradient])
+    dist.all_reduce(ends, dist.ReduceOp.MAX, group=world.group)
+    gradients = []
+    for parameter, is_used in zip(parameters, ends[0].tolist(), strict=True):
+        if is_used:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
+    for same in _alike(gradients):
+        flat = torch.cat([gradient.reshape(-1) for gradient in same])
+        dist.all_reduce(flat)
+        _spread_over(flat.div_(world.size), same)
+    return not ends[1].any()
 
 
 def _alike(tensors: list[Tensor]) -> list[list[Tensor]]:

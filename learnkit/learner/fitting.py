@@ -20,6 +20,7 @@ from learnkit.errors import UsageError, warn
 from learnkit.learner.checks import check_start
 from learnkit.learner.options import as_list
 from learnkit.learner.resume import CheckpointEvery, Resume, ResumePlan
+from learnkit.learner.sharded_fit import Around, Strategy
 from learnkit.optim.fused import load_state
 from learnkit.optim.groups import is_positive, spread_decay
 from learnkit.optim.optimizers import decay_of, set_decay, set_learning_rates
@@ -73,6 +74,7 @@ class FitOptions(TypedDict, total=False):
     limit_batches: int | None
     train_metrics: bool
     keep_fits: int | None
+    strategy: Strategy
 
 
 def limits_of(options: FitOptions) -> Limits:
@@ -172,13 +174,20 @@ def set_rates(
     set_decay(optimizer, decays)
 
 
-def run_fit(state: TrainState, running: CallbackList, plan: ResumePlan, recorder: Recorder, call: OneCall) -> None:
-    """Train as planned; the plan's counter moves on by the epochs started and, at the end, by one fit."""
+def run_fit(
+    state: TrainState,
+    running: CallbackList,
+    plan: ResumePlan,
+    recorder: Recorder,
+    call: OneCall,
+    around: Around,
+) -> None:
+    """Train as planned, inside of `around`; the plan's counter moves on by the epochs started and by this fit."""
     try:
         with interrupts_noted(state, lambda: len(recorder.rows)), explained(state):
             _begin_together(state)
             if not state.is_done:
-                with synchronized_batch_norm(state.model):
+                with around(state), synchronized_batch_norm(state.model):
                     loop.fit(state, running, plan.checkpoints)
     finally:
         plan.counter.epoch += state.epochs_begun

@@ -37,8 +37,9 @@ from learnkit.learner.lazy import give_sizes
 from learnkit.learner.options import as_list
 from learnkit.learner.parts import Groups
 from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fit
+from learnkit.learner.sharded_fit import Around, Strategy, in_strategy
 from learnkit.losses.outputs import OutputKey
-from learnkit.models.groups import regrouped
+from learnkit.models.groups import group_numbers, regrouped
 from learnkit.models.layout import use_channels_last
 from learnkit.models.summary import ModelSummary, model_summary
 from learnkit.modes import together
@@ -222,7 +223,7 @@ class Learner(Answers):
         start_epoch: int = 0, checkpoint_every: CheckpointEvery = None, resume: Resume = None,
         max_steps: int | None = None, max_time: str | None = None, validate_every: int | str | None = None,
         limit_batches: int | None = None, train_metrics: bool = False,
-        keep_fits: int | None = None,
+        keep_fits: int | None = None, strategy: Strategy = None,
     ) -> None:  # fmt: skip
         """Train for `epochs`, each followed by a validation.
 
@@ -245,6 +246,9 @@ class Learner(Answers):
             train_metrics: record the metrics of the training batches too, as columns train_NAME; see `TrainMetrics`.
             keep_fits: how many completed fits keep their checkpoint on disk, one file each; None for the last fit of
                 every call. Of the others a note remains that they are done.
+            strategy: of several processes: "ddp" (or None), each holds the whole model; "fsdp", they share out weights,
+                gradients and optimizer state. The results are the same, checkpoints go on with the other, and one
+                process trains alone with either. See docs/scaling.md.
 
         Raises:
             UsageError: before training: arguments that cannot work, a checkpoint of another fit, another thread's fit.
@@ -253,7 +257,7 @@ class Learner(Answers):
         options = FitOptions(
             wd=wd, callbacks=callbacks, start_epoch=start_epoch, checkpoint_every=checkpoint_every, resume=resume,
             max_steps=max_steps, max_time=max_time, validate_every=validate_every, limit_batches=limit_batches,
-            train_metrics=train_metrics, keep_fits=keep_fits,
+            train_metrics=train_metrics, keep_fits=keep_fits, strategy=strategy,
         )  # fmt: skip
         self._fit(epochs, lr, options)
 
@@ -262,7 +266,7 @@ class Learner(Answers):
             return
         start_epoch = check_start(options.get("start_epoch", 0), epochs)
         self._check_ready()
-        limits = fitting.limits_of(options)
+        limits, around = fitting.limits_of(options), self._in(None if features else options.get("strategy"))
         with self._running.only(), self._call.running():
             state = self._fit_state(epochs, lr, options.get("wd"), start_epoch, features)
             state.limit(limits)
@@ -272,7 +276,7 @@ class Learner(Answers):
             given = {"epochs": epochs, "lr": state.rates, "start_epoch": start_epoch, **limits.given}
             plan = plan_fit(self.dls, state, running, given | identity_of(features), self.counter, *saving_of(options))
             self.counter = plan.counter
-            fitting.run_fit(state, running, plan, self.recorder, self._call)
+            fitting.run_fit(state, running, plan, self.recorder, self._call, around)
 
     def fit_head(self, epochs: int, lr: LearningRate = DEFAULT_LR, **options: Unpack[FitOptions]) -> None:
         """Train the last layer group alone, on the outputs of all before it, which are computed once and kept.
@@ -437,6 +441,18 @@ class Learner(Answers):
         state.epoch_offset = self.epoch - start_epoch
         state.continues_call = self._call.n_fits > 0
         return state
+
+    def _in(self, strategy: Strategy) -> Around:
+        """What is around a fit: what the processes do with the model."""
+
+        def made(copy: nn.Module) -> Optimizer:
+            groups = regrouped(self._groups, copy, group_numbers(self._groups, self._model))
+            return build_optimizer(
+                self.opt_func, copy, groups, self.loss_func,
+                lr=DEFAULT_LR.stop, decay_norm_and_bias=self.wd_bn_bias,
+            )  # fmt: skip
+
+        return in_strategy(strategy, self._running, made)
 
     # Groups
 

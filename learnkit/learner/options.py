@@ -81,6 +81,7 @@ class Options(ABC):
     @property
     def opt(self) -> Optimizer | None:
         """The optimizer with its state; None before the first fit. Set to None, the next fit starts without state."""
+        self._running.check_whole()
         return self._opt
 
     @opt.setter

@@ -121,6 +121,7 @@ class LearnerParts(Options):
     @property
     def model(self) -> nn.Module:
         """The model. Layer groups are kept where names agree, the optimizer where the model is inside the new one."""
+        self._running.check_whole()
         return self._model
 
     @model.setter

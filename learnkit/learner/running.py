@@ -29,6 +29,7 @@ class Running:
     def __init__(self) -> None:
         self._thread: int | None = None
         self._answers = RLock()
+        self._is_sharded = False
 
     def __reduce__(self) -> tuple[type["Running"], tuple[()]]:
         return Running, ()  # a copy of a learner is not running
@@ -57,6 +58,27 @@ class Running:
             yield
         finally:
             self._thread = before
+
+    @contextmanager
+    def sharded(self) -> Iterator[None]:
+        """Train a sharded copy of the model inside: the learner's own does not have its weights."""
+        self._is_sharded = True
+        try:
+            yield
+        finally:
+            self._is_sharded = False
+
+    def check_whole(self) -> None:
+        """Refuse the model and the optimizer of a fit that shares them out.
+
+        Raises:
+            UsageError: such a fit is running.
+        """
+        if self._is_sharded:
+            raise UsageError(
+                "the weights are shared out over the processes while a fit with strategy='fsdp' runs",
+                fix="In a callback use state.model and state.optimizer; ask the learner before or after the fit.",
+            )
 
     @contextmanager
     def answering(self) -> Iterator[bool]:

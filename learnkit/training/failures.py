@@ -27,9 +27,10 @@ def interrupts_noted(state: TrainState, n_recorded: Callable[[], int]) -> Iterat
     try:
         yield
     except KeyboardInterrupt as interrupt:
+        kept = "" if state.kept_step is not None else "weights, optimizer and "
         interrupt.add_note(
             f"fit interrupted at epoch {state.epoch}, batch {state.batch}, after {state.step} optimizer steps; "
-            f"weights, optimizer and history ({n_recorded()} epochs) are kept; the learner can be used"
+            f"{kept}history ({n_recorded()} epochs) are kept; the learner can be used"
         )
         raise
 

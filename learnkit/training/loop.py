@@ -36,7 +36,7 @@ __all__ = ["fit", "forward_backward", "take_step", "train_batch", "train_epoch",
 def fit(state: TrainState, callbacks: CallbackList, checkpoints: Checkpoints | None = None) -> None:
     """Train for `state.n_epochs`; `after_fit` always runs, and the caller's random generators are restored."""
     watch, checkpoints = LossWatch(), checkpoints or Checkpoints()
-    state.parallel = parallel(state)
+    state.parallel = state.parallel or parallel(state)
     with state.compute.preserve_rng(), checkpoints:
         try:
             callbacks.notify(Callback.before_fit, state)

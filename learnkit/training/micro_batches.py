@@ -8,6 +8,7 @@ from torch import Tensor
 
 from learnkit.data.loading.shares import Share
 from learnkit.device_memory import empty_cache, is_out_of_memory
+from learnkit.distributed.world import world
 from learnkit.errors import warn
 from learnkit.losses.reduction import divisor
 from learnkit.metrics.accumulate import precise
@@ -31,8 +32,10 @@ def run_micro_batches(state: TrainState, forward_backward: Callable[[], None]) -
         state: holds the whole batch.
         forward_backward: the forward and backward pass of what is in `state`.
 
+    The parts of a sharded fit keep their size, and every process has as many.
+
     Raises:
-        Exception: the error of the device when not even a single item fits into memory.
+        Exception: the error of the device when not even a single item fits into memory, or in a sharded fit.
     """
     compute, whole = state.compute, (state.inputs, state.targets)
     n = count_items(state.targets, state.inputs)
@@ -49,11 +52,12 @@ def run_micro_batches(state: TrainState, forward_backward: Callable[[], None]) -
             compute.whole = total
             try:
                 _run_each(state, forward_backward, whole, n, size, total)
+                _run_beside(state, forward_backward, whole, n)
                 if share is not None:
                     _put_together(state, share, n)
                 return
             except Exception as error:
-                if not is_out_of_memory(error) or size == 1:
+                if not is_out_of_memory(error) or size == 1 or state.whole is not None:
                     raise
             state.preds, state.loss = None, torch.zeros(())  # frees the graph
             compute.zero_grad(state.optimizer)
@@ -98,3 +102,22 @@ def _run_each(
     state.loss = loss.to(state.loss.dtype)
     state.loss_value = state.loss.item() if state.compute.sync_is_free else None
     state.preds = concatenate(preds, sizes)
+
+
+def _run_beside(state: TrainState, forward_backward: Callable[[], None], whole: tuple[Any, Any], n: int) -> None:
+    """Run passes that count nothing while other processes of a sharded fit have more parts, as all compute together."""
+    share, compute = state.share, state.compute
+    if state.whole is None or share is None or compute.part is None:
+        return
+    n_most = -(-share.total // world.size)
+    n_missing = -(-n_most // compute.part) - -(-n // compute.part)
+    if n_missing <= 0:
+        return
+    inputs, targets = whole
+    kept = state.loss, state.preds, compute.n_gathered, compute.weight_gathered
+    state.inputs, state.targets = tuple(cut(x, 0, 1, n) for x in inputs), cut(targets, 0, 1, n)
+    state.share = share._replace(n=0)
+    for _ in range(n_missing):
+        forward_backward()
+    state.share = share
+    state.loss, state.preds, compute.n_gathered, compute.weight_gathered = kept

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from learnkit.distributed.world import world
 from learnkit.errors import NonFiniteLossError, StopFit, UsageError, WrongTypeError
 from learnkit.losses.reduction import can_ignore, divisor, empty_as_zero
 from learnkit.training.state import TrainState
@@ -98,7 +99,8 @@ class LossWatch:
     def check_weights(self, state: TrainState) -> None:
         """Check the losses not yet read, and the weights after the last step."""
         self.flush(state)
-        if not are_finite(state.model):
+        is_bad = not are_finite(state.model)
+        if is_bad if state.whole is None else world.highest(is_bad):
             self._restore(state, f"weights nan or infinite after epoch {state.epoch} batch {state.batch}")
 
     def _stop(self, state: TrainState, value: float, batch: int) -> None:

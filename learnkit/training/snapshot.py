@@ -12,12 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.device import copies_from_pinned
+from learnkit.distributed.sharded import whole
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.optim.fused import load_state
 from learnkit.training.callback import Callback
+from learnkit.training.sharding import gathered
 from learnkit.training.state import TrainState
 from learnkit.training.weights import extra_state, set_tensors, tensors_of
+from learnkit.tree import map_tensors
 
 __all__ = ["Copies", "Finished", "StatefulLoader", "restore", "seek", "snapshot"]
 
@@ -118,8 +121,11 @@ def _key(key: Any, where: str) -> Any:
 
 
 def snapshot(state: TrainState, callbacks: Iterable[Callback], epoch: int, batch: int) -> dict[str, Any]:
-    """Everything a fit needs to continue from batch `batch` of epoch `epoch`; tensors are not copied."""
-    tensors = tensors_of(state.model)
+    """Everything a fit needs to continue from batch `batch` of epoch `epoch`; tensors are not copied.
+
+    It does not depend on how many processes share the fit, or how; every one of them must call it.
+    """
+    model, optimizer = gathered(state)
     return {
         "at": {
             "epoch": epoch,
@@ -129,17 +135,23 @@ def snapshot(state: TrainState, callbacks: Iterable[Callback], epoch: int, batch
             "validated_step": state.validated_step,
             "seconds": time.monotonic() - state.began,
         },
-        "model": tensors,
-        "extra": extra_state(state.model),
+        "model": tensors_of(model),
+        "extra": extra_state(model),
         "loss": tensors_of(state.loss_func) if isinstance(state.loss_func, nn.Module) else {},
-        "trains": {name: parameter.requires_grad for name, parameter in state.model.named_parameters()},
-        "optimizer": state.optimizer.state_dict(),
+        "trains": {name: parameter.requires_grad for name, parameter in model.named_parameters()},
+        "optimizer": optimizer.state_dict(),
         "compute": state.compute.state_dict(),
         "record": {"valid": state.valid, "row": state.row, "columns": state.columns},
-        "callbacks": {callback.label: callback.state_dict() for callback in callbacks},
+        "callbacks": {callback.label: _whole(state, callback.state_dict()) for callback in callbacks},
         "loader": state.train_dl.state_dict() if isinstance(state.train_dl, StatefulLoader) else {},
         "rng": state.compute.rng_state(),
     }
+
+
+def _whole(state: TrainState, kept: dict[str, Any]) -> dict[str, Any]:
+    """What a callback keeps, with all of every tensor."""
+    whole_dict: dict[str, Any] = kept if state.whole is None else map_tensors(whole, kept)
+    return whole_dict
 
 
 def seek(state: TrainState, saved: dict[str, Any]) -> None:
@@ -162,12 +174,14 @@ def restore(state: TrainState, callbacks: Iterable[Callback], saved: dict[str, A
     """
     _restore_weights(state, saved)
     try:
-        load_state(state.optimizer, saved["optimizer"])
+        load_state((state.whole or state).optimizer, saved["optimizer"])
     except (ValueError, KeyError) as error:
         raise UsageError(
             f"resume: the state of the optimizer does not fit this fit's optimizer ({error})",
             fix="Create the learner as before the interruption: the same optimizer, groups and frozen layers.",
         ) from error
+    if state.whole is not None:
+        state.whole.share_out()
     state.optimizer.zero_grad()
     state.compute.load_state_dict(saved["compute"])
     if isinstance(state.train_dl, StatefulLoader) and saved["loader"]:
@@ -185,10 +199,11 @@ def restore(state: TrainState, callbacks: Iterable[Callback], saved: dict[str, A
 
 
 def _restore_weights(state: TrainState, saved: dict[str, Any]) -> None:
-    for module, kept in ((state.model, saved["model"]), (state.loss_func, saved["loss"])):
+    model = (state.whole or state).model
+    for module, kept in ((model, saved["model"]), (state.loss_func, saved["loss"])):
         if isinstance(module, nn.Module):
             set_tensors(module, kept)
     if saved["extra"]:
-        state.model.load_state_dict(saved["extra"], strict=False)
-    for name, parameter in state.model.named_parameters():
+        model.load_state_dict(saved["extra"], strict=False)
+    for name, parameter in model.named_parameters():
         parameter.requires_grad_(saved["trains"][name])

@@ -11,10 +11,12 @@ from torch.optim import Optimizer
 from learnkit.data.loading.shares import Share
 from learnkit.device import Compute
 from learnkit.distributed.parallel import Parallel
+from learnkit.distributed.sharded import Sharded
 from learnkit.errors import UsageError
 from learnkit.losses.outputs import takes_one_output
 from learnkit.metrics.metric import Metric, columns
 from learnkit.training.limits import FirstBatches, Limits
+from learnkit.training.whole import Whole
 from learnkit.types import Loss
 
 __all__ = ["NO_OPTIMIZER", "TrainState"]
@@ -51,6 +53,7 @@ class TrainState:
         is_mid_epoch: whether the validation that runs is one between two batches, not that of the end of the epoch.
         epochs_begun: epochs of this fit whose training has started.
         parallel: of several processes: runs the model in training, and averages its gradients; None alone.
+        whole: of a sharded fit: the model and the optimizer with all weights, as of `kept_step`; else None.
         share: this process's share of the batch that is trained on; None alone.
         inputs: the model's arguments, a tuple.
         targets: what the loss compares the outputs with.
@@ -98,7 +101,9 @@ class TrainState:
     epochs_begun: int = 0
     validated_step: int = 0
     is_mid_epoch: bool = False
-    parallel: Parallel | None = None
+    parallel: Parallel | Sharded | None = None
+    whole: Whole | None = None
+    kept_step: int | None = None
     share: Share | None = None
     share_weight: Tensor | int | None = None  # what the loss of the whole batch is divided by
     began: float = 0.0  # of the monotonic clock; earlier for a fit that was interrupted

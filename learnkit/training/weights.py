@@ -7,7 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["EXTRA", "WeightsBackup", "are_finite", "copied", "extra_state", "set_tensors", "tensors_of"]
+from learnkit.distributed.sharded import placed
+from learnkit.gradients import local
+
+__all__ = [
+    "EXTRA",
+    "WeightsBackup",
+    "are_finite",
+    "copied",
+    "extra_state",
+    "set_extra_state",
+    "set_tensors",
+    "tensors_of",
+]
 
 EXTRA = "_extra_state"  # torch's name for what a module keeps besides tensors
 
@@ -28,13 +40,19 @@ def extra_state(model: nn.Module) -> dict[str, Any]:
 
 def are_finite(model: nn.Module) -> bool:
     """Whether no number of the parameters that are trained is nan or infinite; reading it waits for the device."""
-    trained = [parameter.detach() for parameter in model.parameters() if parameter.requires_grad]
+    trained = [local(parameter.detach()) for parameter in model.parameters() if parameter.requires_grad]
     return not trained or bool(torch.stack([parameter.isfinite().all() for parameter in trained]).all())
+
+
+def set_extra_state(model: nn.Module, values: Mapping[str, Any]) -> None:
+    """Set it to copies of what `extra_state` returned."""
+    for name, value in values.items():
+        model.get_submodule(name.removesuffix(EXTRA).removesuffix(".")).set_extra_state(copy.deepcopy(value))
 
 
 @torch.no_grad()
 def set_tensors(model: nn.Module, values: Mapping[str, Tensor]) -> None:
-    """Set parameters and buffers to values, in place.
+    """Set parameters and buffers to values, in place; of a sharded one, this process's part.
 
     A buffer of another shape (one that takes it in the first forward pass), or one whose elements share memory, is
     replaced by a copy of its value. Names without a value are unchanged.
@@ -44,7 +62,7 @@ def set_tensors(model: nn.Module, values: Mapping[str, Tensor]) -> None:
         if value is None or tensor is value:
             continue
         if tensor.shape == value.shape and not _shares_memory(tensor):
-            tensor.copy_(value)
+            tensor.copy_(placed(value, tensor))
         elif tensor.shape != value.shape or not torch.equal(tensor, value.to(tensor.device, tensor.dtype)):
             path, _, last = name.rpartition(".")
             setattr(model.get_submodule(path), last, value.to(tensor.device, tensor.dtype, copy=True))
@@ -70,6 +88,5 @@ class WeightsBackup:
     def restore(self, model: nn.Module) -> None:
         """Set the model to the copy, and drop the gradients."""
         set_tensors(model, self._copies)
-        for name, value in self._extra.items():
-            model.get_submodule(name.removesuffix(EXTRA).removesuffix(".")).set_extra_state(copy.deepcopy(value))
+        set_extra_state(model, self._extra)
         model.zero_grad(set_to_none=True)

@@ -3,13 +3,17 @@
 Each case returns tensors and numbers by name, in float64; the first process writes them to OUT.
 """
 
+import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -33,6 +37,7 @@ from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.distributed import world
+from learnkit.errors import NonFiniteLossError, SkipBatch, StopFit, UsageError
 from learnkit.metrics.factories import FACTORIES
 from learnkit.metrics.functions import METRICS
 from learnkit.training.callback import Order
@@ -42,7 +47,8 @@ CASES: dict[str, Callable[[], Found]] = {}
 FOLDER = Path()  # the same in all processes
 
 
-HALVES = ("resume", "interrupted")  # cases that share a folder
+PARTS = ("resume", "interrupted", "interrupted_again")  # cases that share a folder
+STRATEGY: Any = os.environ.get("STRATEGY")  # of these
 
 
 def case(function: Callable[[], Found]) -> Callable[[], Found]:
@@ -355,6 +361,158 @@ def cut_images() -> Found:
     return trained(learner(DataBunch.from_tensors(x, y, x, y, bs=6), model), callbacks=CutMix())
 
 
+class Mixed(nn.Module):
+    """What a sharded model may hold: blocks, a tied weight, a number, a direct parameter, and buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(9)
+        self.blocks = nn.ModuleList([nn.Sequential(nn.Linear(4, 4), nn.Tanh()) for _ in range(4)])
+        self.tied = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+        self.tied[1].weight = self.tied[0].weight
+        self.register_buffer("n_batches", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("numbers", torch.zeros(4))
+        self.scale, self.shift = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(1))
+        self.head = nn.Linear(4, 3)
+        self.double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.n_batches += self.training
+        self.numbers += self.training * torch.arange(4)
+        for block in (*self.blocks, *self.tied):
+            x = block(x) + x
+        out: Tensor = self.head(x * self.scale + self.shift)
+        return out
+
+
+@case
+def sharded() -> Found:
+    """Several processes share out the weights; the reference is the plain fit of one."""
+    cases: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
+        "plain": ((), {}, {}), "fused": ((), {"opt_func": partial(torch.optim.SGD, momentum=0.9, fused=True)}, {}),
+        "EMA": (EMA(0.9), {}, {}), "SWA": (SWA(start=0.3), {}, {}), "SaveModel": (SaveModel("accuracy"), {}, {}),
+        "OneCycle": (OneCycle(0.1), {}, {}), "clipped": (GradientClipping(0.05), {}, {}),
+        "cut": (GradientClipping(clip_value=0.01), {}, {}),
+        "accumulated": (GradientAccumulation(16), {}, {}), "in parts": (MicroBatches(1), {}, {}),
+        "stopped": ((), {}, {"max_steps": 9, "validate_every": 4}),
+        "trained loss": ([GradientClipping(0.05), GradientAccumulation(16)], {"loss_func": Scaled()}, {}),
+        "mixed": ([EMA(0.9), GradientClipping(0.5)], {"model": Mixed(), "opt_func": "adam"}, {}),
+    }  # fmt: skip
+    found: Found = {}
+    for name, (callback, options, limits) in cases.items():
+        learn = learner(DataBunch.from_tensors(*clouds(51, 22), bs=7), **options)
+        run = trained(learn, 3, callbacks=callback, strategy="fsdp", **limits)
+        run |= {f"after {key}": value for key, value in answers(learn).items()}
+        run |= {f"again {key}": value for key, value in trained(learn, 1, strategy="fsdp").items()}
+        found |= {f"{name} {key}": value for key, value in run.items()}
+    learn = learner(model=net(), groups=lambda model: [model[0], model[2]])
+    learn.freeze()
+    found |= {f"frozen {key}": value for key, value in trained(learn, 2, strategy="fsdp").items()}
+    learn.unfreeze()
+    return found | {f"then {key}": value for key, value in trained(learn, 2, slice(0.01, 0.1), strategy="fsdp").items()}
+
+
+class Fails(Callback):
+    """Raises an error after a step."""
+
+    def __init__(self, step: int, error: BaseException) -> None:
+        self.step, self.error = step, error
+
+    def after_batch(self, state: TrainState) -> None:
+        if state.step == self.step:
+            raise self.error
+
+
+class Asks(Callback):
+    """Asks the learner within a fit."""
+
+    def __init__(self, learn: Learner) -> None:
+        self.learn = learn
+
+    def after_batch(self, state: TrainState) -> None:
+        self.learn.predict(clouds()[2][0])
+
+
+class Signals(Callback):
+    """Sends the last process Ctrl-C at a step; 0 for never."""
+
+    order = Order.REPORT
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def after_batch(self, state: TrainState) -> None:
+        if state.step == self.step and world.rank == world.size - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+class Weighs(Callback):
+    """Counts the numbers that this process holds in a fit: of weights, and of what the optimizer keeps."""
+
+    n_weights = n_kept = 0
+
+    def after_step(self, state: TrainState) -> None:
+        self.n_weights = sum(p.to_local().numel() for p in state.model.parameters())
+        kept = [value for of_one in state.optimizer.state.values() for value in of_one.values() if value.ndim]
+        self.n_kept = sum(value.to_local().numel() for value in kept)
+
+
+@case
+def sharded_errors() -> Found:
+    """A sharded fit that fails in all processes leaves what the fit of one process would."""
+    found: Found = {}
+    for name, error, callbacks in (
+        ("error", ValueError("no"), ()), ("skip", SkipBatch(), ()), ("stop", StopFit("enough"), ()),
+        ("averaged", ValueError("no"), EMA(0.9)),
+    ):  # fmt: skip
+        learn = learner(callbacks=callbacks, opt_func="adam")
+        try:
+            learn.fit(3, 0.05, callbacks=Fails(9, error), strategy="fsdp")
+        except ValueError as raised:
+            found[f"{name} notes"] = len(raised.__notes__)
+        found[f"{name} weights"] = weights(learn.model)
+        found |= {f"{name} then {key}": value for key, value in trained(learn, 1, strategy="fsdp").items()}
+    learn = learner(opt_func="sgd")
+    try:
+        learn.fit(2, 1e200, strategy="fsdp")
+    except NonFiniteLossError:
+        found["nan weights"] = weights(learn.model)
+    assert learn.opt is not None
+    found["nan state"] = len(learn.opt.state)
+    if world.size > 1:
+        _check_apart()
+    return found
+
+
+def _check_apart() -> None:
+    """What only a sharded fit has and refuses, and what Ctrl-C leaves."""
+    learn, weighs = learner(), Weighs()
+    learn.fit(1, 0.05, callbacks=weighs, strategy="fsdp")
+    n = len(weights(learn.model))
+    assert world.sums(weighs.n_weights, weighs.n_kept) == [n, 2 * n]
+    assert max(weighs.n_weights, weighs.n_kept / 2) < n
+    assert {type(parameter) for parameter in learn.model.parameters()} == {nn.Parameter}
+    before = weights(learn.model)
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        learn.fit(1, 0.05, callbacks=Fails(3, KeyboardInterrupt()), strategy="fsdp")
+    assert "the weights and the optimizer of step 0 of this fit: those of step 3" in interrupt.value.__notes__[-2]
+    assert "weights, optimizer" not in interrupt.value.__notes__[-1]
+    assert torch.equal(weights(learn.model), before)
+    with pytest.raises(KeyboardInterrupt) as interrupt:  # in one process; all leave after the same step
+        learn.fit(2, 0.05, checkpoint_every=100, callbacks=Signals(4), strategy="fsdp")
+    assert "weights, optimizer and history" in interrupt.value.__notes__[-1]
+    resumed, plain = learner(), learner()
+    resumed.fit(2, 0.05, checkpoint_every=100, resume="auto", callbacks=Signals(0), strategy="fsdp")
+    plain.fit(2, 0.05)
+    assert torch.allclose(weights(resumed.model), weights(plain.model), rtol=1e-9, atol=1e-9)
+    with pytest.raises(UsageError, match="shared out over the processes"):
+        learn.fit(1, 0.05, callbacks=Asks(learn), strategy="fsdp")
+    model = net()
+    own = learner(model=model, opt_func=lambda groups, lr: torch.optim.SGD(model.parameters(), lr))
+    with pytest.raises(UsageError, match="of another model"):
+        own.fit(1, 0.05, strategy="fsdp")
+
+
 class Stops(Callback):
     """Ends the process after this step as a signal would, without a word to the others."""
 
@@ -375,18 +533,28 @@ class Stops(Callback):
 def resume() -> Found:
     """The second half of a fit, whose first half may have run in another number of processes: FOLDER holds it."""
     learn = learner(callbacks=[OneCycle(0.05), EMA(0.9)], opt_func="adam")
-    return trained(learn, 3, 0.05, resume="auto", checkpoint_every=2)
+    return trained(learn, 3, 0.05, resume="auto", checkpoint_every=2, strategy=STRATEGY)
+
+
+def interrupted_at(step: int) -> Found:
+    learn = learner(callbacks=[OneCycle(0.05), EMA(0.9)], opt_func="adam")
+    try:
+        learn.fit(3, 0.05, checkpoint_every=2, resume="auto", callbacks=Stops(step), strategy=STRATEGY)
+    except KeyboardInterrupt:
+        return {"step": step}
+    raise AssertionError("the fit was not interrupted")
 
 
 @case
 def interrupted() -> Found:
-    """The first half of that fit."""
-    learn = learner(callbacks=[OneCycle(0.05), EMA(0.9)], opt_func="adam")
-    try:
-        learn.fit(3, 0.05, checkpoint_every=2, callbacks=Stops(9))
-    except KeyboardInterrupt:
-        return {"step": 9}
-    raise AssertionError("the fit was not interrupted")
+    """The first part of that fit."""
+    return interrupted_at(9)
+
+
+@case
+def interrupted_again() -> Found:
+    """Its second part."""
+    return interrupted_at(16)
 
 
 def main() -> None:
@@ -396,8 +564,8 @@ def main() -> None:
     out, names = Path(sys.argv[1]), sys.argv[2:]
     world.begin()
     found: Found = {}
-    for name in names or [name for name in CASES if name not in HALVES]:
-        FOLDER = out.parent / ("kept" if name in HALVES else f"{out.stem}-{name}")
+    for name in names or [name for name in CASES if name not in PARTS]:
+        FOLDER = out.parent / ("kept" if name in PARTS else f"{out.stem}-{name}")
         if world.is_first:
             FOLDER.mkdir(parents=True, exist_ok=True)
         found[name] = CASES[name]()
