@@ -37,6 +37,7 @@ def told(where: Callable[[], str] = str) -> Iterator[None]:
     if world.size == 1:
         yield
         return
+    _tell("error", "")  # of an earlier call
     try:
         yield
     except Exception as error:
@@ -107,7 +108,8 @@ def _others(what: str) -> dict[int, str] | None:
     try:
         for rank in range(world.size):
             if rank != world.rank and store.check([f"{what}/{rank}"]):
-                found[rank] = store.get(f"{what}/{rank}").decode()
+                if text := store.get(f"{what}/{rank}").decode():
+                    found[rank] = text
     except RuntimeError:
         return None
     return found

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from learnkit.distributed.world import world
 from learnkit.errors import warn
 
-__all__ = ["Parallel", "average_gradients", "synchronized_batch_norm"]
+__all__ = ["Parallel", "average_gradients", "spread_buffers", "synchronized_batch_norm"]
 
 SYNCHRONIZES = "cuda"  # the type of device on which torch has synchronized batch norm
 
@@ -51,7 +51,7 @@ class Parallel:
         if self._is_done:
             return
         self._is_done = True
-        self._spread_statistics()
+        spread_buffers(self._model)
         if self._is_averaged:
             average_gradients(self._others)
             return
@@ -62,15 +62,6 @@ class Parallel:
             self._parallel = nn.parallel.DistributedDataParallel(
                 self._model, find_unused_parameters=not all_used, broadcast_buffers=False
             )
-
-    def _spread_statistics(self) -> None:
-        """What a forward pass leaves in buffers, such as running statistics: those of the first process, in all."""
-        layers = (m for m in self._model.modules() if not isinstance(m, nn.SyncBatchNorm))
-        kept = [b for layer in layers for b in layer.buffers(recurse=False) if b.is_floating_point()]
-        for same in _alike(kept):
-            flat = torch.cat([buffer.reshape(-1) for buffer in same])
-            dist.broadcast(flat, group_src=0)
-            _spread_over(flat, same)
 
     def refresh(self) -> None:
         """Notice that other layers are trained than before; before each batch."""
@@ -98,6 +89,17 @@ def average_gradients(parameters: list[nn.Parameter]) -> bool:
         dist.all_reduce(flat)
         _spread_over(flat.div_(world.size), same)
     return not ends[1].any()
+
+
+@torch.no_grad()
+def spread_buffers(model: nn.Module) -> None:
+    """What forward passes leave in buffers, such as running statistics: those of the first process, in all."""
+    layers = (module for module in model.modules() if not isinstance(module, nn.SyncBatchNorm))
+    kept = [b for layer in layers for b in layer.buffers(recurse=False) if b.is_floating_point() and b.numel()]
+    for same in _alike(kept):
+        flat = torch.cat([buffer.reshape(-1) for buffer in same])
+        dist.broadcast(flat, group_src=0)
+        _spread_over(flat, same)
 
 
 def _alike(tensors: list[Tensor]) -> list[list[Tensor]]:

@@ -6,13 +6,12 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
-from learnkit.distributed.parallel import average_gradients
+from learnkit.distributed.parallel import average_gradients, spread_buffers
 from learnkit.distributed.world import world
 
-__all__ = ["Sharded", "is_shared_out", "placed", "shard", "spread_buffers", "units", "whole"]
+__all__ = ["Sharded", "is_shared_out", "placed", "shard", "units", "whole"]
 
 LARGEST, SMALLEST = 1 / 4, 1 / 128  # of the model's parameters, in one unit
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -35,7 +34,6 @@ class Sharded:
         self._is_done = True  # with what the next step takes
 
     def __call__(self, *inputs: Any) -> Any:
-        spread_buffers(self._model)
         return self._model(*inputs)
 
     def averaging(self, is_last: bool) -> AbstractContextManager[None]:
@@ -44,29 +42,14 @@ class Sharded:
         return nullcontext()
 
     def finish(self) -> None:
-        """Average the gradients that are not sharded since the last step; again it does nothing."""
+        """Average the gradients that are not shared out since the last step; again it does nothing."""
         if not self._is_done:
             self._is_done = True
+            spread_buffers(self._model)
             average_gradients([parameter for parameter in self._others if parameter.requires_grad])
 
     def refresh(self) -> None:
         """Nothing to do when other layers are trained than before: each pass looks at what is."""
-
-
-@torch.no_grad()
-def spread_buffers(model: nn.Module) -> None:
-    """Give all processes the first one's buffers."""
-    if world.size == 1:
-        return
-    alike: dict[Any, list[Tensor]] = {}
-    for buffer in model.buffers():
-        if buffer.numel():
-            alike.setdefault((buffer.device, buffer.dtype), []).append(buffer)
-    for buffers in alike.values():
-        flat = torch.cat([buffer.reshape(-1) for buffer in buffers])
-        dist.broadcast(flat, group_src=0)
-        for buffer, part in zip(buffers, torch.split(flat, [each.numel() for each in buffers]), strict=True):
-            buffer.copy_(part.view_as(buffer))
 
 
 def shard(model: nn.Module, device: torch.device) -> list[nn.Parameter]:

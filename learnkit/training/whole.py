@@ -5,7 +5,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from learnkit.distributed.sharded import is_shared_out, placed, spread_buffers, whole
+from learnkit.distributed.parallel import spread_buffers
+from learnkit.distributed.sharded import is_shared_out, placed, whole
 from learnkit.errors import UsageError
 from learnkit.training.weights import extra_state, set_extra_state, set_tensors, tensors_of
 from learnkit.tree import map_tensors
