@@ -107,9 +107,9 @@ def _others(what: str) -> dict[int, str] | None:
     found = {}
     try:
         for rank in range(world.size):
-            if rank != world.rank and store.check([f"{what}/{rank}"]):
-                if text := store.get(f"{what}/{rank}").decode():
-                    found[rank] = text
+            key = f"{what}/{rank}"
+            if rank != world.rank and store.check([key]) and (text := store.get(key).decode()):
+                found[rank] = text
     except RuntimeError:
         return None
     return found

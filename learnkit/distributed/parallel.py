@@ -94,6 +94,8 @@ def average_gradients(parameters: list[nn.Parameter]) -> bool:
 @torch.no_grad()
 def spread_buffers(model: nn.Module) -> None:
     """What forward passes leave in buffers, such as running statistics: those of the first process, in all."""
+    if world.size == 1:
+        return
     layers = (module for module in model.modules() if not isinstance(module, nn.SyncBatchNorm))
     kept = [b for layer in layers for b in layer.buffers(recurse=False) if b.is_floating_point() and b.numel()]
     for same in _alike(kept):

@@ -331,6 +331,49 @@ def augmented() -> Found:
 
 
 @case
+def cached() -> Found:
+    """Images that are kept where they are trained on, and in memory; float32, as the images are."""
+    found: Found = {}
+    for cache in ("device", "memory"):
+        learn = Learner(images(cache=cache), flat(), metrics="accuracy", seed=3, path=FOLDER)
+        found |= {f"{cache} {name}": value for name, value in (trained(learn, 2, 0.01) | answers(learn)).items()}
+    return found
+
+
+@case
+def head() -> Found:
+    """The head alone, on features that each process computes of its part."""
+    model = net()
+    learn = learner(model=model, groups=[model[:2], model[2:]])
+    learn.fit_head(2, 0.05)
+    history = torch.from_numpy(learn.history.drop(columns="time").to_numpy(float))
+    return {"weights": weights(model), "history": history, **answers(learn)}
+
+
+@case
+def fitted() -> Found:
+    """What is fitted to predictions, and the policies."""
+    learn = learner(groups=None)
+    learn.fit_one_cycle(1, 0.05)
+    found = {"temperature": learn.calibrate(), "weights": weights(learn.model)}
+    model = net()
+    tuned = learner(model=model, groups=[model[0], model[2]])
+    tuned.fine_tune(1, 0.05)
+    return {**found, "tuned": weights(model), "saved": saved_and_loaded(tuned)}
+
+
+def saved_and_loaded(learn: Learner) -> Tensor:
+    """The weights after a file of them was written and read."""
+    before = weights(learn.model)
+    learn.save("written")
+    for parameter in learn.model.parameters():
+        parameter.data.zero_()
+    learn.load("written")
+    assert torch.equal(weights(learn.model), before)
+    return before
+
+
+@case
 def dropout() -> Found:
     """Passes with dropout: shared out, each of all items."""
     learn = learner(model=net(dropout=0.5))
