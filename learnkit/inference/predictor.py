@@ -159,7 +159,7 @@ class Predictor:
         self.bs = bs
         self.task_of = task_of
         self.are_images = are_images
-        self._compute = compute
+        self._compute = None if compute is None or compute.precision == "fp32" else compute
 
     def predict(self, item: Any) -> Prediction:
         """(label, index, activated outputs) of one item, in any form `prepare` accepts.

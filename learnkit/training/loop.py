@@ -100,7 +100,7 @@ def train_batch(state: TrainState, batch: Any, callbacks: CallbackList, watch: L
     state.inputs, state.targets = split_batch(to_device(batch, compute.device), "train")
     compute.reseed(state.epoch_seed + state.batch)
     callbacks.notify(Callback.before_batch, state)
-    if world.rank:  # other dropout for other items
+    if state.share is not None and world.rank:  # other dropout for other items
         compute.reseed(derive(state.epoch_seed + state.batch, Stream.STEP, world.rank))
     if compute.part is None:
         forward_backward(state, callbacks, watch)
