@@ -160,7 +160,7 @@ def seek(state: TrainState, saved: dict[str, Any]) -> None:
         _restore_weights(state, saved)
     at = saved["at"]
     state.start_epoch, state.start_batch, state.step = at["epoch"], at["batch"], at["step"]
-    state.validated_step, state.began = at.get("validated_step", 0), -at.get("seconds", 0.0)
+    state.validated_step, state.began = at["validated_step"], -at["seconds"]
     state.epochs_begun = at["epochs_begun"] - (at["batch"] > 0)  # the running epoch will be counted again
     state.epoch = min(state.start_epoch, state.n_epochs - 1)
     state.resumed, state.is_done = True, saved["is_finished"]
