@@ -122,7 +122,7 @@ class Compute:
         clip_value: the absolute value at which each number of the gradients is cut; None for no cutting.
         accumulate: number of items whose gradients are accumulated before a step; None for a step per batch.
         part: the maximum number of items in one forward and backward pass; None for whole batches.
-        whole: what the mean of the whole batch is divided by, while a batch is trained on in parts; else None.
+        batch_weight: what the mean of the whole batch is divided by, while a batch is trained on in parts; else None.
         n_gathered: items accumulated since the last step.
         weight_gathered: what the mean over these items is divided by.
         n_skipped: steps skipped because float16 gradients overflowed.
@@ -136,7 +136,7 @@ class Compute:
     clip_value: float | None = None
     accumulate: int | None = None
     part: int | None = None
-    whole: Tensor | float | None = None
+    batch_weight: Tensor | float | None = None
     n_gathered: int = 0
     weight_gathered: Tensor | float = 0.0
     n_skipped: int = 0
@@ -187,7 +187,7 @@ class Compute:
                 or parts add up to one; None for a sum.
         """
         self.n_gathered += n_items
-        total = self.accumulate if self.whole is None else self.whole
+        total = self.accumulate if self.batch_weight is None else self.batch_weight
         if total is not None and weight is not None:
             loss = loss * (weight / total)
             self.weight_gathered = self.weight_gathered + weight
@@ -242,7 +242,7 @@ class Compute:
     @property
     def adds_up(self) -> bool:
         """Whether the next gradients are added to those of other batches or parts."""
-        return self.accumulate is not None or self.whole is not None
+        return self.accumulate is not None or self.batch_weight is not None
 
     @property
     def is_due(self) -> bool:

@@ -1,4 +1,4 @@
-"""Memory of a device: its peak, out-of-memory errors, and emptying the allocator's cache."""
+"""Memory of a device: its peak, what is free, out-of-memory errors, and emptying the allocator's cache."""
 
 import re
 from pathlib import Path
@@ -32,8 +32,13 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def _tracking_module(device: torch.device) -> Any:
-    module = None if device.type == "cpu" else torch.get_device_module(device)
+    module = _module(device)
     return module if hasattr(module, "max_memory_allocated") else None
+
+
+def _module(device: torch.device) -> Any:
+    """torch's functions for a kind of accelerator, such as `torch.cuda`; None if it is none."""
+    return None if device.type in ("cpu", "meta") else torch.get_device_module(device)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -48,7 +53,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def empty_cache(device: torch.device) -> None:
     """Return the unused memory that torch's allocator caches to the device."""
-    module: Any = None if device.type == "cpu" else torch.get_device_module(device)
+    module = _module(device)
     if hasattr(module, "empty_cache"):
         module.empty_cache()
 
@@ -59,7 +64,7 @@ def free_memory(device: torch.device | None = None) -> int:
     Where that is not known, on other systems and backends, it is as good as unlimited.
     """
     if device is not None and device.type != "cpu":
-        module: Any = getattr(torch, device.type, None)
+        module = _module(device)
         return int(module.mem_get_info(device)[0]) if hasattr(module, "mem_get_info") else UNKNOWN
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()

@@ -46,7 +46,7 @@ EXPECTED = [
     "verify_images",
 ]
 
-NAMESPACES = ["callbacks", "errors", "losses", "metrics", "models", "schedules", "splits", "transforms"]
+NAMESPACES = ["callbacks", "distributed", "errors", "losses", "metrics", "models", "schedules", "splits", "transforms"]
 ROOT = Path(__file__).parents[1]
 
 # The promise, written as the function it is. What is not promised may be added, by keyword and with a default.

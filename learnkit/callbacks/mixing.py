@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from learnkit.checks import check_number
+from learnkit.data.loading.sampler import own_rows
 from learnkit.device import to_device
 from learnkit.distributed.exchange import gathered
-from learnkit.distributed.world import span, world
+from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.losses.outputs import from_outputs
 from learnkit.losses.per_item import is_sum_of_items, item_costs
@@ -127,8 +128,7 @@ def _own(state: TrainState, inputs: Any, *others: Tensor) -> tuple[Any, ...]:
     """What is this process's of the batch of all; numbers without an axis are for all items."""
     if state.share is None:
         return inputs, *others
-    start, stop = span(state.share.total, world.rank, world.size)
-    rows = slice(start, stop) if start < stop else slice(1)
+    rows = own_rows(state.share.total, world.rank, world.size)
     return map_tensors(lambda x: x[rows], inputs), *(part[rows] if part.dim() else part for part in others)
 
 

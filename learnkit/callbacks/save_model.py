@@ -14,7 +14,7 @@ from learnkit.persistence.weights import check_name, load_weights, save_weights
 from learnkit.training.callback import Order
 from learnkit.training.interval import Interval
 from learnkit.training.processes import spread_weights
-from learnkit.training.sharding import gathered
+from learnkit.training.sharding import whole_of
 from learnkit.training.state import TrainState
 from learnkit.training.weights import are_finite
 
@@ -164,7 +164,7 @@ class SaveModel(MonitoringCallback):
             warn(f"{self.label}: the weights are nan or infinite after step {state.step}; they are not saved")
             return False
         has_failed = False
-        model, optimizer = gathered(state)
+        model, optimizer = whole_of(state)
         try:
             if world.is_first:
                 of_file = optimizer if self.with_opt else None

@@ -266,7 +266,7 @@ class Learner(Answers):
             return
         start_epoch = check_start(options.get("start_epoch", 0), epochs)
         self._check_ready()
-        limits, around = fitting.limits_of(options), self._in(None if features else options.get("strategy"))
+        limits, around = fitting.limits_of(options), self._in(options.get("strategy"), features)
         with self._running.only(), self._call.running():
             state = self._fit_state(epochs, lr, options.get("wd"), start_epoch, features)
             state.limit(limits)
@@ -289,7 +289,7 @@ class Learner(Answers):
         Args:
             epochs: number of passes over the training set.
             lr: as of `fit`; the last of several is that of the head. For one cycle pass `callbacks=OneCycle(lr)`.
-            **options: of `fit`.
+            **options: of `fit`; with any `strategy` each process holds the whole model and all features.
 
         Raises:
             UsageError: as `fit`; a single layer group, a group that is not the end of the model (a U-Net's), features
@@ -442,7 +442,7 @@ class Learner(Answers):
         state.continues_call = self._call.n_fits > 0
         return state
 
-    def _in(self, strategy: Strategy) -> Around:
+    def _in(self, strategy: Strategy, features: HeadFeatures | None) -> Around:
         """What is around a fit: what the processes do with the model."""
 
         def made(copy: nn.Module) -> Optimizer:
@@ -452,7 +452,7 @@ class Learner(Answers):
                 lr=DEFAULT_LR.stop, decay_norm_and_bias=self.wd_bn_bias,
             )  # fmt: skip
 
-        return in_strategy(strategy, self._running, made)
+        return in_strategy(strategy, self._running, made if features is None else None)
 
     # Groups
 

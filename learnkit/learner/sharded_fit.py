@@ -19,7 +19,9 @@ Strategy = Literal["ddp", "fsdp"] | None
 Around: TypeAlias = Callable[[TrainState], AbstractContextManager[None]]
 
 
-def in_strategy(strategy: Strategy, running: Running, make_optimizer: Callable[[nn.Module], Optimizer]) -> Around:
+def in_strategy(
+    strategy: Strategy, running: Running, make_optimizer: Callable[[nn.Module], Optimizer] | None
+) -> Around:
     """What is around a fit with this strategy; one process alone trains the whole model with any.
 
     With "fsdp" (torch's FSDP2: Zhao et al., PyTorch FSDP, 2023) `state.model` is a sharded copy of the learner's model,
@@ -30,13 +32,13 @@ def in_strategy(strategy: Strategy, running: Running, make_optimizer: Callable[[
     Args:
         strategy: "ddp" and None are the same.
         running: of the learner.
-        make_optimizer: makes an optimizer of a copy of the learner's model.
+        make_optimizer: makes an optimizer of a copy of the learner's model; None for a fit that shares out nothing.
 
     Raises:
         UsageError: another strategy.
     """
     check_choice("strategy", strategy, (None, "ddp", "fsdp"))
-    if strategy != "fsdp" or world.size == 1:
+    if strategy != "fsdp" or world.size == 1 or make_optimizer is None:
         return lambda state: nullcontext()
 
     @contextmanager

@@ -129,7 +129,7 @@ def read_checkpoint(where: Path) -> dict[str, Any] | None:
         MissingFileError: no such file.
         CorruptFileError: damaged, without a complete previous one.
         UnsafeFileError: a file that would run code.
-        UsageError: any other kind of file, or one of a later version.
+        UsageError: any other kind of file, or one that another version of learnkit wrote in another schema.
     """
     if where.is_file() or where.suffix == ".ckpt":
         files = [where, where.with_name(BEFORE)] if where.name == LAST else [where]

@@ -139,7 +139,7 @@ def _forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWat
         compute.backward(loss)
         if state.parallel is not None:
             state.parallel.finish()
-    elif state.share is None or compute.whole is not None:
+    elif state.share is None or compute.batch_weight is not None:
         n, weight = count_items(state.targets, state.inputs), divisor(state.loss_func, state.targets, state.inputs)
         compute.backward(loss, n, weight)
     else:
@@ -154,7 +154,7 @@ def _checked_loss(state: TrainState, callbacks: CallbackList, watch: LossWatch) 
     """What to go backward from; in several processes `state.loss` becomes that of the whole batch."""
     loss: Tensor | None = None
     if state.share is not None:
-        if state.compute.whole is not None:  # a part: `state.loss` is checked when the batch is complete
+        if state.compute.batch_weight is not None:  # a part: `state.loss` is checked when the batch is complete
             return own_part(state)
         loss = share_loss(state)
     try:

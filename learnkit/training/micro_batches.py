@@ -26,13 +26,11 @@ def run_micro_batches(state: TrainState, forward_backward: Callable[[], None]) -
 
     Each part is weighted by what its mean is divided by (see `learnkit.losses.reduction`), and sums are added up, so
     the gradients, the loss and the outputs left in `state` are those of the whole batch. Running out of memory halves
-    `compute.part` and restarts the batch.
+    `compute.part` and restarts the batch. The parts of a sharded fit keep their size, and every process has as many.
 
     Args:
         state: holds the whole batch.
         forward_backward: the forward and backward pass of what is in `state`.
-
-    The parts of a sharded fit keep their size, and every process has as many.
 
     Raises:
         Exception: the error of the device when not even a single item fits into memory, or in a sharded fit.
@@ -49,7 +47,7 @@ def run_micro_batches(state: TrainState, forward_backward: Callable[[], None]) -
     try:
         while True:
             size = min(compute.part or n, n)
-            compute.whole = total
+            compute.batch_weight = total
             try:
                 _run_each(state, forward_backward, whole, n, size, total)
                 _run_beside(state, forward_backward, whole, n)
@@ -67,7 +65,7 @@ def run_micro_batches(state: TrainState, forward_backward: Callable[[], None]) -
             warn(f"a batch of {items} does not fit into memory; continuing with micro-batches of {compute.part}")
     finally:
         state.inputs, state.targets = whole
-        compute.whole = None
+        compute.batch_weight = None
 
 
 def _put_together(state: TrainState, share: Share, n: int) -> None:

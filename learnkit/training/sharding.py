@@ -15,7 +15,7 @@ from learnkit.training.state import TrainState
 from learnkit.training.weights import copied
 from learnkit.training.whole import Whole
 
-__all__ = ["gathered", "sharded"]
+__all__ = ["sharded", "whole_of"]
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def sharded(state: TrainState, make_optimizer: Callable[[nn.Module], Optimizer])
             yield
         except BaseException as error:
             if fail_alike(error):
-                gathered(state)
+                whole_of(state)
             if state.kept_step == state.step:  # also of a fit that left with a checkpoint
                 state.kept_step = None
             else:
@@ -61,14 +61,14 @@ def sharded(state: TrainState, make_optimizer: Callable[[nn.Module], Optimizer])
                     f"step {state.step} are shared out over processes that did not end together"
                 )
             raise
-        gathered(state)
+        whole_of(state)
         state.kept_step = None
     finally:
         state.model, state.optimizer, state.parallel, state.whole = model, optimizer, None, None
         _move(model, optimizer, device)
 
 
-def gathered(state: TrainState) -> tuple[nn.Module, Optimizer]:
+def whole_of(state: TrainState) -> tuple[nn.Module, Optimizer]:
     """The model and the optimizer of a fit with all their weights; of a sharded one, every process must call it.
 
     Those of a sharded fit are on the CPU, and what is set in them has no effect on the fit before `Whole.share_out`.

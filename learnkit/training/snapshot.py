@@ -17,7 +17,7 @@ from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.optim.fused import load_state
 from learnkit.training.callback import Callback
-from learnkit.training.sharding import gathered
+from learnkit.training.sharding import whole_of
 from learnkit.training.state import TrainState
 from learnkit.training.weights import extra_state, set_tensors, tensors_of
 from learnkit.tree import map_tensors
@@ -125,7 +125,7 @@ def snapshot(state: TrainState, callbacks: Iterable[Callback], epoch: int, batch
 
     It does not depend on how many processes share the fit, or how; every one of them must call it.
     """
-    model, optimizer = gathered(state)
+    model, optimizer = whole_of(state)
     return {
         "at": {
             "epoch": epoch,
@@ -160,7 +160,7 @@ def seek(state: TrainState, saved: dict[str, Any]) -> None:
         _restore_weights(state, saved)
     at = saved["at"]
     state.start_epoch, state.start_batch, state.step = at["epoch"], at["batch"], at["step"]
-    state.validated_step, state.began = at.get("validated_step", 0), -at.get("seconds", 0.0)
+    state.validated_step, state.began = at["validated_step"], -at["seconds"]
     state.epochs_begun = at["epochs_begun"] - (at["batch"] > 0)  # the running epoch will be counted again
     state.epoch = min(state.start_epoch, state.n_epochs - 1)
     state.resumed, state.is_done = True, saved["is_finished"]

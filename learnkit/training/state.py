@@ -54,6 +54,7 @@ class TrainState:
         epochs_begun: epochs of this fit whose training has started.
         parallel: of several processes: runs the model in training, and averages its gradients; None alone.
         whole: of a sharded fit: the model and the optimizer with all weights, as of `kept_step`; else None.
+        kept_step: of a sharded fit: the step whose weights are put together in `whole`; None for any other fit.
         share: this process's share of the batch that is trained on; None alone.
         inputs: the model's arguments, a tuple.
         targets: what the loss compares the outputs with.

@@ -8,12 +8,11 @@ from torch.optim import Optimizer
 from learnkit.distributed.parallel import spread_buffers
 from learnkit.distributed.sharded import is_shared_out, placed, whole
 from learnkit.errors import UsageError
+from learnkit.optim.fused import load_state
 from learnkit.training.weights import extra_state, set_extra_state, set_tensors, tensors_of
 from learnkit.tree import map_tensors
 
 __all__ = ["Whole"]
-
-IMPLEMENTATIONS = ("foreach", "fused")  # settings of a group that are not results
 
 
 class Whole:
@@ -64,7 +63,7 @@ def _copy_model(source: nn.Module, target: nn.Module) -> None:
 
 
 def _copy_optimizer(source: Optimizer, of_source: nn.Module, target: Optimizer, of_target: nn.Module) -> None:
-    """The state of each parameter and the settings of each group."""
+    """The state of each parameter and the settings of each group, but how steps are computed."""
     numbers = {name: number for number, name in enumerate(_flat(_names(source, of_source)))}
     parameters = [parameter for group in target.param_groups for parameter in group["params"]]
     saved, own = source.state_dict(), target.state_dict()["param_groups"]
@@ -72,12 +71,10 @@ def _copy_optimizer(source: Optimizer, of_source: nn.Module, target: Optimizer, 
     for number, (name, parameter) in enumerate(zip(_flat(_names(target, of_target)), parameters, strict=True)):
         if numbers[name] in saved["state"]:
             state[number] = _state_for(parameter, saved["state"][numbers[name]])
-    kept = ("params", *IMPLEMENTATIONS)
     groups = [
-        {**settings, **{key: group[key] for key in kept if key in group}}
-        for settings, group in zip(saved["param_groups"], own, strict=True)
+        {**settings, "params": group["params"]} for settings, group in zip(saved["param_groups"], own, strict=True)
     ]
-    target.load_state_dict({"state": state, "param_groups": groups})
+    load_state(target, {"state": state, "param_groups": groups})
 
 
 def _state_for(parameter: Tensor, state: Any) -> Any:

@@ -57,9 +57,9 @@ def test_boxes_are_within_the_image_and_vary() -> None:
     torch.manual_seed(0)
     boxes = [draw_box(10, 20, 1.0) for _ in range(2000)]
     assert all(0 <= box.top <= box.bottom <= 10 and 0 <= box.left <= box.right <= 20 for box in boxes)
-    centred = [(box.bottom - box.top) * (box.right - box.left) / 200 for box in boxes if box.top and box.left]
-    assert max(centred) > 0.3
-    assert min(centred) < 0.05
+    centered = [(box.bottom - box.top) * (box.right - box.left) / 200 for box in boxes if box.top and box.left]
+    assert max(centered) > 0.3
+    assert min(centered) < 0.05
     assert {box.bottom for box in boxes} >= set(range(1, 11))
 
 
@@ -83,7 +83,21 @@ def test_the_loss_is_mixed_item_by_item(loss_func: Any, preds: Tensor, targets: 
     torch.testing.assert_close(mixed_loss(loss_func, preds, targets, targets[order], shares), sum(parts) / n)
 
 
-WEIGHTED = torch.tensor([1.0, 2.0, 4.0])
+@pytest.mark.parametrize(
+    ("options", "divisor"),
+    [
+        ({"weight": torch.tensor([1.0, 2.0, 4.0])}, 4 * (1 + 2 + 4)),
+        ({"ignore_index": 1}, 8),
+        ({"weight": torch.tensor([1.0, 2.0, 4.0]), "ignore_index": 1}, 4 * (1 + 4)),
+        ({"reduction": "sum"}, 1),
+    ],
+)
+def test_a_mixed_loss_is_divided_as_the_loss_itself(options: dict[str, Any], divisor: int) -> None:
+    preds, targets = torch.randn(12, 3, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
+    others, shares = targets.roll(1), torch.linspace(0.5, 0.9, 12)
+    one, other = (F.cross_entropy(preds, y, **{**options, "reduction": "none"}) for y in (targets, others))
+    mixed = mixed_loss(nn.CrossEntropyLoss(**options), preds, targets, others, shares)
+    torch.testing.assert_close(mixed, (shares * one + (1 - shares) * other).sum() / divisor)
 
 
 @pytest.mark.parametrize(("mixing", "n_calls"), [(MixUp, 2), (CutMix, 2)])

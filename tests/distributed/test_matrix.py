@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.distributed import matrix
 from tests.distributed.launching import HERE, run
 
 QUICK = ("uneven",)
@@ -53,8 +54,11 @@ def test_differences_are_seen() -> None:
     assert not agrees(torch.zeros(2), torch.tensor([0.0, torch.nan]))
 
 
-def test_two_processes_fit_as_one(tmp_path: Path) -> None:
-    assert differences(*(found_by(size, tmp_path / f"{size}.pt", *QUICK) for size in (1, 2))) == []
+def test_two_processes_fit_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrix, "FOLDER", tmp_path)
+    monkeypatch.setenv("LEARNKIT_DEVICE", "cpu")
+    one = {name: matrix.CASES[name]() for name in QUICK}
+    assert differences(one, found_by(2, tmp_path / "two.pt", *QUICK)) == []
 
 
 @pytest.mark.slow

@@ -58,6 +58,8 @@ def test_an_unknown_strategy_is_refused_before_training() -> None:
     learn = learner()
     with pytest.raises(UsageError, match="strategy: got 'deepspeed', expected None, 'ddp' or 'fsdp'"):
         learn.fit(1, strategy="deepspeed")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="strategy: got 'deepspeed'"):
+        learn.split([learn.model[0], learn.model[2]]).fit_head(1, strategy="deepspeed")  # type: ignore[index, typeddict-item]
     assert learn.epoch == 0
 
 

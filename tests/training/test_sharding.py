@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, AdamW
 
-from learnkit.training.sharding import _for_shares, gathered
+from learnkit.training.sharding import _for_shares, whole_of
 from learnkit.training.state import TrainState
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
@@ -20,7 +20,7 @@ MATRIX = str(Path(__file__).parents[1] / "distributed" / "matrix.py")
 def test_a_fit_that_is_not_sharded_has_its_own_model_and_optimizer() -> None:
     model = nn.Linear(2, 2)
     state = TrainState(model=model, optimizer=SGD(model.parameters(), 0.1), loss_func=nn.MSELoss(), train_dl=[])
-    assert gathered(state) == (state.model, state.optimizer)
+    assert whole_of(state) == (state.model, state.optimizer)
 
 
 def test_fused_steps_are_replaced_by_those_that_know_shares() -> None:

@@ -63,6 +63,20 @@ def test_what_is_gathered_continues_as_the_original() -> None:
     torch.testing.assert_close(whole.model.state_dict(), model.state_dict(), rtol=0, atol=0)
 
 
+def test_state_of_fused_steps_gets_the_layout_of_its_parameter() -> None:
+    """Such steps walk through both side by side."""
+    model, other = (nn.Sequential(nn.Conv2d(3, 4, 2)) for _ in range(2))
+    model.to(memory_format=torch.channels_last)
+    optimizers = [Adam(part.parameters(), lr=0.1, fused=part is model) for part in (model, other)]
+    other(torch.ones(2, 3, 4, 4)).square().mean().backward()
+    optimizers[1].step()
+    Whole(model, optimizers[0], other, optimizers[1]).gather()
+    (moment, *_), weight = (optimizers[0].state[p]["exp_avg"] for p in model.parameters()), model[0].weight
+    assert weight.stride() != other[0].weight.stride()
+    assert moment.stride() == weight.stride()
+    assert moment.equal(optimizers[1].state[other[0].weight]["exp_avg"])
+
+
 def test_what_is_shared_out_continues_too_and_nothing_is_shared_in_memory() -> None:
     whole, model, optimizer = both()
     step(whole.model, whole.optimizer)

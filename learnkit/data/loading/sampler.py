@@ -14,7 +14,8 @@ from learnkit.distributed.world import span
 from learnkit.errors import UsageError
 from learnkit.seeds import Stream, generator
 
-__all__ = ["BalancedSampling", "BatchOrder", "Draw", "DrawnOrder", "Sampling", "WeightedSampling", "make_sampling"]
+__all__ = ["BalancedSampling", "BatchOrder", "Draw", "DrawnOrder", "Sampling", "WeightedSampling", "make_sampling",
+           "own_rows"]  # fmt: skip
 
 Sampling: TypeAlias = Callable[[torch.Generator], Tensor]  # -> item numbers of one epoch, int64 (n_items,)
 
@@ -67,16 +68,16 @@ class BatchOrder(Sampler[list[int]]):
         return not self.shuffle and not self.start and self._share is None
 
     def share(self, rank: int, size: int) -> None:
-        """The next iteration has this process's share of each batch, of `size` processes; see `learnkit.data.shares`.
+        """The next iteration has this process's share of each batch, of `size` processes: its `own_rows`.
 
-        A batch of which this one has no item is one of its first item, so that all processes make equally many.
+        See `learnkit.data.loading.shares`.
         """
         self._share = rank, size
 
     def begin(self) -> tuple[Tensor, ...]:
         """The item numbers of each batch of the epoch that begins now."""
         batches, share, self._share = self._batches(), self._share, None
-        return batches if share is None else tuple(batch[slice(*_own(len(batch), *share))] for batch in batches)
+        return batches if share is None else tuple(batch[own_rows(len(batch), *share)] for batch in batches)
 
     def _batches(self) -> tuple[Tensor, ...]:
         if not self._is_set:
@@ -93,9 +94,16 @@ class BatchOrder(Sampler[list[int]]):
             yield numbers.tolist()
 
 
-def _own(n: int, rank: int, size: int) -> tuple[int, int]:
+def own_rows(n: int, rank: int, size: int) -> slice:
+    """The rows of a process in a batch of n items; the first one, which does not count, if it has none.
+
+    So all processes make equally many batches.
+
+    >>> [own_rows(2, rank, 3) for rank in range(3)]
+    [slice(0, 1, None), slice(1, 2, None), slice(0, 1, None)]
+    """
     start, stop = span(n, rank, size)
-    return (start, stop) if start < stop else (0, 1)
+    return slice(start, stop) if start < stop else slice(0, 1)
 
 
 class Draw(NamedTuple):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 
 from learnkit.data.loading.loaders import OrderedLoader
+from learnkit.data.loading.sampler import own_rows
 from learnkit.distributed.world import span, world
 from learnkit.errors import DataError, UsageError, warn
 from learnkit.tree import cut, items_of_batch
@@ -103,9 +104,8 @@ class _Cut:
         self.sizes.clear()
         for numbers in self.sampler:
             whole = list(numbers)
-            start, stop = span(len(whole), world.rank, world.size)
             self.sizes.append(len(whole))
-            yield whole[start:stop] or whole[:1]
+            yield whole[own_rows(len(whole), world.rank, world.size)]
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -138,12 +138,11 @@ def _of_any(loader: Any) -> Iterator[Share]:
     for batch in loader:
         if not (total := items_of_batch(batch)):
             raise DataError("a batch without items", fix="Leave it out.")
-        start, stop = span(total, world.rank, world.size)
-        yield _share(_cut(batch, *((start, stop) if start < stop else (0, 1)), total), at, total)
+        yield _share(_cut(batch, own_rows(total, world.rank, world.size), total), at, total)
         at += total
 
 
-def _cut(batch: Any, start: int, stop: int, total: int) -> Any:
+def _cut(batch: Any, rows: slice, total: int) -> Any:
     if isinstance(batch, tuple | list):
-        return tuple(cut(part, start, stop, total) for part in batch)
-    return cut(batch, start, stop, total)
+        return tuple(cut(part, rows.start, rows.stop, total) for part in batch)
+    return cut(batch, rows.start, rows.stop, total)

@@ -8,7 +8,7 @@ from torch import Tensor
 from learnkit.data.augment.pipeline import Augmentation, Plan
 from learnkit.data.image.device_store import DeviceStore
 from learnkit.data.loading.sampler import BatchOrder
-from learnkit.device import copies_from_pinned, to_device
+from learnkit.device import to_device
 
 __all__ = ["stored_batches"]
 
@@ -23,19 +23,13 @@ def stored_batches(
     seed, epoch = order.seed, order.epoch
     if not batches:
         return
-    rows = iter(torch.split(_sent(torch.cat(batches), store.device), [len(batch) for batch in batches]))
+    rows = iter(torch.split(to_device(torch.cat(batches), store.device), [len(batch) for batch in batches]))
     n_planned = max(1, PLANNED // order.batch_size)
     for first in range(0, len(batches), n_planned):
         block = batches[first : first + n_planned]
         plan = augmentation.plan(seed, epoch, torch.cat(block).numpy(), *store.size)
-        plan = plan._replace(table=_sent(plan.table, store.device))
+        plan = plan._replace(table=to_device(plan.table, store.device))
         stop = 0
         for batch in block:
             start, stop = stop, stop + len(batch)
             yield plan.part(slice(start, stop)), store.batch(next(rows))
-
-
-def _sent(numbers: Tensor, device: torch.device) -> Tensor:
-    """A copy on the device that this process does not wait for."""
-    sent: Tensor = to_device(numbers.pin_memory() if copies_from_pinned(device) else numbers, device)
-    return sent

@@ -39,11 +39,6 @@ def point(matrix: torch.Tensor, x: float, y: float) -> list[float]:
     return [across / depth, down / depth]
 
 
-def rotation(degrees: float) -> torch.Tensor:
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    return torch.tensor([[[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]])
-
-
 @pytest.mark.parametrize("size", [(8, 8), (5, 9)])
 def test_a_flip_is_a_mirror_image_to_the_last_bit(size: tuple[int, int]) -> None:
     x = batch(2, *size)

@@ -17,10 +17,6 @@ def batch(n: int = 4, height: int = 8, width: int = 8, channels: int = 3) -> tor
     return torch.rand(n, channels, height, width, generator=torch.Generator().manual_seed(0))
 
 
-def numbers(*rows: tuple[float, ...]) -> torch.Tensor:
-    return torch.tensor(rows, dtype=torch.float32)
-
-
 def point(matrix: torch.Tensor, x: float, y: float) -> list[float]:
     across, down, depth = (matrix.double() @ torch.tensor([x, y, 1.0], dtype=torch.float64)).tolist()
     return [across / depth, down / depth]
@@ -79,7 +75,7 @@ def test_an_affine_warp_is_that_of_torch(mode: Any, size: tuple[int, int]) -> No
 def test_a_perspective_samples_at_the_points_of_the_homography() -> None:
     ramp = torch.linspace(-1 + 1 / 64, 1 - 1 / 64, 64)
     x = torch.stack(torch.meshgrid(ramp, ramp, indexing="ij"))[None].flip(1)  # channel 0 is x, channel 1 is y
-    matrix = Warp(0.4).matrices(numbers((0.0, 0.2, 0.9)), 64, 64)
+    matrix = Warp(0.4).matrices(torch.tensor([[0.0, 0.2, 0.9]]), 64, 64)
     out = warp(x, matrix)
     for row, column in [(20, 30), (32, 32), (40, 25)]:
         expected = point(matrix[0], ramp[column].item(), ramp[row].item())
