@@ -133,7 +133,9 @@ def _of_torch(loader: "DataLoader[Any]") -> Iterator[Share]:
     for batch in own:
         total = sampler.sizes.popleft()
         if not at:
-            world.check_same({"the items of the first batch": total, "their order (as a hash)": sampler.first})
+            world.check_same(
+                {"the size of the first batch": total, "the order of the items (as a hash)": sampler.first}
+            )
         yield _share(batch, at, total)
         at += total
 
@@ -170,7 +172,10 @@ def _of_any(loader: Any) -> Iterator[Share]:
             raise DataError("a batch without items", fix="Leave it out.")
         if not at:
             world.check_same(
-                {"the items of the first batch": total, "its targets (as a hash)": _mark_of_targets(batch)}
+                {
+                    "the size of the first batch": total,
+                    "the targets of the first batch (as a hash)": _mark_of_targets(batch),
+                }
             )
         start, stop = span(total, world.rank, world.size)
         yield _share(_cut(batch, *((start, stop) if start < stop else (0, 1)), total), at, total)
