@@ -88,7 +88,7 @@ def check_data(dls: DataBunch) -> None:
         return
     found = _of_data(dls)
     texts = {name: found.pop(f"data: {name}", "") for name in DATA}
-    texts["settings"] = _text(found)
+    texts["settings"] = _text(sorted(found.items()))
     world.check_same({f"the data: {name} (as a hash)": zlib.crc32(text.encode()) for name, text in texts.items()})
 
 
