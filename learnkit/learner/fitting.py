@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict
+from zlib import crc32
 
 from torch.optim import Optimizer
 
@@ -215,6 +216,8 @@ def _begin_together(state: TrainState, dls: DataBunch) -> None:
     parameters = sum(parameter.numel() for parameter in state.model.parameters())
     n_batches = -1 if state.n_batches is None else state.n_batches
     n_validated = -1 if state.valid_dl is None else loader_length(state.valid_dl) or 0
+    settings = {"learning rates": state.rates, "limits": sorted(state.limits.given.items()), "seed": state.seed}
+    world.check_same({f"the {name} (as a hash)": crc32(repr(value).encode()) for name, value in settings.items()})
     world.check_same({
         "epochs": state.n_epochs, "training batches": n_batches, "validation batches": n_validated,
         "parameters": parameters, "metrics": len(state.metrics),

@@ -165,6 +165,11 @@ def different_data() -> None:
     x = torch.zeros(12 + world.rank, 1)
     learn = Learner(DataBunch.from_tensors(x, torch.arange(len(x)) % 2, x, x[:, 0].long(), bs=8), nn.Linear(1, 2))
     refused(lambda: learn.fit(1), UsageError, "the processes differ in the data: training (as a hash)")
+    x = torch.zeros(12, 1)
+    y = torch.arange(12) % 2
+    learn = Learner(DataBunch.from_tensors(x, y, x, y, bs=8), nn.Linear(1, 2))
+    refused(lambda: learn.fit(1, 0.1 * (1 + world.rank)), UsageError, "differ in the learning rates (as a hash)")
+    refused(lambda: learn.fit(1, max_steps=1 + world.rank), UsageError, "differ in the limits (as a hash)")
 
 
 def predictions() -> None:
