@@ -1,6 +1,7 @@
 """The processes of one run, started by torchrun or any other launcher that sets the same environment variables."""
 
 import atexit
+import math
 import os
 import threading
 import time
@@ -91,8 +92,8 @@ class World:
         self._began_in = os.getpid()
         if size < 2:
             return
-        self.timeout = float(os.environ.get("LEARNKIT_TIMEOUT", TIMEOUT))
         try:
+            self.timeout = _timeout()
             rank = dist.get_rank() if is_there else _rank(size)
             local_rank = _int("LOCAL_RANK", 0)
             local_size = _int("LOCAL_WORLD_SIZE", 1)
@@ -206,6 +207,17 @@ def _int(name: str, default: int) -> int:
         return int(text)
     except ValueError:
         raise UsageError(f"the environment variable {name}", got=text, expected="a whole number") from None
+
+
+def _timeout() -> float:
+    text = os.environ.get("LEARNKIT_TIMEOUT") or str(TIMEOUT)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise UsageError("the environment variable LEARNKIT_TIMEOUT", got=text, expected="seconds, above 0") from None
+    return seconds
 
 
 def _rank(size: int) -> int:

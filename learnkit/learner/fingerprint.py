@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import re
+import zlib
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -22,9 +23,10 @@ from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState, loader_length
 from learnkit.training.weights import tensors_of
 
-__all__ = ["differences", "digest_of", "environment", "fingerprint"]
+__all__ = ["check_data", "differences", "digest_of", "environment", "fingerprint"]
 
 MAX_HASHED = 1 << 26  # bytes of a tensor; of a larger one, evenly spaced rows
+DATA = ("classes", "training", "validation", "train items", "valid items", "test items")
 COVERED_ELSEWHERE = {"classes", "device", "num_workers", "cache", "on_error", "split", "task", "test", "sampler",
                      "normalize_labels", "suffixes"}  # fmt: skip
 
@@ -71,6 +73,23 @@ def environment(state: TrainState, callbacks: Iterable[Callback]) -> dict[str, s
         "device": state.compute.device.type,
         "callbacks": ", ".join(callback.label for callback in _affecting(callbacks)),
     }
+
+
+def check_data(dls: DataBunch) -> None:
+    """Refuse several processes with different data: each trains on its share of the same items.
+
+    Args:
+        dls: the data; its files are not read, and of datasets and loaders of others only the number of items is known.
+
+    Raises:
+        UsageError: in every process, naming what differs.
+    """
+    if world.size == 1:
+        return
+    found = _of_data(dls)
+    texts = {name: found.pop(f"data: {name}", "") for name in DATA}
+    texts["settings"] = _text(sorted(found.items()))
+    world.check_same({f"the data: {name} (as a hash)": zlib.crc32(text.encode()) for name, text in texts.items()})
 
 
 def digest_of(tensors: Iterable[Tensor]) -> str:

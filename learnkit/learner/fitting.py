@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict
+from zlib import crc32
 
 from torch.optim import Optimizer
 
@@ -14,10 +15,12 @@ from learnkit.callbacks.progress import Progress
 from learnkit.callbacks.recorder import Recorder
 from learnkit.callbacks.train_metrics import TrainMetrics
 from learnkit.checks import check_int, check_kind
+from learnkit.data.bunch import DataBunch
 from learnkit.distributed.parallel import synchronized_batch_norm
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError, warn
 from learnkit.learner.checks import check_start
+from learnkit.learner.fingerprint import check_data
 from learnkit.learner.options import as_list
 from learnkit.learner.resume import CheckpointEvery, Resume, ResumePlan
 from learnkit.learner.sharded_fit import Around, Strategy
@@ -176,6 +179,7 @@ def set_rates(
 
 def run_fit(
     state: TrainState,
+    dls: DataBunch,
     running: CallbackList,
     plan: ResumePlan,
     recorder: Recorder,
@@ -185,7 +189,7 @@ def run_fit(
     """Train as planned, inside of `around`; the plan's counter moves on by the epochs started and by this fit."""
     try:
         with interrupts_noted(state, lambda: len(recorder.rows)), explained(state):
-            _begin_together(state)
+            _begin_together(state, dls)
             if not state.is_done:
                 with around(state), synchronized_batch_norm(state.model):
                     loop.fit(state, running, plan.checkpoints)
@@ -196,21 +200,24 @@ def run_fit(
     call.n_fits += 1
 
 
-def run_lr_find(state: TrainState, running: CallbackList, finder: LRFinder) -> None:
+def run_lr_find(state: TrainState, dls: DataBunch, running: CallbackList, finder: LRFinder) -> None:
     """Train on as many batches as the finder needs, without validation."""
     state.valid_dl, state.is_trial = None, True
     state.n_epochs = -(-finder.num_it // state.n_batches) if state.n_batches else finder.num_it
     with explained(state):
-        _begin_together(state)
+        _begin_together(state, dls)
         with synchronized_batch_norm(state.model):
             loop.fit(state, running)
 
 
-def _begin_together(state: TrainState) -> None:
+def _begin_together(state: TrainState, dls: DataBunch) -> None:
     """Let several processes begin with the same weights, on the same data."""
+    check_data(dls)
     parameters = sum(parameter.numel() for parameter in state.model.parameters())
     n_batches = -1 if state.n_batches is None else state.n_batches
     n_validated = -1 if state.valid_dl is None else loader_length(state.valid_dl) or 0
+    settings = {"learning rates": state.rates, "limits": sorted(state.limits.given.items()), "seed": state.seed}
+    world.check_same({f"the {name} (as a hash)": crc32(repr(value).encode()) for name, value in settings.items()})
     world.check_same({
         "epochs": state.n_epochs, "training batches": n_batches, "validation batches": n_validated,
         "parameters": parameters, "metrics": len(state.metrics),

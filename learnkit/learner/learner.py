@@ -276,7 +276,7 @@ class Learner(Answers):
             given = {"epochs": epochs, "lr": state.rates, "start_epoch": start_epoch, **limits.given}
             plan = plan_fit(self.dls, state, running, given | identity_of(features), self.counter, *saving_of(options))
             self.counter = plan.counter
-            fitting.run_fit(state, running, plan, self.recorder, self._call, around)
+            fitting.run_fit(state, self.dls, running, plan, self.recorder, self._call, around)
 
     def fit_head(self, epochs: int, lr: LearningRate = DEFAULT_LR, **options: Unpack[FitOptions]) -> None:
         """Train the last layer group alone, on the outputs of all before it, which are computed once and kept.
@@ -386,7 +386,7 @@ class Learner(Answers):
             state = self._state(optimizer, rates=settings.spread(end_lr))
             fitting.set_rates(optimizer, settings, state.rates, self._wd)
             state.seed = derive(self.seed, Stream.LR_FIND)
-            fitting.run_lr_find(state, running, finder)
+            fitting.run_lr_find(state, self.dls, running, finder)
         self.recorder.lr_curve = finder.curve()
         return self.recorder.lr_curve.suggestions
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from learnkit.arguments import checks_keywords
 from learnkit.distributed.world import world
-from learnkit.errors import Interrupt, UsageError
+from learnkit.errors import Interrupt, SkipBatch, SkipEpoch, StopFit, UsageError
 from learnkit.training.hook_names import check_hooks, check_mixed_in
 from learnkit.training.state import TrainState
 
@@ -97,6 +97,11 @@ class Callback:
 
 Hook: TypeAlias = Callable[[Callback, TrainState], None]
 HOOKS: dict[str, Hook] = {name: hook for name, hook in vars(Callback).items() if name.startswith(("before_", "after_"))}
+# These run for each part of a batch that is trained on in parts; the last hooks as often as a process has items to
+# validate, and when a fit is over.
+OF_PARTS: frozenset[Hook] = frozenset({Callback.after_pred, Callback.after_loss, Callback.after_backward})
+UNEVEN: frozenset[Hook] = frozenset({Callback.after_validate_batch, Callback.after_fit})
+INTERRUPTS: tuple[type[Interrupt], ...] = (SkipBatch, SkipEpoch, StopFit)
 
 
 class CallbackList:
@@ -115,6 +120,7 @@ class CallbackList:
                 )
             labels[callback.label] = callback
         self._check_conflicts()
+        self._agreed: frozenset[Hook] = frozenset()
         self._bound: dict[Hook, tuple[tuple[Callback, Callable[[TrainState], None]], ...]] = {
             base: tuple((c, _bound(c, name)) for c in self.acting if defines(c, name, base))
             for name, base in HOOKS.items()
@@ -144,6 +150,19 @@ class CallbackList:
         """Whether any callback defines this hook."""
         return bool(self._bound[hook])
 
+    def agree(self) -> None:
+        """Let an interrupt that a user's callback raises in one process hold in all; every process must come here.
+
+        Not in the hooks of a part of a batch, which some processes run more often than others.
+        """
+        if world.size == 1:
+            return
+        acts = [
+            any(defines(c, name, base) and _is_of_user(c, name) for c in self.acting) and base not in UNEVEN
+            for name, base in HOOKS.items()
+        ]
+        self._agreed = frozenset(base for base, n in zip(HOOKS.values(), world.sums(*acts), strict=True) if n)
+
     def notify(self, hook: Hook, state: TrainState) -> None:
         """Run one hook, named by the method itself: `notify(Callback.after_loss, state)`.
 
@@ -159,6 +178,8 @@ class CallbackList:
             except BaseException as error:
                 _note(error, callback, hook, state)
                 raise
+        if hook in self._agreed and (state.compute.part is None or hook not in OF_PARTS):
+            interrupt = _of_any(interrupt)
         if interrupt is not None:
             try:
                 raise interrupt
@@ -185,6 +206,18 @@ class CallbackList:
                 failed.clear()  # as in `notify`
         for failure in failed:
             during.add_note(f"then a callback's after_fit failed too: {failure!r}")  # type: ignore[union-attr]
+
+
+def _is_of_user(callback: Callback, name: str) -> bool:
+    own = type(callback).__module__.partition(".")[0] == __name__.partition(".")[0]
+    return not own or name in vars(callback)
+
+
+def _of_any(interrupt: Interrupt | None) -> Interrupt | None:
+    """The interrupt of this hook that holds in all processes: the one that ends most."""
+    own = max((place for place, kind in enumerate(INTERRUPTS, 1) if isinstance(interrupt, kind)), default=0)
+    found = world.highest(own)
+    return interrupt if found == own else INTERRUPTS[found - 1]("by a callback of another process")
 
 
 def _bound(callback: Callback, name: str) -> Callable[[TrainState], None]:

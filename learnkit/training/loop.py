@@ -39,6 +39,7 @@ def fit(state: TrainState, callbacks: CallbackList, checkpoints: Checkpoints | N
     state.parallel = state.parallel or parallel(state)
     with state.compute.preserve_rng(), checkpoints:
         try:
+            callbacks.agree()
             callbacks.notify(Callback.before_fit, state)
             checkpoints.begin(state, callbacks)
             state.began += time.monotonic()

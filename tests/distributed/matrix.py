@@ -37,7 +37,7 @@ from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.distributed import world
-from learnkit.errors import NonFiniteLossError, SkipBatch, StopFit, UsageError
+from learnkit.errors import NonFiniteLossError, SkipBatch, SkipEpoch, StopFit, UsageError
 from learnkit.metrics.factories import FACTORIES
 from learnkit.metrics.functions import METRICS
 from learnkit.training.callback import Order
@@ -570,6 +570,34 @@ class Stops(Callback):
 
     def state_dict(self) -> Found:
         return {}
+
+
+class Interrupts(Callback):
+    """Raises in the last process alone, in one hook of the fourth batch; in the first process if it acts for one."""
+
+    def __init__(self, hook: str, interrupt: Exception, *, is_for_one: bool = False) -> None:
+        self.interrupt, self.rank = interrupt, 0 if is_for_one else world.size - 1
+        self.is_for_one = is_for_one  # type: ignore[misc]
+        setattr(self, hook, self._raise)
+
+    def _raise(self, state: TrainState) -> None:
+        if state.batch == 3 and world.rank == self.rank:
+            raise self.interrupt
+
+
+@case
+def interrupted_in_one() -> Found:
+    """What a callback of one process skips or ends is skipped or ended in all."""
+    found: Found = {}
+    within = ("before_batch", "after_pred", "after_loss", "after_backward", "after_step", "after_batch")
+    for hook in (*within, "before_validate", "after_validate", "after_epoch"):
+        for error in (SkipBatch(), SkipEpoch(), StopFit("enough"))[0 if hook in within else 2 :]:
+            run = trained(learner(), callbacks=Interrupts(hook, error))
+            found |= {f"{hook} {type(error).__name__} {key}": value for key, value in run.items()}
+    in_parts = [MicroBatches(2), Interrupts("before_batch", SkipBatch())]
+    found |= {f"in parts {key}": value for key, value in trained(learner(), callbacks=in_parts).items()}
+    for_one = Interrupts("after_batch", StopFit("enough"), is_for_one=True)
+    return found | {f"of the first {key}": value for key, value in trained(learner(), callbacks=for_one).items()}
 
 
 @case

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from learnkit import DataBunch, LearnkitError
+from learnkit import DataBunch, Learner, LearnkitError
 from learnkit.data.loading.shares import Share, shares
 from learnkit.device import default_device
 from learnkit.distributed import world
@@ -151,6 +151,27 @@ def _epoch(bunch: DataBunch, epoch: int) -> list[Share]:
     return list(shares(bunch.train_dl))
 
 
+def different_data() -> None:
+    """What differs between the processes is refused in all of them, before it is trained on."""
+    pairs = TensorDataset(torch.arange(12.0)[:, None], torch.arange(12) % 2)
+    drawn = DataLoader(pairs, 4, shuffle=True, generator=torch.Generator().manual_seed(world.rank))
+    refused(lambda: next(shares(drawn)), UsageError, "the processes differ in the order of the items (as a hash)")
+    texts = DataLoader(pairs, batch_sampler=[[0] * (1 + world.rank)])
+    refused(lambda: next(shares(texts)), UsageError, "the processes differ in the size of the first batch")
+    parts = [(torch.zeros(3), torch.tensor([1, world.rank, 1]))]  # as a stream that each process reads a part of
+    refused(lambda: next(shares(parts)), UsageError, "the processes differ in the targets of the first batch")
+    augmented = [(torch.full((3,), world.rank), torch.ones(3))]
+    assert next(shares(augmented)).total == 3
+    x = torch.zeros(12 + world.rank, 1)
+    learn = Learner(DataBunch.from_tensors(x, torch.arange(len(x)) % 2, x, x[:, 0].long(), bs=8), nn.Linear(1, 2))
+    refused(lambda: learn.fit(1), UsageError, "the processes differ in the data: training (as a hash)")
+    x = torch.zeros(12, 1)
+    y = torch.arange(12) % 2
+    learn = Learner(DataBunch.from_tensors(x, y, x, y, bs=8), nn.Linear(1, 2))
+    refused(lambda: learn.fit(1, 0.1 * (1 + world.rank)), UsageError, "differ in the learning rates (as a hash)")
+    refused(lambda: learn.fit(1, max_steps=1 + world.rank), UsageError, "differ in the limits (as a hash)")
+
+
 def predictions() -> None:
     start, stop = span(5, world.rank, world.size)
     rows = torch.arange(5.0)[start:stop][:, None]
@@ -245,7 +266,17 @@ def main() -> None:
     assert default_device().type == "cpu"  # joins the others
     assert world.size == int(os.environ["WORLD_SIZE"])
     assert world.local_size == world.size
-    for check in (numbers, tensors, agreement, accumulators, batches, predictions, gradients, batch_norm):
+    for check in (
+        numbers,
+        tensors,
+        agreement,
+        accumulators,
+        batches,
+        different_data,
+        predictions,
+        gradients,
+        batch_norm,
+    ):
         check()
     failure()
     os._exit(0)

@@ -41,6 +41,11 @@ def test_without_a_launcher_a_process_is_alone(environment: pytest.MonkeyPatch) 
             {"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"},
             "the environment variable RANK: got 2, expected 0 to 1",
         ),
+        (
+            {"WORLD_SIZE": "2", "RANK": "0", "LEARNKIT_TIMEOUT": "10min"},
+            "the environment variable LEARNKIT_TIMEOUT: got '10min', expected seconds, above 0",
+        ),
+        ({"WORLD_SIZE": "2", "RANK": "0", "LEARNKIT_TIMEOUT": "nan"}, "LEARNKIT_TIMEOUT: got 'nan'"),
     ],
 )
 def test_half_an_environment_is_refused(environment: pytest.MonkeyPatch, given: dict[str, str], message: str) -> None:

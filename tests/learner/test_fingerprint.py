@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from learnkit import Callback, DataBunch, ImageDataBunch, Learner
 from learnkit.callbacks import CSVLogger, EarlyStopping, MixUp
+from learnkit.distributed.world import World
 from learnkit.learner import fingerprint as module
 from learnkit.learner.fingerprint import differences, environment, fingerprint
 from tests.doubles import Blobs, acting, linear_learner
@@ -190,3 +191,18 @@ def test_items_of_a_tensor_data_set_are_counted(blobs: Blobs) -> None:
     data = TensorDataset(blobs[0][:10], blobs[1][:10])
     dls = DataBunch.from_loaders(DataLoader(data, 5), None, classes=["a", "b"])
     assert prints(Learner(dls, nn.Linear(2, 2), seed=0))["data: training"].startswith("10 items, ")
+
+
+def test_what_processes_compare_of_their_data_differs_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[dict[str, int]] = []
+    several = World()
+    several._size = 2
+    monkeypatch.setattr(several, "check_same", found.append)
+    monkeypatch.setattr(module, "world", several)
+    x, y = torch.arange(8.0)[:, None], torch.arange(8) % 2
+    for inputs, targets in ((x, y), (x.clone(), y), (x.flip(0), y), (x, 1 - y)):
+        module.check_data(DataBunch.from_tensors(inputs, targets, x, y, bs=4))
+    first, same, *others = found
+    assert first == same
+    for other in others:
+        assert [name for name in first if first[name] != other[name]] == ["the data: training (as a hash)"]

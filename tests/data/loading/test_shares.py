@@ -25,6 +25,7 @@ def each(monkeypatch: pytest.MonkeyPatch) -> Any:
         for rank in range(size):
             world = World()
             world._size, world._rank = size, rank
+            monkeypatch.setattr(world, "check_same", lambda what: None)  # nobody else is there
             monkeypatch.setattr(module, "world", world)
             found.append(function())
         return found
@@ -104,6 +105,30 @@ def test_a_shuffled_loader_of_torch_is_cut_alike_with_equal_generators(each: Any
     torch.manual_seed(3)
     expected = [batch[0] for batch in loader]
     assert all(torch.equal(got, batch) for got, batch in zip(whole(each(2, epoch)), expected, strict=True))
+
+
+class Tripled(DataLoader[Any]):
+    def __iter__(self) -> Any:
+        return ((x * 3, y) for x, y in super().__iter__())
+
+
+@pytest.mark.filterwarnings("ignore:every process reads all")
+def test_a_loader_that_changes_its_batches_is_iterated_itself(each: Any) -> None:
+    loader = Tripled(TensorDataset(torch.arange(11), torch.arange(11)), 4)
+    found = whole(each(2, lambda: list(shares(loader))))
+    assert torch.equal(torch.cat(found), torch.arange(11) * 3)
+
+
+def test_the_order_of_a_loader_whose_workers_persist_is_its_own(each: Any) -> None:
+    def epochs(read: Any) -> list[Any]:
+        random = torch.Generator().manual_seed(4)
+        pairs = TensorDataset(torch.arange(8), torch.arange(8))
+        loader = DataLoader(pairs, 4, shuffle=True, generator=random, num_workers=1, persistent_workers=True)
+        return [part for _ in range(3) for part in read(loader)]
+
+    expected = [batch[0] for batch in epochs(list)]
+    found = each(2, lambda: epochs(lambda loader: list(shares(loader))))
+    assert all(torch.equal(got, batch) for got, batch in zip(whole(found), expected, strict=True))
 
 
 def test_what_each_process_reads_whole_is_said_once(each: Any, monkeypatch: pytest.MonkeyPatch) -> None:
