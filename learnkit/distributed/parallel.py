@@ -59,9 +59,7 @@ class Parallel:
         all_used = average_gradients([*trained, *self._others])
         if trained and self._parallel is None:
             self._trained = trained
-            self._parallel = nn.parallel.DistributedDataParallel(
-                self._model, find_unused_parameters=not all_used, broadcast_buffers=False
-            )
+            self._parallel = nn.parallel.DistributedDataParallel(self._model, find_unused_parameters=not all_used)
 
     def refresh(self) -> None:
         """Notice that other layers are trained than before; before each batch."""
