@@ -46,7 +46,7 @@ def test_an_error_ends_all_with_its_message(tmp_path: Path) -> None:
     (first, words), (second, error) = finished(started(2, SCRIPT, str(tmp_path), "error 1 5", **ENDED))
     assert (first, second) == (1, 1)
     assert "OSError: the disk of process 1 is gone" in error
-    assert "process 0 of 2 cannot go on (epoch 0, batch 5): process 1 failed: OSError: the disk of process 1" in words
+    assert "process 0 of 2 cannot go on (epoch 0, batch 4): process 1 failed: OSError: the disk of process 1" in words
 
 
 def test_a_process_that_hangs_is_named(tmp_path: Path) -> None:
