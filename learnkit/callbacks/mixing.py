@@ -14,7 +14,7 @@ from torch import Tensor
 from learnkit.checks import check_number
 from learnkit.data.loading.sampler import own_rows
 from learnkit.device import to_device
-from learnkit.distributed.exchange import gathered
+from learnkit.distributed.exchange import gathered_rows
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.losses.outputs import from_outputs
@@ -117,11 +117,7 @@ def _of_all(state: TrainState) -> tuple[Any, Tensor]:
     if state.share is None:
         return state.inputs, state.targets
     n = state.share.n
-
-    def of_all(rows: Tensor) -> Tensor:
-        return torch.cat(gathered(rows[:n])).to(rows.device)
-
-    return map_tensors(of_all, state.inputs), of_all(state.targets)
+    return map_tensors(lambda rows: gathered_rows(rows, n), state.inputs), gathered_rows(state.targets, n)
 
 
 def _own(state: TrainState, inputs: Any, *others: Tensor) -> tuple[Any, ...]:

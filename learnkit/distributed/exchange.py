@@ -9,7 +9,7 @@ from torch import Tensor
 from learnkit.distributed.world import world
 from learnkit.errors import DataError
 
-__all__ = ["gathered", "in_order", "together"]
+__all__ = ["gathered", "gathered_rows", "in_order", "together"]
 
 MAX_DIMS = 12
 # The numbers by which processes name them; what is added goes to the end.
@@ -41,6 +41,11 @@ def gathered(tensor: Tensor) -> list[Tensor]:
         received[:size].clone().view(dtype).reshape(shape) if size else torch.empty(shape, dtype=dtype)
         for received, size, shape, dtype in zip(_all_gather(sent), sizes, shapes, types, strict=True)
     ]
+
+
+def gathered_rows(rows: Tensor, n: int) -> Tensor:
+    """The first n rows of every process, in their order, on the device of these."""
+    return torch.cat(gathered(rows[:n])).to(rows.device)
 
 
 def together(tensors: Sequence[Tensor]) -> list[list[Tensor]]:

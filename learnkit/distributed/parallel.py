@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from inspect import signature
 from typing import Any
 
 import torch
@@ -15,6 +16,13 @@ from learnkit.errors import warn
 __all__ = ["Parallel", "average_gradients", "spread_buffers", "synchronized_batch_norm"]
 
 SYNCHRONIZES = "cuda"  # the type of device on which torch has synchronized batch norm
+
+# What torch calls its own spreading of buffers in each pass, which `spread_buffers` does after each step.
+SPREADS_BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in signature(nn.parallel.DistributedDataParallel).parameters
+)
 
 
 class Parallel:
@@ -59,7 +67,8 @@ class Parallel:
         all_used = average_gradients([*trained, *self._others])
         if trained and self._parallel is None:
             self._trained = trained
-            self._parallel = nn.parallel.DistributedDataParallel(self._model, find_unused_parameters=not all_used)
+            options: dict[str, Any] = {"find_unused_parameters": not all_used, SPREADS_BUFFERS: False}
+            self._parallel = nn.parallel.DistributedDataParallel(self._model, **options)
 
     def refresh(self) -> None:
         """Notice that other layers are trained than before; before each batch."""

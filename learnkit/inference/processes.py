@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learnkit.distributed.exchange import gathered, in_order
+from learnkit.distributed.exchange import gathered_rows, in_order
 from learnkit.distributed.world import world
 from learnkit.errors import DataError, UsageError
 from learnkit.tree import concatenate, leaves, map_tensors
@@ -23,7 +23,7 @@ def gathered_batch(rows: Any, n: int | None) -> Any:
     """
     if world.size == 1:
         return rows
-    return map_tensors(lambda part: torch.cat(gathered(part)), _counted(rows, n))
+    return map_tensors(lambda part: gathered_rows(part, len(part)), _counted(rows, n))
 
 
 def gathered_set(batches: Iterable[tuple[tuple[Any, ...], int, int]], out: Tensor | None = None) -> tuple[Any, ...]:

@@ -217,8 +217,8 @@ def _begin_together(state: TrainState, dls: DataBunch) -> None:
     n_batches = -1 if state.n_batches is None else state.n_batches
     n_validated = -1 if state.valid_dl is None else loader_length(state.valid_dl) or 0
     settings = {"learning rates": state.rates, "limits": sorted(state.limits.given.items()), "seed": state.seed}
-    world.check_same({f"the {name} (as a hash)": crc32(repr(value).encode()) for name, value in settings.items()})
     world.check_same({
+        **{f"the {name} (as a hash)": crc32(repr(value).encode()) for name, value in settings.items()},
         "epochs": state.n_epochs, "training batches": n_batches, "validation batches": n_validated,
         "parameters": parameters, "metrics": len(state.metrics),
     })  # fmt: skip

@@ -23,7 +23,7 @@ from learnkit.arguments import unwrapped
 from learnkit.tree import count_items, leaves
 from learnkit.types import Loss
 
-__all__ = ["can_ignore", "divisor", "empty_as_zero", "loss_sums", "reduction_of", "setting", "total_loss", "unreduced"]
+__all__ = ["can_ignore", "divisor", "empty_as_zero", "loss_sums", "reduction_of", "setting", "unreduced"]
 
 # Parameters of functions seen before: reading a signature takes longer than many a loss.
 _KNOWN: WeakKeyDictionary[Loss, Mapping[str, inspect.Parameter]] = WeakKeyDictionary()
@@ -78,17 +78,6 @@ def divisor(loss_func: Loss, targets: Any, inputs: Any = ()) -> Tensor | int | N
     weight: Tensor | None = setting(loss_func, "weight")
     weights: Tensor = counted.float() if weight is None else weight[torch.where(counted, classes, 0)] * counted
     return weights.sum()
-
-
-def total_loss(losses: Sequence[Tensor], divisors: Sequence[Tensor | int | None]) -> Tensor:
-    """The loss of a set from those of its batches, float64 () on the CPU; nan if no target of the set counts.
-
-    Args:
-        losses: one per batch, shape ().
-        divisors: the divisor of each, see `divisor`.
-    """
-    total, weight = loss_sums(losses, divisors)
-    return total / weight
 
 
 def loss_sums(losses: Sequence[Tensor], divisors: Sequence[Tensor | int | None]) -> tuple[Tensor, Tensor]:

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from learnkit.distributed.exchange import gathered
+from learnkit.distributed.exchange import gathered_rows
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.metrics.accumulated import AccumulatedMetric
@@ -48,13 +47,9 @@ def _of_all(metric: Metric, rows: Tensor, n: int) -> Tensor:
             f"metric {metric.name}: a tensor {tuple(rows.shape)} for {n} items", expected="one row per item",
             fix="In several processes, batches are put together row by row: train in one, or measure it afterwards.",
         )  # fmt: skip
-    return torch.cat(gathered(rows[:n])).to(rows.device)
+    return gathered_rows(rows, n)
 
 
 def results_of_all(metric: Metric) -> dict[str, float]:
     """The numbers of a metric by column, over the batches of all processes; every process must call it."""
-    if world.size == 1:
-        return results(metric)
-    if isinstance(metric, AccumulatedMetric):
-        return results(metric.of_all())
-    return results(metric)
+    return results(metric.of_all() if isinstance(metric, AccumulatedMetric) else metric)

@@ -133,8 +133,7 @@ class Checkpoints:
         is_due = self._interval.is_due(state.step - self._step, 0)
         passed = self._interval.is_due(0, time.monotonic() - self._time)
         is_late, signal = self._agreement.exchange(passed and world.is_first, self._signals.noted or 0)
-        self._leaves = bool(signal)
-        self._signals.hear(signal)
+        self._hear(signal)
         if is_due or is_late or self._leaves:
             watch.flush(state)  # never save weights after a non-finite loss
             self._write(state, callbacks, state.epoch, self._done)
@@ -143,11 +142,14 @@ class Checkpoints:
         """Write the checkpoint at the end of an epoch."""
         if self._writer is None:
             return
-        signal = world.highest(self._signals.noted or 0)
-        self._leaves = bool(signal)
-        self._signals.hear(signal)
+        self._hear(world.highest(self._signals.noted or 0))
         if self._leaves or not world.agreed(self._writer.is_busy):
             self._write(state, callbacks, state.epoch + 1, 0)
+
+    def _hear(self, signal: int) -> None:
+        """Leave with the next checkpoint if a signal is known to all processes; 0 for none."""
+        self._leaves = bool(signal)
+        self._signals.hear(signal)
 
     def after_fit(self, state: TrainState, callbacks: Iterable[Callback]) -> None:
         """Write the checkpoint that marks the fit as done."""

@@ -13,7 +13,7 @@ from learnkit.training.state import TrainState
 from learnkit.training.weights import WeightsBackup, are_finite
 from learnkit.tree import leaves
 
-__all__ = ["LossWatch", "as_loss"]
+__all__ = ["LossWatch", "as_loss", "zero_if_empty"]
 
 FLUSH_EVERY = 50  # batches between two reads, on a device where reading waits for queued work
 
@@ -71,15 +71,16 @@ class LossWatch:
         as_loss(state.loss)  # a callback may have set it
         if self._sync_is_free:
             value = state.loss.item()
-            if not math.isfinite(value):
-                value = _set_empty_to_zero(state).item()
+            if not math.isfinite(value) and state.share is None:  # with others it is so already, the same in all
+                zero_if_empty(state)
+                value = state.loss.item()
             state.loss_value = value
             if not math.isfinite(value):
                 self._stop(state, value, state.batch)
             self._last_finite = value
             return
-        if self._guards_empty or state.compute.adds_up:
-            _set_empty_to_zero(state)
+        if state.share is None and (self._guards_empty or state.compute.adds_up):
+            zero_if_empty(state)
         self._unread.append(state.loss.detach())
         self._batches.append(state.batch)
         if len(self._unread) >= FLUSH_EVERY:
@@ -125,14 +126,12 @@ class LossWatch:
         )
 
 
-def _set_empty_to_zero(state: TrainState) -> Tensor:
-    """Make the loss 0 if no target counts; returns the loss."""
-    if state.share is not None:  # it is so already, and the same in all processes
-        return state.loss
+def zero_if_empty(state: TrainState) -> Tensor | int | None:
+    """Make the loss 0, without gradients, if no target counts; returns its divisor."""
     weight = divisor(state.loss_func, state.targets, state.inputs)
     if isinstance(weight, Tensor):
         state.loss = empty_as_zero(state.loss, state.preds, weight)
-    return state.loss
+    return weight
 
 
 def _is_finite(inputs: Any) -> bool:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from learnkit.data.loading.shares import Share, shares
 from learnkit.distributed.parallel import Parallel
 from learnkit.distributed.world import world
-from learnkit.losses.reduction import divisor, empty_as_zero, loss_sums
+from learnkit.losses.reduction import loss_sums
 from learnkit.training.limits import FirstBatches
+from learnkit.training.nan_guard import zero_if_empty
 from learnkit.training.state import TrainState
 from learnkit.training.weights import tensors_of
 
@@ -62,8 +63,7 @@ def share_loss(state: TrainState) -> Tensor:
     """
     share = state.share
     assert share is not None
-    weight = divisor(state.loss_func, state.targets, state.inputs)
-    loss = empty_as_zero(state.loss, state.preds, weight) if isinstance(weight, Tensor) else state.loss
+    weight, loss = zero_if_empty(state), state.loss
     counts = 1.0 if share.n else 0.0
     own = torch.as_tensor(1.0 if weight is None else weight, dtype=torch.float64, device=loss.device) * counts
     both = torch.stack([loss.detach().double() * own, own])
@@ -80,9 +80,7 @@ def share_loss(state: TrainState) -> Tensor:
 def own_part(state: TrainState) -> Tensor:
     """What to go backward from for a part of this process's share, in a batch that is trained on in parts."""
     assert state.share is not None
-    weight = divisor(state.loss_func, state.targets, state.inputs)
-    if isinstance(weight, Tensor):
-        state.loss = empty_as_zero(state.loss, state.preds, weight)
+    zero_if_empty(state)
     return state.loss * (world.size if state.share.n else 0)
 
 

@@ -46,7 +46,9 @@ def finished(processes: list["subprocess.Popen[str]"], timeout: float = 300) -> 
             process.kill()
 
 
-def run(size: int, *command: object, timeout: float = 600, **more: str) -> None:
-    """Run the processes, and show what one that fails has to say."""
-    for rank, (code, errors) in enumerate(finished(started(size, *map(str, command), **more), timeout)):
+def run(size: int, *command: object, timeout: float = 600, **more: str) -> list[int]:
+    """The exit codes of the processes, all 0; what one that fails has to say is shown."""
+    ended = finished(started(size, *map(str, command), **more), timeout)
+    for rank, (code, errors) in enumerate(ended):
         assert code == 0, f"process {rank} of {size} ended with {code}:\n{errors[-4000:]}"
+    return [code for code, _ in ended]

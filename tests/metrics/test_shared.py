@@ -26,12 +26,12 @@ def one_of_two(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     world, sent = World(), []
     world._size = 2
 
-    def gathered(rows: Tensor) -> list[Tensor]:
-        sent.append(rows)
-        return [rows, rows]
+    def gathered_rows(rows: Tensor, n: int) -> Tensor:
+        sent.append(rows[:n])
+        return torch.cat([rows[:n], rows[:n]])
 
     monkeypatch.setattr(shared, "world", world)
-    monkeypatch.setattr(shared, "gathered", gathered)
+    monkeypatch.setattr(shared, "gathered_rows", gathered_rows)
     return sent
 
 

@@ -84,15 +84,14 @@ def _of_ordered(loader: OrderedLoader) -> Iterator[Share]:
             expected=f"bs={world.size} or more",
         )
     loader.order.share(world.rank, world.size)
-    first, at = True, 0
-    sizes: list[int] = []
-    for place, batch in enumerate(loader):  # type: ignore[var-annotated, arg-type]
-        if first:  # now the order knows where it starts
-            first, size = False, loader.batch_size
+    at = size = rest = 0
+    for batch in loader:  # type: ignore[attr-defined]
+        if not size:  # now the order knows where it starts
+            size = loader.batch_size
             rest = loader.n_items - loader.order.start * size
-            sizes = [min(size, rest - start) for start in range(0, rest, size)]
-        yield _share(batch, at, sizes[place])
-        at += sizes[place]
+        total = min(size, rest - at)
+        yield _share(batch, at, total)
+        at += total
 
 
 def _share(batch: Any, at: int, total: int) -> Share:
