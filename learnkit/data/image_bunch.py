@@ -74,12 +74,14 @@ class ImageDataBunch(ImageTable):
         """
         settings = ImageSettings(**options)
         by_folder = settings.splitter is None
+        linked: set[str] = set()
         samples = folder_samples(
-            path, train, valid, test, by_folder=by_folder, suffixes=settings.suffixes, classes=settings.classes or ()
-        )
+            path, train, valid, test, by_folder=by_folder, suffixes=settings.suffixes,
+            classes=settings.classes or (), linked=linked,
+        )  # fmt: skip
         if by_folder and valid is None:
             options["valid_pct"] = 0
-        return cls.from_samples(samples, path, test=test, **options)
+        return cls._from_table(samples, path, (), linked=linked, test=test, **options)
 
     @classmethod
     @takes_options
@@ -298,8 +300,9 @@ class ImageDataBunch(ImageTable):
         too; those for which it fails, or returns no class, have no label.
         """
         settings = ImageSettings(**options)
-        samples = named_samples(path, fnames, func, settings.test, settings.suffixes)
-        return cls._from_table(samples, path, (), func, **options)
+        linked: set[str] | None = set() if fnames is None else None
+        samples = named_samples(path, fnames, func, settings.test, settings.suffixes, linked=linked)
+        return cls._from_table(samples, path, (), func, linked, **options)
 
     from_path_func = from_name_func
 

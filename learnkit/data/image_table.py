@@ -1,7 +1,7 @@
 """Images in a table of samples: the bunch that every factory of images ends in, and others made of its table."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -85,7 +85,7 @@ class ImageTable(DataBunch):
             DataError: labels or files that cannot be used; see the messages.
             UsageError: an argument that cannot work.
         """
-        return cls._from_table(samples, path, names, None, **options)
+        return cls._from_table(samples, path, names, **options)
 
     @classmethod
     def _from_table(
@@ -93,13 +93,14 @@ class ImageTable(DataBunch):
         samples: "pd.DataFrame",
         path: PathLike,
         names: Sequence[str],
-        label: Callable[[str], Any] | None,
+        label: Callable[[str], Any] | None = None,
+        linked: Set[str] | None = None,
         **options: Unpack[ImageOptions],
     ) -> Self:
-        """From a table of samples, as `from_samples`; a function labels the test folder as it did the other files."""
+        """From a table of samples, as `from_samples`; for `label` and `linked` see `build_table`."""
         settings = ImageSettings(**options)
         samples = with_held_images(samples)
-        table = build_table(samples, settings, Path(path), names, label)
+        table = build_table(samples, settings, Path(path), names, label, linked)
         device = resolve_device(settings.device)
         return cls._of(table, build_loaders(table, settings, device), settings, Path(path), names)
 

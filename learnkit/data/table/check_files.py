@@ -3,6 +3,7 @@
 import math
 import os
 from collections import Counter
+from collections.abc import Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -29,11 +30,14 @@ MAX_LOOKED_AT = 20  # images whose brightest pixel is looked at
 MAX_SHOWN = 5
 
 
-def check_files(samples: "pd.DataFrame", *, allow_leak: bool, ignore_missing: bool = False) -> None:
+def check_files(
+    samples: "pd.DataFrame", plain: Set[str] = frozenset(), *, allow_leak: bool, ignore_missing: bool = False
+) -> None:
     """Every file exists, and none is in training and in another split; duplicates within a split are warned about.
 
     Args:
         samples: columns input and split.
+        plain: paths that are known to be there and to lead through no link, so are not asked for.
         allow_leak: accept files in several splits.
         ignore_missing: do not check for missing files.
 
@@ -44,7 +48,7 @@ def check_files(samples: "pd.DataFrame", *, allow_leak: bool, ignore_missing: bo
     import pandas as pd
 
     names = samples["input"].tolist()
-    are_files = [place for place, name in enumerate(names) if not isinstance(name, HeldImage)]
+    are_files = [place for place, name in enumerate(names) if name not in plain and not isinstance(name, HeldImage)]
     found, gone = real_paths([names[place] for place in are_files])
     if gone and not ignore_missing:
         missing = samples.index[[are_files[one] for one in gone]]
