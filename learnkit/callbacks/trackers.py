@@ -227,4 +227,5 @@ def _settings(state: TrainState) -> dict[str, Any]:
         "loss": getattr(state.loss_func, "__name__", type(state.loss_func).__name__),
         "seed": state.seed,
         "precision": state.compute.precision,
+        "batch_size": getattr(state.train_dl, "batch_size", None),
     }

@@ -17,7 +17,8 @@ from learnkit.errors import UsageError
 from tests.doubles import acting, linear_learner, raising
 
 SETTINGS = {
-    "epochs": 2, "lr": 1e-2, "optimizer": "AdamW", "loss": "CrossEntropyLoss", "seed": 0, "precision": "fp32"
+    "epochs": 2, "lr": 1e-2, "optimizer": "AdamW", "loss": "CrossEntropyLoss", "seed": 0, "precision": "fp32",
+    "batch_size": 16,
 }  # fmt: skip
 
 
