@@ -245,7 +245,7 @@ class ImageTable(DataBunch):
     def _again(self, samples: "pd.DataFrame") -> Self:
         """A bunch of a modified table, otherwise like this one."""
         sampler = self.settings.sampler if isinstance(self.settings.sampler, str | None) else WEIGHTS
-        bs = AUTO if self.size_is == "due" else self.batch_size or self.settings.bs
+        bs = AUTO if self.batch_size_is == "due" else self.batch_size or self.settings.bs
         settings = replace(
             self.settings, valid_pct=None, split=None, test=None, task=self.task, classes=None,
             normalize_labels=False, sampler=sampler, on_error="raise", bs=bs,

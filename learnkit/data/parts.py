@@ -72,11 +72,11 @@ class DataParts:
             loader.batch_size = bs if loader is self.train_dl else self.train_dl.batch_size
 
     @property
-    def size_is(self) -> SizeIs:
+    def batch_size_is(self) -> SizeIs:
         """Whether the batch size is "given", or, with bs="auto", "due" until a fit or `lr_find`, and then "found"."""
         return getattr(self.train_dl, "size_is", "given")
 
-    def take_found_size(self, bs: int) -> None:
+    def take_found_batch_size(self, bs: int) -> None:
         """Set the batch size that bs="auto" stands for."""
         self.batch_size = bs
         self.train_dl.order.size_is = "found"
@@ -160,7 +160,7 @@ class DataParts:
         facts = [
             *([", ".join(sizes)] if sizes else []),
             f"{len(self.classes)} classes",
-            f"batches of {AUTO if self.size_is == 'due' else self.batch_size}",
+            f"batches of {AUTO if self.batch_size_is == 'due' else self.batch_size}",
         ]
         return f"{type(self).__name__}({'; '.join(facts)})"
 

@@ -61,14 +61,14 @@ def settle_batch_size(
         Exception: what the model raises for another reason.
     """
     if stored is not None:
-        dls.take_found_size(stored)
-    if dls.size_is != "due":
+        dls.take_found_batch_size(stored)
+    if dls.batch_size_is != "due":
         return
     most, first = most_items(dls.train_dl.n_items) // world.size, max((dls.batch_size or 1) // world.size, 1)
     with told(lambda: "the search for a batch size"):
         with world.alone(), dry_run(parts, dls.train_dl), _trained(frozen):
             size = _search(dls, parts, most, make_state, callbacks) or first
-        dls.take_found_size(-world.highest(-size) * world.size)
+        dls.take_found_batch_size(-world.highest(-size) * world.size)
     if world.is_first:
         announce(f"bs='auto': batches of {dls.batch_size} items")
 

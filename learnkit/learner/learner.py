@@ -399,7 +399,7 @@ class Learner(Answers):
         give_sizes(self.model, self.dls)  # of lazy layers that came in later
         check_trainable(self.model)
         self._ready_metrics()  # once a fit is running, none can be set
-        if self.dls.size_is != "given":
+        if self.dls.batch_size_is != "given":
             stored = stored_batch_size(self.path / self.model_dir, self.counter.n_fits, options.get("resume"))
             parts, callbacks = together(self.model, self.loss_func), as_list(options.get("callbacks"))
             make = partial(self._trial_state, SMALL_LR)

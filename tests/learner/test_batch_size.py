@@ -78,7 +78,7 @@ def everything(learn: Learner) -> list[Any]:
 def test_the_largest_power_of_two_is_found_that_leaves_room_for_an_eighth_more(room: int, n: int, found: int) -> None:
     learn = learner(room, n=n)
     learn.lr_find(num_it=6)
-    assert (learn.dls.batch_size, learn.dls.size_is) == (found, "found")
+    assert (learn.dls.batch_size, learn.dls.batch_size_is) == (found, "found")
     assert learn.dls.valid_dl.batch_size == found
 
 
@@ -103,7 +103,7 @@ def test_nothing_is_left_of_the_search() -> None:
     learn.model[0].eval()
     before = everything(learn)
     learn._check_ready({})
-    assert learn.dls.size_is == "found"
+    assert learn.dls.batch_size_is == "found"
     assert everything(learn) == before
     assert (learn.dls.train_dl.order.epoch, learn.dls.train_dl.order._is_set) == (-1, False)
 
@@ -171,7 +171,7 @@ def test_a_model_that_no_batch_fits_is_an_error_and_nothing_changes(layers: Call
     with pytest.raises(OutOfMemoryError, match=f"a batch of {room + 1} items of shape .* does not fit"):
         learn.fit(1)
     assert everything(learn) == before
-    assert (learn.dls.size_is, learn.dls.batch_size) == ("due", 64)
+    assert (learn.dls.batch_size_is, learn.dls.batch_size) == ("due", 64)
     learn.model.room = 9
     learn.fit(1)
     assert learn.dls.batch_size == 8
@@ -199,7 +199,7 @@ def test_another_error_comes_out_as_it_is(size: int) -> None:
     with pytest.raises(RuntimeError, match=r"^mine$"):
         learn.fit(1)
     assert everything(learn) == before
-    assert learn.dls.size_is == "due"
+    assert learn.dls.batch_size_is == "due"
 
 
 @pytest.mark.usefixtures("accelerator")
@@ -272,7 +272,7 @@ def test_where_the_free_memory_is_not_known_the_default_is_kept(monkeypatch: pyt
     monkeypatch.setattr(batch_size, "free_memory", lambda: 1 << 62)
     learn = learner(9999)
     learn.fit(1)
-    assert (learn.dls.batch_size, learn.dls.size_is) == (64, "found")
+    assert (learn.dls.batch_size, learn.dls.batch_size_is) == (64, "found")
 
 
 TWO_PROCESSES = """

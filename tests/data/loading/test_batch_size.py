@@ -49,31 +49,31 @@ def bunches(blobs: tuple[Tensor, ...], folder: Path) -> list[DataBunch]:
 def test_every_factory_takes_auto(blobs: tuple[Tensor, ...], class_folder: Path) -> None:
     for dls in bunches(blobs, class_folder):
         n = len(dls.train_ds)
-        assert (dls.size_is, dls.batch_size) == ("due", min(n, 64))
+        assert (dls.batch_size_is, dls.batch_size) == ("due", min(n, 64))
         assert "batches of auto" in repr(dls)
-        dls.take_found_size(8)
-        assert (dls.size_is, dls.batch_size, dls.valid_dl.batch_size) == ("found", 8, 8)
+        dls.take_found_batch_size(8)
+        assert (dls.batch_size_is, dls.batch_size, dls.valid_dl.batch_size) == ("found", 8, 8)
         assert [len(batch[0]) for batch in dls.train_dl] == [8] * (n // 8)
         assert "batches of 8" in repr(dls)
         dls.batch_size = 4
-        assert dls.size_is == "given"
+        assert dls.batch_size_is == "given"
 
 
 def test_a_size_that_is_given_is_not_to_be_found(blobs: tuple[Tensor, ...]) -> None:
-    assert DataBunch.from_tensors(*blobs, bs=8).size_is == "given"
-    assert DataBunch.from_loaders([blobs[:2]]).size_is == "given"
+    assert DataBunch.from_tensors(*blobs, bs=8).batch_size_is == "given"
+    assert DataBunch.from_loaders([blobs[:2]]).batch_size_is == "given"
     dls = DataBunch.from_tensors(*blobs, bs="auto")
     dls.batch_size = 16
-    assert (dls.size_is, dls.batch_size) == ("given", 16)
+    assert (dls.batch_size_is, dls.batch_size) == ("given", 16)
 
 
 def test_a_bunch_made_of_another_has_its_size(class_folder: Path) -> None:
     dls = ImageDataBunch.from_folder(class_folder, size=24, bs="auto")
-    assert dls.drop([0]).size_is == "due"
-    assert {fold.size_is for fold in dls.folds(2)} == {"due"}
-    dls.take_found_size(4)
+    assert dls.drop([0]).batch_size_is == "due"
+    assert {fold.batch_size_is for fold in dls.folds(2)} == {"due"}
+    dls.take_found_batch_size(4)
     again = dls.drop([0])
-    assert (again.size_is, again.batch_size) == ("given", 4)
+    assert (again.batch_size_is, again.batch_size) == ("given", 4)
 
 
 def test_a_stream_has_the_size_it_was_made_with() -> None:
