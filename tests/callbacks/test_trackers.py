@@ -83,6 +83,7 @@ print(json.dumps({"config": run.config, "logs": logs, "rows": learn.recorder.row
 """
 
 
+@pytest.mark.slow
 def test_trackio_stores_every_row_of_a_fit_and_of_the_one_that_goes_on_with_it(tmp_path: Path) -> None:
     pytest.importorskip("trackio")
     surroundings = {**os.environ, "TRACKIO_DIR": str(tmp_path / "runs"), "HF_HUB_OFFLINE": "1"}
