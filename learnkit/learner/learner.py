@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -383,7 +382,7 @@ class Learner(Answers):
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
         self._check_ready({})
         with self._running.only(), dry_run(together(self.model, self.loss_func), self.dls.train_dl):
-            state = self._trial_state(end_lr)
+            state = self._trial_state(lr=end_lr)
             running = fitting.lr_find_callbacks(finder, self.callbacks, state.optimizer)
             fitting.run_lr_find(state, self.dls, running, finder)
         self.recorder.lr_curve = finder.curve()
@@ -401,10 +400,9 @@ class Learner(Answers):
         self._ready_metrics()  # once a fit is running, none can be set
         if self.dls.batch_size_is != "given":
             stored = stored_batch_size(self.path / self.model_dir, self.counter.n_fits, options.get("resume"))
-            parts, callbacks = together(self.model, self.loss_func), as_list(options.get("callbacks"))
-            make = partial(self._trial_state, SMALL_LR)
+            parts, own = together(self.model, self.loss_func), [*self.callbacks, *as_list(options.get("callbacks"))]
             with self._running.only():
-                settle_batch_size(self.dls, parts, self._frozen, stored, make, [*self.callbacks, *callbacks])
+                settle_batch_size(self.dls, parts, self._frozen, stored, self._trial_state, own)
 
     def _new_optimizer(self, before: Optimizer | None = None) -> tuple[Optimizer, Settings]:
         return self._made_by(self.opt_func, before)
@@ -447,7 +445,7 @@ class Learner(Answers):
         state.continues_call = self._call.n_fits > 0
         return state
 
-    def _trial_state(self, lr: float, train_dl: list[Any] | None = None) -> TrainState:
+    def _trial_state(self, train_dl: list[Any] | None = None, lr: float = SMALL_LR) -> TrainState:
         """The state of a run that leaves no trace, with an optimizer of its own."""
         optimizer, settings = self._new_optimizer()
         state = self._state(optimizer, settings.spread(lr), train_dl)
