@@ -13,7 +13,8 @@ from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.device_store import DeviceStore, check_item_stage, store_on_device
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.image.resize import Resize
-from learnkit.data.loading.loaders import ImageLoader, check_batch_size, default_workers
+from learnkit.data.loading.batch_size import AUTO, check_batch_size, initial_size
+from learnkit.data.loading.loaders import ImageLoader, default_workers
 from learnkit.data.loading.sampler import BatchOrder, make_sampling
 from learnkit.data.options import ImageSettings
 from learnkit.data.places import check_places, warn_if_elsewhere
@@ -187,7 +188,9 @@ def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -
     def ordered(split: str) -> ImageLoader:
         return loader(split, BatchOrder(len(datasets[split]), bs, shuffle=False))
 
-    drawn = BatchOrder(len(train), bs, shuffle=True, seed=settings.seed, sampling=sampling)
+    drawn = BatchOrder(
+        len(train), bs, shuffle=True, seed=settings.seed, sampling=sampling, finds_size=settings.bs == AUTO
+    )
     valid, test = (ordered(name) if name in parts else None for name in ("valid", "test"))
     return ImageLoaders(loader("train", drawn), valid, test, ordered("train"))
 
@@ -215,7 +218,7 @@ def empty_loaders(table: Table, settings: ImageSettings, device: torch.device) -
     dataset = ImageDataset([], None, table.task, preprocess)
 
     def loader() -> ImageLoader:
-        return ImageLoader(dataset, BatchOrder(0, settings.bs, shuffle=False), device)
+        return ImageLoader(dataset, BatchOrder(0, initial_size(settings.bs), shuffle=False), device)
 
     return ImageLoaders(loader(), loader(), None, loader())
 

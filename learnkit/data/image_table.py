@@ -16,6 +16,7 @@ from learnkit.data.bunch import DataBunch
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.draw import draw_items
 from learnkit.data.image.preprocess import Preprocess
+from learnkit.data.loading.batch_size import AUTO
 from learnkit.data.loading.loaders import ImageLoader
 from learnkit.data.loading.sampler import BatchOrder
 from learnkit.data.options import ImageOptions, ImageSettings, takes_options
@@ -245,9 +246,10 @@ class ImageTable(DataBunch):
     def _again(self, samples: "pd.DataFrame") -> Self:
         """A bunch of a modified table, otherwise like this one."""
         sampler = self.settings.sampler if isinstance(self.settings.sampler, str | None) else WEIGHTS
+        bs = AUTO if self.batch_size_is == "due" else self.batch_size or self.settings.bs
         settings = replace(
             self.settings, valid_pct=None, split=None, test=None, task=self.task, classes=None,
-            normalize_labels=False, sampler=sampler, on_error="raise", bs=self.batch_size or self.settings.bs,
+            normalize_labels=False, sampler=sampler, on_error="raise", bs=bs,
         )  # fmt: skip
         options: ImageOptions = {name: getattr(settings, name) for name in settings.__dataclass_fields__}  # type: ignore[assignment]
         bunch = type(self).from_samples(samples, self.path, names=self._names, **options)

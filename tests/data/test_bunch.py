@@ -150,7 +150,7 @@ def test_a_device_torch_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("bs", [0, -1, 2.5, True])
 def test_a_batch_size_that_cannot_work_is_refused(bs: Any) -> None:
-    with refused("bs", got=bs, expected="an integer, 1 or more"):
+    with refused("bs", got=bs, expected="an integer, 1 or more, or 'auto'"):
         DataBunch.from_tensors(X, Y, X, Y, bs=bs)
 
 

@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, default_collate
 
 from learnkit.checks import check_int
+from learnkit.data.loading.batch_size import AUTO, BatchSize, check_batch_size
 from learnkit.data.loading.dict_batches import Keys, Picking
-from learnkit.data.loading.loaders import DatasetLoader, check_batch_size
+from learnkit.data.loading.loaders import DatasetLoader
 from learnkit.data.loading.peek import first_part
 from learnkit.data.loading.sampler import BatchOrder
 from learnkit.data.loading.stream_loader import StreamLoader
@@ -38,7 +39,7 @@ def dataset_loaders(
     collate_fn: Callable[[Any], Any],
     keys: Keys | None,
     *,
-    bs: int,
+    bs: BatchSize,
     seed: int,
     num_workers: int,
 ) -> Loaders:
@@ -50,7 +51,7 @@ def dataset_loaders(
         device: where batches go.
         collate_fn: makes a batch of a list of items.
         keys: the inputs and the target of items that are dicts; None for tuples.
-        bs: items per batch.
+        bs: items per batch, or "auto".
         seed: seed of the training order.
         num_workers: processes that read items.
 
@@ -66,7 +67,12 @@ def dataset_loaders(
     train = sets["train"]
     if collate_fn is default_collate:
         check_inputs("train", first_part(train, 0))
-    bs = check_int("bs", bs, 1) if isinstance(train, IterableDataset) else check_batch_size(bs, len(train))
+    finds_size = bs == AUTO
+    if finds_size and any(isinstance(dataset, IterableDataset) for dataset in sets.values()):
+        raise UsageError(
+            "bs: the batches of an IterableDataset cannot change their size", got=bs, expected="an integer, 1 or more"
+        )
+    size = check_int("bs", bs, 1) if isinstance(train, IterableDataset) else check_batch_size(bs, len(train))
 
     def loader(name: str, *, shuffle: bool = False) -> Any:
         dataset, check = sets[name], TargetCheck(task, name)
@@ -74,8 +80,8 @@ def dataset_loaders(
             return None
         collate = collate_fn if keys is None else Picking(collate_fn, keys, needs_target=name != "test")
         if isinstance(dataset, IterableDataset):
-            return StreamLoader(dataset, bs, device, num_workers, collate_fn=collate, check=check, drop_last=shuffle)
-        order = BatchOrder(len(dataset), bs, shuffle=shuffle, seed=seed)
+            return StreamLoader(dataset, size, device, num_workers, collate_fn=collate, check=check, drop_last=shuffle)
+        order = BatchOrder(len(dataset), size, shuffle=shuffle, seed=seed, finds_size=finds_size)
         return DatasetLoader(dataset, order, device, num_workers, collate_fn=collate, check=check)
 
     return Loaders(loader("train", shuffle=True), loader("valid"), loader("test"), loader("train"))
