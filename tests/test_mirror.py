@@ -26,6 +26,7 @@ ACROSS_MODULES = {
     "data/test_round_trips.py": "tables of samples used again, and bunches made from them",
     "data/test_layout.py": "batches in the layout that networks and losses of plain PyTorch expect",
     "data/test_images_without_files.py": "images of datasets, DataFrames and lists",
+    "data/test_hugging_face.py": "datasets of Hugging Face: unusual images, masks, processes",
     "data/test_real_sets.py": "real data sets, where an environment variable points to them",
     "data/test_warnings.py": "warnings of the factories point at the caller's line",
     "distributed/test_matrix.py": "several processes against one, every case of a script",

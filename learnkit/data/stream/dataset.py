@@ -1,6 +1,5 @@
 """The dataset of a stream of images: pixels and targets read together, on the path of images in files."""
 
-import io
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ from torch import Tensor
 from learnkit.checks import plain
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
-from learnkit.data.image.sources import HeldImage
+from learnkit.data.image.sources import HeldImage, NamedBytes
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.stream.items import Key, StreamItems
@@ -62,17 +61,6 @@ class _Targets:
         if isinstance(numbers, Tensor):
             return torch.stack([self._read(i) for i in numbers.tolist()])
         return self._read(numbers)
-
-
-class _MaskFile(io.BytesIO):
-    """The bytes of a mask, with its name for errors."""
-
-    def __init__(self, content: bytes, name: str) -> None:
-        super().__init__(content)
-        self._name = name
-
-    def __str__(self) -> str:
-        return self._name
 
 
 class StreamDataset(ImageDataset):
@@ -145,7 +133,7 @@ class StreamDataset(ImageDataset):
         if isinstance(self.task, Segmentation):
             if not isinstance(raw, bytes):
                 raise DataError(where, got=type(raw).__name__, expected="the bytes of a mask's file, such as a PNG")
-            return _MaskFile(raw, f"the mask of {self._name(i)}")
+            return NamedBytes(raw, f"the mask of {self._name(i)}")
         if self.parts == PACKED:
             return json.loads(raw)
         return label_of(raw, self.task, where)

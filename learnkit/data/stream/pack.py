@@ -17,7 +17,7 @@ from torch import Tensor
 from learnkit.atomic_files import make_folder, write_error
 from learnkit.checks import check_choice, plain
 from learnkit.data.image.dataset import ImageDataset
-from learnkit.data.image.sources import opened
+from learnkit.data.image.sources import as_file, opened
 from learnkit.data.image_bunch import ImageDataBunch
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.stream.index import PackIndex, add_to_index
@@ -201,6 +201,7 @@ def _read_item(dataset: ImageDataset, root: Path, i: int) -> Item | ImageError:
 
 
 def _file(source: Any) -> bytes:
+    source = as_file(source)
     return source.getvalue() if isinstance(source, io.BytesIO) else Path(source).read_bytes()
 
 
