@@ -105,7 +105,6 @@ def test_what_cannot_be_read_names_its_split_and_row_and_can_be_left_out() -> No
         list(ImageDataBunch.from_hf(tables, reader=np.load, **SMALL).fix_dl)
 
 
-@pytest.mark.filterwarnings("ignore:The given buffer is not writable")
 def test_rows_are_dropped_relabeled_and_packed(tmp_path: Path) -> None:
     table = table_of([KINDS["JPEG"](i) for i in range(10)])
     dls = ImageDataBunch.from_hf(table, **SMALL, augment=False, split=StratifiedSplit(0.2))
@@ -137,7 +136,6 @@ def mask_table(images: list[Any], masks: list[Any]) -> datasets.Dataset:
     return datasets.Dataset.from_dict({"image": images, "mask": masks}, features=features)
 
 
-@pytest.mark.filterwarnings("ignore:The given buffer is not writable")  # of litdata
 @pytest.mark.parametrize("kept", ["bytes", "files"])
 def test_masks_are_those_of_files(kept: str, tmp_path: Path) -> None:
     images, masks = boxes(8)

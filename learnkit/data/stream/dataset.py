@@ -1,6 +1,7 @@
 """The dataset of a stream of images: pixels and targets read together, on the path of images in files."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -124,7 +125,8 @@ class StreamDataset(ImageDataset):
     def _name(self, i: int) -> str:
         if self.parts.name is None:
             return f"{self.items.split}[{i}]"
-        return str(self.items.part(self._item(i), self.parts.name))
+        name = self.items.part(self._item(i), self.parts.name)
+        return os.fsdecode(name) if isinstance(name, bytes) else str(name)  # text in older packs
 
     def _label(self, i: int) -> Any:
         assert self.parts.label is not None

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["Packed", "pack"]
 
 AT_ONCE = 256  # items that are read before they are written
-Item = tuple[bytes, bytes | str, str]  # image, label (of a mask, its file; of anything else, JSON), name
+# Image, label (of a mask, its file; of anything else, JSON), name: not as text, which litdata takes for a file to read
+# where one of this name is in the working directory.
+Item = tuple[bytes, bytes | str, bytes]
 
 
 class Packed(NamedTuple):
@@ -197,7 +199,8 @@ def _read_item(dataset: ImageDataset, root: Path, i: int) -> Item | ImageError:
     label = "null" if dataset.labels is None else dataset.labels[i]
     if dataset.labels is not None:
         label = _file(label) if isinstance(dataset.task, Segmentation) else json.dumps(plain(label))
-    return image, label, (name.relative_to(root) if name.is_relative_to(root) else name).as_posix()
+    name = name.relative_to(root) if name.is_relative_to(root) else name
+    return image, label, os.fsencode(name.as_posix())
 
 
 def _file(source: Any) -> bytes:
