@@ -272,9 +272,10 @@ def test_a_disk_cache_is_of_files(files: dict[str, list[str]]) -> None:
         SOURCES["dataset"](files, size=8, bs=4, cache="disk")
 
 
-def test_a_fit_on_them_continues(files: dict[str, list[str]], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["dataset", "Hugging Face"])
+def test_a_fit_on_them_continues(name: str, files: dict[str, list[str]], tmp_path: Path) -> None:
     def learner() -> Learner:
-        return Learner(SOURCES["dataset"](files, size=8, bs=4), net(), seed=0, path=tmp_path)
+        return Learner(SOURCES[name](files, size=8, bs=4), net(), seed=0, path=tmp_path)
 
     whole = learner()
     whole.fit(2, 1e-2)

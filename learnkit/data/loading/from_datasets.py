@@ -105,7 +105,8 @@ def check_set(name: str, dataset: Any) -> None:
 
 def is_hf(dataset: Any) -> bool:
     """Whether a dataset, or several by split, is of the package datasets."""
-    return any(kind.__module__.partition(".")[0] == "datasets" for kind in type(dataset).__mro__)
+    is_named_so = any(kind.__module__.partition(".")[0] == "datasets" for kind in type(dataset).__mro__)
+    return is_named_so and hasattr(dataset, "column_names")
 
 
 def check_loader(name: str, loader: Any) -> None:

@@ -40,18 +40,19 @@ def hf_splits(dataset: Any, splits: Mapping[str, str] | None = None, test: Any =
         DataError: keys that do not say which split is which, or an empty split.
     """
     try:
-        import datasets
-    except ImportError as error:
+        from datasets import Dataset, IterableDataset, IterableDatasetDict
+    except ImportError as error:  # also of a user's own module of this name
         raise missing_extra("datasets", "hf") from error
-    if isinstance(dataset, datasets.Dataset):
+    if isinstance(dataset, Dataset):
         if splits is not None:
             raise UsageError("splits", got=splits, expected="None: one Dataset has none", fix="Pass a DatasetDict.")
         found = {"train": HfSplit("dataset", dataset)}
-    elif isinstance(dataset, Mapping) and all(isinstance(one, datasets.Dataset) for one in dataset.values()):
+    elif isinstance(dataset, Mapping) and all(isinstance(one, Dataset) for one in dataset.values()):
         named = _by_key(dataset) if splits is None else _checked(splits, dataset)
         found = {split: HfSplit(named[split], dataset[named[split]]) for split in SPLITS if split in named}
     else:
-        raise _refusal(dataset, datasets)
+        is_stream = isinstance(dataset, IterableDataset | IterableDatasetDict)
+        raise _refusal(dataset, is_stream=is_stream)
     if "test" in found and test is not None:
         raise UsageError("test", got=test, expected=f"None: the test set is the split {found['test'].name!r}")
     for split, (name, part) in found.items():
@@ -93,8 +94,8 @@ def _checked(splits: Any, dataset: Mapping[str, Any]) -> Mapping[str, str]:
     return splits
 
 
-def _refusal(dataset: Any, datasets: Any) -> WrongTypeError:
-    if isinstance(dataset, datasets.IterableDataset | datasets.IterableDatasetDict):
+def _refusal(dataset: Any, *, is_stream: bool) -> WrongTypeError:
+    if is_stream:
         return WrongTypeError(
             f"dataset: got {type(dataset).__name__}, whose items are read one after the other",
             expected="items by number",

@@ -1,6 +1,7 @@
 """Which split of a Hugging Face dataset is which, and what is refused."""
 
 import sys
+from types import ModuleType
 from typing import Any
 
 import datasets
@@ -76,7 +77,8 @@ def test_what_does_not_say_it_is_refused(given: Any, options: Any, kind: type[Ex
     assert type(caught.value) is kind
 
 
-def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "datasets", None)
+@pytest.mark.parametrize("module", [None, ModuleType("datasets")], ids=["none", "a module of the user"])
+def test_without_the_package_the_extra_is_named(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", module)
     with pytest.raises(UsageError, match=r'the package datasets. Install it: pip install "learnkit\[hf\]"'):
         hf_splits(ONE)
