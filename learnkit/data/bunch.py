@@ -235,6 +235,6 @@ class DataBunch(DataParts):
 
     def _image_preprocess(self, use: str) -> Preprocess:
         if self.preprocess is None:
-            fix = "Use an ImageDataBunch: from_datasets takes datasets of images."
+            fix = "Use an ImageDataBunch: from_datasets and from_hf take datasets of images."
             raise UsageError(f"this bunch holds no images to {use}", fix=fix)
         return self.preprocess

@@ -32,6 +32,7 @@ __all__ = [
     "FolderOptions",
     "ImageOptions",
     "ImageSettings",
+    "add_default_split",
     "takes_options",
 ]
 
@@ -190,6 +191,19 @@ class ImageOptions(FolderOptions, total=False):
     """All of them."""
 
     test: PathLike | None
+
+
+def add_default_split(options: BasicOptions, valid: str | None, share: float) -> None:
+    """Where there is no validation set `valid`, and no other way to split, take this share at random.
+
+    Raises:
+        UsageError: both a validation set and a way to split.
+    """
+    is_split = options.get("split") is not None or options.get("valid_pct") is not None
+    if valid is not None and is_split:
+        raise UsageError("valid", got=valid, expected="None with valid_pct or split")
+    if valid is None and not is_split:
+        options["valid_pct"] = share
 
 
 def takes_options(factory: Factory) -> Factory:

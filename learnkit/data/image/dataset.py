@@ -167,7 +167,7 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         reads_masks = isinstance(self.task, Segmentation) and self.task.mask_reader is not None
         if self.preprocess.reader is not None or reads_masks:
             raise UsageError("cache='disk' cannot notice that a reader changed", fix="Use cache='memory'.")
-        if self.holds_images:
+        if self.holds_images or any(isinstance(one, HeldImage) for one in self.masks or ()):
             raise UsageError("cache='disk' is of files, and these images have none", fix="Use cache='memory'.")
         alike = [split for split in splits if (split.masks is None) == (self.masks is None)] or [self]
         homes = {pair: (split, i) for split in alike for i, pair in enumerate(split._pairs())}

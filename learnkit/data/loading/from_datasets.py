@@ -18,9 +18,12 @@ from learnkit.data.loading.targets import SET_NAMES, TargetCheck, check_dataset
 from learnkit.data.tasks import Task
 from learnkit.errors import DataError, UsageError, WrongTypeError, warn
 
-__all__ = ["Loaders", "check_inputs", "check_loader", "check_set", "dataset_loaders"]
+__all__ = ["HF_FIX", "Loaders", "check_inputs", "check_loader", "check_set", "dataset_loaders", "is_hf"]
 
 IMAGES = "ImageDataBunch.from_datasets resizes, augments and normalizes images"
+
+
+HF_FIX = "ImageDataBunch.from_hf takes datasets of Hugging Face, by their columns."
 
 
 class Loaders(NamedTuple):
@@ -66,7 +69,7 @@ def dataset_loaders(
                 check_dataset(task, name, dataset)
     train = sets["train"]
     if collate_fn is default_collate:
-        check_inputs("train", first_part(train, 0))
+        check_inputs("train", first_part(train, 0 if keys is None else keys.inputs[0]))
     finds_size = bs == AUTO
     if finds_size and any(isinstance(dataset, IterableDataset) for dataset in sets.values()):
         raise UsageError(
@@ -100,10 +103,16 @@ def check_set(name: str, dataset: Any) -> None:
         raise WrongTypeError(
             f"{name}: got {type(dataset).__name__}",
             expected="a dataset: with __getitem__ and __len__, or an IterableDataset",
-            fix="Loaders of batches go to from_loaders.",
+            fix=HF_FIX if is_hf(dataset) else "Loaders of batches go to from_loaders.",
         )
     if not len(dataset):
         raise DataError(f"the {SET_NAMES.get(name, name)} set is empty", fix="Add at least one item, or leave it out.")
+
+
+def is_hf(dataset: Any) -> bool:
+    """Whether a dataset, or several by split, is of the package datasets."""
+    is_named_so = any(kind.__module__.partition(".")[0] == "datasets" for kind in type(dataset).__mro__)
+    return is_named_so and hasattr(dataset, "column_names")
 
 
 def check_loader(name: str, loader: Any) -> None:

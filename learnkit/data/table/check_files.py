@@ -83,9 +83,9 @@ def unreadable(samples: "pd.DataFrame", preprocess: Preprocess, task: object) ->
 
     def why(row: tuple[str, object]) -> str | None:
         file, target = row
-        mask = target if isinstance(task, Segmentation) and isinstance(target, str | os.PathLike) else None
+        mask = target if isinstance(task, Segmentation) and _is_mask(target) else None
         try:
-            preprocess.decode(opened(file), mask, task=task)
+            preprocess.decode(opened(file), mask, task=task, where=f", {file}" if isinstance(file, HeldImage) else "")
         except DataError as error:
             return str(error)
         return None
@@ -178,7 +178,7 @@ def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentat
             f"{counted(len(missing), 'row has', 'rows have')} no mask, first {rows_text(samples, missing.index)}"
         )
     labeled = samples[samples["target"].notna()]
-    others = [(row, mask) for row, mask in labeled["target"].items() if not isinstance(mask, str | os.PathLike)]
+    others = [(row, mask) for row, mask in labeled["target"].items() if not _is_mask(mask)]
     if others:
         raise DataError(
             f"the mask of row {others[0][0]}", got=others[0][1], expected="the path of a file",
@@ -202,6 +202,10 @@ def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentat
 
     with ThreadPoolExecutor(usable_cpus()) as threads:
         list(threads.map(look, zip(some.index, some["input"], some["target"], strict=True)))
+
+
+def _is_mask(target: object) -> bool:
+    return isinstance(target, str | os.PathLike | HeldImage)
 
 
 def _remedy(missing: str) -> str:
