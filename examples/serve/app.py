@@ -252,8 +252,7 @@ async def read(request: Request, settings: Settings, stack: AsyncExitStack) -> l
             if kind.startswith("image/") or kind == "application/octet-stream":
                 return [await read_body(limited, stack)]
     except TimeoutError as error:
-        slow = f"the request did not arrive within {settings.timeout:g} seconds"
-        raise HTTPException(408, slow, {"Connection": "close"}) from error
+        raise HTTPException(408, f"the request did not arrive within {settings.timeout:g} seconds") from error
     except ClientDisconnect as error:
         raise HTTPException(400, "the client left before all was sent") from error
     raise HTTPException(415, f"got {kind or 'no content type'}, expected multipart/form-data or image/*")
@@ -268,7 +267,7 @@ async def read_form(request: Request, max_images: int, stack: AsyncExitStack) ->
 
 
 async def read_body(request: Request, stack: AsyncExitStack) -> Upload:
-    file = stack.enter_context(tempfile.SpooledTemporaryFile(SPOOL_BYTES))
+    file = stack.enter_context(tempfile.SpooledTemporaryFile(SPOOL_BYTES))  # noqa: SIM115
     async for chunk in request.stream():
         file.write(chunk)
     return Upload("body", file)  # type: ignore[arg-type]
