@@ -221,7 +221,7 @@ class Visit:
 
     def __init__(self, browser: Any, url: str) -> None:
         self.page = browser.new_page(viewport={"width": 1100, "height": 900})
-        self.page.set_default_timeout(90_000)
+        self.page.set_default_timeout(60_000)
         self.hosts: set[str | None] = set()
         self.dialogs: list[str] = []
         self.page.on("request", lambda request: self.hosts.add(urlsplit(request.url).hostname))
@@ -249,7 +249,7 @@ def test_an_image_is_answered_in_a_browser(
     task: str, text: str, pages: dict[str, str], made: tuple[Path, dict[str, Learner]], browser: Any, tmp_path: Path
 ) -> None:
     visit = Visit(browser, pages[task])
-    answers = visit.page.get_by_text(text, exact=True)
+    answers = visit.page.get_by_text(text, exact=True).locator("visible=true")
     n_before = answers.count()
     visit.page.set_input_files("input[type=file]", made[0] / "images" / "3.png")
     answers.nth(n_before).wait_for()
