@@ -33,6 +33,7 @@ ACROSS_MODULES = {
     "examples/test_cifar10.py": "the speed recipe runs",
     "examples/test_digits.py": "the example runs",
     "examples/test_scale.py": "the files of examples/scale run, as far as one machine can run them",
+    "examples/test_serve.py": "the web service of examples/serve, over HTTP",
     "examples/test_stream.py": "the example runs",
     "examples/test_streams_page.py": "what docs/streams.md says about WebDataset",
     "examples/test_tutorial.py": "the tutorial is its script",

@@ -75,7 +75,7 @@ def demo_page(predictor: Predictor, dls: DataBunch, name: str, title: str | None
         image.change(predict, image, outputs, api_name="predict")
         if chosen := _examples(dls, n):
             gradio.Examples(chosen, image, cache_examples=False)
-    return page  # type: ignore[no-any-return]
+    return page
 
 
 def _path(payload: Any) -> str | None:
@@ -102,8 +102,9 @@ def _components(task: Any) -> list[Any]:
         return [gradio.Label(label="Class", num_top_classes=min(MAX_BARS, task.n_out))]
     if isinstance(task, MultiLabel):
         above = f"{task.threshold:g}" if isinstance(task.threshold, float) else "the threshold of each"
+        text = gradio.Textbox(label=f"Labels above {above}")
         bars = gradio.Label(label="Probabilities", num_top_classes=min(MAX_BARS, task.n_out), show_heading=False)
-        return [gradio.Textbox(label=f"Labels above {above}"), bars]
+        return [text, bars]
     if isinstance(task, Regression):
         return [gradio.Dataframe(label="Numbers", headers=["name", "value"])]
     if isinstance(task, Points):
@@ -129,7 +130,7 @@ def shown(prediction: Prediction, task: Any, preprocess: Preprocess, item: Any) 
     """
     label, index, outputs = prediction
     if isinstance(task, Regression):
-        return [[[name, value] for name, value in zip(task.names, outputs.flatten().tolist(), strict=True)]]
+        return [[[name, _rounded(value)] for name, value in zip(task.names, outputs.flatten().tolist(), strict=True)]]
     if isinstance(task, Classification | MultiLabel):
         bars = dict(zip(task.classes, outputs.tolist(), strict=True))
         return [bars] if isinstance(task, Classification) else [task.text(index), bars]
@@ -137,9 +138,13 @@ def shown(prediction: Prediction, task: Any, preprocess: Preprocess, item: Any) 
     if isinstance(task, Points):
         from learnkit.plots.points import PREDICTED, points_over
 
-        rows = [[name, *point] for name, point in zip(task.point_names, label, strict=True)]
+        rows = [[name, *map(_rounded, point)] for name, point in zip(task.point_names, label, strict=True)]
         return [points_over(image, [(index.numpy(), PREDICTED)]), rows]
     return [(image, [(label == number, task.classes[number]) for number in np.unique(label).tolist()])]
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.5g}")
 
 
 def _examples(dls: DataBunch, n: int) -> list[Any]:
