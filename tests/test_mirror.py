@@ -35,6 +35,7 @@ ACROSS_MODULES = {
     "examples/test_digits.py": "the example runs",
     "examples/test_optuna_study.py": "the example runs",
     "examples/test_scale.py": "the files of examples/scale run, as far as one machine can run them",
+    "examples/test_serve.py": "the web service of examples/serve, over HTTP",
     "examples/test_stream.py": "the example runs",
     "examples/test_hugging_face_pages.py": "what docs/data.md and docs/models.md say about Hugging Face",
     "examples/test_streams_page.py": "what docs/streams.md says about WebDataset",
