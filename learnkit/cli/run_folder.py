@@ -51,6 +51,7 @@ class RunFolder:
         self.path = path
         self.config, self.history, self.best = path / CONFIG, path / HISTORY, path / BEST
         self.model, self.report, self.log = path / MODEL, path / REPORT, path / LOG
+        self._notes: list[str] | None = []  # for the log, until the folder is there
 
     def begin(self, config: str, *, overwrite: bool) -> None:
         """Make the folder, with its config.
@@ -61,6 +62,10 @@ class RunFolder:
         """
         if not world.is_first:
             return
+        self._make(config, overwrite=overwrite)
+        self._open_log()
+
+    def _make(self, config: str, *, overwrite: bool) -> None:
         found = [name for name in WRITTEN if (self.path / name).exists()]
         if found and not overwrite:
             raise UsageError(
@@ -79,7 +84,17 @@ class RunFolder:
         except OSError as error:
             raise write_error(self.config, 0, error) from error
 
-    def again(self) -> None:
+    def go_on(self) -> None:
+        """Go on in a folder that holds a run."""
+        self.check()
+        self._open_log()
+
+    def _open_log(self) -> None:
+        notes, self._notes = self._notes or [], None
+        for text in notes:
+            self.note(text)
+
+    def check(self) -> None:
         """Check that there is a run to go on with.
 
         Raises:
@@ -107,6 +122,9 @@ class RunFolder:
     def note(self, text: str) -> None:
         """Add lines to the log."""
         if not world.is_first:
+            return
+        if self._notes is not None:
+            self._notes.append(text)
             return
         try:
             with self.log.open("a", encoding="utf-8") as file:

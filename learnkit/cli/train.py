@@ -11,7 +11,7 @@ from learnkit.callbacks import Callback, CSVLogger, SaveModel
 from learnkit.cli.config import to_toml
 from learnkit.cli.found import described, results_line
 from learnkit.cli.models import make_learner, model_options
-from learnkit.cli.options import Option
+from learnkit.cli.options import Option, value_of
 from learnkit.cli.run_folder import RunFolder, RunLog, free_folder
 from learnkit.cli.sources import DATA_HELP, data_options, data_values, make_data
 from learnkit.cli.training import fit, make_callbacks, training_options
@@ -51,7 +51,7 @@ def _config_of_run(values: Any) -> Path | None:
     if values.out is None:
         raise UsageError("--resume needs --out", fix="Pass the run folder to go on with: --out runs/NAME --resume.")
     folder = RunFolder(Path(values.out))
-    folder.again()
+    folder.check()
     return folder.config
 
 
@@ -78,7 +78,9 @@ def run(args: Any) -> int:
     with folder.warning():
         dls = make_data(values)
         learn = make_learner(dls, values, folder.path)
-        if not values["resume"]:
+        if values["resume"]:
+            folder.go_on()
+        else:
             folder.begin(_config(values), overwrite=values["overwrite"])
         world.wait()
         folder.tell(f"learnkit {learnkit.__version__}: {described(dls, learn)}")
@@ -88,6 +90,8 @@ def run(args: Any) -> int:
 
 
 def _train(learn: Learner, values: dict[str, Any], callbacks: list[Callback], folder: RunFolder) -> None:
+    if not values["freeze"]:
+        learn.unfreeze()
     if values["channels_last"]:
         learn.to_channels_last()
     if values["compile"]:
@@ -137,5 +141,8 @@ def _config(values: Mapping[str, Any]) -> str:
 
 
 def _kept(option: Option, value: Any) -> Any:
-    """A value that is written: none is written as a word where it is not the default."""
-    return "none" if value is None and option.default is not None else value
+    """A value as it is written: what a form reads, where TOML has it; none as a word where it is not the default."""
+    if value is None:
+        return None if option.default is None else "none"
+    read = value_of(option, value)
+    return read if isinstance(read, bool | int | float | str | list) else value

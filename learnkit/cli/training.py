@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
 
-from torch.optim import lr_scheduler
+from torch.optim import Optimizer, lr_scheduler
 
 from learnkit.callbacks import (
     EMA,
@@ -38,6 +38,8 @@ OWN = (
            "the valley of a learning rate test before training"),
     Option("policy", Literal[POLICIES], "fine_tune", "fine_tune trains the head, then everything; one_cycle and "
            "flat_cos are schedules of one fit; constant keeps the rate, and is what --scheduler needs"),
+    Option("freeze", bool, True, "with pretrained weights, the other policies than fine_tune train the head, and the "
+           "norm layers; --no-freeze to train everything"),
     Option("scheduler", str | None, None, "a class of torch.optim.lr_scheduler, such as StepLR"),
     Option("scheduler_args", SETTINGS, None, "its arguments: step_size=2,gamma=0.5"),
     Option("scheduler_every", Literal["epoch", "batch"], "epoch", "when it steps"),
@@ -105,6 +107,8 @@ def _scheduler(values: Mapping[str, Any]) -> TorchScheduler:
 
 
 def _made(kind: Any, arguments: Mapping[str, Any], optimizer: Any) -> Any:
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(optimizer)  # asked whether it is a function of the epoch
     try:
         return kind(optimizer, **arguments)
     except (TypeError, ValueError) as error:
