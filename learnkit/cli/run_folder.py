@@ -72,9 +72,7 @@ class RunFolder:
                 f"{self.path} holds a run already ({', '.join(found)})",
                 fix="Go on with it by --resume, replace it by --overwrite, or choose another --out.",
             )
-        for name in found:
-            old = self.path / name
-            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+        self._remove(found)
         make_folder(self.path)
         try:
             with self.config.open("x", encoding="utf-8") as file:  # of two runs at the same time, one is refused
@@ -83,6 +81,18 @@ class RunFolder:
             raise UsageError(f"{self.path}: another run has begun there", fix="Choose another --out.") from error
         except OSError as error:
             raise write_error(self.config, 0, error) from error
+
+    def take_back(self) -> None:
+        """Remove what was written, if no epoch was trained: options that are refused at the start leave no run."""
+        if world.is_first and not (self.history.exists() and self.history.read_bytes().count(b"\n") > 1):
+            self._remove([name for name in WRITTEN if (self.path / name).exists()])
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
+
+    def _remove(self, names: list[str]) -> None:
+        for name in names:
+            old = self.path / name
+            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
 
     def go_on(self) -> None:
         """Go on in a folder that holds a run."""
@@ -145,6 +155,7 @@ class RunFolder:
                 self.note(f"warning: {message}")
 
         with warnings.catch_warnings():
+            warnings.simplefilter("default", LearnkitWarning)
             warnings.showwarning = show
             yield
 

@@ -4,7 +4,7 @@ import random
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import learnkit
 from learnkit.callbacks import Callback, CSVLogger, SaveModel
@@ -14,12 +14,14 @@ from learnkit.cli.models import make_learner, model_options
 from learnkit.cli.options import Option, value_of
 from learnkit.cli.run_folder import RunFolder, RunLog, free_folder
 from learnkit.cli.sources import DATA_HELP, data_options, data_values, make_data
-from learnkit.cli.training import fit, make_callbacks, training_options
-from learnkit.cli.typed_parser import TypedParser
+from learnkit.cli.training import check_monitor, fit, make_callbacks, training_options
 from learnkit.data.bunch import DataBunch
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.learner.learner import Learner
+
+if TYPE_CHECKING:
+    from learnkit.cli.typed_parser import TypedParser
 
 __all__ = ["add_arguments", "run"]
 
@@ -33,7 +35,7 @@ RUN = (
 NOT_KEPT = ("out", "resume", "overwrite", "print_config")
 
 
-def add_arguments(parser: TypedParser) -> None:
+def add_arguments(parser: "TypedParser") -> None:
     """Define the arguments of `learnkit train`."""
     parser.add_place("data", DATA_HELP)
     parser.add_options("run", RUN)
@@ -67,7 +69,6 @@ def run(args: Any) -> int:
     if values["resume"] and values["overwrite"]:
         raise UsageError("--resume and --overwrite exclude each other", fix="Choose one of them.")
     world.begin()
-    values["data"] = str(Path(values["data"]).absolute())
     if values["seed"] is None:
         values["seed"] = world.agreed(random.SystemRandom().getrandbits(31))
     if values["print_config"]:
@@ -78,13 +79,18 @@ def run(args: Any) -> int:
     with folder.warning():
         dls = make_data(values)
         learn = make_learner(dls, values, folder.path)
+        check_monitor(learn, values["monitor"])
         if values["resume"]:
             folder.go_on()
         else:
             folder.begin(_config(values), overwrite=values["overwrite"])
         world.wait()
         folder.tell(f"learnkit {learnkit.__version__}: {described(dls, learn)}")
-        _train(learn, values, callbacks, folder)
+        try:
+            _train(learn, values, callbacks, folder)
+        except UsageError:
+            folder.take_back()
+            raise
         _finish(learn, values, folder)
     return 0
 
@@ -137,7 +143,8 @@ def _config(values: Mapping[str, Any]) -> str:
         for title, options in sections.items()
     }
     comment = f"learnkit {learnkit.__version__}; again, in a new folder: learnkit train --config FILE"
-    return to_toml({"data": values["data"]}, kept, comment)
+    data = values["data"] if "://" in values["data"] else str(Path(values["data"]).absolute())
+    return to_toml({"data": data}, kept, comment)
 
 
 def _kept(option: Option, value: Any) -> Any:
