@@ -1,40 +1,53 @@
 """`learnkit COMMAND ...`: the commands and their exit codes."""
 
-import argparse
 import os
 import signal
 import sys
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from typing import Any
 
-from learnkit.cli import convert, verify
+import learnkit
+from learnkit.checks import missing_extra, nearest
+from learnkit.cli import convert, lr_find, train, verify
 from learnkit.cli.output import print_error
-from learnkit.errors import LearnkitError, MissingFileError, UsageError
+from learnkit.cli.parsers import Parser
+from learnkit.errors import (
+    DownloadError,
+    LearnkitError,
+    NonFiniteLossError,
+    OutOfMemoryError,
+    ProcessError,
+    WorkerError,
+    WriteError,
+)
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "TYPED", "main", "parser_of"]
 
-COMMANDS = {"verify": verify, "convert": convert}
+# Each is a module of this package, with `add_arguments` and `run`; the summary is the start of its docstring.
+COMMANDS = {"train": train, "lr-find": lr_find, "verify": verify, "convert": convert}
+TYPED = {"train", "lr-find"}  # whose many options are typed, and may come from a file
 OK, PROBLEMS, USAGE = 0, 1, 2
+# Errors of a run, rather than of what it was given.
+OF_RUN = (DownloadError, NonFiniteLossError, OutOfMemoryError, ProcessError, WorkerError, WriteError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 success, 1 problems were found, 2 invalid usage.
+    """Run one command and return its exit code: 0 success, 1 problems were found, 2 invalid options or input.
 
     Args:
         argv: the arguments after `learnkit`; None for those of this process.
 
     Raises:
-        SystemExit: arguments that cannot be parsed (2), or `--help` (0).
+        SystemExit: `--help` (0).
     """
-    args = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        code: int = args.run(args)
+        code = _run(words)
         sys.stdout.flush()
-    except (UsageError, MissingFileError) as error:
-        print_error(str(error))
-        return USAGE
     except LearnkitError as error:
         print_error(str(error))
-        return PROBLEMS
+        return PROBLEMS if isinstance(error, OF_RUN) else USAGE
     except KeyboardInterrupt:
         print_error("interrupted")
         return 128 + signal.SIGINT
@@ -44,14 +57,53 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="learnkit", description="Exit codes: 0 success, 1 problems were found, 2 invalid usage."
-    )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, module in COMMANDS.items():
-        summary = (module.__doc__ or "").partition("\n")[0]
-        command = commands.add_parser(name, help=summary, description=summary)
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
+def _run(words: list[str]) -> int:
+    if not words or words[0].startswith("-"):
+        _top().parse_args(words)
+        _top().error("a COMMAND is missing")
+    name, *rest = words
+    if name not in COMMANDS:
+        _top().error(f"no command {name!r}; nearest: {nearest(name, COMMANDS, n=3)}")
+    parser = parser_of(name)
+    try:
+        code: int = COMMANDS[name].run(parser.parse_args(rest))
+    except LearnkitError as error:
+        if name in TYPED:
+            error.message = parser.in_options(error.message)
+        raise
+    return code
+
+
+def _top() -> Parser:
+    width = max(map(len, COMMANDS)) + 2
+    summaries = "\n".join(f"  {name:{width}}{_summary(name)}" for name in COMMANDS)
+    parser = Parser(
+        prog="learnkit", usage="learnkit COMMAND ...", formatter_class=RawDescriptionHelpFormatter,
+        epilog=f"commands, each with a --help of its own:\n{summaries}\n\n"
+        "exit codes: 0 success, 1 problems were found, 2 invalid options or input",
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"learnkit {learnkit.__version__}")
     return parser
+
+
+def parser_of(name: str) -> Any:
+    """The parser of a command.
+
+    Raises:
+        UsageError: it needs the extra "cli", which is not installed.
+    """
+    made = {"prog": f"learnkit {name}", "description": _summary(name)}
+    if name not in TYPED:
+        parser: Any = Parser(**made)
+    else:
+        try:
+            from learnkit.cli.typed_parser import TypedParser
+        except ImportError as error:
+            raise missing_extra("jsonargparse", "cli") from error
+        parser = TypedParser(**made)
+    COMMANDS[name].add_arguments(parser)
+    return parser
+
+
+def _summary(name: str) -> str:
+    return (COMMANDS[name].__doc__ or "").partition("\n")[0]

@@ -1,0 +1,37 @@
+"""What a command found: the task, classes and counts, and the model, before anything is trained."""
+
+from learnkit.data.image_bunch import ImageDataBunch
+from learnkit.learner.answers import Part
+from learnkit.learner.learner import Learner
+from learnkit.metrics.metric import columns
+from learnkit.text import counted, printable, shortened
+from learnkit.types import DatasetType
+
+__all__ = ["described", "results_line"]
+
+SETS = ("train", "valid", "test")
+
+
+def described(dls: ImageDataBunch, learn: Learner) -> str:
+    """The data and the model in a few lines."""
+    task, (channels, height, width) = dls.task, dls.input_shape
+    classes = f", {counted(len(dls.classes), 'class')}: {shortened(dls.classes)}" if dls.classes else ""
+    sizes = {name: len(getattr(dls, f"{name}_ds")) for name in SETS if getattr(dls, f"{name}_dl") is not None}
+    items = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+    n, trained = (
+        sum(p.numel() for p in learn.model.parameters() if p.requires_grad or every) for every in (True, False)
+    )
+    lines = [
+        f"{type(task).__name__}{classes}",
+        f"{items} images of {height} x {width}, {channels} channels, on {dls.device}",
+        f"{type(learn.model).__name__} of {n:,} weights, {trained:,} of them trained at first",
+    ]
+    if len(getattr(dls, "skipped", ())):
+        lines.append(f"{counted(len(dls.skipped), 'image')} left out that cannot be read")
+    return "\n".join(map(printable, lines))
+
+
+def results_line(learn: Learner, ds_type: Part = DatasetType.Valid) -> str:
+    """Loss and metrics over a part of the data, with their names."""
+    names = ["loss", *(name for metric in learn.metrics for name in columns(metric))]
+    return "  ".join(f"{name} {value:.6f}" for name, value in zip(names, learn.validate(ds_type), strict=True))

@@ -1,0 +1,62 @@
+"""Try learning rates on the data, and suggest some."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from learnkit.atomic_files import make_folder, write_atomically
+from learnkit.cli.found import described
+from learnkit.cli.models import make_learner, model_options
+from learnkit.cli.options import Option, options_of
+from learnkit.cli.output import print_line
+from learnkit.cli.sources import DATA_HELP, data_options, make_data
+from learnkit.distributed.world import world
+from learnkit.errors import UsageError
+from learnkit.learner.learner import Learner
+
+if TYPE_CHECKING:
+    from learnkit.cli.typed_parser import TypedParser
+
+__all__ = ["add_arguments", "run"]
+
+OUT = Option("out", str | None, None, "a folder to write lr_find.png and lr_find.csv to")
+OF_TEST = ("start_lr", "end_lr", "num_it", "stop_div")
+
+
+def add_arguments(parser: "TypedParser") -> None:
+    """Define the arguments of `learnkit lr-find`."""
+    parser.add_place("data", DATA_HELP)
+    parser.add_options("test", [OUT, *options_of(Learner.lr_find, OF_TEST)])
+    parser.add_options("images", data_options())
+    parser.add_options("model", model_options())
+    parser.add_config()
+
+
+def run(args: Any) -> int:
+    """Print the suggestions, one per line; returns 0.
+
+    Raises:
+        LearnkitError: options or data that cannot work.
+    """
+    values: dict[str, Any] = vars(args)
+    if values["data"] is None:
+        raise UsageError("DATA is missing", fix="Pass the folder of the data: learnkit lr-find photos.")
+    world.begin()
+    dls = make_data(values)
+    learn = make_learner(dls, values, Path("."))
+    suggestions = learn.lr_find(**{name: values[name] for name in OF_TEST})
+    if not world.is_first:
+        return 0
+    print_line(described(dls, learn))
+    for name, value in suggestions._asdict().items():
+        print_line(f"{name} {value:.3g}")
+    if values["out"] is not None:
+        folder = Path(values["out"])
+        make_folder(folder)
+        curve = learn.recorder.lr_curve
+        assert curve is not None
+        rows = "".join(f"{rate!r},{loss!r}\n" for rate, loss in zip(curve.lrs, curve.losses, strict=True))
+        write_atomically(folder / "lr_find.csv", lambda file: file.write(f"lr,loss\n{rows}".encode()))
+        figure = learn.recorder.plot()
+        write_atomically(folder / "lr_find.png", lambda file: figure.savefig(file, format="png"))
+        print_line(f"curve: {folder / 'lr_find.png'}, {folder / 'lr_find.csv'}")
+    return 0

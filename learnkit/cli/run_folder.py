@@ -1,0 +1,180 @@
+"""The folder of a run: what repeats it, its history, checkpoints, model, report and log."""
+
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from learnkit.atomic_files import make_folder, write_atomically, write_error
+from learnkit.callbacks.progress import format_row
+from learnkit.checks import nearest_folder
+from learnkit.cli.output import print_error, print_line
+from learnkit.distributed.world import world
+from learnkit.errors import LearnkitWarning, MissingFileError, UsageError
+from learnkit.text import printable
+from learnkit.training.callback import Callback, Order
+from learnkit.training.state import TrainState
+
+__all__ = ["RunFolder", "RunLog", "free_folder"]
+
+CONFIG, HISTORY, CHECKPOINTS, BEST, MODEL, REPORT, LOG = (
+    "config.toml", "history.csv", "checkpoints", "best.pth", "model.lk", "report.html", "log.txt",
+)  # fmt: skip
+WRITTEN = (CONFIG, HISTORY, CHECKPOINTS, BEST, MODEL, REPORT, LOG)
+RUNS = Path("runs")
+
+
+def free_folder(data: str) -> Path:
+    """The first of runs/NAME, runs/NAME-2, ... that does not exist; the same in all processes."""
+    name = Path(data).resolve().stem or "run"
+    number = 1
+    while _numbered(name, number).exists():
+        number += 1
+    return _numbered(name, world.agreed(number))
+
+
+def _numbered(name: str, number: int) -> Path:
+    return RUNS / (name if number == 1 else f"{name}-{number}")
+
+
+class RunFolder:
+    """Files of a run, and lines that are printed and logged. Of several processes the first one writes.
+
+    Args:
+        path: of the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config, self.history, self.best = path / CONFIG, path / HISTORY, path / BEST
+        self.model, self.report, self.log = path / MODEL, path / REPORT, path / LOG
+        self._notes: list[str] | None = []  # for the log, until the folder is there
+
+    def begin(self, config: str, *, overwrite: bool) -> None:
+        """Make the folder, with its config.
+
+        Raises:
+            UsageError: it holds a run, and `overwrite` is not set.
+            WriteError: it cannot be written.
+        """
+        if not world.is_first:
+            return
+        self._make(config, overwrite=overwrite)
+        self._open_log()
+
+    def _make(self, config: str, *, overwrite: bool) -> None:
+        found = [name for name in WRITTEN if (self.path / name).exists()]
+        if found and not overwrite:
+            raise UsageError(
+                f"{self.path} holds a run already ({', '.join(found)})",
+                fix="Go on with it by --resume, replace it by --overwrite, or choose another --out.",
+            )
+        self._remove(found)
+        make_folder(self.path)
+        try:
+            with self.config.open("x", encoding="utf-8") as file:  # of two runs at the same time, one is refused
+                file.write(config)
+        except FileExistsError as error:
+            raise UsageError(f"{self.path}: another run has begun there", fix="Choose another --out.") from error
+        except OSError as error:
+            raise write_error(self.config, 0, error) from error
+
+    def take_back(self) -> None:
+        """Remove what was written, if no epoch was trained: options that are refused at the start leave no run."""
+        if world.is_first and not (self.history.exists() and self.history.read_bytes().count(b"\n") > 1):
+            self._remove([name for name in WRITTEN if (self.path / name).exists()])
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
+
+    def _remove(self, names: list[str]) -> None:
+        for name in names:
+            old = self.path / name
+            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+
+    def go_on(self) -> None:
+        """Go on in a folder that holds a run."""
+        self.check()
+        self._open_log()
+
+    def _open_log(self) -> None:
+        notes, self._notes = self._notes or [], None
+        for text in notes:
+            self.note(text)
+
+    def check(self) -> None:
+        """Check that there is a run to go on with.
+
+        Raises:
+            MissingFileError: there is none; the error lists those that are next to it.
+        """
+        if self.config.is_file():
+            return
+        near = nearest_folder(self.path)
+        runs = sorted(str(file.parent) for file in near.glob(f"*/{CONFIG}")) or ["none"]
+        raise MissingFileError(f"no run in {self.path}", fix=f"Runs in {near}: {', '.join(runs[:10])}.")
+
+    def write_config(self, config: str) -> None:
+        """Replace the config, by one with what was found out since."""
+        if world.is_first:
+            write_atomically(self.config, lambda file: file.write(config.encode()))
+
+    def tell(self, line: str = "") -> None:
+        """Print lines, and add them to the log."""
+        if world.is_first:
+            for one in line.split("\n"):
+                print_line(one)
+            sys.stdout.flush()
+            self.note(line)
+
+    def note(self, text: str) -> None:
+        """Add lines to the log."""
+        if not world.is_first:
+            return
+        if self._notes is not None:
+            self._notes.append(text)
+            return
+        try:
+            with self.log.open("a", encoding="utf-8") as file:
+                file.writelines(f"{printable(line)}\n" for line in text.split("\n"))
+        except OSError as error:
+            raise write_error(self.log, 0, error) from error
+
+    @contextmanager
+    def warning(self) -> Iterator[None]:
+        """Inside, warnings of learnkit are lines on stderr and in the log."""
+        usual = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *rest: Any, **options: Any) -> None:
+            if not issubclass(category, LearnkitWarning):
+                usual(message, category, *rest, **options)
+            elif world.is_first:
+                print_error(f"warning: {message}")
+                self.note(f"warning: {message}")
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", LearnkitWarning)
+            warnings.showwarning = show
+            yield
+
+
+class RunLog(Callback):
+    """Adds the row of each epoch to the log of a run, as one line."""
+
+    order = Order.REPORT
+    is_for_one = True
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+
+    def after_epoch(self, state: TrainState) -> None:
+        self._folder.note("  ".join(f"{name} {text}" for name, text in format_row(state.row)))
+
+    def after_fit(self, state: TrainState) -> None:
+        if state.stop_reason:
+            self._folder.note(f"stopped: {state.stop_reason}")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}

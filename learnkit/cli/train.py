@@ -1,0 +1,155 @@
+"""Train a model on images, and write a run folder: model, report, history, checkpoints."""
+
+import random
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import learnkit
+from learnkit.callbacks import Callback, CSVLogger, SaveModel
+from learnkit.cli.config import to_toml
+from learnkit.cli.found import described, results_line
+from learnkit.cli.models import make_learner, model_options
+from learnkit.cli.options import Option, value_of
+from learnkit.cli.run_folder import RunFolder, RunLog, free_folder
+from learnkit.cli.sources import DATA_HELP, data_options, data_values, make_data
+from learnkit.cli.training import check_monitor, fit, make_callbacks, training_options
+from learnkit.data.bunch import DataBunch
+from learnkit.distributed.world import world
+from learnkit.errors import UsageError
+from learnkit.learner.learner import Learner
+
+if TYPE_CHECKING:
+    from learnkit.cli.typed_parser import TypedParser
+
+__all__ = ["add_arguments", "run"]
+
+RUN = (
+    Option("out", str | None, None, "the run folder; none for runs/NAME of the data, or the next NAME-2, NAME-3"),
+    Option("resume", bool, False, "go on with the run in --out where it was interrupted, with its options"),
+    Option("overwrite", bool, False, "replace the run in --out"),
+    Option("report", bool, True, "write report.html"),
+    Option("print_config", bool, False, "print the configuration as TOML, and train nothing"),
+)  # fmt: skip
+NOT_KEPT = ("out", "resume", "overwrite", "print_config")
+
+
+def add_arguments(parser: "TypedParser") -> None:
+    """Define the arguments of `learnkit train`."""
+    parser.add_place("data", DATA_HELP)
+    parser.add_options("run", RUN)
+    parser.add_options("images", data_options())
+    parser.add_options("model", model_options())
+    parser.add_options("training", training_options())
+    parser.add_config()
+    parser.repeats = _config_of_run
+
+
+def _config_of_run(values: Any) -> Path | None:
+    """The config of the run to go on with."""
+    if not values.resume:
+        return None
+    if values.out is None:
+        raise UsageError("--resume needs --out", fix="Pass the run folder to go on with: --out runs/NAME --resume.")
+    folder = RunFolder(Path(values.out))
+    folder.check()
+    return folder.config
+
+
+def run(args: Any) -> int:
+    """Train, and write the run folder; returns 0.
+
+    Raises:
+        LearnkitError: options or data that cannot work, and what `Learner.fit` raises.
+    """
+    values: dict[str, Any] = vars(args)
+    if values["data"] is None:
+        raise UsageError("DATA is missing", fix="Pass the folder of the data: learnkit train photos.")
+    if values["resume"] and values["overwrite"]:
+        raise UsageError("--resume and --overwrite exclude each other", fix="Choose one of them.")
+    world.begin()
+    if values["seed"] is None:
+        values["seed"] = world.agreed(random.SystemRandom().getrandbits(31))
+    if values["print_config"]:
+        sys.stdout.write(_config(values))
+        return 0
+    folder = RunFolder(free_folder(values["data"]) if values["out"] is None else Path(values["out"]))
+    callbacks = make_callbacks(values)
+    with folder.warning():
+        dls = make_data(values)
+        learn = make_learner(dls, values, folder.path)
+        check_monitor(learn, values["monitor"])
+        if values["resume"]:
+            folder.go_on()
+        else:
+            folder.begin(_config(values), overwrite=values["overwrite"])
+        world.wait()
+        folder.tell(f"learnkit {learnkit.__version__}: {described(dls, learn)}")
+        try:
+            _train(learn, values, callbacks, folder)
+        except UsageError:
+            folder.take_back()
+            raise
+        _finish(learn, values, folder)
+    return 0
+
+
+def _train(learn: Learner, values: dict[str, Any], callbacks: list[Callback], folder: RunFolder) -> None:
+    if not values["freeze"]:
+        learn.unfreeze()
+    if values["channels_last"]:
+        learn.to_channels_last()
+    if values["compile"]:
+        learn.compile()
+    if values["lr"] is None:
+        values["lr"] = f"{learn.lr_find().valley:.3g}"
+        folder.write_config(_config(values))
+        folder.tell(f"learning rate {values['lr']}: the valley of a test of rates")
+    callbacks += [CSVLogger(folder.history.name), RunLog(folder)]
+    if _has_valid(learn.dls):
+        callbacks.append(SaveModel(values["monitor"], name=folder.best.name))
+    folder.tell(f"training in {folder.path}")
+    try:
+        fit(learn, values, callbacks, resume=values["resume"])
+    except KeyboardInterrupt:
+        folder.tell(f"interrupted; go on with: learnkit train --resume --out {folder.path}")
+        raise
+
+
+def _finish(learn: Learner, values: Mapping[str, Any], folder: RunFolder) -> None:
+    learn.export(folder.model)
+    folder.tell(f"model: {folder.model}")
+    if not _has_valid(learn.dls):
+        return
+    folder.tell(f"best weights: {results_line(learn)}")
+    if values["report"]:
+        learn.report(folder.report)
+        folder.tell(f"report: {folder.report}")
+
+
+def _has_valid(dls: DataBunch) -> bool:
+    return dls.valid_dl is not None
+
+
+def _config(values: Mapping[str, Any]) -> str:
+    """The options that apply, as TOML: the config that repeats a run."""
+    sections = {
+        "run": RUN, "images": [one for one in data_options() if one.name in data_values(values)],
+        "model": model_options(), "training": training_options(),
+    }  # fmt: skip
+    kept = {
+        title: {one.name: _kept(one, values[one.name]) for one in options if one.name not in NOT_KEPT}
+        for title, options in sections.items()
+    }
+    comment = f"learnkit {learnkit.__version__}; again, in a new folder: learnkit train --config FILE"
+    data = values["data"] if "://" in values["data"] else str(Path(values["data"]).absolute())
+    return to_toml({"data": data}, kept, comment)
+
+
+def _kept(option: Option, value: Any) -> Any:
+    """A value as it is written: what a form reads, where TOML has it; none as a word where it is not the default."""
+    if value is None:
+        return None if option.default is None else "none"
+    read = value_of(option, value)
+    return read if isinstance(read, bool | int | float | str | list) else value

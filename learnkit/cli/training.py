@@ -1,0 +1,154 @@
+"""How a command trains: the options of fit and of the callbacks, and the fit they describe."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Literal
+
+from torch.optim import Optimizer, lr_scheduler
+
+from learnkit.callbacks import (
+    EMA,
+    Callback,
+    CutMix,
+    EarlyStopping,
+    GradientAccumulation,
+    GradientClipping,
+    MixedPrecision,
+    MixUp,
+    Progress,
+    TensorBoard,
+    TorchScheduler,
+)
+from learnkit.checks import nearest
+from learnkit.cli.options import Option, options_of
+from learnkit.cli.values import RATES, SETTINGS
+from learnkit.device import Precision
+from learnkit.errors import UsageError
+from learnkit.learner.learner import Learner
+from learnkit.metrics.metric import columns
+from learnkit.training.limits import Limits
+
+__all__ = ["check_monitor", "fit", "make_callbacks", "training_options"]
+
+OF_FIT = ("max_steps", "max_time", "validate_every", "limit_batches", "train_metrics", "checkpoint_every", "strategy")
+LIMITS = ("max_steps", "max_time", "validate_every", "limit_batches")
+KINDS: dict[str, Any] = {
+    "checkpoint_every": int | str | None, "validate_every": int | str | None, "strategy": Literal["ddp", "fsdp"] | None,
+}  # fmt: skip
+POLICIES = ("fine_tune", "one_cycle", "flat_cos", "constant")
+OWN = (
+    Option("epochs", int, 5, "passes over the training set; of --policy fine_tune, those with everything trained"),
+    Option("lr", RATES, None, "the learning rate, FIRST:LAST spread over the layer groups, or one per group; none for "
+           "the valley of a learning rate test before training"),
+    Option("policy", Literal[POLICIES], "fine_tune", "fine_tune trains the head, then everything; one_cycle and "
+           "flat_cos are schedules of one fit; constant keeps the rate, and is what --scheduler needs"),
+    Option("freeze", bool, True, "with pretrained weights, the other policies than fine_tune train the head, and the "
+           "norm layers; --no-freeze to train everything"),
+    Option("scheduler", str | None, None, "a class of torch.optim.lr_scheduler, such as StepLR"),
+    Option("scheduler_args", SETTINGS, None, "its arguments: step_size=2,gamma=0.5"),
+    Option("scheduler_every", Literal["epoch", "batch"], "epoch", "when it steps"),
+    Option("monitor", str, "valid_loss", "the column of the history by which the best weights are kept"),
+    Option("early_stopping", int | None, None, "end after this many epochs without a better result"),
+    Option("precision", Precision | None, None, "of computations; auto for the best that the device has; none for "
+           "single precision, in which weights stay"),
+    Option("mixup", float | None, None, "mix pairs of images: the alpha of MixUp, such as 0.4"),
+    Option("cutmix", float | None, None, "paste parts of other images: the alpha of CutMix, such as 1.0"),
+    Option("ema", float | None, None, "average the weights of all steps: the decay, such as 0.999"),
+    Option("clip", float | None, None, "the maximum norm of the gradient"),
+    Option("accumulate", int | None, None, "gather gradients until this many items are in a step"),
+    Option("channels_last", bool, False, "store images with channels last, usually fastest on a GPU"),
+    Option("compile", bool, False, "compile the model with torch.compile"),
+    Option("tensorboard", bool, False, "write a log for TensorBoard into the run folder"),
+    Option("every", int | str | None, None, "without a terminal, steps (100) or time (30s) between two lines with the "
+           "loss; none for one line per epoch"),
+)  # fmt: skip
+MADE_OF: dict[str, Any] = {
+    "mixup": MixUp, "cutmix": CutMix, "ema": EMA, "clip": GradientClipping, "accumulate": GradientAccumulation,
+}  # fmt: skip
+
+
+def training_options() -> list[Option]:
+    """The options of the fit."""
+    of_fit = options_of(Learner.fit, OF_FIT, kinds=KINDS)
+    defaults = {"checkpoint_every": "5min"}
+    return [
+        *OWN,
+        *(Option(one.name, one.kind, defaults.get(one.name, one.default), one.help) for one in of_fit),
+    ]
+
+
+def make_callbacks(values: Mapping[str, Any]) -> list[Callback]:
+    """The callbacks that the options ask for.
+
+    Raises:
+        UsageError: values that a callback refuses, or a scheduler that there is not.
+    """
+    Limits.of(**{name: values[name] for name in LIMITS})
+    callbacks: list[Callback] = [Progress(every=values["every"])]
+    callbacks += [made(values[name]) for name, made in MADE_OF.items() if values[name] is not None]
+    if values["precision"] is not None:
+        callbacks.append(MixedPrecision(values["precision"]))
+    if values["early_stopping"] is not None:
+        callbacks.append(EarlyStopping(values["monitor"], patience=values["early_stopping"]))
+    if values["tensorboard"]:
+        callbacks.append(TensorBoard("tensorboard"))
+    if values["scheduler"] is not None:
+        callbacks.append(_scheduler(values))
+    return callbacks
+
+
+def check_monitor(learn: Learner, name: str) -> None:
+    """Refuse a column that a fit of this learner will not record, before anything is trained.
+
+    Raises:
+        UsageError: naming the columns.
+    """
+    metrics = [column for metric in learn.metrics for column in columns(metric)]
+    known = ["train_loss", "valid_loss", *metrics, *(f"train_{metric}" for metric in metrics)]
+    if name not in known:
+        expected = f"a column of the history: {', '.join(known[: len(metrics) + 2])}"
+        raise UsageError("monitor", got=name, expected=expected)
+
+
+def _scheduler(values: Mapping[str, Any]) -> TorchScheduler:
+    name = values["scheduler"]
+    kind = getattr(lr_scheduler, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, lr_scheduler.LRScheduler)):
+        known = [one for one in dir(lr_scheduler) if one.endswith(("LR", "Restarts", "Plateau"))]
+        raise UsageError(
+            "--scheduler", got=name, expected=f"a class of torch.optim.lr_scheduler; nearest: {nearest(name, known)}"
+        )
+    if values["policy"] != "constant":
+        raise UsageError(f"--scheduler {name} needs --policy constant", fix="The other policies schedule the rate.")
+    arguments = SETTINGS.read(values["scheduler_args"]) if values["scheduler_args"] else {}
+    return TorchScheduler(partial(_made, kind, arguments), values["scheduler_every"], values["monitor"])
+
+
+def _made(kind: Any, arguments: Mapping[str, Any], optimizer: Any) -> Any:
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(optimizer)  # asked whether it is a function of the epoch
+    try:
+        return kind(optimizer, **arguments)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"--scheduler {kind.__name__}: {error}", fix="Pass its arguments by --scheduler-args."
+        ) from error
+
+
+def fit(learn: Learner, values: Mapping[str, Any], callbacks: list[Callback], *, resume: bool) -> None:
+    """Train by the policy that the options name.
+
+    Raises:
+        LearnkitError: as `Learner.fit`.
+    """
+    options: dict[str, Any] = {name: values[name] for name in OF_FIT}
+    options |= {"callbacks": callbacks, "resume": "auto" if resume else None}
+    epochs, rates = values["epochs"], RATES.read(values["lr"])
+    if values["policy"] == "fine_tune":
+        learn.fine_tune(epochs, rates, **options)
+    elif values["policy"] == "one_cycle":
+        learn.fit_one_cycle(epochs, rates, **options)
+    elif values["policy"] == "flat_cos":
+        learn.fit_flat_cos(epochs, rates, **options)
+    else:
+        learn.fit(epochs, rates, **options)

@@ -1,0 +1,168 @@
+"""The forms in which options write values that are more than a word or a number."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from learnkit.errors import MissingFileError
+
+__all__ = ["AUGMENT", "BS", "CLASS_WEIGHTS", "CODES", "COLUMNS", "DEPTH", "LIST", "NORMALIZE", "NUMBERS", "PAIR",
+           "RATES", "SETTINGS", "SIZE", "Form", "as_text"]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Form:
+    """How an option writes its value as text.
+
+    Args:
+        shown: the form, as help and errors show it.
+        read: text -> value; a ValueError for text of another form.
+    """
+
+    shown: str
+    read: Callable[[str], Any]
+
+    def __call__(self, given: object) -> str:
+        """The text unchanged, checked; numbers and lists (of a configuration) as text."""
+        text = as_text(given)
+        try:
+            self.read(text)
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"got {text!r}, expected {self.shown}") from error
+        return text
+
+    def __str__(self) -> str:
+        return self.shown
+
+    __repr__ = __str__
+
+
+def as_text(value: object) -> str:
+    """A value of a configuration file as an option writes it: lists separated by commas.
+
+    >>> as_text(["a", "b"]), as_text(0.5), as_text(True)
+    ('a,b', '0.5', 'true')
+    """
+    if isinstance(value, list | tuple):
+        return ",".join(map(as_text, value))
+    return value if isinstance(value, str) else str(json.dumps(value))
+
+
+def _words(text: str) -> list[str]:
+    words = text.split(",")
+    if not all(words):
+        raise ValueError(text)
+    return words
+
+
+def _numbers(text: str) -> list[float]:
+    return [_number(word) for word in _words(text)] if text else []
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    return int(value) if text.strip().lstrip("+-").isdigit() else value
+
+
+def _one_or_more(text: str) -> float | list[float]:
+    found = _numbers(text)
+    return found[0] if len(found) == 1 else found
+
+
+def _rates(text: str) -> Any:
+    if ":" not in text:
+        return _one_or_more(text) if text else _fail(text)
+    low, high = text.split(":")
+    return slice(float(low) if low else None, float(high))
+
+
+def _column(text: str) -> str | int:
+    return int(text) if text.isdigit() else text
+
+
+def _columns(text: str) -> Any:
+    found = [_column(word) for word in _words(text)]
+    return found[0] if len(found) == 1 else found
+
+
+def _size(text: str) -> Any:
+    sides = [int(side) for side in text.replace("x", ",").split(",")]
+    return sides[0] if len(sides) == 1 else tuple(sides) if len(sides) == 2 else _fail(text)
+
+
+def _pair(text: str) -> tuple[float, ...]:
+    found = tuple(_numbers(text))
+    return found if len(found) == 2 else _fail(text)
+
+
+def _depth(text: str) -> Any:
+    return _pair(text) if "," in text else int(text)
+
+
+def _normalize(text: str) -> Any:
+    if text in ("imagenet", "data"):
+        return text
+    mean, std = text.split(":")
+    return tuple(_numbers(mean)), tuple(_numbers(std))
+
+
+def _augment(text: str) -> Any:
+    found = {"true": True, "false": False, "light": "light", "strong": "strong", "trivial": "trivial"}
+    return found[text] if text in found else _fail(text)
+
+
+def _bs(text: str) -> Any:
+    return text if text == "auto" else int(text)
+
+
+def _class_weights(text: str) -> Any:
+    return text if text == "balanced" else _numbers(text)
+
+
+def _settings(text: str) -> dict[str, Any]:
+    """name=number pairs."""
+    found = {}
+    for pair in _words(text):
+        name, value = pair.split("=")
+        found[name] = _number(value) if not value.isalpha() else value
+    return found
+
+
+def _codes(text: str) -> Any:
+    """Names, pixel=name pairs, or a file of them, one per line."""
+    lines = _lines(Path(text)) if Path(text).suffix == ".txt" else _words(text)
+    if not any("=" in line for line in lines):
+        return lines
+    pairs = [line.split("=", 1) for line in lines]
+    return {int(value): name for value, name in pairs}
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        text = file.read_text("utf-8")  # a UnicodeDecodeError is a ValueError
+    except OSError as error:
+        raise MissingFileError(
+            f"{file} cannot be read ({error.strerror})", fix="Pass the path of a file of names."
+        ) from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _fail(text: str) -> Any:
+    raise ValueError(text)
+
+
+LIST = Form("A,B,...", _words)
+NUMBERS = Form("a number, or several: A,B,...", _one_or_more)
+RATES = Form("a rate, FIRST:LAST, :LAST, or one per layer group: A,B,...", _rates)
+COLUMNS = Form("a column's name or number, or several: A,B,...", _columns)
+SIZE = Form("a side, or HEIGHTxWIDTH", _size)
+PAIR = Form("LOW,HIGH", _pair)
+DEPTH = Form("bits, or BLACK,WHITE", _depth)
+NORMALIZE = Form("imagenet, data, or MEAN:STD with a number per channel: A,B,C:D,E,F", _normalize)
+BS = Form("a number, or auto", _bs)
+AUGMENT = Form("true, false, light, strong or trivial", _augment)
+CLASS_WEIGHTS = Form("balanced, or a number per class: A,B,...", _class_weights)
+SETTINGS = Form("NAME=NUMBER,...", _settings)
+CODES = Form("A,B,... from pixel value 0, VALUE=NAME,..., or a .txt file with one per line", _codes)
