@@ -25,7 +25,8 @@ KINDS: dict[str, Any] = {
     "augment": AUGMENT, "bs": BS, "classes": LIST, "codes": CODES, "csv_labels": str | None, "depth": DEPTH,
     "device": str | None, "false_values": LIST, "fn_col": COLUMNS, "ignore_index": int | None, "label": COLUMNS,
     "image": COLUMNS, "splits": PAIRS, "label_col": COLUMNS, "normalize": NORMALIZE, "normalize_labels": bool,
-    "sampler": str | None, "size": SIZE, "suffixes": LIST, "task": str | None, "test": str | None, "true_values": LIST, "valid_col": COLUMNS,
+    "sampler": str | None, "size": SIZE, "suffixes": LIST, "task": str | None,
+    "test": str | None, "true_values": LIST, "valid_col": COLUMNS,
     "masks": str | None, "pat": str | None,
 }  # fmt: skip
 SPLIT_SEED = "split_seed"  # --seed is that of the training
