@@ -16,6 +16,7 @@ from learnkit.optim.optimizers import decay_of
 from learnkit.persistence.checkpoints import (
     CheckpointWriter,
     checkpoint_writer,
+    has_marker,
     holds_weights,
     is_marker,
     leave_last,
@@ -30,7 +31,7 @@ from learnkit.training.snapshot import StatefulLoader, restore, seek
 from learnkit.training.state import TrainState, loader_length
 from learnkit.types import PathLike
 
-__all__ = ["CheckpointEvery", "Resume", "ResumePlan", "RunCounter", "plan_fit"]
+__all__ = ["CheckpointEvery", "Resume", "ResumePlan", "RunCounter", "is_noted", "plan_fit"]
 
 CheckpointEvery = int | str | None
 Resume = Literal["auto"] | PathLike | None
@@ -148,6 +149,17 @@ def plan_fit(
         writer.protect(saved["file"])
     checkpoints = Checkpoints(writer, interval, about, saved)
     return ResumePlan(checkpoints, counter, writer, keep_fits)
+
+
+def is_noted(folder: Path, counter: RunCounter, resume: Resume) -> bool:
+    """Whether the next fit is one that is done and of which only the note is left: `plan_fit` will not run it.
+
+    Args:
+        folder: of the learner's files.
+        counter: the learner's.
+        resume: as of `plan_fit`.
+    """
+    return resume == "auto" and has_marker(_of_fit(folder / "checkpoints", counter.n_fits))
 
 
 def _of_fit(folders: Path, number: int) -> Path:
