@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Self
 
+import torch
 from torch import nn
 
 from learnkit.callbacks.one_cycle import OneCycle
@@ -88,6 +89,9 @@ class KeptStatistics(Callback):
 
 
 def _has_statistics(layer: nn.Module) -> bool:
-    if not isinstance(layer, nn.modules.batchnorm._BatchNorm) or layer.running_mean is None:
+    if not isinstance(layer, nn.modules.batchnorm._BatchNorm):
         return False
-    return bool(layer.running_mean.any()) or bool((layer.running_var != 1).any())
+    mean, var = layer.running_mean, layer.running_var
+    if mean is None or var is None:
+        return False
+    return not (torch.equal(mean, torch.zeros_like(mean)) and torch.equal(var, torch.ones_like(var)))

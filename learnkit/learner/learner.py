@@ -352,8 +352,9 @@ class Learner(Answers):
                 of `base_lr` (the head).
             base_lr: the rate of the head while the body is frozen; None for the one that `opt_func` fixes, or 2e-3.
             freeze_epochs: before that, of the head only. None for 30 of `fit_head`, in one cycle, which cost one pass
-                through the body; where `fit_head` cannot be used (see there), for 1. A number is as in fastai: so many
-                epochs of augmented items through the whole model, in one cycle that ends at its peak.
+                through the body, whose batch norm then keeps its statistics in the second stage, too; where `fit_head`
+                cannot be used (see there), for 1. A number is as in fastai: so many epochs of augmented items through
+                the whole model, in one cycle that ends at its peak.
             lr_mult: the rate of the head divided by that of the first group.
             pct_start: the share of the second stage in which the rate rises.
             div: the second stage starts at its peak / `div`.

@@ -112,6 +112,13 @@ def test_everything_is_trained_but_the_statistics_of_the_body_stay() -> None:
     assert set(seen.statistics[HEAD_EPOCHS * BATCHES :]) == {(False, True)}
 
 
+def test_statistics_of_no_data_are_learned() -> None:
+    learn = learner()
+    learn.model[0].net[1].reset_running_stats()  # type: ignore[index, union-attr]
+    learn.fine_tune(1, 1e-2)
+    assert learn.model[0].net[1].num_batches_tracked == BATCHES  # type: ignore[index, union-attr]
+
+
 @pytest.mark.parametrize("freeze_epochs", [0, 1])
 def test_with_a_number_of_frozen_epochs_the_statistics_move_as_in_fastai(freeze_epochs: int) -> None:
     learn = learner()
