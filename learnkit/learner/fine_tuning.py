@@ -16,9 +16,10 @@ from learnkit.optim.groups import is_positive
 from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
 
-__all__ = ["HEAD_EPOCHS", "KeptStatistics", "fine_tune_starts", "trains_head"]
+__all__ = ["HEAD_EPOCHS", "TRAINED_DIV", "KeptStatistics", "fine_tune_starts", "trains_head"]
 
 HEAD_EPOCHS = 30  # more gain nothing: docs/performance.md has the accuracies
+TRAINED_DIV = 20  # of the rate, for a head that these have trained; the 2 of fastai undoes some of it
 
 
 def fine_tune_starts(

@@ -31,7 +31,7 @@ from learnkit.learner.checks import check_epochs, check_head, check_start, check
 from learnkit.learner.class_weights import ClassWeights
 from learnkit.learner.defaults import is_default
 from learnkit.learner.describe import fit_outline, learner_facts
-from learnkit.learner.fine_tuning import KeptStatistics, fine_tune_starts, trains_head
+from learnkit.learner.fine_tuning import TRAINED_DIV, KeptStatistics, fine_tune_starts, trains_head
 from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, OneCall, saving_of, with_schedule
 from learnkit.learner.head_features import HeadFeatures, head_features, identity_of, training_only
 from learnkit.learner.lazy import give_sizes
@@ -348,8 +348,8 @@ class Learner(Answers):
         """Train the head with the body frozen, then everything, the first layers at much smaller rates.
 
         Args:
-            epochs: with everything trained, in one cycle from half of `base_lr / lr_mult` (the first group) to half
-                of `base_lr` (the head).
+            epochs: with everything trained, in one cycle: the head to half of `base_lr`, or to a twentieth after 30
+                epochs of it on features, the first group to that divided by `lr_mult`.
             base_lr: the rate of the head while the body is frozen; None for the one that `opt_func` fixes, or 2e-3.
             freeze_epochs: before that, of the head only. None for 30 of `fit_head`, in one cycle, which cost one pass
                 through the body, whose batch norm then keeps its statistics in the second stage, too; where `fit_head`
@@ -375,10 +375,10 @@ class Learner(Answers):
                 options["start_epoch"] = starts[0]
                 self.fit_one_cycle(freeze_epochs, slice(None, base_lr), pct_start=0.99, **options)
             self.unfreeze()
-            options["start_epoch"], half = starts[1], base_lr / 2
+            options["start_epoch"], peak = starts[1], base_lr / (TRAINED_DIV if on_features else 2)
             if on_features:
                 options = with_schedule(KeptStatistics.of(self.model, self.groups[-1]), options)
-            self.fit_one_cycle(epochs, slice(half / lr_mult, half), pct_start=pct_start, div_factor=div, **options)
+            self.fit_one_cycle(epochs, slice(peak / lr_mult, peak), pct_start=pct_start, div_factor=div, **options)
 
     def lr_find(
         self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True

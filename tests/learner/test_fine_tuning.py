@@ -95,7 +95,7 @@ def test_it_is_a_fit_of_the_head_and_a_cycle_of_everything() -> None:
     by_hand.fit_head(HEAD_EPOCHS, 1e-2, callbacks=OneCycle(None, pct_start=0.25))
     by_hand.unfreeze()  # with a new optimizer
     keep = acting(before_epoch=lambda state: state.model[0].net[1].eval())
-    by_hand.fit_one_cycle(2, slice(5e-5, 5e-3), pct_start=0.3, div_factor=5, callbacks=keep)
+    by_hand.fit_one_cycle(2, slice(5e-6, 5e-4), pct_start=0.3, div_factor=5, callbacks=keep)
     assert same(tensors(learn), tensors(by_hand))
     assert learn.recorder.lrs == by_hand.recorder.lrs
 
