@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import decoders, gpu, harness
+from benchmarks import decoders, gpu, harness, recipe
 from benchmarks.__main__ import SCRIPTS
 from benchmarks.harness import Result, Row
 
@@ -42,6 +42,21 @@ def test_a_script_runs(script: str) -> None:
 def test_the_decoders_run(folder: Path) -> None:
     decoders.main(["--quick"])
     assert (folder / "decoders.json").exists()
+
+
+@pytest.mark.slow
+def test_the_recipe_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    recipe.main(["--quick"])
+    *_, header, rule, row = capsys.readouterr().out.splitlines()
+    assert header.count("|") == rule.count("|") == row.count("|")
+    assert row.startswith("| squares | 20, 20 |")
+
+
+def test_the_weights_of_the_recipe_have_the_names_of_their_network() -> None:
+    names = ("_blocks.0._bn2.weight", "_blocks.2._bn2.weight", "_conv_head.weight", "_bn1.bias", "conv_stem.weight")
+    assert [recipe.timm_name(name) for name in names] == [
+        "blocks.0.0.bn2.weight", "blocks.1.1.bn3.weight", "conv_head.weight", "bn2.bias", "conv_stem.weight",
+    ]  # fmt: skip
 
 
 @pytest.mark.slow

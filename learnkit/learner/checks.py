@@ -1,6 +1,6 @@
 """Checks before training: arguments that cannot work, and a model or metrics that do not fit the data."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -14,15 +14,18 @@ from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import UsageError, warn
+from learnkit.learner.head_features import FREEZE_INSTEAD, NoFeatures
 from learnkit.losses.activations import activation_of
 from learnkit.metrics.accumulated import AccumulatedMetric, Targets
 from learnkit.metrics.metric import Metric, metrics_for, targets_of
 from learnkit.modes import eval_mode
 from learnkit.persistence.lk.schema import activation_to_json as kind_of
+from learnkit.training.callback import Callback, Order
 from learnkit.types import Loss
 
 __all__ = [
     "check_epochs",
+    "check_head",
     "check_metrics",
     "check_outputs",
     "check_same_inputs",
@@ -232,3 +235,22 @@ def _on_meta(model: nn.Module, input_shape: tuple[int, ...]) -> Any:
     on_meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
     with eval_mode(model):
         return torch.func.functional_call(model, on_meta, torch.empty(1, *input_shape, device="meta"))
+
+
+def check_head(groups: Sequence[nn.Module], callbacks: Iterable[Callback]) -> None:
+    """Refuse a model without a head, and callbacks that change the inputs of a batch.
+
+    Raises:
+        NoFeatures: a single layer group, or such a callback, by name.
+    """
+    if len(groups) < 2:
+        raise NoFeatures(
+            f"fit_head: this model has {len(groups)} layer group, so there is no head",
+            fix="Pass groups= with two or more, or use learn.split([...]).",
+        )
+    for callback in callbacks:
+        if callback.order <= Order.BATCH:
+            raise NoFeatures(
+                "fit_head: callbacks", got=callback.label, expected="none that changes inputs: of these only the "
+                "features of the body are left", fix=f"Remove it for this fit. {FREEZE_INSTEAD}",
+            )  # fmt: skip

@@ -191,7 +191,7 @@ def _of_loader(loader: Any) -> str:
 def _bytes(tensor: Tensor) -> bytes:
     """Shape, type and rows of a tensor."""
     step = max(1, tensor.nbytes // MAX_HASHED)
-    rows = (tensor if tensor.ndim else tensor[None])[::step].detach().cpu().contiguous()
+    rows = (tensor if tensor.ndim else tensor[None])[::step].detach().cpu().contiguous().reshape(-1)
     return f"{tuple(tensor.shape)} {tensor.dtype}".encode() + rows.view(torch.uint8).numpy().tobytes()
 
 

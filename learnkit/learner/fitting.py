@@ -10,23 +10,21 @@ from torch.optim import Optimizer
 
 from learnkit.callbacks.lr_finder import LRFinder
 from learnkit.callbacks.micro_batches import MicroBatches
-from learnkit.callbacks.one_cycle import OneCycle
 from learnkit.callbacks.optimizer_modes import OptimizerModes, has_modes
 from learnkit.callbacks.progress import Progress
 from learnkit.callbacks.recorder import Recorder
 from learnkit.callbacks.train_metrics import TrainMetrics
-from learnkit.checks import check_int, check_kind
+from learnkit.checks import check_kind
 from learnkit.data.bunch import DataBunch
 from learnkit.distributed.parallel import synchronized_batch_norm
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError, warn
-from learnkit.learner.checks import check_start
 from learnkit.learner.fingerprint import check_data
 from learnkit.learner.options import as_list
 from learnkit.learner.resume import CheckpointEvery, Resume, ResumePlan
 from learnkit.learner.sharded_fit import Around, Strategy
 from learnkit.optim.fused import load_state
-from learnkit.optim.groups import is_positive, spread_decay
+from learnkit.optim.groups import spread_decay
 from learnkit.optim.optimizers import decay_of, set_decay, set_learning_rates
 from learnkit.optim.settings import Settings
 from learnkit.persistence.optimizer_state import check_optimizer_state
@@ -46,7 +44,6 @@ __all__ = [
     "FitOptions",
     "OneCall",
     "chosen_rates",
-    "fine_tune_starts",
     "limits_of",
     "load_optimizer",
     "lr_find_callbacks",
@@ -262,25 +259,3 @@ def load_optimizer(optimizer: Optimizer, saved: dict[str, Any] | None, path: Pat
 def with_schedule(schedule: Callback, options: FitOptions) -> FitOptions:
     """The options of a fit, with a schedule before its callbacks."""
     return {**options, "callbacks": [schedule, *as_list(options.get("callbacks", ()))]}
-
-
-def fine_tune_starts(
-    epochs: int, base_lr: float, freeze_epochs: int, lr_mult: float, pct_start: float, div: float, options: FitOptions
-) -> tuple[int, int]:
-    """The epochs that the two stages of `fine_tune` start with; from `freeze_epochs` on, the first is skipped.
-
-    Raises:
-        UsageError: arguments that cannot work, before anything is trained.
-    """
-    check_int("epochs", epochs, 0)
-    check_int("freeze_epochs", freeze_epochs, 0)
-    for name, value in (("base_lr", base_lr), ("lr_mult", lr_mult)):
-        if not is_positive(value):
-            raise UsageError(name, got=value, expected="a finite number above 0")
-    OneCycle(None, div_factor=div, pct_start=pct_start)  # raises for what would only fail after the first stage
-    resume, start = options.get("resume"), options.get("start_epoch", 0)
-    if resume not in (None, "auto"):
-        raise UsageError("resume", got=resume, expected="'auto' or None: each stage has its own checkpoint")
-    if start != 0:
-        check_start(start, freeze_epochs + epochs)
-    return start, max(start - freeze_epochs, 0)

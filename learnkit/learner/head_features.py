@@ -1,7 +1,7 @@
 """Training the head alone: the features that a frozen body hands to it are computed once, and kept in memory."""
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -16,15 +16,23 @@ from learnkit.data.loading.loaders import OrderedLoader, TensorLoader
 from learnkit.data.loading.sampler import BatchOrder
 from learnkit.device import Compute
 from learnkit.device_memory import free_memory
+from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.inference.predictions import count_rows, predict_loader
 from learnkit.learner.fingerprint import digest_of
 from learnkit.models.head import AdaptiveConcatPool2d
-from learnkit.training.callback import Callback, Order
 from learnkit.training.weights import tensors_of
 from learnkit.tree import leaves
 
-__all__ = ["HeadFeatures", "check_head", "head_features", "head_layers", "identity_of", "training_only"]
+__all__ = [
+    "FREEZE_INSTEAD",
+    "HeadFeatures",
+    "NoFeatures",
+    "head_features",
+    "head_layers",
+    "identity_of",
+    "training_only",
+]
 
 FIXED = {
     AdaptiveConcatPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool1d,
@@ -33,6 +41,10 @@ FIXED = {
 SHARE = 0.9  # of the free memory that features may take
 TOLERANCE = 1e-4  # of a head by itself, against the whole model
 FREEZE_INSTEAD = "Train it with learn.freeze() and learn.fit()."
+
+
+class NoFeatures(UsageError):
+    """Why the head cannot be trained without the body; nothing has been trained."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +74,9 @@ def identity_of(features: HeadFeatures | None) -> dict[str, str]:
     return {} if features is None else {"fit_head: weights of the body": digest_of(features.body)}
 
 
-def head_features(model: nn.Module, group: nn.Module, dls: DataBunch, compute: Compute) -> HeadFeatures:
+def head_features(
+    model: nn.Module, group: nn.Module, dls: DataBunch, compute: Compute, *, is_done: bool = False
+) -> HeadFeatures:
     """The features of the training and the validation set, each item computed once, in eval mode and not augmented.
 
     Args:
@@ -70,9 +84,10 @@ def head_features(model: nn.Module, group: nn.Module, dls: DataBunch, compute: C
         group: its last layer group, the head.
         dls: the data.
         compute: the device and precision of the body.
+        is_done: the fit will not run: let items have no features, and compute none.
 
     Raises:
-        UsageError: no part of the model with the parameters of the group turns one tensor into its outputs; features
+        NoFeatures: no part of the model with the parameters of the group turns one tensor into its outputs; features
             that do not fit into memory; a loader that cannot be read once, or draws its items in a way of its own.
     """
     layers = head_layers(model, group)
@@ -81,7 +96,12 @@ def head_features(model: nn.Module, group: nn.Module, dls: DataBunch, compute: C
     counts = [count_rows(loader) for loader in ordered.values()]
     tell = partial(_check_room, sum(count or 0 for count in counts), compute.device)
     catching = _Catching(model, layers, tell)
-    loaders = {name: _cached(parts[name], _read(catching, ordered[name], compute), compute.device) for name in parts}
+    if is_done and None not in counts:
+        rows = [(torch.empty(count or 0, 0), torch.empty(count or 0)) for count in counts]
+    else:
+        rows = [_read(catching, loader, compute) for loader in ordered.values()]
+    pairs = zip(parts.items(), rows, strict=True)
+    loaders = {name: _cached(loader, own, compute.device) for (name, loader), own in pairs}
     own = {id(tensor) for layer in layers for tensor in tensors_of(layer).values()}
     body = [tensor for tensor in tensors_of(model).values() if id(tensor) not in own]
     return HeadFeatures(_on_features(model, layers), loaders["train"], loaders.get("valid"), body)
@@ -93,7 +113,7 @@ def head_layers(model: nn.Module, group: nn.Module) -> list[nn.Module]:
     They begin with the first one that has weights or is random: pooling before it belongs to the body.
 
     Raises:
-        UsageError: the group is not the end of the model.
+        NoFeatures: the group is not the end of the model.
 
     >>> pool, linear = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), nn.Linear(4, 2)
     >>> head_layers(nn.Sequential(nn.Conv2d(3, 4, 3), pool, nn.Dropout(), linear), linear)
@@ -105,25 +125,6 @@ def head_layers(model: nn.Module, group: nn.Module) -> list[nn.Module]:
     if not layers:
         raise _not_apart("the last layer group is not the last part of the model")
     return layers
-
-
-def check_head(groups: Sequence[nn.Module], callbacks: Iterable[Callback]) -> None:
-    """Refuse a model without a head, and callbacks that change the inputs of a batch.
-
-    Raises:
-        UsageError: a single layer group, or such a callback, by name.
-    """
-    if len(groups) < 2:
-        raise UsageError(
-            f"fit_head: this model has {len(groups)} layer group, so there is no head",
-            fix="Pass groups= with two or more, or use learn.split([...]).",
-        )
-    for callback in callbacks:
-        if callback.order <= Order.BATCH:
-            raise UsageError(
-                "fit_head: callbacks", got=callback.label, expected="none that changes inputs: of these only the "
-                "features of the body are left", fix=f"Remove it for this fit. {FREEZE_INSTEAD}",
-            )  # fmt: skip
 
 
 @contextmanager
@@ -247,8 +248,9 @@ class _Catching(nn.Module):
 
 def _check_room(n_items: int, device: torch.device, features: Tensor) -> None:
     need, free = n_items * features.nbytes // max(len(features), 1), min(free_memory(), free_memory(device))
+    free = -world.highest(-int(free))  # so that all processes find the same
     if need > free * SHARE:
-        raise UsageError(
+        raise NoFeatures(
             f"fit_head: the features {tuple(features.shape[1:])} of {n_items:,} items take {need / 1e9:.1f} GB",
             expected=f"at most {SHARE:.0%} of the {free / 1e9:.1f} GB that are free",
             fix=f"Pool them before the head, or use smaller images. {FREEZE_INSTEAD}",
@@ -260,10 +262,10 @@ def _read(catching: _Catching, loader: Any, compute: Compute) -> tuple[Tensor, T
     try:
         len(loader)
     except TypeError as error:
-        raise UsageError("fit_head: a loader without a length cannot be kept", fix=FREEZE_INSTEAD) from error
+        raise NoFeatures("fit_head: a loader without a length cannot be kept", fix=FREEZE_INSTEAD) from error
     features, targets, _ = predict_loader(catching, loader, compute, nn.Identity())
     if not isinstance(targets, Tensor):
-        raise UsageError("fit_head: targets", got=type(targets).__name__, expected="one tensor", fix=FREEZE_INSTEAD)
+        raise NoFeatures("fit_head: targets", got=type(targets).__name__, expected="one tensor", fix=FREEZE_INSTEAD)
     return features, targets
 
 
@@ -282,15 +284,15 @@ def _cached(loader: Any, rows: tuple[Tensor, Tensor], device: torch.device) -> T
 def _is_shuffled(loader: Any) -> bool:
     sampler = getattr(loader, "sampler", None) if isinstance(loader, DataLoader) else None
     if sampler is not None and type(sampler) not in (RandomSampler, SequentialSampler):
-        raise UsageError(
+        raise NoFeatures(
             "fit_head: the sampler of a DataLoader", got=type(sampler).__name__, expected="one that is random or in "
             "order", fix=f'Make the data with from_datasets, or sampler="balanced" for images. {FREEZE_INSTEAD}',
         )  # fmt: skip
     return isinstance(sampler, RandomSampler)
 
 
-def _not_apart(why: str) -> UsageError:
-    return UsageError(
+def _not_apart(why: str) -> NoFeatures:
+    return NoFeatures(
         f"fit_head: {why}",
         fix="Set the groups so that the last one is the end of the model, learn.split(lambda m: [m.fc]), or a layer "
         f"that takes one tensor. {FREEZE_INSTEAD}",

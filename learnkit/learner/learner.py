@@ -28,16 +28,17 @@ from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.learner import fitting
 from learnkit.learner.answers import Answers, Part
 from learnkit.learner.batch_size import SMALL_LR, settle_batch_size
-from learnkit.learner.checks import check_epochs, check_start, check_trainable
+from learnkit.learner.checks import check_epochs, check_head, check_start, check_trainable
 from learnkit.learner.class_weights import ClassWeights
 from learnkit.learner.defaults import is_default
 from learnkit.learner.describe import fit_outline, learner_facts
+from learnkit.learner.fine_tuning import TRAINED_DIV, KeptStatistics, fine_tune_starts, trains_head
 from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, OneCall, saving_of, with_schedule
-from learnkit.learner.head_features import HeadFeatures, check_head, head_features, identity_of, training_only
+from learnkit.learner.head_features import HeadFeatures, head_features, identity_of, training_only
 from learnkit.learner.lazy import give_sizes
 from learnkit.learner.options import as_list
 from learnkit.learner.parts import Groups
-from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fit, stored_batch_size
+from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, is_noted, plan_fit, stored_batch_size
 from learnkit.learner.sharded_fit import Around, Strategy, in_strategy
 from learnkit.losses.outputs import OutputKey
 from learnkit.models.groups import group_numbers, regrouped
@@ -284,8 +285,7 @@ class Learner(Answers):
 
         An epoch then costs only the head. The other layers are in eval mode for this fit, whether frozen or not: batch
         norm normalizes by its running statistics, dropout is off. As each item is computed once, images are not
-        augmented: they are prepared as for validation. Everything else is as in `fit`: order, callbacks, metrics,
-        history, checkpoints.
+        augmented: they are prepared as for validation. Everything else is as in `fit`.
 
         Args:
             epochs: number of passes over the training set.
@@ -299,11 +299,13 @@ class Learner(Answers):
         if not check_epochs(epochs):
             return
         check_head(self.groups, [*self.callbacks, *as_list(options.get("callbacks"))])
+        fitting.limits_of(options)  # before the features
         self._check_ready(options)
         self._groups = regrouped(self._groups, self.model, self._group_numbers)
         with self._running.only(), training_only(self.groups[-1], self.model):
             check_trainable(self.model)
-            features = head_features(self.model, self.groups[-1], self.dls, self._compute())
+            is_done = is_noted(self.path / self.model_dir, self.counter, options.get("resume"))
+            features = head_features(self.model, self.groups[-1], self.dls, self._compute(), is_done=is_done)
             try:
                 self._fit(epochs, lr, options, features)
             finally:
@@ -340,16 +342,18 @@ class Learner(Answers):
         self.fit(epochs, lr_max, **with_schedule(schedule, options))
 
     def fine_tune(
-        self, epochs: int, base_lr: float | None = None, freeze_epochs: int = 1, lr_mult: float = 100.0,
+        self, epochs: int, base_lr: float | None = None, freeze_epochs: int | None = None, lr_mult: float = 100.0,
         pct_start: float = 0.3, div: float = 5.0, **options: Unpack[FitOptions],
     ) -> None:  # fmt: skip
         """Train the head with the body frozen, then everything, the first layers at much smaller rates.
 
         Args:
-            epochs: with everything trained, in one cycle from half of `base_lr / lr_mult` (the first group) to half
-                of `base_lr` (the head).
-            base_lr: the rate of the head while the body is frozen; None for the one that `opt_func` fixes, or 2e-3.
-            freeze_epochs: before that, of the head only, in one cycle that ends at its peak.
+            epochs: with everything trained, in one cycle: the head to half of `base_lr` (a twentieth after `fit_head`),
+                the first group to that divided by `lr_mult`.
+            base_lr: the rate of the head while the body is frozen; None for that of `opt_func`, or 2e-3.
+            freeze_epochs: before that, of the head only. None for 30 of `fit_head`, in one cycle, after which the batch
+                norm of the body keeps its statistics; for 1 where `fit_head` cannot be used. A number is as in fastai:
+                epochs of augmented items through the whole model, in one cycle that ends at its peak.
             lr_mult: the rate of the head divided by that of the first group.
             pct_start: the share of the second stage in which the rate rises.
             div: the second stage starts at its peak / `div`.
@@ -361,23 +365,26 @@ class Learner(Answers):
             UsageError: arguments that cannot work, before anything is trained.
         """
         base_lr = self._base_rate() if base_lr is None else base_lr
-        starts = fitting.fine_tune_starts(epochs, base_lr, freeze_epochs, lr_mult, pct_start, div, options)
+        starts = fine_tune_starts(epochs, base_lr, freeze_epochs, lr_mult, pct_start, div, options)
         with self._call.running():
             self.freeze()
+            on_features = freeze_epochs is None and trains_head(self.fit_head, base_lr, options)
+            freeze_epochs = int(not on_features) if freeze_epochs is None else freeze_epochs
             if starts[0] < freeze_epochs:
                 options["start_epoch"] = starts[0]
                 self.fit_one_cycle(freeze_epochs, slice(None, base_lr), pct_start=0.99, **options)
             self.unfreeze()
-            options["start_epoch"], half = starts[1], base_lr / 2
-            self.fit_one_cycle(epochs, slice(half / lr_mult, half), pct_start=pct_start, div_factor=div, **options)
+            options["start_epoch"], peak = starts[1], base_lr / (TRAINED_DIV if on_features else 2)
+            if on_features:
+                options = with_schedule(KeptStatistics.of(self.model, self.groups[-1]), options)
+            self.fit_one_cycle(epochs, slice(peak / lr_mult, peak), pct_start=pct_start, div_factor=div, **options)
 
     def lr_find(
         self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True
     ) -> Suggestions:
         """Try increasing learning rates on `num_it` batches; `recorder.plot()` draws the curve.
 
-        Only the curve is kept: weights, optimizer, random generators and history are restored. Returns four
-        suggestions read from the curve: (valley, steep, minimum, slide).
+        Only the curve is kept; all else is restored. Returns four suggestions: (valley, steep, minimum, slide).
         """
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
         self._check_ready({})

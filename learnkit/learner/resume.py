@@ -16,6 +16,7 @@ from learnkit.optim.optimizers import decay_of
 from learnkit.persistence.checkpoints import (
     CheckpointWriter,
     checkpoint_writer,
+    has_marker,
     holds_weights,
     is_marker,
     leave_last,
@@ -30,7 +31,7 @@ from learnkit.training.snapshot import StatefulLoader, restore, seek
 from learnkit.training.state import TrainState, loader_length
 from learnkit.types import PathLike
 
-__all__ = ["CheckpointEvery", "Resume", "ResumePlan", "RunCounter", "plan_fit", "stored_batch_size"]
+__all__ = ["CheckpointEvery", "Resume", "ResumePlan", "RunCounter", "is_noted", "plan_fit", "stored_batch_size"]
 
 CheckpointEvery = int | str | None
 Resume = Literal["auto"] | PathLike | None
@@ -164,6 +165,17 @@ def stored_batch_size(folder: Path, n_fits: int, resume: Resume) -> int | None:
     saved, _ = _found(_of_fit(folder / "checkpoints", n_fits), resume)
     text = "" if saved is None else saved["identity"]["batch size"]
     return world.agreed(int(text) if text.isdigit() else 0) or None
+
+
+def is_noted(folder: Path, counter: RunCounter, resume: Resume) -> bool:
+    """Whether the next fit is one that is done and of which only the note is left: `plan_fit` will not run it.
+
+    Args:
+        folder: of the learner's files.
+        counter: the learner's.
+        resume: as of `plan_fit`.
+    """
+    return resume == "auto" and has_marker(_of_fit(folder / "checkpoints", counter.n_fits))
 
 
 def _of_fit(folders: Path, number: int) -> Path:

@@ -18,6 +18,7 @@ __all__ = [
     "Bystander",
     "CheckpointWriter",
     "checkpoint_writer",
+    "has_marker",
     "holds_weights",
     "is_marker",
     "leave_last",
@@ -201,6 +202,15 @@ def _finished(folder: Path) -> dict[str, Any] | None:
     except LearnkitError:
         return None
     return None if saved is None or not saved["is_finished"] or is_marker(saved) else saved
+
+
+def has_marker(folder: Path) -> bool:
+    """Whether this is the folder of a fit of which only the note of `mark_done` is left."""
+    try:
+        saved = read_checkpoint(folder)
+    except LearnkitError:
+        return False
+    return saved is not None and is_marker(saved)
 
 
 def is_marker(saved: dict[str, Any]) -> bool:

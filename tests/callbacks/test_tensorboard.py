@@ -199,7 +199,7 @@ def test_both_stages_of_a_call_are_one_run(name: str | None, blobs: tuple[Tensor
     learn = learner(blobs)
     learn.split([learn.model[:2], learn.model[2:]])
     board = TensorBoard("logs", name, every_batches=1)
-    learn.fine_tune(1, callbacks=board)
+    learn.fine_tune(1, freeze_epochs=1, callbacks=board)
     assert [path.name for path in Path("logs").iterdir()] == [name or "fit-000"]
     events = read(Path("logs") / (name or "fit-000"))
     assert [event.step for event in events.Scalars("batch/loss")] == list(range(1, 9))
@@ -213,9 +213,10 @@ def test_the_second_stage_of_a_killed_call_goes_on_in_the_run(blobs: tuple[Tenso
     crash = acting(before_batch=lambda state: state.continues_call and state.batch == 2 and 1 / 0, order=99)
     with pytest.raises(ZeroDivisionError):
         learn.fine_tune(
-            1, callbacks=[TensorBoard("logs", every_batches=1, graph=False), crash], checkpoint_every=1
+            1, freeze_epochs=1, callbacks=[TensorBoard("logs", every_batches=1, graph=False), crash],
+            checkpoint_every=1,
         )  # fmt: skip
     board = TensorBoard("logs", every_batches=1, graph=False)
-    again.fine_tune(1, callbacks=board, checkpoint_every=1, resume="auto")
+    again.fine_tune(1, freeze_epochs=1, callbacks=board, checkpoint_every=1, resume="auto")
     assert board.folder == Path("logs/fit-000")
     assert [event.step for event in read(board.folder).Scalars("batch/loss")] == list(range(1, 9))

@@ -290,7 +290,7 @@ def test_later_fits_go_on_in_the_same_wandb_run(together: bool, blobs: tuple[Ten
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     learn, tracker = linear_learner(blobs, model, groups=[model[0], model[1]]), WandB("tests")
     if together:
-        learn.fine_tune(1, callbacks=tracker)
+        learn.fine_tune(1, freeze_epochs=1, callbacks=tracker)
     else:
         for _ in range(2):
             learn.fit(1, callbacks=tracker)
@@ -301,7 +301,8 @@ def test_later_fits_go_on_in_the_same_wandb_run(together: bool, blobs: tuple[Ten
 
 def test_the_second_stage_of_a_call_goes_on_in_the_same_mlflow_run(blobs: tuple[Tensor, ...], package: Package) -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    linear_learner(blobs, model, groups=[model[0], model[1]]).fine_tune(1, callbacks=MLflow(run_name="one"))
+    learn = linear_learner(blobs, model, groups=[model[0], model[1]])
+    learn.fine_tune(1, freeze_epochs=1, callbacks=MLflow(run_name="one"))
     starts = [call for call in package.calls if call[0] == "start_run"]
     assert starts == [("start_run", "first", {"run_name": "one"}), ("start_run", "first", {})]
     assert [call[2] for call in package.calls if call[0] == "log_metrics"] == [0, 1]
@@ -317,9 +318,9 @@ def test_the_run_of_a_stage_that_an_earlier_process_completed_is_used(
 
     crash = acting(before_fit=lambda state: state.continues_call and 1 / 0, order=99)
     with pytest.raises(ZeroDivisionError):
-        learner().fine_tune(1, callbacks=[WandB(), crash], checkpoint_every=1)
+        learner().fine_tune(1, freeze_epochs=1, callbacks=[WandB(), crash], checkpoint_every=1)
     again = learner()
-    again.fine_tune(1, callbacks=WandB(), checkpoint_every=1, resume="auto")
+    again.fine_tune(1, freeze_epochs=1, callbacks=WandB(), checkpoint_every=1, resume="auto")
     assert wandb.runs[-1].options == {"project": None, "id": "run-0", "resume": "allow"}
     assert [row["epoch"] for row in wandb.runs[-1].calls[:-1]] == [1]
 

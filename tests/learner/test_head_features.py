@@ -114,6 +114,21 @@ def test_validate_is_the_recorded_loss_and_the_body_is_as_before() -> None:
     assert no_trace_of_features(learn)
 
 
+def test_in_channels_last_memory_format_the_results_are_the_same() -> None:
+    plain, turned = learner(network_with_1x1()), learner(network_with_1x1()).to_channels_last()
+    for learn in (plain, turned):
+        learn.fit_head(2, 1e-2)
+    for name, tensor in tensors(plain).items():
+        torch.testing.assert_close(tensors(turned)[name], tensor, rtol=0, atol=1e-9)
+
+
+def network_with_1x1() -> nn.Sequential:
+    """With a convolution whose weights are stored the same in both formats, and with other strides."""
+    model = network(0.0)
+    model[0].net.append(nn.Conv2d(4, 4, 1).double())
+    return model
+
+
 @pytest.mark.parametrize("epochs", [1, 5])
 def test_the_body_computes_each_item_once(epochs: int) -> None:
     learn = learner()

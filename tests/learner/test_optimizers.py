@@ -273,7 +273,7 @@ def test_fine_tuning_starts_from_the_rate_that_a_factory_fixes(
     model = network()
     learn = learner(blobs, lambda _: partial(SGD, lr=0.05), model=model, groups=[model[:4], model[4]])
     with nullcontext() if base_lr is None else pytest.warns(LearnkitWarning, match="trains at 0.2, not at") as told:
-        learn.fine_tune(1, base_lr)
+        learn.fine_tune(1, base_lr, freeze_epochs=1)
     assert base_lr is None or len(told) == 1  # type: ignore[arg-type]
     assert [max(learn.recorder.lrs[:4]), max(learn.recorder.lrs[4:])] == pytest.approx(
         peaks, rel=0.2

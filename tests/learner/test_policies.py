@@ -73,9 +73,9 @@ def test_restarts_of_equal_length(blobs: tuple[Tensor, ...]) -> None:
     assert learn.recorder.lrs == pytest.approx(one * 3)
 
 
-def test_fine_tuning_has_two_stages(blobs: tuple[Tensor, ...]) -> None:
+def test_fine_tuning_with_a_frozen_epoch_has_the_stages_of_fact_25(blobs: tuple[Tensor, ...]) -> None:
     learn, seen = learner(blobs, 3), Rates()
-    learn.fine_tune(3, 2e-3, callbacks=seen)
+    learn.fine_tune(3, 2e-3, freeze_epochs=1, callbacks=seen)
     assert len(learn.history) == 1 + 3
     frozen, thawed = seen.trained[:4], seen.trained[4:]
     assert all(flags == [False] * 4 + [True] * 2 for flags in frozen)
@@ -165,7 +165,7 @@ def test_fine_tuning_is_one_call_of_two_fits(blobs: tuple[Tensor, ...]) -> None:
     assert seen == [(False, 0), (False, 1), (False, 2), (True, 0), (True, 1)]
     seen.clear()
     learn.fit(1, callbacks=watch)
-    learn.fine_tune(2, start_epoch=1, callbacks=watch)
+    learn.fine_tune(2, freeze_epochs=1, start_epoch=1, callbacks=watch)
     assert seen == [(False, 0), (False, 0), (False, 1)], "the frozen stage was skipped"
 
 

@@ -201,9 +201,8 @@ def test_a_call_that_is_done_does_not_run_again(blobs: Blobs) -> None:
     batches: list[int] = []
     for each in (learn, again):
         for _ in range(2):
-            each.fine_tune(
-                1, checkpoint_every=1, resume="auto", callbacks=acting(after_batch=lambda s: batches.append(s.batch))
-            )
+            count = acting(after_batch=lambda s: batches.append(s.batch))
+            each.fine_tune(1, freeze_epochs=1, checkpoint_every=1, resume="auto", callbacks=count)
     assert len(batches) == 4 * 4
     assert learn.counter == again.counter
     assert all(map(torch.equal, learn.model.parameters(), again.model.parameters()))

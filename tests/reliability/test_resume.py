@@ -124,13 +124,13 @@ def test_both_stages_of_fine_tuning_resume(
         return make(folder=name, model=model, groups=groups)
 
     whole = learner("whole", 0)
-    whole.fine_tune(2, 1e-2)
+    whole.fine_tune(2, 1e-2, freeze_epochs=1)
     for at, match in ((1, "frozen"), (6, "all")):
         name = f"run-{match}"
         with pytest.raises(ZeroDivisionError):
-            learner(name, 0).fine_tune(2, 1e-2, callbacks=crash_at(at), checkpoint_every=1)
+            learner(name, 0).fine_tune(2, 1e-2, freeze_epochs=1, callbacks=crash_at(at), checkpoint_every=1)
         again = learner(name, 1)
-        again.fine_tune(2, 1e-2, checkpoint_every=1, resume="auto")
+        again.fine_tune(2, 1e-2, freeze_epochs=1, checkpoint_every=1, resume="auto")
         assert everything(again) == everything(whole)
     with pytest.raises(UsageError, match="resume: got 'x"):
         whole.fine_tune(1, resume="x.ckpt")
@@ -230,7 +230,7 @@ def test_the_best_of_a_completed_stage_is_known_after_a_resume(make: Make, crash
 
     def script(learn: Learner, *callbacks: Callback, **options: Any) -> Learner:
         learn.split([learn.model[0], learn.model[3]])  # type: ignore[index]
-        learn.fine_tune(2, 1e3, callbacks=[SaveModel(mode="max"), *callbacks], **options)
+        learn.fine_tune(2, 1e3, freeze_epochs=1, callbacks=[SaveModel(mode="max"), *callbacks], **options)
         return learn
 
     whole = script(make(folder="whole"))
