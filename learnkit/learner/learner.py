@@ -67,7 +67,6 @@ from learnkit.types import Activation, DatasetType, LearningRate, Loss, PathLike
 if TYPE_CHECKING:
     import pandas as pd
 
-
 __all__ = ["Learner"]
 
 
