@@ -1,7 +1,7 @@
 """Try learning rates on the data, and suggest some."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from learnkit.atomic_files import make_folder, write_atomically
 from learnkit.cli.found import described
@@ -9,10 +9,12 @@ from learnkit.cli.models import make_learner, model_options
 from learnkit.cli.options import Option, options_of
 from learnkit.cli.output import print_line
 from learnkit.cli.sources import DATA_HELP, data_options, make_data
-from learnkit.cli.typed_parser import TypedParser
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.learner.learner import Learner
+
+if TYPE_CHECKING:
+    from learnkit.cli.typed_parser import TypedParser
 
 __all__ = ["add_arguments", "run"]
 
@@ -20,7 +22,7 @@ OUT = Option("out", str | None, None, "a folder to write lr_find.png and lr_find
 OF_TEST = ("start_lr", "end_lr", "num_it", "stop_div")
 
 
-def add_arguments(parser: TypedParser) -> None:
+def add_arguments(parser: "TypedParser") -> None:
     """Define the arguments of `learnkit lr-find`."""
     parser.add_place("data", DATA_HELP)
     parser.add_options("test", [OUT, *options_of(Learner.lr_find, OF_TEST)])

@@ -24,8 +24,10 @@ from learnkit.errors import (
 __all__ = ["COMMANDS", "TYPED", "main", "parser_of"]
 
 # Each is a module of this package, with `add_arguments` and `run`; the summary is the start of its docstring.
-COMMANDS = ("train", "lr-find", "verify", "convert")
-TYPED = {"train", "lr-find"}  # whose many options are typed, and may come from a file
+COMMANDS = (
+    "train", "lr-find", "validate", "predict", "export", "report", "verify", "convert", "pack", "env",
+)  # fmt: skip
+TYPED = {"train", "lr-find", "validate", "report", "pack"}  # whose many options are typed, and may come from a file
 OK, PROBLEMS, USAGE = 0, 1, 2
 # Errors of a run, rather than of what it was given.
 OF_RUN = (DownloadError, NonFiniteLossError, OutOfMemoryError, ProcessError, WorkerError, WriteError)

@@ -11,7 +11,7 @@ from learnkit.data.image_bunch import ImageDataBunch
 from learnkit.data.options import ImageSettings
 from learnkit.errors import UsageError
 
-__all__ = ["DATA_HELP", "NOT_TYPED", "data_options", "data_values", "make_data", "source_of"]
+__all__ = ["DATA_HELP", "NOT_TYPED", "SOURCES", "data_options", "data_values", "make_data", "source_of"]
 
 DATA_HELP = (
     "the folder of the data: a folder per class in train and valid, or with --valid-pct directly; or what --csv, "
@@ -148,11 +148,11 @@ def make_data(values: Mapping[str, Any], **fixed: Any) -> ImageDataBunch:
     options = {option.name: option for option in data_options()}
     applying = {python_name(name): value_of(options[name], value) for name, value in data_values(values).items()}
     applying["seed"] = applying.pop(SPLIT_SEED)
-    applying |= fixed
     path = Path(values["data"])
     for name in source.refused:
         if applying.pop(name, None) is not None:
             raise UsageError(f"--{name} cannot be combined with --{source.chosen_by}", fix="The codes are the classes.")
+    applying |= fixed
     if "header" in applying:
         applying["header"] = "infer" if applying["header"] else None
     if "pat" in applying:

@@ -1,25 +1,27 @@
-"""Train a model on images, and write a run folder: model, report, history, checkpoints."""
+"""Train a model on images, and write a run folder."""
 
 import random
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import learnkit
 from learnkit.callbacks import Callback, CSVLogger, SaveModel
 from learnkit.cli.config import to_toml
-from learnkit.cli.found import described, results_line
+from learnkit.cli.found import described, results, results_line
 from learnkit.cli.models import make_learner, model_options
 from learnkit.cli.options import Option
 from learnkit.cli.run_folder import RunFolder, RunLog, free_folder
 from learnkit.cli.sources import DATA_HELP, data_options, data_values, make_data
 from learnkit.cli.training import fit, make_callbacks, training_options
-from learnkit.cli.typed_parser import TypedParser
 from learnkit.data.bunch import DataBunch
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.learner.learner import Learner
+
+if TYPE_CHECKING:
+    from learnkit.cli.typed_parser import TypedParser
 
 __all__ = ["add_arguments", "run"]
 
@@ -33,7 +35,7 @@ RUN = (
 NOT_KEPT = ("out", "resume", "overwrite", "print_config")
 
 
-def add_arguments(parser: TypedParser) -> None:
+def add_arguments(parser: "TypedParser") -> None:
     """Define the arguments of `learnkit train`."""
     parser.add_place("data", DATA_HELP)
     parser.add_options("run", RUN)
@@ -112,7 +114,7 @@ def _finish(learn: Learner, values: Mapping[str, Any], folder: RunFolder) -> Non
     folder.tell(f"model: {folder.model}")
     if not _has_valid(learn.dls):
         return
-    folder.tell(f"best weights: {results_line(learn)}")
+    folder.tell(f"best weights: {results_line(results(learn))}")
     if values["report"]:
         learn.report(folder.report)
         folder.tell(f"report: {folder.report}")
