@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from learnkit import DataBunch, ImageDataBunch, Learner
 from learnkit.errors import ImageError, UsageError
-from learnkit.inference import Predictor
+from learnkit.inference.predictor import Prediction, Predictor
 from tests.doubles import refused
 
 
