@@ -91,7 +91,7 @@ def climbs(unit: str, imported: str) -> bool:
     if imported.startswith("."):
         return True  # not about floors
     package, *names = imported.split(".")
-    if package != "learnkit" or unit in ENTRANCES:
+    if package != "learnkit" or unit in ENTRANCES or (unit == "cli" and not names):
         return False
     other = names[0] if names else ""
     if unit == "plots":
@@ -160,7 +160,7 @@ def is_unsafe_name(name: str) -> bool:
     module, _, last = name.rpartition(".")
     return (
         (module in UNSAFE_MODULES and not last.endswith("Error"))
-        or (module == "yaml" and last.endswith("load"))
+        or (module == "yaml" and last.endswith("load") and last != "safe_load")
         or name in RUNS_CODE
         or last in {"extractall", "unpack_archive"}
     )
@@ -348,7 +348,7 @@ CAUGHT: dict[Rule, list[str]] = {
         "subprocess.run('ls', shell=True)", "subprocess.run('ls', shell=flag)", "np.load(f, allow_pickle=True)",
         "os.system('ls')", "os.popen('ls')", "from os import system", "shutil.unpack_archive(f)", "pickle.loads(b)",
         "f = pickle.load", "torch.load(f, **options)", "f = eval", "from yaml import load", "torch.jit.load(f)",
-        "yaml.safe_load(f)", "torch.export.load(f)", "torch.hub.load(a, b)",
+        "yaml.load(f)", "torch.export.load(f)", "torch.hub.load(a, b)",
         "from_pretrained(n, trust_remote_code=True)",
     ],
     imports_by_name: [
@@ -371,6 +371,7 @@ LET_THROUGH: dict[Rule, list[str]] = {
     copies_without_waiting: ["x.to(device)", "to_device(x, device)"],
     is_device_word: ["'''Runs on cuda in bf16.'''", "compute.autocast()", "device.type == 'cpu'"],
     is_unsafe: ["torch.load(f, weights_only=True)", "model.eval()", "re.compile('a')", "json.load(f)",
+        "yaml.safe_load(f)",
         "subprocess.run(['ls'], shell=False)", "np.load(f, allow_pickle=False)", "np.load(f)",
         "try:\n    f()\nexcept pickle.UnpicklingError:\n    raise"],
     imports_by_name: ["import importlib.util", "importlib.util.find_spec('timm')", "from learnkit import errors"],

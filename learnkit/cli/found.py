@@ -9,7 +9,7 @@ from learnkit.metrics.metric import columns
 from learnkit.text import counted, printable, shortened
 from learnkit.types import DatasetType
 
-__all__ = ["described", "results", "results_line"]
+__all__ = ["described", "named_numbers", "results", "results_line"]
 
 SETS = ("train", "valid", "test")
 
@@ -39,6 +39,15 @@ def results(learn: Learner, ds_type: Part = DatasetType.Valid) -> dict[str, floa
     return dict(zip(names, learn.validate(ds_type), strict=True))
 
 
-def results_line(found: Mapping[str, float]) -> str:
-    """Results with their names, as one line."""
+def results_line(learn: Learner, ds_type: Part = DatasetType.Valid) -> str:
+    """Loss and metrics over a part of the data, with their names, as one line."""
+    return named_numbers(results(learn, ds_type))
+
+
+def named_numbers(found: Mapping[str, float]) -> str:
+    """Numbers with their names, as one line.
+
+    >>> named_numbers({"loss": 0.25, "accuracy": 1})
+    'loss 0.250000  accuracy 1.000000'
+    """
     return "  ".join(f"{name} {value:.6f}" for name, value in found.items())

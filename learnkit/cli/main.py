@@ -3,12 +3,13 @@
 import os
 import signal
 import sys
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
 import learnkit
 from learnkit.checks import missing_extra, nearest
+from learnkit.cli import convert, env, export, lr_find, pack, predict, report, train, validate, verify
 from learnkit.cli.output import print_error
 from learnkit.cli.parsers import Parser
 from learnkit.errors import (
@@ -24,9 +25,10 @@ from learnkit.errors import (
 __all__ = ["COMMANDS", "TYPED", "main", "parser_of"]
 
 # Each is a module of this package, with `add_arguments` and `run`; the summary is the start of its docstring.
-COMMANDS = (
-    "train", "lr-find", "validate", "predict", "export", "report", "verify", "convert", "pack", "env",
-)  # fmt: skip
+COMMANDS = {
+    "train": train, "lr-find": lr_find, "validate": validate, "predict": predict, "export": export, "report": report,
+    "verify": verify, "convert": convert, "pack": pack, "env": env,
+}  # fmt: skip
 TYPED = {"train", "lr-find", "validate", "report", "pack"}  # whose many options are typed, and may come from a file
 OK, PROBLEMS, USAGE = 0, 1, 2
 # Errors of a run, rather than of what it was given.
@@ -67,7 +69,7 @@ def _run(words: list[str]) -> int:
         _top().error(f"no command {name!r}; nearest: {nearest(name, COMMANDS, n=3)}")
     parser = parser_of(name)
     try:
-        code: int = _module(name).run(parser.parse_args(rest))
+        code: int = COMMANDS[name].run(parser.parse_args(rest))
     except LearnkitError as error:
         if name in TYPED:
             error.message = parser.in_options(error.message)
@@ -79,18 +81,12 @@ def _top() -> Parser:
     width = max(map(len, COMMANDS)) + 2
     summaries = "\n".join(f"  {name:{width}}{_summary(name)}" for name in COMMANDS)
     parser = Parser(
-        prog="learnkit", usage="learnkit COMMAND ...", formatter_class=_as_written,
+        prog="learnkit", usage="learnkit COMMAND ...", formatter_class=RawDescriptionHelpFormatter,
         epilog=f"commands, each with a --help of its own:\n{summaries}\n\n"
         "exit codes: 0 success, 1 problems were found, 2 invalid options or input",
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"learnkit {learnkit.__version__}")
     return parser
-
-
-def _as_written(prog: str) -> Any:
-    from argparse import RawDescriptionHelpFormatter
-
-    return RawDescriptionHelpFormatter(prog)
 
 
 def parser_of(name: str) -> Any:
@@ -108,13 +104,9 @@ def parser_of(name: str) -> Any:
         except ImportError as error:
             raise missing_extra("jsonargparse", "cli") from error
         parser = TypedParser(**made)
-    _module(name).add_arguments(parser)
+    COMMANDS[name].add_arguments(parser)
     return parser
 
 
-def _module(name: str) -> Any:
-    return import_module(f"learnkit.cli.{name.replace('-', '_')}")
-
-
 def _summary(name: str) -> str:
-    return (_module(name).__doc__ or "").partition("\n")[0]
+    return (COMMANDS[name].__doc__ or "").partition("\n")[0]

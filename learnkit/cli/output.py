@@ -3,7 +3,7 @@
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -26,8 +26,8 @@ def print_error(line: str) -> None:
 
 
 @contextmanager
-def warnings_as_lines() -> Iterator[None]:
-    """Inside, warnings of learnkit are lines on stderr; of several processes, the first one shows them."""
+def warnings_as_lines(note: Callable[[str], object] | None = None) -> Iterator[None]:
+    """Inside, warnings of learnkit are lines on stderr, and given to `note`; of several processes, by the first one."""
     usual = warnings.showwarning
 
     def show(message: Any, category: type[Warning], *rest: Any, **options: Any) -> None:
@@ -35,9 +35,11 @@ def warnings_as_lines() -> Iterator[None]:
             usual(message, category, *rest, **options)
         elif world.is_first:
             print_error(f"warning: {message}")
+            if note is not None:
+                note(f"warning: {message}")
 
     with warnings.catch_warnings():
-        warnings.simplefilter("always", LearnkitWarning)
+        warnings.simplefilter("default", LearnkitWarning)
         warnings.showwarning = show
         yield
 

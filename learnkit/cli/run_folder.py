@@ -2,18 +2,16 @@
 
 import shutil
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from learnkit.atomic_files import make_folder, write_atomically, write_error
 from learnkit.callbacks.progress import format_row
 from learnkit.checks import nearest_folder
-from learnkit.cli.output import print_error, print_line
+from learnkit.cli.output import print_line, warnings_as_lines
 from learnkit.distributed.world import world
-from learnkit.errors import LearnkitWarning, MissingFileError, UsageError
+from learnkit.errors import MissingFileError, UsageError
 from learnkit.text import printable
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
@@ -51,6 +49,7 @@ class RunFolder:
         self.path = path
         self.config, self.history, self.best = path / CONFIG, path / HISTORY, path / BEST
         self.model, self.report, self.log = path / MODEL, path / REPORT, path / LOG
+        self._notes: list[str] | None = []  # for the log, until the folder is there
 
     def begin(self, config: str, *, overwrite: bool) -> None:
         """Make the folder, with its config.
@@ -61,15 +60,17 @@ class RunFolder:
         """
         if not world.is_first:
             return
+        self._make(config, overwrite=overwrite)
+        self._open_log()
+
+    def _make(self, config: str, *, overwrite: bool) -> None:
         found = [name for name in WRITTEN if (self.path / name).exists()]
         if found and not overwrite:
             raise UsageError(
                 f"{self.path} holds a run already ({', '.join(found)})",
                 fix="Go on with it by --resume, replace it by --overwrite, or choose another --out.",
             )
-        for name in found:
-            old = self.path / name
-            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+        self._remove(found)
         make_folder(self.path)
         try:
             with self.config.open("x", encoding="utf-8") as file:  # of two runs at the same time, one is refused
@@ -79,7 +80,29 @@ class RunFolder:
         except OSError as error:
             raise write_error(self.config, 0, error) from error
 
-    def again(self) -> None:
+    def take_back(self) -> None:
+        """Remove what was written, if no epoch was trained: options that are refused at the start leave no run."""
+        if world.is_first and not (self.history.exists() and self.history.read_bytes().count(b"\n") > 1):
+            self._remove([name for name in WRITTEN if (self.path / name).exists()])
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
+
+    def _remove(self, names: list[str]) -> None:
+        for name in names:
+            old = self.path / name
+            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+
+    def go_on(self) -> None:
+        """Go on in a folder that holds a run."""
+        self.check()
+        self._open_log()
+
+    def _open_log(self) -> None:
+        notes, self._notes = self._notes or [], None
+        for text in notes:
+            self.note(text)
+
+    def check(self) -> None:
         """Check that there is a run to go on with.
 
         Raises:
@@ -108,27 +131,18 @@ class RunFolder:
         """Add lines to the log."""
         if not world.is_first:
             return
+        if self._notes is not None:
+            self._notes.append(text)
+            return
         try:
             with self.log.open("a", encoding="utf-8") as file:
                 file.writelines(f"{printable(line)}\n" for line in text.split("\n"))
         except OSError as error:
             raise write_error(self.log, 0, error) from error
 
-    @contextmanager
-    def warning(self) -> Iterator[None]:
+    def warning(self) -> AbstractContextManager[None]:
         """Inside, warnings of learnkit are lines on stderr and in the log."""
-        usual = warnings.showwarning
-
-        def show(message: Any, category: type[Warning], *rest: Any, **options: Any) -> None:
-            if not issubclass(category, LearnkitWarning):
-                usual(message, category, *rest, **options)
-            elif world.is_first:
-                print_error(f"warning: {message}")
-                self.note(f"warning: {message}")
-
-        with warnings.catch_warnings():
-            warnings.showwarning = show
-            yield
+        return warnings_as_lines(self.note)
 
 
 class RunLog(Callback):

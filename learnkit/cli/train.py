@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import learnkit
 from learnkit.callbacks import Callback, CSVLogger, SaveModel
 from learnkit.cli.config import to_toml
-from learnkit.cli.found import described, results, results_line
+from learnkit.cli.found import described, results_line
 from learnkit.cli.models import make_learner, model_options
-from learnkit.cli.options import Option
+from learnkit.cli.options import Option, value_of
 from learnkit.cli.run_folder import RunFolder, RunLog, free_folder
 from learnkit.cli.sources import DATA_HELP, data_options, data_values, make_data
-from learnkit.cli.training import fit, make_callbacks, training_options
+from learnkit.cli.training import check_monitor, fit, make_callbacks, training_options
 from learnkit.data.bunch import DataBunch
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError
@@ -53,7 +53,7 @@ def _config_of_run(values: Any) -> Path | None:
     if values.out is None:
         raise UsageError("--resume needs --out", fix="Pass the run folder to go on with: --out runs/NAME --resume.")
     folder = RunFolder(Path(values.out))
-    folder.again()
+    folder.check()
     return folder.config
 
 
@@ -69,7 +69,6 @@ def run(args: Any) -> int:
     if values["resume"] and values["overwrite"]:
         raise UsageError("--resume and --overwrite exclude each other", fix="Choose one of them.")
     world.begin()
-    values["data"] = str(Path(values["data"]).absolute())
     if values["seed"] is None:
         values["seed"] = world.agreed(random.SystemRandom().getrandbits(31))
     if values["print_config"]:
@@ -80,16 +79,25 @@ def run(args: Any) -> int:
     with folder.warning():
         dls = make_data(values)
         learn = make_learner(dls, values, folder.path)
-        if not values["resume"]:
+        check_monitor(learn, values["monitor"])
+        if values["resume"]:
+            folder.go_on()
+        else:
             folder.begin(_config(values), overwrite=values["overwrite"])
         world.wait()
         folder.tell(f"learnkit {learnkit.__version__}: {described(dls, learn)}")
-        _train(learn, values, callbacks, folder)
+        try:
+            _train(learn, values, callbacks, folder)
+        except UsageError:
+            folder.take_back()
+            raise
         _finish(learn, values, folder)
     return 0
 
 
 def _train(learn: Learner, values: dict[str, Any], callbacks: list[Callback], folder: RunFolder) -> None:
+    if not values["freeze"]:
+        learn.unfreeze()
     if values["channels_last"]:
         learn.to_channels_last()
     if values["compile"]:
@@ -114,7 +122,7 @@ def _finish(learn: Learner, values: Mapping[str, Any], folder: RunFolder) -> Non
     folder.tell(f"model: {folder.model}")
     if not _has_valid(learn.dls):
         return
-    folder.tell(f"best weights: {results_line(results(learn))}")
+    folder.tell(f"best weights: {results_line(learn)}")
     if values["report"]:
         learn.report(folder.report)
         folder.tell(f"report: {folder.report}")
@@ -135,9 +143,13 @@ def _config(values: Mapping[str, Any]) -> str:
         for title, options in sections.items()
     }
     comment = f"learnkit {learnkit.__version__}; again, in a new folder: learnkit train --config FILE"
-    return to_toml({"data": values["data"]}, kept, comment)
+    data = values["data"] if "://" in values["data"] else str(Path(values["data"]).absolute())
+    return to_toml({"data": data}, kept, comment)
 
 
 def _kept(option: Option, value: Any) -> Any:
-    """A value that is written: none is written as a word where it is not the default."""
-    return "none" if value is None and option.default is not None else value
+    """A value as it is written: what a form reads, where TOML has it; none as a word where it is not the default."""
+    if value is None:
+        return None if option.default is None else "none"
+    read = value_of(option, value)
+    return read if isinstance(read, bool | int | float | str | list) else value

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
 
-from torch.optim import lr_scheduler
+from torch.optim import Optimizer, lr_scheduler
 
 from learnkit.callbacks import (
     EMA,
@@ -22,12 +22,16 @@ from learnkit.callbacks import (
 from learnkit.checks import nearest
 from learnkit.cli.options import Option, options_of
 from learnkit.cli.values import RATES, SETTINGS
+from learnkit.device import Precision
 from learnkit.errors import UsageError
 from learnkit.learner.learner import Learner
+from learnkit.metrics.metric import columns
+from learnkit.training.limits import Limits
 
-__all__ = ["fit", "make_callbacks", "training_options"]
+__all__ = ["check_monitor", "fit", "make_callbacks", "training_options"]
 
 OF_FIT = ("max_steps", "max_time", "validate_every", "limit_batches", "train_metrics", "checkpoint_every", "strategy")
+LIMITS = ("max_steps", "max_time", "validate_every", "limit_batches")
 KINDS: dict[str, Any] = {
     "checkpoint_every": int | str | None, "validate_every": int | str | None, "strategy": Literal["ddp", "fsdp"] | None,
 }  # fmt: skip
@@ -38,13 +42,15 @@ OWN = (
            "the valley of a learning rate test before training"),
     Option("policy", Literal[POLICIES], "fine_tune", "fine_tune trains the head, then everything; one_cycle and "
            "flat_cos are schedules of one fit; constant keeps the rate, and is what --scheduler needs"),
+    Option("freeze", bool, True, "with pretrained weights, the other policies than fine_tune train the head, and the "
+           "norm layers; --no-freeze to train everything"),
     Option("scheduler", str | None, None, "a class of torch.optim.lr_scheduler, such as StepLR"),
     Option("scheduler_args", SETTINGS, None, "its arguments: step_size=2,gamma=0.5"),
     Option("scheduler_every", Literal["epoch", "batch"], "epoch", "when it steps"),
     Option("monitor", str, "valid_loss", "the column of the history by which the best weights are kept"),
     Option("early_stopping", int | None, None, "end after this many epochs without a better result"),
-    Option("precision", Literal["fp32", "auto", "fp16", "bf16"], "fp32", "of computations; auto for the best one the "
-           "device has; weights stay in fp32"),
+    Option("precision", Precision | None, None, "of computations; auto for the best that the device has; none for "
+           "single precision, in which weights stay"),
     Option("mixup", float | None, None, "mix pairs of images: the alpha of MixUp, such as 0.4"),
     Option("cutmix", float | None, None, "paste parts of other images: the alpha of CutMix, such as 1.0"),
     Option("ema", float | None, None, "average the weights of all steps: the decay, such as 0.999"),
@@ -77,9 +83,10 @@ def make_callbacks(values: Mapping[str, Any]) -> list[Callback]:
     Raises:
         UsageError: values that a callback refuses, or a scheduler that there is not.
     """
+    Limits.of(**{name: values[name] for name in LIMITS})
     callbacks: list[Callback] = [Progress(every=values["every"])]
     callbacks += [made(values[name]) for name, made in MADE_OF.items() if values[name] is not None]
-    if values["precision"] != "fp32":
+    if values["precision"] is not None:
         callbacks.append(MixedPrecision(values["precision"]))
     if values["early_stopping"] is not None:
         callbacks.append(EarlyStopping(values["monitor"], patience=values["early_stopping"]))
@@ -88,6 +95,19 @@ def make_callbacks(values: Mapping[str, Any]) -> list[Callback]:
     if values["scheduler"] is not None:
         callbacks.append(_scheduler(values))
     return callbacks
+
+
+def check_monitor(learn: Learner, name: str) -> None:
+    """Refuse a column that a fit of this learner will not record, before anything is trained.
+
+    Raises:
+        UsageError: naming the columns.
+    """
+    metrics = [column for metric in learn.metrics for column in columns(metric)]
+    known = ["train_loss", "valid_loss", *metrics, *(f"train_{metric}" for metric in metrics)]
+    if name not in known:
+        expected = f"a column of the history: {', '.join(known[: len(metrics) + 2])}"
+        raise UsageError("monitor", got=name, expected=expected)
 
 
 def _scheduler(values: Mapping[str, Any]) -> TorchScheduler:
@@ -105,6 +125,8 @@ def _scheduler(values: Mapping[str, Any]) -> TorchScheduler:
 
 
 def _made(kind: Any, arguments: Mapping[str, Any], optimizer: Any) -> Any:
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(optimizer)  # asked whether it is a function of the epoch
     try:
         return kind(optimizer, **arguments)
     except (TypeError, ValueError) as error:

@@ -103,6 +103,7 @@ class TypedParser(ArgumentParser):
         `bs=32` becomes `--bs 32`, `pretrained=False` `--no-pretrained`, and `base_arch: got` `--arch: got`.
         """
         flags = {python_name(option.name): option.flag for option in self._options.values()}
+        flags |= {"base_lr": "--lr", "max_lr": "--lr"} if "lr" in flags else {}
         start, colon, rest = message.partition(": ")
         if colon and start in flags:
             message = f"{flags[start]}: {rest}"
@@ -116,7 +117,7 @@ class TypedParser(ArgumentParser):
         name = token.removeprefix("--").partition("=")[0].replace("-", "_")
         return name.removeprefix("no_") if name not in self._options else name
 
-    def _plain(self, token: str, before: str) -> str:
+    def _plain(self, token: str, before: str = "") -> str:
         """The token, the word none as jsonargparse writes it."""
         name, _, value = token.partition("=")
         if token == "none" and before.startswith("--") and self._may_be_none(before):
@@ -137,10 +138,12 @@ class TypedParser(ArgumentParser):
                 near = nearest(name, [*options, *self.places], n=3)
                 raise UsageError(f"{file}: option", got=name, expected=f"one of this command; nearest: {near}")
             option = options[name]
-            if option.kind is bool and isinstance(value, bool):
+            if option.kind is not bool:
+                yield self._plain(f"{option.flag}={'none' if value is None else as_text(value)}")
+            elif isinstance(value, bool):
                 yield option.flag if value else f"--no-{option.flag[2:]}"
             else:
-                yield f"{option.flag}={'null' if value is None else as_text(value)}"
+                raise UsageError(f"{file}: {option.name}", got=value, expected="true or false")
 
 
 def _typed(flags: Mapping[str, str], found: re.Match[str]) -> str:

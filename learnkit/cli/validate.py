@@ -4,7 +4,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-from learnkit.cli.found import results, results_line
+from learnkit.cli.found import named_numbers, results
 from learnkit.cli.loaded import add_measured, measured
 from learnkit.cli.options import Option, value_of
 from learnkit.cli.output import print_line, warnings_as_lines
@@ -47,5 +47,5 @@ def run(args: Any) -> int:
         print_line(json.dumps({"on": values["on"], "images": n, **numbers}))
     else:
         print_line(f"{values['on']}: {counted(n, 'image')}")
-        print_line(results_line(found))
+        print_line(named_numbers(found))
     return 0

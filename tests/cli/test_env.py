@@ -9,7 +9,7 @@ import torch
 
 import learnkit
 from learnkit.cli.env import VARIABLES
-from tests.cli.conftest import Command
+from tests.cli.trained import Command
 
 
 def facts(command: Command) -> dict[str, str]:

@@ -9,7 +9,7 @@ import torch
 
 from learnkit import load_learner
 from learnkit.atomic_files import sha256_of
-from tests.cli.conftest import Command, Model
+from tests.cli.trained import Command, Model
 
 
 def test_a_learnkit_file_is_written_and_read_again(run: Model, command: Command, tmp_path: Path) -> None:

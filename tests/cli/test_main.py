@@ -2,6 +2,7 @@
 
 import configparser
 import io
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -10,9 +11,21 @@ from typing import Any
 
 import pytest
 
+import learnkit
 from learnkit.cli import verify
-from learnkit.cli.main import main
-from learnkit.errors import DataError
+from learnkit.cli.main import COMMANDS, TYPED, main
+from learnkit.errors import (
+    CorruptFileError,
+    DataError,
+    DownloadError,
+    ImageError,
+    LearnkitError,
+    MissingFileError,
+    NonFiniteLossError,
+    OutOfMemoryError,
+    UsageError,
+    WriteError,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,13 +35,14 @@ ROOT = Path(__file__).parents[2]
     [[], ["fly"], ["verify"], ["verify", "a", "b"], ["convert", "a"], ["convert", "a", "b", "--timeout", "soon"]],
 )
 def test_arguments_that_cannot_be_parsed_exit_with_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as exit_:
-        main(argv)
-    assert exit_.value.code == 2
-    assert "usage: learnkit" in capsys.readouterr().err
+    assert main(argv) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("learnkit: ")
+    assert re.search(r"See learnkit( verify| convert)? --help\.$", err)
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["verify", "--help"], ["convert", "--help"]])
+@pytest.mark.parametrize("argv", [["--help"], *([name, "--help"] for name in COMMANDS)])
 def test_help_is_not_an_error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(argv)
@@ -71,6 +85,49 @@ def test_an_error_is_one_line_of_any_terminal(monkeypatch: pytest.MonkeyPatch) -
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(verify, "run", fails)
     monkeypatch.setattr(sys, "stderr", stream)
-    assert main(["verify", "pets"]) == 1
+    assert main(["verify", "pets"]) == 2
     stream.flush()
     assert stream.buffer.getvalue() == b"learnkit: pets \\x1b[2J\\nERROR \\xe9\n"
+
+
+@pytest.mark.parametrize(("error", "code"), [
+    (UsageError("x"), 2), (MissingFileError("x"), 2), (DataError("x"), 2), (ImageError("x"), 2),
+    (CorruptFileError("x"), 2), (NonFiniteLossError("x"), 1), (OutOfMemoryError("x"), 1), (WriteError("x"), 1),
+    (DownloadError("x"), 1),
+])  # fmt: skip
+def test_the_exit_code_says_whether_the_input_or_the_run_failed(
+    error: LearnkitError, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(args: Any) -> int:
+        raise error
+
+    monkeypatch.setattr(verify, "run", fails)
+    assert main(["verify", "pets"]) == code
+
+
+def test_help_lists_every_command_on_one_line_of_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    for name in COMMANDS:
+        (line,) = [one for one in lines if one.startswith(f"  {name} ")]
+        assert len(line) <= 80
+
+
+def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["--version"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out == f"learnkit {learnkit.__version__}\n"
+
+
+@pytest.mark.parametrize("name", sorted(TYPED))
+def test_typed_commands_say_which_extra_they_need(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "jsonargparse", None)
+    monkeypatch.delitem(sys.modules, "learnkit.cli.typed_parser", raising=False)
+    assert main([name, "photos"]) == 2
+    assert 'pip install "learnkit[cli]"' in capsys.readouterr().err
+    assert main(["verify", "nowhere"]) == 2  # needs no extra
+    assert "no folder nowhere" in capsys.readouterr().err

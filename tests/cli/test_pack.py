@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from learnkit import ImageDataBunch
-from tests.cli.conftest import Command, Model
+from tests.cli.trained import Command, Model
 
 
 def test_folders_become_a_stream(run: Model, command: Command, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from learnkit import load_learner
-from tests.cli.conftest import Command, Model, draw
+from tests.cli.trained import Command, Model, draw
 
 BROKEN = "cannot be read as an image"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Command, Model
+from tests.cli.trained import Command, Model
 
 
 def test_the_page_is_about_the_chosen_images(run: Model, command: Command, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from learnkit import load_learner
-from tests.cli.conftest import COLORS, Command, Model, draw
+from tests.cli.trained import COLORS, Command, Model, draw
 
 
 def by_hand(run: Model, *splits: str) -> tuple[float, float]:

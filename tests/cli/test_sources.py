@@ -1,0 +1,116 @@
+"""Which data the options mean."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from learnkit.cli.sources import NOT_TYPED, data_options, data_values, make_data, source_of
+from learnkit.cli.typed_parser import TypedParser
+from learnkit.data.options import ImageSettings
+from learnkit.errors import LearnkitError, MissingFileError, UsageError
+
+
+def values(*words: object) -> dict[str, Any]:
+    parser = TypedParser(prog="learnkit train")
+    parser.add_place("data", "")
+    parser.add_options("images", data_options())
+    return vars(parser.parse_args(list(map(str, words))))
+
+
+SMALL = ("--size", "16", "--num-workers", "0", "--bs", "2")
+
+
+def test_every_setting_of_images_is_an_option_but_functions() -> None:
+    names = {option.name for option in data_options()}
+    settings = {"split_seed" if field.name == "seed" else field.name for field in fields(ImageSettings)}
+    assert settings - names == set(NOT_TYPED)
+    assert all(option.help for option in data_options())
+    assert len(names) == len(data_options())
+
+
+def test_folders(photos: Path) -> None:
+    dls = make_data(values(photos, *SMALL))
+    assert dls.classes == ["blue", "red"]
+    assert dls.samples["split"].value_counts().to_dict() == {"train": 8, "valid": 4}
+    assert dls.input_shape == (3, 16, 16)
+    assert make_data(values(photos, "--valid", "none", *SMALL)).valid_dl is None
+    halves = make_data(values(photos / "train", "--valid-pct", "0.5", "--split-seed", "3", *SMALL))
+    assert halves.samples["split"].value_counts().to_dict() == {"train": 4, "valid": 4}
+
+
+def test_other_names_of_the_folders(photos: Path) -> None:
+    (photos / "train").rename(photos / "fit")
+    (photos / "valid").rename(photos / "check")
+    dls = make_data(values(photos, "--train", "fit", "--valid", "check", *SMALL))
+    assert dls.samples["split"].value_counts().to_dict() == {"train": 8, "valid": 4}
+
+
+def test_a_csv_file(flat: Path) -> None:
+    words = ("--csv", "labels.csv", "--folder", "images", "--suffix", ".png", "--valid-col", "is_valid", *SMALL)
+    dls = make_data(values(flat, "--label-col", "color", *words))
+    assert dls.classes == ["blue", "red"]
+    assert dls.samples["split"].value_counts().to_dict() == {"train": 8, "valid": 4}
+    tags = make_data(values(flat, "--label-col", "tags", "--label-delim", " ", *words))
+    assert (type(tags.task).__name__, tags.classes) == ("MultiLabel", ["blue", "dark", "red"])
+    numbers = make_data(values(flat, "--label-col", "2", "--task", "regression", *words))
+    assert type(numbers.task).__name__ == "Regression"
+    assert numbers.samples["target"].max() == 5.5
+
+
+def test_a_csv_file_without_names_of_columns(flat: Path) -> None:
+    lines = (flat / "labels.csv").read_text().splitlines()[1:]
+    (flat / "bare.csv").write_text("\n".join(lines))
+    words = ("--csv", "bare.csv", "--folder", "images", "--suffix", ".png", "--valid-pct", "0.25", *SMALL)
+    assert len(make_data(values(flat, "--no-header", "--label-col", "1", *words)).samples) == 12
+
+
+def test_names_of_files(flat: Path) -> None:
+    dls = make_data(values(flat, "--pattern", r"/(\w+)_\d\.png$", "--valid-pct", "0.25", *SMALL))
+    assert dls.classes == ["blue", "red"]
+    assert len(dls.samples) == 12
+
+
+@pytest.mark.parametrize("pattern", ["masks/{stem}_mask.png", "images/{folder}/../../masks/{stem}_mask.png"])
+def test_masks(scenes: Path, pattern: str) -> None:
+    dls = make_data(values(scenes, "--masks", pattern, "--codes", "left,right", "--ignore-index", "9", *SMALL))
+    assert dls.classes == ["left", "right"]
+    mask = dls.task.read(scenes / "masks/0_mask.png")
+    assert (mask[0, 0], mask[5, 5], mask[5, 20]) == (255, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--label-col", "3"], "--label-col needs --csv"),
+        (["--codes", "a,b"], "--codes needs --masks"),
+        (["--image", "x"], "--image needs --stream"),
+        (["--csv", "a.csv", "--pattern", "x"], "--csv and --pattern name different data"),
+        (["--csv", "a.csv", "--valid", "check"], "--valid needs "),
+        (["--masks", "{stm}.png", "--codes", "a,b"], r"--masks: got '\{stm\}.png', expected a path with"),
+        (["--masks", "{stem}.png", "--codes", "a,b", "--classes", "a,b"], "--classes cannot be combined with --masks"),
+    ],
+)
+def test_options_that_exclude_each_other(photos: Path, words: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        make_data(values(photos, *words))
+
+
+def test_only_the_options_of_the_source_are_kept() -> None:
+    kept = data_values(values("photos", "--csv", "a.csv"))
+    assert "label_col" in kept
+    assert "train" not in kept
+    assert "codes" not in kept
+    assert source_of(values("photos")).chosen_by == ""
+
+
+def test_a_missing_folder_and_a_missing_file_are_named(photos: Path) -> None:
+    with pytest.raises(MissingFileError, match="no folder nowhere"):
+        make_data(values("nowhere"))
+    with pytest.raises(LearnkitError, match=r"none\.csv"):
+        make_data(values(photos, "--csv", "none.csv"))
+
+
+def test_settings_of_the_caller_replace_options(photos: Path) -> None:
+    assert make_data(values(photos, *SMALL), size=8, augment=False).input_shape == (3, 8, 8)

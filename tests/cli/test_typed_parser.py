@@ -1,0 +1,119 @@
+"""A parser of typed options and of configurations."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from learnkit.cli.options import Option
+from learnkit.cli.typed_parser import TypedParser
+from learnkit.cli.values import LIST, RATES
+from learnkit.errors import UsageError
+
+OPTIONS = (
+    Option("base_size", int, 224, "pixels"),
+    Option("valid", str | None, "valid", "a folder"),
+    Option("resize", Literal["crop", "pad"], "crop", "how"),
+    Option("pretrained", bool, True, "weights"),
+    Option("lr", RATES, None, "rates"),
+    Option("classes", LIST, None, "names"),
+    Option("column", int | str, 0, "a column"),
+    Option("arch", str, "resnet18", "network"),
+)
+
+
+def parser() -> TypedParser:
+    made = TypedParser(prog="learnkit fly")
+    made.add_place("data", "the folder")
+    made.add_options("images", OPTIONS)
+    made.add_config()
+    return made
+
+
+def parsed(*words: str) -> dict[str, Any]:
+    return vars(parser().parse_args(list(words)))
+
+
+def test_defaults_and_types() -> None:
+    values = parsed("photos")
+    assert {option.name: values[option.name] for option in OPTIONS} == {
+        option.name: option.default for option in OPTIONS
+    }
+    values = parsed("photos", "--base-size", "32", "--no-pretrained", "--lr=1e-4:1e-3", "--column", "3", "--resize=pad")
+    assert (values["data"], values["base_size"], values["pretrained"]) == ("photos", 32, False)
+    assert (values["lr"], values["column"], values["resize"]) == ("1e-4:1e-3", 3, "pad")
+
+
+@pytest.mark.parametrize("words", [["--valid", "none"], ["--valid=none"]])
+def test_none_is_a_word(words: list[str]) -> None:
+    assert parsed("photos", *words)["valid"] is None
+
+
+def test_none_stays_text_where_a_value_cannot_be_none() -> None:
+    assert parsed("photos", "--arch", "none")["arch"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--base-szie", "3"], "no option --base-szie; nearest: --base-size"),
+        (["--base-size", "x"], "--base-size: got 'x', expected a whole number"),
+        (["--base-size", "1.5"], "--base-size: got '1.5', expected a whole number"),
+        (["--resize", "cro"], "--resize: got 'cro', expected crop or pad"),
+        (["--lr", "fast"], "--lr: got 'fast', expected a rate, FIRST:LAST"),
+        (["--classes", "a,,b"], "--classes: got 'a,,b', expected A,B,..."),
+        (["second"], "'second' is one argument too many"),
+    ],
+)
+def test_each_mistake_is_one_sentence_with_the_option(words: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        parsed("photos", *words)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+    assert str(error.value).endswith("See learnkit fly --help.")
+
+
+def test_a_configuration_comes_before_what_is_typed(tmp_path: Path) -> None:
+    config = tmp_path / "a.toml"
+    config.write_text(
+        'data = "photos"\n[images]\nbase-size = 64\nvalid = "none"\n'
+        '[model]\npretrained = false\nclasses = ["a", "b"]\nlr = 0.1\n',
+        encoding="utf-8",
+    )
+    values = parsed("--config", str(config), "--base-size", "96")
+    assert (values["data"], values["base_size"], values["valid"]) == ("photos", 96, None)
+    assert (values["pretrained"], values["classes"], values["lr"]) == (False, "a,b", "0.1")
+    assert parsed("other", f"--config={config}", "--pretrained")["data"] == "other"
+    assert parsed("other", f"--config={config}", "--pretrained")["pretrained"] is True
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base_szie = 3", r"a\.toml: option: got 'base_szie', expected one of this command; nearest: base_size"),
+        ("base_size = 'x'", "--base-size: got 'x', expected a whole number"),
+        ("resize = 3", "--resize: got "),
+        ("pretrained = 'x'", r"a\.toml: pretrained: got 'x', expected true or false"),
+    ],
+)
+def test_a_mistake_in_a_configuration_names_the_option(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=message):
+        parsed("photos", "--config", str(tmp_path / "a.toml"))
+
+
+def test_the_configuration_of_an_earlier_run_comes_first(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('data = "photos"\nbase_size = 64\nresize = "pad"', encoding="utf-8")
+    made = parser()
+    made.repeats = lambda values: tmp_path / "run.toml"
+    values = made.parse_args(["--base-size", "32"])
+    assert (values.data, values.base_size, values.resize) == ("photos", 32, "pad")
+
+
+def test_messages_of_the_library_name_options() -> None:
+    made = parser()
+    assert made.in_options('base_size: got 0. Pass pretrained=False, or lr="x.pth".') == (
+        "--base-size: got 0. Pass --no-pretrained, or --lr x.pth."
+    )
+    assert made.in_options("base_arch: got 'x'") == "--arch: got 'x'"
+    assert made.in_options("photo.jpg: size=3, other=4") == "photo.jpg: size=3, other=4"

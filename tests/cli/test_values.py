@@ -1,0 +1,76 @@
+"""The forms of option values."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from learnkit.cli.values import (
+    AUGMENT,
+    BS,
+    CLASS_WEIGHTS,
+    CODES,
+    COLUMNS,
+    DEPTH,
+    LIST,
+    NORMALIZE,
+    NUMBERS,
+    PAIR,
+    RATES,
+    SETTINGS,
+    SIZE,
+    Form,
+    as_text,
+)
+from learnkit.errors import MissingFileError
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "value"),
+    [
+        (LIST, "a,b c", ["a", "b c"]), (NUMBERS, "0.5", 0.5), (NUMBERS, "512,0.5", [512, 0.5]), (NUMBERS, "", []),
+        (RATES, "1e-3", 1e-3), (RATES, "1e-4:1e-3", slice(1e-4, 1e-3)), (RATES, ":1e-3", slice(None, 1e-3)),
+        (RATES, "1e-5,1e-4,1e-3", [1e-5, 1e-4, 1e-3]), (COLUMNS, "2", 2), (COLUMNS, "x,3", ["x", 3]),
+        (SIZE, "224", 224), (SIZE, "32x64", (32, 64)), (SIZE, "32,64", (32, 64)), (PAIR, "0,5.5", (0, 5.5)),
+        (DEPTH, "12", 12), (DEPTH, "0,4095", (0, 4095)), (NORMALIZE, "data", "data"),
+        (NORMALIZE, "0.5,0.4:1,2", ((0.5, 0.4), (1, 2))), (AUGMENT, "false", False), (AUGMENT, "light", "light"),
+        (BS, "64", 64), (BS, "auto", "auto"), (CLASS_WEIGHTS, "balanced", "balanced"),
+        (CLASS_WEIGHTS, "1,2", [1, 2]), (SETTINGS, "step_size=2,gamma=0.5,mode=max",
+                                         {"step_size": 2, "gamma": 0.5, "mode": "max"}),
+        (CODES, "sky,road", ["sky", "road"]), (CODES, "0=sky,255=road", {0: "sky", 255: "road"}),
+    ],
+)  # fmt: skip
+def test_a_form_reads_its_text(form: Form, text: str, value: Any) -> None:
+    assert form(text) == text
+    found = form.read(text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        (LIST, "a,,b"), (LIST, ""), (NUMBERS, "x"), (RATES, ""), (RATES, "1e-3:"), (RATES, "1:2:3"), (RATES, "fast"),
+        (SIZE, "1x2x3"), (SIZE, "big"), (PAIR, "1"), (DEPTH, "x"), (NORMALIZE, "imagnet"), (AUGMENT, "lite"),
+        (BS, "all"), (CLASS_WEIGHTS, "equal"), (SETTINGS, "step_size"), (CODES, "x=sky,road"),
+    ],
+)  # fmt: skip
+def test_other_text_is_refused_with_the_form(form: Form, text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"got {text!r}, expected {form.shown}")):
+        form(text)
+
+
+def test_lists_and_numbers_of_a_configuration_are_read_like_text() -> None:
+    assert SIZE(224) == "224"
+    assert NUMBERS([0.5, 0.25]) == "0.5,0.25"
+    assert as_text([True, None]) == "true,null"
+
+
+def test_codes_come_from_a_file_of_lines(tmp_path: Path) -> None:
+    (tmp_path / "codes.txt").write_text("sky\n\nroad, wet\n", encoding="utf-8")
+    assert CODES.read(str(tmp_path / "codes.txt")) == ["sky", "road, wet"]
+    (tmp_path / "numbered.txt").write_text("0=sky\n7=a=b\n", encoding="utf-8")
+    assert CODES.read(str(tmp_path / "numbered.txt")) == {0: "sky", 7: "a=b"}
+    with pytest.raises(MissingFileError, match=r"none\.txt cannot be read"):
+        CODES("none.txt")
