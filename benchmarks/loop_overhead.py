@@ -17,6 +17,7 @@ from learnkit import DataBunch, Learner
 BATCH_SIZE, LR, SEED = 64, 0.1, 0
 BASE = "by hand, same loader"
 CONTROL = f"{BASE} (A/A control)"
+ALIKE = "by hand, fused steps of two groups"  # as learnkit's: biases do not decay, whatever the decay is
 GOAL = 1.02
 
 
@@ -52,10 +53,18 @@ def train_by_hand(
     n_epochs: int,
     before_epoch: Callable[[int], object] = lambda epoch: None,
     device: str = "cpu",
+    *,
+    is_alike: bool = False,
 ) -> float:
-    """Train, and validate after every epoch, with the losses and the accuracy that learnkit reports too."""
+    """Train, and validate after every epoch, with the losses and the accuracy that learnkit reports too.
+
+    `is_alike`: the steps are fused, and weights and biases two groups, as in learnkit.
+    """
     model, accuracy = mlp().to(device), 0.0
     optimizer = torch.optim.SGD(model.parameters(), LR)
+    if is_alike:
+        groups = [[p for p in model.parameters() if (p.ndim > 1) == decays] for decays in (True, False)]
+        optimizer = torch.optim.SGD([{"params": group} for group in groups], LR, fused=True)
     for epoch in range(n_epochs):
         before_epoch(epoch)
         model.train()
@@ -85,12 +94,13 @@ def validate_by_hand(model: nn.Module, valid_dl: Iterable[tuple[Tensor, Tensor]]
     return float(n_right / n)
 
 
-def by_hand_same_loader(data: Digits, n_epochs: int, device: str = "cpu") -> Case:
+def by_hand_same_loader(data: Digits, n_epochs: int, device: str = "cpu", *, is_alike: bool = False) -> Case:
     def make() -> Callable[[], float]:
         dls = DataBunch.from_tensors(*data, bs=BATCH_SIZE, device=device)
         return lambda: train_by_hand(
-            dls.train_dl, dls.valid_dl, n_epochs, lambda epoch: dls.train_dl.seed_epoch(SEED, epoch), device
-        )
+            dls.train_dl, dls.valid_dl, n_epochs, lambda epoch: dls.train_dl.seed_epoch(SEED, epoch), device,
+            is_alike=is_alike,
+        )  # fmt: skip
 
     return make
 
@@ -133,6 +143,7 @@ def results(arguments: Sequence[str] | None = None) -> list[Result]:
     data = digits(args.n)
     cases = {
         BASE: by_hand_same_loader(data, args.epochs),
+        ALIKE: by_hand_same_loader(data, args.epochs, is_alike=True),
         "by hand, plain DataLoader": by_hand_plain_loader(data, args.epochs),
         "learnkit, quiet": with_learnkit(data, args.epochs, quiet=True),
         "learnkit, default progress": with_learnkit(data, args.epochs, quiet=False),
@@ -146,7 +157,11 @@ def results(arguments: Sequence[str] | None = None) -> list[Result]:
     report(title, rows, BASE, name="loop_overhead", unit=unit, scale=scale)
     names = {name: name for name in installed}
     task = f"training loop: a step of an MLP, batches of {BATCH_SIZE}"
-    return [result(task, rows, BASE, "learnkit, quiet", CONTROL, unit=unit, scale=scale, goal=GOAL, peers=names)]
+    ours, its = "learnkit, quiet", f"{task}, the optimizer alike"
+    return [
+        result(task, rows, BASE, ours, CONTROL, unit=unit, scale=scale, goal=GOAL, peers=names),
+        result(its, rows, ALIKE, ours, CONTROL, unit=unit, scale=scale, goal=GOAL),
+    ]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import torch
 
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError
+from learnkit.seeds import CPU
 
 __all__ = ["default_device", "made_current", "resolve_device"]
 
@@ -21,11 +22,11 @@ def default_device() -> torch.device:
         return resolve_device(named)
     accelerator = _present()
     if accelerator is None:
-        return torch.device("cpu")
+        return CPU
     try:
         (torch.ones(2, device=accelerator) + 1).sum().item()
     except RuntimeError:  # an accelerator without a working driver
-        return torch.device("cpu")
+        return CPU
     return made_current(accelerator)
 
 
@@ -58,8 +59,10 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
 
 
 def made_current(device: torch.device) -> torch.device:
-    """The device, an accelerator with its index; it becomes the current one of this thread."""
-    accelerator = None if device.type == "cpu" else _present()
+    """The device, an accelerator with its index, the CPU without; it becomes the current one of this thread."""
+    if device == CPU or device.type == CPU.type:
+        return CPU
+    accelerator = _present()
     if accelerator is None or accelerator.type != device.type:
         return device
     current = torch.accelerator.current_device_index()

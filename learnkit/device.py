@@ -14,6 +14,7 @@ from learnkit.accelerators import default_device, made_current, resolve_device
 from learnkit.checks import check_choice
 from learnkit.gradients import clip_gradients, divided, drop_gradients, reweigh
 from learnkit.seeds import (
+    CPU,
     device_rng_state,
     preserve_all_rng,
     preserve_rng,
@@ -252,7 +253,7 @@ class Compute:
     @property
     def sync_is_free(self) -> bool:
         """Whether reading a number from a tensor does not wait for queued work."""
-        return self.device.type == "cpu"
+        return self.device == CPU
 
     def reseed(self, seed: int) -> None:
         """Seed the generators that dropout and mixing use: those of the CPU and of this device, no others."""
@@ -284,7 +285,7 @@ class Compute:
         if self.leaves_rng:
             return _NO_AUTOCAST
         of_cpu = preserve_all_rng() if every else preserve_rng()
-        return of_cpu if self.device.type == "cpu" else self._with_own_rng(of_cpu)
+        return of_cpu if self.device == CPU else self._with_own_rng(of_cpu)
 
     @contextmanager
     def _with_own_rng(self, of_cpu: AbstractContextManager[None]) -> Iterator[None]:

@@ -6,9 +6,19 @@ from typing import Any
 
 import torch
 
-__all__ = ["empty_cache", "free_memory", "is_out_of_memory", "peak_memory", "reset_peak_memory"]
+__all__ = ["UNKNOWN", "empty_cache", "free_memory", "is_out_of_memory", "peak_memory", "reset_peak_memory"]
 
 UNKNOWN = 1 << 62  # bytes
+
+# Of the group of processes that a container is: its limit, what it uses, and which part of that is files.
+GROUPS = [
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        "/sys/fs/cgroup/memory/memory.stat",
+    ),
+]
 
 MESSAGES = [
     re.compile(r"\b(CUDA|HIP|XPU|MPS|MTIA|NPU)( driver| backend)?( error:)? out of memory"),
@@ -61,7 +71,8 @@ def empty_cache(device: torch.device) -> None:
 def free_memory(device: torch.device | None = None) -> int:
     """Bytes that can be allocated on a device, None for the CPU: without swapping, as Linux reports.
 
-    Where that is not known, on other systems and backends, it is as good as unlimited.
+    That is within the limit of a container. Where it is not known, on other systems and backends, it is as good as
+    unlimited.
     """
     if device is not None and device.type != "cpu":
         module = _module(device)
@@ -70,4 +81,16 @@ def free_memory(device: torch.device | None = None) -> int:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
         return UNKNOWN
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), UNKNOWN)
+    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), UNKNOWN)
+    return min(free, *(_free_of_group(*map(Path, files)) for files in GROUPS))
+
+
+def _free_of_group(limit: Path, used: Path, parts: Path) -> int:
+    """Bytes that a group of processes may still take: what it uses for files, the kernel takes back."""
+    try:
+        most, now = int(limit.read_text(encoding="ascii")), int(used.read_text(encoding="ascii"))
+        numbers = dict(line.split(maxsplit=1) for line in parts.read_text(encoding="ascii").splitlines())
+    except (OSError, ValueError):  # no group, or no limit
+        return UNKNOWN
+    files = int(numbers.get("total_inactive_file", numbers.get("inactive_file", 0)))
+    return max(most - now + files, 0)

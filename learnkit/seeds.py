@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "CPU",
     "Stream",
     "derive",
     "device_rng_state",
@@ -37,6 +38,7 @@ _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _MIX_1, _MIX_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 WITHOUT_GENERATORS = ("cpu", "meta")  # of their own: that of the CPU is torch.default_generator
+CPU = torch.device("cpu")  # to compare with: `device.type` is a new text each time, which takes ten times as long
 
 
 class Stream(IntEnum):
@@ -111,7 +113,7 @@ def seed_all(seed: int) -> None:
 def seed_generators(seed: int, device: torch.device) -> None:
     """Seed torch's global generators of the CPU and of exactly this device; `torch.manual_seed` seeds all devices."""
     torch.default_generator.manual_seed(seed)
-    if device.type in WITHOUT_GENERATORS:
+    if device == CPU or device.type in WITHOUT_GENERATORS:
         return
     module = torch.get_device_module(device)
     generators = getattr(module, "default_generators", None)

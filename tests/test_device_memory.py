@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from learnkit import device_memory
 from learnkit.device_memory import empty_cache, free_memory, is_out_of_memory, peak_memory, reset_peak_memory
 
 CPU, ACCELERATOR = torch.device("cpu"), torch.device("cuda", 1)
@@ -98,6 +99,23 @@ def test_free_memory_is_less_than_the_machine_has() -> None:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for device in (None, torch.device("cpu")):
         assert 1_000_000 < free_memory(device) < total
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="only Linux says how much memory is free")
+@pytest.mark.parametrize("files", ["inactive_file", "total_inactive_file"])
+def test_free_memory_is_within_the_limit_of_a_container(
+    files: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit, used, parts = (tmp_path / name for name in ("limit", "used", "parts"))
+    monkeypatch.setattr(device_memory, "GROUPS", [tuple(map(str, (limit, used, parts)))])
+    outside = free_memory()
+    used.write_text("700000\n")
+    parts.write_text(f"anon 1\ninactive_file 0\n{files} 100000\n")
+    for text, expected in (("1000000\n", 400_000), ("650000\n", 50_000), ("500000\n", 0)):
+        limit.write_text(text)
+        assert free_memory() == expected
+    limit.write_text("max\n")
+    assert free_memory() > outside / 2
 
 
 def test_free_memory_is_that_of_the_machine_or_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,13 +16,14 @@ from learnkit.callbacks.one_cycle import OneCycle
 from learnkit.callbacks.plateau import ReduceLROnPlateau
 from learnkit.callbacks.precision import GradientClipping, MixedPrecision
 from learnkit.callbacks.progress import Progress
+from learnkit.callbacks.pruning import OptunaPruning
 from learnkit.callbacks.recorder import Recorder
 from learnkit.callbacks.rnn import RNNRegularizer
 from learnkit.callbacks.save_model import SaveModel
 from learnkit.callbacks.show_graph import ShowGraph
 from learnkit.callbacks.tensorboard import TensorBoard
 from learnkit.callbacks.torch_scheduler import TorchScheduler
-from learnkit.callbacks.trackers import MLflow, WandB
+from learnkit.callbacks.trackers import MLflow, Trackio, WandB
 from learnkit.callbacks.train_metrics import TrainMetrics
 from learnkit.training.callback import Callback, Order
 
@@ -45,6 +46,7 @@ __all__ = [
     "MixUp",
     "MixedPrecision",
     "OneCycle",
+    "OptunaPruning",
     "Order",
     "PeakMemory",
     "Progress",
@@ -57,6 +59,7 @@ __all__ = [
     "TensorBoard",
     "TerminateOnNaN",
     "TorchScheduler",
+    "Trackio",
     "TrainMetrics",
     "TrainingPhase",
     "WandB",

@@ -104,6 +104,12 @@ class Progress(Callback):
         self._epochs = self._batches = None
 
 
+def announce(text: str) -> None:
+    """Show a line that belongs to no fit, unless the display is off."""
+    if resolve_display("auto") != "off":
+        print(text, file=sys.stderr, flush=True)
+
+
 def resolve_display(display: Display) -> str:
     """Resolve "auto": the environment variable LEARNKIT_PROGRESS, else a bar if one can be drawn."""
     if display != "auto":

@@ -125,9 +125,9 @@ def measured(values: Mapping[str, Any], command: str) -> Measured:
 def _data(values: Mapping[str, Any], empty: ImageDataBunch) -> ImageDataBunch:
     """The images, prepared as those of the empty bunch."""
     given = {option.name: option.default for option in data_options()} | dict(values)
-    if given["on"] == "all" and given["stream"]:
+    if given["on"] == "all" and source_of(given).chosen_by in ("stream", "hf"):
         raise UsageError(
-            "--on all: the parts of a stream are measured one by one", fix="Pass --on train, valid or test."
+            "--on all: the splits of this data are measured one by one", fix="Pass --on train, valid or test."
         )
     if given["on"] == "all":
         given |= {"valid_pct": 0, "valid_col": None}

@@ -1,6 +1,7 @@
 """Options made of signatures and typed settings: names, types, defaults and help are those of the library."""
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -69,7 +70,7 @@ def options_of(
     return [
         Option(
             renamed.get(name, name), kinds.get(name, parameters[name].annotation), parameters[name].default,
-            " ".join(helps.get(name, "").split()),
+            re.sub(r"\bNone\b", "none", " ".join(helps.get(name, "").split())),
         )
         for name in chosen
     ]  # fmt: skip

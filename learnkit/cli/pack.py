@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from learnkit.cli.options import Option, options_of
 from learnkit.cli.output import print_error, print_line, warnings_as_lines
-from learnkit.cli.sources import DATA_HELP, SOURCES, data_options, make_data
+from learnkit.cli.sources import DATA_HELP, data_options, make_data
 from learnkit.data.stream.items import require_litdata
 from learnkit.data.stream.pack import pack
 from learnkit.errors import UsageError
@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 OF_PACK = ("chunk_bytes", "seed", "on_error")
-# Settings of how images are seen and batched, which their files do not depend on, and what the data would be a stream.
-UNUSED = ("size", "resize", "interpolation", "full_decode", "augment", "normalize", "bs", "sampler", "num_workers",
-          "cache", "device", "on_error")  # fmt: skip
-STREAMS = [option.name for source in SOURCES if source.chosen_by == "stream" for option in source.options()]
+# Settings of how images are seen and batched, which their files do not depend on; and what is a stream already.
+UNUSED = ("stream", "size", "resize", "interpolation", "full_decode", "augment", "normalize", "bs", "sampler",
+          "num_workers", "cache", "device", "on_error")  # fmt: skip
 
 
 def add_arguments(parser: "TypedParser") -> None:
@@ -39,7 +38,7 @@ def pack_options() -> list[Option]:
 
 def image_options() -> list[Option]:
     """The data options that say what the images and their labels are."""
-    return [option for option in data_options() if option.name not in (*UNUSED, *STREAMS)]
+    return [option for option in data_options() if option.name not in UNUSED]
 
 
 def run(args: Any) -> int:

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from learnkit.checks import missing_extra
 from learnkit.cli.options import Option, options_of, python_name, value_of
-from learnkit.cli.values import AUGMENT, BS, CODES, COLUMNS, DEPTH, LIST, NORMALIZE, SIZE
+from learnkit.cli.values import AUGMENT, BS, CODES, COLUMNS, DEPTH, LIST, NORMALIZE, PAIRS, SIZE
 from learnkit.data.image_bunch import ImageDataBunch
 from learnkit.data.options import ImageSettings
-from learnkit.errors import UsageError
+from learnkit.errors import DataError, UsageError
 
-__all__ = ["DATA_HELP", "NOT_TYPED", "SOURCES", "data_options", "data_values", "make_data", "source_of"]
+__all__ = ["DATA_HELP", "NOT_TYPED", "data_options", "data_values", "make_data", "source_of"]
 
 DATA_HELP = (
     "the folder of the data: a folder per class in train and valid, or with --valid-pct directly; or what --csv, "
@@ -22,12 +23,14 @@ DATA_HELP = (
 NOT_TYPED = ("split", "reader")
 KINDS: dict[str, Any] = {
     "augment": AUGMENT, "bs": BS, "classes": LIST, "codes": CODES, "csv_labels": str | None, "depth": DEPTH,
-    "device": str | None, "false_values": LIST, "fn_col": COLUMNS, "ignore_index": int | None, "label": str | None,
-    "image": str | None, "label_col": COLUMNS, "normalize": NORMALIZE, "normalize_labels": bool, "sampler": str | None,
-    "size": SIZE, "suffixes": LIST, "task": str | None, "test": str | None, "true_values": LIST, "valid_col": COLUMNS,
+    "device": str | None, "false_values": LIST, "fn_col": COLUMNS, "ignore_index": int | None, "label": COLUMNS,
+    "image": COLUMNS, "splits": PAIRS, "label_col": COLUMNS, "normalize": NORMALIZE, "normalize_labels": bool,
+    "sampler": str | None, "size": SIZE, "suffixes": LIST, "task": str | None,
+    "test": str | None, "true_values": LIST, "valid_col": COLUMNS,
     "masks": str | None, "pat": str | None,
 }  # fmt: skip
 SPLIT_SEED = "split_seed"  # --seed is that of the training
+WITHOUT_DEFAULT = ("csv", "image", "label", "masks", "pattern")  # the factory's is used, or another one was chosen
 HEADER = Option("header", bool, True, "whether the first line of the CSV file has the names of the columns")
 HELPS = {
     "csv": "the CSV file that names the images and their labels, relative to DATA",
@@ -42,6 +45,12 @@ HELPS = {
     "augment": "true for the default, light, strong, trivial, or false for none",
     "bs": "items per batch; auto for the largest that fits",
     "sampler": '"balanced" draws every class equally often; or the name of a column of weights',
+    "hf": "DATA is a Hugging Face dataset: a folder that save_to_disk wrote, or a name for load_dataset",
+    "image": "the images of a stream (a key, or a place in a tuple), or the column of a Hugging Face dataset; none for "
+    "that of a packed stream, or image",
+    "label": "the labels, likewise, also several columns of a Hugging Face dataset; none for those of a packed stream, "
+    "or label",
+    "splits": "which splits of a Hugging Face dataset are train, valid and test, if not by name: train=fit,valid=dev",
     "stream": "DATA is a stream that `learnkit pack` wrote, or one of litdata",
     "valid": 'the folder of the validation images; "val" or "validation" is used if there is no "valid"; none to train '
     "without a validation set",
@@ -96,13 +105,17 @@ SOURCES = (
     Source(
         "a stream", "stream", ImageDataBunch.from_stream, ("image", "label"), (Option("stream", bool, False, ""),),
     ),
+    Source(
+        "a Hugging Face dataset", "hf", ImageDataBunch.from_hf, ("image", "label", "splits"),
+        (Option("hf", bool, False, ""),),
+    ),
 )  # fmt: skip
 
 
 def _explained(option: Option) -> Option:
     """The option with the command line's own help, where that of the factory is about Python."""
     option = replace(option, help=HELPS.get(option.name, option.help))
-    return replace(option, default=None) if option.name in ("csv", "pattern", "masks") else option
+    return replace(option, default=None) if option.name in WITHOUT_DEFAULT else option
 
 
 def data_options() -> list[Option]:
@@ -161,7 +174,34 @@ def make_data(values: Mapping[str, Any], **fixed: Any) -> ImageDataBunch:
         applying["masks"] = _Masks(applying["masks"])
     if applying.pop("stream", False):
         return source.factory(path if path.exists() else values["data"], **applying)
+    if applying.pop("hf", False):
+        given = {name: value for name, value in applying.items() if value is not None or name not in ("image", "label")}
+        return source.factory(_hugging_face(values["data"]), **given)
     return source.factory(path, **applying)
+
+
+def _hugging_face(data: str) -> Any:
+    """A dataset that was saved to a folder, or one by name.
+
+    Raises:
+        UsageError: the package datasets is not installed.
+        DataError: it cannot be loaded.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise missing_extra("datasets", "hf") from error
+    saved = ("dataset_dict.json", "dataset_info.json")
+    try:
+        if any((Path(data) / name).is_file() for name in saved):
+            return datasets.load_from_disk(data)
+        return datasets.load_dataset(data)
+    except Exception as error:  # of files, of the network, and of its own
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"--hf: {data} cannot be loaded as a Hugging Face dataset ({reason})",
+            fix="Pass a folder that save_to_disk wrote, or the name of a dataset.",
+        ) from error
 
 
 class _Masks:

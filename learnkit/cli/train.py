@@ -104,6 +104,7 @@ def _train(learn: Learner, values: dict[str, Any], callbacks: list[Callback], fo
         learn.compile()
     if values["lr"] is None:
         values["lr"] = f"{learn.lr_find().valley:.3g}"
+        values["bs"] = str(learn.dls.batch_size or values["bs"])  # that --bs auto has found
         folder.write_config(_config(values))
         folder.tell(f"learning rate {values['lr']}: the valley of a test of rates")
     callbacks += [CSVLogger(folder.history.name), RunLog(folder)]

@@ -9,7 +9,7 @@ from typing import Any
 from learnkit.errors import MissingFileError
 
 __all__ = ["AUGMENT", "BS", "CLASS_WEIGHTS", "CODES", "COLUMNS", "DEPTH", "LIST", "NORMALIZE", "NUMBERS", "PAIR",
-           "RATES", "SETTINGS", "SIZE", "Form", "as_text"]  # fmt: skip
+           "PAIRS", "RATES", "SETTINGS", "SIZE", "Form", "as_text"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,15 @@ def _settings(text: str) -> dict[str, Any]:
     return found
 
 
+def _pairs(text: str) -> dict[str, str]:
+    return dict(_parts(pair) for pair in _words(text))
+
+
+def _parts(pair: str) -> tuple[str, str]:
+    name, value = pair.split("=")
+    return (name, value) if name and value else _fail(pair)
+
+
 def _codes(text: str) -> Any:
     """Names, pixel=name pairs, or a file of them, one per line."""
     lines = _lines(Path(text)) if Path(text).suffix == ".txt" else _words(text)
@@ -158,6 +167,7 @@ NUMBERS = Form("a number, or several: A,B,...", _one_or_more)
 RATES = Form("a rate, FIRST:LAST, :LAST, or one per layer group: A,B,...", _rates)
 COLUMNS = Form("a column's name or number, or several: A,B,...", _columns)
 SIZE = Form("a side, or HEIGHTxWIDTH", _size)
+PAIRS = Form("NAME=NAME,...", _pairs)
 PAIR = Form("LOW,HIGH", _pair)
 DEPTH = Form("bits, or BLACK,WHITE", _depth)
 NORMALIZE = Form("imagenet, data, or MEAN:STD with a number per channel: A,B,C:D,E,F", _normalize)

@@ -1,6 +1,6 @@
 """From a table of samples and settings to the loaders of an ImageDataBunch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +13,8 @@ from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.device_store import DeviceStore, check_item_stage, store_on_device
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.image.resize import Resize
-from learnkit.data.loading.loaders import ImageLoader, check_batch_size, default_workers
+from learnkit.data.loading.batch_size import AUTO, check_batch_size, initial_size
+from learnkit.data.loading.loaders import ImageLoader, default_workers
 from learnkit.data.loading.sampler import BatchOrder, make_sampling
 from learnkit.data.options import ImageSettings
 from learnkit.data.places import check_places, warn_if_elsewhere
@@ -24,7 +25,7 @@ from learnkit.data.table.check_files import check_files, check_masks, common_siz
 from learnkit.data.table.held_out import held_out_samples, label_held_out, report_unlabeled
 from learnkit.data.table.labels import label_samples, name_change
 from learnkit.data.table.remembered import is_without_validation, remember, resolve_task
-from learnkit.data.table.samples import checked_samples, in_order, split_samples
+from learnkit.data.table.samples import absolute, checked_samples, in_order, split_samples
 from learnkit.data.table.splits import ColumnSplit, NoValidation, RandomSplit
 from learnkit.data.table.weights import sampler_of, with_weights
 from learnkit.data.tasks import Regression, Task
@@ -71,6 +72,7 @@ def build_table(
     path: Path,
     names: Sequence[str],
     label: Callable[[str], Any] | None = None,
+    linked: Set[str] | None = None,
 ) -> Table:
     """Split a table, check its files and labels, and sort it.
 
@@ -80,6 +82,8 @@ def build_table(
         path: `test` is relative to it.
         names: names of the regression targets.
         label: the function that labels files by their path, for the test folder.
+        linked: if the files of the table have just been listed, those that are links or are reached through one; None
+            to ask for each file.
 
     Raises:
         MissingFileError: files that are not there.
@@ -87,6 +91,7 @@ def build_table(
         UsageError: an argument that cannot work.
     """
     samples = checked_samples(samples, are_masks=isinstance(settings.task, Segmentation))
+    plain = set() if linked is None else set(samples["input"].tolist()).difference(map(absolute, linked))
     change = name_change(settings.normalize_labels)
     task = resolve_task(samples, settings.task, settings.classes, change)
     _check_classes(settings.classes, task)
@@ -98,7 +103,7 @@ def build_table(
     if settings.test is not None:
         samples = _with_test(samples, path / settings.test, settings.suffixes)
     skips = settings.on_error == "skip"
-    check_files(samples, allow_leak=settings.allow_leak, ignore_missing=skips)
+    check_files(samples, plain, allow_leak=settings.allow_leak, ignore_missing=skips)
     sides = settings.sides or common_size(samples, settings.reader, ignore_unreadable=skips)
     bare = _preprocess(settings, sides)
     skipped = samples[:0].assign(error=[])
@@ -183,7 +188,9 @@ def build_loaders(table: Table, settings: ImageSettings, device: torch.device) -
     def ordered(split: str) -> ImageLoader:
         return loader(split, BatchOrder(len(datasets[split]), bs, shuffle=False))
 
-    drawn = BatchOrder(len(train), bs, shuffle=True, seed=settings.seed, sampling=sampling)
+    drawn = BatchOrder(
+        len(train), bs, shuffle=True, seed=settings.seed, sampling=sampling, finds_size=settings.bs == AUTO
+    )
     valid, test = (ordered(name) if name in parts else None for name in ("valid", "test"))
     return ImageLoaders(loader("train", drawn), valid, test, ordered("train"))
 
@@ -211,7 +218,7 @@ def empty_loaders(table: Table, settings: ImageSettings, device: torch.device) -
     dataset = ImageDataset([], None, table.task, preprocess)
 
     def loader() -> ImageLoader:
-        return ImageLoader(dataset, BatchOrder(0, settings.bs, shuffle=False), device)
+        return ImageLoader(dataset, BatchOrder(0, initial_size(settings.bs), shuffle=False), device)
 
     return ImageLoaders(loader(), loader(), None, loader())
 

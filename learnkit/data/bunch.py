@@ -11,10 +11,11 @@ from torch.utils.data import default_collate
 from learnkit.arguments import checks_keywords
 from learnkit.data.image.draw import draw_items, drawable
 from learnkit.data.image.preprocess import Preprocess
+from learnkit.data.loading.batch_size import AUTO, BatchSize, check_batch_size
 from learnkit.data.loading.dict_batches import chosen_keys, keyed
 from learnkit.data.loading.from_datasets import check_inputs, check_loader, dataset_loaders
 from learnkit.data.loading.items import listed
-from learnkit.data.loading.loaders import ImageLoader, TensorLoader, check_batch_size
+from learnkit.data.loading.loaders import ImageLoader, TensorLoader
 from learnkit.data.loading.sampler import BatchOrder
 from learnkit.data.loading.targets import known_task
 from learnkit.data.loading.tensors import check_parts, one_item, tensor_samples
@@ -58,7 +59,7 @@ class DataBunch(DataParts):
         x_test: Tensor | None = None,
         y_test: Tensor | None = None,
         *,
-        bs: int = 64,
+        bs: BatchSize = 64,
         task: Task | None = None,
         seed: int = 42,
         classes: Sequence[str] | None = None,
@@ -79,10 +80,11 @@ class DataBunch(DataParts):
         parts = ((x_train, y_train), (x_valid, y_valid), (x_test, y_test))
         meaning, train, valid, test = check_parts(parts, task, classes, where)
         check_inputs("train", train[0][0])
-        bs = check_batch_size(bs, len(train[0]))
+        size = check_batch_size(bs, len(train[0]))
 
         def loader(tensors: tuple[Tensor, ...], *, shuffle: bool = False) -> TensorLoader:
-            return TensorLoader(tensors, BatchOrder(len(tensors[0]), bs, shuffle=shuffle, seed=seed))
+            order = BatchOrder(len(tensors[0]), size, shuffle=shuffle, seed=seed, finds_size=bs == AUTO)
+            return TensorLoader(tensors, order)
 
         valid_dl, test_dl = (None if part is None else loader(part) for part in (valid, test))
         return cls(loader(train, shuffle=True), valid_dl, test_dl, loader(train), task=meaning, device=where)
@@ -95,7 +97,7 @@ class DataBunch(DataParts):
         valid: Any = None,
         test: Any = None,
         *,
-        bs: int = 64,
+        bs: BatchSize = 64,
         task: Task | None = None,
         seed: int = 42,
         classes: Sequence[str] | None = None,
@@ -113,7 +115,7 @@ class DataBunch(DataParts):
             train: the training items.
             valid: those to validate on; None to train without.
             test: those to predict, (x,) without labels.
-            bs: items per batch.
+            bs: items per batch, or "auto" for the largest that fits, which the first fit or `lr_find` finds.
             task: what the targets mean; None for class indices if there are classes.
             seed: seed of the training order.
             classes: names of the class indices; None for those the datasets name (`dataset.classes`).
@@ -233,6 +235,6 @@ class DataBunch(DataParts):
 
     def _image_preprocess(self, use: str) -> Preprocess:
         if self.preprocess is None:
-            fix = "Use an ImageDataBunch: from_datasets takes datasets of images."
+            fix = "Use an ImageDataBunch: from_datasets and from_hf take datasets of images."
             raise UsageError(f"this bunch holds no images to {use}", fix=fix)
         return self.preprocess

@@ -5,23 +5,33 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
+from learnkit.data.build import DEFAULT_SHARE
 from learnkit.data.bunch import DataBunch
-from learnkit.data.classes import Classes, check_same_classes
+from learnkit.data.classes import Classes
 from learnkit.data.image_table import ImageTable
-from learnkit.data.options import BasicOptions, FolderOptions, ImageOptions, ImageSettings, takes_options
-from learnkit.data.segmentation import MaskReader, Segmentation
+from learnkit.data.options import (
+    BasicOptions,
+    FolderOptions,
+    ImageOptions,
+    ImageSettings,
+    add_default_split,
+    takes_options,
+)
+from learnkit.data.segmentation import MaskReader, masks_task
 from learnkit.data.stream.build import check_settings, stream_loaders, stream_parts, stream_table
 from learnkit.data.stream.items import Key, open_streams
 from learnkit.data.table.columns import column_of
 from learnkit.data.table.folders import folder_samples, mask_samples
 from learnkit.data.table.from_csv import frame_samples, read_table, without_split_columns
 from learnkit.data.table.from_datasets import image_samples
+from learnkit.data.table.from_hf import hf_samples
 from learnkit.data.table.from_lists import list_samples, named_samples, pattern_label
 from learnkit.data.table.held_images import WithImages
+from learnkit.data.table.hf_splits import hf_splits
 from learnkit.data.table.label_columns import FALSE_VALUES, TRUE_VALUES, Column, column_list
 from learnkit.data.table.labels import task_kind
 from learnkit.data.table.splits import ColumnSplit
-from learnkit.data.tasks import Classification, MultiLabel, Task
+from learnkit.data.tasks import task_of_classes
 from learnkit.device import resolve_device
 from learnkit.errors import UsageError, WrongTypeError
 from learnkit.types import PathLike
@@ -74,12 +84,14 @@ class ImageDataBunch(ImageTable):
         """
         settings = ImageSettings(**options)
         by_folder = settings.splitter is None
+        linked: set[str] = set()
         samples = folder_samples(
-            path, train, valid, test, by_folder=by_folder, suffixes=settings.suffixes, classes=settings.classes or ()
-        )
+            path, train, valid, test, by_folder=by_folder, suffixes=settings.suffixes,
+            classes=settings.classes or (), linked=linked,
+        )  # fmt: skip
         if by_folder and valid is None:
             options["valid_pct"] = 0
-        return cls.from_samples(samples, path, test=test, **options)
+        return cls._from_table(samples, path, (), linked=linked, test=test, **options)
 
     @classmethod
     @takes_options
@@ -188,8 +200,7 @@ class ImageDataBunch(ImageTable):
         if options.get("split") is None and valid_col is None:
             samples = without_split_columns(samples, is_split=options.get("valid_pct") is not None)
         labels = [] if isinstance(label_col, str | int) else column_list(label_col)
-        names = [str(column_of(df, column).name) for column in labels]
-        return cls.from_samples(samples, path, names=names, **options)
+        return cls.from_samples(samples, path, names=[str(column_of(df, one).name) for one in labels], **options)
 
     @classmethod
     @takes_options
@@ -215,16 +226,45 @@ class ImageDataBunch(ImageTable):
             UsageError: an argument that cannot work.
         """
         sets = {"train": train, "valid": valid, "test": test}
-        is_split = options.get("split") is not None or options.get("valid_pct") is not None
-        if valid is not None and is_split:
-            raise UsageError("valid", got=type(valid).__name__, expected="None with valid_pct or split")
-        if valid is None and not is_split:
-            options["valid_pct"] = 0
+        add_default_split(options, None if valid is None else type(valid).__name__, 0)
         task, given = options.get("task"), options.get("classes")
         samples, classes = image_samples(sets, given, task)
         if classes is not None and not hasattr(task, "n_out"):
             options["classes"] = classes
         return cls.from_samples(samples, path, **options)
+
+    @classmethod
+    @takes_options
+    def from_hf(
+        cls,
+        dataset: Any,
+        image: str = "image",
+        label: str | Sequence[str] = "label",
+        splits: Mapping[str, str] | None = None,
+        path: PathLike = ".",
+        **options: Unpack[ImageOptions],
+    ) -> Self:
+        """Images of a Hugging Face dataset, on the path of files.
+
+        Args:
+            dataset: a datasets.Dataset, or a DatasetDict with the splits train and maybe validation (valid, val, dev)
+                and test; a fifth of train is taken for a missing validation set, unless `options` say otherwise.
+            image: the column of the images: the feature Image, encoded bytes, or arrays (H, W[, C]).
+            label: the column of the labels, or several, as for `from_df`: a ClassLabel (its names are the classes, -1
+                is none), text, numbers, lists of these, or masks. Numbers are indices into `classes`, if passed.
+            splits: which key of the DatasetDict is "train", "valid" and "test", if its keys do not say so.
+            path: where a learner writes its files.
+            **options: see `learnkit.data.options.ImageSettings`.
+
+        Raises:
+            DataError: no such column, labels that cannot be used, or splits that are not known.
+            WrongTypeError, UsageError: a streaming dataset or an argument that cannot work; no package datasets.
+        """
+        parts = hf_splits(dataset, splits, options.get("test"))
+        add_default_split(options, parts["valid"].name if "valid" in parts else None, DEFAULT_SHARE)
+        table = hf_samples(parts, image, label, options.get("task"), options.get("classes"))
+        options["classes"] = table.classes
+        return cls.from_samples(table.samples, path, names=table.names, **options)
 
     @classmethod
     @takes_options
@@ -298,8 +338,9 @@ class ImageDataBunch(ImageTable):
         too; those for which it fails, or returns no class, have no label.
         """
         settings = ImageSettings(**options)
-        samples = named_samples(path, fnames, func, settings.test, settings.suffixes)
-        return cls._from_table(samples, path, (), func, **options)
+        linked: set[str] | None = set() if fnames is None else None
+        samples = named_samples(path, fnames, func, settings.test, settings.suffixes, linked=linked)
+        return cls._from_table(samples, path, (), func, linked, **options)
 
     from_path_func = from_name_func
 
@@ -349,18 +390,12 @@ class ImageDataBunch(ImageTable):
             MissingFileError: no such folder, or images without a mask.
             DataError: a mask whose size is not that of its image, or with pixel values without a class.
         """
-        task: Task | str | None = options.get("task")
         if masks is None or not callable(masks):
             raise UsageError("masks", got=masks, expected="a function: path of an image -> path of its mask")
-        given = [codes, ignore_index, binary or None, threshold, border, mask_reader]
-        if task is not None and (not isinstance(task, Segmentation) or any(one is not None for one in given)):
-            raise UsageError("task", got=task, expected="a Segmentation, and no codes= beside it, or None")
-        if task is None and codes is None:
-            raise UsageError("codes", got=codes, expected="names of the classes, or {pixel value: name}")
-        if task is None and codes is not None:
-            task = Segmentation(
-                codes, ignore_index, binary=binary, threshold=threshold, border=border, mask_reader=mask_reader
-            )
+        options["task"] = masks_task(
+            options.get("task"), codes, ignore_index, binary=binary, threshold=threshold, border=border,
+            mask_reader=mask_reader,
+        )  # fmt: skip
         settings = ImageSettings(**options)
         by_folder = settings.splitter is None
         test = None if settings.test is None else str(settings.test)
@@ -369,7 +404,6 @@ class ImageDataBunch(ImageTable):
         )  # fmt: skip
         if by_folder and valid is None:
             options["valid_pct"] = 0
-        options["task"] = task
         return cls.from_samples(samples, path, **options)
 
     @classmethod
@@ -381,15 +415,7 @@ class ImageDataBunch(ImageTable):
         measured here; give (mean, std).
         """
         settings = ImageSettings(**options)
-        kinds: dict[str | None, type[Classification | MultiLabel]] = {
-            None: Classification, "classification": Classification, "multilabel": MultiLabel,
-        }  # fmt: skip
-        if isinstance(settings.task, str | None) and settings.task in kinds:
-            return cls.empty(Path(path), kinds[settings.task](Classes(classes)), settings)
-        if not isinstance(settings.task, Classification | MultiLabel):
-            raise UsageError("task", got=settings.task, expected="a task with classes: 'classification', 'multilabel'")
-        check_same_classes(settings.task.classes, Classes(classes), "task=", "classes", "Pass the same list.")
-        return cls.empty(Path(path), settings.task, settings)
+        return cls.empty(Path(path), task_of_classes(settings.task, Classes(classes)), settings)
 
 
 def as_image_bunch(dls: DataBunch) -> ImageDataBunch | None:

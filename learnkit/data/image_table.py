@@ -1,7 +1,7 @@
 """Images in a table of samples: the bunch that every factory of images ends in, and others made of its table."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -16,6 +16,7 @@ from learnkit.data.bunch import DataBunch
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.draw import draw_items
 from learnkit.data.image.preprocess import Preprocess
+from learnkit.data.loading.batch_size import AUTO
 from learnkit.data.loading.loaders import ImageLoader
 from learnkit.data.loading.sampler import BatchOrder
 from learnkit.data.options import ImageOptions, ImageSettings, takes_options
@@ -85,7 +86,7 @@ class ImageTable(DataBunch):
             DataError: labels or files that cannot be used; see the messages.
             UsageError: an argument that cannot work.
         """
-        return cls._from_table(samples, path, names, None, **options)
+        return cls._from_table(samples, path, names, **options)
 
     @classmethod
     def _from_table(
@@ -93,13 +94,14 @@ class ImageTable(DataBunch):
         samples: "pd.DataFrame",
         path: PathLike,
         names: Sequence[str],
-        label: Callable[[str], Any] | None,
+        label: Callable[[str], Any] | None = None,
+        linked: Set[str] | None = None,
         **options: Unpack[ImageOptions],
     ) -> Self:
-        """From a table of samples, as `from_samples`; a function labels the test folder as it did the other files."""
+        """From a table of samples, as `from_samples`; for `label` and `linked` see `build_table`."""
         settings = ImageSettings(**options)
         samples = with_held_images(samples)
-        table = build_table(samples, settings, Path(path), names, label)
+        table = build_table(samples, settings, Path(path), names, label, linked)
         device = resolve_device(settings.device)
         return cls._of(table, build_loaders(table, settings, device), settings, Path(path), names)
 
@@ -244,9 +246,10 @@ class ImageTable(DataBunch):
     def _again(self, samples: "pd.DataFrame") -> Self:
         """A bunch of a modified table, otherwise like this one."""
         sampler = self.settings.sampler if isinstance(self.settings.sampler, str | None) else WEIGHTS
+        bs = AUTO if self.batch_size_is == "due" else self.batch_size or self.settings.bs
         settings = replace(
             self.settings, valid_pct=None, split=None, test=None, task=self.task, classes=None,
-            normalize_labels=False, sampler=sampler, on_error="raise", bs=self.batch_size or self.settings.bs,
+            normalize_labels=False, sampler=sampler, on_error="raise", bs=bs,
         )  # fmt: skip
         options: ImageOptions = {name: getattr(settings, name) for name in settings.__dataclass_fields__}  # type: ignore[assignment]
         bunch = type(self).from_samples(samples, self.path, names=self._names, **options)

@@ -10,12 +10,13 @@ from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, cast
 import torch
 
 from learnkit.arguments import check_keywords
-from learnkit.checks import check_choice, check_int, check_kind, check_sides, is_number
+from learnkit.checks import check_choice, check_kind, check_sides, is_number
 from learnkit.data.classes import Classes
 from learnkit.data.image.depth import Depth, check_depth
 from learnkit.data.image.opening import MAX_PIXELS
 from learnkit.data.image.preprocess import Reader
 from learnkit.data.image.resize import Interpolation, Method
+from learnkit.data.loading.batch_size import BatchSize, initial_size
 from learnkit.data.statistics import Statistics
 from learnkit.data.table.draws import check_seed
 from learnkit.data.table.files import checked_suffixes
@@ -31,6 +32,7 @@ __all__ = [
     "FolderOptions",
     "ImageOptions",
     "ImageSettings",
+    "add_default_split",
     "takes_options",
 ]
 
@@ -70,7 +72,8 @@ class ImageSettings:
         augment: True for the default, "light", "strong", "trivial", False for none, or a list of transforms.
         normalize: "imagenet" for its statistics, "data" for those of (up to 1,000 of) the training images, (mean, std)
             or None.
-        bs: items per batch.
+        bs: items per batch, or "auto" for the largest that fits into memory, which the first fit or `lr_find` finds: a
+            power of two, at most 1,024 and a twentieth of the training set, but up to 64 for small ones.
         sampler: "balanced" draws every class equally often; or a weight for each training item, or for each row of the
             table, which becomes its column sampler_weight; or the name of a column of weights.
         num_workers: processes that read images; None for as many as suit the machine.
@@ -100,7 +103,7 @@ class ImageSettings:
     full_decode: bool = False
     augment: bool | str | Sequence[Any] = True
     normalize: Statistics = "imagenet"
-    bs: int = 64
+    bs: BatchSize = 64
     sampler: Any = None
     num_workers: int | None = None
     cache: Cache | None = None
@@ -125,7 +128,7 @@ class ImageSettings:
             check_kind("test", self.test, str | os.PathLike, "the path of a folder")
         task_kind(self.task)
         object.__setattr__(self, "seed", check_seed(self.seed))
-        check_int("bs", self.bs, 1)
+        initial_size(self.bs)
         object.__setattr__(self, "depth", check_depth(self.depth))
         check_kind("full_decode", self.full_decode, bool, "True or False")
         if self.reader is not None and not callable(self.reader):
@@ -169,7 +172,7 @@ class BasicOptions(TypedDict, total=False):
     full_decode: bool
     augment: bool | str | Sequence[Any]
     normalize: Statistics
-    bs: int
+    bs: BatchSize
     sampler: Any
     num_workers: int | None
     cache: Cache | None
@@ -188,6 +191,19 @@ class ImageOptions(FolderOptions, total=False):
     """All of them."""
 
     test: PathLike | None
+
+
+def add_default_split(options: BasicOptions, valid: str | None, share: float) -> None:
+    """Where there is no validation set `valid`, and no other way to split, take this share at random.
+
+    Raises:
+        UsageError: both a validation set and a way to split.
+    """
+    is_split = options.get("split") is not None or options.get("valid_pct") is not None
+    if valid is not None and is_split:
+        raise UsageError("valid", got=valid, expected="None with valid_pct or split")
+    if valid is None and not is_split:
+        options["valid_pct"] = share
 
 
 def takes_options(factory: Factory) -> Factory:

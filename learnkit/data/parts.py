@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from learnkit.data.image.preprocess import Preprocess
+from learnkit.data.loading.batch_size import AUTO, SizeIs
 from learnkit.data.loading.loaders import OrderedLoader
 from learnkit.data.loading.peek import first_input, in_order, input_of, name_of, size_of
 from learnkit.data.loading.targets import SET_NAMES
@@ -69,6 +70,16 @@ class DataParts:
             raise UsageError("dls.batch_size cannot be changed", got=bs, fix="Make the bunch, or its loaders, with it.")
         for loader in loaders:
             loader.batch_size = bs if loader is self.train_dl else self.train_dl.batch_size
+
+    @property
+    def batch_size_is(self) -> SizeIs:
+        """Whether the batch size is "given", or, with bs="auto", "due" until a fit or `lr_find`, and then "found"."""
+        return getattr(self.train_dl, "size_is", "given")
+
+    def take_found_batch_size(self, bs: int) -> None:
+        """Set the batch size that bs="auto" stands for."""
+        self.batch_size = bs
+        self.train_dl.order.size_is = "found"
 
     @property
     def train_ds(self) -> Any:
@@ -149,7 +160,7 @@ class DataParts:
         facts = [
             *([", ".join(sizes)] if sizes else []),
             f"{len(self.classes)} classes",
-            f"batches of {self.batch_size}",
+            f"batches of {AUTO if self.batch_size_is == 'due' else self.batch_size}",
         ]
         return f"{type(self).__name__}({'; '.join(facts)})"
 

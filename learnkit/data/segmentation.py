@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from learnkit.checks import check_number, nearest
 from learnkit.data.image.mask_values import IGNORED, Pixel, codes_of, dark_or_light, ignored_values, to_classes
 from learnkit.data.image.read import open_mask, read_with
+from learnkit.data.image.sources import as_file
 from learnkit.errors import ImageError, UsageError
 from learnkit.losses.flattened import BCEWithLogitsLossFlat
 from learnkit.metrics.functions import accuracy
 from learnkit.metrics.segmentation import dice, iou
 
-__all__ = ["MaskReader", "Segmentation", "lost_reader"]
+__all__ = ["MaskReader", "Segmentation", "lost_reader", "masks_task"]
 
 MaskReader = Callable[[str], "npt.NDArray[Any]"]  # path -> (H, W) numbers, or (H, W, 3) colors
 
@@ -104,23 +105,28 @@ class Segmentation:
             return dice(ignore_index=self.ignored), iou(ignore_index=self.ignored)
         return (partial(accuracy, ignore_index=self.ignored),)
 
-    def read(self, file: str | Path, where: str = "") -> npt.NDArray[np.uint8]:
-        """The class index of each pixel of a mask file, (H, W).
+    def read(self, file: Any, where: str = "") -> npt.NDArray[np.uint8]:
+        """The class index of each pixel of a mask file, (H, W): of a path, or of a HeldImage of bytes.
 
         Raises:
             ImageError: a file that cannot be read.
             DataError: pixel values without a class.
         """
-        pixels, named = self._pixels(file, where), f"{file}{where}"
+        pixels, named = self._pixels(as_file(file), where), f"{file}{where}"
         if self.threshold is not None:
             return dark_or_light(pixels, self.threshold, self._numbers, named)
         return to_classes(pixels, self._numbers, named, self.classes)
 
-    def _pixels(self, file: str | Path, where: str) -> npt.NDArray[Any]:
+    def _pixels(self, file: Any, where: str) -> npt.NDArray[Any]:
         """The pixel values in a mask file, (H, W) or (H, W, 3)."""
         colors = isinstance(self.values[0], tuple)
         if self.mask_reader is None:
             return open_mask(file, colors=colors, soft=self.threshold is not None, where=where)
+        if not isinstance(file, str | Path):
+            raise UsageError(
+                f"mask_reader reads files, and {file} has none",
+                fix="Leave it out; codes= maps the pixel values of PNG, TIFF and the like.",
+            )
         pixels = read_with(self.mask_reader, file, where, name="mask_reader")
         pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
         is_right = pixels.ndim == 3 and pixels.shape[2] == 3 if colors else pixels.ndim == 2
@@ -182,6 +188,20 @@ class Segmentation:
     def _key(self) -> tuple[object, ...]:
         settings = self.binary, self.threshold, self.border, self.mask_reader
         return self.classes, frozenset(self._numbers.items()), frozenset(self.ignored_values), settings
+
+
+def masks_task(task: Any, codes: Any, ignore_index: Any, *, binary: bool, **options: Any) -> Segmentation:
+    """The task passed, or that of the codes.
+
+    Raises:
+        UsageError: both, or neither.
+    """
+    given = [codes, ignore_index, binary or None, *options.values()]
+    if task is not None and (not isinstance(task, Segmentation) or any(one is not None for one in given)):
+        raise UsageError("task", got=task, expected="a Segmentation, and no codes= beside it, or None")
+    if task is None and codes is None:
+        raise UsageError("codes", got=codes, expected="names of the classes, or {pixel value: name}")
+    return Segmentation(codes, ignore_index, binary=binary, **options) if task is None else task
 
 
 def lost_reader(file: str) -> npt.NDArray[Any]:

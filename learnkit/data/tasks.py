@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.checks import is_number, nearest, plain
-from learnkit.data.classes import Classes, label_text
+from learnkit.data.classes import Classes, check_same_classes, label_text
 from learnkit.errors import DataError, UsageError
 from learnkit.losses.flattened import MSELossFlat
 
-__all__ = ["Classification", "MultiLabel", "Regression", "Task"]
+__all__ = ["Classification", "MultiLabel", "Regression", "Task", "task_of_classes"]
 
 
 class Task(Protocol):
@@ -201,3 +201,21 @@ class Regression:
         if len(numbers) == 1:
             return numbers[0]
         return "; ".join(f"{name} {number}" for name, number in zip(self.names, numbers, strict=True))
+
+
+def task_of_classes(task: Task | str | None, classes: Classes) -> Task:
+    """The Classification of some classes, or with "multilabel" the MultiLabel; a task of these classes itself.
+
+    Raises:
+        UsageError: a task without classes.
+        DataError: a task of other classes.
+    """
+    kinds: dict[str | None, type[Classification | MultiLabel]] = {
+        None: Classification, "classification": Classification, "multilabel": MultiLabel,
+    }  # fmt: skip
+    if isinstance(task, str | None) and task in kinds:
+        return kinds[task](classes)
+    if not isinstance(task, Classification | MultiLabel):
+        raise UsageError("task", got=task, expected="a task with classes: 'classification', 'multilabel'")
+    check_same_classes(task.classes, classes, "task=", "classes", "Pass the same list.")
+    return task

@@ -21,6 +21,7 @@ from learnkit.errors import DataError, UsageError
 from learnkit.inference.processes import gathered_batch, gathered_set
 from learnkit.inference.rows import Gathered, Rows, as_rows
 from learnkit.losses.broadcasting import no_broadcasting
+from learnkit.losses.outputs import output_to_pass
 from learnkit.modes import eval_mode
 from learnkit.seeds import rng_state, set_rng_state
 from learnkit.text import name_of
@@ -131,7 +132,7 @@ def activated(activation: Activation, outputs: Any) -> Tensor:
     if not isinstance(result, Tensor):
         raise UsageError(
             "the model's outputs, activated", got=type(outputs).__name__, expected="one tensor",
-            fix="Pass the learner output=, the name or index of one, or an activation= that makes one of them.",
+            fix=f"Pass the learner {output_to_pass(outputs)}, or an activation= that makes one of them.",
         )  # fmt: skip
     return result.clone() if _shares_memory(result, outputs) else result
 

@@ -73,7 +73,8 @@ def decode_outputs(activated: Tensor, tasks: Task | Sequence[Task]) -> list[Pred
 def predict_one(model: nn.Module, x: Tensor, compute: Compute, activation: Activation, task: Task) -> Prediction:
     """The prediction of a batch of one item, on the CPU; modes and gradients are the caller's."""
     (row,) = activated(activation, raw_outputs(model, (x,), compute)).cpu().unbind()
-    return Prediction(*task.decode(row), row)
+    label, index = task.decode(row)
+    return Prediction(label, index, row)
 
 
 def predict_batch(
@@ -171,7 +172,8 @@ class Predictor:
         """
         (row,) = self._outputs(self.prepare(item)).unbind()
         task = self.task if self.task_of is None else self.task_of(item) or self.task
-        return Prediction(*task.decode(row), row)
+        label, index = task.decode(row)
+        return Prediction(label, index, row)
 
     def predict_batch(self, items: Iterable[Any]) -> list[Prediction]:
         """The same for several items, `bs` of them in one forward pass.

@@ -20,6 +20,7 @@ from learnkit.distributed.failures import told
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.inference.augmented import augmented_pair, predict_augmented
+from learnkit.inference.demo import demo_page
 from learnkit.inference.dropout import DropoutPreds, predict_with_dropout
 from learnkit.inference.predictions import PerItemLoss, predict_loader, predict_stream, with_own_workers
 from learnkit.inference.predictor import (
@@ -40,6 +41,7 @@ from learnkit.learner.running import apart, twin
 from learnkit.losses.outputs import takes_one_output
 from learnkit.losses.per_item import loss_of_items
 from learnkit.modes import eval_mode
+from learnkit.text import name_of
 from learnkit.training import loop
 from learnkit.training.callback import CallbackList
 from learnkit.training.state import NO_OPTIMIZER, TrainState
@@ -47,6 +49,7 @@ from learnkit.types import Activation, DatasetType, PathLike
 
 if TYPE_CHECKING:
     import numpy as np
+    from gradio import Blocks
 
     from learnkit.plots.figure import Figure
     from learnkit.plots.layout import FigSize
@@ -164,6 +167,18 @@ class Answers(LearnerParts):
                 task_of=self.dls.task_of, are_images=self.dls.preprocess is not None, compute=compute,
             )  # fmt: skip
 
+    def demo(self, title: str | None = None, n: int = 6) -> "Blocks":
+        """A page to try the model on images, in Gradio: `learn.demo().launch()`.
+
+        Args:
+            title: of the page; None for one made of the task and the network.
+            n: examples from the validation set, at most; everyone who opens the page can see them.
+
+        Raises:
+            UsageError: data without images or of another task than learnkit's, or gradio is not installed.
+        """
+        return demo_page(self.predictor(), self.dls, self.spec.name if self.spec else name_of(self.model), title, n)
+
     def write_preds(self, file: PathLike, ds_type: Source = DatasetType.Valid, *, safe: bool = True) -> Path:
         """Write a table of predictions, one row per item in the order of the data set.
 
@@ -269,26 +284,17 @@ class Answers(LearnerParts):
     def _compute(self) -> Compute:
         """The device of the data, and the precision of the learner: that of its callback for it, if it has one."""
         compute = Compute(self.dls.device)
-        for callback in self.callbacks:
-            if isinstance(callback, MixedPrecision):
-                compute.use(callback.precision)
+        for callback in (one for one in self.callbacks if isinstance(one, MixedPrecision)):
+            compute.use(callback.precision)
         return compute
 
     def _state(
         self, optimizer: Optimizer = NO_OPTIMIZER, rates: Sequence[float] = (), train_dl: Iterable[Any] | None = None
     ) -> TrainState:
         return TrainState(
-            model=self.model,
-            optimizer=optimizer,
-            loss_func=self.loss_func,
-            train_dl=self.dls.train_dl if train_dl is None else train_dl,
-            valid_dl=self.dls.valid_dl,
-            metrics=list(self._ready_metrics()),
-            compute=self._compute(),
-            rates=list(rates),
-            output=self.output,
-            seed=self.counter.seed,
-            epoch_offset=self.counter.epoch,
-            folder=self.path / self.model_dir,
+            model=self.model, optimizer=optimizer, loss_func=self.loss_func,
+            train_dl=self.dls.train_dl if train_dl is None else train_dl, valid_dl=self.dls.valid_dl,
+            metrics=list(self._ready_metrics()), compute=self._compute(), rates=list(rates), output=self.output,
+            seed=self.counter.seed, epoch_offset=self.counter.epoch, folder=self.path / self.model_dir,
             classes=self.dls.classes,
-        )
+        )  # fmt: skip

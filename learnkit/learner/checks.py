@@ -1,6 +1,6 @@
 """Checks before training: arguments that cannot work, and a model or metrics that do not fit the data."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -65,18 +65,24 @@ def check_trainable(model: nn.Module) -> None:
         raise UsageError("the model has no trainable parameters", fix=fix)
 
 
-def check_outputs(model: nn.Module, input_shape: tuple[int, ...] | None, n_out: int | None, classes: list[str]) -> None:
+def check_outputs(
+    model: nn.Module,
+    input_shape: tuple[int, ...] | None,
+    n_out: int | None,
+    classes: list[str],
+    chosen: Callable[[Any], Any] | None = None,
+) -> None:
     """Compare the number of outputs with the number of classes, by a forward pass without data or arithmetic.
 
     Runs on torch's meta device, so it costs neither memory nor time. A model that cannot run there is not checked: its
-    first batch will show.
+    first batch will show. Of several outputs, `chosen` picks the one that is compared.
 
     Raises:
         UsageError: the number of outputs is not the number of classes.
     """
     if input_shape is None or n_out is None:
         return
-    given = _n_outputs(model, input_shape)
+    given = _n_outputs(model, input_shape, chosen)
     if given is not None and given != n_out:
         named = f" ({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''})" if classes else ""
         what = f"{n_out} classes{named}" if n_out == len(classes) else f"{n_out} for its targets{named}"
@@ -202,9 +208,10 @@ def _n_axes(target: Any) -> int | None:
     return getattr(target, "ndim", 0 if isinstance(target, int | float) else None)
 
 
-def _n_outputs(model: nn.Module, input_shape: tuple[int, ...]) -> int | None:
+def _n_outputs(model: nn.Module, input_shape: tuple[int, ...], chosen: Callable[[Any], Any] | None) -> int | None:
     try:
         output = _on_meta(model, input_shape)
+        output = output if chosen is None else chosen(output)
     except Exception:  # arbitrary models may fail in arbitrary ways on the meta device
         return None
     per_item_or_pixel = isinstance(output, torch.Tensor) and output.ndim in (2, 4)

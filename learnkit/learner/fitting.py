@@ -9,6 +9,7 @@ from zlib import crc32
 from torch.optim import Optimizer
 
 from learnkit.callbacks.lr_finder import LRFinder
+from learnkit.callbacks.micro_batches import MicroBatches
 from learnkit.callbacks.one_cycle import OneCycle
 from learnkit.callbacks.optimizer_modes import OptimizerModes, has_modes
 from learnkit.callbacks.progress import Progress
@@ -51,6 +52,7 @@ __all__ = [
     "lr_find_callbacks",
     "run_fit",
     "run_lr_find",
+    "run_trial",
     "running_callbacks",
     "saving_of",
     "set_rates",
@@ -129,6 +131,21 @@ def running_callbacks(
 def lr_find_callbacks(finder: LRFinder, own: Sequence[Callback], optimizer: Optimizer) -> CallbackList:
     """The callbacks of `lr_find`: the finder, and those of the learner that change how a batch is trained."""
     return CallbackList([finder, *(callback for callback in own if callback.in_lr_find), *_modes(optimizer)])
+
+
+def run_trial(state: TrainState, own: Sequence[Callback], steps: int = 2) -> None:
+    """Train for a few steps, without validation.
+
+    Args:
+        state: on enough batches.
+        own: callbacks; those that change how a batch is trained take part, but for the one that splits it.
+        steps: the second has beside it what the first one allocates for all that follow.
+    """
+    state.valid_dl, state.is_trial, state.stops_on_nan = None, True, True
+    state.limit(Limits.of(max_steps=steps))
+    used = [callback for callback in own if callback.in_lr_find and not isinstance(callback, MicroBatches)]
+    with explained(state):
+        loop.fit(state, CallbackList([*used, *_modes(state.optimizer)]))
 
 
 def _modes(optimizer: Optimizer) -> list[Callback]:

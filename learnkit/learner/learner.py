@@ -27,6 +27,7 @@ from learnkit.interpretation.items import Interpretation
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.learner import fitting
 from learnkit.learner.answers import Answers, Part
+from learnkit.learner.batch_size import SMALL_LR, settle_batch_size
 from learnkit.learner.checks import check_epochs, check_start, check_trainable
 from learnkit.learner.class_weights import ClassWeights
 from learnkit.learner.defaults import is_default
@@ -36,7 +37,7 @@ from learnkit.learner.head_features import HeadFeatures, check_head, head_featur
 from learnkit.learner.lazy import give_sizes
 from learnkit.learner.options import as_list
 from learnkit.learner.parts import Groups
-from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fit
+from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, plan_fit, stored_batch_size
 from learnkit.learner.sharded_fit import Around, Strategy, in_strategy
 from learnkit.losses.outputs import OutputKey
 from learnkit.models.groups import group_numbers, regrouped
@@ -265,7 +266,7 @@ class Learner(Answers):
         if not (epochs := check_epochs(epochs)):
             return
         start_epoch = check_start(options.get("start_epoch", 0), epochs)
-        self._check_ready()
+        self._check_ready(options)
         limits, around = fitting.limits_of(options), self._in(options.get("strategy"), features)
         with self._running.only(), self._call.running():
             state = self._fit_state(epochs, lr, options.get("wd"), start_epoch, features)
@@ -298,7 +299,7 @@ class Learner(Answers):
         if not check_epochs(epochs):
             return
         check_head(self.groups, [*self.callbacks, *as_list(options.get("callbacks"))])
-        self._check_ready()
+        self._check_ready(options)
         self._groups = regrouped(self._groups, self.model, self._group_numbers)
         with self._running.only(), training_only(self.groups[-1], self.model):
             check_trainable(self.model)
@@ -379,13 +380,10 @@ class Learner(Answers):
         suggestions read from the curve: (valley, steep, minimum, slide).
         """
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
-        self._check_ready()
+        self._check_ready({})
         with self._running.only(), dry_run(together(self.model, self.loss_func), self.dls.train_dl):
-            optimizer, settings = self._new_optimizer()
-            running = fitting.lr_find_callbacks(finder, self.callbacks, optimizer)
-            state = self._state(optimizer, rates=settings.spread(end_lr))
-            fitting.set_rates(optimizer, settings, state.rates, self._wd)
-            state.seed = derive(self.seed, Stream.LR_FIND)
+            state = self._trial_state(lr=end_lr)
+            running = fitting.lr_find_callbacks(finder, self.callbacks, state.optimizer)
             fitting.run_lr_find(state, self.dls, running, finder)
         self.recorder.lr_curve = finder.curve()
         return self.recorder.lr_curve.suggestions
@@ -396,10 +394,15 @@ class Learner(Answers):
         running = fitting.running_callbacks(self.recorder, [*self.callbacks, *as_list(callbacks)], optimizer)
         return fit_outline(self, epochs, running, optimizer)
 
-    def _check_ready(self) -> None:
+    def _check_ready(self, options: FitOptions) -> None:
         give_sizes(self.model, self.dls)  # of lazy layers that came in later
         check_trainable(self.model)
         self._ready_metrics()  # once a fit is running, none can be set
+        if self.dls.batch_size_is != "given":
+            stored = stored_batch_size(self.path / self.model_dir, self.counter.n_fits, options.get("resume"))
+            parts, own = together(self.model, self.loss_func), [*self.callbacks, *as_list(options.get("callbacks"))]
+            with self._running.only():
+                settle_batch_size(self.dls, parts, self._frozen, stored, self._trial_state, own)
 
     def _new_optimizer(self, before: Optimizer | None = None) -> tuple[Optimizer, Settings]:
         return self._made_by(self.opt_func, before)
@@ -440,6 +443,14 @@ class Learner(Answers):
         state.n_epochs, state.start_epoch, state.first_epoch = epochs, start_epoch, start_epoch
         state.epoch_offset = self.epoch - start_epoch
         state.continues_call = self._call.n_fits > 0
+        return state
+
+    def _trial_state(self, train_dl: list[Any] | None = None, lr: float = SMALL_LR) -> TrainState:
+        """The state of a run that leaves no trace, with an optimizer of its own."""
+        optimizer, settings = self._new_optimizer()
+        state = self._state(optimizer, settings.spread(lr), train_dl)
+        fitting.set_rates(optimizer, settings, state.rates, self._wd)
+        state.seed = derive(self.seed, Stream.LR_FIND)
         return state
 
     def _in(self, strategy: Strategy, features: HeadFeatures | None) -> Around:

@@ -63,7 +63,8 @@ class LearnerParts(Options):
         check_kind("model", model, nn.Module, "an nn.Module; cnn_learner accepts names of architectures")
         give_sizes(model.to(dls.device), dls)
         if "dls" in changed or "model" in changed:
-            check_outputs(model, dls.input_shape, dls.task.n_out if dls.task else None, dls.classes)
+            n_out = dls.task.n_out if dls.task else None
+            check_outputs(model, dls.input_shape, n_out, dls.classes, self._output)
         is_same_loss = not changed.keys() & {"dls", "loss_func", "class_weights"}
         loss = self._loss_func if is_same_loss else chosen_loss(dls, given["loss_func"], given["class_weights"])
         activation = chosen_activation(dls, loss, given["activation"], self._activation)

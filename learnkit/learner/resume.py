@@ -30,7 +30,7 @@ from learnkit.training.snapshot import StatefulLoader, restore, seek
 from learnkit.training.state import TrainState, loader_length
 from learnkit.types import PathLike
 
-__all__ = ["CheckpointEvery", "Resume", "ResumePlan", "RunCounter", "plan_fit"]
+__all__ = ["CheckpointEvery", "Resume", "ResumePlan", "RunCounter", "plan_fit", "stored_batch_size"]
 
 CheckpointEvery = int | str | None
 Resume = Literal["auto"] | PathLike | None
@@ -148,6 +148,22 @@ def plan_fit(
         writer.protect(saved["file"])
     checkpoints = Checkpoints(writer, interval, about, saved)
     return ResumePlan(checkpoints, counter, writer, keep_fits)
+
+
+def stored_batch_size(folder: Path, n_fits: int, resume: Resume) -> int | None:
+    """The batch size of the checkpoint that the next fit goes on from; None without one.
+
+    Args:
+        folder: that of the learner's weights.
+        n_fits: completed fits of the learner.
+        resume: as of `plan_fit`.
+
+    Raises:
+        UsageError, MissingFileError, CorruptFileError, UnsafeFileError: as `plan_fit`.
+    """
+    saved, _ = _found(_of_fit(folder / "checkpoints", n_fits), resume)
+    text = "" if saved is None else saved["identity"]["batch size"]
+    return world.agreed(int(text) if text.isdigit() else 0) or None
 
 
 def _of_fit(folders: Path, number: int) -> Path:

@@ -11,7 +11,7 @@ from learnkit.errors import UsageError
 from learnkit.losses.activations import activation_of
 from learnkit.types import Loss
 
-__all__ = ["OneOutput", "OutputKey", "from_outputs", "names_of", "takes_one_output"]
+__all__ = ["OneOutput", "OutputKey", "from_outputs", "names_of", "output_to_pass", "takes_one_output"]
 
 OutputKey = str | int | Callable[[Any], Any]
 
@@ -86,6 +86,24 @@ def takes_one_output(loss_func: Loss) -> bool:
 
 def names_of(outputs: Any) -> str:
     """The kind of some outputs and the names of their parts, such as "a dict of logits, hidden"."""
-    names = list(outputs) if isinstance(outputs, Mapping) else list(getattr(outputs, "_fields", ()))
+    names, kind = _names(outputs), type(outputs).__name__
     size = f" of {len(outputs)}" if isinstance(outputs, tuple | list) else ""
-    return f"a {type(outputs).__name__}" + (f" of {', '.join(map(str, names))}" if names else size)
+    article = "an" if kind[0] in "AEIOUaeiou" else "a"
+    return f"{article} {kind}" + (f" of {', '.join(map(str, names))}" if names else size)
+
+
+def output_to_pass(outputs: Any) -> str:
+    """The argument of a learner that picks one of these outputs, by an example that is there.
+
+    >>> output_to_pass({"hidden": 0, "logits": 1}), output_to_pass((1, 2))
+    ('output="logits"', 'output=0')
+    """
+    names = _names(outputs)
+    if not names:
+        return "output=0" if isinstance(outputs, tuple | list) else "output="
+    name = "logits" if "logits" in names else names[0]
+    return f'output="{name}"' if isinstance(name, str) else f"output={name!r}"
+
+
+def _names(outputs: Any) -> list[Any]:
+    return list(outputs) if isinstance(outputs, Mapping) else list(getattr(outputs, "_fields", ()))

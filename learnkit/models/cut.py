@@ -74,7 +74,7 @@ def _first_layers(module: nn.Module, cut: int) -> list[nn.Module]:
 
 def _default_cut(module: nn.Module) -> int:
     name = type(module).__name__
-    fix = "pass cut= with a number of children to keep or a function(module) -> body."
+    fix = "pass cut= with a number of children to keep or a function(module) -> body, or the whole network to Learner."
     layers = _layers(module)
     pooling = [i for i, layer in enumerate(layers) if any(_is_pooling(inner) for inner in layer.modules())]
     if not pooling:

@@ -7,7 +7,7 @@ from torch import Tensor
 from learnkit.device_memory import is_out_of_memory
 from learnkit.errors import LearnkitError, UsageError
 from learnkit.losses.broadcasting import no_broadcasting
-from learnkit.losses.outputs import names_of, takes_one_output
+from learnkit.losses.outputs import names_of, output_to_pass, takes_one_output
 from learnkit.text import name_of
 from learnkit.training.nan_guard import as_loss
 from learnkit.training.state import TrainState
@@ -26,7 +26,7 @@ def first_loss(state: TrainState) -> Tensor:
     if not isinstance(state.preds, Tensor) and takes_one_output(state.loss_func):
         raise UsageError(
             f"the model returns {names_of(state.preds)}, and {name} takes one tensor",
-            fix="Pass the learner output=, the name or index of the one to use, or a loss_func of all of them.",
+            fix=f"Pass the learner {output_to_pass(state.preds)}, the one to use, or a loss_func of all of them.",
         )
     hint = "Compare targets.view_as(outputs), as learnkit.losses.MSELossFlat() and L1LossFlat() do."
     try:

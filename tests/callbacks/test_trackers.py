@@ -1,5 +1,8 @@
 """Trackers: rows of a fit in the real packages, offline, skipped if not installed, and with fakes."""
 
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,12 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from learnkit.callbacks.trackers import MLflow, WandB
+from learnkit.callbacks.trackers import MLflow, Trackio, WandB
 from learnkit.errors import UsageError
 from tests.doubles import acting, linear_learner, raising
 
 SETTINGS = {
-    "epochs": 2, "lr": 1e-2, "optimizer": "AdamW", "loss": "CrossEntropyLoss", "seed": 0, "precision": "fp32"
+    "epochs": 2, "lr": 1e-2, "optimizer": "AdamW", "loss": "CrossEntropyLoss", "seed": 0, "precision": "fp32",
+    "batch_size": 16,
 }  # fmt: skip
 
 
@@ -51,12 +55,62 @@ def test_wandb_stores_every_row(blobs: tuple[Tensor, ...], tmp_path: Path, monke
     assert list((tmp_path / "wandb").glob("offline-run-*"))
 
 
-@pytest.mark.parametrize(("module", "make"), [("mlflow", MLflow), ("wandb", WandB)])
+# A fit that fails in its second epoch, one that goes on with it in another process, and what is then in the files.
+TRACKIO_SCRIPT = """
+import json, sys, torch
+from torch import nn
+from learnkit import Callback, DataBunch, Learner
+from learnkit.callbacks import Trackio
+
+class Fails(Callback):
+    def before_epoch(self, state):
+        assert state.epoch == 0
+
+x = torch.randn(32, 2, generator=torch.Generator().manual_seed(0))
+y = (x[:, 0] > 0).long()
+learn = Learner(DataBunch.from_tensors(x, y, x, y, bs=16), nn.Linear(2, 2), metrics="accuracy", seed=0)
+tracker = Trackio("tests", auto_log_cpu=False)
+if sys.argv[1] == "first":
+    try:
+        learn.fit(2, 1e-2, callbacks=[tracker, Fails()], checkpoint_every=1)
+    except AssertionError:
+        sys.exit()
+learn.fit(2, 1e-2, callbacks=tracker, resume="auto")
+import trackio
+(run,) = trackio.Api().runs("tests")
+logs = trackio.SQLiteStorage.get_logs("tests", run.name)
+print(json.dumps({"config": run.config, "logs": logs, "rows": learn.recorder.rows}))
+"""
+
+
+@pytest.mark.slow
+def test_trackio_stores_every_row_of_a_fit_and_of_the_one_that_goes_on_with_it(tmp_path: Path) -> None:
+    pytest.importorskip("trackio")
+    surroundings = {**os.environ, "TRACKIO_DIR": str(tmp_path / "runs"), "HF_HUB_OFFLINE": "1"}
+    for stage in ("first", "second"):
+        done = subprocess.run(
+            [sys.executable, "-c", TRACKIO_SCRIPT, stage],
+            capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path, env=surroundings,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    names = ["train_loss", "valid_loss", "accuracy"]
+    logged = {log["step"]: [log[name] for name in names] for log in found["logs"]}  # maybe again after a resume
+    assert logged == {row["epoch"]: [row[name] for name in names] for row in found["rows"]}
+    assert sorted(logged) == [0, 1]
+    assert {name: found["config"][name] for name in SETTINGS} == SETTINGS
+    assert list((tmp_path / "runs").glob("tests*"))
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "make"),
+    [("mlflow", "track", MLflow), ("wandb", "track", WandB), ("trackio", "trackio", Trackio)],
+)
 def test_without_the_package_the_error_says_how_to_install_it(
-    module: str, make: Any, blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
+    module: str, extra: str, make: Any, blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UsageError, match=r'pip install "learnkit\[track\]"'):
+    with pytest.raises(UsageError, match=rf'pip install "learnkit\[{extra}\]"'):
         linear_learner(blobs).fit(1, callbacks=make())
 
 
@@ -268,3 +322,70 @@ def test_the_run_of_a_stage_that_an_earlier_process_completed_is_used(
     again.fine_tune(1, callbacks=WandB(), checkpoint_every=1, resume="auto")
     assert wandb.runs[-1].options == {"project": None, "id": "run-0", "resume": "allow"}
     assert [row["epoch"] for row in wandb.runs[-1].calls[:-1]] == [1]
+
+
+class TrackioPackage:
+    """Replaces the module trackio: the runs it started, each with its calls."""
+
+    def __init__(self) -> None:
+        self.active: Any = None
+        self.runs: list[Any] = []
+        self.context_vars = SimpleNamespace(current_run=SimpleNamespace(get=lambda: self.active))
+
+    def init(self, **options: Any) -> Any:
+        calls: list[Any] = []
+        self.active = SimpleNamespace(
+            name=options.get("name", f"run-{len(self.runs)}"), options=options, calls=calls,
+            log=lambda numbers, step: calls.append((step, numbers)),
+            config={"_Username": None, **options.get("config", {})},
+        )  # fmt: skip
+        self.runs.append(self.active)
+        return self.active
+
+    def finish(self) -> None:
+        self.active.calls.append("finish")
+        self.active = None
+
+
+@pytest.fixture
+def trackio(monkeypatch: pytest.MonkeyPatch) -> TrackioPackage:
+    package = TrackioPackage()
+    monkeypatch.setitem(sys.modules, "trackio", package)  # type: ignore[arg-type]
+    return package
+
+
+def of_trackio(row: dict[str, float]) -> tuple[int, dict[str, float]]:
+    return int(row["epoch"]), {
+        "train_loss": row["train_loss"], "valid_loss": row["valid_loss"], "seconds": row["time"]
+    }  # fmt: skip
+
+
+def test_trackio_gets_settings_rows_and_an_end(blobs: tuple[Tensor, ...], trackio: TrackioPackage) -> None:
+    learn = linear_learner(blobs)
+    learn.fit(2, 1e-2, callbacks=Trackio("tests", name="one", config={"lr": "mine"}))
+    (run,) = trackio.runs
+    assert run.options == {"project": "tests", "name": "one", "config": {"lr": "mine"}}
+    assert run.config == {"_Username": None, **SETTINGS, "lr": "mine"}
+    assert run.calls == [*map(of_trackio, learn.recorder.rows), "finish"]
+
+
+def test_an_active_trackio_run_is_used_and_stays_open(blobs: tuple[Tensor, ...], trackio: TrackioPackage) -> None:
+    mine = trackio.init()
+    learn = linear_learner(blobs)
+    learn.fit(2, 1e-2, callbacks=Trackio())
+    assert trackio.runs == [mine]
+    assert trackio.active is mine
+    assert mine.config == {"_Username": None, **SETTINGS}
+    assert mine.calls == [*map(of_trackio, learn.recorder.rows)]
+
+
+def test_later_fits_go_on_in_the_same_trackio_run(blobs: tuple[Tensor, ...], trackio: TrackioPackage) -> None:
+    learn, tracker = linear_learner(blobs), Trackio("tests", resume="never")
+    boom = acting(before_epoch=raising(ZeroDivisionError()), order=99)
+    with pytest.raises(ZeroDivisionError):
+        learn.fit(1, callbacks=[tracker, boom])
+    learn.fit(1, callbacks=tracker)
+    first, again = trackio.runs
+    assert first.calls == ["finish"]
+    assert again.options == {"project": "tests", "name": first.name, "resume": "allow"}
+    assert again.calls == [of_trackio(learn.recorder.rows[0]), "finish"]

@@ -16,7 +16,8 @@ def paint(color: Literal["red", "blue"], width: int | None = 3, *, dry: bool = F
     Args:
         color: of the wall,
             and of the ceiling.
-        width: in cm.
+        width: in cm; None for a thin
+            line.
         dry: let it dry.
         brush: to use.
     """
@@ -26,7 +27,12 @@ def test_names_types_defaults_and_help_are_those_of_the_signature() -> None:
     color, width, dry = options_of(paint, without=("brush",))
     assert (color.name, color.kind, color.help) == ("color", Literal["red", "blue"], "of the wall, and of the ceiling.")
     assert color.default is inspect.Parameter.empty
-    assert (width.kind, width.default, width.help, width.may_be_none) == (int | None, 3, "in cm.", True)
+    assert (width.kind, width.default, width.help, width.may_be_none) == (
+        int | None,
+        3,
+        "in cm; none for a thin line.",
+        True,
+    )
     assert (dry.flag, dry.kind, dry.default, dry.may_be_none) == ("--dry", bool, False, False)
 
 

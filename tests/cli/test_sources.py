@@ -4,13 +4,16 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from learnkit import ImageDataBunch, pack
 from learnkit.cli.sources import NOT_TYPED, data_options, data_values, make_data, source_of
 from learnkit.cli.typed_parser import TypedParser
 from learnkit.data.options import ImageSettings
 from learnkit.data.segmentation import Segmentation
-from learnkit.errors import LearnkitError, MissingFileError, UsageError
+from learnkit.errors import DataError, LearnkitError, MissingFileError, UsageError
 
 
 def values(*words: object) -> dict[str, Any]:
@@ -123,3 +126,39 @@ def test_what_is_fixed_replaces_the_options(photos: Path, scenes: Path) -> None:
     task = Segmentation({0: "left", 1: "right", 9: "other"})
     dls = make_data(values(scenes, "--masks", "masks/{stem}_mask.png", "--no-binary"), task=task, size=16, bs=1)
     assert dls.task == task
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A dataset of 12 images with the splits train and dev, as save_to_disk writes it."""
+    datasets = pytest.importorskip("datasets")
+    rng = np.random.default_rng(0)
+    images = [Image.fromarray(rng.integers(0, 255, (24, 24, 3), dtype=np.uint8)) for _ in range(12)]
+    features = datasets.Features({"photo": datasets.Image(), "kind": datasets.ClassLabel(names=["cat", "dog"])})
+    rows = {"photo": images, "kind": [0, 1] * 6}
+    whole = datasets.Dataset.from_dict(rows, features=features)
+    parts = datasets.DatasetDict({"fit": whole.select(range(8)), "dev": whole.select(range(8, 12))})
+    parts.save_to_disk(str(tmp_path / "saved"))
+    return tmp_path / "saved"
+
+
+def test_a_hugging_face_dataset(saved: Path) -> None:
+    words = ("--hf", "--image", "photo", "--label", "kind", "--splits", "train=fit,valid=dev", *SMALL)
+    dls = make_data(values(saved, *words))
+    assert dls.classes == ["cat", "dog"]
+    assert dls.samples["split"].value_counts().to_dict() == {"train": 8, "valid": 4}
+    with pytest.raises(DataError, match="column"):
+        make_data(values(saved, "--hf", "--splits", "train=fit,valid=dev", *SMALL))
+
+
+def test_what_is_no_hugging_face_dataset(saved: Path) -> None:
+    (saved / "dataset_dict.json").write_text("{}")
+    with pytest.raises(DataError, match="cannot be loaded as a Hugging Face dataset"):
+        make_data(values(saved, "--hf"))
+
+
+def test_a_packed_stream(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("litdata")
+    pack(ImageDataBunch.from_folder(photos, size=16, num_workers=0, bs=2), tmp_path / "packed")
+    dls = make_data(values(tmp_path / "packed", "--stream", *SMALL))
+    assert (dls.classes, len(dls.train_ds), len(dls.valid_ds)) == (["blue", "red"], 8, 4)

@@ -17,6 +17,7 @@ from learnkit.cli.values import (
     NORMALIZE,
     NUMBERS,
     PAIR,
+    PAIRS,
     RATES,
     SETTINGS,
     SIZE,
@@ -38,6 +39,7 @@ from learnkit.errors import MissingFileError
         (BS, "64", 64), (BS, "auto", "auto"), (CLASS_WEIGHTS, "balanced", "balanced"),
         (CLASS_WEIGHTS, "1,2", [1, 2]), (SETTINGS, "step_size=2,gamma=0.5,mode=max",
                                          {"step_size": 2, "gamma": 0.5, "mode": "max"}),
+        (PAIRS, "valid=dev,test=eval", {"valid": "dev", "test": "eval"}),
         (CODES, "sky,road", ["sky", "road"]), (CODES, "0=sky,255=road", {0: "sky", 255: "road"}),
     ],
 )  # fmt: skip
@@ -53,7 +55,8 @@ def test_a_form_reads_its_text(form: Form, text: str, value: Any) -> None:
     [
         (LIST, "a,,b"), (LIST, ""), (NUMBERS, "x"), (RATES, ""), (RATES, "1e-3:"), (RATES, "1:2:3"), (RATES, "fast"),
         (SIZE, "1x2x3"), (SIZE, "big"), (PAIR, "1"), (DEPTH, "x"), (NORMALIZE, "imagnet"), (AUGMENT, "lite"),
-        (BS, "all"), (CLASS_WEIGHTS, "equal"), (SETTINGS, "step_size"), (CODES, "x=sky,road"),
+        (BS, "all"), (CLASS_WEIGHTS, "equal"), (SETTINGS, "step_size"), (PAIRS, "a"), (PAIRS, "a="),
+        (CODES, "x=sky,road"),
     ],
 )  # fmt: skip
 def test_other_text_is_refused_with_the_form(form: Form, text: str) -> None:

@@ -86,14 +86,11 @@ def test_unlabeled_items_make_a_loader() -> None:
 def test_there_is_nothing_to_draw() -> None:
     dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
     assert dls.preprocess is None
+    fix = "Use an ImageDataBunch: from_datasets and from_hf take datasets of images."
     for use in (dls.show_batch, lambda: dls.image(DatasetType.Valid, 0)):
-        with refused(
-            "this bunch holds no images to draw", fix="Use an ImageDataBunch: from_datasets takes datasets of images."
-        ):
+        with refused("this bunch holds no images to draw", fix=fix):
             use()
-    with refused(
-        "this bunch holds no images to augment", fix="Use an ImageDataBunch: from_datasets takes datasets of images."
-    ):
+    with refused("this bunch holds no images to augment", fix=fix):
         dls.augmented_dl("valid")
     assert dls.item_name(DatasetType.Valid, 3) == "3"
 
@@ -150,7 +147,7 @@ def test_a_device_torch_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("bs", [0, -1, 2.5, True])
 def test_a_batch_size_that_cannot_work_is_refused(bs: Any) -> None:
-    with refused("bs", got=bs, expected="an integer, 1 or more"):
+    with refused("bs", got=bs, expected="an integer, 1 or more, or 'auto'"):
         DataBunch.from_tensors(X, Y, X, Y, bs=bs)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from torchvision import datasets as tv
 
 from learnkit import DataBunch, ImageDataBunch, Learner, LearnkitWarning, Regression, load_learner
 from learnkit.callbacks import MixUp
+from learnkit.data.image.sources import opened
 from learnkit.errors import DataError, ImageError, UsageError
 from learnkit.splits import StratifiedSplit
 from learnkit.transforms import Flip
@@ -74,6 +76,27 @@ def frame(files: dict[str, list[str]], **options: Any) -> ImageDataBunch:
     return ImageDataBunch.from_df(".", table, fn_col="image", label_col="label", valid_col="v", **options)
 
 
+def hugging_face(of: str) -> Callable[..., ImageDataBunch]:
+    """A DatasetDict whose tables refer to the files, or hold their bytes."""
+
+    def make(files: dict[str, list[str]], **options: Any) -> ImageDataBunch:
+        features = datasets.Features(
+            image=datasets.Image(),
+            label=datasets.ClassLabel(names=["blue", "green", "red"]),
+            number=datasets.Value("int32"),
+        )
+        tables = datasets.DatasetDict()
+        for key, split in (("train", "train"), ("validation", "valid")):
+            labels = [Path(file).parent.name for file in files[split]]
+            kept = [{"bytes": Path(file).read_bytes(), "path": Path(file).name} for file in files[split]]
+            images = kept if of == "bytes" else files[split]
+            rows = {"image": images, "label": labels, "number": range(len(labels))}
+            tables[key] = datasets.Dataset.from_dict(rows, features=features)
+        return ImageDataBunch.from_hf(tables, **options)
+
+    return make
+
+
 def samples(files: dict[str, list[str]], **options: Any) -> ImageDataBunch:
     """From the table of another bunch."""
     return ImageDataBunch.from_samples(pairs("array")(files, size=4, bs=2).samples, **options)
@@ -89,6 +112,7 @@ SOURCES: dict[str, Callable[..., ImageDataBunch]] = {
     ),
     **{f"pairs of {kind}": pairs(kind) for kind in ("PIL", "array", "tensor", "bytes")},
     "DataFrame": frame, "samples": samples,
+    "Hugging Face": hugging_face("bytes"), "Hugging Face of files": hugging_face("files"),
 }  # fmt: skip
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {"augment": False},
@@ -117,7 +141,7 @@ def epoch(loader: Any) -> list[torch.Tensor]:
 def test_the_batches_are_those_of_the_files(files: dict[str, list[str]], name: str) -> None:
     options = {"size": 16, "bs": 8, **OPTIONS[name]}
     expected = of_files(files, **options)
-    for source in SOURCES if name in OF_EVERY_SOURCE else ("dataset",):
+    for source in SOURCES if name in OF_EVERY_SOURCE else ("dataset", "Hugging Face"):
         dls = SOURCES[source](files, **options)
         assert dls.classes == expected.classes == ["blue", "green", "red"]
         assert dls.samples["target"].tolist() == expected.samples["target"].tolist()
@@ -148,18 +172,26 @@ def test_a_learner_does_with_them_what_it_does_with_files(
     learn, dls = learns[1], learns[1].dls
     assert learn.write_preds(tmp_path / "preds.csv").read_text(encoding="utf-8").splitlines()[1].count(",") == 5
     again = load_learner(learn.export(tmp_path / "model.lk"), model=net(1))
-    item = dls.samples["input"].iloc[-1].read()
+    item = opened(dls.samples["input"].iloc[-1])
     assert again.predict(item).label == learn.predict(item).label
     torch.testing.assert_close(learn.predict(item).probs, preds[-1])
-    assert torch.equal(dls.one_input("valid", 3), dls.prepare(dls.valid_ds.inputs[3].read()))
+    assert torch.equal(dls.one_input("valid", 3), dls.prepare(opened(dls.valid_ds.inputs[3])))
     assert dls.item_name("valid", 3) == str(dls.valid_ds.inputs[3])
     assert dls.summary().sizes.loc["max"].tolist() == [24, 24]
     assert len(dls.folds(2)[0].train_ds) == 18
 
 
-@pytest.mark.parametrize("name", ["dataset", "DataFrame"])
-def test_they_are_shown_and_reported(name: str, files: dict[str, list[str]], tmp_path: Path) -> None:
-    learn = Learner(SOURCES[name](files, size=16, bs=8), net(), metrics="accuracy", seed=0)
+@pytest.mark.parametrize("name", ["dataset", "pairs of bytes", "DataFrame", "Hugging Face"])
+def test_they_are_trained_on_shown_and_reported(name: str, files: dict[str, list[str]], tmp_path: Path) -> None:
+    learn, of_names = (
+        Learner(source(files, size=16, bs=8), net(), metrics="accuracy", seed=0) for source in (SOURCES[name], of_files)
+    )
+    for one in (learn, of_names):
+        one.fit(1, 1e-2)
+    assert learn.recorder.losses == of_names.recorder.losses
+    assert learn.validate() == of_names.validate()
+    image = Path(files["valid"][0])
+    assert torch.equal(learn.predict(image.read_bytes()).probs, of_names.predict(image).probs)
     interp = learn.interpret()
     figures = (
         learn.dls.show_batch(2), learn.show_results(rows=2), interp.plot_top_losses(4), interp.plot_confusion_matrix(),
@@ -240,9 +272,10 @@ def test_a_disk_cache_is_of_files(files: dict[str, list[str]]) -> None:
         SOURCES["dataset"](files, size=8, bs=4, cache="disk")
 
 
-def test_a_fit_on_them_continues(files: dict[str, list[str]], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["dataset", "Hugging Face"])
+def test_a_fit_on_them_continues(name: str, files: dict[str, list[str]], tmp_path: Path) -> None:
     def learner() -> Learner:
-        return Learner(SOURCES["dataset"](files, size=8, bs=4), net(), seed=0, path=tmp_path)
+        return Learner(SOURCES[name](files, size=8, bs=4), net(), seed=0, path=tmp_path)
 
     whole = learner()
     whole.fit(2, 1e-2)

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from learnkit import Classification, ImageDataBunch
-from learnkit.data.options import BasicOptions, FolderOptions, ImageOptions, ImageSettings, takes_options
+from learnkit.data.options import (
+    BasicOptions,
+    FolderOptions,
+    ImageOptions,
+    ImageSettings,
+    add_default_split,
+    takes_options,
+)
 from learnkit.data.table.splits import NoValidation
 from learnkit.errors import WrongTypeError
 from learnkit.splits import RandomSplit, StratifiedSplit
@@ -137,3 +144,15 @@ def test_a_test_set_is_a_folder() -> None:
     for test in (5, ["test"], True):
         with refused("test", WrongTypeError, got=test):
             ImageSettings(test=test)  # type: ignore[arg-type]
+
+
+def test_a_missing_validation_set_is_a_share_unless_the_caller_says_otherwise() -> None:
+    cases: list[tuple[BasicOptions, str | None, Any]] = [
+        ({}, None, 0.3), ({"valid_pct": 0.1}, None, 0.1), ({"split": StratifiedSplit(0.2)}, None, None),
+        ({"valid_pct": 0}, None, 0), ({}, "validation", None),
+    ]  # fmt: skip
+    for options, valid, expected in cases:
+        add_default_split(options, valid, 0.3)
+        assert options.get("valid_pct") == expected
+    with refused("valid", got="validation", expected="None with valid_pct or split"):
+        add_default_split({"valid_pct": 0.1}, "validation", 0.3)

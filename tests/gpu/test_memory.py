@@ -10,6 +10,7 @@ from learnkit import DataBunch, Learner
 from learnkit.callbacks import MicroBatches, PeakMemory
 from learnkit.device_memory import empty_cache, peak_memory, reset_peak_memory
 from learnkit.errors import LearnkitWarning, OutOfMemoryError
+from learnkit.learner import batch_size
 
 pytestmark = pytest.mark.gpu
 ROOM = 4  # items that fit
@@ -35,9 +36,9 @@ class Hungry(nn.Module):
         return self.layer(x)
 
 
-def hungry(device: torch.device) -> Learner:
+def hungry(device: torch.device, bs: Any = 16) -> Learner:
     x, y = torch.randn(32, 2, generator=torch.Generator().manual_seed(0)), torch.arange(32) % 2
-    return Learner(DataBunch.from_tensors(x, y, x, y, bs=16, device=device), Hungry(), seed=0, opt_func="sgd", wd=0)
+    return Learner(DataBunch.from_tensors(x, y, x, y, bs=bs, device=device), Hungry(), seed=0, opt_func="sgd", wd=0)
 
 
 def test_a_batch_that_does_not_fit_is_named(device: torch.device) -> None:
@@ -56,6 +57,18 @@ def test_micro_batches_find_what_fits_and_the_step_is_the_same(device: torch.dev
     plain.fit(1, 0.1)
     assert learn.recorder.losses == pytest.approx(plain.recorder.losses, abs=1e-5)
     torch.testing.assert_close(learn.model.layer.weight.cpu(), plain.model.layer.weight, atol=1e-5, rtol=1e-5)  # type: ignore[union-attr]
+
+
+def test_the_largest_batch_that_fits_is_found_and_nothing_is_left_of_the_search(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_size, "is_an_error", lambda device: True)  # on the CPU, too
+    auto, given = hungry(device, "auto"), hungry(device, 2)
+    auto.fit(1, 0.1)
+    given.fit(1, 0.1)
+    assert auto.dls.batch_size == 2  # with 4 there would be room for 5
+    assert auto.recorder.losses == given.recorder.losses
+    assert torch.equal(auto.model.layer.weight, given.model.layer.weight)  # type: ignore[arg-type, union-attr]
 
 
 def test_the_peak_is_measured(device: torch.device) -> None:

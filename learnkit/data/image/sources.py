@@ -13,7 +13,7 @@ from learnkit.data.image.read import exif_transposed, read_size
 from learnkit.data.image.resize import shape_of
 from learnkit.errors import ImageError, LearnkitError
 
-__all__ = ["HeldImage", "Source", "held", "image_size", "is_image", "opened"]
+__all__ = ["HeldImage", "NamedBytes", "Source", "as_file", "held", "image_size", "is_image", "opened"]
 
 
 class HeldImage:
@@ -89,6 +89,23 @@ def held(values: Iterable[Any], name: str) -> list[Any]:
 def opened(source: Any) -> Any:
     """What an image is decoded from: its path, or the image that is held."""
     return source.read() if isinstance(source, HeldImage) else source
+
+
+class NamedBytes(io.BytesIO):
+    """The bytes of a file, with a name for errors."""
+
+    def __init__(self, content: bytes, name: str) -> None:
+        super().__init__(content)
+        self._name = name
+
+    def __str__(self) -> str:
+        return self._name
+
+
+def as_file(source: Any) -> Any:
+    """The file of a mask: its path, or the bytes that are held in memory or by a dataset."""
+    content = opened(source)
+    return NamedBytes(content, str(source)) if isinstance(content, bytes) else content
 
 
 def image_size(source: Any) -> tuple[int, int]:

@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, default_collate
 
 from learnkit.checks import check_int
+from learnkit.data.loading.batch_size import AUTO, BatchSize, check_batch_size
 from learnkit.data.loading.dict_batches import Keys, Picking
-from learnkit.data.loading.loaders import DatasetLoader, check_batch_size
+from learnkit.data.loading.loaders import DatasetLoader
 from learnkit.data.loading.peek import first_part
 from learnkit.data.loading.sampler import BatchOrder
 from learnkit.data.loading.stream_loader import StreamLoader
@@ -17,9 +18,12 @@ from learnkit.data.loading.targets import SET_NAMES, TargetCheck, check_dataset
 from learnkit.data.tasks import Task
 from learnkit.errors import DataError, UsageError, WrongTypeError, warn
 
-__all__ = ["Loaders", "check_inputs", "check_loader", "check_set", "dataset_loaders"]
+__all__ = ["HF_FIX", "Loaders", "check_inputs", "check_loader", "check_set", "dataset_loaders", "is_hf"]
 
 IMAGES = "ImageDataBunch.from_datasets resizes, augments and normalizes images"
+
+
+HF_FIX = "ImageDataBunch.from_hf takes datasets of Hugging Face, by their columns."
 
 
 class Loaders(NamedTuple):
@@ -38,7 +42,7 @@ def dataset_loaders(
     collate_fn: Callable[[Any], Any],
     keys: Keys | None,
     *,
-    bs: int,
+    bs: BatchSize,
     seed: int,
     num_workers: int,
 ) -> Loaders:
@@ -50,7 +54,7 @@ def dataset_loaders(
         device: where batches go.
         collate_fn: makes a batch of a list of items.
         keys: the inputs and the target of items that are dicts; None for tuples.
-        bs: items per batch.
+        bs: items per batch, or "auto".
         seed: seed of the training order.
         num_workers: processes that read items.
 
@@ -65,8 +69,13 @@ def dataset_loaders(
                 check_dataset(task, name, dataset)
     train = sets["train"]
     if collate_fn is default_collate:
-        check_inputs("train", first_part(train, 0))
-    bs = check_int("bs", bs, 1) if isinstance(train, IterableDataset) else check_batch_size(bs, len(train))
+        check_inputs("train", first_part(train, 0 if keys is None else keys.inputs[0]))
+    finds_size = bs == AUTO
+    if finds_size and any(isinstance(dataset, IterableDataset) for dataset in sets.values()):
+        raise UsageError(
+            "bs: the batches of an IterableDataset cannot change their size", got=bs, expected="an integer, 1 or more"
+        )
+    size = check_int("bs", bs, 1) if isinstance(train, IterableDataset) else check_batch_size(bs, len(train))
 
     def loader(name: str, *, shuffle: bool = False) -> Any:
         dataset, check = sets[name], TargetCheck(task, name)
@@ -74,8 +83,8 @@ def dataset_loaders(
             return None
         collate = collate_fn if keys is None else Picking(collate_fn, keys, needs_target=name != "test")
         if isinstance(dataset, IterableDataset):
-            return StreamLoader(dataset, bs, device, num_workers, collate_fn=collate, check=check, drop_last=shuffle)
-        order = BatchOrder(len(dataset), bs, shuffle=shuffle, seed=seed)
+            return StreamLoader(dataset, size, device, num_workers, collate_fn=collate, check=check, drop_last=shuffle)
+        order = BatchOrder(len(dataset), size, shuffle=shuffle, seed=seed, finds_size=finds_size)
         return DatasetLoader(dataset, order, device, num_workers, collate_fn=collate, check=check)
 
     return Loaders(loader("train", shuffle=True), loader("valid"), loader("test"), loader("train"))
@@ -94,10 +103,16 @@ def check_set(name: str, dataset: Any) -> None:
         raise WrongTypeError(
             f"{name}: got {type(dataset).__name__}",
             expected="a dataset: with __getitem__ and __len__, or an IterableDataset",
-            fix="Loaders of batches go to from_loaders.",
+            fix=HF_FIX if is_hf(dataset) else "Loaders of batches go to from_loaders.",
         )
     if not len(dataset):
         raise DataError(f"the {SET_NAMES.get(name, name)} set is empty", fix="Add at least one item, or leave it out.")
+
+
+def is_hf(dataset: Any) -> bool:
+    """Whether a dataset, or several by split, is of the package datasets."""
+    is_named_so = any(kind.__module__.partition(".")[0] == "datasets" for kind in type(dataset).__mro__)
+    return is_named_so and hasattr(dataset, "column_names")
 
 
 def check_loader(name: str, loader: Any) -> None:

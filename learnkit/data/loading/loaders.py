@@ -13,6 +13,7 @@ from learnkit.data.augment.targets import moving_targets
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.device_store import DeviceStore
 from learnkit.data.image.preprocess import Preprocess
+from learnkit.data.loading.batch_size import SizeIs, check_batch_size
 from learnkit.data.loading.items import checked_item
 from learnkit.data.loading.sampler import BatchOrder, Draw, DrawnOrder
 from learnkit.data.loading.stored_batches import stored_batches
@@ -23,7 +24,7 @@ from learnkit.data.loading.whole_batches import Collate, SeededItems, WholeBatch
 from learnkit.data.loading.workers import supervised
 from learnkit.device import on_device, to_device, usable_cpus
 from learnkit.distributed.world import world
-from learnkit.errors import DataError, UsageError, warn
+from learnkit.errors import UsageError
 from learnkit.seeds import Stream, derive
 
 __all__ = [
@@ -31,26 +32,11 @@ __all__ = [
     "ImageLoader",
     "OrderedLoader",
     "TensorLoader",
-    "check_batch_size",
     "default_workers",
 ]
 
 NOTHING = Augmentation([])
 FEW_IMAGES = 1000  # below this, starting workers takes longer than they save
-
-
-def check_batch_size(bs: Any, n_train: int) -> int:
-    """The batch size, no larger than the training set.
-
-    Raises:
-        UsageError: not an integer above 0.
-    """
-    size = check_int("bs", bs, 1)
-    if n_train == 0:
-        raise DataError("the training set is empty", fix="Add at least one item.")
-    if size > n_train:
-        warn(f"bs={size} is more than the {n_train} training items; bs={n_train} is used")
-    return min(size, n_train)
 
 
 def default_workers(n_train: int, device: torch.device) -> int:
@@ -97,6 +83,12 @@ class OrderedLoader:
     def batch_size(self, bs: int) -> None:
         size = check_int("batch_size", bs, 1)
         self.order.batch_size = check_batch_size(size, self.n_items) if self.order.shuffle else size
+        self.order.size_is = "given"
+
+    @property
+    def size_is(self) -> SizeIs:
+        """Whether the batch size was given by the user, was found, or is to be."""
+        return self.order.size_is
 
     def __len__(self) -> int:
         return len(self.order)

@@ -1,6 +1,6 @@
 """Inspecting data without training on it: its items in order, its first item, one item."""
 
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -136,10 +136,12 @@ def _first(loader: Any, position: int) -> Any:
     return first_part(getattr(loader, "dataset", None), position) if collates_plainly else None
 
 
-def first_part(dataset: Any, position: int) -> Any:
-    """One part of the first item of a map-style dataset, 0 for its input; None for other datasets and items."""
+def first_part(dataset: Any, position: int | str) -> Any:
+    """One part of the first item of a map-style dataset, 0 or a key for its input; None for other ones."""
     if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
         return None
     with preserve_all_rng():  # looking must not advance what a dataset draws from
         item = dataset[0] if len(dataset) else None
+    if isinstance(position, str):
+        return item.get(position) if isinstance(item, Mapping) else None
     return item[position] if isinstance(item, tuple | list) and position < len(item) else None

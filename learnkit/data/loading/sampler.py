@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from learnkit.data.loading.batch_size import SizeIs
 from learnkit.data.tasks import Classification, MultiLabel, Task
 from learnkit.distributed.world import span
 from learnkit.errors import UsageError
@@ -32,6 +33,7 @@ class BatchOrder(Sampler[list[int]]):
         seed: seed of the draw.
         sampling: how often each item is drawn; None for once.
         changes: augment items as in training; None to do so if they are shuffled.
+        finds_size: whether the batch size is to be found, and this is only where it begins.
     """
 
     def __init__(
@@ -43,9 +45,11 @@ class BatchOrder(Sampler[list[int]]):
         seed: int = 0,
         sampling: Sampling | None = None,
         changes: bool | None = None,
+        finds_size: bool = False,
     ) -> None:
         self.n_items = n_items
         self.batch_size = batch_size
+        self.size_is: SizeIs = "due" if finds_size else "given"
         self.shuffle = shuffle
         self.changes = shuffle if changes is None else changes
         self.seed = seed

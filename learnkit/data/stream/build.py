@@ -12,7 +12,8 @@ from learnkit.data.augment.presets import resolve_augment
 from learnkit.data.build import ImageLoaders, Table, empty_table
 from learnkit.data.classes import Classes, check_same_classes
 from learnkit.data.image.sources import HeldImage
-from learnkit.data.loading.loaders import ImageLoader, check_batch_size, default_workers
+from learnkit.data.loading.batch_size import AUTO, check_batch_size
+from learnkit.data.loading.loaders import ImageLoader, default_workers
 from learnkit.data.loading.sampler import BatchOrder
 from learnkit.data.options import ImageSettings
 from learnkit.data.places import check_places
@@ -176,7 +177,8 @@ def stream_loaders(
         return ImageLoader(images, BatchOrder(len(images), bs, shuffle=False), device, num_workers=workers)
 
     images = dataset("train", item_stage)
-    drawn = BatchOrder(len(train), bs, shuffle=True, seed=settings.seed, sampling=ChunkOrder(train.sizes))
+    chunks, finds_size = ChunkOrder(train.sizes), settings.bs == AUTO
+    drawn = BatchOrder(len(train), bs, shuffle=True, seed=settings.seed, sampling=chunks, finds_size=finds_size)
     return ImageLoaders(
         ImageLoader(images, drawn, device, augmentation=augmentation, num_workers=workers),
         ordered("valid", dataset("valid")) if "valid" in streams else None,

@@ -1,7 +1,7 @@
 """The dataset of a stream of images: pixels and targets read together, on the path of images in files."""
 
-import io
 import json
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from learnkit.checks import plain
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.preprocess import Preprocess
-from learnkit.data.image.sources import HeldImage
+from learnkit.data.image.sources import HeldImage, NamedBytes
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.stream.items import Key, StreamItems
@@ -62,17 +62,6 @@ class _Targets:
         if isinstance(numbers, Tensor):
             return torch.stack([self._read(i) for i in numbers.tolist()])
         return self._read(numbers)
-
-
-class _MaskFile(io.BytesIO):
-    """The bytes of a mask, with its name for errors."""
-
-    def __init__(self, content: bytes, name: str) -> None:
-        super().__init__(content)
-        self._name = name
-
-    def __str__(self) -> str:
-        return self._name
 
 
 class StreamDataset(ImageDataset):
@@ -136,7 +125,8 @@ class StreamDataset(ImageDataset):
     def _name(self, i: int) -> str:
         if self.parts.name is None:
             return f"{self.items.split}[{i}]"
-        return str(self.items.part(self._item(i), self.parts.name))
+        name = self.items.part(self._item(i), self.parts.name)
+        return os.fsdecode(name) if isinstance(name, bytes) else str(name)  # text in older packs
 
     def _label(self, i: int) -> Any:
         assert self.parts.label is not None
@@ -145,7 +135,7 @@ class StreamDataset(ImageDataset):
         if isinstance(self.task, Segmentation):
             if not isinstance(raw, bytes):
                 raise DataError(where, got=type(raw).__name__, expected="the bytes of a mask's file, such as a PNG")
-            return _MaskFile(raw, f"the mask of {self._name(i)}")
+            return NamedBytes(raw, f"the mask of {self._name(i)}")
         if self.parts == PACKED:
             return json.loads(raw)
         return label_of(raw, self.task, where)

@@ -17,7 +17,7 @@ from torch import Tensor
 from learnkit.atomic_files import make_folder, write_error
 from learnkit.checks import check_choice, plain
 from learnkit.data.image.dataset import ImageDataset
-from learnkit.data.image.sources import opened
+from learnkit.data.image.sources import as_file, opened
 from learnkit.data.image_bunch import ImageDataBunch
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.stream.index import PackIndex, add_to_index
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["Packed", "pack"]
 
 AT_ONCE = 256  # items that are read before they are written
-Item = tuple[bytes, bytes | str, str]  # image, label (of a mask, its file; of anything else, JSON), name
+# Image, label (of a mask, its file; of anything else, JSON), name: not as text, which litdata takes for a file to read
+# where one of this name is in the working directory.
+Item = tuple[bytes, bytes | str, bytes]
 
 
 class Packed(NamedTuple):
@@ -197,10 +199,12 @@ def _read_item(dataset: ImageDataset, root: Path, i: int) -> Item | ImageError:
     label = "null" if dataset.labels is None else dataset.labels[i]
     if dataset.labels is not None:
         label = _file(label) if isinstance(dataset.task, Segmentation) else json.dumps(plain(label))
-    return image, label, (name.relative_to(root) if name.is_relative_to(root) else name).as_posix()
+    name = name.relative_to(root) if name.is_relative_to(root) else name
+    return image, label, os.fsencode(name.as_posix())
 
 
 def _file(source: Any) -> bytes:
+    source = as_file(source)
     return source.getvalue() if isinstance(source, io.BytesIO) else Path(source).read_bytes()
 
 

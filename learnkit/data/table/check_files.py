@@ -3,6 +3,7 @@
 import math
 import os
 from collections import Counter
+from collections.abc import Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -29,11 +30,14 @@ MAX_LOOKED_AT = 20  # images whose brightest pixel is looked at
 MAX_SHOWN = 5
 
 
-def check_files(samples: "pd.DataFrame", *, allow_leak: bool, ignore_missing: bool = False) -> None:
+def check_files(
+    samples: "pd.DataFrame", plain: Set[str] = frozenset(), *, allow_leak: bool, ignore_missing: bool = False
+) -> None:
     """Every file exists, and none is in training and in another split; duplicates within a split are warned about.
 
     Args:
         samples: columns input and split.
+        plain: paths that are known to be there and to lead through no link, so are not asked for.
         allow_leak: accept files in several splits.
         ignore_missing: do not check for missing files.
 
@@ -44,7 +48,7 @@ def check_files(samples: "pd.DataFrame", *, allow_leak: bool, ignore_missing: bo
     import pandas as pd
 
     names = samples["input"].tolist()
-    are_files = [place for place, name in enumerate(names) if not isinstance(name, HeldImage)]
+    are_files = [place for place, name in enumerate(names) if name not in plain and not isinstance(name, HeldImage)]
     found, gone = real_paths([names[place] for place in are_files])
     if gone and not ignore_missing:
         missing = samples.index[[are_files[one] for one in gone]]
@@ -79,9 +83,9 @@ def unreadable(samples: "pd.DataFrame", preprocess: Preprocess, task: object) ->
 
     def why(row: tuple[str, object]) -> str | None:
         file, target = row
-        mask = target if isinstance(task, Segmentation) and isinstance(target, str | os.PathLike) else None
+        mask = target if isinstance(task, Segmentation) and _is_mask(target) else None
         try:
-            preprocess.decode(opened(file), mask, task=task)
+            preprocess.decode(opened(file), mask, task=task, where=f", {file}" if isinstance(file, HeldImage) else "")
         except DataError as error:
             return str(error)
         return None
@@ -174,7 +178,7 @@ def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentat
             f"{counted(len(missing), 'row has', 'rows have')} no mask, first {rows_text(samples, missing.index)}"
         )
     labeled = samples[samples["target"].notna()]
-    others = [(row, mask) for row, mask in labeled["target"].items() if not isinstance(mask, str | os.PathLike)]
+    others = [(row, mask) for row, mask in labeled["target"].items() if not _is_mask(mask)]
     if others:
         raise DataError(
             f"the mask of row {others[0][0]}", got=others[0][1], expected="the path of a file",
@@ -198,6 +202,10 @@ def check_masks(samples: "pd.DataFrame", preprocess: Preprocess, task: Segmentat
 
     with ThreadPoolExecutor(usable_cpus()) as threads:
         list(threads.map(look, zip(some.index, some["input"], some["target"], strict=True)))
+
+
+def _is_mask(target: object) -> bool:
+    return isinstance(target, str | os.PathLike | HeldImage)
 
 
 def _remedy(missing: str) -> str:

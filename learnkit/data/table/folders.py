@@ -30,6 +30,7 @@ def folder_samples(
     by_folder: bool,
     suffixes: Sequence[str] | None = None,
     classes: Iterable[str] = (),
+    linked: set[str] | None = None,
 ) -> "pd.DataFrame":
     """Samples of a tree of class folders; the label is the first folder below the split's.
 
@@ -42,6 +43,7 @@ def folder_samples(
         by_folder: the folders define the splits; otherwise all images are used, in whatever folder.
         suffixes: as for `get_image_files`.
         classes: names that are classes, even if they are those of splits.
+        linked: takes up the files that are links or are reached through one.
 
     Returns:
         columns input (str), target (str) and, `by_folder`, split; sorted by path within a split.
@@ -57,9 +59,9 @@ def folder_samples(
         if name is not None or what == "train":
             check_kind(what, name, str | os.PathLike, "the name of a folder")
     if not by_folder:
-        return _table(*_of_all_splits(root, train, valid, test, suffixes, classes))
+        return _table(*_of_all_splits(root, train, valid, test, suffixes, classes, linked))
     folders = {"train": _folder_of(root, train)} | ({} if valid is None else {"valid": _folder_of(root, valid)})
-    parts = {split: _labeled(root / name, suffixes) for split, name in folders.items()}
+    parts = {split: _labeled(root / name, suffixes, linked) for split, name in folders.items()}
     found = {split for split, (files, _) in parts.items() if files}
     if "train" not in found:
         fix = "Class folders directly below the path need valid_pct=0.2."
@@ -156,10 +158,11 @@ def _of_all_splits(
     test: str | None,
     suffixes: Sequence[str] | None,
     classes: Iterable[str],
+    linked: set[str] | None,
 ) -> tuple[list[str], list[str]]:
     """The path and the label of every image that is not held out, whatever its split."""
-    names = image_names(root, suffixes=suffixes)
-    places = _places(names)
+    names = image_names(root, suffixes=suffixes, linked=linked)
+    place_of, places = _places(names)
     own = {train: "train", valid or "valid": "valid", test or "test": "test"}
     named = {folder: split for folder, split in own.items() if split_named(folder) != split}
     named |= {} if test is None else {test: "test"}
@@ -171,27 +174,29 @@ def _of_all_splits(
         labels = folders[1:] if split else folders
         if labels and split != "test" and folders[0] not in found.left_out:
             label_at[place] = labels[0]
-    items = _labeled_at(root, names, label_at)
+    items = _labeled_at(root, names, place_of, label_at)
     if not items[0]:
         fix = "Labels in file names or in a table are for from_name_re and from_csv."
         raise no_images(root, suffixes, "<class>", fix)
     return items
 
 
-def _labeled(folder: Path, suffixes: Sequence[str] | None) -> tuple[list[str], list[str]]:
+def _labeled(folder: Path, suffixes: Sequence[str] | None, linked: set[str] | None) -> tuple[list[str], list[str]]:
     """The path and the label of every image in a class folder below `folder`."""
-    names = image_names(folder, suffixes=suffixes) if folder.is_dir() else []
-    return _labeled_at(folder, names, {place: parts[0] for place, parts in _places(names).items() if parts})
+    names = image_names(folder, suffixes=suffixes, linked=linked) if folder.is_dir() else []
+    place_of, places = _places(names)
+    return _labeled_at(folder, names, place_of, {place: parts[0] for place, parts in places.items() if parts})
 
 
-def _places(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """{folder of names from `image_names`: its parts}; there are far fewer than names."""
-    places = dict.fromkeys(name.rpartition("/")[0] for name in names)
-    return {place: tuple(place.split("/")) if place else () for place in places}
+def _places(names: Sequence[str]) -> tuple[list[str], dict[str, tuple[str, ...]]]:
+    """The folder of each of the names from `image_names`, and {folder: its parts}; there are far fewer of these."""
+    place_of = [name.rpartition("/")[0] for name in names]
+    return place_of, {place: tuple(place.split("/")) if place else () for place in dict.fromkeys(place_of)}
 
 
-def _labeled_at(root: Path, names: Sequence[str], label_at: Mapping[str, str]) -> tuple[list[str], list[str]]:
+def _labeled_at(
+    root: Path, names: Sequence[str], place_of: Sequence[str], label_at: Mapping[str, str]
+) -> tuple[list[str], list[str]]:
     """The paths of the names whose folder has a label, and these labels; equal labels are one object."""
-    labels = [label_at.get(name.rpartition("/")[0]) for name in names]
-    used = [name for name, label in zip(names, labels, strict=True) if label is not None]
-    return text_below(root, used), [label for label in labels if label is not None]
+    used = [name for name, place in zip(names, place_of, strict=True) if place in label_at]
+    return text_below(root, used), [label_at[place] for place in place_of if place in label_at]

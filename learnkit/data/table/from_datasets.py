@@ -9,7 +9,7 @@ from torch.utils.data import IterableDataset, Subset
 from learnkit.checks import plain
 from learnkit.data.classes import Classes
 from learnkit.data.image.sources import HeldImage, is_image
-from learnkit.data.loading.from_datasets import check_set
+from learnkit.data.loading.from_datasets import HF_FIX, check_set, is_hf
 from learnkit.data.loading.targets import SET_NAMES, known_classes, listed_targets
 from learnkit.data.tasks import Regression, Task
 from learnkit.errors import DataError, ImageError, LearnkitError, WrongTypeError
@@ -17,7 +17,7 @@ from learnkit.errors import DataError, ImageError, LearnkitError, WrongTypeError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["image_samples"]
+__all__ = ["image_samples", "named_class"]
 
 N_COMPARED = 10  # items whose label is compared with the one the dataset lists
 
@@ -55,14 +55,16 @@ def image_samples(
                 f"{split}: got an IterableDataset", expected="items by number",
                 fix="DataBunch.from_datasets takes one whose items are tensors.",
             )  # fmt: skip
-        is_labeled = _check_item(split, _item(dataset, 0))
-        labels = [_named(label, known, split, i) for i, label in enumerate(_labels(dataset))] if is_labeled else None
+        is_labeled = _check_item(split, dataset)
+        labels = (
+            [named_class(label, known, split, i) for i, label in enumerate(_labels(dataset))] if is_labeled else None
+        )
         columns = {"input": _sources(dataset, split), "target": labels or [None] * len(dataset)}
         tables.append(pd.DataFrame(columns, dtype=object).assign(split=split))
     return pd.concat(tables, ignore_index=True), known
 
 
-def _check_item(split: str, item: Any) -> bool:
+def _check_item(split: str, dataset: Any) -> bool:
     """Whether the items of a set have labels, judged by its first.
 
     Raises:
@@ -70,11 +72,12 @@ def _check_item(split: str, item: Any) -> bool:
     """
     from PIL import Image
 
+    item = _item(dataset, 0)
     expected = "(image, label)"
     if isinstance(item, Mapping):
         keys = ", ".join(map(str, item))
-        raise DataError(f"{split}: items are dicts with the keys {keys}", expected=expected,
-                        fix="Pass a list of pairs, or from_df with fn_col= and label_col=.")  # fmt: skip
+        fix = HF_FIX if is_hf(dataset) else "Pass a list of pairs, or from_df with fn_col= and label_col=."
+        raise DataError(f"{split}: items are dicts with the keys {keys}", expected=expected, fix=fix)
     is_pair = isinstance(item, tuple | list) and len(item) == 2
     image = item[0] if is_pair else item
     if isinstance(image, Tensor) and image.is_floating_point():
@@ -119,7 +122,7 @@ def _item(dataset: Any, i: int) -> Any:
         raise ImageError(f"item {i} of the dataset cannot be read ({type(error).__name__}: {error})") from error
 
 
-def _named(label: Any, classes: Classes | None, split: str, i: int) -> Any:
+def named_class(label: Any, classes: Classes | None, split: str, i: int) -> Any:
     """The class that an index is of; any other label unchanged."""
     if classes is None or isinstance(label, bool) or not isinstance(label, int):
         return label

@@ -39,6 +39,8 @@ def named_samples(
     label: Callable[[str], Any],
     test: PathLike | None = None,
     suffixes: Sequence[str] | None = None,
+    *,
+    linked: set[str] | None = None,
 ) -> "pd.DataFrame":
     """Files labeled by a function of their whole POSIX path.
 
@@ -48,6 +50,7 @@ def named_samples(
         label: path -> label.
         test: the test folder, relative to `path`.
         suffixes: as for `get_image_files`, with `fnames` None.
+        linked: with `fnames` None, takes up the files that are links or are reached through one.
 
     Raises:
         DataError: no files, or a file whose label cannot be made.
@@ -56,7 +59,7 @@ def named_samples(
     if not callable(label):
         raise UsageError("func", got=label, expected="a function: path of a file, as text -> label")
     root = existing_folder(path)
-    files = _images(root, test, suffixes) if fnames is None else _paths(root, fnames)
+    files = _images(root, test, suffixes, linked) if fnames is None else _paths(root, fnames)
     return _table(files, [_label(label, file.replace(os.sep, "/"), root) for file in files])
 
 
@@ -108,8 +111,8 @@ def _label(label: Callable[[str], Any], file: str, root: Path) -> Any:
     return found
 
 
-def _images(root: Path, test: PathLike | None, suffixes: Sequence[str] | None) -> list[str]:
-    names = image_names(root, suffixes=suffixes)
+def _images(root: Path, test: PathLike | None, suffixes: Sequence[str] | None, linked: set[str] | None) -> list[str]:
+    names = image_names(root, suffixes=suffixes, linked=linked)
     out = held_out({name.partition("/")[0] for name in names if "/" in name})
     if test is not None and (root / test).is_relative_to(root):
         out.add((root / test).relative_to(root).as_posix())

@@ -30,7 +30,11 @@ class WithImages:
     """
 
     def __init__(self, table: "pd.DataFrame", column: Any) -> None:
-        self.images = _images_in(table[column].tolist(), str(column))
+        cells = table[column].tolist()
+        if any(map(_is_struct, cells)):
+            cells = list(map(_unpacked, cells))
+            table = with_column(table, column, cells)
+        self.images = _images_in(cells, str(column))
         self.named = table if self.images is None else table.assign(**{column: [str(one) for one in self.images]})
 
     def restored(self, samples: "pd.DataFrame") -> "pd.DataFrame":
@@ -98,6 +102,16 @@ def _found(name: Any, folder: Path) -> str:
 def _is_held(value: Any) -> bool:
     """Whether a cell of a table is an image: bytes that hold a NUL are, as no name does and every image file."""
     return is_image(value) and (not isinstance(value, bytes) or b"\0" in value)
+
+
+def _is_struct(cell: Any) -> bool:
+    """Whether a cell is an image as Parquet files of Hugging Face have it: a dict of its bytes and its path."""
+    return isinstance(cell, dict) and set(cell) == {"bytes", "path"}
+
+
+def _unpacked(cell: Any) -> Any:
+    """The bytes of such a cell, or else the path; any other cell unchanged."""
+    return (cell["path"] if cell["bytes"] is None else cell["bytes"]) if _is_struct(cell) else cell
 
 
 def _any_held(values: list[Any]) -> bool:

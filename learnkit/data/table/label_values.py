@@ -133,8 +133,8 @@ def number_rows(labels: Sequence[Any], rows: Sequence[Any]) -> list[tuple[float,
 
 def could_be_values(labels: Sequence[Any]) -> bool:
     """Whether labels could be values to predict as well as classes: floats, or text that is numbers, not all whole."""
-    texts = {label for label in labels if isinstance(label, str)}
-    if texts and all(isinstance(label, str) for label in labels):
+    if set(map(type, labels)) == {str}:
+        texts = set(labels)
         are_numbers = all(number_in(text) is not None for text in texts)
         return are_numbers and not all(_WHOLE.fullmatch(text.strip()) for text in texts)
     parts = (part for label in labels for part in (label if is_several(label) else [label]))

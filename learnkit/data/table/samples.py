@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from learnkit.data.image.sources import HeldImage
 from learnkit.data.table.columns import column_of, with_column
 from learnkit.data.table.label_values import plain
@@ -82,7 +84,9 @@ def absolute(path: str) -> str:
 def split_samples(samples: "pd.DataFrame", split: Split) -> "pd.DataFrame":
     """The table with a column `split`; rows that are in the test set already (column `split` is "test") stay there."""
 
-    there = samples["split"].tolist() if "split" in samples else [None] * len(samples)
+    if "split" not in samples:
+        return with_column(samples, "split", split_names(samples, split))
+    there = samples["split"].tolist()
     is_test = [name == "test" for name in splits_of([one if isinstance(one, str) else None for one in there])]
     rest = samples[[not one for one in is_test]] if any(is_test) else samples
     names = iter(split_names(rest, split))
@@ -95,7 +99,8 @@ def in_order(samples: "pd.DataFrame") -> "pd.DataFrame":
 
     The columns input, target and split come first.
     """
-    ranks = samples["split"].map({name: rank for rank, name in enumerate(SPLITS)})
+    rank_of = {name: rank for rank, name in enumerate(SPLITS)}
+    ranks = np.array([rank_of[name] for name in samples["split"].tolist()], dtype=np.int8)
     ordered = samples.iloc[ranks.argsort(kind="stable")].reset_index(drop=True)
     others = [name for name in ordered.columns if name not in ("input", "target", "split")]
     return ordered[["input", "target", "split", *others]]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from learnkit.data.task_json import task_to_json
 from learnkit.errors import ExportError, UsageError
+from learnkit.losses.outputs import output_to_pass
 from learnkit.persistence.lk.schema import activation_to_json, inputs_to_json
 from learnkit.persistence.spec import ExportSpec
 from learnkit.persistence.weights import plain_model
@@ -65,7 +66,7 @@ def network_of(spec: ExportSpec, *, preprocessing: bool = False) -> tuple[nn.Mod
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ExportError(
             f"the model's output for {N_INPUTS} inputs", got=got, expected="one tensor with a row per input",
-            fix="Pass the learner output=, the name or index of the one that matters.",
+            fix=f"Pass the learner {output_to_pass(output)}, the one that matters.",
         )  # fmt: skip
     return network, output
 

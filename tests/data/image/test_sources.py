@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from learnkit.data.image.sources import HeldImage, held, image_size, is_image, opened
+from learnkit.data.image.sources import HeldImage, as_file, held, image_size, is_image, opened
 from learnkit.errors import ImageError, UsageError
 
 PIXELS = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
@@ -108,3 +108,10 @@ def test_an_error_of_the_library_and_a_full_memory_pass() -> None:
 def test_the_image_of_a_pair_is_its_first() -> None:
     for item in ((PIXELS, 3), [PIXELS, 3], (PIXELS,), PIXELS):
         assert HeldImage([item], 0, "x").read() is PIXELS
+
+
+def test_the_file_of_a_mask_is_its_path_or_the_bytes_that_are_held() -> None:
+    assert as_file("mask.png") == "mask.png"
+    file = as_file(HeldImage([b"content"], 0, "train[0]"))
+    assert file.read() == b"content"
+    assert str(file) == "train[0]"

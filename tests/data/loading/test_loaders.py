@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import TensorDataset
 
-from learnkit import DataBunch, ImageDataBunch, Learner, LearnkitWarning, Points
+from learnkit import DataBunch, ImageDataBunch, Learner, Points
 from learnkit.data.augment.others import OnItem
-from learnkit.data.loading.loaders import DatasetLoader, TensorLoader, check_batch_size, default_workers
+from learnkit.data.loading.loaders import DatasetLoader, TensorLoader, default_workers
 from learnkit.data.loading.sampler import BatchOrder
 from learnkit.errors import DataError
 from learnkit.transforms import (
@@ -143,20 +143,6 @@ def test_an_error_in_a_dataset_keeps_its_type_and_message(workers: int) -> None:
     loader = DatasetLoader(Colliding(), BatchOrder(6, 2, shuffle=False), CPU, workers)
     with pytest.raises(DataError, match="item 3 is bad"):
         list(loader)
-
-
-@pytest.mark.parametrize("bs", [0, -1, 2.0, "8", True, None])
-def test_a_batch_size_that_cannot_work_is_refused(bs: Any) -> None:
-    with refused("bs", got=bs, expected="an integer, 1 or more"):
-        check_batch_size(bs, 10)
-
-
-def test_a_batch_is_no_larger_than_the_training_set() -> None:
-    with pytest.warns(LearnkitWarning, match="bs=64 is more than the 10 training items; bs=10 is used"):
-        assert check_batch_size(64, 10) == 10
-    assert check_batch_size(10, 10) == 10
-    with refused("the training set is empty", DataError):
-        check_batch_size(4, 0)
 
 
 def test_few_images_need_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,8 @@ from tests.doubles import refused
 
 def items_of(folder: Path) -> list[tuple[bytes, object, str]]:
     items = StreamItems(folder, "train")
-    return [(items.part(item, 0), items.part(item, 1), item[2]) for item in map(items.__getitem__, range(len(items)))]
+    found = map(items.__getitem__, range(len(items)))
+    return [(items.part(item, 0), items.part(item, 1), items.part(item, 2).decode()) for item in found]
 
 
 def gray(value: int, size: tuple[int, int] = (8, 6)) -> Image.Image:
@@ -72,6 +73,16 @@ def test_several_labels_and_numbers(tmp_path: Path) -> None:
     pack(dls, tmp_path / "numbers")
     numbers = {name: json.loads(str(label)) for _, label, name in items_of(tmp_path / "numbers" / "train")}
     assert numbers == {"input[0]": 0.1, "input[1]": 1 / 3, "input[2]": -2.5}
+
+
+def test_a_folder_may_be_packed_from_within(
+    class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack(class_folder, tmp_path / "outside")
+    monkeypatch.chdir(class_folder)
+    pack(".", tmp_path / "within")
+    for split in ("train", "valid"):
+        assert items_of(tmp_path / "within" / split) == items_of(tmp_path / "outside" / split)
 
 
 def test_images_without_files_are_packed_without_loss(tmp_path: Path) -> None:

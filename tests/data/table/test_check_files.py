@@ -1,6 +1,8 @@
 """The files of a table before training: what is missing, leaks, repeats or cannot be read; sizes and masks."""
 
+import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -246,6 +248,82 @@ def test_a_file_by_another_name_is_the_same_file(tmp_path: Path) -> None:
     for name in links(tmp_path):
         with pytest.raises(DataError, match="in the training set and in another one"):
             check_files(rows(tmp_path, ("cat/a.png", "train"), (name, "valid")), allow_leak=False)
+
+
+def test_files_that_are_known_are_not_asked_for_but_compared(tmp_path: Path) -> None:
+    tree(tmp_path, "a.png", "b.png")
+    (tmp_path / "c.png").symlink_to(tmp_path / "a.png")
+    samples = rows(tmp_path, ("a.png", "train"), ("c.png", "valid"), ("none.png", "valid"))
+    plain = {str(tmp_path / name) for name in ("a.png", "none.png")}
+    with pytest.raises(DataError, match=r"in the training set and in another one.*a\.png \(rows \[0, 1\]"):
+        check_files(samples, plain, allow_leak=False)
+    with pytest.raises(MissingFileError, match=r"1 of 3 files are missing, first '.*none\.png' \(row 2\)"):
+        check_files(samples, plain - {str(tmp_path / "none.png")}, allow_leak=False)
+
+
+LEAKS: dict[str, Callable[[Path], None]] = {
+    "a linked file": lambda root: (root / "valid/ant/9.png").symlink_to(root / "train/ant/0.png"),
+    "a linked class": lambda root: (root / "valid/cat").symlink_to(root / "train/ant"),
+    "a linked class in train": lambda root: (root / "train/cat").symlink_to(root / "valid/ant"),
+    "a relative link": lambda root: (root / "valid/ant/9.png").symlink_to("../../train/ant/0.png"),
+    "a link to a link": lambda root: (root / "valid/dog").symlink_to(chain(root)),
+}
+
+
+def chain(root: Path) -> Path:
+    (root / "between").symlink_to(root / "train/bee")
+    return root / "between"
+
+
+@pytest.mark.parametrize("by", ["its path", "a relative path", "a link"])
+@pytest.mark.parametrize("leak", LEAKS)
+def test_links_between_the_splits_of_a_folder_are_found(
+    leak: str, by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "data"
+    for name in ("train/ant/0.png", "train/bee/1.png", "valid/ant/2.png", "valid/bee/3.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(root / name)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "alias").symlink_to(root)
+    path = {"its path": root, "a relative path": Path("data"), "a link": tmp_path / "alias"}[by]
+    assert len(ImageDataBunch.from_folder(path, size=8, bs=1).samples) == 4
+    LEAKS[leak](root)
+    with pytest.raises(DataError, match="1 file is in the training set and in another one"):
+        ImageDataBunch.from_folder(path, size=8, bs=1)
+
+
+@pytest.mark.parametrize("factory", ["from_folder", "from_name_re"])
+def test_a_link_to_nothing_in_a_folder_is_a_missing_file(factory: str, tmp_path: Path) -> None:
+    for number in range(4):
+        (tmp_path / "ab"[number % 2]).mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "ab"[number % 2] / f"{number}.png")
+    (tmp_path / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    options: Any = {"valid_pct": 0.5, "size": 8, "bs": 2}
+    arguments = {"from_folder": (tmp_path,), "from_name_re": (tmp_path, None, r"/([ab])/")}[factory]
+    with pytest.raises(MissingFileError, match=r"1 of 5 files are missing, first '.*gone\.png'"):
+        getattr(ImageDataBunch, factory)(*arguments, **options)
+
+
+def test_a_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a/0.png", "a/1.png", "b/2.png", "b/3.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    listed, real = [], os.scandir
+
+    def counted(folder: Any) -> Any:
+        if str(folder).startswith(str(tmp_path)):
+            listed.append(os.path.relpath(folder, tmp_path))
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    options: Any = {"split": lambda table: [False, True] * 2, "size": 8, "bs": 1}
+    ImageDataBunch.from_folder(tmp_path, **options)
+    assert sorted(listed) == [".", "a", "b"]
+    ImageDataBunch.from_name_re(
+        tmp_path, None, r"/([ab])/", split=lambda table: [False, True] * 2, size=8, bs=1, num_workers=0
+    )
+    assert len(listed) == 6
 
 
 def test_a_file_in_validation_and_test_is_not_a_leak(tmp_path: Path) -> None:

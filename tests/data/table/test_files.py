@@ -2,6 +2,8 @@
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from PIL import Image
 
 from learnkit import LearnkitWarning, get_image_files
-from learnkit.data.table.files import checked_suffixes, existing_folder, no_images
+from learnkit.data.table.files import checked_suffixes, existing_folder, image_names, no_images, text_below
 from learnkit.errors import DataError, MissingFileError, WrongTypeError
 from tests.doubles import refused
 
@@ -50,18 +52,37 @@ def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     assert names_in(data) == ["cat/a.png", "dog/x.png"]
 
 
+def test_images_that_are_links_or_reached_by_one_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tree(tmp_path / "elsewhere", "x.png", "deep/y.png")
+    data = tree(tmp_path / "data", "cat/a.png", "cat/b.PNG", "c.png")
+    (data / "dog").symlink_to(elsewhere)
+    (data / "cat" / "loop").symlink_to(data)
+    (data / "cat" / "self.png").symlink_to(data / "cat" / "self.png")
+    (data / "cat" / "link.png").symlink_to(elsewhere / "x.png")
+    (data / "cat" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "alias").symlink_to(data)
+    names = ["c.png", "cat/a.png", "cat/b.PNG"]
+    apart = ["cat/gone.png", "cat/link.png", "cat/self.png", "dog/deep/y.png", "dog/x.png"]
+    monkeypatch.chdir(data)
+    for root in (data, Path(), Path("../data"), tmp_path / "alias"):
+        linked: set[str] = set()
+        assert image_names(root, linked=linked) == names + apart
+        is_real = root in (data, Path())  # of others every file is asked for
+        assert linked == set(text_below(root, apart if is_real else names + apart))
+
+
 def test_the_order_of_the_file_system_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree(tmp_path, *(f"{label}/{i}.png" for label in ("cat", "dog") for i in range(6)))
     (tmp_path / "emu").symlink_to(tmp_path / "cat")  # the same folder by two names: it is found by the first
     listed = names_in(tmp_path)
-    real = os.walk
+    real = os.scandir
 
-    def backwards(top: Any, **options: Any) -> Any:
-        for where, folders, files in real(top, **options):
-            folders.sort(reverse=True)
-            yield where, folders, sorted(files, reverse=True)
+    @contextmanager
+    def backwards(folder: str) -> Iterator[list["os.DirEntry[str]"]]:
+        with real(folder) as entries:
+            yield sorted(entries, key=lambda entry: entry.name, reverse=True)
 
-    monkeypatch.setattr(os, "walk", backwards)
+    monkeypatch.setattr(os, "scandir", backwards)
     assert names_in(tmp_path) == listed
     assert listed == [f"{label}/{i}.png" for label in ("cat", "dog") for i in range(6)]
 
