@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from learnkit import ImageDataBunch
-from tests.cli.trained import Command, Model
+from tests.cli.trained import COLORS, Command, Model
 
 
 def test_folders_become_a_stream(run: Model, command: Command, tmp_path: Path) -> None:
@@ -55,3 +55,20 @@ def test_what_cannot_work_is_one_sentence(command: Command, tmp_path: Path, args
     assert (answer.code, answer.lines, answer.err.count("\n")) == (2, [], 1)
     assert says in answer.err
     assert [file.name for file in tmp_path.iterdir()] == ["here"]
+
+
+def test_a_hugging_face_dataset_is_packed_and_measured(run: Model, command: Command, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(COLORS))})
+    parts = {}
+    for split, name in (("train", "train"), ("valid", "validation")):
+        files = sorted((run.data / split).rglob("*.png"))
+        rows = {"image": list(map(str, files)), "label": [file.parent.name for file in files]}
+        parts[name] = datasets.Dataset.from_dict(rows, features=features)
+    datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "saved"))
+    capture = command("validate", run.file / "model.lk", tmp_path / "saved", "--hf", "--on", "valid")
+    assert capture.lines[-1] == command("validate", run.file).lines[-1]
+    assert "one by one" in command("validate", run.file / "model.lk", "saved", "--hf", "--on", "all").err
+    answer = command("pack", tmp_path / "saved", "packed", "--hf")
+    assert answer.code == 0
+    assert "15 images (train 9, valid 6)" in answer.lines[-1]
