@@ -1,4 +1,4 @@
-"""Train a model on images, and write a run folder: model, report, history, checkpoints."""
+"""Train a model on images, and write a run folder."""
 
 import random
 import sys
