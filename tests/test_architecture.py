@@ -45,7 +45,7 @@ MAY_NOT_WAIT = {"device.py", "training/snapshot.py"}  # for a copy; the second w
 MAY_COLLECT = "distributed.py"  # the one file that may send pickled objects between processes, if there is one
 
 # One class each: the facade, and every way to images.
-MAX_LINES = {"learnkit.learner.learner": 650, "learnkit.data.image_bunch": 420}
+MAX_LINES = {"learnkit.learner.learner": 650, "learnkit.data.image_bunch": 430}
 MAX_BODY = 15  # lines of a method of the facade, its docstring left out
 
 Rule = Callable[[ast.AST], bool]

@@ -7,6 +7,7 @@ from types import ModuleType
 import pytest
 
 import learnkit
+from learnkit.cli.main import COMMANDS, main
 from tests.doubles import script_module
 
 ROOT = Path(__file__).parents[1]
@@ -33,6 +34,38 @@ def test_a_line_implied_by_a_longer_path_is_left_out(floors: ModuleType) -> None
 def test_the_diagram_shows_all_packages(floors: ModuleType) -> None:
     drawn = set(re.findall(r'font-weight="600">(\w+)<', floors.DIAGRAM.read_text(encoding="utf-8")))
     assert drawn == set(floors.units()), "run python docs/draw_floors.py"
+
+
+@pytest.fixture(scope="module")
+def options() -> ModuleType:
+    return script_module(DOCS / "list_options.py")
+
+
+def test_the_options_of_the_command_line_are_up_to_date(options: ModuleType) -> None:
+    page = options.PAGE.read_text(encoding="utf-8")
+    assert [name for _, name, _ in options.MARKED.findall(page)] == list(COMMANDS)
+    assert page == options.written(page), "run python docs/list_options.py"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_names_every_option_of_the_page_and_no_other(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (DOCS / "command-line.md").read_text(encoding="utf-8")
+    part = page.partition(f"<!-- options of {name}: ")[2].partition("<!-- end -->")[0]
+    listed = re.findall(
+        r"`(--[a-z][a-z-]*)`", "\n".join(re.sub(r"[|] [^|]* [|]$", "", line) for line in part.splitlines())
+    )
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    helped = set(re.findall(r"^  (?:-h, )?(--[a-z-]+)(?:.*?, (--no-[a-z-]+))?", capsys.readouterr().out, re.MULTILINE))
+    flags = {flag for pair in helped for flag in pair if flag} - {"--help"}
+    assert set(listed) <= flags
+    assert {positive(flag, flags) for flag in listed} == {positive(flag, flags) for flag in flags}
+
+
+def positive(flag: str, flags: set[str]) -> str:
+    """A switch as it is typed if it is on."""
+    on = f"--{flag.removeprefix('--no-')}"
+    return on if flag.startswith("--no-") and on in flags else flag
 
 
 @pytest.mark.parametrize("page", [*sorted(DOCS.glob("*.md")), ROOT / "README.md"], ids=lambda page: page.name)

@@ -8,6 +8,7 @@ CODE = TESTS.parent / "learnkit"
 # Modules without a test file of their path, and where they are tested.
 TESTED_ELSEWHERE = {
     "__main__.py": "cli/test_main.py",
+    "cli/loaded.py": "cli/test_validate.py",
     "data/loading/stream_loader.py": "data/loading/test_from_datasets.py",
     "data/image_table.py": "data/test_round_trips.py",
     "interpretation/learners.py": "interpretation/test_items.py",  # protocols, nothing that runs

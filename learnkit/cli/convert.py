@@ -1,4 +1,4 @@
-"""Convert a file of weights, even one that runs code when opened, into a .safetensors file.
+"""Convert a file of weights, even a pickle, into a .safetensors file.
 
 A pickle is opened only if the caller trusts it, and then in a separate process, which returns only tensors in the
 safetensors format. The process of the command never unpickles.

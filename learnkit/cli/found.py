@@ -1,5 +1,7 @@
 """What a command found: the task, classes and counts, and the model, before anything is trained."""
 
+from collections.abc import Mapping
+
 from learnkit.data.image_bunch import ImageDataBunch
 from learnkit.learner.answers import Part
 from learnkit.learner.learner import Learner
@@ -7,7 +9,7 @@ from learnkit.metrics.metric import columns
 from learnkit.text import counted, printable, shortened
 from learnkit.types import DatasetType
 
-__all__ = ["described", "results_line"]
+__all__ = ["described", "named_numbers", "results", "results_line"]
 
 SETS = ("train", "valid", "test")
 
@@ -31,7 +33,21 @@ def described(dls: ImageDataBunch, learn: Learner) -> str:
     return "\n".join(map(printable, lines))
 
 
-def results_line(learn: Learner, ds_type: Part = DatasetType.Valid) -> str:
-    """Loss and metrics over a part of the data, with their names."""
+def results(learn: Learner, ds_type: Part = DatasetType.Valid) -> dict[str, float]:
+    """Loss and metrics over a part of the data, by their names."""
     names = ["loss", *(name for metric in learn.metrics for name in columns(metric))]
-    return "  ".join(f"{name} {value:.6f}" for name, value in zip(names, learn.validate(ds_type), strict=True))
+    return dict(zip(names, learn.validate(ds_type), strict=True))
+
+
+def results_line(learn: Learner, ds_type: Part = DatasetType.Valid) -> str:
+    """Loss and metrics over a part of the data, with their names, as one line."""
+    return named_numbers(results(learn, ds_type))
+
+
+def named_numbers(found: Mapping[str, float]) -> str:
+    """Numbers with their names, as one line.
+
+    >>> named_numbers({"loss": 0.25, "accuracy": 1})
+    'loss 0.250000  accuracy 1.000000'
+    """
+    return "  ".join(f"{name} {value:.6f}" for name, value in found.items())

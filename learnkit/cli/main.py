@@ -9,7 +9,7 @@ from typing import Any
 
 import learnkit
 from learnkit.checks import missing_extra, nearest
-from learnkit.cli import convert, lr_find, train, verify
+from learnkit.cli import convert, env, export, lr_find, pack, predict, report, train, validate, verify
 from learnkit.cli.output import print_error
 from learnkit.cli.parsers import Parser
 from learnkit.errors import (
@@ -25,8 +25,11 @@ from learnkit.errors import (
 __all__ = ["COMMANDS", "TYPED", "main", "parser_of"]
 
 # Each is a module of this package, with `add_arguments` and `run`; the summary is the start of its docstring.
-COMMANDS = {"train": train, "lr-find": lr_find, "verify": verify, "convert": convert}
-TYPED = {"train", "lr-find"}  # whose many options are typed, and may come from a file
+COMMANDS = {
+    "train": train, "lr-find": lr_find, "validate": validate, "predict": predict, "export": export, "report": report,
+    "verify": verify, "convert": convert, "pack": pack, "env": env,
+}  # fmt: skip
+TYPED = {"train", "lr-find", "validate", "report", "pack"}  # whose many options are typed, and may come from a file
 OK, PROBLEMS, USAGE = 0, 1, 2
 # Errors of a run, rather than of what it was given.
 OF_RUN = (DownloadError, NonFiniteLossError, OutOfMemoryError, ProcessError, WorkerError, WriteError)

@@ -2,18 +2,16 @@
 
 import shutil
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from learnkit.atomic_files import make_folder, write_atomically, write_error
 from learnkit.callbacks.progress import format_row
 from learnkit.checks import nearest_folder
-from learnkit.cli.output import print_error, print_line
+from learnkit.cli.output import print_line, warnings_as_lines
 from learnkit.distributed.world import world
-from learnkit.errors import LearnkitWarning, MissingFileError, UsageError
+from learnkit.errors import MissingFileError, UsageError
 from learnkit.text import printable
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
@@ -142,22 +140,9 @@ class RunFolder:
         except OSError as error:
             raise write_error(self.log, 0, error) from error
 
-    @contextmanager
-    def warning(self) -> Iterator[None]:
+    def warning(self) -> AbstractContextManager[None]:
         """Inside, warnings of learnkit are lines on stderr and in the log."""
-        usual = warnings.showwarning
-
-        def show(message: Any, category: type[Warning], *rest: Any, **options: Any) -> None:
-            if not issubclass(category, LearnkitWarning):
-                usual(message, category, *rest, **options)
-            elif world.is_first:
-                print_error(f"warning: {message}")
-                self.note(f"warning: {message}")
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("default", LearnkitWarning)
-            warnings.showwarning = show
-            yield
+        return warnings_as_lines(self.note)
 
 
 class RunLog(Callback):

@@ -161,11 +161,11 @@ def make_data(values: Mapping[str, Any], **fixed: Any) -> ImageDataBunch:
     options = {option.name: option for option in data_options()}
     applying = {python_name(name): value_of(options[name], value) for name, value in data_values(values).items()}
     applying["seed"] = applying.pop(SPLIT_SEED)
-    applying |= fixed
     path = Path(values["data"])
     for name in source.refused:
         if applying.pop(name, None) is not None:
             raise UsageError(f"--{name} cannot be combined with --{source.chosen_by}", fix="The codes are the classes.")
+    applying |= fixed
     if "header" in applying:
         applying["header"] = "infer" if applying["header"] else None
     if "pat" in applying:

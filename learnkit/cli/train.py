@@ -1,4 +1,4 @@
-"""Train a model on images, and write a run folder: model, report, history, checkpoints."""
+"""Train a model on images, and write a run folder."""
 
 import random
 import sys
@@ -14,11 +14,12 @@ from learnkit.cli.models import make_learner, model_options
 from learnkit.cli.options import Option, value_of
 from learnkit.cli.run_folder import RunFolder, RunLog, free_folder
 from learnkit.cli.sources import DATA_HELP, data_options, data_values, make_data
-from learnkit.cli.training import check_monitor, fit, make_callbacks, training_options
+from learnkit.cli.training import check_monitor, fit, make_callbacks, settle, training_options
 from learnkit.data.bunch import DataBunch
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.learner.learner import Learner
+from learnkit.text import counted
 
 if TYPE_CHECKING:
     from learnkit.cli.typed_parser import TypedParser
@@ -102,15 +103,14 @@ def _train(learn: Learner, values: dict[str, Any], callbacks: list[Callback], fo
         learn.to_channels_last()
     if values["compile"]:
         learn.compile()
-    if values["lr"] is None:
-        values["lr"] = f"{learn.lr_find().valley:.3g}"
-        values["bs"] = str(learn.dls.batch_size or values["bs"])  # that --bs auto has found
-        folder.write_config(_config(values))
-        folder.tell(f"learning rate {values['lr']}: the valley of a test of rates")
+    found_lr = values["lr"] is None
+    settle(values, learn)
+    folder.write_config(_config(values))
+    rate = "" if values["lr"] is None else f" at rate {values['lr']}{', the valley of a test of rates' * found_lr}"
+    folder.tell(f"training in {folder.path}: {values['policy']} for {counted(values['epochs'], 'epoch')}{rate}")
     callbacks += [CSVLogger(folder.history.name), RunLog(folder)]
     if _has_valid(learn.dls):
         callbacks.append(SaveModel(values["monitor"], name=folder.best.name))
-    folder.tell(f"training in {folder.path}")
     try:
         fit(learn, values, callbacks, resume=values["resume"])
     except KeyboardInterrupt:
@@ -118,7 +118,9 @@ def _train(learn: Learner, values: dict[str, Any], callbacks: list[Callback], fo
         raise
 
 
-def _finish(learn: Learner, values: Mapping[str, Any], folder: RunFolder) -> None:
+def _finish(learn: Learner, values: dict[str, Any], folder: RunFolder) -> None:
+    values["bs"] = str(learn.dls.batch_size or values["bs"])  # that --bs auto has found
+    folder.write_config(_config(values))
     learn.export(folder.model)
     folder.tell(f"model: {folder.model}")
     if not _has_valid(learn.dls):

@@ -1,5 +1,6 @@
 """How a command trains: the options of fit and of the callbacks, and the fit they describe."""
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
@@ -22,26 +23,32 @@ from learnkit.callbacks import (
 from learnkit.checks import nearest
 from learnkit.cli.options import Option, options_of
 from learnkit.cli.values import RATES, SETTINGS
+from learnkit.data.segmentation import Segmentation
 from learnkit.device import Precision
 from learnkit.errors import UsageError
 from learnkit.learner.learner import Learner
 from learnkit.metrics.metric import columns
 from learnkit.training.limits import Limits
 
-__all__ = ["check_monitor", "fit", "make_callbacks", "training_options"]
+__all__ = ["check_monitor", "fit", "make_callbacks", "settle", "training_options"]
 
 OF_FIT = ("max_steps", "max_time", "validate_every", "limit_batches", "train_metrics", "checkpoint_every", "strategy")
 LIMITS = ("max_steps", "max_time", "validate_every", "limit_batches")
 KINDS: dict[str, Any] = {
     "checkpoint_every": int | str | None, "validate_every": int | str | None, "strategy": Literal["ddp", "fsdp"] | None,
 }  # fmt: skip
-POLICIES = ("fine_tune", "one_cycle", "flat_cos", "constant")
+FINE_TUNE = "fine_tune"
+EPOCHS = ((1_000, 1), (5_000, 3), (math.inf, 5))  # of fine-tuning, by the number of training images
+EPOCHS_OF_MASKS, EPOCHS_FROM_SCRATCH = 10, 20
+POLICIES = (FINE_TUNE, "one_cycle", "flat_cos", "constant")
 OWN = (
-    Option("epochs", int, 5, "passes over the training set; of --policy fine_tune, those with everything trained"),
-    Option("lr", RATES, None, "the learning rate, FIRST:LAST spread over the layer groups, or one per group; none for "
-           "the valley of a learning rate test before training"),
-    Option("policy", Literal[POLICIES], "fine_tune", "fine_tune trains the head, then everything; one_cycle and "
-           "flat_cos are schedules of one fit; constant keeps the rate, and is what --scheduler needs"),
+    Option("epochs", int | None, None, "passes over the training set; of fine_tune, those with everything trained. "
+           "none: of fine_tune 1 for up to 1,000 images, 3 for up to 5,000, else 5, and 10 for masks; otherwise 20"),
+    Option("lr", RATES, None, "the learning rate, FIRST:LAST spread over the layer groups, or one per group. none: "
+           "that of fine_tune, otherwise the valley of a test of rates"),
+    Option("policy", Literal[POLICIES] | None, None, "fine_tune trains the head, then everything; one_cycle and "
+           "flat_cos are schedules of one fit; constant keeps the rate, and is what --scheduler needs. none: fine_tune "
+           "with weights, else one_cycle"),
     Option("freeze", bool, True, "with pretrained weights, the other policies than fine_tune train the head, and the "
            "norm layers; --no-freeze to train everything"),
     Option("scheduler", str | None, None, "a class of torch.optim.lr_scheduler, such as StepLR"),
@@ -135,6 +142,19 @@ def _made(kind: Any, arguments: Mapping[str, Any], optimizer: Any) -> Any:
         ) from error
 
 
+def settle(values: dict[str, Any], learn: Learner) -> None:
+    """Choose the policy and the epochs that the options leave open; docs/performance.md has what this is based on."""
+    if values["policy"] is None:
+        values["policy"] = FINE_TUNE if values["pretrained"] or values["weights"] is not None else "one_cycle"
+    if values["epochs"] is None:
+        n = len(learn.dls.train_ds)
+        of_size = next(epochs for most, epochs in EPOCHS if n <= most)
+        of_tuning = EPOCHS_OF_MASKS if isinstance(learn.dls.task, Segmentation) else of_size
+        values["epochs"] = of_tuning if values["policy"] == FINE_TUNE else EPOCHS_FROM_SCRATCH
+    if values["lr"] is None and values["policy"] != FINE_TUNE:
+        values["lr"] = f"{learn.lr_find().valley:.3g}"
+
+
 def fit(learn: Learner, values: Mapping[str, Any], callbacks: list[Callback], *, resume: bool) -> None:
     """Train by the policy that the options name.
 
@@ -143,8 +163,9 @@ def fit(learn: Learner, values: Mapping[str, Any], callbacks: list[Callback], *,
     """
     options: dict[str, Any] = {name: values[name] for name in OF_FIT}
     options |= {"callbacks": callbacks, "resume": "auto" if resume else None}
-    epochs, rates = values["epochs"], RATES.read(values["lr"])
-    if values["policy"] == "fine_tune":
+    epochs: int = values["epochs"]
+    rates: Any = None if values["lr"] is None else RATES.read(values["lr"])
+    if values["policy"] == FINE_TUNE:
         learn.fine_tune(epochs, rates, **options)
     elif values["policy"] == "one_cycle":
         learn.fit_one_cycle(epochs, rates, **options)

@@ -32,6 +32,7 @@ class TypedParser(ArgumentParser):
         super().__init__(**options)
         self.sections: dict[str, list[Option]] = {}
         self.given: set[str] = set()
+        self.ignored: set[str] = set()  # of a configuration: options of the run that it is of, which mean nothing here
         self.places: list[str] = []  # names of positional arguments that a configuration may hold
         self.repeats: Callable[[Any], Path | None] = lambda values: None  # the configuration of an earlier run
 
@@ -131,7 +132,7 @@ class TypedParser(ArgumentParser):
         """The options of a file, as if typed."""
         options = self._options
         for name, value in read_config(file).items():
-            if name in self.places:
+            if name in self.places or name in self.ignored:
                 continue
             if name not in options:
                 near = nearest(name, [*options, *self.places], n=3)

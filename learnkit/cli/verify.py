@@ -1,4 +1,4 @@
-"""Read every image of a folder as in training, and list the damaged ones."""
+"""Read every image of a folder, and list the damaged ones."""
 
 import argparse
 import csv

@@ -1,7 +1,9 @@
 """A predictor for serving: predictions for single items or small batches, from any number of threads."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +13,7 @@ from learnkit.checks import check_int
 from learnkit.data.loading.items import several
 from learnkit.data.tasks import Task
 from learnkit.device import Compute
-from learnkit.errors import LearnkitError
+from learnkit.errors import ImageError, LearnkitError
 from learnkit.inference.predictions import activated, raw_outputs
 from learnkit.training.weights import copied
 from learnkit.tree import map_tensors
@@ -184,6 +186,34 @@ class Predictor:
         return [
             prediction for batch, x in batches for prediction in decode_outputs(self._outputs(x), self._tasks(batch))
         ]
+
+    def predict_each(self, items: Iterable[Any], *, num_workers: int = 1) -> Iterator[Prediction | ImageError]:
+        """The prediction of each item in turn; for one that cannot be read, the error instead.
+
+        Only `bs` items are in memory at a time, and as many are taken before the first of them is returned.
+
+        Args:
+            items: in forms that `prepare` accepts, such as paths.
+            num_workers: threads that read them.
+        """
+        ahead = iter(items)
+        with ThreadPoolExecutor(check_int("num_workers", num_workers, 1)) as pool:
+            while batch := list(islice(ahead, self.bs)):
+                read = list(pool.map(self._read, batch))
+                good = [part for part in read if not isinstance(part, ImageError)]
+                found = iter(self._decoded(good))
+                yield from (part if isinstance(part, ImageError) else next(found) for part in read)
+
+    def _decoded(self, read: Sequence[tuple[Tensor, Task]]) -> list[Prediction]:
+        if not read:
+            return []
+        return decode_outputs(self._outputs(torch.cat([x for x, _ in read])), [task for _, task in read])
+
+    def _read(self, item: Any) -> tuple[Tensor, Task] | ImageError:
+        try:
+            return self.prepare(item), self.task if self.task_of is None else self.task_of(item) or self.task
+        except ImageError as error:
+            return error
 
     def _tasks(self, items: Sequence[Any]) -> Task | list[Task]:
         task_of = self.task_of

@@ -8,6 +8,9 @@ import pytest
 from PIL import Image
 
 from learnkit.cli.main import main
+from tests.cli.trained import command, masks, multilabel, points, regression, run
+
+__all__ = ["command", "masks", "multilabel", "points", "regression", "run"]  # fixtures
 
 Run = Callable[..., tuple[int, str, str]]
 COLORS = {"blue": (40, 60, 200), "red": (210, 50, 40)}

@@ -56,7 +56,7 @@ def test_nothing_runs_without_trust(kind: str, tmp_path: Path, convert_file: Con
 
 def test_a_pt2_file_is_never_opened(tmp_path: Path, convert_file: Convert) -> None:
     carry("pt2", tmp_path / "w.pt2", {"weight": Bomb(tmp_path / "ran")})
-    assert convert_file("w.pt2", "w.safetensors", "--i-trust-this-file")[0] == 1
+    assert convert_file("w.pt2", "w.safetensors", "--i-trust-this-file")[0] == 2
     assert os.listdir(tmp_path) == ["w.pt2"]
 
 
@@ -128,7 +128,7 @@ def test_the_other_process_has_its_own_folder_and_sees_no_secrets(
 def test_a_broken_file_prints_one_line_and_leaves_no_files(tmp_path: Path, convert_file: Convert) -> None:
     (tmp_path / "w.pkl").write_bytes(pickle.dumps({"a": "x" * 1000})[:500])
     code, out, err = convert_file("w.pkl", "w.safetensors", "--i-trust-this-file")
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert err.startswith("learnkit: w.pkl could not be opened (UnpicklingError: pickle data was truncated)")
     assert err.count("\n") == 1
     assert os.listdir(tmp_path) == ["w.pkl"]
@@ -137,7 +137,7 @@ def test_a_broken_file_prints_one_line_and_leaves_no_files(tmp_path: Path, conve
 def test_a_file_that_takes_too_long_is_refused(tmp_path: Path, convert_file: Convert, state: dict[str, Tensor]) -> None:
     (tmp_path / "w.pkl").write_bytes(pickle.dumps(state))
     code, _, err = convert_file("w.pkl", "w.safetensors", "--i-trust-this-file", "--timeout", "0.05")
-    assert code == 1
+    assert code == 2
     assert "opening w.pkl took more than 0.05 seconds" in err
     assert os.listdir(tmp_path) == ["w.pkl"]
 
@@ -174,7 +174,7 @@ def test_results_of_the_other_process_are_not_trusted(
     (tmp_path / "w.pkl").write_bytes(pickle.dumps(state))
     monkeypatch.setattr("subprocess.run", run)
     exit_code, _, err = convert_file("w.pkl", "w.safetensors", "--i-trust-this-file")
-    assert exit_code == 1
+    assert exit_code == 2
     assert expected in err
     assert err.count("\n") == 1
     assert err.strip().isprintable()
@@ -217,7 +217,7 @@ def test_an_invalid_call_exits_with_2_and_does_nothing(
 def test_force_overwrites_only_with_weights(tmp_path: Path, convert_file: Convert, state: dict[str, Tensor]) -> None:
     (tmp_path / "w.safetensors").write_text("mine")
     (tmp_path / "bad.pth").write_text("<html>404</html>")
-    assert convert_file("bad.pth", "w.safetensors", "--force")[0] == 1
+    assert convert_file("bad.pth", "w.safetensors", "--force")[0] == 2
     assert (tmp_path / "w.safetensors").read_text() == "mine"
     torch.save(state, tmp_path / "w.pth")
     assert convert_file("w.pth", "w.safetensors", "--force")[0] == 0

@@ -111,7 +111,7 @@ def test_help_lists_every_command_on_one_line_of_a_terminal(capsys: pytest.Captu
     lines = capsys.readouterr().out.splitlines()
     for name in COMMANDS:
         (line,) = [one for one in lines if one.startswith(f"  {name} ")]
-        assert len(line) <= 100
+        assert len(line) <= 80
 
 
 def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from learnkit import ImageDataBunch, pack
 from learnkit.cli.sources import NOT_TYPED, data_options, data_values, make_data, source_of
 from learnkit.cli.typed_parser import TypedParser
 from learnkit.data.options import ImageSettings
+from learnkit.data.segmentation import Segmentation
 from learnkit.errors import DataError, LearnkitError, MissingFileError, UsageError
 
 
@@ -117,6 +118,14 @@ def test_a_missing_folder_and_a_missing_file_are_named(photos: Path) -> None:
 
 def test_settings_of_the_caller_replace_options(photos: Path) -> None:
     assert make_data(values(photos, *SMALL), size=8, augment=False).input_shape == (3, 8, 8)
+
+
+def test_what_is_fixed_replaces_the_options(photos: Path, scenes: Path) -> None:
+    dls = make_data(values(photos, "--size", "16", "--num-workers", "0"), size=20, bs=1, augment=False)
+    assert (dls.input_shape, dls.batch_size) == ((3, 20, 20), 1)
+    task = Segmentation({0: "left", 1: "right", 9: "other"})
+    dls = make_data(values(scenes, "--masks", "masks/{stem}_mask.png", "--no-binary"), task=task, size=16, bs=1)
+    assert dls.task == task
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """How the options train."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from torch.optim.lr_scheduler import StepLR
 
 from learnkit import ImageDataBunch, Learner, cnn_learner
 from learnkit.callbacks import EMA, CutMix, EarlyStopping, GradientAccumulation, GradientClipping, MixedPrecision, MixUp
-from learnkit.cli.training import fit, make_callbacks, training_options
+from learnkit.cli.training import fit, make_callbacks, settle, training_options
 from learnkit.cli.typed_parser import TypedParser
 from learnkit.errors import UsageError
 
@@ -64,7 +65,18 @@ def test_what_a_callback_refuses(words: list[str], message: str) -> None:
 
 
 def test_arguments_that_a_scheduler_does_not_take(learn: Learner) -> None:
-    words = ("--scheduler", "StepLR", "--policy", "constant", "--scheduler-args", "size=1", "--lr", "0.1")
+    words = (
+        "--scheduler",
+        "StepLR",
+        "--policy",
+        "constant",
+        "--scheduler-args",
+        "size=1",
+        "--lr",
+        "0.1",
+        "--epochs",
+        1,
+    )
     chosen = values(*words)
     with pytest.raises(UsageError, match=r"--scheduler StepLR: .*size"):
         fit(learn, chosen, make_callbacks(chosen), resume=False)
@@ -86,3 +98,32 @@ def test_rates_of_groups(learn: Learner) -> None:
     assert list(learn.recorder.lrs) == pytest.approx([0.1, 0.1])
     assert learn.opt is not None
     assert learn.opt.param_groups[0]["lr"] == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize(
+    ("n", "has_weights", "policy", "epochs"),
+    [(8, False, "one_cycle", 20), (8, True, "fine_tune", 1), (1_000, True, "fine_tune", 1),
+     (1_001, True, "fine_tune", 3), (5_001, True, "fine_tune", 5)],
+)  # fmt: skip
+def test_policy_and_epochs_that_are_left_open(
+    learn: Learner, monkeypatch: pytest.MonkeyPatch, n: int, has_weights: bool, policy: str, epochs: int
+) -> None:
+    monkeypatch.setattr(type(learn.dls.train_ds), "__len__", lambda self: n)
+    monkeypatch.setattr(Learner, "lr_find", lambda self: SimpleNamespace(valley=0.001234567))
+    chosen = values() | {"pretrained": has_weights, "weights": None}
+    settle(chosen, learn)
+    assert (chosen["policy"], chosen["epochs"]) == (policy, epochs)
+    assert chosen["lr"] == (None if has_weights else "0.00123")
+
+
+def test_what_was_chosen_is_kept(learn: Learner) -> None:
+    chosen = values("--policy", "flat_cos", "--epochs", 7, "--lr", 0.1) | {"pretrained": True, "weights": None}
+    settle(chosen, learn)
+    assert (chosen["policy"], chosen["epochs"], chosen["lr"]) == ("flat_cos", 7, "0.1")
+
+
+def test_fine_tuning_is_that_of_the_learner(learn: Learner) -> None:
+    chosen = values("--policy", "fine_tune", "--epochs", 1, "--lr", 0.01)
+    fit(learn, chosen, [], resume=False)
+    assert max(learn.recorder.lrs[:60]) == pytest.approx(0.01, rel=0.02)  # 30 epochs of the head
+    assert len(learn.history) == 31

@@ -117,3 +117,17 @@ def test_messages_of_the_library_name_options() -> None:
     )
     assert made.in_options("base_arch: got 'x'") == "--arch: got 'x'"
     assert made.in_options("photo.jpg: size=3, other=4") == "photo.jpg: size=3, other=4"
+
+
+def test_options_of_a_run_that_mean_nothing_to_a_command_are_passed_over(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('data = "photos"\nbase_size = 7\nepochs = 3\n', encoding="utf-8")
+    made = parser()
+    with pytest.raises(UsageError, match="epochs"):
+        made.parse_args(["--config", str(file)])
+    made.ignored = {"epochs"}
+    values = made.parse_args(["--config", str(file)])
+    assert (values.data, values.base_size) == ("photos", 7)
+    file.write_text("epoch = 3\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="epoch"):
+        made.parse_args(["--config", str(file)])

@@ -73,7 +73,7 @@ def test_a_missing_folder_exits_with_2(tmp_path: Path, verify: Verify) -> None:
 
 def test_a_folder_without_images_is_a_problem(tmp_path: Path, verify: Verify) -> None:
     code, lines, err = verify(tmp_path)
-    assert (code, lines) == (1, [])
+    assert (code, lines) == (2, [])
     assert "no images" in err
 
 

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from learnkit import DataBunch, ImageDataBunch, Learner
 from learnkit.errors import ImageError, UsageError
-from learnkit.inference import Predictor
+from learnkit.inference.predictor import Prediction, Predictor
 from tests.doubles import refused
 
 
@@ -118,6 +119,44 @@ def test_images_in_every_form_from_several_threads(class_folder: Path) -> None:
                 torch.testing.assert_close(prediction.probs, probs, rtol=0, atol=1e-5)
     with pytest.raises(ImageError):
         predictor.predict(b"not an image")
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_an_image_that_cannot_be_read_is_an_error_in_its_place(class_folder: Path, num_workers: int) -> None:
+    dls = ImageDataBunch.from_folder(class_folder, size=24, bs=8)
+    learn = Learner(dls, nn.Sequential(nn.Flatten(), nn.LazyLinear(3)), seed=0)
+    (class_folder / "bad.png").write_text("no image")
+    files = [class_folder / name for name in ("valid/red/0.png", "bad.png", "valid/blue/0.png", "none.png")]
+    files += sorted(class_folder.glob("valid/green/*.png"))
+    predictor = learn.predictor(bs=2)
+    found = list(predictor.predict_each(files, num_workers=num_workers))
+    assert len(found) == len(files)
+    for file, one in zip(files, found, strict=True):
+        if file.name in ("bad.png", "none.png"):
+            assert isinstance(one, ImageError)
+            assert file.name in str(one)
+        else:
+            assert isinstance(one, Prediction)
+            expected = predictor.predict(file)
+            assert one.label == expected.label
+            assert torch.allclose(one.probs, expected.probs, atol=1e-6)
+
+
+def test_items_are_taken_a_batch_ahead(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
+    taken = 0
+
+    def items() -> Iterator[Tensor]:
+        nonlocal taken
+        for x in blobs[2]:
+            taken += 1
+            yield x
+
+    predictions = learn.predictor(bs=4).predict_each(items())
+    assert taken == 0
+    next(predictions)
+    assert taken == 4
+    with refused("num_workers", got=0):
+        next(learn.predictor().predict_each(blobs[2], num_workers=0))
 
 
 def test_invalid_arguments_are_refused(learn: Learner, blobs: tuple[Tensor, ...]) -> None:
