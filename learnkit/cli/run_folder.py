@@ -21,7 +21,8 @@ __all__ = ["RunFolder", "RunLog", "free_folder"]
 CONFIG, HISTORY, CHECKPOINTS, BEST, MODEL, REPORT, LOG = (
     "config.toml", "history.csv", "checkpoints", "best.pth", "model.lk", "report.html", "log.txt",
 )  # fmt: skip
-WRITTEN = (CONFIG, HISTORY, CHECKPOINTS, BEST, MODEL, REPORT, LOG)
+TENSORBOARD = "tensorboard"  # with --tensorboard
+WRITTEN = (CONFIG, HISTORY, CHECKPOINTS, BEST, MODEL, REPORT, LOG, TENSORBOARD)
 RUNS = Path("runs")
 
 

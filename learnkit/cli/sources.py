@@ -16,7 +16,7 @@ __all__ = ["DATA_HELP", "NOT_TYPED", "data_options", "data_values", "make_data",
 
 DATA_HELP = (
     "the folder of the data: a folder per class in train and valid, or with --valid-pct directly; or what --csv, "
-    "--pattern, --masks or --stream says"
+    "--pattern, --masks, --stream or --hf says"
 )
 
 # Settings that are functions or objects, which a command line has no form for.

@@ -76,7 +76,7 @@ def run(args: Any) -> int:
         sys.stdout.write(_config(values))
         return 0
     folder = RunFolder(free_folder(values["data"]) if values["out"] is None else Path(values["out"]))
-    callbacks = make_callbacks(values)
+    callbacks = make_callbacks(values, folder.path)
     with folder.warning():
         dls = make_data(values)
         learn = make_learner(dls, values, folder.path)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from torch.optim import Optimizer, lr_scheduler
@@ -84,8 +85,8 @@ def training_options() -> list[Option]:
     ]
 
 
-def make_callbacks(values: Mapping[str, Any]) -> list[Callback]:
-    """The callbacks that the options ask for.
+def make_callbacks(values: Mapping[str, Any], folder: Path) -> list[Callback]:
+    """The callbacks that the options ask for; logs go to the folder of the run.
 
     Raises:
         UsageError: values that a callback refuses, or a scheduler that there is not.
@@ -98,7 +99,7 @@ def make_callbacks(values: Mapping[str, Any]) -> list[Callback]:
     if values["early_stopping"] is not None:
         callbacks.append(EarlyStopping(values["monitor"], patience=values["early_stopping"]))
     if values["tensorboard"]:
-        callbacks.append(TensorBoard("tensorboard"))
+        callbacks.append(TensorBoard(folder / "tensorboard"))
     if values["scheduler"] is not None:
         callbacks.append(_scheduler(values))
     return callbacks

@@ -25,6 +25,7 @@ QUICK = (
     *("--size", "32", "--num-workers", "0", "--bs", "4", "--no-pretrained", "--arch", "shufflenet_v2_x0_5"),
     *("--epochs", "1", "--lr", "1e-3"),
 )
+EXAMPLE = Path(__file__).parents[2] / "examples/train.toml"
 FILES = {"config.toml", "history.csv", "checkpoints", "model.lk", "report.html", "log.txt", "best.pth"}
 
 
@@ -273,3 +274,20 @@ def test_options_that_the_fit_refuses_leave_no_run(photos: Path, learnkit: Run, 
     assert code == 2
     assert err.startswith("learnkit: --lr: got [0.001, ")
     assert not (tmp_path / "runs/photos").exists()
+
+
+def test_the_example_configuration_trains(photos: Path, learnkit: Run, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    typed = ("--arch", "shufflenet_v2_x0_5", "--size", "32", "--bs", "4", "--num-workers", "0", "--epochs", "2")
+    code, out, err = learnkit("train", photos, "--config", EXAMPLE, *typed, "--out", "a")
+    assert code == 0, err
+    assert "constant for 2 epochs at rate 0.01" in out
+    with (tmp_path / "a/history.csv").open() as file:
+        assert next(file).strip() == "epoch,train_loss,valid_loss,accuracy,f1,time"
+    assert list((tmp_path / "a/tensorboard").rglob("events*"))
+    assert "FocalLoss" in (tmp_path / "a/report.html").read_text()
+    kept = config(tmp_path / "a")
+    example = tomllib.loads(EXAMPLE.read_text())
+    for section in ("images", "model", "training"):
+        unchanged = {name: value for name, value in example[section].items() if f"--{name}" not in typed}
+        assert {name: kept[section][name] for name in unchanged} == unchanged

@@ -32,7 +32,9 @@ def test_every_option_has_help() -> None:
 
 def test_callbacks_are_those_of_the_options() -> None:
     words = ("--mixup", 0.4, "--cutmix", 1, "--ema", 0.9, "--clip", 2, "--accumulate", 8, "--precision", "bf16")
-    found = {type(one): one for one in make_callbacks(values(*words, "--early-stopping", 3, "--monitor", "accuracy"))}
+    found = {
+        type(one): one for one in make_callbacks(values(*words, "--early-stopping", 3, "--monitor", "accuracy"), Path())
+    }
     assert found[MixUp].alpha == 0.4
     assert found[CutMix].alpha == 1.0
     assert found[EMA].decay == 0.9
@@ -40,13 +42,13 @@ def test_callbacks_are_those_of_the_options() -> None:
     assert found[GradientAccumulation].n_items == 8
     assert found[MixedPrecision].precision == "bf16"
     assert (found[EarlyStopping].patience, found[EarlyStopping].monitor.name) == (3, "accuracy")
-    assert len(make_callbacks(values())) == 1  # progress
+    assert len(make_callbacks(values(), Path())) == 1  # progress
 
 
 def test_a_scheduler_of_torch(learn: Learner) -> None:
     words = ("--policy", "constant", "--scheduler", "StepLR", "--scheduler-args", "step_size=1,gamma=0.5", "--lr", 0.1)
     chosen = values(*words, "--epochs", 3)
-    fit(learn, chosen, make_callbacks(chosen), resume=False)
+    fit(learn, chosen, make_callbacks(chosen, Path()), resume=False)
     assert learn.recorder.lrs[::2] == pytest.approx([0.1, 0.05, 0.025])  # two batches an epoch
     assert StepLR.__name__ == "StepLR"
 
@@ -61,7 +63,7 @@ def test_a_scheduler_of_torch(learn: Learner) -> None:
 )
 def test_what_a_callback_refuses(words: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        make_callbacks(values(*words))
+        make_callbacks(values(*words), Path())
 
 
 def test_arguments_that_a_scheduler_does_not_take(learn: Learner) -> None:
@@ -79,7 +81,7 @@ def test_arguments_that_a_scheduler_does_not_take(learn: Learner) -> None:
     )
     chosen = values(*words)
     with pytest.raises(UsageError, match=r"--scheduler StepLR: .*size"):
-        fit(learn, chosen, make_callbacks(chosen), resume=False)
+        fit(learn, chosen, make_callbacks(chosen, Path()), resume=False)
 
 
 @pytest.mark.parametrize(("policy", "peak"), [("one_cycle", 0.1), ("flat_cos", 0.1), ("constant", 0.1)])
