@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from learnkit.errors import UsageError
 from learnkit.types import Activation, Loss
 
-__all__ = ["CLASSES", "FUNCTIONS", "activation_of", "identity", "softmax"]
+__all__ = ["CLASSES", "FUNCTIONS", "MAKE_TENSORS", "activation_of", "identity", "softmax"]
 
 
 def identity(raw: Tensor) -> Tensor:
@@ -28,6 +28,8 @@ def softmax(raw: Tensor) -> Tensor:
     """
     return torch.softmax(raw, dim=1)
 
+
+MAKE_TENSORS = (softmax, torch.sigmoid, torch.exp)  # never return what they are called with
 
 # torch's losses whose only inputs are raw outputs; a subclass has the activation of its base.
 CLASSES: list[tuple[type[nn.Module], Activation]] = [
