@@ -152,7 +152,7 @@ def training_facts(
 
 def _samples_sha256(samples: "pd.DataFrame", folder: Path) -> str:
     """The SHA-256 of the names of the files, relative to the folder, with their targets and splits."""
-    digest = hashlib.sha256()
+    digest, folder = hashlib.sha256(), folder.absolute()  # as the names of the files are
     for item, target, split in samples[["input", "target", "split"]].itertuples(index=False):
         path = Path(str(item))
         name = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)

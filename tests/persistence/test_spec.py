@@ -71,6 +71,8 @@ def test_the_digest_of_the_data_has_no_path_of_the_machine() -> None:
     expected = hashlib.sha256(lines.encode()).hexdigest()
     for folder in ("/data/pets", "/home/ann/pets"):
         assert training_facts(1, [], table(folder), Path(folder))["data_sha256"] == expected
+    here = table(str(Path("data").absolute()))
+    assert training_facts(1, [], here, Path("data"))["data_sha256"] == expected  # the folder as it was typed
     assert "data_sha256" not in training_facts(1, [], table("/data")[:0], Path("/data"))
 
 
