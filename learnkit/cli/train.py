@@ -113,7 +113,7 @@ def _train(learn: Learner, values: dict[str, Any], callbacks: list[Callback], fo
         callbacks.append(SaveModel(values["monitor"], name=folder.best.name))
     try:
         fit(learn, values, callbacks, resume=values["resume"])
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # Ctrl-C, or a signal that asks to leave
         folder.tell(f"interrupted; go on with: learnkit train --resume --out {folder.path}")
         raise
 

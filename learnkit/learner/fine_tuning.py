@@ -1,7 +1,7 @@
 """Fine-tuning: what its two stages begin with, the head on features that are kept, and what then stays of the body."""
 
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -9,6 +9,7 @@ from torch import nn
 from learnkit.callbacks.one_cycle import OneCycle
 from learnkit.checks import check_int
 from learnkit.errors import UsageError
+from learnkit.inference.predictions import count_rows
 from learnkit.learner.checks import check_start
 from learnkit.learner.fitting import FitOptions, with_schedule
 from learnkit.learner.head_features import NoFeatures
@@ -16,10 +17,10 @@ from learnkit.optim.groups import is_positive
 from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
 
-__all__ = ["HEAD_EPOCHS", "TRAINED_DIV", "KeptStatistics", "fine_tune_starts", "trains_head"]
+__all__ = ["HEAD_EPOCHS", "KeptStatistics", "fine_tune_starts", "second_peak", "trains_head"]
 
 HEAD_EPOCHS = 30  # more gain nothing: docs/performance.md has the accuracies
-TRAINED_DIV = 20  # of the rate, for a head that these have trained; the 2 of fastai undoes some of it
+FEW = 2_000  # training items, of which the steps at higher rates undo some of these epochs and make up for none
 
 
 def fine_tune_starts(
@@ -48,6 +49,14 @@ def fine_tune_starts(
         raise UsageError("start_epoch", got=start, expected="0 without freeze_epochs=", fix=fix)
     check_start(start, freeze_epochs + epochs)
     return start, max(start - freeze_epochs, 0)
+
+
+def second_peak(base_lr: float, train_dl: Any, *, on_features: bool) -> float:
+    """The rate of the head at the peak of the second stage: fastai's half of `base_lr`, unless features trained it."""
+    if not on_features:
+        return base_lr / 2
+    n_items = count_rows(train_dl)
+    return base_lr / (4 if n_items is not None and n_items > FEW else 20)
 
 
 def trains_head(fit_head: Callable[..., None], lr: float, options: FitOptions) -> bool:

@@ -32,7 +32,7 @@ from learnkit.learner.checks import check_epochs, check_head, check_start, check
 from learnkit.learner.class_weights import ClassWeights
 from learnkit.learner.defaults import is_default
 from learnkit.learner.describe import fit_outline, learner_facts
-from learnkit.learner.fine_tuning import TRAINED_DIV, KeptStatistics, fine_tune_starts, trains_head
+from learnkit.learner.fine_tuning import KeptStatistics, fine_tune_starts, second_peak, trains_head
 from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, OneCall, saving_of, with_schedule
 from learnkit.learner.head_features import HeadFeatures, head_features, identity_of, training_only
 from learnkit.learner.lazy import give_sizes
@@ -347,8 +347,8 @@ class Learner(Answers):
         """Train the head with the body frozen, then everything, the first layers at much smaller rates.
 
         Args:
-            epochs: with everything trained, in one cycle: the head to half of `base_lr` (a twentieth after `fit_head`),
-                the first group to that divided by `lr_mult`.
+            epochs: with everything trained, in one cycle: the head to half of `base_lr` (after `fit_head` a quarter, or
+                a twentieth on up to 2,000 items), the first group to that divided by `lr_mult`.
             base_lr: the rate of the head while the body is frozen; None for that of `opt_func`, or 2e-3.
             freeze_epochs: before that, of the head only. None for 30 of `fit_head`, in one cycle, after which the batch
                 norm of the body keeps its statistics; for 1 where `fit_head` cannot be used. A number is as in fastai:
@@ -373,7 +373,7 @@ class Learner(Answers):
                 options["start_epoch"] = starts[0]
                 self.fit_one_cycle(freeze_epochs, slice(None, base_lr), pct_start=0.99, **options)
             self.unfreeze()
-            options["start_epoch"], peak = starts[1], base_lr / (TRAINED_DIV if on_features else 2)
+            options["start_epoch"], peak = starts[1], second_peak(base_lr, self.dls.train_dl, on_features=on_features)
             if on_features:
                 options = with_schedule(KeptStatistics.of(self.model, self.groups[-1]), options)
             self.fit_one_cycle(epochs, slice(peak / lr_mult, peak), pct_start=pct_start, div_factor=div, **options)

@@ -77,7 +77,9 @@ def test_a_study_prunes_what_is_worse_than_the_others(blobs: tuple[Tensor, ...])
 def test_the_steps_go_on_in_the_second_fit_of_a_call_and_within_epochs(blobs: tuple[Tensor, ...]) -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     trial = asked()
-    linear_learner(blobs, model, groups=[model[0], model[1]]).fine_tune(2, callbacks=OptunaPruning(trial), freeze_epochs=1)
+    linear_learner(blobs, model, groups=[model[0], model[1]]).fine_tune(
+        2, callbacks=OptunaPruning(trial), freeze_epochs=1
+    )
     assert list(reported(trial)) == [0, 1, 2]
     trial = asked()
     linear_learner(blobs).fit(2, callbacks=OptunaPruning(trial), validate_every=2)  # of 4 steps an epoch

@@ -235,7 +235,7 @@ def test_ctrl_c_and_sigterm_leave_a_run_that_goes_on(photos: Path, tmp_path: Pat
     command = [sys.executable, "-m", "learnkit", "train", str(photos), *QUICK, "--seed", "1", "--no-report"]
     command[command.index("--epochs") + 1] = "6"
     subprocess.run([*command, "--out", "whole"], check=True, timeout=600)
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)):
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 128 + signal.SIGTERM)):
         out = f"stopped-{number}"
         with subprocess.Popen([*command, "--out", out], stderr=subprocess.PIPE, text=True) as process:
             wait_for(tmp_path / out / "history.csv", lines=3)
@@ -243,6 +243,7 @@ def test_ctrl_c_and_sigterm_leave_a_run_that_goes_on(photos: Path, tmp_path: Pat
             _, err = process.communicate(timeout=300)
         assert process.returncode == code
         assert "Traceback" not in err
+        assert f"go on with: learnkit train --resume --out {out}" in (tmp_path / out / "log.txt").read_text()
         subprocess.run([sys.executable, "-m", "learnkit", "train", "--resume", "--out", out], check=True, timeout=600)
         assert same(tmp_path / "whole", tmp_path / out)
 

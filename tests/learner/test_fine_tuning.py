@@ -11,9 +11,11 @@ from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 from learnkit import DataBunch, Learner, Segmentation, unet_learner
 from learnkit.callbacks import CSVLogger, MixUp, OneCycle, SaveModel
+from learnkit.data.loading.loaders import TensorLoader
+from learnkit.data.loading.sampler import BatchOrder
 from learnkit.errors import UsageError
 from learnkit.learner import head_features
-from learnkit.learner.fine_tuning import HEAD_EPOCHS
+from learnkit.learner.fine_tuning import HEAD_EPOCHS, second_peak
 from learnkit.training.callback import Order
 from tests.doubles import acting, refused
 
@@ -234,3 +236,11 @@ def test_the_best_of_both_stages_is_kept_and_one_table_has_all_epochs(tmp_path: 
     assert learn.history["valid_loss"].idxmin() < HEAD_EPOCHS
     assert learn.validate()[0] == pytest.approx(learn.history["valid_loss"].min(), rel=1e-5)
     assert len((tmp_path / "models" / "history.csv").read_text().splitlines()) == 1 + HEAD_EPOCHS + 2
+
+
+@pytest.mark.parametrize(("n", "share"), [(100, 20), (2_000, 20), (3_000, 4), (50_000, 4)])
+def test_more_items_are_trained_at_higher_rates(n: int, share: float) -> None:
+    loader = TensorLoader((torch.zeros(n, 1),), BatchOrder(n, 64, shuffle=True))
+    assert second_peak(0.02, loader, on_features=True) == pytest.approx(0.02 / share)
+    assert second_peak(0.02, loader, on_features=False) == 0.01
+    assert second_peak(0.02, iter([]), on_features=True) == pytest.approx(0.001)
