@@ -25,12 +25,12 @@ def read_config(file: str | Path) -> dict[str, Any]:
     if path.suffix not in SUFFIXES:
         raise UsageError("--config", got=str(file), expected="a .toml, .json or .yaml file")
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except OSError as error:
         raise MissingFileError(f"--config: {file} cannot be read ({error.strerror})", fix="Check the path.") from error
     except UnicodeDecodeError as error:
         raise CorruptFileError(f"--config: {file} is not UTF-8") from error
-    content = _parsed(text, path)
+    content = {} if (parsed := _parsed(text, path)) is None else parsed  # a file of comments
     if not isinstance(content, Mapping):
         raise CorruptFileError(f"--config: {file} holds {type(content).__name__}, not options by name")
     found: dict[str, Any] = {}
@@ -49,7 +49,7 @@ def _parsed(text: str, path: Path) -> Any:
         if path.suffix == ".toml":
             return tomllib.loads(text)
         if path.suffix == ".json":
-            return json.loads(text)
+            return json.loads(text, object_pairs_hook=_without_twins)
         import yaml
 
         return yaml.safe_load(text)
@@ -59,6 +59,13 @@ def _parsed(text: str, path: Path) -> Any:
         if type(error).__module__.partition(".")[0] != "yaml":
             raise
         raise CorruptFileError(f"--config: {path} cannot be parsed ({error})", fix="Correct that line.") from error
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if twins := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{twins[0]} stands there twice")
+    return dict(pairs)
 
 
 def to_toml(head: Mapping[str, Any], sections: Mapping[str, Mapping[str, Any]], comment: str) -> str:

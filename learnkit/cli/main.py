@@ -10,7 +10,7 @@ from typing import Any
 import learnkit
 from learnkit.checks import missing_extra, nearest
 from learnkit.cli import convert, env, export, lr_find, pack, predict, report, train, validate, verify
-from learnkit.cli.output import print_error
+from learnkit.cli.output import output_error, print_error
 from learnkit.cli.parsers import Parser
 from learnkit.errors import (
     DownloadError,
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     try:
         code = _run(words)
-        sys.stdout.flush()
+        _flush()
     except LearnkitError as error:
         print_error(str(error))
         return PROBLEMS if isinstance(error, OF_RUN) else USAGE
@@ -55,9 +55,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_error("interrupted")
         return 128 + signal.SIGINT
     except BrokenPipeError:  # `learnkit verify DIR | head`: the reader has stopped
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's final flush
+        _drop_output()
         return PROBLEMS
     return code
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop_output()
+        raise output_error(error) from error
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's final flush
 
 
 def _run(words: list[str]) -> int:

@@ -13,6 +13,7 @@ __all__ = ["Option", "options_of", "python_name", "value_of"]
 # Parameters whose options have another name.
 NAMES = {
     "base_arch": "arch", "csv_labels": "csv", "loss_func": "loss", "opt_func": "opt", "pat": "pattern",
+    "patience": "early_stopping", "decay": "ema", "max_norm": "clip", "n_items": "accumulate",
 }  # fmt: skip
 
 
@@ -40,6 +41,8 @@ class Option:
     @property
     def may_be_none(self) -> bool:
         """Whether the word none is a value."""
+        if isinstance(self.kind, Form) and self.kind.may_be_none:
+            return True
         return self.default is None or type(None) in get_args(self.kind)
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from learnkit.distributed.world import world
-from learnkit.errors import LearnkitWarning, UsageError
+from learnkit.errors import LearnkitWarning, UsageError, WriteError
 from learnkit.text import printable
 
-__all__ = ["check_new", "print_error", "print_line", "warnings_as_lines"]
+__all__ = ["check_new", "output_error", "print_error", "print_line", "warnings_as_lines"]
 
 
 def print_line(line: str) -> None:
@@ -58,4 +58,14 @@ def check_new(path: Path, *, force: bool) -> Path:
 def _write(stream: TextIO, line: str) -> None:
     encoding = stream.encoding or "utf-8"
     text = printable(line).encode(encoding, "backslashreplace").decode(encoding)
-    stream.write(f"{text}\n")
+    try:
+        stream.write(f"{text}\n")
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise output_error(error) from error
+
+
+def output_error(error: OSError) -> WriteError:
+    """Why results could not be printed, such as a full disk behind `> results.txt`."""
+    return WriteError(f"the output could not be written ({error.strerror})", fix="Free space, or write elsewhere.")

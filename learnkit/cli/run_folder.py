@@ -1,5 +1,6 @@
 """The folder of a run: what repeats it, its history, checkpoints, model, report and log."""
 
+import os
 import shutil
 import sys
 from contextlib import AbstractContextManager
@@ -23,6 +24,8 @@ CONFIG, HISTORY, CHECKPOINTS, BEST, MODEL, REPORT, LOG = (
 )  # fmt: skip
 TENSORBOARD = "tensorboard"  # with --tensorboard
 WRITTEN = (CONFIG, HISTORY, CHECKPOINTS, BEST, MODEL, REPORT, LOG, TENSORBOARD)
+REPLACED = ".replaced"  # the run that --overwrite replaces, until the new one is done
+MARK = b"# learnkit "  # how the config of a run begins
 RUNS = Path("runs")
 
 
@@ -51,27 +54,63 @@ class RunFolder:
         self.config, self.history, self.best = path / CONFIG, path / HISTORY, path / BEST
         self.model, self.report, self.log = path / MODEL, path / REPORT, path / LOG
         self._notes: list[str] | None = []  # for the log, until the folder is there
+        self._is_new = False
+        self._replaced = path / REPLACED
 
-    def begin(self, config: str, *, overwrite: bool) -> None:
-        """Make the folder, with its config.
+    def check_free(self, *, overwrite: bool) -> None:
+        """Check that a run may begin here, before anything is read or trained.
 
         Raises:
-            UsageError: it holds a run, and `overwrite` is not set.
-            WriteError: it cannot be written.
+            UsageError: it is a file, holds a run and `overwrite` is not set, or files that no run wrote.
         """
-        if not world.is_first:
-            return
-        self._make(config, overwrite=overwrite)
-        self._open_log()
-
-    def _make(self, config: str, *, overwrite: bool) -> None:
-        found = [name for name in WRITTEN if (self.path / name).exists()]
+        place = next(one for one in (self.path, *self.path.absolute().parents) if os.path.lexists(one))
+        if not place.is_dir():
+            raise UsageError("--out", got=str(self.path), expected=f"a folder, and {place} is a file")
+        found = self._found()
+        if found and not self._is_run():
+            raise UsageError(
+                f"{self.path} holds files that no run wrote ({', '.join(found)})", fix="Choose another --out."
+            )
         if found and not overwrite:
             raise UsageError(
                 f"{self.path} holds a run already ({', '.join(found)})",
                 fix="Go on with it by --resume, replace it by --overwrite, or choose another --out.",
             )
-        self._remove(found)
+
+    def _found(self) -> list[str]:
+        return [name for name in WRITTEN if os.path.lexists(self.path / name)]
+
+    def _is_run(self) -> bool:
+        try:
+            return self.config.read_bytes().startswith(MARK)
+        except OSError:
+            return False
+
+    def begin(self, config: str, *, overwrite: bool) -> None:
+        """Make the folder, with its config. A run that is overwritten is kept aside until this one is done.
+
+        Raises:
+            UsageError: as `check_free`.
+            WriteError: it cannot be written.
+        """
+        if not world.is_first:
+            return
+        self.check_free(overwrite=overwrite)
+        if found := self._found():
+            _remove(self._replaced)
+            make_folder(self._replaced)
+            for name in found:
+                (self.path / name).rename(self._replaced / name)
+        self._make(config)
+        self._is_new = True
+        self._open_log()
+
+    def done(self) -> None:
+        """The run is complete: remove the one it replaces."""
+        if world.is_first:
+            _remove(self._replaced)
+
+    def _make(self, config: str) -> None:
         make_folder(self.path)
         try:
             with self.config.open("x", encoding="utf-8") as file:  # of two runs at the same time, one is refused
@@ -82,16 +121,19 @@ class RunFolder:
             raise write_error(self.config, 0, error) from error
 
     def take_back(self) -> None:
-        """Remove what was written, if no epoch was trained: options that are refused at the start leave no run."""
-        if world.is_first and not (self.history.exists() and self.history.read_bytes().count(b"\n") > 1):
-            self._remove([name for name in WRITTEN if (self.path / name).exists()])
-            if not any(self.path.iterdir()):
-                self.path.rmdir()
-
-    def _remove(self, names: list[str]) -> None:
-        for name in names:
-            old = self.path / name
-            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+        """Remove a new run of which nothing was trained, and put back the one it was to replace."""
+        has_rows = self.history.exists() and self.history.read_bytes().count(b"\n") > 1
+        is_saved = any((self.path / CHECKPOINTS).glob("*/*"))
+        if not (world.is_first and self._is_new) or has_rows or is_saved:
+            return
+        for name in self._found():
+            _remove(self.path / name)
+        if self._replaced.is_dir():
+            for old in self._replaced.iterdir():
+                old.rename(self.path / old.name)
+            self._replaced.rmdir()
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
 
     def go_on(self) -> None:
         """Go on in a folder that holds a run."""
@@ -144,6 +186,13 @@ class RunFolder:
     def warning(self) -> AbstractContextManager[None]:
         """Inside, warnings of learnkit are lines on stderr and in the log."""
         return warnings_as_lines(self.note)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 class RunLog(Callback):

@@ -67,6 +67,8 @@ def run(args: Any) -> int:
     values: dict[str, Any] = vars(args)
     if values["data"] is None:
         raise UsageError("DATA is missing", fix="Pass the folder of the data: learnkit train photos.")
+    if values["out"] == "":
+        raise UsageError("--out", got="", expected="a folder")
     if values["resume"] and values["overwrite"]:
         raise UsageError("--resume and --overwrite exclude each other", fix="Choose one of them.")
     world.begin()
@@ -76,6 +78,8 @@ def run(args: Any) -> int:
         sys.stdout.write(_config(values))
         return 0
     folder = RunFolder(free_folder(values["data"]) if values["out"] is None else Path(values["out"]))
+    if not values["resume"] and world.is_first:
+        folder.check_free(overwrite=values["overwrite"])
     callbacks = make_callbacks(values, folder.path)
     with folder.warning():
         dls = make_data(values)
@@ -105,7 +109,8 @@ def _train(learn: Learner, values: dict[str, Any], callbacks: list[Callback], fo
         learn.compile()
     found_lr = values["lr"] is None
     settle(values, learn)
-    folder.write_config(_config(values))
+    if not values["resume"]:  # the config of a run that refuses to go on stays as it is
+        folder.write_config(_config(values))
     rate = "" if values["lr"] is None else f" at rate {values['lr']}{', the valley of a test of rates' * found_lr}"
     folder.tell(f"training in {folder.path}: {values['policy']} for {counted(values['epochs'], 'epoch')}{rate}")
     callbacks += [CSVLogger(folder.history.name), RunLog(folder)]
@@ -123,12 +128,12 @@ def _finish(learn: Learner, values: dict[str, Any], folder: RunFolder) -> None:
     folder.write_config(_config(values))
     learn.export(folder.model)
     folder.tell(f"model: {folder.model}")
-    if not _has_valid(learn.dls):
-        return
-    folder.tell(f"best weights: {results_line(learn)}")
-    if values["report"]:
-        learn.report(folder.report)
-        folder.tell(f"report: {folder.report}")
+    if _has_valid(learn.dls):
+        folder.tell(f"best weights: {results_line(learn)}")
+        if values["report"]:
+            learn.report(folder.report)
+            folder.tell(f"report: {folder.report}")
+    folder.done()
 
 
 def _has_valid(dls: DataBunch) -> bool:

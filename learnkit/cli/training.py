@@ -102,6 +102,8 @@ def make_callbacks(values: Mapping[str, Any], folder: Path) -> list[Callback]:
         callbacks.append(TensorBoard(folder / "tensorboard"))
     if values["scheduler"] is not None:
         callbacks.append(_scheduler(values))
+    elif values["scheduler_args"] is not None or values["scheduler_every"] != "epoch":
+        raise UsageError("--scheduler-args and --scheduler-every need --scheduler")
     return callbacks
 
 

@@ -11,7 +11,7 @@ from learnkit.checks import nearest
 from learnkit.cli.config import read_config
 from learnkit.cli.options import Option, python_name
 from learnkit.cli.parsers import explained
-from learnkit.cli.values import Form, as_text
+from learnkit.cli.values import LIST, Form, as_text
 from learnkit.errors import UsageError
 
 __all__ = ["TypedParser"]
@@ -79,8 +79,10 @@ class TypedParser(ArgumentParser):
         values = super().parse_args(tokens)
         for file in files:
             for name in self.places:
-                if values[name] is None:
-                    values[name] = read_config(file).get(name)
+                if values[name] is None and name in (found := read_config(file)):
+                    if not isinstance(found[name], str):
+                        raise UsageError(f"{file}: {name}", got=found[name], expected="text")
+                    values[name] = found[name]
         return values
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -138,6 +140,7 @@ class TypedParser(ArgumentParser):
                 near = nearest(name, [*options, *self.places], n=3)
                 raise UsageError(f"{file}: option", got=name, expected=f"one of this command; nearest: {near}")
             option = options[name]
+            _check_text(f"{file}: {option.name}", value, option)
             if option.kind is not bool:
                 yield self._plain(f"{option.flag}={'none' if value is None else as_text(value)}")
             elif isinstance(value, bool):
@@ -161,6 +164,17 @@ def _config_files(tokens: Sequence[str]) -> Iterator[str]:
             yield tokens[number + 1]
         elif token.startswith(f"{CONFIG}="):
             yield token.partition("=")[2]
+
+
+def _check_text(where: str, value: Any, option: Option) -> None:
+    """Refuse what a file means as a boolean or a number where text is meant, such as the YAML no, and lost commas."""
+    parts = value if isinstance(value, list) else [value]
+    if option.kind is LIST and not all(isinstance(part, str) for part in parts if part is not None):
+        raise UsageError(where, got=value, expected="text", fix="Put each name in quotes.")
+    if option.kind is LIST and isinstance(value, list) and any("," in part for part in parts):
+        raise UsageError(where, got=value, expected="names without commas", fix="Pass such names in Python.")
+    if isinstance(value, bool) and option.kind in (str, str | None):
+        raise UsageError(where, got=value, expected="text", fix="Put it in quotes.")
 
 
 def _shown(kind: Any) -> str:

@@ -1,7 +1,8 @@
 """The forms in which options write values that are more than a word or a number."""
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,18 @@ class Form:
     Args:
         shown: the form, as help and errors show it.
         read: text -> value; a ValueError for text of another form.
+        may_be_none: whether none is a value where it is not the default.
     """
 
     shown: str
     read: Callable[[str], Any]
+    may_be_none: bool = False
 
-    def __call__(self, given: object) -> str:
-        """The text unchanged, checked; numbers and lists (of a configuration) as text."""
+    def __call__(self, given: object) -> str | None:
+        """The text unchanged, checked; numbers and lists (of a configuration) as text; null as None."""
         text = as_text(given)
+        if text == "null":
+            return None
         try:
             self.read(text)
         except (ValueError, OverflowError) as error:
@@ -45,6 +50,8 @@ def as_text(value: object) -> str:
     >>> as_text(["a", "b"]), as_text(0.5), as_text(True)
     ('a,b', '0.5', 'true')
     """
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={as_text(one)}" for name, one in value.items())
     if isinstance(value, list | tuple):
         return ",".join(map(as_text, value))
     return value if isinstance(value, str) else str(json.dumps(value))
@@ -73,9 +80,15 @@ def _one_or_more(text: str) -> float | list[float]:
 
 def _rates(text: str) -> Any:
     if ":" not in text:
-        return _one_or_more(text) if text else _fail(text)
+        found = _one_or_more(text) if text else _fail(text)
+        return found if all(map(_is_rate, found if isinstance(found, list) else [found])) else _fail(text)
     low, high = text.split(":")
-    return slice(float(low) if low else None, float(high))
+    ends = slice(float(low) if low else None, float(high))
+    return ends if _is_rate(ends.stop) and (ends.start is None or _is_rate(ends.start)) else _fail(text)
+
+
+def _is_rate(value: float) -> bool:
+    return 0 < value < math.inf
 
 
 def _column(text: str) -> str | int:
@@ -166,11 +179,13 @@ LIST = Form("A,B,...", _words)
 NUMBERS = Form("a number, or several: A,B,...", _one_or_more)
 RATES = Form("a rate, FIRST:LAST, :LAST, or one per layer group: A,B,...", _rates)
 COLUMNS = Form("a column's name or number, or several: A,B,...", _columns)
-SIZE = Form("a side, or HEIGHTxWIDTH", _size)
+SIZE = Form("a side, or HEIGHTxWIDTH, or none", _size, may_be_none=True)
 PAIRS = Form("NAME=NAME,...", _pairs)
 PAIR = Form("LOW,HIGH", _pair)
 DEPTH = Form("bits, or BLACK,WHITE", _depth)
-NORMALIZE = Form("imagenet, data, or MEAN:STD with a number per channel: A,B,C:D,E,F", _normalize)
+NORMALIZE = Form(
+    "imagenet, data, none, or MEAN:STD with a number per channel: A,B,C:D,E,F", _normalize, may_be_none=True
+)
 BS = Form("a number, or auto", _bs)
 AUGMENT = Form("true, false, light, strong or trivial", _augment)
 CLASS_WEIGHTS = Form("balanced, or a number per class: A,B,...", _class_weights)

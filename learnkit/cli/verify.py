@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from learnkit.atomic_files import write_atomically
-from learnkit.cli.output import print_line
+from learnkit.cli.output import check_new, print_line
 from learnkit.data.image.opening import REMEDY
 from learnkit.data.table.files import existing_folder, get_image_files
 from learnkit.data.table.verify import verify_images
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments of `learnkit verify`."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of images, with all its subfolders")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the list as a table: path, error")
+    parser.add_argument("--force", action="store_true", help="with --csv: overwrite FILE")
     parser.add_argument(
         "--move-to", type=Path, metavar="FOLDER", help="report what would be moved to a folder outside DIR; see --yes"
     )
@@ -47,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
     root = existing_folder(args.folder)
     if args.move_to is not None and args.move_to.resolve().is_relative_to(root.resolve()):
         raise UsageError("--move-to", got=str(args.move_to), expected=f"a folder outside {root}")
+    if args.csv is not None:
+        check_new(args.csv, force=args.force)
     found = verify_images(root)
     unreadable = found[found["problem"] == "unreadable"]
     damaged = [(name, _reason(root / name, detail)) for name, _, detail in unreadable.to_numpy().tolist()]

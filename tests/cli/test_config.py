@@ -46,7 +46,7 @@ def test_dashes_are_underscores(tmp_path: Path) -> None:
         ("a.yaml", "a: [", CorruptFileError, "cannot be parsed"),
         ("a.yaml", "!!python/object/apply:os.system ['touch ran']", CorruptFileError, "cannot be parsed"),
         ("a.json", "[1]", CorruptFileError, "holds list, not options by name"),
-        ("a.yaml", "", CorruptFileError, "holds NoneType"),
+        ("a.json", '{"size": 1, "size": 2}', CorruptFileError, "size stands there twice"),
         ("a.ini", "size = 3", UsageError, "expected a .toml, .json or .yaml file"),
         ("a.toml", "size = 3\n[images]\nsize = 4", UsageError, "gives size twice"),
     ],
@@ -72,3 +72,13 @@ def test_toml_reads_back_what_was_written(value: Any) -> None:
     text = to_toml({"data": value}, {"images": {"one": value, "none": None}}, "comment")
     assert tomllib.loads(text) == {"data": value, "images": {"one": value}}
     assert text.startswith("# comment\n")
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.toml", "# nothing\n"), ("a.yaml", "# nothing\n"), ("a.yaml", "")])
+def test_a_file_of_comments_has_no_options(tmp_path: Path, name: str, text: str) -> None:
+    assert read_config(written(tmp_path, name, text)) == {}
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbfsize = 3\n")
+    assert read_config(tmp_path / "a.toml") == {"size": 3}

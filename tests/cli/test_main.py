@@ -131,3 +131,14 @@ def test_typed_commands_say_which_extra_they_need(
     assert 'pip install "learnkit[cli]"' in capsys.readouterr().err
     assert main(["verify", "nowhere"]) == 2  # needs no extra
     assert "no folder nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("words", [["env"], ["verify", "photos"]])
+def test_output_that_cannot_be_written_is_one_line(photos: Path, words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "learnkit", *words]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.startswith("learnkit: the output could not be written (No space left on device)")
+    assert done.stderr.count("\n") == 1

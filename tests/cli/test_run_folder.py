@@ -6,51 +6,105 @@ from pathlib import Path
 import pytest
 
 from learnkit.cli.run_folder import WRITTEN, RunFolder, free_folder
-from learnkit.errors import MissingFileError, UsageError, WriteError, warn
+from learnkit.errors import MissingFileError, UsageError, warn
+
+FIRST, SECOND = "# learnkit 1\nfirst = 1\n", "# learnkit 1\nsecond = 1\n"
+
+
+def a_run(folder: Path) -> Path:
+    """A folder with all that runs write, each file with its name as content."""
+    RunFolder(folder).begin(FIRST, overwrite=False)
+    for name in WRITTEN[1:]:
+        (folder / name).write_text(name)
+    (folder / "checkpoints").unlink()
+    (folder / "checkpoints/fit-0").mkdir(parents=True)
+    (folder / "checkpoints/fit-0/last.ckpt").write_text("saved")
+    (folder / "mine.txt").write_text("mine")
+    return folder
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {file.relative_to(folder).as_posix(): file.read_text() for file in folder.rglob("*") if file.is_file()}
 
 
 def test_a_second_run_is_refused_and_changes_nothing(tmp_path: Path) -> None:
-    RunFolder(tmp_path / "a").begin("first", overwrite=False)
+    RunFolder(tmp_path / "a").begin(FIRST, overwrite=False)
     with pytest.raises(UsageError, match=r"a holds a run already \(config\.toml\)\. Go on with it by --resume"):
-        RunFolder(tmp_path / "a").begin("second", overwrite=False)
-    assert (tmp_path / "a/config.toml").read_text() == "first"
+        RunFolder(tmp_path / "a").begin(SECOND, overwrite=False)
+    assert (tmp_path / "a/config.toml").read_text() == FIRST
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-def test_any_file_of_a_run_is_protected(tmp_path: Path, name: str) -> None:
-    (tmp_path / "a" / name).mkdir(parents=True)
-    with pytest.raises(UsageError, match="holds a run already"):
-        RunFolder(tmp_path / "a").begin("", overwrite=False)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_that_no_run_wrote_are_never_touched(tmp_path: Path, name: str, overwrite: bool) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / name).write_text("mine")
+    with pytest.raises(UsageError, match="holds files that no run wrote"):
+        RunFolder(tmp_path / "a").begin(FIRST, overwrite=overwrite)
+    assert contents(tmp_path / "a") == {name: "mine"}
 
 
-def test_overwriting_removes_what_runs_write_and_nothing_else(tmp_path: Path) -> None:
-    for name in (*WRITTEN, "mine.txt"):
-        (tmp_path / "a").mkdir(exist_ok=True)
-        (tmp_path / "a" / name).write_text("old")
-    (tmp_path / "a/checkpoints").unlink()
-    (tmp_path / "a/checkpoints/fit-0").mkdir(parents=True)
-    RunFolder(tmp_path / "a").begin("new", overwrite=True)
-    assert {file.name for file in (tmp_path / "a").iterdir()} == {"config.toml", "mine.txt"}
-    assert (tmp_path / "a/config.toml").read_text() == "new"
+def test_an_overwritten_run_is_kept_until_the_new_one_is_done(tmp_path: Path) -> None:
+    folder = RunFolder(a_run(tmp_path / "a"))
+    before = contents(tmp_path / "a")
+    folder.begin(SECOND, overwrite=True)
+    assert (tmp_path / "a/config.toml").read_text() == SECOND
+    assert contents(tmp_path / "a/.replaced") == {name: text for name, text in before.items() if name != "mine.txt"}
+    folder.done()
+    assert contents(tmp_path / "a") == {"config.toml": SECOND, "mine.txt": "mine"}
+
+
+def test_what_trained_nothing_is_taken_back_and_the_old_run_put_back(tmp_path: Path) -> None:
+    before = contents(a_run(tmp_path / "a"))
+    folder = RunFolder(tmp_path / "a")
+    folder.begin(SECOND, overwrite=True)
+    folder.history.write_text("epoch,train_loss\n")
+    folder.take_back()
+    assert contents(tmp_path / "a") == before
+    new = RunFolder(tmp_path / "new")
+    new.begin(FIRST, overwrite=False)
+    new.take_back()
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_was_trained_is_never_taken_back(tmp_path: Path) -> None:
+    resumed = RunFolder(a_run(tmp_path / "a"))
+    before = contents(tmp_path / "a")
+    resumed.go_on()
+    resumed.take_back()
+    assert contents(tmp_path / "a") == before
+    for name, text in (("history.csv", "epoch\n0\n"), ("checkpoints/fit-0/last.ckpt", "saved")):
+        folder = RunFolder(tmp_path / name.partition("/")[0])
+        folder.begin(FIRST, overwrite=False)
+        (folder.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder.path / name).write_text(text)
+        folder.take_back()
+        assert (folder.path / name).exists()
 
 
 def test_an_overwritten_link_leaves_what_it_points_to(tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept/file").write_text("kept")
-    (tmp_path / "a").mkdir()
+    folder = RunFolder(tmp_path / "a")
+    folder.begin(FIRST, overwrite=False)
     (tmp_path / "a/checkpoints").symlink_to(tmp_path / "kept")
-    RunFolder(tmp_path / "a").begin("", overwrite=True)
+    folder = RunFolder(tmp_path / "a")
+    folder.begin(SECOND, overwrite=True)
+    folder.done()
+    assert not (tmp_path / "a/checkpoints").exists()
     assert (tmp_path / "kept/file").read_text() == "kept"
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(WriteError):
-        RunFolder(tmp_path / "file" / "a").begin("", overwrite=False)
+@pytest.mark.parametrize("name", ["file", "file/a", "file/a/b"])
+def test_a_file_is_no_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UsageError, match=r"expected a folder, and .*file is a file"):
+        RunFolder(tmp_path / name).check_free(overwrite=True)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_there_must_be_a_run_to_go_on_with(tmp_path: Path) -> None:
-    RunFolder(tmp_path / "runs/b").begin("", overwrite=False)
+    RunFolder(tmp_path / "runs/b").begin(FIRST, overwrite=False)
     with pytest.raises(MissingFileError, match=r"no run in .*runs/a\. Runs in .*runs: .*runs/b"):
         RunFolder(tmp_path / "runs/a").check()
     RunFolder(tmp_path / "runs/b").check()
@@ -62,7 +116,7 @@ def test_lines_are_printed_and_logged_also_those_before_the_folder(
     folder = RunFolder(tmp_path / "a")
     with folder.warning():
         warn("mind the gap\x1b[2J")
-    folder.begin("", overwrite=False)
+    folder.begin(FIRST, overwrite=False)
     folder.tell("one\ntwo")
     RunFolder(tmp_path / "a").go_on()
     out, err = capsys.readouterr()

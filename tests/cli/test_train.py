@@ -267,7 +267,8 @@ def test_every_option_of_a_run_has_help() -> None:
 def test_a_file_where_the_run_should_be(photos: Path, learnkit: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     code, _, err = learnkit("train", photos, "--out", "file/run", *QUICK)
-    assert (code, err.count("\n")) == (1, 1)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "file is a file" in err
 
 
 def test_options_that_the_fit_refuses_leave_no_run(photos: Path, learnkit: Run, tmp_path: Path) -> None:
@@ -292,3 +293,65 @@ def test_the_example_configuration_trains(photos: Path, learnkit: Run, tmp_path:
     for section in ("images", "model", "training"):
         unchanged = {name: value for name, value in example[section].items() if f"--{name}" not in typed}
         assert {name: kept[section][name] for name in unchanged} == unchanged
+
+
+def snapshot(run: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(run)): file.read_bytes() for file in run.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--lr", "1e-3,1e-3,1e-3,1e-3,1e-3"],
+        ["--policy", "constant", "--scheduler", "StepLR"],
+        ["--bs", "2"],
+        ["--arch", "resnet18"],
+    ],
+)
+def test_what_a_refused_option_leaves_of_a_run(photos: Path, learnkit: Run, tmp_path: Path, words: list[str]) -> None:
+    assert learnkit("train", photos, "--out", "a", "--no-report", *QUICK)[0] == 0
+    before = snapshot(tmp_path / "a")
+    code, _, _ = learnkit("train", "--resume", "--out", "a", *words)
+    after = snapshot(tmp_path / "a")
+    assert code == 2
+    assert {name: text for name, text in after.items() if name != "log.txt"} == {
+        name: text for name, text in before.items() if name != "log.txt"
+    }
+    if words[0] in ("--lr", "--policy"):
+        again = [word for word in QUICK if word not in ("--lr", "1e-3")]
+        code, _, _ = learnkit("train", photos, "--out", "a", "--overwrite", *again, "--lr", "1e-3", *words)
+        assert code == 2
+        assert snapshot(tmp_path / "a") == after
+    assert learnkit("train", "--resume", "--out", "a")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "start"),
+    [
+        (["--out", ""], "--out: got '', expected a folder"),
+        (["--lr", "nan"], "--lr: got 'nan', expected a rate"),
+        (["--lr=-1"], "--lr: got '-1', expected a rate"),
+        (["--early-stopping", "0"], "--early-stopping: got 0"),
+        (["--scheduler-args", "step_size=1"], "--scheduler-args and --scheduler-every need --scheduler"),
+        (["--scheduler-every", "batch"], "--scheduler-args and --scheduler-every need --scheduler"),
+    ],
+)
+def test_values_are_refused_before_anything_is_read(photos: Path, learnkit: Run, words: list[str], start: str) -> None:
+    code, _, err = learnkit("train", photos, *words)
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith(f"learnkit: {start}")
+
+
+def test_none_takes_back_what_a_configuration_says(photos: Path, learnkit: Run, tmp_path: Path) -> None:
+    given = ("--lr", "0.1", "--class-weights", "1,2", "--size", "32", "--lin-ftrs", "7", "--valid-col", "x")
+    words = ("--csv", "a.csv", "--normalize", "data")
+    (tmp_path / "a.toml").write_text(learnkit("train", photos, *given, *words, "--print-config")[1])
+    back = [word for name in given[::2] for word in (name, "none")]
+    code, out, err = learnkit("train", "--config", "a.toml", *back, "--normalize", "none", "--print-config")
+    assert code == 0, err
+    found = tomllib.loads(out)
+    assert (found["images"]["size"], found["images"]["normalize"]) == ("none", "none")
+    assert not {"lr", "class_weights", "lin_ftrs", "valid_col"} & {name for part in ("images", "model", "training")
+                                                                   for name in found[part]}  # fmt: skip
+    (tmp_path / "b.toml").write_text(out)
+    assert learnkit("train", "--config", "b.toml", "--print-config")[1] == out

@@ -93,13 +93,17 @@ def test_a_configuration_comes_before_what_is_typed(tmp_path: Path) -> None:
         ("base_szie = 3", r"a\.toml: option: got 'base_szie', expected one of this command; nearest: base_size"),
         ("base_size = 'x'", "--base-size: got 'x', expected a whole number"),
         ("resize = 3", "--resize: got "),
+        ("data = 3", r"a\.toml: data: got 3, expected text"),
+        ("arch = true", r"a\.toml: arch: got True, expected text. Put it in quotes"),
+        ("classes = [1, true]", r"a\.toml: classes: .*expected text. Put each name in quotes"),
+        ("classes = ['a,b', 'c']", r"a\.toml: classes: .*expected names without commas"),
         ("pretrained = 'x'", r"a\.toml: pretrained: got 'x', expected true or false"),
     ],
 )
 def test_a_mistake_in_a_configuration_names_the_option(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.toml").write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match=message):
-        parsed("photos", "--config", str(tmp_path / "a.toml"))
+        parsed(*([] if text.startswith("data") else ["photos"]), "--config", str(tmp_path / "a.toml"))
 
 
 def test_the_configuration_of_an_earlier_run_comes_first(tmp_path: Path) -> None:

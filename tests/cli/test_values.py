@@ -53,7 +53,8 @@ def test_a_form_reads_its_text(form: Form, text: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("form", "text"),
     [
-        (LIST, "a,,b"), (LIST, ""), (NUMBERS, "x"), (RATES, ""), (RATES, "1e-3:"), (RATES, "1:2:3"), (RATES, "fast"),
+        (LIST, "a,,b"), (LIST, ""), (NUMBERS, "x"), (RATES, ""), (RATES, "1e-3:"), (RATES, "1:2:3"), (RATES, "fast"), (RATES, "nan"),
+        (RATES, "-1"), (RATES, "0.1,0"),
         (SIZE, "1x2x3"), (SIZE, "big"), (PAIR, "1"), (DEPTH, "x"), (NORMALIZE, "imagnet"), (AUGMENT, "lite"),
         (BS, "all"), (CLASS_WEIGHTS, "equal"), (SETTINGS, "step_size"), (PAIRS, "a"), (PAIRS, "a="),
         (CODES, "x=sky,road"),
@@ -68,6 +69,8 @@ def test_lists_and_numbers_of_a_configuration_are_read_like_text() -> None:
     assert SIZE(224) == "224"
     assert NUMBERS([0.5, 0.25]) == "0.5,0.25"
     assert as_text([True, None]) == "true,null"
+    assert SETTINGS.read(as_text({"step_size": 2, "gamma": 0.5})) == {"step_size": 2, "gamma": 0.5}
+    assert SIZE(None) is None
 
 
 def test_codes_come_from_a_file_of_lines(tmp_path: Path) -> None:

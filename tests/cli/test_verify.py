@@ -159,3 +159,13 @@ def test_an_invalid_move_exits_with_2(damaged: Path, verify: Verify, options: li
     assert (code, lines) == (2, [])
     assert err.startswith("learnkit: --")
     assert files_below(damaged) == before
+
+
+def test_a_table_is_not_overwritten_without_force(damaged: Path, verify: Verify, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("mine")
+    code, lines, err = verify(damaged, "--csv", tmp_path / "mine.csv")
+    assert (code, lines) == (2, [])
+    assert "exists already" in err
+    assert (tmp_path / "mine.csv").read_text() == "mine"
+    assert verify(damaged, "--csv", tmp_path / "mine.csv", "--force")[0] == 1
+    assert (tmp_path / "mine.csv").read_text().startswith("path,error")
