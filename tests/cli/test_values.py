@@ -53,8 +53,8 @@ def test_a_form_reads_its_text(form: Form, text: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("form", "text"),
     [
-        (LIST, "a,,b"), (LIST, ""), (NUMBERS, "x"), (RATES, ""), (RATES, "1e-3:"), (RATES, "1:2:3"), (RATES, "fast"), (RATES, "nan"),
-        (RATES, "-1"), (RATES, "0.1,0"),
+        (LIST, "a,,b"), (LIST, ""), (NUMBERS, "x"), (RATES, ""), (RATES, "1e-3:"), (RATES, "1:2:3"), (RATES, "fast"),
+        (RATES, "nan"), (RATES, "-1"), (RATES, "0.1,0"),
         (SIZE, "1x2x3"), (SIZE, "big"), (PAIR, "1"), (DEPTH, "x"), (NORMALIZE, "imagnet"), (AUGMENT, "lite"),
         (BS, "all"), (CLASS_WEIGHTS, "equal"), (SETTINGS, "step_size"), (PAIRS, "a"), (PAIRS, "a="),
         (CODES, "x=sky,road"),
