@@ -14,7 +14,7 @@ from learnkit.cli.models import make_learner, model_options
 from learnkit.cli.options import Option, value_of
 from learnkit.cli.run_folder import RunFolder, RunLog, free_folder
 from learnkit.cli.sources import DATA_HELP, data_options, data_values, make_data
-from learnkit.cli.training import check_monitor, fit, make_callbacks, settle, training_options
+from learnkit.cli.training import chosen_monitor, fit, make_callbacks, settle, training_options
 from learnkit.data.bunch import DataBunch
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError
@@ -80,11 +80,12 @@ def run(args: Any) -> int:
     folder = RunFolder(free_folder(values["data"]) if values["out"] is None else Path(values["out"]))
     if not values["resume"] and world.is_first:
         folder.check_free(overwrite=values["overwrite"])
-    callbacks = make_callbacks(values, folder.path)
+    make_callbacks(values, folder.path)  # refuses values before anything is read
     with folder.warning():
         dls = make_data(values)
         learn = make_learner(dls, values, folder.path)
-        check_monitor(learn, values["monitor"])
+        values["monitor"] = chosen_monitor(learn, values["monitor"])
+        callbacks = make_callbacks(values, folder.path)
         if values["resume"]:
             folder.go_on()
         else:

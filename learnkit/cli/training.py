@@ -31,13 +31,14 @@ from learnkit.learner.learner import Learner
 from learnkit.metrics.metric import columns
 from learnkit.training.limits import Limits
 
-__all__ = ["check_monitor", "fit", "make_callbacks", "settle", "training_options"]
+__all__ = ["chosen_monitor", "fit", "make_callbacks", "settle", "training_options"]
 
 OF_FIT = ("max_steps", "max_time", "validate_every", "limit_batches", "train_metrics", "checkpoint_every", "strategy")
 LIMITS = ("max_steps", "max_time", "validate_every", "limit_batches")
 KINDS: dict[str, Any] = {
     "checkpoint_every": int | str | None, "validate_every": int | str | None, "strategy": Literal["ddp", "fsdp"] | None,
 }  # fmt: skip
+LOSS = "valid_loss"
 FINE_TUNE = "fine_tune"
 EPOCHS = ((1_000, 1), (5_000, 3), (math.inf, 5))  # of fine-tuning, by the number of training images
 EPOCHS_OF_MASKS, EPOCHS_FROM_SCRATCH = 10, 20
@@ -55,7 +56,8 @@ OWN = (
     Option("scheduler", str | None, None, "a class of torch.optim.lr_scheduler, such as StepLR"),
     Option("scheduler_args", SETTINGS, None, "its arguments: step_size=2,gamma=0.5"),
     Option("scheduler_every", Literal["epoch", "batch"], "epoch", "when it steps"),
-    Option("monitor", str, "valid_loss", "the column of the history by which the best weights are kept"),
+    Option("monitor", str | None, None, "the column of the history by which the best weights are kept. none: accuracy "
+           "where it is measured, otherwise valid_loss"),
     Option("early_stopping", int | None, None, "end after this many epochs without a better result"),
     Option("precision", Precision | None, None, "of computations; auto for the best that the device has; none for "
            "single precision, in which weights stay"),
@@ -97,7 +99,7 @@ def make_callbacks(values: Mapping[str, Any], folder: Path) -> list[Callback]:
     if values["precision"] is not None:
         callbacks.append(MixedPrecision(values["precision"]))
     if values["early_stopping"] is not None:
-        callbacks.append(EarlyStopping(values["monitor"], patience=values["early_stopping"]))
+        callbacks.append(EarlyStopping(values["monitor"] or LOSS, patience=values["early_stopping"]))
     if values["tensorboard"]:
         callbacks.append(TensorBoard(folder / "tensorboard"))
     if values["scheduler"] is not None:
@@ -107,17 +109,20 @@ def make_callbacks(values: Mapping[str, Any], folder: Path) -> list[Callback]:
     return callbacks
 
 
-def check_monitor(learn: Learner, name: str) -> None:
-    """Refuse a column that a fit of this learner will not record, before anything is trained.
+def chosen_monitor(learn: Learner, name: str | None) -> str:
+    """The column to monitor: `name`, or for None accuracy where it is measured, otherwise the loss.
 
     Raises:
-        UsageError: naming the columns.
+        UsageError: a column that a fit of this learner will not record, with those that it will.
     """
     metrics = [column for metric in learn.metrics for column in columns(metric)]
     known = ["train_loss", "valid_loss", *metrics, *(f"train_{metric}" for metric in metrics)]
+    if name is None:
+        return "accuracy" if "accuracy" in known else LOSS
     if name not in known:
         expected = f"a column of the history: {', '.join(known[: len(metrics) + 2])}"
         raise UsageError("monitor", got=name, expected=expected)
+    return name
 
 
 def _scheduler(values: Mapping[str, Any]) -> TorchScheduler:
@@ -131,7 +136,7 @@ def _scheduler(values: Mapping[str, Any]) -> TorchScheduler:
     if values["policy"] != "constant":
         raise UsageError(f"--scheduler {name} needs --policy constant", fix="The other policies schedule the rate.")
     arguments = SETTINGS.read(values["scheduler_args"]) if values["scheduler_args"] else {}
-    return TorchScheduler(partial(_made, kind, arguments), values["scheduler_every"], values["monitor"])
+    return TorchScheduler(partial(_made, kind, arguments), values["scheduler_every"], values["monitor"] or LOSS)
 
 
 def _made(kind: Any, arguments: Mapping[str, Any], optimizer: Any) -> Any:

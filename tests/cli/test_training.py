@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import StepLR
 
 from learnkit import ImageDataBunch, Learner, cnn_learner
 from learnkit.callbacks import EMA, CutMix, EarlyStopping, GradientAccumulation, GradientClipping, MixedPrecision, MixUp
-from learnkit.cli.training import fit, make_callbacks, settle, training_options
+from learnkit.cli.training import chosen_monitor, fit, make_callbacks, settle, training_options
 from learnkit.cli.typed_parser import TypedParser
 from learnkit.errors import UsageError
 
@@ -129,3 +129,14 @@ def test_fine_tuning_is_that_of_the_learner(learn: Learner) -> None:
     fit(learn, chosen, [], resume=False)
     assert max(learn.recorder.lrs[:60]) == pytest.approx(0.01, rel=0.02)  # 30 epochs of the head
     assert len(learn.history) == 31
+
+
+def test_accuracy_is_monitored_where_it_is_measured(learn: Learner) -> None:
+    assert chosen_monitor(learn, None) == "valid_loss"
+    learn.metrics = ["f1", "accuracy"]
+    assert chosen_monitor(learn, None) == "accuracy"
+    assert chosen_monitor(learn, "f1") == "f1"
+    with pytest.raises(
+        UsageError, match=r"monitor: got 'acc', expected a column .*valid_loss, f1, accuracy"
+    ):
+        chosen_monitor(learn, "acc")
