@@ -22,6 +22,7 @@ TESTED_ELSEWHERE = {
 
 # Test files that mirror no module: a behavior that several modules have together.
 ACROSS_MODULES = {
+    "cli/test_processes.py": "every command as a process",
     "data/test_factories.py": "the factories of ImageDataBunch, one way of labeling each",
     "data/test_factory_errors.py": "what the factories refuse",
     "data/test_round_trips.py": "tables of samples used again, and bunches made from them",

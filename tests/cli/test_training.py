@@ -136,7 +136,5 @@ def test_accuracy_is_monitored_where_it_is_measured(learn: Learner) -> None:
     learn.metrics = ["f1", "accuracy"]
     assert chosen_monitor(learn, None) == "accuracy"
     assert chosen_monitor(learn, "f1") == "f1"
-    with pytest.raises(
-        UsageError, match=r"monitor: got 'acc', expected a column .*valid_loss, f1, accuracy"
-    ):
+    with pytest.raises(UsageError, match=r"monitor: got 'acc', expected a column .*valid_loss, f1, accuracy"):
         chosen_monitor(learn, "acc")
