@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -68,45 +69,45 @@ class Source:
     """A way to read data.
 
     Args:
-        name: as it is printed.
         chosen_by: the option that chooses it; "" for the one without.
         factory: of ImageDataBunch.
         names: its parameters that are options.
-        has_settings: those of ImageSettings it does not take.
+        extra: options that are none of its parameters.
+        refused: settings of every source that cannot be combined with it.
     """
 
-    name: str
     chosen_by: str
     factory: Callable[..., ImageDataBunch]
     names: tuple[str, ...]
     extra: tuple[Option, ...] = ()
     refused: tuple[str, ...] = ()
 
-    def options(self) -> list[Option]:
+    @cached_property
+    def options(self) -> tuple[Option, ...]:
         """Its own options."""
-        made = options_of(self.factory, self.names, kinds=KINDS) if self.names else []
-        return [_explained(option) for option in (*made, *self.extra)]
+        made = options_of(self.factory, self.names, kinds=KINDS)
+        return tuple(_explained(option) for option in (*made, *self.extra))
 
 
 SOURCES = (
-    Source("folders", "", ImageDataBunch.from_folder, ("train", "valid")),
+    Source("", ImageDataBunch.from_folder, ("train", "valid")),
     Source(
-        "a CSV file", "csv", ImageDataBunch.from_csv,
+        "csv", ImageDataBunch.from_csv,
         ("csv_labels", "folder", "fn_col", "label_col", "valid_col", "label_delim", "suffix", "delimiter",
          "true_values", "false_values", "allow_outside"),
         (HEADER,),
     ),
-    Source("names of files", "pattern", ImageDataBunch.from_name_re, ("pat",)),
+    Source("pattern", ImageDataBunch.from_name_re, ("pat",)),
     Source(
-        "masks", "masks", ImageDataBunch.from_folder_masks,
+        "masks", ImageDataBunch.from_folder_masks,
         ("images", "masks", "codes", "ignore_index", "valid", "binary", "threshold", "border"),
         refused=("classes", "task"),
     ),
     Source(
-        "a stream", "stream", ImageDataBunch.from_stream, ("image", "label"), (Option("stream", bool, False, ""),),
+        "stream", ImageDataBunch.from_stream, ("image", "label"), (Option("stream", bool, False, ""),),
     ),
     Source(
-        "a Hugging Face dataset", "hf", ImageDataBunch.from_hf, ("image", "label", "splits"),
+        "hf", ImageDataBunch.from_hf, ("image", "label", "splits"),
         (Option("hf", bool, False, ""),),
     ),
 )  # fmt: skip
@@ -118,11 +119,12 @@ def _explained(option: Option) -> Option:
     return replace(option, default=None) if option.name in WITHOUT_DEFAULT else option
 
 
-def data_options() -> list[Option]:
+@cache
+def data_options() -> tuple[Option, ...]:
     """The options of all sources, then those that every source has."""
-    own = {option.name: option for source in reversed(SOURCES) for option in source.options()}
+    own = {option.name: option for source in reversed(SOURCES) for option in source.options}
     shared = options_of(ImageSettings, without=NOT_TYPED, kinds=KINDS, renamed={"seed": SPLIT_SEED})
-    return [*own.values(), *(_explained(option) for option in shared if option.name not in own)]
+    return (*own.values(), *(_explained(option) for option in shared if option.name not in own))
 
 
 def source_of(values: Mapping[str, Any]) -> Source:
@@ -136,9 +138,9 @@ def source_of(values: Mapping[str, Any]) -> Source:
         first, second, *_ = [f"--{source.chosen_by}" for source in chosen]
         raise UsageError(f"{first} and {second} name different data", fix="Choose one of them.")
     source = chosen[0] if chosen else SOURCES[0]
-    own = {option.name for option in source.options()}
+    own = {option.name for option in source.options}
     for other in SOURCES:
-        for option in other.options():
+        for option in other.options:
             if option.name not in own and values[option.name] != option.default:
                 raise UsageError(f"{option.flag} needs --{other.chosen_by or 'train and --valid folders'}")
     return source
@@ -146,8 +148,8 @@ def source_of(values: Mapping[str, Any]) -> Source:
 
 def data_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """The options that apply to the chosen source."""
-    own = {option.name for option in source_of(values).options()}
-    others = {option.name for source in SOURCES for option in source.options()} - own
+    own = {option.name for option in source_of(values).options}
+    others = {option.name for source in SOURCES for option in source.options} - own
     return {option.name: values[option.name] for option in data_options() if option.name not in others}
 
 

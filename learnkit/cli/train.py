@@ -143,8 +143,9 @@ def _has_valid(dls: DataBunch) -> bool:
 
 def _config(values: Mapping[str, Any]) -> str:
     """The options that apply, as TOML: the config that repeats a run."""
+    of_source = data_values(values)
     sections = {
-        "run": RUN, "images": [one for one in data_options() if one.name in data_values(values)],
+        "run": RUN, "images": [one for one in data_options() if one.name in of_source],
         "model": model_options(), "training": training_options(),
     }  # fmt: skip
     kept = {

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -27,14 +28,13 @@ from learnkit.cli.values import RATES, SETTINGS
 from learnkit.data.segmentation import Segmentation
 from learnkit.device import Precision
 from learnkit.errors import UsageError
+from learnkit.learner.fitting import limits_of
 from learnkit.learner.learner import Learner
 from learnkit.metrics.metric import columns
-from learnkit.training.limits import Limits
 
 __all__ = ["chosen_monitor", "fit", "make_callbacks", "settle", "training_options"]
 
 OF_FIT = ("max_steps", "max_time", "validate_every", "limit_batches", "train_metrics", "checkpoint_every", "strategy")
-LIMITS = ("max_steps", "max_time", "validate_every", "limit_batches")
 KINDS: dict[str, Any] = {
     "checkpoint_every": int | str | None, "validate_every": int | str | None, "strategy": Literal["ddp", "fsdp"] | None,
 }  # fmt: skip
@@ -80,11 +80,7 @@ MADE_OF: dict[str, Any] = {
 def training_options() -> list[Option]:
     """The options of the fit."""
     of_fit = options_of(Learner.fit, OF_FIT, kinds=KINDS)
-    defaults = {"checkpoint_every": "5min"}
-    return [
-        *OWN,
-        *(Option(one.name, one.kind, defaults.get(one.name, one.default), one.help) for one in of_fit),
-    ]
+    return [*OWN, *(replace(one, default="5min") if one.name == "checkpoint_every" else one for one in of_fit)]
 
 
 def make_callbacks(values: Mapping[str, Any], folder: Path) -> list[Callback]:
@@ -93,7 +89,8 @@ def make_callbacks(values: Mapping[str, Any], folder: Path) -> list[Callback]:
     Raises:
         UsageError: values that a callback refuses, or a scheduler that there is not.
     """
-    Limits.of(**{name: values[name] for name in LIMITS})
+    of_fit: Any = values
+    limits_of(of_fit)  # refuses them
     callbacks: list[Callback] = [Progress(every=values["every"])]
     callbacks += [made(values[name]) for name, made in MADE_OF.items() if values[name] is not None]
     if values["precision"] is not None:
@@ -116,7 +113,7 @@ def chosen_monitor(learn: Learner, name: str | None) -> str:
         UsageError: a column that a fit of this learner will not record, with those that it will.
     """
     metrics = [column for metric in learn.metrics for column in columns(metric)]
-    known = ["train_loss", "valid_loss", *metrics, *(f"train_{metric}" for metric in metrics)]
+    known = ["train_loss", LOSS, *metrics, *(f"train_{metric}" for metric in metrics)]
     if name is None:
         return "accuracy" if "accuracy" in known else LOSS
     if name not in known:

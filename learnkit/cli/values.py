@@ -136,11 +136,7 @@ def _class_weights(text: str) -> Any:
 
 def _settings(text: str) -> dict[str, Any]:
     """name=number pairs."""
-    found = {}
-    for pair in _words(text):
-        name, value = pair.split("=")
-        found[name] = _number(value) if not value.isalpha() else value
-    return found
+    return {name: value if value.isalpha() else _number(value) for name, value in _pairs(text).items()}
 
 
 def _pairs(text: str) -> dict[str, str]:
