@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 from learnkit.data.bunch import DataBunch
-from learnkit.data.loading.loaders import OrderedLoader, TensorLoader
+from learnkit.data.loading.loaders import OrderedLoader
 from learnkit.data.loading.sampler import BatchOrder
 from learnkit.device import Compute
 from learnkit.device_memory import free_memory
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.inference.predictions import count_rows, predict_loader
+from learnkit.learner.feature_views import ViewLoader, Views
 from learnkit.learner.fingerprint import digest_of
 from learnkit.models.head import AdaptiveConcatPool2d
 from learnkit.training.weights import tensors_of
@@ -59,8 +60,8 @@ class HeadFeatures:
     """
 
     model: nn.Module
-    train_dl: TensorLoader
-    valid_dl: TensorLoader | None
+    train_dl: ViewLoader
+    valid_dl: ViewLoader | None
     body: Sequence[Tensor]
 
     def end(self, model: nn.Module) -> None:
@@ -71,12 +72,17 @@ class HeadFeatures:
 
 def identity_of(features: HeadFeatures | None) -> dict[str, str]:
     """What must be the same for a fit on features to continue."""
-    return {} if features is None else {"fit_head: weights of the body": digest_of(features.body)}
+    if features is None:
+        return {}
+    n_views = features.train_dl.n_views
+    views = {} if n_views == 1 else {"fit_head: n_views": str(n_views)}  # earlier checkpoints have one, and no entry
+    return {"fit_head: weights of the body": digest_of(features.body), **views}
 
 
 def head_features(
-    model: nn.Module, group: nn.Module, dls: DataBunch, compute: Compute, *, is_done: bool = False
-) -> HeadFeatures:
+    model: nn.Module, group: nn.Module, dls: DataBunch, compute: Compute, *, views: Views | None = None,
+    is_done: bool = False,
+) -> HeadFeatures:  # fmt: skip
     """The features of the training and the validation set, each item computed once, in eval mode and not augmented.
 
     Args:
@@ -84,6 +90,7 @@ def head_features(
         group: its last layer group, the head.
         dls: the data.
         compute: the device and precision of the body.
+        views: of the training set instead, each augmented item computed once; None for the items as they are.
         is_done: the fit will not run: let items have no features, and compute none.
 
     Raises:
@@ -92,16 +99,17 @@ def head_features(
     """
     layers = head_layers(model, group)
     parts = {"train": dls.train_dl} if dls.valid_dl is None else {"train": dls.train_dl, "valid": dls.valid_dl}
-    ordered = {name: dls.ordered_dl(name) for name in parts}
-    counts = [count_rows(loader) for loader in ordered.values()]
-    tell = partial(_check_room, sum(count or 0 for count in counts), compute.device)
+    passes = {name: [dls.ordered_dl(name)] if views is None or name == "valid" else views for name in parts}
+    counts = {name: count_rows(dls.ordered_dl(name)) for name in parts}
+    tell = partial(_check_room, sum((counts[name] or 0) * len(passes[name]) for name in parts), compute.device)
     catching = _Catching(model, layers, tell)
-    if is_done and None not in counts:
-        rows = [(torch.empty(count or 0, 0), torch.empty(count or 0)) for count in counts]
-    else:
-        rows = [_read(catching, loader, compute) for loader in ordered.values()]
-    pairs = zip(parts.items(), rows, strict=True)
-    loaders = {name: _cached(loader, own, compute.device) for (name, loader), own in pairs}
+    loaders = {}
+    for name, loader in parts.items():
+        if is_done and (count := counts[name]) is not None:
+            rows = [(torch.empty(count, 0), torch.empty(count))] * len(passes[name])
+        else:
+            rows = [_read(catching, one, compute) for one in passes[name]]
+        loaders[name] = ViewLoader(rows, _order_like(loader, len(rows[0][0])))
     own = {id(tensor) for layer in layers for tensor in tensors_of(layer).values()}
     body = [tensor for tensor in tensors_of(model).values() if id(tensor) not in own]
     return HeadFeatures(_on_features(model, layers), loaders["train"], loaders.get("valid"), body)
@@ -258,7 +266,7 @@ def _check_room(n_items: int, device: torch.device, features: Tensor) -> None:
 
 
 def _read(catching: _Catching, loader: Any, compute: Compute) -> tuple[Tensor, Tensor]:
-    """Features and targets of all items, on the CPU."""
+    """Features and targets of all items, on the device."""
     try:
         len(loader)
     except TypeError as error:
@@ -266,19 +274,16 @@ def _read(catching: _Catching, loader: Any, compute: Compute) -> tuple[Tensor, T
     features, targets, _ = predict_loader(catching, loader, compute, nn.Identity())
     if not isinstance(targets, Tensor):
         raise NoFeatures("fit_head: targets", got=type(targets).__name__, expected="one tensor", fix=FREEZE_INSTEAD)
-    return features, targets
+    return features.to(compute.device), targets.to(compute.device)
 
 
-def _cached(loader: Any, rows: tuple[Tensor, Tensor], device: torch.device) -> TensorLoader:
-    """Features in batches as a loader makes them of its items."""
-    n = len(rows[0])
+def _order_like(loader: Any, n: int) -> BatchOrder:
+    """The order in which a loader makes batches of its n items."""
     if isinstance(loader, OrderedLoader):
         own = loader.order
-        order = BatchOrder(n, own.batch_size, shuffle=own.shuffle, seed=own.seed, sampling=own.sampling)
-    else:
-        size, is_drawn = getattr(loader, "batch_size", None) or 64, _is_shuffled(loader)
-        order = BatchOrder(n, min(size, n), shuffle=is_drawn)
-    return TensorLoader((rows[0].to(device), rows[1].to(device)), order)
+        return BatchOrder(n, own.batch_size, shuffle=own.shuffle, seed=own.seed, sampling=own.sampling)
+    size = getattr(loader, "batch_size", None) or 64
+    return BatchOrder(n, min(size, n), shuffle=_is_shuffled(loader))
 
 
 def _is_shuffled(loader: Any) -> bool:

@@ -32,13 +32,22 @@ from learnkit.learner.checks import check_epochs, check_head, check_start, check
 from learnkit.learner.class_weights import ClassWeights
 from learnkit.learner.defaults import is_default
 from learnkit.learner.describe import fit_outline, learner_facts
+from learnkit.learner.feature_views import views_of
 from learnkit.learner.fine_tuning import KeptStatistics, fine_tune_starts, second_peak, trains_head
 from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, OneCall, saving_of, with_schedule
 from learnkit.learner.head_features import HeadFeatures, head_features, identity_of, training_only
 from learnkit.learner.lazy import give_sizes
 from learnkit.learner.options import as_list
 from learnkit.learner.parts import Groups
-from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, is_noted, plan_fit, stored_batch_size
+from learnkit.learner.resume import (
+    CheckpointEvery,
+    Resume,
+    RunCounter,
+    is_noted,
+    plan_fit,
+    stored_batch_size,
+    stored_seed,
+)
 from learnkit.learner.sharded_fit import Around, Strategy, in_strategy
 from learnkit.losses.outputs import OutputKey
 from learnkit.models.groups import group_numbers, regrouped
@@ -279,21 +288,26 @@ class Learner(Answers):
             self.counter = plan.counter
             fitting.run_fit(state, self.dls, running, plan, self.recorder, self._call, around)
 
-    def fit_head(self, epochs: int, lr: LearningRate = DEFAULT_LR, **options: Unpack[FitOptions]) -> None:
+    def fit_head(
+        self, epochs: int, lr: LearningRate = DEFAULT_LR, *, n_views: int = 1, **options: Unpack[FitOptions]
+    ) -> None:
         """Train the last layer group alone, on the outputs of all before it, which are computed once and kept.
 
         An epoch then costs only the head. The other layers are in eval mode for this fit, whether frozen or not: batch
-        norm normalizes by its running statistics, dropout is off. As each item is computed once, images are not
-        augmented: they are prepared as for validation. Everything else is as in `fit`.
+        norm normalizes by its running statistics, dropout is off. Images are not augmented, but prepared as for
+        validation, unless there are several views. Everything else is as in `fit`.
 
         Args:
             epochs: number of passes over the training set.
             lr: as of `fit`; the last of several is that of the head. For one cycle pass `callbacks=OneCycle(lr)`.
+            n_views: how many augmented views of each training image are computed and kept; each epoch trains on the
+                next of them, as `fit` would augment them in as many epochs. 1 for the images as they are.
             **options: of `fit`; with any `strategy` each process holds the whole model and all features.
 
         Raises:
             UsageError: as `fit`; a single layer group, a group that is not the end of the model (a U-Net's), features
-                that do not fit into memory, a callback that changes inputs (MixUp), a loader without a length.
+                that do not fit into memory, a callback that changes inputs (MixUp), a loader without a length, views of
+                data without augmentation.
         """
         if not check_epochs(epochs):
             return
@@ -303,8 +317,11 @@ class Learner(Answers):
         self._groups = regrouped(self._groups, self.model, self._group_numbers)
         with self._running.only(), training_only(self.groups[-1], self.model):
             check_trainable(self.model)
-            is_done = is_noted(self.path / self.model_dir, self.counter, options.get("resume"))
-            features = head_features(self.model, self.groups[-1], self.dls, self._compute(), is_done=is_done)
+            where = self.path / self.model_dir, self.counter, options.get("resume")
+            views = views_of(self.dls, n_views, epochs, stored_seed(*where) if n_views != 1 else self.seed)
+            features = head_features(
+                self.model, self.groups[-1], self.dls, self._compute(), views=views, is_done=is_noted(*where)
+            )
             try:
                 self._fit(epochs, lr, options, features)
             finally:

@@ -31,7 +31,8 @@ from learnkit.training.snapshot import StatefulLoader, restore, seek
 from learnkit.training.state import TrainState, loader_length
 from learnkit.types import PathLike
 
-__all__ = ["CheckpointEvery", "Resume", "ResumePlan", "RunCounter", "is_noted", "plan_fit", "stored_batch_size"]
+__all__ = ["CheckpointEvery", "Resume", "ResumePlan", "RunCounter", "is_noted", "plan_fit", "stored_batch_size",
+           "stored_seed"]  # fmt: skip
 
 CheckpointEvery = int | str | None
 Resume = Literal["auto"] | PathLike | None
@@ -165,6 +166,17 @@ def stored_batch_size(folder: Path, n_fits: int, resume: Resume) -> int | None:
     saved, _ = _found(_of_fit(folder / "checkpoints", n_fits), resume)
     text = "" if saved is None else saved["identity"]["batch size"]
     return world.agreed(int(text) if text.isdigit() else 0) or None
+
+
+def stored_seed(folder: Path, counter: RunCounter, resume: Resume) -> int:
+    """The seed of the next fit: of the checkpoint that it goes on from, if the learner's was drawn.
+
+    Args and errors are those of `stored_batch_size`.
+    """
+    if not counter.seed_is_drawn:
+        return counter.seed
+    saved, _ = _found(_of_fit(folder / "checkpoints", counter.n_fits), resume)
+    return world.agreed(counter.seed if saved is None else saved["learner"]["seed"])
 
 
 def is_noted(folder: Path, counter: RunCounter, resume: Resume) -> bool:

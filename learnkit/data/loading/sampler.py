@@ -67,6 +67,11 @@ class BatchOrder(Sampler[list[int]]):
         self.seed, self.epoch, self.start, self._is_set = seed, epoch, start, True
 
     @property
+    def next_epoch(self) -> int:
+        """The epoch of the next iteration."""
+        return self.epoch if self._is_set else self.epoch + 1
+
+    @property
     def is_whole(self) -> bool:
         """Whether the next iteration has all items in their order."""
         return not self.shuffle and not self.start and self._share is None
@@ -84,8 +89,7 @@ class BatchOrder(Sampler[list[int]]):
         return batches if share is None else tuple(batch[own_rows(len(batch), *share)] for batch in batches)
 
     def _batches(self) -> tuple[Tensor, ...]:
-        if not self._is_set:
-            self.epoch, self.start = self.epoch + 1, 0
+        self.epoch, self.start = self.next_epoch, self.start if self._is_set else 0
         self._is_set = False
         if not self.shuffle:
             return torch.split(torch.arange(self.n_items), self.batch_size)[self.start :]
