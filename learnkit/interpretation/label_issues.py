@@ -12,7 +12,7 @@ from learnkit.interpretation.naming import named_items
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["count_label_issues", "label_issues_table", "rank_label_issues"]
+__all__ = ["class_indices", "count_label_issues", "label_issues_table", "rank_label_issues"]
 
 
 def rank_label_issues(probs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,15 +45,27 @@ def rank_label_issues(probs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     if probs.shape != (n, c) or targets.ndim != 1 or c < 2:
         expected = "(N, C) and targets (N,), with at least two classes"
         raise UsageError("probs: the shapes", got=(tuple(probs.shape), tuple(targets.shape)), expected=expected)
-    probs, targets = probs.detach().cpu().double(), targets.cpu().long()
-    wrong = targets[(targets < 0) | (targets >= c)]
-    if len(wrong):
-        raise UsageError("targets", got=int(wrong[0]), expected=f"class indices from 0 to {c - 1}")
+    probs, targets = probs.detach().cpu().double(), class_indices(targets, c)
     labels = targets[:, None]
     own = probs.gather(1, labels)[:, 0]
     scores = probs.scatter(1, labels, -torch.inf).amax(1) - own
     confident, suggestions = _confident(probs, targets)
     return scores, torch.where(confident, suggestions, targets)
+
+
+def class_indices(targets: Tensor, n_classes: int) -> Tensor:
+    """The targets as int64 (N,), on the CPU.
+
+    Raises:
+        UsageError: anything but class indices from 0 to n_classes - 1.
+    """
+    expected = f"class indices from 0 to {n_classes - 1}"
+    if targets.ndim != 1 or targets.is_floating_point():
+        raise UsageError("targets", got=f"{targets.dtype} {tuple(targets.shape)}", expected=f"{expected}, (N,)")
+    targets = targets.detach().cpu().long()
+    if len(wrong := targets[(targets < 0) | (targets >= n_classes)]):
+        raise UsageError("targets", got=int(wrong[0]), expected=expected)
+    return targets
 
 
 def _confident(probs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """Augmented views of the training set, of which the features are kept: in each epoch another one is trained on."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from torch import Tensor
 
@@ -9,6 +10,7 @@ from learnkit.data.bunch import DataBunch
 from learnkit.data.loading.loaders import ImageLoader, TensorLoader
 from learnkit.data.loading.sampler import BatchOrder
 from learnkit.errors import UsageError
+from learnkit.learner.resume import Resume, RunCounter, stored_seed
 
 __all__ = ["ViewLoader", "Views", "views_of"]
 
@@ -34,14 +36,16 @@ class Views:
             yield self._loader
 
 
-def views_of(dls: DataBunch, n_views: int, epochs: int, seed: int) -> Views | None:
+def views_of(
+    dls: DataBunch, n_views: int, epochs: int, folder: Path, counter: RunCounter, resume: Resume
+) -> Views | None:
     """The augmented views of the training set; None for one, which is not augmented.
 
     Args:
         dls: the data.
         n_views: number of views.
         epochs: of the fit, each of which trains on one of the views.
-        seed: of the augmentation.
+        folder, counter, resume: as of `stored_seed`, which gives the seed of the augmentation.
 
     Raises:
         UsageError: more views than epochs, or data without images or without augmentation.
@@ -49,9 +53,10 @@ def views_of(dls: DataBunch, n_views: int, epochs: int, seed: int) -> Views | No
     if check_int("n_views", n_views, 1, epochs, expected=f"1 to {epochs}: each of the epochs trains on one view") == 1:
         return None
     try:
-        return Views(dls.augmented_dl("train"), n_views, seed)
+        loader = dls.augmented_dl("train")
     except UsageError as error:
         raise error.prefixed(f"n_views={n_views}") from None
+    return Views(loader, n_views, stored_seed(folder, counter, resume))
 
 
 class ViewLoader(TensorLoader):

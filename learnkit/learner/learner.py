@@ -22,11 +22,10 @@ from learnkit.device import BF16, FP16
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.interpretation.calibration import fit_temperature
-from learnkit.interpretation.for_task import interpretation_for
 from learnkit.interpretation.items import Interpretation
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.learner import fitting
-from learnkit.learner.answers import Answers, Part
+from learnkit.learner.answers import Part
 from learnkit.learner.batch_size import SMALL_LR, settle_batch_size
 from learnkit.learner.checks import check_epochs, check_head, check_start, check_trainable
 from learnkit.learner.class_weights import ClassWeights
@@ -39,20 +38,12 @@ from learnkit.learner.head_features import HeadFeatures, head_features, identity
 from learnkit.learner.lazy import give_sizes
 from learnkit.learner.options import as_list
 from learnkit.learner.parts import Groups
-from learnkit.learner.resume import (
-    CheckpointEvery,
-    Resume,
-    RunCounter,
-    is_noted,
-    plan_fit,
-    stored_batch_size,
-    stored_seed,
-)
+from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, is_noted, plan_fit, stored_batch_size
 from learnkit.learner.sharded_fit import Around, Strategy, in_strategy
+from learnkit.learner.understanding import Understanding
 from learnkit.losses.outputs import OutputKey
 from learnkit.models.groups import group_numbers, regrouped
 from learnkit.models.layout import use_channels_last
-from learnkit.models.summary import ModelSummary, model_summary
 from learnkit.modes import together
 from learnkit.optim.adapters import held_by_adapters
 from learnkit.optim.build import build_optimizer, holds_trained
@@ -80,7 +71,7 @@ __all__ = ["Learner"]
 
 
 @checks_methods
-class Learner(Answers):
+class Learner(Understanding):
     """Trains a model on a DataBunch, predicts with it, explains it, and saves it to disk.
 
     Predictions have no side effects: modes, gradients and random generators are restored.
@@ -318,7 +309,7 @@ class Learner(Answers):
         with self._running.only(), training_only(self.groups[-1], self.model):
             check_trainable(self.model)
             where = self.path / self.model_dir, self.counter, options.get("resume")
-            views = views_of(self.dls, n_views, epochs, stored_seed(*where) if n_views != 1 else self.seed)
+            views = views_of(self.dls, n_views, epochs, *where)
             features = head_features(
                 self.model, self.groups[-1], self.dls, self._compute(), views=views, is_done=is_noted(*where)
             )
@@ -540,18 +531,6 @@ class Learner(Answers):
         return 2e-3 if self._settings.rates is None else self._settings.rates[-1]
 
     # Understanding
-
-    def summary(self) -> ModelSummary:
-        """Layers, their output shapes, parameters, what is trained, and megabytes, for one input of the data."""
-        shape = self.dls.input_shape
-        if shape is None:
-            raise UsageError("summary: the shape of an input is unknown", fix="Use model_summary.")
-        with self._answering() as (model, _):
-            return model_summary(model, shape)
-
-    def interpret(self, ds_type: Part = DatasetType.Valid) -> Any:
-        """Top losses, confusion matrix and more over a part of the data: the Interpretation for its task."""
-        return interpretation_for(self, DatasetType.of(ds_type))
 
     def report(self, path: PathLike, ds_type: Part = DatasetType.Valid) -> Path:
         """Write a self-contained HTML page with settings, curves, results and images; returns its path."""
