@@ -35,6 +35,7 @@ ACROSS_MODULES = {
     "distributed/test_faults.py": "an error, a hang, a signal and a kill in one of two processes",
     "examples/test_cifar10.py": "the speed recipe runs",
     "examples/test_digits.py": "the example runs",
+    "examples/test_label_cleaning.py": "the example runs",
     "examples/test_optuna_study.py": "the example runs",
     "examples/test_scale.py": "the files of examples/scale run, as far as one machine can run them",
     "examples/test_serve.py": "the web service of examples/serve, over HTTP",

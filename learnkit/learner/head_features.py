@@ -63,12 +63,12 @@ class HeadFeatures:
         del self.model.train  # which holds its own module
 
 
-def identity_of(features: HeadFeatures | None) -> dict[str, str]:
+def identity_of(features: HeadFeatures | None) -> dict[str, Any]:
     """What must be the same for a fit on features to continue."""
     if features is None:
         return {}
     n_views = features.train_dl.n_views
-    views = {} if n_views == 1 else {"fit_head: n_views": str(n_views)}  # earlier checkpoints have one, and no entry
+    views = {} if n_views == 1 else {"fit_head: n_views": n_views}  # earlier checkpoints have one, and no entry
     return {"fit_head: weights of the body": digest_of(features.body), **views}
 
 

@@ -351,6 +351,22 @@ def head() -> Found:
 
 
 @case
+def views() -> Found:
+    """The head alone, on features of augmented images; float32, as the images are."""
+    body = nn.Sequential(Doubled(), nn.Conv2d(3, 4, 3).double(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    model = nn.Sequential(body, nn.Linear(16, 3).double())
+    torch.manual_seed(2)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter)
+    learn = Learner(images(), model, groups=[body, model[1]], seed=3, path=FOLDER)
+    learn.fit_head(3, 0.05, n_views=2)
+    return {
+        "weights": weights(model),
+        "issues": torch.from_numpy(learn.freeze().label_issues(folds=3)["item"].to_numpy()),
+    }
+
+
+@case
 def fitted() -> Found:
     """What is fitted to predictions, and the policies."""
     learn = learner(groups=None)

@@ -164,3 +164,14 @@ def test_batches_carry_their_coordinates() -> None:
 def test_a_sampling_decides_which_items_are_drawn() -> None:
     order = BatchOrder(6, 2, shuffle=True, sampling=WeightedSampling(torch.tensor([0.0, 1, 0, 0, 0, 0])))
     assert list(order) == [[1, 1]] * 3
+
+
+def test_the_next_epoch_is_the_one_that_was_set_and_then_the_following() -> None:
+    order = BatchOrder(4, 2, shuffle=True)
+    assert order.next_epoch == 0
+    order.seed_epoch(0, 5, 1)
+    assert order.next_epoch == 5
+    assert len(order.begin()) == 1
+    assert (order.epoch, order.next_epoch) == (5, 6)
+    assert len(order.begin()) == 2
+    assert (order.epoch, order.next_epoch) == (6, 7)
