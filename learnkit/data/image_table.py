@@ -222,7 +222,8 @@ class ImageTable(DataBunch):
 
         Args:
             table: a DataFrame or a CSV file: files in a column input or path, their labels in target or label, as in
-                `samples` and in `label_issues()`.
+                `samples` and in `label_issues()`, of which `issues.assign(label=issues["suggestion"])` takes the
+                suggestions.
             label_delim: what separates several labels in a cell.
 
         Raises:

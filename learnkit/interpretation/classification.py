@@ -151,7 +151,8 @@ class ClassificationInterpretation(ProbabilisticInterpretation):
         As many as are probably wrong, by confident learning, have True in `is_issue`. Written to a CSV file and edited,
         the table goes into `dls.relabel`; the rows to leave out go into `dls.drop`.
 
-        Only a model that has not seen these labels can doubt them: use the validation set, or folds.
+        Only a model that has not seen these labels can doubt them: use the validation set, or folds. For the training
+        set there is `learn.label_issues()`.
         """
         from learnkit.interpretation.label_issues import label_issues_table
 

@@ -62,8 +62,8 @@ def test_wrong_labels_that_a_model_would_memorize_are_found() -> None:
     scores, _ = rank_label_issues(probs, y)
     assert average_precision_score(is_wrong, scores) > 0.9
     found = scores.argsort(descending=True)[: count_label_issues(probs, y)]
-    assert is_wrong[found].float().mean() > 0.6
-    assert is_wrong[found].sum() > 0.9 * is_wrong.sum()
+    assert is_wrong[found].float().mean() > 0.85
+    assert is_wrong[found].sum() > 0.6 * is_wrong.sum()
     memorized = LogisticRegression(C=100, max_iter=5000).fit(StandardScaler().fit_transform(x), y)
     own = torch.from_numpy(memorized.predict_proba(StandardScaler().fit_transform(x)))
     assert count_label_issues(own, y) < 0.2 * is_wrong.sum()  # such a model has learned them
