@@ -82,7 +82,7 @@ def _for_fit_head() -> Iterator[None]:
 
 @_for_fit_head()
 def head_features(
-    model: nn.Module, group: nn.Module, dls: DataBunch, compute: Compute, *, views: Views | None = None,
+    model: nn.Module, group: nn.Module, dls: DataBunch, compute: Compute, views: Views | None = None, *,
     is_done: bool = False,
 ) -> HeadFeatures:  # fmt: skip
     """The features of the training and the validation set, each item computed once, in eval mode and not augmented.

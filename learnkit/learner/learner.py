@@ -309,10 +309,8 @@ class Learner(Understanding):
         with self._running.only(), training_only(self.groups[-1], self.model):
             check_trainable(self.model)
             where = self.path / self.model_dir, self.counter, options.get("resume")
-            views = views_of(self.dls, n_views, epochs, *where)
-            features = head_features(
-                self.model, self.groups[-1], self.dls, self._compute(), views=views, is_done=is_noted(*where)
-            )
+            views, about = views_of(self.dls, n_views, epochs, *where), (self.model, self.groups[-1], self.dls)
+            features = head_features(*about, self._compute(), views, is_done=is_noted(*where))
             try:
                 self._fit(epochs, lr, options, features)
             finally:

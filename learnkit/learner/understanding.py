@@ -80,6 +80,7 @@ class Understanding(Answers):
         return label_issues_table(probs, targets, classes, partial(self.dls.item_name, part))
 
     def _may_know_labels(self, head: list[nn.Module]) -> bool:
+        """Whether weights of the body are trained, but for those of norm layers, and something has been."""
         own = {id(parameter) for layer in head for parameter in layer.parameters()}
-        trained = any(p.requires_grad for p in self.model.parameters() if id(p) not in own)
-        return trained and self.counter.epoch > 0
+        weights = [p for p in self.model.parameters() if p.ndim > 1 and id(p) not in own]
+        return self.counter.epoch > 0 and any(weight.requires_grad for weight in weights)

@@ -97,12 +97,12 @@ def test_what_cannot_be_judged_is_refused() -> None:
     x, y, _ = digits(60)
     with refused("k", got=1, expected="a number of folds, 2 or more"):
         out_of_fold_probs(x, y, 10, 1)
-    with pytest.raises(DataError, match="61 folds: got 60 rows"):
+    with pytest.raises(DataError, match="61 folds: got '60 rows'"):
         out_of_fold_probs(x, y, 10, 61)
     with refused("targets", got=9, expected="class indices from 0 to 8"):
         out_of_fold_probs(x, torch.full((60,), 9), 9)
     with pytest.raises(UsageError, match="class indices from 0 to 9, "):
         out_of_fold_probs(x, y.float(), 10)
     x[3, 2] = torch.nan
-    with pytest.raises(DataError, match="features: got nan or infinite numbers"):
+    with pytest.raises(DataError, match="features: got 'nan or infinite numbers'"):
         out_of_fold_probs(x, y, 10)
