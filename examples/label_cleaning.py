@@ -54,7 +54,7 @@ def main() -> None:
     out: Path = args.out.resolve()
 
     every = ImageDataBunch.from_folder(write_digits(out / "digits"), valid_pct=0.5, size=28, channels=1, augment=False)
-    few = every.samples.groupby(["split", "target"]).head(40 if args.tiny else 200)
+    few = every.samples.groupby(["split", "target"]).head(40 if args.tiny else 100)
     dls, right = plant(ImageDataBunch.from_samples(few, size=28, channels=1, augment=False), 0.1)
     learn = learner(dls)
 
