@@ -15,6 +15,7 @@ TESTED_ELSEWHERE = {
     "interpretation/report/protocols.py": "interpretation/report/test_build.py",  # likewise
     "interpretation/report/formatting.py": "interpretation/report/test_render.py",
     "learner/answers.py": "learner/test_predictions.py",
+    "learner/kept_features.py": "learner/test_similarity.py",
     "schedules.py": "test_public_api.py",  # names from other modules, nothing else
     "splits.py": "test_public_api.py",
     "transforms.py": "test_public_api.py",

@@ -26,7 +26,7 @@ from learnkit.interpretation.for_task import interpretation_for
 from learnkit.interpretation.items import Interpretation
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.learner import fitting
-from learnkit.learner.answers import Answers, Part
+from learnkit.learner.answers import Part
 from learnkit.learner.batch_size import SMALL_LR, settle_batch_size
 from learnkit.learner.checks import check_epochs, check_head, check_start, check_trainable
 from learnkit.learner.class_weights import ClassWeights
@@ -40,6 +40,7 @@ from learnkit.learner.options import as_list
 from learnkit.learner.parts import Groups
 from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, is_noted, plan_fit, stored_batch_size
 from learnkit.learner.sharded_fit import Around, Strategy, in_strategy
+from learnkit.learner.similarity import Similarity
 from learnkit.losses.outputs import OutputKey
 from learnkit.models.groups import group_numbers, regrouped
 from learnkit.models.layout import use_channels_last
@@ -71,7 +72,7 @@ __all__ = ["Learner"]
 
 
 @checks_methods
-class Learner(Answers):
+class Learner(Similarity):
     """Trains a model on a DataBunch, predicts with it, explains it, and saves it to disk.
 
     Predictions have no side effects: modes, gradients and random generators are restored.
