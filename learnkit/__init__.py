@@ -11,7 +11,6 @@ from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.stream.pack import pack
 from learnkit.data.table.files import get_image_files
-from learnkit.data.table.verify import verify_images
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import LearnkitError, LearnkitWarning
 from learnkit.interpretation.classification import ClassificationInterpretation
@@ -21,6 +20,7 @@ from learnkit.interpretation.regression import RegressionInterpretation
 from learnkit.interpretation.segmentation import SegmentationInterpretation
 from learnkit.learner.learner import Learner
 from learnkit.learner.load import load_learner
+from learnkit.learner.verify import verify_images
 from learnkit.learner.vision import cnn_learner, unet_learner
 from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
