@@ -17,7 +17,7 @@ from learnkit.learner.answers import Answers, Part, Source
 from learnkit.learner.kept_features import KeptFeatures, identity, table_of
 from learnkit.models.features import HeadInputs, LayerOutputs, NoHead, head_layers, name_of_layer
 from learnkit.neighbors.cosine import nearest
-from learnkit.neighbors.duplicates import MAX_DISTANCE, near_duplicates
+from learnkit.neighbors.duplicates import MAX_RATIO, near_duplicates
 from learnkit.neighbors.outliers import find_outliers
 from learnkit.types import DatasetType
 
@@ -86,13 +86,13 @@ class Similarity(Answers):
         columns = {"input": _objects(inputs), "target": _objects(targets), "distance": distances[0].tolist()}
         return pd.DataFrame(columns)
 
-    def near_duplicates(self, max_distance: float = MAX_DISTANCE) -> "pd.DataFrame":
+    def near_duplicates(self, max_ratio: float = MAX_RATIO) -> "pd.DataFrame":
         """Pairs of items that look almost alike, within a part of the data and across, the most alike first.
 
         For each item, the one most like it in each part. Two shots of one thing may be found too: look at them.
 
         Args:
-            max_distance: between their features; see `learnkit.neighbors.near_duplicates`.
+            max_ratio: of their distance to that of others around; see `learnkit.neighbors.near_duplicates`.
 
         Returns:
             columns input, target and split; other_input, other_target and other_split, of an item before it (in the
@@ -104,7 +104,7 @@ class Similarity(Answers):
         import pandas as pd
 
         features, table = self._all_features()
-        pairs = near_duplicates(features, max_distance, table["split"].tolist())
+        pairs = near_duplicates(features, max_ratio, table["split"].tolist())
         rows, others = (table.iloc[places.tolist()].reset_index(drop=True) for places in (pairs.later, pairs.earlier))
         found = pd.concat([rows, others.add_prefix("other_")], axis=1)
         return found.assign(distance=pairs.distances.tolist())

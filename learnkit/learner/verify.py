@@ -9,7 +9,7 @@ from learnkit.data.image.depth import Depth
 from learnkit.data.table import verify
 from learnkit.learner.learner import Learner
 from learnkit.learner.load import load_learner
-from learnkit.neighbors.duplicates import MAX_DISTANCE
+from learnkit.neighbors.duplicates import MAX_RATIO
 from learnkit.types import PathLike
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def verify_images(
     path: PathLike,
     *,
     model: Learner | PathLike | None = None,
-    max_distance: float = MAX_DISTANCE,
+    max_ratio: float = MAX_RATIO,
     min_side: int = 16,
     max_aspect: float = 5.0,
     channels: int = 3,
@@ -48,7 +48,7 @@ def verify_images(
         path: the folder.
         model: a learner, or the path of its export; its features decide what is alike, so it should have learned from
             many kinds of images. Its data may be other than that of the folder.
-        max_distance: of near-duplicates.
+        max_ratio: how much nearer near-duplicates are than others, see `learnkit.neighbors.near_duplicates`.
         min_side, max_aspect, channels, num_threads, delete, max_size, depth: as of `learnkit.data.verify_images`.
 
     Returns:
@@ -63,7 +63,7 @@ def verify_images(
     if model is not None:
         check_kind("model", model, Learner | str | os.PathLike, "a learner, or the path of an export")
         learn = model if isinstance(model, Learner) else load_learner(model)
-        options = {"embed": learn.embed, "max_distance": max_distance}
+        options = {"embed": learn.embed, "max_ratio": max_ratio}
     return verify.verify_images(
         path, min_side=min_side, max_aspect=max_aspect, channels=channels, num_threads=num_threads, delete=delete,
         max_size=max_size, depth=depth, **options,

@@ -1,6 +1,5 @@
 """Near-duplicates: rows of features that are almost the same, within groups and across."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,11 +8,12 @@ from torch import Tensor
 
 from learnkit.checks import is_number
 from learnkit.errors import UsageError
-from learnkit.neighbors.cosine import nearest
+from learnkit.neighbors.cosine import nearest, nearest_others
 
-__all__ = ["MAX_DISTANCE", "Pairs", "near_duplicates"]
+__all__ = ["MAX_RATIO", "Pairs", "near_duplicates"]
 
-MAX_DISTANCE = 0.05
+MAX_RATIO = 0.5
+NEIGHBOR = 10  # whose distance says what is usual near a row
 
 
 class Pairs(NamedTuple):
@@ -30,29 +30,37 @@ class Pairs(NamedTuple):
     distances: Tensor
 
 
-def near_duplicates(features: Tensor, max_distance: float = MAX_DISTANCE, groups: Sequence[Any] | None = None) -> Pairs:
-    """Pairs of rows that are at most `max_distance` apart: of each row, the nearest other one in each group.
+def near_duplicates(features: Tensor, max_ratio: float = MAX_RATIO, groups: Sequence[Any] | None = None) -> Pairs:
+    """Pairs of rows that are much nearer than others around them: of each row, the nearest other one in each group.
 
-    So a row that has a near-duplicate is in a pair, and memory is linear in the number of rows.
+    Much nearer is at most `max_ratio` of the cosine distance to the 10th nearest of the other rows (or the farthest, of
+    fewer). How near copies are depends on the network and on the images; this ratio depends on both much less, as the
+    one to the second nearest does in the matching of key points (Lowe 2004). Of more than ten copies of one row, only
+    equal ones are found for certain. Memory is linear in the number of rows.
 
     Args:
         features: float (N, D), such as `learn.embed` returns.
-        max_distance: the largest cosine distance of near-duplicates.
+        max_ratio: 0 finds only rows of the same direction.
         groups: which group each row is in, such as its split; None for a single one.
 
     Raises:
-        UsageError: a distance that is no number, 0 or more; not a group for each row.
+        UsageError: a ratio that is not a number from 0 to 1; not a group for each row.
         DataError: a number that is nan or infinite.
 
-    >>> pairs = near_duplicates(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.01]]), 0.001)
+    >>> rows = torch.eye(5)[[0, 1, 2, 3, 4, 0]] + torch.tensor([[0.0]] * 5 + [[0.1]])
+    >>> pairs = near_duplicates(rows)
     >>> pairs.later.tolist(), pairs.earlier.tolist()
-    ([2], [0])
+    ([5], [0])
     """
-    if not is_number(max_distance) or not 0 <= max_distance < math.inf:
-        raise UsageError("max_distance", got=max_distance, expected="a cosine distance, 0 or more")
+    if not is_number(max_ratio) or not 0 <= max_ratio <= 1:
+        raise UsageError("max_ratio", got=max_ratio, expected="a number from 0 to 1")
     groups = [0] * len(features) if groups is None else groups
     if len(groups) != len(features):
         raise UsageError("groups", got=f"{len(groups)} of them", expected=f"one for each of {len(features)} rows")
+    if len(features) < 2:
+        nothing = torch.empty(0, dtype=torch.int64)
+        return Pairs(nothing, nothing, nothing.double())
+    largest = max_ratio * nearest_others(features, NEIGHBOR)[0][:, -1].cpu()
     places = torch.arange(len(features))
     found: list[tuple[list[int], float]] = []
     for group in dict.fromkeys(groups):
@@ -63,7 +71,7 @@ def near_duplicates(features: Tensor, max_distance: float = MAX_DISTANCE, groups
         distances = distances.cpu().masked_fill(is_self, torch.inf)
         distances, column = distances.min(1)
         others = others.gather(1, column[:, None])[:, 0]
-        is_near = distances <= max_distance
+        is_near = distances <= largest
         pair = torch.stack([torch.maximum(places, others), torch.minimum(places, others)], 1)
         found += zip(pair[is_near].tolist(), distances[is_near].tolist(), strict=True)
     different = sorted({tuple(pair): distance for pair, distance in found}.items(), key=lambda one: (one[1], one[0]))

@@ -18,11 +18,11 @@ def learn(class_folder: Path) -> Learner:
 def test_a_learner_and_its_export_find_the_same(learn: Learner, class_folder: Path, tmp_path: Path) -> None:
     red = sorted((class_folder / "train" / "red").iterdir())[0]
     Image.open(red).save(class_folder / "valid" / "red" / "again.bmp")
-    found = verify_images(class_folder, model=learn, max_distance=1e-6)
+    found = verify_images(class_folder, model=learn, max_ratio=1e-6)
     assert found["problem"].tolist() == ["near leak"]
     assert found["path"].tolist() == ["valid/red/again.bmp"]
     assert found["detail"][0].startswith("train/red/0.png, distance 0.0000")
-    assert found.equals(verify_images(class_folder, model=learn.export(tmp_path / "a.lk"), max_distance=1e-6))
+    assert found.equals(verify_images(class_folder, model=learn.export(tmp_path / "a.lk"), max_ratio=1e-6))
     assert not len(verify_images(class_folder))
 
 

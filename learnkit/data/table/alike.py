@@ -17,7 +17,7 @@ def alike_problems(
     embed: Callable[[Sequence[Path]], Tensor],
     files: Mapping[str, tuple[Path, str]],
     split_of: Mapping[str, str],
-    max_distance: float,
+    max_ratio: float,
 ) -> Iterator[Problem]:
     """The problems that features show, each a suspicion: look at the images.
 
@@ -30,13 +30,13 @@ def alike_problems(
         embed: returns features (N, D) of files.
         files: {relative path: (file, digest)} in order; a digest is "" for content that no other file has.
         split_of: the split of each.
-        max_distance: see `learnkit.neighbors.near_duplicates`.
+        max_ratio: see `learnkit.neighbors.near_duplicates`.
     """
     names, digests = list(files), [digest for _, digest in files.values()]
     if not names:
         return
     features = embed([file for file, _ in files.values()])
-    pairs = near_duplicates(features, max_distance, [split_of[name] for name in names])
+    pairs = near_duplicates(features, max_ratio, [split_of[name] for name in names])
     for later, earlier, distance in zip(*(part.tolist() for part in pairs), strict=True):
         if digests[later] and digests[later] == digests[earlier]:
             continue  # a leak of the same content

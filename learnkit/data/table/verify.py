@@ -21,7 +21,7 @@ from learnkit.data.table.shrink import shrink_file
 from learnkit.data.table.split_folders import split_folders
 from learnkit.device import usable_cpus
 from learnkit.errors import DataError, ImageError, UsageError, WriteError
-from learnkit.neighbors.duplicates import MAX_DISTANCE
+from learnkit.neighbors.duplicates import MAX_RATIO
 from learnkit.types import PathLike
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def verify_images(
     max_size: int | None = None,
     depth: Depth | None = None,
     embed: Embed | None = None,
-    max_distance: float = MAX_DISTANCE,
+    max_ratio: float = MAX_RATIO,
 ) -> "pd.DataFrame":
     """Every problem of the images below a folder. Nothing is changed or deleted unless `delete` or `max_size` asks.
 
@@ -76,7 +76,7 @@ def verify_images(
             leaves all as they are. Files that links lead to are not written.
         depth: what black and white are, as `depth=` of the bunch; None for the whole range of uint8 or uint16.
         embed: returns features of files that can be read; None to look for no near-duplicates and outliers.
-        max_distance: of the features of near-duplicates, see `learnkit.neighbors.near_duplicates`.
+        max_ratio: of distances of near-duplicates to others, see `learnkit.neighbors.near_duplicates`.
 
     Returns:
         columns path (relative to the folder, with /), problem and detail, all str, sorted by path and problem; no rows
@@ -118,7 +118,7 @@ def verify_images(
         problems += _copy_problems(names, where)
     if embed is not None:
         different = _different(zip(files, seen, strict=True), root, where)
-        problems += alike_problems(embed, different, {name: split for name, (split, _) in where.items()}, max_distance)
+        problems += alike_problems(embed, different, {name: split for name, (split, _) in where.items()}, max_ratio)
     columns = ["path", "problem", "detail"]
     return pd.DataFrame(sorted(problems), columns=columns, dtype=object)  # a file's name need not be valid UTF-8
 

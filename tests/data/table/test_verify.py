@@ -414,7 +414,7 @@ def test_near_duplicates_are_found_within_a_split_and_across(tmp_path: Path) -> 
     (root / "valid" / "b").mkdir(parents=True)
     again.resize((64, 48)).save(root / "valid" / "b" / "y.png")
     copied(root / "train" / "a" / "4.png", root / "train" / "a" / "z.png", root / "valid" / "b" / "z.png")
-    report = rows(root, embed=mean_colors, max_distance=0.02)
+    report = rows(root, embed=mean_colors, max_ratio=0.02)
     near = [(path, problem, detail.split(",")[0]) for path, problem, detail in report if problem.startswith("near")]
     assert ("train/a/x.jpg", "near-duplicate", "train/a/2.png") in near
     assert [row[0] for row in near if row[1] == "near leak"] == ["valid/b/y.png"] * len(near[1:])
@@ -434,5 +434,5 @@ def test_outliers_are_found_and_what_cannot_be_read_is_not_asked_for(tmp_path: P
         tmp_path / "data" / "07.png"
     )
     (tmp_path / "data" / "08.png").write_text("no image")
-    report = found(tmp_path / "data", embed=mean_colors, max_distance=0)
+    report = found(tmp_path / "data", embed=mean_colors, max_ratio=0)
     assert report == [("07.png", "outlier"), ("08.png", "unreadable")]
