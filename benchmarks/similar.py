@@ -68,7 +68,7 @@ def measured(name: str, n: int, d: int, k: int, threads: int) -> tuple[float, fl
     found = search(query)
     seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return first, seconds, cpu, (peak - before) / 1e6, found
+    return first, seconds, cpu, max(peak - before, 0) / 1e6, found
 
 
 def resident() -> int:
