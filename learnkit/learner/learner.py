@@ -559,8 +559,7 @@ class Learner(Similarity):
 
         Returns one per class; a class without items keeps its own. `predict` uses them, exports keep them.
         """
-        interp = MultiLabelInterpretation.from_learner(self, DatasetType.of(ds_type))
-        thresholds = interp.fit_thresholds(metric)
+        thresholds = MultiLabelInterpretation.from_learner(self, DatasetType.of(ds_type)).fit_thresholds(metric)
         assert isinstance(self.dls.task, MultiLabel)  # checked by from_learner
         self._set_task(replace(self.dls.task, threshold=thresholds))
         return thresholds
