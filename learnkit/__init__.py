@@ -1,6 +1,6 @@
 """learnkit: five lines to a trained vision model, plain PyTorch's speed, and files you can trust."""
 
-from learnkit import callbacks, distributed, errors, losses, metrics, models, schedules, splits, transforms
+from learnkit import callbacks, distributed, errors, losses, metrics, models, neighbors, schedules, splits, transforms
 from learnkit.data.augment.presets import get_transforms
 from learnkit.data.bunch import DataBunch
 from learnkit.data.download import download
@@ -59,7 +59,7 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_NAMESPACES = (callbacks, distributed, errors, losses, metrics, models, schedules, splits, transforms)
+_NAMESPACES = (callbacks, distributed, errors, losses, metrics, models, neighbors, schedules, splits, transforms)
 
 
 def __dir__() -> list[str]:
