@@ -46,8 +46,8 @@ def verify_images(
 
     Args:
         path: the folder.
-        model: a learner, or the path of its export; its features decide what is alike, so it should have learned from
-            many kinds of images. Its data may be other than that of the folder.
+        model: a learner, or the path of its export; its features decide what is alike. Its data may be other than that
+            of the folder.
         max_ratio: how much nearer near-duplicates are than others, see `learnkit.neighbors.near_duplicates`.
         min_side, max_aspect, channels, num_threads, delete, max_size, depth: as of `learnkit.data.verify_images`.
 
