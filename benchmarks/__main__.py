@@ -26,6 +26,7 @@ SCRIPTS = (
     "augmentation",
     "inference",
     "head_features",
+    "similar",
     "records",
     "checkpoints",
     "import_time",

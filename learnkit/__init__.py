@@ -1,6 +1,6 @@
 """learnkit: five lines to a trained vision model, plain PyTorch's speed, and files you can trust."""
 
-from learnkit import callbacks, distributed, errors, losses, metrics, models, schedules, splits, transforms
+from learnkit import callbacks, distributed, errors, losses, metrics, models, neighbors, schedules, splits, transforms
 from learnkit.data.augment.presets import get_transforms
 from learnkit.data.bunch import DataBunch
 from learnkit.data.download import download
@@ -11,7 +11,6 @@ from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.stream.pack import pack
 from learnkit.data.table.files import get_image_files
-from learnkit.data.table.verify import verify_images
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import LearnkitError, LearnkitWarning
 from learnkit.interpretation.classification import ClassificationInterpretation
@@ -21,6 +20,7 @@ from learnkit.interpretation.regression import RegressionInterpretation
 from learnkit.interpretation.segmentation import SegmentationInterpretation
 from learnkit.learner.learner import Learner
 from learnkit.learner.load import load_learner
+from learnkit.learner.verify import verify_images
 from learnkit.learner.vision import cnn_learner, unet_learner
 from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
@@ -59,7 +59,7 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_NAMESPACES = (callbacks, distributed, errors, losses, metrics, models, schedules, splits, transforms)
+_NAMESPACES = (callbacks, distributed, errors, losses, metrics, models, neighbors, schedules, splits, transforms)
 
 
 def __dir__() -> list[str]:

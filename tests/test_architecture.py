@@ -20,7 +20,7 @@ FLOORS = [
     {"atomic_files", "device_memory", "distributed", "plots", "safe_load"},
     {"accelerators"},
     {"device"},
-    {"losses", "metrics", "models", "optim"},
+    {"losses", "metrics", "models", "neighbors", "optim"},
     {"data"},
     {"training"},
     {"persistence"},

@@ -11,10 +11,12 @@ TESTED_ELSEWHERE = {
     "cli/loaded.py": "cli/test_validate.py",
     "data/loading/stream_loader.py": "data/loading/test_from_datasets.py",
     "data/image_table.py": "data/test_round_trips.py",
+    "data/table/alike.py": "data/table/test_verify.py",
     "interpretation/learners.py": "interpretation/test_items.py",  # protocols, nothing that runs
     "interpretation/report/protocols.py": "interpretation/report/test_build.py",  # likewise
     "interpretation/report/formatting.py": "interpretation/report/test_render.py",
     "learner/answers.py": "learner/test_predictions.py",
+    "learner/kept_features.py": "learner/test_similarity.py",
     "schedules.py": "test_public_api.py",  # names from other modules, nothing else
     "splits.py": "test_public_api.py",
     "transforms.py": "test_public_api.py",

@@ -46,7 +46,8 @@ EXPECTED = [
     "verify_images",
 ]
 
-NAMESPACES = ["callbacks", "distributed", "errors", "losses", "metrics", "models", "schedules", "splits", "transforms"]
+NAMESPACES = ["callbacks", "distributed", "errors", "losses", "metrics", "models", "neighbors", "schedules",
+              "splits", "transforms"]  # fmt: skip
 ROOT = Path(__file__).parents[1]
 
 # The promise, written as the function it is. What is not promised may be added, by keyword and with a default.

@@ -10,21 +10,26 @@ from pathlib import Path
 from typing import IO
 
 from learnkit.atomic_files import write_atomically
+from learnkit.cli.loaded import MODEL_HELP, load_model
 from learnkit.cli.output import check_new, print_line
 from learnkit.data.image.opening import REMEDY
 from learnkit.data.table.files import existing_folder, get_image_files
-from learnkit.data.table.verify import verify_images
 from learnkit.errors import UsageError, WriteError
+from learnkit.learner.verify import verify_images
 from learnkit.text import printable, spreadsheet_safe
 
 __all__ = ["add_arguments", "run"]
 
+BY_MODEL = ("near leak", "near-duplicate", "outlier")
 Damaged = list[tuple[str, str]]  # path relative to the folder, problem of the file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments of `learnkit verify`."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of images, with all its subfolders")
+    parser.add_argument(
+        "--model", metavar="FILE", help=f"also list what looks almost alike, or unlike all others, to {MODEL_HELP}"
+    )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the list as a table: path, error")
     parser.add_argument("--force", action="store_true", help="with --csv: overwrite FILE")
     parser.add_argument(
@@ -50,13 +55,15 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--move-to", got=str(args.move_to), expected=f"a folder outside {root}")
     if args.csv is not None:
         check_new(args.csv, force=args.force)
-    found = verify_images(root)
+    found = verify_images(root, model=None if args.model is None else load_model(args.model))
     unreadable = found[found["problem"] == "unreadable"]
     damaged = [(name, _reason(root / name, detail)) for name, _, detail in unreadable.to_numpy().tolist()]
 
     for name, reason in damaged:
         print_line(f"{name}: {reason}")
     print_line(f"{len(damaged)} of {len(get_image_files(root))} images are damaged")
+    for name, problem, detail in found[found["problem"].isin(BY_MODEL)].to_numpy().tolist():
+        print_line(f"{name}: {problem} ({detail})")
     others = found.loc[found["problem"] != "unreadable", "problem"].value_counts()
     if len(others):
         counts = ", ".join(f"{count} {problem}" for problem, count in others.items())

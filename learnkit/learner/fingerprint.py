@@ -4,8 +4,9 @@ import hashlib
 import inspect
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState, loader_length
 from learnkit.training.weights import tensors_of
 
-__all__ = ["check_data", "differences", "digest_of", "environment", "fingerprint"]
+__all__ = ["check_data", "differences", "digest_of", "digest_of_text", "environment", "fingerprint"]
 
 MAX_HASHED = 1 << 26  # bytes of a tensor; of a larger one, evenly spaced rows
 DATA = ("classes", "training", "validation", "train items", "valid items", "test items")
@@ -92,9 +93,14 @@ def check_data(dls: DataBunch) -> None:
     world.check_same({f"the data: {name} (as a hash)": zlib.crc32(text.encode()) for name, text in texts.items()})
 
 
-def digest_of(tensors: Iterable[Tensor]) -> str:
-    """A short hash of the shapes, types and values of tensors."""
-    return _digest(*map(_bytes, tensors))
+def digest_of(tensors: Iterable[Tensor], *, whole: bool = False) -> str:
+    """A short hash of the shapes, types and values of tensors; of all rows of large ones, too, if it is `whole`."""
+    return _digest(chain.from_iterable(_bytes(tensor, None if whole else MAX_HASHED) for tensor in tensors))
+
+
+def digest_of_text(text: str) -> str:
+    """A short hash of a text, which may hold names of files that are no valid UTF-8."""
+    return _digest([text.encode(errors="surrogateescape")])
 
 
 def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
@@ -142,7 +148,7 @@ def _of_data(dls: DataBunch) -> dict[str, str]:
 def _of_sampler(sampler: Any) -> str:
     if sampler is None or isinstance(sampler, str):
         return _text(sampler)
-    return f"weights {_digest(_text(torch.as_tensor(sampler, dtype=torch.float64)).encode())}"
+    return f"weights {digest_of_text(_text(torch.as_tensor(sampler, dtype=torch.float64)))}"
 
 
 def _of_table(dls: DataBunch) -> dict[str, str]:
@@ -153,14 +159,14 @@ def _of_table(dls: DataBunch) -> dict[str, str]:
     for split, rows in table.groupby("split"):
         items = zip(rows["input"], rows["target"], strict=True)
         lines = [f"{str(name).removeprefix(start)}\t{str(target).removeprefix(start)}" for name, target in items]
-        found[f"{split} items"] = f"{len(lines)}, names and labels {_digest(chr(10).join(lines).encode())}"
+        found[f"{split} items"] = f"{len(lines)}, names and labels {digest_of_text(chr(10).join(lines))}"
     return found
 
 
 def _of_streams(dls: DataBunch) -> dict[str, str]:
     sets = {"train": dls.train_ds, "valid": dls.valid_ds, "test": dls.test_ds}
     return {
-        f"{split} items": f"{len(part)}, chunks {_digest(part.items.about().encode())}"
+        f"{split} items": f"{len(part)}, chunks {digest_of_text(part.items.about())}"
         for split, part in sets.items()
         if part is not None
     }
@@ -182,20 +188,23 @@ def _of_loader(loader: Any) -> str:
         return f"{len(tensors[0])} items, {digest_of(tensors)}"
     if dataset is not None and hasattr(dataset, "__len__"):
         targets = getattr(dataset, "targets", None)
-        labels = f", labels {_digest(_text(list(targets)).encode())}" if isinstance(targets, list | tuple) else ""
+        labels = f", labels {digest_of_text(_text(list(targets)))}" if isinstance(targets, list | tuple) else ""
         return f"{len(dataset)} items of {type(dataset).__name__}{labels}"
     n_batches = loader_length(loader)
     return f"{type(loader).__name__}" + ("" if n_batches is None else f" of {n_batches} batches")
 
 
-def _bytes(tensor: Tensor) -> bytes:
-    """Shape, type and rows of a tensor."""
-    step = max(1, tensor.nbytes // MAX_HASHED)
-    rows = (tensor if tensor.ndim else tensor[None])[::step].detach().cpu().contiguous().reshape(-1)
-    return f"{tuple(tensor.shape)} {tensor.dtype}".encode() + rows.view(torch.uint8).numpy().tobytes()
+def _bytes(tensor: Tensor, most: int | None) -> Iterator[bytes]:
+    """Shape, type and rows of a tensor, about as many as make up `most` bytes; in pieces, to need no copy of it."""
+    step = 1 if most is None else max(1, tensor.nbytes // most)
+    rows = (tensor if tensor.ndim else tensor[None])[::step].detach()
+    yield f"{tuple(tensor.shape)} {tensor.dtype}".encode()
+    n = max(1, MAX_HASHED * len(rows) // max(1, rows.nbytes))
+    for start in range(0, len(rows), n):
+        yield rows[start : start + n].cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-def _digest(*parts: bytes) -> str:
+def _digest(parts: Iterable[bytes]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)

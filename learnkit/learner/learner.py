@@ -40,6 +40,7 @@ from learnkit.learner.options import as_list
 from learnkit.learner.parts import Groups
 from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, is_noted, plan_fit, stored_batch_size
 from learnkit.learner.sharded_fit import Around, Strategy, in_strategy
+from learnkit.learner.similarity import Similarity
 from learnkit.learner.understanding import Understanding
 from learnkit.losses.outputs import OutputKey
 from learnkit.models.groups import group_numbers, regrouped
@@ -71,7 +72,7 @@ __all__ = ["Learner"]
 
 
 @checks_methods
-class Learner(Understanding):
+class Learner(Understanding, Similarity):
     """Trains a model on a DataBunch, predicts with it, explains it, and saves it to disk.
 
     Predictions have no side effects: modes, gradients and random generators are restored.
@@ -552,8 +553,7 @@ class Learner(Understanding):
 
         Returns one per class; a class without items keeps its own. `predict` uses them, exports keep them.
         """
-        interp = MultiLabelInterpretation.from_learner(self, DatasetType.of(ds_type))
-        thresholds = interp.fit_thresholds(metric)
+        thresholds = MultiLabelInterpretation.from_learner(self, DatasetType.of(ds_type)).fit_thresholds(metric)
         assert isinstance(self.dls.task, MultiLabel)  # checked by from_learner
         self._set_task(replace(self.dls.task, threshold=thresholds))
         return thresholds

@@ -1,17 +1,19 @@
-"""What a network hands to its head: the layers at its end, and the features that these get."""
+"""What a network hands to its head, or any of its layers returns: the features of a batch."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
+from learnkit.checks import nearest
 from learnkit.errors import UsageError
 from learnkit.models.head import AdaptiveConcatPool2d
 from learnkit.tree import leaves
 
-__all__ = ["HeadInputs", "NoHead", "head_layers", "parameter_ids", "run_layers"]
+__all__ = ["HeadInputs", "LayerOutputs", "NoHead", "head_layers", "name_of_layer", "parameter_ids", "run_layers"]
 
 FIXED = {
     AdaptiveConcatPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool1d,
@@ -75,12 +77,8 @@ class HeadInputs(nn.Module):
             given = [*args, *kwargs.values()]
             caught.append([each.clone() if isinstance(each, Tensor) else None for each in given])
 
-        hook = self._layers[0].register_forward_pre_hook(catch, with_kwargs=True)
-        try:
-            with self._eager():
-                outputs = self.model(*inputs)
-        finally:
-            hook.remove()
+        with _watching(self.model, self._layers[0].register_forward_pre_hook(catch, with_kwargs=True)):
+            outputs = self.model(*inputs)
         if len(caught) != 1 or len(caught[0]) != 1 or caught[0][0] is None:
             raise _not_apart("its head is not called once, with one tensor")
         features: Tensor = caught[0][0]
@@ -91,17 +89,61 @@ class HeadInputs(nn.Module):
             self._check_outputs(outputs, run_layers(self._layers, features.clone()))
         return features
 
-    def _eager(self) -> AbstractContextManager[Any]:
-        """Inside, nothing is compiled: compiled code does not call the hook."""
-        parts = [vars(module) for module in self.model.modules()]
-        is_compiled = any(part.get("_compiled_call_impl") or "_orig_mod" in part["_modules"] for part in parts)
-        return torch.compiler.set_stance("force_eager") if is_compiled else nullcontext()
-
     def _check_outputs(self, outputs: Any, of_head: Any) -> None:
         pairs = list(zip(leaves(outputs), leaves(of_head), strict=False))
         are_alike = all(a.shape == b.shape and torch.allclose(a, b, rtol=TOLERANCE, atol=TOLERANCE) for a, b in pairs)
         if not pairs or not are_alike:
             raise _not_apart("its outputs are not those of its head")
+
+
+class LayerOutputs(nn.Module):
+    """Returns what a layer of a model does, (N, ...); of images, (N, C, H, W), the mean over space, (N, C).
+
+    It has the modes of the model, and leaves nothing in it, also after an error.
+
+    Args:
+        model: the whole network.
+        name: of the layer, as `name_of_layer` finds it.
+
+    Raises:
+        UsageError: when it is called: the layer is not called once, or does not return one tensor with a row per item.
+    """
+
+    def __init__(self, model: nn.Module, name: str) -> None:
+        super().__init__()
+        self.model = model
+        self._name = name
+
+    def forward(self, *inputs: Any) -> Tensor:
+        caught: list[Any] = []
+
+        def catch(layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            caught.append(output.clone() if isinstance(output, Tensor) else output)
+
+        with _watching(self.model, self.model.get_submodule(self._name).register_forward_hook(catch)):
+            self.model(*inputs)
+        if len(caught) != 1:
+            raise UsageError(f"layer {self._name!r} is called {len(caught)} times for a batch", expected="once")
+        (output,) = caught
+        if not isinstance(output, Tensor) or output.ndim < 2:
+            got = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+            raise UsageError(f"layer {self._name!r} returns {got}", expected="one tensor (N, ...)")
+        return output.mean((2, 3)) if output.ndim == 4 else output
+
+
+def name_of_layer(model: nn.Module, layer: nn.Module | str) -> str:
+    """The name of a layer in a model.
+
+    Raises:
+        UsageError: it is not in the model, or, for a name, there is none of it.
+    """
+    names: dict[str, nn.Module] = {name: part for name, part in model.named_modules() if name}
+    found = next((name for name, part in names.items() if layer in (name, part)), None)
+    if found is None:
+        near = f" such as {nearest(layer, names)}" if isinstance(layer, str) else ""
+        got = layer if isinstance(layer, str) else type(layer).__name__
+        raise UsageError("layer", got=got, expected=f"a module of the model, or its name{near}")
+    return found
 
 
 def run_layers(layers: Sequence[nn.Module], x: Any) -> Any:
@@ -114,6 +156,18 @@ def run_layers(layers: Sequence[nn.Module], x: Any) -> Any:
 def parameter_ids(module: nn.Module) -> set[int]:
     """The identities of its parameters."""
     return {id(parameter) for parameter in module.parameters()}
+
+
+@contextmanager
+def _watching(model: nn.Module, hook: RemovableHandle) -> Iterator[None]:
+    """Call the model inside; afterwards the hook is gone. Nothing is compiled: compiled code does not call hooks."""
+    parts = [vars(module) for module in model.modules()]
+    is_compiled = any(part.get("_compiled_call_impl") or "_orig_mod" in part["_modules"] for part in parts)
+    try:
+        with torch.compiler.set_stance("force_eager") if is_compiled else nullcontext():
+            yield
+    finally:
+        hook.remove()
 
 
 def _end(module: nn.Module, head: set[int]) -> list[nn.Module]:

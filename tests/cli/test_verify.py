@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from learnkit import ImageDataBunch, cnn_learner
 from learnkit.cli.main import main
 
 Verify = Callable[..., tuple[int, list[str], str]]
@@ -169,3 +170,13 @@ def test_a_table_is_not_overwritten_without_force(damaged: Path, verify: Verify,
     assert (tmp_path / "mine.csv").read_text() == "mine"
     assert verify(damaged, "--csv", tmp_path / "mine.csv", "--force")[0] == 1
     assert (tmp_path / "mine.csv").read_text().startswith("path,error")
+
+
+def test_with_a_model_what_looks_alike_is_listed_too(class_folder: Path, tmp_path: Path, verify: Verify) -> None:
+    dls = ImageDataBunch.from_folder(class_folder, size=32, bs=4, num_workers=0)
+    file = cnn_learner(dls, "resnet18", pretrained=False, seed=0).export(tmp_path / "a.lk")
+    Image.open(class_folder / "train/red/0.png").save(class_folder / "valid/red/again.bmp")
+    code, lines, err = verify(class_folder, "--model", file)
+    assert (code, err) == (0, "")
+    assert any(line.startswith("valid/red/again.bmp: near leak (train/red/0.png, distance 0.0000") for line in lines)
+    assert "0 of 37 images are damaged" in lines

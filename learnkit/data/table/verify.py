@@ -1,23 +1,27 @@
 """A report on a folder of images before training: what cannot be read, is duplicated, leaks or is oddly shaped."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from torch import Tensor
+
 from learnkit.atomic_files import sha256_of
 from learnkit.checks import check_int, check_kind, is_int, is_number
 from learnkit.data.image.depth import DECLARE, Depth, check_depth
 from learnkit.data.image.read import EXTENSIONS, open_image
 from learnkit.data.image.resize import shape_of
+from learnkit.data.table.alike import Problem, alike_problems
 from learnkit.data.table.files import existing_folder, get_image_files
 from learnkit.data.table.shrink import shrink_file
 from learnkit.data.table.split_folders import split_folders
 from learnkit.device import usable_cpus
 from learnkit.errors import DataError, ImageError, UsageError, WriteError
+from learnkit.neighbors.duplicates import MAX_RATIO
 from learnkit.types import PathLike
 
 if TYPE_CHECKING:
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["verify_images"]
 
-Problem = tuple[str, str, str]  # path, problem, detail
+Embed = Callable[[Sequence[Path]], Tensor]  # files -> features (N, D)
 
 
 def verify_images(
@@ -38,6 +42,8 @@ def verify_images(
     delete: bool = False,
     max_size: int | None = None,
     depth: Depth | None = None,
+    embed: Embed | None = None,
+    max_ratio: float = MAX_RATIO,
 ) -> "pd.DataFrame":
     """Every problem of the images below a folder. Nothing is changed or deleted unless `delete` or `max_size` asks.
 
@@ -56,6 +62,7 @@ def verify_images(
     - tiny: the shorter side is below `min_side`. Detail: width x height of the upright image.
     - large, with `max_size`: the longer side is above it. Detail: the size it had, and has now or why not.
     - extreme aspect: longer side / shorter side is above `max_aspect`. Detail: that ratio.
+    - with `embed`: near-duplicate, near leak and outlier, see `learnkit.data.table.alike.alike_problems`.
 
     Args:
         path: the folder. Hidden files and folders are left out, links are followed.
@@ -68,6 +75,8 @@ def verify_images(
         max_size: shrink images whose longer side is above this many pixels to it, upright, in their own format; None
             leaves all as they are. Files that links lead to are not written.
         depth: what black and white are, as `depth=` of the bunch; None for the whole range of uint8 or uint16.
+        embed: returns features of files that can be read; None to look for no near-duplicates and outliers.
+        max_ratio: of distances of near-duplicates to others, see `learnkit.neighbors.near_duplicates`.
 
     Returns:
         columns path (relative to the folder, with /), problem and detail, all str, sorted by path and problem; no rows
@@ -107,6 +116,9 @@ def verify_images(
     where = _places(file.relative_to(root).parts for file in files)
     for names in copies.values():
         problems += _copy_problems(names, where)
+    if embed is not None:
+        different = _different(zip(files, seen, strict=True), root, where)
+        problems += alike_problems(embed, different, {name: split for name, (split, _) in where.items()}, max_ratio)
     columns = ["path", "problem", "detail"]
     return pd.DataFrame(sorted(problems), columns=columns, dtype=object)  # a file's name need not be valid UTF-8
 
@@ -194,6 +206,18 @@ def _copy_problems(names: Sequence[str], where: Mapping[str, tuple[str, str]]) -
     first_of_split = [next(iter(firsts.values())) for firsts in splits.values()]
     for earlier, later in combinations(first_of_split, 2):
         yield later, "leak", earlier
+
+
+def _different(
+    files: Iterable[tuple[Path, _Facts]], root: Path, where: Mapping[str, tuple[str, str]]
+) -> dict[str, tuple[Path, str]]:
+    """{relative path: (file, digest)} of the files that can be read, of copies the first of each split."""
+    found: dict[tuple[str, str], tuple[str, tuple[Path, str]]] = {}
+    for file, item in files:
+        name = file.relative_to(root).as_posix()
+        if not item.error:
+            found.setdefault((where[name][0], item.digest or name), (name, (file, item.digest)))
+    return dict(found.values())
 
 
 def _places(files: Iterable[tuple[str, ...]]) -> dict[str, tuple[str, str]]:

@@ -4,12 +4,15 @@ import hashlib
 import math
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
 from learnkit.data.image.read import open_image
 from learnkit.data.table.verify import verify_images
@@ -391,3 +394,45 @@ def test_a_class_called_like_a_split_is_a_class(name: str, tmp_path: Path) -> No
 def test_splits_have_their_other_names(train: str, valid: str, tmp_path: Path) -> None:
     copied(save_image(tmp_path / train / "cat" / "a.png"), tmp_path / valid / "cat" / "b.png")
     assert {problem for _, problem in found(tmp_path)} == {"leak"}
+
+
+# With features
+
+
+def mean_colors(files: Sequence[Path]) -> Tensor:
+    """A picture's 4 x 4 pixels: enough to tell noise of different seeds apart."""
+    small = [np.asarray(Image.open(file).convert("RGB").resize((4, 4), Image.Resampling.BOX)) for file in files]
+    return torch.from_numpy(np.stack(small).reshape(len(files), -1)).float() - 127
+
+
+def test_near_duplicates_are_found_within_a_split_and_across(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for seed in range(6):
+        save_image(root / "train" / "a" / f"{seed}.png", seed)
+    again = Image.open(root / "train" / "a" / "2.png")
+    again.save(root / "train" / "a" / "x.jpg", quality=90)
+    (root / "valid" / "b").mkdir(parents=True)
+    again.resize((64, 48)).save(root / "valid" / "b" / "y.png")
+    copied(root / "train" / "a" / "4.png", root / "train" / "a" / "z.png", root / "valid" / "b" / "z.png")
+    report = rows(root, embed=mean_colors, max_ratio=0.02)
+    near = [(path, problem, detail.split(",")[0]) for path, problem, detail in report if problem.startswith("near")]
+    assert ("train/a/x.jpg", "near-duplicate", "train/a/2.png") in near
+    assert [row[0] for row in near if row[1] == "near leak"] == ["valid/b/y.png"] * len(near[1:])
+    assert {row[2] for row in near} <= {"train/a/2.png", "train/a/x.jpg"}
+    assert ("train/a/z.png", "duplicate", "train/a/4.png") in report
+    assert ("valid/b/z.png", "leak", "train/a/4.png") in report
+    assert not any(problem.startswith("near") for _, problem in found(root))
+
+
+def test_outliers_are_found_and_what_cannot_be_read_is_not_asked_for(tmp_path: Path) -> None:
+    for seed in range(30):
+        noise = np.random.default_rng(seed).integers(0, 60, (16, 16, 3), dtype=np.uint8)
+        file = tmp_path / "data" / f"{seed:02}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(noise).save(file)
+    Image.fromarray(np.dstack([np.full((16, 16), 250, np.uint8), *[np.zeros((16, 16), np.uint8)] * 2])).save(
+        tmp_path / "data" / "07.png"
+    )
+    (tmp_path / "data" / "08.png").write_text("no image")
+    report = found(tmp_path / "data", embed=mean_colors, max_ratio=0)
+    assert report == [("07.png", "outlier"), ("08.png", "unreadable")]
