@@ -53,7 +53,6 @@ ACROSS_MODULES = {
     "interpretation/report/test_browser.py": "the report in a real browser",
     "training/test_device_waits.py": "no part of a fit, a validation or predictions waits for the device per batch",
     "learner/test_binary_masks.py": "masks of two classes and one output, from data to interpretation",
-    "learner/test_calibrate.py": "Learner.calibrate and fit_thresholds",
     "learner/test_fit.py": "Learner.fit",
     "learner/test_golden_files.py": "exports of released versions",
     "learner/test_leave_no_trace.py": "what predicting must not change",

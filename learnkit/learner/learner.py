@@ -1,7 +1,6 @@
 """The Learner: trains a model, predicts with it, explains it, and saves it to disk."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -17,17 +16,15 @@ from learnkit.callbacks.one_cycle import OneCycle
 from learnkit.callbacks.precision import MixedPrecision
 from learnkit.checks import check_int, check_kind
 from learnkit.data.bunch import DataBunch
-from learnkit.data.tasks import Classification, MultiLabel
 from learnkit.device import BF16, FP16
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError
-from learnkit.interpretation.calibration import fit_temperature
 from learnkit.interpretation.for_task import interpretation_for
 from learnkit.interpretation.items import Interpretation
-from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.learner import fitting
-from learnkit.learner.answers import Answers, Part
+from learnkit.learner.answers import Part
 from learnkit.learner.batch_size import SMALL_LR, settle_batch_size
+from learnkit.learner.certainty import Certainty
 from learnkit.learner.checks import check_epochs, check_head, check_start, check_trainable
 from learnkit.learner.class_weights import ClassWeights
 from learnkit.learner.defaults import is_default
@@ -71,7 +68,7 @@ __all__ = ["Learner"]
 
 
 @checks_methods
-class Learner(Answers):
+class Learner(Certainty):
     """Trains a model on a DataBunch, predicts with it, explains it, and saves it to disk.
 
     Predictions have no side effects: modes, gradients and random generators are restored.
@@ -541,28 +538,6 @@ class Learner(Answers):
         file = named_file("path", path)  # before predicting everything
         interp: Interpretation = self.interpret(ds_type)
         return interp.report(file, learn=self)
-
-    def calibrate(self, ds_type: Part = DatasetType.Valid) -> float:
-        """Fit `temperature` on a part of the data that was not trained on, and return it.
-
-        No predicted class changes, only its confidence. Exports keep it. Guo et al., On calibration of modern neural
-        networks, 2017.
-        """
-        check_kind("calibrate: the task of the data", self.dls.task, Classification, "Classification")
-        raw, targets = self.get_preds(DatasetType.of(ds_type), activ=nn.Identity())
-        self.temperature = fit_temperature(raw, targets)
-        return self.temperature
-
-    def fit_thresholds(self, ds_type: Part = DatasetType.Valid, metric: str = "f1") -> tuple[float, ...]:
-        """Set the threshold of each label to the one with the best F-beta ("f1", "f0.5") on data not trained on.
-
-        Returns one per class; a class without items keeps its own. `predict` uses them, exports keep them.
-        """
-        interp = MultiLabelInterpretation.from_learner(self, DatasetType.of(ds_type))
-        thresholds = interp.fit_thresholds(metric)
-        assert isinstance(self.dls.task, MultiLabel)  # checked by from_learner
-        self._set_task(replace(self.dls.task, threshold=thresholds))
-        return thresholds
 
     # Files
 
