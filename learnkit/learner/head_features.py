@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,26 +20,19 @@ from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.inference.predictions import count_rows, predict_loader
 from learnkit.learner.fingerprint import digest_of
-from learnkit.models.head import AdaptiveConcatPool2d
+from learnkit.models.features import HeadInputs, NoHead, head_layers, parameter_ids, run_layers
 from learnkit.training.weights import tensors_of
-from learnkit.tree import leaves
 
 __all__ = [
     "FREEZE_INSTEAD",
     "HeadFeatures",
     "NoFeatures",
     "head_features",
-    "head_layers",
     "identity_of",
     "training_only",
 ]
 
-FIXED = {
-    AdaptiveConcatPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool1d,
-    nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d, nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.Identity, nn.ReLU,
-}  # fmt: skip  # layers without weights that return the same in training: done before the features are kept
 SHARE = 0.9  # of the free memory that features may take
-TOLERANCE = 1e-4  # of a head by itself, against the whole model
 FREEZE_INSTEAD = "Train it with learn.freeze() and learn.fit()."
 
 
@@ -74,6 +67,15 @@ def identity_of(features: HeadFeatures | None) -> dict[str, str]:
     return {} if features is None else {"fit_head: weights of the body": digest_of(features.body)}
 
 
+@contextmanager
+def _for_fit_head() -> Iterator[None]:
+    try:
+        yield
+    except NoHead as error:
+        raise NoFeatures(f"fit_head: {error.what}", fix=f"{error.fix} {FREEZE_INSTEAD}") from error
+
+
+@_for_fit_head()
 def head_features(
     model: nn.Module, group: nn.Module, dls: DataBunch, compute: Compute, *, is_done: bool = False
 ) -> HeadFeatures:
@@ -95,7 +97,7 @@ def head_features(
     ordered = {name: dls.ordered_dl(name) for name in parts}
     counts = [count_rows(loader) for loader in ordered.values()]
     tell = partial(_check_room, sum(count or 0 for count in counts), compute.device)
-    catching = _Catching(model, layers, tell)
+    catching = HeadInputs(model, layers, tell)
     if is_done and None not in counts:
         rows = [(torch.empty(count or 0, 0), torch.empty(count or 0)) for count in counts]
     else:
@@ -107,30 +109,10 @@ def head_features(
     return HeadFeatures(_on_features(model, layers), loaders["train"], loaders.get("valid"), body)
 
 
-def head_layers(model: nn.Module, group: nn.Module) -> list[nn.Module]:
-    """The layers at the end of a model that hold the parameters of a layer group, to be called one after the other.
-
-    They begin with the first one that has weights or is random: pooling before it belongs to the body.
-
-    Raises:
-        NoFeatures: the group is not the end of the model.
-
-    >>> pool, linear = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), nn.Linear(4, 2)
-    >>> head_layers(nn.Sequential(nn.Conv2d(3, 4, 3), pool, nn.Dropout(), linear), linear)
-    [Dropout(p=0.5, inplace=False), Linear(in_features=4, out_features=2, bias=True)]
-    """
-    layers = _end(model, _parameters(group))
-    while len(layers) > 1 and type(layers[0]) in FIXED and not _has_hooks(layers[0]):
-        del layers[0]
-    if not layers:
-        raise _not_apart("the last layer group is not the last part of the model")
-    return layers
-
-
 @contextmanager
 def training_only(group: nn.Module, model: nn.Module) -> Iterator[None]:
     """Inside, no other parameter of the model requires a gradient; afterwards those that did require one again."""
-    own = _parameters(group)
+    own = parameter_ids(group)
     others = [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in own]
     for parameter in others:
         parameter.requires_grad_(False)
@@ -141,50 +123,13 @@ def training_only(group: nn.Module, model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _end(module: nn.Module, head: set[int]) -> list[nn.Module]:
-    """The last layers of a module that hold just these parameters; none if there are none."""
-    in_a_row = _is_plain(module)
-    layers = _flat(module) if in_a_row else list(module.children())
-    holding = [number for number, layer in enumerate(layers) if _parameters(layer) & head]
-    if not holding:
-        return []
-    first = holding[0]
-    if in_a_row and set().union(*map(_parameters, layers[first:])) == head:
-        while first and not _parameters(layers[first - 1]):  # dropout, and pooling
-            first -= 1
-        return layers[first:]
-    if len(holding) > 1:
-        return []
-    return _flat(layers[first]) if _parameters(layers[first]) == head else _end(layers[first], head)
-
-
-def _flat(module: nn.Module) -> list[nn.Module]:
-    return [layer for child in module for layer in _flat(child)] if _is_plain(module) else [module]  # type: ignore[attr-defined]
-
-
-def _is_plain(module: nn.Module) -> bool:
-    return type(module) is nn.Sequential and not _has_hooks(module)
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
-
-
-def _parameters(module: nn.Module) -> set[int]:
-    return {id(parameter) for parameter in module.parameters()}
-
-
-def _run(layers: Sequence[nn.Module], x: Any) -> Any:
-    for layer in layers:
-        x = layer(x)
-    return x
-
-
 def _on_features(model: nn.Module, layers: Sequence[nn.Module]) -> nn.Module:
     """The model with its end as forward pass, and the body always in eval mode; all modules and tensors are shared."""
     model.eval()
     view = copy.copy(model)
-    vars(view).update(forward=partial(_run, layers), train=partial(_train, view, layers), _compiled_call_impl=None)
+    vars(view).update(
+        forward=partial(run_layers, layers), train=partial(_train, view, layers), _compiled_call_impl=None
+    )
     return view
 
 
@@ -193,57 +138,6 @@ def _train(view: nn.Module, layers: Sequence[nn.Module], mode: bool = True) -> n
         layer.train(mode)
     view.training = mode
     return view
-
-
-class _Catching(nn.Module):
-    """Returns what a model hands to its last layers, (N, ...), and checks for the first batch that this is all.
-
-    Args:
-        model: the whole network.
-        layers: its last layers.
-        check_room: is given the features of the first batch.
-    """
-
-    def __init__(self, model: nn.Module, layers: Sequence[nn.Module], check_room: Any) -> None:
-        super().__init__()
-        self.model = model
-        self._layers = tuple(layers)  # these are modules of the model already
-        self._check_room = check_room
-        self._is_first = True
-
-    def forward(self, *inputs: Any) -> Tensor:
-        caught: list[Any] = []
-
-        def catch(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            given = [*args, *kwargs.values()]
-            caught.append([each.clone() if isinstance(each, Tensor) else None for each in given])
-
-        hook = self._layers[0].register_forward_pre_hook(catch, with_kwargs=True)
-        try:
-            with self._eager():
-                outputs = self.model(*inputs)
-        finally:
-            hook.remove()
-        if len(caught) != 1 or len(caught[0]) != 1 or caught[0][0] is None:
-            raise _not_apart("its head is not called once, with one tensor")
-        features: Tensor = caught[0][0]
-        if self._is_first:
-            self._is_first = False
-            self._check_room(features)
-            self._check_outputs(outputs, _run(self._layers, features.clone()))
-        return features
-
-    def _eager(self) -> AbstractContextManager[Any]:
-        """Inside, nothing is compiled: compiled code does not call the hook."""
-        parts = [vars(module) for module in self.model.modules()]
-        is_compiled = any(part.get("_compiled_call_impl") or "_orig_mod" in part["_modules"] for part in parts)
-        return torch.compiler.set_stance("force_eager") if is_compiled else nullcontext()
-
-    def _check_outputs(self, outputs: Any, of_head: Any) -> None:
-        pairs = list(zip(leaves(outputs), leaves(of_head), strict=False))
-        are_alike = all(a.shape == b.shape and torch.allclose(a, b, rtol=TOLERANCE, atol=TOLERANCE) for a, b in pairs)
-        if not pairs or not are_alike:
-            raise _not_apart("its outputs are not those of its head")
 
 
 def _check_room(n_items: int, device: torch.device, features: Tensor) -> None:
@@ -257,7 +151,7 @@ def _check_room(n_items: int, device: torch.device, features: Tensor) -> None:
         )
 
 
-def _read(catching: _Catching, loader: Any, compute: Compute) -> tuple[Tensor, Tensor]:
+def _read(catching: HeadInputs, loader: Any, compute: Compute) -> tuple[Tensor, Tensor]:
     """Features and targets of all items, on the CPU."""
     try:
         len(loader)
@@ -289,11 +183,3 @@ def _is_shuffled(loader: Any) -> bool:
             "order", fix=f'Make the data with from_datasets, or sampler="balanced" for images. {FREEZE_INSTEAD}',
         )  # fmt: skip
     return isinstance(sampler, RandomSampler)
-
-
-def _not_apart(why: str) -> NoFeatures:
-    return NoFeatures(
-        f"fit_head: {why}",
-        fix="Set the groups so that the last one is the end of the model, learn.split(lambda m: [m.fc]), or a layer "
-        f"that takes one tensor. {FREEZE_INSTEAD}",
-    )

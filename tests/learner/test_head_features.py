@@ -15,7 +15,6 @@ from learnkit import DataBunch, ImageDataBunch, Learner, MultiLabel, Regression,
 from learnkit.callbacks import EMA, SWA, BnFreeze, EarlyStopping, GradientAccumulation, MixUp, OneCycle, SaveModel
 from learnkit.errors import UsageError
 from learnkit.learner import head_features as module
-from learnkit.learner.head_features import head_layers
 from tests.doubles import Blobs, acting, raising, refused
 from tests.test_every_callback import EVERY_CALLBACK
 
@@ -294,23 +293,6 @@ def test_the_head_may_be_any_layer_at_the_end_of_a_module() -> None:
     head.fit_head(2, 1e-2)
     for name, tensor in tensors(plain).items():
         torch.testing.assert_close(tensors(head)[name], tensor, rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("layers", [1, 3])
-def test_the_last_group_may_be_several_layers_with_dropout_before(layers: int) -> None:
-    linear = [nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3)][-layers:]
-    model = nn.Sequential(
-        nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU()), nn.MaxPool2d(4), nn.Flatten(), nn.Dropout(), *linear
-    )
-    found = head_layers(model, nn.Sequential(*linear))
-    assert found == [model[3], *linear]
-
-
-def test_a_layer_with_a_hook_is_called_as_it_is() -> None:
-    inner = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
-    inner.register_forward_hook(lambda layer, inputs, outputs: outputs * 2)
-    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), inner)
-    assert head_layers(model, inner) == [inner]
 
 
 @pytest.mark.slow
