@@ -21,6 +21,7 @@ FLOORS = [
     {"accelerators"},
     {"device"},
     {"losses", "metrics", "models", "optim"},
+    {"certainty"},
     {"data"},
     {"training"},
     {"persistence"},

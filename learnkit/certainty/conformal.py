@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from learnkit.checks import check_choice, check_number
+from learnkit.checks import check_choice, check_int, check_number
 from learnkit.errors import DataError, UsageError, warn
 
 __all__ = [
@@ -135,11 +135,11 @@ def class_scores(probs: Tensor, method: str = "lac", *, penalty: float = PENALTY
     empty: the model is surer of nearly all of its items. (Sadinle, Lei, Wasserman, Least ambiguous set-valued
     classifiers with bounded error levels, 2019.)
 
-    "raps": the sum of the probabilities of all classes that are more probable, plus `penalty` for each place of its rank
-    beyond `n_free`. Sets are larger for hard items, and smaller for easy ones. (Angelopoulos, Bates, Malik, Jordan,
-    Uncertainty sets for image classifiers using conformal prediction, 2021, with u = 0 in place of a random number:
-    the same item always gets the same set. The most probable class scores 0, so no set is empty, and where more than
-    1 - alpha of the items are predicted right, that many are covered.)
+    "raps": the sum of the probabilities of all classes that are more probable, plus `penalty` for each place of its
+    rank beyond `n_free`. Sets are larger for hard items, and smaller for easy ones. (Angelopoulos, Bates, Malik,
+    Jordan, Uncertainty sets for image classifiers using conformal prediction, 2021, with u = 0 in place of a random
+    number: the same item always gets the same set. The most probable class scores 0, so no set is empty, and where more
+    than 1 - alpha of the items are predicted right, that many are covered.)
 
     Args:
         probs: (N, C), rows sum to 1.
@@ -156,7 +156,7 @@ def class_scores(probs: Tensor, method: str = "lac", *, penalty: float = PENALTY
     probs = probs.double()
     if method == "lac":
         return 1 - probs
-    ordered, classes = probs.sort(1, descending=True, stable=True)
+    ordered, classes = probs.sort(dim=1, descending=True, stable=True)
     above = ordered.cumsum(1) - ordered
     above[:, 0] = 0
     places = torch.arange(1, probs.shape[1] + 1, dtype=torch.float64, device=probs.device)
@@ -186,7 +186,7 @@ def fit_class_sets(
     _check_alpha(alpha)
     check_choice("method", method, METHODS)
     check_number("penalty", penalty, "[0, inf)")
-    check_number("n_free", n_free, "[0, inf)")
+    check_int("n_free", n_free, 0)
     n, c = len(targets), probs.shape[-1]
     if probs.shape != (n, c) or targets.ndim != 1 or targets.is_floating_point() or c < 2:
         raise _shapes("(N, C), two classes or more, and class indices (N,)", probs, targets)
@@ -204,9 +204,10 @@ def fit_class_sets(
 def fit_label_sets(probs: Tensor, targets: Tensor, alpha: float = 0.1, names: Sequence[str] = ()) -> LabelSets:
     """Sets that hold each true label with a probability of at least 1 - alpha: the recall of every label is controlled.
 
-    A threshold is fitted on the items that have the label, so the coverage holds for each label by itself, the rare ones
-    included, not for all labels of an item together (class-conditional coverage: Vovk, Conditional validity of inductive
-    conformal predictors, 2012; Sadinle et al. 2019). Labels with fewer than `least_items(alpha)` items are in every set.
+    A threshold is fitted on the items that have the label, so the coverage holds for each label by itself, the rare
+    ones included, not for all labels of an item together (class-conditional coverage: Vovk, Conditional validity of
+    inductive conformal predictors, 2012; Sadinle et al. 2019). Labels with fewer than `least_items(alpha)` items are in
+    every set.
 
     Args:
         probs: (N, C), of items the model was not trained on.

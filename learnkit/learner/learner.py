@@ -575,7 +575,7 @@ class Learner(Certainty):
         return ExportSpec.of(
             self.model, self.dls, activation=self.activation, temperature=self.temperature, backbone=self.spec,
             loss=self.loss_func, epochs=self.epoch, rows=self.recorder.rows, card=card, setup=self._setup(),
-            output=self.output,
+            output=self.output, certainty=self._exported_certainty(),
         )  # fmt: skip
 
     def _setup(self) -> TrainingSetup:

@@ -11,7 +11,7 @@ from learnkit.errors import UsageError
 from learnkit.models.head import AdaptiveConcatPool2d
 from learnkit.tree import leaves
 
-__all__ = ["HeadInputs", "NoHead", "head_layers", "parameter_ids", "run_layers"]
+__all__ = ["HeadInputs", "NoHead", "eagerly", "head_layers", "parameter_ids", "run_layers"]
 
 FIXED = {
     AdaptiveConcatPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool1d,
@@ -77,7 +77,7 @@ class HeadInputs(nn.Module):
 
         hook = self._layers[0].register_forward_pre_hook(catch, with_kwargs=True)
         try:
-            with self._eager():
+            with eagerly(self.model):
                 outputs = self.model(*inputs)
         finally:
             hook.remove()
@@ -91,17 +91,18 @@ class HeadInputs(nn.Module):
             self._check_outputs(outputs, run_layers(self._layers, features.clone()))
         return features
 
-    def _eager(self) -> AbstractContextManager[Any]:
-        """Inside, nothing is compiled: compiled code does not call the hook."""
-        parts = [vars(module) for module in self.model.modules()]
-        is_compiled = any(part.get("_compiled_call_impl") or "_orig_mod" in part["_modules"] for part in parts)
-        return torch.compiler.set_stance("force_eager") if is_compiled else nullcontext()
-
     def _check_outputs(self, outputs: Any, of_head: Any) -> None:
         pairs = list(zip(leaves(outputs), leaves(of_head), strict=False))
         are_alike = all(a.shape == b.shape and torch.allclose(a, b, rtol=TOLERANCE, atol=TOLERANCE) for a, b in pairs)
         if not pairs or not are_alike:
             raise _not_apart("its outputs are not those of its head")
+
+
+def eagerly(model: nn.Module) -> AbstractContextManager[Any]:
+    """Inside, nothing of a model is compiled: compiled code does not call new hooks."""
+    parts = [vars(module) for module in model.modules()]
+    is_compiled = any(part.get("_compiled_call_impl") or "_orig_mod" in part["_modules"] for part in parts)
+    return torch.compiler.set_stance("force_eager") if is_compiled else nullcontext()
 
 
 def run_layers(layers: Sequence[nn.Module], x: Any) -> Any:
