@@ -54,6 +54,8 @@ ACROSS_MODULES = {
     "training/test_device_waits.py": "no part of a fit, a validation or predictions waits for the device per batch",
     "learner/test_binary_masks.py": "masks of two classes and one output, from data to interpretation",
     "learner/test_fit.py": "Learner.fit",
+    "learner/test_predict_set.py": "Learner.fit_conformal, predict_set and familiarity, through files",
+    "learner/test_real_certainty.py": "coverage and foreign images, measured on real photos",
     "learner/test_golden_files.py": "exports of released versions",
     "learner/test_leave_no_trace.py": "what predicting must not change",
     "learner/test_losses.py": "every kind of loss in fit, validate, get_preds, accumulation, micro-batches and MixUp",

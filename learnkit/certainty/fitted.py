@@ -12,7 +12,7 @@ from learnkit.certainty.conformal import METHODS, ClassSets, Conformal, Interval
 from learnkit.certainty.familiarity import MAX_DIRECTIONS, Familiarity, Scale, Subspace
 from learnkit.json_fields import Fields, JsonObject, corrupt
 
-__all__ = ["TENSORS", "FittedCertainty", "fitted_from_json"]
+__all__ = ["TENSORS", "FittedCertainty", "fitted_from_json", "sets_to_json"]
 
 PREFIX = "learnkit/certainty/"  # no name of a layer
 CENTER, DIRECTIONS = TENSORS = (f"{PREFIX}center", f"{PREFIX}directions")

@@ -19,7 +19,8 @@ def head_name(model: nn.Module, group: nn.Module) -> str | None:
 
     None where the head does not stand apart: a single layer group, or one that is not the end of the model.
     """
-    if parameter_ids(group) >= parameter_ids(model):
+    own, ids = parameter_ids(group), [id(parameter) for parameter in model.parameters()]
+    if own.issuperset(ids) or ids[-1] not in own:
         return None
     try:
         first = head_layers(model, group)[0]
@@ -62,7 +63,8 @@ class RawAndFeatures(nn.Module):
         if self._hook is None:
             raw = self._raw(self.model(*inputs))
             return raw, raw.new_empty(len(raw), 0)
-        self._own.inputs = caught = []
+        caught: list[Tensor] = []
+        self._own.inputs = caught
         try:
             with eagerly(self.model):
                 outputs = self.model(*inputs)

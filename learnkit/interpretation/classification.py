@@ -149,12 +149,13 @@ class ClassificationInterpretation(ProbabilisticInterpretation):
         return self.calibration(n_bins).plot(figsize=figsize)
 
     def conformal_curve(
-        self, alphas: Sequence[float] = ALPHAS, method: Literal["lac", "raps"] = "lac", *, n_splits: int = 20, seed: int = 0
+        self, alphas: Sequence[float] = ALPHAS, method: Literal["lac", "raps"] = "lac", *, n_splits: int = 20,
+        seed: int = 0,
     ) -> "pd.DataFrame":  # fmt: skip
         """Coverage and size of conformal sets for each alpha, fitted on one half of the items, measured on the other.
 
-        Columns: alpha, coverage (mean over the splits), deviation (of the coverage of one fit), size (classes in a set),
-        empty (share of sets without a class).
+        Columns: alpha, coverage (mean over the splits), deviation (of the coverage of one fit), size (classes in a
+        set), empty (share of sets without a class).
 
         Args:
             alphas: shares of truths that may be missed; those that half of the items are too few for are left out.
@@ -167,9 +168,8 @@ class ClassificationInterpretation(ProbabilisticInterpretation):
         check_choice("method", method, METHODS)
         is_true = torch.nn.functional.one_hot(self.targets, len(self.classes)).bool()
         scores = class_scores(self.probs, method)
-        return pd.DataFrame(conformal_curve(scores, is_true, alphas, n_splits=n_splits, seed=seed)).drop(
-            columns="threshold"
-        )
+        points = conformal_curve(scores, is_true, alphas, n_splits=n_splits, seed=seed)
+        return pd.DataFrame(points).drop(columns="threshold")
 
     @checks_keywords
     def plot_conformal(self, method: Literal["lac", "raps"] = "lac", *, figsize: "FigSize" = None) -> "Figure":

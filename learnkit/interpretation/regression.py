@@ -108,10 +108,12 @@ class RegressionInterpretation(Interpretation):
     def conformal_curve(
         self, alphas: Sequence[float] = ALPHAS, *, n_splits: int = 20, seed: int = 0
     ) -> "pd.DataFrame":  # fmt: skip
-        """Coverage and size of intervals of each number for each alpha, fitted on one half of the items, measured on the other.
+        """Coverage and width of intervals for each alpha, fitted on one half of the items, measured on the other.
 
-        Columns: alpha, coverage (mean over the splits), deviation (of the coverage of one fit), width (of the
-        interval, in the units of the targets), name.
+        One row per number and alpha.
+
+        Columns: name, alpha, coverage (mean over the splits), deviation (of the coverage of one fit), width (of the
+        interval, in the units of the targets).
 
         Args:
             alphas: shares of truths that may be missed; those that half of the items are too few for are left out.

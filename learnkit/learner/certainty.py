@@ -139,7 +139,7 @@ class Certainty(Answers):
         """How familiar each item of a part of the data, or of a loader, is: float64 (N,), 0 or more is familiar.
 
         Raises:
-            UsageError: `fit_conformal` has not been called, or not for the model as it is now, or found nothing to tell.
+            UsageError: `fit_conformal` has not been called, or not for the model as it is now, or nothing tells it.
         """
         fitted = self._fitted_for("familiarity")
         if fitted.familiarity is None:
@@ -228,7 +228,7 @@ def _tapped(model: nn.Module, layer: str | None, output: Any) -> Iterator[RawAnd
         both.close()
 
 
-def _joined(outputs: tuple[Tensor, Tensor]) -> Tensor:
+def _joined(outputs: Any) -> Tensor:
     return torch.cat(outputs, 1)
 
 
