@@ -549,8 +549,8 @@ class Learner(Certainty):
 
         Args:
             file: the path; the suffix of the format is added if it is missing.
-            to: "lk" for `load_learner`: weights, classes, preprocessing, thresholds and temperature, no code. "onnx" or
-                "pt2" for other programs, with a description next to the file.
+            to: "lk" for `load_learner`: weights, classes, preprocessing, thresholds, temperature, sets, no code. "onnx"
+                or "pt2" for other programs, with a description next to the file.
             card: for "lk", a description, in your words.
             preprocessing: for the others, take images (N, H, W, C) in uint8 at their size, and normalize them inside.
             activation: for the others, end in probabilities; otherwise in raw outputs.
