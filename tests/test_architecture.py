@@ -21,6 +21,7 @@ FLOORS = [
     {"accelerators"},
     {"device"},
     {"losses", "metrics", "models", "neighbors", "optim"},
+    {"certainty"},
     {"data"},
     {"training"},
     {"persistence"},

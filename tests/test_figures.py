@@ -103,6 +103,7 @@ def calls(learn: Learner) -> dict[str, Callable[..., Any]]:
         "plot_confusion_matrix",
         "plot_confusion",
         "plot_calibration",
+        "plot_conformal",
         "plot_roc",
         "plot_pr",
         "plot_residuals",

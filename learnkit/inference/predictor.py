@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from learnkit.certainty.fitted import FittedCertainty
 from learnkit.checks import check_int
 from learnkit.data.loading.items import several
 from learnkit.data.tasks import Task
 from learnkit.device import Compute
 from learnkit.errors import ImageError, LearnkitError
 from learnkit.inference.predictions import activated, raw_outputs
+from learnkit.inference.sets import PredictionSet, SetAnswers, not_fitted
+from learnkit.persistence.weights import plain_model
 from learnkit.training.weights import copied
 from learnkit.tree import map_tensors
 from learnkit.types import Activation
@@ -163,6 +166,7 @@ class Predictor:
         self.task_of = task_of
         self.are_images = are_images
         self._compute = None if compute is None or compute.precision == "fp32" else compute
+        self._sets: SetAnswers | None = None
 
     def predict(self, item: Any) -> Prediction:
         """(label, index, activated outputs) of one item, in any form `prepare` accepts.
@@ -203,6 +207,35 @@ class Predictor:
                 good = [part for part in read if not isinstance(part, ImageError)]
                 found = iter(self._decoded(good))
                 yield from (part if isinstance(part, ImageError) else next(found) for part in read)
+
+    def answer_sets(
+        self, fitted: FittedCertainty, activation: Activation, output: Callable[[Any], Any] | None, compute: Compute
+    ) -> None:
+        """Let `predict_set` answer with sets that were fitted for this model.
+
+        Args:
+            fitted: what was fitted.
+            activation: of the raw outputs of the prediction.
+            output: picks that one of the model's outputs; None for a model of one.
+            compute: the precision of forward passes.
+        """
+        self._sets = SetAnswers(plain_model(self.model), compute, activation, output, fitted, self.task.classes)
+
+    def predict_set(self, item: Any) -> PredictionSet:
+        """(labels, is_familiar, score, activated outputs) of one item; see `Learner.predict_set`.
+
+        Raises:
+            UsageError: the learner had no sets for its model, see `Learner.fit_conformal`.
+        """
+        return self.predict_sets([item])[0]
+
+    def predict_sets(self, items: Iterable[Any]) -> list[PredictionSet]:
+        """The same for several items, `bs` of them in one forward pass."""
+        if self._sets is None:
+            raise not_fitted("predict_sets")
+        batches = prepared_batches(items, self.prepare, self.bs, are_images=self.are_images)
+        with torch.no_grad():
+            return [answer for _, x in batches for answer in self._sets(x)]
 
     def _decoded(self, read: Sequence[tuple[Tensor, Task]]) -> list[Prediction]:
         if not read:

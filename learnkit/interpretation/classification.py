@@ -1,13 +1,16 @@
 """What a classifier gets right and wrong: top losses, confusion matrix, most confused classes, report, curves."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
 from learnkit.arguments import checks_keywords
-from learnkit.checks import check_int
+from learnkit.certainty.conformal import METHODS, class_scores
+from learnkit.certainty.curve import ALPHAS, conformal_curve
+from learnkit.checks import check_choice, check_int
 from learnkit.data.tasks import Classification
 from learnkit.errors import UsageError
 from learnkit.interpretation.item_source import ItemSource
@@ -144,6 +147,38 @@ class ClassificationInterpretation(ProbabilisticInterpretation):
     def plot_calibration(self, n_bins: int = 15, *, figsize: "FigSize" = None) -> "Figure":
         """The reliability diagram: accuracy against confidence."""
         return self.calibration(n_bins).plot(figsize=figsize)
+
+    def conformal_curve(
+        self, alphas: Sequence[float] = ALPHAS, method: Literal["lac", "raps"] = "lac", *, n_splits: int = 20,
+        seed: int = 0,
+    ) -> "pd.DataFrame":  # fmt: skip
+        """Coverage and size of conformal sets for each alpha, fitted on one half of the items, measured on the other.
+
+        Columns: alpha, coverage (mean over the splits), deviation (of the coverage of one fit), size (classes in a
+        set), empty (share of sets without a class).
+
+        Args:
+            alphas: shares of truths that may be missed; those that half of the items are too few for are left out.
+            method: of the scores, see `Learner.fit_conformal`.
+            n_splits: random splits into halves.
+            seed: of the splits.
+        """
+        import pandas as pd
+
+        check_choice("method", method, METHODS)
+        is_true = torch.nn.functional.one_hot(self.targets, len(self.classes)).bool()
+        scores = class_scores(self.probs, method)
+        points = conformal_curve(scores, is_true, alphas, n_splits=n_splits, seed=seed)
+        return pd.DataFrame(points).drop(columns="threshold")
+
+    @checks_keywords
+    def plot_conformal(self, method: Literal["lac", "raps"] = "lac", *, figsize: "FigSize" = None) -> "Figure":
+        """The same as curves: coverage beside where it should be, and the mean size of the sets."""
+        from learnkit.plots.coverage import coverage_curve
+
+        table = self.conformal_curve(method=method)
+        columns = [table[name].to_numpy(float) for name in ("alpha", "coverage", "deviation", "size")]
+        return coverage_curve(*columns, unit="classes in a set", figsize=figsize)
 
     def label_issues(self) -> "pd.DataFrame":
         """All items, those whose label is most suspicious first: item, path, label, suggestion, score, is_issue.

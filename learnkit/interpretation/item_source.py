@@ -35,6 +35,7 @@ class ItemSource:
         model: made the predictions, maybe trained since; nothing here changes it or its mode.
         part: part of the data, such as "validation set"; empty if unknown.
         new: returns a new image, as `learn.predict` takes it.
+        familiarity: returns how familiar each item is, (N,), 0 or more for a familiar one.
         output: picks the one of the model's outputs that is the prediction; None for a model of one.
     """
 
@@ -45,6 +46,7 @@ class ItemSource:
     part: str = ""
     new: "Callable[[Any], NewImage] | None" = None
     output: Callable[[Any], Any] | None = None
+    familiarity: Callable[[], Tensor] | None = None
 
     @classmethod
     def from_learner(cls, learn: Predicts, ds_type: DatasetType) -> Self:
@@ -58,6 +60,7 @@ class ItemSource:
             output=learn.output,
             part=PARTS.get(ds_type, "") if isinstance(ds_type, int) else "",
             new=lambda item: _new_image(learn, item),
+            familiarity=lambda: learn.familiarity(ds_type),
         )
 
 

@@ -156,6 +156,24 @@ class Interpretation(ABC):
             }
         )
 
+    def unfamiliar(self) -> "pd.DataFrame":
+        """The items unlike those the model knows, the strangest first; columns item, path, prediction, target, score.
+
+        The score is below 0; see `Learner.fit_conformal`, by which 5 % of the part it was fitted on are in this table.
+
+        Raises:
+            UsageError: `learn.fit_conformal` has not been called, or these predictions have no learner.
+        """
+        import pandas as pd
+
+        if self.source.familiarity is None:
+            raise UsageError("unfamiliar: these items have no learner", fix="Use learn.interpret().")
+        scores, order = self.source.familiarity().sort(stable=True)
+        order, scores = order[scores < 0], scores[scores < 0]
+        items = order.tolist()
+        columns = {"item": items, "path": named_items(items, self.source.name), **self._prediction_columns(order)}
+        return pd.DataFrame({**columns, "score": scores.numpy()})
+
     @checks_keywords
     def plot_top_losses(self, k: int, largest: bool = True, **layout: Unpack[Panels]) -> "Figure":
         """The k images with the largest (or smallest) losses; all of them when there are fewer.

@@ -31,6 +31,9 @@ class Predicts(Protocol):
     def get_preds(self, ds_type: Any, /, *, with_loss: bool = ..., n_batch: int | None = ...) -> tuple[Any, ...]:
         """(preds, targets[, losses]) of a part of the data, in its order."""
 
+    def familiarity(self, ds_type: Any, /) -> Tensor:
+        """How familiar each item of a part of the data is."""
+
     def activate(self, raw: Tensor, /) -> Tensor:
         """Predictions of raw outputs."""
 

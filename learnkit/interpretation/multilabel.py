@@ -1,5 +1,6 @@
 """What a multi-label model gets right and wrong: missed classes and spurious ones (false positives)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from learnkit.arguments import checks_keywords
+from learnkit.certainty.curve import ALPHAS, conformal_curve
 from learnkit.data.tasks import MultiLabel
 from learnkit.errors import UsageError
 from learnkit.interpretation.item_source import ItemSource
@@ -155,6 +157,34 @@ class MultiLabelInterpretation(ProbabilisticInterpretation):
         """Right, spurious and missed predictions of each class (dim 0) or item (dim 1)."""
         chosen, truth = self.preds, self._truth
         return (chosen & truth).sum(dim), (chosen & ~truth).sum(dim), (truth & ~chosen).sum(dim)
+
+    def conformal_curve(
+        self, alphas: Sequence[float] = ALPHAS, *, n_splits: int = 20, seed: int = 0
+    ) -> "pd.DataFrame":  # fmt: skip
+        """Coverage and size of sets of labels for each alpha, fitted on one half of the items, measured on the other.
+
+        Columns: alpha, coverage (mean over the splits), deviation (of the coverage of one fit), size (labels in a
+        set), empty (share of sets without a label).
+
+        Args:
+            alphas: shares of truths that may be missed; those that half of the items are too few for are left out.
+            n_splits: random splits into halves.
+            seed: of the splits.
+        """
+        import pandas as pd
+
+        scores, is_true = 1 - self.probs.double(), self.targets > 0
+        points = conformal_curve(scores, is_true, alphas, per_class=True, n_splits=n_splits, seed=seed)
+        return pd.DataFrame(points).drop(columns="threshold")
+
+    @checks_keywords
+    def plot_conformal(self, *, figsize: "FigSize" = None) -> "Figure":
+        """The same as curves: coverage beside where it should be, and the mean size of the sets."""
+        from learnkit.plots.coverage import coverage_curve
+
+        table = self.conformal_curve()
+        columns = [table[name].to_numpy(float) for name in ("alpha", "coverage", "deviation", "size")]
+        return coverage_curve(*columns, unit="classes in a set", figsize=figsize)
 
     def _items_of_class(self, c: int) -> Tensor:
         return self.targets[:, c] > 0.5

@@ -1,5 +1,6 @@
 """How far off a model of numbers is: errors by name, the items of the largest losses, residuals."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from learnkit.arguments import checks_keywords
+from learnkit.certainty.curve import ALPHAS, conformal_curve
 from learnkit.data.tasks import Regression
 from learnkit.errors import UsageError
 from learnkit.interpretation.item_source import ItemSource
@@ -102,6 +104,32 @@ class RegressionInterpretation(Interpretation):
     def residuals(self) -> Tensor:
         """Predictions minus targets, float64 (N, n)."""
         return self.preds.double() - self.targets.double()
+
+    def conformal_curve(
+        self, alphas: Sequence[float] = ALPHAS, *, n_splits: int = 20, seed: int = 0
+    ) -> "pd.DataFrame":  # fmt: skip
+        """Coverage and width of intervals for each alpha, fitted on one half of the items, measured on the other.
+
+        One row per number and alpha.
+
+        Columns: name, alpha, coverage (mean over the splits), deviation (of the coverage of one fit), width (of the
+        interval, in the units of the targets).
+
+        Args:
+            alphas: shares of truths that may be missed; those that half of the items are too few for are left out.
+            n_splits: random splits into halves.
+            seed: of the splits.
+        """
+        import pandas as pd
+
+        residuals = self.residuals.abs()
+        rows: list[dict[str, Any]] = []
+        for place, name in enumerate(self.names):
+            own = residuals[~residuals[:, place].isnan(), place, None]
+            for point in conformal_curve(own, torch.ones_like(own).bool(), alphas, n_splits=n_splits, seed=seed):
+                rows.append({"name": name, "alpha": point.alpha, "coverage": point.coverage,
+                             "deviation": point.deviation, "width": 2 * point.threshold})  # fmt: skip
+        return pd.DataFrame(rows)
 
     @checks_keywords
     def plot_predictions(self, **layout: Unpack[Panels]) -> "Figure":

@@ -1,7 +1,6 @@
 """The Learner: trains a model, predicts with it, explains it, and saves it to disk."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -17,16 +16,14 @@ from learnkit.callbacks.one_cycle import OneCycle
 from learnkit.callbacks.precision import MixedPrecision
 from learnkit.checks import check_int, check_kind
 from learnkit.data.bunch import DataBunch
-from learnkit.data.tasks import Classification, MultiLabel
 from learnkit.device import BF16, FP16
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError
-from learnkit.interpretation.calibration import fit_temperature
 from learnkit.interpretation.items import Interpretation
-from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.learner import fitting
 from learnkit.learner.answers import Part
 from learnkit.learner.batch_size import SMALL_LR, settle_batch_size
+from learnkit.learner.certainty import Certainty
 from learnkit.learner.checks import check_epochs, check_head, check_start, check_trainable
 from learnkit.learner.class_weights import ClassWeights
 from learnkit.learner.defaults import is_default
@@ -72,7 +69,7 @@ __all__ = ["Learner"]
 
 
 @checks_methods
-class Learner(Understanding, Similarity):
+class Learner(Certainty, Similarity, Understanding):
     """Trains a model on a DataBunch, predicts with it, explains it, and saves it to disk.
 
     Predictions have no side effects: modes, gradients and random generators are restored.
@@ -537,27 +534,6 @@ class Learner(Understanding, Similarity):
         interp: Interpretation = self.interpret(ds_type)
         return interp.report(file, learn=self)
 
-    def calibrate(self, ds_type: Part = DatasetType.Valid) -> float:
-        """Fit `temperature` on a part of the data that was not trained on, and return it.
-
-        No predicted class changes, only its confidence. Exports keep it. Guo et al., On calibration of modern neural
-        networks, 2017.
-        """
-        check_kind("calibrate: the task of the data", self.dls.task, Classification, "Classification")
-        raw, targets = self.get_preds(DatasetType.of(ds_type), activ=nn.Identity())
-        self.temperature = fit_temperature(raw, targets)
-        return self.temperature
-
-    def fit_thresholds(self, ds_type: Part = DatasetType.Valid, metric: str = "f1") -> tuple[float, ...]:
-        """Set the threshold of each label to the one with the best F-beta ("f1", "f0.5") on data not trained on.
-
-        Returns one per class; a class without items keeps its own. `predict` uses them, exports keep them.
-        """
-        thresholds = MultiLabelInterpretation.from_learner(self, DatasetType.of(ds_type)).fit_thresholds(metric)
-        assert isinstance(self.dls.task, MultiLabel)  # checked by from_learner
-        self._set_task(replace(self.dls.task, threshold=thresholds))
-        return thresholds
-
     # Files
 
     def export(
@@ -568,8 +544,8 @@ class Learner(Understanding, Similarity):
 
         Args:
             file: the path; the suffix of the format is added if it is missing.
-            to: "lk" for `load_learner`: weights, classes, preprocessing, thresholds and temperature, no code. "onnx" or
-                "pt2" for other programs, with a description next to the file.
+            to: "lk" for `load_learner`: weights, classes, preprocessing, thresholds, temperature, sets, no code. "onnx"
+                or "pt2" for other programs, with a description next to the file.
             card: for "lk", a description, in your words.
             preprocessing: for the others, take images (N, H, W, C) in uint8 at their size, and normalize them inside.
             activation: for the others, end in probabilities; otherwise in raw outputs.
@@ -594,7 +570,7 @@ class Learner(Understanding, Similarity):
         return ExportSpec.of(
             self.model, self.dls, activation=self.activation, temperature=self.temperature, backbone=self.spec,
             loss=self.loss_func, epochs=self.epoch, rows=self.recorder.rows, card=card, setup=self._setup(),
-            output=self.output,
+            output=self.output, certainty=self._exported_certainty(),
         )  # fmt: skip
 
     def _setup(self) -> TrainingSetup:

@@ -79,6 +79,8 @@ def load_learner(
     spec = read_export(opened, model, sha256, reader=reader, activation=activation)
     learn = _learner(_data(spec, path, device), spec, activation, output)
     learn.temperature, learn.spec = spec.temperature, spec.backbone
+    if spec.certainty is not None:
+        learn._keep(spec.certainty)
     return learn
 
 

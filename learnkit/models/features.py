@@ -1,7 +1,7 @@
 """What a network hands to its head, or any of its layers returns: the features of a batch."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -13,7 +13,16 @@ from learnkit.errors import UsageError
 from learnkit.models.head import AdaptiveConcatPool2d
 from learnkit.tree import leaves
 
-__all__ = ["HeadInputs", "LayerOutputs", "NoHead", "head_layers", "name_of_layer", "parameter_ids", "run_layers"]
+__all__ = [
+    "HeadInputs",
+    "LayerOutputs",
+    "NoHead",
+    "eagerly",
+    "head_layers",
+    "name_of_layer",
+    "parameter_ids",
+    "run_layers",
+]
 
 FIXED = {
     AdaptiveConcatPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool1d,
@@ -146,6 +155,13 @@ def name_of_layer(model: nn.Module, layer: nn.Module | str) -> str:
     return found
 
 
+def eagerly(model: nn.Module) -> AbstractContextManager[Any]:
+    """Inside, nothing of a model is compiled: compiled code does not call new hooks."""
+    parts = [vars(module) for module in model.modules()]
+    is_compiled = any(part.get("_compiled_call_impl") or "_orig_mod" in part["_modules"] for part in parts)
+    return torch.compiler.set_stance("force_eager") if is_compiled else nullcontext()
+
+
 def run_layers(layers: Sequence[nn.Module], x: Any) -> Any:
     """What the last of some layers returns, called one after the other."""
     for layer in layers:
@@ -160,11 +176,9 @@ def parameter_ids(module: nn.Module) -> set[int]:
 
 @contextmanager
 def _watching(model: nn.Module, hook: RemovableHandle) -> Iterator[None]:
-    """Call the model inside; afterwards the hook is gone. Nothing is compiled: compiled code does not call hooks."""
-    parts = [vars(module) for module in model.modules()]
-    is_compiled = any(part.get("_compiled_call_impl") or "_orig_mod" in part["_modules"] for part in parts)
+    """Call the model inside; afterwards the hook is gone."""
     try:
-        with torch.compiler.set_stance("force_eager") if is_compiled else nullcontext():
+        with eagerly(model):
             yield
     finally:
         hook.remove()

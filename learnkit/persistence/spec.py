@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor, nn
 
+from learnkit.certainty.fitted import FittedCertainty
 from learnkit.checks import check_number
 from learnkit.data.bunch import DataBunch
 from learnkit.data.image.preprocess import Preprocess
@@ -54,6 +55,7 @@ class ExportSpec:
         card: a description in the user's words.
         setup: how a learner trained it; None if it did not.
         output: picks the one of several outputs that is the prediction; None for a model of one.
+        certainty: sets and familiarity, if they were fitted for this model.
 
     Raises:
         UsageError: a temperature that is not above 0, or a card that is not a string or too long.
@@ -72,6 +74,7 @@ class ExportSpec:
     card: str = ""
     setup: TrainingSetup | None = None
     output: Callable[[Any], Any] | None = None
+    certainty: FittedCertainty | None = None
 
     def __post_init__(self) -> None:
         check_number("temperature", self.temperature, "(0, inf)", expected="a finite number above 0")

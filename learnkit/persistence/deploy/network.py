@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from learnkit.certainty.fitted import sets_to_json
 from learnkit.data.task_json import task_to_json
 from learnkit.errors import ExportError, UsageError
 from learnkit.losses.outputs import output_to_pass
@@ -104,7 +105,15 @@ def describe(spec: ExportSpec, output: Tensor, *, preprocessing: bool = False) -
         },
         "preprocessing": "inside" if preprocessing else "outside",
         "transforms": inputs_to_json(spec.preprocess, spec.input_shape),
+        **_sets(spec),
     }
+
+
+def _sets(spec: ExportSpec) -> dict[str, Any]:
+    """The part `sets`, for the activated outputs; none for raw ones."""
+    if spec.certainty is None or spec.activation is None:
+        return {}
+    return {"sets": sets_to_json(spec.certainty.conformal)}
 
 
 def _batch_facts(batch: Tensor) -> dict[str, Any]:

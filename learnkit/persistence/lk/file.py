@@ -19,6 +19,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from learnkit.atomic_files import write_atomically
+from learnkit.certainty.fitted import TENSORS, FittedCertainty
 from learnkit.checks import nearest_folder
 from learnkit.errors import CorruptFileError, MissingFileError, UnsafeFileError, UsageError
 from learnkit.json_fields import EXPORT_AGAIN, Fields, JsonObject, brief, corrupt
@@ -44,6 +45,11 @@ class Export:
     table: Table
     reader: Any
 
+    @property
+    def weights(self) -> Table:
+        """The table of the model's own tensors."""
+        return {name: row for name, row in self.table.items() if name not in TENSORS}
+
     def tensors(self) -> dict[str, Tensor]:
         """The weights, each in its own memory on the CPU.
 
@@ -57,7 +63,11 @@ class Export:
         wanted = Fields(self.manifest, "the manifest", self.path).part("weights").string("sha256", 64)
         if tensors_sha256(tensors) != wanted:
             raise _incomplete(self.path, "the checksum of its weights is wrong")
-        return tensors
+        return {name: tensors[name] for name in self.weights}
+
+    def certainty_tensors(self) -> dict[str, Tensor]:
+        """Those of certainty that it has; `tensors` compares them with the checksum, too."""
+        return {name: self.reader.get_tensor(name) for name in TENSORS if name in self.table}
 
 
 def write_export(path: Path, spec: ExportSpec) -> JsonObject:
@@ -68,17 +78,17 @@ def write_export(path: Path, spec: ExportSpec) -> JsonObject:
         WriteError: as `write_atomically`.
     """
     manifest = new_manifest(spec)
-    write_atomically(path, lambda file: file.write(pack(manifest, plain_model(spec.model))))
+    write_atomically(path, lambda file: file.write(pack(manifest, plain_model(spec.model), spec.certainty)))
     return manifest
 
 
-def pack(manifest: JsonObject, model: nn.Module) -> bytes:
+def pack(manifest: JsonObject, model: nn.Module, certainty: FittedCertainty | None = None) -> bytes:
     """The content of a file: `manifest` is without `weights` and checksum.
 
     Raises:
         UsageError: as `write_export`.
     """
-    tensors = plain_tensors(model.state_dict())
+    tensors = plain_tensors({**model.state_dict(), **({} if certainty is None else certainty.tensors())})
     text = seal({**manifest, "weights": {"sha256": tensors_sha256(tensors)}})
     content = save(tensors, {KEY: text})
     size = int.from_bytes(content[:8], "little")

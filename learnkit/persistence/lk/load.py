@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from learnkit.certainty.fitted import FittedCertainty, fitted_from_json
 from learnkit.data.image.preprocess import Reader
 from learnkit.data.task_json import task_from_json
 from learnkit.errors import CorruptFileError, LearnkitError, MissingModelError, UsageError, WrongTypeError
@@ -58,7 +59,17 @@ def read_export(
             backbone=backbone,
             loss_name=loss_name,
             setup=setup_from_json(export.manifest, path, plain_model(network)),
+            certainty=_certainty(export, 0 if task is None else task.n_out, plain_model(network)),
         )
+
+
+def _certainty(export: Export, n_out: int, network: nn.Module) -> FittedCertainty | None:
+    if "certainty" not in export.manifest:
+        return None
+    fitted = fitted_from_json(export.manifest["certainty"], export.certainty_tensors(), n_out, export.path)
+    if fitted.layer is not None and fitted.layer not in dict(network.named_modules()):
+        raise corrupt(export.path, "certainty: the layer", got=brief(fitted.layer), expected="one of the network")
+    return fitted
 
 
 def load_model(export: Export, backbone: BackboneSpec | None, model: GivenModel | None = None) -> nn.Module:
@@ -83,7 +94,7 @@ def load_model(export: Export, backbone: BackboneSpec | None, model: GivenModel 
             f"pass load_learner({export.path.name!r}, model={label}(...)). Nothing was imported."
         )
     network = network_on_meta(backbone, export.path)
-    if wrong := _mismatches(network, export.table, keeps_type=False):
+    if wrong := _mismatches(network, export.weights, keeps_type=False):
         versions = Fields(export.manifest.get("versions"), "versions", export.path).content
         written = ", ".join(f"{name} {brief(version)}" for name, version in list(versions.items())[:5])
         raise CorruptFileError(
@@ -116,7 +127,7 @@ def _fill(export: Export, given: GivenModel) -> nn.Module:
             "model", got=given, expected="an nn.Module, or a function of the manifest that returns one",
             fix="Pass model=MyNet(...).",
         )  # fmt: skip
-    if wrong := _mismatches(plain_model(network), export.table, keeps_type=True):
+    if wrong := _mismatches(plain_model(network), export.weights, keeps_type=True):
         raise UsageError(
             f"{export.path} does not fit the given model: {wrong}",
             fix="Build it with the same arguments as before.",

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from learnkit.certainty.fitted import fitted_from_json
 from learnkit.data.image.read import full_depth
 from learnkit.data.task_json import task_from_json, task_to_json
 from learnkit.errors import CorruptFileError, UsageError, VersionError, warn
@@ -35,7 +36,8 @@ FORMAT = "learnkit"
 SCHEMA = 1  # what this learnkit writes
 READER = 1  # the highest `min_reader` it can read
 MAX_PARTS = 100_000  # a reader of millions of lists takes seconds
-KNOWN_FEATURES: frozenset[str] = frozenset()  # what `requires` may ask for
+SUBSPACE = "certainty tensors"  # without them, a reader would take these for weights
+KNOWN_FEATURES = frozenset({SUBSPACE})  # what `requires` may ask for
 
 
 def new_manifest(spec: ExportSpec) -> JsonObject:
@@ -60,7 +62,7 @@ def new_manifest(spec: ExportSpec) -> JsonObject:
         "format": FORMAT,
         "schema": SCHEMA,
         "min_reader": 1,
-        "requires": [],
+        "requires": [SUBSPACE] if spec.certainty is not None and spec.certainty.tensors() else [],
         **task_to_json(spec.task),
         **backbone_to_json(backbone, type(model).__name__, n_out),
         "transforms": inputs_to_json(spec.preprocess, spec.input_shape),
@@ -70,13 +72,14 @@ def new_manifest(spec: ExportSpec) -> JsonObject:
         "versions": versions(*(["timm"] if backbone is not None and backbone.source == "timm" else [])),
         "training": dict(spec.training),
         **setup_to_json(spec.setup),
+        **({} if spec.certainty is None else {"certainty": spec.certainty.to_json()}),
         "card": spec.card,
     }
-    _check_readable(manifest, model)
+    _check_readable(manifest, model, {} if spec.certainty is None else spec.certainty.tensors(), n_out)
     return manifest
 
 
-def _check_readable(manifest: JsonObject, model: nn.Module) -> None:
+def _check_readable(manifest: JsonObject, model: nn.Module, tensors: dict[str, Tensor], n_out: int) -> None:
     """Nothing is written that would be refused when it is read."""
     try:
         task_from_json(manifest, "export")
@@ -84,6 +87,8 @@ def _check_readable(manifest: JsonObject, model: nn.Module) -> None:
         backbone_from_json(manifest, "export")
         activation_from_json(manifest, "export", identity)
         setup_from_json(manifest, "export", model)
+        if "certainty" in manifest:
+            fitted_from_json(manifest["certainty"], tensors, n_out, "export")
     except CorruptFileError as error:
         raise UsageError(f"this learner is beyond what an export can hold: {error.message}") from error
 
