@@ -23,7 +23,6 @@ from learnkit.interpretation.items import Interpretation
 from learnkit.learner import fitting
 from learnkit.learner.answers import Part
 from learnkit.learner.batch_size import SMALL_LR, settle_batch_size
-from learnkit.learner.certainty import Certainty
 from learnkit.learner.checks import check_epochs, check_head, check_start, check_trainable
 from learnkit.learner.class_weights import ClassWeights
 from learnkit.learner.defaults import is_default
@@ -69,7 +68,7 @@ __all__ = ["Learner"]
 
 
 @checks_methods
-class Learner(Certainty, Similarity, Understanding):
+class Learner(Understanding, Similarity):
     """Trains a model on a DataBunch, predicts with it, explains it, and saves it to disk.
 
     Predictions have no side effects: modes, gradients and random generators are restored.

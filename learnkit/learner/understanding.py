@@ -13,7 +13,8 @@ from learnkit.inference.predictions import predict_loader
 from learnkit.interpretation.for_task import interpretation_for
 from learnkit.interpretation.label_issues import label_issues_table
 from learnkit.interpretation.out_of_fold import out_of_fold_probs
-from learnkit.learner.answers import Answers, Part
+from learnkit.learner.answers import Part
+from learnkit.learner.certainty import Certainty
 from learnkit.models.features import HeadInputs, head_layers
 from learnkit.models.summary import ModelSummary, model_summary
 from learnkit.seeds import Stream, derive
@@ -26,7 +27,7 @@ __all__ = ["Understanding"]
 
 
 @checks_methods
-class Understanding(Answers):
+class Understanding(Certainty):
     """Explains a learner's model and data; like all answers, without a trace in the learner."""
 
     def summary(self) -> ModelSummary:
