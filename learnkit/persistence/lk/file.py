@@ -7,7 +7,7 @@ checksum.
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
@@ -22,6 +22,7 @@ from learnkit.atomic_files import write_atomically
 from learnkit.checks import nearest_folder
 from learnkit.errors import CorruptFileError, MissingFileError, UnsafeFileError, UsageError
 from learnkit.json_fields import EXPORT_AGAIN, Fields, JsonObject, brief, corrupt
+from learnkit.persistence.lk.base import left_out
 from learnkit.persistence.lk.manifest import new_manifest, parse, seal, validate
 from learnkit.persistence.lk.tensors import DTYPES, Table, plain_tensors, tensors_sha256
 from learnkit.persistence.spec import ExportSpec
@@ -68,17 +69,24 @@ def write_export(path: Path, spec: ExportSpec) -> JsonObject:
         WriteError: as `write_atomically`.
     """
     manifest = new_manifest(spec)
-    write_atomically(path, lambda file: file.write(pack(manifest, plain_model(spec.model))))
+    model = plain_model(spec.model)
+    without = left_out(manifest, spec.base, model)
+    write_atomically(path, lambda file: file.write(pack(manifest, model, without)))
     return manifest
 
 
-def pack(manifest: JsonObject, model: nn.Module) -> bytes:
+def pack(manifest: JsonObject, model: nn.Module, without: Collection[str] = ()) -> bytes:
     """The content of a file: `manifest` is without `weights` and checksum.
+
+    Args:
+        manifest: of the model.
+        model: its state dict is written.
+        without: names in it that are left out.
 
     Raises:
         UsageError: as `write_export`.
     """
-    tensors = plain_tensors(model.state_dict())
+    tensors = plain_tensors({name: tensor for name, tensor in model.state_dict().items() if name not in without})
     text = seal({**manifest, "weights": {"sha256": tensors_sha256(tensors)}})
     content = save(tensors, {KEY: text})
     size = int.from_bytes(content[:8], "little")

@@ -15,6 +15,7 @@ from learnkit.data.task_json import task_from_json, task_to_json
 from learnkit.errors import CorruptFileError, UsageError, VersionError, warn
 from learnkit.json_fields import EXPORT_AGAIN, Fields, JsonObject, brief, corrupt
 from learnkit.losses.activations import identity
+from learnkit.persistence.lk.base import LORA, base_to_json
 from learnkit.persistence.lk.schema import (
     activation_from_json,
     activation_to_json,
@@ -35,7 +36,7 @@ FORMAT = "learnkit"
 SCHEMA = 1  # what this learnkit writes
 READER = 1  # the highest `min_reader` it can read
 MAX_PARTS = 100_000  # a reader of millions of lists takes seconds
-KNOWN_FEATURES: frozenset[str] = frozenset()  # what `requires` may ask for
+KNOWN_FEATURES = frozenset({LORA})  # what `requires` may ask for
 
 
 def new_manifest(spec: ExportSpec) -> JsonObject:
@@ -60,7 +61,7 @@ def new_manifest(spec: ExportSpec) -> JsonObject:
         "format": FORMAT,
         "schema": SCHEMA,
         "min_reader": 1,
-        "requires": [],
+        "requires": [] if backbone is None or backbone.lora is None else [LORA],
         **task_to_json(spec.task),
         **backbone_to_json(backbone, type(model).__name__, n_out),
         "transforms": inputs_to_json(spec.preprocess, spec.input_shape),
@@ -70,6 +71,7 @@ def new_manifest(spec: ExportSpec) -> JsonObject:
         "versions": versions(*(["timm"] if backbone is not None and backbone.source == "timm" else [])),
         "training": dict(spec.training),
         **setup_to_json(spec.setup),
+        **({} if backbone is None else base_to_json(spec.base, model)),
         "card": spec.card,
     }
     _check_readable(manifest, model)
