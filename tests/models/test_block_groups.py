@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from learnkit import Learner, LayerDecay, cnn_learner, DataBunch
+from learnkit import DataBunch, LayerDecay, Learner, cnn_learner
 from learnkit.models import blocks, build_cnn
 from learnkit.models.groups import group_numbers
 from learnkit.optim.groups import spread_rates
