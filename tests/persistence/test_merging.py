@@ -94,10 +94,10 @@ def test_another_base_or_none_is_refused(learn: Learner, base: dict[str, Tensor]
         load_learner(file)
     other = {name: tensor.clone() for name, tensor in base.items()}
     other["blocks.0.mlp.fc1.weight"][0, 0] += 1e-6
-    with pytest.raises(UsageError, match="its adapters were trained with other weights .* than the given weights"):
+    with pytest.raises(UsageError, match=r"its adapters were trained with other weights .* than the given weights"):
         load_learner(file, weights=other)
     whole = learn.export(tmp_path / "whole.lk", merge=True)
-    with pytest.raises(UsageError, match=r"weights: got dict, expected None: .* has all weights in it"):
+    with pytest.raises(UsageError, match=r"weights: got 'dict', expected None.* has all weights in it"):
         load_learner(whole, weights=base)
 
 
@@ -136,7 +136,7 @@ def test_published_weights_are_fetched_by_their_tag_and_no_path_is_read(
     assert fetched == ["test_vit3", f"test_vit3.{tag}"]
     assert learn.base is not None
     monkeypatch.setattr(learn, "base", type(learn.base)("secret.pth", learn.base.digests))
-    with pytest.raises(CorruptFileError, match="got 'secret.pth', expected the name of published weights"):
+    with pytest.raises(CorruptFileError, match=r"got .secret\.pth., expected the name of published weights"):
         load_learner(learn.export(tmp_path / "bad.lk"))
 
 
