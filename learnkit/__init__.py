@@ -24,7 +24,7 @@ from learnkit.learner.verify import verify_images
 from learnkit.learner.vision import cnn_learner, unet_learner
 from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
-from learnkit.types import DatasetType
+from learnkit.types import DatasetType, LayerDecay
 
 __all__ = [
     "Callback",
@@ -39,6 +39,7 @@ __all__ = [
     "get_image_files",
     "get_transforms",
     "ImageDataBunch",
+    "LayerDecay",
     "Learner",
     "LearnkitError",
     "LearnkitWarning",

@@ -3,6 +3,7 @@
 import difflib
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import IntEnum
 from numbers import Integral
 from typing import Any, Self, TypeAlias
@@ -11,12 +12,30 @@ import torch
 
 from learnkit.errors import UsageError
 
-__all__ = ["Activation", "DatasetType", "LearningRate", "Loss", "PathLike"]
+__all__ = ["Activation", "DatasetType", "LayerDecay", "LearningRate", "Loss", "PathLike"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Loss: TypeAlias = Callable[..., torch.Tensor]  # (preds, targets) -> scalar
 Activation: TypeAlias = Callable[[torch.Tensor], torch.Tensor]  # raw outputs -> predictions
-LearningRate: TypeAlias = float | slice | list[float] | tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class LayerDecay:
+    """Learning rates that fall from layer group to layer group: `lr * decay**depth`, the head at depth 0.
+
+    With one group per block this is the layer-wise decay of BEiT (Bao et al. 2021): `learn.split(models.blocks)`, then
+    `learn.fit(5, lr=LayerDecay(1e-3, 0.75))`.
+
+    Args:
+        lr: the rate of the last group, above 0.
+        decay: the rate of each group divided by that of the next, in (0, 1].
+    """
+
+    lr: float
+    decay: float
+
+
+LearningRate: TypeAlias = float | slice | list[float] | tuple[float, ...] | LayerDecay
 
 
 class DatasetType(IntEnum):

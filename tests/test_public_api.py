@@ -28,6 +28,7 @@ EXPECTED = [
     "get_image_files",
     "get_transforms",
     "ImageDataBunch",
+    "LayerDecay",
     "Learner",
     "LearnkitError",
     "LearnkitWarning",

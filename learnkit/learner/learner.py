@@ -49,6 +49,7 @@ from learnkit.optim.optimizers import OptimizerFactory
 from learnkit.optim.schedules import flat_cos, sgdr
 from learnkit.optim.settings import Settings
 from learnkit.persistence.export import ExportFormat, export
+from learnkit.persistence.merging import whole
 from learnkit.persistence.setup import TrainingSetup
 from learnkit.persistence.spec import ExportSpec
 from learnkit.persistence.weights import load_weights, plain_model, save_weights, weights_path
@@ -537,7 +538,7 @@ class Learner(Understanding, Similarity):
 
     def export(
         self, file: PathLike, to: ExportFormat = "lk", *, card: str = "", preprocessing: bool = False,
-        activation: bool = True,
+        activation: bool = True, merge: bool | None = None,
     ) -> Path:  # fmt: skip
         """Write one file that `load_learner` reads, or one for other programs; returns its path.
 
@@ -548,19 +549,23 @@ class Learner(Understanding, Similarity):
             card: for "lk", a description, in your words.
             preprocessing: for the others, take images (N, H, W, C) in uint8 at their size, and normalize them inside.
             activation: for the others, end in probabilities; otherwise in raw outputs.
+            merge: of a model with adapters, for "lk": True multiplies them into the weights, and the file is whole;
+                False writes them without the weights of `lora=`, which `load_learner` then needs. None for False, but
+                True if no one else has these weights, as they were random. The others are always merged.
 
         Raises:
             UsageError: an option of another format, a custom task, a state dict with more than tensors.
             ExportError: a model that cannot be exported to other programs, or whose export returns different numbers.
         """
-        return export(file, self._export_spec(card), to, preprocessing=preprocessing, activation=activation)
+        spec = self._export_spec(card)
+        return export(file, spec, to, preprocessing=preprocessing, activation=activation, merge=merge)
 
     def push_to_hub(self, folder: PathLike, repo_id: str | None = None, *, card: str = "") -> Path:
         """Write the export into a folder for the Hugging Face hub; upload it only if `repo_id` is given."""
         from learnkit.persistence.lk.hub import upload, write_folder
 
         if world.is_first:
-            write_folder(Path(folder), self._export_spec(card))
+            write_folder(Path(folder), whole(self._export_spec(card)))
             if repo_id is not None:
                 upload(Path(folder), repo_id)
         return Path(folder)
@@ -569,7 +574,7 @@ class Learner(Understanding, Similarity):
         return ExportSpec.of(
             self.model, self.dls, activation=self.activation, temperature=self.temperature, backbone=self.spec,
             loss=self.loss_func, epochs=self.epoch, rows=self.recorder.rows, card=card, setup=self._setup(),
-            output=self.output, certainty=self._exported_certainty(),
+            output=self.output, certainty=self._exported_certainty(), base=self.base,
         )  # fmt: skip
 
     def _setup(self) -> TrainingSetup:

@@ -23,6 +23,7 @@ from learnkit.json_fields import EXPORT_AGAIN
 from learnkit.learner.learner import Learner
 from learnkit.losses.activations import activation_of
 from learnkit.losses.outputs import OutputKey
+from learnkit.models.pretrained import Weights
 from learnkit.persistence.lk.hub import WEIGHTS, download
 from learnkit.persistence.lk.load import GivenModel, read_export
 from learnkit.persistence.lk.schema import activation_to_json
@@ -46,6 +47,7 @@ def load_learner(
     reader: Reader | None = None,
     activation: Activation | None = None,
     output: OutputKey | None = None,
+    weights: Weights | None = None,
 ) -> Learner:
     """A learner for predictions, from what `learn.export` or `learn.push_to_hub` wrote.
 
@@ -61,24 +63,27 @@ def load_learner(
         reader: for data whose images were read by a custom function.
         activation: for a learner with a custom activation.
         output: for a model of several outputs, the one that is the prediction; as for `Learner`.
+        weights: for a file with adapters alone: a file, or a state dict, of the weights that they were trained with.
+            None fetches published ones, once. They are compared with a digest in the file.
 
     Raises:
         MissingFileError: no such file.
         UnsafeFileError: a pickle, or another file that would run code.
         CorruptFileError: damaged, truncated, or changed.
-        MissingModelError: a custom model, reader or activation is needed; an unknown network.
+        MissingModelError: a custom model, reader or activation is needed, or the `weights` that adapters were trained
+            with; an unknown network.
         VersionError: a later learnkit is needed.
-        UsageError: `model` does not fit the weights.
-        DownloadError: the hub cannot be reached.
+        UsageError: `model` does not fit the weights, or other `weights` than those that adapters were trained with.
+        DownloadError: the hub cannot be reached, or published weights could not be fetched.
     """
 
     check_kind("file", file, str | os.PathLike, "the path of an export")
     named = str(file)
     path = download(named.removeprefix(HUB)) if named.startswith(HUB) else Path(file)
     opened = path / WEIGHTS if os.path.isdir(path) else path
-    spec = read_export(opened, model, sha256, reader=reader, activation=activation)
+    spec = read_export(opened, model, sha256, reader=reader, activation=activation, weights=weights)
     learn = _learner(_data(spec, path, device), spec, activation, output)
-    learn.temperature, learn.spec = spec.temperature, spec.backbone
+    learn.temperature, learn.spec, learn.base = spec.temperature, spec.backbone, spec.base
     if spec.certainty is not None:
         learn._keep(spec.certainty)
     return learn
@@ -101,6 +106,8 @@ def _learner(dls: DataBunch, spec: ExportSpec, activation: Activation | None, ou
     )  # fmt: skip
     for parameter, is_trained in zip(spec.model.parameters(), setup.trained, strict=True):
         parameter.requires_grad_(is_trained)
+    if spec.backbone is not None and spec.backbone.lora is not None:  # nothing else freezes adapters
+        learn._frozen = [p for name, p in spec.model.named_parameters() if ".lora_" in name and not p.requires_grad]
     learn._lost = setup.lost
     return learn
 

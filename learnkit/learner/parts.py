@@ -22,6 +22,7 @@ from learnkit.metrics.metric import Metric
 from learnkit.models.groups import group_numbers, regrouped, split_groups
 from learnkit.models.spec import BackboneSpec
 from learnkit.optim.groups import check_groups
+from learnkit.persistence.base_weights import BaseWeights
 from learnkit.types import Activation, Loss
 
 __all__ = ["Groups", "LearnerParts"]
@@ -37,6 +38,7 @@ class LearnerParts(Options):
     """
 
     spec: BackboneSpec | None = None
+    base: BaseWeights | None = None  # the weights beside adapters, as they were before training
     _groups: list[nn.Module]
     _dls: DataBunch
     _model: nn.Module
@@ -136,7 +138,7 @@ class LearnerParts(Options):
         except UsageError:  # not a parameter of the same name
             warn(f"the {len(self._groups)} layer groups were those of another model: this one has one, see learn.split")
             self._groups = [model]
-        self._opt, self.spec = None, None
+        self._opt, self.spec, self.base = None, None, None
         self._group_numbers, self._frozen = group_numbers(self._groups, model), []
         if self._temperature != 1:
             warn(f"the temperature {self._temperature:g} was that of another model: it is 1 again")

@@ -22,6 +22,7 @@ from learnkit.models.architectures import torchvision_name
 from learnkit.models.pretrained_cfg import get_pretrained_cfg, has_pretrained_cfg
 from learnkit.models.spec import BackboneSpec
 from learnkit.optim.optimizers import OptimizerFactory
+from learnkit.persistence.base_weights import BaseWeights, frozen_layers, source_of
 from learnkit.seeds import Stream, derive, preserve_rng
 from learnkit.types import Activation, Loss, PathLike
 
@@ -63,6 +64,7 @@ def cnn_learner(
     weights: PathLike | Mapping[str, Tensor] | Any | None = None,
     *,
     y_range: tuple[float, float] | None = None,
+    lora: int | None = None,
     **learner_kwargs: Unpack[LearnerOptions],
 ) -> Learner:
     """A learner with a backbone cut before its pooling, and a new head for the data's classes.
@@ -85,11 +87,13 @@ def cnn_learner(
         weights: overrides the default ones: a file, a state dict, a torchvision weights entry or its name
             ("IMAGENET1K_V2"), or the tag of timm's ("a1_in1k").
         y_range: of a regression: all predictions are between these two numbers, see `learnkit.models.SigmoidRange`.
+        lora: train pairs of matrices of this rank beside the linear layers and convolutions of the body (LoRA, Hu et
+            al. 2021), and the head, instead of everything: `unfreeze` keeps the body frozen. Needs PEFT.
         **learner_kwargs: passed to Learner.
 
     Returns:
-        A Learner with two layer groups or more (three for the resnet family); frozen if the weights are
-        pretrained.
+        A Learner with two layer groups or more (three for the resnet family); all but the head is frozen if the weights
+        are pretrained; with `lora`, its matrices and the head are trained from the start.
 
     Warns:
         LearnkitWarning: the data is normalized differently from the images the weights were trained on.
@@ -119,6 +123,7 @@ def cnn_learner(
         concat_pool=concat_pool,
         bn_final=bn_final,
         y_range=y_range,
+        lora=lora,
     )
     return _learner(
         dls,
@@ -207,7 +212,9 @@ def _learner(
         _check_normalization(dls, spec.base_arch, weights)
     learn = Learner(dls, model, groups=groups, **options)
     learn.spec = spec.portable() if custom_head is None else None
-    if is_trained:
+    if spec.lora is not None and learn.spec is not None:
+        learn.base = BaseWeights.of(frozen_layers(model), source_of(spec, pretrained=pretrained, weights=weights))
+    elif is_trained and spec.lora is None:
         learn.freeze()
     return learn
 

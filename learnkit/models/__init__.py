@@ -2,6 +2,7 @@
 
 from learnkit.models.architectures import ARCHITECTURES, Architecture, find_architecture
 from learnkit.models.backbone import BaseArch
+from learnkit.models.block_groups import blocks
 from learnkit.models.build import build_cnn, build_unet
 from learnkit.models.cut import Cut, count_features, create_body
 from learnkit.models.groups import SplitOn, split_groups
@@ -111,6 +112,7 @@ __all__ = [  # noqa: RUF022 - plain sorted() order
     "Weights",
     "alexnet",
     "append_layer",
+    "blocks",
     "build_cnn",
     "build_unet",
     "convnext_base",

@@ -17,6 +17,7 @@ from learnkit.models.stem import adapt_planes, first_conv, set_in_chans
 from learnkit.models.timm import (
     PREFIX,
     TimmNetwork,
+    converted,
     create_timm,
     group_starts,
     is_timm_name,
@@ -122,7 +123,8 @@ def _adapted(backbone: Backbone, state: dict[str, Tensor]) -> dict[str, Tensor]:
         layers = timm_config(f"{PREFIX}{backbone.timm.name}").classifier
         prefixes = tuple(f"{layer}." for layer in ([layers] if isinstance(layers, str) else layers or ()))
         known = backbone.module.state_dict()
-        return {key: tensor for key, tensor in state.items() if key in known or not key.startswith(prefixes)}
+        state = {key: tensor for key, tensor in state.items() if key in known or not key.startswith(prefixes)}
+        return converted(backbone.module, state)
     key = "encoder.pos_embedding"
     if backbone.pooled and key in state:
         n_patches = backbone.module.get_parameter(key).shape[1] - 1

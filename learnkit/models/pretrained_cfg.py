@@ -1,6 +1,7 @@
 """How images were preprocessed for the published weights of a network: mean, std, size and interpolation."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -9,7 +10,7 @@ from learnkit.errors import UsageError
 from learnkit.models.architectures import ARCHITECTURES, Architecture, find_architecture, torchvision_name
 from learnkit.models.timm import is_timm_name, timm_config
 
-__all__ = ["PretrainedCfg", "get_pretrained_cfg", "has_pretrained_cfg"]
+__all__ = ["PretrainedCfg", "get_pretrained_cfg", "has_pretrained_cfg", "published_name"]
 
 _TOLERANCE = 0.02  # of pixels in [0, 1]: statistics of two samples of ImageNet differ by less
 
@@ -65,8 +66,7 @@ def get_pretrained_cfg(base_arch: Architecture | str | Callable[..., Any], weigh
     PretrainedCfg(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), size=224, interpolation='bilinear')
     """
     if isinstance(base_arch, str) and is_timm_name(base_arch):
-        tag = weights if isinstance(weights, str) and weights != "DEFAULT" and "." not in weights else ""
-        config = timm_config(base_arch, tag)
+        config = timm_config(base_arch, _tag(weights))
         if config is None:
             raise UsageError("base_arch", got=base_arch, expected="a network for which timm records the preprocessing")
         return PretrainedCfg(tuple(config.mean), tuple(config.std), config.input_size[-1], str(config.interpolation))
@@ -77,12 +77,44 @@ def get_pretrained_cfg(base_arch: Architecture | str | Callable[..., Any], weigh
     return PretrainedCfg(tuple(transforms.mean), tuple(transforms.std), transforms.crop_size[0], interpolation)
 
 
+def published_name(base_arch: Any, weights: Any) -> str:
+    """The name by which these weights of a network can be fetched again: a tag of timm, an entry of torchvision.
+
+    Args:
+        base_arch: a network with published weights.
+        weights: as for `BackboneSpec.build`; None for its default ones.
+
+    Returns:
+        The name, "" for a file or a state dict.
+    """
+    if isinstance(base_arch, str) and is_timm_name(base_arch):
+        if weights is not None and not _is_tag(weights):
+            return ""
+        config = timm_config(base_arch, _tag(weights))
+        return "" if config is None else str(config.tag)
+    entry = _named_entry(find_architecture(base_arch).name, "DEFAULT" if weights is None else weights)
+    return "" if entry is None else str(entry.name)
+
+
+def _is_tag(weights: Any) -> bool:
+    """Whether weights of a network of timm are a tag, not a file."""
+    return isinstance(weights, str) and not Path(weights).suffix
+
+
+def _tag(weights: Any) -> str:
+    return weights if _is_tag(weights) and weights != "DEFAULT" else ""
+
+
 def _entry(name: str, weights: Any) -> Any:
-    """The entry of torchvision's weights."""
+    """The entry of torchvision's weights; of a file or a state dict, the default one."""
+    return _named_entry(name, weights) or _named_entry(name, "DEFAULT")
+
+
+def _named_entry(name: str, weights: Any) -> Any:
     from torchvision.models import WeightsEnum, get_model_weights
 
     known = get_model_weights(name)
     if isinstance(weights, WeightsEnum):
         return weights
     named = str(weights).removeprefix(f"{known.__name__}.") if isinstance(weights, str) else ""
-    return known.__members__.get(named, known["DEFAULT"])
+    return known.__members__.get(named)

@@ -4,25 +4,26 @@ Names in a file are looked up in learnkit's own table and in timm's register of 
 by a name from a file.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from torch import nn
 
-from learnkit.checks import check_choice, is_int, is_number
-from learnkit.errors import MissingModelError, UsageError
+from learnkit.checks import check_choice, check_int, is_int, is_number
+from learnkit.errors import UsageError
 from learnkit.models.architectures import ARCHITECTURES, Architecture, torchvision_name
 from learnkit.models.backbone import Backbone, BaseArch, find_backbone, load_pretrained
 from learnkit.models.cut import Cut, count_features
 from learnkit.models.groups import SplitOn, split_groups
 from learnkit.models.head import Init, check_range, create_head
 from learnkit.models.json_checks import check_json, json_int, json_ints, json_object, only_keys
+from learnkit.models.lora import add_lora, lora_layers
 from learnkit.models.meta import built_on_meta
 from learnkit.models.pretrained import Weights
+from learnkit.models.spec_fields import dropout, known_name, output_range
 from learnkit.models.stem import check_in_chans, first_conv
-from learnkit.models.timm import PREFIX, is_timm_model, is_timm_name
+from learnkit.models.timm import PREFIX, is_timm_name
 from learnkit.models.unet import Unet
 
 __all__ = ["BackboneSpec", "BuiltModel"]
@@ -34,6 +35,7 @@ MAX_WIDTH = 1_000_000  # units of one of its layers
 MAX_HIDDEN = 16  # hidden layers of its head
 MAX_CHANS = 10_000
 MAX_CUT = 1000
+MAX_RANK = 10_000
 
 
 class BuiltModel(NamedTuple):
@@ -58,6 +60,7 @@ class BackboneSpec:
         cut: where the body ends, see `create_body`; None for the default cut of the architecture.
         image_size: (height, width) of the images, for networks that accept only some sizes.
         lin_ftrs, ps, concat_pool, bn_final, y_range: the head, see `create_head`.
+        lora: rank of the adapters beside the layers of the body, which are frozen, see `add_lora`; None for none.
 
     >>> BackboneSpec("resnet18", 10).build().model[1][-1]
     Linear(in_features=512, out_features=10, bias=True)
@@ -74,11 +77,16 @@ class BackboneSpec:
     concat_pool: bool = True
     bn_final: bool = False
     y_range: tuple[float, float] | None = None
+    lora: int | None = None
 
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, ("cnn", "unet"))
         if self.y_range is not None:
             object.__setattr__(self, "y_range", check_range("y_range", self.y_range))
+        if self.lora is not None:
+            object.__setattr__(self, "lora", check_int("lora", self.lora, 1, expected="a rank of 1 or more, or None"))
+            if self.kind == "unet":
+                raise UsageError("lora", got=self.lora, expected="None for a U-Net")
 
     @property
     def source(self) -> str:
@@ -132,7 +140,12 @@ class BackboneSpec:
             )
         model = nn.Sequential(backbone.body, head)
         groups = split_groups(model, _default_groups(backbone, head) if split_on is None else split_on)
-        load_pretrained(backbone, self.in_chans, weights)  # last, so that mistakes above cost no download
+        adapted = (
+            [] if self.lora is None else lora_layers(backbone.body, self.in_chans, backbone.label, self.image_size)
+        )
+        load_pretrained(backbone, self.in_chans, weights)  # late, so that mistakes above cost no download
+        if self.lora is not None:
+            groups = add_lora(model, groups, backbone.body, adapted, self.lora)
         return BuiltModel(model, groups)
 
     def _head(self, backbone: Backbone, init: Init) -> nn.Module:
@@ -204,6 +217,7 @@ class BackboneSpec:
             "in_ch": spec.in_chans,
             "cut": spec.cut,
             "image_size": None if spec.image_size is None else list(spec.image_size),
+            **({} if spec.lora is None else {"lora": spec.lora}),
         }
         head: dict[str, Any] = {"kind": "unet", "n_out": spec.n_out}
         if spec.kind == "cnn":
@@ -234,17 +248,18 @@ class BackboneSpec:
         arch, head = json_object("arch", fields.get("arch")), json_object("head", fields.get("head"))
         config = json_object("config", arch.get("config"))
         only_keys("arch", arch, {"source", "name", "config"})
-        only_keys("config", config, {"in_ch", "cut", "image_size"})
-        cut, kind, image_size = config.get("cut"), head.get("kind"), config.get("image_size")
+        only_keys("config", config, {"in_ch", "cut", "image_size", "lora"})
+        cut, kind, image_size, rank = config.get("cut"), head.get("kind"), config.get("image_size"), config.get("lora")
         if image_size is not None:
             height, width = json_ints("config image_size", image_size, [2], MAX_SIDE)
             image_size = height, width
         spec = cls(
-            _known_name(arch),
+            known_name(arch),
             json_int("head n_out", head.get("n_out"), 1, MAX_WIDTH),
             in_chans=json_int("config in_ch", config.get("in_ch"), 1, MAX_CHANS),
             cut=None if cut is None else json_int("config cut", cut, -MAX_CUT, MAX_CUT),
             image_size=image_size,
+            lora=None if rank is None or kind == "unet" else json_int("config lora", rank, 1, MAX_RANK),
         )
         check_json("head kind", kind, f"one of {', '.join(HEADS)}", is_right=kind in HEADS)
         if kind == "unet":
@@ -254,7 +269,7 @@ class BackboneSpec:
         hidden = json_ints("head hidden", head.get("hidden"), range(MAX_HIDDEN + 1), MAX_WIDTH)
         bn_final = head.get("bn_final")
         bn_final = check_json("head bn_final", bn_final, "true or false", is_right=isinstance(bn_final, bool))
-        ps, y_range = _dropout(head.get("dropout"), len(hidden) + 1), _range(head.get("y_range"))
+        ps, y_range = dropout(head.get("dropout"), len(hidden) + 1), output_range(head.get("y_range"))
         is_concat = kind == "concat_pool"
         return replace(spec, lin_ftrs=hidden, ps=ps, concat_pool=is_concat, bn_final=bn_final, y_range=y_range)
 
@@ -267,34 +282,3 @@ def _outline(model: nn.Module) -> tuple[list[Any], list[Any]]:
     """The layers with their settings, and the shapes of what the state dict holds."""
     layers = [(name, type(layer), layer.extra_repr()) for name, layer in model.named_modules()]
     return layers, [(name, getattr(value, "shape", None)) for name, value in model.state_dict().items()]
-
-
-def _known_name(arch: dict[str, Any]) -> str:
-    """The name in a file as `base_arch`: one that learnkit's table or timm's register has."""
-    name, source = arch.get("name"), arch.get("source")
-    check_json("arch source", source, "one of registry, timm", is_right=source in ("registry", "timm"))
-    is_text = isinstance(name, str) and len(name) <= 200
-    name = str(check_json("arch name", name, "a string of at most 200 characters", is_right=is_text))
-    is_name = re.fullmatch(r"[A-Za-z0-9_]{1,100}", name) is not None
-    if source == "timm":
-        if is_name and is_timm_model(name):
-            return f"{PREFIX}{name}"
-    elif is_name and name in ARCHITECTURES:
-        return name
-    package = "timm" if source == "timm" else "learnkit"
-    raise MissingModelError("arch name", got=name, expected=f"a network that this {package} knows")
-
-
-def _dropout(got: Any, n_linear: int) -> float | tuple[float, ...]:
-    shares = got if isinstance(got, list) else [got] * n_linear
-    is_right = len(shares) == n_linear and all(is_number(p) and 0 <= p <= 1 for p in shares)
-    check_json("head dropout", got, f"a number from 0 to 1, or a list of {n_linear}", is_right=is_right)
-    return tuple(map(float, got)) if isinstance(got, list) else float(got)
-
-
-def _range(got: Any) -> tuple[float, float] | None:
-    if got is None:
-        return None
-    is_right = isinstance(got, list) and len(got) == 2 and all(map(is_number, got)) and -1e30 < got[0] < got[1] < 1e30
-    low, high = check_json("head y_range", got, "two numbers, the lower one first", is_right=is_right)
-    return float(low), float(high)

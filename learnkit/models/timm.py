@@ -4,6 +4,7 @@ timm (Wightman 2019) is imported only here, when one of its networks is requeste
 """
 
 import importlib.util
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "PREFIX",
     "TimmBody",
     "TimmNetwork",
+    "converted",
     "create_timm",
     "group_starts",
     "is_timm_model",
@@ -177,6 +179,23 @@ def timm_state(network: TimmNetwork, tag: str, in_chans: int) -> dict[str, Tenso
             'weights="path.safetensors" for a local file, or pretrained=False for random weights.',
         ) from error
     return dict(trained.state_dict())
+
+
+def converted(module: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict with the names and shapes that a network has now, by timm's own conversion of its files.
+
+    It knows the files of the authors (DINO's, CLIP's with both towers), and resizes positions to other images. A state
+    dict that fits is returned as it is, and so is one that timm cannot convert.
+    """
+    own = module.state_dict()
+    convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+    if convert is None or all(key in state and state[key].shape == tensor.shape for key, tensor in own.items()):
+        return state
+    try:
+        made = dict(convert(dict(state), module))
+    except (AssertionError, AttributeError, KeyError, IndexError, RuntimeError, TypeError, ValueError):
+        return state  # the error about its tensors says what does not fit
+    return made if all(isinstance(tensor, Tensor) for tensor in made.values()) else state
 
 
 def timm_hint(name: str) -> str:

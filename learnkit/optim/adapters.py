@@ -16,14 +16,31 @@ def held_by_adapters(model: nn.Module, frozen_here: Iterable[nn.Parameter]) -> s
 
     In a model with adapters, what is frozen was frozen for them, except what the caller has frozen itself. Adapters are
     layers of PEFT, parameters with "lora", "adapter" or "ia3" in their names, and parameters that wrap a frozen layer.
+    If all adapters that PEFT's layers use are frozen, as in a model from a file, that was done by layer group.
 
     Args:
         model: the whole network.
         frozen_here: parameters that were frozen by layer group.
     """
     own = {id(parameter) for parameter in frozen_here}
+    active = _active(model)
+    if not any(parameter.requires_grad or id(parameter) in own for parameter in active):
+        own |= {id(parameter) for parameter in active}
     held = {id(p) for p in model.parameters() if not p.requires_grad and id(p) not in own}
     return held if held and _has_adapters(model, held) else set()
+
+
+def _active(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters of the adapters that PEFT's layers use."""
+    found: list[nn.Parameter] = []
+    for module in model.modules():
+        for name in getattr(module, "adapter_layer_names", ()):
+            parts, active = getattr(module, name, None), getattr(module, "active_adapters", None)
+            if isinstance(parts, nn.ModuleDict) and isinstance(active, list):
+                found += [parameter for key in active if key in parts for parameter in parts[key].parameters()]
+            elif isinstance(parts, nn.ParameterDict) and isinstance(active, list):
+                found += [parts[key] for key in active if key in parts]
+    return found
 
 
 def _has_adapters(model: nn.Module, held: set[int]) -> bool:

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from learnkit.checks import check_int, is_number, plain
+from learnkit.checks import check_int, check_number, is_number, plain
 from learnkit.errors import UsageError
-from learnkit.types import LearningRate
+from learnkit.types import LayerDecay, LearningRate
 
 __all__ = [
     "check_groups",
@@ -30,7 +30,7 @@ def spread_rates(lr: LearningRate, n_groups: int) -> list[float]:
 
     Args:
         lr: a number (the same for all), `slice(a, b)` (even ratios from a to b), `slice(b)` (b for the last group and a
-            tenth of it for the others) or one number per group.
+            tenth of it for the others), one number per group, or a `LayerDecay`.
         n_groups: how many layer groups there are.
 
     Raises:
@@ -44,6 +44,9 @@ def spread_rates(lr: LearningRate, n_groups: int) -> list[float]:
     lr = plain(lr)
     if isinstance(lr, slice):
         return _spread_slice(lr, n_groups)
+    if isinstance(lr, LayerDecay):
+        decay = check_number("lr: decay of LayerDecay", lr.decay, "(0, 1]")
+        return [_checked_rate(lr.lr, lr) * decay**depth for depth in reversed(range(n_groups))]
     if isinstance(lr, Sequence) and not isinstance(lr, str):
         if len(lr) != n_groups:
             raise UsageError("lr", got=list(lr), expected=f"{n_groups} rates, one per layer group, not {len(lr)}")

@@ -9,6 +9,7 @@ from learnkit.checks import check_choice
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.persistence.lk.file import write_export
+from learnkit.persistence.merging import chosen_form, is_adapted
 from learnkit.persistence.spec import ExportSpec
 from learnkit.types import PathLike
 
@@ -19,8 +20,9 @@ OTHERS = ("onnx", "pt2")  # for other programs, with a description next to the f
 
 
 def export(
-    file: PathLike, spec: ExportSpec, to: ExportFormat = "lk", *, preprocessing: bool = False, activation: bool = True
-) -> Path:
+    file: PathLike, spec: ExportSpec, to: ExportFormat = "lk", *, preprocessing: bool = False, activation: bool = True,
+    merge: bool | None = None,
+) -> Path:  # fmt: skip
     """Write a model as one file; see `Learner.export`.
 
     Args:
@@ -29,6 +31,7 @@ def export(
         to: "lk" for `load_learner`, "onnx", or "pt2" for torch.export's format, which runs code when it is opened.
         preprocessing: for the others: take images (N, H, W, C) in uint8 at their size, and normalize them inside.
         activation: for the others: return predictions (probabilities, with the temperature), not raw outputs.
+        merge: whether a model with adapters is written as one without, see `chosen_form`; the others always are.
 
     Raises:
         UsageError: another format, an option of another format, a file without a name.
@@ -43,13 +46,16 @@ def export(
                 f'export: {option} belongs to to="onnx" and to="pt2"',
                 fix='Leave it out: a file for load_learner (to="lk") always has the preprocessing and the activation.',
             )
-        path = _lk_path(path)
+        path, spec = _lk_path(path), chosen_form(spec, merge)
         if world.is_first:
             write_export(path, spec)
         return path
+    if merge is False:
+        raise UsageError('export: merge=False belongs to to="lk"', fix=f"Leave it out: {to} has no place for adapters.")
     if spec.card:
         raise UsageError('export: card= belongs to to="lk"', fix=f"Leave it out: a file for {to} has no place for it.")
     path = path if path.suffix == f".{to}" else path.with_name(f"{path.name}.{to}")
+    spec = chosen_form(spec, merge or (True if is_adapted(spec) else None))
     if world.is_first:
         _write_other(path, spec if activation else replace(spec, activation=None), to, preprocessing=preprocessing)
     return path

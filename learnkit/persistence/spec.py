@@ -19,6 +19,7 @@ from learnkit.data.loading.peek import first_input
 from learnkit.data.tasks import Task
 from learnkit.errors import UsageError
 from learnkit.models.spec import BackboneSpec
+from learnkit.persistence.base_weights import BaseWeights
 from learnkit.persistence.setup import TrainingSetup
 from learnkit.types import Activation
 
@@ -56,6 +57,7 @@ class ExportSpec:
         setup: how a learner trained it; None if it did not.
         output: picks the one of several outputs that is the prediction; None for a model of one.
         certainty: sets and familiarity, if they were fitted for this model.
+        base: the weights beside adapters that a file can leave out; None for none.
 
     Raises:
         UsageError: a temperature that is not above 0, or a card that is not a string or too long.
@@ -75,6 +77,7 @@ class ExportSpec:
     setup: TrainingSetup | None = None
     output: Callable[[Any], Any] | None = None
     certainty: FittedCertainty | None = None
+    base: BaseWeights | None = None
 
     def __post_init__(self) -> None:
         check_number("temperature", self.temperature, "(0, inf)", expected="a finite number above 0")

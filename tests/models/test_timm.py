@@ -150,3 +150,41 @@ def test_a_cut_is_used() -> None:
 def test_the_config_is_that_of_the_tag() -> None:
     assert timm_config("timm/resnet18", "tv_in1k").interpolation == "bilinear"
     assert timm_config("timm/resnet18").interpolation == "bicubic"
+
+
+def test_positions_of_a_local_file_for_other_images_are_resized_as_timm_does() -> None:
+    native = timm.create_model("test_vit", num_classes=5, img_size=64)
+    for p in native.parameters():
+        nn.init.normal_(p, std=0.1)
+    small = timm.create_model("test_vit", num_classes=0, img_size=160).eval()
+    state = native.state_dict()
+    filtered = sys.modules[type(small).__module__].checkpoint_filter_fn(dict(state), small)
+    small.load_state_dict({k: v for k, v in filtered.items() if not k.startswith("head.")})
+    body = build_cnn("timm/test_vit", 3, weights=state, image_size=(160, 160)).model[0].eval()
+    x = torch.rand(2, 3, 160, 160)
+    with torch.no_grad():
+        torch.testing.assert_close(body(x).flatten(1), small.forward_head(small.forward_features(x)))
+
+
+def test_weights_of_a_text_tower_are_refused() -> None:
+    text = {"token_embedding.weight": torch.zeros(8, 4), "transformer.resblocks.0.ln_1.weight": torch.zeros(4)}
+    with pytest.raises(UsageError, match="tensors do not fit the body of timm/test_vit"):
+        build_cnn("timm/test_vit", 3, weights=text)
+    with pytest.raises(UsageError, match="expected a network of timm"):
+        create_timm("timm/clip_text_transformer")
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "size"),
+    [
+        ("vit_small_patch14_dinov2.lvd142m", 0.485, 518),
+        ("vit_small_patch16_dinov3.lvd1689m", 0.485, 256),
+        ("vit_base_patch16_siglip_224.webli", 0.5, 224),
+        ("vit_base_patch16_clip_224.openai", 0.48145466, 224),
+    ],
+)
+def test_the_preprocessing_of_foundation_models_is_their_own(name: str, mean: float, size: int) -> None:
+    from learnkit.models import get_pretrained_cfg
+
+    cfg = get_pretrained_cfg(f"timm/{name}")
+    assert (cfg.mean[0], cfg.size, cfg.interpolation) == (mean, size, "bicubic")

@@ -7,7 +7,7 @@ checksum.
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
@@ -16,13 +16,14 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from learnkit.atomic_files import write_atomically
-from learnkit.certainty.fitted import TENSORS, FittedCertainty
+from learnkit.certainty.fitted import TENSORS
 from learnkit.checks import nearest_folder
 from learnkit.errors import CorruptFileError, MissingFileError, UnsafeFileError, UsageError
 from learnkit.json_fields import EXPORT_AGAIN, Fields, JsonObject, brief, corrupt
+from learnkit.persistence.lk.base import left_out
 from learnkit.persistence.lk.manifest import new_manifest, parse, seal, validate
 from learnkit.persistence.lk.tensors import DTYPES, Table, plain_tensors, tensors_sha256
 from learnkit.persistence.spec import ExportSpec
@@ -78,17 +79,26 @@ def write_export(path: Path, spec: ExportSpec) -> JsonObject:
         WriteError: as `write_atomically`.
     """
     manifest = new_manifest(spec)
-    write_atomically(path, lambda file: file.write(pack(manifest, plain_model(spec.model), spec.certainty)))
+    state = plain_model(spec.model).state_dict()
+    for name in left_out(manifest, spec.base, plain_model(spec.model)):
+        del state[name]
+    if spec.certainty is not None:
+        state |= spec.certainty.tensors()
+    write_atomically(path, lambda file: file.write(pack(manifest, state)))
     return manifest
 
 
-def pack(manifest: JsonObject, model: nn.Module, certainty: FittedCertainty | None = None) -> bytes:
+def pack(manifest: JsonObject, state: Mapping[str, Any]) -> bytes:
     """The content of a file: `manifest` is without `weights` and checksum.
+
+    Args:
+        manifest: of the model.
+        state: what is written, by name.
 
     Raises:
         UsageError: as `write_export`.
     """
-    tensors = plain_tensors({**model.state_dict(), **({} if certainty is None else certainty.tensors())})
+    tensors = plain_tensors(state)
     text = seal({**manifest, "weights": {"sha256": tensors_sha256(tensors)}})
     content = save(tensors, {KEY: text})
     size = int.from_bytes(content[:8], "little")

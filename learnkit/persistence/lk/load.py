@@ -13,7 +13,9 @@ from learnkit.data.image.preprocess import Reader
 from learnkit.data.task_json import task_from_json
 from learnkit.errors import CorruptFileError, LearnkitError, MissingModelError, UsageError, WrongTypeError
 from learnkit.json_fields import EXPORT_AGAIN, Fields, JsonObject, brief, corrupt
+from learnkit.models.pretrained import Weights
 from learnkit.models.spec import BackboneSpec
+from learnkit.persistence.lk.base import base_from_json, read_base, takes_base
 from learnkit.persistence.lk.file import Export, open_export
 from learnkit.persistence.lk.schema import activation_from_json, backbone_from_json, inputs_from_json
 from learnkit.persistence.lk.setup import setup_from_json
@@ -37,6 +39,7 @@ def read_export(
     *,
     reader: Reader | None = None,
     activation: Activation | None = None,
+    weights: Weights | None = None,
 ) -> ExportSpec:
     """What `write_export` wrote, its model on the CPU and in eval mode; arguments and errors as for `load_learner`."""
     with open_export(path, sha256) as export:
@@ -48,7 +51,7 @@ def read_export(
         backbone = backbone_from_json(export.manifest, path) if model is None else None
         if backbone is not None and task is not None and backbone.n_out != task.n_out:
             raise corrupt(path, "outputs of the network", got=backbone.n_out, expected=f"{task.n_out}, like its task")
-        network = load_model(export, backbone, model)
+        network = load_model(export, backbone, model, weights)
         return ExportSpec(
             network,
             inputs.shape,
@@ -60,6 +63,7 @@ def read_export(
             loss_name=loss_name,
             setup=setup_from_json(export.manifest, path, plain_model(network)),
             certainty=_certainty(export, 0 if task is None else task.n_out, plain_model(network)),
+            base=None if backbone is None else base_from_json(export.manifest, network, export.weights),
         )
 
 
@@ -72,19 +76,28 @@ def _certainty(export: Export, n_out: int, network: nn.Module) -> FittedCertaint
     return fitted
 
 
-def load_model(export: Export, backbone: BackboneSpec | None, model: GivenModel | None = None) -> nn.Module:
+def load_model(
+    export: Export, backbone: BackboneSpec | None, model: GivenModel | None = None, weights: Weights | None = None
+) -> nn.Module:
     """The model of an export, with its weights, on the CPU and in eval mode.
 
     Args:
         export: an open export.
         backbone: how it is built; None for a custom model.
         model: a custom one: an instance, whose weights are overwritten, or a function of the manifest that makes one.
+        weights: those beside adapters, for an export without them; see `read_base`.
 
     Raises:
-        MissingModelError: a custom model, and no `model`.
+        MissingModelError: a custom model, and no `model`; or as `read_base`.
         CorruptFileError: weights whose names or shapes are not those of the backbone, or damaged.
-        UsageError: weights whose names or shapes are not those of `model`.
+        UsageError: weights whose names or shapes are not those of `model`; `weights` for an export that has all; or as
+            `read_base`.
     """
+    is_whole = not takes_base(export.manifest)
+    if weights is not None and (is_whole or model is not None):
+        raise UsageError(
+            "weights", got=type(weights).__name__, expected=f"None, as {export.path} has all weights in it"
+        )
     if model is not None:
         return _fill(export, model).eval()
     if backbone is None:
@@ -94,7 +107,8 @@ def load_model(export: Export, backbone: BackboneSpec | None, model: GivenModel 
             f"pass load_learner({export.path.name!r}, model={label}(...)). Nothing was imported."
         )
     network = network_on_meta(backbone, export.path)
-    if wrong := _mismatches(network, export.weights, keeps_type=False):
+    table = export.weights if is_whole else {**table_of(network.state_dict()), **export.weights}
+    if wrong := _mismatches(network, table, keeps_type=False):
         versions = Fields(export.manifest.get("versions"), "versions", export.path).content
         written = ", ".join(f"{name} {brief(version)}" for name, version in list(versions.items())[:5])
         raise CorruptFileError(
@@ -103,6 +117,9 @@ def load_model(export: Export, backbone: BackboneSpec | None, model: GivenModel 
         )
     room = max(ROOM, 4 * sum(tensor.nbytes for tensor in network.state_dict().values()))
     tensors = export.tensors()
+    if not is_whole:
+        absent = table.keys() - export.table.keys()
+        tensors |= read_base(export.manifest, export.path, backbone, absent, weights)
     network.load_state_dict(tensors, assign=True)
     missing = _meta_tensors(network)
     if sum(tensor.nbytes for tensor in missing) > room:

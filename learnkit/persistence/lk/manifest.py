@@ -16,6 +16,7 @@ from learnkit.data.task_json import task_from_json, task_to_json
 from learnkit.errors import CorruptFileError, UsageError, VersionError, warn
 from learnkit.json_fields import EXPORT_AGAIN, Fields, JsonObject, brief, corrupt
 from learnkit.losses.activations import identity
+from learnkit.persistence.lk.base import LORA, base_to_json
 from learnkit.persistence.lk.schema import (
     activation_from_json,
     activation_to_json,
@@ -37,7 +38,7 @@ SCHEMA = 1  # what this learnkit writes
 READER = 1  # the highest `min_reader` it can read
 MAX_PARTS = 100_000  # a reader of millions of lists takes seconds
 SUBSPACE = "certainty tensors"  # without them, a reader would take these for weights
-KNOWN_FEATURES = frozenset({SUBSPACE})  # what `requires` may ask for
+KNOWN_FEATURES = frozenset({LORA, SUBSPACE})  # what `requires` may ask for
 
 
 def new_manifest(spec: ExportSpec) -> JsonObject:
@@ -62,7 +63,7 @@ def new_manifest(spec: ExportSpec) -> JsonObject:
         "format": FORMAT,
         "schema": SCHEMA,
         "min_reader": 1,
-        "requires": [SUBSPACE] if spec.certainty is not None and spec.certainty.tensors() else [],
+        "requires": _required(spec),
         **task_to_json(spec.task),
         **backbone_to_json(backbone, type(model).__name__, n_out),
         "transforms": inputs_to_json(spec.preprocess, spec.input_shape),
@@ -73,10 +74,18 @@ def new_manifest(spec: ExportSpec) -> JsonObject:
         "training": dict(spec.training),
         **setup_to_json(spec.setup),
         **({} if spec.certainty is None else {"certainty": spec.certainty.to_json()}),
+        **({} if backbone is None else base_to_json(spec.base, model)),
         "card": spec.card,
     }
     _check_readable(manifest, model, {} if spec.certainty is None else spec.certainty.tensors(), n_out)
     return manifest
+
+
+def _required(spec: ExportSpec) -> list[str]:
+    """What a reader must know so that it gets nothing wrong."""
+    has_adapters = spec.backbone is not None and spec.backbone.lora is not None
+    has_tensors = spec.certainty is not None and bool(spec.certainty.tensors())
+    return [LORA] * has_adapters + [SUBSPACE] * has_tensors
 
 
 def _check_readable(manifest: JsonObject, model: nn.Module, tensors: dict[str, Tensor], n_out: int) -> None:
