@@ -15,6 +15,7 @@ from learnkit.callbacks.general_scheduler import GeneralScheduler
 from learnkit.callbacks.lr_finder import LRFinder, Suggestions
 from learnkit.callbacks.one_cycle import OneCycle
 from learnkit.callbacks.precision import MixedPrecision
+from learnkit.callbacks.progress import announce
 from learnkit.checks import check_int, check_kind
 from learnkit.data.bunch import DataBunch
 from learnkit.data.tasks import Classification, MultiLabel
@@ -30,7 +31,7 @@ from learnkit.learner.answers import Answers, Part
 from learnkit.learner.batch_size import SMALL_LR, settle_batch_size
 from learnkit.learner.checks import check_epochs, check_head, check_start, check_trainable
 from learnkit.learner.class_weights import ClassWeights
-from learnkit.learner.defaults import is_default
+from learnkit.learner.defaults import chosen_metrics, is_default
 from learnkit.learner.describe import fit_outline, learner_facts
 from learnkit.learner.fine_tuning import KeptStatistics, fine_tune_starts, second_peak, trains_head
 from learnkit.learner.fitting import DEFAULT_LR, Callbacks, Decay, FitOptions, OneCall, saving_of, with_schedule
@@ -41,6 +42,7 @@ from learnkit.learner.parts import Groups
 from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, is_noted, plan_fit, stored_batch_size
 from learnkit.learner.sharded_fit import Around, Strategy, in_strategy
 from learnkit.losses.outputs import OutputKey
+from learnkit.metrics.metric import Metric
 from learnkit.models.groups import group_numbers, regrouped
 from learnkit.models.layout import use_channels_last
 from learnkit.models.summary import ModelSummary, model_summary
@@ -51,6 +53,10 @@ from learnkit.optim.groups import freeze_groups, spread_rates
 from learnkit.optim.optimizers import OptimizerFactory
 from learnkit.optim.schedules import flat_cos, sgdr
 from learnkit.optim.settings import Settings
+from learnkit.persistence.deploy.int8 import quantization_line
+from learnkit.persistence.deploy.network import Preprocessing
+from learnkit.persistence.deploy.onnx import Quantize
+from learnkit.persistence.deploy.real_data import RealData
 from learnkit.persistence.export import ExportFormat, export
 from learnkit.persistence.setup import TrainingSetup
 from learnkit.persistence.spec import ExportSpec
@@ -567,8 +573,8 @@ class Learner(Answers):
     # Files
 
     def export(
-        self, file: PathLike, to: ExportFormat = "lk", *, card: str = "", preprocessing: bool = False,
-        activation: bool = True,
+        self, file: PathLike, to: ExportFormat = "lk", *, card: str = "",
+        preprocessing: Preprocessing = False, activation: bool = True, quantize: Quantize = None,
     ) -> Path:  # fmt: skip
         """Write one file that `load_learner` reads, or one for other programs; returns its path.
 
@@ -577,14 +583,24 @@ class Learner(Answers):
             to: "lk" for `load_learner`: weights, classes, preprocessing, thresholds and temperature, no code. "onnx" or
                 "pt2" for other programs, with a description next to the file.
             card: for "lk", a description, in your words.
-            preprocessing: for the others, take images (N, H, W, C) in uint8 at their size, and normalize them inside.
+            preprocessing: for the others, True to take images (N, H, W, C) in uint8 at their size and normalize them
+                inside, "full" to take them at any size and resize them inside too.
             activation: for the others, end in probabilities; otherwise in raw outputs.
+            quantize: for "onnx", "int8" for weights of 8 bits, calibrated on the training set; what that costs on the
+                validation set is shown, and kept in the description.
 
         Raises:
-            UsageError: an option of another format, a custom task, a state dict with more than tensors.
+            UsageError: an option of another format, no data to calibrate on, a custom task, a state dict with more than tensors.
             ExportError: a model that cannot be exported to other programs, or whose export returns different numbers.
         """
-        return export(file, self._export_spec(card), to, preprocessing=preprocessing, activation=activation)
+        data = RealData(self.dls, self._task_metrics())
+        path = export(
+            file, self._export_spec(card), to,
+            preprocessing=preprocessing, activation=activation, quantize=quantize, data=data,
+        )  # fmt: skip
+        if quantize is not None and world.is_first:
+            announce(quantization_line(path))
+        return path
 
     def push_to_hub(self, folder: PathLike, repo_id: str | None = None, *, card: str = "") -> Path:
         """Write the export into a folder for the Hugging Face hub; upload it only if `repo_id` is given."""
@@ -602,6 +618,10 @@ class Learner(Answers):
             loss=self.loss_func, epochs=self.epoch, rows=self.recorder.rows, card=card, setup=self._setup(),
             output=self.output,
         )  # fmt: skip
+
+    def _task_metrics(self) -> list[Metric]:
+        given = self._given["metrics"]
+        return chosen_metrics(self.dls, given if given or self.dls.task is None else "default")
 
     def _setup(self) -> TrainingSetup:
         metrics = self._given["metrics"]
