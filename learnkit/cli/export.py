@@ -10,7 +10,6 @@ from learnkit.cli.output import check_new, print_line, warnings_as_lines
 from learnkit.errors import UsageError
 from learnkit.learner.load import load_learner
 from learnkit.persistence.deploy.capture import description_path
-from learnkit.persistence.deploy.int8 import quantization_line
 
 __all__ = ["add_arguments", "run"]
 
@@ -74,8 +73,6 @@ def run(args: argparse.Namespace) -> int:
         else:
             print_line(f"description: {description_path(path)}")
             print_line(_parity(description_path(path)))
-            if args.quantize is not None:
-                print_line(quantization_line(path))
     return 0
 
 

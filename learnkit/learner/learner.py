@@ -590,7 +590,8 @@ class Learner(Answers):
                 validation set is shown, and kept in the description.
 
         Raises:
-            UsageError: an option of another format, no data to calibrate on, a custom task, a state dict with more than tensors.
+            UsageError: an option of another format, no data to calibrate on, a custom task, a state dict with more than
+                tensors.
             ExportError: a model that cannot be exported to other programs, or whose export returns different numbers.
         """
         data = RealData(self.dls, self._task_metrics())

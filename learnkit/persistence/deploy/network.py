@@ -114,7 +114,7 @@ def describe(spec: ExportSpec, output: Tensor, *, preprocessing: Preprocessing =
             "activation": activation_to_json(spec.activation, n_out),
             "temperature": 1.0 if spec.activation is None else float(spec.temperature),
         },
-        "preprocessing": {False: "outside", True: "inside"}.get(preprocessing, "full"),
+        "preprocessing": preprocessing if isinstance(preprocessing, str) else ("outside", "inside")[preprocessing],
         "transforms": inputs_to_json(spec.preprocess, spec.input_shape),
     }
 
@@ -176,7 +176,7 @@ class _Network(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         outputs = self.model(input if self.prepare is None else self.prepare(input))
         raw: Tensor = outputs if self.output is None else self.output(outputs)
-        return raw if self.activate is None else self.activate(raw)  # type: ignore[no-any-return]
+        return raw if self.activate is None else self.activate(raw)
 
 
 def _copy(network: nn.Module) -> nn.Module:

@@ -122,7 +122,7 @@ def _int8(
 
     def reference(preprocessing: Preprocessing) -> Run:
         prepare = preparation_of(spec, preprocessing) or nn.Identity()
-        return lambda inputs: (activate or nn.Identity())(small(prepare(inputs)))  # type: ignore[no-any-return]
+        return lambda inputs: (activate or nn.Identity())(small(prepare(inputs)))
 
     if (prepare := preparation_of(spec, preprocessing)) is not None:
         images = example_inputs(spec, preprocessing=preprocessing)

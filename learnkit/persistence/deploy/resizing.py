@@ -34,7 +34,8 @@ class ResizeImages(nn.Module):
         pixels = images.permute(0, 3, 1, 2).double()
         # As Pillow 13 does; earlier ones begin with the columns, which changes pixels of tall images by a level or two.
         vertical_first = (lost_rows > 0) & (lost_rows > 2 * lost_columns)
-        return torch.cond(vertical_first, _vertical_first, _horizontal_first, (rows, pixels, columns))
+        resized: Tensor = torch.cond(vertical_first, _vertical_first, _horizontal_first, (rows, pixels, columns))
+        return resized
 
     def _resized(self, height: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
         """The rows and columns that are not borders."""
@@ -95,4 +96,4 @@ def _vertical_first(rows: Tensor, pixels: Tensor, columns: Tensor) -> Tensor:
 
 
 def _round(sums: Tensor) -> Tensor:
-    return ((sums + 2 ** (BITS - 1)) / 2**BITS).floor().clamp(0, 255)
+    return sums.add(1 << (BITS - 1)).div(1 << BITS).floor().clamp(0, 255)
