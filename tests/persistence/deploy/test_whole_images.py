@@ -105,3 +105,12 @@ def test_another_preprocessing_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=says):
         learn.export(tmp_path / "model", to="onnx", **change(learn))
+
+
+def test_openvino_returns_the_same(learn: Learner, exported: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    core = openvino.Core()
+    model = core.compile_model(core.read_model(exported), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    for file in learn.dls.samples.query("split == 'valid'")["input"]:
+        found = model({"input": np.asarray(Image.open(file))[None]})["output"][0]
+        np.testing.assert_allclose(found, learn.predict(file).probs.numpy(), atol=1e-4)
