@@ -83,7 +83,7 @@ def test_the_description_says_what_was_compared(exported: Path) -> None:
 
 
 def test_a_learner_without_images_is_checked_on_made_ones(learn: Learner, tmp_path: Path) -> None:
-    loaded = load_learner(learn.export(tmp_path / "model.lk"), device="cpu")
+    loaded = load_learner(learn.export(tmp_path / "model.lk"), model=learn.model, device="cpu")
     checked = described(loaded.export(tmp_path / "model.pt2", to="pt2", preprocessing="full"))["parity"]["whole_images"]
     assert (checked["of"], checked["images"]) == ("made images", 6)
     assert checked["max_abs_diff"] < 1e-5
