@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from learnkit.atomic_files import sha256_of
-from learnkit.cli.loaded import MODEL_HELP, load_model
+from learnkit.cli.loaded import MODEL_HELP, give_data, load_model
 from learnkit.cli.output import check_new, print_line, warnings_as_lines
 from learnkit.errors import UsageError
 from learnkit.learner.load import load_learner
@@ -29,10 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the file to write, whose name ends in .onnx, .pt2 or .lk",
     )
     parser.add_argument(
-        "--preprocessing", action="store_true", help="onnx, pt2: take images (N, H, W, C) in uint8, and normalize them"
-    )
+        "--preprocessing", nargs="?", const=True, default=False, choices=("full",),
+        help="onnx, pt2: take images (N, H, W, C) in uint8, and normalize them; full: of any size, and resize them too",
+    )  # fmt: skip
     parser.add_argument(
         "--no-activation", dest="activation", action="store_false", help="onnx, pt2: end in raw outputs"
+    )
+    parser.add_argument(
+        "--quantize", choices=("int8",), help="onnx: weights of 8 bits, calibrated on the images of --data"
+    )
+    parser.add_argument(
+        "--data", metavar="DATA", help="the folder of the data, which has one for training and one for validation"
     )
     parser.add_argument("--force", action="store_true", help="overwrite OUT")
 
@@ -48,9 +55,17 @@ def run(args: argparse.Namespace) -> int:
     check_new(args.out, force=args.force)
     if args.to != "lk":
         check_new(description_path(args.out), force=args.force)
+    if args.quantize is not None and args.data is None:
+        raise UsageError(
+            "--quantize: a file holds no images to calibrate on", fix="Pass the folder of the data: --data photos."
+        )
     with warnings_as_lines():
         learn = load_model(args.file, device="cpu")
-        path = learn.export(args.out, args.to, preprocessing=args.preprocessing, activation=args.activation)
+        if args.data is not None:
+            give_data(learn, args.data)
+        path = learn.export(
+            args.out, args.to, preprocessing=args.preprocessing, activation=args.activation, quantize=args.quantize
+        )
         print_line(f"model: {path}, {path.stat().st_size:,} bytes, sha256 {sha256_of(path)}")
         if args.to == "lk":
             load_learner(path, device="cpu")

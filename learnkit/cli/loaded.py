@@ -20,7 +20,7 @@ from learnkit.learner.load import load_learner
 if TYPE_CHECKING:
     from learnkit.cli.typed_parser import TypedParser
 
-__all__ = ["MODEL_HELP", "Measured", "add_measured", "images_of", "load_model", "measured"]
+__all__ = ["MODEL_HELP", "Measured", "add_measured", "give_data", "images_of", "load_model", "measured"]
 
 MODEL_HELP = "a .lk file, the folder of a run, or hf-hub:USER/NAME of the Hugging Face hub"
 
@@ -79,6 +79,15 @@ def images_of(learn: Learner, command: str) -> ImageDataBunch:
     return images
 
 
+def give_data(learn: Learner, folder: str) -> None:
+    """Give a learner the images of a folder that has one for each split, prepared as its file says.
+
+    Raises:
+        LearnkitError: data that cannot be used, or labels that the model does not know.
+    """
+    learn.dls = _data({"data": folder, "on": "valid"}, images_of(learn, "export"))
+
+
 def measured_options() -> list[Option]:
     """The data options that the file leaves open."""
     return [option for option in data_options() if option.name not in (*OF_FILE, *OF_TRAINING)]
@@ -131,7 +140,7 @@ def _data(values: Mapping[str, Any], empty: ImageDataBunch) -> ImageDataBunch:
         )
     if given["on"] == "all":
         given |= {"valid_pct": 0, "valid_col": None}
-    elif given["valid_pct"] is None and not source_of(given).chosen_by:
+    elif given.get("valid_pct") is None and not source_of(given).chosen_by:
         _check_folders(Path(given["data"]), given)
     names = [name for name in OF_FILE if hasattr(empty.settings, name) and name not in ("classes", "task")]
     fixed = {name: getattr(empty.settings, name) for name in names}

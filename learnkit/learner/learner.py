@@ -14,6 +14,7 @@ from learnkit.callbacks.general_scheduler import GeneralScheduler
 from learnkit.callbacks.lr_finder import LRFinder, Suggestions
 from learnkit.callbacks.one_cycle import OneCycle
 from learnkit.callbacks.precision import MixedPrecision
+from learnkit.callbacks.progress import announce
 from learnkit.checks import check_int, check_kind
 from learnkit.data.bunch import DataBunch
 from learnkit.device import BF16, FP16
@@ -25,7 +26,7 @@ from learnkit.learner.answers import Part
 from learnkit.learner.batch_size import SMALL_LR, settle_batch_size
 from learnkit.learner.checks import check_epochs, check_head, check_start, check_trainable
 from learnkit.learner.class_weights import ClassWeights
-from learnkit.learner.defaults import is_default
+from learnkit.learner.defaults import chosen_metrics, is_default
 from learnkit.learner.describe import fit_outline, learner_facts
 from learnkit.learner.feature_views import views_of
 from learnkit.learner.fine_tuning import KeptStatistics, fine_tune_starts, second_peak, trains_head
@@ -39,6 +40,7 @@ from learnkit.learner.sharded_fit import Around, Strategy, in_strategy
 from learnkit.learner.similarity import Similarity
 from learnkit.learner.understanding import Understanding
 from learnkit.losses.outputs import OutputKey
+from learnkit.metrics.metric import Metric
 from learnkit.models.groups import group_numbers, regrouped
 from learnkit.models.layout import use_channels_last
 from learnkit.modes import together
@@ -48,6 +50,10 @@ from learnkit.optim.groups import freeze_groups, spread_rates
 from learnkit.optim.optimizers import OptimizerFactory
 from learnkit.optim.schedules import flat_cos, sgdr
 from learnkit.optim.settings import Settings
+from learnkit.persistence.deploy.int8 import quantization_line
+from learnkit.persistence.deploy.network import Preprocessing
+from learnkit.persistence.deploy.onnx import Quantize
+from learnkit.persistence.deploy.real_data import RealData
 from learnkit.persistence.export import ExportFormat, export
 from learnkit.persistence.merging import whole
 from learnkit.persistence.setup import TrainingSetup
@@ -537,8 +543,8 @@ class Learner(Understanding, Similarity):
     # Files
 
     def export(
-        self, file: PathLike, to: ExportFormat = "lk", *, card: str = "", preprocessing: bool = False,
-        activation: bool = True, merge: bool | None = None,
+        self, file: PathLike, to: ExportFormat = "lk", *, card: str = "", preprocessing: Preprocessing = False,
+        activation: bool = True, merge: bool | None = None, quantize: Quantize = None,
     ) -> Path:  # fmt: skip
         """Write one file that `load_learner` reads, or one for other programs; returns its path.
 
@@ -547,18 +553,28 @@ class Learner(Understanding, Similarity):
             to: "lk" for `load_learner`: weights, classes, preprocessing, thresholds, temperature, sets, no code. "onnx"
                 or "pt2" for other programs, with a description next to the file.
             card: for "lk", a description, in your words.
-            preprocessing: for the others, take images (N, H, W, C) in uint8 at their size, and normalize them inside.
+            preprocessing: for the others, True to take images (N, H, W, C) in uint8 at their size and normalize them
+                inside, "full" to take them at any size and resize them inside too.
             activation: for the others, end in probabilities; otherwise in raw outputs.
             merge: of a model with adapters, for "lk": True multiplies them into the weights, and the file is whole;
                 False writes them without the weights of `lora=`, which `load_learner` then needs. None for False, but
                 True if no one else has these weights, as they were random. The others are always merged.
+            quantize: for "onnx", "int8" for weights of 8 bits, calibrated on the training set; what that costs on the
+                validation set is shown, and kept in the description.
 
         Raises:
-            UsageError: an option of another format, a custom task, a state dict with more than tensors.
+            UsageError: an option of another format, no data to calibrate on, a custom task, a state dict with more than
+                tensors.
             ExportError: a model that cannot be exported to other programs, or whose export returns different numbers.
         """
-        spec = self._export_spec(card)
-        return export(file, spec, to, preprocessing=preprocessing, activation=activation, merge=merge)
+        data, spec = RealData(self.dls, self._task_metrics()), self._export_spec(card)
+        path = export(
+            file, spec, to,
+            preprocessing=preprocessing, activation=activation, merge=merge, quantize=quantize, data=data,
+        )  # fmt: skip
+        if quantize is not None and world.is_first:
+            announce(quantization_line(path))
+        return path
 
     def push_to_hub(self, folder: PathLike, repo_id: str | None = None, *, card: str = "") -> Path:
         """Write the export into a folder for the Hugging Face hub; upload it only if `repo_id` is given."""
@@ -576,6 +592,10 @@ class Learner(Understanding, Similarity):
             loss=self.loss_func, epochs=self.epoch, rows=self.recorder.rows, card=card, setup=self._setup(),
             output=self.output, certainty=self._exported_certainty(), base=self.base,
         )  # fmt: skip
+
+    def _task_metrics(self) -> list[Metric]:
+        given = self._given["metrics"]
+        return chosen_metrics(self.dls, given if given or self.dls.task is None else "default")
 
     def _setup(self) -> TrainingSetup:
         metrics = self._given["metrics"]

@@ -8,6 +8,10 @@ from learnkit.atomic_files import named_file
 from learnkit.checks import check_choice
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError
+from learnkit.persistence.deploy.network import Preprocessing
+from learnkit.persistence.deploy.onnx import Quantize, export_onnx
+from learnkit.persistence.deploy.pt2 import export_pt2
+from learnkit.persistence.deploy.real_data import RealData
 from learnkit.persistence.lk.file import write_export
 from learnkit.persistence.merging import chosen_form, is_adapted
 from learnkit.persistence.spec import ExportSpec
@@ -20,8 +24,8 @@ OTHERS = ("onnx", "pt2")  # for other programs, with a description next to the f
 
 
 def export(
-    file: PathLike, spec: ExportSpec, to: ExportFormat = "lk", *, preprocessing: bool = False, activation: bool = True,
-    merge: bool | None = None,
+    file: PathLike, spec: ExportSpec, to: ExportFormat = "lk", *, preprocessing: Preprocessing = False,
+    activation: bool = True, merge: bool | None = None, quantize: Quantize = None, data: RealData | None = None,
 ) -> Path:  # fmt: skip
     """Write a model as one file; see `Learner.export`.
 
@@ -29,9 +33,12 @@ def export(
         file: the path; the suffix of the format is added if it is missing.
         spec: the model and its metadata.
         to: "lk" for `load_learner`, "onnx", or "pt2" for torch.export's format, which runs code when it is opened.
-        preprocessing: for the others: take images (N, H, W, C) in uint8 at their size, and normalize them inside.
+        preprocessing: for the others: True to take images (N, H, W, C) in uint8 at their size, and normalize them
+            inside; "full" to take them at any size, and resize them inside too.
         activation: for the others: return predictions (probabilities, with the temperature), not raw outputs.
         merge: whether a model with adapters is written as one without, see `chosen_form`; the others always are.
+        quantize: for "onnx": "int8" for weights of 8 bits.
+        data: to calibrate "int8", and to check on.
 
     Raises:
         UsageError: another format, an option of another format, a file without a name.
@@ -39,9 +46,11 @@ def export(
     """
     path = named_file("file", file)
     check_choice("to", to, ("lk", *OTHERS))
+    if quantize is not None and to != "onnx":
+        raise UsageError(f'export: quantize={quantize!r} belongs to to="onnx"', fix="Leave it out, or export to ONNX.")
     if to == "lk":
         if preprocessing or not activation:
-            option = "preprocessing=True" if preprocessing else "activation=False"
+            option = f"preprocessing={preprocessing!r}" if preprocessing else "activation=False"
             raise UsageError(
                 f'export: {option} belongs to to="onnx" and to="pt2"',
                 fix='Leave it out: a file for load_learner (to="lk") always has the preprocessing and the activation.',
@@ -57,15 +66,12 @@ def export(
     path = path if path.suffix == f".{to}" else path.with_name(f"{path.name}.{to}")
     spec = chosen_form(spec, merge or (True if is_adapted(spec) else None))
     if world.is_first:
-        _write_other(path, spec if activation else replace(spec, activation=None), to, preprocessing=preprocessing)
+        spec = spec if activation else replace(spec, activation=None)
+        if to == "onnx":
+            export_onnx(path, spec, preprocessing=preprocessing, quantize=quantize, data=data)
+        else:
+            export_pt2(path, spec, preprocessing=preprocessing, data=data)
     return path
-
-
-def _write_other(path: Path, spec: ExportSpec, to: str, *, preprocessing: bool) -> None:
-    from learnkit.persistence.deploy.onnx import export_onnx
-    from learnkit.persistence.deploy.pt2 import export_pt2
-
-    (export_onnx if to == "onnx" else export_pt2)(path, spec, preprocessing=preprocessing)
 
 
 def _lk_path(path: Path) -> Path:

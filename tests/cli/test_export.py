@@ -43,6 +43,8 @@ def test_a_file_is_not_overwritten_unless_that_is_asked_for(run: Model, command:
         (["--to", "onnx", "--out", "a.lk"], "ends in .onnx"),
         (["--to", "xml", "--out", "a.xml"], "xml"),
         (["--to", "lk", "--out", "a.lk", "--preprocessing"], "preprocessing"),
+        (["--to", "onnx", "--out", "a.onnx", "--quantize", "int8"], "--data"),
+        (["--to", "onnx", "--out", "a.onnx", "--preprocessing", "some"], "full"),
     ],
 )
 def test_what_cannot_work_is_one_sentence(
@@ -80,3 +82,17 @@ def test_other_programs_compute_the_same(run: Model, command: Command, to: str) 
     else:
         found = torch.export.load("model.pt2").module()(torch.from_numpy(np.repeat(images, 2, 0)))[:1]
     assert torch.allclose(found, expected, atol=1e-3)
+
+
+def test_a_file_of_8_bits_that_resizes_is_calibrated_on_the_data(run: Model, command: Command, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    options = ("--preprocessing", "full", "--quantize", "int8", "--data", run.data)
+    answer = command("export", run.file, "--to", "onnx", "--out", "small.onnx", *options)
+    assert answer.code == 0, answer.err
+    facts = json.loads((tmp_path / "small.onnx.json").read_text("utf-8"))
+    assert facts["quantization"]["on"] == facts["parity"]["whole_images"]["of"] == "validation set"
+    assert set(facts["quantization"]["metrics"]["accuracy"]) == {"float32", "int8"}
+    session = onnxruntime.InferenceSession("small.onnx", providers=["CPUExecutionProvider"])
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 37, 21, 3), dtype=np.uint8)
+    assert session.run(["output"], {"input": pixels})[0].shape == (2, 3)

@@ -126,6 +126,15 @@ class Preprocess:
         """
         return hwc_to_chw(self.decode(source, where=where)[0])
 
+    def whole(self, source: Any) -> "npt.NDArray[Any]":
+        """The image (H, W, C) of a source as for `item`, upright, before it is resized.
+
+        Raises:
+            ImageError, UsageError: as for `item`.
+        """
+        pixels = np.asarray(self._to_image(source, "", None).image)
+        return pixels[..., None] if pixels.ndim == 2 else pixels
+
     def decode(
         self, source: Any, mask: Any = None, *, task: Any = None, bound: Bounded | Resize | None = None, where: str = ""
     ) -> tuple["npt.NDArray[Any]", ...]:
@@ -195,7 +204,7 @@ class Preprocess:
             return self.normalize.normalize_(batch.float() if out is None else out.copy_(batch), 255)
         return self.normalize.normalize_(batch, out=out) if in_place or out is not None else self.normalize(batch)
 
-    def _to_image(self, source: Any, where: str, how: HowSeen) -> Decoded:
+    def _to_image(self, source: Any, where: str, how: HowSeen | None) -> Decoded:
         from PIL import Image
 
         is_file = isinstance(source, str | os.PathLike) or (self.reader is None and hasattr(source, "read"))
@@ -225,7 +234,7 @@ class Preprocess:
             return self._read(source, where, how)
         return Decoded.whole(self._check_pixels(read_with(self.reader, source, where), f"{source}{where}"))
 
-    def _read(self, file: Any, where: str, how: HowSeen) -> Decoded:
+    def _read(self, file: Any, where: str, how: HowSeen | None) -> Decoded:
         return read_image(file, self.channels, where=where, depth=self.depth, how=how, in_full=self.full_decode)
 
     def _check_pixels(self, read: "npt.NDArray[Any]", where: str) -> "npt.NDArray[Any]":

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -33,15 +33,21 @@ TOLERANCE = 1e-4  # of the largest output if that is above 1
 BATCH_SIZES = (1, N_INPUTS)
 
 
-def export_graph(network: nn.Module, inputs: Tensor) -> ExportedProgram:
+def export_graph(network: nn.Module, inputs: Tensor, free: Sequence[str] = ("batch",)) -> ExportedProgram:
     """The network as a graph that takes batches of any size, without the paths of its source code.
+
+    Args:
+        network: in eval mode.
+        inputs: a batch (N, ...) of two or more.
+        free: the names of the first dimensions of the input that may have any size.
 
     Raises:
         ExportError: a network that torch.export cannot follow, or that works for one batch size only.
     """
     try:
         with torch.no_grad(), quiet():
-            program = torch.export.export(network, (inputs[:2],), dynamic_shapes=({0: Dim("batch")},))
+            shapes = {place: Dim(name) for place, name in enumerate(free)}
+            program = torch.export.export(network, (inputs[:2],), dynamic_shapes=(shapes,))
     except Exception as error:
         raise ExportError(
             f"torch.export cannot capture the model with a batch of any size ({cause_of(error)})",
@@ -68,13 +74,19 @@ def quiet() -> Iterator[None]:
         logging.disable(logged)
 
 
-def check_parity(network: nn.Module, run: Callable[[Tensor], Tensor], inputs: Tensor) -> dict[str, Any]:
+def check_parity(
+    network: Callable[[Tensor], Tensor],
+    run: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    tolerance: float = TOLERANCE,
+) -> dict[str, Any]:
     """Compare the export with the network itself, on a batch of one and on all the inputs.
 
     Args:
         network: the eager model, in eval mode.
         run: the export: inputs (N, ...) -> outputs (N, ...).
         inputs: inputs of the export.
+        tolerance: of the largest output if that is above 1.
 
     Returns:
         What was compared, and the largest absolute difference.
@@ -103,10 +115,10 @@ def check_parity(network: nn.Module, run: Callable[[Tensor], Tensor], inputs: Te
         gap = (found - expected).where(found != expected, 0).abs().max().item()  # infinite in both is the same
         difference = max(difference, math.inf if math.isnan(gap) else gap)
         largest = max(largest, expected.where(expected.isfinite(), 0).abs().max().item())
-    if not difference <= TOLERANCE * max(1.0, largest):
+    if not difference <= tolerance * max(1.0, largest):
         raise ExportError(
             "difference between the outputs of the exported model and the model", got=float(f"{difference:.3g}"),
-            expected=f"at most {TOLERANCE * max(1.0, largest):.3g}, {TOLERANCE:g} of the largest output",
+            expected=f"at most {tolerance * max(1.0, largest):.3g}, {tolerance:g} of the largest output",
             fix="Look for random numbers, counters or infinite values in the model's forward. Nothing was written.",
         )  # fmt: skip
     return {
@@ -114,7 +126,7 @@ def check_parity(network: nn.Module, run: Callable[[Tensor], Tensor], inputs: Te
         "batch_sizes": list(BATCH_SIZES),
         "max_abs_diff": difference,
         "max_abs_output": largest,
-        "tolerance": TOLERANCE,
+        "tolerance": tolerance,
     }
 
 

@@ -1,51 +1,61 @@
 """The network in exports for other programs: preprocessing, model, temperature and activation in one module."""
 
 import copy
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from learnkit.certainty.fitted import sets_to_json
+from learnkit.checks import check_choice
+from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.task_json import task_to_json
 from learnkit.errors import ExportError, UsageError
 from learnkit.losses.outputs import output_to_pass
+from learnkit.persistence.deploy.resizing import ResizeImages
 from learnkit.persistence.lk.schema import activation_to_json, inputs_to_json
 from learnkit.persistence.spec import ExportSpec
 from learnkit.persistence.weights import plain_model
+from learnkit.types import Activation
 
-__all__ = ["N_INPUTS", "cause_of", "check_inputs", "describe", "example_inputs", "network_of"]
+__all__ = ["N_INPUTS", "Preprocessing", "activation_of", "cause_of", "check_inputs", "describe", "example_inputs",
+           "free_sides", "network_of", "preparation_of"]  # fmt: skip
 
 N_INPUTS = 8  # what an export is compared on
+Preprocessing: TypeAlias = bool | Literal["full"]
+"""False: the input is what the model sees; True: images uint8 (N, H, W, C) at its size; "full": of any size."""
 
 
-def check_inputs(spec: ExportSpec, *, preprocessing: bool) -> None:
+def check_inputs(spec: ExportSpec, *, preprocessing: Preprocessing) -> None:
     """Refuse a model whose inputs cannot be described.
 
     Raises:
-        UsageError: the shape of an input is unknown, or `preprocessing` without images.
+        UsageError: the shape of an input is unknown, or `preprocessing` of another kind, or without images.
     """
+    check_choice("preprocessing", preprocessing, (False, True, "full"))
     if spec.input_shape is None:
         raise UsageError(
             "export: the data does not specify the shape of an input", fix="Make it from tensors, datasets or images."
         )
     if preprocessing and (spec.preprocess is None or len(spec.input_shape) != 3):
         raise UsageError(
-            "preprocessing=True requires image data", fix="Export without it, and feed what the model sees."
+            f"preprocessing={preprocessing!r} requires image data",
+            fix="Export without it, and feed what the model sees.",
         )
     if preprocessing and spec.preprocess is not None and spec.preprocess.depth not in (None, 8):
         raise UsageError(
-            "preprocessing=True takes images of 8 bits; the depth of this data", got=spec.preprocess.depth,
-            fix="Export without it, and feed what the model sees.",
+            f"preprocessing={preprocessing!r} takes images of 8 bits; the depth of this data",
+            got=spec.preprocess.depth, fix="Export without it, and feed what the model sees.",
         )  # fmt: skip
 
 
-def network_of(spec: ExportSpec, *, preprocessing: bool = False) -> tuple[nn.Module, Tensor]:
+def network_of(spec: ExportSpec, *, preprocessing: Preprocessing = False) -> tuple[nn.Module, Tensor]:
     """From the input of the exported file to its output: a copy on the CPU in eval mode, sharing weights already there.
 
     Args:
         spec: the model.
-        preprocessing: take images (N, H, W, C) in uint8, already at their size, and normalize them inside.
+        preprocessing: what is done inside.
 
     Returns:
         The network, and its output for `example_inputs`.
@@ -72,18 +82,20 @@ def network_of(spec: ExportSpec, *, preprocessing: bool = False) -> tuple[nn.Mod
     return network, output
 
 
-def example_inputs(spec: ExportSpec, *, preprocessing: bool = False) -> Tensor:
+def example_inputs(spec: ExportSpec, *, preprocessing: Preprocessing = False) -> Tensor:
     """Inputs of the exported file, always the same random ones: normal floats, pixels, or zeros and ones."""
     shape, generator = spec.input_shape or (), torch.Generator().manual_seed(0)
     if preprocessing:
         channels, height, width = shape
+        if preprocessing == "full":
+            height, width = 3 * height // 2 + 1, 5 * width // 4 + 2
         return torch.randint(0, 256, (N_INPUTS, height, width, channels), dtype=torch.uint8, generator=generator)
     if spec.dtype.is_floating_point:
         return torch.randn(N_INPUTS, *shape, generator=generator).to(spec.dtype)
     return torch.randint(0, 2, (N_INPUTS, *shape), generator=generator).to(spec.dtype)
 
 
-def describe(spec: ExportSpec, output: Tensor, *, preprocessing: bool = False) -> dict[str, Any]:
+def describe(spec: ExportSpec, output: Tensor, *, preprocessing: Preprocessing = False) -> dict[str, Any]:
     """The description of an exported file in plain types; `output` is that of the network for `example_inputs`.
 
     The parts task, classes, decode, task_args and transforms are those of learnkit's own exports.
@@ -91,19 +103,19 @@ def describe(spec: ExportSpec, output: Tensor, *, preprocessing: bool = False) -
     Raises:
         UsageError: a custom task.
     """
-    inputs = example_inputs(spec, preprocessing=preprocessing)
+    inputs, free = example_inputs(spec, preprocessing=preprocessing), free_sides(preprocessing)
     layout = {"layout": "NHWC" if preprocessing else "NCHW"} if inputs.ndim == 4 else {}
     n_out = output.shape[1] if output.ndim > 1 else 1
     return {
         **task_to_json(spec.task),
-        "input": {"name": "input", **_batch_facts(inputs), **layout},
+        "input": {"name": "input", **_batch_facts(inputs, free), **layout},
         "output": {
             "name": "output",
             **_batch_facts(output),
             "activation": activation_to_json(spec.activation, n_out),
             "temperature": 1.0 if spec.activation is None else float(spec.temperature),
         },
-        "preprocessing": "inside" if preprocessing else "outside",
+        "preprocessing": preprocessing if isinstance(preprocessing, str) else ("outside", "inside")[preprocessing],
         "transforms": inputs_to_json(spec.preprocess, spec.input_shape),
         **_sets(spec),
     }
@@ -116,38 +128,75 @@ def _sets(spec: ExportSpec) -> dict[str, Any]:
     return {"sets": sets_to_json(spec.certainty.conformal)}
 
 
-def _batch_facts(batch: Tensor) -> dict[str, Any]:
-    return {"type": str(batch.dtype).removeprefix("torch."), "shape": ["batch", *batch.shape[1:]]}
+def free_sides(preprocessing: Preprocessing) -> tuple[str, ...]:
+    """The names of the first dimensions of the input, those that may have any size."""
+    return ("batch", "height", "width") if preprocessing == "full" else ("batch",)
+
+
+def _batch_facts(batch: Tensor, free: Sequence[str] = ("batch",)) -> dict[str, Any]:
+    return {"type": str(batch.dtype).removeprefix("torch."), "shape": [*free, *batch.shape[len(free) :]]}
+
+
+def preparation_of(spec: ExportSpec, preprocessing: Preprocessing) -> nn.Module | None:
+    """From images to what the model sees; None if that is outside."""
+    return _Preparation(spec.preprocess, preprocessing) if preprocessing and spec.preprocess else None
+
+
+def activation_of(spec: ExportSpec) -> nn.Module | None:
+    """From raw outputs to predictions, a copy on the CPU; None for raw outputs."""
+    return None if spec.activation is None else _copy(_Activation(spec.activation, spec.temperature)).eval()
+
+
+class _Preparation(nn.Module):
+    """Images uint8 (N, H, W, C) -> float32 (N, C, height, width), normalized."""
+
+    def __init__(self, preprocess: Preprocess, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.preprocess = preprocess
+        self.resize = ResizeImages(preprocess.resize) if preprocessing == "full" else None
+
+    def forward(self, input: Tensor) -> Tensor:
+        pixels = input.permute(0, 3, 1, 2).contiguous() if self.resize is None else self.resize(input)
+        return self.preprocess.batch(pixels)
+
+
+class _Activation(nn.Module):
+    """activation(raw / temperature)."""
+
+    def __init__(self, activation: Activation, temperature: float) -> None:
+        super().__init__()
+        self.activation = activation
+        self.temperature = temperature
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.activation(input / self.temperature)
 
 
 class _Network(nn.Module):
     """Preprocessing, model, temperature and activation, one after the other."""
 
-    def __init__(self, spec: ExportSpec, preprocessing: bool) -> None:
+    def __init__(self, spec: ExportSpec, preprocessing: Preprocessing) -> None:
         super().__init__()
         self.model = plain_model(spec.model)
-        self.preprocess = spec.preprocess if preprocessing else None
+        self.prepare = preparation_of(spec, preprocessing)
         self.output = spec.output
-        self.activation = spec.activation
-        self.temperature = spec.temperature
+        self.activate = None if spec.activation is None else _Activation(spec.activation, spec.temperature)
 
     def forward(self, input: Tensor) -> Tensor:
-        x = input
-        if self.preprocess is not None:
-            x = self.preprocess.batch(x.permute(0, 3, 1, 2).contiguous())
-        outputs = self.model(x)
+        outputs = self.model(input if self.prepare is None else self.prepare(input))
         raw: Tensor = outputs if self.output is None else self.output(outputs)
-        return raw if self.activation is None else self.activation(raw / self.temperature)
+        return raw if self.activate is None else self.activate(raw)
 
 
-def _copy(network: _Network) -> _Network:
+def _copy(network: nn.Module) -> nn.Module:
     """A copy without gradients that shares parameters on the CPU; buffers are copied."""
     known: dict[int, Any] = {}
     for parameter in network.parameters():
         known[id(parameter)] = nn.Parameter(parameter.detach().cpu(), requires_grad=False)
     for buffer in network.buffers():
         known[id(buffer)] = buffer.detach().cpu().clone()
-    known[id(network.preprocess)] = network.preprocess  # its reader may be any function, and is not called
+    preprocess = getattr(getattr(network, "prepare", None), "preprocess", None)
+    known[id(preprocess)] = preprocess  # its reader may be any function, and is not called
     return copy.deepcopy(network, known)
 
 

@@ -1,27 +1,49 @@
 """A model as an ONNX file: one file without code, checked by onnx and compared with the model in onnxruntime."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
-import torch
 from torch import Tensor, nn
-from torch.export import ExportedProgram
 
-from learnkit.checks import missing_extra
-from learnkit.errors import ExportError
-from learnkit.persistence.deploy.capture import check_parity, export_graph, json_text, quiet, write_with_description
-from learnkit.persistence.deploy.network import cause_of, check_inputs, describe, example_inputs, network_of
+from learnkit.checks import check_choice, missing_extra
+from learnkit.errors import ExportError, UsageError
+from learnkit.persistence.deploy import int8
+from learnkit.persistence.deploy.capture import TOLERANCE, check_parity, write_with_description
+from learnkit.persistence.deploy.network import (
+    Preprocessing,
+    activation_of,
+    cause_of,
+    check_inputs,
+    describe,
+    example_inputs,
+    free_sides,
+    network_of,
+    preparation_of,
+)
+from learnkit.persistence.deploy.onnx_graph import OPSET, annotate, graph_of, joined, runner
+from learnkit.persistence.deploy.real_data import RealData
+from learnkit.persistence.deploy.whole_images import check_resizing
 from learnkit.persistence.lk.manifest import versions
 from learnkit.persistence.spec import ExportSpec
 
-__all__ = ["OPSET", "export_onnx"]
+__all__ = ["OPSET", "Quantize", "export_onnx"]
 
-OPSET = 20
 MAX_BYTES = 2**31 - 2**24  # of weights: a protobuf message holds 2 GiB, the graph takes the rest
+Quantize: TypeAlias = Literal["int8"] | None
+INT8_TOLERANCE = 0.02  # a difference in the last bit of a float may be one of a level of 256
+Run = Callable[[Tensor], Tensor]
 
 
-def export_onnx(path: Path, spec: ExportSpec, *, preprocessing: bool = False) -> None:
+def export_onnx(
+    path: Path,
+    spec: ExportSpec,
+    *,
+    preprocessing: Preprocessing = False,
+    quantize: Quantize = None,
+    data: RealData | None = None,
+) -> None:
     """Write path and path.json, once onnxruntime has returned the numbers of the model on eight inputs.
 
     The input is named "input" and the output "output", their first dimension "batch". The properties of the file hold
@@ -30,10 +52,14 @@ def export_onnx(path: Path, spec: ExportSpec, *, preprocessing: bool = False) ->
     Args:
         path: path of the file.
         spec: the model.
-        preprocessing: take images (N, H, W, C) in uint8, already at their size, and normalize them inside.
+        preprocessing: True to take images (N, H, W, C) in uint8, already at their size, and normalize them inside;
+            "full" to take them at any size, and resize them inside too.
+        quantize: "int8" for weights of 8 bits.
+        data: to calibrate, and to check on.
 
     Raises:
-        UsageError: onnx, onnxscript or onnxruntime is not installed; inputs as `check_inputs` refuses them.
+        UsageError: onnx, onnxscript or onnxruntime is not installed; inputs as `check_inputs` refuses them; no training
+            items to calibrate on.
         ExportError: a model above 2 GB or without an ONNX equivalent, or an export with different numbers; nothing is
             written.
     """
@@ -43,29 +69,67 @@ def export_onnx(path: Path, spec: ExportSpec, *, preprocessing: bool = False) ->
         import onnxscript
     except ModuleNotFoundError as error:
         raise missing_extra(str(error.name), "onnx") from error
+    check_choice("quantize", quantize, (None, "int8"))
     check_inputs(spec, preprocessing=preprocessing)
     _check_size(spec.model)
+    if quantize is not None and (data is None or not data.has_inputs):
+        raise UsageError(
+            'quantize="int8" is calibrated on training items, and this learner has none',
+            fix="Give it its data: learn.dls = dls.",
+        )
     inputs = example_inputs(spec, preprocessing=preprocessing)
     network, output = network_of(spec, preprocessing=preprocessing)
-    proto = _model_proto(export_graph(network, inputs))
     facts = {
         "format": "onnx",
         "opset": OPSET,
         "learnkit": versions()["learnkit"],
         **describe(spec, output, preprocessing=preprocessing),
     }
-    _annotate(proto, facts)
-    content: bytes = proto.SerializeToString()
+    if quantize is None or data is None:
+        model, reference = graph_of(network, inputs, free_sides(preprocessing)), _eager(spec)
+    else:
+        model, reference, facts["quantization"] = _int8(spec, preprocessing, data)
+    annotate(model, facts, free_sides(preprocessing))
+    content: bytes = model.SerializeToString()
     try:
         onnx.checker.check_model(content, full_check=True)
-        run = _runner(content)
+        run = runner(content)
     except Exception as error:
         raise ExportError(
             f"the ONNX file would not be valid ({cause_of(error)})", fix='Export with to="pt2", or change the model.'
         ) from error
-    parity = check_parity(network, run, inputs)
+    parity = check_parity(reference(preprocessing), run, inputs, TOLERANCE if quantize is None else INT8_TOLERANCE)
+    if preprocessing == "full":
+        parity["whole_images"] = check_resizing(spec, run, reference(True), data)
     packages = [module.__name__ for module in (onnx, onnxscript, onnxruntime)]
     write_with_description(path, content, {**facts, "parity": parity, "versions": versions(*packages)})
+
+
+def _eager(spec: ExportSpec) -> Callable[[Preprocessing], Run]:
+    return lambda preprocessing: network_of(spec, preprocessing=preprocessing)[0]
+
+
+def _int8(
+    spec: ExportSpec, preprocessing: Preprocessing, data: RealData
+) -> tuple[Any, Callable[[Preprocessing], Run], dict[str, Any]]:
+    """The quantized model between preprocessing and activation in float32; what it has to return; what it lost."""
+    raw = replace(spec, activation=None)
+    (network, output), made = network_of(raw), example_inputs(raw)
+    plain, activate = graph_of(network, made), activation_of(spec)
+    model = int8.quantized(plain, data.inputs(int8.N_CALIBRATION))
+    small = runner(model)
+    facts = {"bits": 8, "calibration_items": int8.N_CALIBRATION, **int8.changes(runner(plain), small, data, made)}
+
+    def reference(preprocessing: Preprocessing) -> Run:
+        prepare = preparation_of(spec, preprocessing) or nn.Identity()
+        return lambda inputs: (activate or nn.Identity())(small(prepare(inputs)))
+
+    if (prepare := preparation_of(spec, preprocessing)) is not None:
+        images = example_inputs(spec, preprocessing=preprocessing)
+        model = joined(graph_of(prepare, images, free_sides(preprocessing)), model, "model/")
+    if activate is not None:
+        model = joined(model, graph_of(activate, output), "activation/")
+    return model, reference, facts
 
 
 def _check_size(model: nn.Module) -> None:
@@ -75,47 +139,3 @@ def _check_size(model: nn.Module) -> None:
             f"the model's weights take {n_bytes:,} bytes, one ONNX file holds {MAX_BYTES:,}",
             fix='Export it with to="pt2", or a smaller model.',
         )
-
-
-def _model_proto(program: ExportedProgram) -> Any:
-    """The program as an onnx.ModelProto with its weights inside."""
-    try:
-        with quiet():
-            exported = torch.onnx.export(
-                program,
-                dynamo=True,
-                external_data=False,
-                verbose=False,
-                opset_version=OPSET,
-                input_names=["input"],
-                output_names=["output"],
-            )
-    except Exception as error:
-        raise ExportError(
-            f"the model cannot be written as ONNX ({cause_of(error)})", fix='Export it with to="pt2", or change it.'
-        ) from error
-    assert exported is not None  # only the old exporter returns None
-    return exported.model_proto
-
-
-def _annotate(model: Any, facts: dict[str, Any]) -> None:
-    """Put the facts into the model's properties, name its batch dimension, and remove the paths of source code."""
-    graph = model.graph
-    for item in [graph, *graph.node, *graph.input, *graph.output, *graph.initializer]:
-        del item.metadata_props[:]
-    del graph.value_info[:]  # shapes in between, which every runtime infers
-    for value in [*graph.input, *graph.output]:
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    for key, fact in facts.items():
-        text = fact if isinstance(fact, str) else json_text(fact)
-        model.metadata_props.add(key=key, value=text)
-
-
-def _runner(content: bytes) -> Callable[[Tensor], Tensor]:
-    """The model in onnxruntime, on the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors; its warnings are about speed
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return lambda batch: torch.from_numpy(session.run(["output"], {"input": batch.numpy()})[0])

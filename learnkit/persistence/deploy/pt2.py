@@ -6,14 +6,25 @@ from pathlib import Path
 import torch
 
 from learnkit.persistence.deploy.capture import check_parity, export_graph, json_text, write_with_description
-from learnkit.persistence.deploy.network import check_inputs, describe, example_inputs, network_of
+from learnkit.persistence.deploy.network import (
+    Preprocessing,
+    check_inputs,
+    describe,
+    example_inputs,
+    free_sides,
+    network_of,
+)
+from learnkit.persistence.deploy.real_data import RealData
+from learnkit.persistence.deploy.whole_images import check_resizing
 from learnkit.persistence.lk.manifest import versions
 from learnkit.persistence.spec import ExportSpec
 
 __all__ = ["export_pt2"]
 
 
-def export_pt2(path: Path, spec: ExportSpec, *, preprocessing: bool = False) -> None:
+def export_pt2(
+    path: Path, spec: ExportSpec, *, preprocessing: Preprocessing = False, data: RealData | None = None
+) -> None:
     """Write path and path.json, once the captured program has returned the numbers of the model on eight inputs.
 
     The description is in the file too, as its extra file "learnkit.json".
@@ -21,7 +32,9 @@ def export_pt2(path: Path, spec: ExportSpec, *, preprocessing: bool = False) -> 
     Args:
         path: path of the file.
         spec: the model.
-        preprocessing: take images (N, H, W, C) in uint8, already at their size, and normalize them inside.
+        preprocessing: True to take images (N, H, W, C) in uint8, already at their size, and normalize them inside;
+            "full" to take them at any size, and resize them inside too.
+        data: to check on.
 
     Raises:
         UsageError: inputs as `check_inputs` refuses them.
@@ -30,8 +43,12 @@ def export_pt2(path: Path, spec: ExportSpec, *, preprocessing: bool = False) -> 
     check_inputs(spec, preprocessing=preprocessing)
     inputs = example_inputs(spec, preprocessing=preprocessing)
     network, output = network_of(spec, preprocessing=preprocessing)
-    program = export_graph(network, inputs)
-    parity = check_parity(network, program.module(), inputs)
+    program = export_graph(network, inputs, free_sides(preprocessing))
+    run = program.module()
+    parity = check_parity(network, run, inputs)
+    if preprocessing == "full":
+        at_size, _ = network_of(spec, preprocessing=True)
+        parity["whole_images"] = check_resizing(spec, run, at_size, data)
     facts = {"format": "pt2", "learnkit": versions()["learnkit"], **describe(spec, output, preprocessing=preprocessing)}
     buffer = io.BytesIO()
     torch.export.save(program, buffer, extra_files={"learnkit.json": json_text(facts)})

@@ -1,0 +1,129 @@
+"""Static quantization to 8 bits: calibrated on training items, measured on the validation set."""
+
+import copy
+import json
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from learnkit.checks import missing_extra
+from learnkit.errors import ExportError, LearnkitError, warn
+from learnkit.metrics.metric import Metric, results
+from learnkit.persistence.deploy.capture import description_path, quiet
+from learnkit.persistence.deploy.network import cause_of
+from learnkit.persistence.deploy.real_data import RealData
+
+__all__ = ["N_CALIBRATION", "changes", "quantization_line", "quantized"]
+
+N_CALIBRATION = 128  # training items, evenly spaced
+MUCH = 0.01  # of a metric: one point of an accuracy
+Run = Callable[[Tensor], Tensor]
+
+
+def quantized(model: Any, inputs: Iterable[Tensor]) -> Any:
+    """A model whose convolutions and matrix products have weights and inputs of 8 bits, as an onnx.ModelProto.
+
+    Weights are quantized by output channel, to 7 of the 8 bits: sums of two products then fit into the 16 bits that
+    processors without VNNI have for them. The range of what is in between is what the inputs made of it.
+
+    Args:
+        model: an onnx.ModelProto in float32.
+        inputs: batches to calibrate on.
+
+    Raises:
+        UsageError: onnxruntime is not complete.
+        ExportError: onnxruntime cannot quantize the model.
+    """
+    try:
+        import onnx
+        from onnxruntime import quantization
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+    except ModuleNotFoundError as error:
+        raise missing_extra(str(error.name), "onnx") from error
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.inputs = iter(inputs)
+
+        def get_next(self) -> dict[str, Any] | None:
+            batch = next(self.inputs, None)
+            return None if batch is None else {"input": batch.numpy()}
+
+    try:
+        with tempfile.TemporaryDirectory() as folder, quiet():
+            plain, fused, small = (str(Path(folder, f"{name}.onnx")) for name in ("plain", "fused", "small"))
+            Path(plain).write_bytes(model.SerializeToString())
+            quant_pre_process(plain, fused, skip_symbolic_shape=True)
+            quantization.quantize_static(
+                fused, small, Reader(), quant_format=quantization.QuantFormat.QDQ, per_channel=True, reduce_range=True,
+                activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
+            )  # fmt: skip
+            return onnx.load(small)
+    except LearnkitError:  # of an item that cannot be read
+        raise
+    except Exception as error:
+        raise ExportError(
+            f"onnxruntime cannot quantize the model ({cause_of(error)})", fix="Export it without quantize=."
+        ) from error
+
+
+def changes(before: Run, after: Run, data: RealData, made: Tensor) -> dict[str, Any]:
+    """What quantization changed: the metrics on the validation set before and after, and the raw outputs.
+
+    Args:
+        before, after: from inputs (N, ...) to raw outputs.
+        data: its validation set is measured, if it has one with labels.
+        made: inputs to compare the outputs on, if it has none.
+
+    Returns:
+        `on`, "validation set" or "made inputs"; `items`, how many; `metrics`, of each {"float32": ..., "int8": ...};
+        `mean_abs_diff`, `max_abs_diff` and `max_abs_output` of the raw outputs.
+    """
+    measured: dict[str, list[Metric]] = {"float32": copy.deepcopy(list(data.metrics))}
+    measured["int8"] = copy.deepcopy(measured["float32"])
+    for metric in [*measured["float32"], *measured["int8"]]:
+        metric.reset()
+    items, n, total, most, largest = 0, 0, 0.0, 0.0, 0.0
+    for x, targets in [*data.batches()] or [(made, None)]:
+        outputs = {"float32": before(x), "int8": after(x)}
+        for kind, metrics in measured.items() if targets is not None else ():
+            for metric in metrics:
+                metric.update(outputs[kind], targets)
+        gaps = (outputs["int8"] - outputs["float32"]).abs().double()
+        items, n, total = items + len(x), n + gaps.numel(), total + gaps.sum().item()
+        most, largest = max(most, gaps.max().item()), max(largest, outputs["float32"].abs().max().item())
+    return {
+        "on": "made inputs" if targets is None else "validation set",
+        "items": items,
+        "metrics": {} if targets is None else _side_by_side(measured),
+        "mean_abs_diff": total / n,
+        "max_abs_diff": most,
+        "max_abs_output": largest,
+    }
+
+
+def _side_by_side(measured: dict[str, list[Metric]]) -> dict[str, dict[str, float]]:
+    """Each number of each metric by kind; a warning names those that became worse by more than a point."""
+    found: dict[str, dict[str, float]] = {}
+    for plain, small in zip(measured["float32"], measured["int8"], strict=True):
+        before, after = results(plain), results(small)
+        for name in before:
+            found[name] = {"float32": before[name], "int8": after[name]}
+            lost = before[name] - after[name]
+            if plain.higher_is_better and lost > MUCH:
+                warn(f"int8: {name} falls from {before[name]:.4g} to {after[name]:.4g} on the validation set")
+    return found
+
+
+def quantization_line(path: Path) -> str:
+    """What a quantized file lost, read from its description, as a sentence."""
+    facts = json.loads(description_path(path).read_text("utf-8"))["quantization"]
+    numbers = ", ".join(
+        f"{name} {values['float32']:.4f} before and {values['int8']:.4f} after"
+        for name, values in facts["metrics"].items()
+    )
+    gap = f"raw outputs differ by {facts['mean_abs_diff']:.2g} on average"
+    return f"int8: {numbers}{'; ' if numbers else ''}{gap} ({facts['on']}, {facts['items']} items)"

@@ -1,0 +1,103 @@
+"""ONNX graphs in memory: made of a network, joined, described, and run by onnxruntime."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from learnkit.errors import ExportError
+from learnkit.persistence.deploy.capture import export_graph, json_text, quiet
+from learnkit.persistence.deploy.network import cause_of
+
+__all__ = ["OPSET", "annotate", "graph_of", "joined", "runner"]
+
+OPSET = 20
+
+
+def graph_of(network: nn.Module, inputs: Tensor, free: Sequence[str] = ("batch",)) -> Any:
+    """A network as an onnx.ModelProto with its weights inside; its input is "input", its output "output".
+
+    Args:
+        network: in eval mode.
+        inputs: a batch (N, ...) of two or more.
+        free: the names of the first dimensions of the input, those that may have any size.
+
+    Raises:
+        ExportError: a network that cannot be captured, or that ONNX has no operators for.
+    """
+    program = export_graph(network, inputs, free)
+    try:
+        with quiet():
+            exported = torch.onnx.export(
+                program,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=["input"],
+                output_names=["output"],
+            )
+    except Exception as error:
+        raise ExportError(
+            f"the model cannot be written as ONNX ({cause_of(error)})", fix='Export it with to="pt2", or change it.'
+        ) from error
+    assert exported is not None  # only the old exporter returns None
+    _clean(exported.model_proto.graph)
+    return exported.model_proto
+
+
+def joined(first: Any, second: Any, prefix: str) -> Any:
+    """Two graphs as one: the output of the first, which is changed, is the input of the second.
+
+    Args:
+        first: an onnx.ModelProto.
+        second: another, without branches: of those onnx cannot rename the values.
+        prefix: of the names of the second.
+    """
+    from onnx import compose
+
+    between = f"{prefix}input"
+    for node in first.graph.node:
+        node.output[:] = [between if name == "output" else name for name in node.output]
+        node.input[:] = [between if name == "output" else name for name in node.input]
+    first.graph.output[0].name = between
+    second = compose.add_prefix(second, prefix, rename_outputs=False)
+    return compose.merge_models(first, second, io_map=[(between, between)])
+
+
+def annotate(model: Any, facts: Mapping[str, Any], free: Sequence[str]) -> None:
+    """Put the facts into a model's properties, and name the dimensions that may have any size."""
+    for value, names in ((model.graph.input[0], free), (model.graph.output[0], free[:1])):
+        for place, name in enumerate(names):
+            value.type.tensor_type.shape.dim[place].dim_param = name
+    for key, fact in facts.items():
+        model.metadata_props.add(key=key, value=fact if isinstance(fact, str) else json_text(fact))
+
+
+def runner(model: Any) -> Callable[[Tensor], Tensor]:
+    """A model, or its bytes, in onnxruntime on the CPU."""
+    import onnxruntime
+
+    content = model if isinstance(model, bytes) else model.SerializeToString()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; its warnings are about speed
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return lambda batch: torch.from_numpy(session.run(["output"], {"input": batch.numpy()})[0])
+
+
+def _clean(graph: Any) -> None:
+    """Remove the paths of source code, and the shapes in between, which every runtime infers."""
+    for part in _graphs(graph):
+        for item in [part, *part.node, *part.input, *part.output, *part.initializer]:
+            del item.metadata_props[:]
+        del part.value_info[:]
+
+
+def _graphs(graph: Any) -> Iterator[Any]:
+    """A graph, and those in its branches."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _graphs(attribute.g)

@@ -1,0 +1,87 @@
+"""Files of 8 bits: small, nearly as good, and what they cost is measured and said."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from learnkit import DataBunch, Learner, load_learner
+from learnkit.errors import UsageError
+from learnkit.metrics.metric import make_metrics
+from learnkit.persistence.deploy import int8
+from learnkit.persistence.deploy.real_data import RealData
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+
+@pytest.fixture(scope="module")
+def learn() -> Learner:
+    """A network of two wide layers on three clouds."""
+    numbers = torch.Generator().manual_seed(0)
+    y = torch.arange(300) % 3
+    x = torch.randn(300, 8, generator=numbers) + 1.5 * nn.functional.one_hot(y, 8)
+    dls = DataBunch.from_tensors(x[:200], y[:200], x[200:], y[200:], bs=20, classes=["a", "b", "c"], device="cpu")
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 3))
+    learn = Learner(dls, model, metrics="accuracy", seed=0)
+    learn.fit(2, 1e-2)
+    return learn
+
+
+def described(path: Path) -> dict[str, Any]:
+    return json.loads(path.with_name(f"{path.name}.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+
+def outputs(path: Path, inputs: torch.Tensor) -> "np.ndarray[Any, Any]":
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(["output"], {"input": inputs.numpy()})[0]  # type: ignore[no-any-return]
+
+
+def test_it_is_small_and_its_accuracy_is_in_the_file(
+    learn: Learner, tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEARNKIT_PROGRESS", "plain")
+    plain = learn.export(tmp_path / "plain", to="onnx")
+    small = learn.export(tmp_path / "small", to="onnx", quantize="int8")
+    assert small.stat().st_size < 0.4 * plain.stat().st_size
+    weights = {tensor.name: tensor for tensor in onnx.load(small).graph.initializer}
+    assert any(tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 2 for tensor in weights.values())
+    x, y = learn.dls.valid_dl.tensors
+    before, after = outputs(plain, x), outputs(small, x)
+    np.testing.assert_allclose(after.sum(1), 1, atol=1e-5)  # still ends in probabilities
+    facts = described(small)["quantization"]
+    expected = {"float32": (before.argmax(1) == y.numpy()).mean(), "int8": (after.argmax(1) == y.numpy()).mean()}
+    assert facts["metrics"]["accuracy"] == pytest.approx(expected)
+    assert (facts["on"], facts["items"], facts["calibration_items"]) == ("validation set", 100, int8.N_CALIBRATION)
+    assert 0 < facts["mean_abs_diff"] < facts["max_abs_diff"] < 0.1 * facts["max_abs_output"]
+    held = onnxruntime.InferenceSession(small).get_modelmeta().custom_metadata_map
+    assert json.loads(held["quantization"]) == facts
+    assert f"accuracy {expected['float32']:.4f} before and {expected['int8']:.4f} after" in capfd.readouterr().err
+
+
+def test_a_large_loss_is_a_warning() -> None:
+    x, y = torch.eye(4), torch.arange(4)
+    dls = DataBunch.from_tensors(x, y, x, y, bs=4, classes=list("abcd"), device="cpu")
+    data = RealData(dls, make_metrics("accuracy"))
+    with pytest.warns(UserWarning, match="int8: accuracy falls from 1 to 0.25 on the validation set"):
+        facts = int8.changes(lambda x: x, torch.zeros_like, data, x)
+    assert facts["metrics"] == {"accuracy": {"float32": 1.0, "int8": 0.25}}
+    assert (facts["mean_abs_diff"], facts["max_abs_diff"], facts["max_abs_output"]) == (0.25, 1.0, 1.0)
+
+
+def test_without_data_to_calibrate_on_it_is_refused(learn: Learner, tmp_path: Path) -> None:
+    loaded = load_learner(learn.export(tmp_path / "a.lk"), model=learn.model, device="cpu")
+    with pytest.raises(UsageError, match=r"calibrated on training items, .* learn\.dls = dls"):
+        loaded.export(tmp_path / "b", to="onnx", quantize="int8")
+    for to in ("lk", "pt2"):
+        with pytest.raises(UsageError, match='belongs to to="onnx"'):
+            learn.export(tmp_path / "b", to=to, quantize="int8")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="quantize: got 'int4'"):
+        learn.export(tmp_path / "b", to="onnx", quantize="int4")  # type: ignore[arg-type]
+    assert [file.name for file in tmp_path.iterdir()] == ["a.lk"]
