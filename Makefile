@@ -6,7 +6,7 @@ FINDS_ALL = $(PYTHON) -c 'import sys; from importlib.util import find_spec; sys.
 	fastprogress jinja2 matplotlib numpy pandas PIL pytest safetensors torch torchvision
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: demo test test-slow check bench gpu clean
+.PHONY: demo test test-slow check docs pictures bench gpu clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -23,6 +23,14 @@ check: .venv/dev.stamp ## style and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy --strict learnkit
+
+docs: .venv/docs.stamp ## the site, in build/docs; ARGS="-t online" looks other projects' pages up, "-b linkcheck" their links
+	$(RUN) -m sphinx -W --keep-going -j auto -q -d build/doctrees docs build/docs $(ARGS)
+	$(RUN) -m sphinx -W --keep-going -j auto -q -d build/doctrees -b markdown docs build/docs
+	$(RUN) docs/list_twins.py build/docs
+
+pictures: .venv/docs.stamp ## the pictures of the questions' pages, written again by their code
+	$(RUN) docs/run_pages.py --pictures docs/questions/*.md
 
 bench: .venv/dev.stamp ## one table of all measurements, also in benchmarks/results/; ARGS="--quick" to see that it runs
 	$(RUN) -m benchmarks $(ARGS)
