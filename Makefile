@@ -27,9 +27,9 @@ check: .venv/dev.stamp ## style and types
 docs: .venv/docs.stamp ## the site, in build/docs; ARGS="-t online" looks other projects' pages up, "-b linkcheck" their links
 	$(RUN) -m sphinx -W --keep-going -j auto -q -d build/doctrees docs build/docs $(ARGS)
 	$(RUN) -m sphinx -W --keep-going -j auto -q -d build/doctrees -b markdown docs build/docs
-	$(RUN) docs/list_twins.py build/docs
+	$(RUN) docs/extensions/twins.py build/docs
 
-pictures: .venv/docs.stamp ## the pictures of the questions' pages, written again by their code
+pictures: .venv/dev.stamp ## the pictures of the questions' pages, written again by their code
 	$(RUN) docs/run_pages.py --pictures docs/questions/*.md
 
 bench: .venv/dev.stamp ## one table of all measurements, also in benchmarks/results/; ARGS="--quick" to see that it runs

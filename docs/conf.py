@@ -27,6 +27,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "docstrings",
     "reference",
+    "twins",
 ]
 exclude_patterns = ["README.md", "**sg_execution_times.rst"]
 
@@ -38,7 +39,8 @@ autodoc_typehints_format = "short"
 autodoc_default_options = {
     "members": True,
     "show-inheritance": True,
-    "inherited-members": "Callback,Module,Exception,BaseException,Warning,Enum,int,object,str,tuple",  # but not from these
+    # All but those of these:
+    "inherited-members": "Callback,Module,Exception,BaseException,Warning,Enum,int,object,str,tuple",
 }
 autodoc_class_signature = "mixed"
 autosummary_generate = False  # reference.py writes the pages

@@ -57,7 +57,7 @@ def blocks(text: str) -> list[Block]:
 
 
 def commands(code: str) -> Iterator[list[str]]:
-    """The arguments of each `learnkit` command of a shell block; other lines install something, or are for other programs."""
+    """The arguments of each `learnkit` command of a shell block; other lines are left to the reader."""
     for line in code.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         if words[:1] == ["learnkit"]:

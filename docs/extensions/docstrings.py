@@ -1,4 +1,4 @@
-"""Docstrings as this project writes them: `x` in single backticks is a name, linked where there is a page for it, or code.
+"""Docstrings as this project writes them: `x` in single backticks is a name that has a page, linked, or code.
 
 Names are linked whatever path they are written with: annotations hold the module that defines a class, and pages are
 those of its public name.
@@ -32,7 +32,7 @@ class NameOrCode(SphinxRole):
         return [pending_xref("", code, refdoc=self.env.docname, **options)], []
 
     def page_of(self, name: str) -> str | None:
-        """The public path of a name as a docstring writes it: a method of its class, a public name, or one of its members."""
+        """The public path of a name in a docstring: a method of its class, a public name, or a method of one."""
         context = self.env.ref_context
         owner = ".".join(filter(None, (context.get("py:module"), context.get("py:class"))))
         if owner and is_method(f"{owner}.{name}"):

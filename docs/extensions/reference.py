@@ -1,4 +1,8 @@
-"""The pages of the API, written from `__all__` of the public namespaces: one per name, one for all known networks."""
+"""The pages of the API, written from `__all__` of the public namespaces.
+
+One per name of `learnkit` and of its callbacks; one each for the small names of the other namespaces, which are read
+side by side; and one for all known networks.
+"""
 
 import inspect
 from pathlib import Path
@@ -12,6 +16,8 @@ from learnkit.models import Architecture
 
 FOLDER = Path(__file__).parents[1] / "reference"
 SPACES = (learnkit, *learnkit._NAMESPACES)
+
+OWN_PAGES = {"learnkit", "learnkit.callbacks"}  # one per name
 
 # What has no docstring of its own.
 VALUES = {
@@ -54,13 +60,12 @@ def summary_of(space: ModuleType) -> str:
     return (space.__doc__ or "").partition("\n\n")[0]
 
 
-def page_of(path: str, value: object) -> str:
-    """The page of one name."""
-    name = path.rpartition(".")[2]
+def entry(path: str, value: object) -> str:
+    """The description of one name."""
     directive = {"Classes": "autoclass", "Functions": "autofunction"}.get(kind_of(value))
     if directive:
-        return underlined(name) + f".. {directive}:: {path}\n"
-    return underlined(name) + f".. py:data:: {path}\n\n   {VALUES[name]}\n"
+        return f".. {directive}:: {path}\n\n"
+    return f".. py:data:: {path}\n\n   {VALUES[path.rpartition('.')[2]]}\n\n"
 
 
 def networks_page(names: list[str]) -> str:
@@ -68,40 +73,49 @@ def networks_page(names: list[str]) -> str:
     rows = "".join(f"   * - ``{name}``\n     - ``{learnkit.models.ARCHITECTURES[name]!r}``\n" for name in names)
     return (
         underlined("Networks")
-        + "Each can be passed to :func:`learnkit.cnn_learner` and :func:`learnkit.unet_learner`, itself or by its name;\n"
-        + "called, it makes the torchvision network. The names of timm are accepted, too.\n\n"
+        + "Each can be passed to :func:`learnkit.cnn_learner` and :func:`learnkit.unet_learner`,\n"
+        + "itself or by its name; called, it makes the torchvision network. The names of timm are accepted, too.\n\n"
         + f".. list-table::\n   :header-rows: 1\n\n   * - name\n     - what it is\n{rows}"
     )
 
 
+def table(paths: list[str], kind: str) -> str:
+    """The names of a section, each with its first line."""
+    if kind == "Values":
+        return "".join(f":data:`~{path}`\n    {VALUES[path.rpartition('.')[2]]}\n\n" for path in paths)
+    return ".. autosummary::\n   :nosignatures:\n\n" + "".join(f"   {path}\n" for path in paths) + "\n"
+
+
+def pages_of(space: ModuleType) -> dict[str, str]:
+    """The page of a namespace by its name, and those of its names."""
+    found: dict[str, str] = {}
+    names = sorted(space.__all__, key=str.casefold)
+    parts = [underlined(space.__name__), f"{summary_of(space)}\n\n"]
+    for kind in ("Classes", "Functions", "Values"):
+        own = [name for name in names if kind_of(getattr(space, name)) == kind]
+        paths = {name: f"{(learnkit if is_elsewhere(space, name) else space).__name__}.{name}" for name in own}
+        if not own:
+            continue
+        parts += [underlined(kind, "-"), table(list(paths.values()), kind)]
+        entries = {
+            path: entry(path, getattr(space, name)) for name, path in paths.items() if not is_elsewhere(space, name)
+        }
+        if space.__name__ not in OWN_PAGES:
+            parts += entries.values()
+        else:
+            found |= {path: underlined(path.rpartition(".")[2]) + text for path, text in entries.items()}
+    networks = [name for name in names if kind_of(getattr(space, name)) == "Networks"]
+    if networks:
+        parts.append(f":doc:`networks`: all {len(networks)} known networks in one table.\n\n")
+        found["networks"] = networks_page(networks)
+    if found:
+        parts.append(".. toctree::\n   :hidden:\n\n" + "".join(f"   {name}\n" for name in found))
+    return {space.__name__: "".join(parts), **found}
+
+
 def pages() -> dict[str, str]:
-    """The pages by name, without suffix."""
-    found = {}
-    for space in SPACES:
-        by_kind: dict[str, list[str]] = {}
-        for name in sorted(space.__all__, key=str.casefold):
-            by_kind.setdefault(kind_of(getattr(space, name)), []).append(name)
-        parts = [underlined(space.__name__), f"{summary_of(space)}\n\n"]
-        hidden = []
-        for kind, names in sorted(by_kind.items()):
-            if kind == "Networks":
-                found["networks"] = networks_page(names)
-                hidden.append("networks")
-                continue
-            paths = [f"{(learnkit if is_elsewhere(space, name) else space).__name__}.{name}" for name in names]
-            parts.append(underlined(kind, "-"))
-            if kind == "Values":
-                parts += [f":data:`~{path}`\n    {VALUES[name]}\n\n" for name, path in zip(names, paths, strict=True)]
-            else:
-                parts += [".. autosummary::\n   :nosignatures:\n\n", *(f"   {path}\n" for path in paths), "\n"]
-            for name, path in zip(names, paths, strict=True):
-                if not is_elsewhere(space, name):
-                    found[path] = page_of(path, getattr(space, name))
-                    hidden.append(path)
-        if "Networks" in by_kind:
-            parts.append(f":doc:`networks`: all {len(by_kind['Networks'])} known networks in one table.\n\n")
-        found[space.__name__] = "".join([*parts, ".. toctree::\n   :hidden:\n\n", *(f"   {one}\n" for one in hidden)])
-    return found
+    """All pages by name, without suffix."""
+    return {name: text for space in SPACES for name, text in pages_of(space).items()}
 
 
 def write(app: Sphinx, config: Config) -> None:
