@@ -35,6 +35,7 @@ ACROSS_MODULES = {
     "distributed/test_faults.py": "an error, a hang, a signal and a kill in one of two processes",
     "examples/test_cifar10.py": "the speed recipe runs",
     "examples/test_digits.py": "the example runs",
+    "examples/test_gallery.py": "the examples of the gallery",
     "examples/test_optuna_study.py": "the example runs",
     "examples/test_scale.py": "the files of examples/scale run, as far as one machine can run them",
     "examples/test_serve.py": "the web service of examples/serve, over HTTP",
@@ -82,6 +83,7 @@ ACROSS_MODULES = {
     "test_facts.py": "facts about training that users rely on",
     "test_import.py": "importing has no side effects",
     "test_mirror.py": "this",
+    "test_pages.py": "the code of README and docs",
     "test_public_api.py": "public names and signatures",
     "test_reference.py": "fits equal to loops written by hand",
 }
