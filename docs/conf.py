@@ -68,6 +68,7 @@ sphinx_gallery_conf = {
     "filename_pattern": "plot_",  # those are run here, and show their pictures; the slow tests run all
     "within_subsection_order": "FileNameSortKey",
     "remove_config_comments": True,
+    "default_thumb_file": str(DOCS / "images" / "report.png"),
     "show_memory": False,
     "min_reported_time": 5,
 }

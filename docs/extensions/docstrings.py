@@ -52,6 +52,11 @@ def is_method(path: str) -> bool:
     return value is not None and not name.startswith("_") and bool(getattr(value, "__doc__", "")) and callable(value)
 
 
+def path_of(value: Any) -> str:
+    """The path that defines a class."""
+    return f"{value.__module__}.{value.__qualname__}"
+
+
 def public_names() -> dict[str, str]:
     """The path that defines a name of ours, and the public path."""
     found = {}
@@ -59,7 +64,7 @@ def public_names() -> dict[str, str]:
         for name in space.__all__:
             value = getattr(space, name)
             if hasattr(value, "__qualname__"):
-                found.setdefault(f"{value.__module__}.{value.__qualname__}", f"{space.__name__}.{name}")
+                found.setdefault(path_of(value), f"{space.__name__}.{name}")
     return found
 
 
@@ -100,8 +105,21 @@ def resolve(app: Sphinx, env: Any, node: pending_xref, content: nodes.TextElemen
     return missing_reference(app, env, node, content)
 
 
+def public_bases(app: Sphinx, name: str, value: Any, options: Any, bases: list[Any]) -> None:
+    """Name only the bases of a class that a reader can look up."""
+    ours = [base for base in bases if getattr(base, "__module__", "").startswith("learnkit.")]
+    bases[:] = [base for base in bases if base not in ours or path_of(base) in PUBLIC] or [object]
+
+
+def without_signature(app: Sphinx, what: str, name: str, value: Any, *rest: Any) -> tuple[str, str] | None:
+    """A protocol is not called."""
+    return ("", "") if getattr(value, "_is_protocol", False) else None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the role, and what finds names by other paths."""
     app.add_role("name_or_code", NameOrCode())
+    app.connect("autodoc-process-bases", public_bases)
+    app.connect("autodoc-process-signature", without_signature)
     app.connect("missing-reference", resolve, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

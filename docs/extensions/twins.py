@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx_design.shared import PassthroughTextElement
 
 SUMMARY = (
     "Train an image classifier in five lines, in plain PyTorch, at the speed of the loop you would write yourself."
@@ -66,8 +68,14 @@ def write_lists(site: Path) -> None:
     (site / "llms-full.txt").write_text("\n\n".join(texts), encoding="utf-8")
 
 
+def pass_on(translator: Any, node: Any) -> None:
+    """Of an element that is nothing in Markdown, only the text is written."""
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Link each page to its twin."""
+    """Link each page to its twin, and tell the builder of twins what it does not know."""
+    for node in (nodes.abbreviation, PassthroughTextElement):
+        app.registry.add_translation_handlers(node, markdown=(pass_on, pass_on))
     app.connect("html-page-context", link)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
