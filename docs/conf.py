@@ -38,7 +38,6 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_default_options = {
     "members": True,
-    "show-inheritance": True,
     # All but those of these:
     "inherited-members": "Callback,Module,Exception,BaseException,Warning,Enum,int,object,str,tuple",
 }

@@ -85,6 +85,7 @@ ACROSS_MODULES = {
     "test_mirror.py": "this",
     "test_pages.py": "the code of README and docs",
     "test_public_api.py": "public names and signatures",
+    "test_site.py": "what builds the site",
     "test_reference.py": "fits equal to loops written by hand",
 }
 ACROSS_FOLDERS = {"reliability"}  # attacks, bad inputs, kills, faults: docs/reliability.md

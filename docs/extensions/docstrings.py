@@ -105,10 +105,15 @@ def resolve(app: Sphinx, env: Any, node: pending_xref, content: nodes.TextElemen
     return missing_reference(app, env, node, content)
 
 
-def public_bases(app: Sphinx, name: str, value: Any, options: Any, bases: list[Any]) -> None:
-    """Name only the bases of a class that a reader can look up."""
-    ours = [base for base in bases if getattr(base, "__module__", "").startswith("learnkit.")]
-    bases[:] = [base for base in bases if base not in ours or path_of(base) in PUBLIC] or [object]
+def public_bases(value: type) -> list[type]:
+    """The bases of a class that a reader can look up."""
+    found = [base for base in value.__bases__ if base is not object]
+    return [base for base in found if not base.__module__.startswith("learnkit.") or path_of(base) in PUBLIC]
+
+
+def name_bases(app: Sphinx, name: str, value: type, options: Any, bases: list[Any]) -> None:
+    """Name only these."""
+    bases[:] = public_bases(value)
 
 
 def without_signature(app: Sphinx, what: str, name: str, value: Any, *rest: Any) -> tuple[str, str] | None:
@@ -119,7 +124,7 @@ def without_signature(app: Sphinx, what: str, name: str, value: Any, *rest: Any)
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the role, and what finds names by other paths."""
     app.add_role("name_or_code", NameOrCode())
-    app.connect("autodoc-process-bases", public_bases)
+    app.connect("autodoc-process-bases", name_bases)
     app.connect("autodoc-process-signature", without_signature)
     app.connect("missing-reference", resolve, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

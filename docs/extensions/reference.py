@@ -8,6 +8,7 @@ import inspect
 from pathlib import Path
 from types import ModuleType
 
+import docstrings
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
@@ -64,7 +65,8 @@ def entry(path: str, value: object) -> str:
     """The description of one name."""
     directive = {"Classes": "autoclass", "Functions": "autofunction"}.get(kind_of(value))
     if directive:
-        return f".. {directive}:: {path}\n\n"
+        bases = "   :show-inheritance:\n" if isinstance(value, type) and docstrings.public_bases(value) else ""
+        return f".. {directive}:: {path}\n{bases}\n"
     return f".. py:data:: {path}\n\n   {VALUES[path.rpartition('.')[2]]}\n\n"
 
 

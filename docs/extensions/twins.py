@@ -38,7 +38,8 @@ def link(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any],
 def described(text: str) -> tuple[str, str]:
     """The title of a twin, and the beginning of its first paragraph."""
     title = re.search(r"^# (.+)$", text, re.MULTILINE)
-    paragraph = re.search(r"^(?![#<>|*`\-!\[\s]).+(?:\n\S.*)*", text[title.end() :] if title else text, re.MULTILINE)
+    rest = re.sub(r"^```.*?^```$", "", text[title.end() :] if title else text, flags=re.DOTALL | re.MULTILINE)
+    paragraph = re.search(r"^(?!#|<|>|\||!\[|\* |- |\d+\. |Bases:|\s).+(?:\n\S.*)*", rest, re.MULTILINE)
     words = " ".join(paragraph[0].split()) if paragraph else ""
     short = words if len(words) <= LONGEST else words[:LONGEST].rpartition(" ")[0] + " …"
     return (title[1] if title else ""), short
