@@ -6,7 +6,7 @@ FINDS_ALL = $(PYTHON) -c 'import sys; from importlib.util import find_spec; sys.
 	fastprogress jinja2 matplotlib numpy pandas PIL pytest safetensors torch torchvision
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: demo test test-slow check bench gpu clean
+.PHONY: demo test test-slow check docs pictures dist bench gpu clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -23,6 +23,24 @@ check: .venv/dev.stamp ## style and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy --strict learnkit
+
+docs: .venv/docs.stamp ## the site, in build/docs; ARGS="-t online" looks other projects' pages up, "-b linkcheck" their links
+	$(RUN) -m sphinx -W --keep-going -j auto -q -d build/doctrees docs build/docs $(ARGS)
+	$(RUN) -m sphinx -W --keep-going -j auto -q -d build/doctrees -b markdown docs build/docs
+	$(RUN) docs/extensions/twins.py build/docs
+
+pictures: .venv/dev.stamp ## the pictures of the questions' pages, written again by their code
+	$(RUN) docs/run_pages.py --pictures docs/questions/*.md
+
+# What the wheel depends on is borrowed from .venv, learnkit itself is not.
+dist: .venv/dev.stamp ## the sdist and the wheel made from it, in dist/, and a try of the wheel in an environment of its own
+	rm -rf dist build/clean
+	$(RUN) -m build --no-isolation
+	$(RUN) -m venv --without-pip build/clean
+	$(RUN) -m pip --python build/clean install --quiet --no-deps --no-index dist/*.whl
+	$(RUN) -c 'import pathlib, torch; clean = next(pathlib.Path("build/clean").rglob("site-packages")); \
+		(clean / "borrowed.pth").write_text(str(pathlib.Path(torch.__file__).parents[1]))'
+	build/clean/bin/python -I .ci/try_wheel.py
 
 bench: .venv/dev.stamp ## one table of all measurements, also in benchmarks/results/; ARGS="--quick" to see that it runs
 	$(RUN) -m benchmarks $(ARGS)

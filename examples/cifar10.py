@@ -1,4 +1,7 @@
-"""CIFAR-10 in a minute on one GPU, with the plain Learner.
+"""CIFAR-10 in a minute on one GPU
+===============================
+
+The plain Learner at the speed of a recipe made for it::
 
     python examples/cifar10.py --data cifar10
 

@@ -1,4 +1,7 @@
-"""The main job end to end: real digits as image files, a trained model, predictions and plots.
+"""Digits, end to end
+==================
+
+The main job end to end: real digits as image files, a trained model, predictions and plots::
 
     python examples/digits.py --out demo
 

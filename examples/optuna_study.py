@@ -1,4 +1,7 @@
-"""A study: which network, learning rate and weight decay suit 1,000 digits, without training all to the end.
+"""A study of networks and rates with Optuna
+=========================================
+
+A study: which network, learning rate and weight decay suit 1,000 digits, without training all to the end::
 
     pip install "learnkit[examples,tune]"
     python examples/optuna_study.py --out study

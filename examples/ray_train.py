@@ -1,4 +1,7 @@
-"""The training script under Ray Train: workers that Ray starts, watches and, when one is lost, starts again.
+"""Training under Ray Train
+========================
+
+The training script under Ray Train: workers that Ray starts, watches and, when one is lost, starts again::
 
     pip install "ray[train]"
     python examples/ray_train.py pets --out /shared/runs/pets --workers 2

@@ -1,6 +1,6 @@
 """Run the cells of tutorial.py one after another, and write their output as a page with figures.
 
-    python examples/render_tutorial.py --out docs
+    python examples/render_tutorial.py --out docs/tutorials
 
 Cells are separated by `# %%`; text begins with `# %% [markdown]`. As in a notebook, the value of a cell's last line is
 shown: figures as images, tables as tables, anything else as text.
@@ -61,7 +61,7 @@ def shown(value: Any, figure: Path) -> str:
 def main() -> None:
     """Write OUT/tutorial.md and its figures."""
     parser = argparse.ArgumentParser(description="Run the tutorial and write its page.")
-    parser.add_argument("--out", type=Path, default=HERE.parent / "docs")
+    parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "tutorials")
     args = parser.parse_args()
     figures = args.out / "images" / "tutorial"
     figures.mkdir(parents=True, exist_ok=True)

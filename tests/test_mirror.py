@@ -37,6 +37,7 @@ ACROSS_MODULES = {
     "distributed/test_faults.py": "an error, a hang, a signal and a kill in one of two processes",
     "examples/test_cifar10.py": "the speed recipe runs",
     "examples/test_digits.py": "the example runs",
+    "examples/test_gallery.py": "the examples of the gallery",
     "examples/test_label_cleaning.py": "the example runs",
     "examples/test_optuna_study.py": "the example runs",
     "examples/test_scale.py": "the files of examples/scale run, as far as one machine can run them",
@@ -86,7 +87,9 @@ ACROSS_MODULES = {
     "test_facts.py": "facts about training that users rely on",
     "test_import.py": "importing has no side effects",
     "test_mirror.py": "this",
+    "test_pages.py": "the code of README and docs",
     "test_public_api.py": "public names and signatures",
+    "test_site.py": "what builds the site",
     "test_reference.py": "fits equal to loops written by hand",
 }
 ACROSS_FOLDERS = {"reliability"}  # attacks, bad inputs, kills, faults: docs/reliability.md

@@ -77,7 +77,7 @@ class Answers(LearnerParts):
         return self._scaled()(raw)
 
     def validate(self, dl: Source | None = None, metrics: Any = None) -> list[float]:
-        """[loss, *metrics] over a part of the data or any loader, None for the validation set; calls no hooks."""
+        """`[loss, *metrics]` over a part of the data or any loader, None for the validation set; calls no hooks."""
         state = self._state(train_dl=())
         state.valid_dl = self._loader(DatasetType.Valid if dl is None else dl, "dl")
         if metrics is not None:

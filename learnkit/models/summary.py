@@ -81,7 +81,7 @@ def model_summary(model: nn.Module, input_shape: Sequence[int]) -> ModelSummary:
     """The output of each layer for one item, by one forward pass; the model is not changed.
 
     Args:
-        model: takes a float tensor (N, *input_shape).
+        model: takes a float tensor `(N, *input_shape)`.
         input_shape: the shape of one item without the batch, (3, 224, 224).
 
     Raises:

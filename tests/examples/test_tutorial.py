@@ -18,7 +18,7 @@ def render() -> ModuleType:
 
 
 def test_the_page_shows_the_current_cells(render: ModuleType) -> None:
-    page = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "tutorials" / "tutorial.md").read_text(encoding="utf-8")
     position = 0
     for is_text, body in render.cells((ROOT / "examples" / "tutorial.py").read_text(encoding="utf-8")):
         wanted = body if is_text else f"```python\n{body}\n```"
@@ -28,7 +28,7 @@ def test_the_page_shows_the_current_cells(render: ModuleType) -> None:
 
 
 def test_every_figure_of_the_page_is_there() -> None:
-    docs = ROOT / "docs"
+    docs = ROOT / "docs" / "tutorials"
     page = (docs / "tutorial.md").read_text(encoding="utf-8")
     linked = [part.split(")")[0] for part in page.split("](images/")[1:]]
     assert len(linked) > 5

@@ -1,0 +1,144 @@
+"""The code of the pages runs: how, says docs/README.md."""
+
+import re
+from pathlib import Path
+from types import ModuleType
+
+import matplotlib.pyplot as plt
+import pytest
+from PIL import Image
+
+from tests.doubles import script_module
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+QUESTIONS = sorted(page for page in (DOCS / "questions").glob("*.md") if page.name != "index.md")
+GUIDES = [page for page in [*sorted(DOCS.rglob("*.md")), ROOT / "README.md"] if page not in QUESTIONS]
+
+# Guides whose blocks are parts of a reader's script, and have no hidden data yet.
+PARTS = {
+    "README.md",
+    "docs/command-line.md",
+    "docs/data.md",
+    "docs/deploy.md",
+    "docs/export.md",
+    "docs/inference.md",
+    "docs/interpretation.md",
+    "docs/models.md",
+    "docs/streams.md",
+    "docs/training.md",
+    "docs/tutorials/quickstart.md",
+    "docs/tutorials/tutorial.md",  # written by a script that runs it
+}
+
+
+@pytest.fixture(scope="module")
+def pages() -> ModuleType:
+    return script_module(DOCS / "run_pages.py")
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", QUESTIONS, ids=lambda page: page.stem)
+def test_the_answer_to_a_question_runs_and_draws_its_picture(pages: ModuleType, page: Path, tmp_path: Path) -> None:
+    pages.run(page)
+    plt.close("all")
+    shown = pages.pictures(page)
+    assert shown, "a question has a picture"
+    assert [name for name in shown if not (tmp_path / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", QUESTIONS, ids=lambda page: page.stem)
+def test_a_question_has_its_parts(pages: ModuleType, page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert re.match(r"# .+\?\n", text), "its title is the question"
+    assert {block.kind for block in pages.blocks(text)} == {"python", "sh"}
+    assert [part for part in ("## From the command line", "## Asked next") if part not in text] == []
+    for name in pages.pictures(page):
+        file = page.parent / "images" / name
+        assert file.exists(), "run make pictures"
+        assert file.stat().st_size < 60_000
+
+
+@pytest.mark.usefixtures("tmp_path")
+@pytest.mark.parametrize("page", [page for page in GUIDES if name_of(page) not in PARTS], ids=name_of)
+def test_the_code_of_a_guide_runs(pages: ModuleType, page: Path) -> None:
+    pages.run(page, with_commands=False)
+    plt.close("all")
+
+
+def test_pages_that_do_not_run_have_code(pages: ModuleType) -> None:
+    with_code = {
+        name_of(page)
+        for page in GUIDES
+        if any(block.kind == "python" for block in pages.blocks(page.read_text(encoding="utf-8")))
+    }
+    assert with_code >= PARTS
+
+
+PAGE = """# Title
+
+```python
+x = data + 1
+```
+
+<!-- hidden
+y = x
+-->
+<!-- not run: it needs a network -->
+```python
+fetch()
+```
+
+```sh
+pip install learnkit
+learnkit env --format \\
+  json  # all of it
+```
+
+```text
+no code
+```
+
+<!-- first -->
+```python
+data = 1
+```
+"""
+
+
+def test_blocks_run_in_order_what_is_marked_as_first_before(pages: ModuleType) -> None:
+    found = pages.blocks(PAGE)
+    assert [(block.kind, block.mark) for block in found] == [
+        ("python", "first"), ("python", ""), ("python", ""), ("python", "not run"), ("sh", ""),
+    ]  # fmt: skip
+    assert [PAGE.splitlines()[block.line] for block in found] == [
+        "data = 1", "x = data + 1", "y = x", "fetch()", "pip install learnkit",
+    ]  # fmt: skip
+    assert list(pages.commands(found[-1].code)) == [["env", "--format", "json"]]
+
+
+def test_an_error_names_the_line_of_the_page(pages: ModuleType, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE.replace("y = x", "y = z"), encoding="utf-8")
+    with pytest.raises(NameError) as raised:
+        pages.run(page, with_commands=False)
+    assert (raised.traceback[-1].path.name, raised.traceback[-1].lineno + 1) == ("page.md", 8)
+
+
+def test_names_of_files_are_expanded_and_a_failed_command_is_an_error(pages: ModuleType, tmp_path: Path) -> None:
+    for name in ("b.txt", "a.txt"):
+        (tmp_path / name).touch()
+    assert list(pages.commands("learnkit verify *.txt")) == [["verify", "a.txt", "b.txt"]]
+    with pytest.raises(RuntimeError, match="exit code 2"):
+        pages.run_command(["verify", "no such folder"], "page")
+
+
+def test_a_picture_is_kept_small(pages: ModuleType, tmp_path: Path) -> None:
+    Image.effect_noise((1800, 400), 90).save(tmp_path / "large.png")
+    pages.keep(tmp_path / "large.png", tmp_path / "images" / "small.png")
+    with Image.open(tmp_path / "images" / "small.png") as kept:
+        assert kept.size == (900, 200)
+        assert kept.mode == "P"

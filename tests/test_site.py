@@ -1,0 +1,110 @@
+"""What builds the site: the pages of the reference, names in docstrings, stored inventories, and the lists of twins.
+
+The site itself is built by `make docs`, where every warning is an error.
+"""
+
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+import learnkit
+from tests.doubles import script_module
+
+pytest.importorskip("sphinx", reason="Sphinx is not installed: pip install .[docs]")
+pytest.importorskip("sphinx_design", reason="sphinx-design is not installed: pip install .[docs]")
+EXTENSIONS = Path(__file__).parents[1] / "docs" / "extensions"
+
+
+@pytest.fixture(scope="module")
+def reference() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(EXTENSIONS)
+        yield script_module(EXTENSIONS / "reference.py")
+
+
+@pytest.fixture(scope="module")
+def docstrings() -> ModuleType:
+    return script_module(EXTENSIONS / "docstrings.py")
+
+
+@pytest.fixture(scope="module")
+def twins() -> ModuleType:
+    return script_module(EXTENSIONS / "twins.py")
+
+
+def test_every_public_name_is_described_once(reference: ModuleType) -> None:
+    text = "".join(reference.pages().values())
+    described = re.findall(r"^\.\. (?:autoclass|autofunction|py:data):: ([\w.]+)$", text, re.MULTILINE)
+    assert len(described) == len(set(described))
+    public = {
+        f"{space.__name__}.{name}"
+        for space in (learnkit, *learnkit._NAMESPACES)
+        for name in space.__all__
+        if name not in learnkit.models.ARCHITECTURES and (space is learnkit or name not in learnkit.__all__)
+    }
+    assert set(described) == public
+    assert all(f"``{name}``" in reference.pages()["networks"] for name in learnkit.models.ARCHITECTURES)
+
+
+def test_the_index_of_the_reference_lists_all_namespaces(reference: ModuleType) -> None:
+    page = (reference.FOLDER / "index.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^(learnkit[\w.]*)$", page, re.MULTILINE)
+    assert listed == ["learnkit", *sorted(space.__name__ for space in learnkit._NAMESPACES)]
+
+
+@pytest.mark.parametrize(
+    ("path", "public"),
+    [
+        ("learnkit.learner.learner.Learner", "learnkit.Learner"),
+        ("learnkit.data.augment.geometry.Flip", "learnkit.transforms.Flip"),
+        (f"{torch.nn.Linear.__module__}.Linear", "torch.nn.Linear"),
+        ("torch.Tensor", "torch.Tensor"),
+        ("no.such.Name", "no.such.Name"),
+    ],
+)
+def test_names_are_linked_by_their_shortest_path(docstrings: ModuleType, path: str, public: str) -> None:
+    assert docstrings.shortest(path) == public
+
+
+def test_only_bases_with_a_page_are_named(docstrings: ModuleType) -> None:
+    assert docstrings.public_bases(learnkit.Learner) == []
+    assert docstrings.public_bases(learnkit.errors.UsageError) == [learnkit.LearnkitError, ValueError]
+    assert docstrings.public_bases(learnkit.callbacks.OneCycle) == [learnkit.Callback]
+
+
+def test_methods_are_told_from_other_attributes(docstrings: ModuleType) -> None:
+    assert docstrings.is_method("learnkit.Learner.fit")
+    assert not docstrings.is_method("learnkit.Learner.no_such")
+    assert not docstrings.is_method("torch.nn.Linear.forward")
+
+
+def test_stored_inventories_are_those_of_sphinx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inventories = script_module(EXTENSIONS / "inventories.py")
+    monkeypatch.setattr(inventories, "MADE", tmp_path)
+    for site, file in inventories.mapping(online=False).values():
+        head, body = Path(file).read_bytes().split(b"zlib.\n")
+        assert head.startswith(b"# Sphinx inventory version 2\n")
+        assert all(re.fullmatch(r"\S+ py:\w+ 1 \S+#\$ -", line) for line in zlib.decompress(body).decode().splitlines())
+        assert site.startswith("https://")
+    assert all(file is None for _, file in inventories.mapping(online=True).values())
+
+
+def test_twins_are_listed_with_their_first_sentence(twins: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "questions").mkdir()
+    for name in ("questions/why", "data"):
+        (tmp_path / f"{name}.html").touch()
+        (tmp_path / f"{name}.md").write_text(
+            f"<a id='x'></a>\n\n# {name}?\n\nBases: object\n\n```python\nx = 1\n```\n\nBecause\nof it.\n\nMore.\n"
+        )
+    twins.write_lists(tmp_path)
+    lists = (tmp_path / "llms.txt").read_text()
+    assert "## Questions\n\n- [questions/why?](questions/why.md): Because of it.\n" in lists
+    assert (tmp_path / "llms-full.txt").read_text().count("More.") == 2
+    (tmp_path / "alone.html").touch()
+    with pytest.raises(SystemExit, match=r"alone\.md"):
+        twins.write_lists(tmp_path)
