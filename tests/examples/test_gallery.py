@@ -10,7 +10,8 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HEADED = [file for file in sorted(EXAMPLES.glob("*.py")) if file.read_text("utf-8").partition("\n")[2][:3] == "==="]
 PLOTS = [file for file in HEADED if file.name.startswith("plot_")]
-TESTED_WITH = {"ray_train": "test_scale.py"}
+LESSONS = ("idx_files", "losses_for_masks", "resnet_from_scratch", "surgery_and_saving")
+TESTED_WITH = {"ray_train": "test_scale.py", **dict.fromkeys(LESSONS, "test_lessons.py")}
 
 
 @pytest.mark.slow
