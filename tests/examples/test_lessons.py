@@ -33,7 +33,8 @@ def test_resnet_from_scratch(tmp_path: Path, own: bool) -> None:
 
 def test_surgery_and_saving(tmp_path: Path) -> None:
     said = run("surgery_and_saving", tmp_path)
-    assert (tmp_path / "method1.pth").exists() and (tmp_path / "method2.pth").exists()
+    assert (tmp_path / "method1.pth").exists()
+    assert (tmp_path / "method2.pth").exists()
     assert re.search(r"^(crimson|navy|seagreen|gold|purple) (disk|square): \d+%$", said, re.MULTILINE)
 
 
