@@ -130,7 +130,7 @@ def _how(interp: Reported, parts: list[tuple[str, Any]], alpha: float, curves: t
     if len(curves) == 1 and alpha in curves[0].alphas:
         at = curves[0].alphas.index(alpha)
         share, off, size = (column[at] for column in (curves[0].measured, curves[0].deviation, curves[0].sizes))
-        text += f" At alpha {alpha:g} they hold {share:.1%} ± {off:.1%}, {_size(interp.kind, size)}."
+        text += f" At alpha {alpha:g}, {share:.1%} ± {off:.1%} are held, {_size(interp.kind, size)}."
     return text
 
 

@@ -262,7 +262,7 @@ class Certainty:
         """The mean size of sets by what they state; of intervals one chart each, as each has its own unit."""
         return tuple(
             Chart(
-                f"{self.size.capitalize()}{f', {curve.name}' if curve.name else ''}",
+                f"{self.size.capitalize()}, {curve.name or 'mean'}",
                 "stated, 1 - alpha",
                 self.size,
                 (Line(self.size, tuple(1 - alpha for alpha in curve.alphas), curve.sizes, "dots"),),
