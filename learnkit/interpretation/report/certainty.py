@@ -23,8 +23,8 @@ from learnkit.text import counted
 __all__ = ["certainty_of"]
 
 MIN_ITEMS = 40  # half of them fit a threshold for an alpha of 0.05
-MAX_NUMBERS = 2_000_000  # items times classes; of more, a random part of the items is measured
-MAX_THRESHOLDS = 4000  # of labels, over all splits; two of these are the least
+MAX_MEASURED, MAX_NUMBERS = 20_000, 2_000_000  # items, items times classes; of more, a random part is measured
+MAX_THRESHOLDS = 2000  # of labels, over all splits; two of these are the least
 MAX_SPLITS = 20
 MAX_NAMES = 6  # numbers of a regression with a curve each
 MAX_UNFAMILIAR = 24
@@ -89,7 +89,7 @@ def _parts(interp: Any) -> Iterator[tuple[str, Any]]:
 
 def _sampled(interp: Any, outputs: str) -> Any:
     numbers = getattr(interp, outputs)
-    n, most = len(numbers), max(MIN_ITEMS, MAX_NUMBERS // max(1, numbers.shape[1]))
+    n, most = len(numbers), max(MIN_ITEMS, min(MAX_MEASURED, MAX_NUMBERS // numbers.shape[1]))
     if n <= most:
         return interp
     chosen = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:most].sort().values
