@@ -118,11 +118,12 @@ def _how(interp: Reported, parts: list[tuple[str, Any]], alpha: float, curves: t
     items = f"a random {n:,} of the {every:,} items" if len(curves) == 1 and n < every else "the items"
     what = "Intervals" if interp.kind is Regression else "Sets"
     splits = _n_splits(first)
+    band = "; the band is one standard deviation of a fit on half of the items" if len(curves) == 1 else ""
     text = (
         f"{what} that hold the {TRUTHS[interp.kind]} with a stated probability of 1 - alpha (split conformal "
         f"prediction). For each alpha they are fitted on a random half of {items} and measured on the other, "
-        f"{2 * splits} times. The points should be on the dashed line; the band is one standard deviation of a fit on "
-        "half of the items. It says nothing about items from another source."
+        f"{2 * splits} times. The points should be on the dashed line{band}. It says nothing about items from another "
+        "source."
     )
     names = len(interp.names) if interp.kind is Regression else 0  # type: ignore[attr-defined]
     if len(curves) < names:

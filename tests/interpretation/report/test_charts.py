@@ -155,7 +155,9 @@ def test_coverage_is_drawn_by_the_stated_one_with_its_band() -> None:
 
 def test_coverage_of_everything_stays_in_the_chart() -> None:
     svg = coverage_chart([Coverage(str(k), (0.05,), (1.0,), (0.5,), (1.0,)) for k in range(7)])
-    assert re.findall(r'class="band (c\d)"', svg) == ["c0", "c1", "c2", "c3", "c4", "c5", "c0"]
+    assert re.findall(r'class="line dots (c\d)"', svg) == ["c0", "c1", "c2", "c3", "c4", "c5", "c0"]
+    assert "band" not in svg  # they would hide each other
+    svg = coverage_chart([Coverage("", (0.05,), (1.0,), (0.5,), (1.0,))])
     numbers = [
         float(v) for path in re.findall(r'class="band c0"><path d="M([^Z]+)Z', svg) for v in re.split("[ L]", path)
     ]
