@@ -14,6 +14,7 @@ TESTED_ELSEWHERE = {
     "data/table/alike.py": "data/table/test_verify.py",
     "interpretation/learners.py": "interpretation/test_items.py",  # protocols, nothing that runs
     "interpretation/report/protocols.py": "interpretation/report/test_build.py",  # likewise
+    "interpretation/report/look_alikes.py": "interpretation/report/test_alike.py",  # plain data
     "interpretation/report/formatting.py": "interpretation/report/test_render.py",
     "learner/answers.py": "learner/test_predictions.py",
     "learner/kept_features.py": "learner/test_similarity.py",

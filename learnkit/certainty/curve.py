@@ -74,9 +74,10 @@ def conformal_curve(
     for _ in range(n_splits):
         order = torch.randperm(len(scores), generator=random)
         for fit, test in ((order[:half], order[half:]), (order[half:], order[:half])):
+            known, truth, new, new_truth = scores[fit], is_true[fit], scores[test], is_true[test]
             for rows, alpha in zip(found, fitting, strict=True):
-                limits = _limits(scores[fit], is_true[fit], alpha, per_class=per_class)
-                rows.append(_measured(scores[test] <= limits, is_true[test], limits))
+                limits = _limits(known, truth, alpha, per_class=per_class)
+                rows.append(_measured(new <= limits, new_truth, limits))
     return [_point(alpha, rows) for alpha, rows in zip(fitting, found, strict=True)]
 
 

@@ -102,7 +102,7 @@ def add_measured(parser: "TypedParser", title: str, own: list[Option]) -> None:
     parser.add_config()
     known = {option.name for options in parser.sections.values() for option in options}
     every = (*data_options(), *model_options(), *training_options())
-    parser.ignored = {"report", *(option.name for option in every)} - known
+    parser.ignored = {"report", "duplicates", *(option.name for option in every)} - known
     parser.repeats = _config_of_run
 
 

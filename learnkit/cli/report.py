@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 OUT = Option("out", str | None, None, "the page to write, a name that ends in .html")
+DUPLICATES = Option(
+    "duplicates", bool, False, "also show near-duplicates and outliers, by one more pass over the images of all splits"
+)
 FORCE = Option("force", bool, False, "overwrite --out")
 
 
 def add_arguments(parser: "TypedParser") -> None:
     """Define the arguments of `learnkit report`."""
-    add_measured(parser, "page", [OUT, FORCE])
+    add_measured(parser, "page", [OUT, DUPLICATES, FORCE])
 
 
 def run(args: Any) -> int:
@@ -37,7 +40,7 @@ def run(args: Any) -> int:
     world.begin()
     with warnings_as_lines():
         learn, part, n = measured(values, "report")
-        page = learn.report(out, part)
+        page = learn.report(out, part, duplicates=values["duplicates"])
     if world.is_first:
         print_line(f"report: {page}, on {counted(n, 'image')} ({values['on']})")
     return 0

@@ -31,6 +31,7 @@ RUN = (
     Option("resume", bool, False, "go on with the run in --out where it was interrupted, with its options"),
     Option("overwrite", bool, False, "replace the run in --out"),
     Option("report", bool, True, "write report.html"),
+    Option("duplicates", bool, False, "report.html also has near-duplicates and outliers: a pass over all images"),
     Option("print_config", bool, False, "print the configuration as TOML, and train nothing"),
 )  # fmt: skip
 NOT_KEPT = ("out", "resume", "overwrite", "print_config")
@@ -132,7 +133,7 @@ def _finish(learn: Learner, values: dict[str, Any], folder: RunFolder) -> None:
     if _has_valid(learn.dls):
         folder.tell(f"best weights: {results_line(learn)}")
         if values["report"]:
-            learn.report(folder.report)
+            learn.report(folder.report, duplicates=values["duplicates"])
             folder.tell(f"report: {folder.report}")
     folder.done()
 

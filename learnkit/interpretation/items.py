@@ -202,21 +202,22 @@ class Interpretation(ABC):
         figure.suptitle(self.caption, fontsize=10)
         return figure
 
-    def report(self, path: PathLike, learn: Trained | None = None) -> Path:
+    def report(self, path: PathLike, learn: Trained | None = None, *, duplicates: bool = False) -> Path:
         """Write one HTML page that shows all of this, and return its path.
 
         Args:
             path: path of the file.
-            learn: the learner, for its settings and its history.
+            learn: the learner, for its settings, its history and what `fit_conformal` has fitted.
+            duplicates: also show near-duplicates and outliers, by a pass over all items of the learner's data.
 
         Raises:
-            UsageError: a path without a name.
+            UsageError: a path without a name; duplicates without a learner.
         """
         from learnkit.interpretation.report.build import content_of
         from learnkit.interpretation.report.render import write_report
 
         file = named_file("path", path)
-        return write_report(file, content_of(self, learn=learn))
+        return write_report(file, content_of(self, learn=learn, duplicates=duplicates))
 
     def _checked(self, i: SupportsIndex) -> int:
         return checked_item(plain_number(i), len(self.losses))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from torch import Tensor, nn
 
 from learnkit.callbacks.recorder import Recorder
+from learnkit.certainty.fitted import FittedCertainty
 from learnkit.data.bunch import DataBunch
 from learnkit.metrics.metric import Metric
 from learnkit.training.callback import Callback
@@ -100,3 +101,12 @@ class Trained(Protocol):
 
     @property
     def history(self) -> "pd.DataFrame": ...
+
+    @property
+    def certainty(self) -> FittedCertainty | None: ...
+
+    def near_duplicates(self) -> "pd.DataFrame":
+        """Pairs of items of the data that look almost alike."""
+
+    def outliers(self) -> "pd.DataFrame":
+        """Items that are unlike all others of the data."""

@@ -152,6 +152,11 @@ class Certainty(Answers):
         n_out = self._task("familiarity").n_out
         return fitted.familiarity.scores(joined[:, :n_out], joined[:, n_out:])
 
+    @property
+    def certainty(self) -> FittedCertainty | None:
+        """What `fit_conformal` has fitted; None before, and when it is not for the model as it is now."""
+        return self._fitted if self._fitted is not None and self._fits() else None
+
     def _predict_sets(self, what: str, items: Iterable[Any], bs: int) -> list[PredictionSet]:
         task, are_images = self._task(what), self.dls.preprocess is not None
         fitted = self._fitted_for(what)
@@ -168,8 +173,8 @@ class Certainty(Answers):
     def predictor(self, bs: int = 64) -> Predictor:
         """For serving: a copy of the model that predicts single items from any number of threads, `bs` at a time."""
         made = super().predictor(bs)
-        if self._fitted is not None and self._fits():
-            made.answer_sets(self._fitted, self._of_raw(), self.output, self._compute())
+        if (fitted := self.certainty) is not None:
+            made.answer_sets(fitted, self._of_raw(), self.output, self._compute())
         return made
 
     def _fitted_for(self, what: str) -> FittedCertainty:

@@ -534,11 +534,19 @@ class Learner(Understanding, Similarity):
 
     # Understanding
 
-    def report(self, path: PathLike, ds_type: Part = DatasetType.Valid) -> Path:
-        """Write a self-contained HTML page with settings, curves, results and images; returns its path."""
+    def report(self, path: PathLike, ds_type: Part = DatasetType.Valid, *, duplicates: bool = False) -> Path:
+        """Write a self-contained HTML page with settings, curves, results and images; returns its path.
+
+        It fits nothing. After `fit_conformal` it has the sets, and by one more pass over the part the unfamiliar items.
+
+        Args:
+            path: path of the file.
+            ds_type: the part of the data that it is about.
+            duplicates: also show near-duplicates and outliers among all items of the data, by a pass over all of them.
+        """
         file = named_file("path", path)  # before predicting everything
         interp: Interpretation = self.interpret(ds_type)
-        return interp.report(file, learn=self)
+        return interp.report(file, learn=self, duplicates=duplicates)
 
     # Files
 

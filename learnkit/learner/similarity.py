@@ -95,8 +95,8 @@ class Similarity(Answers):
             max_ratio: of their distance to that of others around; see `learnkit.neighbors.near_duplicates`.
 
         Returns:
-            columns input, target and split; other_input, other_target and other_split, of an item before it (in the
-            order train, valid, test); and distance.
+            columns item (its number in its split), input, target and split; other_item, other_input, other_target and
+            other_split, of an item before it (in the order train, valid, test); and distance.
 
         Raises:
             UsageError: as `embed`, but for `layer`.
@@ -113,8 +113,8 @@ class Similarity(Answers):
         """Items that are unlike all others of the data, the most unlike first: what may not belong to it.
 
         Returns:
-            columns input, target, split, and score: how far from the nearest others, see
-            `learnkit.neighbors.find_outliers`.
+            columns item (its number in its split), input, target, split, and score: how far from the nearest others,
+            see `learnkit.neighbors.find_outliers`.
 
         Raises:
             UsageError: as `embed`, but for `layer`.
@@ -125,15 +125,16 @@ class Similarity(Answers):
         return rows.assign(score=found.scores.tolist())
 
     def _all_features(self) -> "tuple[Tensor, pd.DataFrame]":
-        """Of all items of all parts: features, and input, target and split."""
+        """Of all items of all parts: features, and item, input, target and split."""
         import pandas as pd
 
         loaders = {"train": self.dls.train_dl, "valid": self.dls.valid_dl, "test": self.dls.test_dl}
         banks = {name: self._bank(SPLITS[name]) for name, loader in loaders.items() if loader is not None}
         tables = [
-            pd.DataFrame({"input": _objects(bank.inputs), "target": _objects(bank.targets), "split": name})
+            pd.DataFrame({"item": range(len(bank.features)), "input": _objects(bank.inputs),
+                          "target": _objects(bank.targets), "split": name})
             for name, bank in banks.items()
-        ]
+        ]  # fmt: skip
         return torch.cat([bank.features for bank in banks.values()]), pd.concat(tables, ignore_index=True)
 
     def _bank(self, part: DatasetType) -> KeptFeatures:

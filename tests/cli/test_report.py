@@ -44,3 +44,11 @@ def test_other_tasks_have_a_page_too(multilabel: Model, regression: Model, comma
             "report", *model, "--csv", "labels.csv", "--on", "all", "--out", f"{model.data.name}.html", *options
         )
         assert (answer.code, answer.err) == (0, "")
+
+
+def test_look_alikes_are_shown_where_that_is_asked_for(run: Model, command: Command, tmp_path: Path) -> None:
+    for name, options in (("plain.html", []), ("full.html", ["--duplicates"])):
+        assert command("report", run.file, "--out", name, *options).code == 0
+    plain, full = ((tmp_path / name).read_text("utf-8") for name in ("plain.html", "full.html"))
+    assert ("Near-duplicates across splits" in full, "Near-duplicates across splits" in plain) == (True, False)
+    assert "learnkit report --duplicates" in plain

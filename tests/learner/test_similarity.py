@@ -249,8 +249,9 @@ def test_near_duplicates_and_outliers_of_the_data(learn: Learner) -> None:
     assert pairs[["input", "other_input", "split", "other_split"]].iloc[0].tolist() == [
         valid[1], train[2], "valid", "train"
     ]  # fmt: skip
+    assert pairs[["item", "other_item"]].iloc[0].tolist() == [1, 2]
     assert pairs.columns.tolist() == [
-        "input", "target", "split", "other_input", "other_target", "other_split", "distance"
+        "item", "input", "target", "split", "other_item", "other_input", "other_target", "other_split", "distance"
     ]  # fmt: skip
     found = learn.outliers()
-    assert found.columns.tolist() == ["input", "target", "split", "score"]
+    assert found.columns.tolist() == ["item", "input", "target", "split", "score"]

@@ -11,6 +11,8 @@ from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import LearnkitError, UsageError, WrongTypeError
 from learnkit.interpretation.learners import Trained
+from learnkit.interpretation.report.alike import AlikeItems, alike_of
+from learnkit.interpretation.report.certainty import certainty_of
 from learnkit.interpretation.report.content import Bin, ImageOf, Matrix, Number, Reliability, ReportContent, Table
 from learnkit.interpretation.report.formatting import class_text, percent_text, short_text, value_text
 from learnkit.interpretation.report.predictions import MAX_TOP_LOSSES, ClassifiedItems, heat_of, listed_items
@@ -32,14 +34,16 @@ MAX_TILES = 7  # main numbers; tables hold the others
 MAX_NAME = 40  # characters of a class in a sentence
 
 
-def content_of(interp: Reported, *, learn: Trained | None = None) -> ReportContent:
+def content_of(interp: Reported, *, learn: Trained | None = None, duplicates: bool = False) -> ReportContent:
     """The content of a report about a model.
 
     Args:
         interp: an interpretation of classification, several labels, regression, key points or segmentation.
-        learn: its learner, for run settings, curves and problems of the data; left out without one.
+        learn: its learner, for run settings, curves, certainty and problems of the data; left out without one.
+        duplicates: also near-duplicates and outliers, by a pass over all items of the learner's data.
 
     Raises:
+        UsageError: duplicates without a learner.
         WrongTypeError: `interp` is not an interpretation, or `learn` not a learner.
     """
     gather = KINDS.get(getattr(interp, "kind", object))
@@ -49,6 +53,8 @@ def content_of(interp: Reported, *, learn: Trained | None = None) -> ReportConte
     if learn is not None and not hasattr(learn, "recorder"):
         got = type(learn).__name__
         raise WrongTypeError("learn", got=got, expected="a Learner", fix="Pass the learner, or leave it out.")
+    if duplicates and learn is None:
+        raise UsageError("duplicates: the learner of these items is needed", fix="Pass learn=learn.")
     image = _image_of(interp)
     parts = gather(interp, image)
     run: dict[str, Any] = {}
@@ -59,8 +65,12 @@ def content_of(interp: Reported, *, learn: Trained | None = None) -> ReportConte
             "charts": charts_of(learn),
             "history": history_of(learn),
         }
-    problems = problems_of(interp, learn)
-    return ReportContent(**parts, **run, problems=problems, image=image)
+        if duplicates:
+            items = AlikeItems(learn, len(interp.losses))
+            run["alike"] = alike_of(items)
+            image = None if image is None else items.beside(image)
+    problems = problems_of(interp, learn, duplicates=duplicates)
+    return ReportContent(**parts, **run, certainty=certainty_of(interp, learn), problems=problems, image=image)
 
 
 def _classification(interp: ReportedClasses, image: ImageOf | None) -> dict[str, Any]:

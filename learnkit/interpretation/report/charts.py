@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from learnkit.interpretation.report.content import Chart, Line, Reliability
+from learnkit.interpretation.report.content import Chart, Coverage, Line, Reliability
 from learnkit.interpretation.report.formatting import number_text, printed, tick_text
 
-__all__ = ["legend_of", "line_chart", "reliability_chart", "ticks"]
+__all__ = ["coverage_chart", "legend_of", "line_chart", "reliability_chart", "ticks"]
 
 WIDTH, HEIGHT = 460, 270
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
@@ -112,6 +112,30 @@ def reliability_chart(reliability: Reliability) -> Markup:
     steps = [0.0, 0.25, 0.5, 0.75, 1.0]
     label = f"Accuracy by confidence; expected calibration error {reliability.ece:.3f}"
     return _svg(label, frame.grid(steps, steps) + EMPTY.join(bars) + diagonal + _unit("confidence") + counts)
+
+
+def coverage_chart(curves: Sequence[Coverage]) -> Markup:
+    """Measured coverage by the stated one, and the diagonal it should be on; a single curve has a band of a deviation.
+
+    Bands of several curves would hide each other.
+    """
+    low = min(min(*curve.measured, *(1 - alpha for alpha in curve.alphas)) for curve in curves)
+    steps = ticks(max(0.0, low - 0.02), 1.0)
+    ends = (steps[0], 1.0)
+    frame = Frame(ends, ends)
+    parts = [frame.grid(steps, steps)]
+    for place, curve in enumerate(curves):
+        stated = [1 - alpha for alpha in curve.alphas]
+        above = [(x, min(1.0, y + off)) for x, y, off in zip(stated, curve.measured, curve.deviation, strict=True)]
+        below = [(x, y - off) for x, y, off in zip(stated, curve.measured, curve.deviation, strict=True)]
+        edge = "L".join(f"{frame.x(x):g} {frame.y(y):g}" for x, y in [*above, *below[::-1]])
+        if len(curves) == 1:
+            parts.append(_filled('<g class="band c0"><path d="M{}Z"/></g>', edge))
+        line = Line(curve.name or "measured", tuple(stated), curve.measured, "dots")
+        parts.append(_drawn(line, frame, place % N_COLORS, "stated"))
+    parts.append(_line(frame.x(ends[0]), frame.x(1), frame.y(ends[0]), frame.y(1), "ideal"))
+    found = "; ".join(f"{curve.name or 'stated'} {1 - curve.alphas[0]:g}: {curve.measured[0]:.3g}" for curve in curves)
+    return _svg(f"Coverage of the sets by the stated one. {found}", EMPTY.join(parts) + _unit("stated, 1 - alpha"))
 
 
 def ticks(low: float, high: float, n: int = 5) -> list[float]:

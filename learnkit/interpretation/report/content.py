@@ -6,14 +6,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
+from learnkit.interpretation.report.look_alikes import Alike
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
 __all__ = [
     "Bin",
+    "Certainty",
     "Chart",
     "Column",
+    "Coverage",
     "Facts",
     "ImageOf",
     "Item",
@@ -23,6 +27,7 @@ __all__ = [
     "Problems",
     "Reliability",
     "ReportContent",
+    "Scored",
     "Suspect",
     "Table",
 ]
@@ -216,6 +221,57 @@ class Problems:
 
 
 @dataclass(frozen=True)
+class Coverage:
+    """How many truths the conformal sets of each alpha hold, of items they were not fitted on; `name` of one number."""
+
+    name: str
+    alphas: tuple[float, ...]
+    measured: tuple[float, ...]
+    deviation: tuple[float, ...]  # of one fit
+    sizes: tuple[float, ...]
+    empty: tuple[float, ...] = ()  # shares; () for intervals
+
+
+@dataclass(frozen=True)
+class Scored:
+    """An item with how familiar it is: below 0 it is not."""
+
+    item: Item
+    score: float
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """How sure the model is: curves with what they show in words, what is fitted, and the least familiar items.
+
+    `n_unfamiliar` is None where nothing tells it; `size` is what the sizes count.
+    """
+
+    notes: tuple[str, ...] = ()
+    how: str = ""
+    size: str = ""
+    coverage: tuple[Coverage, ...] = ()
+    table: Table | None = None
+    fitted: Facts | None = None
+    unfamiliar: tuple[Scored, ...] = ()
+    n_unfamiliar: int | None = None
+    n_items: int = 0
+
+    @property
+    def size_charts(self) -> tuple[Chart, ...]:
+        """The mean size of sets by what they state; of intervals one chart each, as each has its own unit."""
+        return tuple(
+            Chart(
+                f"{self.size.capitalize()}, {curve.name or 'mean'}",
+                "stated, 1 - alpha",
+                self.size,
+                (Line(self.size, tuple(1 - alpha for alpha in curve.alphas), curve.sizes, "dots"),),
+            )
+            for curve in self.coverage
+        )
+
+
+@dataclass(frozen=True)
 class ReportContent:
     """Everything the page shows, section by section; `image` returns item i as uint8 (H, W, 3)."""
 
@@ -230,5 +286,7 @@ class ReportContent:
     top_losses: tuple[Item, ...] = ()
     table: Table | None = None
     reliability: Reliability | None = None
+    certainty: Certainty | None = None
     problems: Problems | None = None
+    alike: Alike | None = None
     image: ImageOf | None = field(default=None, repr=False)

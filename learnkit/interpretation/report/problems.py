@@ -22,11 +22,17 @@ MAX_SUSPECTS = 20
 MAX_SKIPPED = 50
 MAX_NAMED = 8  # classes in a sentence
 LEARNED = "These are items that the model was trained on: it has learned their labels, so few suspects are found."
+NOT_COMPARED = (
+    "Near-duplicates and outliers were not looked for, as that takes a pass over all images: "
+    "learn.report(path, duplicates=True), or learnkit report --duplicates."
+)
 IMBALANCED = 3.0  # largest / smallest class from which it is reported
 
 
-def problems_of(interp: Reported, learn: Trained | None) -> Problems | None:
+def problems_of(interp: Reported, learn: Trained | None, *, duplicates: bool = True) -> Problems | None:
     """Suspicious labels of the interpretation; files left out and classes of the learner's data.
+
+    A note says how to get near-duplicates and outliers of images, if they have not been looked for.
 
     None if nothing could be checked.
     """
@@ -53,6 +59,8 @@ def problems_of(interp: Reported, learn: Trained | None) -> Problems | None:
         looked_for += ["no file left out", *(["no class without items"] if n_classes else [])]
         notes.append(f"No problems were found: {', '.join(looked_for)}.")
     counts = _counts(summary.counts, n_classes)
+    if not duplicates:
+        learned.append(NOT_COMPARED)
     return Problems((*notes, *learned), suspects or (), skipped, len(summary.skipped), counts)
 
 

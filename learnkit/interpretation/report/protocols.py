@@ -31,6 +31,8 @@ class Reported(Protocol):
 
     def top_losses_table(self, k: int | None = None, /) -> "pd.DataFrame": ...
 
+    def unfamiliar(self) -> "pd.DataFrame": ...
+
 
 class ReportedScores(Reported, Protocol):
     """One with a probability for each class."""
@@ -67,6 +69,9 @@ class ReportedNumbers(Reported, Protocol):
 
     @property
     def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def residuals(self) -> Tensor: ...
 
     def regression_report(self) -> "pd.DataFrame": ...
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from learnkit.atomic_files import named_file, write_atomically
 from learnkit.distributed.world import world
 from learnkit.interpretation.report import formatting
-from learnkit.interpretation.report.charts import legend_of, line_chart, reliability_chart
+from learnkit.interpretation.report.charts import coverage_chart, legend_of, line_chart, reliability_chart
 from learnkit.interpretation.report.content import Column, ReportContent, Table
 from learnkit.interpretation.report.selection import MAX_CLASSES, confused_cells, limit_items, shown_cells
 from learnkit.interpretation.report.thumbnails import LEVELS, Thumbnails
@@ -102,6 +102,7 @@ def _template() -> Template:
     environment.filters |= {"shorten": _shortened, "clamp": _clamped, "is_nan": math.isnan, "sqrt": math.sqrt}
     environment.globals |= {
         "css": Markup(files(__package__).joinpath("report.css").read_text(encoding="utf-8")),
+        "coverage_chart": coverage_chart,
         "legend_of": legend_of,
         "line_chart": line_chart,
         "reliability_chart": reliability_chart,

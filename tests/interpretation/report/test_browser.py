@@ -1,11 +1,17 @@
 """The page in a real browser: cells open, sorting sorts, nothing is requested, and hostile names stay text."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from learnkit.interpretation.report import content_of, write_report
+from learnkit.interpretation.report.content import Facts, Item, Scored
+from learnkit.interpretation.report.look_alikes import Alike, Outlier, Pair, Place
 
 
 @pytest.fixture(scope="module")
@@ -309,3 +315,73 @@ def test_numbers_are_above_their_bars(visit: Callable[..., Visit], file: Path) -
             f"parseFloat(getComputedStyle(document.querySelector('{selector}')).backgroundSize.split(' ').pop())"
         )
         assert 1 <= height <= 5
+
+
+@pytest.fixture(scope="module")
+def full(interpret: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with sets, unfamiliar items, near-duplicates and outliers; names are long."""
+    content = content_of(interpret(80))
+    assert content.certainty is not None
+    name, label = f"{'w' * 60}/{'v' * 60}.png", "a label of many words that goes on " * 2
+    place = Place(0, name, label, "validation")
+    strange = tuple(Scored(Item(k, name, label, label, 1.0), -1.5) for k in range(15))
+    facts = Facts("Fitted by fit_conformal", (("alpha", "0.1"), ("on these items", "w" * 90)))
+    made = replace(
+        content,
+        certainty=replace(content.certainty, fitted=facts, unfamiliar=strange, n_unfamiliar=15, n_items=80),
+        alike=Alike(
+            across=tuple(Pair(place, place, 0.01, labels_differ=True) for _ in range(3)), n_across=3,
+            outliers=(Outlier(place, 5.0),), n_outliers=1,
+        ),
+        image=lambda i: np.full((90, 120, 3), 10 * (i % 20), np.uint8),
+    )  # fmt: skip
+    return write_report(tmp_path_factory.mktemp("full") / "report.html", made)
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_certainty_and_look_alikes_fit_into_the_page(visit: Callable[..., Visit], full: Path, width: int) -> None:
+    seen = visit(full, viewport={"width": width, "height": 800})
+    page = seen.page
+    for details in page.locator("#certainty details, #alike details").all():
+        details.locator("summary").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    outside = page.evaluate(
+        """[...document.querySelectorAll('#certainty .card *, #alike .card *, .suspects figure *')].filter(element => {
+            if (element.matches('svg *') && !element.matches('text')) return false;
+            const box = element.getBoundingClientRect();
+            const around = element.closest('.card, figure').getBoundingClientRect();
+            return box.right > around.right + 1 || box.left < around.left - 1;
+        }).map(element => element.outerHTML.slice(0, 80))"""
+    )
+    assert outside == []
+    covered = page.evaluate(
+        """[...document.querySelectorAll('.suspects dt')].filter(term => {
+            const range = document.createRange(); range.selectNodeContents(term);
+            return range.getBoundingClientRect().right > term.nextElementSibling.getBoundingClientRect().left - 2;
+        }).map(term => term.textContent)"""
+    )
+    assert covered == []
+    assert seen.logged == []
+
+
+def test_the_new_sections_are_reached_and_named(visit: Callable[..., Visit], full: Path) -> None:
+    page = visit(full).page
+    links = page.locator("nav a").all_inner_texts()
+    assert "How sure it is" in links
+    assert "Near-duplicates and outliers" in links
+    charts = page.locator("#certainty svg").all()
+    assert len(charts) == 2
+    assert all(chart.get_attribute("aria-label") for chart in charts)
+    page.locator("#certainty summary").first.click()
+    assert page.locator("#certainty table").first.is_visible()
+    assert page.locator("#alike img").count() == 7
+    assert page.locator("#alike img").first.get_attribute("alt").startswith("validation, labeled a label")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_certainty_and_look_alikes_can_be_read(visit: Callable[..., Visit], full: Path, scheme: str) -> None:
+    page = visit(full, color_scheme=scheme).page
+    texts = (".part", ".differs", ".found", ".fitted dt", ".fitted dd", ".suspects dt", "#certainty .legend")
+    assert {text for text in texts if contrast(page, text) < 4.5} == set()
+    opacity = "selector => getComputedStyle(document.querySelector(selector)).opacity"
+    assert {page.evaluate(opacity, text) for text in texts} == {"1"}

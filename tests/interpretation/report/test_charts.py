@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from learnkit.interpretation.report.charts import legend_of, line_chart, reliability_chart, ticks
-from learnkit.interpretation.report.content import Bin, Chart, Line, Reliability
+from learnkit.interpretation.report.charts import coverage_chart, legend_of, line_chart, reliability_chart, ticks
+from learnkit.interpretation.report.content import Bin, Chart, Coverage, Line, Reliability
 from learnkit.interpretation.report.formatting import tick_text
 
 
@@ -125,3 +125,40 @@ def test_a_chart_near_zero_starts_at_zero(ys: tuple[float, float], lowest: str) 
 def test_epochs_have_integer_ticks() -> None:
     svg = line_chart(Chart("a", "epoch", "y", (Line("a", (0.0, 1.0, 2.0), (1.0, 2.0, 3.0)),)))
     assert re.findall(r'text-anchor="middle" class="tick">([^<]+)<', svg) == ["0", "1", "2"]
+
+
+def test_coverage_is_drawn_by_the_stated_one_with_its_band() -> None:
+    svg = coverage_chart([Coverage("", (0.1, 0.3, 0.5), (0.9, 0.8, 0.5), (0.05, 0.1, 0.0), (1.0, 0.9, 0.5))])
+    x1, x2, y1, y2 = map(
+        float, re.findall(r'x1="([^"]*)" x2="([^"]*)" y1="([^"]*)" y2="([^"]*)" class="ideal"', svg)[0]
+    )
+    spots = [(float(x), float(y)) for x, y in re.findall(r'<circle cx="([^"]+)" cy="([^"]+)"', svg)]
+
+    def on_the_diagonal(x: float) -> float:
+        return y1 + (x - x1) / (x2 - x1) * (y2 - y1)
+
+    first, second, last = spots
+    assert first[1] == pytest.approx(on_the_diagonal(first[0]), abs=0.2)
+    assert last[1] == pytest.approx(on_the_diagonal(last[0]), abs=0.2)
+    assert second[1] < on_the_diagonal(second[0]) - 5  # more than stated: SVG counts from the top
+    band = [
+        tuple(map(float, point.split()))
+        for point in re.findall(r'class="band c0"><path d="M([^Z]+)Z', svg)[0].split("L")
+    ]
+    assert [x for x, _ in band] == [x for x, _ in [*spots, *spots[::-1]]]
+    assert [(above[1] + below[1]) / 2 for above, below in zip(band[:3], band[:2:-1], strict=True)] == pytest.approx(
+        [y for _, y in spots], abs=0.2
+    )
+    assert "<title>measured, stated 0.7: 0.8</title>" in svg
+    assert 'aria-label="Coverage of the sets by the stated one. stated 0.9: 0.9"' in svg
+
+
+def test_coverage_of_everything_stays_in_the_chart() -> None:
+    svg = coverage_chart([Coverage(str(k), (0.05,), (1.0,), (0.5,), (1.0,)) for k in range(7)])
+    assert re.findall(r'class="line dots (c\d)"', svg) == ["c0", "c1", "c2", "c3", "c4", "c5", "c0"]
+    assert "band" not in svg  # they would hide each other
+    svg = coverage_chart([Coverage("", (0.05,), (1.0,), (0.5,), (1.0,))])
+    numbers = [
+        float(v) for path in re.findall(r'class="band c0"><path d="M([^Z]+)Z', svg) for v in re.split("[ L]", path)
+    ]
+    assert all(0 <= number <= 460 for number in numbers)

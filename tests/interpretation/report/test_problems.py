@@ -89,7 +89,9 @@ def test_only_checked_problems_are_reported(class_folder: Path, net: Net) -> Non
     learn = Learner(dls, net(1), seed=0)
     problems = content_of(learn.interpret(), learn=learn).problems
     assert problems is not None
-    assert problems.notes == ("No problems were found: no file left out.",)
+    assert problems.notes[0] == "No problems were found: no file left out."
+    assert "learn.report(path, duplicates=True)" in problems.notes[1]
+    assert len(problems.notes) == 2
     assert problems.counts is None
 
 

@@ -19,17 +19,21 @@ from learnkit import ClassificationInterpretation
 from learnkit.errors import ImageError
 from learnkit.interpretation.report import ReportContent, content_of, write_report
 from learnkit.interpretation.report.content import (
+    Certainty,
     Chart,
     Column,
+    Coverage,
     Facts,
     Item,
     Line,
     Matrix,
     Number,
     Problems,
+    Scored,
     Suspect,
     Table,
 )
+from learnkit.interpretation.report.look_alikes import Alike, Outlier, Pair, Place
 from learnkit.interpretation.report.render import page_of, ranks
 from learnkit.interpretation.report.thumbnails import Thumbnails
 
@@ -108,6 +112,15 @@ def everywhere(text: str) -> ReportContent:
         charts=(Chart(text, text, text, (Line(text, (0.0, 1.0), (0.0, 1.0), "dots"), Line("b", (0.0,), (0.0,)))),),
         history=table, matrix=Matrix((text, "b"), {(0, 0): 1, (0, 1): 1}, {(0, 0): (item,), (0, 1): (item,)}),
         top_losses=(replace(item, overlay_shows=text),), table=table,
+        certainty=Certainty(
+            (text,), text, text, (Coverage(text, (0.1,), (0.9,), (0.01,), (1.0,), (0.0,)),), table,
+            Facts(text, ((text, text),)), (Scored(item, -1.0), Scored(item, -0.5)), 3, 9,
+        ),
+        alike=Alike(
+            across=(Pair(Place(0, text, text, text), Place(0, text, text, text), 0.1, labels_differ=True),), n_across=2,
+            within=(Pair(Place(0, text, text, text), Place(0, text, text, text), 0.1),), n_within=1,
+            outliers=(Outlier(Place(0, text, text, text), 4.0),), n_outliers=1,
+        ),
         problems=Problems((text,), (Suspect(item, text, text, 0.5),), ((text, text),), 2, table),
     )  # fmt: skip
 
@@ -376,3 +389,29 @@ def test_files_left_out_are_listed_up_to_a_number() -> None:
 def test_main_numbers_that_are_long_are_written_small() -> None:
     page = page_of(ReportContent("a", numbers=(Number("12345678", "a"), Number("123456789", "b"))), Thumbnails(None))
     assert re.findall(r'class="(value[^"]*)"', page) == ["value", "value long"]
+
+
+def test_items_after_the_twelfth_are_folded_in_every_gallery() -> None:
+    place = Place(0, "a.png", "x", "training")
+    pairs = tuple(Pair(place, place, 0.1) for _ in range(13))
+    strange = tuple(Outlier(place, 4.0) for _ in range(14))
+    scored = tuple(Scored(Item(0, "a.png", "x", "y", 1.0), -1.0) for _ in range(15))
+    content = ReportContent(
+        "a",
+        certainty=Certainty(unfamiliar=scored, n_unfamiliar=2000, n_items=5000),
+        alike=Alike(across=pairs, n_across=4321, outliers=strange, n_outliers=14),
+    )
+    page = page_of(content, Thumbnails(None))
+    assert re.findall(r"<summary>(\d+) more</summary>", page) == ["3", "1", "2"]
+    assert "4,321 pairs, 13 of them shown" in page
+    assert "14 items</p>" in page
+    assert "2,000 of 5,000 items" in page
+    assert "15 are shown" in page
+    assert page.count("None were found.") == 1  # within a split
+
+
+def test_no_unfamiliar_item_is_said_and_nothing_that_tells_it_is_left_out() -> None:
+    assert "0 of 5 items" in page_of(
+        ReportContent("a", certainty=Certainty(n_unfamiliar=0, n_items=5)), Thumbnails(None)
+    )
+    assert "Unfamiliar" not in page_of(ReportContent("a", certainty=Certainty(notes=("a",))), Thumbnails(None))
