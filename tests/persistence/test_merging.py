@@ -237,6 +237,23 @@ def test_a_model_of_peft_trains_and_is_exported(tmp_path: Path) -> None:
     learn.export(tmp_path / "m", to="pt2")
 
 
+def test_familiarity_of_a_merged_model_is_that_of_its_adapters(tmp_path: Path) -> None:
+    model = user_model()
+    head = model.get_submodule("base_model.model.head")
+    body = nn.ModuleList([part for name, part in model.base_model.model.named_children() if name != "head"])
+    learn = Learner(data(), model, seed=1, groups=[body, head])
+    learn.fit(1, 1e-2).fit_conformal(0.2)
+    x, _ = learn.dls.one_batch("valid")
+    expected = [each.score for each in learn.predict_sets(x)]
+    merged = timm.create_model("test_vit3", num_classes=2, dynamic_img_size=True)
+    loaded = load_learner(learn.export(tmp_path / "merged.lk", merge=True), model=merged)
+    assert [each.score for each in loaded.predict_sets(x)] == pytest.approx(expected, abs=1e-2)
+    assert loaded._fitted is not None
+    assert loaded._fitted.layer == "head"
+    _, scores = torch.export.load(learn.export(tmp_path / "m", to="pt2")).module()(x)
+    assert scores.tolist() == pytest.approx(expected, abs=1e-2)
+
+
 SCRIPT = """
 import sys, torch
 sys.path.insert(0, {tests!r})

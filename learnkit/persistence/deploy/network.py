@@ -15,7 +15,7 @@ from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.task_json import task_to_json
 from learnkit.errors import ExportError, UsageError
 from learnkit.losses.outputs import output_to_pass
-from learnkit.persistence.deploy.familiarity import FamiliarityScore, familiarity_facts, picked
+from learnkit.persistence.deploy.familiarity import FamiliarityScore, familiarity_facts
 from learnkit.persistence.deploy.resizing import ResizeImages
 from learnkit.persistence.lk.schema import activation_to_json, inputs_to_json
 from learnkit.persistence.spec import ExportSpec
@@ -75,7 +75,8 @@ def network_of(spec: ExportSpec, *, preprocessing: Preprocessing = False) -> tup
         if spec.certainty is not None and spec.certainty.familiarity is not None:
             network = _Scored(plain, spec.certainty.familiarity, spec.certainty.layer).eval()
         with torch.no_grad():
-            output = picked(network, "output")(inputs)
+            found = network(inputs)
+            output = found[0] if isinstance(network, _Scored) else found
     except Exception as error:
         raise ExportError(
             f"the model fails on inputs of shape {('batch', *inputs.shape[1:])} on the CPU ({cause_of(error)})",
