@@ -110,7 +110,7 @@ class Familiarity:
             raw: outputs before the activation, (N, C).
             features: what the head gets, (N, D); not read without a subspace.
         """
-        total = torch.full((len(raw),), -self.threshold, dtype=torch.float64)
+        total = torch.full(raw.shape[:1], -self.threshold, dtype=torch.float64, device=raw.device)
         if self.energy_kind is not None and self.energy_scale is not None:
             total = total + self.energy_scale(energy(raw, self.energy_kind))
         if self.subspace is not None and self.distance_scale is not None:
@@ -125,7 +125,9 @@ def energy(raw: Tensor, kind: EnergyKind) -> Tensor:
     (tensor([2.], dtype=torch.float64), tensor([4.], dtype=torch.float64))
     """
     raw = raw.double()
-    return raw.logsumexp(1) if kind == "softmax" else F.softplus(raw).sum(1)
+    if kind == "softmax":
+        return raw.logsumexp(1)
+    return torch.stack([raw, torch.zeros_like(raw)], -1).logsumexp(-1).sum(1)  # onnxruntime has no softplus in float64
 
 
 def fit_familiarity(raw: Tensor, features: Tensor, known: Tensor, kind: EnergyKind | None) -> Familiarity | None:

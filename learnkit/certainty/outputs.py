@@ -35,7 +35,7 @@ def pooled(features: Tensor) -> Tensor:
     >>> pooled(torch.ones(2, 3, 4, 5)).shape
     torch.Size([2, 3])
     """
-    return (features if features.ndim < 3 else features.flatten(2).mean(2)).float().view(len(features), -1)
+    return (features if features.ndim < 3 else features.flatten(2).mean(2)).float().view(features.shape[0], -1)
 
 
 class RawAndFeatures(nn.Module):
@@ -60,9 +60,18 @@ class RawAndFeatures(nn.Module):
 
     def forward(self, *inputs: Any) -> tuple[Tensor, Tensor]:
         """Raw outputs (N, C) and features (N, D), both in float32; D is 0 without a layer."""
+        outputs, features = self.all_outputs(*inputs)
+        raw = self._raw(outputs)
+        if features is None:
+            return raw, raw.new_empty(raw.shape[0], 0)
+        if features.shape[0] != raw.shape[0]:
+            raise _not_once()
+        return raw, features
+
+    def all_outputs(self, *inputs: Any) -> tuple[Any, Tensor | None]:
+        """What the model returns, as it is, and features (N, D) in float32; None without a layer."""
         if self._hook is None:
-            raw = self._raw(self.model(*inputs))
-            return raw, raw.new_empty(len(raw), 0)
+            return self.model(*inputs), None
         caught: list[Tensor] = []
         self._own.inputs = caught
         try:
@@ -70,10 +79,9 @@ class RawAndFeatures(nn.Module):
                 outputs = self.model(*inputs)
         finally:
             self._own.inputs = None
-        raw = self._raw(outputs)
-        if len(caught) != 1 or len(caught[0]) != len(raw):
-            raise NoHead("the head is not called once, with one tensor of all items")
-        return raw, caught[0]
+        if len(caught) != 1:
+            raise _not_once()
+        return outputs, caught[0]
 
     def _raw(self, outputs: Any) -> Tensor:
         raw = outputs if self._output is None else self._output(outputs)
@@ -83,12 +91,16 @@ class RawAndFeatures(nn.Module):
                 "the model's outputs", got=got, expected="one tensor (N, C)",
                 fix=f"Pass the learner {output_to_pass(raw)}." if not isinstance(raw, Tensor) else "",
             )  # fmt: skip
-        return raw.float().view(len(raw), -1)
+        return raw.float().view(raw.shape[0], -1)
 
     def close(self) -> None:
         """Take the hook out of the model."""
         if self._hook is not None:
             self._hook.remove()
+
+
+def _not_once() -> NoHead:
+    return NoHead("the head is not called once, with one tensor of all items")
 
 
 class _Caught(threading.local):

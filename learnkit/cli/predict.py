@@ -1,9 +1,11 @@
 """Predict images: files, folders, patterns, or names from stdin."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 
@@ -12,12 +14,12 @@ from learnkit.cli.inputs import Input, inputs_of
 from learnkit.cli.loaded import MODEL_HELP, images_of, load_model
 from learnkit.cli.mask_files import MaskFiles
 from learnkit.cli.output import check_new, print_error, print_line, warnings_as_lines
-from learnkit.cli.rows import FORMATS, Row, print_rows, row_of
+from learnkit.cli.rows import FORMATS, Row, print_rows, print_set_rows, row_of, set_row_of
 from learnkit.data.image_bunch import ImageDataBunch
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Task
 from learnkit.device import usable_cpus
-from learnkit.errors import DataError, UsageError
+from learnkit.errors import DataError, ImageError, UsageError
 from learnkit.inference.predictions import Predictions
 from learnkit.inference.predictor import Prediction, Predictor
 from learnkit.inference.tables import check_table, write_table
@@ -25,6 +27,7 @@ from learnkit.text import counted
 
 __all__ = ["add_arguments", "run"]
 
+T = TypeVar("T")
 MOST_THREADS = 8
 ROWS = 64  # of a table that are written at once
 
@@ -37,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='an image; a folder, for all images below it; a pattern such as "photos/**/*.jpg"; - for names from stdin',
     )  # fmt: skip
     parser.add_argument("--format", choices=FORMATS, help="how to print predictions (table); json is one object a line")
+    parser.add_argument(
+        "--sets", action="store_true",
+        help="answer with sets of labels, or intervals, that hold the truth with the probability that was fitted, and "
+        "whether the image is familiar",
+    )  # fmt: skip
     parser.add_argument("--top", type=int, metavar="K", help="add the K most probable classes")
     parser.add_argument(
         "--out", type=Path, metavar="OUT",
@@ -58,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
         LearnkitError: a file, items or options that cannot work, or a table that could not be written.
     """
     _check(args)
+    threads = min(MOST_THREADS, usable_cpus()) if args.num_workers is None else args.num_workers
     inputs = inputs_of(args.items, null=args.null)
     with warnings_as_lines():
         learn = load_model(args.file, args.device)
@@ -65,7 +74,13 @@ def run(args: argparse.Namespace) -> int:
         task = learn.dls.task
         assert task is not None  # of images it is known
         _check_task(args, task)
-        answers = Answers(learn.predictor(args.bs), inputs, args.num_workers)
+        predictor = learn.predictor(args.bs)
+        if args.sets:
+            _check_sets(predictor)
+            sets = Answers(partial(predictor.predict_set_each, num_workers=threads), inputs)
+            print_set_rows((set_row_of(one.path, found, task) for one, found in sets), args.format or "table")
+            return 1 if sets.n_failed else 0
+        answers = Answers(partial(predictor.predict_each, num_workers=threads), inputs)
         if isinstance(task, Segmentation):
             masks = MaskFiles(args.out, task)
             rows = (Row(one.path, str(masks.write(one, found.label))) for one, found in answers)
@@ -78,19 +93,22 @@ def run(args: argparse.Namespace) -> int:
     return 1 if answers.n_failed else 0
 
 
-class Answers:
+class Answers(Generic[T]):
     """The predictions of images, batch by batch; one that cannot be read is an error on stderr.
+
+    Args:
+        answer: from paths to a prediction of each, or the error.
+        inputs: the images.
 
     Attributes:
         n_failed: how many could not be read so far.
     """
 
-    def __init__(self, predictor: Predictor, inputs: Iterator[Input], num_workers: int | None) -> None:
+    def __init__(self, answer: Callable[[Iterator[str]], Iterator[T | ImageError]], inputs: Iterator[Input]) -> None:
         self.n_failed = 0
-        self._predictor, self._inputs = predictor, inputs
-        self._threads = min(MOST_THREADS, usable_cpus()) if num_workers is None else num_workers
+        self._answer, self._inputs = answer, inputs
 
-    def __iter__(self) -> Iterator[tuple[Input, Prediction]]:
+    def __iter__(self) -> Iterator[tuple[Input, T]]:
         waiting: list[Input] = []  # as many as are read ahead
 
         def paths() -> Iterator[str]:
@@ -98,13 +116,13 @@ class Answers:
                 waiting.append(one)
                 yield one.path
 
-        for found in self._predictor.predict_each(paths(), num_workers=self._threads):
+        for found in self._answer(paths()):
             one = waiting.pop(0)
-            if isinstance(found, Prediction):
-                yield one, found
-            else:
+            if isinstance(found, ImageError):
                 self.n_failed += 1
                 print_error(str(found))
+            else:
+                yield one, found
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -115,12 +133,16 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("--null is about names from stdin", fix="Add the item -.")
     if args.force and args.out is None:
         raise UsageError("--force has no effect without --out")
+    if args.sets and (args.top is not None or args.out is not None):
+        raise UsageError("--sets excludes --top and --out", fix="Print the sets, with --format csv or json for a file.")
 
 
 def _check_task(args: argparse.Namespace, task: Task) -> None:
     """Refuse what the outputs of the model cannot be shown as, before anything is predicted."""
     if args.top is not None and (not task.classes or isinstance(task, Segmentation) or args.out is not None):
         raise UsageError("--top needs classes with probabilities, that are printed", fix="Leave it out.")
+    if args.sets and isinstance(task, Segmentation):
+        raise UsageError("--sets: a model of masks has no sets", fix="Leave it out.")
     if isinstance(task, Segmentation):
         if args.out is None or args.out.suffix or args.force:
             raise UsageError("masks are files", fix="Pass a new folder for them: --out FOLDER.")
@@ -132,7 +154,16 @@ def _check_task(args: argparse.Namespace, task: Task) -> None:
         check_new(check_table(args.out, task), force=args.force)
 
 
-def _write(out: Path, answers: Answers, images: ImageDataBunch, task: Task) -> None:
+def _check_sets(predictor: Predictor) -> None:
+    if not predictor.has_sets:
+        raise UsageError(
+            "--sets: nothing in the file says how sure the model is",
+            fix="Fit it at the end of a training, learnkit train DATA --conformal 0.1, or in Python, "
+            "learn.fit_conformal(), and export again.",
+        )
+
+
+def _write(out: Path, answers: Answers[Prediction], images: ImageDataBunch, task: Task) -> None:
     """Write the table of `Learner.write_preds`; none if no image can be read."""
     names: list[str] = []
 

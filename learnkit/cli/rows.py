@@ -1,19 +1,22 @@
-"""Predictions as rows: an input, its label and the probability of that, in a table, CSV or JSON."""
+"""Predictions as rows in a table, CSV or JSON: an input with its label and the probability of that, or with its set."""
 
 import csv
 import io
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from learnkit.cli.output import print_line
 from learnkit.data.points import Points
 from learnkit.data.tasks import MultiLabel, Regression, Task
 from learnkit.inference.predictor import Prediction
+from learnkit.inference.sets import PredictionSet
 from learnkit.text import printable, spreadsheet_safe
 
-__all__ = ["FORMATS", "Row", "print_rows", "row_of"]
+__all__ = ["FORMATS", "Row", "SetRow", "print_rows", "print_set_rows", "row_of", "set_row_of"]
 
 FORMATS = ("table", "csv", "json")
 
@@ -35,6 +38,29 @@ class Row(NamedTuple):
     top: list[tuple[str, float]] | None = None
 
 
+class SetRow(NamedTuple):
+    """The set for one image, as of `predict_set`.
+
+    Attributes:
+        input: its path.
+        labels: classes, the most probable first; of a number its interval [low, high], of several by their names.
+        is_familiar: False for "none of these"; None if nothing tells.
+        score: how familiar it is, 0 or more for a familiar image; None if nothing tells.
+    """
+
+    input: str
+    labels: Any
+    is_familiar: bool | None
+    score: float | None
+
+
+class _Line(NamedTuple):
+    """A row as an object of JSON, and as cells with numbers in a format."""
+
+    named: dict[str, Any]
+    cells: Callable[[Callable[[float], str]], list[str]]
+
+
 def row_of(path: str, prediction: Prediction, task: Task, k: int | None = None) -> Row:
     """A prediction as a row, with the k most probable classes."""
     label, index, probs = prediction
@@ -50,19 +76,44 @@ def row_of(path: str, prediction: Prediction, task: Task, k: int | None = None) 
     return Row(path, label, chances[int(index)], top)
 
 
+def set_row_of(path: str, found: PredictionSet, task: Task) -> SetRow:
+    """The answer of `predict_set` as a row."""
+    labels: Any = found.labels
+    if isinstance(task, Regression):
+        ends = [list(interval) for interval in labels]
+        labels = ends[0] if task.n_out == 1 else dict(zip(task.names, ends, strict=True))
+    return SetRow(path, labels, found.is_familiar, None if math.isnan(found.score) else found.score)
+
+
+def print_set_rows(rows: Iterable[SetRow], form: str) -> None:
+    """Print rows of sets as `print_rows` does."""
+    _print((_Line(row._asdict(), partial(_set_cells, row)) for row in rows), list(SetRow._fields), form)
+
+
+def _set_cells(row: SetRow, shown: Callable[[float], str]) -> list[str]:
+    is_number = bool(row.labels) and isinstance(row.labels, list) and isinstance(row.labels[0], float)
+    labels = _number(row.labels) if is_number else _text(row.labels)
+    familiar = "" if row.is_familiar is None else str(row.is_familiar).lower()
+    return [row.input, labels, familiar, "" if row.score is None else shown(row.score)]
+
+
 def print_rows(rows: Iterable[Row], form: str, *, has_top: bool) -> None:
     """Print rows in one of FORMATS; JSON and CSV one by one, a table once all are known."""
-    if form == "json":
-        for row in rows:
-            _print_at_once(json.dumps(_json(row)))
-        return
     names = ["input", "label", "probability", *(["top"] if has_top else [])]
+    _print((_Line(_json(row), partial(_cells, row)) for row in rows), names, form)
+
+
+def _print(lines: Iterable[_Line], names: list[str], form: str) -> None:
+    if form == "json":
+        for line in lines:
+            _print_at_once(json.dumps(line.named))
+        return
     if form == "csv":
         _print_at_once(_csv_line(names))
-        for row in rows:
-            _print_at_once(_csv_line(_cells(row, "{:.6f}".format)))
+        for line in lines:
+            _print_at_once(_csv_line(line.cells("{:.6f}".format)))
         return
-    table = [names, *(list(map(printable, _cells(row, "{:.4f}".format))) for row in rows)]
+    table = [names, *(list(map(printable, line.cells("{:.4f}".format))) for line in lines)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for cells in table:
         print_line("  ".join(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip())

@@ -16,8 +16,9 @@ from learnkit.cli.run_folder import RunFolder, RunLog, free_folder
 from learnkit.cli.sources import DATA_HELP, data_options, data_values, make_data
 from learnkit.cli.training import chosen_monitor, fit, make_callbacks, settle, training_options
 from learnkit.data.bunch import DataBunch
+from learnkit.data.segmentation import Segmentation
 from learnkit.distributed.world import world
-from learnkit.errors import UsageError
+from learnkit.errors import DataError, UsageError, warn
 from learnkit.learner.learner import Learner
 from learnkit.text import counted
 
@@ -84,6 +85,7 @@ def run(args: Any) -> int:
     make_callbacks(values, folder.path)  # refuses values before anything is read
     with folder.warning():
         dls = make_data(values)
+        _check_conformal(values, dls)
         learn = make_learner(dls, values, folder.path)
         values["monitor"] = chosen_monitor(learn, values["monitor"])
         callbacks = make_callbacks(values, folder.path)
@@ -128,6 +130,11 @@ def _train(learn: Learner, values: dict[str, Any], callbacks: list[Callback], fo
 def _finish(learn: Learner, values: dict[str, Any], folder: RunFolder) -> None:
     values["bs"] = str(learn.dls.batch_size or values["bs"])  # that --bs auto has found
     folder.write_config(_config(values))
+    if values["conformal"] is not None:
+        try:
+            learn.fit_conformal(values["conformal"])
+        except DataError as error:  # what was trained is kept
+            warn(f"--conformal: the model is written without sets. {error}")
     learn.export(folder.model)
     folder.tell(f"model: {folder.model}")
     if _has_valid(learn.dls):
@@ -136,6 +143,15 @@ def _finish(learn: Learner, values: dict[str, Any], folder: RunFolder) -> None:
             learn.report(folder.report, duplicates=values["duplicates"])
             folder.tell(f"report: {folder.report}")
     folder.done()
+
+
+def _check_conformal(values: Mapping[str, Any], dls: DataBunch) -> None:
+    """Refuse to fit sets where there is nothing to fit them on."""
+    if values["conformal"] is None:
+        return
+    if isinstance(dls.task, Segmentation) or not _has_valid(dls):
+        why = "a model of masks has no sets" if isinstance(dls.task, Segmentation) else "there are no validation images"
+        raise UsageError(f"--conformal: {why}", fix="Leave it out.")
 
 
 def _has_valid(dls: DataBunch) -> bool:

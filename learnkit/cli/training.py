@@ -22,7 +22,7 @@ from learnkit.callbacks import (
     TensorBoard,
     TorchScheduler,
 )
-from learnkit.checks import nearest
+from learnkit.checks import check_number, nearest
 from learnkit.cli.options import Option, options_of
 from learnkit.cli.values import RATES, SETTINGS
 from learnkit.data.segmentation import Segmentation
@@ -69,6 +69,8 @@ OWN = (
     Option("channels_last", bool, False, "store images with channels last, usually fastest on a GPU"),
     Option("compile", bool, False, "compile the model with torch.compile"),
     Option("tensorboard", bool, False, "write a log for TensorBoard into the run folder"),
+    Option("conformal", float | None, None, "at the end, fit the sets of learnkit predict --sets on the validation "
+           "images: the share of sets that may miss the truth, such as 0.1"),
     Option("every", int | str | None, None, "without a terminal, steps (100) or time (30s) between two lines with the "
            "loss; none for one line per epoch"),
 )  # fmt: skip
@@ -89,6 +91,8 @@ def make_callbacks(values: Mapping[str, Any], folder: Path) -> list[Callback]:
     Raises:
         UsageError: values that a callback refuses, or a scheduler that there is not.
     """
+    if values["conformal"] is not None:
+        check_number("conformal", values["conformal"], "(0, 1)")
     of_fit: Any = values
     limits_of(of_fit)  # refuses them
     callbacks: list[Callback] = [Progress(every=values["every"])]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,9 @@ __all__ = [
     "prepared_batches",
     "scaled",
 ]
+
+
+R = TypeVar("R")
 
 
 class Prediction(NamedTuple):
@@ -124,6 +127,11 @@ def _joined(batch: list[tuple[Any, Tensor]]) -> tuple[list[Any], Tensor]:
     return [item for item, _ in batch], torch.cat([x for _, x in batch])
 
 
+@torch.no_grad()
+def _sets_of(sets: SetAnswers, read: Sequence[tuple[Tensor, Task]]) -> list[PredictionSet]:
+    return sets(torch.cat([x for x, _ in read])) if read else []
+
+
 class Predictor:
     """Predictions for single items, safe to share between threads.
 
@@ -200,12 +208,17 @@ class Predictor:
             items: in forms that `prepare` accepts, such as paths.
             num_workers: threads that read them.
         """
+        return self._each(items, num_workers, self._decoded)
+
+    def _each(
+        self, items: Iterable[Any], num_workers: int, answers: Callable[[Any], list[R]]
+    ) -> Iterator[R | ImageError]:
         ahead = iter(items)
         with ThreadPoolExecutor(check_int("num_workers", num_workers, 1)) as pool:
             while batch := list(islice(ahead, self.bs)):
                 read = list(pool.map(self._read, batch))
                 good = [part for part in read if not isinstance(part, ImageError)]
-                found = iter(self._decoded(good))
+                found = iter(answers(good))
                 yield from (part if isinstance(part, ImageError) else next(found) for part in read)
 
     def answer_sets(
@@ -236,6 +249,17 @@ class Predictor:
         batches = prepared_batches(items, self.prepare, self.bs, are_images=self.are_images)
         with torch.no_grad():
             return [answer for _, x in batches for answer in self._sets(x)]
+
+    def predict_set_each(self, items: Iterable[Any], *, num_workers: int = 1) -> Iterator[PredictionSet | ImageError]:
+        """As `predict_each`, the answers of `predict_set`."""
+        if self._sets is None:
+            raise not_fitted("predict_set_each")
+        return self._each(items, num_workers, partial(_sets_of, self._sets))
+
+    @property
+    def has_sets(self) -> bool:
+        """Whether `predict_set` has what was fitted for this model."""
+        return self._sets is not None
 
     def _decoded(self, read: Sequence[tuple[Tensor, Task]]) -> list[Prediction]:
         if not read:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from torch import nn
+
 from learnkit.checks import check_kind
 from learnkit.errors import UsageError
 from learnkit.models.lora import has_peft_layers, merge_adapters
@@ -56,10 +58,22 @@ def merged(spec: ExportSpec) -> ExportSpec:
         raise UsageError("merge", got=True, expected="None for a model without adapters")
     adapted = copied(model)
     places = {id(parameter): place for place, parameter in enumerate(adapted.parameters())}
+    certainty = spec.certainty
+    of_head = (
+        [] if certainty is None or certainty.layer is None else [*adapted.get_submodule(certainty.layer).modules()]
+    )
     plain = merge_adapters(adapted)
+    if certainty is not None and of_head:
+        certainty = replace(certainty, layer=_first_name(plain, of_head))
     backbone = None if spec.backbone is None else replace(spec.backbone, lora=None)
     setup = None if spec.setup is None else _setup_of(spec.setup, [places.get(id(p)) for p in plain.parameters()])
-    return replace(spec, model=plain, backbone=backbone, setup=setup, base=None)
+    return replace(spec, model=plain, backbone=backbone, setup=setup, base=None, certainty=certainty)
+
+
+def _first_name(model: nn.Module, layers: Sequence[nn.Module]) -> str:
+    """The name of the first of these layers, such as that without an adapter, that is in a model."""
+    names: dict[nn.Module, str] = {layer: name for name, layer in model.named_modules()}
+    return next(names[layer] for layer in layers if layer in names)
 
 
 def _setup_of(setup: TrainingSetup, places: Sequence[int | None]) -> TrainingSetup | None:

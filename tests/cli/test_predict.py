@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from learnkit import load_learner
+from learnkit import ImageDataBunch, load_learner
 from tests.cli.trained import Command, Model, draw
 
 BROKEN = "cannot be read as an image"
@@ -213,6 +213,37 @@ def test_masks_are_files_of_the_pixel_values_of_the_training(masks: Model, comma
         assert np.mean(np.asarray(Image.open(mask)) != expected.label * 7) < 0.01
     assert "--out FOLDER" in command("predict", masks.file, images).err
     assert command("predict", masks.file, images, "--out", "found").code == 2  # it holds masks
+
+
+def test_sets_are_those_of_predict_set(run: Model, command: Command, tmp_path: Path) -> None:
+    learn = load_learner(run.file / "model.lk")
+    learn.dls = ImageDataBunch.from_folder(run.data, size=32, bs=3, augment=False)
+    learn.fit_conformal(0.4)
+    file, broken = learn.export(tmp_path / "m.lk"), tmp_path / "broken.png"
+    broken.write_text("<html>")
+    files = sorted((run.data / "valid").rglob("*.png"))
+    expected = [learn.predict_set(image) for image in files]
+    answer = command("predict", file, *files, broken, "--sets", "--format", "json", "--bs", "4")
+    assert (answer.code, answer.err.count("\n")) == (1, 1)
+    found = [json.loads(line) for line in answer.lines]
+    assert [list(one) for one in found] == [["input", "labels", "is_familiar", "score"]] * 6
+    assert [one["input"] for one in found] == list(map(str, files))
+    assert [one["labels"] for one in found] == [one.labels for one in expected]
+    assert [one["is_familiar"] for one in found] == [one.is_familiar for one in expected]
+    assert [one["score"] for one in found] == pytest.approx([one.score for one in expected], abs=1e-3)
+    rows = list(csv.DictReader(command("predict", file, *files, "--sets", "--format", "csv").lines))
+    assert [row["labels"] for row in rows] == [";".join(one.labels) for one in expected]
+    assert [row["is_familiar"] for row in rows] == [str(one.is_familiar).lower() for one in expected]
+    assert command("predict", file, *files, "--sets").lines[0].split() == ["input", "labels", "is_familiar", "score"]
+
+
+def test_sets_that_cannot_be_answered(run: Model, masks: Model, command: Command) -> None:
+    answer = command("predict", run.file, run.data, "--sets")
+    assert (answer.code, answer.lines, answer.err.count("\n")) == (2, [], 1)
+    assert "learnkit train DATA --conformal 0.1" in answer.err
+    for words in (["--top", "2"], ["--out", "p.csv"]):
+        assert "--sets excludes --top and --out" in command("predict", run.file, run.data, "--sets", *words).err
+    assert "a model of masks has no sets" in command("predict", masks.file, masks.data, "--sets").err
 
 
 def started(*args: object, **options: Any) -> subprocess.Popen[bytes]:

@@ -6,10 +6,11 @@ import json
 import pytest
 import torch
 
-from learnkit.cli.rows import Row, print_rows, row_of
+from learnkit.cli.rows import Row, SetRow, print_rows, print_set_rows, row_of, set_row_of
 from learnkit.data.points import Points
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.inference.predictor import Prediction
+from learnkit.inference.sets import PredictionSet
 
 
 def row(task: Task, outputs: list[float], k: int | None = None) -> Row:
@@ -65,3 +66,31 @@ def test_json_keeps_every_character(capsys: pytest.CaptureFixture[str]) -> None:
     assert [one["label"] for one in found] == [one.label for one in ROWS]
     assert found[0]["top"] == [{"label": "cat", "probability": 0.5}, {"label": "ant", "probability": 0.25}]
     assert found[2] == {"input": "b\n.png", "label": {"x": -1.5, "nose": [1, 2]}, "probability": None, "top": []}
+
+
+def test_sets_of_classes_and_intervals_of_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = torch.empty(0)
+    classes = PredictionSet(["bee", "ant"], True, 0.5, nothing)
+    empty = PredictionSet([], False, -2.25, nothing)
+    numbers = PredictionSet([(-1.5, 2.0), (0.25, 0.5)], None, float("nan"), nothing)
+    rows = [
+        set_row_of("a.png", classes, Classification(("ant", "bee"))),
+        set_row_of("b.png", empty, MultiLabel(("ant", "bee"))),
+        set_row_of("c.png", numbers, Regression(("x", "y"))),
+        set_row_of("=d.png", numbers._replace(labels=[(-1.5, 2.0)]), Regression()),
+    ]
+    assert rows[2] == SetRow("c.png", {"x": [-1.5, 2.0], "y": [0.25, 0.5]}, None, None)
+    print_set_rows(rows, "json")
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert found[0] == {"input": "a.png", "labels": ["bee", "ant"], "is_familiar": True, "score": 0.5}
+    assert found[3] == {"input": "=d.png", "labels": [-1.5, 2.0], "is_familiar": None, "score": None}
+    print_set_rows(rows, "csv")
+    assert list(csv.reader(capsys.readouterr().out.splitlines())) == [
+        ["input", "labels", "is_familiar", "score"],
+        ["a.png", "bee;ant", "true", "0.500000"],
+        ["b.png", "", "false", "-2.250000"],
+        ["c.png", "x -1.5 2;y 0.25 0.5", "", ""],
+        ["'=d.png", "'-1.5 2", "", ""],
+    ]
+    print_set_rows(rows[:1], "table")
+    assert capsys.readouterr().out.splitlines()[1].split() == ["a.png", "bee;ant", "true", "0.5000"]

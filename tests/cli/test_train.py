@@ -65,6 +65,31 @@ def test_a_run_is_a_folder_with_a_model_that_predicts(photos: Path, learnkit: Ru
     assert "blue" in (run / "report.html").read_text()
 
 
+def test_conformal_fits_sets_at_the_end(photos: Path, learnkit: Run, tmp_path: Path) -> None:
+    code, _, err = learnkit("train", photos, *QUICK, "--no-report", "--conformal", "0.4", "--out", "a")
+    assert (code, err) == (0, "")
+    assert load_learner(tmp_path / "a/model.lk").predict_set(photos / "valid/red/0.png").is_familiar is not None
+    code, out, _ = learnkit("predict", "a", photos / "valid", "--sets", "--format", "json")
+    assert (code, len(out.splitlines())) == (0, 4)
+    assert learnkit("validate", "a")[0] == 0  # its config has an option that only the training needs
+    code, out, err = learnkit("train", photos, *QUICK, "--no-report", "--conformal", "0.1", "--out", "b")
+    assert code == 0
+    assert "the model is written without sets" in out + err
+    assert "expected at least 9 for alpha=0.1" in out + err
+    assert learnkit("predict", "b", photos, "--sets")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [(["--conformal", "1"], "conformal: got 1"), (["--conformal", "0.1", "--valid", "none"], "no validation images")],
+)
+def test_conformal_without_what_it_needs(
+    photos: Path, learnkit: Run, tmp_path: Path, words: list[str], says: str
+) -> None:
+    code, _, err = learnkit("train", photos, *QUICK, "--monitor", "train_loss", *words, "--out", "c")
+    assert (code, says in err, (tmp_path / "c").exists()) == (2, True, False), err
+
+
 def test_the_next_run_gets_the_next_number(photos: Path, learnkit: Run, tmp_path: Path) -> None:
     (tmp_path / "runs/photos").mkdir(parents=True)
     assert learnkit("train", photos, "--no-report", *QUICK)[0] == 0

@@ -237,6 +237,25 @@ def test_a_model_of_peft_trains_and_is_exported(tmp_path: Path) -> None:
     learn.export(tmp_path / "m", to="pt2")
 
 
+def test_familiarity_of_a_merged_model_is_that_of_its_adapters(tmp_path: Path) -> None:
+    def network() -> nn.Sequential:
+        return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 16), nn.ReLU(), nn.Linear(16, 2))
+
+    model = peft.get_peft_model(network(), peft.LoraConfig(r=2, target_modules=["1", "3"]))
+    layers = model.base_model.model
+    learn = Learner(data(), model, seed=1, groups=[layers[1], layers[3]])
+    learn.fit(1, 1e-2)
+    learn.fit_conformal(0.2)
+    x, _ = learn.dls.one_batch("valid")
+    expected = [each.score for each in learn.predict_sets(x)]
+    loaded = load_learner(learn.export(tmp_path / "merged.lk", merge=True), model=network())
+    assert [each.score for each in loaded.predict_sets(x)] == pytest.approx(expected, abs=1e-2)
+    assert loaded._fitted is not None
+    assert loaded._fitted.layer == "3"
+    _, scores = torch.export.load(learn.export(tmp_path / "m", to="pt2")).module()(x)
+    assert scores.tolist() == pytest.approx(expected, abs=1e-2)
+
+
 SCRIPT = """
 import sys, torch
 sys.path.insert(0, {tests!r})

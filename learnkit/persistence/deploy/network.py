@@ -2,26 +2,30 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from learnkit.certainty.familiarity import Familiarity
 from learnkit.certainty.fitted import sets_to_json
+from learnkit.certainty.outputs import RawAndFeatures
 from learnkit.checks import check_choice
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.task_json import task_to_json
 from learnkit.errors import ExportError, UsageError
 from learnkit.losses.outputs import output_to_pass
+from learnkit.persistence.deploy.familiarity import FamiliarityScore, familiarity_facts
 from learnkit.persistence.deploy.resizing import ResizeImages
 from learnkit.persistence.lk.schema import activation_to_json, inputs_to_json
 from learnkit.persistence.spec import ExportSpec
 from learnkit.persistence.weights import plain_model
 from learnkit.types import Activation
 
-__all__ = ["N_INPUTS", "Preprocessing", "activation_of", "cause_of", "check_inputs", "describe", "example_inputs",
-           "free_sides", "network_of", "preparation_of"]  # fmt: skip
+__all__ = ["N_INPUTS", "Preprocessing", "activation_of", "cause_of", "check_inputs", "describe", "eager",
+           "example_inputs", "free_sides", "network_of", "preparation_of"]  # fmt: skip
 
+T = TypeVar("T", bound=nn.Module)
 N_INPUTS = 8  # what an export is compared on
 Preprocessing: TypeAlias = bool | Literal["full"]
 """False: the input is what the model sees; True: images uint8 (N, H, W, C) at its size; "full": of any size."""
@@ -58,16 +62,21 @@ def network_of(spec: ExportSpec, *, preprocessing: Preprocessing = False) -> tup
         preprocessing: what is done inside.
 
     Returns:
-        The network, and its output for `example_inputs`.
+        The network, and its output for `example_inputs`. Where familiarity was fitted, the network returns a tuple,
+        (output, score).
 
     Raises:
         ExportError: a model that cannot be copied, or does not return one tensor with a row per input.
     """
     inputs = example_inputs(spec, preprocessing=preprocessing)
+    network: nn.Module
     try:
-        network = _copy(_Network(spec, preprocessing)).eval()
+        plain = network = _copy(_Network(spec, preprocessing)).eval()
+        if spec.certainty is not None and spec.certainty.familiarity is not None:
+            network = _Scored(plain, spec.certainty.familiarity, spec.certainty.layer).eval()
         with torch.no_grad():
-            output = network(inputs)
+            found = network(inputs)
+            output = found[0] if isinstance(network, _Scored) else found
     except Exception as error:
         raise ExportError(
             f"the model fails on inputs of shape {('batch', *inputs.shape[1:])} on the CPU ({cause_of(error)})",
@@ -80,6 +89,11 @@ def network_of(spec: ExportSpec, *, preprocessing: Preprocessing = False) -> tup
             fix=f"Pass the learner {output_to_pass(output)}, the one that matters.",
         )  # fmt: skip
     return network, output
+
+
+def eager(spec: ExportSpec, preprocessing: Preprocessing) -> nn.Module:
+    """The network alone, of `network_of`."""
+    return network_of(spec, preprocessing=preprocessing)[0]
 
 
 def example_inputs(spec: ExportSpec, *, preprocessing: Preprocessing = False) -> Tensor:
@@ -118,6 +132,7 @@ def describe(spec: ExportSpec, output: Tensor, *, preprocessing: Preprocessing =
         "preprocessing": preprocessing if isinstance(preprocessing, str) else ("outside", "inside")[preprocessing],
         "transforms": inputs_to_json(spec.preprocess, spec.input_shape),
         **_sets(spec),
+        **familiarity_facts(spec),
     }
 
 
@@ -183,12 +198,38 @@ class _Network(nn.Module):
         self.activate = None if spec.activation is None else _Activation(spec.activation, spec.temperature)
 
     def forward(self, input: Tensor) -> Tensor:
-        outputs = self.model(input if self.prepare is None else self.prepare(input))
+        return self.predictions(self.raw(self.model(self.prepared(input))))
+
+    def prepared(self, input: Tensor) -> Tensor:
+        """What the model sees."""
+        return input if self.prepare is None else self.prepare(input)
+
+    def raw(self, outputs: Any) -> Tensor:
+        """Of what the model returns, the one that is the prediction."""
         raw: Tensor = outputs if self.output is None else self.output(outputs)
+        return raw
+
+    def predictions(self, raw: Tensor) -> Tensor:
+        """Raw outputs at the temperature, activated."""
         return raw if self.activate is None else self.activate(raw)
 
 
-def _copy(network: nn.Module) -> nn.Module:
+class _Scored(nn.Module):
+    """A network, and how familiar its inputs are: (output, score)."""
+
+    def __init__(self, network: _Network, familiarity: Familiarity, layer: str | None) -> None:
+        super().__init__()
+        self.both = RawAndFeatures(network.model, layer)
+        self.network = network
+        self.score = FamiliarityScore(familiarity)
+
+    def forward(self, input: Tensor) -> tuple[Tensor, Tensor]:
+        outputs, features = self.both.all_outputs(self.network.prepared(input))
+        raw = self.network.raw(outputs)
+        return self.network.predictions(raw), self.score(raw, features)
+
+
+def _copy(network: T) -> T:
     """A copy without gradients that shares parameters on the CPU; buffers are copied."""
     known: dict[int, Any] = {}
     for parameter in network.parameters():

@@ -2,29 +2,32 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, nn
 
 from learnkit.checks import check_choice, missing_extra
-from learnkit.errors import ExportError, UsageError
+from learnkit.errors import ExportError, UsageError, warn
 from learnkit.persistence.deploy import int8
-from learnkit.persistence.deploy.capture import TOLERANCE, check_parity, write_with_description
+from learnkit.persistence.deploy.capture import TOLERANCE, write_with_description
+from learnkit.persistence.deploy.familiarity import has_familiarity, output_names, without_familiarity
 from learnkit.persistence.deploy.network import (
     Preprocessing,
     activation_of,
     cause_of,
     check_inputs,
     describe,
+    eager,
     example_inputs,
     free_sides,
     network_of,
     preparation_of,
 )
 from learnkit.persistence.deploy.onnx_graph import OPSET, annotate, graph_of, joined, runner
+from learnkit.persistence.deploy.parity import check_outputs
 from learnkit.persistence.deploy.real_data import RealData
-from learnkit.persistence.deploy.whole_images import check_resizing
 from learnkit.persistence.lk.manifest import versions
 from learnkit.persistence.spec import ExportSpec
 
@@ -46,8 +49,9 @@ def export_onnx(
 ) -> None:
     """Write path and path.json, once onnxruntime has returned the numbers of the model on eight inputs.
 
-    The input is named "input" and the output "output", their first dimension "batch". The properties of the file hold
-    the description: task, classes, decode, input, output, preprocessing and transforms, those with parts as JSON.
+    The input is named "input" and the output "output", their first dimension "batch"; where familiarity was fitted,
+    there is a second output, "familiarity". The properties of the file hold the description: task, classes, decode,
+    input, output, preprocessing and transforms, those with parts as JSON.
 
     Args:
         path: path of the file.
@@ -77,6 +81,9 @@ def export_onnx(
             'quantize="int8" is calibrated on training items, and this learner has none',
             fix="Give it its data: learn.dls = dls.",
         )
+    if quantize is not None and has_familiarity(spec):
+        warn('quantize="int8": the file does not return familiarity, whose threshold is that of the float32 network')
+        spec = without_familiarity(spec)
     inputs = example_inputs(spec, preprocessing=preprocessing)
     network, output = network_of(spec, preprocessing=preprocessing)
     facts = {
@@ -86,7 +93,8 @@ def export_onnx(
         **describe(spec, output, preprocessing=preprocessing),
     }
     if quantize is None or data is None:
-        model, reference = graph_of(network, inputs, free_sides(preprocessing)), _eager(spec)
+        reference: Callable[[Preprocessing], Run] = partial(eager, spec)
+        model = graph_of(network, inputs, free_sides(preprocessing), output_names(spec))
     else:
         model, reference, facts["quantization"] = _int8(spec, preprocessing, data)
     annotate(model, facts, free_sides(preprocessing))
@@ -98,15 +106,10 @@ def export_onnx(
         raise ExportError(
             f"the ONNX file would not be valid ({cause_of(error)})", fix='Export with to="pt2", or change the model.'
         ) from error
-    parity = check_parity(reference(preprocessing), run, inputs, TOLERANCE if quantize is None else INT8_TOLERANCE)
-    if preprocessing == "full":
-        parity["whole_images"] = check_resizing(spec, run, reference(True), data)
+    tolerance = TOLERANCE if quantize is None else INT8_TOLERANCE
+    parity = check_outputs(spec, run, reference, preprocessing=preprocessing, data=data, tolerance=tolerance)
     packages = [module.__name__ for module in (onnx, onnxscript, onnxruntime)]
     write_with_description(path, content, {**facts, "parity": parity, "versions": versions(*packages)})
-
-
-def _eager(spec: ExportSpec) -> Callable[[Preprocessing], Run]:
-    return lambda preprocessing: network_of(spec, preprocessing=preprocessing)[0]
 
 
 def _int8(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from learnkit.errors import ExportError
 from learnkit.persistence.deploy.capture import export_graph, json_text, quiet
+from learnkit.persistence.deploy.familiarity import OUTPUT
 from learnkit.persistence.deploy.network import cause_of
 
 __all__ = ["OPSET", "annotate", "graph_of", "joined", "runner"]
@@ -15,13 +16,16 @@ __all__ = ["OPSET", "annotate", "graph_of", "joined", "runner"]
 OPSET = 20
 
 
-def graph_of(network: nn.Module, inputs: Tensor, free: Sequence[str] = ("batch",)) -> Any:
-    """A network as an onnx.ModelProto with its weights inside; its input is "input", its output "output".
+def graph_of(
+    network: nn.Module, inputs: Tensor, free: Sequence[str] = ("batch",), outputs: Sequence[str] = (OUTPUT,)
+) -> Any:
+    """A network as an onnx.ModelProto with its weights inside; its input is "input".
 
     Args:
         network: in eval mode.
         inputs: a batch (N, ...) of two or more.
         free: the names of the first dimensions of the input, those that may have any size.
+        outputs: the names of its outputs.
 
     Raises:
         ExportError: a network that cannot be captured, or that ONNX has no operators for.
@@ -36,7 +40,7 @@ def graph_of(network: nn.Module, inputs: Tensor, free: Sequence[str] = ("batch",
                 verbose=False,
                 opset_version=OPSET,
                 input_names=["input"],
-                output_names=["output"],
+                output_names=list(outputs),
             )
     except Exception as error:
         raise ExportError(
@@ -68,22 +72,27 @@ def joined(first: Any, second: Any, prefix: str) -> Any:
 
 def annotate(model: Any, facts: Mapping[str, Any], free: Sequence[str]) -> None:
     """Put the facts into a model's properties, and name the dimensions that may have any size."""
-    for value, names in ((model.graph.input[0], free), (model.graph.output[0], free[:1])):
+    for value, names in ((model.graph.input[0], free), *((output, free[:1]) for output in model.graph.output)):
         for place, name in enumerate(names):
             value.type.tensor_type.shape.dim[place].dim_param = name
     for key, fact in facts.items():
         model.metadata_props.add(key=key, value=fact if isinstance(fact, str) else json_text(fact))
 
 
-def runner(model: Any) -> Callable[[Tensor], Tensor]:
-    """A model, or its bytes, in onnxruntime on the CPU."""
+def runner(model: Any) -> Callable[[Tensor], Any]:
+    """A model, or its bytes, in onnxruntime on the CPU: returns its output, or all of several as a tuple."""
     import onnxruntime
 
     content = model if isinstance(model, bytes) else model.SerializeToString()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; its warnings are about speed
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return lambda batch: torch.from_numpy(session.run(["output"], {"input": batch.numpy()})[0])
+
+    def run(batch: Tensor) -> Any:
+        found = tuple(map(torch.from_numpy, session.run(None, {"input": batch.numpy()})))
+        return found if len(found) > 1 else found[0]
+
+    return run
 
 
 def _clean(graph: Any) -> None:

@@ -1,21 +1,23 @@
 """A model as a .pt2 file: the graph of torch.export. Opening one runs code, so learnkit never reads one."""
 
 import io
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from learnkit.persistence.deploy.capture import check_parity, export_graph, json_text, write_with_description
+from learnkit.persistence.deploy.capture import export_graph, json_text, write_with_description
 from learnkit.persistence.deploy.network import (
     Preprocessing,
     check_inputs,
     describe,
+    eager,
     example_inputs,
     free_sides,
     network_of,
 )
+from learnkit.persistence.deploy.parity import check_outputs
 from learnkit.persistence.deploy.real_data import RealData
-from learnkit.persistence.deploy.whole_images import check_resizing
 from learnkit.persistence.lk.manifest import versions
 from learnkit.persistence.spec import ExportSpec
 
@@ -44,11 +46,7 @@ def export_pt2(
     inputs = example_inputs(spec, preprocessing=preprocessing)
     network, output = network_of(spec, preprocessing=preprocessing)
     program = export_graph(network, inputs, free_sides(preprocessing))
-    run = program.module()
-    parity = check_parity(network, run, inputs)
-    if preprocessing == "full":
-        at_size, _ = network_of(spec, preprocessing=True)
-        parity["whole_images"] = check_resizing(spec, run, at_size, data)
+    parity = check_outputs(spec, program.module(), partial(eager, spec), preprocessing=preprocessing, data=data)
     facts = {"format": "pt2", "learnkit": versions()["learnkit"], **describe(spec, output, preprocessing=preprocessing)}
     buffer = io.BytesIO()
     torch.export.save(program, buffer, extra_files={"learnkit.json": json_text(facts)})
