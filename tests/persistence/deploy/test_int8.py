@@ -16,6 +16,7 @@ from learnkit.data.tasks import MultiLabel, Regression, Task
 from learnkit.errors import UsageError
 from learnkit.metrics.metric import make_metrics
 from learnkit.persistence.deploy import int8
+from learnkit.persistence.deploy.onnx_graph import graph_of, runner
 from learnkit.persistence.deploy.real_data import RealData
 
 onnx = pytest.importorskip("onnx")
@@ -99,6 +100,19 @@ def test_masks_several_labels_and_numbers_are_measured_in_their_metrics(tmp_path
             assert next(iter(facts["metrics"].values()))[kind] == pytest.approx(right, abs=1e-4), (task, facts)
             assert lowest < right < highest, (task, facts)
         assert 0 < facts["mean_abs_diff"] < 0.05 * facts["max_abs_output"], (task, facts)
+
+
+@pytest.mark.parametrize("sides", [(), (4, 5)])
+def test_the_mean_error_of_each_output_is_taken_off(sides: tuple[int, ...]) -> None:
+    x = torch.randn(6, 3, *sides, generator=torch.Generator().manual_seed(0))
+    wrong = torch.tensor([0.5, -2.0, 0.0]).view(3, *[1] * len(sides))
+
+    class Off(nn.Module):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            return input - wrong
+
+    model = int8.corrected(graph_of(Off().eval(), x), lambda x: x, x.split(1))
+    torch.testing.assert_close(runner(model)(x), x)
 
 
 def test_a_large_loss_is_a_warning() -> None:
