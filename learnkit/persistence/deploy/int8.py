@@ -75,7 +75,6 @@ def quantized(model: Any, inputs: Iterable[Tensor]) -> Any:
 def corrected(model: Any, before: Run, inputs: Iterable[Tensor]) -> Any:
     """The quantized model, as an onnx.ModelProto, with the mean error of each raw output on the inputs taken off.
 
-    Rounding shifts outputs in one direction, which weighs more than its noise where a network has learned little:
     Nagel et al., Data-free quantization through weight equalization and bias correction (2019), here of the end alone.
 
     Args:
