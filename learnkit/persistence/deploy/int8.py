@@ -7,16 +7,18 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from learnkit.checks import missing_extra
 from learnkit.errors import ExportError, LearnkitError, warn
 from learnkit.metrics.metric import Metric, results
 from learnkit.persistence.deploy.capture import description_path, quiet
 from learnkit.persistence.deploy.network import cause_of
+from learnkit.persistence.deploy.onnx_graph import graph_of, joined, runner
 from learnkit.persistence.deploy.real_data import RealData
 
-__all__ = ["N_CALIBRATION", "changes", "quantization_line", "quantized"]
+__all__ = ["N_CALIBRATION", "changes", "corrected", "quantization_line", "quantized"]
 
 N_CALIBRATION = 128  # training items, evenly spaced
 MUCH = 0.01  # of a metric: one point of an accuracy
@@ -68,6 +70,39 @@ def quantized(model: Any, inputs: Iterable[Tensor]) -> Any:
         raise ExportError(
             f"onnxruntime cannot quantize the model ({cause_of(error)})", fix="Export it without quantize=."
         ) from error
+
+
+def corrected(model: Any, before: Run, inputs: Iterable[Tensor]) -> Any:
+    """The quantized model, as an onnx.ModelProto, with the mean error of each raw output on the inputs taken off.
+
+    Nagel et al., Data-free quantization through weight equalization and bias correction (2019), here of the end alone.
+
+    Args:
+        model: an onnx.ModelProto, which is changed; its outputs are (N,) or (N, C, ...).
+        before: the model in float32.
+        inputs: the batches it was calibrated on.
+    """
+    after, n, total = runner(model), 0, torch.zeros(())
+    for x in inputs:
+        expected = before(x)
+        errors = (expected - after(x)).double()
+        n, total = n + len(x), total + errors.sum(0)
+    mean = total / n
+    if mean.ndim > 1:  # one number for all positions of a class
+        mean = mean.flatten(1).mean(1).view(-1, *[1] * (mean.ndim - 1))
+    shift = _Shift(mean.to(expected.dtype)).eval()
+    return joined(model, graph_of(shift, expected[:1].expand(2, *expected.shape[1:]).clone()), "shift/")
+
+
+class _Shift(nn.Module):
+    """input + by."""
+
+    def __init__(self, by: Tensor) -> None:
+        super().__init__()
+        self.by = nn.Buffer(by)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input + self.by
 
 
 def changes(before: Run, after: Run, data: RealData, made: Tensor) -> dict[str, Any]:

@@ -120,6 +120,7 @@ def _int8(
     (network, output), made = network_of(raw), example_inputs(raw)
     plain, activate = graph_of(network, made), activation_of(spec)
     model = int8.quantized(plain, data.inputs(int8.N_CALIBRATION))
+    model = int8.corrected(model, runner(plain), data.inputs(int8.N_CALIBRATION))
     small = runner(model)
     facts = {"bits": 8, "calibration_items": int8.N_CALIBRATION, **int8.changes(runner(plain), small, data, made)}
 

@@ -32,7 +32,7 @@ class ResizeImages(nn.Module):
         columns = _matrix((width - box_w) / 2, box_w, broad, wide, n_columns, kind).mT.contiguous()  # (W, width)
         lost_rows, lost_columns = height - tall, width - broad
         pixels = images.permute(0, 3, 1, 2).double()
-        # As Pillow 13 does; earlier ones begin with the columns, which changes pixels of tall images by a level or two.
+        # As Pillow 13.0 does; 10.4 to 12.3 always resize the width first. Known from outputs alone: see docs/deploy.md.
         vertical_first = (lost_rows > 0) & (lost_rows > 2 * lost_columns)
         resized: Tensor = torch.cond(vertical_first, _vertical_first, _horizontal_first, (rows, pixels, columns))
         return resized

@@ -1,5 +1,6 @@
 """Files of 8 bits: small, nearly as good, and what they cost is measured and said."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ import torch
 from torch import nn
 
 from learnkit import DataBunch, Learner, load_learner
+from learnkit.data.segmentation import Segmentation
+from learnkit.data.tasks import MultiLabel, Regression, Task
 from learnkit.errors import UsageError
 from learnkit.metrics.metric import make_metrics
 from learnkit.persistence.deploy import int8
+from learnkit.persistence.deploy.onnx_graph import graph_of, runner
 from learnkit.persistence.deploy.real_data import RealData
 
 onnx = pytest.importorskip("onnx")
@@ -63,6 +67,52 @@ def test_it_is_small_and_its_accuracy_is_in_the_file(
     held = onnxruntime.InferenceSession(small).get_modelmeta().custom_metadata_map
     assert json.loads(held["quantization"]) == facts
     assert f"accuracy {expected['float32']:.4f} before and {expected['int8']:.4f} after" in capfd.readouterr().err
+
+
+def test_masks_several_labels_and_numbers_are_measured_in_their_metrics(tmp_path: Path) -> None:
+    numbers = torch.Generator().manual_seed(0)
+    x = torch.randn(120, 3, 8, 8, generator=numbers)
+    pooled = x.mean((2, 3)) * 8
+    layers = [nn.Conv2d(3, 16, 3, padding=1), nn.ReLU()]
+    pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    cases: list[tuple[Task, torch.Tensor, list[nn.Module], float, float]] = [
+        (Segmentation(["a", "b"]), (x[:, 0] > x[:, 1]).long(), [nn.Conv2d(16, 2, 1)], 0.85, 1.0),
+        (MultiLabel(("a", "b")), (pooled[:, :2] > 0).float(), [*pool, nn.Linear(16, 2)], 0.85, 1.0),
+        (Regression(("u", "v")), pooled[:, :2], [*pool, nn.Linear(16, 2)], 0.0, 0.5),
+    ]
+    for task, y, head, lowest, highest in cases:
+        dls = DataBunch.from_tensors(x[:80], y[:80], x[80:], y[80:], bs=20, task=task, device="cpu")
+        torch.manual_seed(0)
+        learn = Learner(dls, nn.Sequential(*copy.deepcopy(layers), *head), seed=0)
+        learn.fit(20, 5e-2)
+        path = learn.export(tmp_path / type(task).__name__, to="onnx", quantize="int8")
+        plain = learn.export(tmp_path / "plain", to="onnx")
+        facts = described(path)["quantization"]
+        for kind, file in (("float32", plain), ("int8", path)):
+            found, truth = outputs(file, x[80:]), y[80:].numpy()
+            match task:
+                case Regression():
+                    right = np.sqrt(((found - truth) ** 2).mean())
+                case MultiLabel():
+                    right = ((found > 0.5) == truth).mean()
+                case _:
+                    right = (found.argmax(1) == truth).mean()
+            assert next(iter(facts["metrics"].values()))[kind] == pytest.approx(right, abs=1e-4), (task, facts)
+            assert lowest < right < highest, (task, facts)
+        assert 0 < facts["mean_abs_diff"] < 0.05 * facts["max_abs_output"], (task, facts)
+
+
+@pytest.mark.parametrize("sides", [(), (4, 5)])
+def test_the_mean_error_of_each_output_is_taken_off(sides: tuple[int, ...]) -> None:
+    x = torch.randn(6, 3, *sides, generator=torch.Generator().manual_seed(0))
+    wrong = torch.tensor([0.5, -2.0, 0.0]).view(3, *[1] * len(sides))
+
+    class Off(nn.Module):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            return input - wrong
+
+    model = int8.corrected(graph_of(Off().eval(), x), lambda x: x, x.split(1))
+    torch.testing.assert_close(runner(model)(x), x)
 
 
 def test_a_large_loss_is_a_warning() -> None:

@@ -1,8 +1,10 @@
 """Files that resize inside: whole images in, in a process without torch, and the predictions of the library out."""
 
+import itertools
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,6 +96,33 @@ def test_a_resize_that_is_another_is_refused(learn: Learner, tmp_path: Path, mon
     with pytest.raises(ExportError, match=r"for whole images and those of the library: got .*expected at most 0\.02"):
         learn.export(tmp_path / "model", to="pt2", preprocessing="full")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("full_decode", [False, True])
+def test_photos_that_predict_reads_at_a_smaller_scale_are_a_warning(tmp_path: Path, full_decode: bool) -> None:
+    numbers = np.random.default_rng(0)
+    for part, label in itertools.product(("train", "valid"), ("a", "b")):
+        (tmp_path / part / label).mkdir(parents=True)
+        noise = numbers.integers(0, 256, (300, 260, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / part / label / "1.jpg")
+    dls = ImageDataBunch.from_folder(
+        tmp_path, size=SIZE, bs=2, num_workers=0, device="cpu", full_decode=full_decode, allow_leak=True
+    )
+    torch.manual_seed(0)
+    layer = nn.Linear(3 * SIZE * SIZE, 2)
+    nn.init.normal_(layer.weight, std=0.05)  # small differences of pixels matter
+    learn = Learner(dls, nn.Sequential(nn.Flatten(), layer), seed=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        path = learn.export(tmp_path / "model", to="pt2", preprocessing="full")
+    checked = described(path)["parity"]["whole_images"]
+    said = [str(each.message) for each in caught if "full_decode=True" in str(each.message)]
+    assert checked["max_abs_diff"] < 1e-5
+    if full_decode:
+        assert (said, checked["max_abs_diff_of_predict"] < 1e-5) == ([], True)
+    else:
+        assert checked["max_abs_diff_of_predict"] > checked["tolerance"]
+        assert f"by up to {checked['max_abs_diff_of_predict']:.3g} from those of learn.predict" in said[0]
 
 
 @pytest.mark.parametrize(
