@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from learnkit import DataBunch, ImageDataBunch, Learner, cnn_learner, load_learner
-from learnkit.errors import UsageError
+from learnkit.errors import DataError, UsageError
 from learnkit.learner import similarity as module
 from tests.doubles import Blobs, acting
 
@@ -254,3 +254,10 @@ def test_near_duplicates_and_outliers_of_the_data(learn: Learner) -> None:
     ]  # fmt: skip
     found = learn.outliers()
     assert found.columns.tolist() == ["input", "target", "split", "score"]
+
+
+def test_broken_weights_are_named_as_such(learn: Learner) -> None:
+    nn.init.constant_(learn.model.conv.weight, torch.nan)
+    for search in (learn.outliers, learn.near_duplicates, lambda: learn.similar(learn.dls.samples["input"][0])):
+        with pytest.raises(DataError, match="nan or infinite"):
+            search()
