@@ -302,7 +302,7 @@ def images(**options: Any) -> ImageDataBunch:
                     pixels = random.integers(0, 100, (16, 20, 3)) + 50 * n
                     Image.fromarray(pixels.astype(np.uint8)).save(folder / split / label / f"{i}.png")
     world.wait()
-    return ImageDataBunch.from_folder(folder, size=12, bs=6, **options)
+    return ImageDataBunch.from_folder(folder, **{"size": 12, "bs": 6, **options})
 
 
 class Doubled(nn.Module):
@@ -413,7 +413,7 @@ def certainty() -> Found:
 def adapters() -> Found:
     """Matrices beside the layers of a network of timm, in float64; what they stand beside is not trained."""
     options: dict[str, Any] = {"lin_ftrs": [], "ps": 0.0, "metrics": "accuracy"}
-    learn = cnn_learner(images(), "timm/test_vit3", pretrained=False, lora=2, seed=5, path=FOLDER, **options)
+    learn = cnn_learner(images(size=32), "timm/test_vit3", pretrained=False, lora=2, seed=5, path=FOLDER, **options)
     learn.model = nn.Sequential(Doubled(), learn.model.double())
     return trained(learn, 2, 0.01) | answers(learn)
 
