@@ -412,8 +412,10 @@ def certainty() -> Found:
 @case
 def adapters() -> Found:
     """Matrices beside the layers of a network of timm, in float64; what they stand beside is not trained."""
-    options: dict[str, Any] = {"lin_ftrs": [], "ps": 0.0, "metrics": "accuracy"}
-    learn = cnn_learner(images(size=32), "timm/test_vit3", pretrained=False, lora=2, seed=5, path=FOLDER, **options)
+    torch.manual_seed(2)
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, 3))  # without batch norm
+    options: dict[str, Any] = {"custom_head": head, "seed": 5, "path": FOLDER, "metrics": "accuracy"}
+    learn = cnn_learner(images(size=32), "timm/test_vit3", pretrained=False, lora=2, **options)
     learn.model = nn.Sequential(Doubled(), learn.model.double())
     return trained(learn, 2, 0.01) | answers(learn)
 
