@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from learnkit.errors import DataError
+from learnkit.errors import DataError, UsageError
 
 __all__ = ["KEPT", "MAX_ITEMS", "EnergyKind", "Familiarity", "Scale", "Subspace", "energy", "fit_familiarity"]
 
@@ -77,7 +77,16 @@ class Subspace:
         return cls(center.float(), directions.float().contiguous())
 
     def distance(self, features: Tensor) -> Tensor:
-        """How far features (N, D) at length 1 are from it, float64 (N,)."""
+        """How far features (N, D) at length 1 are from it, float64 (N,).
+
+        Raises:
+            UsageError: other features than those of (D,) that it is made of.
+        """
+        if features.shape[1:] != self.center.shape:
+            raise UsageError(
+                "familiarity: the numbers that the head gets for an item", got=tuple(features.shape[1:]),
+                expected=str(tuple(self.center.shape)), fix="Call learn.fit_conformal() again.",
+            )  # fmt: skip
         x = F.normalize(features.double(), dim=1) - self.center.double()
         inside = x @ self.directions.double()
         return (x.square().sum(1) - inside.square().sum(1)).clamp(min=0).sqrt()

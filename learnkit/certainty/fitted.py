@@ -107,6 +107,8 @@ def _familiarity(fields: Fields, tensors: Mapping[str, Tensor]) -> Familiarity:
     if "distance" in fields.content:
         distance_scale = _scale(fields.part("distance", ("layer", "mean", "std")))
         subspace = _subspace(tensors, fields.path)
+    if energy_scale is None and subspace is None:
+        raise corrupt(fields.path, "familiarity", got="neither energy nor distance", expected="one of them, or both")
     return Familiarity(
         fields.number("threshold", -MAX_NUMBER, MAX_NUMBER), fields.integer("n", 1, MAX_ITEMS),
         kind, energy_scale, subspace, distance_scale,  # type: ignore[arg-type]

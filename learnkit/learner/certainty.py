@@ -71,7 +71,8 @@ class Certainty(Answers):
         """Fit sets that hold the truth with a probability of at least 1 - alpha, and how familiar an item is.
 
         `predict_set` then answers with them, and exports keep them. They hold for the model as it is now: once it has
-        been trained on, or its temperature has changed, `predict_set` asks for another fit.
+        been trained on, or its temperature has changed, `predict_set` asks for another fit. Changes of weights through
+        `parameter.data`, which torch does not count, are not seen.
 
         The sets are those of split conformal prediction: for one class per item see `class_scores`; for several labels
         each true label is in the set with that probability (`fit_label_sets`); numbers get intervals (`fit_intervals`).

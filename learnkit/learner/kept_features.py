@@ -1,4 +1,7 @@
-"""Features of a part of the data, and what they depend on: they are used again only while none of that has changed."""
+"""Features of a part of the data, and what they depend on: they are used again only while none of that has changed.
+
+What they do not depend on, labels and names, is never kept.
+"""
 
 import os
 from collections.abc import Sequence
@@ -27,14 +30,10 @@ class KeptFeatures:
 
     Attributes:
         features: float32 (N, D), on the CPU.
-        inputs: N paths, or numbers of items.
-        targets: N targets as in `dls.samples`; None without labels.
         identity: what they depend on; "" if that is not known, so that they cannot be used again.
     """
 
     features: Tensor
-    inputs: Sequence[Any]
-    targets: Sequence[Any]
     identity: str = ""
 
 

@@ -79,10 +79,11 @@ class Similarity(Answers):
         """
         import pandas as pd
 
-        bank = self._bank(DatasetType.of(ds_type))
-        distances, places = nearest(self.embed([item]), bank.features, k)
+        part = DatasetType.of(ds_type)
+        bank = self._bank(part)
+        distances, places = nearest(self.embed([item]), bank, k)
         found = places[0].tolist()
-        inputs, targets = ([column[i] for i in found] for column in (bank.inputs, bank.targets))
+        inputs, targets = ([column[i] for i in found] for column in self._columns(part, len(bank)))
         columns = {"input": _objects(inputs), "target": _objects(targets), "distance": distances[0].tolist()}
         return pd.DataFrame(columns)
 
@@ -130,26 +131,29 @@ class Similarity(Answers):
 
         loaders = {"train": self.dls.train_dl, "valid": self.dls.valid_dl, "test": self.dls.test_dl}
         banks = {name: self._bank(SPLITS[name]) for name, loader in loaders.items() if loader is not None}
-        tables = [
-            pd.DataFrame({"item": range(len(bank.features)), "input": _objects(bank.inputs),
-                          "target": _objects(bank.targets), "split": name})
-            for name, bank in banks.items()
-        ]  # fmt: skip
-        return torch.cat([bank.features for bank in banks.values()]), pd.concat(tables, ignore_index=True)
+        tables = []
+        for name, bank in banks.items():
+            inputs, targets = map(_objects, self._columns(SPLITS[name], len(bank)))
+            columns = {"item": range(len(bank)), "input": inputs, "target": targets, "split": name}
+            tables.append(pd.DataFrame(columns))
+        return torch.cat(list(banks.values())), pd.concat(tables, ignore_index=True)
 
-    def _bank(self, part: DatasetType) -> KeptFeatures:
+    def _columns(self, part: DatasetType, n: int) -> tuple[Sequence[Any], Sequence[Any]]:
+        """The inputs and the targets of now: another table of the same files has other labels."""
+        return table_of(self.dls, part.name.lower(), n)
+
+    def _bank(self, part: DatasetType) -> Tensor:
         """The features of a part of the data: those that are kept if nothing has changed since they were computed."""
         loader, kept = self._loader(part), self._kept
         with self._answering():
             now = self._identity(loader)
             is_stale = part not in kept or not now or kept[part].identity != now
             if not world.highest(int(is_stale)):
-                return kept[part]
+                return kept[part].features
             features = self._embedded(loader, None)
-            inputs, targets = table_of(self.dls, part.name.lower(), len(features))
             after = self._identity(loader)  # a fit beside it may have changed the weights meanwhile
-        kept[part] = KeptFeatures(features, inputs, targets, now if now == after else "")
-        return kept[part]
+        kept[part] = KeptFeatures(features, now if now == after else "")
+        return features
 
     def _identity(self, loader: Any) -> str:
         return identity(self.model, self._head(self.model)[0], loader, self._compute())

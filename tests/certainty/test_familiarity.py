@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from learnkit.certainty.familiarity import MAX_NUMBERS, MOST, Familiarity, Scale, Subspace, energy, fit_familiarity
-from learnkit.errors import DataError
+from learnkit.errors import DataError, UsageError
 
 
 def on_plane(n: int, seed: int, d: int = 10) -> Tensor:
@@ -104,3 +104,10 @@ def test_numbers_that_are_not_finite_are_refused(place: int) -> None:
     parts[place][3, 1] = torch.nan
     with pytest.raises(DataError, match=r"familiarity: (outputs|features.*) that are nan or infinite"):
         fit_familiarity(*parts, "softmax")
+
+
+def test_features_of_another_head_are_refused() -> None:
+    found = fit_familiarity(torch.randn(20, 2), on_plane(20, 0), on_plane(20, 1), "softmax")
+    assert found is not None
+    with pytest.raises(UsageError, match=r"got \(7,\), expected \(10,\)"):
+        found.scores(torch.randn(3, 2), torch.randn(3, 7))

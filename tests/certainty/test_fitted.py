@@ -88,3 +88,11 @@ def test_forged_tensors_are_refused() -> None:
             fitted_from_json(fitted.to_json(), dict(zip(names, pair, strict=True)), 2, "f")
     with pytest.raises(CorruptFileError, match="the tensors of certainty"):
         fitted_from_json(fitted.to_json(), {}, 2, "f")
+
+
+def test_a_familiarity_of_nothing_is_refused() -> None:
+    """It would find every item familiar."""
+    content = whole().to_json()
+    del content["familiarity"]["energy"], content["familiarity"]["distance"]
+    with pytest.raises(CorruptFileError, match="neither energy nor distance"):
+        fitted_from_json(content, {}, 2, "f")

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from learnkit import Callback, DataBunch, ImageDataBunch, Learner, TrainState
+from learnkit import Callback, DataBunch, ImageDataBunch, Learner, TrainState, cnn_learner
 from learnkit.callbacks import (
     EMA,
     SWA,
@@ -302,7 +302,7 @@ def images(**options: Any) -> ImageDataBunch:
                     pixels = random.integers(0, 100, (16, 20, 3)) + 50 * n
                     Image.fromarray(pixels.astype(np.uint8)).save(folder / split / label / f"{i}.png")
     world.wait()
-    return ImageDataBunch.from_folder(folder, size=12, bs=6, **options)
+    return ImageDataBunch.from_folder(folder, **{"size": 12, "bs": 6, **options})
 
 
 class Doubled(nn.Module):
@@ -353,17 +353,71 @@ def head() -> Found:
 @case
 def views() -> Found:
     """The head alone, on features of augmented images; float32, as the images are."""
+    learn = apart()
+    learn.fit_head(3, 0.05, n_views=2)
+    return {
+        "weights": weights(learn.model).float(),
+        "issues": torch.from_numpy(learn.freeze().label_issues(folds=3)["item"].to_numpy()),
+    }
+
+
+def apart(**options: Any) -> Learner:
+    """Of images: a body, and a head that stands apart."""
     body = nn.Sequential(Doubled(), nn.Conv2d(3, 4, 3).double(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
     model = nn.Sequential(body, nn.Linear(16, 3).double())
     torch.manual_seed(2)
     for parameter in model.parameters():
         nn.init.normal_(parameter)
-    learn = Learner(images(), model, groups=[body, model[1]], seed=3, path=FOLDER)
-    learn.fit_head(3, 0.05, n_views=2)
+    return Learner(images(**options), model, groups=[body, model[1]], seed=3, path=FOLDER)
+
+
+@case
+def features() -> Found:
+    """What is read from features; these are float32."""
+    learn = apart()
+    item = learn.dls.samples["input"][3]
+    near, pairs, outliers = learn.similar(item, 5), learn.near_duplicates(), learn.outliers()
+    issues = learn.freeze().label_issues(folds=3)
+
+    def names(files: Any) -> list[str]:
+        return [str(Path(file).relative_to(learn.dls.path)) for file in files]
+
     return {
-        "weights": weights(model),
-        "issues": torch.from_numpy(learn.freeze().label_issues(folds=3)["item"].to_numpy()),
-    }
+        "embedded": learn.embed("train"), "of a layer": learn.embed("valid", "0.1"), "of items": learn.embed([item]),
+        "similar": names(near["input"]), "distances": torch.tensor(near["distance"], dtype=torch.float32),
+        "pairs": names(pairs["input"]) + names(pairs["other_input"]), "outliers": names(outliers["input"]),
+        "issues": names(issues["path"]), "suggested": issues["suggestion"].tolist(),
+    }  # fmt: skip
+
+
+@case
+def certainty() -> Found:
+    """Sets and familiarity, of vectors."""
+    found: Found = {}
+    for method in ("lac", "raps"):
+        model = net()
+        bunch = DataBunch.from_tensors(*clouds(), classes=["a", "b", "c"], bs=8)
+        learn = learner(bunch, model, groups=[model[:2], model[2:]])
+        learn.fit(1, 0.05)
+        learn.fit_conformal(0.2, method=method)
+        sets = learn.predict_sets(list(clouds()[2]))
+        found |= {
+            f"{method} labels": [one.labels for one in sets], f"{method} familiar": [one.is_familiar for one in sets],
+            f"{method} scores": torch.tensor([one.score for one in sets]),
+            f"{method} of a part": learn.familiarity("train").float(),  # of directions in float32
+        }  # fmt: skip
+    return found
+
+
+@case
+def adapters() -> Found:
+    """Matrices beside the layers of a network of timm, in float64; what they stand beside is not trained."""
+    torch.manual_seed(2)
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, 3))  # without batch norm
+    options: dict[str, Any] = {"custom_head": head, "seed": 5, "path": FOLDER, "metrics": "accuracy"}
+    learn = cnn_learner(images(size=32), "timm/test_vit3", pretrained=False, lora=2, **options)
+    learn.model = nn.Sequential(Doubled(), learn.model.double())
+    return trained(learn, 2, 0.01) | answers(learn)
 
 
 @case

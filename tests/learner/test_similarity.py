@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from learnkit import DataBunch, ImageDataBunch, Learner, cnn_learner, load_learner
-from learnkit.errors import UsageError
+from learnkit.errors import DataError, UsageError
 from learnkit.learner import similarity as module
 from tests.doubles import Blobs, acting
 
@@ -190,6 +191,18 @@ def test_features_are_computed_once_until_anything_changes(learn: Learner) -> No
     assert computed() == 24
 
 
+def test_labels_are_those_of_now(learn: Learner) -> None:
+    item = learn.dls.samples.query("split == 'train'")["input"].iloc[0]
+    old = learn.similar(item)["target"].iloc[0]
+    other = next(name for name in learn.dls.classes if name != old)
+    learn.dls = learn.dls.relabel(pd.DataFrame({"input": [item], "target": [other]}))  # type: ignore[attr-defined]
+    before = n_seen(learn)
+    assert learn.similar(item)["target"].iloc[0] == other
+    assert n_seen(learn) - before == 1  # the features are the same
+    found = learn.outliers().set_index("input")["target"]
+    assert found.get(item, other) == other
+
+
 def test_a_model_with_hooks_is_asked_every_time(learn: Learner) -> None:
     item = learn.dls.samples["input"].iloc[0]
     hook = learn.model.conv.register_forward_hook(lambda part, args, out: out)  # type: ignore[union-attr, operator]
@@ -255,3 +268,10 @@ def test_near_duplicates_and_outliers_of_the_data(learn: Learner) -> None:
     ]  # fmt: skip
     found = learn.outliers()
     assert found.columns.tolist() == ["item", "input", "target", "split", "score"]
+
+
+def test_broken_weights_are_named_as_such(learn: Learner) -> None:
+    nn.init.constant_(learn.model.conv.weight, torch.nan)
+    for search in (learn.outliers, learn.near_duplicates, lambda: learn.similar(learn.dls.samples["input"][0])):
+        with pytest.raises(DataError, match="nan or infinite"):
+            search()

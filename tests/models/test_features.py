@@ -56,3 +56,11 @@ def test_a_group_without_the_layers_between_is_no_head() -> None:
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
     with pytest.raises(NoHead, match="the last layer group is not the last part of the model"):
         head_layers(model, nn.ModuleList([model[0], model[3]]))
+
+
+def test_a_head_of_broken_weights_stands_apart_all_the_same() -> None:
+    model, x = network(), torch.rand(5, 1, 6, 6)
+    nn.init.constant_(model[0][0].weight, torch.nan)
+    inputs = HeadInputs(model, head_layers(model, model[4]))
+    with eval_mode(inputs):
+        assert inputs(x).isnan().all()

@@ -278,6 +278,7 @@ torch.save(learn.model.state_dict(), out)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lora", "peft"])
 def test_a_fit_that_was_killed_goes_on_to_the_same_bits(kind: str, tmp_path: Path) -> None:
     script = tmp_path / "fit.py"

@@ -69,11 +69,8 @@ def network_of(spec: ExportSpec, *, preprocessing: Preprocessing = False) -> tup
         ExportError: a model that cannot be copied, or does not return one tensor with a row per input.
     """
     inputs = example_inputs(spec, preprocessing=preprocessing)
-    network: nn.Module
     try:
-        plain = network = _copy(_Network(spec, preprocessing)).eval()
-        if spec.certainty is not None and spec.certainty.familiarity is not None:
-            network = _Scored(plain, spec.certainty.familiarity, spec.certainty.layer).eval()
+        network = eager(spec, preprocessing)
         with torch.no_grad():
             found = network(inputs)
             output = found[0] if isinstance(network, _Scored) else found
@@ -92,8 +89,11 @@ def network_of(spec: ExportSpec, *, preprocessing: Preprocessing = False) -> tup
 
 
 def eager(spec: ExportSpec, preprocessing: Preprocessing) -> nn.Module:
-    """The network alone, of `network_of`."""
-    return network_of(spec, preprocessing=preprocessing)[0]
+    """The network of `network_of`, which has not run yet."""
+    plain = _copy(_Network(spec, preprocessing)).eval()
+    if spec.certainty is None or spec.certainty.familiarity is None:
+        return plain
+    return _Scored(plain, spec.certainty.familiarity, spec.certainty.layer).eval()
 
 
 def example_inputs(spec: ExportSpec, *, preprocessing: Preprocessing = False) -> Tensor:

@@ -8,14 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from learnkit.certainty.fitted import FittedCertainty, fitted_from_json
+from learnkit.certainty.fitted import FittedCertainty
 from learnkit.data.image.preprocess import Reader
 from learnkit.data.task_json import task_from_json
+from learnkit.data.tasks import Task
 from learnkit.errors import CorruptFileError, LearnkitError, MissingModelError, UsageError, WrongTypeError
 from learnkit.json_fields import EXPORT_AGAIN, Fields, JsonObject, brief, corrupt
 from learnkit.models.pretrained import Weights
 from learnkit.models.spec import BackboneSpec
 from learnkit.persistence.lk.base import base_from_json, read_base, takes_base
+from learnkit.persistence.lk.certainty import certainty_from_json
 from learnkit.persistence.lk.file import Export, open_export
 from learnkit.persistence.lk.schema import activation_from_json, backbone_from_json, inputs_from_json
 from learnkit.persistence.lk.setup import setup_from_json
@@ -62,16 +64,14 @@ def read_export(
             backbone=backbone,
             loss_name=loss_name,
             setup=setup_from_json(export.manifest, path, plain_model(network)),
-            certainty=_certainty(export, 0 if task is None else task.n_out, plain_model(network)),
+            certainty=_certainty(export, task, plain_model(network)),
             base=None if backbone is None else base_from_json(export.manifest, network, export.weights),
         )
 
 
-def _certainty(export: Export, n_out: int, network: nn.Module) -> FittedCertainty | None:
-    if "certainty" not in export.manifest:
-        return None
-    fitted = fitted_from_json(export.manifest["certainty"], export.certainty_tensors(), n_out, export.path)
-    if fitted.layer is not None and fitted.layer not in dict(network.named_modules()):
+def _certainty(export: Export, task: Task | None, network: nn.Module) -> FittedCertainty | None:
+    fitted = certainty_from_json(export.manifest, export.certainty_tensors(), task, export.path)
+    if fitted is not None and fitted.layer is not None and fitted.layer not in dict(network.named_modules()):
         raise corrupt(export.path, "certainty: the layer", got=brief(fitted.layer), expected="one of the network")
     return fitted
 

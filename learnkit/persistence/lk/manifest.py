@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learnkit.certainty.fitted import fitted_from_json
 from learnkit.data.image.read import full_depth
 from learnkit.data.task_json import task_from_json, task_to_json
 from learnkit.errors import CorruptFileError, UsageError, VersionError, warn
 from learnkit.json_fields import EXPORT_AGAIN, Fields, JsonObject, brief, corrupt
 from learnkit.losses.activations import identity
 from learnkit.persistence.lk.base import LORA, base_to_json
+from learnkit.persistence.lk.certainty import certainty_from_json
 from learnkit.persistence.lk.schema import (
     activation_from_json,
     activation_to_json,
@@ -77,7 +77,7 @@ def new_manifest(spec: ExportSpec) -> JsonObject:
         **({} if backbone is None else base_to_json(spec.base, model)),
         "card": spec.card,
     }
-    _check_readable(manifest, model, {} if spec.certainty is None else spec.certainty.tensors(), n_out)
+    _check_readable(manifest, model, {} if spec.certainty is None else spec.certainty.tensors())
     return manifest
 
 
@@ -88,16 +88,15 @@ def _required(spec: ExportSpec) -> list[str]:
     return [LORA] * has_adapters + [SUBSPACE] * has_tensors
 
 
-def _check_readable(manifest: JsonObject, model: nn.Module, tensors: dict[str, Tensor], n_out: int) -> None:
+def _check_readable(manifest: JsonObject, model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Nothing is written that would be refused when it is read."""
     try:
-        task_from_json(manifest, "export")
+        task = task_from_json(manifest, "export")
         inputs_from_json(manifest, "export", full_depth)
         backbone_from_json(manifest, "export")
         activation_from_json(manifest, "export", identity)
         setup_from_json(manifest, "export", model)
-        if "certainty" in manifest:
-            fitted_from_json(manifest["certainty"], tensors, n_out, "export")
+        certainty_from_json(manifest, tensors, task, "export")
     except CorruptFileError as error:
         raise UsageError(f"this learner is beyond what an export can hold: {error.message}") from error
 
