@@ -188,3 +188,26 @@ def test_the_preprocessing_of_foundation_models_is_their_own(name: str, mean: fl
 
     cfg = get_pretrained_cfg(f"timm/{name}")
     assert (cfg.mean[0], cfg.size, cfg.interpolation) == (mean, size, "bicubic")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_small_patch14_dinov2",
+        "vit_small_patch14_reg4_dinov2",
+        "vit_small_patch16_dinov3",
+        "vit_base_patch16_siglip_224",
+        "vit_base_patch16_clip_224",
+    ],
+)
+def test_features_of_foundation_models_from_a_state_dict_are_timms(name: str) -> None:
+    whole = timm.create_model(name, num_classes=0).eval()
+    for part in whole.modules():
+        if isinstance(getattr(part, "gamma", None), nn.Parameter):  # begins at 1e-5, which hides its block
+            nn.init.constant_(part.gamma, 0.5)
+    size = whole.pretrained_cfg["input_size"][1]
+    body = build_cnn(f"timm/{name}", 3, weights=whole.state_dict()).model[0].eval()
+    x = torch.rand(1, 3, size, size)
+    with torch.no_grad():
+        torch.testing.assert_close(body(x).flatten(1), whole(x))
