@@ -6,7 +6,7 @@ FINDS_ALL = $(PYTHON) -c 'import sys; from importlib.util import find_spec; sys.
 	fastprogress jinja2 matplotlib numpy pandas PIL pytest safetensors torch torchvision
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: demo test test-slow check docs pictures dist bench gpu clean
+.PHONY: demo test test-slow pages check docs pictures dist bench gpu clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -18,6 +18,9 @@ test: .venv/dev.stamp ## everything but the slow tests; ARGS="-k schedule" narro
 
 test-slow: .venv/dev.stamp ## everything
 	$(PYTEST) -m "" $(ARGS)
+
+pages: .venv/dev.stamp ## the code of all pages
+	$(PYTEST) -m "" tests/test_pages.py $(ARGS)
 
 check: .venv/dev.stamp ## style and types
 	$(RUN) -m ruff check .

@@ -15,6 +15,9 @@ DOCS = ROOT / "docs"
 QUESTIONS = sorted(page for page in (DOCS / "questions").glob("*.md") if page.name != "index.md")
 GUIDES = [page for page in [*sorted(DOCS.rglob("*.md")), ROOT / "README.md"] if page not in QUESTIONS]
 
+# Questions that run with the default tests; `make pages` runs all.
+QUICK = ("classes-from-a-csv", "mislabeled-images", "resume-a-killed-fit")
+
 # Guides whose blocks are parts of a reader's script, and have no hidden data yet.
 PARTS = {
     "README.md",
@@ -41,7 +44,10 @@ def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("page", QUESTIONS, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, id=page.stem, marks=() if page.stem in QUICK else pytest.mark.slow) for page in QUESTIONS],
+)
 def test_the_answer_to_a_question_runs_and_draws_its_picture(pages: ModuleType, page: Path, tmp_path: Path) -> None:
     pages.run(page)
     plt.close("all")

@@ -17,7 +17,7 @@ __all__ = ["make_learner", "model_options"]
 
 # What a command line has no form for.
 NOT_TYPED = ("dls", "cut", "custom_head", "split_on", "in_chans", "learner_kwargs")
-NOT_OF_UNET = ("lin_ftrs", "ps", "bn_final", "init", "concat_pool", "y_range")
+NOT_OF_UNET = ("lin_ftrs", "ps", "bn_final", "init", "concat_pool", "y_range", "lora")
 OF_LEARNER = ("opt_func", "wd", "wd_bn_bias", "train_bn", "seed", "class_weights")
 KINDS: dict[str, Any] = {
     "base_arch": str, "weights": str | None, "lin_ftrs": NUMBERS, "ps": NUMBERS, "y_range": PAIR, "init": str | None,

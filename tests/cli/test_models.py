@@ -69,6 +69,8 @@ def test_masks_are_learned_by_a_unet(scenes: Path, tmp_path: Path) -> None:
     assert isinstance(learn.loss_func, DiceLoss)
     with pytest.raises(UsageError, match="--ps is of a head"):
         make_learner(dls, values(*words, "--ps", "0.1"), tmp_path)
+    with pytest.raises(UsageError, match="--lora is of a head"):
+        make_learner(dls, values(*words, "--lora", "4"), tmp_path)
 
 
 def test_an_unknown_loss_lists_those_there_are(dls: ImageDataBunch, tmp_path: Path) -> None:
