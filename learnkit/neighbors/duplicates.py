@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from learnkit.checks import is_number
-from learnkit.errors import UsageError
+from learnkit.errors import UsageError, warn
 from learnkit.neighbors.cosine import nearest, nearest_others
 
 __all__ = ["MAX_RATIO", "Pairs", "near_duplicates"]
 
 MAX_RATIO = 0.5
 NEIGHBOR = 10  # whose distance says what is usual near a row
+MANY, SHARE = 20, 0.25  # rows, and the share of them with two much nearer ones, from which on features are doubted
 
 
 class Pairs(NamedTuple):
@@ -38,6 +39,9 @@ def near_duplicates(features: Tensor, max_ratio: float = MAX_RATIO, groups: Sequ
     one to the second nearest does in the matching of key points (Lowe 2004). Of more than ten copies of one row, only
     equal ones are found for certain. Memory is linear in the number of rows.
 
+    Features of a network that has learned little vary in few directions, and nearly everything has a much nearer
+    neighbor there: if more than a quarter of the rows have two of them, a warning says so.
+
     Args:
         features: float (N, D), such as `learn.embed` returns.
         max_ratio: 0 finds only rows of the same direction.
@@ -60,7 +64,9 @@ def near_duplicates(features: Tensor, max_ratio: float = MAX_RATIO, groups: Sequ
     if len(features) < 2:
         nothing = torch.empty(0, dtype=torch.int64)
         return Pairs(nothing, nothing, nothing.double())
-    largest = max_ratio * nearest_others(features, NEIGHBOR)[0][:, -1].cpu()
+    around = nearest_others(features, NEIGHBOR)[0].cpu()
+    _doubt(around)
+    largest = max_ratio * around[:, -1]
     places = torch.arange(len(features))
     found: list[tuple[list[int], float]] = []
     for group in dict.fromkeys(groups):
@@ -77,3 +83,16 @@ def near_duplicates(features: Tensor, max_ratio: float = MAX_RATIO, groups: Sequ
     different = sorted({tuple(pair): distance for pair, distance in found}.items(), key=lambda one: (one[1], one[0]))
     later, earlier = torch.tensor([pair for pair, _ in different], dtype=torch.int64).view(-1, 2).unbind(1)
     return Pairs(later, earlier, torch.tensor([distance for _, distance in different], dtype=torch.float64))
+
+
+def _doubt(around: Tensor) -> None:
+    """Warn of features that do not tell rows apart, by the distances of each to those around it."""
+    n = len(around)
+    if n < MANY:
+        return
+    n_close = int(((around[:, 1] <= MAX_RATIO * around[:, -1]) & (around[:, 1] > 0)).sum())
+    if n_close > SHARE * n:
+        warn(
+            f"{n_close:,} of {n:,} items look almost like two others. Either the data comes in series, or the network "
+            "does not tell these images apart: take one with pretrained weights."
+        )

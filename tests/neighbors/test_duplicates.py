@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from learnkit.errors import LearnkitWarning
 from learnkit.neighbors.duplicates import near_duplicates
 from tests.doubles import refused
 
@@ -78,3 +79,9 @@ def test_single_rows_and_wrong_arguments() -> None:
         near_duplicates(spread(3), 1.5)
     with refused("groups", got="2 of them"):
         near_duplicates(spread(3), groups=["a", "b"])
+
+
+def test_features_that_vary_in_one_direction_are_doubted() -> None:
+    turns = torch.rand(60, generator=torch.Generator().manual_seed(0))
+    with pytest.warns(LearnkitWarning, match=r"of 60 items look almost like two others. Either the data comes in"):
+        near_duplicates(torch.stack([turns.cos(), turns.sin()], 1))
