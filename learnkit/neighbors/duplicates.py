@@ -65,7 +65,7 @@ def near_duplicates(features: Tensor, max_ratio: float = MAX_RATIO, groups: Sequ
         nothing = torch.empty(0, dtype=torch.int64)
         return Pairs(nothing, nothing, nothing.double())
     around = nearest_others(features, NEIGHBOR)[0].cpu()
-    _doubt(around)
+    _doubt(around, max_ratio)
     largest = max_ratio * around[:, -1]
     places = torch.arange(len(features))
     found: list[tuple[list[int], float]] = []
@@ -85,12 +85,12 @@ def near_duplicates(features: Tensor, max_ratio: float = MAX_RATIO, groups: Sequ
     return Pairs(later, earlier, torch.tensor([distance for _, distance in different], dtype=torch.float64))
 
 
-def _doubt(around: Tensor) -> None:
+def _doubt(around: Tensor, max_ratio: float) -> None:
     """Warn of features that do not tell rows apart, by the distances of each to those around it."""
     n = len(around)
     if n < MANY:
         return
-    n_close = int(((around[:, 1] <= MAX_RATIO * around[:, -1]) & (around[:, 1] > 0)).sum())
+    n_close = int(((around[:, 1] <= max_ratio * around[:, -1]) & (around[:, 1] > 0)).sum())
     if n_close > SHARE * n:
         warn(
             f"{n_close:,} of {n:,} items look almost like two others. Either the data comes in series, or the network "
