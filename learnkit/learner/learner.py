@@ -564,15 +564,13 @@ class Learner(Understanding, Similarity):
             preprocessing: for the others, True to take images (N, H, W, C) in uint8 at their size and normalize them
                 inside, "full" to take them at any size and resize them inside too.
             activation: for the others, end in probabilities; otherwise in raw outputs.
-            merge: of a model with adapters, for "lk": True multiplies them into the weights, and the file is whole;
-                False writes them without the weights of `lora=`, which `load_learner` then needs. None for False, but
-                True if no one else has these weights, as they were random. The others are always merged.
+            merge: of a model with adapters, for "lk": True multiplies them into the weights; False leaves out the
+                weights beside them, which `load_learner` then needs. None for False, or True if these were random.
             quantize: for "onnx", "int8" for weights of 8 bits, calibrated on the training set; what that costs on the
                 validation set is shown, and kept in the description.
 
         Raises:
-            UsageError: an option of another format, no data to calibrate on, a custom task, a state dict with more than
-                tensors.
+            UsageError: an option of another format, no data to calibrate on, a custom task, more state than tensors.
             ExportError: a model that cannot be exported to other programs, or whose export returns different numbers.
         """
         data, spec = RealData(self.dls, self._task_metrics()), self._export_spec(card)

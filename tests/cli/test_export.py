@@ -84,6 +84,7 @@ def test_other_programs_compute_the_same(run: Model, command: Command, to: str) 
     assert torch.allclose(found, expected, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_file_of_8_bits_that_resizes_is_calibrated_on_the_data(run: Model, command: Command, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

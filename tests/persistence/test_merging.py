@@ -186,6 +186,7 @@ def test_an_earlier_reader_refuses_the_file(
         load_learner(file, weights=base)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", ["onnx", "pt2"])
 def test_files_for_other_programs_are_merged(learn: Learner, to: Any, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript" if to == "onnx" else "torch")

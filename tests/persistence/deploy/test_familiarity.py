@@ -140,6 +140,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Learner:
     return learn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preprocessing", [True, "full"])
 def test_of_images(photos: Learner, preprocessing: Any, tmp_path: Path) -> None:
     dls = photos.dls
@@ -180,6 +181,7 @@ def test_the_score_has_its_tensors_as_buffers() -> None:
     assert without_familiarity(replace(spec, certainty=None)).certainty is None
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_page_need_neither_torch_nor_learnkit(photos: Learner, tmp_path: Path) -> None:
     """Those of docs/deploy.md, in a process of their own."""
     dls = photos.dls

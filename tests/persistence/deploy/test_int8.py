@@ -69,6 +69,7 @@ def test_it_is_small_and_its_accuracy_is_in_the_file(
     assert f"accuracy {expected['float32']:.4f} before and {expected['int8']:.4f} after" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_masks_several_labels_and_numbers_are_measured_in_their_metrics(tmp_path: Path) -> None:
     numbers = torch.Generator().manual_seed(0)
     x = torch.randn(120, 3, 8, 8, generator=numbers)

@@ -20,6 +20,7 @@ class Halves(nn.Module):
         return x.float() / 2
 
 
+@pytest.mark.slow
 def test_a_joined_graph_takes_any_size_and_names_it() -> None:
     resize, images = ResizeImages(Resize((9, 12), "squish")), torch.zeros(2, 20, 31, 3, dtype=torch.uint8)
     model = joined(graph_of(resize, images, ("batch", "height", "width")), graph_of(Halves(), resize(images)), "half/")
