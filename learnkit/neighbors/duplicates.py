@@ -64,25 +64,33 @@ def near_duplicates(features: Tensor, max_ratio: float = MAX_RATIO, groups: Sequ
     if len(features) < 2:
         nothing = torch.empty(0, dtype=torch.int64)
         return Pairs(nothing, nothing, nothing.double())
-    around = nearest_others(features, NEIGHBOR)[0].cpu()
+    around, others_around = (part.cpu() for part in nearest_others(features, NEIGHBOR))
     _doubt(around, max_ratio)
     largest = max_ratio * around[:, -1]
-    places = torch.arange(len(features))
+    places, numbers = torch.arange(len(features)), {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    group_of = torch.tensor([numbers[group] for group in groups])
+    # Nearer than the last of those around is only what is around, too. Rows as near as that one are searched for.
+    rows = (largest >= around[:, -1]).nonzero()[:, 0]
     found: list[tuple[list[int], float]] = []
-    for group in dict.fromkeys(groups):
-        members = torch.tensor([place for place, own in enumerate(groups) if own == group])
-        distances, at = nearest(features, features[members], 2)
-        others = members[at.cpu()]
-        is_self = others == places[:, None]
-        distances = distances.cpu().masked_fill(is_self, torch.inf)
-        distances, column = distances.min(1)
-        others = others.gather(1, column[:, None])[:, 0]
+    for number in numbers.values():
+        distances, column = around.masked_fill(group_of[others_around] != number, torch.inf).min(1)
+        others = others_around.gather(1, column[:, None])[:, 0]
+        if len(rows):
+            distances[rows], others[rows] = _nearest_in(features, rows, (group_of == number).nonzero()[:, 0])
         is_near = distances <= largest
         pair = torch.stack([torch.maximum(places, others), torch.minimum(places, others)], 1)
         found += zip(pair[is_near].tolist(), distances[is_near].tolist(), strict=True)
     different = sorted({tuple(pair): distance for pair, distance in found}.items(), key=lambda one: (one[1], one[0]))
     later, earlier = torch.tensor([pair for pair, _ in different], dtype=torch.int64).view(-1, 2).unbind(1)
     return Pairs(later, earlier, torch.tensor([distance for _, distance in different], dtype=torch.float64))
+
+
+def _nearest_in(features: Tensor, rows: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
+    """The distance of each of some rows to the nearest other one among the members, infinite without one; and which."""
+    distances, at = nearest(features[rows], features[members], 2)
+    others = members[at.cpu()]
+    distances, column = distances.cpu().masked_fill(others == rows[:, None], torch.inf).min(1)
+    return distances, others.gather(1, column[:, None])[:, 0]
 
 
 def _doubt(around: Tensor, max_ratio: float) -> None:
