@@ -174,11 +174,7 @@ class ClassificationInterpretation(ProbabilisticInterpretation):
     @checks_keywords
     def plot_conformal(self, method: Literal["lac", "raps"] = "lac", *, figsize: "FigSize" = None) -> "Figure":
         """The same as curves: coverage beside where it should be, and the mean size of the sets."""
-        from learnkit.plots.coverage import coverage_curve
-
-        table = self.conformal_curve(method=method)
-        columns = [table[name].to_numpy(float) for name in ("alpha", "coverage", "deviation", "size")]
-        return coverage_curve(*columns, unit="classes in a set", figsize=figsize)
+        return self._coverage_figure(self.conformal_curve(method=method), figsize)
 
     def label_issues(self) -> "pd.DataFrame":
         """All items, those whose label is most suspicious first: item, path, label, suggestion, score, is_issue.

@@ -180,11 +180,7 @@ class MultiLabelInterpretation(ProbabilisticInterpretation):
     @checks_keywords
     def plot_conformal(self, *, figsize: "FigSize" = None) -> "Figure":
         """The same as curves: coverage beside where it should be, and the mean size of the sets."""
-        from learnkit.plots.coverage import coverage_curve
-
-        table = self.conformal_curve()
-        columns = [table[name].to_numpy(float) for name in ("alpha", "coverage", "deviation", "size")]
-        return coverage_curve(*columns, unit="classes in a set", figsize=figsize)
+        return self._coverage_figure(self.conformal_curve(), figsize)
 
     def _items_of_class(self, c: int) -> Tensor:
         return self.targets[:, c] > 0.5

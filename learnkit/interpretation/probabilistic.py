@@ -54,6 +54,14 @@ class ProbabilisticInterpretation(Interpretation):
         """The precision-recall curve of each class against all others; its area is nan without items of the class."""
         return {self.classes[c]: curve for c, curve in self._curves(pr_curve)}
 
+    @staticmethod
+    def _coverage_figure(table: "pd.DataFrame", figsize: "FigSize") -> "Figure":
+        """A table of `conformal_curve` as curves."""
+        from learnkit.plots.coverage import coverage_curve
+
+        columns = [table[name].to_numpy(float) for name in ("alpha", "coverage", "deviation", "size")]
+        return coverage_curve(*columns, unit="classes in a set", figsize=figsize)
+
     @checks_keywords
     def plot_roc(self, *, figsize: "FigSize" = None) -> "Figure":
         """The ROC curves; for more than ten classes their mean and the five of the smallest area."""

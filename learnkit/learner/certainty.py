@@ -1,7 +1,7 @@
 """How sure a learner's answers are: temperature, thresholds, sets with a stated coverage, and "none of these"."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -163,12 +163,10 @@ class Certainty(Answers):
         fitted = self._fitted_for(what)
         found: list[PredictionSet] = []
         with self._answering() as (model, compute), eval_mode(model), compute.preserve_rng():
-            answers = SetAnswers(plain_model(model), compute, self._of_raw(), self.output, fitted, task.classes)
-            try:
+            made = SetAnswers(plain_model(model), compute, self._of_raw(), self.output, fitted, task.classes)
+            with closing(made) as answers:
                 for _, x in prepared_batches(items, self.dls.prepare, bs, are_images=are_images):
                     found += answers(x)
-            finally:
-                answers.close()
         return found
 
     def predictor(self, bs: int = 64) -> Predictor:
@@ -225,13 +223,8 @@ class Certainty(Answers):
         return None
 
 
-@contextmanager
-def _tapped(model: nn.Module, layer: str | None, output: Any) -> Iterator[RawAndFeatures]:
-    both = RawAndFeatures(plain_model(model), layer, output)
-    try:
-        yield both
-    finally:
-        both.close()
+def _tapped(model: nn.Module, layer: str | None, output: Any) -> closing[RawAndFeatures]:
+    return closing(RawAndFeatures(plain_model(model), layer, output))
 
 
 def _joined(outputs: Any) -> Tensor:

@@ -119,10 +119,11 @@ def _int8(
     raw = replace(spec, activation=None)
     (network, output), made = network_of(raw), example_inputs(raw)
     plain, activate = graph_of(network, made), activation_of(spec)
+    before = runner(plain)
     model = int8.quantized(plain, data.inputs(int8.N_CALIBRATION))
-    model = int8.corrected(model, runner(plain), data.inputs(int8.N_CALIBRATION))
+    model = int8.corrected(model, before, data.inputs(int8.N_CALIBRATION))
     small = runner(model)
-    facts = {"bits": 8, "calibration_items": int8.N_CALIBRATION, **int8.changes(runner(plain), small, data, made)}
+    facts = {"bits": 8, "calibration_items": int8.N_CALIBRATION, **int8.changes(before, small, data, made)}
 
     def reference(preprocessing: Preprocessing) -> Run:
         prepare = preparation_of(spec, preprocessing) or nn.Identity()
