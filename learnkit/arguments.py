@@ -16,7 +16,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 # Keywords of other libraries, and what they are called here.
-OTHER_NAMES = {
+OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "batch_size": ("bs",),
     "batch_tfms": ("augment",),
     "callback": ("callbacks",),

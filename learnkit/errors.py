@@ -88,10 +88,12 @@ class LearnkitError(Exception):
         message = f"{what}: {', '.join(parts)}" if parts else what
         if fix:
             message = f"{message.removesuffix('.')}. {fix}"
-        self.what, self.expected, self.fix = what, expected, fix
-        self.got = None if got is _NOTHING else got
-        self.message = message = printable(message)
-        super().__init__(message)
+        self.what: str = what
+        self.expected: str = expected
+        self.fix: str = fix
+        self.got: object | None = None if got is _NOTHING else got
+        self.message: str = printable(message)
+        super().__init__(self.message)
         frame, _ = _user_frame()
         if frame is not None and not frame.f_code.co_filename.startswith("<"):  # typed in, not in a file
             line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()

@@ -47,7 +47,8 @@ class Fields:
     """
 
     def __init__(self, content: Any, where: str, path: Path | str) -> None:
-        self.where, self.path = where, path
+        self.where: str = where
+        self.path: Path | str = path
         if not isinstance(content, dict):
             raise corrupt(path, where, got=brief(content), expected="an object")
         self.content: JsonObject = content

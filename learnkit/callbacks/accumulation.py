@@ -22,7 +22,7 @@ class GradientAccumulation(Callback):
     """
 
     def __init__(self, n_items: int = 32) -> None:
-        self.n_items = check_int("n_items", n_items, 1)
+        self.n_items: int = check_int("n_items", n_items, 1)
 
     def before_fit(self, state: TrainState) -> None:
         state.compute.accumulate = self.n_items

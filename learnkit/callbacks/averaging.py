@@ -139,9 +139,9 @@ class EMA(_Averaging):
         self, decay: float = 0.999, every_steps: int = 1, *, start_step: int = 1, warm_up: bool = False
     ) -> None:
         super().__init__()
-        self.decay = check_number("decay", decay, "[0, 1)")
-        self.every_steps = check_int("every_steps", every_steps, 1)
-        self.start_step = check_int("start_step", start_step, 1)
+        self.decay: float = check_number("decay", decay, "[0, 1)")
+        self.every_steps: int = check_int("every_steps", every_steps, 1)
+        self.start_step: int = check_int("start_step", start_step, 1)
         self.warm_up = warm_up
         self._last_step = 0
 

@@ -37,9 +37,9 @@ class StopAfterNBatches(Callback):
     order: ClassVar[int] = Order.DECIDE
 
     def __init__(self, n_batches: int = 2, short_valid: bool = True) -> None:
-        self.n_batches = check_int("n_batches", n_batches, 1)
+        self.n_batches: int = check_int("n_batches", n_batches, 1)
         self.short_valid = short_valid
-        self.seen = 0
+        self.seen: int = 0
 
     def before_fit(self, state: TrainState) -> None:
         self.seen = 0

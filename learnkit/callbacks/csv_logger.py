@@ -39,9 +39,9 @@ class CSVLogger(Callback):
     is_for_one = True
 
     def __init__(self, filename: PathLike = "history.csv", append: bool = False) -> None:
-        self.filename = Path(_checked(filename))
+        self.filename: Path = Path(_checked(filename))
         self.append = append
-        self.path = self.filename
+        self.path: Path = self.filename
         self._begin = 0  # offset of the lines of this fit, in bytes
         self._lines = ""
         self._in_fit = False

@@ -49,14 +49,14 @@ class EarlyStopping(MonitoringCallback):
         start_from_epoch: int = 0,
         min_epochs: int = 0,
     ) -> None:
-        self.monitor = Monitor(monitor, min_delta, mode=mode, baseline=baseline)
-        self.patience = check_int("patience", patience, 1)
-        self.threshold = None if threshold is None else check_number("threshold", threshold)
+        self.monitor: Monitor = Monitor(monitor, min_delta, mode=mode, baseline=baseline)
+        self.patience: int = check_int("patience", patience, 1)
+        self.threshold: float | None = None if threshold is None else check_number("threshold", threshold)
         check_kind("check_finite", check_finite, bool, "True or False")
         self.check_finite = check_finite
-        self.start_from_epoch = check_int("start_from_epoch", start_from_epoch, 0)
-        self.min_epochs = check_int("min_epochs", min_epochs, 0)
-        self.waited = 0
+        self.start_from_epoch: int = check_int("start_from_epoch", start_from_epoch, 0)
+        self.min_epochs: int = check_int("min_epochs", min_epochs, 0)
+        self.waited: int = 0
 
     def before_fit(self, state: TrainState) -> None:
         self.monitor.start(state)

@@ -91,7 +91,7 @@ class GeneralScheduler(Callback):
             phases = [TrainingPhase(1.0, phases.get("lr"), phases.get("mom"))]
         if not isinstance(phases, Sequence) or not all(isinstance(phase, TrainingPhase) for phase in phases):
             raise UsageError("phases", got=phases, expected="a list of TrainingPhase, or a mapping of 'lr' and 'mom'")
-        self.phases = list(phases)
+        self.phases: list[TrainingPhase] = list(phases)
         sequence(*((phase.share, constant(0.0)) for phase in phases))  # raises for shares that do not sum to 1
         self._rate: Schedule = constant(0.0)
         self._momentum: Schedule | None = None

@@ -48,7 +48,7 @@ class Hooks(Callback):
     def __init__(self, modules: Iterable[nn.Module | str] | None = None, fn: HookFunction | None = None) -> None:
         if isinstance(modules, nn.Module | str):
             raise UsageError("modules", got=type(modules).__name__, expected="a list of modules or names")
-        self.modules = None if modules is None else list(modules)
+        self.modules: list[nn.Module | str] | None = None if modules is None else list(modules)
         self.fn: HookFunction = fn or _detached
         self.values: dict[str, Any] = {}
         self._handles: list[RemovableHandle] = []
@@ -147,8 +147,8 @@ class ActivationStats(Hooks):
         self, modules: Iterable[nn.Module | str] | None = None, every_batches: int = 1, n_bins: int = 40
     ) -> None:
         super().__init__(modules)
-        self.every_batches = check_int("every_batches", every_batches, 1)
-        self.n_bins = check_int("n_bins", n_bins, 1)
+        self.every_batches: int = check_int("every_batches", every_batches, 1)
+        self.n_bins: int = check_int("n_bins", n_bins, 1)
         self._reset()
 
     def on(self, model: nn.Module) -> NoReturn:
@@ -170,7 +170,7 @@ class ActivationStats(Hooks):
         super().before_fit(state)
 
     def before_batch(self, state: TrainState) -> None:
-        self.values = {}
+        self.values: dict[str, Any] = {}
         self._is_recording = self._n_batches % self.every_batches == 0
         self._n_batches += 1
 

@@ -39,7 +39,7 @@ class LRFinder(Callback):
     def __init__(self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True) -> None:
         if not (is_positive(start_lr) and is_positive(end_lr) and start_lr < end_lr):
             raise UsageError("start_lr, end_lr", got=(start_lr, end_lr), expected="finite rates, 0 < start_lr < end_lr")
-        self.num_it = max(check_int("num_it", num_it, 1), MIN_BATCHES)
+        self.num_it: int = max(check_int("num_it", num_it, 1), MIN_BATCHES)
         self.stop_div = stop_div
         self._rate = exponential(start_lr, end_lr)
         self.lrs: list[float] = []

@@ -34,7 +34,9 @@ class MicroBatches(Callback):
     in_lr_find = True
 
     def __init__(self, size: int | None = None) -> None:
-        self.size = None if size is None else check_int("size", size, 1, expected="an integer, 1 or more, or None")
+        self.size: int | None = (
+            None if size is None else check_int("size", size, 1, expected="an integer, 1 or more, or None")
+        )
         self._compute: Compute | None = None
         self._is_checked = False
 

@@ -136,7 +136,7 @@ class _Mixing(Callback, ABC):
     in_lr_find = True
 
     def __init__(self, alpha: float) -> None:
-        self.alpha = float(check_number("alpha", alpha, "(0, inf)"))
+        self.alpha: float = float(check_number("alpha", alpha, "(0, inf)"))
         self._mixed: Any = None  # the targets mixed in and the shares of the current batch, until its loss
         self._loss_func: Loss = from_outputs
 

@@ -39,11 +39,11 @@ class Monitor:
     def __init__(self, name: str, min_delta: float = 0.0, *, mode: Mode = None, baseline: float | None = None) -> None:
         check_kind("monitor", name, str, "the name of a column, such as 'valid_loss'")
         self.name = name
-        self.min_delta = check_number("min_delta", min_delta, "[0, inf)")
+        self.min_delta: float = check_number("min_delta", min_delta, "[0, inf)")
         check_choice("mode", mode, ("min", "max", None))
         self.mode = mode
-        self.baseline = None if baseline is None else check_number("baseline", baseline)
-        self.best = math.nan
+        self.baseline: float | None = None if baseline is None else check_number("baseline", baseline)
+        self.best: float = math.nan
         self._higher_is_better = False
         self._seen = (-1, -1)
 

@@ -43,10 +43,12 @@ class OneCycle(Callback):
         if not are_two or not all(is_number(mom) and 0 <= mom < 1 for mom in moms):
             raise UsageError("moms", got=moms, expected="two numbers in [0, 1): at the ends, and at the peak")
         self.lr_max = lr_max
-        self.moms = tuple(moms)
-        self.div_factor = check_number("div_factor", div_factor, "(0, inf)")
-        self.pct_start = check_number("pct_start", pct_start, "[0, 1]")
-        self.final_div = div_factor * 1e4 if final_div is None else check_number("final_div", final_div, "(0, inf)")
+        self.moms: tuple[float, ...] = tuple(moms)
+        self.div_factor: float = check_number("div_factor", div_factor, "(0, inf)")
+        self.pct_start: float = check_number("pct_start", pct_start, "[0, 1]")
+        self.final_div: float = (
+            div_factor * 1e4 if final_div is None else check_number("final_div", final_div, "(0, inf)")
+        )
         self._rates: list[Schedule] = []
         self._momentum = one_cycle_momentum(*moms, warm_up=pct_start)
 

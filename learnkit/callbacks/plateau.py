@@ -47,11 +47,13 @@ class ReduceLROnPlateau(MonitoringCallback):
         mode: Mode = None,
         baseline: float | None = None,
     ) -> None:
-        self.monitor = Monitor(monitor, min_delta, mode=mode, baseline=baseline)
-        self.patience = check_int("patience", patience, 1)
-        self.factor = check_number("factor", factor, "(1, inf)", expected="a number above 1, to divide the rates by")
-        self.min_lr = check_number("min_lr", min_lr, "[0, inf)")
-        self.waited = 0
+        self.monitor: Monitor = Monitor(monitor, min_delta, mode=mode, baseline=baseline)
+        self.patience: int = check_int("patience", patience, 1)
+        self.factor: float = check_number(
+            "factor", factor, "(1, inf)", expected="a number above 1, to divide the rates by"
+        )
+        self.min_lr: float = check_number("min_lr", min_lr, "[0, inf)")
+        self.waited: int = 0
         self._optimizer: Optimizer | None = None
 
     def before_fit(self, state: TrainState) -> None:

@@ -70,9 +70,11 @@ class GradientClipping(Callback):
             raise UsageError("max_norm", got=max_norm, expected="one of max_norm and clip_value", fix="Leave one out.")
         if not (is_number(norm_type) and norm_type >= 1):
             raise UsageError("norm_type", got=norm_type, expected="a number of 1 or more, or math.inf")
-        self.max_norm = float(check_number("max_norm", 1.0 if max_norm is None else max_norm, "(0, inf)"))
-        self.norm_type = float(norm_type)
-        self.clip_value = None if clip_value is None else float(check_number("clip_value", clip_value, "(0, inf)"))
+        self.max_norm: float = float(check_number("max_norm", 1.0 if max_norm is None else max_norm, "(0, inf)"))
+        self.norm_type: float = float(norm_type)
+        self.clip_value: float | None = (
+            None if clip_value is None else float(check_number("clip_value", clip_value, "(0, inf)"))
+        )
 
     def before_fit(self, state: TrainState) -> None:
         if self.clip_value is None:

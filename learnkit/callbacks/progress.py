@@ -32,7 +32,7 @@ class Progress(Callback):
 
     def __init__(self, display: Display = "auto", every: int | str | None = None) -> None:
         self.display = check_choice("display", display, DISPLAYS)
-        self.every = Interval() if every is None else Interval.of(every, "every")
+        self.every: Interval = Interval() if every is None else Interval.of(every, "every")
         self._last_step, self._last_time = 0, 0.0  # of the last line
         self._epochs: Any = None  # fastprogress's master bar
         self._batches: Any = None

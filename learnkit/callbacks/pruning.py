@@ -45,7 +45,7 @@ class OptunaPruning(MonitoringCallback):
         except ImportError as error:
             raise missing_extra("optuna", "tune") from error
         self._pruned = optuna.TrialPruned
-        self.monitor = Monitor(monitor, mode=mode)
+        self.monitor: Monitor = Monitor(monitor, mode=mode)
         check_kind("trial", trial, optuna.trial.BaseTrial | None, "a trial, as study.optimize passes it")
         self.trial: Any = trial
         self._study: Any = getattr(trial, "study", None)  # a FixedTrial has none

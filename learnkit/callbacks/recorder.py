@@ -37,7 +37,7 @@ class Smoothed:
 
     def __init__(self, beta: float = 0.98) -> None:
         self.beta = beta
-        self.value = float("nan")
+        self.value: float = float("nan")
         self._mean = 0.0
         self._weight = 1.0
 
@@ -93,9 +93,9 @@ class Recorder(Callback):
     order = Order.RECORD
 
     def __init__(self) -> None:
-        self.losses = Numbers()
-        self.lrs = Numbers()
-        self.moms = Numbers()
+        self.losses: Numbers = Numbers()
+        self.lrs: Numbers = Numbers()
+        self.moms: Numbers = Numbers()
         self.rows: list[dict[str, float]] = []
         self.epoch_ends: list[int] = []
         self.validations: list[dict[str, float]] = []

@@ -56,8 +56,8 @@ class RNNRegularizer(Callback):
     in_lr_find = True
 
     def __init__(self, alpha: float = 2.0, beta: float = 1.0) -> None:
-        self.alpha = float(check_number("alpha", alpha, "[0, inf)"))
-        self.beta = float(check_number("beta", beta, "[0, inf)"))
+        self.alpha: float = float(check_number("alpha", alpha, "[0, inf)"))
+        self.beta: float = float(check_number("beta", beta, "[0, inf)"))
         self._handle: RemovableHandle | None = None
         self._states: tuple[Tensor, Tensor] | None = None  # raw, after dropout
 

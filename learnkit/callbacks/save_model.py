@@ -67,17 +67,19 @@ class SaveModel(MonitoringCallback):
         last: bool = False,
         keep_best: bool = False,
     ) -> None:
-        self.monitor = Monitor(monitor, min_delta, mode=mode, baseline=baseline)
+        self.monitor: Monitor = Monitor(monitor, min_delta, mode=mode, baseline=baseline)
         self.every = every
         self._interval = None if every in ("improvement", "epoch") else _interval(every)
         self.name = name
         self._fields = _fields(name)
-        self.top_k = check_int("top_k", top_k, 1)
+        self.top_k: int = check_int("top_k", top_k, 1)
         if top_k > 1 and every != "improvement":
             raise UsageError("top_k", got=top_k, expected="1 unless every='improvement': all of these files are kept")
         for what, value in (("with_opt", with_opt), ("last", last), ("keep_best", keep_best)):
             check_kind(what, value, bool, "True or False")
-        self.with_opt, self.last, self.keep_best = with_opt, last, keep_best
+        self.with_opt: bool = with_opt
+        self.last: bool = last
+        self.keep_best: bool = keep_best
         self._best: list[tuple[float, str]] = []  # value and file of the best results, the best first
         self._written: list[str] = []  # files that stay, so no other is written over them
         self._has_failed = False

@@ -54,11 +54,12 @@ class TensorBoard(Callback):
         images: int = 0,
         histograms: bool = False,
     ) -> None:
-        self.log_dir = Path(log_dir)
-        self.name = None if name is None else check_name(name)
-        self.every_batches = check_int("every_batches", every_batches, 1)
-        self.graph, self.histograms = graph, histograms
-        self.images = check_int("images", images, 0)
+        self.log_dir: Path = Path(log_dir)
+        self.name: str | None = None if name is None else check_name(name)
+        self.every_batches: int = check_int("every_batches", every_batches, 1)
+        self.graph: bool = graph
+        self.histograms: bool = histograms
+        self.images: int = check_int("images", images, 0)
         self.folder: Path | None = None  # of the last run
         self._writer: SummaryWriter | None = None
         self._n_batches = 0

@@ -67,7 +67,7 @@ class TorchScheduler(Callback):
             )  # fmt: skip
         self.make: Callable[..., Any] = partial(LambdaLR, lr_lambda=make) if _returns_factors(make) else make
         self.every = check_choice("every", every, ("epoch", "batch"))
-        self.monitor = Monitor(monitor)
+        self.monitor: Monitor = Monitor(monitor)
         self._scheduler: LRScheduler | None = None
         self._optimizer: Optimizer | None = None
         self._own_keys: list[set[str]] = []  # keys of each group before the scheduler added some

@@ -94,7 +94,7 @@ class WandB(_Tracker):
 
     def __init__(self, project: str | None = None, **options: Any) -> None:
         super().__init__()
-        self.options = {"project": project, **options}
+        self.options: dict[str, Any] = {"project": project, **options}
         self._wandb: Any = None
 
     def _import(self) -> None:
@@ -138,7 +138,9 @@ class MLflow(_Tracker):
 
     def __init__(self, experiment: str | None = None, tracking_uri: str | None = None, **options: Any) -> None:
         super().__init__()
-        self.experiment, self.tracking_uri, self.options = experiment, tracking_uri, options
+        self.experiment: str | None = experiment
+        self.tracking_uri: str | None = tracking_uri
+        self.options: dict[str, Any] = options
         self._mlflow: Any = None
 
     def _import(self) -> None:
@@ -188,7 +190,7 @@ class Trackio(_Tracker):
 
     def __init__(self, project: str = "learnkit", **options: Any) -> None:
         super().__init__()
-        self.options = {"project": project, **options}
+        self.options: dict[str, Any] = {"project": project, **options}
         self._trackio: Any = None
 
     def _import(self) -> None:

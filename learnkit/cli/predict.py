@@ -105,7 +105,7 @@ class Answers(Generic[T]):
     """
 
     def __init__(self, answer: Callable[[Iterator[str]], Iterator[T | ImageError]], inputs: Iterator[Input]) -> None:
-        self.n_failed = 0
+        self.n_failed: int = 0
         self._answer, self._inputs = answer, inputs
 
     def __iter__(self) -> Iterator[tuple[Input, T]]:

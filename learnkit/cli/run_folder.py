@@ -51,8 +51,12 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config, self.history, self.best = path / CONFIG, path / HISTORY, path / BEST
-        self.model, self.report, self.log = path / MODEL, path / REPORT, path / LOG
+        self.config: Path = path / CONFIG
+        self.history: Path = path / HISTORY
+        self.best: Path = path / BEST
+        self.model: Path = path / MODEL
+        self.report: Path = path / REPORT
+        self.log: Path = path / LOG
         self._notes: list[str] | None = []  # for the log, until the folder is there
         self._is_new = False
         self._replaced = path / REPLACED

@@ -43,8 +43,8 @@ class DataParts:
         self.test_dl: Any = test_dl
         self.fix_dl: Any = train_dl if fix_dl is None else fix_dl
         self.task = task
-        self.device = resolve_device(device)
-        self.path = path or Path()
+        self.device: torch.device = resolve_device(device)
+        self.path: Path = path or Path()
         self.preprocess = preprocess
 
     def __setattr__(self, name: str, value: Any) -> None:

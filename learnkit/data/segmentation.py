@@ -56,13 +56,16 @@ class Segmentation:
         border: str | None = None,
         mask_reader: MaskReader | None = None,
     ) -> None:
-        self.codes = codes_of(codes)
-        self.classes = tuple(dict.fromkeys(self.codes.values()))
+        self.codes: dict[Pixel, str] = codes_of(codes)
+        self.classes: tuple[str, ...] = tuple(dict.fromkeys(self.codes.values()))
         self.values: tuple[Pixel, ...] = tuple(self.codes)
-        self.ignored_values = ignored_values(ignore_index, self.codes)
+        self.ignored_values: tuple[Pixel, ...] = ignored_values(ignore_index, self.codes)
         few = self.ignored_values[0] if len(self.ignored_values) == 1 else self.ignored_values
-        self.ignore_index = few if self.ignored_values else None
-        self.binary, self.threshold, self.border, self.mask_reader = binary, threshold, border, mask_reader
+        self.ignore_index: Pixel | tuple[Pixel, ...] | None = few if self.ignored_values else None
+        self.binary: bool = binary
+        self.threshold: float | None = threshold
+        self.border: str | None = border
+        self.mask_reader: MaskReader | None = mask_reader
         self._check_settings()
         self._numbers = {value: self.classes.index(name) for value, name in self.codes.items()}
         ignored = IGNORED if self.ignored is None else self.ignored

@@ -38,10 +38,11 @@ class World:
     def __init__(self) -> None:
         self._size, self._rank = 1, 0
         self._thread = threading.local()
-        self.local_rank, self.local_size = 0, 1
+        self.local_rank: int = 0
+        self.local_size: int = 1
         self.group: Any = None
         self.store: Any = None
-        self.timeout = TIMEOUT
+        self.timeout: float = TIMEOUT
         self._began_in: int | None = None
 
     @property
@@ -238,4 +239,4 @@ def _leave() -> None:
         dist.destroy_process_group()
 
 
-world = World()
+world: World = World()

@@ -162,7 +162,7 @@ class Predictor:
         compute: Compute | None = None,
     ) -> None:
         check_int("bs", bs, 1)
-        self.model = copied(model).eval()
+        self.model: nn.Module = copied(model).eval()
         for parameter in self.model.parameters():
             if parameter.is_leaf:  # those of a copied ScriptModule are not
                 parameter.requires_grad_(False)

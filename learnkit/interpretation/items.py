@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Interpretation", "no_labels"]
 
-COLORS = {True: RIGHT, False: WRONG, None: "black"}  # right, wrong, neither
+COLORS: dict[bool | None, str] = {True: RIGHT, False: WRONG, None: "black"}  # right, wrong, neither
 
 
 def no_labels(ds_type: DatasetType) -> UsageError:

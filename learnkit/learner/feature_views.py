@@ -71,7 +71,7 @@ class ViewLoader(TensorLoader):
 
     def __init__(self, views: Sequence[tuple[Tensor, Tensor]], order: BatchOrder) -> None:
         super().__init__(views[0], order)
-        self.n_views = len(views)
+        self.n_views: int = len(views)
         self._each = [TensorLoader(view, order) for view in views]
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:

@@ -85,7 +85,7 @@ class KeptStatistics(Callback):
     """
 
     def __init__(self, layers: Sequence[str]) -> None:
-        self.layers = list(layers)
+        self.layers: list[str] = list(layers)
 
     @classmethod
     def of(cls, model: nn.Module, head: nn.Module) -> Self:

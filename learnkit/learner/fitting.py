@@ -98,7 +98,8 @@ class OneCall:
     """
 
     def __init__(self) -> None:
-        self.n_fits = self._depth = 0
+        self.n_fits: int = 0
+        self._depth = 0
 
     @contextmanager
     def running(self) -> Iterator[None]:

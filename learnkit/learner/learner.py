@@ -280,7 +280,7 @@ class Learner(Understanding, Similarity):
             running = fitting.running_callbacks(self.recorder, others, state.optimizer, measures)
             given = {"epochs": epochs, "lr": state.rates, "start_epoch": start_epoch, **limits.given}
             plan = plan_fit(self.dls, state, running, given | identity_of(features), self.counter, *saving_of(options))
-            self.counter = plan.counter
+            self.counter: RunCounter = plan.counter
             fitting.run_fit(state, self.dls, running, plan, self.recorder, self._call, around)
 
     def fit_head(

@@ -15,7 +15,7 @@ from learnkit.tree import leaves
 __all__ = ["no_broadcasting"]
 
 # Functions of outputs and targets, element by element, which must have one shape; torch broadcasts some with a warning.
-PAIRED = {
+PAIRED: set[Callable[..., Tensor]] = {
     F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.soft_margin_loss, F.hinge_embedding_loss, F.kl_div,
     F.poisson_nll_loss, F.gaussian_nll_loss, F.binary_cross_entropy, F.binary_cross_entropy_with_logits,
 }  # fmt: skip

@@ -4,6 +4,8 @@ Each takes outputs and targets as if both were flattened. Axes of size 1 may be 
 with (N,), which torch would refuse or, worse, broadcast to (N, N). Not reduced, losses keep the shape of the items.
 """
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -40,7 +42,7 @@ class CrossEntropyLossFlat(nn.CrossEntropyLoss):
     ) -> None:
         super().__init__(weight, ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction)
         self.axis = axis
-        self.first_targets = FirstTargets()
+        self.first_targets: FirstTargets = FirstTargets()
 
     def activation(self, raw: Tensor) -> Tensor:
         """Probabilities, adding up to 1 over the axis of the classes."""
@@ -78,9 +80,9 @@ class BCEWithLogitsLossFlat(nn.BCEWithLogitsLoss):
     ) -> None:
         super().__init__(weight, pos_weight=pos_weight, reduction=reduction)
         self.ignore_index = ignore_index
-        self.first_targets = FirstTargets()
+        self.first_targets: FirstTargets = FirstTargets()
         if ignore_index is not None:
-            self.divisor = self._count
+            self.divisor: Callable[[Tensor], Tensor] = self._count
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss: shape () or, not reduced, that of the scores."""

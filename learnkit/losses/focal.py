@@ -53,8 +53,8 @@ class FocalLoss(ScoreLoss):
         weights = torch.empty(0) if alpha is None else torch.as_tensor(alpha).detach()
         if weights.ndim > 1 or not bool((weights.isfinite() & (weights >= 0)).all()):
             raise UsageError("alpha", got=alpha, expected="a number, 0 or more, or a tensor (C,) of such numbers")
-        self.alpha_is_share = bool((weights <= 1).all())
-        self.gamma = check_number("gamma", gamma, "[0, inf)", expected="a number, 0 or more")
+        self.alpha_is_share: bool = bool((weights <= 1).all())
+        self.gamma: float = check_number("gamma", gamma, "[0, inf)", expected="a number, 0 or more")
         if isinstance(alpha, Tensor):
             self.register_buffer("alpha", weights)  # moves with the loss to a device
         else:

@@ -68,7 +68,7 @@ class DiceLoss(ScoreLoss):
             raise UsageError(
                 "reduction with per_batch=True", got=reduction, expected="'mean'", fix="Leave one of the two out."
             )
-        self.smooth = check_number("smooth", smooth, "(0, inf)", expected="a number above 0")
+        self.smooth: float = check_number("smooth", smooth, "(0, inf)", expected="a number above 0")
         self.per_batch = per_batch
         self.ignore_index = ignore_index
 

@@ -24,7 +24,7 @@ class PointsLoss(nn.Module):
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
-        self.reduction = check_choice("reduction", reduction, ("mean", "sum", "none"))
+        self.reduction: str = check_choice("reduction", reduction, ("mean", "sum", "none"))
 
     def forward(self, preds: Tensor, targets: Tensor) -> Tensor:
         if preds.numel() != targets.numel() or len(preds) != len(targets):

@@ -69,7 +69,7 @@ class FirstTargets:
     """
 
     def __init__(self) -> None:
-        self.seen = False
+        self.seen: bool = False
 
     def check(self, name: str, preds: Tensor, targets: Tensor, highest: int, ignore_index: int | None = None) -> None:
         """Raise a UsageError if a target that counts is below 0 or above `highest`."""
@@ -104,9 +104,9 @@ class ScoreLoss(nn.Module):
 
     def __init__(self, *, reduction: str = "mean", binary: bool = False) -> None:
         super().__init__()
-        self.reduction = check_choice("reduction", reduction, REDUCTIONS)
+        self.reduction: str = check_choice("reduction", reduction, REDUCTIONS)
         self.binary = binary
-        self.first_targets = FirstTargets()
+        self.first_targets: FirstTargets = FirstTargets()
 
     def activation(self, raw: Tensor) -> Tensor:
         """The probabilities in the loss: sigmoid of binary scores, else softmax over axis 1."""

@@ -128,8 +128,9 @@ class Moments:
         self.reset()
 
     def reset(self) -> None:
-        self.n = 0
-        self.means = self.products = torch.zeros(())
+        self.n: int = 0
+        self.means: Tensor = torch.zeros(())
+        self.products: Tensor = torch.zeros(())
 
     def update(self, *parts: Tensor) -> None:
         values = torch.stack(parts)  # (V, N, K)

@@ -28,7 +28,7 @@ class FunctionMetric:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         inner = unwrapped(function)
-        self.name = own_name(function) or own_name(inner) or _from_class(inner)
+        self.name: str = own_name(function) or own_name(inner) or _from_class(inner)
         self.higher_is_better: bool | None = _direction(inner) if _direction(function) is None else _direction(function)
         check_call(function, self.name)
         self._function = function

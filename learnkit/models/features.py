@@ -24,7 +24,7 @@ __all__ = [
     "run_layers",
 ]
 
-FIXED = {
+FIXED: set[type[nn.Module]] = {
     AdaptiveConcatPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool1d,
     nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d, nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.Identity, nn.ReLU,
 }  # fmt: skip  # layers without weights that return the same in training: they belong to the features

@@ -38,8 +38,8 @@ class AdaptiveConcatPool2d(nn.Module):
 
     def __init__(self, size: int = 1) -> None:
         super().__init__()
-        self.max = nn.AdaptiveMaxPool2d(size)
-        self.avg = nn.AdaptiveAvgPool2d(size)
+        self.max: nn.AdaptiveMaxPool2d = nn.AdaptiveMaxPool2d(size)
+        self.avg: nn.AdaptiveAvgPool2d = nn.AdaptiveAvgPool2d(size)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([self.max(x), self.avg(x)], dim=1)
@@ -54,6 +54,8 @@ class SigmoidRange(nn.Module):
 
     def __init__(self, low: float, high: float) -> None:
         super().__init__()
+        self.low: float
+        self.high: float
         self.low, self.high = check_range("low, high", (low, high))
 
     def forward(self, x: Tensor) -> Tensor:

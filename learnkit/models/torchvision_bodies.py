@@ -93,10 +93,10 @@ class ImageTokens(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         encoder = network.get_submodule("encoder")
-        self.conv_proj = network.get_submodule("conv_proj")
-        self.class_token = network.get_parameter("class_token")
-        self.pos_embedding = encoder.get_parameter("pos_embedding")
-        self.dropout = encoder.get_submodule("dropout")
+        self.conv_proj: nn.Module = network.get_submodule("conv_proj")
+        self.class_token: nn.Parameter = network.get_parameter("class_token")
+        self.pos_embedding: nn.Parameter = encoder.get_parameter("pos_embedding")
+        self.dropout: nn.Module = encoder.get_submodule("dropout")
 
     def forward(self, x: Tensor) -> Tensor:
         patches = self.conv_proj(x)

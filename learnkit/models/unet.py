@@ -47,7 +47,7 @@ class Unet(nn.Module):
             narrower = max(MIN_WIDTH, width // 2)
             blocks.append(_Block(width, skip, narrower))
             width = narrower
-        self.decoder = nn.Sequential(*blocks, nn.Conv2d(width, n_out, 1))
+        self.decoder: nn.Sequential = nn.Sequential(*blocks, nn.Conv2d(width, n_out, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         self._skips.clear()

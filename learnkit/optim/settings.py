@@ -37,19 +37,19 @@ class Settings:
         groups = optimizer.param_groups
         self._groups = [{key: group[key] for key in RESTORED if key in group} for group in groups]
         self._state = {parameter: _copied(state) for parameter, state in optimizer.state.items()}  # as Adagrad has
-        self.has_own_groups = any("is_own" in group for group in groups)
+        self.has_own_groups: bool = any("is_own" in group for group in groups)
         rate_of = {group["layer_group"]: _rate(group) for group in reversed(groups)}
         self._n_groups = max(rate_of) + 1 if self.has_own_groups else n_groups
         as_made = [rate_of.get(number, _rate(groups[-1])) for number in range(self._n_groups)]
         head = as_made[-1] or max(as_made)  # the last one that is not fixed at 0
         self._ratios = [rate / head if head else 1.0 for rate in as_made]
         is_fixed = not passes_rate(opt_func) or any(group["lr"] != passed for group in groups)
-        self.rates = as_made if is_fixed else None
+        self.rates: list[float] | None = as_made if is_fixed else None
         is_default = self.has_own_groups or _default(optimizer, "weight_decay") == optimizer.defaults.get(
             "weight_decay"
         )
         in_partial = isinstance(opt_func, partial) and "weight_decay" in opt_func.keywords
-        self.fixes_decay = in_partial or self.has_own_groups or not (isinstance(opt_func, str) or is_default)
+        self.fixes_decay: bool = in_partial or self.has_own_groups or not (isinstance(opt_func, str) or is_default)
 
     def restore(self, optimizer: Optimizer) -> None:
         """Undo what a schedule or a file changed, so that it does not leak into the next fit.

@@ -51,7 +51,7 @@ class CheckpointWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.has_saved = False
+        self.has_saved: bool = False
         make_folder(folder)
         for file in partial_files(folder / LAST):
             file.unlink(missing_ok=True)
@@ -101,7 +101,8 @@ class Bystander(CheckpointWriter):
     """The writer of a process that leaves the files to the first one."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.has_saved = folder, False
+        self.folder: Path = folder
+        self.has_saved: bool = False
 
     is_busy = False
 

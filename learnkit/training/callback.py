@@ -61,7 +61,7 @@ class Callback:
                 check_mixed_in(cls, base, HOOKS)
         check_hooks(cls, HOOKS, known=vars(Callback))
         if "__init__" in vars(cls):
-            cls.__init__ = checks_keywords(cls.__init__)  # type: ignore[method-assign]
+            type.__setattr__(cls, "__init__", checks_keywords(cls.__init__))
 
     @property
     def label(self) -> str:

@@ -11,7 +11,7 @@ from learnkit.errors import WrongTypeError
 __all__ = ["check_hooks", "check_mixed_in", "hook_for"]
 
 # The hook of learnkit for what fastai (1 and 2), Keras, Lightning and Transformers call theirs.
-OTHERS = {
+OTHERS: dict[str, tuple[str, ...]] = {
     "before_fit": ("on_train_begin", "on_train_start", "on_fit_begin", "on_fit_start", "begin_fit", "on_init_end"),
     "after_fit": (
         "on_train_end", "on_fit_end", "after_cancel_fit", "cleanup_fit", "on_exception", "on_keyboard_interrupt",
@@ -43,7 +43,7 @@ OTHERS = {
     "state_dict": ("on_save_checkpoint", "on_save"),
     "load_state_dict": ("on_load_checkpoint", "on_load"),
 }  # fmt: skip
-OURS = {theirs: ours for ours, names in OTHERS.items() for theirs in names}
+OURS: dict[str, str] = {theirs: ours for ours, names in OTHERS.items() for theirs in names}
 ELSEWHERE = {  # what a learner does, not a callback
     "configure_optimizers": "Pass opt_func= to the Learner.",
     "configure_callbacks": "Pass callbacks= to the Learner.",

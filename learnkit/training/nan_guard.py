@@ -55,7 +55,7 @@ class LossWatch:
         self._good_since = ""
         self._sync_is_free = False
         self._guards_empty = False
-        self.is_new = True  # until the first loss
+        self.is_new: bool = True  # until the first loss
 
     def start_epoch(self, state: TrainState) -> None:
         """Copy the weights this epoch starts from."""

@@ -31,7 +31,8 @@ class Whole:
     """
 
     def __init__(self, model: nn.Module, optimizer: Optimizer, sharded: nn.Module, of_sharded: Optimizer) -> None:
-        self.model, self.optimizer = model, optimizer
+        self.model: nn.Module = model
+        self.optimizer: Optimizer = optimizer
         self._sharded, self._of_sharded = sharded, of_sharded
         if [set(names) for names in _names(optimizer, model)] != [set(names) for names in _names(of_sharded, sharded)]:
             raise UsageError(

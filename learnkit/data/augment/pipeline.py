@@ -56,7 +56,7 @@ class Augmentation:
     """
 
     def __init__(self, transforms: Sequence[Any], size: tuple[int, int] | None = None) -> None:
-        self.transforms = list(transforms)
+        self.transforms: list[Any] = list(transforms)
         self.size = size
         crops = any(isinstance(transform, Presize) for transform in self.transforms)
         self._passes = _make_passes(self.transforms, size if crops else None)

@@ -53,8 +53,11 @@ class Store:
         dtypes: Sequence[str],
         file: Path | None = None,
     ) -> None:
-        self.data, self.offsets, self.shapes, self.file = data, offsets, shapes, file
-        self.dtypes = [np.dtype(name) for name in dtypes]
+        self.data: npt.NDArray[np.uint8] = data
+        self.offsets: npt.NDArray[np.int64] = offsets
+        self.shapes: npt.NDArray[np.int64] = shapes
+        self.file: Path | None = file
+        self.dtypes: list[np.dtype[Any]] = [np.dtype(name) for name in dtypes]
         self._rows = self._same_shape()
         self._shared: Tensor | None = None
 

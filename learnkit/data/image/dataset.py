@@ -55,7 +55,7 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         rows: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.inputs: Sequence[Source] = list(inputs)
-        self.holds_images = any(issubclass(kind, HeldImage) for kind in set(map(type, self.inputs)))
+        self.holds_images: bool = any(issubclass(kind, HeldImage) for kind in set(map(type, self.inputs)))
         self.names: Sequence[Any] = [str(one) for one in self.inputs] if self.holds_images else self.inputs
         self.labels: Sequence[Any] | None = None if labels is None else list(labels)
         self.task = task
@@ -71,7 +71,7 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
 
     def _set_stage(self, item_stage: Sequence[Any]) -> None:
         preprocess = self.preprocess
-        self.item_stage = list(item_stage)
+        self.item_stage: list[Any] = list(item_stage)
         self.bound: Bounded | Resize | None = None
         if any(isinstance(transform, RandomResizedCrop) for transform in self.item_stage[1:]):
             raise UsageError("augment", got=self.item_stage, expected="RandomResizedCrop first, and once")

@@ -27,7 +27,7 @@ class DeviceStore:
     """
 
     def __init__(self, parts: Sequence[Tensor]) -> None:
-        self.parts = tuple(parts)
+        self.parts: tuple[Tensor, ...] = tuple(parts)
 
     @property
     def device(self) -> torch.device:

@@ -30,7 +30,9 @@ class HeldImage:
     __slots__ = ("index", "items", "name")
 
     def __init__(self, items: Any, index: int, name: str) -> None:
-        self.items, self.index, self.name = items, index, name
+        self.items: Any = items
+        self.index: int = index
+        self.name: str = name
 
     def read(self) -> Any:
         """The PIL image, array, tensor or encoded bytes.

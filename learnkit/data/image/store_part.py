@@ -20,7 +20,8 @@ class StorePart:
     """
 
     def __init__(self, whole: Store, places: Sequence[int]) -> None:
-        self.whole, self.places = whole, np.asarray(places, dtype=np.int64)
+        self.whole: Store = whole
+        self.places: npt.NDArray[np.int64] = np.asarray(places, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.places)

@@ -21,7 +21,7 @@ class Keys:
     """
 
     def __init__(self, inputs: str | Sequence[str], target: str | None) -> None:
-        self.inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
+        self.inputs: tuple[str, ...] = (inputs,) if isinstance(inputs, str) else tuple(inputs)
         self.target = target
         if not self.inputs or not all(isinstance(key, str) for key in (*self.inputs, target or "")):
             raise UsageError("inputs and target", got=(inputs, target), expected="keys of the batches, as text")
@@ -58,7 +58,9 @@ class KeyedLoader:
     """A loader that is not torch's, its batches picked by keys; everything else is that of the loader."""
 
     def __init__(self, loader: Any, keys: Keys, *, needs_target: bool = True) -> None:
-        self.loader, self.keys, self.needs_target = loader, keys, needs_target
+        self.loader: Any = loader
+        self.keys: Keys = keys
+        self.needs_target: bool = needs_target
 
     def of(self, loader: Any) -> "KeyedLoader":
         """Another loader, its batches picked alike."""

@@ -64,7 +64,7 @@ class OrderedLoader:
     def __init__(self, dataset: Any, order: BatchOrder) -> None:
         self.dataset = dataset
         self.order = order
-        self.n_items = order.n_items
+        self.n_items: int = order.n_items
         self._random = torch.Generator()  # for the workers' seeds, so that the global generator is not used
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -112,7 +112,7 @@ class TensorLoader(OrderedLoader):
     def __init__(self, tensors: tuple[Tensor, ...], order: BatchOrder) -> None:
         super().__init__(TensorDataset(*tensors), order)
         self.tensors = tensors
-        self.item_form = ItemForm(tensors[0].shape[1:], tensors[0].dtype)
+        self.item_form: ItemForm = ItemForm(tensors[0].shape[1:], tensors[0].dtype)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         if self.order.is_whole:
@@ -151,7 +151,7 @@ class DatasetLoader(OrderedLoader):
         super().__init__(dataset, order)
         self.device = device
         self.collate_fn = collate_fn
-        self.check = check or TargetCheck(None, "")
+        self.check: TargetCheck = check or TargetCheck(None, "")
         self._loader = torch_loader(
             SeededItems(dataset), device, num_workers, self._random,
             batch_sampler=DrawnOrder(order), collate_fn=Collate(collate_fn),

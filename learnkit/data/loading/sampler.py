@@ -51,11 +51,11 @@ class BatchOrder(Sampler[list[int]]):
         self.batch_size = batch_size
         self.size_is: SizeIs = "due" if finds_size else "given"
         self.shuffle = shuffle
-        self.changes = shuffle if changes is None else changes
-        self.seed = seed
+        self.changes: bool = shuffle if changes is None else changes
+        self.seed: int = seed
         self.sampling = sampling
-        self.epoch = -1
-        self.start = 0
+        self.epoch: int = -1
+        self.start: int = 0
         self._is_set = False
         self._share: tuple[int, int] | None = None
 
@@ -146,8 +146,10 @@ class BalancedSampling:
     """
 
     def __init__(self, targets: Tensor) -> None:
-        self.members = [torch.nonzero(targets == number).flatten() for number in sorted(set(targets.tolist()))]
-        self.n_items = len(targets)
+        self.members: list[Tensor] = [
+            torch.nonzero(targets == number).flatten() for number in sorted(set(targets.tolist()))
+        ]
+        self.n_items: int = len(targets)
 
     def __call__(self, random: torch.Generator) -> Tensor:
         n_classes = len(self.members)
@@ -169,7 +171,7 @@ class WeightedSampling:
     """
 
     def __init__(self, weights: Tensor) -> None:
-        self.cumulated = weights.double().cumsum(0)
+        self.cumulated: Tensor = weights.double().cumsum(0)
 
     def __call__(self, random: torch.Generator) -> Tensor:
         points = torch.rand(len(self.cumulated), generator=random, dtype=torch.float64) * self.cumulated[-1]

@@ -52,8 +52,10 @@ class StreamLoader:
                 "num_workers", got=num_workers, expected="0 or 1 for an IterableDataset, which each worker reads whole",
                 fix="If yours shares its items among workers, pass DataLoaders to from_loaders.",
             )  # fmt: skip
-        self.dataset, self.device, self.check = dataset, device, check
-        self.batch_size = check_int("bs", bs, 1)
+        self.dataset: IterableDataset[Any] = dataset
+        self.device: torch.device = device
+        self.check: TargetCheck = check
+        self.batch_size: int = check_int("bs", bs, 1)
         self._random = torch.Generator()
         self._loader = torch_loader(
             dataset,

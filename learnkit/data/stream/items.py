@@ -73,7 +73,7 @@ class StreamItems:
         self._open: tuple[int, Any] | None = None
         cache = self._dataset.cache
         starts = [(interval[1], interval[2]) for interval in cache.get_chunk_intervals()]
-        self.sizes = [int(stop - start) for start, stop in starts]
+        self.sizes: list[int] = [int(stop - start) for start, stop in starts]
         self._firsts = [int(start) for start, _ in starts]  # by litdata's number, which counts what is left out too
         self._ends = np.cumsum(self.sizes)
         if not len(self):

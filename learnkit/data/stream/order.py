@@ -18,7 +18,7 @@ class ChunkOrder:
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:
-        self.chunks = torch.split(torch.arange(sum(sizes)), list(sizes))
+        self.chunks: tuple[Tensor, ...] = torch.split(torch.arange(sum(sizes)), list(sizes))
 
     def __call__(self, random: torch.Generator) -> Tensor:
         """The item numbers of one epoch, int64 (n_items,)."""

@@ -34,8 +34,10 @@ class WithImages:
         if any(map(_is_struct, cells)):
             cells = list(map(_unpacked, cells))
             table = with_column(table, column, cells)
-        self.images = _images_in(cells, str(column))
-        self.named = table if self.images is None else table.assign(**{column: [str(one) for one in self.images]})
+        self.images: list[Any] | None = _images_in(cells, str(column))
+        self.named: pd.DataFrame = (
+            table if self.images is None else table.assign(**{column: [str(one) for one in self.images]})
+        )
 
     def restored(self, samples: "pd.DataFrame") -> "pd.DataFrame":
         """The table of samples made of `named`, its rows in the same order, with the images as its inputs."""

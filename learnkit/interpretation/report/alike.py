@@ -22,7 +22,8 @@ class AlikeItems:
     """Items of any part, numbered after those of the report, so that both have their images by number."""
 
     def __init__(self, learn: Trained, first: int) -> None:
-        self.learn, self.first = learn, first
+        self.learn: Trained = learn
+        self.first: int = first
         self.places: list[tuple[str, int]] = []
 
     def place(self, row: Mapping[Hashable, Any], prefix: str = "") -> Place:

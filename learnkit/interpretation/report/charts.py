@@ -24,7 +24,9 @@ class Frame:
     """Axes: from numbers to places in the drawing."""
 
     def __init__(self, xs: tuple[float, float], ys: tuple[float, float], bottom: float = HEIGHT - BOTTOM) -> None:
-        self.xs, self.ys, self.bottom = _apart(xs), _apart(ys), bottom
+        self.xs: tuple[float, float] = _apart(xs)
+        self.ys: tuple[float, float] = _apart(ys)
+        self.bottom: float = bottom
 
     def x(self, value: float) -> float:
         low, high = self.xs

@@ -26,7 +26,7 @@ class ClassifiedItems:
 
     def __init__(self, interp: ReportedClasses) -> None:
         self.interp = interp
-        self.classes = [class_text(str(name)) for name in interp.classes]
+        self.classes: list[str] = [class_text(str(name)) for name in interp.classes]
 
     @cached_property
     def preds(self) -> Tensor:
