@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from learnkit.data.image_bunch import ImageDataBunch
-from learnkit.learner.answers import Part
 from learnkit.learner.learner import Learner
+from learnkit.learner.preds import Part
 from learnkit.metrics.metric import columns
 from learnkit.text import counted, printable, shortened
 from learnkit.types import DatasetType

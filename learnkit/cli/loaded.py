@@ -13,9 +13,9 @@ from learnkit.cli.training import training_options
 from learnkit.data.image_bunch import ImageDataBunch, as_image_bunch
 from learnkit.data.table.split_folders import split_named
 from learnkit.errors import MissingFileError, UsageError
-from learnkit.learner.answers import Part
 from learnkit.learner.learner import Learner
 from learnkit.learner.load import load_learner
+from learnkit.learner.preds import Part
 
 if TYPE_CHECKING:
     from learnkit.cli.typed_parser import TypedParser

@@ -22,8 +22,9 @@ from learnkit.inference.sets import PredictionSet, SetAnswers, not_fitted
 from learnkit.interpretation.calibration import fit_temperature
 from learnkit.interpretation.items import no_labels
 from learnkit.interpretation.multilabel import MultiLabelInterpretation
-from learnkit.learner.answers import Answers, Part, Source
+from learnkit.learner.answers import Answers
 from learnkit.learner.fingerprint import digest_of
+from learnkit.learner.preds import Part, Source
 from learnkit.models.features import NoHead
 from learnkit.modes import eval_mode
 from learnkit.persistence.weights import plain_model

@@ -22,7 +22,6 @@ from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.interpretation.items import Interpretation
 from learnkit.learner import fitting
-from learnkit.learner.answers import Part
 from learnkit.learner.batch_size import SMALL_LR, settle_batch_size
 from learnkit.learner.checks import check_epochs, check_head, check_start, check_trainable
 from learnkit.learner.class_weights import ClassWeights
@@ -35,6 +34,7 @@ from learnkit.learner.head_features import HeadFeatures, head_features, identity
 from learnkit.learner.lazy import give_sizes
 from learnkit.learner.options import as_list
 from learnkit.learner.parts import Groups
+from learnkit.learner.preds import Part
 from learnkit.learner.resume import CheckpointEvery, Resume, RunCounter, is_noted, plan_fit, stored_batch_size
 from learnkit.learner.sharded_fit import Around, Strategy, in_strategy
 from learnkit.learner.similarity import Similarity

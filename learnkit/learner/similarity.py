@@ -13,8 +13,9 @@ from learnkit.device import Compute
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.inference.predictions import predict_loader
-from learnkit.learner.answers import Answers, Part, Source
+from learnkit.learner.answers import Answers
 from learnkit.learner.kept_features import KeptFeatures, identity, table_of
+from learnkit.learner.preds import Part, Source
 from learnkit.models.features import HeadInputs, LayerOutputs, NoHead, head_layers, name_of_layer
 from learnkit.neighbors.cosine import nearest
 from learnkit.neighbors.duplicates import MAX_RATIO, near_duplicates

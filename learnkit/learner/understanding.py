@@ -1,20 +1,21 @@
 """What a learner says about its model and its data: a summary, an interpretation, labels in doubt."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from torch import nn
 
 from learnkit.arguments import checks_methods
 from learnkit.checks import check_kind
 from learnkit.data.tasks import Classification
-from learnkit.errors import DataError, UsageError, warn
+from learnkit.errors import DataError, UsageError, WrongTypeError, warn
 from learnkit.inference.predictions import predict_loader
 from learnkit.interpretation.for_task import interpretation_for
+from learnkit.interpretation.items import Interpretation
 from learnkit.interpretation.label_issues import label_issues_table
 from learnkit.interpretation.out_of_fold import out_of_fold_probs
-from learnkit.learner.answers import Part
 from learnkit.learner.certainty import Certainty
+from learnkit.learner.preds import Part
 from learnkit.models.features import HeadInputs, head_layers
 from learnkit.models.summary import ModelSummary, model_summary
 from learnkit.seeds import Stream, derive
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Understanding"]
+
+InterpretationT = TypeVar("InterpretationT", bound=Interpretation)
 
 
 @checks_methods
@@ -38,9 +41,28 @@ class Understanding(Certainty):
         with self._answering() as (model, _):
             return model_summary(model, shape)
 
-    def interpret(self, ds_type: Part = DatasetType.Valid) -> Any:
-        """Top losses, confusion matrix and more over a part of the data: the Interpretation for its task."""
-        return interpretation_for(self, DatasetType.of(ds_type))
+    @overload
+    def interpret(self, ds_type: Part = ...) -> Any: ...
+    @overload
+    def interpret(self, ds_type: Part = ..., *, kind: type[InterpretationT]) -> InterpretationT: ...
+    def interpret(self, ds_type: Part = DatasetType.Valid, *, kind: type[Interpretation] | None = None) -> Any:
+        """Top losses, confusion matrix and more over a part of the data: the interpretation for its task.
+
+        Args:
+            ds_type: a part of the data.
+            kind: a class of interpretations that is for this task, such as `ClassificationInterpretation`; type
+                checkers and editors then know its methods. None for the one of the task.
+
+        Raises:
+            WrongTypeError: a `kind` for another task, or a custom task without an interpretation.
+            UsageError: the part has no labels, or the data has no task.
+        """
+        part = DatasetType.of(ds_type)
+        if kind is None:
+            return interpretation_for(self, part)
+        if not (isinstance(kind, type) and issubclass(kind, Interpretation)):
+            raise WrongTypeError("kind", got=kind, expected="a class of interpretations", fix="Leave it out.")
+        return kind.from_learner(self, part)
 
     def label_issues(self, ds_type: Part = DatasetType.Train, folds: int = 5) -> "pd.DataFrame":
         """All items of a part of the data, the training set included, those whose label is most suspicious first.
