@@ -36,7 +36,7 @@ pictures: .venv/dev.stamp ## the pictures of the questions' pages, written again
 	$(RUN) docs/run_pages.py --pictures docs/questions/*.md
 
 # What the wheel depends on is borrowed from .venv, learnkit itself is not.
-dist: .venv/dev.stamp ## the sdist and the wheel made from it, in dist/, and a try of the wheel in an environment of its own
+dist: .venv/dev.stamp ## the sdist and the wheel made from it, in dist/, a try of the wheel in an environment of its own, and its types
 	rm -rf dist build/clean
 	$(RUN) -m build --no-isolation
 	$(RUN) -m venv --without-pip build/clean
@@ -44,6 +44,7 @@ dist: .venv/dev.stamp ## the sdist and the wheel made from it, in dist/, and a t
 	$(RUN) -c 'import pathlib, torch; clean = next(pathlib.Path("build/clean").rglob("site-packages")); \
 		(clean / "borrowed.pth").write_text(str(pathlib.Path(torch.__file__).parents[1]))'
 	build/clean/bin/python -I .ci/try_wheel.py
+	PATH="$(CURDIR)/build/clean/bin:$$PATH" $(RUN) .ci/check_types.py
 
 bench: .venv/dev.stamp ## one table of all measurements, also in benchmarks/results/; ARGS="--quick" to see that it runs
 	$(RUN) -m benchmarks $(ARGS)
