@@ -52,7 +52,7 @@ class TrainingPhase:
         return "None" if setting is None else " ".join(f"{course(tenth / 10):.6g}" for tenth in range(10))
 
     def schedule(self, setting: Setting | None, default: float) -> Schedule:
-        """A setting as a schedule over this phase."""
+        """A setting as a schedule over this phase; None for `default` all the time."""
         if setting is None:
             return constant(default)
         if callable(setting):

@@ -31,6 +31,9 @@ class LRFinder(Callback):
     Attributes:
         lrs: the rate of each batch.
         losses: the smoothed loss of each batch.
+
+    Raises:
+        UsageError: rates that are not positive and increasing.
     """
 
     order = Order.SCHEDULE

@@ -23,6 +23,9 @@ class OneCycle(Callback):
         div_factor: the rate starts at `lr_max / div_factor`.
         pct_start: the fraction of the fit in which the rate rises.
         final_div: the rate ends near `lr_max / final_div`; None for `div_factor * 1e4`.
+
+    Raises:
+        UsageError: `moms` that are not two numbers in [0, 1), or a factor or fraction out of its range.
     """
 
     order = Order.SCHEDULE

@@ -196,7 +196,9 @@ class Recorder(Callback):
     def plot(
         self, skip_start: int = 10, skip_end: int = 5, suggestion: bool = True, *, figsize: "FigSize" = None
     ) -> "Figure":
-        """Loss against learning rate in the last `lr_find`, with its suggestions.
+        """Loss against learning rate in the last `lr_find`, with its suggestions unless `suggestion` is False.
+
+        The first `skip_start` and the last `skip_end` batches are left out.
 
         Raises:
             UsageError: `lr_find` has not run yet.

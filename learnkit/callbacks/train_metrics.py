@@ -26,6 +26,9 @@ class TrainMetrics(Callback):
 
     An object of another library has no state to save: in a fit that is resumed within an epoch, that epoch's number is
     nan.
+
+    Raises:
+        UsageError: at the start of a fit, a column of that name in the record.
     """
 
     def __init__(self) -> None:

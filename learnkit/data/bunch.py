@@ -71,6 +71,16 @@ class DataBunch(DataParts):
         as the images of an autoencoder: its learner needs `loss_func`. NumPy arrays are accepted too; float64 becomes
         torch's default type.
 
+        Args:
+            x_train, y_train: the training set.
+            x_valid, y_valid: the validation set.
+            x_test, y_test: the test set; `y_test` None for one without labels.
+            bs: items in a batch.
+            task: what the targets mean; None for a classification by whole numbers.
+            seed: of the order of the training set.
+            classes: names of the classes, in the order of their numbers.
+            device: where the batches go; None for the best there is.
+
         Raises:
             UsageError: a batch size that cannot work, or float targets without a task.
             DataError: inputs and targets of different lengths, an empty set, or targets that do not fit the task
@@ -151,6 +161,8 @@ class DataBunch(DataParts):
     ) -> Self:
         """Anything that yields batches (x, y) in every iteration: torch DataLoaders, lists, custom loaders.
 
+        `train_dl` is trained on, `valid_dl` validates, `test_dl` is there for predictions.
+
         The loaders are used unchanged, with or without a length; their batches are moved to the device. With `inputs`
         and `target`, batches that are dicts become (inputs..., target).
 
@@ -168,7 +180,11 @@ class DataBunch(DataParts):
 
     @property
     def samples(self) -> "pd.DataFrame":
-        """One row per item: input, target, split; the rows of a split in the order of `get_preds`."""
+        """One row per item: input, target, split; the rows of a split in the order of `get_preds`.
+
+        Raises:
+            UsageError: custom datasets and loaders.
+        """
         if not isinstance(self.train_dl, TensorLoader):
             raise UsageError("samples: custom datasets and loaders have no table", fix="Look at dls.train_ds.")
         parts = {"train": self.fix_dl, "valid": self.valid_dl, "test": self.test_dl}

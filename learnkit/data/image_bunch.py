@@ -180,9 +180,13 @@ class ImageDataBunch(ImageTable):
         allow_outside: bool = False,
         **options: Unpack[ImageOptions],
     ) -> Self:
-        """Images named in a DataFrame, whose columns are kept in `samples`; arguments as for `from_csv`.
+        """Images named in a DataFrame `df`, whose columns are kept in `samples`; other arguments as for `from_csv`.
 
         The column `fn_col` may hold images instead of names: PIL, encoded bytes, arrays (H, W[, C]) or tensors.
+
+        Raises:
+            WrongTypeError: `df` is no DataFrame.
+            UsageError, DataError: as `from_csv`.
         """
         if not hasattr(df, "columns"):
             raise WrongTypeError("df", got=type(df).__name__, expected="a DataFrame", fix="Call from_df(path, df).")
@@ -317,7 +321,7 @@ class ImageDataBunch(ImageTable):
     def from_lists(
         cls, path: PathLike, fnames: Iterable[PathLike], labels: Iterable[Any], **options: Unpack[ImageOptions]
     ) -> Self:
-        """Files (absolute, relative to `path`, or from `get_image_files(path)`) and a label for each: the text or
+        """Files `fnames` (absolute, relative to `path`, or of `get_image_files(path)`) and a label each: the text or
         number of a class, a list of labels, or (with task="regression") numbers.
         """
         return cls.from_samples(list_samples(path, fnames, labels), path, **options)
@@ -331,7 +335,7 @@ class ImageDataBunch(ImageTable):
         func: Callable[[str], Any],
         **options: Unpack[ImageOptions],
     ) -> Self:
-        """Files labeled by a function of their whole POSIX path; `fnames` None for all images below `path` but those in
+        """Files labeled by `func` of their whole POSIX path; `fnames` None for all images below `path` but those in
         a folder test.
 
         The function is called here, once per file, so it need not be picklable. The images of `test` are labeled by it
@@ -353,7 +357,7 @@ class ImageDataBunch(ImageTable):
         pat: str | re.Pattern[str],
         **options: Unpack[ImageOptions],
     ) -> Self:
-        """Files labeled by group 1 of a regular expression searched in their whole POSIX path."""
+        """`from_name_func` with group 1 of the regular expression `pat`, searched in the whole POSIX path."""
         return cls.from_name_func(path, fnames, pattern_label(pat), **options)
 
     @classmethod
@@ -387,6 +391,7 @@ class ImageDataBunch(ImageTable):
             **options: see `learnkit.data.options.ImageSettings`; `task` is a Segmentation of `codes`.
 
         Raises:
+            UsageError: `masks` is no function.
             MissingFileError: no such folder, or images without a mask.
             DataError: a mask whose size is not that of its image, or with pixel values without a class.
         """

@@ -131,7 +131,11 @@ class DataParts:
         return in_order(loader)
 
     def one_batch(self, ds_type: DatasetType | str = DatasetType.Train) -> tuple[Any, ...]:
-        """The first batch of a part, as the model sees it: (x, y), on the device."""
+        """The first batch of a part, as the model sees it: (x, y), on the device.
+
+        Raises:
+            DataError: a loader without batches.
+        """
         ds_type = DatasetType.of(ds_type)
         loader = self.train_dl if ds_type == DatasetType.Train else self.ordered_dl(ds_type)
         for batch in loader:

@@ -103,6 +103,8 @@ class Points:
     def parse(self, label: Any, where: str = "label") -> "np.ndarray[Any, np.dtype[np.float32]]":
         """A label as an array, float32 (points, 2); a point of which one coordinate is missing is missing.
 
+        `where` names the label in an error.
+
         Raises:
             DataError: not two numbers for each point, or an infinite one.
         """

@@ -127,6 +127,11 @@ class MultiLabel:
         return len(self.classes)
 
     def encode(self, label: Any) -> Tensor:
+        """A list of classes as a 0/1 vector (n_classes,).
+
+        Raises:
+            DataError: a label that is no class.
+        """
         target = torch.zeros(len(self.classes))
         for name in label:
             if name not in self._places:
@@ -163,7 +168,7 @@ class MultiLabel:
 
 @dataclass(frozen=True)
 class Regression:
-    """Numbers per item; targets are float32 (N, n), one column per name."""
+    """Numbers per item; targets are float32 (N, n), one column for each of `names`."""
 
     names: tuple[str, ...] = ("value",)
     metrics: ClassVar[tuple[str, ...]] = ("rmse", "mae")
@@ -182,6 +187,11 @@ class Regression:
         return len(self.names)
 
     def encode(self, label: Any) -> Tensor:
+        """Numbers as float32 (n,).
+
+        Raises:
+            DataError: another number of them.
+        """
         numbers = torch.as_tensor(label, dtype=torch.float32).reshape(-1)
         if len(numbers) != len(self.names):
             raise DataError("label", got=label, expected=f"{len(self.names)} numbers: {', '.join(self.names)}")

@@ -114,7 +114,13 @@ class ClassificationInterpretation(ProbabilisticInterpretation):
     def plot_confusion_matrix(
         self, normalize: bool = False, *, figsize: "FigSize" = None, dpi: int | None = None
     ) -> "Figure":
-        """The confusion matrix, as counts or as shares of each actual class; figsize in inches, dpi in dots an inch."""
+        """The confusion matrix as a picture.
+
+        Args:
+            normalize: shares of each actual class, not counts.
+            figsize: inches.
+            dpi: dots an inch.
+        """
         from learnkit.plots import confusion_matrix
 
         figure = confusion_matrix(self.confusion_matrix().numpy(), self.classes, normalize, figsize)
@@ -138,14 +144,14 @@ class ClassificationInterpretation(ProbabilisticInterpretation):
         return class_report(right, counts.sum(0) - right, counts.sum(1) - right, self.classes, "accuracy")
 
     def calibration(self, n_bins: int = 15) -> "Calibration":
-        """How far the probabilities of the predicted classes are from how often these are right."""
+        """How far the probabilities of the predicted classes are from how often these are right, in `n_bins` bins."""
         from learnkit.interpretation.calibration import calibration_of
 
         return calibration_of(self.probs, self.targets, n_bins)
 
     @checks_keywords
     def plot_calibration(self, n_bins: int = 15, *, figsize: "FigSize" = None) -> "Figure":
-        """The reliability diagram: accuracy against confidence."""
+        """The reliability diagram: accuracy against confidence, in `n_bins` equal bins of confidence."""
         return self.calibration(n_bins).plot(figsize=figsize)
 
     def conformal_curve(
@@ -173,7 +179,7 @@ class ClassificationInterpretation(ProbabilisticInterpretation):
 
     @checks_keywords
     def plot_conformal(self, method: Literal["lac", "raps"] = "lac", *, figsize: "FigSize" = None) -> "Figure":
-        """The same as curves: coverage beside where it should be, and the mean size of the sets."""
+        """`conformal_curve` of a `method`: coverage beside where it should be, and the mean size of the sets."""
         return self._coverage_figure(self.conformal_curve(method=method), figsize)
 
     def label_issues(self) -> "pd.DataFrame":

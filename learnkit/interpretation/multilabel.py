@@ -120,7 +120,7 @@ class MultiLabelInterpretation(ProbabilisticInterpretation):
         return label_bars(self.classes, found, spurious, missed, figsize)
 
     def most_confused(self, min_val: int = 1) -> list[tuple[str, str, int]]:
-        """(missed, spurious, times): pairs of a missed and a spurious class of one item, the most frequent first."""
+        """(missed, spurious, times): classes of one item, at least `min_val` times; the most frequent first."""
         pairs = torch.zeros(len(self.classes), len(self.classes), dtype=torch.float64)
         for start in range(0, len(self.targets), CHUNK):
             chosen, truth = self.preds[start : start + CHUNK], self._truth[start : start + CHUNK]

@@ -84,6 +84,8 @@ class ProbabilisticInterpretation(Interpretation):
     def grad_cam(self, i: Any, class_index: int | None = None) -> npt.NDArray[np.float32]:
         """Where in an item the model sees a class: float32 (H, W) in [0, 1], of the size the model sees it.
 
+        Selvaraju et al., Grad-CAM, 2017.
+
         Args:
             i: the index of an item; or a new image, as `learn.predict` takes it: a path, PIL image, array.
             class_index: the class; None for the most probable one.

@@ -133,7 +133,10 @@ class RegressionInterpretation(Interpretation):
 
     @checks_keywords
     def plot_predictions(self, **layout: Unpack[Panels]) -> "Figure":
-        """Predicted against actual, one panel per name; a line where they are equal."""
+        """Predicted against actual, one panel per name, with a line where they are equal.
+
+        `layout`: figsize, nrows, ncols.
+        """
         from learnkit.plots.evaluation import predicted_against_actual
 
         return predicted_against_actual(
@@ -142,7 +145,7 @@ class RegressionInterpretation(Interpretation):
 
     @checks_keywords
     def plot_residuals(self, **layout: Unpack[Panels]) -> "Figure":
-        """How often the prediction is off by how much, one panel per name."""
+        """How often the prediction is off by how much, one panel per name; figsize, nrows, ncols in `layout`."""
         from learnkit.plots.evaluation import residual_histograms
 
         return residual_histograms(self.residuals.numpy(), self.names, **layout)

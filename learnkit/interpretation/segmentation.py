@@ -115,7 +115,7 @@ class SegmentationInterpretation(Interpretation):
 
     @checks_keywords
     def plot_confusion_matrix(self, normalize: bool = True, *, figsize: "FigSize" = None) -> "Figure":
-        """The confusion matrix of the pixels, as shares of each actual class or as counts."""
+        """The confusion matrix of the pixels, as shares of each actual class, or counts (`normalize=False`)."""
         from learnkit.plots import confusion_matrix
 
         return confusion_matrix(self.confusion_matrix().numpy(), self.classes, normalize, figsize)

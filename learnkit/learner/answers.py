@@ -117,7 +117,10 @@ class Answers(Preds):
         self, ds_type: Part = DatasetType.Valid, rows: int = 3, *, nrows: int | None = None,
         ncols: int | None = None, max_n: int | None = None, figsize: "FigSize" = None,
     ) -> "Figure":  # fmt: skip
-        """rows x rows images, evenly spaced, with targets and predictions; only predictions without labels."""
+        """Images of a part, evenly spaced, with targets and predictions; only predictions without labels.
+
+        `rows` x `rows` of them, or `nrows` x `ncols`, at most `max_n`.
+        """
         from learnkit.plots.layout import grid_of
 
         part, grid = DatasetType.of(ds_type), grid_of(rows, nrows, ncols, max_n)

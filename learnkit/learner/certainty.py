@@ -77,6 +77,8 @@ class Certainty(Answers):
 
         The sets are those of split conformal prediction: for one class per item see `class_scores`; for several labels
         each true label is in the set with that probability (`fit_label_sets`); numbers get intervals (`fit_intervals`).
+        Vovk et al., Algorithmic learning in a random world, 2005; "lac": Sadinle et al., Least ambiguous set-valued
+        classifiers, 2019; "raps": Angelopoulos et al., Uncertainty sets for image classifiers, 2021.
         Familiarity (`fit_familiarity`) is that of 95 % of the part. It compares with the training items, which are
         predicted too; where the head is no layer group of its own, it has only the outputs to go by, and finds less.
 

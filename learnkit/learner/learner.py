@@ -340,7 +340,7 @@ class Learner(Understanding, Similarity):
         self, n_cycles: int, cycle_len: int, lr_max: LearningRate = DEFAULT_LR, cycle_mult: int = 2,
         **options: Unpack[FitOptions],
     ) -> None:  # fmt: skip
-        """Train in cycles, each from `lr_max` along a cosine to 0, each `cycle_mult` times as long as the previous one.
+        """Train in `n_cycles`, each from `lr_max` along a cosine to 0, each `cycle_mult` times as long as the last one.
 
         The first lasts `cycle_len` epochs; `fit` has the options. Loshchilov, Hutter: SGDR, 2017.
         """
@@ -391,9 +391,9 @@ class Learner(Understanding, Similarity):
     def lr_find(
         self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True
     ) -> Suggestions:
-        """Try increasing learning rates on `num_it` batches; `recorder.plot()` draws the curve.
+        """Try rates from `start_lr` to `end_lr` on `num_it` batches (Smith, 2017); `recorder.plot()` draws the curve.
 
-        Only the curve is kept; all else is restored. Returns four suggestions: (valley, steep, minimum, slide).
+        `stop_div`: end when the loss explodes. All else is restored. Four suggestions: (valley, steep, minimum, slide).
         """
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
         self._check_ready({})
@@ -613,9 +613,9 @@ class Learner(Understanding, Similarity):
         )  # fmt: skip
 
     def save(self, file: PathLike, return_path: bool = False, with_opt: bool = True) -> Path:
-        """Write the weights to `path/model_dir/file.pth`; always returns the path.
+        """Write the weights to `path/model_dir/file.pth`, with the optimizer's state if `with_opt`.
 
-        The parameters of a loss, if it has any, are written too.
+        The parameters of a loss, if it has any, are written too. The path is returned, whatever `return_path` is.
         """
         path = weights_path(file, self.path / self.model_dir)
         give_sizes(self.model, self.dls)

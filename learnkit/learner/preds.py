@@ -187,7 +187,8 @@ class Preds(LearnerParts):
     def mc_dropout(self, ds_type: Source = DatasetType.Valid, n: int = 10) -> DropoutPreds:
         """(mean, std, entropy, mutual_information, targets) of n passes with dropout on and batch norm in eval mode.
 
-        What is dropped depends only on `learn.seed`. See `DropoutPreds` and `predict_with_dropout`.
+        Gal, Ghahramani: Dropout as a Bayesian approximation, 2016. What is dropped depends only on `learn.seed`. See
+        `DropoutPreds` and `predict_with_dropout`.
         """
         loader, task = self._loader(ds_type), self.dls.task
         with self._answering() as (model, compute):

@@ -68,8 +68,8 @@ class Understanding(Certainty):
         """All items of a part of the data, the training set included, those whose label is most suspicious first.
 
         Each item is judged by a logistic regression on the features that the head gets, fitted to the items of the
-        other folds: it has not seen the label. The network stays as it is. See `rank_label_issues` and
-        `out_of_fold_probs`.
+        other folds: it has not seen the label (Northcutt et al., Confident learning, 2021). The network stays as it is.
+        See `rank_label_issues` and `out_of_fold_probs`.
 
         The features must not know the labels either: take a pretrained network before it is fine-tuned on them. A body
         that was trained on these labels has learned the wrong ones too, and fewer are found; a warning says so if it

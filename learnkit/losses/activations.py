@@ -16,7 +16,7 @@ __all__ = ["CLASSES", "FUNCTIONS", "MAKE_TENSORS", "activation_of", "identity", 
 
 
 def identity(raw: Tensor) -> Tensor:
-    """The raw outputs themselves."""
+    """The raw outputs themselves, (N, ...) -> (N, ...)."""
     return raw
 
 

@@ -136,7 +136,8 @@ class DiceBCELoss(DiceLoss):
 class IoULoss(DiceLoss):
     """1 - intersection over union (Jaccard index); arguments and shapes as for `DiceLoss`.
 
-    With the symbols used there: 1 - (I + smooth) / (P + T - I + smooth).
+    With the symbols used there: 1 - (I + smooth) / (P + T - I + smooth) (Rahman, Wang: Optimizing intersection over
+    union in deep neural networks, 2016).
     """
 
     def _overlap(self, both: Tensor, predicted: Tensor, true: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ class PointsLoss(nn.Module):
         self.reduction: str = check_choice("reduction", reduction, ("mean", "sum", "none"))
 
     def forward(self, preds: Tensor, targets: Tensor) -> Tensor:
+        """The loss: shape () or, not reduced, that of the targets."""
         if preds.numel() != targets.numel() or len(preds) != len(targets):
             expected = f"{(len(targets), targets[0].numel())}, two for each point"
             raise DataError("outputs for key points: the shape", got=tuple(preds.shape), expected=expected)

@@ -119,6 +119,8 @@ class ScoreLoss(nn.Module):
     def matched(self, raw: Tensor, targets: Tensor, ignore_index: int | None = None) -> Tensor:
         """The targets as the scores need them: 0/1 in their shape and dtype, or class indices without axis 1.
 
+        Those equal to `ignore_index` may be any number.
+
         Raises:
             UsageError: shapes that do not fit each other; values out of range in the first batch.
         """

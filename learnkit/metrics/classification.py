@@ -102,7 +102,10 @@ def jaccard(
 
 
 def balanced_accuracy(*, ignore_index: int | None = None, name: str | None = None) -> AccumulatedMetric:
-    """Mean of the recalls of the classes that have items; those of `ignore_index` do not count."""
+    """Mean of the recalls of the classes that have items; those of `ignore_index` do not count.
+
+    `name` is its column in the history.
+    """
 
     def finish(counts: Tensor) -> float:
         right, _, actual = counts[:, counts[2] > 0]
@@ -142,6 +145,7 @@ def mcc(*, ignore_index: int | None = None, name: str | None = None) -> Accumula
     """Matthews' correlation of predictions and targets (Gorodkin, 2004); 0 when all of either are the same.
 
     Items of `ignore_index` do not count.
+    `name` is its column in the history.
     """
 
     def finish(counts: Tensor) -> float:
@@ -156,7 +160,10 @@ def mcc(*, ignore_index: int | None = None, name: str | None = None) -> Accumula
 
 
 def hamming(*, ignore_index: int | None = None, name: str | None = None) -> AccumulatedMetric:
-    """Share of predictions that are wrong, for one class per item the error rate; but for items of `ignore_index`."""
+    """Share of predictions that are wrong, for one class per item the error rate; but for items of `ignore_index`.
+
+    `name` is its column in the history.
+    """
     check_ignored(ignore_index)
 
     def prepare(preds: Tensor, targets: Tensor) -> Batch:

@@ -51,7 +51,7 @@ def accuracy(preds: Tensor, targets: Tensor, ignore_index: int | None = None) ->
 
 
 def error_rate(preds: Tensor, targets: Tensor, ignore_index: int | None = None) -> Tensor:
-    """1 - accuracy; arguments as there."""
+    """1 - `accuracy`, shape (); arguments as there."""
     return _mean(*_misses(preds, targets, ignore_index))
 
 

@@ -60,7 +60,7 @@ class Metric(Protocol):
         ...
 
     def merge(self, other: Any) -> None:
-        """Add the batches of another metric of the same kind, from another part of the set.
+        """Add the batches of `other`, a metric of the same kind, from another part of the set.
 
         For several processes; a custom object may lack it and then works in a single one.
         """

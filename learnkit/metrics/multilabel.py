@@ -84,7 +84,10 @@ def jaccard_multi(
 
 
 def hamming_multi(*, threshold: float = 0.5, name: str | None = None) -> AccumulatedMetric:
-    """Share of single yes/no predictions that are wrong, over all items and labels: 1 - `accuracy_multi`."""
+    """Share of single yes/no predictions that are wrong, over all items and labels: 1 - `accuracy_multi`.
+
+    `name` is its column in the history.
+    """
     check_threshold(threshold)
 
     def prepare(preds: Tensor, targets: Tensor) -> Batch:

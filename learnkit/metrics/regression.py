@@ -24,6 +24,7 @@ def msle(*, name: str | None = None) -> AccumulatedMetric:
 
     Raises:
         UsageError: at the end, a target of -1 or less.
+    `name` is its column in the history.
     """
 
     def prepare(preds: Tensor, targets: Tensor) -> Batch:
@@ -39,7 +40,10 @@ def msle(*, name: str | None = None) -> AccumulatedMetric:
 
 
 def r2(*, name: str | None = None) -> AccumulatedMetric:
-    """Coefficient of determination, 1 - squared errors by squared deviations of the targets; nan for a single item."""
+    """Coefficient of determination, 1 - squared errors by squared deviations of the targets; nan for a single item.
+
+    `name` is its column in the history.
+    """
 
     def of_columns(n: Tensor, means: Tensor, products: Tensor) -> Tensor:
         if n < 2:
@@ -50,7 +54,10 @@ def r2(*, name: str | None = None) -> AccumulatedMetric:
 
 
 def explained_variance(*, name: str | None = None) -> AccumulatedMetric:
-    """1 - variance of the errors by variance of the targets: `r2` without the mean error."""
+    """1 - variance of the errors by variance of the targets: `r2` without the mean error.
+
+    `name` is its column in the history.
+    """
 
     def of_columns(n: Tensor, means: Tensor, products: Tensor) -> Tensor:
         return _explained(products[ERRORS, ERRORS], products[TARGETS, TARGETS])
@@ -59,7 +66,10 @@ def explained_variance(*, name: str | None = None) -> AccumulatedMetric:
 
 
 def pearson(*, name: str | None = None) -> AccumulatedMetric:
-    """Pearson's correlation of outputs and targets; nan if one of them is constant."""
+    """Pearson's correlation of outputs and targets; nan if one of them is constant.
+
+    `name` is its column in the history.
+    """
 
     def of_columns(n: Tensor, means: Tensor, products: Tensor) -> Tensor:
         spread = (products[PREDS, PREDS] * products[TARGETS, TARGETS]).sqrt()
@@ -72,6 +82,7 @@ def spearman(*, name: str | None = None) -> AccumulatedMetric:
     """Pearson's correlation of the ranks of outputs and targets; 0 if one of them is constant.
 
     Every number is kept until the end.
+    `name` is its column in the history.
     """
 
     def prepare(preds: Tensor, targets: Tensor) -> Batch:

@@ -99,7 +99,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def find_architecture(base_arch: Architecture | str | Callable[..., Any]) -> Architecture:
-    """The architecture itself, or the one with this name or torchvision builder (`torchvision.models.resnet18`).
+    """The architecture of `base_arch`: itself, a name, or a builder of torchvision (`torchvision.models.resnet18`).
 
     Raises:
         UsageError: not in the table; the message lists the nearest names.

@@ -24,7 +24,18 @@ def build_cnn(
     init: Init = "kaiming_normal_",
     **shape: Any,
 ) -> BuiltModel:
-    """The body of `base_arch` with a new head for `n_out` outputs; further keywords are those of `BackboneSpec`."""
+    """The body of `base_arch` with a new head for `n_out` outputs, as `cnn_learner` builds it.
+
+    Args:
+        base_arch: a name, a builder or a module.
+        n_out: outputs.
+        pretrained: whether the body has pretrained weights.
+        weights: which, if not the default ones.
+        custom_head: in place of the usual head.
+        split_on: where layer groups begin; None for body and head, the body in two.
+        init: how weights of the head are drawn.
+        **shape: the further arguments of `BackboneSpec`.
+    """
     spec = BackboneSpec(base_arch, n_out, **shape)
     return spec.build(pretrained=pretrained, weights=weights, custom_head=custom_head, split_on=split_on, init=init)
 
@@ -38,6 +49,6 @@ def build_unet(
     split_on: SplitOn | None = None,
     **shape: Any,
 ) -> BuiltModel:
-    """A U-Net around the body of `base_arch`; further keywords (in_chans, cut, image_size) as for `BackboneSpec`."""
+    """A U-Net around the body of `base_arch`; arguments as for `build_cnn`; in_chans, cut, image_size in `shape`."""
     spec = BackboneSpec(base_arch, n_out, "unet", **shape)
     return spec.build(pretrained=pretrained, weights=weights, split_on=split_on)

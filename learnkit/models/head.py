@@ -32,6 +32,8 @@ INITS: dict[str, Callable[[Tensor], Any]] = {
 class AdaptiveConcatPool2d(nn.Module):
     """Concatenated maximum and average pooling: (N, C, H, W) -> (N, 2C, size, size), maxima first.
 
+    `size` counts features, not pixels.
+
     >>> AdaptiveConcatPool2d()(torch.tensor([[[[1.0, 3.0]]]])).flatten().tolist()
     [3.0, 2.0]
     """
@@ -42,6 +44,7 @@ class AdaptiveConcatPool2d(nn.Module):
         self.avg: nn.AdaptiveAvgPool2d = nn.AdaptiveAvgPool2d(size)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, 2C, size, size)."""
         return torch.cat([self.max(x), self.avg(x)], dim=1)
 
 
@@ -59,6 +62,7 @@ class SigmoidRange(nn.Module):
         self.low, self.high = check_range("low, high", (low, high))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Numbers (N, ...) between low and high."""
         return torch.sigmoid(x) * (self.high - self.low) + self.low
 
     def extra_repr(self) -> str:

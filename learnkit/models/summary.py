@@ -38,8 +38,13 @@ class LayerRow:
 class ModelSummary:
     """The layers of a model in the order they ran, and totals; printed as text, shown as a table in a notebook.
 
-    Sizes are in MB of 10^6 bytes, for one item: `input_mb`, `output_mb` (the outputs of all layers, which training
-    keeps for the gradients) and `params_mb` (parameters and buffers).
+    Attributes:
+        rows: one of each layer.
+        n_params: parameters.
+        n_trainable: those that are trained.
+        input_mb: of one item, in MB of 10^6 bytes.
+        output_mb: of the outputs of all layers for one item, which training keeps for the gradients, in MB.
+        params_mb: of parameters and buffers, in MB.
     """
 
     rows: tuple[LayerRow, ...]

@@ -50,6 +50,7 @@ class Unet(nn.Module):
         self.decoder: nn.Sequential = nn.Sequential(*blocks, nn.Conv2d(width, n_out, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) to scores of their pixels (N, n_out, H, W)."""
         self._skips.clear()
         out = self.body(x)
         *blocks, last = self.decoder

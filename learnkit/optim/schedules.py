@@ -32,7 +32,7 @@ def constant(value: float) -> Schedule:
 
 
 def linear(start: float, end: float) -> Schedule:
-    """A straight line.
+    """A straight line from `start` to `end`.
 
     >>> linear(0.0, 2.0)(0.25)
     0.5
@@ -41,7 +41,7 @@ def linear(start: float, end: float) -> Schedule:
 
 
 def cosine(start: float, end: float) -> Schedule:
-    """Half a cosine: slow at both ends (Loshchilov, Hutter: SGDR, 2017).
+    """Half a cosine from `start` to `end`: slow at both (Loshchilov, Hutter: SGDR, 2017).
 
     >>> [round(cosine(0.0, 2.0)(p), 6) for p in (0, 0.25, 0.5, 0.75, 1)]
     [0.0, 0.292893, 1.0, 1.707107, 2.0]
@@ -50,7 +50,10 @@ def cosine(start: float, end: float) -> Schedule:
 
 
 def exponential(start: float, end: float) -> Schedule:
-    """Even ratios between equal steps; both ends must be positive.
+    """From `start` to `end` in even ratios between equal steps.
+
+    Raises:
+        UsageError: an end that is not positive.
 
     >>> [round(exponential(1.0, 100.0)(p), 6) for p in (0, 0.25, 0.5, 1)]
     [1.0, 3.162278, 10.0, 100.0]
@@ -74,7 +77,7 @@ def polynomial(start: float, end: float, power: float = 1.0) -> Schedule:
 
 
 def sequence(*parts: tuple[float, Schedule]) -> Schedule:
-    """Schedules one after the other; each part is (its share of the whole, its schedule).
+    """Schedules one after the other; each of `parts` is (its share of the whole, its schedule).
 
     Raises:
         UsageError: shares that are negative or do not sum to 1.
@@ -129,7 +132,7 @@ def sgdr(peak: float, n_cycles: int, *, cycle_mult: float = 2.0, floor: float = 
 
 
 def one_cycle(peak: float, *, warm_up: float = 0.25, div: float = 25.0, div_final: float = 1e5) -> Schedule:
-    """Rise from `peak / div` to `peak` over `warm_up` of training, then fall to `peak / div_final`.
+    """Rise from `peak / div` to `peak` over `warm_up`, a share of training, then fall to `peak / div_final`.
 
     Smith, Topin: Super-convergence, 2018.
 
@@ -143,7 +146,7 @@ def one_cycle(peak: float, *, warm_up: float = 0.25, div: float = 25.0, div_fina
 
 
 def one_cycle_momentum(high: float, low: float, *, warm_up: float = 0.25) -> Schedule:
-    """The mirror image of `one_cycle`: from `high` down to `low` while the rate rises, and back.
+    """The mirror image of `one_cycle`: from `high` down to `low` while the rate rises, for `warm_up`, and back.
 
     >>> [round(one_cycle_momentum(0.95, 0.85)(k / 8), 6) for k in range(4)]
     [0.95, 0.9, 0.85, 0.856699]

@@ -68,19 +68,44 @@ class Callback:
         """The name of this callback in a fit; two callbacks with the same label are refused."""
         return type(self).__name__
 
-    def before_fit(self, state: TrainState) -> None: ...
-    def before_epoch(self, state: TrainState) -> None: ...
-    def before_batch(self, state: TrainState) -> None: ...
-    def after_pred(self, state: TrainState) -> None: ...
-    def after_loss(self, state: TrainState) -> None: ...
-    def after_backward(self, state: TrainState) -> None: ...
-    def after_step(self, state: TrainState) -> None: ...
-    def after_batch(self, state: TrainState) -> None: ...
-    def before_validate(self, state: TrainState) -> None: ...
-    def after_validate_batch(self, state: TrainState) -> None: ...
-    def after_validate(self, state: TrainState) -> None: ...
-    def after_epoch(self, state: TrainState) -> None: ...
-    def after_fit(self, state: TrainState) -> None: ...
+    def before_fit(self, state: TrainState) -> None:
+        """Once, before anything is trained; the optimizer, the loaders and the number of epochs are known."""
+
+    def before_epoch(self, state: TrainState) -> None:
+        """Before the first batch of each epoch, `state.epoch`."""
+
+    def before_batch(self, state: TrainState) -> None:
+        """Before the model sees a batch: `state.inputs` and `state.targets` may be replaced, and rates set."""
+
+    def after_pred(self, state: TrainState) -> None:
+        """After the model: `state.preds` are its raw outputs, `state.inputs` what it has seen."""
+
+    def after_loss(self, state: TrainState) -> None:
+        """After the loss function: the backward pass starts from `state.loss`, which may be changed."""
+
+    def after_backward(self, state: TrainState) -> None:
+        """After the backward pass of a batch, or of a part of one (`MicroBatches`): gradients are computed."""
+
+    def after_step(self, state: TrainState) -> None:
+        """After a step of the optimizer was due; it has not stepped if float16 gradients overflowed."""
+
+    def after_batch(self, state: TrainState) -> None:
+        """After each batch of training, whether or not the optimizer has stepped."""
+
+    def before_validate(self, state: TrainState) -> None:
+        """Before the validation set, after the last batch of an epoch or between two batches."""
+
+    def after_validate_batch(self, state: TrainState) -> None:
+        """After each batch of validation: `state.preds`, `state.targets` and `state.loss` are of it."""
+
+    def after_validate(self, state: TrainState) -> None:
+        """After the validation set: `state.valid` holds its loss and metrics."""
+
+    def after_epoch(self, state: TrainState) -> None:
+        """After validation: `state.row` is the record of the epoch."""
+
+    def after_fit(self, state: TrainState) -> None:
+        """At the end, also after an error or Ctrl-C, which `state.failed` says."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed fit needs to continue as if uninterrupted; plain values and tensors only."""

@@ -35,6 +35,9 @@ class TrainState:
         resumed: whether this fit continues from a checkpoint, so `load_state_dict` of its callbacks will be called.
         is_done: whether the checkpoint is that of a finished fit.
         rates: the learning rates requested for this fit, one per layer group from the input to the head.
+        train_dl, valid_dl: what is trained on, and what validates.
+        compute: the device and the precision, and what switches have set.
+        n_epochs: epochs of this fit.
         output: picks the one of the model's outputs that is the prediction; None for a model with one output.
         seed: all randomness of the fit is a function of it, the epoch and the batch.
         epoch_offset: epochs of earlier fits; `epoch_offset + epoch` never repeats in the life of a learner.
@@ -55,6 +58,11 @@ class TrainState:
         parallel: of several processes: runs the model in training, and averages its gradients; None alone.
         whole: of a sharded fit: the model and the optimizer with all weights, as of `kept_step`; else None.
         kept_step: of a sharded fit: the step whose weights are put together in `whole`; None for any other fit.
+        epoch_seed: the generators of batch n of the running epoch are seeded with it + n.
+        share_weight: what the loss of the whole batch is divided by.
+        began: when the fit began, in seconds of the monotonic clock; earlier for one that was interrupted.
+        batch_loss: in place of `loss_func` for this batch: that of mixed targets.
+        loss_value: of this batch, on a device where reading it is free; else None.
         share: this process's share of the batch that is trained on; None alone.
         inputs: the model's arguments, a tuple.
         targets: what the loss compares the outputs with.
@@ -94,7 +102,7 @@ class TrainState:
     is_trial: bool = False
     classes: Sequence[str] = ()
     stops_on_nan: bool = False
-    epoch_seed: int = 0  # the generators of batch n of the running epoch are seeded with this + n
+    epoch_seed: int = 0
     # The position.
     epoch: int = 0
     batch: int = 0
@@ -106,15 +114,15 @@ class TrainState:
     whole: Whole | None = None
     kept_step: int | None = None
     share: Share | None = None
-    share_weight: Tensor | int | None = None  # what the loss of the whole batch is divided by
-    began: float = 0.0  # of the monotonic clock; earlier for a fit that was interrupted
+    share_weight: Tensor | int | None = None
+    began: float = 0.0
     # The current batch: set by the loop, editable by callbacks.
     inputs: tuple[Any, ...] = ()
     targets: Any = None
     preds: Any = None
     loss: Tensor = field(init=False)
-    batch_loss: Loss | None = None  # in place of loss_func, for this batch: of mixed targets
-    loss_value: float | None = None  # of this batch, on a device where reading it is free
+    batch_loss: Loss | None = None
+    loss_value: float | None = None
     # Results.
     valid: dict[str, float] = field(default_factory=dict)
     row: dict[str, float] = field(default_factory=dict)

@@ -57,7 +57,7 @@ class Presize:
             raise UsageError("Presize: size", got=self.size, expected=expected, fix="Twice the size is usual.")
 
     def matrices(self, numbers: Tensor, height: int, width: int) -> Tensor:
-        """Homographies from the output, height x width, to the image of `size`; see `Geometric`."""
+        """Homographies (N, 3, 3) from the output, height x width, to the image of `size`; uniform `numbers` (N, 3)."""
         tall, wide = self.sides
         largest = min(tall / height, wide / width)
         share = (self.min_scale + numbers[:, 0].double() * (1 - self.min_scale)).sqrt() * largest

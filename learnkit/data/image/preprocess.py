@@ -63,7 +63,7 @@ class Normalize:
         return _scale_and_shift(x, factor[:, None, None], shift[:, None, None], x if out is None else out)
 
     def undo(self, x: Tensor) -> Tensor:
-        """The inverse: pixels in [0, 1]."""
+        """The inverse: (N, C, H, W) of pixels in [0, 1]."""
         return (x * self._per_channel(self.std, x) + self._per_channel(self.mean, x)).clamp(0, 1)
 
     def _per_channel(self, values: Sequence[float], x: Tensor) -> Tensor:

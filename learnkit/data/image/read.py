@@ -239,6 +239,8 @@ def _to_mode(image: "Image", channels: int) -> "Image":
 def full_depth(source: Any) -> "npt.NDArray[np.float32]":
     """A reader for `reader=`: gray of 8 or 16 bits or floats in [0, 1], as float32 (H, W, 1), not rounded to 8 bits.
 
+    `source` is a path, or an open file.
+
     Raises:
         ImageError: as for `open_image`, floats outside [0, 1], or 32-bit numbers.
     """

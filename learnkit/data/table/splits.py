@@ -114,7 +114,7 @@ class GroupSplit:
 
 @dataclass(frozen=True)
 class StratifiedGroupSplit:
-    """Whole groups, named by a column, are on one side, chosen to take the same share of every class.
+    """Whole groups, named by a column, are on one side, chosen to take the same share `valid_pct` of every class.
 
     The shares are as even as the groups allow: see `learnkit.data.table.draws.choose_groups`, which describes the
     algorithm. With several labels per item, each label counts; for numbers, each part of their range.
