@@ -14,6 +14,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxRole
 
 import learnkit
+from learnkit.training.callback import HOOKS
 
 NAME = re.compile(r"([A-Za-z_][\w.]*)(\(\))?")
 
@@ -36,7 +37,7 @@ class NameOrCode(SphinxRole):
         context = self.env.ref_context
         owner = ".".join(filter(None, (context.get("py:module"), context.get("py:class"))))
         if owner and is_method(f"{owner}.{name}"):
-            return f"{owner}.{name}"
+            return f"{definer(owner, name)}.{name}"
         first, _, rest = name.removeprefix("learnkit.").partition(".")
         path = SHORT.get(first)
         if path is None or (rest and not is_method(f"{path}.{rest}")):
@@ -50,6 +51,14 @@ def is_method(path: str) -> bool:
     space, _, found = owner.rpartition(".")
     value = getattr(getattr(importlib.import_module(space), found, None), name, None) if space in SPACES else None
     return value is not None and not name.startswith("_") and bool(getattr(value, "__doc__", "")) and callable(value)
+
+
+def definer(owner: str, name: str) -> str:
+    """The public class whose page a method is on: the owner, or the one that it has the method of."""
+    space, _, found = owner.rpartition(".")
+    value = getattr(importlib.import_module(space), found) if space in SPACES else None
+    documented = (base for base in getattr(value, "__mro__", ()) if getattr(vars(base).get(name), "__doc__", None))
+    return PUBLIC.get(path_of(next(documented, value)), owner) if isinstance(value, type) else owner
 
 
 def path_of(value: Any) -> str:
@@ -121,10 +130,16 @@ def without_signature(app: Sphinx, what: str, name: str, value: Any, *rest: Any)
     return ("", "") if getattr(value, "_is_protocol", False) else None
 
 
+def without_hooks(app: Sphinx, what: str, name: str, value: Any, skip: bool, options: Any) -> bool | None:
+    """The hooks of a callback are described once, by `Callback`."""
+    return True if name in HOOKS and not value.__doc__ else None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the role, and what finds names by other paths."""
     app.add_role("name_or_code", NameOrCode())
     app.connect("autodoc-process-bases", name_bases)
+    app.connect("autodoc-skip-member", without_hooks)
     app.connect("autodoc-process-signature", without_signature)
     app.connect("missing-reference", resolve, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
