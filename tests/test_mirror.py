@@ -43,6 +43,7 @@ ACROSS_MODULES = {
     "examples/test_gallery.py": "the examples of the gallery",
     "examples/test_label_cleaning.py": "the example runs",
     "examples/test_lessons.py": "the examples of what tutorials teach run",
+    "examples/test_own_code.py": "the examples of code of one's own do their jobs",
     "examples/test_optuna_study.py": "the example runs",
     "examples/test_scale.py": "the files of examples/scale run, as far as one machine can run them",
     "examples/test_serve.py": "the web service of examples/serve, over HTTP",

@@ -11,7 +11,12 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 HEADED = [file for file in sorted(EXAMPLES.glob("*.py")) if file.read_text("utf-8").partition("\n")[2][:3] == "==="]
 PLOTS = [file for file in HEADED if file.name.startswith("plot_")]
 LESSONS = ("idx_files", "losses_for_masks", "resnet_from_scratch", "surgery_and_saving")
-TESTED_WITH = {"ray_train": "test_scale.py", **dict.fromkeys(LESSONS, "test_lessons.py")}
+OWN_CODE = ("key_points", "own_callback", "segmentation", "siamese", "two_optimizers")
+TESTED_WITH = {
+    "ray_train": "test_scale.py",
+    **dict.fromkeys(LESSONS, "test_lessons.py"),
+    **dict.fromkeys(OWN_CODE, "test_own_code.py"),
+}
 
 
 @pytest.mark.slow
