@@ -37,6 +37,7 @@ ACROSS_MODULES = {
     "distributed/test_matrix.py": "several processes against one, every case of a script",
     "distributed/test_faults.py": "an error, a hang, a signal and a kill in one of two processes",
     "test_performance_page.py": "the tables of docs/performance.md are CSV files",
+    "test_project_page.py": "the README as other sites show it, by setup.py",
     "test_docstrings.py": "what docstrings of public names say",
     "examples/test_cifar10.py": "the speed recipe runs",
     "examples/test_digits.py": "the example runs",
