@@ -12,6 +12,7 @@ import re
 import shlex
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,8 @@ from PIL import Image
 DOCS = Path(__file__).parent
 BLOCK = re.compile(
     r"<!-- hidden\n(?P<hidden>.*?)^-->"
-    r"|(?:^<!-- (?P<mark>first|not run|tested)(?:: [^\n]*)? -->\n+)?^```(?P<kind>\w+)\n(?P<code>.*?)^```$",
+    r"|(?:^<!-- (?P<mark>first|not run|tested|needs)(?:: (?P<what>[^\n]*))? -->\n+)?"
+    r"^```(?P<kind>\w+)\n(?P<code>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
 PICTURE = re.compile(r"\]\(images/([\w-]+\.png)\)")
@@ -34,13 +36,22 @@ class Block(NamedTuple):
         kind: "python" or "sh".
         code: its lines.
         line: the line of the page before its first.
-        mark: "first", "not run", "tested", or "" for none.
+        mark: "first", "not run", "tested", "needs", or "" for none.
+        what: what the mark says after a colon: of "needs", the package without which the block does not run.
     """
 
     kind: str
     code: str
     line: int
     mark: str = ""
+    what: str = ""
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it runs here."""
+        if self.mark == "needs":
+            return find_spec(self.what) is not None
+        return self.mark not in ("not run", "tested")
 
 
 def blocks(text: str) -> list[Block]:
@@ -52,7 +63,7 @@ def blocks(text: str) -> list[Block]:
         kind = "python" if hidden else match["kind"].replace("bash", "sh")
         if kind in ("python", "sh"):
             code = match["hidden"] if hidden else match["code"]
-            found.append(Block(kind, code, text.count("\n", 0, start), match["mark"] or ""))
+            found.append(Block(kind, code, text.count("\n", 0, start), match["mark"] or "", match["what"] or ""))
     return sorted(found, key=lambda block: block.mark != "first")
 
 
@@ -64,15 +75,20 @@ def commands(code: str) -> Iterator[list[str]]:
             yield [word for part in words[1:] for word in (sorted(glob.glob(part)) if "*" in part else [part])]
 
 
-def run(page: Path, *, with_commands: bool = True) -> dict[str, Any]:
+def run(page: Path, *, with_commands: bool = True, with_needs: bool = True) -> dict[str, Any]:
     """Run a page in the working directory, in this process; the names it leaves.
+
+    Args:
+        page: its file.
+        with_commands: run its `learnkit` commands too.
+        with_needs: run the blocks that need another package too, where it is installed.
 
     Raises:
         RuntimeError: a command that failed.
     """
     names: dict[str, Any] = {"__name__": "__main__"}
     for block in blocks(page.read_text(encoding="utf-8")):
-        if block.mark in ("not run", "tested"):
+        if not block.is_run or (block.mark == "needs" and not with_needs):
             continue
         if block.kind == "python":
             exec(compile("\n" * block.line + block.code, str(page), "exec"), names)

@@ -6,7 +6,6 @@ from types import ModuleType
 
 import pytest
 
-import learnkit
 from learnkit.cli.main import COMMANDS, main
 from tests.doubles import script_module
 
@@ -84,23 +83,3 @@ def test_the_files_that_the_architecture_page_walks_through_exist() -> None:
     assert len(files) > 15
     places = (ROOT / "learnkit", ROOT)
     assert [file for file in sorted(files) if not any((place / file).is_file() for place in places)] == []
-
-
-def test_every_name_that_fastai_users_are_sent_to_exists() -> None:
-    page = (DOCS / "coming-from" / "fastai.md").read_text(encoding="utf-8")
-    cells = [line.split("|")[3] for line in page.splitlines() if line.startswith("| ")]
-    spans = [span for cell in cells for span in re.findall("`([^`]+)`", cell)]
-    names = {name for span in spans for name in re.findall(r"(?<![\w.\"/])[A-Za-z_][\w.]*", span)}
-    ours = {name for name in names if name.partition(".")[0] in dir(learnkit) and not name.endswith(".")}
-    assert len(ours) > 150
-    assert sorted(name for name in ours if not resolves(name)) == []
-
-
-def resolves(name: str) -> bool:
-    """Whether a dotted name of the package exists."""
-    found: object = learnkit
-    for part in name.split("."):
-        if not hasattr(found, part):
-            return False
-        found = getattr(found, part)
-    return True

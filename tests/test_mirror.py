@@ -87,6 +87,7 @@ ACROSS_MODULES = {
     "persistence/test_onnx_families.py": "networks of every family through ONNX",
     "test_architecture.py": "rules over the syntax tree of all modules",
     "test_benchmarks.py": "every script of the benchmarks runs",
+    "test_coming_from.py": "names of other libraries, and ours for them",
     "test_documents.py": "README and docs",
     "test_every_callback.py": "every callback in the same situations",
     "test_figures.py": "every method that draws",

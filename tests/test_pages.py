@@ -1,6 +1,7 @@
 """The code of the pages runs: how, says docs/README.md."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -71,7 +72,24 @@ def test_a_question_has_its_parts(pages: ModuleType, page: Path) -> None:
 @pytest.mark.usefixtures("tmp_path")
 @pytest.mark.parametrize("page", [page for page in GUIDES if name_of(page) not in PARTS], ids=name_of)
 def test_the_code_of_a_guide_runs(pages: ModuleType, page: Path) -> None:
-    pages.run(page, with_commands=False)
+    pages.run(page, with_commands=False, with_needs=False)
+    plt.close("all")
+
+
+def needs_of(page: Path) -> list[str]:
+    text = page.read_text(encoding="utf-8")
+    return sorted(set(re.findall(r"^<!-- needs: (.+) -->$", text, re.MULTILINE)))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tmp_path")
+@pytest.mark.filterwarnings("default")  # of other libraries
+@pytest.mark.parametrize("page", [page for page in GUIDES if needs_of(page)], ids=name_of)
+def test_what_needs_another_package_runs_where_it_is_installed(pages: ModuleType, page: Path) -> None:
+    missing = [package for package in needs_of(page) if find_spec(package) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    pages.run(page)
     plt.close("all")
 
 
@@ -124,6 +142,15 @@ def test_blocks_run_in_order_what_is_marked_as_first_before(pages: ModuleType) -
         "data = 1", "x = data + 1", "y = x", "fetch()", "pip install learnkit",
     ]  # fmt: skip
     assert list(pages.commands(found[-1].code)) == [["env", "--format", "json"]]
+
+
+def test_a_block_that_needs_a_package_runs_only_where_it_can_be_imported(pages: ModuleType, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    block = "<!-- needs: {} -->\n```python\n{} = 1\n```\n\n"
+    page.write_text(block.format("torch", "here") + block.format("no_such_package", "there"), encoding="utf-8")
+    assert [block.what for block in pages.blocks(page.read_text(encoding="utf-8"))] == ["torch", "no_such_package"]
+    assert {"here", "there"} & set(pages.run(page)) == {"here"}
+    assert {"here", "there"} & set(pages.run(page, with_needs=False)) == set()
 
 
 def test_an_error_names_the_line_of_the_page(pages: ModuleType, tmp_path: Path) -> None:
