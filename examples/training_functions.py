@@ -118,7 +118,7 @@ def callbacks(learn: Learner, out: Path, limit: int) -> None:
     first = next(name for name, layer in learn.model.named_modules() if isinstance(layer, nn.Conv2d))
     shapes = Hooks([first], lambda module, inputs, output: tuple(output.shape))
     stats = ActivationStats([first])
-    learn.fit(1, 1e-4, callbacks=[shapes, stats, MixedPrecision("bf16"), PeakMemory()], limit_batches=limit)
+    learn.fit(1, 1e-4, callbacks=[shapes, stats, MixedPrecision("auto"), PeakMemory()], limit_batches=limit)
     print(f"Hooks: {first} returned {shapes.values[first]}; ActivationStats: {len(stats.stats)} batches")
     print(f"PeakMemory: {[name for name in learn.history.columns if 'mem' in name or 'peak' in name]}")
     watching = [
@@ -240,7 +240,7 @@ def main() -> None:
     learn = learners(dls, args.arch, out)
     fits(learn, epochs, limit)
     measures()
-    callbacks(learn, out, 3 if args.tiny else 10)
+    callbacks(learn, out, 2 if args.tiny else 10)
     recurrent(out)
     one_cycle(learn, out, epochs, limit)
     predictions(learn, out)
