@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("demo"), help="where data and pictures go")
     parser.add_argument("--arch", default="resnet18", help="of photos: a pretrained network, also timm/NAME")
     parser.add_argument("--weights", type=Path, help="of photos: its weights in a file, if they are not to be fetched")
-    parser.add_argument("--tiny", action="store_true", help="fewer images and epochs")
+    parser.add_argument("--tiny", action="store_true", help="fewer images")
     args = parser.parse_args()
     out: Path = args.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
@@ -163,7 +163,8 @@ def main() -> None:
         print("the three farthest images:", ", ".join(sorted(Path(names.iloc[place]).stem for place in first)))
     shown = pairs.head(4)
     titles = [["one", "the other"]] * len(shown)
-    draw_rows(shown[["input", "other_input"]].to_numpy().tolist(), titles).savefig(out / "near-duplicates.png")
+    if len(shown):
+        draw_rows(shown[["input", "other_input"]].to_numpy().tolist(), titles).savefig(out / "near-duplicates.png")
 
     # %%
     # A map

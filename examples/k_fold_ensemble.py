@@ -5,7 +5,7 @@ Cross-validation with all images of a patient on one side, a model for each fold
 model that has not seen its patient, and the mean of the models on patients that none of them has seen::
 
     python examples/k_fold_ensemble.py --out demo
-    LEARNKIT_PHOTOS=photos python examples/k_fold_ensemble.py --arch resnet18 --out demo  # a folder per class
+    LEARNKIT_PHOTOS=photos python examples/k_fold_ensemble.py --epochs 2 --out demo  # a folder per class
 
 Without photos it makes some: three kinds of handwritten digits are the findings, and each patient is one writer whose
 image was taken eight times. Split at random, the validation set holds images of patients that the model was trained on;
@@ -17,6 +17,7 @@ import argparse
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,9 @@ from torch import Tensor, nn
 
 from learnkit import ImageDataBunch, Learner, cnn_learner, load_learner
 from learnkit.callbacks import Progress
+from learnkit.models import get_pretrained_cfg
 
+PHOTOS = os.environ.get("LEARNKIT_PHOTOS")
 FINDINGS = (3, 5, 8)  # digits that are hard to tell apart
 N_SHOTS = 8
 
@@ -74,11 +77,16 @@ def network(dls: ImageDataBunch) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(256, dls.c))
 
 
-def new_learner(dls: ImageDataBunch, arch: str | None, out: Path) -> Learner:
-    """A learner for one fold: ours, or a pretrained one."""
-    if arch:
-        return cnn_learner(dls, arch, metrics="accuracy", path=out, seed=0)
-    return Learner(dls, network(dls), metrics="accuracy", path=out, seed=0)
+def trained(dls: ImageDataBunch, args: argparse.Namespace, epochs: int) -> Learner:
+    """A learner for one fold: of a pretrained network for photos, otherwise of ours."""
+    options: Any = {"metrics": "accuracy", "path": args.out, "seed": 0, "callbacks": Progress("off")}
+    if PHOTOS:
+        learn = cnn_learner(dls, args.arch, weights=args.weights, **options)
+        learn.fine_tune(epochs)
+    else:
+        learn = Learner(dls, network(dls), **options)
+        learn.fit_one_cycle(epochs, 1e-2)
+    return learn
 
 
 # %%
@@ -92,18 +100,12 @@ def accuracy(preds: Tensor, targets: Tensor) -> float:
     return (preds.argmax(1) == targets).double().mean().item()
 
 
-def train_folds(folds: Iterable[ImageDataBunch], arch: str | None, out: Path, epochs: int) -> list[Learner]:
+def train_folds(folds: Iterable[ImageDataBunch], args: argparse.Namespace, epochs: int) -> list[Learner]:
     """A trained learner for each fold."""
     learners = []
     for number, fold in enumerate(folds):
-        learn = new_learner(fold, arch, out)
-        learn.add_cb(Progress("off"))
-        if arch:
-            learn.fine_tune(epochs)
-        else:
-            learn.fit_one_cycle(epochs, 1e-2)
-        print(f"fold {number}: accuracy {learn.validate()[1]:.3f}")
-        learners.append(learn)
+        learners.append(trained(fold, args, epochs))
+        print(f"fold {number}: accuracy {learners[-1].validate()[1]:.3f}")
     return learners
 
 
@@ -112,20 +114,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Cross-validate by patient, and average the models.")
     parser.add_argument("--out", type=Path, default=Path("demo"), help="where data, models and the picture go")
     parser.add_argument("--k", type=int, default=5, help="folds")
-    parser.add_argument("--arch", help="a pretrained network, such as resnet18, in place of a small one")
+    parser.add_argument("--arch", default="resnet18", help="of photos: a pretrained network, also timm/NAME")
+    parser.add_argument("--weights", type=Path, help="of photos: its weights in a file, if they are not to be fetched")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--tiny", action="store_true", help="fewer patients and epochs")
     args = parser.parse_args()
     out: Path = args.out.resolve()
-    photos = os.environ.get("LEARNKIT_PHOTOS")
-    table = photos_of(Path(photos)) if photos else take_shots(out / "scans", 60 if args.tiny else 160)
-    size = 128 if photos else 28
-    dls = ImageDataBunch.from_samples(table, valid_pct=0, size=size, bs=32, augment=bool(photos), seed=0)
+    table = photos_of(Path(PHOTOS)) if PHOTOS else take_shots(out / "scans", 60 if args.tiny else 160)
+    options: Any = get_pretrained_cfg(args.arch).options if PHOTOS else {"size": 28, "augment": False}
+    dls = ImageDataBunch.from_samples(table, valid_pct=0, bs=32, seed=0, **options)
     k, epochs = (3, 3) if args.tiny else (args.k, args.epochs)
     print(f"{len(table)} images, {(table['split'] == 'test').sum()} of them for testing")
 
     folds = dls.folds(k, group="patient")
-    learners = train_folds(folds, args.arch, out, epochs)
+    learners = train_folds(folds, args, epochs)
 
     # %%
     # The honest score
@@ -154,18 +156,18 @@ def main() -> None:
     # An export each: what another program loads, and averages likewise.
     files = [learn.export(out / f"fold-{number}.lk") for number, learn in enumerate(learners)]
     images = table.loc[table["split"] == "test", "input"].tolist()
-    loaded = [load_learner(file, model=None if args.arch else network(dls)) for file in files]
+    loaded = [load_learner(file, model=None if PHOTOS else network(dls)) for file in files]
     again = torch.stack([learn.get_preds(learn.dls.test_dl_from(images))[0] for learn in loaded]).mean(0)
     print(f"loaded from {len(files)} files: probabilities differ by at most {(again - ensemble).abs().max():.1e}")
 
-    if photos:
+    if PHOTOS:
         return
     # %%
     # What a random split would have said
     # -----------------------------------
     # The same images, models and epochs, with each patient on both sides.
     at_random = dls.folds(k)
-    flattering = at_random.in_order([learn.get_preds()[0] for learn in train_folds(at_random, args.arch, out, epochs)])
+    flattering = at_random.in_order([learn.get_preds()[0] for learn in train_folds(at_random, args, epochs)])
     flattered = accuracy(flattering, torch.tensor(at_random.samples["target"].map(dls.classes.index).to_numpy()))
     print(f"folds at random, with patients on both sides: accuracy {flattered:.3f}")
     names = ["folds at random", "folds by patient", "single models\non new patients", "their mean\non new patients"]

@@ -92,14 +92,19 @@ def fits(learn: Learner, epochs: int, limit: int | None) -> None:
 # %%
 # Metrics
 # -------
-# Functions of outputs and targets; a learner takes them, or their names, and computes them over the whole set.
+# Functions of outputs and targets, or objects that add up batches: the r2 of a set is not the mean of those of its
+# batches. A learner takes both, or their names.
 
 
 def measures() -> None:
     """Three of them on tensors."""
     scores, classes = torch.tensor([[2.0, 1.0], [0.5, 3.0], [1.0, 0.0]]), torch.tensor([0, 1, 1])
     outputs, targets = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 3.0, 4.0])
-    print(f"accuracy {metrics.accuracy(scores, classes):.3f}, mse {metrics.mse(outputs, targets):.3f}")
+    r2 = metrics.r2()
+    for batch in (slice(0, 2), slice(2, 3)):
+        r2.update(outputs[batch], targets[batch])
+    print(f"accuracy {metrics.accuracy(scores, classes):.3f}")
+    print(f"mse {metrics.mse(outputs, targets):.3f}, r2 {r2.compute():.3f}")
 
 
 # %%

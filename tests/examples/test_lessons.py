@@ -145,7 +145,8 @@ def test_an_unknown_setting_of_the_file_is_refused(tmp_path: Path, capsys: pytes
 def test_training_functions(tmp_path: Path) -> None:
     said = run("training_functions", tmp_path)
     for line in (
-        "lr=slice(None, 0.003, None): ['3e-04', '3e-04', '3e-03']", "accuracy 0.667, mse 0.333", "SaveModel: True",
+        "lr=slice(None, 0.003, None): ['3e-04', '3e-04', '3e-03']", "accuracy 0.667\nmse 0.333, r2 0.786",
+        "SaveModel: True",
         "pred_batch: (64, 10)", "get_preds: (1000, 10), (1000,), (1000,)", "confusion_matrix: (10, 10)",
         "SegmentationInterpretation", "the same results True", "the same label True",
     ):  # fmt: skip
