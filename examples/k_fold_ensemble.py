@@ -175,7 +175,7 @@ def main() -> None:
     figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
     ax.bar(names, values, color=["tab:gray", "tab:blue", "tab:orange", "tab:orange"])
     ax.bar_label(ax.containers[0], fmt="%.3f")
-    ax.set(ylabel="accuracy", ylim=(min(values) - 0.05, 1.02))
+    ax.set(ylabel="accuracy", ylim=(0, 1.1))
     figure.savefig(out / "k-fold.png")
 
 

@@ -158,7 +158,8 @@ def main() -> None:
 
     # %%
     # Fine-tuned by hand, then by ``cnn_learner``: it cuts the network before its pooling, puts a new head on it, and
-    # freezes the rest. ``fine_tune`` trains the head, then everything, the first layers at a hundredth of the rate.
+    # freezes the rest. The head is trained first, then everything, the first layers at a hundredth of the rate of the
+    # head; ``fine_tune`` does both.
     torch.manual_seed(0)
     by_hand = Learner(four, frozen_by_hand(weights, four.c), metrics="accuracy", path=out, seed=0)
     by_hand.fit(epochs, 5e-3)
