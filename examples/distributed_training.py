@@ -1,5 +1,5 @@
 """One process or many: the same script, the same loss
-====================================================
+===================================================
 
 Nothing in this script says how many processes there are. Alone it trains on one device; started by torchrun, on as many
 as there are processes, each on its part of every batch::

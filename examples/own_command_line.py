@@ -1,5 +1,5 @@
 """A command line of your own, a file of settings, and learnkit's
-===============================================================
+==============================================================
 
 argparse reads the settings of a training script, from what is typed and from a TOML file, of which the typed ones win.
 The same fit is then run by ``learnkit train``, which has such a command line already::

@@ -42,7 +42,7 @@ def service(model: Path, log: Path) -> Iterator[str]:
     """The address of a service of this export, which ends with the block.
 
     Raises:
-        RuntimeError: it did not start within a minute.
+        RuntimeError: it did not start within five minutes.
     """
     command = [sys.executable, "-m", "uvicorn", "app:app", "--host", "127.0.0.1", "--port", "0"]
     environment = {**os.environ, "LEARNKIT_MODEL": str(model)}
@@ -56,7 +56,7 @@ def service(model: Path, log: Path) -> Iterator[str]:
             process.terminate()
 
 
-def address_in(log: Path, process: "subprocess.Popen[bytes]", seconds: int = 60) -> str:
+def address_in(log: Path, process: "subprocess.Popen[bytes]", seconds: int = 300) -> str:
     """Where the service says that it listens."""
     for _ in range(10 * seconds):
         if found := re.search(r"running on (http://[\d.:]+)", log.read_text()):
@@ -89,7 +89,7 @@ def main() -> None:
     out: Path = args.out.resolve()
     dls = ImageDataBunch.from_folder(write_digits(out / "digits"), valid_pct=0.2, size=32, bs=32, seed=0, augment=False)
     learn = cnn_learner(dls, "shufflenet_v2_x0_5", pretrained=False, metrics="accuracy", path=out, seed=0)
-    learn.fit_one_cycle(1 if args.tiny else 3, 1e-2, limit_batches=20 if args.tiny else None)
+    learn.fit_one_cycle(1 if args.tiny else 3, 1e-2, limit_batches=5 if args.tiny else None)
 
     # %%
     # Two files
