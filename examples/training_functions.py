@@ -115,7 +115,7 @@ def measures() -> None:
 
 def callbacks(learn: Learner, out: Path, limit: int) -> None:
     """Each in a short fit, and what it leaves."""
-    finder = LRFinder(start_lr=1e-5, end_lr=0.1, num_it=10)
+    finder = LRFinder(start_lr=1e-5, end_lr=1e-2, num_it=10)
     learn.fit(1, callbacks=[finder, StopAfterNBatches(12)])  # as a callback it trains
     print(f"LRFinder: {len(finder.lrs)} rates from {finder.lrs[0]:.0e} on")
     phases = GeneralScheduler([TrainingPhase(0.5, lr=(1e-4, 1e-3)), TrainingPhase(0.5, lr=(1e-3, 1e-5))])
