@@ -75,16 +75,19 @@ def network(n_classes: int) -> nn.Sequential:
 # %%
 # By hand
 # -------
-# The two loops that every tutorial writes.
+# The two loops that every tutorial writes. Saving and loading by hand is in the example that changes a network.
 
 
 def train_loop(loader: DataBunch, model: nn.Module, loss_func: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """One epoch of training."""
     model.train()
-    for x, y in loader.train_dl:
+    for batch, (x, y) in enumerate(loader.train_dl):
+        loss = loss_func(model(x), y)
         optimizer.zero_grad()
-        loss_func(model(x), y).backward()
+        loss.backward()
         optimizer.step()
+        if batch % 100 == 0:
+            print(f"loss {loss.item():.4f} [{batch * len(x):>5d}/{len(loader.train_ds):>5d}]")
 
 
 def test_loop(loader: DataBunch, model: nn.Module, loss_func: nn.Module) -> tuple[float, float]:

@@ -1,4 +1,7 @@
-"""Wrong labels found, corrected, and what that is worth: digits of which every tenth label is wrong.
+"""Wrong labels, found and corrected
+=================================
+
+Digits of which every tenth label is wrong, which of them are found, and what correcting them is worth::
 
     python examples/label_cleaning.py --out demo
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
 from learnkit import ImageDataBunch, Learner, cnn_learner
-from learnkit.callbacks import SaveModel, TensorBoard, TorchScheduler
+from learnkit.callbacks import Progress, SaveModel, TensorBoard, TorchScheduler
 from learnkit.models import resnet18
 
 
@@ -70,7 +70,8 @@ def own_resnet18(n_classes: int) -> nn.Sequential:
 # Training
 # --------
 # torch's Adam, and a rate that is multiplied by 0.9 every few epochs. `SaveModel` keeps the best weights on the disk
-# and loads them when the fit ends; losses, accuracy and time of every epoch are printed, and in ``learn.history``.
+# and loads them when the fit ends. The loss of every tenth batch is printed, and of every epoch losses, accuracies and
+# time; all of it is in ``learn.recorder`` and ``learn.history``.
 
 
 def main() -> None:
@@ -80,7 +81,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--lr", type=float, default=0.01)
+    parser.add_argument("--decay", type=float, default=0.9, help="what the rate is multiplied by")
+    parser.add_argument("--decay-every", type=int, default=2, help="after how many epochs")
     parser.add_argument("--own", action="store_true", help="the network written out")
+    parser.add_argument(
+        "--pretrained", action="store_true", help="torchvision's network with its weights, fetched once"
+    )
     parser.add_argument("--tiny", action="store_true", help="two epochs of a batch: does it run?")
     args = parser.parse_args()
     out: Path = args.out.resolve()
@@ -89,16 +95,17 @@ def main() -> None:
         learn = Learner(dls, own_resnet18(dls.c), opt_func="adam", metrics="accuracy", path=out, model_dir="model")
     else:
         learn = cnn_learner(
-            dls, resnet18, pretrained=False, custom_head=two_layers(dls.c), opt_func="adam", metrics="accuracy",
-            path=out, model_dir="model",
+            dls, resnet18, pretrained=args.pretrained, custom_head=two_layers(dls.c), opt_func="adam",
+            metrics="accuracy", path=out, model_dir="model",
         )  # fmt: skip
+        learn.unfreeze()  # with weights, only the head would be trained
     print(learn.summary())
 
-    falling = TorchScheduler(lambda optimizer: lr_scheduler.StepLR(optimizer, step_size=2, gamma=0.9))
+    falling = TorchScheduler(lambda opt: lr_scheduler.StepLR(opt, step_size=args.decay_every, gamma=args.decay))
     best = SaveModel("accuracy", name="best.pt")
     learn.fit(
-        2 if args.tiny else args.epochs, args.lr, callbacks=[falling, best, TensorBoard(out / "logs")],
-        limit_batches=1 if args.tiny else None,
+        2 if args.tiny else args.epochs, args.lr, train_metrics=True, limit_batches=1 if args.tiny else None,
+        callbacks=[falling, best, TensorBoard(out / "logs"), Progress(every=1 if args.tiny else 10)],
     )  # fmt: skip
     learn.recorder.plot_losses().savefig(out / "losses.png")
     learn.recorder.plot_metrics().savefig(out / "accuracy.png")

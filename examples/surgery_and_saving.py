@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 from learnkit import ImageDataBunch, Learner, load_learner
-from learnkit.callbacks import TensorBoard
+from learnkit.callbacks import SaveModel, TensorBoard
 from learnkit.models import append_layer, replace_layer, vgg16
 from learnkit.splits import StratifiedSplit
 
@@ -88,21 +88,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("demo"), help="where data, logs and weights go")
     parser.add_argument("--data", type=Path, help="a folder of images, one folder per class")
     parser.add_argument("--vgg", action="store_true", help="train the VGG-16: slow without a GPU")
+    parser.add_argument("--device", help="cuda, mps or cpu; the accelerator, if there is one")
     parser.add_argument("--tiny", action="store_true", help="one epoch, few batches: does it run?")
     args = parser.parse_args()
     out: Path = args.out.resolve()
     data = args.data or draw_shapes(out / "shapes", 20 if args.tiny else 100)
     dls = ImageDataBunch.from_folder(
-        data, split=StratifiedSplit(0.2), size=32, augment=False
-    )  # on the GPU or MPS if there is one
+        data, split=StratifiedSplit(0.2), size=32, augment=False, device=args.device
+    )  # batches, network and loss meet on this device
+    print(f"{len(dls.train_ds)} images for training, {len(dls.valid_ds)} for validation, on {dls.device}")
+    print("64 inputs give", tuple(small_network(dls.c)(torch.ones(64, 3, 32, 32)).shape))
 
     if not args.tiny:  # 138 million weights each
         for model in (with_one_more(dls.c), with_another_last(dls.c)):
             print(model.classifier)
     network = with_another_last(dls.c) if args.vgg else small_network(dls.c)
     learn = Learner(dls, network, opt_func="sgd", metrics="accuracy", path=out, seed=0)
-    print("on", dls.device)
-    learn.fit(1 if args.tiny else 8, 0.05, callbacks=TensorBoard(out / "logs"), limit_batches=2 if args.tiny else None)
+    learn.fit(
+        1 if args.tiny else 8, 0.05, limit_batches=2 if args.tiny else None,
+        callbacks=[TensorBoard(out / "logs"), SaveModel(every="epoch", name="shapes")],  # models/shapes_0.pth, ...
+    )  # fmt: skip
     print(f"loss and accuracy of the validation set: {learn.validate()}")
 
     # %%
@@ -119,12 +124,16 @@ def main() -> None:
     # %%
     # One picture
     # -----------
-    # With transparency, another size, from any machine: `predict` prepares it as the data was.
+    # With transparency, another size, from any machine: `predict` prepares it as the data was. By hand the network, a
+    # plain module on the CPU, takes the batch of one that `prepare` makes.
     draw_one("disk", "navy", random.Random(1), "RGBA").resize((200, 150)).save(out / "from-the-web.png")
-    label, index, probs = load_learner(
-        out / "shapes.lk", model=small_network(dls.c) if not args.vgg else network
-    ).predict(out / "from-the-web.png")
+    again = load_learner(out / "shapes.lk", model=small_network(dls.c) if not args.vgg else network)
+    label, index, probs = again.predict(out / "from-the-web.png")
     print(f"{label}: {probs[index]:.0%}")
+    x = dls.prepare(out / "from-the-web.png").cpu()  # (1, 3, 32, 32)
+    with torch.no_grad():
+        output = model.eval()(x)
+    print("by hand:", dls.classes[output.argmax(1)])
 
 
 if __name__ == "__main__":

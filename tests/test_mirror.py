@@ -42,6 +42,7 @@ ACROSS_MODULES = {
     "examples/test_cifar10.py": "the speed recipe runs",
     "examples/test_digits.py": "the example runs",
     "examples/test_gallery.py": "the examples of the gallery",
+    "examples/test_jobs.py": "the examples of whole jobs run",
     "examples/test_label_cleaning.py": "the example runs",
     "examples/test_lessons.py": "the examples of what tutorials teach run",
     "examples/test_own_code.py": "the examples of code of one's own do their jobs",

@@ -10,11 +10,16 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HEADED = [file for file in sorted(EXAMPLES.glob("*.py")) if file.read_text("utf-8").partition("\n")[2][:3] == "==="]
 PLOTS = [file for file in HEADED if file.name.startswith("plot_")]
-LESSONS = ("idx_files", "losses_for_masks", "resnet_from_scratch", "surgery_and_saving")
+LESSONS = (
+    "idx_files", "losses_for_masks", "own_command_line", "resnet_from_scratch", "surgery_and_saving",
+    "timm_and_freezing", "torch_schedulers", "training_functions",
+)  # fmt: skip
+JOBS = ("distributed_training", "embeddings", "k_fold_ensemble", "serving")
 OWN_CODE = ("key_points", "own_callback", "segmentation", "siamese", "two_optimizers")
 TESTED_WITH = {
     "ray_train": "test_scale.py",
     **dict.fromkeys(LESSONS, "test_lessons.py"),
+    **dict.fromkeys(JOBS, "test_jobs.py"),
     **dict.fromkeys(OWN_CODE, "test_own_code.py"),
 }
 
