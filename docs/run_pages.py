@@ -11,11 +11,14 @@ import os
 import re
 import shlex
 import tempfile
+import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
+import numpy as np
 from PIL import Image
 
 DOCS = Path(__file__).parent
@@ -72,30 +75,83 @@ def commands(code: str) -> Iterator[list[str]]:
     for line in code.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         if words[:1] == ["learnkit"]:
-            yield [word for part in words[1:] for word in (sorted(glob.glob(part)) if "*" in part else [part])]
+            yield [word for part in words[1:] for word in sorted(glob.glob(part)) or [part]]
 
 
-def run(page: Path, *, with_commands: bool = True, with_needs: bool = True) -> dict[str, Any]:
+def run(page: Path, *, with_needs: bool = True) -> dict[str, Any]:
     """Run a page in the working directory, in this process; the names it leaves.
+
+    A question runs with the networks that it names, a guide with small ones in their place.
 
     Args:
         page: its file.
-        with_commands: run its `learnkit` commands too.
         with_needs: run the blocks that need another package too, where it is installed.
 
     Raises:
         RuntimeError: a command that failed.
     """
-    names: dict[str, Any] = {"__name__": "__main__"}
-    for block in blocks(page.read_text(encoding="utf-8")):
-        if not block.is_run or (block.mark == "needs" and not with_needs):
-            continue
-        if block.kind == "python":
-            exec(compile("\n" * block.line + block.code, str(page), "exec"), names)
-        elif with_commands:
-            for words in commands(block.code):
-                run_command(words, f"{page.name}:{block.line}")
+    names: dict[str, Any] = {"__name__": "__main__", "__file__": str(page), "draw_images": draw_images}
+    try:
+        is_question = page.parent == DOCS / "questions"
+        with contextlib.nullcontext() if is_question else small_networks(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"bs=\d+ is more than")  # of a handful of images
+            for block in blocks(page.read_text(encoding="utf-8")):
+                if not block.is_run or (block.mark == "needs" and not with_needs):
+                    continue
+                if block.kind == "python":
+                    exec(compile("\n" * block.line + block.code, str(page), "exec"), names)
+                else:
+                    for words in commands(block.code):
+                        run_command(words, f"{page.name}:{block.line}")
+    finally:
+        mock.patch.stopall()  # what hidden blocks replaced
     return names
+
+
+@contextlib.contextmanager
+def small_networks() -> Iterator[None]:
+    """Three layers in place of a ResNet, and random weights in place of published ones: seconds, and no network."""
+    from learnkit.models import backbone, spec
+
+    find, read = backbone.find_backbone, backbone._state
+
+    def found(arch: Any, cut: Any, in_chans: int, size: Any) -> backbone.Backbone:
+        name = getattr(arch, "name", arch)
+        if name not in ("resnet18", "resnet34"):
+            return find(arch, cut, in_chans, size)
+        body = three_layers()
+        return backbone.Backbone(body, body, [body[5]], name, image_size=size)
+
+    def state(network: backbone.Backbone, in_chans: int, weights: Any) -> Any:
+        is_published = isinstance(weights, str) and weights == "DEFAULT"
+        return network.module.state_dict() if is_published else read(network, in_chans, weights)
+
+    with mock.patch.object(spec, "find_backbone", found), mock.patch.object(backbone, "_state", state):
+        yield
+
+
+def three_layers() -> Any:
+    """A body with the eight parts of a ResNet's, at a hundredth of its cost."""
+    from torch import nn
+
+    def layer(inputs: int, outputs: int, stride: int) -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(inputs, outputs, 2 * stride - 1, stride, stride - 1), nn.BatchNorm2d(outputs), nn.ReLU()
+        )
+
+    parts: list[nn.Module] = [nn.Identity() for _ in range(8)]
+    parts[0], parts[5], parts[6] = layer(3, 8, 4), layer(8, 16, 2), layer(16, 32, 2)
+    return nn.Sequential(*parts)
+
+
+def draw_images(folder: str, classes: tuple[str, ...] = ("cat", "dog"), n: int = 10, size: int = 64) -> None:
+    """Write FOLDER/CLASS/0.jpg, …: `n` noisy images of each class, each class of another gray."""
+    for number, name in enumerate(classes):
+        place = Path(folder, name)
+        place.mkdir(parents=True, exist_ok=True)
+        for i in range(n):
+            pixels = np.random.default_rng(i).normal(40 + 180 * number / len(classes), 20, (size, size, 3))
+            Image.fromarray(np.clip(pixels, 0, 255).astype("uint8")).save(place / f"{i}.jpg")
 
 
 def run_command(words: list[str], place: str) -> None:

@@ -1,6 +1,6 @@
-"""Run the cells of tutorial.py one after another, and write their output as a page with figures.
+"""Run the cells of a script one after another, and write their output as a page with figures.
 
-    python examples/render_tutorial.py --out docs/tutorials
+    python examples/render_tutorial.py tutorial --out docs/tutorials
 
 Cells are separated by `# %%`; text begins with `# %% [markdown]`. As in a notebook, the value of a cell's last line is
 shown: figures as images, tables as tables, anything else as text.
@@ -44,13 +44,17 @@ def run(code: str, names: dict[str, Any]) -> tuple[str, Any]:
 
 
 def shown(value: Any, figure: Path) -> str:
-    """A value as Markdown; figures are saved at `figure`."""
+    """A value as Markdown; figures are saved at `figure`, in few colors."""
     import pandas as pd
     from matplotlib.figure import Figure
+    from PIL import Image
 
     if isinstance(value, Figure):
         value.savefig(figure, dpi=80, bbox_inches="tight")
-        return f"![{figure.stem}](images/tutorial/{figure.name})"
+        with Image.open(figure) as image:
+            few = image.convert("RGB").quantize(96, dither=Image.Dither.NONE)
+        few.save(figure, optimize=True)
+        return f"![{figure.stem}](images/{figure.parent.name}/{figure.name})"
     if isinstance(value, pd.DataFrame):
         header = ["", *map(str, value.columns)]
         rows = [[str(cell) for cell in row] for row in value.itertuples()]
@@ -58,17 +62,26 @@ def shown(value: Any, figure: Path) -> str:
     return f"```text\n{value}\n```"
 
 
+HIDDEN = """<!-- hidden
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
+-->"""
+
+
 def main() -> None:
-    """Write OUT/tutorial.md and its figures."""
-    parser = argparse.ArgumentParser(description="Run the tutorial and write its page.")
+    """Write OUT/NAME.md and its figures."""
+    parser = argparse.ArgumentParser(description="Run a tutorial and write its page.")
+    parser.add_argument("name", choices=["tutorial", "better_model"], help="the script, without .py")
     parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "tutorials")
     args = parser.parse_args()
-    figures = args.out / "images" / "tutorial"
+    figures = args.out / "images" / args.name
     figures.mkdir(parents=True, exist_ok=True)
     sys.path.insert(0, str(HERE))
     names: dict[str, Any] = {}
-    page = ["<!-- Written by examples/render_tutorial.py from examples/tutorial.py. -->"]
-    for number, (is_text, body) in enumerate(cells((HERE / "tutorial.py").read_text(encoding="utf-8"))):
+    page = [f"<!-- Written by examples/render_tutorial.py from examples/{args.name}.py. -->", HIDDEN]
+    for number, (is_text, body) in enumerate(cells((HERE / f"{args.name}.py").read_text(encoding="utf-8"))):
         if is_text:
             page.append(body)
             continue
@@ -78,7 +91,7 @@ def main() -> None:
             page.append(f"```text\n{printed.strip()}\n```")
         if value is not None:
             page.append(shown(value, figures / f"{number:02d}.png"))
-    (args.out / "tutorial.md").write_text("\n\n".join(page) + "\n", encoding="utf-8")
+    (args.out / f"{args.name}.md").write_text("\n\n".join(page) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import pytest
 from PIL import Image
 
+from learnkit import ImageDataBunch, cnn_learner
 from tests.doubles import script_module
 
 ROOT = Path(__file__).parents[1]
@@ -16,24 +17,8 @@ DOCS = ROOT / "docs"
 QUESTIONS = sorted(page for page in (DOCS / "questions").glob("*.md") if page.name != "index.md")
 GUIDES = [page for page in [*sorted(DOCS.rglob("*.md")), ROOT / "README.md"] if page not in QUESTIONS]
 
-# Questions that run with the default tests; `make pages` runs all.
-QUICK = ("classes-from-a-csv", "mislabeled-images", "resume-a-killed-fit")
-
-# Guides whose blocks are parts of a reader's script, and have no hidden data yet.
-PARTS = {
-    "README.md",
-    "docs/command-line.md",
-    "docs/data.md",
-    "docs/deploy.md",
-    "docs/export.md",
-    "docs/inference.md",
-    "docs/interpretation.md",
-    "docs/models.md",
-    "docs/streams.md",
-    "docs/training.md",
-    "docs/tutorials/quickstart.md",
-    "docs/tutorials/tutorial.md",  # written by a script that runs it
-}
+# Pages that run with the default tests; `make pages` runs all.
+QUICK = ("classes-from-a-csv", "mislabeled-images", "resume-a-killed-fit", "docs/how-a-fit-runs.md", "docs/resume.md")
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +55,12 @@ def test_a_question_has_its_parts(pages: ModuleType, page: Path) -> None:
 
 
 @pytest.mark.usefixtures("tmp_path")
-@pytest.mark.parametrize("page", [page for page in GUIDES if name_of(page) not in PARTS], ids=name_of)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, id=name_of(page), marks=() if name_of(page) in QUICK else pytest.mark.slow) for page in GUIDES],
+)
 def test_the_code_of_a_guide_runs(pages: ModuleType, page: Path) -> None:
-    pages.run(page, with_commands=False, with_needs=False)
+    pages.run(page, with_needs=False)
     plt.close("all")
 
 
@@ -93,13 +81,24 @@ def test_what_needs_another_package_runs_where_it_is_installed(pages: ModuleType
     plt.close("all")
 
 
-def test_pages_that_do_not_run_have_code(pages: ModuleType) -> None:
-    with_code = {
-        name_of(page)
-        for page in GUIDES
-        if any(block.kind == "python" for block in pages.blocks(page.read_text(encoding="utf-8")))
-    }
-    assert with_code >= PARTS
+def test_quick_pages_exist() -> None:
+    assert {*QUICK} <= {page.stem for page in QUESTIONS} | {name_of(page) for page in GUIDES}
+
+
+def test_code_that_another_test_runs_is_found_there_by_its_name() -> None:
+    texts = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests" / "examples").glob("test_*_page*.py"))
+    names = [name for page in GUIDES for name in re.findall(r"<!-- tested: (.*?) -->\n```", page.read_text("utf-8"))]
+    assert len(names) == 4
+    assert [name for name in names if name not in texts] == []
+
+
+def test_pages_get_a_small_network_and_no_published_weights(pages: ModuleType, tmp_path: Path) -> None:
+    pages.draw_images(str(tmp_path / "pets"))
+    dls = ImageDataBunch.from_folder(tmp_path / "pets", valid_pct=0.2, size=32, bs=16)
+    with pages.small_networks():
+        learn = cnn_learner(dls, "resnet18")
+    assert sum(p.numel() for p in learn.model[0].parameters()) < 10_000
+    assert len(learn.groups) == 3
 
 
 PAGE = """# Title
@@ -157,7 +156,7 @@ def test_an_error_names_the_line_of_the_page(pages: ModuleType, tmp_path: Path) 
     page = tmp_path / "page.md"
     page.write_text(PAGE.replace("y = x", "y = z"), encoding="utf-8")
     with pytest.raises(NameError) as raised:
-        pages.run(page, with_commands=False)
+        pages.run(page)
     assert (raised.traceback[-1].path.name, raised.traceback[-1].lineno + 1) == ("page.md", 8)
 
 
@@ -167,6 +166,12 @@ def test_names_of_files_are_expanded_and_a_failed_command_is_an_error(pages: Mod
     assert list(pages.commands("learnkit verify *.txt")) == [["verify", "a.txt", "b.txt"]]
     with pytest.raises(RuntimeError, match="exit code 2"):
         pages.run_command(["verify", "no such folder"], "page")
+
+
+def test_a_pattern_without_a_file_stays_as_it_is(pages: ModuleType) -> None:
+    assert list(pages.commands("learnkit predict model.lk 'photos/**/*.jpg'")) == [
+        ["predict", "model.lk", "photos/**/*.jpg"]
+    ]
 
 
 def test_a_picture_is_kept_small(pages: ModuleType, tmp_path: Path) -> None:
