@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 from torch import Tensor, nn
 
+from learnkit import Learner
 from learnkit.cli.main import COMMANDS, main
 from tests.doubles import Blobs, linear_learner, script_module
 
@@ -85,6 +86,17 @@ def test_the_files_that_the_architecture_page_walks_through_exist() -> None:
     assert len(files) > 15
     places = (ROOT / "learnkit", ROOT)
     assert [file for file in sorted(files) if not any((place / file).is_file() for place in places)] == []
+
+
+def test_the_architecture_page_finds_the_methods_of_a_learner_where_they_are() -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)\.py` \| (.*) \|$", text, re.MULTILINE)
+    classes = {kind.__name__: kind for kind in Learner.__mro__}
+    assert {(name, f"learnkit.learner.{file}") for name, file, _ in rows} == {
+        (name, kind.__module__) for name, kind in classes.items() if kind.__module__.startswith("learnkit.")
+    }
+    named = [(name, method) for name, _, methods in rows for method in re.findall(r"`(\w+)`", methods)]
+    assert [pair for pair in named if pair[1] not in vars(classes[pair[0]])] == []
 
 
 class Traced(nn.Linear):
