@@ -50,7 +50,7 @@ class ImageSettings:
             by folder), or a function of the table that returns True (validation) or False, or a split's name, for each
             row.
         seed: seed of the random split, and of the training order when no learner seeds it.
-        test: a folder of test images, in one folder per class or without labels. Images in a folder that is no class
+        test: a folder of test images, in one folder per class or without labels. Images in a folder that is not a class
             have no label, which a warning says; a set of which some have none is predicted, not measured.
         classes: the order of the classes; None for sorted, whole numbers by value. Labels that are rows of 0 and 1 need
             it: a name for each place.

@@ -194,7 +194,7 @@ def test_of_numbers(name: str, kind: str) -> None:
     if name == "msle":
         targets, preds = targets.abs(), preds.abs()
     if kind == "huge":
-        targets, preds = targets * 1e25, preds * 1e25  # their squares are no float32
+        targets, preds = targets * 1e25, preds * 1e25  # float32 cannot hold their squares
     assert_equal(name, NUMBERS[name], preds, targets)
 
 

@@ -103,7 +103,7 @@ def _fitting(raw: list[Any], task: Task, change: Callable[[str], str] | None, ki
     forms = {normal_form(name) for name in task.classes}
     if other and (any(target is not None for target in found) or any(normal_form(name) in forms for name in other)):
         names = ", ".join(f"{printable(name)!r} ({count})" for name, count in list(other.items())[:MAX_SHOWN])
-        warn(f"{kind} of the test set that are no class, their images stay without a label: {names}")
+        warn(f"{kind} of the test set that are not a class, their images stay without a label: {names}")
     return found
 
 

@@ -83,7 +83,7 @@ def several_names(labels: Sequence[Any], rows: Sequence[Any], change: NAME | Non
     """The names of the classes of each item, each once.
 
     Raises:
-        DataError: a label that is no list, or that holds something other than labels, with its row.
+        DataError: a label that is not a list, or that holds something other than labels, with its row.
     """
     names = []
     for label, row in zip(labels, rows, strict=True):
@@ -126,7 +126,7 @@ def number_rows(labels: Sequence[Any], rows: Sequence[Any]) -> list[tuple[float,
     """The numbers of each item.
 
     Raises:
-        DataError: text that is no number, or a number that is not finite, with its row.
+        DataError: text that is not a number, or a number that is not finite, with its row.
     """
     return [_numbers(label, row) for label, row in zip(labels, rows, strict=True)]
 
@@ -185,7 +185,7 @@ def _is_written_list(text: str) -> bool:
 
 
 def _refuse_shares(labels: Sequence[Any], rows: Sequence[Any]) -> None:
-    """Rows of -1, 0 and 1 say yes, no and uncertain: they are no labels."""
+    """Rows of -1, 0 and 1 say yes, no and uncertain: they are not labels."""
     values = {part for label in labels for part in label if isinstance(part, int | float)}
     is_table = len({len(label) for label in labels}) == 1 and not any(isinstance(p, str) for p in labels[0])
     if -1 in values and values <= {-1, 0, 1} and is_table:

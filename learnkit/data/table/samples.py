@@ -31,7 +31,7 @@ def checked_samples(samples: Any, *, are_masks: bool = False) -> "pd.DataFrame":
 
     Raises:
         WrongTypeError: not a DataFrame.
-        DataError: a column that is missing or there twice, no rows, or an input that is no path.
+        DataError: a column that is missing or there twice, no rows, or an input that is not a path.
     """
     import pandas as pd
 
