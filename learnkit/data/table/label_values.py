@@ -11,8 +11,8 @@ import numpy as np
 from learnkit.data.classes import label_text
 from learnkit.errors import DataError, UsageError
 
-__all__ = ["SEVERAL", "class_names", "could_be_values", "is_label", "is_several", "multi_hot_names", "normalized",
-           "number_in", "number_rows", "plain", "several_names"]  # fmt: skip
+__all__ = ["SEVERAL", "as_python", "class_names", "could_be_values", "is_label", "is_several", "multi_hot_names",
+           "normalized", "number_in", "number_rows", "several_names"]  # fmt: skip
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
@@ -22,10 +22,10 @@ FRACTION = "Pass task='regression' to train on the numbers; a class is text, suc
 NAME = Callable[[str], str]
 
 
-def plain(value: Any) -> Any:
+def as_python(value: Any) -> Any:
     """A label without NumPy or torch around it: their scalars are Python's, an array is a list; others are unchanged.
 
-    >>> plain(np.int64(3)), plain(np.array(["a", "b"]))
+    >>> as_python(np.int64(3)), as_python(np.array(["a", "b"]))
     (3, ['a', 'b'])
     """
     if type(value) in (str, int, float, bool):  # nearly all of them
@@ -34,7 +34,7 @@ def plain(value: Any) -> Any:
         return value.tolist()
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a tensor of one number
         return value.item()
-    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+    return type(value)(map(as_python, value)) if type(value) in (list, tuple) else value
 
 
 def is_several(label: Any) -> bool:
