@@ -6,12 +6,15 @@ FINDS_ALL = $(PYTHON) -c 'import sys; from importlib.util import find_spec; sys.
 	fastprogress jinja2 matplotlib numpy pandas PIL pytest safetensors torch torchvision
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: demo test test-slow pages check docs pictures dist bench gpu clean
+.PHONY: help demo test test-slow pages check docs pictures dist bench gpu clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 demo: .venv/examples.stamp ## train on digits, write what it saw to demo/
 	$(RUN) examples/digits.py --out demo
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile
 
 test: .venv/dev.stamp ## everything but the slow tests; ARGS="-k schedule" narrows it
 	$(PYTEST) $(ARGS)
@@ -55,7 +58,7 @@ gpu: ## the tests that need a GPU, then benchmarks/gpu.py; ARGS="--cifar DIR" fo
 	@run=$$($(FINDS_ALL) && echo $(PYTHON) || echo $(RUN)); \
 	$$run -m pytest -p no:cacheprovider -m gpu tests/gpu && $$run -m benchmarks.gpu $(ARGS)
 
-clean: ## all that these targets made
+clean: ## remove all that these targets made
 	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache benchmarks/results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,6 +1,6 @@
-"""The page of a release elsewhere: with LEARNKIT_URL, the repository's address, links of the README are absolute.
+"""The project page of a release: with LEARNKIT_URL, the address of the repository, its links are absolute.
 
-All else is in setup.cfg.
+A package index shows the README away from the files that it links to. Everything else is in setup.cfg.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""How much of the public interface has types that every checker reads alike, by pyright, of the installed package.
+"""The share of public names whose types every type checker reads alike, measured by pyright on the installed package.
 
-It is run beside an environment that learnkit is installed in, not linked into: pyright follows no links.
+The package must be installed, not linked as by `pip install --editable`: pyright does not follow such links.
 
     PATH=build/clean/bin:$PATH python .ci/check_types.py
 """

@@ -51,7 +51,7 @@ def preserve_modes(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def undisturbed(module: object) -> Iterator[None]:
-    """Eval mode and no gradients inside; modes and buffers are restored. Nothing for what is no module."""
+    """Eval mode and no gradients inside; modes and buffers are restored. Does nothing for what is not a module."""
     if not isinstance(module, nn.Module):
         yield
         return

@@ -81,7 +81,7 @@ def _possible_counts(tree: Any) -> list[int]:
 
 
 def _lists_of_leaves(tree: Any) -> Iterator[list[Any]]:
-    """Every list in a structure, and every tuple of leaves that are no tensors, such as names."""
+    """Every list in a structure, and every tuple of leaves that are not tensors, such as names."""
     parts = _children(tree)
     are_leaves = all(_parts(part) is None and not isinstance(part, Tensor) for part in parts)
     if isinstance(tree, list) or (isinstance(tree, tuple) and tree and are_leaves):
@@ -121,7 +121,7 @@ def cut(tree: Any, start: int, stop: int, n: int) -> Any:
 def concatenate(trees: Sequence[Any], sizes: Sequence[int] = ()) -> Any:
     """One structure of the items of several: tensors are joined along their first axis.
 
-    Tensors without an axis, and leaves that are no tensors, are those of the first structure; a list of leaves is
+    Tensors without an axis, and leaves that are not tensors, are those of the first structure; a list of leaves is
     continued.
 
     Args:

@@ -1,13 +1,16 @@
-"""Generated pages are up to date."""
+"""README and docs: what is generated is up to date, links lead somewhere, walks through the code are as drawn."""
 
 import re
+import traceback
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from torch import Tensor, nn
 
+from learnkit import Learner
 from learnkit.cli.main import COMMANDS, main
-from tests.doubles import script_module
+from tests.doubles import Blobs, linear_learner, script_module
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -83,3 +86,39 @@ def test_the_files_that_the_architecture_page_walks_through_exist() -> None:
     assert len(files) > 15
     places = (ROOT / "learnkit", ROOT)
     assert [file for file in sorted(files) if not any((place / file).is_file() for place in places)] == []
+
+
+def test_the_architecture_page_finds_the_methods_of_a_learner_where_they_are() -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)\.py` \| (.*) \|$", text, re.MULTILINE)
+    classes = {kind.__name__: kind for kind in Learner.__mro__}
+    assert {(name, f"learnkit.learner.{file}") for name, file, _ in rows} == {
+        (name, kind.__module__) for name, kind in classes.items() if kind.__module__.startswith("learnkit.")
+    }
+    named = [(name, method) for name, _, methods in rows for method in re.findall(r"`(\w+)`", methods)]
+    assert [pair for pair in named if pair[1] not in vars(classes[pair[0]])] == []
+
+
+class Traced(nn.Linear):
+    """Notes the learnkit functions above its first forward pass in training, as (file, name)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and not hasattr(self, "frames"):
+            above = [(Path(frame.filename), frame.name) for frame in traceback.extract_stack()]
+            own = [(file, name) for file, name in above if file.is_relative_to(ROOT / "learnkit")]
+            self.frames = [(file.relative_to(ROOT).as_posix(), name) for file, name in own]
+        return super().forward(x)
+
+
+def test_the_frames_from_fit_to_the_model_are_those_of_the_page(blobs: Blobs) -> None:
+    model = Traced(2, 2)
+    linear_learner(blobs, model).fit(1)
+    frames = [frame for frame in model.frames if frame[0] != "learnkit/arguments.py"]  # told below the diagram
+    diagram = (DOCS / "how-a-fit-runs.md").read_text(encoding="utf-8").split("```")[1]
+    drawn = re.findall(r"^(?:[ └─]*)([\w.]+)  ", diagram, re.MULTILINE)
+    assert [name.rpartition(".")[2] for name in drawn] == [name for _, name in frames]
+    files = list(dict.fromkeys(file for file, _ in frames))
+    assert re.findall(r"learnkit/\S+", diagram) == files
+    words = dict(enumerate(["three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"], 3))
+    claim = f"{words[len(frames)]} frames in {words[len(files)]} files"
+    assert claim in (ROOT / "README.md").read_text(encoding="utf-8")

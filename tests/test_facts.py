@@ -26,16 +26,16 @@ from tests.doubles import acting, linear_learner, raising, refused
         (0.01, 3, [0.01, 0.01, 0.01]),
     ],
 )
-def test_rates_are_spread_over_groups(lr: Any, n: int, expected: list[float]) -> None:  # facts 1 to 4
+def test_rates_are_spread_over_groups(lr: Any, n: int, expected: list[float]) -> None:
     assert spread_rates(lr, n) == pytest.approx(expected)
 
 
-def test_a_list_of_another_length_names_both_counts() -> None:  # fact 3
+def test_a_list_of_another_length_names_both_counts() -> None:
     with pytest.raises(UsageError, match=r"2.*3|3.*2"):
         spread_rates([1e-3, 1e-2], 3)
 
 
-def test_decay_is_decoupled_and_spares_norm_and_bias(blobs: tuple[Tensor, ...]) -> None:  # facts 5 and 6
+def test_decay_is_decoupled_and_spares_norm_and_bias(blobs: tuple[Tensor, ...]) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
     learn = Learner(DataBunch.from_tensors(*blobs, bs=16), model, seed=0)
@@ -49,7 +49,7 @@ def test_decay_is_decoupled_and_spares_norm_and_bias(blobs: tuple[Tensor, ...]) 
     assert learn.opt.param_groups[0]["eps"] == 1e-5
 
 
-def test_a_fit_can_begin_in_the_middle_of_its_cycle(blobs: tuple[Tensor, ...]) -> None:  # fact 27
+def test_a_fit_can_begin_in_the_middle_of_its_cycle(blobs: tuple[Tensor, ...]) -> None:
     whole, rest = linear_learner(blobs), linear_learner(blobs)
     whole.fit_one_cycle(4, 1e-2)
     rest.fit_one_cycle(4, 1e-2, start_epoch=2)
@@ -79,14 +79,14 @@ def test_an_invalid_start_epoch_is_refused(start: Any, blobs: tuple[Tensor, ...]
 @pytest.mark.parametrize(("n_acc", "epochs", "steps"), [(32, 1, 2), (48, 1, 2), (48, 2, 4)])
 def test_accumulation_counts_items_and_steps_the_rest(
     n_acc: int, epochs: int, steps: int, blobs: tuple[Tensor, ...]
-) -> None:  # fact 38: fastai 2 takes 2 steps in 2 epochs for 48 and leaves 32 items out; v1's rule is kept
+) -> None:  # fastai 2 takes 2 steps in 2 epochs for 48 and leaves 32 items out; v1's rule is kept
     taken: list[int] = []
     note = acting(after_step=lambda state: taken.append(state.step))
     linear_learner(blobs).fit(epochs, callbacks=[GradientAccumulation(n_acc), note])
     assert taken == list(range(1, steps + 1))
 
 
-def test_predictions_losses_and_validation_agree(blobs: tuple[Tensor, ...]) -> None:  # facts 39, 40 and 43
+def test_predictions_losses_and_validation_agree(blobs: tuple[Tensor, ...]) -> None:
     learn = linear_learner(blobs, metrics="accuracy")
     preds, targets, losses = learn.get_preds(with_loss=True)
     assert (preds.shape, targets.shape, losses.shape) == ((32, 2), (32,), (32,))
@@ -96,14 +96,14 @@ def test_predictions_losses_and_validation_agree(blobs: tuple[Tensor, ...]) -> N
     assert loss == pytest.approx(losses.mean().item(), abs=1e-6)
 
 
-def test_the_split_of_ten_items_is_that_of_fastai_2() -> None:  # fact 53
+def test_the_split_of_ten_items_is_that_of_fastai_2() -> None:
     import pandas as pd
 
     chosen = RandomSplit(0.2, 42)(pd.DataFrame({"input": list("abcdefghij")}))
     assert chosen.nonzero()[0].tolist() == [2, 6]
 
 
-def test_training_drops_the_last_short_batch() -> None:  # fact 54: 72 items in batches of 16 are 4, 24 are 2
+def test_training_drops_the_last_short_batch() -> None:  # 72 items in batches of 16 are 4, 24 are 2
     x, y = torch.rand(72, 2), torch.arange(72) % 2
     dls = DataBunch.from_tensors(x, y, x[:24], y[:24], bs=16)
     assert (len(dls.train_dl), len(dls.valid_dl)) == (4, 2)

@@ -13,6 +13,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 
 import learnkit
+from learnkit.data.options import ImageSettings
 from learnkit.models import Architecture
 
 FOLDER = Path(__file__).parents[1] / "reference"
@@ -70,6 +71,12 @@ def entry(path: str, value: object) -> str:
     return f".. py:data:: {path}\n\n   {VALUES[path.rpartition('.')[2]]}\n\n"
 
 
+def keywords() -> str:
+    """What the keywords of all factories of an ImageDataBunch mean, below its description."""
+    heading = underlined("Keywords of every factory", "-")
+    return f"{heading}.. autoclass:: {docstrings.path_of(ImageSettings)}\n   :exclude-members: sides, splitter\n\n"
+
+
 def networks_page(names: list[str]) -> str:
     """One table of all known networks."""
     rows = "".join(f"   * - ``{name}``\n     - ``{learnkit.models.ARCHITECTURES[name]!r}``\n" for name in names)
@@ -112,6 +119,8 @@ def pages_of(space: ModuleType) -> dict[str, str]:
         found["networks"] = networks_page(networks)
     if found:
         parts.append(".. toctree::\n   :hidden:\n\n" + "".join(f"   {name}\n" for name in found))
+    if space is learnkit:
+        found["learnkit.ImageDataBunch"] += keywords()
     return {space.__name__: "".join(parts), **found}
 
 

@@ -135,8 +135,14 @@ def _class_weights(text: str) -> Any:
 
 
 def _settings(text: str) -> dict[str, Any]:
-    """name=number pairs."""
-    return {name: value if value.isalpha() else _number(value) for name, value in _pairs(text).items()}
+    """Arguments of a call by name."""
+    return {name: _setting(value) for name, value in _pairs(text).items()}
+
+
+def _setting(text: str) -> bool | float | str:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    return text if text.isidentifier() else _number(text)
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -185,5 +191,5 @@ NORMALIZE = Form(
 BS = Form("a number, or auto", _bs)
 AUGMENT = Form("true, false, light, strong or trivial", _augment)
 CLASS_WEIGHTS = Form("balanced, or a number per class: A,B,...", _class_weights)
-SETTINGS = Form("NAME=NUMBER,...", _settings)
+SETTINGS = Form("NAME=VALUE,..., a value being a number, true, false or a word", _settings)
 CODES = Form("A,B,... from pixel value 0, VALUE=NAME,..., or a .txt file with one per line", _codes)

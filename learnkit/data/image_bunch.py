@@ -185,7 +185,7 @@ class ImageDataBunch(ImageTable):
         The column `fn_col` may hold images instead of names: PIL, encoded bytes, arrays (H, W[, C]) or tensors.
 
         Raises:
-            WrongTypeError: `df` is no DataFrame.
+            WrongTypeError: `df` is not a DataFrame.
             UsageError, DataError: as `from_csv`.
         """
         if not hasattr(df, "columns"):
@@ -391,7 +391,7 @@ class ImageDataBunch(ImageTable):
             **options: see `learnkit.data.options.ImageSettings`; `task` is a Segmentation of `codes`.
 
         Raises:
-            UsageError: `masks` is no function.
+            UsageError: `masks` is not a function.
             MissingFileError: no such folder, or images without a mask.
             DataError: a mask whose size is not that of its image, or with pixel values without a class.
         """

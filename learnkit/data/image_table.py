@@ -227,7 +227,7 @@ class ImageTable(DataBunch):
             label_delim: what separates several labels in a cell.
 
         Raises:
-            DataError: a file that is not in `samples`, a missing label, or one that is no class.
+            DataError: a file that is not in `samples`, a missing label, or one that is not a class.
         """
         change = name_change(self.settings.normalize_labels)
         return self._again(relabeled(self.samples, table, self.path, self.task, label_delim, change))

@@ -20,7 +20,7 @@ from learnkit.data.loading.batch_size import BatchSize, initial_size
 from learnkit.data.statistics import Statistics
 from learnkit.data.table.draws import check_seed
 from learnkit.data.table.files import checked_suffixes
-from learnkit.data.table.label_values import plain
+from learnkit.data.table.label_values import as_python
 from learnkit.data.table.labels import Normalize, task_kind
 from learnkit.data.table.splits import NoValidation, RandomSplit, Split
 from learnkit.data.tasks import Task
@@ -50,7 +50,7 @@ class ImageSettings:
             by folder), or a function of the table that returns True (validation) or False, or a split's name, for each
             row.
         seed: seed of the random split, and of the training order when no learner seeds it.
-        test: a folder of test images, in one folder per class or without labels. Images in a folder that is no class
+        test: a folder of test images, in one folder per class or without labels. Images in a folder that is not a class
             have no label, which a warning says; a set of which some have none is predicted, not measured.
         classes: the order of the classes; None for sorted, whole numbers by value. Labels that are rows of 0 and 1 need
             it: a name for each place.
@@ -148,7 +148,7 @@ class ImageSettings:
         """(height, width) of the images; None for that of the files."""
         if self.size is None:
             return None
-        height, width = check_sides("size", plain(self.size))  # of NumPy, too
+        height, width = check_sides("size", as_python(self.size))  # of NumPy, too
         if height * width > MAX_PIXELS:
             raise UsageError("size", got=self.size, expected=f"at most {MAX_PIXELS:,} pixels")
         return height, width

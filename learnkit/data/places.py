@@ -1,4 +1,4 @@
-"""Numbers to predict that look like places in the image but are none, and key points that do not."""
+"""Numbers to predict that look like places in the image but are not, and key points that do not."""
 
 import re
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def check_places(
         raise UsageError(
             f"the numbers of an item ({names}) look like places in the image, which augment= would move without them",
             fix="Pass task=Points(names), whose points move along, augment=[Brightness(), Contrast()], or, if they are "
-            "no places, names that say what they are: task=Regression(names).",
+            "not places, names that say what they are: task=Regression(names).",
         )
 
 

@@ -53,7 +53,7 @@ class Classification:
 
     Raises:
         DataError: fewer than two classes.
-        UsageError: classes that are no list of different names.
+        UsageError: classes that are not a list of different names.
     """
 
     classes: tuple[str, ...]
@@ -130,7 +130,7 @@ class MultiLabel:
         """A list of classes as a 0/1 vector (n_classes,).
 
         Raises:
-            DataError: a label that is no class.
+            DataError: a label that is not a class.
         """
         target = torch.zeros(len(self.classes))
         for name in label:

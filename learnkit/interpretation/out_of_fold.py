@@ -31,7 +31,7 @@ def out_of_fold_probs(features: Tensor, targets: Tensor, n_classes: int, folds: 
         seed: decides which item is in which fold, and nothing else is random.
 
     Raises:
-        UsageError: targets that are no class indices, a number of folds below 2.
+        UsageError: targets that are not class indices, a number of folds below 2.
         DataError: fewer items than folds, or features that are not finite.
 
     >>> features = torch.tensor([[-2.0], [-1.0], [1.0], [2.0]]).repeat(5, 1)

@@ -80,7 +80,7 @@ class Certainty(Answers):
         Vovk et al., Algorithmic learning in a random world, 2005; "lac": Sadinle et al., Least ambiguous set-valued
         classifiers, 2019; "raps": Angelopoulos et al., Uncertainty sets for image classifiers, 2021.
         Familiarity (`fit_familiarity`) is that of 95 % of the part. It compares with the training items, which are
-        predicted too; where the head is no layer group of its own, it has only the outputs to go by, and finds less.
+        predicted too; where the head is not a layer group of its own, it has only the outputs to go by, and finds less.
 
         Args:
             alpha: the share of the sets that may miss the truth; there must be (1 - alpha) / alpha items or more.

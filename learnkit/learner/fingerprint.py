@@ -99,7 +99,7 @@ def digest_of(tensors: Iterable[Tensor], *, whole: bool = False) -> str:
 
 
 def digest_of_text(text: str) -> str:
-    """A short hash of a text, which may hold names of files that are no valid UTF-8."""
+    """A short hash of a text, which may hold names of files that are not valid UTF-8."""
     return _digest([text.encode(errors="surrogateescape")])
 
 

@@ -22,9 +22,10 @@ PREDS, TARGETS, ERRORS = range(3)  # the variables whose moments are gathered
 def msle(*, name: str | None = None) -> AccumulatedMetric:
     """Mean of the squared differences of log(1 + number), over all elements; nan if a prediction is -1 or less.
 
+    `name` is its column in the history.
+
     Raises:
         UsageError: at the end, a target of -1 or less.
-    `name` is its column in the history.
     """
 
     def prepare(preds: Tensor, targets: Tensor) -> Batch:

@@ -32,7 +32,7 @@ def find_outliers(features: Tensor, min_score: float = MIN_SCORE, k: int = NEIGH
     The distance is the mean cosine distance to the k nearest others (Ramaswamy, Rastogi, Shim 2000: by the distance to
     neighbors). Unusual is a modified z-score, 0.6745 (x - median) / MAD, above 3.5 (Iglewicz, Hoaglin 1993), of the
     logarithm of that distance: distances are skewed. Neither the median nor the MAD, the median of the absolute
-    deviations, is moved by the outliers. More than k of the same kind are no outliers: they are near each other.
+    deviations, is moved by the outliers. More than k of the same kind are not outliers: they are near each other.
 
     Args:
         features: float (N, D), such as `learn.embed` returns; of less than 20 rows none is an outlier.

@@ -105,7 +105,7 @@ def factory_of(opt_func: object) -> OptimizerFactory:
     """The factory of a name, or the one passed.
 
     Raises:
-        UsageError: an unknown name, or something that is no factory.
+        UsageError: an unknown name, or something that is not a factory.
     """
     if isinstance(opt_func, str):
         if opt_func.lower() not in OPTIMIZERS:

@@ -162,7 +162,7 @@ def _classes_of(path: Path, weights: Any) -> list[str]:
     own = metadata.get("", {}) if isinstance(metadata, Mapping) else {}
     named = own.get(CLASSES, []) if isinstance(own, Mapping) else []
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
-        raise UsageError(f"{path}: its classes are no list of names", fix=CONVERT)
+        raise UsageError(f"{path}: its classes are not a list of names", fix=CONVERT)
     return named
 
 

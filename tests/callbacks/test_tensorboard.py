@@ -178,7 +178,7 @@ def test_a_resumed_fit_shows_each_point_once(blobs: tuple[Tensor, ...]) -> None:
 
 
 def test_files_are_read_in_the_order_they_were_opened(blobs: tuple[Tensor, ...]) -> None:
-    """Their names end in a count that is no date: "10" comes before "9"."""
+    """Their names end in a count that is not a date: "10" comes before "9"."""
     learn, board = learner(blobs), TensorBoard("logs", "run", every_batches=1, graph=False)
     learn.fit(1, callbacks=board)
     (first,) = Path("logs/run").iterdir()

@@ -39,6 +39,8 @@ from learnkit.errors import MissingFileError
         (BS, "64", 64), (BS, "auto", "auto"), (CLASS_WEIGHTS, "balanced", "balanced"),
         (CLASS_WEIGHTS, "1,2", [1, 2]), (SETTINGS, "step_size=2,gamma=0.5,mode=max",
                                          {"step_size": 2, "gamma": 0.5, "mode": "max"}),
+        (SETTINGS, "cycle_momentum=False,three_phase=true,mode=exp_range",
+         {"cycle_momentum": False, "three_phase": True, "mode": "exp_range"}),
         (PAIRS, "valid=dev,test=eval", {"valid": "dev", "test": "eval"}),
         (CODES, "sky,road", ["sky", "road"]), (CODES, "0=sky,255=road", {0: "sky", 255: "road"}),
     ],
@@ -56,8 +58,8 @@ def test_a_form_reads_its_text(form: Form, text: str, value: Any) -> None:
         (LIST, "a,,b"), (LIST, ""), (NUMBERS, "x"), (RATES, ""), (RATES, "1e-3:"), (RATES, "1:2:3"), (RATES, "fast"),
         (RATES, "nan"), (RATES, "-1"), (RATES, "0.1,0"),
         (SIZE, "1x2x3"), (SIZE, "big"), (PAIR, "1"), (DEPTH, "x"), (NORMALIZE, "imagnet"), (AUGMENT, "lite"),
-        (BS, "all"), (CLASS_WEIGHTS, "equal"), (SETTINGS, "step_size"), (PAIRS, "a"), (PAIRS, "a="),
-        (CODES, "x=sky,road"),
+        (BS, "all"), (CLASS_WEIGHTS, "equal"), (SETTINGS, "step_size"), (SETTINGS, "step_size=2x"), (PAIRS, "a"),
+        (PAIRS, "a="), (CODES, "x=sky,road"),
     ],
 )  # fmt: skip
 def test_other_text_is_refused_with_the_form(form: Form, text: str) -> None:
@@ -70,6 +72,7 @@ def test_lists_and_numbers_of_a_configuration_are_read_like_text() -> None:
     assert NUMBERS([0.5, 0.25]) == "0.5,0.25"
     assert as_text([True, None]) == "true,null"
     assert SETTINGS.read(as_text({"step_size": 2, "gamma": 0.5})) == {"step_size": 2, "gamma": 0.5}
+    assert SETTINGS.read(as_text({"cycle_momentum": False})) == {"cycle_momentum": False}
     assert SIZE(None) is None
 
 

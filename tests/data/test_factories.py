@@ -323,7 +323,7 @@ def test_the_name_says_the_label_of_the_test_set_too(root: Path) -> None:
     ):
         with pytest.warns(LearnkitWarning) as said:
             dls = make()
-        assert "labels of the test set that are no class, their images stay without a label: '(none)' (1)" in str(
+        assert "labels of the test set that are not a class, their images stay without a label: '(none)' (1)" in str(
             said[0]
         )
         assert dls.samples[dls.samples["split"] == "test"]["target"].tolist() == ["1", "2", None]

@@ -269,7 +269,7 @@ def largest_of_batch(preds: Tensor, targets: Tensor) -> Tensor:
 
 
 class Largest:
-    """An object whose result is no mean, and that cannot be merged."""
+    """An object whose result is not a mean, and that cannot be merged."""
 
     def __init__(self) -> None:
         self.reset()

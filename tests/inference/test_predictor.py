@@ -184,7 +184,7 @@ def test_a_scripted_model_is_served_too(blobs: tuple[Tensor, ...]) -> None:
 
 
 class Gated(nn.Module):
-    """Holds a tensor that is no parameter and requires a gradient."""
+    """Holds a tensor that is not a parameter and requires a gradient."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -84,7 +84,7 @@ OPTIMIZERS: dict[str, Callable[[nn.Sequential], Any]] = {
     "one list": always(lambda groups: SGD([p for group in groups for p in group["params"]], lr=1e-2)),
     "layer-wise": layer_wise,
     "timm": lambda model: of_timm("adamw")(model),
-    "timm's muon": lambda model: of_timm("muon")(model),  # with AdamW for what is no matrix
+    "timm's muon": lambda model: of_timm("muon")(model),  # with AdamW for what is not a matrix
     "schedule-free": always(ScheduleFree),
 }
 

@@ -76,7 +76,7 @@ def test_what_reshapes_first_may_take_any_shapes(loss_func: Any) -> None:
         (nn.MSELoss(), torch.rand(4, 3), torch.rand(4, 3)),
         (nn.MultiLabelMarginLoss(), torch.rand(4, 3), torch.tensor([[0, -1, -1]] * 4)),
         (F.mse_loss, torch.rand(1, 1), torch.rand(1)),  # one item
-        # As many items as classes: weights of the classes have the shape of the targets, but are no targets.
+        # As many items as classes: weights of the classes have the shape of the targets, but are not targets.
         (FocalLoss(alpha=torch.rand(4)), torch.rand(4, 4), torch.tensor([0, 1, 2, 0])),
         (lambda preds, targets: (preds * torch.ones(4)).mean(), torch.rand(4, 4), torch.tensor([0, 1, 2, 0])),
         (lambda preds, targets: F.nll_loss((preds - preds.mean(0)), targets), torch.rand(4, 4), torch.arange(4)),

@@ -8,23 +8,33 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import learnkit.metrics
 from learnkit import DataBunch, Learner
 from learnkit.errors import UsageError
 from learnkit.metrics import FACTORIES, METRICS, f1, f1_multi, f_beta, f_beta_multi, iou, make_metrics, top_k
 from tests.doubles import refused
 
+# Of these a lower value is better.
 DOWN = {"error_rate", "hamming", "hamming_multi", "mae", "mse", "msle", "perplexity", "rmse"}
 
 
 @pytest.mark.parametrize("name", [*METRICS, *FACTORIES])
 def test_every_name_makes_a_metric_that_knows_its_direction(name: str) -> None:
     (metric,) = make_metrics(name)
-    assert (metric.name, metric.higher_is_better) == (name, name not in DOWN)
+    assert metric.name == name
+    assert metric.higher_is_better is (name not in DOWN), f"{name} is {'' if name in DOWN else 'not '}in DOWN"
     assert math.isnan(metric.compute())
 
 
 def test_a_name_is_in_one_table_only() -> None:
     assert not METRICS.keys() & FACTORIES.keys()
+
+
+@pytest.mark.parametrize("name", [*METRICS, *FACTORIES])
+def test_the_function_of_every_name_is_public(name: str) -> None:
+    function = METRICS[name].function if name in METRICS else FACTORIES[name]
+    assert getattr(learnkit.metrics, name, None) is function, "import it in learnkit/metrics/__init__.py"
+    assert name in learnkit.metrics.__all__
 
 
 @pytest.mark.parametrize(

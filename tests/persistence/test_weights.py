@@ -116,7 +116,7 @@ def test_classes_that_are_no_names_are_refused(classes: Any, tmp_path: Path) -> 
     weights: Any = model().state_dict()
     weights._metadata[""]["classes"] = classes
     torch.save(weights, tmp_path / "a.pth")
-    with pytest.raises(UsageError, match="its classes are no list of names"):
+    with pytest.raises(UsageError, match="its classes are not a list of names"):
         load_weights(tmp_path / "a.pth", model(), classes=["a"])
 
 

@@ -105,14 +105,14 @@ def _parts(fn: Any) -> Iterator[Any]:
 
 
 def check_is_change(fn: Any) -> None:
-    """Refuse what is no augmentation, normalization, and batches for a library of single images.
+    """Refuse what is not an augmentation, normalization, and batches for a library of single images.
 
     Raises:
         UsageError: with what to do instead.
     """
     if any(type(part).__name__ == "Normalize" and type(part).__module__.startswith(OURS) for part in _parts(fn)):
         fix = "Leave it out: normalize= of the bunch is for training, validation and prediction alike."
-        raise UsageError("augment: Normalize is no augmentation", fix=fix)
+        raise UsageError("augment: Normalize is not an augmentation", fix=fix)
     if isinstance(fn, OnBatch) and library_of(fn) == "albumentations":
         fix = "Put it into the list without OnBatch."
         raise UsageError(f"augment: {shown(fn.fn)} of albumentations is for single images", fix=fix)

@@ -37,6 +37,7 @@ from learnkit.errors import UsageError
 __all__ = ["PRESETS", "TransformList", "default_augment", "get_transforms", "may_move", "resolve_augment"]
 
 PRESETS = ("light", "strong", "trivial")
+# All that an error may suggest.
 TRANSFORMS = (Flip, FlipVertical, Dihedral, Rotate, Zoom, Warp, Brightness, Contrast, Saturation, Hue, RandomErasing,
               RandomResizedCrop, Presize, OnBatch, OnItem, Albumentations)  # fmt: skip
 NAMES = [kind.__name__ for kind in TRANSFORMS]

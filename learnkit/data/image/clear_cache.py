@@ -22,7 +22,7 @@ def clear_cache(max_bytes: int = 0) -> int:
         how many bytes were freed.
 
     Raises:
-        UsageError: a size that is no integer of 0 or more.
+        UsageError: a size that is not an integer of 0 or more.
     """
     left_over = check_int("max_bytes", max_bytes, 0)
     folder = home() / "cache"

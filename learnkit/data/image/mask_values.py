@@ -27,7 +27,7 @@ def codes_of(codes: Any) -> dict[Pixel, str]:
 
     Raises:
         UsageError: neither; no or more than 255 classes; names twice in a list; invalid pixel values.
-        DataError: a name that is no text.
+        DataError: a name that is not text.
     """
     codes = plain(codes)
     if isinstance(codes, str | bytes) or not isinstance(codes, Mapping | Sequence):

@@ -12,7 +12,7 @@ from learnkit.data.image.sources import HeldImage
 from learnkit.data.table.columns import column_of, missing_column, with_column
 from learnkit.data.table.from_csv import read_table
 from learnkit.data.table.label_columns import targets_in
-from learnkit.data.table.label_values import class_names, is_label, plain, several_names
+from learnkit.data.table.label_values import as_python, class_names, is_label, several_names
 from learnkit.data.table.labels import task_kind
 from learnkit.data.table.samples import absolute, file_name
 from learnkit.data.tasks import MultiLabel, Task
@@ -94,7 +94,7 @@ def dropped(samples: "pd.DataFrame", rows: Any, root: Path) -> "pd.DataFrame":
     if getattr(rows, "name", None) == "item":
         raise UsageError("rows", got="the column item", expected="files: an item's number counts its own set alone",
                          fix='Pass issues["path"].')  # fmt: skip
-    given, n = list(plain(rows.tolist() if hasattr(rows, "tolist") else list(rows))), len(samples)
+    given, n = list(as_python(rows.tolist() if hasattr(rows, "tolist") else list(rows))), len(samples)
     if given and all(isinstance(row, bool) for row in given):
         if len(given) != n:
             raise UsageError("rows", got=f"{len(given)} of True and False", expected=f"{n}, one per row")

@@ -50,7 +50,7 @@ def get_image_files(path: PathLike, recurse: bool = True, *, suffixes: Sequence[
 
     Raises:
         MissingFileError: no such folder.
-        UsageError: suffixes that are no list of text.
+        UsageError: suffixes that are not a list of text.
     """
     folder = existing_folder(path)
     return list(map(Path, text_below(folder, image_names(folder, recurse, suffixes=suffixes))))

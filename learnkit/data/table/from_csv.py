@@ -42,8 +42,8 @@ def read_table(
         delimiter: what separates its columns; None for a tab in .tsv and a comma elsewhere.
         header: as for pandas.read_csv: "infer" for a first line of names, or None for a file without.
         empty_is_none: read only empty cells as missing, so that "NA" or "None" can be a label.
-        text_columns: columns that are read as text, by name or number: "0001" is not 1. No such column is no error.
-        images: (folder, column, suffix) of the files that the table names, to notice a first line that is no header.
+        text_columns: columns that are read as text, by name or number: "0001" is not 1. No such column is not an error.
+        images: (folder, column, suffix) of the files that the table names, to notice a first line that is not a header.
 
     Raises:
         MissingFileError: no such file.
@@ -183,7 +183,7 @@ def _name(names: Sequence[Any], column: Any) -> Any:
 
 
 def _check_header(file: Path, names: Sequence[Any], folder: Path, fn_col: Column, suffix: str) -> None:
-    """A first line whose cell in the column of names is itself that of an image is no header."""
+    """A first line whose cell in the column of names is itself that of an image is not a header."""
     if isinstance(fn_col, str) and fn_col in names:
         return
     cells = names if isinstance(fn_col, str) else [_name(names, fn_col)]

@@ -119,7 +119,7 @@ def _labels(part: HfSplit, split: str, column: str, kind: str | None, classes: C
     """The label of every row: classes by name, None for one of number -1, which means unlabeled.
 
     Raises:
-        DataError: images without a Segmentation, or something that is no label.
+        DataError: images without a Segmentation, or something that is not a label.
     """
     feature = part.dataset.features[column]
     if is_image_feature(feature):

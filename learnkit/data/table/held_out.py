@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from learnkit.data.classes import normal_form
 from learnkit.data.table.columns import with_column
 from learnkit.data.table.files import existing_folder, image_names, no_images, text_below
-from learnkit.data.table.label_values import class_names, is_label, number_rows, plain, several_names
+from learnkit.data.table.label_values import as_python, class_names, is_label, number_rows, several_names
 from learnkit.data.table.samples import absolute, rows_text
 from learnkit.data.tasks import Classification, MultiLabel, Task
 from learnkit.errors import DataError, warn
@@ -87,7 +87,7 @@ def _with(samples: "pd.DataFrame", targets: list[Any], places: list[int], found:
 
 def _result(label: Callable[[str], Any], file: str) -> Any:
     try:
-        return plain(label(file))
+        return as_python(label(file))
     except Exception:  # of the user's function, which names of a test set need not fit
         return None
 
@@ -103,7 +103,7 @@ def _fitting(raw: list[Any], task: Task, change: Callable[[str], str] | None, ki
     forms = {normal_form(name) for name in task.classes}
     if other and (any(target is not None for target in found) or any(normal_form(name) in forms for name in other)):
         names = ", ".join(f"{printable(name)!r} ({count})" for name, count in list(other.items())[:MAX_SHOWN])
-        warn(f"{kind} of the test set that are no class, their images stay without a label: {names}")
+        warn(f"{kind} of the test set that are not a class, their images stay without a label: {names}")
     return found
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from learnkit.checks import is_int
 from learnkit.data.classes import label_text
 from learnkit.data.table.columns import column_of
-from learnkit.data.table.label_values import SOFT, is_label, number_in, plain
+from learnkit.data.table.label_values import SOFT, as_python, is_label, number_in
 from learnkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def column_list(label_col: Any) -> list[Column]:
     """The columns that `label_col` names, one or several."""
     if isinstance(label_col, str) or is_int(label_col):
         return [label_col]
-    if isinstance(label_col, Set) or not isinstance(label_col, Iterable) or not (columns := list(plain(label_col))):
+    if isinstance(label_col, Set) or not isinstance(label_col, Iterable) or not (columns := list(as_python(label_col))):
         raise UsageError("label_col", got=label_col, expected="a column by name or number, or a list of them")
     return columns
 
@@ -67,7 +67,7 @@ def labels_in(
     columns = [column_of(table, one) for one in column_list(label_col)]
     if len(columns) > 1 and delimiter is not None:
         raise UsageError("label_delim", got=delimiter, expected="None with several label columns")
-    cells = [list(map(plain, column.tolist())) for column in columns]
+    cells = [list(map(as_python, column.tolist())) for column in columns]
     if delimiter is not None:
         return [
             _numbers(cell, delimiter) if kind == "regression" else _labels(cell, delimiter) for cell in cells[0]

@@ -11,8 +11,8 @@ import numpy as np
 from learnkit.data.classes import label_text
 from learnkit.errors import DataError, UsageError
 
-__all__ = ["SEVERAL", "class_names", "could_be_values", "is_label", "is_several", "multi_hot_names", "normalized",
-           "number_in", "number_rows", "plain", "several_names"]  # fmt: skip
+__all__ = ["SEVERAL", "as_python", "class_names", "could_be_values", "is_label", "is_several", "multi_hot_names",
+           "normalized", "number_in", "number_rows", "several_names"]  # fmt: skip
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
@@ -22,10 +22,10 @@ FRACTION = "Pass task='regression' to train on the numbers; a class is text, suc
 NAME = Callable[[str], str]
 
 
-def plain(value: Any) -> Any:
+def as_python(value: Any) -> Any:
     """A label without NumPy or torch around it: their scalars are Python's, an array is a list; others are unchanged.
 
-    >>> plain(np.int64(3)), plain(np.array(["a", "b"]))
+    >>> as_python(np.int64(3)), as_python(np.array(["a", "b"]))
     (3, ['a', 'b'])
     """
     if type(value) in (str, int, float, bool):  # nearly all of them
@@ -34,7 +34,7 @@ def plain(value: Any) -> Any:
         return value.tolist()
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a tensor of one number
         return value.item()
-    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+    return type(value)(map(as_python, value)) if type(value) in (list, tuple) else value
 
 
 def is_several(label: Any) -> bool:
@@ -83,7 +83,7 @@ def several_names(labels: Sequence[Any], rows: Sequence[Any], change: NAME | Non
     """The names of the classes of each item, each once.
 
     Raises:
-        DataError: a label that is no list, or that holds something other than labels, with its row.
+        DataError: a label that is not a list, or that holds something other than labels, with its row.
     """
     names = []
     for label, row in zip(labels, rows, strict=True):
@@ -126,7 +126,7 @@ def number_rows(labels: Sequence[Any], rows: Sequence[Any]) -> list[tuple[float,
     """The numbers of each item.
 
     Raises:
-        DataError: text that is no number, or a number that is not finite, with its row.
+        DataError: text that is not a number, or a number that is not finite, with its row.
     """
     return [_numbers(label, row) for label, row in zip(labels, rows, strict=True)]
 
@@ -185,7 +185,7 @@ def _is_written_list(text: str) -> bool:
 
 
 def _refuse_shares(labels: Sequence[Any], rows: Sequence[Any]) -> None:
-    """Rows of -1, 0 and 1 say yes, no and uncertain: they are no labels."""
+    """Rows of -1, 0 and 1 say yes, no and uncertain: they are not labels."""
     values = {part for label in labels for part in label if isinstance(part, int | float)}
     is_table = len({len(label) for label in labels}) == 1 and not any(isinstance(p, str) for p in labels[0])
     if -1 in values and values <= {-1, 0, 1} and is_table:

@@ -11,6 +11,7 @@ from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.columns import with_column
 from learnkit.data.table.label_values import (
     SEVERAL,
+    as_python,
     class_names,
     could_be_values,
     is_label,
@@ -18,7 +19,6 @@ from learnkit.data.table.label_values import (
     multi_hot_names,
     normalized,
     number_rows,
-    plain,
     several_names,
 )
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
@@ -90,7 +90,8 @@ def _present(targets: Sequence[Any]) -> list[Any]:
     """The labels as Python has them, None for those that are missing."""
     full = {text for text in {one for one in targets if type(one) is str} if is_label(text)}
     return [
-        (one if one in full else None) if type(one) is str else plain(one) if is_label(one) else None for one in targets
+        (one if one in full else None) if type(one) is str else as_python(one) if is_label(one) else None
+        for one in targets
     ]
 
 

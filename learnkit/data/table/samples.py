@@ -8,7 +8,7 @@ import numpy as np
 
 from learnkit.data.image.sources import HeldImage
 from learnkit.data.table.columns import column_of, with_column
-from learnkit.data.table.label_values import plain
+from learnkit.data.table.label_values import as_python
 from learnkit.data.table.split_results import split_names, splits_of
 from learnkit.data.table.splits import Split
 from learnkit.errors import DataError, WrongTypeError
@@ -31,7 +31,7 @@ def checked_samples(samples: Any, *, are_masks: bool = False) -> "pd.DataFrame":
 
     Raises:
         WrongTypeError: not a DataFrame.
-        DataError: a column that is missing or there twice, no rows, or an input that is no path.
+        DataError: a column that is missing or there twice, no rows, or an input that is not a path.
     """
     import pandas as pd
 
@@ -46,7 +46,7 @@ def checked_samples(samples: Any, *, are_masks: bool = False) -> "pd.DataFrame":
             name if type(name) is str and name[:1] == root else _absolute_input(name, row)
             for row, name in enumerate(inputs)
         ],
-        "target": [target if type(target) is str else plain(target) for target in targets],
+        "target": [target if type(target) is str else as_python(target) for target in targets],
     }
     if are_masks:
         columns["target"] = [absolute(mask) if isinstance(mask, str) else mask for mask in columns["target"]]

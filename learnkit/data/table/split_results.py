@@ -84,7 +84,7 @@ def splits_of(values: Sequence[Any]) -> list[str | None]:
     """`split_of` each cell; equal cells are read once."""
     try:
         known = {value: split_of(value) for value in set(values)}  # True, 1 and 1.0 are one key, and say the same
-    except TypeError:  # a list is no split
+    except TypeError:  # a list is not a split
         return list(map(split_of, values))
     return [known[value] for value in values]
 

@@ -1,4 +1,4 @@
-"""Items of any part of the data that look alike, and those unlike all others: plain data for the page."""
+"""What `alike.py` finds, as plain data for the page: items that look alike, and items unlike all others."""
 
 from dataclasses import dataclass
 

@@ -277,7 +277,7 @@ def test_a_function_inside_a_transform_of_torchvision_may_say_that_it_moves_both
     ],
 )  # fmt: skip
 def test_normalizing_is_no_augmentation(fn: Any) -> None:
-    with refused("augment: Normalize is no augmentation"):
+    with refused("augment: Normalize is not an augmentation"):
         resolve_augment([fn], (16, 16))
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from learnkit import ImageDataBunch
-from learnkit.data.augment.presets import may_move, resolve_augment
+from learnkit import ImageDataBunch, transforms
+from learnkit.data.augment.presets import TRANSFORMS, may_move, resolve_augment
 from learnkit.data.augment.targets import moving_targets
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
@@ -21,6 +21,7 @@ from learnkit.transforms import (
     Flip,
     FlipVertical,
     Hue,
+    Normalize,
     OnBatch,
     OnItem,
     Presize,
@@ -92,6 +93,12 @@ def test_the_nearest_transforms_to_a_misspelled_name_are_suggested() -> None:
     with pytest.raises(UsageError) as caught:
         resolve_augment(["Rotat"], (8, 8))
     assert (caught.value.got, caught.value.fix.startswith("The nearest transforms are Rotate")) == ("Rotat", True)
+
+
+def test_every_transform_can_be_suggested() -> None:
+    public = [getattr(transforms, name) for name in transforms.__all__]
+    classes = {value for value in public if isinstance(value, type)} - {Normalize}
+    assert classes == set(TRANSFORMS), "TRANSFORMS of presets.py and learnkit.transforms differ"
 
 
 def test_the_default_list_is_that_of_true_and_new_each_time() -> None:

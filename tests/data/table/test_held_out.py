@@ -42,14 +42,14 @@ def test_a_test_folder_is_labeled_by_its_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize("unknown", ["bird", "Cat", "cat ", "images"])
 def test_a_folder_that_is_no_class_is_named_and_the_others_keep_their_labels(unknown: str, tmp_path: Path) -> None:
     tree(tmp_path, "dog/x.png", f"{unknown}/y.png", f"{unknown}/z.png", "loose.png")
-    with pytest.warns(LearnkitWarning, match=rf"folders of the test set that are no class, .*'{unknown}' \(2\)"):
+    with pytest.warns(LearnkitWarning, match=rf"folders of the test set that are not a class, .*'{unknown}' \(2\)"):
         found = labels(tmp_path, ANIMALS)
     assert found == {"dog/x.png": "dog", f"{unknown}/y.png": None, f"{unknown}/z.png": None, "loose.png": None}
 
 
 def test_folders_that_only_look_like_classes_are_named(tmp_path: Path) -> None:
     tree(tmp_path, "Cat/x.png")
-    with pytest.warns(LearnkitWarning, match=r"folders of the test set that are no class, .*'Cat' \(1\)"):
+    with pytest.warns(LearnkitWarning, match=r"folders of the test set that are not a class, .*'Cat' \(1\)"):
         assert labels(tmp_path, ANIMALS) == {"Cat/x.png": None}
     assert labels(tmp_path, ANIMALS, normal_form) == {"Cat/x.png": "cat"}
 
@@ -105,7 +105,7 @@ def test_a_function_labels_the_test_set_as_it_did_the_others(
     tree(tmp_path, "cat_1.png")
     assert labels(tmp_path, task, None, label) == {"cat_1.png": expected}
     tree(tmp_path, "x/x_y.png")
-    with pytest.warns(LearnkitWarning, match="labels of the test set that are no class, .*stay without a label"):
+    with pytest.warns(LearnkitWarning, match="labels of the test set that are not a class, .*stay without a label"):
         assert labels(tmp_path, task, None, label) == {"cat_1.png": expected, "x/x_y.png": None}
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from learnkit.data.table.label_values import (
+    as_python,
     class_names,
     could_be_values,
     is_label,
@@ -15,7 +16,6 @@ from learnkit.data.table.label_values import (
     normalized,
     number_in,
     number_rows,
-    plain,
     several_names,
 )
 from learnkit.errors import DataError, UsageError
@@ -41,7 +41,7 @@ MATRIX = [[1, 0, 0], [0, 1, 1], [0, 0, 0]]
     ],
 )
 def test_a_label_is_taken_out_of_numpy_and_torch(value: Any, expected: Any) -> None:
-    found = plain(value)
+    found = as_python(value)
     assert found == expected
     assert type(found) is type(expected)
 
