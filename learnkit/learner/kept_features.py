@@ -42,7 +42,7 @@ def identity(model: nn.Module, first_layer: nn.Module, loader: Any, compute: Com
 
     That is every number of the model's weights and buffers, its layers and their settings, the precision, and the data:
     the numbers if they are tensors in memory; the names, sizes and times of files, and how they are read. It is not
-    known for other datasets, readers and images of the user, and for models with hooks.
+    known for other datasets, readers and images of the user, streams, and models with hooks.
 
     Args:
         model: the network.
@@ -77,7 +77,7 @@ def _of_data(loader: Any) -> str:
     dataset = getattr(loader, "dataset", None)
     if isinstance(loader, TensorLoader):
         return digest_of(loader.tensors, whole=True)
-    if not isinstance(dataset, ImageDataset) or dataset.holds_images or dataset.preprocess.reader is not None:
+    if not isinstance(dataset, ImageDataset) or not dataset.has_files or dataset.preprocess.reader is not None:
         return ""
     return digest_of_text("\n".join([repr(dataset.preprocess), *map(_of_file, dataset.inputs)]))
 

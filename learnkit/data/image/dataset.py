@@ -91,6 +91,11 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         other.store = self.store if other.bound == self.bound else None
         return other
 
+    @property
+    def has_files(self) -> bool:
+        """Whether its images are files, whose changes can be noticed."""
+        return not self.holds_images
+
     def __len__(self) -> int:
         return len(self.inputs)
 
@@ -167,7 +172,7 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
         reads_masks = isinstance(self.task, Segmentation) and self.task.mask_reader is not None
         if self.preprocess.reader is not None or reads_masks:
             raise UsageError("cache='disk' cannot notice that a reader changed", fix="Use cache='memory'.")
-        if self.holds_images or any(isinstance(one, HeldImage) for one in self.masks or ()):
+        if not self.has_files or any(isinstance(one, HeldImage) for one in self.masks or ()):
             raise UsageError("cache='disk' is of files, and these images have none", fix="Use cache='memory'.")
         alike = [split for split in splits if (split.masks is None) == (self.masks is None)] or [self]
         homes = {pair: (split, i) for split in alike for i, pair in enumerate(split._pairs())}

@@ -91,6 +91,11 @@ class StreamDataset(ImageDataset):
             self.masks = self.labels if isinstance(task, Segmentation | Points) else None
             self.targets = _Targets(self._target) if self.masks is None else None
 
+    @property
+    def has_files(self) -> bool:
+        """False: its images lie in chunks."""
+        return False
+
     def batch(self, indices: Sequence[int], seed: int | None = None, epoch: int = 0) -> tuple[Tensor, ...]:
         """As that of an ImageDataset; the items are read first, each with generators of its own if it may draw."""
         self._read = {}

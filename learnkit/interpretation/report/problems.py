@@ -43,7 +43,9 @@ def problems_of(interp: Reported, learn: Trained | None, *, duplicates: bool = T
     learned = [LEARNED] if suspects is not None and interp.source.part == TRAINING else []
     if suspects:
         learned.insert(0, _estimate(cast(ReportedClasses, interp)))
-    if dls is None:
+    if dls is not None and not duplicates:
+        learned.append(NOT_COMPARED)
+    if dls is None or dls.is_stream:  # which has no table of its files
         return Problems((*([] if suspects else ["No label looks suspicious."]), *learned), suspects or ())
     summary = dls.summary()
     n_classes = len(dls.classes) if len(summary.counts) > len(dls.classes) else 0  # masks are not counted by class
@@ -59,8 +61,6 @@ def problems_of(interp: Reported, learn: Trained | None, *, duplicates: bool = T
         looked_for += ["no file left out", *(["no class without items"] if n_classes else [])]
         notes.append(f"No problems were found: {', '.join(looked_for)}.")
     counts = _counts(summary.counts, n_classes)
-    if not duplicates:
-        learned.append(NOT_COMPARED)
     return Problems((*notes, *learned), suspects or (), skipped, len(summary.skipped), counts)
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
-from learnkit import Classification, ImageDataBunch, MultiLabel, Points, Segmentation, cnn_learner, pack
+from learnkit import Classification, ImageDataBunch, Learner, MultiLabel, Points, Segmentation, cnn_learner, pack
 from learnkit.data.loading.shares import shares
 from learnkit.errors import DataError, MissingFileError, UsageError
 from tests.data.stream.streams import written
@@ -121,6 +122,40 @@ def test_a_learner_does_what_it_does_with_files(class_folder: Path, packed: Path
     dls.show_augmented()
     item = learn.predict(class_folder / "valid" / "red" / "0.png")
     assert torch.allclose(item.probs, preds[8], atol=1e-6)
+
+
+def small_learner(dls: ImageDataBunch, path: Path) -> Learner:
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model = nn.Sequential(body, nn.Sequential(nn.Dropout(), nn.Linear(8, 3)))
+    return Learner(dls, model, groups=list(model), metrics="accuracy", path=path, seed=1)
+
+
+@pytest.mark.filterwarnings("ignore:.*look almost like two others")  # to a network that has learned nothing
+def test_what_a_learner_says_of_a_stream_is_what_it_says_of_the_files(
+    class_folder: Path, packed: Path, tmp_path: Path
+) -> None:
+    stream = small_learner(ImageDataBunch.from_stream(packed, size=16, bs=8), tmp_path / "a")
+    files = small_learner(ImageDataBunch.from_folder(class_folder, size=16, bs=8), tmp_path / "b")
+    image = class_folder / "train" / "red" / "0.png"
+    for learn in (stream, files):
+        learn.fit_head(1, 1e-3)
+    files.model.load_state_dict(stream.model.state_dict())
+    assert torch.equal(stream.embed("valid"), files.embed("valid"))
+    nearest = stream.similar(image, k=3)["distance"].tolist()
+    assert nearest == pytest.approx(files.similar(image, k=3)["distance"].tolist(), abs=1e-6)
+    assert len(stream.near_duplicates()) == len(files.near_duplicates())
+    assert len(stream.outliers()) == len(files.outliers())
+    assert len(stream.label_issues("valid", folds=2)) == 12
+    for learn in (stream, files):
+        learn.fit_conformal(0.5)
+    assert stream.predict_set(image).labels == files.predict_set(image).labels
+    assert torch.equal(stream.mc_dropout("valid", n=2).mean, files.mc_dropout("valid", n=2).mean)
+    stream.show_results()
+    stream.interpret().plot_grad_cam(0)
+    for duplicates in (False, True):
+        page = stream.report(tmp_path / "report.html", duplicates=duplicates).read_text(encoding="utf-8")
+        assert ("learn.report(path, duplicates=True)" in page) is not duplicates
 
 
 def test_a_stream_of_others_by_keys_and_classes(tmp_path: Path) -> None:
