@@ -123,7 +123,9 @@ def test_twins_are_listed_as_their_index_links_them(twins: ModuleType, tmp_path:
 def test_twins_show_no_comments_but_those_of_code(twins: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "page.html").touch()
     twin = tmp_path / "page.md"
-    twin.write_text("<!-- hidden\nimport torch\n-->\n# Page\n\nText.\n\n```html\n<!-- kept -->\n```\n<!-- end -->\n")
+    twin.write_text(
+        "<!-- hidden\nimport torch\n-->\n# Page\n\nText.\n<!-- first -->\n```html\n<!-- kept -->\n```\n<!-- end -->\n"
+    )
     twins.write_lists(tmp_path)
     assert twin.read_text() == "# Page\n\nText.\n\n```html\n<!-- kept -->\n```\n"
     assert "- [Page](page.md): Text.\n" in (tmp_path / "llms.txt").read_text()

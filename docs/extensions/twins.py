@@ -48,8 +48,9 @@ def described(text: str) -> tuple[str, str]:
 def shown(text: str) -> str:
     """A twin without the comments of its source: hidden lines, and what sphinx-gallery writes between cells."""
     parts = re.split(r"^(```.*?^```)$", text, flags=re.DOTALL | re.MULTILINE)  # every second one is code
-    parts[::2] = [re.sub(r"^[ ]*<!--.*?-->\n?", "", part, flags=re.DOTALL | re.MULTILINE) for part in parts[::2]]
-    return "".join(parts).lstrip("\n")
+    texts = [re.sub(r"^[ ]*<!--.*?-->\n?", "\n", part, flags=re.DOTALL | re.MULTILINE) for part in parts[::2]]
+    parts[::2] = [re.sub(r"\n{3,}", "\n\n", text) for text in texts]
+    return "".join(parts).strip("\n") + "\n"
 
 
 def in_order(folder: Path, twins: list[Path]) -> list[Path]:
