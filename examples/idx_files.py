@@ -6,6 +6,9 @@ written by hand and with a `Learner` -- to the same accuracy --, and an ONNX fil
 
     python examples/idx_files.py --out demo
     python examples/idx_files.py --data fashion-mnist  # the four .gz files as they are published
+
+torchvision's ``FashionMNIST`` reads them too, and is a dataset of images:
+``ImageDataBunch.from_datasets(train, test, size=28, channels=1)``.
 """
 
 # %%

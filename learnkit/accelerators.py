@@ -1,6 +1,7 @@
 """Which device: the one that is named, or an accelerator that works; of several accelerators, the current one."""
 
 import os
+import re
 
 import torch
 
@@ -51,8 +52,9 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
     except (RuntimeError, AssertionError, ImportError) as error:
         present = _present()
         what = "the CPU" if present is None else f"the CPU and {torch.accelerator.device_count()} of {present.type}"
+        reason = re.split(r"\.\s", str(error) or type(error).__name__)[0]  # torch goes on with pages of backends
         raise UsageError(
-            f"device {str(device)!r} cannot be used ({(str(error) or type(error).__name__).splitlines()[0]})",
+            f"device {str(device)!r} cannot be used ({reason})",
             expected=f"an available device; torch finds {what}",
         ) from error
     return made_current(found)

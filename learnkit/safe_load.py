@@ -115,7 +115,9 @@ def _is_plain(tensor: Tensor) -> bool:
 def _missing(path: Path) -> MissingFileError:
     if os.path.isdir(path):
         return MissingFileError(f"{path} is a folder; {_listing(path)}", fix="Pass the path of one file.")
-    return MissingFileError(f"no file {path}; {_listing(nearest_folder(path))}", fix="Check the path.")
+    is_here = os.path.isfile(path.name)
+    fix = f"For the file in the working directory pass Path({path.name!r})." if is_here else "Check the path."
+    return MissingFileError(f"no file {path}; {_listing(nearest_folder(path))}", fix=fix)
 
 
 def _listing(folder: Path) -> str:

@@ -34,6 +34,15 @@ def test_an_unavailable_device_is_refused_with_those_available(name: str, monkey
         resolve_device(torch.device(name))
 
 
+def test_of_what_torch_says_of_a_device_the_first_sentence_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("Could not run 'aten::empty' on 'MPS'. This could be because\nof much else.")
+
+    monkeypatch.setattr(torch, "empty", broken)
+    with pytest.raises(UsageError, match=r"'mps' cannot be used \(Could not run 'aten::empty' on 'MPS'\): expected"):
+        resolve_device("mps")
+
+
 def test_an_accelerator_that_does_not_work_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))

@@ -44,6 +44,16 @@ def test_a_missing_file_lists_the_existing_ones(tmp_path: Path, state: dict[str,
     assert "notes.txt" not in str(error.value)
 
 
+def test_a_file_of_the_working_directory_that_was_looked_for_elsewhere_is_named(
+    tmp_path: Path, state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(state, "body.pth")
+    (tmp_path / "models").mkdir()
+    with pytest.raises(MissingFileError, match=r"For the file in the working directory pass Path\('body\.pth'\)\."):
+        read_weights(tmp_path / "models" / "body.pth")
+
+
 def test_a_missing_folder_lists_the_nearest_one_above(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=f"{tmp_path} holds no files of weights"):
         read_weights(tmp_path / "no" / "such" / "w.pth")

@@ -110,3 +110,24 @@ def test_twins_are_listed_with_their_first_sentence(twins: ModuleType, tmp_path:
     (tmp_path / "alone.html").touch()
     with pytest.raises(SystemExit, match=r"alone\.md"):
         twins.write_lists(tmp_path)
+
+
+def test_twins_are_listed_as_their_index_links_them(twins: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "tutorials").mkdir()
+    pages = {"index": "# I\n\n* [Z](zoo.md)\n* [A](ape.md)\n", "ape": "# A\n", "bat": "# B\n", "zoo": "# Z\n"}
+    for name, text in pages.items():
+        (tmp_path / f"tutorials/{name}.html").touch()
+        (tmp_path / f"tutorials/{name}.md").write_text(text)
+    twins.write_lists(tmp_path)
+    assert re.findall(r"tutorials/(\w+)", (tmp_path / "llms.txt").read_text()) == ["index", "zoo", "ape", "bat"]
+
+
+def test_twins_show_no_comments_but_those_of_code(twins: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "page.html").touch()
+    twin = tmp_path / "page.md"
+    twin.write_text(
+        "<!-- hidden\nimport torch\n-->\n# Page\n\nText.\n<!-- first -->\n```html\n<!-- kept -->\n```\n<!-- end -->\n"
+    )
+    twins.write_lists(tmp_path)
+    assert twin.read_text() == "# Page\n\nText.\n\n```html\n<!-- kept -->\n```\n"
+    assert "- [Page](page.md): Text.\n" in (tmp_path / "llms.txt").read_text()

@@ -45,8 +45,24 @@ def described(text: str) -> tuple[str, str]:
     return (title[1] if title else ""), short
 
 
+def shown(text: str) -> str:
+    """A twin without the comments of its source: hidden lines, and what sphinx-gallery writes between cells."""
+    parts = re.split(r"^(```.*?^```)$", text, flags=re.DOTALL | re.MULTILINE)  # every second one is code
+    texts = [re.sub(r"^[ ]*<!--.*?-->\n?", "\n", part, flags=re.DOTALL | re.MULTILINE) for part in parts[::2]]
+    parts[::2] = [re.sub(r"\n{3,}", "\n\n", text) for text in texts]
+    return "".join(parts).strip("\n") + "\n"
+
+
+def in_order(folder: Path, twins: list[Path]) -> list[Path]:
+    """The twins of a folder: its index, those that the index links, in its order, and the others by name."""
+    index = folder / "index.md"
+    links = re.findall(r"\]\(([\w.-]+\.md)\)", index.read_text(encoding="utf-8")) if index in twins else []
+    rank = {"index.md": -1} | {name: place for place, name in reversed(list(enumerate(links)))}
+    return sorted(twins, key=lambda twin: (rank.get(twin.name, len(links)), twin.name))
+
+
 def write_lists(site: Path) -> None:
-    """Write llms.txt and llms-full.txt into the folder of the site.
+    """Write llms.txt and llms-full.txt into the folder of the site, and the twins without comments.
 
     Raises:
         SystemExit: a page without a twin.
@@ -59,12 +75,12 @@ def write_lists(site: Path) -> None:
     lines, texts = [f"# learnkit\n\n> {SUMMARY}\n"], []
     for folder, title in SECTIONS.items():
         lines.append(f"\n## {title}\n\n")
-        for twin in twins:
-            if twin.relative_to(site).parent.as_posix() == folder:
-                text = twin.read_text(encoding="utf-8")
-                name, words = described(text)
-                lines.append(f"- [{name or twin.stem}]({twin.relative_to(site).as_posix()}): {words}\n")
-                texts.append(text)
+        for twin in in_order(site / folder, [twin for twin in twins if twin.parent == site / folder]):
+            text = shown(twin.read_text(encoding="utf-8"))
+            twin.write_text(text, encoding="utf-8")
+            name, words = described(text)
+            lines.append(f"- [{name or twin.stem}]({twin.relative_to(site).as_posix()}): {words}\n")
+            texts.append(text)
     (site / "llms.txt").write_text("".join(lines), encoding="utf-8")
     (site / "llms-full.txt").write_text("\n\n".join(texts), encoding="utf-8")
 

@@ -632,7 +632,7 @@ class Learner(Understanding, Similarity):
         """Read what `save` wrote, or any state dict; see `load_weights` for what is refused, such as other classes.
 
         Args:
-            file: a name in the model folder, or an absolute path.
+            file: a name in the model folder, an absolute path, or a Path of an existing file.
             device: accepted for fastai compatibility; ignored.
             strict: refuse missing or unexpected tensors.
             with_opt: True to require the optimizer's state, False to ignore it, None to use it if it is there and fits.

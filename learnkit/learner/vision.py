@@ -77,7 +77,7 @@ def cnn_learner(
         pretrained: load ImageNet weights, and freeze all but the head (and the norm layers).
         lin_ftrs: widths of the head's hidden layers; None for one of 512.
         ps: dropout before the last layer (half of it before the others), or one number per layer.
-        custom_head: a module instead of the head.
+        custom_head: a module instead of the head: (N, C, H, W), the feature map of the body, -> (N, outputs).
         split_on: the modules at which layer groups begin, or a function of the model that returns them.
         bn_final: batch norm after the last layer.
         init: how the head is initialized, a function of torch.nn.init or its name; None for torch's default.

@@ -31,7 +31,7 @@ def build_cnn(
         n_out: outputs.
         pretrained: whether the body has pretrained weights.
         weights: which, if not the default ones.
-        custom_head: in place of the usual head.
+        custom_head: in place of the usual head, (N, C, H, W) -> (N, n_out).
         split_on: where layer groups begin; None for body and head, the body in two.
         init: how weights of the head are drawn.
         **shape: the further arguments of `BackboneSpec`.

@@ -166,7 +166,7 @@ def _run(model: nn.Module, shape: tuple[int, ...]) -> None:
         raise UsageError(
             f"input_shape: {type(model).__name__} does not run on an item of shape {shape} "
             f"({type(error).__name__}: {first})",
-            fix="Pass the shape of one item, without the batch.",
+            fix="Check the sizes of its layers; a shape is that of one item, without the batch.",
         ) from error
 
 
