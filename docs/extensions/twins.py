@@ -5,6 +5,7 @@ The twins are written by Sphinx's builder "markdown" into the folder of the site
     python docs/extensions/twins.py build/docs
 """
 
+import posixpath
 import re
 import sys
 from pathlib import Path
@@ -69,14 +70,33 @@ def write_lists(site: Path) -> None:
     (site / "llms-full.txt").write_text("\n\n".join(texts), encoding="utf-8")
 
 
+def of_reader(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Of a twin: pictures from the folder of those of the site; no comments, and no frames of thumbnails."""
+    if app.builder.name != "markdown":
+        return
+    for image in doctree.findall(nodes.image):
+        if image["uri"] in app.env.images:
+            picture = f"_images/{app.env.images[image['uri']][1]}"
+            image["uri"] = posixpath.relpath(picture, posixpath.dirname(docname) or ".")
+    for node in [*doctree.findall(nodes.comment), *doctree.findall(nodes.raw)]:
+        if isinstance(node, nodes.comment) or "sphx-glr" in node.astext() or "thumbnail-parent" in node.astext():
+            node.parent.remove(node)
+
+
 def pass_on(translator: Any, node: Any) -> None:
     """Of an element that is nothing in Markdown, only the text is written."""
 
 
+def end_line(translator: Any, node: Any) -> None:
+    """What follows is a paragraph of its own."""
+    translator.ensure_eol(2)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Link each page to its twin, and tell the builder of twins what it does not know."""
-    for node in (nodes.abbreviation, PassthroughTextElement):
-        app.registry.add_translation_handlers(node, markdown=(pass_on, pass_on))
+    app.registry.add_translation_handlers(nodes.abbreviation, markdown=(pass_on, pass_on))
+    app.registry.add_translation_handlers(PassthroughTextElement, markdown=(pass_on, end_line))
+    app.connect("doctree-resolved", of_reader)
     app.connect("html-page-context", link)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
