@@ -132,7 +132,7 @@ def test_pages_of_examples_offer_the_files_they_import(hints: ModuleType) -> Non
     assert hints.with_neighbors(f"Text\n\n{footer}", "stream") == (
         f"Text\n\nIt imports :download:`digits.py`, to be put into the same folder.\n\n{footer}"
     )
-    assert hints.with_neighbors("Text\n", "digits") == "Text\n"
+    assert hints.with_neighbors("A list\n", "index") == "A list\n"
 
 
 def test_twins_have_the_pictures_of_the_site_and_nothing_hidden(twins: ModuleType) -> None:

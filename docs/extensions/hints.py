@@ -34,9 +34,11 @@ def neighbors(name: str) -> list[str]:
 
 def with_neighbors(text: str, name: str) -> str:
     """A page of the gallery that offers, above its own downloads, the files that must lie beside the script."""
-    others = " and ".join(f":download:`{other}.py`" for other in neighbors(name))
     footer = f".. _sphx_glr_download_gallery_{name}.py:"
-    return text.replace(footer, f"It imports {others}, to be put into the same folder.\n\n{footer}") if others else text
+    if footer not in text or not (others := neighbors(name)):
+        return text
+    links = " and ".join(f":download:`{other}.py`" for other in others)
+    return text.replace(footer, f"It imports {links}, to be put into the same folder.\n\n{footer}")
 
 
 def add(app: Sphinx, docname: str, content: list[str]) -> None:
