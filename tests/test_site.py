@@ -137,14 +137,17 @@ def test_pages_of_examples_offer_the_files_they_import(hints: ModuleType) -> Non
 
 def test_twins_have_the_pictures_of_the_site_and_nothing_hidden(twins: ModuleType) -> None:
     doctree = new_document("page")
-    picture = nodes.image(uri="questions/images/why.png")
-    shown, frame = nodes.raw("", "<details>", format="html"), nodes.raw("", '<div class="sphx-glr-x">', format="html")
-    doctree += [nodes.comment("", "hidden"), picture, shown, frame]
+    picture, link = nodes.image(uri="questions/images/why.png"), nodes.reference("", "below", refid="below")
+    raw = [nodes.raw("", text, format="html") for text in ("<!-- hidden\nx = 1\n-->", "<details>\n<!-- first -->")]
+    doctree += [nodes.comment("", "hidden"), picture, nodes.paragraph("", "", link), *raw]
     images = {"questions/images/why.png": (set(), "why1.png")}
     app = SimpleNamespace(builder=SimpleNamespace(name="html"), env=SimpleNamespace(images=images))
     twins.of_reader(app, doctree, "questions/why")
-    assert len(doctree.children) == 4
+    assert len(doctree.children) == 5
     app.builder.name = "markdown"
     twins.of_reader(app, doctree, "questions/why")
-    assert doctree.children == [picture, shown]
+    assert [node.astext() for node in doctree.children] == ["", "below", "<details>\n"]
     assert picture["uri"] == "../_images/why1.png"
+    assert link["refuri"] == "#below"
+    twins.of_reader(app, doctree, "gallery/why")
+    assert len(doctree.children) == 2, "frames of the gallery are not kept"

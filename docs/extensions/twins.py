@@ -71,16 +71,20 @@ def write_lists(site: Path) -> None:
 
 
 def of_reader(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """Of a twin: pictures from the folder of those of the site; no comments, and no frames of thumbnails."""
+    """Of a twin: the site's pictures, links within the page, no comments, and no frames of thumbnails."""
     if app.builder.name != "markdown":
         return
     for image in doctree.findall(nodes.image):
         if image["uri"] in app.env.images:
             picture = f"_images/{app.env.images[image['uri']][1]}"
             image["uri"] = posixpath.relpath(picture, posixpath.dirname(docname) or ".")
+    for reference in doctree.findall(nodes.reference):
+        if "refid" in reference and "refuri" not in reference:
+            reference["refuri"] = f"#{reference['refid']}"
     for node in [*doctree.findall(nodes.comment), *doctree.findall(nodes.raw)]:
-        if isinstance(node, nodes.comment) or "sphx-glr" in node.astext() or "thumbnail-parent" in node.astext():
-            node.parent.remove(node)
+        is_shown = isinstance(node, nodes.raw) and not docname.startswith("gallery/")
+        text = re.sub(r"<!--.*?-->\n?", "", node.astext(), flags=re.DOTALL) if is_shown else ""
+        node.parent.replace(node, [nodes.raw(text, text, format="html")] if text.strip() else [])
 
 
 def pass_on(translator: Any, node: Any) -> None:
