@@ -64,7 +64,8 @@ def write_lists(site: Path) -> None:
             if twin.relative_to(site).parent.as_posix() == folder:
                 text = twin.read_text(encoding="utf-8")
                 name, words = described(text)
-                lines.append(f"- [{name or twin.stem}]({twin.relative_to(site).as_posix()}): {words}\n")
+                says = f": {words}" if words else ""
+                lines.append(f"- [{name or twin.stem}]({twin.relative_to(site).as_posix()}){says}\n")
                 texts.append(text)
     (site / "llms.txt").write_text("".join(lines), encoding="utf-8")
     (site / "llms-full.txt").write_text("\n\n".join(texts), encoding="utf-8")
