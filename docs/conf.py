@@ -26,6 +26,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
     "docstrings",
+    "hints",
     "reference",
     "twins",
 ]
@@ -67,10 +68,11 @@ sphinx_gallery_conf = {
     "filename_pattern": "plot_",  # those are run here, and show their pictures; the slow tests run all
     "within_subsection_order": "FileNameSortKey",
     "remove_config_comments": True,
-    "first_notebook_cell": 'import sys\n\nsys.argv = ["notebook"]  # then the options: ["notebook", "--tiny"]',
     "default_thumb_file": str(DOCS / "images" / "report.png"),
     "show_memory": False,
     "min_reported_time": 5,
+    # Jupyter has arguments of its own, which argparse would refuse.
+    "first_notebook_cell": 'import sys\n\nsys.argv[1:] = []  # the arguments of the script, such as ["--tiny"]',
 }
 
 html_theme = "furo"

@@ -3,8 +3,9 @@
 #
 # The digits of [the tutorial before](tutorial.md), as such data often is: few images, two rare classes, and every tenth
 # label wrong. Each step has its figure before and after, and some do not help. Everything below was run unchanged.
-# [The script](../../examples/better_model.py) is a list of cells; run it, or paste them, in the folder `examples` of a
-# clone, where `digits.py` is, after `pip install ".[examples]"`. It takes some minutes on one core.
+# [The script](../../examples/better_model.py) is a list of cells; run it, or paste them, in a folder with
+# [digits.py](../../examples/digits.py), after `pip install ".[examples]"` in a clone. It takes some minutes on one
+# core.
 #
 # ## The data, spoiled
 #

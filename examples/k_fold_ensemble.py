@@ -181,3 +181,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+# sphinx_gallery_thumbnail_path = "questions/images/k-fold-by-patient.png"

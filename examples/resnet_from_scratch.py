@@ -114,3 +114,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+# sphinx_gallery_thumbnail_path = "questions/images/tensorboard.png"

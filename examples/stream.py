@@ -93,3 +93,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+# sphinx_gallery_thumbnail_path = "questions/images/data-larger-than-the-disk.png"

@@ -170,3 +170,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+# sphinx_gallery_thumbnail_path = "questions/images/every-torch-scheduler.png"

@@ -7,7 +7,7 @@ one script in the order of such an article, each called once::
     python examples/training_functions.py --out demo
     LEARNKIT_PHOTOS=101_ObjectCategories python examples/training_functions.py --size 128 --arch resnet50 --out demo
 
-Names that differ are in the table on coming from fastai.
+Names that differ are in the table of :doc:`coming from fastai v1 </coming-from/fastai-v1>`.
 """
 
 # %%
@@ -256,3 +256,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+# sphinx_gallery_thumbnail_path = "tutorials/images/tutorial/10.png"

@@ -180,3 +180,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+# sphinx_gallery_thumbnail_path = "tutorials/images/tutorial/03.png"

@@ -7,7 +7,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +17,8 @@ from tests.doubles import script_module
 
 pytest.importorskip("sphinx", reason="Sphinx is not installed: pip install .[docs]")
 pytest.importorskip("sphinx_design", reason="sphinx-design is not installed: pip install .[docs]")
+nodes = pytest.importorskip("docutils.nodes", reason="docutils is not installed: pip install .[docs]")
+new_document = pytest.importorskip("docutils.utils").new_document
 EXTENSIONS = Path(__file__).parents[1] / "docs" / "extensions"
 
 
@@ -30,6 +32,11 @@ def reference() -> Iterator[ModuleType]:
 @pytest.fixture(scope="module")
 def docstrings() -> ModuleType:
     return script_module(EXTENSIONS / "docstrings.py")
+
+
+@pytest.fixture(scope="module")
+def hints() -> ModuleType:
+    return script_module(EXTENSIONS / "hints.py")
 
 
 @pytest.fixture(scope="module")
@@ -122,12 +129,37 @@ def test_twins_are_listed_as_their_index_links_them(twins: ModuleType, tmp_path:
     assert re.findall(r"tutorials/(\w+)", (tmp_path / "llms.txt").read_text()) == ["index", "zoo", "ape", "bat"]
 
 
-def test_twins_show_no_comments_but_those_of_code(twins: ModuleType, tmp_path: Path) -> None:
-    (tmp_path / "page.html").touch()
-    twin = tmp_path / "page.md"
-    twin.write_text(
-        "<!-- hidden\nimport torch\n-->\n# Page\n\nText.\n<!-- first -->\n```html\n<!-- kept -->\n```\n<!-- end -->\n"
+def test_pages_with_data_at_their_end_say_so_at_their_top(hints: ModuleType) -> None:
+    page = "# Why?\n\nBecause.\n\n```python\nx\n```\n\n## The data and the network of this page\n\nHere.\n"
+    link = "[the data and the network of this page](#the-data-and-the-network-of-this-page)"
+    assert f"Because.\n\nTo paste its blocks, run {link} first.\n\n```python" in hints.data_first(page)
+    assert hints.data_first("# Why?\n\nBecause.\n\nMore.\n") == "# Why?\n\nBecause.\n\nMore.\n"
+
+
+def test_pages_of_examples_offer_the_files_they_import(hints: ModuleType) -> None:
+    assert hints.neighbors("digits") == []
+    assert hints.neighbors("training_functions") == ["digits", "losses_for_masks"]
+    assert hints.neighbors("embeddings") == ["digits", "label_cleaning"]
+    footer = ".. _sphx_glr_download_gallery_stream.py:\n"
+    assert hints.with_neighbors(f"Text\n\n{footer}", "stream") == (
+        f"Text\n\nIt imports :download:`digits.py`, to be put into the same folder.\n\n{footer}"
     )
-    twins.write_lists(tmp_path)
-    assert twin.read_text() == "# Page\n\nText.\n\n```html\n<!-- kept -->\n```\n"
-    assert "- [Page](page.md): Text.\n" in (tmp_path / "llms.txt").read_text()
+    assert hints.with_neighbors("A list\n", "index") == "A list\n"
+
+
+def test_twins_have_the_pictures_of_the_site_and_nothing_hidden(twins: ModuleType) -> None:
+    doctree = new_document("page")
+    picture, link = nodes.image(uri="questions/images/why.png"), nodes.reference("", "below", refid="below")
+    raw = [nodes.raw("", text, format="html") for text in ("<!-- hidden\nx = 1\n-->", "<details>\n<!-- first -->")]
+    doctree += [nodes.comment("", "hidden"), picture, nodes.paragraph("", "", link), *raw]
+    images = {"questions/images/why.png": (set(), "why1.png")}
+    app = SimpleNamespace(builder=SimpleNamespace(name="html"), env=SimpleNamespace(images=images))
+    twins.of_reader(app, doctree, "questions/why")
+    assert len(doctree.children) == 5
+    app.builder.name = "markdown"
+    twins.of_reader(app, doctree, "questions/why")
+    assert [node.astext() for node in doctree.children] == ["", "below", "<details>\n"]
+    assert picture["uri"] == "../_images/why1.png"
+    assert link["refuri"] == "#below"
+    twins.of_reader(app, doctree, "gallery/why")
+    assert len(doctree.children) == 2, "frames of the gallery are not kept"

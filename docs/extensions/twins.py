@@ -5,6 +5,7 @@ The twins are written by Sphinx's builder "markdown" into the folder of the site
     python docs/extensions/twins.py build/docs
 """
 
+import posixpath
 import re
 import sys
 from pathlib import Path
@@ -45,14 +46,6 @@ def described(text: str) -> tuple[str, str]:
     return (title[1] if title else ""), short
 
 
-def shown(text: str) -> str:
-    """A twin without the comments of its source: hidden lines, and what sphinx-gallery writes between cells."""
-    parts = re.split(r"^(```.*?^```)$", text, flags=re.DOTALL | re.MULTILINE)  # every second one is code
-    texts = [re.sub(r"^[ ]*<!--.*?-->\n?", "\n", part, flags=re.DOTALL | re.MULTILINE) for part in parts[::2]]
-    parts[::2] = [re.sub(r"\n{3,}", "\n\n", text) for text in texts]
-    return "".join(parts).strip("\n") + "\n"
-
-
 def in_order(folder: Path, twins: list[Path]) -> list[Path]:
     """The twins of a folder: its index, those that the index links, in its order, and the others by name."""
     index = folder / "index.md"
@@ -62,7 +55,7 @@ def in_order(folder: Path, twins: list[Path]) -> list[Path]:
 
 
 def write_lists(site: Path) -> None:
-    """Write llms.txt and llms-full.txt into the folder of the site, and the twins without comments.
+    """Write llms.txt and llms-full.txt into the folder of the site.
 
     Raises:
         SystemExit: a page without a twin.
@@ -76,23 +69,46 @@ def write_lists(site: Path) -> None:
     for folder, title in SECTIONS.items():
         lines.append(f"\n## {title}\n\n")
         for twin in in_order(site / folder, [twin for twin in twins if twin.parent == site / folder]):
-            text = shown(twin.read_text(encoding="utf-8"))
-            twin.write_text(text, encoding="utf-8")
+            text = twin.read_text(encoding="utf-8")
             name, words = described(text)
-            lines.append(f"- [{name or twin.stem}]({twin.relative_to(site).as_posix()}): {words}\n")
+            says = f": {words}" if words else ""
+            lines.append(f"- [{name or twin.stem}]({twin.relative_to(site).as_posix()}){says}\n")
             texts.append(text)
     (site / "llms.txt").write_text("".join(lines), encoding="utf-8")
     (site / "llms-full.txt").write_text("\n\n".join(texts), encoding="utf-8")
+
+
+def of_reader(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Of a twin: the site's pictures, links within the page, no comments, and no frames of thumbnails."""
+    if app.builder.name != "markdown":
+        return
+    for image in doctree.findall(nodes.image):
+        if image["uri"] in app.env.images:
+            picture = f"_images/{app.env.images[image['uri']][1]}"
+            image["uri"] = posixpath.relpath(picture, posixpath.dirname(docname) or ".")
+    for reference in doctree.findall(nodes.reference):
+        if "refid" in reference and "refuri" not in reference:
+            reference["refuri"] = f"#{reference['refid']}"
+    for node in [*doctree.findall(nodes.comment), *doctree.findall(nodes.raw)]:
+        is_shown = isinstance(node, nodes.raw) and not docname.startswith("gallery/")
+        text = re.sub(r"<!--.*?-->\n?", "", node.astext(), flags=re.DOTALL) if is_shown else ""
+        node.parent.replace(node, [nodes.raw(text, text, format="html")] if text.strip() else [])
 
 
 def pass_on(translator: Any, node: Any) -> None:
     """Of an element that is nothing in Markdown, only the text is written."""
 
 
+def end_line(translator: Any, node: Any) -> None:
+    """What follows is a paragraph of its own."""
+    translator.ensure_eol(2)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Link each page to its twin, and tell the builder of twins what it does not know."""
-    for node in (nodes.abbreviation, PassthroughTextElement):
-        app.registry.add_translation_handlers(node, markdown=(pass_on, pass_on))
+    app.registry.add_translation_handlers(nodes.abbreviation, markdown=(pass_on, pass_on))
+    app.registry.add_translation_handlers(PassthroughTextElement, markdown=(pass_on, end_line))
+    app.connect("doctree-resolved", of_reader)
     app.connect("html-page-context", link)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
