@@ -90,6 +90,7 @@ learn.fit(2, callbacks=Slow())
 """
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_bar_and_a_table() -> None:
     main, terminal = pty.openpty()
     done = subprocess.run(
@@ -138,6 +139,7 @@ for output in (output for cell in notebook.cells for output in cell.outputs):
 """
 
 
+@pytest.mark.slow
 def test_a_notebook_gets_one_table_and_one_figure() -> None:
     script = f"SCRIPT = {SCRIPT!r}\n{NOTEBOOK}"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=200, check=False)

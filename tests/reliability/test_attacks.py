@@ -125,6 +125,7 @@ def carriers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, 
     return {kind: carrier(kind, folder) for kind in CARRIERS}
 
 
+@pytest.mark.slow
 def test_every_carrier_is_live(carriers: dict[str, tuple[Path, Path]]) -> None:
     files = [str(file) for file, _ in carriers.values()]
     subprocess.run([sys.executable, "-c", VICTIM, *files], check=True, timeout=120, capture_output=True)
