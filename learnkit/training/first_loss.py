@@ -33,10 +33,12 @@ def first_loss(state: TrainState) -> Tensor:
         with no_broadcasting(name, state.preds, state.targets, hint):
             return as_loss(state.loss_func(state.preds, state.targets))
     except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError) as error:
-        is_of_torch = takes_one_output(state.loss_func) and not isinstance(error, LearnkitError)
-        if not is_of_torch or is_out_of_memory(error):  # a user's own loss fails at its own line
+        if isinstance(error, LearnkitError) or is_out_of_memory(error):
             raise
         got = f"outputs {_kind(state.preds)}, targets {_kind(state.targets)}"
+        if not takes_one_output(state.loss_func):  # a user's own loss fails at its own line
+            error.add_note(f"{name} got {got}")
+            raise
         fix = f"Make the targets as {name} takes them, in shape, type and range."
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise UsageError(f"{name}: {reason}", got=got, fix=fix) from error

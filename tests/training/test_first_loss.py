@@ -80,3 +80,12 @@ def test_a_loss_of_ones_own_fails_as_it_does(error: Exception) -> None:
         with pytest.raises(type(error)) as caught:
             first_loss(state(loss_func, torch.zeros(2), torch.zeros(2)))
         assert caught.value is error
+
+
+def test_an_error_of_a_loss_of_ones_own_has_a_note_of_what_it_got() -> None:
+    def overlap(preds: Tensor, targets: Tensor) -> Tensor:
+        return (preds.flatten() * targets.flatten()).sum()
+
+    with pytest.raises(RuntimeError, match="must match") as raised:
+        first_loss(state(overlap, torch.zeros(2, 3, 4, 4), torch.ones(2, 4, 4)))
+    assert raised.value.__notes__ == ["overlap got outputs (2, 3, 4, 4) torch.float32, targets (2, 4, 4) torch.float32"]
