@@ -32,6 +32,7 @@ ON = Option(
     "on", Literal["valid", "train", "test", "all"], "valid", "the images that count: those for validation, for "
     "training or of --test; or all that are not in a folder test, such as a folder per class directly in DATA",
 )  # fmt: skip
+OPTIONS_FOR_UNSPLIT = "Measure all its images by --on all, or those left out of a training by its --valid-pct."
 BS = 64  # where the training chose its own
 
 
@@ -85,7 +86,8 @@ def give_data(learn: Learner, folder: str) -> None:
     Raises:
         LearnkitError: data that cannot be used, or labels that the model does not know.
     """
-    learn.dls = _data({"data": folder, "on": "valid"}, images_of(learn, "export"))
+    fix = "Pass a folder that has one of each."
+    learn.dls = _data({"data": folder, "on": "valid"}, images_of(learn, "export"), fix)
 
 
 def measured_options() -> list[Option]:
@@ -131,8 +133,8 @@ def measured(values: Mapping[str, Any], command: str) -> Measured:
     return Measured(learn, part, len(loader.dataset))
 
 
-def _data(values: Mapping[str, Any], empty: ImageDataBunch) -> ImageDataBunch:
-    """The images, prepared as those of the empty bunch."""
+def _data(values: Mapping[str, Any], empty: ImageDataBunch, fix: str = OPTIONS_FOR_UNSPLIT) -> ImageDataBunch:
+    """The images, prepared as those of the empty bunch; `fix` is the advice for a folder without splits."""
     given = {option.name: option.default for option in data_options()} | dict(values)
     if given["on"] == "all" and source_of(given).chosen_by in ("stream", "hf"):
         raise UsageError(
@@ -141,17 +143,17 @@ def _data(values: Mapping[str, Any], empty: ImageDataBunch) -> ImageDataBunch:
     if given["on"] == "all":
         given |= {"valid_pct": 0, "valid_col": None}
     elif given.get("valid_pct") is None and not source_of(given).chosen_by:
-        _check_folders(Path(given["data"]), given)
+        _check_folders(Path(given["data"]), given, fix)
     names = [name for name in OF_FILE if hasattr(empty.settings, name) and name not in ("classes", "task")]
     fixed = {name: getattr(empty.settings, name) for name in names}
     return make_data(given, **fixed, task=empty.task, augment=False, bs=1)  # of any number of images
 
 
-def _check_folders(folder: Path, values: Mapping[str, Any]) -> None:
-    """Refuse a folder whose images no folder says the use of.
+def _check_folders(folder: Path, values: Mapping[str, Any], fix: str) -> None:
+    """Refuse a folder without one for training or validation.
 
     Raises:
-        UsageError: with what measures them.
+        UsageError: with the advice.
     """
     if not folder.is_dir():
         return  # said where it is read
@@ -159,5 +161,5 @@ def _check_folders(folder: Path, values: Mapping[str, Any]) -> None:
     if names and not any(split_named(name) or name in (values["train"], values["valid"]) for name in names):
         raise UsageError(
             f"{folder} has no folders {values['train']} and {values['valid']}",
-            fix="Measure all its images by --on all, or those left out of a training by its --valid-pct.",
+            fix=fix,
         )

@@ -145,7 +145,7 @@ def _check_task(args: argparse.Namespace, task: Task) -> None:
         raise UsageError("--sets: a model of masks has no sets", fix="Leave it out.")
     if isinstance(task, Segmentation):
         if args.out is None or args.out.suffix or args.force:
-            raise UsageError("masks are files", fix="Pass a new folder for them: --out FOLDER.")
+            raise UsageError("masks are files", fix="Pass a new folder for them, without --force: --out FOLDER.")
     elif args.out is not None:
         if args.format is not None:
             raise UsageError("--format and --out exclude each other", fix="The name of --out chooses its format.")

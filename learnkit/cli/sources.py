@@ -142,7 +142,12 @@ def source_of(values: Mapping[str, Any]) -> Source:
     for other in SOURCES:
         for option in other.options:
             if option.name not in own and values[option.name] != option.default:
-                raise UsageError(f"{option.flag} needs --{other.chosen_by or 'train and --valid folders'}")
+                if other.chosen_by:
+                    raise UsageError(f"{option.flag} needs --{other.chosen_by}")
+                raise UsageError(
+                    f"{option.flag} needs data in a folder per class, and --{source.chosen_by} names other data",
+                    fix="Leave one of them out.",
+                )
     return source
 
 
@@ -213,7 +218,7 @@ class _Masks:
         self.pattern = pattern
         try:
             self(Path("folder/name.png"))
-        except (KeyError, IndexError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise UsageError(
                 "--masks", got=pattern, expected="a path with {stem}, {name}, {folder} or {suffix} in braces",
                 fix="Write it as masks/{stem}.png.",

@@ -170,8 +170,14 @@ def _config(values: Mapping[str, Any]) -> str:
         for title, options in sections.items()
     }
     comment = f"learnkit {learnkit.__version__}; again, in a new folder: learnkit train --config FILE"
-    data = values["data"] if "://" in values["data"] else str(Path(values["data"]).absolute())
-    return to_toml({"data": data}, kept, comment)
+    return to_toml({"data": _place(values)}, kept, comment)
+
+
+def _place(values: Mapping[str, Any]) -> str:
+    """DATA for a config that may be used in any folder: an absolute path, or the URL or the name on the hub."""
+    data: str = values["data"]
+    is_name = "://" in data or (values["hf"] and not Path(data).exists())
+    return data if is_name else str(Path(data).absolute())
 
 
 def _kept(option: Option, value: Any) -> Any:

@@ -168,8 +168,8 @@ def _config_files(tokens: Sequence[str]) -> Iterator[str]:
 
 def _check_text(where: str, value: Any, option: Option) -> None:
     """Refuse what a file means as a boolean or a number where text is meant, such as the YAML no, and lost commas."""
-    parts = value if isinstance(value, list) else [value]
-    if option.kind is LIST and not all(isinstance(part, str) for part in parts if part is not None):
+    parts = value if isinstance(value, list) else [] if value is None else [value]
+    if option.kind is LIST and not all(isinstance(part, str) for part in parts):
         raise UsageError(where, got=value, expected="text", fix="Put each name in quotes.")
     if option.kind is LIST and isinstance(value, list) and any("," in part for part in parts):
         raise UsageError(where, got=value, expected="names without commas", fix="Pass such names in Python.")

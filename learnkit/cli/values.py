@@ -146,7 +146,9 @@ def _setting(text: str) -> bool | float | str:
 
 
 def _pairs(text: str) -> dict[str, str]:
-    return dict(_parts(pair) for pair in _words(text))
+    pairs = [_parts(pair) for pair in _words(text)]
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else _fail(text)
 
 
 def _parts(pair: str) -> tuple[str, str]:
@@ -160,7 +162,8 @@ def _codes(text: str) -> Any:
     if not any("=" in line for line in lines):
         return lines
     pairs = [line.split("=", 1) for line in lines]
-    return {int(value): name for value, name in pairs}
+    found = {int(value): name for value, name in pairs}
+    return found if len(found) == len(pairs) else _fail(text)
 
 
 def _lines(file: Path) -> list[str]:

@@ -180,7 +180,7 @@ class ClassificationInterpretation(ProbabilisticInterpretation):
     @checks_keywords
     def plot_conformal(self, method: Literal["lac", "raps"] = "lac", *, figsize: "FigSize" = None) -> "Figure":
         """`conformal_curve` of a `method`: coverage beside where it should be, and the mean size of the sets."""
-        return self._coverage_figure(self.conformal_curve(method=method), figsize)
+        return self._coverage_figure(self.conformal_curve(method=method), "classes in a set", figsize)
 
     def label_issues(self) -> "pd.DataFrame":
         """All items, those whose label is most suspicious first: item, path, label, suggestion, score, is_issue.

@@ -179,8 +179,8 @@ class MultiLabelInterpretation(ProbabilisticInterpretation):
 
     @checks_keywords
     def plot_conformal(self, *, figsize: "FigSize" = None) -> "Figure":
-        """The same as curves: coverage beside where it should be, and the mean size of the sets."""
-        return self._coverage_figure(self.conformal_curve(), figsize)
+        """`conformal_curve` as two curves: coverage beside where it should be, and the mean size of the sets."""
+        return self._coverage_figure(self.conformal_curve(), "labels in a set", figsize)
 
     def _items_of_class(self, c: int) -> Tensor:
         return self.targets[:, c] > 0.5

@@ -55,12 +55,12 @@ class ProbabilisticInterpretation(Interpretation):
         return {self.classes[c]: curve for c, curve in self._curves(pr_curve)}
 
     @staticmethod
-    def _coverage_figure(table: "pd.DataFrame", figsize: "FigSize") -> "Figure":
-        """A table of `conformal_curve` as curves."""
+    def _coverage_figure(table: "pd.DataFrame", unit: str, figsize: "FigSize") -> "Figure":
+        """A table of `conformal_curve` as curves; `unit` is what a size counts."""
         from learnkit.plots.coverage import coverage_curve
 
         columns = [table[name].to_numpy(float) for name in ("alpha", "coverage", "deviation", "size")]
-        return coverage_curve(*columns, unit="classes in a set", figsize=figsize)
+        return coverage_curve(*columns, unit=unit, figsize=figsize)
 
     @checks_keywords
     def plot_roc(self, *, figsize: "FigSize" = None) -> "Figure":

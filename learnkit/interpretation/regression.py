@@ -84,6 +84,8 @@ class RegressionInterpretation(Interpretation):
     def regression_report(self) -> "pd.DataFrame":
         """One row per name, columns mae, rmse, r2, bias (mean of prediction minus target), n (items).
 
+        A target that is nan, such as a missing key point, is left out, and not counted in n.
+
         r2, the share of the targets' variance that is explained, is nan if the targets are all the same.
         """
         import pandas as pd
@@ -96,9 +98,9 @@ class RegressionInterpretation(Interpretation):
             "rmse": errors.square().nanmean(0).sqrt(),
             "r2": torch.where(spread > 0, explained, torch.nan),
             "bias": errors.nanmean(0),
+            "n": (~targets.isnan()).sum(0),
         }
-        table = pd.DataFrame({name: values.numpy() for name, values in columns.items()}, list(self.names))
-        return table.assign(n=len(self.losses))
+        return pd.DataFrame({name: values.numpy() for name, values in columns.items()}, list(self.names))
 
     @property
     def residuals(self) -> Tensor:

@@ -98,6 +98,7 @@ class SegmentationInterpretation(Interpretation):
         )
 
     def main_numbers(self) -> dict[str, object]:
+        """Mean IoU and Dice, pixel accuracy, mean loss."""
         table = self.iou()
         return {
             "mean IoU": f"{table['iou'].iloc[-1]:.3f}",

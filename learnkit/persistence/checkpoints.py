@@ -149,14 +149,19 @@ def read_checkpoint(where: Path) -> dict[str, Any] | None:
             damaged = damaged or error
             continue
         if damaged is not None:
-            warn(f"{damaged.message.partition('. ')[0]}; {file.name}, the checkpoint before it, is used")
+            warn(f"{_without_fix(damaged)}; {file.name}, the checkpoint before it, is used")
         return {**content, "file": file.name}
     if damaged is not None:
         raise CorruptFileError(
-            damaged.message.partition(". ")[0],
+            _without_fix(damaged),
             fix=f"No checkpoint before it is complete. resume=None starts again; so does 'auto' without {where}.",
         )
     return None
+
+
+def _without_fix(error: LearnkitError) -> str:
+    """What is wrong; the path in it may hold anything."""
+    return error.message.removesuffix(f". {error.fix}")
 
 
 def _validate(content: object, file: Path) -> dict[str, Any]:

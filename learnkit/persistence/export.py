@@ -30,7 +30,7 @@ def export(
     """Write a model as one file; see `Learner.export`.
 
     Args:
-        file: the path; the suffix of the format is added if it is missing.
+        file: the path; for "lk", .lk is added to a name without a suffix, for the others theirs if it is missing.
         spec: the model and its metadata.
         to: "lk" for `load_learner`, "onnx", or "pt2" for torch.export's format, which runs code when it is opened.
         preprocessing: for the others: True to take images (N, H, W, C) in uint8 at their size, and normalize them

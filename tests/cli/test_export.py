@@ -56,6 +56,17 @@ def test_what_cannot_work_is_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_data_without_folders_of_splits_is_refused_by_advice_that_export_can_follow(
+    run: Model, command: Command, tmp_path: Path
+) -> None:
+    answer = command(
+        "export", run.file, "--to", "onnx", "--out", "a.onnx", "--quantize", "int8", "--data", run.data / "train"
+    )
+    assert (answer.code, answer.lines) == (2, [])
+    assert "has no folders train and valid. Pass a folder that has one of each." in answer.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_that_is_no_export_is_refused(command: Command, tmp_path: Path) -> None:
     (tmp_path / "model.lk").write_bytes(b"\x80\x04N.")
     answer = command("export", "model.lk", "--to", "lk", "--out", "a.lk")

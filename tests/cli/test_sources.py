@@ -91,8 +91,10 @@ def test_masks(scenes: Path, pattern: str) -> None:
         (["--codes", "a,b"], "--codes needs --masks"),
         (["--image", "x"], "--image needs --stream"),
         (["--csv", "a.csv", "--pattern", "x"], "--csv and --pattern name different data"),
-        (["--csv", "a.csv", "--valid", "check"], "--valid needs "),
+        (["--csv", "a.csv", "--valid", "check"], "--valid needs data in a folder per class, and --csv names other"),
         (["--masks", "{stm}.png", "--codes", "a,b"], r"--masks: got '\{stm\}.png', expected a path with"),
+        (["--masks", "{stem.x}.png", "--codes", "a,b"], r"--masks: got '\{stem.x\}.png', expected a path with"),
+        (["--masks", "{stem[x]}.png", "--codes", "a,b"], r"--masks: got '\{stem\[x\]\}.png', expected a path with"),
         (["--masks", "{stem}.png", "--codes", "a,b", "--classes", "a,b"], "--classes cannot be combined with --masks"),
     ],
 )

@@ -112,6 +112,12 @@ def test_its_config_repeats_it_to_the_same_bits(photos: Path, learnkit: Run, tmp
     assert not {name for options in found.values() if isinstance(options, dict) for name in options} & set(NOT_KEPT)
 
 
+def test_the_name_of_a_dataset_of_the_hub_is_kept_as_it_is(photos: Path, learnkit: Run) -> None:
+    for data, kept in (("user/dataset", "user/dataset"), (photos, str(photos))):
+        assert tomllib.loads(learnkit("train", data, "--hf", "--print-config")[1])["data"] == kept
+    assert tomllib.loads(learnkit("train", "user/photos", "--print-config")[1])["data"] != "user/photos"
+
+
 def test_print_config_prints_what_a_run_would_keep(photos: Path, learnkit: Run, tmp_path: Path) -> None:
     code, out, _ = learnkit("train", photos, "--valid", "none", "--classes", "red,blue", "--print-config", *QUICK)
     assert code == 0

@@ -106,6 +106,15 @@ def test_a_mistake_in_a_configuration_names_the_option(tmp_path: Path, text: str
         parsed(*([] if text.startswith("data") else ["photos"]), "--config", str(tmp_path / "a.toml"))
 
 
+def test_a_null_among_names_is_refused_and_one_alone_is_none(tmp_path: Path) -> None:
+    config = tmp_path / "a.json"
+    config.write_text('{"classes": ["a", null]}')
+    with pytest.raises(UsageError, match=r"a\.json: classes: .*expected text. Put each name in quotes"):
+        parsed("photos", "--config", str(config))
+    config.write_text('{"classes": null}')
+    assert parsed("photos", "--config", str(config))["classes"] is None
+
+
 def test_the_configuration_of_an_earlier_run_comes_first(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text('data = "photos"\nbase_size = 64\nresize = "pad"', encoding="utf-8")
     made = parser()

@@ -59,7 +59,7 @@ def test_a_form_reads_its_text(form: Form, text: str, value: Any) -> None:
         (RATES, "nan"), (RATES, "-1"), (RATES, "0.1,0"),
         (SIZE, "1x2x3"), (SIZE, "big"), (PAIR, "1"), (DEPTH, "x"), (NORMALIZE, "imagnet"), (AUGMENT, "lite"),
         (BS, "all"), (CLASS_WEIGHTS, "equal"), (SETTINGS, "step_size"), (SETTINGS, "step_size=2x"), (PAIRS, "a"),
-        (PAIRS, "a="), (CODES, "x=sky,road"),
+        (PAIRS, "a="), (CODES, "x=sky,road"), (PAIRS, "a=b,a=c"), (CODES, "0=sky,0=road"),
     ],
 )  # fmt: skip
 def test_other_text_is_refused_with_the_form(form: Form, text: str) -> None:

@@ -246,3 +246,8 @@ def test_a_class_may_have_the_name_of_a_row_of_the_report() -> None:
     assert {name: renamed[name] for name in ("F1, micro", "F1, macro")} == {
         name: interp.main_numbers()[name] for name in ("F1, micro", "F1, macro")
     }
+
+
+def test_the_sizes_of_its_sets_count_labels() -> None:
+    figure = interpretation(80).plot_conformal()
+    assert "labels in a set" in [axes.get_ylabel() for axes in figure.axes]

@@ -36,6 +36,7 @@ def test_the_report_leaves_missing_points_out(interp: PointsInterpretation) -> N
     assert report["mae"].tolist() == [1.5, 6.0, 0.0, 2.0]
     assert report["bias"].tolist() == [1.5, -2.0, 0.0, -2.0]
     assert report["rmse"].tolist() == pytest.approx([math.sqrt(4.5), math.sqrt(40), 0, 2])
+    assert report["n"].tolist() == [2, 2, 1, 1]
 
 
 def test_top_losses(interp: PointsInterpretation) -> None:

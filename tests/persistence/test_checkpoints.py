@@ -129,6 +129,14 @@ def test_the_one_before_replaces_a_file_cut_short(share: float, tmp_path: Path) 
     assert found["step"] == 0
 
 
+def test_the_warning_names_the_whole_path_of_the_damaged_one(tmp_path: Path) -> None:
+    folder = tmp_path / "Run 3. Again"
+    written(folder, 2)
+    os.truncate(folder / "last.ckpt", 100)
+    with pytest.warns(LearnkitWarning, match=r"Run 3\. Again/last\.ckpt.*; last\.prev\.ckpt, the checkpoint before it"):
+        read_checkpoint(folder)
+
+
 def test_if_both_are_damaged_the_error_states_what_to_do(tmp_path: Path) -> None:
     written(tmp_path, 2)
     for name in ("last.ckpt", "last.prev.ckpt"):

@@ -99,6 +99,8 @@ def test_another_base_or_none_is_refused(learn: Learner, base: dict[str, Tensor]
     whole = learn.export(tmp_path / "whole.lk", merge=True)
     with pytest.raises(UsageError, match=r"weights: got 'dict', expected None.* has all weights in it"):
         load_learner(whole, weights=base)
+    with pytest.raises(UsageError, match=r"weights= and model=: .*Leave out model="):
+        load_learner(file, weights=base, model=learn.model)
 
 
 def test_a_tensor_of_the_base_that_was_changed_is_in_the_file(

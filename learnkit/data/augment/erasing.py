@@ -65,7 +65,7 @@ class RandomErasing:
         return torch.where(happens(numbers[:, :1], self.p), columns, 0.0).float()
 
     def erase(self, x: Tensor, rows: npt.NDArray[np.float32], table: Tensor, *, in_place: bool = False) -> Tensor:
-        """A float batch (N, C, H, W) without the rectangles in `columns`; x itself if there are none.
+        """A float batch (N, C, H, W) whose rectangles are overwritten; x itself if there are none.
 
         Args:
             x: the batch.

@@ -56,8 +56,8 @@ def read_index(folder: Path) -> PackIndex | None:
     """What `pack` wrote into the index in a folder; None for a stream that was written without it.
 
     Raises:
-        CorruptFileError: an index that is not JSON, or values out of bounds.
-        MissingModelError: a task, or a version, that this learnkit does not know.
+        CorruptFileError: an index that is not JSON or of another version, or values out of bounds.
+        MissingModelError: fields that this learnkit does not know.
     """
     file = folder / INDEX
     try:

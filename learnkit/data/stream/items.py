@@ -66,7 +66,7 @@ class StreamItems:
             self.may_draw = True
         else:
             raise WrongTypeError(
-                f"{split}: got {type(source).__name__}", expected="the folder or URL of a stream, or a StreamingDataset"
+                split, got=type(source).__name__, expected="the folder or URL of a stream, or a StreamingDataset"
             )
         self._closed = copy.copy(source)
         self._closed.reset()
@@ -150,7 +150,7 @@ def _opened(litdata: Any, url: str) -> Any:
         copy.copy(dataset)[0:0]
     except Exception as error:  # a folder that is not there or holds no index, a URL without access, ...
         raise MissingFileError(
-            f"no stream at {url} ({str(error).splitlines()[0]})",
+            f"no stream at {url} ({(str(error).splitlines() or [type(error).__name__])[0]})",
             fix="learnkit.pack(images, folder) writes one, and so does litdata.optimize.",
         ) from error
     return dataset

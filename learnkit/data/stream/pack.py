@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from learnkit.atomic_files import make_folder, write_error
-from learnkit.checks import check_choice, plain
+from learnkit.checks import check_choice, is_int, plain
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.sources import as_file, opened
 from learnkit.data.image_bunch import ImageDataBunch
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Packed", "pack"]
 
+SIZE = re.compile(r"(?=.*[1-9])\d+(\.\d+)? ?([kmgt]b?|b)", re.IGNORECASE)  # as litdata reads it
 AT_ONCE = 256  # items that are read before they are written
 # Image, label (of a mask, its file; of anything else, JSON), name: not as text, which litdata takes for a file to read
 # where one of this name is in the working directory.
@@ -82,14 +84,15 @@ def pack(
         **options: for a folder, those of `ImageDataBunch.from_folder`, such as `valid_pct`.
 
     Raises:
-        UsageError: a folder that exists, options beside a bunch, a `reader`, whose files are not images, or several
-            processes.
+        UsageError: a folder that exists, a size that is none, options beside a bunch, a `reader`, whose files are not
+            images, or several processes.
         ImageError: an image that cannot be read.
         WriteError: the disk is full, or writing is not allowed.
     """
     require_litdata()
     check_choice("on_error", on_error, ("raise", "skip"))
     seed = check_seed(seed)
+    _check_chunk_bytes(chunk_bytes)
     world.begin()
     if world.size > 1:
         raise UsageError(
@@ -112,6 +115,11 @@ def pack(
             raise write_error(target, 0, error) from error
         raise
     return Packed(target, sizes, _table(skipped))
+
+
+def _check_chunk_bytes(size: object) -> None:
+    if not (size > 0 if is_int(size) else isinstance(size, str) and SIZE.fullmatch(size)):
+        raise UsageError("chunk_bytes", got=size, expected='a number of bytes above 0, or text such as "64MB"')
 
 
 def _bunch(data: Any, options: dict[str, Any]) -> ImageDataBunch:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
 
 from markupsafe import Markup
 
@@ -156,12 +157,10 @@ def ticks(low: float, high: float, n: int = 5) -> list[float]:
 
 def _drawn(line: Line, frame: Frame, color: int, x_name: str) -> Markup:
     step = max(1, -(-len(line.xs) // MAX_POINTS))
-    points = [
-        (frame.x(x), frame.y(y), x, y)
-        for x, y in zip(line.xs[::step], line.ys[::step], strict=True)
-        if math.isfinite(y)
-    ]
-    path = "M" + "L".join(f"{x:g} {y:g}" for x, y, _, _ in points) if points else ""
+    known = [(x, y, math.isfinite(y)) for x, y in zip(line.xs[::step], line.ys[::step], strict=True)]
+    points = [(frame.x(x), frame.y(y), x, y) for x, y, is_known in known if is_known]
+    runs = [[*run] for is_known, run in groupby(known, key=lambda point: point[2]) if is_known]
+    path = "".join(_path([(frame.x(x), frame.y(y)) for x, y, _ in run]) for run in runs)
     dots = []
     if line.look == "dots" and len(points) <= MAX_DOTS:
         dots = [
@@ -177,6 +176,11 @@ def _drawn(line: Line, frame: Frame, color: int, x_name: str) -> Markup:
             for left, top, x, value in points
         ]
     return _filled('<g class="line {} c{}"><path d="{}"/>{}</g>', line.look, color, path, EMPTY.join(dots))
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    """Straight lines through the points; one alone is a line of no length, whose round ends are a dot."""
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in points) + ("h0" if len(points) == 1 else "")
 
 
 def _svg(label: str, inside: Markup) -> Markup:

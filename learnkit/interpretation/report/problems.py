@@ -46,7 +46,8 @@ def problems_of(interp: Reported, learn: Trained | None, *, duplicates: bool = T
     if dls is not None and not duplicates:
         learned.append(NOT_COMPARED)
     if dls is None or dls.is_stream:  # which has no table of its files
-        return Problems((*([] if suspects else ["No label looks suspicious."]), *learned), suspects or ())
+        notes = [*(["No label looks suspicious."] if suspects == () else []), *learned]
+        return Problems(tuple(notes), suspects or ()) if notes or suspects else None
     summary = dls.summary()
     n_classes = len(dls.classes) if len(summary.counts) > len(dls.classes) else 0  # masks are not counted by class
     notes = [*_imbalance(summary.imbalance), *_missing(summary.counts.iloc[:n_classes])]

@@ -21,7 +21,7 @@ MAX_SIDE = 160  # pixels of the longer side in a gallery
 TINY = 64  # an image below this is shown in visible pixels
 QUALITY = 75  # in a gallery
 
-# Black through red to white, readable without color too: its brightness rises all the way.
+# Black through red to pale yellow, readable without color too: its brightness rises all the way.
 HEAT = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], dtype=np.float32)
 
 

@@ -25,6 +25,8 @@ __all__ = [
     "description_path",
     "export_graph",
     "json_text",
+    "largest_gap",
+    "largest_output",
     "quiet",
     "write_with_description",
 ]
@@ -111,10 +113,8 @@ def check_parity(
                 f"the exported model's output for a batch of {n}", got=tuple(found.shape),
                 expected=f"{tuple(expected.shape)}, as the model's",
             )  # fmt: skip
-        found, expected = found.double(), expected.double()
-        gap = (found - expected).where(found != expected, 0).abs().max().item()  # infinite in both is the same
-        difference = max(difference, math.inf if math.isnan(gap) else gap)
-        largest = max(largest, expected.where(expected.isfinite(), 0).abs().max().item())
+        difference = max(difference, largest_gap(found, expected))
+        largest = max(largest, largest_output(expected))
     if not difference <= tolerance * max(1.0, largest):
         raise ExportError(
             "difference between the outputs of the exported model and the model", got=float(f"{difference:.3g}"),
@@ -128,6 +128,23 @@ def check_parity(
         "max_abs_output": largest,
         "tolerance": tolerance,
     }
+
+
+def largest_gap(found: Tensor, expected: Tensor) -> float:
+    """The largest absolute difference: 0 where both are infinite alike, infinite for nan.
+
+    >>> largest_gap(torch.tensor([0.5, torch.inf]), torch.tensor([0.25, torch.inf]))
+    0.25
+    >>> largest_gap(torch.tensor([0.5, torch.nan]), torch.tensor([0.5, 0.5]))
+    inf
+    """
+    gap = (found.double() - expected.double()).where(found != expected, 0).abs().max().item()
+    return math.inf if math.isnan(gap) else gap
+
+
+def largest_output(expected: Tensor) -> float:
+    """The largest absolute value of those that are finite, which a tolerance is of."""
+    return expected.double().where(expected.isfinite(), 0).abs().max().item()
 
 
 def description_path(path: Path) -> Path:

@@ -4,6 +4,7 @@ import copy
 import json
 import tempfile
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from learnkit.persistence.deploy.real_data import RealData
 
 __all__ = ["N_CALIBRATION", "changes", "corrected", "quantization_line", "quantized"]
 
-N_CALIBRATION = 128  # training items, evenly spaced
+N_CALIBRATION = 128  # training items, evenly spaced; all if there are fewer
 MUCH = 0.01  # of a metric: one point of an accuracy
 Run = Callable[[Tensor], Tensor]
 
@@ -122,7 +123,9 @@ def changes(before: Run, after: Run, data: RealData, made: Tensor) -> dict[str, 
     for metric in [*measured["float32"], *measured["int8"]]:
         metric.reset()
     items, n, total, most, largest = 0, 0, 0.0, 0.0, 0.0
-    for x, targets in [*data.batches()] or [(made, None)]:
+    batches = data.batches()
+    first = next(batches, (made, None))
+    for x, targets in chain([first], batches):
         outputs = {"float32": before(x), "int8": after(x)}
         for kind, metrics in measured.items() if targets is not None else ():
             for metric in metrics:
@@ -141,7 +144,7 @@ def changes(before: Run, after: Run, data: RealData, made: Tensor) -> dict[str, 
 
 
 def _side_by_side(measured: dict[str, list[Metric]]) -> dict[str, dict[str, float]]:
-    """Each number of each metric by kind; a warning names those that became worse by more than a point."""
+    """Each number of each metric by kind; a warning names those, of higher is better, that fell by over a point."""
     found: dict[str, dict[str, float]] = {}
     for plain, small in zip(measured["float32"], measured["int8"], strict=True):
         before, after = results(plain), results(small)

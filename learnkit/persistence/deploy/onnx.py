@@ -120,10 +120,10 @@ def _int8(
     (network, output), made = network_of(raw), example_inputs(raw)
     plain, activate = graph_of(network, made), activation_of(spec)
     before = runner(plain)
-    model = int8.quantized(plain, data.inputs(int8.N_CALIBRATION))
-    model = int8.corrected(model, before, data.inputs(int8.N_CALIBRATION))
+    inputs = [*data.inputs(int8.N_CALIBRATION)]
+    model = int8.corrected(int8.quantized(plain, inputs), before, inputs)
     small = runner(model)
-    facts = {"bits": 8, "calibration_items": int8.N_CALIBRATION, **int8.changes(before, small, data, made)}
+    facts = {"bits": 8, "calibration_items": len(inputs), **int8.changes(before, small, data, made)}
 
     def reference(preprocessing: Preprocessing) -> Run:
         prepare = preparation_of(spec, preprocessing) or nn.Identity()

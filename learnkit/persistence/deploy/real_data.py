@@ -59,6 +59,6 @@ class RealData(NamedTuple):
 
 
 def _spaced(n_items: int, n: int) -> list[int]:
-    """At most n places of n_items, evenly spaced from the first on."""
-    step = max(1, n_items // n) if n else 1
-    return list(range(0, n_items, step))[:n]
+    """At most n places, from the first on and evenly spaced over all of n_items."""
+    n = min(n, n_items)
+    return [place * n_items // n for place in range(n)]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from learnkit.errors import ExportError, UsageError, warn
+from learnkit.persistence.deploy.capture import largest_gap, largest_output
 from learnkit.persistence.deploy.real_data import RealData
 from learnkit.persistence.spec import ExportSpec
 
@@ -54,12 +55,12 @@ def check_resizing(spec: ExportSpec, run: Run, reference: Run, data: RealData | 
             )  # fmt: skip
         sizes.add(pixels.shape[:2])
         with torch.no_grad():
-            found = run(_batch(pixels)).double()
-            expected = reference(_batch(in_full.decode(source)[0])).double()
-            predicted = reference(_batch(preprocess.decode(source)[0])).double()
-        gap = max(gap, (found - expected).abs().max().item())
-        gap_of_predict = max(gap_of_predict, (found - predicted).abs().max().item())
-        largest = max(largest, expected.abs().max().item())
+            found = run(_batch(pixels))
+            expected = reference(_batch(in_full.decode(source)[0]))
+            predicted = reference(_batch(preprocess.decode(source)[0]))
+        gap = max(gap, largest_gap(found, expected))
+        gap_of_predict = max(gap_of_predict, largest_gap(found, predicted))
+        largest = max(largest, largest_output(expected))
     allowed = TOLERANCE * max(1.0, largest)
     if not gap <= allowed:
         raise ExportError(

@@ -94,9 +94,13 @@ def load_model(
             `read_base`.
     """
     is_whole = not takes_base(export.manifest)
-    if weights is not None and (is_whole or model is not None):
+    if weights is not None and is_whole:
         raise UsageError(
             "weights", got=type(weights).__name__, expected=f"None, as {export.path} has all weights in it"
+        )
+    if weights is not None and model is not None:
+        raise UsageError(
+            "weights= and model=: the weights are those of the network in the file", fix="Leave out model=."
         )
     if model is not None:
         return _fill(export, model).eval()

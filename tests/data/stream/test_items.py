@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from learnkit.data.stream.items import StreamItems, open_streams
+from learnkit.data.stream.items import StreamItems, _opened, open_streams, require_litdata
 from learnkit.errors import DataError, ImageError, MissingFileError, WrongTypeError
 from tests.data.stream.streams import written
 
@@ -92,8 +92,17 @@ def test_what_is_no_stream_is_refused(tmp_path: Path) -> None:
     for where in (tmp_path / "none", f"local:{tmp_path}/none", tmp_path):
         with pytest.raises(MissingFileError, match=r"no stream at .*learnkit.pack"):
             StreamItems(where, "train")
-    with pytest.raises(WrongTypeError, match="valid: got list"):
+    with pytest.raises(WrongTypeError, match="valid: got 'list', expected the folder"):
         StreamItems([1, 2], "valid")
+
+
+def test_an_error_without_words_is_named_by_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(url: str) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("litdata.StreamingDataset", fails)
+    with pytest.raises(MissingFileError, match=r"no stream at here \(AssertionError\)"):
+        _opened(require_litdata(), "here")
 
 
 def test_a_chunk_that_is_gone_is_an_error_of_the_item(stream: Path) -> None:

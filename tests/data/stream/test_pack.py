@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -175,6 +176,13 @@ def test_what_cannot_be_packed_is_refused(class_folder: Path, tmp_path: Path) ->
     with pytest.raises(UsageError, match="a bunch with a reader"):
         pack(reads, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("size", ["abc", "64", "64XB", "0MB", 0, -1, 1.5, None])
+def test_a_size_that_is_none_is_refused(class_folder: Path, tmp_path: Path, size: Any) -> None:
+    with pytest.raises(UsageError, match=f"chunk_bytes: got {size!r}, expected a number of bytes above 0"):
+        pack(class_folder, tmp_path / "out", chunk_bytes=size)
+    assert list(tmp_path.glob("*out*")) == []
 
 
 def test_several_processes_do_not_pack(class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

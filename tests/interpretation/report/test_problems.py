@@ -8,9 +8,17 @@ import pytest
 import torch
 from torch import nn
 
-from learnkit import ClassificationInterpretation, DatasetType, ImageDataBunch, Learner
+from learnkit import (
+    ClassificationInterpretation,
+    DatasetType,
+    ImageDataBunch,
+    Learner,
+    MultiLabelInterpretation,
+    pack,
+)
 from learnkit.errors import LearnkitWarning
 from learnkit.interpretation.report import ReportContent, content_of
+from learnkit.interpretation.report.problems import problems_of
 from learnkit.interpretation.report.render import page_of
 from learnkit.interpretation.report.thumbnails import Thumbnails
 
@@ -66,6 +74,20 @@ def test_a_label_is_not_a_suggestion_for_itself() -> None:
     problems = content_of(interp).problems
     assert problems is not None
     assert problems.suspects == ()
+    assert problems.notes == ("No label looks suspicious.",)
+
+
+def test_of_a_stream_nothing_is_said_of_labels_that_were_not_looked_at(tmp_path: Path, class_folder: Path) -> None:
+    pytest.importorskip("litdata")
+    pack(class_folder, tmp_path / "packed")
+    dls = ImageDataBunch.from_stream(tmp_path / "packed", size=8, bs=4, augment=False, num_workers=0, device="cpu")
+    learn = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3)))
+    probs, ones = torch.tensor([[0.9, 0.2]]), torch.ones(1)
+    labels = MultiLabelInterpretation(probs, torch.tensor([[1.0, 0.0]]), ones, ("a", "b"))
+    assert problems_of(labels, learn, duplicates=True) is None
+    one = ClassificationInterpretation(probs, torch.tensor([0]), ones, ("a", "b"))
+    problems = problems_of(one, learn, duplicates=True)
+    assert problems is not None
     assert problems.notes == ("No label looks suspicious.",)
 
 

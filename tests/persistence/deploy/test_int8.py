@@ -89,6 +89,7 @@ def test_masks_several_labels_and_numbers_are_measured_in_their_metrics(tmp_path
         path = learn.export(tmp_path / type(task).__name__, to="onnx", quantize="int8")
         plain = learn.export(tmp_path / "plain", to="onnx")
         facts = described(path)["quantization"]
+        assert facts["calibration_items"] == 80  # all that there are
         for kind, file in (("float32", plain), ("int8", path)):
             found, truth = outputs(file, x[80:]), y[80:].numpy()
             match task:

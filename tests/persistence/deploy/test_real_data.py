@@ -13,6 +13,7 @@ def bunch() -> DataBunch:
 
 def test_training_inputs_are_evenly_spaced_from_the_first_on() -> None:
     assert [one.tolist() for one in RealData(bunch()).inputs(3)] == [[[0.0]], [[3.0]], [[6.0]]]
+    assert [one.item() for one in RealData(bunch()).inputs(6)] == [0, 1, 3, 5, 6, 8]  # of all, not of the first ones
     assert [one.item() for one in RealData(bunch()).inputs(50)] == list(range(10))
 
 

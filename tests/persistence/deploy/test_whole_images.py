@@ -20,6 +20,8 @@ from learnkit.data.image.resize import Resize
 from learnkit.errors import ExportError, UsageError
 from learnkit.persistence.deploy import network
 from learnkit.persistence.deploy.resizing import ResizeImages
+from learnkit.persistence.deploy.whole_images import check_resizing
+from learnkit.persistence.spec import ExportSpec
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -96,6 +98,14 @@ def test_a_resize_that_is_another_is_refused(learn: Learner, tmp_path: Path, mon
     with pytest.raises(ExportError, match=r"for whole images and those of the library: got .*expected at most 0\.02"):
         learn.export(tmp_path / "model", to="pt2", preprocessing="full")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nan_instead_of_a_number_is_refused(learn: Learner) -> None:
+    spec = ExportSpec(learn.model, learn.dls.input_shape, preprocess=learn.dls.preprocess)
+    for run, reference in ((torch.nan, 0.0), (0.0, torch.nan)):
+        given = [lambda x, value=value: torch.full((len(x), 3), value) for value in (run, reference)]
+        with pytest.raises(ExportError, match="for whole images and those of the library: got inf"):
+            check_resizing(spec, *given, None)
 
 
 @pytest.mark.parametrize("full_decode", [False, True])
