@@ -252,7 +252,7 @@ def test_a_test_set_with_an_unknown_class_is_predicted_and_refused_as_a_measure(
     with pytest.warns(LearnkitWarning) as caught:
         dls = bunch(root, labels, test="test")
     said = [str(warning.message) for warning in caught]
-    assert any("no class, their images stay without a label: 'bird' (1)" in text for text in said)
+    assert any("not a class, their images stay without a label: 'bird' (1)" in text for text in said)
     assert any("1 of 3 test items have no label" in text and "bird/x.png" in text for text in said)
     test = dls.samples.query("split == 'test'")
     assert test["target"].tolist() == [None, *([["cat"], ["dog"]] if several else ["cat", "dog"])]
