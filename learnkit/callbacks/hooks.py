@@ -170,7 +170,7 @@ class ActivationStats(Hooks):
         super().before_fit(state)
 
     def before_batch(self, state: TrainState) -> None:
-        self.values: dict[str, Any] = {}
+        self.values = {}
         self._is_recording = self._n_batches % self.every_batches == 0
         self._n_batches += 1
 

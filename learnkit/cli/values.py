@@ -5,12 +5,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from learnkit.errors import MissingFileError
 
 __all__ = ["AUGMENT", "BS", "CLASS_WEIGHTS", "CODES", "COLUMNS", "DEPTH", "LIST", "NORMALIZE", "NUMBERS", "PAIR",
            "PAIRS", "RATES", "SETTINGS", "SIZE", "Form", "as_text"]  # fmt: skip
+
+K = TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -146,9 +148,7 @@ def _setting(text: str) -> bool | float | str:
 
 
 def _pairs(text: str) -> dict[str, str]:
-    pairs = [_parts(pair) for pair in _words(text)]
-    found = dict(pairs)
-    return found if len(found) == len(pairs) else _fail(text)
+    return _of_pairs([_parts(pair) for pair in _words(text)], text)
 
 
 def _parts(pair: str) -> tuple[str, str]:
@@ -162,7 +162,12 @@ def _codes(text: str) -> Any:
     if not any("=" in line for line in lines):
         return lines
     pairs = [line.split("=", 1) for line in lines]
-    found = {int(value): name for value, name in pairs}
+    return _of_pairs([(int(value), name) for value, name in pairs], text)
+
+
+def _of_pairs(pairs: list[tuple[K, str]], text: str) -> dict[K, str]:
+    """The pairs that a text is made of; a key twice is refused."""
+    found = dict(pairs)
     return found if len(found) == len(pairs) else _fail(text)
 
 
