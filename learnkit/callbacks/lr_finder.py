@@ -20,13 +20,16 @@ __all__ = ["LRFinder", "Suggestions", "suggest"]
 
 MIN_BATCHES = 6  # suggestions need a curve of several points
 DIVERGENCE_FACTOR = 4.0  # a smoothed loss this many times the best ends the run
+SETTLED = 10  # batches behind a smoothed loss from which on it counts as the best: one lucky small batch does not
+EARLY_FACTOR = 100.0  # until then, a smoothed loss this many times the best ends the run: start_lr is far too high
 
 
 class LRFinder(Callback):
     """Train on one batch at each of `num_it` rates from `start_lr` toward `end_lr`, in equal ratios (Smith, 2017).
 
     The run ends after `num_it` batches, when the loss is nan or infinite, and, with `stop_div`, when the smoothed loss
-    is more than four times its best. As a callback it really trains; `Learner.lr_find` restores everything afterwards.
+    is more than four times its best. Until ten batches are averaged the best may be one lucky batch: there it takes a
+    hundred times. As a callback it really trains; `Learner.lr_find` restores everything afterwards.
 
     Attributes:
         lrs: the rate of each batch.
@@ -65,10 +68,15 @@ class LRFinder(Callback):
             raise StopFit(f"the loss became {loss} at lr {rate:.3g}")
         self.lrs.append(rate)
         self.losses.append(self._smoothed.add(loss))
-        if self.stop_div and self.losses[-1] > DIVERGENCE_FACTOR * min(self.losses):
+        if self.stop_div and self._diverged():
             raise StopFit("the loss diverged")
         if len(self.lrs) >= self.num_it:
             raise StopFit(f"{self.num_it} batches seen")
+
+    def _diverged(self) -> bool:
+        if len(self.losses) <= SETTLED:
+            return self.losses[-1] > EARLY_FACTOR * min(self.losses)
+        return self.losses[-1] > DIVERGENCE_FACTOR * min(self.losses[SETTLED - 1 :])
 
     def state_dict(self) -> dict[str, Any]:
         return {"lrs": self.lrs, "losses": self.losses, "smoothed": self._smoothed.state_dict()}

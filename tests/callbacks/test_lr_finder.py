@@ -119,6 +119,25 @@ def test_a_diverging_loss_ends_the_run() -> None:
     assert len(run([1.0] * 20 + [1000.0] * 100, stop_div=False)[0].lrs) == 100
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_one_lucky_batch_at_the_start_is_no_divergence(seed: int) -> None:
+    usual = np.random.default_rng(seed).gamma(2, 0.65, 100).clip(0.1)  # as noisy as batches of four images
+    for lucky in range(3):
+        losses = [*usual]
+        losses[lucky] = 0.05
+        finder, state = run(losses)
+        assert (len(finder.lrs), state.stop_reason) == (100, "100 batches seen")
+
+
+def test_a_start_that_is_far_too_high_ends_the_run() -> None:
+    finder, state = run([2.0, 1000.0, 1000.0, *[1000.0] * 100])
+    assert (len(finder.lrs), state.stop_reason) == (2, "the loss diverged")
+    finder, state = run([2.0 * 3.0**i for i in range(100)])  # a start that only rises
+    assert len(finder.lrs) < 12
+    with refused("finite losses of lr_find", got=len(finder.lrs)):
+        finder.curve()
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_non_finite_loss_ends_the_run_even_without_stop_div(bad: float) -> None:
     finder, state = run([1.0] * 20 + [bad] * 100, stop_div=False)
