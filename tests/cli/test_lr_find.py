@@ -54,3 +54,24 @@ def test_usage_errors_are_one_sentence(learnkit: Run) -> None:
         "",
         "learnkit: DATA is missing. Pass the folder of the data: learnkit lr-find photos.\n",
     )
+
+
+def test_what_is_there_is_not_overwritten_unless_forced(photos: Path, learnkit: Run, tmp_path: Path) -> None:
+    rates = tmp_path / "rates"
+    rates.mkdir()
+    for name in ("lr_find.csv", "lr_find.png"):
+        (rates / name).write_text("mine")
+        words = ["lr-find", photos, "--num-it", "20", "--no-stop-div", "--out", rates, *WORDS]
+        code, out, err = learnkit(*words)
+        assert (code, out) == (2, "")
+        assert (
+            err
+            == f"learnkit: {rates / name} exists already. Choose another name, or add --force to overwrite a file.\n"
+        )
+        assert [file.read_text() for file in rates.iterdir()] == ["mine"]
+        assert learnkit(*words, "--force")[0] == 0
+        assert {file.name for file in rates.iterdir()} == {"lr_find.csv", "lr_find.png"}
+        for file in rates.iterdir():
+            assert file.read_bytes() != b"mine"
+            file.unlink()
+    assert learnkit("lr-find", photos, "--force", *WORDS)[2] == "learnkit: --force has no effect without --out\n"

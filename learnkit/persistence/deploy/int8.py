@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import tempfile
 from collections.abc import Callable, Iterable
 from itertools import chain
@@ -22,7 +23,8 @@ from learnkit.persistence.deploy.real_data import RealData
 __all__ = ["N_CALIBRATION", "changes", "corrected", "quantization_line", "quantized"]
 
 N_CALIBRATION = 128  # training items, evenly spaced; all if there are fewer
-MUCH = 0.01  # of a metric: one point of an accuracy
+MUCH = 0.01  # one point of an accuracy, or of another metric whose higher values are better
+MUCH_MORE = 1.1  # times as much of an error, whatever its unit
 Run = Callable[[Tensor], Tensor]
 
 
@@ -144,16 +146,25 @@ def changes(before: Run, after: Run, data: RealData, made: Tensor) -> dict[str, 
 
 
 def _side_by_side(measured: dict[str, list[Metric]]) -> dict[str, dict[str, float]]:
-    """Each number of each metric by kind; a warning names those, of higher is better, that fell by over a point."""
+    """Each number of each metric by kind; a warning names those that became clearly worse."""
     found: dict[str, dict[str, float]] = {}
     for plain, small in zip(measured["float32"], measured["int8"], strict=True):
         before, after = results(plain), results(small)
         for name in before:
             found[name] = {"float32": before[name], "int8": after[name]}
-            lost = before[name] - after[name]
-            if plain.higher_is_better and lost > MUCH:
-                warn(f"int8: {name} falls from {before[name]:.4g} to {after[name]:.4g} on the validation set")
+            if _is_worse(before[name], after[name], plain.higher_is_better):
+                verb = "rises" if after[name] > before[name] else "falls"
+                warn(f"int8: {name} {verb} from {before[name]:.4g} to {after[name]:.4g} on the validation set")
     return found
+
+
+def _is_worse(before: float, after: float, higher_is_better: bool | None) -> bool:
+    """Whether to warn of it; where nothing is known of the direction, only of a number that is lost."""
+    if math.isnan(before) or math.isnan(after):
+        return math.isnan(after) and not math.isnan(before)
+    if higher_is_better is None:
+        return False
+    return before - after > MUCH if higher_is_better else after > MUCH_MORE * before
 
 
 def quantization_line(path: Path) -> str:

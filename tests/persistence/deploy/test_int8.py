@@ -2,6 +2,7 @@
 
 import copy
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,28 @@ def test_a_large_loss_is_a_warning() -> None:
         facts = int8.changes(lambda x: x, torch.zeros_like, data, x)
     assert facts["metrics"] == {"accuracy": {"float32": 1.0, "int8": 0.25}}
     assert (facts["mean_abs_diff"], facts["max_abs_diff"], facts["max_abs_output"]) == (0.25, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("metric", "grown", "says"),
+    [
+        ("mae", 2.0, "mae rises from 1 to 2 "),
+        ("rmse", 1.2, "rmse rises from 1 to 1.2 "),
+        ("mse", 1.2, "mse rises from 1 to 1.44 "),
+        ("mae", 1.05, None),
+        ("mae", 0.5, None),
+        ("mae", float("nan"), "mae falls from 1 to nan "),
+    ],
+)  # fmt: skip
+def test_an_error_that_grows_is_a_warning_whatever_its_unit(metric: Any, grown: float, says: str | None) -> None:
+    x = torch.tensor([[-1.0], [1.0], [-1.0], [1.0]])
+    y = torch.zeros(4, 1)
+    dls = DataBunch.from_tensors(x, y, x, y, bs=4, task=Regression(("n",)), device="cpu")
+    data = RealData(dls, make_metrics(metric))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        int8.changes(lambda x: x, lambda x: x * grown, data, x)
+    assert [str(one.message).startswith(f"int8: {says}") for one in caught] == [True] * (says is not None)
 
 
 def test_without_data_to_calibrate_on_it_is_refused(learn: Learner, tmp_path: Path) -> None:
