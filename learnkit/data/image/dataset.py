@@ -256,13 +256,8 @@ class ImageDataset(Dataset[tuple[Any, ...]]):
 
 def _encode_all(task: Task, labels: Sequence[Any]) -> Tensor:
     """The targets of all labels (N, ...); equal labels are encoded once."""
-    places: dict[Any, int] = {}
-    different: list[Tensor] = []
-    numbers = []
-    for label in labels:
-        key = tuple(label) if isinstance(label, list) else label
-        if key not in places:
-            places[key] = len(different)
-            different.append(task.encode(label))
-        numbers.append(places[key])
-    return torch.stack(different)[torch.from_numpy(np.array(numbers))]  # torch.tensor takes longer
+    keys = [tuple(label) if isinstance(label, list) else label for label in labels]
+    label_of = dict(zip(keys, labels, strict=True))
+    place_of = {key: place for place, key in enumerate(label_of)}
+    numbers = np.fromiter(map(place_of.__getitem__, keys), np.int64, len(keys))  # torch.tensor takes longer
+    return torch.stack([task.encode(label) for label in label_of.values()])[torch.from_numpy(numbers)]

@@ -48,7 +48,8 @@ def check_files(
     import pandas as pd
 
     names = samples["input"].tolist()
-    are_files = [place for place, name in enumerate(names) if name not in plain and not isinstance(name, HeldImage)]
+    asked = {one for one in set(names) - plain if not isinstance(one, HeldImage)}
+    are_files = [place for place, name in enumerate(names) if name in asked] if asked else []
     found, gone = real_paths([names[place] for place in are_files])
     if gone and not ignore_missing:
         missing = samples.index[[are_files[one] for one in gone]]

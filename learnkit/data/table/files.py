@@ -11,8 +11,8 @@ from learnkit.data.image.read import EXTENSIONS
 from learnkit.errors import DataError, MissingFileError, UsageError, warn
 from learnkit.types import PathLike
 
-__all__ = ["ARRAYS", "PICTURES", "checked_suffixes", "existing_folder", "get_image_files", "image_names", "no_images",
-           "text_below"]  # fmt: skip
+__all__ = ["ARRAYS", "PICTURES", "checked_suffixes", "existing_folder", "get_image_files", "image_names",
+           "images_by_folder", "no_images", "text_below"]  # fmt: skip
 
 # Of images and of arrays that a plugin of Pillow or a reader reads, never read by default.
 PICTURES = {
@@ -68,12 +68,28 @@ def image_names(
     Text takes a twentieth of the time of a Path.
 
     Args:
+        folder, recurse, suffixes, linked: as for `images_by_folder`.
+    """
+    found = images_by_folder(folder, recurse, suffixes=suffixes, linked=linked)
+    return sorted(start + name for start, names in found.items() for name in names)
+
+
+def images_by_folder(
+    folder: Path,
+    recurse: bool = True,
+    *,
+    suffixes: Sequence[str] | None = None,
+    linked: set[str] | None = None,
+) -> dict[str, list[str]]:
+    """The names of the images in each folder that has any, sorted: {"cat/": ["a.jpg", "b.jpg"]}; "" is `folder` itself.
+
+    Args:
         folder, recurse, suffixes: as for `get_image_files`.
         linked: takes up the paths, as from `text_below`, of images that are links or are reached through one.
     """
     wanted = EXTENSIONS if suffixes is None else frozenset(checked_suffixes(suffixes))
     suffix_of = _Suffixes()
-    found: list[str] = []
+    found: dict[str, list[str]] = {}
     left_out: Counter[str] = Counter()
     seen: set[str] = set()
     root, pending = os.path.join(os.getcwd(), _start(folder)), [""]
@@ -87,26 +103,25 @@ def image_names(
         if recurse:
             pending += [f"{start}{name}/" for name in sorted(folders, reverse=True) if name[0] != "."]
         shown = [name for name in files + others if name[0] != "."]
-        images = [start + name for name in shown if suffix_of[name.rpartition(".")[1:]] in wanted]
+        images = [name for name in shown if suffix_of[name[name.rfind(".") :]] in wanted]
         if linked is not None:
-            names = [start + name for name in others] if real == root + start else images
-            linked.update(text_below(folder, names))
+            apart = others if real == root + start else images
+            linked.update(text_below(folder, [start + name for name in apart]))
         if len(images) < len(shown):
-            of_others = [suffix_of[name.rpartition(".")[1:]] for name in shown]
+            of_others = [suffix_of[name[name.rfind(".") :]] for name in shown]
             left_out.update(suffix for suffix in of_others if suffix in PICTURES and suffix not in wanted)
-        found += images
+        if images:
+            found[start] = sorted(images)
     if left_out and found and suffixes is None:
         warn(f"files in {folder} that are not read: {_counts(left_out)}; suffixes= names the kinds to read")
-    found.sort()
     return found
 
 
-class _Suffixes(dict[tuple[str, ...], str]):
-    """A suffix in lower case, "" for none, by the last two parts of `name.rpartition(".")`; each is made once."""
+class _Suffixes(dict[str, str]):
+    """A suffix in lower case, "" for none, by `name[name.rfind("."):]`; each is made once."""
 
-    def __missing__(self, parts: tuple[str, ...]) -> str:
-        dot, end = parts
-        self[parts] = suffix = f".{end.lower()}" if dot else ""
+    def __missing__(self, end: str) -> str:
+        self[end] = suffix = end.lower() if end.startswith(".") else ""
         return suffix
 
 

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from learnkit.checks import check_kind
 from learnkit.data.table.columns import with_column
-from learnkit.data.table.files import existing_folder, image_names, no_images, text_below
+from learnkit.data.table.files import existing_folder, image_names, images_by_folder, no_images, text_below
 from learnkit.data.table.masks import masks_of
 from learnkit.data.table.split_folders import held_out, split_folders, split_named
 from learnkit.errors import DataError, warn
@@ -161,8 +162,8 @@ def _of_all_splits(
     linked: set[str] | None,
 ) -> tuple[list[str], list[str]]:
     """The path and the label of every image that is not held out, whatever its split."""
-    names = image_names(root, suffixes=suffixes, linked=linked)
-    place_of, places = _places(names)
+    images = images_by_folder(root, suffixes=suffixes, linked=linked)
+    places = {place: _parts(place) for place in images}
     own = {train: "train", valid or "valid": "valid", test or "test": "test"}
     named = {folder: split for folder, split in own.items() if split_named(folder) != split}
     named |= {} if test is None else {test: "test"}
@@ -174,7 +175,7 @@ def _of_all_splits(
         labels = folders[1:] if split else folders
         if labels and split != "test" and folders[0] not in found.left_out:
             label_at[place] = labels[0]
-    items = _labeled_at(root, names, place_of, label_at)
+    items = _labeled_at(root, images, label_at)
     if not items[0]:
         fix = "Labels in file names or in a table are for from_name_re and from_csv."
         raise no_images(root, suffixes, "<class>", fix)
@@ -183,20 +184,24 @@ def _of_all_splits(
 
 def _labeled(folder: Path, suffixes: Sequence[str] | None, linked: set[str] | None) -> tuple[list[str], list[str]]:
     """The path and the label of every image in a class folder below `folder`."""
-    names = image_names(folder, suffixes=suffixes, linked=linked) if folder.is_dir() else []
-    place_of, places = _places(names)
-    return _labeled_at(folder, names, place_of, {place: parts[0] for place, parts in places.items() if parts})
+    images = images_by_folder(folder, suffixes=suffixes, linked=linked) if folder.is_dir() else {}
+    return _labeled_at(folder, images, {place: _parts(place)[0] for place in images if place})
 
 
-def _places(names: Sequence[str]) -> tuple[list[str], dict[str, tuple[str, ...]]]:
-    """The folder of each of the names from `image_names`, and {folder: its parts}; there are far fewer of these."""
-    place_of = [name.rpartition("/")[0] for name in names]
-    return place_of, {place: tuple(place.split("/")) if place else () for place in dict.fromkeys(place_of)}
+def _parts(place: str) -> tuple[str, ...]:
+    """The folders of a key of `images_by_folder`."""
+    return tuple(place.split("/")[:-1])
 
 
 def _labeled_at(
-    root: Path, names: Sequence[str], place_of: Sequence[str], label_at: Mapping[str, str]
+    root: Path, images: Mapping[str, Sequence[str]], label_at: Mapping[str, str]
 ) -> tuple[list[str], list[str]]:
-    """The paths of the names whose folder has a label, and these labels; equal labels are one object."""
-    used = [name for name, place in zip(names, place_of, strict=True) if place in label_at]
-    return text_below(root, used), [label_at[place] for place in place_of if place in label_at]
+    """The paths, sorted, of the images in folders that have a label, and these labels; equal labels are one object."""
+    used = [(place, images[place]) for place in sorted(label_at)]
+    names = [place + name for place, there in used for name in there]
+    labels = [label for place, there in used for label in [label_at[place]] * len(there)]
+    are_sorted = all(place + there[-1] < after + then[0] for (place, there), (after, then) in pairwise(used))
+    if not are_sorted:  # images beside folders: b.jpg, c/1.jpg, d.jpg
+        order = sorted(range(len(names)), key=names.__getitem__)
+        names, labels = [names[i] for i in order], [labels[i] for i in order]
+    return text_below(root, names), labels

@@ -117,7 +117,7 @@ def _unpacked(cell: Any) -> Any:
 
 
 def _any_held(values: list[Any]) -> bool:
-    return any(_is_held(value) for value in values if type(value) is not str)
+    return set(map(type, values)) != {str} and any(map(_is_held, values))
 
 
 def _images_in(values: list[Any], column: str) -> list[Any] | None:

@@ -66,17 +66,11 @@ def class_names(labels: Sequence[Any], rows: Sequence[Any], change: NAME | None 
     Raises:
         DataError: a label of another type, a share, or a list that was written as text, with its row.
     """
-    known: dict[type, dict[Any, str]] = {str: {}, bool: {}, int: {}, float: {}}  # True is not 1
-    names = []
-    for label, row in zip(labels, rows, strict=True):
-        same = known.get(type(label))
-        if same is None:
-            names.append(_name(label, row, change))
-            continue
-        if label not in same:
-            same[label] = _name(label, row, change)
-        names.append(same[label])
-    return names
+    if set(map(type, labels)) not in ({str}, {bool}, {int}):  # lists are no keys, and True is not 1
+        return [_name(label, row, change) for label, row in zip(labels, rows, strict=True)]
+    first_row = dict(zip(reversed(labels), reversed(rows), strict=True))
+    names = {label: _name(label, first_row[label], change) for label in dict.fromkeys(labels)}
+    return [names[label] for label in labels]
 
 
 def several_names(labels: Sequence[Any], rows: Sequence[Any], change: NAME | None = None) -> list[list[str]]:

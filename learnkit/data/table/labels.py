@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from learnkit.checks import nearest
@@ -61,9 +62,12 @@ def label_samples(
             unknown task.
     """
     targets, splits = _present(samples["target"].tolist()), samples["split"].tolist()
-    _check_missing(samples, targets, splits)
-    places = [place for place, target in enumerate(targets) if target is not None]
-    raw, rows = [targets[place] for place in places], samples.index[places].tolist()
+    is_full = None not in targets
+    if not is_full:
+        _check_missing(samples, targets, splits)
+    places = range(len(targets)) if is_full else [place for place, one in enumerate(targets) if one is not None]
+    raw = targets if is_full else [targets[place] for place in places]
+    rows = (samples.index if is_full else samples.index[places]).tolist()
     given = _given_classes(task, classes, change)
     kind = _kind(raw, task, given)
     found: Sequence[Any]
@@ -81,13 +85,18 @@ def label_samples(
         found = class_names(raw, rows, change)
         known = _classes(_per_split(found, places, splits), given)
         task = task if isinstance(task, Classification) else Classification(known)
-    for place, target in zip(places, found, strict=True):
-        targets[place] = target
+    if is_full:
+        targets = list(found)
+    else:
+        for place, target in zip(places, found, strict=True):
+            targets[place] = target
     return with_column(samples, "target", targets), task
 
 
 def _present(targets: Sequence[Any]) -> list[Any]:
     """The labels as Python has them, None for those that are missing."""
+    if set(map(type, targets)) == {str} and all(map(is_label, set(targets))):
+        return list(targets)
     full = {text for text in {one for one in targets if type(one) is str} if is_label(text)}
     return [
         (one if one in full else None) if type(one) is str else as_python(one) if is_label(one) else None
@@ -199,10 +208,8 @@ def _regression(numbers: Sequence[tuple[float, ...]], task: Task | str | None, n
 
 
 def _per_split(found: Sequence[Any], places: Sequence[int], splits: Sequence[str]) -> Labels:
-    labels: Labels = {}
-    for place, label in zip(places, found, strict=True):
-        labels.setdefault(splits[place], []).append(label)
-    return labels
+    own = splits if len(places) == len(splits) else [splits[place] for place in places]
+    return {split: list(compress(found, [one == split for one in own])) for split in dict.fromkeys(own)}
 
 
 def _classes(labels: Labels, given: Sequence[str] | None) -> tuple[str, ...]:

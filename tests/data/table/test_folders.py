@@ -1,6 +1,7 @@
 """Tables of samples from trees of folders."""
 
 import os
+import random
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,27 @@ def test_split_folders_may_have_other_names(tmp_path: Path) -> None:
 def test_the_label_is_the_first_folder_below_the_split(tmp_path: Path) -> None:
     tree(tmp_path, "train/cat/2024/spring/a.png", "valid/cat/b.png")
     assert [label for _, label, _ in table(tmp_path)] == ["cat", "cat"]
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("by_folder", [True, False])
+def test_rows_are_sorted_by_their_whole_path_however_folders_are_mixed_with_files(
+    tmp_path: Path, seed: int, by_folder: bool
+) -> None:
+    draw = random.Random(seed)
+    parts = ["a", "a-b", "a.b", "b", "B", "a b"]
+    names = {
+        "/".join([draw.choice("xy"), *draw.choices(parts, k=draw.randrange(3)), draw.choice(parts) + ".png"])
+        for _ in range(40)
+    }
+    names |= {"x/a/c.png", "x/c.png", "y/c.png"}
+    for name in names:
+        (tmp_path / "train" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "train" / name).touch()
+    tree(tmp_path, "valid/x/a.png")
+    rows = [(name, label) for name, label, *_ in table(tmp_path, by_folder=by_folder)]
+    files = sorted(file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*.png"))
+    assert rows == [(name, name.split("/")[1]) for name in files]
 
 
 @pytest.mark.parametrize("by_folder", [True, False])

@@ -88,6 +88,11 @@ def test_a_list_that_was_written_as_text_is_refused_with_the_remedy(text: str) -
             read()
 
 
+def test_the_first_of_equal_rows_is_named() -> None:
+    with pytest.raises(DataError, match=r"row 7: label: .*the text of a list"):
+        class_names(["cat", "[1, 0]", "dog", "[1, 0]", "(2, 1)"], [3, 7, 8, 9, 4])
+
+
 @pytest.mark.parametrize("text", ["[unknown]", "(other)", "{x", "[a, b]"])
 def test_brackets_alone_make_no_list(text: str) -> None:
     assert class_names([text], [0]) == [text]
