@@ -91,7 +91,7 @@ def build_table(
         UsageError: an argument that cannot work.
     """
     samples = checked_samples(samples, are_masks=isinstance(settings.task, Segmentation))
-    plain = set() if linked is None else set(samples["input"].tolist()).difference(map(absolute, linked))
+    asked = None if linked is None else set(map(absolute, linked))
     change = name_change(settings.normalize_labels)
     task = resolve_task(samples, settings.task, settings.classes, change)
     _check_classes(settings.classes, task)
@@ -103,7 +103,7 @@ def build_table(
     if settings.test is not None:
         samples = _with_test(samples, path / settings.test, settings.suffixes)
     skips = settings.on_error == "skip"
-    check_files(samples, plain, allow_leak=settings.allow_leak, ignore_missing=skips)
+    check_files(samples, asked, allow_leak=settings.allow_leak, ignore_missing=skips)
     sides = settings.sides or common_size(samples, settings.reader, ignore_unreadable=skips)
     bare = _preprocess(settings, sides)
     skipped = samples[:0].assign(error=[])

@@ -31,13 +31,13 @@ MAX_SHOWN = 5
 
 
 def check_files(
-    samples: "pd.DataFrame", plain: Set[str] = frozenset(), *, allow_leak: bool, ignore_missing: bool = False
+    samples: "pd.DataFrame", asked: Set[str] | None = None, *, allow_leak: bool, ignore_missing: bool = False
 ) -> None:
     """Every file exists, and none is in training and in another split; duplicates within a split are warned about.
 
     Args:
         samples: columns input and split.
-        plain: paths that are known to be there and to lead through no link, so are not asked for.
+        asked: the paths to ask for: all others are known to be there, and to lead through no link. None for all.
         allow_leak: accept files in several splits.
         ignore_missing: do not check for missing files.
 
@@ -48,8 +48,10 @@ def check_files(
     import pandas as pd
 
     names = samples["input"].tolist()
-    asked = {one for one in set(names) - plain if not isinstance(one, HeldImage)}
-    are_files = [place for place, name in enumerate(names) if name in asked] if asked else []
+    asked = set(names) if asked is None else asked & set(names)
+    are_files = [
+        place for place, name in enumerate(names if asked else ()) if name in asked and not isinstance(name, HeldImage)
+    ]
     found, gone = real_paths([names[place] for place in are_files])
     if gone and not ignore_missing:
         missing = samples.index[[are_files[one] for one in gone]]

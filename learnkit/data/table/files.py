@@ -88,6 +88,7 @@ def images_by_folder(
         linked: takes up the paths, as from `text_below`, of images that are links or are reached through one.
     """
     wanted = EXTENSIONS if suffixes is None else frozenset(checked_suffixes(suffixes))
+    usual = tuple(suffix for suffix in wanted if suffix.rfind(".") == 0)
     suffix_of = _Suffixes()
     found: dict[str, list[str]] = {}
     left_out: Counter[str] = Counter()
@@ -103,7 +104,9 @@ def images_by_folder(
         if recurse:
             pending += [f"{start}{name}/" for name in sorted(folders, reverse=True) if name[0] != "."]
         shown = [name for name in files + others if name[0] != "."]
-        images = [name for name in shown if suffix_of[name[name.rfind(".") :]] in wanted]
+        images = [name for name in shown if name.endswith(usual)]
+        if len(images) < len(shown):  # capital letters, or no images
+            images = [name for name in shown if suffix_of[name[name.rfind(".") :]] in wanted]
         if linked is not None:
             apart = others if real == root + start else images
             linked.update(text_below(folder, [start + name for name in apart]))

@@ -198,10 +198,14 @@ def _labeled_at(
 ) -> tuple[list[str], list[str]]:
     """The paths, sorted, of the images in folders that have a label, and these labels; equal labels are one object."""
     used = [(place, images[place]) for place in sorted(label_at)]
-    names = [place + name for place, there in used for name in there]
-    labels = [label for place, there in used for label in [label_at[place]] * len(there)]
+    paths: list[str] = []
+    labels: list[str] = []
+    for place, there in used:
+        paths += text_below(root / place, there)
+        labels += [label_at[place]] * len(there)
     are_sorted = all(place + there[-1] < after + then[0] for (place, there), (after, then) in pairwise(used))
     if not are_sorted:  # images beside folders: b.jpg, c/1.jpg, d.jpg
+        names = [place + name for place, there in used for name in there]
         order = sorted(range(len(names)), key=names.__getitem__)
-        names, labels = [names[i] for i in order], [labels[i] for i in order]
-    return text_below(root, names), labels
+        paths, labels = [paths[i] for i in order], [labels[i] for i in order]
+    return paths, labels

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from learnkit.data.image.sources import HeldImage, Source, held, is_image
 from learnkit.data.loading.items import listed
 from learnkit.data.table.columns import with_column
+from learnkit.data.table.label_values import all_text
 from learnkit.errors import DataError, MissingFileError, UsageError, WrongTypeError
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _unpacked(cell: Any) -> Any:
 
 
 def _any_held(values: list[Any]) -> bool:
-    return set(map(type, values)) != {str} and any(map(_is_held, values))
+    return not all_text(values) and any(map(_is_held, values))
 
 
 def _images_in(values: list[Any], column: str) -> list[Any] | None:

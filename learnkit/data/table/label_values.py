@@ -3,7 +3,7 @@
 import ast
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,8 @@ import numpy as np
 from learnkit.data.classes import label_text
 from learnkit.errors import DataError, UsageError
 
-__all__ = ["SEVERAL", "as_python", "class_names", "could_be_values", "is_label", "is_several", "multi_hot_names",
-           "normalized", "number_in", "number_rows", "several_names"]  # fmt: skip
+__all__ = ["SEVERAL", "all_text", "as_python", "class_names", "could_be_values", "is_label", "is_several",
+           "multi_hot_names", "normalized", "number_in", "number_rows", "several_names"]  # fmt: skip
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
@@ -58,6 +58,11 @@ def number_in(text: str) -> float | None:
     (-1500.0, None, None)
     """
     return float(text) if _NUMBER.fullmatch(text.strip()) else None
+
+
+def all_text(values: Iterable[Any]) -> bool:
+    """Whether there are values, and each is a str, and of no other class."""
+    return set(map(type, values)) == {str}
 
 
 def class_names(labels: Sequence[Any], rows: Sequence[Any], change: NAME | None = None) -> list[str]:

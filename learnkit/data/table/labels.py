@@ -12,6 +12,7 @@ from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.columns import with_column
 from learnkit.data.table.label_values import (
     SEVERAL,
+    all_text,
     as_python,
     class_names,
     could_be_values,
@@ -95,7 +96,7 @@ def label_samples(
 
 def _present(targets: Sequence[Any]) -> list[Any]:
     """The labels as Python has them, None for those that are missing."""
-    if set(map(type, targets)) == {str} and all(map(is_label, set(targets))):
+    if all_text(targets) and all(map(is_label, set(targets))):
         return list(targets)
     full = {text for text in {one for one in targets if type(one) is str} if is_label(text)}
     return [

@@ -1,14 +1,15 @@
 """The table of samples: one row per item, with its path, its target, its split and any other columns."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from learnkit.data.image.sources import HeldImage
 from learnkit.data.table.columns import column_of, with_column
-from learnkit.data.table.label_values import as_python
+from learnkit.data.table.label_values import all_text, as_python
 from learnkit.data.table.split_results import split_names, splits_of
 from learnkit.data.table.splits import Split
 from learnkit.errors import DataError, WrongTypeError
@@ -40,13 +41,9 @@ def checked_samples(samples: Any, *, are_masks: bool = False) -> "pd.DataFrame":
     inputs, targets = column_of(samples, "input").tolist(), column_of(samples, "target").tolist()
     if not inputs:
         raise DataError("the table has 0 rows", expected="one per file")
-    root = "/" if os.sep == "/" else None  # what all absolute paths begin with, where there is such a thing
     columns = {
-        "input": [
-            name if type(name) is str and name[:1] == root else _absolute_input(name, row)
-            for row, name in enumerate(inputs)
-        ],
-        "target": [target if type(target) is str else as_python(target) for target in targets],
+        "input": inputs if _are_absolute(inputs) else [_absolute_input(name, row) for row, name in enumerate(inputs)],
+        "target": targets if all_text(targets) else [as_python(target) for target in targets],
     }
     if are_masks:
         columns["target"] = [absolute(mask) if isinstance(mask, str) else mask for mask in columns["target"]]
@@ -54,6 +51,11 @@ def checked_samples(samples: Any, *, are_masks: bool = False) -> "pd.DataFrame":
         columns["split"] = column_of(samples, "split").tolist()
     table: pd.DataFrame = samples.reset_index(drop=True)
     return table.assign(**{name: pd.Series(values, dtype=object) for name, values in columns.items()})
+
+
+def _are_absolute(inputs: Sequence[Any]) -> bool:
+    """Whether all are absolute paths as text, where these begin with a slash; else False."""
+    return os.sep == "/" and all_text(inputs) and all(map(str.startswith, inputs, repeat("/")))
 
 
 def _absolute_input(name: Any, row: int) -> Any:
