@@ -9,7 +9,7 @@ unless it has an attribute `reduction = "sum"`, or a method `divisor(targets)` t
 import copy
 import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
@@ -23,8 +23,9 @@ from learnkit.arguments import unwrapped
 from learnkit.tree import count_items, leaves
 from learnkit.types import Loss
 
-__all__ = ["can_ignore", "divisor", "empty_as_zero", "loss_sums", "reduction_of", "setting", "unreduced"]
+__all__ = ["can_ignore", "divisor", "divisor_of", "empty_as_zero", "loss_sums", "reduction_of", "setting", "unreduced"]
 
+Divisor = Callable[[Any, Any], Tensor | int | None]  # (targets, inputs)
 # Parameters of functions seen before: reading a signature takes longer than many a loss.
 _KNOWN: WeakKeyDictionary[Loss, Mapping[str, inspect.Parameter]] = WeakKeyDictionary()
 
@@ -66,18 +67,27 @@ def divisor(loss_func: Loss, targets: Any, inputs: Any = ()) -> Tensor | int | N
     >>> divisor(weighted, torch.tensor([0, 1, 1, 2])).item()
     11.0
     """
+    return divisor_of(loss_func)(targets, inputs)
+
+
+def divisor_of(loss_func: Loss) -> Divisor:
+    """`divisor` of this loss, whose settings are read only once: for many batches."""
     if reduction_of(loss_func) == "sum":
-        return None
+        return lambda targets, inputs: None
     own = getattr(loss_func, "divisor", None)
     if callable(own):
-        return torch.as_tensor(own(targets)).float()
-    if not _weighs_classes(loss_func) or not isinstance(targets, Tensor) or targets.is_floating_point():
+        return lambda targets, inputs: torch.as_tensor(own(targets)).float()
+    if not _weighs_classes(loss_func):
+        return count_items
+    return functools.partial(_class_weights, setting(loss_func, "ignore_index"), setting(loss_func, "weight"))
+
+
+def _class_weights(ignore_index: int, weight: Tensor | None, targets: Any, inputs: Any) -> Tensor | int:
+    if not isinstance(targets, Tensor) or targets.is_floating_point():
         return count_items(targets, inputs)
     classes = targets.long()
-    counted: Tensor = classes != setting(loss_func, "ignore_index")
-    weight: Tensor | None = setting(loss_func, "weight")
-    weights: Tensor = counted.float() if weight is None else weight[torch.where(counted, classes, 0)] * counted
-    return weights.sum()
+    counted = classes != ignore_index
+    return counted.sum() if weight is None else (weight[torch.where(counted, classes, 0)] * counted).sum()
 
 
 def loss_sums(losses: Sequence[Tensor], divisors: Sequence[Tensor | int | None]) -> tuple[Tensor, Tensor]:

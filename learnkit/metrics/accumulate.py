@@ -4,6 +4,7 @@
 `compute` reads everything, on the CPU and in double precision.
 """
 
+import operator
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -38,28 +39,29 @@ class Accumulator(Protocol):
 
 
 class Sums:
-    """Tensors added up: counts, totals, tables."""
+    """Tensors added up: counts, totals, tables. All but the first may be numbers."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        self.sums: tuple[Tensor, ...] = ()
+        self.sums: tuple[Tensor | int, ...] = ()
 
-    def update(self, *parts: Tensor) -> None:
+    def update(self, *parts: Tensor | int) -> None:
         # Never in place: the tensors may be another accumulator's.
-        self.sums = tuple(map(torch.add, self.sums, parts)) if self.sums else parts
+        self.sums = tuple(map(operator.add, self.sums, parts)) if self.sums else parts
 
     def tensors(self) -> list[Tensor]:
-        return list(self.sums)
+        device = next((part.device for part in self.sums if isinstance(part, Tensor)), None)
+        return [torch.as_tensor(part, device=device) for part in self.sums]
 
     def add(self, tensors: Sequence[Tensor]) -> None:
         if tensors:
-            device = (self.sums or tensors)[0].device
+            device = (self.tensors() or tensors)[0].device
             self.update(*(part.to(device) for part in tensors))
 
     def compute(self) -> tuple[Tensor, ...]:
-        return tuple(part.cpu().double() for part in self.sums)
+        return tuple(part.cpu().double() for part in self.tensors())
 
 
 class Range:
@@ -161,15 +163,18 @@ class Moments:
         return n, self.means.cpu().double(), self.products.cpu().double()
 
 
-def total_and_count(values: Tensor, counted: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Sum and number of the values that count, by default all: what `Sums` needs for a mean."""
+def total_and_count(values: Tensor, counted: Tensor | None = None) -> tuple[Tensor, Tensor | int]:
+    """Sum and number of the values that count, by default all: what `Sums` needs for a mean.
+
+    The number of all is known without the device; a tensor of it would cost a third of the metric of a small batch.
+    """
     values = values if values.dtype == torch.bool else precise(values)  # a sum of booleans is an integer, so exact
     if counted is None:
-        return values.sum(), torch.full((), values.numel(), device=values.device)
+        return values.sum(), values.numel()
     return values.where(counted, torch.zeros_like(values)).sum(), counted.sum()
 
 
-def mean(total: Tensor, count: Tensor) -> float:
+def mean(total: Tensor, count: Tensor | int) -> float:
     """The mean from summed `total_and_count`; nan without values."""
     return float(total / count)
 

@@ -41,7 +41,7 @@ POINTS: tuple[Targets, ...] = ("points",)
 class Batch(NamedTuple):
     """A batch as an accumulator takes it."""
 
-    parts: tuple[Tensor, ...]
+    parts: tuple[Any, ...]  # as `update` of the accumulator takes them
     n_outputs: int = 1  # per item, the same in all batches
     targets: Tensor | None = None  # whose lowest and highest value are checked at the end
 
@@ -95,7 +95,7 @@ class AccumulatedMetric(PerClass):
     def update(self, preds: Tensor, targets: Tensor) -> None:
         try:
             _check_tensors(preds, targets)
-            batch = self._prepare(preds.detach(), targets.detach())
+            batch = self._prepare(_detached(preds), _detached(targets))
             self._expect(batch.n_outputs)
         except UsageError as error:  # not `_named`, which would cost more than a small batch
             raise error.prefixed(f"metric {self.name}") from None
@@ -163,6 +163,10 @@ class AccumulatedMetric(PerClass):
             yield
         except UsageError as error:
             raise error.prefixed(f"metric {self.name}") from None
+
+
+def _detached(tensor: Tensor) -> Tensor:
+    return tensor.detach() if tensor.requires_grad else tensor  # a view costs more than the question
 
 
 def _check_tensors(preds: object, targets: object) -> None:

@@ -14,7 +14,7 @@ from learnkit.device import to_device
 from learnkit.distributed.world import world
 from learnkit.errors import DataError, Interrupt, SkipBatch, SkipEpoch, StopFit, UsageError, warn
 from learnkit.losses.broadcasting import no_broadcasting
-from learnkit.losses.reduction import divisor
+from learnkit.losses.reduction import divisor, divisor_of
 from learnkit.metrics.shared import observe, results_of_all
 from learnkit.modes import together, undisturbed
 from learnkit.optim.fused import match_gradients
@@ -193,15 +193,18 @@ def validate(state: TrainState, callbacks: CallbackList) -> None:
         metric.reset()
     callbacks.notify(Callback.before_validate, state)
     losses: list[Tensor] = []
+    weigh = divisor_of(state.loss_func)
     weights: list[Tensor | int | None] = []
     with undisturbed(state.loss_func):
         for share in () if state.valid_dl is None else own_batches(state.valid_dl):
             state.inputs, state.targets = split_batch(to_device(share.batch, compute.device), "validation")
             state.preds = outputs_of(state, state.model)
-            state.loss = as_loss(state.loss_func(state.preds, state.targets)) if losses else first_loss(state)
-            _update_metrics(state, share.n, is_first=not losses)
+            is_new = not state.has_validated
+            state.loss = first_loss(state) if is_new else as_loss(state.loss_func(state.preds, state.targets))
+            _update_metrics(state, share.n, is_first=is_new)
+            state.has_validated = True
             if share.n:
-                weights.append(divisor(state.loss_func, state.targets, state.inputs))
+                weights.append(weigh(state.targets, state.inputs))
                 losses.append(state.loss)
                 callbacks.notify(Callback.after_validate_batch, state)
     mean = loss_of_set(losses, weights)

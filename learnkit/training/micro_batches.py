@@ -43,7 +43,8 @@ def run_micro_batches(state: TrainState, forward_backward: Callable[[], None]) -
         weight = weight_of_all(weight, share)
     total: Tensor | float = 1.0 if weight is None else weight
     if isinstance(total, Tensor):
-        total = precise(total).clamp(min=torch.finfo(total.dtype).tiny)  # 0 if no target counts
+        total = precise(total)
+        total = total.clamp(min=torch.finfo(total.dtype).tiny)  # 0 if no target counts
     try:
         while True:
             size = min(compute.part or n, n)

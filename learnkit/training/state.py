@@ -53,6 +53,7 @@ class TrainState:
         batch: the current batch of this epoch, from 0.
         step: optimizer steps taken in this fit.
         validated_step: the step at the last validation.
+        has_validated: whether there was one; the first is watched for outputs and targets that do not fit.
         is_mid_epoch: whether the validation that runs is one between two batches, not that of the end of the epoch.
         epochs_begun: epochs of this fit whose training has started.
         parallel: of several processes: runs the model in training, and averages its gradients; None alone.
@@ -109,6 +110,7 @@ class TrainState:
     step: int = 0
     epochs_begun: int = 0
     validated_step: int = 0
+    has_validated: bool = False
     is_mid_epoch: bool = False
     parallel: Parallel | Sharded | None = None
     whole: Whole | None = None

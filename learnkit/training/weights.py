@@ -41,7 +41,9 @@ def extra_state(model: nn.Module) -> dict[str, Any]:
 def are_finite(model: nn.Module) -> bool:
     """Whether no number of the parameters that are trained is nan or infinite; reading it waits for the device."""
     trained = [local(parameter.detach()) for parameter in model.parameters() if parameter.requires_grad]
-    return not trained or bool(torch.stack([parameter.isfinite().all() for parameter in trained]).all())
+    if not trained or torch.stack([parameter.sum().isfinite() for parameter in trained]).all():
+        return True
+    return bool(torch.stack([parameter.isfinite().all() for parameter in trained]).all())  # a sum may overflow
 
 
 def set_extra_state(model: nn.Module, values: Mapping[str, Any]) -> None:

@@ -42,6 +42,16 @@ def test_only_parameters_that_are_trained_have_to_be_finite(value: float) -> Non
     assert are_finite(nn.ReLU())
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_finite_weights_whose_sum_overflows_are_finite(dtype: torch.dtype) -> None:
+    model = nn.Linear(4, 1).to(dtype)
+    with torch.no_grad():
+        model.weight.fill_(torch.finfo(dtype).max)
+        assert are_finite(model)
+        model.weight[0, :2] = torch.tensor([float("inf"), -float("inf")])
+    assert not are_finite(model)
+
+
 class TakesShape(nn.Module):
     """Its buffer has the shape of the first input, as an observer of quantization's."""
 
