@@ -107,10 +107,12 @@ def module_names() -> list[str]:
     return [name.removesuffix(".__init__") for name in names if not name.endswith("__main__")]
 
 
+@pytest.mark.slow
 def test_importing_learnkit_does_not_change_generators_environment_or_settings() -> None:
     assert in_fresh_python(CHANGES) == []
 
 
+@pytest.mark.slow
 def test_the_fingerprint_notices_meddling() -> None:
     assert in_fresh_python(NOTICED, json.dumps(MEDDLING)) == list(MEDDLING.values())
 

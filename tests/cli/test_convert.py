@@ -54,6 +54,7 @@ def test_nothing_runs_without_trust(kind: str, tmp_path: Path, convert_file: Con
     assert os.listdir(tmp_path) == ["w.pth"]
 
 
+@pytest.mark.slow
 def test_a_pt2_file_is_never_opened(tmp_path: Path, convert_file: Convert) -> None:
     carry("pt2", tmp_path / "w.pt2", {"weight": Bomb(tmp_path / "ran")})
     assert convert_file("w.pt2", "w.safetensors", "--i-trust-this-file")[0] == 2
@@ -125,6 +126,7 @@ def test_the_other_process_has_its_own_folder_and_sees_no_secrets(
     assert not Path(seen["folder"]).exists()
 
 
+@pytest.mark.slow
 def test_a_broken_file_prints_one_line_and_leaves_no_files(tmp_path: Path, convert_file: Convert) -> None:
     (tmp_path / "w.pkl").write_bytes(pickle.dumps({"a": "x" * 1000})[:500])
     code, out, err = convert_file("w.pkl", "w.safetensors", "--i-trust-this-file")

@@ -133,6 +133,7 @@ def test_typed_commands_say_which_extra_they_need(
     assert "no folder nowhere" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("words", [["env"], ["verify", "photos"]])
 def test_output_that_cannot_be_written_is_one_line(photos: Path, words: list[str]) -> None:

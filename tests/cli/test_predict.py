@@ -251,6 +251,7 @@ def started(*args: object, **options: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_is_no_error(run: Model) -> None:
     with started(run.file, run.data, "--bs", "1", "--format", "json") as running:
         assert running.stdout is not None

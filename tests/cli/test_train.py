@@ -65,6 +65,7 @@ def test_a_run_is_a_folder_with_a_model_that_predicts(photos: Path, learnkit: Ru
     assert "blue" in (run / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_conformal_fits_sets_at_the_end(photos: Path, learnkit: Run, tmp_path: Path) -> None:
     code, _, err = learnkit("train", photos, *QUICK, "--no-report", "--conformal", "0.4", "--out", "a")
     assert (code, err) == (0, "")
@@ -130,6 +131,7 @@ def test_print_config_prints_what_a_run_would_keep(photos: Path, learnkit: Run, 
     assert "label_col" not in found["images"]
 
 
+@pytest.mark.slow
 def test_a_second_run_into_the_folder_is_refused(photos: Path, learnkit: Run, tmp_path: Path) -> None:
     assert learnkit("train", photos, "--out", "a", "--no-report", *QUICK)[0] == 0
     before = (tmp_path / "a/model.lk").read_bytes()
@@ -142,6 +144,7 @@ def test_a_second_run_into_the_folder_is_refused(photos: Path, learnkit: Run, tm
     assert config(tmp_path / "a")["model"]["seed"] == 5
 
 
+@pytest.mark.slow
 def test_a_run_that_is_done_can_be_gone_on_with(photos: Path, learnkit: Run, tmp_path: Path) -> None:
     assert learnkit("train", photos, "--out", "a", "--no-report", *QUICK)[0] == 0
     before, rows = weights(tmp_path / "a"), history(tmp_path / "a")
@@ -184,6 +187,7 @@ def test_what_is_wrong_is_one_sentence_and_exit_code_2(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_an_empty_folder_and_a_broken_image_are_named(learnkit: Run, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     code, _, err = learnkit("train", "empty")
@@ -210,6 +214,7 @@ def test_pretrained_weights_that_cannot_be_fetched_say_what_to_type(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_weights_of_a_file(photos: Path, learnkit: Run, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = shufflenet_v2_x0_5()
@@ -330,6 +335,7 @@ def snapshot(run: Path) -> dict[str, bytes]:
     return {str(file.relative_to(run)): file.read_bytes() for file in run.rglob("*") if file.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

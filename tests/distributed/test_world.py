@@ -59,6 +59,7 @@ def test_half_an_environment_is_refused(environment: pytest.MonkeyPatch, given: 
     assert world.size == 1
 
 
+@pytest.mark.slow
 def test_a_learner_in_half_an_environment_is_refused() -> None:
     code = (
         "import os, torch; os.environ['WORLD_SIZE'] = '4'\n"

@@ -168,6 +168,7 @@ def refusal(response: Any, status: int) -> str:
     return detail
 
 
+@pytest.mark.slow
 def test_what_it_says_of_itself(server: Server, model: Path) -> None:
     assert server.get("/health").json() == {"status": "ok"}
     facts = server.get("/model").json()

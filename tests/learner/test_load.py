@@ -199,6 +199,7 @@ def test_the_temperature_goes_along(learn: Learner, class_folder: Path, tmp_path
     assert not torch.equal(loaded.predict(path)[2], plain)
 
 
+@pytest.mark.slow
 def test_a_compiled_learner_has_plain_names(learn: Learner, tmp_path: Path) -> None:
     plain = manifest_in(learn.export(tmp_path / "plain.lk"))
     learn.compile()

@@ -229,6 +229,7 @@ def test_a_reader_that_does_not_know_the_tensors_refuses_them(tmp_path: Path, mo
     load_learner(alone.export(tmp_path / "numbers.lk"), model=network())  # right without it
 
 
+@pytest.mark.slow
 def test_exports_for_other_programs_hold_the_sets(tmp_path: Path) -> None:
     """The lines of docs/deploy.md."""
     onnxruntime = pytest.importorskip("onnxruntime")

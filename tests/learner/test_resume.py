@@ -188,6 +188,7 @@ def kept() -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.slow
 def test_one_file_is_kept_for_the_last_fit_of_a_call(blobs: Blobs) -> None:
     learn = body_and_head(blobs)
     learn.fine_tune(1, checkpoint_every=1)

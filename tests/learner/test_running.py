@@ -234,6 +234,7 @@ def test_an_iteration_begun_before_another_threads_fit_ends_with_an_error(blobs:
         raise found[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keeps", [True, False])
 def test_a_callback_may_read_the_loader_that_the_fit_is_reading(blobs: Blobs, keeps: bool) -> None:
     def learner() -> Learner:

@@ -64,6 +64,7 @@ def test_the_circle_through_a_file_that_is_edited(class_folder: Path, tmp_path: 
     assert (samples[others] == dls.samples.set_index("input")["target"][others]).all()
 
 
+@pytest.mark.slow
 def test_the_training_set_is_the_default_and_items_are_judged_by_others(class_folder: Path) -> None:
     dls, right = planted(class_folder)
     learn = learner(dls, metrics="accuracy").freeze()

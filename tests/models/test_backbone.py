@@ -126,6 +126,7 @@ def test_the_old_names_of_densenets_file_are_updated() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_old_names_of_a_transformers_file_are_updated_and_its_larger_grid_resized() -> None:
     state = state_of("vit_b_32")
     old = {key.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): t for key, t in state.items()}

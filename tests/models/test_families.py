@@ -29,18 +29,17 @@ TOTALS: dict[str, tuple[int, list[int] | None]] = {
     "wide_resnet50_2": (68_945_728 + 522, None),
 }
 SMALL = [
-    "resnet18", "alexnet", "squeezenet1_0", "densenet121", "googlenet", "inception_v3", "shufflenet_v2_x0_5",
-    "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5", "efficientnet_b0", "convnext_tiny", "regnet_x_400mf",
-    "regnet_y_400mf", "swin_t", "vgg11_bn", "vit_b_32",
-    "timm/vit_tiny_patch16_224", "timm/swin_tiny_patch4_window7_224", "timm/tf_efficientnet_lite0",
-    "timm/convnext_atto", "timm/pit_ti_224",
+    "resnet18", "alexnet", "squeezenet1_0", "googlenet", "shufflenet_v2_x0_5", "mobilenet_v2", "mobilenet_v3_small",
+    "mnasnet0_5", "efficientnet_b0", "regnet_x_400mf", "regnet_y_400mf",
+    "timm/vit_tiny_patch16_224", "timm/tf_efficientnet_lite0", "timm/convnext_atto", "timm/pit_ti_224",
 ]  # fmt: skip
 LARGE = [
-    "resnet34", "resnet50", "resnext50_32x4d", "vgg16", "vgg16_bn", "densenet161", "shufflenet_v2_x1_0",
-    "mobilenet_v3_large", "wide_resnet50_2", "mnasnet1_0", "efficientnet_v2_s", "swin_v2_t", "vit_b_16", "vgg11",
-    "squeezenet1_1", "regnet_x_800mf", "convnext_small", "timm/densenet121", "timm/resnet18",
-    "timm/beit_base_patch16_224", "timm/eva02_tiny_patch14_224", "timm/levit_128s", "timm/mixer_s32_224",
-    "timm/mobilevit_xxs", "timm/xcit_nano_12_p16_224",
+    "resnet34", "resnet50", "resnext50_32x4d", "vgg16", "vgg16_bn", "densenet121", "densenet161", "inception_v3",
+    "shufflenet_v2_x1_0", "mobilenet_v3_large", "wide_resnet50_2", "mnasnet1_0", "efficientnet_v2_s", "swin_t",
+    "swin_v2_t", "vit_b_32", "vit_b_16", "vgg11", "vgg11_bn", "squeezenet1_1", "regnet_x_800mf", "convnext_tiny",
+    "convnext_small", "timm/densenet121", "timm/resnet18", "timm/beit_base_patch16_224",
+    "timm/eva02_tiny_patch14_224", "timm/levit_128s", "timm/mixer_s32_224", "timm/mobilevit_xxs",
+    "timm/swin_tiny_patch4_window7_224", "timm/xcit_nano_12_p16_224",
 ]  # fmt: skip
 EVERY = [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)]
 

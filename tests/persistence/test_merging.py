@@ -65,6 +65,7 @@ def test_freezing_and_unfreezing_never_train_the_base(base: dict[str, Tensor]) -
     assert learn.history["train_loss"].iloc[-1] < learn.history["train_loss"].iloc[0]
 
 
+@pytest.mark.slow
 def test_the_file_holds_the_adapters_and_the_head_and_needs_the_base(
     learn: Learner, base: dict[str, Tensor], tmp_path: Path
 ) -> None:
@@ -88,6 +89,7 @@ def test_the_file_holds_the_adapters_and_the_head_and_needs_the_base(
     assert trained(again) == trained(learn)
 
 
+@pytest.mark.slow
 def test_another_base_or_none_is_refused(learn: Learner, base: dict[str, Tensor], tmp_path: Path) -> None:
     file = learn.export(tmp_path / "m.lk")
     with pytest.raises(MissingModelError, match=r"holds adapters without the weights.*weights=.*merge=True"):
@@ -116,6 +118,7 @@ def test_a_tensor_of_the_base_that_was_changed_is_in_the_file(
     assert torch.equal(loaded.get_preds("valid")[0], learn.get_preds("valid")[0])
 
 
+@pytest.mark.slow
 def test_published_weights_are_fetched_by_their_tag_and_no_path_is_read(
     base: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +145,7 @@ def test_published_weights_are_fetched_by_their_tag_and_no_path_is_read(
         load_learner(learn.export(tmp_path / "bad.lk"))
 
 
+@pytest.mark.slow
 def test_a_random_base_is_exported_merged_unless_told_otherwise(tmp_path: Path) -> None:
     learn = cnn_learner(data(), ARCH, pretrained=False, lora=2, seed=1)
     learn.fit(1, 1e-2)
@@ -157,6 +161,7 @@ def test_a_random_base_is_exported_merged_unless_told_otherwise(tmp_path: Path) 
     assert torch.equal(loaded.get_preds("valid")[0], learn.get_preds("valid")[0])
 
 
+@pytest.mark.slow
 def test_a_merged_file_has_the_groups_and_no_adapters(learn: Learner, tmp_path: Path) -> None:
     before = {name: tensor.clone() for name, tensor in learn.model.state_dict().items()}
     loaded = load_learner(learn.export(tmp_path / "m.lk", merge=True))
@@ -168,6 +173,7 @@ def test_a_merged_file_has_the_groups_and_no_adapters(learn: Learner, tmp_path: 
     assert all(p.requires_grad for p in loaded.model.parameters())
 
 
+@pytest.mark.slow
 def test_frozen_adapters_from_a_file_train_after_unfreeze_and_the_base_does_not(
     learn: Learner, base: dict[str, Tensor], tmp_path: Path
 ) -> None:
@@ -221,6 +227,7 @@ def user_model() -> nn.Module:
     return model
 
 
+@pytest.mark.slow
 def test_a_model_of_peft_trains_and_is_exported(tmp_path: Path) -> None:
     learn = Learner(data(), user_model(), seed=1)
     at_first = trained(learn)
@@ -240,6 +247,7 @@ def test_a_model_of_peft_trains_and_is_exported(tmp_path: Path) -> None:
     learn.export(tmp_path / "m", to="pt2")
 
 
+@pytest.mark.slow
 def test_familiarity_of_a_merged_model_is_that_of_its_adapters(tmp_path: Path) -> None:
     def network() -> nn.Sequential:
         return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 16), nn.ReLU(), nn.Linear(16, 2))

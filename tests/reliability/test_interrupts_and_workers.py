@@ -183,6 +183,7 @@ print(len(learn.history), "rows")
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_terminal_reaches_the_workers_and_the_next_fit_starts_new_ones() -> None:
     done = subprocess.run(
         [sys.executable, "-c", TERMINAL],

@@ -114,6 +114,7 @@ print(len(learn.history))
 """
 
 
+@pytest.mark.slow
 def test_an_unwritable_home(tmp_path: Path) -> None:
     wrong = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "TORCH_HOME", "MPLCONFIGDIR"), "/dev/null")
     done = subprocess.run(

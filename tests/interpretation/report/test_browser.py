@@ -62,6 +62,7 @@ def opened_images(page: Any) -> list[int]:
     return widths
 
 
+@pytest.mark.slow
 def test_every_cell_opens_its_images(visit: Callable[..., Visit], file: Path, interpret: Callable[..., Any]) -> None:
     page = visit(file).page
     counts = interpret().confusion_matrix()
@@ -125,6 +126,7 @@ def rows_in_order(page: Any) -> list[list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_the_table_is_sorted_by_every_column(visit: Callable[..., Visit], file: Path) -> None:
     page = visit(file).page
     assert [row[0] for row in rows_in_order(page)] == ["ant", "bee", "cat"]
@@ -168,6 +170,7 @@ def test_a_script_put_into_the_page_would_not_run(visit: Callable[..., Visit], f
     assert all("Content Security Policy" in line for line in seen.logged)
 
 
+@pytest.mark.slow
 def test_hostile_names_are_text(
     visit: Callable[..., Visit], interpret: Callable[..., Any], report: Callable[[Any], Path], hostile: tuple[str, ...]
 ) -> None:
@@ -234,6 +237,7 @@ def test_text_can_be_read_in_light_and_dark(visit: Callable[..., Visit], file: P
     assert {text: ratio for text, ratio in low.items() if ratio < 4.5} == {}
 
 
+@pytest.mark.slow
 def test_dark_mode_is_dark(visit: Callable[..., Visit], file: Path) -> None:
     backgrounds = {}
     for scheme in ("light", "dark"):
@@ -268,6 +272,7 @@ def test_headings_skip_no_level(visit: Callable[..., Visit], file: Path) -> None
     assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
+@pytest.mark.slow
 def test_a_table_wider_than_the_page_fades_until_it_is_scrolled_to_its_end(
     visit: Callable[..., Visit], file: Path, interpret: Callable[..., Any], report: Callable[[Any], Path]
 ) -> None:
@@ -285,6 +290,7 @@ def test_a_table_wider_than_the_page_fades_until_it_is_scrolled_to_its_end(
     assert narrow.evaluate(fade) == 0
 
 
+@pytest.mark.slow
 def test_the_legend_has_the_colors_of_the_cells(
     visit: Callable[..., Visit], interpret: Callable[..., Any], report: Callable[[Any], Path]
 ) -> None:

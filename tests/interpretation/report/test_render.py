@@ -174,6 +174,7 @@ def test_the_same_interpretation_is_written_as_the_same_bytes(interpret: Interpr
     assert first.read_bytes() == second.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_thousand_photos_stay_below_five_megabytes(
     interpret: Interpret, photo: Callable[[int], Any], tmp_path: Path
 ) -> None:

@@ -78,6 +78,7 @@ def test_json_is_utf_8_and_surrogates_are_escaped() -> None:
     assert json_text({"a": "ção", "b": "\udcff"}) == '{"a": "ção", "b": "\\udcff"}'
 
 
+@pytest.mark.slow
 def test_both_files_or_neither(tmp_path: Path, monkeypatch: Any) -> None:
     spec = ExportSpec(nn.Linear(2, 2), (2,))
     (tmp_path / "a.pt2.json").mkdir()  # where the description would go

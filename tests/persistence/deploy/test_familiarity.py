@@ -63,7 +63,14 @@ def by_numpy(fitted: FittedCertainty, raw: Any, features: Any) -> Any:
 
 @pytest.mark.parametrize("activation", [True, False])
 @pytest.mark.parametrize("grouped", [True, False])
-@pytest.mark.parametrize("task", [None, MultiLabel(("one", "two")), Regression(("a", "b"))])
+@pytest.mark.parametrize(
+    "task",
+    [
+        None,
+        pytest.param(MultiLabel(("one", "two")), marks=pytest.mark.slow),
+        pytest.param(Regression(("a", "b")), marks=pytest.mark.slow),
+    ],
+)
 def test_files_return_the_score(task: Any, grouped: bool, activation: bool, tmp_path: Path) -> None:
     learn, x = learner(task, grouped=grouped), inputs()
     file = learn.export(tmp_path / "m.onnx", to="onnx", activation=activation)
@@ -100,6 +107,7 @@ def test_files_return_the_score(task: Any, grouped: bool, activation: bool, tmp_
     np.testing.assert_allclose(output, found[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_without_a_fit_there_is_one_output(tmp_path: Path) -> None:
     learn = learner()
     with torch.no_grad():
@@ -117,6 +125,7 @@ class Two(nn.Sequential):
         return {"hidden": hidden, "logits": self[2](hidden)}
 
 
+@pytest.mark.slow
 def test_of_several_outputs(tmp_path: Path) -> None:
     torch.manual_seed(0)
     learn = learner(model=Two(nn.Linear(D, 16), nn.ReLU(), nn.Linear(16, 2)), output="logits")
@@ -157,6 +166,7 @@ def test_of_images(photos: Learner, preprocessing: Any, tmp_path: Path) -> None:
     assert ("whole_images" in parity) == (preprocessing == "full")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:int8. accuracy falls")
 def test_a_file_of_8_bits_does_not_return_it(photos: Learner, tmp_path: Path) -> None:
     with pytest.warns(

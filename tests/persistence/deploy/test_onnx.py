@@ -244,6 +244,7 @@ class Eigenvalues(nn.Module):
         return torch.linalg.eigvalsh(x @ x.mT)  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "message"),
     [

@@ -68,6 +68,7 @@ def described(path: Path) -> dict[str, Any]:
     return json.loads(path.with_name(f"{path.name}.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_a_process_without_torch_predicts_what_the_learner_predicts(learn: Learner, exported: Path) -> None:
     files = learn.dls.samples.query("split == 'valid'")["input"].tolist()
     run = subprocess.run([sys.executable, "-c", BARE, exported, *files], capture_output=True, text=True, check=True)
@@ -108,6 +109,7 @@ def test_nan_instead_of_a_number_is_refused(learn: Learner) -> None:
             check_resizing(spec, *given, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full_decode", [False, True])
 def test_photos_that_predict_reads_at_a_smaller_scale_are_a_warning(tmp_path: Path, full_decode: bool) -> None:
     numbers = np.random.default_rng(0)

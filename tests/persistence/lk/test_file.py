@@ -400,6 +400,7 @@ print((after - before) * 1024, sum(tensor.nbytes for tensor in spec.model.state_
 """
 
 
+@pytest.mark.slow
 def test_reading_takes_the_memory_of_one_copy(tmp_path: Path, spec: ExportSpec, squeeze: Any) -> None:
     wide = replace(squeeze, lin_ftrs=(15_000,))
     for name, backbone in (("small", squeeze), ("wide", wide)):

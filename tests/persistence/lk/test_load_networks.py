@@ -70,6 +70,7 @@ def test_networks_of_timm_come_back(name: str, tmp_path: Path) -> None:
     comes_back(BackboneSpec(name, 3, image_size=(side, side)), tmp_path / "m.lk", side)
 
 
+@pytest.mark.slow
 def test_timms_buffers_outside_the_state_dict_come_back(tmp_path: Path) -> None:
     pytest.importorskip("timm")
     spec = BackboneSpec("timm/test_maxvit", 2, lin_ftrs=(), image_size=(64, 64))

@@ -208,6 +208,7 @@ def test_json_that_hides_something_is_refused(text: bytes) -> None:
         parse(text, "m.lk: the manifest")
 
 
+@pytest.mark.slow
 def test_json_of_many_parts_is_not_read() -> None:
     at_most = ["x"] * 99_999
     assert parse(json.dumps([[x] for x in at_most]), "x") == [[x] for x in at_most]
@@ -301,6 +302,7 @@ def outputs(model: nn.Module, x: Tensor) -> Tensor:
         return model(x)  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_architectures_mutated_with_right_checksums_are_built_or_refused(squeeze: BackboneSpec) -> None:
     random_, n_built = random.Random(0), 0
     own = squeeze.on_meta().state_dict()
@@ -335,6 +337,7 @@ for name in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_bombs_are_refused_immediately_without_using_memory(
     tmp_path: Path, spec: ExportSpec, squeeze: BackboneSpec
 ) -> None:
