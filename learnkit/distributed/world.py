@@ -15,12 +15,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from learnkit.distributed.watchdog import ends_after
 from learnkit.errors import LearnkitWarning, UsageError
 
 __all__ = ["World", "span", "world"]
 
 TIMEOUT = 600.0  # seconds; LEARNKIT_TIMEOUT overrides it
 SET_BY_LAUNCHERS = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+GRACE = 30.0  # seconds beyond the timeout, after which a process that hangs where it joins is ended
 BACK_OFF = 3.0  # seconds before a restarted process joins: the ports of the ended ones are still closing
 
 
@@ -102,7 +104,8 @@ class World:
                 torch.accelerator.set_device_index(local_rank % torch.accelerator.device_count())
             if not is_there:
                 self.store = self._join(local_size)
-            self.group = dist.new_group(backend="gloo", timeout=timedelta(seconds=self.timeout))
+            with ends_after(self.timeout + GRACE):
+                self.group = dist.new_group(backend="gloo", timeout=timedelta(seconds=self.timeout))
         except BaseException:
             self._began_in = None
             raise
@@ -120,7 +123,8 @@ class World:
         backend = "cpu:gloo"
         if torch.cuda.is_available():  # NCCL wants a device for each process
             backend += ",cuda:nccl" if local_size <= torch.cuda.device_count() else ",cuda:gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+        with ends_after(self.timeout + GRACE):
+            dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
         atexit.register(_leave)
         return dist.PrefixStore("learnkit", store)  # type: ignore[attr-defined]
 

@@ -332,8 +332,9 @@ def test_a_metric_that_would_be_broadcast_is_refused_by_name(blobs: tuple[Tensor
     x, y = blobs[0], blobs[0].sum(1)
     dls = DataBunch.from_tensors(x, y, x, y, bs=16, task=Regression(("y",)))
     learn = Learner(dls, nn.Linear(2, 1), metrics=[error, "mae"], seed=0)
-    with pytest.raises(UsageError, match=r"metric error: outputs \(16, 1\) and targets \(16,\) would be broadcast"):
-        learn.validate()
+    for call in (learn.validate, lambda: learn.fit(2, 1e-3), lambda: learn.fit(2, 1e-3, validate_every="1 steps")):
+        with pytest.raises(UsageError, match=r"metric error: outputs \(16, 1\) and targets \(16,\) would be broadcast"):
+            call()
     assert len(learn.validate(metrics="mae")) == 2
 
 

@@ -49,9 +49,8 @@ def check_files(
 
     names = samples["input"].tolist()
     asked = set(names) if asked is None else asked & set(names)
-    are_files = [
-        place for place, name in enumerate(names if asked else ()) if name in asked and not isinstance(name, HeldImage)
-    ]
+    are_files = [place for place, name in enumerate(names) if name in asked] if asked else []
+    are_files = [place for place in are_files if not isinstance(names[place], HeldImage)]
     found, gone = real_paths([names[place] for place in are_files])
     if gone and not ignore_missing:
         missing = samples.index[[are_files[one] for one in gone]]
