@@ -12,9 +12,9 @@ __all__ = ["ends_after"]
 def ends_after(seconds: float) -> Iterator[None]:
     """End this process with exit code 1 and its stack on stderr if the body takes longer.
 
-    Two processes of gloo that a launcher starts again may each wait for the other one to connect, whatever their
-    timeout. A launcher starts an ended process again; for one that hangs it waits forever. Without a stderr that is a
-    file nothing is watched. A deadline that the user set by `faulthandler.dump_traceback_later` is lost.
+    Processes of gloo that have read old addresses each wait for the other one to connect, whatever their timeout. A
+    launcher starts an ended process again; for one that hangs it waits forever. Without a stderr that is a file nothing
+    is watched. A deadline that the user set by `faulthandler.dump_traceback_later` is lost.
     """
     if sys.__stderr__ is None:
         yield

@@ -4,7 +4,6 @@ import atexit
 import math
 import os
 import threading
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +22,6 @@ __all__ = ["World", "span", "world"]
 TIMEOUT = 600.0  # seconds; LEARNKIT_TIMEOUT overrides it
 SET_BY_LAUNCHERS = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 GRACE = 30.0  # seconds beyond the timeout, after which a process that hangs where it joins is ended
-BACK_OFF = 3.0  # seconds before a restarted process joins: the ports of the ended ones are still closing
 
 
 class World:
@@ -114,12 +112,15 @@ class World:
             warnings.filterwarnings("ignore", category=LearnkitWarning)
 
     def _join(self, local_size: int) -> Any:
-        """Start the process group; returns its store."""
-        if _int("TORCHELASTIC_RESTART_COUNT", 0):
-            time.sleep(BACK_OFF)
+        """Start the process group; returns its store.
+
+        torchrun keeps its store when it starts the processes again, and with it the addresses of the ended ones: a
+        process that is faster than another would look for one that is gone. So each attempt has keys of its own.
+        """
         timeout = timedelta(seconds=self.timeout)
         store, rank, size = next(dist.rendezvous("env://", timeout=timeout))  # type: ignore[attr-defined]
         store.set_timeout(timeout)
+        store = dist.PrefixStore(f"attempt {_int('TORCHELASTIC_RESTART_COUNT', 0)}", store)  # type: ignore[attr-defined]
         backend = "cpu:gloo"
         if torch.cuda.is_available():  # NCCL wants a device for each process
             backend += ",cuda:nccl" if local_size <= torch.cuda.device_count() else ",cuda:gloo"

@@ -1,6 +1,7 @@
 """A fit for faults of several processes: `python tests/distributed/faults.py OUT WHAT`, by a launcher.
 
-WHAT: "nothing", "error RANK STEP", "hang RANK STEP", "kill RANK STEP" (once), "signal NUMBER RANK STEP", "slow".
+WHAT: "nothing", "error RANK STEP", "hang RANK STEP", "kill RANK STEP" (once, and it comes back late), "signal NUMBER
+RANK STEP", "slow".
 OUT is a folder: the first process writes weights.pt there when the fit is done, each its steps to steps-RANK.
 """
 
@@ -58,6 +59,8 @@ def blobs() -> list[Tensor]:
 def main() -> None:
     torch.set_num_threads(1)
     out, what = Path(sys.argv[1]), sys.argv[2].split()
+    if what[0] == "kill" and (out / "killed").exists() and os.environ["RANK"] == what[1]:
+        time.sleep(5)  # the others are there first, and may find what was left of it
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(0.1), nn.Linear(8, 2)).double()
     learn = Learner(DataBunch.from_tensors(*blobs(), bs=8), model, seed=1, path=out, metrics="accuracy")
