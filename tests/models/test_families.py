@@ -90,7 +90,7 @@ def test_a_family_has_features_and_groups_and_trains_what_is_not_frozen(name: st
     assert learn.history["train_loss"].notna().all()
 
 
-@pytest.mark.parametrize("name", [ "googlenet", "timm/vit_tiny_patch16_224"])
+@pytest.mark.parametrize("name", ["googlenet", "timm/vit_tiny_patch16_224"])
 def test_unfrozen_a_step_reaches_the_first_layer(name: str) -> None:
     learn = learner(name)  # nothing is frozen, as nothing is pretrained
     first = next(m for m in learn.model.modules() if isinstance(m, nn.Conv2d))
