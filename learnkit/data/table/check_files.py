@@ -3,7 +3,6 @@
 import math
 import os
 from collections import Counter
-from collections.abc import Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -31,7 +30,7 @@ MAX_SHOWN = 5
 
 
 def check_files(
-    samples: "pd.DataFrame", asked: Set[str] | None = None, *, allow_leak: bool, ignore_missing: bool = False
+    samples: "pd.DataFrame", asked: set[str] | None = None, *, allow_leak: bool, ignore_missing: bool = False
 ) -> None:
     """Every file exists, and none is in training and in another split; duplicates within a split are warned about.
 
@@ -48,9 +47,9 @@ def check_files(
     import pandas as pd
 
     names = samples["input"].tolist()
-    asked = set(names) if asked is None else asked & set(names)
-    are_files = [place for place, name in enumerate(names) if name in asked] if asked else []
-    are_files = [place for place in are_files if not isinstance(names[place], HeldImage)]
+    wanted = names if asked is None else asked.intersection(names)
+    files = {name for name in wanted if not isinstance(name, HeldImage)}
+    are_files = [place for place, name in enumerate(names) if name in files] if files else []
     found, gone = real_paths([names[place] for place in are_files])
     if gone and not ignore_missing:
         missing = samples.index[[are_files[one] for one in gone]]

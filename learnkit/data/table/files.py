@@ -106,13 +106,12 @@ def images_by_folder(
         shown = [name for name in files + others if name[0] != "."]
         images = [name for name in shown if name.endswith(usual)]
         if len(images) < len(shown):  # capital letters, or no images
-            images = [name for name in shown if suffix_of[name[name.rfind(".") :]] in wanted]
+            ends = [suffix_of[name[name.rfind(".") :]] for name in shown]
+            images = [name for name, end in zip(shown, ends, strict=True) if end in wanted]
+            left_out.update(end for end in ends if end in PICTURES and end not in wanted)
         if linked is not None:
             apart = others if real == root + start else images
             linked.update(text_below(folder, [start + name for name in apart]))
-        if len(images) < len(shown):
-            of_others = [suffix_of[name[name.rfind(".") :]] for name in shown]
-            left_out.update(suffix for suffix in of_others if suffix in PICTURES and suffix not in wanted)
         if images:
             found[start] = sorted(images)
     if left_out and found and suffixes is None:

@@ -71,7 +71,7 @@ def class_names(labels: Sequence[Any], rows: Sequence[Any], change: NAME | None 
     Raises:
         DataError: a label of another type, a share, or a list that was written as text, with its row.
     """
-    if set(map(type, labels)) not in ({str}, {bool}, {int}):  # lists are no keys, and True is not 1
+    if set(map(type, labels)) not in ({str}, {bool}, {int}, {float}):  # lists are no keys, and True is not 1
         return [_name(label, row, change) for label, row in zip(labels, rows, strict=True)]
     first_row = dict(zip(reversed(labels), reversed(rows), strict=True))
     names = {label: _name(label, first_row[label], change) for label in dict.fromkeys(labels)}

@@ -63,12 +63,9 @@ def label_samples(
             unknown task.
     """
     targets, splits = _present(samples["target"].tolist()), samples["split"].tolist()
-    is_full = None not in targets
-    if not is_full:
-        _check_missing(samples, targets, splits)
-    places = range(len(targets)) if is_full else [place for place, one in enumerate(targets) if one is not None]
-    raw = targets if is_full else [targets[place] for place in places]
-    rows = (samples.index if is_full else samples.index[places]).tolist()
+    _check_missing(samples, targets, splits)
+    places = [place for place, target in enumerate(targets) if target is not None]
+    raw, rows = [targets[place] for place in places], samples.index[places].tolist()
     given = _given_classes(task, classes, change)
     kind = _kind(raw, task, given)
     found: Sequence[Any]
@@ -86,11 +83,8 @@ def label_samples(
         found = class_names(raw, rows, change)
         known = _classes(_per_split(found, places, splits), given)
         task = task if isinstance(task, Classification) else Classification(known)
-    if is_full:
-        targets = list(found)
-    else:
-        for place, target in zip(places, found, strict=True):
-            targets[place] = target
+    for place, target in zip(places, found, strict=True):
+        targets[place] = target
     return with_column(samples, "target", targets), task
 
 
@@ -209,7 +203,7 @@ def _regression(numbers: Sequence[tuple[float, ...]], task: Task | str | None, n
 
 
 def _per_split(found: Sequence[Any], places: Sequence[int], splits: Sequence[str]) -> Labels:
-    own = splits if len(places) == len(splits) else [splits[place] for place in places]
+    own = [splits[place] for place in places]
     return {split: list(compress(found, [one == split for one in own])) for split in dict.fromkeys(own)}
 
 
