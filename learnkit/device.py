@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from learnkit.accelerators import default_device, made_current, resolve_device
 from learnkit.checks import check_choice
-from learnkit.gradients import clip_gradients, divided, drop_gradients, reweigh
+from learnkit.gradients import clip_gradients, divided, drop_gradients, reweigh, take_step
 from learnkit.seeds import (
     CPU,
     device_rng_state,
@@ -222,7 +222,7 @@ class Compute:
             clip_gradients(optimizer, model, self.clip_norm, self.norm_type, self.clip_value)
         taken = self._scaler is None or self._update_scale(self._scaler)
         if taken:
-            optimizer.step()
+            take_step(optimizer)
         else:
             self.n_skipped += 1
         self.zero_grad(optimizer)

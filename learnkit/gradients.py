@@ -1,13 +1,17 @@
-"""Gradients of all that an optimizer trains: multiplied, clipped."""
+"""Gradients of all that an optimizer trains: multiplied, clipped, and taken as a step."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import itemgetter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-__all__ = ["clip_gradients", "divided", "drop_gradients", "local", "multiply_gradients", "reweigh"]
+__all__ = ["clip_gradients", "divided", "drop_gradients", "local", "multiply_gradients", "reweigh", "take_step"]
+
+PACKAGE = __name__.partition(".")[0]
 
 
 def multiply_gradients(optimizer: Optimizer, factor: Tensor | float) -> None:
@@ -24,6 +28,39 @@ def divided(optimizer: Optimizer, scale: Tensor | float) -> Iterator[None]:
         yield
     finally:
         multiply_gradients(optimizer, scale)
+
+
+def take_step(optimizer: Optimizer) -> None:
+    """What `optimizer.step()` does; fused steps of groups with the same settings are one call instead of one each."""
+    groups = optimizer.param_groups
+    is_torchs = type(optimizer).__module__.partition(".")[0] == "torch"  # another may keep what it needs in its groups
+    if len(groups) > 1 and groups[0].get("fused") and is_torchs and not _is_watched(optimizer):
+        optimizer.param_groups = _with_alike_joined(groups, optimizer.defaults)
+    try:
+        optimizer.step()
+    finally:
+        optimizer.param_groups = groups
+
+
+def _is_watched(optimizer: Optimizer) -> bool:
+    """Whether a hook that is not learnkit's, or a step of this object alone (a compiled one), would see the groups."""
+    hooks = (*optimizer._optimizer_step_pre_hooks.values(), *optimizer._optimizer_step_post_hooks.values())
+    is_own = "step" in vars(optimizer)
+    return is_own or any(str(getattr(hook, "__module__", "")).partition(".")[0] != PACKAGE for hook in hooks)
+
+
+def _with_alike_joined(groups: list[dict[str, Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """One group for all that have the same settings; the groups themselves do not change."""
+    settings_of = itemgetter(*settings)
+    joined: dict[Any, dict[str, Any]] = {}
+    try:
+        for group in groups:
+            own = settings_of(group)  # tensors are the same only if they are one object: none is read
+            known = joined.get(own)
+            joined[own] = group if known is None else {**known, "params": [*known["params"], *group["params"]]}
+    except TypeError:  # a list among them
+        return groups
+    return list(joined.values())
 
 
 def drop_gradients(optimizer: Optimizer) -> None:

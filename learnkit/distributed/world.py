@@ -48,12 +48,12 @@ class World:
     @property
     def size(self) -> int:
         """The number of processes; 1 inside of `alone`."""
-        return 1 if getattr(self._thread, "is_alone", False) else self._size
+        return 1 if self._size == 1 or getattr(self._thread, "is_alone", False) else self._size
 
     @property
     def rank(self) -> int:
         """The number of this process among them."""
-        return 0 if getattr(self._thread, "is_alone", False) else self._rank
+        return 0 if self._size == 1 or getattr(self._thread, "is_alone", False) else self._rank
 
     @contextmanager
     def alone(self) -> Iterator[None]:

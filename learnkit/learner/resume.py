@@ -27,7 +27,7 @@ from learnkit.persistence.checkpoints import (
 from learnkit.training.callback import CallbackList
 from learnkit.training.checkpointing import Checkpoints
 from learnkit.training.interval import Interval
-from learnkit.training.snapshot import StatefulLoader, restore, seek
+from learnkit.training.snapshot import is_stateful, restore, seek
 from learnkit.training.state import TrainState, loader_length
 from learnkit.types import PathLike
 
@@ -244,7 +244,7 @@ def _continue(state: TrainState, saved: dict[str, Any], epoch: int) -> None:
 
 def _has_position(loader: Any) -> bool:
     """Whether a position within an epoch of this loader can be found again."""
-    if isinstance(loader, StatefulLoader):
+    if is_stateful(loader):
         return True
     is_stream = isinstance(getattr(loader, "dataset", None), IterableDataset)
     return not is_stream and loader_length(loader) is not None

@@ -85,9 +85,11 @@ def divisor_of(loss_func: Loss) -> Divisor:
 def _class_weights(ignore_index: int, weight: Tensor | None, targets: Any, inputs: Any) -> Tensor | int:
     if not isinstance(targets, Tensor) or targets.is_floating_point():
         return count_items(targets, inputs)
-    classes = targets.long()
+    classes = targets.long()  # -100 in uint8 is 156
     counted = classes != ignore_index
-    return counted.sum() if weight is None else (weight[torch.where(counted, classes, 0)] * counted).sum()
+    if weight is None:
+        return counted.count_nonzero()
+    return (weight[torch.where(counted, classes, 0)] * counted).sum()
 
 
 def loss_sums(losses: Sequence[Tensor], divisors: Sequence[Tensor | int | None]) -> tuple[Tensor, Tensor]:
@@ -99,7 +101,9 @@ def loss_sums(losses: Sequence[Tensor], divisors: Sequence[Tensor | int | None])
     values = torch.stack(list(losses)).detach().cpu().double()
     if any(each is None for each in divisors):
         return values.sum(), torch.ones((), dtype=torch.float64)
-    weights = torch.stack([torch.as_tensor(each) for each in divisors]).cpu().double()
+    are_counts = not any(isinstance(each, Tensor) for each in divisors)
+    weights = torch.tensor(divisors) if are_counts else torch.stack([torch.as_tensor(each) for each in divisors])
+    weights = weights.cpu().double()
     return torch.where(weights > 0, values * weights, 0).sum(), weights.sum()
 
 

@@ -168,10 +168,13 @@ def total_and_count(values: Tensor, counted: Tensor | None = None) -> tuple[Tens
 
     The number of all is known without the device; a tensor of it would cost a third of the metric of a small batch.
     """
-    values = values if values.dtype == torch.bool else precise(values)  # a sum of booleans is an integer, so exact
+    if values.dtype == torch.bool:  # counted in half the time of their sum
+        hits = values if counted is None else values & counted
+        return hits.count_nonzero(), values.numel() if counted is None else counted.count_nonzero()
+    values = precise(values)
     if counted is None:
         return values.sum(), values.numel()
-    return values.where(counted, torch.zeros_like(values)).sum(), counted.sum()
+    return values.where(counted, torch.zeros_like(values)).sum(), counted.count_nonzero()
 
 
 def mean(total: Tensor, count: Tensor | int) -> float:

@@ -123,14 +123,15 @@ def _exp(mean: float) -> float:
 
 def _hits(preds: Tensor, targets: Tensor, ignore_index: int | None = None) -> Elements:
     """Whether each prediction is right."""
-    flat = targets.flatten()
     if preds.ndim > 2 and preds.shape[1] == 1:
         _check_elements(preds, targets)
-        hits = (preds.sigmoid() > 0.5).flatten() == flat
+        best = preds.sigmoid() > 0.5
     else:
         _check_classes(preds, targets)
-        hits = preds.argmax(dim=1).flatten() == flat
-    return hits, None if ignore_index is None else flat != ignore_index
+        best = preds.argmax(1)
+    if best.shape != targets.shape:
+        targets = targets.reshape(best.shape)
+    return best == targets, None if ignore_index is None else targets != ignore_index
 
 
 def _misses(preds: Tensor, targets: Tensor, ignore_index: int | None = None) -> Elements:
@@ -153,15 +154,16 @@ def _top_k_hits(preds: Tensor, targets: Tensor, k: int = 5, ignore_index: int | 
 
 
 def _check_classes(preds: Tensor, targets: Tensor) -> None:
-    if preds.ndim < 2 or preds.shape[1] < 2:
+    shape = preds.shape
+    if len(shape) < 2 or shape[1] < 2:
         raise UsageError(
             "preds",
-            got=tuple(preds.shape),
+            got=tuple(shape),
             expected="the shape (N, C, ...) with C of 2 or more classes",
             fix="For one output per item use accuracy_multi.",
         )
-    if targets.numel() * preds.shape[1] != preds.numel():
-        expected = f"one class index for each of the {preds.numel() // preds.shape[1]} predictions"
+    if targets.numel() * shape[1] != preds.numel():
+        expected = f"one class index for each of the {preds.numel() // shape[1]} predictions"
         fix = "For targets of one yes/no per class use accuracy_multi."
         raise UsageError("targets", got=tuple(targets.shape), expected=expected, fix=fix)
 

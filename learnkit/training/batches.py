@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from torch import nn
 
@@ -11,16 +11,11 @@ from learnkit.data.loading.shares import Share, shares
 from learnkit.distributed.world import world
 from learnkit.errors import DataError, warn
 from learnkit.seeds import Stream, derive
-from learnkit.training.snapshot import StatefulLoader
+from learnkit.training.snapshot import is_stateful
 from learnkit.training.state import TrainState
 from learnkit.tree import items_of_batch
 
 __all__ = ["batches_of_epoch", "split_batch"]
-
-
-@runtime_checkable
-class _Seeded(Protocol):
-    def seed_epoch(self, seed: int, epoch: int) -> None: ...
 
 
 def batches_of_epoch(state: TrainState, start: int = 0) -> Iterator[Any]:
@@ -34,13 +29,13 @@ def batches_of_epoch(state: TrainState, start: int = 0) -> Iterator[Any]:
             state was loaded, and those of other loaders are read and dropped.
     """
     epoch, loader = state.epoch_offset + state.epoch, state.train_dl
-    n_read = 0 if isinstance(loader, StatefulLoader) else start
-    if isinstance(loader, _Seeded):
-        if start and "start" in inspect.signature(loader.seed_epoch).parameters:
-            loader.seed_epoch(state.seed, epoch, start)  # type: ignore[call-arg]
+    n_read = 0 if is_stateful(loader) else start
+    if seed_epoch := getattr(loader, "seed_epoch", None):
+        if start and "start" in inspect.signature(seed_epoch).parameters:
+            seed_epoch(state.seed, epoch, start)
             n_read = 0
         else:
-            loader.seed_epoch(state.seed, epoch)
+            seed_epoch(state.seed, epoch)
     elif set_epoch := getattr(getattr(loader, "sampler", None), "set_epoch", None):
         set_epoch(epoch)  # torch's DistributedSampler and the like
     state.compute.reseed(derive(state.seed, Stream.ORDER, epoch))  # for a loader that draws its order globally

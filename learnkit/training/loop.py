@@ -16,7 +16,7 @@ from learnkit.errors import DataError, Interrupt, SkipBatch, SkipEpoch, StopFit,
 from learnkit.losses.broadcasting import no_broadcasting
 from learnkit.losses.reduction import divisor, divisor_of
 from learnkit.metrics.shared import observe, results_of_all
-from learnkit.modes import together, undisturbed
+from learnkit.modes import train_mode, undisturbed
 from learnkit.optim.fused import match_gradients
 from learnkit.seeds import Stream, derive
 from learnkit.training.batches import batches_of_epoch, split_batch
@@ -62,7 +62,7 @@ def fit(state: TrainState, callbacks: CallbackList, checkpoints: Checkpoints | N
 
 def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch, checkpoints: Checkpoints) -> None:
     """Train on every batch of the training loader once, or on those that an interrupted fit did not reach."""
-    together(state.model, state.loss_func).train()
+    train_mode(state.model, state.loss_func)
     start = state.start_batch if state.continues else 0
     state.batch = max(start - 1, 0)
     state.epochs_begun += 1

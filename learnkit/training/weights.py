@@ -41,7 +41,7 @@ def extra_state(model: nn.Module) -> dict[str, Any]:
 def are_finite(model: nn.Module) -> bool:
     """Whether no number of the parameters that are trained is nan or infinite; reading it waits for the device."""
     trained = [local(parameter.detach()) for parameter in model.parameters() if parameter.requires_grad]
-    if not trained or torch.stack([parameter.sum().isfinite() for parameter in trained]).all():
+    if sum((parameter.sum() for parameter in trained), torch.zeros(())).isfinite():
         return True
     return bool(torch.stack([parameter.isfinite().all() for parameter in trained]).all())  # a sum may overflow
 

@@ -53,6 +53,7 @@ def own(preds: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
         (nn.CrossEntropyLoss(), IGNORED, 3),
         (nn.CrossEntropyLoss(ignore_index=255), torch.tensor([[0, 255], [255, 1]]), 2),
         (nn.CrossEntropyLoss(ignore_index=255), torch.tensor([0, 255, 9], dtype=torch.uint8), 2),
+        (nn.CrossEntropyLoss(), torch.tensor([0, 156, 9], dtype=torch.uint8), 3),  # 156 is not -100
         (nn.CrossEntropyLoss(weight=WEIGHT), CLASSES, 46),
         (nn.CrossEntropyLoss(weight=WEIGHT, ignore_index=2), CLASSES, 6),
         (nn.CrossEntropyLoss(weight=WEIGHT, ignore_index=255), torch.full((4,), 255), 0),
