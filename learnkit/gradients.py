@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch.optim import Optimizer
 
 __all__ = ["clip_gradients", "divided", "drop_gradients", "local", "multiply_gradients", "reweigh", "take_step"]
 
-PACKAGE = __name__.partition(".")[0]
+OWN = f"{__name__.partition('.')[0]}."
 
 
 def multiply_gradients(optimizer: Optimizer, factor: Tensor | float) -> None:
@@ -33,8 +34,7 @@ def divided(optimizer: Optimizer, scale: Tensor | float) -> Iterator[None]:
 def take_step(optimizer: Optimizer) -> None:
     """What `optimizer.step()` does; fused steps of groups with the same settings are one call instead of one each."""
     groups = optimizer.param_groups
-    is_torchs = type(optimizer).__module__.partition(".")[0] == "torch"  # another may keep what it needs in its groups
-    if len(groups) > 1 and groups[0].get("fused") and is_torchs and not _is_watched(optimizer):
+    if len(groups) > 1 and groups[0].get("fused") and not _is_watched(optimizer):
         optimizer.param_groups = _with_alike_joined(groups, optimizer.defaults)
     try:
         optimizer.step()
@@ -43,10 +43,15 @@ def take_step(optimizer: Optimizer) -> None:
 
 
 def _is_watched(optimizer: Optimizer) -> bool:
-    """Whether a hook that is not learnkit's, or a step of this object alone (a compiled one), would see the groups."""
-    hooks = (*optimizer._optimizer_step_pre_hooks.values(), *optimizer._optimizer_step_post_hooks.values())
-    is_own = "step" in vars(optimizer)
-    return is_own or any(str(getattr(hook, "__module__", "")).partition(".")[0] != PACKAGE for hook in hooks)
+    """Whether the groups would be seen: by a hook that is not learnkit's, or by a step that is not torch's."""
+    if "step" in vars(optimizer) or not type(optimizer).__module__.startswith("torch."):
+        return True
+    before, after = optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks
+    if not before and not after:
+        return False
+    return any(
+        not str(getattr(hook, "__module__", "")).startswith(OWN) for hook in chain(before.values(), after.values())
+    )
 
 
 def _with_alike_joined(groups: list[dict[str, Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:

@@ -92,19 +92,25 @@ def _class_weights(ignore_index: int, weight: Tensor | None, targets: Any, input
     return (weight[torch.where(counted, classes, 0)] * counted).sum()
 
 
-def loss_sums(losses: Sequence[Tensor], divisors: Sequence[Tensor | int | None]) -> tuple[Tensor, Tensor]:
+def loss_sums(losses: Sequence[Tensor], divisors: Sequence[Tensor | int | None]) -> tuple[float, float]:
     """What the loss of a set is the ratio of, for some of its batches: both add up over parts of the set.
 
     Returns:
-        What the targets cost, and what they weigh, float64 () on the CPU; for sums these are their sum and 1.
+        What the targets cost, and what they weigh; for sums these are their sum and 1.
     """
-    values = torch.stack(list(losses)).detach().cpu().double()
+    values: list[float] = torch.stack(list(losses)).tolist()
     if any(each is None for each in divisors):
-        return values.sum(), torch.ones((), dtype=torch.float64)
-    are_counts = not any(isinstance(each, Tensor) for each in divisors)
-    weights = torch.tensor(divisors) if are_counts else torch.stack([torch.as_tensor(each) for each in divisors])
-    weights = weights.cpu().double()
-    return torch.where(weights > 0, values * weights, 0).sum(), weights.sum()
+        return sum(values), 1.0
+    weights = _read(divisors)
+    return sum(value * weight for value, weight in zip(values, weights, strict=True) if weight > 0), sum(weights)
+
+
+def _read(numbers: Sequence[Any]) -> list[float]:
+    """Numbers of which some may be tensors of shape (): one wait for the device."""
+    if not any(isinstance(number, Tensor) for number in numbers):
+        return list(numbers)
+    read: list[float] = torch.stack([torch.as_tensor(number) for number in numbers]).tolist()
+    return read
 
 
 def can_ignore(loss_func: Loss) -> bool:

@@ -102,7 +102,7 @@ def loss_of_all(loss: Tensor, share: Share) -> Tensor:
 
 def loss_of_set(losses: Sequence[Tensor], divisors: Sequence[Tensor | int | None]) -> float | None:
     """The loss of a set from those of its batches in all processes; None if there was none."""
-    total, weight = (part.item() for part in loss_sums(losses, divisors)) if losses else (0.0, 0.0)
+    total, weight = loss_sums(losses, divisors) if losses else (0.0, 0.0)
     n, total, weight, n_sums = world.sums(len(losses), total, weight, any(each is None for each in divisors))
     if not n:
         return None

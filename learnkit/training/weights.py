@@ -1,6 +1,7 @@
 """The tensors of a model: named, copied, and set in place."""
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,9 +42,9 @@ def extra_state(model: nn.Module) -> dict[str, Any]:
 def are_finite(model: nn.Module) -> bool:
     """Whether no number of the parameters that are trained is nan or infinite; reading it waits for the device."""
     trained = [local(parameter.detach()) for parameter in model.parameters() if parameter.requires_grad]
-    if sum((parameter.sum() for parameter in trained), torch.zeros(())).isfinite():
+    if not trained or math.isfinite(torch.stack(torch._foreach_norm(trained)).sum().item()):
         return True
-    return bool(torch.stack([parameter.isfinite().all() for parameter in trained]).all())  # a sum may overflow
+    return bool(torch.stack([parameter.isfinite().all() for parameter in trained]).all())  # a norm may overflow
 
 
 def set_extra_state(model: nn.Module, values: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import math
 import weakref
 from typing import Any
 
@@ -123,18 +124,22 @@ def test_a_loss_that_only_says_it_is_a_sum_has_no_other() -> None:
     assert unreduced(added_up) is None
 
 
-def total_loss(losses: list[Tensor], divisors: list[Any]) -> Tensor:
+def total_loss(losses: list[Tensor], divisors: list[Any]) -> float:
     total, weight = loss_sums(losses, divisors)
-    return total / weight
+    return total / weight if weight else math.nan
 
 
 def test_means_add_up_by_their_divisors_and_sums_by_themselves() -> None:
     losses = [torch.tensor(1.0), torch.tensor(4.0)]
-    assert total_loss(losses, [3, 1]).item() == 1.75
-    assert total_loss(losses, [torch.tensor(3.0), torch.tensor(1.0)]).item() == 1.75
-    assert total_loss(losses, [None, None]).item() == 5
-    assert total_loss([torch.tensor(torch.nan), losses[1]], [torch.tensor(0.0), torch.tensor(2.0)]).item() == 4
-    assert total_loss(losses[:1], [torch.tensor(0.0)]).isnan()
+    assert total_loss(losses, [3, 1]) == 1.75
+    assert total_loss(losses, [torch.tensor(3.0), torch.tensor(1.0)]) == 1.75
+    assert total_loss(losses, [torch.tensor(3.0), 1]) == 1.75
+    assert total_loss(losses, [None, None]) == 5
+    assert total_loss([torch.tensor(torch.nan), losses[1]], [torch.tensor(0.0), torch.tensor(2.0)]) == 4
+    assert math.isnan(total_loss(losses[:1], [torch.tensor(0.0)]))
+    infinite = [torch.tensor(torch.inf), torch.tensor(-torch.inf)]
+    assert total_loss(infinite[:1] + losses[:1], [3, 1]) == math.inf
+    assert math.isnan(total_loss(infinite, [3, 1]))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
