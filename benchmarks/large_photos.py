@@ -1,6 +1,7 @@
 """Large JPEG files to batches without a model: learnkit against torchvision, for photos of 12 megapixels.
 
-Photos of 4032 x 3024 pixels, made here -> 224 pixels: the center, and a random resized crop; on one thread.
+Photos of 4032 x 3024 pixels, made here -> 224 pixels: the center, and a random resized crop; on one thread. Their grain
+decides how large the files are, and how long the part of decoding takes that no scale spares.
 """
 
 import tempfile
@@ -23,8 +24,11 @@ TORCHVISION, CONTROL = "torchvision v2 on PIL", "A/A control"
 GOAL = 1 / 4
 
 
-def photo(seed: int, width: int, height: int) -> Image.Image:
-    """Noise of every scale, as strong as in photos of nature (falling with the frequency), shapes, and grain."""
+def photo(seed: int, width: int, height: int, grain: float) -> Image.Image:
+    """Noise of every scale, as strong as in photos of nature (falling with the frequency), shapes, and grain.
+
+    The grain is the standard deviation of its gray levels.
+    """
     random = np.random.default_rng(seed)
     pixels = np.zeros((height, width, 3), np.float32)
     for k in range(2, 12):
@@ -39,16 +43,16 @@ def photo(seed: int, width: int, height: int) -> Image.Image:
         across, down, radius = random.uniform(0, width), random.uniform(0, height), random.uniform(20, 500)
         inside = (x - across) ** 2 + (y - down) ** 2 < radius**2
         pixels[inside] = 0.5 * pixels[inside] + 0.5 * random.uniform(0, 255, 3)
-    pixels += random.normal(0, 6, (height, width, 1)).astype(np.float32)
+    pixels += random.normal(0, grain, (height, width, 1)).astype(np.float32)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def write_photos(folder: Path, n: int, width: int) -> float:
+def write_photos(folder: Path, n: int, width: int, grain: float) -> float:
     """n photos in two class folders; returns the megabytes of one of them."""
     for number in range(n):
         path = folder / ("cat", "dog")[number % 2] / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        photo(number, width, width * 3 // 4).save(path, quality=90)
+        photo(number, width, width * 3 // 4, grain).save(path, quality=90)
     return sum(file.stat().st_size for file in folder.rglob("*.jpg")) / n / 1e6
 
 
@@ -85,13 +89,14 @@ def differences(folder: Path) -> str:
 def results(arguments: Sequence[str] | None = None) -> list[Result]:
     """Print a table for each way to 224 pixels and write it to results/."""
     args = options(
-        __doc__, {"n": 4, "width": 1024, "rounds": 1, "warm_up": 0}, arguments, n=8, width=4032, rounds=5, warm_up=1
-    )
+        __doc__, {"n": 4, "width": 1024, "rounds": 1, "warm_up": 0}, arguments,
+        n=8, width=4032, rounds=5, warm_up=1, grain=6.0,
+    )  # fmt: skip
     found = []
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        size = write_photos(folder, args.n, args.width)
+        size = write_photos(folder, args.n, args.width, args.grain)
         print(f"{args.n} photos of {size:.1f} MB; gray levels from decoding in full: {differences(folder)}\n")
         for name, crop in (("the center", False), ("a random resized crop", True)):
             cases: dict[str, Callable[[], Callable[[], object]]] = {
