@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from learnkit.errors import ProcessError
+
 __all__ = ["UNKNOWN", "empty_cache", "free_memory", "is_out_of_memory", "peak_memory", "reset_peak_memory"]
 
 UNKNOWN = 1 << 62  # bytes
@@ -55,9 +57,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that a device, or the machine, ran out of memory.
 
     torch has a class for what its allocators raise; drivers and libraries such as cuBLAS and cuDNN report by message.
+    What another process ran out of, this one may have.
     """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
+    if isinstance(error, ProcessError):
+        return False
     return isinstance(error, RuntimeError) and any(found.search(str(error)) for found in MESSAGES)
 
 

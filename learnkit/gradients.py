@@ -1,8 +1,8 @@
 """Gradients of all that an optimizer trains: multiplied, clipped, and taken as a step."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -12,6 +12,10 @@ from torch.optim import Optimizer
 
 __all__ = ["clip_gradients", "divided", "drop_gradients", "local", "multiply_gradients", "reweigh", "take_step"]
 
+# Hooks of every optimizer; torch has functions to register them, and none to ask for them.
+OF_ALL: tuple[dict[Any, Any], ...] = tuple(
+    vars(sys.modules[Optimizer.__module__]).get(f"_global_optimizer_{when}_hooks", {}) for when in ("pre", "post")
+)
 OWN = f"{__name__.partition('.')[0]}."
 
 
@@ -46,12 +50,13 @@ def _is_watched(optimizer: Optimizer) -> bool:
     """Whether the groups would be seen: by a hook that is not learnkit's, or by a step that is not torch's."""
     if "step" in vars(optimizer) or not type(optimizer).__module__.startswith("torch."):
         return True
-    before, after = optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks
-    if not before and not after:
-        return False
-    return any(
-        not str(getattr(hook, "__module__", "")).startswith(OWN) for hook in chain(before.values(), after.values())
+    kinds: tuple[dict[int, Any], ...] = (
+        optimizer._optimizer_step_pre_hooks,
+        optimizer._optimizer_step_post_hooks,
+        *OF_ALL,
     )
+    hooks = [hook for registered in kinds if registered for hook in registered.values()]
+    return any(not str(getattr(hook, "__module__", "")).startswith(OWN) for hook in hooks)
 
 
 def _with_alike_joined(groups: list[dict[str, Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:

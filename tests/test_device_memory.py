@@ -10,6 +10,7 @@ import torch
 
 from learnkit import device_memory
 from learnkit.device_memory import empty_cache, free_memory, is_out_of_memory, peak_memory, reset_peak_memory
+from learnkit.errors import ProcessError
 
 CPU, ACCELERATOR = torch.device("cpu"), torch.device("cuda", 1)
 
@@ -81,6 +82,7 @@ def test_running_out_of_memory_is_recognized(error: BaseException) -> None:
         RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"),
         RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED"),
         ValueError("CUDA out of memory"),
+        ProcessError("process 1 failed: CUDA out of memory. Tried to allocate 2.00 GiB"),
         KeyboardInterrupt(),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from learnkit.gradients import clip_gradients, divided, drop_gradients, multiply_gradients, reweigh, take_step
 from learnkit.optim.build import build_optimizer
@@ -163,6 +164,17 @@ def test_groups_of_one_kind_are_one(seen: list[int]) -> None:
     model, optimizer = in_groups(torch.optim.Adam)
     stepped(model, optimizer, take_step, 1)
     assert seen == [1]
+
+
+@pytest.mark.parametrize("register", [register_optimizer_step_pre_hook, register_optimizer_step_post_hook])
+def test_groups_step_apart_where_a_hook_of_all_optimizers_sees_them(register: Any, seen: list[int]) -> None:
+    model, optimizer = in_groups(torch.optim.Adam)
+    registered = register(lambda own, args, kwargs: seen.append(len(own.param_groups)))
+    stepped(model, optimizer, take_step, 1)
+    registered.remove()
+    assert seen == [4, 4]
+    stepped(model, optimizer, take_step, 1)
+    assert seen == [4, 4, 1]
 
 
 @pytest.mark.parametrize("kind", ["not fused", "a hook", "a list", "its own class", "its own step"])

@@ -1,6 +1,7 @@
 """Gradients averaged over the processes; the model itself stays as it is."""
 
 import itertools
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from inspect import signature
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from learnkit.distributed.world import world
 from learnkit.errors import warn
+from learnkit.tree import leaves
 
 __all__ = ["Parallel", "average_gradients", "spread_buffers", "synchronized_batch_norm"]
 
@@ -28,8 +30,10 @@ SPREADS_BUFFERS = next(
 class Parallel:
     """Runs a model in a fit of several processes.
 
-    The first pass goes through the model alone, its gradients are averaged afterwards, and what it has used decides how
-    `DistributedDataParallel` is made, which averages those of later passes while the backward pass runs.
+    The first pass goes through the model alone, and its gradients are averaged afterwards. Later passes go through
+    `DistributedDataParallel`, which averages while the backward pass runs, and looks each time for layers that no
+    output depends on. Where gradients reach such layers all the same (a loss takes weights from the model, a reentrant
+    checkpoint hides some), all passes are like the first.
 
     Args:
         model: has the same weights in every process.
@@ -43,9 +47,13 @@ class Parallel:
         self._trained: list[nn.Parameter] = []  # what it was made for
         self._is_averaged = False  # the model's gradients
         self._is_done = True  # with what the next step takes
+        self._reached: set[int] | None = set()  # parameters that outputs depend on; None once that is decided
 
     def __call__(self, *inputs: Any) -> Any:
-        return (self._parallel or self._model)(*inputs)
+        outputs = (self._parallel or self._model)(*inputs)
+        if self._reached is not None:
+            self._reached |= reached(outputs)
+        return outputs
 
     def averaging(self, is_last: bool) -> AbstractContextManager[None]:
         """Around a forward and a backward pass: gradients are averaged in it, if no other pass adds to them."""
@@ -64,29 +72,48 @@ class Parallel:
             average_gradients(self._others)
             return
         trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
-        all_used = average_gradients([*trained, *self._others])
-        if trained and self._parallel is None:
-            self._trained = trained
-            options: dict[str, Any] = {"find_unused_parameters": not all_used, SPREADS_BUFFERS: False}
-            self._parallel = nn.parallel.DistributedDataParallel(self._model, **options)
+        average_gradients([*trained, *self._others])
+        if trained and self._reached is not None:
+            known, self._reached = self._reached, None
+            own = {id(parameter) for parameter in trained if parameter.grad is not None}
+            if not world.highest(not own <= known):
+                self._trained = trained
+                options: dict[str, Any] = {"find_unused_parameters": True, SPREADS_BUFFERS: False}
+                self._parallel = nn.parallel.DistributedDataParallel(self._model, **options)
+                warnings.filterwarnings(
+                    "ignore", "find_unused_parameters=True was specified"
+                )  # a later one may use less
 
     def refresh(self) -> None:
         """Notice that other layers are trained than before; before each batch."""
         if self._parallel is not None:
             trained = (parameter for parameter in self._model.parameters() if parameter.requires_grad)
             if any(a is not b for a, b in itertools.zip_longest(trained, self._trained)):
-                self._parallel = None
+                self._parallel, self._reached = None, set()
 
 
-def average_gradients(parameters: list[nn.Parameter]) -> bool:
-    """Average those that some process has over all processes; returns whether each process has all of them."""
+def reached(outputs: Any) -> set[int]:
+    """The ids of the parameters that outputs depend on, by autograd's record of them."""
+    ahead = [leaf.grad_fn for leaf in leaves(outputs) if isinstance(leaf, Tensor) and leaf.grad_fn is not None]
+    seen, found = set(ahead), set[int]()
+    while ahead:
+        node: Any = ahead.pop()
+        if hasattr(node, "variable"):
+            found.add(id(node.variable))
+        new = {before for before, _ in node.next_functions if before is not None} - seen
+        seen |= new
+        ahead += new
+    return found
+
+
+def average_gradients(parameters: list[nn.Parameter]) -> None:
+    """Average those that some process has over all processes."""
     if not parameters:
-        return True
-    has_gradient = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int64)
-    ends = torch.stack([has_gradient, 1 - has_gradient])
-    dist.all_reduce(ends, dist.ReduceOp.MAX, group=world.group)
+        return
+    used = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int64)
+    dist.all_reduce(used, dist.ReduceOp.MAX, group=world.group)
     gradients = []
-    for parameter, is_used in zip(parameters, ends[0].tolist(), strict=True):
+    for parameter, is_used in zip(parameters, used.tolist(), strict=True):
         if is_used:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
@@ -95,7 +122,6 @@ def average_gradients(parameters: list[nn.Parameter]) -> bool:
         flat = torch.cat([gradient.reshape(-1) for gradient in same])
         dist.all_reduce(flat)
         _spread_over(flat.div_(world.size), same)
-    return not ends[1].any()
 
 
 @torch.no_grad()

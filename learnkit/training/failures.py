@@ -68,8 +68,9 @@ def _out_of_memory(error: BaseException, state: TrainState) -> OutOfMemoryError 
     device = state.compute.device
     empty_cache(device)
     shapes = [tuple(x.shape) for x in state.inputs if isinstance(x, Tensor) and x.ndim]
-    bs = shapes[0][0] if shapes else 0
-    what = f"{bs} items of shape {', '.join(str(shape[1:]) for shape in shapes)}" if shapes else "this size"
+    own = shapes[0][0] if shapes else 0
+    bs = own if state.share is None else state.share.total  # of all processes
+    what = f"{own} items of shape {', '.join(str(shape[1:]) for shape in shapes)}" if shapes else "this size"
     fix = (
         f"Make the data with bs={bs // 2} (and GradientAccumulation({bs}) to keep the size of a step) or with a "
         "smaller size=, or add the callback MicroBatches()."

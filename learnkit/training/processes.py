@@ -65,7 +65,10 @@ def share_loss(state: TrainState) -> Tensor:
     assert share is not None
     weight, loss = zero_if_empty(state), state.loss
     counts = 1.0 if share.n else 0.0
-    own = torch.as_tensor(1.0 if weight is None else weight, dtype=torch.float64, device=loss.device) * counts
+    if isinstance(weight, Tensor):
+        own = weight.double() * counts
+    else:  # filled in on the device: a number that is copied to it would wait
+        own = torch.full((), (1 if weight is None else weight) * counts, dtype=torch.float64, device=loss.device)
     both = torch.stack([loss.detach().double() * own, own])
     dist.all_reduce(both)
     if weight is None:

@@ -192,6 +192,7 @@ def losses() -> Found:
         "weighted": {"loss_func": weighted}, "ignoring": {"loss_func": ignoring},
         "sum": {"loss_func": nn.CrossEntropyLoss(reduction="sum")}, "trained": {"loss_func": Scaled()},
         "unused": {"model": PartlyUsed()},
+        "used by the loss": {"model": (model := WithScale()), "loss_func": OfScale(model)},
     }  # fmt: skip
     for name, options in cases.items():
         for how, extra in {
@@ -227,6 +228,60 @@ class PartlyUsed(nn.Module):
         out: Tensor = self.net(x)
         chosen = x[:, 0] > 2
         return out.index_put((chosen,), self.sometimes(x[chosen]), accumulate=True) if chosen.any() else out
+
+
+@case
+def leaving_out() -> Found:
+    """A layer that the first batches use, and not all later ones; also where the processes differ in it."""
+    found: Found = {}
+    for name, differs in (("all", False), ("one", True)):
+        for how, extra in {"": (), " accumulated": (GradientAccumulation(16),)}.items():
+            learn = learner(model=LeavesOut(differs))
+            found |= {f"{name}{how} {k}": v for k, v in trained(learn, callbacks=list(extra)).items()}
+    return found
+
+
+class LeavesOut(nn.Module):
+    """Every third training batch leaves a layer out: of all items, or of those whose first number is below 0."""
+
+    def __init__(self, by_item: bool) -> None:
+        super().__init__()
+        self.net, self.extra = net(), nn.Linear(4, 3).double()
+        self.by_item, self.n = by_item, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.net(x)
+        self.n += self.training
+        if self.n % 3 or not self.training:
+            return out + self.extra(x)
+        chosen = x[:, 0] > 0
+        if not self.by_item or not chosen.any():
+            return out
+        return out.index_put((chosen,), self.extra(x[chosen]), accumulate=True)
+
+
+class WithScale(nn.Module):
+    """Its forward pass leaves a parameter to the loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.scale = net(), nn.Parameter(torch.ones((), dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.net(x)
+        return out
+
+
+class OfScale(nn.Module):
+    """A loss that takes a parameter of the model."""
+
+    def __init__(self, model: WithScale) -> None:
+        super().__init__()
+        self._of = (model,)  # no module of the loss's own
+
+    def forward(self, preds: Tensor, targets: Tensor) -> Tensor:
+        scale = self._of[0].scale
+        return nn.functional.cross_entropy(preds * scale, targets) + 0.1 * scale.square()
 
 
 @case

@@ -30,7 +30,7 @@ def count(module, inputs, output):
 learn = Learner(DataBunch.from_tensors(x, y, x[:33], y[:33], bs=16, device=where), model, metrics="accuracy", seed=0)
 model.register_forward_hook(count)
 learn.fit(3, 1e-2, callbacks=EMA(0.9))
-found = {"losses": learn.recorder.losses, "valid": learn.validate(), "preds": learn.get_preds()[0].tolist(),
+found = {"losses": list(learn.recorder.losses), "valid": learn.validate(), "preds": learn.get_preds()[0].tolist(),
     "weights": model[0].weight.tolist(), "device": str(learn.dls.device), "n_items": n_items}
 with open(f"{out}/{os.environ.get('RANK', 'alone')}.json", "w") as file:
     json.dump(found, file)
