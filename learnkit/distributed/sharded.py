@@ -70,6 +70,8 @@ def shard(model: nn.Module, device: torch.device) -> list[nn.Parameter]:
     scalars = [parameter for parameter in model.parameters() if not parameter.ndim]
     for tensor in scalars:
         tensor.data = tensor.data.to(device)
+    for tensor in model.parameters():  # torch shares out no others, such as those in channels-last memory format
+        tensor.data = tensor.data.contiguous()
     mesh, left_out = init_device_mesh(device.type, (world.size,)), set(scalars)
     for module in (*units(model), model):
         # After each pass, so that nothing but shares is changed between two of them.

@@ -171,6 +171,20 @@ class World:
                 if not self.is_first:
                     tensor.copy_(held)
 
+    def check_reaches(self, device: torch.device) -> None:
+        """Refuse to train on a device whose tensors the processes cannot send each other.
+
+        Raises:
+            UsageError: such a device: one of Apple or Intel.
+        """
+        if self.size > 1 and device.type not in {
+            part.partition(":")[0] for part in dist.get_backend_config().split(",")
+        }:
+            raise UsageError(
+                f"{self.size} processes cannot train on {device.type}", expected="the CPU, or GPUs of NVIDIA or AMD",
+                fix="Set the environment variable LEARNKIT_DEVICE=cpu, or start one process.",
+            )  # fmt: skip
+
     def check_same(self, what: dict[str, int]) -> None:
         """Refuse to go on with processes that differ.
 

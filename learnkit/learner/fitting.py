@@ -228,6 +228,7 @@ def run_lr_find(state: TrainState, dls: DataBunch, running: CallbackList, finder
 def _begin_together(state: TrainState, dls: DataBunch) -> None:
     """Let several processes begin with the same weights, on the same data."""
     check_data(dls)
+    world.check_reaches(state.compute.device)
     parameters = sum(parameter.numel() for parameter in state.model.parameters())
     n_batches = -1 if state.n_batches is None else state.n_batches
     n_validated = -1 if state.valid_dl is None else loader_length(state.valid_dl) or 0

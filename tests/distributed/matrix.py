@@ -573,6 +573,15 @@ def sharded() -> Found:
         run |= {f"after {key}": value for key, value in answers(learn).items()}
         run |= {f"again {key}": value for key, value in trained(learn, 1, strategy="fsdp").items()}
         found |= {f"{name} {key}": value for key, value in run.items()}
+    for number, opt_func in enumerate(("sgd", partial(torch.optim.AdamW, fused=True))):
+        torch.manual_seed(6)
+        maps = nn.Sequential(
+            nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 8, 2, padding=1), nn.Conv2d(8, 4, 3), nn.Flatten(), nn.Linear(4, 3)
+        )
+        learn = learner(model=maps.double(), opt_func=opt_func)
+        learn.to_channels_last()
+        found |= {f"channels last {number} {key}": value for key, value in trained(learn, 2, strategy="fsdp").items()}
+        assert all(maps[k].weight.is_contiguous(memory_format=torch.channels_last) for k in (1, 2))
     learn = learner(model=net(), groups=lambda model: [model[0], model[2]])
     learn.freeze()
     found |= {f"frozen {key}": value for key, value in trained(learn, 2, strategy="fsdp").items()}

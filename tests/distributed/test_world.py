@@ -89,3 +89,24 @@ def test_a_thread_alone_is_one_process_again() -> None:
         assert (world.size, world.rank) == (1, 0)
         assert not world.is_first  # files are still written by the first process
     assert (world.size, world.rank) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("backends", "device", "is_refused"),
+    [
+        ("cpu:gloo", "cpu", False), ("cpu:gloo,cuda:nccl", "cuda", False), ("cpu:gloo", "mps", True),
+        ("cpu:gloo,cuda:gloo", "xpu", True), ("cpu:gloo,xpu:xccl", "xpu", False),  # started by the user
+    ],
+)  # fmt: skip
+def test_devices_that_processes_cannot_send_from_are_refused(
+    backends: str, device: str, is_refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.distributed.get_backend_config", lambda: backends)
+    world = World()
+    world.check_reaches(torch.device(device))  # alone
+    world._size = 2
+    if is_refused:
+        with pytest.raises(UsageError, match=f"2 processes cannot train on {device}.*LEARNKIT_DEVICE=cpu"):
+            world.check_reaches(torch.device(device))
+    else:
+        world.check_reaches(torch.device(device))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from learnkit.data.loading.shares import Share
 from learnkit.device import Compute
 from learnkit.errors import OutOfMemoryError, UsageError
 from learnkit.training import failures
@@ -71,6 +72,14 @@ def test_running_out_of_memory_names_the_batch(inputs: tuple[Any, ...], what: st
     assert "at epoch 2 batch 5 (CUDA out of memory. Tried to allocate 2.00 GiB.)" in caught.value.what
     assert fix in caught.value.fix
     assert caught.value.__cause__ is OOM
+
+
+def test_of_several_processes_the_batch_of_all_is_made_smaller() -> None:
+    own = state(torch.zeros(4, 2))
+    own.share = Share(own.inputs, 0, 4, 8)
+    with pytest.raises(OutOfMemoryError, match="a batch of 4 items") as caught, explained(own):
+        raise OOM
+    assert "bs=4 (and GradientAccumulation(8)" in caught.value.fix
 
 
 def test_the_memory_that_the_allocator_keeps_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
