@@ -47,24 +47,29 @@ def batches_of_epoch(state: TrainState, start: int = 0) -> Iterator[Any]:
 
 
 def _trainable(state: TrainState, batches: Iterator[Any], start: int) -> Iterator[Any]:
-    has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in state.model.modules())
+    norms = [module for module in state.model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    is_shared = all(isinstance(norm, nn.SyncBatchNorm) for norm in norms)  # over the items of all processes
     size = (getattr(state.train_dl, "batch_size", None) or 2) if start else 0  # of the previous batch
     is_empty = not start
     for batch in batches:
         is_empty = False
-        before, size = size, _size(batch) if has_batch_norm else 0
+        before, size = size, _size(batch, of_all=is_shared) if norms else 0
         if size == 1 and before > 1:
             if state.epoch == 0:
-                warn("the last batch holds one item and is dropped: batch norm cannot train on it")
+                n = batch.total if isinstance(batch, Share) else 1
+                which = "one item" if n == 1 else f"{n} items, one of them in a process,"
+                warn(f"the last batch holds {which} and is dropped: batch norm cannot train on it")
             continue
         yield batch
     if is_empty:
         raise DataError("train_dl yielded no batches", fix="Check the training set, and drop_last against its size.")
 
 
-def _size(batch: Any) -> int:
-    """The number of items; in several processes, of the smallest share, at least 1."""
-    return max(batch.total // world.size, 1) if isinstance(batch, Share) else items_of_batch(batch)
+def _size(batch: Any, *, of_all: bool) -> int:
+    """The number of items; in several processes, of all or of the smallest share, at least 1."""
+    if not isinstance(batch, Share):
+        return items_of_batch(batch)
+    return batch.total if of_all else max(batch.total // world.size, 1)
 
 
 def split_batch(batch: Any, part: str) -> tuple[tuple[Any, ...], Any]:

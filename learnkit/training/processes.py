@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from learnkit.data.loading.shares import Share, shares
 from learnkit.distributed.parallel import Parallel
 from learnkit.distributed.world import world
+from learnkit.errors import warn
 from learnkit.losses.reduction import loss_sums
 from learnkit.training.limits import FirstBatches
 from learnkit.training.nan_guard import zero_if_empty
@@ -31,9 +32,18 @@ __all__ = [
 
 
 def parallel(state: TrainState) -> Parallel | None:
-    """What averages the gradients of a fit; None for one process."""
+    """What averages the gradients of a fit; None for one process.
+
+    Warns:
+        LearnkitWarning: a loss of whole batches, which is that of each process's share.
+    """
     if world.size == 1:
         return None
+    if getattr(state.loss_func, "per_batch", False):
+        warn(
+            f"the loss is one number for a whole batch (per_batch=True), here for each process's share, a "
+            f"{world.size}th: results differ from those of one process"
+        )
     of_loss = state.loss_func.parameters() if isinstance(state.loss_func, nn.Module) else ()
     return Parallel(state.model, [parameter for parameter in of_loss if parameter.requires_grad])
 

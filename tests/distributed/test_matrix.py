@@ -10,7 +10,7 @@ from torch import Tensor
 from tests.distributed import matrix
 from tests.distributed.launching import HERE, run
 
-QUICK = ("uneven",)
+QUICK = ("uneven", "leaving_out")
 TOLERANCE = 1e-9
 
 

@@ -1,13 +1,17 @@
 """Batches: split, counted, and those of an epoch."""
 
+import warnings
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from learnkit.data.loading.shares import Share
 from learnkit.device import Compute
+from learnkit.distributed.world import World
 from learnkit.errors import DataError
+from learnkit.training import batches
 from learnkit.training.batches import batches_of_epoch, split_batch
 from learnkit.training.state import TrainState
 from learnkit.tree import items_of_batch
@@ -121,3 +125,28 @@ def test_one_item_after_a_larger_batch_is_dropped_before_batch_norm(
     found = batches_of_epoch(state(data, NORMED, epoch=1), start)  # the warning is of the first epoch
     assert [len(batch) for batch in found] == left
     assert [len(batch) for batch in batches_of_epoch(state(data, epoch=1), start)] == sizes[start:]
+
+
+@pytest.mark.parametrize(
+    ("norm", "totals", "left", "message"),
+    [
+        (nn.BatchNorm1d, [8, 3], [8], "holds 3 items, one of them in a process, and is dropped"),
+        (nn.BatchNorm1d, [8, 4], [8, 4], ""),
+        (nn.SyncBatchNorm, [8, 3], [8, 3], ""),
+        (nn.SyncBatchNorm, [8, 2], [8, 2], ""),
+        (nn.SyncBatchNorm, [8, 1], [8], "holds one item and is dropped"),
+    ],
+)
+def test_of_several_processes_a_batch_is_as_small_as_what_is_normalized_together(
+    norm: Any, totals: list[int], left: list[int], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = World()
+    two._size = 2
+    monkeypatch.setattr(batches, "world", two)
+    monkeypatch.setattr(batches, "shares", lambda loader: (Share(None, 0, total // 2, total) for total in loader))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = list(batches_of_epoch(state(totals, nn.Sequential(norm(2)))))
+    assert [share.total for share in found] == left
+    assert message in "".join(str(warning.message) for warning in caught)
+    assert len(caught) == bool(message)

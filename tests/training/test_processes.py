@@ -1,9 +1,14 @@
 """What a fit of one process shares with others: nothing; `tests/distributed/matrix.py` has fits of several."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
 
+from learnkit.distributed.world import World
+from learnkit.losses import DiceLoss
+from learnkit.training import processes
 from learnkit.training.limits import FirstBatches
 from learnkit.training.processes import loss_of_set, own_batches, parallel, spread_weights
 from learnkit.training.state import TrainState
@@ -23,6 +28,21 @@ def test_alone_nothing_runs_the_model_but_itself() -> None:
     before = model.weight.clone()
     spread_weights(model, nn.MSELoss())
     assert torch.equal(before, model.weight)
+
+
+@pytest.mark.parametrize("per_batch", [False, True])
+def test_a_loss_of_whole_batches_is_warned_of_in_several_processes(
+    per_batch: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = TrainState(model=nn.Linear(1, 1), loss_func=DiceLoss(per_batch=per_batch), train_dl=[])
+    assert parallel(state) is None
+    two = World()
+    two._size = 2
+    monkeypatch.setattr(processes, "world", two)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert parallel(state) is not None
+    assert ["per_batch=True" in str(warning.message) for warning in caught] == [True] * per_batch
 
 
 @pytest.mark.parametrize(
