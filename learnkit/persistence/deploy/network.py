@@ -130,7 +130,7 @@ def describe(spec: ExportSpec, output: Tensor, *, preprocessing: Preprocessing =
             "temperature": 1.0 if spec.activation is None else float(spec.temperature),
         },
         "preprocessing": preprocessing if isinstance(preprocessing, str) else ("outside", "inside")[preprocessing],
-        "transforms": inputs_to_json(spec.preprocess, spec.input_shape),
+        "transforms": inputs_to_json(spec.preprocess, spec.input_shape, spec.dtype),
         **_sets(spec),
         **familiarity_facts(spec),
     }
