@@ -19,7 +19,6 @@ from learnkit.inference.predictions import activated, raw_outputs
 from learnkit.inference.sets import PredictionSet, SetAnswers, not_fitted
 from learnkit.persistence.weights import plain_model
 from learnkit.training.weights import copied
-from learnkit.tree import map_tensors
 from learnkit.types import Activation
 
 __all__ = [
@@ -30,7 +29,6 @@ __all__ = [
     "predict_batch",
     "predict_one",
     "prepared_batches",
-    "scaled",
 ]
 
 
@@ -49,15 +47,6 @@ class Prediction(NamedTuple):
     label: Any
     index: Tensor  # type: ignore[assignment]  # hides tuple.index
     probs: Tensor
-
-
-def scaled(activation: Activation, temperature: float) -> Activation:
-    """The activation of raw outputs divided by `temperature`."""
-    return activation if temperature == 1 else partial(_at, temperature, activation)
-
-
-def _at(temperature: float, activation: Activation, raw: Any) -> Tensor:
-    return activation(map_tensors(lambda t: t / temperature if t.is_floating_point() else t, raw))
 
 
 def of_output(output: Callable[[Any], Any] | None, activation: Activation) -> Activation:

@@ -17,7 +17,7 @@ from learnkit.checks import check_int, check_kind
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import UsageError, warn
 from learnkit.inference.predictions import predict_loader, predict_stream
-from learnkit.inference.predictor import Predictor, prepared_batches, scaled
+from learnkit.inference.predictor import Predictor, prepared_batches
 from learnkit.inference.sets import PredictionSet, SetAnswers, not_fitted
 from learnkit.interpretation.calibration import fit_temperature
 from learnkit.interpretation.items import no_labels
@@ -25,6 +25,7 @@ from learnkit.interpretation.multilabel import MultiLabelInterpretation
 from learnkit.learner.answers import Answers
 from learnkit.learner.fingerprint import digest_of
 from learnkit.learner.preds import Part, Source
+from learnkit.losses.activations import scaled
 from learnkit.models.features import NoHead
 from learnkit.modes import eval_mode
 from learnkit.persistence.weights import plain_model

@@ -121,7 +121,7 @@ def _is_usual(activation: Activation | None, task: Task) -> bool:
 def _data(spec: ExportSpec, file: Path, device: torch.device | str | None) -> DataBunch:
     """A bunch without items that prepares inputs as in training."""
     if spec.preprocess is None:
-        loader = _NoData(file) if spec.input_shape is None else _NoTensors(file, spec.input_shape)
+        loader = _NoData(file) if spec.input_shape is None else _NoTensors(file, spec.input_shape, spec.dtype)
         return DataBunch(loader, loader, task=spec.task, device=device, path=file.parent)
     if spec.task is None:
         raise CorruptFileError(f"{file}: the manifest has transforms of images, and no task", fix=EXPORT_AGAIN)
@@ -139,7 +139,7 @@ def _data(spec: ExportSpec, file: Path, device: torch.device | str | None) -> Da
         device=device,
     )
     dls = ImageDataBunch.empty(file.parent, spec.task, settings)
-    dls.train_dl = dls.valid_dl = _NoTensors(file, (0,))
+    dls.train_dl = dls.valid_dl = _NoTensors(file, (0,), spec.dtype)
     return dls
 
 
@@ -185,10 +185,11 @@ class _NoItems(TensorDataset):
 
 
 class _NoTensors(_NoData, TensorLoader):
-    """The same, if the shape of one input is known."""
+    """The same, if the shape and the dtype of one input are known."""
 
-    def __init__(self, file: Path, shape: tuple[int, ...]) -> None:
-        TensorLoader.__init__(self, (torch.empty(0, *shape, device="meta"),), BatchOrder(0, BATCH, shuffle=False))
+    def __init__(self, file: Path, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        nothing = torch.empty(0, *shape, dtype=dtype, device="meta")
+        TensorLoader.__init__(self, (nothing,), BatchOrder(0, BATCH, shuffle=False))
         self.file = file
 
 

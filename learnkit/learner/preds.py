@@ -19,14 +19,12 @@ from learnkit.errors import UsageError
 from learnkit.inference.augmented import augmented_pair, predict_augmented
 from learnkit.inference.dropout import DropoutPreds, predict_with_dropout
 from learnkit.inference.predictions import PerItemLoss, predict_loader, predict_stream, with_own_workers
-from learnkit.inference.predictor import (
-    of_output,
-    scaled,
-)
+from learnkit.inference.predictor import of_output
 from learnkit.learner.defaults import chosen_metrics
 from learnkit.learner.parts import LearnerParts
 from learnkit.learner.resume import RunCounter
 from learnkit.learner.running import apart, twin
+from learnkit.losses.activations import scaled
 from learnkit.losses.outputs import takes_one_output
 from learnkit.losses.per_item import loss_of_items
 from learnkit.modes import eval_mode

@@ -1,4 +1,4 @@
-"""The activation that belongs to a loss: from raw outputs to predictions."""
+"""The activation that belongs to a loss: from raw outputs to predictions, and at a temperature."""
 
 import functools
 import inspect
@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learnkit.errors import UsageError
+from learnkit.tree import map_tensors
 from learnkit.types import Activation, Loss
 
-__all__ = ["CLASSES", "FUNCTIONS", "MAKE_TENSORS", "activation_of", "identity", "softmax"]
+__all__ = ["CLASSES", "FUNCTIONS", "MAKE_TENSORS", "activation_of", "at_temperature", "identity", "scaled", "softmax"]
 
 
 def identity(raw: Tensor) -> Tensor:
@@ -27,6 +28,24 @@ def softmax(raw: Tensor) -> Tensor:
     [[0.25, 0.25, 0.25, 0.25]]
     """
     return torch.softmax(raw, dim=1)
+
+
+def scaled(activation: Activation, temperature: float) -> Activation:
+    """The activation of raw outputs divided by `temperature`."""
+    return activation if temperature == 1 else functools.partial(_at, temperature, activation)
+
+
+def _at(temperature: float, activation: Activation, raw: Any) -> Tensor:
+    return activation(at_temperature(raw, temperature))
+
+
+def at_temperature(raw: Any, temperature: float) -> Any:
+    """Raw outputs divided by `temperature`: of several, each that has floats.
+
+    >>> at_temperature((torch.ones(2), torch.tensor([3])), 2.0)
+    (tensor([0.5000, 0.5000]), tensor([3]))
+    """
+    return map_tensors(lambda output: output / temperature if output.is_floating_point() else output, raw)
 
 
 MAKE_TENSORS = (softmax, torch.sigmoid, torch.exp)  # never return what they are called with

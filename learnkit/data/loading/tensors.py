@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from learnkit.data.loading.targets import checked_targets, checked_task
 from learnkit.data.table.labels import warn_missing_classes
 from learnkit.data.tasks import Classification, Task
 from learnkit.errors import DataError, UsageError, WrongTypeError
+from learnkit.losses.outputs import names_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +71,15 @@ def one_item(item: Any, form: ItemForm | None, device: torch.device) -> Tensor:
             f"item: got {type(item).__name__} ({item!r})", expected="numbers",
             fix="This data is tensors; files are read by an ImageDataBunch.",
         )  # fmt: skip
-    x = _tensor("item", item, device)
+    try:
+        x = _tensor("item", item, device)
+    except WrongTypeError as error:
+        if not _is_structure(item):
+            raise
+        raise WrongTypeError(
+            f"item: got {names_of(item)}", expected="numbers, the one input of a model",
+            fix="A model of several inputs predicts batches (inputs..., targets): learn.get_preds(loader).",
+        ) from error  # fmt: skip
     if form is None:
         return x[None]
     if x.shape != form.shape:
@@ -77,6 +87,13 @@ def one_item(item: Any, form: ItemForm | None, device: torch.device) -> Tensor:
     if x.is_floating_point() and not form.dtype.is_floating_point:
         raise WrongTypeError("item", got=x.dtype, expected=f"integers, like the data ({form.dtype})")
     return x.to(form.dtype)[None]
+
+
+def _is_structure(item: Any) -> bool:
+    """Whether an item is a dict, a dataclass, or a tuple or list that holds arrays or such."""
+    if isinstance(item, tuple | list):
+        return any(getattr(part, "ndim", 0) or _is_structure(part) for part in item)
+    return isinstance(item, Mapping) or (is_dataclass(item) and not isinstance(item, type))
 
 
 def tensor_samples(parts: Mapping[str, Part]) -> "pd.DataFrame":

@@ -14,6 +14,7 @@ from learnkit.checks import check_choice
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.task_json import task_to_json
 from learnkit.errors import ExportError, UsageError
+from learnkit.losses.activations import at_temperature
 from learnkit.losses.outputs import output_to_pass
 from learnkit.persistence.deploy.familiarity import FamiliarityScore, familiarity_facts
 from learnkit.persistence.deploy.resizing import ResizeImages
@@ -130,7 +131,7 @@ def describe(spec: ExportSpec, output: Tensor, *, preprocessing: Preprocessing =
             "temperature": 1.0 if spec.activation is None else float(spec.temperature),
         },
         "preprocessing": preprocessing if isinstance(preprocessing, str) else ("outside", "inside")[preprocessing],
-        "transforms": inputs_to_json(spec.preprocess, spec.input_shape),
+        "transforms": inputs_to_json(spec.preprocess, spec.input_shape, spec.dtype),
         **_sets(spec),
         **familiarity_facts(spec),
     }
@@ -176,15 +177,15 @@ class _Preparation(nn.Module):
 
 
 class _Activation(nn.Module):
-    """activation(raw / temperature)."""
+    """activation(raw / temperature), where raw may be several outputs."""
 
     def __init__(self, activation: Activation, temperature: float) -> None:
         super().__init__()
         self.activation = activation
         self.temperature = temperature
 
-    def forward(self, input: Tensor) -> Tensor:
-        return self.activation(input / self.temperature)
+    def forward(self, raw: Any) -> Tensor:
+        return self.activation(at_temperature(raw, self.temperature))
 
 
 class _Network(nn.Module):
@@ -204,14 +205,13 @@ class _Network(nn.Module):
         """What the model sees."""
         return input if self.prepare is None else self.prepare(input)
 
-    def raw(self, outputs: Any) -> Tensor:
-        """Of what the model returns, the one that is the prediction."""
-        raw: Tensor = outputs if self.output is None else self.output(outputs)
-        return raw
+    def raw(self, outputs: Any) -> Any:
+        """Of what the model returns, the one that is the prediction; all of them without a choice."""
+        return outputs if self.output is None else self.output(outputs)
 
-    def predictions(self, raw: Tensor) -> Tensor:
+    def predictions(self, raw: Any) -> Tensor:
         """Raw outputs at the temperature, activated."""
-        return raw if self.activate is None else self.activate(raw)
+        return raw if self.activate is None else self.activate(raw)  # type: ignore[no-any-return]
 
 
 class _Scored(nn.Module):

@@ -59,6 +59,7 @@ def read_export(
             inputs.shape,
             task,
             inputs.preprocess,
+            inputs.dtype,
             activation=activation,
             temperature=temperature,
             backbone=backbone,

@@ -66,7 +66,7 @@ def new_manifest(spec: ExportSpec) -> JsonObject:
         "requires": _required(spec),
         **task_to_json(spec.task),
         **backbone_to_json(backbone, type(model).__name__, n_out),
-        "transforms": inputs_to_json(spec.preprocess, spec.input_shape),
+        "transforms": inputs_to_json(spec.preprocess, spec.input_shape, spec.dtype),
         **jpeg_scale_to_json(spec.preprocess),
         "loss": {"name": spec.loss_name, "activation": activation_to_json(spec.activation, n_out)},
         "temperature": float(spec.temperature),

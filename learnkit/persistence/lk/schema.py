@@ -25,9 +25,11 @@ from learnkit.losses.activations import identity, softmax
 from learnkit.losses.flattened import CrossEntropyLossFlat
 from learnkit.losses.scores import ScoreLoss
 from learnkit.models.spec import BackboneSpec
+from learnkit.persistence.lk.tensors import DTYPES, dtype_name
 from learnkit.types import Activation
 
 __all__ = [
+    "INPUT_DTYPES",
     "Inputs",
     "activation_from_json",
     "activation_to_json",
@@ -41,6 +43,10 @@ __all__ = [
 MAX_NUMBERS = 1 << 30  # in one input
 MAX_SIDE = 16_384  # pixels of an image
 MAX_CHANNELS = 10_000
+INPUT_DTYPES = {  # by name; more than weights may have
+    dtype_name(dtype): dtype
+    for dtype in (*DTYPES.values(), torch.uint16, torch.uint32, torch.uint64, torch.complex64, torch.complex128)
+}
 READERS: dict[str, Reader] = {"full_depth": full_depth}  # learnkit's own
 ACTIVATIONS: dict[str, Activation] = {
     "softmax": softmax,
@@ -95,16 +101,23 @@ def backbone_from_json(manifest: JsonObject, path: Path | str) -> BackboneSpec |
 
 
 class Inputs(NamedTuple):
-    """The inputs of the model: images prepared by this, or tensors of this shape (None if unknown)."""
+    """The inputs of the model: images prepared by this, or tensors of this shape (None if unknown) and dtype."""
 
     preprocess: Preprocess | None
     shape: tuple[int, ...] | None
+    dtype: torch.dtype = torch.float32
 
 
-def inputs_to_json(preprocess: Preprocess | None, shape: tuple[int, ...] | None) -> list[JsonObject]:
-    """The part `transforms`: in order, what is done to an input; the shape is used for data other than images."""
+def inputs_to_json(
+    preprocess: Preprocess | None, shape: tuple[int, ...] | None, dtype: torch.dtype = torch.float32
+) -> list[JsonObject]:
+    """The part `transforms`: in order, what is done to an input; shape and dtype are those of data other than images.
+
+    A dtype other than float32 is written, and refused by an earlier learnkit, which would convert items to float32.
+    """
     if preprocess is None:
-        return [{"name": "tensor", "args": {"shape": None if shape is None else list(shape)}}]
+        args: JsonObject = {"shape": None if shape is None else list(shape)}
+        return [{"name": "tensor", "args": args if dtype == torch.float32 else {**args, "dtype": dtype_name(dtype)}}]
     resize, normalize, reader = preprocess.resize, preprocess.normalize, preprocess.reader
     known = next((name for name, own in READERS.items() if own is reader), None if reader is None else "custom")
     pixels: JsonObject = {"channels": preprocess.channels, "reader": known}
@@ -141,7 +154,8 @@ def inputs_from_json(manifest: JsonObject, path: Path | str, reader: Reader | No
             fix="Update learnkit.",
         )
     if names == ["tensor"]:
-        return Inputs(None, _tensor_shape(parts[0]))
+        args = parts[0].part("args", ("shape", "dtype"))
+        return Inputs(None, _tensor_shape(parts[0], args), _tensor_dtype(args))
     if names not in (["resize", "to_tensor"], ["resize", "to_tensor", "normalize"]):
         raise corrupt(path, "the manifest transforms", got=names, expected="resize, to_tensor and perhaps normalize")
     resize, pixels = _resize(parts[0]), parts[1].part("args", ("channels", "reader", "depth"))
@@ -154,14 +168,18 @@ def inputs_from_json(manifest: JsonObject, path: Path | str, reader: Reader | No
         raise corrupt(path, f"the manifest transforms: {error}") from error
 
 
-def _tensor_shape(step: Fields) -> tuple[int, ...] | None:
-    args = step.part("args", ("shape",))
+def _tensor_shape(step: Fields, args: Fields) -> tuple[int, ...] | None:
     if args.content.get("shape") is None:
         return None
     shape = args.integers("shape", range(9), 0, 1 << 24)
     if math.prod(shape) > MAX_NUMBERS:
         raise corrupt(step.path, f"{step.where} shape", got=shape, expected=f"at most {MAX_NUMBERS:,} numbers")
     return shape
+
+
+def _tensor_dtype(args: Fields) -> torch.dtype:
+    """float32 of a file that names none: of such data, or from before it was written."""
+    return INPUT_DTYPES[args.choice("dtype", INPUT_DTYPES)] if "dtype" in args.content else torch.float32
 
 
 def _resize(step: Fields) -> Resize:

@@ -1,11 +1,12 @@
 """Tensors in memory: what their targets mean, which are refused, and one item more."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from learnkit import DataBunch, Learner, LearnkitWarning
@@ -163,11 +164,69 @@ def test_one_item_is_converted_to_the_type_of_the_data(item: Any) -> None:
     assert torch.equal(learn.predict(item)[2], learn.predict(X[3])[2])
 
 
-@pytest.mark.parametrize("item", ["text", ["a", "b"], None, {"x": 1}, [[1], [1, 2]]])
+@pytest.mark.parametrize("item", ["text", ["a", "b"], None, [[1], [1, 2]]])
 def test_an_item_that_is_not_numbers_is_refused(item: Any) -> None:
     learn = Learner(DataBunch.from_tensors(X, Y, X, Y, bs=4), nn.Linear(2, 3))
     with pytest.raises(WrongTypeError, match=rf"item: got {type(item).__name__} \(.*\): expected numbers"):
         learn.predict(item)
+
+
+class Both(nn.Module):
+    """Adds what it makes of two inputs, which may come as a pair."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of_x, self.of_more = nn.Linear(2, 3), nn.Linear(4, 3)
+
+    def forward(self, *inputs: Any) -> Tensor:
+        x, more = inputs if len(inputs) == 2 else inputs[0]
+        return self.of_x(x) + self.of_more(more)  # type: ignore[no-any-return]
+
+
+MORE = torch.ones(12, 4)
+
+
+def learner_of_keys() -> Learner:
+    batches = [{"x": X, "more": MORE, "y": Y}]
+    return Learner(
+        DataBunch.from_loaders(batches, batches, inputs=["x", "more"], target="y", classes=["a", "b", "c"]), Both()
+    )
+
+
+def learner_of_pairs() -> Learner:
+    batches = [((X, MORE), Y)]
+    return Learner(DataBunch.from_loaders(batches, batches, classes=["a", "b", "c"]), Both())
+
+
+class Inputs(NamedTuple):
+    x: Tensor
+    more: Tensor
+
+
+@pytest.mark.parametrize(
+    ("item", "kind"),
+    [
+        ({"x": X[0], "more": MORE[0]}, "a dict of x, more"),
+        ((X[0], MORE[0]), "a tuple of 2"),
+        ([X[0].numpy(), MORE[0].numpy()], "a list of 2"),
+        (({"x": X[0]}, 1), "a tuple of 2"),
+        (Inputs(X[0], MORE[0]), "an Inputs of x, more"),
+    ],
+)
+@pytest.mark.parametrize("make", [learner_of_keys, learner_of_pairs])
+def test_an_item_of_several_inputs_is_refused_with_what_predicts_it(
+    make: Callable[[], Learner], item: Any, kind: str
+) -> None:
+    learn, fix = make(), "A model of several inputs predicts batches (inputs..., targets): learn.get_preds(loader)."
+    predictor = learn.predictor()
+    for predict in (learn.predict, predictor.predict):
+        with refused(f"item: got {kind}", WrongTypeError, fix=fix):
+            predict(item)
+    for predict_all in (learn.predict_many, predictor.predict_batch, learn.dls.test_dl_from):
+        with pytest.raises(WrongTypeError, match=rf"item: got {kind}: expected numbers, .*learn.get_preds"):
+            predict_all([item])
+    batch = (X, MORE, Y) if make is learner_of_keys else ((X, MORE), Y)
+    assert torch.equal(learn.get_preds([batch])[0], learn.get_preds()[0])
 
 
 def test_one_item_with_fractions_is_not_rounded() -> None:

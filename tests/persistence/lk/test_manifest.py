@@ -69,6 +69,7 @@ def sets(*keys: Any, to: Any) -> Change:
         (sets("classes", to=None), CorruptFileError, "the manifest classes", None),
         (sets("decode", to="eval"), CorruptFileError, "the manifest decode", "eval"),
         (sets("transforms", 0, "args", to={"shape": [1 << 40]}), CorruptFileError, "args shape", "list"),
+        (sets("transforms", 0, "args", "dtype", to="os.system"), CorruptFileError, "args dtype", "os.system"),
         (sets("transforms", to=[]), CorruptFileError, "the manifest transforms", "list"),
         (sets("loss", "activation", to="__import__"), CorruptFileError, "loss activation", "__import__"),
         (sets("temperature", to=0), CorruptFileError, "the manifest temperature", 0),

@@ -21,6 +21,7 @@ from learnkit.losses.focal import FocalLoss
 from learnkit.models import BackboneSpec
 from learnkit.persistence.lk.schema import (
     ACTIVATIONS,
+    INPUT_DTYPES,
     Inputs,
     activation_from_json,
     activation_to_json,
@@ -51,6 +52,7 @@ INPUTS = [
     Inputs(None, (3, 4)),
     Inputs(None, ()),
     Inputs(None, None),
+    *(Inputs(None, (3, 4), dtype) for dtype in INPUT_DTYPES.values()),
 ]
 
 
@@ -93,6 +95,11 @@ def test_without_a_depth_nothing_is_added_that_an_earlier_learnkit_would_refuse(
     assert to_tensor["args"] == {"channels": 3, "reader": None}
 
 
+def test_float32_is_not_named_as_an_earlier_learnkit_would_refuse_it() -> None:
+    assert inputs_to_json(None, (4,), torch.float32) == [{"name": "tensor", "args": {"shape": [4]}}]
+    assert inputs_to_json(None, (4,), torch.int16) == [{"name": "tensor", "args": {"shape": [4], "dtype": "int16"}}]
+
+
 @pytest.mark.parametrize("depth", ["12", 11, True, [1], [1, 0], [0, "1"], {"bits": 12}, 10**400])
 def test_a_depth_that_is_none_is_refused(depth: object) -> None:
     steps = steps_of()
@@ -127,6 +134,8 @@ def test_sizes_up_to_their_bounds_are_read() -> None:
         ([{"name": "tensor", "args": {"shape": [-1]}}], "args shape"),
         ([{"name": "tensor", "args": {"shape": [1 << 24] * 8}}], "transforms[0] shape"),
         ([{"name": "tensor", "args": {"shape": [1] * 20}}], "args shape"),
+        ([{"name": "tensor", "args": {"shape": [1], "dtype": "quint8"}}], "args dtype"),
+        ([{"name": "tensor", "args": {"shape": None, "dtype": None}}], "args dtype"),
         ([3], "transforms[0]"),
         ([{"name": "resize", "args": 3}, *steps_of()[1:]], "args"),
         ("resize", "the manifest transforms"),
