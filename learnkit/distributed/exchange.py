@@ -9,7 +9,7 @@ from torch import Tensor
 from learnkit.distributed.world import world
 from learnkit.errors import DataError
 
-__all__ = ["gathered", "gathered_rows", "in_order", "together"]
+__all__ = ["gathered", "gathered_rows", "in_order", "sent_by_device", "together"]
 
 MAX_DIMS = 12
 # The numbers by which processes name them; what is added goes to the end.
@@ -45,7 +45,39 @@ def gathered(tensor: Tensor) -> list[Tensor]:
 
 def gathered_rows(rows: Tensor, n: int) -> Tensor:
     """The first n rows of every process, in their order, on the device of these."""
-    return torch.cat(gathered(rows[:n])).to(rows.device)
+    own = rows[:n].detach()
+    if own.is_complex() or not _sends_rows(own.device):
+        return torch.cat(gathered(own)).to(own.device)
+    return torch.cat(sent_by_device(own))
+
+
+def _sends_rows(device: torch.device) -> bool:
+    """Whether tensors on this device are sent without the CPU: not through gloo, which only adds them up there."""
+    if world.size == 1:
+        return False
+    backends = dict(part.split(":") for part in dist.get_backend_config().split(","))
+    return backends.get(device.type, "gloo") != "gloo"
+
+
+def sent_by_device(own: Tensor) -> list[Tensor]:
+    """Rows of every process, on their device, which is not waited for; the hosts tell each other only how many.
+
+    Raises:
+        DataError: rows of different shapes or types.
+    """
+    heads = [tuple(head.tolist()) for head in _all_gather(_head(own))]
+    kinds = {(number, *shape) for number, n_dims, n_rows, *shape in heads}
+    if len(kinds) > 1:
+        shapes = sorted({tuple(shape[: n_dims - 1]) for _, n_dims, _, *shape in heads})
+        raise DataError("rows of different shapes or types in the processes", got=shapes, expected="one")
+    counts = [head[2] for head in heads]
+    sent = own.new_zeros((max(counts), *own.shape[1:]))
+    if not sent.numel():
+        return [own.new_empty((n, *own.shape[1:])) for n in counts]
+    sent[: len(own)] = own
+    parts = [torch.empty_like(sent) for _ in counts]
+    dist.all_gather(parts, sent)
+    return [part[:n] for part, n in zip(parts, counts, strict=True)]
 
 
 def together(tensors: Sequence[Tensor]) -> list[list[Tensor]]:

@@ -16,7 +16,7 @@ from learnkit.data.loading.shares import Share, shares
 from learnkit.device import default_device
 from learnkit.distributed import world
 from learnkit.distributed.agreement import Agreement
-from learnkit.distributed.exchange import gathered, in_order, together
+from learnkit.distributed.exchange import gathered, in_order, sent_by_device, together
 from learnkit.distributed.failures import told
 from learnkit.distributed.parallel import Parallel, synchronized_batch_norm
 from learnkit.distributed.world import span
@@ -60,6 +60,15 @@ def tensors() -> None:
         )
     assert [part.shape for part in gathered(torch.zeros(0, 3))] == [torch.Size([0, 3])] * world.size
     assert [float(part) for part in gathered(torch.tensor(float(world.rank)))] == [*map(float, range(world.size))]
+    for dtype in (torch.float32, torch.bool, torch.uint8):  # what an accelerator's backend sends, here through gloo
+        rows = torch.arange(6 * world.rank, dtype=torch.int64).reshape(2 * world.rank, 3).to(dtype)
+        parts = sent_by_device(rows.t().contiguous().t())
+        assert [len(part) for part in parts] == [2 * rank for rank in range(world.size)]
+        assert torch.equal(parts[world.rank], rows)
+        assert parts[world.rank].dtype == dtype
+    assert [part.shape for part in sent_by_device(torch.zeros(0, 3))] == [torch.Size([0, 3])] * world.size
+    refused(lambda: sent_by_device(torch.zeros(1, 2 + world.rank)), DataError, "rows of different shapes or types")
+    refused(lambda: sent_by_device(torch.zeros(1).to([torch.int64, torch.float32][world.is_first])), DataError, "types")
     lists = together([torch.tensor([world.rank])] * world.rank)
     assert [[int(part) for part in parts] for parts in lists] == [[rank] * rank for rank in range(world.size)]
     places = torch.arange(world.rank, 3 * world.size, world.size)
