@@ -23,7 +23,7 @@ from learnkit.inference.predictor import (
     of_output,
     scaled,
 )
-from learnkit.learner.defaults import chosen_metrics
+from learnkit.learner.defaults import chosen_metrics, left_out
 from learnkit.learner.parts import LearnerParts
 from learnkit.learner.resume import RunCounter
 from learnkit.learner.running import apart, twin
@@ -64,9 +64,10 @@ class Preds(LearnerParts):
         """`[loss, *metrics]` over a part of the data or any loader, None for the validation set; calls no hooks."""
         state = self._state(train_dl=())
         state.valid_dl = self._loader(DatasetType.Valid if dl is None else dl, "dl")
-        if metrics is not None:
-            state.metrics = chosen_metrics(self.dls, metrics)
-        elif self._running.is_on:
+        given = self._given["metrics"] if metrics is None else metrics
+        if metrics is not None or left_out(self.dls, self.loss_func, state.valid_dl) != self._left_out:
+            state.metrics = chosen_metrics(self.dls, given, self.loss_func, state.valid_dl)
+        if metrics is None and self._running.is_on:
             state.metrics = copy.deepcopy(state.metrics)  # a callback may be in the middle of a validation
         with self._answering() as (model, compute), eval_mode(model), compute.preserve_rng(every=True):
             state.model, state.compute = model, compute
