@@ -133,6 +133,8 @@ def _bs(text: str) -> Any:
 
 
 def _class_weights(text: str) -> Any:
+    if "=" in text:
+        return {name: _number(weight) for name, weight in _pairs(text).items()}
     return text if text == "balanced" else _numbers(text)
 
 
@@ -198,6 +200,6 @@ NORMALIZE = Form(
 )
 BS = Form("a number, or auto", _bs)
 AUGMENT = Form("true, false, light, strong or trivial", _augment)
-CLASS_WEIGHTS = Form("balanced, or a number per class: A,B,...", _class_weights)
+CLASS_WEIGHTS = Form("balanced, or a number per class: A,B,... or CLASS=A,...", _class_weights)
 SETTINGS = Form("NAME=VALUE,..., a value being a number, true, false or a word", _settings)
 CODES = Form("A,B,... from pixel value 0, VALUE=NAME,..., or a .txt file with one per line", _codes)

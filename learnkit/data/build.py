@@ -90,10 +90,10 @@ def build_table(
         DataError: labels or files that cannot be used.
         UsageError: an argument that cannot work.
     """
-    samples = checked_samples(samples, are_masks=isinstance(settings.task, Segmentation))
-    asked = None if linked is None else set(map(absolute, linked))
     change = name_change(settings.normalize_labels)
     task = resolve_task(samples, settings.task, settings.classes, change)
+    samples = checked_samples(samples, are_masks=isinstance(task, Segmentation))
+    asked = None if linked is None else set(map(absolute, linked))
     _check_classes(settings.classes, task)
     split = settings.splitter
     if split is None:
@@ -108,7 +108,7 @@ def build_table(
     bare = _preprocess(settings, sides)
     skipped = samples[:0].assign(error=[])
     if skips:
-        skipped = unreadable(samples, bare, settings.task)
+        skipped = unreadable(samples, bare, task)
         if len(skipped) == len(samples):
             raise DataError(f"none of the {len(samples)} files can be read: {skipped['error'].iloc[0]}")
         samples = samples.drop(skipped.index)

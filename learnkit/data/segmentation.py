@@ -104,9 +104,8 @@ class Segmentation:
 
     @property
     def metrics(self) -> tuple[Any, ...]:
-        if self.binary:
-            return dice(ignore_index=self.ignored), iou(ignore_index=self.ignored)
-        return (partial(accuracy, ignore_index=self.ignored),)
+        usual: tuple[Any, ...] = (dice, iou) if self.binary else (accuracy,)
+        return usual if self.ignored is None else tuple(partial(one, ignore_index=self.ignored) for one in usual)
 
     def read(self, file: Any, where: str = "") -> npt.NDArray[np.uint8]:
         """The class index of each pixel of a mask file, (H, W): of a path, or of a HeldImage of bytes.

@@ -1,20 +1,25 @@
 """Class weights: the loss of a task with a weight per class."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from learnkit.checks import nearest
 from learnkit.data.bunch import DataBunch
+from learnkit.data.classes import label_text
 from learnkit.data.loading.loaders import ImageLoader, TensorLoader
 from learnkit.data.tasks import Classification, MultiLabel
 from learnkit.errors import UsageError, warn
 from learnkit.losses.weights import balanced_pos_weights, balanced_weights
+from learnkit.text import shortened
 
 __all__ = ["ClassWeights", "weighted_loss"]
 
-ClassWeights = str | Sequence[float] | Tensor
+ClassWeights = str | Sequence[float] | Mapping[str, float] | Tensor
+
+EXPECTED = "one number per class, or {class: number}"
 
 
 def weighted_loss(dls: DataBunch, class_weights: ClassWeights) -> nn.Module:
@@ -23,10 +28,11 @@ def weighted_loss(dls: DataBunch, class_weights: ClassWeights) -> nn.Module:
     Args:
         dls: data with one class or several labels per item.
         class_weights: "balanced" for weights inverse to the frequency of each class in the training set (for several
-            labels, negatives over positives), or one number per class.
+            labels, negatives over positives); one number per class, in the order of the classes; or {class: number},
+            which names every class.
 
     Raises:
-        UsageError: another task, or not one weight per class.
+        UsageError: another task, not one weight per class, a negative or infinite one, or only zeros.
     """
     task = dls.task
     if not isinstance(task, Classification | MultiLabel):
@@ -36,21 +42,43 @@ def weighted_loss(dls: DataBunch, class_weights: ClassWeights) -> nn.Module:
         )  # fmt: skip
     if isinstance(class_weights, str):
         if class_weights != "balanced":
-            raise UsageError("class_weights", got=class_weights, expected="'balanced', or one number per class")
+            raise UsageError("class_weights", got=class_weights, expected=f"'balanced', or {EXPECTED}")
         targets = _training_targets(dls)
         if getattr(getattr(dls.train_dl, "order", None), "sampling", None) is not None:
             warn("class_weights='balanced' together with a sampler: rare classes are weighted twice")
         if isinstance(task, MultiLabel):
             return nn.BCEWithLogitsLoss(pos_weight=balanced_pos_weights(targets))
         return nn.CrossEntropyLoss(weight=balanced_weights(targets, task.n_out))
-    weights = torch.as_tensor(class_weights, dtype=torch.float32)
-    if weights.shape != (task.n_out,) or not bool((weights >= 0).all()) or not bool(weights.isfinite().all()):
-        raise UsageError(
-            "class_weights", got=class_weights, expected=f"{task.n_out} numbers of 0 or more, one per class"
-        )
+    weights = _as_given(class_weights, task)
     if isinstance(task, MultiLabel):
         return nn.BCEWithLogitsLoss(pos_weight=weights)
     return nn.CrossEntropyLoss(weight=weights)
+
+
+def _as_given(class_weights: Any, task: Classification | MultiLabel) -> Tensor:
+    """The weights of the classes in their order."""
+    numbers = _in_order(class_weights, task.classes) if isinstance(class_weights, Mapping) else class_weights
+    try:
+        weights = torch.as_tensor(numbers, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError):  # not numbers, or lists of different lengths
+        weights = torch.empty(0)
+    fits = weights.shape == (task.n_out,) and bool((weights.isfinite() & (weights >= 0)).all())
+    if not fits or not bool(weights.any()):
+        expected = f"{task.n_out} numbers of 0 or more, one per class, not all of them 0"
+        raise UsageError("class_weights", got=class_weights, expected=expected)
+    return weights
+
+
+def _in_order(by_name: Mapping[Any, Any], classes: Sequence[str]) -> list[Any]:
+    """The weights of a mapping in the order of the classes."""
+    by_name = {label_text(name): weight for name, weight in by_name.items()}
+    for name in by_name:
+        if name not in classes:
+            raise UsageError("class_weights", got=name, expected=f"the name of a class: {nearest(name, classes)}")
+    missing = [name for name in classes if name not in by_name]
+    if missing:
+        raise UsageError(f"class_weights: without {shortened(missing)}", got=by_name, expected="every class")
+    return [by_name[name] for name in classes]
 
 
 def _training_targets(dls: DataBunch) -> Tensor:

@@ -1,25 +1,30 @@
 """What a learner uses when nothing is passed: the loss, the activation, the metrics and the weight decay."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
 from learnkit.arguments import check_partial, check_takes
 from learnkit.checks import check_kind
 from learnkit.data.bunch import DataBunch
+from learnkit.data.loading.loaders import ImageLoader, TensorLoader
+from learnkit.data.loading.stream_loader import StreamLoader
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification
 from learnkit.errors import UsageError, WrongTypeError
 from learnkit.learner.class_weights import ClassWeights, weighted_loss
 from learnkit.losses.activations import activation_of
+from learnkit.losses.reduction import setting
 from learnkit.metrics.metric import Metric, MetricSpec, make_metrics
 from learnkit.optim.optimizers import OptimizerFactory, factory_of
 from learnkit.types import Activation, Loss
 
-__all__ = ["chosen_activation", "chosen_decay", "chosen_loss", "chosen_metrics", "is_default"]
+__all__ = ["LeftOut", "chosen_activation", "chosen_decay", "chosen_loss", "chosen_metrics", "is_default", "left_out"]
+
+TORCH_IGNORES = -100  # the `ignore_index` of torch's losses that nobody chose
 
 
 def chosen_loss(dls: DataBunch, loss_func: Loss | None, class_weights: ClassWeights | None) -> Loss:
@@ -73,14 +78,53 @@ def is_default(metrics: Any) -> bool:
     return isinstance(metrics, str) and metrics == "default"
 
 
-def chosen_metrics(dls: DataBunch, metrics: MetricSpec) -> list[Metric]:
-    """The metrics passed, or those of the data's task for "default", with the data's classes and its ignored targets.
+class LeftOut(NamedTuple):
+    """Which targets metrics leave out, and whether they look for others that are no class."""
+
+    ignore_index: int | None
+    may_be_strange: bool
+
+
+def left_out(dls: DataBunch, loss_func: Loss, loader: Iterable[Any] | None = None) -> LeftOut:
+    """What the data's task ignores, or else the loss.
+
+    Targets that learnkit has made or checked are of a class: for them, what torch's losses ignore by default costs
+    metrics nothing.
+
+    Args:
+        dls: the data.
+        loss_func: the loss.
+        loader: what is measured, if it is not of the data.
+    """
+    may_be_strange = not _are_classes(dls, loader)
+    index = getattr(dls.task, "ignored", None)
+    if index is None:
+        index = setting(loss_func, "ignore_index")
+    if not isinstance(index, int) or (index == TORCH_IGNORES and not may_be_strange):
+        index = None
+    return LeftOut(index, may_be_strange and index is None)
+
+
+def _are_classes(dls: DataBunch, loader: Iterable[Any] | None) -> bool:
+    """Whether learnkit has made, or checked, all the targets."""
+    own = (TensorLoader, ImageLoader) if dls.preprocess is None else (TensorLoader, ImageLoader, StreamLoader)
+    loaders = [one for one in (dls.train_dl, dls.valid_dl, dls.test_dl, loader) if one is not None]
+    return isinstance(dls.task, Classification | Segmentation) and all(isinstance(one, own) for one in loaders)
+
+
+def chosen_metrics(
+    dls: DataBunch, metrics: MetricSpec, loss_func: Loss, loader: Iterable[Any] | None = None
+) -> list[Metric]:
+    """The metrics passed, or those of the data's task for "default", with the data's classes.
+
+    They leave out the targets that the data ignores, or else the loss, see `left_out`, which has the other arguments.
 
     Raises:
         UsageError, WrongTypeError: as `make_metrics`.
     """
     spec = dls.task.metrics if is_default(metrics) and dls.task else metrics
-    return make_metrics(spec, classes=dls.classes, ignore_index=getattr(dls.task, "ignored", None))
+    index, may_be_strange = left_out(dls, loss_func, loader)
+    return make_metrics(spec, classes=dls.classes, ignore_index=index, check_targets=may_be_strange)
 
 
 def chosen_decay(opt_func: str | OptimizerFactory, wd: float | None) -> float | None:

@@ -100,7 +100,7 @@ class Learner(Understanding, Similarity):
         groups: layer groups from the input to the head, each parameter in exactly one, or a function as in `split`;
             None for a single group.
         activation: maps raw outputs to predictions; None for the one of the loss.
-        class_weights: "balanced", or one number per class, for the loss of the task; see `weighted_loss`.
+        class_weights: "balanced", one number per class or {class: number}, for the task's loss; see `weighted_loss`.
         output: of a model that returns several: the name, the index, or a function, of the one that is the prediction.
             Metrics, activation and the losses of torch and learnkit see only this one; a loss of your own sees all.
 
@@ -601,7 +601,7 @@ class Learner(Understanding, Similarity):
 
     def _task_metrics(self) -> list[Metric]:
         given = self._given["metrics"]
-        return chosen_metrics(self.dls, given if given or self.dls.task is None else "default")
+        return chosen_metrics(self.dls, given if given or self.dls.task is None else "default", self.loss_func)
 
     def _setup(self) -> TrainingSetup:
         metrics = self._given["metrics"]

@@ -14,7 +14,7 @@ from learnkit.data.tasks import MultiLabel, Task
 from learnkit.errors import LearnkitError, UsageError, warn
 from learnkit.learner.checks import check_metrics, check_outputs, check_same_inputs, check_same_meaning
 from learnkit.learner.class_weights import ClassWeights
-from learnkit.learner.defaults import chosen_activation, chosen_loss, chosen_metrics, is_default
+from learnkit.learner.defaults import LeftOut, chosen_activation, chosen_loss, chosen_metrics, is_default, left_out
 from learnkit.learner.lazy import give_sizes
 from learnkit.learner.options import Options
 from learnkit.learner.running import Running
@@ -45,6 +45,8 @@ class LearnerParts(Options):
     _loss_func: Loss
     _activation: Activation | None = None
     _metrics: list[Metric]
+    _checked_metrics: tuple[Metric, ...]
+    _left_out: LeftOut | None = None  # of the targets, by the metrics
     _group_numbers: dict[str, int]  # of each parameter, by name
     _lost: Sequence[str] = ()  # what an export names and does not hold, said once there is data
 
@@ -57,6 +59,8 @@ class LearnerParts(Options):
 
     def _take(self, **changed: Any) -> None:
         """Check the parts together, with these changed, and take them; after an error nothing has changed."""
+        if self._given and "metrics" not in changed and tuple(self._metrics) != self._checked_metrics:
+            changed["metrics"] = self._as_given(self._metrics)
         for name in changed:
             self._running.refuse(name)
         given = {**self._given, **changed}
@@ -70,15 +74,16 @@ class LearnerParts(Options):
         is_same_loss = not changed.keys() & {"dls", "loss_func", "class_weights"}
         loss = self._loss_func if is_same_loss else chosen_loss(dls, given["loss_func"], given["class_weights"])
         activation = chosen_activation(dls, loss, given["activation"], self._activation)
-        metrics = [] if not self._given else self._metrics
-        if "metrics" in changed or ("dls" in changed and is_default(given["metrics"])):
-            metrics = chosen_metrics(dls, given["metrics"])
+        metrics, ignored = self._metrics if self._given else [], left_out(dls, loss)
+        is_same = ignored == self._left_out and not ("dls" in changed and is_default(given["metrics"]))
+        if "metrics" in changed or not is_same:
+            metrics = chosen_metrics(dls, given["metrics"], loss)
         check_metrics(metrics, dls, loss)
         if "dls" in changed:
             self._dls = dls
         self._given, self._model = given, model
         self._loss_func, self._activation = loss, activation
-        self._metrics, self._checked_metrics = metrics, tuple(metrics)
+        self._metrics, self._checked_metrics, self._left_out = metrics, tuple(metrics), ignored
 
     @property
     def dls(self) -> DataBunch:
@@ -163,7 +168,10 @@ class LearnerParts(Options):
 
     @property
     def loss_func(self) -> Loss:
-        """The loss; None sets that of the data's task. The activation follows it unless `activation=` was passed."""
+        """The loss; None sets that of the data's task.
+
+        The activation follows it unless `activation=` was passed, and metrics leave out the targets that it ignores.
+        """
         return self._loss_func
 
     @loss_func.setter
@@ -208,9 +216,9 @@ class LearnerParts(Options):
             raise
 
     def _ready_metrics(self) -> list[Metric]:
-        """The metrics, and what was appended to the list of them since they were checked."""
-        if tuple(self._metrics) != self._checked_metrics:
-            self._take(metrics=self._as_given(self._metrics))
+        """The metrics of the data as it is now, and what was appended to the list of them since they were checked."""
+        if tuple(self._metrics) != self._checked_metrics or left_out(self._dls, self._loss_func) != self._left_out:
+            self._take()
         return self._metrics
 
     def _as_given(self, metrics: Any) -> Any:

@@ -20,7 +20,7 @@ from learnkit.inference.augmented import augmented_pair, predict_augmented
 from learnkit.inference.dropout import DropoutPreds, predict_with_dropout
 from learnkit.inference.predictions import PerItemLoss, predict_loader, predict_stream, with_own_workers
 from learnkit.inference.predictor import of_output
-from learnkit.learner.defaults import chosen_metrics
+from learnkit.learner.defaults import chosen_metrics, left_out
 from learnkit.learner.parts import LearnerParts
 from learnkit.learner.resume import RunCounter
 from learnkit.learner.running import apart, twin
@@ -62,9 +62,10 @@ class Preds(LearnerParts):
         """`[loss, *metrics]` over a part of the data or any loader, None for the validation set; calls no hooks."""
         state = self._state(train_dl=())
         state.valid_dl = self._loader(DatasetType.Valid if dl is None else dl, "dl")
-        if metrics is not None:
-            state.metrics = chosen_metrics(self.dls, metrics)
-        elif self._running.is_on:
+        given = self._given["metrics"] if metrics is None else metrics
+        if metrics is not None or left_out(self.dls, self.loss_func, state.valid_dl) != self._left_out:
+            state.metrics = chosen_metrics(self.dls, given, self.loss_func, state.valid_dl)
+        if metrics is None and self._running.is_on:
             state.metrics = copy.deepcopy(state.metrics)  # a callback may be in the middle of a validation
         with self._answering() as (model, compute), eval_mode(model), compute.preserve_rng(every=True):
             state.model, state.compute = model, compute

@@ -17,6 +17,7 @@ from learnkit.metrics.shapes import check_ignored, check_threshold
 
 __all__ = [
     "METRICS",
+    "SEVERAL",
     "NamedMetric",
     "accuracy",
     "accuracy_multi",

@@ -14,10 +14,10 @@ from learnkit.metrics.accumulate import Sums, mean, total_and_count
 from learnkit.metrics.accumulated import AccumulatedMetric, Batch, Targets
 from learnkit.metrics.classification import f_beta
 from learnkit.metrics.factories import FACTORIES
-from learnkit.metrics.functions import METRICS, NamedMetric, check_settings
+from learnkit.metrics.functions import METRICS, SEVERAL, NamedMetric, check_settings
 from learnkit.metrics.multilabel import f_beta_multi
 from learnkit.metrics.per_class import PerClass
-from learnkit.metrics.shapes import check_ignored
+from learnkit.metrics.shapes import check_classes, check_ignored
 from learnkit.metrics.wrapped import BATCH, FunctionMetric, ObjectMetric, own_name
 
 __all__ = [
@@ -75,8 +75,9 @@ class Metric(Protocol):
 
 
 def make_metrics(
-    spec: MetricSpec, *, classes: Sequence[str] | None = None, ignore_index: int | None = None
-) -> list[Metric]:
+    spec: MetricSpec, *, classes: Sequence[str] | None = None, ignore_index: int | None = None,
+    check_targets: bool = False,
+) -> list[Metric]:  # fmt: skip
     """Metrics from names, functions and objects.
 
     Args:
@@ -86,8 +87,10 @@ def make_metrics(
             MetricCollection of torchmetrics. The `higher_is_better` of a function or an object, the `__name__` of a
             function or a partial, and the `name` of an object, are kept.
         classes: the data's, which name the columns of a metric with a number per class; None to number them.
-        ignore_index: of the data; metrics passed by name or as a function leave its targets out, unless they have
-            an `ignore_index` of their own.
+        ignore_index: of the data or the loss; metrics passed by name or as a function leave its targets out, unless
+            they have an `ignore_index` of their own.
+        check_targets: refuse targets that are no class at the end of a set, where a metric leaves none out; some
+            metrics always do.
 
     Raises:
         UsageError: an unknown name (the nearest are listed), a class instead of an object, something that cannot be
@@ -97,7 +100,7 @@ def make_metrics(
     >>> make_metrics(["accuracy", nn.functional.cross_entropy])
     [accuracy, cross_entropy]
     """
-    metrics = [_make(part, name, ignore_index) for part, name in _parts(spec)]
+    metrics = [_make(part, name, ignore_index, check_targets) for part, name in _parts(spec)]
     if classes is not None:
         for metric in metrics:
             _name_classes(metric, classes)
@@ -131,14 +134,15 @@ def _parts(spec: MetricSpec) -> Iterator[tuple[Any, str]]:
             yield part, ""
 
 
-def _make(part: Any, name: str, ignore_index: int | None) -> Metric:
+def _make(part: Any, name: str, ignore_index: int | None, check_targets: bool) -> Metric:
     if isinstance(part, AccumulatedMetric | FunctionMetric | ObjectMetric):
         return part
     if isinstance(part, str):
         if part not in METRICS and part not in FACTORIES:
             fix = f"Nearest: {nearest(part, [*METRICS, *FACTORIES])}."
             raise UsageError("metrics", got=part, expected="a known metric, a function or an object", fix=fix)
-        return _make(METRICS[part].function if part in METRICS else FACTORIES[part], name, ignore_index)
+        function = METRICS[part].function if part in METRICS else FACTORIES[part]
+        return _make(function, name, ignore_index, check_targets)
     if inspect.isclass(part):
         fix = f"Pass {part.__name__}(...)."
         raise UsageError("metrics", got=part.__name__, expected="an instance, not a class", fix=fix)
@@ -150,7 +154,8 @@ def _make(part: Any, name: str, ignore_index: int | None) -> Metric:
     function = part.func if isinstance(part, functools.partial) else part
     for known, named in METRICS.items():
         if function is named.function:  # the same numbers by function as by name: rmse is not a mean over batches
-            return _element_metric(name or _given_name(part) or known, named, **_settings(part, known, ignore_index))
+            settings = _settings(part, known, ignore_index)
+            return _element_metric(name or _given_name(part) or known, named, check_targets, **settings)
     if any(function is factory for factory in (*FACTORIES.values(), *UNNAMED)):  # f1 means f1()
         settings = _settings(part, function.__name__, ignore_index)
         return function(**({"name": _given_name(part) or None} | settings))  # type: ignore[no-any-return]
@@ -203,8 +208,8 @@ def metrics_for(targets: Targets) -> list[str]:
     return names + [name for name, factory in FACTORIES.items() if targets in factory().takes]
 
 
-def _element_metric(name: str, named: NamedMetric, **settings: Any) -> AccumulatedMetric:
-    """The mean of a named metric's elements over the whole set."""
+def _element_metric(name: str, named: NamedMetric, check_targets: bool, **settings: Any) -> AccumulatedMetric:
+    """The mean of a named metric's elements over the whole set, whose targets are checked unless some do not count."""
     try:
         check_settings(**settings)
     except UsageError as error:
@@ -213,10 +218,17 @@ def _element_metric(name: str, named: NamedMetric, **settings: Any) -> Accumulat
     def prepare(preds: Tensor, targets: Tensor) -> Batch:
         return Batch(total_and_count(*named.elements(preds, targets, **settings)))
 
+    def prepare_checked(preds: Tensor, targets: Tensor) -> Batch:
+        return Batch(prepare(preds, targets).parts, preds.shape[1], targets)
+
     def finish(total: Tensor, count: Tensor) -> float:
         return named.finish(mean(total, count))
 
-    return AccumulatedMetric(name, prepare, Sums(), finish, takes=named.takes, higher_is_better=named.higher_is_better)
+    checks = check_targets and named.takes is SEVERAL and settings.get("ignore_index") is None
+    return AccumulatedMetric(
+        name, prepare_checked if checks else prepare, Sums(), finish, takes=named.takes,
+        higher_is_better=named.higher_is_better, check=check_classes if checks else None,
+    )  # fmt: skip
 
 
 def top_k(k: int = 5, *, ignore_index: int | None = None, name: str | None = None) -> AccumulatedMetric:
@@ -225,11 +237,11 @@ def top_k(k: int = 5, *, ignore_index: int | None = None, name: str | None = Non
     Targets of `ignore_index` do not count.
 
     Raises:
-        UsageError: k below 1; at the first batch, k above the number of classes.
+        UsageError: k below 1; at the first batch, k above the number of classes; at the end, targets of no class.
     """
     check_int("top_k: k", k, 1)
     check_ignored(ignore_index)
-    return _element_metric(name or f"top_{k}_accuracy", METRICS["top_k_accuracy"], k=k, ignore_index=ignore_index)
+    return _element_metric(name or f"top_{k}_accuracy", METRICS["top_k_accuracy"], True, k=k, ignore_index=ignore_index)
 
 
 UNNAMED = (f_beta, f_beta_multi, top_k)  # makers whose metric has a name of its own

@@ -41,8 +41,12 @@ class FunctionMetric:
         self._sums = Sums()  # of value times weight, and of weights: those of a batch are its items unless returned
 
     def update(self, preds: Any, targets: Any) -> None:
-        with torch.no_grad():
-            value = self._function(preds, targets)
+        try:
+            with torch.no_grad():
+                value = self._function(preds, targets)
+        except Exception as error:  # whatever a user's function raises, which is raised again
+            _note(error, self.name, _given(preds, targets))
+            raise
         if isinstance(value, tuple) and len(value) == 2:
             total, weight = (self._number(part) for part in value)
             self._sums.update(total, weight.to(total.device))
@@ -86,17 +90,23 @@ class ObjectMetric(PerClass):
         self.higher_is_better: bool | None = _direction(metric)
         self._metric = metric
         self._n_updates = 0
+        self._first = ""  # batch, in words
 
     def reset(self) -> None:
         self._metric.reset()
         self._n_updates = 0
 
     def update(self, preds: Any, targets: Any) -> None:
-        if self._n_updates == 0 and isinstance(self._metric, nn.Module):
+        if self._n_updates == 0:
+            self._first = _given(preds, targets)
             tensor = next((leaf for leaf in leaves(preds) if isinstance(leaf, Tensor)), None)
-            if tensor is not None:
+            if tensor is not None and isinstance(self._metric, nn.Module):
                 self._metric.to(tensor.device)
-        self._metric.update(preds, targets)
+        try:
+            self._metric.update(preds, targets)
+        except Exception as error:  # of torchmetrics, with a traceback inside of it
+            _note(error, self.name, self._first)
+            raise
         self._n_updates += 1
 
     def sees_all(self) -> None:
@@ -117,12 +127,17 @@ class ObjectMetric(PerClass):
             expected = "an object with merge(other), to combine several processes"
             raise UsageError(f"metric {self.name}", got=type(self._metric).__name__, expected=expected)
         merge(other._metric)
+        self._first = self._first or other._first
         self._n_updates += other._n_updates
 
     def compute(self) -> float | dict[str, float]:
         if not self._n_updates:
             return self.without_batches()
-        value = self._metric.compute()
+        try:
+            value = self._metric.compute()
+        except Exception as error:  # perhaps of batches that never fitted
+            _note(error, self.name, self._first)
+            raise
         if self.is_per_class and isinstance(value, Tensor) and value.ndim == 1:
             return self.by_class(value.double().tolist())
         if isinstance(value, Tensor):
@@ -164,6 +179,27 @@ def _from_class(metric: Any) -> str:
     """`f1_score` for an F1Score object."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(metric).__name__)
     return spaced.lower()
+
+
+def _note(error: Exception, name: str, given: str) -> None:
+    """Add to the error of a user's metric which one it is of, what it got, and what to do if that does not fit it."""
+    error.add_note(
+        f"in metric {name}, which is given raw outputs, and targets as the loss is: {given}. If it needs others, pass "
+        "a function (preds, targets), or an object with update, compute and reset, that changes them first."
+    )
+
+
+def _given(preds: Any, targets: Any) -> str:
+    """The types and shapes of a batch's outputs and targets."""
+    return ", ".join(
+        f"{name} {' and '.join(map(_described, leaves(tree)))}"
+        for name, tree in zip(BATCH, (preds, targets), strict=True)
+    )
+
+
+def _described(leaf: Any) -> str:
+    is_tensor = isinstance(leaf, Tensor)
+    return f"{str(leaf.dtype).removeprefix('torch.')} {tuple(leaf.shape)}" if is_tensor else type(leaf).__name__
 
 
 def _never() -> bool:

@@ -37,6 +37,7 @@ from learnkit.errors import MissingFileError
         (DEPTH, "12", 12), (DEPTH, "0,4095", (0, 4095)), (NORMALIZE, "data", "data"),
         (NORMALIZE, "0.5,0.4:1,2", ((0.5, 0.4), (1, 2))), (AUGMENT, "false", False), (AUGMENT, "light", "light"),
         (BS, "64", 64), (BS, "auto", "auto"), (CLASS_WEIGHTS, "balanced", "balanced"),
+        (CLASS_WEIGHTS, "cat=1,dog=5.5", {"cat": 1, "dog": 5.5}),
         (CLASS_WEIGHTS, "1,2", [1, 2]), (SETTINGS, "step_size=2,gamma=0.5,mode=max",
                                          {"step_size": 2, "gamma": 0.5, "mode": "max"}),
         (SETTINGS, "cycle_momentum=False,three_phase=true,mode=exp_range",

@@ -15,6 +15,7 @@ from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.image.resize import Resize
 from learnkit.data.segmentation import Segmentation
 from learnkit.errors import DataError, ImageError
+from learnkit.metrics import make_metrics
 from tests.doubles import refused
 
 NUMBERS = np.array([[0, 1, 2], [2, 1, 0]], dtype=np.uint8)
@@ -214,7 +215,8 @@ def test_the_loss_of_binary_masks_leaves_ignored_pixels_out() -> None:
 
 def test_metrics_of_binary_masks_are_those_of_the_second_class() -> None:
     raw, masks = torch.tensor([[[[3.0, 3.0, -3.0, -3.0, 3.0]]]]), torch.tensor([[[1, 0, 1, 0, 255]]])
-    for metric, expected in zip(binary(ignore_index=255).metrics, (2 / 4, 1 / 3), strict=True):
+    metrics: list[Any] = make_metrics(binary(ignore_index=255).metrics)
+    for metric, expected in zip(metrics, (2 / 4, 1 / 3), strict=True):
         metric.update(raw, binary().targets(masks))
         assert metric.compute() == pytest.approx(expected)  # one right, one too many, one missing
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from learnkit import DataBunch, ImageDataBunch, Learner, LearnkitWarning, cnn_learner
-from learnkit.data.tasks import MultiLabel, Regression
+from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import UsageError
 from tests.doubles import refused
 
@@ -56,10 +56,34 @@ def test_balanced_weights_with_a_sampler_warn(class_folder: Path) -> None:
         cnn_learner(dls, "resnet18", pretrained=False, class_weights="balanced")
 
 
-@pytest.mark.parametrize("weights", ["heavy", [1.0], [1.0, -1.0], [1.0, float("nan")]])
-def test_invalid_weights_are_refused(weights: Any) -> None:
-    with refused("class_weights", got=weights):
-        Learner(bunch(torch.arange(16) % 2), nn.Linear(3, 2), class_weights=weights)
+@pytest.mark.parametrize("task", [Classification(("ant", "bee", "cat")), MultiLabel(("ant", "bee", "cat"))])
+def test_weights_by_name_go_to_their_classes(task: Any) -> None:
+    dls = bunch(torch.arange(18) % 3 if isinstance(task, Classification) else torch.ones(18, 3), task=task)
+    loss: Any = Learner(dls, nn.Linear(3, 3), class_weights={"cat": 5, "ant": 1, "bee": 0.5}).loss_func
+    assert (loss.weight if isinstance(task, Classification) else loss.pos_weight).tolist() == [1, 0.5, 5]
+
+
+def test_weights_by_name_are_of_every_class_and_no_other() -> None:
+    dls = bunch(torch.arange(18) % 3, classes=["ant", "bee", "cat"])
+    with refused("class_weights", got="bees", expected="the name of a class: bee, ant, cat"):
+        Learner(dls, nn.Linear(3, 3), class_weights={"ant": 1, "bees": 2, "cat": 3})
+    with refused("class_weights: without ant, cat", got={"bee": 2}, expected="every class"):
+        Learner(dls, nn.Linear(3, 3), class_weights={"bee": 2})
+    unnamed: Any = Learner(bunch(torch.arange(18) % 3), nn.Linear(3, 3), class_weights={2: 5, 0: 1, 1: 0}).loss_func
+    assert unnamed.weight.tolist() == [1, 0, 5]
+
+
+@pytest.mark.parametrize("labels", [True, False])
+@pytest.mark.parametrize(
+    "weights",
+    ["heavy", [1.0], [1.0, -1.0], [1.0, float("nan")], [1.0, float("inf")], [0, 0], {"a": 0, "b": 0},
+     {"a": 1, "b": -1}, {"a": 1, "b": "2"}, [[1], [1, 2]], 3, {}],
+)  # fmt: skip
+def test_invalid_weights_are_refused(weights: Any, labels: bool) -> None:
+    task: Any = (MultiLabel if labels else Classification)(("a", "b"))
+    dls = bunch(torch.ones(16, 2) if labels else torch.arange(16) % 2, task=task)
+    with pytest.raises(UsageError, match=r"^class_weights"):
+        Learner(dls, nn.Linear(3, 2), class_weights=weights)
 
 
 def test_they_need_classes_and_the_loss_of_the_task() -> None:

@@ -121,10 +121,10 @@ def test_the_metrics_are_those_passed_or_the_tasks(blobs: Blobs) -> None:
     torchmetrics = pytest.importorskip("torchmetrics")
     dls = DataBunch.from_tensors(*blobs)
     for spec, names in [("default", ["accuracy"]), ((), []), (None, []), ("f1", ["f1"]), (accuracy, ["accuracy"])]:
-        assert [metric.name for metric in chosen_metrics(dls, spec)] == names
+        assert [metric.name for metric in chosen_metrics(dls, spec, own)] == names
     one = torchmetrics.F1Score(task="multiclass", num_classes=2)  # its == is another metric, which is true
     for spec in (one, [one], torchmetrics.MetricCollection({"multiclass_f1_score": one})):
-        assert [metric.name for metric in chosen_metrics(dls, spec)] == ["multiclass_f1_score"]
+        assert [metric.name for metric in chosen_metrics(dls, spec, own)] == ["multiclass_f1_score"]
 
 
 def test_metrics_know_the_datas_classes_and_ignored_pixels() -> None:
@@ -135,9 +135,9 @@ def test_metrics_know_the_datas_classes_and_ignored_pixels() -> None:
     for spec in ("default", *metrics_for("mask"), *(FACTORIES[name] for name in ("dice", "iou", "f1"))):
         if spec == "top_k_accuracy":
             continue  # its five are more than the two classes
-        (metric,) = chosen_metrics(dls, spec)
+        (metric,) = chosen_metrics(dls, spec, own)
         metric.update(preds * 50, masks)
         perfect = 1.0 if metric.higher_is_better or metric.name == "perplexity" else 0.0
         assert metric.compute() == pytest.approx(perfect), metric.name
-    (metric,) = chosen_metrics(dls, FACTORIES["iou"](average=None, ignore_index=255))
+    (metric,) = chosen_metrics(dls, FACTORIES["iou"](average=None, ignore_index=255), own)
     assert columns(metric) == ["iou_sky", "iou_road"]

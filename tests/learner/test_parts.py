@@ -298,7 +298,7 @@ def test_class_weights_can_be_set() -> None:
     assert learn.loss_func.weight.tolist() == [1, 2, 3]  # type: ignore[union-attr]
     learn.class_weights = None
     assert learn.loss_func.weight is None  # type: ignore[union-attr]
-    with refused("class_weights", got=[1], expected="3 numbers of 0 or more, one per class"):
+    with refused("class_weights", got=[1], expected="3 numbers of 0 or more, one per class, not all of them 0"):
         learn.class_weights = [1]
 
 

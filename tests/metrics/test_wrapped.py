@@ -177,6 +177,36 @@ def test_an_object_with_one_number_has_one_column() -> None:
     assert (metric.columns, repr(metric), metric.higher_is_better) == (["f"], "f", True)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "error"),
+    [
+        ("BinaryAUROC", "binary_auroc", IndexError),
+        ("BinaryAccuracy", "binary_accuracy", RuntimeError),
+        ("MulticlassAccuracy", "multiclass_accuracy", ValueError),
+    ],
+)
+def test_an_object_that_does_not_fit_says_which_it_is_and_what_it_got(kind: str, name: str, error: Any) -> None:
+    options = {"num_classes": 5} if kind.startswith("Multi") else {}
+    (metric,) = make_metrics(getattr(torchmetrics.classification, kind)(**options))
+    with pytest.raises(error) as caught:
+        metric.update(*outputs()) or metric.compute()  # where it shows is up to torchmetrics
+    (note,) = caught.value.__notes__
+    assert note.startswith(f"in metric {name}, ")
+    assert "preds float32 (40, 3), targets int64 (40,)." in note
+
+
+def test_a_function_that_fails_keeps_its_error_and_is_named() -> None:
+    def share(preds: Any, targets: Tensor) -> float:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine") as caught:
+        FunctionMetric(share).update({"a": torch.ones(4, 2), "b": [torch.ones(4).half(), 3]}, torch.zeros(4).long())
+    (note,) = caught.value.__notes__
+    assert note.startswith("in metric share, ")
+    assert "preds float32 (4, 2) and float16 (4,) and int, targets int64 (4,)." in note
+    assert caught.traceback[-1].name == "share"
+
+
 def test_other_names_than_numbers_are_refused() -> None:
     (metric,) = make_metrics(torchmetrics.F1Score(**N_CLASSES, average=None), classes=["a", "b"])
     metric.update(*outputs())

@@ -10,6 +10,7 @@ from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.table.label_values import normalized
 from learnkit.data.table.split_results import split_of
+from learnkit.data.task_json import task_from_json, task_to_json
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import UsageError
 
@@ -30,7 +31,10 @@ def remember(samples: "pd.DataFrame", task: Task, *, has_valid: bool = True) -> 
         facts["names"] = list(task.names)
     elif isinstance(task, Points):
         facts |= {"names": list(task.point_names), "swaps": None if task.swaps is None else list(map(list, task.swaps))}
-    elif not isinstance(task, Segmentation):
+    elif isinstance(task, Segmentation):
+        if task.mask_reader is None:  # a function is not JSON
+            facts["masks"] = task_to_json(task)
+    else:
         facts["classes"] = list(task.classes)
     if isinstance(task, MultiLabel):
         facts["threshold"] = list(task.threshold) if isinstance(task.threshold, tuple) else task.threshold
@@ -55,7 +59,7 @@ def is_without_validation(samples: "pd.DataFrame") -> bool:
 
 
 def _facts(samples: "pd.DataFrame") -> dict[str, Any]:
-    facts = samples.attrs.get(KEY)
+    facts = getattr(samples, "attrs", {}).get(KEY)  # what is no table is refused later
     return facts if isinstance(facts, dict) else {}
 
 
@@ -71,12 +75,14 @@ def resolve_task(
         change: how labels are normalized, and the classes that the table remembers with them.
 
     Raises:
-        UsageError: a table of masks without a task.
+        UsageError: a table without a task whose masks were read by a function.
     """
     facts = _facts(samples)
     kind = facts.get("task")
     if task is None and kind == "masks":
-        raise UsageError("task", got=None, expected="a Segmentation: the targets of this table are masks",
+        if "masks" in facts:
+            return task_from_json(facts["masks"], "the table", "its task")
+        raise UsageError("task", got=None, expected="a Segmentation: the masks of this table were read by a function",
                          fix="Pass task=dls.task of the bunch it is from.")  # fmt: skip
     if kind not in KINDS or (task is not None and task != kind):
         return task

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -20,6 +21,10 @@ TASKS: list[Task] = [
     Regression(("y", "x")),
     Points(["left eye", "right eye"], swaps=[("left eye", "right eye")]),
     Points(2),
+    Segmentation(["sky", "road"]),
+    Segmentation({0: "sky", 7: "road", 9: "sky"}, ignore_index=[254, 255], border="road"),
+    Segmentation({(0, 0, 0): "sky", (9, 9, 9): "road"}, ignore_index=(1, 2, 3)),
+    Segmentation({0: "sky", 255: "road"}, binary=True, threshold=0.25),
 ]
 CHANGES: list[Callable[[pd.DataFrame], pd.DataFrame]] = [
     lambda table: table,
@@ -66,11 +71,11 @@ def test_a_table_that_remembers_nothing() -> None:
     assert forget(strange).attrs == {"mine": 1}
 
 
-def test_masks_need_their_task() -> None:
-    masks = remember(table(), Segmentation(["a", "b"]))
+def test_masks_that_a_function_read_need_their_task() -> None:
+    task = Segmentation(["a", "b"], mask_reader=lambda file: np.zeros((2, 2)))
+    masks = remember(table(), task)
     with refused("task", got=None):
         resolve_task(masks, None, None)
-    task = Segmentation(["a", "b"])
     assert resolve_task(masks, task, None) is task
 
 
