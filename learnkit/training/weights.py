@@ -42,7 +42,7 @@ def extra_state(model: nn.Module) -> dict[str, Any]:
 def are_finite(model: nn.Module) -> bool:
     """Whether no number of the parameters that are trained is nan or infinite; reading it waits for the device."""
     trained = [local(parameter.detach()) for parameter in model.parameters() if parameter.requires_grad]
-    if not trained or math.isfinite(torch.stack(torch._foreach_norm(trained)).sum().item()):
+    if not trained or math.isfinite(torch.stack(torch._foreach_norm(trained)).sum()):
         return True
     return bool(torch.stack([parameter.isfinite().all() for parameter in trained]).all())  # a norm may overflow
 
