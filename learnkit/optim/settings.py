@@ -58,7 +58,7 @@ class Settings:
         """
         if not optimizer.state:
             optimizer.state.update({parameter: _copied(state) for parameter, state in self._state.items()})
-        for group, settings in zip(optimizer.param_groups, self._groups, strict=True):
+        for group, settings in zip(optimizer.param_groups, self._groups, strict=False):  # a callback may add others
             group.update(settings)
         match_state(optimizer)
 
