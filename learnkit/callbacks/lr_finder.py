@@ -11,7 +11,7 @@ from learnkit.callbacks.recorder import LRCurve, Smoothed, Suggestions
 from learnkit.checks import check_int
 from learnkit.errors import StopFit, UsageError
 from learnkit.optim.groups import is_positive
-from learnkit.optim.optimizers import set_learning_rates
+from learnkit.optim.optimizers import last_group, set_learning_rates
 from learnkit.optim.schedules import exponential
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
@@ -62,7 +62,7 @@ class LRFinder(Callback):
         set_learning_rates(state.optimizer, [rate] * len(state.rates))
 
     def after_batch(self, state: TrainState) -> None:
-        rate = state.optimizer.param_groups[-1]["lr"]
+        rate = last_group(state.optimizer)["lr"]
         loss = state.loss.item() if state.loss_value is None else state.loss_value
         if not math.isfinite(loss):
             raise StopFit(f"the loss became {loss} at lr {rate:.3g}")

@@ -6,6 +6,7 @@ from torch.optim import Optimizer
 
 from learnkit.callbacks.monitor import Mode, Monitor, MonitoringCallback
 from learnkit.checks import check_int, check_number
+from learnkit.optim.optimizers import layered_groups
 from learnkit.training.callback import Order
 from learnkit.training.state import TrainState
 
@@ -72,7 +73,7 @@ class ReduceLROnPlateau(MonitoringCallback):
 
     @property
     def _groups(self) -> list[dict[str, Any]]:
-        return [] if self._optimizer is None else self._optimizer.param_groups
+        return [] if self._optimizer is None else layered_groups(self._optimizer)
 
     def _rates(self) -> list[float]:
         return [group["lr"] for group in self._groups]

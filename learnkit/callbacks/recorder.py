@@ -11,7 +11,7 @@ from torch import Tensor
 from learnkit.arguments import checks_keywords
 from learnkit.callbacks.numbers import Numbers
 from learnkit.errors import UsageError
-from learnkit.optim.optimizers import momentum_of
+from learnkit.optim.optimizers import last_group, momentum_of
 from learnkit.plots.layout import FigSize, Panels
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
@@ -123,7 +123,7 @@ class Recorder(Callback):
                 self._unread = []
         else:
             self._keep(state.loss_value)
-        self.lrs.append(state.optimizer.param_groups[-1]["lr"])
+        self.lrs.append(last_group(state.optimizer)["lr"])
         momentum = momentum_of(state.optimizer)
         self.moms.append(float("nan") if momentum is None else momentum)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from learnkit.checks import check_int, missing_extra
 from learnkit.errors import WriteError, warn
 from learnkit.modes import eval_mode
+from learnkit.optim.optimizers import layered_groups
 from learnkit.persistence.weights import check_name
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
@@ -92,7 +93,7 @@ class TensorBoard(Callback):
         if self._n_batches % self.every_batches and self._n_batches > 1:
             return
         self._open.add_scalar("batch/loss", state.loss.item(), self._n_batches)
-        rates = {group["layer_group"]: group["lr"] for group in state.optimizer.param_groups}
+        rates = {group["layer_group"]: group["lr"] for group in layered_groups(state.optimizer)}
         for group, rate in rates.items():
             self._open.add_scalar(f"batch/lr_{group}", rate, self._n_batches)
 

@@ -23,8 +23,8 @@ from learnkit.learner.fingerprint import check_data
 from learnkit.learner.options import as_list
 from learnkit.learner.resume import CheckpointEvery, Resume, ResumePlan
 from learnkit.learner.sharded_fit import Around, Strategy
-from learnkit.optim.fused import load_state
 from learnkit.optim.groups import spread_decay
+from learnkit.optim.kept import load_kept
 from learnkit.optim.optimizers import decay_of, set_decay, set_learning_rates
 from learnkit.optim.settings import Settings
 from learnkit.persistence.optimizer_state import check_optimizer_state
@@ -247,10 +247,7 @@ def load_optimizer(optimizer: Optimizer, saved: dict[str, Any] | None, path: Pat
         if saved is None:
             raise ValueError("the file holds only weights")
         check_optimizer_state(optimizer, saved)
-        own = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-        load_state(optimizer, saved)
-        for group, settings in zip(optimizer.param_groups, own, strict=True):
-            group.update(settings)  # the rates of a running fit stay
+        load_kept(optimizer, saved)
     except (ValueError, KeyError, RuntimeError) as error:
         message = f"{path}: no optimizer state to load ({error})"
         if required:

@@ -47,6 +47,7 @@ from learnkit.modes import together
 from learnkit.optim.adapters import held_by_adapters
 from learnkit.optim.build import build_optimizer, holds_trained
 from learnkit.optim.groups import freeze_groups, spread_rates
+from learnkit.optim.kept import carry_over
 from learnkit.optim.optimizers import OptimizerFactory
 from learnkit.optim.schedules import flat_cos, sgdr
 from learnkit.optim.settings import Settings
@@ -420,25 +421,23 @@ class Learner(Understanding, Similarity):
             with self._running.only():
                 settle_batch_size(self.dls, parts, self._frozen, stored, self._trial_state, own)
 
-    def _new_optimizer(self, before: Optimizer | None = None) -> tuple[Optimizer, Settings]:
-        return self._made_by(self.opt_func, before)
-
     def _made_by(self, opt_func: str | OptimizerFactory, before: Optimizer | None = None) -> tuple[Optimizer, Settings]:
         """An optimizer of what the model and the loss consist of now; parameters also in `before` keep their state."""
         self._groups = regrouped(self._groups, self.model, self._group_numbers)
         rate = DEFAULT_LR.stop
         optimizer = build_optimizer(
-            opt_func, self.model, self.groups, self.loss_func,
-            lr=rate, decay_norm_and_bias=self.wd_bn_bias, before=before,
-        )  # fmt: skip
+            opt_func, self.model, self.groups, self.loss_func, lr=rate, decay_norm_and_bias=self.wd_bn_bias
+        )
         if optimizer is self.opt:
             raise UsageError("opt_func returned the same optimizer again", fix="Make a new one in each call.")
-        return optimizer, Settings(optimizer, opt_func, passed=rate, n_groups=len(self.groups))
+        settings = Settings(optimizer, opt_func, passed=rate, n_groups=len(self.groups))
+        carry_over(before, optimizer)
+        return optimizer, settings
 
     def _ready_optimizer(self) -> Optimizer:
         """The learner's optimizer with its initial settings: no schedule leaks into the next fit."""
         if self._opt is None or not holds_trained(self._opt, self.model, self.loss_func):
-            self._opt, self._settings = self._new_optimizer(self._opt)
+            self._opt, self._settings = self._made_by(self.opt_func, self._opt)
         self._settings.restore(self._opt)
         return self._opt
 
@@ -456,6 +455,7 @@ class Learner(Understanding, Similarity):
         if features is not None:
             state.model, state.valid_dl = features.model, features.valid_dl
         fitting.set_rates(optimizer, self._settings, state.rates, self._wd, wd)
+        state.as_made = self._settings.as_made
         state.n_epochs, state.start_epoch, state.first_epoch = epochs, start_epoch, start_epoch
         state.epoch_offset = self.epoch - start_epoch
         state.continues_call = self._call.n_fits > 0
@@ -463,10 +463,10 @@ class Learner(Understanding, Similarity):
 
     def _trial_state(self, train_dl: list[Any] | None = None, lr: float = SMALL_LR) -> TrainState:
         """The state of a run that leaves no trace, with an optimizer of its own."""
-        optimizer, settings = self._new_optimizer()
+        optimizer, settings = self._made_by(self.opt_func)
         state = self._state(optimizer, settings.spread(lr), train_dl)
         fitting.set_rates(optimizer, settings, state.rates, self._wd)
-        state.seed = derive(self.seed, Stream.LR_FIND)
+        state.as_made, state.seed = settings.as_made, derive(self.seed, Stream.LR_FIND)
         return state
 
     def _in(self, strategy: Strategy, features: HeadFeatures | None) -> Around:

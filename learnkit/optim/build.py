@@ -24,7 +24,6 @@ def build_optimizer(
     *,
     lr: float,
     decay_norm_and_bias: bool = False,
-    before: Optimizer | None = None,
 ) -> Optimizer:
     """An optimizer over the layer groups of a model and the parameters of its loss.
 
@@ -35,7 +34,6 @@ def build_optimizer(
         loss: the loss; its parameters, if any, have the rate of the last group.
         lr: the initial rate.
         decay_norm_and_bias: decay parameters of one dimension too.
-        before: the optimizer that this one replaces: parameters that are in both keep their state.
 
     Raises:
         UsageError: as `make_optimizer`; a parameter that wants gradients and is in no group that `opt_func` made, or
@@ -53,9 +51,6 @@ def build_optimizer(
         settings = {key: value for key, value in optimizer.param_groups[-1].items() if key not in ("params", "names")}
         optimizer.add_param_group({**settings, "params": added})
     _check_members(optimizer, model, extra)
-    if before is not None:
-        held = _held(optimizer)
-        optimizer.state.update({p: state for p, state in before.state.items() if id(p) in held})
     match_state(optimizer)
     return optimizer
 

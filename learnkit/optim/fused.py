@@ -8,7 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-__all__ = ["expect_momentum", "is_sparse", "load_state", "match_gradients", "match_state", "takes_fused_steps"]
+__all__ = [
+    "IMPLEMENTATION",
+    "expect_momentum",
+    "is_sparse",
+    "load_state",
+    "match_gradients",
+    "match_state",
+    "takes_fused_steps",
+]
 
 # Classes with fused steps, and whether these exist beyond the CPU; subclasses may step in another way.
 CLASSES: dict[type[Optimizer], bool] = {

@@ -18,6 +18,8 @@ __all__ = [
     "OptimizerFactory",
     "decay_of",
     "factory_of",
+    "last_group",
+    "layered_groups",
     "make_optimizer",
     "momentum_of",
     "passes_rate",
@@ -166,9 +168,23 @@ def _takes_step(like: Optimizer, *closure: Any) -> bool:
     return True
 
 
+def layered_groups(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """The torch groups that fits and schedules set: those the optimizer was made with.
+
+    One that a callback adds (`state.optimizer.add_param_group`) keeps its rate, decay and momentum in every fit.
+    """
+    groups: list[dict[str, Any]] = optimizer.param_groups
+    return [group for group in groups if "layer_group" in group] or groups  # none in an optimizer made elsewhere
+
+
+def last_group(optimizer: Optimizer) -> dict[str, Any]:
+    """The torch group whose settings stand for the optimizer: the last one of the last layer group."""
+    return layered_groups(optimizer)[-1]
+
+
 def set_learning_rates(optimizer: Optimizer, rates: Sequence[float]) -> None:
     """Set the rate of each torch group to that of its layer group."""
-    for group in optimizer.param_groups:
+    for group in layered_groups(optimizer):
         group["lr"] = rates[group["layer_group"]]
 
 
@@ -177,7 +193,7 @@ def set_decay(optimizer: Optimizer, decays: Sequence[float] | None) -> None:
 
     None leaves those that decay as they are.
     """
-    for group in optimizer.param_groups:
+    for group in layered_groups(optimizer):
         if "weight_decay" in group and not group["decays"]:
             group["weight_decay"] = 0.0
         elif "weight_decay" in group and decays is not None:
@@ -186,13 +202,13 @@ def set_decay(optimizer: Optimizer, decays: Sequence[float] | None) -> None:
 
 def decay_of(optimizer: Optimizer) -> float | list[float]:
     """The weight decay of the groups that decay: one number if it is the same for all, else one per group."""
-    decays = [group.get("weight_decay", 0.0) for group in optimizer.param_groups if group["decays"]]
+    decays = [group.get("weight_decay", 0.0) for group in layered_groups(optimizer) if group["decays"]]
     return decays if len(set(decays)) > 1 else (decays or [0.0])[0]
 
 
 def momentum_of(optimizer: Optimizer) -> float | None:
     """The momentum of the last group: `momentum`, or the first of Adam's `betas`; None if there is neither."""
-    group = optimizer.param_groups[-1]
+    group = last_group(optimizer)
     if "momentum" in group:
         return float(group["momentum"])
     return float(group["betas"][0]) if "betas" in group else None
@@ -200,7 +216,7 @@ def momentum_of(optimizer: Optimizer) -> float | None:
 
 def set_momentum(optimizer: Optimizer, value: float) -> None:
     """Set every group's `momentum`, or the first of its `betas`."""
-    for group in optimizer.param_groups:
+    for group in layered_groups(optimizer):
         if "momentum" in group:
             if value and not group["momentum"]:
                 _add_buffers(optimizer, group["params"])

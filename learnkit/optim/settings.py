@@ -4,18 +4,16 @@ import inspect
 from functools import partial
 from typing import Any
 
-from torch import Tensor
 from torch.optim import Optimizer
 
 from learnkit.checks import plain
 from learnkit.optim.fused import match_state
 from learnkit.optim.groups import spread_rates
+from learnkit.optim.kept import SETTINGS, AsMade
 from learnkit.optim.optimizers import OptimizerFactory, passes_rate
 from learnkit.types import LearningRate
 
 __all__ = ["Settings"]
-
-RESTORED = ("lr", "weight_decay", "momentum", "betas", "layer_group", "decays", "is_own")
 
 
 class Settings:
@@ -30,13 +28,14 @@ class Settings:
     Attributes:
         rates: the learning rates that `opt_func` fixes, one per group; None if it fixes none.
         fixes_decay: whether `opt_func` fixes the weight decay.
+        as_made: what the optimizer keeps before its first step.
         has_own_groups: whether `opt_func` made the groups, so that fits keep the ratios of their rates.
     """
 
     def __init__(self, optimizer: Optimizer, opt_func: str | OptimizerFactory, *, passed: float, n_groups: int) -> None:
         groups = optimizer.param_groups
-        self._groups = [{key: group[key] for key in RESTORED if key in group} for group in groups]
-        self._state = {parameter: _copied(state) for parameter, state in optimizer.state.items()}  # as Adagrad has
+        self._groups = [{key: group[key] for key in SETTINGS if key in group} for group in groups]
+        self.as_made: AsMade = AsMade.of(optimizer)
         self.has_own_groups: bool = any("is_own" in group for group in groups)
         rate_of = {group["layer_group"]: _rate(group) for group in reversed(groups)}
         self._n_groups = max(rate_of) + 1 if self.has_own_groups else n_groups
@@ -52,13 +51,8 @@ class Settings:
         self.fixes_decay: bool = in_partial or self.has_own_groups or not (isinstance(opt_func, str) or is_default)
 
     def restore(self, optimizer: Optimizer) -> None:
-        """Undo what a schedule or a file changed, so that it does not leak into the next fit.
-
-        A state that was dropped after a nan begins again, if the optimizer was made with one.
-        """
-        if not optimizer.state:
-            optimizer.state.update({parameter: _copied(state) for parameter, state in self._state.items()})
-        for group, settings in zip(optimizer.param_groups, self._groups, strict=True):
+        """Undo what a schedule or a file changed, so that it does not leak into the next fit."""
+        for group, settings in zip(optimizer.param_groups, self._groups, strict=False):  # a callback may add others
             group.update(settings)
         match_state(optimizer)
 
@@ -72,10 +66,6 @@ class Settings:
         if not self.has_own_groups or isinstance(lr, list | tuple):
             return spread_rates(lr, self._n_groups)
         return [spread_rates(lr, 1)[-1] * ratio for ratio in self._ratios]
-
-
-def _copied(state: dict[str, Any]) -> dict[str, Any]:
-    return {name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items()}
 
 
 def _rate(group: dict[str, Any]) -> float:

@@ -112,7 +112,7 @@ class LossWatch:
         rates = sorted({group["lr"] for group in state.optimizer.param_groups})
         for module, weights in self._good:
             weights.restore(module)
-        state.optimizer.state.clear()
+        state.as_made.reset(state.optimizer)
         state.restored = True
         self._unread, self._batches = [], []
         message = (

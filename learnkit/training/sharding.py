@@ -11,6 +11,7 @@ from learnkit.distributed.failures import fail_alike
 from learnkit.distributed.sharded import Sharded, is_shared_out, shard
 from learnkit.errors import warn
 from learnkit.optim.build import own_parameters
+from learnkit.optim.kept import AsMade
 from learnkit.training.state import TrainState
 from learnkit.training.weights import copied
 from learnkit.training.whole import Whole
@@ -35,7 +36,7 @@ def sharded(state: TrainState, make_optimizer: Callable[[nn.Module], Optimizer])
     Raises:
         UsageError: `make_optimizer` makes other groups.
     """
-    model, optimizer, device = state.model, state.optimizer, state.compute.device
+    model, optimizer, as_made, device = state.model, state.optimizer, state.as_made, state.compute.device
     if getattr(model, "_compiled_call_impl", None) is not None:
         warn("strategy='fsdp' trains a copy of the model that is not compiled")
     _move(model, optimizer, torch.device("cpu"))
@@ -44,6 +45,7 @@ def sharded(state: TrainState, make_optimizer: Callable[[nn.Module], Optimizer])
         left_out = shard(copy, device)
         of_loss = [parameter for parameter in own_parameters(model, state.loss_func) if parameter.requires_grad]
         state.model, state.optimizer = copy, _for_shares(make_optimizer(copy))
+        state.as_made = AsMade.of(state.optimizer)
         state.parallel = Sharded(copy, [*left_out, *of_loss])
         state.whole = Whole(model, optimizer, copy, state.optimizer)
         state.whole.share_out()
@@ -65,6 +67,7 @@ def sharded(state: TrainState, make_optimizer: Callable[[nn.Module], Optimizer])
         state.kept_step = None
     finally:
         state.model, state.optimizer, state.parallel, state.whole = model, optimizer, None, None
+        state.as_made = as_made
         _move(model, optimizer, device)
 
 

@@ -15,6 +15,7 @@ from learnkit.distributed.sharded import Sharded
 from learnkit.errors import UsageError
 from learnkit.losses.outputs import takes_one_output
 from learnkit.metrics.metric import Metric, columns
+from learnkit.optim.kept import AsMade
 from learnkit.training.limits import FirstBatches, Limits
 from learnkit.training.whole import Whole
 from learnkit.types import Loss
@@ -35,6 +36,7 @@ class TrainState:
         resumed: whether this fit continues from a checkpoint, so `load_state_dict` of its callbacks will be called.
         is_done: whether the checkpoint is that of a finished fit.
         rates: the learning rates requested for this fit, one per layer group from the input to the head.
+        as_made: what the optimizer keeps before its first step; after a nan it begins so again.
         train_dl, valid_dl: what is trained on, and what validates.
         compute: the device and the precision, and what switches have set.
         n_epochs: epochs of this fit.
@@ -93,6 +95,7 @@ class TrainState:
     resumed: bool = False
     is_done: bool = False
     rates: list[float] = field(default_factory=list)
+    as_made: AsMade = field(default_factory=AsMade)
     output: Callable[[Any], Any] | None = None
     seed: int = 0
     epoch_offset: int = 0

@@ -223,14 +223,14 @@ def test_the_outputs_of_a_fit_are_freed_without_the_garbage_collector(
 def test_the_optimizer_of_lr_find_is_freed_without_the_garbage_collector(blobs: Blobs) -> None:
     optimizers: list[weakref.ref[Any]] = []
     learn = linear_learner(blobs)
-    make = learn._new_optimizer
+    make = learn._made_by
 
     def noted(*args: Any) -> Any:
         optimizer, settings = make(*args)
         optimizers.append(weakref.ref(optimizer))
         return optimizer, settings
 
-    learn._new_optimizer = noted  # type: ignore[method-assign]
+    learn._made_by = noted  # type: ignore[method-assign]
     gc.disable()
     try:
         learn.lr_find(num_it=4)

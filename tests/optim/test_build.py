@@ -8,6 +8,7 @@ from torch import nn
 
 from learnkit.errors import UsageError
 from learnkit.optim.build import build_optimizer, holds_trained, own_parameters
+from learnkit.optim.kept import carry_over
 
 
 class Temperature(nn.Module):
@@ -106,7 +107,8 @@ def test_what_stays_keeps_its_state_in_the_order_of_the_model(place: int, name: 
     stays = model[1 - place].weight
     moments = made.state[stays]
     model[place] = nn.Linear(*reversed(model[place].weight.shape))
-    again = build(model, name, before=made)
+    again = build(model, name)
+    carry_over(made, again)
     assert again is not made
     assert again.state[stays] is moments
     assert set(map(id, again.state)) == {id(parameter) for parameter in model[1 - place].parameters()}
