@@ -53,10 +53,7 @@ def gathered_rows(rows: Tensor, n: int) -> Tensor:
 
 def _sends_rows(device: torch.device) -> bool:
     """Whether tensors on this device are sent without the CPU: not through gloo, which only adds them up there."""
-    if world.size == 1:
-        return False
-    backends = dict(part.split(":") for part in dist.get_backend_config().split(","))
-    return backends.get(device.type, "gloo") != "gloo"
+    return world.size > 1 and world.backends.get(device.type, "gloo") != "gloo"
 
 
 def sent_by_device(own: Tensor) -> list[Tensor]:

@@ -55,6 +55,11 @@ class World:
         """The number of this process among them."""
         return 0 if self._size == 1 or getattr(self._thread, "is_alone", False) else self._rank
 
+    @property
+    def backends(self) -> dict[str, str]:
+        """What sends the tensors of each type of device, of several processes: `{"cpu": "gloo", "cuda": "nccl"}`."""
+        return dict(part.split(":") for part in dist.get_backend_config().split(","))
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """In this thread, do inside what one process does: for what others do not do at the same time."""
@@ -177,9 +182,7 @@ class World:
         Raises:
             UsageError: such a device: one of Apple or Intel.
         """
-        if self.size > 1 and device.type not in {
-            part.partition(":")[0] for part in dist.get_backend_config().split(",")
-        }:
+        if self.size > 1 and device.type not in self.backends:
             raise UsageError(
                 f"{self.size} processes cannot train on {device.type}", expected="the CPU, or GPUs of NVIDIA or AMD",
                 fix="Set the environment variable LEARNKIT_DEVICE=cpu, or start one process.",

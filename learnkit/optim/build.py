@@ -11,7 +11,7 @@ from learnkit.optim.fused import is_sparse, match_state
 from learnkit.optim.groups import parameter_groups, undecayed
 from learnkit.optim.optimizers import OptimizerFactory, make_optimizer
 
-__all__ = ["build_optimizer", "holds_trained", "own_parameters"]
+__all__ = ["build_optimizer", "held_by", "holds_trained", "own_parameters"]
 
 MAX_NAMED = 5  # parameters in an error
 
@@ -46,7 +46,7 @@ def build_optimizer(
         groups, extra, decay_norm_and_bias=decay_norm_and_bias, undecayed=undecayed(model)
     )  # fmt: skip
     optimizer = make_optimizer(opt_func, layered, lr, sparse=is_sparse(model))
-    held = _held(optimizer)
+    held = held_by(optimizer)
     if added := [parameter for parameter in extra if id(parameter) not in held]:
         settings = {key: value for key, value in optimizer.param_groups[-1].items() if key not in ("params", "names")}
         optimizer.add_param_group({**settings, "params": added})
@@ -66,17 +66,18 @@ def own_parameters(model: nn.Module, loss: object) -> list[nn.Parameter]:
 def holds_trained(optimizer: Optimizer, model: nn.Module, loss: object) -> bool:
     """Whether an optimizer holds what trains now, and nothing that was replaced."""
     parameters = [*model.parameters(), *own_parameters(model, loss)]
-    held = _held(optimizer)
+    held = held_by(optimizer)
     return held <= {id(p) for p in parameters} and held >= {id(p) for p in parameters if p.requires_grad}
 
 
-def _held(optimizer: Optimizer) -> set[int]:
+def held_by(optimizer: Optimizer) -> set[int]:
+    """The ids of the parameters that an optimizer holds."""
     return {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
 
 
 def _check_members(optimizer: Optimizer, model: nn.Module, extra: Sequence[nn.Parameter]) -> None:
     names: dict[int, Any] = {id(parameter): name for name, parameter in model.named_parameters()}
-    held = _held(optimizer)
+    held = held_by(optimizer)
     trained = [id(parameter) for parameter in model.parameters() if parameter.requires_grad]
     if held - names.keys() - {id(parameter) for parameter in extra}:
         raise UsageError(

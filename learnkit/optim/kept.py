@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from learnkit.optim.build import held_by
 from learnkit.optim.fused import IMPLEMENTATION, load_state, match_state
 
 __all__ = ["SETTINGS", "AsMade", "carry_over", "load_kept"]
@@ -57,7 +58,7 @@ def carry_over(before: Optimizer | None, optimizer: Optimizer) -> None:
         known = [group_of[id(parameter)] for parameter in group["params"] if id(parameter) in group_of]
         if known:
             _set_kept(group, known[0])
-    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    held = held_by(optimizer)
     for old, new in zip(_states(before), _states(optimizer), strict=False):
         new.update({parameter: kept for parameter, kept in old.items() if id(parameter) in held})
     match_state(optimizer)

@@ -178,8 +178,9 @@ def layered_groups(optimizer: Optimizer) -> list[dict[str, Any]]:
 
 
 def last_group(optimizer: Optimizer) -> dict[str, Any]:
-    """The torch group whose settings stand for the optimizer: the last one of the last layer group."""
-    return layered_groups(optimizer)[-1]
+    """The torch group whose settings stand for the optimizer: the last of `layered_groups`; asked for in each step."""
+    groups: list[dict[str, Any]] = optimizer.param_groups
+    return next((group for group in reversed(groups) if "layer_group" in group), groups[-1])
 
 
 def set_learning_rates(optimizer: Optimizer, rates: Sequence[float]) -> None:
