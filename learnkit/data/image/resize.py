@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, 
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch.nn import functional as F
 
 from learnkit.checks import check_choice
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["HowSeen", "ImageLike", "Interpolation", "Method", "Resize", "View", "shape_of"]
+__all__ = ["HowSeen", "ImageLike", "Interpolation", "Method", "Resize", "View", "resize_pixels", "shape_of"]
 
 Method = Literal["crop", "squish", "pad"]
 Interpolation = Literal["bilinear", "bicubic"]
@@ -26,7 +28,7 @@ class View(NamedTuple):
     shape: tuple[int, int]  # height and width that the box is resized to
     padding: tuple[int, int] = (0, 0)  # rows above and columns to the left, on a canvas of `size`
     size: tuple[int, int] | None = None  # of the canvas; None for `shape`
-    interpolation: Interpolation = "bilinear"
+    interpolation: Interpolation | Literal["torch_bilinear"] = "bilinear"  # torch's is faster, and rounds otherwise
 
     def is_whole(self, height: int, width: int) -> bool:
         """Whether this is an image of this size, pixel for pixel, maybe on a canvas."""
@@ -111,9 +113,28 @@ def shape_of(image: ImageLike) -> tuple[int, int]:
     return image.height, image.width
 
 
+def resize_pixels(pixels: npt.NDArray[Any], shape: tuple[int, int]) -> npt.NDArray[Any]:
+    """An image (H, W[, C]), uint8 or float32, resized by Pillow's bilinear filter, several times as fast as by Pillow.
+
+    Gray levels differ from Pillow's by 1 at most, through rounding.
+    """
+    if pixels.ndim == 2:
+        return resize_pixels(pixels[..., None], shape)[..., 0]
+    if not pixels.flags.writeable:  # as of a cache on disk, for which torch warns
+        pixels = pixels.copy()
+    batch = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)  # channels_last, which torch resizes fastest
+    resized = F.interpolate(batch, shape, mode="bilinear", antialias=True)
+    return resized[0].permute(1, 2, 0).numpy()
+
+
 def _resize(image: ImageLike, box: Sequence[float], shape: tuple[int, int], how: str) -> npt.NDArray[Any]:
     from PIL import Image
 
+    height, width = shape_of(image)
+    if how == "torch_bilinear":
+        if tuple(box) == (0, 0, width, height) and (isinstance(image, np.ndarray) or image.mode in ("L", "RGB")):
+            return resize_pixels(np.asarray(image), shape)
+        how = "bilinear"
     if isinstance(image, np.ndarray):
         is_rgb = image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8
         if image.ndim == 3 and not is_rgb:  # channel by channel: Pillow would take a fourth for transparency

@@ -109,6 +109,34 @@ def test_a_crop_is_resized_as_by_pillow(shape: tuple[int, int], dtype: Any) -> N
     assert np.abs(ours * (1.0 if dtype == np.uint8 else 255.0) - np.asarray(expected)).max() <= 1.001
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "float32"])
+@pytest.mark.parametrize("sides", [(301, 200), (97, 640), (90, 90)])
+def test_what_random_crops_need_is_downscaled_as_by_pillow(sides: tuple[int, int], mode: str) -> None:
+    """Up to rounding, whether it is a Pillow image or an array, whose memory nothing may be written to."""
+    n_channels = {"L": 1, "RGBA": 4}.get(mode, 3)
+    levels = np.random.default_rng(0).integers(0, 256, (*sides, n_channels), dtype=np.uint8).squeeze()
+    view = Bounded((30, 40)).view(*sides)
+    assert min(view.shape) == 80
+    pixels = levels.astype(np.float32) / 255 if mode == "float32" else levels
+    pixels.flags.writeable = False
+    channels = [levels] if mode == "L" else np.moveaxis(levels, 2, 0)
+    alone = [Image.fromarray(one).resize(view.shape[::-1], Image.Resampling.BILINEAR) for one in channels]
+    expected = np.stack([np.asarray(one, dtype=float) for one in alone], 2).squeeze()
+    shown = view.extract(pixels)
+    assert shown.dtype == pixels.dtype
+    assert np.abs(shown * (255.0 if mode == "float32" else 1.0) - expected).max() <= 1.001
+    if mode in ("RGB", "L"):
+        np.testing.assert_array_equal(view.extract(Image.fromarray(levels)), shown)
+
+
+def test_a_part_of_a_pixel_stays_out_of_what_is_downscaled() -> None:
+    """As the last column of a JPEG that was decoded at a quarter of a width that four does not divide."""
+    levels = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
+    view = Bounded((20, 20)).view(100, 100)._replace(box=(0, 0, 99.75, 100))
+    expected = Image.fromarray(levels).resize(view.shape[::-1], Image.Resampling.BILINEAR, box=view.box)
+    np.testing.assert_array_equal(view.extract(levels), np.asarray(expected))
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
@@ -150,4 +178,6 @@ def test_one_side_is_that_of_a_square(size: Any) -> None:
     ],
 )
 def test_images_are_bounded_by_their_shorter_side(height: int, width: int, shape: tuple[int, int]) -> None:
-    assert Bounded((100, 150)).view(height, width) == View((0, 0, width, height), shape)
+    view = Bounded((100, 150)).view(height, width)
+    assert view.box == (0, 0, width, height)
+    assert view.shape == shape
