@@ -11,8 +11,9 @@ from torch.utils.data import default_collate
 from learnkit.arguments import checks_keywords
 from learnkit.data.image.draw import draw_items, drawable
 from learnkit.data.image.preprocess import Preprocess
+from learnkit.data.loading.batch_parts import chosen_keys
 from learnkit.data.loading.batch_size import AUTO, BatchSize, check_batch_size
-from learnkit.data.loading.dict_batches import chosen_keys, keyed
+from learnkit.data.loading.dict_batches import keyed
 from learnkit.data.loading.from_datasets import check_inputs, check_loader, dataset_loaders
 from learnkit.data.loading.items import listed
 from learnkit.data.loading.loaders import ImageLoader, TensorLoader
@@ -46,6 +47,7 @@ class DataBunch(DataParts):
         device: where batches go. It cannot be changed.
         path: where a learner writes its files.
         preprocess: what images go through on their way to the model; None for other data. It cannot be changed.
+        keys: the `inputs=` and `target=` of batches with named entries, of loaders given later too; None for none.
     """
 
     @classmethod
@@ -131,8 +133,9 @@ class DataBunch(DataParts):
             classes: names of the class indices; None for those the datasets name (`dataset.classes`).
             num_workers: processes that read items.
             collate_fn: makes a batch of a list of items.
-            inputs: for items that are dicts, the keys of the model's inputs, in the order of its arguments.
-            target: for items that are dicts, the key of the target.
+            inputs: for batches that are dicts, named tuples or dataclasses, the keys (the names of the fields) of the
+                model's inputs, in the order of its arguments.
+            target: for such batches, the key of the target.
             device: where batches go.
 
         Raises:
@@ -143,7 +146,7 @@ class DataBunch(DataParts):
         sets = {"train": train, "valid": valid, "test": test}
         task = known_task(task, classes, sets)
         loaders = dataset_loaders(sets, task, where, collate_fn, keys, bs=bs, seed=seed, num_workers=num_workers)
-        return cls(*loaders, task=task, device=where)
+        return cls(*loaders, task=task, device=where, keys=keys)
 
     @classmethod
     @checks_keywords
@@ -164,7 +167,8 @@ class DataBunch(DataParts):
         `train_dl` is trained on, `valid_dl` validates, `test_dl` is there for predictions.
 
         The loaders are used unchanged, with or without a length; their batches are moved to the device. With `inputs`
-        and `target`, batches that are dicts become (inputs..., target).
+        and `target`, batches that are dicts, named tuples or dataclasses become (inputs..., target). So do those of
+        other loaders that a learner is given, as in `learn.get_preds(loader)`.
 
         Raises:
             UsageError: an iterator, which would be exhausted after one epoch.
@@ -176,7 +180,7 @@ class DataBunch(DataParts):
                 check_loader(f"{name}_dl", loader)
         sets = {name: getattr(loader, "dataset", None) for name, loader in loaders.items()}
         ready = (keyed(loader, keys, needs_target=name != "test") for name, loader in loaders.items())
-        return cls(*ready, task=known_task(task, classes, sets), device=device)
+        return cls(*ready, task=known_task(task, classes, sets), device=device, keys=keys)
 
     @property
     def samples(self) -> "pd.DataFrame":

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from learnkit.checks import check_int
+from learnkit.data.loading.batch_parts import parts_of
 from learnkit.data.loading.loaders import DatasetLoader, ImageLoader, TensorLoader
 from learnkit.data.loading.shares import shares
 from learnkit.data.loading.torch_internals import forget_workers
@@ -72,7 +73,7 @@ def read_batches(loader: Iterable[Any], compute: Compute, n_batch: int | None = 
 
     Raises:
         UsageError: n_batch is not an integer above 0.
-        DataError: targets without a tensor, such as names.
+        DataError: targets without a tensor, such as names, or a batch with named entries.
     """
     if n_batch is not None:
         check_int("n_batch", n_batch, 1)
@@ -85,10 +86,8 @@ def read_batches(loader: Iterable[Any], compute: Compute, n_batch: int | None = 
 
 
 def _split(batch: Any, device: torch.device) -> tuple[Sequence[Any], Any]:
-    batch = to_device(batch, device)
-    if not isinstance(batch, tuple | list):
-        batch = (batch,)
-    return (batch[:-1], _as_targets(batch[-1])) if len(batch) > 1 else (batch, None)
+    parts = parts_of(to_device(batch, device))
+    return (parts[:-1], _as_targets(parts[-1])) if len(parts) > 1 else (parts, None)
 
 
 def _as_targets(targets: Any) -> Any:

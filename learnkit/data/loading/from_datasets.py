@@ -1,6 +1,7 @@
 """From datasets of a user to loaders: each is checked before anything is trained."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -8,8 +9,9 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, default_collate
 
 from learnkit.checks import check_int
+from learnkit.data.loading.batch_parts import Keys
 from learnkit.data.loading.batch_size import AUTO, BatchSize, check_batch_size
-from learnkit.data.loading.dict_batches import Keys, Picking
+from learnkit.data.loading.dict_batches import Picking
 from learnkit.data.loading.loaders import DatasetLoader
 from learnkit.data.loading.peek import first_part
 from learnkit.data.loading.sampler import BatchOrder
@@ -81,7 +83,7 @@ def dataset_loaders(
         dataset, check = sets[name], TargetCheck(task, name)
         if dataset is None:
             return None
-        collate = collate_fn if keys is None else Picking(collate_fn, keys, needs_target=name != "test")
+        collate = collate_fn if keys is None else Picking(collate_fn, partial(keys.pick, needs_target=name != "test"))
         if isinstance(dataset, IterableDataset):
             return StreamLoader(dataset, size, device, num_workers, collate_fn=collate, check=check, drop_last=shuffle)
         order = BatchOrder(len(dataset), size, shuffle=shuffle, seed=seed, finds_size=finds_size)
