@@ -71,7 +71,7 @@ class DataBunch(DataParts):
 
         Integers of shape (N,) are class indices; other targets need `task`, except floats of three axes or more, such
         as the images of an autoencoder: its learner needs `loss_func`. NumPy arrays are accepted too; float64 becomes
-        torch's default type.
+        torch's default type. Floats of the other sets become those of the training set's type.
 
         Args:
             x_train, y_train: the training set.
@@ -205,12 +205,15 @@ class DataBunch(DataParts):
         return TensorLoader((x,), BatchOrder(len(x), self.batch_size or 64, shuffle=False))
 
     def prepare(self, item: Any) -> Tensor:
-        """One item as a batch of one on the device, as the model sees it.
+        """One item as a batch of one on the device, as the model sees it: floats are of the type of the data.
+
+        Where it takes a batch to know that type, tensors keep theirs, and NumPy's float64 becomes torch's default.
 
         Raises:
-            UsageError, WrongTypeError: a shape other than that of the inputs, for data in memory; not numbers.
+            UsageError, WrongTypeError: a shape other than that of the inputs, for data in memory; not numbers, or not
+                integers of the data's type.
         """
-        return one_item(item, getattr(self.train_dl, "item_form", None), self.device)
+        return one_item(item, self.item_form, self.device)
 
     def augmented_dl(self, ds_type: DatasetType | str) -> ImageLoader:
         """The images of a part in their order, augmented as in training; `seed_epoch` selects the random numbers.

@@ -12,8 +12,9 @@ from learnkit.data.loading.batch_parts import Keys, parts_of
 from learnkit.data.loading.batch_size import AUTO, SizeIs
 from learnkit.data.loading.dict_batches import keyed
 from learnkit.data.loading.loaders import OrderedLoader
-from learnkit.data.loading.peek import first_input, in_order, input_of, name_of, size_of
+from learnkit.data.loading.peek import first_input, form_of_items, in_order, input_of, name_of, size_of
 from learnkit.data.loading.targets import SET_NAMES
+from learnkit.data.loading.tensors import ItemForm
 from learnkit.data.tasks import Task
 from learnkit.device import resolve_device, to_device
 from learnkit.errors import DataError, UsageError
@@ -44,6 +45,7 @@ class DataParts:
         keys: Keys | None = None,
     ) -> None:
         self.keys = keys
+        self._form: tuple[Any, ItemForm | None] = (None, None)  # of which training loader
         self.train_dl: Any = train_dl
         self.valid_dl: Any = valid_dl
         self.test_dl: Any = test_dl
@@ -128,6 +130,15 @@ class DataParts:
         """The shape of one input; None if it takes a batch to find out."""
         first = first_input(self.train_dl)
         return tuple(first.shape) if isinstance(first, Tensor) else None
+
+    @property
+    def item_form(self) -> ItemForm | None:
+        """What one input looks like; None if it takes a batch to find out."""
+        loader, form = self._form
+        if loader is not self.train_dl:
+            form = form_of_items(self.train_dl)
+            self._form = (self.train_dl, form)
+        return form
 
     def ordered_dl(self, ds_type: DatasetType | str) -> Any:
         """The loader of a part of the data in the order of its items, all of them, not augmented.

@@ -122,14 +122,15 @@ def _columns(
 
 
 def _numbers(prefix: str, names: Sequence[str], values: Tensor) -> Columns:
-    columns = values.reshape(len(values), -1).float().numpy().T
+    values = values if values.dtype == torch.float64 else values.float()
+    columns = values.reshape(len(values), -1).numpy().T
     return {_utf8(f"{prefix}{name}"): column for name, column in zip(names, columns, strict=True)}
 
 
 def _in_pixels(points: Tensor, views: Sequence[View]) -> Tensor:
     """Key points of items, (N, P, 2) in [-1, 1], in pixels of their images."""
     own = zip(points.double().cpu().numpy(), views, strict=True)
-    return torch.from_numpy(np.stack([from_view(one.reshape(-1, 2), view) for one, view in own]))
+    return torch.from_numpy(np.stack([from_view(one.reshape(-1, 2), view) for one, view in own])).float()
 
 
 def _text(task: Task, encoded: Tensor) -> str:

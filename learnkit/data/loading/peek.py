@@ -20,6 +20,7 @@ from learnkit.data.loading.batch_parts import parts_of
 from learnkit.data.loading.dict_batches import KeyedLoader, Picking
 from learnkit.data.loading.items import checked_item
 from learnkit.data.loading.loaders import DatasetLoader, ImageLoader, OrderedLoader, TensorLoader
+from learnkit.data.loading.tensors import ItemForm
 from learnkit.errors import DataError, UsageError
 from learnkit.seeds import preserve_all_rng
 from learnkit.tree import cut, items_of_batch
@@ -28,6 +29,7 @@ __all__ = [
     "first_input",
     "first_part",
     "first_target",
+    "form_of_items",
     "in_order",
     "input_of",
     "name_of",
@@ -118,6 +120,14 @@ def first_input(loader: Any) -> Tensor | None:
     """The first training input of a model that takes one tensor, if no batch has to be drawn to get it; else None."""
     inputs = _first_item(loader)[0]
     return inputs[0] if len(inputs) == 1 and isinstance(inputs[0], Tensor) else None
+
+
+def form_of_items(loader: Any) -> ItemForm | None:
+    """What an input of a loader looks like, if no batch has to be drawn to know; only in memory all have one shape."""
+    if isinstance(loader, TensorLoader):
+        return loader.item_form
+    first = first_input(loader)
+    return None if first is None else ItemForm(None, first.dtype)
 
 
 def first_target(loader: Any) -> Any:
