@@ -114,7 +114,7 @@ def _paired(name: str, x: Any, y: Any, device: torch.device, train: Part = ()) -
     """(x, y), or for a test set (x,) without y, as tensors of equal length on the device; floats as in training."""
     if x is None or (y is None and name != "test"):
         raise DataError(f"{name}: got no {'inputs' if x is None else 'targets'}", expected="inputs and targets")
-    types = [part.dtype for part in train] or [None, None]
+    types: Sequence[torch.dtype | None] = [part.dtype for part in train] or [None, None]
     given = [(part, dtype) for part, dtype in zip((x, y), types, strict=True) if part is not None]
     tensors = tuple(_tensor(name, part, device, dtype) for part, dtype in given)
     if len(tensors) == 2 and len(tensors[0]) != len(tensors[1]):
