@@ -73,7 +73,7 @@ def read_batches(loader: Iterable[Any], compute: Compute, n_batch: int | None = 
 
     Raises:
         UsageError: n_batch is not an integer above 0.
-        DataError: targets without a tensor, such as names, or a batch with named entries.
+        DataError: targets without a tensor, such as names, or of no item; a batch that is none, see `parts_of`.
     """
     if n_batch is not None:
         check_int("n_batch", n_batch, 1)
@@ -92,15 +92,22 @@ def _split(batch: Any, device: torch.device) -> tuple[Sequence[Any], Any]:
 
 def _as_targets(targets: Any) -> Any:
     """The targets of a batch as a tensor, or as they are if they are a structure of tensors."""
-    if targets is None or isinstance(targets, Tensor) or any(isinstance(leaf, Tensor) for leaf in leaves(targets)):
+    is_tree = not isinstance(targets, Tensor) and any(isinstance(leaf, Tensor) for leaf in leaves(targets))
+    if targets is None or is_tree:
         return targets
     try:
-        return torch.as_tensor(targets)
+        rows = torch.as_tensor(targets)
     except (TypeError, ValueError, RuntimeError) as error:  # names
         raise DataError(
             "targets, the last element of a batch", got=type(targets).__name__, expected="tensors",
             fix="Use a loader of (inputs..., targets), or of (inputs,) without labels.",
         ) from error  # fmt: skip
+    if not rows.ndim:
+        raise DataError(
+            "targets, the last element of a batch", got="a single number", expected="one per item",
+            fix="Items of a dataset are made batches by DataLoader(dataset, 64).",
+        )  # fmt: skip
+    return rows
 
 
 def raw_outputs(model: nn.Module, inputs: Sequence[Any], compute: Compute) -> Any:

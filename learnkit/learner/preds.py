@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from learnkit.arguments import checks_methods
 from learnkit.callbacks.precision import MixedPrecision
+from learnkit.data.loading.from_datasets import check_yields_batches
 from learnkit.data.loading.loaders import ImageLoader
 from learnkit.device import Compute
 from learnkit.distributed.failures import told
@@ -220,6 +221,7 @@ class Preds(LearnerParts):
             source = DatasetType.Train
         if isinstance(source, str) or not isinstance(source, Iterable):
             source = self.dls.ordered_dl(DatasetType.of(source, what))
+        check_yields_batches(what, source)
         source = self.dls.as_own(source, needs_target=needs_target)
         return apart(source) if self._running.is_on else source
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from learnkit import DataBunch, Learner
-from learnkit.errors import DataError, LearnkitError
+from learnkit.errors import DataError, LearnkitError, UsageError
 
 X, Y = torch.randn(12, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 1] * 4)
 ITEMS: list[Any] = [{"id": f"n{i}", "x": x, "y": int(y)} for i, (x, y) in enumerate(zip(X, Y, strict=True))]
@@ -153,3 +153,80 @@ def test_datasets_of_names_without_keys_are_refused(dataset: Any, ask: Any) -> N
     dls = DataBunch.from_datasets(dataset, dataset, bs=4, classes=["a", "b"], device="cpu")
     with pytest.raises(LearnkitError, match=r"Name its entries: .*inputs=, target="):
         ask(dls)
+
+
+def batches(x: Any = X, y: Any = Y) -> list[Any]:
+    return [(x[i : i + 5], y[i : i + 5]) for i in range(0, 12, 5)]
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "a dict as a loader": ({"x": X, "y": Y}, "got a dict: expected a loader"),
+    "a tensor as a loader": (X, "got a Tensor: expected a loader"),
+    "an array as a loader": (X.numpy(), "got a ndarray: expected a loader"),
+    "arrays": ([(X.numpy(), Y)], "an input in a batch.* is a NumPy array"),
+    "nothing": ([None], "a batch.* is a NoneType"),
+    "text": (["ab"], "a batch.* is a str"),
+    "an empty tuple": ([()], "a batch.* is a tuple of 0"),
+}
+
+
+@pytest.mark.parametrize("ask", [ask for name, ask in ASKED.items() if name != "embed"])
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_yields_no_batches_is_refused(name: str, ask: Any) -> None:
+    loader, message = REFUSED[name]
+    with pytest.raises(LearnkitError, match=message):
+        ask(learner(DataBunch.from_tensors(X, Y, X, Y, bs=4)), loader)
+
+
+@pytest.mark.parametrize("loader", [list(zip(X, Y, strict=True)), [(X, Y[0])]], ids=["a dataset", "one for all"])
+@pytest.mark.parametrize("ask", [ask for name, ask in ASKED.items() if name not in ("embed", "validate")])
+def test_targets_are_one_per_item(ask: Any, loader: Any) -> None:
+    with pytest.raises(DataError, match=r"targets.*: got 'a single number', expected one per item"):
+        ask(learner(DataBunch.from_tensors(X, Y, X, Y, bs=4)), loader)
+
+
+@pytest.mark.parametrize(
+    "y", [Y.int(), Y.float(), Y[:, None], Y + 1], ids=["int32", "float", "a column", "a class more"]
+)
+def test_targets_that_the_loss_refuses_are_named_wherever_it_is_asked(y: Tensor) -> None:
+    loader = batches(y=y)
+    dls = DataBunch.from_loaders(loader, loader, classes=["a", "b"], device="cpu")
+    for ask in (
+        lambda learn: learn.fit(1),
+        lambda learn: learn.validate(),
+        lambda learn: learn.get_preds(with_loss=True),
+        lambda learn: learn.interpret(),
+    ):
+        with pytest.raises(UsageError, match=r"CrossEntropyLoss: .*Make the targets as CrossEntropyLoss takes them"):
+            ask(learner(dls))
+
+
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_a_batch_without_items_changes_nothing(at: int, tmp_path: Path) -> None:
+    learn, plain = learner(BUNCHES["from_datasets"]()), batches()
+    loader = [*plain[:at], (X[:0], Y[:0]), *plain[at:]]
+    for found, expected in zip(
+        learn.get_preds(loader, with_loss=True), learn.get_preds(plain, with_loss=True), strict=True
+    ):
+        assert torch.equal(found, expected)
+    assert learn.validate(loader) == learn.validate(plain)
+    tables = [learn.write_preds(tmp_path / f"{n}.csv", one).read_text() for n, one in enumerate((loader, plain))]
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (Y + 1, "the target of item 1: got 2, expected a class index from 0 to 1"),
+        (Y - 100, "the target of item 0: got -100, expected a class index from 0 to 1"),
+        (Y - 1, "the target of item 0: got -1"),
+        (F.one_hot(Y).float(), "targets: got .*float32.*expected a class index per item"),
+        (Y[:7], "the targets of a batch: got 2, expected one per output, 5"),
+    ],
+    ids=["a class more", "ignored", "from the end", "shares", "too few"],
+)
+def test_a_table_has_the_class_of_every_target_or_is_refused(y: Tensor, message: str, tmp_path: Path) -> None:
+    learn = learner(BUNCHES["from_datasets"]())
+    with pytest.raises(LearnkitError, match=f"write_preds: {message}"):
+        learn.write_preds(tmp_path / "p.csv", batches(y=y))
+    assert not list(tmp_path.iterdir())

@@ -4,9 +4,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from learnkit.errors import DataError, UsageError
 
 __all__ = ["Keys", "chosen_keys", "parts_of"]
+
+_NO_INPUTS = (type(None), str, bytes, int, float, set, frozenset)  # alone; a part of a batch may be one of them
 
 
 def parts_of(batch: Any, of: str = "") -> tuple[Any, ...]:
@@ -17,16 +21,21 @@ def parts_of(batch: Any, of: str = "") -> tuple[Any, ...]:
         of: the loader, for errors: " of the train loader".
 
     Raises:
-        DataError: a batch with named entries, such as a dict: nothing says which of them are inputs.
+        DataError: a batch with named entries, such as a dict: nothing says which of them are inputs; nothing at all, or
+            text; a NumPy array as an input.
     """
-    if isinstance(batch, tuple | list):
-        return tuple(batch)
-    if (names := _entries(batch)) is None:
-        return (batch,)
-    raise DataError(
-        f"a batch{of} is a {type(batch).__name__}", expected="a tuple (inputs..., targets)",
-        fix=f"Name its entries: DataBunch.from_loaders(..., inputs=, target=), of {', '.join(map(str, names))}.",
-    )  # fmt: skip
+    is_plain, what = isinstance(batch, tuple | list), f"a batch{of} is a {type(batch).__name__}"
+    names = None if is_plain else _entries(batch)
+    expected, listed = "a tuple (inputs..., targets)", ", ".join(map(str, names or ()))
+    if names is not None:
+        fix = f"Name its entries: DataBunch.from_loaders(..., inputs=, target=), of {listed}."
+        raise DataError(what, expected=expected, fix=fix)
+    parts = tuple(batch) if is_plain else (batch,)
+    if not parts or isinstance(batch, _NO_INPUTS):
+        raise DataError(what if parts else f"{what} of 0", expected=expected, fix="Look at what the loader yields.")
+    if any(isinstance(part, np.ndarray) for part in parts[:-1] or parts):
+        raise DataError(f"an input in a batch{of} is a NumPy array", expected="a tensor", fix="Use torch.from_numpy.")
+    return parts
 
 
 def _entries(batch: Any) -> Mapping[Any, Any] | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, default_collate
@@ -20,7 +21,16 @@ from learnkit.data.loading.targets import SET_NAMES, TargetCheck, check_dataset
 from learnkit.data.tasks import Task
 from learnkit.errors import DataError, UsageError, WrongTypeError, warn
 
-__all__ = ["HF_FIX", "Loaders", "check_inputs", "check_loader", "check_set", "dataset_loaders", "is_hf"]
+__all__ = [
+    "HF_FIX",
+    "Loaders",
+    "check_inputs",
+    "check_loader",
+    "check_set",
+    "check_yields_batches",
+    "dataset_loaders",
+    "is_hf",
+]
 
 IMAGES = "ImageDataBunch.from_datasets resizes, augments and normalizes images"
 
@@ -123,12 +133,24 @@ def check_loader(name: str, loader: Any) -> None:
     Raises:
         UsageError: an iterator, which would be exhausted after one epoch, or something that cannot be iterated.
     """
+    check_yields_batches(name, loader)
     if isinstance(loader, Iterator):
         raise UsageError(
             f"{name} is an iterator, exhausted after one epoch", got=loader, fix="Pass a list or a DataLoader."
         )
     if not isinstance(loader, Iterable):
         raise UsageError(name, got=loader, expected="something that yields batches (x, y) when iterated")
+
+
+def check_yields_batches(name: str, loader: Any) -> None:
+    """Refuse one batch, or its inputs, in place of a loader: to iterate it would take it apart.
+
+    Raises:
+        UsageError: a dict, a tensor or an array.
+    """
+    if isinstance(loader, Mapping | Tensor | np.ndarray):
+        fix = "Pass [batch] for a single one."
+        raise UsageError(f"{name}: got a {type(loader).__name__}", expected="a loader, which yields batches", fix=fix)
 
 
 def check_inputs(name: str, x: Any) -> None:

@@ -28,7 +28,7 @@ class Columns:
 NAMED: list[Any] = [dict(x=X, label=Y), UserDict(x=X, label=Y), Columns(X, Y)]  # noqa: C408
 
 
-@pytest.mark.parametrize(("batch", "n"), [((X, Y), 2), ([X, Y], 2), (Pair(X, Y), 2), ((X,), 1), (X, 1), ((), 0)])
+@pytest.mark.parametrize(("batch", "n"), [((X, Y), 2), ([X, Y], 2), (Pair(X, Y), 2), ((X,), 1), (X, 1)])
 def test_places_are_kept(batch: Any, n: int) -> None:
     parts = parts_of(batch)
     assert type(parts) is tuple
@@ -70,3 +70,22 @@ def test_a_target_needs_inputs() -> None:
     assert chosen_keys(None, None) is None
     with pytest.raises(UsageError, match="inputs: got None"):
         chosen_keys(None, "label")
+
+
+@pytest.mark.parametrize("batch", [None, "ab", b"ab", 3, 0.5, {1, 2}, (), []], ids=repr)
+def test_what_holds_no_inputs_is_refused(batch: Any) -> None:
+    with pytest.raises(DataError, match=rf"a batch of it is a {type(batch).__name__}.*: expected a tuple"):
+        parts_of(batch, " of it")
+
+
+@pytest.mark.parametrize(
+    "batch", [X.numpy(), (X.numpy(),), (X.numpy(), Y), (X, X.numpy(), Y)], ids=lambda b: f"{len(b)}"
+)
+def test_an_input_is_no_array(batch: Any) -> None:
+    with pytest.raises(DataError, match=r"an input in a batch of it is a NumPy array: .* Use torch.from_numpy"):
+        parts_of(batch, " of it")
+
+
+def test_other_entries_are_up_to_the_model_and_the_loss() -> None:
+    for batch in ((X, Y.numpy()), (X, 0.5, Y), (["a", "b", "c"], Y), ({"x": X}, Y), (X, None)):
+        assert parts_of(batch) == batch
