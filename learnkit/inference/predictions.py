@@ -23,6 +23,7 @@ from learnkit.inference.processes import gathered_batch, gathered_set
 from learnkit.inference.rows import Gathered, Rows, as_rows
 from learnkit.losses.activations import MAKE_TENSORS
 from learnkit.losses.broadcasting import no_broadcasting
+from learnkit.losses.failures import check_rows
 from learnkit.losses.outputs import output_to_pass
 from learnkit.modes import eval_mode
 from learnkit.seeds import rng_state, set_rng_state
@@ -102,11 +103,7 @@ def _as_targets(targets: Any) -> Any:
             "targets, the last element of a batch", got=type(targets).__name__, expected="tensors",
             fix="Use a loader of (inputs..., targets), or of (inputs,) without labels.",
         ) from error  # fmt: skip
-    if not rows.ndim:
-        raise DataError(
-            "targets, the last element of a batch", got="a single number", expected="one per item",
-            fix="Items of a dataset are made batches by DataLoader(dataset, 64).",
-        )  # fmt: skip
+    check_rows(rows)
     return rows
 
 

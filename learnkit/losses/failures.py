@@ -7,12 +7,25 @@ from typing import Any
 from torch import Tensor
 
 from learnkit.device_memory import is_out_of_memory
-from learnkit.errors import LearnkitError, UsageError
+from learnkit.errors import DataError, LearnkitError, UsageError
 from learnkit.losses.outputs import names_of, takes_one_output
 from learnkit.text import name_of
 from learnkit.types import Loss
 
-__all__ = ["loss_explained"]
+__all__ = ["check_rows", "loss_explained"]
+
+
+def check_rows(targets: Any) -> None:
+    """Refuse the target of one item, a tensor of shape (), where those of a batch are expected.
+
+    Raises:
+        DataError: such a target.
+    """
+    if isinstance(targets, Tensor) and not targets.ndim:
+        raise DataError(
+            "targets, the last element of a batch", got="a single number", expected="one per item",
+            fix="Items of a dataset are made batches by DataLoader(dataset, 64).",
+        )  # fmt: skip
 
 
 @contextmanager

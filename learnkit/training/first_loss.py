@@ -4,7 +4,7 @@ from torch import Tensor
 
 from learnkit.errors import UsageError
 from learnkit.losses.broadcasting import no_broadcasting
-from learnkit.losses.failures import loss_explained
+from learnkit.losses.failures import check_rows, loss_explained
 from learnkit.losses.outputs import names_of, output_to_pass, takes_one_output
 from learnkit.text import name_of
 from learnkit.training.nan_guard import as_loss
@@ -17,6 +17,7 @@ def first_loss(state: TrainState) -> Tensor:
     """The loss of the first batch.
 
     Raises:
+        DataError: the target of one item.
         UsageError: several outputs for a loss of one, outputs and targets that would be broadcast or that a loss of
             torch refuses, or what `as_loss` refuses.
     """
@@ -26,6 +27,8 @@ def first_loss(state: TrainState) -> Tensor:
             f"the model returns {names_of(state.preds)}, and {name} takes one tensor",
             fix=f"Pass the learner {output_to_pass(state.preds)}, the one to use, or a loss_func of all of them.",
         )
+    if takes_one_output(state.loss_func):  # torch's take the target of one item, too
+        check_rows(state.targets)
     hint = "Compare targets.view_as(outputs), as learnkit.losses.MSELossFlat() and L1LossFlat() do."
     with (
         loss_explained(state.loss_func, state.preds, state.targets),

@@ -179,10 +179,20 @@ def test_what_yields_no_batches_is_refused(name: str, ask: Any) -> None:
 
 
 @pytest.mark.parametrize("loader", [list(zip(X, Y, strict=True)), [(X, Y[0])]], ids=["a dataset", "one for all"])
-@pytest.mark.parametrize("ask", [ask for name, ask in ASKED.items() if name not in ("embed", "validate")])
+@pytest.mark.parametrize("ask", [ask for name, ask in ASKED.items() if name != "embed"])
 def test_targets_are_one_per_item(ask: Any, loader: Any) -> None:
     with pytest.raises(DataError, match=r"targets.*: got 'a single number', expected one per item"):
         ask(learner(DataBunch.from_tensors(X, Y, X, Y, bs=4)), loader)
+
+
+@pytest.mark.parametrize("metrics", [(), "accuracy"])
+@pytest.mark.parametrize("ask", ["fit", "lr_find", "validate", "get_preds", "interpret"])
+def test_items_are_not_trained_on_as_batches(ask: str, metrics: Any) -> None:
+    items = list(zip(X, Y, strict=True))
+    dls = DataBunch.from_loaders(items, items, classes=["a", "b"], device="cpu")
+    learn = Learner(dls, nn.Linear(2, 2), metrics=metrics)
+    with pytest.raises(DataError, match=r"got 'a single number', .* DataLoader\(dataset, 64\)"):
+        getattr(learn, ask)(*([1] if ask == "fit" else []))
 
 
 @pytest.mark.parametrize(
