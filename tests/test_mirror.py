@@ -65,6 +65,7 @@ ACROSS_MODULES = {
     "training/test_device_waits.py": "no part of a fit, a validation or predictions waits for the device per batch",
     "learner/test_binary_masks.py": "masks of two classes and one output, from data to interpretation",
     "learner/test_fit.py": "Learner.fit",
+    "learner/test_own_loaders.py": "loaders of a user's own in everything a learner does",
     "learner/test_predict_set.py": "Learner.fit_conformal, predict_set and familiarity, through files",
     "learner/test_added_groups.py": "parameter groups that a callback adds, in every fit",
     "learner/test_ignored_targets.py": "metrics leave out the targets that the loss ignores",

@@ -11,8 +11,9 @@ from torch.utils.data import default_collate
 from learnkit.arguments import checks_keywords
 from learnkit.data.image.draw import draw_items, drawable
 from learnkit.data.image.preprocess import Preprocess
+from learnkit.data.loading.batch_parts import chosen_keys
 from learnkit.data.loading.batch_size import AUTO, BatchSize, check_batch_size
-from learnkit.data.loading.dict_batches import chosen_keys, keyed
+from learnkit.data.loading.dict_batches import keyed
 from learnkit.data.loading.from_datasets import check_inputs, check_loader, dataset_loaders
 from learnkit.data.loading.items import listed
 from learnkit.data.loading.loaders import ImageLoader, TensorLoader
@@ -46,6 +47,7 @@ class DataBunch(DataParts):
         device: where batches go. It cannot be changed.
         path: where a learner writes its files.
         preprocess: what images go through on their way to the model; None for other data. It cannot be changed.
+        keys: the `inputs=` and `target=` of batches with named entries, of loaders given later too; None for none.
     """
 
     @classmethod
@@ -69,7 +71,7 @@ class DataBunch(DataParts):
 
         Integers of shape (N,) are class indices; other targets need `task`, except floats of three axes or more, such
         as the images of an autoencoder: its learner needs `loss_func`. NumPy arrays are accepted too; float64 becomes
-        torch's default type.
+        torch's default type. Floats of the other sets become those of the training set's type.
 
         Args:
             x_train, y_train: the training set.
@@ -131,8 +133,9 @@ class DataBunch(DataParts):
             classes: names of the class indices; None for those the datasets name (`dataset.classes`).
             num_workers: processes that read items.
             collate_fn: makes a batch of a list of items.
-            inputs: for items that are dicts, the keys of the model's inputs, in the order of its arguments.
-            target: for items that are dicts, the key of the target.
+            inputs: for batches that are dicts, named tuples or dataclasses, the keys (the names of the fields) of the
+                model's inputs, in the order of its arguments.
+            target: for such batches, the key of the target.
             device: where batches go.
 
         Raises:
@@ -143,7 +146,7 @@ class DataBunch(DataParts):
         sets = {"train": train, "valid": valid, "test": test}
         task = known_task(task, classes, sets)
         loaders = dataset_loaders(sets, task, where, collate_fn, keys, bs=bs, seed=seed, num_workers=num_workers)
-        return cls(*loaders, task=task, device=where)
+        return cls(*loaders, task=task, device=where, keys=keys)
 
     @classmethod
     @checks_keywords
@@ -164,7 +167,8 @@ class DataBunch(DataParts):
         `train_dl` is trained on, `valid_dl` validates, `test_dl` is there for predictions.
 
         The loaders are used unchanged, with or without a length; their batches are moved to the device. With `inputs`
-        and `target`, batches that are dicts become (inputs..., target).
+        and `target`, batches that are dicts, named tuples or dataclasses become (inputs..., target). So do those of
+        other loaders that a learner is given, as in `learn.get_preds(loader)`.
 
         Raises:
             UsageError: an iterator, which would be exhausted after one epoch.
@@ -176,7 +180,7 @@ class DataBunch(DataParts):
                 check_loader(f"{name}_dl", loader)
         sets = {name: getattr(loader, "dataset", None) for name, loader in loaders.items()}
         ready = (keyed(loader, keys, needs_target=name != "test") for name, loader in loaders.items())
-        return cls(*ready, task=known_task(task, classes, sets), device=device)
+        return cls(*ready, task=known_task(task, classes, sets), device=device, keys=keys)
 
     @property
     def samples(self) -> "pd.DataFrame":
@@ -201,12 +205,15 @@ class DataBunch(DataParts):
         return TensorLoader((x,), BatchOrder(len(x), self.batch_size or 64, shuffle=False))
 
     def prepare(self, item: Any) -> Tensor:
-        """One item as a batch of one on the device, as the model sees it.
+        """One item as a batch of one on the device, as the model sees it: floats are of the type of the data.
+
+        Where it takes a batch to know that type, tensors keep theirs, and NumPy's float64 becomes torch's default.
 
         Raises:
-            UsageError, WrongTypeError: a shape other than that of the inputs, for data in memory; not numbers.
+            UsageError, WrongTypeError: a shape other than that of the inputs, for data in memory; not numbers, or not
+                integers of the data's type.
         """
-        return one_item(item, getattr(self.train_dl, "item_form", None), self.device)
+        return one_item(item, self.item_form, self.device)
 
     def augmented_dl(self, ds_type: DatasetType | str) -> ImageLoader:
         """The images of a part in their order, augmented as in training; `seed_epoch` selects the random numbers.

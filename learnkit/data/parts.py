@@ -8,10 +8,13 @@ import torch
 from torch import Tensor
 
 from learnkit.data.image.preprocess import Preprocess
+from learnkit.data.loading.batch_parts import Keys, parts_of
 from learnkit.data.loading.batch_size import AUTO, SizeIs
+from learnkit.data.loading.dict_batches import keyed
 from learnkit.data.loading.loaders import OrderedLoader
-from learnkit.data.loading.peek import first_input, in_order, input_of, name_of, size_of
+from learnkit.data.loading.peek import first_input, form_of_items, in_order, input_of, name_of, size_of
 from learnkit.data.loading.targets import SET_NAMES
+from learnkit.data.loading.tensors import ItemForm
 from learnkit.data.tasks import Task
 from learnkit.device import resolve_device, to_device
 from learnkit.errors import DataError, UsageError
@@ -19,6 +22,8 @@ from learnkit.text import facts, shortened
 from learnkit.types import DatasetType
 
 __all__ = ["DataParts"]
+
+_LOADERS = ("train_dl", "valid_dl", "test_dl", "fix_dl")
 
 
 class DataParts:
@@ -37,7 +42,10 @@ class DataParts:
         device: torch.device | str | None = None,
         path: Path | None = None,
         preprocess: Preprocess | None = None,
+        keys: Keys | None = None,
     ) -> None:
+        self.keys = keys
+        self._form: tuple[Any, ItemForm | None] = (None, None)  # of which training loader
         self.train_dl: Any = train_dl
         self.valid_dl: Any = valid_dl
         self.test_dl: Any = test_dl
@@ -50,9 +58,20 @@ class DataParts:
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._fixed and name in vars(self):
             raise UsageError(f"dls.{name} cannot be changed", got=value, fix=f"Make another bunch with its {name}.")
+        if name in _LOADERS:
+            value = self.as_own(value, needs_target=name != "test_dl")
         if name == "train_dl" and "fix_dl" in vars(self):
             self.fix_dl = value  # the same items
         super().__setattr__(name, Path(value) if name == "path" else value)
+
+    def as_own(self, loader: Any, *, needs_target: bool) -> Any:
+        """Any loader, its batches with named entries read as those of the bunch: by its `inputs=` and `target=`.
+
+        Args:
+            loader: yields batches (inputs..., target), or with names.
+            needs_target: refuse batches with names that lack the target.
+        """
+        return keyed(loader, self.keys, needs_target=needs_target, needs_names=False)
 
     @property
     def batch_size(self) -> int | None:
@@ -112,6 +131,15 @@ class DataParts:
         first = first_input(self.train_dl)
         return tuple(first.shape) if isinstance(first, Tensor) else None
 
+    @property
+    def item_form(self) -> ItemForm | None:
+        """What one input looks like; None if it takes a batch to find out."""
+        loader, form = self._form
+        if loader is not self.train_dl:
+            form = form_of_items(self.train_dl)
+            self._form = (self.train_dl, form)
+        return form
+
     def ordered_dl(self, ds_type: DatasetType | str) -> Any:
         """The loader of a part of the data in the order of its items, all of them, not augmented.
 
@@ -134,12 +162,12 @@ class DataParts:
         """The first batch of a part, as the model sees it: (x, y), on the device.
 
         Raises:
-            DataError: a loader without batches.
+            DataError: a loader without batches, or a batch with named entries.
         """
         ds_type = DatasetType.of(ds_type)
         loader = self.train_dl if ds_type == DatasetType.Train else self.ordered_dl(ds_type)
         for batch in loader:
-            return tuple(to_device(batch, self.device))
+            return parts_of(to_device(batch, self.device))
         raise DataError(f"the {ds_type.name.lower()} loader yields no batches")
 
     def task_of(self, item: Any) -> Task | None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from learnkit.checks import check_int
+from learnkit.data.loading.batch_parts import parts_of
 from learnkit.data.loading.loaders import DatasetLoader, ImageLoader, TensorLoader
 from learnkit.data.loading.shares import shares
 from learnkit.data.loading.torch_internals import forget_workers
@@ -22,6 +23,7 @@ from learnkit.inference.processes import gathered_batch, gathered_set
 from learnkit.inference.rows import Gathered, Rows, as_rows
 from learnkit.losses.activations import MAKE_TENSORS
 from learnkit.losses.broadcasting import no_broadcasting
+from learnkit.losses.failures import check_rows
 from learnkit.losses.outputs import output_to_pass
 from learnkit.modes import eval_mode
 from learnkit.seeds import rng_state, set_rng_state
@@ -72,7 +74,7 @@ def read_batches(loader: Iterable[Any], compute: Compute, n_batch: int | None = 
 
     Raises:
         UsageError: n_batch is not an integer above 0.
-        DataError: targets without a tensor, such as names.
+        DataError: targets without a tensor, such as names, or of no item; a batch that is none, see `parts_of`.
     """
     if n_batch is not None:
         check_int("n_batch", n_batch, 1)
@@ -85,23 +87,24 @@ def read_batches(loader: Iterable[Any], compute: Compute, n_batch: int | None = 
 
 
 def _split(batch: Any, device: torch.device) -> tuple[Sequence[Any], Any]:
-    batch = to_device(batch, device)
-    if not isinstance(batch, tuple | list):
-        batch = (batch,)
-    return (batch[:-1], _as_targets(batch[-1])) if len(batch) > 1 else (batch, None)
+    parts = parts_of(to_device(batch, device))
+    return (parts[:-1], _as_targets(parts[-1])) if len(parts) > 1 else (parts, None)
 
 
 def _as_targets(targets: Any) -> Any:
     """The targets of a batch as a tensor, or as they are if they are a structure of tensors."""
-    if targets is None or isinstance(targets, Tensor) or any(isinstance(leaf, Tensor) for leaf in leaves(targets)):
+    is_tree = not isinstance(targets, Tensor) and any(isinstance(leaf, Tensor) for leaf in leaves(targets))
+    if targets is None or is_tree:
         return targets
     try:
-        return torch.as_tensor(targets)
+        rows = torch.as_tensor(targets)
     except (TypeError, ValueError, RuntimeError) as error:  # names
         raise DataError(
             "targets, the last element of a batch", got=type(targets).__name__, expected="tensors",
             fix="Use a loader of (inputs..., targets), or of (inputs,) without labels.",
         ) from error  # fmt: skip
+    check_rows(rows)
+    return rows
 
 
 def raw_outputs(model: nn.Module, inputs: Sequence[Any], compute: Compute) -> Any:

@@ -17,7 +17,7 @@ from learnkit.data.image.coordinates import from_view
 from learnkit.data.image.resize import View
 from learnkit.data.points import Points
 from learnkit.data.segmentation import Segmentation
-from learnkit.data.tasks import MultiLabel, Regression, Task
+from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.distributed.world import world
 from learnkit.errors import DataError, UsageError
 from learnkit.inference.predictions import Predictions
@@ -100,11 +100,16 @@ def _columns(
     """The columns of each batch. All except three with fixed names have a prefix, so names are unique."""
     numbers = count()
     for preds, targets, _ in predictions:
+        if not len(preds):
+            continue
         if targets is not None and not isinstance(targets, Tensor):
             got = type(targets).__name__
             raise UsageError("write_preds: targets", got=got, expected="one tensor", fix="Use get_preds.")
         if preds.ndim > (3 if isinstance(task, Points) else 2) or preds.shape[1:].numel() != task.n_out:
             raise UsageError("write_preds: outputs", got=tuple(preds.shape), expected=f"(N, {task.n_out})")
+        if targets is not None and len(targets) != len(preds):
+            expected = f"one per output, {len(preds)}"
+            raise DataError("write_preds: the targets of a batch", got=len(targets), expected=expected)
         rows = [next(numbers) for _ in range(len(preds))]
         columns: Columns = {"input": rows if inputs is None else [_utf8(inputs[row]) for row in rows]}
         if isinstance(task, Points) and view_of is not None:
@@ -117,19 +122,38 @@ def _columns(
         else:
             columns["label"] = [_text(task, task.decode(row)[1]) for row in preds]
             columns |= _numbers("p_", task.classes, preds)
-            columns |= {} if targets is None else {"target": [_text(task, target) for target in targets]}
+            if targets is not None:
+                _check_classes(task, targets, rows[0])
+                columns["target"] = [_text(task, target) for target in targets]
         yield columns
 
 
+def _check_classes(task: Task, targets: Tensor, first: int) -> None:
+    """Refuse targets (N, ...) that are not the class of each item, the first of them item `first`."""
+    if not isinstance(task, Classification):
+        return
+    if targets.is_floating_point() or targets[0].numel() != 1:
+        got = f"{targets.dtype} {tuple(targets.shape)}"
+        raise UsageError("write_preds: targets", got=got, expected="a class index per item", fix="Use get_preds.")
+    numbers = targets.reshape(-1).tolist()
+    strange = [place for place, number in enumerate(numbers) if not 0 <= number < task.n_out]
+    if strange:
+        raise DataError(
+            f"write_preds: the target of item {first + strange[0]}", got=numbers[strange[0]],
+            expected=f"a class index from 0 to {task.n_out - 1}",
+        )  # fmt: skip
+
+
 def _numbers(prefix: str, names: Sequence[str], values: Tensor) -> Columns:
-    columns = values.reshape(len(values), -1).float().numpy().T
+    values = values if values.dtype == torch.float64 else values.float()
+    columns = values.reshape(len(values), -1).numpy().T
     return {_utf8(f"{prefix}{name}"): column for name, column in zip(names, columns, strict=True)}
 
 
 def _in_pixels(points: Tensor, views: Sequence[View]) -> Tensor:
     """Key points of items, (N, P, 2) in [-1, 1], in pixels of their images."""
     own = zip(points.double().cpu().numpy(), views, strict=True)
-    return torch.from_numpy(np.stack([from_view(one.reshape(-1, 2), view) for one, view in own]))
+    return torch.from_numpy(np.stack([from_view(one.reshape(-1, 2), view) for one, view in own])).float()
 
 
 def _text(task: Task, encoded: Tensor) -> str:

@@ -10,9 +10,10 @@ from learnkit.checks import nearest
 from learnkit.data.bunch import DataBunch
 from learnkit.data.classes import label_text
 from learnkit.data.loading.loaders import ImageLoader, TensorLoader
+from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel
 from learnkit.errors import UsageError, warn
-from learnkit.losses.weights import balanced_pos_weights, balanced_weights
+from learnkit.losses.weights import balanced_pos_weights, balanced_weights, weights_of_counts
 from learnkit.text import shortened
 
 __all__ = ["ClassWeights", "weighted_loss"]
@@ -26,45 +27,77 @@ def weighted_loss(dls: DataBunch, class_weights: ClassWeights) -> nn.Module:
     """The loss of the data's task with a weight per class.
 
     Args:
-        dls: data with one class or several labels per item.
+        dls: data with one class or several labels per item, or with masks.
         class_weights: "balanced" for weights inverse to the frequency of each class in the training set (for several
-            labels, negatives over positives); one number per class, in the order of the classes; or {class: number},
-            which names every class.
+            labels, negatives over positives; of masks, that of pixels, for which the training set is read once); one
+            number per class, in the order of the classes; or {class: number}, which names every class.
 
     Raises:
         UsageError: another task, not one weight per class, a negative or infinite one, or only zeros.
     """
     task = dls.task
-    if not isinstance(task, Classification | MultiLabel):
+    if not isinstance(task, Classification | MultiLabel | Segmentation):
         raise UsageError(
-            "class_weights: the task of the data", got=type(task).__name__, expected="Classification or MultiLabel",
-            fix="Pass a loss_func= with weights.",
+            "class_weights: the task of the data", got=type(task).__name__,
+            expected="Classification, MultiLabel or Segmentation", fix="Pass a loss_func= with weights.",
         )  # fmt: skip
-    if isinstance(class_weights, str):
-        if class_weights != "balanced":
-            raise UsageError("class_weights", got=class_weights, expected=f"'balanced', or {EXPECTED}")
-        targets = _training_targets(dls)
-        if getattr(getattr(dls.train_dl, "order", None), "sampling", None) is not None:
-            warn("class_weights='balanced' together with a sampler: rare classes are weighted twice")
-        if isinstance(task, MultiLabel):
-            return nn.BCEWithLogitsLoss(pos_weight=balanced_pos_weights(targets))
-        return nn.CrossEntropyLoss(weight=balanced_weights(targets, task.n_out))
-    weights = _as_given(class_weights, task)
+    if isinstance(class_weights, str) and class_weights != "balanced":
+        raise UsageError("class_weights", got=class_weights, expected=f"'balanced', or {EXPECTED}")
+    weights = _balanced(dls, task) if isinstance(class_weights, str) else _as_given(class_weights, task)
     if isinstance(task, MultiLabel):
         return nn.BCEWithLogitsLoss(pos_weight=weights)
-    return nn.CrossEntropyLoss(weight=weights)
+    if isinstance(task, Classification):
+        return nn.CrossEntropyLoss(weight=weights)
+    loss = task.loss()
+    if not task.binary:
+        loss.weight = weights
+        return loss
+    if not weights[0]:
+        raise UsageError("class_weights", got=weights.tolist(), expected="above 0 for the first of two classes")
+    loss.pos_weight = weights[1] / weights[0]
+    return loss
 
 
-def _as_given(class_weights: Any, task: Classification | MultiLabel) -> Tensor:
+def _balanced(dls: DataBunch, task: Classification | MultiLabel | Segmentation) -> Tensor:
+    """Weights by how often the classes occur in the training set."""
+    if getattr(getattr(dls.train_dl, "order", None), "sampling", None) is not None:
+        warn("class_weights='balanced' together with a sampler: rare classes are weighted twice")
+    if isinstance(task, Segmentation):
+        return weights_of_counts(_count_pixels(dls, task))
+    targets = _training_targets(dls)
+    return balanced_pos_weights(targets) if isinstance(task, MultiLabel) else balanced_weights(targets, task.n_out)
+
+
+def _count_pixels(dls: DataBunch, task: Segmentation) -> Tensor:
+    """How many pixels of the training masks, as the model sees them and not augmented, each class has."""
+    loader: Any = dls.fix_dl
+    has_masks = isinstance(loader, TensorLoader) or (isinstance(loader, ImageLoader) and loader.dataset.masks)
+    if not has_masks:
+        raise _unknown_targets()
+    counts, ignored = torch.zeros(len(task.classes), dtype=torch.int64), -1 if task.ignored is None else task.ignored
+    for _, targets in loader:
+        classes = task.indices(targets)
+        counts += torch.bincount(classes[classes != ignored], minlength=len(counts)).cpu()
+    if not counts.any():
+        raise UsageError(
+            "class_weights='balanced': no pixel of the training masks counts", fix="Look at ignore_index=."
+        )
+    missing = [name for number, name in enumerate(task.classes) if not counts[number] and number != ignored]
+    if missing:
+        warn(f"class_weights='balanced': no pixel of the training masks is of {shortened(missing)}, the weight is 0")
+    return counts
+
+
+def _as_given(class_weights: Any, task: Classification | MultiLabel | Segmentation) -> Tensor:
     """The weights of the classes in their order."""
     numbers = _in_order(class_weights, task.classes) if isinstance(class_weights, Mapping) else class_weights
     try:
         weights = torch.as_tensor(numbers, dtype=torch.float32)
     except (TypeError, ValueError, RuntimeError):  # not numbers, or lists of different lengths
         weights = torch.empty(0)
-    fits = weights.shape == (task.n_out,) and bool((weights.isfinite() & (weights >= 0)).all())
+    fits = weights.shape == (len(task.classes),) and bool((weights.isfinite() & (weights >= 0)).all())
     if not fits or not bool(weights.any()):
-        expected = f"{task.n_out} numbers of 0 or more, one per class, not all of them 0"
+        expected = f"{len(task.classes)} numbers of 0 or more, one per class, not all of them 0"
         raise UsageError("class_weights", got=class_weights, expected=expected)
     return weights
 
@@ -87,7 +120,11 @@ def _training_targets(dls: DataBunch) -> Tensor:
         return loader.tensors[1]
     if isinstance(loader, ImageLoader) and isinstance(loader.dataset.targets, Tensor):
         return loader.dataset.targets
-    raise UsageError(
+    raise _unknown_targets()
+
+
+def _unknown_targets() -> UsageError:
+    return UsageError(
         "class_weights='balanced': the targets of a custom loader, or of a stream, are unknown",
         fix="Pass one number per class.",
     )

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from learnkit.arguments import checks_methods
 from learnkit.callbacks.precision import MixedPrecision
+from learnkit.data.loading.from_datasets import check_yields_batches
 from learnkit.data.loading.loaders import ImageLoader
 from learnkit.device import Compute
 from learnkit.distributed.failures import told
@@ -61,7 +62,7 @@ class Preds(LearnerParts):
     def validate(self, dl: Source | None = None, metrics: Any = None) -> list[float]:
         """`[loss, *metrics]` over a part of the data or any loader, None for the validation set; calls no hooks."""
         state = self._state(train_dl=())
-        state.valid_dl = self._loader(DatasetType.Valid if dl is None else dl, "dl")
+        state.valid_dl = self._loader(DatasetType.Valid if dl is None else dl, "dl", needs_target=True)
         given = self._given["metrics"] if metrics is None else metrics
         if metrics is not None or left_out(self.dls, self.loss_func, state.valid_dl) != self._left_out:
             state.metrics = chosen_metrics(self.dls, given, self.loss_func, state.valid_dl)
@@ -214,12 +215,14 @@ class Preds(LearnerParts):
         output = self.output if takes_one_output(self.loss_func) else None
         return partial(loss_of_items, self.loss_func, output) if is_wanted else None
 
-    def _loader(self, source: Source, what: str = "ds_type") -> Any:
-        """A loader unchanged; for a part of the data, or the training loader, one in the order of the items."""
+    def _loader(self, source: Source, what: str = "ds_type", *, needs_target: bool = False) -> Any:
+        """A loader in its order; for a part of the data, or the training loader, one in the order of the items."""
         if source is self.dls.train_dl:
             source = DatasetType.Train
         if isinstance(source, str) or not isinstance(source, Iterable):
             source = self.dls.ordered_dl(DatasetType.of(source, what))
+        check_yields_batches(what, source)
+        source = self.dls.as_own(source, needs_target=needs_target)
         return apart(source) if self._running.is_on else source
 
     def _compute(self) -> Compute:

@@ -9,6 +9,7 @@ from torch import Tensor
 from learnkit.arguments import unwrapped
 from learnkit.errors import UsageError, warn
 from learnkit.losses.activations import CLASSES, FUNCTIONS
+from learnkit.losses.failures import loss_explained
 from learnkit.losses.outputs import from_outputs
 from learnkit.losses.reduction import divisor, reduction_of, setting, unreduced
 from learnkit.modes import undisturbed
@@ -51,8 +52,9 @@ def per_item_loss(loss_func: Loss, preds: Any, targets: Any) -> Tensor:
 
 def loss_of_items(loss_func: Loss, output: Callable[[Any], Any] | None, raw: Any, targets: Any) -> Tensor:
     """`per_item_loss` of the output that `output` picks, in eval mode; modes and buffers of the loss are kept."""
-    with undisturbed(loss_func):
-        return per_item_loss(loss_func, raw if output is None else output(raw), targets)
+    preds = raw if output is None else output(raw)
+    with undisturbed(loss_func), loss_explained(loss_func, preds, targets):
+        return per_item_loss(loss_func, preds, targets)
 
 
 def item_costs(loss_func: Loss, preds: Any, targets: Any) -> tuple[Tensor, Tensor | int]:

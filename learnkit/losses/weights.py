@@ -7,7 +7,7 @@ from torch import Tensor
 
 from learnkit.errors import UsageError, warn
 
-__all__ = ["balanced_pos_weights", "balanced_weights"]
+__all__ = ["balanced_pos_weights", "balanced_weights", "weights_of_counts"]
 
 
 def balanced_weights(targets: Tensor | Sequence[int], n_classes: int) -> Tensor:
@@ -41,7 +41,17 @@ def balanced_weights(targets: Tensor | Sequence[int], n_classes: int) -> Tensor:
         raise UsageError("targets: the lowest and the highest", got=(lowest, highest), expected=expected)
     counts = torch.bincount(numbers.flatten().long(), minlength=n_classes).double()
     _warn_of(counts == 0, "classes {} have no items; their weight is 0")
-    weights = numbers.numel() / (int((counts > 0).sum()) * counts)
+    return weights_of_counts(counts)
+
+
+def weights_of_counts(counts: Tensor) -> Tensor:
+    """The weights of `balanced_weights` from how often each class occurs, (n_classes,), at least one of them.
+
+    >>> weights_of_counts(torch.tensor([3, 1])).tolist()
+    [0.6666666865348816, 2.0]
+    """
+    counts = counts.cpu().double()
+    weights = counts.sum() / (counts.count_nonzero() * counts)
     return weights.where(counts > 0, 0).float()
 
 

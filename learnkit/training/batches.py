@@ -1,12 +1,13 @@
 """Batches: those of an epoch in their order, and a batch's inputs and targets."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 from torch import nn
 
+from learnkit.data.loading.batch_parts import parts_of
 from learnkit.data.loading.shares import Share, shares
 from learnkit.distributed.world import world
 from learnkit.errors import DataError, warn
@@ -76,14 +77,13 @@ def split_batch(batch: Any, part: str) -> tuple[tuple[Any, ...], Any]:
     """The inputs and the target of a batch: the last entry is the target, the others are the model's inputs.
 
     Raises:
-        DataError: a batch without a target, or not a tuple or list.
+        DataError: a batch without a target, or one with named entries.
     """
-    if isinstance(batch, tuple | list) and len(batch) > 1:
-        return tuple(batch[:-1]), batch[-1]
+    parts = parts_of(batch, f" of the {part} loader")
+    if len(parts) > 1:
+        return parts[:-1], parts[-1]
     kind = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, tuple | list) else type(batch).__name__
-    fix = "This part of the data needs labels."
-    if isinstance(batch, Mapping):
-        fix = f"Name its entries: DataBunch.from_loaders(..., inputs=, target=), of {', '.join(map(str, batch))}."
     raise DataError(
-        f"a batch of the {part} loader is a {kind}", expected="a tuple (inputs..., targets)", fix=fix,
+        f"a batch of the {part} loader is a {kind}", expected="a tuple (inputs..., targets)",
+        fix="This part of the data needs labels.",
     )  # fmt: skip

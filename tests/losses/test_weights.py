@@ -10,7 +10,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
 from learnkit.errors import LearnkitWarning, UsageError
-from learnkit.losses.weights import balanced_pos_weights, balanced_weights
+from learnkit.losses.weights import balanced_pos_weights, balanced_weights, weights_of_counts
 from tests.doubles import refused
 
 
@@ -32,6 +32,14 @@ def test_a_class_without_items_has_weight_0_and_the_others_are_scikit_learns() -
     expected = compute_class_weight("balanced", classes=np.array([0, 1, 3]), y=targets.numpy())
     np.testing.assert_allclose(weights[[0, 1, 3]].numpy(), expected, rtol=1e-6)
     assert weights[[2, 4]].tolist() == [0, 0]
+
+
+def test_weights_of_counts_are_those_of_what_was_counted() -> None:
+    targets = torch.tensor([0] * 7 + [1] * 2 + [3])
+    expected = compute_class_weight("balanced", classes=np.array([0, 1, 3]), y=targets.numpy())
+    weights = weights_of_counts(torch.bincount(targets))
+    np.testing.assert_allclose(weights[[0, 1, 3]].numpy(), expected, rtol=1e-6)
+    assert (weights[2], weights.dtype) == (0, torch.float32)
 
 
 def test_every_class_has_the_same_share() -> None:

@@ -1,15 +1,18 @@
 """From datasets of a user to loaders: each is checked before anything is trained."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, default_collate
 
 from learnkit.checks import check_int
+from learnkit.data.loading.batch_parts import Keys
 from learnkit.data.loading.batch_size import AUTO, BatchSize, check_batch_size
-from learnkit.data.loading.dict_batches import Keys, Picking
+from learnkit.data.loading.dict_batches import Picking
 from learnkit.data.loading.loaders import DatasetLoader
 from learnkit.data.loading.peek import first_part
 from learnkit.data.loading.sampler import BatchOrder
@@ -18,7 +21,16 @@ from learnkit.data.loading.targets import SET_NAMES, TargetCheck, check_dataset
 from learnkit.data.tasks import Task
 from learnkit.errors import DataError, UsageError, WrongTypeError, warn
 
-__all__ = ["HF_FIX", "Loaders", "check_inputs", "check_loader", "check_set", "dataset_loaders", "is_hf"]
+__all__ = [
+    "HF_FIX",
+    "Loaders",
+    "check_inputs",
+    "check_loader",
+    "check_set",
+    "check_yields_batches",
+    "dataset_loaders",
+    "is_hf",
+]
 
 IMAGES = "ImageDataBunch.from_datasets resizes, augments and normalizes images"
 
@@ -81,7 +93,7 @@ def dataset_loaders(
         dataset, check = sets[name], TargetCheck(task, name)
         if dataset is None:
             return None
-        collate = collate_fn if keys is None else Picking(collate_fn, keys, needs_target=name != "test")
+        collate = collate_fn if keys is None else Picking(collate_fn, partial(keys.pick, needs_target=name != "test"))
         if isinstance(dataset, IterableDataset):
             return StreamLoader(dataset, size, device, num_workers, collate_fn=collate, check=check, drop_last=shuffle)
         order = BatchOrder(len(dataset), size, shuffle=shuffle, seed=seed, finds_size=finds_size)
@@ -121,12 +133,24 @@ def check_loader(name: str, loader: Any) -> None:
     Raises:
         UsageError: an iterator, which would be exhausted after one epoch, or something that cannot be iterated.
     """
+    check_yields_batches(name, loader)
     if isinstance(loader, Iterator):
         raise UsageError(
             f"{name} is an iterator, exhausted after one epoch", got=loader, fix="Pass a list or a DataLoader."
         )
     if not isinstance(loader, Iterable):
         raise UsageError(name, got=loader, expected="something that yields batches (x, y) when iterated")
+
+
+def check_yields_batches(name: str, loader: Any) -> None:
+    """Refuse one batch, or its inputs, in place of a loader: to iterate it would take it apart.
+
+    Raises:
+        UsageError: a dict, a tensor or an array.
+    """
+    if isinstance(loader, Mapping | Tensor | np.ndarray):
+        fix = "Pass [batch] for a single one."
+        raise UsageError(f"{name}: got a {type(loader).__name__}", expected="a loader, which yields batches", fix=fix)
 
 
 def check_inputs(name: str, x: Any) -> None:

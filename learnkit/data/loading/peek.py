@@ -1,6 +1,6 @@
 """Inspecting data without training on it: its items in order, its first item, one item."""
 
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Mapping, Sized
 from typing import Any
 
 import numpy as np
@@ -16,16 +16,20 @@ from torch.utils.data import (
     default_collate,
 )
 
-from learnkit.data.loading.dict_batches import KeyedLoader
+from learnkit.data.loading.batch_parts import parts_of
+from learnkit.data.loading.dict_batches import KeyedLoader, Picking
 from learnkit.data.loading.items import checked_item
-from learnkit.data.loading.loaders import DatasetLoader, ImageLoader, TensorLoader
-from learnkit.errors import UsageError
+from learnkit.data.loading.loaders import DatasetLoader, ImageLoader, OrderedLoader, TensorLoader
+from learnkit.data.loading.tensors import ItemForm
+from learnkit.errors import DataError, UsageError
 from learnkit.seeds import preserve_all_rng
+from learnkit.tree import cut, items_of_batch
 
 __all__ = [
     "first_input",
     "first_part",
     "first_target",
+    "form_of_items",
     "in_order",
     "input_of",
     "name_of",
@@ -89,10 +93,10 @@ def input_of(loader: Any, i: int) -> Any:
         return _input(loader.collate_fn([loader.dataset[checked_item(i, len(loader.sampler))]]))
     seen = 0
     for batch in loader:
-        x = _input(batch)
-        if isinstance(i, int) and seen <= i < seen + len(x):
-            return x[i - seen : i - seen + 1]
-        seen += len(x)
+        n = items_of_batch(batch)
+        if isinstance(i, int) and seen <= i < seen + n:
+            return cut(_input(batch), i - seen, i - seen + 1, n)
+        seen += n
     raise UsageError("i", got=i, expected=f"an item index from 0 to {seen - 1}")
 
 
@@ -109,39 +113,75 @@ def size_of(loader: Any) -> str:
 
 
 def _input(batch: Any) -> Any:
-    return batch[0] if isinstance(batch, tuple | list) else batch
+    return parts_of(batch)[0]
 
 
-def first_input(loader: Any) -> Any:
-    """The first training input, if no batch has to be drawn to get it; else None."""
-    return _first(loader, 0)
+def first_input(loader: Any) -> Tensor | None:
+    """The first training input of a model that takes one tensor, if no batch has to be drawn to get it; else None."""
+    inputs = _first_item(loader)[0]
+    return inputs[0] if len(inputs) == 1 and isinstance(inputs[0], Tensor) else None
+
+
+def form_of_items(loader: Any) -> ItemForm | None:
+    """What an input of a loader looks like, if no batch has to be drawn to know; only in memory all have one shape."""
+    if isinstance(loader, TensorLoader):
+        return loader.item_form
+    first = first_input(loader)
+    return None if first is None else ItemForm(None, first.dtype)
 
 
 def first_target(loader: Any) -> Any:
-    """The first training target, likewise."""
-    return _first(loader, 1)
+    """The first training target, a tensor or a number, likewise."""
+    return _first_item(loader)[1]
 
 
-def _first(loader: Any, position: int) -> Any:
-    if isinstance(loader, TensorLoader):
-        if position >= len(loader.tensors):
-            return None
-        rows = loader.tensors[position]
-        return rows[0] if len(rows) else rows.new_empty(rows.shape[1:])  # without items, the shape is still known
+def _first_item(loader: Any) -> tuple[tuple[Any, ...], Any]:
+    """The inputs and the target of the first item, without the axis of a batch; None for what is not known."""
+    batch = loader.tensors if isinstance(loader, TensorLoader) else _first_batch(loader)
+    try:
+        rows = () if batch is None else tuple(_first_row(part) for part in parts_of(batch))
+    except DataError:  # of named entries: the first batch will show
+        rows = ()
+    return (rows[:-1], rows[-1]) if len(rows) > 1 else (rows, None)
+
+
+def _first_batch(loader: Any) -> Any:
+    """A batch that begins with the first item, if none has to be drawn; else None."""
+    if isinstance(loader, KeyedLoader):
+        batch = _first_batch(loader.loader)
+        return None if batch is None else loader.pick(batch)
     if isinstance(loader, list | tuple):  # of batches
-        batch = loader[0] if len(loader) else ()
-        part = batch[position] if isinstance(batch, tuple | list) and position < len(batch) else None
-        return part[0] if isinstance(part, Sequence | Tensor | np.ndarray) and len(part) else None
-    collates_plainly = getattr(loader, "collate_fn", default_collate) is default_collate
-    return first_part(getattr(loader, "dataset", None), position) if collates_plainly else None
+        return loader[0] if len(loader) else None
+    collate = getattr(loader, "collate_fn", default_collate)
+    collates_plainly = (collate.collate if isinstance(collate, Picking) else collate) is default_collate
+    if not isinstance(loader, DataLoader | OrderedLoader) or not collates_plainly:
+        return None
+    item = _first_of(loader.dataset)
+    try:
+        return None if item is None else collate([item])
+    except (TypeError, ValueError, RuntimeError):  # not for torch, or without a key: the first batch will show
+        return None
+
+
+def _first_row(part: Any) -> Any:
+    """The first entry of a column, a tensor or a number; None of a structure of columns, which has no shape."""
+    if isinstance(part, Tensor | np.ndarray) and part.ndim:
+        return part[0] if len(part) else part.new_empty(part.shape[1:]) if isinstance(part, Tensor) else None
+    are_numbers = isinstance(part, list | tuple) and len(part) and isinstance(part[0], int | float)
+    return part[0] if are_numbers else None
 
 
 def first_part(dataset: Any, position: int | str) -> Any:
     """One part of the first item of a map-style dataset, 0 or a key for its input; None for other ones."""
-    if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
-        return None
-    with preserve_all_rng():  # looking must not advance what a dataset draws from
-        item = dataset[0] if len(dataset) else None
+    item = _first_of(dataset)
     if isinstance(position, str):
         return item.get(position) if isinstance(item, Mapping) else None
     return item[position] if isinstance(item, tuple | list) and position < len(item) else None
+
+
+def _first_of(dataset: Any) -> Any:
+    """The first item of a map-style dataset; None for other ones, and without items."""
+    if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+        return None
+    with preserve_all_rng():  # looking must not advance what a dataset draws from
+        return dataset[0] if len(dataset) else None

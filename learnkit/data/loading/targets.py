@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset, default_collate
 
 from learnkit.data.classes import Classes, check_same_classes
+from learnkit.data.loading.batch_parts import parts_of
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.errors import DataError, UsageError
@@ -200,8 +201,12 @@ class TargetCheck:
         self._dtype: torch.dtype | None = None  # None to leave it
 
     def __call__(self, batch: Any) -> tuple[Any, ...]:
-        """A batch as a tuple, (inputs..., targets) or (inputs,); targets that are not one tensor are unchanged."""
-        parts = tuple(batch) if isinstance(batch, tuple | list) else (batch,)  # a dataset without labels
+        """A batch as a tuple, (inputs..., targets) or (inputs,); targets that are not one tensor are unchanged.
+
+        Raises:
+            DataError: a batch with named entries, or targets that do not fit the task.
+        """
+        parts = parts_of(batch, f" of the {self.name} set")
         if self._is_done and self._dtype is None:
             return parts
         if len(parts) > 1 and not self._is_done and self.task is not None:

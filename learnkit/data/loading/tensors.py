@@ -26,9 +26,9 @@ Part = tuple[Tensor, ...]  # (x, y), or (x,)
 
 
 class ItemForm(NamedTuple):
-    """What one input of data in memory looks like."""
+    """What one input looks like: its shape, None where that may differ from item to item, and its dtype."""
 
-    shape: torch.Size
+    shape: torch.Size | None
     dtype: torch.dtype
 
 
@@ -52,7 +52,7 @@ def check_parts(
     """
     train = _paired("train", *parts[0], device)
     valid, test = (
-        None if x is None and y is None else _paired(name, x, y, device)
+        None if x is None and y is None else _paired(name, x, y, device, train)
         for name, (x, y) in zip(("valid", "test"), parts[1:], strict=True)
     )
     meaning = checked_task(task) or _task_of(train[1], None if valid is None else valid[1], classes)
@@ -72,7 +72,7 @@ def one_item(item: Any, form: ItemForm | None, device: torch.device) -> Tensor:
             fix="This data is tensors; files are read by an ImageDataBunch.",
         )  # fmt: skip
     try:
-        x = _tensor("item", item, device)
+        x = _tensor("item", item, device, form and form.dtype)
     except WrongTypeError as error:
         if not _is_structure(item):
             raise
@@ -82,11 +82,14 @@ def one_item(item: Any, form: ItemForm | None, device: torch.device) -> Tensor:
         ) from error  # fmt: skip
     if form is None:
         return x[None]
-    if x.shape != form.shape:
+    if form.shape is not None and x.shape != form.shape:
         raise UsageError("item", got=tuple(x.shape), expected=f"the shape of one input, {tuple(form.shape)}")
     if x.is_floating_point() and not form.dtype.is_floating_point:
         raise WrongTypeError("item", got=x.dtype, expected=f"integers, like the data ({form.dtype})")
-    return x.to(form.dtype)[None]
+    like_data = x.to(form.dtype)
+    if not (form.dtype.is_floating_point or torch.equal(like_data.to(x.dtype), x)):
+        raise UsageError("item", got=(int(x.min()), int(x.max())), expected=f"numbers of the data's type, {form.dtype}")
+    return like_data[None]
 
 
 def _is_structure(item: Any) -> bool:
@@ -107,11 +110,13 @@ def tensor_samples(parts: Mapping[str, Part]) -> "pd.DataFrame":
     return pd.concat(tables, ignore_index=True)
 
 
-def _paired(name: str, x: Any, y: Any, device: torch.device) -> Part:
-    """(x, y), or for a test set (x,) without y, as tensors of equal length on the device."""
+def _paired(name: str, x: Any, y: Any, device: torch.device, train: Part = ()) -> Part:
+    """(x, y), or for a test set (x,) without y, as tensors of equal length on the device; floats as in training."""
     if x is None or (y is None and name != "test"):
         raise DataError(f"{name}: got no {'inputs' if x is None else 'targets'}", expected="inputs and targets")
-    tensors = tuple(_tensor(name, part, device) for part in (x, y) if part is not None)
+    types: Sequence[torch.dtype | None] = [part.dtype for part in train] or [None, None]
+    given = [(part, dtype) for part, dtype in zip((x, y), types, strict=True) if part is not None]
+    tensors = tuple(_tensor(name, part, device, dtype) for part, dtype in given)
     if len(tensors) == 2 and len(tensors[0]) != len(tensors[1]):
         raise DataError(f"{name}: got {len(tensors[0])} inputs and {len(tensors[1])} targets", expected="equally many")
     if not len(tensors[0]):
@@ -168,11 +173,18 @@ def _warn_missing_classes(task: Task | None, *targets: Tensor | None) -> None:
     warn_missing_classes(task.classes, train, valid)
 
 
-def _tensor(name: str, values: Any, device: torch.device) -> Tensor:
-    """Tensors unchanged; NumPy's default, float64, as torch's default type."""
+def _tensor(name: str, values: Any, device: torch.device, like: torch.dtype | None = None) -> Tensor:
+    """Numbers as a tensor: integers of their type, floats of the type of the data, if that is known.
+
+    If not, tensors are unchanged, and NumPy's default, float64, becomes torch's default type.
+    """
     try:
         tensor = torch.as_tensor(values)
+        is_double = isinstance(values, np.ndarray) and values.dtype == np.float64
+        if tensor.is_floating_point() and like is not None and like.is_floating_point:
+            tensor = torch.as_tensor(values, dtype=like)  # of the values themselves, so that nothing is rounded twice
+        elif is_double:
+            tensor = tensor.to(torch.get_default_dtype())
     except (RuntimeError, TypeError, ValueError) as error:
         raise WrongTypeError(f"{name}: got {type(values).__name__} ({error})", expected="numbers") from error
-    is_double = isinstance(values, np.ndarray) and values.dtype == np.float64
-    return tensor.to(device, torch.get_default_dtype() if is_double else tensor.dtype)
+    return tensor.to(device)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from learnkit.data.bunch import DataBunch
 from learnkit.data.image.sources import opened
+from learnkit.data.loading.batch_parts import parts_of
 from learnkit.data.loading.loaders import ImageLoader
 from learnkit.metrics.metric import Metric
 from learnkit.types import DatasetType
@@ -46,7 +47,7 @@ class RealData(NamedTuple):
         if n_items is not None:
             yield from (self.dls.one_input(DatasetType.Train, place).cpu() for place in _spaced(n_items, n))
             return
-        rows = (row for batch in loader for row in (batch[0] if isinstance(batch, tuple | list) else batch).split(1))
+        rows = (row for batch in loader for row in parts_of(batch)[0].split(1))
         yield from (row.cpu() for row in islice(rows, n))
 
     def batches(self) -> Iterator[tuple[Tensor, Any]]:

@@ -1,8 +1,10 @@
-"""Batches that are dicts become (inputs..., target) by their keys, for any loader."""
+"""Batches with named entries become (inputs..., target) by their keys, for any loader."""
 
 import pickle
 from collections import UserDict
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -10,8 +12,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from learnkit import DataBunch, Learner
-from learnkit.data.loading.dict_batches import KeyedLoader, Keys, chosen_keys, keyed
-from learnkit.errors import DataError, UsageError
+from learnkit.data.loading.batch_parts import Keys
+from learnkit.data.loading.dict_batches import KeyedLoader, keyed
+from learnkit.errors import DataError
 
 X, Y = torch.arange(24.0).view(12, 2), torch.tensor([0, 1] * 6)
 ITEMS: list[Any] = [{"id": i, "x": x, "z": x + 1, "label": int(y)} for i, (x, y) in enumerate(zip(X, Y, strict=True))]
@@ -75,21 +78,11 @@ def test_a_test_set_needs_no_target() -> None:
     unlabeled = [{"x": x} for x in X]
     dls = DataBunch.from_datasets(ITEMS, None, unlabeled, bs=4, classes=["a", "b"], inputs="x", target="label")
     assert len(dls.one_batch("test")) == 1
-    assert len(Keys("x", "label").pick({"x": X, "label": Y}, needs_target=False)) == 2
     with pytest.raises(DataError, match=r"a batch has no 'label': got \['x'\], expected the keys x, label"):
         DataBunch.from_loaders([{"x": X}], inputs="x", target="label").one_batch()
 
 
-@pytest.mark.parametrize(("inputs", "target"), [([], "y"), (3, "y"), ("x", 3), ([1], None)])
-def test_keys_are_text(inputs: Any, target: Any) -> None:
-    with pytest.raises((UsageError, TypeError)):
-        chosen_keys(inputs, target)
-
-
-def test_what_is_no_dict_is_refused() -> None:
-    assert chosen_keys(None, None) is None
-    with pytest.raises(UsageError, match="inputs: got None"):
-        chosen_keys(None, "label")
+def test_what_has_no_names_is_refused() -> None:
     with pytest.raises(DataError, match=r"a batch is a list. Leave inputs= and target= out"):
         DataBunch.from_loaders([[X, Y]], inputs="x", target="label").one_batch()
 
@@ -105,5 +98,60 @@ def test_the_loader_itself_does_not_change() -> None:
     own = keyed(list(loader), keys)
     assert isinstance(own, KeyedLoader)
     assert len(pickle.loads(pickle.dumps(own))) == 3
+    assert keyed(own, keys) is own
+    assert keyed(picked, keys) is picked
     with pytest.raises(AttributeError):
         _ = own.nothing
+
+
+class Fields(NamedTuple):
+    label: Tensor
+    x: Tensor
+
+
+@dataclass
+class Columns:
+    x: Tensor
+    label: Tensor
+    id: int = 0
+
+
+NAMED: dict[str, Any] = {"a dict": dict, "like a dict": UserDict, "a named tuple": Fields, "a dataclass": Columns}
+
+
+def named_batch(kind: Any, items: list[Any]) -> Any:
+    return kind(x=torch.stack([item["x"] for item in items]), label=torch.tensor([item["label"] for item in items]))
+
+
+@pytest.mark.parametrize("kind", NAMED.values(), ids=NAMED)
+def test_a_collate_fn_may_return_anything_with_names(kind: Any) -> None:
+    loader = DataLoader(ITEMS, 4, collate_fn=partial(named_batch, kind))
+    dls = DataBunch.from_loaders(loader, loader, classes=["a", "b"], inputs="x", target="label")
+    learn = Learner(dls, nn.Linear(2, 2), metrics="accuracy")
+    learn.fit(1)
+    preds, targets = learn.get_preds()
+    torch.testing.assert_close(preds, learn.model(X).softmax(1).detach())
+    assert torch.equal(targets, Y)
+    assert torch.equal(dls.one_input("valid", 5), X[5:6])
+
+
+@pytest.mark.parametrize("of_items", [True, False], ids=["datasets", "loaders"])
+def test_several_inputs_without_a_target_are_all_inputs(of_items: bool) -> None:
+    unlabeled = [{"x": x, "z": x + 1} for x in X]
+    names: Any = {"classes": ["a", "b"], "inputs": ["x", "z"], "target": "label"}
+    if of_items:
+        dls = DataBunch.from_datasets(ITEMS, None, unlabeled, bs=4, **names)
+    else:
+        dls = DataBunch.from_loaders(DataLoader(ITEMS, 4), None, DataLoader(unlabeled, 4), **names)
+    learn = Learner(dls, Adds())
+    preds, targets = learn.get_preds("test")
+    assert targets is None
+    torch.testing.assert_close(preds, learn.model(X, X + 1).softmax(1).detach())
+
+
+@pytest.mark.parametrize("part", ["valid_dl", "test_dl", "train_dl"])
+@pytest.mark.parametrize("make", LOADERS.values(), ids=LOADERS)
+def test_a_loader_that_a_bunch_is_given_later_is_read_alike(make: Any, part: str) -> None:
+    dls = DataBunch.from_loaders(list(DataLoader(ITEMS, 4)), inputs="x", target="label", classes=["a", "b"])
+    setattr(dls, part, make())
+    assert [entry.shape for entry in dls.one_batch(part.removesuffix("_dl"))] == [(4, 2), (4,)]

@@ -1,7 +1,8 @@
 """Looking into loaders: their items in order, and one input unchanged from its batch."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from torch.utils.data import (
 )
 
 from learnkit import DataBunch, DatasetType, ImageDataBunch
-from learnkit.data.loading.peek import in_order, size_of
+from learnkit.data.loading.peek import first_target, in_order, size_of
 from tests.doubles import refused
 
 X, Y = torch.arange(22.0).view(11, 2), torch.arange(11) % 2
@@ -109,6 +110,16 @@ def test_an_input_is_the_row_of_its_batch(name: str) -> None:
                 dls.one_input(part, wrong)
 
 
+@pytest.mark.parametrize("size", [2, 4], ids=["as many items as inputs", "more items"])
+def test_an_input_of_two_tensors_is_cut_by_items(size: int) -> None:
+    batches = [((X[i : i + size], -X[i : i + size]), Y[i : i + size]) for i in range(0, len(X), size)]
+    dls = DataBunch.from_loaders(batches, batches)
+    for i in (0, 3, 10):
+        x, negative = dls.one_input("valid", i)
+        assert torch.equal(x, X[i : i + 1])
+        assert torch.equal(negative, -X[i : i + 1])
+
+
 def test_an_input_may_be_written_into() -> None:
     dls = DataBunch.from_tensors(X, Y, X, Y, bs=4)
     dls.one_input(DatasetType.Valid, 0).zero_()
@@ -131,3 +142,70 @@ def test_the_known_size_of_a_loader_is_shown() -> None:
     assert size_of(DataLoader(DATA, 3)) == "7 items in batches of 3"
     assert size_of(DataLoader(DATA, batch_size=None)) == "7 items"
     assert size_of([1, 2]) == "list"
+
+
+class Point(NamedTuple):
+    x: Tensor
+    y: Tensor
+
+
+class Own:
+    """A loader of one's own, with a dataset whose items are not its inputs."""
+
+    dataset = TensorDataset(X.view(11, 1, 2), Y)
+
+    def __iter__(self) -> Any:
+        return iter([(X, Y)])
+
+
+PAIRS: list[Any] = [((x, x), y) for x, y in zip(X, Y, strict=True)]
+NAMED: list[Any] = [{"y": y, "x": x} for x, y in zip(X, Y, strict=True)]
+THREE: list[Any] = [(x, x[:1], y) for x, y in zip(X, Y, strict=True)]
+ARRAYS: list[Any] = [(x.double().numpy(), int(y)) for x, y in zip(X, Y, strict=True)]
+BY_NAME = {"inputs": "x", "target": "y"}
+SHAPES: dict[str, tuple[Callable[[], DataBunch], tuple[int, ...] | None]] = {
+    "tuples": (lambda: DataBunch.from_loaders([(X, Y)]), (2,)),
+    "lists": (lambda: DataBunch.from_loaders([[X, Y]]), (2,)),
+    "a tuple of batches": (lambda: DataBunch.from_loaders(((X, Y),)), (2,)),
+    "named tuples": (lambda: DataBunch.from_loaders([Point(X, Y)]), (2,)),
+    "inputs alone": (lambda: DataBunch.from_loaders([X]), (2,)),
+    "numbers": (lambda: DataBunch.from_loaders([(X[:, 0], Y)]), ()),
+    "pairs": (lambda: DataBunch.from_loaders([((X, X), Y)]), None),
+    "lists of images": (lambda: DataBunch.from_loaders([(list(X), Y)]), None),
+    "a dict as input": (lambda: DataBunch.from_loaders([({"x": X}, Y)]), None),
+    "two inputs": (lambda: DataBunch.from_loaders([(X, X[:, :1], Y)]), None),
+    "dicts without keys": (lambda: DataBunch.from_loaders([{"y": Y, "x": X}]), None),
+    "dicts": (lambda: DataBunch.from_loaders([{"y": Y, "x": X}], **BY_NAME), (2,)),
+    "no batches": (lambda: DataBunch.from_loaders([]), None),
+    "an own loader": (lambda: DataBunch.from_loaders(Own()), None),
+    "a DataLoader": (lambda: DataBunch.from_loaders(DataLoader(TensorDataset(X, Y), 4)), (2,)),
+    "of pairs": (lambda: DataBunch.from_loaders(DataLoader(PAIRS, 4)), None),
+    "of two inputs": (lambda: DataBunch.from_loaders(DataLoader(THREE, 4)), None),
+    "of dicts without keys": (lambda: DataBunch.from_loaders(DataLoader(NAMED, 4)), None),
+    "of dicts": (lambda: DataBunch.from_loaders(DataLoader(NAMED, 4), **BY_NAME), (2,)),
+    "of arrays": (lambda: DataBunch.from_loaders(DataLoader(ARRAYS, 4)), (2,)),
+    "of an own collation": (lambda: DataBunch.from_loaders(DataLoader(DATA, 4, collate_fn=doubled)), None),
+    "datasets": (lambda: DataBunch.from_datasets(TensorDataset(X, Y), bs=4), (2,)),
+    "datasets of dicts": (lambda: DataBunch.from_datasets(NAMED, bs=4, **BY_NAME), (2,)),
+    "datasets of pairs": (lambda: DataBunch.from_datasets(PAIRS, bs=4), None),
+    "datasets of arrays": (lambda: DataBunch.from_datasets(ARRAYS, bs=4), (2,)),
+    "tensors": (lambda: DataBunch.from_tensors(X, Y, bs=4), (2,)),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_shape_of_an_input_is_that_of_a_row_or_unknown(name: str) -> None:
+    make, shape = SHAPES[name]
+    state = torch.get_rng_state()
+    dls = make()
+    assert dls.input_shape == shape
+    assert torch.equal(torch.get_rng_state(), state)
+    if shape is not None:
+        assert dls.one_batch()[0].shape[1:] == shape
+
+
+@pytest.mark.parametrize("name", [name for name in SHAPES if name not in ("no batches", "inputs alone")])
+def test_the_first_target_is_the_last_part_of_a_row(name: str) -> None:
+    found = first_target(SHAPES[name][0]().train_dl)
+    is_hidden = name.startswith(("an own", "of an own")) or name.endswith("without keys")
+    assert found is None if is_hidden else found == Y[0]

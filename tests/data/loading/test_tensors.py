@@ -1,15 +1,17 @@
 """Tensors in memory: what their targets mean, which are refused, and one item more."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
-from learnkit import DataBunch, Learner, LearnkitWarning
+from learnkit import DataBunch, Learner, LearnkitWarning, load_learner
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import DataError, LearnkitError, UsageError, WrongTypeError
@@ -89,8 +91,9 @@ def test_targets_come_in_the_type_and_shape_of_the_loss() -> None:
 
 
 def test_arrays_of_float64_are_taken_in_the_default_type() -> None:
-    dls = DataBunch.from_tensors(X.double().numpy(), Y.numpy(), X.double(), Y, bs=4)
-    assert (dls.one_batch()[0].dtype, dls.valid_dl.tensors[0].dtype) == (torch.float32, torch.float64)
+    x = X.double()
+    assert DataBunch.from_tensors(x.numpy(), Y.numpy(), bs=4).one_batch()[0].dtype == torch.float32
+    assert DataBunch.from_tensors(x, Y, bs=4).one_batch()[0].dtype == torch.float64
 
 
 def test_other_objects_than_data_are_refused() -> None:
@@ -248,3 +251,94 @@ def test_an_autoencoder_has_no_task_and_asks_for_a_loss() -> None:
     learn.fit(3, 1e-1)
     assert learn.validate()[0] < before
     assert learn.get_preds()[0].shape == (4, 1, 4, 4)
+
+
+THIRDS = np.array([[1 / 3, 2 / 3], [1e-17, 1 + 1e-12]])  # none of them is a float32
+FORMS: dict[str, Any] = {
+    "an array": lambda item: item,
+    "a list": lambda item: item.tolist(),
+    "a list of NumPy numbers": list,
+    "a tensor": torch.from_numpy,
+    "float16": lambda item: item.astype(np.float16),
+    "float32": lambda item: item.astype(np.float32),
+}
+
+
+def pairs(dtype: torch.dtype) -> list[Any]:
+    return [(torch.tensor(row).to(dtype), 0) for row in THIRDS]
+
+
+def of_arrays(dtype: torch.dtype) -> list[Any]:
+    return [(row.numpy(), y) for row, y in pairs(dtype)]
+
+
+MAKERS: dict[str, Callable[[torch.dtype], DataBunch]] = {
+    "tensors": lambda dtype: DataBunch.from_tensors(torch.tensor(THIRDS).to(dtype), torch.arange(2), bs=2),
+    "datasets": lambda dtype: DataBunch.from_datasets(pairs(dtype), bs=2),
+    "datasets of arrays": lambda dtype: DataBunch.from_datasets(of_arrays(dtype), bs=2),
+    "a DataLoader": lambda dtype: DataBunch.from_loaders(DataLoader(pairs(dtype), 2)),  # type: ignore[arg-type]
+    "batches": lambda dtype: DataBunch.from_loaders([(torch.tensor(THIRDS).to(dtype), torch.arange(2))]),
+    "dicts": lambda dtype: DataBunch.from_datasets(
+        [{"x": x, "y": y} for x, y in pairs(dtype)], bs=2, inputs="x", target="y"
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("maker", MAKERS)
+def test_a_float_item_is_rounded_once_to_the_type_of_the_data(maker: str, form: str, dtype: torch.dtype) -> None:
+    if dtype == torch.bfloat16 and maker == "datasets of arrays":
+        return  # NumPy has none
+    dls = MAKERS[maker](dtype)
+    items = [FORMS[form](row) for row in THIRDS]
+    rounded = {"float16": torch.float16, "float32": torch.float32}.get(form, torch.float64)
+    expected = torch.tensor(THIRDS, dtype=torch.float64).to(rounded).to(dtype)
+    assert torch.equal(dls.prepare(items[0]), expected[:1])
+    (x,) = next(iter(dls.test_dl_from(items)))
+    assert x.dtype == dtype
+    assert torch.equal(x, expected)
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_whole_numbers_become_floats_like_the_data(maker: str) -> None:
+    item = [2**53 - 1, 3]  # float32 has no such number
+    assert MAKERS[maker](torch.float64).prepare(item).tolist() == [item]
+
+
+@pytest.mark.parametrize("item", [[256, 0], [0, -1], torch.tensor([70_000, 1])])
+@pytest.mark.parametrize("maker", ["tensors", "datasets"])
+def test_whole_numbers_that_the_type_of_the_data_lacks_are_refused(maker: str, item: Any) -> None:
+    dls, expected = MAKERS[maker](torch.uint8), "numbers of the data's type, torch.uint8"
+    assert dls.prepare([255, 0]).tolist() == [[255, 0]]
+    with refused("item", got=(min(map(int, item)), max(map(int, item))), expected=expected):
+        dls.prepare(item)
+
+
+@pytest.mark.parametrize("make", [np.asarray, torch.tensor], ids=["array", "tensor"])
+@pytest.mark.parametrize("part", ["valid", "test"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_floats_of_another_set_are_of_the_type_of_the_training_set(dtype: torch.dtype, part: str, make: Any) -> None:
+    x, y = torch.tensor(THIRDS).to(dtype), torch.tensor(THIRDS[:, :1]).to(dtype)
+    others: dict[str, Any] = {f"x_{part}": make(THIRDS), f"y_{part}": make(THIRDS[:, :1])}
+    dls = DataBunch.from_tensors(x, y, task=Regression(("n",)), bs=2, **others)
+    for found, expected in zip(dls.one_batch(part), (x, y), strict=True):
+        assert found.dtype == dtype
+        assert torch.equal(found, expected)
+
+
+def test_a_learner_of_doubles_predicts_what_its_model_computes(tmp_path: Path) -> None:
+    x, y = torch.tensor(THIRDS), torch.tensor(THIRDS[:, :1])
+    model = nn.Linear(2, 1).double()
+    learn = Learner(DataBunch.from_tensors(x, y, task=Regression(("n",)), bs=2, device="cpu"), model)
+    expected = model(x)[0].item()
+    loaded = load_learner(learn.export(tmp_path / "m.lk"), model=nn.Linear(2, 1).double(), device="cpu")
+    for one in (learn, loaded):
+        for item in (THIRDS[0], THIRDS[0].tolist(), x[0]):
+            assert one.predict(item).probs.item() == expected
+            assert one.predict_many([item])[0].probs.item() == expected
+            assert one.predictor().predict(item).probs.item() == expected
+        assert one.get_preds(one.dls.test_dl_from(THIRDS))[0][0].item() == expected
+    table = pd.read_csv(learn.write_preds(tmp_path / "p.csv", "train"), dtype=str)
+    assert float(table["label_n"][0]) == expected
+    assert [float(text) for text in table["target_n"]] == THIRDS[:, 0].tolist()
