@@ -24,18 +24,20 @@ def parts_of(batch: Any, of: str = "") -> tuple[Any, ...]:
         DataError: a batch with named entries, such as a dict: nothing says which of them are inputs; nothing at all, or
             text; a NumPy array as an input.
     """
-    is_plain, what = isinstance(batch, tuple | list), f"a batch{of} is a {type(batch).__name__}"
+    is_plain = isinstance(batch, tuple | list)
     names = None if is_plain else _entries(batch)
-    expected, listed = "a tuple (inputs..., targets)", ", ".join(map(str, names or ()))
-    if names is not None:
-        fix = f"Name its entries: DataBunch.from_loaders(..., inputs=, target=), of {listed}."
-        raise DataError(what, expected=expected, fix=fix)
     parts = tuple(batch) if is_plain else (batch,)
-    if not parts or isinstance(batch, _NO_INPUTS):
-        raise DataError(what if parts else f"{what} of 0", expected=expected, fix="Look at what the loader yields.")
-    if any(isinstance(part, np.ndarray) for part in parts[:-1] or parts):
-        raise DataError(f"an input in a batch{of} is a NumPy array", expected="a tensor", fix="Use torch.from_numpy.")
-    return parts
+    if parts if is_plain else names is None and not isinstance(batch, _NO_INPUTS):
+        for part in parts[:-1] or parts:
+            if isinstance(part, np.ndarray):
+                what = f"an input in a batch{of} is a NumPy array"
+                raise DataError(what, expected="a tensor", fix="Use torch.from_numpy.")
+        return parts
+    what, expected = f"a batch{of} is a {type(batch).__name__}", "a tuple (inputs..., targets)"
+    if names is not None:
+        fix = f"Name its entries: DataBunch.from_loaders(..., inputs=, target=), of {', '.join(map(str, names))}."
+        raise DataError(what, expected=expected, fix=fix)
+    raise DataError(what if parts else f"{what} of 0", expected=expected, fix="Look at what the loader yields.")
 
 
 def _entries(batch: Any) -> Mapping[Any, Any] | None:
