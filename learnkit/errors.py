@@ -206,7 +206,7 @@ class StopFit(Interrupt):
 
 
 class SkipEpoch(Interrupt):
-    """End this epoch's training; validation still runs."""
+    """End this epoch's training, in `before_epoch` before its first batch; validation still runs."""
 
 
 class SkipBatch(Interrupt):

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-__all__ = ["eval_mode", "preserve_modes", "together", "train_mode", "undisturbed"]
+__all__ = ["eval_mode", "preserve_modes", "together", "undisturbed"]
 
 
 class eval_mode:  # noqa: N801  # a context manager, as torch.no_grad is; as a generator it would take twice as long
@@ -36,13 +36,6 @@ def _in_training_mode(model: nn.Module) -> list[nn.Module]:
             training.append(module)
         reached += [child for child in module._modules.values() if child is not None]
     return training
-
-
-def train_mode(*parts: object) -> None:
-    """Set those of the parts that are modules to training mode."""
-    for part in parts:
-        if isinstance(part, nn.Module):
-            part.train()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The model of a command: the options of cnn_learner, unet_learner and Learner that a command line has a form for."""
 
 from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,7 +50,7 @@ def make_learner(dls: DataBunch, values: Mapping[str, Any], path: Path) -> Learn
         given["metrics"] = "default"
     if isinstance(given["lin_ftrs"], int | float):
         given["lin_ftrs"] = [given["lin_ftrs"]]
-    given["loss_func"] = _loss(given["loss_func"])
+    given["loss_func"] = _loss(given["loss_func"], getattr(dls.task, "ignored", None))
     given |= {"path": path, "model_dir": "."}
     if not isinstance(dls.task, Segmentation):
         return cnn_learner(dls, **given)
@@ -61,9 +62,11 @@ def make_learner(dls: DataBunch, values: Mapping[str, Any], path: Path) -> Learn
     return unet_learner(dls, **given)
 
 
-def _loss(name: str | None) -> Any:
+def _loss(name: str | None, ignored: int | None) -> Any:
+    """The loss of this name; of those that can, one that leaves out the targets that the data ignores."""
     if name is None:
         return None
     if name not in LOSSES:
         raise UsageError("--loss", got=name, expected=f"one of {', '.join(LOSSES)}")
-    return LOSSES[name]()
+    loss = LOSSES[name]
+    return loss(ignore_index=ignored) if "ignore_index" in signature(loss).parameters else loss()

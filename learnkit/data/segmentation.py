@@ -35,7 +35,8 @@ class Segmentation:
             (a palette index too) or, in color masks, (red, green, blue). Values of the same name are one class:
             {0: "ground", 1: "car", 2: "car"}.
         ignore_index: the pixel value, a number or a color as in `codes`, or a list of several, of pixels left out of
-            loss and metrics. It may be a class of `codes`, which then keeps its output.
+            metrics and the default loss; another loss takes their target, `ignored`, as its own. It may be a class of
+            `codes`, which then keeps its output.
         binary: one output for two classes.
         threshold: for soft masks and JPEG: gray above this share of white is the second of two classes.
         border: the class of what resize="pad" adds; None for `ignore_index`.

@@ -15,6 +15,7 @@ from learnkit.data.loading.items import several
 from learnkit.data.tasks import Task
 from learnkit.device import Compute
 from learnkit.errors import ImageError, LearnkitError
+from learnkit.inference.nan_outputs import tell_of_nan
 from learnkit.inference.predictions import activated, raw_outputs
 from learnkit.inference.sets import PredictionSet, SetAnswers, not_fitted
 from learnkit.persistence.weights import plain_model
@@ -59,7 +60,12 @@ def _of(output: Callable[[Any], Any], activation: Activation, raw: Any) -> Tenso
 
 
 def decode_outputs(activated: Tensor, tasks: Task | Sequence[Task]) -> list[Prediction]:
-    """The prediction of each row of activated outputs (N, ...); `tasks` is one, or one per row."""
+    """The prediction of each row of activated outputs (N, ...); `tasks` is one, or one per row.
+
+    Warns:
+        LearnkitWarning: outputs that are nan.
+    """
+    tell_of_nan(activated)
     rows = activated.unbind()
     of_rows = tasks if isinstance(tasks, Sequence) else [tasks] * len(rows)
     return [Prediction(*task.decode(row), row) for task, row in zip(of_rows, rows, strict=True)]
@@ -67,9 +73,8 @@ def decode_outputs(activated: Tensor, tasks: Task | Sequence[Task]) -> list[Pred
 
 def predict_one(model: nn.Module, x: Tensor, compute: Compute, activation: Activation, task: Task) -> Prediction:
     """The prediction of a batch of one item, on the CPU; modes and gradients are the caller's."""
-    (row,) = activated(activation, raw_outputs(model, (x,), compute)).cpu().unbind()
-    label, index = task.decode(row)
-    return Prediction(label, index, row)
+    (prediction,) = decode_outputs(activated(activation, raw_outputs(model, (x,), compute)).cpu(), task)
+    return prediction
 
 
 def predict_batch(
@@ -171,10 +176,9 @@ class Predictor:
         Raises:
             ImageError: an image that cannot be read.
         """
-        (row,) = self._outputs(self.prepare(item)).unbind()
         task = self.task if self.task_of is None else self.task_of(item) or self.task
-        label, index = task.decode(row)
-        return Prediction(label, index, row)
+        (prediction,) = decode_outputs(self._outputs(self.prepare(item)), task)
+        return prediction
 
     def predict_batch(self, items: Iterable[Any]) -> list[Prediction]:
         """The same for several items, `bs` of them in one forward pass.

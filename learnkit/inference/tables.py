@@ -20,6 +20,7 @@ from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression, Task
 from learnkit.distributed.world import world
 from learnkit.errors import DataError, UsageError
+from learnkit.inference.nan_outputs import tell_of_nan
 from learnkit.inference.predictions import Predictions
 from learnkit.text import spreadsheet_safe
 from learnkit.types import PathLike
@@ -120,6 +121,7 @@ def _columns(
             columns |= _numbers("label_", task.names, preds)
             columns |= {} if targets is None else _numbers("target_", task.names, targets)
         else:
+            tell_of_nan(preds)
             columns["label"] = [_text(task, task.decode(row)[1]) for row in preds]
             columns |= _numbers("p_", task.classes, preds)
             if targets is not None:

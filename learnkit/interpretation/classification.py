@@ -212,10 +212,12 @@ class ClassificationInterpretation(ProbabilisticInterpretation):
         }
 
     def _title(self, i: int, loss: float) -> tuple[str, bool]:
+        from learnkit.plots.images import joined
+
         actual, predicted = int(self.targets[i]), int(self.probs[i].argmax())
         p = float(self.probs[i, actual])
-        text = f"{self.classes[actual]} / {self.classes[predicted]}\nloss {loss:.2f}, p {p:.2f}"
-        return text, actual == predicted
+        text = joined(self.classes[actual], self.classes[predicted])
+        return f"{text}\nloss {loss:.2f}, p {p:.2f}", actual == predicted
 
     def _named(self, numbers: Tensor) -> list[str]:
         return [self.classes[number] for number in numbers.tolist()]

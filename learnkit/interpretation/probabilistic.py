@@ -99,14 +99,14 @@ class ProbabilisticInterpretation(Interpretation):
     @checks_keywords
     def plot_grad_cam(self, i: Any, class_index: int | None = None, *, figsize: "FigSize" = None) -> "Figure":
         """An item, and next to it where the model sees a class; arguments and errors as for `grad_cam`."""
-        from learnkit.plots.images import heat_map_figure
+        from learnkit.plots.images import heat_map_figure, joined
 
         new = self._new(i)
         heat = self._heat(i, new, class_index)
         image = self._image(self._checked(i)) if new is None else new.image
         probs = self.probs[self._checked(i)] if new is None else new.probs
         c = int(probs.argmax()) if class_index is None else plain_number(class_index)
-        return heat_map_figure(image, heat, f"{self.classes[c]}, p {probs[c]:.2f}", figsize)
+        return heat_map_figure(image, heat, joined(self.classes[c], f"p {probs[c]:.2f}", joint=","), figsize)
 
     def _new(self, item: Any) -> NewImage | None:
         """An image that is not in the data; None for the index of one that is."""

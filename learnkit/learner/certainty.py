@@ -59,7 +59,8 @@ class Certainty(Answers):
     def fit_thresholds(self, ds_type: Part = DatasetType.Valid, metric: str = "f1") -> tuple[float, ...]:
         """Set the threshold of each label to the one with the best F-beta ("f1", "f0.5") on data not trained on.
 
-        Returns one per class; a class without items keeps its own. `predict` uses them, exports keep them.
+        Returns one per class; a class without items keeps its own. `predict` and interpretations use them, exports
+        keep them. Metrics do not: each has a threshold of its own (`f1_multi(threshold=0.3)`), 0.5 by name.
         """
         interp = MultiLabelInterpretation.from_learner(self, DatasetType.of(ds_type))
         thresholds = interp.fit_thresholds(metric)

@@ -14,12 +14,13 @@ from learnkit.data.loading.loaders import ImageLoader, TensorLoader
 from learnkit.data.loading.stream_loader import StreamLoader
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification
-from learnkit.errors import UsageError, WrongTypeError
+from learnkit.errors import UsageError, WrongTypeError, warn
 from learnkit.learner.class_weights import ClassWeights, weighted_loss
-from learnkit.losses.activations import activation_of
-from learnkit.losses.reduction import setting
+from learnkit.losses.activations import activation_of, is_of_torch
+from learnkit.losses.reduction import has_setting, setting
 from learnkit.metrics.metric import Metric, MetricSpec, make_metrics
 from learnkit.optim.optimizers import OptimizerFactory, factory_of
+from learnkit.text import name_of
 from learnkit.types import Activation, Loss
 
 __all__ = ["LeftOut", "chosen_activation", "chosen_decay", "chosen_loss", "chosen_metrics", "is_default", "left_out"]
@@ -32,6 +33,9 @@ def chosen_loss(dls: DataBunch, loss_func: Loss | None, class_weights: ClassWeig
 
     Raises:
         UsageError: not a loss, no loss for data without a task, or class weights with a loss passed.
+
+    Warns:
+        LearnkitWarning: a loss that trains the targets that the data ignores.
     """
     if loss_func is None:
         if dls.task is None:
@@ -50,7 +54,21 @@ def chosen_loss(dls: DataBunch, loss_func: Loss | None, class_weights: ClassWeig
     )
     if is_per_class and weight is not None and len(weight) != n_out:
         raise UsageError("loss_func: number of weights", got=len(weight), expected=f"{n_out}, one per class")
+    _tell_of_ignored(dls, loss_func)
     return loss_func.to(dls.device) if isinstance(loss_func, nn.Module) else loss_func
+
+
+def _tell_of_ignored(dls: DataBunch, loss_func: Loss) -> None:
+    """Warn of a loss that trains the targets that the data ignores; what a loss of the user's does is not known."""
+    ignored = getattr(dls.task, "ignored", None)
+    known = has_setting(loss_func, "ignore_index") or is_of_torch(loss_func)
+    if ignored is None or not known or setting(loss_func, "ignore_index") == ignored:
+        return
+    name = name_of(loss_func)
+    fix = f"Pass it ignore_index={ignored}"
+    if not has_setting(loss_func, "ignore_index"):
+        fix = f"Use one with ignore_index={ignored}, of learnkit.losses"
+    warn(f"loss_func: the data ignores the target {ignored}, and {name} is trained on it all the same. {fix}.")
 
 
 def chosen_activation(

@@ -9,11 +9,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from learnkit.arguments import unwrapped
 from learnkit.errors import UsageError
 from learnkit.tree import map_tensors
 from learnkit.types import Activation, Loss
 
-__all__ = ["CLASSES", "FUNCTIONS", "MAKE_TENSORS", "activation_of", "at_temperature", "identity", "scaled", "softmax"]
+__all__ = [
+    "CLASSES",
+    "FUNCTIONS",
+    "MAKE_TENSORS",
+    "activation_of",
+    "at_temperature",
+    "identity",
+    "is_of_torch",
+    "scaled",
+    "softmax",
+]
 
 
 def identity(raw: Tensor) -> Tensor:
@@ -121,6 +132,16 @@ def activation_of(loss_func: Loss) -> Activation | None:
     of_class = (activation for kind, activation in CLASSES if isinstance(loss_func, kind))
     of_function = (activation for function, activation in FUNCTIONS if loss_func is function)
     return next(of_class, None) or next(of_function, None)
+
+
+def is_of_torch(loss_func: Loss) -> bool:
+    """Whether this is one of torch's own losses, not a subclass; a partial of one too.
+
+    >>> is_of_torch(nn.MSELoss()), is_of_torch(functools.partial(F.l1_loss, reduction="sum")), is_of_torch(max)
+    (True, True, False)
+    """
+    inner = unwrapped(loss_func)
+    return any(type(inner) is kind for kind, _ in CLASSES) or any(inner is function for function, _ in FUNCTIONS)
 
 
 def _of_poisson(log_input: bool) -> Activation:

@@ -5,11 +5,12 @@ with (N,), which torch would refuse or, worse, broadcast to (N, N). Not reduced,
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from learnkit.losses.scores import FirstTargets, as_classes, full_precision, like_preds
+from learnkit.losses.scores import FirstTargets, as_classes, full_precision, like_preds, n_counted
 
 __all__ = ["BCEWithLogitsLossFlat", "CrossEntropyLossFlat", "L1LossFlat", "MSELossFlat"]
 
@@ -82,7 +83,7 @@ class BCEWithLogitsLossFlat(nn.BCEWithLogitsLoss):
         self.ignore_index = ignore_index
         self.first_targets: FirstTargets = FirstTargets()
         if ignore_index is not None:
-            self.divisor: Callable[[Tensor], Tensor] = self._count
+            self.divisor: Callable[[Tensor], Tensor] = partial(n_counted, ignore_index)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss: shape () or, not reduced, that of the scores."""
@@ -97,11 +98,7 @@ class BCEWithLogitsLossFlat(nn.BCEWithLogitsLoss):
         ).where(counted, 0)
         if self.reduction == "none":
             return losses
-        return losses.sum() / (self._count(targets) if self.reduction == "mean" else 1)
-
-    def _count(self, targets: Tensor) -> Tensor:
-        """What the mean is divided by: how many targets count."""
-        return targets.ne(-1 if self.ignore_index is None else self.ignore_index).sum()
+        return losses.sum() / (n_counted(self.ignore_index, targets) if self.reduction == "mean" else 1)
 
 
 class MSELossFlat(nn.MSELoss):

@@ -1,12 +1,15 @@
 """The focal loss: cross entropy with less weight on easy elements."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from learnkit.checks import check_number
 from learnkit.errors import UsageError
-from learnkit.losses.scores import ScoreLoss, full_precision
+from learnkit.losses.scores import ScoreLoss, full_precision, n_counted
 
 __all__ = ["FocalLoss"]
 
@@ -30,6 +33,7 @@ class FocalLoss(ScoreLoss):
             The mean is divided by the number of elements even with weights, whereas torch's
             `CrossEntropyLoss` divides by the sum of the weights.
         binary: see `ScoreLoss`; several labels (N, C) need it.
+        ignore_index: elements with this target do not count, not even in the mean.
 
     Raises:
         UsageError: an argument that cannot work; when called, shapes that do not fit each other, or in the first
@@ -48,8 +52,12 @@ class FocalLoss(ScoreLoss):
         reduction: str = "mean",
         *,
         binary: bool = False,
+        ignore_index: int | None = None,
     ) -> None:
         super().__init__(reduction=reduction, binary=binary)
+        self.ignore_index = ignore_index
+        if ignore_index is not None:
+            self.divisor: Callable[[Tensor], Tensor] = partial(n_counted, ignore_index)
         weights = torch.empty(0) if alpha is None else torch.as_tensor(alpha).detach()
         if weights.ndim > 1 or not bool((weights.isfinite() & (weights >= 0)).all()):
             raise UsageError("alpha", got=alpha, expected="a number, 0 or more, or a tensor (C,) of such numbers")
@@ -63,8 +71,15 @@ class FocalLoss(ScoreLoss):
     def forward(self, preds: Tensor, targets: Tensor) -> Tensor:
         """The loss: shape () or, not reduced, one value per element."""
         raw = full_precision(preds)
-        matched = self.matched(raw, targets)
-        return self.reduced((self._binary if self.is_binary(raw) else self._of_classes)(raw, matched))
+        matched = self.matched(raw, targets, self.ignore_index)
+        losses_of = self._binary if self.is_binary(raw) else self._of_classes
+        if self.ignore_index is None:
+            return self.reduced(losses_of(raw, matched))
+        counted = matched.ne(self.ignore_index)
+        losses = losses_of(raw, matched.where(counted, 0)).where(counted, 0)
+        return (
+            losses.sum() / n_counted(self.ignore_index, matched) if self.reduction == "mean" else self.reduced(losses)
+        )
 
     def _binary(self, raw: Tensor, targets: Tensor) -> Tensor:
         log_yes, log_no = F.logsigmoid(raw), F.logsigmoid(-raw)
@@ -87,7 +102,8 @@ class FocalLoss(ScoreLoss):
         return losses.squeeze(1)
 
     def extra_repr(self) -> str:
-        return f"alpha={self.alpha}, gamma={self.gamma}, {super().extra_repr()}"
+        ignored = "" if self.ignore_index is None else f", ignore_index={self.ignore_index}"
+        return f"alpha={self.alpha}, gamma={self.gamma}, {super().extra_repr()}{ignored}"
 
 
 def _per_channel(alpha: Tensor | float, raw: Tensor) -> Tensor | float:

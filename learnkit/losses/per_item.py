@@ -6,9 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learnkit.arguments import unwrapped
 from learnkit.errors import UsageError, warn
-from learnkit.losses.activations import CLASSES, FUNCTIONS
+from learnkit.losses.activations import is_of_torch
 from learnkit.losses.failures import loss_explained
 from learnkit.losses.outputs import from_outputs
 from learnkit.losses.reduction import divisor, reduction_of, setting, unreduced
@@ -83,9 +82,7 @@ def is_sum_of_items(loss_func: Loss) -> bool:
     >>> is_sum_of_items(torch.nn.MSELoss()), is_sum_of_items(torch.nn.KLDivLoss(reduction="batchmean"))
     (True, False)
     """
-    inner = unwrapped(loss_func)
-    is_of_torch = any(type(inner) is kind for kind, _ in CLASSES) or any(inner is function for function, _ in FUNCTIONS)
-    return is_of_torch and reduction_of(loss_func) in ("mean", "sum")
+    return is_of_torch(loss_func) and reduction_of(loss_func) in ("mean", "sum")
 
 
 def _checked_size(loss_func: Loss, preds: Any, targets: Any) -> int:

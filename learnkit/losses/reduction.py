@@ -23,7 +23,17 @@ from learnkit.arguments import unwrapped
 from learnkit.tree import count_items, leaves
 from learnkit.types import Loss
 
-__all__ = ["can_ignore", "divisor", "divisor_of", "empty_as_zero", "loss_sums", "reduction_of", "setting", "unreduced"]
+__all__ = [
+    "can_ignore",
+    "divisor",
+    "divisor_of",
+    "empty_as_zero",
+    "has_setting",
+    "loss_sums",
+    "reduction_of",
+    "setting",
+    "unreduced",
+]
 
 Divisor = Callable[[Any, Any], Tensor | int | None]  # (targets, inputs)
 # Parameters of functions seen before: reading a signature takes longer than many a loss.
@@ -37,6 +47,13 @@ def setting(loss_func: Loss, name: str) -> Any:
         return own
     parameter = _parameters(loss_func).get(name)
     return None if parameter is None or parameter.default is parameter.empty else parameter.default
+
+
+def has_setting(loss_func: Loss, name: str) -> bool:
+    """Whether a loss has this attribute, or a function or a partial this keyword, whatever its value."""
+    if hasattr(loss_func, name):
+        return True
+    return not isinstance(loss_func, nn.Module) and name in _parameters(loss_func)
 
 
 def reduction_of(loss_func: Loss) -> str | None:

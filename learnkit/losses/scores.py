@@ -7,7 +7,7 @@ from learnkit.checks import check_choice
 from learnkit.errors import UsageError
 from learnkit.losses.activations import softmax
 
-__all__ = ["FirstTargets", "ScoreLoss", "as_classes", "full_precision", "like_preds"]
+__all__ = ["FirstTargets", "ScoreLoss", "as_classes", "full_precision", "like_preds", "n_counted"]
 
 REDUCTIONS = ("mean", "none", "sum")
 
@@ -60,6 +60,11 @@ def _sizes(shape: torch.Size) -> tuple[int, ...]:
 def _do_not_match(name: str, preds: Tensor, targets: Tensor, expected: str, hint: str = "") -> UsageError:
     shapes = tuple(preds.shape), tuple(targets.shape)
     return UsageError(f"{name}: the shapes of outputs and targets", got=shapes, expected=expected, fix=hint)
+
+
+def n_counted(ignore_index: int, targets: Tensor) -> Tensor:
+    """How many targets are not ignored, shape (): what the mean of a loss is divided by."""
+    return targets.ne(ignore_index).sum()
 
 
 class FirstTargets:

@@ -16,9 +16,10 @@ from learnkit.text import ellipsized
 if TYPE_CHECKING:
     from learnkit.plots.figure import Figure
 
-__all__ = ["escape_math", "heat_map_figure", "image_grid", "label_text", "wrapped_line"]
+__all__ = ["escape_math", "heat_map_figure", "image_grid", "joined", "label_text", "wrapped_line"]
 
 MAX_WIDE = 3.2  # of an image: wider ones are drawn smaller
+MAX_TITLE = 48  # characters of two names on one line
 MAX_LINE = 26  # characters above an image
 MAX_LINES = 3  # that one line of a title may take when it is wrapped
 BREAK = "\u200b"  # where a name may be broken: a space of no width
@@ -71,6 +72,16 @@ def heat_map_figure(
 ) -> "Figure":
     """An image, and next to it the same with its heat map and a title such as "cat, p 0.93"."""
     return image_grid([image, heat_map_over(image, heat)], ["", title], columns=2, figsize=figsize)
+
+
+def joined(first: str, second: str, joint: str = " /") -> str:
+    """Two parts of a title on one line, long ones on lines of their own, so that the second is not cut off.
+
+    >>> joined("cat", "dog"), joined("cat", "p 0.93", joint=",")
+    ('cat / dog', 'cat, p 0.93')
+    """
+    between = " " if len(first) + len(second) < MAX_TITLE else "\n"
+    return f"{first}{joint}{between}{second}"
 
 
 def wrapped_line(line: str) -> str:

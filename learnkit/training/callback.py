@@ -8,6 +8,7 @@ from learnkit.arguments import checks_keywords
 from learnkit.distributed.world import world
 from learnkit.errors import Interrupt, SkipBatch, SkipEpoch, StopFit, UsageError
 from learnkit.training.hook_names import check_hooks, check_mixed_in
+from learnkit.training.interrupts import check_place
 from learnkit.training.state import TrainState
 
 __all__ = ["Callback", "CallbackList", "Hook", "Order", "defines"]
@@ -45,8 +46,10 @@ class Callback:
 
     A method whose name is that of a hook of another library (fastai, Keras, Lightning) or looks like a misspelled one,
     and a hook that cannot be called with the state, is a TypeError when the class is defined. To steer the loop, raise
-    StopFit, SkipEpoch or SkipBatch; the other callbacks of that hook still run. State that a resumed fit needs goes
-    through `state_dict` and `load_state_dict`.
+    StopFit (in any hook but `after_fit`), SkipEpoch (in `before_epoch` and in the hooks of a batch, or when a
+    validation within an epoch runs) or SkipBatch (in the hooks of a batch, from `before_batch` to `after_batch`); the
+    other callbacks of that hook still run. State that a resumed fit needs goes through `state_dict` and
+    `load_state_dict`.
     """
 
     order: ClassVar[int] = Order.DEFAULT
@@ -193,13 +196,18 @@ class CallbackList:
 
         A StopFit, SkipEpoch or SkipBatch takes effect after all callbacks have run, so the epoch that ends a fit is
         recorded and shown like the others.
+
+        Raises:
+            UsageError: one that could not take effect in this hook, see `check_place`.
         """
         interrupt: Interrupt | None = None
+        by: Callback | None = None
         for callback, method in self._bound[hook]:
             try:
                 method(state)
             except Interrupt as raised:
-                interrupt = interrupt or raised
+                if interrupt is None:
+                    interrupt, by = raised, callback
             except BaseException as error:
                 _note(error, callback, hook, state)
                 raise
@@ -207,6 +215,7 @@ class CallbackList:
             interrupt = _of_any(interrupt)
         if interrupt is not None:
             try:
+                _check_place(interrupt, by, hook, state)
                 raise interrupt
             finally:
                 del interrupt  # its traceback holds this frame: a cycle would keep the model alive
@@ -220,7 +229,10 @@ class CallbackList:
         failed: list[BaseException] = []
         for callback, method in self._bound[Callback.after_fit]:
             try:
-                method(state)
+                try:
+                    method(state)
+                except Interrupt as raised:
+                    check_place(raised, "after_fit")
             except BaseException as error:
                 _note(error, callback, Callback.after_fit, state)
                 failed.append(error)
@@ -236,6 +248,15 @@ class CallbackList:
 def _is_of_user(callback: Callback, name: str) -> bool:
     own = type(callback).__module__.partition(".")[0] == __name__.partition(".")[0]
     return not own or name in vars(callback)
+
+
+def _check_place(interrupt: Interrupt, by: Callback | None, hook: Hook, state: TrainState) -> None:
+    try:
+        check_place(interrupt, hook.__name__, is_mid_epoch=state.is_mid_epoch)
+    except UsageError as error:
+        if by is not None:
+            _note(error, by, hook, state)
+        raise
 
 
 def _of_any(interrupt: Interrupt | None) -> Interrupt | None:

@@ -16,7 +16,7 @@ from learnkit.errors import DataError, Interrupt, SkipBatch, SkipEpoch, StopFit,
 from learnkit.losses.broadcasting import no_broadcasting
 from learnkit.losses.reduction import divisor, divisor_of
 from learnkit.metrics.shared import observe, results_of_all
-from learnkit.modes import train_mode, undisturbed
+from learnkit.modes import undisturbed
 from learnkit.optim.fused import match_gradients
 from learnkit.seeds import Stream, derive
 from learnkit.training.batches import batches_of_epoch, split_batch
@@ -62,15 +62,19 @@ def fit(state: TrainState, callbacks: CallbackList, checkpoints: Checkpoints | N
 
 def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch, checkpoints: Checkpoints) -> None:
     """Train on every batch of the training loader once, or on those that an interrupted fit did not reach."""
-    train_mode(state.model, state.loss_func)
+    state.model.train()  # a loss keeps its modes: a network within it may be in eval mode
     start = state.start_batch if state.continues else 0
     state.batch = max(start - 1, 0)
     state.epochs_begun += 1
     state.epoch_seed = derive(state.seed, Stream.STEP, state.epoch_offset + state.epoch)
     watch.start_epoch(state)
-    callbacks.notify(Callback.before_epoch, state)
+    is_skipped = False
+    try:
+        callbacks.notify(Callback.before_epoch, state)
+    except SkipEpoch:
+        is_skipped = True
     checkpoints.begin_epoch(state, callbacks)
-    batches = watched(batches_of_epoch(state, start), state)
+    batches = iter(()) if is_skipped else watched(batches_of_epoch(state, start), state)
     checkpoints.begin_batches(state)
     validate_now = partial(validate, state, callbacks) if state.limits.counts_steps else None
     try:

@@ -10,8 +10,8 @@ __all__ = ["Outline", "outline"]
 _LOOP = (
     (0, "before_fit"),
     (0, "for epoch in range({epochs}):"),
-    (1, "before_epoch"),
     (1, "model.train()"),
+    (1, "before_epoch"),
     (1, "for inputs, targets in train_dl:{batches}"),
     (2, "before_batch"),
     (2, "preds = {model}(inputs)"),

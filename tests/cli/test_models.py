@@ -73,6 +73,22 @@ def test_masks_are_learned_by_a_unet(scenes: Path, tmp_path: Path) -> None:
         make_learner(dls, values(*words, "--lora", "4"), tmp_path)
 
 
+@pytest.mark.parametrize("name", ["focal", "dice", "dice_bce", "iou"])
+@pytest.mark.parametrize(
+    ("codes", "ignore_index", "ignored"),
+    [({0: "a", 1: "b"}, 9, 255), ({0: "a", 1: "b", 9: "c"}, 9, 2), ({0: "a", 1: "b", 9: "c"}, None, None)],
+)
+def test_a_loss_of_masks_leaves_out_what_the_data_ignores(
+    name: str, codes: dict[Any, str], ignore_index: int | None, ignored: int | None, scenes: Path, tmp_path: Path
+) -> None:
+    dls = ImageDataBunch.from_folder_masks(
+        scenes, masks=lambda file: f"masks/{file.stem}_mask.png", codes=codes, ignore_index=ignore_index, size=64,
+        bs=2, num_workers=0,
+    )  # fmt: skip
+    loss: Any = make_learner(dls, values("--loss", name), tmp_path).loss_func
+    assert loss.ignore_index == ignored
+
+
 def test_an_unknown_loss_lists_those_there_are(dls: ImageDataBunch, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--loss: got 'focall', expected one of focal, dice"):
         make_learner(dls, values("--loss", "focall"), tmp_path)

@@ -712,10 +712,11 @@ class Interrupts(Callback):
     def __init__(self, hook: str, interrupt: Exception, *, is_for_one: bool = False) -> None:
         self.interrupt, self.rank = interrupt, 0 if is_for_one else world.size - 1
         self.is_for_one = is_for_one  # type: ignore[misc]
+        self.batch = 0 if hook == "before_epoch" else 3
         setattr(self, hook, self._raise)
 
     def _raise(self, state: TrainState) -> None:
-        if state.batch == 3 and world.rank == self.rank:
+        if state.batch == self.batch and world.rank == self.rank:
             raise self.interrupt
 
 
@@ -724,8 +725,9 @@ def interrupted_in_one() -> Found:
     """What a callback of one process skips or ends is skipped or ended in all."""
     found: Found = {}
     within = ("before_batch", "after_pred", "after_loss", "after_backward", "after_step", "after_batch")
-    for hook in (*within, "before_validate", "after_validate", "after_epoch"):
-        for error in (SkipBatch(), SkipEpoch(), StopFit("enough"))[0 if hook in within else 2 :]:
+    for hook in ("before_epoch", *within, "before_validate", "after_validate", "after_epoch"):
+        skips = [SkipBatch(), SkipEpoch()] if hook in within else [SkipEpoch()] if hook == "before_epoch" else []
+        for error in (*skips, StopFit("enough")):
             run = trained(learner(), callbacks=Interrupts(hook, error))
             found |= {f"{hook} {type(error).__name__} {key}": value for key, value in run.items()}
     in_parts = [MicroBatches(2), Interrupts("before_batch", SkipBatch())]

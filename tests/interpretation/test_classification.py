@@ -152,6 +152,20 @@ def test_an_item_predicted_right_is_marked_by_its_color() -> None:
     assert (wrong.title.get_color(), right.title.get_color()) == ("#B3471B", "#0072B2")
 
 
+@pytest.mark.parametrize(
+    "about",
+    [" with a very long and winding name, of the genus Homo sapiens", "_german_shorthaired_pointer_of_the_sea"],
+)
+def test_long_names_hide_neither_class(about: str) -> None:
+    interp = ClassificationInterpretation(
+        torch.tensor([[0.9, 0.1]]), torch.tensor([1]), torch.tensor([2.3]), (f"one{about}", f"two{about}"),
+        source=ItemSource(lambda i: np.zeros((4, 4, 3), np.uint8)),
+    )  # fmt: skip
+    lines = interp.plot_top_losses(1).axes[0].get_title().split("\n")
+    assert [line[:3] for line in lines if line[:3] in ("one", "two")] == ["two", "one"]
+    assert lines[-1] == "loss 2.30, p 0.10"
+
+
 def test_more_images_than_items_shows_them_all(learn: Learner) -> None:
     assert len(learn.interpret().plot_top_losses(99).axes) == 12
 

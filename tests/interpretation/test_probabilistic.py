@@ -1,5 +1,6 @@
 """Curves and heat maps of models with a probability for each class."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,16 @@ def test_a_heat_map_is_of_the_size_of_the_input(class_folder: Path) -> None:
     assert hot.get_title() == f"green, p {interp.probs[2, 1]:.2f}"
     with refused("i", got=12):
         interp.grad_cam(12)
+
+
+def test_a_long_name_does_not_hide_the_probability(class_folder: Path) -> None:
+    dls = ImageDataBunch.from_folder(class_folder, size=16, bs=5, num_workers=0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    interp = ClassificationInterpretation.from_learner(Learner(dls, net, seed=0))
+    names = tuple(f"{name} with a very long and winding name, of the genus Homo sapiens" for name in "abc")
+    interp = replace(interp, classes=names)
+    hot = interp.plot_grad_cam(2, class_index=1).axes[1]
+    assert hot.get_title().split("\n")[-1] == f"p {interp.probs[2, 1]:.2f}"
 
 
 def test_a_new_image_has_a_heat_map_too(class_folder: Path) -> None:

@@ -1,5 +1,6 @@
 """What a learner uses when nothing is passed."""
 
+import warnings
 from functools import partial
 from typing import Any
 
@@ -8,11 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from learnkit import DataBunch, MultiLabel, Regression, Segmentation
+from learnkit import DataBunch, LearnkitWarning, MultiLabel, Regression, Segmentation
 from learnkit.errors import UsageError, WrongTypeError
 from learnkit.learner.defaults import chosen_activation, chosen_decay, chosen_loss, chosen_metrics
+from learnkit.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, DiceBCELoss, DiceLoss, FocalLoss, IoULoss
 from learnkit.metrics import FACTORIES, accuracy
 from learnkit.metrics.metric import columns, metrics_for
+from learnkit.text import name_of
 from tests.doubles import Blobs, refused
 
 
@@ -141,3 +144,60 @@ def test_metrics_know_the_datas_classes_and_ignored_pixels() -> None:
         assert metric.compute() == pytest.approx(perfect), metric.name
     (metric,) = chosen_metrics(dls, FACTORIES["iou"](average=None, ignore_index=255), own)
     assert columns(metric) == ["iou_sky", "iou_road"]
+
+
+class Own(nn.Module):
+    """A loss that does not say what it ignores."""
+
+    def forward(self, preds: Tensor, targets: Tensor) -> Tensor:
+        return preds.mean()
+
+
+def pixels(**options: Any) -> DataBunch:
+    binary = bool(options.get("binary"))
+    y = torch.zeros(4, *([1] if binary else []), 2, 2)
+    task = Segmentation(["sky", "road"], **options)
+    return DataBunch.from_tensors(torch.rand(4, 3, 2, 2), y if binary else y.long(), bs=2, task=task)
+
+
+TRAINS = [
+    nn.CrossEntropyLoss(), nn.CrossEntropyLoss(ignore_index=7), CrossEntropyLossFlat(), F.cross_entropy,
+    partial(F.cross_entropy, ignore_index=0), DiceLoss(), DiceBCELoss(), IoULoss(), FocalLoss(), nn.MSELoss(),
+    partial(F.mse_loss, reduction="sum"),
+]  # fmt: skip
+OF_BINARY = [nn.BCEWithLogitsLoss(), F.binary_cross_entropy_with_logits, BCEWithLogitsLossFlat(), DiceLoss()]
+
+
+@pytest.mark.parametrize(
+    ("loss", "options", "ignored"),
+    [(loss, {"ignore_index": 1}, 1) for loss in TRAINS]
+    + [(loss, {"ignore_index": 9}, 255) for loss in TRAINS]
+    + [(loss, {"ignore_index": 9, "binary": True}, 255) for loss in OF_BINARY],
+    ids=name_of,
+)
+def test_a_loss_that_trains_what_the_data_ignores_is_warned_of(
+    loss: Any, options: dict[str, Any], ignored: int
+) -> None:
+    with pytest.warns(LearnkitWarning, match=f"ignores the target {ignored}, and .* is trained on it all the same"):
+        assert chosen_loss(pixels(**options), loss, None) is loss
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        None, nn.CrossEntropyLoss(ignore_index=1), CrossEntropyLossFlat(ignore_index=1), DiceLoss(ignore_index=1),
+        FocalLoss(ignore_index=1), partial(F.cross_entropy, ignore_index=1), Own(), lambda preds, targets: preds.mean(),
+    ],
+    ids=name_of,
+)  # fmt: skip
+def test_nothing_is_said_of_a_loss_that_ignores_the_same_or_is_the_users(loss: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        chosen_loss(pixels(ignore_index=1), loss, None)
+
+
+def test_where_nothing_is_ignored_a_loss_may_ignore_what_it_likes() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for loss in TRAINS:
+            chosen_loss(pixels(), loss, None)

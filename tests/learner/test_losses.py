@@ -1,5 +1,6 @@
 """A loss is a contract: whatever it divides by, the loss and the step of a set are those of torch on the whole set."""
 
+import copy
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -121,6 +122,8 @@ LOSSES: dict[str, tuple[Any, Callable[[], Set]]] = {
     "flat numbers": (MSELossFlat(), labels),
     "flat sums": (L1LossFlat(reduction="sum"), labels),
     "focal": (FocalLoss(alpha=WEIGHT), classes),
+    "focal with some ignored": (FocalLoss(alpha=WEIGHT, ignore_index=255), lambda: some_ignored(255)),
+    "focal masks": (FocalLoss(ignore_index=255), lambda: masks(255)),
     "focal sums": (FocalLoss(reduction="sum"), classes),
     "dice": (DiceLoss(ignore_index=255), lambda: masks(255)),
     "dice and cross entropy": (DiceBCELoss(), masks),
@@ -394,10 +397,40 @@ class Counts(nn.Module):
         return F.cross_entropy(preds * self.scale, targets)
 
 
-def test_a_loss_is_in_train_mode_on_training_batches_and_in_eval_mode_on_the_others() -> None:
-    loss = Counts()
+@pytest.mark.parametrize("training", [True, False])
+def test_a_loss_is_in_its_own_mode_on_training_batches_and_in_eval_mode_on_the_others(training: bool) -> None:
+    loss = Counts().train(training)
     learner(loss, classes(), 7).fit(2, 0.1)
-    assert loss.modes == 2 * (3 * [True] + 3 * [False])
+    assert loss.modes == 2 * (3 * [training] + 3 * [False])
+    assert loss.training == training
+
+
+class Perceptual(nn.Module):
+    """Compares what a network within the loss makes of outputs and targets; that is not trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout())
+        self.learned = nn.Sequential(nn.BatchNorm1d(3, affine=False), nn.Linear(3, 3))
+        self.network.eval().requires_grad_(False)
+
+    def forward(self, preds: Tensor, targets: Tensor) -> Tensor:
+        return F.l1_loss(self.network(preds), self.network(self.learned(targets)))
+
+
+@pytest.mark.filterwarnings("ignore:.*once per item")
+def test_a_network_within_a_loss_keeps_its_mode_and_its_statistics() -> None:
+    """The step of a loop written by hand, which calls model.train() and leaves the loss alone."""
+    loss, data = Perceptual(), labels()
+    by_hand, model = copy.deepcopy(loss), Scale()
+    by_hand(model(data.x), data.y).backward()
+    learn = learner(loss, data, N)
+    torch.testing.assert_close(step_of(learn), model.weight.grad)
+    assert [module.training for module in loss.modules()] == [module.training for module in by_hand.modules()]
+    for name, buffer in by_hand.named_buffers():
+        torch.testing.assert_close(loss.get_buffer(name), buffer)
+    assert loss.network[1].num_batches_tracked == 0
+    assert by_hand.learned[0].num_batches_tracked == 1
 
 
 @pytest.mark.filterwarnings("ignore:.*once per item")

@@ -81,6 +81,34 @@ def test_without_focus_it_is_cross_entropy(case: Any, binary: bool, reduction: s
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+@pytest.mark.parametrize("index", [-100, 1, 255])
+@pytest.mark.parametrize(("case", "binary"), CASES)
+def test_ignored_targets_do_not_count(case: Any, binary: bool, index: int, gamma: float, reduction: str) -> None:
+    """The others alone have the same loss, and the scores of the ignored ones no gradient."""
+    preds, targets = case(16)
+    preds.requires_grad_()
+    targets = targets.masked_fill(torch.rand(targets.shape) > 0.6, index)
+    counted = targets != index
+    loss = FocalLoss(gamma=gamma, reduction=reduction, binary=binary, ignore_index=index)(preds, targets)
+    if preds.shape == targets.shape:
+        alone = FocalLoss(gamma=gamma, reduction=reduction)(preds[counted], targets[counted])
+    else:
+        alone = FocalLoss(gamma=gamma, reduction=reduction)(preds.movedim(1, -1)[counted], targets[counted])
+    torch.testing.assert_close(loss[counted] if reduction == "none" else loss, alone)
+    assert reduction != "none" or not loss[~counted].any()
+    loss.sum().backward()
+    assert preds.grad is not None
+    has_gradient = preds.grad.ne(0) if preds.shape == targets.shape else preds.grad.ne(0).any(1)
+    assert torch.equal(has_gradient, counted)
+
+
+def test_what_is_not_ignored_is_still_checked() -> None:
+    with pytest.raises(UsageError, match="values from 0 to 2"):
+        FocalLoss(ignore_index=255)(torch.zeros(3, 3), torch.tensor([0, 255, 7]))
+
+
 def published(scores: Tensor, truth: Tensor, alpha: float = 0.8, gamma: float = 2) -> Tensor:
     """A common formula: the mean cross entropy of the batch is focused as if it were one element's."""
     probs = torch.sigmoid(scores).view(-1)

@@ -10,6 +10,7 @@ from learnkit import Callback, DataBunch, Learner
 from learnkit.callbacks import EarlyStopping, GradientClipping, MixUp, OneCycle, Progress, Recorder
 from learnkit.errors import UsageError
 from learnkit.training.callback import HOOKS
+from tests.doubles import acting
 
 
 def learner(valid: bool = True) -> Learner:
@@ -94,6 +95,15 @@ def test_showing_changes_nothing() -> None:
     assert torch.equal(before, torch.get_rng_state())
     assert not learn.recorder.rows
     assert learn.epoch == 0
+
+
+def test_the_order_is_that_of_the_loop() -> None:
+    """The mode is set before `before_epoch`, so that a callback may set that of some layers there."""
+    learn, seen = learner(), []
+    learn.model.eval()
+    learn.fit(1, callbacks=acting(before_epoch=lambda state: seen.append(state.model.training)))
+    steps = [line.split()[0] for line in learn.show_training(1, callbacks=Watcher()).splitlines()]
+    assert seen == [steps.index("model.train()") < steps.index("before_epoch")] == [True]
 
 
 def test_the_indentation_is_that_of_the_loops() -> None:

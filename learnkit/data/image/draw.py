@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["RIGHT", "WRONG", "draw_items", "draw_results", "drawable"]
 
 RIGHT, WRONG = "#0072B2", "#B3471B"
-MAX_TITLE = 48  # characters of target and prediction in one line
 GAP = 4  # white pixels between the two masks of an item
 
 
@@ -63,7 +62,7 @@ def draw_results(
         columns: images per row.
         figsize: width and height in inches.
     """
-    from learnkit.plots import image_grid
+    from learnkit.plots.images import image_grid, joined
 
     indices = [task.decode(pred)[1] for pred in preds]
     titles, names, colors = [task.text(index) for index in indices], [], None
@@ -82,7 +81,7 @@ def draw_results(
         images = _with_points(images, targets, torch.stack(indices))
         titles = titles if targets is None else [_distance(task, *pair) for pair in zip(indices, targets, strict=True)]
     elif targets is not None:
-        titles = [_both(task.text(target), title) for target, title in zip(targets, titles, strict=True)]
+        titles = [joined(task.text(target), title) for target, title in zip(targets, titles, strict=True)]
         if isinstance(task, Classification | MultiLabel):
             hits = [bool((index == target).all()) for index, target in zip(indices, targets, strict=True)]
             colors = [RIGHT if is_hit else WRONG for is_hit in hits]
@@ -91,11 +90,6 @@ def draw_results(
     both = "image, target, prediction" if isinstance(task, Segmentation) else both
     figure.suptitle("prediction" if targets is None else both, fontsize=10)
     return figure
-
-
-def _both(target: str, prediction: str) -> str:
-    """Target / prediction, long ones on lines of their own."""
-    return f"{target} / {prediction}" if len(target) + len(prediction) < MAX_TITLE else f"{target} /\n{prediction}"
 
 
 def _with_points(
