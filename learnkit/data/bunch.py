@@ -22,7 +22,9 @@ from learnkit.data.loading.tensors import check_parts, one_item, tensor_samples
 from learnkit.data.parts import DataParts
 from learnkit.data.tasks import Task
 from learnkit.device import resolve_device
-from learnkit.errors import UsageError
+from learnkit.errors import UsageError, WrongTypeError
+from learnkit.losses.outputs import names_of
+from learnkit.models.calling import SEVERAL_INPUTS
 from learnkit.types import DatasetType
 
 if TYPE_CHECKING:
@@ -204,8 +206,14 @@ class DataBunch(DataParts):
         """One item as a batch of one on the device, as the model sees it.
 
         Raises:
-            UsageError, WrongTypeError: a shape other than that of the inputs, for data in memory; not numbers.
+            UsageError, WrongTypeError: a shape other than that of the inputs, for data in memory; not numbers; data of
+                several inputs.
         """
+        if self.several_inputs:
+            raise WrongTypeError(
+                f"item: got {names_of(item)}, and an item of this data gives the model {self.several_inputs}",
+                expected="an item that is one tensor", fix=SEVERAL_INPUTS,
+            )  # fmt: skip
         return one_item(item, getattr(self.train_dl, "item_form", None), self.device)
 
     def augmented_dl(self, ds_type: DatasetType | str) -> ImageLoader:

@@ -10,7 +10,7 @@ from torch import Tensor
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.loading.batch_size import AUTO, SizeIs
 from learnkit.data.loading.loaders import OrderedLoader
-from learnkit.data.loading.peek import first_input, in_order, input_of, name_of, size_of
+from learnkit.data.loading.peek import first_input, in_order, input_of, name_of, several_inputs, size_of
 from learnkit.data.loading.targets import SET_NAMES
 from learnkit.data.tasks import Task
 from learnkit.device import resolve_device, to_device
@@ -46,6 +46,7 @@ class DataParts:
         self.device: torch.device = resolve_device(device)
         self.path: Path = path or Path()
         self.preprocess = preprocess
+        self._several: tuple[Any, str] | None = None  # of a train_dl, see `several_inputs`
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._fixed and name in vars(self):
@@ -107,8 +108,17 @@ class DataParts:
         return self.task.n_out if self.task else 0
 
     @property
+    def several_inputs(self) -> str:
+        """What an item gives the model if that is not one tensor, in words; "" if it is, or if it is unknown."""
+        if self._several is None or self._several[0] is not self.train_dl:  # an item is read once
+            self._several = self.train_dl, several_inputs(self.train_dl)
+        return self._several[1]
+
+    @property
     def input_shape(self) -> tuple[int, ...] | None:
-        """The shape of one input; None if it takes a batch to find out."""
+        """The shape of one input; None if it takes a batch to find out, or if an item has several."""
+        if self.several_inputs:
+            return None
         first = first_input(self.train_dl)
         return tuple(first.shape) if isinstance(first, Tensor) else None
 

@@ -23,6 +23,7 @@ from learnkit.inference.rows import Gathered, Rows, as_rows
 from learnkit.losses.activations import MAKE_TENSORS
 from learnkit.losses.broadcasting import no_broadcasting
 from learnkit.losses.outputs import output_to_pass
+from learnkit.models.calling import call_model
 from learnkit.modes import eval_mode
 from learnkit.seeds import rng_state, set_rng_state
 from learnkit.text import name_of
@@ -107,7 +108,7 @@ def _as_targets(targets: Any) -> Any:
 def raw_outputs(model: nn.Module, inputs: Sequence[Any], compute: Compute) -> Any:
     """Outputs of the model for the inputs of a batch, in float32; modes and gradients are up to the caller."""
     with compute.autocast():
-        outputs = model(*inputs)
+        outputs = call_model(model, inputs)
     return compute.full(outputs)
 
 

@@ -27,7 +27,7 @@ class Keys:
             raise UsageError("inputs and target", got=(inputs, target), expected="keys of the batches, as text")
 
     def pick(self, batch: Any, *, needs_target: bool = True) -> tuple[Any, ...]:
-        """The batch as (inputs..., target); as (inputs...) where a target is not needed and not there.
+        """The batch as (inputs..., target); where a target is not needed and not there, (input,) or (inputs..., None).
 
         Raises:
             DataError: a batch that is not a dict, or without one of the keys.
@@ -41,7 +41,8 @@ class Keys:
         keys = (*self.inputs, self.target or "") if has_target else self.inputs
         if missing := [key for key in keys if key not in batch]:
             raise DataError(f"a batch has no {missing[0]!r}", got=list(batch), expected=f"the keys {', '.join(keys)}")
-        return tuple(batch[key] for key in keys)
+        picked = tuple(batch[key] for key in keys)
+        return picked if has_target or len(picked) == 1 else (*picked, None)  # else the last input would be the target
 
 
 class Picking:

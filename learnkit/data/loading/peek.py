@@ -16,10 +16,11 @@ from torch.utils.data import (
     default_collate,
 )
 
-from learnkit.data.loading.dict_batches import KeyedLoader
+from learnkit.data.loading.dict_batches import KeyedLoader, Picking
 from learnkit.data.loading.items import checked_item
 from learnkit.data.loading.loaders import DatasetLoader, ImageLoader, TensorLoader
 from learnkit.errors import UsageError
+from learnkit.losses.outputs import names_of
 from learnkit.seeds import preserve_all_rng
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "in_order",
     "input_of",
     "name_of",
+    "several_inputs",
     "size_of",
 ]
 
@@ -122,6 +124,34 @@ def first_target(loader: Any) -> Any:
     return _first(loader, 1)
 
 
+def several_inputs(loader: Any) -> str:
+    """What an item gives the model if that is not one tensor, such as "2 inputs" or "a dict of a, b"; else "".
+
+    "" too if a batch would have to be drawn to find out.
+    """
+    keys = getattr(loader, "keys", None) if isinstance(loader, KeyedLoader) else None
+    collate = getattr(loader, "collate_fn", default_collate)
+    keys = collate.keys if isinstance(collate, Picking) else keys
+    if keys is not None:
+        return f"{len(keys.inputs)} inputs ({', '.join(keys.inputs)})" if len(keys.inputs) > 1 else ""
+    if not isinstance(loader, DataLoader | DatasetLoader | list | tuple) or collate is not default_collate:
+        return ""
+    n, item = _item(loader)
+    if n > 2:
+        return f"{n - 1} inputs"
+    return names_of(item) if isinstance(item, tuple | list | Mapping) else ""
+
+
+def _item(loader: Any) -> tuple[int, Any]:
+    """How many parts the first item, or batch of a list of them, has; and the first part."""
+    dataset: Any = loader if isinstance(loader, list | tuple) else getattr(loader, "dataset", None)
+    if not _is_map_style(dataset):
+        return 0, None
+    with preserve_all_rng():
+        first = dataset[0] if len(dataset) else ()
+    return (len(first), first[0]) if isinstance(first, tuple | list) and len(first) else (0, None)
+
+
 def _first(loader: Any, position: int) -> Any:
     if isinstance(loader, TensorLoader):
         if position >= len(loader.tensors):
@@ -136,9 +166,14 @@ def _first(loader: Any, position: int) -> Any:
     return first_part(getattr(loader, "dataset", None), position) if collates_plainly else None
 
 
+def _is_map_style(dataset: Any) -> bool:
+    has_items = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
+    return has_items and not isinstance(dataset, IterableDataset)
+
+
 def first_part(dataset: Any, position: int | str) -> Any:
     """One part of the first item of a map-style dataset, 0 or a key for its input; None for other ones."""
-    if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+    if not _is_map_style(dataset):
         return None
     with preserve_all_rng():  # looking must not advance what a dataset draws from
         item = dataset[0] if len(dataset) else None
