@@ -211,8 +211,8 @@ class DataBunch(DataParts):
         """
         if self.several_inputs:
             raise WrongTypeError(
-                f"item: got {names_of(item)}, and an item of this data gives the model {self.several_inputs}",
-                expected="an item that is one tensor", fix=SEVERAL_INPUTS,
+                f"item: got {names_of(item)}", fix=SEVERAL_INPUTS,
+                expected=f"numbers, the one input of a model; this data gives it {self.several_inputs}",
             )  # fmt: skip
         return one_item(item, getattr(self.train_dl, "item_form", None), self.device)
 

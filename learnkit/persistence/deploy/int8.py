@@ -42,7 +42,7 @@ def quantized(model: Any, inputs: Iterable[Tensor]) -> Any:
 
     Raises:
         UsageError: onnxruntime is not complete.
-        ExportError: onnxruntime cannot quantize the model.
+        ExportError: onnxruntime cannot quantize the model, or quantizes nothing in it.
     """
     try:
         import onnx
@@ -68,13 +68,20 @@ def quantized(model: Any, inputs: Iterable[Tensor]) -> Any:
                 fused, small, Reader(), quant_format=quantization.QuantFormat.QDQ, per_channel=True, reduce_range=True,
                 activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
             )  # fmt: skip
-            return onnx.load(small)
+            made = onnx.load(small)
     except LearnkitError:  # of an item that cannot be read
         raise
     except Exception as error:
         raise ExportError(
             f"onnxruntime cannot quantize the model ({cause_of(error)})", fix="Export it without quantize=."
         ) from error
+    if not any(node.op_type == "DequantizeLinear" for node in made.graph.node):
+        raise ExportError(
+            "onnxruntime finds nothing in the model to quantize",
+            expected="convolutions or matrix products in float32",
+            fix="Train a model in float64 in float32, or export it without quantize=.",
+        )
+    return made
 
 
 def corrected(model: Any, before: Run, inputs: Iterable[Tensor], flat: Flat) -> Any:

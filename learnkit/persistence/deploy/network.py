@@ -1,7 +1,7 @@
 """The network in exports for other programs: preprocessing, model, temperature and activation in one module."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
@@ -74,14 +74,15 @@ def network_of(spec: ExportSpec, *, preprocessing: Preprocessing = False) -> tup
     Raises:
         ExportError: a model that cannot be copied, or does not return one tensor with a row per input.
     """
-    inputs, raw = example_inputs(spec, preprocessing=preprocessing), None
+    inputs = example_inputs(spec, preprocessing=preprocessing)
+    network: nn.Module | None = None
     try:
         network = eager(spec, preprocessing)
         with torch.no_grad():
-            raw = _raw_of(network)(inputs)
             found = network(inputs)
             output = found[0] if isinstance(network, _Scored) else found
     except Exception as error:
+        raw = _raw_of(network, inputs)
         if raw is not None and not isinstance(raw, Tensor):
             raise _several(raw, spec, f"the activation fails on {names_of(raw)} ({cause_of(error)})") from error
         raise ExportError(
@@ -98,11 +99,16 @@ def network_of(spec: ExportSpec, *, preprocessing: Preprocessing = False) -> tup
     return network, output
 
 
-def _raw_of(network: nn.Module) -> Callable[[Tensor], Any]:
-    """From the inputs of a network of `eager` to the raw outputs, those that its activation takes."""
+def _raw_of(network: nn.Module | None, inputs: Tensor) -> Any:
+    """The raw outputs, those that the activation of a network of `eager` takes; None if the model fails."""
     plain = network.network if isinstance(network, _Scored) else network
-    assert isinstance(plain, _Network)
-    return lambda inputs: plain.raw(plain.model(plain.prepared(inputs)))
+    if not isinstance(plain, _Network):
+        return None
+    try:
+        with torch.no_grad():
+            return plain.raw(plain.model(plain.prepared(inputs)))
+    except Exception:
+        return None
 
 
 def _several(outputs: Any, spec: ExportSpec, what: str) -> ExportError:

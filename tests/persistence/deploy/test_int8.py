@@ -14,7 +14,7 @@ from torch import nn
 from learnkit import DataBunch, Learner, load_learner
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import MultiLabel, Regression, Task
-from learnkit.errors import UsageError
+from learnkit.errors import ExportError, UsageError
 from learnkit.metrics.metric import make_metrics
 from learnkit.persistence.deploy import int8
 from learnkit.persistence.deploy.flat_outputs import Flat
@@ -200,3 +200,12 @@ def test_without_data_to_calibrate_on_it_is_refused(learn: Learner, tmp_path: Pa
     with pytest.raises(UsageError, match="quantize: got 'int4'"):
         learn.export(tmp_path / "b", to="onnx", quantize="int4")  # type: ignore[arg-type]
     assert [file.name for file in tmp_path.iterdir()] == ["a.lk"]
+
+
+def test_a_model_of_which_nothing_becomes_8_bits_is_refused(tmp_path: Path) -> None:
+    x, y = torch.eye(4, dtype=torch.float64), torch.arange(4)
+    dls = DataBunch.from_tensors(x, y, x, y, bs=4, classes=list("abcd"), device="cpu")
+    learn = Learner(dls, nn.Linear(4, 4).double())
+    with pytest.raises(ExportError, match=r"nothing in the model to quantize: .* in float32"):
+        learn.export(tmp_path / "m", to="onnx", quantize="int8")
+    assert list(tmp_path.iterdir()) == []
