@@ -84,6 +84,7 @@ ACROSS_MODULES = {
     "learner/test_predictions.py": "Learner.get_preds, predict_iter, predict, validate",
     "learner/test_real_training.py": "training reaches what it should",
     "learner/test_show_results.py": "Learner.show_results",
+    "learner/test_several_inputs.py": "models of several inputs in everything that predicts or exports",
     "learner/test_where_files_go.py": "what every writing operation leaves in the data's folder: nothing",
     "learner/test_write_preds.py": "Learner.write_preds",
     "metrics/test_every_metric.py": "every metric equals scikit-learn's, whatever the numbers",

@@ -3,6 +3,7 @@
 import math
 import string
 import time
+from pathlib import Path
 from typing import Any
 
 from learnkit.callbacks.monitor import Mode, Monitor, MonitoringCallback
@@ -10,6 +11,7 @@ from learnkit.checks import check_int, check_kind
 from learnkit.distributed.agreement import Agreement
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError, WriteError, warn
+from learnkit.persistence.suffixes import WEIGHTS, with_suffix
 from learnkit.persistence.weights import check_name, load_weights, save_weights
 from learnkit.training.callback import Order
 from learnkit.training.interval import Interval
@@ -236,10 +238,8 @@ def _fields(name: str) -> list[str]:
 
 def _split(name: str) -> tuple[str, str]:
     """A file name in two: before its suffix, and .pth, or .pt if it ends so."""
-    for suffix in (".pth", ".pt"):
-        if name.endswith(suffix):
-            return name.removesuffix(suffix), suffix
-    return name, ".pth"
+    file = with_suffix(Path(name), WEIGHTS)
+    return file.stem, file.suffix
 
 
 def _epoch(state: TrainState) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from learnkit.errors import UsageError
 from learnkit.losses.outputs import output_to_pass
+from learnkit.models.calling import call_model
 from learnkit.models.features import NoHead, eagerly, head_layers, parameter_ids
 
 __all__ = ["RawAndFeatures", "head_name", "pooled"]
@@ -71,12 +72,12 @@ class RawAndFeatures(nn.Module):
     def all_outputs(self, *inputs: Any) -> tuple[Any, Tensor | None]:
         """What the model returns, as it is, and features (N, D) in float32; None without a layer."""
         if self._hook is None:
-            return self.model(*inputs), None
+            return call_model(self.model, inputs), None
         caught: list[Tensor] = []
         self._own.inputs = caught
         try:
             with eagerly(self.model):
-                outputs = self.model(*inputs)
+                outputs = call_model(self.model, inputs)
         finally:
             self._own.inputs = None
         if len(caught) != 1:

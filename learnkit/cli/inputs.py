@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from learnkit.data.table.files import image_names, no_images, text_below
-from learnkit.errors import MissingFileError, UsageError
+from learnkit.errors import DataError, MissingFileError, UsageError
 
 __all__ = ["Input", "inputs_of"]
 
 STDIN = "-"
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+FIX_STDIN = "Pipe one name per line into the command, or pass files instead of -."
 READ_AT_ONCE = 1 << 16  # bytes
 
 
@@ -39,8 +40,8 @@ def inputs_of(items: Sequence[str], *, null: bool) -> Iterator[Input]:
 
     Raises:
         MissingFileError: neither a file nor a pattern that any file has.
-        DataError: a folder without images.
-        UsageError: a URL, or stdin twice.
+        DataError: a folder without images; no item at all, once stdin has ended without a name.
+        UsageError: a URL, stdin twice, or stdin that cannot be read.
     """
     if items.count(STDIN) > 1:
         raise UsageError("- names stdin twice", fix="Pass it once.")
@@ -49,8 +50,13 @@ def inputs_of(items: Sequence[str], *, null: bool) -> Iterator[Input]:
 
 
 def _all(parts: Sequence[list[Input] | None], *, null: bool) -> Iterator[Input]:
+    is_empty = True
     for part in parts:
-        yield from _from_stdin(null=null) if part is None else part
+        for one in _from_stdin(null=null) if part is None else part:
+            is_empty = False
+            yield one
+    if is_empty:
+        raise DataError("no names on stdin, so there is nothing to predict", fix=FIX_STDIN)
 
 
 def _named(item: str) -> list[Input]:
@@ -74,6 +80,8 @@ def _existing(path: str) -> list[Input]:
 
 
 def _from_stdin(*, null: bool) -> Iterator[Input]:
+    if sys.stdin is None:  # closed before Python started: `<&-`
+        raise UsageError("stdin is closed, and the item - is for names from it", fix=FIX_STDIN)
     end = b"\0" if null else b"\n"
     for raw in _split(sys.stdin.buffer, end):
         name = os.fsdecode(raw if null else raw.removesuffix(b"\r"))
@@ -85,11 +93,18 @@ def _from_stdin(*, null: bool) -> Iterator[Input]:
 def _split(stream: IO[bytes], end: bytes) -> Iterator[bytes]:
     """What is between the ends, as soon as it has been written."""
     rest = b""
-    while block := os.read(stream.fileno(), READ_AT_ONCE):
+    while block := _block(stream):
         *whole, rest = (rest + block).split(end)
         yield from whole
     if rest:
         yield rest
+
+
+def _block(stream: IO[bytes]) -> bytes:
+    try:
+        return os.read(stream.fileno(), READ_AT_ONCE)
+    except OSError as error:
+        raise UsageError(f"stdin cannot be read ({error.strerror})", fix=FIX_STDIN) from error
 
 
 def _check_no_url(item: str) -> None:

@@ -19,7 +19,7 @@ from learnkit.data.image_bunch import ImageDataBunch
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Task
 from learnkit.device import usable_cpus
-from learnkit.errors import DataError, ImageError, UsageError
+from learnkit.errors import ImageError, UsageError
 from learnkit.inference.predictions import Predictions
 from learnkit.inference.predictor import Prediction, Predictor
 from learnkit.inference.tables import check_table, write_table
@@ -176,8 +176,6 @@ def _write(out: Path, answers: Answers[Prediction], images: ImageDataBunch, task
     predictions = batches()
     first = next(predictions, None)
     if first is None:
-        if not answers.n_failed:
-            raise DataError("no names on stdin")
         return
     write_table(
         out, chain([first], predictions), names, task, lambda row: images.preprocess.view(names[row]), safe=True

@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 from learnkit.cli.output import print_line
@@ -109,8 +110,10 @@ def _print(lines: Iterable[_Line], names: list[str], form: str) -> None:
             _print_at_once(json.dumps(line.named))
         return
     if form == "csv":
+        ahead = iter(lines)
+        first = next(ahead, None)  # or an error, before anything is printed
         _print_at_once(_csv_line(names))
-        for line in lines:
+        for line in chain([] if first is None else [first], ahead):
             _print_at_once(_csv_line(line.cells("{:.6f}".format)))
         return
     table = [names, *(list(map(printable, line.cells("{:.4f}".format))) for line in lines)]

@@ -23,7 +23,9 @@ from learnkit.data.loading.tensors import check_parts, one_item, tensor_samples
 from learnkit.data.parts import DataParts
 from learnkit.data.tasks import Task
 from learnkit.device import resolve_device
-from learnkit.errors import UsageError
+from learnkit.errors import UsageError, WrongTypeError
+from learnkit.losses.outputs import names_of
+from learnkit.models.calling import SEVERAL_INPUTS
 from learnkit.types import DatasetType
 
 if TYPE_CHECKING:
@@ -211,8 +213,13 @@ class DataBunch(DataParts):
 
         Raises:
             UsageError, WrongTypeError: a shape other than that of the inputs, for data in memory; not numbers, or not
-                integers of the data's type.
+                integers of the data's type; data of several inputs.
         """
+        if self.several_inputs:
+            raise WrongTypeError(
+                f"item: got {names_of(item)}", fix=SEVERAL_INPUTS,
+                expected=f"numbers, the one input of a model; this data gives it {self.several_inputs}",
+            )  # fmt: skip
         return one_item(item, self.item_form, self.device)
 
     def augmented_dl(self, ds_type: DatasetType | str) -> ImageLoader:

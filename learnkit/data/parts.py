@@ -12,7 +12,15 @@ from learnkit.data.loading.batch_parts import Keys, parts_of
 from learnkit.data.loading.batch_size import AUTO, SizeIs
 from learnkit.data.loading.dict_batches import keyed
 from learnkit.data.loading.loaders import OrderedLoader
-from learnkit.data.loading.peek import first_input, form_of_items, in_order, input_of, name_of, size_of
+from learnkit.data.loading.peek import (
+    first_input,
+    form_of_items,
+    in_order,
+    input_of,
+    name_of,
+    several_inputs,
+    size_of,
+)
 from learnkit.data.loading.targets import SET_NAMES
 from learnkit.data.loading.tensors import ItemForm
 from learnkit.data.tasks import Task
@@ -45,7 +53,7 @@ class DataParts:
         keys: Keys | None = None,
     ) -> None:
         self.keys = keys
-        self._form: tuple[Any, ItemForm | None] = (None, None)  # of which training loader
+        self._seen: tuple[Any, str, ItemForm | None] = (None, "", None)  # of which training loader
         self.train_dl: Any = train_dl
         self.valid_dl: Any = valid_dl
         self.test_dl: Any = test_dl
@@ -126,19 +134,26 @@ class DataParts:
         return self.task.n_out if self.task else 0
 
     @property
+    def several_inputs(self) -> str:
+        """What an item gives the model if that is not one tensor, in words; "" if it is, or if it is unknown."""
+        return self._looked_at()[1]
+
+    @property
     def input_shape(self) -> tuple[int, ...] | None:
-        """The shape of one input; None if it takes a batch to find out."""
+        """The shape of one input; None if it takes a batch to find out, or if an item has several."""
         first = first_input(self.train_dl)
         return tuple(first.shape) if isinstance(first, Tensor) else None
 
     @property
     def item_form(self) -> ItemForm | None:
         """What one input looks like; None if it takes a batch to find out."""
-        loader, form = self._form
-        if loader is not self.train_dl:
-            form = form_of_items(self.train_dl)
-            self._form = (self.train_dl, form)
-        return form
+        return self._looked_at()[2]
+
+    def _looked_at(self) -> tuple[Any, str, ItemForm | None]:
+        """The training loader, its `several_inputs` and its `item_form`; an item is read once for both."""
+        if self._seen[0] is not self.train_dl:
+            self._seen = self.train_dl, several_inputs(self.train_dl, self.keys), form_of_items(self.train_dl)
+        return self._seen
 
     def ordered_dl(self, ds_type: DatasetType | str) -> Any:
         """The loader of a part of the data in the order of its items, all of them, not augmented.

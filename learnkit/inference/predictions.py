@@ -25,6 +25,7 @@ from learnkit.losses.activations import MAKE_TENSORS
 from learnkit.losses.broadcasting import no_broadcasting
 from learnkit.losses.failures import check_rows
 from learnkit.losses.outputs import output_to_pass
+from learnkit.models.calling import call_model
 from learnkit.modes import eval_mode
 from learnkit.seeds import rng_state, set_rng_state
 from learnkit.text import name_of
@@ -110,7 +111,7 @@ def _as_targets(targets: Any) -> Any:
 def raw_outputs(model: nn.Module, inputs: Sequence[Any], compute: Compute) -> Any:
     """Outputs of the model for the inputs of a batch, in float32; modes and gradients are up to the caller."""
     with compute.autocast():
-        outputs = model(*inputs)
+        outputs = call_model(model, inputs)
     return compute.full(outputs)
 
 

@@ -18,6 +18,7 @@ from learnkit.errors import ImageError, LearnkitError
 from learnkit.inference.nan_outputs import tell_of_nan
 from learnkit.inference.predictions import activated, raw_outputs
 from learnkit.inference.sets import PredictionSet, SetAnswers, not_fitted
+from learnkit.models.calling import call_model
 from learnkit.persistence.weights import plain_model
 from learnkit.training.weights import copied
 from learnkit.types import Activation
@@ -270,7 +271,7 @@ class Predictor:
         return self.task if task_of is None else [task_of(item) or self.task for item in items]
 
     def _run(self, x: Tensor) -> Any:
-        return self.model(x) if self._compute is None else raw_outputs(self.model, (x,), self._compute)
+        return call_model(self.model, (x,)) if self._compute is None else raw_outputs(self.model, (x,), self._compute)
 
     def _outputs(self, x: Tensor) -> Tensor:
         """Activated outputs (N, ...) of a batch of inputs, on the CPU."""

@@ -59,7 +59,7 @@ from learnkit.persistence.export import ExportFormat, export
 from learnkit.persistence.merging import whole
 from learnkit.persistence.setup import TrainingSetup
 from learnkit.persistence.spec import ExportSpec
-from learnkit.persistence.weights import load_weights, plain_model, save_weights, weights_path
+from learnkit.persistence.weights import load_weights, plain_model, save_weights, saved_path, weights_path
 from learnkit.seeds import Stream, derive, seed_from_global_rng
 from learnkit.text import facts
 from learnkit.training.callback import Callback
@@ -557,7 +557,7 @@ class Learner(Understanding, Similarity):
         """Write one file that `load_learner` reads, or one for other programs; returns its path.
 
         Args:
-            file: the path; the suffix of the format is added if it is missing.
+            file: the path; the suffix of the format is appended unless the name ends so: "v1.2" becomes v1.2.lk.
             to: "lk" for `load_learner`: weights, classes, preprocessing, thresholds, temperature, sets, no code. "onnx"
                 or "pt2" for other programs, with a description next to the file.
             card: for "lk", a description, in your words.
@@ -573,7 +573,7 @@ class Learner(Understanding, Similarity):
             UsageError: an option of another format, no data to calibrate on, a custom task, more state than tensors.
             ExportError: a model that cannot be exported to other programs, or whose export returns different numbers.
         """
-        data, spec = RealData(self.dls, self._task_metrics()), self._export_spec(card)
+        data, spec = RealData(self.dls, self._task_metrics(), bool(self._given["metrics"])), self._export_spec(card)
         path = export(
             file, spec, to,
             preprocessing=preprocessing, activation=activation, merge=merge, quantize=quantize, data=data,
@@ -615,7 +615,7 @@ class Learner(Understanding, Similarity):
     def save(self, file: PathLike, return_path: bool = False, with_opt: bool = True) -> Path:
         """Write the weights to `path/model_dir/file.pth`, with the optimizer's state if `with_opt`.
 
-        The parameters of a loss, if it has any, are written too. The path is returned, whatever `return_path` is.
+        The parameters of a loss are written too. The path is returned, whatever `return_path` is. A suffix .pt is kept.
         """
         path = weights_path(file, self.path / self.model_dir)
         give_sizes(self.model, self.dls)
@@ -639,8 +639,8 @@ class Learner(Understanding, Similarity):
             skip_mismatched: keep the model's own tensors, with a warning, where the file has others of that name or
                 none, such as a head of more classes; the optimizer's state is then not used.
         """
-        path = weights_path(file, self.path / self.model_dir)
         world.wait()  # for the first process to have written it
+        path = saved_path(file, self.path / self.model_dir)
         saved = load_weights(
             path, self.model, strict=strict, skip_mismatched=skip_mismatched, loss=self.loss_func,
             classes=self.dls.classes,

@@ -29,6 +29,7 @@ from learnkit.persistence.lk.load import GivenModel, read_export
 from learnkit.persistence.lk.schema import activation_to_json
 from learnkit.persistence.setup import groups_at
 from learnkit.persistence.spec import CUSTOM_LOSS, ExportSpec
+from learnkit.persistence.suffixes import EXPORTS, existing
 from learnkit.types import Activation, PathLike
 
 __all__ = ["load_learner"]
@@ -56,7 +57,8 @@ def load_learner(
     classes: `learn.dls = ...`.
 
     Args:
-        file: a file, a folder of `push_to_hub`, or "hf-hub:USER/NAME" (or "hf-hub:USER/NAME@REVISION") to download one.
+        file: a file, whose .lk may be left out as for `learn.export`; a folder of `push_to_hub`; "hf-hub:USER/NAME" or
+            "hf-hub:USER/NAME@REVISION" to download one.
         model: for weights of a custom model: an instance, or a function that takes the manifest and returns one.
         sha256: digest of the whole file (of model.safetensors in a folder), from a trusted source; compared first.
         device: where to predict; None for the default one.
@@ -80,13 +82,21 @@ def load_learner(
     check_kind("file", file, str | os.PathLike, "the path of an export")
     named = str(file)
     path = download(named.removeprefix(HUB)) if named.startswith(HUB) else Path(file)
-    opened = path / WEIGHTS if os.path.isdir(path) else path
-    spec = read_export(opened, model, sha256, reader=reader, activation=activation, weights=weights)
+    spec = read_export(_file_at(path), model, sha256, reader=reader, activation=activation, weights=weights)
     learn = _learner(_data(spec, path, device), spec, activation, output)
     learn.temperature, learn.spec, learn.base = spec.temperature, spec.backbone, spec.base
     if spec.certainty is not None:
         learn._keep(spec.certainty)
     return learn
+
+
+def _file_at(path: Path) -> Path:
+    """The file of a folder of `push_to_hub`, or the one that `learn.export` writes under this name."""
+    of_folder = path / WEIGHTS
+    if os.path.isfile(of_folder) or not path.name:
+        return of_folder
+    file = existing(path, EXPORTS)
+    return of_folder if os.path.isdir(path) and not os.path.isfile(file) else file
 
 
 def _learner(dls: DataBunch, spec: ExportSpec, activation: Activation | None, output: OutputKey | None) -> Learner:

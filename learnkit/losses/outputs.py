@@ -93,17 +93,27 @@ def names_of(outputs: Any) -> str:
 
 
 def output_to_pass(outputs: Any) -> str:
-    """The argument of a learner that picks one of these outputs, by an example that is there.
+    """The argument of a learner that picks one of these outputs, by an example that is there: a tensor, if one is.
 
     >>> output_to_pass({"hidden": 0, "logits": 1}), output_to_pass((1, 2))
     ('output="logits"', 'output=0')
     """
-    names = _names(outputs)
-    if not names:
-        return "output=0" if isinstance(outputs, tuple | list) else "output="
-    name = "logits" if "logits" in names else names[0]
+    parts = _parts(outputs)
+    if not parts:
+        return "output="
+    tensors = [name for name, part in parts.items() if isinstance(part, Tensor)]
+    name = "logits" if "logits" in parts else next(iter(tensors or parts))
     return f'output="{name}"' if isinstance(name, str) else f"output={name!r}"
 
 
 def _names(outputs: Any) -> list[Any]:
     return list(outputs) if isinstance(outputs, Mapping) else list(getattr(outputs, "_fields", ()))
+
+
+def _parts(outputs: Any) -> dict[Any, Any]:
+    """The parts of some outputs by what picks them: their names, or the indices of a tuple."""
+    if isinstance(outputs, Mapping):
+        return dict(outputs)
+    if names := _names(outputs):
+        return {name: getattr(outputs, name) for name in names}
+    return dict(enumerate(outputs)) if isinstance(outputs, tuple | list) else {}

@@ -10,6 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from learnkit.checks import nearest
 from learnkit.errors import UsageError
+from learnkit.models.calling import call_model
 from learnkit.models.head import AdaptiveConcatPool2d
 from learnkit.tree import leaves
 
@@ -87,7 +88,7 @@ class HeadInputs(nn.Module):
             caught.append([each.clone() if isinstance(each, Tensor) else None for each in given])
 
         with _watching(self.model, self._layers[0].register_forward_pre_hook(catch, with_kwargs=True)):
-            outputs = self.model(*inputs)
+            outputs = call_model(self.model, inputs)
         if len(caught) != 1 or len(caught[0]) != 1 or caught[0][0] is None:
             raise _not_apart("its head is not called once, with one tensor")
         features: Tensor = caught[0][0]
@@ -130,7 +131,7 @@ class LayerOutputs(nn.Module):
             caught.append(output.clone() if isinstance(output, Tensor) else output)
 
         with _watching(self.model, self.model.get_submodule(self._name).register_forward_hook(catch)):
-            self.model(*inputs)
+            call_model(self.model, inputs)
         if len(caught) != 1:
             raise UsageError(f"layer {self._name!r} is called {len(caught)} times for a batch", expected="once")
         (output,) = caught

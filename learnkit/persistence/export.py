@@ -15,6 +15,7 @@ from learnkit.persistence.deploy.real_data import RealData
 from learnkit.persistence.lk.file import write_export
 from learnkit.persistence.merging import chosen_form, is_adapted
 from learnkit.persistence.spec import ExportSpec
+from learnkit.persistence.suffixes import with_suffix
 from learnkit.types import PathLike
 
 __all__ = ["ExportFormat", "export"]
@@ -30,7 +31,7 @@ def export(
     """Write a model as one file; see `Learner.export`.
 
     Args:
-        file: the path; for "lk", .lk is added to a name without a suffix, for the others theirs if it is missing.
+        file: the path; .lk, .onnx or .pt2 is appended unless the name ends so.
         spec: the model and its metadata.
         to: "lk" for `load_learner`, "onnx", or "pt2" for torch.export's format, which runs code when it is opened.
         preprocessing: for the others: True to take images (N, H, W, C) in uint8 at their size, and normalize them
@@ -41,11 +42,12 @@ def export(
         data: to calibrate "int8", and to check on.
 
     Raises:
-        UsageError: another format, an option of another format, a file without a name.
+        UsageError: another format, an option or the suffix of another format, a file without a name.
         ExportError: a model that cannot be exported to other programs; nothing is written.
     """
     path = named_file("file", file)
     check_choice("to", to, ("lk", *OTHERS))
+    path = _suffixed(path, to)
     if quantize is not None and to != "onnx":
         raise UsageError(f'export: quantize={quantize!r} belongs to to="onnx"', fix="Leave it out, or export to ONNX.")
     if to == "lk":
@@ -55,7 +57,7 @@ def export(
                 f'export: {option} belongs to to="onnx" and to="pt2"',
                 fix='Leave it out: a file for load_learner (to="lk") always has the preprocessing and the activation.',
             )
-        path, spec = _lk_path(path), chosen_form(spec, merge)
+        spec = chosen_form(spec, merge)
         if world.is_first:
             write_export(path, spec)
         return path
@@ -63,7 +65,6 @@ def export(
         raise UsageError('export: merge=False belongs to to="lk"', fix=f"Leave it out: {to} has no place for adapters.")
     if spec.card:
         raise UsageError('export: card= belongs to to="lk"', fix=f"Leave it out: a file for {to} has no place for it.")
-    path = path if path.suffix == f".{to}" else path.with_name(f"{path.name}.{to}")
     spec = chosen_form(spec, merge or (True if is_adapted(spec) else None))
     if world.is_first:
         spec = spec if activation else replace(spec, activation=None)
@@ -74,10 +75,11 @@ def export(
     return path
 
 
-def _lk_path(path: Path) -> Path:
-    if path.suffix.removeprefix(".") in OTHERS:
+def _suffixed(path: Path, to: ExportFormat) -> Path:
+    suffix = path.suffix.lower()
+    if suffix in {".lk", *(f".{other}" for other in OTHERS)} - {f".{to}"}:
         raise UsageError(
-            f"export: learnkit's own format under the name {path.name}",
-            fix=f'For {path.suffix[1:].upper()} add to="{path.suffix[1:]}"; otherwise let the name end in .lk.',
+            f"export: the format {to!r} under the name {path.name}",
+            fix=f'For {suffix} add to="{suffix[1:]}"; otherwise let the name end in .{to}.',
         )
-    return path if path.suffix else path.with_name(f"{path.name}.lk")
+    return with_suffix(path, (f".{to}",))

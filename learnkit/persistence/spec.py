@@ -57,6 +57,7 @@ class ExportSpec:
         setup: how a learner trained it; None if it did not.
         output: picks the one of several outputs that is the prediction; None for a model of one.
         certainty: sets and familiarity, if they were fitted for this model.
+        several_inputs: what an item gives the model if that is not one tensor, in words; "" if it is.
         base: the weights beside adapters that a file can leave out; None for none.
 
     Raises:
@@ -78,6 +79,7 @@ class ExportSpec:
     output: Callable[[Any], Any] | None = None
     certainty: FittedCertainty | None = None
     base: BaseWeights | None = None
+    several_inputs: str = ""
 
     def __post_init__(self) -> None:
         check_number("temperature", self.temperature, "(0, inf)", expected="a finite number above 0")
@@ -115,6 +117,7 @@ class ExportSpec:
             dls.input_shape,
             dls.task,
             preprocess=dls.preprocess,
+            several_inputs=dls.several_inputs,
             dtype=first.dtype if isinstance(first, Tensor) else torch.float32,
             loss_name=loss_name(loss, dls.task),
             training=training_facts(

@@ -12,17 +12,18 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from learnkit.atomic_files import write_atomically
+from learnkit.atomic_files import named_file, write_atomically
 from learnkit.checks import check_kind
 from learnkit.data.classes import check_same_classes
 from learnkit.errors import UsageError, warn
 from learnkit.persistence.optimizer_state import is_optimizer_state, optimizer_state
+from learnkit.persistence.suffixes import WEIGHTS, existing, with_suffix
 from learnkit.safe_load import plain_name, read_file, tensors_only
 from learnkit.text import name_of, shortened
 from learnkit.training.weights import EXTRA, extra_state, set_tensors, tensors_of
 from learnkit.types import PathLike
 
-__all__ = ["check_name", "load_weights", "plain_model", "save_weights", "weights_path"]
+__all__ = ["check_name", "load_weights", "plain_model", "save_weights", "saved_path", "weights_path"]
 
 CONVERT = "`learnkit convert FILE OUT.safetensors` extracts the weights from a checkpoint."
 OTHER_MODEL = "Different classes, or another architecture? Build the model it was saved from."
@@ -46,18 +47,27 @@ def check_name(name: str, fix: str = "Pass a plain name, or an absolute path.") 
 
 
 def weights_path(file: PathLike, folder: Path) -> Path:
-    """The path of a file: in `folder`, unless it is absolute; .pth is added to a bare name.
+    """The path of a file to write: in `folder`, unless it is absolute; .pth is added unless it ends in .pth or .pt.
 
     A Path (not a str) of an existing file is returned unchanged, so `load(save(name))` works.
     """
+    return file if _is_existing(file) else with_suffix(_placed(file, folder), WEIGHTS)
+
+
+def saved_path(file: PathLike, folder: Path) -> Path:
+    """The path of a file to read: that of `weights_path`, or one without its suffix if only that is there."""
+    return file if _is_existing(file) else existing(_placed(file, folder), WEIGHTS)
+
+
+def _is_existing(file: object) -> TypeGuard[Path]:
+    return isinstance(file, Path) and os.path.isfile(file)
+
+
+def _placed(file: PathLike, folder: Path) -> Path:
+    """An absolute path, or a name in the folder."""
     check_kind("file", file, str | os.PathLike, "a name, or a path")
     path = Path(file)
-    if isinstance(file, Path) and os.path.isfile(path):
-        return path
-    if not path.is_absolute():
-        path = folder / check_name(str(file))
-    is_whole = path.suffix in (".pth", ".pt") or os.path.isfile(path)  # False for a name too long, too
-    return path if is_whole else path.with_name(f"{path.name}.pth")
+    return named_file("file", path) if path.is_absolute() else folder / check_name(str(file))
 
 
 def plain_model(model: nn.Module) -> nn.Module:

@@ -77,3 +77,38 @@ def test_a_url_on_stdin_is_refused(photos: Path, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(sys, "stdin", names)
         with pytest.raises(UsageError, match="is a URL"):
             list(inputs_of(["-"], null=True))
+
+
+NOTHING = {"nothing": b"", "empty lines": b"\n\r\n\n", "one line break": b"\n"}
+
+
+@pytest.mark.parametrize("null", [False, True])
+@pytest.mark.parametrize("content", NOTHING)
+def test_stdin_without_a_name_is_an_error(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, content: str, null: bool
+) -> None:
+    Path("names").write_bytes(NOTHING[content].replace(b"\r\n", b"\n").replace(b"\n", b"\0" if null else b"\n"))
+    with Path("names").open() as names:
+        monkeypatch.setattr(sys, "stdin", names)
+        with pytest.raises(DataError, match="no names on stdin, so there is nothing to predict"):
+            list(inputs_of(["-"], null=null))
+
+
+def test_with_other_items_stdin_may_be_empty(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("names").touch()
+    with Path("names").open() as names:
+        monkeypatch.setattr(sys, "stdin", names)
+        assert [one.path for one in inputs_of(["-", "photos/3.jpg"], null=False)] == ["photos/3.jpg"]
+
+
+def test_a_closed_stdin_is_refused(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # as Python sets it after `<&-`
+    with pytest.raises(UsageError, match="stdin is closed"):
+        list(inputs_of(["-"], null=False))
+
+
+def test_stdin_that_cannot_be_read_is_refused(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("names").open("w") as names:  # for writing only
+        monkeypatch.setattr(sys, "stdin", names)
+        with pytest.raises(UsageError, match="stdin cannot be read"):
+            list(inputs_of(["-"], null=False))

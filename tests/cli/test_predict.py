@@ -161,6 +161,22 @@ def test_names_come_from_stdin(
     assert [json.loads(line)["input"] for line in answer.lines] == [str(file) for file in [*files, files[0]]]
 
 
+@pytest.mark.parametrize(
+    "options", [["--format", "table"], ["--format", "csv"], ["--format", "json"], ["--out", "p.csv"], ["--top", "1"]]
+)
+def test_nothing_on_stdin_is_an_error_of_usage(
+    run: Model, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("names").touch()
+    with Path("names").open() as names:
+        monkeypatch.setattr(sys, "stdin", names)
+        answer = command("predict", run.file, "-", *options)
+    assert (answer.code, answer.lines) == (2, [])
+    assert answer.err.startswith("learnkit: no names on stdin, so there is nothing to predict")
+    assert not Path("p.csv").exists()
+
+
 def test_a_missing_name_on_stdin_does_not_stop_the_others(
     run: Model, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ SPEC = ExportSpec(nn.Linear(2, 2), (2,), activation=softmax)
 @pytest.mark.parametrize(
     ("name", "to", "written"),
     [
-        ("m", "lk", "m.lk"), ("m.lk", "lk", "m.lk"), ("m.bin", "lk", "m.bin"), ("net.v2", "pt2", "net.v2.pt2"),
+        ("m", "lk", "m.lk"), ("m.lk", "lk", "m.lk"), ("m.bin", "lk", "m.bin.lk"), ("net.v2", "pt2", "net.v2.pt2"),
         ("m.pt2", "pt2", "m.pt2"),
     ],
 )  # fmt: skip

@@ -16,12 +16,13 @@ from torch.utils.data import (
     default_collate,
 )
 
-from learnkit.data.loading.batch_parts import parts_of
+from learnkit.data.loading.batch_parts import Keys, parts_of
 from learnkit.data.loading.dict_batches import KeyedLoader, Picking
 from learnkit.data.loading.items import checked_item
 from learnkit.data.loading.loaders import DatasetLoader, ImageLoader, OrderedLoader, TensorLoader
 from learnkit.data.loading.tensors import ItemForm
 from learnkit.errors import DataError, UsageError
+from learnkit.losses.outputs import names_of
 from learnkit.seeds import preserve_all_rng
 from learnkit.tree import cut, items_of_batch
 
@@ -33,6 +34,7 @@ __all__ = [
     "in_order",
     "input_of",
     "name_of",
+    "several_inputs",
     "size_of",
 ]
 
@@ -135,14 +137,33 @@ def first_target(loader: Any) -> Any:
     return _first_item(loader)[1]
 
 
+def several_inputs(loader: Any, keys: Keys | None) -> str:
+    """What an item gives the model if that is not one tensor, such as "2 inputs" or "a dict of a, b"; else "".
+
+    "" too if a batch would have to be drawn to find out. `keys` are those that pick inputs from batches with names.
+    """
+    if keys is not None:
+        return f"{len(keys.inputs)} inputs ({', '.join(keys.inputs)})" if len(keys.inputs) > 1 else ""
+    parts = _first_parts(loader)
+    inputs = parts[:-1] or parts
+    if len(inputs) > 1:
+        return f"{len(inputs)} inputs"
+    return names_of(inputs[0]) if inputs and isinstance(inputs[0], tuple | list | Mapping) else ""
+
+
 def _first_item(loader: Any) -> tuple[tuple[Any, ...], Any]:
     """The inputs and the target of the first item, without the axis of a batch; None for what is not known."""
+    rows = tuple(_first_row(part) for part in _first_parts(loader))
+    return (rows[:-1], rows[-1]) if len(rows) > 1 else (rows, None)
+
+
+def _first_parts(loader: Any) -> tuple[Any, ...]:
+    """The parts of a batch that begins with the first item; none if one would have to be drawn."""
     batch = loader.tensors if isinstance(loader, TensorLoader) else _first_batch(loader)
     try:
-        rows = () if batch is None else tuple(_first_row(part) for part in parts_of(batch))
+        return () if batch is None else parts_of(batch)
     except DataError:  # of named entries: the first batch will show
-        rows = ()
-    return (rows[:-1], rows[-1]) if len(rows) > 1 else (rows, None)
+        return ()
 
 
 def _first_batch(loader: Any) -> Any:

@@ -16,6 +16,7 @@ from learnkit.data.table.labels import warn_missing_classes
 from learnkit.data.tasks import Classification, Task
 from learnkit.errors import DataError, UsageError, WrongTypeError
 from learnkit.losses.outputs import names_of
+from learnkit.models.calling import SEVERAL_INPUTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +79,7 @@ def one_item(item: Any, form: ItemForm | None, device: torch.device) -> Tensor:
             raise
         raise WrongTypeError(
             f"item: got {names_of(item)}", expected="numbers, the one input of a model",
-            fix="A model of several inputs predicts batches (inputs..., targets): learn.get_preds(loader).",
+            fix=SEVERAL_INPUTS,
         ) from error  # fmt: skip
     if form is None:
         return x[None]

@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,21 +36,26 @@ TOLERANCE = 1e-4  # of the largest output if that is above 1
 BATCH_SIZES = (1, N_INPUTS)
 
 
-def export_graph(network: nn.Module, inputs: Tensor, free: Sequence[str] = ("batch",)) -> ExportedProgram:
+def export_graph(
+    network: nn.Module, inputs: Tensor | Sequence[Tensor], free: Sequence[Any] = ("batch",)
+) -> ExportedProgram:
     """The network as a graph that takes batches of any size, without the paths of its source code.
 
     Args:
-        network: in eval mode.
-        inputs: a batch (N, ...) of two or more.
-        free: the names of the first dimensions of the input that may have any size.
+        network: in eval mode; takes one tensor, or a list of them.
+        inputs: a batch (N, ...) of two or more; or the tensors of the list, for a batch of two.
+        free: the names of the first dimensions of the input that may have any size; or one such list per tensor.
 
     Raises:
         ExportError: a network that torch.export cannot follow, or that works for one batch size only.
     """
     try:
         with torch.no_grad(), quiet():
-            shapes = {place: Dim(name) for place, name in enumerate(free)}
-            program = torch.export.export(network, (inputs[:2],), dynamic_shapes=(shapes,))
+            names = [free] if isinstance(inputs, Tensor) else free
+            sides = {name: Dim(name) for name in chain(*names)}
+            shapes = [{place: sides[name] for place, name in enumerate(one)} for one in names]
+            one_input, shape = (inputs[:2], shapes[0]) if isinstance(inputs, Tensor) else (list(inputs), shapes)
+            program = torch.export.export(network, (one_input,), dynamic_shapes=(shape,))
     except Exception as error:
         raise ExportError(
             f"torch.export cannot capture the model with a batch of any size ({cause_of(error)})",

@@ -4,7 +4,8 @@ import copy
 import json
 import math
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from learnkit.checks import missing_extra
 from learnkit.errors import ExportError, LearnkitError, warn
 from learnkit.metrics.metric import Metric, results
 from learnkit.persistence.deploy.capture import description_path, quiet
+from learnkit.persistence.deploy.flat_outputs import Flat, tensors_in
 from learnkit.persistence.deploy.network import cause_of
 from learnkit.persistence.deploy.onnx_graph import graph_of, joined, runner
 from learnkit.persistence.deploy.real_data import RealData
@@ -25,7 +27,7 @@ __all__ = ["N_CALIBRATION", "changes", "corrected", "quantization_line", "quanti
 N_CALIBRATION = 128  # training items, evenly spaced; all if there are fewer
 MUCH = 0.01  # one point of an accuracy, or of another metric whose higher values are better
 MUCH_MORE = 1.1  # times as much of an error, whatever its unit
-Run = Callable[[Tensor], Tensor]
+Run = Callable[[Tensor], Any]
 
 
 def quantized(model: Any, inputs: Iterable[Tensor]) -> Any:
@@ -40,7 +42,7 @@ def quantized(model: Any, inputs: Iterable[Tensor]) -> Any:
 
     Raises:
         UsageError: onnxruntime is not complete.
-        ExportError: onnxruntime cannot quantize the model.
+        ExportError: onnxruntime cannot quantize the model, or quantizes nothing in it.
     """
     try:
         import onnx
@@ -66,83 +68,127 @@ def quantized(model: Any, inputs: Iterable[Tensor]) -> Any:
                 fused, small, Reader(), quant_format=quantization.QuantFormat.QDQ, per_channel=True, reduce_range=True,
                 activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
             )  # fmt: skip
-            return onnx.load(small)
+            made = onnx.load(small)
     except LearnkitError:  # of an item that cannot be read
         raise
     except Exception as error:
         raise ExportError(
             f"onnxruntime cannot quantize the model ({cause_of(error)})", fix="Export it without quantize=."
         ) from error
+    if not any(node.op_type == "DequantizeLinear" for node in made.graph.node):
+        raise ExportError(
+            "onnxruntime finds nothing in the model to quantize",
+            expected="convolutions or matrix products in float32",
+            fix="Train a model in float64 in float32, or export it without quantize=.",
+        )
+    return made
 
 
-def corrected(model: Any, before: Run, inputs: Iterable[Tensor]) -> Any:
+def corrected(model: Any, before: Run, inputs: Iterable[Tensor], flat: Flat) -> Any:
     """The quantized model, as an onnx.ModelProto, with the mean error of each raw output on the inputs taken off.
 
     Nagel et al., Data-free quantization through weight equalization and bias correction (2019), here of the end alone.
 
     Args:
-        model: an onnx.ModelProto, which is changed; its outputs are (N,) or (N, C, ...).
+        model: an onnx.ModelProto, which is changed; its outputs are (N,) or (N, C, ...). Of several, those without a
+            row per input, and those that are not floats, stay as they are.
         before: the model in float32.
         inputs: the batches it was calibrated on.
+        flat: the outputs.
     """
-    after, n, total = runner(model), 0, torch.zeros(())
+    after, n = runner(model), 0
+    totals = [torch.zeros((), dtype=torch.float64) for _ in flat.examples]
     for x in inputs:
-        expected = before(x)
-        errors = (expected - after(x)).double()
-        n, total = n + len(x), total + errors.sum(0)
-    mean = total / n
-    if mean.ndim > 1:  # one number for all positions of a class
-        mean = mean.flatten(1).mean(1).view(-1, *[1] * (mean.ndim - 1))
-    shift = _Shift(mean.to(expected.dtype)).eval()
-    return joined(model, graph_of(shift, expected[:1].expand(2, *expected.shape[1:]).clone()), "shift/")
+        n += len(x)
+        for place, (expected, found) in enumerate(zip(tensors_in(before(x)), tensors_in(after(x)), strict=True)):
+            if flat.free[place] and expected.is_floating_point():
+                totals[place] = totals[place] + (expected - found).double().sum(0)
+    means = [(total / n).to(one.dtype) for total, one in zip(totals, flat.examples, strict=True)]
+    shift = _Shift([_by_class(mean) for mean in means]).eval()
+    return joined(model, graph_of(shift, flat.examples, flat.free, flat.names), "shift/")
+
+
+def _by_class(mean: Tensor) -> Tensor:
+    """One number for all positions of a class, of means (C, ...)."""
+    return mean.flatten(1).mean(1).view(-1, *[1] * (mean.ndim - 1)) if mean.ndim > 1 else mean
 
 
 class _Shift(nn.Module):
-    """input + by."""
+    """input + by, of each input that has floats."""
 
-    def __init__(self, by: Tensor) -> None:
+    def __init__(self, by: Sequence[Tensor]) -> None:
         super().__init__()
-        self.by = nn.Buffer(by)
+        self.by = nn.ParameterList(nn.Parameter(one, requires_grad=False) for one in by)
 
-    def forward(self, input: Tensor) -> Tensor:
-        return input + self.by
+    def forward(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        pairs = zip(inputs, self.by, strict=True)
+        return [one + by if one.is_floating_point() else one.clone() for one, by in pairs]
 
 
 def changes(before: Run, after: Run, data: RealData, made: Tensor) -> dict[str, Any]:
     """What quantization changed: the metrics on the validation set before and after, and the raw outputs.
 
     Args:
-        before, after: from inputs (N, ...) to raw outputs.
+        before, after: from inputs (N, ...) to raw outputs, one tensor or a structure of several.
         data: its validation set is measured, if it has one with labels.
         made: inputs to compare the outputs on, if it has none.
 
     Returns:
         `on`, "validation set" or "made inputs"; `items`, how many; `metrics`, of each {"float32": ..., "int8": ...};
-        `mean_abs_diff`, `max_abs_diff` and `max_abs_output` of the raw outputs.
+        `mean_abs_diff`, `max_abs_diff` and `max_abs_output` of the raw outputs that are floats; of several also one by
+        one in their order, as `outputs`.
     """
-    measured: dict[str, list[Metric]] = {"float32": copy.deepcopy(list(data.metrics))}
-    measured["int8"] = copy.deepcopy(measured["float32"])
+    batches, targets = data.batches(), None
+    first = next(batches, (made, None))
+    metrics = copy.deepcopy(list(data.metrics)) if isinstance(before(first[0]), Tensor) or data.are_chosen else []
+    measured = {"float32": metrics, "int8": copy.deepcopy(metrics)}
     for metric in [*measured["float32"], *measured["int8"]]:
         metric.reset()
-    items, n, total, most, largest = 0, 0, 0.0, 0.0, 0.0
-    batches = data.batches()
-    first = next(batches, (made, None))
+    items, gaps = 0, [_Gap() for _ in _floats(before(first[0]))]
     for x, targets in chain([first], batches):
         outputs = {"float32": before(x), "int8": after(x)}
         for kind, metrics in measured.items() if targets is not None else ():
             for metric in metrics:
                 metric.update(outputs[kind], targets)
-        gaps = (outputs["int8"] - outputs["float32"]).abs().double()
-        items, n, total = items + len(x), n + gaps.numel(), total + gaps.sum().item()
-        most, largest = max(most, gaps.max().item()), max(largest, outputs["float32"].abs().max().item())
+        for gap, expected, found in zip(gaps, *map(_floats, outputs.values()), strict=True):
+            gap.add(expected, found)
+        items += len(x)
     return {
         "on": "made inputs" if targets is None else "validation set",
         "items": items,
         "metrics": {} if targets is None else _side_by_side(measured),
-        "mean_abs_diff": total / n,
-        "max_abs_diff": most,
-        "max_abs_output": largest,
+        **_Gap.of_all(gaps).facts,
+        **({"outputs": [gap.facts for gap in gaps]} if len(gaps) > 1 else {}),
     }
+
+
+def _floats(outputs: Any) -> list[Tensor]:
+    return [tensor for tensor in tensors_in(outputs) if tensor.is_floating_point()]
+
+
+@dataclass
+class _Gap:
+    """How far a raw output of the quantized model is from that of the model."""
+
+    n: int = 0
+    total: float = 0.0
+    most: float = 0.0
+    largest: float = 0.0
+
+    @classmethod
+    def of_all(cls, gaps: Sequence["_Gap"]) -> "_Gap":
+        n, total = sum(gap.n for gap in gaps), sum(gap.total for gap in gaps)
+        return cls(n, total, max(gap.most for gap in gaps), max(gap.largest for gap in gaps))
+
+    def add(self, expected: Tensor, found: Tensor) -> None:
+        apart = (found - expected).abs().double()
+        self.n, self.total = self.n + apart.numel(), self.total + apart.sum().item()
+        self.most = max(self.most, apart.max().item())
+        self.largest = max(self.largest, expected.abs().max().item())
+
+    @property
+    def facts(self) -> dict[str, float]:
+        return {"mean_abs_diff": self.total / self.n, "max_abs_diff": self.most, "max_abs_output": self.largest}
 
 
 def _side_by_side(measured: dict[str, list[Metric]]) -> dict[str, dict[str, float]]:

@@ -15,7 +15,7 @@ from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.task_json import task_to_json
 from learnkit.errors import ExportError, UsageError
 from learnkit.losses.activations import at_temperature
-from learnkit.losses.outputs import output_to_pass
+from learnkit.losses.outputs import names_of, output_to_pass
 from learnkit.persistence.deploy.familiarity import FamiliarityScore, familiarity_facts
 from learnkit.persistence.deploy.resizing import ResizeImages
 from learnkit.persistence.lk.schema import activation_to_json, inputs_to_json
@@ -36,9 +36,14 @@ def check_inputs(spec: ExportSpec, *, preprocessing: Preprocessing) -> None:
     """Refuse a model whose inputs cannot be described.
 
     Raises:
-        UsageError: the shape of an input is unknown, or `preprocessing` of another kind, or without images.
+        UsageError: several inputs, or one of unknown shape; `preprocessing` of another kind, or without images.
     """
     check_choice("preprocessing", preprocessing, (False, True, "full"))
+    if spec.several_inputs:
+        raise UsageError(
+            f"export: an item of this data gives the model {spec.several_inputs}, a file for other programs takes one",
+            fix='Export with to="lk", or the network alone by torch: torch.export.export(learn.model.eval(), (a, b)).',
+        )
     if spec.input_shape is None:
         raise UsageError(
             "export: the data does not specify the shape of an input", fix="Make it from tensors, datasets or images."
@@ -70,23 +75,52 @@ def network_of(spec: ExportSpec, *, preprocessing: Preprocessing = False) -> tup
         ExportError: a model that cannot be copied, or does not return one tensor with a row per input.
     """
     inputs = example_inputs(spec, preprocessing=preprocessing)
+    network: nn.Module | None = None
     try:
         network = eager(spec, preprocessing)
         with torch.no_grad():
             found = network(inputs)
             output = found[0] if isinstance(network, _Scored) else found
     except Exception as error:
+        raw = _raw_of(network, inputs)
+        if raw is not None and not isinstance(raw, Tensor):
+            raise _several(raw, spec, f"the activation fails on {names_of(raw)} ({cause_of(error)})") from error
         raise ExportError(
             f"the model fails on inputs of shape {('batch', *inputs.shape[1:])} on the CPU ({cause_of(error)})",
             fix="Only a model that runs on a single batch can be exported.",
         ) from error
-    if not isinstance(output, Tensor) or output.ndim < 1 or len(output) != N_INPUTS:
-        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    if not isinstance(output, Tensor):
+        raise _several(output, spec, f"the model's output for {N_INPUTS} inputs is {names_of(output)}")
+    if output.ndim < 1 or len(output) != N_INPUTS:
         raise ExportError(
-            f"the model's output for {N_INPUTS} inputs", got=got, expected="one tensor with a row per input",
-            fix=f"Pass the learner {output_to_pass(output)}, the one that matters.",
+            f"the model's output for {N_INPUTS} inputs", got=tuple(output.shape), expected="a row per input",
+            fix="Return one row per input, or pass the learner an activation= that makes them.",
         )  # fmt: skip
     return network, output
+
+
+def _raw_of(network: nn.Module | None, inputs: Tensor) -> Any:
+    """The raw outputs, those that the activation of a network of `eager` takes; None if the model fails."""
+    plain = network.network if isinstance(network, _Scored) else network
+    if not isinstance(plain, _Network):
+        return None
+    try:
+        with torch.no_grad():
+            return plain.raw(plain.model(plain.prepared(inputs)))
+    except Exception:
+        return None
+
+
+def _several(outputs: Any, spec: ExportSpec, what: str) -> ExportError:
+    """The error for several outputs where a file has one."""
+    one = output_to_pass(outputs)
+    if spec.activation is None:
+        fix = (
+            f"Leave activation=False out if the learner's activation= combines them; its {one} exports that one alone."
+        )
+    else:
+        fix = f"Pass the learner {one}, or an activation= that makes one tensor of them."
+    return ExportError(what, expected="one tensor with a row per input", fix=fix)
 
 
 def eager(spec: ExportSpec, preprocessing: Preprocessing) -> nn.Module:

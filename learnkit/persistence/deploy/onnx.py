@@ -13,6 +13,7 @@ from learnkit.errors import ExportError, UsageError, warn
 from learnkit.persistence.deploy import int8
 from learnkit.persistence.deploy.capture import TOLERANCE, write_with_description
 from learnkit.persistence.deploy.familiarity import has_familiarity, output_names, without_familiarity
+from learnkit.persistence.deploy.flat_outputs import Flat, FlatOutputs, FromFlat
 from learnkit.persistence.deploy.network import (
     Preprocessing,
     activation_of,
@@ -117,13 +118,18 @@ def _int8(
 ) -> tuple[Any, Callable[[Preprocessing], Run], dict[str, Any]]:
     """The quantized model between preprocessing and activation in float32; what it has to return; what it lost."""
     raw = replace(spec, activation=None)
-    (network, output), made = network_of(raw), example_inputs(raw)
-    plain, activate = graph_of(network, made), activation_of(spec)
-    before = runner(plain)
+    network, made, activate = eager(raw, preprocessing=False), example_inputs(raw), activation_of(spec)
+    flat = Flat(network, made)
+    plain = graph_of(FlatOutputs(network).eval(), made, outputs=flat.names)
+
+    def run(model: Any) -> Run:
+        returned = runner(model)
+        return lambda inputs: flat.filled(returned(inputs))
+
     inputs = [*data.inputs(int8.N_CALIBRATION)]
-    model = int8.corrected(int8.quantized(plain, inputs), before, inputs)
-    small = runner(model)
-    facts = {"bits": 8, "calibration_items": len(inputs), **int8.changes(before, small, data, made)}
+    model = int8.corrected(int8.quantized(plain, inputs), run(plain), inputs, flat)
+    small = run(model)
+    facts = {"bits": 8, "calibration_items": len(inputs), **int8.changes(run(plain), small, data, made)}
 
     def reference(preprocessing: Preprocessing) -> Run:
         prepare = preparation_of(spec, preprocessing) or nn.Identity()
@@ -133,7 +139,7 @@ def _int8(
         images = example_inputs(spec, preprocessing=preprocessing)
         model = joined(graph_of(prepare, images, free_sides(preprocessing)), model, "model/")
     if activate is not None:
-        model = joined(model, graph_of(activate, output), "activation/")
+        model = joined(model, graph_of(FromFlat(activate, flat).eval(), flat.examples, flat.free), "activation/")
     return model, reference, facts
 
 

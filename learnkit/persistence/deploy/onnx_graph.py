@@ -17,14 +17,16 @@ OPSET = 20
 
 
 def graph_of(
-    network: nn.Module, inputs: Tensor, free: Sequence[str] = ("batch",), outputs: Sequence[str] = (OUTPUT,)
+    network: nn.Module,
+    inputs: Tensor | Sequence[Tensor],
+    free: Sequence[Any] = ("batch",),
+    outputs: Sequence[str] = (OUTPUT,),
 ) -> Any:
-    """A network as an onnx.ModelProto with its weights inside; its input is "input".
+    """A network as an onnx.ModelProto with its weights inside; its input is "input", of several "input0" and so on.
 
     Args:
-        network: in eval mode.
-        inputs: a batch (N, ...) of two or more.
-        free: the names of the first dimensions of the input, those that may have any size.
+        network: in eval mode; takes one tensor, or a list of them.
+        inputs, free: as for `export_graph`.
         outputs: the names of its outputs.
 
     Raises:
@@ -39,7 +41,7 @@ def graph_of(
                 external_data=False,
                 verbose=False,
                 opset_version=OPSET,
-                input_names=["input"],
+                input_names=["input"] if isinstance(inputs, Tensor) else [f"input{n}" for n in range(len(inputs))],
                 output_names=list(outputs),
             )
     except Exception as error:
@@ -52,7 +54,7 @@ def graph_of(
 
 
 def joined(first: Any, second: Any, prefix: str) -> Any:
-    """Two graphs as one: the output of the first, which is changed, is the input of the second.
+    """Two graphs as one: the outputs of the first, which is changed, are the inputs of the second, in their order.
 
     Args:
         first: an onnx.ModelProto.
@@ -61,13 +63,15 @@ def joined(first: Any, second: Any, prefix: str) -> Any:
     """
     from onnx import compose
 
-    between = f"{prefix}input"
+    pairs = zip(first.graph.output, second.graph.input, strict=True)
+    between = {output.name: f"{prefix}{input.name}" for output, input in pairs}
     for node in first.graph.node:
-        node.output[:] = [between if name == "output" else name for name in node.output]
-        node.input[:] = [between if name == "output" else name for name in node.input]
-    first.graph.output[0].name = between
+        node.output[:] = [between.get(name, name) for name in node.output]
+        node.input[:] = [between.get(name, name) for name in node.input]
+    for output in first.graph.output:
+        output.name = between[output.name]
     second = compose.add_prefix(second, prefix, rename_outputs=False)
-    return compose.merge_models(first, second, io_map=[(between, between)])
+    return compose.merge_models(first, second, io_map=[(name, name) for name in between.values()])
 
 
 def annotate(model: Any, facts: Mapping[str, Any], free: Sequence[str]) -> None:

@@ -22,10 +22,12 @@ class RealData(NamedTuple):
     Attributes:
         dls: the data, maybe without any items.
         metrics: take raw outputs.
+        are_chosen: the metrics are a user's, not those of the task, which take one output.
     """
 
     dls: DataBunch
     metrics: Sequence[Metric] = ()
+    are_chosen: bool = True
 
     @property
     def has_inputs(self) -> bool:

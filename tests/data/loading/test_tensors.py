@@ -220,7 +220,11 @@ class Inputs(NamedTuple):
 def test_an_item_of_several_inputs_is_refused_with_what_predicts_it(
     make: Callable[[], Learner], item: Any, kind: str
 ) -> None:
-    learn, fix = make(), "A model of several inputs predicts batches (inputs..., targets): learn.get_preds(loader)."
+    learn = make()
+    fix = (
+        "A model of several inputs predicts batches of a loader: learn.get_preds(loader). The last part of a batch is "
+        "its targets, (inputs..., targets), or None without labels."
+    )
     predictor = learn.predictor()
     for predict in (learn.predict, predictor.predict):
         with refused(f"item: got {kind}", WrongTypeError, fix=fix):

@@ -14,9 +14,10 @@ from torch import nn
 from learnkit import DataBunch, Learner, load_learner
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import MultiLabel, Regression, Task
-from learnkit.errors import UsageError
+from learnkit.errors import ExportError, UsageError
 from learnkit.metrics.metric import make_metrics
 from learnkit.persistence.deploy import int8
+from learnkit.persistence.deploy.flat_outputs import Flat
 from learnkit.persistence.deploy.onnx_graph import graph_of, runner
 from learnkit.persistence.deploy.real_data import RealData
 
@@ -114,8 +115,47 @@ def test_the_mean_error_of_each_output_is_taken_off(sides: tuple[int, ...]) -> N
         def forward(self, input: torch.Tensor) -> torch.Tensor:
             return input - wrong
 
-    model = int8.corrected(graph_of(Off().eval(), x), lambda x: x, x.split(1))
+    model = int8.corrected(graph_of(Off().eval(), x), lambda x: x, x.split(1), Flat(lambda x: x, x))
     torch.testing.assert_close(runner(model)(x), x)
+
+
+def test_of_several_outputs_each_has_its_own_mean_error_taken_off() -> None:
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+
+    class Off(nn.Module):
+        def forward(self, input: torch.Tensor) -> list[torch.Tensor]:
+            return [input - 0.5, input.argmax(1), 2 * input + 0.25, input.sum() + 1]
+
+    def right(x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"once": x, "where": x.argmax(1), "twice": 2 * x, "sum": x.sum()}
+
+    flat = Flat(right, x)
+    graph = graph_of(Off().eval(), x, outputs=flat.names)
+    found = flat.filled(runner(int8.corrected(graph, right, x.split(1), flat))(x))
+    expected = right(x) | {"sum": x.sum() + 1}  # a number for the whole batch has no mean of items
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+
+
+def test_what_changed_is_said_of_each_of_several_outputs() -> None:
+    x, y = torch.eye(4), torch.arange(4)
+    dls = DataBunch.from_tensors(x, y, x, y, bs=4, classes=list("abcd"), device="cpu")
+
+    def before(x: torch.Tensor) -> Any:
+        return x, {"large": 100 * x}, x.argmax(1)
+
+    def after(x: torch.Tensor) -> Any:
+        return x + 0.5, {"large": 100 * x + torch.tensor([0.0, 0.0, 0.0, 2.0])}, x.argmax(1) + 1
+
+    facts = int8.changes(before, after, RealData(dls, make_metrics("accuracy"), are_chosen=False), x)
+    first, second = facts["outputs"]
+    assert first == {"mean_abs_diff": 0.5, "max_abs_diff": 0.5, "max_abs_output": 1.0}
+    assert second == {"mean_abs_diff": 0.5, "max_abs_diff": 2.0, "max_abs_output": 100.0}
+    assert (facts["mean_abs_diff"], facts["max_abs_diff"], facts["max_abs_output"]) == (0.5, 2.0, 100.0)
+    assert facts["metrics"] == {}  # those of the task take one output
+    chosen = RealData(dls, make_metrics(lambda outputs, y: (outputs[0].argmax(1) == y).float().mean()))
+    assert list(int8.changes(before, after, chosen, x)["metrics"].values()) == [{"float32": 1.0, "int8": 1.0}]
 
 
 def test_a_large_loss_is_a_warning() -> None:
@@ -160,3 +200,12 @@ def test_without_data_to_calibrate_on_it_is_refused(learn: Learner, tmp_path: Pa
     with pytest.raises(UsageError, match="quantize: got 'int4'"):
         learn.export(tmp_path / "b", to="onnx", quantize="int4")  # type: ignore[arg-type]
     assert [file.name for file in tmp_path.iterdir()] == ["a.lk"]
+
+
+def test_a_model_of_which_nothing_becomes_8_bits_is_refused(tmp_path: Path) -> None:
+    x, y = torch.eye(4, dtype=torch.float64), torch.arange(4)
+    dls = DataBunch.from_tensors(x, y, x, y, bs=4, classes=list("abcd"), device="cpu")
+    learn = Learner(dls, nn.Linear(4, 4).double())
+    with pytest.raises(ExportError, match=r"nothing in the model to quantize: .* in float32"):
+        learn.export(tmp_path / "m", to="onnx", quantize="int8")
+    assert list(tmp_path.iterdir()) == []

@@ -77,7 +77,7 @@ def test_of_several_outputs_the_chosen_one_is_exported() -> None:
     spec = ExportSpec(TwoOutputs(3, 2), (3,), TASK, output=OneOutput("logits"))
     _, output = network_of(spec)
     assert torch.equal(output, spec.model(example_inputs(spec))["logits"])
-    with pytest.raises(ExportError, match=r"got 'dict', expected one tensor .* output="):
+    with pytest.raises(ExportError, match=r"a dict of hidden, logits: expected one tensor .* output=\"logits\""):
         network_of(replace(spec, output=None))
 
 

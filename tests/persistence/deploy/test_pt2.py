@@ -119,7 +119,7 @@ class NotANumber(nn.Module):
     [
         (Branching(), r"cannot capture the model with a batch of any size \(.*\). In its forward, write x.shape"),
         (FixedBatch(), r"cannot capture the model with a batch of any size \(.*\). In its forward, write x.shape"),
-        (Pair(), r"output for 8 inputs: got 'tuple', expected one tensor with a row per input"),
+        (Pair(), r"output for 8 inputs is a tuple of 2: expected one tensor with a row per input"),
         (Mean(), r"output for 8 inputs: got \(2,\)"),
         (AddsNoise(), r"difference between the outputs .*, expected at most 0\.000\d+, 0\.0001 of the largest output"),
         (NotANumber(), r"difference between the outputs of the exported model and the model: got inf"),
