@@ -25,7 +25,7 @@ from learnkit.training.checkpointing import Checkpoints
 from learnkit.training.first_loss import first_loss
 from learnkit.training.micro_batches import run_micro_batches
 from learnkit.training.nan_guard import LossWatch, as_loss
-from learnkit.training.processes import loss_of_set, own_batches, own_part, parallel, share_loss
+from learnkit.training.processes import loss_of_set, own_batches, own_part, parallel, seen_whole, share_loss
 from learnkit.training.state import TrainState
 from learnkit.training.stopping import stop_if_noted, validate_if_due, validates, watched
 from learnkit.tree import count_items
@@ -36,7 +36,7 @@ __all__ = ["fit", "forward_backward", "take_step", "train_batch", "train_epoch",
 def fit(state: TrainState, callbacks: CallbackList, checkpoints: Checkpoints | None = None) -> None:
     """Train for `state.n_epochs`; `after_fit` always runs, and the caller's random generators are restored."""
     watch, checkpoints = LossWatch(), checkpoints or Checkpoints()
-    state.parallel = state.parallel or parallel(state)
+    state.parallel = parallel(state)
     with state.compute.preserve_rng(), checkpoints:
         try:
             callbacks.agree()
@@ -200,12 +200,14 @@ def validate(state: TrainState, callbacks: CallbackList) -> None:
             state.inputs, state.targets = split_batch(to_device(share.batch, compute.device), "validation")
             state.preds = outputs_of(state, state.model)
             is_new = not state.has_validated
-            state.loss = first_loss(state) if is_new else as_loss(state.loss_func(state.preds, state.targets))
+            with seen_whole(state, share) as counts:
+                state.loss = first_loss(state) if is_new else as_loss(state.loss_func(state.preds, state.targets))
+                if counts:
+                    weights.append(weigh(state.targets, state.inputs))
+                    losses.append(state.loss)
             _update_metrics(state, share.n, is_first=is_new)
             state.has_validated = True
             if share.n:
-                weights.append(weigh(state.targets, state.inputs))
-                losses.append(state.loss)
                 callbacks.notify(Callback.after_validate_batch, state)
     mean = loss_of_set(losses, weights)
     if mean is None:

@@ -38,6 +38,7 @@ from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.distributed import world
 from learnkit.errors import NonFiniteLossError, SkipBatch, SkipEpoch, StopFit, UsageError
+from learnkit.losses import DiceBCELoss, DiceLoss, IoULoss
 from learnkit.metrics.factories import FACTORIES
 from learnkit.metrics.functions import METRICS
 from learnkit.training.callback import Order
@@ -519,6 +520,65 @@ def segmentation() -> Found:
     found = trained(learn)
     interp = learn.interpret()
     return {**found, **answers(learn), "confusion": torch.as_tensor(np.asarray(interp.confusion_matrix()))}
+
+
+@case
+def whole_batches() -> Found:
+    """A validation with a loss, or a metric, that is one number of a whole batch; not the training with it."""
+    torch.manual_seed(8)
+    found: Found = {}
+    for kind, (x, y, model) in {
+        "masks": (torch.randn(23, 1, 4, 4, dtype=torch.float64), torch.arange(23 * 16).reshape(23, 4, 4) % 3,
+                  nn.Conv2d(1, 3, 1).double()),
+        "binary": (torch.randn(23, 1, 4, 4, dtype=torch.float64),
+                   (torch.arange(23 * 16).reshape(23, 1, 4, 4) % 2).double(), nn.Conv2d(1, 1, 1).double()),
+    }.items():  # fmt: skip
+        y[3:5] = 2 * (kind == "masks")
+        losses: dict[str, Any] = {kind.__name__: kind(per_batch=True) for kind in (DiceLoss, DiceBCELoss, IoULoss)}
+        losses |= {
+            "ignoring": DiceLoss(per_batch=True, ignore_index=2 * (kind == "masks")), "function": spread_of_batch,
+            "partial": partial(range_of_batch, per_batch=True), "inside": Both(), "sum": SumOfBatch(),
+        }  # fmt: skip
+        for name, loss_func in losses.items():
+            for n in (23, 2, 1):  # also fewer items than processes
+                task = Segmentation(("a", "b", "c")) if kind == "masks" else MultiLabel(("a",))
+                bunch = DataBunch.from_tensors(x, y, x[:n], y[:n], bs=5, task=task)
+                learn = learner(bunch, model, loss_func=loss_func, metrics=[spread_of_batch, largest_of_batch])
+                found |= {f"{kind} {name} {n} {key}": value for key, value in answers(learn).items()}
+    tracked = trained(learner(metrics=[largest_of_batch, Largest()]), train_metrics=True)
+    return found | {f"tracked {key}": value for key, value in tracked.items()}
+
+
+def spread_of_batch(preds: Tensor, targets: Tensor) -> Tensor:
+    return preds.std(unbiased=False) * targets.double().mean()
+
+
+spread_of_batch.per_batch = True  # type: ignore[attr-defined]
+
+
+def range_of_batch(preds: Tensor, targets: Tensor, per_batch: bool = False) -> Tensor:
+    return preds.amax() - preds.amin() if per_batch else preds.mean()
+
+
+class Both(nn.Module):
+    """A mean of items, and a number of a whole batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dice = DiceLoss(per_batch=True)
+
+    def forward(self, preds: Tensor, targets: Tensor) -> Tensor:
+        loss: Tensor = self.dice(preds, targets)
+        return loss + preds.square().mean()
+
+
+class SumOfBatch:
+    """One that is not divided by the number of items."""
+
+    reduction, per_batch = "sum", True
+
+    def __call__(self, preds: Tensor, targets: Tensor) -> Tensor:
+        return preds.sum() * targets.double().sum()
 
 
 @case
