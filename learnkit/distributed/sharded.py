@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learnkit.distributed.parallel import average_gradients, spread_buffers
+from learnkit.distributed import parallel
+from learnkit.distributed.parallel import average_gradients, share_norms, spread_buffers
 from learnkit.distributed.world import world
 
 __all__ = ["Sharded", "is_shared_out", "placed", "shard", "units", "whole"]
@@ -65,8 +66,8 @@ def shard(model: nn.Module, device: torch.device) -> list[nn.Parameter]:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    if device.type == "cuda":  # elsewhere torch cannot synchronize it
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    if device.type == parallel.SYNCHRONIZES:
+        share_norms(model)
     scalars = [parameter for parameter in model.parameters() if not parameter.ndim]
     for tensor in scalars:
         tensor.data = tensor.data.to(device)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from learnkit.device import to_device
+from learnkit.distributed.parallel import spare
 from learnkit.distributed.world import world
 from learnkit.errors import DataError, Interrupt, SkipBatch, SkipEpoch, StopFit, UsageError, warn
 from learnkit.losses.broadcasting import no_broadcasting
@@ -119,7 +120,8 @@ def forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWatc
     if state.parallel is None:
         _forward_backward(state, callbacks, watch)
     else:
-        with state.parallel.averaging(not state.compute.adds_up):
+        has_items = state.share is None or state.share.n
+        with state.parallel.averaging(not state.compute.adds_up), nullcontext() if has_items else spare(state.model):
             _forward_backward(state, callbacks, watch)
 
 

@@ -42,6 +42,7 @@ from learnkit.losses import DiceBCELoss, DiceLoss, IoULoss
 from learnkit.metrics.factories import FACTORIES
 from learnkit.metrics.functions import METRICS
 from learnkit.training.callback import Order
+from tests.distributed.norm_kernels import synchronize_on_the_cpu
 
 Found = dict[str, Any]
 CASES: dict[str, Callable[[], Found]] = {}
@@ -505,6 +506,43 @@ def dropout() -> Found:
     learn = learner(model=net(dropout=0.5))
     found = learn.mc_dropout(n=5)
     return {name: part for name, part in found._asdict().items() if part is not None}
+
+
+@case
+def normalized() -> Found:
+    """Batch norm over the items of all processes, also where some have no item of a batch."""
+    with pytest.MonkeyPatch.context() as patch:
+        kept = synchronize_on_the_cpu(patch)
+        found = {
+            f"{name} {key}": value for name, options in {
+                "of 3": {"sizes": [8, 8, 3]}, "of 2": {"sizes": [8, 8, 2]}, "of 1": {"sizes": [1] * 6},
+                "untracked": {"sizes": [8, 2], "track_running_stats": False},
+                "plain": {"sizes": [8, 2], "affine": False},
+                "own": {"sizes": [8, 2], "kind": nn.SyncBatchNorm}, "used twice": {"sizes": [8, 2], "twice": True},
+                "sharded": {"sizes": [8, 2], "strategy": "fsdp"},
+            }.items() for key, value in _normalized(**options).items()
+        }  # fmt: skip
+        del kept
+    return found
+
+
+def _normalized(
+    sizes: list[int], kind: Any = nn.BatchNorm2d, twice: bool = False, strategy: Any = None, **options: Any
+) -> Found:
+    """A fit on batches of these sizes."""
+    torch.manual_seed(8)
+    x, y = torch.randn(sum(sizes), 1, 5, 5, dtype=torch.float64), torch.arange(sum(sizes)) % 3
+    batches = list(zip(x.split(sizes), y.split(sizes), strict=True))
+    norm = kind(4, **options)
+    inner = [norm, nn.ReLU(), norm] if twice else [norm, nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)]
+    model = nn.Sequential(
+        nn.BatchNorm2d(1), nn.Conv2d(1, 4, 3), *inner, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+    learn = learner(DataBunch.from_loaders(batches, batches[:1], classes=list("abc")), model.double())
+    found = trained(learn, 2, 0.1, strategy=strategy)
+    if not norm.track_running_stats:  # then a validation normalizes with each process's share
+        del found["history"]
+    return found
 
 
 @case

@@ -285,6 +285,7 @@ def test_checking_the_outputs_leaves_the_weights_where_they_are(make_model: Call
     assert {name: tensor.device.type for name, tensor in model.state_dict().items()} == dict.fromkeys(before, "cpu")
     torch.testing.assert_close(dict(model.state_dict()), before)
     learn.fit(1, 1e-3)
+    y = torch.arange(12) % 4
+    more = DataBunch.from_tensors(x, y, x, y, bs=4, classes=list("abcd"))
     with pytest.raises(UsageError, match="outputs"):  # they are checked all the same
-        y = torch.arange(12) % 4
-        Learner(DataBunch.from_tensors(x, y, x, y, bs=4, classes=list("abcd")), make_model())
+        Learner(more, make_model())
