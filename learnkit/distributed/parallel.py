@@ -51,7 +51,7 @@ class Parallel:
 
     def __init__(self, model: nn.Module, others: list[nn.Parameter]) -> None:
         self._model = model
-        self._others = others
+        self.others = others
         self._parallel: nn.parallel.DistributedDataParallel | None = None
         self._trained: list[nn.Parameter] = []  # what it was made for
         self._is_averaged = False  # the model's gradients
@@ -78,10 +78,10 @@ class Parallel:
         self._is_done = True
         spread_buffers(self._model)
         if self._is_averaged:
-            average_gradients(self._others)
+            average_gradients(self.others)
             return
         trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
-        average_gradients([*trained, *self._others])
+        average_gradients([*trained, *self.others])
         if trained and self._reached is not None:
             known, self._reached = self._reached, None
             own = {id(parameter) for parameter in trained if parameter.grad is not None}

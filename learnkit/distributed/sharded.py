@@ -31,7 +31,7 @@ class Sharded:
 
     def __init__(self, model: nn.Module, others: list[nn.Parameter]) -> None:
         self._model = model
-        self._others = others
+        self.others = others
         self._is_done = True  # with what the next step takes
 
     def __call__(self, *inputs: Any) -> Any:
@@ -47,7 +47,7 @@ class Sharded:
         if not self._is_done:
             self._is_done = True
             spread_buffers(self._model)
-            average_gradients([parameter for parameter in self._others if parameter.requires_grad])
+            average_gradients([parameter for parameter in self.others if parameter.requires_grad])
 
     def refresh(self) -> None:
         """Nothing to do when other layers are trained than before: each pass looks at what is."""

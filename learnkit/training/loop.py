@@ -37,11 +37,11 @@ __all__ = ["fit", "forward_backward", "take_step", "train_batch", "train_epoch",
 def fit(state: TrainState, callbacks: CallbackList, checkpoints: Checkpoints | None = None) -> None:
     """Train for `state.n_epochs`; `after_fit` always runs, and the caller's random generators are restored."""
     watch, checkpoints = LossWatch(), checkpoints or Checkpoints()
-    state.parallel = parallel(state)
     with state.compute.preserve_rng(), checkpoints:
         try:
             callbacks.agree()
             callbacks.notify(Callback.before_fit, state)
+            state.parallel = parallel(state)
             checkpoints.begin(state, callbacks)
             state.began += time.monotonic()
             for state.epoch in range(state.start_epoch, state.n_epochs):

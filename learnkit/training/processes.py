@@ -39,6 +39,8 @@ __all__ = [
 def parallel(state: TrainState) -> Parallel | Sharded | None:
     """What averages the gradients of a fit: what it has already, as a sharded one; None for one process.
 
+    Parameters that a callback has added to the optimizer get the first process's values, and are averaged too.
+
     Warns:
         LearnkitWarning: a loss of whole batches, which is that of each process's share.
     """
@@ -49,10 +51,17 @@ def parallel(state: TrainState) -> Parallel | Sharded | None:
             f"the loss is one number for a whole batch (per_batch=True), in training for each process's share, a "
             f"{world.size}th: weights and training losses differ from those of one process"
         )
-    if state.parallel is not None:
-        return state.parallel
-    of_loss = state.loss_func.parameters() if isinstance(state.loss_func, nn.Module) else ()
-    return Parallel(state.model, [parameter for parameter in of_loss if parameter.requires_grad])
+    of_loss = list(state.loss_func.parameters()) if isinstance(state.loss_func, nn.Module) else []
+    known = {id(parameter) for parameter in (*state.model.parameters(), *of_loss)}
+    held = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
+    added = [parameter for parameter in held if id(parameter) not in known]
+    world.spread(*added)
+    if state.parallel is None:
+        return Parallel(state.model, [*(parameter for parameter in of_loss if parameter.requires_grad), *added])
+    if state.whole is not None:
+        state.whole.join_groups()
+    state.parallel.others += added
+    return state.parallel
 
 
 def spread_weights(*modules: Any) -> None:

@@ -732,6 +732,73 @@ class Weighs(Callback):
         self.n_kept = sum(value.to_local().numel() for value in kept)
 
 
+class AddsParameter(Callback):
+    """Trains a parameter of its own in a group of its own; the processes would draw it differently."""
+
+    def before_fit(self, state: TrainState) -> None:
+        device = next(state.model.parameters()).device
+        self.scale = nn.Parameter(torch.ones(3, dtype=torch.float64, device=device) + 0.25 * world.rank)
+        state.optimizer.add_param_group({"params": [self.scale], "lr": 0.02, "weight_decay": 0.125})
+
+    def after_pred(self, state: TrainState) -> None:
+        state.preds = state.preds * self.scale
+
+
+class Thaws(Callback):
+    """Lets the first layer train, which the optimizer does not hold."""
+
+    def before_fit(self, state: TrainState) -> None:
+        state.model[0].requires_grad_(True)
+        held = {id(parameter) for group in state.optimizer.param_groups for parameter in group["params"]}
+        added = [parameter for parameter in state.model[0].parameters() if id(parameter) not in held]
+        if added:
+            state.optimizer.add_param_group({"params": added, "lr": 0.02})
+
+
+def of_trained(groups: Any, lr: float, kind: Any) -> torch.optim.Optimizer:
+    """An optimizer of what is trained now."""
+    kept = [{**group, "params": [p for p in group["params"] if p.requires_grad]} for group in groups]
+    optimizer: torch.optim.Optimizer = kind([group for group in kept if group["params"]], lr=lr)
+    return optimizer
+
+
+@case
+def added_groups() -> Found:
+    """Groups that a callback adds to the optimizer train as in one process, in this fit and the next ones."""
+    found: Found = {}
+    kinds = {"sgd": partial(torch.optim.SGD, momentum=0.9), "adamw": torch.optim.AdamW,
+             "fused": partial(torch.optim.AdamW, fused=True)}  # fmt: skip
+    for strategy in ("ddp", "fsdp"):
+        for name, kind in kinds.items():
+            for callback in (AddsParameter, Thaws):
+                model = net()
+                model[0].requires_grad_(callback is not Thaws)
+                learn = learner(model=model, opt_func=partial(of_trained, kind=kind))
+                for number in range(1 if callback is Thaws else 2):
+                    added = callback()
+                    run = trained(learn, 2, 0.05, callbacks=[added, GradientClipping(1.0)], strategy=strategy)
+                    if isinstance(added, AddsParameter):
+                        run["added"] = added.scale.detach().cpu()
+                    assert learn.opt is not None
+                    run["groups"] = [[len(g["params"]), g["lr"]] for g in learn.opt.param_groups]
+                    run["kept"] = [sorted(kept) for kept in learn.opt.state.values()]
+                    key = f"{strategy} {name} {callback.__name__} {number}"
+                    found |= {f"{key} {part}": value for part, value in run.items()}
+                learn.save("added")
+                learn.load("added", with_opt=True)
+        for step in (5, 0):
+            try:
+                found |= {
+                    f"{strategy} resumed {part}": value for part, value in trained(
+                        learner(path=FOLDER / strategy), 2, 0.05, callbacks=[AddsParameter(), Stops(step)],
+                        checkpoint_every=2, resume="auto", strategy=strategy,
+                    ).items()
+                }  # fmt: skip
+            except KeyboardInterrupt:
+                assert step
+    return found
+
+
 @case
 def sharded_errors() -> Found:
     """A sharded fit that fails in all processes leaves what the fit of one process would."""

@@ -38,7 +38,8 @@ def test_a_loss_of_whole_batches_is_warned_of_in_several_processes(
     is_sharded: bool, per_batch: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = nn.Linear(1, 1)
-    state = TrainState(model=model, loss_func=DiceLoss(per_batch=per_batch), train_dl=[])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    state = TrainState(model=model, loss_func=DiceLoss(per_batch=per_batch), train_dl=[], optimizer=optimizer)
     assert parallel(state) is None
     state.parallel = Sharded(model, []) if is_sharded else None
     two = World()
