@@ -35,6 +35,7 @@ ACROSS_MODULES = {
     "data/test_real_sets.py": "real data sets, where an environment variable points to them",
     "data/test_warnings.py": "warnings of the factories point at the caller's line",
     "distributed/test_matrix.py": "several processes against one, every case of a script",
+    "distributed/test_waits.py": "reads of the device in several processes",
     "distributed/test_faults.py": "an error, a hang, a signal and a kill in one of two processes",
     "test_performance_page.py": "the tables of docs/performance.md are CSV files",
     "test_project_page.py": "the README as other sites show it, by setup.py",

@@ -1,15 +1,17 @@
 """Tensors that differ in length from process to process, put together in every one of them; nothing is pickled."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from learnkit.distributed.world import world
-from learnkit.errors import DataError
+from learnkit.errors import DataError, UsageError
+from learnkit.tree import leaves, map_tensors
 
-__all__ = ["gathered", "gathered_rows", "in_order", "sent_by_device", "together"]
+__all__ = ["gathered", "gathered_rows", "in_order", "sent_by_device", "together", "whole_batch"]
 
 MAX_DIMS = 12
 # The numbers by which processes name them; what is added goes to the end.
@@ -49,6 +51,28 @@ def gathered_rows(rows: Tensor, n: int) -> Tensor:
     if own.is_complex() or not _sends_rows(own.device):
         return torch.cat(gathered(own)).to(own.device)
     return torch.cat(sent_by_device(own))
+
+
+def whole_batch(what: str, part: Any, n: int) -> Any:
+    """The rows of a batch of all processes, in its order: a structure of tensors, from those of each one's share.
+
+    Args:
+        what: who asks for it, for the error.
+        part: this process's; each tensor has a row per item, and one if it has none.
+        n: how many items count, 0 if none.
+
+    Raises:
+        UsageError: what has not one row per item, or texts.
+    """
+    for leaf in leaves(part):
+        is_column = not isinstance(leaf, Tensor) or (leaf.ndim and len(leaf) == max(n, 1))
+        if not is_column or isinstance(leaf, str | bytes):
+            got = f"a tensor {tuple(leaf.shape)}" if isinstance(leaf, Tensor) else type(leaf).__name__
+            raise UsageError(
+                f"{what}: {got} for {n} items", expected="one row per item",
+                fix="In several processes, batches are put together row by row: train in one, or measure it later.",
+            )  # fmt: skip
+    return map_tensors(lambda rows: gathered_rows(rows, n), part)
 
 
 def _sends_rows(device: torch.device) -> bool:

@@ -9,13 +9,22 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learnkit.distributed.world import world
 from learnkit.errors import warn
 from learnkit.tree import leaves
 
-__all__ = ["Parallel", "average_gradients", "spread_buffers", "synchronized_batch_norm"]
+__all__ = [
+    "Parallel",
+    "SharedNorm",
+    "average_gradients",
+    "share_norms",
+    "spare",
+    "spread_buffers",
+    "synchronized_batch_norm",
+]
 
 SYNCHRONIZES = "cuda"  # the type of device on which torch has synchronized batch norm
 
@@ -42,7 +51,7 @@ class Parallel:
 
     def __init__(self, model: nn.Module, others: list[nn.Parameter]) -> None:
         self._model = model
-        self._others = others
+        self.others = others
         self._parallel: nn.parallel.DistributedDataParallel | None = None
         self._trained: list[nn.Parameter] = []  # what it was made for
         self._is_averaged = False  # the model's gradients
@@ -69,10 +78,10 @@ class Parallel:
         self._is_done = True
         spread_buffers(self._model)
         if self._is_averaged:
-            average_gradients(self._others)
+            average_gradients(self.others)
             return
         trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
-        average_gradients([*trained, *self._others])
+        average_gradients([*trained, *self.others])
         if trained and self._reached is not None:
             known, self._reached = self._reached, None
             own = {id(parameter) for parameter in trained if parameter.grad is not None}
@@ -151,6 +160,69 @@ def _spread_over(flat: Tensor, tensors: list[Tensor]) -> None:
     torch._foreach_copy_(tensors, [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)])
 
 
+class SharedNorm(nn.SyncBatchNorm):
+    """Batch norm over the items of all processes; of one that has only a spare item, that does not count.
+
+    Attributes:
+        counts: whether this process's items do. If not, it takes part with none, as its layers must send and get what
+            those of the others do, and its item goes on with the running statistics.
+    """
+
+    counts = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.counts or not self.training:
+            return super().forward(x)
+        # As float32, as those of others are sent.
+        none = super().forward(x[:0].to(torch.promote_types(x.dtype, torch.float32)))
+        mean, variance = self.running_mean, self.running_var
+        if mean is None or variance is None:
+            mean = x.new_zeros(self.num_features, dtype=none.dtype)
+            variance = torch.ones_like(mean)
+        # Copies, as a later call changes the statistics.
+        own = F.batch_norm(x, mean.clone(), variance.clone(), self.weight, self.bias, eps=self.eps)
+        return own + none.sum().to(own.dtype)  # so that gradients pass through both
+
+
+@contextmanager
+def spare(model: nn.Module) -> Iterator[None]:
+    """Inside, this process has no item of the batch: what it computes on is in no statistics."""
+    norms = [module for module in model.modules() if isinstance(module, SharedNorm)]
+    for norm in norms:
+        norm.counts = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.counts = True
+
+
+def share_norms(model: nn.Module) -> list[tuple[nn.Module, str, nn.Module]]:
+    """Replace batch norm by `SharedNorm`s of the same parameters and buffers; returns parents, names and old layers."""
+    places = _norms(model)
+    shared = {child: _shared(child) for *_, child in places}  # a layer may have several places
+    for parent, name, child in places:
+        setattr(parent, name, shared[child])
+    return places
+
+
+def _shared(norm: nn.Module) -> nn.Module:
+    group = getattr(norm, "process_group", None)
+    made: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(norm, group)  # type: ignore[no-untyped-call]
+    made.__class__ = SharedNorm
+    return made.train(norm.training)
+
+
+def _norms(model: nn.Module) -> list[tuple[nn.Module, str, nn.Module]]:
+    """The layers of batch norm that are not shared yet."""
+    return [
+        (parent, name, child)
+        for parent in model.modules()
+        for name, child in parent._modules.items()
+        if isinstance(child, nn.modules.batchnorm._BatchNorm) and not isinstance(child, SharedNorm)
+    ]
+
+
 @contextmanager
 def synchronized_batch_norm(model: nn.Module) -> Iterator[None]:
     """Batch norm over the items of all processes inside, where torch has it: on CUDA.
@@ -160,13 +232,7 @@ def synchronized_batch_norm(model: nn.Module) -> Iterator[None]:
     Warns:
         LearnkitWarning: batch norm on another device, whose statistics are those of each process's share.
     """
-    places = [
-        (parent, name, child)
-        for parent in model.modules()
-        for name, child in parent.named_children()
-        if isinstance(child, nn.modules.batchnorm._BatchNorm) and not isinstance(child, nn.SyncBatchNorm)
-    ]
-    if world.size == 1 or not places:
+    if world.size == 1 or not _norms(model):
         yield
         return
     tensors = itertools.chain(model.parameters(), model.buffers())
@@ -177,9 +243,7 @@ def synchronized_batch_norm(model: nn.Module) -> Iterator[None]:
         )
         yield
         return
-    for parent, name, child in places:
-        synchronized = nn.SyncBatchNorm.convert_sync_batchnorm(child)  # type: ignore[no-untyped-call]
-        setattr(parent, name, synchronized.train(child.training))
+    places = share_norms(model)
     try:
         yield
     finally:

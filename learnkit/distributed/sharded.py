@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learnkit.distributed.parallel import average_gradients, spread_buffers
+from learnkit.distributed import parallel
+from learnkit.distributed.parallel import average_gradients, share_norms, spread_buffers
 from learnkit.distributed.world import world
 
 __all__ = ["Sharded", "is_shared_out", "placed", "shard", "units", "whole"]
@@ -30,7 +31,7 @@ class Sharded:
 
     def __init__(self, model: nn.Module, others: list[nn.Parameter]) -> None:
         self._model = model
-        self._others = others
+        self.others = others
         self._is_done = True  # with what the next step takes
 
     def __call__(self, *inputs: Any) -> Any:
@@ -46,7 +47,7 @@ class Sharded:
         if not self._is_done:
             self._is_done = True
             spread_buffers(self._model)
-            average_gradients([parameter for parameter in self._others if parameter.requires_grad])
+            average_gradients([parameter for parameter in self.others if parameter.requires_grad])
 
     def refresh(self) -> None:
         """Nothing to do when other layers are trained than before: each pass looks at what is."""
@@ -65,8 +66,8 @@ def shard(model: nn.Module, device: torch.device) -> list[nn.Parameter]:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    if device.type == "cuda":  # elsewhere torch cannot synchronize it
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    if device.type == parallel.SYNCHRONIZES:
+        share_norms(model)
     scalars = [parameter for parameter in model.parameters() if not parameter.ndim]
     for tensor in scalars:
         tensor.data = tensor.data.to(device)

@@ -230,11 +230,20 @@ def _fails(model: nn.Module, input_shape: tuple[int, ...]) -> bool:
 
 
 def _on_meta(model: nn.Module, input_shape: tuple[int, ...]) -> Any:
-    """The outputs for one input, without data or arithmetic."""
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    on_meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
+    """The outputs for one input, without data or arithmetic.
+
+    Each layer is named once: torch would put back the tensors of one with two names in the wrong order.
+    """
+    on_meta = {
+        f"{path}.{name}" if path else name: torch.empty_like(tensor, device="meta")
+        for path, layer in model.named_modules()
+        for own in (layer.named_parameters, layer.named_buffers)
+        for name, tensor in own(recurse=False, remove_duplicate=False)
+    }
     with eval_mode(model):
-        return torch.func.functional_call(model, on_meta, torch.empty(1, *input_shape, device="meta"))
+        return torch.func.functional_call(
+            model, on_meta, torch.empty(1, *input_shape, device="meta"), tie_weights=False
+        )
 
 
 def check_head(groups: Sequence[nn.Module], callbacks: Iterable[Callback]) -> None:

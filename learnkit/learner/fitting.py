@@ -241,8 +241,25 @@ def _begin_together(state: TrainState, dls: DataBunch) -> None:
     spread_weights(state.model, state.loss_func)
 
 
-def load_optimizer(optimizer: Optimizer, saved: dict[str, Any] | None, path: Path, *, required: bool) -> None:
-    """Load the optimizer's state from a file of weights; warn, or refuse if it is required, when it does not fit."""
+def load_optimizer(
+    optimizer: Optimizer, settings: Settings, saved: dict[str, Any] | None, path: Path, *, required: bool
+) -> None:
+    """Load the optimizer's state from a file of weights.
+
+    Args:
+        optimizer: of the learner; it may have taken steps.
+        settings: those it was made with.
+        saved: the state in the file; None if it holds only weights.
+        path: of the file, for the message.
+        required: refuse a state that does not fit.
+
+    Warns:
+        LearnkitWarning: the state does not fit. The optimizer forgets its steps, as they are those of other weights,
+            and keeps its settings: rates, decay and momentum.
+
+    Raises:
+        UsageError: the state is required, and does not fit or is missing; the optimizer is as before.
+    """
     try:
         if saved is None:
             raise ValueError("the file holds only weights")
@@ -252,7 +269,8 @@ def load_optimizer(optimizer: Optimizer, saved: dict[str, Any] | None, path: Pat
         message = f"{path}: no optimizer state to load ({error})"
         if required:
             raise UsageError(message, fix="Load with with_opt=False.") from error
-        warn(f"{message}; the optimizer is reset")
+        settings.as_made.reset(optimizer)
+        warn(f"{message}; the optimizer keeps its settings and forgets its steps")
 
 
 def with_schedule(schedule: Callback, options: FitOptions) -> FitOptions:

@@ -629,7 +629,7 @@ class Learner(Understanding, Similarity):
         self, file: PathLike, device: torch.device | str | None = None, strict: bool = True,
         with_opt: bool | None = None, *, skip_mismatched: bool = False,
     ) -> Self:  # fmt: skip
-        """Read what `save` wrote, or any state dict; see `load_weights` for what is refused, such as other classes.
+        """Read what `save` wrote, or any state dict; `load_weights` says what is refused. A misfit state resets `opt`.
 
         Args:
             file: a name in the model folder, an absolute path, or a Path of an existing file.
@@ -646,5 +646,5 @@ class Learner(Understanding, Similarity):
             classes=self.dls.classes,
         )  # fmt: skip
         if with_opt or (with_opt is None and saved is not None and not skip_mismatched):
-            fitting.load_optimizer(self._kept_optimizer(), saved, path, required=bool(with_opt))
+            fitting.load_optimizer(self._kept_optimizer(), self._settings, saved, path, required=bool(with_opt))
         return self

@@ -35,7 +35,7 @@ class DiceLoss(ScoreLoss):
 
     The overlap is computed per item, so small objects count as much as large ones, and the mean over items does not
     depend on the batches. Many published versions sum over the whole batch instead, as if it were one large image:
-    `per_batch=True` does so too.
+    `per_batch=True` does so too; several processes train on the mean over their shares of a batch, with a warning.
 
     Args:
         smooth: added to numerator and denominator, above 0: keeps empty masks defined and the loss smooth.

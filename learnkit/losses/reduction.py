@@ -3,7 +3,8 @@
 The loss of a set is the sum of what its targets cost over the sum of what they weigh. Most losses weigh every item
 alike. torch's cross entropy and `NLLLoss` divide by the weights of the targets' classes, and `ignore_index` weighs
 nothing. A loss with `reduction="sum"` is not divided at all. A custom loss is taken to be a mean over the items,
-unless it has an attribute `reduction = "sum"`, or a method `divisor(targets)` that returns what it divides by.
+unless it has an attribute `reduction = "sum"`, or a method `divisor(targets)` that returns what it divides by. One that
+is no mean of its items says so by `per_batch = True`: several processes then validate it on whole batches.
 """
 
 import copy
@@ -29,6 +30,7 @@ __all__ = [
     "divisor_of",
     "empty_as_zero",
     "has_setting",
+    "is_of_batches",
     "loss_sums",
     "reduction_of",
     "setting",
@@ -60,6 +62,17 @@ def reduction_of(loss_func: Loss) -> str | None:
     """The reduction of this loss, such as "mean"; None if it has no such setting."""
     reduction = setting(loss_func, "reduction")
     return reduction if isinstance(reduction, str) else None
+
+
+def is_of_batches(loss_func: Loss) -> bool:
+    """Whether the loss, or one that it is made of, is a number of a whole batch, which those of its parts do not give.
+
+    >>> is_of_batches(nn.CrossEntropyLoss())
+    False
+    """
+    inner = unwrapped(loss_func)
+    parts = inner.modules() if isinstance(inner, nn.Module) else (inner,)
+    return any(bool(setting(part, "per_batch")) for part in (loss_func, *parts))
 
 
 def unreduced(loss_func: Loss) -> Loss | None:

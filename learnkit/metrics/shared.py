@@ -2,15 +2,11 @@
 
 from typing import Any
 
-from torch import Tensor
-
-from learnkit.distributed.exchange import gathered_rows
+from learnkit.distributed.exchange import whole_batch
 from learnkit.distributed.world import world
-from learnkit.errors import UsageError
 from learnkit.metrics.accumulated import AccumulatedMetric
 from learnkit.metrics.metric import Metric, results
 from learnkit.metrics.wrapped import ObjectMetric
-from learnkit.tree import map_tensors
 
 __all__ = ["observe", "results_of_all"]
 
@@ -38,16 +34,7 @@ def observe(metric: Metric, preds: Any, targets: Any, n: int) -> None:
     else:
         if isinstance(metric, ObjectMetric):
             metric.sees_all()
-        metric.update(*(map_tensors(lambda rows: _of_all(metric, rows, n), tree) for tree in (preds, targets)))
-
-
-def _of_all(metric: Metric, rows: Tensor, n: int) -> Tensor:
-    if not rows.ndim or len(rows) != max(n, 1):
-        raise UsageError(
-            f"metric {metric.name}: a tensor {tuple(rows.shape)} for {n} items", expected="one row per item",
-            fix="In several processes, batches are put together row by row: train in one, or measure it afterwards.",
-        )  # fmt: skip
-    return gathered_rows(rows, n)
+        metric.update(*(whole_batch(f"metric {metric.name}", part, n) for part in (preds, targets)))
 
 
 def results_of_all(metric: Metric) -> dict[str, float]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from learnkit.device import to_device
+from learnkit.distributed.parallel import spare
 from learnkit.distributed.world import world
 from learnkit.errors import DataError, Interrupt, SkipBatch, SkipEpoch, StopFit, UsageError, warn
 from learnkit.losses.broadcasting import no_broadcasting
@@ -25,7 +26,7 @@ from learnkit.training.checkpointing import Checkpoints
 from learnkit.training.first_loss import first_loss
 from learnkit.training.micro_batches import run_micro_batches
 from learnkit.training.nan_guard import LossWatch, as_loss
-from learnkit.training.processes import loss_of_set, own_batches, own_part, parallel, share_loss
+from learnkit.training.processes import loss_of_set, own_batches, own_part, parallel, seen_whole, share_loss
 from learnkit.training.state import TrainState
 from learnkit.training.stopping import stop_if_noted, validate_if_due, validates, watched
 from learnkit.tree import count_items
@@ -36,11 +37,11 @@ __all__ = ["fit", "forward_backward", "take_step", "train_batch", "train_epoch",
 def fit(state: TrainState, callbacks: CallbackList, checkpoints: Checkpoints | None = None) -> None:
     """Train for `state.n_epochs`; `after_fit` always runs, and the caller's random generators are restored."""
     watch, checkpoints = LossWatch(), checkpoints or Checkpoints()
-    state.parallel = state.parallel or parallel(state)
     with state.compute.preserve_rng(), checkpoints:
         try:
             callbacks.agree()
             callbacks.notify(Callback.before_fit, state)
+            state.parallel = parallel(state)
             checkpoints.begin(state, callbacks)
             state.began += time.monotonic()
             for state.epoch in range(state.start_epoch, state.n_epochs):
@@ -123,7 +124,8 @@ def forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWatc
     if state.parallel is None:
         _forward_backward(state, callbacks, watch)
     else:
-        with state.parallel.averaging(not state.compute.adds_up):
+        has_items = state.share is None or state.share.n
+        with state.parallel.averaging(not state.compute.adds_up), nullcontext() if has_items else spare(state.model):
             _forward_backward(state, callbacks, watch)
 
 
@@ -204,12 +206,14 @@ def validate(state: TrainState, callbacks: CallbackList) -> None:
             state.inputs, state.targets = split_batch(to_device(share.batch, compute.device), "validation")
             state.preds = outputs_of(state, state.model)
             is_new = not state.has_validated
-            state.loss = first_loss(state) if is_new else as_loss(state.loss_func(state.preds, state.targets))
+            with seen_whole(state, share) as counts:
+                state.loss = first_loss(state) if is_new else as_loss(state.loss_func(state.preds, state.targets))
+                if counts:
+                    weights.append(weigh(state.targets, state.inputs))
+                    losses.append(state.loss)
             _update_metrics(state, share.n, is_first=is_new)
             state.has_validated = True
             if share.n:
-                weights.append(weigh(state.targets, state.inputs))
-                losses.append(state.loss)
                 callbacks.notify(Callback.after_validate_batch, state)
     mean = loss_of_set(losses, weights)
     if mean is None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -10,10 +11,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from learnkit.data.loading.shares import Share, shares
+from learnkit.distributed.exchange import whole_batch
 from learnkit.distributed.parallel import Parallel
+from learnkit.distributed.sharded import Sharded
 from learnkit.distributed.world import world
 from learnkit.errors import warn
-from learnkit.losses.reduction import loss_sums
+from learnkit.losses.reduction import is_of_batches, loss_sums
+from learnkit.text import name_of
 from learnkit.training.limits import FirstBatches
 from learnkit.training.nan_guard import zero_if_empty
 from learnkit.training.state import TrainState
@@ -25,27 +29,39 @@ __all__ = [
     "own_batches",
     "own_part",
     "parallel",
+    "seen_whole",
     "share_loss",
     "spread_weights",
     "weight_of_all",
 ]
 
 
-def parallel(state: TrainState) -> Parallel | None:
-    """What averages the gradients of a fit; None for one process.
+def parallel(state: TrainState) -> Parallel | Sharded | None:
+    """What averages the gradients of a fit: what it has already, as a sharded one; None for one process.
+
+    Parameters that a callback has added to the optimizer get the first process's values, and are averaged too.
 
     Warns:
         LearnkitWarning: a loss of whole batches, which is that of each process's share.
     """
     if world.size == 1:
         return None
-    if getattr(state.loss_func, "per_batch", False):
+    if is_of_batches(state.loss_func):  # also of a sharded fit
         warn(
-            f"the loss is one number for a whole batch (per_batch=True), here for each process's share, a "
-            f"{world.size}th: results differ from those of one process"
+            f"the loss is one number for a whole batch (per_batch=True), in training for each process's share, a "
+            f"{world.size}th: weights and training losses differ from those of one process"
         )
-    of_loss = state.loss_func.parameters() if isinstance(state.loss_func, nn.Module) else ()
-    return Parallel(state.model, [parameter for parameter in of_loss if parameter.requires_grad])
+    of_loss = list(state.loss_func.parameters()) if isinstance(state.loss_func, nn.Module) else []
+    known = {id(parameter) for parameter in (*state.model.parameters(), *of_loss)}
+    held = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
+    added = [parameter for parameter in held if id(parameter) not in known]
+    world.spread(*added)
+    if state.parallel is None:
+        return Parallel(state.model, [*(parameter for parameter in of_loss if parameter.requires_grad), *added])
+    if state.whole is not None:
+        state.whole.join_groups()
+    state.parallel.others += added
+    return state.parallel
 
 
 def spread_weights(*modules: Any) -> None:
@@ -111,6 +127,27 @@ def loss_of_all(loss: Tensor, share: Share) -> Tensor:
     total = loss.detach().double() * bool(share.n)
     dist.all_reduce(total)
     return total.to(loss.dtype)
+
+
+@contextmanager
+def seen_whole(state: TrainState, share: Share) -> Iterator[bool]:
+    """Inside, the loss sees in `state` what it is of: this process's share of a batch of a validation, or all of it.
+
+    Yields:
+        Whether this process counts the loss: each that of its share, and the first one that of a whole batch.
+
+    Raises:
+        UsageError: a loss of whole batches, with outputs or targets that are not one row per item.
+    """
+    if world.size == 1 or not is_of_batches(state.loss_func):
+        yield share.n > 0
+        return
+    own = state.preds, state.targets
+    state.preds, state.targets = (whole_batch(name_of(state.loss_func), part, share.n) for part in own)
+    try:
+        yield world.is_first
+    finally:
+        state.preds, state.targets = own
 
 
 def loss_of_set(losses: Sequence[Tensor], divisors: Sequence[Tensor | int | None]) -> float | None:

@@ -98,5 +98,7 @@ def _for_shares(optimizer: Optimizer) -> Optimizer:
             group["fused"], group["foreach"] = False, not is_mixed
         elif group.get("foreach"):
             group["foreach"] = not is_mixed
+    if optimizer.defaults.get("fused"):  # those of groups that a callback adds
+        optimizer.defaults["fused"] = False
     vars(optimizer).pop("_step_supports_amp_scaling", None)  # that of the fused ones
     return optimizer

@@ -8,7 +8,8 @@ from torch.optim import Optimizer
 from learnkit.distributed.parallel import spread_buffers
 from learnkit.distributed.sharded import is_shared_out, placed, whole
 from learnkit.errors import UsageError
-from learnkit.optim.fused import load_state
+from learnkit.optim.build import held_by
+from learnkit.optim.fused import IMPLEMENTATION, load_state
 from learnkit.training.weights import extra_state, set_extra_state, set_tensors, tensors_of
 from learnkit.tree import map_tensors
 
@@ -34,14 +35,20 @@ class Whole:
         self.model: nn.Module = model
         self.optimizer: Optimizer = optimizer
         self._sharded, self._of_sharded = sharded, of_sharded
+        _add_groups(optimizer, model, of_sharded, sharded)
         if [set(names) for names in _names(optimizer, model)] != [set(names) for names in _names(of_sharded, sharded)]:
             raise UsageError(
                 "opt_func makes other groups of a copy of the model", expected="the same parameters in the same groups",
                 fix="Let it depend on nothing but the groups that it is called with.",
             )  # fmt: skip
 
+    def join_groups(self) -> None:
+        """Add the groups to the whole optimizer that a callback has added to the sharded one."""
+        _add_groups(self._of_sharded, self._sharded, self.optimizer, self.model)
+
     def gather(self) -> None:
         """Bring the whole model and its optimizer up to date with the sharded ones."""
+        self.join_groups()
         spread_buffers(self._sharded)
         _copy_model(self._sharded, self.model)
         _copy_optimizer(self._of_sharded, self._sharded, self.optimizer, self.model)
@@ -76,6 +83,16 @@ def _copy_optimizer(source: Optimizer, of_source: nn.Module, target: Optimizer, 
         {**settings, "params": group["params"]} for settings, group in zip(saved["param_groups"], own, strict=True)
     ]
     load_state(target, {"state": state, "param_groups": groups})
+
+
+def _add_groups(source: Optimizer, of_source: nn.Module, target: Optimizer, of_target: nn.Module) -> None:
+    """Add the last groups that one optimizer has more than the other, of the other's model; how it steps is its own."""
+    named, n = dict(of_target.named_parameters()), len(target.param_groups)
+    for group, names in list(zip(source.param_groups, _names(source, of_source), strict=True))[n:]:
+        settings = {name: value for name, value in group.items() if name not in IMPLEMENTATION}
+        own = [named.get(name, parameter) for name, parameter in zip(names, group["params"], strict=True)]
+        if held_by(target).isdisjoint(map(id, own)):
+            target.add_param_group({**settings, "params": own})
 
 
 def _state_for(parameter: Tensor, state: Any) -> Any:

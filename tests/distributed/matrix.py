@@ -38,9 +38,11 @@ from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.distributed import world
 from learnkit.errors import NonFiniteLossError, SkipBatch, SkipEpoch, StopFit, UsageError
+from learnkit.losses import DiceBCELoss, DiceLoss, IoULoss
 from learnkit.metrics.factories import FACTORIES
 from learnkit.metrics.functions import METRICS
 from learnkit.training.callback import Order
+from tests.distributed.norm_kernels import synchronize_on_the_cpu
 
 Found = dict[str, Any]
 CASES: dict[str, Callable[[], Found]] = {}
@@ -507,6 +509,43 @@ def dropout() -> Found:
 
 
 @case
+def normalized() -> Found:
+    """Batch norm over the items of all processes, also where some have no item of a batch."""
+    with pytest.MonkeyPatch.context() as patch:
+        kept = synchronize_on_the_cpu(patch)
+        found = {
+            f"{name} {key}": value for name, options in {
+                "of 3": {"sizes": [8, 8, 3]}, "of 2": {"sizes": [8, 8, 2]}, "of 1": {"sizes": [1] * 6},
+                "untracked": {"sizes": [8, 2], "track_running_stats": False},
+                "plain": {"sizes": [8, 2], "affine": False},
+                "own": {"sizes": [8, 2], "kind": nn.SyncBatchNorm}, "used twice": {"sizes": [8, 2], "twice": True},
+                "sharded": {"sizes": [8, 2], "strategy": "fsdp"},
+            }.items() for key, value in _normalized(**options).items()
+        }  # fmt: skip
+        del kept
+    return found
+
+
+def _normalized(
+    sizes: list[int], kind: Any = nn.BatchNorm2d, twice: bool = False, strategy: Any = None, **options: Any
+) -> Found:
+    """A fit on batches of these sizes."""
+    torch.manual_seed(8)
+    x, y = torch.randn(sum(sizes), 1, 5, 5, dtype=torch.float64), torch.arange(sum(sizes)) % 3
+    batches = list(zip(x.split(sizes), y.split(sizes), strict=True))
+    norm = kind(4, **options)
+    inner = [norm, nn.ReLU(), norm] if twice else [norm, nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)]
+    model = nn.Sequential(
+        nn.BatchNorm2d(1), nn.Conv2d(1, 4, 3), *inner, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+    learn = learner(DataBunch.from_loaders(batches, batches[:1], classes=list("abc")), model.double())
+    found = trained(learn, 2, 0.1, strategy=strategy)
+    if not norm.track_running_stats:  # then a validation normalizes with each process's share
+        del found["history"]
+    return found
+
+
+@case
 def segmentation() -> Found:
     torch.manual_seed(6)
     x, y = torch.randn(21, 1, 4, 4, dtype=torch.float64), torch.randint(3, (21, 4, 4))
@@ -519,6 +558,65 @@ def segmentation() -> Found:
     found = trained(learn)
     interp = learn.interpret()
     return {**found, **answers(learn), "confusion": torch.as_tensor(np.asarray(interp.confusion_matrix()))}
+
+
+@case
+def whole_batches() -> Found:
+    """A validation with a loss, or a metric, that is one number of a whole batch; not the training with it."""
+    torch.manual_seed(8)
+    found: Found = {}
+    for kind, (x, y, model) in {
+        "masks": (torch.randn(23, 1, 4, 4, dtype=torch.float64), torch.arange(23 * 16).reshape(23, 4, 4) % 3,
+                  nn.Conv2d(1, 3, 1).double()),
+        "binary": (torch.randn(23, 1, 4, 4, dtype=torch.float64),
+                   (torch.arange(23 * 16).reshape(23, 1, 4, 4) % 2).double(), nn.Conv2d(1, 1, 1).double()),
+    }.items():  # fmt: skip
+        y[3:5] = 2 * (kind == "masks")
+        losses: dict[str, Any] = {kind.__name__: kind(per_batch=True) for kind in (DiceLoss, DiceBCELoss, IoULoss)}
+        losses |= {
+            "ignoring": DiceLoss(per_batch=True, ignore_index=2 * (kind == "masks")), "function": spread_of_batch,
+            "partial": partial(range_of_batch, per_batch=True), "inside": Both(), "sum": SumOfBatch(),
+        }  # fmt: skip
+        for name, loss_func in losses.items():
+            for n in (23, 2, 1):  # also fewer items than processes
+                task = Segmentation(("a", "b", "c")) if kind == "masks" else MultiLabel(("a",))
+                bunch = DataBunch.from_tensors(x, y, x[:n], y[:n], bs=5, task=task)
+                learn = learner(bunch, model, loss_func=loss_func, metrics=[spread_of_batch, largest_of_batch])
+                found |= {f"{kind} {name} {n} {key}": value for key, value in answers(learn).items()}
+    tracked = trained(learner(metrics=[largest_of_batch, Largest()]), train_metrics=True)
+    return found | {f"tracked {key}": value for key, value in tracked.items()}
+
+
+def spread_of_batch(preds: Tensor, targets: Tensor) -> Tensor:
+    return preds.std(unbiased=False) * targets.double().mean()
+
+
+spread_of_batch.per_batch = True  # type: ignore[attr-defined]
+
+
+def range_of_batch(preds: Tensor, targets: Tensor, per_batch: bool = False) -> Tensor:
+    return preds.amax() - preds.amin() if per_batch else preds.mean()
+
+
+class Both(nn.Module):
+    """A mean of items, and a number of a whole batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dice = DiceLoss(per_batch=True)
+
+    def forward(self, preds: Tensor, targets: Tensor) -> Tensor:
+        loss: Tensor = self.dice(preds, targets)
+        return loss + preds.square().mean()
+
+
+class SumOfBatch:
+    """One that is not divided by the number of items."""
+
+    reduction, per_batch = "sum", True
+
+    def __call__(self, preds: Tensor, targets: Tensor) -> Tensor:
+        return preds.sum() * targets.double().sum()
 
 
 @case
@@ -632,6 +730,73 @@ class Weighs(Callback):
         self.n_weights = sum(p.to_local().numel() for p in state.model.parameters())
         kept = [value for of_one in state.optimizer.state.values() for value in of_one.values() if value.ndim]
         self.n_kept = sum(value.to_local().numel() for value in kept)
+
+
+class AddsParameter(Callback):
+    """Trains a parameter of its own in a group of its own; the processes would draw it differently."""
+
+    def before_fit(self, state: TrainState) -> None:
+        device = next(state.model.parameters()).device
+        self.scale = nn.Parameter(torch.ones(3, dtype=torch.float64, device=device) + 0.25 * world.rank)
+        state.optimizer.add_param_group({"params": [self.scale], "lr": 0.02, "weight_decay": 0.125})
+
+    def after_pred(self, state: TrainState) -> None:
+        state.preds = state.preds * self.scale
+
+
+class Thaws(Callback):
+    """Lets the first layer train, which the optimizer does not hold."""
+
+    def before_fit(self, state: TrainState) -> None:
+        state.model[0].requires_grad_(True)
+        held = {id(parameter) for group in state.optimizer.param_groups for parameter in group["params"]}
+        added = [parameter for parameter in state.model[0].parameters() if id(parameter) not in held]
+        if added:
+            state.optimizer.add_param_group({"params": added, "lr": 0.02})
+
+
+def of_trained(groups: Any, lr: float, kind: Any) -> torch.optim.Optimizer:
+    """An optimizer of what is trained now."""
+    kept = [{**group, "params": [p for p in group["params"] if p.requires_grad]} for group in groups]
+    optimizer: torch.optim.Optimizer = kind([group for group in kept if group["params"]], lr=lr)
+    return optimizer
+
+
+@case
+def added_groups() -> Found:
+    """Groups that a callback adds to the optimizer train as in one process, in this fit and the next ones."""
+    found: Found = {}
+    kinds = {"sgd": partial(torch.optim.SGD, momentum=0.9), "adamw": torch.optim.AdamW,
+             "fused": partial(torch.optim.AdamW, fused=True)}  # fmt: skip
+    for strategy in ("ddp", "fsdp"):
+        for name, kind in kinds.items():
+            for callback in (AddsParameter, Thaws):
+                model = net()
+                model[0].requires_grad_(callback is not Thaws)
+                learn = learner(model=model, opt_func=partial(of_trained, kind=kind))
+                for number in range(1 if callback is Thaws else 2):
+                    added = callback()
+                    run = trained(learn, 2, 0.05, callbacks=[added, GradientClipping(1.0)], strategy=strategy)
+                    if isinstance(added, AddsParameter):
+                        run["added"] = added.scale.detach().cpu()
+                    assert learn.opt is not None
+                    run["groups"] = [[len(g["params"]), g["lr"]] for g in learn.opt.param_groups]
+                    run["kept"] = [sorted(kept) for kept in learn.opt.state.values()]
+                    key = f"{strategy} {name} {callback.__name__} {number}"
+                    found |= {f"{key} {part}": value for part, value in run.items()}
+                learn.save("added")
+                learn.load("added", with_opt=True)
+        for step in (5, 0):
+            try:
+                found |= {
+                    f"{strategy} resumed {part}": value for part, value in trained(
+                        learner(path=FOLDER / strategy), 2, 0.05, callbacks=[AddsParameter(), Stops(step)],
+                        checkpoint_every=2, resume="auto", strategy=strategy,
+                    ).items()
+                }  # fmt: skip
+            except KeyboardInterrupt:
+                assert step
+    return found
 
 
 @case

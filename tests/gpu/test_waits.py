@@ -67,11 +67,15 @@ def test_a_fit_on_tensors(
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("augment", [False, True])
-@pytest.mark.parametrize("options", [{}, {"cache": "memory"}], ids=["files", "cache"])
+@pytest.mark.parametrize("augment", [False, True, "strong"])
+@pytest.mark.parametrize(
+    "options", [{}, {"cache": "memory"}, {"cache": "device"}], ids=["files", "cache", "device cache"]
+)
 def test_a_fit_on_images(
-    options: dict[str, Any], augment: bool, precision: Any, no_waits: Forbid, device: torch.device, images: OnDevice
+    options: dict[str, Any], augment: Any, precision: Any, no_waits: Forbid, device: torch.device, images: OnDevice
 ) -> None:
+    if augment == "strong" and options.get("cache") == "device":
+        pytest.skip("refused: its crops are of single images, before they are kept")
     learn = images(device, augment=augment, callbacks=MixedPrecision(precision), **options)
     assert fit_without_waits(learn, no_waits, [CutMix()]) == 2 * (4 + 2)
 

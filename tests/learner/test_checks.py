@@ -240,3 +240,52 @@ def test_checking_metrics_leaves_no_item_in_them() -> None:
     metric = top_k(2)
     again(classes(), metric)
     assert math.isnan(metric.compute())
+
+
+def tied_weight() -> nn.Sequential:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3))
+    model[1].weight = model[0].weight
+    return model
+
+
+def used_twice(layer: nn.Module) -> nn.Sequential:
+    return nn.Sequential(layer, nn.ReLU(), layer, nn.Linear(4, 3))
+
+
+class HoldsTwice(nn.Module):
+    """A layer under two names, and a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = used_twice(nn.BatchNorm1d(4))
+        self.head = self.body[3]
+        self.register_buffer("scale", torch.ones(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.body(x) * self.scale
+        return out
+
+
+@pytest.mark.parametrize(
+    "make_model",
+    [
+        lambda: used_twice(nn.Linear(4, 4)),
+        lambda: used_twice(nn.BatchNorm1d(4)),
+        lambda: used_twice(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))),
+        tied_weight,
+        HoldsTwice,
+    ],
+    ids=["a layer twice", "a norm twice", "a block twice", "a weight twice", "a head twice"],
+)
+def test_checking_the_outputs_leaves_the_weights_where_they_are(make_model: Callable[[], nn.Module]) -> None:
+    model = make_model()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    x, y = torch.randn(12, 4), torch.arange(12) % 3
+    learn = Learner(DataBunch.from_tensors(x, y, x, y, bs=4, classes=list("abc")), model)
+    assert {name: tensor.device.type for name, tensor in model.state_dict().items()} == dict.fromkeys(before, "cpu")
+    torch.testing.assert_close(dict(model.state_dict()), before)
+    learn.fit(1, 1e-3)
+    y = torch.arange(12) % 4
+    more = DataBunch.from_tensors(x, y, x, y, bs=4, classes=list("abcd"))
+    with pytest.raises(UsageError, match="outputs"):  # they are checked all the same
+        Learner(more, make_model())

@@ -204,11 +204,61 @@ def test_without_the_optimizer_the_file_is_a_bare_state_dict(learn: Learner) -> 
     learn.load("bare")
 
 
-def test_an_optimizer_state_that_does_not_fit_warns(learn: Learner) -> None:
-    learn.save("adamw")
+def of_other_groups(learn: Learner) -> None:
     learn.split([learn.model[0], learn.model[1:]])  # type: ignore[index]
-    with pytest.warns(LearnkitWarning, match="the optimizer is reset"):
-        learn.load("adamw")
+
+
+def of_another_class(learn: Learner) -> None:
+    learn.opt_func = torch.optim.Adagrad  # it keeps something before its first step
+
+
+def of_other_shapes(learn: Learner) -> None:
+    path = learn.path / learn.model_dir / "other.pth"
+    content = torch.load(path, weights_only=True)
+    content["opt"]["state"][0]["exp_avg"] = torch.zeros(3, 3)
+    torch.save(content, path)
+
+
+MISFITS = [of_other_groups, of_another_class, of_other_shapes]
+
+
+@pytest.mark.parametrize("change", MISFITS)
+@pytest.mark.parametrize("steps", [0, 1])
+def test_after_an_optimizer_state_that_does_not_fit_the_optimizer_is_new_but_for_its_settings(
+    change: Any, steps: int, learn: Learner
+) -> None:
+    """It had taken steps with other weights; so what it goes on to is what a new learner would."""
+    learn.save("other")
+    change(learn)
+    if steps:
+        learn.fit(steps, 1e-2)
+    settings = None if learn.opt is None else [(g["lr"], g["weight_decay"]) for g in learn.opt.param_groups]
+    with pytest.warns(LearnkitWarning, match="the optimizer keeps its settings and forgets its steps"):
+        learn.load("other")
+    assert learn.opt is not None
+    assert settings in (None, [(group["lr"], group["weight_decay"]) for group in learn.opt.param_groups])
+    new = Learner(learn.dls, network(), opt_func=learn.opt_func, seed=0)
+    new.load("other", with_opt=False)
+    if change is of_other_groups:
+        new.split([new.model[0], new.model[1:]])  # type: ignore[index]
+    new.counter.epoch = learn.epoch
+    for each in (learn, new):
+        each.fit(1, 1e-2)
+    for ours, theirs in zip(learn.model.state_dict().values(), new.model.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("change", MISFITS)
+def test_an_optimizer_state_that_is_required_and_does_not_fit_is_refused(change: Any, learn: Learner) -> None:
+    learn.save("other")
+    change(learn)
+    learn.fit(1, 1e-2)
+    assert learn.opt is not None
+    kept = [{name: torch.as_tensor(x).clone() for name, x in state.items()} for state in learn.opt.state.values()]
+    with pytest.raises(UsageError, match="no optimizer state to load"):
+        learn.load("other", with_opt=True)
+    for state, before in zip(learn.opt.state.values(), kept, strict=True):
+        torch.testing.assert_close({name: torch.as_tensor(x) for name, x in state.items()}, before)
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", "..", "x" * 101, "nul\0"])

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from learnkit.losses import FocalLoss, MSELossFlat
+from learnkit.losses import DiceLoss, FocalLoss, IoULoss, MSELossFlat
 from learnkit.losses.reduction import (
     can_ignore,
     divisor,
     empty_as_zero,
+    is_of_batches,
     loss_sums,
     reduction_of,
     setting,
@@ -172,3 +173,37 @@ def test_functions_seen_before_are_not_kept_alive() -> None:
     del own_loss
     gc.collect()
     assert alive() is None
+
+
+def dice_of_batch(preds: Tensor, targets: Tensor, per_batch: bool = False) -> Tensor:
+    return preds.sum()
+
+
+class Combined(nn.Module):
+    def __init__(self, dice: nn.Module) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList([nn.BCEWithLogitsLoss(), dice])
+
+
+class OfBatches(Plain):
+    per_batch = True
+
+
+@pytest.mark.parametrize(
+    ("loss_func", "expected"),
+    [
+        (DiceLoss(), False),
+        (DiceLoss(per_batch=True), True),
+        (functools.partial(IoULoss(per_batch=True)), True),
+        (Combined(DiceLoss()), False),
+        (Combined(DiceLoss(per_batch=True)), True),
+        (dice_of_batch, False),
+        (functools.partial(dice_of_batch, per_batch=True), True),
+        (OfBatches(), True),
+        (Plain(), False),
+        (F.cross_entropy, False),
+        (nn.MSELoss(), False),
+    ],
+)
+def test_a_loss_of_whole_batches_is_known(loss_func: Any, expected: bool) -> None:
+    assert is_of_batches(loss_func) is expected

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from learnkit.distributed import exchange
 from learnkit.distributed.world import World
 from learnkit.errors import UsageError
 from learnkit.metrics import shared
@@ -31,7 +32,7 @@ def one_of_two(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
         return torch.cat([rows[:n], rows[:n]])
 
     monkeypatch.setattr(shared, "world", world)
-    monkeypatch.setattr(shared, "gathered_rows", gathered_rows)
+    monkeypatch.setattr(exchange, "gathered_rows", gathered_rows)
     return sent
 
 
@@ -57,6 +58,13 @@ def test_structures_that_are_not_rows_are_refused(one_of_two: list[Tensor]) -> N
     (metric,) = make_metrics(largest)
     with pytest.raises(UsageError, match=r"metric largest: a tensor \(4,\) for 2 items"):
         observe(metric, torch.zeros(2, 1), torch.zeros(4), 2)
+
+
+@pytest.mark.usefixtures("one_of_two")
+def test_names_of_items_cannot_be_put_together() -> None:
+    (metric,) = make_metrics(largest)
+    with pytest.raises(UsageError, match="metric largest: str for 2 items"):
+        observe(metric, torch.zeros(2, 1), ["a", "b"], 2)
 
 
 def test_torchmetrics_do_not_put_processes_together_again(one_of_two: list[Tensor]) -> None:

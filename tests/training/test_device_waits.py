@@ -75,6 +75,12 @@ class ToPython(TorchFunctionMode):
 def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
     """A device where reading waits, and the counter of reads."""
     counter = Reads()
+    let_reads_wait(counter, monkeypatch)
+    return counter
+
+
+def let_reads_wait(counter: Reads, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the device be one where reading waits; what is drawn on the host is not counted."""
     monkeypatch.setattr(Compute, "sync_is_free", property(lambda compute: False))
     monkeypatch.setattr("learnkit.training.nan_guard.FLUSH_EVERY", 1000)
     for name in ("draw_shares", "draw_box"):
@@ -85,7 +91,6 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
                 return drawn(*args)
 
         monkeypatch.setattr(mixing, name, on_the_host)
-    return counter
 
 
 def bunch(kind: str, n: int) -> DataBunch:

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from learnkit.distributed.parallel import Parallel
+from learnkit.distributed.sharded import Sharded
 from learnkit.distributed.world import World
 from learnkit.losses import DiceLoss
 from learnkit.training import processes
@@ -31,17 +33,22 @@ def test_alone_nothing_runs_the_model_but_itself() -> None:
 
 
 @pytest.mark.parametrize("per_batch", [False, True])
+@pytest.mark.parametrize("is_sharded", [False, True])
 def test_a_loss_of_whole_batches_is_warned_of_in_several_processes(
-    per_batch: bool, monkeypatch: pytest.MonkeyPatch
+    is_sharded: bool, per_batch: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state = TrainState(model=nn.Linear(1, 1), loss_func=DiceLoss(per_batch=per_batch), train_dl=[])
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    state = TrainState(model=model, loss_func=DiceLoss(per_batch=per_batch), train_dl=[], optimizer=optimizer)
     assert parallel(state) is None
+    state.parallel = Sharded(model, []) if is_sharded else None
     two = World()
     two._size = 2
     monkeypatch.setattr(processes, "world", two)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        assert parallel(state) is not None
+        made = parallel(state)
+    assert made is state.parallel if is_sharded else isinstance(made, Parallel)
     assert ["per_batch=True" in str(warning.message) for warning in caught] == [True] * per_batch
 
 
