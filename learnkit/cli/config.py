@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,19 @@ __all__ = ["read_config", "to_toml"]
 SUFFIXES = (".toml", ".json", ".yaml", ".yml")
 
 
-def read_config(file: str | Path) -> dict[str, Any]:
+PLAIN = (str, bool, int, float, type(None))
+
+
+def read_config(file: str | Path, tables: Collection[str] = ()) -> dict[str, Any]:
     """The options in a file by name, with underscores; those in a section (a table) as if they stood above all.
+
+    Args:
+        file: its path.
+        tables: options whose value may be a table, which is then no section.
 
     Raises:
         MissingFileError: no such file.
-        UsageError: another suffix, or an option that is given twice.
+        UsageError: another suffix, an option that is given twice, or a value that no option has, such as a date.
         CorruptFileError: a file that cannot be parsed, or that is not a table of options.
     """
     path = Path(file)
@@ -35,9 +42,10 @@ def read_config(file: str | Path) -> dict[str, Any]:
         raise CorruptFileError(f"--config: {file} holds {type(content).__name__}, not options by name")
     found: dict[str, Any] = {}
     for name, value in content.items():
-        inner = value if isinstance(value, Mapping) else {name: value}
-        for key, one in inner.items():
+        is_section = isinstance(value, Mapping) and str(name).replace("-", "_") not in tables
+        for key, one in (value if is_section else {name: value}).items():
             plain = str(key).replace("-", "_")
+            _check_plain(f"--config: {file}: {plain}", one)
             if plain in found:
                 raise UsageError(f"--config: {file} gives {plain} twice", fix="Remove one of them.")
             found[plain] = one
@@ -50,15 +58,39 @@ def _parsed(text: str, path: Path) -> Any:
             return tomllib.loads(text)
         if path.suffix == ".json":
             return json.loads(text, object_pairs_hook=_without_twins)
-        import yaml
-
-        return yaml.safe_load(text)
+        return _of_yaml(text)
     except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"--config: {path} cannot be parsed ({error})", fix="Correct that line.") from error
     except Exception as error:  # yaml's errors have no common builtin
         if type(error).__module__.partition(".")[0] != "yaml":
             raise
         raise CorruptFileError(f"--config: {path} cannot be parsed ({error})", fix="Correct that line.") from error
+
+
+def _of_yaml(text: str) -> Any:
+    import yaml
+
+    _check_keys(yaml.compose(text, yaml.SafeLoader))
+    return yaml.safe_load(text)
+
+
+def _check_keys(node: Any) -> None:
+    """Refuse two values of a name in the tree of a YAML file, where YAML keeps the last."""
+    pairs = node.value if node is not None and node.id == "mapping" else []
+    _without_twins([(key.value, None) for key, _ in pairs])
+    for _, value in pairs:
+        _check_keys(value)
+
+
+def _check_plain(where: str, value: Any) -> None:
+    """Refuse what no option can be, such as the date that TOML and YAML make of 2026-01-01."""
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    for part in parts:
+        _check_plain(where, part)
+    if not isinstance(value, (*PLAIN, list, Mapping)):
+        raise UsageError(
+            where, got=value, expected="text, a number, true, false, a list or a table", fix="Put it in quotes."
+        )
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -92,4 +124,6 @@ def _lines(options: Mapping[str, Any]) -> list[str]:
 def _toml(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, float):
+        return repr(value)  # inf and nan, too
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from learnkit.checks import check_int
-from learnkit.cli.models import model_options
 from learnkit.cli.options import Option
 from learnkit.cli.run_folder import RunFolder
+from learnkit.cli.run_options import run_options
 from learnkit.cli.sources import DATA_HELP, data_options, make_data, source_of
-from learnkit.cli.training import training_options
 from learnkit.data.image_bunch import ImageDataBunch, as_image_bunch
 from learnkit.data.table.split_folders import split_named
 from learnkit.errors import MissingFileError, UsageError
@@ -63,7 +62,7 @@ def load_model(name: str, device: str | None = None) -> Learner:
     if not folder.model.is_file():
         raise MissingFileError(
             f"no {folder.model.name} in {folder.path}: the training has not ended",
-            fix=f"Go on with it: learnkit train --resume --out {folder.path}.",
+            fix=f"Go on with it: {folder.resume}.",
         )
     return load_learner(folder.model, device=device)
 
@@ -102,9 +101,7 @@ def add_measured(parser: "TypedParser", title: str, own: list[Option]) -> None:
     parser.add_options(title, [ON, *own])
     parser.add_options("images", measured_options())
     parser.add_config()
-    known = {option.name for options in parser.sections.values() for option in options}
-    every = (*data_options(), *model_options(), *training_options())
-    parser.ignored = {"report", "duplicates", *(option.name for option in every)} - known
+    parser.pass_over(one.name for options in run_options().values() for one in options)
     parser.repeats = _config_of_run
 
 

@@ -8,6 +8,7 @@ from learnkit.cli.found import described
 from learnkit.cli.models import make_learner, model_options
 from learnkit.cli.options import Option, options_of
 from learnkit.cli.output import check_new, print_line
+from learnkit.cli.run_options import run_options
 from learnkit.cli.sources import DATA_HELP, data_options, make_data
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError
@@ -31,6 +32,7 @@ def add_arguments(parser: "TypedParser") -> None:
     parser.add_options("images", data_options())
     parser.add_options("model", model_options())
     parser.add_config()
+    parser.pass_over(one.name for options in run_options().values() for one in options)
 
 
 def run(args: Any) -> int:
@@ -52,7 +54,8 @@ def run(args: Any) -> int:
     suggestions = learn.lr_find(**{name: values[name] for name in OF_TEST})
     if not world.is_first:
         return 0
-    print_line(described(dls, learn))
+    for line in described(dls, learn).split("\n"):
+        print_line(line)
     for name, value in suggestions._asdict().items():
         print_line(f"{name} {value:.3g}")
     if values["out"] is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import learnkit
 from learnkit.checks import missing_extra, nearest
 from learnkit.cli import convert, env, export, lr_find, pack, predict, report, train, validate, verify
-from learnkit.cli.output import output_error, print_error
+from learnkit.cli.output import output_error, print_error, warnings_as_lines
 from learnkit.cli.parsers import Parser
 from learnkit.errors import (
     DownloadError,
@@ -83,7 +83,8 @@ def _run(words: list[str]) -> int:
         _top().error(f"no command {name!r}; nearest: {nearest(name, COMMANDS, n=3)}")
     parser = parser_of(name)
     try:
-        code: int = COMMANDS[name].run(parser.parse_args(rest))
+        with warnings_as_lines():
+            code: int = COMMANDS[name].run(parser.parse_args(rest))
     except LearnkitError as error:
         if name in TYPED:
             error.message = parser.in_options(error.message)

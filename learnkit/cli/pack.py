@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from learnkit.cli.options import Option, options_of
-from learnkit.cli.output import print_error, print_line, warnings_as_lines
+from learnkit.cli.output import print_error, print_line
+from learnkit.cli.run_options import run_options
 from learnkit.cli.sources import DATA_HELP, data_options, make_data
 from learnkit.data.stream.items import require_litdata
 from learnkit.data.stream.pack import pack
@@ -29,6 +30,8 @@ def add_arguments(parser: "TypedParser") -> None:
     parser.add_options("stream", pack_options())
     parser.add_options("images", image_options())
     parser.add_config()
+    every = {"data", *(one.name for options in run_options().values() for one in options)}
+    parser.pass_over(every - {"stream"})  # that is packed already
 
 
 def pack_options() -> list[Option]:
@@ -53,8 +56,7 @@ def run(args: Any) -> int:
         raise UsageError(f"{values['out']} exists already", fix="Remove it, or write elsewhere.")
     given = {option.name: option.default for option in data_options()} | values
     fixed = {"augment": False, "normalize": None, "bs": 1, "on_error": "raise"}
-    with warnings_as_lines():
-        packed = pack(make_data(given, **fixed), values["out"], **{name: values[name] for name in OF_PACK})
+    packed = pack(make_data(given, **fixed), values["out"], **{name: values[name] for name in OF_PACK})
     sizes = ", ".join(f"{split} {n:,}" for split, n in packed.sizes.items())
     n_bytes = sum(file.stat().st_size for file in packed.folder.rglob("*") if file.is_file())
     for error in packed.skipped["error"]:

@@ -25,6 +25,8 @@ class Parser(argparse.ArgumentParser):
 
 def explained(message: str, flags: Sequence[str]) -> str:
     """A parser's message as one sentence, with the options nearest to an unknown one."""
+    if switch := re.match(r"argument (--[\w-]+)/(--no-[\w-]+): ignored explicit argument", message):
+        return f"{switch[1]} takes no value; {switch[2]} turns it off"
     unknown = re.match(r"unrecognized arguments: (.*)", message, re.DOTALL)
     if unknown is None:
         return re.sub(r"\s*\n\s*", " ", message)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from learnkit.cli.loaded import add_measured, measured
 from learnkit.cli.options import Option
-from learnkit.cli.output import check_new, print_line, warnings_as_lines
+from learnkit.cli.output import check_new, print_line
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError
 from learnkit.text import counted
@@ -38,9 +38,8 @@ def run(args: Any) -> int:
         raise UsageError("--out", got=values["out"], expected="a name that ends in .html")
     out = check_new(Path(values["out"]), force=values["force"])
     world.begin()
-    with warnings_as_lines():
-        learn, part, n = measured(values, "report")
-        page = learn.report(out, part, duplicates=values["duplicates"])
+    learn, part, n = measured(values, "report")
+    page = learn.report(out, part, duplicates=values["duplicates"])
     if world.is_first:
         print_line(f"report: {page}, on {counted(n, 'image')} ({values['on']})")
     return 0

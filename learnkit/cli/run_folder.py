@@ -1,6 +1,7 @@
 """The folder of a run: what repeats it, its history, checkpoints, model, report and log."""
 
 import os
+import shlex
 import shutil
 import sys
 from contextlib import AbstractContextManager
@@ -60,6 +61,11 @@ class RunFolder:
         self._notes: list[str] | None = []  # for the log, until the folder is there
         self._is_new = False
         self._replaced = path / REPLACED
+
+    @property
+    def resume(self) -> str:
+        """The command that goes on with the run, as a shell takes it."""
+        return f"learnkit train --resume --out {shlex.quote(str(self.path))}"
 
     def check_free(self, *, overwrite: bool) -> None:
         """Check that a run may begin here, before anything is read or trained.

@@ -8,7 +8,7 @@ from typing import Any
 
 from learnkit.checks import missing_extra
 from learnkit.cli.options import Option, options_of, python_name, value_of
-from learnkit.cli.values import AUGMENT, BS, CODES, COLUMNS, DEPTH, LIST, NORMALIZE, PAIRS, SIZE
+from learnkit.cli.values import AUGMENT, BS, CODES, COLUMNS, DEPTH, LIST, NORMALIZE, PAIRS, SIZE, SUFFIXES
 from learnkit.data.image_bunch import ImageDataBunch
 from learnkit.data.options import ImageSettings
 from learnkit.errors import DataError, UsageError
@@ -26,7 +26,7 @@ KINDS: dict[str, Any] = {
     "augment": AUGMENT, "bs": BS, "classes": LIST, "codes": CODES, "csv_labels": str | None, "depth": DEPTH,
     "device": str | None, "false_values": LIST, "fn_col": COLUMNS, "ignore_index": int | None, "label": COLUMNS,
     "image": COLUMNS, "splits": PAIRS, "label_col": COLUMNS, "normalize": NORMALIZE, "normalize_labels": bool,
-    "sampler": str | None, "size": SIZE, "suffixes": LIST, "task": str | None,
+    "sampler": str | None, "size": SIZE, "suffixes": SUFFIXES, "task": str | None,
     "test": str | None, "true_values": LIST, "valid_col": COLUMNS,
     "masks": str | None, "pat": str | None,
 }  # fmt: skip
@@ -59,6 +59,8 @@ HELPS = {
     "binary": "one output for two classes of masks",
     "threshold": "for soft masks and JPEG: gray above this share of white is the second of two classes",
     "border": 'the class of masks that resize="pad" adds; none for that of --ignore-index',
+    "suffixes": "what the names of images in a folder end with, such as .png,.ppm, in any case; nothing between two "
+    "commas for no suffix; none for .jpg, .jpeg, .png, .webp, .bmp, .gif, .tif and .tiff",
     "folder": "below DATA, where the images of the CSV file are",
     "delimiter": "what separates the columns of the CSV file; none for a comma (a tab in .tsv)",
 }

@@ -13,8 +13,10 @@ from learnkit.cli.found import described, results_line
 from learnkit.cli.models import make_learner, model_options
 from learnkit.cli.options import Option, value_of
 from learnkit.cli.run_folder import RunFolder, RunLog, free_folder
+from learnkit.cli.run_options import RUN, run_options
 from learnkit.cli.sources import DATA_HELP, data_options, data_values, make_data
 from learnkit.cli.training import chosen_monitor, fit, make_callbacks, settle, training_options
+from learnkit.cli.values import CODES, as_text
 from learnkit.data.bunch import DataBunch
 from learnkit.data.segmentation import Segmentation
 from learnkit.distributed.world import world
@@ -26,16 +28,6 @@ if TYPE_CHECKING:
     from learnkit.cli.typed_parser import TypedParser
 
 __all__ = ["add_arguments", "run"]
-
-RUN = (
-    Option("out", str | None, None, "the run folder; none for runs/NAME of the data, or the next NAME-2, NAME-3"),
-    Option("resume", bool, False, "go on with the run in --out where it was interrupted, with its options"),
-    Option("overwrite", bool, False, "replace the run in --out"),
-    Option("report", bool, True, "write report.html"),
-    Option("duplicates", bool, False, "report.html also has near-duplicates and outliers: a pass over all images"),
-    Option("print_config", bool, False, "print the configuration as TOML, and train nothing"),
-)  # fmt: skip
-NOT_KEPT = ("out", "resume", "overwrite", "print_config")
 
 
 def add_arguments(parser: "TypedParser") -> None:
@@ -123,7 +115,7 @@ def _train(learn: Learner, values: dict[str, Any], callbacks: list[Callback], fo
     try:
         fit(learn, values, callbacks, resume=values["resume"])
     except (KeyboardInterrupt, SystemExit):  # Ctrl-C, or a signal that asks to leave
-        folder.tell(f"interrupted; go on with: learnkit train --resume --out {folder.path}")
+        folder.tell(f"interrupted; go on with: {folder.resume}")
         raise
 
 
@@ -161,13 +153,9 @@ def _has_valid(dls: DataBunch) -> bool:
 def _config(values: Mapping[str, Any]) -> str:
     """The options that apply, as TOML: the config that repeats a run."""
     of_source = data_values(values)
-    sections = {
-        "run": RUN, "images": [one for one in data_options() if one.name in of_source],
-        "model": model_options(), "training": training_options(),
-    }  # fmt: skip
     kept = {
-        title: {one.name: _kept(one, values[one.name]) for one in options if one.name not in NOT_KEPT}
-        for title, options in sections.items()
+        title: {one.name: _kept(one, values[one.name]) for one in options if title != "images" or one.name in of_source}
+        for title, options in run_options().items()
     }
     comment = f"learnkit {learnkit.__version__}; again, in a new folder: learnkit train --config FILE"
     return to_toml({"data": _place(values)}, kept, comment)
@@ -184,5 +172,10 @@ def _kept(option: Option, value: Any) -> Any:
     """A value as it is written: what a form reads, where TOML has it; none as a word where it is not the default."""
     if value is None:
         return None if option.default is None else "none"
+    if option.name == "weights" and Path(value).is_file():
+        return str(Path(value).absolute())  # the config may be used in any folder
     read = value_of(option, value)
+    if option.kind is CODES:  # of a file that may have changed by then, unless a name in it has a comma
+        names = read if isinstance(read, list) else list(read.values())
+        return str(Path(value).absolute()) if any("," in name for name in names) else as_text(read)
     return read if isinstance(read, bool | int | float | str | list) else value

@@ -96,6 +96,9 @@ def make_callbacks(values: Mapping[str, Any], folder: Path) -> list[Callback]:
     of_fit: Any = values
     limits_of(of_fit)  # refuses them
     callbacks: list[Callback] = [Progress(every=values["every"])]
+    for name in ("mixup", "cutmix"):  # both call it alpha
+        if values[name] is not None:
+            check_number(name, values[name], "(0, inf)")
     callbacks += [made(values[name]) for name, made in MADE_OF.items() if values[name] is not None]
     if values["precision"] is not None:
         callbacks.append(MixedPrecision(values["precision"]))
@@ -129,7 +132,8 @@ def chosen_monitor(learn: Learner, name: str | None) -> str:
 def _scheduler(values: Mapping[str, Any]) -> TorchScheduler:
     name = values["scheduler"]
     kind = getattr(lr_scheduler, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, lr_scheduler.LRScheduler)):
+    base = lr_scheduler.LRScheduler
+    if not (isinstance(kind, type) and issubclass(kind, base) and kind is not base):
         known = [one for one in dir(lr_scheduler) if one.endswith(("LR", "Restarts", "Plateau"))]
         raise UsageError(
             "--scheduler", got=name, expected=f"a class of torch.optim.lr_scheduler; nearest: {nearest(name, known)}"

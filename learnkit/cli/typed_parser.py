@@ -1,23 +1,27 @@
 """A parser of typed options, which a configuration file may hold too; needs jsonargparse."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn
 
 from jsonargparse import ActionYesNo, ArgumentParser
 
 from learnkit.checks import nearest
 from learnkit.cli.config import read_config
+from learnkit.cli.kinds import Reader, shown
 from learnkit.cli.options import Option, python_name
 from learnkit.cli.parsers import explained
-from learnkit.cli.values import LIST, Form, as_text
+from learnkit.cli.values import LIST, TABLES, as_text
 from learnkit.errors import UsageError
 
 __all__ = ["TypedParser"]
 
 CONFIG = "--config"
-ARGUMENT = re.compile(r"\b([a-z_]+)=(\"[^\"]*\"|'[^']*'|[\w.]*)")  # of a call, in a message
+QUOTES = "\"'"
+ARGUMENT = re.compile(
+    r"\b([a-z_]+)=(\[[^\]()]*\]|\"[^\"]*\"|'[^']*'|(?:\.?\w+(?:\.\w+)*)?(?![\w(\[]|\.\w))"
+)  # of a call, in a message
 
 
 class TypedParser(ArgumentParser):
@@ -25,13 +29,11 @@ class TypedParser(ArgumentParser):
 
     Attributes:
         sections: the options under their titles.
-        given: the names of the options that were typed or in the configuration.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.sections: dict[str, list[Option]] = {}
-        self.given: set[str] = set()
         self.ignored: set[str] = set()  # of a configuration: options of the run that it is of, which mean nothing here
         self.places: list[str] = []  # names of positional arguments that a configuration may hold
         self.repeats: Callable[[Any], Path | None] = lambda values: None  # the configuration of an earlier run
@@ -50,8 +52,8 @@ class TypedParser(ArgumentParser):
                 action: Any = ActionYesNo(yes_prefix="", no_prefix="no-")
                 group.add_argument(option.flag, action=action, default=option.default, help=option.help)
                 continue
-            word = option.name.upper() if isinstance(option.kind, Form) else None
-            group.add_argument(option.flag, type=option.kind, default=option.default, metavar=word, help=option.help)
+            word, reader = option.name.upper(), Reader(option)
+            group.add_argument(option.flag, type=reader, default=option.default, metavar=word, help=option.help)
         self.sections.setdefault(title, []).extend(options)
 
     def add_config(self) -> None:
@@ -60,6 +62,10 @@ class TypedParser(ArgumentParser):
             CONFIG, type=str, metavar="FILE",
             help="options from a .toml, .json or .yaml file, such as the config.toml of a run; those typed here win",
         )  # fmt: skip
+
+    def pass_over(self, names: Iterable[str]) -> None:
+        """Ignore these options in a configuration, except those that the command has; call it last."""
+        self.ignored = set(names) - set(self._options)
 
     def parse_args(self, args: Any = None, namespace: Any = None, *rest: Any, **options: Any) -> Any:
         """The values of all options.
@@ -74,12 +80,11 @@ class TypedParser(ArgumentParser):
 
     def _parsed(self, typed: list[str], files: list[str]) -> Any:
         tokens = [token for file in files for token in self._of_config(file)]
-        tokens += [self._plain(token, before) for before, token in zip(["", *typed], typed, strict=False)]
-        self.given = {self._name(token) for token in tokens if token.startswith("--")}
+        tokens += self._joined(typed)
         values = super().parse_args(tokens)
         for file in files:
             for name in self.places:
-                if values[name] is None and name in (found := read_config(file)):
+                if values[name] is None and name in (found := self._config(file)):
                     if not isinstance(found[name], str):
                         raise UsageError(f"{file}: {name}", got=found[name], expected="text")
                     values[name] = found[name]
@@ -90,14 +95,12 @@ class TypedParser(ArgumentParser):
         raise UsageError(self._sentence(message), fix=f"See {self.prog} --help.") from ex
 
     def _sentence(self, message: str) -> str:
-        key = re.match(r'Parser key "(\w+)":|argument --([\w-]+): invalid', message)
-        option = None if key is None else self._options.get((key[1] or key[2]).replace("-", "_"))
-        if option is None:
+        found = re.match(r"argument --([\w-]+): invalid .* value: (.*)", message, re.DOTALL)
+        option = None if found is None else self._options.get(found[1].replace("-", "_"))
+        if found is None or option is None:
             flags = [flag for action in self._actions for flag in action.option_strings]
             return explained(message, flags)
-        got = re.search(r"(?:Given value|Got value): (.*)|value: '(.*)'$", message, re.DOTALL)
-        shown = "" if got is None else f"got {(got[1] or got[2]).strip()!r}, "
-        return f"{option.flag}: {shown}expected {_shown(option.kind)}"
+        return f"{option.flag}: got {found[2]}, expected {shown(option.kind)}"
 
     def in_options(self, message: str) -> str:
         """A message of the library that names arguments, with the options for them.
@@ -115,25 +118,31 @@ class TypedParser(ArgumentParser):
     def _options(self) -> dict[str, Option]:
         return {option.name: option for options in self.sections.values() for option in options}
 
-    def _name(self, token: str) -> str:
-        name = token.removeprefix("--").partition("=")[0].replace("-", "_")
-        return name.removeprefix("no_") if name not in self._options else name
+    def _joined(self, typed: list[str]) -> Iterator[str]:
+        """The tokens, a value that begins with one dash, such as -1,1, as one with its option."""
+        rest = iter(typed)
+        for token in rest:
+            if token == "--":  # what follows are places
+                yield from (token, *rest)
+            elif not self._takes_value(token):
+                yield token
+            elif (value := next(rest, None)) is None or value.startswith("--"):
+                yield from (token, *([] if value is None else [value]))
+            else:
+                yield f"{token}={value}"
 
-    def _plain(self, token: str, before: str = "") -> str:
-        """The token, the word none as jsonargparse writes it."""
-        name, _, value = token.partition("=")
-        if token == "none" and before.startswith("--") and self._may_be_none(before):
-            return "null"
-        return f"{name}=null" if value == "none" and self._may_be_none(name) else token
+    def _takes_value(self, token: str) -> bool:
+        option = self._options.get(token.removeprefix("--").replace("-", "_"))
+        return token.startswith("--") and option is not None and option.kind is not bool
 
-    def _may_be_none(self, flag: str) -> bool:
-        option = self._options.get(self._name(flag))
-        return option is not None and option.may_be_none
+    def _config(self, file: str) -> dict[str, Any]:
+        """The options of a file by name; a table is a section, or the value of an option that names things."""
+        return read_config(file, {one.name for one in self._options.values() if one.kind in TABLES} | self.ignored)
 
     def _of_config(self, file: str) -> Iterator[str]:
         """The options of a file, as if typed."""
         options = self._options
-        for name, value in read_config(file).items():
+        for name, value in self._config(file).items():
             if name in self.places or name in self.ignored:
                 continue
             if name not in options:
@@ -142,7 +151,7 @@ class TypedParser(ArgumentParser):
             option = options[name]
             _check_text(f"{file}: {option.name}", value, option)
             if option.kind is not bool:
-                yield self._plain(f"{option.flag}={'none' if value is None else as_text(value)}")
+                yield f"{option.flag}={'none' if value is None else as_text(value)}"
             elif isinstance(value, bool):
                 yield option.flag if value else f"--no-{option.flag[2:]}"
             else:
@@ -150,12 +159,16 @@ class TypedParser(ArgumentParser):
 
 
 def _typed(flags: Mapping[str, str], found: re.Match[str]) -> str:
-    name, value = found[1], found[2].strip("\"'")
+    name, value = found[1], found[2]
     if name not in flags:
         return found[0]
-    if value in ("True", "False"):
+    if value in ("True", "False") or (name == "header" and value == "None"):
         return flags[name] if value == "True" else f"--no-{flags[name][2:]}"
-    return f"{flags[name]} {value}".rstrip()
+    if value == "None":
+        return f"{flags[name]} none"
+    if value.startswith("["):
+        value = ",".join(part.strip(" \"'") for part in value[1:-1].split(","))
+    return f"{flags[name]} {value.strip(QUOTES)}".rstrip()
 
 
 def _config_files(tokens: Sequence[str]) -> Iterator[str]:
@@ -168,23 +181,11 @@ def _config_files(tokens: Sequence[str]) -> Iterator[str]:
 
 def _check_text(where: str, value: Any, option: Option) -> None:
     """Refuse what a file means as a boolean or a number where text is meant, such as the YAML no, and lost commas."""
-    parts = value if isinstance(value, list) else [] if value is None else [value]
+    several = list(value.values()) if isinstance(value, Mapping) else value
+    parts = several if isinstance(several, list) else [] if value is None else [value]
     if option.kind is LIST and not all(isinstance(part, str) for part in parts):
         raise UsageError(where, got=value, expected="text", fix="Put each name in quotes.")
-    if option.kind is LIST and isinstance(value, list) and any("," in part for part in parts):
+    if isinstance(several, list) and any(isinstance(part, str) and "," in part for part in parts):
         raise UsageError(where, got=value, expected="names without commas", fix="Pass such names in Python.")
     if isinstance(value, bool) and option.kind in (str, str | None):
         raise UsageError(where, got=value, expected="text", fix="Put it in quotes.")
-
-
-def _shown(kind: Any) -> str:
-    """A type as a sentence names it."""
-    if isinstance(kind, Form):
-        return kind.shown
-    parts = [_shown(part) for part in get_args(kind)] if get_args(kind) else []
-    if kind is type(None) or kind is None:
-        return "none"
-    if isinstance(kind, str):
-        return kind
-    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-    return " or ".join(parts) if parts else words.get(kind, str(kind))

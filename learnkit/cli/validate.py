@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from learnkit.cli.found import named_numbers, results
 from learnkit.cli.loaded import add_measured, measured
 from learnkit.cli.options import Option, value_of
-from learnkit.cli.output import print_line, warnings_as_lines
+from learnkit.cli.output import print_line
 from learnkit.cli.values import LIST
 from learnkit.distributed.world import world
 from learnkit.text import counted
@@ -34,12 +34,11 @@ def run(args: Any) -> int:
     """
     values: dict[str, Any] = vars(args)
     world.begin()
-    with warnings_as_lines():
-        learn, part, n = measured(values, "validate")
-        metrics = value_of(METRICS, values["metrics"])
-        if metrics != ["default"]:
-            learn.metrics = metrics
-        found = results(learn, part)
+    learn, part, n = measured(values, "validate")
+    metrics = value_of(METRICS, values["metrics"])
+    if metrics != ["default"]:
+        learn.metrics = metrics
+    found = results(learn, part)
     if not world.is_first:
         return 0
     if values["format"] == "json":

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from learnkit.errors import MissingFileError
 
 __all__ = ["AUGMENT", "BS", "CLASS_WEIGHTS", "CODES", "COLUMNS", "DEPTH", "LIST", "NORMALIZE", "NUMBERS", "PAIR",
-           "PAIRS", "RATES", "SETTINGS", "SIZE", "Form", "as_text"]  # fmt: skip
+           "PAIRS", "RATES", "SETTINGS", "SIZE", "SUFFIXES", "TABLES", "Form", "as_text"]  # fmt: skip
 
 K = TypeVar("K")
 
@@ -30,10 +30,10 @@ class Form:
     may_be_none: bool = False
 
     def __call__(self, given: object) -> str | None:
-        """The text unchanged, checked; numbers and lists (of a configuration) as text; null as None."""
-        text = as_text(given)
-        if text == "null":
+        """The text unchanged, checked; numbers and lists (of a configuration) as text."""
+        if given is None:
             return None
+        text = as_text(given)
         try:
             self.read(text)
         except (ValueError, OverflowError) as error:
@@ -188,6 +188,7 @@ def _fail(text: str) -> Any:
 
 
 LIST = Form("A,B,...", _words)
+SUFFIXES = Form("A,B,..., nothing for files without a suffix", lambda text: text.split(","))
 NUMBERS = Form("a number, or several: A,B,...", _one_or_more)
 RATES = Form("a rate, FIRST:LAST, :LAST, or one per layer group: A,B,...", _rates)
 COLUMNS = Form("a column's name or number, or several: A,B,...", _columns)
@@ -203,3 +204,4 @@ AUGMENT = Form("true, false, light, strong or trivial", _augment)
 CLASS_WEIGHTS = Form("balanced, or a number per class: A,B,... or CLASS=A,...", _class_weights)
 SETTINGS = Form("NAME=VALUE,..., a value being a number, true, false or a word", _settings)
 CODES = Form("A,B,... from pixel value 0, VALUE=NAME,..., or a .txt file with one per line", _codes)
+TABLES = (CLASS_WEIGHTS, CODES, PAIRS, SETTINGS)  # that a configuration may write as a table

@@ -42,12 +42,14 @@ def run(args: argparse.Namespace) -> int:
     """List the damaged images; returns 1 if there are any.
 
     Raises:
-        UsageError: --yes without --move-to, a target folder inside DIR or with files of these names, or a damaged file
-            that is reached only through a link.
+        UsageError: --yes without --move-to, --force without --csv, a target folder inside DIR or with files of these
+            names, or a damaged file that is reached only through a link.
         MissingFileError: no such folder.
         DataError: no images in it.
         WriteError: the table could not be written, or a file could not be moved.
     """
+    if args.force and args.csv is None:
+        raise UsageError("--force has no effect without --csv")
     if args.yes and args.move_to is None:
         raise UsageError("--yes has no effect without --move-to", fix="Add --move-to FOLDER.")
     root = existing_folder(args.folder)

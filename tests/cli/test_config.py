@@ -1,6 +1,7 @@
 """Configuration files."""
 
 import json
+import math
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,19 @@ def test_options_are_read_with_or_without_sections(tmp_path: Path, name: str, te
     assert read_config(written(tmp_path, name, text)) == OPTIONS
 
 
+def test_a_table_may_be_the_value_of_an_option(tmp_path: Path) -> None:
+    file = written(tmp_path, "a.toml", "class-weights = {a = 1}\n[images]\nsize = 3\ncodes = {0 = 'sky'}\n")
+    assert read_config(file, ["class_weights"]) == {"class_weights": {"a": 1}, "size": 3, "codes": {"0": "sky"}}
+
+
+def test_yaml_s_own_merges_still_work(tmp_path: Path) -> None:
+    file = written(tmp_path, "a.yaml", "one: &base\n  size: 3\n  ps: 0.5\ntwo:\n  <<: *base\n")
+    with pytest.raises(UsageError, match="gives size twice"):
+        read_config(file)
+    file = written(tmp_path, "a.yaml", "one: {a: &base {size: 3}, b: {<<: *base, size: 4}}\n")
+    assert read_config(file) == {"a": {"size": 3}, "b": {"size": 4}}
+
+
 def test_dashes_are_underscores(tmp_path: Path) -> None:
     assert read_config(written(tmp_path, "a.toml", "valid-pct = 0.2")) == {"valid_pct": 0.2}
 
@@ -47,6 +61,13 @@ def test_dashes_are_underscores(tmp_path: Path) -> None:
         ("a.yaml", "!!python/object/apply:os.system ['touch ran']", CorruptFileError, "cannot be parsed"),
         ("a.json", "[1]", CorruptFileError, "holds list, not options by name"),
         ("a.json", '{"size": 1, "size": 2}', CorruptFileError, "size stands there twice"),
+        ("a.yaml", "size: 1\nsize: 2\n", CorruptFileError, "size stands there twice"),
+        ("a.yaml", "images:\n  size: 1\n  size: 2\n", CorruptFileError, "size stands there twice"),
+        ("a.yaml", "csv: 2026-01-01\n", UsageError, "csv: got datetime.*Put it in quotes"),
+        ("a.toml", "csv = 2026-01-01", UsageError, "csv: got datetime.*Put it in quotes"),
+        ("a.toml", "classes = [02:00:00, 1]", UsageError, "classes: got datetime.*Put it in quotes"),
+        ("a.yaml", "csv: !!binary aGk=\n", UsageError, "csv: got b'hi'.*Put it in quotes"),
+        ("a.yaml", "classes: !!set {a, b}\n", UsageError, "classes: got {.*Put it in quotes"),
         ("a.ini", "size = 3", UsageError, "expected a .toml, .json or .yaml file"),
         ("a.toml", "size = 3\n[images]\nsize = 4", UsageError, "gives size twice"),
     ],
@@ -67,7 +88,9 @@ def test_a_file_that_is_not_there_and_one_that_is_not_text(tmp_path: Path) -> No
         read_config(tmp_path / "binary.toml")
 
 
-@pytest.mark.parametrize("value", ['a "b" \\ c', "é\u2028\x7f\t\n", "", 0.1, 1e-9, True, [1, 2.5], ["x", 'y"']])
+@pytest.mark.parametrize(
+    "value", ['a "b" \\ c', "é\u2028\x7f\t\n", "", 0.1, 1e-9, 1e300, math.inf, -math.inf, True, [1, 2.5], ["x", 'y"']]
+)
 def test_toml_reads_back_what_was_written(value: Any) -> None:
     text = to_toml({"data": value}, {"images": {"one": value, "none": None}}, "comment")
     assert tomllib.loads(text) == {"data": value, "images": {"one": value}}

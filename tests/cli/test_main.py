@@ -25,6 +25,7 @@ from learnkit.errors import (
     OutOfMemoryError,
     UsageError,
     WriteError,
+    warn,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +104,21 @@ def test_the_exit_code_says_whether_the_input_or_the_run_failed(
 
     monkeypatch.setattr(verify, "run", fails)
     assert main(["verify", "pets"]) == code
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_warning_of_any_command_is_one_line(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def warns(args: Any) -> int:
+        warn("two\nlines")
+        return 0
+
+    monkeypatch.setattr(COMMANDS[name], "run", warns)
+    places = {"env": [], "convert": ["a", "b"], "pack": ["a", "b"], "predict": ["a", "b"],
+              "export": ["a", "--to", "lk", "--out", "b"]}  # fmt: skip
+    assert main([name, *places.get(name, ["a"])]) == 0
+    assert capsys.readouterr().err == "learnkit: warning: two\\nlines\n"
 
 
 def test_help_lists_every_command_on_one_line_of_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

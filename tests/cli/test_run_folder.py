@@ -1,5 +1,6 @@
 """The folder of a run."""
 
+import shlex
 import warnings
 from pathlib import Path
 
@@ -32,6 +33,12 @@ def test_a_second_run_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"a holds a run already \(config\.toml\)\. Go on with it by --resume"):
         RunFolder(tmp_path / "a").begin(SECOND, overwrite=False)
     assert (tmp_path / "a/config.toml").read_text() == FIRST
+
+
+@pytest.mark.parametrize("name", ["runs/a", "my runs/a", "it's; ls", "-a", "é$HOME"])
+def test_the_command_that_goes_on_is_one_for_a_shell(name: str) -> None:
+    command = RunFolder(Path(name)).resume
+    assert shlex.split(command) == ["learnkit", "train", "--resume", "--out", name]
 
 
 @pytest.mark.parametrize("name", WRITTEN)

@@ -17,7 +17,8 @@ from torchvision.models import shufflenet_v2_x0_5
 
 import learnkit as package
 from learnkit import load_learner
-from learnkit.cli.train import NOT_KEPT, RUN
+from learnkit.cli.run_options import NOT_KEPT, RUN
+from learnkit.cli.values import CODES
 
 from .conftest import Run
 
@@ -129,6 +130,37 @@ def test_print_config_prints_what_a_run_would_keep(photos: Path, learnkit: Run, 
     assert (found["images"]["valid"], found["images"]["classes"]) == ("none", ["red", "blue"])
     assert "csv" not in found["images"]
     assert "label_col" not in found["images"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "kept"),
+    [
+        (["sky", "road"], ["sky", "road"]), (["0=sky", "7=a=b"], {"0": "sky", "7": "a=b"}),
+        (["sky", "road, wet"], None), (["0=sky", "7=road, wet"], None),
+    ],
+)  # fmt: skip
+def test_a_config_means_the_same_in_any_folder(
+    photos: Path, learnkit: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: list[str], kept: Any
+) -> None:
+    (tmp_path / "codes.txt").write_text("\n".join(lines))
+    (tmp_path / "body.pth").touch()
+    words = ["--masks", "{stem}", "--codes", "codes.txt", "--weights", "body.pth", "--print-config", "--seed", 1]
+    code, out, _ = learnkit("train", photos, *words)
+    assert code == 0
+    found = tomllib.loads(out)
+    assert found["model"]["weights"] == str(tmp_path / "body.pth")
+    codes = found["images"]["codes"]
+    assert CODES.read(codes) == CODES.read("codes.txt")
+    if kept is not None:  # the names themselves; with a comma in one, the file
+        assert codes == ",".join(kept if isinstance(kept, list) else [f"{name}={kept[name]}" for name in kept])
+    (tmp_path / "other").mkdir()
+    (tmp_path / "a.toml").write_text(out)
+    monkeypatch.chdir(tmp_path / "other")
+    assert learnkit("train", "--config", tmp_path / "a.toml", "--print-config")[1] == out
+    assert (
+        tomllib.loads(learnkit("train", photos, "--weights", "IMAGENET1K_V2", "--print-config")[1])["model"]["weights"]
+        == "IMAGENET1K_V2"
+    )
 
 
 @pytest.mark.slow

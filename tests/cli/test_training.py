@@ -58,7 +58,9 @@ def test_a_scheduler_of_torch(learn: Learner) -> None:
     [
         (["--scheduler", "StepRL", "--policy", "constant"], "--scheduler: got 'StepRL', expected a class .*StepLR"),
         (["--scheduler", "StepLR"], "--scheduler StepLR needs --policy constant"),
-        (["--mixup", "-1"], "alpha: got -1"),
+        (["--mixup", "-1"], "mixup: got -1"),
+        (["--cutmix", "0"], "cutmix: got 0"),
+        (["--scheduler", "LRScheduler", "--policy", "constant"], "--scheduler: got 'LRScheduler', expected a class"),
     ],
 )
 def test_what_a_callback_refuses(words: list[str], message: str) -> None:

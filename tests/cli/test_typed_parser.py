@@ -1,5 +1,6 @@
 """A parser of typed options and of configurations."""
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,7 +8,7 @@ import pytest
 
 from learnkit.cli.options import Option
 from learnkit.cli.typed_parser import TypedParser
-from learnkit.cli.values import LIST, RATES
+from learnkit.cli.values import CLASS_WEIGHTS, LIST, PAIR, RATES
 from learnkit.errors import UsageError
 
 OPTIONS = (
@@ -19,6 +20,10 @@ OPTIONS = (
     Option("classes", LIST, None, "names"),
     Option("column", int | str, 0, "a column"),
     Option("arch", str, "resnet18", "network"),
+    Option("y_range", PAIR, None, "two numbers"),
+    Option("delim", str | None, None, "between labels"),
+    Option("header", bool, True, "a line of names"),
+    Option("class_weights", CLASS_WEIGHTS, None, "weights"),
 )
 
 
@@ -63,6 +68,11 @@ def test_none_stays_text_where_a_value_cannot_be_none() -> None:
         (["--lr", "fast"], "--lr: got 'fast', expected a rate, FIRST:LAST"),
         (["--classes", "a,,b"], "--classes: got 'a,,b', expected A,B,..."),
         (["second"], "'second' is one argument too many"),
+        (["--valid", "--arch", "x"], "argument --valid: expected one argument"),
+        (["--valid"], "argument --valid: expected one argument"),
+        (["--pretrained=false"], "--pretrained takes no value; --no-pretrained turns it off"),
+        (["--base-size", "1:30"], "--base-size: got '1:30', expected a whole number"),
+        (["--base-size", "it's"], '--base-size: got "it\'s", expected a whole number'),
     ],
 )
 def test_each_mistake_is_one_sentence_with_the_option(words: list[str], message: str) -> None:
@@ -71,6 +81,35 @@ def test_each_mistake_is_one_sentence_with_the_option(words: list[str], message:
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
     assert str(error.value).endswith("See learnkit fly --help.")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--y-range", "-1,1"), ("--arch", "-net"), ("--delim", "-"), ("--delim", "#"), ("--delim", "~"), ("--delim", "")],
+)
+def test_a_value_is_the_next_word(option: str, value: str) -> None:
+    assert parsed("photos", option, value)[option[2:].replace("-", "_")] == value
+    assert parsed("photos", f"{option}={value}")[option[2:].replace("-", "_")] == value
+    assert parsed(option, value, "--", "-photos")["data"] == "-photos"
+
+
+@pytest.mark.parametrize("value", ["#", "~", "null", "a: b", "&x"])
+def test_text_of_a_configuration_stays_text(tmp_path: Path, value: str) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"delim": value, "classes": [value, "b"]}))
+    values = parsed("photos", "--config", str(tmp_path / "a.json"))
+    assert (values["delim"], values["classes"]) == (value, f"{value},b")
+
+
+@pytest.mark.parametrize(
+    "text", ["class_weights = {cat = 1, dog = 2.5}", "[model]\nclass_weights = {cat = 1, dog = 2.5}"]
+)
+def test_a_table_is_the_value_of_an_option_that_names_things(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.toml").write_text(text)
+    values = parsed("photos", "--config", str(tmp_path / "a.toml"))
+    assert CLASS_WEIGHTS.read(values["class_weights"]) == {"cat": 1, "dog": 2.5}
+    (tmp_path / "a.toml").write_text('class_weights = {cat = "1,2"}')
+    with pytest.raises(UsageError, match="expected names without commas"):
+        parsed("photos", "--config", str(tmp_path / "a.toml"))
 
 
 def test_a_configuration_comes_before_what_is_typed(tmp_path: Path) -> None:
@@ -129,7 +168,20 @@ def test_messages_of_the_library_name_options() -> None:
         "--base-size: got 0. Pass --no-pretrained, or --lr x.pth."
     )
     assert made.in_options("base_arch: got 'x'") == "--arch: got 'x'"
+    assert made.in_options("Pass header=None, or valid=None.") == "Pass --no-header, or --valid none."
+    assert made.in_options("pass classes=['a', 'b']") == "pass --classes a,b"
+    assert made.in_options("Pass pretrained=False. Or base_size=0.5, lr=1e-3.") == (
+        "Pass --no-pretrained. Or --base-size 0.5, --lr 1e-3."
+    )
+    for python in ("Pass classes=[Brightness(), Contrast()].", "Pass arch=Points(names)."):  # no form of the options
+        assert made.in_options(python) == python
     assert made.in_options("photo.jpg: size=3, other=4") == "photo.jpg: size=3, other=4"
+
+
+def test_what_a_command_passes_over_is_what_it_does_not_have() -> None:
+    made = parser()
+    made.pass_over(["epochs", "arch"])
+    assert made.ignored == {"epochs"}
 
 
 def test_options_of_a_run_that_mean_nothing_to_a_command_are_passed_over(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from learnkit.cli.values import (
     RATES,
     SETTINGS,
     SIZE,
+    SUFFIXES,
     Form,
     as_text,
 )
@@ -43,6 +44,7 @@ from learnkit.errors import MissingFileError
         (SETTINGS, "cycle_momentum=False,three_phase=true,mode=exp_range",
          {"cycle_momentum": False, "three_phase": True, "mode": "exp_range"}),
         (PAIRS, "valid=dev,test=eval", {"valid": "dev", "test": "eval"}),
+        (SUFFIXES, "", [""]), (SUFFIXES, ".png,", [".png", ""]),
         (CODES, "sky,road", ["sky", "road"]), (CODES, "0=sky,255=road", {0: "sky", 255: "road"}),
     ],
 )  # fmt: skip

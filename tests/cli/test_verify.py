@@ -153,7 +153,7 @@ def test_a_file_reached_through_a_link_outside_the_folder_is_not_moved(
     assert not (tmp_path / "bad").exists()
 
 
-@pytest.mark.parametrize("options", [["--move-to", "pets"], ["--move-to", "pets/bad", "--yes"], ["--yes"]])
+@pytest.mark.parametrize("options", [["--move-to", "pets"], ["--move-to", "pets/bad", "--yes"], ["--yes"], ["--force"]])
 def test_an_invalid_move_exits_with_2(damaged: Path, verify: Verify, options: list[str]) -> None:
     before = files_below(damaged)
     code, lines, err = verify(damaged, *options)
