@@ -6,7 +6,7 @@ from pathlib import Path
 
 from learnkit.atomic_files import sha256_of
 from learnkit.cli.loaded import MODEL_HELP, give_data, load_model
-from learnkit.cli.output import check_new, print_line, warnings_as_lines
+from learnkit.cli.output import check_new, print_line
 from learnkit.errors import UsageError
 from learnkit.learner.load import load_learner
 from learnkit.persistence.deploy.capture import description_path
@@ -59,20 +59,19 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             "--quantize: a file holds no images to calibrate on", fix="Pass the folder of the data: --data photos."
         )
-    with warnings_as_lines():
-        learn = load_model(args.file, device="cpu")
-        if args.data is not None:
-            give_data(learn, args.data)
-        path = learn.export(
-            args.out, args.to, preprocessing=args.preprocessing, activation=args.activation, quantize=args.quantize
-        )
-        print_line(f"model: {path}, {path.stat().st_size:,} bytes, sha256 {sha256_of(path)}")
-        if args.to == "lk":
-            load_learner(path, device="cpu")
-            print_line("checked: read again, with every name, shape and the checksum of the weights")
-        else:
-            print_line(f"description: {description_path(path)}")
-            print_line(_parity(description_path(path)))
+    learn = load_model(args.file, device="cpu")
+    if args.data is not None:
+        give_data(learn, args.data)
+    path = learn.export(
+        args.out, args.to, preprocessing=args.preprocessing, activation=args.activation, quantize=args.quantize
+    )
+    print_line(f"model: {path}, {path.stat().st_size:,} bytes, sha256 {sha256_of(path)}")
+    if args.to == "lk":
+        load_learner(path, device="cpu")
+        print_line("checked: read again, with every name, shape and the checksum of the weights")
+    else:
+        print_line(f"description: {description_path(path)}")
+        print_line(_parity(description_path(path)))
     return 0
 
 

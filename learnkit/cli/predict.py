@@ -13,7 +13,7 @@ from learnkit.checks import check_int
 from learnkit.cli.inputs import Input, inputs_of
 from learnkit.cli.loaded import MODEL_HELP, images_of, load_model
 from learnkit.cli.mask_files import MaskFiles
-from learnkit.cli.output import check_new, print_error, print_line, warnings_as_lines
+from learnkit.cli.output import check_new, print_error, print_line
 from learnkit.cli.rows import FORMATS, Row, print_rows, print_set_rows, row_of, set_row_of
 from learnkit.data.image_bunch import ImageDataBunch
 from learnkit.data.segmentation import Segmentation
@@ -68,28 +68,27 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     threads = min(MOST_THREADS, usable_cpus()) if args.num_workers is None else args.num_workers
     inputs = inputs_of(args.items, null=args.null)
-    with warnings_as_lines():
-        learn = load_model(args.file, args.device)
-        images = images_of(learn, "predict")
-        task = learn.dls.task
-        assert task is not None  # of images it is known
-        _check_task(args, task)
-        predictor = learn.predictor(args.bs)
-        if args.sets:
-            _check_sets(predictor)
-            sets = Answers(partial(predictor.predict_set_each, num_workers=threads), inputs)
-            print_set_rows((set_row_of(one.path, found, task) for one, found in sets), args.format or "table")
-            return 1 if sets.n_failed else 0
-        answers = Answers(partial(predictor.predict_each, num_workers=threads), inputs)
-        if isinstance(task, Segmentation):
-            masks = MaskFiles(args.out, task)
-            rows = (Row(one.path, str(masks.write(one, found.label))) for one, found in answers)
-            print_rows(rows, args.format or "table", has_top=False)
-        elif args.out is not None:
-            _write(args.out, answers, images, task)
-        else:
-            rows = (row_of(one.path, found, task, args.top) for one, found in answers)
-            print_rows(rows, args.format or "table", has_top=args.top is not None)
+    learn = load_model(args.file, args.device)
+    images = images_of(learn, "predict")
+    task = learn.dls.task
+    assert task is not None  # of images it is known
+    _check_task(args, task)
+    predictor = learn.predictor(args.bs)
+    if args.sets:
+        _check_sets(predictor)
+        sets = Answers(partial(predictor.predict_set_each, num_workers=threads), inputs)
+        print_set_rows((set_row_of(one.path, found, task) for one, found in sets), args.format or "table")
+        return 1 if sets.n_failed else 0
+    answers = Answers(partial(predictor.predict_each, num_workers=threads), inputs)
+    if isinstance(task, Segmentation):
+        masks = MaskFiles(args.out, task)
+        rows = (Row(one.path, str(masks.write(one, found.label))) for one, found in answers)
+        print_rows(rows, args.format or "table", has_top=False)
+    elif args.out is not None:
+        _write(args.out, answers, images, task)
+    else:
+        rows = (row_of(one.path, found, task, args.top) for one, found in answers)
+        print_rows(rows, args.format or "table", has_top=args.top is not None)
     return 1 if answers.n_failed else 0
 
 

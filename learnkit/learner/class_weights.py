@@ -60,12 +60,12 @@ def weighted_loss(dls: DataBunch, class_weights: ClassWeights) -> nn.Module:
 
 def _balanced(dls: DataBunch, task: Classification | MultiLabel | Segmentation) -> Tensor:
     """Weights by how often the classes occur in the training set."""
+    counted = _count_pixels(dls, task) if isinstance(task, Segmentation) else _training_targets(dls)
     if getattr(getattr(dls.train_dl, "order", None), "sampling", None) is not None:
         warn("class_weights='balanced' together with a sampler: rare classes are weighted twice")
     if isinstance(task, Segmentation):
-        return weights_of_counts(_count_pixels(dls, task))
-    targets = _training_targets(dls)
-    return balanced_pos_weights(targets) if isinstance(task, MultiLabel) else balanced_weights(targets, task.n_out)
+        return weights_of_counts(counted)
+    return balanced_pos_weights(counted) if isinstance(task, MultiLabel) else balanced_weights(counted, task.n_out)
 
 
 def _count_pixels(dls: DataBunch, task: Segmentation) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from typing import Any
 
@@ -129,19 +129,21 @@ def loss_of_all(loss: Tensor, share: Share) -> Tensor:
     return total.to(loss.dtype)
 
 
-@contextmanager
-def seen_whole(state: TrainState, share: Share) -> Iterator[bool]:
+def seen_whole(state: TrainState, share: Share) -> AbstractContextManager[bool]:
     """Inside, the loss sees in `state` what it is of: this process's share of a batch of a validation, or all of it.
 
-    Yields:
-        Whether this process counts the loss: each that of its share, and the first one that of a whole batch.
+    What it enters with is whether this process counts the loss: each that of its share, and the first one that of a
+    whole batch.
 
     Raises:
         UsageError: a loss of whole batches, with outputs or targets that are not one row per item.
     """
-    if world.size == 1 or not is_of_batches(state.loss_func):
-        yield share.n > 0
-        return
+    of_share = world.size == 1 or not is_of_batches(state.loss_func)
+    return nullcontext(share.n > 0) if of_share else _put_together(state, share)
+
+
+@contextmanager
+def _put_together(state: TrainState, share: Share) -> Iterator[bool]:
     own = state.preds, state.targets
     state.preds, state.targets = (whole_batch(name_of(state.loss_func), part, share.n) for part in own)
     try:

@@ -140,10 +140,12 @@ def first_target(loader: Any) -> Any:
 def several_inputs(loader: Any, keys: Keys | None) -> str:
     """What an item gives the model if that is not one tensor, such as "2 inputs" or "a dict of a, b"; else "".
 
-    "" too if a batch would have to be drawn to find out. `keys` are those that pick inputs from batches with names.
+    "" too if a batch would have to be drawn to find out. `keys` are those that pick inputs from batches with names: the
+    target, if it is the last of them, is for a model that computes its own loss, and no item to predict has one.
     """
     if keys is not None:
-        return f"{len(keys.inputs)} inputs ({', '.join(keys.inputs)})" if len(keys.inputs) > 1 else ""
+        own = keys.inputs[:-1] if keys.inputs[-1] == keys.target else keys.inputs
+        return f"{len(own)} inputs ({', '.join(own)})" if len(own) > 1 else ""
     parts = _first_parts(loader)
     inputs = parts[:-1] or parts
     if len(inputs) > 1:
