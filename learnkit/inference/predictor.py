@@ -15,7 +15,7 @@ from learnkit.data.loading.items import several
 from learnkit.data.tasks import Task
 from learnkit.device import Compute
 from learnkit.errors import ImageError, LearnkitError
-from learnkit.inference.nan_outputs import tell_of_nan
+from learnkit.inference.nan_outputs import tell_of_nan, tell_of_nan_weights
 from learnkit.inference.predictions import activated, raw_outputs
 from learnkit.inference.sets import PredictionSet, SetAnswers, not_fitted
 from learnkit.models.calling import call_model
@@ -74,8 +74,11 @@ def decode_outputs(activated: Tensor, tasks: Task | Sequence[Task]) -> list[Pred
 
 def predict_one(model: nn.Module, x: Tensor, compute: Compute, activation: Activation, task: Task) -> Prediction:
     """The prediction of a batch of one item, on the CPU; modes and gradients are the caller's."""
-    (prediction,) = decode_outputs(activated(activation, raw_outputs(model, (x,), compute)).cpu(), task)
-    return prediction
+    outputs = activated(activation, raw_outputs(model, (x,), compute)).cpu()
+    tell_of_nan(outputs)
+    (row,) = outputs.unbind()
+    label, index = task.decode(row)
+    return Prediction(label, index, row)
 
 
 def predict_batch(
@@ -142,6 +145,9 @@ class Predictor:
         task_of: the task for one item, where it depends on the item.
         are_images: an array or tensor of up to three axes is one item.
         compute: the precision of forward passes; None for that of the weights.
+
+    Warns:
+        LearnkitWarning: weights that are nan.
     """
 
     def __init__(
@@ -158,6 +164,7 @@ class Predictor:
     ) -> None:
         check_int("bs", bs, 1)
         self.model: nn.Module = copied(model).eval()
+        tell_of_nan_weights(self.model)
         for parameter in self.model.parameters():
             if parameter.is_leaf:  # those of a copied ScriptModule are not
                 parameter.requires_grad_(False)
@@ -174,12 +181,16 @@ class Predictor:
     def predict(self, item: Any) -> Prediction:
         """(label, index, activated outputs) of one item, in any form `prepare` accepts.
 
+        Outputs that are nan are not warned of here, as by the other methods: a look at `probs` of one item says it, and
+        would take a twentieth of a small model's time.
+
         Raises:
             ImageError: an image that cannot be read.
         """
+        (row,) = self._outputs(self.prepare(item)).unbind()
         task = self.task if self.task_of is None else self.task_of(item) or self.task
-        (prediction,) = decode_outputs(self._outputs(self.prepare(item)), task)
-        return prediction
+        label, index = task.decode(row)
+        return Prediction(label, index, row)
 
     def predict_batch(self, items: Iterable[Any]) -> list[Prediction]:
         """The same for several items, `bs` of them in one forward pass.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from learnkit import Classification, DataBunch, Learner, LearnkitWarning, MultiLabel
-from learnkit.inference.nan_outputs import tell_of_nan
+from learnkit.inference.nan_outputs import tell_of_nan, tell_of_nan_weights
 
 ITEMS = [torch.ones(4), torch.full((4,), 2.0), torch.full((4,), 3.0)]
 
@@ -36,7 +36,6 @@ def learner(least: float, task: Any) -> Learner:
 CALLS: dict[str, Callable[[Learner, Path], Any]] = {
     "predict": lambda learn, path: learn.predict(ITEMS[0]),
     "predict_many": lambda learn, path: learn.predict_many(ITEMS),
-    "predictor": lambda learn, path: learn.predictor().predict(ITEMS[0]),
     "predictor batch": lambda learn, path: learn.predictor().predict_batch(ITEMS),
     "predictor each": lambda learn, path: list(learn.predictor().predict_each(ITEMS)),
     "write_preds": lambda learn, path: learn.write_preds(path / "preds.csv"),
@@ -47,7 +46,7 @@ TASKS = [Classification(["cat", "dog"]), MultiLabel(["cat", "dog"])]
 @pytest.mark.parametrize("task", TASKS, ids=["classes", "labels"])
 @pytest.mark.parametrize("name", CALLS)
 def test_a_label_of_nan_is_warned_of(name: str, task: Any, tmp_path: Path) -> None:
-    n = 1 if name in ("predict", "predictor") else 3
+    n = 1 if name == "predict" else 3
     with pytest.warns(LearnkitWarning, match=f"of 1 of {n} items are nan, the first of them item 0: their labels"):
         CALLS[name](learner(1.5, task), tmp_path)
 
@@ -73,3 +72,27 @@ def test_no_items_whole_numbers_and_infinity_are_fine(outputs: Tensor) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tell_of_nan(outputs)
+
+
+@pytest.mark.parametrize("name", ["0.weight", "1.running_var"])
+def test_a_predictor_of_weights_that_are_nan_is_warned_of(name: str) -> None:
+    """It is where one item after another is predicted, none of which is looked at."""
+    model = nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2))
+    x, y = torch.stack(ITEMS), torch.tensor([0, 1, 0])
+    learn = Learner(DataBunch.from_tensors(x, y, x, y, bs=3), model, seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learn.predictor()
+    with torch.no_grad():
+        model.state_dict()[name][-1] = torch.nan
+    with pytest.warns(LearnkitWarning, match=f"the weights of the model hold nan: {name}. Its predictions"):
+        learn.predictor()
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.bfloat16])
+def test_weights_of_any_dtype_are_looked_at(dtype: torch.dtype) -> None:
+    model = nn.Module()
+    model.register_buffer("kept", torch.ones(3).to(dtype))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tell_of_nan_weights(model)
