@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -136,13 +137,15 @@ def answers_of_all() -> Found:
     parts = list(learn.predict_iter("train", with_loss=True))
     learn.write_preds(FOLDER / "preds.csv")
     world.wait()
+    table = pd.read_csv(FOLDER / "preds.csv")
     loader = DataLoader(TensorDataset(*clouds()[2:]), batch_size=5)
     any_loader = [tuple(part[i : i + 5] for part in clouds()[2:]) for i in range(0, 23, 5)]
     return {
         **answers(learn), "out": out, "train": torch.cat([part[0] for part in parts]),
         "sizes": [len(part[0]) for part in parts], "train losses": torch.cat([part[2] for part in parts]),
-        "table": (FOLDER / "preds.csv").read_text(), "first": learn.get_preds(n_batch=1)[0],
-        "one": learn.predict(clouds()[2][0]).probs, "of a loader": learn.get_preds(loader)[0],
+        "table": torch.from_numpy(table.to_numpy(float)), "columns": ",".join(table),
+        "first": learn.get_preds(n_batch=1)[0], "one": learn.predict(clouds()[2][0]).probs,
+        "of a loader": learn.get_preds(loader)[0],
         "of any": learn.get_preds(any_loader)[0], "valid of any": torch.tensor(learn.validate(any_loader)),
     }  # fmt: skip
 
