@@ -167,7 +167,9 @@ def test_eight_bits_of_several_outputs_are_near_the_predictions(form: str, tmp_p
     facts = json.loads((tmp_path / "m.onnx.json").read_text())["quantization"]
     sizes = [output["max_abs_output"] for output in facts["outputs"]]
     assert sizes[:2] == pytest.approx([head.abs().max().item() for head in both(raw)], rel=1e-5)
-    assert all(output["max_abs_diff"] < 0.1 * output["max_abs_output"] for output in facts["outputs"])
+    assert all(output["max_abs_diff"] < 0.1 * output["max_abs_output"] for output in facts["outputs"][:2])
+    # An input that is returned ends where those of the training set do.
+    assert all(output["mean_abs_diff"] < 0.02 * output["max_abs_output"] for output in facts["outputs"])
 
 
 @pytest.mark.parametrize("preprocessing", [True, pytest.param("full", marks=pytest.mark.slow)])
