@@ -67,7 +67,7 @@ def shown(kind: Any) -> str:
     """
     if isinstance(kind, Form):
         return kind.shown
-    parts = [shown(part) for part in get_args(kind)] if get_args(kind) else []
+    parts = [shown(part) for part in get_args(kind)]
     if kind is type(None) or kind is None:
         return NONE
     if isinstance(kind, str):

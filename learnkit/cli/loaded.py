@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from learnkit.checks import check_int
 from learnkit.cli.options import Option
 from learnkit.cli.run_folder import RunFolder
-from learnkit.cli.run_options import run_options
+from learnkit.cli.run_options import names_of_run
 from learnkit.cli.sources import DATA_HELP, data_options, make_data, source_of
 from learnkit.data.image_bunch import ImageDataBunch, as_image_bunch
 from learnkit.data.table.split_folders import split_named
@@ -101,7 +101,7 @@ def add_measured(parser: "TypedParser", title: str, own: list[Option]) -> None:
     parser.add_options(title, [ON, *own])
     parser.add_options("images", measured_options())
     parser.add_config()
-    parser.pass_over(one.name for options in run_options().values() for one in options)
+    parser.pass_over(names_of_run())
     parser.repeats = _config_of_run
 
 

@@ -8,7 +8,7 @@ from learnkit.cli.found import described
 from learnkit.cli.models import make_learner, model_options
 from learnkit.cli.options import Option, options_of
 from learnkit.cli.output import check_new, print_line
-from learnkit.cli.run_options import run_options
+from learnkit.cli.run_options import names_of_run
 from learnkit.cli.sources import DATA_HELP, data_options, make_data
 from learnkit.distributed.world import world
 from learnkit.errors import UsageError
@@ -32,7 +32,7 @@ def add_arguments(parser: "TypedParser") -> None:
     parser.add_options("images", data_options())
     parser.add_options("model", model_options())
     parser.add_config()
-    parser.pass_over(one.name for options in run_options().values() for one in options)
+    parser.pass_over(names_of_run())
 
 
 def run(args: Any) -> int:

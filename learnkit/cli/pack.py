@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from learnkit.cli.options import Option, options_of
 from learnkit.cli.output import print_error, print_line
-from learnkit.cli.run_options import run_options
+from learnkit.cli.run_options import names_of_run
 from learnkit.cli.sources import DATA_HELP, data_options, make_data
 from learnkit.data.stream.items import require_litdata
 from learnkit.data.stream.pack import pack
@@ -30,8 +30,7 @@ def add_arguments(parser: "TypedParser") -> None:
     parser.add_options("stream", pack_options())
     parser.add_options("images", image_options())
     parser.add_config()
-    every = {"data", *(one.name for options in run_options().values() for one in options)}
-    parser.pass_over(every - {"stream"})  # that is packed already
+    parser.pass_over({"data", *names_of_run()} - {"stream"})  # that is packed already
 
 
 def pack_options() -> list[Option]:

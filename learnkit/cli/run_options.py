@@ -5,7 +5,7 @@ from learnkit.cli.options import Option
 from learnkit.cli.sources import data_options
 from learnkit.cli.training import training_options
 
-__all__ = ["NOT_KEPT", "RUN", "run_options"]
+__all__ = ["NOT_KEPT", "RUN", "names_of_run", "run_options"]
 
 RUN = (
     Option("out", str | None, None, "the run folder; none for runs/NAME of the data, or the next NAME-2, NAME-3"),
@@ -24,3 +24,8 @@ def run_options() -> dict[str, list[Option]]:
     return {
         "run": of_run, "images": list(data_options()), "model": model_options(), "training": training_options(),
     }  # fmt: skip
+
+
+def names_of_run() -> set[str]:
+    """The names of all these options."""
+    return {option.name for options in run_options().values() for option in options}

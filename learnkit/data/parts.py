@@ -14,11 +14,10 @@ from learnkit.data.loading.dict_batches import keyed
 from learnkit.data.loading.loaders import OrderedLoader
 from learnkit.data.loading.peek import (
     first_input,
-    form_of_items,
     in_order,
     input_of,
+    inputs_of_items,
     name_of,
-    several_inputs,
     size_of,
 )
 from learnkit.data.loading.targets import SET_NAMES
@@ -152,7 +151,7 @@ class DataParts:
     def _looked_at(self) -> tuple[Any, str, ItemForm | None]:
         """The training loader, its `several_inputs` and its `item_form`; an item is read once for both."""
         if self._seen[0] is not self.train_dl:
-            self._seen = self.train_dl, several_inputs(self.train_dl, self.keys), form_of_items(self.train_dl)
+            self._seen = self.train_dl, *inputs_of_items(self.train_dl, self.keys)
         return self._seen
 
     def ordered_dl(self, ds_type: DatasetType | str) -> Any:

@@ -30,11 +30,10 @@ __all__ = [
     "first_input",
     "first_part",
     "first_target",
-    "form_of_items",
     "in_order",
     "input_of",
+    "inputs_of_items",
     "name_of",
-    "several_inputs",
     "size_of",
 ]
 
@@ -124,30 +123,41 @@ def first_input(loader: Any) -> Tensor | None:
     return inputs[0] if len(inputs) == 1 and isinstance(inputs[0], Tensor) else None
 
 
-def form_of_items(loader: Any) -> ItemForm | None:
-    """What an input of a loader looks like, if no batch has to be drawn to know; only in memory all have one shape."""
-    if isinstance(loader, TensorLoader):
-        return loader.item_form
-    first = first_input(loader)
-    return None if first is None else ItemForm(None, first.dtype)
-
-
 def first_target(loader: Any) -> Any:
     """The first training target, a tensor or a number, likewise."""
     return _first_item(loader)[1]
 
 
-def several_inputs(loader: Any, keys: Keys | None) -> str:
-    """What an item gives the model if that is not one tensor, such as "2 inputs" or "a dict of a, b"; else "".
+def inputs_of_items(loader: Any, keys: Keys | None) -> tuple[str, ItemForm | None]:
+    """What an item gives the model, if no batch has to be drawn to know; one item is read.
 
-    "" too if a batch would have to be drawn to find out. `keys` are those that pick inputs from batches with names: the
-    target, if it is the last of them, is for a model that computes its own loss, and no item to predict has one.
+    Args:
+        loader: for training.
+        keys: those that pick inputs from batches with names; None for other batches.
+
+    Returns:
+        That in words if it is not one tensor, such as "2 inputs" or "a dict of a, b", else ""; and what one input looks
+        like, None if unknown. Only in memory all have one shape.
+    """
+    parts = _first_parts(loader)
+    inputs = parts[:-1] or parts
+    if isinstance(loader, TensorLoader):
+        form: ItemForm | None = loader.item_form
+    else:
+        first = _first_row(inputs[0]) if len(inputs) == 1 else None
+        form = ItemForm(None, first.dtype) if isinstance(first, Tensor) else None
+    return _several(inputs, keys), form
+
+
+def _several(inputs: tuple[Any, ...], keys: Keys | None) -> str:
+    """These inputs, or those of the keys, in words, unless they are one tensor.
+
+    The target, if it is the last key of the inputs, is for a model that computes its own loss: no item to predict has
+    one.
     """
     if keys is not None:
         own = keys.inputs[:-1] if keys.inputs[-1] == keys.target else keys.inputs
         return f"{len(own)} inputs ({', '.join(own)})" if len(own) > 1 else ""
-    parts = _first_parts(loader)
-    inputs = parts[:-1] or parts
     if len(inputs) > 1:
         return f"{len(inputs)} inputs"
     return names_of(inputs[0]) if inputs and isinstance(inputs[0], tuple | list | Mapping) else ""
