@@ -46,12 +46,18 @@ class Parallel:
 
     Args:
         model: has the same weights in every process.
-        others: parameters outside the model that are trained too, such as those of a loss.
+        others: parameters outside the model that may be trained too, such as those of a loss.
+
+    Attributes:
+        others: these, and those that were added since.
+        n_groups: how many groups of the optimizer were looked through for such.
     """
+
+    n_groups = 0
 
     def __init__(self, model: nn.Module, others: list[nn.Parameter]) -> None:
         self._model = model
-        self.others = others
+        self.others: list[nn.Parameter] = others
         self._parallel: nn.parallel.DistributedDataParallel | None = None
         self._trained: list[nn.Parameter] = []  # what it was made for
         self._is_averaged = False  # the model's gradients

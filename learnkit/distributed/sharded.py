@@ -27,11 +27,16 @@ class Sharded:
     Args:
         model: of `shard`.
         others: parameters that every process holds: those that `shard` left out, and those of a loss.
+
+    Attributes:
+        others, n_groups: as those of `Parallel`.
     """
+
+    n_groups = 0
 
     def __init__(self, model: nn.Module, others: list[nn.Parameter]) -> None:
         self._model = model
-        self.others = others
+        self.others: list[nn.Parameter] = others
         self._is_done = True  # with what the next step takes
 
     def __call__(self, *inputs: Any) -> Any:
@@ -47,7 +52,7 @@ class Sharded:
         if not self._is_done:
             self._is_done = True
             spread_buffers(self._model)
-            average_gradients([parameter for parameter in self.others if parameter.requires_grad])
+            average_gradients(self.others)
 
     def refresh(self) -> None:
         """Nothing to do when other layers are trained than before: each pass looks at what is."""

@@ -26,7 +26,16 @@ from learnkit.training.checkpointing import Checkpoints
 from learnkit.training.first_loss import first_loss
 from learnkit.training.micro_batches import run_micro_batches
 from learnkit.training.nan_guard import LossWatch, as_loss
-from learnkit.training.processes import loss_of_set, own_batches, own_part, parallel, seen_whole, share_loss
+from learnkit.training.processes import (
+    finish_gradients,
+    loss_of_set,
+    own_batches,
+    own_part,
+    parallel,
+    seen_whole,
+    share_added,
+    share_loss,
+)
 from learnkit.training.state import TrainState
 from learnkit.training.stopping import stop_if_noted, validate_if_due, validates, watched
 from learnkit.tree import count_items
@@ -124,6 +133,7 @@ def forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWatc
     if state.parallel is None:
         _forward_backward(state, callbacks, watch)
     else:
+        share_added(state)
         has_items = state.share is None or state.share.n
         with state.parallel.averaging(not state.compute.adds_up), nullcontext() if has_items else spare(state.model):
             _forward_backward(state, callbacks, watch)
@@ -144,8 +154,7 @@ def _forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWat
         )
     if not compute.adds_up:
         compute.backward(loss)
-        if state.parallel is not None:
-            state.parallel.finish()
+        finish_gradients(state)
     elif state.share is None or compute.batch_weight is not None:
         n, weight = count_items(state.targets, state.inputs), divisor(state.loss_func, state.targets, state.inputs)
         compute.backward(loss, n, weight)
@@ -183,8 +192,7 @@ def outputs_of(state: TrainState, model: Callable[..., Any]) -> Any:
 
 def take_step(state: TrainState, callbacks: CallbackList) -> None:
     """One optimizer step with the gradients gathered."""
-    if state.parallel is not None:
-        state.parallel.finish()
+    finish_gradients(state)
     if state.compute.step(state.optimizer, state.model):
         state.step += 1
     callbacks.notify(Callback.after_step, state)

@@ -17,6 +17,7 @@ from learnkit.distributed.sharded import Sharded
 from learnkit.distributed.world import world
 from learnkit.errors import warn
 from learnkit.losses.reduction import is_of_batches, loss_sums
+from learnkit.optim.build import own_parameters
 from learnkit.text import name_of
 from learnkit.training.limits import FirstBatches
 from learnkit.training.nan_guard import zero_if_empty
@@ -24,12 +25,14 @@ from learnkit.training.state import TrainState
 from learnkit.training.weights import tensors_of
 
 __all__ = [
+    "finish_gradients",
     "loss_of_all",
     "loss_of_set",
     "own_batches",
     "own_part",
     "parallel",
     "seen_whole",
+    "share_added",
     "share_loss",
     "spread_weights",
     "weight_of_all",
@@ -38,8 +41,6 @@ __all__ = [
 
 def parallel(state: TrainState) -> Parallel | Sharded | None:
     """What averages the gradients of a fit: what it has already, as a sharded one; None for one process.
-
-    Parameters that a callback has added to the optimizer get the first process's values, and are averaged too.
 
     Warns:
         LearnkitWarning: a loss of whole batches, which is that of each process's share.
@@ -51,17 +52,35 @@ def parallel(state: TrainState) -> Parallel | Sharded | None:
             f"the loss is one number for a whole batch (per_batch=True), in training for each process's share, a "
             f"{world.size}th: weights and training losses differ from those of one process"
         )
-    of_loss = list(state.loss_func.parameters()) if isinstance(state.loss_func, nn.Module) else []
-    known = {id(parameter) for parameter in (*state.model.parameters(), *of_loss)}
-    held = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
-    added = [parameter for parameter in held if id(parameter) not in known]
-    world.spread(*added)
     if state.parallel is None:
-        return Parallel(state.model, [*(parameter for parameter in of_loss if parameter.requires_grad), *added])
+        state.parallel = Parallel(state.model, own_parameters(state.model, state.loss_func))
+    share_added(state)
+    return state.parallel
+
+
+def share_added(state: TrainState) -> None:
+    """Parameters that a callback has added to the optimizer: give all processes the first one's, and average them too.
+
+    Each pass begins with it, each step, too: those added within a pass have been computed with as each process made
+    them.
+    """
+    groups, parallel = state.optimizer.param_groups, state.parallel
+    if parallel is None or len(groups) == parallel.n_groups:
+        return
+    parallel.n_groups = len(groups)
+    known = {id(parameter) for parameter in (*state.model.parameters(), *parallel.others)}
+    added = [parameter for group in groups for parameter in group["params"] if id(parameter) not in known]
+    world.spread(*added)
+    parallel.others += added
     if state.whole is not None:
         state.whole.join_groups()
-    state.parallel.others += added
-    return state.parallel
+
+
+def finish_gradients(state: TrainState) -> None:
+    """Average what is left of the gradients since the last step; again, or alone, it does nothing."""
+    if state.parallel is not None:
+        share_added(state)
+        state.parallel.finish()
 
 
 def spread_weights(*modules: Any) -> None:

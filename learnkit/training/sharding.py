@@ -43,10 +43,9 @@ def sharded(state: TrainState, make_optimizer: Callable[[nn.Module], Optimizer])
     try:
         copy = copied(model)
         left_out = shard(copy, device)
-        of_loss = [parameter for parameter in own_parameters(model, state.loss_func) if parameter.requires_grad]
         state.model, state.optimizer = copy, _for_shares(make_optimizer(copy))
         state.as_made = AsMade.of(state.optimizer)
-        state.parallel = Sharded(copy, [*left_out, *of_loss])
+        state.parallel = Sharded(copy, [*left_out, *own_parameters(model, state.loss_func)])
         state.whole = Whole(model, optimizer, copy, state.optimizer)
         state.whole.share_out()
         state.kept_step = state.step

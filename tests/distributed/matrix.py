@@ -738,13 +738,42 @@ class Weighs(Callback):
 class AddsParameter(Callback):
     """Trains a parameter of its own in a group of its own; the processes would draw it differently."""
 
+    scale: nn.Parameter | None = None
+
     def before_fit(self, state: TrainState) -> None:
+        self.add(state, 0.25 * world.rank)
+
+    def add(self, state: TrainState, own: float) -> None:
         device = next(state.model.parameters()).device
-        self.scale = nn.Parameter(torch.ones(3, dtype=torch.float64, device=device) + 0.25 * world.rank)
+        self.scale = nn.Parameter(torch.ones(3, dtype=torch.float64, device=device) + own)
         state.optimizer.add_param_group({"params": [self.scale], "lr": 0.02, "weight_decay": 0.125})
 
     def after_pred(self, state: TrainState) -> None:
-        state.preds = state.preds * self.scale
+        if self.scale is not None:
+            state.preds = state.preds * self.scale
+
+
+class AddsAfterStep(AddsParameter):
+    """Begins with it in the middle of an epoch."""
+
+    def before_fit(self, state: TrainState) -> None:
+        self.scale = None
+
+    def after_step(self, state: TrainState) -> None:
+        if state.step == 2:
+            self.add(state, 0.25 * world.rank)
+
+
+class AddsInPass(AddsAfterStep):
+    """Begins with it in a pass, where it must be the same in all processes to be so in one."""
+
+    def after_step(self, state: TrainState) -> None:
+        """Nothing."""
+
+    def after_pred(self, state: TrainState) -> None:
+        if self.scale is None and state.step == 2:
+            self.add(state, 0.0)
+        super().after_pred(state)
 
 
 class Thaws(Callback):
@@ -773,7 +802,7 @@ def added_groups() -> Found:
              "fused": partial(torch.optim.AdamW, fused=True)}  # fmt: skip
     for strategy in ("ddp", "fsdp"):
         for name, kind in kinds.items():
-            for callback in (AddsParameter, Thaws):
+            for callback in (AddsParameter, AddsAfterStep, AddsInPass, Thaws):
                 model = net()
                 model[0].requires_grad_(callback is not Thaws)
                 learn = learner(model=model, opt_func=partial(of_trained, kind=kind))
@@ -781,6 +810,7 @@ def added_groups() -> Found:
                     added = callback()
                     run = trained(learn, 2, 0.05, callbacks=[added, GradientClipping(1.0)], strategy=strategy)
                     if isinstance(added, AddsParameter):
+                        assert added.scale is not None
                         run["added"] = added.scale.detach().cpu()
                     assert learn.opt is not None
                     run["groups"] = [[len(g["params"]), g["lr"]] for g in learn.opt.param_groups]
