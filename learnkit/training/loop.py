@@ -192,7 +192,10 @@ def take_step(state: TrainState, callbacks: CallbackList) -> None:
 
 @torch.no_grad()
 def validate(state: TrainState, callbacks: CallbackList) -> None:
-    """Loss and metrics over the whole validation loader, whatever its batches, into `state.valid`."""
+    """Loss and metrics over the whole validation loader, whatever its batches, into `state.valid`.
+
+    What the model or the loader draws is the same in each validation, and leaves the generators as they were.
+    """
     compute = state.compute
     state.model.eval()
     for metric in state.metrics:
@@ -201,7 +204,8 @@ def validate(state: TrainState, callbacks: CallbackList) -> None:
     losses: list[Tensor] = []
     weigh = divisor_of(state.loss_func)
     weights: list[Tensor | int | None] = []
-    with undisturbed(state.loss_func):
+    with undisturbed(state.loss_func), compute.preserve_rng():
+        compute.reseed(derive(state.seed, Stream.VALID, world.rank))
         for share in () if state.valid_dl is None else own_batches(state.valid_dl):
             state.inputs, state.targets = split_batch(to_device(share.batch, compute.device), "validation")
             state.preds = outputs_of(state, state.model)
