@@ -74,6 +74,7 @@ def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch, ch
         callbacks.notify(Callback.before_epoch, state)
     except SkipEpoch:
         is_skipped = True
+    state.count_batches()
     checkpoints.begin_epoch(state, callbacks)
     batches = iter(()) if is_skipped else watched(batches_of_epoch(state, start), state)
     checkpoints.begin_batches(state)

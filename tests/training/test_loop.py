@@ -25,6 +25,7 @@ from learnkit.errors import (
 from learnkit.metrics.metric import make_metrics
 from learnkit.training import nan_guard
 from learnkit.training.callback import Callback, CallbackList
+from learnkit.training.limits import Limits
 from learnkit.training.loop import fit, validate
 from learnkit.training.state import TrainState
 from tests.doubles import acting, raising
@@ -378,3 +379,25 @@ def test_each_validation_counts_for_itself() -> None:
     assert running.valid["accuracy"] == pytest.approx((model(x).argmax(1) == y).double().mean().item())
     x_first, y_first = first[0]
     assert (model(x_first).argmax(1) == y_first).double().mean().item() != running.valid["accuracy"]
+
+
+class Growing(list[tuple[Tensor, Tensor]]):
+    """A loader of one more batch in each epoch."""
+
+    def grow(self, state: TrainState) -> None:
+        self[:] = batches(*[4] * (state.epoch + 1))
+
+
+def another_loader(state: TrainState) -> None:
+    state.train_dl = batches(*[4] * (state.epoch + 1))
+
+
+@pytest.mark.parametrize(("how", "limit"), [("another loader", None), ("a longer one", None), ("a longer one", 2)])
+def test_epochs_of_other_lengths_are_equal_parts_of_the_fit(how: str, limit: int | None) -> None:
+    loader, keep = Growing(batches(4)), Keep()
+    change = another_loader if how == "another loader" else loader.grow
+    fitted = state(train_dl=loader, n_epochs=3)
+    fitted.limit(Limits.of(limit_batches=limit))
+    fit(fitted, CallbackList([acting(before_epoch=change), keep]))
+    lengths = [min(n, limit or n) for n in (1, 2, 3)]
+    assert keep.progress == pytest.approx([(e + b / n) / 3 for e, n in enumerate(lengths) for b in range(n)])
