@@ -256,7 +256,7 @@ class Compute:
         return self.device == CPU
 
     def reseed(self, seed: int) -> None:
-        """Seed the generators that dropout and mixing use, of the CPU and this device; not for a fit in another thread."""
+        """Seed the generators of the CPU and of this device, no others; beside a fit in another thread, none."""
         if not self.leaves_rng:
             seed_generators(seed, self.device)
 
