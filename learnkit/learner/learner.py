@@ -197,7 +197,7 @@ class Learner(Understanding, Similarity):
     def to_channels_last(self) -> Self:
         """Store weights and inputs in channels-last memory format, usually fastest for convolutions on a GPU.
 
-        Without it, batches are contiguous (N, C, H, W), so that a network may use `x.view`.
+        Without it, batches are contiguous (N, C, H, W), as `x.view` needs. 3-D convolutions are a UsageError.
         """
         use_channels_last(self.model)
         return self
