@@ -86,6 +86,10 @@ class DataParts:
 
         What a `collate_fn` of yours makes of items is not known, and not compared.
 
+        Args:
+            name: the argument, for errors.
+            loader: what it was given.
+
         Raises:
             UsageError: the first entry has the shape of one input.
         """
