@@ -256,8 +256,9 @@ class Compute:
         return self.device == CPU
 
     def reseed(self, seed: int) -> None:
-        """Seed the generators that dropout and mixing use: those of the CPU and of this device, no others."""
-        seed_generators(seed, self.device)
+        """Seed the generators of the CPU and of this device, no others; beside a fit in another thread, none."""
+        if not self.leaves_rng:
+            seed_generators(seed, self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """What a fit changes: the scale of float16 gradients, and the number of skipped steps."""

@@ -52,6 +52,7 @@ class Stream(IntEnum):
     LR_FIND = 6
     CROP = 7
     ITEM = 8
+    VALID = 9
 
 
 def derive(seed: int, stream: Stream, *coordinates: int) -> int:

@@ -123,6 +123,8 @@ class DataBunch(DataParts):
     ) -> Self:
         """Any torch datasets of (x, y), map-style or IterableDatasets; x is what the model gets.
 
+        A map-style dataset keeps its length: a longer or shorter one needs a bunch of its own.
+
         `ImageDataBunch.from_datasets` takes datasets of images.
 
         Args:
@@ -133,7 +135,8 @@ class DataBunch(DataParts):
             task: what the targets mean; None for class indices if there are classes.
             seed: seed of the training order.
             classes: names of the class indices; None for those the datasets name (`dataset.classes`).
-            num_workers: processes that read items.
+            num_workers: processes that read items. They start once: of what is changed on a dataset later they see
+                only tensors in shared memory.
             collate_fn: makes a batch of a list of items.
             inputs: for batches that are dicts, named tuples or dataclasses, the keys (the names of the fields) of the
                 model's inputs, in the order of its arguments.

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from learnkit.data.image.preprocess import Preprocess
 from learnkit.data.loading.batch_parts import Keys, parts_of
@@ -79,6 +80,30 @@ class DataParts:
             needs_target: refuse batches with names that lack the target.
         """
         return keyed(loader, self.keys, needs_target=needs_target, needs_names=False)
+
+    def check_batches(self, name: str, loader: Any) -> None:
+        """Refuse a list of items in place of one of batches: each item would be taken for a batch of its rows.
+
+        What a `collate_fn` of yours makes of items is not known, and not compared.
+
+        Args:
+            name: the argument, for errors.
+            loader: what it was given.
+
+        Raises:
+            UsageError: the first entry has the shape of one input.
+        """
+        own_batches = getattr(self.train_dl, "collate_fn", default_collate) is not default_collate
+        if own_batches or not isinstance(loader, list | tuple) or not loader:
+            return
+        first = loader[0][0] if isinstance(loader[0], list | tuple) and loader[0] else loader[0]
+        shape = self.input_shape if isinstance(first, Tensor) else None
+        if shape is not None and tuple(first.shape) == shape:
+            raise UsageError(
+                f"{name}: got items of the shape {shape}, one by one",
+                expected=f"a loader, which yields batches (N, {', '.join(map(str, shape))})",
+                fix="Pass learn.dls.test_dl_from(items), or a DataLoader of (input, target).",
+            )
 
     @property
     def batch_size(self) -> int | None:

@@ -129,5 +129,6 @@ class Answers(Preds):
 
     def _task(self, what: str) -> Task:
         if self.dls.task is None:
-            raise UsageError(f"{what}: the data has no task", fix="Pass the bunch classes= or task=.")
+            fix = "Pass the bunch classes= or task=, or get outputs: learn.get_preds(learn.dls.test_dl_from(items))[0]."
+            raise UsageError(f"{what}: the data has no task", fix=fix)
         return self.dls.task

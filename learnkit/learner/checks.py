@@ -91,7 +91,8 @@ def check_outputs(
         what = f"{n_out} classes{named}" if n_out == len(classes) else f"{n_out} for its targets{named}"
         raise UsageError(
             f"the model returns {given} outputs per item, the data has {what}",
-            fix=f"End the model with {n_out}, or use cnn_learner or unet_learner, which do.",
+            fix=f"End the model with {n_out}, or use cnn_learner or unet_learner, which do. For outputs that are no "
+            "classes, such as embeddings, pass DataBunch.from_loaders(dls.train_dl, dls.valid_dl) and a loss_func.",
         )
 
 

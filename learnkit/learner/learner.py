@@ -87,8 +87,8 @@ class Learner(Understanding, Similarity):
         loss_func: (preds, targets) -> mean loss, shape (); None for the default of the data's task.
         opt_func: "adamw", "adam", "sgd", "rmsprop", or a factory called with groups (and `lr=` if it has one). A rate
             that it fixes is the default of every fit; of groups that it makes itself, fits keep the ratios of rates.
-        metrics: a name ("accuracy"), a function (preds, targets), a torchmetrics object, or a list of these; "default"
-            for those of the data's task.
+        metrics: a name ("accuracy"), a function (preds, targets) of a batch, averaged over the items, an object with
+            update, compute and reset, such as torchmetrics', or a list of these; "default" for those of the task.
         callbacks: run in every fit, before the callbacks of the fit.
         wd: weight decay of parameters with two dimensions or more, except those that the model exempts (timm's
             `no_weight_decay`); None for that of `opt_func`: 0.01 for "adamw", 0 for the other names. One that a factory
@@ -197,7 +197,7 @@ class Learner(Understanding, Similarity):
     def to_channels_last(self) -> Self:
         """Store weights and inputs in channels-last memory format, usually fastest for convolutions on a GPU.
 
-        Without it, batches are contiguous (N, C, H, W), so that a network may use `x.view`.
+        Without it, batches are contiguous (N, C, H, W), as `x.view` needs. 3-D convolutions are a UsageError.
         """
         use_channels_last(self.model)
         return self

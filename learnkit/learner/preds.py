@@ -222,6 +222,7 @@ class Preds(LearnerParts):
         if isinstance(source, str) or not isinstance(source, Iterable):
             source = self.dls.ordered_dl(DatasetType.of(source, what))
         check_yields_batches(what, source)
+        self.dls.check_batches(what, source)
         source = self.dls.as_own(source, needs_target=needs_target)
         return apart(source) if self._running.is_on else source
 

@@ -9,7 +9,7 @@ from torch import nn
 from learnkit.errors import UsageError
 from learnkit.text import counted
 
-__all__ = ["SEVERAL_INPUTS", "call_model"]
+__all__ = ["SEVERAL_INPUTS", "call_model", "input_error"]
 
 SEVERAL_INPUTS = (
     "A model of several inputs predicts batches of a loader: learn.get_preds(loader). The last part of a batch is its "
@@ -26,11 +26,22 @@ def call_model(model: nn.Module, inputs: Sequence[Any]) -> Any:
     try:
         return model(*inputs)
     except TypeError as error:
-        taken = _parameters(model)
-        if taken is None or _fits(taken, inputs):
+        named = input_error(model, inputs, SEVERAL_INPUTS)
+        if named is None:
             raise  # of something inside
-        given = f"{type(_plain(model)).__name__} takes the inputs {', '.join(taken.parameters)}"
-        raise UsageError(f"{given}, and got {counted(len(inputs), 'input')}", fix=SEVERAL_INPUTS) from error
+        raise named from error
+
+
+def input_error(model: nn.Module, inputs: Sequence[Any], fix: str) -> UsageError | None:
+    """The error of another number of inputs than the forward of a model takes; None if it takes as many."""
+    taken = _parameters(model)
+    if taken is None or _fits(taken, inputs):
+        return None
+    takes = f"{type(_plain(model)).__name__} takes the inputs {', '.join(taken.parameters)}"
+    got, first = counted(len(inputs), "input"), inputs[0] if inputs else None
+    if len(inputs) == 1 and isinstance(first, tuple | list):
+        got += f", a {type(first).__name__} of {len(first)}"
+    return UsageError(f"{takes}, and got {got}", fix=fix)
 
 
 def _parameters(model: nn.Module) -> inspect.Signature | None:

@@ -10,6 +10,7 @@ from learnkit.data.loading.workers import worker_error
 from learnkit.device_memory import empty_cache, is_out_of_memory
 from learnkit.distributed.failures import told
 from learnkit.errors import OutOfMemoryError, UsageError
+from learnkit.models.calling import input_error
 from learnkit.text import name_of
 from learnkit.training.state import TrainState
 
@@ -39,7 +40,8 @@ def interrupts_noted(state: TrainState, n_recorded: Callable[[], int]) -> Iterat
 def explained(state: TrainState) -> Iterator[None]:
     """Train; a dead worker, running out of memory and a batch of one item before batch norm get an actionable error.
 
-    So do sparse gradients for an optimizer of dense ones, and the reverse.
+    So do another number of inputs than the model takes, sparse gradients for an optimizer of dense ones, and the
+    reverse.
     A shape that does not fit gets a note with that of the batch.
     """
     try:
@@ -51,6 +53,7 @@ def explained(state: TrainState) -> Iterator[None]:
             or _out_of_memory(error, state)
             or _lone_item(error)
             or _other_gradients(error, state)
+            or _other_inputs(error, state)
         )
         if named is not None:
             try:
@@ -97,6 +100,12 @@ def _lone_item(error: BaseException) -> UsageError | None:
         f"batch norm cannot train on a batch of one item ({error})",
         fix="Use bs=2 or more, or a norm that normalizes each item separately, such as nn.GroupNorm.",
     )
+
+
+def _other_inputs(error: BaseException, state: TrainState) -> UsageError | None:
+    """Python's error for a model that takes other arguments reports none of the batch."""
+    fix = "Make a batch (inputs..., targets), each input a part of its own: a tuple or a list within it is one input."
+    return input_error(state.model, state.inputs, fix) if isinstance(error, TypeError) else None
 
 
 def _other_gradients(error: BaseException, state: TrainState) -> UsageError | None:

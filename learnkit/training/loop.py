@@ -13,7 +13,7 @@ from torch import Tensor
 from learnkit.device import to_device
 from learnkit.distributed.parallel import spare
 from learnkit.distributed.world import world
-from learnkit.errors import DataError, Interrupt, SkipBatch, SkipEpoch, StopFit, UsageError, warn
+from learnkit.errors import DataError, Interrupt, SkipBatch, SkipEpoch, StopFit, UsageError, WrongTypeError, warn
 from learnkit.losses.broadcasting import no_broadcasting
 from learnkit.losses.reduction import divisor, divisor_of
 from learnkit.metrics.shared import observe, results_of_all
@@ -83,6 +83,7 @@ def train_epoch(state: TrainState, callbacks: CallbackList, watch: LossWatch, ch
         callbacks.notify(Callback.before_epoch, state)
     except SkipEpoch:
         is_skipped = True
+    state.count_batches()
     checkpoints.begin_epoch(state, callbacks)
     batches = iter(()) if is_skipped else watched(batches_of_epoch(state, start), state)
     checkpoints.begin_batches(state)
@@ -115,6 +116,10 @@ def train_batch(state: TrainState, batch: Any, callbacks: CallbackList, watch: L
     state.inputs, state.targets = split_batch(to_device(batch, compute.device), "train")
     compute.reseed(state.epoch_seed + state.batch)
     callbacks.notify(Callback.before_batch, state)
+    if not isinstance(state.inputs, tuple | list):
+        given = f"a {type(state.inputs).__name__} of a callback's before_batch"
+        expected = "a tuple, the arguments of the model"
+        raise WrongTypeError("state.inputs", got=given, expected=expected, fix="Set state.inputs = (x,) for one input.")
     if state.share is not None and world.rank:  # other dropout for other items
         compute.reseed(derive(state.epoch_seed + state.batch, Stream.STEP, world.rank))
     if compute.part is None:
@@ -144,7 +149,7 @@ def _forward_backward(state: TrainState, callbacks: CallbackList, watch: LossWat
     state.preds = outputs_of(state, state.parallel or state.model)
     callbacks.notify(Callback.after_pred, state)
     loss_func = state.batch_loss or state.loss_func
-    state.loss = first_loss(state) if watch.is_new else loss_func(state.preds, state.targets)
+    state.loss = first_loss(state) if watch.is_new else as_loss(loss_func(state.preds, state.targets))
     callbacks.notify(Callback.after_loss, state)
     loss = _checked_loss(state, callbacks, watch)
     if not loss.requires_grad:
@@ -200,7 +205,10 @@ def take_step(state: TrainState, callbacks: CallbackList) -> None:
 
 @torch.no_grad()
 def validate(state: TrainState, callbacks: CallbackList) -> None:
-    """Loss and metrics over the whole validation loader, whatever its batches, into `state.valid`."""
+    """Loss and metrics over the whole validation loader, whatever its batches, into `state.valid`.
+
+    What the model or the loader draws is the same in each validation, and leaves the generators as they were.
+    """
     compute = state.compute
     state.model.eval()
     for metric in state.metrics:
@@ -209,7 +217,8 @@ def validate(state: TrainState, callbacks: CallbackList) -> None:
     losses: list[Tensor] = []
     weigh = divisor_of(state.loss_func)
     weights: list[Tensor | int | None] = []
-    with undisturbed(state.loss_func):
+    with undisturbed(state.loss_func), compute.preserve_rng():
+        compute.reseed(derive(state.seed, Stream.VALID, world.rank))
         for share in () if state.valid_dl is None else own_batches(state.valid_dl):
             state.inputs, state.targets = split_batch(to_device(share.batch, compute.device), "validation")
             state.preds = outputs_of(state, state.model)

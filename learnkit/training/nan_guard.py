@@ -18,8 +18,12 @@ __all__ = ["LossWatch", "as_loss", "zero_if_empty"]
 FLUSH_EVERY = 50  # batches between two reads, on a device where reading waits for queued work
 
 
-def as_loss(loss: Any) -> Tensor:
+def as_loss(loss: Any, by: str = "loss_func") -> Tensor:
     """What a loss function returned.
+
+    Args:
+        loss: the loss of a batch.
+        by: what it is of, for errors.
 
     Raises:
         WrongTypeError: it is not a tensor.
@@ -27,10 +31,10 @@ def as_loss(loss: Any) -> Tensor:
     """
     if not isinstance(loss, Tensor):
         fix = "Leave .item() out." if hasattr(loss, "__float__") else "Return the loss alone."
-        raise WrongTypeError("loss_func", got=loss, expected="a loss that is a tensor", fix=fix)
+        raise WrongTypeError(by, got=loss, expected="a loss that is a tensor", fix=fix)
     if loss.dim():
         raise UsageError(
-            "loss_func", got=tuple(loss.shape), expected="a tensor of shape (), the mean over the batch",
+            by, got=tuple(loss.shape), expected="a tensor of shape (), the mean over the batch",
             fix="Average it, for example with reduction='mean'.",
         )  # fmt: skip
     return loss
@@ -68,7 +72,7 @@ class LossWatch:
     def check(self, state: TrainState) -> None:
         """Check `state.loss` now if reading it is free, otherwise with the next flush."""
         self.is_new = False
-        as_loss(state.loss)  # a callback may have set it
+        as_loss(state.loss, "state.loss, as a callback set it")
         if self._sync_is_free:
             value = state.loss.item()
             if not math.isfinite(value) and state.share is None:  # with others it is so already, the same in all

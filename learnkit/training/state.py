@@ -139,7 +139,7 @@ class TrainState:
     n_batches: int | None = field(init=False)  # in an epoch; None for a loader without a length
 
     def __post_init__(self) -> None:
-        self.n_batches = loader_length(self.train_dl)
+        self.count_batches()
         self.loss_takes_one = self.output is not None and takes_one_output(self.loss_func)
 
     def limit(self, limits: Limits) -> None:
@@ -152,10 +152,14 @@ class TrainState:
         if self.valid_dl is None and "validate_every" in limits.given:
             got = limits.given["validate_every"]
             raise UsageError("validate_every", got=got, expected="None, as there is no validation set")
+        self.count_batches()
         if limits.max_batches is not None:
-            known = loader_length(self.train_dl)
-            self.n_batches = limits.max_batches if known is None else min(known, limits.max_batches)
             self.valid_dl = None if self.valid_dl is None else FirstBatches(self.valid_dl, limits.max_batches)
+
+    def count_batches(self) -> None:
+        """Read how many batches the coming epoch has: a callback may give each epoch another loader."""
+        known, most = loader_length(self.train_dl), self.limits.max_batches
+        self.n_batches = min((n for n in (known, most) if n is not None), default=None)
 
     @property
     def prediction(self) -> Any:

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from learnkit import DataBunch, Learner
+from learnkit import DataBunch, ImageDataBunch, Learner
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.tasks import Classification, MultiLabel, Regression
 from learnkit.errors import UsageError
@@ -289,3 +290,38 @@ def test_checking_the_outputs_leaves_the_weights_where_they_are(make_model: Call
     more = DataBunch.from_tensors(x, y, x, y, bs=4, classes=list("abcd"))
     with pytest.raises(UsageError, match="outputs"):  # they are checked all the same
         Learner(more, make_model())
+
+
+def on_rings(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Embeddings (N, n), those of class c at the distance c from 0."""
+    return (outputs.norm(dim=1) - targets).abs().mean()
+
+
+@pytest.mark.parametrize("kind", ["tensors", "images"])
+def test_embeddings_of_classes_train_as_the_error_says(kind: str, class_folder: Path) -> None:
+    if kind == "tensors":
+        dls, model = bunch(rows(), torch.arange(12) % 6), nn.Linear(6, 2)
+    else:
+        dls = ImageDataBunch.from_folder(class_folder, size=8, bs=4)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
+    with pytest.raises(UsageError) as caught:
+        Learner(dls, model, loss_func=on_rings)
+    assert "DataBunch.from_loaders(dls.train_dl, dls.valid_dl)" in str(caught.value.fix)
+    learn = Learner(DataBunch.from_loaders(dls.train_dl, dls.valid_dl), model, loss_func=on_rings, seed=0)
+    before = learn.validate()[0]
+    learn.fit(3, 1e-3)
+    assert learn.validate()[0] < before
+    assert learn.get_preds()[0].shape == (12, 2)
+
+
+@pytest.mark.parametrize("answer", ["predict", "predict_many", "predictor"])
+@pytest.mark.parametrize("kind", ["tensors", "datasets"])
+def test_without_a_task_the_error_says_how_items_are_predicted(kind: str, answer: str) -> None:
+    x = rows()[:, None]  # signals (1, 6), to which the targets are equal
+    dls = bunch(x, x) if kind == "tensors" else DataBunch.from_datasets(*[TensorDataset(x, x)] * 2, bs=6)
+    learn = Learner(dls, nn.Linear(6, 6), loss_func=nn.MSELoss())
+    with pytest.raises(UsageError, match=f"{answer}: the data has no task") as caught:
+        getattr(learn, answer)(*{"predict": [x[0]], "predict_many": [list(x[:2])], "predictor": []}[answer])
+    assert "learn.get_preds(learn.dls.test_dl_from(items))[0]" in str(caught.value.fix)
+    items = [x[0], x[1]]
+    assert torch.equal(learn.get_preds(learn.dls.test_dl_from(items))[0], learn.model(x[:2]).detach())

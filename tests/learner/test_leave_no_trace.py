@@ -237,3 +237,45 @@ def test_the_optimizer_of_lr_find_is_freed_without_the_garbage_collector(blobs: 
         assert [optimizer() for optimizer in optimizers] == [None]
     finally:
         gc.enable()
+
+
+class Always(nn.Module):
+    """A layer that draws in eval mode too, as a masked autoencoder does."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "dropout":
+            return nn.functional.dropout(x, 0.5, training=True)
+        return x + torch.randn_like(x) if self.kind == "noise" else x
+
+
+class Jittered(Dataset[tuple[Tensor, Tensor]]):
+    """Items (2,) with noise from the global generator."""
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        return torch.full((2,), float(i)) + torch.randn(2), torch.tensor(i % 2)
+
+
+@pytest.mark.parametrize("kind", ["dropout", "noise", "of the items"])
+def test_what_a_validation_draws_is_the_same_each_time_and_shifts_no_training(kind: str) -> None:
+    def fitted(**options: Any) -> Learner:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(2, 8), Always(kind), nn.Linear(8, 2))
+        data = DataBunch.from_loaders(DataLoader(Jittered(), 4), DataLoader(Jittered(), 4), classes=["a", "b"])
+        learn = Learner(data, model, seed=1, opt_func="sgd")
+        learn.fit(3, **options)
+        return learn
+
+    still = fitted(lr=1e-12)
+    losses = still.history["valid_loss"].tolist()
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-6), "of weights that stay"
+    torch.manual_seed(7)
+    assert still.validate() == pytest.approx(losses[:1], rel=1e-6), "as recorded"
+    often, seldom = fitted(lr=0.1, validate_every=1), fitted(lr=0.1)
+    assert all(map(torch.equal, often.model.parameters(), seldom.model.parameters()))

@@ -10,10 +10,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from learnkit import DataBunch, Learner
+from learnkit import DataBunch, ImageDataBunch, Learner
 from learnkit.errors import DataError, LearnkitError, UsageError
+from tests.doubles import refused
 
 X, Y = torch.randn(12, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 1] * 4)
 ITEMS: list[Any] = [{"id": f"n{i}", "x": x, "y": int(y)} for i, (x, y) in enumerate(zip(X, Y, strict=True))]
@@ -167,6 +168,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "nothing": ([None], "a batch.* is a NoneType"),
     "text": (["ab"], "a batch.* is a str"),
     "an empty tuple": ([()], "a batch.* is a tuple of 0"),
+    "items": (list(X), r"got items of the shape \(2,\), one by one"),
+    "a dataset": (list(zip(X, Y, strict=True)), r"got items of the shape \(2,\), one by one"),
 }
 
 
@@ -178,11 +181,10 @@ def test_what_yields_no_batches_is_refused(name: str, ask: Any) -> None:
         ask(learner(DataBunch.from_tensors(X, Y, X, Y, bs=4)), loader)
 
 
-@pytest.mark.parametrize("loader", [list(zip(X, Y, strict=True)), [(X, Y[0])]], ids=["a dataset", "one for all"])
 @pytest.mark.parametrize("ask", [ask for name, ask in ASKED.items() if name != "embed"])
-def test_targets_are_one_per_item(ask: Any, loader: Any) -> None:
+def test_targets_are_one_per_item(ask: Any) -> None:
     with pytest.raises(DataError, match=r"targets.*: got 'a single number', expected one per item"):
-        ask(learner(DataBunch.from_tensors(X, Y, X, Y, bs=4)), loader)
+        ask(learner(DataBunch.from_tensors(X, Y, X, Y, bs=4)), [(X, Y[0])])
 
 
 @pytest.mark.parametrize("metrics", [(), "accuracy"])
@@ -240,3 +242,36 @@ def test_a_table_has_the_class_of_every_target_or_is_refused(y: Tensor, message:
     with pytest.raises(LearnkitError, match=f"write_preds: {message}"):
         learn.write_preds(tmp_path / "p.csv", batches(y=y))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["tensors", "datasets", "loaders", "images"])
+@pytest.mark.parametrize("with_targets", [False, True])
+def test_items_in_place_of_batches_are_refused(kind: str, with_targets: bool, class_folder: Path) -> None:
+    x = torch.randn(6, 3, 8, 8)
+    items = TensorDataset(x, x)
+    dls: DataBunch = {
+        "tensors": lambda: DataBunch.from_tensors(x, x, x, x, bs=2),
+        "datasets": lambda: DataBunch.from_datasets(items, items, bs=2),
+        "loaders": lambda: DataBunch.from_loaders(DataLoader(items, 2), DataLoader(items, 2)),
+        "images": lambda: ImageDataBunch.from_folder(class_folder, size=8, bs=2),
+    }[kind]()
+    convolution = nn.Conv2d(3, 3, 1)  # which takes an image without a batch, too
+    classifier = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3))
+    learn = Learner(dls, classifier) if kind == "images" else Learner(dls, convolution, loss_func=nn.L1Loss())
+    given = [(x[0], x[0]), (x[1], x[1])] if with_targets else [x[0], x[1]]
+    with refused("ds_type: got items of the shape (3, 8, 8), one by one"):
+        learn.get_preds(given)
+    if with_targets:
+        with refused("dl: got items of the shape (3, 8, 8), one by one"):
+            learn.validate(given)
+    batch = [(x[:2], x[:2])] if with_targets else [x[:2]]
+    assert len(learn.get_preds(batch)[0]) == 2
+
+
+def test_batches_of_a_collate_function_may_have_any_shape() -> None:
+    """Points (n, 3) of one item or of several, one below the other."""
+    items = [(torch.randn(4, 3), torch.randn(4, 1))] * 4
+    joined = lambda batch: tuple(torch.cat(parts) for parts in zip(*batch, strict=True))  # noqa: E731
+    dls = DataBunch.from_datasets(items, items, bs=2, collate_fn=joined)
+    learn = Learner(dls, nn.Linear(3, 1), loss_func=nn.MSELoss())
+    assert learn.get_preds([items[0]])[0].shape == (4, 1)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from learnkit import ImageDataBunch, Learner, load_learner
 from learnkit.models.layout import use_channels_last
+from tests.doubles import refused
 
 
 class Looking(nn.Module):
@@ -66,6 +67,17 @@ def test_only_images_change(inputs: Any) -> None:
     for given, part in zip(inputs, seen, strict=True):
         assert torch.equal(given, part)
         assert part.ndim != 4 or part.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_model_of_volumes_is_refused_and_left_as_it_is(place: int) -> None:
+    layers: list[nn.Module] = [nn.Conv2d(3, 4, 3)]
+    layers.insert(place, nn.Conv3d(1, 2, 3))
+    model = nn.Sequential(*layers)
+    with refused(f"to_channels_last: the weights {place}.weight have the shape (2, 1, 3, 3, 3)"):
+        use_channels_last(model)
+    assert all(weight.is_contiguous() for weight in model.parameters())
+    assert not model._forward_pre_hooks
 
 
 def test_an_export_is_that_of_the_contiguous_model(class_folder: Path) -> None:

@@ -6,12 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from learnkit import DataBunch, Learner
 from learnkit.data.loading.shares import Share
 from learnkit.device import Compute
 from learnkit.errors import OutOfMemoryError, UsageError
 from learnkit.training import failures
 from learnkit.training.failures import explained, interrupts_noted
 from learnkit.training.state import TrainState
+from tests.doubles import refused
 
 
 def state(*inputs: Any) -> TrainState:
@@ -133,3 +135,38 @@ def test_a_layer_that_does_not_fit_is_told_the_shape_of_the_batch() -> None:
     with pytest.raises(RuntimeError) as caught, explained(state(batch)):
         nn.Linear(2, 2)(batch)
     assert caught.value.__notes__ == ["The inputs of epoch 2, batch 5: shape (4, 3)."]
+
+
+class Triplet(nn.Module):
+    """Three images -> their embeddings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(2, 2)
+
+    def forward(self, a: Tensor, p: Tensor, n: Tensor) -> tuple[Tensor, ...]:
+        return self.body(a), self.body(p), self.body(n)
+
+
+X = torch.randn(4, 2)
+
+
+@pytest.mark.parametrize(
+    ("batch", "given"),
+    [
+        (((X, X, X), X), "1 input, a tuple of 3"),
+        (([X, X], X), "1 input, a list of 2"),
+        ((X, X), "1 input"),
+        ((X, X, X, X, X), "4 inputs"),
+    ],
+)
+def test_another_number_of_inputs_names_those_of_the_model(batch: Any, given: str) -> None:
+    learn = Learner(DataBunch.from_loaders([batch]), Triplet(), loss_func=lambda outputs, targets: outputs[0].mean())
+    with refused(f"Triplet takes the inputs a, p, n, and got {given}"):
+        learn.fit(1)
+
+
+def test_an_error_within_the_model_stays() -> None:
+    with pytest.raises(TypeError, match="of its own") as caught, explained(state(X)):
+        raise TypeError("of its own")
+    assert not isinstance(caught.value, UsageError)

@@ -21,13 +21,15 @@ from learnkit.errors import (
     SkipEpoch,
     StopFit,
     UsageError,
+    WrongTypeError,
 )
 from learnkit.metrics.metric import make_metrics
 from learnkit.training import nan_guard
 from learnkit.training.callback import Callback, CallbackList
+from learnkit.training.limits import Limits
 from learnkit.training.loop import fit, validate
 from learnkit.training.state import TrainState
-from tests.doubles import acting, raising
+from tests.doubles import acting, raising, refused
 
 
 def batches(*sizes: int) -> list[tuple[Tensor, Tensor]]:
@@ -378,3 +380,46 @@ def test_each_validation_counts_for_itself() -> None:
     assert running.valid["accuracy"] == pytest.approx((model(x).argmax(1) == y).double().mean().item())
     x_first, y_first = first[0]
     assert (model(x_first).argmax(1) == y_first).double().mean().item() != running.valid["accuracy"]
+
+
+class Growing(list[tuple[Tensor, Tensor]]):
+    """A loader of one more batch in each epoch."""
+
+    def grow(self, state: TrainState) -> None:
+        self[:] = batches(*[4] * (state.epoch + 1))
+
+
+def another_loader(state: TrainState) -> None:
+    state.train_dl = batches(*[4] * (state.epoch + 1))
+
+
+@pytest.mark.parametrize(("how", "limit"), [("another loader", None), ("a longer one", None), ("a longer one", 2)])
+def test_epochs_of_other_lengths_are_equal_parts_of_the_fit(how: str, limit: int | None) -> None:
+    loader, keep = Growing(batches(4)), Keep()
+    change = another_loader if how == "another loader" else loader.grow
+    fitted = state(train_dl=loader, n_epochs=3)
+    fitted.limit(Limits.of(limit_batches=limit))
+    fit(fitted, CallbackList([acting(before_epoch=change), keep]))
+    lengths = [min(n, limit or n) for n in (1, 2, 3)]
+    assert keep.progress == pytest.approx([(e + b / n) / 3 for e, n in enumerate(lengths) for b in range(n)])
+
+
+@pytest.mark.parametrize("inputs", [torch.ones(4, 2), {"x": torch.ones(4, 2)}, None])
+def test_inputs_of_a_callback_that_are_no_arguments_are_refused(inputs: Any) -> None:
+    def put(state: TrainState) -> None:
+        state.inputs = inputs
+
+    got = f"a {type(inputs).__name__} of a callback's before_batch"
+    with refused("state.inputs", WrongTypeError, got=got, fix="Set state.inputs = (x,) for one input."):
+        fit(state(), CallbackList([acting(before_batch=put)]))
+
+
+@pytest.mark.parametrize(("loss", "kind"), [(1.0, WrongTypeError), (None, WrongTypeError), (torch.ones(2), UsageError)])
+@pytest.mark.parametrize("batch", [0, 1])
+def test_a_loss_that_a_callback_spoils_is_said_to_be_its_own(loss: Any, kind: type[LearnkitError], batch: int) -> None:
+    def put(state: TrainState) -> None:
+        if state.batch == batch:
+            state.loss = loss
+
+    with refused("state.loss, as a callback set it", kind):
+        fit(state(), CallbackList([acting(after_loss=put)]))

@@ -50,6 +50,8 @@ def test_a_loss_that_is_not_a_scalar_is_refused() -> None:
     running = state()
     running.loss = torch.zeros(3)
     with refused("loss_func", got=(3,)):
+        as_loss(running.loss)
+    with refused("state.loss, as a callback set it", got=(3,)):
         LossWatch().check(running)
 
 

@@ -24,7 +24,7 @@ from learnkit.data.loading.whole_batches import Collate, SeededItems, WholeBatch
 from learnkit.data.loading.workers import supervised
 from learnkit.device import on_device, to_device, usable_cpus
 from learnkit.distributed.world import world
-from learnkit.errors import UsageError
+from learnkit.errors import DataError, UsageError
 from learnkit.seeds import Stream, derive
 
 __all__ = [
@@ -158,6 +158,11 @@ class DatasetLoader(OrderedLoader):
         )  # fmt: skip
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        if len(self.dataset) != self.n_items:
+            raise DataError(
+                f"the dataset has {len(self.dataset)} items, and had {self.n_items} when the bunch was made",
+                fix="Make a bunch of it as it is now, and set learn.dls between two fits.",
+            )
         for batch in on_device(supervised(self._loader), self.device):
             yield self.check(batch)
 

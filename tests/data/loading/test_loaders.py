@@ -349,3 +349,16 @@ def test_points_and_masks_move_on_the_device_without_more_copies(tmp_path: Path,
         with Copies() as counted:
             next(iter(loader))
         assert counted.n <= 3
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("n", [8, 12])
+@pytest.mark.parametrize("part", ["train", "valid"])
+def test_a_dataset_that_grows_or_shrinks_is_refused(part: str, n: int, workers: int) -> None:
+    items = {name: [(torch.zeros(2), 0)] * 10 for name in ("train", "valid")}
+    dls = DataBunch.from_datasets(items["train"], items["valid"], bs=2, classes=["a", "b"], num_workers=workers)
+    learn = Learner(dls, nn.Linear(2, 2))
+    learn.fit(1)
+    items[part][:] = items[part][:1] * n
+    with refused(f"the dataset has {n} items, and had 10 when the bunch was made", DataError):
+        learn.fit(1)
