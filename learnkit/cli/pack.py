@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from learnkit.cli.exit_codes import OK, PROBLEMS
 from learnkit.cli.options import Option, options_of
 from learnkit.cli.output import print_error, print_line
 from learnkit.cli.run_options import names_of_run
@@ -61,4 +62,4 @@ def run(args: Any) -> int:
     for error in packed.skipped["error"]:
         print_error(f"left out: {error}")
     print_line(f"{packed.folder}: {counted(sum(packed.sizes.values()), 'image')} ({sizes}), {n_bytes:,} bytes")
-    return 1 if len(packed.skipped) else 0
+    return PROBLEMS if len(packed.skipped) else OK

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 import torch
 
 from learnkit.checks import check_int
+from learnkit.cli.exit_codes import OK, PROBLEMS, at_work
 from learnkit.cli.inputs import Input, inputs_of
 from learnkit.cli.loaded import MODEL_HELP, images_of, load_model
 from learnkit.cli.mask_files import MaskFiles
@@ -66,7 +67,6 @@ def run(args: argparse.Namespace) -> int:
         LearnkitError: a file, items or options that cannot work, or a table that could not be written.
     """
     _check(args)
-    threads = min(MOST_THREADS, usable_cpus()) if args.num_workers is None else args.num_workers
     inputs = inputs_of(args.items, null=args.null)
     learn = load_model(args.file, args.device)
     images = images_of(learn, "predict")
@@ -76,9 +76,19 @@ def run(args: argparse.Namespace) -> int:
     predictor = learn.predictor(args.bs)
     if args.sets:
         _check_sets(predictor)
+    inputs = chain([next(inputs)], inputs)  # refuses a stdin without names
+    with at_work():
+        return _predict(args, predictor, inputs, images, task)
+
+
+def _predict(
+    args: argparse.Namespace, predictor: Predictor, inputs: Iterator[Input], images: ImageDataBunch, task: Task
+) -> int:
+    threads = min(MOST_THREADS, usable_cpus()) if args.num_workers is None else args.num_workers
+    if args.sets:
         sets = Answers(partial(predictor.predict_set_each, num_workers=threads), inputs)
         print_set_rows((set_row_of(one.path, found, task) for one, found in sets), args.format or "table")
-        return 1 if sets.n_failed else 0
+        return PROBLEMS if sets.n_failed else OK
     answers = Answers(partial(predictor.predict_each, num_workers=threads), inputs)
     if isinstance(task, Segmentation):
         masks = MaskFiles(args.out, task)
@@ -89,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         rows = (row_of(one.path, found, task, args.top) for one, found in answers)
         print_rows(rows, args.format or "table", has_top=args.top is not None)
-    return 1 if answers.n_failed else 0
+    return PROBLEMS if answers.n_failed else OK
 
 
 class Answers(Generic[T]):
