@@ -14,7 +14,7 @@ from learnkit.distributed.world import world
 from learnkit.errors import LearnkitWarning, UsageError, WriteError
 from learnkit.text import printable
 
-__all__ = ["check_new", "drop_output", "flush_output", "print_error", "print_line", "warnings_as_lines"]
+__all__ = ["check_new", "check_place", "drop_output", "flush_output", "print_error", "print_line", "warnings_as_lines"]
 
 
 def print_line(line: str) -> None:
@@ -81,11 +81,31 @@ def check_new(path: Path, *, force: bool) -> Path:
     """The path of a file to write.
 
     Raises:
-        UsageError: it is there already, and not to be overwritten, or a folder.
+        UsageError: it is there already, and not to be overwritten, or a folder; or as `check_place`.
     """
-    if path.is_dir() or (os.path.lexists(path) and not force):
+    if os.path.isdir(path) or (os.path.lexists(path) and not force):
         raise UsageError(f"{path} exists already", fix="Choose another name, or add --force to overwrite a file.")
+    check_place(path.parent)
     return path
+
+
+def check_place(folder: Path) -> None:
+    """Check that something can be written into a folder, which may not be there yet, before any work is done for it.
+
+    Raises:
+        UsageError: it is a file, or below one, or may not be written; or a ~ that no shell has replaced.
+    """
+    if folder.parts[:1] == ("~",):
+        raise UsageError(
+            f"{folder}: the shell has not replaced the ~", fix="Write $HOME for it, or ./~ for a folder of this name."
+        )
+    there = next(one for one in (folder, *folder.absolute().parents) if os.path.lexists(one))
+    if not os.path.isdir(there):
+        raise UsageError(f"nothing can be written into {folder}: {there} is a file", fix="Choose another folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"nothing can be written into {folder} (no permission in {there})", fix="Choose another folder."
+        )
 
 
 @contextmanager

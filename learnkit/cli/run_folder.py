@@ -10,7 +10,7 @@ from typing import Any
 from learnkit.atomic_files import make_folder, write_atomically, write_error
 from learnkit.callbacks.progress import format_row
 from learnkit.checks import nearest_folder
-from learnkit.cli.output import flush_output, print_line, warnings_as_lines
+from learnkit.cli.output import check_place, flush_output, print_line, warnings_as_lines
 from learnkit.distributed.world import world
 from learnkit.errors import MissingFileError, UsageError
 from learnkit.text import printable
@@ -71,11 +71,9 @@ class RunFolder:
         """Check that a run may begin here, before anything is read or trained.
 
         Raises:
-            UsageError: it is a file, holds a run and `overwrite` is not set, or files that no run wrote.
+            UsageError: it holds a run and `overwrite` is not set, or files that no run wrote; or as `check_place`.
         """
-        place = next(one for one in (self.path, *self.path.absolute().parents) if os.path.lexists(one))
-        if not place.is_dir():
-            raise UsageError("--out", got=str(self.path), expected=f"a folder, and {place} is a file")
+        check_place(self.path)
         found = self._found()
         if found and not self._is_run():
             raise UsageError(

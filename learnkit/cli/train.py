@@ -63,8 +63,6 @@ def run(args: Any) -> int:
     values: dict[str, Any] = vars(args)
     if values["data"] is None:
         raise UsageError("DATA is missing", fix="Pass the folder of the data: learnkit train photos.")
-    if values["out"] == "":
-        raise UsageError("--out", got="", expected="a folder")
     if values["resume"] and values["overwrite"]:
         raise UsageError("--resume and --overwrite exclude each other", fix="Choose one of them.")
     world.begin()

@@ -36,12 +36,14 @@ class TypedParser(ArgumentParser):
         super().__init__(**options)
         self.sections: dict[str, list[Option]] = {}
         self.ignored: set[str] = set()  # of a configuration: options of the run that it is of, which mean nothing here
-        self.places: list[str] = []  # names of positional arguments that a configuration may hold
+        self.positions: list[str] = []  # names of positional arguments
+        self.places: list[str] = []  # of these, those that a configuration may hold
         self.repeats: Callable[[Any], Path | None] = lambda values: None  # the configuration of an earlier run
 
     def add_place(self, name: str, description: str, *, in_config: bool = True) -> None:
         """Define a positional argument."""
         self.add_argument(name, type=str, **({"nargs": "?"} if in_config else {}), help=description)  # type: ignore[arg-type]
+        self.positions.append(name)
         if in_config:
             self.places.append(name)
 
@@ -89,6 +91,8 @@ class TypedParser(ArgumentParser):
                     if not isinstance(found[name], str):
                         raise UsageError(f"{file}: {name}", got=found[name], expected="text")
                     values[name] = found[name]
+        if empty := [name for name in (*self.positions, "out") if values.get(name) == ""]:
+            self.error(f"{empty[0]} is empty, as of a variable that is not set")
         return values
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 from learnkit.atomic_files import write_atomically
 from learnkit.cli.exit_codes import OK, PROBLEMS, at_work
 from learnkit.cli.loaded import MODEL_HELP, load_model
-from learnkit.cli.output import check_new, print_line
+from learnkit.cli.output import check_new, check_place, print_line
 from learnkit.data.image.opening import REMEDY
 from learnkit.data.table.files import existing_folder, get_image_files
 from learnkit.errors import UsageError, WriteError
@@ -60,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     root = existing_folder(args.folder)
     if args.move_to is not None and args.move_to.resolve().is_relative_to(root.resolve()):
         raise UsageError("--move-to", got=str(args.move_to), expected=f"a folder outside {root}")
+    if args.move_to is not None:
+        check_place(args.move_to)
     if args.csv is not None:
         check_new(args.csv, force=args.force)
     found = verify_images(root, model=None if args.model is None else load_model(args.model))

@@ -11,7 +11,7 @@ from typing import IO
 
 import pytest
 
-from learnkit.cli.output import check_new, flush_output, print_error, print_line, warnings_as_lines
+from learnkit.cli.output import check_new, check_place, flush_output, print_error, print_line, warnings_as_lines
 from learnkit.errors import UsageError, WriteError, warn
 
 
@@ -104,3 +104,20 @@ def test_results_that_cannot_be_shown_are_an_error_unless_the_terminal_is_gone(
     with pytest.raises(WriteError, match=r"the output could not be written \(it is closed\)"):
         print_line("x")
     flush_output()
+
+
+def test_a_place_to_write_is_looked_at_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    assert check_new(tmp_path / "new/deep/a.csv", force=False) == tmp_path / "new/deep/a.csv"
+    assert not (tmp_path / "new").exists()
+    for place in ("file/a.csv", "file/deep/a.csv"):
+        with pytest.raises(UsageError, match=r"nothing can be written into .*file.*: .*file is a file"):
+            check_new(tmp_path / place, force=True)
+    for place in ("~/a.csv", "~/runs/a"):
+        with pytest.raises(UsageError, match=r"the shell has not replaced the ~\. Write \$HOME"):
+            check_new(Path(place), force=True)
+    check_place(tmp_path / "~")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # of root, the system allows all
+    for place in ("a.csv", "new/a.csv"):
+        with pytest.raises(UsageError, match=rf"nothing can be written into .* \(no permission in {tmp_path}\)"):
+            check_new(tmp_path / place, force=True)

@@ -111,7 +111,7 @@ def test_an_overwritten_link_leaves_what_it_points_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["file", "file/a", "file/a/b"])
 def test_a_file_is_no_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UsageError, match=r"expected a folder, and .*file is a file"):
+    with pytest.raises(UsageError, match=r"nothing can be written into .*: .*file is a file"):
         RunFolder(tmp_path / name).check_free(overwrite=True)
     assert (tmp_path / "file").read_text() == "mine"
 
