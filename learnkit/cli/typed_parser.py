@@ -92,7 +92,8 @@ class TypedParser(ArgumentParser):
                         raise UsageError(f"{file}: {name}", got=found[name], expected="text")
                     values[name] = found[name]
         if empty := [name for name in (*self.positions, "out") if values.get(name) == ""]:
-            self.error(f"{empty[0]} is empty, as of a variable that is not set")
+            name = "--out" if empty[0] == "out" else empty[0].upper()
+            self.error(f"{name} is empty, as of a variable that is not set")
         return values
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

@@ -418,7 +418,7 @@ def test_what_a_refused_option_leaves_of_a_run(photos: Path, learnkit: Run, tmp_
 @pytest.mark.parametrize(
     ("words", "start"),
     [
-        (["--out", ""], "--out: got '', expected a folder"),
+        (["--out", ""], "--out is empty, as of a variable that is not set"),
         (["--lr", "nan"], "--lr: got 'nan', expected a rate"),
         (["--lr=-1"], "--lr: got '-1', expected a rate"),
         (["--early-stopping", "0"], "--early-stopping: got 0"),
