@@ -1,8 +1,11 @@
 """Progress: a bar and a table in a terminal or a notebook, one plain line per epoch anywhere else."""
 
+import errno
+import functools
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 from learnkit.checks import check_choice
@@ -15,6 +18,22 @@ __all__ = ["Progress", "format_row", "in_notebook"]
 UPDATE_SECONDS = 0.2  # between two updates of the bar, which read the loss from the device
 Display = Literal["auto", "bar", "plain", "off"]
 DISPLAYS: tuple[Display, ...] = get_args(Display)
+
+
+def _seen(hook: Callable[["Progress", TrainState], None]) -> Callable[["Progress", TrainState], None]:
+    """The hook, silent from the moment that the terminal is not there anymore; the fit goes on, or ends in order."""
+
+    @functools.wraps(hook)
+    def shown(self: "Progress", state: TrainState) -> None:
+        try:
+            hook(self, state)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            self._epochs = self._batches = None
+            self._is_plain = self._shows_loss = False
+
+    return shown
 
 
 class Progress(Callback):
@@ -39,6 +58,7 @@ class Progress(Callback):
         self._next_update = 0.0
         self._is_plain = self._shows_loss = False
 
+    @_seen
     def before_fit(self, state: TrainState) -> None:
         mode = resolve_display(self.display)
         self._is_plain = mode == "plain"
@@ -55,6 +75,7 @@ class Progress(Callback):
             self._epochs.update(0)
             self._epochs.write(["epoch", *state.record_names, "time"], table=True)
 
+    @_seen
     def before_epoch(self, state: TrainState) -> None:
         if self._epochs is None:
             return
@@ -65,6 +86,7 @@ class Progress(Callback):
         self._batches.update(0)
         self._next_update = time.monotonic() + UPDATE_SECONDS
 
+    @_seen
     def after_batch(self, state: TrainState) -> None:
         if self._shows_loss:
             self._show_loss(state)
@@ -81,12 +103,14 @@ class Progress(Callback):
             batch = f"{state.batch + 1}/{state.n_batches or '?'}"
             print(f"epoch {state.epoch_number}  batch {batch}  loss {state.loss.item():.6f}", flush=True)
 
+    @_seen
     def after_validate(self, state: TrainState) -> None:
         if state.is_mid_epoch and (self._is_plain or self._epochs is not None):
             at = {"epoch": state.epoch_number, "step": state.step}
             line = "  ".join(f"{name} {text}" for name, text in format_row({**at, **state.valid}))
             print(line, flush=True) if self._is_plain else self._epochs.write(line)
 
+    @_seen
     def after_epoch(self, state: TrainState) -> None:
         if self._epochs is not None:
             self._batches.update(state.n_batches or state.batch + 1)
@@ -96,6 +120,7 @@ class Progress(Callback):
             line = "  ".join(f"{name} {text}" for name, text in format_row(state.row))
             print(line, flush=True)
 
+    @_seen
     def after_fit(self, state: TrainState) -> None:
         if state.stop_reason and (self._is_plain or self._epochs is not None):
             print(f"stopped: {state.stop_reason}", file=sys.stderr, flush=True)
@@ -119,7 +144,8 @@ def resolve_display(display: Display) -> str:
         return chosen
     if os.environ.get("TQDM_DISABLE", "").lower() in ("1", "true"):
         return "off"
-    return "bar" if sys.stdout.isatty() or in_notebook() else "plain"
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()  # none: closed before the start
+    return "bar" if is_terminal or in_notebook() else "plain"
 
 
 def in_notebook() -> bool:

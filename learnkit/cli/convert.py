@@ -15,7 +15,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from learnkit.cli.output import print_line
+from learnkit.cli.output import check_new, print_line
 from learnkit.cli.state_dicts import weights_in, write_weights
 from learnkit.errors import CorruptFileError, DataError, UnsafeFileError, UsageError
 from learnkit.safe_load import read_file, read_weights
@@ -71,8 +71,7 @@ def run(args: argparse.Namespace) -> int:
 def _check(out: Path, timeout: float, *, force: bool) -> None:
     if out.suffix != ".safetensors":
         raise UsageError("OUT", got=str(out), expected="a name that ends in .safetensors")
-    if out.is_dir() or (out.exists() and not force):
-        raise UsageError(f"{out} exists already", fix="Choose another name, or add --force to overwrite a file.")
+    check_new(out, force=force)
     if not 0 < timeout < math.inf:
         raise UsageError("--timeout", got=timeout, expected="a number of seconds above 0")
 

@@ -1,6 +1,5 @@
 """`learnkit COMMAND ...`: the commands and their exit codes."""
 
-import os
 import signal
 import sys
 from argparse import RawDescriptionHelpFormatter
@@ -10,17 +9,11 @@ from typing import Any
 import learnkit
 from learnkit.checks import missing_extra, nearest
 from learnkit.cli import convert, env, export, lr_find, pack, predict, report, train, validate, verify
-from learnkit.cli.output import output_error, print_error, warnings_as_lines
+from learnkit.cli.exit_codes import MEANING, PROBLEMS, Unfinished, code_of
+from learnkit.cli.output import drop_output, flush_output, print_error, warnings_as_lines
 from learnkit.cli.parsers import Parser
-from learnkit.errors import (
-    DownloadError,
-    LearnkitError,
-    NonFiniteLossError,
-    OutOfMemoryError,
-    ProcessError,
-    WorkerError,
-    WriteError,
-)
+from learnkit.errors import LearnkitError, WriteError
+from learnkit.training.signals import ENDED_BY, ending_in_order
 
 __all__ = ["COMMANDS", "TYPED", "main", "parser_of"]
 
@@ -30,13 +23,10 @@ COMMANDS = {
     "verify": verify, "convert": convert, "pack": pack, "env": env,
 }  # fmt: skip
 TYPED = {"train", "lr-find", "validate", "report", "pack"}  # whose many options are typed, and may come from a file
-OK, PROBLEMS, USAGE = 0, 1, 2
-# Errors of a run, rather than of what it was given.
-OF_RUN = (DownloadError, NonFiniteLossError, OutOfMemoryError, ProcessError, WorkerError, WriteError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 success, 1 problems were found, 2 invalid options or input.
+    """Run one command and return its exit code: see `learnkit.cli.exit_codes`.
 
     Args:
         argv: the arguments after `learnkit`; None for those of this process.
@@ -44,34 +34,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: `--help` (0).
     """
-    words = sys.argv[1:] if argv is None else list(argv)
+    code = _code_of_run(sys.argv[1:] if argv is None else list(argv))
     try:
-        code = _run(words)
-        _flush()
-    except LearnkitError as error:
+        flush_output()
+    except BrokenPipeError:
+        drop_output(sys.stdout)
+        return code or PROBLEMS
+    except WriteError as error:
         print_error(str(error))
-        return PROBLEMS if isinstance(error, OF_RUN) else USAGE
-    except KeyboardInterrupt:
-        print_error("interrupted")
-        return 128 + signal.SIGINT
-    except BrokenPipeError:  # `learnkit verify DIR | head`: the reader has stopped
-        _drop_output()
-        return PROBLEMS
+        return code or PROBLEMS
     return code
 
 
-def _flush() -> None:
+def _code_of_run(words: list[str]) -> int:
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _drop_output()
-        raise output_error(error) from error
+        with ending_in_order():
+            return _run(words)
+    except Unfinished as stopped:
+        print_error(_line(stopped.error))
+        return PROBLEMS
+    except BrokenPipeError:  # `learnkit verify DIR | head`: the reader has stopped
+        return PROBLEMS
+    except (LearnkitError, OSError) as error:
+        print_error(_line(error))
+        return code_of(error)
+    except KeyboardInterrupt:
+        print_error("interrupted")
+        return 128 + signal.SIGINT
+    except SystemExit as ended:
+        if ended.code not in ENDED_BY:
+            raise
+        print_error(f"interrupted by {ENDED_BY[ended.code]}")
+        return ended.code
 
 
-def _drop_output() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's final flush
+def _line(error: LearnkitError | OSError) -> str:
+    """An error as one line; of the system, the file and why."""
+    if isinstance(error, OSError) and isinstance(error.filename, str) and not isinstance(error, LearnkitError):
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _run(words: list[str]) -> int:
@@ -85,8 +86,9 @@ def _run(words: list[str]) -> int:
     try:
         with warnings_as_lines():
             code: int = COMMANDS[name].run(parser.parse_args(rest))
-    except LearnkitError as error:
-        if name in TYPED:
+    except (LearnkitError, Unfinished) as stopped:
+        error = stopped.error if isinstance(stopped, Unfinished) else stopped
+        if name in TYPED and isinstance(error, LearnkitError):
             error.message = parser.in_options(error.message)
         raise
     return code
@@ -98,7 +100,7 @@ def _top() -> Parser:
     parser = Parser(
         prog="learnkit", usage="learnkit COMMAND ...", formatter_class=RawDescriptionHelpFormatter,
         epilog=f"commands, each with a --help of its own:\n{summaries}\n\n"
-        "exit codes: 0 success, 1 problems were found, 2 invalid options or input",
+        f"exit codes: {MEANING}",
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"learnkit {learnkit.__version__}")
     return parser

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from learnkit.atomic_files import make_folder, write_atomically
 from learnkit.cli.inputs import Input
+from learnkit.cli.output import check_place
 from learnkit.data.segmentation import Segmentation
 from learnkit.errors import UsageError
 
@@ -27,7 +28,8 @@ class MaskFiles:
     """
 
     def __init__(self, folder: Path, task: Segmentation) -> None:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        check_place(folder)
+        if folder.exists() and any(folder.iterdir()):
             raise UsageError("--out", got=str(folder), expected="a folder for masks that is new or empty")
         make_folder(folder)
         self.folder = folder

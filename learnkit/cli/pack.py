@@ -1,10 +1,12 @@
 """Pack images with their labels into a stream of a few large files."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from learnkit.cli.exit_codes import OK, PROBLEMS
 from learnkit.cli.options import Option, options_of
-from learnkit.cli.output import print_error, print_line
+from learnkit.cli.output import check_place, print_error, print_line
 from learnkit.cli.run_options import names_of_run
 from learnkit.cli.sources import DATA_HELP, data_options, make_data
 from learnkit.data.stream.items import require_litdata
@@ -51,8 +53,10 @@ def run(args: Any) -> int:
     """
     values: dict[str, Any] = vars(args)
     require_litdata()
-    if Path(values["out"]).exists():  # said before the data is read
-        raise UsageError(f"{values['out']} exists already", fix="Remove it, or write elsewhere.")
+    out = Path(values["out"])
+    if os.path.lexists(out):  # said before the data is read
+        raise UsageError(f"{out} exists already", fix="Remove it, or write elsewhere.")
+    check_place(out.parent)
     given = {option.name: option.default for option in data_options()} | values
     fixed = {"augment": False, "normalize": None, "bs": 1, "on_error": "raise"}
     packed = pack(make_data(given, **fixed), values["out"], **{name: values[name] for name in OF_PACK})
@@ -61,4 +65,4 @@ def run(args: Any) -> int:
     for error in packed.skipped["error"]:
         print_error(f"left out: {error}")
     print_line(f"{packed.folder}: {counted(sum(packed.sizes.values()), 'image')} ({sizes}), {n_bytes:,} bytes")
-    return 1 if len(packed.skipped) else 0
+    return PROBLEMS if len(packed.skipped) else OK

@@ -10,10 +10,11 @@ from typing import Generic, TypeVar
 import torch
 
 from learnkit.checks import check_int
+from learnkit.cli.exit_codes import OK, PROBLEMS, at_work
 from learnkit.cli.inputs import Input, inputs_of
 from learnkit.cli.loaded import MODEL_HELP, images_of, load_model
 from learnkit.cli.mask_files import MaskFiles
-from learnkit.cli.output import check_new, print_error, print_line
+from learnkit.cli.output import check_new, check_place, print_error, print_line
 from learnkit.cli.rows import FORMATS, Row, print_rows, print_set_rows, row_of, set_row_of
 from learnkit.data.image_bunch import ImageDataBunch
 from learnkit.data.segmentation import Segmentation
@@ -66,7 +67,6 @@ def run(args: argparse.Namespace) -> int:
         LearnkitError: a file, items or options that cannot work, or a table that could not be written.
     """
     _check(args)
-    threads = min(MOST_THREADS, usable_cpus()) if args.num_workers is None else args.num_workers
     inputs = inputs_of(args.items, null=args.null)
     learn = load_model(args.file, args.device)
     images = images_of(learn, "predict")
@@ -76,12 +76,28 @@ def run(args: argparse.Namespace) -> int:
     predictor = learn.predictor(args.bs)
     if args.sets:
         _check_sets(predictor)
+    inputs = chain([next(inputs)], inputs)  # refuses a stdin without names
+    masks = MaskFiles(args.out, task) if isinstance(task, Segmentation) else None
+    with at_work():
+        return _predict(args, predictor, inputs, images, masks)
+
+
+def _predict(
+    args: argparse.Namespace,
+    predictor: Predictor,
+    inputs: Iterator[Input],
+    images: ImageDataBunch,
+    masks: MaskFiles | None,
+) -> int:
+    task = images.task
+    assert task is not None  # of images it is known
+    threads = min(MOST_THREADS, usable_cpus()) if args.num_workers is None else args.num_workers
+    if args.sets:
         sets = Answers(partial(predictor.predict_set_each, num_workers=threads), inputs)
         print_set_rows((set_row_of(one.path, found, task) for one, found in sets), args.format or "table")
-        return 1 if sets.n_failed else 0
+        return PROBLEMS if sets.n_failed else OK
     answers = Answers(partial(predictor.predict_each, num_workers=threads), inputs)
-    if isinstance(task, Segmentation):
-        masks = MaskFiles(args.out, task)
+    if masks is not None:
         rows = (Row(one.path, str(masks.write(one, found.label))) for one, found in answers)
         print_rows(rows, args.format or "table", has_top=False)
     elif args.out is not None:
@@ -89,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         rows = (row_of(one.path, found, task, args.top) for one, found in answers)
         print_rows(rows, args.format or "table", has_top=args.top is not None)
-    return 1 if answers.n_failed else 0
+    return PROBLEMS if answers.n_failed else OK
 
 
 class Answers(Generic[T]):
@@ -132,6 +148,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("--null is about names from stdin", fix="Add the item -.")
     if args.force and args.out is None:
         raise UsageError("--force has no effect without --out")
+    if args.out is not None:
+        check_place(args.out.parent)
     if args.sets and (args.top is not None or args.out is not None):
         raise UsageError("--sets excludes --top and --out", fix="Print the sets, with --format csv or json for a file.")
 

@@ -4,13 +4,12 @@ import csv
 import io
 import json
 import math
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
-from learnkit.cli.output import print_line
+from learnkit.cli.output import flush_output, print_line
 from learnkit.data.points import Points
 from learnkit.data.tasks import MultiLabel, Regression, Task
 from learnkit.inference.predictor import Prediction
@@ -124,7 +123,7 @@ def _print(lines: Iterable[_Line], names: list[str], form: str) -> None:
 
 def _print_at_once(line: str) -> None:
     print_line(line)
-    sys.stdout.flush()
+    flush_output()
 
 
 def _json(row: Row) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import os
 import shlex
 import shutil
-import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from learnkit.atomic_files import make_folder, write_atomically, write_error
 from learnkit.callbacks.progress import format_row
 from learnkit.checks import nearest_folder
-from learnkit.cli.output import print_line, warnings_as_lines
+from learnkit.cli.output import check_place, flush_output, print_line, warnings_as_lines
 from learnkit.distributed.world import world
 from learnkit.errors import MissingFileError, UsageError
 from learnkit.text import printable
@@ -60,6 +59,7 @@ class RunFolder:
         self.log: Path = path / LOG
         self._notes: list[str] | None = []  # for the log, until the folder is there
         self._is_new = False
+        self.has_trained = False  # a batch, since the command began
         self._replaced = path / REPLACED
 
     @property
@@ -71,11 +71,9 @@ class RunFolder:
         """Check that a run may begin here, before anything is read or trained.
 
         Raises:
-            UsageError: it is a file, holds a run and `overwrite` is not set, or files that no run wrote.
+            UsageError: it holds a run and `overwrite` is not set, or files that no run wrote; or as `check_place`.
         """
-        place = next(one for one in (self.path, *self.path.absolute().parents) if os.path.lexists(one))
-        if not place.is_dir():
-            raise UsageError("--out", got=str(self.path), expected=f"a folder, and {place} is a file")
+        check_place(self.path)
         found = self._found()
         if found and not self._is_run():
             raise UsageError(
@@ -130,12 +128,10 @@ class RunFolder:
         except OSError as error:
             raise write_error(self.config, 0, error) from error
 
-    def take_back(self) -> None:
-        """Remove a new run of which nothing was trained, and put back the one it was to replace."""
-        has_rows = self.history.exists() and self.history.read_bytes().count(b"\n") > 1
-        is_saved = any((self.path / CHECKPOINTS).glob("*/*"))
-        if not (world.is_first and self._is_new) or has_rows or is_saved:
-            return
+    def take_back(self) -> bool:
+        """Whether nothing was trained; a new run is then removed, and the one it was to replace put back."""
+        if self.has_trained or not (world.is_first and self._is_new):
+            return not self.has_trained
         for name in self._found():
             _remove(self.path / name)
         if self._replaced.is_dir():
@@ -144,6 +140,7 @@ class RunFolder:
             self._replaced.rmdir()
         if not any(self.path.iterdir()):
             self.path.rmdir()
+        return True
 
     def go_on(self) -> None:
         """Go on in a folder that holds a run."""
@@ -175,10 +172,10 @@ class RunFolder:
     def tell(self, line: str = "") -> None:
         """Print lines, and add them to the log."""
         if world.is_first:
+            self.note(line)
             for one in line.split("\n"):
                 print_line(one)
-            sys.stdout.flush()
-            self.note(line)
+            flush_output()
 
     def note(self, text: str) -> None:
         """Add lines to the log."""
@@ -213,6 +210,9 @@ class RunLog(Callback):
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
+
+    def after_batch(self, state: TrainState) -> None:
+        self._folder.has_trained = True
 
     def after_epoch(self, state: TrainState) -> None:
         self._folder.note("  ".join(f"{name} {text}" for name, text in format_row(state.row)))

@@ -8,7 +8,7 @@ from typing import Any
 
 from learnkit.checks import missing_extra
 from learnkit.cli.options import Option, options_of, python_name, value_of
-from learnkit.cli.values import AUGMENT, BS, CODES, COLUMNS, DEPTH, LIST, NORMALIZE, PAIRS, SIZE, SUFFIXES
+from learnkit.cli.values import AUGMENT, BS, CODES, COLUMNS, DEPTH, LIST, NORMALIZE, PAIRS, SEPARATOR, SIZE, SUFFIXES
 from learnkit.data.image_bunch import ImageDataBunch
 from learnkit.data.options import ImageSettings
 from learnkit.errors import DataError, UsageError
@@ -28,7 +28,7 @@ KINDS: dict[str, Any] = {
     "image": COLUMNS, "splits": PAIRS, "label_col": COLUMNS, "normalize": NORMALIZE, "normalize_labels": bool,
     "sampler": str | None, "size": SIZE, "suffixes": SUFFIXES, "task": str | None,
     "test": str | None, "true_values": LIST, "valid_col": COLUMNS,
-    "masks": str | None, "pat": str | None,
+    "masks": str | None, "pat": str | None, "delimiter": SEPARATOR, "label_delim": SEPARATOR,
 }  # fmt: skip
 SPLIT_SEED = "split_seed"  # --seed is that of the training
 WITHOUT_DEFAULT = ("csv", "image", "label", "masks", "pattern")  # the factory's is used, or another one was chosen
@@ -62,7 +62,9 @@ HELPS = {
     "suffixes": "what the names of images in a folder end with, such as .png,.ppm, in any case; nothing between two "
     "commas for no suffix; none for .jpg, .jpeg, .png, .webp, .bmp, .gif, .tif and .tiff",
     "folder": "below DATA, where the images of the CSV file are",
-    "delimiter": "what separates the columns of the CSV file; none for a comma (a tab in .tsv)",
+    "delimiter": r"the character that separates the columns of the CSV file, \t for a tab, \s+ for spaces; none for a "
+    "comma (a tab in .tsv)",
+    "label_delim": r"what separates several labels in a cell, \t for a tab; an empty cell is an item without labels",
 }
 
 
@@ -185,8 +187,14 @@ def make_data(values: Mapping[str, Any], **fixed: Any) -> ImageDataBunch:
         return source.factory(path if path.exists() else values["data"], **applying)
     if applying.pop("hf", False):
         given = {name: value for name, value in applying.items() if value is not None or name not in ("image", "label")}
+        for name in ("image", "label"):  # whose columns have names alone, maybe numbers
+            given |= {name: _as_names(given[name])} if name in given else {}
         return source.factory(_hugging_face(values["data"]), **given)
     return source.factory(path, **applying)
+
+
+def _as_names(columns: Any) -> str | list[str]:
+    return [str(column) for column in columns] if isinstance(columns, list) else str(columns)
 
 
 def _hugging_face(data: str) -> Any:

@@ -2,13 +2,15 @@
 
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import learnkit
 from learnkit.callbacks import Callback, CSVLogger, SaveModel
 from learnkit.cli.config import to_toml
+from learnkit.cli.exit_codes import OK, Unfinished, at_work
 from learnkit.cli.found import described, results_line
 from learnkit.cli.models import make_learner, model_options
 from learnkit.cli.options import Option, value_of
@@ -61,8 +63,6 @@ def run(args: Any) -> int:
     values: dict[str, Any] = vars(args)
     if values["data"] is None:
         raise UsageError("DATA is missing", fix="Pass the folder of the data: learnkit train photos.")
-    if values["out"] == "":
-        raise UsageError("--out", got="", expected="a folder")
     if values["resume"] and values["overwrite"]:
         raise UsageError("--resume and --overwrite exclude each other", fix="Choose one of them.")
     world.begin()
@@ -70,7 +70,7 @@ def run(args: Any) -> int:
         values["seed"] = world.agreed(random.SystemRandom().getrandbits(31))
     if values["print_config"]:
         sys.stdout.write(_config(values))
-        return 0
+        return OK
     folder = RunFolder(free_folder(values["data"]) if values["out"] is None else Path(values["out"]))
     if not values["resume"] and world.is_first:
         folder.check_free(overwrite=values["overwrite"])
@@ -85,15 +85,23 @@ def run(args: Any) -> int:
             folder.go_on()
         else:
             folder.begin(_config(values), overwrite=values["overwrite"])
-        world.wait()
-        folder.tell(f"learnkit {learnkit.__version__}: {described(dls, learn)}")
-        try:
+        with _taken_back(folder), at_work():
+            world.wait()
+            folder.tell(f"learnkit {learnkit.__version__}: {described(dls, learn)}")
             _train(learn, values, callbacks, folder)
-        except UsageError:
-            folder.take_back()
-            raise
-        _finish(learn, values, folder)
-    return 0
+            _finish(learn, values, folder)
+    return OK
+
+
+@contextmanager
+def _taken_back(folder: RunFolder) -> Iterator[None]:
+    """Inside, what fails before anything was trained leaves no run, and is a refusal of options or data."""
+    try:
+        yield
+    except Unfinished as stopped:
+        if folder.take_back():
+            raise stopped.error from stopped.error.__cause__
+        raise
 
 
 def _train(learn: Learner, values: dict[str, Any], callbacks: list[Callback], folder: RunFolder) -> None:

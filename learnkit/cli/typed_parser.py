@@ -1,6 +1,7 @@
 """A parser of typed options, which a configuration file may hold too; needs jsonargparse."""
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,7 +13,7 @@ from learnkit.cli.config import read_config
 from learnkit.cli.kinds import Reader, shown
 from learnkit.cli.options import Option, python_name
 from learnkit.cli.parsers import explained
-from learnkit.cli.values import LIST, TABLES, as_text
+from learnkit.cli.values import COLUMNS, LIST, TABLES, Form, as_text
 from learnkit.errors import UsageError
 
 __all__ = ["TypedParser"]
@@ -35,12 +36,14 @@ class TypedParser(ArgumentParser):
         super().__init__(**options)
         self.sections: dict[str, list[Option]] = {}
         self.ignored: set[str] = set()  # of a configuration: options of the run that it is of, which mean nothing here
-        self.places: list[str] = []  # names of positional arguments that a configuration may hold
+        self.positions: list[str] = []  # names of positional arguments
+        self.places: list[str] = []  # of these, those that a configuration may hold
         self.repeats: Callable[[Any], Path | None] = lambda values: None  # the configuration of an earlier run
 
     def add_place(self, name: str, description: str, *, in_config: bool = True) -> None:
         """Define a positional argument."""
         self.add_argument(name, type=str, **({"nargs": "?"} if in_config else {}), help=description)  # type: ignore[arg-type]
+        self.positions.append(name)
         if in_config:
             self.places.append(name)
 
@@ -88,6 +91,9 @@ class TypedParser(ArgumentParser):
                     if not isinstance(found[name], str):
                         raise UsageError(f"{file}: {name}", got=found[name], expected="text")
                     values[name] = found[name]
+        if empty := [name for name in (*self.positions, "out") if values.get(name) == ""]:
+            name = "--out" if empty[0] == "out" else empty[0].upper()
+            self.error(f"{name} is empty, as of a variable that is not set")
         return values
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -151,7 +157,8 @@ class TypedParser(ArgumentParser):
             option = options[name]
             _check_text(f"{file}: {option.name}", value, option)
             if option.kind is not bool:
-                yield f"{option.flag}={'none' if value is None else as_text(value)}"
+                write = option.kind.write if isinstance(option.kind, Form) else as_text
+                yield f"{option.flag}={'none' if value is None else write(value)}"
             elif isinstance(value, bool):
                 yield option.flag if value else f"--no-{option.flag[2:]}"
             else:
@@ -168,7 +175,7 @@ def _typed(flags: Mapping[str, str], found: re.Match[str]) -> str:
         return f"{flags[name]} none"
     if value.startswith("["):
         value = ",".join(part.strip(" \"'") for part in value[1:-1].split(","))
-    return f"{flags[name]} {value.strip(QUOTES)}".rstrip()
+    return f"{flags[name]} {shlex.quote(value.strip(QUOTES)) if value else ''}".rstrip()
 
 
 def _config_files(tokens: Sequence[str]) -> Iterator[str]:
@@ -185,6 +192,10 @@ def _check_text(where: str, value: Any, option: Option) -> None:
     parts = several if isinstance(several, list) else [] if value is None else [value]
     if option.kind is LIST and not all(isinstance(part, str) for part in parts):
         raise UsageError(where, got=value, expected="text", fix="Put each name in quotes.")
+    if option.kind is COLUMNS:
+        if any(isinstance(part, bool | float) or (isinstance(part, str) and '"' in part) for part in parts):
+            raise UsageError(where, got=value, expected="names as text, or whole numbers", fix="Put names in quotes.")
+        return
     if isinstance(several, list) and any(isinstance(part, str) and "," in part for part in parts):
         raise UsageError(where, got=value, expected="names without commas", fix="Pass such names in Python.")
     if isinstance(value, bool) and option.kind in (str, str | None):

@@ -2,48 +2,22 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from learnkit.data.table.from_csv import SPACES
 from learnkit.errors import MissingFileError
 
 __all__ = ["AUGMENT", "BS", "CLASS_WEIGHTS", "CODES", "COLUMNS", "DEPTH", "LIST", "NORMALIZE", "NUMBERS", "PAIR",
-           "PAIRS", "RATES", "SETTINGS", "SIZE", "SUFFIXES", "TABLES", "Form", "as_text"]  # fmt: skip
+           "PAIRS", "RATES", "SEPARATOR", "SETTINGS", "SIZE", "SUFFIXES", "TABLES", "Form", "as_text"]  # fmt: skip
 
 K = TypeVar("K")
-
-
-@dataclass(frozen=True)
-class Form:
-    """How an option writes its value as text.
-
-    Args:
-        shown: the form, as help and errors show it.
-        read: text -> value; a ValueError for text of another form.
-        may_be_none: whether none is a value where it is not the default.
-    """
-
-    shown: str
-    read: Callable[[str], Any]
-    may_be_none: bool = False
-
-    def __call__(self, given: object) -> str | None:
-        """The text unchanged, checked; numbers and lists (of a configuration) as text."""
-        if given is None:
-            return None
-        text = as_text(given)
-        try:
-            self.read(text)
-        except (ValueError, OverflowError) as error:
-            raise ValueError(f"got {text!r}, expected {self.shown}") from error
-        return text
-
-    def __str__(self) -> str:
-        return self.shown
-
-    __repr__ = __str__
+PLACE = re.compile("0|[1-9][0-9]*")  # 007 is a name
+COLUMN = re.compile('"[^"]+"|[^",]+')
+COLUMN_LIST = re.compile(f"({COLUMN.pattern})(,({COLUMN.pattern}))*")
 
 
 def as_text(value: object) -> str:
@@ -57,6 +31,39 @@ def as_text(value: object) -> str:
     if isinstance(value, list | tuple):
         return ",".join(map(as_text, value))
     return value if isinstance(value, str) else str(json.dumps(value))
+
+
+@dataclass(frozen=True)
+class Form:
+    """How an option writes its value as text.
+
+    Args:
+        shown: the form, as help and errors show it.
+        read: text -> value; a ValueError for text of another form.
+        may_be_none: whether none is a value where it is not the default.
+        write: a value of a configuration -> text that is read as it.
+    """
+
+    shown: str
+    read: Callable[[str], Any]
+    may_be_none: bool = False
+    write: Callable[[object], str] = as_text
+
+    def __call__(self, given: object) -> str | None:
+        """The text unchanged, checked; numbers and lists (of a configuration) as text."""
+        if given is None:
+            return None
+        text = given if isinstance(given, str) else self.write(given)
+        try:
+            self.read(text)
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"got {text!r}, expected {self.shown}") from error
+        return text
+
+    def __str__(self) -> str:
+        return self.shown
+
+    __repr__ = __str__
 
 
 def _words(text: str) -> list[str]:
@@ -94,12 +101,32 @@ def _is_rate(value: float) -> bool:
 
 
 def _column(text: str) -> str | int:
-    return int(text) if text.isdigit() else text
+    if text.startswith('"'):
+        return text[1:-1]
+    return int(text) if PLACE.fullmatch(text) else text
 
 
 def _columns(text: str) -> Any:
-    found = [_column(word) for word in _words(text)]
+    """Names and numbers; a name in double quotes may be a number, and may have commas."""
+    if not COLUMN_LIST.fullmatch(text):
+        raise ValueError(text)
+    found = [_column(word) for word in COLUMN.findall(text)]
     return found[0] if len(found) == 1 else found
+
+
+def _columns_as_text(value: object) -> str:
+    """Columns of a configuration, in which a name is text and a place a number."""
+    parts = value if isinstance(value, list | tuple) else [value]
+    return ",".join(f'"{part}"' if isinstance(part, str) else as_text(part) for part in parts)
+
+
+def _separator(text: str) -> str:
+    """Text in which \\t is a tab and \\n a line break, as a shell passes them on."""
+    if text == SPACES:
+        return text
+    if not text or re.search(r"\\[^tn]", text):
+        raise ValueError(text)
+    return text.replace(r"\t", "\t").replace(r"\n", "\n")
 
 
 def _size(text: str) -> Any:
@@ -191,7 +218,10 @@ LIST = Form("A,B,...", _words)
 SUFFIXES = Form("A,B,..., nothing for files without a suffix", lambda text: text.split(","))
 NUMBERS = Form("a number, or several: A,B,...", _one_or_more)
 RATES = Form("a rate, FIRST:LAST, :LAST, or one per layer group: A,B,...", _rates)
-COLUMNS = Form("a column's name or number, or several: A,B,...", _columns)
+COLUMNS = Form(
+    """a column's name or number, or several: A,B,...; '"2"' for the name 2""", _columns, write=_columns_as_text
+)
+SEPARATOR = Form(r"text, in which \t is a tab and \n a line break, or \s+ for spaces", _separator)
 SIZE = Form("a side, or HEIGHTxWIDTH, or none", _size, may_be_none=True)
 PAIRS = Form("NAME=NAME,...", _pairs)
 PAIR = Form("LOW,HIGH", _pair)

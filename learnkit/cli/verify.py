@@ -6,17 +6,22 @@ import io
 import os
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from learnkit.atomic_files import write_atomically
+from learnkit.cli.exit_codes import OK, PROBLEMS, at_work
 from learnkit.cli.loaded import MODEL_HELP, load_model
-from learnkit.cli.output import check_new, print_line
+from learnkit.cli.output import check_new, check_place, print_line
 from learnkit.data.image.opening import REMEDY
 from learnkit.data.table.files import existing_folder, get_image_files
 from learnkit.errors import UsageError, WriteError
 from learnkit.learner.verify import verify_images
 from learnkit.text import printable, spreadsheet_safe
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["add_arguments", "run"]
 
@@ -55,12 +60,20 @@ def run(args: argparse.Namespace) -> int:
     root = existing_folder(args.folder)
     if args.move_to is not None and args.move_to.resolve().is_relative_to(root.resolve()):
         raise UsageError("--move-to", got=str(args.move_to), expected=f"a folder outside {root}")
+    if args.move_to is not None:
+        check_place(args.move_to)
     if args.csv is not None:
         check_new(args.csv, force=args.force)
     found = verify_images(root, model=None if args.model is None else load_model(args.model))
     unreadable = found[found["problem"] == "unreadable"]
     damaged = [(name, _reason(root / name, detail)) for name, _, detail in unreadable.to_numpy().tolist()]
+    with at_work():
+        _tell(args, root, damaged, found)
+    return PROBLEMS if damaged else OK
 
+
+def _tell(args: argparse.Namespace, root: Path, damaged: Damaged, found: "pd.DataFrame") -> None:
+    """Print what was found, write the table, and move the damaged files, as far as these are asked for."""
     for name, reason in damaged:
         print_line(f"{name}: {reason}")
     print_line(f"{len(damaged)} of {len(get_image_files(root))} images are damaged")
@@ -74,7 +87,6 @@ def run(args: argparse.Namespace) -> int:
         write_atomically(args.csv, lambda file: _write_table(file, damaged))
     if args.move_to is not None and damaged:
         _move([name for name, _ in damaged], root, args.move_to, confirmed=args.yes)
-    return 1 if damaged else 0
 
 
 def _reason(file: Path, detail: str) -> str:
@@ -103,10 +115,16 @@ def _move(names: Iterable[str], root: Path, target: Path, *, confirmed: bool) ->
     if not confirmed:
         print_line(f"Nothing was moved; add --yes to move {files} to {target}")
         return
-    for old, new in pairs:
+    for done, (old, new) in enumerate(pairs):
         try:
             new.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(old, new)  # moves a link itself
         except OSError as error:
-            raise WriteError(f"{old} could not be moved to {new} ({error.strerror or error})") from error
+            if os.path.lexists(old):
+                with suppress(OSError):
+                    new.unlink()  # the copy that a move across disks begins with
+            raise WriteError(
+                f"{old} could not be moved to {new} ({error.strerror or error}); {done} of {files} were moved",
+                fix="Choose another folder, or allow writing there and in the folder of the file.",
+            ) from error
     print_line(f"Moved {files} to {target}")

@@ -126,7 +126,7 @@ class ImageDataBunch(ImageTable):
             valid_col: a column that is true for validation, or names the split: train, valid (val), test.
             label_delim: what separates several labels in a cell; an empty cell is an item without labels.
             suffix: what to add to the names, such as ".jpg".
-            delimiter: what separates the columns; None for a comma (a tab in .tsv).
+            delimiter: the character that separates the columns, or "\\s+" for spaces; None for a comma (a tab in .tsv).
             header: None for a file without column names; a first line that names an image is refused without it.
             true_values: what means yes in several columns of labels, in any case.
             false_values: what means no.

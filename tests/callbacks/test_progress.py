@@ -1,5 +1,7 @@
 """The progress display: bars and tables in terminals and notebooks, plain lines elsewhere."""
 
+import errno
+import io
 import os
 import pty
 import subprocess
@@ -208,3 +210,46 @@ def test_the_bar_is_as_long_as_the_fit(
     learn = linear_learner(blobs)
     learn.fit(3, callbacks=Progress("bar"), validate_every=1, **limits)
     assert totals == [len(learn.history)]
+
+
+class Gone(io.StringIO):
+    """A terminal that is closed after some writes."""
+
+    def __init__(self, left: int, number: int) -> None:
+        super().__init__()
+        self.left, self.number = left, number
+
+    def write(self, text: str) -> int:
+        self.left -= 1
+        if self.left < 0:
+            raise OSError(self.number, os.strerror(self.number))
+        return super().write(text)
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("display", ["bar", "plain", "auto"])
+@pytest.mark.parametrize("left", [0, 1, 4, 9])
+def test_a_fit_goes_on_without_the_terminal_that_showed_it(
+    display: Any, left: int, blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", Gone(left, errno.EIO))
+    learn = linear_learner(blobs)
+    learn.fit(9, callbacks=Progress(display, every=1))
+    assert len(learn.history) == 9
+
+
+def test_a_full_disk_behind_the_output_is_an_error(blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Gone(0, errno.ENOSPC))
+    with pytest.raises(OSError, match="No space left"):
+        linear_learner(blobs).fit(1, callbacks=Progress("plain"))
+
+
+def test_output_that_was_closed_before_the_start_shows_nothing(
+    blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    learn = linear_learner(blobs)
+    learn.fit(1, callbacks=Progress())
+    assert len(learn.history) == 1

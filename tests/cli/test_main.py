@@ -1,8 +1,10 @@
 """The command line itself: exit codes, streams, and both entry points."""
 
 import configparser
+import errno
 import io
 import re
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -13,6 +15,7 @@ import pytest
 
 import learnkit
 from learnkit.cli import verify
+from learnkit.cli.exit_codes import Unfinished
 from learnkit.cli.main import COMMANDS, TYPED, main
 from learnkit.errors import (
     CorruptFileError,
@@ -29,6 +32,10 @@ from learnkit.errors import (
 )
 
 ROOT = Path(__file__).parents[2]
+PLACES = {
+    "env": [], "convert": ["a", "b"], "pack": ["a", "b"], "predict": ["a", "b"],
+    "export": ["a", "--to", "lk", "--out", "b"],
+}  # fmt: skip  # of commands with another number of them than one
 
 
 @pytest.mark.parametrize(
@@ -92,18 +99,47 @@ def test_an_error_is_one_line_of_any_terminal(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(("error", "code"), [
-    (UsageError("x"), 2), (MissingFileError("x"), 2), (DataError("x"), 2), (ImageError("x"), 2),
+    (UsageError("x"), 2), (MissingFileError("x"), 2), (DataError("x"), 2), (ImageError("x"), 1),
     (CorruptFileError("x"), 2), (NonFiniteLossError("x"), 1), (OutOfMemoryError("x"), 1), (WriteError("x"), 1),
-    (DownloadError("x"), 1),
+    (DownloadError("x"), 1), (Unfinished(UsageError("x")), 1), (PermissionError(errno.EACCES, "no", "x"), 2),
+    (Unfinished(PermissionError(errno.EACCES, "no", "x")), 1), (OSError(errno.ENOSPC, "no", "x"), 1),
 ])  # fmt: skip
+@pytest.mark.parametrize("name", COMMANDS)
 def test_the_exit_code_says_whether_the_input_or_the_run_failed(
-    error: LearnkitError, code: int, monkeypatch: pytest.MonkeyPatch
+    error: LearnkitError, code: int, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails(args: Any) -> int:
         raise error
 
-    monkeypatch.setattr(verify, "run", fails)
-    assert main(["verify", "pets"]) == code
+    monkeypatch.setattr(COMMANDS[name], "run", fails)
+    assert main([name, *PLACES.get(name, ["a"])]) == code
+    assert capsys.readouterr().err in ("learnkit: x\n", "learnkit: x: no\n")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(("number", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_ends_every_command_in_order(
+    number: str, code: int, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cleaned: list[bool] = []
+
+    def works(args: Any) -> int:
+        try:
+            signal.raise_signal(getattr(signal, number))
+        finally:
+            cleaned.append(True)
+        return 0
+
+    before = signal.getsignal(getattr(signal, number))
+    monkeypatch.setattr(COMMANDS[name], "run", works)
+    try:
+        signal.signal(getattr(signal, number), signal.SIG_DFL)
+        assert main([name, *PLACES.get(name, ["a"])]) == code
+        assert signal.getsignal(getattr(signal, number)) == signal.SIG_DFL
+    finally:
+        signal.signal(getattr(signal, number), before)
+    assert cleaned == [True]
+    assert capsys.readouterr().err == f"learnkit: interrupted by {number}\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -115,9 +151,7 @@ def test_a_warning_of_any_command_is_one_line(
         return 0
 
     monkeypatch.setattr(COMMANDS[name], "run", warns)
-    places = {"env": [], "convert": ["a", "b"], "pack": ["a", "b"], "predict": ["a", "b"],
-              "export": ["a", "--to", "lk", "--out", "b"]}  # fmt: skip
-    assert main([name, *places.get(name, ["a"])]) == 0
+    assert main([name, *PLACES.get(name, ["a"])]) == 0
     assert capsys.readouterr().err == "learnkit: warning: two\\nlines\n"
 
 

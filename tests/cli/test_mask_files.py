@@ -9,7 +9,7 @@ from PIL import Image
 from learnkit.cli.inputs import Input
 from learnkit.cli.mask_files import MaskFiles
 from learnkit.data.segmentation import Segmentation
-from learnkit.errors import UsageError, WriteError
+from learnkit.errors import UsageError
 
 MASK = np.array([[0, 1, 1], [0, 0, 1]])
 
@@ -39,8 +39,8 @@ def test_two_images_never_share_a_mask(tmp_path: Path) -> None:
 
 def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    for place in (tmp_path, tmp_path / "notes.txt"):
-        with pytest.raises(UsageError, match="new or empty"):
+    with pytest.raises(UsageError, match="new or empty"):
+        MaskFiles(tmp_path, Segmentation(["ground", "car"]))
+    for place in (tmp_path / "notes.txt", tmp_path / "notes.txt/masks"):
+        with pytest.raises(UsageError, match=r"notes\.txt is a file"):
             MaskFiles(place, Segmentation(["ground", "car"]))
-    with pytest.raises(WriteError):
-        MaskFiles(tmp_path / "notes.txt/masks", Segmentation(["ground", "car"]))

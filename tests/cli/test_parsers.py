@@ -21,9 +21,12 @@ def parser() -> Parser:
         (["moon", "--hei", "3"], "no option --hei; nearest: --height, "),
         (["moon", "mars"], "'mars' is one argument too many. "),
         (["moon", "--height", "x"], "argument --height: invalid int value: 'x'. "),
+        (["moon", "--height", "-x"], "argument --height: expected one argument; a value that begins with a dash is "),
+        (["", "--height", "3"], "an argument is empty, as of a variable that is not set. "),
+        (["moon", "--height="], "--height is empty, as of a variable that is not set. "),
         ([], "the following arguments are required: place. "),
     ],
-)
+)  # fmt: skip
 def test_usage_errors_name_the_argument_and_the_help(words: list[str], message: str) -> None:
     with pytest.raises(UsageError) as error:
         parser().parse_args(words)

@@ -144,7 +144,7 @@ def test_a_table_is_not_overwritten_and_not_left_half_written(run: Model, comman
     assert (answer.code, answer.lines) == (1, ["p.csv: 6 images"])
     assert len(pd.read_csv("p.csv")) == 6
     answer = command("predict", run.file, run.data / "valid", "--out", "bad.png/p.csv")
-    assert (answer.code, answer.err.count("\n")) == (1, 1)
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["bad.png", "p.csv"]
 
 

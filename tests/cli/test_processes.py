@@ -4,11 +4,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from learnkit.cli.main import COMMANDS
+from learnkit.cli.main import COMMANDS, main
 
 QUICK = ["--no-pretrained", "--arch", "shufflenet_v2_x0_5", "--size", "32", "--num-workers", "0", "--bs", "4"]
 
@@ -58,10 +59,50 @@ def test_what_is_not_there_is_one_sentence_and_exit_code_2(words: list[str], pho
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_is_one_sentence(photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "shut").mkdir(mode=0o555)
-    done = learnkit("train", photos, *QUICK, "--epochs", 1, "--lr", "1e-3", "--out", "shut/run")
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "shut" in done.stderr
+WRITING = {
+    "train": ["train", "photos", *QUICK, "--out", "{}/run"],
+    "lr-find": ["lr-find", "photos", *QUICK, "--out", "{}/rates"],
+    "predict": ["predict", "no.lk", "photos", "--out", "{}/a.csv"],
+    "export": ["export", "no.lk", "--to", "lk", "--out", "{}/a.lk"],
+    "report": ["report", "no.lk", "photos", "--out", "{}/a.html"],
+    "verify": ["verify", "photos", "--csv", "{}/a.csv"],
+    "moving": ["verify", "photos", "--move-to", "{}/bad", "--yes"],
+    "convert": ["convert", "w.pth", "{}/a.safetensors"],
+    "pack": ["pack", "photos", "{}/packed"],
+}
+
+
+@pytest.mark.parametrize("command", WRITING)
+@pytest.mark.parametrize("place", ["shut", "file", "~"])
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(
+    command: str, place: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "file").touch()
+    torch.save({"weight": torch.ones(2)}, tmp_path / "w.pth")
+    if command == "pack":
+        pytest.importorskip("litdata")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "shut" and access(path, mode))
+    before = sorted(tmp_path.rglob("*"))
+    code = main([word.format(place) for word in WRITING[command]])
+    out, err = capsys.readouterr()
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert sorted(tmp_path.rglob("*")) == before
+    assert {"shut": "no permission in", "file": "is a file", "~": "the shell has not replaced the ~"}[place] in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", ""], ["train", "photos", "--out", ""], ["train", "photos", "--out="], ["lr-find", ""],
+        ["validate", "", "photos"], ["validate", "m.lk", ""], ["predict", "", "a.png"], ["predict", "m.lk", ""],
+        ["predict", "m.lk", "photos", "--out", ""], ["export", "", "--to", "lk", "--out", "a.lk"],
+        ["report", "m.lk", "photos", "--out", ""], ["verify", ""], ["verify", "photos", "--move-to", "", "--yes"],
+        ["verify", "photos", "--move-to=", "--yes"], ["convert", "", "a.safetensors"], ["pack", "photos", ""],
+        ["pack", "", "packed"], ["lr-find", "photos", "--out", ""],
+    ],
+)  # fmt: skip
+def test_an_empty_text_is_no_name_of_the_working_directory(words: list[str], photos: Path, capsys: Any) -> None:
+    assert main(words) == 2
+    assert "is empty, as of a variable that is not set. See learnkit " in capsys.readouterr().err

@@ -32,10 +32,10 @@ def test_what_cannot_work_is_one_sentence(run: Model, command: Command, args: li
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_where_a_folder_is_needed_is_a_problem_of_the_run(run: Model, command: Command, tmp_path: Path) -> None:
+def test_a_file_where_a_folder_is_needed_is_refused(run: Model, command: Command, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     answer = command("report", run.file, "--out", "file/page.html")
-    assert (answer.code, answer.lines, answer.err.count("\n")) == (1, [], 1)
+    assert (answer.code, answer.lines, answer.err.count("\n")) == (2, [], 1)
 
 
 def test_other_tasks_have_a_page_too(multilabel: Model, regression: Model, command: Command) -> None:

@@ -5,9 +5,11 @@ import warnings
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
-from learnkit.cli.run_folder import WRITTEN, RunFolder, free_folder
+from learnkit.cli.run_folder import WRITTEN, RunFolder, RunLog, free_folder
 from learnkit.errors import MissingFileError, UsageError, warn
+from tests.doubles import linear_learner
 
 FIRST, SECOND = "# learnkit 1\nfirst = 1\n", "# learnkit 1\nsecond = 1\n"
 
@@ -74,19 +76,23 @@ def test_what_trained_nothing_is_taken_back_and_the_old_run_put_back(tmp_path: P
     assert not (tmp_path / "new").exists()
 
 
-def test_what_was_trained_is_never_taken_back(tmp_path: Path) -> None:
+def test_what_was_trained_is_never_taken_back(tmp_path: Path, blobs: tuple[Tensor, ...]) -> None:
+    folder = RunFolder(tmp_path / "a")
+    folder.begin(FIRST, overwrite=False)
+    assert not folder.has_trained
+    linear_learner(blobs).fit(1, callbacks=RunLog(folder))
+    assert folder.has_trained
+    before = contents(tmp_path / "a")
+    assert not folder.take_back()
+    assert contents(tmp_path / "a") == before
+
+
+def test_a_run_that_was_to_go_on_stays_and_nothing_was_trained(tmp_path: Path) -> None:
     resumed = RunFolder(a_run(tmp_path / "a"))
     before = contents(tmp_path / "a")
     resumed.go_on()
-    resumed.take_back()
+    assert resumed.take_back()
     assert contents(tmp_path / "a") == before
-    for name, text in (("history.csv", "epoch\n0\n"), ("checkpoints/fit-0/last.ckpt", "saved")):
-        folder = RunFolder(tmp_path / name.partition("/")[0])
-        folder.begin(FIRST, overwrite=False)
-        (folder.path / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder.path / name).write_text(text)
-        folder.take_back()
-        assert (folder.path / name).exists()
 
 
 def test_an_overwritten_link_leaves_what_it_points_to(tmp_path: Path) -> None:
@@ -105,7 +111,7 @@ def test_an_overwritten_link_leaves_what_it_points_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["file", "file/a", "file/a/b"])
 def test_a_file_is_no_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UsageError, match=r"expected a folder, and .*file is a file"):
+    with pytest.raises(UsageError, match=r"nothing can be written into .*: .*file is a file"):
         RunFolder(tmp_path / name).check_free(overwrite=True)
     assert (tmp_path / "file").read_text() == "mine"
 

@@ -63,6 +63,61 @@ def test_a_csv_file(flat: Path) -> None:
     assert numbers.samples["target"].max() == 5.5
 
 
+def a_table(flat: Path, separator: str, *names: str, label: int = 2) -> tuple[str, ...]:
+    """A table with a line for each image, "x", the file, and the color at the place `label`; the options to read it."""
+    lines = [separator.join(names)]
+    for file in sorted((flat / "images").iterdir()):
+        cells = ["x", file.name, "y"]
+        cells[label] = file.name.partition("_")[0]
+        lines.append(separator.join(cells))
+    (flat / "t.csv").write_text("\n".join(lines))
+    return ("--csv", "t.csv", "--folder", "images", "--valid-pct", "0.25", *SMALL)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [("--fn-col", "2020", "--label-col", "2021"), ("--fn-col", "1", "--label-col", "2"),
+     ("--fn-col", '"2020"', "--label-col", '"2021"')],
+)  # fmt: skip
+@pytest.mark.parametrize("names", [("2019", "2020", "2021")])
+def test_columns_that_numbers_name(flat: Path, columns: tuple[str, ...], names: tuple[str, ...]) -> None:
+    words = a_table(flat, ",", *names)
+    assert make_data(values(flat, *columns, *words)).classes == ["blue", "red"]
+
+
+@pytest.mark.parametrize("names", [("true", "null", "2026-01-01"), ("~", "1.5", "no"), ("yes", "0x1", "007")])
+def test_columns_that_look_like_other_values(flat: Path, names: tuple[str, ...]) -> None:
+    words = a_table(flat, ",", *names)
+    found = make_data(values(flat, "--fn-col", names[1], "--label-col", names[2], *words))
+    assert found.classes == ["blue", "red"]
+
+
+def test_a_number_that_is_a_place_and_the_name_of_another_column_is_refused(flat: Path) -> None:
+    words = ("--fn-col", '"0"', *a_table(flat, ",", "", "0", "1"))
+    with pytest.raises(DataError, match=r"column 1 is called '0', and another one is called '1'"):
+        make_data(values(flat, "--label-col", "1", *words))
+    assert make_data(values(flat, "--label-col", '"1"', *words)).classes == ["blue", "red"]
+
+
+@pytest.mark.parametrize(
+    ("separator", "typed"), [("\t", r"\t"), ("\t", "\t"), ("\t", r"\s+"), ("   ", r"\s+"), (";", ";"), ("|", "|")]
+)
+def test_a_separator_is_typed_as_in_a_shell(flat: Path, separator: str, typed: str) -> None:
+    words = a_table(flat, separator, "a", "b", "c")
+    assert make_data(values(flat, "--fn-col", "b", "--label-col", "c", "--delimiter", typed, *words)).classes == [
+        "blue", "red",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("typed", [r"\t", "\t"])
+def test_several_labels_are_separated_by_a_tab(flat: Path, typed: str) -> None:
+    text = (flat / "labels.csv").read_text()
+    (flat / "labels.csv").write_text(text.replace(" dark", "\tdark"))
+    words = ("--csv", "labels.csv", "--folder", "images", "--suffix", ".png", "--label-col", "tags")
+    found = make_data(values(flat, *words, "--label-delim", typed, "--valid-pct", "0.25", *SMALL))
+    assert found.classes == ["blue", "dark", "red"]
+
+
 def test_a_csv_file_without_names_of_columns(flat: Path) -> None:
     lines = (flat / "labels.csv").read_text().splitlines()[1:]
     (flat / "bare.csv").write_text("\n".join(lines))
@@ -151,6 +206,14 @@ def test_a_hugging_face_dataset(saved: Path) -> None:
     assert dls.samples["split"].value_counts().to_dict() == {"train": 8, "valid": 4}
     with pytest.raises(DataError, match="column"):
         make_data(values(saved, "--hf", "--splits", "train=fit,valid=dev", *SMALL))
+
+
+def test_columns_of_a_hugging_face_dataset_have_names_alone(saved: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    parts = datasets.load_from_disk(str(saved)).rename_columns({"photo": "1", "kind": "0"})
+    parts.save_to_disk(str(tmp_path / "numbered"))
+    words = ("--hf", "--image", "1", "--label", "0", "--splits", "train=fit,valid=dev", *SMALL)
+    assert make_data(values(tmp_path / "numbered", *words)).classes == ["cat", "dog"]
 
 
 def test_what_is_no_hugging_face_dataset(saved: Path) -> None:

@@ -226,10 +226,31 @@ def test_an_empty_folder_and_a_broken_image_are_named(learnkit: Run, photos: Pat
     assert (code, "empty" in err) == (2, True)
     (photos / "train/blue/0.png").write_text("<html>")
     code, _, err = learnkit("train", photos, *QUICK)
-    assert (code, "train/blue/0.png" in err, err.count("\n")) == (2, True, 1)
+    assert (code, "train/blue/0.png" in err, err.count("\n")) == (1, True, 1)
     code, out, err = learnkit("train", photos, "--on-error", "skip", "--out", "skipping", "--no-report", *QUICK)
     assert code == 0
     assert "1 image left out that cannot be read" in out
+
+
+@pytest.mark.parametrize(("split", "stays"), [("train", False), ("valid", True)])
+def test_images_that_cannot_be_read_are_no_mistake_in_the_options(
+    photos: Path, learnkit: Run, tmp_path: Path, split: str, stays: bool
+) -> None:
+    for file in (photos / split).rglob("*.png"):
+        file.write_bytes(file.read_bytes()[:200])
+    code, _, err = learnkit("train", photos, "--out", "a", *QUICK)
+    assert (code, "cannot be read as an image" in err, err.count("\n")) == (1, True, 1)
+    assert (tmp_path / "a").exists() == stays  # what was trained until then
+
+
+@pytest.mark.slow
+def test_options_that_a_run_cannot_go_on_with_change_nothing(photos: Path, learnkit: Run, tmp_path: Path) -> None:
+    assert learnkit("train", photos, "--out", "a", "--no-report", *QUICK)[0] == 0
+    before = {file: file.read_bytes() for file in (tmp_path / "a").rglob("*") if file.is_file()}
+    before.pop(tmp_path / "a/log.txt")
+    code, _, err = learnkit("train", "--resume", "--out", "a", "--lr", "1e-2")
+    assert (code, err.count("\n")) == (2, 1), err
+    assert {file: file.read_bytes() for file in before} == before
 
 
 def test_pretrained_weights_that_cannot_be_fetched_say_what_to_type(
@@ -299,11 +320,11 @@ def wait_for(file: Path, lines: int, seconds: float = 300) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_and_sigterm_leave_a_run_that_goes_on(photos: Path, tmp_path: Path) -> None:
+def test_signals_leave_a_run_that_goes_on(photos: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "learnkit", "train", str(photos), *QUICK, "--seed", "1", "--no-report"]
     command[command.index("--epochs") + 1] = "6"
     subprocess.run([*command, "--out", "whole"], check=True, timeout=600)
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 128 + signal.SIGTERM)):
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
         out = f"stopped-{number}"
         with subprocess.Popen([*command, "--out", out], stderr=subprocess.PIPE, text=True) as process:
             wait_for(tmp_path / out / "history.csv", lines=3)
@@ -397,7 +418,7 @@ def test_what_a_refused_option_leaves_of_a_run(photos: Path, learnkit: Run, tmp_
 @pytest.mark.parametrize(
     ("words", "start"),
     [
-        (["--out", ""], "--out: got '', expected a folder"),
+        (["--out", ""], "--out is empty, as of a variable that is not set"),
         (["--lr", "nan"], "--lr: got 'nan', expected a rate"),
         (["--lr=-1"], "--lr: got '-1', expected a rate"),
         (["--early-stopping", "0"], "--early-stopping: got 0"),

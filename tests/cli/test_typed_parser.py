@@ -8,7 +8,7 @@ import pytest
 
 from learnkit.cli.options import Option
 from learnkit.cli.typed_parser import TypedParser
-from learnkit.cli.values import CLASS_WEIGHTS, LIST, PAIR, RATES
+from learnkit.cli.values import CLASS_WEIGHTS, COLUMNS, LIST, PAIR, RATES
 from learnkit.errors import UsageError
 
 OPTIONS = (
@@ -24,6 +24,7 @@ OPTIONS = (
     Option("delim", str | None, None, "between labels"),
     Option("header", bool, True, "a line of names"),
     Option("class_weights", CLASS_WEIGHTS, None, "weights"),
+    Option("label_col", COLUMNS, 1, "columns"),
 )
 
 
@@ -112,6 +113,15 @@ def test_a_table_is_the_value_of_an_option_that_names_things(tmp_path: Path, tex
         parsed("photos", "--config", str(tmp_path / "a.toml"))
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1", 1), ('"1"', "1"), ('"a,b"', "a,b"), ('["1", 2, "a,b"]', ["1", 2, "a,b"]), ('"true"', "true")],
+)
+def test_columns_of_a_configuration_keep_their_kind(tmp_path: Path, text: str, value: Any) -> None:
+    (tmp_path / "a.toml").write_text(f"label_col = {text}")
+    assert COLUMNS.read(parsed("photos", "--config", str(tmp_path / "a.toml"))["label_col"]) == value
+
+
 def test_a_configuration_comes_before_what_is_typed(tmp_path: Path) -> None:
     config = tmp_path / "a.toml"
     config.write_text(
@@ -136,6 +146,9 @@ def test_a_configuration_comes_before_what_is_typed(tmp_path: Path) -> None:
         ("arch = true", r"a\.toml: arch: got True, expected text. Put it in quotes"),
         ("classes = [1, true]", r"a\.toml: classes: .*expected text. Put each name in quotes"),
         ("classes = ['a,b', 'c']", r"a\.toml: classes: .*expected names without commas"),
+        ("label_col = true", r"a\.toml: label_col: got True, expected names as text, or whole numbers"),
+        ("label_col = ['a', 1.5]", r"a\.toml: label_col: .*expected names as text, or whole numbers"),
+        ("label_col = '\"1\"'", r"a\.toml: label_col: .*expected names as text, or whole numbers"),
         ("pretrained = 'x'", r"a\.toml: pretrained: got 'x', expected true or false"),
     ],
 )
@@ -169,6 +182,8 @@ def test_messages_of_the_library_name_options() -> None:
     )
     assert made.in_options("base_arch: got 'x'") == "--arch: got 'x'"
     assert made.in_options("Pass header=None, or valid=None.") == "Pass --no-header, or --valid none."
+    assert made.in_options("Pass delim=';'.") == "Pass --delim ';'."
+    assert made.in_options(f"Pass delim={chr(9)!r}.") == r"Pass --delim '\t'."
     assert made.in_options("pass classes=['a', 'b']") == "pass --classes a,b"
     assert made.in_options("Pass pretrained=False. Or base_size=0.5, lr=1e-3.") == (
         "Pass --no-pretrained. Or --base-size 0.5, --lr 1e-3."

@@ -1,9 +1,11 @@
 """learnkit verify: what it lists, writes and moves, and what it leaves alone."""
 
 import csv
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,9 +136,34 @@ def test_moving_overwrites_nothing(damaged: Path, verify: Verify, tmp_path: Path
     (tmp_path / "bad/bee/0.png").write_text("mine")
     before = files_below(tmp_path)
     code, _, err = verify(damaged, "--move-to", tmp_path / "bad", "--yes")
-    assert code == 2
+    assert code == 1  # the damaged images are listed
     assert "nothing was moved" in err
     assert files_below(tmp_path) == before
+
+
+@pytest.mark.parametrize("refused", [0, 1])
+def test_a_move_that_fails_leaves_one_copy_of_each_file(
+    refused: int, damaged: Path, verify: Verify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As to another disk, out of a folder that may not be written."""
+    before, remove = files_below(damaged), os.unlink
+    kept = damaged / ("ant/1.png", "bee/0.png")[refused]
+
+    def other_disk(*places: Any) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    def refusing(file: Any, **options: Any) -> None:
+        if Path(file) == kept:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        remove(file, **options)
+
+    monkeypatch.setattr(os, "rename", other_disk)
+    monkeypatch.setattr(os, "unlink", refusing)
+    code, _, err = verify(damaged, "--move-to", tmp_path / "bad", "--yes")
+    assert (code, err.count("\n")) == (1, 1)
+    assert f"(Permission denied); {refused} of 2 files were moved" in err
+    assert len(files_below(tmp_path / "bad")) == refused
+    assert files_below(damaged) | files_below(tmp_path / "bad") == before
 
 
 def test_a_file_reached_through_a_link_outside_the_folder_is_not_moved(
@@ -146,7 +173,7 @@ def test_a_file_reached_through_a_link_outside_the_folder_is_not_moved(
     (tmp_path / "others/x.png").write_bytes(b"none")
     (pets / "linked").symlink_to(tmp_path / "others")
     code, lines, err = verify(pets, "--move-to", tmp_path / "bad", "--yes")
-    assert code == 2
+    assert code == 1
     assert lines[0].startswith("linked/x.png: ")
     assert "outside" in err
     assert (tmp_path / "others/x.png").exists()

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from learnkit.checks import check_int
 from learnkit.data.image.cache import Store
 from learnkit.data.loading.torch_internals import state_without_workers
-from learnkit.data.loading.workers import ignore_sigint
+from learnkit.data.loading.workers import ignore_terminal
 from learnkit.device import copies_from_pinned
 from learnkit.errors import UsageError
 
@@ -60,6 +60,6 @@ def torch_loader(
         persistent_workers=num_workers > 0,
         pin_memory=copies_from_pinned(device),
         generator=random,
-        worker_init_fn=ignore_sigint,
+        worker_init_fn=ignore_terminal,
         **options,
     )

@@ -11,7 +11,7 @@ from learnkit.data.loading.torch_internals import end_workers, workers_of
 from learnkit.data.loading.whole_batches import Failure
 from learnkit.errors import LearnkitError, WorkerError
 
-__all__ = ["ignore_sigint", "supervised", "worker_error"]
+__all__ = ["ignore_terminal", "supervised", "worker_error"]
 
 WAIT = 1.0  # seconds to wait for the end of a process whose connection broke
 
@@ -31,9 +31,11 @@ class _Lost(NamedTuple):
         return f"worker {self.number} (pid {self.pid}) died by signal {-self.exitcode}{name}"
 
 
-def ignore_sigint(number: int) -> None:
-    """Called in each worker: Ctrl-C, which a terminal sends to all of them, is handled by the main process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def ignore_terminal(number: int) -> None:
+    """Called in each worker: Ctrl-C and the end of a terminal, which all get, are handled by the main process."""
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):  # not on Windows
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def supervised(loader: "DataLoader[Any]") -> Iterator[Any]:

@@ -12,22 +12,45 @@ from learnkit.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["column_of", "group_numbers", "missing_column", "with_column"]
+__all__ = ["column_of", "group_numbers", "missing_column", "place_of", "with_column"]
 
 
 def column_of(samples: "pd.DataFrame", column: str | int) -> "pd.Series[Any]":
     """A column by name or position.
 
     Raises:
-        DataError: no column of this name, or several.
+        DataError: no column of this name, or several, or a position that is the name of another column.
     """
-    if column in samples.columns:
-        if (samples.columns == column).sum() > 1:
+    place = place_of(list(samples.columns), column)
+    if place is None:
+        raise missing_column(samples, column)
+    return samples.iloc[:, place]
+
+
+def place_of(names: Sequence[Any], column: str | int) -> int | None:
+    """Where a column is among the names of all, given by name or position; None if there is none.
+
+    A number is that of a position, or else a name: columns of a file are called "2019", never 2019.
+
+    Raises:
+        DataError: several columns of this name, or a position that is the name of another column.
+    """
+    if column in names:
+        if names.count(column) > 1:
             raise DataError(f"several columns are called {column!r}", fix="Rename them, or pass the position of one.")
-        return samples[column]
-    if is_int(column) and -len(samples.columns) <= int(column) < samples.shape[1]:
-        return samples.iloc[:, int(column)]
-    raise missing_column(samples, column)
+        return names.index(column)
+    if not is_int(column):
+        return None
+    called = [place for place, name in enumerate(names) if name == str(int(column))]
+    place = int(column) % len(names) if -len(names) <= column < len(names) else None
+    if place is None or called == [place]:
+        return called[0] if len(called) == 1 else place
+    if called:
+        raise DataError(
+            f"column {column} is called {names[place]!r}, and another one is called '{column}'",
+            fix=f"Pass a name, as text: {names[place]!r}, or '{column}', on a command line '\"{column}\"'.",
+        )
+    return place
 
 
 def missing_column(samples: "pd.DataFrame", *columns: str | int) -> DataError:
@@ -38,7 +61,7 @@ def missing_column(samples: "pd.DataFrame", *columns: str | int) -> DataError:
     spaced = next((name for name in names if name.strip() in columns), None)
     fix = f"There is {spaced!r}, with a space: pass that name, or correct the file." if spaced else ""
     if separator is not None:
-        fix = f"The file is separated by {separator!r}: read it with that delimiter."
+        fix = f"The file is separated by {separator!r}: read it with delimiter={separator!r}."
     return DataError(f"no column {' or '.join(map(repr, columns))}; columns are {shown}", fix=fix)
 
 

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,29 @@ PICTURES = {
     ".pgm", ".ppm", ".psd", ".tga",
 }  # fmt: skip
 ARRAYS = {".h5", ".hdr", ".mat", ".mha", ".nii", ".npy", ".npz"}
+OF_DISKS = {"lost+found", "System Volume Information", "$RECYCLE.BIN"}  # at the top of a disk, not for users to read
 MAX_SHOWN = 5
 
 
 def existing_folder(path: PathLike) -> Path:
-    """The folder, or an error that lists the nearest one that exists."""
+    """The folder.
+
+    Raises:
+        MissingFileError: there is none, or a file; the error lists the nearest folder that exists.
+        DataError: it cannot be read.
+    """
     check_kind("path", path, str | os.PathLike, "the path of a folder")
     folder = Path(path)
     if os.path.isdir(folder):  # False, too, for a name no file system takes
+        if not os.access(folder, os.R_OK | os.X_OK):
+            raise _closed(str(folder), "Permission denied")
         return folder
+    if os.path.isfile(folder):
+        raise MissingFileError(f"no folder {folder}: it is a file", fix="Pass the folder that holds it.")
     there = nearest_folder(folder)
-    names = sorted(entry.name for entry in there.iterdir() if not entry.name.startswith("."))[:10]
+    names = []
+    with suppress(OSError):  # no permission
+        names = sorted(entry.name for entry in there.iterdir() if not entry.name.startswith("."))[:10]
     raise MissingFileError(
         f"no folder {folder}; the nearest existing one, {there}, contains {', '.join(names) or 'nothing'}"
     )
@@ -39,8 +52,9 @@ def existing_folder(path: PathLike) -> Path:
 def get_image_files(path: PathLike, recurse: bool = True, *, suffixes: Sequence[str] | None = None) -> list[Path]:
     """Every image below a folder, sorted by path, whatever order the file system lists them in.
 
-    Hidden files and folders are left out; links to folders are followed, each real folder once. A warning counts files
-    whose suffix is that of an image which is not read by default, such as .heic.
+    Hidden files and folders are left out, as are folders of a disk itself, such as lost+found; links to folders are
+    followed, each real folder once. A warning counts files whose suffix is that of an image which is not read by
+    default, such as .heic.
 
     Args:
         path: the folder.
@@ -50,6 +64,7 @@ def get_image_files(path: PathLike, recurse: bool = True, *, suffixes: Sequence[
 
     Raises:
         MissingFileError: no such folder.
+        DataError: a folder, there or below, that cannot be read.
         UsageError: suffixes that are not a list of text.
     """
     folder = existing_folder(path)
@@ -102,7 +117,9 @@ def images_by_folder(
         seen.add(real)
         files, others, folders = _entries(root + start)
         if recurse:
-            pending += [f"{start}{name}/" for name in sorted(folders, reverse=True) if name[0] != "."]
+            pending += [
+                f"{start}{name}/" for name in sorted(folders, reverse=True) if name[0] != "." and name not in OF_DISKS
+            ]
         shown = [name for name in files + others if name[0] != "."]
         images = [name for name in shown if name.endswith(usual)]
         if len(images) < len(shown):  # capital letters, or no images
@@ -130,18 +147,26 @@ class _Suffixes(dict[str, str]):
 def _entries(folder: str) -> tuple[list[str], list[str], list[str]]:
     """The names of files in a folder, of links to files and of anything else, and of folders and links to these.
 
-    None of a folder that cannot be read.
+    Raises:
+        DataError: the folder cannot be read.
     """
     try:
         with os.scandir(folder) as scanned:
             entries = list(scanned)
-    except OSError:
-        return [], [], []
+    except OSError as error:
+        raise _closed(folder, error.strerror) from error
     files = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
     rest = [] if len(files) == len(entries) else [one for one in entries if not one.is_file(follow_symlinks=False)]
     folders = [entry.name for entry in rest if entry.is_dir(follow_symlinks=False) or os.path.isdir(entry.path)]
     are_folders = set(folders)
     return files, [entry.name for entry in rest if entry.name not in are_folders], folders
+
+
+def _closed(folder: str, why: str | None) -> DataError:
+    return DataError(
+        f"the folder {folder} cannot be read ({why}), so its images would be left out",
+        fix="Allow reading it, or move it away.",
+    )
 
 
 def text_below(folder: Path, names: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from learnkit.checks import is_int
 from learnkit.data.classes import label_text, sorted_names
 from learnkit.data.image.read import EXTENSIONS
-from learnkit.data.table.columns import column_of
+from learnkit.data.table.columns import column_of, place_of
 from learnkit.data.table.files import existing_folder
 from learnkit.data.table.label_columns import FALSE_VALUES, TRUE_VALUES, Column, column_list, labels_in
 from learnkit.data.table.remembered import forget, remember
@@ -23,7 +23,9 @@ from learnkit.types import PathLike
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["frame_samples", "read_table", "without_split_columns"]
+__all__ = ["SPACES", "frame_samples", "read_table", "without_split_columns"]
+
+SPACES = r"\s+"  # the one delimiter of pandas.read_csv that is a pattern
 
 
 def read_table(
@@ -48,7 +50,7 @@ def read_table(
     Raises:
         MissingFileError: no such file.
         DataError: no rows, not a table, a first line that names an image, or rows longer than it.
-        UsageError: a header that is neither "infer" nor a line's number nor None.
+        UsageError: a header that is neither "infer" nor a line's number nor None, a delimiter of several characters.
     """
     import pandas as pd
 
@@ -56,6 +58,8 @@ def read_table(
         fix = "Pass header=None for a file without names of columns." if header is False else ""
         raise UsageError("header", got=header, expected='"infer", the number of a line, or None', fix=fix)
 
+    if delimiter not in (None, SPACES) and (not isinstance(delimiter, str) or len(delimiter) != 1):
+        raise UsageError("delimiter", got=delimiter, expected=f"one character, or {SPACES!r} for spaces and tabs")
     if not file.is_file():
         there = sorted(entry.name for entry in file.parent.glob("*.csv")) if file.parent.is_dir() else []
         raise MissingFileError(f"no file {file}", fix=f"CSV files there: {', '.join(there) or 'none'}.")
@@ -177,9 +181,8 @@ def without_split_columns(samples: "pd.DataFrame", *, is_split: bool) -> "pd.Dat
 
 def _name(names: Sequence[Any], column: Any) -> Any:
     """The name of a column given by name or number; None if there is none."""
-    if column in names:
-        return column
-    return names[int(column)] if is_int(column) and -len(names) <= int(column) < len(names) else None
+    place = place_of(names, column)
+    return None if place is None else names[place]
 
 
 def _check_header(file: Path, names: Sequence[Any], folder: Path, fn_col: Column, suffix: str) -> None:

@@ -1,6 +1,7 @@
 """Processes that read data: their errors arrive complete, and a dead one is named."""
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,19 @@ def test_a_worker_that_died_is_reported_and_the_next_epoch_starts_new_ones(tmp_p
 @pytest.mark.parametrize("error", [KeyError("x"), DataError("x"), RuntimeError("x"), OSError("x")])
 def test_where_no_worker_died_there_is_no_worker_error(error: Exception) -> None:
     assert worker_error(error, failing_loader(error, 0), [1, 2]) is None
+
+
+class Handlers(Dataset[Any]):
+    """Whether the process that reads ignores Ctrl-C, and the end of its terminal."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        ignored = [signal.getsignal(number) == signal.SIG_IGN for number in (signal.SIGINT, signal.SIGHUP)]
+        return torch.tensor(ignored), index
+
+
+def test_what_a_terminal_sends_to_all_processes_is_left_to_the_main_one() -> None:
+    ((ignored, _),) = DatasetLoader(Handlers(), BatchOrder(1, 1, shuffle=False), CPU, 1)
+    assert ignored.tolist() == [[True, True]]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from learnkit.data.table.columns import column_of, group_numbers
+from learnkit.data.table.columns import column_of, group_numbers, place_of
 from learnkit.errors import DataError
 from tests.doubles import refused
 
@@ -27,6 +27,25 @@ def test_unknown_columns_are_refused_with_the_existing_ones(column: Any) -> None
         column_of(TABLE, column)
 
 
+@pytest.mark.parametrize(
+    ("names", "column", "place"),
+    [
+        (["2019", "2020"], 2020, 1), (["0", "1"], 1, 1), (["a", "-1"], -1, 1), (["7", "a"], np.int64(7), 0),
+        (["b", "0"], "0", 1), ([1, 0], 1, 0), (["a"], 2019, None),
+    ],
+)  # fmt: skip
+def test_a_number_is_a_place_or_else_a_name(names: list[Any], column: Any, place: int | None) -> None:
+    assert place_of(names, column) == place
+
+
+@pytest.mark.parametrize(("names", "column"), [(["", "0", "1"], 1), (["1", "0"], 0), (["2", "a", "b"], 2)])
+def test_a_number_that_is_a_place_and_another_name_is_refused(names: list[str], column: int) -> None:
+    with pytest.raises(DataError, match=f"column {column} is called '.*', and another one is called '{column}'"):
+        place_of(names, column)
+    with pytest.raises(DataError, match="and another one is called"):
+        column_of(pd.DataFrame([names], columns=names), column)
+
+
 def test_a_name_of_several_columns_is_refused_and_their_positions_are_not() -> None:
     twice = pd.concat([TABLE, pd.DataFrame({"kind": [4, 5, 6]})], axis=1)
     with refused("several columns are called 'kind'", DataError):
@@ -45,7 +64,7 @@ def test_a_table_that_was_read_as_one_column_says_what_separates_it(separator: s
     table = pd.DataFrame({f"name{separator}label": [f"a.png{separator}x"]})
     with pytest.raises(DataError) as caught:
         column_of(table, 1)
-    assert caught.value.fix == f"The file is separated by {separator!r}: read it with that delimiter."
+    assert caught.value.fix == f"The file is separated by {separator!r}: read it with delimiter={separator!r}."
     with pytest.raises(DataError) as caught:
         column_of(table.assign(more=1), 7)
     assert not caught.value.fix

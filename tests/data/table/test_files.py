@@ -1,16 +1,18 @@
 """Finding image files below a folder."""
 
+import errno
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from learnkit import LearnkitWarning, get_image_files
+from learnkit import ImageDataBunch, LearnkitWarning, get_image_files, verify_images
 from learnkit.data.table.files import checked_suffixes, existing_folder, image_names, no_images, text_below
 from learnkit.errors import DataError, MissingFileError, WrongTypeError
 from tests.doubles import refused
@@ -41,6 +43,41 @@ def test_hidden_files_and_other_files_are_left_out(tmp_path: Path) -> None:
     tree(tmp_path, "cat/a.png", ".ipynb_checkpoints/c.png", "cat/._a.png")
     (tmp_path / "cat" / "notes.txt").write_text("x")
     (tmp_path / "empty").mkdir()
+    assert names_in(tmp_path) == ["cat/a.png"]
+
+
+@pytest.mark.parametrize("closed", ["", "dog", "dog/deep"])
+def test_a_folder_that_cannot_be_read_is_no_empty_one(
+    tmp_path: Path, closed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root reads every folder, so the system is asked to refuse one."""
+    tree(tmp_path, "cat/a.png", "dog/b.png", "dog/deep/c.png")
+    scan = os.scandir
+
+    def refusing(folder: Any) -> Any:
+        if str(folder).rstrip("/") == str(tmp_path / closed):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    for find in (get_image_files, verify_images, partial(ImageDataBunch.from_folder, valid_pct=0.5, size=8)):
+        with pytest.raises(DataError, match=rf"the folder .*{closed}/? cannot be read \(Permission denied\)"):
+            find(tmp_path)
+
+
+def test_a_folder_without_permission_and_a_file_are_no_missing_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = save_image(tmp_path / "a.png")
+    with refused(f"no folder {file}: it is a file", MissingFileError):
+        existing_folder(file)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(DataError, match=rf"the folder {tmp_path} cannot be read \(Permission denied\)"):
+        existing_folder(tmp_path)
+
+
+def test_the_folders_of_a_disk_itself_hold_no_data(tmp_path: Path) -> None:
+    tree(tmp_path, "cat/a.png", "lost+found/b.png", "System Volume Information/c.png", "$RECYCLE.BIN/d.png")
     assert names_in(tmp_path) == ["cat/a.png"]
 
 
@@ -94,7 +131,7 @@ def test_a_missing_folder_names_the_nearest_there_is(tmp_path: Path) -> None:
     ) as caught:
         existing_folder(tmp_path / "pest" / "x")
     assert isinstance(caught.value, FileNotFoundError)
-    with pytest.raises(MissingFileError, match=r"no folder .*a\.png; the nearest existing one, .*cat, contains a\.png"):
+    with pytest.raises(MissingFileError, match=r"no folder .*a\.png: it is a file"):
         existing_folder(tmp_path / "pets" / "cat" / "a.png")
     assert existing_folder(str(tmp_path)) == tmp_path
 

@@ -253,3 +253,14 @@ def test_a_column_of_splits_that_is_not_used_is_named() -> None:
         without_split_columns(table, is_split=True)
         for others in (["left", "right"], ["train", "train"], [0.5, None]):
             without_split_columns(table.assign(split=others), is_split=False)
+
+
+@pytest.mark.parametrize("delimiter", ["", "\\t", "\\|", "ab", 1])
+def test_a_delimiter_is_one_character(delimiter: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected one character"):
+        read(tmp_path / "a.csv", "name\tlabel\na.png\tx\n", delimiter)
+
+
+@pytest.mark.parametrize("delimiter", ["\t", r"\s+"])
+def test_a_tab_and_any_spaces_are_delimiters(delimiter: str, tmp_path: Path) -> None:
+    assert read(tmp_path / "a.csv", "name\tlabel\na.png\tx\n", delimiter).to_numpy().tolist() == [["a.png", "x"]]
