@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, cast
 import torch
 
 from learnkit.arguments import check_keywords
-from learnkit.checks import check_choice, check_kind, check_sides, is_number
+from learnkit.checks import check_choice, check_kind, check_seed, check_sides, is_number
 from learnkit.data.classes import Classes
 from learnkit.data.image.depth import Depth, check_depth
 from learnkit.data.image.opening import MAX_PIXELS
@@ -18,7 +18,6 @@ from learnkit.data.image.preprocess import Reader
 from learnkit.data.image.resize import Interpolation, Method
 from learnkit.data.loading.batch_size import BatchSize, initial_size
 from learnkit.data.statistics import Statistics
-from learnkit.data.table.draws import check_seed
 from learnkit.data.table.files import checked_suffixes
 from learnkit.data.table.label_values import as_python
 from learnkit.data.table.labels import Normalize, task_kind

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from learnkit.checks import check_seed
 from learnkit.data.loading.batch_size import SizeIs
 from learnkit.data.tasks import Classification, MultiLabel, Task
 from learnkit.distributed.world import span
@@ -35,6 +36,9 @@ class BatchOrder(Sampler[list[int]]):
         sampling: how often each item is drawn; None for once.
         changes: augment items as in training; None to do so if they are shuffled.
         finds_size: whether the batch size is to be found, and this is only where it begins.
+
+    Raises:
+        UsageError: a seed that is no integer of 64 bits.
     """
 
     def __init__(
@@ -53,7 +57,7 @@ class BatchOrder(Sampler[list[int]]):
         self.size_is: SizeIs = "due" if finds_size else "given"
         self.shuffle = shuffle
         self.changes: bool = shuffle if changes is None else changes
-        self.seed: int = seed
+        self.seed: int = check_seed(seed)
         self.sampling = sampling
         self.epoch: int = -1
         self.start: int = 0
@@ -219,7 +223,7 @@ def make_sampling(sampler: Any, labels: Sequence[Any], task: Task) -> Sampling |
         return WeightedSampling(torch.tensor([np.mean([1 / counts[name] for name in label]) for label in named]))
     try:
         weights = torch.as_tensor(sampler, dtype=torch.float64, device="cpu")
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (OverflowError, TypeError, ValueError, RuntimeError) as error:
         raise UsageError("sampler", got=sampler, expected="None, 'balanced', or one weight per item") from error
     if weights.shape != (len(labels),):
         got = f"weights of shape {tuple(weights.shape)}"

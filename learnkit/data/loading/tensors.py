@@ -186,6 +186,6 @@ def _tensor(name: str, values: Any, device: torch.device, like: torch.dtype | No
             tensor = torch.as_tensor(values, dtype=like)  # of the values themselves, so that nothing is rounded twice
         elif is_double:
             tensor = tensor.to(torch.get_default_dtype())
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise WrongTypeError(f"{name}: got {type(values).__name__} ({error})", expected="numbers") from error
     return tensor.to(device)
