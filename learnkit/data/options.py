@@ -3,7 +3,7 @@
 import functools
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, cast
 
@@ -223,7 +223,8 @@ def takes_options(factory: Factory) -> Factory:
     @functools.wraps(factory)
     def checked(*args: Any, **options: Any) -> Any:
         check_keywords(factory.__name__, options, [*signature.parameters][1:])
-        return factory(*args, **options)
+        lists = {name: list(value) for name, value in options.items() if isinstance(value, Iterator)}
+        return factory(*args, **options | lists)  # options are read more than once
 
     checked.__signature__ = signature  # type: ignore[attr-defined]
     return cast(Factory, checked)

@@ -9,6 +9,7 @@ from typing import Any
 from learnkit.checks import check_kind, nearest_folder
 from learnkit.data.image.read import EXTENSIONS
 from learnkit.errors import DataError, MissingFileError, UsageError, warn
+from learnkit.text import counted
 from learnkit.types import PathLike
 
 __all__ = ["ARRAYS", "PICTURES", "checked_suffixes", "existing_folder", "get_image_files", "image_names",
@@ -25,7 +26,8 @@ MAX_SHOWN = 5
 
 def existing_folder(path: PathLike) -> Path:
     """The folder, or an error that lists the nearest one that exists."""
-    check_kind("path", path, str | os.PathLike, "the path of a folder")
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    check_kind("path", text, str, "the path of a folder")  # not bytes
     folder = Path(path)
     if os.path.isdir(folder):  # False, too, for a name no file system takes
         return folder
@@ -39,8 +41,8 @@ def existing_folder(path: PathLike) -> Path:
 def get_image_files(path: PathLike, recurse: bool = True, *, suffixes: Sequence[str] | None = None) -> list[Path]:
     """Every image below a folder, sorted by path, whatever order the file system lists them in.
 
-    Hidden files and folders are left out; links to folders are followed, each real folder once. A warning counts files
-    whose suffix is that of an image which is not read by default, such as .heic.
+    Hidden files and folders are left out; links to folders are followed, each real folder once. Warnings count files
+    whose suffix is that of an image which is not read by default, such as .heic, and folders that cannot be listed.
 
     Args:
         path: the folder.
@@ -92,6 +94,7 @@ def images_by_folder(
     suffix_of = _Suffixes()
     found: dict[str, list[str]] = {}
     left_out: Counter[str] = Counter()
+    unread: list[str] = []
     seen: set[str] = set()
     root, pending = os.path.join(os.getcwd(), _start(folder)), [""]
     while pending:
@@ -100,7 +103,11 @@ def images_by_folder(
         if real in seen:  # a link back up
             continue
         seen.add(real)
-        files, others, folders = _entries(root + start)
+        try:
+            files, others, folders = _entries(root + start)
+        except OSError as error:
+            unread.append(f"{os.path.join(folder, start)} ({error.strerror})")
+            continue
         if recurse:
             pending += [f"{start}{name}/" for name in sorted(folders, reverse=True) if name[0] != "."]
         shown = [name for name in files + others if name[0] != "."]
@@ -114,6 +121,9 @@ def images_by_folder(
             linked.update(text_below(folder, [start + name for name in apart]))
         if images:
             found[start] = sorted(images)
+    if unread:
+        shown = ", ".join(unread[:MAX_SHOWN])
+        warn(f"{counted(len(unread), 'folder')} cannot be listed, and what is in there is left out: {shown}")
     if left_out and found and suffixes is None:
         warn(f"files in {folder} that are not read: {_counts(left_out)}; suffixes= names the kinds to read")
     return found
@@ -128,15 +138,9 @@ class _Suffixes(dict[str, str]):
 
 
 def _entries(folder: str) -> tuple[list[str], list[str], list[str]]:
-    """The names of files in a folder, of links to files and of anything else, and of folders and links to these.
-
-    None of a folder that cannot be read.
-    """
-    try:
-        with os.scandir(folder) as scanned:
-            entries = list(scanned)
-    except OSError:
-        return [], [], []
+    """The names of files in a folder, of links to files and of anything else, and of folders and links to these."""
+    with os.scandir(folder) as scanned:
+        entries = list(scanned)
     files = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
     rest = [] if len(files) == len(entries) else [one for one in entries if not one.is_file(follow_symlinks=False)]
     folders = [entry.name for entry in rest if entry.is_dir(follow_symlinks=False) or os.path.isdir(entry.path)]
