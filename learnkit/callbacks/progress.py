@@ -119,7 +119,8 @@ def resolve_display(display: Display) -> str:
         return chosen
     if os.environ.get("TQDM_DISABLE", "").lower() in ("1", "true"):
         return "off"
-    return "bar" if sys.stdout.isatty() or in_notebook() else "plain"
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()  # None where there is no console
+    return "bar" if is_terminal or in_notebook() else "plain"
 
 
 def in_notebook() -> bool:

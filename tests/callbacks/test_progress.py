@@ -11,7 +11,7 @@ from torch import Tensor
 
 from learnkit.callbacks.progress import Progress, format_row
 from learnkit.errors import StopFit
-from tests.doubles import acting, linear_learner, raising, refused
+from tests.doubles import Blobs, acting, linear_learner, raising, refused
 
 
 def test_rows_as_text() -> None:
@@ -208,3 +208,12 @@ def test_the_bar_is_as_long_as_the_fit(
     learn = linear_learner(blobs)
     learn.fit(3, callbacks=Progress("bar"), validate_every=1, **limits)
     assert totals == [len(learn.history)]
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_process_without_a_console_trains(stream: str, blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under pythonw, or of a service of Windows: Python's streams are None there."""
+    learn = linear_learner(blobs)
+    monkeypatch.setattr(sys, stream, None)
+    learn.fit(1, 0.1)
+    assert len(learn.history) == 1

@@ -122,8 +122,8 @@ def images_by_folder(
         if images:
             found[start] = sorted(images)
     if unread:
-        shown = ", ".join(unread[:MAX_SHOWN])
-        warn(f"{counted(len(unread), 'folder')} cannot be listed, and what is in there is left out: {shown}")
+        first = ", ".join(unread[:MAX_SHOWN])
+        warn(f"{counted(len(unread), 'folder')} cannot be listed, and what is in there is left out: {first}")
     if left_out and found and suffixes is None:
         warn(f"files in {folder} that are not read: {_counts(left_out)}; suffixes= names the kinds to read")
     return found

@@ -104,9 +104,10 @@ def in_order(samples: "pd.DataFrame") -> "pd.DataFrame":
     rank_of = {name: rank for rank, name in enumerate(SPLITS)}
     ranks = np.array([rank_of[name] for name in samples["split"].tolist()], dtype=np.int8)
     ordered = samples.iloc[ranks.argsort(kind="stable")].reset_index(drop=True)
-    first = [ordered.columns.get_loc(name) for name in ("input", "target", "split")]
-    others = [place for place in range(ordered.shape[1]) if place not in first]  # two of them may have one name
-    return ordered.iloc[:, [*first, *others]]
+    names = ordered.columns.tolist()
+    first = [names.index(name) for name in ("input", "target", "split")]
+    places = [*first, *(place for place in range(len(names)) if place not in first)]  # two may have one name
+    return ordered.iloc[:, places]
 
 
 def rows_text(samples: "pd.DataFrame", rows: Iterable[Any]) -> str:
