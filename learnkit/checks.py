@@ -15,6 +15,7 @@ __all__ = [
     "check_int",
     "check_kind",
     "check_number",
+    "check_seed",
     "check_sides",
     "is_int",
     "is_number",
@@ -33,8 +34,14 @@ def is_int(value: object) -> TypeGuard[int]:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether a value is a real number, NumPy's included; True is not."""
-    return isinstance(value, Real) and not isinstance(value, bool)
+    """Whether a value is a real number that a float can hold, NumPy's included; True and 10**400 are not."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        float(value)
+    except OverflowError:
+        return False
+    return True
 
 
 def plain(value: Any) -> Any:
@@ -69,6 +76,15 @@ def check_int(what: str, got: Any, low: int | None = None, high: int | None = No
     if not is_int(got) or (low is not None and got < low) or (high is not None and got > high):
         raise UsageError(what, got=got, expected=expected or f"an integer{_bounds(low, high)}")
     return int(got)
+
+
+def check_seed(seed: Any) -> int:
+    """The seed as an int, if torch takes it; NumPy's integers would overflow where numbers are drawn from it.
+
+    Raises:
+        UsageError: anything but an integer of 64 bits.
+    """
+    return check_int("seed", seed, -(2**63), 2**64 - 1, expected="an integer of 64 bits")
 
 
 def check_number(what: str, got: Any, within: str = "(-inf, inf)", *, expected: str = "") -> float:

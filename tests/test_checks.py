@@ -1,12 +1,23 @@
 """Checks of arguments: valid values are returned, invalid ones are refused by name."""
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 
-from learnkit.checks import check_choice, check_int, check_kind, check_number, is_int, is_number, missing_extra, nearest
+from learnkit.checks import (
+    check_choice,
+    check_int,
+    check_kind,
+    check_number,
+    check_seed,
+    is_int,
+    is_number,
+    missing_extra,
+    nearest,
+)
 from learnkit.errors import WrongTypeError
 from tests.doubles import refused
 
@@ -35,6 +46,25 @@ def test_bools_and_text_are_neither(value: Any) -> None:
         check_int("k", value)
     with refused("k", got=value):
         check_number("k", value)
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), Fraction(10**400)])
+def test_what_no_float_can_hold_is_not_a_number(value: Any) -> None:
+    assert not is_number(value)
+    with refused("k", got=value):
+        check_number("k", value)
+
+
+@pytest.mark.parametrize("value", [7, np.int64(7), np.uint8(7), np.uint64(7)])
+def test_a_seed_is_pythons_integer(value: Any) -> None:
+    assert check_seed(value) == 7
+    assert type(check_seed(value)) is int
+
+
+@pytest.mark.parametrize("value", [2**64, -(2**63) - 1, 7.0, "7", True, None, np.array(7), [7]])
+def test_other_seeds_are_refused(value: Any) -> None:
+    with refused("seed", got=value, expected="an integer of 64 bits"):
+        check_seed(value)
 
 
 @pytest.mark.parametrize(

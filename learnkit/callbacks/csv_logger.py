@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from learnkit.atomic_files import make_folder, write_atomically, write_error
+from learnkit.atomic_files import make_folder, named_file, write_atomically, write_error
 from learnkit.errors import CorruptFileError, DataError, UsageError
 from learnkit.text import spreadsheet_safe
 from learnkit.training.callback import Callback, Order
@@ -103,7 +103,7 @@ class CSVLogger(Callback):
 
 
 def _checked(filename: PathLike) -> PathLike:
-    path = Path(filename)
+    path = named_file("filename", filename)
     leads_out = not path.is_absolute() and ".." in path.parts
     if leads_out or not path.name or "\0" in str(path) or any(len(os.fsencode(part)) > 255 for part in path.parts):
         raise UsageError(

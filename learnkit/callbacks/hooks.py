@@ -46,7 +46,7 @@ class Hooks(Callback):
     """
 
     def __init__(self, modules: Iterable[nn.Module | str] | None = None, fn: HookFunction | None = None) -> None:
-        if isinstance(modules, nn.Module | str):
+        if isinstance(modules, nn.Module | str) or not isinstance(modules, Iterable | None):
             raise UsageError("modules", got=type(modules).__name__, expected="a list of modules or names")
         self.modules: list[nn.Module | str] | None = None if modules is None else list(modules)
         self.fn: HookFunction = fn or _detached

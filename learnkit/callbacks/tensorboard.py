@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from learnkit.checks import check_int, missing_extra
+from learnkit.checks import check_int, check_kind, missing_extra
 from learnkit.errors import WriteError, warn
 from learnkit.modes import eval_mode
 from learnkit.optim.optimizers import layered_groups
@@ -55,6 +55,7 @@ class TensorBoard(Callback):
         images: int = 0,
         histograms: bool = False,
     ) -> None:
+        check_kind("log_dir", log_dir, str | os.PathLike, "the path of a folder")
         self.log_dir: Path = Path(log_dir)
         self.name: str | None = None if name is None else check_name(name)
         self.every_batches: int = check_int("every_batches", every_batches, 1)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from learnkit.certainty.conformal import conformal_quantile, least_items
-from learnkit.checks import check_int, check_number
+from learnkit.checks import check_int, check_number, check_seed
 from learnkit.errors import DataError, UsageError
 
 __all__ = ["ALPHAS", "CurvePoint", "conformal_curve"]
@@ -57,7 +57,7 @@ def conformal_curve(
         seed: of the splits.
 
     Raises:
-        UsageError: an alpha outside (0, 1), no splits, other shapes.
+        UsageError: an alpha outside (0, 1), no splits, other shapes, a seed that is no integer of 64 bits.
         DataError: fewer items than any of the alphas needs.
     """
     check_int("n_splits", n_splits, 1)
@@ -70,7 +70,7 @@ def conformal_curve(
     if not (fitting := [alpha for alpha in alphas if least_items(alpha) <= half]):
         least = 2 * min(map(least_items, alphas), default=0)
         raise DataError("conformal_curve: items", got=len(scores), expected=f"at least {least} for these alphas")
-    random, found = torch.Generator().manual_seed(seed), [list[tuple[float, ...]]() for _ in fitting]
+    random, found = torch.Generator().manual_seed(check_seed(seed)), [list[tuple[float, ...]]() for _ in fitting]
     for _ in range(n_splits):
         order = torch.randperm(len(scores), generator=random)
         for fit, test in ((order[:half], order[half:]), (order[half:], order[:half])):

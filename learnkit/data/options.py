@@ -3,14 +3,14 @@
 import functools
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, cast
 
 import torch
 
 from learnkit.arguments import check_keywords
-from learnkit.checks import check_choice, check_kind, check_sides, is_number
+from learnkit.checks import check_choice, check_kind, check_seed, check_sides, is_number
 from learnkit.data.classes import Classes
 from learnkit.data.image.depth import Depth, check_depth
 from learnkit.data.image.opening import MAX_PIXELS
@@ -18,7 +18,6 @@ from learnkit.data.image.preprocess import Reader
 from learnkit.data.image.resize import Interpolation, Method
 from learnkit.data.loading.batch_size import BatchSize, initial_size
 from learnkit.data.statistics import Statistics
-from learnkit.data.table.draws import check_seed
 from learnkit.data.table.files import checked_suffixes
 from learnkit.data.table.label_values import as_python
 from learnkit.data.table.labels import Normalize, task_kind
@@ -224,7 +223,8 @@ def takes_options(factory: Factory) -> Factory:
     @functools.wraps(factory)
     def checked(*args: Any, **options: Any) -> Any:
         check_keywords(factory.__name__, options, [*signature.parameters][1:])
-        return factory(*args, **options)
+        lists = {name: list(value) for name, value in options.items() if isinstance(value, Iterator)}
+        return factory(*args, **options | lists)  # options are read more than once
 
     checked.__signature__ = signature  # type: ignore[attr-defined]
     return cast(Factory, checked)

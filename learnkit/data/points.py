@@ -112,7 +112,7 @@ class Points:
         expected = f"x and y of {counted(n, 'point')}: {', '.join(self.point_names[:5])}"
         try:
             numbers = np.array(map_tensors(Tensor.tolist, label), dtype=np.float32)
-        except (TypeError, ValueError) as error:
+        except (OverflowError, TypeError, ValueError) as error:
             raise DataError(where, got=label, expected=expected) from error
         if numbers.shape not in ((n, 2), (2 * n,)):
             raise DataError(where, got=f"numbers of shape {numbers.shape}", expected=expected)
@@ -186,7 +186,7 @@ def _checked_swaps(swaps: Any, names: tuple[str, ...]) -> tuple[tuple[str, str],
     expected = "pairs of names, each point in one pair at most"
     try:
         pairs = tuple((str(one), str(other)) for one, other in swaps)
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise UsageError("Points: swaps", got=swaps, expected=expected) from error
     named = [name for pair in pairs for name in pair]
     if unknown := [name for name in named if name not in names]:

@@ -44,7 +44,7 @@ def normalize_by(statistics: Statistics, files: Sequence[Source], preprocess: Pr
     expected = f"a mean and a std for each of {n} channels"
     try:
         given = [tuple(float(value) for value in np.atleast_1d(part)) for part in statistics]
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise UsageError("normalize", got=statistics, expected=expected) from error
     if len(given) != 2 or len(given[0]) != n:
         raise UsageError("normalize", got=statistics, expected=expected)

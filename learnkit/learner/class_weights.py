@@ -93,7 +93,7 @@ def _as_given(class_weights: Any, task: Classification | MultiLabel | Segmentati
     numbers = _in_order(class_weights, task.classes) if isinstance(class_weights, Mapping) else class_weights
     try:
         weights = torch.as_tensor(numbers, dtype=torch.float32)
-    except (TypeError, ValueError, RuntimeError):  # not numbers, or lists of different lengths
+    except (OverflowError, TypeError, ValueError, RuntimeError):  # not numbers, or lists of different lengths
         weights = torch.empty(0)
     fits = weights.shape == (len(task.classes),) and bool((weights.isfinite() & (weights >= 0)).all())
     if not fits or not bool(weights.any()):

@@ -18,6 +18,7 @@ from learnkit.errors import UsageError, WrongTypeError, warn
 from learnkit.learner.class_weights import ClassWeights, weighted_loss
 from learnkit.losses.activations import activation_of, is_of_torch
 from learnkit.losses.reduction import has_setting, setting
+from learnkit.losses.settings import check_settings
 from learnkit.metrics.metric import Metric, MetricSpec, make_metrics
 from learnkit.optim.optimizers import OptimizerFactory, factory_of
 from learnkit.text import name_of
@@ -32,7 +33,8 @@ def chosen_loss(dls: DataBunch, loss_func: Loss | None, class_weights: ClassWeig
     """The loss passed, or that of the data's task.
 
     Raises:
-        UsageError: not a loss, no loss for data without a task, or class weights with a loss passed.
+        UsageError: not a loss, or one with settings that cannot work; no loss for data without a task, or class weights
+            with a loss passed.
 
     Warns:
         LearnkitWarning: a loss that trains the targets that the data ignores.
@@ -48,6 +50,7 @@ def chosen_loss(dls: DataBunch, loss_func: Loss | None, class_weights: ClassWeig
         raise UsageError("loss_func", got=loss_func, expected=expected)
     check_partial("loss_func", loss_func)
     check_takes("loss_func", loss_func, "(outputs, targets)")
+    check_settings(loss_func)
     weight, n_out = getattr(loss_func, "weight", None), dls.task.n_out if dls.task else None
     is_per_class = isinstance(loss_func, nn.CrossEntropyLoss | nn.NLLLoss) and isinstance(
         dls.task, Classification | Segmentation

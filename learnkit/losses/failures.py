@@ -46,6 +46,9 @@ def loss_explained(loss_func: Loss, preds: Any, targets: Any) -> Iterator[None]:
             error.add_note(f"{name} got {got}")
             raise
         fix = f"Make the targets as {name} takes them, in shape, type and range."
+        weight = getattr(loss_func, "weight", None)
+        if isinstance(weight, Tensor) and isinstance(preds, Tensor) and weight.dtype != preds.dtype:
+            fix = f"Its weights are of another type than the outputs: pass weight=weight.to({preds.dtype})."
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise UsageError(f"{name}: {reason}", got=got, fix=fix) from error
 

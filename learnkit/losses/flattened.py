@@ -10,7 +10,9 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from learnkit.checks import check_int
 from learnkit.losses.scores import FirstTargets, as_classes, full_precision, like_preds, n_counted
+from learnkit.losses.settings import check_settings, weights_of
 
 __all__ = ["BCEWithLogitsLossFlat", "CrossEntropyLossFlat", "L1LossFlat", "MSELossFlat"]
 
@@ -20,13 +22,15 @@ class CrossEntropyLossFlat(nn.CrossEntropyLoss):
 
     Args:
         axis: where the classes are, not 0.
-        weight: weight of each class, (C,); the mean is then divided by the sum of the targets' weights.
+        weight: weight of each class, (C,), a tensor or a list; the mean is then divided by the sum of the targets'
+            weights.
         ignore_index: targets of this number do not count, not even in the mean.
         label_smoothing: this share of each target is spread evenly over all classes.
         reduction: "mean", "sum", or "none" for the shape of the targets.
 
     Raises:
-        UsageError: when called, shapes that do not fit each other, or in the first batch targets out of range.
+        UsageError: a setting that cannot work; when called, shapes that do not fit each other, or in the first batch
+            targets out of range.
 
     >>> import torch
     >>> CrossEntropyLossFlat(axis=-1)(torch.zeros(2, 5, 4), torch.zeros(2, 5).long()).item()  # log(4)
@@ -41,8 +45,14 @@ class CrossEntropyLossFlat(nn.CrossEntropyLoss):
         label_smoothing: float = 0.0,
         reduction: str = "mean",
     ) -> None:
-        super().__init__(weight, ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction)
-        self.axis = axis
+        super().__init__(
+            weights_of("weight", weight),
+            ignore_index=ignore_index,
+            label_smoothing=label_smoothing,
+            reduction=reduction,
+        )
+        check_settings(self)
+        self.axis = check_int("axis", axis, expected="the number of an axis; weights are weight=")
         self.first_targets: FirstTargets = FirstTargets()
 
     def activation(self, raw: Tensor) -> Tensor:
@@ -68,7 +78,8 @@ class BCEWithLogitsLossFlat(nn.BCEWithLogitsLoss):
         ignore_index: targets of this number do not count, not even in the mean.
 
     Raises:
-        UsageError: when called, sizes that differ, or in the first batch targets out of range.
+        UsageError: a setting that cannot work; when called, sizes that differ, or in the first batch targets out of
+            range.
     """
 
     def __init__(
@@ -79,8 +90,11 @@ class BCEWithLogitsLossFlat(nn.BCEWithLogitsLoss):
         *,
         ignore_index: int | None = None,
     ) -> None:
-        super().__init__(weight, pos_weight=pos_weight, reduction=reduction)
+        super().__init__(
+            weights_of("weight", weight), pos_weight=weights_of("pos_weight", pos_weight), reduction=reduction
+        )
         self.ignore_index = ignore_index
+        check_settings(self)
         self.first_targets: FirstTargets = FirstTargets()
         if ignore_index is not None:
             self.divisor: Callable[[Tensor], Tensor] = partial(n_counted, ignore_index)

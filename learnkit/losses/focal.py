@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learnkit.checks import check_number
+from learnkit.checks import check_int, check_number
 from learnkit.errors import UsageError
 from learnkit.losses.scores import ScoreLoss, full_precision, n_counted
 
@@ -55,7 +55,7 @@ class FocalLoss(ScoreLoss):
         ignore_index: int | None = None,
     ) -> None:
         super().__init__(reduction=reduction, binary=binary)
-        self.ignore_index = ignore_index
+        self.ignore_index = None if ignore_index is None else check_int("ignore_index", ignore_index)
         if ignore_index is not None:
             self.divisor: Callable[[Tensor], Tensor] = partial(n_counted, ignore_index)
         weights = torch.empty(0) if alpha is None else torch.as_tensor(alpha).detach()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from learnkit.checks import check_number
+from learnkit.checks import check_int, check_number
 from learnkit.errors import UsageError
 from learnkit.losses.scores import ScoreLoss, full_precision
 
@@ -70,7 +70,7 @@ class DiceLoss(ScoreLoss):
             )
         self.smooth: float = check_number("smooth", smooth, "(0, inf)", expected="a number above 0")
         self.per_batch = per_batch
-        self.ignore_index = ignore_index
+        self.ignore_index = None if ignore_index is None else check_int("ignore_index", ignore_index)
 
     def forward(self, preds: Tensor, targets: Tensor) -> Tensor:
         """The loss: shape () or, not reduced, (N,)."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import TypeAlias
 
-from learnkit.checks import check_int, check_number
+from learnkit.checks import check_int, check_number, is_number
 from learnkit.errors import UsageError
 
 __all__ = [
@@ -87,7 +87,7 @@ def sequence(*parts: tuple[float, Schedule]) -> Schedule:
     [0.3, 0.45, 0.6, 0.4, 0.2]
     """
     shares = [share for share, _ in parts]
-    if not math.isclose(sum(shares), 1.0, abs_tol=1e-9) or min(shares) < 0:
+    if not all(map(is_number, shares)) or not math.isclose(sum(shares), 1.0, abs_tol=1e-9) or min(shares) < 0:
         raise UsageError("sequence", got=shares, expected="shares from 0 to 1 that sum to 1")
 
     last = [schedule for share, schedule in parts if share > 0][-1]

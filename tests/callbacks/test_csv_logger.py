@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from learnkit import Learner
+from learnkit.callbacks import TensorBoard
 from learnkit.callbacks.csv_logger import CSVLogger
-from learnkit.errors import CorruptFileError, DataError
+from learnkit.errors import CorruptFileError, DataError, WrongTypeError
 from learnkit.training.state import TrainState
 from tests.doubles import acting, linear_learner, refused
 
@@ -157,6 +159,13 @@ def test_a_resumed_fit_rewrites_the_earlier_content_and_its_own_lines(
     logger.path = file
     logger.load_state_dict(saved)
     assert rows(file) == lines[:3]
+
+
+@pytest.mark.parametrize("name", [None, 5, ["log.csv"], b"log.csv", torch.tensor(0.5)])
+@pytest.mark.parametrize(("kind", "argument"), [(CSVLogger, "filename"), (TensorBoard, "log_dir")])
+def test_a_place_that_is_no_path_is_refused(kind: Any, argument: str, name: Any) -> None:
+    with pytest.raises(WrongTypeError, match=f"{argument}: got .*, expected the path of a (file|folder)"):
+        kind(name)
 
 
 @pytest.mark.parametrize("name", ["", "..", "../x.csv", "a/../../x.csv", "a\0b", "x" * 256])

@@ -257,3 +257,10 @@ def test_hooks_for_passes_outside_a_fit(blobs: tuple[Tensor, ...]) -> None:
 def test_statistics_are_those_of_a_fit(blobs: tuple[Tensor, ...]) -> None:
     with pytest.raises(UsageError, match="use Hooks"), ActivationStats().on(learner(blobs).model):
         pass
+
+
+@pytest.mark.parametrize("modules", [5, True, 0.5, nn.ReLU(), "0"])
+@pytest.mark.parametrize("kind", [Hooks, ActivationStats])
+def test_one_module_or_none_at_all_is_no_list(kind: Any, modules: Any) -> None:
+    with refused("modules", got=type(modules).__name__, expected="a list of modules or names"):
+        kind(modules)

@@ -246,10 +246,12 @@ def test_a_full_disk_behind_the_output_is_an_error(blobs: tuple[Tensor, ...], mo
         linear_learner(blobs).fit(1, callbacks=Progress("plain"))
 
 
-def test_output_that_was_closed_before_the_start_shows_nothing(
-    blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_process_without_a_console_trains(
+    stream: str, blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "stdout", None)
+    """As under pythonw, of a service of Windows, or where output was closed: Python's streams are None there."""
     learn = linear_learner(blobs)
-    learn.fit(1, callbacks=Progress())
+    monkeypatch.setattr(sys, stream, None)
+    learn.fit(1, 0.1)
     assert len(learn.history) == 1

@@ -28,6 +28,25 @@ def test_integers_are_classes() -> None:
     assert (len(dls.train_ds), len(dls.valid_ds), dls.test_ds) == (12, 5, None)
 
 
+@pytest.mark.parametrize("seed", [np.int64(7), np.uint8(7), np.uint64(7)])
+def test_seeds_of_numpy_draw_like_pythons(seed: Any) -> None:
+    def orders(seed: Any) -> list[list[int]]:
+        datasets = DataBunch.from_datasets(TensorDataset(X, Y), bs=4, seed=seed, classes=["a", "b", "c"])
+        bunches = (DataBunch.from_tensors(X, Y, bs=4, seed=seed), datasets)
+        return [torch.cat([x[:, 0] for x, _ in dls.train_dl]).tolist() for dls in bunches]
+
+    assert orders(seed) == orders(7)
+    assert orders(7) != orders(8)
+
+
+@pytest.mark.parametrize("seed", [7.0, "7", None, True, 2**64])
+def test_seeds_that_are_no_integers_are_refused_when_the_bunch_is_made(seed: Any) -> None:
+    with refused("seed", got=seed, expected="an integer of 64 bits"):
+        DataBunch.from_tensors(X, Y, bs=4, seed=seed)
+    with refused("seed", got=seed, expected="an integer of 64 bits"):
+        DataBunch.from_datasets(TensorDataset(X, Y), bs=4, seed=seed, classes=["a", "b", "c"])
+
+
 def test_arrays_are_accepted_like_tensors() -> None:
     dls = DataBunch.from_tensors(X.numpy(), Y.numpy(), X.numpy(), Y.numpy(), bs=12)  # type: ignore[arg-type]
     x, y = dls.one_batch(DatasetType.Valid)

@@ -118,3 +118,16 @@ def test_keywords_that_cannot_work_are_refused(root: Path) -> None:
                     {"split": StratifiedSplit(), "valid_pct": 0.2}):  # fmt: skip
         with refused(next(iter(options)), got=next(iter(options.values()))):
             csv(root, {"label": KINDS}, **options)
+
+
+def test_two_columns_of_one_name_are_named_or_kept(root: Path) -> None:
+    table = pd.DataFrame({"name": [f"{i}.png" for i in range(10)], "label": KINDS})
+    twice = pd.concat([table, pd.DataFrame({"x": range(10)}), pd.DataFrame({"x": range(10, 20)})], axis=1)
+    samples = ImageDataBunch.from_df(root, twice, folder="img", valid_pct=0.2, **SMALL).samples
+    assert list(samples.columns) == ["input", "target", "split", "name", "label", "x", "x"]
+    assert (samples.iloc[:, 6] - samples.iloc[:, 5]).tolist() == [10] * 10
+    for names in (["name", "name"], ["label", "label"]):
+        twice = table.set_axis(names, axis=1)
+        for columns in ({}, {"fn_col": names[0], "label_col": 1}):
+            with refused(f"several columns are called {names[0]!r}", DataError):
+                ImageDataBunch.from_df(root, twice, folder="img", valid_pct=0.2, **columns, **SMALL)  # type: ignore[arg-type]

@@ -1,11 +1,14 @@
 """The keywords of the factories: what they are, which are refused, and that their two lists agree."""
 
 import inspect
+from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 import pytest
+import torch
 
 from learnkit import Classification, ImageDataBunch
 from learnkit.data.options import (
@@ -19,6 +22,7 @@ from learnkit.data.options import (
 from learnkit.data.table.splits import NoValidation
 from learnkit.errors import WrongTypeError
 from learnkit.splits import RandomSplit, StratifiedSplit
+from learnkit.transforms import Flip, Rotate
 from tests.doubles import refused
 
 
@@ -156,3 +160,19 @@ def test_a_missing_validation_set_is_a_share_unless_the_caller_says_otherwise() 
         assert options.get("valid_pct") == expected
     with refused("valid", got="validation", expected="None with valid_pct or split"):
         add_default_split({"valid_pct": 0.1}, "validation", 0.3)
+
+
+def test_what_can_be_read_once_is_read_once(class_folder: Path) -> None:
+    """`from_folder` makes its settings twice."""
+
+    def bunch(read: Callable[[list[Any]], Any]) -> ImageDataBunch:
+        return ImageDataBunch.from_folder(
+            class_folder, size=8, bs=4, seed=0, classes=read(["red", "green", "blue"]), suffixes=read([".png"]),
+            augment=read([Flip(), Rotate(9)]), normalize=read([(0.5,) * 3, (0.25,) * 3]), sampler=read([1, 2] * 12),
+        )  # fmt: skip
+
+    once, often = bunch(iter), bunch(list)
+    assert once.classes == often.classes == ["red", "green", "blue"]
+    for (x, y), (of_list, targets) in zip(once.train_dl, often.train_dl, strict=True):
+        assert torch.equal(x, of_list)
+        assert torch.equal(y, targets)

@@ -5,15 +5,17 @@ import random
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from learnkit import DataBunch, DatasetType, Learner
+from learnkit import DataBunch, DatasetType, ImageDataBunch, Learner
 from learnkit.callbacks import (
     EMA,
     EarlyStopping,
@@ -279,3 +281,30 @@ def test_what_a_validation_draws_is_the_same_each_time_and_shifts_no_training(ki
     assert still.validate() == pytest.approx(losses[:1], rel=1e-6), "as recorded"
     often, seldom = fitted(lr=0.1, validate_every=1), fitted(lr=0.1)
     assert all(map(torch.equal, often.model.parameters(), seldom.model.parameters()))
+
+
+@pytest.mark.parametrize("act", ["show_batch", "one_batch", "lr_find", "another fit"])
+def test_what_reads_the_training_images_meanwhile_leaves_the_fit_bit_equal(class_folder: Path, act: str) -> None:
+    def network() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+
+    def fitted(*callbacks: Callback) -> list[Tensor]:
+        learn.fit(2, 0.1, callbacks=callbacks)
+        return list(learn.model.parameters())
+
+    def meanwhile(state: TrainState) -> None:
+        if state.epoch == 0 and state.batch == 2:
+            acts[act]()
+
+    dls = ImageDataBunch.from_folder(class_folder, size=16, bs=4)
+    other = Learner(dls, network(), seed=5)
+    acts: dict[str, Callable[[], Any]] = {
+        "show_batch": dls.show_batch, "one_batch": dls.one_batch, "lr_find": lambda: other.lr_find(num_it=20),
+        "another fit": lambda: other.fit(1, 0.1),
+    }  # fmt: skip
+    learn = Learner(dls, network(), seed=0)
+    quiet = fitted()
+    learn = Learner(dls, network(), seed=0)
+    assert all(map(torch.equal, quiet, fitted(acting(after_step=meanwhile))))
+    plt.close("all")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.errors import DataError, UsageError
-from learnkit.losses import FocalLoss
+from learnkit.losses import CrossEntropyLossFlat, FocalLoss
 from learnkit.losses.failures import loss_explained
 from learnkit.losses.per_item import loss_of_items
 
@@ -45,3 +45,11 @@ def test_an_own_loss_fails_at_its_own_line_with_a_note() -> None:
 def test_what_is_explained_already_stays() -> None:
     with pytest.raises(DataError, match="known"), loss_explained(FocalLoss(), PREDS, PREDS):
         raise DataError("known")
+
+
+@pytest.mark.parametrize("kind", [nn.CrossEntropyLoss, CrossEntropyLossFlat])
+def test_weights_of_another_type_than_the_outputs_are_what_is_to_be_changed(kind: Any) -> None:
+    loss, preds, targets = kind(weight=torch.ones(2).double()), torch.zeros(3, 2), torch.zeros(3).long()
+    expected = r"Its weights are of another type .*weight\.to\(torch\.float32\)"
+    with pytest.raises(UsageError, match=expected), loss_explained(loss, preds, targets):
+        loss(preds, targets)

@@ -38,8 +38,8 @@ def test_a_sequence_may_have_many_equal_parts() -> None:
     assert steps(1.0) == 9.0
 
 
-@pytest.mark.parametrize("shares", [(0.5, 0.6), (0.3,), (1.5, -0.5)])
-def test_shares_must_make_a_whole(shares: tuple[float, ...]) -> None:
+@pytest.mark.parametrize("shares", [(0.5, 0.6), (0.3,), (1.5, -0.5), ("1",), (None, 1.0), (0.5, math.nan)])
+def test_shares_must_make_a_whole(shares: tuple[Any, ...]) -> None:
     with refused("sequence", got=list(shares), expected="shares from 0 to 1 that sum to 1"):
         sequence(*[(share, constant(1.0)) for share in shares])
 

@@ -147,6 +147,8 @@ def get_transforms(
         transforms.append(Warp(max_warp, p_affine, padding_mode))
     if max_lighting:
         transforms += [Brightness(max_lighting, p_lighting), Contrast(max_lighting, p_lighting)]
+    if xtra_tfms is not None and not isinstance(xtra_tfms, Sequence):
+        raise UsageError("xtra_tfms", got=xtra_tfms, expected="a list of transforms")
     return transforms + list(xtra_tfms or ())
 
 

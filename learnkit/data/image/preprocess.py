@@ -12,13 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from learnkit.checks import check_int, check_kind
+from learnkit.checks import check_int, check_kind, is_number, plain
 from learnkit.data.augment.constants import constant
 from learnkit.data.augment.random import to_float
 from learnkit.data.image.crops import Bounded
 from learnkit.data.image.depth import Depth, check_depth, to_depth
 from learnkit.data.image.jpeg import Decoded
-from learnkit.data.image.read import array_pixels, read_image, read_with, to_pixels
+from learnkit.data.image.read import array_pixels, given_pixels, read_image, read_with
 from learnkit.data.image.resize import HowSeen, Resize, View
 from learnkit.data.image.sources import image_size, is_image, opened
 from learnkit.data.points import Points
@@ -39,14 +39,14 @@ class Normalize:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if (
-            len(self.mean) != len(self.std)
-            or not all(0 < std < math.inf for std in self.std)
-            or not all(map(math.isfinite, self.mean))
-        ):
-            raise UsageError(
-                "normalize", got=(self.mean, self.std), expected="a mean and a std above 0 for each channel"
-            )
+        means, stds = (plain(one) for one in (self.mean, self.std))
+        are_lists = all(isinstance(one, Sequence) and all(map(is_number, one)) for one in (means, stds))
+        are_lists = are_lists and all(map(math.isfinite, [*means, *stds]))
+        if not are_lists or len(means) != len(stds) or not all(std > 0 for std in stds):
+            expected = "a mean and a std above 0 for each channel, each a list of numbers"
+            raise UsageError("normalize", got=(means, stds), expected=expected)
+        object.__setattr__(self, "mean", tuple(map(float, means)))
+        object.__setattr__(self, "std", tuple(map(float, stds)))
 
     def __call__(self, x: Tensor) -> Tensor:
         """x, float (N, C, H, W) in [0, 1], normalized; a new tensor."""
@@ -220,7 +220,7 @@ class Preprocess:
                     expected="the path of a file, or an array as the reader returns it",
                 )
             if isinstance(source, Image.Image):
-                return Decoded.whole(to_pixels(source, self.channels, self.depth, f"the given image{where}"))
+                return Decoded.whole(given_pixels(source, self.channels, self.depth, f"the given image{where}"))
             return self._read(io.BytesIO(source), where, how)
         if isinstance(source, Tensor):
             source = source.detach().cpu().numpy()

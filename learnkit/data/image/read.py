@@ -95,6 +95,22 @@ def to_pixels(image: "Image", channels: int, depth: Depth | None, where: str) ->
     return array_pixels(pixels, channels, depth)
 
 
+def given_pixels(image: "Image", channels: int, depth: Depth | None, where: str) -> ImageLike:
+    """What `open_image` returns, of an image of the user, which Pillow may not have decoded yet.
+
+    Raises:
+        ImageError: as for `open_image`, and an image whose file is closed.
+    """
+    try:
+        image.load()
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow has many ways to report a damaged file
+        fix = "An image that is only opened needs its file: call image.load() before it is closed, or pass its path."
+        raise ImageError(f"{where} cannot be read ({error})", fix=fix) from error
+    return to_pixels(image, channels, depth, where)
+
+
 def array_pixels(pixels: "npt.NDArray[Any]", channels: int, depth: Depth | None) -> ImageLike:
     """Pixels from `to_depth`, (H, W) or (H, W, 2, 3 or 4), with 3 or 1 channels; as `open_image` returns them."""
     from PIL import Image

@@ -80,7 +80,7 @@ def held(values: Iterable[Any], name: str) -> list[Any]:
     values = list(values)
     for value in values:
         if isinstance(value, Image.Image):
-            with contextlib.suppress(OSError):  # a damaged one fails when it is needed, and can be skipped
+            with contextlib.suppress(OSError, ValueError):  # a damaged one fails when it is needed, and can be skipped
                 value.load()
     return [
         HeldImage(values, i, f"{name}[{i}]") if is_image(value) and not isinstance(value, HeldImage) else value

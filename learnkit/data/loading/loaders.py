@@ -121,7 +121,7 @@ class TensorLoader(OrderedLoader):
                 yield tuple(part.clone(memory_format=torch.contiguous_format) for part in parts)
             return
         device = self.tensors[0].device
-        for numbers in self.order.begin():
+        for numbers in self.order.begin().batches:
             rows = to_device(numbers, device)
             yield tuple([tensor[rows].contiguous() for tensor in self.tensors])
 

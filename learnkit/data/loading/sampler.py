@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from threading import get_ident
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from learnkit.checks import check_seed
 from learnkit.data.loading.batch_size import SizeIs
 from learnkit.data.tasks import Classification, MultiLabel, Task
 from learnkit.distributed.world import span
@@ -34,6 +36,9 @@ class BatchOrder(Sampler[list[int]]):
         sampling: how often each item is drawn; None for once.
         changes: augment items as in training; None to do so if they are shuffled.
         finds_size: whether the batch size is to be found, and this is only where it begins.
+
+    Raises:
+        UsageError: a seed that is no integer of 64 bits.
     """
 
     def __init__(
@@ -52,29 +57,29 @@ class BatchOrder(Sampler[list[int]]):
         self.size_is: SizeIs = "due" if finds_size else "given"
         self.shuffle = shuffle
         self.changes: bool = shuffle if changes is None else changes
-        self.seed: int = seed
+        self.seed: int = check_seed(seed)
         self.sampling = sampling
         self.epoch: int = -1
         self.start: int = 0
-        self._is_set = False
+        self._next: dict[int, tuple[int, int, int]] = {}  # what `seed_epoch` said in each thread
         self._share: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return self.n_items // self.batch_size if self.shuffle else -(-self.n_items // self.batch_size)
 
     def seed_epoch(self, seed: int, epoch: int, start: int = 0) -> None:
-        """The next iteration is this epoch of this seed, from batch `start` on."""
-        self.seed, self.epoch, self.start, self._is_set = seed, epoch, start, True
+        """The next iteration of this thread is this epoch of this seed, from batch `start` on."""
+        self._next[get_ident()] = seed, epoch, start
 
     @property
     def next_epoch(self) -> int:
         """The epoch of the next iteration."""
-        return self.epoch if self._is_set else self.epoch + 1
+        return self._coordinates()[1]
 
     @property
     def is_whole(self) -> bool:
         """Whether the next iteration has all items in their order."""
-        return not self.shuffle and not self.start and self._share is None
+        return not self.shuffle and not self._coordinates()[2] and self._share is None
 
     def share(self, rank: int, size: int) -> None:
         """The next iteration has this process's share of each batch, of `size` processes: its `own_rows`.
@@ -83,23 +88,38 @@ class BatchOrder(Sampler[list[int]]):
         """
         self._share = rank, size
 
-    def begin(self) -> tuple[Tensor, ...]:
-        """The item numbers of each batch of the epoch that begins now."""
-        batches, share, self._share = self._batches(), self._share, None
-        return batches if share is None else tuple(batch[own_rows(len(batch), *share)] for batch in batches)
+    def begin(self) -> "BegunEpoch":
+        """The epoch that begins now. What iterates meanwhile, in a callback or another thread, does not change it."""
+        seed, epoch, start = self._coordinates()
+        self._next.pop(get_ident(), None)
+        self.seed, self.epoch, self.start = seed, epoch, start
+        batches, share, self._share = self._batches(seed, epoch, start), self._share, None
+        if share is not None:
+            batches = tuple(batch[own_rows(len(batch), *share)] for batch in batches)
+        return BegunEpoch(batches, seed, epoch)
 
-    def _batches(self) -> tuple[Tensor, ...]:
-        self.epoch, self.start = self.next_epoch, self.start if self._is_set else 0
-        self._is_set = False
+    def _coordinates(self) -> tuple[int, int, int]:
+        """The seed, the epoch and the first batch of the next iteration."""
+        return self._next.get(get_ident(), (self.seed, self.epoch + 1, 0))
+
+    def _batches(self, seed: int, epoch: int, start: int) -> tuple[Tensor, ...]:
         if not self.shuffle:
-            return torch.split(torch.arange(self.n_items), self.batch_size)[self.start :]
-        random = generator(self.seed, Stream.ORDER, self.epoch)
+            return torch.split(torch.arange(self.n_items), self.batch_size)[start:]
+        random = generator(seed, Stream.ORDER, epoch)
         draw = torch.randperm(self.n_items, generator=random) if self.sampling is None else self.sampling(random)
-        return torch.split(draw, self.batch_size)[self.start : len(self)]
+        return torch.split(draw, self.batch_size)[start : len(self)]
 
     def __iter__(self) -> Iterator[list[int]]:
-        for numbers in self.begin():
+        for numbers in self.begin().batches:
             yield numbers.tolist()
+
+
+class BegunEpoch(NamedTuple):
+    """The item numbers of each batch of an epoch, and the coordinates that its randomness is drawn by."""
+
+    batches: tuple[Tensor, ...]
+    seed: int
+    epoch: int
 
 
 def own_rows(n: int, rank: int, size: int) -> slice:
@@ -133,8 +153,9 @@ class DrawnOrder(Sampler[Any]):
         return len(self.order)
 
     def __iter__(self) -> Iterator[Draw]:
-        for numbers in self.order:
-            yield Draw(numbers, self.order.seed, self.order.epoch, self.order.changes)
+        begun = self.order.begin()
+        for numbers in begun.batches:
+            yield Draw(numbers.tolist(), begun.seed, begun.epoch, self.order.changes)
 
 
 class BalancedSampling:
@@ -202,7 +223,7 @@ def make_sampling(sampler: Any, labels: Sequence[Any], task: Task) -> Sampling |
         return WeightedSampling(torch.tensor([np.mean([1 / counts[name] for name in label]) for label in named]))
     try:
         weights = torch.as_tensor(sampler, dtype=torch.float64, device="cpu")
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (OverflowError, TypeError, ValueError, RuntimeError) as error:
         raise UsageError("sampler", got=sampler, expected="None, 'balanced', or one weight per item") from error
     if weights.shape != (len(labels),):
         got = f"weights of shape {tuple(weights.shape)}"

@@ -19,8 +19,7 @@ def stored_batches(
     store: DeviceStore, order: BatchOrder, augmentation: Augmentation
 ) -> Iterator[tuple[Plan, tuple[Tensor, ...]]]:
     """Each batch of the epoch that begins now, with the plan of its augmentation."""
-    batches = order.begin()
-    seed, epoch = order.seed, order.epoch
+    batches, seed, epoch = order.begin()
     if not batches:
         return
     rows = iter(torch.split(to_device(torch.cat(batches), store.device), [len(batch) for batch in batches]))

@@ -64,9 +64,12 @@ def check_parts(
 
 
 def one_item(item: Any, form: ItemForm | None, device: torch.device) -> Tensor:
-    """One input (...) as a batch of one (1, ...) on the device, of the form of the data's, if that is known."""
+    """One input (...) as a batch of one (1, ...) on the device, of the form of the data's, if that is known.
+
+    It has memory of its own: a model may write into its input.
+    """
     if form and isinstance(item, Tensor) and (item.shape, item.dtype) == form and item.device == device:
-        return item[None]
+        return item[None].clone()
     if isinstance(item, str | bytes | os.PathLike):
         raise WrongTypeError(
             f"item: got {type(item).__name__} ({item!r})", expected="numbers",
@@ -81,6 +84,7 @@ def one_item(item: Any, form: ItemForm | None, device: torch.device) -> Tensor:
             f"item: got {names_of(item)}", expected="numbers, the one input of a model",
             fix=SEVERAL_INPUTS,
         ) from error  # fmt: skip
+    x = x.clone()
     if form is None:
         return x[None]
     if form.shape is not None and x.shape != form.shape:
@@ -186,6 +190,6 @@ def _tensor(name: str, values: Any, device: torch.device, like: torch.dtype | No
             tensor = torch.as_tensor(values, dtype=like)  # of the values themselves, so that nothing is rounded twice
         elif is_double:
             tensor = tensor.to(torch.get_default_dtype())
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise WrongTypeError(f"{name}: got {type(values).__name__} ({error})", expected="numbers") from error
     return tensor.to(device)

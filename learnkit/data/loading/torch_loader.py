@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from learnkit.checks import check_int
 from learnkit.data.image.cache import Store
 from learnkit.data.loading.torch_internals import state_without_workers
-from learnkit.data.loading.workers import ignore_terminal
+from learnkit.data.loading.workers import READER, ignore_terminal
 from learnkit.device import copies_from_pinned
 from learnkit.errors import UsageError
 
@@ -22,10 +22,10 @@ __all__ = ["torch_loader"]
 
 
 class _Loader(DataLoader[Any]):
-    """Is copied and pickled without its workers."""
+    """Is copied and pickled without its workers, and is not read then."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return state_without_workers(self.__dict__)
+        return state_without_workers({name: value for name, value in vars(self).items() if name != READER})
 
 
 class _WithoutPixels(ForkingPickler):

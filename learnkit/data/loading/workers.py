@@ -1,8 +1,10 @@
 """Supervision of worker processes: a dead one is reported, and none outlives an error."""
 
+import copy
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from torch.utils.data import DataLoader
@@ -11,8 +13,9 @@ from learnkit.data.loading.torch_internals import end_workers, workers_of
 from learnkit.data.loading.whole_batches import Failure
 from learnkit.errors import LearnkitError, WorkerError
 
-__all__ = ["ignore_terminal", "supervised", "worker_error"]
+__all__ = ["READER", "ignore_terminal", "read_alone", "supervised", "worker_error"]
 
+READER = "reader"  # the attribute of a loader that the iteration which reads it has set
 WAIT = 1.0  # seconds to wait for the end of a process whose connection broke
 
 
@@ -38,28 +41,44 @@ def ignore_terminal(number: int) -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
+@contextmanager
+def read_alone(loader: "DataLoader[Any]") -> Iterator["DataLoader[Any]"]:
+    """The loader, or a copy with workers of its own while another iteration reads it.
+
+    torch's persistent workers abandon an iteration as soon as another one starts, and the first one waits forever.
+    """
+    reader = object()
+    is_free = not loader.persistent_workers or vars(loader).setdefault(READER, reader) is reader
+    try:
+        yield loader if is_free else copy.copy(loader)
+    finally:
+        if vars(loader).get(READER) is reader:
+            del vars(loader)[READER]
+
+
 def supervised(loader: "DataLoader[Any]") -> Iterator[Any]:
-    """The batches of a torch loader.
+    """The batches of a torch loader, also while another iteration of it has not ended.
 
     Raises:
         WorkerError: a worker died. After this and any other error the others are ended, and the next iteration starts
             new ones.
     """
-    if _ended(loader):  # between two epochs
-        end_workers(loader, WAIT)
-    try:
-        for batch in loader:
-            if isinstance(batch, Failure):
-                raise batch.error
-            yield batch
-    except GeneratorExit:
-        raise  # an epoch left early; the workers wait for the next one
-    except BaseException as error:
-        named = worker_error(error, loader)
-        end_workers(loader, WAIT)
-        if named is not None:
-            raise named from error
-        raise
+    with read_alone(loader) as own:
+        if _ended(own):  # between two epochs
+            end_workers(own, WAIT)
+        try:
+            for batch in own:
+                if isinstance(batch, Failure):
+                    raise batch.error
+                yield batch
+        except GeneratorExit:
+            raise  # an epoch left early; the workers wait for the next one
+        except BaseException as error:
+            named = worker_error(error, own)
+            end_workers(own, WAIT)
+            if named is not None:
+                raise named from error
+            raise
 
 
 def worker_error(error: BaseException, *loaders: Any) -> WorkerError | None:

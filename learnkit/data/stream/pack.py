@@ -16,14 +16,13 @@ import torch
 from torch import Tensor
 
 from learnkit.atomic_files import make_folder, write_error
-from learnkit.checks import check_choice, is_int, plain
+from learnkit.checks import check_choice, check_seed, is_int, plain
 from learnkit.data.image.dataset import ImageDataset
 from learnkit.data.image.sources import as_file, opened
 from learnkit.data.image_bunch import ImageDataBunch
 from learnkit.data.segmentation import Segmentation
 from learnkit.data.stream.index import PackIndex, add_to_index
 from learnkit.data.stream.items import StreamItems, require_litdata
-from learnkit.data.table.draws import check_seed
 from learnkit.device import usable_cpus
 from learnkit.distributed.world import world
 from learnkit.errors import DataError, ImageError, UsageError, WriteError, WrongTypeError

@@ -213,6 +213,8 @@ def _remedy(missing: str) -> str:
     """What to do about a missing file, by what is there in its place."""
     if "\\" in missing and os.sep != "\\":
         return r"Backslashes do not separate folders here: df[column].str.replace('\\', '/') writes slashes."
+    if os.path.islink(missing):
+        return f"It is a link to {os.readlink(missing)!r}, which is not there: correct or remove it."
     folder, name = os.path.split(missing)
     there = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     for other in there:

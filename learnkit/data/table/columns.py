@@ -12,15 +12,31 @@ from learnkit.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["column_of", "group_numbers", "missing_column", "place_of", "with_column"]
+__all__ = ["check_flat", "column_of", "group_numbers", "missing_column", "place_of", "with_column"]
+
+
+def check_flat(table: "pd.DataFrame") -> None:
+    """Refuse a table whose columns have names of several levels.
+
+    Raises:
+        DataError: showing the first of them.
+    """
+    if table.columns.nlevels > 1:
+        raise DataError(
+            f"columns have names of {table.columns.nlevels} levels, such as {table.columns[0]!r}",
+            expected="one name for each column",
+            fix="Join them: table.columns = ['_'.join(map(str, name)) for name in table.columns].",
+        )
 
 
 def column_of(samples: "pd.DataFrame", column: str | int) -> "pd.Series[Any]":
     """A column by name or position.
 
     Raises:
-        DataError: no column of this name, or several, or a position that is the name of another column.
+        DataError: no column of this name, or several, or a position that is the name of another column; columns with
+            names of several levels.
     """
+    check_flat(samples)
     place = place_of(list(samples.columns), column)
     if place is None:
         raise missing_column(samples, column)

@@ -7,27 +7,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from learnkit.checks import check_int
+from learnkit.checks import check_seed
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["by_class", "check_seed", "choose_groups", "class_counts", "class_numbers", "permutation"]
+__all__ = ["by_class", "choose_groups", "class_counts", "class_numbers", "permutation"]
 
 N_PARTS = 10  # of the range of numbers, each of which counts as a class
 MAX_EXHAUSTIVE = 12  # groups up to which all 4,094 choices are compared
 MAX_EXCHANGED = 300  # groups up to which pairs are exchanged; for more, single moves are enough
 N_STARTS = 10  # of the search, for up to as many groups
 MAX_PASSES = 10
-
-
-def check_seed(seed: Any) -> int:
-    """The seed as an int, if torch takes it.
-
-    Raises:
-        UsageError: anything but an integer of 64 bits.
-    """
-    return check_int("seed", seed, -(2**63), 2**64 - 1, expected="an integer of 64 bits")
 
 
 def permutation(n: int, seed: int) -> npt.NDArray[np.int64]:

@@ -32,7 +32,8 @@ def existing_folder(path: PathLike) -> Path:
         MissingFileError: there is none, or a file; the error lists the nearest folder that exists.
         DataError: it cannot be read.
     """
-    check_kind("path", path, str | os.PathLike, "the path of a folder")
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    check_kind("path", text, str, "the path of a folder")  # not bytes
     folder = Path(path)
     if os.path.isdir(folder):  # False, too, for a name no file system takes
         if not os.access(folder, os.R_OK | os.X_OK):

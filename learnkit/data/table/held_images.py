@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from learnkit.data.image.sources import HeldImage, Source, held, is_image
 from learnkit.data.loading.items import listed
-from learnkit.data.table.columns import with_column
+from learnkit.data.table.columns import column_of, with_column
 from learnkit.data.table.label_values import all_text
 from learnkit.errors import DataError, MissingFileError, UsageError, WrongTypeError
 
@@ -27,11 +27,11 @@ class WithImages:
         column: the column's name.
 
     Raises:
-        DataError: a column of images and of something else.
+        DataError: a column of images and of something else, or several columns of this name.
     """
 
     def __init__(self, table: "pd.DataFrame", column: Any) -> None:
-        cells = table[column].tolist()
+        cells = column_of(table, column).tolist()
         if any(map(_is_struct, cells)):
             cells = list(map(_unpacked, cells))
             table = with_column(table, column, cells)

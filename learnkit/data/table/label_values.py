@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from learnkit.checks import is_number
 from learnkit.data.classes import label_text
 from learnkit.errors import DataError, UsageError
 
@@ -196,7 +197,7 @@ def _numbers(label: Any, row: Any) -> tuple[float, ...]:
     cell = label.tolist() if hasattr(label, "tolist") else label  # a tensor
     parts = cell if isinstance(cell, list | tuple) else [cell]
     numbers: list[Any] = [number_in(part) if isinstance(part, str) else part for part in parts]
-    if not all(isinstance(number, bool | int | float) for number in numbers):
+    if not all(isinstance(number, bool) or is_number(number) for number in numbers):
         fix = "Several numbers in a cell need label_delim=, and a decimal point, not a comma."
         raise DataError(f"row {row}: label", got=label, expected="a number, or several", fix=fix)
     if not all(map(math.isfinite, numbers)):

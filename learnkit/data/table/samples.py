@@ -104,8 +104,10 @@ def in_order(samples: "pd.DataFrame") -> "pd.DataFrame":
     rank_of = {name: rank for rank, name in enumerate(SPLITS)}
     ranks = np.array([rank_of[name] for name in samples["split"].tolist()], dtype=np.int8)
     ordered = samples.iloc[ranks.argsort(kind="stable")].reset_index(drop=True)
-    others = [name for name in ordered.columns if name not in ("input", "target", "split")]
-    return ordered[["input", "target", "split", *others]]
+    names = ordered.columns.tolist()
+    first = [names.index(name) for name in ("input", "target", "split")]
+    places = [*first, *(place for place in range(len(names)) if place not in first)]  # two may have one name
+    return ordered.iloc[:, places]
 
 
 def rows_text(samples: "pd.DataFrame", rows: Iterable[Any]) -> str:

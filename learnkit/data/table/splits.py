@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from learnkit.checks import is_number
+from learnkit.checks import check_seed, is_number
 from learnkit.data.table.columns import column_of, group_numbers
-from learnkit.data.table.draws import by_class, check_seed, choose_groups, class_counts, class_numbers, permutation
+from learnkit.data.table.draws import by_class, choose_groups, class_counts, class_numbers, permutation
 from learnkit.data.table.split_folders import split_named
 from learnkit.errors import DataError, MissingFileError, UsageError
 from learnkit.text import counted

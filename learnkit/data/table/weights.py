@@ -31,7 +31,7 @@ def with_weights(samples: "pd.DataFrame", sampler: Any) -> "pd.DataFrame":
         return samples
     try:
         weights = np.asarray(sampler, dtype=np.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (OverflowError, TypeError, ValueError, RuntimeError) as error:
         raise UsageError(
             "sampler", got=sampler, expected="None, 'balanced', a column, or one weight per item"
         ) from error

@@ -249,3 +249,9 @@ def test_a_bunch_takes_an_edited_list(class_folder: Path) -> None:
         class_folder, size=16, bs=4, augment=default_augment("zeros") - Flip, normalize=None
     )
     assert dls.one_batch()[0].shape == (4, 3, 16, 16)
+
+
+@pytest.mark.parametrize("one", [Hue(), 5, {Hue()}, True])
+def test_further_transforms_are_a_list(one: Any) -> None:
+    with refused("xtra_tfms", got=one, expected="a list of transforms"):
+        get_transforms(xtra_tfms=one)

@@ -271,3 +271,31 @@ def test_a_given_array_is_not_overwritten() -> None:
     item = Preprocess(Resize((8, 8)), None).item(array)
     item.zero_()
     np.testing.assert_array_equal(array, noise(8, 8, 3))
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [(0.5, 0.5), ([0.5] * 3, 0.5), (None, None), ({0.5}, {0.5}), ("555", "555"), ([True], [1]), ([0.5], [10**400])],
+)
+def test_statistics_that_are_no_lists_of_numbers_are_refused(mean: Any, std: Any) -> None:
+    with refused("normalize", expected="a mean and a std above 0 for each channel, each a list of numbers"):
+        Normalize(mean, std)
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_statistics_are_numbers_in_any_list(kind: Any) -> None:
+    assert Normalize(kind([0.5, 0.25]), kind([1, 2])) == Normalize((0.5, 0.25), (1.0, 2.0))
+
+
+@pytest.mark.parametrize("damage", ["closed", "truncated", "deleted"])
+def test_a_pillow_image_that_cannot_be_decoded_any_more_is_an_image_error(tmp_path: Path, damage: str) -> None:
+    file = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(file)
+    content = file.read_bytes()
+    image = Image.open(io.BytesIO(content[: len(content) // 2]) if damage == "truncated" else file)
+    if damage != "truncated":
+        image.close()
+    if damage == "deleted":
+        file.unlink()
+    with pytest.raises(ImageError, match=r"the given image \(row 3\) cannot be read .*image\.load\(\)"):
+        Preprocess(Resize((8, 8)), None).decode(image, where=" (row 3)")

@@ -5,6 +5,7 @@ import pickle
 import random
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch.utils.data import TensorDataset
 
 from learnkit import DataBunch, ImageDataBunch, Learner, Points
 from learnkit.data.augment.others import OnItem
-from learnkit.data.loading.loaders import DatasetLoader, TensorLoader, default_workers
+from learnkit.data.loading.loaders import DatasetLoader, ImageLoader, TensorLoader, default_workers
 from learnkit.data.loading.sampler import BatchOrder
 from learnkit.errors import DataError
 from learnkit.transforms import (
@@ -106,6 +107,58 @@ def test_each_iteration_without_a_learner_is_the_next_epoch(make: Any) -> None:
     assert first != second
     again = make(n=40)
     assert (numbers(again), numbers(again)) == (first, second)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("options", [{}, {"augment": False}, {"cache": "memory"}, {"augment": [Presize(24), Flip()]}])
+def test_an_epoch_does_not_notice_other_iterations(class_folder: Path, options: Any, workers: int) -> None:
+    """Such as those of `show_batch` in a callback: they begin, end, or are left, while the epoch goes on."""
+
+    def loader() -> Any:
+        dls = ImageDataBunch.from_folder(class_folder, size=16, bs=4, **options)
+        loader = ImageLoader(dls.train_ds, dls.train_dl.order, CPU, augmentation=dls.train_dl.augmentation,
+                             num_workers=workers)  # fmt: skip
+        loader.seed_epoch(5, 3)
+        return loader
+
+    alone, disturbed, others, seen = list(loader()), loader(), [], []
+    for number, batch in enumerate(disturbed):
+        seen.append(batch)
+        if number == 1:
+            next(iter(disturbed))
+        if number == 2:
+            disturbed.seed_epoch(7, 1)
+            others.append(iter(disturbed))
+            next(others[0])
+        if number == 3:
+            assert len(list(disturbed)) == len(alone)
+    assert len(seen) == len(alone) == 6
+    assert all(torch.equal(a, b) for one, two in zip(seen, alone, strict=True) for a, b in zip(one, two, strict=True))
+    assert len(list(others[0])) == 5  # and goes on where it was
+
+
+@pytest.mark.parametrize("make", LOADERS)
+def test_each_thread_iterates_the_epoch_that_it_asked_for(make: Any) -> None:
+    """Two learners on one bunch: what one thread is about to begin is no matter of the other."""
+
+    def asked_for(seed: int) -> list[int]:
+        loader = make()
+        loader.seed_epoch(seed, 0)
+        return numbers(loader)
+
+    loader = make()
+    loader.seed_epoch(1, 0)
+    found: list[list[int]] = []
+
+    def other() -> None:
+        loader.seed_epoch(2, 0)
+        found.append(numbers(loader))
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert [numbers(loader), *found] == [asked_for(1), asked_for(2)]
+    assert asked_for(1) != asked_for(2)
 
 
 @pytest.mark.parametrize("make", LOADERS)

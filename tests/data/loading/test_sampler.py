@@ -171,7 +171,7 @@ def test_the_next_epoch_is_the_one_that_was_set_and_then_the_following() -> None
     assert order.next_epoch == 0
     order.seed_epoch(0, 5, 1)
     assert order.next_epoch == 5
-    assert len(order.begin()) == 1
+    assert len(order.begin().batches) == 1
     assert (order.epoch, order.next_epoch) == (5, 6)
-    assert len(order.begin()) == 2
+    assert len(order.begin().batches) == 2
     assert (order.epoch, order.next_epoch) == (6, 7)

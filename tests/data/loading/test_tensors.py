@@ -346,3 +346,26 @@ def test_a_learner_of_doubles_predicts_what_its_model_computes(tmp_path: Path) -
     table = pd.read_csv(learn.write_preds(tmp_path / "p.csv", "train"), dtype=str)
     assert float(table["label_n"][0]) == expected
     assert [float(text) for text in table["target_n"]] == THIRDS[:, 0].tolist()
+
+
+class Negating(nn.Module):
+    """Writes into its input, as nn.ReLU(inplace=True) does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.neg_())  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("kind", ["tensor", "view", "array", "double array", "list"])
+def test_a_model_that_writes_into_its_input_does_not_change_the_item(kind: str) -> None:
+    numbers = torch.arange(12.0).view(4, 3)
+    item: Any = {"tensor": numbers[1].clone(), "view": numbers[1], "array": numbers[1].numpy(),
+                 "double array": numbers[1].double().numpy(), "list": numbers[1].tolist()}[kind]  # fmt: skip
+    learn = Learner(DataBunch.from_tensors(numbers, torch.tensor([0, 1, 0, 1]), bs=2), Negating(), seed=0)
+    first, second = learn.predict(item), learn.predictor().predict(item)
+    assert torch.as_tensor(item).tolist() == [3.0, 4.0, 5.0]
+    assert torch.equal(first.probs, second.probs)
+    assert numbers.flatten().tolist() == list(range(12))

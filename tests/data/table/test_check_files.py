@@ -356,3 +356,12 @@ def test_a_missing_file_comes_with_what_is_there(there: str, name: str, fix: str
     with pytest.raises(MissingFileError) as caught:
         check_files(samples, allow_leak=False)
     assert fix in caught.value.fix
+
+
+@pytest.mark.parametrize("target", ["gone.png", "../gone/1.png", "/nowhere/1.png"])
+def test_a_missing_file_that_is_a_link_says_where_it_leads(target: str, tmp_path: Path) -> None:
+    (tmp_path / "1.png").symlink_to(target)
+    samples = pd.DataFrame({"input": [f"{tmp_path}/1.png"], "split": ["train"]})
+    with pytest.raises(MissingFileError) as caught:
+        check_files(samples, allow_leak=False)
+    assert caught.value.fix == f"It is a link to {target!r}, which is not there: correct or remove it."

@@ -68,3 +68,13 @@ def test_a_table_that_was_read_as_one_column_says_what_separates_it(separator: s
     with pytest.raises(DataError) as caught:
         column_of(table.assign(more=1), 7)
     assert not caught.value.fix
+
+
+@pytest.mark.parametrize("column", ["name", 0, "x", ("x", "name")])
+def test_names_of_several_levels_are_refused_with_what_joins_them(column: Any) -> None:
+    table = pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("x", "name"), ("x", "label")]))
+    with pytest.raises(DataError, match=r"names of 2 levels, such as \('x', 'name'\).*'_'\.join") as caught:
+        column_of(table, column)
+    assert caught.value.expected == "one name for each column"
+    table.columns = pd.Index(["_".join(map(str, name)) for name in table.columns])
+    assert column_of(table, "x_name").tolist() == [1]

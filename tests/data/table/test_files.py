@@ -195,3 +195,13 @@ def test_a_folder_without_images_says_what_there_is(kind: str, tmp_path: Path) -
     assert len(get_image_files(tmp_path, suffixes=[suffix])) == 3  # the advice is true
     (tmp_path / "x.png").write_bytes(b"")
     assert "suffixes=" not in no_images(tmp_path, layout="train/<class>", fix="Look.").fix
+
+
+@pytest.mark.parametrize("as_is", [True, False])
+def test_paths_of_bytes_are_refused(tmp_path: Path, as_is: bool) -> None:
+    class Place:
+        def __fspath__(self) -> bytes:
+            return os.fsencode(tmp_path)
+
+    with refused("path", WrongTypeError, got=os.fsencode(tmp_path), expected="the path of a folder"):
+        existing_folder(os.fsencode(tmp_path) if as_is else Place())  # type: ignore[arg-type]
