@@ -27,9 +27,9 @@ EARLY_FACTOR = 100.0  # until then, a smoothed loss this many times the best end
 class LRFinder(Callback):
     """Train on one batch at each of `num_it` rates from `start_lr` toward `end_lr`, in equal ratios (Smith, 2017).
 
-    The run ends after `num_it` batches, when the loss is nan or infinite, and, with `stop_div`, when the smoothed loss
-    is more than four times its best. Until ten batches are averaged the best may be one lucky batch: there it takes a
-    hundred times. As a callback it really trains; `Learner.lr_find` restores everything afterwards.
+    The run ends after `num_it` batches (6 at least), when the loss is nan or infinite, and, with `stop_div`, when the
+    smoothed loss is more than four times its best. Until ten batches are averaged the best may be one lucky batch:
+    there it takes a hundred times. As a callback it really trains; `Learner.lr_find` restores everything afterwards.
 
     Attributes:
         lrs: the rate of each batch.
