@@ -142,6 +142,22 @@ def test_the_scale_of_float16_is_kept_from_one_fit_to_the_next_but_not_from_lr_f
     assert second == (first, 0)
 
 
+def test_a_search_for_a_rate_before_the_first_fit_leaves_no_scale(blobs: tuple[Tensor, ...]) -> None:
+    def scaled(*, searches: bool) -> tuple[float, int]:
+        found: list[tuple[float, int]] = []
+        hard = (blobs[0] * 10, torch.arange(64) // 2 % 2, *blobs[2:])
+        learn = linear_learner(hard, Large(2, 2), callbacks=MixedPrecision("fp16"))
+        if searches:
+            learn.lr_find(num_it=8)
+        note = acting(after_fit=lambda s: found.append((s.compute._scaler.get_scale(), s.compute.n_skipped)))
+        learn.fit(1, 1e-6, callbacks=note)
+        return found[0]
+
+    plain = scaled(searches=False)
+    assert plain[1] > 2
+    assert scaled(searches=True) == plain
+
+
 def test_a_step_that_overflows_in_float16_counts_for_nothing(blobs: tuple[Tensor, ...]) -> None:
     small = (blobs[0] / 100, *blobs[1:])  # so that nothing else overflows
     learn, steps, weights = linear_learner(small), list[int](), list[Tensor]()
