@@ -64,10 +64,10 @@ class Fields:
             raise corrupt(self.path, f"{self.where} {name}", got=brief(value), expected=expected)
         return value
 
-    def integer(self, name: str, low: int, high: int, default: int | None = None) -> int:
+    def integer(self, name: str, low: int, high: int) -> int:
         """An integer from `low` to `high`."""
         expected = f"an integer from {low} to {high}"
-        return int(self.value(name, lambda v: _is_int(v, low, high), expected, default))
+        return int(self.value(name, lambda v: _is_int(v, low, high), expected))
 
     def integers(self, name: str, lengths: Iterable[int], low: int, high: int) -> tuple[int, ...]:
         """Integers, as many as one of `lengths`."""

@@ -188,6 +188,19 @@ def test_the_scale_of_float16_halves_after_an_overflow_and_doubles_after_many_st
     assert compute.state_dict()["scaler"]["scale"] == 2**15
 
 
+def test_no_step_is_taken_at_a_scale_that_overflows_have_brought_to_0() -> None:
+    compute = Compute(CPU)
+    compute.use("fp16")
+    stepped(compute)  # the first one makes the scale
+    smallest = torch.finfo(torch.float32).smallest_normal * torch.finfo(torch.float32).eps
+    compute.load_state_dict({"scaler": {**compute.state_dict()["scaler"], "scale": smallest}, "n_skipped": 0})
+    for scale in (float("inf"), 1.0, 1.0):
+        taken, moved, _ = stepped(compute, scale)
+        assert (taken, moved.tolist()) == (False, [[0.0, 0.0]])
+    assert compute.state_dict()["scaler"]["scale"] == 0
+    assert compute.n_skipped == 3
+
+
 def test_gradients_seen_by_callbacks_are_without_the_scale() -> None:
     compute, layer = Compute(CPU), nn.Linear(2, 1, bias=False)
     compute.use("fp16")

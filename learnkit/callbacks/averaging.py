@@ -224,13 +224,12 @@ class SWA(_Averaging):
     def state_dict(self) -> dict[str, Any]:
         modules = [] if self._model is None else list(self._model.modules())
         kept = [number for number, module in enumerate(modules) if module in self._kept]
-        return {**super().state_dict(), "last_epoch": self._last_epoch, "kept": kept}
+        return {**super().state_dict(), "kept": kept}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         super().load_state_dict(saved)
         modules = [] if self._model is None else list(self._model.modules())
         self._kept = [modules[number] for number in saved["kept"]]
-        self._last_epoch = saved["last_epoch"]
 
     def _add_epoch(self, state: TrainState) -> None:
         if self._counts(state) and self._last_epoch != state.epoch:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from learnkit.errors import UsageError
-from learnkit.optim.groups import is_positive
+from learnkit.optim.groups import head_rate, is_positive, rate_ratios
 from learnkit.optim.optimizers import momentum_of, set_learning_rates, set_momentum
 from learnkit.optim.schedules import Schedule, constant, linear, sequence
 from learnkit.training.callback import Callback, Order
@@ -63,9 +63,9 @@ class TrainingPhase:
 class GeneralScheduler(Callback):
     """Set learning rate and momentum before every batch, following these phases over the whole fit.
 
-    Rates are those of the last layer group; the other groups keep their ratio to it in the rates of the fit: under
-    `fit(5, slice(1e-4, 1e-2))` the first group has a hundredth of the scheduled rate. Batch k of N trains with the
-    value at k / N.
+    Rates are those of the last layer group (of the one with the largest, if the last is fixed at 0); the other groups
+    keep their ratio to it in the rates of the fit: under `fit(5, slice(1e-4, 1e-2))` the first group has a hundredth of
+    the scheduled rate. Batch k of N trains with the value at k / N.
 
     Args:
         phases: TrainingPhase objects whose shares sum to 1; or a mapping of "lr" and "mom" to schedules, functions of
@@ -95,6 +95,7 @@ class GeneralScheduler(Callback):
         sequence(*((phase.share, constant(0.0)) for phase in phases))  # raises for shares that do not sum to 1
         self._rate: Schedule = constant(0.0)
         self._momentum: Schedule | None = None
+        self._ratios: list[float] = []
 
     def before_fit(self, state: TrainState) -> None:
         own = momentum_of(state.optimizer)
@@ -103,7 +104,8 @@ class GeneralScheduler(Callback):
             raise UsageError(
                 f"mom: {type(state.optimizer).__name__} has no momentum", fix="Leave mom out, or train with 'adamw'."
             )
-        self._rate = sequence(*((phase.share, phase.schedule(phase.lr, state.rates[-1])) for phase in self.phases))
+        own_rate, self._ratios = head_rate(state.rates), rate_ratios(state.rates)
+        self._rate = sequence(*((phase.share, phase.schedule(phase.lr, own_rate)) for phase in self.phases))
         self._momentum = None
         if sets_momentum and own is not None:
             self._momentum = sequence(*((phase.share, phase.schedule(phase.mom, own)) for phase in self.phases))
@@ -117,7 +119,7 @@ class GeneralScheduler(Callback):
         rate = self._rate(progress)
         if not _is_rate(rate):
             raise UsageError(f"lr at {progress:.3g} of the fit", got=rate, expected="a finite rate of 0 or more")
-        set_learning_rates(state.optimizer, [rate * (of_group / state.rates[-1]) for of_group in state.rates])
+        set_learning_rates(state.optimizer, [rate * ratio for ratio in self._ratios])
         if self._momentum is not None:
             momentum = self._momentum(progress)
             if not _is_momentum(momentum):

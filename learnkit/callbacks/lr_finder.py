@@ -19,6 +19,8 @@ from learnkit.training.state import TrainState
 __all__ = ["LRFinder", "Suggestions", "suggest"]
 
 MIN_BATCHES = 6  # suggestions need a curve of several points
+NOISY_END = 5  # points of a curve that are left out at its end
+INTERVAL, ALIKE = 15, 0.005  # of `slide`: points between two gradients, and by how much they may differ
 DIVERGENCE_FACTOR = 4.0  # a smoothed loss this many times the best ends the run
 SETTLED = 10  # batches behind a smoothed loss from which on it counts as the best: one lucky small batch does not
 EARLY_FACTOR = 100.0  # until then, a smoothed loss this many times the best ends the run: start_lr is far too high
@@ -27,9 +29,9 @@ EARLY_FACTOR = 100.0  # until then, a smoothed loss this many times the best end
 class LRFinder(Callback):
     """Train on one batch at each of `num_it` rates from `start_lr` toward `end_lr`, in equal ratios (Smith, 2017).
 
-    The run ends after `num_it` batches, when the loss is nan or infinite, and, with `stop_div`, when the smoothed loss
-    is more than four times its best. Until ten batches are averaged the best may be one lucky batch: there it takes a
-    hundred times. As a callback it really trains; `Learner.lr_find` restores everything afterwards.
+    The run ends after `num_it` batches (6 at least), when the loss is nan or infinite, and, with `stop_div`, when the
+    smoothed loss is more than four times its best. Until ten batches are averaged the best may be one lucky batch:
+    there it takes a hundred times. As a callback it really trains; `Learner.lr_find` restores everything afterwards.
 
     Attributes:
         lrs: the rate of each batch.
@@ -96,7 +98,7 @@ class LRFinder(Callback):
         )
 
 
-def suggest(lrs: Sequence[float], losses: Sequence[float], *, skip_start: int = 10, skip_end: int = 5) -> Suggestions:
+def suggest(lrs: Sequence[float], losses: Sequence[float], *, skip_start: int = 10) -> Suggestions:
     """Read four rates off a curve of rates and smoothed losses, without its noisy start and its end.
 
     `steep`: where the loss falls fastest per decade. `minimum`: a tenth of the rate of the lowest loss. `valley`:
@@ -106,7 +108,7 @@ def suggest(lrs: Sequence[float], losses: Sequence[float], *, skip_start: int = 
     Raises:
         UsageError: fewer than two points are left.
     """
-    end = len(lrs) - skip_end if len(lrs) - skip_end - skip_start >= 2 else len(lrs)
+    end = len(lrs) - NOISY_END if len(lrs) - NOISY_END - skip_start >= 2 else len(lrs)
     rates, falls = np.asarray(lrs[skip_start:end]), np.asarray(losses[skip_start:end])
     if len(rates) < 2:
         raise UsageError(
@@ -134,12 +136,12 @@ def _valley(losses: npt.NDArray[np.float64]) -> int:
     return max(first + int(third) + int(third / 2), 0)
 
 
-def _slide(losses: npt.NDArray[np.float64], interval: int = 15, threshold: float = 0.005) -> int:
+def _slide(losses: npt.NDArray[np.float64]) -> int:
     """Slide an interval from the right until the gradients at both ends agree, and return its left end."""
     gradients = np.gradient(losses)
-    left = max(len(losses) - 1 - interval, 0)
+    left = max(len(losses) - 1 - INTERVAL, 0)
     found = left
-    while left >= 0 and abs(gradients[min(left + interval, len(losses) - 1)] - gradients[left]) > threshold:
+    while left >= 0 and abs(gradients[min(left + INTERVAL, len(losses) - 1)] - gradients[left]) > ALIKE:
         found = left
         left -= 1
     return found

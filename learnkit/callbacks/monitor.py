@@ -84,14 +84,8 @@ class Monitor:
         is_measured = self.name not in state.valid or state.validated_step == state.step
         return state.row[self.name] if is_new and is_measured else None
 
-    def improves(self, state: TrainState, value: float | None = None) -> bool:
-        """Whether a value beats the best by more than `min_delta`, which makes it the new best; never for nan.
-
-        Args:
-            state: the state of the fit.
-            value: the value; None for that of the last row.
-        """
-        value = state.row[self.name] if value is None else value
+    def improves(self, state: TrainState, value: float) -> bool:
+        """Whether a value beats the best by more than `min_delta`, which makes it the new best; never for nan."""
         self._seen = (state.epoch, state.step)
         better = self.beats(value, self.best, self.min_delta) or (math.isnan(self.best) and not math.isnan(value))
         if better:

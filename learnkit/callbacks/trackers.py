@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from learnkit.checks import missing_extra
+from learnkit.optim.groups import head_rate
 from learnkit.training.callback import Callback, Order
 from learnkit.training.state import TrainState
 
@@ -224,7 +225,7 @@ class Trackio(_Tracker):
 def _settings(state: TrainState) -> dict[str, Any]:
     return {
         "epochs": state.n_epochs,
-        "lr": state.rates[-1] if state.rates else None,
+        "lr": head_rate(state.rates) if state.rates else None,
         "optimizer": type(state.optimizer).__name__,
         "loss": getattr(state.loss_func, "__name__", type(state.loss_func).__name__),
         "seed": state.seed,

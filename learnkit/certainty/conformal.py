@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from learnkit.checks import check_choice, check_int, check_number
+from learnkit.checks import check_choice, check_number
 from learnkit.errors import DataError, UsageError, warn
 
 __all__ = [
@@ -163,21 +163,13 @@ def class_scores(probs: Tensor, method: str = "lac", *, penalty: float = PENALTY
     return torch.empty_like(probs).scatter_(1, classes, above + penalty * (places - n_free).clamp(min=0))
 
 
-def fit_class_sets(
-    probs: Tensor,
-    targets: Tensor,
-    alpha: float = 0.1,
-    method: str = "lac",
-    *,
-    penalty: float = PENALTY,
-    n_free: int = N_FREE,
-) -> ClassSets:
+def fit_class_sets(probs: Tensor, targets: Tensor, alpha: float = 0.1, method: str = "lac") -> ClassSets:
     """Sets that hold the true class with a probability of at least 1 - alpha.
 
     Args:
         probs: (N, C), of items the model was not trained on.
         targets: (N,), class indices.
-        alpha, method, penalty, n_free: see `ClassSets` and `class_scores`.
+        alpha, method: see `ClassSets` and `class_scores`.
 
     Raises:
         UsageError: an alpha outside (0, 1), another method, shapes that do not fit each other.
@@ -185,8 +177,6 @@ def fit_class_sets(
     """
     _check_alpha(alpha)
     check_choice("method", method, METHODS)
-    check_number("penalty", penalty, "[0, inf)")
-    check_int("n_free", n_free, 0)
     n, c = len(targets), probs.shape[-1]
     if probs.shape != (n, c) or targets.ndim != 1 or targets.is_floating_point() or c < 2:
         raise _shapes("(N, C), two classes or more, and class indices (N,)", probs, targets)
@@ -196,9 +186,9 @@ def fit_class_sets(
     if n and not 0 <= int(targets.min()) <= int(targets.max()) < c:
         wrong = targets[(targets < 0) | (targets >= c)]
         raise UsageError("targets", got=int(wrong[0]), expected=f"class indices from 0 to {c - 1}")
-    scores = class_scores(probs, method, penalty=penalty, n_free=n_free)
+    scores = class_scores(probs, method)
     threshold = conformal_quantile(scores.gather(1, targets[:, None])[:, 0], alpha)
-    return ClassSets(alpha, method, threshold, n, penalty, n_free)
+    return ClassSets(alpha, method, threshold, n)
 
 
 def fit_label_sets(probs: Tensor, targets: Tensor, alpha: float = 0.1, names: Sequence[str] = ()) -> LabelSets:

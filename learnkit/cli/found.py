@@ -39,9 +39,9 @@ def results(learn: Learner, ds_type: Part = DatasetType.Valid) -> dict[str, floa
     return dict(zip(names, learn.validate(ds_type), strict=True))
 
 
-def results_line(learn: Learner, ds_type: Part = DatasetType.Valid) -> str:
-    """Loss and metrics over a part of the data, with their names, as one line."""
-    return named_numbers(results(learn, ds_type))
+def results_line(learn: Learner) -> str:
+    """Loss and metrics over the validation set, with their names, as one line."""
+    return named_numbers(results(learn))
 
 
 def named_numbers(found: Mapping[str, float]) -> str:

@@ -23,7 +23,7 @@ from learnkit.learner.fingerprint import check_data
 from learnkit.learner.options import as_list
 from learnkit.learner.resume import CheckpointEvery, Resume, ResumePlan
 from learnkit.learner.sharded_fit import Around, Strategy
-from learnkit.optim.groups import spread_decay
+from learnkit.optim.groups import head_rate, spread_decay
 from learnkit.optim.kept import load_kept
 from learnkit.optim.optimizers import decay_of, set_decay, set_learning_rates
 from learnkit.optim.settings import Settings
@@ -154,14 +154,14 @@ def chosen_rates(settings: Settings, lr: LearningRate, *, tell: bool = True) -> 
     """One rate per group: those passed; the ones that the optimizer was made with, if it fixes them and none are.
 
     Warns:
-        LearnkitWarning: another rate of the last group is passed than the optimizer was made with.
+        LearnkitWarning: another rate is passed than the optimizer was made with.
     """
     if settings.rates is not None and lr is DEFAULT_LR:
         return settings.rates
     rates = settings.spread(lr)
-    if tell and settings.rates is not None and rates[-1] != settings.rates[-1]:
+    if tell and settings.rates is not None and head_rate(rates) != head_rate(settings.rates):
         shown = ", ".join(f"{rate:.3g}" for rate in sorted(set(settings.rates)))
-        warn(f"lr: this fit trains at {rates[-1]:.3g}, not at the rate that opt_func fixes ({shown})")
+        warn(f"lr: this fit trains at {head_rate(rates):.3g}, not at the rate that opt_func fixes ({shown})")
     return rates
 
 

@@ -46,7 +46,7 @@ from learnkit.models.layout import use_channels_last
 from learnkit.modes import together
 from learnkit.optim.adapters import held_by_adapters
 from learnkit.optim.build import build_optimizer, holds_trained
-from learnkit.optim.groups import freeze_groups, spread_rates
+from learnkit.optim.groups import freeze_groups, head_rate, spread_rates
 from learnkit.optim.kept import carry_over
 from learnkit.optim.optimizers import OptimizerFactory
 from learnkit.optim.schedules import flat_cos, sgdr
@@ -334,7 +334,7 @@ class Learner(Understanding, Similarity):
         **options: Unpack[FitOptions],
     ) -> None:  # fmt: skip
         """Train at `lr` for `pct_start` of the fit, then along a cosine to `lr / div_final`; `fit` has the options."""
-        schedule = GeneralScheduler({"lr": flat_cos(self.lr_range(lr)[-1], flat=pct_start, div_final=div_final)})
+        schedule = GeneralScheduler({"lr": flat_cos(head_rate(self.lr_range(lr)), flat=pct_start, div_final=div_final)})
         self.fit(epochs, lr, **with_schedule(schedule, options))
 
     def fit_sgdr(
@@ -348,7 +348,7 @@ class Learner(Understanding, Similarity):
         for name, value in (("n_cycles", n_cycles), ("cycle_len", cycle_len), ("cycle_mult", cycle_mult)):
             check_int(name, value, 1)
         epochs = sum(cycle_len * cycle_mult**cycle for cycle in range(n_cycles))
-        schedule = GeneralScheduler({"lr": sgdr(self.lr_range(lr_max)[-1], n_cycles, cycle_mult=cycle_mult)})
+        schedule = GeneralScheduler({"lr": sgdr(head_rate(self.lr_range(lr_max)), n_cycles, cycle_mult=cycle_mult)})
         self.fit(epochs, lr_max, **with_schedule(schedule, options))
 
     def fine_tune(
@@ -530,7 +530,7 @@ class Learner(Understanding, Similarity):
     def _base_rate(self) -> float:
         """The rate of the head that `opt_func` fixes, or that of `fine_tune`."""
         self._kept_optimizer()
-        return 2e-3 if self._settings.rates is None else self._settings.rates[-1]
+        return 2e-3 if self._settings.rates is None else head_rate(self._settings.rates)
 
     # Understanding
 

@@ -112,8 +112,8 @@ def _one_per_item(losses: Tensor, targets: Any, reduction: str | None, ignore_in
     if reduction in _SUMMED:
         return summed
     parts = losses[0].numel()
-    is_index = isinstance(targets, Tensor) and targets.shape == losses.shape
-    if isinstance(ignore_index, int) and is_index:
+    has_one_each = isinstance(targets, Tensor) and targets.numel() == losses.numel()  # (N, H, W) for (N, 1, H, W) too
+    if isinstance(ignore_index, int) and has_one_each:
         counted: Tensor = (targets != ignore_index).reshape(n, -1).sum(dim=1)
         return summed / counted.clamp(min=1)  # an item that is ignored altogether has loss 0
     return summed / parts

@@ -108,13 +108,11 @@ def expect_momentum(optimizer: Optimizer) -> None:
 
 
 def _begin_momentum(optimizer: Optimizer, args: object, kwargs: object) -> None:
-    """Momentum at rest for parameters with a first gradient, if others in their group have momentum."""
+    """Momentum at rest for parameters with a first gradient: without dampening, the same as to begin with it."""
     for group in optimizer.param_groups:
         if group.get("fused") and group["momentum"]:
-            stepped = [parameter for parameter in group["params"] if parameter.grad is not None]
-            new = [p for p in stepped if optimizer.state[p].get("momentum_buffer") is None]
-            if len(new) < len(stepped):
-                for parameter in new:
+            for parameter in group["params"]:
+                if parameter.grad is not None and optimizer.state[parameter].get("momentum_buffer") is None:
                     optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 

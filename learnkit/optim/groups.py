@@ -14,8 +14,10 @@ from learnkit.types import LayerDecay, LearningRate
 __all__ = [
     "check_groups",
     "freeze_groups",
+    "head_rate",
     "is_positive",
     "parameter_groups",
+    "rate_ratios",
     "spread_decay",
     "spread_rates",
     "undecayed",
@@ -64,6 +66,21 @@ def _spread_slice(lr: slice, n_groups: int) -> list[float]:
     if n_groups == 1:
         return [stop]
     return [*(start * (stop / start) ** (i / (n_groups - 1)) for i in range(n_groups - 1)), stop]
+
+
+def head_rate(rates: Sequence[float]) -> float:
+    """The rate that stands for those of all groups: the last one, or the largest if the last group is fixed at 0."""
+    return rates[-1] or max(rates)
+
+
+def rate_ratios(rates: Sequence[float]) -> list[float]:
+    """Each group's rate divided by `head_rate`; all 1 if all rates are 0.
+
+    >>> rate_ratios([0.01, 0.1]), rate_ratios([0.1, 0.0])
+    ([0.1, 1.0], [1.0, 0.0])
+    """
+    head = head_rate(rates)
+    return [rate / head if head else 1.0 for rate in rates]
 
 
 def is_positive(value: object) -> bool:

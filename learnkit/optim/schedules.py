@@ -95,7 +95,7 @@ def sequence(*parts: tuple[float, Schedule]) -> Schedule:
     def scheduled(progress: float) -> float:
         start = 0.0
         for share, schedule in parts:
-            if share > 0 and progress + ROUNDING < start + share:
+            if progress + ROUNDING < start + share:
                 return schedule(max(progress - start, 0.0) / share)
             start += share
         return last(1.0)

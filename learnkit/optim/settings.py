@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from learnkit.checks import plain
 from learnkit.optim.fused import match_state
-from learnkit.optim.groups import spread_rates
+from learnkit.optim.groups import rate_ratios, spread_rates
 from learnkit.optim.kept import SETTINGS, AsMade
 from learnkit.optim.optimizers import OptimizerFactory, passes_rate
 from learnkit.types import LearningRate
@@ -40,8 +40,7 @@ class Settings:
         rate_of = {group["layer_group"]: _rate(group) for group in reversed(groups)}
         self._n_groups = max(rate_of) + 1 if self.has_own_groups else n_groups
         as_made = [rate_of.get(number, _rate(groups[-1])) for number in range(self._n_groups)]
-        head = as_made[-1] or max(as_made)  # the last one that is not fixed at 0
-        self._ratios = [rate / head if head else 1.0 for rate in as_made]
+        self._ratios = rate_ratios(as_made)
         is_fixed = not passes_rate(opt_func) or any(group["lr"] != passed for group in groups)
         self.rates: list[float] | None = as_made if is_fixed else None
         is_default = self.has_own_groups or _default(optimizer, "weight_decay") == optimizer.defaults.get(

@@ -34,11 +34,11 @@ def loss_curves(
     return figure
 
 
-def epoch_curves(train: Sequence[float], valid: Sequence[float], figsize: FigSize = None) -> "Figure":
+def epoch_curves(train: Sequence[float], valid: Sequence[float]) -> "Figure":
     """The training and the validation loss of each epoch, numbered from 0; `valid` may be empty."""
     from learnkit.plots.figure import BLUE, ORANGE, new_figure
 
-    figure = new_figure(7, 4, figsize)
+    figure = new_figure(7, 4)
     axes = panel(figure, "epoch", "loss")
     for losses, color, label in ((train, BLUE, "training"), (valid, ORANGE, "validation")):
         if len(losses):

@@ -164,7 +164,7 @@ class Checkpoints:
         about = {**self._about, "is_finished": is_finished}
         self._writer.submit({**about, **snapshot(state, callbacks, epoch, batch)})
         self._step, self._time = state.step, time.monotonic()
-        if self._leaves and not is_finished:
+        if self._leaves:
             self._signals.leave()
 
     def _warn_unsaved(self, callbacks: Iterable[Callback]) -> None:

@@ -19,6 +19,8 @@ def test_statistics_are_updated_for_models_with_several_inputs() -> None:
             return self.norm(a + b)  # type: ignore[no-any-return]
 
     model = Two().eval()
+    model.norm.running_mean.fill_(torch.nan)  # type: ignore[union-attr]  # what it was before counts for nothing
+    model.norm.num_batches_tracked.fill_(7)  # type: ignore[union-attr]
     a, b = torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0], [4.0]])  # sums 1 and 7: mean 4, variance 18
     update_batch_norm(model, [(a, b), (a, a)])  # sums 2 and 6: mean 4, variance 8
     assert (model.norm.running_mean.item(), model.norm.running_var.item()) == (4.0, 13.0)

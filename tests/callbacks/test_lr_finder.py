@@ -1,5 +1,6 @@
 """The rates and suggestions of the finder against straightforward implementations of their descriptions."""
 
+import itertools
 import math
 
 import numpy as np
@@ -117,6 +118,29 @@ def test_a_diverging_loss_ends_the_run() -> None:
     assert len(finder.lrs) == 21
     assert state.stop_reason == "the loss diverged"
     assert len(run([1.0] * 20 + [1000.0] * 100, stop_div=False)[0].lrs) == 100
+
+
+def smoothed_to(curve: list[float], beta: float = 0.98) -> list[float]:
+    """Losses whose bias-corrected moving average is this curve."""
+    means = [0.0] + [value * (1 - beta**n) for n, value in enumerate(curve, 1)]
+    return [(mean - beta * before) / (1 - beta) for before, mean in itertools.pairwise(means)]
+
+
+@pytest.mark.parametrize(
+    ("curve", "n"),
+    [
+        ([1.0] * 9 + [99.0], 100),
+        ([1.0] * 9 + [101.0], 10),  # a hundred times the best of up to ten
+        ([100.0] * 9 + [1.0, 3.9], 100),
+        ([100.0] * 9 + [1.0, 4.1], 11),  # four times the tenth
+        ([1.0] * 9 + [10.0, 39.0], 100),  # those before it no longer count
+        ([1.0] * 9 + [10.0, 41.0], 11),
+    ],
+)
+def test_the_best_smoothed_loss_is_one_of_ten_batches_or_more(curve: list[float], n: int) -> None:
+    finder, _ = run(smoothed_to(curve + [curve[-1]] * 100))
+    assert finder.losses[: len(curve)] == pytest.approx(curve, rel=1e-4)
+    assert len(finder.lrs) == n
 
 
 @pytest.mark.parametrize("seed", range(20))

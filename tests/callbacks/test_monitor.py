@@ -28,7 +28,11 @@ def improvements(
 ) -> list[bool]:
     """For each epoch, whether the monitor sees an improvement."""
     monitor, seen = Monitor(name, delta, mode=mode, baseline=baseline), list[bool]()
-    watch = acting(before_fit=monitor.start, after_epoch=lambda state: seen.append(monitor.improves(state)), order=99)
+    watch = acting(
+        before_fit=monitor.start,
+        after_epoch=lambda state: seen.append(monitor.improves(state, state.row[monitor.name])),
+        order=99,
+    )
     run(Scripted(values, higher, name), watch)
     return seen
 
@@ -135,7 +139,11 @@ def test_columns_of_training_metrics_have_the_direction_of_the_metric() -> None:
         after_epoch=lambda state: state.columns.update(train_score=next(values)),
         order=1,
     )
-    watch = acting(before_fit=monitor.start, after_epoch=lambda state: seen.append(monitor.improves(state)), order=99)
+    watch = acting(
+        before_fit=monitor.start,
+        after_epoch=lambda state: seen.append(monitor.improves(state, state.row[monitor.name])),
+        order=99,
+    )
     run(metric, fake, watch)
     assert seen == [True, True, False]
 
@@ -155,7 +163,7 @@ def test_the_best_value_is_kept_until_the_next_fit() -> None:
     monitor, bests = Monitor("scripted"), list[float]()
 
     def look(state: TrainState) -> None:
-        monitor.improves(state)
+        monitor.improves(state, state.row[monitor.name])
         bests.append(monitor.best)
 
     watch = acting(before_fit=monitor.start, after_epoch=look, order=99)

@@ -62,6 +62,7 @@ def test_single_precision_is_used_where_it_is_exact() -> None:
     assert kept(0.5, 0.25, 3.0, 1.0) == (torch.float32, 4)
     assert kept(0.1, 0.25, 3.0, 1.0) == (torch.float64, 4)
     assert kept(0.1, 0.1, 0.1, 0.1) == (torch.float64, 1)
+    assert kept(*[float("nan")] * 4) == (torch.float64, 1), "the momentum of an optimizer without it"
 
 
 def test_a_number_takes_eight_bytes_or_fewer() -> None:

@@ -142,6 +142,40 @@ def test_the_scale_of_float16_is_kept_from_one_fit_to_the_next_but_not_from_lr_f
     assert second == (first, 0)
 
 
+def test_a_search_for_a_rate_before_the_first_fit_leaves_no_scale(blobs: tuple[Tensor, ...]) -> None:
+    def scaled(*, searches: bool) -> tuple[float, int]:
+        found: list[tuple[float, int]] = []
+        hard = (blobs[0] * 10, torch.arange(64) // 2 % 2, *blobs[2:])
+        learn = linear_learner(hard, Large(2, 2), callbacks=MixedPrecision("fp16"))
+        if searches:
+            learn.lr_find(num_it=8)
+        note = acting(after_fit=lambda s: found.append((s.compute._scaler.get_scale(), s.compute.n_skipped)))
+        learn.fit(1, 1e-6, callbacks=note)
+        return found[0]
+
+    plain = scaled(searches=False)
+    assert plain[1] > 2
+    assert scaled(searches=True) == plain
+
+
+def test_a_step_that_overflows_in_float16_counts_for_nothing(blobs: tuple[Tensor, ...]) -> None:
+    small = (blobs[0] / 100, *blobs[1:])  # so that nothing else overflows
+    learn, steps, weights = linear_learner(small), list[int](), list[Tensor]()
+
+    def overflow(state: Any) -> None:
+        if state.batch in (1, 2):
+            state.model.weight.grad[0, 0] = math.inf
+
+    def note(state: Any) -> None:
+        steps.append(state.step)
+        weights.append(state.model.weight.detach().clone())
+
+    learn.fit(1, callbacks=[MixedPrecision("fp16"), acting(after_backward=overflow, after_step=note)])
+    assert steps == [1, 1, 1, 2]
+    assert torch.equal(weights[0], weights[2])
+    assert not torch.equal(weights[2], weights[3])
+
+
 @pytest.mark.parametrize("callbacks", [[], [GradientAccumulation(32)], [MicroBatches(8)]])
 def test_hooks_see_the_gradients_of_the_loss(callbacks: list[Any], blobs: tuple[Tensor, ...]) -> None:
     seen: dict[str, list[Tensor]] = {}

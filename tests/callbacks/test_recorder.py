@@ -5,11 +5,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from learnkit import Callback, Learner
 from learnkit.callbacks.numbers import BLOCK
 from learnkit.callbacks.recorder import LRCurve, Recorder, Smoothed, Suggestions
 from learnkit.errors import UsageError
 from learnkit.seeds import Stream, derive
 from learnkit.training.snapshot import Copies
+from learnkit.training.state import TrainState
 from tests.doubles import acting, linear_learner, raising
 
 
@@ -45,7 +47,8 @@ def test_the_training_loss_of_a_row_is_the_smoothed_one(blobs: tuple[Tensor, ...
     losses = learn.recorder.losses
     expected = [smoothed(losses[:4]), smoothed(losses[:8]), smoothed(losses[8:])]
     assert learn.history["train_loss"].tolist() == pytest.approx(expected, rel=1e-6)
-    assert learn.recorder.smooth_losses[7] == pytest.approx(expected[1])
+    each = [smoothed(losses[start:end]) for start, stop in ((0, 8), (8, 12)) for end in range(start + 1, stop + 1)]
+    assert learn.recorder.smooth_losses == pytest.approx(each, rel=1e-6)
 
 
 def test_momentum_is_nan_for_an_optimizer_without_it(blobs: tuple[Tensor, ...]) -> None:
@@ -119,6 +122,16 @@ def test_an_interrupted_epoch_keeps_its_losses(blobs: tuple[Tensor, ...], monkey
     assert list(learn.history.columns) == ["epoch", "train_loss", "valid_loss", "time"]
 
 
+def test_a_checkpoint_within_an_epoch_has_the_losses_that_wait_on_the_device(
+    blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("learnkit.device.Compute.sync_is_free", property(lambda compute: False))
+    learn, kept = linear_learner(blobs), list[list[float]]()
+    keep = acting(after_batch=lambda s: kept.append(learn.recorder.state_dict()["losses"]["rest"].tolist()), order=99)
+    learn.fit(1, 0.1, callbacks=keep)
+    assert kept == [learn.recorder.losses[:n] for n in range(1, 5)]
+
+
 def test_a_suggestion_is_marked_at_the_nearest_recorded_rate() -> None:
     recorder = Recorder()
     rates = tuple(10.0 ** (k / 10 - 4) for k in range(30))
@@ -128,8 +141,11 @@ def test_a_suggestion_is_marked_at_the_nearest_recorded_rate() -> None:
     assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (between, 14.0)
 
 
-def test_losses_that_wait_on_the_device_are_joined(blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("learnkit.callbacks.recorder.MAX_UNREAD", 3)
+@pytest.mark.parametrize("most", [1, 2, 3, 4])  # four batches in an epoch
+def test_losses_that_wait_on_the_device_are_joined(
+    most: int, blobs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("learnkit.callbacks.recorder.MAX_UNREAD", most)
     plain, late, waiting = linear_learner(blobs), linear_learner(blobs), list[int]()
     plain.fit(2, 0.1)
     drop = acting(label="Drop", after_loss=lambda state: setattr(state, "loss_value", None), order=99)
@@ -137,8 +153,8 @@ def test_losses_that_wait_on_the_device_are_joined(blobs: tuple[Tensor, ...], mo
     forget = acting(label="Forget", after_batch=lambda state: setattr(state, "loss_value", None), order=1)
     late.fit(2, 0.1, callbacks=[drop, forget, watch])
     assert late.recorder.losses == plain.recorder.losses
-    assert max(waiting) < 3
-    assert waiting[:3] == [1, 2, 0]
+    assert max(waiting) < most
+    assert waiting[:most] == [*range(1, most), 0]
 
 
 def test_a_long_record_goes_on_after_an_interruption(
@@ -146,17 +162,31 @@ def test_a_long_record_goes_on_after_an_interruption(
 ) -> None:
     monkeypatch.setattr("learnkit.callbacks.numbers.BLOCK", 3)
     whole, killed, again = (linear_learner(blobs) for _ in range(3))
-    whole.fit(2, 0.1)
-    whole.fit(3, 0.1)
-    killed.fit(2, 0.1)
-    crash = acting(after_batch=raising(ZeroDivisionError(), epoch=1, batch=2), order=99)
+    for epochs in (1, 1, 3):
+        whole.fit(epochs, 0.1)
+
+    def script(learn: Learner, *callbacks: Callback) -> None:
+        for epochs in (1, 1, 3):
+            learn.fit(epochs, 0.1, callbacks=callbacks, checkpoint_every=1, resume="auto")
+
     with pytest.raises(ZeroDivisionError):
-        killed.fit(3, 0.1, callbacks=crash, checkpoint_every=1)
-    again.fit(2, 0.1)
-    again.fit(3, 0.1, checkpoint_every=1, resume="auto")
+        script(killed, acting(after_batch=raising(ZeroDivisionError(), epoch=1, batch=2), order=99))
+    script(again)
     for name in ("losses", "smooth_losses", "lrs", "moms", "epoch_ends"):
         assert getattr(again.recorder, name) == getattr(whole.recorder, name)
     assert len(again.recorder.losses) == 20
+
+
+def test_the_time_of_a_resumed_epoch_counts_from_its_beginning(blobs: tuple[Tensor, ...]) -> None:
+    learn = linear_learner(blobs)
+
+    def resume(state: TrainState) -> None:
+        if state.epoch == state.batch == 1:
+            learn.recorder.load_state_dict(learn.recorder.state_dict() | {"seconds": 3600.0})
+
+    learn.fit(2, callbacks=acting(before_batch=resume))
+    before, resumed = learn.history["time"]
+    assert before < 3600 <= resumed < 7200
 
 
 def test_a_checkpoint_takes_no_more_from_a_longer_record() -> None:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from learnkit import LearnkitWarning
-from learnkit.callbacks import CSVLogger, EarlyStopping
+from learnkit import Learner, LearnkitWarning
+from learnkit.callbacks import CSVLogger, EarlyStopping, GradientAccumulation
 from learnkit.callbacks.save_model import SaveModel
 from learnkit.device import Compute
 from learnkit.errors import NonFiniteLossError, UsageError, WrongTypeError
@@ -244,6 +244,24 @@ def test_weights_are_saved_at_intervals_of_time(blobs: Blobs) -> None:
     assert sorted(path.name for path in (learn.path / learn.model_dir).iterdir()) == [f"{n}.pth" for n in (1, 2, 3, 4)]
     learn.fit(1, callbacks=SaveModel(every="1h", name="never"))
     assert not (learn.path / learn.model_dir / "never_step1.pth").exists()
+
+
+def test_weights_are_not_saved_before_the_first_step(blobs: Blobs) -> None:
+    learn = linear_learner(blobs)  # two batches of 16 a step
+    learn.fit(1, callbacks=[GradientAccumulation(32), SaveModel(every="0.000001s", name="{step}")])
+    assert sorted(path.name for path in (learn.path / learn.model_dir).iterdir()) == ["1.pth", "2.pth"]
+
+
+def test_steps_are_counted_from_the_last_file_after_an_interruption_too(blobs: Blobs) -> None:
+    def script(learn: Learner, crash_in: int) -> Path:
+        crash = acting(after_batch=raising(ZeroDivisionError(), epoch=crash_in), order=99)
+        learn.fit(2, callbacks=[SaveModel(every=3, name="{step}"), crash], checkpoint_every=1, resume="auto")
+        return learn.path / learn.model_dir
+
+    with pytest.raises(ZeroDivisionError):
+        script(linear_learner(blobs), crash_in=1)  # after step 5, before its checkpoint
+    folder = script(linear_learner(blobs), crash_in=9)
+    assert sorted(path.name for path in folder.glob("*.pth")) == ["3.pth", "6.pth"]
 
 
 def test_every_epoch_needs_no_validation_set(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from learnkit import DataBunch, Learner, LearnkitWarning
-from learnkit.callbacks import TerminateOnNaN
+from learnkit.callbacks import GeneralScheduler, TerminateOnNaN, TrainingPhase
 from learnkit.errors import NonFiniteLossError, UsageError
 from learnkit.models import replace_layer
 from tests.doubles import Blobs, acting, raising
@@ -262,6 +262,51 @@ def test_a_rate_fixed_in_the_factory_is_the_default_and_another_is_told_of(blobs
     assert max(learn.recorder.lrs[4:]) == pytest.approx(0.05)
     assert learn.lr_range(0.1) == [0.1]
     with pytest.warns(LearnkitWarning, match=r"trains at 0.01, not at the rate that opt_func fixes \(0.05\)"):
+        learn.fit(1, 0.01)
+
+
+POLICIES: dict[str, Callable[[Learner], object]] = {
+    "fit": lambda learn: learn.fit(1),
+    "fit_one_cycle": lambda learn: learn.fit_one_cycle(1),
+    "fit_flat_cos": lambda learn: learn.fit_flat_cos(1),
+    "fit_sgdr": lambda learn: learn.fit_sgdr(1, 1),
+    "own rate": lambda learn: learn.fit(1, callbacks=GeneralScheduler([TrainingPhase()])),
+    "phases": lambda learn: learn.fit(1, callbacks=GeneralScheduler([TrainingPhase(lr=(0.4, 0.2))])),
+    "fine_tune": lambda learn: learn.fine_tune(1, freeze_epochs=1),
+}
+
+
+@pytest.mark.filterwarnings("error:lr:learnkit.LearnkitWarning")
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=list(POLICIES))
+def test_a_last_group_fixed_at_a_rate_of_0_stays_there_in_every_policy(
+    policy: Callable[[Learner], object], blobs: Blobs
+) -> None:
+    """The others train as they do beside a last group with the rate of theirs."""
+
+    def rates(of_last: float) -> list[tuple[float, float]]:
+        model, found = network(), list[tuple[float, float]]()
+        groups = [
+            {"params": list(model[:4].parameters()), "lr": 0.1},
+            {"params": list(model[4].parameters()), "lr": of_last},
+        ]
+        learn = learner(blobs, lambda _: lambda _: SGD([dict(group) for group in groups]), model=model)
+        learn.groups = [model[:4], model[4]]
+        learn.add_cb(
+            acting(after_step=lambda s: found.append(tuple(group["lr"] for group in s.optimizer.param_groups)))
+        )
+        policy(learn)
+        return found
+
+    fixed, alike = rates(0.0), rates(0.1)
+    assert [first for first, _ in fixed] == pytest.approx([first for first, _ in alike])
+    assert {last for _, last in fixed} == {0.0}
+
+
+def test_another_rate_is_told_of_beside_a_last_group_fixed_at_0(blobs: Blobs) -> None:
+    model = network()
+    groups = [{"params": list(model[:4].parameters()), "lr": 0.1}, {"params": list(model[4].parameters()), "lr": 0.0}]
+    learn = learner(blobs, lambda _: lambda _: SGD([dict(group) for group in groups]), model=model)
+    with pytest.warns(LearnkitWarning, match=r"trains at 0.01, not at the rate that opt_func fixes \(0, 0.1\)"):
         learn.fit(1, 0.01)
 
 

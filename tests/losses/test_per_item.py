@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learnkit.errors import LearnkitWarning
-from learnkit.losses.flattened import BCEWithLogitsLossFlat
+from learnkit.losses.flattened import BCEWithLogitsLossFlat, CrossEntropyLossFlat
+from learnkit.losses.focal import FocalLoss
+from learnkit.losses.overlap import DiceLoss
 from learnkit.losses.per_item import per_item_loss
 from tests.doubles import refused
 
@@ -151,6 +153,29 @@ def test_binary_pixels_that_are_ignored_do_not_count_in_the_loss_of_their_item()
     first = F.binary_cross_entropy_with_logits(preds[0], targets[0])
     second = F.binary_cross_entropy_with_logits(preds[1, 0, 1], targets[1, 0, 1])
     torch.testing.assert_close(losses, torch.stack([first, second, torch.zeros(())]))
+
+
+IGNORING: dict[str, tuple[Any, int]] = {
+    "cross entropy": (CrossEntropyLossFlat(ignore_index=255), 3),
+    "focal": (FocalLoss(ignore_index=255), 3),
+    "binary cross entropy": (BCEWithLogitsLossFlat(ignore_index=255), 1),
+    "binary focal": (FocalLoss(ignore_index=255), 1),
+    "dice": (DiceLoss(ignore_index=255), 3),
+    "binary dice": (DiceLoss(ignore_index=255), 1),
+}
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 2), (3, 1, 2, 2)], ids=["N, H, W", "N, 1, H, W"])
+@pytest.mark.parametrize(("loss_func", "n_out"), IGNORING.values(), ids=list(IGNORING))
+def test_the_loss_of_an_item_with_ignored_pixels_is_that_of_the_item_alone(
+    loss_func: Any, n_out: int, shape: tuple[int, ...]
+) -> None:
+    draw = torch.Generator().manual_seed(0)
+    preds, targets = torch.randn(3, n_out, 2, 2, generator=draw), torch.randint(2, (3, 2, 2), generator=draw)
+    targets[0, 0], targets[1, 1, 1] = 255, 255
+    targets = targets.reshape(shape)
+    alone = [loss_func(preds[i : i + 1], targets[i : i + 1]) for i in range(3)]
+    torch.testing.assert_close(per_item_loss(loss_func, preds, targets), torch.stack(alone))
 
 
 def test_no_items_have_no_losses() -> None:

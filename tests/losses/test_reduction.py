@@ -143,11 +143,21 @@ def test_means_add_up_by_their_divisors_and_sums_by_themselves() -> None:
     assert math.isnan(total_loss(infinite, [3, 1]))
 
 
+WEIGHTS = torch.tensor([0.0, 1.0, 2.0])
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize(("targets", "counts"), [([-100, -100], False), ([-100, 1], True)])
-def test_a_mean_of_nothing_is_zero_without_gradients(smoothing: float, targets: list[int], counts: bool) -> None:
+@pytest.mark.parametrize(
+    ("weight", "nothing"),
+    [(None, -100), (WEIGHTS, -100), (WEIGHTS, 0)],  # torch's gradients are nan where all weights are 0
+)
+@pytest.mark.parametrize("counts", [False, True])
+def test_a_mean_of_nothing_is_zero_without_gradients(
+    smoothing: float, weight: Tensor | None, nothing: int, counts: bool
+) -> None:
     raw = torch.randn(2, 3, requires_grad=True)
-    loss_func, known = nn.CrossEntropyLoss(label_smoothing=smoothing), torch.tensor(targets)
+    known = torch.tensor([nothing, 1 if counts else nothing])
+    loss_func = nn.CrossEntropyLoss(weight, label_smoothing=smoothing)
     preds = {"logits": 1 * raw}
     mean = loss_func(preds["logits"], known)
     loss = empty_as_zero(mean, preds, torch.as_tensor(divisor(loss_func, known)))

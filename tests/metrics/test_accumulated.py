@@ -26,6 +26,7 @@ from learnkit.metrics import (
 )
 from learnkit.metrics.accumulated import AccumulatedMetric
 from learnkit.metrics.metric import targets_of
+from learnkit.training.snapshot import Copies
 from tests.doubles import refused
 
 # Every name, and settings with a different path through the code.
@@ -215,6 +216,27 @@ def test_targets_of_another_process_are_checked_too() -> None:
     metric.merge(other)
     with refused("metric f1: targets", got=3, expected="0 to 2"):
         metric.compute()
+
+
+def test_a_metric_goes_on_from_its_state(metric: AccumulatedMetric) -> None:
+    shards = list(zip(*(part.split(UNEVEN) for part in batch_for(metric)), strict=True))
+    again = copy.deepcopy(metric)
+    metric.update(*shards[0])
+    again.load_state_dict(Copies().take(metric.state_dict()))
+    metric.update(*shards[1])  # what it sees later is not the other's
+    for shard in shards[1:]:
+        again.update(*shard)
+    metric.reset()
+    assert again.compute() == pytest.approx(of_whole(metric), rel=1e-12)
+
+
+def test_targets_from_before_a_state_was_loaded_are_checked_too() -> None:
+    metric, again = made("f1"), made("f1")
+    metric.update(torch.eye(3), torch.arange(1, 4))
+    again.load_state_dict(Copies().take(metric.state_dict()))
+    again.update(torch.eye(3), torch.arange(3))
+    with refused("metric f1: targets", got=3, expected="0 to 2"):
+        again.compute()
 
 
 MULTICLASS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -1,5 +1,6 @@
 """Every metric equals scikit-learn's (or SciPy's) of the whole set: large, offset and tiny values, any batch size."""
 
+import math
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -228,6 +229,31 @@ def test_one_number_per_class(name: str, bs: int) -> None:
         function = {"auroc": sk.roc_auc_score, "average_precision": sk.average_precision_score}[name]
         expected = [function(actual == c, log_odds(scores, c)) for c in range(C)]
     assert metric.compute() == pytest.approx(dict(zip([f"{name}_{c}" for c in "abcd"], expected, strict=True)))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
+@pytest.mark.parametrize("name", PER_CLASS)
+def test_a_class_that_is_ignored_has_no_number_of_its_own(name: str) -> None:
+    """Though it is predicted."""
+    preds, targets = drawn("plain", (61, C)), torch.randint(C, (61,), generator=torch.Generator().manual_seed(1))
+    (metric,) = make_metrics(FACTORIES[name](average=None, ignore_index=1), classes=list("abcd"))
+    metric.update(preds, targets)
+    counted = (targets != 1).numpy()
+    assert (best(preds.numpy())[counted] == 1).any()
+    expected = PER_CLASS[name](targets.numpy()[counted], best(preds.numpy())[counted], average=None, labels=range(C))
+    expected[1] = math.nan
+    found = metric.compute()
+    assert found == pytest.approx(dict(zip([f"{name}_{c}" for c in "abcd"], expected, strict=True)), nan_ok=True)
+
+
+@pytest.mark.parametrize("name", PER_CLASS)
+def test_one_output_has_a_number_for_no_and_one_for_yes(name: str) -> None:
+    shape = (61, 1, 1, 1) if name in ("dice", "iou") else (61, 1)
+    preds, targets = drawn("plain", shape), torch.randint(2, (61,), generator=torch.Generator().manual_seed(1))
+    (metric,) = make_metrics(FACTORIES[name](average=None), classes=["no", "yes"])
+    metric.update(preds, targets.reshape(61, *shape[2:]))
+    expected = PER_CLASS[name](targets.numpy(), preds.flatten().numpy() > 0, average=None)
+    assert metric.compute() == pytest.approx({f"{name}_no": expected[0], f"{name}_yes": expected[1]})
 
 
 @pytest.mark.parametrize("name", [f"{name}_multi" for name in ("precision", "recall", "f1", "f2", "jaccard")])

@@ -101,6 +101,15 @@ def test_a_part_begins_with_the_batch_its_share_says(n_parts: int, per_part: int
     assert [falling(k / n) for k in range(n)] == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("n_parts", [3, 6, 7, 10, 13, 49])
+def test_a_part_is_never_asked_for_progress_below_0(n_parts: int) -> None:
+    """Sums of shares are rounded, and a root of what is below 0 is a complex number."""
+    roots = sequence(*[(1 / n_parts, polynomial(0.0, 1.0, 0.5))] * n_parts)
+    found = [roots(k / n_parts) for k in range(n_parts)]
+    assert {type(value) for value in found} == {float}
+    assert found == pytest.approx([0.0] * n_parts, abs=1e-6)
+
+
 def test_flat_then_cosine() -> None:
     rate = flat_cos(2.0, flat=0.5, div_final=4.0)
     assert [rate(p) for p in (0.0, 0.3, 0.5)] == [2.0] * 3

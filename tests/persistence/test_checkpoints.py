@@ -44,6 +44,13 @@ def test_the_last_two_are_kept(tmp_path: Path) -> None:
         assert found["nested"] == {"rows": [{"a": 1.5}], 3: None}
 
 
+def test_unfinished_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    for name in (".last.ckpt.0123.partial", ".mine.ckpt.0123.partial", "last.ckpt.txt"):
+        (tmp_path / name).write_bytes(b"cut sh")
+    CheckpointWriter(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".mine.ckpt.0123.partial", "last.ckpt.txt"]
+
+
 def test_an_empty_folder_has_no_checkpoint(tmp_path: Path) -> None:
     assert read_checkpoint(tmp_path) is None
     assert read_checkpoint(tmp_path / "nowhere") is None
@@ -91,9 +98,11 @@ def test_a_checkpoint_that_cannot_be_written_is_reported_and_changes_nothing(
         writer.submit(content(2))
         with pytest.warns(LearnkitWarning, match="continues without a new checkpoint.*No space left on device"):
             writer.finish()
+    assert not writer.has_saved
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
     writer.submit(content(3))
     writer.finish()
+    assert writer.has_saved
     found = read_checkpoint(tmp_path)
     assert found is not None
     assert found["step"] == 3

@@ -13,6 +13,7 @@ from learnkit.distributed.world import World
 from learnkit.errors import DataError
 from learnkit.training import batches
 from learnkit.training.batches import batches_of_epoch, split_batch
+from learnkit.training.limits import Limits
 from learnkit.training.state import TrainState
 from learnkit.tree import items_of_batch
 
@@ -150,3 +151,10 @@ def test_of_several_processes_a_batch_is_as_small_as_what_is_normalized_together
     assert [share.total for share in found] == left
     assert message in "".join(str(warning.message) for warning in caught)
     assert len(caught) == bool(message)
+
+
+@pytest.mark.parametrize("start", [0, 1, 2, 3, 5])
+def test_a_limit_counts_the_batches_before_a_resume(start: int) -> None:
+    running = state([(torch.full((2, 2), float(k)), torch.zeros(2)) for k in range(5)])
+    running.limit(Limits.of(limit_batches=3))
+    assert [x[0, 0].item() for x, _ in batches_of_epoch(running, start)] == [0, 1, 2][start:]

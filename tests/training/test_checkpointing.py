@@ -4,7 +4,7 @@ import copy
 import math
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from learnkit import Callback, LearnkitWarning
 from learnkit.device import Compute
-from learnkit.errors import NonFiniteLossError
+from learnkit.errors import NonFiniteLossError, StopFit
 from learnkit.training.callback import CallbackList
 from learnkit.training.checkpointing import Checkpoints
 from learnkit.training.interval import Interval
+from learnkit.training.limits import Limits
 from learnkit.training.loop import fit
 from learnkit.training.snapshot import Copies, seek
 from learnkit.training.state import TrainState
@@ -100,6 +101,16 @@ def test_no_checkpoint_is_taken_between_accumulated_batches() -> None:
     running.compute.accumulate = 12  # three batches per step, and one at the end
     fit(running, CallbackList(), Checkpoints(writer, Interval(steps=1)))
     assert writer.places == [(0, 3, False), (1, 0, False), (1, 0, True)]
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])  # the batch before the validation that stops the fit
+def test_no_checkpoint_is_taken_once_a_fit_is_to_stop(at: int) -> None:
+    """One could not say so: a fit that goes on from it would not stop."""
+    writer, running = Kept(), state(valid_dl=batches(1))
+    running.limit(Limits.of(validate_every=1))
+    stop = acting(after_validate=raising(StopFit(), batch=at))
+    fit(running, CallbackList([stop]), Checkpoints(writer, Interval(steps=1)))
+    assert writer.places == [*((0, batch, False) for batch in range(1, at + 1)), (2, 0, True)]
 
 
 def test_losses_are_read_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,6 +241,32 @@ class Counts(Callback):
 def test_a_callback_that_changes_without_a_state_dict_is_reported_once() -> None:
     with pytest.warns(LearnkitWarning, match=r"Counts has no state_dict, so its attributes \(n, seen\)") as caught:
         fit(state(), CallbackList([Counts()]), Checkpoints(Kept(), Interval(steps=1)))
+    assert len(caught) == 1
+
+
+CHANGES: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "a number": (0, lambda value: value + 1),
+    "text": ("", lambda value: value + "a"),
+    "a tensor in place": (torch.zeros(2), lambda value: value.add_(1)),
+    "another tensor": (torch.zeros(2), lambda value: value + 1),
+    "a longer list": ([], lambda value: value.append(1) or value),
+    "a larger dict": ({}, lambda value: value | {len(value): 1}),
+    "another object": (nn.Identity(), lambda value: nn.Identity()),
+}
+
+
+@pytest.mark.parametrize(("start", "change"), CHANGES.values(), ids=list(CHANGES))
+def test_every_change_of_an_attribute_is_seen(start: Any, change: Callable[[Any], Any]) -> None:
+    class Keeps(Callback):
+        def __init__(self) -> None:
+            self.kept = copy.deepcopy(start)
+
+    class Changes(Keeps):
+        def after_batch(self, state: TrainState) -> None:
+            self.kept = change(self.kept)
+
+    with pytest.warns(LearnkitWarning, match=r"Changes has no state_dict, so its attributes \(kept\)") as caught:
+        fit(state(), CallbackList([Changes(), Keeps()]), Checkpoints(Kept(), Interval(steps=1)))
     assert len(caught) == 1
 
 

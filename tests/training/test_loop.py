@@ -99,6 +99,13 @@ def test_dropout_is_a_function_of_seed_epoch_and_batch() -> None:
     assert losses(seed=1, epoch_offset=1)[0] != plain[0]
 
 
+def test_every_batch_of_every_epoch_draws_other_numbers() -> None:
+    drawn: list[tuple[float, ...]] = []
+    draw = acting(before_batch=lambda state: drawn.append(tuple(torch.rand(3).tolist())))
+    fit(state(train_dl=batches(4, 4, 4), n_epochs=2, seed=1), CallbackList([draw]))
+    assert len(set(drawn)) == len(drawn) == 6
+
+
 def test_a_loader_that_draws_its_order_globally_is_seeded_too() -> None:
     data = torch.utils.data.TensorDataset(torch.arange(20.0).view(10, 2), torch.zeros(10, dtype=torch.int64))
 

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from learnkit.device import Compute
 from learnkit.errors import UsageError
 from learnkit.metrics.metric import make_metrics
+from learnkit.training.limits import Limits
 from learnkit.training.state import TrainState, loader_length
 
 
@@ -45,6 +46,26 @@ def test_an_unknown_attribute_is_an_error() -> None:
 @pytest.mark.parametrize(("epoch", "batch", "progress"), [(0, 0, 0), (0, 3, 0.25), (1, 0, 0.5), (1, 5, 11 / 12)])
 def test_progress_counts_batches(epoch: int, batch: int, progress: float) -> None:
     assert state(epoch=epoch, batch=batch).progress == progress
+
+
+@pytest.mark.parametrize(
+    ("epoch", "batch", "progress"),
+    [(2, 0, 12 / 21), (3, 2, 20 / 21), (3, 5, 20 / 21)],  # steps that float16 skips take no part of `max_steps`
+)
+def test_max_steps_count_from_the_first_epoch(epoch: int, batch: int, progress: float) -> None:
+    """Nine steps from the third epoch on, of six batches each: the first two epochs are 12 of 21."""
+    running = state(n_epochs=9, start_epoch=2, first_epoch=2, epoch=epoch, batch=batch)
+    running.limit(Limits.of(max_steps=9))
+    assert running.progress == progress
+    assert running.planned_epochs == 4
+
+
+@pytest.mark.parametrize(("n_epochs", "planned"), [(3, 3), (4, 4), (5, 4)])
+def test_no_more_epochs_are_planned_than_there_are(n_epochs: int, planned: int) -> None:
+    running = state(n_epochs=n_epochs, first_epoch=2)
+    assert running.planned_epochs == n_epochs
+    running.limit(Limits.of(max_steps=9))
+    assert running.planned_epochs == planned
 
 
 @pytest.mark.parametrize(("batch", "progress"), [(0, 0), (2, 0), (3, 1 / 4), (5, 1 / 4)])

@@ -11,10 +11,10 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from learnkit import Callback, DataBunch, Learner
 from learnkit.callbacks import EMA, SWA, BnFreeze, EarlyStopping, GradientAccumulation, OneCycle, ReduceLROnPlateau
-from learnkit.errors import StopFit, WrongTypeError
+from learnkit.errors import SkipBatch, StopFit, WrongTypeError
 from learnkit.training.state import TrainState
 from tests.callbacks.scripted import Scripted
-from tests.doubles import Blobs, acting, linear_learner, noisy_net, refused
+from tests.doubles import Blobs, acting, linear_learner, noisy_net, raising, refused
 
 N = 4  # steps per epoch
 
@@ -90,6 +90,48 @@ def test_a_stream_without_a_length_has_a_schedule_with_max_steps() -> None:
         assert seen == pytest.approx(progress)
 
 
+def test_the_weights_of_a_step_are_validated_once(blobs: Blobs) -> None:
+    skip = acting(before_batch=raising(SkipBatch(), batch=2))  # it leaves the fit at step 2
+    _, spy = fitted(blobs, 1, skip, validate_every=2)
+    assert spy.validated == [(2, True), (3, False)]
+
+
+def test_a_fit_that_ends_at_a_validated_step_is_in_eval_mode(blobs: Blobs) -> None:
+    learn, spy = fitted(blobs, max_steps=2, validate_every=2)
+    assert spy.validated == [(2, True)]
+    assert not any(module.training for module in learn.model.modules())
+
+
+def test_a_validation_before_an_interruption_is_not_repeated(blobs: Blobs) -> None:
+    """Interrupted at the end of the epoch, whose last checkpoint is that of its last step, after the validation."""
+    steps: list[int] = []
+
+    def script(crash_in: int) -> Learner:
+        learn = linear_learner(blobs, metrics="accuracy")
+        spy = acting(label="Spy", after_validate=lambda state: steps.append(state.step))
+        crash = acting(after_epoch=raising(ZeroDivisionError(), epoch=crash_in, batch=1), order=99)
+        learn.fit(3, callbacks=[spy, crash], max_steps=2, validate_every=2, checkpoint_every=1, resume="auto")
+        return learn
+
+    with pytest.raises(ZeroDivisionError):
+        script(crash_in=0)
+    learn = script(crash_in=9)
+    assert steps == [2]
+    (within,) = learn.recorder.validations
+    results = ["valid_loss", "accuracy"]
+    assert learn.history[results].iloc[0].to_dict() == {name: within[name] for name in results}
+
+
+@pytest.mark.parametrize(("min_epochs", "end"), [(0, (0, 2)), (1, (0, 4)), (2, (1, 8)), (9, (2, 12))])
+def test_a_validation_within_an_epoch_stops_no_fit_before_its_fewest_epochs(
+    min_epochs: int, end: tuple[int, int], blobs: Blobs
+) -> None:
+    worse = Scripted([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], name="worse")
+    learn, spy = linear_learner(blobs, metrics=worse), Spy()
+    learn.fit(3, callbacks=[EarlyStopping("worse", min_epochs=min_epochs), spy], validate_every=1)
+    assert spy.end[:2] == end
+
+
 def test_a_fit_ends_after_max_time(blobs: Blobs) -> None:
     slow = acting(after_batch=lambda state: time.sleep(0.02))
     learn, spy = fitted(blobs, 50, slow, max_time="0.1s")
@@ -119,7 +161,7 @@ def test_time_before_a_resume_counts(blobs: Blobs) -> None:
     ("every", "expected"),
     [
         (None, [(4, False), (8, False), (12, False)]),
-        (1, [(n, n % 4 == 0) for n in range(1, 13)]),
+        (1, [(n, n % 4 != 0) for n in range(1, 13)]),
         (3, [(3, True), (4, False), (6, True), (8, False), (9, True), (12, False)]),
         ("4 steps", [(4, False), (8, False), (12, False)]),
         (5, [(4, False), (5, True), (8, False), (10, True), (12, False)]),
@@ -132,8 +174,6 @@ def test_validations_are_at_steps_and_at_the_end_of_epochs(
     every: Any, expected: list[tuple[int, bool]], blobs: Blobs
 ) -> None:
     _, spy = fitted(blobs, validate_every=every)
-    if every == 1:
-        expected = [(n, n % 4 != 0) for n in range(1, 13)]
     assert spy.validated == expected
 
 

@@ -80,8 +80,9 @@ def _triangle(x: Tensor) -> Tensor:
     return (1 - x).clamp(min=0)
 
 
-def _cubic(x: Tensor, a: float = -0.5) -> Tensor:
+def _cubic(x: Tensor) -> Tensor:
     """Keys, Cubic convolution interpolation for digital image processing (1981)."""
+    a = -0.5  # the slope at 1
     near = ((a + 2) * x - (a + 3)) * x * x + 1
     far = (((x - 5) * x + 8) * x - 4) * a
     return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))

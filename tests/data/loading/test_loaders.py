@@ -238,10 +238,11 @@ def test_what_a_dataset_draws_depends_on_seed_epoch_and_item_alone() -> None:
     assert not torch.isin(torch.cat(batches(0, epoch=3))[:, :3], drawn).any()
 
 
+@pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("make", LOADERS)
-def test_an_epoch_can_begin_at_any_batch(make: Any) -> None:
+def test_an_epoch_can_begin_at_any_batch(make: Any, shuffle: bool) -> None:
     def rest(start: int) -> list[int]:
-        loader = make(n=40)
+        loader = make(n=40, shuffle=shuffle)
         loader.seed_epoch(3, 1, start)
         return numbers(loader)
 

@@ -51,6 +51,12 @@ def test_no_class_gets_the_odd_draw_every_time() -> None:
     assert 60 < more[2] < 140  # six standard deviations around 100
 
 
+def test_every_item_of_a_frequent_class_gets_its_turn_in_some_epochs() -> None:
+    """Of 30 items, 13 or 14 are drawn in an epoch."""
+    found = shares(BalancedSampling(torch.tensor([0] * 30 + [1] * 3 + [2] * 7)), 40)
+    torch.testing.assert_close(found[:30], torch.full((30,), 1 / 3 / 30), atol=0.004, rtol=0)
+
+
 def test_balanced_draws_are_shuffled() -> None:
     targets = torch.arange(2).repeat_interleave(50)
     firsts = torch.stack([targets[BalancedSampling(targets)(seeded(epoch))][:50].sum() for epoch in range(50)])
