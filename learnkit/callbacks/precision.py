@@ -1,14 +1,18 @@
 """Switches of the loop: mixed precision and gradient clipping."""
 
+import math
 from typing import Any
 
 from learnkit.checks import check_number, is_number
 from learnkit.device import Precision, check_precision
-from learnkit.errors import UsageError
+from learnkit.errors import UsageError, warn
 from learnkit.training.callback import Callback
 from learnkit.training.state import TrainState
 
 __all__ = ["GradientClipping", "MixedPrecision"]
+
+# Overflows in a row that halve the scale of float16 gradients from 65,536 to 1/256: it is not the scale then.
+HOPELESS = 24
 
 
 class MixedPrecision(Callback):
@@ -22,6 +26,8 @@ class MixedPrecision(Callback):
     without it. In float16 each step waits for the device once: whether gradients overflowed decides if it counts, for
     schedules and `after_step`. In bfloat16 and float32 nothing waits.
 
+    Gradients that are infinite at any scale train nothing: a fit that takes no step, or none anymore, is warned of.
+
     Args:
         precision: "fp16" (gradients are scaled, overflowing steps are skipped), "bf16", or "auto": bf16 if the
             accelerator supports it, fp16 on older ones, and float32 on the CPU. Both work on the CPU when named.
@@ -32,21 +38,45 @@ class MixedPrecision(Callback):
     def __init__(self, precision: Precision = "auto") -> None:
         self.precision = check_precision(precision)
         self._compute: dict[str, Any] = {}  # the scale of the gradients, from one fit to the next
+        self._first: int | None = None  # steps before the first epoch of a fit; None before that
+        self._last, self._n_before = 0, 0.0  # steps after the last epoch in which one was taken, and skipped until then
 
     def before_fit(self, state: TrainState) -> None:
+        self._first = None
         state.compute.use(self.precision)
         if self._compute:
             state.compute.load_state_dict({**self._compute, "n_skipped": 0})
 
+    def before_epoch(self, state: TrainState) -> None:
+        if self._first is None:
+            self._first = self._last = state.step
+            self._n_before = state.compute.n_skipped
+
+    def after_epoch(self, state: TrainState) -> None:
+        n_skipped = state.compute.n_skipped
+        if state.step != self._last:
+            self._last, self._n_before = state.step, n_skipped
+        elif n_skipped - self._n_before >= HOPELESS:
+            _tell_of_skipped(n_skipped - self._n_before, "Train in bf16 or float32, or look for infinite numbers.")
+            self._n_before = math.inf
+
     def after_fit(self, state: TrainState) -> None:
-        if not state.is_trial:
-            self._compute = state.compute.state_dict()
+        if state.is_trial:
+            return
+        self._compute = state.compute.state_dict()
+        n_skipped = state.compute.n_skipped - self._n_before
+        if state.step == self._first and n_skipped > 0 and not state.failed:
+            _tell_of_skipped(n_skipped, "Each lowers the scale of the gradients: train longer, or in bf16 or float32.")
 
     def state_dict(self) -> dict[str, Any]:
         return self._compute
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         self._compute = saved
+
+
+def _tell_of_skipped(n: int, fix: str) -> None:
+    warn(f"the last {n} steps were skipped, as gradients overflowed in float16: the weights have not changed. {fix}")
 
 
 class GradientClipping(Callback):

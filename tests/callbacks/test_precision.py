@@ -1,6 +1,8 @@
 """MixedPrecision and GradientClipping in a fit; tests/test_reference.py compares their results with plain PyTorch."""
 
+import itertools
 import math
+import warnings
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from torch.nn import functional as F
 from learnkit.callbacks.accumulation import GradientAccumulation
 from learnkit.callbacks.micro_batches import MicroBatches
 from learnkit.callbacks.precision import GradientClipping, MixedPrecision
+from learnkit.errors import LearnkitWarning
 from tests.doubles import acting, linear_learner, refused
 
 
@@ -150,12 +153,59 @@ def test_a_search_for_a_rate_before_the_first_fit_leaves_no_scale(blobs: tuple[T
         if searches:
             learn.lr_find(num_it=8)
         note = acting(after_fit=lambda s: found.append((s.compute._scaler.get_scale(), s.compute.n_skipped)))
-        learn.fit(1, 1e-6, callbacks=note)
+        learn.fit(2, 1e-6, callbacks=note)
         return found[0]
 
     plain = scaled(searches=False)
     assert plain[1] > 2
     assert scaled(searches=True) == plain
+
+
+@pytest.mark.parametrize(
+    ("overflows", "said"),
+    [
+        ((0, 99), ["the last 24 steps were skipped", "bf16 or float32, or look"]),
+        ((0, 3), []),
+        ((8, 99), ["the last 24 steps were skipped", "bf16 or float32, or look"]),
+        ((8, 30), []),
+    ],
+    ids=["always", "at first", "from then on", "for a while"],
+)
+def test_steps_that_overflow_at_any_scale_are_told_of_once(
+    overflows: tuple[int, int], said: list[str], blobs: tuple[Tensor, ...], recwarn: pytest.WarningsRecorder
+) -> None:
+    learn = linear_learner((blobs[0] / 100, *blobs[1:]))  # four batches, in which nothing else overflows
+    batches = itertools.count()
+
+    def overflow(state: Any) -> None:
+        if overflows[0] <= next(batches) <= overflows[1]:
+            state.model.weight.grad[0, 0] = math.inf
+
+    warnings.simplefilter("always")
+    learn.fit(12, callbacks=[MixedPrecision("fp16"), acting(after_backward=overflow)])
+    told = [str(one.message) for one in recwarn]
+    assert len(told) == bool(said)
+    assert all(part in told[0] for part in said)
+
+
+@pytest.mark.parametrize(("epochs", "fails"), [(1, False), (2, False), (1, True)])
+def test_a_fit_without_a_step_is_told_of(epochs: int, fails: bool, blobs: tuple[Tensor, ...]) -> None:
+    learn = linear_learner((blobs[0] / 100, *blobs[1:]), seed=0)
+    before = learn.model.weight.clone()
+
+    def overflow(state: Any) -> None:
+        state.model.weight.grad[0, 0] = math.inf
+        if fails and state.batch == 2:
+            raise ValueError("no")
+
+    callbacks = [MixedPrecision("fp16"), acting(after_backward=overflow)]
+    if fails:
+        with pytest.raises(ValueError, match="no"):
+            learn.fit(epochs, callbacks=callbacks)
+    else:
+        with pytest.warns(LearnkitWarning, match=f"the last {4 * epochs} steps were skipped.* train longer"):
+            learn.fit(epochs, callbacks=callbacks)
+    assert torch.equal(learn.model.weight, before)
 
 
 def test_a_step_that_overflows_in_float16_counts_for_nothing(blobs: tuple[Tensor, ...]) -> None:
