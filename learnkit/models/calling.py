@@ -1,36 +1,63 @@
-"""Calling a model: another number of inputs than its forward takes is one sentence, not Python's."""
+"""Calling a model: inputs that it does not take, by their number, shape or type, are one sentence, not torch's."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
 
-from learnkit.errors import UsageError
+from learnkit.errors import LearnkitError, UsageError
+from learnkit.models.misfit import kinds_of, misfit
 from learnkit.text import counted
 
 __all__ = ["SEVERAL_INPUTS", "call_model"]
 
+Run = Callable[..., Any]
 SEVERAL_INPUTS = (
     "A model of several inputs predicts batches of a loader: learn.get_preds(loader). The last part of a batch is its "
     "targets, (inputs..., targets), or None without labels."
 )
 
 
-def call_model(model: nn.Module, inputs: Sequence[Any]) -> Any:
+def call_model(
+    model: nn.Module, inputs: Sequence[Any], batch: tuple[int, str] | None = None, *, run: Run | None = None
+) -> Any:
     """model(*inputs).
 
+    Args:
+        model: the network.
+        inputs: of a batch.
+        batch: the number of the batch, and the loader that it is of, for errors; "" for one that has no name.
+        run: is called in place of the model, such as what runs it in several processes.
+
     Raises:
-        UsageError: its forward takes another number of inputs.
+        UsageError: its forward takes another number of inputs, or a layer inputs of another shape or type. Other errors
+            are the model's, with a note of what it was called with.
     """
     try:
-        return model(*inputs)
-    except TypeError as error:
-        taken = _parameters(model)
-        if taken is None or _fits(taken, inputs):
-            raise  # of something inside
-        given = f"{type(_plain(model)).__name__} takes the inputs {', '.join(taken.parameters)}"
-        raise UsageError(f"{given}, and got {counted(len(inputs), 'input')}", fix=SEVERAL_INPUTS) from error
+        return (run or model)(*inputs)
+    except Exception as error:
+        if isinstance(error, LearnkitError):
+            raise
+        which = "" if batch is None else f"batch {batch[0]}{batch[1] and f' of the {batch[1]} loader'}"
+        found = _refused(error, model, inputs)
+        if found is None:
+            error.add_note(f"The model's input{which and f', {which}'}: {kinds_of(inputs)}.")
+            raise
+        found = found.prefixed(which) if which else found
+        try:
+            raise found from error
+        finally:
+            del found  # its traceback holds this frame: a cycle would keep the model alive
+
+
+def _refused(error: Exception, model: nn.Module, inputs: Sequence[Any]) -> UsageError | None:
+    """The error for inputs that the model does not take; None for one of the model itself."""
+    taken = _parameters(model) if isinstance(error, TypeError) else None
+    if taken is None or _fits(taken, inputs):
+        return misfit(error, _plain(model), inputs)
+    given = f"{type(_plain(model)).__name__} takes the inputs {', '.join(taken.parameters)}"
+    return UsageError(f"{given}, and got {counted(len(inputs), 'input')}", fix=SEVERAL_INPUTS)
 
 
 def _parameters(model: nn.Module) -> inspect.Signature | None:

@@ -85,7 +85,9 @@ def _out_of_memory(error: BaseException, state: TrainState) -> OutOfMemoryError 
 def _note_shapes(error: Exception, state: TrainState) -> None:
     """torch's error for a layer that does not fit reports the layer's shapes, not the batch's."""
     shapes = [str(tuple(x.shape)) for x in state.inputs if isinstance(x, Tensor)]
-    if shapes and isinstance(error, RuntimeError) and any(word in str(error) for word in ("shape", "size", "channels")):
+    has_note = bool(getattr(error, "__notes__", ()))  # of the model's input
+    words = ("shape", "size", "channels")
+    if shapes and not has_note and isinstance(error, RuntimeError) and any(word in str(error) for word in words):
         error.add_note(f"The inputs of epoch {state.epoch}, batch {state.batch}: shape {', '.join(shapes)}.")
 
 
