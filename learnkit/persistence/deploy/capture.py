@@ -107,6 +107,11 @@ def check_parity(
         batch = inputs[:n]
         with torch.no_grad():
             expected = network(batch)
+        if bool(expected.isnan().any()):
+            raise ExportError(
+                f"the model's outputs for {n} random inputs are nan",
+                fix="Look for nan in its weights, and for roots, logarithms and divisions in its forward.",
+            )
         try:
             found = run(batch)
         except Exception as error:

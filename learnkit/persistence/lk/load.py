@@ -14,6 +14,7 @@ from learnkit.data.task_json import task_from_json
 from learnkit.data.tasks import Task
 from learnkit.errors import CorruptFileError, LearnkitError, MissingModelError, UsageError, WrongTypeError
 from learnkit.json_fields import EXPORT_AGAIN, Fields, JsonObject, brief, corrupt
+from learnkit.models.finite import tell_of_weights
 from learnkit.models.pretrained import Weights
 from learnkit.models.spec import BackboneSpec
 from learnkit.persistence.lk.base import base_from_json, read_base, takes_base
@@ -54,6 +55,7 @@ def read_export(
         if backbone is not None and task is not None and backbone.n_out != task.n_out:
             raise corrupt(path, "outputs of the network", got=backbone.n_out, expected=f"{task.n_out}, like its task")
         network = load_model(export, backbone, model, weights)
+        tell_of_weights(f"weights in {path}", plain_model(network))
         return ExportSpec(
             network,
             inputs.shape,
