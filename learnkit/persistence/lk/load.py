@@ -20,7 +20,7 @@ from learnkit.models.spec import BackboneSpec
 from learnkit.persistence.lk.base import base_from_json, read_base, takes_base
 from learnkit.persistence.lk.certainty import certainty_from_json
 from learnkit.persistence.lk.file import Export, open_export
-from learnkit.persistence.lk.schema import activation_from_json, backbone_from_json, inputs_from_json
+from learnkit.persistence.lk.schema import activation_from_json, backbone_from_json, inputs_from_json, keys_from_json
 from learnkit.persistence.lk.setup import setup_from_json
 from learnkit.persistence.lk.tensors import Table, dtype_name, table_of
 from learnkit.persistence.spec import ExportSpec
@@ -66,6 +66,7 @@ def read_export(
             temperature=temperature,
             backbone=backbone,
             loss_name=loss_name,
+            keys=keys_from_json(export.manifest, path),
             setup=setup_from_json(export.manifest, path, plain_model(network)),
             certainty=_certainty(export, task, plain_model(network)),
             base=None if backbone is None else base_from_json(export.manifest, network, export.weights),
