@@ -12,9 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from learnkit import DataBunch, Learner, load_learner
-from learnkit.errors import CorruptFileError, DataError, UsageError, WrongTypeError
-from learnkit.json_fields import JsonObject
-from learnkit.persistence.lk.schema import keys_from_json
+from learnkit.errors import DataError, UsageError, WrongTypeError
 
 X, Y = torch.randn(12, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 1] * 4)
 
@@ -102,12 +100,3 @@ def test_several_inputs_are_told_of_alike(tmp_path: Path) -> None:
                 one.predict(item)
         with pytest.raises(UsageError, match=r"gives the model 2 inputs \(p, q\)"):
             one.export(tmp_path / "a", to="onnx")
-
-
-@pytest.mark.parametrize(
-    "keys", [{"inputs": []}, {"inputs": [1]}, {"inputs": "x"}, {"target": "y"}, [], {"inputs": ["x"], "target": 1}]
-)
-def test_keys_that_are_none_are_refused(keys: Any) -> None:
-    manifest: JsonObject = {"keys": keys}
-    with pytest.raises(CorruptFileError, match=r"a\.lk: .*keys"):
-        keys_from_json(manifest, "a.lk")
