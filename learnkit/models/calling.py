@@ -1,8 +1,8 @@
 """Calling a model: inputs that it does not take, by their number, shape or type, are one sentence, not torch's."""
 
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from torch import nn
 
@@ -10,45 +10,56 @@ from learnkit.errors import LearnkitError, UsageError
 from learnkit.models.misfit import kinds_of, misfit
 from learnkit.text import counted
 
-__all__ = ["SEVERAL_INPUTS", "call_model"]
+__all__ = ["SEVERAL_INPUTS", "call_model", "raise_explained"]
 
-Run = Callable[..., Any]
 SEVERAL_INPUTS = (
     "A model of several inputs predicts batches of a loader: learn.get_preds(loader). The last part of a batch is its "
     "targets, (inputs..., targets), or None without labels."
 )
 
 
-def call_model(
-    model: nn.Module, inputs: Sequence[Any], batch: tuple[int, str] | None = None, *, run: Run | None = None
-) -> Any:
+def call_model(model: nn.Module, inputs: Sequence[Any], batch: tuple[int, str] | None = None) -> Any:
     """model(*inputs).
 
     Args:
         model: the network.
         inputs: of a batch.
+        batch: as of `raise_explained`.
+
+    Raises:
+        UsageError: as `raise_explained`.
+    """
+    try:
+        return model(*inputs)
+    except Exception as error:
+        raise_explained(error, model, inputs, batch)
+
+
+def raise_explained(
+    error: Exception, model: nn.Module, inputs: Sequence[Any], batch: tuple[int, str] | None = None
+) -> NoReturn:
+    """Raise what a model failed with, while that is handled: what it does not take is said in one sentence.
+
+    Args:
+        error: what the model raised.
+        model: the network.
+        inputs: what it was called with.
         batch: the number of the batch, and the loader that it is of, for errors; "" for one that has no name.
-        run: is called in place of the model, such as what runs it in several processes.
 
     Raises:
         UsageError: its forward takes another number of inputs, or a layer inputs of another shape or type. Other errors
             are the model's, with a note of what it was called with.
     """
+    which = "" if batch is None else f"batch {batch[0]}{batch[1] and f' of the {batch[1]} loader'}"
+    found = None if isinstance(error, LearnkitError) else _refused(error, model, inputs)
     try:
-        return (run or model)(*inputs)
-    except Exception as error:
-        if isinstance(error, LearnkitError):
-            raise
-        which = "" if batch is None else f"batch {batch[0]}{batch[1] and f' of the {batch[1]} loader'}"
-        found = _refused(error, model, inputs)
-        if found is None:
+        if found is not None:
+            raise (found.prefixed(which) if which else found) from error
+        if not isinstance(error, LearnkitError):
             error.add_note(f"The model's input{which and f', {which}'}: {kinds_of(inputs)}.")
-            raise
-        found = found.prefixed(which) if which else found
-        try:
-            raise found from error
-        finally:
-            del found  # its traceback holds this frame: a cycle would keep the model alive
+        raise error
+    finally:
+        del found, error  # their tracebacks hold this frame: a cycle would keep the model alive
 
 
 def _refused(error: Exception, model: nn.Module, inputs: Sequence[Any]) -> UsageError | None:

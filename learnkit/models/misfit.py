@@ -29,7 +29,8 @@ def misfit(error: BaseException, model: nn.Module, inputs: Sequence[Any]) -> Usa
     Returns:
         None where it cannot be told from the layer that failed: its type, and the shape and type of its input.
     """
-    layer, x = _failed(error.__traceback__)
+    called = error.__traceback__
+    layer, x = _failed(called and called.tb_next)  # reading the locals of who handles it would keep the error in them
     if layer is None or x is None or is_out_of_memory(error):
         return None
     taken, gets, fix = _taken(layer, x, about_types=any(word in str(error) for word in ABOUT_TYPES))

@@ -17,7 +17,7 @@ from learnkit.errors import DataError, Interrupt, SkipBatch, SkipEpoch, StopFit,
 from learnkit.losses.broadcasting import no_broadcasting
 from learnkit.losses.reduction import divisor, divisor_of
 from learnkit.metrics.shared import observe, results_of_all
-from learnkit.models.calling import call_model
+from learnkit.models.calling import raise_explained
 from learnkit.modes import undisturbed
 from learnkit.optim.fused import match_gradients
 from learnkit.seeds import Stream, derive
@@ -183,7 +183,10 @@ def outputs_of(state: TrainState, number: int, loader: str, run: Callable[..., A
         run: runs the model in several processes.
     """
     with state.compute.autocast():
-        outputs = call_model(state.model, state.inputs, (number, loader), run=run)
+        try:
+            outputs = (run or state.model)(*state.inputs)
+        except Exception as error:
+            raise_explained(error, state.model, state.inputs, (number, loader))
     outputs = state.compute.full(outputs)
     return state.output(outputs) if state.loss_takes_one and state.output is not None else outputs
 

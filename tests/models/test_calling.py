@@ -1,5 +1,9 @@
 """Calling a model with a number of inputs that it does not take."""
 
+import contextlib
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -62,3 +66,21 @@ def test_other_errors_have_a_note_of_the_inputs() -> None:
         with pytest.raises(RuntimeError) as raised:
             call_model(Broken(), (torch.ones(2, 5),), batch)
         assert raised.value.__notes__ == [f"The model's input{where}: float32 (2, 5)."]
+
+
+def test_a_failed_call_keeps_no_model_alive() -> None:
+    class Broken(nn.Module):
+        def forward(self, a: Tensor) -> Tensor:
+            return a.view(7)
+
+    gc.disable()
+    try:
+        for make in (Broken, lambda: nn.Sequential(nn.Linear(3, 2)), Two):
+            model = make()
+            alive = weakref.ref(model)
+            with contextlib.suppress(Exception):
+                call_model(model, (torch.ones(2, 5),))
+            del model
+            assert alive() is None
+    finally:
+        gc.enable()
