@@ -49,6 +49,11 @@ def export_graph(
     Raises:
         ExportError: a network that torch.export cannot follow, or that works for one batch size only.
     """
+    if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
+        raise ExportError(
+            "the model is a TorchScript program, which torch.export cannot capture",
+            fix="Export the module that it was made of, after module.load_state_dict(program.state_dict()).",
+        )
     try:
         with torch.no_grad(), quiet():
             names = [free] if isinstance(inputs, Tensor) else free
