@@ -94,7 +94,7 @@ class Spoil(Callback):
 def test_a_checkpoint_is_looked_at(dls: DataBunch, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         learner(dls, tmp_path).fit(3, callbacks=[Spoil()], checkpoint_every=1)
-    with pytest.warns(LearnkitWarning, match=r"checkpoint last.ckpt are nan or infinite: 1.running_mean\. "):
+    with pytest.warns(LearnkitWarning, match=r"checkpoint of the fit are nan or infinite: 1.running_mean\. "):
         learner(dls, tmp_path).fit(3, callbacks=[Spoil()], checkpoint_every=1, resume="auto")
 
 

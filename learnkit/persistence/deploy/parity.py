@@ -28,7 +28,7 @@ def check_outputs(
     *,
     preprocessing: Preprocessing,
     data: RealData | None,
-    tolerance: float,
+    tolerance: float = TOLERANCE,
 ) -> dict[str, Any]:
     """Compare the export with the network, on eight inputs, and on whole images if it resizes them.
 
@@ -69,4 +69,4 @@ def tolerance_of(spec: ExportSpec) -> float:
     For float16 it is 0.0098, 10 spacings of its numbers around 1.
     """
     kinds = {spec.dtype, *(parameter.dtype for parameter in spec.model.parameters())}
-    return max(TOLERANCE, *(SPACINGS * torch.finfo(kind).eps for kind in kinds if kind.is_floating_point))
+    return max([TOLERANCE, *(SPACINGS * torch.finfo(kind).eps for kind in kinds if kind.is_floating_point)])
